@@ -1,0 +1,1 @@
+"""Benchmarks: every one writes its figures to benchmarks/out/<name>.json."""

@@ -1,0 +1,1 @@
+"""Brokers: configuration, access rules generated from the topic table, launcher."""

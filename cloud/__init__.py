@@ -1,0 +1,1 @@
+"""PEEL: interactions, training, block store, selection, responder, MQTT service."""

@@ -1,0 +1,1 @@
+"""Memory processes, links, the device's protocol logic, its recommender, the fleet."""

@@ -1,0 +1,1 @@
+"""Runs a scenario: clocks, runner, run directory, report, command line."""

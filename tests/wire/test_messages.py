@@ -1,0 +1,129 @@
+"""What is encoded decodes to itself; garbage is refused with a reason, never a crash."""
+
+import contextlib
+import struct
+from pathlib import Path
+
+import pytest
+import safetensors
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wire.errors import Reason, RemoteProtocolError
+from wire.geometry import Codec, Geometry
+from wire.messages import BudgetReport, ModelNotice, QualityReport, Status, decode, encode
+from wire.pee import Body, body, decode_part, peek, seal, sealed_bytes
+
+GEOMETRY = Geometry(items=6, dim=4, item_groups=2, slice_width=2, codec=Codec.INT8)
+
+MESSAGES = [
+    (
+        BudgetReport(seq=3, budget_bytes=4096, user=7, model="ab12", held=5),
+        b'{"seq":3,"budget_bytes":4096,"user":7,"group":null,"model":"ab12","held":5}',
+    ),
+    (
+        QualityReport(model="ab12", layer=2, held=5, ndcg_at_10=0.5, recall_at_20=0.25, hit_rate_at_10=1.0),
+        b'{"model":"ab12","layer":2,"held":5,"ndcg_at_10":0.5,"recall_at_20":0.25,"hit_rate_at_10":1.0}',
+    ),
+    (Status(online=False, reason="lost"), b'{"online":false,"reason":"lost"}'),
+    (
+        ModelNotice(version="ab12", geometry=GEOMETRY, user_groups=1, users=2, layers=4),
+        b'{"version":"ab12","geometry":{"items":6,"dim":4,"item_groups":2,"slice_width":2,"codec":"int8"},'
+        b'"user_groups":1,"users":2,"layers":4}',
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "payload"), MESSAGES)
+def test_the_wire_form_is_this_json(message: BudgetReport, payload: bytes) -> None:
+    assert encode(message) == payload
+    assert decode(payload, type(message)) == message
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", Reason.MALFORMED),
+        (b'{"seq":0,"budget_bytes":1}', Reason.MALFORMED),
+        (b'{"seq":1,"budget_bytes":-1}', Reason.MALFORMED),
+        (b'{"seq":1,"budget_bytes":1,"extra":1}', Reason.MALFORMED),
+        (b'{"seq":1,"budget_bytes":"1"}', Reason.MALFORMED),
+        (b'{"seq":1,"budget_bytes":1,"model":"../../x"}', Reason.MALFORMED),
+        (b"[" * 4000, Reason.MALFORMED),
+        (b" " * 5000, Reason.TOO_LARGE),
+    ],
+)
+def test_a_forbidden_report_is_refused_with_its_reason(payload: bytes, reason: Reason) -> None:
+    with pytest.raises(RemoteProtocolError) as refused:
+        decode(payload, BudgetReport)
+    assert refused.value.reason is reason
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> Body:
+    blocks = draw(st.integers(0, 5))
+    user = draw(st.booleans())
+    raw = {
+        "ids": draw(st.binary(min_size=2 * blocks, max_size=2 * blocks)),
+        "scales": draw(st.binary(min_size=4 * blocks, max_size=4 * blocks)),
+        "data": draw(st.binary(min_size=9 * blocks, max_size=9 * blocks)),
+        "user_vector": b"\0\0\x80\x3f" * 3 if user else b"",
+        "layer_blocks": struct.pack("<2I", 1, 4) if user else b"",
+        "layer_bytes": struct.pack("<2I", 10, 40) if user else b"",
+    }
+    return body(model="ab12", group=3, first=draw(st.integers(0, 9)), target=9, part=1, parts=2, tensors=raw)
+
+
+@given(bodies(), st.integers(1, 10**9))
+def test_a_part_decodes_to_what_was_sealed_and_safetensors_opens_it(sent: Body, seq: int) -> None:
+    payload = seal(sent, seq)
+    part = decode_part(payload)
+    assert (part.metadata.seq, part.metadata.model, part.metadata.group) == (seq, "ab12", 3)
+    assert (
+        part.user_vector + part.layer_blocks + part.layer_bytes + part.scales + part.ids + part.data
+        == sent.data
+    )
+    assert peek(payload) == part.metadata
+    assert sealed_bytes(sent, seq) == len(payload)
+    opened = dict(safetensors.deserialize(payload))  # type: ignore[no-untyped-call]  # the library's own
+    assert {name: bytes(tensor["data"]) for name, tensor in opened.items()} == {
+        name: getattr(part, name) for name in opened
+    }
+
+
+def test_the_fields_are_metadata_that_any_client_can_read(tmp_path: Path) -> None:
+    sent = body(
+        model="ab12", group=3, first=0, target=1, part=1, parts=1, tensors={"ids": b"\1\0", "data": b"xy"}
+    )
+    file = tmp_path / "pee.safetensors"
+    file.write_bytes(seal(sent, 7))
+    with safetensors.safe_open(file, framework="numpy") as opened:
+        fields = opened.metadata()
+        assert opened.get_tensor("ids").tolist() == [1]
+    del fields["crc32"]
+    assert fields == {
+        "seq": "7", "model": "ab12", "group": "3", "first": "0", "target": "1", "part": "1", "parts": "1",
+    }  # fmt: skip
+
+
+@given(bodies(), st.data())
+def test_every_damaged_byte_is_noticed(sent: Body, data: st.DataObject) -> None:
+    payload = bytearray(seal(sent, 12))
+    at = data.draw(st.integers(0, len(payload) - 1))
+    payload[at] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(RemoteProtocolError):
+        decode_part(bytes(payload))
+
+
+@given(bodies(), st.data())
+def test_a_cut_part_is_noticed(sent: Body, data: st.DataObject) -> None:
+    payload = seal(sent, 12)
+    with pytest.raises(RemoteProtocolError):
+        decode_part(payload[: data.draw(st.integers(0, len(payload) - 1))])
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_decoded_or_refused_never_a_crash(payload: bytes) -> None:
+    for attempt in (decode_part, peek):
+        with contextlib.suppress(RemoteProtocolError):
+            attempt(payload)

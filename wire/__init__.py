@@ -1,0 +1,1 @@
+"""What both ends must agree on; nothing here does I/O or reads a clock."""

@@ -1,0 +1,53 @@
+"""The errors of peelfleet: whose fault it is decides the class.
+
+Every error keeps all its data in ``args``, so it survives a trip between processes.
+"""
+
+from enum import StrEnum
+
+
+class PeelfleetError(Exception):
+    """Root of everything that peelfleet raises on purpose."""
+
+
+class InputError(PeelfleetError):
+    """The user's scenario, argument, data file or block store is wrong (exit status 2)."""
+
+
+class RunError(PeelfleetError):
+    """A run failed: a broker is gone, the cloud does not answer, the disk is full (exit status 1)."""
+
+
+class LocalProtocolError(PeelfleetError):
+    """We tried something that the protocol forbids: a bug of ours."""
+
+
+class Reason(StrEnum):
+    """Why a message from the network was refused; each reason is counted."""
+
+    TOO_LARGE = "too_large"
+    MALFORMED = "malformed"
+    CHECKSUM = "checksum"
+    UNKNOWN_TOPIC = "unknown_topic"
+    UNKNOWN_USER = "unknown_user"
+    UNKNOWN_GROUP = "unknown_group"
+    UNKNOWN_MODEL = "unknown_model"
+    OUT_OF_RANGE = "out_of_range"
+    CONTENT = "content"
+
+
+class RemoteProtocolError(PeelfleetError):
+    """The peer sent something that the protocol forbids: count it, drop it, go on.
+
+    Args:
+        reason: the counted reason.
+        detail: what exactly was wrong, for a log.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"

@@ -1,0 +1,91 @@
+"""The JSON messages of the wire: frozen types, closed, bounded in size.
+
+The PEE itself travels as a safetensors file: see `wire.pee`.
+"""
+
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from wire.errors import Reason, RemoteProtocolError
+from wire.geometry import Geometry
+
+MAX_JSON_BYTES = 4096
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+ModelVersion = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-zA-Z._-]*$")]
+
+
+class BudgetReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A device says what it may hold and what it holds: all that a stateless cloud needs.
+
+    A device names its user, or, where it keeps the user's vector to itself, only the user's group.
+    """
+
+    seq: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    """Counts up with every report of the device; the answer carries it back."""
+    budget_bytes: Count
+    """The most bytes that the item embeddings may take, block ids and scales included."""
+    user: Count | None = None
+    """The user whose PEE is wanted."""
+    group: Count | None = None
+    """The user's group, for a device that does not tell its user."""
+    model: ModelVersion = ""
+    """The model version held; empty if none, and then the answer brings the user's vector too."""
+    held: Count = 0
+    """How many blocks of the group's ranking are held: a prefix."""
+
+
+class QualityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The quality of the PEE in use."""
+
+    model: ModelVersion
+    layer: Count
+    held: Count
+    ndcg_at_10: float
+    recall_at_20: float
+    hit_rate_at_10: float
+
+
+class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whether a device is there; also its last will."""
+
+    online: bool
+    reason: Annotated[str, msgspec.Meta(max_length=200)]
+
+
+class ModelNotice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The current model version and its geometry."""
+
+    version: ModelVersion
+    geometry: Geometry
+    user_groups: Annotated[int, msgspec.Meta(ge=1)]
+    users: Annotated[int, msgspec.Meta(ge=1)]
+    layers: Annotated[int, msgspec.Meta(ge=1)]
+
+
+Message = TypeVar("Message", BudgetReport, QualityReport, Status, ModelNotice)
+
+_encode = msgspec.json.Encoder().encode
+_DECODERS: dict[type, msgspec.json.Decoder[object]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (BudgetReport, QualityReport, Status, ModelNotice)
+}
+
+
+def encode(message: msgspec.Struct) -> bytes:
+    """Return *message* as compact JSON."""
+    return _encode(message)
+
+
+def decode(payload: bytes, kind: type[Message]) -> Message:
+    """Return the message of type *kind* in *payload*.
+
+    Raises:
+        RemoteProtocolError: it is too large, no JSON, or not of that type.
+    """
+    if len(payload) > MAX_JSON_BYTES:
+        raise RemoteProtocolError(Reason.TOO_LARGE, f"{len(payload)} bytes, at most {MAX_JSON_BYTES}")
+    try:
+        return _DECODERS[kind].decode(payload)  # type: ignore[return-value]  # one decoder per type
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RemoteProtocolError(Reason.MALFORMED, f"{kind.__name__}: {error}") from None

@@ -1,0 +1,146 @@
+"""The topic table: every topic is built, parsed and matched here and nowhere else.
+
+The access rules of every broker are generated from the same table.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from wire.errors import LocalProtocolError, Reason, RemoteProtocolError
+
+ROOT = "peel/1"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Role(StrEnum):
+    """Who speaks on a broker."""
+
+    DEVICE = "device"  # one device; its MQTT user name is its device id
+    FLEET = "fleet"  # a gateway that speaks for all devices of a fleet
+    CLOUD = "cloud"
+    OBSERVER = "observer"  # may read everything, write nothing
+
+
+class Kind(StrEnum):
+    """What a topic carries; the value is the last level of the topic."""
+
+    BUDGET = "budget"
+    PEE = "pee"
+    QUALITY = "quality"
+    STATUS = "status"
+    MODEL = "model"
+
+
+@dataclass(frozen=True)
+class Route:
+    """One row of the topic table."""
+
+    per_device: bool
+    writers: tuple[Role, ...]
+    readers: tuple[Role, ...]
+    qos: Literal[0, 1]
+    retained: bool
+
+
+_ENDS = (Role.DEVICE, Role.FLEET)
+
+TABLE: dict[Kind, Route] = {
+    Kind.BUDGET: Route(per_device=True, writers=_ENDS, readers=(Role.CLOUD,), qos=1, retained=False),
+    Kind.PEE: Route(per_device=True, writers=(Role.CLOUD,), readers=_ENDS, qos=1, retained=False),
+    Kind.QUALITY: Route(per_device=True, writers=_ENDS, readers=(Role.CLOUD,), qos=0, retained=False),
+    Kind.STATUS: Route(per_device=True, writers=_ENDS, readers=(Role.CLOUD,), qos=1, retained=True),
+    Kind.MODEL: Route(per_device=False, writers=(Role.CLOUD,), readers=_ENDS, qos=1, retained=True),
+}
+
+
+_ROUTES: dict[str, Route] = {kind.value: route for kind, route in TABLE.items()}
+
+
+@dataclass(frozen=True)
+class Address:
+    """What a topic says: the kind of message, the fleet and, where there is one, the device."""
+
+    kind: Kind
+    fleet: str
+    device: str | None
+
+
+@dataclass(frozen=True)
+class AccessRule:
+    """One line of a broker's access rules; ``%u`` in *filter* stands for the user's name."""
+
+    access: Literal["read", "write"]
+    filter: str
+
+
+def device_topic(kind: Kind, fleet: str, device: str) -> str:
+    """Return the topic of one device, such as ``peel/1/<fleet>/<device>/budget``."""
+    return f"{ROOT}/{_name(fleet)}/{_name(device)}/{kind.value}"
+
+
+def fleet_topic(kind: Kind, fleet: str) -> str:
+    """Return a topic that all devices of a fleet share, such as ``peel/1/<fleet>/model``."""
+    return f"{ROOT}/{_name(fleet)}/{kind.value}"
+
+
+def subscription(kind: Kind, fleet: str = "+", device: str = "+") -> str:
+    """Return the topic filter for *kind*; ``+`` stands for any fleet or device."""
+    return "/".join([ROOT, fleet, *([device] if TABLE[kind].per_device else []), kind.value])
+
+
+def parse(topic: str) -> Address:
+    """Return what *topic* says.
+
+    Raises:
+        RemoteProtocolError: it is no topic of the table (reason ``unknown_topic``).
+    """
+    match topic.split("/"):
+        case ["peel", "1", fleet, device, kind] if _known(kind, per_device=True, names=(fleet, device)):
+            return Address(Kind(kind), fleet, device)
+        case ["peel", "1", fleet, kind] if _known(kind, per_device=False, names=(fleet,)):
+            return Address(Kind(kind), fleet, None)
+    raise RemoteProtocolError(Reason.UNKNOWN_TOPIC, f"no topic of the table: {topic[:200]!r}")
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Tell whether *topic* matches *topic_filter* as MQTT 3.1.1 section 4.7 defines it."""
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    if topic.startswith("$") and wanted[0] in ("+", "#"):
+        return False
+    for at, level in enumerate(wanted):
+        if level == "#":
+            return at == len(wanted) - 1
+        if at >= len(levels) or level not in ("+", levels[at]):
+            return False
+    return len(wanted) == len(levels)
+
+
+def access_rules(role: Role) -> tuple[AccessRule, ...]:
+    """Return what *role* may read and write, generated from the topic table."""
+    if role is Role.OBSERVER:
+        return (AccessRule("read", f"{ROOT}/#"),)
+    device = "%u" if role is Role.DEVICE else "+"
+    rules: list[AccessRule] = []
+    for kind, route in TABLE.items():
+        topic_filter = subscription(kind, device=device)
+        rules += [AccessRule("read", topic_filter)] * (role in route.readers)
+        rules += [AccessRule("write", topic_filter)] * (role in route.writers)
+    return tuple(rules)
+
+
+def valid_name(name: str) -> bool:
+    """Tell whether *name* can be a fleet or a device: letters, digits and ``._-``, at most 64."""
+    return NAME.fullmatch(name) is not None
+
+
+def _name(name: str) -> str:
+    if not valid_name(name):
+        raise LocalProtocolError(f"name(={name!r}) must be 1 to 64 letters, digits, '.', '_' or '-'")
+    return name
+
+
+def _known(kind: str, *, per_device: bool, names: tuple[str, ...]) -> bool:
+    route = _ROUTES.get(kind)
+    return route is not None and route.per_device is per_device and all(map(valid_name, names))

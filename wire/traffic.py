@@ -1,0 +1,24 @@
+"""Byte accounting: what a message costs on the wire, by formula.
+
+    PUBLISH = 1 + varlen(r) + r, with r = 2 + |topic| + (2 if QoS > 0) + |payload|
+    wire    = PUBLISH + 52 * ceil(PUBLISH / 1448)
+
+52 is 20 IPv4 + 20 TCP + 12 timestamps; 1448 is the segment size at an MTU of 1500. Pure TCP
+acknowledgements are excluded: they depend on timing, not on the message. Retransmissions, TLS
+and Ethernet are not counted either.
+"""
+
+SEGMENT_BYTES = 1448
+SEGMENT_HEADER_BYTES = 52
+
+
+def publish_bytes(topic_bytes: int, payload_bytes: int, qos: int) -> int:
+    """Return the size of an MQTT 3.1.1 PUBLISH packet (section 3.3)."""
+    remaining = 2 + topic_bytes + (2 if qos else 0) + payload_bytes
+    length_digits = 1 if remaining < 128 else 2 if remaining < 16384 else 3 if remaining < 2097152 else 4
+    return 1 + length_digits + remaining
+
+
+def wire_bytes(mqtt_bytes: int) -> int:
+    """Return what an MQTT packet costs with TCP and IP headers on its data segments."""
+    return mqtt_bytes + SEGMENT_HEADER_BYTES * -(-mqtt_bytes // SEGMENT_BYTES)
