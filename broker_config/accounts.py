@@ -1,0 +1,42 @@
+"""Who may connect to a broker that we run: a user name, a password and a role each."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from wire.errors import InputError
+from wire.topics import Role, valid_name
+
+
+@dataclass(frozen=True)
+class Account:
+    """One user of a broker; the user name of a device is its device id."""
+
+    user: str
+    role: Role
+    password: str = field(repr=False)
+
+
+def check_accounts(accounts: Iterable[Account]) -> None:
+    """Refuse accounts that a password file or an access rule could not tell apart.
+
+    Raises:
+        InputError: a name is taken twice, or is none.
+    """
+    seen: set[str] = set()
+    for account in accounts:
+        if account.user in seen:
+            raise InputError(f"broker user(={account.user!r}) must be unique")
+        if not _valid_user(account):
+            raise InputError(f"broker user(={account.user!r}) is no user name for role {account.role}")
+        seen.add(account.user)
+
+
+def _valid_user(account: Account) -> bool:
+    """Tell whether the name is safe in every file that it ends up in.
+
+    A device's name stands for ``%u`` in topics. The others' names begin with an underscore, so that no
+    device can have them: mosquitto applies the devices' patterns to every user.
+    """
+    if account.role is Role.DEVICE:
+        return valid_name(account.user)
+    return account.user.startswith("_") and valid_name(account.user[1:])

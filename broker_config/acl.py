@@ -1,0 +1,76 @@
+"""Access rules, generated from the topic table: as mosquitto's file, and as the embedded broker's check.
+
+Both follow mosquitto's semantics: a subscription that asks for too much is granted, and what arrives
+through it is filtered. Nothing here decides who may do what: ``wire.topics`` does.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import zip_longest
+from typing import Literal
+
+from wire.topics import ROOT, AccessRule, Role, access_rules, matches
+
+# What a broker says about itself is not in the topic table; whoever may read everything reads it too.
+_ABOUT_THE_BROKER = {Role.OBSERVER: (AccessRule("read", "$SYS/broker/#"),)}
+
+
+def mosquitto_acl(users: Mapping[str, Role]) -> str:
+    """Return the text of mosquitto's access file for *users*; devices need no lines of their own."""
+    lines = ["# Generated from wire.topics by broker_config.acl."]
+    for user, role in users.items():
+        if role is not Role.DEVICE:
+            lines += ["", *_section(user, role)]
+    lines += ["", *(f"pattern {rule.access} {rule.filter}" for rule in access_rules(Role.DEVICE))]
+    return "\n".join(lines) + "\n"
+
+
+def _section(user: str, role: Role) -> Iterator[str]:
+    yield f"user {user}"
+    yield f"topic deny {_as_a_device(user)}"
+    for rule in _role_rules(role):
+        yield f"topic {rule.access} {rule.filter}"
+
+
+def permits(role: Role, user: str, access: Literal["read", "write"], topic: str) -> bool:
+    """Tell whether *user*, who has *role*, may read or write *topic*."""
+    if role is not Role.DEVICE and matches(_as_a_device(user), topic):
+        return False
+    return any(rule.access == access and matches(rule.filter, topic) for rule in _rules(role, user))
+
+
+def may_subscribe(role: Role, user: str, topic_filter: str) -> bool:
+    """Tell whether a subscription could ever deliver anything: its filter and a read rule overlap."""
+    return any(rule.access == "read" and _overlap(rule.filter, topic_filter) for rule in _rules(role, user))
+
+
+def _as_a_device(user: str) -> str:
+    """Return a filter for the topics of a device called *user*, whom no other role may be mistaken for.
+
+    mosquitto applies the patterns, meant for devices, to every user.
+    """
+    return f"{ROOT}/+/{user}/#"
+
+
+@lru_cache(maxsize=8192)
+def _rules(role: Role, user: str) -> tuple[AccessRule, ...]:
+    # A pattern without %u gives its right to everybody in mosquitto, so it does here.
+    everyone = [rule for rule in access_rules(Role.DEVICE) if "%u" not in rule.filter]
+    own = [AccessRule(rule.access, rule.filter.replace("%u", user)) for rule in _role_rules(role)]
+    return (*own, *everyone)
+
+
+def _role_rules(role: Role) -> tuple[AccessRule, ...]:
+    return access_rules(role) + _ABOUT_THE_BROKER.get(role, ())
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Tell whether some topic matches both filters."""
+    if one.startswith("$") != other.startswith("$"):  # a wildcard never stands for $SYS and the like
+        return False
+    for a, b in zip_longest(one.split("/"), other.split("/")):
+        if "#" in (a, b):
+            return True
+        if a is None or b is None or (a != b and "+" not in (a, b)):
+            return False
+    return True

@@ -1,0 +1,130 @@
+"""amqtt with our users and our access rules.
+
+It serves lockstep, demonstrations and tests: no shared subscriptions, no last will on keep-alive expiry
+or takeover. Everything here that overrides a private name was read in amqtt 0.12.1; the project pins 0.12.
+"""
+
+import asyncio
+import hmac
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from amqtt.broker import Broker
+from amqtt.contexts import Action, BaseContext
+from amqtt.errors import BrokerError
+from amqtt.plugins.base import BaseAuthPlugin
+from amqtt.session import Session
+
+from broker_config.accounts import Account
+from broker_config.acl import may_subscribe, permits
+from wire.topics import Role, matches
+
+_ACCESS: dict[str, Literal["read", "write"]] = {Action.PUBLISH: "write", Action.RECEIVE: "read"}
+
+
+class PasswordPlugin(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no types
+    """Lets in who knows the password of a user, and nobody without a name."""
+
+    @dataclass
+    class Config:
+        """What amqtt fills in from the broker's configuration."""
+
+        passwords: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def __init__(self, context: BaseContext) -> None:
+        super().__init__(context)
+        self._passwords: dict[str, str] = context.config.passwords
+
+    async def authenticate(self, *, session: Session) -> bool:
+        """Compare the session's password with the user's, in constant time."""
+        expected = self._passwords.get(session.username or "")
+        given = session.password
+        if expected is None or given is None:
+            return False
+        return hmac.compare_digest(expected.encode(), given.encode())
+
+
+class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
+    """A broker that applies the access rules to everything it passes on.
+
+    amqtt offers a plugin for this, but runs each of its checks in a task of its own, in the middle of a
+    loop over its table of subscriptions: a SUBSCRIBE that arrives meanwhile changes the table, and the
+    message is lost to the subscribers that were not yet served. The checks here never suspend. The
+    plugin is not asked about last wills and retained messages either.
+    """
+
+    def __init__(self, config: Mapping[str, Any], roles: Mapping[str, Role]) -> None:
+        super().__init__(config)
+        self._roles = roles
+
+    async def _topic_filtering(self, session: Session, topic: str, action: Action) -> bool:
+        user = session.username
+        if user not in self._roles:
+            return False
+        if action == Action.SUBSCRIBE:
+            return may_subscribe(self._roles[user], user, topic)
+        return permits(self._roles[user], user, _ACCESS[action], topic)
+
+    async def _authenticate(self, session: Session, listener: Any) -> bool:  # Any: amqtt ships no types
+        """Let a client in, without a last will that it may not write."""
+        if not await super()._authenticate(session, listener):
+            return False
+        if session.will_flag:
+            session.will_flag = await self._topic_filtering(session, session.will_topic, Action.PUBLISH)
+        return True
+
+    async def _publish_retained_messages_for_subscription(
+        self, subscription: tuple[str, int], session: Session
+    ) -> None:
+        """Send the retained messages that *session* has subscribed to and may read.
+
+        amqtt calls this for every filter in its table when a client connects, whoever subscribed to it.
+        """
+        topic_filter, qos = subscription
+        if not any(subscriber is session for subscriber, _ in self.subscriptions.get(topic_filter, ())):
+            return
+        for retained in self.retained_messages.values():
+            if matches(topic_filter, retained.topic) and await self._topic_filtering(
+                session, retained.topic, Action.RECEIVE
+            ):
+                self._deliver(retained, min(qos, retained.qos or 0), session)
+
+    def _deliver(self, retained: Any, qos: int, session: Session) -> None:  # Any: amqtt ships no types
+        """Send in the background, as amqtt does with all else: the caller loops over a live table."""
+        sending = self._get_handler(session).mqtt_publish(retained.topic, retained.data, qos, retain=True)
+        self._tasks_queue.append(asyncio.ensure_future(sending))
+
+
+async def serve(host: str, port: int, accounts: Sequence[Account]) -> int:
+    """Serve until standard input ends or SIGTERM arrives; return the exit status."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    loop.add_reader(0, _read_until_ended, ended)
+    broker = EmbeddedBroker(
+        configuration(host, port, accounts), {account.user: account.role for account in accounts}
+    )
+    try:
+        await broker.start()
+    except BrokerError:  # amqtt has logged it
+        return 1
+    await ended.wait()
+    await broker.shutdown()
+    return 0
+
+
+def _read_until_ended(ended: asyncio.Event) -> None:
+    if not os.read(0, 4096):
+        ended.set()
+
+
+def configuration(host: str, port: int, accounts: Sequence[Account]) -> dict[str, Any]:
+    """Return amqtt's own configuration; anything left out there means no plugin, hence no anonymous user."""
+    passwords = {account.user: account.password for account in accounts}
+    return {
+        "listeners": {"default": {"type": "tcp", "bind": f"{host}:{port}"}},
+        "plugins": {"broker_config.amqtt_broker.PasswordPlugin": {"passwords": passwords}},
+    }

@@ -1,0 +1,64 @@
+"""The embedded broker as a process of its own: ``python -m broker_config.embedded``.
+
+It reads its settings, one line of JSON, from its standard input, so that no password shows in a list of
+processes, and serves until that input ends, which it does when the parent dies, or until SIGTERM.
+Only warnings and errors are logged, to standard error.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Self
+
+from broker_config.accounts import Account
+from broker_config.guard import allow_many_connections
+from wire.topics import Role
+
+COMMAND = [sys.executable, "-m", "broker_config.embedded"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the broker listens, and who may connect."""
+
+    host: str
+    port: int
+    accounts: Sequence[Account]
+
+    def encode(self) -> bytes:
+        """Return the settings as one line of JSON."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def decode(cls, line: bytes) -> Self:
+        """Read what ``encode`` wrote."""
+        raw = json.loads(line)
+        accounts = [Account(each["user"], Role(each["role"]), each["password"]) for each in raw["accounts"]]
+        return cls(raw["host"], raw["port"], accounts)
+
+
+def read_line(descriptor: int) -> bytes:
+    """Read up to the first newline; unbuffered, since what follows is watched for its end."""
+    line = b""
+    while not line.endswith(b"\n") and (chunk := os.read(descriptor, 65_536)):
+        line += chunk
+    return line
+
+
+def main() -> int:
+    """Serve until the parent is gone; return the exit status."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings.decode(read_line(0))
+    allow_many_connections()
+    # Only this process needs amqtt, and importing it takes half a second.
+    from broker_config.amqtt_broker import serve
+
+    return asyncio.run(serve(settings.host, settings.port, settings.accounts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Runs a command for as long as the parent process lives: ``guard.py DIRECTORY COMMAND...``.
+
+The parent holds the other end of our standard input; its end is the parent's. The kernel's own death
+signal (prctl) is lost when a daemon started by root changes its user, as mosquitto does.
+
+This file imports nothing but the standard library and is run by its path.
+"""
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+_KILL_AFTER_S = 5.0
+_OPEN_FILES = 65_536  # a connection is a file; the usual 1024 would be the limit of a fleet
+
+
+def allow_many_connections() -> None:
+    """Raise the limit of open files of this process and its children, as far as we may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def end(child: "subprocess.Popen[bytes]") -> None:
+    """Ask *child* to end, and make it end if it does not."""
+    child.terminate()
+    try:
+        child.wait(_KILL_AFTER_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+
+
+def end_with_parent(child: "subprocess.Popen[bytes]") -> None:
+    """Wait until the parent is gone, or has closed its end on purpose; then end *child*."""
+    while os.read(0, 4096):
+        pass
+    end(child)
+
+
+def main(directory: str, command: list[str]) -> int:
+    """Run *command*, remove *directory*, return the exit status: 128 + n where signal n ended it."""
+    allow_many_connections()
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(128 + signal.SIGTERM))
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    try:
+        threading.Thread(target=end_with_parent, args=(child,), daemon=True).start()
+        status = child.wait()
+    finally:
+        end(child)
+        shutil.rmtree(directory, ignore_errors=True)
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))

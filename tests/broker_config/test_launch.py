@@ -1,0 +1,276 @@
+"""Brokers start on a free port, end with us, and are found again by their address."""
+
+import os
+import pickle
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from broker_config import embedded, launch, mosquitto
+from broker_config.launch import (
+    Capabilities,
+    Credentials,
+    Endpoint,
+    RunningBroker,
+    check_reachable,
+    launched,
+    parse_url,
+)
+from wire.errors import InputError, RunError
+from wire.topics import Role
+
+BROKERS = [
+    pytest.param(
+        "mosquitto",
+        marks=[
+            pytest.mark.broker,
+            pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed"),
+        ],
+    ),
+    "amqtt",
+]
+Kind = Literal["mosquitto", "amqtt"]
+ORPHAN = """
+import sys, time
+from broker_config.launch import launched
+with launched(sys.argv[1]) as broker:
+    print(broker.endpoint.port, flush=True)
+    time.sleep(60)
+"""
+
+
+def eventually(holds: Callable[[], bool], within_s: float = 10) -> bool:
+    deadline = time.monotonic() + within_s
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return holds()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """Somebody who listens on a loopback port and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory for temporary files that the user `mosquitto` may pass through, unlike pytest's."""
+    directory = Path(tempfile.mkdtemp())
+    directory.chmod(0o711)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("kind", BROKERS)
+def test_a_broker_ends_with_its_block(kind: Kind) -> None:
+    with launched(kind) as broker:
+        port = broker.endpoint.port
+        assert listens(port)
+    assert not listens(port)
+
+
+@pytest.mark.parametrize("kind", BROKERS)
+def test_a_broker_dies_with_its_parent_and_leaves_nothing(kind: Kind, open_directory: Path) -> None:
+    environment = os.environ | {"TMPDIR": str(open_directory)}
+    command = [sys.executable, "-c", ORPHAN, kind]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout is not None
+        port = int(parent.stdout.readline())
+        assert listens(port)
+        parent.kill()
+    assert eventually(lambda: not listens(port))
+    assert eventually(lambda: not list(open_directory.iterdir()))
+
+
+@pytest.mark.parametrize("kind", BROKERS)
+def test_a_broker_that_dies_says_how(kind: Kind) -> None:
+    with launched(kind) as broker:
+        assert broker.died() is None
+        os.kill(_server(broker), signal.SIGKILL)
+        assert eventually(lambda: broker.died() is not None)
+        # The guard reports a signal as shells do, Popen as a negative number.
+        status = 137 if kind == "mosquitto" else -9
+        assert (broker.died() or "").startswith(
+            f"broker {broker.endpoint.url} ({kind}) ended with exit status {status}; its log ends:\n"
+        )
+    assert (broker.died() or "").endswith("(gone)")
+
+
+@pytest.mark.parametrize("kind", BROKERS)
+def test_a_terminated_process_takes_its_broker_along(kind: Kind) -> None:
+    with launched(kind) as broker:
+        broker._process.terminate()
+        assert eventually(lambda: broker.died() is not None)
+        assert not listens(broker.endpoint.port)
+
+
+def _server(broker: RunningBroker) -> int:
+    """Return the process that serves: mosquitto is the only child of its guard."""
+    pid = broker._process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[0]) if children else pid
+
+
+@pytest.mark.parametrize("kind", BROKERS)
+def test_a_port_that_was_asked_for_is_used(kind: Kind) -> None:
+    with launched(kind) as first:
+        port = first.endpoint.port
+    with launched(kind, port=port) as second:
+        assert second.endpoint.port == port
+
+
+@pytest.mark.parametrize("kind", BROKERS)
+def test_a_busy_port_is_named(kind: Kind, listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    with pytest.raises(InputError, match=rf"port\(={port}\) is in use"):
+        launched(kind, port=port).__enter__()
+
+
+@pytest.mark.parametrize("kind", BROKERS)
+def test_a_port_that_is_lost_at_the_last_moment_is_told_from_a_failure(
+    kind: Kind, listener: socket.socket
+) -> None:
+    with pytest.raises(launch._PortTakenError):
+        launch._running(kind, listener.getsockname()[1], {}, []).__enter__()
+
+
+def test_a_broker_that_cannot_start_shows_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "COMMAND", [sys.executable, "-c", "raise SystemExit('no luck')"])
+    with pytest.raises(RunError, match=r"(?s)broker does not start: .* exit status 1; .*no luck"):
+        launched("amqtt").__enter__()
+
+
+@pytest.mark.parametrize("port", [0, -1, 65_536])
+def test_a_port_that_is_none_is_refused(port: int) -> None:
+    with (
+        pytest.raises(InputError, match=rf"port\(={port}\) must be 1 to 65535"),
+        launched("amqtt", port=port),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("user", ["a/b", "a:b", "+", "", "a\nuser _cloud"])
+def test_a_device_name_that_would_not_fit_a_topic_is_refused(user: str) -> None:
+    with (
+        pytest.raises(InputError, match="no user name for role device"),
+        launched("amqtt", devices={user: "x"}),
+    ):
+        pass
+
+
+def test_a_role_cannot_take_a_name_that_a_device_could_have() -> None:
+    cloud = {Role.CLOUD: Credentials("d1", "x")}
+    with pytest.raises(InputError, match=r"user\(='d1'\) is no user name for role cloud"):
+        launched("amqtt", credentials=cloud).__enter__()
+
+
+def test_given_credentials_are_used_and_the_others_made_up() -> None:
+    cloud = Credentials("_service", "chosen")
+    with launched("amqtt", credentials={Role.CLOUD: cloud}) as one, launched("amqtt") as other:
+        assert one.endpoint.credentials[Role.CLOUD] == cloud
+        assert one.endpoint.credentials[Role.FLEET] != other.endpoint.credentials[Role.FLEET]
+
+
+def test_a_missing_mosquitto_is_named_and_auto_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(mosquitto, "_DAEMON_FOLDERS", ())
+    with pytest.raises(InputError, match=r"'mosquitto'.* is not installed"), launched("mosquitto"):
+        pass
+    with launched("auto") as broker:
+        assert broker.endpoint.kind == "amqtt"
+
+
+@pytest.mark.parametrize("kind", BROKERS)
+def test_no_password_shows(kind: Kind) -> None:
+    with launched(kind) as broker:
+        passwords = [each.password for each in broker.endpoint.credentials.values()]
+        commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        seen = repr(broker) + str(broker.endpoint) + broker.log_tail() + commands
+        assert not [password for password in passwords if password in seen]
+
+
+def test_an_endpoint_travels_between_processes() -> None:
+    endpoint = parse_url("mqtt://ann:secret@broker.example")
+    assert pickle.loads(pickle.dumps(endpoint)) == endpoint
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port", "credentials"),
+    [
+        ("mqtt://broker.example", "broker.example", 1883, None),
+        ("mqtt://broker.example:2883/", "broker.example", 2883, None),
+        ("mqtt://ann:p%40ss%2F%3A@10.0.0.1:1", "10.0.0.1", 1, Credentials("ann", "p@ss/:")),
+        ("mqtt://[::1]:1884", "::1", 1884, None),
+    ],
+)
+def test_a_url_is_read(text: str, host: str, port: int, credentials: Credentials | None) -> None:
+    everything = Capabilities(True, True, True, True)
+    roles = dict.fromkeys(Role, credentials) if credentials else {}
+    assert parse_url(text) == Endpoint(host, port, "external", everything, roles)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "scheme"),
+        ("localhost:1883", r"scheme\(='localhost'\) must be 'mqtt'"),
+        ("http://localhost", r"scheme\(='http'\) must be 'mqtt'"),
+        ("mqtts://localhost", r"scheme\(='mqtts'\) must be 'mqtt'"),
+        ("mqtt://", "it names no host"),
+        ("mqtt://:1883", "it names no host"),
+        ("mqtt://a b", "it names no host"),
+        ("mqtt://host:0", "port"),
+        ("mqtt://host:65536", "port"),
+        ("mqtt://host:-1", "port"),
+        ("mqtt://host:x", "port"),
+        ("mqtt://[::1", "host or port is malformed"),
+        ("mqtt://host/topic", "nothing may follow the port"),
+        ("mqtt://host?x=1", "nothing may follow the port"),
+        ("mqtt://ann@host", "user and password go together"),
+        ("mqtt://:secret@host", "user and password go together"),
+        ("mqtt://ann:se/cret@host", "port"),
+        ("mqtt://ann:secret@host:x", "port"),
+    ],
+)
+def test_a_bad_url_is_refused_without_repeating_it(text: str, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"broker URL must be mqtt://.*{reason}") as caught:
+        parse_url(text)
+    assert "cret" not in str(caught.value)
+
+
+def test_urls_are_written_without_credentials() -> None:
+    assert parse_url("mqtt://ann:secret@[::1]").url == "mqtt://[::1]:1883"
+
+
+def test_a_closed_port_does_not_answer(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    listener.close()
+    with pytest.raises(InputError, match=rf"broker mqtt://127.0.0.1:{port} does not answer: .*refused"):
+        check_reachable(parse_url(f"mqtt://127.0.0.1:{port}"), timeout_s=5)
+
+
+def test_a_server_that_says_nothing_does_not_answer_in_time(listener: socket.socket) -> None:
+    port, start = listener.getsockname()[1], time.monotonic()
+    with pytest.raises(InputError, match=r"does not answer: no CONNACK within 0.3 s"):
+        check_reachable(parse_url(f"mqtt://127.0.0.1:{port}"), timeout_s=0.3)
+    assert time.monotonic() - start < 2
+
+
+def test_a_name_that_is_none_does_not_answer() -> None:
+    with pytest.raises(InputError, match="does not answer"):
+        check_reachable(parse_url(f"mqtt://{'a' * 64}.invalid"), timeout_s=1)
