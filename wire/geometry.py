@@ -102,7 +102,8 @@ def encode_block(values: Float32Array, codec: Codec) -> tuple[float, bytes]:
     """
     if codec is not Codec.INT8:
         return 1.0, values.astype(codec.value_type).tobytes()
-    scale = np.float32(np.abs(values).max() / 127) or np.float32(1.0)
+    # Subnormal scales cannot divide exactly: a block that small is stored as zeros.
+    scale = max(np.float32(np.abs(values).max() / 127), np.finfo(np.float32).tiny)
     return float(scale), np.rint(values / scale).astype(np.int8).tobytes()
 
 

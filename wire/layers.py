@@ -6,6 +6,7 @@ blocks of the group's ranking, for which a device stores ``bytes[l]`` bytes.
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Self
 
 import msgspec
@@ -18,8 +19,13 @@ class Layers(msgspec.Struct, frozen=True):
     bytes: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        rising = all(a < b for column in (self.blocks, self.bytes) for a, b in zip(column, column[1:], strict=False))
-        if len(self.blocks) != len(self.bytes) or self.blocks[:1] != (0,) or self.bytes[:1] != (0,) or not rising:
+        rising = all(a < b for column in (self.blocks, self.bytes) for a, b in pairwise(column))
+        if (
+            len(self.blocks) != len(self.bytes)
+            or self.blocks[:1] != (0,)
+            or self.bytes[:1] != (0,)
+            or not rising
+        ):
             raise ValueError("layers must start at 0 blocks and 0 bytes and rise")
 
     @classmethod

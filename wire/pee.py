@@ -10,13 +10,14 @@ An update is a series of self-contained parts of whole blocks in ranking order. 
     layer_blocks U32 [L]    with it: how many blocks the first l layers hold, l = 1 .. L
     layer_bytes  U32 [L]    with it: how many bytes a device stores for them
 
-The header starts with the checksum, at a fixed place: ``{"__metadata__":{"crc32":"xxxxxxxx",``. It is
-the CRC-32 of the data section followed by the header text, its own eight digits set to ``00000000``.
-Data first, so that a cloud which sends the same blocks to many devices checksums them once.
+The header starts with the checksum and the report's number, at a fixed place:
+``{"__metadata__":{"crc32":"xxxxxxxx","seq":"7",``. The checksum is the CRC-32 of the data section followed
+by the header text, its own eight digits set to ``00000000``. Data first, so that a cloud which sends
+the same blocks to many devices checksums them once.
 """
 
+import functools
 import zlib
-from collections.abc import Iterable
 from typing import Annotated
 
 import msgspec
@@ -30,6 +31,10 @@ MAX_HEADER_BYTES = 4096
 
 _START = b'{"__metadata__":{"crc32":"'
 _ZEROS = b"00000000"
+_SEQ = b'","seq":"'
+_FIXED = len(_START) + len(_ZEROS)
+_NUMBER = 8 + _FIXED + len(_SEQ)
+"""Where the report's number starts in a part."""
 _TYPE_BYTES = {"U8": 1, "U16": 2, "U32": 4, "F32": 4}
 _TENSOR_TYPES = {
     "user_vector": "F32",
@@ -41,19 +46,58 @@ _TENSOR_TYPES = {
 }  # in the order of the data section: widest first, so that every tensor is aligned
 
 
-class Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields of an update part; all of them are strings in the file, as safetensors wants it."""
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """What a part's header says, its checksum and its report's number aside."""
 
-    crc32: str
-    seq: Annotated[int, msgspec.Meta(ge=1)]
-    """The report that this answers."""
+    model: str
+    group: int
+    """The user group whose ranking the blocks are of."""
+    first: int
+    """The place in the ranking of this part's first block."""
+    target: int
+    """How many blocks the PEE for the reported budget has."""
+    part: int
+    parts: int
+    blocks: int
+    """How many blocks the part brings."""
+    introduces: bool
+    """Whether it brings the layer table or the user's vector."""
+    spans: dict[str, tuple[int, int]]
+    """Where each tensor lies in the data section."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A verified update part."""
+
+    seq: int
+    """The report that it answers."""
+    layout: Layout
+    data_crc32: int
+    """CRC-32 of the data section: equal content has an equal value."""
+    payload: bytes
+    start: int
+    """Where the data section starts in the payload."""
+
+    def tensor(self, name: str) -> bytes:
+        """Return the raw little-endian bytes of a tensor, empty where it is absent."""
+        begin, end = self.layout.spans.get(name, (0, 0))
+        return self.payload[self.start + begin : self.start + end]
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A part without its report's number: the same for every device that needs these blocks."""
+
+    fields: bytes
+    data: bytes
+    checksum: int
+    """CRC-32 of the data section and the start of the header."""
+
+
+class _Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: ModelVersion
     group: Count
-    """The user group whose ranking the blocks are of."""
     first: Count
-    """The place in the ranking of this part's first block."""
     target: Count
-    """How many blocks the PEE for the reported budget has."""
     part: Annotated[int, msgspec.Meta(ge=1)]
     parts: Annotated[int, msgspec.Meta(ge=1)]
 
@@ -65,40 +109,13 @@ class _Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"metadata": "__metadata__"}):
-    metadata: Metadata
+    metadata: _Metadata
     user_vector: _Tensor | None = None
     layer_blocks: _Tensor | None = None
     layer_bytes: _Tensor | None = None
     scales: _Tensor | None = None
     ids: _Tensor | None = None
     data: _Tensor | None = None
-
-
-class Part(msgspec.Struct, frozen=True):
-    """A decoded update part; tensors are raw little-endian bytes, empty where absent."""
-
-    metadata: Metadata
-    data_crc32: int
-    """CRC-32 of the data section: equal content has an equal value."""
-    ids: bytes
-    data: bytes
-    scales: bytes
-    user_vector: bytes
-    layer_blocks: bytes
-    layer_bytes: bytes
-
-    @property
-    def blocks(self) -> int:
-        """How many blocks the part brings."""
-        return len(self.ids) // 2
-
-
-class Body(msgspec.Struct, frozen=True):
-    """A part without its report's number: the same for every device that needs these blocks."""
-
-    fields: bytes
-    data: bytes
-    data_crc32: int
 
 
 _decode_header = msgspec.json.Decoder(_Header, strict=False).decode  # not strict: numbers are strings
@@ -133,22 +150,21 @@ def body(
         f'"part":"{part}","parts":"{parts}"}}'
     ).encode() + b",".join(described)
     data = b"".join(raw for _, raw in present)
-    return Body(fields, data, zlib.crc32(data))
+    return Body(fields, data, zlib.crc32(_START + _ZEROS, zlib.crc32(data)))
 
 
 def seal(body: Body, seq: int) -> bytes:
     """Return the safetensors file that answers report *seq* with *body*."""
-    rest = b'","seq":"%d%b}' % (seq, body.fields)
-    rest += b" " * (-(len(_START) + 8 + len(rest)) % 8)
-    checksum = zlib.crc32(rest, zlib.crc32(_START + _ZEROS, body.data_crc32))
-    length = (len(_START) + 8 + len(rest)).to_bytes(8, "little")
-    return b"%b%b%08x%b%b" % (length, _START, checksum, rest, body.data)
+    rest = b"%b%d%b}" % (_SEQ, seq, body.fields)
+    rest += b" " * (-(_FIXED + len(rest)) % 8)
+    length = (_FIXED + len(rest)).to_bytes(8, "little")
+    return b"%b%b%08x%b%b" % (length, _START, zlib.crc32(rest, body.checksum), rest, body.data)
 
 
-def sealed_bytes(body: Body, seq: int) -> int:
-    """Return ``len(seal(body, seq))`` without building it."""
-    header = len(_START) + 8 + len(b'","seq":"') + len(str(seq)) + len(body.fields) + 1
-    return 8 + header + (-header % 8) + len(body.data)
+def sealed_bytes(fields_bytes: int, data_bytes: int, seq: int) -> int:
+    """Return ``len(seal(body, seq))`` for a body with that many bytes of fields and data."""
+    header = _FIXED + len(_SEQ) + len(str(seq)) + fields_bytes + 1
+    return 8 + header + (-header % 8) + data_bytes
 
 
 def decode_part(payload: bytes) -> Part:
@@ -157,54 +173,69 @@ def decode_part(payload: bytes) -> Part:
     Raises:
         RemoteProtocolError: it is too large, damaged, or no update part.
     """
-    header, checked = _split(payload)
-    try:
-        fields = _decode_header(header)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise RemoteProtocolError(Reason.MALFORMED, f"header: {error}") from None
-    start, size = 8 + len(header), len(payload) - 8 - len(header)
-    tensors: dict[str, bytes] = {}
-    covered = 0
-    for name, kind in _TENSOR_TYPES.items():
-        tensor: _Tensor | None = getattr(fields, name)
-        if tensor is None:
-            tensors[name] = b""
-            continue
-        begin, end = tensor.data_offsets
-        if tensor.dtype != kind or begin != covered or tensor.shape != ((end - begin) // _TYPE_BYTES[kind],):
-            raise RemoteProtocolError(Reason.MALFORMED, f"tensor {name} is {tensor}")
-        tensors[name] = payload[start + begin : start + end]
-        covered = end
-    if covered != size or fields.metadata.part > fields.metadata.parts:
-        raise RemoteProtocolError(Reason.MALFORMED, f"{covered} of {size} data bytes are described")
-    return Part(fields.metadata, checked, **tensors)
+    seq, fields, start = _split(payload)
+    data_crc32 = zlib.crc32(memoryview(payload)[start:])
+    checksum = zlib.crc32(payload[8 + _FIXED : start], zlib.crc32(_START + _ZEROS, data_crc32))
+    claimed = payload[8 + len(_START) : 8 + _FIXED]
+    if claimed != b"%08x" % checksum:
+        raise RemoteProtocolError(Reason.CHECKSUM, f"claimed {claimed!r}, counted {checksum:08x}")
+    return Part(seq, _layout(fields, len(payload) - start), data_crc32, payload, start)
 
 
-def peek(payload: bytes) -> Metadata:
-    """Return the fields of a part without verifying or decoding its tensors, to route it."""
-    try:
-        length = int.from_bytes(payload[:8], "little")
-        return _decode_header(payload[8 : 8 + min(length, MAX_HEADER_BYTES)]).metadata
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise RemoteProtocolError(Reason.MALFORMED, f"header: {error}") from None
+def peek(payload: bytes) -> tuple[int, Layout]:
+    """Return the number and the layout of a part without verifying its checksum, to route it.
+
+    Raises:
+        RemoteProtocolError: it is no update part.
+    """
+    seq, fields, start = _split(payload)
+    return seq, _layout(fields, len(payload) - start)
 
 
-def _split(payload: bytes) -> tuple[bytes, int]:
-    """Return the header's text and the data's CRC-32, both verified."""
+def _split(payload: bytes) -> tuple[int, bytes, int]:
+    """Return the report's number, the fields behind it, and where the data section starts."""
+    length = int.from_bytes(payload[:8], "little")
+    start = 8 + length
     if len(payload) > MAX_PART_BYTES:
         raise RemoteProtocolError(Reason.TOO_LARGE, f"{len(payload)} bytes, at most {MAX_PART_BYTES}")
-    length = int.from_bytes(payload[:8], "little")
-    header = payload[8 : 8 + length] if length <= MAX_HEADER_BYTES else b""
-    place = len(_START)
-    if not header.startswith(_START) or len(header) != length or length % 8:
+    if length > MAX_HEADER_BYTES or length % 8 or start > len(payload):
+        raise RemoteProtocolError(Reason.MALFORMED, f"a header of {length} bytes in {len(payload)}")
+    end = payload.find(b'"', _NUMBER, start)
+    digits = payload[_NUMBER:end]
+    if (
+        payload[8 : 8 + len(_START)] != _START
+        or payload[8 + _FIXED : _NUMBER] != _SEQ
+        or not digits.isdigit()
+        or len(digits) > 16
+    ):
         raise RemoteProtocolError(Reason.MALFORMED, "no header of an update part")
-    data_crc32 = zlib.crc32(memoryview(payload)[8 + length :])
-    checksum = zlib.crc32(header[place + 8 :], zlib.crc32(_START + _ZEROS, data_crc32))
-    if header[place : place + 8] != b"%08x" % checksum:
-        raise RemoteProtocolError(Reason.CHECKSUM, f"{header[place : place + 8]!r}, counted {checksum:08x}")
-    return header, data_crc32
+    return int(digits), payload[end:start], start
 
 
-def total_bytes(bodies: Iterable[Body], seq: int) -> int:
-    """Return the payload bytes of an update of *bodies* that answers report *seq*."""
-    return sum(sealed_bytes(each, seq) for each in bodies)
+@functools.lru_cache(maxsize=8192)  # the same blocks go to many devices, under different numbers
+def _layout(fields: bytes, data_bytes: int) -> Layout:
+    try:
+        header = _decode_header(b'{"__metadata__":{' + fields[2:])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise RemoteProtocolError(Reason.MALFORMED, f"header: {error}") from None
+    spans: dict[str, tuple[int, int]] = {}
+    covered = 0
+    for name, kind in _TENSOR_TYPES.items():
+        tensor: _Tensor | None = getattr(header, name)
+        if tensor is None:
+            continue
+        begin, end = tensor.data_offsets
+        size, rest = divmod(end - begin, _TYPE_BYTES[kind])
+        if tensor.dtype != kind or begin != covered or rest or size < 0 or tensor.shape != (size,):
+            raise RemoteProtocolError(Reason.MALFORMED, f"tensor {name} is {tensor}")
+        spans[name], covered = (begin, end), end
+    fields_of = header.metadata
+    if covered != data_bytes or fields_of.part > fields_of.parts:
+        raise RemoteProtocolError(Reason.MALFORMED, f"{covered} of {data_bytes} data bytes are described")
+    first, last = spans.get("ids", (0, 0))
+    return Layout(
+        **msgspec.structs.asdict(fields_of),
+        blocks=(last - first) // 2,
+        introduces="user_vector" in spans or "layer_blocks" in spans,
+        spans=spans,
+    )

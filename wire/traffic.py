@@ -19,6 +19,15 @@ def publish_bytes(topic_bytes: int, payload_bytes: int, qos: int) -> int:
     return 1 + length_digits + remaining
 
 
+def publish_wire_bytes(topic_bytes: int, payload_bytes: int, qos: int) -> int:
+    """Return what an MQTT PUBLISH costs with TCP and IP headers on its data segments."""
+    # publish_bytes and wire_bytes in one: a fleet asks this for every message.
+    remaining = 2 + topic_bytes + (2 if qos else 0) + payload_bytes
+    digits = 1 if remaining < 128 else 2 if remaining < 16384 else 3 if remaining < 2097152 else 4
+    packet = 1 + digits + remaining
+    return packet + SEGMENT_HEADER_BYTES * -(-packet // SEGMENT_BYTES)
+
+
 def wire_bytes(mqtt_bytes: int) -> int:
     """Return what an MQTT packet costs with TCP and IP headers on its data segments."""
     return mqtt_bytes + SEGMENT_HEADER_BYTES * -(-mqtt_bytes // SEGMENT_BYTES)

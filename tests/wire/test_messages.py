@@ -78,16 +78,13 @@ def bodies(draw: st.DrawFn) -> Body:
 def test_a_part_decodes_to_what_was_sealed_and_safetensors_opens_it(sent: Body, seq: int) -> None:
     payload = seal(sent, seq)
     part = decode_part(payload)
-    assert (part.metadata.seq, part.metadata.model, part.metadata.group) == (seq, "ab12", 3)
-    assert (
-        part.user_vector + part.layer_blocks + part.layer_bytes + part.scales + part.ids + part.data
-        == sent.data
-    )
-    assert peek(payload) == part.metadata
-    assert sealed_bytes(sent, seq) == len(payload)
+    assert (part.seq, part.layout.model, part.layout.group) == (seq, "ab12", 3)
+    assert b"".join(part.tensor(name) for name in part.layout.spans) == sent.data
+    assert peek(payload) == (seq, part.layout)
+    assert sealed_bytes(len(sent.fields), len(sent.data), seq) == len(payload)
     opened = dict(safetensors.deserialize(payload))  # type: ignore[no-untyped-call]  # the library's own
     assert {name: bytes(tensor["data"]) for name, tensor in opened.items()} == {
-        name: getattr(part, name) for name in opened
+        name: part.tensor(name) for name in opened
     }
 
 

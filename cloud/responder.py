@@ -1,0 +1,174 @@
+"""What the cloud answers to a budget report: pure and stateless, bytes in, bytes out.
+
+A report carries all that is needed (who, what is held, the budget), so any replica answers any
+device and a restarted cloud has forgotten nothing.
+"""
+
+from bisect import bisect_right
+
+from cloud.store import BlockStore, GroupBlocks
+from wire.errors import InputError, Reason, RemoteProtocolError
+from wire.geometry import stored_overhead
+from wire.messages import BudgetReport, ModelNotice, decode
+from wire.pee import DEFAULT_MAX_PAYLOAD, Body, body, seal, sealed_bytes
+
+HEADER_ALLOWANCE = 1024
+"""More than the header of any part takes, tensors of the introduction not counted."""
+CACHE_BYTES = 128 * 2**20
+
+
+class Responder:
+    """Answers budget reports from one block store.
+
+    Args:
+        store: the model.
+        max_payload_bytes: no part is larger; public IoT brokers take 128 KiB.
+
+    Raises:
+        InputError: a block does not fit into a part.
+    """
+
+    def __init__(self, store: BlockStore, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD) -> None:
+        self.store = store
+        self._room = max_payload_bytes - HEADER_ALLOWANCE
+        self._group_of: list[int] = store.user_groups.tolist()
+        self._cache: dict[tuple[int, int, int], tuple[Body, ...]] = {}
+        self._cached_bytes = 0
+        self._full_bytes: dict[tuple[int, int, int], int] = {}
+        self._check_room()
+
+    def notice(self) -> ModelNotice:
+        """Return what the cloud announces of its model."""
+        return ModelNotice(
+            version=self.store.version,
+            geometry=self.store.geometry,
+            user_groups=len(self.store.groups),
+            users=self.store.users,
+            layers=self.store.layers,
+        )
+
+    def answer(self, payload: bytes) -> tuple[bytes, ...]:
+        """Return the update parts that answer the budget report in *payload*, in order.
+
+        A device that already holds its whole PEE gets one part without blocks.
+
+        Raises:
+            RemoteProtocolError: the report is malformed, or names what does not exist.
+        """
+        report = decode(payload, BudgetReport)
+        number = self._group(report)
+        group = self.store.groups[number]
+        target = group.layers.blocks[group.layers.best(report.budget_bytes)]
+        if report.model != self.store.version:
+            bodies = self._introduction(number, target, report.user)
+        elif report.held > group.count:
+            raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held}) of {group.count} blocks")
+        else:
+            bodies = self._bodies(number, min(report.held, target), target)
+        return tuple([seal(each, report.seq) for each in bodies])
+
+    def full_bytes(self, user: int, budget_bytes: int, seq: int) -> int:
+        """Return what report *seq* would have cost with the whole PEE for *budget_bytes* sent anew."""
+        number = self._group_of[user]
+        layers = self.store.groups[number].layers
+        target = layers.blocks[layers.best(budget_bytes)]
+        key = (number, target, len(str(seq)))
+        total = self._full_bytes.get(key)
+        if total is None:
+            bodies = self._cut(number, 0, target, {})
+            total = sum(sealed_bytes(len(each.fields), len(each.data), seq) for each in bodies)
+            self._full_bytes[key] = total
+        return total
+
+    def _check_room(self) -> None:
+        largest = max(
+            end - start + stored_overhead(self.store.geometry)
+            for group in self.store.groups
+            for start, end in zip(group.offsets, group.offsets[1:], strict=False)
+        )
+        introduction = 4 * self.store.geometry.dim + 8 * self.store.layers
+        if largest + introduction > self._room:
+            raise InputError(
+                f"max_payload(={self._room + HEADER_ALLOWANCE} B) must be at least "
+                f"{largest + introduction + HEADER_ALLOWANCE} B, for the largest block"
+            )
+
+    def _group(self, report: BudgetReport) -> int:
+        if report.user is not None:
+            if report.user >= len(self._group_of):
+                raise RemoteProtocolError(
+                    Reason.UNKNOWN_USER, f"user(={report.user}) of {len(self._group_of)}"
+                )
+            return self._group_of[report.user]
+        if report.group is None or report.group >= len(self.store.groups):
+            raise RemoteProtocolError(
+                Reason.UNKNOWN_GROUP, f"user is absent and group(={report.group}) of {len(self.store.groups)}"
+            )
+        return report.group
+
+    def _bodies(self, number: int, first: int, target: int) -> tuple[Body, ...]:
+        key = (number, first, target)
+        bodies = self._cache.get(key)
+        if bodies is None:
+            bodies = self._cut(number, first, target, {})
+            self._cached_bytes += sum(len(each.data) for each in bodies)
+            if self._cached_bytes > CACHE_BYTES:
+                self._cache.clear()
+                self._cached_bytes = 0
+            self._cache[key] = bodies
+        return bodies
+
+    def _introduction(self, number: int, target: int, user: int | None) -> tuple[Body, ...]:
+        """The first update of a model version also brings the layer table and the user's vector."""
+        layers = self.store.groups[number].layers
+        tensors = {"layer_blocks": _u32(layers.blocks[1:]), "layer_bytes": _u32(layers.bytes[1:])}
+        if user is not None:
+            tensors["user_vector"] = self.store.user_vectors[user].astype("<f4").tobytes()
+        return self._cut(number, 0, target, tensors)
+
+    def _cut(self, number: int, first: int, target: int, extra: dict[str, bytes]) -> tuple[Body, ...]:
+        group = self.store.groups[number]
+        room = self._room - sum(map(len, extra.values()))
+        cuts = part_ends(group, first, target, room, stored_overhead(self.store.geometry))
+        starts = [first, *cuts[:-1]]
+        return tuple(
+            body(
+                model=self.store.version,
+                group=number,
+                first=start,
+                target=target,
+                part=at + 1,
+                parts=len(cuts),
+                tensors=_slices(group, start, end) | (extra if at == 0 else {}),
+            )
+            for at, (start, end) in enumerate(zip(starts, cuts, strict=True))
+        )
+
+
+def part_ends(group: GroupBlocks, first: int, target: int, room: int, overhead: int) -> list[int]:
+    """Return where the parts of the blocks *first* to *target* end, each at most *room* bytes.
+
+    An update without blocks is one empty part.
+    """
+
+    def stored(end: int) -> int:
+        return group.offsets[end] + end * overhead
+
+    ends: list[int] = []
+    start = first
+    while stored(target) - stored(start) > room:
+        start = bisect_right(range(target), stored(start) + room, lo=start, key=stored) - 1
+        ends.append(start)
+    return [*ends, target]
+
+
+def _slices(group: GroupBlocks, start: int, end: int) -> dict[str, bytes]:
+    return {
+        "ids": group.ids[2 * start : 2 * end],
+        "scales": group.scales[4 * start : 4 * end],
+        "data": group.data[group.offsets[start] : group.offsets[end]],
+    }
+
+
+def _u32(values: tuple[int, ...]) -> bytes:
+    return b"".join(value.to_bytes(4, "little") for value in values)

@@ -1,0 +1,100 @@
+"""The cloud as an MQTT service: a thin shell around the responder.
+
+It subscribes to budget reports, publishes what the responder answers, and announces the model. It
+decides nothing and remembers nothing, so it may be killed and started at any moment: a device whose
+answer does not come asks again.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+
+import aiomqtt
+
+from cloud.responder import Responder
+from wire.connection import PUBLISHES_AT_ONCE, RETRY_S, Connection
+from wire.errors import RemoteProtocolError
+from wire.messages import encode
+from wire.topics import TABLE, Kind, device_topic, fleet_topic, parse, subscription
+
+LOG = logging.getLogger("peelfleet.cloud")
+
+
+@dataclass
+class Counts:
+    """What the service has done since it started."""
+
+    answered: int = 0
+    parts: int = 0
+    broken: int = 0
+    """Connections that broke."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Refused messages by reason."""
+
+
+async def serve(responder: Responder, connection: Connection, fleet: str, counts: Counts) -> None:
+    """Answer the reports of *fleet* until cancelled; reconnect as often as it takes.
+
+    Args:
+        responder: what answers.
+        connection: the broker.
+        fleet: whose reports; the model is announced to this fleet.
+        counts: kept up to date.
+    """
+    while True:
+        # A new client each time: the old one would send its unanswered publishes again.
+        try:
+            async with aiomqtt.Client(**connection.client_options()) as client:
+                client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
+                await _answer_all(client, responder, fleet, counts)
+        except* aiomqtt.MqttError as errors:
+            LOG.warning(
+                "broker %s:%s: %s; trying again", connection.host, connection.port, errors.exceptions[0]
+            )
+        counts.broken += 1
+        await asyncio.sleep(RETRY_S)
+
+
+async def _answer_all(client: aiomqtt.Client, responder: Responder, fleet: str, counts: Counts) -> None:
+    await client.subscribe(subscription(Kind.BUDGET, fleet), qos=TABLE[Kind.BUDGET].qos)
+    notice = TABLE[Kind.MODEL]
+    await client.publish(
+        fleet_topic(Kind.MODEL, fleet), encode(responder.notice()), qos=notice.qos, retain=notice.retained
+    )
+    LOG.info("serving model %s to fleet %s", responder.store.version, fleet)
+    slots = asyncio.Semaphore(PUBLISHES_AT_ONCE)
+    async with asyncio.TaskGroup() as replies:
+        async for message in client.messages:
+            parts = _answer(responder, message, counts)
+            if parts:
+                await slots.acquire()
+                device = parse(message.topic.value).device or ""
+                replies.create_task(
+                    _reply(client, device_topic(Kind.PEE, fleet, device), parts, slots, counts)
+                )
+
+
+def _answer(responder: Responder, message: aiomqtt.Message, counts: Counts) -> tuple[bytes, ...]:
+    try:
+        parse(message.topic.value)
+        return responder.answer(message.payload)
+    except RemoteProtocolError as error:
+        counts.refused[error.reason.value] += 1
+        LOG.warning("refused a message on %s: %s", message.topic, error)
+        return ()
+
+
+async def _reply(
+    client: aiomqtt.Client, topic: str, parts: tuple[bytes, ...], slots: asyncio.Semaphore, counts: Counts
+) -> None:
+    try:
+        for part in parts:
+            await client.publish(topic, part, qos=TABLE[Kind.PEE].qos)
+        counts.answered += 1
+        counts.parts += len(parts)
+    except aiomqtt.MqttError as error:
+        # The connection is gone and its loop ends too; the device asks again.
+        LOG.warning("an answer on %s was not sent: %s", topic, error)
+    finally:
+        slots.release()

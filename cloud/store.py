@@ -1,0 +1,311 @@
+"""The block store: what training leaves, immutable, on disk and in memory.
+
+A store is a folder with a manifest and safetensors files. The model version is the hash of their
+content; every file is checked against the manifest's checksum when it is read. Per user group the
+blocks lie in ranking order with running sums, so that an update's payload is a slice.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from cloud.selection import IdArray, cut_layers, rank_blocks, stored_sizes
+from wire.errors import InputError
+from wire.geometry import Float32Array, Geometry, data_sizes, encode_block
+from wire.layers import Layers
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+USERS = "users.safetensors"
+
+
+@dataclass(frozen=True)
+class GroupBlocks:
+    """The blocks of one user group, in ranking order."""
+
+    ids: bytes
+    """Block ids, little-endian unsigned 16 bit."""
+    scales: bytes
+    """One float32 per block, or nothing where the codec has no scales."""
+    data: bytes
+    """The stored numbers of all blocks, end to end."""
+    offsets: tuple[int, ...]
+    """Where each block starts in *data*, and the end of the last one."""
+    layers: Layers
+
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+        return len(self.offsets) - 1
+
+    def ranking(self) -> IdArray:
+        """Return the block ids as an array, shape (blocks,)."""
+        return np.frombuffer(self.ids, dtype="<u2")
+
+
+@dataclass(frozen=True)
+class BlockStore:
+    """All that the cloud needs to answer a budget report."""
+
+    version: str
+    geometry: Geometry
+    groups: tuple[GroupBlocks, ...]
+    user_groups: NDArray[np.int64]
+    """The group of each user, shape (U,)."""
+    user_vectors: Float32Array
+    """Each user's vector in the basis of the user's group, shape (U, d)."""
+    report: Mapping[str, object]
+    """What each stage of training did, and the quality it reached."""
+
+    @property
+    def users(self) -> int:
+        """How many users the model knows."""
+        return len(self.user_groups)
+
+    @property
+    def layers(self) -> int:
+        """The most layers that any group has."""
+        return max(group.layers.top for group in self.groups)
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The table of contents of a store folder."""
+
+    format: int
+    version: str
+    geometry: Geometry
+    layers: tuple[Layers, ...]
+    files: dict[str, str]
+    """SHA-256 of every file."""
+    report: dict[str, object]
+
+
+def build_store(
+    geometry: Geometry,
+    *,
+    item_tables: Float32Array,
+    user_vectors: Float32Array,
+    user_groups: NDArray[np.int64],
+    block_weights: NDArray[np.floating],
+    layers: int,
+    report: Mapping[str, object],
+) -> BlockStore:
+    """Encode every group's blocks in ranking order.
+
+    Args:
+        geometry: how tables are cut and stored.
+        item_tables: shape (G, I, d).
+        user_vectors: shape (U, d).
+        user_groups: shape (U,), values 0 to G - 1.
+        block_weights: shape (G, M, N).
+        layers: at most how many layers a ranking is cut into.
+        report: what training did, JSON types only.
+    """
+    groups = tuple(
+        encode_group(geometry, table, rank_blocks(weights), layers)
+        for table, weights in zip(item_tables, block_weights, strict=True)
+    )
+    store = BlockStore(
+        "", geometry, groups, user_groups.astype(np.int64), user_vectors.astype(np.float32), report
+    )
+    return BlockStore(**{**vars(store), "version": _version(_files(store), geometry, store)})
+
+
+def encode_group(geometry: Geometry, table: Float32Array, ranking: IdArray, layers: int) -> GroupBlocks:
+    """Return the blocks of one group's item table, shape (I, d), encoded in *ranking* order."""
+    encoded = [
+        encode_block(table[geometry.rows(block), geometry.columns(block)], geometry.codec)
+        for block in ranking.tolist()
+    ]
+    scales = np.array([scale for scale, _ in encoded], dtype="<f4").tobytes()
+    return _group_blocks(
+        geometry,
+        ids=ranking.astype("<u2").tobytes(),
+        scales=scales if geometry.codec.scale_bytes else b"",
+        data=b"".join(data for _, data in encoded),
+        layers=cut_layers(stored_sizes(geometry, ranking), layers),
+    )
+
+
+def save_store(store: BlockStore, folder: Path) -> None:
+    """Write *store* to *folder*, which appears whole or not at all.
+
+    An existing folder is left as it is: a store never changes.
+    """
+    if (folder / MANIFEST).exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        files = _files(store)
+        for name, raw in files.items():
+            (draft / name).write_bytes(raw)
+        manifest = Manifest(
+            format=FORMAT,
+            version=store.version,
+            geometry=store.geometry,
+            layers=tuple(group.layers for group in store.groups),
+            files={name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()},
+            report=dict(store.report),
+        )
+        (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        draft.chmod(0o755)
+        _move_into_place(draft, folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def load_store(folder: Path) -> BlockStore:
+    """Read the store in *folder*, every file checked against its checksum.
+
+    Raises:
+        InputError: there is none, or it is damaged.
+    """
+    manifest = _read_manifest(folder)
+    files = {name: _read_file(folder, name, checksum) for name, checksum in manifest.files.items()}
+    try:
+        users = safetensors.numpy.load(files[USERS])
+        groups = tuple(
+            _group_blocks(
+                manifest.geometry,
+                **{name: tensor.tobytes() for name, tensor in safetensors.numpy.load(raw).items()},
+                layers=layers,
+            )
+            for raw, layers in zip(_group_files(files), manifest.layers, strict=True)
+        )
+        store = BlockStore(
+            manifest.version,
+            manifest.geometry,
+            groups,
+            users["user_groups"],
+            users["user_vectors"],
+            manifest.report,
+        )
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}: block store is not readable: {error}") from None
+    if _version(files, store.geometry, store) != store.version:
+        raise InputError(
+            f"{folder / MANIFEST}: block store is corrupted: its version is not that of its content"
+        )
+    return store
+
+
+def default_root() -> Path:
+    """Return the folder that caches stores: PEELFLEET_STORE, else the user's cache folder."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("PEELFLEET_STORE") or cache / "peelfleet" / "stores")
+
+
+def store_key(*parts: object) -> str:
+    """Return the name under which a store made from *parts* is cached: a hash of all of them.
+
+    The code that trains and encodes is one of the parts, so a change to it trains anew.
+    """
+    digest = hashlib.sha256(_code_digest())
+    for part in parts:
+        digest.update(msgspec.json.encode(part, order="deterministic") + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _code_digest() -> bytes:
+    folder = Path(__file__).parent
+    names = [
+        "pretrain.py",
+        "cluster.py",
+        "refine.py",
+        "controller.py",
+        "training.py",
+        "selection.py",
+        "store.py",
+    ]
+    sources = [*(folder / name for name in names), folder.parent / "wire" / "geometry.py"]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).digest()
+
+
+def _group_blocks(
+    geometry: Geometry, *, ids: bytes, data: bytes, layers: Layers, scales: bytes = b""
+) -> GroupBlocks:
+    sizes = np.asarray(data_sizes(geometry))[np.frombuffer(ids, dtype="<u2")]
+    offsets = (0, *np.cumsum(sizes).tolist())
+    if offsets[-1] != len(data) or layers.blocks[-1] != len(sizes):
+        raise ValueError(f"{len(sizes)} blocks need {offsets[-1]} bytes, there are {len(data)}")
+    return GroupBlocks(ids, scales, data, offsets, layers)
+
+
+def _files(store: BlockStore) -> dict[str, bytes]:
+    users = {"user_groups": store.user_groups, "user_vectors": store.user_vectors}
+    files = {USERS: safetensors.numpy.save(users)}
+    for number, group in enumerate(store.groups):
+        tensors: dict[str, NDArray[np.generic]] = {
+            "ids": np.frombuffer(group.ids, dtype=np.uint16),
+            "data": np.frombuffer(group.data, dtype=np.uint8),
+        }
+        if group.scales:
+            tensors["scales"] = np.frombuffer(group.scales, dtype=np.float32)
+        files[f"group-{number:04d}.safetensors"] = safetensors.numpy.save(tensors)
+    return files
+
+
+def _group_files(files: Mapping[str, bytes]) -> Sequence[bytes]:
+    return [raw for name, raw in sorted(files.items()) if name != USERS]
+
+
+def _version(files: Mapping[str, bytes], geometry: Geometry, store: BlockStore) -> str:
+    layers = [group.layers for group in store.groups]
+    digest = hashlib.sha256(msgspec.json.encode([FORMAT, geometry, layers]))
+    for name in sorted(files):
+        digest.update(name.encode() + hashlib.sha256(files[name]).digest())
+    return digest.hexdigest()[:16]
+
+
+def _move_into_place(draft: Path, folder: Path) -> None:
+    try:
+        draft.rename(folder)
+    except OSError:
+        # Another process has just written the same store: content-addressed, so it is as good.
+        if not (folder / MANIFEST).exists():
+            raise
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    except OSError as error:
+        raise InputError(f"{folder}: no block store here: {error.strerror}: {MANIFEST}") from None
+    except msgspec.DecodeError as error:
+        raise InputError(f"{folder / MANIFEST}: block store is corrupted: {error}") from None
+    if manifest.format != FORMAT:
+        raise InputError(f"{folder / MANIFEST}: format(={manifest.format}) must be {FORMAT}")
+    return manifest
+
+
+def _read_file(folder: Path, name: str, checksum: str) -> bytes:
+    if Path(name).name != name:
+        raise InputError(f"{folder / MANIFEST}: file name {name!r} must not leave the folder")
+    try:
+        raw = (folder / name).read_bytes()
+    except OSError as error:
+        raise InputError(f"{folder / name}: block store is corrupted: {error.strerror}") from None
+    found = hashlib.sha256(raw).hexdigest()
+    if found != checksum:
+        raise InputError(
+            f"{folder / name}: block store is corrupted: SHA-256 is {found[:12]}..., the manifest says "
+            f"{checksum[:12]}...; remove {folder} to train again"
+        )
+    return raw
+
+
+def describe(store: BlockStore) -> str:
+    """Return the training report as indented JSON, for people."""
+    return json.dumps(store.report, indent=1, sort_keys=True)

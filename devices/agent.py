@@ -1,0 +1,158 @@
+"""What a device does when its budget changes and when a message arrives.
+
+Nothing in this file knows a socket, a clock or SimPy: bytes go in, bytes come out.
+
+A device holds a prefix of its group's ranking: so many blocks. It recommends with the layers that
+are complete. On a shrink it evicts from the end of the ranking at once, before it even reports; on
+a growth it takes in the parts of the answer in order, each of which leaves a valid prefix.
+"""
+
+from enum import StrEnum
+
+from devices.shelf import Shelf, Shelves
+from wire.errors import LocalProtocolError, Reason, RemoteProtocolError
+from wire.messages import BudgetReport, encode
+from wire.pee import Part, decode_part
+
+
+class Receipt(StrEnum):
+    """What came of a part."""
+
+    APPLIED = "applied"  # the PEE for the reported budget is now held, and it changed
+    CONFIRMED = "confirmed"  # it was held already
+    PROGRESS = "progress"  # more parts are to come
+    STALE = "stale"  # it answers an older report
+    REJECTED = "rejected"  # damaged or contradictory: report again
+
+
+class Agent:
+    """The protocol logic of one device.
+
+    Args:
+        user: whose PEE is wanted.
+        shelves: where blocks lie.
+        local_eviction: evict on a shrink at once; else only when the cloud has answered.
+    """
+
+    __slots__ = (
+        "_moved",
+        "_resident",
+        "_shelf",
+        "_shelves",
+        "budget_bytes",
+        "held",
+        "local_eviction",
+        "model",
+        "rejected",
+        "seq",
+        "user",
+        "user_vector",
+    )
+
+    def __init__(self, user: int, shelves: Shelves, *, local_eviction: bool = True) -> None:
+        self.user = user
+        self.local_eviction = local_eviction
+        self.budget_bytes = 0
+        self.seq = 0
+        self.model = ""
+        self.held = 0
+        """Blocks held: a prefix of the ranking."""
+        self.user_vector = b""
+        self.rejected: Reason | None = None
+        """Why the last part was rejected, if it was."""
+        self._shelves = shelves
+        self._shelf: Shelf | None = None
+        self._resident: list[int] = [0]
+        self._moved = False
+
+    @property
+    def resident_bytes(self) -> int:
+        """Bytes that the held blocks take, ids and scales included."""
+        return self._resident[self.held]
+
+    @property
+    def layer(self) -> int:
+        """The layer in use: the highest that is complete; 0 recommends nothing."""
+        return self._shelf.layers.complete(self.held) if self._shelf is not None else 0
+
+    @property
+    def best_layer(self) -> int:
+        """The layer that the budget allows, 0 before the first answer."""
+        return self._shelf.layers.best(self.budget_bytes) if self._shelf is not None else 0
+
+    def set_budget(self, budget_bytes: int) -> None:
+        """Take a new budget; with local eviction, what exceeds it is gone when this returns."""
+        if budget_bytes < 0:
+            raise LocalProtocolError(f"budget_bytes(={budget_bytes}) must be >= 0")
+        self.budget_bytes = budget_bytes
+        if self.local_eviction and self._resident[self.held] > budget_bytes:
+            self.held = self._fitting()
+
+    def report(self) -> bytes:
+        """Return the next budget report; answers to earlier ones are stale from now on."""
+        self.seq += 1
+        self._moved = False
+        return encode(
+            BudgetReport(
+                seq=self.seq, budget_bytes=self.budget_bytes, user=self.user, model=self.model, held=self.held
+            )
+        )
+
+    def receive(self, payload: bytes) -> Receipt:
+        """Take in an update part.
+
+        Never raises for what the network sent: a damaged or contradictory part is rejected, its
+        reason kept in `rejected`.
+        """
+        try:
+            part = decode_part(payload)
+            if part.seq != self.seq:
+                return Receipt.STALE
+            return self._take(part)
+        except RemoteProtocolError as error:
+            self.rejected = error.reason
+            return Receipt.REJECTED
+
+    def _take(self, part: Part) -> Receipt:
+        fields = part.layout
+        shelf = self._shelf
+        if shelf is None or fields.model != self.model:
+            shelf = self._introduce(part)
+        shelf.add(part)
+        end = fields.first + fields.blocks
+        if fields.first > self.held or not end <= fields.target <= shelf.layers.blocks[-1]:
+            raise RemoteProtocolError(
+                Reason.OUT_OF_RANGE, f"blocks {fields.first} to {end} of {fields.target} on {self.held} held"
+            )
+        if end > self.held or fields.target < self.held:
+            self._hold(min(max(end, self.held), fields.target))
+        if fields.part < fields.parts:
+            return Receipt.PROGRESS
+        if self.held != fields.target:
+            raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"{self.held} blocks held after the last part")
+        return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
+
+    def _introduce(self, part: Part) -> Shelf:
+        """Begin with a model version: what is held of an older one is dropped first."""
+        if part.layout.first != 0:
+            raise RemoteProtocolError(
+                Reason.UNKNOWN_MODEL, f"an update of model {part.layout.model!r} unasked"
+            )
+        shelf = self._shelves.open(part)
+        self.model, self.user_vector = part.layout.model, part.tensor("user_vector")
+        self._moved = self.held > 0
+        self._shelf, self._resident, self.held = shelf, shelf.resident, 0
+        return shelf
+
+    def _hold(self, blocks: int) -> None:
+        if blocks > self.held and self._resident[blocks] > self.budget_bytes:
+            raise RemoteProtocolError(
+                Reason.OUT_OF_RANGE,
+                f"{self._resident[blocks]} bytes exceed the budget of {self.budget_bytes}",
+            )
+        self.held = blocks
+        self._moved = True
+
+    def _fitting(self) -> int:
+        """The most blocks, whole layers, that fit the budget."""
+        return self._shelf.layers.blocks[self.best_layer] if self._shelf is not None else 0

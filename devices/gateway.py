@@ -1,0 +1,201 @@
+"""The MQTT gateway: many emulated devices on one connection to a real broker.
+
+It carries bytes and decides nothing: reports go out, answers are stored in their exchange. After a
+break it makes a new client and sends every unanswered report again; the cloud is stateless and an
+answer that comes twice is dropped, so simulated devices notice nothing.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiomqtt
+import msgspec
+
+from devices.exchange import Exchange
+from wire.connection import PUBLISHES_AT_ONCE, RETRY_S, Connection
+from wire.errors import RemoteProtocolError, RunError
+from wire.messages import ModelNotice, Status, decode, encode
+from wire.pee import peek
+from wire.topics import TABLE, Address, Kind, device_topic, fleet_topic, parse, subscription
+
+LOG = logging.getLogger("peelfleet.gateway")
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message that waits to be published."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retained: bool
+
+
+@dataclass
+class Waiting:
+    """A report without its answer."""
+
+    exchange: Exchange
+    sent_at: float
+    parts: dict[int, bytes] = field(default_factory=dict)
+
+
+class Gateway:
+    """Speaks for a whole fleet on one connection.
+
+    Args:
+        connection: the broker.
+        fleet: the fleet's name in topics.
+        give_up_s: how long the broker may be away before the run fails.
+    """
+
+    def __init__(self, connection: Connection, fleet: str, *, give_up_s: float = 30.0) -> None:
+        self.counts: Counter[str] = Counter()
+        """Messages by what became of them: answers, duplicates, refused, sent_again; and reconnections."""
+        self.listening = True
+        self.arrived = asyncio.Event()
+        """Set whenever an answer is complete, and when the gateway has failed."""
+        self.model: ModelNotice | None = None
+        """The model that the cloud announced last."""
+        self._connection = connection
+        self._fleet = fleet
+        self._give_up_s = give_up_s
+        self._outbox: asyncio.Queue[Outgoing] = asyncio.Queue()
+        self._waiting: dict[tuple[str, int], Waiting] = {}
+        self._failure: BaseException | None = None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the connection up while the body runs; what ends it for good is raised by `check`."""
+        task = asyncio.create_task(self._run(), name="gateway")
+        task.add_done_callback(self._ended)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def check(self) -> None:
+        """Raise what ended the connection for good, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def send_report(self, exchange: Exchange) -> None:
+        """Publish a report and keep its exchange until the answer is complete."""
+        self._waiting[exchange.device, exchange.seq] = Waiting(exchange, time.monotonic())
+        self._put(device_topic(Kind.BUDGET, self._fleet, exchange.device), exchange.report, Kind.BUDGET)
+
+    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+        """Publish a message that is not answered."""
+        self._put(device_topic(kind, self._fleet, device), encode(message), kind)
+
+    def send_again(self, older_than_s: float) -> int:
+        """Publish once more every report that has waited longer; return how many."""
+        now = time.monotonic()
+        overdue = [waiting for waiting in self._waiting.values() if waiting.sent_at <= now - older_than_s]
+        for waiting in overdue:
+            waiting.sent_at = now
+            topic = device_topic(Kind.BUDGET, self._fleet, waiting.exchange.device)
+            self._put(topic, waiting.exchange.report, Kind.BUDGET)
+        self.counts["sent_again"] += len(overdue)
+        return len(overdue)
+
+    async def say_goodbye(self, devices: Iterable[str], timeout_s: float) -> None:
+        """Publish that *devices* are gone, then clear what the broker retains of them."""
+        gone = encode(Status(online=False, reason="end of run"))
+        for device in devices:
+            topic = device_topic(Kind.STATUS, self._fleet, device)
+            self._put(topic, gone, Kind.STATUS)
+            self._put(topic, b"", Kind.STATUS)
+        try:
+            await asyncio.wait_for(self._outbox.join(), timeout_s)
+        except TimeoutError:
+            LOG.warning("%d messages were not sent at the end of the run", self._outbox.qsize())
+
+    def _put(self, topic: str, payload: bytes, kind: Kind) -> None:
+        route = TABLE[kind]
+        self._outbox.put_nowait(Outgoing(topic, payload, route.qos, route.retained))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._failure = task.exception()
+            self.arrived.set()
+
+    async def _run(self) -> None:
+        away_since = time.monotonic()
+        while True:
+            reason = await self._connected()
+            if self.counts.pop("connected", 0):
+                away_since = time.monotonic()
+            elif time.monotonic() - away_since > self._give_up_s:
+                broker = f"{self._connection.host}:{self._connection.port}"
+                raise RunError(f"the broker {broker} is gone for {self._give_up_s:g} s: {reason}")
+            LOG.warning("the connection to the broker broke: %s; trying again", reason)
+            await asyncio.sleep(RETRY_S)
+
+    async def _connected(self) -> str:
+        """Connect and pump messages until the connection breaks; return why it did."""
+        reasons: list[str] = []
+        try:
+            async with aiomqtt.Client(**self._connection.client_options()) as client:
+                client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
+                await self._subscribe(client)
+                await self._pump(client)
+        except* aiomqtt.MqttError as errors:
+            reasons = [str(error) for error in errors.exceptions]
+        return reasons[0]
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        await client.subscribe(subscription(Kind.PEE, self._fleet), qos=TABLE[Kind.PEE].qos)
+        await client.subscribe(fleet_topic(Kind.MODEL, self._fleet), qos=TABLE[Kind.MODEL].qos)
+        self.counts["connected"] = 1
+        self.counts["connections"] += 1
+        if self.counts["connections"] > 1:
+            self.send_again(0.0)
+
+    async def _pump(self, client: aiomqtt.Client) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(PUBLISHES_AT_ONCE):
+                tasks.create_task(self._publish_all(client))
+            async for message in client.messages:
+                try:
+                    self._receive(message)
+                except RemoteProtocolError as error:
+                    self.counts["refused"] += 1
+                    LOG.warning("refused a message on %s: %s", message.topic, error)
+
+    async def _publish_all(self, client: aiomqtt.Client) -> None:
+        while True:
+            message = await self._outbox.get()
+            try:
+                await client.publish(message.topic, message.payload, qos=message.qos, retain=message.retained)
+            except BaseException:
+                self._outbox.put_nowait(message)  # raised does not mean unsent, nor sent: send it again
+                raise
+            finally:
+                self._outbox.task_done()
+
+    def _receive(self, message: aiomqtt.Message) -> None:
+        match parse(message.topic.value):
+            case Address(Kind.PEE, _, str(device)):
+                self._answer(device, message.payload)
+            case Address(Kind.MODEL):
+                self.model = decode(message.payload, ModelNotice)
+
+    def _answer(self, device: str, payload: bytes) -> None:
+        seq, fields = peek(payload)
+        waiting = self._waiting.get((device, seq))
+        if waiting is None or fields.part in waiting.parts:
+            self.counts["duplicates"] += 1
+            return
+        waiting.parts[fields.part] = payload
+        if len(waiting.parts) == fields.parts:
+            del self._waiting[device, seq]
+            waiting.exchange.parts = tuple(part for _, part in sorted(waiting.parts.items()))
+            self.counts["answers"] += 1
+            self.arrived.set()

@@ -1,0 +1,139 @@
+"""What a fleet logs: one row per event, per table; the columns are fixed here.
+
+``device`` is the device's number, ``order`` counts the rows of one device, so (t_ns, device, order) is
+a total order that does not depend on how the fleet was cut into environments or shards. Rows are
+packed as they are logged: a run of hours logs millions.
+"""
+
+import struct
+import time
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Column = str | tuple[str, ...]
+"""A numpy type, or the words that the column may hold."""
+
+
+class Cause(IntEnum):
+    """Why a device reported."""
+
+    START = 0
+    CHANGE = 1
+    RETRY = 2
+    REJECTED = 3
+
+
+class Result(IntEnum):
+    """What came of a report."""
+
+    APPLIED = 0  # the PEE for the budget is held now, and the answer changed what is held
+    CONFIRMED = 1  # it was held already
+    SUPERSEDED = 2  # a newer report had left before the answer was there
+    REJECTED = 3  # the answer was damaged or had a gap
+    LOST = 4  # the report, or the last part of the answer, never arrived
+
+
+class Fault(IntEnum):
+    """What went wrong on the way."""
+
+    REPORT_LOST = 0
+    PART_LOST = 1
+
+
+def words(enum: type[IntEnum]) -> tuple[str, ...]:
+    """Return the members' names as they stand in the tables, by value."""
+    return tuple(member.name.lower() for member in enum)
+
+
+COMMON: dict[str, Column] = {"t_ns": "i8", "wall_s": "f8", "device": "i4", "order": "i4"}
+"""The first columns of every table: simulated time, wall clock, device number, row of the device."""
+
+COLUMNS: dict[str, dict[str, Column]] = {
+    "budget": COMMON
+    | {
+        "free_bytes": "i8",
+        "budget_bytes": "i8",
+        "resident_before_bytes": "i8",
+        "resident_bytes": "i8",  # after local eviction
+    },
+    "update": COMMON
+    | {
+        "seq": "i8",
+        "cause": words(Cause),
+        "result": words(Result),
+        "changed_ns": "i8",  # when the budget changed that this answers
+        "sent_ns": "i8",  # when the report left
+        "report_bytes": "i4",
+        "parts": "i4",
+        "update_bytes": "i8",  # payload of all parts
+        "update_wire_bytes": "i8",
+        "used_bytes": "i8",  # payload of the parts that were taken in
+        "lost_bytes": "i8",  # payload of the parts that the link lost
+        "full_update_bytes": "i8",  # what the whole PEE would have cost
+        "held_before": "i4",  # blocks
+        "held": "i4",
+    },
+    "quality": COMMON
+    | {
+        "budget_bytes": "i8",
+        "resident_bytes": "i8",
+        "layer": "i4",
+        "best_layer": "i4",
+        "ndcg_at_10": "f8",
+        "recall_at_20": "f8",
+        "hit_rate_at_10": "f8",
+        "best_ndcg_at_10": "f8",  # of the best PEE for the budget
+    },
+    "connection": COMMON | {"online": "?", "reason": ("start",)},
+    "fault": COMMON | {"fault": words(Fault), "seq": "i8"},
+}
+
+_CODES = {"i8": "q", "i4": "i", "f8": "d", "?": "?"}
+
+
+class EventTable:
+    """The rows of one table, packed.
+
+    Args:
+        columns: their names and types.
+    """
+
+    def __init__(self, columns: dict[str, Column]) -> None:
+        types = [kind if isinstance(kind, str) else "u1" for kind in columns.values()]
+        self._rows = bytearray()
+        self._pack = struct.Struct("<" + "".join(_CODES.get(kind, "B") for kind in types)).pack
+        self._type = np.dtype([(name, f"<{kind}") for name, kind in zip(columns, types, strict=True)])
+
+    def append(self, *values: float) -> None:
+        """Log a row; words are given as their place in the column's tuple."""
+        self._rows += self._pack(*values)
+
+    def __len__(self) -> int:
+        return len(self._rows) // self._type.itemsize
+
+    def take(self) -> NDArray[Any]:  # Any: a structured type
+        """Return all rows as a structured array, and forget them."""
+        rows = np.frombuffer(bytes(self._rows), dtype=self._type)
+        self._rows.clear()
+        return rows
+
+
+class FleetLog:
+    """The event tables of one simulation; whoever writes them to disk takes the rows out.
+
+    Args:
+        clock: the wall clock, for the column ``wall_s``.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.tables = {name: EventTable(columns) for name, columns in COLUMNS.items()}
+        self.budget = self.tables["budget"].append
+        self.update = self.tables["update"].append
+        self.quality = self.tables["quality"].append
+        self.connection = self.tables["connection"].append
+        self.fault = self.tables["fault"].append
