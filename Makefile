@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench clean
+.PHONY: help setup demo test check format docs bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -32,6 +32,9 @@ check: $(STAMP) ## lint, format, types, import direction
 format: $(STAMP) ## rewrite the code as ruff formats it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP) ## generate docs/scenario.md and scenarios/schema.json from the types
+	$(BIN)/python -m scenarios.reference
 
 bench: $(STAMP) ## measure speed; figures go to benchmarks/out/
 	$(BIN)/python -m benchmarks

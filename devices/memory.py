@@ -12,7 +12,16 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
-from wire.units import BYTE_UNITS, TIME_UNITS, Bytes, Duration, Share, format_bytes
+from wire.units import (
+    BYTE_UNITS,
+    TIME_UNITS,
+    Bytes,
+    Duration,
+    Share,
+    format_bytes,
+    format_duration,
+    format_share,
+)
 
 Changes = Iterator[tuple[int, int]]
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
@@ -49,8 +58,8 @@ class BoundedWalk(
 
     def __post_init__(self) -> None:
         _check_bounds(self.min, self.max)
-        _check_positive("max_step", self.max_step)
-        _check_positive("step_every", self.step_every)
+        _check_positive("max_step", self.max_step, format_bytes(self.max_step))
+        _check_positive("step_every", self.step_every, format_duration(self.step_every))
         if self.initial is not None and not self.min <= self.initial <= self.max:
             raise ValueError(
                 f"initial(={format_bytes(self.initial)}) must be from min(={format_bytes(self.min)}) "
@@ -100,8 +109,8 @@ class DailyCurve(
 
     def __post_init__(self) -> None:
         _check_bounds(self.min, self.max)
-        _check_positive("reversion", self.reversion)
-        _check_positive("step_every", self.step_every)
+        _check_positive("reversion", self.reversion, format_duration(self.reversion))
+        _check_positive("step_every", self.step_every, format_duration(self.step_every))
         if self.swing > self.mean:
             raise ValueError(
                 f"swing(={format_bytes(self.swing)}) must not exceed mean(={format_bytes(self.mean)})"
@@ -146,8 +155,8 @@ class SquareWave(
             raise ValueError(
                 f"low(={format_bytes(self.low)}) must not exceed high(={format_bytes(self.high)})"
             )
-        _check_positive("low_for", self.low_for)
-        _check_positive("high_for", self.high_for)
+        _check_positive("low_for", self.low_for, format_duration(self.low_for))
+        _check_positive("high_for", self.high_for, format_duration(self.high_for))
 
     def changes(self, rng: np.random.Generator) -> Changes:
         """Yield (wait_ns, free_bytes) without end."""
@@ -187,7 +196,7 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The share of free memory that the recommender's item embeddings may use."""
 
     def __post_init__(self) -> None:
-        _check_positive("share", self.share)
+        _check_positive("share", self.share, format_share(self.share))
 
     def of(self, free_bytes: int) -> int:
         """Return the budget in bytes."""
@@ -209,6 +218,6 @@ def _check_bounds(low: int, high: int) -> None:
         raise ValueError(f"min(={format_bytes(low)}) must not exceed max(={format_bytes(high)})")
 
 
-def _check_positive(name: str, value: float) -> None:
+def _check_positive(name: str, value: float, shown: str) -> None:
     if value <= 0:
-        raise ValueError(f"{name}(={value}) must be > 0")
+        raise ValueError(f"{name}(={shown}) must be > 0")

@@ -1,13 +1,13 @@
-"""Memory traces: reading recorded series of free memory and replaying them."""
+"""Memory traces: reading recorded series of free memory and replaying them.
+
+pyarrow is loaded when a trace is read: checking a scenario needs none of it.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
+from numpy.typing import NDArray
 
 from devices.memory import Changes, Replay
 from wire.errors import InputError
@@ -41,41 +41,52 @@ def read_trace(trace: Replay, path: Path) -> tuple[Series, ...]:
     Raises:
         InputError: it cannot be read, lacks a column, or its times fall.
     """
-    table = _read_table(path)
-    for column in ("t_s", trace.column):
-        if column not in table.column_names:
-            raise InputError(
-                f"{path}: column {column!r} is missing; there are {', '.join(table.column_names)}"
-            )
-    if table.num_rows == 0:
+    columns = _read_columns(path)
+    for name in ("t_s", trace.column):
+        if name not in columns:
+            raise InputError(f"{path}: column {name!r} is missing; there are {', '.join(columns)}")
+    if not columns["t_s"]:
         raise InputError(f"{path}: the trace is empty")
-    if "device_id" not in table.column_names:
-        return (_series(path, "", table, trace.column),)
-    devices = sorted(pc.unique(table["device_id"].cast(pa.string())).to_pylist())
-    chosen = table["device_id"].cast(pa.string())
-    return tuple(_series(path, name, table.filter(pc.equal(chosen, name)), trace.column) for name in devices)
+    rows_of: dict[str, list[int]] = {}
+    for row, device in enumerate(columns.get("device_id", [""] * len(columns["t_s"]))):
+        rows_of.setdefault(str(device), []).append(row)
+    return tuple(
+        _series(f"{path}: device {device!r}" if device else f"{path}", columns, trace.column, rows)
+        for device, rows in sorted(rows_of.items())
+    )
 
 
-def _read_table(path: Path) -> pa.Table:
+def _read_columns(path: Path) -> dict[str, list[object]]:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
     try:
-        return pa.csv.read_csv(path) if path.suffix == ".csv" else pa.parquet.read_table(path)
+        table = pyarrow.csv.read_csv(path) if path.suffix == ".csv" else pyarrow.parquet.read_table(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such trace file") from None
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: cannot be read as a trace: {error}") from None
+    columns: dict[str, list[object]] = table.to_pydict()
+    return columns
 
 
-def _series(path: Path, device: str, table: pa.Table, column: str) -> Series:
-    where = f"{path}: device {device!r}" if device else f"{path}"
-    try:
-        times = table["t_s"].cast(pa.float64()).to_numpy()
-        free = table[column].cast(pa.int64()).to_numpy()
-    except (pa.ArrowException, ValueError) as error:
-        raise InputError(f"{where}: t_s must be numbers and {column} whole bytes: {error}") from None
-    if not np.isfinite(times).all() or table[column].null_count or (np.asarray(free) < 0).any():
-        raise InputError(f"{where}: t_s and {column} must be present and not negative in every row")
+def _series(where: str, columns: dict[str, list[object]], column: str, rows: list[int]) -> Series:
+    times, free = (_numbers(where, name, [columns[name][row] for row in rows]) for name in ("t_s", column))
+    if (free < 0).any() or (free != np.floor(free)).any():
+        raise InputError(f"{where}: {column} must be whole bytes, not negative")
     times_ns = np.rint((times - times[0]) * NS_PER_S).astype(np.int64)
     falls = np.flatnonzero(np.diff(times_ns) <= 0)
     if len(falls):
-        raise InputError(f"{where}: t_s(={times[falls[0] + 1]}) must rise after {times[falls[0]]}")
-    return Series(tuple(times_ns.tolist()), tuple(np.asarray(free).tolist()))
+        raise InputError(f"{where}: t_s(={times[falls[0] + 1]:g}) must rise after {times[falls[0]]:g}")
+    return Series(tuple(times_ns.tolist()), tuple(free.astype(np.int64).tolist()))
+
+
+def _numbers(where: str, name: str, values: list[object]) -> NDArray[np.float64]:
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        numbers = np.array([np.nan])
+    if not np.isfinite(numbers).all():
+        raise InputError(f"{where}: {name} must be a number in every row")
+    return numbers

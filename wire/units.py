@@ -109,7 +109,7 @@ def format_rate(rate: int) -> str:
 
 def format_share(share: float) -> str:
     """Return *share* in percent where that is exact, which `parse_share` reads back."""
-    percent = f"{float(Fraction(repr(float(share))) * 100)!r} %"
+    percent = f"{float(Fraction(repr(float(share))) * 100)!r}".removesuffix(".0") + " %"
     return percent if _TERM.fullmatch(percent) and parse_share(percent) == share else repr(float(share))
 
 
@@ -142,6 +142,8 @@ def _parse(value: object, units: dict[str, int], what: str, example: str, *, sev
 
 
 def _format(value: int, units: dict[str, int]) -> str:
+    if value == 0:
+        return f"0 {'s' if 's' in units else list(units)[-1]}"
     for unit, size in units.items():
         thousandths = Fraction(int(value) * 1000, size)
         if thousandths >= 1000 and thousandths.denominator == 1:

@@ -1,0 +1,95 @@
+"""Scenario files: text to `Scenario` and back, and the files that come with peelfleet.
+
+Every error is an `InputError` of one line: the place, the dotted path, the value and the rule.
+"""
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from scenarios.decode import decode
+from scenarios.kinds import plain
+from scenarios.overrides import apply
+from scenarios.scalars import is_plain_text
+from scenarios.schema import Scenario
+from scenarios.tree import read_tree
+from wire.errors import InputError
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
+    """Read the scenario file *path*; *overrides* are ``key=value``, as after ``--set``.
+
+    Raises:
+        InputError: it cannot be read, or is no valid scenario.
+    """
+    return parse(_read(path), str(path), overrides)
+
+
+def parse(text: str, where: str = "scenario", overrides: Sequence[str] = ()) -> Scenario:
+    """Read the scenario *text*, which errors call *where*. Pure.
+
+    Raises:
+        InputError: it is no valid scenario.
+    """
+    tree = read_tree(text, where)
+    for override in overrides:
+        apply(tree, override)
+    return decode(tree)
+
+
+def dump(scenario: Scenario) -> str:
+    """Return *scenario* as YAML with all defaults; `parse` reads it back as the same."""
+    return yaml.dump(plain(scenario), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def shipped() -> tuple[Path, ...]:
+    """Return the scenario files that come with peelfleet, in the order of their names."""
+    return tuple(sorted(Path(__file__).parent.glob("*.yaml")))
+
+
+def question(path: Path) -> str:
+    """Return the question that the scenario *path* answers: the first paragraph of its header comment."""
+    header = (line.removeprefix("#").strip() for line in _read(path).splitlines() if line.startswith("#"))
+    return " ".join(itertools.takewhile(bool, header))
+
+
+def _read(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder, not a scenario file") from None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read: {reason}") from None
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{line}: byte {content[error.start]:#04x} is not UTF-8 text") from None
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes whatever `read_plain` would not take for text, and writes no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=_style(text))
+
+
+def _style(text: str) -> str | None:
+    if not text.replace("\n", "").isprintable():
+        return '"'  # the only style with escapes: YAML counts more characters as line breaks than we do
+    if re.fullmatch(r"(\S.*\n)+(\S.*)?", text):
+        return "|"
+    return None if is_plain_text(text) else "'"
+
+
+_Dumper.add_representer(str, _represent_text)

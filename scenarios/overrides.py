@@ -1,0 +1,88 @@
+"""``--set key=value``: changes to a scenario before it is checked, so that every check sees them."""
+
+import re
+from typing import NoReturn
+
+from scenarios.decode import read_path
+from scenarios.tree import Path, Tree, Value, dotted, one_line, read_value
+from wire.errors import InputError
+
+_KEY = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+|\[[^\[\]]+\])*")
+_PASSWORD = re.compile(r"//.*@")
+
+
+def apply(tree: Tree, override: str) -> None:
+    """Change *tree* as *override* says, such as ``fleet[0].memory.min=1 GiB``.
+
+    An entry of a list is meant by its number or by its name: ``fleet[phones].count=10``. A part that
+    the file leaves out is taken with its defaults.
+
+    Raises:
+        InputError: it has another form, or no such entry can exist.
+    """
+    key, equals, text = override.partition("=")
+    place = one_line("--set " + _PASSWORD.sub("//...@", override))
+    if not equals or not _KEY.fullmatch(key.strip()):
+        raise InputError(f"{place}: must be key=value, such as fleet[0].count=100")
+    if isinstance(tree.value, dict):  # if not, that is what is wrong
+        _Override(tree, place).write(read_path(key.strip()), text)
+
+
+class _Override:
+    def __init__(self, tree: Tree, place: str) -> None:
+        self._tree = tree
+        self._place = place
+
+    def write(self, wanted: Path, text: str) -> None:
+        path: Path = ()
+        inner = self._tree.value
+        for part in wanted[:-1]:
+            inner = self._enter(inner, path := (*path, self._index(inner, part, path)))
+        path = (*path, self._index(inner, wanted[-1], path))
+        self._put(inner, path, text)
+
+    def _enter(self, outer: Value, path: Path) -> Value:
+        """Return the value at *path*, inside *outer*; an empty mapping where there is none yet."""
+        at = path[-1]
+        if isinstance(outer, list) and isinstance(at, int):
+            return outer[at]
+        assert isinstance(outer, dict)
+        assert isinstance(at, str)
+        if at not in outer:
+            outer[at] = {}
+            self._tree.places[path] = self._place
+            self._tree.implied.add(path)
+        return outer[at]
+
+    def _put(self, outer: Value, path: Path, text: str) -> None:
+        tree, at = self._tree, path[-1]
+        new = read_value(text, self._place, path)
+        for old in [old for old in tree.places if old[: len(path)] == path]:
+            del tree.places[old]
+            tree.implied.discard(old)
+        tree.places.update(new.places)
+        match outer, at:
+            case list(), int():
+                outer[at] = new.value
+            case dict(), str():
+                outer[at] = new.value
+
+    def _index(self, value: Value, part: str | int, path: Path) -> str | int:
+        """Return the key or the number by which *part* is found in *value*."""
+        if isinstance(value, dict):
+            return str(part)
+        if not isinstance(value, list):
+            self._refuse(path, "is a single value, and holds no keys")
+        if isinstance(part, int):
+            if part >= len(value):
+                self._refuse(path, f"has {len(value)} entries, the first is [0]")
+            return part
+        named = [at for at, item in enumerate(value) if isinstance(item, dict) and item.get("name") == part]
+        if len(named) != 1:
+            self._refuse(
+                path, f"has {len(named)} entries named {part!r}: write a number or a name, [0] or [NAME]"
+            )
+        return named[0]
+
+    def _refuse(self, path: Path, text: str) -> NoReturn:
+        raise InputError(one_line(f"{self._place}: {dotted(path)} {text}"))

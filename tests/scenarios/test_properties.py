@@ -1,0 +1,194 @@
+"""What holds for every scenario, every word and every garbage."""
+
+import contextlib
+import string
+from typing import Any
+
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cloud.config import ByRatio, ByTime, LightGCN, MovieLens, RecBole, Synthetic, Table, Training
+from devices.fleet import FleetGroup
+from devices.link import Direction, Network
+from devices.memory import BoundedWalk, Budget, DailyCurve, Replay, SquareWave
+from scenarios.load import dump, parse
+from scenarios.scalars import AmbiguousError, read_plain
+from scenarios.schema import BROKERS, Cloud, Model, Scenario, Updates
+from tests.scenarios.conformity import problems
+from wire.errors import InputError
+from wire.geometry import Codec
+from wire.units import BitsPerSecond, Bytes, Duration, Share
+
+texts = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")) | st.sampled_from("\n\t\x85\x07")
+)
+# Not every code point may stand in a YAML file, even escaped by PyYAML: those above are what people write.
+sizes = st.integers(0, 2**50).map(Bytes)
+spans = st.integers(0, 10**18).map(Duration)
+some_time = st.integers(1, 10**18).map(Duration)
+shares = st.floats(0, 1).map(Share)
+names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,15}", fullmatch=True)
+paths = st.text(string.printable, min_size=1, max_size=20).map(str.strip).filter(bool)
+
+directions = st.builds(
+    Direction,
+    latency=spans,
+    deviation=spans,
+    bandwidth=st.integers(1, 10**12).map(BitsPerSecond),
+    loss=st.floats(0, 0.9).map(Share),
+)
+networks = st.builds(Network, uplink=directions, downlink=directions)
+
+
+@st.composite
+def walks(draw: st.DrawFn) -> BoundedWalk:
+    low, start, high = sorted(draw(st.lists(sizes, min_size=3, max_size=3)))
+    return BoundedWalk(
+        min=low,
+        max=high,
+        initial=draw(st.sampled_from([None, start])),
+        max_step=draw(st.integers(1, 2**50).map(Bytes)),
+        step_every=draw(some_time),
+        spacing=draw(st.sampled_from(["exponential", "fixed"])),
+        increase_probability=draw(st.floats(0, 1)),
+    )
+
+
+@st.composite
+def daily_curves(draw: st.DrawFn) -> DailyCurve:
+    low, high = sorted(draw(st.lists(sizes, min_size=2, max_size=2)))
+    return DailyCurve(mean=high, swing=low, min=low, max=high, peak_at=draw(spans), deviation=draw(sizes))
+
+
+@st.composite
+def square_waves(draw: st.DrawFn) -> SquareWave:
+    low, high = sorted(draw(st.lists(sizes, min_size=2, max_size=2)))
+    return SquareWave(low=low, high=high, low_for=draw(some_time), high_for=draw(some_time))
+
+
+memories = walks() | daily_curves() | square_waves() | st.builds(Replay, file=paths.map("{}.csv".format))
+splits = st.builds(ByTime, valid_share=st.floats(0, 0.4)) | st.builds(ByRatio, seed=st.integers(0, 2**63 - 1))
+sources = (
+    st.builds(Synthetic, seed=st.integers(0, 2**63 - 1), group_taste=st.floats(0, 20))
+    | st.builds(LightGCN, path=paths)
+    | st.builds(RecBole, path=paths, split=splits, min_rating=st.floats(-5, 5))
+    | st.builds(MovieLens, path=paths, split=splits)
+    | st.builds(Table, path=paths, time=st.just("when"), split=splits)
+)
+models = st.builds(
+    Model,
+    training=st.builds(Training, l2=st.floats(0, 1), rotate=st.booleans()),
+    codec=st.sampled_from(Codec),
+    layers=st.integers(1, 65_536),
+)
+updates = st.builds(
+    Updates,
+    max_payload=st.integers(4096, 64 * 2**20).map(Bytes),
+    local_eviction=st.booleans(),
+    retry_after=some_time,
+)
+
+
+@st.composite
+def scenarios(draw: st.DrawFn) -> Scenario:
+    known = draw(st.dictionaries(names, networks, max_size=2))
+    groups = [
+        FleetGroup(
+            name=name,
+            count=draw(st.integers(1, 10**7)),
+            memory=draw(memories),
+            budget=Budget(share=draw(st.floats(1e-12, 1).map(Share))),
+            network=draw(st.sampled_from(sorted({"default", *known}))),
+            start_within=Duration(0),
+        )
+        for name in draw(st.lists(names, min_size=1, max_size=3, unique=True))
+    ]
+    return Scenario(
+        version=1,
+        name=draw(names),
+        description=draw(texts),
+        seed=draw(st.integers(0, 2**63 - 1)),
+        clock=draw(st.sampled_from(["virtual", "lockstep"])),
+        stop_time=draw(some_time),
+        broker=draw(st.sampled_from([*BROKERS, "mqtt://[::1]:1883", "mqtt://a:b@host"])),
+        data=draw(sources),
+        model=draw(models),
+        cloud=Cloud(service_time=draw(spans)),
+        updates=draw(updates),
+        networks=known,
+        fleet=tuple(groups),
+    )
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(scenarios())
+def test_a_resolved_scenario_reads_back_as_the_same(scenario: Scenario) -> None:
+    text = dump(scenario)
+    assert parse(text) == scenario
+    assert dump(parse(text)) == text
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(scenarios())
+def test_a_resolved_scenario_obeys_the_json_schema_and_means_the_same_in_yaml_1_1(scenario: Scenario) -> None:
+    assert problems(yaml.safe_load(dump(scenario))) == []
+
+
+@given(st.text("0123456789+-._:eExobB ~", max_size=8) | st.sampled_from(["yes", "Off", "NULL", "2001-02-03"]))
+def test_a_word_means_the_same_to_a_reader_of_yaml_1_1_or_is_refused(word: str) -> None:
+    with contextlib.suppress(AmbiguousError):
+        value = read_plain(word)
+        old = read_by_yaml_11(word)
+        assert (type(value), value) == (type(old), old)
+
+
+def read_by_yaml_11(word: str) -> object:
+    loader = yaml.SafeLoader("")
+    tag = loader.resolve(yaml.ScalarNode, word, (True, False))  # type: ignore[no-untyped-call]
+    return loader.construct_object(yaml.ScalarNode(tag, word))
+
+
+words = st.sampled_from(
+    ["version", "name", "fleet", "memory", "type", "daily", "data", "default", "<<", "x-a", "no", "1 h", "0"]
+)
+plain_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words | texts, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def outcome(text: str, *overrides: str) -> str | None:
+    """Return what is wrong with the scenario *text*, None if nothing is."""
+    try:
+        parse(text, "x.yaml", overrides)
+    except InputError as error:
+        return str(error)
+    return None
+
+
+@settings(deadline=None)
+@given(st.text() | st.text("-:[]{}&*!|>'\"#%@`,? \n\tab1~<") | plain_values.map(yaml.safe_dump))
+def test_garbage_is_refused_in_one_line_and_never_crashes(text: str) -> None:
+    message = outcome(text)
+    assert message is not None
+    assert message.startswith("x.yaml")
+    assert message.isprintable()
+
+
+WHOLE = "{version: 1, name: a, stop_time: 1 h, fleet: [{name: p, count: 1, memory: {type: daily}}]}"
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(
+        ["data", "model", "updates", "networks", "fleet", "fleet[0].memory", "fleet[0].memory.min"]
+    ),
+    plain_values,
+)
+def test_any_value_in_any_place_is_taken_or_refused(path: str, value: object) -> None:
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("...\n")
+    message = outcome(WHOLE, f"{path}={text}") or "x.yaml"
+    assert message.startswith(("--set", "x.yaml"))
+    assert message.isprintable()
