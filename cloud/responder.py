@@ -65,6 +65,8 @@ class Responder:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held}) of {group.count} blocks")
         else:
             bodies = self._bodies(number, min(report.held, target), target)
+        if len(bodies) == 1:
+            return (seal(bodies[0], report.seq),)
         return tuple([seal(each, report.seq) for each in bodies])
 
     def full_bytes(self, user: int, budget_bytes: int, seq: int) -> int:

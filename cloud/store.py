@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -244,10 +245,10 @@ def _group_blocks(
 
 
 def _files(store: BlockStore) -> dict[str, bytes]:
-    users = {"user_groups": store.user_groups, "user_vectors": store.user_vectors}
+    users: dict[str, NDArray[Any]] = {"user_groups": store.user_groups, "user_vectors": store.user_vectors}
     files = {USERS: safetensors.numpy.save(users)}
     for number, group in enumerate(store.groups):
-        tensors: dict[str, NDArray[np.generic]] = {
+        tensors: dict[str, NDArray[Any]] = {  # Any: of several types
             "ids": np.frombuffer(group.ids, dtype=np.uint16),
             "data": np.frombuffer(group.data, dtype=np.uint8),
         }

@@ -1,0 +1,370 @@
+"""What a scenario may say about data and training: frozen values, decoded and checked, no files touched.
+
+Nothing in this file knows about torch, scikit-learn or the disk. The string below each field is its
+documentation: `docs/` prints it. Ranges are checked when a scenario is decoded; rules between fields
+hold for every value, however it was built.
+"""
+
+import math
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from wire.geometry import MAX_BLOCKS
+
+Count = Annotated[int, Meta(ge=1, le=100_000_000)]
+"""How many of something, at least one."""
+
+Minimum = Annotated[int, Meta(ge=0, le=100_000_000)]
+"""The least number allowed; 0 asks for nothing."""
+
+Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
+"""A part of the whole, less than all of it."""
+
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""The seed of a family of random streams (`wire.streams`)."""
+
+Rate = Annotated[float, Meta(gt=0.0, le=1e6)]
+"""A positive size of step."""
+
+Strength = Annotated[float, Meta(ge=0.0, le=1e6)]
+"""A weight of a term in a loss; 0 switches the term off."""
+
+Name = Annotated[str, Meta(min_length=1)]
+"""A text that is not empty."""
+
+
+def _check_shares(valid_share: float, test_share: float) -> None:
+    if not valid_share + test_share < 1:
+        raise ValueError(
+            f"valid_share(={valid_share}) + test_share(={test_share}) must be < 1, so that some train"
+        )
+
+
+def _check_rating(min_rating: float) -> None:
+    if not math.isfinite(min_rating):
+        raise ValueError(f"min_rating(={min_rating}) must be a finite number")
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all settings share: frozen, fields by name only, unknown fields refused."""
+
+
+class ByTime(Setting, frozen=True, kw_only=True, tag_field="type", tag="time"):
+    """Each user's last interactions are the test, those before them the validation.
+
+    Equal times keep the order of the file. A user always keeps one interaction to train on.
+    """
+
+    valid_share: Share = 0.1
+    """Part of each user's interactions used for validation, rounded to the nearest number, half up."""
+
+    test_share: Share = 0.1
+    """Part of each user's interactions used for testing, rounded likewise."""
+
+    def __post_init__(self) -> None:
+        _check_shares(self.valid_share, self.test_share)
+
+
+class ByRatio(Setting, frozen=True, kw_only=True, tag_field="type", tag="ratio"):
+    """A seeded random part of each user's interactions is the test, another the validation."""
+
+    valid_share: Share = 0.1
+    """Part of each user's interactions used for validation, rounded to the nearest number, half up."""
+
+    test_share: Share = 0.2
+    """Part of each user's interactions used for testing, rounded likewise."""
+
+    seed: Seed = 0
+    """Seed of the drawing."""
+
+    def __post_init__(self) -> None:
+        _check_shares(self.valid_share, self.test_share)
+
+
+Split = ByTime | ByRatio
+"""How interactions are divided into training, validation and test."""
+
+
+class Synthetic(Setting, frozen=True, kw_only=True, tag_field="type", tag="synthetic"):
+    """A made-up world with a known structure: user groups with tastes of their own over kinds of items."""
+
+    users: Count = 600
+    """Number of users."""
+
+    items: Count = 1000
+    """Number of items."""
+
+    user_groups: Count = 6
+    """Number of groups of users; members of a group share a taste."""
+
+    item_kinds: Count = 32
+    """Number of kinds of items; a taste is a liking for kinds."""
+
+    interactions_per_user: Annotated[float, Meta(ge=1.0, le=1e6)] = 80.0
+    """Mean number of interactions of a user; single users vary log-normally around it."""
+
+    popularity_skew: Annotated[float, Meta(ge=0.0, le=4.0)] = 0.7
+    """Exponent of Zipf's law for the popularity of items; 0 makes all equally popular."""
+
+    group_taste: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.5
+    """How strongly a group prefers kinds: standard deviation of its log-odds; 0 makes groups alike."""
+
+    own_taste: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.5
+    """How far a user departs from the group's taste: standard deviation of the log-odds."""
+
+    seed: Seed = 0
+    """Seed of the world."""
+
+    def __post_init__(self) -> None:
+        if self.user_groups > self.users:
+            raise ValueError(f"user_groups(={self.user_groups}) must be <= users(={self.users})")
+        if self.item_kinds > self.items:
+            raise ValueError(f"item_kinds(={self.item_kinds}) must be <= items(={self.items})")
+        if self.interactions_per_user > self.items / 2:
+            raise ValueError(
+                f"interactions_per_user(={self.interactions_per_user}) must be <= items(={self.items}) / 2"
+            )
+
+
+class LightGCN(Setting, frozen=True, kw_only=True, tag_field="type", tag="lightgcn"):
+    """A folder with train.txt, valid.txt and test.txt, already split; a line is `user item item ...`."""
+
+    path: Name
+    """The folder."""
+
+
+class RecBole(Setting, frozen=True, kw_only=True, tag_field="type", tag="recbole"):
+    """A RecBole atomic file: tab-separated, with a header such as `user_id:token item_id:token`."""
+
+    path: Name
+    """A .inter file, or a folder that holds exactly one."""
+
+    split: Split = ByTime()
+    """How to divide the interactions; by time needs the column `timestamp`."""
+
+    min_rating: float = 0.0
+    """Interactions rated lower are dropped; what is left counts as liked."""
+
+    min_user_interactions: Minimum = 0
+    """Drop users with fewer interactions, again and again until both minima hold (k-core)."""
+
+    min_item_interactions: Minimum = 0
+    """Drop items with fewer interactions, again and again until both minima hold (k-core)."""
+
+    def __post_init__(self) -> None:
+        _check_rating(self.min_rating)
+
+
+class MovieLens(Setting, frozen=True, kw_only=True, tag_field="type", tag="movielens"):
+    """GroupLens' own files: ratings.dat (`::`), ratings.csv (commas, header) or u.data (tabs)."""
+
+    path: Name
+    """One of these files, or a folder that holds one of them."""
+
+    split: Split = ByTime()
+    """How to divide the interactions."""
+
+    min_rating: float = 0.0
+    """Interactions rated lower are dropped; what is left counts as liked."""
+
+    min_user_interactions: Minimum = 0
+    """Drop users with fewer interactions, again and again until both minima hold (k-core)."""
+
+    min_item_interactions: Minimum = 0
+    """Drop items with fewer interactions, again and again until both minima hold (k-core)."""
+
+    def __post_init__(self) -> None:
+        _check_rating(self.min_rating)
+
+
+class Table(Setting, frozen=True, kw_only=True, tag_field="type", tag="table"):
+    """Any .csv file with a header, or any .parquet file: one interaction a row."""
+
+    path: Name
+    """The file; its ending says which format it has."""
+
+    user: Name = "user"
+    """Column of the user."""
+
+    item: Name = "item"
+    """Column of the item."""
+
+    rating: Name | None = None
+    """Column of the rating, if there is one."""
+
+    time: Name | None = None
+    """Column of the time, if there is one: a number, or in a .parquet file a timestamp."""
+
+    split: Split = ByRatio()
+    """How to divide the interactions; by time needs `time`."""
+
+    min_rating: float = 0.0
+    """Interactions rated lower are dropped, where there is a column `rating`."""
+
+    min_user_interactions: Minimum = 0
+    """Drop users with fewer interactions, again and again until both minima hold (k-core)."""
+
+    min_item_interactions: Minimum = 0
+    """Drop items with fewer interactions, again and again until both minima hold (k-core)."""
+
+    def __post_init__(self) -> None:
+        _check_rating(self.min_rating)
+        if self.min_rating > 0 and self.rating is None:
+            raise ValueError(
+                f"rating(={self.rating}) must name a column when min_rating(={self.min_rating}) > 0"
+            )
+        if isinstance(self.split, ByTime) and self.time is None:
+            raise ValueError(f"time(={self.time}) must name a column when the split is by time")
+        names = [name for name in (self.user, self.item, self.rating, self.time) if name is not None]
+        if len(set(names)) < len(names):
+            raise ValueError(f"user, item, rating and time(={', '.join(names)}) must name different columns")
+
+
+Ratings = RecBole | MovieLens | Table
+"""The sources that are one table of interactions, to be filtered and split."""
+
+Data = Synthetic | LightGCN | RecBole | MovieLens | Table
+"""Where interactions come from."""
+
+
+class Refinement(Setting, frozen=True, kw_only=True):
+    """Stage 3: each user group refines its copy of the item table on its own interactions."""
+
+    enabled: bool = True
+    """Whether tables are refined; if not, every group gets the global table."""
+
+    epochs: Count = 24
+    """Passes over a group's users, at most."""
+
+    learning_rate: Rate = 0.005
+    """Adam's rate at the start; it decays to 0 along a cosine."""
+
+    pull: Strength = 7.0
+    """Weight mu of the pull mu * |V_g - V|^2 / n_g toward the global table, n_g users in the group."""
+
+    evaluate_every: Count = 4
+    """Epochs between two looks at the group's validation interactions."""
+
+    patience: Count = 3
+    """Stop a group after so many looks without a gain."""
+
+
+class Controller(Setting, frozen=True, kw_only=True):
+    """Stage 4: a small network learns a correction to the closed-form weight of each block."""
+
+    enabled: bool = True
+    """Whether a correction is learned; if not, the closed-form weights are used."""
+
+    steps: Count = 160
+    """Optimization steps; each takes one user group and one budget."""
+
+    batch_size: Count = 256
+    """Users of the group in a step, at most."""
+
+    learning_rate: Rate = 0.01
+    """Adam's rate."""
+
+    hidden: Annotated[int, Meta(ge=1, le=4096)] = 16
+    """Width of the network's hidden layer."""
+
+    reach: Annotated[float, Meta(gt=0.0, le=20.0)] = 2.0
+    """Largest correction, up or down, of a weight's natural logarithm."""
+
+    temperature: Annotated[float, Meta(gt=0.0, le=100.0)] = 0.5
+    """Softness of the gates; near 0 they are the hard selection."""
+
+    least_budget: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.02
+    """Smallest sampled budget, as a share of all blocks."""
+
+    most_budget: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
+    """Largest sampled budget, as a share of all blocks."""
+
+    standard_errors: Annotated[float, Meta(ge=0.0, le=100.0)] = 1.0
+    """A group keeps the correction if held-out users gain more than so many standard errors."""
+
+    def __post_init__(self) -> None:
+        if self.least_budget > self.most_budget:
+            raise ValueError(
+                f"least_budget(={self.least_budget}) must be <= most_budget(={self.most_budget})"
+            )
+
+
+class Training(Setting, frozen=True, kw_only=True):
+    """The stages of PEEL and their settings: pretrain, cluster, refine (and rotate), weigh."""
+
+    dim: Annotated[int, Meta(ge=1, le=4096)] = 64
+    """Dimensions d of a vector."""
+
+    epochs: Count = 80
+    """Passes over all users in pretraining, at most."""
+
+    learning_rate: Rate = 0.02
+    """Adam's rate at the start of pretraining; it decays to 0 along a cosine."""
+
+    dropout: Share = 0.45
+    """Part of a user vector's entries set to 0 in training."""
+
+    l2: Strength = 0.06
+    """Weight of the mean squared length of user vectors plus that of item vectors in the loss."""
+
+    user_weight_exponent: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
+    """A user with n interactions weighs n to this power: 0 counts users, 1 counts interactions."""
+
+    batch_size: Count = 512
+    """Users in a step of pretraining and refinement."""
+
+    evaluate_every: Count = 5
+    """Epochs between two looks at the validation interactions."""
+
+    patience: Count = 4
+    """Stop pretraining after so many looks without a gain."""
+
+    diversity: Strength = 0.01
+    """Weight of sum over m < n of cos^2(E^m, E^n), which keeps slices of the table different; 0: off."""
+
+    clustering: Literal["kmeans", "random", "off"] = "kmeans"
+    """Stage 2: k-means on user vectors; random groups, as a control; or one group for all."""
+
+    user_groups: Annotated[int, Meta(ge=1, le=65_535)] = 16
+    """Number G of user groups, at most; fewer where groups would be smaller than `min_group_size`."""
+
+    min_group_size: Count = 32
+    """Smallest group of users; a smaller one joins the nearest."""
+
+    item_groups: Annotated[int, Meta(ge=1, le=65_535)] = 20
+    """Number M of item groups: ranges of equal size in the order of popularity; at most one per item."""
+
+    slice_width: Annotated[int, Meta(ge=1, le=4096)] = 2
+    """Dimensions w of a slice; the last slice is narrower where w does not divide d."""
+
+    refine: Refinement = Refinement()
+    """Stage 3: refinement per user group."""
+
+    rotate: bool = True
+    """Whether each group's vectors are rotated so that the first dimensions carry most of the score."""
+
+    controller: Controller = Controller()
+    """Stage 4: learned block weights."""
+
+    seed: Seed = 0
+    """Seed of everything random in training."""
+
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    """Threads of arithmetic; with another number, figures may differ in the last digits. The steps are
+    small: on a machine with other work, threads that wait for one another cost far more than they
+    save."""
+
+    def __post_init__(self) -> None:
+        if self.slice_width > self.dim:
+            raise ValueError(f"slice_width(={self.slice_width}) must be <= dim(={self.dim})")
+        if self.item_groups * self.slices > MAX_BLOCKS:
+            raise ValueError(
+                f"item_groups(={self.item_groups}) times slices(={self.slices}) must be <= {MAX_BLOCKS}"
+            )
+
+    @property
+    def slices(self) -> int:
+        """N, the number of slices; the last is narrower where w does not divide d."""
+        return -(-self.dim // self.slice_width)

@@ -1,0 +1,24 @@
+"""Small worlds whose structure is known."""
+
+import numpy as np
+
+from cloud.config import ByRatio, Training
+from cloud.interactions import Interactions
+from cloud.splits import EventList, split_events
+
+SMALL = Training(
+    dim=8, epochs=30, batch_size=32, user_groups=2, min_group_size=5, item_groups=4, slice_width=2, threads=1
+)
+"""Settings that suit `checkerboard`."""
+
+
+def checkerboard(users: int = 40, items: int = 40) -> Interactions:
+    """Even users like even items, odd users odd ones, every one of them."""
+    rows, columns = np.nonzero(np.add.outer(np.arange(users), np.arange(items)) % 2 == 0)
+    parts = split_events(EventList(rows, columns, None), users, ByRatio(valid_share=0.2, test_share=0.2))
+    names = tuple(map(str, range(max(users, items))))
+    return Interactions("checkerboard", parts.train, parts.valid, parts.test, names[:users], names[:items])
+
+
+def ignore(done: int, total: int, note: str) -> None:
+    """Hear of progress and say nothing."""
