@@ -244,7 +244,7 @@ def _installed(kind: Literal["auto", "mosquitto", "amqtt"]) -> Literal["mosquitt
 
 
 def _random_credentials() -> dict[Role, Credentials]:
-    roles = (Role.FLEET, Role.CLOUD, Role.OBSERVER)
+    roles = (Role.FLEET, Role.CLOUD, Role.EMULATOR, Role.OBSERVER)
     return {role: Credentials(f"_{role}", secrets.token_urlsafe(24)) for role in roles}
 
 

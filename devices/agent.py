@@ -114,21 +114,22 @@ class Agent:
             return Receipt.REJECTED
 
     def _take(self, part: Part) -> Receipt:
-        fields = part.layout
-        shelf = self._shelf
+        fields, shelf = part.layout, self._shelf
         if shelf is None or fields.model != self.model:
             shelf = self._introduce(part)
-        shelf.add(part)
-        end = fields.first + fields.blocks
-        if fields.first > self.held or not end <= fields.target <= shelf.layers.blocks[-1]:
+        if fields.blocks:
+            shelf.add(part)
+        first, target = fields.first, fields.target
+        end = first + fields.blocks
+        if first > self.held or not end <= target <= shelf.layers.blocks[-1]:
             raise RemoteProtocolError(
-                Reason.OUT_OF_RANGE, f"blocks {fields.first} to {end} of {fields.target} on {self.held} held"
+                Reason.OUT_OF_RANGE, f"blocks {first} to {end} of {target} on {self.held} held"
             )
-        if end > self.held or fields.target < self.held:
-            self._hold(min(max(end, self.held), fields.target))
+        if end > self.held or target < self.held:
+            self._hold(min(max(end, self.held), target))
         if fields.part < fields.parts:
             return Receipt.PROGRESS
-        if self.held != fields.target:
+        if self.held != target:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"{self.held} blocks held after the last part")
         return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
 

@@ -173,7 +173,18 @@ class Device:
         report = agent.report()
         sent = uplink.transfer(now, publish_wire_bytes(self._report_topic_bytes, len(report), _REPORT_QOS))
         barrier = sent + uplink.delay() + setting.service_ns + self._downlink.delay()
-        exchange = Exchange(barrier, self.number, self.name, agent, report, cause, now, self._changed_ns)
+        exchange = Exchange(
+            barrier,
+            self.number,
+            self.name,
+            agent.seq,
+            report,
+            cause,
+            now,
+            self._changed_ns,
+            agent.budget_bytes,
+            agent.held,
+        )
         if uplink.lossy and uplink.loses():
             exchange.lost = True
             setting.log.fault(*self._stamp(), Fault.REPORT_LOST, exchange.seq)
@@ -245,7 +256,7 @@ class Device:
             exchange.sent_ns,
             len(exchange.report),
             len(parts),
-            sum([len(part) for part in parts]),
+            len(parts[0]) if len(parts) == 1 else sum([len(part) for part in parts]),
             exchange.wire_bytes,
             exchange.used_bytes,
             exchange.lost_bytes,

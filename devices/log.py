@@ -104,13 +104,17 @@ class EventTable:
 
     def __init__(self, columns: dict[str, Column]) -> None:
         types = [kind if isinstance(kind, str) else "u1" for kind in columns.values()]
-        self._rows = bytearray()
-        self._pack = struct.Struct("<" + "".join(_CODES.get(kind, "B") for kind in types)).pack
+        rows = bytearray()
+        pack = struct.Struct("<" + "".join(_CODES.get(kind, "B") for kind in types)).pack
+        extend = rows.extend
+        self._rows = rows
         self._type = np.dtype([(name, f"<{kind}") for name, kind in zip(columns, types, strict=True)])
 
-    def append(self, *values: float) -> None:
+        def append(*values: float) -> None:
+            extend(pack(*values))
+
+        self.append = append
         """Log a row; words are given as their place in the column's tuple."""
-        self._rows += self._pack(*values)
 
     def __len__(self) -> int:
         return len(self._rows) // self._type.itemsize

@@ -1,7 +1,7 @@
 """Memory processes: how the free memory of a device moves through simulated time.
 
 A process yields ``(wait_ns, free_bytes)``: after so long, so much is free; the first wait is 0. It
-draws from the device's own stream only, a few steps at a time because one call for many numbers
+draws from the device's own stream only, some steps at a time because one call for many numbers
 costs little more than one call for one.
 """
 
@@ -26,7 +26,7 @@ from wire.units import (
 Changes = Iterator[tuple[int, int]]
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 
-STEPS_AT_ONCE = 16
+STEPS_AT_ONCE = 64
 DAY = TIME_UNITS["d"]
 MIB, GIB = BYTE_UNITS["MiB"], BYTE_UNITS["GiB"]
 

@@ -33,8 +33,13 @@ _START = b'{"__metadata__":{"crc32":"'
 _ZEROS = b"00000000"
 _SEQ = b'","seq":"'
 _FIXED = len(_START) + len(_ZEROS)
-_NUMBER = 8 + _FIXED + len(_SEQ)
-"""Where the report's number starts in a part."""
+_ZEROED = _START + _ZEROS
+_PADDING = tuple(b" " * (-over % 8) for over in range(8))
+
+# Where the checksum, what it covers of the header, and the report's number start in a part.
+_CLAIMED = 8 + len(_START)
+_CHECKED = 8 + _FIXED
+_NUMBER = _CHECKED + len(_SEQ)
 _TYPE_BYTES = {"U8": 1, "U16": 2, "U32": 4, "F32": 4}
 _TENSOR_TYPES = {
     "user_vector": "F32",
@@ -150,15 +155,15 @@ def body(
         f'"part":"{part}","parts":"{parts}"}}'
     ).encode() + b",".join(described)
     data = b"".join(raw for _, raw in present)
-    return Body(fields, data, zlib.crc32(_START + _ZEROS, zlib.crc32(data)))
+    return Body(fields, data, zlib.crc32(_ZEROED, zlib.crc32(data)))
 
 
 def seal(body: Body, seq: int) -> bytes:
     """Return the safetensors file that answers report *seq* with *body*."""
-    rest = b"%b%d%b}" % (_SEQ, seq, body.fields)
-    rest += b" " * (-(_FIXED + len(rest)) % 8)
-    length = (_FIXED + len(rest)).to_bytes(8, "little")
-    return b"%b%b%08x%b%b" % (length, _START, zlib.crc32(rest, body.checksum), rest, body.data)
+    rest = b'","seq":"%d%b}' % (seq, body.fields)
+    rest += _PADDING[(_FIXED + len(rest)) % 8]
+    checksum = zlib.crc32(rest, body.checksum)
+    return b"%b%b%08x%b%b" % ((_FIXED + len(rest)).to_bytes(8, "little"), _START, checksum, rest, body.data)
 
 
 def sealed_bytes(fields_bytes: int, data_bytes: int, seq: int) -> int:
@@ -175,8 +180,8 @@ def decode_part(payload: bytes) -> Part:
     """
     seq, fields, start = _split(payload)
     data_crc32 = zlib.crc32(memoryview(payload)[start:])
-    checksum = zlib.crc32(payload[8 + _FIXED : start], zlib.crc32(_START + _ZEROS, data_crc32))
-    claimed = payload[8 + len(_START) : 8 + _FIXED]
+    checksum = zlib.crc32(payload[_CHECKED:start], zlib.crc32(_ZEROED, data_crc32))
+    claimed = payload[_CLAIMED:_CHECKED]
     if claimed != b"%08x" % checksum:
         raise RemoteProtocolError(Reason.CHECKSUM, f"claimed {claimed!r}, counted {checksum:08x}")
     return Part(seq, _layout(fields, len(payload) - start), data_crc32, payload, start)
@@ -202,12 +207,8 @@ def _split(payload: bytes) -> tuple[int, bytes, int]:
         raise RemoteProtocolError(Reason.MALFORMED, f"a header of {length} bytes in {len(payload)}")
     end = payload.find(b'"', _NUMBER, start)
     digits = payload[_NUMBER:end]
-    if (
-        payload[8 : 8 + len(_START)] != _START
-        or payload[8 + _FIXED : _NUMBER] != _SEQ
-        or not digits.isdigit()
-        or len(digits) > 16
-    ):
+    fixed = payload[8:_CLAIMED] == _START and payload[_CHECKED:_NUMBER] == _SEQ
+    if not (fixed and digits.isdigit() and len(digits) <= 16):
         raise RemoteProtocolError(Reason.MALFORMED, "no header of an update part")
     return int(digits), payload[end:start], start
 

@@ -20,6 +20,7 @@ class Role(StrEnum):
     DEVICE = "device"  # one device; its MQTT user name is its device id
     FLEET = "fleet"  # a gateway that speaks for all devices of a fleet
     CLOUD = "cloud"
+    EMULATOR = "emulator"  # a whole run under one login: fleet and cloud
     OBSERVER = "observer"  # may read everything, write nothing
 
 
@@ -44,14 +45,15 @@ class Route:
     retained: bool
 
 
-_ENDS = (Role.DEVICE, Role.FLEET)
+_ENDS = (Role.DEVICE, Role.FLEET, Role.EMULATOR)
+_CLOUD = (Role.CLOUD, Role.EMULATOR)
 
 TABLE: dict[Kind, Route] = {
-    Kind.BUDGET: Route(per_device=True, writers=_ENDS, readers=(Role.CLOUD,), qos=1, retained=False),
-    Kind.PEE: Route(per_device=True, writers=(Role.CLOUD,), readers=_ENDS, qos=1, retained=False),
-    Kind.QUALITY: Route(per_device=True, writers=_ENDS, readers=(Role.CLOUD,), qos=0, retained=False),
-    Kind.STATUS: Route(per_device=True, writers=_ENDS, readers=(Role.CLOUD,), qos=1, retained=True),
-    Kind.MODEL: Route(per_device=False, writers=(Role.CLOUD,), readers=_ENDS, qos=1, retained=True),
+    Kind.BUDGET: Route(per_device=True, writers=_ENDS, readers=_CLOUD, qos=1, retained=False),
+    Kind.PEE: Route(per_device=True, writers=_CLOUD, readers=_ENDS, qos=1, retained=False),
+    Kind.QUALITY: Route(per_device=True, writers=_ENDS, readers=_CLOUD, qos=0, retained=False),
+    Kind.STATUS: Route(per_device=True, writers=_ENDS, readers=_CLOUD, qos=1, retained=True),
+    Kind.MODEL: Route(per_device=False, writers=_CLOUD, readers=_ENDS, qos=1, retained=True),
 }
 
 

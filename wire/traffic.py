@@ -8,6 +8,8 @@ acknowledgements are excluded: they depend on timing, not on the message. Retran
 and Ethernet are not counted either.
 """
 
+import functools
+
 SEGMENT_BYTES = 1448
 SEGMENT_HEADER_BYTES = 52
 
@@ -19,13 +21,10 @@ def publish_bytes(topic_bytes: int, payload_bytes: int, qos: int) -> int:
     return 1 + length_digits + remaining
 
 
+@functools.lru_cache(maxsize=2**16)  # a fleet asks this for every message
 def publish_wire_bytes(topic_bytes: int, payload_bytes: int, qos: int) -> int:
     """Return what an MQTT PUBLISH costs with TCP and IP headers on its data segments."""
-    # publish_bytes and wire_bytes in one: a fleet asks this for every message.
-    remaining = 2 + topic_bytes + (2 if qos else 0) + payload_bytes
-    digits = 1 if remaining < 128 else 2 if remaining < 16384 else 3 if remaining < 2097152 else 4
-    packet = 1 + digits + remaining
-    return packet + SEGMENT_HEADER_BYTES * -(-packet // SEGMENT_BYTES)
+    return wire_bytes(publish_bytes(topic_bytes, payload_bytes, qos))
 
 
 def wire_bytes(mqtt_bytes: int) -> int:

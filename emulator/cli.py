@@ -1,0 +1,182 @@
+"""The command line: ``peelfleet``. What a command needs is imported when it runs."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wire.errors import InputError, PeelfleetError
+
+PASSED, RUN_FAILED, WRONG_INPUT, THRESHOLD_BROKE = 0, 1, 2, 99
+
+app = typer.Typer(
+    name="peelfleet",
+    help="Emulate a fleet of devices that recommend inside a changing memory budget (PEEL).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (YAML).", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key: fleet[0].count=10."),
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of the run, instead of the scenario's.")]
+Clock = Annotated[str | None, typer.Option(help="virtual or lockstep, instead of the scenario's.")]
+Broker = Annotated[
+    str | None,
+    typer.Option(
+        envvar="PEELFLEET_BROKER", help="auto, mosquitto, amqtt or mqtt://[user:password@]host[:port]."
+    ),
+]
+Data = Annotated[Path | None, typer.Option(help="Where the scenario's data set is.")]
+Store = Annotated[Path | None, typer.Option(help="Folder in which trained models are cached.")]
+
+
+@app.command()
+def run(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    seed: Seed = None,
+    clock: Clock = None,
+    broker: Broker = None,
+    data: Data = None,
+    out: Annotated[Path, typer.Option(help="Folder for run directories.")] = Path("runs"),
+    store: Store = None,
+    shards: Annotated[int, typer.Option(min=1, help="Processes to run the fleet in (virtual clock).")] = 1,
+) -> None:
+    """Run a scenario: train or load its model, simulate the fleet, write a run directory."""
+    from emulator.console import Console
+    from emulator.runner import Options, run
+    from scenarios.load import load
+
+    resolved = load(scenario, _overrides(set_, seed=seed, clock=clock))
+    with Console() as console:
+        finished = run(resolved, Options(out, broker, data, store, shards), console)
+    console.show(finished)
+
+
+@app.command()
+def train(scenario: ScenarioFile, set_: Overrides = None, data: Data = None, store: Store = None) -> None:
+    """Train a scenario's model and cache its block store; what is cached is not trained again."""
+    from emulator.console import Console
+    from emulator.model import prepare_model, resolve_data
+    from scenarios.load import load
+
+    resolved = load(scenario, set_ or [])
+    with Console() as console:
+        model = prepare_model(resolve_data(resolved.data, data), resolved.model, store, console.training)
+        console.prepared(model)
+    console.describe(model)
+
+
+@app.command()
+def validate(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    show: Annotated[bool, typer.Option(help="Print the scenario with every default filled in.")] = False,
+) -> None:
+    """Check a scenario file; say where it is wrong."""
+    from scenarios.load import dump, load
+
+    resolved = load(scenario, set_ or [])
+    typer.echo(dump(resolved) if show else f"{scenario}: {resolved.name} is valid")
+
+
+@app.command()
+def report(run_directory: Annotated[Path, typer.Argument(help="A finished run directory.")]) -> None:
+    """Write the report of a finished run again."""
+    from emulator.report import write_report
+    from emulator.rundir import read_summary
+
+    read_summary(run_directory)
+    typer.echo(write_report(run_directory))
+
+
+@app.command()
+def broker(
+    kind: Annotated[str, typer.Argument(help="auto, mosquitto or amqtt.")] = "auto",
+    port: Annotated[int | None, typer.Option(help="Port on the loopback interface; else a free one.")] = None,
+) -> None:
+    """Run a broker with the project's configuration until interrupted; print a URL per role."""
+    import time
+
+    from broker_config.launch import launched
+    from emulator.cloud_process import url_with_password
+
+    if kind not in ("auto", "mosquitto", "amqtt"):
+        raise InputError(f"kind(={kind!r}) must be auto, mosquitto or amqtt")
+    with launched(kind, port=port) as running:  # type: ignore[arg-type]  # one of the literals
+        typer.echo(f"{running.endpoint.kind} on {running.endpoint.url}")
+        for role in running.endpoint.credentials:
+            typer.echo(f"{role.value}\t{url_with_password(running.endpoint, role)}")
+        sys.stdout.flush()
+        while running.died() is None:
+            time.sleep(0.2)
+        raise PeelfleetError(running.died())
+
+
+@app.command()
+def cloud(
+    store: Annotated[Path, typer.Option(help="A block store: a folder with a manifest.json.")],
+    broker: Annotated[
+        str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt://[user:password@]host[:port]")
+    ],
+    fleet: Annotated[str, typer.Option(help="The fleet to serve.")],
+    max_payload: Annotated[str, typer.Option(help="Largest update part.")] = "128 KiB",
+    until_stdin_closes: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
+) -> None:
+    """Serve a trained model to a fleet over MQTT until interrupted."""
+    from emulator.cloud_command import serve_store
+
+    serve_store(store, broker, fleet, max_payload, until_stdin_closes=until_stdin_closes)
+
+
+@app.command()
+def scenarios() -> None:
+    """List the scenario files that come with peelfleet, and the question that each answers."""
+    from scenarios.load import question, shipped
+
+    for path in shipped():
+        typer.echo(f"{os.path.relpath(path)}\n    {question(path)}")
+
+
+def _overrides(set_: list[str] | None, **options: Any) -> list[str]:  # Any: a number or a text, both printed
+    """Return --set values, those of options of their own last: they win."""
+    return [*(set_ or []), *(f"{key}={value}" for key, value in options.items() if value is not None)]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        _fail(str(error), WRONG_INPUT)
+    except (PeelfleetError, ExceptionGroup) as error:
+        _fail(_flatten(error), RUN_FAILED)
+    except OSError as error:
+        what = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+        _fail(what, RUN_FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+def _flatten(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, PeelfleetError | OSError):
+        raise error
+    return str(error)
+
+
+def _fail(message: str, status: int) -> None:
+    typer.echo(f"peelfleet: {message}", err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""The journal: a fleet's event log on disk, its order and its hash.
+
+Rows are written to draft files in batches as they come; at the end every table is put into its total
+order (t_ns, device, order) and written for people. The hash covers the logical log only: wall-clock
+columns are left out, so it is the same for every clock, shard count and machine speed.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from devices.log import COLUMNS, Column, FleetLog
+
+BATCH_ROWS = 50_000
+WALL = "wall_s"
+ORDER = [("t_ns", "ascending"), ("device", "ascending"), ("order", "ascending")]
+
+Tables = Mapping[str, pa.Table]
+
+_ARROW = {"i4": pa.int32(), "i8": pa.int64(), "f8": pa.float64(), "?": pa.bool_()}
+_SCHEMAS = {
+    name: pa.schema(
+        [(column, _ARROW[kind] if isinstance(kind, str) else pa.string()) for column, kind in columns.items()]
+    )
+    for name, columns in COLUMNS.items()
+}
+
+
+class Journal:
+    """Writes the log of one simulation as it grows.
+
+    Args:
+        folder: where the draft files go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writers = {
+            name: pa.ipc.new_file(folder / f"{name}.arrow", schema) for name, schema in _SCHEMAS.items()
+        }
+
+    def take(self, log: FleetLog, *, at_least: int = BATCH_ROWS) -> None:
+        """Move the rows of every table that has at least so many out of *log* onto the disk."""
+        for name, writer in self._writers.items():
+            rows = log.tables[name]
+            if len(rows) >= at_least:
+                writer.write_table(_table(name, rows.take()))
+
+    def close(self, log: FleetLog) -> None:
+        """Write what is left and finish the files."""
+        self.take(log, at_least=1)
+        for writer in self._writers.values():
+            writer.close()
+
+
+def gather(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.Table]:
+    """Return every table of the draft journals in *folders*, in total order, devices by id.
+
+    Args:
+        folders: one per shard.
+        names: device ids by device number.
+    """
+    ids = pa.array(names, pa.string())
+    tables: dict[str, pa.Table] = {}
+    for name in COLUMNS:
+        drafts = [pa.ipc.open_file(folder / f"{name}.arrow").read_all() for folder in folders]
+        whole = pa.concat_tables(drafts)
+        whole = whole.sort_by(ORDER).combine_chunks()
+        place = whole.column_names.index("device")
+        tables[name] = whole.set_column(place, "device", pc.take(ids, whole["device"]))
+    return tables
+
+
+def write_tables(tables: Tables, folder: Path) -> None:
+    """Write each table as ``<name>.parquet`` in *folder*."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+
+
+def read_tables(folder: Path) -> dict[str, pa.Table]:
+    """Return the event tables of a run directory's ``events`` folder."""
+    return {name: pq.read_table(folder / f"{name}.parquet") for name in COLUMNS}
+
+
+def logical_sha256(tables: Tables) -> str:
+    """Return the hash of the logical event log: every table, wall-clock columns left out."""
+    digest = hashlib.sha256()
+    for name in sorted(tables):
+        digest.update(f"{name}:{tables[name].num_rows}\n".encode())
+        for column in tables[name].column_names:
+            if column != WALL:
+                digest.update(f"{column}\n".encode())
+                digest.update(_canonical(tables[name][column]))
+    return digest.hexdigest()
+
+
+def _table(name: str, rows: NDArray[Any]) -> pa.Table:
+    arrays = [_column(rows[column], kind) for column, kind in COLUMNS[name].items()]
+    return pa.Table.from_arrays(arrays, schema=_SCHEMAS[name])
+
+
+def _column(values: NDArray[Any], kind: Column) -> pa.Array:
+    if isinstance(kind, str):
+        return pa.array(np.ascontiguousarray(values))
+    return pc.take(pa.array(kind, pa.string()), pa.array(np.ascontiguousarray(values)))
+
+
+def _canonical(column: pa.ChunkedArray) -> bytes:
+    if pa.types.is_string(column.type):
+        return "\0".join(column.to_pylist()).encode()
+    values = column.to_numpy()
+    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()

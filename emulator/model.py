@@ -1,0 +1,106 @@
+"""The model of a scenario: trained once, cached by everything that it depends on.
+
+torch is loaded only when there is something to train.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from cloud.config import Data, Synthetic
+from cloud.datasets import load
+from cloud.interactions import Interactions
+from cloud.store import BlockStore, build_store, default_root, load_store, save_store, store_key
+from scenarios.schema import Model
+from wire.errors import InputError
+from wire.geometry import Geometry
+
+DATA_VARIABLE = "PEELFLEET_DATA"
+"""The folder that holds data sets, for paths that are not found otherwise."""
+
+TrainingProgress = Callable[[str, int, int, str], None]
+"""Told the stage, steps done, steps in all, and a note."""
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """A block store with the interactions behind it."""
+
+    interactions: Interactions
+    store: BlockStore
+    folder: Path
+    """Where the store lies."""
+    trained: bool
+    """Whether it was trained just now; else it was there."""
+
+
+def resolve_data(data: Data, given: Path | None) -> Data:
+    """Return *data* with the path that its files really have, absolute.
+
+    Args:
+        data: what the scenario says.
+        given: ``--data``: wins over the scenario's path.
+
+    Raises:
+        InputError: nothing is there, or the source has no files.
+    """
+    if isinstance(data, Synthetic):
+        if given is not None:
+            raise InputError(f"--data {given}: the scenario's data are synthetic, they have no files")
+        return data
+    root = os.environ.get(DATA_VARIABLE)
+    tried = [given] if given else [Path(data.path), *([Path(root) / data.path] if root else [])]
+    for path in tried:
+        if path.exists():
+            return msgspec.structs.replace(data, path=str(path.resolve()))
+    hint = "" if given else f"; give --data FOLDER, or set {DATA_VARIABLE} to the folder that holds it"
+    raise InputError(f"{tried[-1]}: no such data{hint}")
+
+
+def prepare_model(data: Data, model: Model, root: Path | None, progress: TrainingProgress) -> PreparedModel:
+    """Return the block store for *data* and *model*, trained now or taken from the cache.
+
+    Args:
+        data: resolved (`resolve_data`).
+        model: what to train.
+        root: where stores are cached; the default is `cloud.store.default_root`.
+        progress: told how training goes.
+
+    Raises:
+        InputError: the data or a cached store is damaged.
+    """
+    interactions = load(data)
+    key = store_key(interactions.digest(), model.training, model.codec, model.layers)
+    folder = (root or default_root()) / key
+    if folder.exists():
+        return PreparedModel(interactions, load_store(folder), folder, trained=False)
+    store = _train(interactions, model, progress)
+    save_store(store, folder)
+    return PreparedModel(interactions, store, folder, trained=True)
+
+
+def _train(interactions: Interactions, model: Model, progress: TrainingProgress) -> BlockStore:
+    from cloud.training import train  # loads torch
+
+    trained = train(
+        interactions, model.training, lambda now: progress(now.stage, now.done, now.total, now.note)
+    )
+    geometry = Geometry(
+        items=interactions.n_items,
+        dim=trained.item_tables.shape[2],
+        item_groups=trained.block_weights.shape[1],
+        slice_width=model.training.slice_width,
+        codec=model.codec,
+    )
+    return build_store(
+        geometry,
+        item_tables=trained.item_tables,
+        user_vectors=trained.user_vectors,
+        user_groups=trained.user_groups,
+        block_weights=trained.block_weights,
+        layers=model.layers,
+        report=trained.report,
+    )

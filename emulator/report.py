@@ -1,0 +1,127 @@
+"""The report of a run: one self-contained HTML page, made from the run directory alone.
+
+The page fetches nothing: plotly's script is in it once, and its content security policy allows the
+two scripts that are in it, by their hash, and no other. The same directory gives the same bytes.
+"""
+
+import base64
+import hashlib
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from plotly.offline import get_plotlyjs
+
+from emulator import report_figures as figures
+from emulator import report_series as series
+from emulator import report_states as states
+from emulator import report_tables as tables
+from emulator.journal import Tables, read_tables
+from emulator.rundir import DEVICES, EVENTS, REPORT, SCENARIO, SUMMARY
+from scenarios.tree import read_tree
+from wire.units import NS_PER_S
+
+_PAGE = Path(__file__).with_name("report_page.html")
+_SCRIPT = Path(__file__).with_name("report_page.js")
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.html`` into the run directory *folder*, finished or a draft, and return its path."""
+    summary = msgspec.json.decode((folder / SUMMARY).read_bytes(), type=dict[str, object])
+    scenario = (folder / SCENARIO).read_text()
+    page = render(summary, scenario, read_tables(folder / EVENTS), pq.read_table(folder / DEVICES))
+    draft = folder / f"{REPORT}.partial"
+    draft.write_text(page, encoding="utf-8", newline="\n")
+    os.replace(draft, folder / REPORT)
+    return folder / REPORT
+
+
+def render(summary: dict[str, object], scenario: str, events: Tables, devices: pa.Table) -> str:
+    """Return the page.
+
+    Args:
+        summary: of the run.
+        scenario: the text of the resolved scenario.
+        events: the event tables.
+        devices: a row per device.
+    """
+    simulated = summary["simulated_seconds"]
+    assert isinstance(simulated, int | float)
+    plotly, script = get_plotlyjs(), _SCRIPT.read_text(encoding="utf-8")
+    return Template(_PAGE.read_text(encoding="utf-8")).substitute(
+        policy=" ".join(f"'{_sha256(each)}'" for each in (plotly, script)),
+        plotly=plotly,
+        script=script,
+        name=escape(str(summary.get("scenario", ""))),
+        description=escape(describe(scenario)),
+        identity=tables.identity(summary),
+        headline=tables.headline(summary),
+        thresholds=tables.thresholds(summary),
+        summary=tables.summary_table(summary),
+        scenario=escape(scenario),
+        **_sections(events, series.Fleet.read(devices), round(simulated * NS_PER_S)),
+    )
+
+
+def _sections(events: Tables, fleet: series.Fleet, stop_ns: int) -> dict[str, str]:
+    """Return the figures, and the tables that belong to them, by their name in the page."""
+    stop_s = stop_ns / NS_PER_S
+    courses = series.courses(events["quality"], fleet, series.time_grid(stop_ns))
+    held = states.states_of(events["quality"], fleet, stop_ns)
+    sums = states.tally(events, held, fleet)
+    latencies = series.latencies(events["update"], fleet, fleet.views)
+    drawn = (
+        figures.budget_figure(courses, stop_s),
+        figures.quality_figure(courses, stop_s),
+        figures.portrait_figure(states.portraits(held, fleet, sums, stop_ns), stop_s),
+        figures.traffic_figure(series.traffic(events["update"], stop_ns), stop_s),
+        figures.latency_figure(latencies),
+        figures.elasticity_figure(states.elasticities(held, fleet)),
+    )
+    return {
+        **{f"{figure.name}_figure": figure_section(figure) for figure in drawn},
+        "latency_table": tables.latency_table(latencies),
+        "group_table": tables.group_table(states.group_rows(fleet, sums)),
+        "user_group_table": tables.user_group_table(states.user_group_rows(fleet, sums)),
+    }
+
+
+def figure_section(figure: figures.Figure) -> str:
+    """Return the heading, caption and place of a figure, and its data for the page's script."""
+    return (
+        f'<h2 id="{figure.name}">{figure.title}</h2><p class="caption">{escape(figure.caption)}</p>'
+        f"{_selector(figure)}"
+        f'<div class="plot" id="{figure.name}-plot" style="height:{figure.height}px"></div>'
+        f'<script type="application/json" id="{figure.name}-data">{embedded(figure.views)}</script>'
+    )
+
+
+def _selector(figure: figures.Figure) -> str:
+    if len(figure.views) < 2:
+        return ""
+    options = "".join(
+        f'<option value="{at}">{escape(view.label)}</option>' for at, view in enumerate(figure.views)
+    )
+    return f'<label class="choose">{figure.choose} <select id="{figure.name}-view">{options}</select></label>'
+
+
+def embedded(views: Sequence[figures.View]) -> str:
+    """Return *views* as JSON that may stand in a page: nothing in it ends a script."""
+    return msgspec.json.encode(views).decode().replace("<", "\\u003c")
+
+
+def describe(scenario: str) -> str:
+    """Return the description in the text of a scenario."""
+    # The tree, not the scenario: a run of an older version, with keys that are gone, can still be read.
+    value = read_tree(scenario, SCENARIO).value
+    description = value.get("description") if isinstance(value, dict) else None
+    return description if isinstance(description, str) else ""
+
+
+def _sha256(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,0 +1,390 @@
+"""The figures of a report: what was computed of a run, as traces and layouts for plotly.
+
+A figure has one or more views to choose from.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from emulator.report_axes import (
+    BUDGET,
+    FULL,
+    HELD,
+    LOST,
+    REJECTED,
+    SENT,
+    SUPERSEDED,
+    WASTED,
+    WIRE,
+    Json,
+    Unit,
+    axis,
+    byte_ticks,
+    byte_unit,
+    crosses,
+    duration,
+    faint,
+    line,
+    log_axis,
+    peak,
+    plain,
+    sampled,
+    steps,
+    stroke,
+    time_axis,
+    time_ticks,
+    time_unit,
+)
+from emulator.report_series import FINEST_S, Course, FloatArray, Latency, Spread, Traffic
+from emulator.report_states import Elasticity, Portrait
+from wire.units import NS_PER_S, approximate_bytes
+
+_LEAST_VISIBLE = 0.005
+"""A curve that nowhere reaches this share of the figure's height would lie on the axis."""
+_UPPER, _LOWER = (0.37, 1.0), (0.0, 0.27)
+_HIGH_UPPER, _THIN_LOWER = (0.3, 1.0), (0.0, 0.18)
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at a figure."""
+
+    label: str
+    data: Sequence[Json]
+    layout: Json
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the report."""
+
+    name: str
+    """Part of ids in the page."""
+    title: str
+    caption: str
+    """What it shows and how to read it."""
+    views: Sequence[View]
+    choose: str = "show"
+    """What the selector between the views is called."""
+    height: int = 430
+
+
+def budget_figure(courses: Mapping[str, Course], stop_s: float) -> Figure:
+    """Return budget and bytes held over time."""
+    return Figure(
+        "budget",
+        "Budget and bytes held",
+        "What a device may use and what its embeddings take: above, the median over devices and the "
+        "range of the middle 80 % (budget shaded, held dotted); below, the sums over all devices. Held "
+        "bytes follow the budget in steps of whole layers, and stop rising where the whole table is held.",
+        [_budget_view(label, course, stop_s) for label, course in courses.items()],
+        height=500,
+    )
+
+
+def _budget_view(label: str, course: Course, stop_s: float) -> View:
+    each = byte_unit(peak(course.budget.high, course.resident.high))
+    all_ = byte_unit(peak(course.total_budget, course.total_resident))
+    data = [
+        *_band(course.budget, each, stop_s),
+        *_outline(course.resident, each, stop_s),
+        sampled("budget, median", course.budget.median / each.size, BUDGET, stop_s, each.name),
+        sampled("held, median", course.resident.median / each.size, HELD, stop_s, each.name),
+        sampled("budget, sum", course.total_budget / all_.size, BUDGET, stop_s, all_.name, lower=True),
+        sampled("held, sum", course.total_resident / all_.size, HELD, stop_s, all_.name, lower=True),
+    ]
+    return View(
+        label,
+        data,
+        {
+            "xaxis": time_axis(stop_s) | {"anchor": "y2"},
+            "yaxis": axis(f"per device ({each.name})", rangemode="tozero", domain=_UPPER),
+            "yaxis2": axis(f"all devices ({all_.name})", rangemode="tozero", domain=_LOWER, nticks=4),
+        },
+    )
+
+
+def _band(spread: Spread, unit: Unit, stop_s: float) -> list[Json]:
+    """Return the middle 80 % of budgets as a surface."""
+    low = sampled("budget, 10 %", spread.low / unit.size, BUDGET, stop_s, unit.name)
+    high = sampled("budget, 10 to 90 %", spread.high / unit.size, BUDGET, stop_s, unit.name)
+    edge: Json = {"line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip"}
+    fill: Json = {"fill": "tonexty", "fillcolor": faint(BUDGET)}
+    return [low | edge | {"showlegend": False}, high | edge | fill]
+
+
+def _outline(spread: Spread, unit: Unit, stop_s: float) -> list[Json]:
+    """Return the middle 80 % of bytes held as two lines: two surfaces on each other could not be read."""
+    low = sampled("held, 10 %", spread.low / unit.size, HELD, stop_s, unit.name)
+    high = sampled("held, 10 to 90 %", spread.high / unit.size, HELD, stop_s, unit.name)
+    thin = stroke(faint(HELD, 0.75), 1, dash="dot") | {"hoverinfo": "skip"}
+    return [low | thin | {"showlegend": False}, high | thin]
+
+
+def quality_figure(courses: Mapping[str, Course], stop_s: float) -> Figure:
+    """Return mean quality over time."""
+    return Figure(
+        "quality",
+        "Quality over time",
+        "Mean NDCG@10 over the devices: of the PEE held, of the best PEE that the budget allows, and of "
+        "the full table. The gap between held and best is the price of waiting for updates, that between "
+        "best and full the price of memory. The axis does not start at zero, and leaves out the first "
+        "moments, when nothing is held yet.",
+        [_quality_view(label, course, stop_s) for label, course in courses.items()],
+        height=380,
+    )
+
+
+def _quality_view(label: str, course: Course, stop_s: float) -> View:
+    data = [
+        sampled("full table", course.full, FULL, stop_s, "") | stroke(FULL, 1.5, dash="dash"),
+        sampled("best for the budget", course.best, BUDGET, stop_s, "") | stroke(faint(BUDGET, 0.45), 5),
+        sampled("held", course.ndcg, HELD, stop_s, ""),
+    ]
+    return View(
+        label, data, {"xaxis": time_axis(stop_s), "yaxis": axis("mean NDCG@10", **_settled_range(course))}
+    )
+
+
+def _settled_range(course: Course) -> Json:
+    """Return the range of an axis that shows all that comes after the fleet's first updates."""
+    settled = np.flatnonzero(course.ndcg > course.full / 2)
+    if len(settled) == 0:
+        return {"rangemode": "tozero"}
+    shown = np.concatenate([curve[settled[0] :] for curve in (course.ndcg, course.best, course.full)])
+    low, high = float(shown.min()), float(shown.max())
+    margin = max(0.08 * (high - low), 0.01 * high)
+    return {"range": [max(low - margin, 0.0), high + margin]}
+
+
+def portrait_figure(portraits: Sequence[Portrait], stop_s: float) -> Figure:
+    """Return the courses of chosen devices."""
+    sampled = any(portrait.sampled for portrait in portraits)
+    note = " Where there is too much to draw, the course is sampled." if sampled else ""
+    return Figure(
+        "devices",
+        "Single devices",
+        "One device at a time, each chosen for the reason given. Above, its budget and the bytes it "
+        "holds (a cross where it holds more than it may); below, the NDCG@10 of its user with what it "
+        f"holds, with the best PEE for its budget, and with the full table.{note}",
+        [_portrait_view(portrait, stop_s) for portrait in portraits],
+        choose="device",
+        height=500,
+    )
+
+
+def _portrait_view(portrait: Portrait, stop_s: float) -> View:
+    time, unit = time_unit(stop_s), byte_unit(peak(portrait.budget_bytes, portrait.resident_bytes))
+    x = plain(portrait.seconds / time.size)
+    over = portrait.resident_bytes > portrait.budget_bytes
+    held = portrait.resident_bytes / unit.size
+
+    def course(name: str, y: FloatArray, color: str, suffix: str = "") -> Json:
+        return line(name, color) | {"x": x, "y": plain(y), "hovertemplate": f"%{{y:.4g}} {suffix}".rstrip()}
+
+    lower: Json = {"yaxis": "y2"}
+    hidden: Json = lower | {"showlegend": False}
+    full = np.full(len(x), portrait.full)
+    data = [
+        course("budget", portrait.budget_bytes / unit.size, BUDGET, unit.name),
+        course("held", held, HELD, unit.name) | {"fill": "tozeroy", "fillcolor": faint(HELD)},
+        course("full table", full, FULL) | stroke(FULL, 1.5, dash="dash") | lower,
+        course("best for the budget", portrait.best, BUDGET) | stroke(faint(BUDGET, 0.45), 5) | lower,
+        course("held", portrait.ndcg, HELD) | hidden,
+    ]
+    if over.any():
+        data.append(crosses("over budget", plain(portrait.seconds[over] / time.size), plain(held[over])))
+    layout: Json = {
+        "xaxis": time_axis(stop_s) | {"anchor": "y2"},
+        "yaxis": axis(unit.name, rangemode="tozero", domain=_UPPER),
+        "yaxis2": axis("NDCG@10", domain=_LOWER, nticks=4, rangemode="tozero"),
+    }
+    return View(f"{portrait.device} ({portrait.why})", data, layout)
+
+
+def traffic_figure(traffic: Traffic, stop_s: float) -> Figure:
+    """Return the bytes of updates over time."""
+    width = float(traffic.edges_ns[1] - traffic.edges_ns[0]) / NS_PER_S
+    return Figure(
+        "traffic",
+        "Update traffic",
+        f"Payload of the updates that were sent, per {duration(width)} and added up, beside what pushing "
+        "each PEE whole would have cost; wire bytes add MQTT and TCP/IP framing. Below, the updates that "
+        "came to nothing. Everything stands at the time at which the report left that asked for it. Over "
+        f"the run, {approximate_bytes(int(traffic.lost_bytes.sum()))} were lost on the way and "
+        f"{approximate_bytes(int(traffic.wasted_bytes.sum()))} wasted: delivered, but never used.",
+        [_traffic_view("per interval", traffic, stop_s), _traffic_view("cumulative", traffic, stop_s)],
+        height=480,
+    )
+
+
+def _traffic_view(label: str, traffic: Traffic, stop_s: float) -> View:
+    cumulative = label == "cumulative"
+    curves = (
+        ("full pushes", traffic.full_bytes, FULL),
+        ("sent", traffic.sent_bytes, SENT),
+        ("on the wire", traffic.wire_bytes, WIRE),
+        ("wasted", traffic.wasted_bytes, WASTED),
+        ("lost on the way", traffic.lost_bytes, LOST),
+    )
+    shown = [(name, np.cumsum(each) if cumulative else each, color) for name, each, color in curves]
+    most = peak(*(each for _, each, _ in shown))
+    unit = byte_unit(most)
+    edges = plain(traffic.edges_ns / NS_PER_S / time_unit(stop_s).size)
+    data = [
+        steps(name, edges, each / unit.size, color, unit.name)
+        for name, each, color in shown
+        if each.max(initial=0) > _LEAST_VISIBLE * most
+    ]
+    return View(
+        label,
+        _emphasise(data) + _failures(traffic, edges),
+        {
+            "xaxis": time_axis(stop_s, float(traffic.edges_ns[-1]) / NS_PER_S) | {"anchor": "y2"},
+            "yaxis": axis(unit.name, rangemode="tozero", domain=_HIGH_UPPER),
+            "yaxis2": axis("updates", domain=_THIN_LOWER, nticks=3, rangemode="tozero"),
+            "barmode": "stack",
+            "bargap": 0,
+        },
+    )
+
+
+def _emphasise(data: Sequence[Json]) -> list[Json]:
+    """Fill what was sent, and draw the wire dotted: the two are close."""
+    extra: dict[object, Json] = {
+        "sent": {"fill": "tozeroy", "fillcolor": faint(SENT)},
+        "on the wire": stroke(WIRE, 1.5, dash="dot"),
+        "full pushes": stroke(FULL, 1.5),
+    }
+    return [trace | extra.get(trace["name"], {}) for trace in data]
+
+
+def _failures(traffic: Traffic, edges: Sequence[float | None]) -> list[Json]:
+    width = (edges[1] or 0.0) - (edges[0] or 0.0)
+    kinds = (
+        ("superseded", traffic.superseded, SUPERSEDED),
+        ("rejected", traffic.rejected, REJECTED),
+        ("lost", traffic.lost, LOST),
+    )
+    return [
+        {
+            "type": "bar",
+            "name": f"{name} ({int(counts.sum()):,})",
+            "x": edges[:-1],
+            "y": counts.tolist(),
+            "width": width,
+            "offset": 0,
+            "yaxis": "y2",
+            "marker": {"color": color, "line": {"width": 0}},
+            "hovertemplate": f"%{{y}} {name}<extra></extra>",
+        }
+        for name, counts, color in kinds
+    ]
+
+
+def latency_figure(latencies: Mapping[str, Latency]) -> Figure:
+    """Return how long updates took."""
+    return Figure(
+        "latency",
+        "From budget change to new PEE",
+        "How long applied updates took in simulated time: above, how many took how long (each bar has "
+        "the same width on the logarithmic axis); below, the share that was done by then. Dotted lines "
+        "are the 50th, 95th and 99th percentile. An eviction that a device does by itself takes no time "
+        "and is not among them.",
+        [_latency_view(label, latency) for label, latency in latencies.items()],
+    )
+
+
+def _latency_view(label: str, latency: Latency) -> View:
+    if not latency.count:
+        return View(label, [], _nothing("no update was applied"))
+    edges = plain(latency.edges_s)
+    fill: Json = {"fill": "tozeroy", "fillcolor": faint(HELD, 0.3)}
+    done: Json = {"x": edges, "y": plain(100 * latency.cumulative), "hovertemplate": "%{y:.2f} % done"}
+    slope: Json = {"yaxis": "y2", "line": {"color": HELD, "width": 2, "shape": "linear"}}
+    marks = [(name, seconds) for name, seconds in latency.percentiles.items() if name != "max"]
+    return View(
+        label,
+        [
+            steps("updates", edges, latency.counts, HELD, "updates") | fill,
+            line("share done", HELD) | done | slope,
+        ],
+        {
+            "showlegend": False,
+            "xaxis": log_axis("time from change to PEE applied", *time_ticks(latency.edges_s))
+            | {"anchor": "y2"},
+            "yaxis": axis("updates", rangemode="tozero", domain=_UPPER),
+            "yaxis2": axis("share (%)", domain=_LOWER, range=[0, 104], tickvals=[0, 50, 100]),
+            "shapes": [_mark(seconds) for _, seconds in marks],
+            "annotations": [_mark_label(*mark, at, latency.edges_s) for at, mark in enumerate(marks)],
+        },
+    )
+
+
+def _nothing(text: str) -> Json:
+    """Return the layout of a figure that has nothing to show."""
+    note: Json = {"text": text, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
+    return {"xaxis": {"visible": False}, "yaxis": {"visible": False}, "annotations": [note]}
+
+
+def _mark(seconds: float) -> Json:
+    dotted: Json = {"color": FULL, "width": 1.5, "dash": "dot"}
+    return {"type": "line", "x0": seconds, "x1": seconds, "yref": "paper", "y0": 0, "y1": 1, "line": dotted}
+
+
+def _mark_label(name: str, seconds: float, place: int, edges_s: FloatArray) -> Json:
+    """Return the label of a percentile, which does not lie on its neighbour however close they are."""
+    x, low, high = (math.log10(max(each, FINEST_S)) for each in (seconds, edges_s[0], edges_s[-1]))
+    left = place == 0 or x > low + 0.75 * (high - low)
+    return {
+        "x": x,
+        "y": 1 - 0.07 * max(place - 1, 0),
+        "yref": "paper",
+        "text": f"{name} {duration(seconds)}",
+        "showarrow": False,
+        "xanchor": "right" if left else "left",
+        "yanchor": "top",
+        "xshift": -3 if left else 3,
+    }
+
+
+def elasticity_figure(curves: Mapping[str, Elasticity]) -> Figure:
+    """Return quality by budget."""
+    return Figure(
+        "elasticity",
+        "Quality by budget",
+        "The elasticity of the fleet: NDCG@10 as a share of what the same devices would have with the "
+        "full table, while their budget was about so large; each point is a mean over device time. "
+        "Below, where that time was spent: small points have little time and few users behind them, and "
+        "may well lie above 100 %.",
+        [_elasticity_view(label, curve) for label, curve in curves.items()],
+    )
+
+
+def _elasticity_view(label: str, curve: Elasticity) -> View:
+    if not len(curve.ratio):
+        return View(label, [], _nothing("the full table recommends nothing of use to these devices"))
+    common: Json = {"x": plain(curve.budget_bytes), "hovertemplate": "%{y:.1f} % of full"}
+    best: Json = {"line": {"color": faint(BUDGET, 0.45), "width": 5, "shape": "linear"}}
+    held: Json = {"line": {"color": HELD, "width": 2, "shape": "linear"}, "mode": "lines+markers"}
+    sizes: Json = {"marker": {"size": plain(4 + 22 * np.sqrt(curve.weight)), "opacity": 1}}
+    below: Json = {"yaxis": "y2", "fill": "tozeroy", "fillcolor": faint(FULL, 0.3), "showlegend": False}
+    data = [
+        line("best for the budget", BUDGET) | common | {"y": plain(100 * curve.best_ratio)} | best,
+        line("held", HELD) | common | {"y": plain(100 * curve.ratio)} | held | sizes,
+        steps("device time", plain(curve.edges_bytes), 100 * curve.share, FULL, "% of device time") | below,
+    ]
+    full: Json = _mark(0) | {"xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": 100, "y1": 100}
+    return View(
+        label,
+        data,
+        {
+            "xaxis": log_axis("budget", *byte_ticks(curve.edges_bytes)) | {"anchor": "y2"},
+            "yaxis": axis("NDCG@10, % of full", domain=_UPPER),
+            "yaxis2": axis("time (%)", domain=_LOWER, nticks=4, rangemode="tozero"),
+            "shapes": [full],
+        },
+    )

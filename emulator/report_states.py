@@ -1,0 +1,304 @@
+"""What a report says by device time: from the tables of a run to arrays.
+
+Nothing in this file knows a figure or a page. Means over time weigh a state by how long it held, as
+the summary does.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from emulator.journal import Tables
+from emulator.report_series import (
+    FINEST_S,
+    STATE,
+    Columns,
+    Fleet,
+    FloatArray,
+    IntArray,
+    bin_of,
+    log_edges,
+    said,
+    time_grid,
+)
+from emulator.summary import held_for
+from wire.units import NS_PER_S, approximate_bytes
+
+BUDGET_BINS = 16
+MAX_POINTS = 600
+"""Points of one device's course."""
+
+
+@dataclass(frozen=True)
+class Elasticity:
+    """Quality by budget: each point stands for the device time spent in a range of budgets."""
+
+    edges_bytes: FloatArray
+    share: FloatArray
+    """Of the device time, per bin."""
+    budget_bytes: FloatArray
+    """Mean budget, per bin in which any time was spent, like the three below."""
+    weight: FloatArray
+    """Share of the device time."""
+    ratio: FloatArray
+    """NDCG@10 of the PEE held to that of the full table."""
+    best_ratio: FloatArray
+    """The same of the best PEE for the budget."""
+
+
+def elasticities(states: Columns, fleet: Fleet, bins: int = BUDGET_BINS) -> dict[str, Elasticity]:
+    """Return quality by budget for each view, on the same edges.
+
+    Args:
+        states: the quality table with device numbers and ``seconds``, as `held_for` returns it.
+        fleet: whose they are.
+        bins: how many budgets to tell apart at most.
+    """
+    edges = log_edges(_budgets(states), bins)
+    return {
+        name: _elasticity(_pick(states, np.isin(states["device"], members)), fleet, edges)
+        for name, members in fleet.views.items()
+    }
+
+
+def _elasticity(states: Columns, fleet: Fleet, edges: FloatArray) -> Elasticity:
+    count = max(len(edges) - 1, 0)
+    budget, seconds = _budgets(states), states["seconds"]
+    place = bin_of(budget, edges) if count else np.empty(0, dtype=np.int64)
+
+    def total(values: FloatArray | float) -> FloatArray:
+        return np.bincount(place, seconds * values, count).astype(np.float64)
+
+    time, full = total(1.0), total(fleet.full[states["device"]])
+    ndcg, best = total(states["ndcg_at_10"]), total(states["best_ndcg_at_10"])
+    some = full > 0  # where the full table recommends nothing of use either, a ratio has no meaning
+    share = time / max(float(time.sum()), FINEST_S)
+    return Elasticity(
+        edges,
+        share,
+        total(budget)[some] / time[some],
+        share[some],
+        ndcg[some] / full[some],
+        best[some] / full[some],
+    )
+
+
+def _budgets(states: Columns) -> FloatArray:
+    """Return the budgets; one of 0 has no place on a logarithmic axis."""
+    return np.maximum(states["budget_bytes"], 1).astype(np.float64)
+
+
+def _pick(columns: Columns, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    return {name: values[rows] for name, values in columns.items()}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Sums per device over the run, by device number."""
+
+    seconds: FloatArray
+    over_seconds: FloatArray
+    ndcg: FloatArray
+    """NDCG@10 times seconds, like the two below."""
+    best: FloatArray
+    full: FloatArray
+    changes: FloatArray
+    applied: FloatArray
+    update_bytes: FloatArray
+    full_update_bytes: FloatArray
+
+    @property
+    def ratio(self) -> FloatArray:
+        """Quality as a share of full; not a number where the full table has none."""
+        return _ratio(self.ndcg, self.full)
+
+    @property
+    def regret(self) -> FloatArray:
+        """Mean over time of what the best PEE for the budget would have had more."""
+        return _ratio(self.best - self.ndcg, self.seconds)
+
+
+def tally(tables: Tables, states: Columns, fleet: Fleet) -> Tally:
+    """Return the sums per device.
+
+    Args:
+        tables: the event tables.
+        states: the quality table with device numbers and ``seconds``, as `held_for` returns it.
+        fleet: whose they are.
+    """
+    device, seconds = states["device"], states["seconds"]
+    updates, changes = fleet.numbered(tables["update"]), fleet.numbered(tables["budget"])
+
+    def weigh(values: NDArray[Any]) -> FloatArray:
+        return np.bincount(device, seconds * values, fleet.size).astype(np.float64)
+
+    def count(values: NDArray[Any]) -> FloatArray:
+        return np.bincount(updates["device"].to_numpy(), values, fleet.size).astype(np.float64)
+
+    return Tally(
+        seconds=weigh(np.ones(len(device))),
+        over_seconds=weigh(states["resident_bytes"] > states["budget_bytes"]),
+        ndcg=weigh(states["ndcg_at_10"]),
+        best=weigh(states["best_ndcg_at_10"]),
+        full=weigh(fleet.full[device]),
+        changes=np.bincount(changes["device"].to_numpy(), minlength=fleet.size).astype(np.float64),
+        applied=count(said(updates["result"], "applied")),
+        update_bytes=count(updates["update_bytes"].to_numpy()),
+        full_update_bytes=count(updates["full_update_bytes"].to_numpy()),
+    )
+
+
+def states_of(quality: pa.Table, fleet: Fleet, stop_ns: int) -> Columns:
+    """Return the quality table by device, with device numbers and how many ``seconds`` each state held."""
+    return held_for(fleet.numbered(quality), stop_ns)
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """A group of devices in one row; None where there is nothing to divide by."""
+
+    name: str
+    devices: int
+    changes: int
+    applied: int
+    update_bytes: int
+    delta_ratio: float | None
+    over_seconds: float
+    over_share: float | None
+    ndcg: float | None
+    ratio: float | None
+
+
+def group_rows(fleet: Fleet, sums: Tally) -> list[GroupRow]:
+    """Return a row per group of the fleet."""
+    members = ((name, np.flatnonzero(fleet.group == at)) for at, name in enumerate(fleet.groups))
+    return [_row(name, chosen, sums) for name, chosen in members]
+
+
+def user_group_rows(fleet: Fleet, sums: Tally) -> list[GroupRow]:
+    """Return a row per group of users that the fleet has."""
+    numbers = np.unique(fleet.user_group).tolist()
+    return [_row(str(at), np.flatnonzero(fleet.user_group == at), sums) for at in numbers]
+
+
+def worst(rows: Iterable[GroupRow]) -> GroupRow | None:
+    """Return the row with the lowest share of full quality, if there is more than one to compare."""
+    measured = [row for row in rows if row.ratio is not None]
+    return min(measured, key=lambda row: row.ratio or 0.0) if len(measured) > 1 else None
+
+
+def _row(name: str, members: IntArray, sums: Tally) -> GroupRow:
+    def total(values: FloatArray) -> float:
+        return float(values[members].sum())
+
+    seconds, sent, ndcg = total(sums.seconds), total(sums.update_bytes), total(sums.ndcg)
+    return GroupRow(
+        name=name,
+        devices=len(members),
+        changes=int(total(sums.changes)),
+        applied=int(total(sums.applied)),
+        update_bytes=int(sent),
+        delta_ratio=_divided(sent, total(sums.full_update_bytes)),
+        over_seconds=total(sums.over_seconds),
+        over_share=_divided(total(sums.over_seconds), seconds),
+        ndcg=_divided(ndcg, seconds),
+        ratio=_divided(ndcg, total(sums.full)),
+    )
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """One device over time: a row holds until the next, the last one is at the stop time."""
+
+    device: str
+    group: str
+    why: str
+    seconds: FloatArray
+    budget_bytes: FloatArray
+    resident_bytes: FloatArray
+    ndcg: FloatArray
+    best: FloatArray
+    full: float
+    sampled: bool
+    """Whether there was too much to show all of it."""
+
+
+def portraits(states: Columns, fleet: Fleet, sums: Tally, stop_ns: int) -> list[Portrait]:
+    """Return the courses of the chosen devices."""
+    return [
+        _portrait(_pick(states, states["device"] == number), fleet, number, why, stop_ns)
+        for number, why in choose_devices(sums)
+    ]
+
+
+def choose_devices(sums: Tally) -> list[tuple[int, str]]:
+    """Return device numbers, each with why it was chosen; no device twice, of equals the first."""
+    present, ratio = sums.seconds > 0, sums.ratio
+    median = np.nanmedian(ratio) if np.isfinite(ratio).any() else np.nan
+    chosen: dict[int, str] = {}
+
+    def choose(scores: FloatArray, why: Sequence[str], *, above: float = -np.inf) -> None:
+        left = np.where(present & np.isfinite(scores), scores, -np.inf)
+        left[list(chosen)] = -np.inf
+        if left.max(initial=-np.inf) > above:
+            best = int(left.argmax())
+            chosen[best] = why[best]
+
+    shares = [f"{100 * each:.1f} % of full" for each in ratio.tolist()]
+    choose(-ratio, [f"lowest quality: {each}" for each in shares])
+    choose(sums.changes, [f"most budget changes: {each:,.0f}" for each in sums.changes.tolist()])
+    choose(
+        sums.update_bytes,
+        [f"most update bytes: {approximate_bytes(each)}" for each in sums.update_bytes.tolist()],
+        above=0,
+    )
+    choose(
+        sums.regret,
+        [f"highest regret: {each:.2g} NDCG@10 on average" for each in sums.regret.tolist()],
+        above=0,
+    )
+    choose(
+        sums.over_seconds,
+        [f"longest over budget: {each:,.3g} s" for each in sums.over_seconds.tolist()],
+        above=0,
+    )
+    choose(-np.abs(ratio - median), [f"median quality: {each}" for each in shares])
+    return list(chosen.items())
+
+
+def _portrait(states: Columns, fleet: Fleet, number: int, why: str, stop_ns: int) -> Portrait:
+    rows = np.flatnonzero(states["t_ns"] <= stop_ns)
+    sampled = len(rows) > MAX_POINTS
+    if sampled:
+        grid = time_grid(stop_ns, MAX_POINTS)
+        after = np.searchsorted(states["t_ns"], grid, side="right")
+        rows, times = np.maximum(after - 1, 0)[after > 0], grid[after > 0]
+    else:
+        rows, times = np.append(rows, rows[-1:]), np.append(states["t_ns"][rows], stop_ns)
+    budget, resident, ndcg, best = (states[name][rows].astype(np.float64) for name in STATE)
+    return Portrait(
+        fleet.names[number],
+        fleet.groups[fleet.group[number]],
+        why,
+        times / NS_PER_S,
+        budget,
+        resident,
+        ndcg,
+        best,
+        float(fleet.full[number]),
+        sampled,
+    )
+
+
+def _ratio(values: FloatArray, whole: FloatArray) -> FloatArray:
+    ratio = np.full(len(values), np.nan)
+    np.divide(values, whole, out=ratio, where=whole > 0)
+    return ratio
+
+
+def _divided(value: float, whole: float) -> float | None:
+    return value / whole if whole else None

@@ -1,0 +1,83 @@
+"""The run directory: it appears whole under its name, or it ends in ``.partial``."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from wire.errors import InputError
+
+PARTIAL = ".partial"
+SCENARIO, SUMMARY, EVENTS, DEVICES, REPORT = (
+    "scenario.yaml",
+    "summary.json",
+    "events",
+    "devices.parquet",
+    "report.html",
+)
+
+
+@dataclass
+class Draft:
+    """A run directory that is being written."""
+
+    folder: Path
+    final: Path
+
+
+@contextmanager
+def drafting(out: Path, name: str, seed: int, started: datetime) -> Iterator[Draft]:
+    """Give a new run directory to write to; it gets its final name if the block succeeds.
+
+    A wrong input leaves nothing behind; a run that fails leaves ``<name>.partial`` to be looked at.
+    """
+    try:
+        draft = _create(out, f"{name}-{seed}-{started:%Y%m%dT%H%M%S}")
+    except OSError as error:
+        raise InputError(f"{out}: cannot make a run directory here: {error.strerror}") from None
+    try:
+        yield draft
+    except InputError:
+        shutil.rmtree(draft.folder, ignore_errors=True)
+        raise
+    draft.folder.rename(draft.final)
+
+
+def _create(out: Path, name: str) -> Draft:
+    out.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, 1000):
+        final = out / (name if attempt == 1 else f"{name}-{attempt}")
+        folder = final.with_name(final.name + PARTIAL)
+        if final.exists():
+            continue
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another run started in the same second
+            continue
+        return Draft(folder, final)
+    raise InputError(f"{out}: 1000 runs named {name}")
+
+
+def write_summary(folder: Path, summary: dict[str, object]) -> None:
+    """Write ``summary.json``."""
+    (folder / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+
+
+def read_summary(folder: Path) -> dict[str, object]:
+    """Return the summary of a finished run.
+
+    Raises:
+        InputError: *folder* is no run directory, or an unfinished one.
+    """
+    if folder.name.endswith(PARTIAL):
+        raise InputError(f"{folder}: this run did not finish")
+    try:
+        return msgspec.json.decode((folder / SUMMARY).read_bytes(), type=dict[str, object])
+    except OSError as error:
+        raise InputError(f"{folder}: no run directory: {SUMMARY}: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise InputError(f"{folder / SUMMARY}: {error}") from None

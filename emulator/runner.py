@@ -1,0 +1,254 @@
+"""Runs a scenario from a resolved file to a finished run directory."""
+
+import asyncio
+import hashlib
+import multiprocessing
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from broker_config.launch import Endpoint, RunningBroker, check_reachable, launched, parse_url
+from devices.fleet import Enrolled, enrol
+from devices.memory import Replay
+from devices.quality import Truth
+from emulator.cloud_process import cloud_process
+from emulator.journal import gather, write_tables
+from emulator.model import PreparedModel, prepare_model, resolve_data
+from emulator.report import write_report
+from emulator.rundir import DEVICES, EVENTS, SCENARIO, drafting, write_summary
+from emulator.simulation import Job, Outcome, Simulation, evaluate
+from emulator.summary import Identity, summarize
+from scenarios.load import dump
+from scenarios.schema import Scenario
+from wire.connection import Connection
+from wire.errors import InputError, RunError
+from wire.topics import Role
+
+REACH_TIMEOUT_S = 5.0
+
+
+class Watcher(Protocol):
+    """Is told how a run goes."""
+
+    def training(self, stage: str, done: int, total: int, note: str) -> None:
+        """A step of training is done."""
+
+    def prepared(self, model: PreparedModel) -> None:
+        """The model is there."""
+
+    def simulating(self, now_ns: int, stop_ns: int) -> None:
+        """Simulated time has advanced."""
+
+    def reporting(self) -> None:
+        """The simulation is over; tables and the report are being written."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says beside the scenario."""
+
+    out: Path
+    broker: str | None = None
+    """Wins over the scenario's; kept out of what is written, since it may hold a password."""
+    data: Path | None = None
+    store: Path | None = None
+    shards: int = 1
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that is complete."""
+
+    folder: Path
+    summary: dict[str, object]
+
+
+def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
+    """Run *scenario*.
+
+    Raises:
+        InputError: the scenario, an argument or a data file is wrong; nothing is left behind.
+        RunError: the run failed; what it wrote is left in a folder that ends in ``.partial``.
+    """
+    scenario = resolve(scenario, options)
+    if options.shards > 1 and scenario.clock != "virtual":
+        raise InputError(f"shards(={options.shards}) must be 1 unless the clock is virtual")
+    with _broker(scenario.clock, options.broker or scenario.broker) as broker:
+        model = prepare_model(scenario.data, scenario.model, options.store, watcher.training)
+        watcher.prepared(model)
+        devices, users = _enrol(scenario, model)
+        with drafting(options.out, scenario.name, scenario.seed, datetime.now()) as draft:
+            (draft.folder / SCENARIO).write_text(dump(without_password(scenario)))
+            truth = Truth(model.interactions.known, model.interactions.test)
+            job = Job(
+                scenario, fleet_name(scenario), model.store, truth, devices, users, draft.folder / ".shard-0"
+            )
+            outcome, folders = _simulate(job, options.shards, broker, model.folder, watcher)
+            watcher.reporting()
+            summary = _write_results(draft.folder, scenario, job, outcome, folders)
+    return Finished(draft.final, summary)
+
+
+def resolve(scenario: Scenario, options: Options) -> Scenario:
+    """Return *scenario* with every path absolute, so that it means the same from any folder."""
+    data = resolve_data(scenario.data, options.data)
+    fleet = tuple(
+        msgspec.structs.replace(
+            group, memory=msgspec.structs.replace(group.memory, file=str(Path(group.memory.file).resolve()))
+        )
+        if isinstance(group.memory, Replay)
+        else group
+        for group in scenario.fleet
+    )
+    return msgspec.structs.replace(scenario, data=data, fleet=fleet)
+
+
+def without_password(scenario: Scenario) -> Scenario:
+    """Return *scenario* as it may be written down: a broker's user and password left out."""
+    if not scenario.broker.startswith("mqtt://"):
+        return scenario
+    return msgspec.structs.replace(scenario, broker=parse_url(scenario.broker).url)
+
+
+def fleet_name(scenario: Scenario) -> str:
+    """Return the fleet's name in topics: it tells runs of different scenarios on one broker apart.
+
+    Clock and broker do not count: the same bytes travel under every clock.
+    """
+    logical = msgspec.structs.replace(scenario, clock="virtual", broker="auto")
+    return f"{scenario.name}-{hashlib.sha256(dump(logical).encode()).hexdigest()[:8]}"
+
+
+def _enrol(scenario: Scenario, model: PreparedModel) -> tuple[tuple[Enrolled, ...], list[int]]:
+    """Enrol the devices; only users with something to find in the test can be measured."""
+    measurable = np.flatnonzero(model.interactions.test.counts() > 0).tolist()
+    if not measurable:
+        raise InputError(
+            f"{model.interactions.name}: no user has test interactions, so quality has no meaning"
+        )
+    devices = enrol(scenario.fleet, scenario.seed, measurable)
+    return devices, sorted({each.user for each in devices})
+
+
+@contextmanager
+def _broker(clock: str, wanted: str) -> Iterator["Broker | None"]:
+    """Give the broker that the clock needs, reachable."""
+    if clock == "virtual":
+        yield None
+    elif wanted in ("auto", "mosquitto", "amqtt"):
+        with launched(wanted) as running:  # type: ignore[arg-type]  # the literals just named
+            yield Broker(running.endpoint, running)
+    else:
+        endpoint = parse_url(wanted)
+        check_reachable(endpoint, REACH_TIMEOUT_S)
+        yield Broker(endpoint, None)
+
+
+@dataclass(frozen=True)
+class Broker:
+    """The broker of a run."""
+
+    endpoint: Endpoint
+    ours: RunningBroker | None
+    """It, if this process started it."""
+
+    def check(self) -> None:
+        """Raise RunError if a broker of ours has died."""
+        died = self.ours.died() if self.ours else None
+        if died:
+            raise RunError(died)
+
+    def connection(self, role: Role, client_id: str) -> Connection:
+        """Return how *role* connects."""
+        login = self.endpoint.credentials.get(role)
+        where = Connection(self.endpoint.host, self.endpoint.port, client_id)
+        return replace(where, user=login.user, password=login.password) if login else where
+
+
+def _simulate(
+    job: Job, shards: int, broker: Broker | None, store: Path, watcher: Watcher
+) -> tuple[Outcome, list[Path]]:
+    stop_ns = int(job.scenario.stop_time)
+
+    def progress(now_ns: int) -> None:
+        watcher.simulating(min(now_ns, stop_ns), stop_ns)
+
+    if broker is None:
+        return _run_shards(job, shards, progress)
+    simulation = Simulation(job, progress)
+    with cloud_process(store, broker.endpoint, job.fleet, job.scenario.updates.max_payload) as cloud:
+
+        def check() -> None:
+            broker.check()
+            cloud.check()
+
+        connection = broker.connection(Role.FLEET, f"fleet-{job.fleet}")
+        return asyncio.run(simulation.run_lockstep(connection, check)), [job.folder]
+
+
+def _run_shards(job: Job, shards: int, progress: Callable[[int], None]) -> tuple[Outcome, list[Path]]:
+    """Run the fleet in so many processes; devices share nothing, so the log is the same."""
+    if shards == 1:
+        return Simulation(job, progress).run_virtual(), [job.folder]
+    jobs = [
+        replace(job, devices=job.devices[place::shards], folder=job.folder.with_name(f".shard-{place}"))
+        for place in range(shards)
+    ]
+    # Spawned, not forked: a shard inherits no socket, no thread and no event loop.
+    with ProcessPoolExecutor(shards, multiprocessing.get_context("spawn")) as pool:
+        outcomes = list(pool.map(_run_shard, jobs))
+    return Outcome(max(each.wall_seconds for each in outcomes), None), [each.folder for each in jobs]
+
+
+def _run_shard(job: Job) -> Outcome:
+    return Simulation(job, lambda _: None).run_virtual()
+
+
+def _write_results(
+    folder: Path, scenario: Scenario, job: Job, outcome: Outcome, shards: Sequence[Path]
+) -> dict[str, object]:
+    """Turn the draft journals into what a run leaves."""
+    tables = gather(shards, [each.name for each in job.devices])
+    write_tables(tables, folder / EVENTS)
+    devices = _devices_table(job)
+    pq.write_table(devices, folder / DEVICES)
+    identity = Identity(
+        scenario.name, scenario.seed, scenario.clock, job.store.version, int(scenario.stop_time)
+    )
+    summary = summarize(identity, tables, devices, outcome.wall_seconds)
+    summary["reports_sent_again"] = outcome.reports_sent_again
+    write_summary(folder, summary)
+    for shard in shards:
+        shutil.rmtree(shard)
+    write_report(folder)
+    return summary
+
+
+def _devices_table(job: Job) -> pa.Table:
+    """Return one row per device: who it is, and the quality that the whole ranking would give it."""
+    _, qualities = evaluate(job.store, job.truth, job.users)
+    full = {user: quality.full for user, quality in qualities.items()}
+    devices = job.devices
+    return pa.table(
+        {
+            "device": [each.name for each in devices],
+            "group": [each.group.name for each in devices],
+            "network": [each.group.network for each in devices],
+            "user": [each.user for each in devices],
+            "user_group": [int(job.store.user_groups[each.user]) for each in devices],
+            "start_ns": [each.start_ns for each in devices],
+            "full_ndcg_at_10": [full[each.user].ndcg_at_10 for each in devices],
+            "full_recall_at_20": [full[each.user].recall_at_20 for each in devices],
+            "full_hit_rate_at_10": [full[each.user].hit_rate_at_10 for each in devices],
+        }
+    )

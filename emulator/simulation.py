@@ -1,0 +1,213 @@
+"""One simulation: a fleet, or a shard of it, under one clock, from a block store to a draft journal."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import simpy
+
+from cloud.responder import Responder
+from cloud.store import BlockStore
+from devices.agent import Agent
+from devices.device import Device, Setting
+from devices.exchange import Transport
+from devices.fleet import Enrolled, build_device
+from devices.gateway import Gateway
+from devices.log import FleetLog
+from devices.memory import Replay
+from devices.quality import Truth, UserQuality, user_qualities
+from devices.shelf import Shelf, Shelves
+from devices.trace import Series, read_trace
+from emulator.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
+from emulator.journal import Journal
+from scenarios.schema import Scenario
+from wire.connection import Connection
+from wire.errors import RunError
+
+CELLS = 16
+"""Environments side by side in lockstep: more reports are in flight than the causality of one allows."""
+VIRTUAL_CELL = 256
+"""Devices of one environment under the virtual clock."""
+NOTICE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to simulate."""
+
+    scenario: Scenario
+    fleet: str
+    """The fleet's name in topics."""
+    store: BlockStore
+    truth: Truth
+    devices: Sequence[Enrolled]
+    """The devices of this shard."""
+    users: Sequence[int]
+    """The users of the whole fleet, so that what is evaluated together is the same in every shard."""
+    folder: Path
+    """Where the draft journal goes."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a simulation leaves beside its journal."""
+
+    wall_seconds: float
+    reports_sent_again: int | None
+    """Reports that went unanswered in wall-clock time and were sent once more; None in memory."""
+
+
+class Simulation:
+    """A fleet that is ready to run.
+
+    Args:
+        job: what to simulate.
+        progress: told the simulated time in nanoseconds.
+    """
+
+    def __init__(self, job: Job, progress: Callable[[int], None]) -> None:
+        self.responder = Responder(job.store, job.scenario.updates.max_payload)
+        self.log = FleetLog()
+        self._job = job
+        self._journal = Journal(job.folder)
+        self._progress = progress
+        self._done, self._share = 0.0, 1.0
+        self._shelves = Shelves()
+        self._shelves.announce(self.responder.notice())
+        full, self._qualities = evaluate(job.store, job.truth, job.users)
+        for number, shelf in full.items():
+            # What arrives must equal what is measured, so a layer's quality is that of what is held.
+            self._shelves.put(job.store.version, number, shelf)
+        self._traces = _read_traces(job)
+
+    def run_virtual(self) -> Outcome:
+        """Run in memory."""
+        started = time.monotonic()
+        with rare_collections():
+            run_virtual(self._cells(InMemory(self.responder)), self._progressing)
+        return self._finish(started, None)
+
+    def _cells(self, transport: Transport) -> Iterator[simpy.Environment]:
+        """Give one cell after the other: small enough for the caches, in memory only while it runs."""
+        devices = self._job.devices
+        for at in range(0, len(devices), VIRTUAL_CELL):
+            env = simpy.Environment()
+            self._populate(env, transport, devices[at : at + VIRTUAL_CELL])
+            self._done = at / len(devices)
+            self._share = min(VIRTUAL_CELL, len(devices) - at) / len(devices)
+            yield env
+
+    def _progressing(self, now_ns: int) -> None:
+        """Count device time: cells run one after the other."""
+        stop_ns = int(self._job.scenario.stop_time)
+        self._after_turn(int(stop_ns * self._done + min(now_ns, stop_ns) * self._share))
+
+    async def run_lockstep(self, connection: Connection, check: Callable[[], None]) -> Outcome:
+        """Run through a broker.
+
+        Args:
+            connection: the broker, as the fleet.
+            check: raises when the broker or the cloud has died for good.
+        """
+        gateway = Gateway(connection, self._job.fleet)
+        async with gateway.running():
+            await self._agree(gateway, check)
+            cells = []
+            for place in range(CELLS):
+                env, barriers = simpy.Environment(), Barriers(gateway)
+                self._populate(env, barriers, self._job.devices[place::CELLS])
+                cells.append(Cell(env, barriers))
+            started = time.monotonic()
+            await run_lockstep(cells, gateway, self._after_turn, check)
+            outcome = self._finish(started, gateway.counts["sent_again"])
+            await gateway.say_goodbye([each.name for each in self._job.devices], 10.0)
+        return outcome
+
+    async def _agree(self, gateway: Gateway, check: Callable[[], None]) -> None:
+        """Wait until the cloud announces our model."""
+        ours, deadline = self.responder.notice(), time.monotonic() + NOTICE_TIMEOUT_S
+        while gateway.model != ours:
+            gateway.check()
+            check()
+            if time.monotonic() > deadline:
+                found = f"model {gateway.model.version}" if gateway.model else "none"
+                raise RunError(
+                    f"the cloud must announce model {ours.version} within {NOTICE_TIMEOUT_S:g} s; "
+                    f"it announced {found}"
+                )
+            await asyncio.sleep(0.02)
+
+    def _populate(self, env: simpy.Environment, transport: Transport, devices: Sequence[Enrolled]) -> None:
+        scenario = self._job.scenario
+        setting = Setting(
+            env=env,
+            transport=transport,
+            log=self.log,
+            stop_ns=int(scenario.stop_time),
+            service_ns=int(scenario.cloud.service_time),
+            retry_ns=int(scenario.updates.retry_after),
+            full_bytes=self.responder.full_bytes,
+        )
+        for enrolled in devices:
+            env.process(self._device(enrolled, setting).live())
+
+    def _device(self, enrolled: Enrolled, setting: Setting) -> Device:
+        scenario = self._job.scenario
+        return build_device(
+            enrolled,
+            setting,
+            seed=scenario.seed,
+            fleet=self._job.fleet,
+            network=scenario.networks[enrolled.group.network],
+            agent=Agent(enrolled.user, self._shelves, local_eviction=scenario.updates.local_eviction),
+            quality=self._qualities[enrolled.user],
+            series=self._traces.get(enrolled.group.name, ()),
+        )
+
+    def _after_turn(self, now_ns: int) -> None:
+        self._journal.take(self.log)
+        self._progress(now_ns)
+
+    def _finish(self, started: float, reports_sent_again: int | None) -> Outcome:
+        wall_seconds = time.monotonic() - started
+        self._journal.close(self.log)
+        return Outcome(wall_seconds, reports_sent_again)
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Look for garbage seldom: a simulation drops millions of objects, none of them in cycles."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def evaluate(
+    store: BlockStore, truth: Truth, users: Sequence[int]
+) -> tuple[dict[int, Shelf], dict[int, UserQuality]]:
+    """Return the whole ranking of each user group, and the quality of its layers for *users*."""
+    shelves = {number: Shelf(store.geometry, group.layers) for number, group in enumerate(store.groups)}
+    for number, group in enumerate(store.groups):
+        shelves[number].fill(group.ranking().tolist(), group.scales, group.data)
+    wanted = np.array(users, dtype=np.int64)
+    return shelves, user_qualities(shelves, wanted, store.user_groups, store.user_vectors, truth)
+
+
+def _read_traces(job: Job) -> dict[str, tuple[Series, ...]]:
+    groups = {each.group.name: each.group.memory for each in job.devices}
+    return {
+        name: read_trace(memory, Path(memory.file))
+        for name, memory in groups.items()
+        if isinstance(memory, Replay)
+    }

@@ -1,0 +1,85 @@
+"""Tiny scenarios, and a way to run them."""
+
+from pathlib import Path
+
+from emulator.model import PreparedModel
+from emulator.runner import Finished, Options, run
+from scenarios.load import parse
+
+TINY = """
+version: 1
+name: tiny
+seed: 5
+clock: virtual
+stop_time: 20 min
+data: {type: synthetic, users: 120, items: 80, interactions_per_user: 12, user_groups: 2, item_kinds: 4}
+model:
+  layers: 16
+  training:
+    dim: 8
+    epochs: 6
+    user_groups: 2
+    item_groups: 4
+    refine: {epochs: 2}
+    controller: {steps: 4}
+networks:
+  flaky:
+    uplink: {latency: 80 ms, deviation: 30 ms, loss: 5 %}
+    downlink: {latency: 80 ms, deviation: 30 ms, loss: 5 %, bandwidth: 100 kbps}
+fleet:
+  - name: phone
+    count: 20
+    network: flaky
+    memory: {type: bounded_walk, min: 1 KiB, max: 1200 KiB, max_step: 300 KiB, step_every: 20 s}
+    budget: {share: 0.1 %}
+    start_within: 1 min
+  - name: tvbox
+    count: 10
+    memory: {type: square_wave, low: 50 KiB, high: 1 MiB, low_for: 1 min, high_for: 2 min}
+    budget: {share: 0.1 %}
+"""
+
+
+class Silent:
+    """Watches a run and says nothing."""
+
+    def __init__(self) -> None:
+        self.models: list[PreparedModel] = []
+
+    def training(self, stage: str, done: int, total: int, note: str) -> None:
+        pass
+
+    def prepared(self, model: PreparedModel) -> None:
+        self.models.append(model)
+
+    def simulating(self, now_ns: int, stop_ns: int) -> None:
+        assert 0 <= now_ns <= stop_ns
+
+    def reporting(self) -> None:
+        pass
+
+
+class Runner:
+    """Runs scenarios into a folder of the test's own."""
+
+    def __init__(self, store_root: Path, folder: Path) -> None:
+        self.out = folder / "runs"
+        self.store_root = store_root
+
+    def run(
+        self,
+        text: str = TINY,
+        *overrides: str,
+        shards: int = 1,
+        broker: str | None = None,
+        watcher: Silent | None = None,
+    ) -> Finished:
+        options = Options(self.out, broker=broker, store=self.store_root, shards=shards)
+        return run(parse(text, "tiny.yaml", overrides), options, watcher or Silent())
+
+
+def number(finished: Finished, key: str) -> float:
+    """Return a figure of the summary."""
+    value = finished.summary[key]
+    assert isinstance(value, int | float)
+    return value

@@ -1,0 +1,174 @@
+"""The command line as a user meets it: one clear line for a mistake, exit status 2, nothing left behind."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.emulator.scenarios import TINY
+
+
+def peelfleet(*arguments: str | Path, folder: Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "emulator.cli", *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+def write(folder: Path, text: str = TINY) -> Path:
+    file = folder / "x.yaml"
+    file.write_text(text)
+    return file
+
+
+def light_gcn(folder: Path, *, cut: bool) -> Path:
+    data = folder / "data"
+    data.mkdir()
+    train = "".join(f"{user} {user} {user + 1} {user + 2}\n" for user in range(40))
+    (data / "train.txt").write_text(train[: len(train) // 2] if cut else train)
+    for name, shift in (("valid", 3), ("test", 4)):
+        (data / f"{name}.txt").write_text("".join(f"{user} {(user + shift) % 42}\n" for user in range(40)))
+    return data
+
+
+FROM_FILES = TINY.replace(
+    "{type: synthetic, users: 120, items: 80, interactions_per_user: 12, user_groups: 2, item_kinds: 4}",
+    "{type: lightgcn, path: nowhere}",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        (
+            TINY.replace("stop_time", "stop_tme"),
+            [],
+            "x.yaml:6: unknown key 'stop_tme'; did you mean 'stop_time'?",
+        ),
+        (TINY + "seed: 7\n", [], "seed: key given twice, first at x.yaml:4"),
+        (
+            TINY.replace("20 min", "20 minutes"),
+            [],
+            "x.yaml:6: stop_time: cannot read '20 minutes' as a duration: write for example '250 ms'",
+        ),
+        (
+            TINY.replace("min: 1 KiB", "min: 2 MiB"),
+            [],
+            "x.yaml:25: fleet[0].memory.min (=2 MiB) must not exceed max (=1200 KiB)",
+        ),
+        (
+            TINY,
+            ["--set", "fleet[0].count=0"],
+            "--set fleet[0].count=0: fleet[0].count (=0) must be a whole number from 1",
+        ),
+        (
+            TINY,
+            ["--clock", "lockstep", "--broker", "mqtt://127.0.0.1:9"],
+            "broker mqtt://127.0.0.1:9 does not answer",
+        ),
+        (TINY, ["--clock", "lockstep", "--broker", "http://127.0.0.1"], "broker URL must be mqtt://"),
+        (TINY, ["--data", "here"], "--data here: the scenario's data are synthetic, they have no files"),
+        (TINY, ["--clock", "lockstep", "--shards", "2"], "shards(=2) must be 1 unless the clock is virtual"),
+        (FROM_FILES, [], "nowhere: no such data; give --data FOLDER, or set PEELFLEET_DATA"),
+        (FROM_FILES, ["--data", "missing"], "missing: no such data"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    tmp_path: Path, text: str, arguments: list[str], message: str
+) -> None:
+    done = peelfleet("run", write(tmp_path, text), *arguments, "--store", "stores", folder=tmp_path)
+    assert message in done.stderr.replace(f"{tmp_path}/", "")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [line for line in done.stderr.splitlines() if line.startswith("peelfleet: ")] == [
+        done.stderr.splitlines()[-1]
+    ]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_scenario_is_named(tmp_path: Path) -> None:
+    done = peelfleet("run", "nothing.yaml", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("peelfleet: nothing.yaml: ")
+
+
+def test_a_data_file_cut_in_half_is_found(tmp_path: Path) -> None:
+    data = light_gcn(tmp_path, cut=True)
+    done = peelfleet("run", write(tmp_path, FROM_FILES), "--data", data, "--store", "stores", folder=tmp_path)
+    assert done.returncode == 2
+    assert "train.txt" in done.stderr
+    assert "cut off" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_data_from_files_train_and_run(tmp_path: Path) -> None:
+    data = light_gcn(tmp_path, cut=False)
+    done = peelfleet("run", write(tmp_path, FROM_FILES), "--data", data, "--store", "stores", folder=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert f"path: {data}" in (folder / "scenario.yaml").read_text()
+    assert f"report: runs/{folder.name}/report.html" in done.stdout
+
+
+def test_a_corrupted_store_is_found_by_its_checksum(tmp_path: Path, store_root: Path) -> None:
+    scenario = write(tmp_path)
+    done = peelfleet("train", scenario, "--store", store_root, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.rsplit("store: ", 1)[1].strip())
+    shutil.copytree(folder, tmp_path / "stores" / folder.name)
+    damaged = tmp_path / "stores" / folder.name / "group-0000.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\xff")
+    for arguments in (
+        ("run", scenario, "--store", tmp_path / "stores"),
+        ("cloud", "--store", damaged.parent, "--broker", "mqtt://127.0.0.1:9", "--fleet", "tiny"),
+    ):
+        done = peelfleet(*arguments, folder=tmp_path)
+        assert done.returncode == 2
+        assert "group-0000.safetensors: block store is corrupted: SHA-256 is" in done.stderr
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_validate_says_yes_and_shows_every_default(tmp_path: Path) -> None:
+    done = peelfleet("validate", write(tmp_path), folder=tmp_path)
+    assert (done.returncode, done.stdout.replace(f"{tmp_path}/", "")) == (0, "x.yaml: tiny is valid\n")
+    shown = peelfleet("validate", "x.yaml", "--show", "--set", "seed=9", folder=tmp_path).stdout
+    again = peelfleet("validate", write(tmp_path, shown), "--show", folder=tmp_path).stdout
+    assert "seed: 9" in shown
+    assert "service_time: 5 ms" in shown
+    assert again == shown
+
+
+def test_the_shipped_scenarios_are_listed(tmp_path: Path) -> None:
+    done = peelfleet("scenarios", folder=tmp_path)
+    assert done.returncode == 0
+    for name in ("quickstart.yaml", "ml-1m.yaml", "ml-100k.yaml", "squeeze.yaml"):
+        assert name in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["validate", "x.yaml"], ["scenarios"]])
+def test_what_needs_no_model_loads_no_torch(tmp_path: Path, arguments: list[str]) -> None:
+    write(tmp_path)
+    script = (
+        "import sys\nfrom emulator.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'sklearn', 'pyarrow', 'plotly', 'aiomqtt'} & set(sys.modules)\n"
+        "print('loaded:', sorted(heavy))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "loaded: []"
+
+
+def test_a_report_is_written_again_and_only_of_a_finished_run(tmp_path: Path, store_root: Path) -> None:
+    assert peelfleet("run", write(tmp_path), "--store", store_root, folder=tmp_path).returncode == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    before = (folder / "report.html").read_bytes()
+    (folder / "report.html").unlink()
+    done = peelfleet("report", folder, folder=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, str(folder / "report.html"))
+    assert (folder / "report.html").read_bytes() == before
+    done = peelfleet("report", tmp_path, folder=tmp_path)
+    assert (done.returncode, "no run directory" in done.stderr) == (2, True)
