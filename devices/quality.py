@@ -91,9 +91,14 @@ class UserQuality:
         return self._best(budget_bytes)
 
     @property
+    def top(self) -> int:
+        """The last layer: the whole ranking."""
+        return self._group.layers.top
+
+    @property
     def full(self) -> Quality:
         """The quality with the whole ranking held."""
-        return self.at(self._group.layers.top)
+        return self.at(self.top)
 
 
 def user_qualities(

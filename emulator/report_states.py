@@ -4,7 +4,7 @@ Nothing in this file knows a figure or a page. Means over time weigh a state by 
 the summary does.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,38 +235,41 @@ def portraits(states: Columns, fleet: Fleet, sums: Tally, stop_ns: int) -> list[
     ]
 
 
+@dataclass(frozen=True)
+class _Reason:
+    """Why to look at a device: it has the highest score, if that is *above* something."""
+
+    scores: FloatArray
+    words: Callable[[int], str]
+    above: float = -np.inf
+
+
+def _reasons(sums: Tally) -> Iterator[_Reason]:
+    ratio, regret = sums.ratio, sums.regret
+    median = np.nanmedian(ratio) if np.isfinite(ratio).any() else np.nan
+
+    def quality(at: int) -> str:
+        return f"{100 * ratio[at]:.1f} % of full"
+
+    yield _Reason(-ratio, lambda at: f"lowest quality: {quality(at)}")
+    yield _Reason(sums.changes, lambda at: f"most budget changes: {sums.changes[at]:,.0f}")
+    yield _Reason(
+        sums.update_bytes, lambda at: f"most update bytes: {approximate_bytes(sums.update_bytes[at])}", 0
+    )
+    yield _Reason(regret, lambda at: f"highest regret: {regret[at]:.2g} NDCG@10 on average", 0)
+    yield _Reason(sums.over_seconds, lambda at: f"longest over budget: {sums.over_seconds[at]:,.3g} s", 0)
+    yield _Reason(-np.abs(ratio - median), lambda at: f"median quality: {quality(at)}")
+
+
 def choose_devices(sums: Tally) -> list[tuple[int, str]]:
     """Return device numbers, each with why it was chosen; no device twice, of equals the first."""
-    present, ratio = sums.seconds > 0, sums.ratio
-    median = np.nanmedian(ratio) if np.isfinite(ratio).any() else np.nan
     chosen: dict[int, str] = {}
-
-    def choose(scores: FloatArray, why: Sequence[str], *, above: float = -np.inf) -> None:
-        left = np.where(present & np.isfinite(scores), scores, -np.inf)
-        left[list(chosen)] = -np.inf
-        if left.max(initial=-np.inf) > above:
-            best = int(left.argmax())
-            chosen[best] = why[best]
-
-    shares = [f"{100 * each:.1f} % of full" for each in ratio.tolist()]
-    choose(-ratio, [f"lowest quality: {each}" for each in shares])
-    choose(sums.changes, [f"most budget changes: {each:,.0f}" for each in sums.changes.tolist()])
-    choose(
-        sums.update_bytes,
-        [f"most update bytes: {approximate_bytes(each)}" for each in sums.update_bytes.tolist()],
-        above=0,
-    )
-    choose(
-        sums.regret,
-        [f"highest regret: {each:.2g} NDCG@10 on average" for each in sums.regret.tolist()],
-        above=0,
-    )
-    choose(
-        sums.over_seconds,
-        [f"longest over budget: {each:,.3g} s" for each in sums.over_seconds.tolist()],
-        above=0,
-    )
-    choose(-np.abs(ratio - median), [f"median quality: {each}" for each in shares])
+    for reason in _reasons(sums):
+        scores = np.where((sums.seconds > 0) & np.isfinite(reason.scores), reason.scores, -np.inf)
+        scores[list(chosen)] = -np.inf
+        best = int(scores.argmax())
+        if scores[best] > reason.above:
+            chosen[best] = reason.words(best)
     return list(chosen.items())
 
 

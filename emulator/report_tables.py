@@ -63,7 +63,7 @@ def headline(summary: Mapping[str, object]) -> str:
         (_decimal(_number(summary, "ndcg_at_10")), "NDCG@10"),
         (share(_number(summary, "over_budget_share")), "of time over budget"),
         (_whole(_number(summary, "updates_applied")), "updates applied"),
-        (share(_number(summary, "delta_ratio"), 1), "of full pushes sent"),
+        (share(_number(summary, "delta_ratio"), 1), "delta ratio: sent ÷ full pushes"),
         (_bytes(_number(summary, "update_bytes")), "update bytes"),
         (_bytes(_number(summary, "update_wire_bytes")), "bytes on the wire"),
         (NONE if latency is None else duration(latency), "latency p95"),

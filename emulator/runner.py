@@ -86,7 +86,7 @@ def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
     with _broker(scenario.clock, options.broker or scenario.broker) as broker:
         model = prepare_model(scenario.data, scenario.model, options.store, watcher.training)
         watcher.prepared(model)
-        devices, users = _enrol(scenario, model)
+        devices, users = enrol_fleet(scenario, model)
         with drafting(options.out, scenario.name, scenario.seed, datetime.now()) as draft:
             (draft.folder / SCENARIO).write_text(dump(without_password(scenario)))
             truth = Truth(model.interactions.known, model.interactions.test)
@@ -129,7 +129,7 @@ def fleet_name(scenario: Scenario) -> str:
     return f"{scenario.name}-{hashlib.sha256(dump(logical).encode()).hexdigest()[:8]}"
 
 
-def _enrol(scenario: Scenario, model: PreparedModel) -> tuple[tuple[Enrolled, ...], list[int]]:
+def enrol_fleet(scenario: Scenario, model: PreparedModel) -> tuple[tuple[Enrolled, ...], list[int]]:
     """Enrol the devices; only users with something to find in the test can be measured."""
     measurable = np.flatnonzero(model.interactions.test.counts() > 0).tolist()
     if not measurable:

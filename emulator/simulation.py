@@ -79,7 +79,7 @@ class Simulation:
         self._done, self._share = 0.0, 1.0
         self._shelves = Shelves()
         self._shelves.announce(self.responder.notice())
-        full, self._qualities = evaluate(job.store, job.truth, job.users)
+        full, self.qualities = evaluate(job.store, job.truth, job.users)
         for number, shelf in full.items():
             # What arrives must equal what is measured, so a layer's quality is that of what is held.
             self._shelves.put(job.store.version, number, shelf)
@@ -165,7 +165,7 @@ class Simulation:
             fleet=self._job.fleet,
             network=scenario.networks[enrolled.group.network],
             agent=Agent(enrolled.user, self._shelves, local_eviction=scenario.updates.local_eviction),
-            quality=self._qualities[enrolled.user],
+            quality=self.qualities[enrolled.user],
             series=self._traces.get(enrolled.group.name, ()),
         )
 

@@ -1,0 +1,34 @@
+"""A bare aiomqtt responder: answers every report with as many bytes as the report asks for."""
+
+import asyncio
+import sys
+
+import aiomqtt
+import msgspec
+
+from wire.connection import PUBLISHES_AT_ONCE, Connection
+from wire.topics import Kind, device_topic, subscription
+
+
+async def echo(connection: Connection) -> None:
+    """Answer until terminated."""
+    slots = asyncio.Semaphore(PUBLISHES_AT_ONCE)
+    topic = device_topic(Kind.PEE, "echo", "device-00000")
+    async with aiomqtt.Client(**connection.client_options()) as client:
+        client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
+
+        async def answer(size: int) -> None:
+            await client.publish(topic, bytes(size), qos=1)
+            slots.release()
+
+        await client.subscribe(subscription(Kind.BUDGET, "echo"), qos=1)
+        print("subscribed", flush=True)
+        async with asyncio.TaskGroup() as tasks:
+            async for message in client.messages:
+                await slots.acquire()
+                tasks.create_task(answer(int(message.payload)))
+
+
+if __name__ == "__main__":
+    host, port, client_id, user, password = msgspec.json.decode(sys.stdin.readline())
+    asyncio.run(echo(Connection(host, port, client_id, user, password)))

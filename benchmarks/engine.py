@@ -1,0 +1,234 @@
+"""How fast the engine turns budget changes into applied, measured PEEs, against the engine below it.
+
+*A cycle* is the whole of it: memory moves, the report is encoded, decoded, answered by selection, the
+update part encoded, carried, decoded, verified and applied, the quality looked up and three rows logged.
+
+*Bare SimPy* runs the same processes with the same number of timeouts and nothing else: as many
+generators, each waiting as often in a cycle as a device does, for times drawn beforehand. It is run in one
+environment, as one would write it, and, stricter, cut into small environments as our engine is.
+
+All figures of a comparison come from interleaved rounds of one process; medians are quoted.
+"""
+
+import asyncio
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+
+import aiomqtt
+import msgspec
+import numpy as np
+import pyarrow as pa
+import simpy
+
+from benchmarks.figures import write
+from broker_config.launch import launched
+from cloud.store import save_store
+from devices.quality import Truth
+from emulator.clocks import run_virtual
+from emulator.cloud_process import cloud_process
+from emulator.model import prepare_model
+from emulator.runner import Broker, enrol_fleet, fleet_name
+from emulator.simulation import VIRTUAL_CELL, Job, Simulation, rare_collections
+from scenarios.load import parse
+from wire.connection import PUBLISHES_AT_ONCE, Connection
+from wire.topics import Kind, Role, device_topic, subscription
+
+DEVICES = 10_000
+ROUNDS = 5
+PROMISED_RATIO = 0.25
+ECHOES = 20_000
+LOCKSTEP = ("fleet[0].count=1000", "stop_time=20 min")
+
+SCENARIO = f"""
+version: 1
+name: engine
+clock: virtual
+stop_time: 10 min
+data: {{type: synthetic}}
+fleet:
+  - name: device
+    count: {DEVICES}
+    memory: {{type: bounded_walk, min: 64 MiB, max: 2 GiB, max_step: 512 MiB, step_every: 1 min}}
+    budget: {{share: 0.002 %}}
+"""
+
+
+def main() -> list[str]:
+    """Measure, print, write ``engine.json``; return the promises that do not hold."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = prepare(SCENARIO, Path(folder))
+        figures = compare_with_bare(job) | measure_memory() | compare_with_echo(Path(folder))
+    write("engine", figures)
+    ratio = figures["ratio"]
+    assert isinstance(ratio, float)
+    return [] if ratio >= PROMISED_RATIO else [f"engine: ratio(={ratio:.3f}) must be >= {PROMISED_RATIO}"]
+
+
+def prepare(text: str, folder: Path, *overrides: str) -> Job:
+    """Return a job with its model trained, or taken from the cache."""
+    scenario = parse(text, "engine", overrides)
+    model = prepare_model(scenario.data, scenario.model, None, lambda *_: None)
+    devices, users = enrol_fleet(scenario, model)
+    truth = Truth(model.interactions.known, model.interactions.test)
+    return Job(scenario, fleet_name(scenario), model.store, truth, devices, users, folder / "journal")
+
+
+def ready(job: Job) -> Simulation:
+    """Return a simulation whose qualities are looked up: that is done once, however long a fleet runs."""
+    simulation = Simulation(job, lambda _: None)
+    for quality in simulation.qualities.values():
+        for layer in range(job.store.layers + 1):
+            quality.at(min(layer, quality.top))
+    return simulation
+
+
+def journal_of(job: Job, table: str) -> pa.Table:
+    """Return a table of the draft journal that a simulation left."""
+    return pa.ipc.open_file(job.folder / f"{table}.arrow").read_all()
+
+
+def compare_with_bare(job: Job) -> dict[str, object]:
+    """Return cycles per second of the engine and of bare SimPy, and their ratio round by round."""
+    rounds: list[tuple[float, float, float]] = []
+    cycles = 0
+    for _ in range(ROUNDS):
+        seconds = ready(job).run_virtual().wall_seconds
+        cycles = journal_of(job, "update").num_rows
+        bare, cut = (bare_rate(DEVICES, cycles, cell) for cell in (DEVICES, VIRTUAL_CELL))
+        rounds.append((cycles / seconds, bare, cut))
+    ours, bares, cuts = zip(*rounds, strict=True)
+    return {
+        "devices": DEVICES,
+        "cycles": cycles,
+        "cycles_per_second": statistics.median(ours),
+        "bare_cycles_per_second": statistics.median(bares),
+        "ratio": statistics.median(our / bare for our, bare, _ in rounds),
+        "bare_in_cells_cycles_per_second": statistics.median(cuts),
+        "ratio_to_bare_in_cells": statistics.median(our / cut for our, _, cut in rounds),
+    }
+
+
+def bare_rate(devices: int, cycles: int, cell: int) -> float:
+    """Return bare SimPy's cycles per second for so many processes, *cell* of them to an environment."""
+    waits = np.random.default_rng(1).exponential(60e9, 2**16).astype(np.int64).tolist()
+    each = -(-cycles // devices)
+
+    def live(env: simpy.Environment, at: int) -> Generator[simpy.Event, object, None]:
+        for _ in range(each):
+            at = (at + 1) & 0xFFFF
+            yield env.timeout(waits[at])
+            yield env.timeout(105_000_000)
+            yield env.timeout(2_000_000)
+
+    def envs() -> Iterator[simpy.Environment]:
+        for first in range(0, devices, cell):
+            env = simpy.Environment()
+            for number in range(first, min(first + cell, devices)):
+                env.process(live(env, number * 7919))
+            yield env
+
+    started = time.monotonic()
+    with rare_collections():
+        run_virtual(envs(), lambda _: None)
+    return each * devices / (time.monotonic() - started)
+
+
+def measure_memory() -> dict[str, object]:
+    """Return the peak memory that a device adds, from processes with few and with many devices."""
+    few, many = (peak_bytes(count) for count in (DEVICES // 10, DEVICES))
+    return {"peak_bytes_per_device": (many - few) / (DEVICES - DEVICES // 10)}
+
+
+def peak_bytes(devices: int) -> int:
+    """Return the peak resident memory of a process that runs so many devices for a minute."""
+    command = [sys.executable, "-c", f"from benchmarks.engine import print_peak; print_peak({devices})"]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def print_peak(devices: int) -> None:
+    """Run so many devices for a minute and print the process's peak memory in bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        job = prepare(SCENARIO, Path(folder), f"fleet[0].count={devices}", "stop_time=1 min")
+        ready(job).run_virtual()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def compare_with_echo(folder: Path) -> dict[str, object]:
+    """Return cycles per second in lockstep through a broker, and round trips of a bare aiomqtt echo.
+
+    The echo gets the same reports and answers with payloads of the same sizes, always as many in flight
+    as the gateway may have.
+    """
+    job = prepare(SCENARIO, folder, *LOCKSTEP)
+    ready(job).run_virtual()
+    updates = journal_of(job, "update")
+    sizes = list(zip(updates["report_bytes"].to_pylist(), updates["update_bytes"].to_pylist(), strict=True))
+    with launched("auto") as running:
+        echo = asyncio.run(echo_rate(Broker(running.endpoint, running), sizes[:ECHOES]))
+        lockstep = lockstep_rate(job, Broker(running.endpoint, running), folder / "store")
+        return {
+            "broker": running.endpoint.kind,
+            "lockstep_cycles_per_second": lockstep,
+            "echo_round_trips_per_second": echo,
+            "lockstep_to_echo": lockstep / echo,
+        }
+
+
+def lockstep_rate(job: Job, broker: Broker, store: Path) -> float:
+    """Return cycles per second of a fleet through the broker, with a real cloud process."""
+    save_store(job.store, store)
+    simulation = ready(job)
+    with cloud_process(store, broker.endpoint, job.fleet, job.scenario.updates.max_payload) as cloud:
+        connection = broker.connection(Role.FLEET, "fleet-bench")
+        outcome = asyncio.run(simulation.run_lockstep(connection, cloud.check))
+    return journal_of(job, "update").num_rows / outcome.wall_seconds
+
+
+async def echo_rate(broker: Broker, sizes: Sequence[tuple[int, int]]) -> float:
+    """Return round trips per second of an echo: a report asks for an answer of a size, and gets it."""
+    command = [sys.executable, "-m", "benchmarks.echo"]
+    login = broker.connection(Role.CLOUD, "echo-cloud")
+    given = msgspec.json.encode([login.host, login.port, login.client_id, login.user, login.password])
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as echo:
+        assert echo.stdin is not None
+        assert echo.stdout is not None
+        echo.stdin.write(given + b"\n")
+        echo.stdin.flush()
+        echo.stdout.readline()  # it has subscribed
+        rate = await ask(broker.connection(Role.FLEET, "echo-fleet"), sizes)
+        echo.terminate()
+    return rate
+
+
+async def ask(connection: Connection, sizes: Sequence[tuple[int, int]]) -> float:
+    """Ask for every answer once, so many at a time; return the rate."""
+    waiting = iter(sizes)
+    async with aiomqtt.Client(**connection.client_options()) as client:
+        client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
+        await client.subscribe(subscription(Kind.PEE, "echo"), qos=1)
+        answered = asyncio.Semaphore(0)
+
+        async def asker() -> None:
+            for report_bytes, update_bytes in waiting:
+                payload = b"%d" % update_bytes
+                topic = device_topic(Kind.BUDGET, "echo", "device-00000")
+                await client.publish(topic, payload.ljust(report_bytes), qos=1)
+                await answered.acquire()
+
+        async def listener() -> None:
+            async for _ in client.messages:
+                answered.release()
+
+        begun = time.monotonic()
+        async with asyncio.TaskGroup() as tasks:
+            heard = tasks.create_task(listener())
+            await asyncio.gather(*(asker() for _ in range(PUBLISHES_AT_ONCE)))
+            heard.cancel()
+        seconds = time.monotonic() - begun
+    return len(sizes) / seconds

@@ -1,0 +1,18 @@
+"""Where benchmarks write their figures."""
+
+from pathlib import Path
+
+import msgspec
+
+OUT = Path(__file__).parent / "out"
+
+
+def write(name: str, figures: dict[str, object]) -> Path:
+    """Write *figures* to ``benchmarks/out/<name>.json`` and print them."""
+    OUT.mkdir(exist_ok=True)
+    file = OUT / f"{name}.json"
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(figures), indent=2) + b"\n")
+    for key, value in figures.items():
+        print(f"{key:<44} {value:,.3f}" if isinstance(value, float) else f"{key:<44} {value}")
+    print(f"-> {file}\n")
+    return file
