@@ -3,14 +3,16 @@
 *A cycle* is the whole of it: memory moves, the report is encoded, decoded, answered by selection, the
 update part encoded, carried, decoded, verified and applied, the quality looked up and three rows logged.
 
-*Bare SimPy* runs the same processes with the same number of timeouts and nothing else: as many
-generators, each waiting as often in a cycle as a device does, for times drawn beforehand. It is run in one
-environment, as one would write it, and, stricter, cut into small environments as our engine is.
+*Bare SimPy* runs the same processes with the same number of timeouts and nothing else: as many devices,
+each moved by its memory process, each waiting three times in a cycle (the next change, the barrier, the
+part's arrival), in one environment. Two stricter ones stand beside it: the waits drawn before the clock
+starts, and that cut into small environments as our engine is.
 
 All figures of a comparison come from interleaved rounds of one process; medians are quoted.
 """
 
 import asyncio
+import itertools
 import resource
 import statistics
 import subprocess
@@ -29,6 +31,8 @@ import simpy
 from benchmarks.figures import write
 from broker_config.launch import launched
 from cloud.store import save_store
+from devices.fleet import Enrolled
+from devices.memory import BoundedWalk
 from devices.quality import Truth
 from emulator.clocks import run_virtual
 from emulator.cloud_process import cloud_process
@@ -37,10 +41,11 @@ from emulator.runner import Broker, enrol_fleet, fleet_name
 from emulator.simulation import VIRTUAL_CELL, Job, Simulation, rare_collections
 from scenarios.load import parse
 from wire.connection import PUBLISHES_AT_ONCE, Connection
+from wire.streams import stream
 from wire.topics import Kind, Role, device_topic, subscription
 
 DEVICES = 10_000
-ROUNDS = 5
+ROUNDS = 3
 PROMISED_RATIO = 0.25
 ECHOES = 20_000
 LOCKSTEP = ("fleet[0].count=1000", "stop_time=20 min")
@@ -49,7 +54,7 @@ SCENARIO = f"""
 version: 1
 name: engine
 clock: virtual
-stop_time: 10 min
+stop_time: 40 min
 data: {{type: synthetic}}
 fleet:
   - name: device
@@ -95,54 +100,73 @@ def journal_of(job: Job, table: str) -> pa.Table:
 
 def compare_with_bare(job: Job) -> dict[str, object]:
     """Return cycles per second of the engine and of bare SimPy, and their ratio round by round."""
-    rounds: list[tuple[float, float, float]] = []
+    rounds: list[tuple[float, ...]] = []
     cycles = 0
     for _ in range(ROUNDS):
         seconds = ready(job).run_virtual().wall_seconds
         cycles = journal_of(job, "update").num_rows
-        bare, cut = (bare_rate(DEVICES, cycles, cell) for cell in (DEVICES, VIRTUAL_CELL))
-        rounds.append((cycles / seconds, bare, cut))
-    ours, bares, cuts = zip(*rounds, strict=True)
+        bare = bare_rate(job, cycles, DEVICES, memory=True)
+        drawn = bare_rate(job, cycles, DEVICES, memory=False)
+        cells = bare_rate(job, cycles, VIRTUAL_CELL, memory=False)
+        rounds.append((cycles / seconds, bare, drawn, cells))
+    rates = [statistics.median(column) for column in zip(*rounds, strict=True)]
+    ratios = [statistics.median(row[0] / row[at] for row in rounds) for at in (1, 2, 3)]
     return {
         "devices": DEVICES,
         "cycles": cycles,
-        "cycles_per_second": statistics.median(ours),
-        "bare_cycles_per_second": statistics.median(bares),
-        "ratio": statistics.median(our / bare for our, bare, _ in rounds),
-        "bare_in_cells_cycles_per_second": statistics.median(cuts),
-        "ratio_to_bare_in_cells": statistics.median(our / cut for our, _, cut in rounds),
+        "cycles_per_second": rates[0],
+        "bare_cycles_per_second": rates[1],
+        "ratio": ratios[0],
+        "bare_waits_drawn_before_cycles_per_second": rates[2],
+        "ratio_to_waits_drawn_before": ratios[1],
+        "bare_waits_drawn_before_in_cells_cycles_per_second": rates[3],
+        "ratio_to_waits_drawn_before_in_cells": ratios[2],
     }
 
 
-def bare_rate(devices: int, cycles: int, cell: int) -> float:
-    """Return bare SimPy's cycles per second for so many processes, *cell* of them to an environment."""
-    waits = np.random.default_rng(1).exponential(60e9, 2**16).astype(np.int64).tolist()
-    each = -(-cycles // devices)
+def bare_rate(job: Job, cycles: int, cell: int, *, memory: bool) -> float:
+    """Return bare SimPy's cycles per second, *cell* processes to an environment.
 
-    def live(env: simpy.Environment, at: int) -> Generator[simpy.Event, object, None]:
-        for _ in range(each):
-            at = (at + 1) & 0xFFFF
-            yield env.timeout(waits[at])
+    Args:
+        job: whose devices the processes are.
+        cycles: how many, in all.
+        cell: processes in an environment.
+        memory: whether they draw their waits from their memory process, or from a list drawn beforehand.
+    """
+    drawn = np.random.default_rng(1).exponential(60e9, 2**16).astype(np.int64).tolist()
+    each = -(-cycles // len(job.devices))
+
+    def waits(device: Enrolled) -> Iterator[int]:
+        walk = device.group.memory
+        if memory and isinstance(walk, BoundedWalk):
+            changes = walk.changes(stream(job.scenario.seed, "memory", device.name))
+            return (wait for wait, _ in itertools.islice(changes, each))
+        first = device.number * 7919
+        return (drawn[at & 0xFFFF] for at in range(first, first + each))
+
+    def live(env: simpy.Environment, device: Enrolled) -> Generator[simpy.Event, object, None]:
+        for wait in waits(device):
+            yield env.timeout(wait)
             yield env.timeout(105_000_000)
             yield env.timeout(2_000_000)
 
     def envs() -> Iterator[simpy.Environment]:
-        for first in range(0, devices, cell):
+        for first in range(0, len(job.devices), cell):
             env = simpy.Environment()
-            for number in range(first, min(first + cell, devices)):
-                env.process(live(env, number * 7919))
+            for device in job.devices[first : first + cell]:
+                env.process(live(env, device))
             yield env
 
     started = time.monotonic()
     with rare_collections():
         run_virtual(envs(), lambda _: None)
-    return each * devices / (time.monotonic() - started)
+    return each * len(job.devices) / (time.monotonic() - started)
 
 
 def measure_memory() -> dict[str, object]:
-    """Return the peak memory that a device adds, from processes with few and with many devices."""
-    few, many = (peak_bytes(count) for count in (DEVICES // 10, DEVICES))
-    return {"peak_bytes_per_device": (many - few) / (DEVICES - DEVICES // 10)}
+    """Return the peak memory that a device adds where all of them are there at once, as in lockstep."""
+    few, many = (peak_bytes(count) for count in (DEVICES, 4 * DEVICES))
+    return {"peak_bytes_per_device": (many - few) / (3 * DEVICES)}
 
 
 def peak_bytes(devices: int) -> int:
@@ -155,7 +179,7 @@ def print_peak(devices: int) -> None:
     """Run so many devices for a minute and print the process's peak memory in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         job = prepare(SCENARIO, Path(folder), f"fleet[0].count={devices}", "stop_time=1 min")
-        ready(job).run_virtual()
+        ready(job).run_virtual(cell=devices)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
@@ -187,7 +211,8 @@ def lockstep_rate(job: Job, broker: Broker, store: Path) -> float:
     with cloud_process(store, broker.endpoint, job.fleet, job.scenario.updates.max_payload) as cloud:
         connection = broker.connection(Role.FLEET, "fleet-bench")
         outcome = asyncio.run(simulation.run_lockstep(connection, cloud.check))
-    return journal_of(job, "update").num_rows / outcome.wall_seconds
+    cycles: int = journal_of(job, "update").num_rows
+    return cycles / outcome.wall_seconds
 
 
 async def echo_rate(broker: Broker, sizes: Sequence[tuple[int, int]]) -> float:

@@ -31,6 +31,8 @@ class Responder:
     def __init__(self, store: BlockStore, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD) -> None:
         self.store = store
         self._room = max_payload_bytes - HEADER_ALLOWANCE
+        self._version = store.version
+        self._groups = store.groups
         self._group_of: list[int] = store.user_groups.tolist()
         self._cache: dict[tuple[int, int, int], tuple[Body, ...]] = {}
         self._cached_bytes = 0
@@ -57,9 +59,10 @@ class Responder:
         """
         report = decode(payload, BudgetReport)
         number = self._group(report)
-        group = self.store.groups[number]
-        target = group.layers.blocks[group.layers.best(report.budget_bytes)]
-        if report.model != self.store.version:
+        group = self._groups[number]
+        layers = group.layers
+        target = layers.blocks[layers.best(report.budget_bytes)]
+        if report.model != self._version:
             bodies = self._introduction(number, target, report.user)
         elif report.held > group.count:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held}) of {group.count} blocks")

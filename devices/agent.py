@@ -36,14 +36,15 @@ class Agent:
 
     __slots__ = (
         "_moved",
-        "_resident",
         "_shelf",
         "_shelves",
         "budget_bytes",
         "held",
+        "layer",
         "local_eviction",
         "model",
         "rejected",
+        "resident_bytes",
         "seq",
         "user",
         "user_vector",
@@ -57,36 +58,25 @@ class Agent:
         self.model = ""
         self.held = 0
         """Blocks held: a prefix of the ranking."""
+        self.resident_bytes = 0
+        """Bytes that they take, ids and scales included."""
+        self.layer = 0
+        """The layer in use: the highest that is complete; 0 recommends nothing."""
         self.user_vector = b""
         self.rejected: Reason | None = None
         """Why the last part was rejected, if it was."""
         self._shelves = shelves
         self._shelf: Shelf | None = None
-        self._resident: list[int] = [0]
         self._moved = False
-
-    @property
-    def resident_bytes(self) -> int:
-        """Bytes that the held blocks take, ids and scales included."""
-        return self._resident[self.held]
-
-    @property
-    def layer(self) -> int:
-        """The layer in use: the highest that is complete; 0 recommends nothing."""
-        return self._shelf.layers.complete(self.held) if self._shelf is not None else 0
-
-    @property
-    def best_layer(self) -> int:
-        """The layer that the budget allows, 0 before the first answer."""
-        return self._shelf.layers.best(self.budget_bytes) if self._shelf is not None else 0
 
     def set_budget(self, budget_bytes: int) -> None:
         """Take a new budget; with local eviction, what exceeds it is gone when this returns."""
         if budget_bytes < 0:
             raise LocalProtocolError(f"budget_bytes(={budget_bytes}) must be >= 0")
         self.budget_bytes = budget_bytes
-        if self.local_eviction and self._resident[self.held] > budget_bytes:
-            self.held = self._fitting()
+        shelf = self._shelf
+        if self.local_eviction and self.resident_bytes > budget_bytes and shelf is not None:
+            self._set_held(shelf, shelf.layers.blocks[shelf.layers.best(budget_bytes)])
 
     def report(self) -> bytes:
         """Return the next budget report; answers to earlier ones are stale from now on."""
@@ -126,7 +116,7 @@ class Agent:
                 Reason.OUT_OF_RANGE, f"blocks {first} to {end} of {target} on {self.held} held"
             )
         if end > self.held or target < self.held:
-            self._hold(min(max(end, self.held), target))
+            self._hold(shelf, min(max(end, self.held), target))
         if fields.part < fields.parts:
             return Receipt.PROGRESS
         if self.held != target:
@@ -142,18 +132,20 @@ class Agent:
         shelf = self._shelves.open(part)
         self.model, self.user_vector = part.layout.model, part.tensor("user_vector")
         self._moved = self.held > 0
-        self._shelf, self._resident, self.held = shelf, shelf.resident, 0
+        self._shelf = shelf
+        self._set_held(shelf, 0)
         return shelf
 
-    def _hold(self, blocks: int) -> None:
-        if blocks > self.held and self._resident[blocks] > self.budget_bytes:
+    def _hold(self, shelf: Shelf, blocks: int) -> None:
+        size = shelf.resident[blocks]
+        if blocks > self.held and size > self.budget_bytes:
             raise RemoteProtocolError(
-                Reason.OUT_OF_RANGE,
-                f"{self._resident[blocks]} bytes exceed the budget of {self.budget_bytes}",
+                Reason.OUT_OF_RANGE, f"{size} B exceed the budget of {self.budget_bytes} B"
             )
-        self.held = blocks
+        self._set_held(shelf, blocks)
         self._moved = True
 
-    def _fitting(self) -> int:
-        """The most blocks, whole layers, that fit the budget."""
-        return self._shelf.layers.blocks[self.best_layer] if self._shelf is not None else 0
+    def _set_held(self, shelf: Shelf, blocks: int) -> None:
+        self.held = blocks
+        self.resident_bytes = shelf.resident[blocks]
+        self.layer = shelf.layers.complete(blocks)

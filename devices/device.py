@@ -7,7 +7,7 @@ barrier. The answer must be there when the barrier is processed; it is stored, n
 that every clock runs the same events in the same order.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -260,13 +260,18 @@ class Device:
             exchange.wire_bytes,
             exchange.used_bytes,
             exchange.lost_bytes,
-            # A report that never reached the cloud is answered by no full push either.
-            setting.full_bytes(agent.user, exchange.budget_bytes, exchange.seq) if parts else 0,
+            self._full_bytes(exchange, parts),
             exchange.held_before,
             agent.held,
         )
         if result is Result.LOST and exchange.seq == agent.seq:
             self._report(Cause.RETRY)
+
+    def _full_bytes(self, exchange: Exchange, parts: Sequence[bytes]) -> int:
+        """Return what the answer would have cost as a push of the whole PEE."""
+        if not exchange.held_before:
+            return sum([len(part) for part in parts])  # it was one, or there was no answer at all
+        return self._setting.full_bytes(self.agent.user, exchange.budget_bytes, exchange.seq) if parts else 0
 
     def _stamp(self) -> tuple[int, float, int, int]:
         self._order += 1

@@ -238,7 +238,7 @@ def _devices_table(job: Job) -> pa.Table:
     """Return one row per device: who it is, and the quality that the whole ranking would give it."""
     _, qualities = evaluate(job.store, job.truth, job.users)
     full = {user: quality.full for user, quality in qualities.items()}
-    devices = job.devices
+    devices, groups = job.devices, job.store.groups
     return pa.table(
         {
             "device": [each.name for each in devices],
@@ -247,6 +247,7 @@ def _devices_table(job: Job) -> pa.Table:
             "user": [each.user for each in devices],
             "user_group": [int(job.store.user_groups[each.user]) for each in devices],
             "start_ns": [each.start_ns for each in devices],
+            "full_bytes": [groups[job.store.user_groups[each.user]].layers.bytes[-1] for each in devices],
             "full_ndcg_at_10": [full[each.user].ndcg_at_10 for each in devices],
             "full_recall_at_20": [full[each.user].recall_at_20 for each in devices],
             "full_hit_rate_at_10": [full[each.user].hit_rate_at_10 for each in devices],

@@ -85,21 +85,21 @@ class Simulation:
             self._shelves.put(job.store.version, number, shelf)
         self._traces = _read_traces(job)
 
-    def run_virtual(self) -> Outcome:
-        """Run in memory."""
+    def run_virtual(self, cell: int = VIRTUAL_CELL) -> Outcome:
+        """Run in memory, *cell* devices at a time."""
         started = time.monotonic()
         with rare_collections():
-            run_virtual(self._cells(InMemory(self.responder)), self._progressing)
+            run_virtual(self._cells(InMemory(self.responder), cell), self._progressing)
         return self._finish(started, None)
 
-    def _cells(self, transport: Transport) -> Iterator[simpy.Environment]:
+    def _cells(self, transport: Transport, size: int) -> Iterator[simpy.Environment]:
         """Give one cell after the other: small enough for the caches, in memory only while it runs."""
         devices = self._job.devices
-        for at in range(0, len(devices), VIRTUAL_CELL):
+        for at in range(0, len(devices), size):
             env = simpy.Environment()
-            self._populate(env, transport, devices[at : at + VIRTUAL_CELL])
+            self._populate(env, transport, devices[at : at + size])
             self._done = at / len(devices)
-            self._share = min(VIRTUAL_CELL, len(devices) - at) / len(devices)
+            self._share = min(size, len(devices) - at) / len(devices)
             yield env
 
     def _progressing(self, now_ns: int) -> None:
