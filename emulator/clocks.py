@@ -157,7 +157,7 @@ async def run_lockstep(
         running = [cell for cell in running if not cell.finished()]
         if steps:
             last_step = time.monotonic()
-            after_turn(int(min([cell.env.now for cell in running], default=0)))
+            after_turn(int(min([cell.env.now for cell in running or cells])))
             await asyncio.sleep(0)
         elif running:
             await _wait(remote, last_step, check)

@@ -106,5 +106,6 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, int) and name.endswith("bytes"):
         return f"{value:,} ({approximate_bytes(value)})"
     if isinstance(value, float):
-        return f"{value:.3f} s" if "seconds" in name else f"{value:,.4f}".rstrip("0").rstrip(".")
+        number = f"{value:,.4f}".rstrip("0").rstrip(".") if abs(value) >= 0.001 else f"{value:.3g}"
+        return f"{number} s" if "seconds" in name else number
     return f"{value:,}" if isinstance(value, int) else str(value)
