@@ -13,7 +13,7 @@ from wire.messages import BudgetReport, ModelNotice, decode
 from wire.pee import DEFAULT_MAX_PAYLOAD, Body, body, seal, sealed_bytes
 
 HEADER_ALLOWANCE = 1024
-"""More than the header of any part takes, tensors of the introduction not counted."""
+"""More than the header of any part takes."""
 CACHE_BYTES = 128 * 2**20
 
 
@@ -34,7 +34,7 @@ class Responder:
         self._version = store.version
         self._groups = store.groups
         self._group_of: list[int] = store.user_groups.tolist()
-        self._cache: dict[tuple[int, int, int], tuple[Body, ...]] = {}
+        self._cache: dict[tuple[int, int, int, bool], tuple[Body, ...]] = {}
         self._cached_bytes = 0
         self._full_bytes: dict[tuple[int, int, int], int] = {}
         self._check_room()
@@ -80,7 +80,7 @@ class Responder:
         key = (number, target, len(str(seq)))
         total = self._full_bytes.get(key)
         if total is None:
-            bodies = self._cut(number, 0, target, {})
+            bodies = self._cut(number, 0, target)
             total = sum(sealed_bytes(len(each.fields), len(each.data), seq) for each in bodies)
             self._full_bytes[key] = total
         return total
@@ -92,10 +92,10 @@ class Responder:
             for start, end in zip(group.offsets, group.offsets[1:], strict=False)
         )
         introduction = 4 * self.store.geometry.dim + 8 * self.store.layers
-        if largest + introduction > self._room:
+        if max(largest, introduction) > self._room:
             raise InputError(
                 f"max_payload(={self._room + HEADER_ALLOWANCE} B) must be at least "
-                f"{largest + introduction + HEADER_ALLOWANCE} B, for the largest block"
+                f"{max(largest, introduction) + HEADER_ALLOWANCE} B, for the largest block"
             )
 
     def _group(self, report: BudgetReport) -> int:
@@ -111,11 +111,12 @@ class Responder:
             )
         return report.group
 
-    def _bodies(self, number: int, first: int, target: int) -> tuple[Body, ...]:
-        key = (number, first, target)
+    def _bodies(self, number: int, first: int, target: int, *, introduced: bool = False) -> tuple[Body, ...]:
+        """The parts of an update, built once for all the devices that need these blocks."""
+        key = (number, first, target, introduced)
         bodies = self._cache.get(key)
         if bodies is None:
-            bodies = self._cut(number, first, target, {})
+            bodies = self._cut(number, first, target, before=int(introduced))
             self._cached_bytes += sum(len(each.data) for each in bodies)
             if self._cached_bytes > CACHE_BYTES:
                 self._cache.clear()
@@ -124,29 +125,38 @@ class Responder:
         return bodies
 
     def _introduction(self, number: int, target: int, user: int | None) -> tuple[Body, ...]:
-        """The first update of a model version also brings the layer table and the user's vector."""
-        layers = self.store.groups[number].layers
+        """A first update: a part with the layer table and the user's vector goes ahead of the blocks."""
+        layers = self._groups[number].layers
         tensors = {"layer_blocks": _u32(layers.blocks[1:]), "layer_bytes": _u32(layers.bytes[1:])}
         if user is not None:
             tensors["user_vector"] = self.store.user_vectors[user].astype("<f4").tobytes()
-        return self._cut(number, 0, target, tensors)
+        rest = self._bodies(number, 0, target, introduced=True) if target else ()
+        ahead = body(
+            model=self._version,
+            group=number,
+            first=0,
+            target=target,
+            part=1,
+            parts=1 + len(rest),
+            tensors=tensors,
+        )
+        return (ahead, *rest)
 
-    def _cut(self, number: int, first: int, target: int, extra: dict[str, bytes]) -> tuple[Body, ...]:
-        group = self.store.groups[number]
-        room = self._room - sum(map(len, extra.values()))
-        cuts = part_ends(group, first, target, room, stored_overhead(self.store.geometry))
-        starts = [first, *cuts[:-1]]
+    def _cut(self, number: int, first: int, target: int, *, before: int = 0) -> tuple[Body, ...]:
+        """Cut blocks into parts; *before* parts go ahead of them."""
+        group = self._groups[number]
+        cuts = part_ends(group, first, target, self._room, stored_overhead(self.store.geometry))
         return tuple(
             body(
-                model=self.store.version,
+                model=self._version,
                 group=number,
                 first=start,
                 target=target,
-                part=at + 1,
-                parts=len(cuts),
-                tensors=_slices(group, start, end) | (extra if at == 0 else {}),
+                part=before + at + 1,
+                parts=before + len(cuts),
+                tensors=_slices(group, start, end),
             )
-            for at, (start, end) in enumerate(zip(starts, cuts, strict=True))
+            for at, (start, end) in enumerate(zip([first, *cuts[:-1]], cuts, strict=True))
         )
 
 

@@ -125,7 +125,7 @@ class Agent:
 
     def _introduce(self, part: Part) -> Shelf:
         """Begin with a model version: what is held of an older one is dropped first."""
-        if part.layout.first != 0:
+        if not part.layout.introduces:
             raise RemoteProtocolError(
                 Reason.UNKNOWN_MODEL, f"an update of model {part.layout.model!r} unasked"
             )

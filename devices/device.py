@@ -137,26 +137,40 @@ class Device:
         setting.log.connection(*self._stamp(), True, 0)
 
     def _change(self, free_bytes: int, budget_bytes: int, cause: Cause) -> None:
-        agent = self.agent
+        agent, log = self.agent, self._setting.log
         before = agent.resident_bytes
         agent.set_budget(budget_bytes)
-        stamp = self._stamp()
-        self._changed_ns = stamp[0]
-        self._setting.log.budget(*stamp, free_bytes, budget_bytes, before, agent.resident_bytes)
+        self._changed_ns = now = self._setting.env.now  # type: ignore[assignment]
+        self._order = order = self._order + 1
+        log.budget(
+            now, log.clock(), self.number, order, free_bytes, budget_bytes, before, agent.resident_bytes
+        )
         self._observe()
         self._report(cause)
 
     def _observe(self) -> None:
         """Log the quality of the PEE in use, beside that of the best PEE for the budget."""
         setting, agent, quality = self._setting, self.agent, self._quality
-        layer, best_layer = agent.layer, quality.best_layer(agent.budget_bytes)
-        held = quality.at(layer)
+        log, budget_bytes, layer = setting.log, agent.budget_bytes, agent.layer
+        best_layer = quality.best_layer(budget_bytes)
+        ndcg, recall, hit_rate = held = quality.at(layer)
         best = held if layer == best_layer else quality.at(best_layer)
-        setting.log.quality(
-            *self._stamp(), agent.budget_bytes, agent.resident_bytes, layer, best_layer, *held, best[0]
+        self._order = order = self._order + 1
+        log.quality(
+            setting.env.now,
+            log.clock(),
+            self.number,
+            order,
+            budget_bytes,
+            agent.resident_bytes,
+            layer,
+            best_layer,
+            ndcg,
+            recall,
+            hit_rate,
+            best[0],
         )
         if setting.transport.listening:
-            ndcg, recall, hit_rate = held
             message = QualityReport(
                 model=agent.model,
                 layer=layer,
@@ -220,13 +234,14 @@ class Device:
 
     def _arrive(self, part: bytes, last: bool, event: simpy.Event) -> None:
         exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
+        before = self.agent.resident_bytes
         receipt = self.agent.receive(part)
         if receipt is Receipt.REJECTED:
             self._reject(exchange)
         elif receipt is not Receipt.STALE:
             exchange.used_bytes += len(part)
             exchange.receipt = receipt
-            if receipt is not Receipt.CONFIRMED:
+            if self.agent.resident_bytes != before:
                 self._observe()
         if last:
             self._end(event)
@@ -247,8 +262,12 @@ class Device:
         setting, agent = self._setting, self.agent
         result = _result(exchange)
         parts = exchange.parts or ()
+        self._order = order = self._order + 1
         setting.log.update(
-            *self._stamp(),
+            setting.env.now,
+            setting.log.clock(),
+            self.number,
+            order,
             exchange.seq,
             exchange.cause,
             result,
@@ -260,7 +279,7 @@ class Device:
             exchange.wire_bytes,
             exchange.used_bytes,
             exchange.lost_bytes,
-            self._full_bytes(exchange, parts),
+            self._full_bytes(exchange, parts) if parts else 0,
             exchange.held_before,
             agent.held,
         )
@@ -270,8 +289,8 @@ class Device:
     def _full_bytes(self, exchange: Exchange, parts: Sequence[bytes]) -> int:
         """Return what the answer would have cost as a push of the whole PEE."""
         if not exchange.held_before:
-            return sum([len(part) for part in parts])  # it was one, or there was no answer at all
-        return self._setting.full_bytes(self.agent.user, exchange.budget_bytes, exchange.seq) if parts else 0
+            return sum([len(part) for part in parts])  # it was one
+        return self._setting.full_bytes(self.agent.user, exchange.budget_bytes, exchange.seq)
 
     def _stamp(self) -> tuple[int, float, int, int]:
         self._order += 1

@@ -45,7 +45,7 @@ class Shelf:
         """
         layout = part.layout
         first, count = layout.first, layout.blocks
-        if not layout.introduces and self._seen.get((first, count)) == part.data_crc32:
+        if self._seen.get((first, count)) == part.data_crc32:
             return  # the same bytes came before, for another device
         known = len(self.ids) - first
         if known < 0:
@@ -63,8 +63,7 @@ class Shelf:
                 blocks.scales[width * known :],
                 blocks.data[self.starts[-1] - self.starts[first] :],
             )
-        if not layout.introduces:
-            self._seen[first, count] = part.data_crc32
+        self._seen[first, count] = part.data_crc32
 
     def fill(self, ids: Sequence[int], scales: bytes, data: bytes) -> None:
         """Put blocks behind those that are here.

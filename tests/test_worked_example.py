@@ -81,7 +81,8 @@ def test_selection_bytes_delta_and_ndcg_equal_what_paper_says() -> None:
     for budget_bytes in (30, 42, 20):
         agent.set_budget(budget_bytes)
         evicted_to = agent.held
-        (payload,) = responder.answer(agent.report())
+        *introduction, payload = responder.answer(agent.report())
+        assert [agent.receive(part) for part in introduction] == [Receipt.PROGRESS] * (agent.seq == 1)
         blocks = np.frombuffer(decode_part(payload).tensor("ids"), "<u2").tolist()
         sent = sum(len(decode_part(payload).tensor(name)) for name in ("ids", "data", "scales"))
         receipt = agent.receive(payload)

@@ -6,9 +6,12 @@ An update is a series of self-contained parts of whole blocks in ranking order. 
     ids          U16 [B]    block ids, in ranking order
     data         U8 [bytes] the blocks' numbers, packed, in the same order
     scales       F32 [B]    where the codec has scales
-    user_vector  F32 [d]    where the device holds no part of this model version yet
-    layer_blocks U32 [L]    with it: how many blocks the first l layers hold, l = 1 .. L
+    layer_blocks U32 [L]    in an introduction: how many blocks the first l layers hold, l = 1 .. L
     layer_bytes  U32 [L]    with it: how many bytes a device stores for them
+    user_vector  F32 [d]    with them, where the cloud knows the user
+
+An introduction is the first part for a device that does not hold this model version; it has no blocks,
+so that all other parts are the same for every device.
 
 The header starts with the checksum and the report's number, at a fixed place:
 ``{"__metadata__":{"crc32":"xxxxxxxx","seq":"7",``. The checksum is the CRC-32 of the data section followed

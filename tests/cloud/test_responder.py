@@ -46,11 +46,13 @@ def test_no_part_is_larger_than_the_limit_and_parts_join_without_a_gap(budget: i
     store = a_store(items=4000)
     parts = Responder(store, limit).answer(encode(BudgetReport(seq=1, budget_bytes=budget, user=0)))
     assert max(map(len, parts)) <= limit
-    layouts = [decode_part(each).layout for each in parts]
+    introduction, *layouts = [decode_part(each).layout for each in parts]
+    assert (introduction.introduces, introduction.blocks) == (True, 0)
+    assert [layout.introduces for layout in layouts] == [False] * len(layouts)
     ends = [layout.first + layout.blocks for layout in layouts]
-    assert [layout.first for layout in layouts] == [0, *ends[:-1]]
-    assert ends[-1] == layouts[-1].target
-    assert [(layout.part, layout.parts) for layout in layouts] == [
+    assert [layout.first for layout in layouts] == [0, *ends][: len(layouts)]
+    assert [0, *ends][-1] == introduction.target
+    assert [(layout.part, layout.parts) for layout in (introduction, *layouts)] == [
         (number + 1, len(parts)) for number in range(len(parts))
     ]
 
@@ -63,9 +65,9 @@ def test_a_device_without_the_model_is_introduced_to_it() -> None:
 
 
 def test_a_device_that_tells_only_its_group_gets_no_user_vector() -> None:
-    (payload,) = RESPONDER.answer(report(model="", user=None, group=1))
-    assert decode_part(payload).tensor("user_vector") == b""
-    assert decode_part(payload).layout.group == 1
+    introduction, blocks = map(decode_part, RESPONDER.answer(report(model="", user=None, group=1)))
+    assert introduction.layout.spans.keys() == {"layer_blocks", "layer_bytes"}
+    assert (introduction.layout.group, blocks.tensor("ids")) == (1, STORE.groups[1].ids)
 
 
 def test_equal_reports_get_equal_answers_from_any_replica() -> None:

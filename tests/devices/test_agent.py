@@ -57,7 +57,7 @@ def test_a_life_of_reports_and_answers() -> None:
     agent, responder = a_pair()
     story = [(budget, settle(agent, responder, budget), agent.held) for budget in (100, 900, 100, 100)]
     assert story == [
-        (100, [Receipt.APPLIED], 2),
+        (100, [Receipt.PROGRESS, Receipt.APPLIED], 2),
         (900, [Receipt.APPLIED], 16),
         (100, [Receipt.CONFIRMED], 2),
         (100, [Receipt.CONFIRMED], 2),
@@ -80,6 +80,7 @@ def test_without_local_eviction_the_device_stays_over_budget_until_the_cloud_has
 
 def test_an_answer_to_an_older_report_is_stale() -> None:
     agent, responder = a_pair()
+    settle(agent, responder, 0)
     agent.set_budget(900)
     (old,) = responder.answer(agent.report())
     agent.set_budget(100)
@@ -97,11 +98,18 @@ def test_an_interrupted_update_leaves_a_prefix_and_the_rest_comes_later() -> Non
     agent.set_budget(LARGE_TOTAL)
     parts = responder.answer(agent.report())
     assert len(parts) > 2
-    assert agent.receive(parts[0]) is Receipt.PROGRESS
+    assert [agent.receive(part) for part in parts[:2]] == [Receipt.PROGRESS, Receipt.PROGRESS]
     held, missing = agent.held, LARGE.groups[0].count - agent.held
     again = responder.answer(agent.report())
     assert [agent.receive(part) for part in again][-1] is Receipt.APPLIED
     assert 0 < held < agent.held == held + missing
+
+
+def test_blocks_of_a_model_without_its_introduction_are_rejected() -> None:
+    agent, responder = a_pair()
+    agent.set_budget(500)
+    _, blocks = responder.answer(agent.report())
+    assert (agent.receive(blocks), agent.rejected) == (Receipt.REJECTED, Reason.UNKNOWN_MODEL)
 
 
 def test_a_gap_is_rejected_and_what_was_held_stays() -> None:
@@ -140,7 +148,7 @@ def test_a_model_that_was_never_announced_is_rejected() -> None:
     stranger = Responder(a_store(items=60, seed=9))
     agent, _ = a_pair()
     agent.set_budget(500)
-    (part,) = stranger.answer(agent.report())
+    part, _ = stranger.answer(agent.report())
     assert (agent.receive(part), agent.rejected) == (Receipt.REJECTED, Reason.UNKNOWN_MODEL)
 
 
@@ -150,9 +158,9 @@ def test_another_model_drops_the_old_one_before_it_takes_room() -> None:
     newer = Responder(a_store(items=60, seed=9))
     agent._shelves.announce(newer.notice())
     agent.set_budget(400)
-    (part,) = newer.answer(agent.report())
-    assert (agent.receive(part), agent.model) == (Receipt.APPLIED, newer.store.version)
-    assert agent.resident_bytes <= 400
+    part, rest = newer.answer(agent.report())
+    assert (agent.receive(part), agent.model, agent.held) == (Receipt.PROGRESS, newer.store.version, 0)
+    assert (agent.receive(rest), agent.resident_bytes <= 400) == (Receipt.APPLIED, True)
 
 
 def test_blocks_that_contradict_those_of_another_device_are_rejected() -> None:
@@ -164,7 +172,8 @@ def test_blocks_that_contradict_those_of_another_device_are_rejected() -> None:
     forged = replace(STORE, groups=groups)
     late = Agent(2, agent._shelves)
     late.set_budget(900)
-    (part,) = Responder(forged).answer(late.report())
+    introduction, part = Responder(forged).answer(late.report())
+    assert late.receive(introduction) is Receipt.PROGRESS
     assert (late.receive(part), late.rejected) == (Receipt.REJECTED, Reason.CONTENT)
 
 
