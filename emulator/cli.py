@@ -91,9 +91,10 @@ def validate(
 def report(run_directory: Annotated[Path, typer.Argument(help="A finished run directory.")]) -> None:
     """Write the report of a finished run again."""
     from emulator.report import write_report
-    from emulator.rundir import read_summary
+    from emulator.rundir import PARTIAL
 
-    read_summary(run_directory)
+    if run_directory.name.endswith(PARTIAL):
+        raise InputError(f"{run_directory}: this run did not finish")
     typer.echo(write_report(run_directory))
 
 

@@ -6,7 +6,7 @@ columns are left out, so it is the same for every clock, shard count and machine
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from devices.log import COLUMNS, Column, FleetLog
+from wire.errors import InputError
 
 BATCH_ROWS = 50_000
 WALL = "wall_s"
@@ -86,8 +87,29 @@ def write_tables(tables: Tables, folder: Path) -> None:
 
 
 def read_tables(folder: Path) -> dict[str, pa.Table]:
-    """Return the event tables of a run directory's ``events`` folder."""
-    return {name: pq.read_table(folder / f"{name}.parquet") for name in COLUMNS}
+    """Return the event tables of a run directory's ``events`` folder.
+
+    Raises:
+        InputError: one is missing or damaged.
+    """
+    return {name: read_table(folder / f"{name}.parquet", columns) for name, columns in COLUMNS.items()}
+
+
+def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
+    """Return the Parquet table at *path*, which has at least *columns*.
+
+    Raises:
+        InputError: it is missing or damaged.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{path}: the run directory is damaged: {reason.splitlines()[0]}") from None
+    missing = set(columns) - set(table.column_names)
+    if missing:
+        raise InputError(f"{path}: the run directory is damaged: no column {', '.join(sorted(missing))}")
+    return table
 
 
 def logical_sha256(tables: Tables) -> str:

@@ -4,6 +4,7 @@ torch is loaded only when there is something to train.
 """
 
 import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +78,24 @@ def prepare_model(data: Data, model: Model, root: Path | None, progress: Trainin
     folder = (root or default_root()) / key
     if folder.exists():
         return PreparedModel(interactions, load_store(folder), folder, trained=False)
+    check_writable(folder.parent)
     store = _train(interactions, model, progress)
     save_store(store, folder)
     return PreparedModel(interactions, store, folder, trained=True)
+
+
+def check_writable(root: Path) -> None:
+    """Find out before training, not after it, whether a store can be written below *root*.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise InputError(f"{root}: cannot store a model here: {error.strerror}") from None
 
 
 def _train(interactions: Interactions, model: Model, progress: TrainingProgress) -> BlockStore:

@@ -14,15 +14,14 @@ from string import Template
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 from plotly.offline import get_plotlyjs
 
 from emulator import report_figures as figures
 from emulator import report_series as series
 from emulator import report_states as states
 from emulator import report_tables as tables
-from emulator.journal import Tables, read_tables
-from emulator.rundir import DEVICES, EVENTS, REPORT, SCENARIO, SUMMARY
+from emulator.journal import Tables, read_table, read_tables
+from emulator.rundir import DEVICES, EVENTS, REPORT, SCENARIO, read_scenario, read_summary
 from scenarios.tree import read_tree
 from wire.units import NS_PER_S
 
@@ -32,9 +31,9 @@ _SCRIPT = Path(__file__).with_name("report_page.js")
 
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` into the run directory *folder*, finished or a draft, and return its path."""
-    summary = msgspec.json.decode((folder / SUMMARY).read_bytes(), type=dict[str, object])
-    scenario = (folder / SCENARIO).read_text()
-    page = render(summary, scenario, read_tables(folder / EVENTS), pq.read_table(folder / DEVICES))
+    summary, scenario = read_summary(folder), read_scenario(folder)
+    devices = read_table(folder / DEVICES, ("device", "group", "user_group", "full_ndcg_at_10"))
+    page = render(summary, scenario, read_tables(folder / EVENTS), devices)
     draft = folder / f"{REPORT}.partial"
     draft.write_text(page, encoding="utf-8", newline="\n")
     os.replace(draft, folder / REPORT)

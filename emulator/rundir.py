@@ -1,5 +1,6 @@
 """The run directory: it appears whole under its name, or it ends in ``.partial``."""
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ def drafting(out: Path, name: str, seed: int, started: datetime) -> Iterator[Dra
 
     A wrong input leaves nothing behind; a run that fails leaves ``<name>.partial`` to be looked at.
     """
+    new = not out.exists()
     try:
         draft = _create(out, f"{name}-{seed}-{started:%Y%m%dT%H%M%S}")
     except OSError as error:
@@ -43,6 +45,9 @@ def drafting(out: Path, name: str, seed: int, started: datetime) -> Iterator[Dra
         yield draft
     except InputError:
         shutil.rmtree(draft.folder, ignore_errors=True)
+        if new:
+            with contextlib.suppress(OSError):  # another run has put something there by now
+                out.rmdir()
         raise
     draft.folder.rename(draft.final)
 
@@ -68,16 +73,26 @@ def write_summary(folder: Path, summary: dict[str, object]) -> None:
 
 
 def read_summary(folder: Path) -> dict[str, object]:
-    """Return the summary of a finished run.
+    """Return the summary of a run.
 
     Raises:
-        InputError: *folder* is no run directory, or an unfinished one.
+        InputError: *folder* is no run directory.
     """
-    if folder.name.endswith(PARTIAL):
-        raise InputError(f"{folder}: this run did not finish")
     try:
         return msgspec.json.decode((folder / SUMMARY).read_bytes(), type=dict[str, object])
     except OSError as error:
         raise InputError(f"{folder}: no run directory: {SUMMARY}: {error.strerror}") from None
     except msgspec.DecodeError as error:
         raise InputError(f"{folder / SUMMARY}: {error}") from None
+
+
+def read_scenario(folder: Path) -> str:
+    """Return the text of a run's resolved scenario.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return (folder / SCENARIO).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / SCENARIO}: the run directory is damaged: {error}") from None

@@ -83,19 +83,21 @@ def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
     scenario = resolve(scenario, options)
     if options.shards > 1 and scenario.clock != "virtual":
         raise InputError(f"shards(={options.shards}) must be 1 unless the clock is virtual")
-    with _broker(scenario.clock, options.broker or scenario.broker) as broker:
+    with (
+        _broker(scenario.clock, options.broker or scenario.broker) as broker,
+        drafting(options.out, scenario.name, scenario.seed, datetime.now()) as draft,
+    ):
         model = prepare_model(scenario.data, scenario.model, options.store, watcher.training)
         watcher.prepared(model)
         devices, users = enrol_fleet(scenario, model)
-        with drafting(options.out, scenario.name, scenario.seed, datetime.now()) as draft:
-            (draft.folder / SCENARIO).write_text(dump(without_password(scenario)))
-            truth = Truth(model.interactions.known, model.interactions.test)
-            job = Job(
-                scenario, fleet_name(scenario), model.store, truth, devices, users, draft.folder / ".shard-0"
-            )
-            outcome, folders = _simulate(job, options.shards, broker, model.folder, watcher)
-            watcher.reporting()
-            summary = _write_results(draft.folder, scenario, job, outcome, folders)
+        (draft.folder / SCENARIO).write_text(dump(without_password(scenario)))
+        truth = Truth(model.interactions.known, model.interactions.test)
+        job = Job(
+            scenario, fleet_name(scenario), model.store, truth, devices, users, draft.folder / ".shard-0"
+        )
+        outcome, folders = _simulate(job, options.shards, broker, model.folder, watcher)
+        watcher.reporting()
+        summary = _write_results(draft.folder, scenario, job, outcome, folders)
     return Finished(draft.final, summary)
 
 

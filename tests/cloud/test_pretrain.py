@@ -5,18 +5,10 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from cloud.pretrain import (
-    BestSoFar,
-    batches,
-    descend,
-    dropped,
-    generator,
-    multinomial_loss,
-    ndcg_per_user,
-    pretrain,
-    slice_similarity,
-    user_weights,
-)
+from cloud.backbones.mf import dropped, multinomial_loss, slice_similarity, user_weights
+from cloud.descent import BestSoFar, batches, descend, generator
+from cloud.pretrain import pretrain
+from cloud.ranking import ndcg_per_user
 from tests.cloud.worlds import SMALL, checkerboard, ignore
 from wire.errors import RunError
 from wire.metrics import ItemLists

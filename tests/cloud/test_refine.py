@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
 from cloud.config import Refinement
-from cloud.pretrain import Factors
+from cloud.descent import Factors
 from cloud.refine import GroupTables, refine, rotate, singular_basis, unrefined
 from tests.cloud.worlds import SMALL, checkerboard, ignore
 from wire.metrics import ItemLists

@@ -11,7 +11,7 @@ from cloud.config import Controller, LightGCN, RecBole, Refinement, Synthetic, T
 from cloud.controller import cut_table
 from cloud.datasets import load
 from cloud.interactions import Interactions
-from cloud.pretrain import ndcg_per_user
+from cloud.ranking import ndcg_per_user
 from cloud.selection import rank_blocks
 from cloud.training import Progress, TrainedModel, train
 from tests.cloud.worlds import SMALL, checkerboard

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.emulator.scenarios import TINY
+from tests.emulator.scenarios import TINY, Runner
 
 
 def peelfleet(*arguments: str | Path, folder: Path) -> "subprocess.CompletedProcess[str]":
@@ -172,3 +172,28 @@ def test_a_report_is_written_again_and_only_of_a_finished_run(tmp_path: Path, st
     assert (folder / "report.html").read_bytes() == before
     done = peelfleet("report", tmp_path, folder=tmp_path)
     assert (done.returncode, "no run directory" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "name", ["events/quality.parquet", "devices.parquet", "scenario.yaml", "summary.json"]
+)
+def test_a_damaged_run_directory_is_named(runner: Runner, name: str) -> None:
+    folder = runner.run().folder
+    (folder / name).write_bytes(b"PAR1")
+    cut = peelfleet("report", folder, folder=folder)
+    (folder / name).unlink()
+    gone = peelfleet("report", folder, folder=folder)
+    assert (gone.returncode, "Traceback" in gone.stderr, name in gone.stderr) == (2, False, True)
+    if name != "scenario.yaml":  # any text is shown
+        assert (cut.returncode, "Traceback" in cut.stderr, name in cut.stderr) == (2, False, True)
+
+
+@pytest.mark.parametrize(("option", "message"), [("--out", "run directory"), ("--store", "store a model")])
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_trained(
+    tmp_path: Path, option: str, message: str
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = peelfleet("run", write(tmp_path), option, "file/folder", folder=tmp_path)
+    assert (done.returncode, "pretrain" in done.stderr) == (2, False)
+    assert done.stderr.splitlines()[-1].startswith("peelfleet: file/folder: cannot ")
+    assert message in done.stderr
