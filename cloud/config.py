@@ -291,8 +291,69 @@ class Controller(Setting, frozen=True, kw_only=True):
             )
 
 
+class Graph(Setting, frozen=True, kw_only=True):
+    """The backbone `lightgcn`: vectors spread along the graph of interactions, learned by ranking pairs."""
+
+    layers: Annotated[int, Meta(ge=0, le=16)] = 2
+    """Number K of times that vectors are spread; 0 is plain matrix factorization by ranking pairs (BPR)."""
+
+    epochs: Count = 100
+    """Passes over all training interactions, at most."""
+
+    learning_rate: Rate = 0.02
+    """Adam's rate."""
+
+    l2: Strength = 0.001
+    """Weight of half the mean squared length of the three vectors, before they spread, of a pair."""
+
+    batch_size: Count = 16_384
+    """Interactions in a step; each is compared with one item that its user has not met."""
+
+    evaluate_every: Count = 4
+    """Epochs between two looks at the validation interactions."""
+
+    patience: Count = 3
+    """Stop after so many looks without a gain."""
+
+
+class LeastSquares(Setting, frozen=True, kw_only=True):
+    """The backbone `ials`: least squares over all pairs of user and item, solved in turns.
+
+    Its cost grows with the number of interactions, not with users times items.
+    """
+
+    epochs: Count = 24
+    """Turns, at most; each solves all users, then all items."""
+
+    unobserved: Annotated[float, Meta(gt=0.0, le=1e6)] = 10.0
+    """Weight of wanting 0 from all pairs of user and item together, as a multiple of that of wanting 1 from
+    all interactions."""
+
+    l2: Annotated[float, Meta(gt=0.0, le=1e6)] = 0.007
+    """Weight of the squared length of a vector, before it is scaled by the vector's frequency."""
+
+    frequency_exponent: Annotated[float, Meta(ge=0.0, le=2.0)] = 1.0
+    """Power of a vector's frequency by which its `l2` is scaled; 0 treats frequent and rare alike."""
+
+    evaluate_every: Count = 2
+    """Turns between two looks at the validation interactions."""
+
+    patience: Count = 3
+    """Stop after so many looks without a gain."""
+
+
 class Training(Setting, frozen=True, kw_only=True):
     """The stages of PEEL and their settings: pretrain, cluster, refine (and rotate), weigh."""
+
+    backbone: Literal["mf", "lightgcn", "ials"] = "mf"
+    """Stage 1: matrix factorization with a softmax over all items; `lightgcn`; or, for catalogues whose
+    full softmax does not fit, `ials`."""
+
+    lightgcn: Graph = Graph()
+    """What the backbone `lightgcn` takes in place of `epochs` to `patience`."""
+
+    ials: LeastSquares = LeastSquares()
+    """What the backbone `ials` takes in place of `epochs` to `patience`."""
 
     dim: Annotated[int, Meta(ge=1, le=4096)] = 64
     """Dimensions d of a vector."""

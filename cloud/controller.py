@@ -19,17 +19,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cloud.backbones.mf import multinomial_loss, user_weights
 from cloud.config import Controller, Training
+from cloud.descent import Tick, descend, generator
 from cloud.interactions import Interactions, item_group_bounds
-from cloud.pretrain import (
-    SCORES_AT_ONCE,
-    Tick,
-    descend,
-    generator,
-    multinomial_loss,
-    ndcg_per_user,
-    user_weights,
-)
+from cloud.ranking import SCORES_AT_ONCE, ndcg_per_user
 from cloud.refine import GroupTables
 from cloud.selection import rank_blocks
 from wire.geometry import Float32Array

@@ -12,22 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from cloud.backbones.mf import dropped, multinomial_loss, user_weights
 from cloud.config import Training
+from cloud.descent import BestSoFar, Factors, Tick, batches, descend, generator
 from cloud.interactions import Interactions
-from cloud.pretrain import (
-    BestSoFar,
-    Factors,
-    Tick,
-    batches,
-    descend,
-    dropped,
-    generator,
-    mean_or_nan,
-    multinomial_loss,
-    ndcg_per_user,
-    number_or_none,
-    user_weights,
-)
+from cloud.ranking import mean_or_nan, ndcg_per_user, number_or_none
 from wire.geometry import Float32Array
 from wire.metrics import FloatArray, IntArray
 

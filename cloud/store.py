@@ -222,6 +222,11 @@ def store_key(*parts: object) -> str:
 def _code_digest() -> bytes:
     folder = Path(__file__).parent
     names = [
+        "descent.py",
+        "ranking.py",
+        "backbones/mf.py",
+        "backbones/lightgcn.py",
+        "backbones/ials.py",
         "pretrain.py",
         "cluster.py",
         "refine.py",

@@ -16,8 +16,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from cloud.cluster import cluster
 from cloud.config import Training
 from cloud.controller import weigh
+from cloud.descent import Tick
 from cloud.interactions import Interactions
-from cloud.pretrain import Tick, pretrain, rankings
+from cloud.pretrain import pretrain
+from cloud.ranking import rankings
 from cloud.refine import GroupTables, refine, rotate, unrefined
 from wire.geometry import Float32Array
 from wire.metrics import FloatArray, IntArray, ItemLists, Ranking

@@ -123,7 +123,8 @@ class Simulation:
                 self._populate(env, barriers, self._job.devices[place::CELLS])
                 cells.append(Cell(env, barriers))
             started = time.monotonic()
-            await run_lockstep(cells, gateway, self._after_turn, check)
+            with rare_collections():
+                await run_lockstep(cells, gateway, self._after_turn, check)
             outcome = self._finish(started, gateway.counts["sent_again"])
             await gateway.say_goodbye([each.name for each in self._job.devices], 10.0)
         return outcome
@@ -181,7 +182,7 @@ class Simulation:
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Look for garbage seldom: a simulation drops millions of objects, none of them in cycles."""
+    """Look for garbage seldom: a simulation drops millions of objects, hardly any of them in cycles."""
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()
