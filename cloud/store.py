@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,8 @@ def default_root() -> Path:
 def store_key(*parts: object) -> str:
     """Return the name under which a store made from *parts* is cached: a hash of all of them.
 
-    The code that trains and encodes is one of the parts, so a change to it trains anew.
+    The code that trains and encodes, and the libraries it stands on, count too: where one of them
+    changes, a model is trained anew.
     """
     digest = hashlib.sha256(_code_digest())
     for part in parts:
@@ -220,23 +222,16 @@ def store_key(*parts: object) -> str:
 
 
 def _code_digest() -> bytes:
+    """Return a hash of everything that decides what training makes of given data and settings."""
     folder = Path(__file__).parent
-    names = [
-        "descent.py",
-        "ranking.py",
-        "backbones/mf.py",
-        "backbones/lightgcn.py",
-        "backbones/ials.py",
-        "pretrain.py",
-        "cluster.py",
-        "refine.py",
-        "controller.py",
-        "training.py",
-        "selection.py",
-        "store.py",
+    sources = [path for path in folder.rglob("*.py") if path.stem not in ("responder", "service")]
+    sources += [
+        folder.parent / "wire" / f"{name}.py" for name in ("geometry", "layers", "metrics", "streams")
     ]
-    sources = [*(folder / name for name in names), folder.parent / "wire" / "geometry.py"]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sources)).digest()
+    digest = hashlib.sha256(version("torch").encode() + b"\0" + version("numpy").encode())
+    for path in sorted(sources):
+        digest.update(path.read_bytes() + b"\0")
+    return digest.digest()
 
 
 def _group_blocks(
