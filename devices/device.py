@@ -205,7 +205,7 @@ class Device:
             self._after(max(barrier, now + setting.retry_ns), exchange, self._end)
             return
         setting.transport.send_report(exchange)
-        self._after(barrier, exchange, self._answer)
+        setting.env.timeout(barrier - now, exchange).callbacks.append(self._answer)
 
     def _after(self, t_ns: int, exchange: Exchange, action: Callable[[simpy.Event], None]) -> None:
         """Do *action* at *t_ns*; the exchange rides on the event as its value."""
@@ -219,20 +219,27 @@ class Device:
         if not parts:
             raise RunError(f"device {self.name}: report {exchange.seq} has no answer at its barrier")
         now: int = setting.env.now  # type: ignore[assignment]
-        for part in parts:
+        for place, part in enumerate(parts, start=1 - len(parts)):  # the last part has place 0
             framed = publish_wire_bytes(self._part_topic_bytes, len(part), _PART_QOS)
             exchange.wire_bytes += framed
             through = downlink.transfer(now, framed)
             if not (downlink.lossy and downlink.loses()):
-                self._after(through, exchange, partial(self._arrive, part, part is parts[-1]))
+                arrive = partial(self._arrive, part) if place else self._arrive_last
+                setting.env.timeout(through - now, exchange).callbacks.append(arrive)
                 continue
             exchange.lost = True
             exchange.lost_bytes += len(part)
             setting.log.fault(*self._stamp(), Fault.PART_LOST, exchange.seq)
-            if part is parts[-1]:
+            if not place:
                 self._after(max(through, exchange.sent_ns + setting.retry_ns), exchange, self._end)
 
-    def _arrive(self, part: bytes, last: bool, event: simpy.Event) -> None:
+    def _arrive_last(self, event: simpy.Event) -> None:
+        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
+        assert exchange.parts is not None
+        self._arrive(exchange.parts[-1], event)
+        self._end(event)
+
+    def _arrive(self, part: bytes, event: simpy.Event) -> None:
         exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
         before = self.agent.resident_bytes
         receipt = self.agent.receive(part)
@@ -243,8 +250,6 @@ class Device:
             exchange.receipt = receipt
             if self.agent.resident_bytes != before:
                 self._observe()
-        if last:
-            self._end(event)
 
     def _reject(self, exchange: Exchange) -> None:
         """Report again at once: a part that is missing or damaged leaves a valid prefix held."""

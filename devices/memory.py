@@ -74,12 +74,17 @@ class BoundedWalk(
             else int(self.initial)
         )
         yield 0, free
+        low, high = int(self.min), int(self.max)
         while True:
             up = rng.random(STEPS_AT_ONCE) < self.increase_probability
             sizes = rng.integers(0, self.max_step, STEPS_AT_ONCE, endpoint=True)
             waits = _waits(rng, self.step_every, self.spacing)
             for wait, step in zip(waits, np.where(up, sizes, -sizes).tolist(), strict=True):
-                free = min(max(free + step, self.min), self.max)
+                free += step
+                if free < low:
+                    free = low
+                elif free > high:
+                    free = high
                 yield wait, free
 
 
