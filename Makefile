@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench clean
+.PHONY: help setup demo test check format docs bench bench-anchors bench-quality bench-quality-quick clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -38,6 +38,15 @@ docs: $(STAMP) ## generate docs/scenario.md and scenarios/schema.json from the t
 
 bench: $(STAMP) ## measure speed; figures go to benchmarks/out/
 	$(BIN)/python -m benchmarks
+
+bench-anchors: $(STAMP) ## compare known models with printed figures; fail where they differ
+	$(BIN)/python -m benchmarks.anchors
+
+bench-quality: $(STAMP) ## compare PEEL with every baseline at equal bytes, 5 seeds; takes a while
+	$(BIN)/python -m benchmarks.quality
+
+bench-quality-quick: $(STAMP) ## the same with 1 seed, 3 budgets and the cheap baselines
+	$(BIN)/python -m benchmarks.quality --quick
 
 clean: ## remove what was built and run
 	rm -rf $(VENV) runs benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""PEEL against every baseline at equal bytes, on any data set that the loaders read."""

@@ -1,0 +1,42 @@
+"""``python -m benchmarks.quality``: PEEL against every baseline at equal bytes, on one data set."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.figures import OUT
+from benchmarks.quality.run import Plan, run
+from benchmarks.quality.sources import open_source, with_threads
+from wire.errors import InputError, RunError
+
+FULL_SEEDS = 5
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare, print and write; return the exit status."""
+    asked = _parser().parse_args(arguments)
+    try:
+        source = with_threads(open_source(asked.data, asked.scenario), asked.threads)
+        seeds = asked.seeds or (1 if asked.quick else FULL_SEEDS)
+        run(source, Plan(seeds, asked.threads, asked.out, asked.quick, tuple(asked.methods or ())))
+    except (InputError, RunError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
+    parser.add_argument("--data", type=Path, help="a folder with a data set; the default is ML-1M")
+    parser.add_argument("--scenario", type=Path, help="take data and training from this scenario")
+    parser.add_argument("--quick", action="store_true", help="one seed, three budgets, the cheap methods")
+    parser.add_argument("--seeds", type=int, help=f"how many; {FULL_SEEDS} if not quick")
+    parser.add_argument("--threads", type=int, default=1, help="threads of arithmetic")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder for what is written")
+    parser.add_argument("--methods", nargs="*", help="only methods whose names start so, and the full table")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

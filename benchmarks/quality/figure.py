@@ -1,0 +1,76 @@
+"""The figure: quality against bytes, every method a curve with its band. One file, nothing fetched."""
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+from plotly.colors import qualitative
+from plotly.subplots import make_subplots
+
+from benchmarks.quality.bootstrap import Curves
+
+TITLES = {
+    "ndcg_at_20": "NDCG@20",
+    "recall_at_20": "Recall@20",
+    "tail_recall_at_20": "Tail recall@20",
+    "coverage": "Coverage",
+}
+FIRST_SHOWN = ("full", "peel:", "head:entropy", "head:int", "svd", "retrained:int", "uniform", "score-list")
+
+_SURFACE = {
+    "fill": "toself",
+    "line": {"width": 0},
+    "opacity": 0.2,
+    "mode": "lines",
+    "hoverinfo": "skip",
+    "showlegend": False,
+}
+
+
+def write_figure(found: Curves, title: str, file: Path) -> None:
+    """Draw all methods; a click in the legend shows or hides one."""
+    figure = make_subplots(rows=2, cols=2, subplot_titles=list(TITLES.values()), horizontal_spacing=0.08)
+    palette = [*qualitative.D3, *qualitative.Set2, *qualitative.Dark2]
+    for number, method in enumerate(found.methods()):
+        color = palette[number % len(palette)]
+        for place, metric in enumerate(TITLES):
+            cell = {"row": place // 2 + 1, "col": place % 2 + 1}
+            for trace in _traces(found, method, metric, color, legend=place == 0):
+                figure.add_trace(trace, **cell)
+    figure.update_xaxes(type="log", title_text="bytes stored")
+    figure.update_layout(title=title, height=920, template="plotly_white", hovermode="closest")
+    figure.write_html(file, include_plotlyjs=True)
+
+
+def _traces(found: Curves, method: str, metric: str, color: str, *, legend: bool) -> list[go.Scatter]:
+    shares = found.shares(method)
+    bands = [found.bands[method, share][metric] for share in shares]
+    sizes = [found.bytes[method, share] for share in shares]
+    common = {
+        "legendgroup": method,
+        "name": method,
+        "visible": True if method.startswith(FIRST_SHOWN) else "legendonly",
+    }
+    edge = go.Scatter(
+        x=[*sizes, *reversed(sizes)],
+        y=[*(band.high for band in bands), *(band.low for band in reversed(bands))],
+        **_SURFACE,
+        fillcolor=color,
+        **common,
+    )
+    curve = go.Scatter(
+        x=sizes,
+        y=[band.mean for band in bands],
+        mode="lines+markers",
+        line={"color": color, "width": 3 if method.startswith("peel:") else 1.5},
+        error_y=_bars(found, method, metric) if len(shares) == 1 else None,
+        showlegend=legend,
+        hovertemplate="%{y:.4f} at %{x:,.0f} B",
+        **common,
+    )
+    return [edge, curve]
+
+
+def _bars(found: Curves, method: str, metric: str) -> dict[str, object]:
+    """Return the band of a method that is a single point."""
+    band = found.bands[method, found.shares(method)[0]][metric]
+    return {"array": [band.high - band.mean], "arrayminus": [band.mean - band.low], "symmetric": False}

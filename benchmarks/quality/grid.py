@@ -1,0 +1,90 @@
+"""The full table cut into blocks (item group, slice) for baselines that choose among them. Pure.
+
+Baselines keep a cut of their own, in int8, so that they stay as they are when PEEL's blocks change.
+Letters: I items, d dimensions, M item groups, N slices.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.quality.method import Candidate, factored
+from cloud.interactions import item_group_bounds
+from wire.geometry import Float32Array
+from wire.metrics import FloatArray, IntArray
+
+BLOCK_OVERHEAD = 6  # the block's number in 16 bits, its scale as float32
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A pair of tables, the item table in blocks of int8.
+
+    Bytes: the numbers of the blocks held, a number and a scale for each block.
+    """
+
+    users: Float32Array
+    items: Float32Array
+    """As read back from int8, shape (I, d)."""
+    item_groups: IntArray
+    """The item group of each item, shape (I,)."""
+    slices: IntArray
+    """The slice of each dimension, shape (d,)."""
+    sizes: IntArray
+    """What each block takes, shape (M, N)."""
+
+    def prefix(self, weights: FloatArray, budget_bytes: int) -> NDArray[np.bool_]:
+        """Return which blocks are held, shape (M, N): the best of each item group, then by weight."""
+        flat = weights.reshape(-1)
+        floor = np.zeros(len(flat), dtype=bool)
+        floor[np.arange(len(weights)) * weights.shape[1] + weights.argmax(axis=1)] = True
+        order = np.lexsort((-flat, ~floor))
+        fits = np.cumsum(self.sizes.reshape(-1)[order]) <= budget_bytes
+        held = np.zeros(len(flat), dtype=bool)
+        held[order[fits]] = True
+        return held.reshape(weights.shape)
+
+    def masked(self, held: NDArray[np.bool_]) -> Float32Array:
+        """Return the item table with 0 for what is not held."""
+        return self.items * held[self.item_groups][:, self.slices]
+
+    def covered(self, held: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return which items have a block at all, shape (I,)."""
+        groups: NDArray[np.bool_] = np.any(held, axis=1)
+        return groups[self.item_groups]
+
+    def candidate(self, held: NDArray[np.bool_], note: str) -> Candidate:
+        """Return what the blocks *held*, shape (M, N), score with."""
+        size = int(self.sizes[held].sum())
+        return factored(self.users, self.masked(held), size, note, self.covered(held))
+
+
+def cut(users: Float32Array, items: Float32Array, item_groups: int, slice_width: int) -> Grid:
+    """Cut and quantize; there are at most as many item groups as items."""
+    bounds = item_group_bounds(len(items), min(item_groups, len(items)))
+    edges = np.array([*range(0, items.shape[1], slice_width), items.shape[1]])
+    heights, widths = np.diff(bounds), np.diff(edges)
+    decoded = np.empty_like(items)
+    for top, bottom in pairwise(bounds):
+        for left, right in pairwise(edges):
+            block = items[top:bottom, left:right]
+            scale = np.float32(max(np.abs(block).max() / 127, 1e-30))
+            decoded[top:bottom, left:right] = np.rint(block / scale) * scale
+    return Grid(
+        users,
+        decoded,
+        np.repeat(np.arange(len(heights)), heights),
+        np.repeat(np.arange(len(widths)), widths),
+        np.multiply.outer(heights, widths) + BLOCK_OVERHEAD,
+    )
+
+
+def closed_form(grid: Grid) -> FloatArray:
+    """Return each block's share of the score's energy per byte, sum of E[u^2] v^2, shape (M, N)."""
+    spread = np.square(grid.users, dtype=np.float64).mean(axis=0)  # (d,)
+    energy = np.square(grid.items, dtype=np.float64) * spread  # (I, d)
+    total = np.zeros(grid.sizes.shape)
+    np.add.at(total, (grid.item_groups[:, None], grid.slices[None, :]), energy)
+    return np.asarray(total / grid.sizes, dtype=np.float64)

@@ -1,0 +1,97 @@
+"""What a compression method is: fitted once per seed, it offers something to rank with at every budget.
+
+A budget counts the bytes of what a device stores to rank all items: values, scales, indices and
+codebooks. The user's own vector, 4 d bytes, is the same for all methods and counted for none; where
+a method stores something else in its stead, its docstring says so. Letters: U users, I items, B
+users in a batch.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.quality.full import Full
+from benchmarks.quality.scoring import mean_ndcg
+from cloud.interactions import Interactions
+from wire.geometry import Float32Array
+from wire.metrics import FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Something that fits into a budget."""
+
+    bytes: int
+    """What a device stores."""
+    scores: Callable[[IntArray], FloatArray]
+    """From user numbers, shape (B,), to a score of every item, (B, I); -inf for an item not held."""
+    note: str = ""
+    """Which choices were made, for people."""
+
+
+class Fitted(Protocol):
+    """A method that has seen the full model and the interactions."""
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The only budgets at which it is defined; none means at all."""
+
+    def at(self, budget_bytes: int) -> Candidate | None:
+        """Return its best within *budget_bytes*, None where nothing fits."""
+
+
+class Method(Protocol):
+    """A way to make a model smaller."""
+
+    @property
+    def name(self) -> str:
+        """What rows and curves are called."""
+
+    def fit(self, full: Full, interactions: Interactions) -> Fitted:
+        """Do once per seed what does not depend on the budget."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The option with the best NDCG@20 on the validation interactions, at each budget anew."""
+
+    interactions: Interactions
+    options: Callable[[int], Iterable[Candidate]]
+    sizes: tuple[int, ...] = ()
+
+    def at(self, budget_bytes: int) -> Candidate | None:
+        """Return the best option within *budget_bytes*, the first of equals."""
+        fitting = list(self.options(budget_bytes))
+        for each in fitting:
+            assert each.bytes <= budget_bytes, f"{each.note}: {each.bytes} bytes of {budget_bytes}"
+        if len(fitting) < 2:
+            return fitting[0] if fitting else None
+        return max(fitting, key=self._validation)
+
+    def _validation(self, candidate: Candidate) -> float:
+        return mean_ndcg(candidate.scores, self.interactions.train, self.interactions.valid)
+
+
+def factored(
+    users: Float32Array, items: Float32Array, size: int, note: str, held: NDArray[np.bool_] | None = None
+) -> Candidate:
+    """Return the candidate that scores by inner products, in float64.
+
+    Args:
+        users: shape (U, k).
+        items: shape (I, k), as decoded.
+        size: bytes stored.
+        note: which choices were made.
+        held: which items can be ranked at all, shape (I,); all if not given.
+    """
+
+    def scores(batch: IntArray) -> FloatArray:
+        found = users[batch].astype(np.float64) @ items.T.astype(np.float64)
+        if held is not None:
+            found[:, ~held] = -np.inf
+        return found
+
+    return Candidate(size, scores, note)

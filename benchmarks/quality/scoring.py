@@ -1,0 +1,104 @@
+"""From scores to figures: full ranking, known items masked, per user.
+
+Tail items are those outside the most popular fifth of the catalogue by training interactions.
+Coverage is the share of items that are in some user's first 20. Letters: B users in a batch, I items.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wire.metrics import FloatArray, IntArray, ItemLists, Ranking, rank
+
+CUT_OFF = 20
+HEAD_SHARE = 0.2
+SCORES_AT_ONCE = 2_000_000  # 16 MB of float64
+METRICS = ("ndcg_at_20", "recall_at_20", "tail_recall_at_20")
+
+Scores = Callable[[IntArray], FloatArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """How good the recommendations of the users that want anything are."""
+
+    users: IntArray
+    """Which users these are, shape (V,)."""
+    values: FloatArray
+    """A row for each of `METRICS`, shape (3, V); tail recall is NaN for who wants nothing of the tail."""
+    shown: NDArray[np.bool_]
+    """Which items are in somebody's first 20, shape (I,)."""
+
+    @property
+    def coverage(self) -> float:
+        """The share of items that are shown to anybody."""
+        return float(self.shown.mean())
+
+    def means(self) -> dict[str, float]:
+        """Return the mean of each metric over the users for whom it is defined, and coverage."""
+        means = (float(np.nanmean(row)) if np.isfinite(row).any() else 0.0 for row in self.values)
+        return dict(zip(METRICS, means, strict=True)) | {"coverage": self.coverage}
+
+
+def head_size(n_items: int) -> int:
+    """Return how many items, from the most popular, are no tail items."""
+    return math.ceil(HEAD_SHARE * n_items)
+
+
+def score(scores: Scores, known: ItemLists, wanted: ItemLists, n_items: int) -> Scored:
+    """Rank all of *n_items* items, in catalogue order, for every user that wants anything.
+
+    Args:
+        scores: from user numbers to scores.
+        known: the items that are masked, a list per user.
+        wanted: the items to be found, a list per user.
+        n_items: the number of items.
+    """
+    shown = np.zeros(n_items, dtype=bool)
+    columns = []
+    for batch in _batches(wanted, n_items):
+        ranking, offered = _ranked(scores(batch), known.take(batch), wanted.take(batch))
+        shown[ranking.items[offered]] = True
+        tail = _tail_recall(ranking, wanted.take(batch), head_size(n_items))
+        columns.append(np.stack([ranking.ndcg(CUT_OFF), ranking.recall(CUT_OFF), tail]))
+    return Scored(np.flatnonzero(wanted.counts()), np.concatenate(columns, axis=1), shown)
+
+
+def mean_ndcg(scores: Scores, known: ItemLists, wanted: ItemLists) -> float:
+    """Return the mean NDCG@20 of the users that want anything; 0 where nobody does."""
+    asking = np.flatnonzero(wanted.counts())
+    if not len(asking):
+        return 0.0
+    n_items = scores(asking[:1]).shape[1]
+    found = [
+        rank(scores(batch), known.take(batch), wanted.take(batch), CUT_OFF).ndcg(CUT_OFF)
+        for batch in _batches(wanted, n_items)
+    ]
+    return float(np.concatenate(found).mean())
+
+
+def _batches(wanted: ItemLists, n_items: int) -> Iterator[IntArray]:
+    asking = np.flatnonzero(wanted.counts())
+    size = max(1, SCORES_AT_ONCE // n_items)
+    for start in range(0, len(asking), size):
+        yield asking[start : start + size]
+
+
+def _ranked(scores: FloatArray, known: ItemLists, wanted: ItemLists) -> tuple[Ranking, NDArray[np.bool_]]:
+    """Return the ranking, and which of its places, shape (B, 20), hold an item that can be shown.
+
+    Where a method holds fewer than 20 items that a user does not know, places are left over.
+    """
+    ranking = rank(scores, known, wanted, CUT_OFF)
+    scores[known.pairs()] = -np.inf
+    return ranking, np.take_along_axis(scores, ranking.items, axis=1) > -np.inf
+
+
+def _tail_recall(ranking: Ranking, wanted: ItemLists, head: int) -> FloatArray:
+    users, items = wanted.pairs()
+    counts = np.bincount(users[items >= head], minlength=len(wanted))  # (B,)
+    hits = (ranking.hits & (ranking.items >= head)).sum(axis=1)
+    return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)

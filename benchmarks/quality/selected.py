@@ -1,0 +1,104 @@
+"""One selection of blocks for all users: at random, and found by a search like RULE's."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.quality.basis import rotated
+from benchmarks.quality.full import Full
+from benchmarks.quality.grid import Grid, closed_form, cut
+from benchmarks.quality.method import Candidate, Choice
+from benchmarks.quality.scoring import CUT_OFF
+from cloud.interactions import Interactions
+from wire.geometry import Float32Array
+from wire.metrics import FloatArray, ItemLists, rank
+from wire.streams import stream
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class RandomBlocks:
+    """A random ranking of the rotated table's blocks, floor first: the control. Bytes: as in `Grid`."""
+
+    name: str = "random-blocks"
+
+    def fit(self, full: Full, interactions: Interactions) -> Choice:
+        """Draw the ranking."""
+        grid = _grid(full)
+        weights = stream(full.seed, self.name).random(grid.sizes.shape)
+        return Choice(interactions, lambda budget: [grid.candidate(grid.prefix(weights, budget), "")])
+
+
+@dataclass(frozen=True)
+class Evolved:
+    """One global selection found by evolution (as RULE, Chen et al. 2021), a search for each budget.
+
+    An individual is a weight for each block; what it holds is the prefix that fits, so all obey the
+    budget. Its fitness is validation NDCG@20 on a sample of users. The first generation has the
+    closed-form weights in it, so that the search has a fair start. Bytes: as in `Grid`.
+    """
+
+    name: str = "rule"
+    population: int = 16
+    generations: int = 12
+    users: int = 400
+
+    def fit(self, full: Full, interactions: Interactions) -> Choice:
+        """Draw the users on whom fitness is measured."""
+        grid = _grid(full)
+        rng = stream(full.seed, self.name)
+        asking = np.flatnonzero(interactions.valid.counts())
+        sample = np.sort(rng.choice(asking, min(self.users, len(asking)), replace=False))
+        trial = Trial(
+            grid, grid.users[sample], interactions.train.take(sample), interactions.valid.take(sample)
+        )
+
+        def options(budget_bytes: int) -> Iterator[Candidate]:
+            start = closed_form(grid)
+            yield grid.candidate(grid.prefix(start, budget_bytes), "closed form")
+            found = self._search(trial, np.log(start + 1e-30), budget_bytes, rng)
+            yield grid.candidate(grid.prefix(found, budget_bytes), "evolved")
+
+        return Choice(interactions, options)
+
+    def _search(self, trial: "Trial", start: FloatArray, budget_bytes: int, rng: Rng) -> FloatArray:
+        people = [start, *(start + rng.normal(0, 1, start.shape) for _ in range(self.population - 1))]
+        fitness = [trial.fitness(each, budget_bytes) for each in people]
+        for _ in range(self.generations):
+            children = [self._child(people, fitness, rng) for _ in range(self.population)]
+            people = people + children
+            fitness = fitness + [trial.fitness(each, budget_bytes) for each in children]
+            best = np.argsort(fitness, kind="stable")[::-1][: self.population]
+            people, fitness = [people[at] for at in best], [fitness[at] for at in best]
+        return people[int(np.argmax(fitness))]
+
+    def _child(self, people: list[FloatArray], fitness: list[float], rng: Rng) -> FloatArray:
+        """Cross two winners of small tournaments, and mutate a tenth of the weights."""
+        pairs = rng.integers(len(people), size=(2, 2))
+        mother, father = (people[max(pair, key=lambda at: fitness[at])] for pair in pairs.tolist())
+        mixed = np.where(rng.random(mother.shape) < 0.5, mother, father)
+        return np.asarray(mixed + rng.normal(0, 1, mixed.shape) * (rng.random(mixed.shape) < 0.1))
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What fitness is measured on."""
+
+    grid: Grid
+    vectors: Float32Array
+    known: ItemLists
+    wanted: ItemLists
+
+    def fitness(self, weights: FloatArray, budget_bytes: int) -> float:
+        """Return the mean NDCG@20 of the sample with the prefix that fits."""
+        held = self.grid.prefix(weights, budget_bytes)
+        scores = self.vectors @ self.grid.masked(held).T
+        scores[:, ~self.grid.covered(held)] = -np.inf
+        return float(rank(scores, self.known, self.wanted, CUT_OFF).ndcg(CUT_OFF).mean())
+
+
+def _grid(full: Full) -> Grid:
+    users, items = rotated(full.users, full.items)
+    return cut(users, items, full.training.item_groups, full.training.slice_width)

@@ -1,0 +1,74 @@
+"""Two other ways to train small: taught by the full model, and with every prefix trained to do alone."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.quality.codes import Precision, decoded, table_bytes, widest
+from benchmarks.quality.columns import truncations
+from benchmarks.quality.fitting import Targets, Task, fit_tables, liked
+from benchmarks.quality.full import Full
+from benchmarks.quality.method import Candidate, Choice, factored
+from cloud.interactions import Interactions
+from wire.geometry import Float32Array
+from wire.metrics import IntArray
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A narrow model whose targets are half the user's items, half the full model's softmax.
+
+    Bytes: the numbers, and a scale per column. The precision, int8 or int4, is chosen on validation.
+    """
+
+    name: str = "retrained:distilled"
+    precisions: tuple[Precision, ...] = (Precision.INT8, Precision.INT4)
+
+    def fit(self, full: Full, interactions: Interactions) -> Choice:
+        """Prepare to train; a width that comes again is not trained again."""
+        targets = taught(full, liked(interactions))
+        rows, most = full.items.shape
+
+        @functools.cache
+        def trained(width: int) -> tuple[Float32Array, Float32Array]:
+            return fit_tables(Task(interactions, full.training, targets, (width,)), self.name)
+
+        def options(budget_bytes: int) -> Iterator[Candidate]:
+            for precision in self.precisions:
+                width = widest(precision, rows, most, budget_bytes)
+                if width:
+                    users, items = trained(width)
+                    size = table_bytes(precision, rows, width)
+                    yield factored(users, decoded(items, precision), size, f"{precision} x {width}")
+
+        return Choice(interactions, options)
+
+
+@dataclass(frozen=True)
+class Matryoshka:
+    """One table each of whose prefixes is trained to rank alone; a budget gets a prefix.
+
+    Bytes: the numbers, and a scale per column. The precision is chosen on validation.
+    """
+
+    name: str = "matryoshka"
+
+    def fit(self, full: Full, interactions: Interactions) -> Choice:
+        """Train once for all budgets."""
+        dim = full.items.shape[1]
+        nested = (*(2**power for power in range(dim.bit_length()) if 2**power < dim), dim)
+        users, items = fit_tables(Task(interactions, full.training, liked(interactions), nested), self.name)
+        return Choice(interactions, lambda budget: truncations(users, items, tuple(Precision), budget))
+
+
+def taught(full: Full, own: Targets) -> Targets:
+    """Return targets that mix a user's own with the full model's softmax, half and half."""
+    users, items = torch.from_numpy(full.users), torch.from_numpy(full.items)
+
+    def targets(batch: IntArray) -> Tensor:
+        return 0.5 * own(batch) + 0.5 * torch.softmax(users[batch] @ items.T, dim=1)
+
+    return targets

@@ -1,0 +1,68 @@
+"""Which data are compared on, and how the model is trained."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from cloud.config import ByRatio, Data, LightGCN, MovieLens, RecBole
+from cloud.datasets import load
+from cloud.interactions import Interactions
+from emulator.model import DATA_VARIABLE, resolve_data
+from scenarios import load as scenario_files
+from scenarios.schema import Model
+from wire.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Interactions, the model to train on them, and the folder they come from, if any."""
+
+    interactions: Interactions
+    model: Model
+    folder: Path | None
+
+
+def open_source(data: Path | None, scenario: Path | None) -> Source:
+    """Return what a folder or a scenario names; with neither, ML-1M.
+
+    Raises:
+        InputError: there is nothing there, or it is damaged.
+    """
+    if scenario is not None:
+        read = scenario_files.load(scenario)
+        return _source(resolve_data(read.data, data), read.model)
+    return _source(guessed(data or default_folder()), Model())
+
+
+def default_folder() -> Path:
+    """Return ML-1M's folder below PEELFLEET_DATA, else beside the checkout."""
+    beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+    return Path(os.environ.get(DATA_VARIABLE, beside)) / "ml-1m"
+
+
+def guessed(folder: Path) -> Data:
+    """Return what kind of data *folder* holds, by its files; tables are split 7:1:2 at random.
+
+    Raises:
+        InputError: no loader reads it.
+    """
+    if (folder / "train.txt").is_file():
+        return LightGCN(path=str(folder))
+    if any(folder.glob("*.inter")):
+        return RecBole(path=str(folder), split=ByRatio())
+    if any((folder / name).is_file() for name in ("ratings.dat", "ratings.csv", "u.data")):
+        return MovieLens(path=str(folder), split=ByRatio())
+    raise InputError(f"{folder}: expected train.txt, a .inter file, ratings.dat, ratings.csv or u.data")
+
+
+def with_threads(source: Source, threads: int) -> Source:
+    """Return *source*, to be trained with so many threads."""
+    training = msgspec.structs.replace(source.model.training, threads=threads)
+    return replace(source, model=msgspec.structs.replace(source.model, training=training))
+
+
+def _source(data: Data, model: Model) -> Source:
+    path = Path(path) if (path := getattr(data, "path", None)) else None
+    return Source(load(data), model, path if path is None or path.is_dir() else path.parent)
