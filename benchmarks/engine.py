@@ -29,7 +29,7 @@ import pyarrow as pa
 import simpy
 
 from benchmarks.figures import write
-from broker_config.launch import launched
+from broker_config.launch import Endpoint, launched
 from cloud.store import save_store
 from devices.fleet import Enrolled
 from devices.memory import BoundedWalk
@@ -37,7 +37,7 @@ from devices.quality import Truth
 from emulator.clocks import run_virtual
 from emulator.cloud_process import cloud_process
 from emulator.model import prepare_model
-from emulator.runner import Broker, enrol_fleet, fleet_name
+from emulator.runner import enrol_fleet, fleet_name
 from emulator.simulation import VIRTUAL_CELL, Job, Simulation, rare_collections
 from scenarios.load import parse
 from wire.connection import PUBLISHES_AT_ONCE, Connection
@@ -194,8 +194,8 @@ def compare_with_echo(folder: Path) -> dict[str, object]:
     updates = journal_of(job, "update")
     sizes = list(zip(updates["report_bytes"].to_pylist(), updates["update_bytes"].to_pylist(), strict=True))
     with launched("auto") as running:
-        echo = asyncio.run(echo_rate(Broker(running.endpoint, running), sizes[:ECHOES]))
-        lockstep = lockstep_rate(job, Broker(running.endpoint, running), folder / "store")
+        echo = asyncio.run(echo_rate(running.endpoint, sizes[:ECHOES]))
+        lockstep = lockstep_rate(job, running.endpoint, folder / "store")
         return {
             "broker": running.endpoint.kind,
             "lockstep_cycles_per_second": lockstep,
@@ -204,18 +204,18 @@ def compare_with_echo(folder: Path) -> dict[str, object]:
         }
 
 
-def lockstep_rate(job: Job, broker: Broker, store: Path) -> float:
+def lockstep_rate(job: Job, broker: Endpoint, store: Path) -> float:
     """Return cycles per second of a fleet through the broker, with a real cloud process."""
     save_store(job.store, store)
     simulation = ready(job)
-    with cloud_process(store, broker.endpoint, job.fleet, job.scenario.updates.max_payload) as cloud:
+    with cloud_process(store, broker, job.fleet, job.scenario.updates.max_payload) as cloud:
         connection = broker.connection(Role.FLEET, "fleet-bench")
         outcome = asyncio.run(simulation.run_lockstep(connection, cloud.check))
     cycles: int = journal_of(job, "update").num_rows
     return cycles / outcome.wall_seconds
 
 
-async def echo_rate(broker: Broker, sizes: Sequence[tuple[int, int]]) -> float:
+async def echo_rate(broker: Endpoint, sizes: Sequence[tuple[int, int]]) -> float:
     """Return round trips per second of an echo: a report asks for an answer of a size, and gets it."""
     command = [sys.executable, "-m", "benchmarks.echo"]
     login = broker.connection(Role.CLOUD, "echo-cloud")

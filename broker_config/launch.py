@@ -21,6 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from broker_config import embedded, mosquitto
 from broker_config.accounts import Account, check_accounts
+from wire.connection import Connection
 from wire.errors import InputError, RunError
 from wire.topics import Role
 
@@ -80,6 +81,12 @@ class Endpoint:
         """The address without any credentials, for people to read."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"mqtt://{host}:{self.port}"
+
+    def connection(self, role: Role, client_id: str) -> Connection:
+        """Return how *role* connects."""
+        login = self.credentials.get(role)
+        user, password = (login.user, login.password) if login else (None, None)
+        return Connection(self.host, self.port, client_id, user, password)
 
 
 def parse_url(text: str) -> Endpoint:

@@ -6,7 +6,6 @@ blocks lie in ranking order with running sums, so that an update's payload is a 
 """
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -305,8 +304,3 @@ def _read_file(folder: Path, name: str, checksum: str) -> bytes:
             f"{checksum[:12]}...; remove {folder} to train again"
         )
     return raw
-
-
-def describe(store: BlockStore) -> str:
-    """Return the training report as indented JSON, for people."""
-    return json.dumps(store.report, indent=1, sort_keys=True)

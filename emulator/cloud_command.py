@@ -31,15 +31,7 @@ def serve_store(store: Path, broker: str, fleet: str, max_payload: str, *, until
         responder = Responder(load_store(store), parse_bytes(max_payload))
     except ValueError as error:
         raise InputError(f"--max-payload: {error}") from None
-    endpoint = parse_url(broker)
-    login = endpoint.credentials.get(Role.CLOUD)
-    connection = Connection(
-        endpoint.host,
-        endpoint.port,
-        client_id=f"cloud-{fleet}",
-        user=login.user if login else None,
-        password=login.password if login else None,
-    )
+    connection = parse_url(broker).connection(Role.CLOUD, f"cloud-{fleet}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(_serve(responder, connection, fleet, until_stdin_closes=until_stdin_closes))
 

@@ -57,11 +57,6 @@ class CloudProcess:
         self._hang_up()
         self.start()
 
-    @property
-    def pid(self) -> int:
-        """The process id of the service that runs now."""
-        return self._process.pid
-
     def end(self) -> None:
         """End the service."""
         self._hang_up()

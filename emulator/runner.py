@@ -30,7 +30,6 @@ from emulator.simulation import Job, Outcome, Simulation, evaluate
 from emulator.summary import Identity, summarize
 from scenarios.load import dump
 from scenarios.schema import Scenario
-from wire.connection import Connection
 from wire.errors import InputError, RunError
 from wire.topics import Role
 
@@ -170,12 +169,6 @@ class Broker:
         if died:
             raise RunError(died)
 
-    def connection(self, role: Role, client_id: str) -> Connection:
-        """Return how *role* connects."""
-        login = self.endpoint.credentials.get(role)
-        where = Connection(self.endpoint.host, self.endpoint.port, client_id)
-        return replace(where, user=login.user, password=login.password) if login else where
-
 
 def _simulate(
     job: Job, shards: int, broker: Broker | None, store: Path, watcher: Watcher
@@ -194,7 +187,7 @@ def _simulate(
             broker.check()
             cloud.check()
 
-        connection = broker.connection(Role.FLEET, f"fleet-{job.fleet}")
+        connection = broker.endpoint.connection(Role.FLEET, f"fleet-{job.fleet}")
         return asyncio.run(simulation.run_lockstep(connection, check)), [job.folder]
 
 

@@ -15,11 +15,6 @@ class Bytes(int):
 class Duration(int):
     """A span of time in integer nanoseconds: floats would differ by the path to a moment."""
 
-    @property
-    def seconds(self) -> float:
-        """The same span in seconds, for people."""
-        return self / NS_PER_S
-
 
 class BitsPerSecond(int):
     """A data rate."""
