@@ -27,7 +27,7 @@ from wire.traffic import publish_wire_bytes
 _REPORT_QOS, _PART_QOS = TABLE[Kind.BUDGET].qos, TABLE[Kind.PEE].qos
 
 MAX_REJECTIONS = 100
-"""A device that rejects so many updates faces a cloud that is broken, not a link that is bad."""
+"""A device that rejects so many updates in a row faces a cloud that is broken, not a link that is bad."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ class Device:
 
     def _connect(self) -> None:
         setting = self._setting
-        setting.transport.publish(self.name, Kind.STATUS, Status(online=True, reason="start"))
+        if setting.transport.listening:
+            setting.transport.publish(self.name, Kind.STATUS, Status(online=True, reason="start"))
         setting.log.connection(*self._stamp(), True, 0)
 
     def _change(self, free_bytes: int, budget_bytes: int, cause: Cause) -> None:
@@ -288,7 +289,9 @@ class Device:
             exchange.held_before,
             agent.held,
         )
-        if result is Result.LOST and exchange.seq == agent.seq:
+        if result in (Result.APPLIED, Result.CONFIRMED):
+            self._rejections = 0
+        elif result is Result.LOST and exchange.seq == agent.seq:
             self._report(Cause.RETRY)
 
     def _full_bytes(self, exchange: Exchange, parts: Sequence[bytes]) -> int:
