@@ -113,7 +113,8 @@ class Gateway:
             self._put(topic, gone, Kind.STATUS)
             self._put(topic, b"", Kind.STATUS)
         try:
-            await asyncio.wait_for(self._outbox.join(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await self._outbox.join()
         except TimeoutError:
             LOG.warning("%d messages were not sent at the end of the run", self._outbox.qsize())
 
@@ -170,7 +171,11 @@ class Gateway:
                     LOG.warning("refused a message on %s: %s", message.topic, error)
 
     async def _publish_all(self, client: aiomqtt.Client) -> None:
-        while True:
+        task = asyncio.current_task()
+        assert task is not None
+        # Not `while True`: aiomqtt waits with wait_for, which in Python 3.11 swallows a cancellation that
+        # comes together with the confirmation; the connection would then never be wound up.
+        while not task.cancelling():
             message = await self._outbox.get()
             try:
                 await client.publish(message.topic, message.payload, qos=message.qos, retain=message.retained)

@@ -166,7 +166,9 @@ async def run_lockstep(
 async def _wait(remote: Remote, last_step: float, check: Callable[[], None]) -> None:
     """Wait for an answer; send reports again when none comes, and give up in the end."""
     try:
-        await asyncio.wait_for(remote.arrived.wait(), LOOK_EVERY_S)
+        # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with an answer.
+        async with asyncio.timeout(LOOK_EVERY_S):
+            await remote.arrived.wait()
     except TimeoutError:
         check()
         if time.monotonic() - last_step > GIVE_UP_S:

@@ -1,8 +1,11 @@
 """The command line as a user meets it: one clear line for a mistake, exit status 2, nothing left behind."""
 
+import contextlib
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -197,3 +200,34 @@ def test_a_folder_that_cannot_be_written_is_named_before_anything_is_trained(
     assert (done.returncode, "pretrain" in done.stderr) == (2, False)
     assert done.stderr.splitlines()[-1].startswith("peelfleet: file/folder: cannot ")
     assert message in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
+def test_an_interrupted_run_ends_soon_and_takes_its_processes_with_it(
+    tmp_path: Path, store_root: Path
+) -> None:
+    """Ctrl-C while many messages are under way."""
+    scenario = write(tmp_path, TINY.replace("20 min", "1000 h"))
+    command = [sys.executable, "-m", "emulator.cli", "run", scenario.name, "--store", str(store_root)]
+    command += ["--clock", "lockstep", "--broker", "amqtt"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("runs/*/.shard-0/update.arrow")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(3)
+        ours = [pid for pid, parent in parents().items() if parent == run.pid]
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=30)
+    assert (run.returncode, b"Traceback" in errors) == (130, False)
+    assert len(ours) == 2  # the broker and the cloud
+    assert set(ours).isdisjoint(parents())
+    assert [folder.suffix for folder in (tmp_path / "runs").iterdir()] == [".partial"]
+
+
+def parents() -> dict[int, int]:
+    """Return the parent of every process, by process id."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            found[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+    return found
