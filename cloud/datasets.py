@@ -301,6 +301,7 @@ def _read_delimited(
 ) -> Rows:
     """Return the wanted columns as texts; every line must have as many fields as *header*."""
     names = _names_present(path, header, wanted)
+    _check_utf8(path, text)  # pyarrow cannot tell us of a wrong row that is no text
     wrong: list[Any] = []  # pyarrow.csv.InvalidRow
 
     def note(row: Any) -> str:
@@ -447,6 +448,15 @@ def _whole_text(path: Path) -> bytes:
             "the file seems cut off"
         )
     return text
+
+
+def _check_utf8(path: Path, text: bytes) -> None:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = text.count(b"\n", 0, error.start) + 1
+        found = _shown(text[error.start : error.end])
+        raise InputError(f"{path}, line {line}: found {found}, expected text in UTF-8") from None
 
 
 def _header(path: Path, text: bytes) -> str:
