@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,6 +19,9 @@ from cloud.store import BlockStore, build_store, default_root, load_store, save_
 from scenarios.schema import Model
 from wire.errors import InputError
 from wire.geometry import Geometry
+
+if TYPE_CHECKING:
+    from cloud.training import TrainedModel
 
 DATA_VARIABLE = "PEELFLEET_DATA"
 """The folder that holds data sets, for paths that are not found otherwise."""
@@ -104,8 +108,13 @@ def _train(interactions: Interactions, model: Model, progress: TrainingProgress)
     trained = train(
         interactions, model.training, lambda now: progress(now.stage, now.done, now.total, now.note)
     )
+    return store_of(trained, model)
+
+
+def store_of(trained: "TrainedModel", model: Model) -> BlockStore:
+    """Return the blocks of a trained model, cut and stored as *model* says."""
     geometry = Geometry(
-        items=interactions.n_items,
+        items=trained.item_tables.shape[1],
         dim=trained.item_tables.shape[2],
         item_groups=trained.block_weights.shape[1],
         slice_width=model.training.slice_width,

@@ -11,14 +11,15 @@ from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice
 from cloud.config import Training
 from cloud.interactions import Interactions
-from cloud.store import BlockStore, build_store
+from cloud.store import BlockStore
 from cloud.training import TrainedModel, train
 from devices.quality import Truth
 from devices.recommender import ItemTable
 from devices.shelf import Shelf
+from emulator.model import store_of
 from emulator.simulation import evaluate
 from scenarios.schema import Model
-from wire.geometry import Codec, Float32Array, Geometry
+from wire.geometry import Codec, Float32Array
 from wire.metrics import FloatArray, IntArray
 
 
@@ -67,22 +68,7 @@ def trained(interactions: Interactions, training: Training) -> TrainedModel:
 
 def stored(model: TrainedModel, training: Training, codec: Codec, layers: int) -> BlockStore:
     """Return the block store of *model*."""
-    geometry = Geometry(
-        items=model.item_tables.shape[1],
-        dim=model.item_tables.shape[2],
-        item_groups=model.block_weights.shape[1],
-        slice_width=training.slice_width,
-        codec=codec,
-    )
-    return build_store(
-        geometry,
-        item_tables=model.item_tables,
-        user_vectors=model.user_vectors,
-        user_groups=model.user_groups,
-        block_weights=model.block_weights,
-        layers=layers,
-        report={},
-    )
+    return store_of(model, Model(training=training, codec=codec, layers=layers))
 
 
 def held(store: BlockStore, shelves: dict[int, Shelf], budget_bytes: int) -> Candidate:
