@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench bench-anchors bench-quality bench-quality-quick clean
+.PHONY: help setup demo test check format docs bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -43,10 +43,19 @@ bench-anchors: $(STAMP) ## compare known models with printed figures; fail where
 	$(BIN)/python -m benchmarks.anchors
 
 bench-quality: $(STAMP) ## compare PEEL with every baseline at equal bytes, 5 seeds; takes a while
-	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.quality --jobs 2
 
 bench-quality-quick: $(STAMP) ## the same with 1 seed, 3 budgets and the cheap baselines
 	$(BIN)/python -m benchmarks.quality --quick
+
+bench-ablation: $(STAMP) ## compare both recipes with each stage switched off in turn, 3 seeds
+	$(BIN)/python -m benchmarks.quality --ablation --jobs 2
+
+bench-scale: $(STAMP) ## measure the time and memory of training, up to 1.2 million interactions; takes a while
+	$(BIN)/python -m benchmarks.scale
+
+bench-codecs: $(STAMP) ## measure time to decode, time to rank and working memory of each codec
+	$(BIN)/python -m benchmarks.codecs
 
 clean: ## remove what was built and run
 	rm -rf $(VENV) runs benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

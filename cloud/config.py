@@ -235,7 +235,7 @@ class Refinement(Setting, frozen=True, kw_only=True):
     enabled: bool = True
     """Whether tables are refined; if not, every group gets the global table."""
 
-    epochs: Count = 24
+    epochs: Count = 12
     """Passes over a group's users, at most."""
 
     learning_rate: Rate = 0.005
@@ -244,21 +244,29 @@ class Refinement(Setting, frozen=True, kw_only=True):
     pull: Strength = 7.0
     """Weight mu of the pull mu * |V_g - V|^2 / n_g toward the global table, n_g users in the group."""
 
-    evaluate_every: Count = 4
+    evaluate_every: Count = 3
     """Epochs between two looks at the group's validation interactions."""
 
-    patience: Count = 3
-    """Stop a group after so many looks without a gain."""
+    early_stop: bool = True
+    """Whether the best look on validation interactions counts; if not, `epochs` are done and the last."""
+
+    patience: Count = 2
+    """With `early_stop`: stop a group after so many looks without a gain."""
 
 
 class Controller(Setting, frozen=True, kw_only=True):
-    """Stage 4: a small network learns a correction to the closed-form weight of each block."""
+    """Stage 4: a small network learns what blocks are worth."""
 
     enabled: bool = True
-    """Whether a correction is learned; if not, the closed-form weights are used."""
+    """Whether anything is learned; if not, the closed-form weights are used."""
+
+    learns: Literal["correction", "weights"] = "correction"
+    """A `correction` to the closed-form weight, one network for all groups; or, as in the paper, the
+    `weights` themselves, a network per group that takes turns with the group's table."""
 
     steps: Count = 160
-    """Optimization steps; each takes one user group and one budget."""
+    """Optimization steps; of a `correction` in all, each with one user group and one budget; of `weights`
+    in each user group, one for the table and one for the weights."""
 
     batch_size: Count = 256
     """Users of the group in a step, at most."""
@@ -269,26 +277,41 @@ class Controller(Setting, frozen=True, kw_only=True):
     hidden: Annotated[int, Meta(ge=1, le=4096)] = 16
     """Width of the network's hidden layer."""
 
+    table_learning_rate: Rate = 0.005
+    """Adam's rate for the table, which `weights` take turns with."""
+
     reach: Annotated[float, Meta(gt=0.0, le=20.0)] = 2.0
-    """Largest correction, up or down, of a weight's natural logarithm."""
+    """Largest `correction`, up or down, of a weight's natural logarithm."""
 
     temperature: Annotated[float, Meta(gt=0.0, le=100.0)] = 0.5
-    """Softness of the gates; near 0 they are the hard selection."""
+    """Of a `correction`: softness of the gates; near 0 they are the hard selection."""
 
     least_budget: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.02
-    """Smallest sampled budget, as a share of all blocks."""
+    """Of a `correction`: smallest sampled budget, as a share of all blocks."""
 
     most_budget: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
-    """Largest sampled budget, as a share of all blocks."""
-
-    standard_errors: Annotated[float, Meta(ge=0.0, le=100.0)] = 1.0
-    """A group keeps the correction if held-out users gain more than so many standard errors."""
+    """Of a `correction`: largest sampled budget, as a share of all blocks."""
 
     def __post_init__(self) -> None:
         if self.least_budget > self.most_budget:
             raise ValueError(
                 f"least_budget(={self.least_budget}) must be <= most_budget(={self.most_budget})"
             )
+
+
+class Guard(Setting, frozen=True, kw_only=True):
+    """Validation decides whether a user group keeps what refinement, rotation and controller made of it.
+
+    All users that judge decide together first; a group departs from that if its own users disagree.
+    Refinement and controller must prove themselves, rotation holds unless it is refuted.
+    """
+
+    enabled: bool = True
+    """Whether anything is compared; if not, every stage that is switched on is kept in every group."""
+
+    standard_errors: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0
+    """Only a mean difference of more than so many standard errors changes a choice; with 2, chance alone
+    changes it in one of 44 groups."""
 
 
 class Graph(Setting, frozen=True, kw_only=True):
@@ -343,7 +366,7 @@ class LeastSquares(Setting, frozen=True, kw_only=True):
 
 
 class Training(Setting, frozen=True, kw_only=True):
-    """The stages of PEEL and their settings: pretrain, cluster, refine (and rotate), weigh."""
+    """The stages of PEEL and their settings: pretrain, cluster, refine, rotate, weigh."""
 
     backbone: Literal["mf", "lightgcn", "ials"] = "mf"
     """Stage 1: matrix factorization with a softmax over all items; `lightgcn`; or, for catalogues whose
@@ -382,23 +405,28 @@ class Training(Setting, frozen=True, kw_only=True):
     patience: Count = 4
     """Stop pretraining after so many looks without a gain."""
 
-    diversity: Strength = 0.01
-    """Weight of sum over m < n of cos^2(E^m, E^n), which keeps slices of the table different; 0: off."""
+    diversity: Strength = 0.0
+    """Weight lambda of the term that keeps slices of the table different, backbone `mf` only; 0: off."""
+
+    diversity_form: Literal["bounded", "unbounded"] = "bounded"
+    """`bounded`: + lambda * sum over m < n of cos^2(E^m, E^n). `unbounded`, as the authors have it:
+    - lambda / I * sum over n of |E^n - E^(n+1)|^2, I items, which only `l2` keeps from running away."""
 
     clustering: Literal["kmeans", "random", "off"] = "kmeans"
     """Stage 2: k-means on user vectors; random groups, as a control; or one group for all."""
 
-    user_groups: Annotated[int, Meta(ge=1, le=65_535)] = 16
+    user_groups: Annotated[int, Meta(ge=1, le=65_535)] = 128
     """Number G of user groups, at most; fewer where groups would be smaller than `min_group_size`."""
 
-    min_group_size: Count = 32
+    min_group_size: Count = 16
     """Smallest group of users; a smaller one joins the nearest."""
 
     item_groups: Annotated[int, Meta(ge=1, le=65_535)] = 20
     """Number M of item groups: ranges of equal size in the order of popularity; at most one per item."""
 
-    slice_width: Annotated[int, Meta(ge=1, le=4096)] = 2
-    """Dimensions w of a slice; the last slice is narrower where w does not divide d."""
+    slice_width: Annotated[int, Meta(ge=1, le=4096)] = 8
+    """Dimensions w of a slice; the last slice is narrower where w does not divide d. At small budgets 2 is
+    better where blocks are stored whole (codecs `fp32` to `int4`)."""
 
     refine: Refinement = Refinement()
     """Stage 3: refinement per user group."""
@@ -408,6 +436,9 @@ class Training(Setting, frozen=True, kw_only=True):
 
     controller: Controller = Controller()
     """Stage 4: learned block weights."""
+
+    guard: Guard = Guard()
+    """Whether validation decides what is kept of the stages."""
 
     seed: Seed = 0
     """Seed of everything random in training."""
@@ -423,6 +454,13 @@ class Training(Setting, frozen=True, kw_only=True):
         if self.item_groups * self.slices > MAX_BLOCKS:
             raise ValueError(
                 f"item_groups(={self.item_groups}) times slices(={self.slices}) must be <= {MAX_BLOCKS}"
+            )
+        # Twice the sum of squares bounds the squared distance of two slices, and an inner slice has two
+        # neighbours: beyond l2 / 4 longer vectors pay without end.
+        if self.diversity_form == "unbounded" and self.diversity > self.l2 / 4:
+            raise ValueError(
+                f"diversity(={self.diversity}) must be <= l2(={self.l2}) / 4 where diversity_form is "
+                "unbounded, or the loss has no least value"
             )
 
     @property

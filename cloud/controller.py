@@ -1,76 +1,198 @@
 """Stage 4: how much each block is worth.
 
-The closed-form weight of a block is the energy that its absence takes out of the scores. A small
-network learns a correction to it on validation interactions. Letters: I items, d dimensions, G user
-groups, M item groups, N slices, F features of a block, B users in a batch.
+The closed-form weight of a block is the energy that its absence takes out of the scores
+(`cloud.closed_form`). A small network learns, on validation interactions, either a *correction* to it
+or, as the paper has it, the *weights* themselves. Letters: I items, d dimensions, G user groups, M item
+groups, N slices, F features of a block, B users in a batch.
 
 The paper's problem has two levels: min over phi of L_val(W*(phi), phi), where W*(phi) are the tables
-that are best for training under the weights of phi. Here the inner problem is training at the full
-budget, where every gate is open, because the same tables must serve every budget and be exact at the
-largest. Its solution does not depend on phi, so the derivative of W* is zero and the first-order
-gradient used below is the whole gradient of this problem. What is given up against the paper: tables
-do not adapt to the weights, as they would if refinement ran with gates half closed.
+that are best for training under the weights of phi.
+
+For a correction the inner problem is training at the full budget, where every gate is open, because
+the same tables must serve every budget and be exact at the largest. Its solution does not depend on
+phi, so the derivative of W* is zero and the first-order gradient used below is the whole gradient of
+this problem. What is given up against the paper: tables do not adapt to the weights, as they would if
+refinement ran with gates half closed.
+
+For weights the two levels take turns, a step each: the table on training data under the present
+weights, the weights on validation data with the present table. That ignores how the table will answer
+to the weights, as first-order methods do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cloud.backbones.mf import multinomial_loss, user_weights
+from cloud.backbones.mf import dropped, multinomial_loss, user_weights
+from cloud.closed_form import Cut, closed_form, second_moment
 from cloud.config import Controller, Training
 from cloud.descent import Tick, descend, generator
-from cloud.interactions import Interactions, item_group_bounds
-from cloud.ranking import SCORES_AT_ONCE, ndcg_per_user
+from cloud.interactions import Interactions
+from cloud.ranking import SCORES_AT_ONCE, mean_or_nan, number_or_none
 from cloud.refine import GroupTables
-from cloud.selection import rank_blocks
+from cloud.trial import (
+    Contender,
+    Jury,
+    StageReport,
+    Trial,
+    Verdicts,
+    gained,
+    halves,
+    judging_groups,
+    jury,
+    unjudged,
+    verdicts,
+)
 from wire.geometry import Float32Array
 from wire.metrics import FloatArray, IntArray, ItemLists
 from wire.streams import stream
 
-TRIAL_BUDGETS = (0.03, 0.08, 0.2, 0.4)  # shares of all blocks at which a correction is judged
-LEAST_SHARE = 1e-12  # of a group's total weight: keeps the logarithm of an empty block finite
-PRIOR_STRENGTH = 0.5  # of the global popularity that is mixed into a group's own, which counts 1
 MASKED = 1e4  # taken off the score of a known item; infinity would make 0 times infinity
+LEAST_ENERGY = 1e-12  # keeps the logarithm of an empty slice finite
+LEAST_FACTOR = 1e-30  # of a correction: a weight that was learned to be 0 stays positive
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
-    """How a table of I items and d dimensions is cut: item group m starts at ``row_starts[m]``."""
+class Weighed:
+    """What the controller leaves.
 
-    n_items: int
-    dim: int
-    row_starts: IntArray
-    column_starts: IntArray
+    ``corrections``, shape (G, M, N), positive and finite: by what the closed-form weight of a block of
+    ``model`` is to be multiplied; 1 where the closed form is kept.
+    """
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(M, N)."""
-        return len(self.row_starts), len(self.column_starts)
+    model: GroupTables
+    corrections: Float32Array
+    report: StageReport
 
-    def sums(self, values: FloatArray) -> FloatArray:
-        """Return the sum of each block of *values*, shape (I, d) to (M, N)."""
-        by_rows = np.add.reduceat(values, self.row_starts, axis=0)  # (M, d)
-        return np.asarray(np.add.reduceat(by_rows, self.column_starts, axis=1))
 
-    def spread(self, blocks: Tensor) -> Tensor:
-        """Return a value per block as a value per entry of the table, shape (M, N) to (I, d)."""
-        return blocks[self.item_groups()][:, self.slices()]
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What was learned, for every group: its table with the weights folded in (I, d), corrections (M, N)."""
 
-    def item_groups(self) -> Tensor:
-        """Return the item group of each item, shape (I,)."""
-        return _runs(self.row_starts, self.n_items)
+    tables: tuple[Float32Array, ...]
+    corrections: list[FloatArray]
 
-    def slices(self) -> Tensor:
-        """Return the slice of each dimension, shape (d,)."""
-        return _runs(self.column_starts, self.dim)
+
+def weigh(
+    model: GroupTables,
+    item_weights: Float32Array,
+    interactions: Interactions,
+    config: Training,
+    cut: Cut,
+    trial: Trial,
+    tick: Tick,
+) -> Weighed:
+    """Learn what blocks are worth, and keep it in the groups whose held-out users prefer it.
+
+    The prior choice is the closed form. One half of a group's validation users is learned from, the
+    other judges; with the guard off all are learned from.
+
+    Args:
+        model: the groups' tables.
+        item_weights: how much each item counts in each group, shape (G, I).
+        interactions: training interactions for the tables, validation interactions for the weights.
+        config: settings.
+        cut: where blocks begin.
+        trial: how a table and corrections are tried at small budgets.
+        tick: told how far it is.
+
+    Raises:
+        RunError: learning diverged.
+    """
+    n_groups, guard = len(model.tables), config.guard
+    if not config.controller.enabled:
+        return Weighed(model, np.ones((n_groups, *cut.shape), dtype=np.float32), StageReport.off())
+    sides = [_learning_and_judging(model, group, interactions, config) for group in range(n_groups)]
+    closed = [
+        closed_form(table, _moment(model, group), item_weights[group], cut)
+        for group, table in enumerate(model.tables)
+    ]
+    learns = _learn_corrections if config.controller.learns == "correction" else _learn_weights
+    learning = [half for half, _ in sides]
+    learned = learns(model, np.stack(closed), item_weights, learning, interactions, config, cut, tick)
+    trials: dict[int, tuple[FloatArray, FloatArray]] = {}
+    verdict = unjudged(n_groups)
+    if guard.enabled:
+        for group in judging_groups(model.tables, config.seed):
+            _, judging = sides[group]
+            trials[group] = _tried(model, learned, group, item_weights[group], judging, trial)
+        gains = [gained(trials.get(group)) for group in range(n_groups)]
+        verdict = verdicts(gains, prior=False, standard_errors=guard.standard_errors)
+    summary = {"enabled": True, "learns": config.controller.learns, **verdict.report()}
+    entries = [
+        _entry(factors, kept, trials.get(group))
+        for group, (factors, kept) in enumerate(zip(learned.corrections, verdict.kept, strict=True))
+    ]
+    return _kept(model, learned, verdict, StageReport(summary, entries))
+
+
+def _tried(
+    model: GroupTables,
+    learned: Learned,
+    group: int,
+    item_weights: Float32Array,
+    judges: Jury,
+    trial: Trial,
+) -> tuple[FloatArray, FloatArray]:
+    """Return what those who judge a group make of the closed form and of what was learned, shape (n,)."""
+    moment, vectors = _moment(model, group), model.users[judges.users]
+    factors = learned.corrections[group].astype(np.float32)
+    before = Contender(model.tables[group], moment, item_weights)
+    after = Contender(learned.tables[group], moment, item_weights, factors)
+    return trial(before, vectors, judges), trial(after, vectors, judges)
+
+
+def _entry(
+    factors: FloatArray, kept: bool, trials: tuple[FloatArray, FloatArray] | None
+) -> dict[str, object]:
+    """Return what the report says of one group."""
+    logarithms = np.log(factors)
+    # Against the geometric mean: a factor that all blocks share changes nothing.
+    largest = float(np.abs(logarithms - logarithms.mean()).max())
+    entry: dict[str, object] = {"largest_change_of_logarithm": largest, "kept": kept}
+    if trials:
+        before, after = trials
+        entry |= {
+            "judges": len(before),
+            "valid_ndcg_at_20_closed_form": number_or_none(mean_or_nan(before)),
+            "valid_ndcg_at_20_learned": number_or_none(mean_or_nan(after)),
+        }
+    return entry
+
+
+def _kept(model: GroupTables, learned: Learned, verdict: Verdicts, report: StageReport) -> Weighed:
+    """Return the model with what was learned where it is kept."""
+    triples = zip(model.tables, learned.tables, verdict.kept, strict=True)
+    tables = tuple(new if kept else old for old, new, kept in triples)
+    pairs = zip(learned.corrections, verdict.kept, strict=True)
+    corrections = np.stack([factors if kept else np.ones_like(factors) for factors, kept in pairs])
+    return Weighed(GroupTables(model.users, model.groups, tables), corrections.astype(np.float32), report)
+
+
+def _learning_and_judging(
+    model: GroupTables, group: int, interactions: Interactions, config: Training
+) -> tuple[Jury, Jury]:
+    members = model.members(group)
+    if config.guard.enabled:
+        return halves(members, interactions, config.seed, group)
+    everyone = jury(members, interactions)
+    return everyone, everyone
+
+
+def _moment(model: GroupTables, group: int) -> FloatArray:
+    """Return E_g[u_k^2], shape (d,)."""
+    return second_moment(model.users[model.members(group)])
+
+
+# --- a correction, shared by all groups -----------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Corrector:
-    """The controller's network: ``inner`` (F + 1, H) with a bias row, ``outer`` (H,)."""
+    """The network of a correction: ``inner`` (F + 1, H) with a bias row, ``outer`` (H,)."""
 
     inner: Tensor
     outer: Tensor
@@ -82,105 +204,44 @@ class Corrector:
         return self.reach * torch.tanh(hidden @ self.outer)
 
 
-@dataclass(frozen=True, eq=False)
-class GroupTask:
-    """What the controller learns from in one group: the members of one half of validation."""
-
-    vectors: Tensor  # (n, d)
-    table: Tensor  # (I, d)
-    known: ItemLists
-    wanted: ItemLists
-
-
-def weigh(
-    model: GroupTables, interactions: Interactions, config: Training, tick: Tick
-) -> tuple[Float32Array, dict[str, object]]:
-    """Return the weight of every block, shape (G, M, N), and what happened.
-
-    Weights are positive and sum to 1 in each group. A group keeps the closed form unless held-out
-    users of the group prefer the learned correction.
-    """
-    cut = cut_table(interactions.n_items, model.tables.shape[2], config)
-    closed = closed_form_weights(model, interactions, cut)  # (G, M, N)
-    if not config.controller.enabled:
-        return closed.astype(np.float32), {"enabled": False}
-    learning, judging = _halves(model, interactions, config.seed)
-    features = block_features(model, interactions, cut, closed)  # (G, M, N, F)
-    corrector, steps = _learn(closed, features, learning, cut, config, tick)
-    correction = corrector(features).detach().numpy().astype(np.float64)  # (G, M, N)
-    learned = closed * np.exp(correction)
-    learned = learned / learned.sum(axis=(1, 2), keepdims=True)
-    trials = [
-        _trial(closed[group], learned[group], task, cut, config.controller.standard_errors)
-        for group, task in enumerate(judging)
-    ]
-    kept = np.array([bool(trial["kept"]) for trial in trials])
-    weights = np.where(kept[:, None, None], learned, closed).astype(np.float32)
-    return weights, {
-        "enabled": True,
-        "kept_in_groups": int(kept.sum()),
-        "steps": steps,
-        "largest_correction": float(np.abs(correction).max()),
-        "trial_budgets": list(TRIAL_BUDGETS),
-        "groups": trials,
-    }
+def _learn_corrections(
+    model: GroupTables,
+    closed: FloatArray,
+    item_weights: Float32Array,
+    learning: Sequence[Jury],
+    interactions: Interactions,
+    config: Training,
+    cut: Cut,
+    tick: Tick,
+) -> Learned:
+    """Learn one network of corrections on the half of each group that may be learned from."""
+    settings = config.controller
+    features = block_features(model, closed, item_weights, interactions, cut)  # (G, M, N, F)
+    corrector = _new_corrector(features.shape[-1], settings, generator(config.seed, "controller"))
+    rng = stream(config.seed, "controller", "tasks")
+    open_groups = [group for group, task in enumerate(learning) if len(task.users)]
+    optimizer = torch.optim.Adam([corrector.inner, corrector.outer], lr=settings.learning_rate)
+    log_closed = torch.from_numpy(np.log(closed).astype(np.float32))  # (G, M, N)
+    steps = settings.steps if open_groups else 0
+    for step in range(1, steps + 1):
+        group = int(rng.choice(open_groups))
+        budget = float(np.exp(rng.uniform(np.log(settings.least_budget), np.log(settings.most_budget))))
+        logits = log_closed[group] + corrector(features[group])  # (M, N)
+        gates = spread(soft_gates(logits, budget, settings.temperature), cut)  # (I, d)
+        task, table = learning[group], torch.from_numpy(model.tables[group])
+        batch = rng.permutation(len(task.users))[: settings.batch_size]  # (B,)
+        scores = torch.from_numpy(model.users[task.users[batch]]) @ (table * gates).T  # (B, I)
+        loss = _validation_loss(scores, task.known.take(batch), task.wanted.take(batch))
+        descend(optimizer, loss, f"the controller in step {step}", settings.learning_rate)
+        if step % 20 == 0 or step == steps:
+            tick(step, steps, f"validation loss {loss.item():.3f}")
+    logarithms = corrector(features).detach().numpy().astype(np.float64)  # (G, M, N)
+    return Learned(model.tables, list(np.exp(logarithms)))
 
 
-def cut_table(n_items: int, dim: int, config: Training) -> Cut:
-    """Return the cut that *config* asks for, with at most one item group per item."""
-    bounds = item_group_bounds(n_items, min(config.item_groups, n_items))
-    return Cut(n_items, dim, bounds[:-1], np.arange(0, dim, config.slice_width))
-
-
-# --- the closed form ------------------------------------------------------------------------------
-
-
-def closed_form_weights(model: GroupTables, interactions: Interactions, cut: Cut) -> FloatArray:
-    """Return the drop in weighted distortion that each block buys, as shares, shape (G, M, N).
-
-    The block is worth ``sum_i pop_i * sum_k E_g[u_k^2] * v_ik^2`` over its items i and dimensions k:
-    the mean squared change of the group's scores when it is left out, if the dimensions of the
-    group's users are uncorrelated, as rotation makes them.
-    """
-    popularity = group_popularity(model, interactions)  # (G, I)
-    energies = [
-        cut.sums(popularity[group][:, None] * _entry_energy(model, group))
-        for group in range(len(model.tables))
-    ]
-    weights = np.stack(energies)
-    shares = weights / np.maximum(weights.sum(axis=(1, 2), keepdims=True), np.finfo(np.float64).tiny)
-    shares = np.maximum(shares, LEAST_SHARE)
-    return np.asarray(shares / shares.sum(axis=(1, 2), keepdims=True))
-
-
-def group_popularity(model: GroupTables, interactions: Interactions) -> FloatArray:
-    """Return each item's share of a group's training interactions, shape (G, I).
-
-    Counts in the group are mixed with the global shares, so that a small group does not deem
-    worthless what it has not met.
-    """
-    everywhere = interactions.popularity() + 1.0
-    everywhere = everywhere / everywhere.sum()
-    counts = np.stack(
-        [
-            np.bincount(interactions.train.take(model.members(group)).items, minlength=interactions.n_items)
-            for group in range(len(model.tables))
-        ]
-    )
-    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return np.asarray((counts / total + PRIOR_STRENGTH * everywhere) / (1 + PRIOR_STRENGTH))
-
-
-def _entry_energy(model: GroupTables, group: int) -> FloatArray:
-    """Return E_g[u_k^2] * v_ik^2, shape (I, d)."""
-    second_moment = (model.users[model.members(group)].astype(np.float64) ** 2).mean(axis=0)  # (d,)
-    return np.asarray(second_moment * model.tables[group].astype(np.float64) ** 2)
-
-
-# --- the learned correction -----------------------------------------------------------------------
-
-
-def block_features(model: GroupTables, interactions: Interactions, cut: Cut, closed: FloatArray) -> Tensor:
+def block_features(
+    model: GroupTables, closed: FloatArray, item_weights: Float32Array, interactions: Interactions, cut: Cut
+) -> Tensor:
     """Return what the controller knows of each block, shape (G, M, N, F), each about 0 +- 1.
 
     In order: the logarithm of the closed form; of the item group's popularity in the user group;
@@ -189,13 +250,14 @@ def block_features(model: GroupTables, interactions: Interactions, cut: Cut, clo
     """
     n_groups, (n_rows, n_columns) = len(model.tables), cut.shape
     everywhere = np.ones((n_groups, n_rows, n_columns))
-    popularity = np.add.reduceat(group_popularity(model, interactions), cut.row_starts, axis=1)  # (G, M)
-    energy = np.stack([cut.sums(_entry_energy(model, group)).sum(axis=0) for group in range(n_groups)])
+    popularity = _item_group_popularity(item_weights, cut)  # (G, M)
+    moments = [second_moment(table) * _moment(model, group) for group, table in enumerate(model.tables)]
+    energy = np.add.reduceat(np.stack(moments), cut.column_starts, axis=1)  # (G, N)
     sizes = np.bincount(model.groups, minlength=n_groups)
     features = [
         np.log(closed),
         np.log(popularity)[:, :, None] * everywhere,
-        np.log(energy + LEAST_SHARE * energy.sum() + LEAST_SHARE)[:, None, :] * everywhere,
+        np.log(energy + LEAST_ENERGY * (energy.sum() + 1))[:, None, :] * everywhere,
         item_group_losses(model, interactions, cut)[:, :, None] * everywhere,
         np.arange(n_rows)[None, :, None] * everywhere,
         np.arange(n_columns)[None, None, :] * everywhere,
@@ -204,9 +266,14 @@ def block_features(model: GroupTables, interactions: Interactions, cut: Cut, clo
     return torch.from_numpy(np.stack([_standardised(each) for each in features], axis=-1).astype(np.float32))
 
 
+def _item_group_popularity(item_weights: Float32Array, cut: Cut) -> FloatArray:
+    """Return how much each item group counts in each user group, shape (G, M)."""
+    return np.asarray(np.add.reduceat(item_weights.astype(np.float64), cut.row_starts, axis=1))
+
+
 def item_group_losses(model: GroupTables, interactions: Interactions, cut: Cut) -> FloatArray:
     """Return the mean of -log softmax(score) of training interactions, by item group, shape (G, M)."""
-    rows = cut.item_groups().numpy()
+    rows = cut.item_groups()
     losses = np.zeros((len(model.tables), cut.shape[0]))
     for group, table in enumerate(model.tables):
         found = [
@@ -230,32 +297,6 @@ def _surprises(
         scores = torch.from_numpy(model.users[batch]) @ table.T  # (B, I)
         users, items = interactions.train.take(batch).pairs()
         yield items, -torch.log_softmax(scores, dim=1).numpy()[users, items].astype(np.float64)
-
-
-def _learn(
-    closed: FloatArray, features: Tensor, tasks: list[GroupTask], cut: Cut, config: Training, tick: Tick
-) -> tuple[Corrector, int]:
-    """Learn a correction that is shared by all groups; return it and the steps taken."""
-    settings = config.controller
-    corrector = _new_corrector(features.shape[-1], settings, generator(config.seed, "controller"))
-    rng = stream(config.seed, "controller", "tasks")
-    open_tasks = [group for group, task in enumerate(tasks) if len(task.wanted)]
-    optimizer = torch.optim.Adam([corrector.inner, corrector.outer], lr=settings.learning_rate)
-    log_closed = torch.from_numpy(np.log(closed).astype(np.float32))  # (G, M, N)
-    steps = settings.steps if open_tasks else 0
-    for step in range(1, steps + 1):
-        group = int(rng.choice(open_tasks))
-        budget = float(np.exp(rng.uniform(np.log(settings.least_budget), np.log(settings.most_budget))))
-        logits = log_closed[group] + corrector(features[group])  # (M, N)
-        gates = cut.spread(soft_gates(logits, budget, settings.temperature))  # (I, d)
-        task = tasks[group]
-        batch = rng.permutation(len(task.wanted))[: settings.batch_size]  # (B,)
-        scores = task.vectors[batch] @ (task.table * gates).T  # (B, I)
-        loss = _validation_loss(scores, task.known.take(batch), task.wanted.take(batch))
-        descend(optimizer, loss, f"the controller in step {step}", settings.learning_rate)
-        if step % 20 == 0 or step == steps:
-            tick(step, steps, f"validation loss {loss.item():.3f}")
-    return corrector, steps
 
 
 def soft_gates(logits: Tensor, budget: float, temperature: float) -> Tensor:
@@ -298,77 +339,132 @@ def _new_corrector(n_features: int, settings: Controller, rng: torch.Generator) 
     return Corrector(inner.requires_grad_(), outer.requires_grad_(), settings.reach)
 
 
+# --- the weights themselves, a network per group --------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Weigher:
+    """The paper's controller: ``inner`` (2 M + 1, H) with a bias row, ``outer`` (H, M * N).
+
+    It sees the popularity and the training loss of every item group, and ends in a softmax.
+    """
+
+    inner: Tensor
+    outer: Tensor
+
+    def __call__(self, popularity: Tensor, losses: Tensor) -> Tensor:
+        """Return the weight of every block, shape (M, N), from two features of shape (M,).
+
+        The mean is 1 in place of the softmax's 1 / (M N): the same weights up to a constant that the
+        table would have to make up for.
+        """
+        features = torch.cat([popularity, _centred(losses)])  # (2 M,)
+        hidden = torch.tanh(features @ self.inner[:-1] + self.inner[-1])  # (H,)
+        weights = torch.softmax(hidden @ self.outer, dim=0) * self.outer.shape[1]
+        return weights.reshape(len(popularity), -1)
+
+
+def _learn_weights(
+    model: GroupTables,
+    closed: FloatArray,
+    item_weights: Float32Array,
+    learning: Sequence[Jury],
+    interactions: Interactions,
+    config: Training,
+    cut: Cut,
+    tick: Tick,
+) -> Learned:
+    """Learn each group's weights and table in turns, and fold the weights into the table.
+
+    The closed form is not used; corrections are what makes learned weights of the folded table's own.
+    """
+    popularity = np.log(_item_group_popularity(item_weights, cut))  # (G, M)
+    tables, corrections = [], []
+    for group, task in enumerate(learning):
+        features = _centred(torch.from_numpy(popularity[group].astype(np.float32)))
+        table, weights = _alternate(model, group, features, task, interactions, config, cut)
+        again = closed_form(table, _moment(model, group), item_weights[group], cut)
+        tables.append(table)
+        corrections.append(np.maximum(weights / weights.sum(), LEAST_FACTOR) / again)
+        tick(group + 1, len(learning), f"group {group}: {len(task.users)} users to learn from")
+    return Learned(tuple(tables), corrections)
+
+
+def _alternate(
+    model: GroupTables,
+    group: int,
+    popularity: Tensor,
+    task: Jury,
+    interactions: Interactions,
+    config: Training,
+    cut: Cut,
+) -> tuple[Float32Array, FloatArray]:
+    """Return one group's table with its weights folded in, shape (I, d), and the weights, (M, N)."""
+    settings, members = config.controller, model.members(group)
+    rng = generator(config.seed, "controller", "weights", group)
+    weigher = _new_weigher(cut.shape, settings.hidden, rng)
+    train = interactions.train.take(members)
+    importance = user_weights(train.counts(), config.user_weight_exponent)
+    vectors = torch.from_numpy(model.users[members])  # (n_g, d)
+    judges = torch.from_numpy(model.users[task.users])  # (n, d)
+    table = torch.from_numpy(model.tables[group]).clone().requires_grad_()  # (I, d)
+    inner = torch.optim.Adam([table], lr=settings.table_learning_rate)
+    outer = torch.optim.Adam([weigher.inner, weigher.outer], lr=settings.learning_rate)
+    losses = torch.zeros(cut.shape[0])  # (M,)
+    for step in range(1, settings.steps + 1):
+        doing = f"the controller of group {group} in step {step}"
+        batch = torch.randperm(len(members), generator=rng).numpy()[: settings.batch_size]  # (B,)
+        entries = spread(weigher(popularity, losses).detach(), cut)  # (I, d)
+        scores = dropped(vectors[batch], config.dropout, rng) @ (table * entries).T  # (B, I)
+        loss = multinomial_loss(scores, train.take(batch), importance[batch])
+        descend(inner, loss, doing, settings.table_learning_rate)
+        losses = _losses_by_item_group(scores.detach(), train.take(batch), cut)
+        if not len(task.users):
+            continue
+        batch = torch.randperm(len(judges), generator=rng).numpy()[: settings.batch_size]
+        entries = spread(weigher(popularity, losses), cut)
+        scores = judges[batch] @ (table.detach() * entries).T
+        loss = _validation_loss(scores, task.known.take(batch), task.wanted.take(batch))
+        descend(outer, loss, doing, settings.learning_rate)
+    weights = weigher(popularity, losses).detach()
+    folded = (table.detach() * spread(weights, cut)).numpy()
+    return folded, weights.numpy().astype(np.float64)
+
+
+def _losses_by_item_group(scores: Tensor, wanted: ItemLists, cut: Cut) -> Tensor:
+    """Return the mean of -log softmax(score) of *wanted* items by item group, 0 for none, shape (M,)."""
+    users, items = wanted.pairs()
+    surprises = -torch.log_softmax(scores, dim=1).numpy()[users, items]
+    places = cut.item_groups()[items]
+    counts = np.bincount(places, minlength=cut.shape[0])
+    sums = np.bincount(places, surprises, minlength=cut.shape[0])
+    return torch.from_numpy((sums / np.maximum(counts, 1)).astype(np.float32))
+
+
+def _new_weigher(shape: tuple[int, int], hidden: int, rng: torch.Generator) -> Weigher:
+    n_features = 2 * shape[0]
+    inner = torch.randn(n_features + 1, hidden, generator=rng) / (n_features + 1) ** 0.5
+    outer = torch.zeros(hidden, shape[0] * shape[1])  # all blocks weigh alike at first
+    return Weigher(inner.requires_grad_(), outer.requires_grad_())
+
+
+def _centred(values: Tensor) -> Tensor:
+    return (values - values.mean()) / values.std(correction=0).clamp(min=1e-6)
+
+
+# --- what both share ------------------------------------------------------------------------------
+
+
+def spread(blocks: Tensor, cut: Cut) -> Tensor:
+    """Return a value per block as a value per entry of the table, shape (M, N) to (I, d)."""
+    return blocks[torch.from_numpy(cut.item_groups())][:, torch.from_numpy(cut.slices())]
+
+
 def _validation_loss(scores: Tensor, known: ItemLists, wanted: ItemLists) -> Tensor:
     users, items = known.pairs()
     mask = torch.zeros_like(scores)  # (B, I)
     mask[torch.from_numpy(users), torch.from_numpy(items)] = MASKED
     return multinomial_loss(scores - mask, wanted, user_weights(wanted.counts(), 0.0))
-
-
-# --- does it help? --------------------------------------------------------------------------------
-
-
-def _halves(
-    model: GroupTables, interactions: Interactions, seed: int
-) -> tuple[list[GroupTask], list[GroupTask]]:
-    """Divide each group's users that have validation interactions in two, at random."""
-    learning, judging = [], []
-    for group in range(len(model.tables)):
-        members = model.members(group)
-        members = members[interactions.valid.counts()[members] > 0]
-        members = stream(seed, "controller", "halves", group).permutation(members)
-        middle = len(members) // 2
-        learning.append(_task(model, group, interactions, members[:middle]))
-        judging.append(_task(model, group, interactions, members[middle:]))
-    return learning, judging
-
-
-def _task(model: GroupTables, group: int, interactions: Interactions, members: IntArray) -> GroupTask:
-    return GroupTask(
-        torch.from_numpy(model.users[members]),
-        torch.from_numpy(model.tables[group]),
-        interactions.train.take(members),
-        interactions.valid.take(members),
-    )
-
-
-def _trial(
-    closed: FloatArray, learned: FloatArray, task: GroupTask, cut: Cut, standard_errors: float
-) -> dict[str, object]:
-    """Compare two weights (M, N) on held-out users: mean NDCG@20 over a few hard budgets."""
-    before, after = (_ndcg_over_budgets(weights, task, cut) for weights in (closed, learned))  # (n,)
-    if len(before) < 2:
-        return {"users": len(before), "closed_form": None, "learned": None, "kept": False}
-    gains = after - before
-    needed = standard_errors * float(gains.std(ddof=1)) / len(gains) ** 0.5
-    return {
-        "users": len(before),
-        "closed_form": float(before.mean()),
-        "learned": float(after.mean()),
-        "kept": bool(gains.mean() > needed),
-    }
-
-
-def _ndcg_over_budgets(weights: FloatArray, task: GroupTask, cut: Cut) -> FloatArray:
-    """Return each user's NDCG@20, averaged over the trial budgets, shape (n,)."""
-    ranking = rank_blocks(weights)
-    found = []
-    for budget in TRIAL_BUDGETS:
-        held = torch.zeros(weights.size)
-        held[
-            torch.from_numpy(ranking[: max(round(budget * weights.size), len(weights))].astype(np.int64))
-        ] = 1
-        table = task.table * cut.spread(held.reshape(cut.shape))
-        found.append(ndcg_per_user(task.vectors.numpy(), table.numpy(), task.known, task.wanted))
-    return np.asarray(np.mean(found, axis=0))
-
-
-# --- arrays ---------------------------------------------------------------------------------------
-
-
-def _runs(starts: IntArray, total: int) -> Tensor:
-    """Return 0 for the places before ``starts[1]``, then 1, and so on, shape (total,)."""
-    return torch.from_numpy(np.repeat(np.arange(len(starts)), np.diff(starts, append=total)))
 
 
 def _standardised(values: FloatArray) -> FloatArray:

@@ -1,15 +1,18 @@
-"""What every training loop is made of: named random streams, batches, steps, and when to stop.
+"""What every training loop is made of: named random streams, batches, steps, when to stop, how to go on.
 
 Letters: U users, I items, d dimensions, B users in a batch.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from cloud.checkpoint import Checkpoints, Saved
 from wire.errors import RunError
 from wire.geometry import Float32Array
 from wire.metrics import IntArray
@@ -18,6 +21,7 @@ from wire.streams import stream
 Tick = Callable[[int, int, str], None]
 """Told how far a stage is: steps done, steps in all, a note for people."""
 
+LOOP = "loop"  # the name of a loop's checkpoint
 START_SPREAD = 0.1  # standard deviation of the entries of a table before the first step
 
 
@@ -51,6 +55,80 @@ class BestSoFar:
         self.score, self.epoch, self.looks_without_gain = score, epoch, 0
         self.tables = tuple(table.detach().cpu().numpy().copy() for table in tables)
         return False
+
+
+@dataclass(eq=False)
+class Course:
+    """A training loop between two epochs: all that decides how it goes on.
+
+    ``tables`` are changed in place; ``epoch`` is the last that was begun, 0 before the first.
+    """
+
+    tables: Sequence[Tensor]
+    rng: torch.Generator
+    best: BestSoFar
+    optimizer: torch.optim.Optimizer | None = None
+    decay: torch.optim.lr_scheduler.LRScheduler | None = None
+    epoch: int = 0
+
+    def epochs(self, total: int, checkpoints: Checkpoints, tick: Tick) -> Iterator[int]:
+        """Yield the epochs that are left of *total*, from where an earlier process left off.
+
+        A checkpoint is offered after each, but not after the one at which the loop chose to stop: whoever
+        goes on from a state before it comes to the same choice.
+        """
+        saved = checkpoints.load(LOOP, lambda why: tick(0, total, f"{why}; training starts anew"))
+        if saved is not None:
+            self.restore(saved)
+            tick(self.epoch, total, f"goes on from a checkpoint after epoch {self.epoch}")
+        for epoch in range(self.epoch + 1, total + 1):
+            self.epoch = epoch
+            yield epoch
+            checkpoints.offer(LOOP, self.saved)
+
+    def saved(self) -> Saved:
+        """Return the state between two epochs."""
+        best = self.best
+        arrays = {f"table.{at}": table.detach().cpu().numpy() for at, table in enumerate(self.tables)}
+        arrays |= {f"best.{at}": table for at, table in enumerate(best.tables)}
+        arrays |= {"rng": self.rng.get_state().numpy(), "score": np.array(best.score)}  # JSON has no infinity
+        facts: dict[str, Any] = {
+            "epoch": self.epoch,
+            "best_epoch": best.epoch,
+            "looks_without_gain": best.looks_without_gain,
+        }
+        if self.optimizer is not None:
+            for at, moments in self.optimizer.state_dict()["state"].items():
+                arrays |= {f"optimizer.{at}.{name}": each.cpu().numpy() for name, each in moments.items()}
+            facts["rates"] = [group["lr"] for group in self.optimizer.param_groups]
+        if self.decay is not None:
+            facts["decay"] = self.decay.state_dict()
+        return Saved(arrays, facts)
+
+    def restore(self, saved: Saved) -> None:
+        """Return to a state: what follows is what would have followed then, bit for bit."""
+        arrays, facts = saved.arrays, saved.facts
+        with torch.no_grad():
+            for at, table in enumerate(self.tables):
+                table.copy_(torch.from_numpy(arrays[f"table.{at}"]))
+        self.rng.set_state(torch.from_numpy(arrays["rng"]))
+        best = self.best
+        best.score, best.epoch = float(arrays["score"]), facts["best_epoch"]
+        best.looks_without_gain = facts["looks_without_gain"]
+        best.tables = tuple(arrays[name] for name in sorted(arrays) if name.startswith("best."))
+        self.epoch = facts["epoch"]
+        if self.optimizer is not None:
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, array in arrays.items():
+                if name.startswith("optimizer."):
+                    _, place, moment = name.split(".")
+                    moments.setdefault(int(place), {})[moment] = torch.from_numpy(array)
+            groups = self.optimizer.state_dict()["param_groups"]
+            for group, rate in zip(groups, facts["rates"], strict=True):
+                group["lr"] = rate
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        if self.decay is not None:
+            self.decay.load_state_dict(facts["decay"])
 
 
 def fastest_device() -> torch.device:

@@ -7,28 +7,48 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cloud.interactions import Interactions
 from wire.geometry import Float32Array
-from wire.metrics import FloatArray, IntArray, ItemLists, Ranking, rank
+from wire.metrics import FloatArray, IntArray, ItemLists
+from wire.streams import stream
 
 SCORES_AT_ONCE = 4_000_000  # bounds the memory of an evaluation, 16 MB of float32
 LOOK_AT = 20  # cut-off of the NDCG that decides when to stop
+MOST_SCORES_A_LOOK = 200_000_000  # beyond it a look is at a sample of users: 5,000 of them for 40,000 items
 
 
-def validation_ndcg(users: Tensor, items: Tensor, interactions: Interactions) -> float:
-    """Return the mean NDCG@20 on validation items, training items masked."""
+def validation_ndcg(users: Tensor, items: Tensor, interactions: Interactions, seed: int) -> float:
+    """Return the mean NDCG@20 on validation items, training items masked, over `looked_at` users."""
+    sample = looked_at(interactions, seed)
     scores = ndcg_per_user(
-        users.detach().cpu().numpy(), items.detach().cpu().numpy(), interactions.train, interactions.valid
+        users.detach()[sample].cpu().numpy(),
+        items.detach().cpu().numpy(),
+        interactions.train.take(sample),
+        interactions.valid.take(sample),
     )
     return mean_or_nan(scores)
+
+
+def looked_at(interactions: Interactions, seed: int) -> IntArray:
+    """Return the users at whom a loop looks to decide when to stop, ascending, the same at every look.
+
+    All that have validation items, or so many of them, drawn by *seed*, that their scores of all items are
+    at most `MOST_SCORES_A_LOOK`.
+    """
+    asking = np.flatnonzero(interactions.valid.counts())
+    most = max(1, MOST_SCORES_A_LOOK // interactions.n_items)
+    if len(asking) <= most:
+        return asking
+    return np.sort(stream(seed, "validation", "users").choice(asking, most, replace=False))
 
 
 def ndcg_per_user(
     users: Float32Array, items: Float32Array, known: ItemLists, wanted: ItemLists
 ) -> FloatArray:
-    """Return NDCG@20 of the users that want anything, in order, by ranking all items.
+    """Return NDCG@20 of the users that want anything, in order, among all items (`wire.metrics`).
 
     Args:
         users: shape (U, d).
@@ -36,19 +56,57 @@ def ndcg_per_user(
         known: the items that are masked, a list per user.
         wanted: the items to be found, a list per user.
     """
-    found = [ranking.ndcg(LOOK_AT) for _, ranking in rankings(users, items, known, wanted, LOOK_AT)]
-    return np.concatenate([*found, np.empty(0)])
+    batches = places_in_full(users, items, known, wanted)
+    return np.concatenate([np.empty(0), *(ndcg(asked, found, LOOK_AT) for asked, found in batches)])
 
 
-def rankings(
-    users: Float32Array, items: Float32Array, known: ItemLists, wanted: ItemLists, k: int
-) -> Iterator[tuple[IntArray, Ranking]]:
-    """Yield batches of the users that want anything, shape (B,), and the ranking of each."""
+def places_in_full(
+    users: Float32Array, items: Float32Array, known: ItemLists, wanted: ItemLists
+) -> Iterator[tuple[ItemLists, FloatArray]]:
+    """Yield what users want, in batches of those that want anything, and its `places` among all items."""
     asking = np.flatnonzero(wanted.counts())
     size = max(1, SCORES_AT_ONCE // len(items))
     for start in range(0, len(asking), size):
-        batch = asking[start : start + size]
-        yield batch, rank(users[batch] @ items.T, known.take(batch), wanted.take(batch), k)
+        batch = asking[start : start + size]  # (B,)
+        asked = wanted.take(batch)
+        yield asked, places(users[batch] @ items.T, known.take(batch), asked)
+
+
+def ndcg(wanted: ItemLists, found: FloatArray, k: int) -> FloatArray:
+    """Return NDCG@k of each user, shape (B,), who wants something and *found* it at these `places`."""
+    rows, _ = wanted.pairs()
+    gains = np.where(found < k, 1.0 / np.log2(found + 2.0), 0.0)
+    ideal = np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))  # by number of items
+    return np.bincount(rows, gains, minlength=len(wanted)) / ideal[np.minimum(wanted.counts(), k) - 1]
+
+
+def recall(wanted: ItemLists, found: FloatArray, k: int) -> FloatArray:
+    """Return Recall@k of each user, shape (B,), who wants something and *found* it at these `places`."""
+    rows, _ = wanted.pairs()
+    return np.bincount(rows, found < k, minlength=len(wanted)) / wanted.counts()
+
+
+def places(scores: NDArray[np.float32], known: ItemLists, wanted: ItemLists) -> FloatArray:
+    """Return how many items come before each wanted one, in the order of ``wanted.pairs()``.
+
+    That is all that NDCG and recall ask for, and counting takes a fifth of the time of finding the best items of a
+    large catalogue. Of equal scores the lower index is first; a known item is last, and never found.
+
+    Args:
+        scores: shape (B, I); known items are overwritten.
+        known: the items that are masked, a list per row.
+        wanted: the items whose places are asked for, a list per row.
+    """
+    scores[known.pairs()] = -np.inf
+    found = []
+    for row in range(len(wanted)):
+        items = wanted[row]
+        own = scores[row, items][:, None]  # (n, 1)
+        before = np.count_nonzero(scores[row] > own, axis=1).astype(np.float64)
+        for at in np.flatnonzero(np.count_nonzero(scores[row] == own, axis=1) > 1).tolist():
+            before[at] += np.count_nonzero(scores[row, : items[at]] == own[at])
+        found.append(np.where(own[:, 0] > -np.inf, before, np.inf))
+    return np.concatenate([np.empty(0), *found])
 
 
 def mean_or_nan(numbers: FloatArray) -> float:

@@ -5,10 +5,10 @@ device and a restarted cloud has forgotten nothing.
 """
 
 from bisect import bisect_right
+from itertools import pairwise
 
 from cloud.store import BlockStore, GroupBlocks
 from wire.errors import InputError, Reason, RemoteProtocolError
-from wire.geometry import stored_overhead
 from wire.messages import BudgetReport, ModelNotice, decode
 from wire.pee import DEFAULT_MAX_PAYLOAD, Body, body, seal, sealed_bytes
 
@@ -32,6 +32,7 @@ class Responder:
         self.store = store
         self._room = max_payload_bytes - HEADER_ALLOWANCE
         self._version = store.version
+        self._codec = store.geometry.codec
         self._groups = store.groups
         self._group_of: list[int] = store.user_groups.tolist()
         self._cache: dict[tuple[int, int, int, bool], tuple[Body, ...]] = {}
@@ -87,9 +88,9 @@ class Responder:
 
     def _check_room(self) -> None:
         largest = max(
-            end - start + stored_overhead(self.store.geometry)
+            end - start + self._codec.overhead
             for group in self.store.groups
-            for start, end in zip(group.offsets, group.offsets[1:], strict=False)
+            for start, end in pairwise(group.starts)
         )
         introduction = 4 * self.store.geometry.dim + 8 * self.store.layers
         if max(largest, introduction) > self._room:
@@ -145,7 +146,7 @@ class Responder:
     def _cut(self, number: int, first: int, target: int, *, before: int = 0) -> tuple[Body, ...]:
         """Cut blocks into parts; *before* parts go ahead of them."""
         group = self._groups[number]
-        cuts = part_ends(group, first, target, self._room, stored_overhead(self.store.geometry))
+        cuts = part_ends(group, first, target, self._room, self._codec.overhead)
         return tuple(
             body(
                 model=self._version,
@@ -154,7 +155,7 @@ class Responder:
                 target=target,
                 part=before + at + 1,
                 parts=before + len(cuts),
-                tensors=_slices(group, start, end),
+                tensors=group.blocks.part(start, end, group.starts, self._codec)._asdict(),
             )
             for at, (start, end) in enumerate(zip([first, *cuts[:-1]], cuts, strict=True))
         )
@@ -167,7 +168,7 @@ def part_ends(group: GroupBlocks, first: int, target: int, room: int, overhead: 
     """
 
     def stored(end: int) -> int:
-        return group.offsets[end] + end * overhead
+        return group.starts[end] + end * overhead
 
     ends: list[int] = []
     start = first
@@ -175,14 +176,6 @@ def part_ends(group: GroupBlocks, first: int, target: int, room: int, overhead: 
         start = bisect_right(range(target), stored(start) + room, lo=start, key=stored) - 1
         ends.append(start)
     return [*ends, target]
-
-
-def _slices(group: GroupBlocks, start: int, end: int) -> dict[str, bytes]:
-    return {
-        "ids": group.ids[2 * start : 2 * end],
-        "scales": group.scales[4 * start : 4 * end],
-        "data": group.data[group.offsets[start] : group.offsets[end]],
-    }
 
 
 def _u32(values: tuple[int, ...]) -> bytes:

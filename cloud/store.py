@@ -9,8 +9,8 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,38 +21,53 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from cloud.selection import IdArray, cut_layers, rank_blocks, stored_sizes
-from wire.errors import InputError
-from wire.geometry import Float32Array, Geometry, data_sizes, encode_block
+from wire.blocks import Blocks, ends
+from wire.errors import InputError, RemoteProtocolError
+from wire.geometry import Float32Array, Geometry
 from wire.layers import Layers
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 USERS = "users.safetensors"
+
+_TENSOR_TYPES = {"ids": np.uint16, "sizes": np.uint16, "scales": np.float32, "data": np.uint8}
 
 
 @dataclass(frozen=True)
 class GroupBlocks:
     """The blocks of one user group, in ranking order."""
 
-    ids: bytes
-    """Block ids, little-endian unsigned 16 bit."""
-    scales: bytes
-    """One float32 per block, or nothing where the codec has no scales."""
-    data: bytes
-    """The stored numbers of all blocks, end to end."""
-    offsets: tuple[int, ...]
-    """Where each block starts in *data*, and the end of the last one."""
+    blocks: Blocks
+    starts: tuple[int, ...]
+    """Where each block starts in the blocks' data, and the end of the last one."""
     layers: Layers
+
+    @classmethod
+    def of(
+        cls, geometry: Geometry, blocks: Blocks, layers: Callable[[Sequence[int]], Layers]
+    ) -> "GroupBlocks":
+        """Return *blocks* with their layers, which *layers* cuts by the stored bytes of each block.
+
+        Raises:
+            ValueError: blocks and geometry, or blocks and layers, do not fit.
+        """
+        try:
+            sizes = blocks.checked_sizes(geometry)
+        except RemoteProtocolError as error:
+            raise ValueError(str(error)) from None
+        table = layers([size + geometry.codec.overhead for size in sizes])
+        if table.blocks[-1] != len(sizes):
+            raise ValueError(f"the layers have {table.blocks[-1]} blocks, there are {len(sizes)}")
+        return cls(blocks, tuple(ends(sizes)), table)
 
     @property
     def count(self) -> int:
         """How many blocks there are."""
-        return len(self.offsets) - 1
+        return len(self.starts) - 1
 
-    def ranking(self) -> IdArray:
-        """Return the block ids as an array, shape (blocks,)."""
-        return np.frombuffer(self.ids, dtype="<u2")
+    def ranking(self) -> list[int]:
+        """Return the block ids."""
+        return self.blocks.block_ids()
 
 
 @dataclass(frozen=True)
@@ -92,51 +107,32 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     report: dict[str, object]
 
 
+class _AnyManifest(msgspec.Struct, frozen=True):
+    """What the manifest of any version says."""
+
+    format: int
+
+
 def build_store(
     geometry: Geometry,
     *,
-    item_tables: Float32Array,
+    groups: Sequence[GroupBlocks],
     user_vectors: Float32Array,
     user_groups: NDArray[np.int64],
-    block_weights: NDArray[np.floating],
-    layers: int,
     report: Mapping[str, object],
 ) -> BlockStore:
-    """Encode every group's blocks in ranking order.
+    """Return the store of encoded groups, named by its content.
 
     Args:
         geometry: how tables are cut and stored.
-        item_tables: shape (G, I, d).
-        user_vectors: shape (U, d).
+        groups: the blocks of each user group.
+        user_vectors: shape (U, d), to go with the blocks.
         user_groups: shape (U,), values 0 to G - 1.
-        block_weights: shape (G, M, N).
-        layers: at most how many layers a ranking is cut into.
         report: what training did, JSON types only.
     """
-    groups = tuple(
-        encode_group(geometry, table, rank_blocks(weights), layers)
-        for table, weights in zip(item_tables, block_weights, strict=True)
-    )
-    store = BlockStore(
-        "", geometry, groups, user_groups.astype(np.int64), user_vectors.astype(np.float32), report
-    )
-    return BlockStore(**{**vars(store), "version": _version(_files(store), geometry, store)})
-
-
-def encode_group(geometry: Geometry, table: Float32Array, ranking: IdArray, layers: int) -> GroupBlocks:
-    """Return the blocks of one group's item table, shape (I, d), encoded in *ranking* order."""
-    encoded = [
-        encode_block(table[geometry.rows(block), geometry.columns(block)], geometry.codec)
-        for block in ranking.tolist()
-    ]
-    scales = np.array([scale for scale, _ in encoded], dtype="<f4").tobytes()
-    return _group_blocks(
-        geometry,
-        ids=ranking.astype("<u2").tobytes(),
-        scales=scales if geometry.codec.scale_bytes else b"",
-        data=b"".join(data for _, data in encoded),
-        layers=cut_layers(stored_sizes(geometry, ranking), layers),
-    )
+    vectors = user_vectors.astype(np.float32)
+    store = BlockStore("", geometry, tuple(groups), user_groups.astype(np.int64), vectors, report)
+    return replace(store, version=_version(_files(store), geometry, store))
 
 
 def save_store(store: BlockStore, folder: Path) -> None:
@@ -178,11 +174,7 @@ def load_store(folder: Path) -> BlockStore:
     try:
         users = safetensors.numpy.load(files[USERS])
         groups = tuple(
-            _group_blocks(
-                manifest.geometry,
-                **{name: tensor.tobytes() for name, tensor in safetensors.numpy.load(raw).items()},
-                layers=layers,
-            )
+            _group_blocks(manifest.geometry, safetensors.numpy.load(raw), layers)
             for raw, layers in zip(_group_files(files), manifest.layers, strict=True)
         )
         store = BlockStore(
@@ -225,22 +217,21 @@ def _code_digest() -> bytes:
     folder = Path(__file__).parent
     sources = [path for path in folder.rglob("*.py") if path.stem not in ("responder", "service")]
     sources += [
-        folder.parent / "wire" / f"{name}.py" for name in ("geometry", "layers", "metrics", "streams")
+        folder.parent / "wire" / f"{name}.py"
+        for name in ("blocks", "geometry", "layers", "metrics", "planes", "streams")
     ]
-    digest = hashlib.sha256(version("torch").encode() + b"\0" + version("numpy").encode())
+    digest = hashlib.sha256()
+    for library in ("torch", "numpy", "constriction"):
+        digest.update(version(library).encode() + b"\0")
     for path in sorted(sources):
         digest.update(path.read_bytes() + b"\0")
     return digest.digest()
 
 
-def _group_blocks(
-    geometry: Geometry, *, ids: bytes, data: bytes, layers: Layers, scales: bytes = b""
-) -> GroupBlocks:
-    sizes = np.asarray(data_sizes(geometry))[np.frombuffer(ids, dtype="<u2")]
-    offsets = (0, *np.cumsum(sizes).tolist())
-    if offsets[-1] != len(data) or layers.blocks[-1] != len(sizes):
-        raise ValueError(f"{len(sizes)} blocks need {offsets[-1]} bytes, there are {len(data)}")
-    return GroupBlocks(ids, scales, data, offsets, layers)
+def _group_blocks(geometry: Geometry, tensors: Mapping[str, NDArray[Any]], layers: Layers) -> GroupBlocks:
+    raw = {name: tensor.tobytes() for name, tensor in tensors.items()}
+    blocks = Blocks(raw["ids"], raw.get("sizes", b""), raw.get("scales", b""), raw["data"])
+    return GroupBlocks.of(geometry, blocks, lambda _: layers)
 
 
 def _files(store: BlockStore) -> dict[str, bytes]:
@@ -248,11 +239,10 @@ def _files(store: BlockStore) -> dict[str, bytes]:
     files = {USERS: safetensors.numpy.save(users)}
     for number, group in enumerate(store.groups):
         tensors: dict[str, NDArray[Any]] = {  # Any: of several types
-            "ids": np.frombuffer(group.ids, dtype=np.uint16),
-            "data": np.frombuffer(group.data, dtype=np.uint8),
+            name: np.frombuffer(raw, dtype=_TENSOR_TYPES[name])
+            for name, raw in group.blocks._asdict().items()
+            if raw or name in ("ids", "data")
         }
-        if group.scales:
-            tensors["scales"] = np.frombuffer(group.scales, dtype=np.float32)
         files[f"group-{number:04d}.safetensors"] = safetensors.numpy.save(tensors)
     return files
 
@@ -280,13 +270,18 @@ def _move_into_place(draft: Path, folder: Path) -> None:
 
 def _read_manifest(folder: Path) -> Manifest:
     try:
-        manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+        raw = (folder / MANIFEST).read_bytes()
+        found = msgspec.json.decode(raw, type=_AnyManifest).format
+        if found != FORMAT:
+            raise InputError(
+                f"{folder / MANIFEST}: block store of format {found}, this version reads format {FORMAT}; "
+                "train again, or use the version of peelfleet that wrote it"
+            )
+        manifest = msgspec.json.decode(raw, type=Manifest)
     except OSError as error:
         raise InputError(f"{folder}: no block store here: {error.strerror}: {MANIFEST}") from None
     except msgspec.DecodeError as error:
         raise InputError(f"{folder / MANIFEST}: block store is corrupted: {error}") from None
-    if manifest.format != FORMAT:
-        raise InputError(f"{folder / MANIFEST}: format(={manifest.format}) must be {FORMAT}")
     return manifest
 
 

@@ -83,8 +83,9 @@ def _draw(rng: np.random.Generator, log_weights: FloatArray, count: int) -> IntA
     Adding Gumbel noise to log weights and taking the largest is drawing without replacement
     (Kool, van Hoof, Welling 2019).
     """
-    noisy: NDArray[np.float64] = log_weights + rng.gumbel(size=len(log_weights))
-    return np.argsort(-noisy, kind="stable")[:count].astype(np.int64)
+    lost: NDArray[np.float64] = -(log_weights + rng.gumbel(size=len(log_weights)))
+    chosen = np.argpartition(lost, count - 1)[:count]  # sorting all items would cost most of the time
+    return chosen[np.argsort(lost[chosen])].astype(np.int64)
 
 
 def _ids(word: str, count: int) -> tuple[str, ...]:

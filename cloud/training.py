@@ -13,16 +13,19 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from cloud.checkpoint import NOWHERE, Checkpoints
+from cloud.closed_form import Cut, cut_table, group_item_weights
 from cloud.cluster import cluster
 from cloud.config import Training
 from cloud.controller import weigh
-from cloud.descent import Tick
+from cloud.descent import Factors, Tick
 from cloud.interactions import Interactions
 from cloud.pretrain import pretrain
-from cloud.ranking import rankings
+from cloud.ranking import mean_or_nan, ndcg, number_or_none, places_in_full, recall
 from cloud.refine import GroupTables, refine, rotate, unrefined
-from wire.geometry import Float32Array
-from wire.metrics import FloatArray, IntArray, ItemLists, Ranking
+from cloud.trial import StageReport, embedded_trial
+from wire.geometry import Codec, Float32Array, Geometry
+from wire.metrics import FloatArray, IntArray, ItemLists
 
 
 @dataclass(frozen=True)
@@ -35,50 +38,129 @@ class Progress:
     note: str
 
 
+TRIAL_PLANES = 8
+"""More than the largest trial budget reaches."""
+
+
+@dataclass(frozen=True, eq=False)
+class GlobalModel:
+    """What pretraining leaves: the global tables, and what happened, in JSON types."""
+
+    factors: Factors
+    report: dict[str, object]
+
+
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
     """What training leaves.
 
-    User u's score of item i is ``user_vectors[u] @ item_tables[user_groups[u], i]``; user vectors
+    User u's score of item i is ``user_vectors[u] @ item_tables[user_groups[u]][i]``; user vectors
     are in the basis of the user's group. Shapes: ``user_vectors`` (U, d), ``user_groups`` (U,),
-    ``item_tables`` (G, I, d), ``block_weights`` (G, M, N). ``report`` has JSON types only.
+    ``item_tables`` (I, d) for each of G groups, those that are the same one array, ``item_weights``
+    (G, I): how much an item counts in a group, rows sum to 1; ``corrections`` (G, M, N), positive: by
+    what the controller multiplies the closed-form weight of a block. ``report`` has JSON types only.
     """
 
     user_vectors: Float32Array
     user_groups: IntArray
-    item_tables: Float32Array
-    block_weights: Float32Array
+    item_tables: tuple[Float32Array, ...]
+    item_weights: Float32Array
+    corrections: Float32Array
     report: dict[str, object]
 
 
-def train(interactions: Interactions, config: Training, progress: Callable[[Progress], None]) -> TrainedModel:
-    """Learn tables and block weights from *interactions*, which must be in catalogue order.
+Listener = Callable[[Progress], None]
+"""Hears how training goes."""
+
+
+def train(
+    interactions: Interactions, config: Training, progress: Listener, checkpoints: Checkpoints = NOWHERE
+) -> TrainedModel:
+    """Learn everything from *interactions*, which must be in catalogue order.
+
+    Args:
+        interactions: what to learn from.
+        config: the stages and their settings.
+        progress: hears how it goes.
+        checkpoints: where an earlier process may have left off; the result is the same to the bit.
+
+    Raises:
+        RunError: training diverged.
+    """
+    start = learn_global(interactions, config, progress, checkpoints)
+    return personalize(start, interactions, config, progress)
+
+
+def learn_global(
+    interactions: Interactions, config: Training, progress: Listener, checkpoints: Checkpoints = NOWHERE
+) -> GlobalModel:
+    """Learn the global tables: stage 1. Arguments as of `train`.
 
     Raises:
         RunError: training diverged.
     """
     with _threads(config.threads):
-        factors, pretraining = pretrain(interactions, config, _ticker("pretrain", progress))
+        return GlobalModel(*pretrain(interactions, config, _ticker("pretrain", progress), checkpoints))
+
+
+def personalize(
+    start: GlobalModel, interactions: Interactions, config: Training, progress: Listener
+) -> TrainedModel:
+    """Learn what is each user group's own: stages 2 to 4, which leave *start* as it is.
+
+    Each stage draws from random streams of its own: switching one off changes no draw of another.
+
+    Raises:
+        RunError: training diverged.
+    """
+    with _threads(config.threads):
+        factors = start.factors
         groups, clustering = cluster(factors.users, config)
         progress(Progress("cluster", 1, 1, f"{int(groups.max()) + 1} user groups"))
-        model, refinement = unrefined(factors, groups), _off()
+        cut = cut_table(interactions.n_items, factors.items.shape[1], config)
+        trial, item_weights = embedded_trial(_tried(cut, config)), group_item_weights(groups, interactions)
+        model = unrefined(factors, groups)
+        refinement = rotation = StageReport.off()
         if config.refine.enabled:
             model, refinement = refine(model, interactions, config, _ticker("refine", progress))
-        rotation = _off()
         if config.rotate:
-            model, rotation = rotate(model)
-        weights, weighing = weigh(model, interactions, config, _ticker("controller", progress))
+            ticker = _ticker("rotate", progress)
+            model, rotation = rotate(model, item_weights, interactions, config, trial, ticker)
+        ticker = _ticker("controller", progress)
+        weighed = weigh(model, item_weights, interactions, config, cut, trial, ticker)
+        model = weighed.model
         report: dict[str, object] = {
             "interactions": _described(interactions),
-            "pretrain": pretraining,
+            "pretrain": start.report,
             "cluster": clustering,
-            "refine": refinement,
-            "rotate": rotation,
-            "controller": weighing,
+            "refine": refinement.summary,
+            "rotate": rotation.summary,
+            "controller": weighed.report.summary,
+            "groups": _groups(groups, refine=refinement, rotate=rotation, controller=weighed.report),
             "valid": evaluate(model, interactions.train, interactions.valid),
             "test": evaluate(model, interactions.known, interactions.test),
         }
-    return TrainedModel(model.users, model.groups, model.tables, weights, report)
+    return TrainedModel(model.users, groups, model.tables, item_weights, weighed.corrections, report)
+
+
+def _tried(cut: Cut, config: Training) -> Geometry:
+    """Return the geometry in which stages are tried: entropy-coded planes, whatever the store will have."""
+    return Geometry(
+        items=cut.n_items,
+        dim=cut.dim,
+        item_groups=cut.shape[0],
+        slice_width=config.slice_width,
+        codec=Codec.CODED,
+        planes=TRIAL_PLANES,
+    )
+
+
+def _groups(groups: IntArray, **stages: StageReport) -> list[dict[str, object]]:
+    """Return what each stage changed in each group and whether it was kept; a stage that is off, nothing."""
+    return [
+        {"users": users} | {name: stage.groups[group] for name, stage in stages.items() if stage.groups}
+        for group, users in enumerate(np.bincount(groups).tolist())
+    ]
 
 
 def evaluate(model: GroupTables, known: ItemLists, wanted: ItemLists) -> dict[str, object]:
@@ -92,24 +174,23 @@ def evaluate(model: GroupTables, known: ItemLists, wanted: ItemLists) -> dict[st
     Returns:
         NDCG@10, NDCG@20, Recall@20 and the number of users; None for a mean over no users.
     """
-    found = list(_group_rankings(model, known, wanted))
-    metrics: dict[str, Callable[[Ranking], FloatArray]] = {
-        "ndcg_at_10": lambda ranking: ranking.ndcg(10),
-        "ndcg_at_20": lambda ranking: ranking.ndcg(20),
-        "recall_at_20": lambda ranking: ranking.recall(20),
+    found = [
+        batch
+        for group, table in enumerate(model.tables)
+        for members in [model.members(group)]
+        for batch in places_in_full(model.users[members], table, known.take(members), wanted.take(members))
+    ]
+    metrics: dict[str, Callable[[ItemLists, FloatArray], FloatArray]] = {
+        "ndcg_at_10": lambda asked, places: ndcg(asked, places, 10),
+        "ndcg_at_20": lambda asked, places: ndcg(asked, places, 20),
+        "recall_at_20": lambda asked, places: recall(asked, places, 20),
     }
-    values = {name: np.concatenate([*map(metric, found), np.empty(0)]) for name, metric in metrics.items()}
-    means = {name: float(each.mean()) if len(each) else None for name, each in values.items()}
+    values = {
+        name: np.concatenate([np.empty(0), *(metric(*batch) for batch in found)])
+        for name, metric in metrics.items()
+    }
+    means = {name: number_or_none(mean_or_nan(each)) for name, each in values.items()}
     return {**means, "users": int((wanted.counts() > 0).sum())}
-
-
-def _group_rankings(model: GroupTables, known: ItemLists, wanted: ItemLists) -> Iterator[Ranking]:
-    for group, table in enumerate(model.tables):
-        members = model.members(group)
-        for _, ranking in rankings(
-            model.users[members], table, known.take(members), wanted.take(members), 20
-        ):
-            yield ranking
 
 
 def _described(interactions: Interactions) -> dict[str, object]:
@@ -124,11 +205,7 @@ def _described(interactions: Interactions) -> dict[str, object]:
     }
 
 
-def _off() -> dict[str, object]:
-    return {"enabled": False}
-
-
-def _ticker(stage: str, progress: Callable[[Progress], None]) -> Tick:
+def _ticker(stage: str, progress: Listener) -> Tick:
     return lambda done, total, note: progress(Progress(stage, done, total, note))
 
 

@@ -4,13 +4,13 @@ Devices that hold PEEs of one model and group hold prefixes of the same ranking.
 keeps one shelf for all of them and a number per device; a device on its own keeps its own shelf.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import struct
 
 import numpy as np
 
+from wire.blocks import Blocks, ends
 from wire.errors import Reason, RemoteProtocolError
-from wire.geometry import Geometry, data_sizes, stored_overhead
+from wire.geometry import Geometry
 from wire.layers import Layers
 from wire.messages import ModelNotice
 from wire.pee import Part
@@ -33,7 +33,8 @@ class Shelf:
         self.starts = [0]
         """Where each block's numbers start in *data*, and where the last one ends."""
         self.resident = [0]
-        """Bytes that a device stores for the first n blocks, ids and scales included."""
+        """Bytes that a device stores for the first n blocks, all overhead included."""
+        self._planes: dict[tuple[int, int], int] = {}
         self._seen: dict[tuple[int, int], int] = {}
 
     def add(self, part: Part) -> None:
@@ -47,66 +48,60 @@ class Shelf:
         first, count = layout.first, layout.blocks
         if self._seen.get((first, count)) == part.data_crc32:
             return  # the same bytes came before, for another device
-        known = len(self.ids) - first
-        if known < 0:
+        if first > len(self.ids):
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"first(={first}) must be at most {len(self.ids)}")
-        blocks = _Blocks(part.tensor("ids"), part.tensor("scales"), part.tensor("data"))
-        ids = self._checked_ids(blocks)
-        if ids[:known] != self.ids[first : first + count] or not self._same(blocks, first, min(known, count)):
+        known = min(len(self.ids) - first, count)
+        blocks = part.content()
+        starts = ends(blocks.checked_sizes(self.geometry))
+        codec = self.geometry.codec
+        if blocks.part(0, known, starts, codec) != self.part(first, first + known):
             raise RemoteProtocolError(
                 Reason.CONTENT, f"blocks {first} to {first + count} differ from those held"
             )
         if count > known:
-            width = self.geometry.codec.scale_bytes
-            self.fill(
-                ids[known:],
-                blocks.scales[width * known :],
-                blocks.data[self.starts[-1] - self.starts[first] :],
-            )
+            self.fill(blocks.part(known, count, starts, codec))
         self._seen[first, count] = part.data_crc32
 
-    def fill(self, ids: Sequence[int], scales: bytes, data: bytes) -> None:
+    def fill(self, blocks: Blocks) -> None:
         """Put blocks behind those that are here.
 
         Raises:
-            RemoteProtocolError: a block comes twice.
+            RemoteProtocolError: a block comes twice, or brings its cell back to an earlier plane.
         """
-        if len(set(ids)) != len(ids) or not set(ids).isdisjoint(self.ids):
-            raise RemoteProtocolError(Reason.CONTENT, "a block must not come twice in a ranking")
-        sizes, overhead = data_sizes(self.geometry), stored_overhead(self.geometry)
-        self.data += data
-        self.scales += scales
-        self.ids += ids
-        for block in ids:
-            self.starts.append(self.starts[-1] + sizes[block])
-            self.resident.append(self.resident[-1] + sizes[block] + overhead)
+        sizes, geometry = blocks.checked_sizes(self.geometry), self.geometry
+        planes = dict(self._planes)
+        for block in blocks.block_ids():
+            cell, plane = geometry.cell(block), geometry.plane(block)
+            if planes.get(cell, -1) >= plane:
+                raise RemoteProtocolError(
+                    Reason.CONTENT, f"block {block}: cell {cell} has plane {planes[cell]} already"
+                )
+            planes[cell] = plane
+        self._planes = planes
+        self.ids += blocks.block_ids()
+        self.scales += blocks.scales
+        self.data += blocks.data
+        self.starts += [self.starts[-1] + end for end in ends(sizes)[1:]]
+        self.resident += [
+            self.resident[-1] + end + place * geometry.codec.overhead
+            for place, end in enumerate(ends(sizes)[1:], start=1)
+        ]
 
-    def _checked_ids(self, blocks: "_Blocks") -> list[int]:
-        ids: list[int] = np.frombuffer(blocks.ids, dtype="<u2").tolist()
-        if ids and max(ids) >= self.geometry.blocks:
-            raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"block(={max(ids)}) of {self.geometry.blocks}")
-        sizes = data_sizes(self.geometry)
-        wanted = (sum([sizes[block] for block in ids]), len(ids) * self.geometry.codec.scale_bytes)
-        if (len(blocks.data), len(blocks.scales)) != wanted:
-            raise RemoteProtocolError(
-                Reason.MALFORMED,
-                f"{len(ids)} blocks need {wanted} bytes, not {(len(blocks.data), len(blocks.scales))}",
-            )
-        return ids
-
-    def _same(self, blocks: "_Blocks", first: int, count: int) -> bool:
-        start, end = self.starts[first], self.starts[first + count]
-        width = self.geometry.codec.scale_bytes
-        return (
-            self.data[start:end] == blocks.data[: end - start]
-            and self.scales[width * first : width * (first + count)] == blocks.scales[: width * count]
+    def part(self, first: int, end: int) -> Blocks:
+        """Return the blocks *first* up to *end*, as they came."""
+        starts, width = self.starts, self.geometry.codec.scale_bytes
+        sizes = [starts[place + 1] - starts[place] for place in range(first, end)]
+        return Blocks(
+            np.array(self.ids[first:end], dtype="<u2").tobytes(),
+            np.array(sizes, dtype="<u2").tobytes() if self.geometry.codec.embedded else b"",
+            bytes(self.scales[width * first : width * end]),
+            bytes(self.data[starts[first] : starts[end]]),
         )
 
-
-class _Blocks(NamedTuple):
-    ids: bytes
-    scales: bytes
-    data: bytes
+    def block(self, place: int) -> tuple[bytes, float]:
+        """Return the numbers and the scale of the block at *place* of the ranking; 1 where it has none."""
+        scale = struct.unpack_from("<f", self.scales, 4 * place)[0] if self.scales else 1.0
+        return bytes(self.data[self.starts[place] : self.starts[place + 1]]), scale
 
 
 class Shelves:

@@ -75,6 +75,54 @@ def train(scenario: ScenarioFile, set_: Overrides = None, data: Data = None, sto
 
 
 @app.command()
+def pee(
+    user: Annotated[str, typer.Option(help="The user's name in the data.")],
+    budget: Annotated[str, typer.Option(help="Memory for the item embeddings, such as 64KiB.")],
+    scenario: Annotated[
+        Path | None, typer.Argument(help="A scenario file (YAML); else the quickstart.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The file to write.")] = Path("pee.safetensors"),
+    set_: Overrides = None,
+    data: Data = None,
+    store: Store = None,
+) -> None:
+    """Write the PEE that a budget selects for one user: a file to recommend with, see `recommend`."""
+    from cloud.datasets import load as load_data
+    from devices.pee_file import encode_pee
+    from emulator import pee_command
+    from emulator.console import Console
+    from emulator.model import prepare_model, resolve_data
+    from scenarios.load import load
+
+    budget_bytes = pee_command.read_budget(budget)
+    resolved = load(scenario or pee_command.quickstart(), set_ or [])
+    source = resolve_data(resolved.data, data)
+    number = pee_command.user_number(load_data(source), user)  # before the model is trained, not after it
+    with pee_command.replacing(out) as draft:
+        with Console() as console:
+            model = prepare_model(source, resolved.model, store, console.training)
+            console.prepared(model)
+        cut = pee_command.cut_pee(model, number, budget_bytes)
+        draft.write_bytes(encode_pee(cut))
+    typer.echo(f"{out}: {pee_command.describe(cut, model, number)}")
+
+
+@app.command()
+def recommend(
+    pee: Annotated[Path, typer.Argument(help="A PEE file, as `pee` writes it.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
+    everything: Annotated[bool, typer.Option("--all", help="Items that the user has met, too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object per item.")] = False,
+) -> None:
+    """Rank all items with a PEE file: numpy and safetensors, no network, no model."""
+    from emulator.recommend_command import as_json, recommended, table
+
+    found = recommended(pee, k, known=everything)
+    for line in map(as_json, found) if json else table(found):
+        typer.echo(line)
+
+
+@app.command()
 def validate(
     scenario: ScenarioFile,
     set_: Overrides = None,

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from cloud.checkpoint import Checkpoints
 from cloud.config import Data, Synthetic
 from cloud.datasets import load
+from cloud.encoding import encode_model
 from cloud.interactions import Interactions
-from cloud.store import BlockStore, build_store, default_root, load_store, save_store, store_key
+from cloud.store import BlockStore, default_root, load_store, save_store, store_key
 from scenarios.schema import Model
 from wire.errors import InputError
 from wire.geometry import Geometry
 
 if TYPE_CHECKING:
-    from cloud.training import TrainedModel
+    from cloud.training import Progress, TrainedModel
 
 DATA_VARIABLE = "PEELFLEET_DATA"
 """The folder that holds data sets, for paths that are not found otherwise."""
@@ -68,6 +70,9 @@ def resolve_data(data: Data, given: Path | None) -> Data:
 def prepare_model(data: Data, model: Model, root: Path | None, progress: TrainingProgress) -> PreparedModel:
     """Return the block store for *data* and *model*, trained now or taken from the cache.
 
+    A training that was killed goes on from where it last left a checkpoint, in a hidden folder beside the
+    store, and gives the same store as one that was not.
+
     Args:
         data: resolved (`resolve_data`).
         model: what to train.
@@ -78,13 +83,15 @@ def prepare_model(data: Data, model: Model, root: Path | None, progress: Trainin
         InputError: the data or a cached store is damaged.
     """
     interactions = load(data)
-    key = store_key(interactions.digest(), model.training, model.codec, model.layers)
+    key = store_key(interactions.digest(), model)
     folder = (root or default_root()) / key
     if folder.exists():
         return PreparedModel(interactions, load_store(folder), folder, trained=False)
     check_writable(folder.parent)
-    store = _train(interactions, model, progress)
+    checkpoints = Checkpoints(folder.with_name(f".{key}.training"), key)
+    store = _train(interactions, model, progress, checkpoints)
     save_store(store, folder)
+    checkpoints.clear()
     return PreparedModel(interactions, store, folder, trained=True)
 
 
@@ -102,30 +109,33 @@ def check_writable(root: Path) -> None:
         raise InputError(f"{root}: cannot store a model here: {error.strerror}") from None
 
 
-def _train(interactions: Interactions, model: Model, progress: TrainingProgress) -> BlockStore:
+def _train(
+    interactions: Interactions, model: Model, progress: TrainingProgress, checkpoints: Checkpoints
+) -> BlockStore:
     from cloud.training import train  # loads torch
 
-    trained = train(
-        interactions, model.training, lambda now: progress(now.stage, now.done, now.total, now.note)
-    )
-    return store_of(trained, model)
+    def told(now: "Progress") -> None:
+        progress(now.stage, now.done, now.total, now.note)
+
+    trained = train(interactions, model.training, told, checkpoints)
+    return store_of(trained, model, lambda done, total: progress("encode", done, total, "user groups"))
 
 
-def store_of(trained: "TrainedModel", model: Model) -> BlockStore:
-    """Return the blocks of a trained model, cut and stored as *model* says."""
+def store_of(trained: "TrainedModel", model: Model, tick: Callable[[int, int], None]) -> BlockStore:
+    """Return the blocks of a trained model, cut and stored as *model* says.
+
+    Args:
+        trained: tables and weights.
+        model: codec, score and layers.
+        tick: told after each user group how many of how many are encoded.
+    """
     geometry = Geometry(
-        items=trained.item_tables.shape[1],
-        dim=trained.item_tables.shape[2],
-        item_groups=trained.block_weights.shape[1],
+        items=len(trained.item_tables[0]),
+        dim=trained.user_vectors.shape[1],
+        item_groups=trained.corrections.shape[1],
         slice_width=model.training.slice_width,
         codec=model.codec,
+        planes=model.planes,
+        score=model.score,
     )
-    return build_store(
-        geometry,
-        item_tables=trained.item_tables,
-        user_vectors=trained.user_vectors,
-        user_groups=trained.user_groups,
-        block_weights=trained.block_weights,
-        layers=model.layers,
-        report=trained.report,
-    )
+    return encode_model(trained, geometry, model.layers, tick)

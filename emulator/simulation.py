@@ -200,7 +200,7 @@ def evaluate(
     """Return the whole ranking of each user group, and the quality of its layers for *users*."""
     shelves = {number: Shelf(store.geometry, group.layers) for number, group in enumerate(store.groups)}
     for number, group in enumerate(store.groups):
-        shelves[number].fill(group.ranking().tolist(), group.scales, group.data)
+        shelves[number].fill(group.blocks)
     wanted = np.array(users, dtype=np.int64)
     return shelves, user_qualities(shelves, wanted, store.user_groups, store.user_vectors, truth)
 

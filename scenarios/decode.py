@@ -12,7 +12,7 @@ import msgspec
 from msgspec import inspect as types
 
 from scenarios.kinds import QUANTITIES, choices, expected, hints_of, kind_of, quantity_of, structs_of
-from scenarios.schema import Scenario
+from scenarios.schema import RECIPES, Model, Scenario
 from scenarios.tree import Path, Tree, Value, dotted, one_line
 from wire.errors import InputError
 
@@ -96,11 +96,16 @@ class _Decoder:
         self, kind: types.StructType, given: Mapping[str, Value], path: Path, default: object
     ) -> object:
         _check_keys(kind, given, path)
-        hints = hints_of(kind.cls)
+        hints, default = hints_of(kind.cls), _by_recipe(kind.cls, given, default)
         # What is left out has the default of the whole, which may differ from that of its type.
         rest = msgspec.structs.asdict(default) if isinstance(default, kind.cls) else {}
         fields = {
-            field.name: self.value(hints[field.name], given[field.name], (*path, field.name), field.default)
+            field.name: self.value(
+                hints[field.name],
+                given[field.name],
+                (*path, field.name),
+                rest.get(field.name, field.default),
+            )
             for field in kind.fields
             if field.name in given
         }
@@ -108,6 +113,12 @@ class _Decoder:
             return kind.cls(**rest | fields)
         except ValueError as error:
             raise _broken(path, str(error)) from None
+
+
+def _by_recipe(cls: type, given: Mapping[str, Value], default: object) -> object:
+    """Return what gives the keys that are left out their values: the recipe, where one is named."""
+    recipe = given.get("recipe") if cls is Model else None
+    return RECIPES.get(recipe, default) if isinstance(recipe, str) else default
 
 
 def _mapping(value: Value, path: Path) -> Mapping[str, Value]:

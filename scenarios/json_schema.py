@@ -18,6 +18,7 @@ from scenarios.kinds import (
     sections,
     summary,
 )
+from scenarios.recipes import recipe_defaults
 from scenarios.schema import Scenario
 from wire.units import Share
 
@@ -60,8 +61,17 @@ def _struct(kind: types.StructType) -> Json:
 
 
 def _field(cls: type, field: types.Field) -> Json:
-    schema = _value(hints_of(cls)[field.name]) | {"description": documentation(cls)[field.name]}
+    schema = _value(hints_of(cls)[field.name]) | {"description": _description(cls, field)}
     return schema if field.required else schema | {"default": plain(default_of(field))}
+
+
+def _description(cls: type, field: types.Field) -> str:
+    """Return what *field* means, and its default under recipes that give it another."""
+    others = [
+        f" Default with recipe {recipe}: {json.dumps(plain(default), ensure_ascii=False)}."
+        for recipe, default in recipe_defaults(cls, field.name).items()
+    ]
+    return documentation(cls)[field.name] + "".join(others)
 
 
 def _value(hint: Any) -> Json:  # Any: a type hint

@@ -26,6 +26,7 @@ from scenarios.kinds import (
     structs_of,
     summary,
 )
+from scenarios.recipes import recipe_defaults
 from scenarios.schema import Scenario
 
 ROOT = Path(__file__).parent.parent
@@ -43,6 +44,8 @@ key. `peelfleet validate FILE` checks a file; the run folder keeps it as resolve
 - **Units belong to the value**: `64 MiB`, `250 ms`, `1 h 30 min`, `5 Mbps`, `0.5 %`. A bare number is
   refused, except 0; a share may be a number from 0 to 1.
 - **A part that is left out has its default**; one that is written in part keeps the default for the rest.
+- **`model.recipe` chooses the defaults of all keys below `model`**; what is written wins. Where a recipe has
+  another default than `best`, the tables show both.
 - **Keys that start with `x-`** at the top level are ignored: a place for anchors. Anchors, aliases and
   merge keys (`<<: *phone`) work.
 - **What YAML readers disagree about is refused**: `1:30`, unquoted `no`, `yes`, `on` and `off`, `1e3`,
@@ -89,9 +92,18 @@ def _row(cls: type, field: types.Field, titles: Mapping[type, str]) -> str:
         f"[{struct.tag or 'keys'}](#{slug(titles[struct.cls])})" for struct in structs_of(items_of(kind))
     )
     value = expected(kind) if not links else f"{_collection(kind)}: {links}"
-    default = "**required**" if field.required else f"`{_shown(default_of(field))}`"
+    default = "**required**" if field.required else _defaults(cls, field)
     cells = (f"`{field.name}`", value, default, documentation(cls)[field.name])
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _defaults(cls: type, field: types.Field) -> str:
+    """Return the default of *field*, and those of recipes that give it another."""
+    others = [
+        f", with recipe {recipe} `{_shown(default)}`"
+        for recipe, default in recipe_defaults(cls, field.name).items()
+    ]
+    return f"`{_shown(default_of(field))}`" + "".join(others)
 
 
 def _collection(kind: types.Type) -> str:

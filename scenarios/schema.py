@@ -4,16 +4,18 @@ Nothing in this file touches a file, a clock or the environment. The string belo
 documentation: `scenarios.reference` prints it.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
 from cloud.config import Data, Seed, Synthetic, Training
+from cloud.recipes import TRAININGS, RecipeName
 from devices.fleet import FleetGroup
 from devices.link import Network
-from wire.geometry import Codec
+from wire.geometry import MAX_BLOCKS, Codec, Score
 from wire.pee import DEFAULT_MAX_PAYLOAD, MAX_PART_BYTES
 from wire.topics import valid_name
 from wire.units import BYTE_UNITS, TIME_UNITS, Bytes, Duration, format_bytes, format_duration
@@ -26,14 +28,43 @@ BROKERS = ("auto", "mosquitto", "amqtt")
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The model: how it is trained, and how its blocks are stored."""
 
+    recipe: RecipeName = "best"
+    """Which defaults the other keys of the model have: `best`, what validation prefers; or `paper`, the
+    paper's method to the letter. A key that is written wins over the recipe."""
+
     training: Training = Training()
     """The stages of PEEL and their settings."""
 
-    codec: Codec = Codec.INT8
-    """How the numbers of a block are stored, on the wire and on the device."""
+    codec: Codec = Codec.CODED
+    """How the numbers of a block are stored, on the wire and on the device: `fp32` to `int4` whole;
+    `planes` bit by bit, most significant first; `coded` likewise, entropy-coded."""
+
+    score: Score = Score.ALIGNED
+    """What a device ranks by: `aligned`, the user's and the item's numbers slice by slice; or `tiled`, the
+    sum of the item's slices with that of the user's, as in the authors' code."""
 
     layers: Annotated[int, Meta(ge=1, le=65_536)] = 64
     """Sizes of PEE to choose from, geometric in bytes; with as many as blocks, a PEE is whatever fits."""
+
+    def __post_init__(self) -> None:
+        blocks = self.training.item_groups * self.training.slices * self.planes
+        if blocks > MAX_BLOCKS:
+            raise ValueError(
+                f"item_groups(={self.training.item_groups}) times slices(={self.training.slices}) times "
+                f"planes(={self.planes}) of codec {self.codec} must be <= {MAX_BLOCKS}"
+            )
+
+    @property
+    def planes(self) -> int:
+        """P, the number of precision planes; with all of 12 a table ranks as the whole one does."""
+        return 12 if self.codec.embedded else 1
+
+
+RECIPES: Final[Mapping[str, Model]] = {
+    "best": Model(),
+    "paper": Model(recipe="paper", training=TRAININGS["paper"], codec=Codec.FP32),
+}
+"""The model of each recipe, if nothing else is written."""
 
 
 class Cloud(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

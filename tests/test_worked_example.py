@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from cloud.encoding import encode_cells
 from cloud.responder import Responder
 from cloud.store import BlockStore, build_store
 from devices.agent import Agent, Receipt
@@ -35,13 +36,12 @@ def lists(pairs: list[tuple[int, int]]) -> ItemLists:
 
 
 def a_store() -> BlockStore:
+    geometry = Geometry(items=6, dim=2, item_groups=2, slice_width=1, codec=Codec.FP32)
     return build_store(
-        Geometry(items=6, dim=2, item_groups=2, slice_width=1, codec=Codec.FP32),
-        item_tables=np.array([ITEMS], dtype=np.float32),
+        geometry,
+        groups=[encode_cells(geometry, np.array(ITEMS, dtype=np.float32), np.array(WEIGHTS), layers=4)],
         user_vectors=np.array(USERS, dtype=np.float32),
         user_groups=np.array([0, 0]),
-        block_weights=np.array([WEIGHTS]),
-        layers=4,
         report={},
     )
 
@@ -73,7 +73,7 @@ def test_selection_bytes_delta_and_ndcg_equal_what_paper_says() -> None:
     store = a_store()
     responder, shelves = Responder(store), Shelves()
     shelves.announce(responder.notice())
-    assert store.groups[0].ranking().tolist() == [0, 3, 1, 2]
+    assert store.groups[0].ranking() == [0, 3, 1, 2]
     assert store.groups[0].layers.bytes == (0, 14, 28, 42, 56)
 
     agent = Agent(0, shelves)
@@ -95,7 +95,7 @@ def test_selection_bytes_delta_and_ndcg_equal_what_paper_says() -> None:
 
     group = store.groups[0]
     shelf = Shelf(store.geometry, group.layers)
-    shelf.fill(group.ranking().tolist(), group.scales, group.data)
+    shelf.fill(group.blocks)
     truth = Truth(lists(KNOWN), lists(TEST))
     quality = user_qualities({0: shelf}, np.array([0, 1]), store.user_groups, store.user_vectors, truth)
     log2, ideal = math.log2, 1 + 1 / math.log2(3)

@@ -5,6 +5,7 @@ An update is a series of self-contained parts of whole blocks in ranking order. 
 
     ids          U16 [B]    block ids, in ranking order
     data         U8 [bytes] the blocks' numbers, packed, in the same order
+    sizes        U16 [B]    bytes of each block, where the geometry does not say them
     scales       F32 [B]    where the codec has scales
     layer_blocks U32 [L]    in an introduction: how many blocks the first l layers hold, l = 1 .. L
     layer_bytes  U32 [L]    with it: how many bytes a device stores for them
@@ -25,6 +26,7 @@ from typing import Annotated
 
 import msgspec
 
+from wire.blocks import Blocks
 from wire.errors import Reason, RemoteProtocolError
 from wire.messages import Count, ModelVersion
 
@@ -50,6 +52,7 @@ _TENSOR_TYPES = {
     "layer_bytes": "U32",
     "scales": "F32",
     "ids": "U16",
+    "sizes": "U16",
     "data": "U8",
 }  # in the order of the data section: widest first, so that every tensor is aligned
 
@@ -91,6 +94,10 @@ class Part(msgspec.Struct, frozen=True):
         begin, end = self.layout.spans.get(name, (0, 0))
         return self.payload[self.start + begin : self.start + end]
 
+    def content(self) -> Blocks:
+        """Return the blocks."""
+        return Blocks(*map(self.tensor, Blocks._fields))
+
 
 class Body(msgspec.Struct, frozen=True):
     """A part without its report's number: the same for every device that needs these blocks."""
@@ -123,6 +130,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
     layer_bytes: _Tensor | None = None
     scales: _Tensor | None = None
     ids: _Tensor | None = None
+    sizes: _Tensor | None = None
     data: _Tensor | None = None
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import OUT
-from benchmarks.quality.run import Plan, run
+from benchmarks.quality.run import Catalogue, Plan, run
 from benchmarks.quality.sources import open_source, with_threads
 from wire.errors import InputError, RunError
 
-FULL_SEEDS = 5
+DEFAULT_SEEDS = {"quick": 1, "ablation": 3, "all": 5}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,8 +18,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         source = with_threads(open_source(asked.data, asked.scenario), asked.threads)
-        seeds = asked.seeds or (1 if asked.quick else FULL_SEEDS)
-        run(source, Plan(seeds, asked.threads, asked.out, asked.quick, tuple(asked.methods or ())))
+        catalogue: Catalogue = "ablation" if asked.ablation else "quick" if asked.quick else "all"
+        seeds = asked.seeds or DEFAULT_SEEDS[catalogue]
+        prefixes = tuple(asked.methods or ())
+        run(source, Plan(seeds, asked.threads, asked.out, catalogue, prefixes, min(asked.jobs, seeds)))
     except (InputError, RunError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -30,8 +32,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument("--data", type=Path, help="a folder with a data set; the default is ML-1M")
     parser.add_argument("--scenario", type=Path, help="take data and training from this scenario")
-    parser.add_argument("--quick", action="store_true", help="one seed, three budgets, the cheap methods")
-    parser.add_argument("--seeds", type=int, help=f"how many; {FULL_SEEDS} if not quick")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--quick", action="store_true", help="one seed, three budgets, the cheap methods")
+    which.add_argument(
+        "--ablation", action="store_true", help="both recipes with each stage switched off in turn"
+    )
+    parser.add_argument("--seeds", type=int, help="how many; the default is 5, quick 1, ablation 3")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, a process each")
     parser.add_argument("--threads", type=int, default=1, help="threads of arithmetic")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for what is written")
     parser.add_argument("--methods", nargs="*", help="only methods whose names start so, and the full table")

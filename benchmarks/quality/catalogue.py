@@ -1,5 +1,7 @@
 """Which methods are compared, and where."""
 
+import msgspec
+
 from benchmarks.quality.coded_head import CodedHead
 from benchmarks.quality.codes import Precision
 from benchmarks.quality.columns import FirstColumns
@@ -13,8 +15,9 @@ from benchmarks.quality.score_list import ScoreList
 from benchmarks.quality.selected import Evolved, RandomBlocks
 from benchmarks.quality.softer import Distilled, Matryoshka
 from benchmarks.quality.whole import Whole
-from scenarios.schema import Model
-from wire.geometry import Codec
+from cloud.config import Controller, Guard, Refinement
+from scenarios.schema import RECIPES, Model
+from wire.geometry import Codec, Score
 
 SHARES = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.10, 0.25, 1.0)
 QUICK_SHARES = (0.01, 0.05, 0.25)
@@ -26,9 +29,10 @@ LESS_DROPOUT = 0.1
 
 
 def methods(model: Model) -> tuple[Method, ...]:
-    """Return every method; *model* says how PEEL stores its blocks."""
-    retrained = [Retrained(f"retrained:{each}", each, (LESS_DROPOUT,)) for each in Precision]
-    slow: tuple[Method, ...] = (Distilled(), Matryoshka(), ProductQuantized(), Evolved())
+    """Return every method; *model* is PEEL's."""
+    less = (LESS_DROPOUT,)
+    retrained = [Retrained(f"retrained:{each}", each, less) for each in Precision]
+    slow = (Distilled(dropouts=less), Matryoshka(dropouts=less), ProductQuantized(), Evolved())
     return (*_cheap_methods(model), *retrained, *slow)
 
 
@@ -39,11 +43,68 @@ def quick_methods(model: Model) -> tuple[Method, ...]:
     return (*_cheap_methods(model), *retrained)
 
 
-def _cheap_methods(model: Model) -> tuple[Method, ...]:
+def ablations(model: Model) -> tuple[Method, ...]:
+    """Return both recipes with each stage switched off in turn, and the controls.
+
+    A name says what is different from the recipe in front of the colon.
+    """
     return (
         Whole(FULL, Precision.FP32),
-        Peel(BEST, model.codec, model.layers),
-        Peel("peel:fp32", Codec.FP32, model.layers),
+        *(Peel(name, each) for name, each in _codecs(model).items()),
+        *(Peel(f"peel:{name}", _trained(model, **changes)) for name, changes in _OF_BEST.items()),
+        Peel("peel:shuffled-groups", model, shuffled=True),
+        Peel("peel:paper", RECIPES["paper"]),
+        Peel("paper:tiled", msgspec.structs.replace(RECIPES["paper"], score=Score.TILED)),
+        *(
+            Peel(f"paper:{name}", _trained(RECIPES["paper"], **changes))
+            for name, changes in _OF_PAPER.items()
+        ),
+    )
+
+
+_OF_BEST: dict[str, dict[str, object]] = {
+    "no-refinement": {"refine": Refinement(enabled=False)},
+    "no-rotation": {"rotate": False},
+    "no-controller": {"controller": Controller(enabled=False)},
+    "no-guard": {"guard": Guard(enabled=False)},
+    "diversity": {"diversity": 0.01},
+    "16-groups": {"user_groups": 16},
+    "one-group": {"clustering": "off"},
+    "random-groups": {"clustering": "random"},
+    "16-random-groups": {"clustering": "random", "user_groups": 16},
+}
+_OF_PAPER: dict[str, dict[str, object]] = {
+    "no-diversity": {"diversity": 0.0},
+    "no-refinement": {"refine": Refinement(enabled=False)},
+    "no-controller": {"controller": Controller(enabled=False)},
+    "one-group": {"clustering": "off"},
+    "random-groups": {"clustering": "random"},
+}
+
+
+def _codecs(model: Model) -> dict[str, Model]:
+    """Return *model* as it is, and in other codecs, those that store cells whole in narrow slices."""
+    narrow = _trained(model, slice_width=2)
+    return {
+        BEST: model,
+        "peel:planes": msgspec.structs.replace(model, codec=Codec.PLANES),
+        "peel:tiled": msgspec.structs.replace(model, score=Score.TILED),
+        "peel:int8": msgspec.structs.replace(narrow, codec=Codec.INT8),
+        "peel:int4": msgspec.structs.replace(narrow, codec=Codec.INT4),
+        "peel:fp32": msgspec.structs.replace(narrow, codec=Codec.FP32),
+    }
+
+
+def _trained(model: Model, **changes: object) -> Model:
+    return msgspec.structs.replace(model, training=msgspec.structs.replace(model.training, **changes))
+
+
+def _cheap_methods(model: Model) -> tuple[Method, ...]:
+    codecs = _codecs(model)
+    return (
+        Whole(FULL, Precision.FP32),
+        *(Peel(name, codecs[name]) for name in (BEST, "peel:int8", "peel:fp32")),
+        Peel("peel:paper", RECIPES["paper"]),
         CodedHead(),
         CodedHead("head:entropy-unrotated", rotate=False),
         *(Head(f"head:{each}", each) for each in Precision),

@@ -1,16 +1,19 @@
 """Every method at every budget, seed after seed."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
-from benchmarks.quality.full import Full, Tell, learn_full
+from benchmarks.quality.full import Full, learn_full
 from benchmarks.quality.method import Candidate, Method
 from benchmarks.quality.scoring import Scored, score
 from cloud.config import Training
 from cloud.interactions import Interactions
+
+Tell = Callable[[str], None]
+"""Told in a few words what is going on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,7 @@ def compare(
     def say(words: str) -> None:
         tell(f"seed {training.seed}, {time.monotonic() - started:5.0f} s: {words}")
 
-    full = learn_full(interactions, training, say)
+    full = learn_full(interactions, training)
     found = []
     for method in methods:
         say(method.name)

@@ -1,17 +1,12 @@
 """The full model: what every method starts from and is measured against."""
 
-from collections.abc import Callable
+import functools
 from dataclasses import dataclass
 
-import msgspec
-
-from cloud.config import Controller, Refinement, Training
+from cloud.config import Training
 from cloud.interactions import Interactions
-from cloud.training import Progress, train
+from cloud.training import GlobalModel, learn_global
 from wire.geometry import Float32Array
-
-Tell = Callable[[str], None]
-"""Told in a few words what is going on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,23 +28,46 @@ class Full:
         return 4 * self.items.size
 
 
-def global_only(training: Training) -> Training:
-    """Return *training* with nothing but stage 1: one group, no refinement, no rotation, no controller."""
-    return msgspec.structs.replace(
-        training,
-        clustering="off",
-        refine=Refinement(enabled=False),
-        controller=Controller(enabled=False),
-        rotate=False,
-    )
+STAGE_ONE = (
+    "backbone",
+    "lightgcn",
+    "ials",
+    "dim",
+    "epochs",
+    "learning_rate",
+    "dropout",
+    "l2",
+    "user_weight_exponent",
+    "batch_size",
+    "evaluate_every",
+    "patience",
+    "diversity",
+    "diversity_form",
+    "seed",
+    "threads",
+)
+"""The keys of training that pretraining reads; and `slice_width`, for the diversity term."""
 
 
-def learn_full(interactions: Interactions, training: Training, tell: Tell) -> Full:
-    """Train the global model: with the same seed, the one that PEEL's stages start from."""
-    model = train(interactions, global_only(training), telling(tell))
-    return Full(training, model.user_vectors, model.item_tables[0])
+def start_of(interactions: Interactions, training: Training) -> GlobalModel:
+    """Return the pretrained tables; the last two are remembered, whatever later stages will make of them."""
+    return _start_of(interactions, stage_one(training))
 
 
-def telling(tell: Tell) -> Callable[[Progress], None]:
-    """Return a listener to training that passes on what it hears as words."""
-    return lambda now: tell(f"{now.stage} {now.done}/{now.total} {now.note}")
+def stage_one(training: Training) -> Training:
+    """Return *training* with every key that pretraining does not read at its default."""
+    read = {name: getattr(training, name) for name in STAGE_ONE}
+    if training.diversity:
+        read["slice_width"] = training.slice_width
+    return Training(**{"slice_width": min(Training().slice_width, training.dim)} | read)
+
+
+@functools.lru_cache(maxsize=2)
+def _start_of(interactions: Interactions, training: Training) -> GlobalModel:
+    return learn_global(interactions, training, lambda _: None)
+
+
+def learn_full(interactions: Interactions, training: Training) -> Full:
+    """Train the global model that PEEL's stages start from."""
+    start = start_of(interactions, training)
+    return Full(training, start.factors.users, start.factors.items)

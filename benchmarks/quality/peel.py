@@ -2,47 +2,50 @@
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 import numpy as np
 
-from benchmarks.quality.full import Full
+from benchmarks.quality.full import Full, start_of
 from benchmarks.quality.method import Candidate, Choice
 from cloud.config import Training
 from cloud.interactions import Interactions
 from cloud.store import BlockStore
-from cloud.training import TrainedModel, train
+from cloud.training import TrainedModel, personalize
 from devices.quality import Truth
 from devices.recommender import ItemTable
 from devices.shelf import Shelf
 from emulator.model import store_of
 from emulator.simulation import evaluate
 from scenarios.schema import Model
-from wire.geometry import Codec, Float32Array
+from wire.geometry import Float32Array
 from wire.metrics import FloatArray, IntArray
+from wire.streams import stream
 
 
 @dataclass(frozen=True)
 class Peel:
     """All stages of PEEL, stored and ranked by the code that devices run.
 
-    Bytes: what `wire.layers` counts: numbers, ids and scales of the blocks held. Groups hold
+    Bytes: what `wire.layers` counts: numbers, ids, scales and sizes of the blocks held. Groups hold
     different prefixes; what is reported is the largest, so the budget holds for every user.
     """
 
     name: str
-    codec: Codec
-    layers: int = Model().layers
-    clustering: Literal["kmeans", "random", "off"] | None = None
-    """In place of the training's own, where given: random groups are the control."""
+    model: Model
+    """Its training's seed is that of the full model."""
+    shuffled: bool = False
+    """A control: once all is trained, users are dealt to groups anew, sizes kept."""
 
     def fit(self, full: Full, interactions: Interactions) -> "FittedPeel":
         """Train, or take what a method that differs in the codec alone has trained."""
-        training = full.training
-        if self.clustering:
-            training = msgspec.structs.replace(training, clustering=self.clustering)
-        store = stored(trained(interactions, training), training, self.codec, self.layers)
+        model = msgspec.structs.replace(
+            self.model, training=msgspec.structs.replace(self.model.training, seed=full.training.seed)
+        )
+        trained = personalized(interactions, model.training)
+        if self.shuffled:
+            trained = shuffled(trained, start_of(interactions, model.training).factors.items)
+        store = store_of(trained, model, lambda _done, _total: None)
         shelves, _ = evaluate(store, Truth(interactions.known, interactions.test), [])
         return FittedPeel(Choice(interactions, lambda budget: [held(store, shelves, budget)]), store)
 
@@ -61,14 +64,32 @@ class FittedPeel:
 
 
 @functools.lru_cache(maxsize=1)
-def trained(interactions: Interactions, training: Training) -> TrainedModel:
-    """Train, and remember the last model."""
-    return train(interactions, training, lambda _: None)
+def personalized(interactions: Interactions, training: Training) -> TrainedModel:
+    """Return the trained model; the last one is remembered, whatever codec it will be stored in."""
+    return personalize(start_of(interactions, training), interactions, training, lambda _: None)
 
 
-def stored(model: TrainedModel, training: Training, codec: Codec, layers: int) -> BlockStore:
-    """Return the block store of *model*."""
-    return store_of(model, Model(training=training, codec=codec, layers=layers))
+def shuffled(model: TrainedModel, items: Float32Array) -> TrainedModel:
+    """Return *model* with its users dealt to groups at random, the sizes of groups kept.
+
+    A user's vector is put into the basis of the new group, so that with everything held it scores as
+    before: what is lost at small budgets is what knowing the user's group is worth.
+
+    Args:
+        model: every group's table is the same table in another basis, up to a constant per user.
+        items: that table, shape (I, d).
+    """
+    centred = items.astype(np.float64) - items.mean(axis=0, dtype=np.float64)
+    # Group g's table is centred @ turns[g], so a plain vector is turns[g] times that in the group's basis.
+    turns = [np.linalg.lstsq(centred, table.astype(np.float64), rcond=None)[0] for table in model.item_tables]
+    groups = stream(0, "shuffled").permutation(model.user_groups)
+    vectors = np.empty_like(model.user_vectors)
+    for user, (before, after) in enumerate(zip(model.user_groups, groups, strict=True)):
+        plain = turns[before] @ model.user_vectors[user]
+        vectors[user] = np.linalg.lstsq(turns[after], plain, rcond=None)[0]
+    return TrainedModel(
+        vectors, groups, model.item_tables, model.item_weights, model.corrections, model.report
+    )
 
 
 def held(store: BlockStore, shelves: dict[int, Shelf], budget_bytes: int) -> Candidate:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import msgspec
 
 from benchmarks.quality.codes import Precision, decoded, table_bytes, widest
-from benchmarks.quality.full import Full, global_only
+from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.config import Training
 from cloud.interactions import Interactions
-from cloud.training import train
+from cloud.training import learn_global
 from wire.geometry import Float32Array
 
 Factors = tuple[Float32Array, Float32Array]
@@ -54,10 +54,8 @@ def _trainer(interactions: Interactions, training: Training) -> Trainer:
 
     @functools.cache
     def trained(width: int, dropout: float) -> Factors:
-        config = msgspec.structs.replace(
-            global_only(training), dim=width, dropout=dropout, slice_width=1, diversity=0.0
-        )
-        model = train(interactions, config, lambda _: None)
-        return model.user_vectors, model.item_tables[0]
+        config = msgspec.structs.replace(training, dim=width, dropout=dropout, slice_width=1, diversity=0.0)
+        factors = learn_global(interactions, config, lambda _: None).factors
+        return factors.users, factors.items
 
     return trained

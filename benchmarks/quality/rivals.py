@@ -27,7 +27,9 @@ def duels(found: Curves) -> list[Duel]:
 
 def rivals(found: Curves, share: float) -> list[tuple[str, float]]:
     """Return the baselines that fit into *share*: at that budget, or of one smaller size."""
-    names = [name for name in found.methods() if not name.startswith("peel:") and name not in CONTROLS]
+    names = [
+        name for name in found.methods() if not name.startswith(("peel:", "paper:")) and name not in CONTROLS
+    ]
     fitting = {name: [each for each in found.shares(name) if each <= share] for name in names}
     return [(name, max(shares)) for name, shares in fitting.items() if shares]
 

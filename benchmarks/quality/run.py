@@ -1,20 +1,23 @@
 """The whole comparison: data in, tables, figure and files out."""
 
+import multiprocessing
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.quality.bootstrap import Curves, curves
-from benchmarks.quality.catalogue import BEST, FULL, QUICK_SHARES, SHARES, methods, quick_methods
+from benchmarks.quality.catalogue import BEST, FULL, QUICK_SHARES, SHARES, ablations, methods, quick_methods
 from benchmarks.quality.compare import Result, compare, seeds
 from benchmarks.quality.figure import write_figure
 from benchmarks.quality.method import Method
-from benchmarks.quality.peel import trained
+from benchmarks.quality.peel import personalized
 from benchmarks.quality.rivals import best_rival, duels, rivals
 from benchmarks.quality.scoring import HEAD_SHARE
 from benchmarks.quality.slices import Labels, labels, parts, write_parts
@@ -25,6 +28,11 @@ from cloud.config import Training
 NAME = "quality"
 
 
+Catalogue = Literal["all", "quick", "ablation"]
+
+CATALOGUES = {"all": methods, "quick": quick_methods, "ablation": ablations}
+
+
 @dataclass(frozen=True)
 class Plan:
     """How much to compare."""
@@ -32,14 +40,21 @@ class Plan:
     seeds: int
     threads: int
     out: Path
-    quick: bool
+    catalogue: Catalogue
     prefixes: tuple[str, ...] = ()
     """Only methods whose names start so; all if empty."""
+    jobs: int = 1
+    """Seeds at a time, each in a process of its own."""
 
     @property
     def shares(self) -> tuple[float, ...]:
         """The budgets."""
-        return QUICK_SHARES if self.quick else SHARES
+        return QUICK_SHARES if self.catalogue == "quick" else SHARES
+
+    @property
+    def stem(self) -> str:
+        """What the files are called."""
+        return "ablation" if self.catalogue == "ablation" else NAME
 
 
 def run(source: Source, plan: Plan) -> None:
@@ -48,38 +63,60 @@ def run(source: Source, plan: Plan) -> None:
     What is known is written after every seed, so that a run that is cut short leaves something.
     """
     started = time.monotonic()
-    chosen = _chosen(source, plan)
     results: list[Result] = []
     kinds: dict[str, Labels] = {}
-    with threadpool_limits(limits=plan.threads):
-        for training in seeds(source.model.training, plan.seeds):
-            results += compare(source.interactions, training, chosen, plan.shares, _tell)
-            kinds = kinds or _labels(source, training, chosen)
-            found, title = curves(results), _title(source, training.seed + 1)
-            _write_pages(results, found, kinds, title, plan.out)
-            seconds = time.monotonic() - started
-            _write_figures(results, found, plan, seconds)
+    for part in _parts(source, plan):
+        results = sorted([*results, *part.results], key=lambda result: result.seed)
+        kinds = kinds or part.kinds
+        found, seconds = curves(results), time.monotonic() - started
+        title = f"{source.interactions.name}, {_seeds(len({result.seed for result in results}))}"
+        _write_pages(results, found, kinds, title, plan)
+        _write_figures(results, found, plan, seconds)
     print_tables(found, duels(found), plan.shares, title)
-    print(f"{seconds:.0f} s, {_peak_mib():.0f} MiB at most -> {plan.out}/{NAME}*")
+    print(f"{seconds:.0f} s, {_peak_mib():.0f} MiB at most a process -> {plan.out}/{plan.stem}*")
 
 
-def _title(source: Source, seed_count: int) -> str:
-    return f"{source.interactions.name}, {seed_count} seed{'s' if seed_count > 1 else ''}"
+@dataclass(frozen=True)
+class Part:
+    """What one seed gave."""
+
+    results: list[Result]
+    kinds: dict[str, Labels]
+
+
+def _parts(source: Source, plan: Plan) -> Iterator[Part]:
+    """Yield what each seed gave, as they come."""
+    trainings = seeds(source.model.training, plan.seeds)
+    if plan.jobs == 1:
+        yield from (_part(source, plan, training) for training in trainings)
+        return
+    spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
+    with ProcessPoolExecutor(plan.jobs, mp_context=spawn) as pool:
+        waiting = [pool.submit(_part, source, plan, training) for training in trainings]
+        yield from (done.result() for done in as_completed(waiting))
+
+
+def _part(source: Source, plan: Plan, training: Training) -> Part:
+    every = CATALOGUES[plan.catalogue](source.model)
+    chosen = [each for each in every if not plan.prefixes or each.name.startswith((FULL, *plan.prefixes))]
+    with threadpool_limits(limits=plan.threads):
+        results = compare(source.interactions, training, chosen, plan.shares, _tell)
+        return Part(results, _labels(source, training, chosen))
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' if count > 1 else ''}"
 
 
 def _labels(source: Source, training: Training, chosen: Sequence[Method]) -> dict[str, Labels]:
     ours = any(method.name == BEST for method in chosen)
-    groups = trained(source.interactions, training).user_groups if ours else None
+    groups = personalized(source.interactions, training).user_groups if ours else None
     return labels(source.interactions, groups, source.folder)
 
 
 def _peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _chosen(source: Source, plan: Plan) -> list[Method]:
-    every = (quick_methods if plan.quick else methods)(source.model)
-    return [each for each in every if not plan.prefixes or each.name.startswith((FULL, *plan.prefixes))]
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(each).ru_maxrss for each in who) / 1024
 
 
 def _tell(words: str) -> None:
@@ -100,12 +137,12 @@ def _of_interest(results: Sequence[Result], found: Curves) -> list[Result]:
 
 
 def _write_pages(
-    results: Sequence[Result], found: Curves, kinds: dict[str, Labels], title: str, folder: Path
+    results: Sequence[Result], found: Curves, kinds: dict[str, Labels], title: str, plan: Plan
 ) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_figure(found, title, folder / f"{NAME}.html")
+    plan.out.mkdir(parents=True, exist_ok=True)
+    write_figure(found, title, plan.out / f"{plan.stem}.html")
     chosen = parts(_of_interest(results, found), _full(results), kinds)
-    write_parts(chosen, f"{title}: parts of the users", folder / f"{NAME}-parts")
+    write_parts(chosen, f"{title}: parts of the users", plan.out / f"{plan.stem}-parts")
 
 
 def _write_figures(results: Sequence[Result], found: Curves, plan: Plan, seconds: float) -> None:
@@ -122,9 +159,9 @@ def _write_figures(results: Sequence[Result], found: Curves, plan: Plan, seconds
             if each.note
         ],
         "head_share": HEAD_SHARE,
-        "quick": plan.quick,
+        "quick": plan.catalogue == "quick",
         "seconds": seconds,
         "peak_mib": _peak_mib(),
     }
     encoded = msgspec.json.format(msgspec.json.encode(content), indent=1)
-    (plan.out / f"{NAME}.json").write_bytes(encoded + b"\n")
+    (plan.out / f"{plan.stem}.json").write_bytes(encoded + b"\n")

@@ -17,6 +17,8 @@ from wire.streams import stream
 
 Rng = np.random.Generator
 
+SLICE_WIDTH = 2  # better at small budgets than wider slices
+
 
 @dataclass(frozen=True)
 class RandomBlocks:
@@ -101,4 +103,4 @@ class Trial:
 
 def _grid(full: Full) -> Grid:
     users, items = rotated(full.users, full.items)
-    return cut(users, items, full.training.item_groups, full.training.slice_width)
+    return cut(users, items, full.training.item_groups, min(SLICE_WIDTH, items.shape[1]))

@@ -3,7 +3,9 @@
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -21,11 +23,13 @@ from wire.metrics import IntArray
 class Distilled:
     """A narrow model whose targets are half the user's items, half the full model's softmax.
 
-    Bytes: the numbers, and a scale per column. The precision, int8 or int4, is chosen on validation.
+    Bytes: the numbers, and a scale per column. Precision, int8 or int4, and dropout are chosen on validation.
     """
 
     name: str = "retrained:distilled"
     precisions: tuple[Precision, ...] = (Precision.INT8, Precision.INT4)
+    dropouts: tuple[float, ...] = ()
+    """Dropouts to try beside the full model's: a narrow model wants less."""
 
     def fit(self, full: Full, interactions: Interactions) -> Choice:
         """Prepare to train; a width that comes again is not trained again."""
@@ -33,16 +37,18 @@ class Distilled:
         rows, most = full.items.shape
 
         @functools.cache
-        def trained(width: int) -> tuple[Float32Array, Float32Array]:
-            return fit_tables(Task(interactions, full.training, targets, (width,)), self.name)
+        def trained(width: int, dropout: float) -> tuple[Float32Array, Float32Array]:
+            training = msgspec.structs.replace(full.training, dropout=dropout)
+            return fit_tables(Task(interactions, training, targets, (width,)), self.name)
 
         def options(budget_bytes: int) -> Iterator[Candidate]:
-            for precision in self.precisions:
+            for precision, dropout in product(self.precisions, (full.training.dropout, *self.dropouts)):
                 width = widest(precision, rows, most, budget_bytes)
                 if width:
-                    users, items = trained(width)
+                    users, items = trained(width, dropout)
                     size = table_bytes(precision, rows, width)
-                    yield factored(users, decoded(items, precision), size, f"{precision} x {width}")
+                    note = f"{precision} x {width}, dropout {dropout:g}"
+                    yield factored(users, decoded(items, precision), size, note)
 
         return Choice(interactions, options)
 
@@ -51,17 +57,31 @@ class Distilled:
 class Matryoshka:
     """One table each of whose prefixes is trained to rank alone; a budget gets a prefix.
 
-    Bytes: the numbers, and a scale per column. The precision is chosen on validation.
+    Bytes: the numbers, and a scale per column. Precision and dropout are chosen on validation.
     """
 
     name: str = "matryoshka"
+    dropouts: tuple[float, ...] = ()
+    """Dropouts to try beside the full model's."""
 
     def fit(self, full: Full, interactions: Interactions) -> Choice:
-        """Train once for all budgets."""
+        """Train once for all budgets, with each dropout."""
         dim = full.items.shape[1]
         nested = (*(2**power for power in range(dim.bit_length()) if 2**power < dim), dim)
-        users, items = fit_tables(Task(interactions, full.training, liked(interactions), nested), self.name)
-        return Choice(interactions, lambda budget: truncations(users, items, tuple(Precision), budget))
+        trainings = [
+            msgspec.structs.replace(full.training, dropout=dropout)
+            for dropout in (full.training.dropout, *self.dropouts)
+        ]
+        models = [
+            fit_tables(Task(interactions, training, liked(interactions), nested), self.name)
+            for training in trainings
+        ]
+
+        def options(budget_bytes: int) -> Iterator[Candidate]:
+            for users, items in models:
+                yield from truncations(users, items, tuple(Precision), budget_bytes)
+
+        return Choice(interactions, options)
 
 
 def taught(full: Full, own: Targets) -> Targets:

@@ -1,10 +1,10 @@
 """Implicit ALS: every pair of user and item has a wanted score, and the tables are solved for in turns.
 
 Hu, Koren, Volinsky 2008, with the regularization of Rendle, Krichene, Zhang, Koren 2022 ("Revisiting the
-Performance of iALS on Item Recommendation Benchmarks"). A turn costs L d^2 + (U + I) d^3 for L training
-interactions: no score of a pair without an interaction is ever computed. Letters: U users, I items, d
-dimensions, R rows of the table that is solved for, C rows of the other, B rows in a batch, n columns that
-the longest row of a batch has.
+Performance of iALS on Item Recommendation Benchmarks"). A turn costs at most L d^2 for L training
+interactions, and (U + I) d^2 besides: no score of a pair without an interaction is ever computed. Letters:
+U users, I items, d dimensions, R rows of the table that is solved for, C rows of the other, B rows in a
+batch, n columns that the longest row of a batch has.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cloud.checkpoint import NOWHERE, Checkpoints
 from cloud.config import LeastSquares, Training
-from cloud.descent import BestSoFar, Factors, Tick, generator, start_table
+from cloud.descent import BestSoFar, Course, Factors, Tick, generator, start_table
 from cloud.interactions import Interactions
 from cloud.ranking import LOOK_AT, number_or_none, validation_ndcg
 from wire.errors import RunError
@@ -23,7 +24,9 @@ from wire.metrics import IntArray, ItemLists
 ENTRIES_AT_ONCE = 8_000_000  # of gathered vectors or of matrices to solve, 32 MB of float32
 
 
-def ials(interactions: Interactions, config: Training, tick: Tick) -> tuple[Factors, dict[str, object]]:
+def ials(
+    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NOWHERE
+) -> tuple[Factors, dict[str, object]]:
     """Solve for users and items in turns, stopped early by NDCG@20 on the validation interactions.
 
     Returns:
@@ -36,19 +39,20 @@ def ials(interactions: Interactions, config: Training, tick: Tick) -> tuple[Fact
     likes, liked_by = interactions.train, transposed(interactions.train, interactions.n_items)
     items = start_table(interactions.n_items, config.dim, rng).detach()  # (I, d)
     best = BestSoFar(settings.patience)
-    for epoch in range(1, settings.epochs + 1):
+    course = Course((items,), rng, best)  # users follow from items
+    for epoch in course.epochs(settings.epochs, checkpoints, tick):
         users = solved(likes, items, settings)  # (U, d)
-        items = solved(liked_by, users, settings)  # (I, d)
+        items.copy_(solved(liked_by, users, settings))  # (I, d)
         check_finite(users, items, epoch, settings.l2)
         if epoch % settings.evaluate_every and epoch < settings.epochs:
             continue
-        score = validation_ndcg(users, items, interactions)
+        score = validation_ndcg(users, items, interactions, config.seed)
         tick(epoch, settings.epochs, f"validation NDCG@{LOOK_AT} {score:.4f}")
         if best.look(score, epoch, users, items):
             break
     return Factors(*best.tables), {
         "backbone": "ials",
-        "epochs": epoch,
+        "epochs": course.epoch,
         "best_epoch": best.epoch,
         "valid_ndcg_at_20": number_or_none(best.score),
     }
@@ -61,7 +65,8 @@ def solved(known: ItemLists, other: Tensor, settings: LeastSquares) -> Tensor:
 
         (sum_i v_i v_i' + a V'V + l2 (n_u + a C)^nu 1) u = sum_i v_i
 
-    with a the weight of a pair that wants 0 and n_u the number of interactions.
+    with a the weight of a pair that wants 0 and n_u the number of interactions. In the basis of the
+    eigenvectors of a V'V, which all rows share, it reads (W'W + D) u = W'1 with a diagonal D.
 
     Args:
         known: the columns of each of the R rows.
@@ -71,16 +76,45 @@ def solved(known: ItemLists, other: Tensor, settings: LeastSquares) -> Tensor:
     n_others, dim = other.shape
     zero_weight = settings.unobserved * len(known.items) / (len(known) * n_others)  # a
     everything = zero_weight * (other.T @ other)  # (d, d)
+    if not torch.isfinite(everything).all():
+        return torch.full((len(known), dim), torch.nan).to(other)  # which is checked
+    sizes, basis = (each.to(other) for each in torch.linalg.eigh(everything.double()))  # (d,), (d, d)
+    turned = other @ basis  # (C, d)
     frequencies = known.counts() + zero_weight * n_others  # (R,): the weight of all pairs of a row
     pulls = torch.from_numpy(settings.l2 * frequencies**settings.frequency_exponent).to(other)  # (R,)
-    one = torch.eye(dim, device=other.device)
     table = torch.zeros(len(known), dim, device=other.device)  # (R, d)
     for rows in like_batches(known.counts(), dim):  # (B,)
-        vectors = gathered(known.take(rows), other)  # (B, n, d)
-        left = vectors.mT @ vectors + everything + pulls[rows, None, None] * one  # (B, d, d)
-        factor, _ = torch.linalg.cholesky_ex(left)  # what fails becomes no number, which is checked
-        table[rows] = torch.cholesky_solve(vectors.sum(dim=1).unsqueeze(2), factor).squeeze(2)  # (B, d)
-    return table
+        vectors = gathered(known.take(rows), turned)  # (B, n, d)
+        diagonals = sizes.clamp(min=0) + pulls[rows, None]  # (B, d)
+        table[rows] = ridge(vectors, diagonals)
+    solution: Tensor = table @ basis.T
+    return solution
+
+
+def ridge(vectors: Tensor, diagonals: Tensor) -> Tensor:
+    """Return the u that solve (W'W + D) u = W'1, shape (B, d).
+
+    Where there are fewer equations than unknowns the same u is D^-1 W' (W D^-1 W' + 1)^-1 1, a system of n
+    unknowns in place of d: most rows of a large catalogue have a few interactions.
+
+    Args:
+        vectors: W of each row, shape (B, n, d); rows of zeros change nothing.
+        diagonals: D of each row, shape (B, d), positive.
+    """
+    n_rows, n_columns, dim = vectors.shape
+    if n_columns >= dim:
+        left = vectors.mT @ vectors + torch.diag_embed(diagonals)  # (B, d, d)
+        return symmetric_solution(left, vectors.sum(dim=1).unsqueeze(2)).squeeze(2)
+    scaled = vectors / diagonals[:, None, :]  # (B, n, d)
+    left = scaled @ vectors.mT + torch.eye(n_columns).to(vectors)  # (B, n, n)
+    return (scaled.mT @ symmetric_solution(left, torch.ones(n_rows, n_columns, 1).to(vectors))).squeeze(2)
+
+
+def symmetric_solution(left: Tensor, right: Tensor) -> Tensor:
+    """Return x of left x = right, shape (B, m, 1), where each *left*, (B, m, m), is positive definite."""
+    factor, _ = torch.linalg.cholesky_ex(left)  # what fails becomes no number, which is checked
+    solution: Tensor = torch.cholesky_solve(right, factor)
+    return solution
 
 
 def gathered(known: ItemLists, other: Tensor) -> Tensor:

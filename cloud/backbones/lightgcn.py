@@ -16,14 +16,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, softplus
 
+from cloud.checkpoint import NOWHERE, Checkpoints
 from cloud.config import Training
-from cloud.descent import BestSoFar, Factors, Tick, descend, fastest_device, generator, start_table
+from cloud.descent import BestSoFar, Course, Factors, Tick, descend, fastest_device, generator, start_table
 from cloud.interactions import Interactions
 from cloud.ranking import LOOK_AT, number_or_none, validation_ndcg
 from wire.metrics import IntArray, ItemLists
 
 
-def lightgcn(interactions: Interactions, config: Training, tick: Tick) -> tuple[Factors, dict[str, object]]:
+def lightgcn(
+    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NOWHERE
+) -> tuple[Factors, dict[str, object]]:
     """Learn by ranking pairs, stopped early by NDCG@20 on the validation interactions.
 
     Loss: the mean over the batch of -log sigmoid(s(u, i) - s(u, j)), i an item of user u and j drawn
@@ -42,7 +45,8 @@ def lightgcn(interactions: Interactions, config: Training, tick: Tick) -> tuple[
     unknown = UnknownItems.of(interactions.train, n_items)
     optimizer = torch.optim.Adam([ego], lr=settings.learning_rate)
     best = BestSoFar(settings.patience)
-    for epoch in range(1, settings.epochs + 1):
+    course = Course((ego,), rng, best, optimizer)
+    for epoch in course.epochs(settings.epochs, checkpoints, tick):
         for users, liked in pair_batches(unknown.askable(interactions.train), settings.batch_size, rng):
             others = unknown.draw(users, rng)  # (B,)
             rows = torch.stack([users, n_users + liked, n_users + others]).to(device)  # (3, B)
@@ -54,13 +58,13 @@ def lightgcn(interactions: Interactions, config: Training, tick: Tick) -> tuple[
             continue
         with torch.no_grad():
             final = averaged_layers(graph, ego, settings.layers)
-        score = validation_ndcg(final[:n_users], final[n_users:], interactions)
+        score = validation_ndcg(final[:n_users], final[n_users:], interactions, config.seed)
         tick(epoch, settings.epochs, f"validation NDCG@{LOOK_AT} {score:.4f}")
         if best.look(score, epoch, final[:n_users], final[n_users:]):
             break
     return Factors(*best.tables), {
         "backbone": "lightgcn",
-        "epochs": epoch,
+        "epochs": course.epoch,
         "best_epoch": best.epoch,
         "valid_ndcg_at_20": number_or_none(best.score),
     }

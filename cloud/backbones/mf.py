@@ -4,24 +4,29 @@ Letters: U users, I items, d dimensions, B users in a batch, N slices of w dimen
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cloud.checkpoint import NOWHERE, Checkpoints
 from cloud.config import Training
-from cloud.descent import BestSoFar, Factors, Tick, batches, descend, generator, start_table
+from cloud.descent import BestSoFar, Course, Factors, Tick, batches, descend, generator, start_table
+from cloud.diversity import diversity_term, slice_similarity
 from cloud.interactions import Interactions
 from cloud.ranking import LOOK_AT, number_or_none, validation_ndcg
 from wire.metrics import IntArray, ItemLists
 
 
-def mf(interactions: Interactions, config: Training, tick: Tick) -> tuple[Factors, dict[str, object]]:
+def mf(
+    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NOWHERE
+) -> tuple[Factors, dict[str, object]]:
     """Learn the global model, stopped early by NDCG@20 on the validation interactions.
 
     Loss: the weighted mean over the batch of the users' cross-entropies, plus
     ``l2 * (mean |u|^2 + mean |v|^2)`` over the users of the batch and all items, plus
-    ``diversity * sum_{m < n} cos^2(E^m, E^n)`` over the slices of the item table.
+    the diversity term over the slices of the item table (`cloud.diversity`).
 
     Returns:
         The model, and what happened.
@@ -37,25 +42,26 @@ def mf(interactions: Interactions, config: Training, tick: Tick) -> tuple[Factor
     steps = math.ceil(interactions.n_users / config.batch_size) * config.epochs
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best = BestSoFar(config.patience)
-    for epoch in range(1, config.epochs + 1):
+    course = Course((users, items), rng, best, optimizer, decay)
+    for epoch in course.epochs(config.epochs, checkpoints, tick):
         for batch in batches(np.arange(interactions.n_users), config.batch_size, rng):  # (B,)
             vectors = users[batch]  # (B, d)
             scores = dropped(vectors, config.dropout, rng) @ items.T  # (B, I)
             loss = multinomial_loss(scores, interactions.train.take(batch), weights[batch])
             loss = loss + config.l2 * (mean_square_length(vectors) + mean_square_length(items))
             if config.diversity:
-                loss = loss + config.diversity * slice_similarity(items, config.slice_width)
+                loss = loss + diversity_term(items, config)
             descend(optimizer, loss, f"pretraining in epoch {epoch}", config.learning_rate)
             decay.step()
         if epoch % config.evaluate_every and epoch < config.epochs:
             continue
-        score = validation_ndcg(users, items, interactions)
+        score = validation_ndcg(users, items, interactions, config.seed)
         tick(epoch, config.epochs, f"validation NDCG@{LOOK_AT} {score:.4f}")
         if best.look(score, epoch, users, items):
             break
     return Factors(*best.tables), {
         "backbone": "mf",
-        "epochs": epoch,
+        "epochs": course.epoch,
         "best_epoch": best.epoch,
         "valid_ndcg_at_20": number_or_none(best.score),
         "slice_similarity": float(slice_similarity(torch.from_numpy(best.tables[1]), config.slice_width)),
@@ -77,31 +83,41 @@ def multinomial_loss(scores: Tensor, wanted: ItemLists, weights: Tensor) -> Tens
         weights: shape (B,), not negative.
     """
     counts = wanted.counts()
-    rows, columns = wanted.pairs()
-    targets = torch.zeros_like(scores)  # (B, I), each row sums to 1
-    shares = torch.from_numpy((1.0 / np.repeat(counts, counts)).astype(np.float32))
-    targets[torch.from_numpy(rows), torch.from_numpy(columns)] = shares.to(scores.device)
-    losses = torch.nn.functional.cross_entropy(scores, targets, reduction="none")  # (B,)
-    return (losses * weights).sum() / weights.sum().clamp(min=1e-12)
+    shares = (1.0 / np.repeat(counts, counts)).astype(np.float32)  # of each pair in its user's mean
+    pairs = (torch.from_numpy(each).to(scores.device) for each in (*wanted.pairs(), shares))
+    losses: Tensor = Surprise.apply(scores, *pairs)  # type: ignore[no-untyped-call]  # (B,)
+    wanting = torch.from_numpy(counts > 0).to(scores.device)  # (B,)
+    return (losses * wanting * weights).sum() / weights.sum().clamp(min=1e-12)
+
+
+class Surprise(torch.autograd.Function):
+    """log sum exp(score) minus the mean score of the wanted items, per user: shape (B,).
+
+    Its gradient is softmax(score) minus the shares of the wanted. Written down, both need a table of
+    (B, I) once; left to torch, they need it three times more, and half as much time again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, rows: Tensor, columns: Tensor, shares: Tensor) -> Tensor:
+        """Return the losses; P wanted pairs have *rows*, *columns* and *shares*, each (P,)."""
+        normalizers = torch.logsumexp(scores, dim=1)  # (B,)
+        ctx.save_for_backward(scores, normalizers, rows, columns, shares)
+        return normalizers.index_add(0, rows, scores[rows, columns] * shares, alpha=-1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        """Return the gradient of the scores, shape (B, I)."""
+        scores, normalizers, rows, columns, shares = ctx.saved_tensors
+        (gradient,) = gradients  # (B,)
+        found = (scores - normalizers[:, None]).exp_().mul_(gradient[:, None])
+        found.index_put_((rows, columns), -shares * gradient[rows], accumulate=True)
+        return found, None, None, None
 
 
 def user_weights(counts: IntArray, exponent: float) -> Tensor:
     """Return how much each user counts, (number of interactions) ** *exponent*, shape (U,)."""
     weights = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** exponent, 0.0)
     return torch.from_numpy(weights.astype(np.float32))
-
-
-def slice_similarity(items: Tensor, slice_width: int) -> Tensor:
-    """Return sum over m < n of cos^2(E^m, E^n), E^n the columns of slice n as one long vector.
-
-    The bounded form of PEEL's diversity-driven regularizer: at most N (N - 1) / 2, 0 for slices
-    that are orthogonal to one another.
-    """
-    n_items, dim = items.shape
-    padded = torch.nn.functional.pad(items, (0, -dim % slice_width))
-    slices = padded.T.reshape(-1, slice_width * n_items)  # (N, w * I)
-    directions = torch.nn.functional.normalize(slices, dim=1)
-    return (directions @ directions.T).triu(diagonal=1).square().sum()
 
 
 def mean_square_length(vectors: Tensor) -> Tensor:

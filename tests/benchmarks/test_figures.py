@@ -96,7 +96,9 @@ def test_an_unknown_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_quick_comparison_writes_all_that_it_should(tmp_path: Path) -> None:
     source = Source(a_world(), Model(training=SMALL), None)
-    run(source, Plan(seeds=2, threads=1, out=tmp_path, quick=True, prefixes=("peel:best", "head:int8")))
+    run(
+        source, Plan(seeds=2, threads=1, out=tmp_path, catalogue="quick", prefixes=("peel:best", "head:int8"))
+    )
     content = json.loads((tmp_path / "quality.json").read_bytes())
     assert {row["method"] for row in content["rows"]} == {"full", "peel:best", "head:int8"}
     assert {row["seed"] for row in content["rows"]} == {0, 1}

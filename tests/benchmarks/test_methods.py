@@ -16,6 +16,7 @@ from benchmarks.quality.retrained import Retrained
 from benchmarks.quality.score_list import ScoreList
 from benchmarks.quality.softer import Distilled, Matryoshka
 from benchmarks.quality.whole import Whole
+from scenarios.schema import Model
 from tests.benchmarks.worlds import SMALL, a_full, a_world
 from wire.geometry import Codec
 from wire.metrics import top_k
@@ -27,7 +28,7 @@ EVERYBODY = np.arange(WORLD.n_users)
 
 @functools.cache
 def learned() -> Full:
-    return learn_full(WORLD, SMALL, lambda _: None)
+    return learn_full(WORLD, SMALL)
 
 
 def order(method: Method, full: Full, budget: int) -> list[list[int]]:
@@ -102,7 +103,7 @@ def test_a_method_of_one_size_has_one_row() -> None:
 
 
 def test_peel_with_everything_held_is_about_as_good_as_the_full_table() -> None:
-    peel = Peel("peel:fp32", Codec.FP32, layers=10_000)
+    peel = Peel("peel:fp32", Model(training=SMALL, codec=Codec.FP32, layers=10_000))
     (ours,) = measure(peel, learned(), WORLD, (1.1,))
     (full,) = measure(Whole("full", Precision.FP32), learned(), WORLD, (1.0,))
     assert ours.scored.means()["ndcg_at_20"] > 0.95 * full.scored.means()["ndcg_at_20"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from cloud.backbones.ials import gathered, like_batches, solved, transposed
+from cloud.backbones.ials import gathered, like_batches, ridge, solved, transposed
 from cloud.backbones.lightgcn import (
     UnknownItems,
     averaged_layers,
@@ -122,7 +122,7 @@ def test_tables_that_are_no_numbers_stop_training(name: Name, monkeypatch: pytes
 
 
 def test_mf_is_what_it_was_before_there_were_others() -> None:
-    config = replace(SMALL, epochs=3, evaluate_every=3)
+    config = replace(SMALL, epochs=3, evaluate_every=3, diversity=0.01)
     found, report = pretrain(checkerboard(), config, ignore)
     sizes = [float(np.abs(table).sum()) for table in (found.users, found.items)]
     assert sizes == pytest.approx(SIZES_BEFORE, rel=1e-5)  # bits differ between machines
@@ -229,6 +229,18 @@ def test_solutions_are_those_of_the_slow_version(exponent: float) -> None:
     np.testing.assert_allclose(
         found.cpu().numpy(), slowly_solved(dense(known, 20), other, settings), rtol=1e-3, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("columns", [1, 3, 4, 9])  # fewer than the four dimensions, as many, more
+def test_both_ways_to_solve_give_the_same(columns: int) -> None:
+    rng = np.random.default_rng(columns)
+    vectors, diagonals = rng.normal(size=(5, columns, 4)), rng.uniform(0.5, 2, (5, 4))
+    expected = [
+        np.linalg.solve(each.T @ each + np.diag(diagonal), each.sum(axis=0))
+        for each, diagonal in zip(vectors, diagonals, strict=True)
+    ]
+    found = ridge(torch.from_numpy(vectors), torch.from_numpy(diagonals))
+    np.testing.assert_allclose(found.numpy(), expected)
 
 
 def test_a_solved_row_depends_on_its_own_interactions_only() -> None:

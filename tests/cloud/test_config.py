@@ -59,8 +59,12 @@ def test_a_wrong_source_is_refused_with_the_rule_it_breaks(raw: dict[str, Any], 
     ("raw", "message"),
     [
         ({"dim": 8, "slice_width": 9}, r"slice_width\(=9\) must be <= dim\(=8\)"),
-        ({"dim": 4096, "item_groups": 60}, r"item_groups\(=60\) times slices\(=2048\) must be <= 65536"),
+        ({"dim": 4096, "item_groups": 200}, r"item_groups\(=200\) times slices\(=512\) must be <= 65536"),
         ({"controller": {"least_budget": 0.9}}, r"least_budget\(=0.9\) must be .* - at `\$.controller`"),
+        (
+            {"diversity": 0.02, "diversity_form": "unbounded"},
+            r"diversity\(=0.02\) must be <= l2\(=0.06\) / 4 where diversity_form is unbounded",
+        ),
         ({"dropout": 1.0}, r"`float` < 1.0 - at `\$.dropout`"),
         ({"refine": {"pull": float("nan")}}, r"- at `\$.refine.pull`"),
         ({"clustering": "dbscan"}, r"Invalid enum value 'dbscan' - at `\$.clustering`"),

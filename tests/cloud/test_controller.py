@@ -3,52 +3,14 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from cloud.config import Controller, Training
-from cloud.controller import closed_form_weights, cut_table, group_popularity, soft_gates, weigh
-from cloud.interactions import Interactions, item_group_bounds
+from cloud.closed_form import closed_form, cut_table, group_item_weights, second_moment
+from cloud.config import Controller, Guard, Training
+from cloud.controller import Weighed, soft_gates, weigh
+from cloud.interactions import Interactions
 from cloud.refine import GroupTables
-from tests.cloud.worlds import checkerboard, ignore
+from tests.cloud.worlds import a_trial, checkerboard, ignore
+from wire.metrics import FloatArray
 from wire.streams import stream
-
-
-def test_the_closed_form_is_the_sum_it_says() -> None:
-    world, rng = checkerboard(40, 10), stream(0, "controller")
-    groups = np.arange(40) % 2
-    model = GroupTables(
-        rng.normal(size=(40, 5)).astype(np.float32), groups, rng.normal(size=(2, 10, 5)).astype(np.float32)
-    )
-    config = Training(dim=5, slice_width=2, item_groups=3)
-    weights = closed_form_weights(model, world, cut_table(10, 5, config))
-    popularity, bounds = group_popularity(model, world), item_group_bounds(10, 3)
-    expected = np.zeros((2, 3, 3))
-    for g, m, n in np.ndindex(2, 3, 3):
-        for i in range(bounds[m], bounds[m + 1]):
-            for k in range(2 * n, min(2 * n + 2, 5)):
-                energy = np.mean(model.users[groups == g, k].astype(np.float64) ** 2)
-                expected[g, m, n] += popularity[g, i] * energy * float(model.tables[g, i, k]) ** 2
-    np.testing.assert_allclose(weights, expected / expected.sum(axis=(1, 2), keepdims=True), rtol=1e-9)
-
-
-def test_popularity_is_the_groups_own_and_a_little_of_all() -> None:
-    world = checkerboard()
-    parity = np.arange(40) % 2
-    model = GroupTables(np.ones((40, 2), np.float32), parity, np.ones((2, 40, 2), np.float32))
-    shares = group_popularity(model, world)
-    np.testing.assert_allclose(shares.sum(axis=1), 1)
-    assert shares[0, parity == 0].sum() == pytest.approx((1 + 0.5 * 0.5) / 1.5, abs=0.01)
-    assert (shares > 0).all()
-
-
-def test_blocks_that_say_nothing_still_have_a_positive_weight() -> None:
-    model = GroupTables(
-        np.zeros((40, 4), np.float32), np.zeros(40, np.int64), np.zeros((1, 40, 4), np.float32)
-    )
-    config = Training(dim=4, item_groups=4, min_group_size=5, threads=1)
-    weights, _ = weigh(model, checkerboard(), config, ignore)
-    assert weights.shape == (1, 4, 2)
-    assert weights.dtype == np.float32
-    assert (weights > 0).all()
-    assert np.isfinite(weights).all()
 
 
 def test_gates_open_with_the_budget_and_never_shut_the_floor() -> None:
@@ -75,27 +37,88 @@ def misleading_model(world: Interactions) -> GroupTables:
     noise = stream(0, "noise").normal(0, 2, 40)
     users = np.stack([np.ones(40), np.where(parity == 0, 1, -1)], axis=1)
     table = np.stack([noise, np.where(np.arange(world.n_items) % 2 == 0, 1, -1)], axis=1)
-    return GroupTables(users.astype(np.float32), np.zeros(40, np.int64), table[None].astype(np.float32))
+    return GroupTables(users.astype(np.float32), np.zeros(40, np.int64), (table.astype(np.float32),))
+
+
+CONFIG = Training(dim=2, slice_width=1, item_groups=1, controller=Controller(steps=200, reach=3.0))
+
+
+def weighed(model: GroupTables, config: Training) -> tuple[Weighed, FloatArray]:
+    """Return what the controller leaves, and the weights of the only group that follow from it."""
+    world = checkerboard()
+    cut = cut_table(40, model.users.shape[1], config)
+    items = group_item_weights(model.groups, world)
+    found = weigh(model, items, world, config, cut, a_trial(cut), ignore)
+    closed = closed_form(found.model.tables[0], second_moment(found.model.users), items[0], cut)
+    return found, np.asarray(closed * found.corrections[0])
 
 
 def test_the_controller_learns_what_validation_likes_where_energy_misleads() -> None:
-    world = checkerboard()
-    config = Training(dim=2, slice_width=1, item_groups=1, controller=Controller(steps=200, reach=3.0))
-    learned, report = weigh(misleading_model(world), world, config, ignore)
-    closed, off = weigh(
-        misleading_model(world), world, replace(config, controller=Controller(enabled=False)), ignore
-    )
-    assert closed[0, 0].argmax() == 0
-    assert learned[0, 0].argmax() == 1
-    assert learned[0].sum() == pytest.approx(1)
-    assert (report["kept_in_groups"], off) == (1, {"enabled": False})
+    model = misleading_model(checkerboard())
+    found, weights = weighed(model, CONFIG)
+    off, closed = weighed(model, replace(CONFIG, controller=Controller(enabled=False)))
+    assert closed[0].argmax() == 0
+    assert weights[0].argmax() == 1
+    assert found.model.tables[0] is model.tables[0]  # a correction leaves tables alone
+    (entry,) = found.report.groups
+    assert (entry["kept"], entry["judges"]) == (True, 20)
+    before, after = entry["valid_ndcg_at_20_closed_form"], entry["valid_ndcg_at_20_learned"]
+    assert isinstance(before, float)
+    assert isinstance(after, float)
+    assert after > before + 0.2
+    assert (off.report.summary, off.report.groups) == ({"enabled": False}, [])
+    assert (off.corrections == 1).all()
 
 
-def test_a_correction_that_does_not_pay_is_not_kept() -> None:
-    world = checkerboard()
-    config = Training(
-        dim=2, slice_width=1, item_groups=1, controller=Controller(steps=200, standard_errors=100)
+def test_a_correction_that_does_not_convince_is_not_kept() -> None:
+    found, weights = weighed(
+        misleading_model(checkerboard()), replace(CONFIG, guard=Guard(standard_errors=100))
     )
-    weights, report = weigh(misleading_model(world), world, config, ignore)
-    assert report["kept_in_groups"] == 0
-    assert weights[0, 0].argmax() == 0
+    assert found.report.groups[0]["kept"] is False
+    assert (found.corrections == 1).all()
+    assert weights[0].argmax() == 0
+
+
+def test_weights_are_learned_from_nothing_and_folded_into_the_table() -> None:
+    world = checkerboard()
+    model = misleading_model(world)
+    still = Controller(learns="weights", steps=200, learning_rate=0.05, table_learning_rate=1e-6)
+    found, weights = weighed(model, replace(CONFIG, controller=still, guard=Guard(enabled=False)))
+    assert weights[0].argmax() == 1
+    assert weights.sum() == pytest.approx(1)
+    # With a table that stays, what is folded in is the weights, of mean 1.
+    np.testing.assert_allclose(found.model.tables[0], model.tables[0] * weights[0] * 2, rtol=2e-2, atol=1e-3)
+
+
+def test_weights_that_begin_alike_need_a_step_to_differ() -> None:
+    model = misleading_model(checkerboard())
+    controller = Controller(learns="weights", steps=1, learning_rate=1e-6, table_learning_rate=1e-6)
+    found, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
+    np.testing.assert_allclose(weights, [[0.5, 0.5]], atol=1e-4)
+    np.testing.assert_allclose(found.model.tables[0], model.tables[0], atol=1e-3)
+
+
+def test_tables_and_weights_take_turns() -> None:
+    model = misleading_model(checkerboard())
+    controller = Controller(learns="weights", steps=60, table_learning_rate=0.05)
+    found, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
+    table = found.model.tables[0] / (2 * weights[0])  # as it was before the weights were folded in
+    # The table unlearns its noise on training data while the weights turn to the taste.
+    assert np.abs(table[:, 0]).mean() < 0.7 * np.abs(model.tables[0][:, 0]).mean()
+    assert weights[0, 1] > 0.6
+
+
+def test_corrections_of_blocks_that_say_nothing_are_positive_and_finite() -> None:
+    empty = GroupTables(
+        np.zeros((40, 4), np.float32), np.zeros(40, np.int64), (np.zeros((40, 4), np.float32),)
+    )
+    for learns in ("correction", "weights"):
+        controller = Controller(learns=learns, steps=3)
+        found, _ = weighed(
+            empty,
+            Training(dim=4, slice_width=2, item_groups=4, controller=controller, guard=Guard(enabled=False)),
+        )
+        assert found.corrections.shape == (1, 4, 2)
+        assert found.corrections.dtype == np.float32
+        assert (found.corrections > 0).all()
+        assert np.isfinite(found.corrections).all()

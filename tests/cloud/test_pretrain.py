@@ -5,8 +5,9 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from cloud.backbones.mf import dropped, multinomial_loss, slice_similarity, user_weights
+from cloud.backbones.mf import dropped, mean_square_length, multinomial_loss, user_weights
 from cloud.descent import BestSoFar, batches, descend, generator
+from cloud.diversity import diversity_term, neighbour_distance, slice_similarity
 from cloud.pretrain import pretrain
 from cloud.ranking import ndcg_per_user
 from tests.cloud.worlds import SMALL, checkerboard, ignore
@@ -46,6 +47,22 @@ def test_the_loss_is_the_mean_surprise_of_the_wanted() -> None:
     assert multinomial_loss(scores, wanted, weights).item() == pytest.approx(expected)
 
 
+def test_the_gradient_of_the_loss_is_that_of_cross_entropy() -> None:
+    rng = np.random.default_rng(0)
+    rows, columns = np.nonzero(rng.random((5, 9)) < 0.3)
+    wanted, weights = ItemLists.of_pairs(rows, columns, 6), torch.tensor([1.0, 2.0, 0.5, 1.0, 3.0, 0.0])
+    found, expected = (torch.randn(6, 9, generator=generator(0, "s")).requires_grad_() for _ in range(2))
+    multinomial_loss(found, wanted, weights).backward()  # type: ignore[no-untyped-call]
+    targets = torch.zeros(6, 9)
+    targets[rows, columns] = torch.from_numpy(1 / wanted.counts()[rows]).float()
+    losses = torch.nn.functional.cross_entropy(expected, targets, reduction="none")
+    ((losses * weights).sum() / weights.sum()).backward()  # type: ignore[no-untyped-call]
+    assert found.grad is not None
+    assert expected.grad is not None
+    torch.testing.assert_close(found.grad, expected.grad)
+    assert found.grad.abs().max() > 0.01
+
+
 def test_slices_that_are_the_same_are_similar_and_orthogonal_ones_are_not() -> None:
     column = torch.tensor([1.0, 2.0, 3.0])
     other = torch.tensor([3.0, 0.0, -1.0])
@@ -64,6 +81,24 @@ def test_diversity_keeps_slices_apart() -> None:
     assert isinstance(without, float)
     assert isinstance(with_it, float)
     assert with_it < 0.5 * without
+
+
+def test_the_authors_form_is_the_squared_distance_of_neighbouring_slices() -> None:
+    table = torch.tensor([[1.0, 2.0, 5.0], [0.0, 2.0, 5.0]])
+    assert neighbour_distance(table, 1).item() == pytest.approx(((1 + 4) + (9 + 9)) / 2)
+    assert neighbour_distance(table, 2).item() == pytest.approx(((1 - 5) ** 2 + 4 + 25 + 4) / 2)
+    assert neighbour_distance(table, 3).item() == 0
+    config = replace(SMALL, diversity=0.01, diversity_form="unbounded", slice_width=1)
+    assert diversity_term(table, config).item() == pytest.approx(-0.01 * 11.5)
+    assert diversity_term(10 * table, config).item() == pytest.approx(-1.0 * 11.5)  # no lower bound
+
+
+def test_within_its_limit_l2_holds_the_unbounded_form() -> None:
+    table = torch.tensor([[1.0, -1.0] * 4])  # neighbours differ as much as their lengths allow
+    config = replace(SMALL, diversity=SMALL.l2 / 4, diversity_form="unbounded", slice_width=1)
+    for scale in (1.0, 10.0, 1000.0):
+        held = config.l2 * mean_square_length(scale * table) + diversity_term(scale * table, config)
+        assert held.item() > 0
 
 
 def test_dropout_keeps_the_mean() -> None:

@@ -36,9 +36,9 @@ def test_an_answer_brings_the_blocks_that_are_missing_and_no_others(
     ]
     assert [part.layout.target for part in parts] == [target]
     ids = b"".join(part.tensor("ids") for part in parts)
-    assert ids == group.ids[2 * min(held, target) : 2 * target]
+    assert ids == group.blocks.ids[2 * min(held, target) : 2 * target]
     data = b"".join(part.tensor("data") for part in parts)
-    assert data == group.data[group.offsets[min(held, target)] : group.offsets[target]]
+    assert data == group.blocks.data[group.starts[min(held, target)] : group.starts[target]]
 
 
 @given(st.integers(0, 60_000), st.integers(4096, 20_000))
@@ -67,7 +67,7 @@ def test_a_device_without_the_model_is_introduced_to_it() -> None:
 def test_a_device_that_tells_only_its_group_gets_no_user_vector() -> None:
     introduction, blocks = map(decode_part, RESPONDER.answer(report(model="", user=None, group=1)))
     assert introduction.layout.spans.keys() == {"layer_blocks", "layer_bytes"}
-    assert (introduction.layout.group, blocks.tensor("ids")) == (1, STORE.groups[1].ids)
+    assert (introduction.layout.group, blocks.tensor("ids")) == (1, STORE.groups[1].blocks.ids)
 
 
 def test_equal_reports_get_equal_answers_from_any_replica() -> None:

@@ -28,13 +28,15 @@ def test_a_ranking_is_a_permutation_that_starts_with_the_floor(values: np.ndarra
 
 
 def test_a_weight_that_is_no_number_is_refused() -> None:
-    with pytest.raises(ValueError, match="block weights must be finite"):
+    with pytest.raises(ValueError, match="worth of a block must be finite"):
         rank_blocks(np.array([[1.0, np.nan]]))
 
 
-@given(sizes, st.integers(1, 80), st.integers(0, 40_000))
-def test_a_budget_gets_the_highest_layer_that_fits(blocks: np.ndarray, count: int, budget: int) -> None:
-    layers = cut_layers(blocks, count)
+@given(sizes, st.integers(1, 80), st.integers(1, 60), st.integers(0, 40_000))
+def test_a_budget_gets_the_highest_layer_that_fits(
+    blocks: np.ndarray, count: int, floor: int, budget: int
+) -> None:
+    layers = cut_layers(blocks.tolist(), count, min(floor, len(blocks)))
     ends = [0, *np.cumsum(blocks).tolist()]
     assert layers.blocks[-1] == len(blocks)
     assert len(layers.blocks) <= count + 1
@@ -47,11 +49,13 @@ def test_a_budget_gets_the_highest_layer_that_fits(blocks: np.ndarray, count: in
 
 @given(sizes, st.integers(0, 40_000))
 def test_with_as_many_layers_as_blocks_the_longest_prefix_fits(blocks: np.ndarray, budget: int) -> None:
-    layers = cut_layers(blocks, len(blocks))
+    layers = cut_layers(blocks.tolist(), len(blocks), 1)
     longest = max(n for n in range(len(blocks) + 1) if blocks[:n].sum() <= budget)
     assert layers.blocks[layers.best(budget)] == longest
 
 
-def test_layers_are_geometric_in_bytes() -> None:
-    layers = cut_layers(np.full(1024, 10), 11)
-    assert layers.bytes == (0, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10240)
+def test_layers_are_geometric_in_bytes_above_the_floor_and_few_below_it() -> None:
+    layers = cut_layers([10] * 1024, 16, floor=64)
+    assert layers.bytes[:3] == (0, 220, 430)
+    assert layers.bytes[3:8] == (640, 800, 980, 1220, 1510)
+    assert (len(layers.bytes), layers.bytes[-2:]) == (17, (8280, 10240))

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloud.store import MANIFEST, BlockStore, build_store, load_store, save_store, store_key
+from cloud.store import MANIFEST, BlockStore, GroupBlocks, load_store, save_store, store_key
 from tests.worlds import a_store
+from wire.blocks import decode_block
 from wire.errors import InputError
-from wire.geometry import Codec, decode_block
+from wire.geometry import Codec
+from wire.layers import Layers
 
 
 def same(one: BlockStore, other: BlockStore) -> bool:
@@ -31,8 +33,8 @@ def test_a_store_is_read_back_as_it_was_written(tmp_path: Path, codec: Codec) ->
 def test_blocks_lie_in_ranking_order() -> None:
     store = a_store(codec=Codec.FP32)
     group, geometry = store.groups[0], store.geometry
-    for place, block in enumerate(group.ranking().tolist()):
-        raw = group.data[group.offsets[place] : group.offsets[place + 1]]
+    for place, block in enumerate(group.ranking()):
+        raw = group.blocks.data[group.starts[place] : group.starts[place + 1]]
         values = decode_block(raw, 1.0, Codec.FP32, geometry.shape(block))
         # the world's number of (item, dimension) is 100 item + dimension
         rows, columns = geometry.rows(block), geometry.columns(block)
@@ -102,14 +104,20 @@ def test_a_cache_key_depends_on_every_part() -> None:
     )
 
 
-def test_a_table_of_the_wrong_shape_is_refused() -> None:
-    with pytest.raises((ValueError, IndexError)):
-        build_store(
-            a_store().geometry,
-            item_tables=np.zeros((1, 2, 2), dtype=np.float32),
-            user_vectors=np.zeros((1, 2), dtype=np.float32),
-            user_groups=np.zeros(1, dtype=np.int64),
-            block_weights=np.zeros((1, 2, 2)),
-            layers=4,
-            report={},
-        )
+def test_a_store_of_another_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    save_store(a_store(), tmp_path / "store")
+    manifest = tmp_path / "store" / MANIFEST
+    manifest.write_text('{"format": 1, "layers": "of another shape"}')
+    with pytest.raises(
+        InputError, match=r"block store of format 1, this version reads format 2; train again"
+    ):
+        load_store(tmp_path / "store")
+
+
+def test_blocks_that_do_not_fill_their_geometry_are_refused() -> None:
+    store = a_store()
+    group, larger = store.groups[0], a_store(items=24).geometry
+    with pytest.raises(ValueError, match="16 blocks need"):
+        GroupBlocks.of(larger, group.blocks, lambda _: group.layers)
+    with pytest.raises(ValueError, match="the layers have 1 blocks, there are 16"):
+        GroupBlocks.of(store.geometry, group.blocks, lambda _: Layers.above_zero([1], [30]))

@@ -2,9 +2,12 @@
 
 import numpy as np
 
+from cloud.closed_form import Cut
 from cloud.config import ByRatio, Training
 from cloud.interactions import Interactions
 from cloud.splits import EventList, split_events
+from cloud.trial import Trial, embedded_trial
+from wire.geometry import Codec, Geometry
 
 SMALL = Training(
     dim=8, epochs=30, batch_size=32, user_groups=2, min_group_size=5, item_groups=4, slice_width=2, threads=1
@@ -18,6 +21,21 @@ def checkerboard(users: int = 40, items: int = 40) -> Interactions:
     parts = split_events(EventList(rows, columns, None), users, ByRatio(valid_share=0.2, test_share=0.2))
     names = tuple(map(str, range(max(users, items))))
     return Interactions("checkerboard", parts.train, parts.valid, parts.test, names[:users], names[:items])
+
+
+def a_trial(cut: Cut) -> Trial:
+    """Return the trial that training uses, for tables that are cut so."""
+    width = int(cut.column_starts[1]) if len(cut.column_starts) > 1 else cut.dim
+    return embedded_trial(
+        Geometry(
+            items=cut.n_items,
+            dim=cut.dim,
+            item_groups=cut.shape[0],
+            slice_width=width,
+            codec=Codec.CODED,
+            planes=8,
+        )
+    )
 
 
 def ignore(done: int, total: int, note: str) -> None:

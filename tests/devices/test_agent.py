@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cloud.encoding import encode_cells
 from cloud.responder import Responder
-from cloud.store import BlockStore, encode_group
+from cloud.store import BlockStore
 from devices.agent import Agent, Receipt
 from devices.shelf import Shelves
 from tests.worlds import a_store
@@ -168,8 +169,10 @@ def test_blocks_that_contradict_those_of_another_device_are_rejected() -> None:
     agent, responder = a_pair()
     settle(agent, responder, 900)
     sevens = np.full((60, 8), 7.0, dtype=np.float32)
-    groups = tuple(encode_group(STORE.geometry, sevens, group.ranking(), 64) for group in STORE.groups)
-    forged = replace(STORE, groups=groups)
+    same_ranking = np.zeros(16)
+    same_ranking[STORE.groups[0].ranking()] = np.arange(16, 0, -1)
+    group = encode_cells(STORE.geometry, sevens, same_ranking.reshape(4, 4), 64)
+    forged = replace(STORE, groups=(group, group))
     late = Agent(2, agent._shelves)
     late.set_budget(900)
     introduction, part = Responder(forged).answer(late.report())

@@ -69,7 +69,7 @@ def live(
     env, log, shelves = simpy.Environment(), FleetLog(clock=lambda: 0.0), Shelves()
     shelves.announce(transport.responder.notice())
     shelf = Shelf(STORE.geometry, STORE.groups[0].layers)
-    shelf.fill(STORE.groups[0].ranking().tolist(), STORE.groups[0].scales, STORE.groups[0].data)
+    shelf.fill(STORE.groups[0].blocks)
     nobody = ItemLists.of_pairs(np.array([0]), np.array([3]), STORE.users)
     qualities = user_qualities(
         {0: shelf}, np.array([0]), STORE.user_groups, STORE.user_vectors, Truth(nobody, nobody)

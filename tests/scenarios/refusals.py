@@ -71,7 +71,7 @@ VALUE_PROBLEMS = [
     ("description: {}", "description must be text, not a mapping"),
     ("clock: virtul", "clock (='virtul') must be one of lockstep, virtual; did you mean 'virtual'?"),
     ("clock: realtime", "clock (='realtime') must be one of lockstep, virtual"),
-    ("model: {codec: int4}", "model.codec (='int4') must be one of fp32, fp16, int8; did you mean 'int8'?"),
+    ("model: {codec: fp31}", "model.codec (='fp31') must be one of fp32, fp16, int8, int4, planes, coded; did you mean 'fp32'?"),
     ("model: {layers: 0}", "model.layers (=0) must be a whole number from 1 to 65536"),
     ("model: {training: {dropout: 1.0}}", "model.training.dropout (=1.0) must be a number >= 0 and < 1"),
     ("model: {training: {rotate: 'yes'}}", "model.training.rotate (='yes') must be true or false"),

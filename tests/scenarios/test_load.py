@@ -41,7 +41,7 @@ class TestValues:
         scenario = parse(SMALL)
         assert (scenario.seed, scenario.clock, scenario.broker) == (0, "lockstep", "auto")
         assert scenario.data == Synthetic()
-        assert scenario.model.codec is Codec.INT8
+        assert scenario.model.codec is Codec.CODED
         assert scenario.updates == Updates()
         assert scenario.networks == {"default": Network()}
         assert scenario.fleet[0].memory == BoundedWalk()

@@ -78,6 +78,7 @@ sources = (
 )
 models = st.builds(
     Model,
+    recipe=st.sampled_from(["best", "paper"]),
     training=st.builds(Training, l2=st.floats(0, 1), rotate=st.booleans()),
     codec=st.sampled_from(Codec),
     layers=st.integers(1, 65_536),

@@ -16,12 +16,12 @@ from scenarios.load import dump, load, parse, question, shipped
 from scenarios.schema import Scenario
 from tests.scenarios.conformity import problems
 
-# name -> (devices, budget changes, bytes of the item table in int8)
+# name -> (devices, budget changes, 5 % of the fp32 item table: bytes in which coded planes rank as well)
 SHIPPED = {
-    "ml-100k": (500, 24_000, 111_488),
-    "ml-1m": (2_000, 103_000, 236_032),
-    "quickstart": (200, 24_000, 67_840),
-    "squeeze": (1_000, 10_000, 67_840),
+    "ml-100k": (500, 24_000, 21_530),
+    "ml-1m": (2_000, 103_000, 46_438),
+    "quickstart": (200, 24_000, 12_800),
+    "squeeze": (1_000, 10_000, 12_800),
 }
 
 paths = pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
@@ -58,7 +58,7 @@ def test_each_is_as_large_as_it_says(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["quickstart", "ml-1m", "ml-100k"])
-def test_budgets_reach_from_below_the_floor_to_the_whole_table(name: str) -> None:
+def test_budgets_reach_from_about_the_floor_to_what_ranks_as_well_as_the_whole_table(name: str) -> None:
     scenario = load(next(path for path in shipped() if path.stem == name))
     table = SHIPPED[name][2]
     shares = np.array(
@@ -70,7 +70,7 @@ def test_budgets_reach_from_below_the_floor_to_the_whole_table(name: str) -> Non
         ]
     )
     assert np.quantile(shares, 0.02) < 0.04
-    assert 0.25 < np.quantile(shares, 0.5) < 0.45
+    assert 0.25 < np.quantile(shares, 0.5) < 0.5
     assert np.quantile(shares, 0.99) > 1
 
 

@@ -28,7 +28,7 @@ MESSAGES = [
     (Status(online=False, reason="lost"), b'{"online":false,"reason":"lost"}'),
     (
         ModelNotice(version="ab12", geometry=GEOMETRY, user_groups=1, users=2, layers=4),
-        b'{"version":"ab12","geometry":{"items":6,"dim":4,"item_groups":2,"slice_width":2,"codec":"int8"},'
+        b'{"version":"ab12","geometry":{"items":6,"dim":4,"item_groups":2,"slice_width":2,"codec":"int8","planes":1,"score":"aligned"},'
         b'"user_groups":1,"users":2,"layers":4}',
     ),
 ]

@@ -1,0 +1,218 @@
+"""What training costs, and that it grows with the number of interactions and no faster.
+
+A catalogue of 40,000 items, 40 interactions per user, and 0.15 to 1.2 million interactions; besides,
+MovieLens-1M as it comes. Every entry is trained, all stages, and encoded in a process of its own, whose
+peak memory is the whole process's. ``python -m benchmarks.scale`` prints a row per entry, writes
+``scale.json`` and fails where a promise is broken.
+
+*Linear* means: twice the interactions, from 0.6 to 1.2 million, take at most 2.3 times the time. A line
+a + b n through all sizes, by least squares, stands beside it with its largest deviation.
+"""
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from benchmarks.anchors import data_root
+from benchmarks.figures import write
+from cloud.config import Data, LightGCN, Synthetic, Training
+from cloud.datasets import load
+from cloud.training import Progress, train
+from emulator.model import store_of
+from scenarios.schema import Model
+
+ITEMS = 40_000
+INTERACTIONS_PER_USER = 40
+USERS = (3_750, 7_500, 15_000, 30_000)
+MOST_TIMES_FOR_TWICE = 2.3
+MOST_SCORES_FOR_SOFTMAX = 50_000_000  # users times items; beyond it `mf` takes minutes, and `ials` seconds
+
+
+class Promise(msgspec.Struct, frozen=True):
+    """What an entry may cost."""
+
+    minutes: float
+    gigabytes: float
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What is trained, and what it may cost, where that is promised."""
+
+    name: str
+    data: Data
+    promise: Promise | None = None
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What an entry did cost. Reading or making its data is no part of ``seconds``, but of ``peak_mib``."""
+
+    name: str
+    users: int
+    items: int
+    interactions: int
+    backbone: str
+    load_seconds: float
+    stage_seconds: dict[str, float]
+    seconds: float
+    peak_mib: float
+    valid_ndcg_at_20: float | None
+    test_ndcg_at_20: float | None
+
+
+def catalogue(users: int) -> Synthetic:
+    """Return a world of so many users."""
+    return Synthetic(users=users, items=ITEMS, interactions_per_user=INTERACTIONS_PER_USER)
+
+
+ENTRIES = tuple(
+    Entry(f"{users:,} users", catalogue(users), Promise(15, 4) if users == USERS[-1] else None)
+    for users in USERS
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write ``scale.json``; return 1 if a promise is broken."""
+    parser = argparse.ArgumentParser(description="Measure what training costs at several sizes.")
+    parser.add_argument("--data", type=Path, default=data_root(), help="the folder that holds ml-1m")
+    parser.add_argument("--sizes", type=int, default=len(ENTRIES), help="only so many of the smallest")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)  # in a process of its own
+    given = parser.parse_args(arguments)
+    if given.measure:
+        print(msgspec.json.encode(measure(msgspec.json.decode(given.measure, type=Entry))).decode())
+        return 0
+    entries, folder = list(ENTRIES[: given.sizes]), given.data / "ml-1m"
+    if folder.is_dir():
+        entries.append(Entry("ml-1m", LightGCN(path=str(folder)), Promise(3, 1.5)))
+    else:
+        print(f"SKIPPED ml-1m: no data at {folder}; name the folder that holds it by --data")
+    costs = [told(in_process(entry)) for entry in entries]
+    line = fitted([cost for cost in costs if cost.items == ITEMS])
+    broken = [*broken_promises(entries, costs), *not_linear(costs)]
+    write("scale", {**line, "broken": broken, "rows": [msgspec.to_builtins(cost) for cost in costs]})
+    for each in broken:
+        print(f"BROKEN: {each}")
+    return 1 if broken else 0
+
+
+# --- one entry --------------------------------------------------------------------------------------
+
+
+def in_process(entry: Entry) -> Cost:
+    """Measure an entry in a process of its own."""
+    given = msgspec.json.encode(entry).decode()
+    command = [sys.executable, "-m", "benchmarks.scale", "--measure", given]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    return msgspec.json.decode(done.stdout, type=Cost)
+
+
+def measure(entry: Entry) -> Cost:
+    """Train and encode, and return what it cost this process."""
+    begun = time.monotonic()
+    interactions = load(entry.data)
+    load_seconds = time.monotonic() - begun
+    softmax_fits = interactions.n_users * interactions.n_items <= MOST_SCORES_FOR_SOFTMAX
+    model = Model(training=Training(backbone="mf" if softmax_fits else "ials"))
+    stages, heard = stopwatch()
+    begun = time.monotonic()
+    trained = train(interactions, model.training, heard)
+    stages["evaluate"] = time.monotonic() - begun - sum(stages.values())
+    store_of(trained, model, lambda done, total: None)
+    seconds = time.monotonic() - begun
+    stages["encode"] = seconds - sum(stages.values())
+    valid, test = (trained.report[part] for part in ("valid", "test"))
+    assert isinstance(valid, dict)
+    assert isinstance(test, dict)
+    return Cost(
+        name=entry.name,
+        users=interactions.n_users,
+        items=interactions.n_items,
+        interactions=sum(
+            len(part.items) for part in (interactions.train, interactions.valid, interactions.test)
+        ),
+        backbone=model.training.backbone,
+        load_seconds=load_seconds,
+        stage_seconds=stages,
+        seconds=seconds,
+        peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        valid_ndcg_at_20=valid["ndcg_at_20"],
+        test_ndcg_at_20=test["ndcg_at_20"],
+    )
+
+
+def stopwatch() -> tuple[dict[str, float], Callable[[Progress], None]]:
+    """Return seconds by stage, and what is to hear of progress: time up to a tick is its stage's."""
+    seconds: dict[str, float] = {}
+    last = time.monotonic()
+
+    def heard(now: Progress) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        seconds[now.stage] = seconds.get(now.stage, 0.0) + last - before
+        print(f"{now.stage} {now.done}/{now.total} {now.note}", end="\033[K\r", file=sys.stderr, flush=True)
+
+    return seconds, heard
+
+
+def told(cost: Cost) -> Cost:
+    """Print an entry's row."""
+    stages = "  ".join(f"{stage} {seconds:.1f}" for stage, seconds in cost.stage_seconds.items())
+    print(
+        f"{cost.name:<14} {cost.interactions:>9,} interactions  {cost.backbone:<5} {cost.seconds:7.1f} s  "
+        f"{cost.peak_mib:6,.0f} MiB   [{stages}]",
+        flush=True,
+    )
+    return cost
+
+
+# --- all together -----------------------------------------------------------------------------------
+
+
+def fitted(costs: Sequence[Cost]) -> dict[str, object]:
+    """Return the line through the costs, seconds = a + b n for n million interactions."""
+    if len(costs) < 3:
+        return {}
+    millions = np.array([cost.interactions for cost in costs]) / 1e6
+    seconds = np.array([cost.seconds for cost in costs])
+    slope, start = np.polyfit(millions, seconds, 1)
+    off = np.abs(start + slope * millions - seconds) / seconds
+    return {
+        "seconds_to_begin_with": float(start),
+        "seconds_per_million_interactions": float(slope),
+        "largest_deviation_from_the_line": float(off.max()),
+    }
+
+
+def broken_promises(entries: Sequence[Entry], costs: Sequence[Cost]) -> list[str]:
+    """Return what cost more than was promised."""
+    broken = []
+    for entry, cost in zip(entries, costs, strict=True):
+        if entry.promise is None:
+            continue
+        minutes, gigabytes = cost.seconds / 60, cost.peak_mib * 2**20 / 1e9
+        if minutes > entry.promise.minutes:
+            broken.append(f"{entry.name}: minutes(={minutes:.1f}) must be <= {entry.promise.minutes}")
+        if gigabytes > entry.promise.gigabytes:
+            broken.append(f"{entry.name}: gigabytes(={gigabytes:.2f}) must be <= {entry.promise.gigabytes}")
+    return broken
+
+
+def not_linear(costs: Sequence[Cost]) -> list[str]:
+    """Return a complaint if the largest catalogue takes more than its share of the time of half of it."""
+    seconds = {cost.users: cost.seconds for cost in costs if cost.items == ITEMS}
+    if not {USERS[-2], USERS[-1]} <= seconds.keys():
+        return []
+    times = seconds[USERS[-1]] / seconds[USERS[-2]]
+    if times <= MOST_TIMES_FOR_TWICE:
+        return []
+    return [f"twice the interactions: times(={times:.2f}) must be <= {MOST_TIMES_FOR_TWICE}"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,302 @@
+"""From a trained model to blocks: each group's table is encoded, its blocks ranked and cut into layers.
+
+With a codec of one plane a block is a cell (item group, slice), and cells are ranked by weight. With
+an embedded codec a cell is a series of blocks, each of which brings it one plane further, or several,
+and blocks are ranked by what they buy per byte. Letters: G user groups, I items, d dimensions, M item
+groups, N slices, P planes, B blocks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.closed_form import closed_form, cut_of, second_moment
+from cloud.selection import cut_layers, floor_first, rank_blocks
+from cloud.store import BlockStore, GroupBlocks, build_store
+from wire.blocks import Blocks, encode_block
+from wire.geometry import Codec, Float32Array, Geometry
+from wire.metrics import FloatArray, IntArray
+from wire.planes import REFINED, REST, column_bits, encode_planes, magnitudes
+
+if TYPE_CHECKING:
+    from cloud.training import TrainedModel
+
+LEAST_MOMENT = 1e-20
+"""A dimension in which users differ by less than this is left out of an embedded table."""
+
+
+@dataclass(frozen=True, eq=False)
+class GroupTable:
+    """One user group's item table and what it is for.
+
+    Shapes: ``table`` (I, d); ``item_weights`` (I,), how often the group wants each item;
+    ``moments`` (d,), the mean square of the group's users' vectors in each dimension;
+    ``corrections`` (M, N), what the controller makes of a cell's closed-form weight.
+    """
+
+    table: Float32Array
+    item_weights: Float32Array
+    moments: FloatArray
+    corrections: Float32Array
+
+
+class Step(NamedTuple):
+    """A block of an embedded table, before it is encoded: a cell is brought to *planes* planes."""
+
+    item_group: int
+    slice: int
+    held: int
+    planes: int
+    worth: float
+    """The drop in weighted distortion per byte, corrected."""
+    bytes: float
+    """How much it will be stored in, overhead included, to within a byte or two."""
+
+
+def encode_model(
+    model: "TrainedModel", geometry: Geometry, layers: int, tick: Callable[[int, int], None]
+) -> BlockStore:
+    """Return the block store of a trained model.
+
+    Args:
+        model: tables, vectors, weights.
+        geometry: how tables are cut and stored.
+        layers: at most how many layers a ranking is cut into.
+        tick: told after each group how many of how many are done.
+    """
+    vectors = np.zeros_like(model.user_vectors)
+    groups: list[GroupBlocks] = []
+    for number, table in enumerate(model.item_tables):
+        members = np.flatnonzero(model.user_groups == number)
+        group = GroupTable(
+            table,
+            model.item_weights[number],
+            second_moment(model.user_vectors[members]),
+            model.corrections[number],
+        )
+        blocks, stretch = encode_group(geometry, group, layers)
+        groups.append(blocks)
+        vectors[members] = model.user_vectors[members] * stretch
+        tick(number + 1, len(model.item_tables))
+    return build_store(
+        geometry, groups=groups, user_vectors=vectors, user_groups=model.user_groups, report=model.report
+    )
+
+
+def encode_group(geometry: Geometry, group: GroupTable, layers: int) -> tuple[GroupBlocks, FloatArray]:
+    """Return a group's blocks, and the factors, shape (d,), by which its users' vectors are stretched."""
+    if not geometry.codec.embedded:
+        closed = closed_form(group.table, group.moments, group.item_weights, cut_of(geometry))
+        return encode_cells(geometry, group.table, closed * group.corrections, layers), np.ones(geometry.dim)
+    values, stretch = embedded_values(group)
+    steps = plan(geometry, values, group)
+    return encode_steps(geometry, values, steps, layers), stretch
+
+
+def encode_cells(geometry: Geometry, table: Float32Array, weights: FloatArray, layers: int) -> GroupBlocks:
+    """Return the blocks of a table (I, d), by a codec of one plane, ranked by *weights* (M, N)."""
+    ranking = rank_blocks(weights).tolist()
+    encoded = [
+        encode_block(table[geometry.rows(block), geometry.columns(block)], geometry.codec)
+        for block in ranking
+    ]
+    scales = np.array([scale for scale, _ in encoded], dtype="<f4").tobytes()
+    blocks = Blocks(
+        ids=_u16(ranking),
+        sizes=b"",
+        scales=scales if geometry.codec.scale_bytes else b"",
+        data=b"".join(data for _, data in encoded),
+    )
+    return GroupBlocks.of(geometry, blocks, lambda sizes: cut_layers(sizes, layers, len(weights)))
+
+
+def encode_steps(geometry: Geometry, values: Float32Array, steps: Sequence[Step], layers: int) -> GroupBlocks:
+    """Return the blocks of a table that is to be embedded, in the order of *steps*.
+
+    Args:
+        geometry: with an embedded codec.
+        values: shape (I, d), each below 1 in size.
+        steps: what the ranking is.
+        layers: at most how many layers.
+    """
+    ids, encoded = [], []
+    for step in steps:
+        block = (step.item_group * geometry.slices + step.slice) * geometry.planes + step.planes - 1
+        cell = values[geometry.rows(block), geometry.columns(block)]
+        ids.append(block)
+        encoded.append(encode_planes(cell, step.held, step.planes, geometry.codec))
+    blocks = Blocks(_u16(ids), _u16([len(data) for data in encoded]), b"", b"".join(encoded))
+    return GroupBlocks.of(geometry, blocks, lambda sizes: cut_layers(sizes, layers, geometry.item_groups))
+
+
+# --- embedded tables ------------------------------------------------------------------------------
+
+
+def embedded_values(group: GroupTable) -> tuple[Float32Array, FloatArray]:
+    """Return a group's table in units in which one step suits all dimensions, and the users' factors.
+
+    A number's error counts by its dimension's spread of users (water filling), so each dimension is
+    multiplied by ``sqrt(E_g[u_k^2])`` and the users' vectors are divided by it. The largest number
+    becomes just less than 1, which moves no ranking.
+
+    Returns:
+        Shapes (I, d) and (d,).
+    """
+    spread = np.sqrt(group.moments)
+    seen = spread > np.sqrt(LEAST_MOMENT)
+    values = group.table * np.where(seen, spread, 0.0)
+    size = float(np.abs(values).max()) * (1 + 1e-6) or 1.0
+    stretch = np.where(seen, size / np.where(seen, spread, 1.0), 0.0)
+    return (values / size).astype(np.float32), stretch
+
+
+def plan(geometry: Geometry, values: Float32Array, group: GroupTable) -> list[Step]:
+    """Return the ranking of an embedded table's blocks.
+
+    For each cell, distortion against bytes after each plane is a curve; the corners of its lower
+    convex hull are the blocks, so that a block never buys more per byte than the one before it. All
+    blocks are then ranked by what they buy per byte, the floor first.
+    """
+    distortion, sizes = _curves(geometry, values, group.item_weights)
+    corrections, overhead = group.corrections, geometry.codec.overhead
+    steps: list[Step] = []
+    for m in range(geometry.item_groups):
+        own = [
+            Step(m, n, held, planes, worth * float(corrections[m, n]), size)
+            for n in range(geometry.slices)
+            for held, planes, worth, size in hull(distortion[:, m, n], sizes[:, m, n], overhead)
+        ]
+        steps += own or [Step(m, 0, 0, 1, 0.0, float(overhead))]  # all zeros; yet every item can be ranked
+    order = floor_first(
+        np.array([step.worth for step in steps]), np.array([step.item_group for step in steps])
+    )
+    return [steps[place] for place in order.tolist()]
+
+
+def hull(distortion: FloatArray, sizes: FloatArray, overhead: int) -> list[tuple[int, int, float, float]]:
+    """Return the blocks of one cell: (planes held, planes after it, drop in distortion per byte, bytes).
+
+    Args:
+        distortion: with 0, 1, ..., P planes held, shape (P + 1,).
+        sizes: bytes of each plane, shape (P,).
+        overhead: bytes of each block beside them.
+    """
+    until = np.concatenate([[0.0], np.cumsum(sizes)])
+    blocks: list[tuple[int, int, float, float]] = []
+    held, top = 0, len(sizes)
+    while held < top:
+        bytes_to = until[held + 1 :] - until[held] + overhead
+        rates = (distortion[held] - distortion[held + 1 :]) / bytes_to
+        best = int(rates.argmax())
+        if rates[best] <= 0:
+            break
+        blocks.append((held, held + 1 + best, float(rates[best]), float(bytes_to[best])))
+        held += 1 + best
+    return blocks
+
+
+def _curves(
+    geometry: Geometry, values: Float32Array, item_weights: Float32Array
+) -> tuple[FloatArray, FloatArray]:
+    """Return each cell's distortion after 0 to P planes (P + 1, M, N), and each plane's bytes (P, M, N)."""
+    cut = cut_of(geometry)
+    rows = [slice(start, end) for start, end in pairwise([*cut.row_starts.tolist(), cut.n_items])]
+    # An item group at a time, so that what all planes look at stays in the processor's cache.
+    curves = [_column_curves(geometry, values[each], item_weights[each]) for each in rows]
+    distortion, bits = (np.stack(each, axis=1) for each in zip(*curves, strict=True))  # (..., M, d)
+    columns = cut.column_starts
+    return np.add.reduceat(distortion, columns, axis=2), np.add.reduceat(bits, columns, axis=2) / 8
+
+
+def _column_curves(
+    geometry: Geometry, values: Float32Array, item_weights: Float32Array
+) -> tuple[FloatArray, FloatArray]:
+    """Return the curves of each column of an item group, shapes (P + 1, d) and (P, d), the latter in bits.
+
+    Args:
+        geometry: how many planes there are, and how they are written.
+        values: shape (rows, d).
+        item_weights: shape (rows,).
+    """
+    last, weights = geometry.planes - 1, item_weights.astype(np.float64)
+    sizes, every = np.abs(values), np.ones(len(values), dtype=np.float32)
+    all_bits = magnitudes(values, last).astype(np.uint16)
+    distortion, ones = [weights @ np.square(sizes, dtype=np.float64)], []
+    for plane in range(geometry.planes):
+        q = all_bits >> np.uint16(last - plane)
+        rest = sizes - _known_sizes(q, plane)
+        distortion.append(weights @ np.square(rest, dtype=np.float64))
+        ones.append(every @ (q & np.uint16(1)).astype(np.float32))
+    return np.stack(distortion), _bits(geometry, all_bits, np.stack(ones).astype(np.int64))
+
+
+def _known_sizes(q: NDArray[np.uint16], plane: int) -> Float32Array:
+    """Return the sizes that `wire.planes.restored` gives, but for the last digit, in a third of the time."""
+    known = q.astype(np.float32)
+    known += np.float32(REST[1])
+    known -= np.float32(REST[1] - REST[0]) * (q == 1)
+    known *= q > 0
+    known *= np.float32(2.0 ** -(plane + 1))
+    return known
+
+
+def _bits(geometry: Geometry, all_bits: NDArray[np.uint16], ones: IntArray) -> FloatArray:
+    """Return the bits of each plane of each column, shape (P, d), as `wire.planes` writes them.
+
+    Args:
+        geometry: how many planes there are, and how they are written.
+        all_bits: q after the last plane, shape (rows, d).
+        ones: how many q of a column are odd after each plane, shape (P, d).
+    """
+    starts = _leading_bits(all_bits)  # (lengths, 2, 2, d)
+    at = geometry.planes - np.arange(geometry.planes)  # the length of a q that ceases to be 0 in a plane
+    lengths = starts.sum(axis=(1, 2))
+    fresh, zeros = lengths[at], np.cumsum(lengths, axis=0)[at]
+    known = len(all_bits) - zeros
+    if geometry.codec is Codec.PLANES:
+        return (known + zeros + fresh).astype(np.float64)
+    second, third = (
+        starts[at + 1],
+        starts[at + 2].sum(axis=1),
+    )  # by the bit that comes: (P, 2, 2, d), (P, 2, d)
+    refined = [(1, lengths[at + 1], second[:, 1].sum(axis=1)), (2, lengths[at + 2], third[:, 1])]
+    refined.append(
+        (4, known - sum(count for _, count, _ in refined), ones - fresh - sum(one for _, _, one in refined))
+    )
+    bits = column_bits(known, zeros, fresh)
+    for q, count, one in refined:
+        bits -= one * np.log2(REFINED[q]) + (count - one) * np.log2(1 - REFINED[q])
+    return bits
+
+
+def _leading_bits(numbers: NDArray[np.uint16]) -> IntArray:
+    """Return how many numbers of each column have which length and next two bits, shape (19, 2, 2, d).
+
+    The number 0 has length 0, 1 has 1, 2 and 3 have 2, and so on; a bit that is not there is 0. No
+    number is longer than 16 bits.
+    """
+    dim = numbers.shape[1]
+    places = _LEADING[numbers] * dim + np.arange(dim)
+    return np.bincount(places.reshape(-1), minlength=19 * 4 * dim).reshape(19, 2, 2, dim)
+
+
+def _leading_table() -> IntArray:
+    """Return 4 times the length of each 16-bit number, plus the two bits behind its first."""
+    numbers = np.arange(2**16)
+    length = np.frexp(numbers.astype(np.float64))[1]
+    return np.asarray(4 * length + ((numbers << 2 >> np.maximum(length - 1, 0)) & 3), dtype=np.int64)
+
+
+_LEADING = _leading_table()
+
+
+def _u16(values: Sequence[int]) -> bytes:
+    if values and max(values) > 0xFFFF:
+        raise ValueError(
+            f"a block of {max(values)} bytes is too large; there must be more item groups or slices"
+        )
+    return np.array(values, dtype="<u2").tobytes()

@@ -1,0 +1,55 @@
+from msgspec.structs import replace
+
+from benchmarks.scale import ITEMS, USERS, Cost, Entry, Promise, broken_promises, fitted, measure, not_linear
+from cloud.config import Synthetic
+
+COST = Cost(
+    name="x",
+    users=USERS[-1],
+    items=ITEMS,
+    interactions=1_200_000,
+    backbone="ials",
+    load_seconds=1.0,
+    stage_seconds={},
+    seconds=600.0,
+    peak_mib=3_000.0,
+    valid_ndcg_at_20=None,
+    test_ndcg_at_20=None,
+)
+ENTRY = Entry("x", Synthetic(), Promise(minutes=15, gigabytes=4))
+
+
+def test_an_entry_says_what_it_cost() -> None:
+    world = Synthetic(users=80, items=60, user_groups=2, item_kinds=4, interactions_per_user=12)
+    cost = measure(Entry("small", world))
+    assert (cost.users, cost.items, cost.backbone) == (80, 60, "mf")
+    assert {"pretrain", "cluster", "refine", "controller", "evaluate", "encode"} <= cost.stage_seconds.keys()
+    assert abs(sum(cost.stage_seconds.values()) - cost.seconds) < 1e-6
+    assert all(seconds >= 0 for seconds in cost.stage_seconds.values())
+    assert cost.valid_ndcg_at_20 is not None
+    assert cost.peak_mib > 10
+
+
+def test_promises_are_upper_bounds() -> None:
+    assert broken_promises([ENTRY], [COST]) == []
+    assert broken_promises([ENTRY], [replace(COST, seconds=901.0)]) == ["x: minutes(=15.0) must be <= 15"]
+    assert broken_promises([ENTRY], [replace(COST, peak_mib=4_000.0)]) == ["x: gigabytes(=4.19) must be <= 4"]
+    assert broken_promises([Entry("x", Synthetic())], [replace(COST, seconds=1e9)]) == []
+
+
+def test_twice_the_interactions_may_take_twice_the_time_but_not_three_times() -> None:
+    def at(seconds: float) -> list[str]:
+        return not_linear([replace(COST, users=USERS[-2], seconds=seconds), COST])
+
+    assert at(300.0) == []
+    assert at(200.0) == ["twice the interactions: times(=3.00) must be <= 2.3"]
+    assert not_linear([COST]) == []  # nothing to compare with
+
+
+def test_a_line_is_found_through_points_that_lie_on_one() -> None:
+    line = fitted([replace(COST, interactions=n, seconds=10 + n / 1e4) for n in (100_000, 200_000, 400_000)])
+    assert {name: round(float(str(value)), 6) for name, value in line.items()} == {
+        "seconds_to_begin_with": 10,
+        "seconds_per_million_interactions": 100,
+        "largest_deviation_from_the_line": 0,
+    }
