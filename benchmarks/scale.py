@@ -2,8 +2,8 @@
 
 A catalogue of 40,000 items, 40 interactions per user, and 0.15 to 1.2 million interactions; besides,
 MovieLens-1M as it comes. Every entry is trained, all stages, and encoded in a process of its own, whose
-peak memory is the whole process's. ``python -m benchmarks.scale`` prints a row per entry, writes
-``scale.json`` and fails where a promise is broken.
+peak memory is the whole process's; it has one thread, the default. ``python -m benchmarks.scale`` prints
+a row per entry, writes ``scale.json`` and fails where a promise is broken.
 
 *Linear* means: twice the interactions, from 0.6 to 1.2 million, take at most 2.3 times the time. A line
 a + b n through all sizes, by least squares, stands beside it with its largest deviation.
@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.anchors import data_root
 from benchmarks.figures import write
-from cloud.config import Data, LightGCN, Synthetic, Training
+from cloud.config import Data, LightGCN, Synthetic
 from cloud.datasets import load
 from cloud.training import Progress, train
 from emulator.model import store_of
@@ -32,7 +32,6 @@ ITEMS = 40_000
 INTERACTIONS_PER_USER = 40
 USERS = (3_750, 7_500, 15_000, 30_000)
 MOST_TIMES_FOR_TWICE = 2.3
-MOST_SCORES_FOR_SOFTMAX = 50_000_000  # users times items; beyond it `mf` takes minutes, and `ials` seconds
 
 
 class Promise(msgspec.Struct, frozen=True):
@@ -117,8 +116,7 @@ def measure(entry: Entry) -> Cost:
     begun = time.monotonic()
     interactions = load(entry.data)
     load_seconds = time.monotonic() - begun
-    softmax_fits = interactions.n_users * interactions.n_items <= MOST_SCORES_FOR_SOFTMAX
-    model = Model(training=Training(backbone="mf" if softmax_fits else "ials"))
+    model = Model()
     stages, heard = stopwatch()
     begun = time.monotonic()
     trained = train(interactions, model.training, heard)

@@ -368,9 +368,9 @@ class LeastSquares(Setting, frozen=True, kw_only=True):
 class Training(Setting, frozen=True, kw_only=True):
     """The stages of PEEL and their settings: pretrain, cluster, refine, rotate, weigh."""
 
-    backbone: Literal["mf", "lightgcn", "ials"] = "mf"
-    """Stage 1: matrix factorization with a softmax over all items; `lightgcn`; or, for catalogues whose
-    full softmax does not fit, `ials`."""
+    backbone: Literal["ials", "mf", "lightgcn"] = "ials"
+    """Stage 1: `ials`, least squares, whose cost grows with the number of interactions; `mf`, matrix
+    factorization with a softmax over all items, for catalogues of some thousands; or `lightgcn`."""
 
     lightgcn: Graph = Graph()
     """What the backbone `lightgcn` takes in place of `epochs` to `patience`."""
@@ -454,6 +454,10 @@ class Training(Setting, frozen=True, kw_only=True):
         if self.item_groups * self.slices > MAX_BLOCKS:
             raise ValueError(
                 f"item_groups(={self.item_groups}) times slices(={self.slices}) must be <= {MAX_BLOCKS}"
+            )
+        if self.diversity > 0 and self.backbone != "mf":
+            raise ValueError(
+                f"diversity(={self.diversity}) must be 0 where backbone(={self.backbone}) is not mf"
             )
         # Twice the sum of squares bounds the squared distance of two slices, and an inner slice has two
         # neighbours: beyond l2 / 4 longer vectors pay without end.

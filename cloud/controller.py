@@ -116,9 +116,11 @@ def weigh(
     trials: dict[int, tuple[FloatArray, FloatArray]] = {}
     verdict = unjudged(n_groups)
     if guard.enabled:
-        for group in judging_groups(model.tables, config.seed):
+        trying = judging_groups(model.tables, config.seed)
+        for group in trying:
             _, judging = sides[group]
             trials[group] = _tried(model, learned, group, item_weights[group], judging, trial)
+            tick(len(trials), len(trying), f"tried in group {group}")
         gains = [gained(trials.get(group)) for group in range(n_groups)]
         verdict = verdicts(gains, prior=False, standard_errors=guard.standard_errors)
     summary = {"enabled": True, "learns": config.controller.learns, **verdict.report()}

@@ -54,7 +54,7 @@ class Step(NamedTuple):
     worth: float
     """The drop in weighted distortion per byte, corrected."""
     bytes: float
-    """How much it will be stored in, overhead included, to within a byte or two."""
+    """How much it will be stored in, overhead included, to within a few bytes."""
 
 
 def encode_model(
@@ -235,7 +235,7 @@ def _column_curves(
 
 
 def _known_sizes(q: NDArray[np.uint16], plane: int) -> Float32Array:
-    """Return the sizes that `wire.planes.restored` gives, but for the last digit, in a third of the time."""
+    """Return the sizes that `wire.planes.restored` gives, but for the last digit, and in less time."""
     known = q.astype(np.float32)
     known += np.float32(REST[1])
     known -= np.float32(REST[1] - REST[0]) * (q == 1)
@@ -258,19 +258,19 @@ def _bits(geometry: Geometry, all_bits: NDArray[np.uint16], ones: IntArray) -> F
     fresh, zeros = lengths[at], np.cumsum(lengths, axis=0)[at]
     known = len(all_bits) - zeros
     if geometry.codec is Codec.PLANES:
-        return (known + zeros + fresh).astype(np.float64)
-    second, third = (
-        starts[at + 1],
-        starts[at + 2].sum(axis=1),
-    )  # by the bit that comes: (P, 2, 2, d), (P, 2, d)
-    refined = [(1, lengths[at + 1], second[:, 1].sum(axis=1)), (2, lengths[at + 2], third[:, 1])]
-    refined.append(
-        (4, known - sum(count for _, count, _ in refined), ones - fresh - sum(one for _, _, one in refined))
-    )
+        return np.asarray(known + zeros + fresh, dtype=np.float64)
+    ones_of_1 = starts[at + 1][:, 1].sum(axis=1)  # of q = 1, those whose next bit is 1: (P, d)
+    ones_of_2 = starts[at + 2][:, :, 1].sum(axis=1)  # of q = 2 and 3
+    beyond = known - lengths[at + 1] - lengths[at + 2]
+    ones_beyond = ones - fresh - ones_of_1 - ones_of_2
     bits = column_bits(known, zeros, fresh)
-    for q, count, one in refined:
+    for q, count, one in (
+        (1, lengths[at + 1], ones_of_1),
+        (2, lengths[at + 2], ones_of_2),
+        (4, beyond, ones_beyond),
+    ):
         bits -= one * np.log2(REFINED[q]) + (count - one) * np.log2(1 - REFINED[q])
-    return bits
+    return np.asarray(bits)
 
 
 def _leading_bits(numbers: NDArray[np.uint16]) -> IntArray:

@@ -25,11 +25,12 @@ RecipeName = Literal["best", "paper"]
 TRAININGS: Final[Mapping[RecipeName, Training]] = {
     "best": Training(),
     "paper": Training(
+        backbone="mf",
         diversity=0.01,
         diversity_form="unbounded",
         user_groups=16,
         min_group_size=32,
-        refine=Refinement(pull=0.0, early_stop=False),
+        refine=Refinement(epochs=24, pull=0.0, early_stop=False),
         rotate=False,
         controller=Controller(learns="weights", steps=20),
         guard=Guard(enabled=False),

@@ -25,6 +25,7 @@ from cloud.trial import (
     Jury,
     StageReport,
     Trial,
+    gained,
     halves,
     judging_groups,
     jury,
@@ -64,11 +65,6 @@ class RefinedGroup:
     before: FloatArray
     after: FloatArray
 
-    @property
-    def gains(self) -> FloatArray:
-        """What each of those who judge gains, shape (n,)."""
-        return np.asarray(self.after - self.before)
-
 
 def unrefined(factors: Factors, groups: IntArray) -> GroupTables:
     """Return the model in which every group has the global table."""
@@ -82,34 +78,33 @@ def refine(
 
     With early stop and guard one half of a group's validation users says when to stop, the other
     whether it was worth it: the same users would praise their own choice. The prior choice is the
-    table as it was. Where only a sample of the groups judges, it goes first, and the others are
-    refined only if it prefers that.
+    table as it was.
 
     Returns:
         The refined model, and what happened.
     """
-    n_groups, guard = len(model.tables), config.guard
-    first = judging_groups(model.tables, config.seed) if guard.enabled else list(range(n_groups))
-    refined = {}
-    for group in first:
-        refined[group] = _refine_group(model, group, interactions, config)
-        tick(group + 1, n_groups, f"group {group}: {refined[group].epoch} epochs")
-    verdict = unjudged(n_groups)
-    if guard.enabled:
-        gains = [refined[group].gains if group in refined else np.empty(0) for group in range(n_groups)]
-        verdict = verdicts(gains, prior=False, standard_errors=guard.standard_errors)
+    n_groups = len(model.tables)
+    refined: list[RefinedGroup] = []
     for group in range(n_groups):
-        if group not in refined and verdict.jointly:
-            refined[group] = _refine_group(model, group, interactions, config)
-            tick(group + 1, n_groups, f"group {group}: {refined[group].epoch} epochs")
+        refined.append(_refine_group(model, group, interactions, config))
+        tick(group + 1, n_groups, f"group {group}: {refined[-1].epoch} epochs")
+    verdict = unjudged(n_groups)
+    if config.guard.enabled:
+        gains = [gained((each.before, each.after)) for each in refined]
+        verdict = verdicts(gains, prior=False, standard_errors=config.guard.standard_errors)
     # A group that best fits its start has nothing to keep, whatever the others prefer.
-    kept = [keep and group in refined and refined[group].epoch > 0 for group, keep in enumerate(verdict.kept)]
+    kept = [keep and each.epoch > 0 for keep, each in zip(verdict.kept, refined, strict=True)]
     verdict = replace(verdict, kept=kept)
-    entries: list[dict[str, object]] = []
-    for group, (start, keep) in enumerate(zip(model.tables, kept, strict=True)):
-        entries.append(_refinement(start, refined[group], keep) if group in refined else {"kept": False})
-    tables = tuple(refined[group].table if kept[group] else start for group, start in enumerate(model.tables))
-    report = StageReport({"enabled": True, **verdict.report()}, entries)
+    report = StageReport(
+        {"enabled": True, **verdict.report()},
+        [
+            _refinement(start, each, keep)
+            for start, each, keep in zip(model.tables, refined, kept, strict=True)
+        ],
+    )
+    tables = tuple(
+        each.table if keep else start for start, each, keep in zip(model.tables, refined, kept, strict=True)
+    )
     return GroupTables(model.users, model.groups, tables), report
 
 
@@ -176,7 +171,7 @@ def _descend_from(
     weights = user_weights(train.counts(), config.user_weight_exponent)
     origin = torch.from_numpy(start)  # (I, d)
     table = origin.clone().requires_grad_()
-    optimizer = torch.optim.Adam([table], lr=settings.learning_rate)
+    optimizer = torch.optim.Adam([table], lr=settings.learning_rate, fused=True)
     steps = math.ceil(len(members) / config.batch_size) * settings.epochs
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for epoch in range(1, settings.epochs + 1):
@@ -231,7 +226,9 @@ def rotate(
     trials: dict[int, tuple[FloatArray, FloatArray]] = {}
     for group, table in enumerate(model.tables):
         members = model.members(group)
-        users[members], tables[group] = singular_basis(model.users[members], table)
+        if not group or table is not model.tables[group - 1]:
+            basis = item_basis(table)  # what takes longest, once for groups that share the global table
+        users[members], tables[group] = singular_basis(model.users[members], basis)
         if group in judging:
             judges, weights = jury(members, interactions), item_weights[group]
             without = _tried(trial, model.users, members, table, weights, judges)
@@ -288,7 +285,15 @@ def _rotation(
     return entry
 
 
-def singular_basis(users: Float32Array, items: Float32Array) -> tuple[Float32Array, Float32Array]:
+def item_basis(items: Float32Array) -> tuple[FloatArray, FloatArray]:
+    """Return Q, shape (I, d), with orthonormal columns, and R with Q R = items - mean item, shape (I, d)."""
+    basis, parts = np.linalg.qr(items.astype(np.float64) - items.mean(axis=0, dtype=np.float64))
+    return basis, parts
+
+
+def singular_basis(
+    users: Float32Array, items: tuple[FloatArray, FloatArray]
+) -> tuple[Float32Array, Float32Array]:
     """Return user vectors and item rows in the basis in which few dimensions say most.
 
     The centred score matrix S = users @ (items - mean item).T has the singular value decomposition
@@ -298,21 +303,20 @@ def singular_basis(users: Float32Array, items: Float32Array) -> tuple[Float32Arr
 
     Args:
         users: shape (n, d).
-        items: shape (I, d).
+        items: the `item_basis` of a table, shape (I, d).
 
     Returns:
         Shapes (n, d) and (I, d); where n or I is below d, the last columns are 0.
     """
-    centred = items.astype(np.float64) - items.mean(axis=0, dtype=np.float64)
     # S is n times I; its decomposition follows from that of a d times d matrix.
     user_basis, user_parts = np.linalg.qr(users.astype(np.float64))  # (n, d), (d, d)
-    item_basis, item_parts = np.linalg.qr(centred)  # (I, d), (d, d)
+    basis, item_parts = items  # (I, d), (d, d)
     left, sizes, right = np.linalg.svd(user_parts @ item_parts.T)
     rank = len(sizes)
     signs = _signs(right[:rank].T)
     new_users = user_basis @ (left[:, :rank] * np.sqrt(sizes) * signs)
-    new_items = item_basis @ (right[:rank].T * np.sqrt(sizes) * signs)
-    return _widened(new_users, users.shape[1]), _widened(new_items, items.shape[1])
+    new_items = basis @ (right[:rank].T * np.sqrt(sizes) * signs)
+    return _widened(new_users, users.shape[1]), _widened(new_items, users.shape[1])
 
 
 def _signs(columns: FloatArray) -> FloatArray:

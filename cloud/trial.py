@@ -5,8 +5,9 @@ all users that judge decide together: the joint choice is the prior one unless t
 more than so many standard errors of the mean difference (`cloud.config.Guard.standard_errors`). Then
 each group of at least `LEAST_JURY` such users may depart from the joint choice, if its own users prefer
 the other by more than so many of their standard errors. A group has some fifty users, too few to
-choose by the sign of a difference; all groups together are enough. Where the groups' tables are large,
-only a sample of the groups judges (`judging_groups`), and the others follow the joint choice.
+choose by the sign of a difference; all groups together are enough. Where a trial at small budgets
+decides and tables are large, only a sample of the groups judges (`judging_groups`), and the others
+follow the joint choice.
 
 Letters: I items, d dimensions, M item groups, N slices, n users that judge.
 """

@@ -31,16 +31,13 @@ LESS_DROPOUT = 0.1
 def methods(model: Model) -> tuple[Method, ...]:
     """Return every method; *model* is PEEL's."""
     less = (LESS_DROPOUT,)
-    retrained = [Retrained(f"retrained:{each}", each, less) for each in Precision]
     slow = (Distilled(dropouts=less), Matryoshka(dropouts=less), ProductQuantized(), Evolved())
-    return (*_cheap_methods(model), *retrained, *slow)
+    return (*_cheap_methods(model), *_retrained(*Precision), *slow)
 
 
 def quick_methods(model: Model) -> tuple[Method, ...]:
     """Return the methods that take little beside the full model and PEEL, and the plainest rival."""
-    whole = (Precision.INT8, Precision.INT4)
-    retrained = [Retrained(f"retrained:{each}", each, (LESS_DROPOUT,)) for each in whole]
-    return (*_cheap_methods(model), *retrained)
+    return (*_cheap_methods(model), *_retrained(Precision.INT8, Precision.INT4))
 
 
 def ablations(model: Model) -> tuple[Method, ...]:
@@ -67,7 +64,9 @@ _OF_BEST: dict[str, dict[str, object]] = {
     "no-rotation": {"rotate": False},
     "no-controller": {"controller": Controller(enabled=False)},
     "no-guard": {"guard": Guard(enabled=False)},
-    "diversity": {"diversity": 0.01},
+    "mf": {"backbone": "mf"},
+    "mf-with-diversity": {"backbone": "mf", "diversity": 0.01},
+    "lightgcn": {"backbone": "lightgcn"},
     "16-groups": {"user_groups": 16},
     "one-group": {"clustering": "off"},
     "random-groups": {"clustering": "random"},
@@ -80,6 +79,10 @@ _OF_PAPER: dict[str, dict[str, object]] = {
     "one-group": {"clustering": "off"},
     "random-groups": {"clustering": "random"},
 }
+
+
+def _retrained(*precisions: Precision) -> list[Method]:
+    return [Retrained(f"retrained:{each}", each, (("mf", LESS_DROPOUT),)) for each in precisions]
 
 
 def _codecs(model: Model) -> dict[str, Model]:

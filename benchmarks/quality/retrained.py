@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
@@ -15,34 +16,37 @@ from cloud.training import learn_global
 from wire.geometry import Float32Array
 
 Factors = tuple[Float32Array, Float32Array]
-Trainer = Callable[[int, float], Factors]
-"""From a width and a dropout to user and item tables."""
+Variant = tuple[Literal["mf", "lightgcn", "ials"], float]
+"""A backbone and its dropout, which only `mf` has."""
+
+Trainer = Callable[[int, Variant], Factors]
+"""From a width and a variant to user and item tables."""
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """The full model's recipe with fewer dimensions, as many as fit; dropout is chosen on validation.
+    """A model of fewer dimensions, as many as fit; its recipe is chosen on validation.
 
     Bytes: the numbers, and a scale per column of int8 or int4.
     """
 
     name: str
     precision: Precision
-    dropouts: tuple[float, ...] = ()
-    """Dropouts to try beside the full model's: a narrow model wants less."""
+    variants: tuple[Variant, ...] = ()
+    """Recipes to try beside the full model's: a narrow model wants another."""
 
     def fit(self, full: Full, interactions: Interactions) -> Choice:
         """Prepare to train; a width that comes again is not trained again."""
         trainer = _trainer(interactions, full.training)
-        dropouts = (full.training.dropout, *self.dropouts)
+        variants = ((full.training.backbone, full.training.dropout), *self.variants)
         rows, most = full.items.shape
 
         def options(budget_bytes: int) -> Iterator[Candidate]:
             width = widest(self.precision, rows, most, budget_bytes)
             size = table_bytes(self.precision, rows, width)
-            for dropout in dropouts if width else ():
-                users, items = trainer(width, dropout)
-                note = f"{self.precision} x {width}, dropout {dropout:g}"
+            for variant in variants if width else ():
+                users, items = trainer(width, variant)
+                note = f"{self.precision} x {width}, {variant[0]}, dropout {variant[1]:g}"
                 yield factored(users, decoded(items, self.precision), size, note)
 
         return Choice(interactions, options)
@@ -53,8 +57,10 @@ def _trainer(interactions: Interactions, training: Training) -> Trainer:
     """Return a trainer that remembers: methods that differ in precision alone share its models."""
 
     @functools.cache
-    def trained(width: int, dropout: float) -> Factors:
-        config = msgspec.structs.replace(training, dim=width, dropout=dropout, slice_width=1, diversity=0.0)
+    def trained(width: int, variant: Variant) -> Factors:
+        config = msgspec.structs.replace(
+            training, backbone=variant[0], dropout=variant[1], dim=width, slice_width=1, diversity=0.0
+        )
         factors = learn_global(interactions, config, lambda _: None).factors
         return factors.users, factors.items
 

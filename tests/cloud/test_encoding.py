@@ -1,6 +1,7 @@
 """Blocks of a trained table: what a prefix decodes to, what it is worth, and that worth falls."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from cloud.encoding import GroupTable, embedded_values, encode_group, hull, plan
 from devices.recommender import ItemTable
 from devices.shelf import Shelf
 from wire.geometry import Codec, Geometry
+from wire.planes import encode_planes, restored
 
 
 @st.composite
@@ -117,6 +119,29 @@ def test_the_steps_of_an_embedded_ranking_buy_less_and_less_per_byte() -> None:
     for m, n in {(step.item_group, step.slice) for step in steps}:
         planes = [(step.held, step.planes) for step in steps if (step.item_group, step.slice) == (m, n)]
         assert [held for held, _ in planes] == [0, *(end for _, end in planes[:-1])]  # without a gap
+
+
+@pytest.mark.parametrize("codec", [Codec.PLANES, Codec.CODED])
+def test_a_step_buys_and_costs_what_the_plan_says(codec: Codec) -> None:
+    """What is foreseen from counts is what the encoder makes, and what a device then knows."""
+    rng = np.random.default_rng(2)
+    table = (rng.standard_normal((300, 10)) * 0.8 ** np.arange(10)).astype(np.float32)
+    table[:50, 3] = 0.0
+    weights = (1 / np.arange(1, 301)).astype(np.float32)
+    group = GroupTable(table, weights, np.ones(10), np.ones((3, 3), dtype=np.float32))
+    geometry = Geometry(items=300, dim=10, item_groups=3, slice_width=4, codec=codec, planes=16)
+    values, _ = embedded_values(group)
+    steps = plan(geometry, values, group)
+    for step in steps:
+        block = (step.item_group * geometry.slices + step.slice) * geometry.planes
+        rows = geometry.rows(block)
+        cell = values[rows, geometry.columns(block)]
+        data = encode_planes(cell, step.held, step.planes, codec)
+        assert step.bytes == pytest.approx(len(data) + codec.overhead, abs=6)  # the last word may be cut
+        before, after = (cell - restored(cell, planes - 1) for planes in (step.held, step.planes))
+        bought = weights[rows] @ (np.square(before) - np.square(after)).sum(axis=1)
+        assert step.worth * step.bytes == pytest.approx(bought, rel=1e-3)
+    assert max(step.planes for step in steps) == 16
 
 
 def test_the_hull_joins_planes_that_buy_nothing_alone() -> None:

@@ -33,11 +33,12 @@ def lists(*items: list[int]) -> ItemLists:
 def test_places_worked_out_by_hand() -> None:
     scores = np.array([[5, 9, 5, 7, 5], [1, 2, 3, 4, 5]], dtype=np.float32)
     # User 0 knows item 1, so 3 is first, then 0, 2 and 4, which are equal. User 1 knows what is asked for.
-    found = places(scores, lists([1], [4]), lists([0, 2, 3, 4], [0, 4]))
-    assert found.tolist() == [1, 2, 0, 3, 3, np.inf]
+    for k, out in ((20, 3), (4, 3), (3, np.inf)):
+        found = places(scores.copy(), lists([1], [4]), lists([0, 2, 3, 4], [0, 4]), k)
+        assert found.tolist() == [1, 2, 0, out, out, np.inf]
 
 
-@given(st.integers(1, 6), st.integers(1, 60), st.integers(1, 4), st.integers(0, 2**32))
+@given(st.integers(1, 6), st.integers(1, 700), st.integers(1, 40), st.integers(0, 2**32))
 def test_counting_and_ranking_agree(users: int, items: int, levels: int, seed: int) -> None:
     """Few levels of score make many ties; items that are known and wanted at once are never found."""
     rng = np.random.default_rng(seed)

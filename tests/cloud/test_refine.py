@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
+from cloud import trial
 from cloud.closed_form import cut_table, group_item_weights
 from cloud.config import Guard, Refinement
 from cloud.descent import Factors
-from cloud.refine import GroupTables, refine, rotate, singular_basis, unrefined
+from cloud.refine import GroupTables, item_basis, refine, rotate, singular_basis, unrefined
 from cloud.trial import StageReport
 from tests.cloud.worlds import SMALL, a_trial, checkerboard, ignore
 from wire.metrics import ItemLists
@@ -97,7 +98,7 @@ def test_a_rotation_moves_a_users_scores_by_one_constant(n: int, n_items: int, d
     rng = stream(seed, "rotation")
     users = rng.normal(size=(n, dim)).astype(np.float32)
     items = (rng.normal(size=(n_items, dim)) + 1).astype(np.float32)
-    new_users, new_items = singular_basis(users, items)
+    new_users, new_items = singular_basis(users, item_basis(items))
     difference = (new_users @ new_items.T).astype(np.float64) - users.astype(np.float64) @ items.T
     np.testing.assert_allclose(difference - difference.mean(axis=1, keepdims=True), 0, atol=1e-4)
     assert (new_users.shape, new_items.shape) == (users.shape, items.shape)
@@ -106,7 +107,7 @@ def test_a_rotation_moves_a_users_scores_by_one_constant(n: int, n_items: int, d
 def test_the_first_dimensions_are_the_best_low_rank_scores() -> None:
     rng = stream(0, "rotation")
     users, items = rng.normal(size=(50, 6)).astype(np.float32), rng.normal(size=(80, 6)).astype(np.float32)
-    new_users, new_items = singular_basis(users, items)
+    new_users, new_items = singular_basis(users, item_basis(items))
     scores = users.astype(np.float64) @ (items - items.mean(axis=0)).T
     sizes = np.linalg.svd(scores, compute_uv=False)
     for k in range(1, 7):
@@ -119,7 +120,7 @@ def test_each_group_is_rotated_by_itself() -> None:
     rotated, report = turned(model)
     for group in (0, 1):
         members = model.members(group)
-        alone = singular_basis(model.users[members], model.tables[group])
+        alone = singular_basis(model.users[members], item_basis(model.tables[group]))
         np.testing.assert_array_equal(rotated.users[members], alone[0])
         np.testing.assert_array_equal(rotated.tables[group], alone[1])
         assert report.groups[group]["score_energy_in_first_quarter_with"] == pytest.approx(1.0)
@@ -166,6 +167,15 @@ def test_a_rotation_that_loses_at_small_budgets_is_taken_back() -> None:
     rotated, report = turned(model, guard=Guard(enabled=False))
     assert report.groups[0]["kept"] is True
     assert np.abs(rotated.tables[0] - model.tables[0]).max() > 0.1
+
+
+def test_on_a_large_catalogue_a_sample_of_groups_judges_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "MOST_NUMBERS_TRIED", 40 * 8)  # one table
+    rotated, report = turned(vague_model())
+    assert (report.summary["judged_in_groups"], report.summary["kept_in_groups"]) == (1, 2)
+    assert sorted("judges" in entry for entry in report.groups) == [False, True]
+    alone, _ = turned(vague_model(), guard=Guard(enabled=False))
+    np.testing.assert_array_equal(rotated.users, alone.users)
 
 
 def number(value: object) -> float:

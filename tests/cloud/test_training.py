@@ -28,6 +28,7 @@ def synthetic_model(clustering: str, rotate: bool = True) -> tuple[Interactions,
     world = load(Synthetic())
     config = Training(
         clustering=clustering,  # type: ignore[arg-type]
+        backbone="mf",
         user_groups=6,
         slice_width=2,
         epochs=40,

@@ -1,8 +1,10 @@
 import numpy as np
+import pytest
 
+from cloud import trial
 from cloud.closed_form import cut_table
 from cloud.config import Training
-from cloud.trial import LEAST_JURY, Contender, Verdicts, halves, jury, verdicts
+from cloud.trial import LEAST_JURY, Contender, Verdicts, halves, judging_groups, jury, verdicts
 from tests.cloud.worlds import a_trial, checkerboard
 from wire.metrics import FloatArray
 from wire.streams import stream
@@ -50,8 +52,29 @@ def test_a_handful_of_users_departs_from_nothing() -> None:
 def test_without_judges_the_prior_choice_holds() -> None:
     nobody = np.empty(0)
     assert verdicts([nobody, nobody], prior=True, standard_errors=3.0) == Verdicts(
-        True, [True, True], None, None
+        True, [True, True], 0, None, None
     )
+
+
+def test_small_tables_are_tried_in_all_groups_and_large_ones_in_a_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables = [np.zeros((100, 4), dtype=np.float32)] * 50
+    assert judging_groups(tables, seed=0) == list(range(50))
+    monkeypatch.setattr(trial, "MOST_NUMBERS_TRIED", 8_000)
+    once, again, other = (judging_groups(tables, seed) for seed in (1, 1, 2))
+    assert once == again != other
+    assert len(set(once)) == 20
+    assert once == sorted(once)
+    monkeypatch.setattr(trial, "MOST_NUMBERS_TRIED", 1)
+    assert len(judging_groups(tables, seed=0)) == 1
+
+
+def test_groups_that_do_not_judge_follow_the_joint_choice() -> None:
+    silent = np.empty(0)
+    for prior in (True, False):
+        found = verdicts([gains(2, 200), silent, gains(-2, 20, 1), silent], prior=prior, standard_errors=3.0)
+        assert (found.kept, found.judged) == ([True, True, False, True], 2)
 
 
 def test_halves_share_no_user_and_leave_none_out() -> None:
@@ -70,13 +93,13 @@ def test_a_trial_prefers_tables_whose_heavy_blocks_know_the_users() -> None:
     vectors = np.stack([taste, np.ones(40)], axis=1).astype(np.float32)
     noise = stream(0, "trial").normal(size=40)
     cut = cut_table(40, 2, Training(dim=2, slice_width=1, item_groups=1))
-    trial, judges = a_trial(cut), jury(np.arange(40), world)
+    trying, judges = a_trial(cut), jury(np.arange(40), world)
     items = np.full(40, 1 / 40, dtype=np.float32)
 
     def found(loudness: float, *corrections: float) -> float:
         table = np.stack([taste, loudness * noise], axis=1).astype(np.float32)
         factors = np.array([corrections], dtype=np.float32) if corrections else None
-        return float(trial(Contender(table, np.ones(2), items, factors), vectors, judges).mean())
+        return float(trying(Contender(table, np.ones(2), items, factors), vectors, judges).mean())
 
     # At every trial budget only the floor is held, the louder column; unless that is corrected.
     assert found(0.1) > found(10.0) + 0.2

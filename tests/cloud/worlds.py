@@ -10,7 +10,15 @@ from cloud.trial import Trial, embedded_trial
 from wire.geometry import Codec, Geometry
 
 SMALL = Training(
-    dim=8, epochs=30, batch_size=32, user_groups=2, min_group_size=5, item_groups=4, slice_width=2, threads=1
+    backbone="mf",
+    dim=8,
+    epochs=30,
+    batch_size=32,
+    user_groups=2,
+    min_group_size=5,
+    item_groups=4,
+    slice_width=2,
+    threads=1,
 )
 """Settings that suit `checkerboard`."""
 

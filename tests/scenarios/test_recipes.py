@@ -87,7 +87,7 @@ def test_what_breaks_a_rule_under_a_recipe_is_told_with_its_place(text: str, mes
 
 def test_the_reference_and_the_schema_show_what_the_paper_changes() -> None:
     assert recipe_defaults(Refinement, "pull") == {"paper": 0.0}
-    assert recipe_defaults(Refinement, "epochs") == {}
+    assert recipe_defaults(Refinement, "learning_rate") == {}
     assert recipe_defaults(Model, "recipe") == {}
     assert "| `7.0`, with recipe paper `0.0` |" in reference.page()
     definition = json_schema()["$defs"]["Refinement"]["properties"]
