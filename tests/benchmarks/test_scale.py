@@ -22,7 +22,7 @@ ENTRY = Entry("x", Synthetic(), Promise(minutes=15, gigabytes=4))
 def test_an_entry_says_what_it_cost() -> None:
     world = Synthetic(users=80, items=60, user_groups=2, item_kinds=4, interactions_per_user=12)
     cost = measure(Entry("small", world))
-    assert (cost.users, cost.items, cost.backbone) == (80, 60, "mf")
+    assert (cost.users, cost.items, cost.backbone) == (80, 60, "ials")
     assert {"pretrain", "cluster", "refine", "controller", "evaluate", "encode"} <= cost.stage_seconds.keys()
     assert abs(sum(cost.stage_seconds.values()) - cost.seconds) < 1e-6
     assert all(seconds >= 0 for seconds in cost.stage_seconds.values())

@@ -93,4 +93,4 @@ def test_the_reference_and_the_schema_show_what_the_paper_changes() -> None:
     definition = json_schema()["$defs"]["Refinement"]["properties"]
     assert definition["pull"]["description"].endswith(" Default with recipe paper: 0.0.")
     assert definition["early_stop"]["description"].endswith(" Default with recipe paper: false.")
-    assert "recipe" not in definition["epochs"]["description"]
+    assert "recipe" not in definition["learning_rate"]["description"]
