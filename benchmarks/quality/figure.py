@@ -28,7 +28,9 @@ _SURFACE = {
 
 def write_figure(found: Curves, title: str, file: Path) -> None:
     """Draw all methods; a click in the legend shows or hides one."""
-    figure = make_subplots(rows=2, cols=2, subplot_titles=list(TITLES.values()), horizontal_spacing=0.08)
+    figure = make_subplots(
+        rows=2, cols=2, subplot_titles=list(TITLES.values()), horizontal_spacing=0.08, vertical_spacing=0.12
+    )
     palette = [*qualitative.D3, *qualitative.Set2, *qualitative.Dark2]
     for number, method in enumerate(found.methods()):
         color = palette[number % len(palette)]
@@ -42,7 +44,9 @@ def write_figure(found: Curves, title: str, file: Path) -> None:
 
 
 def _traces(found: Curves, method: str, metric: str, color: str, *, legend: bool) -> list[go.Scatter]:
-    shares = found.shares(method)
+    shares = [
+        share for share in found.shares(method) if found.bytes[method, share] > 0
+    ]  # the axis is logarithmic
     bands = [found.bands[method, share][metric] for share in shares]
     sizes = [found.bytes[method, share] for share in shares]
     common = {
@@ -50,6 +54,8 @@ def _traces(found: Curves, method: str, metric: str, color: str, *, legend: bool
         "name": method,
         "visible": True if method.startswith(FIRST_SHOWN) else "legendonly",
     }
+    if not shares:
+        return []
     edge = go.Scatter(
         x=[*sizes, *reversed(sizes)],
         y=[*(band.high for band in bands), *(band.low for band in reversed(bands))],
