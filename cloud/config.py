@@ -355,6 +355,9 @@ class LeastSquares(Setting, frozen=True, kw_only=True):
     l2: Annotated[float, Meta(gt=0.0, le=1e6)] = 0.007
     """Weight of the squared length of a vector, before it is scaled by the vector's frequency."""
 
+    l2_doublings: Annotated[int, Meta(ge=0, le=32)] = 3
+    """How often, at most, `l2` is doubled and the model learned anew: as long as validation gains by it."""
+
     frequency_exponent: Annotated[float, Meta(ge=0.0, le=2.0)] = 1.0
     """Power of a vector's frequency by which its `l2` is scaled; 0 treats frequent and rare alike."""
 

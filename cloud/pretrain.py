@@ -6,6 +6,8 @@ product of a user's vector and an item's.
 
 from typing import Final, Protocol
 
+import msgspec
+
 from cloud.backbones.ials import ials
 from cloud.backbones.lightgcn import lightgcn
 from cloud.backbones.mf import mf
@@ -51,8 +53,62 @@ def pretrain(
     if done is not None:
         tick(1, 1, "taken from a checkpoint")
         return Factors(done.arrays["users"], done.arrays["items"]), done.facts
-    factors, report = BACKBONES[config.backbone](interactions, config, tick, checkpoints)
+    factors, report = _learned(interactions, config, tick, checkpoints)
     report["valid_users_looked_at"] = len(looked_at(interactions, config.seed))
     checkpoints.save(FACTORS, Saved({"users": factors.users, "items": factors.items}, report))
     checkpoints.drop(LOOP)
     return factors, report
+
+
+def _learned(
+    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints
+) -> tuple[Factors, dict[str, object]]:
+    """Learn with the backbone; with `ials`, as often as doubling its `l2` pays on validation.
+
+    How much regularization data want differs by more than anything else of a model, and least squares
+    are cheap enough to find out.
+    """
+    backbone = BACKBONES[config.backbone]
+    if config.backbone != "ials":
+        return backbone(interactions, config, tick, checkpoints)
+    factors, report = _attempted(backbone, interactions, config, tick, checkpoints, "attempt-0")
+    tried = [_outcome(report)]
+    for doubling in range(1, config.ials.l2_doublings + 1):
+        settings = msgspec.structs.replace(config.ials, l2=config.ials.l2 * 2**doubling)
+        attempt = msgspec.structs.replace(config, ials=settings)
+        name = f"attempt-{doubling}"
+        later = _attempted(backbone, interactions, attempt, tick, checkpoints, name)
+        tried.append(_outcome(later[1]))
+        if not _gains(later[1], report):
+            break
+        factors, report = later
+    return factors, report | {"tried": tried}
+
+
+def _outcome(report: dict[str, object]) -> dict[str, object]:
+    return {"l2": report["l2"], "valid_ndcg_at_20": report["valid_ndcg_at_20"]}
+
+
+def _attempted(
+    backbone: Backbone,
+    interactions: Interactions,
+    config: Training,
+    tick: Tick,
+    checkpoints: Checkpoints,
+    name: str,
+) -> tuple[Factors, dict[str, object]]:
+    """Learn once, or take what an earlier process has learned under that *name*."""
+    done = checkpoints.load(name, lambda why: tick(0, 1, f"{why}; it is done again"))
+    if done is not None:
+        return Factors(done.arrays["users"], done.arrays["items"]), done.facts
+    factors, report = backbone(interactions, config, tick, checkpoints)
+    report = {"backbone": report["backbone"], "l2": config.ials.l2} | report
+    checkpoints.save(name, Saved({"users": factors.users, "items": factors.items}, report))
+    checkpoints.drop(LOOP)
+    return factors, report
+
+
+def _gains(later: dict[str, object], earlier: dict[str, object]) -> bool:
+    """Return whether validation prefers *later*; without validation interactions it does not."""
+    after, before = later["valid_ndcg_at_20"], earlier["valid_ndcg_at_20"]
+    return isinstance(after, float) and isinstance(before, float) and after > before

@@ -6,6 +6,7 @@ import torch
 from msgspec.structs import replace
 
 from cloud.backbones.mf import dropped, mean_square_length, multinomial_loss, user_weights
+from cloud.config import LeastSquares
 from cloud.descent import BestSoFar, batches, descend, generator
 from cloud.diversity import diversity_term, neighbour_distance, slice_similarity
 from cloud.pretrain import pretrain
@@ -125,3 +126,19 @@ def test_without_validation_the_last_is_kept() -> None:
     best = BestSoFar(patience=1)
     stops = [best.look(math.nan, epoch, torch.tensor([float(epoch)])) for epoch in range(3)]
     assert (stops, best.epoch, best.tables[0].tolist()) == ([False] * 3, 2, [2.0])
+
+
+def test_least_squares_double_their_regularization_while_validation_gains() -> None:
+    """Little l2 lets forty users be learned by heart; the outcome is that of the best attempt alone."""
+    world = checkerboard()
+    start = LeastSquares(l2=1e-4, epochs=8, l2_doublings=12)
+    factors, report = pretrain(world, replace(SMALL, backbone="ials", ials=start), ignore)
+    tried = report["tried"]
+    assert isinstance(tried, list)
+    assert [each["l2"] for each in tried] == [1e-4 * 2**doubling for doubling in range(len(tried))]
+    scores = [each["valid_ndcg_at_20"] for each in tried]
+    assert report["valid_ndcg_at_20"] == max(scores)
+    assert scores[:-1] == sorted(scores[:-1])
+    alone = LeastSquares(l2=report["l2"], epochs=8, l2_doublings=0)  # type: ignore[arg-type]  # a number
+    again, _ = pretrain(world, replace(SMALL, backbone="ials", ials=alone), ignore)
+    np.testing.assert_array_equal(factors.items, again.items)
