@@ -90,7 +90,7 @@ def _codecs(model: Model) -> dict[str, Model]:
     narrow = _trained(model, slice_width=2)
     return {
         BEST: model,
-        "peel:planes": msgspec.structs.replace(model, codec=Codec.PLANES),
+        "peel:planes": msgspec.structs.replace(narrow, codec=Codec.PLANES),
         "peel:tiled": msgspec.structs.replace(model, score=Score.TILED),
         "peel:int8": msgspec.structs.replace(narrow, codec=Codec.INT8),
         "peel:int4": msgspec.structs.replace(narrow, codec=Codec.INT4),

@@ -72,8 +72,9 @@ def personalized(interactions: Interactions, training: Training) -> TrainedModel
 def shuffled(model: TrainedModel, items: Float32Array) -> TrainedModel:
     """Return *model* with its users dealt to groups at random, the sizes of groups kept.
 
-    A user's vector is put into the basis of the new group, so that with everything held it scores as
-    before: what is lost at small budgets is what knowing the user's group is worth.
+    A user's vector is put into the basis of the new group: what is lost at small budgets is what knowing
+    the user's group is worth. With everything held as much is lost as lies outside what the new group's
+    table spans, which has no more directions than the group has users.
 
     Args:
         model: every group's table is the same table in another basis, up to a constant per user.
