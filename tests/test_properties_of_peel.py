@@ -42,6 +42,13 @@ def shelves(codec: Codec) -> dict[int, Shelf]:
     return evaluate(stored(codec), Truth(data.known, data.test), [])[0]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def everything_is_trained_and_stored() -> None:
+    """Do once what all examples share, so that none of them is slow for it."""
+    for codec in CODECS:
+        shelves(codec)
+
+
 @given(st.sampled_from(CODECS), st.integers(0, 20_000), st.integers(0, 20_000))
 def test_pees_nest_and_never_exceed_their_budgets(codec: Codec, one: int, other: int) -> None:
     store, (smaller, larger) = stored(codec), sorted((one, other))
@@ -73,6 +80,7 @@ def test_a_ranking_names_each_block_once_and_each_cell_plane_by_plane(codec: Cod
         )
 
 
+@settings(deadline=None, max_examples=40)  # a layer is evaluated anew in each example
 @given(
     st.sampled_from(CODECS), st.lists(st.integers(0, 159), min_size=1, max_size=12, unique=True), st.data()
 )
