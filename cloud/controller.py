@@ -30,11 +30,11 @@ from cloud.backbones.mf import dropped, multinomial_loss, user_weights
 from cloud.closed_form import Cut, closed_form, second_moment
 from cloud.config import Controller, Training
 from cloud.descent import Tick, descend, generator
+from cloud.encoding import GroupTable
 from cloud.interactions import Interactions
 from cloud.ranking import SCORES_AT_ONCE, mean_or_nan, number_or_none
 from cloud.refine import GroupTables
 from cloud.trial import (
-    Contender,
     Jury,
     StageReport,
     Trial,
@@ -142,8 +142,8 @@ def _tried(
     """Return what those who judge a group make of the closed form and of what was learned, shape (n,)."""
     moment, vectors = _moment(model, group), model.users[judges.users]
     factors = learned.corrections[group].astype(np.float32)
-    before = Contender(model.tables[group], moment, item_weights)
-    after = Contender(learned.tables[group], moment, item_weights, factors)
+    before = GroupTable(model.tables[group], moment, item_weights)
+    after = GroupTable(learned.tables[group], moment, item_weights, factors)
     return trial(before, vectors, judges), trial(after, vectors, judges)
 
 

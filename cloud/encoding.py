@@ -33,15 +33,19 @@ LEAST_MOMENT = 1e-20
 class GroupTable:
     """One user group's item table and what it is for.
 
-    Shapes: ``table`` (I, d); ``item_weights`` (I,), how often the group wants each item;
-    ``moments`` (d,), the mean square of the group's users' vectors in each dimension;
-    ``corrections`` (M, N), what the controller makes of a cell's closed-form weight.
+    Shapes: ``table`` (I, d); ``second_moment`` of the group's users (d,); ``item_weights`` (I,), how often
+    the group wants each item; ``corrections`` (M, N), what the controller makes of a cell's
+    closed-form weight, None for nothing.
     """
 
     table: Float32Array
+    second_moment: FloatArray
     item_weights: Float32Array
-    moments: FloatArray
-    corrections: Float32Array
+    corrections: Float32Array | None = None
+
+    def corrected(self, worth: FloatArray) -> FloatArray:
+        """Return the *worth* of each cell, shape (M, N), as the controller corrects it."""
+        return worth if self.corrections is None else worth * self.corrections
 
 
 class Step(NamedTuple):
@@ -74,8 +78,8 @@ def encode_model(
         members = np.flatnonzero(model.user_groups == number)
         group = GroupTable(
             table,
-            model.item_weights[number],
             second_moment(model.user_vectors[members]),
+            model.item_weights[number],
             model.corrections[number],
         )
         blocks, stretch = encode_group(geometry, group, layers)
@@ -90,8 +94,8 @@ def encode_model(
 def encode_group(geometry: Geometry, group: GroupTable, layers: int) -> tuple[GroupBlocks, FloatArray]:
     """Return a group's blocks, and the factors, shape (d,), by which its users' vectors are stretched."""
     if not geometry.codec.embedded:
-        closed = closed_form(group.table, group.moments, group.item_weights, cut_of(geometry))
-        return encode_cells(geometry, group.table, closed * group.corrections, layers), np.ones(geometry.dim)
+        closed = closed_form(group.table, group.second_moment, group.item_weights, cut_of(geometry))
+        return encode_cells(geometry, group.table, group.corrected(closed), layers), np.ones(geometry.dim)
     values, stretch = embedded_values(group)
     steps = plan(geometry, values, group)
     return encode_steps(geometry, values, steps, layers), stretch
@@ -146,7 +150,7 @@ def embedded_values(group: GroupTable) -> tuple[Float32Array, FloatArray]:
     Returns:
         Shapes (I, d) and (d,).
     """
-    spread = np.sqrt(group.moments)
+    spread = np.sqrt(group.second_moment)
     seen = spread > np.sqrt(LEAST_MOMENT)
     values = group.table * np.where(seen, spread, 0.0)
     size = float(np.abs(values).max()) * (1 + 1e-6) or 1.0
@@ -162,7 +166,8 @@ def plan(geometry: Geometry, values: Float32Array, group: GroupTable) -> list[St
     blocks are then ranked by what they buy per byte, the floor first.
     """
     distortion, sizes = _curves(geometry, values, group.item_weights)
-    corrections, overhead = group.corrections, geometry.codec.overhead
+    corrections = group.corrected(np.ones((geometry.item_groups, geometry.slices)))
+    overhead = geometry.codec.overhead
     steps: list[Step] = []
     for m in range(geometry.item_groups):
         own = [

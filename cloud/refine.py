@@ -18,10 +18,10 @@ from cloud.backbones.mf import dropped, multinomial_loss, user_weights
 from cloud.closed_form import second_moment
 from cloud.config import Training
 from cloud.descent import BestSoFar, Factors, Tick, batches, descend, generator
+from cloud.encoding import GroupTable
 from cloud.interactions import Interactions
 from cloud.ranking import mean_or_nan, ndcg_per_user, number_or_none
 from cloud.trial import (
-    Contender,
     Jury,
     StageReport,
     Trial,
@@ -257,7 +257,7 @@ def _tried(
     item_weights: Float32Array,
     judges: Jury,
 ) -> FloatArray:
-    contender = Contender(table, second_moment(users[members]), item_weights)
+    contender = GroupTable(table, second_moment(users[members]), item_weights)
     return trial(contender, users[judges.users], judges)
 
 

@@ -33,20 +33,6 @@ of MovieLens-1M, and on 19, with the full catalogue each, where there are 40,000
 
 
 @dataclass(frozen=True, eq=False)
-class Contender:
-    """What a group's blocks would be made of.
-
-    Shapes: ``table`` (I, d), ``second_moment`` of the group's users (d,), ``item_weights`` (I,),
-    ``corrections`` to the closed-form weights (M, N), None for none.
-    """
-
-    table: Float32Array
-    second_moment: FloatArray
-    item_weights: Float32Array
-    corrections: Float32Array | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class Jury:
     """Users of one group who judge: ``users`` (n,) are their numbers, the lists are theirs in that order."""
 
@@ -55,7 +41,7 @@ class Jury:
     wanted: ItemLists
 
 
-Trial = Callable[[Contender, Float32Array, Jury], FloatArray]
+Trial = Callable[[GroupTable, Float32Array, Jury], FloatArray]
 """NDCG@20 of the jury, whose vectors (n, d) are given, averaged over trial budgets, shape (n,)."""
 
 
@@ -161,11 +147,7 @@ def embedded_trial(geometry: Geometry) -> Trial:
             need to be tried.
     """
 
-    def trial(contender: Contender, vectors: Float32Array, judges: Jury) -> FloatArray:
-        corrections = contender.corrections
-        if corrections is None:
-            corrections = np.ones((geometry.item_groups, geometry.slices), dtype=np.float32)
-        group = GroupTable(contender.table, contender.item_weights, contender.second_moment, corrections)
+    def trial(group: GroupTable, vectors: Float32Array, judges: Jury) -> FloatArray:
         values, stretch = embedded_values(group)
         users = (vectors * stretch).astype(np.float32)
         found = [

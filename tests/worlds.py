@@ -27,8 +27,8 @@ def a_store(
     tables = [
         GroupTable(
             (table + group / 1000).astype(np.float32),
-            np.ones(items, dtype=np.float32),
             np.ones(8),
+            np.ones(items, dtype=np.float32),
             rng.random((4, 4)).astype(np.float32),
         )
         for group in range(groups)

@@ -8,8 +8,8 @@ a cell from the planes that are held to one more, or several more: per plane and
 1. where the codec is `coded`: for each column with a number that is still 0, whether one of these
    ceases to be 0 in this plane (the column is *active*); then for each active column a code, which of
    `SIGNIFICANT` is the chance of it,
-2. the next bit of q of each number that is not 0 or, where the codec is `coded`, in an active column;
-   row by row,
+2. the next bit of q, row by row: of every number; where the codec is `coded`, only of those that are
+   not 0 or in an active column,
 3. a sign (1: negative) per number that has just ceased to be 0, row by row.
 
 `planes` packs these bits, most significant first. `coded` writes them with a range coder under the

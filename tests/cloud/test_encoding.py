@@ -36,8 +36,8 @@ def groups(draw: st.DrawFn) -> tuple[Geometry, GroupTable]:
     corrections = rng.uniform(0.5, 2, (item_groups, geometry.slices))
     return geometry, GroupTable(
         table.astype(np.float32),
-        (weights / weights.sum()).astype(np.float32),
         moments,
+        (weights / weights.sum()).astype(np.float32),
         corrections.astype(np.float32),
     )
 
@@ -61,12 +61,12 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
         geometry.dim,
         Training(dim=geometry.dim, item_groups=geometry.item_groups, slice_width=geometry.slice_width),
     )
-    moments = np.ones(geometry.dim) if geometry.codec.embedded else group.moments
+    moments = np.ones(geometry.dim) if geometry.codec.embedded else group.second_moment
 
     def distortion() -> float:
         rest = target.astype(np.float64) - table.values
         energy = group.item_weights[:, None] * moments * np.square(rest)
-        return float((cut.sums(energy) * group.corrections).sum())
+        return float(group.corrected(cut.sums(energy)).sum())
 
     left = [distortion()]
     for count in range(1, blocks.count + 1):
@@ -89,7 +89,7 @@ def test_the_whole_ranking_scores_like_the_table(made: tuple[Geometry, GroupTabl
     shelf.fill(blocks.blocks)
     table = ItemTable(shelf)
     table.hold(blocks.count)
-    users = np.random.default_rng(0).standard_normal((4, geometry.dim)) * np.sqrt(group.moments)
+    users = np.random.default_rng(0).standard_normal((4, geometry.dim)) * np.sqrt(group.second_moment)
     wanted = users @ group.table.T
     found = table.scores((users * stretch).astype(np.float32))
     # int4 keeps 1/14 of a block's largest number; nine planes 1/512 of the table's, per dimension's spread
@@ -106,8 +106,8 @@ def test_the_steps_of_an_embedded_ranking_buy_less_and_less_per_byte() -> None:
     table = (rng.standard_normal((200, 8)) * 0.7 ** np.arange(8)).astype(np.float32)
     group = GroupTable(
         table,
-        np.full(200, 1 / 200, dtype=np.float32),
         np.ones(8),
+        np.full(200, 1 / 200, dtype=np.float32),
         np.ones((4, 2), dtype=np.float32),
     )
     geometry = Geometry(items=200, dim=8, item_groups=4, slice_width=4, codec=Codec.CODED, planes=10)
@@ -128,7 +128,7 @@ def test_a_step_buys_and_costs_what_the_plan_says(codec: Codec) -> None:
     table = (rng.standard_normal((300, 10)) * 0.8 ** np.arange(10)).astype(np.float32)
     table[:50, 3] = 0.0
     weights = (1 / np.arange(1, 301)).astype(np.float32)
-    group = GroupTable(table, weights, np.ones(10), np.ones((3, 3), dtype=np.float32))
+    group = GroupTable(table, np.ones(10), weights, np.ones((3, 3), dtype=np.float32))
     geometry = Geometry(items=300, dim=10, item_groups=3, slice_width=4, codec=codec, planes=16)
     values, _ = embedded_values(group)
     steps = plan(geometry, values, group)

@@ -4,7 +4,8 @@ import pytest
 from cloud import trial
 from cloud.closed_form import cut_table
 from cloud.config import Training
-from cloud.trial import LEAST_JURY, Contender, Verdicts, halves, judging_groups, jury, verdicts
+from cloud.encoding import GroupTable
+from cloud.trial import LEAST_JURY, Verdicts, halves, judging_groups, jury, verdicts
 from tests.cloud.worlds import a_trial, checkerboard
 from wire.metrics import FloatArray
 from wire.streams import stream
@@ -99,7 +100,7 @@ def test_a_trial_prefers_tables_whose_heavy_blocks_know_the_users() -> None:
     def found(loudness: float, *corrections: float) -> float:
         table = np.stack([taste, loudness * noise], axis=1).astype(np.float32)
         factors = np.array([corrections], dtype=np.float32) if corrections else None
-        return float(trying(Contender(table, np.ones(2), items, factors), vectors, judges).mean())
+        return float(trying(GroupTable(table, np.ones(2), items, factors), vectors, judges).mean())
 
     # At every trial budget only the floor is held, the louder column; unless that is corrected.
     assert found(0.1) > found(10.0) + 0.2

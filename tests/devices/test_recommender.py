@@ -31,7 +31,7 @@ def shelves(draw: st.DrawFn) -> Shelf:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     table = (rng.standard_normal((items, dim)) * 0.7 ** np.arange(dim)).astype(np.float32)
     worth = rng.uniform(0.5, 2, (geometry.item_groups, geometry.slices)).astype(np.float32)
-    group = GroupTable(table, np.ones(items, dtype=np.float32), np.ones(dim), worth)
+    group = GroupTable(table, np.ones(dim), np.ones(items, dtype=np.float32), worth)
     blocks, _ = encode_group(geometry, group, layers=1)
     return a_shelf(geometry, blocks.blocks)
 
