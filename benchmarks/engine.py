@@ -87,7 +87,7 @@ def prepare(text: str, folder: Path, *overrides: str) -> Job:
 def ready(job: Job) -> Simulation:
     """Return a simulation whose qualities are looked up: that is done once, however long a fleet runs."""
     simulation = Simulation(job, lambda _: None)
-    for quality in simulation.qualities.values():
+    for quality in simulation.qualities[job.store.version].values():
         for layer in range(job.store.layers + 1):
             quality.at(min(layer, quality.top))
     return simulation
@@ -208,7 +208,7 @@ def lockstep_rate(job: Job, broker: Endpoint, store: Path) -> float:
     """Return cycles per second of a fleet through the broker, with a real cloud process."""
     save_store(job.store, store)
     simulation = ready(job)
-    with cloud_process(store, broker, job.fleet, job.scenario.updates.max_payload) as cloud:
+    with cloud_process([store], broker, job.fleet, job.scenario.updates) as cloud:
         connection = broker.connection(Role.FLEET, "fleet-bench")
         outcome = asyncio.run(simulation.run_lockstep(connection, cloud.check))
     cycles: int = journal_of(job, "update").num_rows

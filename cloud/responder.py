@@ -23,13 +23,24 @@ class Responder:
     Args:
         store: the model.
         max_payload_bytes: no part is larger; public IoT brokers take 128 KiB.
+        always_full: send the whole PEE every time, not the blocks that are missing.
+        full_above: send the whole PEE where the missing blocks are more than this share of it.
 
     Raises:
         InputError: a block does not fit into a part.
     """
 
-    def __init__(self, store: BlockStore, max_payload_bytes: int = DEFAULT_MAX_PAYLOAD) -> None:
+    def __init__(
+        self,
+        store: BlockStore,
+        max_payload_bytes: int = DEFAULT_MAX_PAYLOAD,
+        *,
+        always_full: bool = False,
+        full_above: float = 1.0,
+    ) -> None:
         self.store = store
+        self._always_full = always_full
+        self._full_above = full_above
         self._room = max_payload_bytes - HEADER_ALLOWANCE
         self._version = store.version
         self._codec = store.geometry.codec
@@ -58,7 +69,14 @@ class Responder:
         Raises:
             RemoteProtocolError: the report is malformed, or names what does not exist.
         """
-        report = decode(payload, BudgetReport)
+        return self.respond(decode(payload, BudgetReport))
+
+    def respond(self, report: BudgetReport) -> tuple[bytes, ...]:
+        """Return the update parts that answer *report*, in order.
+
+        Raises:
+            RemoteProtocolError: it names what does not exist.
+        """
         number = self._group(report)
         group = self._groups[number]
         layers = group.layers
@@ -68,7 +86,7 @@ class Responder:
         elif report.held > group.count:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held}) of {group.count} blocks")
         else:
-            bodies = self._bodies(number, min(report.held, target), target)
+            bodies = self._bodies(number, self._first(group, report.held, target), target)
         if len(bodies) == 1:
             return (seal(bodies[0], report.seq),)
         return tuple([seal(each, report.seq) for each in bodies])
@@ -111,6 +129,18 @@ class Responder:
                 Reason.UNKNOWN_GROUP, f"user is absent and group(={report.group}) of {len(self.store.groups)}"
             )
         return report.group
+
+    def _first(self, group: GroupBlocks, held: int, target: int) -> int:
+        """Return from which block on a device that holds *held* is sent its *target* blocks."""
+        first = min(held, target)
+        if self._always_full:
+            return 0
+        if self._full_above < 1.0 and first < target:
+            starts, overhead = group.starts, self._codec.overhead
+            missing = starts[target] - starts[first] + (target - first) * overhead
+            if missing > self._full_above * (starts[target] + target * overhead):
+                return 0
+        return first
 
     def _bodies(self, number: int, first: int, target: int, *, introduced: bool = False) -> tuple[Body, ...]:
         """The parts of an update, built once for all the devices that need these blocks."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import aiomqtt
 
-from cloud.responder import Responder
+from cloud.versions import Versions
 from wire.connection import PUBLISHES_AT_ONCE, RETRY_S, Connection
 from wire.errors import RemoteProtocolError
 from wire.messages import encode
@@ -33,11 +33,11 @@ class Counts:
     """Refused messages by reason."""
 
 
-async def serve(responder: Responder, connection: Connection, fleet: str, counts: Counts) -> None:
+async def serve(versions: Versions, connection: Connection, fleet: str, counts: Counts) -> None:
     """Answer the reports of *fleet* until cancelled; reconnect as often as it takes.
 
     Args:
-        responder: what answers.
+        versions: what answers.
         connection: the broker.
         fleet: whose reports; the model is announced to this fleet.
         counts: kept up to date.
@@ -47,7 +47,7 @@ async def serve(responder: Responder, connection: Connection, fleet: str, counts
         try:
             async with aiomqtt.Client(**connection.client_options()) as client:
                 client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
-                await _answer_all(client, responder, fleet, counts)
+                await _answer_all(client, versions, fleet, counts)
         except* aiomqtt.MqttError as errors:
             LOG.warning(
                 "broker %s:%s: %s; trying again", connection.host, connection.port, errors.exceptions[0]
@@ -56,17 +56,20 @@ async def serve(responder: Responder, connection: Connection, fleet: str, counts
         await asyncio.sleep(RETRY_S)
 
 
-async def _answer_all(client: aiomqtt.Client, responder: Responder, fleet: str, counts: Counts) -> None:
+async def _answer_all(client: aiomqtt.Client, versions: Versions, fleet: str, counts: Counts) -> None:
     await client.subscribe(subscription(Kind.BUDGET, fleet), qos=TABLE[Kind.BUDGET].qos)
     notice = TABLE[Kind.MODEL]
     await client.publish(
-        fleet_topic(Kind.MODEL, fleet), encode(responder.notice()), qos=notice.qos, retain=notice.retained
+        fleet_topic(Kind.MODEL, fleet),
+        encode(versions.first.notice()),
+        qos=notice.qos,
+        retain=notice.retained,
     )
-    LOG.info("serving model %s to fleet %s", responder.store.version, fleet)
+    LOG.info("serving model %s to fleet %s", ", ".join(versions.names), fleet)
     slots = asyncio.Semaphore(PUBLISHES_AT_ONCE)
     async with asyncio.TaskGroup() as replies:
         async for message in client.messages:
-            parts = _answer(responder, message, counts)
+            parts = _answer(versions, message, counts)
             if parts:
                 await slots.acquire()
                 device = parse(message.topic.value).device or ""
@@ -75,10 +78,10 @@ async def _answer_all(client: aiomqtt.Client, responder: Responder, fleet: str, 
                 )
 
 
-def _answer(responder: Responder, message: aiomqtt.Message, counts: Counts) -> tuple[bytes, ...]:
+def _answer(versions: Versions, message: aiomqtt.Message, counts: Counts) -> tuple[bytes, ...]:
     try:
         parse(message.topic.value)
-        return responder.answer(message.payload)
+        return versions.answer(message.payload)
     except RemoteProtocolError as error:
         counts.refused[error.reason.value] += 1
         LOG.warning("refused a message on %s: %s", message.topic, error)

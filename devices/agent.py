@@ -9,6 +9,8 @@ a growth it takes in the parts of the answer in order, each of which leaves a va
 
 from enum import StrEnum
 
+import msgspec
+
 from devices.shelf import Shelf, Shelves
 from wire.errors import LocalProtocolError, Reason, RemoteProtocolError
 from wire.messages import BudgetReport, encode
@@ -22,6 +24,7 @@ class Receipt(StrEnum):
     CONFIRMED = "confirmed"  # it was held already
     PROGRESS = "progress"  # more parts are to come
     STALE = "stale"  # it answers an older report
+    MISFIT = "misfit"  # the budget has fallen since it was asked for: report again
     REJECTED = "rejected"  # damaged or contradictory: report again
 
 
@@ -43,19 +46,29 @@ class Agent:
         "layer",
         "local_eviction",
         "model",
+        "offered",
         "rejected",
+        "reported_bytes",
         "resident_bytes",
         "seq",
         "user",
         "user_vector",
+        "wanted_bytes",
     )
 
     def __init__(self, user: int, shelves: Shelves, *, local_eviction: bool = True) -> None:
         self.user = user
         self.local_eviction = local_eviction
         self.budget_bytes = 0
+        self.wanted_bytes = 0
+        """What is asked for: the budget, or less where a policy leaves some of it free."""
+        self.reported_bytes = 0
+        """What was asked for last."""
         self.seq = 0
         self.model = ""
+        """The model version held; empty if none."""
+        self.offered = ""
+        """The model version that is wanted, if it is not the one that the cloud serves to everybody."""
         self.held = 0
         """Blocks held: a prefix of the ranking."""
         self.resident_bytes = 0
@@ -69,22 +82,42 @@ class Agent:
         self._shelf: Shelf | None = None
         self._moved = False
 
-    def set_budget(self, budget_bytes: int) -> None:
-        """Take a new budget; with local eviction, what exceeds it is gone when this returns."""
-        if budget_bytes < 0:
-            raise LocalProtocolError(f"budget_bytes(={budget_bytes}) must be >= 0")
-        self.budget_bytes = budget_bytes
+    def set_budget(self, budget_bytes: int, wanted_bytes: int | None = None) -> None:
+        """Take a new budget; with local eviction, what exceeds it is gone when this returns.
+
+        Args:
+            budget_bytes: the most that the item embeddings may take.
+            wanted_bytes: what to ask for, and what to evict to if something must go; else the budget.
+        """
+        wanted_bytes = budget_bytes if wanted_bytes is None else wanted_bytes
+        if not 0 <= wanted_bytes <= budget_bytes:
+            raise LocalProtocolError(
+                f"wanted_bytes(={wanted_bytes}) must be from 0 to budget_bytes(={budget_bytes})"
+            )
+        self.budget_bytes, self.wanted_bytes = budget_bytes, wanted_bytes
         shelf = self._shelf
         if self.local_eviction and self.resident_bytes > budget_bytes and shelf is not None:
-            self._set_held(shelf, shelf.layers.blocks[shelf.layers.best(budget_bytes)])
+            self._set_held(shelf, shelf.layers.blocks[shelf.layers.best(wanted_bytes)])
+
+    def change_user(self, user: int) -> None:
+        """Recommend to somebody else from now on: what was held for the old user is dropped."""
+        self.user, self.user_vector = user, b""
+        self.model, self._shelf = "", None
+        self.held = self.resident_bytes = self.layer = 0
 
     def report(self) -> bytes:
         """Return the next budget report; answers to earlier ones are stale from now on."""
         self.seq += 1
         self._moved = False
+        self.reported_bytes = self.wanted_bytes
         return encode(
             BudgetReport(
-                seq=self.seq, budget_bytes=self.budget_bytes, user=self.user, model=self.model, held=self.held
+                seq=self.seq,
+                budget_bytes=self.wanted_bytes,
+                user=self.user,
+                model=self.model,
+                held=self.held,
+                wants=self.offered or msgspec.UNSET,
             )
         )
 
@@ -116,7 +149,11 @@ class Agent:
                 Reason.OUT_OF_RANGE, f"blocks {first} to {end} of {target} on {self.held} held"
             )
         if end > self.held or target < self.held:
-            self._hold(shelf, min(max(end, self.held), target))
+            blocks = min(max(end, self.held), target)
+            if blocks > self.held and self._misfits(shelf.resident[blocks]):
+                return Receipt.MISFIT
+            self._set_held(shelf, blocks)
+            self._moved = True
         if fields.part < fields.parts:
             return Receipt.PROGRESS
         if self.held != target:
@@ -136,14 +173,19 @@ class Agent:
         self._set_held(shelf, 0)
         return shelf
 
-    def _hold(self, shelf: Shelf, blocks: int) -> None:
-        size = shelf.resident[blocks]
-        if blocks > self.held and size > self.budget_bytes:
-            raise RemoteProtocolError(
-                Reason.OUT_OF_RANGE, f"{size} B exceed the budget of {self.budget_bytes} B"
-            )
-        self._set_held(shelf, blocks)
-        self._moved = True
+    def _misfits(self, size_bytes: int) -> bool:
+        """Tell whether so much is too much because the budget has fallen since the report.
+
+        Raises:
+            RemoteProtocolError: it is too much for what was asked for.
+        """
+        if size_bytes <= self.budget_bytes:
+            return False
+        if self.budget_bytes < self.reported_bytes:
+            return True
+        raise RemoteProtocolError(
+            Reason.OUT_OF_RANGE, f"{size_bytes} B exceed the budget of {self.budget_bytes} B"
+        )
 
     def _set_held(self, shelf: Shelf, blocks: int) -> None:
         self.held = blocks

@@ -1,50 +1,30 @@
 """A virtual device: one SimPy process around the protocol logic.
 
-The device learns of its memory, reports, and takes in what comes back, in simulated time. How fast
+The device learns of its budget, reports, and takes in what comes back, in simulated time. How fast
 simulated time passes and how bytes travel are questions for others: the device hands a report to a
 `Transport` and schedules for itself the earliest moment at which an answer can take effect, its
 barrier. The answer must be there when the barrier is processed; it is stored, never scheduled, so
 that every clock runs the same events in the same order.
 """
 
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Generator, Iterable, Iterator
 
 import simpy
 
-from devices.agent import Agent, Receipt
-from devices.exchange import Exchange, Transport
+from devices.agent import Agent
+from devices.delivery import Delivery
 from devices.link import Link
-from devices.log import Cause, Fault, FleetLog, Result
-from devices.memory import Budget, Changes
+from devices.log import Cause, Harm, Pressure
+from devices.node import Node
+from devices.presence import Toggle, Why
 from devices.quality import UserQuality
-from wire.errors import RunError
+from devices.reporting import Reporting, Told, due
+from devices.setting import Setting
 from wire.messages import QualityReport, Status
-from wire.topics import TABLE, Kind
-from wire.traffic import publish_wire_bytes
+from wire.topics import Kind
 
-_REPORT_QOS, _PART_QOS = TABLE[Kind.BUDGET].qos, TABLE[Kind.PEE].qos
-
-MAX_REJECTIONS = 100
-"""A device that rejects so many updates in a row faces a cloud that is broken, not a link that is bad."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all devices of one simulation share."""
-
-    env: simpy.Environment
-    transport: Transport
-    log: FleetLog
-    stop_ns: int
-    """Memory stops moving then; what is under way still arrives."""
-    service_ns: int
-    """How long the cloud takes to answer."""
-    retry_ns: int
-    """How long a device waits for an answer before it reports again."""
-    full_bytes: Callable[[int, int, int], int]
-    """What a push of the whole PEE costs: (user, budget_bytes, seq) -> payload bytes."""
+Course = Iterator[tuple[int, int, int]]
+"""How a budget moves: (wait_ns, free_bytes, budget_bytes), the first wait 0."""
 
 
 class Device:
@@ -55,31 +35,39 @@ class Device:
         number: the device's place among all device ids in order.
         name: the device's id.
         agent: its protocol logic.
-        budget: how its budget follows from free memory.
-        memory: its free memory over time.
+        course: its free memory and budget over time.
+        node: what its hardware can do.
+        reporting: when it tells of its budget.
         uplink: toward the cloud.
         downlink: from the cloud.
-        quality: its user's quality by layer.
         address_bytes: length of its topics up to the last level.
-        start_ns: when it starts.
+        start_ns: when its memory starts to move.
+        always_on: whether it is connected from then on; else `follow` says when.
     """
 
     __slots__ = (
+        "_always_on",
         "_changed_ns",
-        "_downlink",
-        "_memory",
+        "_course",
+        "_delivery",
+        "_looked_up",
+        "_max_interval_ns",
+        "_node",
         "_order",
-        "_part_topic_bytes",
+        "_plain",
+        "_plan",
+        "_pressure",
         "_quality",
-        "_rejections",
-        "_report_topic_bytes",
-        "_setting",
+        "_reporting",
         "_start_ns",
-        "_uplink",
+        "_told",
+        "_version",
         "agent",
-        "budget",
+        "epoch",
         "name",
         "number",
+        "online",
+        "setting",
     )
 
     def __init__(
@@ -89,77 +77,104 @@ class Device:
         number: int,
         name: str,
         agent: Agent,
-        budget: Budget,
-        memory: Changes,
+        course: Course,
+        node: Node,
+        reporting: Reporting,
         uplink: Link,
         downlink: Link,
-        quality: UserQuality,
         address_bytes: int,
         start_ns: int,
+        always_on: bool = True,
     ) -> None:
         self.number = number
         self.name = name
         self.agent = agent
-        self.budget = budget
-        self._setting = setting
-        self._memory = memory
-        self._uplink = uplink
-        self._downlink = downlink
-        self._quality = quality
-        self._report_topic_bytes = address_bytes + len(Kind.BUDGET)
-        self._part_topic_bytes = address_bytes + len(Kind.PEE)
+        self.setting = setting
+        self.online = False
+        self.epoch = 0
+        """Counts connections: what is under way on one that broke never arrives."""
+        self._course = course
+        self._node = node
+        self._reporting = reporting
+        self._plain = reporting.plain
+        self._max_interval_ns = int(reporting.publish.max_interval or 0)
+        apply_ns_per_byte = 8e9 / node.apply_rate if node.apply_rate else 0.0
+        self._delivery = Delivery(self, uplink, downlink, address_bytes, apply_ns_per_byte)
         self._start_ns = start_ns
-        self._changed_ns = 0
+        self._always_on = always_on
+        self._changed_ns = -1
         self._order = 0
-        self._rejections = 0
+        self._plan = 0
+        self._pressure = Pressure.NORMAL
+        self._told = Told(0, 0)
+        self._version = 0
+        self._looked_up = ("", -1)
+        self._quality: UserQuality | None = None
 
     def live(self) -> Generator[simpy.Event, object, None]:
         """The device's life, as a SimPy process."""
-        env, agent, budget = self._setting.env, self.agent, self.budget
-        stop_ns = self._setting.stop_ns
+        env, agent = self.setting.env, self.agent
+        stop_ns = self.setting.stop_ns
         if self._start_ns:
             yield env.timeout(self._start_ns)
-        self._connect()
-        cause = Cause.START
-        for wait_ns, free_bytes in self._memory:
+        if self._always_on and env.now < stop_ns:
+            self._connect(Why.START)
+        for wait_ns, free_bytes, budget_bytes in self._course:
             if env.now + wait_ns >= stop_ns:
                 return
             if wait_ns:
                 yield env.timeout(wait_ns)
-            budget_bytes = budget.of(free_bytes)
-            if budget_bytes != agent.budget_bytes or cause is Cause.START:
-                self._change(free_bytes, budget_bytes, cause)
-                cause = Cause.CHANGE
+            pressure = self._node.pressure(free_bytes)
+            if budget_bytes != agent.budget_bytes or self._changed_ns < 0:
+                self._pressure = pressure
+                self._change(free_bytes, budget_bytes)
+            elif pressure is not self._pressure:
+                self._pressure = pressure
+                self.observe()
 
-    def _connect(self) -> None:
-        setting = self._setting
-        if setting.transport.listening:
-            setting.transport.publish(self.name, Kind.STATUS, Status(online=True, reason="start"))
-        setting.log.connection(*self._stamp(), True, 0)
+    def follow(self, toggles: Iterable[Toggle]) -> Generator[simpy.Event, object, None]:
+        """Connect and be cut off as *toggles* say, as a SimPy process."""
+        env = self.setting.env
+        for t_ns, online, why in toggles:
+            if t_ns >= self.setting.stop_ns:
+                return
+            if t_ns > env.now:
+                yield env.timeout(t_ns - env.now)
+            if online:
+                self._connect(why)
+            else:
+                self._cut_off(why)
 
-    def _change(self, free_bytes: int, budget_bytes: int, cause: Cause) -> None:
-        agent, log = self.agent, self._setting.log
-        before = agent.resident_bytes
-        agent.set_budget(budget_bytes)
-        self._changed_ns = now = self._setting.env.now  # type: ignore[assignment]
-        self._order = order = self._order + 1
-        log.budget(
-            now, log.clock(), self.number, order, free_bytes, budget_bytes, before, agent.resident_bytes
-        )
-        self._observe()
-        self._report(cause)
+    def change_links(self, uplink: Link, downlink: Link) -> None:
+        """Move to another network: what is under way still arrives."""
+        self._delivery.change_links(uplink, downlink)
 
-    def _observe(self) -> None:
+    def change_user(self, user: int) -> None:
+        """Recommend to somebody else from now on."""
+        self.agent.change_user(user)
+        if self._changed_ns >= 0:
+            self.observe()
+            if self.online:
+                self.report(Cause.USER)
+
+    def offer(self, model: str) -> None:
+        """Learn that there is a new model version for this device."""
+        self.agent.offered = model
+        if self.online and self._changed_ns >= 0:
+            self.report(Cause.MODEL)
+
+    def observe(self) -> None:
         """Log the quality of the PEE in use, beside that of the best PEE for the budget."""
-        setting, agent, quality = self._setting, self.agent, self._quality
-        log, budget_bytes, layer = setting.log, agent.budget_bytes, agent.layer
+        setting, agent = self.setting, self.agent
+        quality, version = self._look_up()
+        budget_bytes, layer = agent.budget_bytes, agent.layer
         best_layer = quality.best_layer(budget_bytes)
         ndcg, recall, hit_rate = held = quality.at(layer)
         best = held if layer == best_layer else quality.at(best_layer)
         self._order = order = self._order + 1
-        log.quality(
+        setting.log.quality(
             setting.env.now,
-            log.clock(),
+            setting.log.clock(),
             self.number,
             order,
             budget_bytes,
@@ -170,6 +185,10 @@ class Device:
             recall,
             hit_rate,
             best[0],
+            quality.full[0],
+            self._pressure,
+            self.online,
+            version,
         )
         if setting.transport.listening:
             message = QualityReport(
@@ -182,136 +201,109 @@ class Device:
             )
             setting.transport.publish(self.name, Kind.QUALITY, message)
 
-    def _report(self, cause: Cause) -> None:
-        setting, agent, uplink = self._setting, self.agent, self._uplink
-        now: int = setting.env.now  # type: ignore[assignment]  # SimPy keeps integers as they are
-        report = agent.report()
-        sent = uplink.transfer(now, publish_wire_bytes(self._report_topic_bytes, len(report), _REPORT_QOS))
-        barrier = sent + uplink.delay() + setting.service_ns + self._downlink.delay()
-        exchange = Exchange(
-            barrier,
-            self.number,
-            self.name,
-            agent.seq,
-            report,
-            cause,
-            now,
-            self._changed_ns,
-            agent.budget_bytes,
-            agent.held,
-        )
-        if uplink.lossy and uplink.loses():
-            exchange.lost = True
-            setting.log.fault(*self._stamp(), Fault.REPORT_LOST, exchange.seq)
-            self._after(max(barrier, now + setting.retry_ns), exchange, self._end)
-            return
-        setting.transport.send_report(exchange)
-        setting.env.timeout(barrier - now, exchange).callbacks.append(self._answer)
+    def report(self, cause: Cause) -> None:
+        """Tell the cloud of the budget, at once."""
+        agent, env = self.agent, self.setting.env
+        self._plan += 1
+        self._delivery.send(Cause.START if not agent.seq else cause, self._changed_ns)
+        self._told = Told(agent.reported_bytes, env.now)  # type: ignore[arg-type]  # whole nanoseconds
+        if self._max_interval_ns and env.now < self.setting.stop_ns:
+            env.timeout(self._max_interval_ns, agent.seq).callbacks.append(self._when_silent)
 
-    def _after(self, t_ns: int, exchange: Exchange, action: Callable[[simpy.Event], None]) -> None:
-        """Do *action* at *t_ns*; the exchange rides on the event as its value."""
-        env = self._setting.env
-        env.timeout(t_ns - env.now, exchange).callbacks.append(action)
+    def harm(self, harm: Harm, seq: int, size_bytes: int, place: int) -> None:
+        """Log what the fault at *place* did to a message of exchange *seq*."""
+        self.setting.log.fault(*self.stamp(), harm, seq, size_bytes, place)
 
-    def _answer(self, event: simpy.Event) -> None:
-        """The barrier: the answer begins to arrive; each part takes its time on the link."""
-        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
-        setting, downlink, parts = self._setting, self._downlink, exchange.parts
-        if not parts:
-            raise RunError(f"device {self.name}: report {exchange.seq} has no answer at its barrier")
-        now: int = setting.env.now  # type: ignore[assignment]
-        for place, part in enumerate(parts, start=1 - len(parts)):  # the last part has place 0
-            framed = publish_wire_bytes(self._part_topic_bytes, len(part), _PART_QOS)
-            exchange.wire_bytes += framed
-            through = downlink.transfer(now, framed)
-            if not (downlink.lossy and downlink.loses()):
-                arrive = partial(self._arrive, part) if place else self._arrive_last
-                setting.env.timeout(through - now, exchange).callbacks.append(arrive)
-                continue
-            exchange.lost = True
-            exchange.lost_bytes += len(part)
-            setting.log.fault(*self._stamp(), Fault.PART_LOST, exchange.seq)
-            if not place:
-                self._after(max(through, exchange.sent_ns + setting.retry_ns), exchange, self._end)
-
-    def _arrive_last(self, event: simpy.Event) -> None:
-        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
-        assert exchange.parts is not None
-        self._arrive(exchange.parts[-1], event)
-        self._end(event)
-
-    def _arrive(self, part: bytes, event: simpy.Event) -> None:
-        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
-        before = self.agent.resident_bytes
-        receipt = self.agent.receive(part)
-        if receipt is Receipt.REJECTED:
-            self._reject(exchange)
-        elif receipt is not Receipt.STALE:
-            exchange.used_bytes += len(part)
-            exchange.receipt = receipt
-            if self.agent.resident_bytes != before:
-                self._observe()
-
-    def _reject(self, exchange: Exchange) -> None:
-        """Report again at once: a part that is missing or damaged leaves a valid prefix held."""
-        exchange.receipt = Receipt.REJECTED
-        self._rejections += not exchange.lost
-        if self._rejections > MAX_REJECTIONS:
-            raise RunError(
-                f"device {self.name}: rejected {self._rejections} updates, the last as {self.agent.rejected}"
-            )
-        self._report(Cause.REJECTED)
-
-    def _end(self, event: simpy.Event) -> None:
-        """Log what came of an exchange; report again if its answer was lost and is still wanted."""
-        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
-        setting, agent = self._setting, self.agent
-        result = _result(exchange)
-        parts = exchange.parts or ()
-        self._order = order = self._order + 1
-        setting.log.update(
-            setting.env.now,
-            setting.log.clock(),
-            self.number,
-            order,
-            exchange.seq,
-            exchange.cause,
-            result,
-            exchange.changed_ns,
-            exchange.sent_ns,
-            len(exchange.report),
-            len(parts),
-            len(parts[0]) if len(parts) == 1 else sum([len(part) for part in parts]),
-            exchange.wire_bytes,
-            exchange.used_bytes,
-            exchange.lost_bytes,
-            self._full_bytes(exchange, parts) if parts else 0,
-            exchange.held_before,
-            agent.held,
-        )
-        if result in (Result.APPLIED, Result.CONFIRMED):
-            self._rejections = 0
-        elif result is Result.LOST and exchange.seq == agent.seq:
-            self._report(Cause.RETRY)
-
-    def _full_bytes(self, exchange: Exchange, parts: Sequence[bytes]) -> int:
-        """Return what the answer would have cost as a push of the whole PEE."""
-        if not exchange.held_before:
-            return sum([len(part) for part in parts])  # it was one
-        return self._setting.full_bytes(self.agent.user, exchange.budget_bytes, exchange.seq)
-
-    def _stamp(self) -> tuple[int, float, int, int]:
+    def stamp(self) -> tuple[int, float, int, int]:
+        """Return the first columns of the device's next row."""
         self._order += 1
-        setting = self._setting
+        setting = self.setting
         return setting.env.now, setting.log.clock(), self.number, self._order  # type: ignore[return-value]
 
+    def _connect(self, why: Why) -> None:
+        setting = self.setting
+        self.online = True
+        if setting.transport.listening:
+            setting.transport.publish(self.name, Kind.STATUS, Status(online=True, reason=_words(why)))
+        setting.log.connection(*self.stamp(), True, why)
+        if self._changed_ns >= 0:
+            self.observe()
+            self.report(Cause.RECONNECT)
 
-def _result(exchange: Exchange) -> Result:
-    receipt = exchange.receipt
-    if receipt is Receipt.APPLIED:
-        return Result.APPLIED
-    if receipt is Receipt.CONFIRMED:
-        return Result.CONFIRMED
-    if exchange.lost:
-        return Result.LOST
-    return Result.REJECTED if receipt is Receipt.REJECTED else Result.SUPERSEDED
+    def _cut_off(self, why: Why) -> None:
+        setting = self.setting
+        self.online = False
+        self.epoch += 1
+        if setting.transport.listening:
+            setting.transport.publish(self.name, Kind.STATUS, Status(online=False, reason=_words(why)))
+        setting.log.connection(*self.stamp(), False, why)
+        if self._changed_ns >= 0:
+            self.observe()
+
+    def _change(self, free_bytes: int, budget_bytes: int) -> None:
+        agent, log = self.agent, self.setting.log
+        before = agent.resident_bytes
+        agent.set_budget(budget_bytes, self._reporting.wanted(budget_bytes))
+        self._changed_ns = now = self.setting.env.now  # type: ignore[assignment]
+        self._order = order = self._order + 1
+        log.budget(
+            now,
+            log.clock(),
+            self.number,
+            order,
+            free_bytes,
+            budget_bytes,
+            before,
+            agent.resident_bytes,
+            self._pressure,
+        )
+        self.observe()
+        if not self.online:
+            return
+        if self._plain or not agent.seq:
+            self.report(Cause.CHANGE)
+        else:
+            self._consider(forced=agent.resident_bytes < before)
+
+    def _consider(self, *, forced: bool) -> None:
+        """Report now, later or not at all, as the rules say."""
+        agent, env = self.agent, self.setting.env
+        self._plan += 1
+        now: int = env.now  # type: ignore[assignment]
+        due_ns = due(
+            self._reporting,
+            self._told,
+            budget_bytes=agent.budget_bytes,
+            resident_bytes=agent.resident_bytes,
+            now_ns=now,
+            forced=forced,
+        )
+        if due_ns is None:
+            return
+        if due_ns <= now:
+            self.report(Cause.CHANGE)
+        else:
+            env.timeout(due_ns - now, self._plan).callbacks.append(self._when_due)
+
+    def _when_due(self, event: simpy.Event) -> None:
+        if event.value == self._plan and self.online:
+            self.report(Cause.CHANGE)
+
+    def _when_silent(self, event: simpy.Event) -> None:
+        quiet = event.value == self.agent.seq and self.online
+        if quiet and self.setting.env.now < self.setting.stop_ns:
+            self.report(Cause.PERIODIC)
+
+    def _look_up(self) -> tuple[UserQuality, int]:
+        """Return the user's quality by layer, with the model version in use, and that version's place."""
+        agent, qualities = self.agent, self.setting.qualities
+        if self._quality is None or (agent.model, agent.user) != self._looked_up:
+            self._looked_up = agent.model, agent.user
+            model = agent.model or next(iter(qualities))
+            self._quality = qualities[model][agent.user]
+            self._version = list(qualities).index(model)
+        return self._quality, self._version
+
+
+def _words(why: Why) -> str:
+    return why.name.lower().replace("_", " ")

@@ -1,6 +1,6 @@
 """Exchanges: a budget report on its way and the answer to it, and what carries them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -13,12 +13,12 @@ from wire.topics import Kind
 class Exchange(msgspec.Struct, eq=False):
     """A report on its way, and the answer once it is there."""
 
-    barrier_ns: int
-    """The earliest moment at which the answer can take effect."""
     number: int
     """The number of the device that reports."""
     device: str
     """Its id."""
+    user: int
+    """Whose PEE it asks for."""
     seq: int
     report: bytes
     cause: Cause
@@ -26,15 +26,35 @@ class Exchange(msgspec.Struct, eq=False):
     sent_ns: int
     changed_ns: int
     """When the budget changed that the report tells of."""
-    budget_bytes: int
+    wanted_bytes: int
+    """The budget that the report tells of."""
     held_before: int
     """Blocks that it held when the report left."""
+    arrived_ns: int = -1
+    """When the report is at the cloud; -1 if it never is."""
+    begun_ns: int = -1
+    """When the cloud begins with it."""
+    left_ns: int = -1
+    """When the answer leaves."""
+    barrier_ns: int = -1
+    """The earliest moment at which the answer can take effect."""
+    received_ns: int = -1
+    """When the last of its parts was on the device."""
+    answers: int = 1
+    """How often the answer is sent: twice where the report arrived twice."""
+    epoch: int = 0
+    """Which connection of the device the answer came in on."""
     parts: Sequence[bytes] | None = None
     """The update parts that answer, in order; None until all of them are there."""
     receipt: Receipt | None = None
     """What came of the part that was taken in or rejected last."""
     lost: bool = False
-    """Whether the link lost the report or a part."""
+    """Whether the report or a part never arrived."""
+    harmed: bool = False
+    """Whether weather has damaged or reordered anything of it."""
+    ended: bool = False
+    sent_bytes: int = 0
+    """Payload of the parts that were sent, duplicates included."""
     lost_bytes: int = 0
     used_bytes: int = 0
     wire_bytes: int = 0
@@ -54,5 +74,25 @@ class Transport(Protocol):
     def send_report(self, exchange: Exchange) -> None:
         """Send a budget report; its answer is stored in ``exchange.parts``, now or later."""
 
+    def send_damaged(self, device: str, payload: bytes) -> None:
+        """Send a report that the cloud will refuse."""
+
     def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
         """Publish something that is not answered."""
+
+
+Expect = Callable[[Exchange], None]
+
+
+class Capacity(Protocol):
+    """How long the cloud takes, as simulated time sees it."""
+
+    def take(self, exchange: Exchange, expect: Expect, drop: Callable[[Exchange, bool], None]) -> None:
+        """Take a report that will be at the cloud at ``exchange.arrived_ns``.
+
+        Args:
+            exchange: the report.
+            expect: called, now or in time, once it is known when the answer leaves.
+            drop: called instead of it if the report is not answered: with whether the queue was full; else a
+                newer report of the device has taken its place.
+        """

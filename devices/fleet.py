@@ -1,19 +1,25 @@
-"""The fleet: groups of devices with their own parameters."""
+"""The fleet: groups of devices with their own parameters, and how a device comes to life."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
+from devices.actions import NewUsers, scale_steps
 from devices.agent import Agent
-from devices.device import Device, Setting
+from devices.device import Course, Device
 from devices.link import Direction, Link, Network
 from devices.memory import BoundedWalk, Budget, Changes, Memory, Replay
-from devices.quality import UserQuality
+from devices.node import Node
+from devices.presence import Absence, Churn, Toggle, started, toggles
+from devices.program import Member, Program, network_changes
+from devices.reporting import Reporting
+from devices.schedule import parse_moment
+from devices.setting import Setting
 from devices.trace import Series
-from wire.streams import stream
+from wire.streams import draw, stream
 from wire.topics import Kind, device_topic, valid_name
 from wire.units import Duration
 
@@ -25,18 +31,33 @@ class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Prefix of the device ids: device 7 of group ``phone`` is ``phone-00007``."""
     count: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
     """How many devices there are."""
+    labels: dict[str, str] = {}
+    """What actions and faults can select them by, and what the summary is split by."""
+    node: str = "default"
+    """What class of device they are, by its name under ``nodes``."""
     memory: Memory = BoundedWalk()
     """How their free memory moves."""
     budget: Budget = Budget()
     """How much of the free memory the recommender may use."""
     network: str = "default"
     """The network that they are on, by its name under ``networks``."""
+    start_at: str = "0 s"
+    """When they start: a span since the start, a stage, or a stage and a span."""
     start_within: Duration = Duration(0)
     """Devices start at times spread evenly at random over this span."""
+    churn: Churn | None = None
+    """How they come and go by themselves; null: they stay connected."""
 
     def __post_init__(self) -> None:
         if not valid_name(self.name) or len(self.name) > 48:
             raise ValueError(f"name(={self.name!r}) must be 1 to 48 letters, digits, '.', '_' or '-'")
+        for key, value in self.labels.items():
+            if not valid_name(key) or not valid_name(value):
+                raise ValueError(f"labels(={key}: {value}) must be letters, digits, '.', '_' or '-'")
+        try:
+            parse_moment(self.start_at)
+        except ValueError as error:
+            raise ValueError(f"start_{error}") from None
 
 
 @dataclass(frozen=True)
@@ -51,64 +72,169 @@ class Enrolled:
     start_ns: int
     series: float
     """Which series of a trace it replays: a place from 0 to 1."""
+    new_users: tuple[tuple[int, int], ...] = ()
+    """When it changes hands, and to whom: (t_ns, user)."""
+
+    @property
+    def users(self) -> tuple[int, ...]:
+        """Everybody that it ever recommends to."""
+        return (self.user, *(user for _, user in self.new_users))
+
+    @property
+    def member(self) -> Member:
+        """What decides whether an action or a fault concerns it."""
+        group = self.group
+        return Member(self.name, group.name, group.labels, group.node, group.network)
 
 
-def enrol(groups: Sequence[FleetGroup], seed: int, users: Sequence[int]) -> tuple[Enrolled, ...]:
+@dataclass(frozen=True)
+class Surroundings:
+    """What the devices of a fleet are set into."""
+
+    seed: int
+    fleet: str
+    """The fleet's name in topics."""
+    networks: Mapping[str, Network]
+    nodes: Mapping[str, Node]
+    reporting: Reporting
+    """Rules for reports that all groups share."""
+    program: Program
+
+
+def device_names(groups: Sequence[FleetGroup]) -> dict[str, FleetGroup]:
+    """Return the group of each device by the device's id, in the order of the ids."""
+    names = {f"{group.name}-{at:05d}": group for group in groups for at in range(group.count)}
+    return dict(sorted(names.items(), key=itemgetter(0)))
+
+
+def enrol(
+    groups: Sequence[FleetGroup], seed: int, users: Sequence[int], program: Program | None = None
+) -> tuple[Enrolled, ...]:
     """Return all devices in the order of their ids, each with a user drawn from *users*.
 
     Everything drawn for a device depends on the seed and its id only.
     """
-    names = {f"{group.name}-{at:05d}": group for group in groups for at in range(group.count)}
+    program = program or Program(seed)
     return tuple(
-        _enrol(number, name, group, seed, users)
-        for number, (name, group) in enumerate(sorted(names.items(), key=itemgetter(0)))
+        _enrol(number, name, group, seed, users, program)
+        for number, (name, group) in enumerate(device_names(groups).items())
     )
 
 
-def build_device(
-    enrolled: Enrolled,
-    setting: Setting,
-    *,
-    seed: int,
-    fleet: str,
-    network: Network,
-    agent: Agent,
-    quality: UserQuality,
-    series: Sequence[Series],
+def spawn(
+    enrolled: Enrolled, setting: Setting, around: Surroundings, agent: Agent, series: Sequence[Series]
 ) -> Device:
-    """Return a device ready to live.
+    """Bring a device to life in the setting's environment.
 
     Args:
         enrolled: who it is.
-        setting: what it shares with the others.
-        seed: of the run.
-        fleet: the fleet's name in topics.
-        network: what it is connected through.
+        setting: what it shares with the others of its environment.
+        around: what it is set into.
         agent: its protocol logic.
-        quality: its user's quality by layer.
         series: the recorded series, where its memory replays a trace.
     """
-    group, name = enrolled.group, enrolled.name
-    return Device(
+    group, member, program = enrolled.group, enrolled.member, around.program
+    node = around.nodes[group.node]
+    deeds = program.deeds(member) if program.actions else ()
+    presence = _presence(enrolled, around, program.absences(member, deeds))
+    memory = _memory(enrolled, around.seed, series)
+    course = budgets(memory, group.budget.of, node.memory, _scales(scale_steps(deeds), enrolled.start_ns))
+    links = _Links(member, around)
+    uplink, downlink = links.on(group.network)
+    device = Device(
         setting,
         number=enrolled.number,
-        name=name,
+        name=enrolled.name,
         agent=agent,
-        budget=group.budget,
-        memory=_memory(enrolled, seed, series),
-        uplink=_link(network.uplink, seed, "uplink", name),
-        downlink=_link(network.downlink, seed, "downlink", name),
-        quality=quality,
-        address_bytes=len(device_topic(Kind.PEE, fleet, name)) - len(Kind.PEE),
+        course=course,
+        node=node,
+        reporting=msgspec.structs.replace(around.reporting, publish=group.budget.publish),
+        uplink=uplink,
+        downlink=downlink,
+        address_bytes=len(device_topic(Kind.PEE, around.fleet, enrolled.name)) - len(Kind.PEE),
         start_ns=enrolled.start_ns,
+        always_on=presence is None,
     )
+    setting.env.process(device.live())
+    if presence is not None:
+        setting.env.process(device.follow(presence))
+    _schedule(setting, enrolled.new_users, device.change_user)
+    if deeds:
+        moves = network_changes(deeds, group.network)
+        _schedule(setting, moves, lambda to: device.change_links(*links.on(to)))
+    return device
 
 
-def _enrol(number: int, name: str, group: FleetGroup, seed: int, users: Sequence[int]) -> Enrolled:
+def budgets(
+    memory: Changes, rule: Callable[[int], int], most_free: int, scales: Sequence[tuple[int, float]]
+) -> Course:
+    """Yield (wait_ns, free_bytes, budget_bytes): the budget that follows from memory and from actions.
+
+    Args:
+        memory: (wait_ns, free_bytes), the first wait 0.
+        rule: the budget for so much free memory.
+        most_free: no more memory is ever free.
+        scales: (t_ns, factor) since the device's start, rising: from when on the budget is multiplied.
+    """
+    now, told, free, factor, following = 0, 0, 0, 1.0, list(reversed(scales))
+    for wait, free_bytes in memory:
+        now += wait
+        while following and following[-1][0] < now:
+            at, factor = following.pop()
+            yield at - told, free, int(rule(free) * factor)
+            told = at
+        while following and following[-1][0] == now:
+            factor = following.pop()[1]
+        free = free_bytes if free_bytes < most_free else most_free
+        yield now - told, free, rule(free) if factor == 1.0 else int(rule(free) * factor)
+        told = now
+    for at, factor in reversed(following):
+        yield at - told, free, int(rule(free) * factor)
+        told = at
+
+
+def _enrol(
+    number: int, name: str, group: FleetGroup, seed: int, users: Sequence[int], program: Program
+) -> Enrolled:
     rng = stream(seed, "device", name)
     user = users[int(rng.integers(len(users)))]
-    start_ns = int(rng.integers(group.start_within + 1))
-    return Enrolled(number, name, group, user, start_ns, float(rng.random()))
+    start_ns = program.moment(group.start_at) + int(rng.integers(group.start_within + 1))
+    enrolled = Enrolled(number, name, group, user, start_ns, float(rng.random()))
+    handed_on = tuple(
+        (deed.t_ns, users[int(draw(seed, "new_user", deed.place, name) * len(users))])
+        for deed in (program.deeds(enrolled.member) if program.actions else ())
+        if isinstance(deed.action, NewUsers)
+    )
+    return replace(enrolled, new_users=handed_on) if handed_on else enrolled
+
+
+def _presence(
+    enrolled: Enrolled, around: Surroundings, absences: list[Iterator[Absence]]
+) -> Iterator[Toggle] | None:
+    """Return when a device connects and is cut off; None if it is connected from its start on."""
+    group, name = enrolled.group, enrolled.name
+    if group.churn is not None:
+        absences.append(group.churn.absences(stream(around.seed, "churn", name), enrolled.start_ns))
+    return toggles([started(enrolled.start_ns), *absences]) if absences else None
+
+
+def _scales(steps: Iterator[tuple[int, float]], start_ns: int) -> list[tuple[int, float]]:
+    """Return scalings by the device's own time; of those before its start only the last counts."""
+    found: list[tuple[int, float]] = []
+    for t_ns, factor in steps:
+        if t_ns <= start_ns:
+            found = [(0, factor)]
+        else:
+            found.append((t_ns - start_ns, factor))
+    return found
+
+
+def _schedule(
+    setting: Setting, moments: Sequence[tuple[int, Any]], act: Callable[[Any], None]
+) -> None:  # Any: what *act* takes
+    for t_ns, what in moments:
+        if t_ns < setting.stop_ns:
+            setting.env.timeout(t_ns, what).callbacks.append(lambda event: act(event.value))
 
 
 def _memory(enrolled: Enrolled, seed: int, series: Sequence[Series]) -> Changes:
@@ -118,5 +244,28 @@ def _memory(enrolled: Enrolled, seed: int, series: Sequence[Series]) -> Changes:
     return memory.changes(stream(seed, "memory", enrolled.name))
 
 
-def _link(direction: Direction, seed: int, end: str, name: str) -> Link:
-    return Link(direction, stream(seed, end, name) if Link.draws(direction) else None)
+class _Links:
+    """A device's links, by network: one that it comes back to goes on where it was."""
+
+    def __init__(self, member: Member, around: Surroundings) -> None:
+        self._member = member
+        self._around = around
+        self._known: dict[str, tuple[Link, Link]] = {}
+
+    def on(self, network: str) -> tuple[Link, Link]:
+        """Return the device's uplink and downlink on *network*."""
+        if network not in self._known:
+            kind = self._around.networks[network]
+            self._known[network] = (
+                self._link(kind.uplink, "uplink", network),
+                self._link(kind.downlink, "downlink", network),
+            )
+        return self._known[network]
+
+    def _link(self, direction: Direction, end: str, network: str) -> Link:
+        member, around = self._member, self._around
+        elsewhere = () if network == member.network else (network,)
+        own = stream(around.seed, end, member.name, *elsewhere) if Link.draws(direction) else None
+        windows = around.program.link_windows(member, end) if around.program.faults else ()
+        weather = stream(around.seed, "weather", end, member.name, *elsewhere) if windows else None
+        return Link(direction, own, windows, weather)

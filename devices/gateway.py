@@ -90,6 +90,10 @@ class Gateway:
         self._waiting[exchange.device, exchange.seq] = Waiting(exchange, time.monotonic())
         self._put(device_topic(Kind.BUDGET, self._fleet, exchange.device), exchange.report, Kind.BUDGET)
 
+    def send_damaged(self, device: str, payload: bytes) -> None:
+        """Publish a report that the cloud will refuse."""
+        self._put(device_topic(Kind.BUDGET, self._fleet, device), payload, Kind.BUDGET)
+
     def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
         """Publish a message that is not answered."""
         self._put(device_topic(kind, self._fleet, device), encode(message), kind)

@@ -1,15 +1,26 @@
-"""Links: how long a message takes between a device and the cloud, and whether it arrives.
+"""Links: how long a message takes between a device and the cloud, and what becomes of it.
 
 The fixed part of a delay is drawn when the message is sent, so that the earliest moment at which
 an answer can matter is known before the answer is.
 """
 
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
 import msgspec
 import numpy as np
 
+from devices.faults import Bandwidth, Corruption, Duplicates, Latency, Loss, Reordering, Window
 from wire.units import NS_PER_S, TIME_UNITS, BitsPerSecond, Duration, Share
 
 MS = TIME_UNITS["ms"]
+Distribution = Literal["normal", "uniform", "lognormal", "pareto"]
+
+OWN = -1
+"""The place of what is no fault of the scenario's: the link's own loss."""
+_PARETO_SHAPE = 1.0 + math.sqrt(2.0)
+"""With this shape a Pareto distribution's standard deviation equals its mean."""
 
 
 class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -18,7 +29,9 @@ class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     latency: Duration = Duration(50 * MS)
     """Mean one-way delay of a message."""
     deviation: Duration = Duration(0)
-    """Standard deviation of the delay; it is normal, cut off at 0."""
+    """Standard deviation of the delay."""
+    distribution: Distribution = "normal"
+    """Of the delay: normal, cut off at 0; uniform; lognormal; or pareto, a few messages far behind."""
     bandwidth: BitsPerSecond = BitsPerSecond(5_000_000)
     """Bits a second; a message's bytes on the wire take their time one after the other."""
     loss: Share = Share(0.0)
@@ -29,6 +42,10 @@ class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             raise ValueError(f"bandwidth(={self.bandwidth} bps) must be > 0")
         if self.loss > 0.9:
             raise ValueError(f"loss(={self.loss}) must be at most 0.9, or no update ever arrives")
+        if self.distribution in ("pareto", "lognormal") and self.deviation and not self.latency:
+            raise ValueError(f"latency(=0 s) must be > 0 where the distribution is {self.distribution}")
+        if self.distribution == "pareto" and self.deviation > self.latency:
+            raise ValueError("deviation must not exceed latency where the distribution is pareto")
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,23 +57,57 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """From the cloud to the device."""
 
 
+class Fate(NamedTuple):
+    """What becomes of a message; each is the place of the fault that did it, None if none did."""
+
+    lost: int | None = None
+    corrupted: int | None = None
+    duplicated: int | None = None
+    held_back: int | None = None
+    held_back_ns: int = 0
+
+
+CALM = Fate()
+
+
 class Link:
     """One direction of one device's connection.
 
     Args:
         direction: what it is like.
-        rng: the stream that this link alone draws from.
+        rng: the stream that this link alone draws from; None where it draws nothing.
+        windows: the faults on it, by the order of their start.
+        weather: the stream for what is drawn in them.
     """
 
-    __slots__ = ("_deviation", "_free_at", "_latency", "_loss", "_ns_per_byte", "_rng", "lossy")
+    __slots__ = (
+        "_direction",
+        "_free_at",
+        "_latency",
+        "_lossy",
+        "_ns_per_byte",
+        "_rng",
+        "_weather",
+        "_windows",
+        "calm",
+    )
 
-    def __init__(self, direction: Direction, rng: np.random.Generator | None) -> None:
+    def __init__(
+        self,
+        direction: Direction,
+        rng: np.random.Generator | None,
+        windows: Sequence[Window] = (),
+        weather: np.random.Generator | None = None,
+    ) -> None:
+        self._direction = direction
         self._latency = int(direction.latency)
-        self._deviation = int(direction.deviation)
-        self._loss = float(direction.loss)
-        self.lossy = direction.loss > 0
+        self._lossy = direction.loss > 0
+        self.calm = not self._lossy and not windows
+        """Whether every message arrives as it was sent."""
         self._ns_per_byte = 8 * NS_PER_S / direction.bandwidth
         self._rng = rng
+        self._windows = tuple(windows)
+        self._weather = weather
         self._free_at = 0
 
     @staticmethod
@@ -64,15 +115,32 @@ class Link:
         """Tell whether such a link needs a random stream at all."""
         return direction.deviation > 0 or direction.loss > 0
 
-    def delay(self) -> int:
-        """Draw the fixed part of a message's delay, in nanoseconds."""
-        if not self._deviation or self._rng is None:
-            return self._latency
-        return max(0, int(self._rng.normal(self._latency, self._deviation)))
+    def delay(self, t_ns: int) -> int:
+        """Draw the fixed part of the delay of a message that leaves at *t_ns*, in nanoseconds."""
+        delay = self._latency if not self._direction.deviation else self._drawn()
+        if self._windows:
+            delay += self._disturbance(t_ns)
+        return delay
 
-    def loses(self) -> bool:
-        """Draw whether a message is lost; never where the link is not `lossy`."""
-        return self._rng is not None and self._rng.random() < self._loss
+    def fate(self, t_ns: int) -> Fate:
+        """Draw what becomes of a message that leaves at *t_ns*; not to be asked of a calm link."""
+        lost = corrupted = duplicated = held_back = None
+        held_back_ns = 0
+        if self._lossy and self._rng is not None and self._rng.random() < self._direction.loss:
+            lost = OWN
+        for window in self._windows:
+            if not window.holds(t_ns):
+                continue
+            match window.fault:
+                case Loss(share=share) if self._happens(share):
+                    lost = window.place if lost is None else lost
+                case Corruption(share=share) if self._happens(share):
+                    corrupted = window.place
+                case Duplicates(share=share) if self._happens(share):
+                    duplicated = window.place
+                case Reordering(share=share, delay=delay) if self._happens(share):
+                    held_back, held_back_ns = window.place, int(delay)
+        return Fate(lost, corrupted, duplicated, held_back, held_back_ns)
 
     def transfer(self, now: int, wire_bytes: int) -> int:
         """Return the time at which a message of *wire_bytes* that comes up at *now* is through.
@@ -80,5 +148,54 @@ class Link:
         Messages of a link take its bandwidth one after the other.
         """
         begin = now if now > self._free_at else self._free_at
-        self._free_at = through = begin + int(wire_bytes * self._ns_per_byte)
+        ns_per_byte = self._ns_per_byte if not self._windows else self._slowest(begin)
+        self._free_at = through = begin + int(wire_bytes * ns_per_byte)
         return through
+
+    def free_after(self, now: int) -> int:
+        """Return when a message that comes up at *now* would begin to be sent."""
+        return max(now, self._free_at)
+
+    def draw(self) -> float:
+        """Draw a number from 0 to 1 from the stream of the weather."""
+        assert self._weather is not None
+        return float(self._weather.random())
+
+    def _happens(self, share: float) -> bool:
+        return self.draw() < share
+
+    def _drawn(self) -> int:
+        rng, direction = self._rng, self._direction
+        if rng is None:
+            return self._latency
+        mean, deviation = self._latency, int(direction.deviation)
+        match direction.distribution:
+            case "normal":
+                return max(0, int(rng.normal(mean, deviation)))
+            case "uniform":
+                half = math.sqrt(3.0) * deviation
+                return max(0, int(rng.uniform(mean - half, mean + half)))
+            case "lognormal":
+                sigma = math.sqrt(math.log1p((deviation / mean) ** 2))
+                return int(rng.lognormal(math.log(mean) - sigma * sigma / 2, sigma))
+            case "pareto":
+                # Shifted so that mean and deviation are as stated: the excess has mean = deviation.
+                excess = rng.pareto(_PARETO_SHAPE) + 1.0
+                scale = deviation * (_PARETO_SHAPE - 1.0) / _PARETO_SHAPE
+                return int(mean - deviation + scale * excess)
+
+    def _disturbance(self, t_ns: int) -> int:
+        added = 0
+        for window in self._windows:
+            if isinstance(window.fault, Latency) and window.holds(t_ns):
+                jitter = int(window.fault.jitter)
+                added += int(window.fault.delay) + (int(jitter * (2 * self.draw() - 1)) if jitter else 0)
+        return added
+
+    def _slowest(self, t_ns: int) -> float:
+        rates = [
+            8 * NS_PER_S / window.fault.rate
+            for window in self._windows
+            if isinstance(window.fault, Bandwidth) and window.holds(t_ns)
+        ]
+        return max([self._ns_per_byte, *rates])

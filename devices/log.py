@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.presence import Why
+
 Column = str | tuple[str, ...]
 """A numpy type, or the words that the column may hold."""
 
@@ -22,9 +24,13 @@ class Cause(IntEnum):
     """Why a device reported."""
 
     START = 0
-    CHANGE = 1
-    RETRY = 2
-    REJECTED = 3
+    CHANGE = 1  # its budget changed
+    RETRY = 2  # the last report, or its answer, was lost
+    REJECTED = 3  # the last answer was damaged or had a gap
+    RECONNECT = 4  # it is connected again
+    PERIODIC = 5  # it has not reported for long
+    MODEL = 6  # a new model version is offered to it
+    USER = 7  # it has a new user
 
 
 class Result(IntEnum):
@@ -32,16 +38,44 @@ class Result(IntEnum):
 
     APPLIED = 0  # the PEE for the budget is held now, and the answer changed what is held
     CONFIRMED = 1  # it was held already
-    SUPERSEDED = 2  # a newer report had left before the answer was there
+    SUPERSEDED = 2  # a newer report had left, or the budget had fallen, before the answer was there
     REJECTED = 3  # the answer was damaged or had a gap
     LOST = 4  # the report, or the last part of the answer, never arrived
 
 
-class Fault(IntEnum):
-    """What went wrong on the way."""
+class Sent(IntEnum):
+    """What kind of update answered a report."""
+
+    NONE = 0  # none was sent
+    FIRST = 1  # the whole PEE, to a device that held nothing of this model version
+    DELTA = 2  # the blocks that were missing
+    FULL = 3  # the whole PEE once more, since every update is
+    FALLBACK_FULL = 4  # the whole PEE, since the difference would have been hardly smaller
+    NOTHING = 5  # no blocks: the device held them all, or was to evict
+
+
+class Harm(IntEnum):
+    """What went wrong with a message on the way."""
 
     REPORT_LOST = 0
     PART_LOST = 1
+    REPORT_CORRUPTED = 2
+    PART_CORRUPTED = 3
+    REPORT_DUPLICATED = 4
+    PART_DUPLICATED = 5
+    PART_REORDERED = 6
+    REPORT_CUT_OFF = 7  # the connection broke while it was under way
+    PART_CUT_OFF = 8  # the device was not connected when it came
+    REPORT_REFUSED = 9  # the cloud's queue was full
+
+
+class Pressure(IntEnum):
+    """How scarce memory is on a device."""
+
+    NORMAL = 0
+    MODERATE = 1
+    LOW = 2
+    CRITICAL = 3
 
 
 def words(enum: type[IntEnum]) -> tuple[str, ...]:
@@ -59,21 +93,28 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "budget_bytes": "i8",
         "resident_before_bytes": "i8",
         "resident_bytes": "i8",  # after local eviction
+        "pressure": words(Pressure),
     },
     "update": COMMON
     | {
         "seq": "i8",
         "cause": words(Cause),
         "result": words(Result),
+        "sent": words(Sent),
         "changed_ns": "i8",  # when the budget changed that this answers
         "sent_ns": "i8",  # when the report left
+        "arrived_ns": "i8",  # when it was at the cloud; -1 if never
+        "begun_ns": "i8",  # when the cloud took it up
+        "left_ns": "i8",  # when the answer left
+        "received_ns": "i8",  # when the last part was on the device
         "report_bytes": "i4",
         "parts": "i4",
-        "update_bytes": "i8",  # payload of all parts
+        "update_bytes": "i8",  # payload of all parts that were sent, duplicates included
         "update_wire_bytes": "i8",
         "used_bytes": "i8",  # payload of the parts that were taken in
-        "lost_bytes": "i8",  # payload of the parts that the link lost
+        "lost_bytes": "i8",  # payload of the parts that never arrived
         "full_update_bytes": "i8",  # what the whole PEE would have cost
+        "wanted_bytes": "i8",  # the budget as reported
         "held_before": "i4",  # blocks
         "held": "i4",
     },
@@ -87,9 +128,19 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "recall_at_20": "f8",
         "hit_rate_at_10": "f8",
         "best_ndcg_at_10": "f8",  # of the best PEE for the budget
+        "full_ndcg_at_10": "f8",  # of the whole table
+        "pressure": words(Pressure),
+        "online": "?",
+        "version": "i4",  # place of the model version in the run's list
     },
-    "connection": COMMON | {"online": "?", "reason": ("start",)},
-    "fault": COMMON | {"fault": words(Fault), "seq": "i8"},
+    "connection": COMMON | {"online": "?", "why": words(Why)},
+    "fault": COMMON
+    | {
+        "harm": words(Harm),
+        "seq": "i8",
+        "bytes": "i8",  # payload of the message
+        "place": "i4",  # of the fault in the scenario's list; -1 where the link itself did it
+    },
 }
 
 _CODES = {"i8": "q", "i4": "i", "f8": "d", "?": "?"}

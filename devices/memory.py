@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
+from devices.reporting import Publish
 from wire.units import (
     BYTE_UNITS,
     TIME_UNITS,
@@ -199,6 +200,8 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     share: Share = Share(0.0001)
     """The share of free memory that the recommender's item embeddings may use."""
+    publish: Publish = Publish()
+    """When a device tells of its budget."""
 
     def __post_init__(self) -> None:
         _check_positive("share", self.share, format_share(self.share))

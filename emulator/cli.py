@@ -171,18 +171,25 @@ def broker(
 
 @app.command()
 def cloud(
-    store: Annotated[Path, typer.Option(help="A block store: a folder with a manifest.json.")],
+    store: Annotated[
+        list[Path], typer.Option(help="A block store: a folder with a manifest.json; several model versions.")
+    ],
     broker: Annotated[
         str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt://[user:password@]host[:port]")
     ],
     fleet: Annotated[str, typer.Option(help="The fleet to serve.")],
     max_payload: Annotated[str, typer.Option(help="Largest update part.")] = "128 KiB",
+    encoding: Annotated[str, typer.Option(help="delta, or full: the whole PEE every time.")] = "delta",
+    full_if_delta_over: Annotated[
+        str, typer.Option(help="A delta above this share of the whole PEE is sent whole.")
+    ] = "100 %",
     until_stdin_closes: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
 ) -> None:
-    """Serve a trained model to a fleet over MQTT until interrupted."""
-    from emulator.cloud_command import serve_store
+    """Serve trained models to a fleet over MQTT until interrupted."""
+    from emulator.cloud_command import Serving, serve_stores
 
-    serve_store(store, broker, fleet, max_payload, until_stdin_closes=until_stdin_closes)
+    serving = Serving(store, max_payload, encoding, full_if_delta_over)
+    serve_stores(serving, broker, fleet, until_stdin_closes=until_stdin_closes)
 
 
 @app.command()

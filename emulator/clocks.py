@@ -19,9 +19,9 @@ from typing import Protocol
 import msgspec
 import simpy
 
-from cloud.responder import Responder
+from cloud.versions import Versions
 from devices.exchange import Exchange, Transport
-from wire.errors import RunError
+from wire.errors import RemoteProtocolError, RunError
 from wire.topics import Kind
 
 STEPS_AT_ONCE = 500
@@ -40,16 +40,24 @@ class InMemory:
     """The transport of the virtual clock: the same bytes, answered at once.
 
     Args:
-        responder: the cloud.
+        versions: the cloud.
     """
 
-    def __init__(self, responder: Responder) -> None:
+    def __init__(self, versions: Versions) -> None:
         self.listening = False
-        self._responder = responder
+        self._answer = versions.answer
 
     def send_report(self, exchange: Exchange) -> None:
         """Store the answer in the exchange."""
-        exchange.parts = self._responder.answer(exchange.report)
+        exchange.parts = self._answer(exchange.report)
+
+    def send_damaged(self, device: str, payload: bytes) -> None:
+        """Have the cloud refuse the report."""
+        try:
+            self._answer(payload)
+        except RemoteProtocolError:
+            return
+        raise RunError(f"device {device}: the cloud has answered a damaged report")
 
     def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
         """Nobody listens in memory."""
@@ -83,6 +91,10 @@ class Barriers:
         """Note the barrier and send the report."""
         heapq.heappush(self._heap, (exchange.order, exchange))
         self._remote.send_report(exchange)
+
+    def send_damaged(self, device: str, payload: bytes) -> None:
+        """Pass the damaged report on; nothing waits for it."""
+        self._remote.send_damaged(device, payload)
 
     def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
         """Pass the message on."""

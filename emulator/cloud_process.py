@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import IO
 from urllib.parse import quote
 
 from broker_config.launch import Endpoint
+from scenarios.schema import Updates
 from wire.errors import RunError
 from wire.topics import Role
 
@@ -78,11 +79,14 @@ class CloudProcess:
 
 @contextmanager
 def cloud_process(
-    store: Path, endpoint: Endpoint, fleet: str, max_payload_bytes: int
+    stores: Sequence[Path], endpoint: Endpoint, fleet: str, updates: Updates
 ) -> Iterator[CloudProcess]:
     """Run ``peelfleet cloud`` for *fleet* while the block runs."""
-    command = [sys.executable, "-m", "emulator.cli", "cloud", "--store", str(store), "--fleet", fleet]
-    command += ["--max-payload", f"{max_payload_bytes} B", "--until-stdin-closes"]
+    command = [sys.executable, "-m", "emulator.cli", "cloud", "--fleet", fleet, "--until-stdin-closes"]
+    for store in stores:
+        command += ["--store", str(store)]
+    command += ["--max-payload", f"{updates.max_payload} B", "--encoding", updates.encoding]
+    command += ["--full-if-delta-over", repr(float(updates.full_if_delta_over))]
     environment = os.environ | {BROKER_VARIABLE: url_with_password(endpoint, Role.CLOUD)}
     with tempfile.TemporaryFile() as log:
         process = CloudProcess(command, environment, log)

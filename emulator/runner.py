@@ -26,7 +26,7 @@ from emulator.journal import gather, write_tables
 from emulator.model import PreparedModel, prepare_model, resolve_data
 from emulator.report import write_report
 from emulator.rundir import DEVICES, EVENTS, SCENARIO, drafting, write_summary
-from emulator.simulation import Job, Outcome, Simulation, evaluate
+from emulator.simulation import Job, Outcome, Simulation, evaluate, program_of
 from emulator.summary import Identity, summarize
 from scenarios.load import dump
 from scenarios.schema import Scenario
@@ -80,8 +80,9 @@ def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
         RunError: the run failed; what it wrote is left in a folder that ends in ``.partial``.
     """
     scenario = resolve(scenario, options)
-    if options.shards > 1 and scenario.clock != "virtual":
-        raise InputError(f"shards(={options.shards}) must be 1 unless the clock is virtual")
+    if options.shards > 1 and (scenario.clock != "virtual" or scenario.shared):
+        why = "all devices share a cloud with few workers" if scenario.shared else "the clock is lockstep"
+        raise InputError(f"shards(={options.shards}) must be 1: {why}")
     with (
         _broker(scenario.clock, options.broker or scenario.broker) as broker,
         drafting(options.out, scenario.name, scenario.seed, datetime.now()) as draft,
@@ -137,8 +138,8 @@ def enrol_fleet(scenario: Scenario, model: PreparedModel) -> tuple[tuple[Enrolle
         raise InputError(
             f"{model.interactions.name}: no user has test interactions, so quality has no meaning"
         )
-    devices = enrol(scenario.fleet, scenario.seed, measurable)
-    return devices, sorted({each.user for each in devices})
+    devices = enrol(scenario.fleet, scenario.seed, measurable, program_of(scenario))
+    return devices, sorted({user for each in devices for user in each.users})
 
 
 @contextmanager
@@ -181,7 +182,7 @@ def _simulate(
     if broker is None:
         return _run_shards(job, shards, progress)
     simulation = Simulation(job, progress)
-    with cloud_process(store, broker.endpoint, job.fleet, job.scenario.updates.max_payload) as cloud:
+    with cloud_process([store], broker.endpoint, job.fleet, job.scenario.updates) as cloud:
 
         def check() -> None:
             broker.check()

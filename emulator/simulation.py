@@ -13,14 +13,17 @@ import simpy
 
 from cloud.responder import Responder
 from cloud.store import BlockStore
+from cloud.versions import Versions
 from devices.agent import Agent
-from devices.device import Device, Setting
-from devices.exchange import Transport
-from devices.fleet import Enrolled, build_device
+from devices.capacity import Queue, Unlimited
+from devices.exchange import Capacity, Transport
+from devices.fleet import Enrolled, Surroundings, device_names, spawn
 from devices.gateway import Gateway
 from devices.log import FleetLog
 from devices.memory import Replay
+from devices.program import Program
 from devices.quality import Truth, UserQuality, user_qualities
+from devices.setting import Setting
 from devices.shelf import Shelf, Shelves
 from devices.trace import Series, read_trace
 from emulator.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
@@ -28,6 +31,7 @@ from emulator.journal import Journal
 from scenarios.schema import Scenario
 from wire.connection import Connection
 from wire.errors import RunError
+from wire.streams import stream
 
 CELLS = 16
 """Environments side by side in lockstep: more reports are in flight than the causality of one allows."""
@@ -71,25 +75,28 @@ class Simulation:
     """
 
     def __init__(self, job: Job, progress: Callable[[int], None]) -> None:
-        self.responder = Responder(job.store, job.scenario.updates.max_payload)
+        self.versions = Versions([responder_of(job.scenario, job.store)])
         self.log = FleetLog()
         self._job = job
         self._journal = Journal(job.folder)
         self._progress = progress
         self._done, self._share = 0.0, 1.0
         self._shelves = Shelves()
-        self._shelves.announce(self.responder.notice())
-        full, self.qualities = evaluate(job.store, job.truth, job.users)
+        self._shelves.announce(self.versions.first.notice())
+        full, qualities = evaluate(job.store, job.truth, job.users)
+        self.qualities = {job.store.version: qualities}
         for number, shelf in full.items():
             # What arrives must equal what is measured, so a layer's quality is that of what is held.
             self._shelves.put(job.store.version, number, shelf)
         self._traces = _read_traces(job)
+        self._around = surroundings(job.scenario, job.fleet)
 
     def run_virtual(self, cell: int = VIRTUAL_CELL) -> Outcome:
-        """Run in memory, *cell* devices at a time."""
+        """Run in memory, *cell* devices at a time; all of them where they share something."""
+        cell = len(self._job.devices) if self._job.scenario.shared else cell
         started = time.monotonic()
         with rare_collections():
-            run_virtual(self._cells(InMemory(self.responder), cell), self._progressing)
+            run_virtual(self._cells(InMemory(self.versions), cell), self._progressing)
         return self._finish(started, None)
 
     def _cells(self, transport: Transport, size: int) -> Iterator[simpy.Environment]:
@@ -118,9 +125,10 @@ class Simulation:
         async with gateway.running():
             await self._agree(gateway, check)
             cells = []
-            for place in range(CELLS):
+            count = 1 if self._job.scenario.shared else CELLS
+            for place in range(count):
                 env, barriers = simpy.Environment(), Barriers(gateway)
-                self._populate(env, barriers, self._job.devices[place::CELLS])
+                self._populate(env, barriers, self._job.devices[place::count])
                 cells.append(Cell(env, barriers))
             started = time.monotonic()
             with rare_collections():
@@ -131,7 +139,7 @@ class Simulation:
 
     async def _agree(self, gateway: Gateway, check: Callable[[], None]) -> None:
         """Wait until the cloud announces our model."""
-        ours, deadline = self.responder.notice(), time.monotonic() + NOTICE_TIMEOUT_S
+        ours, deadline = self.versions.first.notice(), time.monotonic() + NOTICE_TIMEOUT_S
         while gateway.model != ours:
             gateway.check()
             check()
@@ -144,31 +152,29 @@ class Simulation:
             await asyncio.sleep(0.02)
 
     def _populate(self, env: simpy.Environment, transport: Transport, devices: Sequence[Enrolled]) -> None:
-        scenario = self._job.scenario
+        scenario, program = self._job.scenario, self._around.program
         setting = Setting(
             env=env,
             transport=transport,
             log=self.log,
+            capacity=self._capacity(env),
             stop_ns=int(scenario.stop_time),
-            service_ns=int(scenario.cloud.service_time),
             retry_ns=int(scenario.updates.retry_after),
-            full_bytes=self.responder.full_bytes,
+            full_bytes=self.versions.full_bytes,
+            qualities=self.qualities,
+            outages=program.outages,
+            always_full=scenario.updates.encoding == "full",
+            supersede=scenario.updates.supersede,
         )
         for enrolled in devices:
-            env.process(self._device(enrolled, setting).live())
+            agent = Agent(enrolled.user, self._shelves, local_eviction=scenario.updates.local_eviction)
+            spawn(enrolled, setting, self._around, agent, self._traces.get(enrolled.group.name, ()))
 
-    def _device(self, enrolled: Enrolled, setting: Setting) -> Device:
-        scenario = self._job.scenario
-        return build_device(
-            enrolled,
-            setting,
-            seed=scenario.seed,
-            fleet=self._job.fleet,
-            network=scenario.networks[enrolled.group.network],
-            agent=Agent(enrolled.user, self._shelves, local_eviction=scenario.updates.local_eviction),
-            quality=self.qualities[enrolled.user],
-            series=self._traces.get(enrolled.group.name, ()),
-        )
+    def _capacity(self, env: simpy.Environment) -> Capacity:
+        scenario, windows = self._job.scenario, self._around.program.cloud_windows
+        if scenario.cloud.workers is None:
+            return Unlimited(int(scenario.cloud.service_time), windows)
+        return Queue(env, scenario.cloud, stream(scenario.seed, "cloud"), windows)
 
     def _after_turn(self, now_ns: int) -> None:
         self._journal.take(self.log)
@@ -192,6 +198,35 @@ def rare_collections() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+def responder_of(scenario: Scenario, store: BlockStore) -> Responder:
+    """Return the cloud that answers from *store* as the scenario says."""
+    updates = scenario.updates
+    return Responder(
+        store,
+        updates.max_payload,
+        always_full=updates.encoding == "full",
+        full_above=float(updates.full_if_delta_over),
+    )
+
+
+def program_of(scenario: Scenario) -> Program:
+    """Return what the scenario says will happen."""
+    names = tuple(device_names(scenario.fleet)) if scenario.stages else ()
+    return Program(scenario.seed, scenario.stages, scenario.actions, scenario.faults, names)
+
+
+def surroundings(scenario: Scenario, fleet: str) -> Surroundings:
+    """Return what the scenario's devices are set into; *fleet* is their fleet's name in topics."""
+    return Surroundings(
+        seed=scenario.seed,
+        fleet=fleet,
+        networks=scenario.networks,
+        nodes=scenario.nodes,
+        reporting=scenario.reporting,
+        program=program_of(scenario),
+    )
 
 
 def evaluate(

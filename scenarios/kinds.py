@@ -100,10 +100,12 @@ def sections(cls: type) -> Sequence[tuple[types.StructType, Sequence[str]]]:
 
 @functools.cache
 def documentation(cls: type) -> Mapping[str, str]:
-    """Return what the string below each field of *cls* says."""
+    """Return what the string below each field of *cls* says, those of its bases included."""
     return {
         field.target.id: _flat(text.value.value)
-        for field, text in itertools.pairwise(_body(cls))
+        for base in reversed(cls.__mro__)
+        if issubclass(base, msgspec.Struct) and base is not msgspec.Struct
+        for field, text in itertools.pairwise(_body(base))
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)
         and isinstance(text, ast.Expr)

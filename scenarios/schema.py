@@ -4,7 +4,7 @@ Nothing in this file touches a file, a clock or the environment. The string belo
 documentation: `scenarios.reference` prints it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -13,12 +13,27 @@ from msgspec import Meta
 
 from cloud.config import Data, Seed, Synthetic, Training
 from cloud.recipes import TRAININGS, RecipeName
+from devices.actions import Action, Actions, SwapNetwork
+from devices.capacity import Cloud
+from devices.faults import Faults, LinkFault
 from devices.fleet import FleetGroup
 from devices.link import Network
+from devices.node import Node
+from devices.reporting import LevelsPerDoubling, Reporting
+from devices.schedule import Select, Stage, parse_moment, stage_starts
 from wire.geometry import MAX_BLOCKS, Codec, Score
 from wire.pee import DEFAULT_MAX_PAYLOAD, MAX_PART_BYTES
 from wire.topics import valid_name
-from wire.units import BYTE_UNITS, TIME_UNITS, Bytes, Duration, format_bytes, format_duration
+from wire.units import (
+    BYTE_UNITS,
+    TIME_UNITS,
+    Bytes,
+    Duration,
+    Share,
+    format_bytes,
+    format_duration,
+    format_share,
+)
 
 MAX_NAME = 40
 LEAST_PAYLOAD = 4 * BYTE_UNITS["KiB"]
@@ -67,24 +82,38 @@ RECIPES: Final[Mapping[str, Model]] = {
 """The model of each recipe, if nothing else is written."""
 
 
-class Cloud(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The cloud service, as simulated time sees it."""
-
-    service_time: Duration = Duration(5 * TIME_UNITS["ms"])
-    """Simulated time from the arrival of a report to the departure of its answer."""
-
-
 class Updates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How updates travel and what a device does by itself."""
 
     max_payload: Bytes = Bytes(DEFAULT_MAX_PAYLOAD)
     """No part of an update is larger; large public IoT brokers take 128 KiB."""
 
+    encoding: Literal["delta", "full"] = "delta"
+    """What an update brings: the blocks that are missing, or the whole PEE every time."""
+
+    full_if_delta_over: Share = Share(1.0)
+    """With `delta`: where the missing blocks are more than this share of the whole PEE, it is sent whole."""
+
     local_eviction: bool = True
     """Whether a device whose budget shrinks evicts blocks at once, before it hears from the cloud."""
 
     retry_after: Duration = Duration(30 * TIME_UNITS["s"])
     """How long a device waits for an answer before it reports again."""
+
+    supersede: bool = True
+    """Whether a newer answer takes back the parts of an older one that have not begun to be sent."""
+
+    hysteresis: Share = Share(0.0)
+    """A device asks for more only when its budget is this share above the one that it reported last."""
+
+    debounce: Duration = Duration(0)
+    """A device reports a budget when it has held for so long; what does not fit is evicted at once."""
+
+    levels_per_doubling: LevelsPerDoubling | None = None
+    """Reported budgets are rounded down to so many levels between a size and twice the size; null: exact."""
+
+    headroom: Share = Share(0.0)
+    """The share of its budget that a device leaves free, so that small dips force nothing out."""
 
     def __post_init__(self) -> None:
         if not LEAST_PAYLOAD <= self.max_payload <= MAX_PART_BYTES:
@@ -94,6 +123,12 @@ class Updates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             )
         if self.retry_after <= 0:
             raise ValueError(f"retry_after(={format_duration(self.retry_after)}) must be > 0")
+        if self.headroom >= 1.0:
+            raise ValueError(f"headroom(={format_share(self.headroom)}) must be below 100 %")
+        if self.encoding == "full" and self.full_if_delta_over < 1.0:
+            raise ValueError(
+                f"full_if_delta_over(={format_share(self.full_if_delta_over)}) needs encoding delta"
+            )
 
 
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -114,8 +149,9 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     clock: Literal["virtual", "lockstep"] = "lockstep"
     """How messages travel: in memory (virtual), or through a real broker to a real cloud (lockstep)."""
 
-    stop_time: Duration
-    """Simulated time at which memory stops moving; what is under way still arrives."""
+    stop_time: Duration = Duration(0)
+    """Simulated time at which memory stops moving; what is under way still arrives. Left out: the end of the
+    last stage."""
 
     broker: str = "auto"
     """Where lockstep finds its broker: auto, mosquitto, amqtt, or mqtt://host[:port] of one that runs."""
@@ -135,18 +171,58 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     networks: dict[str, Network] = {}
     """Kinds of network, by name; one named `default` is always there."""
 
+    nodes: dict[str, Node] = {}
+    """Classes of devices, by name; one named `default` is always there."""
+
     fleet: tuple[FleetGroup, ...]
     """Groups of devices, each with its own memory, budget and network."""
 
+    stages: tuple[Stage, ...] = ()
+    """Parts of the run, one after the other, each with a share of the fleet that is connected."""
+
+    actions: tuple[Actions, ...] = ()
+    """What happens to chosen devices at chosen times."""
+
+    faults: tuple[Faults, ...] = ()
+    """What goes wrong, from when and for how long."""
+
     def __post_init__(self) -> None:
-        # A copy: the caller's dictionary stays as it is.
+        # Copies: the caller's dictionaries stay as they are.
         msgspec.structs.force_setattr(self, "networks", {"default": Network(), **self.networks})
+        msgspec.structs.force_setattr(self, "nodes", {"default": Node(), **self.nodes})
+        staged = sum(stage.duration for stage in self.stages)
+        if not self.stop_time and staged:
+            msgspec.structs.force_setattr(self, "stop_time", Duration(staged))
         _check_name(self.name)
         _check_broker(self.broker)
         if self.stop_time <= 0:
-            raise ValueError(f"stop_time(={format_duration(self.stop_time)}) must be > 0")
-        _check_networks(self.networks)
+            raise ValueError(f"stop_time(={format_duration(self.stop_time)}) must be > 0, or left to stages")
+        if staged > self.stop_time:
+            raise ValueError(
+                f"stop_time(={format_duration(self.stop_time)}) must not be before the end of the stages, "
+                f"{format_duration(staged)}"
+            )
+        for key, names in (("networks", self.networks), ("nodes", self.nodes)):
+            _check_names(key, names)
+        _check_stages(self.stages)
         _check_fleet(self)
+        _check_program(self)
+
+    @property
+    def reporting(self) -> Reporting:
+        """The rules for reports that all groups share."""
+        updates = self.updates
+        return Reporting(
+            hysteresis=float(updates.hysteresis),
+            debounce_ns=int(updates.debounce),
+            levels_per_doubling=updates.levels_per_doubling,
+            headroom=float(updates.headroom),
+        )
+
+    @property
+    def shared(self) -> bool:
+        """Whether devices share something, so that all of them must live in one environment."""
+        return self.cloud.workers is not None
 
 
 def _check_name(name: str) -> None:
@@ -173,10 +249,62 @@ def _is_address(broker: str) -> bool:
         return False
 
 
-def _check_networks(networks: dict[str, Network]) -> None:
-    for name in networks:
+def _check_names(key: str, names: Iterable[str]) -> None:
+    for name in names:
         if not valid_name(name):
-            raise ValueError(f"networks(={name!r}) must have names of letters, digits, '.', '_' or '-'")
+            raise ValueError(f"{key}(={name!r}) must have names of letters, digits, '.', '_' or '-'")
+
+
+def _check_stages(stages: Sequence[Stage]) -> None:
+    first_at: dict[str, int] = {}
+    for at, stage in enumerate(stages):
+        same = first_at.setdefault(stage.name, at)
+        if same != at:
+            raise ValueError(f"stages[{at}].name(={stage.name!r}) must differ from that of stages[{same}]")
+
+
+def _check_program(scenario: Scenario) -> None:
+    """Check what names a stage, a group, a node or a network, and when it is."""
+    for at, group in enumerate(scenario.fleet):
+        _check_moment(scenario, f"fleet[{at}].start_at", group.start_at)
+    for key, entries in (("actions", scenario.actions), ("faults", scenario.faults)):
+        for at, entry in enumerate(entries):
+            _check_moment(scenario, f"{key}[{at}].at", entry.at)
+            if isinstance(entry, Action | LinkFault):
+                _check_select(scenario, f"{key}[{at}].select", entry.select)
+            if isinstance(entry, SwapNetwork):
+                _check_known(f"{key}[{at}].to", entry.to, "networks", scenario.networks)
+
+
+def _check_moment(scenario: Scenario, path: str, text: str) -> None:
+    moment = parse_moment(text)
+    starts = stage_starts(scenario.stages)
+    if moment.stage is not None:
+        _check_known(path, moment.stage, "stages", starts)
+    if moment.resolve(starts) >= scenario.stop_time:
+        raise ValueError(
+            f"{path}(={text!r}) must be before stop_time(={format_duration(scenario.stop_time)})"
+        )
+
+
+def _check_select(scenario: Scenario, path: str, select: Select) -> None:
+    groups = {group.name: group for group in scenario.fleet}
+    known = (("groups", groups), ("nodes", scenario.nodes), ("networks", scenario.networks))
+    for key, names in known:
+        for at, name in enumerate(getattr(select, key)):
+            _check_known(f"{path}.{key}[{at}]", name, "fleet" if key == "groups" else key, names)
+    if not any(
+        select.fits(group=each.name, labels=each.labels, node=each.node, network=each.network)
+        for each in scenario.fleet
+    ):
+        text = ", ".join(f"{key}: {value}" for key, value in msgspec.to_builtins(select).items() if value)
+        raise ValueError(f"{path}(={{{text}}}) must fit at least one group of the fleet")
+
+
+def _check_known(path: str, name: str, what: str, known: Iterable[str]) -> None:
+    if name not in known:
+        there = ", ".join(sorted(known)) or "none"
+        raise ValueError(f"{path}(={name!r}) must name one of {what}: {there}")
 
 
 def _check_fleet(scenario: Scenario) -> None:
@@ -188,10 +316,13 @@ def _check_fleet(scenario: Scenario) -> None:
         same = first_at.setdefault(group.name, at)
         if same != at:
             raise ValueError(f"fleet[{at}].name(={group.name!r}) must differ from that of fleet[{same}]")
-        if group.network not in scenario.networks:
+        _check_known(f"fleet[{at}].network", group.network, "networks", scenario.networks)
+        _check_known(f"fleet[{at}].node", group.node, "nodes", scenario.nodes)
+        most = getattr(group.memory, "max", None)
+        if most is not None and most > scenario.nodes[group.node].memory:
             raise ValueError(
-                f"fleet[{at}].network(={group.network!r}) must name one of networks: "
-                f"{', '.join(sorted(scenario.networks))}"
+                f"fleet[{at}].memory.max(={format_bytes(most)}) must not exceed "
+                f"memory(={format_bytes(scenario.nodes[group.node].memory)}) of node {group.node!r}"
             )
         if group.start_within > scenario.stop_time:
             raise ValueError(

@@ -34,6 +34,8 @@ class BudgetReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """The model version held; empty if none, and then the answer brings the user's vector too."""
     held: Count = 0
     """How many blocks of the group's ranking are held: a prefix."""
+    wants: ModelVersion | msgspec.UnsetType = msgspec.UNSET
+    """The model version wanted, where it is not the one that the cloud serves to everybody."""
 
 
 class QualityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

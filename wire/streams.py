@@ -14,6 +14,15 @@ def stream(seed: int, *name: str | int) -> np.random.Generator:
 
     The name is hashed to 128 bits, so that a million device ids do not collide.
     """
-    digest = hashlib.blake2b("\x1f".join(map(str, name)).encode(), digest_size=16).digest()
+    digest = _digest(*name)
     key = tuple(int.from_bytes(digest[at : at + 4], "little") for at in range(0, 16, 4))
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def draw(seed: int, *name: str | int) -> float:
+    """Return the one number from 0 to below 1 called *name*: what a whole stream would be too much for."""
+    return (int.from_bytes(_digest(seed, *name)[:8], "little") >> 11) * 2.0**-53
+
+
+def _digest(*name: str | int) -> bytes:
+    return hashlib.blake2b("\x1f".join(map(str, name)).encode(), digest_size=16).digest()

@@ -182,5 +182,7 @@ def test_blocks_that_contradict_those_of_another_device_are_rejected() -> None:
 
 def test_a_negative_budget_is_our_own_mistake() -> None:
     agent, _ = a_pair()
-    with pytest.raises(LocalProtocolError, match=r"budget_bytes\(=-1\) must be >= 0"):
+    with pytest.raises(
+        LocalProtocolError, match=r"wanted_bytes\(=-1\) must be from 0 to budget_bytes\(=-1\)"
+    ):
         agent.set_budget(-1)

@@ -8,19 +8,24 @@ import pytest
 import simpy
 
 from cloud.responder import Responder
+from cloud.versions import Versions
 from devices.agent import Agent
-from devices.device import MAX_REJECTIONS, Device, Setting
+from devices.capacity import Unlimited
+from devices.delivery import MAX_REJECTIONS
+from devices.device import Device
 from devices.exchange import Exchange
-from devices.link import Direction, Link
+from devices.link import OWN, Direction, Fate, Link
 from devices.log import Cause, FleetLog, Result
-from devices.memory import Budget
+from devices.node import Node
 from devices.quality import Truth, user_qualities
+from devices.reporting import Reporting
+from devices.setting import Setting
 from devices.shelf import Shelf, Shelves
 from tests.worlds import a_store
 from wire.errors import RunError
 from wire.metrics import ItemLists
 from wire.topics import Kind
-from wire.units import NS_PER_S, BitsPerSecond, Duration, Share
+from wire.units import NS_PER_S, BitsPerSecond, Duration
 
 STORE = a_store(items=60)
 S = NS_PER_S
@@ -33,15 +38,18 @@ class Transport:
     listening = False
 
     def __init__(self, damaged: int = 0) -> None:
-        self.responder = Responder(STORE)
+        self.versions = Versions([Responder(STORE)])
         self.damaged = damaged
 
     def send_report(self, exchange: Exchange) -> None:
-        *ahead, last = self.responder.answer(exchange.report)
+        *ahead, last = self.versions.answer(exchange.report)
         if self.damaged:
             self.damaged -= 1
             last = last[:-1] + bytes([last[-1] ^ 1])
         exchange.parts = (*ahead, last)
+
+    def send_damaged(self, device: str, payload: bytes) -> None:
+        raise AssertionError("no report is damaged")
 
     def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
         raise AssertionError("nobody is listening")
@@ -52,11 +60,11 @@ class Losing(Link):
 
     def __init__(self, losses: list[bool]) -> None:
         super().__init__(END, None)
-        self.lossy = True
+        self.calm = False
         self.losses = iter(losses)
 
-    def loses(self) -> bool:
-        return next(self.losses, False)
+    def fate(self, t_ns: int) -> Fate:
+        return Fate(lost=OWN if next(self.losses, False) else None)
 
 
 def live(
@@ -67,24 +75,33 @@ def live(
 ) -> tuple[Device, FleetLog]:
     """Run one device of user 0 whose budget is its free memory; waits in seconds."""
     env, log, shelves = simpy.Environment(), FleetLog(clock=lambda: 0.0), Shelves()
-    shelves.announce(transport.responder.notice())
+    shelves.announce(transport.versions.first.notice())
     shelf = Shelf(STORE.geometry, STORE.groups[0].layers)
     shelf.fill(STORE.groups[0].blocks)
     nobody = ItemLists.of_pairs(np.array([0]), np.array([3]), STORE.users)
     qualities = user_qualities(
         {0: shelf}, np.array([0]), STORE.user_groups, STORE.user_vectors, Truth(nobody, nobody)
     )
-    setting = Setting(env, transport, log, 3600 * S, S, 30 * S, transport.responder.full_bytes)
+    setting = Setting(
+        env=env,
+        transport=transport,
+        log=log,
+        capacity=Unlimited(S),
+        stop_ns=3600 * S,
+        retry_ns=30 * S,
+        full_bytes=transport.versions.full_bytes,
+        qualities={STORE.version: qualities},
+    )
     device = Device(
         setting,
         number=0,
         name="device-00000",
         agent=Agent(0, shelves),
-        budget=Budget(share=Share(1.0)),
-        memory=((wait * S, free) for wait, free in changes),
+        course=((wait * S, free, free) for wait, free in changes),
+        node=Node(),
+        reporting=Reporting(),
         uplink=uplink or Link(END, None),
         downlink=downlink or Link(END, None),
-        quality=qualities[0],
         address_bytes=20,
         start_ns=0,
     )

@@ -18,19 +18,19 @@ def test_a_link_without_deviation_or_loss_draws_nothing() -> None:
     direction = Direction(latency=Duration(7))
     assert not Link.draws(direction)
     link = Link(direction, None)
-    assert ({link.delay() for _ in range(9)}, link.lossy) == ({7}, False)
+    assert ({link.delay(0) for _ in range(9)}, link.calm) == ({7}, True)
 
 
 def test_delays_spread_as_stated_and_are_never_negative() -> None:
     link = Link(Direction(latency=Duration(1000), deviation=Duration(300)), stream(1, "link"))
-    delays = np.array([link.delay() for _ in range(20_000)])
+    delays = np.array([link.delay(0) for _ in range(20_000)])
     assert (delays.mean(), delays.std()) == (pytest.approx(1000, rel=0.02), pytest.approx(300, rel=0.03))
     assert delays.min() >= 0
 
 
 def test_losses_come_at_the_stated_rate() -> None:
     link = Link(Direction(loss=Share(0.25)), stream(1, "link"))
-    assert np.mean([link.loses() for _ in range(20_000)]) == pytest.approx(0.25, abs=0.01)
+    assert np.mean([link.fate(0).lost is not None for _ in range(20_000)]) == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_link_that_loses_everything_is_refused() -> None:

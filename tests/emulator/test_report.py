@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from plotly.offline import get_plotlyjs
 
-from devices.log import Cause, FleetLog, Result
+from devices.log import Cause, FleetLog, Pressure, Result, Sent
 from emulator.journal import Journal, gather, read_tables, write_tables
 from emulator.report import write_report
 from emulator.report_axes import byte_ticks, duration, time_ticks
@@ -79,8 +79,9 @@ def write_events(folder: Path, states: Sequence[State], updates: Sequence[Update
     order = iter(range(1, 1000))
     for t, device, budget, resident, ndcg, best in states:
         stamp = (ns(t), 0.0, device, next(order))
-        log.budget(*stamp, 10 * budget, budget, resident, resident)
-        log.quality(*stamp, budget, resident, 1, 2, ndcg, ndcg / 2, 1.0, best)
+        log.budget(*stamp, 10 * budget, budget, resident, resident, Pressure.NORMAL)
+        state = (1, 2, ndcg, ndcg / 2, 1.0, best, 1.0, Pressure.NORMAL, True, 0)
+        log.quality(*stamp, budget, resident, *state)
     for seq, (t, device, result, changed, sent, size, wire, used, lost, full) in enumerate(updates):
         stamp = (ns(t), 0.0, device, next(order))
         log.update(
@@ -88,8 +89,9 @@ def write_events(folder: Path, states: Sequence[State], updates: Sequence[Update
             seq,
             Cause.CHANGE,
             result,
+            Sent.DELTA,
             ns(changed),
-            ns(sent),
+            *[ns(sent)] * 5,
             90,
             1,
             size,
@@ -97,6 +99,7 @@ def write_events(folder: Path, states: Sequence[State], updates: Sequence[Update
             used,
             lost,
             full,
+            1000,
             0,
             1,
         )

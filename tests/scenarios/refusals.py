@@ -4,6 +4,12 @@ The texts of `VALUE_PROBLEMS` follow `SMALL`, so they start at line 7.
 """
 # ruff: noqa: E501 - a table of cases: the YAML, and the exact message beside it
 
+from devices.fleet import FleetGroup
+from scenarios.schema import Scenario
+
+SCENARIO_KEYS = ", ".join(Scenario.__struct_fields__)
+GROUP_KEYS = ", ".join(FleetGroup.__struct_fields__)
+
 SMALL = """\
 version: 1
 name: small
@@ -86,7 +92,7 @@ VALUE_PROBLEMS = [
     # keys
     ("networks: {lte: {uplink: {lattency: 1 s}}}", "networks.lte.uplink: unknown key 'lattency'; did you mean 'latency'?"),
     ("sead: 3", "unknown key 'sead'; did you mean 'seed'?"),
-    ("thresholds: []", "unknown key 'thresholds'; known keys: version, name, description, seed, clock, stop_time, broker, data, model, cloud, updates, networks, fleet"),
+    ("limits: []", f"unknown key 'limits'; known keys: {SCENARIO_KEYS}"),
     ("data: {users: 3}", "data: missing key 'type': one of synthetic, lightgcn, recbole, movielens, table"),
     ("data: {type: 5}", "data.type (=5) must be one of synthetic, lightgcn, recbole, movielens, table"),
     ("data: {type: syntetic}", "data.type (='syntetic') must be one of synthetic, lightgcn, recbole, movielens, table; did you mean 'synthetic'?"),
@@ -111,7 +117,7 @@ WHOLE_FILES = [
     (SMALL.replace("version: 1\n", ""), "x.yaml:1: missing key 'version'"),
     (SMALL.replace("small", "a b"), "x.yaml:2: name (='a b') must be 1 to 40 letters, digits, '.', '_' or '-', a letter or digit first"),
     (SMALL.replace("small", "a" * 41), f"x.yaml:2: name (='{'a' * 41}') must be 1 to 40 letters, digits, '.', '_' or '-', a letter or digit first"),
-    (SMALL.replace("1 h", "0"), "x.yaml:3: stop_time (=0 s) must be > 0"),
+    (SMALL.replace("1 h", "0"), "x.yaml:3: stop_time (=0 s) must be > 0, or left to stages"),
     (SMALL.replace("    count: 3\n", ""), "x.yaml:5: fleet[0]: missing key 'count'"),
     (SMALL.replace("phone", "'#1'"), "x.yaml:5: fleet[0].name (='#1') must be 1 to 48 letters, digits, '.', '_' or '-'"),
     (SMALL.split("  - ")[0], "x.yaml:4: fleet has no value: it must be a list"),
@@ -139,9 +145,9 @@ OVERRIDE_PROBLEMS = [
     ("fleet[tablet].count=3", "--set fleet[tablet].count=3: fleet has 0 entries named 'tablet': write a number or a name, [0] or [NAME]"),
     ("fleet[1111111111].count=3", "--set fleet[1111111111].count=3: fleet has 0 entries named '1111111111': write a number or a name, [0] or [NAME]"),
     ("fleet.count=3", "--set fleet.count=3: fleet has 0 entries named 'count': write a number or a name, [0] or [NAME]"),
-    ("fleet[0].lattency=1", "--set fleet[0].lattency=1: fleet[0]: unknown key 'lattency'; known keys: name, count, memory, budget, network, start_within"),
+    ("fleet[0].lattency=1", f"--set fleet[0].lattency=1: fleet[0]: unknown key 'lattency'; known keys: {GROUP_KEYS}"),
     ("data.user=1", "--set data.user=1: data: unknown key 'user'; did you mean 'users'?"),
     ("fleet[0].memory.min=9 GiB", "--set fleet[0].memory.min=9 GiB: fleet[0].memory.min (=9 GiB) must not exceed max (=4 GiB)"),
-    ("x-a=1", "--set x-a=1: unknown key 'x-a'; known keys: version, name, description, seed, clock, stop_time, broker, data, model, cloud, updates, networks, fleet"),
+    ("x-a=1", f"--set x-a=1: unknown key 'x-a'; known keys: {SCENARIO_KEYS}"),
     ("broker=mqtt://me:se/cret@:1", "--set broker=mqtt://...@:1: broker (=...) must be auto, mosquitto, amqtt or mqtt://[user:password@]host[:port]"),
 ]  # fmt: skip

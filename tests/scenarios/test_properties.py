@@ -9,12 +9,30 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloud.config import ByRatio, ByTime, LightGCN, MovieLens, RecBole, Synthetic, Table, Training
+from devices.actions import Actions, BudgetScale, Disconnect, NewUsers, SwapNetwork
+from devices.capacity import Cloud
+from devices.faults import (
+    Bandwidth,
+    BrokerDown,
+    CloudDown,
+    CloudSlow,
+    Corruption,
+    Duplicates,
+    Faults,
+    Latency,
+    Loss,
+    Reordering,
+)
 from devices.fleet import FleetGroup
 from devices.link import Direction, Network
 from devices.memory import BoundedWalk, Budget, DailyCurve, Replay, SquareWave
+from devices.node import Node
+from devices.presence import Churn
+from devices.reporting import Publish
+from devices.schedule import Select, Stage
 from scenarios.load import dump, parse
 from scenarios.scalars import AmbiguousError, read_plain
-from scenarios.schema import BROKERS, Cloud, Model, Scenario, Updates
+from scenarios.schema import BROKERS, Model, Scenario, Updates
 from tests.scenarios.conformity import problems
 from wire.errors import InputError
 from wire.geometry import Codec
@@ -86,22 +104,104 @@ models = st.builds(
 updates = st.builds(
     Updates,
     max_payload=st.integers(4096, 64 * 2**20).map(Bytes),
+    full_if_delta_over=shares,
     local_eviction=st.booleans(),
     retry_after=some_time,
+    supersede=st.booleans(),
+    hysteresis=shares,
+    debounce=spans,
+    levels_per_doubling=st.none() | st.integers(1, 64),
+    headroom=st.floats(0, 0.99).map(Share),
 )
+publishes = st.builds(
+    Publish,
+    on_change=shares,
+    min_interval=st.integers(0, 10**9).map(Duration),
+    max_interval=st.none() | st.integers(10**9, 10**18).map(Duration),
+)
+clouds = st.builds(Cloud, service_time=spans) | st.builds(
+    Cloud,
+    service_time=some_time,
+    distribution=st.sampled_from(["constant", "exponential"]),
+    workers=st.integers(1, 10),
+    queue_limit=st.none() | st.integers(1, 10),
+    coalesce=st.booleans(),
+)
+churns = st.none() | st.builds(
+    Churn,
+    intermittent_share=shares,
+    uptime_mean=some_time,
+    downtime_mean=some_time,
+    deviation=st.none() | shares,
+)
+labels = st.dictionaries(st.sampled_from(["region", "os"]), st.sampled_from(["eu", "us"]), max_size=2)
+
+
+@st.composite
+def nodes(draw: st.DrawFn) -> Node:
+    critical, low, moderate = sorted(draw(st.lists(shares, min_size=3, max_size=3)))
+    rate = draw(st.none() | st.integers(1, 10**12).map(BitsPerSecond))
+    return Node(memory=Bytes(2**51), apply_rate=rate, moderate=moderate, low=low, critical=critical)
+
+
+@st.composite
+def stages(draw: st.DrawFn) -> Stage:
+    ramp, duration = sorted(draw(st.lists(st.integers(1, 10**15), min_size=2, max_size=2)))
+    return Stage(
+        name=draw(st.from_regex(r"[A-Za-z][A-Za-z0-9._-]{0,9}", fullmatch=True)),
+        duration=Duration(duration),
+        target=draw(shares),
+        ramp=draw(st.sampled_from([None, Duration(ramp)])),
+        spread=draw(st.sampled_from(["linear", "uniform", "poisson"])),
+    )
+
+
+def actions_at(moments: st.SearchStrategy[str]) -> st.SearchStrategy[Actions]:
+    """Return actions that fit any fleet, at one of *moments*."""
+    some = st.builds(Select, share=st.floats(0.01, 1).map(Share))
+    return (
+        st.builds(BudgetScale, at=moments, select=some, factor=st.floats(0, 1000), over=spans)
+        | st.builds(Disconnect, at=moments, select=some, duration=some_time, reconnect_within=spans)
+        | st.builds(SwapNetwork, at=moments, select=some, to=st.just("default"))
+        | st.builds(NewUsers, at=moments, select=some, within=spans)
+    )
+
+
+def faults_at(moments: st.SearchStrategy[str]) -> st.SearchStrategy[Faults]:
+    """Return faults that fit any fleet, from one of *moments* on."""
+    some = st.builds(Select, share=st.floats(0.01, 1).map(Share))
+    both = st.sampled_from(["both", "uplink", "downlink"])
+    on_links = {"at": moments, "duration": some_time, "select": some}
+    return (
+        st.builds(Latency, **on_links, stream=both, delay=some_time)
+        | st.builds(Bandwidth, **on_links, stream=both, rate=st.integers(1, 10**9).map(BitsPerSecond))
+        | st.builds(Loss, **on_links, stream=both, share=shares)
+        | st.builds(Duplicates, **on_links, stream=both, share=shares)
+        | st.builds(Reordering, **on_links, share=shares, delay=some_time)
+        | st.builds(Corruption, **on_links, stream=both, share=st.floats(0, 0.9).map(Share))
+        | st.builds(BrokerDown, at=moments, duration=some_time, reconnect_within=spans)
+        | st.builds(CloudDown, at=moments, duration=some_time)
+        | st.builds(CloudSlow, at=moments, duration=some_time, factor=st.floats(0.01, 1e6))
+    )
 
 
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     known = draw(st.dictionaries(names, networks, max_size=2))
+    parts = tuple(draw(st.lists(stages(), max_size=3, unique_by=lambda stage: stage.name)))
+    moments = st.sampled_from(["0 s", *(stage.name for stage in parts)])
+    stop_time = sum(stage.duration for stage in parts) + draw(st.integers(1, 10**18))
     groups = [
         FleetGroup(
             name=name,
             count=draw(st.integers(1, 10**7)),
             memory=draw(memories),
-            budget=Budget(share=draw(st.floats(1e-12, 1).map(Share))),
+            budget=Budget(share=draw(st.floats(1e-12, 1).map(Share)), publish=draw(publishes)),
             network=draw(st.sampled_from(sorted({"default", *known}))),
+            labels=draw(labels),
+            start_at=draw(moments),
             start_within=Duration(0),
+            churn=draw(churns),
         )
         for name in draw(st.lists(names, min_size=1, max_size=3, unique=True))
     ]
@@ -111,14 +211,18 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         description=draw(texts),
         seed=draw(st.integers(0, 2**63 - 1)),
         clock=draw(st.sampled_from(["virtual", "lockstep"])),
-        stop_time=draw(some_time),
+        stop_time=Duration(stop_time),
         broker=draw(st.sampled_from([*BROKERS, "mqtt://[::1]:1883", "mqtt://a:b@host"])),
         data=draw(sources),
         model=draw(models),
-        cloud=Cloud(service_time=draw(spans)),
+        cloud=draw(clouds),
         updates=draw(updates),
         networks=known,
+        nodes={"default": draw(nodes())},
         fleet=tuple(groups),
+        stages=parts,
+        actions=tuple(draw(st.lists(actions_at(moments), max_size=2))),
+        faults=tuple(draw(st.lists(faults_at(moments), max_size=2))),
     )
 
 

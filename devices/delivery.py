@@ -1,0 +1,374 @@
+"""Delivery: a report on its way up, its answer on its way down, and the end of the exchange.
+
+The weather is applied here: what a link loses, damages, doubles or holds back, and what a broken connection
+cuts off. Whatever happens, an exchange ends with one row of the log, and if its answer is still wanted the
+device reports again.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import simpy
+
+from devices.agent import Receipt
+from devices.exchange import Exchange
+from devices.link import CALM, OWN, Fate, Link
+from devices.log import Cause, Harm, Result, Sent
+from wire.errors import RunError
+from wire.pee import peek
+from wire.topics import TABLE, Kind
+from wire.traffic import publish_wire_bytes
+
+if TYPE_CHECKING:
+    from devices.device import Device
+
+_REPORT_QOS, _PART_QOS = TABLE[Kind.BUDGET].qos, TABLE[Kind.PEE].qos
+
+MAX_REJECTIONS = 100
+"""A device that rejects so many updates in a row faces a cloud that is broken, not a link that is bad."""
+
+
+class Delivery:
+    """The exchanges of one device.
+
+    Args:
+        device: whose.
+        uplink: toward the cloud.
+        downlink: from the cloud.
+        address_bytes: length of the device's topics up to the last level.
+        apply_ns_per_byte: how long the device takes to take a byte of an update in.
+    """
+
+    __slots__ = (
+        "_applied_at",
+        "_apply_ns_per_byte",
+        "_device",
+        "_part_topic_bytes",
+        "_plain",
+        "_rejections",
+        "_report_topic_bytes",
+        "_sending",
+        "_setting",
+        "_waiting",
+        "downlink",
+        "uplink",
+    )
+
+    def __init__(
+        self, device: "Device", uplink: Link, downlink: Link, address_bytes: int, apply_ns_per_byte: float
+    ) -> None:
+        self._device = device
+        self._setting = device.setting
+        self._report_topic_bytes = address_bytes + len(Kind.BUDGET)
+        self._part_topic_bytes = address_bytes + len(Kind.PEE)
+        self._apply_ns_per_byte = apply_ns_per_byte
+        self._applied_at = 0
+        self._rejections = 0
+        self._waiting: deque[tuple[Exchange, int]] = deque()
+        self._sending = False
+        self.change_links(uplink, downlink)
+
+    def change_links(self, uplink: Link, downlink: Link) -> None:
+        """Use other links for what is sent from now on."""
+        self.uplink, self.downlink = uplink, downlink
+        self._plain = downlink.calm and not self._apply_ns_per_byte
+
+    def send(self, cause: Cause, changed_ns: int) -> None:
+        """Send the agent's next report."""
+        device, setting, uplink = self._device, self._setting, self.uplink
+        agent = device.agent
+        now: int = setting.env.now  # type: ignore[assignment]  # SimPy keeps integers as they are
+        report = agent.report()
+        through = uplink.transfer(now, publish_wire_bytes(self._report_topic_bytes, len(report), _REPORT_QOS))
+        exchange = Exchange(
+            device.number,
+            device.name,
+            agent.user,
+            agent.seq,
+            report,
+            cause,
+            now,
+            changed_ns,
+            agent.wanted_bytes,
+            agent.held,
+        )
+        arrived_ns = through + uplink.delay(now)
+        if (not uplink.calm or setting.outages) and not self._gets_through(exchange, arrived_ns):
+            exchange.lost = True
+            self._after(now + setting.retry_ns, exchange, self._end)
+            return
+        exchange.arrived_ns = arrived_ns
+        setting.capacity.take(exchange, self._expect, self._drop)
+
+    def _gets_through(self, exchange: Exchange, arrived_ns: int) -> bool:
+        """Apply the weather to a report; tell whether the cloud will answer it."""
+        device, setting, uplink = self._device, self._setting, self.uplink
+        size = len(exchange.report)
+        fate = CALM if uplink.calm else uplink.fate(exchange.sent_ns)
+        if fate.lost is not None:
+            device.harm(Harm.REPORT_LOST, exchange.seq, size, fate.lost)
+            return False
+        for window in setting.outages:
+            if window.start_ns <= arrived_ns < window.end_ns:
+                device.harm(Harm.REPORT_CUT_OFF, exchange.seq, size, window.place)
+                return False
+        if fate.corrupted is not None:
+            device.harm(Harm.REPORT_CORRUPTED, exchange.seq, size, fate.corrupted)
+            # The first byte: a digit changed inside would be another report, which no checksum tells apart.
+            setting.transport.send_damaged(device.name, b"\xff" + exchange.report[1:])
+            return False
+        if fate.duplicated is not None:
+            device.harm(Harm.REPORT_DUPLICATED, exchange.seq, size, fate.duplicated)
+            exchange.answers = 2
+        return True
+
+    def _expect(self, exchange: Exchange) -> None:
+        """The answer leaves at a known time: schedule the barrier, and let the bytes travel."""
+        env = self._setting.env
+        exchange.barrier_ns = exchange.left_ns + self.downlink.delay(exchange.left_ns)
+        self._setting.transport.send_report(exchange)
+        env.timeout(exchange.barrier_ns - env.now, exchange).callbacks.append(self._answer)
+
+    def _drop(self, exchange: Exchange, refused: bool) -> None:
+        """The cloud does not answer: its queue is full, or a newer report has taken this one's place."""
+        if not refused:
+            self._close(exchange)
+            return
+        self._device.harm(Harm.REPORT_REFUSED, exchange.seq, len(exchange.report), OWN)
+        exchange.lost = True
+        self._after(exchange.sent_ns + self._setting.retry_ns, exchange, self._end)
+
+    def _after(self, t_ns: int, exchange: Exchange, action: Callable[[simpy.Event], None]) -> None:
+        """Do *action* at *t_ns*, not before now; the exchange rides on the event as its value."""
+        env = self._setting.env
+        env.timeout(max(0, t_ns - env.now), exchange).callbacks.append(action)
+
+    def _answer(self, event: simpy.Event) -> None:
+        """The barrier: the answer begins to arrive; each part takes its time on the link."""
+        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_expect` gave it
+        device, setting, parts = self._device, self._setting, exchange.parts
+        if not parts:
+            raise RunError(f"device {device.name}: report {exchange.seq} has no answer at its barrier")
+        if setting.outages or not device.online:
+            place = self._cut_off_by(exchange.left_ns)
+            if place is not None:
+                self._lose_answer(exchange, parts, place)
+                return
+        exchange.epoch = device.epoch
+        if setting.supersede and self._waiting:
+            self._take_back()
+        if len(parts) == 1 and not self._sending and self._plain and exchange.answers == 1:
+            now: int = setting.env.now  # type: ignore[assignment]
+            arrives_ns = self._transfer(exchange, parts[0], now)
+            setting.env.timeout(arrives_ns - now, exchange).callbacks.append(self._arrive_only)
+            return
+        self._waiting.extend((exchange, place) for place in range(len(parts)))
+        if not self._sending:
+            self._send_next(None)
+
+    def _send_next(self, event: simpy.Event | None) -> None:
+        """Send the part that has waited longest; the next follows when it is through."""
+        env = self._setting.env
+        self._sending = bool(self._waiting)
+        if not self._waiting:
+            return
+        exchange, place = self._waiting.popleft()
+        assert exchange.parts is not None
+        through = self._send_part(exchange, exchange.parts[place], last=place == len(exchange.parts) - 1)
+        env.timeout(through - env.now).callbacks.append(self._send_next)
+
+    def _send_part(self, exchange: Exchange, part: bytes, *, last: bool) -> int:
+        """Send a part through the weather; return when the link is free again."""
+        downlink = self.downlink
+        now: int = self._setting.env.now  # type: ignore[assignment]
+        fate = CALM if downlink.calm else downlink.fate(now)
+        if fate is not CALM:
+            self._note(exchange, len(part), fate)
+        for copy in range(exchange.answers + (fate.duplicated is not None)):
+            arrives_ns = self._transfer(exchange, part, now) + fate.held_back_ns
+            exchange.received_ns = max(exchange.received_ns, arrives_ns)
+            if fate.lost is not None:
+                exchange.lost_bytes += len(part)
+                continue
+            arrived = part if fate.corrupted is None else self._damaged(part)
+            arrive = partial(self._arrive, arrived) if copy == 0 else partial(self._arrive_again, arrived)
+            self._after(arrives_ns, exchange, arrive)
+        if last:
+            late_ns = exchange.sent_ns + self._setting.retry_ns if fate.lost is not None else 0
+            self._after(max(exchange.received_ns, late_ns), exchange, self._end)
+        return downlink.free_after(now)
+
+    def _transfer(self, exchange: Exchange, part: bytes, now: int) -> int:
+        """Send *part* and return when the device can have taken it in."""
+        framed = publish_wire_bytes(self._part_topic_bytes, len(part), _PART_QOS)
+        exchange.wire_bytes += framed
+        exchange.sent_bytes += len(part)
+        through = self.downlink.transfer(now, framed)
+        if not self._apply_ns_per_byte:
+            return through
+        self._applied_at = max(through, self._applied_at) + int(len(part) * self._apply_ns_per_byte)
+        return self._applied_at
+
+    def _note(self, exchange: Exchange, size: int, fate: Fate) -> None:
+        """Log what the weather does to a part."""
+        device, seq = self._device, exchange.seq
+        if fate.duplicated is not None:
+            device.harm(Harm.PART_DUPLICATED, seq, size, fate.duplicated)
+        if fate.lost is not None:
+            exchange.lost = True
+            device.harm(Harm.PART_LOST, seq, size, fate.lost)
+        elif fate.corrupted is not None:
+            exchange.harmed = True
+            device.harm(Harm.PART_CORRUPTED, seq, size, fate.corrupted)
+        if fate.held_back is not None:
+            exchange.harmed = True
+            device.harm(Harm.PART_REORDERED, seq, size, fate.held_back)
+
+    def _damaged(self, part: bytes) -> bytes:
+        at = int(self.downlink.draw() * len(part))
+        return part[:at] + bytes([part[at] ^ 0x20]) + part[at + 1 :]
+
+    def _take_back(self) -> None:
+        """A newer answer is there: what has not begun to be sent of older ones never is."""
+        older = {id(exchange): exchange for exchange, _ in self._waiting}
+        self._waiting.clear()
+        for exchange in older.values():
+            self._close(exchange)
+
+    def _cut_off_by(self, left_ns: int) -> int | None:
+        """Return which fault keeps an answer that left at *left_ns* from arriving, None if none does."""
+        for window in self._setting.outages:
+            if window.start_ns <= left_ns < window.end_ns:
+                return window.place
+        return None if self._device.online else OWN
+
+    def _lose_answer(self, exchange: Exchange, parts: Sequence[bytes], place: int) -> None:
+        """Nobody is connected to take the answer; the device reports again when it is."""
+        exchange.lost = True
+        self._device.harm(Harm.PART_CUT_OFF, exchange.seq, sum(map(len, parts)), place)
+        for part in parts:
+            exchange.sent_bytes += len(part)
+            exchange.lost_bytes += len(part)
+        self._after(exchange.sent_ns + self._setting.retry_ns, exchange, self._end)
+
+    def _arrive_only(self, event: simpy.Event) -> None:
+        """The one part of an answer arrives, and that is its end."""
+        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
+        assert exchange.parts is not None
+        exchange.received_ns = self._setting.env.now  # type: ignore[assignment]
+        self._arrive(exchange.parts[0], event)
+        self._end(event)
+
+    def _arrive(self, part: bytes, event: simpy.Event) -> None:
+        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
+        if self._missed(exchange, len(part)):
+            return
+        device, agent = self._device, self._device.agent
+        before = agent.resident_bytes
+        receipt = agent.receive(part)
+        if receipt is Receipt.REJECTED:
+            self._reject(exchange)
+        elif receipt is Receipt.MISFIT:
+            device.report(Cause.CHANGE)
+        elif receipt is not Receipt.STALE:
+            exchange.used_bytes += len(part)
+            exchange.receipt = receipt
+            if agent.resident_bytes != before:
+                device.observe()
+
+    def _arrive_again(self, part: bytes, event: simpy.Event) -> None:
+        """A second copy: the agent sees it too, and has no use for it."""
+        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
+        if not self._missed(exchange, len(part)) and self._device.agent.receive(part) is Receipt.REJECTED:
+            self._reject(exchange)
+
+    def _missed(self, exchange: Exchange, size: int) -> bool:
+        """Tell whether the connection that a part came on is gone."""
+        if exchange.ended or exchange.epoch == self._device.epoch:
+            return exchange.ended
+        place = self._cut_off_by(int(self._setting.env.now))
+        self._device.harm(Harm.PART_CUT_OFF, exchange.seq, size, OWN if place is None else place)
+        exchange.lost = True
+        exchange.lost_bytes += size
+        return True
+
+    def _reject(self, exchange: Exchange) -> None:
+        """Report again at once: a part that is missing or damaged leaves a valid prefix held."""
+        device = self._device
+        exchange.receipt = Receipt.REJECTED
+        self._rejections += not (exchange.lost or exchange.harmed)
+        if self._rejections > MAX_REJECTIONS:
+            raise RunError(
+                f"device {device.name}: rejected {self._rejections} updates, "
+                f"the last as {device.agent.rejected}"
+            )
+        device.report(Cause.REJECTED)
+
+    def _end(self, event: simpy.Event) -> None:
+        """The end of an exchange; report again if its answer was lost and is still wanted."""
+        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
+        if exchange.ended:
+            return
+        device, result = self._device, self._close(exchange)
+        if result in (Result.APPLIED, Result.CONFIRMED):
+            self._rejections = 0
+        elif result is Result.LOST and exchange.seq == device.agent.seq and device.online:
+            device.report(Cause.RETRY)
+
+    def _close(self, exchange: Exchange) -> Result:
+        """Log what came of an exchange."""
+        device, log = self._device, self._setting.log
+        result, (sent, full_bytes) = _result(exchange), self._kind(exchange)
+        exchange.ended = True
+        log.update(
+            *device.stamp(),
+            exchange.seq,
+            exchange.cause,
+            result,
+            sent,
+            exchange.changed_ns,
+            exchange.sent_ns,
+            exchange.arrived_ns,
+            exchange.begun_ns,
+            exchange.left_ns,
+            exchange.received_ns,
+            len(exchange.report),
+            len(exchange.parts) if exchange.sent_bytes and exchange.parts else 0,
+            exchange.sent_bytes,
+            exchange.wire_bytes,
+            exchange.used_bytes,
+            exchange.lost_bytes,
+            full_bytes,
+            exchange.wanted_bytes,
+            exchange.held_before,
+            device.agent.held,
+        )
+        return result
+
+    def _kind(self, exchange: Exchange) -> tuple[Sent, int]:
+        """Return what kind of update was sent, and what it would have cost as a push of the whole PEE."""
+        if not (exchange.parts and exchange.sent_bytes):
+            return Sent.NONE, 0
+        setting = self._setting
+        _, layout = peek(exchange.parts[0])
+        if layout.introduces:
+            return Sent.FIRST, sum([len(part) for part in exchange.parts])
+        full_bytes = setting.full_bytes(layout.model, exchange.user, exchange.wanted_bytes, exchange.seq)
+        if not layout.blocks:
+            return Sent.NOTHING, full_bytes
+        if layout.first or not exchange.held_before:
+            return Sent.DELTA, full_bytes
+        return Sent.FULL if setting.always_full else Sent.FALLBACK_FULL, full_bytes
+
+
+def _result(exchange: Exchange) -> Result:
+    receipt = exchange.receipt
+    if receipt is Receipt.APPLIED:
+        return Result.APPLIED
+    if receipt is Receipt.CONFIRMED:
+        return Result.CONFIRMED
+    if exchange.lost:
+        return Result.LOST
+    return Result.REJECTED if receipt is Receipt.REJECTED else Result.SUPERSEDED

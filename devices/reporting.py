@@ -1,0 +1,101 @@
+"""When a device tells of its budget, and for how much it asks. Pure.
+
+A device that holds more than its budget reports at once, whatever the rules say: no policy may leave it
+above its budget. What a policy saves is growth, and reports that change nothing.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from wire.units import Duration, Share, format_duration
+
+
+class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When a group's devices tell of their budget."""
+
+    on_change: Share = Share(0.0)
+    """A change smaller than this share of the budget reported last is told only if it forces blocks out."""
+    min_interval: Duration = Duration(0)
+    """Two reports of a device are at least so far apart, unless its budget is exceeded."""
+    max_interval: Duration | None = None
+    """A device that has not reported for so long does, changed or not; null: never."""
+
+    def __post_init__(self) -> None:
+        if self.max_interval is not None and self.max_interval <= 0:
+            raise ValueError(f"max_interval(={format_duration(self.max_interval)}) must be > 0, or null")
+        if self.max_interval is not None and self.min_interval > self.max_interval:
+            raise ValueError(
+                f"min_interval(={format_duration(self.min_interval)}) must not exceed "
+                f"max_interval(={format_duration(self.max_interval)})"
+            )
+
+
+LevelsPerDoubling = Annotated[int, msgspec.Meta(ge=1, le=64)]
+
+
+class Reporting(msgspec.Struct, frozen=True):
+    """All rules for the reports of one device."""
+
+    publish: Publish = Publish()
+    hysteresis: float = 0.0
+    """A growth is asked for only beyond this share above the budget reported last."""
+    debounce_ns: int = 0
+    """A budget is told of when it has held for so long."""
+    levels_per_doubling: int | None = None
+    """Budgets are rounded down to so many levels between a size and twice the size."""
+    headroom: float = 0.0
+    """This share of the budget is left free, so that a small dip forces nothing out."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether every change is reported at once, as it is."""
+        return self == Reporting(Publish(max_interval=self.publish.max_interval))
+
+    def wanted(self, budget_bytes: int) -> int:
+        """Return the bytes that a device with *budget_bytes* asks for: never more than that."""
+        wanted = int(budget_bytes * (1.0 - self.headroom))
+        if self.levels_per_doubling is None or wanted < 1:
+            return wanted
+        step = math.floor(math.log2(wanted) * self.levels_per_doubling)
+        # The logarithm may be off by a rounding: the level must not lie above what is wanted.
+        level = int(2.0 ** (step / self.levels_per_doubling))
+        return level if level <= wanted else int(2.0 ** ((step - 1) / self.levels_per_doubling))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a device said last."""
+
+    wanted_bytes: int
+    t_ns: int
+
+
+def due(
+    rule: Reporting, told: Told, *, budget_bytes: int, resident_bytes: int, now_ns: int, forced: bool
+) -> int | None:
+    """Return when a device whose budget has just changed is to report it, in nanoseconds; None: not at all.
+
+    Args:
+        rule: what its reports follow.
+        told: what it reported last.
+        budget_bytes: its budget now.
+        resident_bytes: what it holds, after eviction.
+        now_ns: the time.
+        forced: whether the change has forced blocks out.
+    """
+    if resident_bytes > budget_bytes:
+        return now_ns
+    wanted = rule.wanted(budget_bytes)
+    if wanted == told.wanted_bytes:
+        return None
+    if wanted > told.wanted_bytes:
+        if wanted <= told.wanted_bytes * (1.0 + rule.hysteresis) and rule.hysteresis:
+            return None
+    elif rule.headroom and not forced:
+        return None  # the dip that the headroom is for
+    if not forced and abs(wanted - told.wanted_bytes) < rule.publish.on_change * told.wanted_bytes:
+        return None
+    return max(now_ns + rule.debounce_ns, told.t_ns + int(rule.publish.min_interval))

@@ -1,0 +1,39 @@
+"""What all devices of one simulation share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import simpy
+
+from devices.exchange import Capacity, Transport
+from devices.faults import Window
+from devices.link import Network
+from devices.log import FleetLog
+from devices.quality import UserQuality
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all devices of one simulation share."""
+
+    env: simpy.Environment
+    transport: Transport
+    log: FleetLog
+    capacity: Capacity
+    """How long the cloud takes."""
+    stop_ns: int
+    """Memory stops moving then; what is under way still arrives."""
+    retry_ns: int
+    """How long a device waits for an answer before it reports again."""
+    full_bytes: Callable[[str, int, int, int], int]
+    """What a push of the whole PEE costs: (model, user, wanted_bytes, seq) -> payload bytes."""
+    qualities: Mapping[str, Mapping[int, UserQuality]]
+    """Each user's quality by layer, by model version; the version that is served to everybody first."""
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    """Networks that devices may change to."""
+    outages: Sequence[Window] = ()
+    """When the broker is down."""
+    always_full: bool = False
+    """Whether every update is the whole PEE."""
+    supersede: bool = True
+    """Whether a newer answer takes back what is left to send of an older one."""
