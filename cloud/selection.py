@@ -1,8 +1,9 @@
 """Which blocks a budget gets: one ranking per user group, cut into layers. Pure.
 
 PEEs of one ranking are nested: a larger budget's PEE holds all of a smaller one's. Every policy is a
-ranking with the same floor, so that policies differ in what they hold beyond it, and in nothing else.
-Letters: M item groups, N slices, B blocks.
+ranking, and every ranking starts with a floor, one block per item group: the first that the policy
+itself would take. So any policy can rank all items at the smallest budgets. Letters: M item groups, N
+slices, B blocks.
 """
 
 from collections.abc import Callable, Sequence
