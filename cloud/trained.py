@@ -7,7 +7,7 @@ this file knows about torch. Letters: U users, I items, d dimensions, G user gro
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,8 @@ class Kept:
         state = Checkpoints(self.folder, key).load(key, notice)
         if state is None:
             return None
-        self._file(key).touch()
+        with suppress(OSError):  # another process may just have dropped it
+            os.utime(self._file(key))
         return restored(state)
 
     def keep(self, key: str, state: Saved, notice: Callable[[str], None]) -> None:
