@@ -32,7 +32,8 @@ from benchmarks.anchors import data_root
 from benchmarks.figures import write
 from cloud.config import Data, LightGCN, Synthetic, Training
 from cloud.datasets import load
-from cloud.training import TrainedModel, train
+from cloud.trained import TrainedModel
+from cloud.training import train
 from devices.pee_file import a_shelf
 from devices.recommender import ItemTable, lean_scores
 from devices.shelf import Shelf

@@ -2,28 +2,27 @@
 
 With a codec of one plane a block is a cell (item group, slice), and cells are ranked by weight. With
 an embedded codec a cell is a series of blocks, each of which brings it one plane further, or several,
-and blocks are ranked by what they buy per byte. Letters: G user groups, I items, d dimensions, M item
-groups, N slices, P planes, B blocks.
+and blocks are ranked by what they buy per byte; or either by another policy (`cloud.selection`).
+Letters: G user groups, I items, d dimensions, M item groups, N slices, P planes, B blocks.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cloud.closed_form import closed_form, cut_of, second_moment
-from cloud.selection import cut_layers, floor_first, rank_blocks
+from cloud.selection import Offer, Rank, Selection, by_peel, cut_layers, rank_blocks, ranking_by
 from cloud.store import BlockStore, GroupBlocks, build_store
-from wire.blocks import Blocks, encode_block
+from cloud.trained import TrainedModel
+from wire.blocks import Blocks, data_sizes, encode_block
 from wire.geometry import Codec, Float32Array, Geometry
 from wire.metrics import FloatArray, IntArray
 from wire.planes import REFINED, REST, column_bits, encode_planes, magnitudes
-
-if TYPE_CHECKING:
-    from cloud.training import TrainedModel
+from wire.streams import stream
 
 LEAST_MOMENT = 1e-20
 """A dimension in which users differ by less than this is left out of an embedded table."""
@@ -61,28 +60,38 @@ class Step(NamedTuple):
     """How much it will be stored in, overhead included, to within a few bytes."""
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """How the blocks of every user group are ranked, and into how many layers at most a ranking is cut."""
+
+    layers: int
+    selection: Selection = Selection.PEEL
+    seed: int = 0
+    """Of what `random` draws, from a stream of each user group's own."""
+
+    def of_group(self, number: int) -> Rank:
+        """Return how the blocks of user group *number* are ranked."""
+        return ranking_by(self.selection, stream(self.seed, "selection", number))
+
+
 def encode_model(
-    model: "TrainedModel", geometry: Geometry, layers: int, tick: Callable[[int, int], None]
+    model: TrainedModel, geometry: Geometry, ranked: Ranked, tick: Callable[[int, int], None]
 ) -> BlockStore:
     """Return the block store of a trained model.
 
     Args:
         model: tables, vectors, weights.
         geometry: how tables are cut and stored.
-        layers: at most how many layers a ranking is cut into.
+        ranked: in which order blocks come.
         tick: told after each group how many of how many are done.
     """
     vectors = np.zeros_like(model.user_vectors)
     groups: list[GroupBlocks] = []
-    for number, table in enumerate(model.item_tables):
+    for number in range(len(model.item_tables)):
         members = np.flatnonzero(model.user_groups == number)
-        group = GroupTable(
-            table,
-            second_moment(model.user_vectors[members]),
-            model.item_weights[number],
-            model.corrections[number],
+        blocks, stretch = encode_group(
+            geometry, group_table(model, number), ranked.layers, ranked.of_group(number)
         )
-        blocks, stretch = encode_group(geometry, group, layers)
         groups.append(blocks)
         vectors[members] = model.user_vectors[members] * stretch
         tick(number + 1, len(model.item_tables))
@@ -91,19 +100,51 @@ def encode_model(
     )
 
 
-def encode_group(geometry: Geometry, group: GroupTable, layers: int) -> tuple[GroupBlocks, FloatArray]:
+def group_table(model: TrainedModel, number: int) -> GroupTable:
+    """Return the table of user group *number*, and what it is for."""
+    members = np.flatnonzero(model.user_groups == number)
+    return GroupTable(
+        model.item_tables[number],
+        second_moment(model.user_vectors[members]),
+        model.item_weights[number],
+        model.corrections[number],
+    )
+
+
+def encode_group(
+    geometry: Geometry, group: GroupTable, layers: int, rank: Rank = by_peel
+) -> tuple[GroupBlocks, FloatArray]:
     """Return a group's blocks, and the factors, shape (d,), by which its users' vectors are stretched."""
     if not geometry.codec.embedded:
-        closed = closed_form(group.table, group.second_moment, group.item_weights, cut_of(geometry))
-        return encode_cells(geometry, group.table, group.corrected(closed), layers), np.ones(geometry.dim)
+        ranking = rank(offer_of_cells(geometry, group)).tolist()
+        return _encode_ranking(geometry, group.table, ranking, layers), np.ones(geometry.dim)
     values, stretch = embedded_values(group)
-    steps = plan(geometry, values, group)
+    steps = plan(geometry, values, group, rank)
     return encode_steps(geometry, values, steps, layers), stretch
+
+
+def offer_of_cells(geometry: Geometry, group: GroupTable) -> Offer:
+    """Return the blocks of a codec of one plane, by block id: a block is a cell, worth its weight."""
+    closed = closed_form(group.table, group.second_moment, group.item_weights, cut_of(geometry))
+    item_groups, slices = np.divmod(np.arange(geometry.blocks), geometry.slices)
+    return Offer(
+        item_groups=item_groups,
+        slices=slices,
+        worth=group.corrected(closed).reshape(-1),
+        bytes=np.array(data_sizes(geometry), dtype=np.float64) + geometry.codec.overhead,
+        per_byte=False,
+        wanted=_wanted(geometry, group),
+    )
 
 
 def encode_cells(geometry: Geometry, table: Float32Array, weights: FloatArray, layers: int) -> GroupBlocks:
     """Return the blocks of a table (I, d), by a codec of one plane, ranked by *weights* (M, N)."""
-    ranking = rank_blocks(weights).tolist()
+    return _encode_ranking(geometry, table, rank_blocks(weights).tolist(), layers)
+
+
+def _encode_ranking(
+    geometry: Geometry, table: Float32Array, ranking: Sequence[int], layers: int
+) -> GroupBlocks:
     encoded = [
         encode_block(table[geometry.rows(block), geometry.columns(block)], geometry.codec)
         for block in ranking
@@ -115,7 +156,13 @@ def encode_cells(geometry: Geometry, table: Float32Array, weights: FloatArray, l
         scales=scales if geometry.codec.scale_bytes else b"",
         data=b"".join(data for _, data in encoded),
     )
-    return GroupBlocks.of(geometry, blocks, lambda sizes: cut_layers(sizes, layers, len(weights)))
+    return GroupBlocks.of(geometry, blocks, lambda sizes: cut_layers(sizes, layers, geometry.item_groups))
+
+
+def _wanted(geometry: Geometry, group: GroupTable) -> FloatArray:
+    """Return how much the group wants each item group, shape (M,)."""
+    weights = group.item_weights.astype(np.float64)
+    return np.asarray(np.add.reduceat(weights, cut_of(geometry).row_starts))
 
 
 def encode_steps(geometry: Geometry, values: Float32Array, steps: Sequence[Step], layers: int) -> GroupBlocks:
@@ -158,13 +205,31 @@ def embedded_values(group: GroupTable) -> tuple[Float32Array, FloatArray]:
     return (values / size).astype(np.float32), stretch
 
 
-def plan(geometry: Geometry, values: Float32Array, group: GroupTable) -> list[Step]:
+def plan(geometry: Geometry, values: Float32Array, group: GroupTable, rank: Rank = by_peel) -> list[Step]:
     """Return the ranking of an embedded table's blocks.
 
     For each cell, distortion against bytes after each plane is a curve; the corners of its lower
     convex hull are the blocks, so that a block never buys more per byte than the one before it. All
-    blocks are then ranked by what they buy per byte, the floor first.
+    blocks are then ranked: by PEEL by what they buy per byte, the floor first.
     """
+    steps = _steps(geometry, values, group)
+    order = rank(_offer_of_steps(steps, _wanted(geometry, group)))
+    return [steps[place] for place in order.tolist()]
+
+
+def _offer_of_steps(steps: Sequence[Step], wanted: FloatArray) -> Offer:
+    return Offer(
+        item_groups=np.array([step.item_group for step in steps]),
+        slices=np.array([step.slice for step in steps]),
+        worth=np.array([step.worth for step in steps]),
+        bytes=np.array([step.bytes for step in steps]),
+        per_byte=True,
+        wanted=wanted,
+    )
+
+
+def _steps(geometry: Geometry, values: Float32Array, group: GroupTable) -> list[Step]:
+    """Return the blocks of an embedded table, cell by cell."""
     distortion, sizes = _curves(geometry, values, group.item_weights)
     corrections = group.corrected(np.ones((geometry.item_groups, geometry.slices)))
     overhead = geometry.codec.overhead
@@ -176,10 +241,7 @@ def plan(geometry: Geometry, values: Float32Array, group: GroupTable) -> list[St
             for held, planes, worth, size in hull(distortion[:, m, n], sizes[:, m, n], overhead)
         ]
         steps += own or [Step(m, 0, 0, 1, 0.0, float(overhead))]  # all zeros; yet every item can be ranked
-    order = floor_first(
-        np.array([step.worth for step in steps]), np.array([step.item_group for step in steps])
-    )
-    return [steps[place] for place in order.tolist()]
+    return steps
 
 
 def hull(distortion: FloatArray, sizes: FloatArray, overhead: int) -> list[tuple[int, int, float, float]]:

@@ -23,8 +23,9 @@ from cloud.interactions import Interactions
 from cloud.pretrain import pretrain
 from cloud.ranking import mean_or_nan, ndcg, number_or_none, places_in_full, recall
 from cloud.refine import GroupTables, refine, rotate, unrefined
+from cloud.trained import TrainedModel
 from cloud.trial import StageReport, embedded_trial
-from wire.geometry import Codec, Float32Array, Geometry
+from wire.geometry import Codec, Geometry
 from wire.metrics import FloatArray, IntArray, ItemLists
 
 
@@ -47,25 +48,6 @@ class GlobalModel:
     """What pretraining leaves: the global tables, and what happened, in JSON types."""
 
     factors: Factors
-    report: dict[str, object]
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedModel:
-    """What training leaves.
-
-    User u's score of item i is ``user_vectors[u] @ item_tables[user_groups[u]][i]``; user vectors
-    are in the basis of the user's group. Shapes: ``user_vectors`` (U, d), ``user_groups`` (U,),
-    ``item_tables`` (I, d) for each of G groups, those that are the same one array, ``item_weights``
-    (G, I): how much an item counts in a group, rows sum to 1; ``corrections`` (G, M, N), positive: by
-    what the controller multiplies the closed-form weight of a block. ``report`` has JSON types only.
-    """
-
-    user_vectors: Float32Array
-    user_groups: IntArray
-    item_tables: tuple[Float32Array, ...]
-    item_weights: Float32Array
-    corrections: Float32Array
     report: dict[str, object]
 
 

@@ -1,6 +1,7 @@
 """The model of a scenario: trained once, cached by everything that it depends on.
 
-torch is loaded only when there is something to train.
+Two caches, one folder: stores, by data and model; and trained models, by data and training, so that another
+codec, selection or number of layers trains nothing. torch is loaded only when there is something to train.
 """
 
 import os
@@ -12,18 +13,22 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cloud.checkpoint import Checkpoints
-from cloud.config import Data, Synthetic
+from cloud.checkpoint import NOWHERE, Checkpoints
+from cloud.config import Data, Synthetic, Training
 from cloud.datasets import load
-from cloud.encoding import encode_model
+from cloud.encoding import Ranked, encode_model
 from cloud.interactions import Interactions
 from cloud.store import BlockStore, default_root, load_store, save_store, store_key
+from cloud.trained import Kept, TrainedModel, restored, saved
 from scenarios.schema import Model
 from wire.errors import InputError
 from wire.geometry import Geometry
 
 if TYPE_CHECKING:
-    from cloud.training import Progress, TrainedModel
+    from cloud.training import Progress
+
+TRAINED = "trained"
+"""The folder of trained models, among the stores."""
 
 DATA_VARIABLE = "PEELFLEET_DATA"
 """The folder that holds data sets, for paths that are not found otherwise."""
@@ -41,7 +46,7 @@ class PreparedModel:
     folder: Path
     """Where the store lies."""
     trained: bool
-    """Whether it was trained just now; else it was there."""
+    """Whether it was trained just now; else the store was there, or the trained model."""
 
 
 def resolve_data(data: Data, given: Path | None) -> Data:
@@ -70,8 +75,9 @@ def resolve_data(data: Data, given: Path | None) -> Data:
 def prepare_model(data: Data, model: Model, root: Path | None, progress: TrainingProgress) -> PreparedModel:
     """Return the block store for *data* and *model*, trained now or taken from the cache.
 
-    A training that was killed goes on from where it last left a checkpoint, in a hidden folder beside the
-    store, and gives the same store as one that was not.
+    Where a model of the same data and training is kept, it is only encoded. A training that was killed
+    goes on from where it last left a checkpoint, in a hidden folder beside the store, and gives the same
+    store as one that was not.
 
     Args:
         data: resolved (`resolve_data`).
@@ -89,10 +95,44 @@ def prepare_model(data: Data, model: Model, root: Path | None, progress: Trainin
         return PreparedModel(interactions, load_store(folder), folder, trained=False)
     check_writable(folder.parent)
     checkpoints = Checkpoints(folder.with_name(f".{key}.training"), key)
-    store = _train(interactions, model, progress, checkpoints)
+    trained, new = train_once(interactions, model.training, folder.parent, progress, checkpoints)
+    store = store_of(trained, model, lambda done, total: progress("encode", done, total, "user groups"))
     save_store(store, folder)
     checkpoints.clear()
-    return PreparedModel(interactions, store, folder, trained=True)
+    return PreparedModel(interactions, store, folder, trained=new)
+
+
+def train_once(
+    interactions: Interactions,
+    training: Training,
+    root: Path | None,
+    progress: TrainingProgress,
+    checkpoints: Checkpoints = NOWHERE,
+) -> tuple[TrainedModel, bool]:
+    """Return the trained model, and whether it was trained just now; else it was kept.
+
+    Of several processes that ask for the same model one trains it, and the others wait.
+
+    Args:
+        interactions: in catalogue order.
+        training: the stages and their settings.
+        root: below which trained models are kept; the default is `cloud.store.default_root`.
+        progress: told how training goes.
+        checkpoints: where an earlier process may have left off.
+    """
+    kept = Kept((root or default_root()) / TRAINED)
+    key = store_key(TRAINED, interactions.digest(), training)
+
+    def noticed(words: str) -> None:
+        progress("pretrain", 0, 1, words)
+
+    with kept.alone(key, noticed):
+        found = kept.load(key, noticed)
+        if found is not None:
+            return found, False
+        state = saved(_train(interactions, training, progress, checkpoints))
+        kept.keep(key, state, noticed)
+    return restored(state), True
 
 
 def check_writable(root: Path) -> None:
@@ -110,23 +150,22 @@ def check_writable(root: Path) -> None:
 
 
 def _train(
-    interactions: Interactions, model: Model, progress: TrainingProgress, checkpoints: Checkpoints
-) -> BlockStore:
+    interactions: Interactions, training: Training, progress: TrainingProgress, checkpoints: Checkpoints
+) -> TrainedModel:
     from cloud.training import train  # loads torch
 
     def told(now: "Progress") -> None:
         progress(now.stage, now.done, now.total, now.note)
 
-    trained = train(interactions, model.training, told, checkpoints)
-    return store_of(trained, model, lambda done, total: progress("encode", done, total, "user groups"))
+    return train(interactions, training, told, checkpoints)
 
 
-def store_of(trained: "TrainedModel", model: Model, tick: Callable[[int, int], None]) -> BlockStore:
+def store_of(trained: TrainedModel, model: Model, tick: Callable[[int, int], None]) -> BlockStore:
     """Return the blocks of a trained model, cut and stored as *model* says.
 
     Args:
         trained: tables and weights.
-        model: codec, score and layers.
+        model: codec, score, selection and layers.
         tick: told after each user group how many of how many are encoded.
     """
     geometry = Geometry(
@@ -138,4 +177,4 @@ def store_of(trained: "TrainedModel", model: Model, tick: Callable[[int, int], N
         planes=model.planes,
         score=model.score,
     )
-    return encode_model(trained, geometry, model.layers, tick)
+    return encode_model(trained, geometry, Ranked(model.layers, model.selection, model.training.seed), tick)

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from cloud.config import Data, Seed, Synthetic, Training
 from cloud.recipes import TRAININGS, RecipeName
+from cloud.selection import Selection
 from devices.actions import Action, Actions, SwapNetwork
 from devices.capacity import Cloud
 from devices.faults import Faults, LinkFault
@@ -58,6 +59,16 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """What a device ranks by: `aligned`, the user's and the item's numbers slice by slice; or `tiled`, the
     sum of the item's slices with that of the user's, as in the authors' code."""
 
+    selection: Selection = Selection.PEEL
+    """By what a user group's blocks are ranked behind the floor (one block per item group, the first that the
+    policy itself would take): `peel`, by weight, or by what a block buys per byte where the codec is `planes`
+    or `coded`; `weight`, by what a block buys, whatever it costs; `weight_per_byte`, by weight over stored
+    bytes, another order only where cells differ in size; `popularity`, all blocks of the item group that the
+    user group wants most, then of the next; `prefix`, all blocks of the first slice of dimensions, then of
+    the second; `random`, in an order drawn for each user group (`training.seed`). Within an item group or a
+    slice `popularity` and `prefix` rank as `peel` does. What is `peel` by another name is refused: `weight`
+    where a block is a whole cell (`fp32` to `int4`), `weight_per_byte` where it is not."""
+
     layers: Annotated[int, Meta(ge=1, le=65_536)] = 64
     """Sizes of PEE to choose from, geometric in bytes; with as many as blocks, a PEE is whatever fits."""
 
@@ -67,6 +78,10 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             raise ValueError(
                 f"item_groups(={self.training.item_groups}) times slices(={self.training.slices}) times "
                 f"planes(={self.planes}) of codec {self.codec} must be <= {MAX_BLOCKS}"
+            )
+        if self.selection is not Selection.PEEL and self.selection.is_peel(self.codec.embedded):
+            raise ValueError(
+                f"selection(={self.selection}) must be peel where codec is {self.codec}: they rank the same"
             )
 
     @property

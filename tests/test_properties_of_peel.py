@@ -12,7 +12,8 @@ from cloud.datasets import load
 from cloud.interactions import Interactions
 from cloud.ranking import ndcg_per_user
 from cloud.store import BlockStore
-from cloud.training import TrainedModel, train
+from cloud.trained import TrainedModel
+from cloud.training import train
 from devices.quality import Truth, user_qualities
 from devices.recommender import ItemTable
 from devices.shelf import Shelf

@@ -11,7 +11,8 @@ from benchmarks.quality.method import Candidate, Choice
 from cloud.config import Training
 from cloud.interactions import Interactions
 from cloud.store import BlockStore
-from cloud.training import TrainedModel, personalize
+from cloud.trained import TrainedModel
+from cloud.training import personalize
 from devices.quality import Truth
 from devices.recommender import ItemTable
 from devices.shelf import Shelf

@@ -4,7 +4,8 @@ import pytest
 
 from benchmarks.codecs import SMALL, SMALL_TRAINING, as_table, largest_group, measure, peak_bytes
 from cloud.datasets import load
-from cloud.training import TrainedModel, train
+from cloud.trained import TrainedModel
+from cloud.training import train
 from wire.geometry import Codec
 
 

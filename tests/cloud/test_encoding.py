@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from cloud.closed_form import cut_table
 from cloud.config import Training
 from cloud.encoding import GroupTable, embedded_values, encode_group, hull, plan
+from cloud.selection import Selection, ranking_by
 from devices.recommender import ItemTable
 from devices.shelf import Shelf
 from wire.geometry import Codec, Geometry
 from wire.planes import encode_planes, restored
+from wire.streams import stream
 
 
 @st.composite
@@ -99,6 +101,25 @@ def test_the_whole_ranking_scores_like_the_table(made: tuple[Geometry, GroupTabl
     else:
         allowed = loss * np.abs(users).sum(axis=1, keepdims=True) * np.abs(group.table).max()
     assert (np.abs(found - wanted) <= allowed + 1e-6).all()
+
+
+@given(groups(), st.sampled_from(Selection))
+def test_every_policy_stores_the_same_blocks_floor_first(
+    made: tuple[Geometry, GroupTable], selection: Selection
+) -> None:
+    """Held whole they decode to the same table; the first of them reach every item group."""
+    geometry, group = made
+    tables = []
+    for rank in (ranking_by(Selection.PEEL, stream(0)), ranking_by(selection, stream(0, "other"))):
+        blocks, _ = encode_group(geometry, group, 10_000, rank)
+        floor = blocks.ranking()[: geometry.item_groups]
+        assert {geometry.cell(block)[0] for block in floor} == set(range(geometry.item_groups))
+        shelf = Shelf(geometry, blocks.layers)
+        shelf.fill(blocks.blocks)
+        table = ItemTable(shelf)
+        table.hold(blocks.count)
+        tables.append(table.values.tobytes())
+    assert tables[0] == tables[1]
 
 
 def test_the_steps_of_an_embedded_ranking_buy_less_and_less_per_byte() -> None:

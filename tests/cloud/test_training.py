@@ -14,7 +14,8 @@ from cloud.interactions import Interactions
 from cloud.ranking import ndcg_per_user
 from cloud.recipes import TRAININGS
 from cloud.selection import rank_blocks
-from cloud.training import GlobalModel, Progress, TrainedModel, learn_global, personalize, train
+from cloud.trained import TrainedModel
+from cloud.training import GlobalModel, Progress, learn_global, personalize, train
 from tests.cloud.worlds import SMALL, checkerboard
 from wire.metrics import rank
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from emulator.model import prepare_model
+from emulator.model import TRAINED, prepare_model
 from scenarios.load import parse
 
 TRAIN = """
@@ -70,6 +70,10 @@ def finished(process: "subprocess.Popen[str]") -> list[str]:
     return told.splitlines()
 
 
+def tree(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
 @pytest.mark.parametrize("backbone", ["mf", "lightgcn", "ials"])
 def test_a_killed_training_ends_with_the_same_store(backbone: str, tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
@@ -77,7 +81,8 @@ def test_a_killed_training_ends_with_the_same_store(backbone: str, tmp_path: Pat
         checkpoint = wait_for_checkpoint(killed, process)
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    assert sorted(path.name for path in killed.iterdir()) == [checkpoint.parent.name]  # no store yet
+    assert sorted(path.name for path in killed.iterdir()) == [checkpoint.parent.name, TRAINED]  # no store yet
+    assert list((killed / TRAINED).glob("*.safetensors")) == []
     with training(backbone, killed) as process:
         resumed = finished(process)
     scenario = parse(SCENARIO.format(backbone=backbone), "x.yaml", ())
@@ -85,4 +90,4 @@ def test_a_killed_training_ends_with_the_same_store(backbone: str, tmp_path: Pat
     assert resumed[0].startswith("pretrain ")
     assert "goes on from a checkpoint after epoch" in resumed[0]
     assert resumed[-1] == f"version {uninterrupted.store.version}"
-    assert [path.name for path in killed.iterdir()] == [path.name for path in whole.iterdir()]
+    assert tree(killed) == tree(whole)

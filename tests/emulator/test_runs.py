@@ -75,7 +75,8 @@ def test_a_model_is_trained_once(runner: Runner, tmp_path: Path) -> None:
     fresh.run(watcher=watcher)
     fresh.run(watcher=watcher)
     fresh.run(TINY, "model.layers=8", watcher=watcher)
-    assert [model.trained for model in watcher.models] == [True, False, True]
+    assert [model.trained for model in watcher.models] == [True, False, False]
+    assert len({model.folder for model in watcher.models}) == 2
 
 
 @pytest.mark.parametrize("kind", [pytest.param("mosquitto", marks=pytest.mark.broker), "amqtt"])

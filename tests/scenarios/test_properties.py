@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloud.config import ByRatio, ByTime, LightGCN, MovieLens, RecBole, Synthetic, Table, Training
+from cloud.selection import Selection
 from devices.actions import Actions, BudgetScale, Disconnect, NewUsers, SwapNetwork
 from devices.capacity import Cloud
 from devices.faults import (
@@ -94,13 +95,21 @@ sources = (
     | st.builds(MovieLens, path=paths, split=splits)
     | st.builds(Table, path=paths, time=st.just("when"), split=splits)
 )
-models = st.builds(
-    Model,
-    recipe=st.sampled_from(["best", "paper"]),
-    training=st.builds(Training, l2=st.floats(0, 1), rotate=st.booleans()),
-    codec=st.sampled_from(Codec),
-    layers=st.integers(1, 65_536),
-)
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Model:
+    codec = draw(st.sampled_from(Codec))
+    others = [each for each in Selection if not each.is_peel(codec.embedded)]
+    return Model(
+        recipe=draw(st.sampled_from(["best", "paper"])),
+        training=draw(st.builds(Training, l2=st.floats(0, 1), rotate=st.booleans())),
+        codec=codec,
+        selection=draw(st.sampled_from([Selection.PEEL, *others])),
+        layers=draw(st.integers(1, 65_536)),
+    )
+
+
 updates = st.builds(
     Updates,
     max_payload=st.integers(4096, 64 * 2**20).map(Bytes),
@@ -214,7 +223,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         stop_time=Duration(stop_time),
         broker=draw(st.sampled_from([*BROKERS, "mqtt://[::1]:1883", "mqtt://a:b@host"])),
         data=draw(sources),
-        model=draw(models),
+        model=draw(models()),
         cloud=draw(clouds),
         updates=draw(updates),
         networks=known,

@@ -1,0 +1,338 @@
+"""What the ranking of blocks is worth: every selection policy at every budget, on one trained model.
+
+One model is trained per data set (and kept among the stores); each policy then ranks the same blocks,
+a floor of one per item group first, in as many layers as blocks, so that a budget gets the longest prefix
+that fits. Budgets are shares of the item table in fp32, quality is test NDCG@10 as a share of the whole
+fp32 table's. *Exact* is no ranking: of each user group's blocks the subset that weighs most within the
+budget, by itself for each budget (`cloud.best_subset`). Blocks of codec int8 are in slices of 2, as in
+`benchmarks.quality`.
+``python -m benchmarks.selection`` prints tables and writes ``selection.json``.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.anchors import data_root
+from benchmarks.figures import write
+from benchmarks.quality.sources import Source, open_source
+from cloud.best_subset import Chain, best_subsets
+from cloud.config import Training
+from cloud.encoding import embedded_values, group_table, offer_of_cells, plan
+from cloud.interactions import Interactions
+from cloud.selection import Selection
+from cloud.store import BlockStore, GroupBlocks
+from cloud.trained import TrainedModel
+from devices.quality import Truth
+from emulator.model import store_of, train_once
+from emulator.simulation import evaluate
+from scenarios.schema import Model
+from wire.blocks import Blocks
+from wire.geometry import Codec, Geometry
+from wire.layers import Layers
+from wire.metrics import FloatArray
+
+QUICKSTART = Path(__file__).resolve().parents[1] / "scenarios" / "quickstart.yaml"
+SHARES = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.10)
+CODECS = {Codec.CODED: 8, Codec.INT8: 2}
+"""The codecs that are compared, and how wide their slices are."""
+EVERY_BLOCK = 65_536
+"""More layers than there are blocks."""
+LAYERS = Model().layers
+EXACT = "exact best subset"
+FEW_LAYERS = f"peel, {LAYERS} layers"
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """What one policy reaches."""
+
+    policy: str
+    ndcg: FloatArray
+    """Of each budget and user that wants anything, shape (budgets, users); NaN where nothing is defined."""
+
+
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of the exact best subset's weight a prefix has, over user groups."""
+
+    budget_share: float
+    prefix_mean: float
+    """The longest prefix of PEEL's ranking that fits."""
+    prefix_least: float
+    layers_mean: float
+    """The highest of PEEL's layers that fits."""
+    layers_least: float
+    floor_mean: float
+    """The exact best subset, of what it would weigh if no floor were asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Exact:
+    """The best subsets of every user group: ``stores`` by budget, None where a group's floor does not fit."""
+
+    stores: list[BlockStore | None]
+    gaps: list[Gap]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare, print, write ``selection.json``."""
+    parser = argparse.ArgumentParser(description="Compare rankings of blocks at equal bytes.")
+    parser.add_argument("--data", type=Path, default=data_root(), help="the folder that holds ml-100k")
+    given = parser.parse_args(arguments)
+    started, folder = time.monotonic(), given.data / "ml-100k"
+    sources = [open_source(None, QUICKSTART)] + ([open_source(folder, None)] if folder.is_dir() else [])
+    found = [row for source in sources for row in _of_source(source)]
+    write("selection", {"seconds": time.monotonic() - started, "rows": found})
+    return 0
+
+
+def _of_source(source: Source) -> list[dict[str, object]]:
+    training = source.model.training
+    trained, new = train_once(source.interactions, training, None, _tell)
+    print(f"{source.interactions.name}: {'trained' if new else 'kept'}", file=sys.stderr, flush=True)
+    return [each for codec in CODECS for each in _of_codec(source.interactions, trained, training, codec)]
+
+
+def _of_codec(
+    interactions: Interactions, trained: TrainedModel, training: Training, codec: Codec
+) -> list[dict[str, object]]:
+    narrow, model = in_slices(trained, training, codec)
+    rows, exact = compare(interactions, narrow, model, SHARES)
+    full = full_ndcg(trained)
+    title = f"{interactions.name}, {codec}: NDCG@10, share of full's {full:.4f}"
+    Console(width=120).print(as_table(rows, full, SHARES, title), gaps_table(exact.gaps))
+    return [
+        {"data": interactions.name, "codec": codec, "policy": row.policy, "budget_share": share, "ndcg": mean}
+        for row in rows
+        for share, mean in zip(SHARES, row.ndcg.mean(axis=1).tolist(), strict=True)
+    ] + [{"data": interactions.name, "codec": codec} | msgspec.to_builtins(gap) for gap in exact.gaps]
+
+
+def in_slices(trained: TrainedModel, training: Training, codec: Codec) -> tuple[TrainedModel, Model]:
+    """Return a trained model to be stored by *codec* in the slices of `CODECS`, and how it is stored.
+
+    A narrower slice has the correction of the slice that it is a part of, so nothing is trained.
+    """
+    width = min(CODECS[codec], training.slice_width)
+    dim, of = trained.user_vectors.shape[1], np.arange(0, trained.user_vectors.shape[1], width)
+    assert training.slice_width % width == 0, f"slices of {training.slice_width} of {dim} cannot be cut"
+    corrections = trained.corrections[:, :, of // training.slice_width]
+    model = Model(training=msgspec.structs.replace(training, slice_width=width), codec=codec)
+    return replace(trained, corrections=corrections), model
+
+
+def compare(
+    interactions: Interactions, trained: TrainedModel, model: Model, shares: Sequence[float]
+) -> tuple[list[Row], Exact]:
+    """Return what each policy reaches at each budget, and how far PEEL's ranking is from the best subsets.
+
+    Args:
+        interactions: what was trained on.
+        trained: the model.
+        model: how it is stored; its codec decides which policies there are.
+        shares: budgets, ascending, as shares of the item table in fp32.
+    """
+    budgets = [int(share * trained.item_tables[0].nbytes) for share in shares]
+    stores = {
+        selection: _stored(trained, model, selection, EVERY_BLOCK)
+        for selection in Selection
+        if selection is Selection.PEEL or not selection.is_peel(model.codec.embedded)
+    }
+    few = _stored(trained, model, Selection.PEEL, LAYERS)
+    exact = exact_of(stores[Selection.PEEL], few, trained, list(zip(shares, budgets, strict=True)))
+    rows = [Row(each.value, ndcg_at(store, interactions, budgets)) for each, store in stores.items()]
+    best = [_whole(store, interactions) for store in exact.stores]
+    rows[1:1] = [Row(FEW_LAYERS, ndcg_at(few, interactions, budgets)), Row(EXACT, np.stack(best))]
+    return rows, exact
+
+
+def _stored(trained: TrainedModel, model: Model, selection: Selection, layers: int) -> BlockStore:
+    changed = msgspec.structs.replace(model, selection=selection, layers=layers)
+    return store_of(trained, changed, lambda _done, _total: None)
+
+
+def full_ndcg(trained: TrainedModel) -> float:
+    """Return the test NDCG@10 of the whole fp32 tables."""
+    tested = trained.report["test"]
+    assert isinstance(tested, dict)
+    return float(tested["ndcg_at_10"])
+
+
+def ndcg_at(store: BlockStore, interactions: Interactions, budgets: Sequence[int]) -> FloatArray:
+    """Return NDCG@10 of each user that wants anything, shape (budgets, users)."""
+    asking = np.flatnonzero(interactions.test.counts()).tolist()
+    _, qualities = evaluate(store, Truth(interactions.known, interactions.test), asking)
+    users = [qualities[user] for user in asking]
+    return np.array([[user.at(user.best_layer(budget)).ndcg_at_10 for user in users] for budget in budgets])
+
+
+def _whole(store: BlockStore | None, interactions: Interactions) -> FloatArray:
+    if store is None:
+        return np.full(np.count_nonzero(interactions.test.counts()), np.nan)
+    most = max(group.layers.bytes[-1] for group in store.groups)
+    return np.asarray(ndcg_at(store, interactions, [most])[0])
+
+
+# --- the best subsets -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Blocked:
+    """A user group's blocks in PEEL's order: what each weighs and takes, shapes (B,), and whose it is."""
+
+    blocks: GroupBlocks
+    weights: FloatArray
+    sizes: NDArray[np.int64]
+    cells: list[tuple[int, int]]
+
+    def chains(self) -> tuple[list[Chain], list[list[int]]]:
+        """Return a chain for each cell, and the places of its blocks in the ranking."""
+        places: dict[tuple[int, int], list[int]] = {}
+        for place, cell in enumerate(self.cells):
+            places.setdefault(cell, []).append(place)
+        weights, sizes = self.weights.tolist(), self.sizes.tolist()
+        chains = [
+            Chain(m, tuple(weights[each] for each in own), tuple(sizes[each] for each in own))
+            for (m, _), own in places.items()
+        ]
+        return chains, list(places.values())
+
+    def best(self, budgets: Sequence[int], *, floor: bool) -> list[list[int] | None]:
+        """Return the places of the best subset for each budget, None where the floor does not fit."""
+        chains, places = self.chains()
+        return [
+            None
+            if counts is None
+            else sorted(p for own, count in zip(places, counts, strict=True) for p in own[:count])
+            for counts in best_subsets(chains, budgets, floor=floor)
+        ]
+
+    def weight_of_first(self, layers: Layers, budgets: Sequence[int]) -> list[float]:
+        """Return what the highest of *layers* within each budget weighs."""
+        sums = np.concatenate([[0.0], np.cumsum(self.weights)])
+        return [float(sums[layers.blocks[layers.best(budget)]]) for budget in budgets]
+
+
+def exact_of(
+    peel: BlockStore, few: BlockStore, trained: TrainedModel, budgets: Sequence[tuple[float, int]]
+) -> Exact:
+    """Return the best subsets of every group, and what a prefix of PEEL's ranking has of their weight.
+
+    Args:
+        peel: with as many layers as blocks.
+        few: the same with few layers.
+        trained: what is stored there.
+        budgets: each as a share and in bytes.
+    """
+    sizes = [size for _, size in budgets]
+    groups = [_blocked(peel, trained, number) for number in range(len(peel.groups))]
+    subsets = [group.best(sizes, floor=True) for group in groups]
+    heaviest = np.array([_weights(group, group.best(sizes, floor=False)) for group in groups])
+    best = np.array([_weights(group, found) for group, found in zip(groups, subsets, strict=True)])
+    prefix = np.array([group.weight_of_first(group.blocks.layers, sizes) for group in groups])
+    layered = np.array(
+        [group.weight_of_first(few.groups[at].layers, sizes) for at, group in enumerate(groups)]
+    )
+    stores, gaps = [], []
+    for at, (share, _) in enumerate(budgets):
+        stores.append(_subset_store(peel, [found[at] for found in subsets]))
+        if stores[-1] is not None:
+            own, few_own = prefix[:, at] / best[:, at], layered[:, at] / best[:, at]
+            gaps.append(
+                Gap(
+                    budget_share=share,
+                    prefix_mean=float(own.mean()),
+                    prefix_least=float(own.min()),
+                    layers_mean=float(few_own.mean()),
+                    layers_least=float(few_own.min()),
+                    floor_mean=float((best[:, at] / heaviest[:, at]).mean()),
+                )
+            )
+    return Exact(stores, gaps)
+
+
+def _blocked(store: BlockStore, trained: TrainedModel, number: int) -> Blocked:
+    geometry, blocks = store.geometry, store.groups[number]
+    group, ranking = group_table(trained, number), blocks.ranking()
+    if geometry.codec.embedded:
+        steps = plan(geometry, embedded_values(group)[0], group)
+        weights = np.array([step.worth * step.bytes for step in steps])
+    else:
+        weights = offer_of_cells(geometry, group).weights[ranking]
+    sizes = np.diff(blocks.layers.bytes)
+    return Blocked(blocks, weights, sizes, [geometry.cell(block) for block in ranking])
+
+
+def _weights(group: Blocked, found: Sequence[list[int] | None]) -> list[float]:
+    return [float("nan") if places is None else float(group.weights[places].sum()) for places in found]
+
+
+def _subset_store(store: BlockStore, found: Sequence[list[int] | None]) -> BlockStore | None:
+    """Return *store* with only the blocks at the places *found* for each group."""
+    groups = [
+        _subset(store.geometry, group, places)
+        for group, places in zip(store.groups, found, strict=True)
+        if places is not None
+    ]
+    return replace(store, groups=tuple(groups)) if len(groups) == len(found) else None
+
+
+def _subset(geometry: Geometry, group: GroupBlocks, places: Sequence[int]) -> GroupBlocks:
+    parts = [group.blocks.part(at, at + 1, group.starts, geometry.codec) for at in places]
+    blocks = Blocks(*(b"".join(column) for column in zip(*parts, strict=True)))
+    return GroupBlocks.of(geometry, blocks, lambda sizes: Layers.above_zero([len(sizes)], [sum(sizes)]))
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def as_table(rows: Sequence[Row], full: float, shares: Sequence[float], title: str) -> Table:
+    """Return what each policy reaches, as shares of *full*, and how sure the differences from PEEL are."""
+    table = Table(title=title)
+    table.add_column("selection", no_wrap=True)
+    for share in shares:
+        table.add_column(f"{100 * share:.4g} %", justify="right")
+    table.add_column("± at most", justify="right")
+    for row in rows:
+        means, error = row.ndcg.mean(axis=1) / full, _standard_error(row.ndcg - rows[0].ndcg) / full
+        table.add_row(
+            row.policy, *("" if np.isnan(mean) else f"{mean:.3f}" for mean in means), f"{error:.3f}"
+        )
+    return table
+
+
+def gaps_table(gaps: Sequence[Gap]) -> Table:
+    """Return what prefixes have of the best subsets' weight."""
+    table = Table(title="weight, of the exact best subset's: mean and least over user groups")
+    for column in ("budget", "peel", "least", FEW_LAYERS, "least", "floor: exact with, of exact without"):
+        table.add_column(column, justify="right")
+    for gap in gaps:
+        shown = (gap.prefix_mean, gap.prefix_least, gap.layers_mean, gap.layers_least, gap.floor_mean)
+        table.add_row(f"{100 * gap.budget_share:.4g} %", *(f"{each:.5f}" for each in shown))
+    return table
+
+
+def _standard_error(differences: FloatArray) -> float:
+    """Return the largest standard error of a budget's mean over users, NaN left out."""
+    defined = differences[np.isfinite(differences).all(axis=1)]
+    if not len(defined):
+        return 0.0
+    return float((defined.std(axis=1, ddof=1) / np.sqrt(defined.shape[1])).max())
+
+
+def _tell(stage: str, done: int, total: int, note: str) -> None:
+    if done == total:
+        print(f"{stage}: {note}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
