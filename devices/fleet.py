@@ -10,9 +10,11 @@ import msgspec
 from devices.agent import Agent
 from devices.device import Device, Setting
 from devices.link import Direction, Link, Network
-from devices.memory import BoundedWalk, Budget, Changes, Memory, Replay
+from devices.memory import Boundary, BoundedWalk, Budget, Changes, Memory, Replay, Shock, shocked
 from devices.quality import UserQuality
-from devices.trace import Series
+from devices.traces.assignment import series_of, start_within
+from devices.traces.series import Series, memory_changes
+from wire.layers import Layers
 from wire.streams import stream
 from wire.topics import Kind, device_topic, valid_name
 from wire.units import Duration
@@ -27,6 +29,8 @@ class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """How many devices there are."""
     memory: Memory = BoundedWalk()
     """How their free memory moves."""
+    shocks: tuple[Shock, ...] = ()
+    """What takes memory from many of them at the same time, on top of that."""
     budget: Budget = Budget()
     """How much of the free memory the recommender may use."""
     network: str = "default"
@@ -74,7 +78,7 @@ def build_device(
     network: Network,
     agent: Agent,
     quality: UserQuality,
-    series: Sequence[Series],
+    series: Sequence[Series[int]],
 ) -> Device:
     """Return a device ready to live.
 
@@ -95,7 +99,7 @@ def build_device(
         name=name,
         agent=agent,
         budget=group.budget,
-        memory=_memory(enrolled, seed, series),
+        memory=_memory(enrolled, seed, series, quality.layers),
         uplink=_link(network.uplink, seed, "uplink", name),
         downlink=_link(network.downlink, seed, "downlink", name),
         quality=quality,
@@ -111,11 +115,41 @@ def _enrol(number: int, name: str, group: FleetGroup, seed: int, users: Sequence
     return Enrolled(number, name, group, user, start_ns, float(rng.random()))
 
 
-def _memory(enrolled: Enrolled, seed: int, series: Sequence[Series]) -> Changes:
-    memory = enrolled.group.memory
+def _memory(enrolled: Enrolled, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
+    group, name = enrolled.group, enrolled.name
+    return shocked(
+        _own_memory(enrolled, seed, series, layers),
+        group.shocks,
+        seed=seed,
+        group=group.name,
+        device=name,
+        start_ns=enrolled.start_ns,
+    )
+
+
+def _own_memory(enrolled: Enrolled, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
+    """Return what a device's memory does by itself."""
+    group, name = enrolled.group, enrolled.name
+    memory = group.memory
     if isinstance(memory, Replay):
-        return series[int(enrolled.series * len(series))].changes(memory.on_end)
-    return memory.changes(stream(seed, "memory", enrolled.name))
+        played = series_of(
+            memory,
+            count=len(series),
+            seed=seed,
+            group=group.name,
+            at=place_in_group(name),
+            drawn=enrolled.series,
+        )
+        return memory_changes(series[played], memory, start_within(memory, seed, name))
+    rng = stream(seed, "memory", name)
+    if isinstance(memory, Boundary):
+        return memory.changes_around(layers, group.budget, rng)
+    return memory.changes(rng)
+
+
+def place_in_group(name: str) -> int:
+    """Return the place of the device called *name* in its group, from 0."""
+    return int(name.rpartition("-")[2])
 
 
 def _link(direction: Direction, seed: int, end: str, name: str) -> Link:

@@ -22,7 +22,7 @@ from devices.log import FleetLog
 from devices.memory import Replay
 from devices.quality import Truth, UserQuality, user_qualities
 from devices.shelf import Shelf, Shelves
-from devices.trace import Series, read_trace
+from devices.traces.series import Series, read_memory
 from emulator.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
 from emulator.journal import Journal
 from scenarios.schema import Scenario
@@ -205,10 +205,10 @@ def evaluate(
     return shelves, user_qualities(shelves, wanted, store.user_groups, store.user_vectors, truth)
 
 
-def _read_traces(job: Job) -> dict[str, tuple[Series, ...]]:
+def _read_traces(job: Job) -> dict[str, tuple[Series[int], ...]]:
     groups = {each.group.name: each.group.memory for each in job.devices}
     return {
-        name: read_trace(memory, Path(memory.file))
+        name: read_memory(memory, Path(memory.file))
         for name, memory in groups.items()
         if isinstance(memory, Replay)
     }
