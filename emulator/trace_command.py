@@ -3,8 +3,10 @@
 What a command needs is imported when it runs.
 """
 
+import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,9 @@ from wire.units import NS_PER_S, approximate_bytes, format_duration, parse_bytes
 if TYPE_CHECKING:
     from devices.traces.inspect import Figures, Inspected
     from devices.traces.proc import Sample
+
+NAP_NS = NS_PER_S // 10
+"""The recorder sleeps no longer than this before it looks whether it is to end."""
 
 app = typer.Typer(help="Record, import and inspect traces of memory and availability.", no_args_is_help=True)
 
@@ -48,8 +53,9 @@ def record(
         f"MemAvailable moved by {resolution.strip()} or more, or MemTotal or the pressure level changed",
         notes=notes,
     )
-    looks = sampled(lambda: read_proc(proc), every_ns, for_ns)
-    written = write_trace(out, rows_of(name, looks, least), sidecar)
+    with interruptions() as pressed:
+        looks = sampled(lambda: read_proc(proc), every_ns, for_ns, pressed)
+        written = write_trace(out, rows_of(name, looks, least), sidecar)
     typer.echo(f"{out}: {written.rows} rows")
 
 
@@ -156,24 +162,36 @@ def _line(name: str, *cells: str) -> str:
     return f"{name:<24}{''.join(f'{cell:>12}' for cell in numbers)}  {last}"
 
 
+@contextmanager
+def interruptions() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C was pressed; it interrupts nothing meanwhile."""
+    pressed: list[bool] = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def sampled(
     look: "Callable[[], Sample]",
     every_ns: int,
     for_ns: int,
+    stopped: Callable[[], bool],
     clock: Callable[[], int] = time.monotonic_ns,
     sleep: Callable[[float], None] = time.sleep,
 ) -> "Iterator[tuple[int, Sample]]":
-    """Yield (time_ns, sample) on a fixed grid until *for_ns* have passed, or Ctrl-C is pressed."""
+    """Yield (time_ns, sample) on a fixed grid until *for_ns* have passed, or it is *stopped*."""
     start = clock()
     step = 0
-    try:
-        while step * every_ns <= for_ns:
-            sleep(max(0, start + step * every_ns - clock()) / NS_PER_S)
-            yield clock(), look()
-            # A look that took too long skips places of the grid: it is never behind.
-            step = max(step + 1, (clock() - start) // every_ns)
-    except KeyboardInterrupt:
-        return
+    while step * every_ns <= for_ns:
+        while (left := start + step * every_ns - clock()) > 0 and not stopped():
+            sleep(min(left, NAP_NS) / NS_PER_S)
+        if stopped():
+            return
+        yield clock(), look()
+        # A look that took too long skips places of the grid: it is never behind.
+        step = max(step + 1, -(-(clock() - start) // every_ns))
 
 
 def _span(option: str, text: str) -> int:

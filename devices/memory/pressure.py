@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import accumulate
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -117,22 +118,18 @@ class PressureStates(
 
     def shares(self) -> tuple[float, ...]:
         """Return the share of time that each level takes in the long run, in the order of `LEVELS`."""
-        levels = [self.level(name) for name in LEVELS]
-        return _shares(tuple(level.row for level in levels), tuple(int(level.dwell) for level in levels))
+        return _shares(self._rows(), self._dwells())
 
     def stays(self, rng: np.random.Generator) -> Iterator[tuple[str, int]]:
         """Yield (level, dwell_ns) without end."""
-        at = int(np.searchsorted(np.cumsum(self.shares())[:-1], rng.random(), side="right"))
-        rows = np.cumsum([self.level(name).row for name in LEVELS], axis=1)
-        # The last successor that is possible takes what rounding leaves of the sum.
-        rows[:, :] = np.where(rows > 1 - 1e-9, 2.0, rows)
-        dwells = [int(self.level(name).dwell) for name in LEVELS]
-        successors: list[list[float]] = rows.tolist()
+        start, *successors = _sums(self._rows(), self._dwells())
+        dwells = self._dwells()
+        at = _place(start, rng.random())
         while True:
             chances = rng.random(STEPS_AT_ONCE).tolist()
             for factor, chance in zip(self._factors(rng), chances, strict=True):
                 yield LEVELS[at], max(int(dwells[at] * factor), 1)
-                at = next(place for place, sum_ in enumerate(successors[at]) if chance < sum_)
+                at = _place(successors[at], chance)
 
     def changes(self, rng: np.random.Generator) -> Changes:
         """Yield (wait_ns, free_bytes) without end."""
@@ -149,6 +146,12 @@ class PressureStates(
                 yield gap, low + round(place * span)
                 gap, place = next(draws)
             wait = left
+
+    def _rows(self) -> tuple[tuple[float, ...], ...]:
+        return tuple(self.level(name).row for name in LEVELS)
+
+    def _dwells(self) -> tuple[int, ...]:
+        return tuple(int(self.level(name).dwell) for name in LEVELS)
 
     def _factors(self, rng: np.random.Generator) -> list[float]:
         """Return dwell times in units of their mean."""
@@ -182,3 +185,18 @@ def _shares(rows: tuple[tuple[float, ...], ...], dwells: tuple[int, ...]) -> tup
     settled = chain.mean(axis=0)
     times = settled * dwells
     return tuple((times / times.sum()).tolist())
+
+
+@lru_cache(maxsize=256)
+def _sums(rows: tuple[tuple[float, ...], ...], dwells: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
+    """Return the running sums of the chances of the first level, and of each level's successors."""
+    return tuple(_running(chances) for chances in (_shares(rows, dwells), *rows))
+
+
+def _running(chances: tuple[float, ...]) -> tuple[float, ...]:
+    # The last that is possible takes what rounding leaves of the sum.
+    return tuple(math.inf if total > 1 - 1e-9 else total for total in accumulate(chances))
+
+
+def _place(sums: tuple[float, ...], chance: float) -> int:
+    return next(place for place, total in enumerate(sums) if chance < total)

@@ -139,20 +139,19 @@ def merge(base: Changes, factors: Sequence[Factors], start_ns: int) -> Changes:
     """
     current = [1.0] * len(factors)
     ahead = [next(each, (NEVER, 1.0)) for each in factors]
+    soonest = min((at for at, _ in ahead), default=NEVER)
     wait, value = next(base)
-    last, at_base, product = start_ns, start_ns + wait, 1.0
-    free = value
+    last, at_base, free, product = start_ns, start_ns + wait, value, 1.0
     while True:
-        now = min(at_base, max(min(at for at, _ in ahead), start_ns) if ahead else NEVER)
+        now = at_base if at_base < soonest else max(soonest, start_ns)
         if now >= NEVER:
             return
-        moved = False
-        for place, each in enumerate(factors):
-            while ahead[place][0] <= now:
-                current[place], moved = ahead[place][1], True
-                ahead[place] = next(each, (NEVER, 1.0))
-        if moved:
-            product = math.prod(current)
+        if soonest <= now:
+            for place, each in enumerate(factors):
+                while ahead[place][0] <= now:
+                    current[place] = ahead[place][1]
+                    ahead[place] = next(each, (NEVER, 1.0))
+            soonest, product = min(at for at, _ in ahead), math.prod(current)
         if at_base <= now:
             free = value
             wait, value = next(base, (NEVER, value))

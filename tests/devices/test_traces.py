@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from devices.memory import Replay
 from devices.traces.assignment import series_of, start_within, warnings
 from devices.traces.availability import FOREVER, Availability, offline_spans, read_availability
+from devices.traces.columns import COLUMNS
 from devices.traces.series import Series, memory_changes, read_memory
 from devices.traces.writing import Row, Sidecar, read_sidecar, sidecar_path, write_trace
 from wire.errors import InputError
@@ -316,3 +318,10 @@ def test_a_damaged_sidecar_is_refused(tmp_path: Path) -> None:
     sidecar_path(file).write_text("{}")
     with pytest.raises(InputError, match=r"x\.meta\.json: is no sidecar of a trace"):
         read_sidecar(file)
+
+
+def test_the_page_lists_the_columns_of_the_format() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "traces.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (text|seconds|whole|level|flag) \| (.*) \|$", page, re.MULTILINE)
+    assert rows == [(column.name, column.kind, column.meaning) for column in COLUMNS]
+    assert tuple(column.name for column in COLUMNS) == Row._fields
