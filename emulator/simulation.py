@@ -22,6 +22,7 @@ from devices.log import FleetLog
 from devices.memory import Replay
 from devices.quality import Truth, UserQuality, user_qualities
 from devices.shelf import Shelf, Shelves
+from devices.traces.assignment import reuse_warnings
 from devices.traces.series import Series, read_memory
 from emulator.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
 from emulator.journal import Journal
@@ -206,9 +207,13 @@ def evaluate(
 
 
 def _read_traces(job: Job) -> dict[str, tuple[Series[int], ...]]:
-    groups = {each.group.name: each.group.memory for each in job.devices}
-    return {
-        name: read_memory(memory, Path(memory.file))
-        for name, memory in groups.items()
-        if isinstance(memory, Replay)
-    }
+    """Return what each group that plays a trace plays.
+
+    Raises:
+        InputError: a trace is damaged, or has too few series to be sampled without replacement.
+    """
+    groups = {each.group.name: each.group for each in job.devices}
+    played = {name: group.memory for name, group in groups.items() if isinstance(group.memory, Replay)}
+    traces = {name: read_memory(memory, Path(memory.file)) for name, memory in played.items()}
+    reuse_warnings((name, groups[name].count, played[name], len(traces[name])) for name in traces)
+    return traces

@@ -56,7 +56,7 @@ def start_within(trace: Played, seed: int, device: str) -> int:
     return int(stream(seed, "trace", trace.column, device).integers(int(trace.shift) + 1))
 
 
-def warnings(groups: Iterable[tuple[str, int, Played, int]]) -> list[str]:
+def reuse_warnings(groups: Iterable[tuple[str, int, Played, int]]) -> list[str]:
     """Return what the user should know of reuse: a line for each group in which series are played twice.
 
     Args:

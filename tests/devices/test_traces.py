@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.memory import Replay
-from devices.traces.assignment import series_of, start_within, warnings
+from devices.traces.assignment import reuse_warnings, series_of, start_within
 from devices.traces.availability import FOREVER, Availability, offline_spans, read_availability
 from devices.traces.columns import COLUMNS
 from devices.traces.series import Series, memory_changes, read_memory
@@ -249,7 +249,7 @@ def test_sampling_takes_what_is_drawn_for_the_device() -> None:
 
 def test_reuse_is_warned_of_and_refused_where_it_is_excluded() -> None:
     def one(assign: str, devices: int, series: int) -> list[str]:
-        return warnings([("phone", devices, Replay(file="x.csv", assign=assign), series)])  # type: ignore[arg-type]
+        return reuse_warnings([("phone", devices, Replay(file="x.csv", assign=assign), series)])  # type: ignore[arg-type]
 
     have = "x.csv has 3 series of mem_available_bytes for the 7 devices of group phone: "
     assert one("by_order", 7, 3) == [have + "each is played by up to 3 of them"]

@@ -330,6 +330,17 @@ def test_a_fleet_of_all_processes_logs_the_same_twice_and_sharded(runner: Runner
     assert once.summary["over_budget_device_seconds"] == 0
 
 
+def test_more_devices_than_series_cannot_play_without_replacement(runner: Runner, tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("device_id,t_s,mem_available_bytes\na,0,2000\nb,0,500\n")
+    text = TINY[: TINY.index("fleet:")] + PLAYED.replace("x.csv", str(file))
+    with pytest.raises(
+        InputError, match="has 2 series of mem_available_bytes for the 6 devices of group phone"
+    ):
+        runner.run(text, "fleet[phone].memory.assign=sample_without_replacement")
+    runner.run(text, "fleet[phone].memory.assign=sample_without_replacement", "fleet[phone].count=2")
+
+
 def test_a_trace_is_looked_up_beside_the_scenario_file(tmp_path: Path) -> None:
     text = TINY[: TINY.index("fleet:")] + PLAYED
     file = write(tmp_path, text)
