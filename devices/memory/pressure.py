@@ -24,6 +24,7 @@ from devices.memory.steps import (
 from wire.units import Bytes, Duration
 
 LEVELS: Final = ("normal", "moderate", "low", "critical")
+"""Levels of memory pressure, from none to the worst."""
 Dwell = Literal["exponential", "fixed", "lognormal"]
 
 

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from devices.memory.pressure import LEVELS
 from wire.errors import InputError
 
 SUFFIXES: Final = (".csv", ".parquet")
-LEVELS: Final = ("normal", "moderate", "low", "critical")
-"""Levels of memory pressure, from none to the worst."""
-MAX_ROWS: Final = 200_000_000
 
 
 @dataclass(frozen=True)

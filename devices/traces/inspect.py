@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from devices.traces.columns import COLUMNS, KINDS, LEVELS, Columns, read_columns
+from devices.memory.pressure import LEVELS
+from devices.traces.columns import COLUMNS, KINDS, Columns, read_columns
 from devices.traces.series import Int64Array, device_rows
 from wire.errors import InputError
 from wire.units import NS_PER_S
