@@ -9,16 +9,18 @@ import msgspec
 
 from devices.actions import NewUsers, scale_steps
 from devices.agent import Agent
-from devices.device import Course, Device
+from devices.course import budgets, memory_of, recorded_absences, scales_since
+from devices.device import Device
 from devices.link import Direction, Link, Network
-from devices.memory import BoundedWalk, Budget, Changes, Memory, Replay
+from devices.memory import BoundedWalk, Budget, Memory, Shock
 from devices.node import Node
 from devices.presence import Absence, Churn, Toggle, started, toggles
 from devices.program import Member, Program, network_changes
 from devices.reporting import Reporting
 from devices.schedule import parse_moment
 from devices.setting import Setting
-from devices.trace import Series
+from devices.traces.availability import Availability
+from devices.traces.series import Series
 from wire.streams import draw, stream
 from wire.topics import Kind, device_topic, valid_name
 from wire.units import Duration
@@ -37,6 +39,8 @@ class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """What class of device they are, by its name under ``nodes``."""
     memory: Memory = BoundedWalk()
     """How their free memory moves."""
+    shocks: tuple[Shock, ...] = ()
+    """What takes memory from many of them at the same time, on top of that."""
     budget: Budget = Budget()
     """How much of the free memory the recommender may use."""
     network: str = "default"
@@ -47,6 +51,8 @@ class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Devices start at times spread evenly at random over this span."""
     churn: Churn | None = None
     """How they come and go by themselves; null: they stay connected."""
+    availability: Availability | None = None
+    """When they are connected, as recorded; null: always, as far as this goes."""
 
     def __post_init__(self) -> None:
         if not valid_name(self.name) or len(self.name) > 48:
@@ -101,6 +107,14 @@ class Surroundings:
     program: Program
 
 
+@dataclass(frozen=True)
+class Played:
+    """The recorded series that the devices of a group play; none where they play no trace."""
+
+    memory: Sequence[Series[int]] = ()
+    availability: Sequence[Series[bool]] = ()
+
+
 def device_names(groups: Sequence[FleetGroup]) -> dict[str, FleetGroup]:
     """Return the group of each device by the device's id, in the order of the ids."""
     names = {f"{group.name}-{at:05d}": group for group in groups for at in range(group.count)}
@@ -121,9 +135,7 @@ def enrol(
     )
 
 
-def spawn(
-    enrolled: Enrolled, setting: Setting, around: Surroundings, agent: Agent, series: Sequence[Series]
-) -> Device:
+def spawn(enrolled: Enrolled, setting: Setting, around: Surroundings, agent: Agent, played: Played) -> Device:
     """Bring a device to life in the setting's environment.
 
     Args:
@@ -131,14 +143,15 @@ def spawn(
         setting: what it shares with the others of its environment.
         around: what it is set into.
         agent: its protocol logic.
-        series: the recorded series, where its memory replays a trace.
+        played: the recorded series of its group, where it plays traces.
     """
     group, member, program = enrolled.group, enrolled.member, around.program
     node = around.nodes[group.node]
     deeds = program.deeds(member) if program.actions else ()
-    presence = _presence(enrolled, around, program.absences(member, deeds))
-    memory = _memory(enrolled, around.seed, series)
-    course = budgets(memory, group.budget.of, node.memory, _scales(scale_steps(deeds), enrolled.start_ns))
+    presence = _presence(enrolled, around, played, program.absences(member, deeds))
+    memory = memory_of(enrolled, around.seed, played.memory, setting.first_quality(enrolled.user).layers)
+    scales = scales_since(scale_steps(deeds), enrolled.start_ns)
+    course = budgets(memory, group.budget.of, node.memory, scales)
     links = _Links(member, around)
     uplink, downlink = links.on(group.network)
     device = Device(
@@ -165,34 +178,6 @@ def spawn(
     return device
 
 
-def budgets(
-    memory: Changes, rule: Callable[[int], int], most_free: int, scales: Sequence[tuple[int, float]]
-) -> Course:
-    """Yield (wait_ns, free_bytes, budget_bytes): the budget that follows from memory and from actions.
-
-    Args:
-        memory: (wait_ns, free_bytes), the first wait 0.
-        rule: the budget for so much free memory.
-        most_free: no more memory is ever free.
-        scales: (t_ns, factor) since the device's start, rising: from when on the budget is multiplied.
-    """
-    now, told, free, factor, following = 0, 0, 0, 1.0, list(reversed(scales))
-    for wait, free_bytes in memory:
-        now += wait
-        while following and following[-1][0] < now:
-            at, factor = following.pop()
-            yield at - told, free, int(rule(free) * factor)
-            told = at
-        while following and following[-1][0] == now:
-            factor = following.pop()[1]
-        free = free_bytes if free_bytes < most_free else most_free
-        yield now - told, free, rule(free) if factor == 1.0 else int(rule(free) * factor)
-        told = now
-    for at, factor in reversed(following):
-        yield at - told, free, int(rule(free) * factor)
-        told = at
-
-
 def _enrol(
     number: int, name: str, group: FleetGroup, seed: int, users: Sequence[int], program: Program
 ) -> Enrolled:
@@ -209,24 +194,15 @@ def _enrol(
 
 
 def _presence(
-    enrolled: Enrolled, around: Surroundings, absences: list[Iterator[Absence]]
+    enrolled: Enrolled, around: Surroundings, played: Played, absences: list[Iterator[Absence]]
 ) -> Iterator[Toggle] | None:
     """Return when a device connects and is cut off; None if it is connected from its start on."""
     group, name = enrolled.group, enrolled.name
     if group.churn is not None:
         absences.append(group.churn.absences(stream(around.seed, "churn", name), enrolled.start_ns))
+    if group.availability is not None:
+        absences.append(recorded_absences(enrolled, around.seed, played.availability))
     return toggles([started(enrolled.start_ns), *absences]) if absences else None
-
-
-def _scales(steps: Iterator[tuple[int, float]], start_ns: int) -> list[tuple[int, float]]:
-    """Return scalings by the device's own time; of those before its start only the last counts."""
-    found: list[tuple[int, float]] = []
-    for t_ns, factor in steps:
-        if t_ns <= start_ns:
-            found = [(0, factor)]
-        else:
-            found.append((t_ns - start_ns, factor))
-    return found
 
 
 def _schedule(
@@ -235,13 +211,6 @@ def _schedule(
     for t_ns, what in moments:
         if t_ns < setting.stop_ns:
             setting.env.timeout(t_ns, what).callbacks.append(lambda event: act(event.value))
-
-
-def _memory(enrolled: Enrolled, seed: int, series: Sequence[Series]) -> Changes:
-    memory = enrolled.group.memory
-    if isinstance(memory, Replay):
-        return series[int(enrolled.series * len(series))].changes(memory.on_end)
-    return memory.changes(stream(seed, "memory", enrolled.name))
 
 
 class _Links:

@@ -13,6 +13,7 @@ import numpy as np
 from devices.recommender import ItemTable
 from devices.shelf import Shelf
 from wire.geometry import Float32Array
+from wire.layers import Layers
 from wire.metrics import IntArray, ItemLists, rank
 
 CUT_OFF = 20
@@ -89,6 +90,11 @@ class UserQuality:
     def best_layer(self, budget_bytes: int) -> int:
         """Return the highest layer that fits into *budget_bytes*."""
         return self._best(budget_bytes)
+
+    @property
+    def layers(self) -> Layers:
+        """The layer table of the user's group."""
+        return self._group.layers
 
     @property
     def top(self) -> int:

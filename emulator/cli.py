@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emulator import trace_command
 from wire.errors import InputError, PeelfleetError
 
 PASSED, RUN_FAILED, WRONG_INPUT, THRESHOLD_BROKE = 0, 1, 2, 99
@@ -19,6 +20,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(trace_command.app, name="trace")
 
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (YAML).", show_default=False)]
 Overrides = Annotated[

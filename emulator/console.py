@@ -43,6 +43,10 @@ class Console:
         """Show a step of a training stage."""
         self._show(stage, done, total, note)
 
+    def warned(self, text: str) -> None:
+        """Print a warning above the bars."""
+        self._terminal.print(f"warning: {text}", style="yellow", soft_wrap=True, highlight=False)
+
     def prepared(self, model: PreparedModel) -> None:
         """Show which model is used."""
         how = "trained" if model.trained else "from the cache"

@@ -18,12 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from broker_config.launch import Endpoint, RunningBroker, check_reachable, launched, parse_url
-from devices.fleet import Enrolled, enrol
+from devices.fleet import Enrolled, FleetGroup, enrol
 from devices.memory import Replay
 from devices.quality import Truth
+from devices.traces.availability import Availability
 from emulator.cloud_process import cloud_process
 from emulator.journal import gather, write_tables
 from emulator.model import PreparedModel, prepare_model, resolve_data
+from emulator.recordings import read_recordings
 from emulator.report import write_report
 from emulator.rundir import DEVICES, EVENTS, SCENARIO, drafting, write_summary
 from emulator.simulation import Job, Outcome, Simulation, evaluate, program_of
@@ -41,6 +43,9 @@ class Watcher(Protocol):
 
     def training(self, stage: str, done: int, total: int, note: str) -> None:
         """A step of training is done."""
+
+    def warned(self, text: str) -> None:
+        """Something is allowed, but the user should know of it."""
 
     def prepared(self, model: PreparedModel) -> None:
         """The model is there."""
@@ -87,14 +92,16 @@ def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
         _broker(scenario.clock, options.broker or scenario.broker) as broker,
         drafting(options.out, scenario.name, scenario.seed, datetime.now()) as draft,
     ):
+        recordings = read_recordings(scenario.fleet)
+        for warning in recordings.warnings:
+            watcher.warned(warning)
         model = prepare_model(scenario.data, scenario.model, options.store, watcher.training)
         watcher.prepared(model)
         devices, users = enrol_fleet(scenario, model)
         (draft.folder / SCENARIO).write_text(dump(without_password(scenario)))
         truth = Truth(model.interactions.known, model.interactions.test)
-        job = Job(
-            scenario, fleet_name(scenario), model.store, truth, devices, users, draft.folder / ".shard-0"
-        )
+        folder = draft.folder / ".shard-0"
+        job = Job(scenario, fleet_name(scenario), model.store, truth, devices, users, folder, recordings)
         outcome, folders = _simulate(job, options.shards, broker, model.folder, watcher)
         watcher.reporting()
         summary = _write_results(draft.folder, scenario, job, outcome, folders)
@@ -104,15 +111,17 @@ def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
 def resolve(scenario: Scenario, options: Options) -> Scenario:
     """Return *scenario* with every path absolute, so that it means the same from any folder."""
     data = resolve_data(scenario.data, options.data)
-    fleet = tuple(
-        msgspec.structs.replace(
-            group, memory=msgspec.structs.replace(group.memory, file=str(Path(group.memory.file).resolve()))
-        )
-        if isinstance(group.memory, Replay)
-        else group
-        for group in scenario.fleet
-    )
+    fleet = tuple(map(_with_whole_paths, scenario.fleet))
     return msgspec.structs.replace(scenario, data=data, fleet=fleet)
+
+
+def _with_whole_paths(group: FleetGroup) -> FleetGroup:
+    played = {
+        name: msgspec.structs.replace(value, file=str(Path(value.file).resolve()))
+        for name, value in msgspec.structs.asdict(group).items()
+        if isinstance(value, Replay | Availability)
+    }
+    return msgspec.structs.replace(group, **played)
 
 
 def without_password(scenario: Scenario) -> Scenario:

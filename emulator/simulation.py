@@ -5,7 +5,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +17,16 @@ from cloud.versions import Versions
 from devices.agent import Agent
 from devices.capacity import Queue, Unlimited
 from devices.exchange import Capacity, Transport
-from devices.fleet import Enrolled, Surroundings, device_names, spawn
+from devices.fleet import Enrolled, Played, Surroundings, device_names, spawn
 from devices.gateway import Gateway
 from devices.log import FleetLog
-from devices.memory import Replay
 from devices.program import Program
 from devices.quality import Truth, UserQuality, user_qualities
 from devices.setting import Setting
 from devices.shelf import Shelf, Shelves
-from devices.trace import Series, read_trace
 from emulator.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
 from emulator.journal import Journal
+from emulator.recordings import Recordings
 from scenarios.schema import Scenario
 from wire.connection import Connection
 from wire.errors import RunError
@@ -55,6 +54,8 @@ class Job:
     """The users of the whole fleet, so that what is evaluated together is the same in every shard."""
     folder: Path
     """Where the draft journal goes."""
+    recordings: Recordings = field(default_factory=Recordings)
+    """The traces that groups play."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,6 @@ class Simulation:
         for number, shelf in full.items():
             # What arrives must equal what is measured, so a layer's quality is that of what is held.
             self._shelves.put(job.store.version, number, shelf)
-        self._traces = _read_traces(job)
         self._around = surroundings(job.scenario, job.fleet)
 
     def run_virtual(self, cell: int = VIRTUAL_CELL) -> Outcome:
@@ -168,7 +168,11 @@ class Simulation:
         )
         for enrolled in devices:
             agent = Agent(enrolled.user, self._shelves, local_eviction=scenario.updates.local_eviction)
-            spawn(enrolled, setting, self._around, agent, self._traces.get(enrolled.group.name, ()))
+            spawn(enrolled, setting, self._around, agent, self._played(enrolled))
+
+    def _played(self, enrolled: Enrolled) -> Played:
+        recordings, name = self._job.recordings, enrolled.group.name
+        return Played(recordings.memory.get(name, ()), recordings.availability.get(name, ()))
 
     def _capacity(self, env: simpy.Environment) -> Capacity:
         scenario, windows = self._job.scenario, self._around.program.cloud_windows
@@ -238,12 +242,3 @@ def evaluate(
         shelves[number].fill(group.blocks)
     wanted = np.array(users, dtype=np.int64)
     return shelves, user_qualities(shelves, wanted, store.user_groups, store.user_vectors, truth)
-
-
-def _read_traces(job: Job) -> dict[str, tuple[Series, ...]]:
-    groups = {each.group.name: each.group.memory for each in job.devices}
-    return {
-        name: read_trace(memory, Path(memory.file))
-        for name, memory in groups.items()
-        if isinstance(memory, Replay)
-    }

@@ -8,8 +8,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import yaml
 
+from devices.fleet import FleetGroup
+from devices.memory import Replay
+from devices.traces.availability import Availability
 from scenarios.decode import decode
 from scenarios.kinds import plain
 from scenarios.overrides import apply
@@ -25,7 +29,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     Raises:
         InputError: it cannot be read, or is no valid scenario.
     """
-    return parse(_read(path), str(path), overrides)
+    scenario = parse(_read(path), str(path), overrides)
+    fleet = tuple(_with_traces_beside(group, path.parent) for group in scenario.fleet)
+    return msgspec.structs.replace(scenario, fleet=fleet)
 
 
 def parse(text: str, where: str = "scenario", overrides: Sequence[str] = ()) -> Scenario:
@@ -54,6 +60,16 @@ def question(path: Path) -> str:
     """Return the question that the scenario *path* answers: the first paragraph of its header comment."""
     header = (line.removeprefix("#").strip() for line in _read(path).splitlines() if line.startswith("#"))
     return " ".join(itertools.takewhile(bool, header))
+
+
+def _with_traces_beside(group: FleetGroup, folder: Path) -> FleetGroup:
+    """Return *group* with the traces that lie beside the scenario file found there."""
+    played = {
+        name: msgspec.structs.replace(value, file=str(folder / value.file))
+        for name, value in msgspec.structs.asdict(group).items()
+        if isinstance(value, Replay | Availability) and (folder / value.file).exists()
+    }
+    return msgspec.structs.replace(group, **played)
 
 
 def _read(path: Path) -> str:

@@ -2,14 +2,29 @@
 
 import itertools
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from devices.memory import BoundedWalk, Budget, Changes, DailyCurve, Memory, Replay, SquareWave
-from devices.trace import Series, read_trace
+from devices.memory import (
+    Boundary,
+    BoundedWalk,
+    Budget,
+    Changes,
+    DailyCurve,
+    Memory,
+    PressureLevel,
+    PressureStates,
+    Replay,
+    Sawtooth,
+    Shock,
+    SquareWave,
+)
+from devices.traces.availability import Availability
 from wire.errors import InputError
+from wire.layers import Layers
 from wire.streams import stream
 from wire.units import NS_PER_S, Bytes, Duration, Share
 
@@ -28,7 +43,7 @@ class MemoryContract:
     high: int
 
     def changes(self, seed: int) -> Changes:
-        assert not isinstance(self.process, Replay)
+        assert not isinstance(self.process, Replay | Boundary)
         return self.process.changes(stream(seed, "memory", "device"))
 
     def test_it_starts_at_once_and_time_moves_on(self) -> None:
@@ -105,50 +120,96 @@ class TestSquareWave(MemoryContract):
             assert [w for w, _ in rest] == ([20, 50] if after == 10 else [50, 20])
 
 
-SERIES = Series((0, 10, 30), (7, 8, 9))
+class TestSawtooth(MemoryContract):
+    process = Sawtooth(low=Bytes(100), high=Bytes(900), leak=Bytes(70))
+    low, high = 100, 900
+
+    def test_memory_leaks_to_the_floor_and_is_free_again_after_the_kill(self) -> None:
+        leak = Sawtooth(
+            low=Bytes(10), high=Bytes(90), leak=Bytes(30), jitter=Share(0), step_every=Duration(5),
+            spacing="fixed", phase="aligned",
+        )  # fmt: skip
+        assert first(leak.changes(stream(1)), 7) == [
+            (0, 90),
+            (5, 60),
+            (5, 30),
+            (5, 10),
+            (5, 90),
+            (5, 60),
+            (5, 30),
+        ]
+
+    def test_steps_stay_within_the_jitter(self) -> None:
+        free = np.array([value for _, value in first(self.changes(2), 5000)])
+        falls = -np.diff(free)
+        inner = falls[(falls > 0) & (free[1:] > 100)]
+        assert (inner.min(), inner.max()) == (35, 105)
 
 
-@pytest.mark.parametrize(
-    ("on_end", "expected"),
-    [
-        ("hold", [(0, 7), (10, 8), (20, 9)]),
-        ("wrap", [(0, 7), (10, 8), (20, 9), (20, 7), (10, 8), (20, 9), (20, 7)]),
-    ],
-)
-def test_a_series_is_replayed(on_end: str, expected: list[tuple[int, int]]) -> None:
-    assert first(SERIES.changes(on_end), 7) == expected
+class TestPressureStates(MemoryContract):
+    process = PressureStates()
+    low, high = 128 * 2**20, 4 * 2**30
+
+    def test_levels_follow_each_other_with_their_own_sizes_and_times(self) -> None:
+        """Round and round, one size per stay: 10 s at 100 to 200 bytes, 20 s at 50 to 60 bytes, 5 s at 0."""
+        turn = PressureStates(
+            normal=level(100, 200, 10, {"moderate": 1.0}),
+            moderate=level(50, 60, 20, {"low": 1.0}),
+            low=level(0, 0, 5, {"normal": 1.0}),
+            distribution="fixed", step_every=None,
+        )  # fmt: skip
+        changes = first(turn.changes(stream(1)), 300)
+        sizes = [0 if free == 0 else 50 if free <= 60 else 100 for _, free in changes]
+        assert set(itertools.pairwise(sizes)) == {(100, 50), (50, 0), (0, 100)}
+        after = {(size, wait // NS_PER_S) for size, (wait, _) in zip(sizes, changes[1:], strict=False)}
+        assert after == {(100, 10), (50, 20), (0, 5)}
+
+    def test_sizes_are_drawn_anew_within_a_stay(self) -> None:
+        changes = first(self.changes(3), 2000)
+        same_level = sum((a >= 2**31) and (b >= 2**31) for (_, a), (_, b) in itertools.pairwise(changes))
+        assert same_level > 500
 
 
-def test_a_trace_file_holds_series_by_device(tmp_path: Path) -> None:
-    file = tmp_path / "trace.csv"
-    file.write_text("device_id,t_s,mem_available_bytes\nb,5,70\na,0,10\na,1.5,20\nb,6,80\n")
-    assert read_trace(Replay(file=str(file)), file) == (
-        Series((0, 1_500_000_000), (10, 20)),
-        Series((0, NS_PER_S), (70, 80)),
+def level(low: int, high: int, dwell_s: int, then: dict[str, float]) -> PressureLevel:
+    return PressureLevel(min=Bytes(low), max=Bytes(high), dwell=Duration(dwell_s * NS_PER_S), next=then)
+
+
+LAYERS = Layers.above_zero([1, 2, 3, 4], [100, 240, 500, 1000])
+
+
+class TestBoundary:
+    def test_the_budget_goes_back_and_forth_across_the_nearest_boundary(self) -> None:
+        """Half of the 1000 bytes of the whole table is the boundary of layer 3; 2 % of it are 10 bytes."""
+        budget = Budget(share=Share(0.001), reserve=Bytes(5000))
+        wave = Boundary(low_for=Duration(3), high_for=Duration(7), phase="aligned")
+        changes = first(wave.changes_around(LAYERS, budget, stream(1)), 4)
+        assert [(wait, budget.of(free)) for wait, free in changes] == [(0, 510), (7, 490), (3, 510), (7, 490)]
+
+    def test_without_depth_it_takes_one_byte(self) -> None:
+        budget = Budget(share=Share(1.0))
+        changes = first(Boundary(at=Share(0.2), depth=Share(0)).changes_around(LAYERS, budget, stream(1)), 2)
+        assert {budget.of(free) for _, free in changes} == {240, 239}
+
+    @given(
+        at=st.floats(0, 1),
+        depth=st.floats(0, 0.9),
+        share=st.floats(1e-9, 1),
+        reserve=st.integers(0, 2**40),
+        sizes=st.lists(st.integers(1, 2**30), min_size=1, max_size=8, unique=True).map(sorted),
     )
+    def test_every_change_crosses_a_boundary(
+        self, at: float, depth: float, share: float, reserve: int, sizes: list[int]
+    ) -> None:
+        layers = Layers.above_zero(range(1, len(sizes) + 1), sizes)
+        budget = Budget(share=Share(share), reserve=Bytes(reserve))
+        wave = Boundary(at=Share(at), depth=Share(depth), phase="aligned")
+        (_, high), (_, low) = first(wave.changes_around(layers, budget, stream(1)), 2)
+        assert budget.of(low) < min(sizes, key=lambda size: abs(size - at * sizes[-1])) <= budget.of(high)
+        assert layers.best(budget.of(low)) < layers.best(budget.of(high))
 
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("t_s,free\n0,1\n", "column 'mem_available_bytes' is missing; there are t_s, free"),
-        ("t_s,mem_available_bytes\n", "the trace is empty"),
-        ("t_s,mem_available_bytes\n0,5\n0,6\n", r"t_s\(=0\) must rise after 0"),
-        ("t_s,mem_available_bytes\n0,x\n", "mem_available_bytes must be a number in every row"),
-        ("t_s,mem_available_bytes\n0,-5\n", "mem_available_bytes must be whole bytes, not negative"),
-        ("t_s,mem_available_bytes\n0,5\n1\n", "cannot be read as a trace"),
-    ],
-)
-def test_a_damaged_trace_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    file = tmp_path / "trace.csv"
-    file.write_text(text)
-    with pytest.raises(InputError, match=message):
-        read_trace(Replay(file=str(file)), file)
-
-
-def test_a_missing_trace_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such trace file"):
-        read_trace(Replay(file="x.csv"), tmp_path / "x.csv")
+    def test_a_budget_that_cannot_get_there_is_refused(self) -> None:
+        with pytest.raises(InputError, match="a budget of 510 B is needed, and no free memory gives it"):
+            Boundary().changes_around(LAYERS, Budget(max=Bytes(505)), stream(1))
 
 
 @pytest.mark.parametrize(
@@ -166,6 +227,36 @@ def test_a_missing_trace_is_refused(tmp_path: Path) -> None:
         (lambda: DailyCurve(swing=Bytes(3 * 2**30)), r"swing\(=3 GiB\) must not exceed mean\(=2 GiB\)"),
         (lambda: SquareWave(low=Bytes(2**32)), r"low\(=4 GiB\) must not exceed high\(=2 GiB\)"),
         (lambda: SquareWave(low_for=Duration(0)), r"low_for\(=0 s\) must be > 0"),
+        (lambda: Sawtooth(low=Bytes(2**32)), r"low\(=4 GiB\) must not exceed high\(=2 GiB\)"),
+        (lambda: Sawtooth(leak=Bytes(0)), r"leak\(=0 B\) must be > 0"),
+        (
+            lambda: BoundedWalk(retain_probability=0.7, reset_probability=0.5),
+            r"retain_probability\(=0.7\) \+ reset_probability\(=0.5\) must be <= 1",
+        ),
+        (
+            lambda: level(1, 2, 1, {"normal": 0.7, "low": 0.2}),
+            r"next\(={normal: 0.7, low: 0.2}\) must sum to 1",
+        ),
+        (lambda: level(1, 2, 1, {}), r"next\(={}\) must sum to 1"),
+        (
+            lambda: level(1, 2, 1, {"hot": 1.0}),
+            r"next\(='hot'\) must have keys of normal, moderate, low, critical",
+        ),
+        (
+            lambda: PressureStates(low=level(1, 2, 1, {"low": 0.5, "normal": 0.5})),
+            r"low.next\(='low'\) must lead to other levels: to stay longer is `dwell`",
+        ),
+        (lambda: level(2, 1, 1, {"low": 1.0}), r"min\(=2 B\) must not exceed max\(=1 B\)"),
+        (lambda: level(1, 2, 0, {"low": 1.0}), r"dwell\(=0 s\) must be > 0"),
+        (lambda: Boundary(depth=Share(1)), r"depth\(=100 %\) must be < 100 %"),
+        (
+            lambda: Shock(every=Duration(60), lasting=Duration(50), over=Duration(10)),
+            r"every\(=60 ns\) must be at least lasting \+ 2 \* over\(=70 ns\)",
+        ),
+        (lambda: Shock(lasting=Duration(0)), r"lasting\(=0 s\) must be > 0"),
+        (lambda: Shock(share=Share(0)), r"share\(=0 %\) must be > 0"),
+        (lambda: Budget(min=Bytes(2), max=Bytes(1)), r"min\(=2 B\) must not exceed max\(=1 B\)"),
+        (lambda: Availability(file="x"), r"file\(='x'\) must end in .csv or .parquet"),
         (lambda: Replay(file="x.pickle"), r"file\(='x.pickle'\) must end in .csv or .parquet"),
         (lambda: Budget(share=Share(0)), r"share\(=0 %\) must be > 0"),
     ],
@@ -175,5 +266,36 @@ def test_an_impossible_process_names_the_rule(make: Callable[[], object], rule: 
         make()
 
 
-def test_a_budget_is_a_share_of_free_memory() -> None:
-    assert Budget(share=Share(0.0001)).of(2**30) == 107374
+@pytest.mark.parametrize(
+    ("rule", "free", "budget"),
+    [
+        (Budget(share=Share(0.0001)), 2**30, 107374),
+        (Budget(share=Share(0.5), reserve=Bytes(100)), 300, 100),
+        (Budget(share=Share(0.5), reserve=Bytes(100)), 60, 0),
+        (Budget(share=Share(0.5), reserve=Bytes(100), min=Bytes(7)), 60, 7),
+        (Budget(share=Share(0.5), max=Bytes(40)), 100, 40),
+        (Budget(share=Share(0.5), min=Bytes(40), max=Bytes(40)), 100, 40),
+    ],
+)
+def test_a_budget_is_a_share_of_what_is_free_beyond_the_reserve_within_bounds(
+    rule: Budget, free: int, budget: int
+) -> None:
+    assert rule.of(free) == budget
+
+
+@given(
+    st.builds(
+        Budget,
+        share=st.floats(1e-9, 1).map(Share),
+        reserve=st.integers(0, 2**40).map(Bytes),
+        min=st.none() | st.integers(0, 1000).map(Bytes),
+        max=st.none() | st.integers(1000, 2**40).map(Bytes),
+    ),
+    st.integers(0, 2**41),
+    st.integers(0, 2**41),
+)
+def test_more_free_memory_never_gives_a_smaller_budget(rule: Budget, one: int, other: int) -> None:
+    low, high = sorted((one, other))
+    assert 0 <= rule.of(low) <= rule.of(high)
+    if rule.max is not None:
+        assert rule.of(high) <= rule.max

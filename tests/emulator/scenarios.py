@@ -45,9 +45,13 @@ class Silent:
 
     def __init__(self) -> None:
         self.models: list[PreparedModel] = []
+        self.warnings: list[str] = []
 
     def training(self, stage: str, done: int, total: int, note: str) -> None:
         pass
+
+    def warned(self, text: str) -> None:
+        self.warnings.append(text)
 
     def prepared(self, model: PreparedModel) -> None:
         self.models.append(model)

@@ -26,11 +26,23 @@ from devices.faults import (
 )
 from devices.fleet import FleetGroup
 from devices.link import Direction, Network
-from devices.memory import BoundedWalk, Budget, DailyCurve, Replay, SquareWave
+from devices.memory import (
+    Boundary,
+    BoundedWalk,
+    Budget,
+    DailyCurve,
+    PressureLevel,
+    PressureStates,
+    Replay,
+    Sawtooth,
+    Shock,
+    SquareWave,
+)
 from devices.node import Node
 from devices.presence import Churn
 from devices.reporting import Publish
 from devices.schedule import Select, Stage
+from devices.traces.availability import Availability
 from scenarios.load import dump, parse
 from scenarios.scalars import AmbiguousError, read_plain
 from scenarios.schema import BROKERS, Model, Scenario, Updates
@@ -71,6 +83,8 @@ def walks(draw: st.DrawFn) -> BoundedWalk:
         step_every=draw(some_time),
         spacing=draw(st.sampled_from(["exponential", "fixed"])),
         increase_probability=draw(st.floats(0, 1)),
+        retain_probability=draw(st.floats(0, 0.5)),
+        reset_probability=draw(st.floats(0, 0.5)),
     )
 
 
@@ -86,7 +100,73 @@ def square_waves(draw: st.DrawFn) -> SquareWave:
     return SquareWave(low=low, high=high, low_for=draw(some_time), high_for=draw(some_time))
 
 
-memories = walks() | daily_curves() | square_waves() | st.builds(Replay, file=paths.map("{}.csv".format))
+@st.composite
+def sawteeth(draw: st.DrawFn) -> Sawtooth:
+    low, high = sorted(draw(st.lists(sizes, min_size=2, max_size=2)))
+    leak = draw(st.integers(1, 2**50).map(Bytes))
+    return Sawtooth(low=low, high=high, leak=leak, jitter=draw(shares), step_every=draw(some_time))
+
+
+@st.composite
+def levels(draw: st.DrawFn, others: tuple[str, str]) -> PressureLevel:
+    low, high = sorted(draw(st.lists(sizes, min_size=2, max_size=2)))
+    chance = draw(st.integers(0, 100)) / 100
+    then = {others[0]: chance, others[1]: 1 - chance}
+    return PressureLevel(min=low, max=high, dwell=draw(some_time), next=then)
+
+
+pressures = st.builds(
+    PressureStates,
+    normal=levels(("moderate", "low")),
+    moderate=levels(("normal", "low")),
+    critical=levels(("low", "moderate")),
+    distribution=st.sampled_from(["exponential", "fixed", "lognormal"]),
+    sigma=st.floats(0.01, 5),
+    step_every=st.none() | some_time,
+)
+boundaries = st.builds(
+    Boundary, at=shares, depth=st.floats(0, 0.99).map(Share), low_for=some_time, high_for=some_time
+)
+replays = st.builds(
+    Replay,
+    file=paths.map("{}.csv".format),
+    assign=st.sampled_from(["sample", "by_order", "sample_without_replacement"]),
+    on_end=st.sampled_from(["wrap", "hold"]),
+    scale=st.floats(0.001, 1000),
+    shift=spans,
+)
+memories = walks() | daily_curves() | square_waves() | sawteeth() | pressures | boundaries | replays
+
+
+@st.composite
+def shocks(draw: st.DrawFn) -> Shock:
+    lasting, over = draw(some_time), draw(spans)
+    every = Duration(lasting + 2 * over + draw(spans))
+    share = draw(st.floats(1e-9, 1).map(Share))
+    return Shock(every=every, lasting=lasting, over=over, keeps=draw(shares), share=share)
+
+
+publishes = st.builds(
+    Publish,
+    on_change=shares,
+    min_interval=st.integers(0, 10**9).map(Duration),
+    max_interval=st.none() | st.integers(10**9, 10**18).map(Duration),
+)
+budgets = st.builds(
+    Budget,
+    share=st.floats(1e-12, 1).map(Share),
+    reserve=sizes,
+    min=st.none() | st.integers(0, 2**20).map(Bytes),
+    max=st.none() | st.integers(2**20, 2**50).map(Bytes),
+    publish=publishes,
+)
+availabilities = st.none() | st.builds(
+    Availability,
+    file=paths.map("{}.csv".format),
+    assign=st.sampled_from(["sample", "by_order", "sample_without_replacement"]),
+    on_end=st.sampled_from(["wrap", "hold", "stop"]),
+    shift=spans,
+)
 splits = st.builds(ByTime, valid_share=st.floats(0, 0.4)) | st.builds(ByRatio, seed=st.integers(0, 2**63 - 1))
 sources = (
     st.builds(Synthetic, seed=st.integers(0, 2**63 - 1), group_taste=st.floats(0, 20))
@@ -121,12 +201,6 @@ updates = st.builds(
     debounce=spans,
     levels_per_doubling=st.none() | st.integers(1, 64),
     headroom=st.floats(0, 0.99).map(Share),
-)
-publishes = st.builds(
-    Publish,
-    on_change=shares,
-    min_interval=st.integers(0, 10**9).map(Duration),
-    max_interval=st.none() | st.integers(10**9, 10**18).map(Duration),
 )
 clouds = st.builds(Cloud, service_time=spans) | st.builds(
     Cloud,
@@ -205,12 +279,14 @@ def scenarios(draw: st.DrawFn) -> Scenario:
             name=name,
             count=draw(st.integers(1, 10**7)),
             memory=draw(memories),
-            budget=Budget(share=draw(st.floats(1e-12, 1).map(Share)), publish=draw(publishes)),
+            shocks=tuple(draw(st.lists(shocks(), max_size=2))),
+            budget=draw(budgets),
             network=draw(st.sampled_from(sorted({"default", *known}))),
             labels=draw(labels),
             start_at=draw(moments),
             start_within=Duration(0),
             churn=draw(churns),
+            availability=draw(availabilities),
         )
         for name in draw(st.lists(names, min_size=1, max_size=3, unique=True))
     ]

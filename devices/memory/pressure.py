@@ -1,0 +1,203 @@
+"""A process that moves between levels of memory pressure, and stays at each for a while."""
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import accumulate
+from typing import Annotated, Final, Literal
+
+import msgspec
+import numpy as np
+
+from devices.memory.steps import (
+    GIB,
+    MIB,
+    MINUTE,
+    STEPS_AT_ONCE,
+    Changes,
+    Probability,
+    Spacing,
+    check_bounds,
+    check_span,
+    draw_waits,
+)
+from wire.units import Bytes, Duration
+
+LEVELS: Final = ("normal", "moderate", "low", "critical")
+"""Levels of memory pressure, from none to the worst."""
+Dwell = Literal["exponential", "fixed", "lognormal"]
+
+
+class PressureLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One level of memory pressure."""
+
+    min: Bytes = Bytes(256 * MIB)
+    """Least free memory at this level."""
+    max: Bytes = Bytes(2 * GIB)
+    """Most free memory at this level; it is uniform between the two."""
+    dwell: Duration = Duration(5 * MINUTE)
+    """Mean time at this level."""
+    next: dict[str, Probability] = {}
+    """How likely each other level follows, by its name; the sum is 1."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self.min, self.max)
+        check_span("dwell", self.dwell)
+        other = next((name for name in self.next if name not in LEVELS), None)
+        if other is not None:
+            raise ValueError(f"next(={other!r}) must have keys of {', '.join(LEVELS)}")
+        if abs(math.fsum(self.next.values()) - 1) > 1e-9:
+            shown = ", ".join(f"{name}: {chance:g}" for name, chance in self.next.items())
+            raise ValueError(f"next(={{{shown}}}) must sum to 1")
+
+    @property
+    def row(self) -> tuple[float, ...]:
+        """How likely each level follows, in the order of `LEVELS`."""
+        return tuple(self.next.get(name, 0.0) for name in LEVELS)
+
+
+class PressureStates(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    tag="pressure_states",
+    tag_field="type",
+):
+    """Levels of memory pressure in turn, each with its sizes, its dwell time and its successors.
+
+    The chain starts as it is in the long run: at each level with the share of time that it takes.
+    """
+
+    normal: PressureLevel = PressureLevel(
+        min=Bytes(2 * GIB), max=Bytes(4 * GIB), dwell=Duration(30 * MINUTE), next={"moderate": 1.0}
+    )
+    """Enough for everyone."""
+    moderate: PressureLevel = PressureLevel(
+        min=Bytes(1 * GIB),
+        max=Bytes(2 * GIB),
+        dwell=Duration(10 * MINUTE),
+        next={"normal": 0.7, "low": 0.3},
+    )
+    """Less than usual."""
+    low: PressureLevel = PressureLevel(
+        min=Bytes(512 * MIB),
+        max=Bytes(1 * GIB),
+        dwell=Duration(4 * MINUTE),
+        next={"moderate": 0.7, "critical": 0.3},
+    )
+    """Background applications are being killed."""
+    critical: PressureLevel = PressureLevel(
+        min=Bytes(128 * MIB),
+        max=Bytes(512 * MIB),
+        dwell=Duration(1 * MINUTE),
+        next={"normal": 0.2, "low": 0.8},
+    )
+    """Even what is in use may be killed."""
+    distribution: Dwell = "exponential"
+    """How the time at a level is distributed."""
+    sigma: Annotated[float, msgspec.Meta(gt=0.0, le=5.0)] = 1.0
+    """Spread of a lognormal time at a level: the standard deviation of its logarithm."""
+    step_every: Duration | None = Duration(MINUTE)
+    """Mean time between draws of a new size within a level; null for one size per stay."""
+    spacing: Spacing = "exponential"
+    """How the time between such draws is distributed."""
+
+    def __post_init__(self) -> None:
+        for name in LEVELS:
+            if name in self.level(name).next:
+                raise ValueError(
+                    f"{name}.next(={name!r}) must lead to other levels: to stay longer is `dwell`"
+                )
+        if self.step_every is not None:
+            check_span("step_every", self.step_every)
+
+    def level(self, name: str) -> PressureLevel:
+        """Return the level called *name*."""
+        level: PressureLevel = getattr(self, name)
+        return level
+
+    def shares(self) -> tuple[float, ...]:
+        """Return the share of time that each level takes in the long run, in the order of `LEVELS`."""
+        return _shares(self._rows(), self._dwells())
+
+    def stays(self, rng: np.random.Generator) -> Iterator[tuple[str, int]]:
+        """Yield (level, dwell_ns) without end."""
+        start, *successors = _sums(self._rows(), self._dwells())
+        dwells = self._dwells()
+        at = _place(start, rng.random())
+        while True:
+            chances = rng.random(STEPS_AT_ONCE).tolist()
+            for factor, chance in zip(self._factors(rng), chances, strict=True):
+                yield LEVELS[at], max(int(dwells[at] * factor), 1)
+                at = _place(successors[at], chance)
+
+    def changes(self, rng: np.random.Generator) -> Changes:
+        """Yield (wait_ns, free_bytes) without end."""
+        wait = 0
+        draws = self._draws(rng)
+        _, place = next(draws)
+        for name, left in self.stays(rng):
+            level = self.level(name)
+            low, span = int(level.min), int(level.max) - int(level.min)
+            yield wait, low + round(place * span)
+            gap, place = next(draws)
+            while gap < left:
+                left -= gap
+                yield gap, low + round(place * span)
+                gap, place = next(draws)
+            wait = left
+
+    def _rows(self) -> tuple[tuple[float, ...], ...]:
+        return tuple(self.level(name).row for name in LEVELS)
+
+    def _dwells(self) -> tuple[int, ...]:
+        return tuple(int(self.level(name).dwell) for name in LEVELS)
+
+    def _factors(self, rng: np.random.Generator) -> list[float]:
+        """Return dwell times in units of their mean."""
+        if self.distribution == "fixed":
+            return [1.0] * STEPS_AT_ONCE
+        drawn = (
+            rng.exponential(1.0, STEPS_AT_ONCE)
+            if self.distribution == "exponential"
+            else rng.lognormal(-(self.sigma**2) / 2, self.sigma, STEPS_AT_ONCE)
+        )
+        factors: list[float] = drawn.tolist()
+        return factors
+
+    def _draws(self, rng: np.random.Generator) -> Iterator[tuple[int, float]]:
+        """Yield (time to the next new size within a level, the place of a size between its bounds)."""
+        while True:
+            waits = [2**62] * STEPS_AT_ONCE
+            if self.step_every is not None:
+                waits = draw_waits(rng, self.step_every, self.spacing)
+            yield from zip(waits, rng.random(STEPS_AT_ONCE).tolist(), strict=True)
+
+
+@lru_cache(maxsize=256)
+def _shares(rows: tuple[tuple[float, ...], ...], dwells: tuple[int, ...]) -> tuple[float, ...]:
+    jumps = np.array(rows)
+    # The lazy chain has the same long run, and no period; 2^50 of its steps from anywhere are the long run.
+    chain = (jumps + np.eye(len(LEVELS))) / 2
+    for _ in range(50):
+        chain = chain @ chain
+        chain /= chain.sum(axis=1, keepdims=True)
+    settled = chain.mean(axis=0)
+    times = settled * dwells
+    return tuple((times / times.sum()).tolist())
+
+
+@lru_cache(maxsize=256)
+def _sums(rows: tuple[tuple[float, ...], ...], dwells: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
+    """Return the running sums of the chances of the first level, and of each level's successors."""
+    return tuple(_running(chances) for chances in (_shares(rows, dwells), *rows))
+
+
+def _running(chances: tuple[float, ...]) -> tuple[float, ...]:
+    # The last that is possible takes what rounding leaves of the sum.
+    return tuple(math.inf if total > 1 - 1e-9 else total for total in accumulate(chances))
+
+
+def _place(sums: tuple[float, ...], chance: float) -> int:
+    return next(place for place, total in enumerate(sums) if chance < total)

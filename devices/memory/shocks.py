@@ -1,0 +1,181 @@
+"""Shocks: what hits many devices of a group at once, on top of what their memory does by itself.
+
+The moments of a shock are drawn from a stream of the group, so all its devices see the same ones; whether
+a device is hit is drawn from a stream of its own. A shock multiplies free memory; several multiply.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import count
+from typing import Final
+
+import msgspec
+import numpy as np
+
+from devices.memory.steps import MINUTE, STEPS_AT_ONCE, Changes, Spacing, check_span
+from wire.streams import stream
+from wire.units import Duration, Share, format_duration, format_share
+
+Factors = Iterator[tuple[int, float]]
+"""(time_ns, factor): from that time of the run on, free memory is so many times what it would be."""
+
+RAMP_STEPS: Final = 8
+NEVER: Final = 2**63
+
+
+class Shock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Something that takes memory from many devices of a group at the same time: an update, an evening."""
+
+    every: Duration = Duration(60 * MINUTE)
+    """Mean time from the start of a shock to the start of the next; the first comes after such a time."""
+    spacing: Spacing = "exponential"
+    """How that time is distributed, beyond what the shock itself takes."""
+    lasting: Duration = Duration(5 * MINUTE)
+    """How long memory is low."""
+    over: Duration = Duration(0)
+    """How long it takes to fall before that, and to rise after it, in 8 equal steps; 0 is at once."""
+    keeps: Share = Share(0.25)
+    """The share of its free memory that a device keeps."""
+    share: Share = Share(1.0)
+    """The share of the group's devices that a shock hits, drawn for each device and each shock."""
+
+    def __post_init__(self) -> None:
+        check_span("lasting", self.lasting)
+        if self.duration > self.every:
+            raise ValueError(
+                f"every(={format_duration(self.every)}) must be at least lasting + 2 * over"
+                f"(={format_duration(self.duration)}), or it never ends"
+            )
+        if self.share <= 0:
+            raise ValueError(f"share(={format_share(self.share)}) must be > 0")
+
+    @property
+    def duration(self) -> int:
+        """Nanoseconds from its start until all memory is back."""
+        return int(self.lasting) + 2 * int(self.over)
+
+    def profile(self) -> tuple[tuple[int, float], ...]:
+        """Return (nanoseconds since its start, factor from then on) of one shock; the last factor is 1."""
+        if not self.over:
+            return (0, float(self.keeps)), (int(self.lasting), 1.0)
+        over, lost = int(self.over), 1.0 - float(self.keeps)
+        ramp = [(step * over // RAMP_STEPS, step / RAMP_STEPS) for step in range(1, RAMP_STEPS + 1)]
+        fall = [(at, 1.0 - lost * share) for at, share in ramp]
+        rise = [(over + int(self.lasting) + at, 1.0 - lost * (1.0 - share)) for at, share in ramp]
+        return (*fall, *rise)
+
+
+class Onsets:
+    """When a group's shock begins, again and again: drawn once, some at a time, for all its devices.
+
+    Args:
+        shock: what happens.
+        rng: the group's stream for it.
+    """
+
+    def __init__(self, shock: Shock, rng: np.random.Generator) -> None:
+        self._shock = shock
+        self._rng = rng
+        self._times: list[int] = []
+
+    def __getitem__(self, number: int) -> int:
+        """Return the time of the run at which shock *number*, from 0, begins."""
+        while number >= len(self._times):
+            self._extend()
+        return self._times[number]
+
+    def _extend(self) -> None:
+        shock = self._shock
+        gaps = np.full(STEPS_AT_ONCE, int(shock.every), dtype=np.int64)
+        if shock.spacing == "exponential":
+            calm = self._rng.exponential(int(shock.every) - shock.duration, STEPS_AT_ONCE)
+            gaps = shock.duration + calm.astype(np.int64)
+        # As Python integers: a sum of spans of years does not overflow.
+        last = self._times[-1] if self._times else 0
+        for gap in gaps.tolist():
+            last += gap
+            self._times.append(last)
+
+
+def shocked(
+    base: Changes, shocks: Sequence[Shock], *, seed: int, group: str, device: str, start_ns: int
+) -> Changes:
+    """Return *base* with the *shocks* of the device's group on top.
+
+    Args:
+        base: what the device's memory does by itself, from its start on.
+        shocks: of its group.
+        seed: of the run.
+        group: the group's name.
+        device: the device's name.
+        start_ns: the time of the run at which the device starts.
+    """
+    if not shocks:
+        return base
+    return merge(
+        base,
+        [
+            _factors(shock, onsets(seed, group, place, shock), seed, group, place, device)
+            for place, shock in enumerate(shocks)
+        ],
+        start_ns,
+    )
+
+
+@lru_cache(maxsize=4096)
+def onsets(seed: int, group: str, place: int, shock: Shock) -> Onsets:
+    """Return when shock number *place* of the group begins; the same object for all its devices."""
+    return Onsets(shock, stream(seed, "shock", group, place))
+
+
+def merge(base: Changes, factors: Sequence[Factors], start_ns: int) -> Changes:
+    """Yield *base* times the product of the *factors*, in the order of time.
+
+    Args:
+        base: changes from `start_ns` on; when it ends, its last value holds.
+        factors: in the time of the run, each rising.
+        start_ns: when the base begins.
+    """
+    current = [1.0] * len(factors)
+    ahead = [next(each, (NEVER, 1.0)) for each in factors]
+    soonest = min((at for at, _ in ahead), default=NEVER)
+    wait, value = next(base)
+    last, at_base, free, product = start_ns, start_ns + wait, value, 1.0
+    while True:
+        now = at_base if at_base < soonest else max(soonest, start_ns)
+        if now >= NEVER:
+            return
+        if soonest <= now:
+            for place, each in enumerate(factors):
+                while ahead[place][0] <= now:
+                    current[place] = ahead[place][1]
+                    ahead[place] = next(each, (NEVER, 1.0))
+            soonest, product = min(at for at, _ in ahead), math.prod(current)
+        if at_base <= now:
+            free = value
+            wait, value = next(base, (NEVER, value))
+            at_base += wait
+        yield now - last, int(free * product)
+        last = now
+
+
+def _factors(shock: Shock, starts: Onsets, seed: int, group: str, place: int, device: str) -> Factors:
+    """Yield the factors of one device: those of the shocks that hit it."""
+    profile = shock.profile()
+    hits = _hits(shock, seed, group, place, device)
+    for number in count():
+        if next(hits):
+            start = starts[number]
+            for at, factor in profile:
+                yield start + at, factor
+
+
+def _hits(shock: Shock, seed: int, group: str, place: int, device: str) -> Iterator[bool]:
+    """Yield for each shock whether it hits the device."""
+    if shock.share >= 1:
+        while True:
+            yield True
+    rng = stream(seed, "shock", group, place, device)
+    while True:
+        yield from (rng.random(STEPS_AT_ONCE) < shock.share).tolist()

@@ -1,0 +1,60 @@
+"""What the memory processes share: how waits are drawn, and the rules that several of them have."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+import msgspec
+import numpy as np
+
+from wire.units import BYTE_UNITS, TIME_UNITS, format_bytes, format_duration
+
+Changes = Iterator[tuple[int, int]]
+"""(wait_ns, free_bytes): after so long, so much is free; the first wait is 0."""
+Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Spacing = Literal["exponential", "fixed"]
+Phase = Literal["random", "aligned"]
+
+STEPS_AT_ONCE = 64
+"""A process draws so many numbers with one call: that costs little more than to draw one."""
+MIB, GIB = BYTE_UNITS["MiB"], BYTE_UNITS["GiB"]
+SECOND, MINUTE, DAY = TIME_UNITS["s"], TIME_UNITS["min"], TIME_UNITS["d"]
+
+
+def draw_waits(rng: np.random.Generator, mean: int, spacing: str) -> list[int]:
+    """Return the next `STEPS_AT_ONCE` waits in nanoseconds, none of them 0."""
+    if spacing == "fixed":
+        return [int(mean)] * STEPS_AT_ONCE
+    drawn: list[int] = np.maximum(rng.exponential(mean, STEPS_AT_ONCE), 1).astype(np.int64).tolist()
+    return drawn
+
+
+def check_bounds(low: int, high: int, names: tuple[str, str] = ("min", "max")) -> None:
+    """Check that *low* does not exceed *high*.
+
+    Raises:
+        ValueError: it does.
+    """
+    if low > high:
+        raise ValueError(
+            f"{names[0]}(={format_bytes(low)}) must not exceed {names[1]}(={format_bytes(high)})"
+        )
+
+
+def check_size(name: str, size: int) -> None:
+    """Check that *size* bytes are more than none.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if size <= 0:
+        raise ValueError(f"{name}(={format_bytes(size)}) must be > 0")
+
+
+def check_span(name: str, span: int) -> None:
+    """Check that *span* is more than no time.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if span <= 0:
+        raise ValueError(f"{name}(={format_duration(span)}) must be > 0")

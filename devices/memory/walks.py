@@ -1,0 +1,164 @@
+"""Processes that drift: a bounded random walk, and an Ornstein-Uhlenbeck process around a daily curve."""
+
+import math
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.memory.steps import (
+    DAY,
+    GIB,
+    MIB,
+    MINUTE,
+    STEPS_AT_ONCE,
+    Changes,
+    Probability,
+    Spacing,
+    check_bounds,
+    check_size,
+    check_span,
+    draw_waits,
+)
+from wire.units import TIME_UNITS, Bytes, Duration, format_bytes
+
+
+class BoundedWalk(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    tag="bounded_walk",
+    tag_field="type",
+):
+    """A random walk between two bounds: memory that drifts as applications come and go."""
+
+    min: Bytes = Bytes(256 * MIB)
+    """Free memory never falls below this."""
+    max: Bytes = Bytes(4 * GIB)
+    """Free memory never rises above this."""
+    initial: Bytes | None = None
+    """Where the walk starts; anywhere between the bounds, drawn per device, if left out."""
+    max_step: Bytes = Bytes(512 * MIB)
+    """The size of a step is uniform from 0 to this."""
+    step_every: Duration = Duration(MINUTE)
+    """Mean time between steps."""
+    spacing: Spacing = "exponential"
+    """How the time between steps is distributed."""
+    increase_probability: Probability = 0.5
+    """How likely a step goes up."""
+    retain_probability: Probability = 0.0
+    """How likely a step leaves everything as it is."""
+    reset_probability: Probability = 0.0
+    """How likely a step leads back to `initial`, or where that is left out anywhere between the bounds."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self.min, self.max)
+        check_size("max_step", self.max_step)
+        check_span("step_every", self.step_every)
+        if self.initial is not None and not self.min <= self.initial <= self.max:
+            raise ValueError(
+                f"initial(={format_bytes(self.initial)}) must be from min(={format_bytes(self.min)}) "
+                f"to max(={format_bytes(self.max)})"
+            )
+        if self.retain_probability + self.reset_probability > 1 + 1e-9:
+            raise ValueError(
+                f"retain_probability(={self.retain_probability}) + "
+                f"reset_probability(={self.reset_probability}) must be <= 1"
+            )
+
+    def changes(self, rng: np.random.Generator) -> Changes:
+        """Yield (wait_ns, free_bytes) without end."""
+        free = (
+            int(rng.integers(self.min, self.max, endpoint=True))
+            if self.initial is None
+            else int(self.initial)
+        )
+        yield 0, free
+        low, high = int(self.min), int(self.max)
+        while True:
+            up = rng.random(STEPS_AT_ONCE) < self.increase_probability
+            sizes = rng.integers(0, self.max_step, STEPS_AT_ONCE, endpoint=True)
+            waits = draw_waits(rng, self.step_every, self.spacing)
+            steps = np.where(up, sizes, -sizes)
+            resets = self._fates(rng, steps)
+            for wait, step, reset in zip(waits, steps.tolist(), resets, strict=True):
+                free = free + step if reset is None else reset
+                if free < low:
+                    free = low
+                elif free > high:
+                    free = high
+                yield wait, free
+
+    def _fates(self, rng: np.random.Generator, steps: NDArray[np.int64]) -> list[int | None]:
+        """Strike out the *steps* that are retained; return where those that are resets lead."""
+        nowhere: list[int | None] = [None] * STEPS_AT_ONCE
+        if not (self.retain_probability or self.reset_probability):
+            return nowhere  # and nothing is drawn
+        fates = rng.random(STEPS_AT_ONCE)
+        steps[fates < self.retain_probability] = 0
+        if not self.reset_probability:
+            return nowhere
+        where = (
+            rng.integers(self.min, self.max, STEPS_AT_ONCE, endpoint=True).tolist()
+            if self.initial is None
+            else [int(self.initial)] * STEPS_AT_ONCE
+        )
+        # From the other end, so that a fate of 1 - reset_probability or more is a reset.
+        reset = fates >= 1.0 - self.reset_probability
+        return [at if hit else None for at, hit in zip(where, reset.tolist(), strict=True)]
+
+
+class DailyCurve(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="daily", tag_field="type"
+):
+    """An Ornstein-Uhlenbeck process around a daily curve: busy evenings, idle nights."""
+
+    mean: Bytes = Bytes(2 * GIB)
+    """Free memory averaged over a day."""
+    swing: Bytes = Bytes(1 * GIB)
+    """How far the daily curve rises above the mean, and falls below it."""
+    peak_at: Duration = Duration(4 * TIME_UNITS["h"])
+    """Time of day at which most memory is free; the run starts at midnight."""
+    deviation: Bytes = Bytes(512 * MIB)
+    """Standard deviation around the curve."""
+    reversion: Duration = Duration(30 * MINUTE)
+    """Time in which a deviation falls to 1/e."""
+    step_every: Duration = Duration(MINUTE)
+    """Mean time between steps."""
+    spacing: Spacing = "exponential"
+    """How the time between steps is distributed."""
+    min: Bytes = Bytes(128 * MIB)
+    """Free memory never falls below this."""
+    max: Bytes = Bytes(6 * GIB)
+    """Free memory never rises above this."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self.min, self.max)
+        check_span("reversion", self.reversion)
+        check_span("step_every", self.step_every)
+        if self.swing > self.mean:
+            raise ValueError(
+                f"swing(={format_bytes(self.swing)}) must not exceed mean(={format_bytes(self.mean)})"
+            )
+
+    def changes(self, rng: np.random.Generator) -> Changes:
+        """Yield (wait_ns, free_bytes) without end; exact discretisation of the process."""
+        offset = self.deviation * float(rng.standard_normal())
+        now = 0
+        yield 0, self._free(now, offset)
+        while True:
+            for wait, shock in self._draws(rng):
+                kept = math.exp(-wait / self.reversion)
+                offset = offset * kept + self.deviation * math.sqrt(1 - kept * kept) * shock
+                now += wait
+                yield wait, self._free(now, offset)
+
+    def _draws(self, rng: np.random.Generator) -> Iterator[tuple[int, float]]:
+        waits = draw_waits(rng, self.step_every, self.spacing)
+        return zip(waits, rng.standard_normal(STEPS_AT_ONCE).tolist(), strict=True)
+
+    def _free(self, now: int, offset: float) -> int:
+        curve = self.mean + self.swing * math.cos(2 * math.pi * ((now - self.peak_at) % DAY) / DAY)
+        return min(max(int(curve + offset), self.min), self.max)

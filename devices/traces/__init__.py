@@ -1,0 +1,1 @@
+"""Traces: recorded lives of devices, in one documented format (``docs/traces.md``)."""

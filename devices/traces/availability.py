@@ -1,0 +1,80 @@
+"""Availability traces: when each device of a recording could not be reached."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from devices.memory.replay import Assign, Scale, check_file
+from devices.traces.series import Series, read_series
+from wire.units import Duration
+
+FOREVER: Final = 2**62
+"""The end of a span that has none, in nanoseconds: 146 years."""
+
+
+class Availability(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="trace", tag_field="type"
+):
+    """Replays when recorded devices could be reached, see docs/traces.md."""
+
+    file: str
+    """CSV or Parquet with the columns `t_s` (seconds from the start), the one named below, and `device_id`
+    where it holds several series; looked up beside the scenario file, then in the working folder."""
+    column: str = "online"
+    """The column that says whether the device is online; where it is empty, what it said before holds."""
+    assign: Assign = "sample"
+    """Which series a device plays: one drawn for it; the first for the first device, and so on, from the
+    start again after the last; or one drawn that no other device of the group plays."""
+    on_end: Literal["wrap", "hold", "stop"] = "wrap"
+    """At the end of a series: start it again, keep its last state, or leave the fleet for good."""
+    scale: Scale = 1.0
+    """Time passes so many times slower than in the recording: 2 makes it last twice as long."""
+    shift: Duration = Duration(0)
+    """Each device starts so far into its series, at most: uniform from 0 to this, drawn per device."""
+
+    def __post_init__(self) -> None:
+        check_file(self.file)
+
+
+def read_availability(trace: Availability, path: Path) -> tuple[Series[bool], ...]:
+    """Return the online states in the file at *path*, by device id.
+
+    Raises:
+        InputError: it cannot be read, lacks a column, or breaks a rule of the format.
+    """
+    return tuple(read_series(path, trace.column, "flag").values())
+
+
+def offline_spans(series: Series[bool], trace: Availability, from_ns: int = 0) -> Iterator[tuple[int, int]]:
+    """Yield (start_ns, end_ns) of each time without connection, from where the device starts, rising.
+
+    Spans never touch. Without end where the series wraps, unless it never changes; a span that does not
+    end has the end `FOREVER`.
+
+    Args:
+        series: what the device plays.
+        trace: how.
+        from_ns: where in the series it starts.
+    """
+    since: int | None = None
+    for now, online in _changes(series, trace, from_ns):
+        if online and since is not None:
+            yield since, now
+            since = None
+        elif not online and since is None:
+            since = now
+    if since is not None:
+        yield since, FOREVER
+
+
+def _changes(series: Series[bool], trace: Availability, from_ns: int) -> Iterator[tuple[int, bool]]:
+    """Yield (time_ns, online); ends where nothing changes any more."""
+    wrap = trace.on_end == "wrap" and len(set(series.values)) > 1
+    now = 0
+    for wait, online in series.steps(wrap=wrap, scale=trace.scale, from_ns=from_ns):
+        now += wait
+        yield now, online
+    if trace.on_end == "stop" and series.length_ns:
+        yield max(now, round((series.length_ns - from_ns) * trace.scale)), False

@@ -1,0 +1,129 @@
+"""FLASH's ``state_traces.json``: states of phones, as ``{guid: {"guid", "model", "messages"}}``.
+
+``messages`` holds a line per event, ``YYYY-MM-DD HH:MM:SS<tab>state``.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from devices.traces.importing import Importer, Known, Options, read_source, rows_of_changes
+from devices.traces.writing import Row, Sidecar
+from wire.errors import InputError
+
+RULES: Final = ("network", "wifi", "eligible")
+NETWORKS: Final = ("wifi", "2g", "3g", "4g", "5g")
+EFFECTS: Final[Mapping[str, Mapping[str, object]]] = {
+    **{network: {"network": network} for network in NETWORKS},
+    "unknown": {"network": "unknown"},
+    "phone_off": {"on": False},
+    "phone_on": {"on": True},
+    "screen_on": {"screen": True},
+    "screen_off": {"screen": False},
+    "screen_lock": {"locked": True},
+    "screen_unlock": {"locked": False},
+    "battery_charged_on": {"charging": True},
+    "battery_charged_off": {"charging": False},
+    "battery_low": {},
+    "battery_okay": {},
+}
+"""What each state says; a battery level, such as 71.0%, says nothing that we keep."""
+
+_LEVEL = re.compile(r"[0-9]+(\.[0-9]+)?%")
+
+
+class Phone(msgspec.Struct):
+    """What FLASH says of one phone."""
+
+    messages: str
+
+
+def rows(path: Path, options: Options) -> Iterator[Row]:
+    """Yield when phones are online, on which network, and in use, by phone in the order of the file.
+
+    Raises:
+        InputError: the file is no such trace; says which phone and which line of it.
+    """
+    if options.online not in RULES:
+        raise InputError(f"--online(={options.online!r}) must be one of {', '.join(RULES)}")
+    try:
+        phones = msgspec.json.decode(read_source(path), type=dict[str, Phone])
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is no FLASH state trace: {error}") from None
+    for number, (guid, phone) in enumerate(phones.items(), start=1):
+        if options.devices is not None and number > options.devices:
+            return
+        yield from _phone(f"{path}: {guid!r}", guid, phone.messages, options.online)
+
+
+def _phone(where: str, guid: str, messages: str, rule: str) -> Iterator[Row]:
+    events = sorted(_events(where, messages), key=lambda event: event[0])  # stable
+    if not events:
+        return
+    start = events[0][0]
+    state: dict[str, object] = {}
+    moments: list[tuple[float, Known]] = []
+    for at, effect in events:
+        state |= effect
+        moments.append(((at - start).total_seconds(), _known(state, rule)))
+    yield from rows_of_changes(guid, moments)
+
+
+def _events(where: str, messages: str) -> Iterator[tuple[datetime, Mapping[str, object]]]:
+    for row, line in enumerate(messages.replace("\0", "").split("\n"), start=1):
+        if not line.strip():
+            continue
+        at, tab, word = line.partition("\t")
+        state = word.strip().lower()
+        if not tab or (state not in EFFECTS and not _LEVEL.fullmatch(state)):
+            raise InputError(
+                f"{where}: row {row}: messages(={line[:60]!r}) must be a time, a tab and a known state"
+            )
+        try:
+            yield datetime.strptime(at.strip(), "%Y-%m-%d %H:%M:%S"), EFFECTS.get(state, {})
+        except ValueError:
+            raise InputError(f"{where}: row {row}: time(={at[:40]!r}) must be YYYY-MM-DD HH:MM:SS") from None
+
+
+def _known(state: Mapping[str, object], rule: str) -> Known:
+    """Return what *state* tells of the columns; nothing of a column before its first event."""
+    known: Known = {}
+    if "network" in state:
+        known["network"] = state["network"]
+    if "network" in state or state.get("on") is False:
+        known["online"] = _online(state, rule)
+    if "screen" in state or "locked" in state:
+        known["foreground"] = state.get("screen", True) and not state.get("locked", False)
+    return known
+
+
+def _online(state: Mapping[str, object], rule: str) -> bool:
+    if state.get("on") is False:
+        return False
+    if rule == "network":
+        return state["network"] in NETWORKS
+    idle = state.get("screen") is False or state.get("locked") is True
+    return state["network"] == "wifi" and (rule == "wifi" or (idle and state.get("charging") is True))
+
+
+def sidecar(path: Path, options: Options) -> Sidecar:
+    """Return what the sidecar says."""
+    rule = {
+        "network": "while a network of known kind is there and the phone is on",
+        "wifi": "while on wifi and the phone is on",
+        "eligible": "while on wifi, charging, and the screen off or locked (FLASH's rule for training)",
+    }[options.online]
+    return Sidecar(
+        source=f"FLASH state_traces.json, from {path.name}",
+        licence="as its source: FLASH's repository is under BSD-2-Clause; its data may have terms",
+        sampling="a row where a state event changed something, to the second",
+        transform=f"online {rule}; foreground while the screen is on and not locked; "
+        "battery events left out; each phone from its first event to its last",
+    )
+
+
+IMPORTER = Importer("FLASH state_traces.json", rows, sidecar)

@@ -1,0 +1,154 @@
+"""Writing traces: the rows into CSV or Parquet, and beside them a sidecar that says where they come from."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from devices.traces.columns import COLUMNS, SUFFIXES
+from wire.errors import InputError
+
+FORMAT = "peelfleet-trace/1"
+SIDECAR = ".meta.json"
+
+
+class Row(NamedTuple):
+    """One row of the format: what is known of a device at a moment; None is unknown, or unchanged."""
+
+    device_id: str
+    t_s: float
+    budget_bytes: int | None = None
+    mem_available_bytes: int | None = None
+    mem_total_bytes: int | None = None
+    pressure: str | None = None
+    online: bool | None = None
+    network: str | None = None
+    down_bps: int | None = None
+    up_bps: int | None = None
+    foreground: bool | None = None
+
+
+class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a trace comes from, and what was done to it: the file ``NAME.meta.json`` beside it."""
+
+    format: str = FORMAT
+    source: str
+    """Who or what was recorded, in words."""
+    licence: str
+    """What may be done with it."""
+    sampling: str
+    """How often the source was looked at, and what makes a row."""
+    transform: str = "none"
+    """What was done to the source's numbers."""
+    proxy_for: str | None = None
+    """Set where the numbers are not what their column says, but stand for it."""
+    notes: str = ""
+    rows: int = 0
+    series: int = 0
+    sha256: str = ""
+    """Of the trace file."""
+
+
+def sidecar_path(trace: Path) -> Path:
+    """Return where the sidecar of *trace* is."""
+    return trace.with_name(trace.stem + SIDECAR)
+
+
+def read_sidecar(trace: Path) -> Sidecar | None:
+    """Return what the sidecar of *trace* says; None where there is none.
+
+    Raises:
+        InputError: it is no sidecar.
+    """
+    path = sidecar_path(trace)
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Sidecar)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise InputError(f"{path}: is no sidecar of a trace: {error}") from None
+
+
+def write_trace(path: Path, rows: Iterable[Row], sidecar: Sidecar) -> Sidecar:
+    """Write *rows* and their sidecar; both appear whole, or not at all.
+
+    Columns in which no row has a value are left out.
+
+    Returns:
+        The sidecar as written.
+
+    Raises:
+        InputError: the path is of no kind that we write, cannot be written, or there are no rows.
+    """
+    check_suffix(path)
+    taken = sorted(rows, key=lambda row: (row.device_id, row.t_s))  # stable: the later of equals stays last
+    if not taken:
+        raise InputError(f"{path}: there is nothing to write: the source holds no row")
+    with _replacing(path) as draft, _replacing(sidecar_path(path)) as beside:
+        _write(draft, path.suffix, taken)
+        written = msgspec.structs.replace(
+            sidecar,
+            rows=len(taken),
+            series=len({row.device_id for row in taken}),
+            sha256=digest(draft),
+        )
+        beside.write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=2) + b"\n")
+    return written
+
+
+def check_suffix(path: Path) -> None:
+    """Check that *path* is of a kind that we write.
+
+    Raises:
+        InputError: it is not.
+    """
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path}: a trace must end in {' or '.join(SUFFIXES)}")
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of the file at *path*."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, suffix: str, rows: list[Row]) -> None:
+    import pyarrow as pa
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    types = {"seconds": pa.float64(), "whole": pa.int64(), "flag": pa.bool_()}
+    columns = dict(zip(Row._fields, zip(*rows, strict=True), strict=True))
+    table = pa.table(
+        {
+            column.name: pa.array(columns[column.name], types.get(column.kind, pa.string()))
+            for column in COLUMNS
+            if column.name == "t_s" or any(value is not None for value in columns[column.name])
+        }
+    )
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(table, path, compression="zstd")
+    else:
+        pyarrow.csv.write_csv(table, path, pyarrow.csv.WriteOptions(quoting_style="needed"))
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write that becomes *path* if the block succeeds, and leaves nothing if it fails."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    os.close(handle)
+    draft = Path(name)
+    try:
+        yield draft
+        draft.chmod(0o644)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

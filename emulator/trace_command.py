@@ -1,0 +1,211 @@
+"""``peelfleet trace``: record this machine's memory, import the traces of others, look into a trace.
+
+What a command needs is imported when it runs.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from wire.errors import InputError
+from wire.units import NS_PER_S, approximate_bytes, format_duration, parse_bytes, parse_duration
+
+if TYPE_CHECKING:
+    from devices.traces.inspect import Figures, Inspected
+    from devices.traces.proc import Sample
+
+NAP_NS = NS_PER_S // 10
+"""The recorder sleeps no longer than this before it looks whether it is to end."""
+
+app = typer.Typer(help="Record, import and inspect traces of memory and availability.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="The trace to write: .csv or .parquet.")]
+
+
+@app.command()
+def record(
+    out: Out,
+    every: Annotated[str, typer.Option(help="Time between looks.")] = "1 s",
+    for_: Annotated[str, typer.Option("--for", help="How long; Ctrl-C ends it earlier.")] = "60 s",
+    resolution: Annotated[str, typer.Option(help="Smaller changes of free memory make no row.")] = "1 MiB",
+    name: Annotated[str, typer.Option(help="The device id of the rows.")] = "recording",
+    source: Annotated[str, typer.Option(help="What is recorded, for the sidecar.")] = "a Linux machine",
+    licence: Annotated[str, typer.Option(help="What may be done with it, for the sidecar.")] = "not stated",
+    notes: Annotated[str, typer.Option(help="What was going on, for the sidecar.")] = "",
+    proc: Annotated[Path, typer.Option(help="Where the kernel's files are.")] = Path("/proc"),
+) -> None:
+    """Record this machine's free memory and memory pressure (Linux, Android)."""
+    from devices.traces.proc import read_proc, rows_of
+    from devices.traces.writing import Sidecar, check_suffix, write_trace
+
+    every_ns, for_ns = _span("--every", every), _span("--for", for_)
+    least = _size("--resolution", resolution)
+    check_suffix(out)
+    sidecar = Sidecar(
+        source=source,
+        licence=licence,
+        sampling=f"/proc/meminfo and /proc/pressure/memory every {format_duration(every_ns)}; a row where "
+        f"MemAvailable moved by {resolution.strip()} or more, or MemTotal or the pressure level changed",
+        notes=notes,
+    )
+    with interruptions() as pressed:
+        looks = sampled(lambda: read_proc(proc), every_ns, for_ns, pressed)
+        written = write_trace(out, rows_of(name, looks, least), sidecar)
+    typer.echo(f"{out}: {written.rows} rows")
+
+
+@app.command("import")
+def import_(
+    kind: Annotated[str, typer.Argument(help="fedscale, flash, greenhub or alibaba.")],
+    source: Annotated[Path, typer.Argument(help="The file to import.", show_default=False)],
+    out: Out,
+    total: Annotated[
+        str | None, typer.Option(help="alibaba: the memory that a device has, such as 8 GiB.")
+    ] = None,
+    online: Annotated[
+        str, typer.Option(help="flash: online on any known network, on wifi, or while eligible to train.")
+    ] = "network",
+    layout: Annotated[
+        str, typer.Option(help="greenhub: fields as the app stores them (batteryhub), or as named.")
+    ] = "batteryhub",
+    devices: Annotated[int | None, typer.Option(min=1, help="Take the first so many devices.")] = None,
+) -> None:
+    """Turn a trace of others into one of ours, with a sidecar that says where it comes from."""
+    from devices.traces import alibaba, fedscale, flash, greenhub
+    from devices.traces.importing import Options
+    from devices.traces.writing import check_suffix, write_trace
+
+    importers = {
+        "fedscale": fedscale.IMPORTER,
+        "flash": flash.IMPORTER,
+        "greenhub": greenhub.IMPORTER,
+        "alibaba": alibaba.IMPORTER,
+    }
+    if kind not in importers:
+        raise InputError(f"kind(={kind!r}) must be one of {', '.join(importers)}")
+    check_suffix(out)
+    options = Options(
+        devices=devices,
+        total_bytes=None if total is None else _size("--total", total),
+        online=online,
+        layout=layout,
+    )
+    importer = importers[kind]
+    written = write_trace(out, importer.rows(source, options), importer.sidecar(source, options))
+    typer.echo(f"{out}: {written.series} series, {written.rows} rows; see {sidecar_name(out)}")
+
+
+@app.command()
+def inspect(
+    trace: Annotated[Path, typer.Argument(help="A trace: .csv or .parquet.", show_default=False)],
+    series: Annotated[int, typer.Option(min=0, help="Show at most so many series.")] = 20,
+) -> None:
+    """Check every column of a trace, and print figures of its series."""
+    from devices.traces.inspect import inspect
+    from devices.traces.writing import check_suffix, digest, read_sidecar
+
+    check_suffix(trace)
+    found = inspect(trace)
+    sidecar = read_sidecar(trace)
+    typer.echo(f"{trace}: {len(found.series)} series, {found.overall.rows} rows; {', '.join(found.columns)}")
+    if found.others:
+        typer.echo(f"besides: {', '.join(found.others)}")
+    if sidecar is None:
+        typer.echo(f"no {sidecar_name(trace)} says where it comes from")
+    else:
+        typer.echo(f"source: {sidecar.source}\nlicence: {sidecar.licence}\ntransform: {sidecar.transform}")
+        if sidecar.proxy_for:
+            typer.echo(f"a proxy for {sidecar.proxy_for}")
+        if sidecar.sha256 != digest(trace):
+            typer.echo("the file is not the one that its sidecar describes: SHA-256 differs", err=True)
+    for line in _table(found, series):
+        typer.echo(line)
+
+
+def sidecar_name(trace: Path) -> str:
+    """Return what the sidecar of *trace* is called."""
+    from devices.traces.writing import sidecar_path
+
+    return sidecar_path(trace).name
+
+
+def _table(found: "Inspected", most: int) -> Iterator[str]:
+    """Yield the lines of a table: a series each, and all of them together."""
+    yield _line("series", "rows", "span", "least", "median", "most", "online", "changes/h", "pressure")
+    for name, figures in list(found.series.items())[:most]:
+        yield _figures_line(name or "(one)", figures)
+    if len(found.series) > most:
+        yield f"... {len(found.series) - most} more"
+    yield _figures_line("all", found.overall)
+
+
+def _figures_line(name: str, figures: "Figures") -> str:
+    sizes = [approximate_bytes(size) for size in figures.available or ()] or ["-"] * 3
+    return _line(
+        name[:24],
+        str(figures.rows),
+        f"{figures.span_s:g} s",
+        *sizes,
+        "-" if figures.online_share is None else f"{figures.online_share:.1%}",
+        "-" if figures.changes_per_hour is None else f"{figures.changes_per_hour:.4g}",
+        ", ".join(f"{level} {share:.1%}" for level, share in figures.pressure_shares.items()) or "-",
+    )
+
+
+def _line(name: str, *cells: str) -> str:
+    *numbers, last = cells
+    return f"{name:<24}{''.join(f'{cell:>12}' for cell in numbers)}  {last}"
+
+
+@contextmanager
+def interruptions() -> Iterator[Callable[[], bool]]:
+    """Give a function that tells whether Ctrl-C was pressed; it interrupts nothing meanwhile."""
+    pressed: list[bool] = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def sampled(
+    look: "Callable[[], Sample]",
+    every_ns: int,
+    for_ns: int,
+    stopped: Callable[[], bool],
+    clock: Callable[[], int] = time.monotonic_ns,
+    sleep: Callable[[float], None] = time.sleep,
+) -> "Iterator[tuple[int, Sample]]":
+    """Yield (time_ns, sample) on a fixed grid until *for_ns* have passed, or it is *stopped*."""
+    start = clock()
+    step = 0
+    while step * every_ns <= for_ns:
+        while (left := start + step * every_ns - clock()) > 0 and not stopped():
+            sleep(min(left, NAP_NS) / NS_PER_S)
+        if stopped():
+            return
+        yield clock(), look()
+        # A look that took too long skips places of the grid: it is never behind.
+        step = max(step + 1, -(-(clock() - start) // every_ns))
+
+
+def _span(option: str, text: str) -> int:
+    try:
+        span = int(parse_duration(text))
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from None
+    if span <= 0:
+        raise InputError(f"{option}(={text}) must be > 0")
+    return span
+
+
+def _size(option: str, text: str) -> int:
+    try:
+        return int(parse_bytes(text))
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from None
