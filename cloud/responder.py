@@ -53,13 +53,7 @@ class Responder:
 
     def notice(self) -> ModelNotice:
         """Return what the cloud announces of its model."""
-        return ModelNotice(
-            version=self.store.version,
-            geometry=self.store.geometry,
-            user_groups=len(self.store.groups),
-            users=self.store.users,
-            layers=self.store.layers,
-        )
+        return notice_of(self.store)
 
     def answer(self, payload: bytes) -> tuple[bytes, ...]:
         """Return the update parts that answer the budget report in *payload*, in order.
@@ -189,6 +183,17 @@ class Responder:
             )
             for at, (start, end) in enumerate(zip([first, *cuts[:-1]], cuts, strict=True))
         )
+
+
+def notice_of(store: BlockStore) -> ModelNotice:
+    """Return what the cloud announces of the model in *store*."""
+    return ModelNotice(
+        version=store.version,
+        geometry=store.geometry,
+        user_groups=len(store.groups),
+        users=store.users,
+        layers=store.layers,
+    )
 
 
 def part_ends(group: GroupBlocks, first: int, target: int, room: int, overhead: int) -> list[int]:

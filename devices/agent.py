@@ -49,6 +49,7 @@ class Agent:
         "offered",
         "rejected",
         "reported_bytes",
+        "reported_model",
         "resident_bytes",
         "seq",
         "user",
@@ -64,6 +65,8 @@ class Agent:
         """What is asked for: the budget, or less where a policy leaves some of it free."""
         self.reported_bytes = 0
         """What was asked for last."""
+        self.reported_model = ""
+        """The model version that was asked for last, as in `offered`."""
         self.seq = 0
         self.model = ""
         """The model version held; empty if none."""
@@ -109,7 +112,7 @@ class Agent:
         """Return the next budget report; answers to earlier ones are stale from now on."""
         self.seq += 1
         self._moved = False
-        self.reported_bytes = self.wanted_bytes
+        self.reported_bytes, self.reported_model = self.wanted_bytes, self.offered
         return encode(
             BudgetReport(
                 seq=self.seq,

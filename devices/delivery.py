@@ -277,6 +277,8 @@ class Delivery:
             exchange.receipt = receipt
             if agent.resident_bytes != before:
                 device.observe()
+            if self._setting.rollout is not None and receipt is not Receipt.PROGRESS:
+                self._setting.rollout.applied(device)
 
     def _arrive_again(self, part: bytes, event: simpy.Event) -> None:
         """A second copy: the agent sees it too, and has no use for it."""

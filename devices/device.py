@@ -14,7 +14,7 @@ import simpy
 from devices.agent import Agent
 from devices.delivery import Delivery
 from devices.link import Link
-from devices.log import Cause, Harm, Pressure
+from devices.log import Cause, Harm, Pressure, Step
 from devices.node import Node
 from devices.presence import Toggle, Why
 from devices.quality import UserQuality
@@ -67,6 +67,7 @@ class Device:
         "name",
         "number",
         "online",
+        "online_since_ns",
         "setting",
     )
 
@@ -91,6 +92,7 @@ class Device:
         self.agent = agent
         self.setting = setting
         self.online = False
+        self.online_since_ns = 0
         self.epoch = 0
         """Counts connections: what is under way on one that broke never arrives."""
         self._course = course
@@ -157,11 +159,23 @@ class Device:
             if self.online:
                 self.report(Cause.USER)
 
-    def offer(self, model: str) -> None:
-        """Learn that there is a new model version for this device."""
-        self.agent.offered = model
+    def offer(self, model: str, group: int) -> None:
+        """Send the device word of the model version that it is to ask for; none: the one served to everybody.
+
+        Args:
+            model: the version.
+            group: the device's group in the rollout.
+        """
+        self.agent.offered = model  # retained at the broker: whoever is away finds it when it is back
+        if model:
+            self.rolled(Step.OFFERED, group)
         if self.online and self._changed_ns >= 0:
-            self.report(Cause.MODEL)
+            delay_ns = self._delivery.downlink.delay(int(self.setting.env.now))
+            self.setting.env.timeout(delay_ns, model).callbacks.append(self._when_offered)
+
+    def rolled(self, step: Step, group: int) -> None:
+        """Log a step of a rollout."""
+        self.setting.log.rollout(*self.stamp(), step, group)
 
     def observe(self) -> None:
         """Log the quality of the PEE in use, beside that of the best PEE for the budget."""
@@ -223,6 +237,7 @@ class Device:
     def _connect(self, why: Why) -> None:
         setting = self.setting
         self.online = True
+        self.online_since_ns = setting.env.now  # type: ignore[assignment]  # whole nanoseconds
         if setting.transport.listening:
             setting.transport.publish(self.name, Kind.STATUS, Status(online=True, reason=_words(why)))
         setting.log.connection(*self.stamp(), True, why)
@@ -288,6 +303,11 @@ class Device:
     def _when_due(self, event: simpy.Event) -> None:
         if event.value == self._plan and self.online:
             self.report(Cause.CHANGE)
+
+    def _when_offered(self, event: simpy.Event) -> None:
+        # Somebody who has reported meanwhile has asked for it, or for what was offered after it.
+        if self.online and event.value == self.agent.offered != self.agent.reported_model:
+            self.report(Cause.MODEL)
 
     def _when_silent(self, event: simpy.Event) -> None:
         quiet = event.value == self.agent.seq and self.online

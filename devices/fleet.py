@@ -169,6 +169,8 @@ def spawn(enrolled: Enrolled, setting: Setting, around: Surroundings, agent: Age
         always_on=presence is None,
     )
     setting.env.process(device.live())
+    if setting.rollout is not None:
+        setting.rollout.join(device)
     if presence is not None:
         setting.env.process(device.follow(presence))
     _schedule(setting, enrolled.new_users, device.change_user)

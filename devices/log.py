@@ -78,6 +78,15 @@ class Pressure(IntEnum):
     CRITICAL = 3
 
 
+class Step(IntEnum):
+    """What a rollout means to one device."""
+
+    OFFERED = 0
+    UPDATED = 1  # it holds the new version
+    FAILED = 2  # it was connected for long and does not
+    WITHDRAWN = 3  # it is to go back to the old version
+
+
 def words(enum: type[IntEnum]) -> tuple[str, ...]:
     """Return the members' names as they stand in the tables, by value."""
     return tuple(member.name.lower() for member in enum)
@@ -141,6 +150,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "bytes": "i8",  # payload of the message
         "place": "i4",  # of the fault in the scenario's list; -1 where the link itself did it
     },
+    "rollout": COMMON | {"step": words(Step), "group": "i4"},
 }
 
 _CODES = {"i8": "q", "i4": "i", "f8": "d", "?": "?"}
@@ -192,3 +202,4 @@ class FleetLog:
         self.quality = self.tables["quality"].append
         self.connection = self.tables["connection"].append
         self.fault = self.tables["fault"].append
+        self.rollout = self.tables["rollout"].append

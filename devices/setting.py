@@ -10,6 +10,7 @@ from devices.faults import Window
 from devices.link import Network
 from devices.log import FleetLog
 from devices.quality import UserQuality
+from devices.rollout import RolloutRun
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Setting:
     """When the broker is down."""
     always_full: bool = False
     """Whether every update is the whole PEE."""
+    rollout: RolloutRun | None = None
+    """The rollout of a new model version."""
     supersede: bool = True
     """Whether a newer answer takes back what is left to send of an older one."""
 

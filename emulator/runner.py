@@ -97,15 +97,30 @@ def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
             watcher.warned(warning)
         model = prepare_model(scenario.data, scenario.model, options.store, watcher.training)
         watcher.prepared(model)
+        newer = _newer(scenario, options, watcher)
         devices, users = enrol_fleet(scenario, model)
         (draft.folder / SCENARIO).write_text(dump(without_password(scenario)))
         truth = Truth(model.interactions.known, model.interactions.test)
         folder = draft.folder / ".shard-0"
-        job = Job(scenario, fleet_name(scenario), model.store, truth, devices, users, folder, recordings)
-        outcome, folders = _simulate(job, options.shards, broker, model.folder, watcher)
+        job = Job(scenario, fleet_name(scenario), model.store, truth, devices, users, folder)
+        job = replace(job, newer=newer.store if newer else None, recordings=recordings)
+
+        stores = [model.folder] if newer is None else [model.folder, newer.folder]
+        outcome, folders = _simulate(job, options.shards, broker, stores, watcher)
         watcher.reporting()
         summary = _write_results(draft.folder, scenario, job, outcome, folders)
     return Finished(draft.final, summary)
+
+
+def _newer(scenario: Scenario, options: Options, watcher: Watcher) -> PreparedModel | None:
+    """Return the model version that the scenario's rollout brings, if it has one."""
+    if scenario.rollout is None:
+        return None
+    training = msgspec.structs.replace(scenario.model.training, seed=scenario.rollout.seed)
+    model = msgspec.structs.replace(scenario.model, training=training)
+    newer = prepare_model(scenario.data, model, options.store, watcher.training)
+    watcher.prepared(newer)
+    return newer
 
 
 def resolve(scenario: Scenario, options: Options) -> Scenario:
@@ -181,7 +196,7 @@ class Broker:
 
 
 def _simulate(
-    job: Job, shards: int, broker: Broker | None, store: Path, watcher: Watcher
+    job: Job, shards: int, broker: Broker | None, stores: Sequence[Path], watcher: Watcher
 ) -> tuple[Outcome, list[Path]]:
     stop_ns = int(job.scenario.stop_time)
 
@@ -191,7 +206,7 @@ def _simulate(
     if broker is None:
         return _run_shards(job, shards, progress)
     simulation = Simulation(job, progress)
-    with cloud_process([store], broker.endpoint, job.fleet, job.scenario.updates) as cloud:
+    with cloud_process(stores, broker.endpoint, job.fleet, job.scenario.updates) as cloud:
 
         def check() -> None:
             broker.check()

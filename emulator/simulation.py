@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import simpy
 
-from cloud.responder import Responder
+from cloud.responder import Responder, notice_of
+from cloud.rollout import Rollout, Standing, Verdict, group_of, judge
 from cloud.store import BlockStore
 from cloud.versions import Versions
 from devices.agent import Agent
@@ -22,6 +23,7 @@ from devices.gateway import Gateway
 from devices.log import FleetLog
 from devices.program import Program
 from devices.quality import Truth, UserQuality, user_qualities
+from devices.rollout import RolloutPlan, RolloutRun, Turn
 from devices.setting import Setting
 from devices.shelf import Shelf, Shelves
 from emulator.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
@@ -54,6 +56,8 @@ class Job:
     """The users of the whole fleet, so that what is evaluated together is the same in every shard."""
     folder: Path
     """Where the draft journal goes."""
+    newer: BlockStore | None = None
+    """The model version that a rollout brings."""
     recordings: Recordings = field(default_factory=Recordings)
     """The traces that groups play."""
 
@@ -76,20 +80,26 @@ class Simulation:
     """
 
     def __init__(self, job: Job, progress: Callable[[int], None]) -> None:
-        self.versions = Versions([responder_of(job.scenario, job.store)])
+        stores = [job.store] if job.newer is None else [job.store, job.newer]
+        self.versions = Versions([responder_of(job.scenario, store) for store in stores])
         self.log = FleetLog()
         self._job = job
         self._journal = Journal(job.folder)
         self._progress = progress
         self._done, self._share = 0.0, 1.0
         self._shelves = Shelves()
-        self._shelves.announce(self.versions.first.notice())
-        full, qualities = evaluate(job.store, job.truth, job.users)
-        self.qualities = {job.store.version: qualities}
+        self.qualities: dict[str, dict[int, UserQuality]] = {}
+        for store in stores:
+            self._prepare(store)
+        self._around = surroundings(job.scenario, job.fleet)
+
+    def _prepare(self, store: BlockStore) -> None:
+        """Announce a model version, and evaluate it for the fleet's users."""
+        self._shelves.announce(notice_of(store))
+        full, self.qualities[store.version] = evaluate(store, self._job.truth, self._job.users)
         for number, shelf in full.items():
             # What arrives must equal what is measured, so a layer's quality is that of what is held.
-            self._shelves.put(job.store.version, number, shelf)
-        self._around = surroundings(job.scenario, job.fleet)
+            self._shelves.put(store.version, number, shelf)
 
     def run_virtual(self, cell: int = VIRTUAL_CELL) -> Outcome:
         """Run in memory, *cell* devices at a time; all of them where they share something."""
@@ -165,6 +175,7 @@ class Simulation:
             outages=program.outages,
             always_full=scenario.updates.encoding == "full",
             supersede=scenario.updates.supersede,
+            rollout=self._rollout(env),
         )
         for enrolled in devices:
             agent = Agent(enrolled.user, self._shelves, local_eviction=scenario.updates.local_eviction)
@@ -173,6 +184,18 @@ class Simulation:
     def _played(self, enrolled: Enrolled) -> Played:
         recordings, name = self._job.recordings, enrolled.group.name
         return Played(recordings.memory.get(name, ()), recordings.availability.get(name, ()))
+
+    def _rollout(self, env: simpy.Environment) -> RolloutRun | None:
+        scenario, newer = self._job.scenario, self._job.newer
+        if scenario.rollout is None or newer is None:
+            return None
+        names = [each.name for each in self._job.devices]
+        start_ns = self._around.program.moment(scenario.rollout.at)
+        run = RolloutRun(
+            env, plan_rollout(scenario.rollout, newer.version, names, start_ns), int(scenario.stop_time)
+        )
+        env.process(run.run())
+        return run
 
     def _capacity(self, env: simpy.Environment) -> Capacity:
         scenario, windows = self._job.scenario, self._around.program.cloud_windows
@@ -212,6 +235,23 @@ def responder_of(scenario: Scenario, store: BlockStore) -> Responder:
         updates.max_payload,
         always_full=updates.encoding == "full",
         full_above=float(updates.full_if_delta_over),
+    )
+
+
+def plan_rollout(rollout: Rollout, version: str, names: Sequence[str], start_ns: int) -> RolloutPlan:
+    """Return the rollout of *version* to the devices called *names*, from *start_ns* on."""
+
+    def turn(devices: int, updated: int, failed: int, since_ns: int) -> Turn:
+        verdict = judge(rollout, Standing(devices, updated, failed, since_ns))
+        return Turn(go_on=verdict is Verdict.NEXT, stop=verdict is Verdict.STOP)
+
+    return RolloutPlan(
+        version=version,
+        start_ns=start_ns,
+        timeout_ns=int(rollout.timeout),
+        rollback=rollout.on_error == "rollback",
+        groups={name: group_of(version, name, rollout.groups) for name in names},
+        judge=turn,
     )
 
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 
 from cloud.config import Data, Seed, Synthetic, Training
 from cloud.recipes import TRAININGS, RecipeName
+from cloud.rollout import Rollout
 from cloud.selection import Selection
 from devices.actions import Action, Actions, SwapNetwork
 from devices.capacity import Cloud
@@ -201,6 +202,9 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     faults: tuple[Faults, ...] = ()
     """What goes wrong, from when and for how long."""
 
+    rollout: Rollout | None = None
+    """A new model version that comes to the fleet in stages."""
+
     def __post_init__(self) -> None:
         # Copies: the caller's dictionaries stay as they are.
         msgspec.structs.force_setattr(self, "networks", {"default": Network(), **self.networks})
@@ -237,7 +241,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def shared(self) -> bool:
         """Whether devices share something, so that all of them must live in one environment."""
-        return self.cloud.workers is not None
+        return self.cloud.workers is not None or self.rollout is not None
 
 
 def _check_name(name: str) -> None:
@@ -280,6 +284,8 @@ def _check_stages(stages: Sequence[Stage]) -> None:
 
 def _check_program(scenario: Scenario) -> None:
     """Check what names a stage, a group, a node or a network, and when it is."""
+    if scenario.rollout is not None:
+        _check_rollout(scenario, scenario.rollout)
     for at, group in enumerate(scenario.fleet):
         _check_moment(scenario, f"fleet[{at}].start_at", group.start_at)
     for key, entries in (("actions", scenario.actions), ("faults", scenario.faults)):
@@ -291,8 +297,19 @@ def _check_program(scenario: Scenario) -> None:
                 _check_known(f"{key}[{at}].to", entry.to, "networks", scenario.networks)
 
 
+def _check_rollout(scenario: Scenario, rollout: Rollout) -> None:
+    _check_moment(scenario, "rollout.at", rollout.at)
+    if rollout.seed == scenario.model.training.seed:
+        raise ValueError(
+            f"rollout.seed(={rollout.seed}) must differ from model.training.seed, or the version is the same"
+        )
+
+
 def _check_moment(scenario: Scenario, path: str, text: str) -> None:
-    moment = parse_moment(text)
+    try:
+        moment = parse_moment(text)
+    except ValueError as error:
+        raise ValueError(str(error).replace("at(", f"{path}(", 1)) from None
     starts = stage_starts(scenario.stages)
     if moment.stage is not None:
         _check_known(path, moment.stage, "stages", starts)
