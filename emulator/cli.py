@@ -61,6 +61,41 @@ def run(
 
 
 @app.command()
+def sweep(
+    scenario: ScenarioFile,
+    over: Annotated[
+        list[str] | None,
+        typer.Option("--over", metavar="KEY=V1,V2", help="Values of a key: updates.retry_after=10 s,30 s."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds: 1-5 or 1,2,3.")] = None,
+    set_: Overrides = None,
+    clock: Clock = None,
+    broker: Broker = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; else one per core.", show_default=False)
+    ] = None,
+    data: Data = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the sweep; else runs/NAME-sweep.", show_default=False)
+    ] = None,
+    store: Store = None,
+    reports: Annotated[bool, typer.Option("--reports", help="Write report.html for each run.")] = False,
+    metrics: Annotated[
+        str | None, typer.Option(help="Figures to print, by their names in summary.json: a,b,c.")
+    ] = None,
+) -> None:
+    """Run every combination of a sweep with every seed; what is there already is not run again."""
+    from emulator import sweep_command
+    from scenarios.expand import load_plan
+
+    wanted = sweep_command.read_metrics(metrics)
+    plan = load_plan(scenario, _overrides(set_, clock=clock), over or [], seeds)
+    options = sweep_command.Options(out, jobs, broker, data, store, reports, wanted)
+    if not sweep_command.sweep(plan, options):
+        raise typer.Exit(THRESHOLD_BROKE)
+
+
+@app.command()
 def train(scenario: ScenarioFile, set_: Overrides = None, data: Data = None, store: Store = None) -> None:
     """Train a scenario's model and cache its block store; what is cached is not trained again."""
     from emulator.console import Console
@@ -129,9 +164,12 @@ def validate(
     show: Annotated[bool, typer.Option(help="Print the scenario with every default filled in.")] = False,
 ) -> None:
     """Check a scenario file; say where it is wrong."""
+    from scenarios.expand import load_plan
     from scenarios.load import dump, load
 
     resolved = load(scenario, set_ or [])
+    if resolved.sweep is not None:
+        load_plan(scenario, set_ or [])
     typer.echo(dump(resolved) if show else f"{scenario}: {resolved.name} is valid")
 
 

@@ -62,6 +62,8 @@ class Options:
     data: Path | None = None
     store: Path | None = None
     shards: int = 1
+    report: bool = True
+    """Whether to write the report, some megabytes a run."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,13 @@ def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
         outcome, folders = _simulate(job, options.shards, broker, model.folder, watcher)
         watcher.reporting()
         summary = _write_results(draft.folder, scenario, job, outcome, folders)
+        if options.report:
+            write_report(draft.folder)
     return Finished(draft.final, summary)
 
 
 def resolve(scenario: Scenario, options: Options) -> Scenario:
-    """Return *scenario* with every path absolute, so that it means the same from any folder."""
+    """Return *scenario* with every path absolute, so that it means the same from any folder, and no sweep."""
     data = resolve_data(scenario.data, options.data)
     fleet = tuple(
         msgspec.structs.replace(
@@ -111,7 +115,7 @@ def resolve(scenario: Scenario, options: Options) -> Scenario:
         else group
         for group in scenario.fleet
     )
-    return msgspec.structs.replace(scenario, data=data, fleet=fleet)
+    return msgspec.structs.replace(scenario, data=data, fleet=fleet, sweep=None)
 
 
 def without_password(scenario: Scenario) -> Scenario:
@@ -225,7 +229,6 @@ def _write_results(
     write_summary(folder, summary)
     for shard in shards:
         shutil.rmtree(shard)
-    write_report(folder)
     return summary
 
 

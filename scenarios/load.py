@@ -25,7 +25,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     Raises:
         InputError: it cannot be read, or is no valid scenario.
     """
-    return parse(_read(path), str(path), overrides)
+    return parse(read(path), str(path), overrides)
 
 
 def parse(text: str, where: str = "scenario", overrides: Sequence[str] = ()) -> Scenario:
@@ -42,7 +42,10 @@ def parse(text: str, where: str = "scenario", overrides: Sequence[str] = ()) -> 
 
 def dump(scenario: Scenario) -> str:
     """Return *scenario* as YAML with all defaults; `parse` reads it back as the same."""
-    return yaml.dump(plain(scenario), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    values = plain(scenario)
+    if scenario.sweep is None:
+        del values["sweep"]  # no part of what one run does
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def shipped() -> tuple[Path, ...]:
@@ -52,11 +55,16 @@ def shipped() -> tuple[Path, ...]:
 
 def question(path: Path) -> str:
     """Return the question that the scenario *path* answers: the first paragraph of its header comment."""
-    header = (line.removeprefix("#").strip() for line in _read(path).splitlines() if line.startswith("#"))
+    header = (line.removeprefix("#").strip() for line in read(path).splitlines() if line.startswith("#"))
     return " ".join(itertools.takewhile(bool, header))
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """Return the text of the scenario file *path*.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:

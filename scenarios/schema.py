@@ -15,6 +15,7 @@ from cloud.config import Data, Seed, Synthetic, Training
 from cloud.recipes import TRAININGS, RecipeName
 from devices.fleet import FleetGroup
 from devices.link import Network
+from scenarios.sweep import Sweep
 from wire.geometry import MAX_BLOCKS, Codec, Score
 from wire.pee import DEFAULT_MAX_PAYLOAD, MAX_PART_BYTES
 from wire.topics import valid_name
@@ -137,6 +138,9 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     fleet: tuple[FleetGroup, ...]
     """Groups of devices, each with its own memory, budget and network."""
+
+    sweep: Sweep | None = None
+    """Variants of this scenario that `peelfleet sweep` runs."""
 
     def __post_init__(self) -> None:
         # A copy: the caller's dictionary stays as it is.

@@ -86,7 +86,7 @@ VALUE_PROBLEMS = [
     # keys
     ("networks: {lte: {uplink: {lattency: 1 s}}}", "networks.lte.uplink: unknown key 'lattency'; did you mean 'latency'?"),
     ("sead: 3", "unknown key 'sead'; did you mean 'seed'?"),
-    ("thresholds: []", "unknown key 'thresholds'; known keys: version, name, description, seed, clock, stop_time, broker, data, model, cloud, updates, networks, fleet"),
+    ("thresholds: []", "unknown key 'thresholds'; known keys: version, name, description, seed, clock, stop_time, broker, data, model, cloud, updates, networks, fleet, sweep"),
     ("data: {users: 3}", "data: missing key 'type': one of synthetic, lightgcn, recbole, movielens, table"),
     ("data: {type: 5}", "data.type (=5) must be one of synthetic, lightgcn, recbole, movielens, table"),
     ("data: {type: syntetic}", "data.type (='syntetic') must be one of synthetic, lightgcn, recbole, movielens, table; did you mean 'synthetic'?"),
@@ -102,6 +102,18 @@ VALUE_PROBLEMS = [
     ("data: {type: table, path: x.csv, user: u, item: u, split: {type: ratio}}", "data: user, item, rating and time (=u, u) must name different columns"),
     ("broker: rabbit", "broker (='rabbit') must be auto, mosquitto, amqtt or mqtt://[user:password@]host[:port]"),
     ("broker: mqtt://", "broker (='mqtt://') must be auto, mosquitto, amqtt or mqtt://[user:password@]host[:port]"),
+    ("sweep: [1]", "sweep must be a mapping of keys, not a list"),
+    ("sweep: {grids: {}}", "sweep: unknown key 'grids'; did you mean 'grid'?"),
+    ("sweep: {grid: {stop_time: 1 h}}", "sweep.grid.stop_time (='1 h') must be a list"),
+    ("sweep: {grid: {stop_time: []}}", "sweep.grid (='stop_time') must have at least one value"),
+    ("sweep: {grid: {'a b': [1]}}", "sweep.grid (='a b') must have keys such as fleet[0].count"),
+    ("sweep: {grid: {seed: [1, 2]}}", "sweep.grid (='seed') must not set seed: that is what sweep.seeds is for"),
+    ("sweep: {cases: [{name: a, set: {version: 1}}]}", "sweep.cases[0].set (='version') must not set version: a sweep speaks one version of the language"),
+    ("sweep: {cases: [{name: a/b}]}", "sweep.cases[0].name (='a/b') must be 1 to 40 letters, digits, '.', '_' or '-'"),
+    ("sweep: {cases: [{set: {}}]}", "sweep.cases[0]: missing key 'name'"),
+    ("sweep: {cases: [{name: a}, {name: a}]}", "sweep.cases[1].name (='a') must differ from that of cases[0]"),
+    ("sweep: {seeds: [1, 2, 1]}", "sweep.seeds[2] (=1) must differ from that of seeds[0]"),
+    ("sweep: {seeds: [-1]}", "sweep.seeds[0] (=-1) must be a whole number from 0 to 2^63 - 1"),
     ("broker: mqtt://me:secret@host:99999", "broker (=...) must be auto, mosquitto, amqtt or mqtt://[user:password@]host[:port]"),
 ]  # fmt: skip
 
@@ -142,6 +154,6 @@ OVERRIDE_PROBLEMS = [
     ("fleet[0].lattency=1", "--set fleet[0].lattency=1: fleet[0]: unknown key 'lattency'; known keys: name, count, memory, budget, network, start_within"),
     ("data.user=1", "--set data.user=1: data: unknown key 'user'; did you mean 'users'?"),
     ("fleet[0].memory.min=9 GiB", "--set fleet[0].memory.min=9 GiB: fleet[0].memory.min (=9 GiB) must not exceed max (=4 GiB)"),
-    ("x-a=1", "--set x-a=1: unknown key 'x-a'; known keys: version, name, description, seed, clock, stop_time, broker, data, model, cloud, updates, networks, fleet"),
+    ("x-a=1", "--set x-a=1: unknown key 'x-a'; known keys: version, name, description, seed, clock, stop_time, broker, data, model, cloud, updates, networks, fleet, sweep"),
     ("broker=mqtt://me:se/cret@:1", "--set broker=mqtt://...@:1: broker (=...) must be auto, mosquitto, amqtt or mqtt://[user:password@]host[:port]"),
 ]  # fmt: skip
