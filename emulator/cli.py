@@ -96,6 +96,41 @@ def sweep(
 
 
 @app.command()
+def compare(
+    sides: Annotated[
+        list[str],
+        typer.Argument(
+            help="Run directories, or folders of runs; the first is the baseline.", metavar="A B [C...]"
+        ),
+    ],
+    json: Annotated[Path | None, typer.Option(help="File to write the comparison to, as JSON.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="File to write a row per metric to.")] = None,
+    fail_on_difference: Annotated[
+        bool, typer.Option("--fail-on-difference", help="Exit with 99 where a metric differs.")
+    ] = False,
+) -> None:
+    """Tell how runs differ from the first: paired by device and seed, with confidence intervals."""
+    from emulator import compare_command
+
+    found = compare_command.compare(sides)
+    compare_command.show(found)
+    compare_command.write(found, json, csv)
+    if fail_on_difference and any(each.differs for each in found):
+        raise typer.Exit(THRESHOLD_BROKE)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("scenario.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite it if it is there.")] = False,
+) -> None:
+    """Write a commented scenario to start from: every key explained, ready to run."""
+    from emulator.init_command import write_template
+
+    typer.echo(write_template(file, force=force))
+
+
+@app.command()
 def train(scenario: ScenarioFile, set_: Overrides = None, data: Data = None, store: Store = None) -> None:
     """Train a scenario's model and cache its block store; what is cached is not trained again."""
     from emulator.console import Console

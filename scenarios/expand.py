@@ -230,7 +230,7 @@ def _at(value: Value, path: Path | None) -> Value:
     for part in path or ():
         found = isinstance(value, dict) and part in value
         found = found or (isinstance(value, list | tuple) and isinstance(part, int) and part < len(value))
-        value = value[part] if found else None  # type: ignore[index,call-overload]  # just checked
+        value = value[part] if found else None  # type: ignore[index]  # just checked
     return None if path is None else value
 
 

@@ -37,7 +37,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Variants for `peelfleet sweep`: each case with each point of the grid, for each seed; `run` ignores them."""
+    """Variants for `peelfleet sweep`: each case with each point of the grid, for each seed."""
 
     grid: dict[str, tuple[Any, ...]] = {}
     """Keys of the scenario, as after `--set`, each with the list of values that it takes."""
