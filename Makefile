@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs clean
+.PHONY: help setup demo test check format docs bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-compare clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -56,6 +56,9 @@ bench-scale: $(STAMP) ## measure the time and memory of training, up to 1.2 mill
 
 bench-codecs: $(STAMP) ## measure time to decode, time to rank and working memory of each codec
 	$(BIN)/python -m benchmarks.codecs
+
+bench-compare: $(STAMP) ## measure how often `compare` is wrong: coverage, 100 equal pairs, pairs that differ
+	$(BIN)/python -m benchmarks.compare_calibration
 
 clean: ## remove what was built and run
 	rm -rf $(VENV) runs benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -138,20 +138,20 @@ def _seed_of(measures: Measures) -> int:
 
 def _read_keys(folder: Path) -> dict[str, str]:
     tree = read_tree(read_scenario(folder), str(folder / SCENARIO))
-    keys = {dotted(path): text for path, text in _leaves(tree.value, ())}
-    return {key: text for key, text in keys.items() if key not in _PER_RUN}
+    return {key: text for key, text in _leaves(tree.value, "") if key not in _PER_RUN}
 
 
-def _leaves(value: Value, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+def _leaves(value: Value, key: str) -> Iterator[tuple[str, str]]:
+    """Yield each single value below *key* with its own key; an entry of a list goes by its name."""
     if isinstance(value, dict) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, (*path, key))
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{dotted((name,))}".removeprefix("."))
     elif isinstance(value, list) and value:
         for at, inner in enumerate(value):
-            name = inner.get("name") if isinstance(inner, dict) else None
-            yield from _leaves(inner, (*path, name if isinstance(name, str) else at))
+            own = inner.get("name") if isinstance(inner, dict) else None
+            yield from _leaves(inner, f"{key}[{at if own is None else own}]")
     else:
-        yield path, value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        yield key, value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def differences(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[Difference, ...]:

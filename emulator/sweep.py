@@ -158,15 +158,22 @@ def _code_sha256() -> str:
 
 @contextmanager
 def opened(folder: Path) -> Iterator[None]:
-    """Make the sweep folder *folder* this process's own, and sweep out what a killed sweep left half done.
+    """Make the sweep folder *folder* this process's own, and sweep out what is half done.
 
     Raises:
-        InputError: it cannot be written, is no sweep's, or another sweep is at work in it.
+        InputError: it cannot be written, or another sweep is at work in it.
     """
     with _locked(folder):
-        for left in folder.glob(f"{_WORK}*"):
-            shutil.rmtree(left)
-        yield
+        _sweep_out(folder)
+        try:
+            yield
+        finally:
+            _sweep_out(folder)
+
+
+def _sweep_out(folder: Path) -> None:
+    for left in folder.glob(f"{_WORK}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 @contextmanager
@@ -231,9 +238,7 @@ def carry_out(task: Task) -> str | None:
         finished = run(task.run.scenario, options, _Nobody())
         (finished.folder / MARK).write_bytes(msgspec.json.encode(task.run.mark))
         _move(finished.folder, final)
-    except (PeelfleetError, ExceptionGroup, OSError) as error:
-        return _keep(work, final, error)
-    except Exception as error:  # a bug of ours: the other runs go on, and this one is told of
+    except Exception as error:  # even a bug of ours: the other runs go on, and this one is told of
         return _keep(work, final, error)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -253,10 +258,10 @@ def _partial(final: Path) -> Path:
 def _keep(work: Path, final: Path, error: Exception) -> str:
     """Leave what a failed run wrote where it can be looked at; return what to say of it."""
     partial = _partial(final)
-    partial.parent.mkdir(exist_ok=True)
     shutil.rmtree(partial, ignore_errors=True)
     left = next(work.glob(f"*{PARTIAL}"), None)
-    with contextlib.suppress(OSError):  # where the disk is full
+    with contextlib.suppress(OSError):  # the disk is full, or something is in the way
+        partial.parent.mkdir(exist_ok=True)
         left.rename(partial) if left else partial.mkdir()
         (partial / _TRACEBACK).write_text("".join(traceback.format_exception(error)))
     while isinstance(error, ExceptionGroup):
