@@ -68,11 +68,17 @@ def _task(run: Run, folder: Path, options: Options) -> Task:
 
 def _jobs(plan: Plan, options: Options) -> int:
     """Return how many runs may go on at a time: on a broker of others, equal runs must not meet."""
-    shared = options.broker or plan.base.broker
-    lockstep = any(each.scenario.clock != "virtual" for each in plan.combinations)
-    if lockstep and shared.startswith("mqtt://"):
+    lockstep = [each.scenario for each in plan.combinations if each.scenario.clock != "virtual"]
+    if any((options.broker or scenario.broker).startswith("mqtt://") for scenario in lockstep):
         return 1
-    return options.jobs or len(os.sched_getaffinity(0))
+    return options.jobs or _cores()
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _train(runs: Sequence[Run], store: Path | None) -> None:

@@ -31,6 +31,7 @@ BASE = "base"
 """The name of the only combination, where seeds alone are swept."""
 
 _MAX_VALUE, _MAX_NAME = 32, 120
+_PASSWORD = re.compile(r"//.*@")
 _SEEDS = re.compile(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?")
 
 
@@ -130,7 +131,7 @@ def _add_options(tree: Tree, over: Sequence[str], seeds: str | None) -> None:
         return
     for option in over:
         key, equals, text = option.partition("=")
-        place = one_line(f"--over {option}")
+        place = one_line("--over " + _PASSWORD.sub("//...@", option))
         if not equals or not key.strip():
             raise InputError(f"{place}: must be KEY=V1,V2, such as fleet[0].count=10,20")
         path: Path = ("sweep", "grid", key.strip())
@@ -190,6 +191,8 @@ def _settings(tree: Tree, path: Path, values: Mapping[str, Value]) -> Iterator[_
 
 def _combine(tree: Tree, keys: Sequence[str], variant: _Variant) -> Combination:
     """Return the scenario that *tree* is under *variant*."""
+    for setting in (*variant.own, *variant.point):
+        _check_no_password(setting)
     name = _name(variant, keys)
     own = _copy(tree)
     paths: dict[str, Path] = {}
@@ -208,6 +211,12 @@ def _combine(tree: Tree, keys: Sequence[str], variant: _Variant) -> Combination:
 
 def _copy(tree: Tree) -> Tree:
     return Tree(copy.deepcopy(tree.value), dict(tree.places), set(tree.implied))
+
+
+def _check_no_password(setting: _Setting) -> None:
+    """Refuse what must not get into the names of folders and the columns of tables."""
+    if setting.key == "broker" and _PASSWORD.search(str(setting.value)):
+        raise InputError(f"{setting.place}: broker (=...) must not hold a password in a sweep: use --broker")
 
 
 def _check_apart(setting: _Setting, path: Path, before: Mapping[str, Path]) -> None:

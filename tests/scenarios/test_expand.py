@@ -113,6 +113,12 @@ def test_keys_with_the_same_end_are_told_apart() -> None:
             "again what fleet[0].count sets",
         ),
         (PLAIN, ["stop_time=1 h,1h"], None, "x.yaml: sweep has the combination stop_time=1h twice"),
+        (
+            PLAIN,
+            ["broker=mqtt://me:secret@host"],
+            None,
+            "--over broker=mqtt://...@host: broker (=...) must not hold a password in a sweep: use --broker",
+        ),
         (PLAIN, ["stop_time"], None, "--over stop_time: must be KEY=V1,V2, such as fleet[0].count=10,20"),
         (PLAIN, ["stop_time=[1"], None, "--over stop_time=[1: not valid YAML: "),
         (PLAIN, ["seed=1,2"], None, "sweep.grid (='seed') must not set seed: that is what sweep.seeds is for"),
@@ -135,3 +141,4 @@ def test_what_cannot_run_is_refused_by_combination_key_and_place(
         expand(text, "x.yaml", over=over, seeds=seeds)
     assert message in str(refused.value)
     assert str(refused.value).isprintable()
+    assert "secret" not in str(refused.value)
