@@ -63,6 +63,76 @@ def run(
 
 
 @app.command()
+def sweep(
+    scenario: ScenarioFile,
+    over: Annotated[
+        list[str] | None,
+        typer.Option("--over", metavar="KEY=V1,V2", help="Values of a key: updates.retry_after=10 s,30 s."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds: 1-5 or 1,2,3.")] = None,
+    set_: Overrides = None,
+    clock: Clock = None,
+    broker: Broker = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; else one per core.", show_default=False)
+    ] = None,
+    data: Data = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the sweep; else runs/NAME-sweep.", show_default=False)
+    ] = None,
+    store: Store = None,
+    reports: Annotated[bool, typer.Option("--reports", help="Write report.html for each run.")] = False,
+    metrics: Annotated[
+        str | None, typer.Option(help="Figures to print, by their names in summary.json: a,b,c.")
+    ] = None,
+) -> None:
+    """Run every combination of a sweep with every seed; what is there already is not run again."""
+    from emulator import sweep_command
+    from scenarios.expand import load_plan
+
+    wanted = sweep_command.read_metrics(metrics)
+    plan = load_plan(scenario, _overrides(set_, clock=clock), over or [], seeds)
+    options = sweep_command.Options(out, jobs, broker, data, store, reports, wanted)
+    if not sweep_command.sweep(plan, options):
+        raise typer.Exit(THRESHOLD_BROKE)
+
+
+@app.command()
+def compare(
+    sides: Annotated[
+        list[str],
+        typer.Argument(
+            help="Run directories, or folders of runs; the first is the baseline.", metavar="A B [C...]"
+        ),
+    ],
+    json: Annotated[Path | None, typer.Option(help="File to write the comparison to, as JSON.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="File to write a row per metric to.")] = None,
+    fail_on_difference: Annotated[
+        bool, typer.Option("--fail-on-difference", help="Exit with 99 where a metric differs.")
+    ] = False,
+) -> None:
+    """Tell how runs differ from the first: paired by device and seed, with confidence intervals."""
+    from emulator import compare_command
+
+    found = compare_command.compare(sides)
+    compare_command.show(found)
+    compare_command.write(found, json, csv)
+    if fail_on_difference and any(each.differs for each in found):
+        raise typer.Exit(THRESHOLD_BROKE)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("scenario.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite it if it is there.")] = False,
+) -> None:
+    """Write a commented scenario to start from: every key explained, ready to run."""
+    from emulator.init_command import write_template
+
+    typer.echo(write_template(file, force=force))
+
+
+@app.command()
 def train(scenario: ScenarioFile, set_: Overrides = None, data: Data = None, store: Store = None) -> None:
     """Train a scenario's model and cache its block store; what is cached is not trained again."""
     from emulator.console import Console
@@ -131,9 +201,12 @@ def validate(
     show: Annotated[bool, typer.Option(help="Print the scenario with every default filled in.")] = False,
 ) -> None:
     """Check a scenario file; say where it is wrong."""
+    from scenarios.expand import load_plan
     from scenarios.load import dump, load
 
     resolved = load(scenario, set_ or [])
+    if resolved.sweep is not None:
+        load_plan(scenario, set_ or [])
     typer.echo(dump(resolved) if show else f"{scenario}: {resolved.name} is valid")
 
 

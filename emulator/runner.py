@@ -57,6 +57,25 @@ class Watcher(Protocol):
         """The simulation is over; tables and the report are being written."""
 
 
+class Unwatched:
+    """A watcher that says nothing."""
+
+    def training(self, stage: str, done: int, total: int, note: str) -> None:
+        """Say nothing."""
+
+    def warned(self, text: str) -> None:
+        """Say nothing."""
+
+    def prepared(self, model: PreparedModel) -> None:
+        """Say nothing."""
+
+    def simulating(self, now_ns: int, stop_ns: int) -> None:
+        """Say nothing."""
+
+    def reporting(self) -> None:
+        """Say nothing."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line says beside the scenario."""
@@ -67,6 +86,8 @@ class Options:
     data: Path | None = None
     store: Path | None = None
     shards: int = 1
+    report: bool = True
+    """Whether to write the report, some megabytes a run."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +130,8 @@ def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
         outcome, folders = _simulate(job, options.shards, broker, stores, watcher)
         watcher.reporting()
         summary = _write_results(draft.folder, scenario, job, outcome, folders)
+        if options.report:
+            write_report(draft.folder)
     return Finished(draft.final, summary)
 
 
@@ -124,10 +147,10 @@ def _newer(scenario: Scenario, options: Options, watcher: Watcher) -> PreparedMo
 
 
 def resolve(scenario: Scenario, options: Options) -> Scenario:
-    """Return *scenario* with every path absolute, so that it means the same from any folder."""
+    """Return *scenario* with every path absolute, so that it means the same from any folder, and no sweep."""
     data = resolve_data(scenario.data, options.data)
     fleet = tuple(map(_with_whole_paths, scenario.fleet))
-    return msgspec.structs.replace(scenario, data=data, fleet=fleet)
+    return msgspec.structs.replace(scenario, data=data, fleet=fleet, sweep=None)
 
 
 def _with_whole_paths(group: FleetGroup) -> FleetGroup:
@@ -250,7 +273,6 @@ def _write_results(
     write_summary(folder, summary)
     for shard in shards:
         shutil.rmtree(shard)
-    write_report(folder)
     return summary
 
 

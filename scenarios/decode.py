@@ -73,6 +73,8 @@ class _Decoder:
     def value(self, hint: Any, value: Value, path: Path, default: Any = None) -> object:
         """Return what *value*, at *path*, means where *hint* is wanted."""
         kind = kind_of(hint)
+        if isinstance(kind, types.AnyType):
+            return value
         structs = structs_of(kind)
         if structs and not (value is None and isinstance(kind, types.UnionType) and kind.includes_none):
             given = self._with_type(_mapping(value, path), path, default)

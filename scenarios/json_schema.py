@@ -86,6 +86,8 @@ def _value(hint: Any) -> Json:  # Any: a type hint
 
 def _leaf(kind: types.Type) -> Json:
     match kind:
+        case types.AnyType():
+            return {}
         case types.UnionType():
             return {"anyOf": [_leaf(option) for option in kind.types]}
         case types.StructType() | types.CustomType():

@@ -29,9 +29,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     Raises:
         InputError: it cannot be read, or is no valid scenario.
     """
-    scenario = parse(_read(path), str(path), overrides)
-    fleet = tuple(_with_traces_beside(group, path.parent) for group in scenario.fleet)
-    return msgspec.structs.replace(scenario, fleet=fleet)
+    return with_traces_beside(parse(read(path), str(path), overrides), path.parent)
 
 
 def parse(text: str, where: str = "scenario", overrides: Sequence[str] = ()) -> Scenario:
@@ -48,7 +46,10 @@ def parse(text: str, where: str = "scenario", overrides: Sequence[str] = ()) -> 
 
 def dump(scenario: Scenario) -> str:
     """Return *scenario* as YAML with all defaults; `parse` reads it back as the same."""
-    return yaml.dump(plain(scenario), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    values = plain(scenario)
+    if scenario.sweep is None:
+        del values["sweep"]  # no part of what one run does
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def shipped() -> tuple[Path, ...]:
@@ -58,12 +59,17 @@ def shipped() -> tuple[Path, ...]:
 
 def question(path: Path) -> str:
     """Return the question that the scenario *path* answers: the first paragraph of its header comment."""
-    header = (line.removeprefix("#").strip() for line in _read(path).splitlines() if line.startswith("#"))
+    header = (line.removeprefix("#").strip() for line in read(path).splitlines() if line.startswith("#"))
     return " ".join(itertools.takewhile(bool, header))
 
 
+def with_traces_beside(scenario: Scenario, folder: Path) -> Scenario:
+    """Return *scenario* with the traces that lie in *folder*, beside its file, found there."""
+    fleet = tuple(_with_traces_beside(group, folder) for group in scenario.fleet)
+    return msgspec.structs.replace(scenario, fleet=fleet)
+
+
 def _with_traces_beside(group: FleetGroup, folder: Path) -> FleetGroup:
-    """Return *group* with the traces that lie beside the scenario file found there."""
     played = {
         name: msgspec.structs.replace(value, file=str(folder / value.file))
         for name, value in msgspec.structs.asdict(group).items()
@@ -72,7 +78,12 @@ def _with_traces_beside(group: FleetGroup, folder: Path) -> FleetGroup:
     return msgspec.structs.replace(group, **played)
 
 
-def _read(path: Path) -> str:
+def read(path: Path) -> str:
+    """Return the text of the scenario file *path*.
+
+    Raises:
+        InputError: it cannot be read.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:

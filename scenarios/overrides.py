@@ -28,18 +28,34 @@ def apply(tree: Tree, override: str) -> None:
         _Override(tree, place).write(read_path(key.strip()), text)
 
 
+def assign(tree: Tree, key: str, value: Value, place: str) -> Path:
+    """Change *key* of *tree* to *value*, which errors say is at *place*; return the path of *key*.
+
+    Raises:
+        InputError: no such entry can exist.
+    """
+    override = _Override(tree, place)
+    path, outer = override.find(read_path(key))
+    override.put(outer, path, Tree(value, {path: place}))
+    return path
+
+
 class _Override:
     def __init__(self, tree: Tree, place: str) -> None:
         self._tree = tree
         self._place = place
 
     def write(self, wanted: Path, text: str) -> None:
+        path, outer = self.find(wanted)
+        self.put(outer, path, read_value(text, self._place, path))
+
+    def find(self, wanted: Path) -> tuple[Path, Value]:
+        """Return the path that *wanted* means, and the value around it."""
         path: Path = ()
         inner = self._tree.value
         for part in wanted[:-1]:
             inner = self._enter(inner, path := (*path, self._index(inner, part, path)))
-        path = (*path, self._index(inner, wanted[-1], path))
-        self._put(inner, path, text)
+        return (*path, self._index(inner, wanted[-1], path)), inner
 
     def _enter(self, outer: Value, path: Path) -> Value:
         """Return the value at *path*, inside *outer*; an empty mapping where there is none yet."""
@@ -54,9 +70,9 @@ class _Override:
             self._tree.implied.add(path)
         return outer[at]
 
-    def _put(self, outer: Value, path: Path, text: str) -> None:
+    def put(self, outer: Value, path: Path, new: Tree) -> None:
+        """Write *new*, whose paths are absolute, to *path*, inside *outer*."""
         tree, at = self._tree, path[-1]
-        new = read_value(text, self._place, path)
         for old in [old for old in tree.places if old[: len(path)] == path]:
             del tree.places[old]
             tree.implied.discard(old)

@@ -23,6 +23,7 @@ from devices.link import Network
 from devices.node import Node
 from devices.reporting import LevelsPerDoubling, Reporting
 from devices.schedule import Select, Stage, parse_moment, stage_starts
+from scenarios.sweep import Sweep
 from wire.geometry import MAX_BLOCKS, Codec, Score
 from wire.pee import DEFAULT_MAX_PAYLOAD, MAX_PART_BYTES
 from wire.topics import valid_name
@@ -204,6 +205,9 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     rollout: Rollout | None = None
     """A new model version that comes to the fleet in stages."""
+
+    sweep: Sweep | None = None
+    """Variants of this scenario that `peelfleet sweep` runs."""
 
     def __post_init__(self) -> None:
         # Copies: the caller's dictionaries stay as they are.

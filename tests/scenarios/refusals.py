@@ -111,6 +111,18 @@ VALUE_PROBLEMS = [
     ("data: {type: table, path: x.csv, user: u, item: u, split: {type: ratio}}", "data: user, item, rating and time (=u, u) must name different columns"),
     ("broker: rabbit", "broker (='rabbit') must be auto, mosquitto, amqtt or mqtt://[user:password@]host[:port]"),
     ("broker: mqtt://", "broker (='mqtt://') must be auto, mosquitto, amqtt or mqtt://[user:password@]host[:port]"),
+    ("sweep: [1]", "sweep must be a mapping of keys, not a list"),
+    ("sweep: {grids: {}}", "sweep: unknown key 'grids'; did you mean 'grid'?"),
+    ("sweep: {grid: {stop_time: 1 h}}", "sweep.grid.stop_time (='1 h') must be a list"),
+    ("sweep: {grid: {stop_time: []}}", "sweep.grid (='stop_time') must have at least one value"),
+    ("sweep: {grid: {'a b': [1]}}", "sweep.grid (='a b') must have keys such as fleet[0].count"),
+    ("sweep: {grid: {seed: [1, 2]}}", "sweep.grid (='seed') must not set seed: that is what sweep.seeds is for"),
+    ("sweep: {cases: [{name: a, set: {version: 1}}]}", "sweep.cases[0].set (='version') must not set version: a sweep speaks one version of the language"),
+    ("sweep: {cases: [{name: a/b}]}", "sweep.cases[0].name (='a/b') must be 1 to 40 letters, digits, '.', '_' or '-'"),
+    ("sweep: {cases: [{set: {}}]}", "sweep.cases[0]: missing key 'name'"),
+    ("sweep: {cases: [{name: a}, {name: a}]}", "sweep.cases[1].name (='a') must differ from that of cases[0]"),
+    ("sweep: {seeds: [1, 2, 1]}", "sweep.seeds[2] (=1) must differ from that of seeds[0]"),
+    ("sweep: {seeds: [-1]}", "sweep.seeds[0] (=-1) must be a whole number from 0 to 2^63 - 1"),
     ("broker: mqtt://me:secret@host:99999", "broker (=...) must be auto, mosquitto, amqtt or mqtt://[user:password@]host[:port]"),
 ]  # fmt: skip
 

@@ -46,6 +46,7 @@ from devices.traces.availability import Availability
 from scenarios.load import dump, parse
 from scenarios.scalars import AmbiguousError, read_plain
 from scenarios.schema import BROKERS, Model, Scenario, Updates
+from scenarios.sweep import Case, Sweep
 from tests.scenarios.conformity import problems
 from wire.errors import InputError
 from wire.geometry import Codec
@@ -268,6 +269,31 @@ def faults_at(moments: st.SearchStrategy[str]) -> st.SearchStrategy[Faults]:
     )
 
 
+swept_keys = st.sampled_from(
+    ["updates.retry_after", "fleet[0].count", "fleet[p-1].memory", "model.codec", "name"]
+)
+swept_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**9), 10**9)
+    | st.floats(0.001, 1e6)
+    | names
+    | st.just("10 s"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2),
+    max_leaves=4,
+)
+sweeps = st.builds(
+    Sweep,
+    grid=st.dictionaries(swept_keys, st.lists(swept_values, min_size=1, max_size=3).map(tuple), max_size=2),
+    cases=st.lists(
+        st.builds(Case, name=names, set=st.dictionaries(swept_keys, swept_values, max_size=2)),
+        max_size=2,
+        unique_by=lambda case: case.name,
+    ).map(tuple),
+    seeds=st.lists(st.integers(0, 2**63 - 1), max_size=3, unique=True).map(tuple),
+)
+
+
 @st.composite
 def scenarios(draw: st.DrawFn) -> Scenario:
     known = draw(st.dictionaries(names, networks, max_size=2))
@@ -308,6 +334,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         stages=parts,
         actions=tuple(draw(st.lists(actions_at(moments), max_size=2))),
         faults=tuple(draw(st.lists(faults_at(moments), max_size=2))),
+        sweep=draw(st.none() | sweeps),
     )
 
 

@@ -1,0 +1,44 @@
+"""``peelfleet init``: a commented scenario to start from."""
+
+import re
+from pathlib import Path
+
+from wire.errors import InputError
+from wire.topics import valid_name
+
+TEMPLATE = Path(__file__).with_name("template.yaml")
+_NAME = re.compile(r"^name: .*$", re.MULTILINE)
+MAX_NAME = 40
+
+
+def write_template(file: Path, *, force: bool) -> str:
+    """Write the template to *file*, named after it; return what to say of it.
+
+    Args:
+        file: what to write.
+        force: overwrite what is there.
+
+    Raises:
+        InputError: it is there, or cannot be written.
+    """
+    stem = file.stem if valid_name(file.stem) and len(file.stem) <= MAX_NAME else "scenario"
+    text = _NAME.sub(f"name: '{stem}'" if _needs_quotes(stem) else f"name: {stem}", template(), count=1)
+    try:
+        with file.open("w" if force else "x", encoding="utf-8") as target:
+            target.write(text.replace("FILE", file.name))
+    except FileExistsError:
+        raise InputError(f"{file}: is there already; --force overwrites it") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {error.strerror}") from None
+    return f"{file}: written; run it:  peelfleet run {file}"
+
+
+def template() -> str:
+    """Return the commented scenario."""
+    return TEMPLATE.read_text(encoding="utf-8")
+
+
+def _needs_quotes(name: str) -> bool:
+    from scenarios.scalars import is_plain_text
+
+    return not is_plain_text(name)

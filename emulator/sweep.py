@@ -1,0 +1,270 @@
+"""Runs every combination of a sweep with every seed, in as many processes as wanted; what is there stays.
+
+A sweep folder holds an ordinary run directory per run, ``<combination>/seed-<seed>``. A run is written in
+a hidden folder of its own and renamed when it is whole, with a mark that says what it is a run of: a
+sweep that was killed goes on where it stood, and a run of another scenario is never taken for one of this.
+"""
+
+import contextlib
+import fcntl
+import functools
+import hashlib
+import shutil
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+import cloud
+import devices
+import wire
+from cloud.config import Data
+from cloud.datasets import load
+from cloud.store import store_key
+from emulator.model import TrainingProgress, prepare_model
+from emulator.rundir import PARTIAL
+from emulator.runner import Options, Unwatched, resolve, run
+from scenarios.expand import Combination, Plan
+from scenarios.kinds import plain
+from scenarios.load import dump
+from scenarios.schema import Scenario
+from wire.errors import InputError, PeelfleetError
+
+MARK = "combination.json"
+LOCK = ".lock"
+_WORK = ".run-"
+_SIMULATION = ("clocks", "journal", "recordings", "runner", "simulation", "summary")
+_TRACEBACK = "traceback.txt"
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """What a run in a sweep folder is a run of."""
+
+    combination: str
+    seed: int
+    settings: dict[str, object]
+    digest: str
+    """Of the resolved scenario, the files that it names, its model, and the code that runs it."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a sweep."""
+
+    combination: Combination
+    seed: int
+    scenario: Scenario
+    """Resolved, with the seed."""
+    model: str
+    """The name of the block store that it needs."""
+    digest: str
+
+    @property
+    def place(self) -> str:
+        """The folder of the run, inside that of the sweep."""
+        return f"{self.combination.name}/seed-{self.seed}"
+
+    @property
+    def mark(self) -> Mark:
+        """What is written into the run directory."""
+        return Mark(self.combination.name, self.seed, dict(self.combination.settings), self.digest)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker is told."""
+
+    run: Run
+    folder: Path
+    """Of the sweep."""
+    broker: str | None
+    store: Path | None
+    report: bool
+
+
+def list_runs(plan: Plan, data: Path | None) -> tuple[Run, ...]:
+    """Return the runs of *plan*, resolved, seeds varying fastest.
+
+    Raises:
+        InputError: a combination's data or traces are not there; tells which combination.
+    """
+    digests = functools.cache(_data_digest)
+    return tuple(
+        each for combination in plan.combinations for each in _runs_of(combination, plan.seeds, data, digests)
+    )
+
+
+def _runs_of(
+    combination: Combination, seeds: Sequence[int], data: Path | None, digests: Callable[[str], str]
+) -> Iterator[Run]:
+    try:
+        scenario = resolve(combination.scenario, Options(Path(), data=data))
+        model = store_key(digests(_text(scenario.data)), scenario.model)
+        parts = (dump(scenario), model, _files_sha256(plain(scenario)), _code_sha256())
+    except InputError as error:
+        raise InputError(f"combination {combination.name}: {error}") from None
+    for seed in seeds:
+        own = msgspec.structs.replace(scenario, seed=seed)
+        digest = hashlib.sha256("\0".join((*parts, str(seed))).encode()).hexdigest()
+        yield Run(combination, seed, own, model, digest)
+
+
+def _text(data: Data) -> str:
+    return msgspec.json.encode(data, order="deterministic").decode()
+
+
+def _data_digest(text: str) -> str:
+    return load(msgspec.json.decode(text, type=Data)).digest()
+
+
+def _files_sha256(value: object) -> str:
+    """Return a hash of the content of every file that a scenario's ``file`` keys name."""
+    digest = hashlib.sha256()
+    for name in sorted(set(_file_names(value))):
+        try:
+            digest.update(Path(name).read_bytes())
+        except OSError as error:
+            raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+    return digest.hexdigest()
+
+
+def _file_names(value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key == "file" and isinstance(inner, str):
+                yield inner
+            yield from _file_names(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _file_names(inner)
+
+
+@functools.cache
+def _code_sha256() -> str:
+    """Return a hash of the code that decides what a run gives."""
+    folders = [Path(package.__path__[0]) for package in (wire, cloud, devices)]
+    files = [file for folder in folders for file in folder.rglob("*.py")]
+    files += [Path(__file__).with_name(f"{name}.py") for name in _SIMULATION]
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[None]:
+    """Make the sweep folder *folder* this process's own, and sweep out what is half done.
+
+    Raises:
+        InputError: it cannot be written, or another sweep is at work in it.
+    """
+    with _locked(folder):
+        _sweep_out(folder)
+        try:
+            yield
+        finally:
+            _sweep_out(folder)
+
+
+def _sweep_out(folder: Path) -> None:
+    for left in folder.glob(f"{_WORK}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[IO[bytes]]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("ab")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot keep a sweep here: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{folder}: another sweep is at work here") from None
+        yield lock
+
+
+def missing(runs: Sequence[Run], folder: Path) -> list[Run]:
+    """Return the runs that *folder* does not hold yet.
+
+    Raises:
+        InputError: it holds a run under one of their names that is of something else.
+    """
+    return [each for each in runs if not _is_there(each, folder)]
+
+
+def _is_there(run: Run, folder: Path) -> bool:
+    place = folder / run.place
+    if not place.exists():
+        return False
+    try:
+        mark = msgspec.json.decode((place / MARK).read_bytes(), type=Mark)
+    except (OSError, msgspec.DecodeError):
+        raise InputError(f"{place}: is no run of this sweep: give another --out, or remove it") from None
+    if mark.digest != run.digest:
+        raise InputError(
+            f"{place}: was run with another scenario, data or version of the code: "
+            "give another --out, or remove it"
+        )
+    return True
+
+
+def train(runs: Sequence[Run], store: Path | None, progress: TrainingProgress) -> int:
+    """Train each model that *runs* need and the cache lacks, one after the other; return how many.
+
+    Raises:
+        InputError: the data or a cached store is damaged.
+    """
+    models = {each.model: each.scenario for each in runs}
+    found = [prepare_model(each.data, each.model, store, progress) for each in models.values()]
+    return sum(each.trained for each in found)
+
+
+def carry_out(task: Task) -> str | None:
+    """Run *task* into its place; return what went wrong, None if nothing did."""
+    final = task.folder / task.run.place
+    if final.exists():
+        return None
+    work = Path(tempfile.mkdtemp(prefix=_WORK, dir=task.folder))
+    try:
+        options = Options(work, task.broker, store=task.store, report=task.report)
+        finished = run(task.run.scenario, options, Unwatched())
+        (finished.folder / MARK).write_bytes(msgspec.json.encode(task.run.mark))
+        _move(finished.folder, final)
+    except Exception as error:  # even a bug of ours: the other runs go on, and this one is told of
+        return _keep(work, final, error)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return None
+
+
+def _move(folder: Path, final: Path) -> None:
+    final.parent.mkdir(exist_ok=True)
+    shutil.rmtree(_partial(final), ignore_errors=True)
+    folder.rename(final)
+
+
+def _partial(final: Path) -> Path:
+    return final.with_name(final.name + PARTIAL)
+
+
+def _keep(work: Path, final: Path, error: Exception) -> str:
+    """Leave what a failed run wrote where it can be looked at; return what to say of it."""
+    partial = _partial(final)
+    shutil.rmtree(partial, ignore_errors=True)
+    left = next(work.glob(f"*{PARTIAL}"), None)
+    with contextlib.suppress(OSError):  # the disk is full, or something is in the way
+        partial.parent.mkdir(exist_ok=True)
+        left.rename(partial) if left else partial.mkdir()
+        (partial / _TRACEBACK).write_text("".join(traceback.format_exception(error)))
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    known = isinstance(error, PeelfleetError | OSError)
+    return str(error) if known else f"{type(error).__name__}: {error}"

@@ -1,0 +1,299 @@
+"""A scenario and its sweep section, as the list of the scenarios to run; each is checked before any runs.
+
+Every case meets every point of the grid. Their keys are written into the text's values as ``--set`` does,
+the case's first, and the whole is decoded anew, so every rule of the language sees every combination.
+"""
+
+import copy
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path as File
+
+import msgspec
+
+from scenarios.decode import decode
+from scenarios.kinds import plain
+from scenarios.load import read, with_traces_beside
+from scenarios.overrides import apply, assign
+from scenarios.schema import Scenario
+from scenarios.sweep import Sweep
+from scenarios.tree import Path, Tree, Value, one_line, read_tree, read_value
+from wire.errors import InputError
+
+MAX_COMBINATIONS = 10_000
+MAX_SEEDS = 10_000
+BASE = "base"
+"""The name of the only combination, where seeds alone are swept."""
+
+_MAX_VALUE, _MAX_NAME = 32, 120
+_PASSWORD = re.compile(r"//.*@")
+_SEEDS = re.compile(r"\s*([0-9]{1,19})\s*(?:-\s*([0-9]{1,19})\s*)?")
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One variant of a scenario."""
+
+    name: str
+    """Of its case and its point of the grid, such as ``lean+retry_after=10s``: distinct, fit for a folder."""
+    case: str | None
+    settings: Mapping[str, Value]
+    """Every swept key, as written, and the value that it has here, resolved; None where it has none."""
+    scenario: Scenario
+    """Without its sweep section."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep runs: every combination with every seed."""
+
+    base: Scenario
+    """What `run` would run."""
+    keys: tuple[str, ...]
+    """Every swept key, as written."""
+    combinations: tuple[Combination, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Setting:
+    key: str
+    value: Value
+    place: str
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """A case and a point of the grid."""
+
+    case: str | None
+    own: tuple[_Setting, ...]
+    point: tuple[_Setting, ...]
+
+
+def load_plan(
+    path: File, overrides: Sequence[str] = (), over: Sequence[str] = (), seeds: str | None = None
+) -> Plan:
+    """Read the scenario file *path* with its sweep; see `expand`.
+
+    Raises:
+        InputError: it cannot be read, is no valid scenario, or one of its combinations is none.
+    """
+    plan = expand(read(path), str(path), overrides, over, seeds)
+    return replace(
+        plan,
+        base=with_traces_beside(plan.base, path.parent),
+        combinations=tuple(
+            replace(each, scenario=with_traces_beside(each.scenario, path.parent))
+            for each in plan.combinations
+        ),
+    )
+
+
+def expand(
+    text: str,
+    where: str = "scenario",
+    overrides: Sequence[str] = (),
+    over: Sequence[str] = (),
+    seeds: str | None = None,
+) -> Plan:
+    """Return the combinations of the scenario *text*, which errors call *where*. Pure.
+
+    Args:
+        text: YAML.
+        where: what to call it.
+        overrides: ``key=value``, as after ``--set``.
+        over: ``key=v1,v2``, as after ``--over``: a list of the grid, instead of the file's for that key.
+        seeds: such as ``1-5`` or ``1,2,3``, instead of the file's.
+
+    Raises:
+        InputError: it is no valid scenario, sweeps nothing, or one of its combinations is no valid
+            scenario; tells which.
+    """
+    tree = read_tree(text, where)
+    for override in overrides:
+        apply(tree, override)
+    _add_options(tree, over, seeds)
+    base = decode(tree)
+    sweep = base.sweep or Sweep()
+    if not (sweep.grid or sweep.cases or sweep.seeds):
+        raise InputError(
+            f"{where}: sweeps nothing: write a sweep section, or give --over KEY=V1,V2 or --seeds 1-5"
+        )
+    assert isinstance(tree.value, dict)
+    tree.value.pop("sweep", None)
+    keys = tuple(dict.fromkeys([*(key for case in sweep.cases for key in case.set), *sweep.grid]))
+    found = [_combine(tree, keys, variant) for variant in _variants(tree, sweep)]
+    _check_names(where, found)
+    return Plan(msgspec.structs.replace(base, sweep=None), keys, tuple(found), sweep.seeds or (base.seed,))
+
+
+def _add_options(tree: Tree, over: Sequence[str], seeds: str | None) -> None:
+    """Write what the command line says into the sweep section; `decode` judges it there."""
+    if not isinstance(tree.value, dict):
+        return
+    for option in over:
+        key, equals, text = option.partition("=")
+        place = one_line("--over " + _PASSWORD.sub("//...@", option))
+        if not equals or not key.strip():
+            raise InputError(f"{place}: must be KEY=V1,V2, such as fleet[0].count=10,20")
+        path: Path = ("sweep", "grid", key.strip())
+        _write(tree, path, read_value(f"[{text}]", place, path))
+    if seeds is not None:
+        path = ("sweep", "seeds")
+        place = one_line(f"--seeds {seeds}")
+        _write(tree, path, Tree(list(_read_seeds(seeds, place)), {path: place}))
+
+
+def _write(tree: Tree, path: Path, new: Tree) -> None:
+    inner = tree.value
+    for part in path[:-1]:
+        if not isinstance(inner, dict):
+            return  # `decode` says so
+        if inner.get(str(part)) is None:
+            inner[str(part)] = {}
+        inner = inner[str(part)]
+    if isinstance(inner, dict):
+        for old in [old for old in tree.places if old[: len(path)] == path]:
+            del tree.places[old]
+        inner[str(path[-1])] = new.value
+        tree.places.update(new.places)
+
+
+def _read_seeds(text: str, place: str) -> Iterator[int]:
+    total = 0
+    for part in text.split(","):
+        found = _SEEDS.fullmatch(part)
+        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        total += last - first + 1
+        if first > last or total > MAX_SEEDS:
+            raise InputError(f"{place}: must be such as 1-5 or 1,2,3, at most {MAX_SEEDS} of them")
+        yield from range(first, last + 1)
+
+
+def _variants(tree: Tree, sweep: Sweep) -> list[_Variant]:
+    """Return what each combination sets; the last key of the grid varies fastest."""
+    cases: list[tuple[str | None, tuple[_Setting, ...]]] = [
+        (case.name, tuple(_settings(tree, ("sweep", "cases", at, "set"), case.set)))
+        for at, case in enumerate(sweep.cases)
+    ]
+    axes = [
+        [_Setting(key, value, tree.place(("sweep", "grid", key, at))) for at, value in enumerate(values)]
+        for key, values in sweep.grid.items()
+    ]
+    if math.prod(map(len, axes)) * max(len(cases), 1) > MAX_COMBINATIONS:
+        raise InputError(f"{tree.place(('sweep',))}: sweep has more than {MAX_COMBINATIONS} combinations")
+    points = list(itertools.product(*axes))
+    return [_Variant(name, own, point) for name, own in cases or [(None, ())] for point in points]
+
+
+def _settings(tree: Tree, path: Path, values: Mapping[str, Value]) -> Iterator[_Setting]:
+    for key, value in values.items():
+        yield _Setting(key, value, tree.place((*path, key)))
+
+
+def _combine(tree: Tree, keys: Sequence[str], variant: _Variant) -> Combination:
+    """Return the scenario that *tree* is under *variant*."""
+    for setting in (*variant.own, *variant.point):
+        _check_no_password(setting)
+    name = _name(variant, keys)
+    own = _copy(tree)
+    paths: dict[str, Path] = {}
+    try:
+        for setting in (*variant.own, *variant.point):
+            path = assign(own, setting.key, copy.deepcopy(setting.value), setting.place)
+            _check_apart(setting, path, paths)
+            paths[setting.key] = path
+        scenario = decode(own)
+    except InputError as error:
+        raise InputError(one_line(f"combination {name}: {error}")) from None
+    resolved = plain(scenario)
+    settings = {key: _at(resolved, paths[key] if key in paths else _find(own, key)) for key in keys}
+    return Combination(name, variant.case, settings, scenario)
+
+
+def _copy(tree: Tree) -> Tree:
+    return Tree(copy.deepcopy(tree.value), dict(tree.places), set(tree.implied))
+
+
+def _check_no_password(setting: _Setting) -> None:
+    """Refuse what must not get into the names of folders and the columns of tables."""
+    if setting.key == "broker" and _PASSWORD.search(str(setting.value)):
+        raise InputError(f"{setting.place}: broker (=...) must not hold a password in a sweep: use --broker")
+
+
+def _check_apart(setting: _Setting, path: Path, before: Mapping[str, Path]) -> None:
+    """Refuse a key that takes back what another of the same combination has set."""
+    for key, earlier in before.items():
+        if earlier[: len(path)] == path:
+            raise InputError(f"{setting.place}: {setting.key} must not set again what {key} sets")
+
+
+def _find(tree: Tree, key: str) -> Path | None:
+    """Return where the key of another combination points to in this one; None if nowhere."""
+    try:
+        return assign(_copy(tree), key, None, "")
+    except InputError:
+        return None
+
+
+def _at(value: Value, path: Path | None) -> Value:
+    """Return what *value* holds at *path*; None if it holds nothing there."""
+    for part in path or ():
+        found = isinstance(value, dict) and part in value
+        found = found or (isinstance(value, list | tuple) and isinstance(part, int) and part < len(value))
+        value = value[part] if found else None  # type: ignore[index]  # just checked
+    return None if path is None else value
+
+
+def _name(variant: _Variant, keys: Sequence[str]) -> str:
+    parts = [] if variant.case is None else [variant.case]
+    parts += [f"{_label(each.key, keys)}={_value_name(each.value)}" for each in variant.point]
+    return _cut("+".join(parts) or BASE, _MAX_NAME)
+
+
+def _label(key: str, keys: Sequence[str]) -> str:
+    """Return the shortest end of *key* that is none of another key."""
+    others = [_parts(other) for other in keys if other != key]
+    parts = _parts(key)
+    for length in range(1, len(parts) + 1):
+        end = parts[-length:]
+        if all(other[-length:] != end for other in others):
+            break
+    return ".".join(end)
+
+
+def _parts(key: str) -> list[str]:
+    return re.findall(r"[\w-]+", key)
+
+
+def _value_name(value: Value) -> str:
+    """Return *value* in letters that any folder may have; what does not show in them shows as a hash."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    shown = kind if isinstance(kind, str) else text.strip('"')
+    plainly = re.sub(r"[^\w.%-]+", "-", shown.replace(" ", "")).strip("-")
+    exact = not isinstance(value, dict | list) and plainly == text.replace(" ", "")
+    return _cut(plainly, _MAX_VALUE) if exact else f"{plainly[:_MAX_VALUE]}~{_hash(text)}"
+
+
+def _cut(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 7]}~{_hash(name)}"
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def _check_names(where: str, combinations: Sequence[Combination]) -> None:
+    """Refuse two combinations of one name: a value that is listed twice."""
+    seen: set[str] = set()
+    for each in combinations:
+        if each.name in seen:
+            raise InputError(f"{where}: sweep has the combination {each.name} twice")
+        seen.add(each.name)
