@@ -5,7 +5,9 @@ device and a restarted cloud has forgotten nothing.
 """
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import pairwise
+from operator import itemgetter
 
 from cloud.store import BlockStore, GroupBlocks
 from wire.errors import InputError, Reason, RemoteProtocolError
@@ -74,6 +76,8 @@ class Responder:
         number = self._group(report)
         group = self._groups[number]
         layers = group.layers
+        if report.shared is True:
+            return self._without_blocks(number, report)
         target = layers.blocks[layers.best(report.budget_bytes)]
         if report.model != self._version:
             bodies = self._introduction(number, target, report.user)
@@ -83,6 +87,46 @@ class Responder:
             bodies = self._bodies(number, self._first(group, report.held, target), target)
         if len(bodies) == 1:
             return (seal(bodies[0], report.seq),)
+        return tuple([seal(each, report.seq) for each in bodies])
+
+    def layer_part(self, number: int, layer: int) -> bytes:
+        """Return the update part, to be retained, that brings *layer* to a device that holds the one before.
+
+        It answers no report: its number is 0.
+        """
+        group = self._groups[number]
+        first, end = group.layers.blocks[layer - 1], group.layers.blocks[layer]
+        (only,) = self._cut(number, first, end)
+        return seal(only, 0)
+
+    def layer_sizes(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (user group, layer, stored bytes of the layer's own blocks) of every layer above 0."""
+        for number, group in enumerate(self._groups):
+            for layer, (before, size) in enumerate(pairwise(group.layers.bytes), start=1):
+                yield number, layer, size - before
+
+    def check_layers_fit(self) -> None:
+        """Make sure that each layer can be retained as one message.
+
+        Raises:
+            InputError: a layer is too large.
+        """
+        number, layer, size = max(self.layer_sizes(), key=itemgetter(2))
+        if size > self._room:
+            raise InputError(
+                f"max_payload(={self._room + HEADER_ALLOWANCE} B) must be at least "
+                f"{size + HEADER_ALLOWANCE} B for shared delivery, or there must be more layers: "
+                f"layer {layer} of user group {number} is one message"
+            )
+
+    def _without_blocks(self, number: int, report: BudgetReport) -> tuple[bytes, ...]:
+        """Return the answer for a device that takes its blocks from elsewhere."""
+        if report.model != self._version:
+            bodies = self._introduction(number, 0, report.user)
+        elif report.held > self._groups[number].count:
+            raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held})")
+        else:
+            bodies = self._bodies(number, report.held, report.held)
         return tuple([seal(each, report.seq) for each in bodies])
 
     def full_bytes(self, user: int, budget_bytes: int, seq: int) -> int:

@@ -16,7 +16,16 @@ from cloud.versions import Versions
 from wire.connection import PUBLISHES_AT_ONCE, RETRY_S, Connection
 from wire.errors import RemoteProtocolError
 from wire.messages import encode
-from wire.topics import TABLE, Kind, device_topic, fleet_topic, parse, subscription
+from wire.topics import (
+    TABLE,
+    Kind,
+    LayerName,
+    device_topic,
+    fleet_topic,
+    layer_topic,
+    parse,
+    subscription,
+)
 
 LOG = logging.getLogger("peelfleet.cloud")
 
@@ -33,7 +42,9 @@ class Counts:
     """Refused messages by reason."""
 
 
-async def serve(versions: Versions, connection: Connection, fleet: str, counts: Counts) -> None:
+async def serve(
+    versions: Versions, connection: Connection, fleet: str, counts: Counts, *, retain_blocks: bool = False
+) -> None:
     """Answer the reports of *fleet* until cancelled; reconnect as often as it takes.
 
     Args:
@@ -41,12 +52,15 @@ async def serve(versions: Versions, connection: Connection, fleet: str, counts: 
         connection: the broker.
         fleet: whose reports; the model is announced to this fleet.
         counts: kept up to date.
+        retain_blocks: publish every layer's blocks on its own topic, for devices that take them from there.
     """
     while True:
         # A new client each time: the old one would send its unanswered publishes again.
         try:
             async with aiomqtt.Client(**connection.client_options()) as client:
                 client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
+                if retain_blocks:
+                    await _retain_blocks(client, versions, fleet)
                 await _answer_all(client, versions, fleet, counts)
         except* aiomqtt.MqttError as errors:
             LOG.warning(
@@ -54,6 +68,21 @@ async def serve(versions: Versions, connection: Connection, fleet: str, counts: 
             )
         counts.broken += 1
         await asyncio.sleep(RETRY_S)
+
+
+async def _retain_blocks(client: aiomqtt.Client, versions: Versions, fleet: str) -> None:
+    """Publish each layer of each user group once; the broker keeps it and fans it out."""
+    route, slots = TABLE[Kind.BLOCKS], asyncio.Semaphore(PUBLISHES_AT_ONCE)
+
+    async def publish(name: LayerName) -> None:
+        async with slots:
+            part = versions.layer_part(name)
+            await client.publish(layer_topic(fleet, name), part, qos=route.qos, retain=route.retained)
+
+    async with asyncio.TaskGroup() as publishing:
+        for responder in versions.all:
+            for group, layer, _ in responder.layer_sizes():
+                publishing.create_task(publish(LayerName(responder.store.version, group, layer)))
 
 
 async def _answer_all(client: aiomqtt.Client, versions: Versions, fleet: str, counts: Counts) -> None:

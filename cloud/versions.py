@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from cloud.responder import Responder
+from wire.errors import Reason, RemoteProtocolError
 from wire.messages import BudgetReport, decode
+from wire.topics import LayerName
 
 
 class Versions:
@@ -36,6 +38,22 @@ class Versions:
         if not wanted:  # unset is false, too
             return self.first.respond(report)
         return self._responders.get(str(wanted), self.first).respond(report)
+
+    @property
+    def all(self) -> tuple[Responder, ...]:
+        """A responder for each version."""
+        return tuple(self._responders.values())
+
+    def layer_part(self, name: LayerName) -> bytes:
+        """Return the retained update part of a layer.
+
+        Raises:
+            RemoteProtocolError: there is no such layer.
+        """
+        responder = self._responders.get(name.model)
+        if responder is None:
+            raise RemoteProtocolError(Reason.UNKNOWN_MODEL, f"model {name.model!r}")
+        return responder.layer_part(name.group, name.layer)
 
     def full_bytes(self, model: str, user: int, budget_bytes: int, seq: int) -> int:
         """Return what report *seq* would have cost with the whole PEE of *model* sent anew."""

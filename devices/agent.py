@@ -15,6 +15,7 @@ from devices.shelf import Shelf, Shelves
 from wire.errors import LocalProtocolError, Reason, RemoteProtocolError
 from wire.messages import BudgetReport, encode
 from wire.pee import Part, decode_part
+from wire.topics import LayerName
 
 
 class Receipt(StrEnum):
@@ -35,6 +36,7 @@ class Agent:
         user: whose PEE is wanted.
         shelves: where blocks lie.
         local_eviction: evict on a shrink at once; else only when the cloud has answered.
+        shared: take blocks from the layers' own topics; else from answers to reports.
     """
 
     __slots__ = (
@@ -42,6 +44,7 @@ class Agent:
         "_shelf",
         "_shelves",
         "budget_bytes",
+        "group",
         "held",
         "layer",
         "local_eviction",
@@ -52,13 +55,19 @@ class Agent:
         "reported_model",
         "resident_bytes",
         "seq",
+        "shared",
         "user",
         "user_vector",
         "wanted_bytes",
     )
 
-    def __init__(self, user: int, shelves: Shelves, *, local_eviction: bool = True) -> None:
+    def __init__(
+        self, user: int, shelves: Shelves, *, local_eviction: bool = True, shared: bool = False
+    ) -> None:
         self.user = user
+        self.shared = shared
+        self.group = 0
+        """The user's group, of the model version held."""
         self.local_eviction = local_eviction
         self.budget_bytes = 0
         self.wanted_bytes = 0
@@ -121,8 +130,24 @@ class Agent:
                 model=self.model,
                 held=self.held,
                 wants=self.offered or msgspec.UNSET,
+                shared=self.shared or msgspec.UNSET,
             )
         )
+
+    def missing(self) -> tuple[LayerName, ...]:
+        """Return the layers, in order, that are wanted and not held: none before an introduction."""
+        shelf = self._shelf
+        if shelf is None or (self.offered and self.offered != self.model):
+            return ()
+        best = shelf.layers.best(self.wanted_bytes)
+        return tuple(LayerName(self.model, self.group, layer) for layer in range(self.layer + 1, best + 1))
+
+    def subscribe(self) -> tuple[LayerName, ...]:
+        """Ask for the layers that are missing; answers to earlier reports are stale from now on."""
+        self.seq += 1
+        self._moved = False
+        self.reported_bytes, self.reported_model = self.wanted_bytes, self.offered
+        return self.missing()
 
     def receive(self, payload: bytes) -> Receipt:
         """Take in an update part.
@@ -132,6 +157,8 @@ class Agent:
         """
         try:
             part = decode_part(payload)
+            if part.seq == 0 and self.shared:
+                return self._take_layer(part)
             if part.seq != self.seq:
                 return Receipt.STALE
             return self._take(part)
@@ -163,6 +190,26 @@ class Agent:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"{self.held} blocks held after the last part")
         return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
 
+    def _take_layer(self, part: Part) -> Receipt:
+        """Take in the blocks of one layer, unless it is of another model or for a larger budget."""
+        fields, shelf = part.layout, self._shelf
+        if shelf is None or (fields.model, fields.group) != (self.model, self.group):
+            return Receipt.STALE
+        shelf.add(part)
+        end = fields.first + fields.blocks
+        if fields.first > self.held or not end <= shelf.layers.blocks[-1]:
+            raise RemoteProtocolError(
+                Reason.OUT_OF_RANGE, f"blocks {fields.first} to {end} on {self.held} held"
+            )
+        if shelf.resident[end] > self.wanted_bytes:
+            return Receipt.STALE
+        if end > self.held:
+            self._set_held(shelf, end)
+            self._moved = True
+        if self.layer < shelf.layers.best(self.wanted_bytes):
+            return Receipt.PROGRESS
+        return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
+
     def _introduce(self, part: Part) -> Shelf:
         """Begin with a model version: what is held of an older one is dropped first."""
         if not part.layout.introduces:
@@ -171,6 +218,7 @@ class Agent:
             )
         shelf = self._shelves.open(part)
         self.model, self.user_vector = part.layout.model, part.tensor("user_vector")
+        self.group = part.layout.group
         self._moved = self.held > 0
         self._shelf = shelf
         self._set_held(shelf, 0)

@@ -18,8 +18,8 @@ from devices.link import CALM, OWN, Fate, Link
 from devices.log import Cause, Harm, Result, Sent
 from wire.errors import RunError
 from wire.pee import peek
-from wire.topics import TABLE, Kind
-from wire.traffic import publish_wire_bytes
+from wire.topics import TABLE, Kind, LayerName, layer_topic
+from wire.traffic import publish_wire_bytes, subscribe_bytes, wire_bytes
 
 if TYPE_CHECKING:
     from devices.device import Device
@@ -80,8 +80,16 @@ class Delivery:
         device, setting, uplink = self._device, self._setting, self.uplink
         agent = device.agent
         now: int = setting.env.now  # type: ignore[assignment]  # SimPy keeps integers as they are
-        report = agent.report()
-        through = uplink.transfer(now, publish_wire_bytes(self._report_topic_bytes, len(report), _REPORT_QOS))
+        layers: Sequence[LayerName] = ()
+        if agent.shared and agent.missing():
+            layers = agent.subscribe()
+            topics = [layer_topic(setting.fleet, layer) for layer in layers]
+            report = bytes(subscribe_bytes(topics))  # what is asked is in `layers`: only the size counts
+            framed = wire_bytes(len(report))
+        else:
+            report = agent.report()
+            framed = publish_wire_bytes(self._report_topic_bytes, len(report), _REPORT_QOS)
+        through = uplink.transfer(now, framed)
         exchange = Exchange(
             device.number,
             device.name,
@@ -93,6 +101,7 @@ class Delivery:
             changed_ns,
             agent.wanted_bytes,
             agent.held,
+            layers,
         )
         arrived_ns = through + uplink.delay(now)
         if (not uplink.calm or setting.outages) and not self._gets_through(exchange, arrived_ns):
@@ -100,6 +109,10 @@ class Delivery:
             self._after(now + setting.retry_ns, exchange, self._end)
             return
         exchange.arrived_ns = arrived_ns
+        if layers:  # the broker answers by itself
+            exchange.begun_ns = exchange.left_ns = arrived_ns
+            self._expect(exchange)
+            return
         setting.capacity.take(exchange, self._expect, self._drop)
 
     def _gets_through(self, exchange: Exchange, arrived_ns: int) -> bool:
@@ -117,7 +130,8 @@ class Delivery:
         if fate.corrupted is not None:
             device.harm(Harm.REPORT_CORRUPTED, exchange.seq, size, fate.corrupted)
             # The first byte: a digit changed inside would be another report, which no checksum tells apart.
-            setting.transport.send_damaged(device.name, b"\xff" + exchange.report[1:])
+            if not exchange.layers:
+                setting.transport.send_damaged(device.name, b"\xff" + exchange.report[1:])
             return False
         if fate.duplicated is not None:
             device.harm(Harm.REPORT_DUPLICATED, exchange.seq, size, fate.duplicated)
@@ -128,7 +142,8 @@ class Delivery:
         """The answer leaves at a known time: schedule the barrier, and let the bytes travel."""
         env = self._setting.env
         exchange.barrier_ns = exchange.left_ns + self.downlink.delay(exchange.left_ns)
-        self._setting.transport.send_report(exchange)
+        transport = self._setting.transport
+        (transport.subscribe if exchange.layers else transport.send_report)(exchange)
         env.timeout(exchange.barrier_ns - env.now, exchange).callbacks.append(self._answer)
 
     def _drop(self, exchange: Exchange, refused: bool) -> None:
@@ -159,9 +174,15 @@ class Delivery:
         exchange.epoch = device.epoch
         if setting.supersede and self._waiting:
             self._take_back()
-        if len(parts) == 1 and not self._sending and self._plain and exchange.answers == 1:
+        if (
+            len(parts) == 1
+            and not exchange.layers
+            and not self._sending
+            and self._plain
+            and exchange.answers == 1
+        ):
             now: int = setting.env.now  # type: ignore[assignment]
-            arrives_ns = self._transfer(exchange, parts[0], now)
+            arrives_ns = self._transfer(exchange, parts[0], self._part_topic_bytes, now)
             setting.env.timeout(arrives_ns - now, exchange).callbacks.append(self._arrive_only)
             return
         self._waiting.extend((exchange, place) for place in range(len(parts)))
@@ -176,18 +197,23 @@ class Delivery:
             return
         exchange, place = self._waiting.popleft()
         assert exchange.parts is not None
-        through = self._send_part(exchange, exchange.parts[place], last=place == len(exchange.parts) - 1)
+        through = self._send_part(exchange, place)
         env.timeout(through - env.now).callbacks.append(self._send_next)
 
-    def _send_part(self, exchange: Exchange, part: bytes, *, last: bool) -> int:
+    def _send_part(self, exchange: Exchange, place: int) -> int:
         """Send a part through the weather; return when the link is free again."""
         downlink = self.downlink
+        assert exchange.parts is not None
+        part, last = exchange.parts[place], place == len(exchange.parts) - 1
+        topic_bytes = self._part_topic_bytes
+        if exchange.layers:
+            topic_bytes = len(layer_topic(self._setting.fleet, exchange.layers[place]))
         now: int = self._setting.env.now  # type: ignore[assignment]
         fate = CALM if downlink.calm else downlink.fate(now)
         if fate is not CALM:
             self._note(exchange, len(part), fate)
         for copy in range(exchange.answers + (fate.duplicated is not None)):
-            arrives_ns = self._transfer(exchange, part, now) + fate.held_back_ns
+            arrives_ns = self._transfer(exchange, part, topic_bytes, now) + fate.held_back_ns
             exchange.received_ns = max(exchange.received_ns, arrives_ns)
             if fate.lost is not None:
                 exchange.lost_bytes += len(part)
@@ -200,9 +226,9 @@ class Delivery:
             self._after(max(exchange.received_ns, late_ns), exchange, self._end)
         return downlink.free_after(now)
 
-    def _transfer(self, exchange: Exchange, part: bytes, now: int) -> int:
+    def _transfer(self, exchange: Exchange, part: bytes, topic_bytes: int, now: int) -> int:
         """Send *part* and return when the device can have taken it in."""
-        framed = publish_wire_bytes(self._part_topic_bytes, len(part), _PART_QOS)
+        framed = publish_wire_bytes(topic_bytes, len(part), _PART_QOS)
         exchange.wire_bytes += framed
         exchange.sent_bytes += len(part)
         through = self.downlink.transfer(now, framed)
@@ -277,6 +303,8 @@ class Delivery:
             exchange.receipt = receipt
             if agent.resident_bytes != before:
                 device.observe()
+            if agent.shared and not exchange.layers and agent.missing():
+                device.report(Cause.INTRODUCED)
             if self._setting.rollout is not None and receipt is not Receipt.PROGRESS:
                 self._setting.rollout.applied(device)
 
@@ -354,6 +382,11 @@ class Delivery:
         if not (exchange.parts and exchange.sent_bytes):
             return Sent.NONE, 0
         setting = self._setting
+        if exchange.layers:
+            name = exchange.layers[0]
+            return Sent.SHARED, setting.full_bytes(
+                name.model, exchange.user, exchange.wanted_bytes, exchange.seq
+            )
         _, layout = peek(exchange.parts[0])
         if layout.introduces:
             return Sent.FIRST, sum([len(part) for part in exchange.parts])

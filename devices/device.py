@@ -275,6 +275,8 @@ class Device:
         self.observe()
         if not self.online:
             return
+        if agent.shared and agent.model and agent.resident_bytes <= budget_bytes and not agent.missing():
+            return  # nobody needs to know: the broker answers by itself when more is wanted
         if self._plain or not agent.seq:
             self.report(Cause.CHANGE)
         else:

@@ -7,7 +7,7 @@ import msgspec
 
 from devices.agent import Receipt
 from devices.log import Cause
-from wire.topics import Kind
+from wire.topics import Kind, LayerName
 
 
 class Exchange(msgspec.Struct, eq=False):
@@ -30,6 +30,8 @@ class Exchange(msgspec.Struct, eq=False):
     """The budget that the report tells of."""
     held_before: int
     """Blocks that it held when the report left."""
+    layers: Sequence[LayerName] = ()
+    """The layers that it asks for, where it takes blocks from the layers' own topics."""
     arrived_ns: int = -1
     """When the report is at the cloud; -1 if it never is."""
     begun_ns: int = -1
@@ -73,6 +75,9 @@ class Transport(Protocol):
 
     def send_report(self, exchange: Exchange) -> None:
         """Send a budget report; its answer is stored in ``exchange.parts``, now or later."""
+
+    def subscribe(self, exchange: Exchange) -> None:
+        """Ask for ``exchange.layers``; their parts are stored in ``exchange.parts``, now or later."""
 
     def send_damaged(self, device: str, payload: bytes) -> None:
         """Send a report that the cloud will refuse."""

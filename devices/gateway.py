@@ -21,7 +21,17 @@ from wire.connection import PUBLISHES_AT_ONCE, RETRY_S, Connection
 from wire.errors import RemoteProtocolError, RunError
 from wire.messages import ModelNotice, Status, decode, encode
 from wire.pee import peek
-from wire.topics import TABLE, Address, Kind, device_topic, fleet_topic, parse, subscription
+from wire.topics import (
+    TABLE,
+    Address,
+    Kind,
+    LayerName,
+    device_topic,
+    fleet_topic,
+    layer_topic,
+    parse,
+    subscription,
+)
 
 LOG = logging.getLogger("peelfleet.gateway")
 
@@ -65,7 +75,9 @@ class Gateway:
         self._connection = connection
         self._fleet = fleet
         self._give_up_s = give_up_s
-        self._outbox: asyncio.Queue[Outgoing] = asyncio.Queue()
+        self._outbox: asyncio.Queue[Outgoing | LayerName] = asyncio.Queue()
+        self._layers: dict[LayerName, bytes] = {}
+        self._awaited: dict[LayerName, list[Exchange]] = {}
         self._waiting: dict[tuple[str, int], Waiting] = {}
         self._failure: BaseException | None = None
 
@@ -89,6 +101,21 @@ class Gateway:
         """Publish a report and keep its exchange until the answer is complete."""
         self._waiting[exchange.device, exchange.seq] = Waiting(exchange, time.monotonic())
         self._put(device_topic(Kind.BUDGET, self._fleet, exchange.device), exchange.report, Kind.BUDGET)
+
+    def subscribe(self, exchange: Exchange) -> None:
+        """Give the exchange the retained parts of its layers, once the broker has sent them all.
+
+        The devices of a gateway share its connection, so each layer is asked for once and kept.
+        """
+        for layer in exchange.layers:
+            if layer not in self._layers and layer not in self._awaited:
+                self._awaited[layer] = []
+                self._outbox.put_nowait(layer)
+        missing = [layer for layer in exchange.layers if layer not in self._layers]
+        for layer in missing:
+            self._awaited[layer].append(exchange)
+        if not missing:
+            self._fill(exchange)
 
     def send_damaged(self, device: str, payload: bytes) -> None:
         """Publish a report that the cloud will refuse."""
@@ -162,6 +189,8 @@ class Gateway:
         self.counts["connections"] += 1
         if self.counts["connections"] > 1:
             self.send_again(0.0)
+            for layer in self._awaited:
+                self._outbox.put_nowait(layer)
 
     async def _pump(self, client: aiomqtt.Client) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -182,19 +211,37 @@ class Gateway:
         while not task.cancelling():
             message = await self._outbox.get()
             try:
-                await client.publish(message.topic, message.payload, qos=message.qos, retain=message.retained)
+                await self._send(client, message)
             except BaseException:
                 self._outbox.put_nowait(message)  # raised does not mean unsent, nor sent: send it again
                 raise
             finally:
                 self._outbox.task_done()
 
+    async def _send(self, client: aiomqtt.Client, message: Outgoing | LayerName) -> None:
+        if isinstance(message, LayerName):
+            await client.subscribe(layer_topic(self._fleet, message), qos=TABLE[Kind.BLOCKS].qos)
+        else:
+            await client.publish(message.topic, message.payload, qos=message.qos, retain=message.retained)
+
     def _receive(self, message: aiomqtt.Message) -> None:
         match parse(message.topic.value):
             case Address(Kind.PEE, _, str(device)):
                 self._answer(device, message.payload)
+            case Address(Kind.BLOCKS, layer=LayerName() as layer):
+                self._keep(layer, message.payload)
             case Address(Kind.MODEL):
                 self.model = decode(message.payload, ModelNotice)
+
+    def _keep(self, layer: LayerName, payload: bytes) -> None:
+        self._layers[layer] = payload
+        for exchange in self._awaited.pop(layer, ()):
+            if all(each in self._layers for each in exchange.layers):
+                self._fill(exchange)
+
+    def _fill(self, exchange: Exchange) -> None:
+        exchange.parts = [self._layers[layer] for layer in exchange.layers]
+        self.arrived.set()
 
     def _answer(self, device: str, payload: bytes) -> None:
         seq, fields = peek(payload)

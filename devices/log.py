@@ -31,6 +31,7 @@ class Cause(IntEnum):
     PERIODIC = 5  # it has not reported for long
     MODEL = 6  # a new model version is offered to it
     USER = 7  # it has a new user
+    INTRODUCED = 8  # it knows the layers of its ranking now, and asks for those it wants
 
 
 class Result(IntEnum):
@@ -52,6 +53,7 @@ class Sent(IntEnum):
     FULL = 3  # the whole PEE once more, since every update is
     FALLBACK_FULL = 4  # the whole PEE, since the difference would have been hardly smaller
     NOTHING = 5  # no blocks: the device held them all, or was to evict
+    SHARED = 6  # layers that the broker retained, for every device that wants them
 
 
 class Harm(IntEnum):

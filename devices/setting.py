@@ -22,6 +22,8 @@ class Setting:
     log: FleetLog
     capacity: Capacity
     """How long the cloud takes."""
+    fleet: str
+    """The fleet's name in topics."""
     stop_ns: int
     """Memory stops moving then; what is under way still arrives."""
     retry_ns: int

@@ -258,12 +258,15 @@ def cloud(
     full_if_delta_over: Annotated[
         str, typer.Option(help="A delta above this share of the whole PEE is sent whole.")
     ] = "100 %",
+    retain_blocks: Annotated[
+        bool, typer.Option(help="Leave every layer's blocks on a topic of its own, for shared delivery.")
+    ] = False,
     until_stdin_closes: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
 ) -> None:
     """Serve trained models to a fleet over MQTT until interrupted."""
     from emulator.cloud_command import Serving, serve_stores
 
-    serving = Serving(store, max_payload, encoding, full_if_delta_over)
+    serving = Serving(store, max_payload, encoding, full_if_delta_over, retain_blocks)
     serve_stores(serving, broker, fleet, until_stdin_closes=until_stdin_closes)
 
 

@@ -46,10 +46,15 @@ class InMemory:
     def __init__(self, versions: Versions) -> None:
         self.listening = False
         self._answer = versions.answer
+        self._layer_part = versions.layer_part
 
     def send_report(self, exchange: Exchange) -> None:
         """Store the answer in the exchange."""
         exchange.parts = self._answer(exchange.report)
+
+    def subscribe(self, exchange: Exchange) -> None:
+        """Store the layers' parts in the exchange."""
+        exchange.parts = [self._layer_part(layer) for layer in exchange.layers]
 
     def send_damaged(self, device: str, payload: bytes) -> None:
         """Have the cloud refuse the report."""
@@ -91,6 +96,11 @@ class Barriers:
         """Note the barrier and send the report."""
         heapq.heappush(self._heap, (exchange.order, exchange))
         self._remote.send_report(exchange)
+
+    def subscribe(self, exchange: Exchange) -> None:
+        """Note the barrier and ask for the layers."""
+        heapq.heappush(self._heap, (exchange.order, exchange))
+        self._remote.subscribe(exchange)
 
     def send_damaged(self, device: str, payload: bytes) -> None:
         """Pass the damaged report on; nothing waits for it."""

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from cloud.responder import Responder
 from cloud.service import Counts, serve
 from cloud.store import load_store
 from cloud.versions import Versions
-from wire.connection import Connection
 from wire.errors import InputError
 from wire.topics import Role, valid_name
 from wire.units import parse_bytes, parse_share
@@ -31,6 +30,7 @@ class Serving:
     max_payload: str
     encoding: str
     full_if_delta_over: str
+    retain_blocks: bool
 
 
 def serve_stores(serving: Serving, broker: str, fleet: str, *, until_stdin_closes: bool) -> None:
@@ -44,7 +44,8 @@ def serve_stores(serving: Serving, broker: str, fleet: str, *, until_stdin_close
     versions = _versions(serving)
     connection = parse_url(broker).connection(Role.CLOUD, f"cloud-{fleet}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    asyncio.run(_serve(versions, connection, fleet, until_stdin_closes=until_stdin_closes))
+    service = serve(versions, connection, fleet, counts := Counts(), retain_blocks=serving.retain_blocks)
+    asyncio.run(_serve(service, counts, until_stdin_closes=until_stdin_closes))
 
 
 def _versions(serving: Serving) -> Versions:
@@ -72,9 +73,8 @@ def _number_or_text(text: str) -> float | str:
         return text
 
 
-async def _serve(versions: Versions, connection: Connection, fleet: str, *, until_stdin_closes: bool) -> None:
-    counts = Counts()
-    loop, task = asyncio.get_running_loop(), asyncio.create_task(serve(versions, connection, fleet, counts))
+async def _serve(service: Coroutine[None, None, None], counts: Counts, *, until_stdin_closes: bool) -> None:
+    loop, task = asyncio.get_running_loop(), asyncio.create_task(service)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     if until_stdin_closes:

@@ -87,6 +87,7 @@ def cloud_process(
         command += ["--store", str(store)]
     command += ["--max-payload", f"{updates.max_payload} B", "--encoding", updates.encoding]
     command += ["--full-if-delta-over", repr(float(updates.full_if_delta_over))]
+    command += ["--retain-blocks"] if updates.delivery == "shared" else []
     environment = os.environ | {BROKER_VARIABLE: url_with_password(endpoint, Role.CLOUD)}
     with tempfile.TemporaryFile() as log:
         process = CloudProcess(command, environment, log)

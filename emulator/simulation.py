@@ -88,6 +88,9 @@ class Simulation:
         self._progress = progress
         self._done, self._share = 0.0, 1.0
         self._shelves = Shelves()
+        if job.scenario.updates.delivery == "shared":
+            for responder in self.versions.all:
+                responder.check_layers_fit()
         self.qualities: dict[str, dict[int, UserQuality]] = {}
         for store in stores:
             self._prepare(store)
@@ -168,6 +171,7 @@ class Simulation:
             transport=transport,
             log=self.log,
             capacity=self._capacity(env),
+            fleet=self._job.fleet,
             stop_ns=int(scenario.stop_time),
             retry_ns=int(scenario.updates.retry_after),
             full_bytes=self.versions.full_bytes,
@@ -178,7 +182,12 @@ class Simulation:
             rollout=self._rollout(env),
         )
         for enrolled in devices:
-            agent = Agent(enrolled.user, self._shelves, local_eviction=scenario.updates.local_eviction)
+            agent = Agent(
+                enrolled.user,
+                self._shelves,
+                local_eviction=scenario.updates.local_eviction,
+                shared=scenario.updates.delivery == "shared",
+            )
             spawn(enrolled, setting, self._around, agent, self._played(enrolled))
 
     def _played(self, enrolled: Enrolled) -> Played:

@@ -105,6 +105,10 @@ class Updates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     max_payload: Bytes = Bytes(DEFAULT_MAX_PAYLOAD)
     """No part of an update is larger; large public IoT brokers take 128 KiB."""
 
+    delivery: Literal["device", "shared"] = "device"
+    """How blocks come to a device: in answers to its reports; or from topics that all devices of a user group
+    share, one per layer, on which the cloud leaves them once and the broker fans them out."""
+
     encoding: Literal["delta", "full"] = "delta"
     """What an update brings: the blocks that are missing, or the whole PEE every time."""
 
@@ -145,6 +149,12 @@ class Updates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if self.encoding == "full" and self.full_if_delta_over < 1.0:
             raise ValueError(
                 f"full_if_delta_over(={format_share(self.full_if_delta_over)}) needs encoding delta"
+            )
+        if self.delivery == "shared" and self.encoding == "full":
+            raise ValueError("encoding(='full') needs delivery device: shared topics hold layers, not PEEs")
+        if self.delivery == "shared" and not self.local_eviction:
+            raise ValueError(
+                "local_eviction(=false) needs delivery device: with shared topics nobody else would evict"
             )
 
 

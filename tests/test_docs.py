@@ -7,7 +7,7 @@ import pytest
 
 from scenarios.load import shipped
 from wire.messages import BudgetReport, decode
-from wire.topics import TABLE, Kind, Role, device_topic, fleet_topic
+from wire.topics import TABLE, Kind, Role, subscription
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,7 +33,7 @@ def test_the_topics_of_the_protocol_page_are_those_of_the_table() -> None:
     rows = re.findall(r"^\| `(peel/1/[^`]*)` \| (\w+).*? \| (\d) \| (no|yes) \|", page, re.MULTILINE)
     expected = []
     for kind, route in TABLE.items():
-        topic = device_topic(kind, "F", "D") if route.per_device else fleet_topic(kind, "F")
+        topic = subscription(kind, "F", "D").replace("+/+/+", "<model>/<group>/<layer>")
         sender = "cloud" if Role.CLOUD in route.writers else "device"
         shown = topic.replace("/F", "/<fleet>").replace("/D", "/<device>")
         expected.append((shown, sender, str(route.qos), "yes" if route.retained else "no"))

@@ -36,6 +36,8 @@ class BudgetReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """How many blocks of the group's ranking are held: a prefix."""
     wants: ModelVersion | msgspec.UnsetType = msgspec.UNSET
     """The model version wanted, where it is not the one that the cloud serves to everybody."""
+    shared: bool | msgspec.UnsetType = msgspec.UNSET
+    """Whether the device takes its blocks from the layers' own topics: the answer then brings none."""
 
 
 class QualityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

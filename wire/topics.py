@@ -6,12 +6,13 @@ The access rules of every broker are generated from the same table.
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from wire.errors import LocalProtocolError, Reason, RemoteProtocolError
 
 ROOT = "peel/1"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class Role(StrEnum):
@@ -32,6 +33,7 @@ class Kind(StrEnum):
     QUALITY = "quality"
     STATUS = "status"
     MODEL = "model"
+    BLOCKS = "blocks"
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,13 @@ class Route:
     """One row of the topic table."""
 
     per_device: bool
+    """Whether each device has a topic of its own; else the fleet has one, or one per layer."""
     writers: tuple[Role, ...]
     readers: tuple[Role, ...]
     qos: Literal[0, 1]
     retained: bool
+    per_layer: bool = False
+    """Whether each layer of each user group's ranking has a topic."""
 
 
 _ENDS = (Role.DEVICE, Role.FLEET, Role.EMULATOR)
@@ -54,6 +59,7 @@ TABLE: dict[Kind, Route] = {
     Kind.QUALITY: Route(per_device=True, writers=_ENDS, readers=_CLOUD, qos=0, retained=False),
     Kind.STATUS: Route(per_device=True, writers=_ENDS, readers=_CLOUD, qos=1, retained=True),
     Kind.MODEL: Route(per_device=False, writers=_CLOUD, readers=_ENDS, qos=1, retained=True),
+    Kind.BLOCKS: Route(per_device=False, writers=_CLOUD, readers=_ENDS, qos=1, retained=True, per_layer=True),
 }
 
 
@@ -66,7 +72,16 @@ class Address:
 
     kind: Kind
     fleet: str
-    device: str | None
+    device: str | None = None
+    layer: "LayerName | None" = None
+
+
+class LayerName(NamedTuple):
+    """A layer of a user group's ranking."""
+
+    model: str
+    group: int
+    layer: int
 
 
 @dataclass(frozen=True)
@@ -87,9 +102,16 @@ def fleet_topic(kind: Kind, fleet: str) -> str:
     return f"{ROOT}/{_name(fleet)}/{kind.value}"
 
 
+def layer_topic(fleet: str, name: LayerName) -> str:
+    """Return the topic of a layer's blocks, such as ``peel/1/<fleet>/blocks/<model>/<group>/<layer>``."""
+    return f"{ROOT}/{_name(fleet)}/{Kind.BLOCKS.value}/{_name(name.model)}/{name.group}/{name.layer}"
+
+
 def subscription(kind: Kind, fleet: str = "+", device: str = "+") -> str:
     """Return the topic filter for *kind*; ``+`` stands for any fleet or device."""
-    return "/".join([ROOT, fleet, *([device] if TABLE[kind].per_device else []), kind.value])
+    route = TABLE[kind]
+    above, below = [device] if route.per_device else [], ["+", "+", "+"] if route.per_layer else []
+    return "/".join([ROOT, fleet, *above, kind.value, *below])
 
 
 def parse(topic: str) -> Address:
@@ -102,7 +124,11 @@ def parse(topic: str) -> Address:
         case ["peel", "1", fleet, device, kind] if _known(kind, per_device=True, names=(fleet, device)):
             return Address(Kind(kind), fleet, device)
         case ["peel", "1", fleet, kind] if _known(kind, per_device=False, names=(fleet,)):
-            return Address(Kind(kind), fleet, None)
+            return Address(Kind(kind), fleet)
+        case ["peel", "1", fleet, Kind.BLOCKS.value, model, group, layer] if (
+            valid_name(fleet) and valid_name(model) and _NUMBER.fullmatch(group) and _NUMBER.fullmatch(layer)
+        ):
+            return Address(Kind.BLOCKS, fleet, layer=LayerName(model, int(group), int(layer)))
     raise RemoteProtocolError(Reason.UNKNOWN_TOPIC, f"no topic of the table: {topic[:200]!r}")
 
 
@@ -145,4 +171,9 @@ def _name(name: str) -> str:
 
 def _known(kind: str, *, per_device: bool, names: tuple[str, ...]) -> bool:
     route = _ROUTES.get(kind)
-    return route is not None and route.per_device is per_device and all(map(valid_name, names))
+    return (
+        route is not None
+        and route.per_device is per_device
+        and not route.per_layer
+        and all(map(valid_name, names))
+    )

@@ -9,6 +9,7 @@ and Ethernet are not counted either.
 """
 
 import functools
+from collections.abc import Sequence
 
 SEGMENT_BYTES = 1448
 SEGMENT_HEADER_BYTES = 52
@@ -16,9 +17,18 @@ SEGMENT_HEADER_BYTES = 52
 
 def publish_bytes(topic_bytes: int, payload_bytes: int, qos: int) -> int:
     """Return the size of an MQTT 3.1.1 PUBLISH packet (section 3.3)."""
-    remaining = 2 + topic_bytes + (2 if qos else 0) + payload_bytes
+    return _packet_bytes(2 + topic_bytes + (2 if qos else 0) + payload_bytes)
+
+
+def _packet_bytes(remaining: int) -> int:
     length_digits = 1 if remaining < 128 else 2 if remaining < 16384 else 3 if remaining < 2097152 else 4
     return 1 + length_digits + remaining
+
+
+def subscribe_bytes(topics: Sequence[str]) -> int:
+    """Return the size of an MQTT 3.1.1 SUBSCRIBE and of the UNSUBSCRIBE that ends it (sections 3.8, 3.10)."""
+    names = sum(2 + len(topic) for topic in topics)
+    return _packet_bytes(2 + names + len(topics)) + _packet_bytes(2 + names)
 
 
 @functools.lru_cache(maxsize=2**16)  # a fleet asks this for every message

@@ -15,12 +15,23 @@ from broker_config import mosquitto
 from broker_config.launch import Credentials, RunningBroker, check_reachable, launched
 from tests.broker_config.clients import DEVICES, FLEET, RudeClient, client, contents, device, receive
 from wire.errors import InputError
-from wire.topics import TABLE, Kind, Role, device_topic, fleet_topic, subscription
+from wire.topics import (
+    TABLE,
+    Kind,
+    LayerName,
+    Role,
+    device_topic,
+    fleet_topic,
+    layer_topic,
+    subscription,
+)
 
 MODEL = fleet_topic(Kind.MODEL, FLEET)
+BLOCKS = layer_topic(FLEET, LayerName("ab12", 0, 3))
 ALL_TOPICS = [
     *(device_topic(kind, FLEET, name) for kind in TABLE if TABLE[kind].per_device for name in DEVICES),
     MODEL,
+    BLOCKS,
 ]
 
 
@@ -30,7 +41,8 @@ def topics_for(roles: str, role: Role) -> set[str]:
     for kind, route in TABLE.items():
         if role in getattr(route, roles):
             names = ["d1"] if role is Role.DEVICE else list(DEVICES)
-            topics |= {device_topic(kind, FLEET, name) for name in names} if route.per_device else {MODEL}
+            shared = {BLOCKS} if route.per_layer else {MODEL}
+            topics |= {device_topic(kind, FLEET, name) for name in names} if route.per_device else shared
     return topics
 
 

@@ -48,6 +48,9 @@ class Transport:
             last = last[:-1] + bytes([last[-1] ^ 1])
         exchange.parts = (*ahead, last)
 
+    def subscribe(self, exchange: Exchange) -> None:
+        raise AssertionError("nobody shares topics")
+
     def send_damaged(self, device: str, payload: bytes) -> None:
         raise AssertionError("no report is damaged")
 
@@ -87,6 +90,7 @@ def live(
         transport=transport,
         log=log,
         capacity=Unlimited(S),
+        fleet="f",
         stop_ns=3600 * S,
         retry_ns=30 * S,
         full_bytes=transport.versions.full_bytes,

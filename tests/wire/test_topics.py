@@ -13,10 +13,12 @@ from wire.topics import (
     AccessRule,
     Address,
     Kind,
+    LayerName,
     Role,
     access_rules,
     device_topic,
     fleet_topic,
+    layer_topic,
     matches,
     parse,
     subscription,
@@ -29,8 +31,11 @@ names = st.from_regex(NAME, fullmatch=True)
 def test_a_topic_parses_to_what_it_was_built_from(kind: Kind, fleet: str, device: str) -> None:
     if TABLE[kind].per_device:
         topic, address = device_topic(kind, fleet, device), Address(kind, fleet, device)
+    elif TABLE[kind].per_layer:
+        layer = LayerName(device, 3, 64)
+        topic, address = layer_topic(fleet, layer), Address(kind, fleet, layer=layer)
     else:
-        topic, address = fleet_topic(kind, fleet), Address(kind, fleet, None)
+        topic, address = fleet_topic(kind, fleet), Address(kind, fleet)
     assert parse(topic) == address
     assert matches(subscription(kind), topic)
     assert matches(subscription(kind, fleet), topic)
