@@ -30,6 +30,7 @@ def test_the_text_for_a_known_table() -> None:
             "topic write peel/1/+/+/quality",
             "topic write peel/1/+/+/status",
             "topic read peel/1/+/model",
+            "topic read peel/1/+/blocks/+/+/+",
             "",
             "user _cloud",
             "topic deny peel/1/+/_cloud/#",
@@ -38,6 +39,7 @@ def test_the_text_for_a_known_table() -> None:
             "topic read peel/1/+/+/quality",
             "topic read peel/1/+/+/status",
             "topic write peel/1/+/model",
+            "topic write peel/1/+/blocks/+/+/+",
             "",
             "user _observer",
             "topic deny peel/1/+/_observer/#",
@@ -49,6 +51,7 @@ def test_the_text_for_a_known_table() -> None:
             "pattern write peel/1/+/%u/quality",
             "pattern write peel/1/+/%u/status",
             "pattern read peel/1/+/model",
+            "pattern read peel/1/+/blocks/+/+/+",
             "",
         ]
     )

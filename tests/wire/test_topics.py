@@ -86,6 +86,7 @@ def test_a_device_may_touch_its_own_topics_only_and_the_model() -> None:
         AccessRule("write", "peel/1/+/%u/quality"),
         AccessRule("write", "peel/1/+/%u/status"),
         AccessRule("read", "peel/1/+/model"),
+        AccessRule("read", "peel/1/+/blocks/+/+/+"),
     )
 
 
