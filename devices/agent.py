@@ -14,7 +14,7 @@ import msgspec
 from devices.shelf import Shelf, Shelves
 from wire.errors import LocalProtocolError, Reason, RemoteProtocolError
 from wire.messages import BudgetReport, encode
-from wire.pee import Part, decode_part
+from wire.pee import Layout, Part, decode_part
 from wire.topics import LayerName
 
 
@@ -50,6 +50,7 @@ class Agent:
         "local_eviction",
         "model",
         "offered",
+        "received",
         "rejected",
         "reported_bytes",
         "reported_model",
@@ -88,6 +89,8 @@ class Agent:
         self.layer = 0
         """The layer in use: the highest that is complete; 0 recommends nothing."""
         self.user_vector = b""
+        self.received: Layout | None = None
+        """What the last part that was not damaged said of itself."""
         self.rejected: Reason | None = None
         """Why the last part was rejected, if it was."""
         self._shelves = shelves
@@ -157,6 +160,7 @@ class Agent:
         """
         try:
             part = decode_part(payload)
+            self.received = part.layout
             if part.seq == 0 and self.shared:
                 return self._take_layer(part)
             if part.seq != self.seq:

@@ -293,7 +293,9 @@ class Delivery:
             return
         device, agent = self._device, self._device.agent
         before = agent.resident_bytes
+        agent.received = None
         receipt = agent.receive(part)
+        exchange.layout = exchange.layout or agent.received
         if receipt is Receipt.REJECTED:
             self._reject(exchange)
         elif receipt is Receipt.MISFIT:
@@ -387,7 +389,7 @@ class Delivery:
             return Sent.SHARED, setting.full_bytes(
                 name.model, exchange.user, exchange.wanted_bytes, exchange.seq
             )
-        _, layout = peek(exchange.parts[0])
+        layout = exchange.layout or peek(exchange.parts[0])[1]
         if layout.introduces:
             return Sent.FIRST, sum([len(part) for part in exchange.parts])
         full_bytes = setting.full_bytes(layout.model, exchange.user, exchange.wanted_bytes, exchange.seq)

@@ -50,6 +50,7 @@ class Device:
         "_changed_ns",
         "_course",
         "_delivery",
+        "_full_ndcg",
         "_looked_up",
         "_max_interval_ns",
         "_node",
@@ -110,6 +111,7 @@ class Device:
         self._pressure = Pressure.NORMAL
         self._told = Told(0, 0)
         self._version = 0
+        self._full_ndcg = 0.0
         self._looked_up = ("", -1)
         self._quality: UserQuality | None = None
 
@@ -199,7 +201,7 @@ class Device:
             recall,
             hit_rate,
             best[0],
-            quality.full[0],
+            self._full_ndcg,
             self._pressure,
             self.online,
             version,
@@ -220,7 +222,8 @@ class Device:
         agent, env = self.agent, self.setting.env
         self._plan += 1
         self._delivery.send(Cause.START if not agent.seq else cause, self._changed_ns)
-        self._told = Told(agent.reported_bytes, env.now)  # type: ignore[arg-type]  # whole nanoseconds
+        if not self._plain:
+            self._told = Told(agent.reported_bytes, env.now)  # type: ignore[arg-type]  # whole nanoseconds
         if self._max_interval_ns and env.now < self.setting.stop_ns:
             env.timeout(self._max_interval_ns, agent.seq).callbacks.append(self._when_silent)
 
@@ -324,6 +327,7 @@ class Device:
             model = agent.model or next(iter(qualities))
             self._quality = qualities[model][agent.user]
             self._version = list(qualities).index(model)
+            self._full_ndcg = self._quality.full.ndcg_at_10
         return self._quality, self._version
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from devices.agent import Receipt
 from devices.log import Cause
+from wire.pee import Layout
 from wire.topics import Kind, LayerName
 
 
@@ -48,6 +49,8 @@ class Exchange(msgspec.Struct, eq=False):
     """Which connection of the device the answer came in on."""
     parts: Sequence[bytes] | None = None
     """The update parts that answer, in order; None until all of them are there."""
+    layout: Layout | None = None
+    """What the first of them that arrived undamaged says of itself."""
     receipt: Receipt | None = None
     """What came of the part that was taken in or rejected last."""
     lost: bool = False

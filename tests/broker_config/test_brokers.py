@@ -158,7 +158,7 @@ class BrokerContract:
                     await cloud.publish(each, b"", qos=1)
                 return {name for name, _ in contents(await receive(reader, len(expected)))}
 
-        expected = topics_for("readers", role) | {MODEL}  # a pattern without %u is for everybody
+        expected = topics_for("readers", role) | {MODEL, BLOCKS}  # a pattern without %u is for everybody
         if role is Role.OBSERVER:
             expected = set(ALL_TOPICS)
         assert asyncio.run(story()) == expected
