@@ -127,7 +127,8 @@ class Delivery:
     def _expect(self, exchange: Exchange) -> None:
         """The answer leaves at a known time: schedule the barrier, and let the bytes travel."""
         env = self._setting.env
-        exchange.barrier_ns = exchange.left_ns + self.downlink.delay(exchange.left_ns)
+        if exchange.barrier_ns < 0:  # else a recording says when
+            exchange.barrier_ns = exchange.left_ns + self.downlink.delay(exchange.left_ns)
         self._setting.transport.send_report(exchange)
         env.timeout(exchange.barrier_ns - env.now, exchange).callbacks.append(self._answer)
 
@@ -333,6 +334,7 @@ class Delivery:
             exchange.arrived_ns,
             exchange.begun_ns,
             exchange.left_ns,
+            exchange.barrier_ns,
             exchange.received_ns,
             len(exchange.report),
             len(exchange.parts) if exchange.sent_bytes and exchange.parts else 0,
