@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +22,13 @@ from devices.gateway import Gateway
 from devices.log import FleetLog
 from devices.program import Program
 from devices.quality import Truth, UserQuality, user_qualities
+from devices.recording import Recorded, RecordedCapacity
 from devices.setting import Setting
 from devices.shelf import Shelf, Shelves
 from emulator.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
 from emulator.journal import Journal
 from emulator.recordings import Recordings
+from emulator.replay import Playback
 from scenarios.schema import Scenario
 from wire.connection import Connection
 from wire.errors import RunError
@@ -56,6 +58,8 @@ class Job:
     """Where the draft journal goes."""
     recordings: Recordings = field(default_factory=Recordings)
     """The traces that groups play."""
+    replay: Playback | None = None
+    """The run that is played again, if one is."""
 
 
 @dataclass(frozen=True)
@@ -152,12 +156,13 @@ class Simulation:
             await asyncio.sleep(0.02)
 
     def _populate(self, env: simpy.Environment, transport: Transport, devices: Sequence[Enrolled]) -> None:
-        scenario, program = self._job.scenario, self._around.program
+        scenario, program, replay = self._job.scenario, self._around.program, self._job.replay
+        recorded = {each.number: replay.of(each, scenario) for each in devices} if replay else {}
         setting = Setting(
             env=env,
             transport=transport,
             log=self.log,
-            capacity=self._capacity(env),
+            capacity=self._capacity(env, recorded),
             stop_ns=int(scenario.stop_time),
             retry_ns=int(scenario.updates.retry_after),
             full_bytes=self.versions.full_bytes,
@@ -168,17 +173,22 @@ class Simulation:
         )
         for enrolled in devices:
             agent = Agent(enrolled.user, self._shelves, local_eviction=scenario.updates.local_eviction)
-            spawn(enrolled, setting, self._around, agent, self._played(enrolled))
+            played, lived = self._played(enrolled), recorded.get(enrolled.number)
+            spawn(enrolled, setting, self._around, agent, played, lived)
 
     def _played(self, enrolled: Enrolled) -> Played:
         recordings, name = self._job.recordings, enrolled.group.name
         return Played(recordings.memory.get(name, ()), recordings.availability.get(name, ()))
 
-    def _capacity(self, env: simpy.Environment) -> Capacity:
+    def _capacity(self, env: simpy.Environment, recorded: Mapping[int, Recorded]) -> Capacity:
         scenario, windows = self._job.scenario, self._around.program.cloud_windows
+        capacity: Capacity
         if scenario.cloud.workers is None:
-            return Unlimited(int(scenario.cloud.service_time), windows)
-        return Queue(env, scenario.cloud, stream(scenario.seed, "cloud"), windows)
+            capacity = Unlimited(int(scenario.cloud.service_time), windows)
+        else:
+            capacity = Queue(env, scenario.cloud, stream(scenario.seed, "cloud"), windows)
+        scripts = {number: each.script for number, each in recorded.items() if each.script is not None}
+        return RecordedCapacity(env, scripts, capacity, in_turn=scenario.shared) if scripts else capacity
 
     def _after_turn(self, now_ns: int) -> None:
         self._journal.take(self.log)
