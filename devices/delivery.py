@@ -109,11 +109,8 @@ class Delivery:
             self._after(now + setting.retry_ns, exchange, self._end)
             return
         exchange.arrived_ns = arrived_ns
-        if layers:  # the broker answers by itself
-            exchange.begun_ns = exchange.left_ns = arrived_ns
-            self._expect(exchange)
-            return
-        setting.capacity.take(exchange, self._expect, self._drop)
+        answering = setting.relay if layers else setting.capacity
+        answering.take(exchange, self._expect, self._drop)
 
     def _gets_through(self, exchange: Exchange, arrived_ns: int) -> bool:
         """Apply the weather to a report; tell whether the cloud will answer it."""
@@ -141,7 +138,8 @@ class Delivery:
     def _expect(self, exchange: Exchange) -> None:
         """The answer leaves at a known time: schedule the barrier, and let the bytes travel."""
         env = self._setting.env
-        exchange.barrier_ns = exchange.left_ns + self.downlink.delay(exchange.left_ns)
+        if exchange.barrier_ns < 0:  # else a recording says when
+            exchange.barrier_ns = exchange.left_ns + self.downlink.delay(exchange.left_ns)
         transport = self._setting.transport
         (transport.subscribe if exchange.layers else transport.send_report)(exchange)
         env.timeout(exchange.barrier_ns - env.now, exchange).callbacks.append(self._answer)
@@ -365,6 +363,7 @@ class Delivery:
             exchange.arrived_ns,
             exchange.begun_ns,
             exchange.left_ns,
+            exchange.barrier_ns,
             exchange.received_ns,
             len(exchange.report),
             len(exchange.parts) if exchange.sent_bytes and exchange.parts else 0,

@@ -10,6 +10,7 @@ that every clock runs the same events in the same order.
 from collections.abc import Generator, Iterable, Iterator
 
 import simpy
+from simpy.events import EventPriority
 
 from devices.agent import Agent
 from devices.delivery import Delivery
@@ -24,7 +25,27 @@ from wire.messages import QualityReport, Status
 from wire.topics import Kind
 
 Course = Iterator[tuple[int, int, int]]
-"""How a budget moves: (wait_ns, free_bytes, budget_bytes), the first wait 0."""
+"""How a budget moves: (wait_ns, free_bytes, budget_bytes)."""
+
+PRESENCE, MEMORY = EventPriority(2), EventPriority(3)
+"""What happens to a device comes after all messages and timers of its moment, in this order: never by when it
+was known, which a recording does not tell."""
+
+
+class Happening(simpy.Event):
+    """A moment at which something happens to a device.
+
+    Args:
+        env: whose time passes.
+        wait_ns: how long from now.
+        kind: `PRESENCE` or `MEMORY`.
+    """
+
+    def __init__(self, env: simpy.Environment, wait_ns: int, kind: EventPriority) -> None:
+        super().__init__(env)
+        self._ok = True
+        self._value = None
+        env.schedule(self, kind, wait_ns)
 
 
 class Device:
@@ -120,14 +141,14 @@ class Device:
         env, agent = self.setting.env, self.agent
         stop_ns = self.setting.stop_ns
         if self._start_ns:
-            yield env.timeout(self._start_ns)
+            yield Happening(env, self._start_ns, MEMORY)
         if self._always_on and env.now < stop_ns:
             self._connect(Why.START)
         for wait_ns, free_bytes, budget_bytes in self._course:
             if env.now + wait_ns >= stop_ns:
                 return
             if wait_ns:
-                yield env.timeout(wait_ns)
+                yield Happening(env, wait_ns, MEMORY)
             pressure = self._node.pressure(free_bytes)
             if budget_bytes != agent.budget_bytes or self._changed_ns < 0:
                 self._pressure = pressure
@@ -143,7 +164,7 @@ class Device:
             if t_ns >= self.setting.stop_ns:
                 return
             if t_ns > env.now:
-                yield env.timeout(t_ns - env.now)
+                yield Happening(env, t_ns - int(env.now), PRESENCE)
             if online:
                 self._connect(why)
             else:
@@ -172,8 +193,10 @@ class Device:
         if model:
             self.rolled(Step.OFFERED, group)
         if self.online and self._changed_ns >= 0:
-            delay_ns = self._delivery.downlink.delay(int(self.setting.env.now))
-            self.setting.env.timeout(delay_ns, model).callbacks.append(self._when_offered)
+            # Not drawn: the delays of answers stay as they are, with a rollout or without.
+            self.setting.env.timeout(self._delivery.downlink.latency_ns, model).callbacks.append(
+                self._when_offered
+            )
 
     def rolled(self, step: Step, group: int) -> None:
         """Log a step of a rollout."""

@@ -1,21 +1,25 @@
 """The fleet: groups of devices with their own parameters, and how a device comes to life."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 
-from devices.actions import NewUsers, scale_steps
+from devices.actions import Deed, NewUsers, scale_steps
 from devices.agent import Agent
 from devices.course import budgets, memory_of, recorded_absences, scales_since
-from devices.device import Device
+from devices.device import Course, Device
+from devices.faults import Window
 from devices.link import Direction, Link, Network
 from devices.memory import BoundedWalk, Budget, Memory, Shock
 from devices.node import Node
 from devices.presence import Absence, Churn, Toggle, started, toggles
 from devices.program import Member, Program, network_changes
+from devices.recording import Recorded, RecordedDownlink, RecordedUplink
 from devices.reporting import Reporting
 from devices.schedule import parse_moment
 from devices.setting import Setting
@@ -135,7 +139,14 @@ def enrol(
     )
 
 
-def spawn(enrolled: Enrolled, setting: Setting, around: Surroundings, agent: Agent, played: Played) -> Device:
+def spawn(
+    enrolled: Enrolled,
+    setting: Setting,
+    around: Surroundings,
+    agent: Agent,
+    played: Played,
+    recorded: Recorded | None = None,
+) -> Device:
     """Bring a device to life in the setting's environment.
 
     Args:
@@ -144,15 +155,18 @@ def spawn(enrolled: Enrolled, setting: Setting, around: Surroundings, agent: Age
         around: what it is set into.
         agent: its protocol logic.
         played: the recorded series of its group, where it plays traces.
+        recorded: its life in a run that is played again, in place of one of its own.
     """
     group, member, program = enrolled.group, enrolled.member, around.program
     node = around.nodes[group.node]
     deeds = program.deeds(member) if program.actions else ()
-    presence = _presence(enrolled, around, played, program.absences(member, deeds))
-    memory = memory_of(enrolled, around.seed, played.memory, setting.first_quality(enrolled.user).layers)
-    scales = scales_since(scale_steps(deeds), enrolled.start_ns)
-    course = budgets(memory, group.budget.of, node.memory, scales)
-    links = _Links(member, around)
+    presence: Iterable[Toggle] | None
+    if recorded is None:
+        presence = _presence(enrolled, around, played, program.absences(member, deeds))
+        course, start_ns = _course(enrolled, setting, around, played, deeds), enrolled.start_ns
+    else:
+        presence, course, start_ns = recorded.toggles, recorded.course, 0
+    links = _Links(member, around, _recorded_links(recorded, agent, setting))
     uplink, downlink = links.on(group.network)
     device = Device(
         setting,
@@ -165,14 +179,14 @@ def spawn(enrolled: Enrolled, setting: Setting, around: Surroundings, agent: Age
         uplink=uplink,
         downlink=downlink,
         address_bytes=len(device_topic(Kind.PEE, around.fleet, enrolled.name)) - len(Kind.PEE),
-        start_ns=enrolled.start_ns,
+        start_ns=start_ns,
         always_on=presence is None,
     )
-    setting.env.process(device.live())
     if setting.rollout is not None:
         setting.rollout.join(device)
     if presence is not None:
         setting.env.process(device.follow(presence))
+    setting.env.process(device.live())
     _schedule(setting, enrolled.new_users, device.change_user)
     if deeds:
         moves = network_changes(deeds, group.network)
@@ -195,6 +209,16 @@ def _enrol(
     return replace(enrolled, new_users=handed_on) if handed_on else enrolled
 
 
+def _course(
+    enrolled: Enrolled, setting: Setting, around: Surroundings, played: Played, deeds: Sequence[Deed]
+) -> Course:
+    """Return how a device's budget moves, from its start on."""
+    group = enrolled.group
+    memory = memory_of(enrolled, around.seed, played.memory, setting.first_quality(enrolled.user).layers)
+    scales = scales_since(scale_steps(deeds), enrolled.start_ns)
+    return budgets(memory, group.budget.of, around.nodes[group.node].memory, scales)
+
+
 def _presence(
     enrolled: Enrolled, around: Surroundings, played: Played, absences: list[Iterator[Absence]]
 ) -> Iterator[Toggle] | None:
@@ -215,12 +239,29 @@ def _schedule(
             setting.env.timeout(t_ns, what).callbacks.append(lambda event: act(event.value))
 
 
+MakeLink = Callable[
+    [Direction, np.random.Generator | None, Sequence[Window], np.random.Generator | None], Link
+]
+
+
+def _recorded_links(recorded: Recorded | None, agent: Agent, setting: Setting) -> Mapping[str, MakeLink]:
+    """Return how a device's links are made, by their end, where its exchanges are played again."""
+    if recorded is None or recorded.script is None:
+        return {}
+    script = recorded.script
+    return {
+        "uplink": partial(RecordedUplink, script=script, agent=agent, outages=setting.outages),
+        "downlink": partial(RecordedDownlink, script=script),
+    }
+
+
 class _Links:
     """A device's links, by network: one that it comes back to goes on where it was."""
 
-    def __init__(self, member: Member, around: Surroundings) -> None:
+    def __init__(self, member: Member, around: Surroundings, make: Mapping[str, MakeLink]) -> None:
         self._member = member
         self._around = around
+        self._make = make
         self._known: dict[str, tuple[Link, Link]] = {}
 
     def on(self, network: str) -> tuple[Link, Link]:
@@ -239,4 +280,5 @@ class _Links:
         own = stream(around.seed, end, member.name, *elsewhere) if Link.draws(direction) else None
         windows = around.program.link_windows(member, end) if around.program.faults else ()
         weather = stream(around.seed, "weather", end, member.name, *elsewhere) if windows else None
-        return Link(direction, own, windows, weather)
+        make = self._make.get(end, Link)
+        return make(direction, own, windows, weather)

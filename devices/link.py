@@ -90,6 +90,7 @@ class Link:
         "_weather",
         "_windows",
         "calm",
+        "latency_ns",
     )
 
     def __init__(
@@ -100,7 +101,8 @@ class Link:
         weather: np.random.Generator | None = None,
     ) -> None:
         self._direction = direction
-        self._latency = int(direction.latency)
+        self.latency_ns = self._latency = int(direction.latency)
+        """The mean delay of a message."""
         self._lossy = direction.loss > 0
         self.calm = not self._lossy and not windows
         """Whether every message arrives as it was sent."""

@@ -117,6 +117,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "arrived_ns": "i8",  # when it was at the cloud; -1 if never
         "begun_ns": "i8",  # when the cloud took it up
         "left_ns": "i8",  # when the answer left
+        "answered_ns": "i8",  # when it began to arrive on the device, or would have
         "received_ns": "i8",  # when the last part was on the device
         "report_bytes": "i4",
         "parts": "i4",

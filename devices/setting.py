@@ -22,6 +22,8 @@ class Setting:
     log: FleetLog
     capacity: Capacity
     """How long the cloud takes."""
+    relay: Capacity
+    """How long the broker takes with what it answers by itself: retained layers."""
     fleet: str
     """The fleet's name in topics."""
     stop_ns: int

@@ -36,6 +36,11 @@ Broker = Annotated[
     ),
 ]
 Data = Annotated[Path | None, typer.Option(help="Where the scenario's data set is.")]
+Out = Annotated[Path, typer.Option(help="Folder for run directories.")]
+Shards = Annotated[int, typer.Option(min=1, help="Processes to run the fleet in (virtual clock).")]
+RunDirectory = Annotated[Path, typer.Argument(help="A finished run directory.", show_default=False)]
+SAMPLES = 5
+"""Differences of a table that are shown."""
 Store = Annotated[Path | None, typer.Option(help="Folder in which trained models are cached.")]
 
 
@@ -47,9 +52,9 @@ def run(
     clock: Clock = None,
     broker: Broker = None,
     data: Data = None,
-    out: Annotated[Path, typer.Option(help="Folder for run directories.")] = Path("runs"),
+    out: Out = Path("runs"),
     store: Store = None,
-    shards: Annotated[int, typer.Option(min=1, help="Processes to run the fleet in (virtual clock).")] = 1,
+    shards: Shards = 1,
 ) -> None:
     """Run a scenario: train or load its model, simulate the fleet, write a run directory."""
     from emulator.console import Console
@@ -130,6 +135,46 @@ def init(
     from emulator.init_command import write_template
 
     typer.echo(write_template(file, force=force))
+
+
+@app.command()
+def replay(
+    run_directory: RunDirectory,
+    set_: Overrides = None,
+    clock: Annotated[str | None, typer.Option(help="virtual (the default) or lockstep.")] = None,
+    broker: Broker = None,
+    data: Data = None,
+    out: Out = Path("runs"),
+    store: Store = None,
+    shards: Shards = 1,
+    diff: Annotated[bool, typer.Option("--diff", help="Show where its event log differs.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 99 if its event log differs.")] = False,
+) -> None:
+    """Play a recorded run again: its budgets and arrivals, or its budgets under another policy."""
+    from emulator.replay_command import Wanted, replay, show_diff
+    from emulator.runner import Options
+
+    finished = replay(Wanted(run_directory, set_ or [], clock), Options(out, broker, data, store, shards))
+    if diff:
+        show_diff(run_directory, finished.folder, typer.echo, SAMPLES)
+    if strict and not finished.summary["replay_log_equal"]:
+        raise typer.Exit(THRESHOLD_BROKE)
+
+
+@app.command()
+def diff(
+    first: RunDirectory,
+    second: RunDirectory,
+    samples: Annotated[
+        int, typer.Option(min=0, max=1000, help="Differences to show of each table.")
+    ] = SAMPLES,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 99 if they differ.")] = False,
+) -> None:
+    """Show where the event logs of two runs differ, row by row."""
+    from emulator.replay_command import show_diff
+
+    if not show_diff(first, second, typer.echo, samples) and strict:
+        raise typer.Exit(THRESHOLD_BROKE)
 
 
 @app.command()

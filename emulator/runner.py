@@ -25,7 +25,8 @@ from devices.traces.availability import Availability
 from emulator.cloud_process import cloud_process
 from emulator.journal import gather, write_tables
 from emulator.model import PreparedModel, prepare_model, resolve_data
-from emulator.recordings import read_recordings
+from emulator.recordings import Recordings, read_recordings
+from emulator.replay import Playback
 from emulator.report import write_report
 from emulator.rundir import DEVICES, EVENTS, SCENARIO, drafting, write_summary
 from emulator.simulation import Job, Outcome, Simulation, evaluate, program_of
@@ -98,8 +99,14 @@ class Finished:
     summary: dict[str, object]
 
 
-def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
+def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback | None = None) -> Finished:
     """Run *scenario*.
+
+    Args:
+        scenario: what to run.
+        options: what the command line says beside it.
+        watcher: told how the run goes.
+        replay: the recorded run to play again.
 
     Raises:
         InputError: the scenario, an argument or a data file is wrong; nothing is left behind.
@@ -111,25 +118,29 @@ def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
         raise InputError(f"shards(={options.shards}) must be 1: {why}")
     with (
         _broker(scenario.clock, options.broker or scenario.broker) as broker,
-        drafting(options.out, scenario.name, scenario.seed, datetime.now()) as draft,
+        drafting(options.out, _folder_name(scenario, replay), scenario.seed, datetime.now()) as draft,
     ):
-        recordings = read_recordings(scenario.fleet)
+        recordings = Recordings() if replay else read_recordings(scenario.fleet)
         for warning in recordings.warnings:
             watcher.warned(warning)
         model = prepare_model(scenario.data, scenario.model, options.store, watcher.training)
         watcher.prepared(model)
         newer = _newer(scenario, options, watcher)
-        devices, users = enrol_fleet(scenario, model)
+        for doubt in replay.doubts(model) if replay else ():
+            watcher.warned(doubt)
+        devices, users = enrol_fleet(scenario, model, replay)
         (draft.folder / SCENARIO).write_text(dump(without_password(scenario)))
         truth = Truth(model.interactions.known, model.interactions.test)
         folder = draft.folder / ".shard-0"
         job = Job(scenario, fleet_name(scenario), model.store, truth, devices, users, folder)
-        job = replace(job, newer=newer.store if newer else None, recordings=recordings)
-
+        job = replace(job, newer=newer.store if newer else None, recordings=recordings, replay=replay)
         stores = [model.folder] if newer is None else [model.folder, newer.folder]
         outcome, folders = _simulate(job, options.shards, broker, stores, watcher)
         watcher.reporting()
         summary = _write_results(draft.folder, scenario, job, outcome, folders)
+        if replay is not None:
+            summary |= replay.note(summary["event_log_sha256"])
+            write_summary(draft.folder, summary)
         if options.report:
             write_report(draft.folder)
     return Finished(draft.final, summary)
@@ -178,7 +189,13 @@ def fleet_name(scenario: Scenario) -> str:
     return f"{scenario.name}-{hashlib.sha256(dump(logical).encode()).hexdigest()[:8]}"
 
 
-def enrol_fleet(scenario: Scenario, model: PreparedModel) -> tuple[tuple[Enrolled, ...], list[int]]:
+def _folder_name(scenario: Scenario, replay: Playback | None) -> str:
+    return scenario.name if replay is None else f"{scenario.name}-replay"
+
+
+def enrol_fleet(
+    scenario: Scenario, model: PreparedModel, replay: Playback | None = None
+) -> tuple[tuple[Enrolled, ...], list[int]]:
     """Enrol the devices; only users with something to find in the test can be measured."""
     measurable = np.flatnonzero(model.interactions.test.counts() > 0).tolist()
     if not measurable:
@@ -186,6 +203,8 @@ def enrol_fleet(scenario: Scenario, model: PreparedModel) -> tuple[tuple[Enrolle
             f"{model.interactions.name}: no user has test interactions, so quality has no meaning"
         )
     devices = enrol(scenario.fleet, scenario.seed, measurable, program_of(scenario))
+    if replay is not None:
+        devices = replay.cast(devices, measurable)
     return devices, sorted({user for each in devices for user in each.users})
 
 

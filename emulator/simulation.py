@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,12 +23,14 @@ from devices.gateway import Gateway
 from devices.log import FleetLog
 from devices.program import Program
 from devices.quality import Truth, UserQuality, user_qualities
+from devices.recording import Recorded, RecordedCapacity
 from devices.rollout import RolloutPlan, RolloutRun, Turn
 from devices.setting import Setting
 from devices.shelf import Shelf, Shelves
 from emulator.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
 from emulator.journal import Journal
 from emulator.recordings import Recordings
+from emulator.replay import Playback
 from scenarios.schema import Scenario
 from wire.connection import Connection
 from wire.errors import RunError
@@ -60,6 +62,8 @@ class Job:
     """The model version that a rollout brings."""
     recordings: Recordings = field(default_factory=Recordings)
     """The traces that groups play."""
+    replay: Playback | None = None
+    """The run that is played again, if one is."""
 
 
 @dataclass(frozen=True)
@@ -165,12 +169,14 @@ class Simulation:
             await asyncio.sleep(0.02)
 
     def _populate(self, env: simpy.Environment, transport: Transport, devices: Sequence[Enrolled]) -> None:
-        scenario, program = self._job.scenario, self._around.program
+        scenario, program, replay = self._job.scenario, self._around.program, self._job.replay
+        recorded = {each.number: replay.of(each, scenario) for each in devices} if replay else {}
         setting = Setting(
             env=env,
             transport=transport,
             log=self.log,
-            capacity=self._capacity(env),
+            capacity=self._capacity(env, recorded),
+            relay=_as_recorded(env, recorded, Unlimited(0), in_turn=False),
             fleet=self._job.fleet,
             stop_ns=int(scenario.stop_time),
             retry_ns=int(scenario.updates.retry_after),
@@ -188,7 +194,8 @@ class Simulation:
                 local_eviction=scenario.updates.local_eviction,
                 shared=scenario.updates.delivery == "shared",
             )
-            spawn(enrolled, setting, self._around, agent, self._played(enrolled))
+            played, lived = self._played(enrolled), recorded.get(enrolled.number)
+            spawn(enrolled, setting, self._around, agent, played, lived)
 
     def _played(self, enrolled: Enrolled) -> Played:
         recordings, name = self._job.recordings, enrolled.group.name
@@ -206,11 +213,15 @@ class Simulation:
         env.process(run.run())
         return run
 
-    def _capacity(self, env: simpy.Environment) -> Capacity:
+    def _capacity(self, env: simpy.Environment, recorded: Mapping[int, Recorded]) -> Capacity:
+        """Return how long the cloud takes."""
         scenario, windows = self._job.scenario, self._around.program.cloud_windows
+        capacity: Capacity
         if scenario.cloud.workers is None:
-            return Unlimited(int(scenario.cloud.service_time), windows)
-        return Queue(env, scenario.cloud, stream(scenario.seed, "cloud"), windows)
+            capacity = Unlimited(int(scenario.cloud.service_time), windows)
+        else:
+            capacity = Queue(env, scenario.cloud, stream(scenario.seed, "cloud"), windows)
+        return _as_recorded(env, recorded, capacity, in_turn=scenario.cloud.workers is not None)
 
     def _after_turn(self, now_ns: int) -> None:
         self._journal.take(self.log)
@@ -245,6 +256,14 @@ def responder_of(scenario: Scenario, store: BlockStore) -> Responder:
         always_full=updates.encoding == "full",
         full_above=float(updates.full_if_delta_over),
     )
+
+
+def _as_recorded(
+    env: simpy.Environment, recorded: Mapping[int, Recorded], capacity: Capacity, *, in_turn: bool
+) -> Capacity:
+    """Return *capacity*, or what was recorded of it."""
+    scripts = {number: each.script for number, each in recorded.items() if each.script is not None}
+    return RecordedCapacity(env, scripts, capacity, in_turn=in_turn) if scripts else capacity
 
 
 def plan_rollout(rollout: Rollout, version: str, names: Sequence[str], start_ns: int) -> RolloutPlan:

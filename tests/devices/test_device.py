@@ -90,6 +90,7 @@ def live(
         transport=transport,
         log=log,
         capacity=Unlimited(S),
+        relay=Unlimited(0),
         fleet="f",
         stop_ns=3600 * S,
         retry_ns=30 * S,

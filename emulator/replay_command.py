@@ -1,0 +1,86 @@
+"""``peelfleet replay`` and ``peelfleet diff``: play a run again, and see where two event logs differ."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emulator.console import Console
+from emulator.diff import TableDiff, diff
+from emulator.journal import logical_sha256, read_tables
+from emulator.replay import read_replay, read_run
+from emulator.rundir import EVENTS
+from emulator.runner import Finished, Options, run
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to play, and how."""
+
+    folder: Path
+    overrides: Sequence[str] = ()
+    clock: str | None = None
+
+
+def replay(wanted: Wanted, options: Options) -> Finished:
+    """Play a recorded run again and show what came of it.
+
+    Raises:
+        InputError: it is no finished run, or a change contradicts it.
+        RunError: the replay failed.
+    """
+    with Console() as console:
+        scenario, recording, warnings = read_replay(wanted.folder, wanted.overrides, wanted.clock)
+        for warning in warnings:
+            console.warned(warning)
+        finished = run(scenario, options, console, recording)
+        if recording.exact and not finished.summary["replay_log_equal"]:
+            console.warned(f"the event log differs from that of {wanted.folder}: --diff shows where")
+    console.show(finished)
+    return finished
+
+
+def show_diff(before: Path, after: Path, say: Say, most: int) -> bool:
+    """Say where the event logs of two runs differ; return whether they are equal.
+
+    Args:
+        before: a finished run.
+        after: another.
+        say: told line by line.
+        most: how many differences of a table to show.
+
+    Raises:
+        InputError: one is no finished run, or is damaged.
+    """
+    for folder in (before, after):
+        read_run(folder)
+    one, other = (read_tables(folder / EVENTS) for folder in (before, after))
+    found = diff(one, other, most)
+    equal = logical_sha256(one) == logical_sha256(other)
+    for line in lines(found, equal):
+        say(line)
+    return equal
+
+
+def lines(found: Sequence[TableDiff], equal: bool) -> Iterator[str]:
+    """Yield what a person reads of a difference.
+
+    Args:
+        found: a difference per table.
+        equal: whether the event logs have the same hash.
+    """
+    yield f"{'':<12}{'equal':>10}{'changed':>10}{'only first':>12}{'only second':>13}"
+    for table in found:
+        yield (
+            f"{table.name:<12}{table.equal:>10}{table.changed:>10}"
+            f"{table.only_before:>12}{table.only_after:>13}"
+        )
+    for table in found:
+        yield from table.samples
+    if equal:
+        yield "the event logs are the same"
+    elif all(table.same for table in found):
+        yield "the event logs differ only in the order of a device's rows"
+    else:
+        yield "the event logs differ"
