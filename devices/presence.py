@@ -151,7 +151,8 @@ def toggles(sources: Iterable[Iterator[Absence]]) -> Iterator[Toggle]:
         start_ns, end_ns, first = current
         why = first
         following = next(absences, None)
-        while following is not None and following.start_ns <= end_ns:
+        # Of a device that is away for good no more is asked: churn, for one, never ends.
+        while following is not None and following.start_ns <= end_ns < FOREVER:
             if following.end_ns >= end_ns:
                 end_ns, why = following.end_ns, following.why
             following = next(absences, None)
