@@ -56,13 +56,16 @@ class Reporting(msgspec.Struct, frozen=True):
 
     def wanted(self, budget_bytes: int) -> int:
         """Return the bytes that a device with *budget_bytes* asks for: never more than that."""
-        wanted = int(budget_bytes * (1.0 - self.headroom))
+        wanted = budget_bytes
+        if self.headroom:
+            wanted = min(wanted, int(wanted * (1.0 - self.headroom)))
         if self.levels_per_doubling is None or wanted < 1:
             return wanted
-        step = math.floor(math.log2(wanted) * self.levels_per_doubling)
-        # The logarithm may be off by a rounding: the level must not lie above what is wanted.
-        level = int(2.0 ** (step / self.levels_per_doubling))
-        return level if level <= wanted else int(2.0 ** ((step - 1) / self.levels_per_doubling))
+        # Levels are whole bytes, so the one that is wanted itself may have a step that lies behind it.
+        step = math.ceil(math.log2(wanted + 1) * self.levels_per_doubling)
+        while (level := int(2.0 ** (step / self.levels_per_doubling))) > wanted:
+            step -= 1
+        return level
 
 
 @dataclass(frozen=True)
