@@ -1,6 +1,7 @@
 """A virtual device in simulated time: the whole log of small lives."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,14 +19,14 @@ from devices.link import OWN, Direction, Fate, Link
 from devices.log import Cause, FleetLog, Result
 from devices.node import Node
 from devices.quality import Truth, user_qualities
-from devices.reporting import Reporting
+from devices.reporting import Publish, Reporting
 from devices.setting import Setting
 from devices.shelf import Shelf, Shelves
 from tests.worlds import a_store
 from wire.errors import RunError
 from wire.metrics import ItemLists
 from wire.topics import Kind
-from wire.units import NS_PER_S, BitsPerSecond, Duration
+from wire.units import NS_PER_S, BitsPerSecond, Duration, Share
 
 STORE = a_store(items=60)
 S = NS_PER_S
@@ -72,6 +73,8 @@ def live(
     transport: Transport,
     uplink: Link | None = None,
     downlink: Link | None = None,
+    reporting: Reporting = Reporting(),  # noqa: B008 - frozen
+    **settings: Any,  # Any: whatever `Setting` takes
 ) -> tuple[Device, FleetLog]:
     """Run one device of user 0 whose budget is its free memory; waits in seconds."""
     env, log, shelves = simpy.Environment(), FleetLog(clock=lambda: 0.0), Shelves()
@@ -91,6 +94,7 @@ def live(
         retry_ns=30 * S,
         full_bytes=transport.versions.full_bytes,
         qualities={STORE.version: qualities},
+        **settings,
     )
     device = Device(
         setting,
@@ -99,7 +103,7 @@ def live(
         agent=Agent(0, shelves),
         course=((wait * S, free, free) for wait, free in changes),
         node=Node(),
-        reporting=Reporting(),
+        reporting=reporting,
         uplink=uplink or Link(END, None),
         downlink=downlink or Link(END, None),
         address_bytes=20,
@@ -175,3 +179,25 @@ def test_blocks_whose_introduction_was_lost_are_refused_and_asked_for_again() ->
 def test_a_lost_answer_that_nobody_wants_any_more_is_not_repeated() -> None:
     _, log = live([(0, 900), (10, 100)], Transport(), uplink=Losing([True]))
     assert list(updates(log)) == [(13, "CHANGE", "APPLIED", 2), (30, "START", "LOST", 2)]
+
+
+def test_a_dip_shorter_than_the_debounce_is_not_forgotten() -> None:
+    """It forces blocks out, so what was told of before is no longer held when the budget is back."""
+    device, log = live([(0, 900), (10, 100), (5, 900)], Transport(), reporting=Reporting(debounce_ns=30 * S))
+    assert list(updates(log)) == [(3, "START", "APPLIED", 16), (48, "CHANGE", "APPLIED", 16)]
+    assert device.agent.held == 16
+
+
+@pytest.mark.parametrize(
+    "reporting",
+    [
+        Reporting(headroom=0.1, debounce_ns=30 * S),
+        Reporting(hysteresis=0.5, debounce_ns=30 * S),
+        Reporting(Publish(on_change=Share(0.5), min_interval=Duration(60 * S))),
+        Reporting(Publish(min_interval=Duration(60 * S)), levels_per_doubling=1),
+    ],
+)
+def test_no_rule_has_a_device_forget_what_was_forced_out(reporting: Reporting) -> None:
+    device, _ = live([(0, 900), (10, 100), (5, 920)], Transport(), reporting=reporting)
+    layers = STORE.groups[0].layers
+    assert device.agent.held == layers.blocks[layers.best(reporting.wanted(920))]
