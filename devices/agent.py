@@ -38,6 +38,7 @@ class Agent:
     """
 
     __slots__ = (
+        "_evicted",
         "_moved",
         "_shelf",
         "_shelves",
@@ -80,6 +81,7 @@ class Agent:
         """Why the last part was rejected, if it was."""
         self._shelves = shelves
         self._shelf: Shelf | None = None
+        self._evicted = False
         self._moved = False
 
     def set_budget(self, budget_bytes: int, wanted_bytes: int | None = None) -> None:
@@ -98,6 +100,7 @@ class Agent:
         shelf = self._shelf
         if self.local_eviction and self.resident_bytes > budget_bytes and shelf is not None:
             self._set_held(shelf, shelf.layers.blocks[shelf.layers.best(wanted_bytes)])
+            self._evicted = True
 
     def change_user(self, user: int) -> None:
         """Recommend to somebody else from now on: what was held for the old user is dropped."""
@@ -108,7 +111,7 @@ class Agent:
     def report(self) -> bytes:
         """Return the next budget report; answers to earlier ones are stale from now on."""
         self.seq += 1
-        self._moved = False
+        self._evicted = self._moved = False
         self.reported_bytes = self.wanted_bytes
         return encode(
             BudgetReport(
@@ -144,6 +147,8 @@ class Agent:
             shelf.add(part)
         first, target = fields.first, fields.target
         end = first + fields.blocks
+        if first > self.held and self._evicted:
+            return Receipt.MISFIT  # what it follows on was there when it was asked for
         if first > self.held or not end <= target <= shelf.layers.blocks[-1]:
             raise RemoteProtocolError(
                 Reason.OUT_OF_RANGE, f"blocks {first} to {end} of {target} on {self.held} held"
