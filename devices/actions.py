@@ -92,7 +92,7 @@ def scale_steps(deeds: Iterable[Deed]) -> Iterator[tuple[int, float]]:
         for step_ns, part in _ramp(t_ns, int(action.over)):
             if until_ns is not None and step_ns >= until_ns:
                 break
-            factor = before + (action.factor - before) * part
+            factor = before * (1.0 - part) + action.factor * part  # at the end exactly what is asked for
             yield step_ns, factor
 
 

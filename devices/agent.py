@@ -40,6 +40,7 @@ class Agent:
     """
 
     __slots__ = (
+        "_evicted",
         "_moved",
         "_shelf",
         "_shelves",
@@ -95,6 +96,7 @@ class Agent:
         """Why the last part was rejected, if it was."""
         self._shelves = shelves
         self._shelf: Shelf | None = None
+        self._evicted = False
         self._moved = False
 
     def set_budget(self, budget_bytes: int, wanted_bytes: int | None = None) -> None:
@@ -113,6 +115,7 @@ class Agent:
         shelf = self._shelf
         if self.local_eviction and self.resident_bytes > budget_bytes and shelf is not None:
             self._set_held(shelf, shelf.layers.blocks[shelf.layers.best(wanted_bytes)])
+            self._evicted = True
 
     def change_user(self, user: int) -> None:
         """Recommend to somebody else from now on: what was held for the old user is dropped."""
@@ -123,7 +126,7 @@ class Agent:
     def report(self) -> bytes:
         """Return the next budget report; answers to earlier ones are stale from now on."""
         self.seq += 1
-        self._moved = False
+        self._evicted = self._moved = False
         self.reported_bytes, self.reported_model = self.wanted_bytes, self.offered
         return encode(
             BudgetReport(
@@ -148,7 +151,7 @@ class Agent:
     def subscribe(self) -> tuple[LayerName, ...]:
         """Ask for the layers that are missing; answers to earlier reports are stale from now on."""
         self.seq += 1
-        self._moved = False
+        self._evicted = self._moved = False
         self.reported_bytes, self.reported_model = self.wanted_bytes, self.offered
         return self.missing()
 
@@ -178,6 +181,8 @@ class Agent:
             shelf.add(part)
         first, target = fields.first, fields.target
         end = first + fields.blocks
+        if first > self.held and self._evicted:
+            return Receipt.MISFIT  # what it follows on was there when it was asked for
         if first > self.held or not end <= target <= shelf.layers.blocks[-1]:
             raise RemoteProtocolError(
                 Reason.OUT_OF_RANGE, f"blocks {first} to {end} of {target} on {self.held} held"
@@ -201,6 +206,8 @@ class Agent:
             return Receipt.STALE
         shelf.add(part)
         end = fields.first + fields.blocks
+        if fields.first > self.held and self._evicted:
+            return Receipt.STALE  # what it follows on was there when it was asked for
         if fields.first > self.held or not end <= shelf.layers.blocks[-1]:
             raise RemoteProtocolError(
                 Reason.OUT_OF_RANGE, f"blocks {fields.first} to {end} on {self.held} held"

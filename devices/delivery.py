@@ -121,7 +121,7 @@ class Delivery:
             device.harm(Harm.REPORT_LOST, exchange.seq, size, fate.lost)
             return False
         for window in setting.outages:
-            if window.start_ns <= arrived_ns < window.end_ns:
+            if window.holds(arrived_ns):
                 device.harm(Harm.REPORT_CUT_OFF, exchange.seq, size, window.place)
                 return False
         if fate.corrupted is not None:
@@ -165,20 +165,15 @@ class Delivery:
         if not parts:
             raise RunError(f"device {device.name}: report {exchange.seq} has no answer at its barrier")
         if setting.outages or not device.online:
-            place = self._cut_off_by(exchange.left_ns)
+            place = self._cut_off_by(exchange.left_ns, int(setting.env.now))
             if place is not None:
                 self._lose_answer(exchange, parts, place)
                 return
         exchange.epoch = device.epoch
-        if setting.supersede and self._waiting:
-            self._take_back()
-        if (
-            len(parts) == 1
-            and not exchange.layers
-            and not self._sending
-            and self._plain
-            and exchange.answers == 1
-        ):
+        if setting.supersede and self._waiting and not self._take_back(exchange):
+            return
+        simple = len(parts) == exchange.answers == 1 and not exchange.layers
+        if simple and not self._sending and self._plain:
             now: int = setting.env.now  # type: ignore[assignment]
             arrives_ns = self._transfer(exchange, parts[0], self._part_topic_bytes, now)
             setting.env.timeout(arrives_ns - now, exchange).callbacks.append(self._arrive_only)
@@ -190,6 +185,8 @@ class Delivery:
     def _send_next(self, event: simpy.Event | None) -> None:
         """Send the part that has waited longest; the next follows when it is through."""
         env = self._setting.env
+        while self._waiting and self._waiting[0][0].epoch != self._device.epoch:
+            self._lose_rest()
         self._sending = bool(self._waiting)
         if not self._waiting:
             return
@@ -217,8 +214,7 @@ class Delivery:
                 exchange.lost_bytes += len(part)
                 continue
             arrived = part if fate.corrupted is None else self._damaged(part)
-            arrive = partial(self._arrive, arrived) if copy == 0 else partial(self._arrive_again, arrived)
-            self._after(arrives_ns, exchange, arrive)
+            self._after(arrives_ns, exchange, partial(self._arrive, arrived, again=copy > 0))
         if last:
             late_ns = exchange.sent_ns + self._setting.retry_ns if fate.lost is not None else 0
             self._after(max(exchange.received_ns, late_ns), exchange, self._end)
@@ -254,28 +250,45 @@ class Delivery:
         at = int(self.downlink.draw() * len(part))
         return part[:at] + bytes([part[at] ^ 0x20]) + part[at + 1 :]
 
-    def _take_back(self) -> None:
-        """A newer answer is there: what has not begun to be sent of older ones never is."""
-        older = {id(exchange): exchange for exchange, _ in self._waiting}
-        self._waiting.clear()
-        for exchange in older.values():
-            self._close(exchange)
+    def _take_back(self, answered: Exchange) -> bool:
+        """Take back what has not begun to be sent of answers that are not the newest.
 
-    def _cut_off_by(self, left_ns: int) -> int | None:
-        """Return which fault keeps an answer that left at *left_ns* from arriving, None if none does."""
+        Answers may overtake each other on their way: the newest is that to the latest report.
+
+        Returns:
+            Whether *answered* is the newest.
+        """
+        known = {exchange.seq: exchange for exchange, _ in self._waiting} | {answered.seq: answered}
+        newest = known.pop(max(known))
+        self._waiting = deque(each for each in self._waiting if each[0] is newest)
+        for exchange in known.values():
+            self._close(exchange)
+        return newest is answered
+
+    def _cut_off_by(self, *moments: int) -> int | None:
+        """Return which fault keeps what is under way at one of *moments* from arriving, None if none does."""
         for window in self._setting.outages:
-            if window.start_ns <= left_ns < window.end_ns:
+            if any(map(window.holds, moments)):
                 return window.place
         return None if self._device.online else OWN
 
     def _lose_answer(self, exchange: Exchange, parts: Sequence[bytes], place: int) -> None:
-        """Nobody is connected to take the answer; the device reports again when it is."""
+        """Nobody is connected to take the answer, or its rest; the device reports again when it is."""
         exchange.lost = True
         self._device.harm(Harm.PART_CUT_OFF, exchange.seq, sum(map(len, parts)), place)
         for part in parts:
             exchange.sent_bytes += len(part)
             exchange.lost_bytes += len(part)
-        self._after(exchange.sent_ns + self._setting.retry_ns, exchange, self._end)
+        late_ns = exchange.sent_ns + self._setting.retry_ns
+        self._after(max(late_ns, exchange.received_ns), exchange, self._end)
+
+    def _lose_rest(self) -> None:
+        """The connection that the next parts wait for is gone: they do not take the link of the new one."""
+        exchange, first = self._waiting[0]
+        assert exchange.parts is not None
+        self._waiting = deque(each for each in self._waiting if each[0] is not exchange)
+        place = self._cut_off_by(int(self._setting.env.now))
+        self._lose_answer(exchange, exchange.parts[first:], OWN if place is None else place)
 
     def _arrive_only(self, event: simpy.Event) -> None:
         """The one part of an answer arrives, and that is its end."""
@@ -285,7 +298,8 @@ class Delivery:
         self._arrive(exchange.parts[0], event)
         self._end(event)
 
-    def _arrive(self, part: bytes, event: simpy.Event) -> None:
+    def _arrive(self, part: bytes, event: simpy.Event, *, again: bool = False) -> None:
+        """A part is there, or *again* its second copy, for which the agent seldom has a use."""
         exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
         if self._missed(exchange, len(part)):
             return
@@ -298,21 +312,21 @@ class Delivery:
             self._reject(exchange)
         elif receipt is Receipt.MISFIT:
             device.report(Cause.CHANGE)
-        elif receipt is not Receipt.STALE:
+        elif receipt is not Receipt.STALE and not again:
             exchange.used_bytes += len(part)
             exchange.receipt = receipt
-            if agent.resident_bytes != before:
-                device.observe()
-            if agent.shared and not exchange.layers and agent.missing():
-                device.report(Cause.INTRODUCED)
-            if self._setting.rollout is not None and receipt is not Receipt.PROGRESS:
-                self._setting.rollout.applied(device)
+        if agent.resident_bytes != before:
+            device.observe()
+        if receipt in (Receipt.APPLIED, Receipt.CONFIRMED) and not again:
+            self._settled(exchange)
 
-    def _arrive_again(self, part: bytes, event: simpy.Event) -> None:
-        """A second copy: the agent sees it too, and has no use for it."""
-        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
-        if not self._missed(exchange, len(part)) and self._device.agent.receive(part) is Receipt.REJECTED:
-            self._reject(exchange)
+    def _settled(self, exchange: Exchange) -> None:
+        """The PEE is held that was asked for, or the layers are known from which to ask for it."""
+        device = self._device
+        if device.agent.shared and not exchange.layers and device.agent.missing():
+            device.report(Cause.INTRODUCED)
+        if self._setting.rollout is not None:
+            self._setting.rollout.applied(device)
 
     def _missed(self, exchange: Exchange, size: int) -> bool:
         """Tell whether the connection that a part came on is gone."""
@@ -325,8 +339,14 @@ class Delivery:
         return True
 
     def _reject(self, exchange: Exchange) -> None:
-        """Report again at once: a part that is missing or damaged leaves a valid prefix held."""
+        """Report again at once: a part that is missing or damaged leaves a valid prefix held.
+
+        What is damaged of an answer that is not awaited any more is let go: were each damaged part a report,
+        and each report more parts, a storm would feed on itself.
+        """
         device = self._device
+        if exchange.seq != device.agent.seq:
+            return
         exchange.receipt = Receipt.REJECTED
         self._rejections += not (exchange.lost or exchange.harmed)
         if self._rejections > MAX_REJECTIONS:

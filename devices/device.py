@@ -71,6 +71,7 @@ class Device:
         "_changed_ns",
         "_course",
         "_delivery",
+        "_forced",
         "_full_ndcg",
         "_looked_up",
         "_max_interval_ns",
@@ -127,6 +128,7 @@ class Device:
         self._start_ns = start_ns
         self._always_on = always_on
         self._changed_ns = -1
+        self._forced = False
         self._order = 0
         self._plan = 0
         self._pressure = Pressure.NORMAL
@@ -244,6 +246,7 @@ class Device:
         """Tell the cloud of the budget, at once."""
         agent, env = self.agent, self.setting.env
         self._plan += 1
+        self._forced = False
         self._delivery.send(Cause.START if not agent.seq else cause, self._changed_ns)
         if not self._plain:
             self._told = Told(agent.reported_bytes, env.now)  # type: ignore[arg-type]  # whole nanoseconds
@@ -285,6 +288,7 @@ class Device:
         agent, log = self.agent, self.setting.log
         before = agent.resident_bytes
         agent.set_budget(budget_bytes, self._reporting.wanted(budget_bytes))
+        self._forced = self._forced or agent.resident_bytes < before
         self._changed_ns = now = self.setting.env.now  # type: ignore[assignment]
         self._order = order = self._order + 1
         log.budget(
@@ -306,9 +310,9 @@ class Device:
         if self._plain or not agent.seq:
             self.report(Cause.CHANGE)
         else:
-            self._consider(forced=agent.resident_bytes < before)
+            self._consider()
 
-    def _consider(self, *, forced: bool) -> None:
+    def _consider(self) -> None:
         """Report now, later or not at all, as the rules say."""
         agent, env = self.agent, self.setting.env
         self._plan += 1
@@ -319,7 +323,7 @@ class Device:
             budget_bytes=agent.budget_bytes,
             resident_bytes=agent.resident_bytes,
             now_ns=now,
-            forced=forced,
+            forced=self._forced,
         )
         if due_ns is None:
             return

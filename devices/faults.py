@@ -22,7 +22,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     at: str
     """When it begins: a span since the start, a stage, or a stage and a span (`storm + 1 min`)."""
     duration: Duration
-    """How long it lasts."""
+    """How long it lasts; at most to the stop time."""
 
     def __post_init__(self) -> None:
         parse_moment(self.at)
@@ -162,7 +162,7 @@ def finish(begin_ns: int, service_ns: int, windows: Sequence[Window]) -> tuple[i
     for window in windows:
         if isinstance(window.fault, CloudDown) and window.end_ns > begin_ns:
             done_ns = begin_ns + _slowed(begin_ns, service_ns, windows)
-            if window.start_ns < done_ns:
+            if window.holds(begin_ns) or window.start_ns < done_ns:
                 begin_ns = window.end_ns
     return begin_ns, begin_ns + _slowed(begin_ns, service_ns, windows)
 

@@ -83,7 +83,7 @@ class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             drawn = rng.exponential(mean, _AT_ONCE)
         else:
             drawn = rng.normal(mean, mean * self.deviation, _AT_ONCE)
-        spans: list[int] = np.maximum(drawn, _LEAST_NS).astype(np.int64).tolist()
+        spans: list[int] = np.clip(drawn, _LEAST_NS, FOREVER).astype(np.int64).tolist()
         return spans
 
 
@@ -151,7 +151,7 @@ def toggles(sources: Iterable[Iterator[Absence]]) -> Iterator[Toggle]:
         start_ns, end_ns, first = current
         why = first
         following = next(absences, None)
-        # Of a device that is away for good no more is asked: churn, for one, never ends.
+        # Once it is away for good nothing more is asked of the sources: some of them have no end.
         while following is not None and following.start_ns <= end_ns < FOREVER:
             if following.end_ns >= end_ns:
                 end_ns, why = following.end_ns, following.why

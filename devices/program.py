@@ -13,7 +13,7 @@ import numpy as np
 
 from devices.actions import Actions, Deed, Disconnect, NewUsers, SwapNetwork
 from devices.faults import BrokerDown, CloudDown, CloudSlow, Faults, LinkFault, Window
-from devices.presence import Absence, Why, placed, ramp_offsets, staged
+from devices.presence import FOREVER, Absence, Why, placed, ramp_offsets, staged
 from devices.schedule import Select, Stage, parse_moment, stage_starts
 from wire.streams import draw, stream
 
@@ -39,6 +39,8 @@ class Program:
     faults: Sequence[Faults] = ()
     names: Sequence[str] = field(default=(), repr=False)
     """The ids of all devices, for the order in which stages bring them in."""
+    stop_ns: int = FOREVER
+    """When memory stops moving; so do the faults, or what is still under way could never arrive."""
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
@@ -46,7 +48,8 @@ class Program:
         found = []
         for place, fault in enumerate(self.faults):
             start_ns = self.moment(fault.at)
-            found.append(Window(start_ns, start_ns + fault.duration, place, fault))
+            end_ns = min(start_ns + fault.duration, self.stop_ns)
+            found.append(Window(start_ns, end_ns, place, fault))
         return tuple(sorted(found, key=lambda window: window[:3]))
 
     @cached_property

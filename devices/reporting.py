@@ -56,13 +56,16 @@ class Reporting(msgspec.Struct, frozen=True):
 
     def wanted(self, budget_bytes: int) -> int:
         """Return the bytes that a device with *budget_bytes* asks for: never more than that."""
-        wanted = int(budget_bytes * (1.0 - self.headroom))
+        wanted = budget_bytes
+        if self.headroom:
+            wanted = min(wanted, int(wanted * (1.0 - self.headroom)))
         if self.levels_per_doubling is None or wanted < 1:
             return wanted
-        step = math.floor(math.log2(wanted) * self.levels_per_doubling)
-        # The logarithm may be off by a rounding: the level must not lie above what is wanted.
-        level = int(2.0 ** (step / self.levels_per_doubling))
-        return level if level <= wanted else int(2.0 ** ((step - 1) / self.levels_per_doubling))
+        # Levels are whole bytes, so the one that is wanted itself may have a step that lies behind it.
+        step = math.ceil(math.log2(wanted + 1) * self.levels_per_doubling)
+        while (level := int(2.0 ** (step / self.levels_per_doubling))) > wanted:
+            step -= 1
+        return level
 
 
 @dataclass(frozen=True)
@@ -84,18 +87,21 @@ def due(
         budget_bytes: its budget now.
         resident_bytes: what it holds, after eviction.
         now_ns: the time.
-        forced: whether the change has forced blocks out.
+        forced: whether blocks have been forced out since it reported last: what is held is then less than
+            what was told, and no rule may have that forgotten.
     """
     if resident_bytes > budget_bytes:
         return now_ns
     wanted = rule.wanted(budget_bytes)
-    if wanted == told.wanted_bytes:
-        return None
-    if wanted > told.wanted_bytes:
-        if wanted <= told.wanted_bytes * (1.0 + rule.hysteresis) and rule.hysteresis:
-            return None
-    elif rule.headroom and not forced:
-        return None  # the dip that the headroom is for
-    if not forced and abs(wanted - told.wanted_bytes) < rule.publish.on_change * told.wanted_bytes:
+    if not forced and _spared(rule, told.wanted_bytes, wanted):
         return None
     return max(now_ns + rule.debounce_ns, told.t_ns + int(rule.publish.min_interval))
+
+
+def _spared(rule: Reporting, told: int, wanted: int) -> bool:
+    """Tell whether a rule keeps a device that has told of *told* bytes from telling of *wanted* ones."""
+    if wanted > told and rule.hysteresis and wanted <= told * (1.0 + rule.hysteresis):
+        return True
+    if wanted < told and rule.headroom:
+        return True  # the dip that the headroom is for
+    return wanted == told or abs(wanted - told) < rule.publish.on_change * told

@@ -286,7 +286,9 @@ def plan_rollout(rollout: Rollout, version: str, names: Sequence[str], start_ns:
 def program_of(scenario: Scenario) -> Program:
     """Return what the scenario says will happen."""
     names = tuple(device_names(scenario.fleet)) if scenario.stages else ()
-    return Program(scenario.seed, scenario.stages, scenario.actions, scenario.faults, names)
+    return Program(
+        scenario.seed, scenario.stages, scenario.actions, scenario.faults, names, int(scenario.stop_time)
+    )
 
 
 def surroundings(scenario: Scenario, fleet: str) -> Surroundings:

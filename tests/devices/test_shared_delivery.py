@@ -74,7 +74,7 @@ def test_a_layer_for_which_there_is_no_room_any_more_is_ignored() -> None:
     agent = introduced(LAYERS.bytes[3])
     parts = [VERSIONS.layer_part(name) for name in agent.subscribe()]
     agent.set_budget(LAYERS.bytes[1])
-    assert [agent.receive(part) for part in parts] == [Receipt.APPLIED, Receipt.STALE, Receipt.REJECTED]
+    assert [agent.receive(part) for part in parts] == [Receipt.APPLIED, Receipt.STALE, Receipt.STALE]
     assert agent.layer == 1
 
 
