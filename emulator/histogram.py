@@ -5,6 +5,7 @@ doubling, one value each below 128, so that a percentile is at most 1/128 off; c
 are exact. Everything is a whole number, so merging is associative and commutative to the last bit.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -104,13 +105,10 @@ class Histogram:
         if self.min is None or self.max is None:
             return None
         rank = max(-(-Fraction(repr(percent)) * self.count // 100), 1)
-        seen = 0
-        for bucket, count in self.counts.items():
-            seen += count
-            if seen >= rank:
-                break
-        if seen == self.count and rank == seen:
+        if rank == self.count:
             return float(self.max)
+        seen = itertools.accumulate(self.counts.values())
+        bucket = next(bucket for bucket, done in zip(self.counts, seen, strict=True) if done >= rank)
         return min(max(middle_of(bucket), float(self.min)), float(self.max))
 
 
@@ -126,7 +124,7 @@ def middle_of(bucket: int) -> float:
     if bucket == 0:
         return 0.0
     exponent, within = divmod(bucket - 1, PER_DOUBLING)
-    low, high = ((PER_DOUBLING + each) * 2**exponent for each in (within, within + 1))
+    low, high = ((PER_DOUBLING + each) << exponent for each in (within, within + 1))
     least, most = -(-low // PER_DOUBLING), -(-high // PER_DOUBLING) - 1
     return (least + max(most, least)) / 2
 

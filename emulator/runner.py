@@ -24,14 +24,18 @@ from devices.quality import Truth
 from devices.traces.availability import Availability
 from emulator.cloud_process import cloud_process
 from emulator.journal import gather, write_tables
+from emulator.metric_splits import split_table
 from emulator.model import PreparedModel, prepare_model, resolve_data
+from emulator.plan import Plan
 from emulator.recordings import read_recordings
 from emulator.report import write_report
-from emulator.rundir import DEVICES, EVENTS, SCENARIO, drafting, write_summary
+from emulator.rundir import DEVICES, EVENTS, METRICS, SCENARIO, drafting, write_summary
 from emulator.simulation import Job, Outcome, Simulation, evaluate, program_of
-from emulator.summary import Identity, summarize
+from emulator.summary import Identity, measure, summarize
+from emulator.whereabouts import whereabouts
 from scenarios.load import dump
 from scenarios.schema import Scenario
+from scenarios.thresholds import rules_of
 from wire.errors import InputError, RunError
 from wire.topics import Role
 
@@ -86,7 +90,13 @@ def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
     """
     scenario = resolve(scenario, options)
     if options.shards > 1 and (scenario.clock != "virtual" or scenario.shared):
-        why = "all devices share a cloud with few workers" if scenario.shared else "the clock is lockstep"
+        why = (
+            "a threshold that can end the run is judged by the whole fleet"
+            if scenario.can_abort
+            else "all devices share a cloud with few workers"
+            if scenario.shared
+            else "the clock is lockstep"
+        )
         raise InputError(f"shards(={options.shards}) must be 1: {why}")
     with (
         _broker(scenario.clock, options.broker or scenario.broker) as broker,
@@ -227,10 +237,13 @@ def _write_results(
     write_tables(tables, folder / EVENTS)
     devices = _devices_table(job)
     pq.write_table(devices, folder / DEVICES)
-    identity = Identity(
-        scenario.name, scenario.seed, scenario.clock, job.store.version, int(scenario.stop_time)
-    )
-    summary = summarize(identity, tables, devices, outcome.wall_seconds)
+    aborted = outcome.aborted_ns is not None
+    stop_ns = outcome.aborted_ns if outcome.aborted_ns is not None else int(scenario.stop_time)
+    identity = Identity(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
+    measures = measure(tables, devices, Plan.of(scenario).until(stop_ns))
+    pq.write_table(split_table(measures), folder / METRICS)
+    rules = rules_of(scenario.thresholds)
+    summary = summarize(identity, tables, measures, outcome.wall_seconds, rules)
     summary["reports_sent_again"] = outcome.reports_sent_again
     write_summary(folder, summary)
     for shard in shards:
@@ -240,21 +253,17 @@ def _write_results(
 
 
 def _devices_table(job: Job) -> pa.Table:
-    """Return one row per device: who it is, and the quality that the whole ranking would give it."""
+    """Return one row per device: who it is, and the quality of the whole ranking for its first user."""
     _, qualities = evaluate(job.store, job.truth, job.users)
     full = {user: quality.full for user, quality in qualities.items()}
     devices, groups = job.devices, job.store.groups
-    return pa.table(
-        {
-            "device": [each.name for each in devices],
-            "group": [each.group.name for each in devices],
-            "network": [each.group.network for each in devices],
-            "user": [each.user for each in devices],
-            "user_group": [int(job.store.user_groups[each.user]) for each in devices],
-            "start_ns": [each.start_ns for each in devices],
-            "full_bytes": [groups[job.store.user_groups[each.user]].layers.bytes[-1] for each in devices],
-            "full_ndcg_at_10": [full[each.user].ndcg_at_10 for each in devices],
-            "full_recall_at_20": [full[each.user].recall_at_20 for each in devices],
-            "full_hit_rate_at_10": [full[each.user].hit_rate_at_10 for each in devices],
-        }
-    )
+    table = whereabouts(devices, job.store, program_of(job.scenario))
+    more = {
+        "full_bytes": [groups[job.store.user_groups[each.user]].layers.bytes[-1] for each in devices],
+        "full_ndcg_at_10": [full[each.user].ndcg_at_10 for each in devices],
+        "full_recall_at_20": [full[each.user].recall_at_20 for each in devices],
+        "full_hit_rate_at_10": [full[each.user].hit_rate_at_10 for each in devices],
+    }
+    for name, values in more.items():
+        table = table.append_column(name, [values])
+    return table

@@ -176,7 +176,7 @@ _ALL: Final = (
     Metric("budget_changes_per_device_hour", Kind.RATIO, Unit.NUMBER, "budget",
            "budget changes ÷ device hours"),
     Metric("budget_step_bytes", Kind.TREND, Unit.BYTES, "budget",
-           "of each change but the first: its size", {"direction": ("up", "down")}),
+           "of each change but the first: its size", {"direction": DIRECTIONS}),
     Metric("over_budget_device_seconds", Kind.TIME, Unit.SECONDS, "quality",
            "device time in which more was held than the budget (pressure's `some`)"),
     Metric("over_budget_share", Kind.RATIO, Unit.SHARE, "quality", "the same ÷ all device time"),
