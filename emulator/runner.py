@@ -80,6 +80,13 @@ class Finished:
     folder: Path
     summary: dict[str, object]
 
+    @property
+    def passed(self) -> bool:
+        """Whether no threshold is broken."""
+        verdicts = self.summary["thresholds"]
+        assert isinstance(verdicts, list)
+        return all(verdict["passed"] for verdict in verdicts)
+
 
 def run(scenario: Scenario, options: Options, watcher: Watcher) -> Finished:
     """Run *scenario*.
