@@ -56,7 +56,10 @@ def run(
     store: Store = None,
     shards: Shards = 1,
 ) -> None:
-    """Run a scenario: train or load its model, simulate the fleet, write a run directory."""
+    """Run a scenario: train or load its model, simulate the fleet, write a run directory.
+
+    Exit status: 0 passed, 99 a threshold is broken, 2 the scenario is wrong, 1 the run failed.
+    """
     from emulator.console import Console
     from emulator.runner import Options, run
     from scenarios.load import load
@@ -65,6 +68,8 @@ def run(
     with Console() as console:
         finished = run(resolved, Options(out, broker, data, store, shards), console)
     console.show(finished)
+    if not finished.passed:
+        raise typer.Exit(THRESHOLD_BROKE)
 
 
 @app.command()

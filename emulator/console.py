@@ -1,10 +1,12 @@
 """What a person sees in the terminal while a run goes on, and at its end."""
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rich import box
 from rich.console import Console as Terminal
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -66,6 +68,13 @@ class Console:
         """Print the summary of a run and where its report is."""
         terminal = Terminal()
         terminal.print(summary_table(finished.summary))
+        for table in (account_table(finished.summary), threshold_table(finished.summary)):
+            if table is not None:
+                terminal.print(table)
+        aborted = finished.summary.get("aborted_at_seconds")
+        if aborted is not None:
+            text = f"aborted at {aborted:,g} s: a threshold is broken"
+            terminal.print(text, style="bold red", highlight=False)
         terminal.print(f"report: {finished.folder / REPORT}", soft_wrap=True, highlight=False)
 
     def describe(self, model: PreparedModel) -> None:
@@ -86,20 +95,71 @@ class Console:
         self._bars.update(self._tasks[name], completed=done, total=total, note=note)
 
 
+HEADLINE = (
+    "devices", "model_version", "simulated_seconds", "wall_seconds", "device_hours_per_wall_minute",
+    "budget_changes", "budget_reports", "updates_applied", "updates_confirmed", "updates_superseded",
+    "updates_rejected", "updates_lost", "update_bytes", "update_wire_bytes", "full_update_bytes",
+    "delta_ratio", "report_bytes", "wasted_bytes", "lost_bytes", "over_budget_device_seconds",
+    "over_budget_share", "ndcg_at_10", "recall_at_20", "hit_rate_at_10", "quality_ratio_to_full",
+    "quality_regret", "update_latency_seconds", "online_share", "event_log_sha256", "reports_sent_again",
+)  # fmt: skip
+"""The keys of the summary that the terminal shows; the report has all of them."""
+
+
 def summary_table(summary: dict[str, object]) -> Table:
-    """Return the summary as a table for people: every figure with its unit."""
+    """Return the headline of the summary as a table for people: every figure with its unit."""
     table = Table(
         box=box.SIMPLE_HEAD, title=f"{summary['scenario']}, seed {summary['seed']}, {summary['clock']} clock"
     )
     table.add_column("")
     table.add_column("value", justify="right")
-    for name, value in summary.items():
+    for name in HEADLINE:
+        value = summary.get(name)
         if name == "update_latency_seconds" and isinstance(value, dict):
             for percentile, seconds in value.items():
                 table.add_row(f"update latency {percentile}", _text("seconds", seconds))
-        elif name not in ("scenario", "seed", "clock", "thresholds"):
+        elif name in summary:
             table.add_row(name.replace("_", " "), _text(name, value))
     return table
+
+
+def account_table(summary: Mapping[str, object]) -> Table | None:
+    """Return what faults and actions did and when the fleet was whole again; None where there were none."""
+    accounts = [each for key in ("faults", "actions") for each in dicts(summary.get(key))]
+    if not accounts:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, title="faults and actions")
+    table.add_column("")
+    for name in ("at", "harmed", "devices", "recovered", "whole after"):
+        table.add_column(name, justify="right" if name != "at" else "left", overflow="fold")
+    for each in accounts:
+        harmed = sum(value for key, value in each.items() if key.startswith("messages_"))
+        again = each["whole_again_seconds"]
+        whole = f"[red]{each['devices_not_whole']:,} never[/]" if again is None else f"{again:,.3g} s"
+        counts = [f"{each[key]:,}" for key in ("devices_affected", "devices_recovered")]
+        whole = whole if each["devices_affected"] else "-"
+        table.add_row(escape(str(each["type"])), escape(str(each["at"])), f"{harmed:,}", *counts, whole)
+    return table
+
+
+def threshold_table(summary: Mapping[str, object]) -> Table | None:
+    """Return the verdicts; None where there are none."""
+    verdicts = dicts(summary.get("thresholds"))
+    if not verdicts:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, title="thresholds")
+    for name in ("metric", "rule", "value", ""):
+        table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
+    for each in verdicts:
+        value = "no data" if each["value"] is None else f"{each['value']:,.6g}"
+        verdict = "[green]passed[/]" if each["passed"] else "[bold red]broken[/]"
+        table.add_row(escape(str(each["metric"])), escape(str(each["rule"])), value, verdict)
+    return table
+
+
+def dicts(value: object) -> list[dict[str, Any]]:  # Any: JSON
+    """Return the mappings in *value*, if it is a list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _text(name: str, value: object) -> str:

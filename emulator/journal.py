@@ -39,10 +39,12 @@ class Journal:
 
     Args:
         folder: where the draft files go.
+        keep: whether what is written stays in memory too, for `so_far`.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, keep: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self._kept: dict[str, list[NDArray[Any]]] | None = {name: [] for name in COLUMNS} if keep else None
         self._writers = {
             name: pa.ipc.new_file(folder / f"{name}.arrow", schema) for name, schema in _SCHEMAS.items()
         }
@@ -52,7 +54,27 @@ class Journal:
         for name, writer in self._writers.items():
             rows = log.tables[name]
             if len(rows) >= at_least:
-                writer.write_table(_table(name, rows.take()))
+                taken = rows.take()
+                writer.write_table(_table(name, taken))
+                if self._kept is not None:
+                    self._kept[name].append(taken)
+
+    def so_far(self, log: FleetLog) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return the columns of every table as they have grown by now, with numbers for devices and words.
+
+        Only a journal that keeps what it writes can tell.
+        """
+        assert self._kept is not None
+        self.take(log, at_least=1)
+        columns: dict[str, dict[str, NDArray[Any]]] = {}
+        for name, parts in self._kept.items():
+            empty = np.empty(0, dtype=[(column, kind if isinstance(kind, str) else "u1")
+                                       for column, kind in COLUMNS[name].items()])  # fmt: skip
+            rows = np.concatenate(parts) if parts else empty
+            self._kept[name] = [rows]
+            columns[name] = {column: np.ascontiguousarray(rows[column]) for column in COLUMNS[name]}
+            columns[name]["device"] = columns[name]["device"].astype(np.int64)
+        return columns
 
     def close(self, log: FleetLog) -> None:
         """Write what is left and finish the files."""

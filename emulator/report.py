@@ -17,11 +17,13 @@ import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
 from emulator import report_figures as figures
+from emulator import report_metrics as metrics
 from emulator import report_series as series
 from emulator import report_states as states
 from emulator import report_tables as tables
 from emulator.journal import Tables, read_table, read_tables
-from emulator.rundir import DEVICES, EVENTS, REPORT, SCENARIO, read_scenario, read_summary
+from emulator.metric_splits import COLUMNS
+from emulator.rundir import DEVICES, EVENTS, METRICS, REPORT, SCENARIO, read_scenario, read_summary
 from scenarios.tree import read_tree
 from wire.units import NS_PER_S
 
@@ -33,14 +35,21 @@ def write_report(folder: Path) -> Path:
     """Write ``report.html`` into the run directory *folder*, finished or a draft, and return its path."""
     summary, scenario = read_summary(folder), read_scenario(folder)
     devices = read_table(folder / DEVICES, ("device", "group", "user_group", "full_ndcg_at_10"))
-    page = render(summary, scenario, read_tables(folder / EVENTS), devices)
+    measured = read_table(folder / METRICS, COLUMNS) if (folder / METRICS).exists() else None
+    page = render(summary, scenario, read_tables(folder / EVENTS), devices, measured)
     draft = folder / f"{REPORT}.partial"
     draft.write_text(page, encoding="utf-8", newline="\n")
     os.replace(draft, folder / REPORT)
     return folder / REPORT
 
 
-def render(summary: dict[str, object], scenario: str, events: Tables, devices: pa.Table) -> str:
+def render(
+    summary: dict[str, object],
+    scenario: str,
+    events: Tables,
+    devices: pa.Table,
+    measured: pa.Table | None = None,
+) -> str:
     """Return the page.
 
     Args:
@@ -48,9 +57,8 @@ def render(summary: dict[str, object], scenario: str, events: Tables, devices: p
         scenario: the text of the resolved scenario.
         events: the event tables.
         devices: a row per device.
+        measured: the metrics by every dimension, where the run has them.
     """
-    simulated = summary["simulated_seconds"]
-    assert isinstance(simulated, int | float)
     plotly, script = get_plotlyjs(), _SCRIPT.read_text(encoding="utf-8")
     return Template(_PAGE.read_text(encoding="utf-8")).substitute(
         policy=" ".join(f"'{_sha256(each)}'" for each in (plotly, script)),
@@ -63,22 +71,31 @@ def render(summary: dict[str, object], scenario: str, events: Tables, devices: p
         thresholds=tables.thresholds(summary),
         summary=tables.summary_table(summary),
         scenario=escape(scenario),
-        **_sections(events, series.Fleet.read(devices), round(simulated * NS_PER_S)),
+        accounts=metrics.accounts(summary),
+        latency_parts=metrics.latency_parts(summary),
+        pressure=metrics.pressure(summary),
+        splits=metrics.splits(measured),
+        **_sections(events, series.Fleet.read(devices), summary),
     )
 
 
-def _sections(events: Tables, fleet: series.Fleet, stop_ns: int) -> dict[str, str]:
+def _sections(events: Tables, fleet: series.Fleet, summary: dict[str, object]) -> dict[str, str]:
     """Return the figures, and the tables that belong to them, by their name in the page."""
-    stop_s = stop_ns / NS_PER_S
+    stop_s = summary["simulated_seconds"]
+    assert isinstance(stop_s, int | float)
+    stop_ns = round(stop_s * NS_PER_S)
     courses = series.courses(events["quality"], fleet, series.time_grid(stop_ns))
     held = states.states_of(events["quality"], fleet, stop_ns)
     sums = states.tally(events, held, fleet)
     latencies = series.latencies(events["update"], fleet, fleet.views)
-    drawn = (
+    over_time = (
         figures.budget_figure(courses, stop_s),
         figures.quality_figure(courses, stop_s),
         figures.portrait_figure(states.portraits(held, fleet, sums, stop_ns), stop_s),
         figures.traffic_figure(series.traffic(events["update"], stop_ns), stop_s),
+    )
+    drawn = (
+        *(metrics.marked(figure, summary) for figure in over_time),
         figures.latency_figure(latencies),
         figures.elasticity_figure(states.elasticities(held, fleet)),
     )

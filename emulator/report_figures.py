@@ -187,11 +187,10 @@ def _portrait_view(portrait: Portrait, stop_s: float) -> View:
 
     lower: Json = {"yaxis": "y2"}
     hidden: Json = lower | {"showlegend": False}
-    full = np.full(len(x), portrait.full)
     data = [
         course("budget", portrait.budget_bytes / unit.size, BUDGET, unit.name),
         course("held", held, HELD, unit.name) | {"fill": "tozeroy", "fillcolor": faint(HELD)},
-        course("full table", full, FULL) | stroke(FULL, 1.5, dash="dash") | lower,
+        course("full table", portrait.full, FULL) | stroke(FULL, 1.5, dash="dash") | lower,
         course("best for the budget", portrait.best, BUDGET) | stroke(faint(BUDGET, 0.45), 5) | lower,
         course("held", portrait.ndcg, HELD) | hidden,
     ]

@@ -60,6 +60,14 @@
     return figure;
   });
 
+  const by = document.getElementById("split-by");
+  if (by) {
+    const parts = [...document.querySelectorAll(".split")];
+    const choose = () => parts.forEach((part, at) => (part.hidden = at !== Number(by.value)));
+    by.addEventListener("change", choose);
+    choose();
+  }
+
   dark.addEventListener("change", () => figures.forEach(draw));
   // A page on paper is narrower than the screen, and tells no one that it has been resized.
   addEventListener("beforeprint", () => figures.forEach((f) => Plotly.relayout(f.plot, { width: 690 })));

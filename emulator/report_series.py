@@ -29,7 +29,7 @@ MAX_VIEWS = 16
 FINEST_S = 1e-6
 """A latency of 0 has no place on a logarithmic axis."""
 
-STATE = ("budget_bytes", "resident_bytes", "ndcg_at_10", "best_ndcg_at_10")
+STATE = ("budget_bytes", "resident_bytes", "ndcg_at_10", "best_ndcg_at_10", "full_ndcg_at_10")
 """The columns of a device's state that are drawn."""
 
 
@@ -42,8 +42,6 @@ class Fleet:
     group: IntArray
     """Which of *groups* each device is in."""
     user_group: IntArray
-    full: FloatArray
-    """NDCG@10 with the full table."""
 
     @classmethod
     def read(cls, devices: pa.Table) -> Self:
@@ -54,7 +52,6 @@ class Fleet:
             tuple(groups),
             group.astype(np.int64),
             devices["user_group"].to_numpy().astype(np.int64),
-            devices["full_ndcg_at_10"].to_numpy(),
         )
 
     @property
@@ -116,12 +113,12 @@ def courses(quality: pa.Table, fleet: Fleet, grid_ns: IntArray) -> dict[str, Cou
     device = rows["device"].to_numpy()
     values = np.column_stack([rows[name].to_numpy().astype(np.float64) for name in STATE])
     ends = np.searchsorted(rows["t_ns"].to_numpy(), grid_ns, side="right")
-    state = np.column_stack([np.full((fleet.size, len(STATE)), np.nan), fleet.full])
+    state = np.full((fleet.size, len(STATE)), np.nan)
     samples = {name: np.full((len(grid_ns), 11), np.nan) for name in fleet.views}
     first = 0
     for at, end in enumerate(ends.tolist()):
         # Rows are in order of time, and of equal indices the last is assigned.
-        state[device[first:end], : len(STATE)] = values[first:end]
+        state[device[first:end]] = values[first:end]
         first = end
         for name, members in fleet.views.items():
             samples[name][at] = _measure(state[members])

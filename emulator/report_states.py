@@ -60,12 +60,12 @@ def elasticities(states: Columns, fleet: Fleet, bins: int = BUDGET_BINS) -> dict
     """
     edges = log_edges(_budgets(states), bins)
     return {
-        name: _elasticity(_pick(states, np.isin(states["device"], members)), fleet, edges)
+        name: _elasticity(_pick(states, np.isin(states["device"], members)), edges)
         for name, members in fleet.views.items()
     }
 
 
-def _elasticity(states: Columns, fleet: Fleet, edges: FloatArray) -> Elasticity:
+def _elasticity(states: Columns, edges: FloatArray) -> Elasticity:
     count = max(len(edges) - 1, 0)
     budget, seconds = _budgets(states), states["seconds"]
     place = bin_of(budget, edges) if count else np.empty(0, dtype=np.int64)
@@ -73,7 +73,7 @@ def _elasticity(states: Columns, fleet: Fleet, edges: FloatArray) -> Elasticity:
     def total(values: FloatArray | float) -> FloatArray:
         return np.bincount(place, seconds * values, count).astype(np.float64)
 
-    time, full = total(1.0), total(fleet.full[states["device"]])
+    time, full = total(1.0), total(states["full_ndcg_at_10"])
     ndcg, best = total(states["ndcg_at_10"]), total(states["best_ndcg_at_10"])
     some = full > 0  # where the full table recommends nothing of use either, a ratio has no meaning
     share = time / max(float(time.sum()), FINEST_S)
@@ -144,7 +144,7 @@ def tally(tables: Tables, states: Columns, fleet: Fleet) -> Tally:
         over_seconds=weigh(states["resident_bytes"] > states["budget_bytes"]),
         ndcg=weigh(states["ndcg_at_10"]),
         best=weigh(states["best_ndcg_at_10"]),
-        full=weigh(fleet.full[device]),
+        full=weigh(states["full_ndcg_at_10"]),
         changes=np.bincount(changes["device"].to_numpy(), minlength=fleet.size).astype(np.float64),
         applied=count(said(updates["result"], "applied")),
         update_bytes=count(updates["update_bytes"].to_numpy()),
@@ -222,7 +222,7 @@ class Portrait:
     resident_bytes: FloatArray
     ndcg: FloatArray
     best: FloatArray
-    full: float
+    full: FloatArray
     sampled: bool
     """Whether there was too much to show all of it."""
 
@@ -282,7 +282,7 @@ def _portrait(states: Columns, fleet: Fleet, number: int, why: str, stop_ns: int
         rows, times = np.maximum(after - 1, 0)[after > 0], grid[after > 0]
     else:
         rows, times = np.append(rows, rows[-1:]), np.append(states["t_ns"][rows], stop_ns)
-    budget, resident, ndcg, best = (states[name][rows].astype(np.float64) for name in STATE)
+    budget, resident, ndcg, best, full = (states[name][rows].astype(np.float64) for name in STATE)
     return Portrait(
         fleet.names[number],
         fleet.groups[fleet.group[number]],
@@ -292,7 +292,7 @@ def _portrait(states: Columns, fleet: Fleet, number: int, why: str, stop_ns: int
         resident,
         ndcg,
         best,
-        float(fleet.full[number]),
+        full,
         sampled,
     )
 

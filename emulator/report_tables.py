@@ -5,54 +5,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from emulator.report_axes import duration
+from emulator.report_meanings import explained
 from emulator.report_series import Latency
 from emulator.report_states import GroupRow, worst
 from wire.units import approximate_bytes
 
 NONE = "–"
-
-MEANINGS = {
-    "scenario": ("", "name of the scenario"),
-    "seed": ("", "seed of everything random in the run"),
-    "clock": ("", "how time passed and messages travelled"),
-    "devices": ("devices", "in the fleet"),
-    "model_version": ("", "hash of the block store that the cloud served"),
-    "simulated_seconds": ("s", "simulated time from the start to the stop time"),
-    "wall_seconds": ("s", "time that the simulation took"),
-    "device_hours_per_wall_minute": ("device h", "simulated device time per minute of real time"),
-    "budget_changes": ("changes", "of budgets, first ones included"),
-    "budget_reports": ("reports", "that devices sent, repeats included"),
-    "updates_applied": ("updates", "that changed what a device holds"),
-    "updates_confirmed": ("updates", "that had nothing to bring: the right PEE was held already"),
-    "updates_superseded": ("updates", "that a newer report had made stale"),
-    "updates_rejected": ("updates", "that were damaged or had a gap"),
-    "updates_lost": ("updates", "of which the report or the end of the answer never arrived"),
-    "update_bytes": ("bytes", "payload of updates, toward the devices"),
-    "update_wire_bytes": ("bytes", "the same with MQTT and TCP/IP framing"),
-    "full_update_bytes": ("bytes", "what pushing every PEE whole would have cost"),
-    "delta_ratio": ("ratio", "update bytes ÷ full update bytes"),
-    "report_bytes": ("bytes", "payload of budget reports, toward the cloud"),
-    "wasted_bytes": ("bytes", "delivered but never used"),
-    "lost_bytes": ("bytes", "sent but never delivered"),
-    "over_budget_device_seconds": ("device s", "time in which a device held more than its budget"),
-    "over_budget_share": ("ratio", "the same as a share of all device time"),
-    "ndcg_at_10": ("0 to 1", "NDCG@10, full ranking, seen items masked; mean over device time"),
-    "recall_at_20": ("0 to 1", "Recall@20, likewise"),
-    "hit_rate_at_10": ("0 to 1", "hit rate at 10, likewise"),
-    "quality_ratio_to_full": ("ratio", "NDCG@10 ÷ that of the same devices with the full table"),
-    "quality_regret": (
-        "NDCG@10",
-        "what the best PEE for the budget would have had more; mean over device time",
-    ),
-    "update_latency_seconds.p50": ("s", "budget change to PEE applied, simulated time: half were faster"),
-    "update_latency_seconds.p95": ("s", "19 of 20 were faster"),
-    "update_latency_seconds.p99": ("s", "99 of 100 were faster"),
-    "update_latency_seconds.max": ("s", "the slowest"),
-    "event_log_sha256": ("", "hash of the logical event log; the same run has the same"),
-    "reports_sent_again": ("reports", "that the transport repeated, where a broker was used"),
-    "thresholds": ("", "see above"),
-}
-"""Unit and meaning of the keys of ``summary.json``; a key that is not here is shown without."""
 
 
 def headline(summary: Mapping[str, object]) -> str:
@@ -92,7 +50,7 @@ def thresholds(summary: Mapping[str, object]) -> str:
         return ""
     body = [
         row(
-            [_text(each.get("metric")), _text(each.get("rule")), _plain(each.get("value")), _verdict(each)],
+            [_text(each.get("metric")), _text(each.get("rule")), _judged(each.get("value")), _verdict(each)],
             classes="" if each.get("passed") else "failed",
         )
         for each in rows
@@ -100,6 +58,10 @@ def thresholds(summary: Mapping[str, object]) -> str:
     return (
         f"<section><h2>Thresholds</h2>{table(['metric', 'rule', 'value', 'verdict'], body, left=2)}</section>"
     )
+
+
+def _judged(value: object) -> str:
+    return "no data" if value is None else _plain(value)
 
 
 def _verdict(threshold: Mapping[str, object]) -> str:
@@ -166,8 +128,9 @@ def summary_table(summary: Mapping[str, object]) -> str:
     """Return every key of the summary with its value, unit and meaning."""
     body = []
     for key, value in flatten(summary).items():
-        unit, meaning = MEANINGS.get(key, ("", ""))
-        body.append(row([f"<code>{escape(key)}</code>", _plain(value, unit), escape(unit), escape(meaning)]))
+        unit, meaning = explained(key)
+        shown = f"{len(value)}" if isinstance(value, list) and value else _plain(value, unit)
+        body.append(row([f"<code>{escape(key)}</code>", shown, escape(unit), escape(meaning)]))
     return table(["key", "value", "unit", "meaning"], body, classes="summary")
 
 

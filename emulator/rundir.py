@@ -13,11 +13,12 @@ import msgspec
 from wire.errors import InputError
 
 PARTIAL = ".partial"
-SCENARIO, SUMMARY, EVENTS, DEVICES, REPORT = (
+SCENARIO, SUMMARY, EVENTS, DEVICES, METRICS, REPORT = (
     "scenario.yaml",
     "summary.json",
     "events",
     "devices.parquet",
+    "metrics.parquet",
     "report.html",
 )
 

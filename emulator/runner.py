@@ -24,15 +24,20 @@ from devices.quality import Truth
 from devices.traces.availability import Availability
 from emulator.cloud_process import cloud_process
 from emulator.journal import gather, write_tables
+from emulator.metric_splits import split_table
 from emulator.model import PreparedModel, prepare_model, resolve_data
+from emulator.plan import Plan
 from emulator.recordings import Recordings, read_recordings
 from emulator.replay import Playback
 from emulator.report import write_report
-from emulator.rundir import DEVICES, EVENTS, SCENARIO, drafting, write_summary
-from emulator.simulation import Job, Outcome, Simulation, evaluate, program_of
-from emulator.summary import Identity, summarize
+from emulator.rollout_account import account_of_rollout, egress
+from emulator.rundir import DEVICES, EVENTS, METRICS, SCENARIO, drafting, write_summary
+from emulator.simulation import Job, Outcome, Simulation, evaluate, program_of, responder_of
+from emulator.summary import Identity, measure, summarize
+from emulator.whereabouts import whereabouts
 from scenarios.load import dump
 from scenarios.schema import Scenario
+from scenarios.thresholds import rules_of
 from wire.errors import InputError, RunError
 from wire.topics import Role
 
@@ -98,6 +103,13 @@ class Finished:
     folder: Path
     summary: dict[str, object]
 
+    @property
+    def passed(self) -> bool:
+        """Whether no threshold is broken."""
+        verdicts = self.summary["thresholds"]
+        assert isinstance(verdicts, list)
+        return all(verdict["passed"] for verdict in verdicts)
+
 
 def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback | None = None) -> Finished:
     """Run *scenario*.
@@ -113,9 +125,7 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
         RunError: the run failed; what it wrote is left in a folder that ends in ``.partial``.
     """
     scenario = resolve(scenario, options)
-    if options.shards > 1 and (scenario.clock != "virtual" or scenario.shared):
-        why = "all devices share a cloud with few workers" if scenario.shared else "the clock is lockstep"
-        raise InputError(f"shards(={options.shards}) must be 1: {why}")
+    _check_shards(scenario, options.shards)
     with (
         _broker(scenario.clock, options.broker or scenario.broker) as broker,
         drafting(options.out, _folder_name(scenario, replay), scenario.seed, datetime.now()) as draft,
@@ -144,6 +154,12 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
         if options.report:
             write_report(draft.folder)
     return Finished(draft.final, summary)
+
+
+def _check_shards(scenario: Scenario, shards: int) -> None:
+    why = scenario.shared_by or (None if scenario.clock == "virtual" else f"the clock is {scenario.clock}")
+    if shards > 1 and why:
+        raise InputError(f"shards(={shards}) must be 1: {why}")
 
 
 def _newer(scenario: Scenario, options: Options, watcher: Watcher) -> PreparedModel | None:
@@ -284,10 +300,15 @@ def _write_results(
     write_tables(tables, folder / EVENTS)
     devices = _devices_table(job)
     pq.write_table(devices, folder / DEVICES)
-    identity = Identity(
-        scenario.name, scenario.seed, scenario.clock, job.store.version, int(scenario.stop_time)
-    )
-    summary = summarize(identity, tables, devices, outcome.wall_seconds)
+    aborted = outcome.aborted_ns is not None
+    stop_ns = outcome.aborted_ns if outcome.aborted_ns is not None else int(scenario.stop_time)
+    identity = Identity(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
+    measures = measure(tables, devices, Plan.of(scenario).until(stop_ns))
+    pq.write_table(split_table(measures), folder / METRICS)
+    rules = rules_of(scenario.thresholds)
+    summary = summarize(identity, tables, measures, outcome.wall_seconds, rules)
+    summary |= egress(tables["update"], _retained_bytes(job))
+    summary["rollout"] = account_of_rollout(tables["rollout"])
     summary["reports_sent_again"] = outcome.reports_sent_again
     write_summary(folder, summary)
     for shard in shards:
@@ -295,22 +316,29 @@ def _write_results(
     return summary
 
 
+def _retained_bytes(job: Job) -> int:
+    """Return the payload that the cloud leaves on the topics of layers: each layer of each version, once."""
+    if job.scenario.updates.delivery != "shared":
+        return 0
+    stores = [job.store] if job.newer is None else [job.store, job.newer]
+    responders = [responder_of(job.scenario, store) for store in stores]
+    return sum(
+        len(each.layer_part(group, layer)) for each in responders for group, layer, _ in each.layer_sizes()
+    )
+
+
 def _devices_table(job: Job) -> pa.Table:
-    """Return one row per device: who it is, and the quality that the whole ranking would give it."""
+    """Return one row per device: who it is, and the quality of the whole ranking for its first user."""
     _, qualities = evaluate(job.store, job.truth, job.users)
     full = {user: quality.full for user, quality in qualities.items()}
     devices, groups = job.devices, job.store.groups
-    return pa.table(
-        {
-            "device": [each.name for each in devices],
-            "group": [each.group.name for each in devices],
-            "network": [each.group.network for each in devices],
-            "user": [each.user for each in devices],
-            "user_group": [int(job.store.user_groups[each.user]) for each in devices],
-            "start_ns": [each.start_ns for each in devices],
-            "full_bytes": [groups[job.store.user_groups[each.user]].layers.bytes[-1] for each in devices],
-            "full_ndcg_at_10": [full[each.user].ndcg_at_10 for each in devices],
-            "full_recall_at_20": [full[each.user].recall_at_20 for each in devices],
-            "full_hit_rate_at_10": [full[each.user].hit_rate_at_10 for each in devices],
-        }
-    )
+    table = whereabouts(devices, job.store, program_of(job.scenario))
+    more = {
+        "full_bytes": [groups[job.store.user_groups[each.user]].layers.bytes[-1] for each in devices],
+        "full_ndcg_at_10": [full[each.user].ndcg_at_10 for each in devices],
+        "full_recall_at_20": [full[each.user].recall_at_20 for each in devices],
+        "full_hit_rate_at_10": [full[each.user].hit_rate_at_10 for each in devices],
+    }
+    for name, values in more.items():
+        table = table.append_column(name, [values])
+    return table

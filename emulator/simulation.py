@@ -29,9 +29,14 @@ from devices.setting import Setting
 from devices.shelf import Shelf, Shelves
 from emulator.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
 from emulator.journal import Journal
+from emulator.metric_rows import Members
+from emulator.plan import Plan
 from emulator.recordings import Recordings
 from emulator.replay import Playback
+from emulator.thresholds import AbortedError, Overseer
+from emulator.whereabouts import whereabouts
 from scenarios.schema import Scenario
+from scenarios.thresholds import rules_of
 from wire.connection import Connection
 from wire.errors import RunError
 from wire.streams import stream
@@ -73,6 +78,8 @@ class Outcome:
     wall_seconds: float
     reports_sent_again: int | None
     """Reports that went unanswered in wall-clock time and were sent once more; None in memory."""
+    aborted_ns: int | None = None
+    """When a threshold ended the run early; None: none did."""
 
 
 class Simulation:
@@ -88,7 +95,7 @@ class Simulation:
         self.versions = Versions([responder_of(job.scenario, store) for store in stores])
         self.log = FleetLog()
         self._job = job
-        self._journal = Journal(job.folder)
+        self._journal = Journal(job.folder, keep=job.scenario.can_abort)
         self._progress = progress
         self._done, self._share = 0.0, 1.0
         self._shelves = Shelves()
@@ -112,9 +119,13 @@ class Simulation:
         """Run in memory, *cell* devices at a time; all of them where they share something."""
         cell = len(self._job.devices) if self._job.scenario.shared else cell
         started = time.monotonic()
+        aborted_ns = None
         with rare_collections():
-            run_virtual(self._cells(InMemory(self.versions), cell), self._progressing)
-        return self._finish(started, None)
+            try:
+                run_virtual(self._cells(InMemory(self.versions), cell), self._progressing)
+            except AbortedError as aborted:
+                aborted_ns = aborted.t_ns
+        return self._finish(started, None, aborted_ns)
 
     def _cells(self, transport: Transport, size: int) -> Iterator[simpy.Environment]:
         """Give one cell after the other: small enough for the caches, in memory only while it runs."""
@@ -147,10 +158,13 @@ class Simulation:
                 env, barriers = simpy.Environment(), Barriers(gateway)
                 self._populate(env, barriers, self._job.devices[place::count])
                 cells.append(Cell(env, barriers))
-            started = time.monotonic()
+            started, aborted_ns = time.monotonic(), None
             with rare_collections():
-                await run_lockstep(cells, gateway, self._after_turn, check)
-            outcome = self._finish(started, gateway.counts["sent_again"])
+                try:
+                    await run_lockstep(cells, gateway, self._after_turn, check)
+                except AbortedError as aborted:
+                    aborted_ns = aborted.t_ns
+            outcome = self._finish(started, gateway.counts["sent_again"], aborted_ns)
             await gateway.say_goodbye([each.name for each in self._job.devices], 10.0)
         return outcome
 
@@ -170,6 +184,8 @@ class Simulation:
 
     def _populate(self, env: simpy.Environment, transport: Transport, devices: Sequence[Enrolled]) -> None:
         scenario, program, replay = self._job.scenario, self._around.program, self._job.replay
+        if scenario.can_abort:
+            self._overseer().watch(env)
         recorded = {each.number: replay.of(each, scenario) for each in devices} if replay else {}
         setting = Setting(
             env=env,
@@ -196,6 +212,13 @@ class Simulation:
             )
             played, lived = self._played(enrolled), recorded.get(enrolled.number)
             spawn(enrolled, setting, self._around, agent, played, lived)
+
+    def _overseer(self) -> Overseer:
+        """Return who judges while the run goes on; all devices live in one environment then."""
+        job, scenario = self._job, self._job.scenario
+        members = Members.read(whereabouts(job.devices, job.store, self._around.program))
+        rules = rules_of(scenario.thresholds)
+        return Overseer(rules, members, Plan.of(scenario), lambda: self._journal.so_far(self.log))
 
     def _played(self, enrolled: Enrolled) -> Played:
         recordings, name = self._job.recordings, enrolled.group.name
@@ -227,10 +250,10 @@ class Simulation:
         self._journal.take(self.log)
         self._progress(now_ns)
 
-    def _finish(self, started: float, reports_sent_again: int | None) -> Outcome:
+    def _finish(self, started: float, reports_sent_again: int | None, aborted_ns: int | None) -> Outcome:
         wall_seconds = time.monotonic() - started
         self._journal.close(self.log)
-        return Outcome(wall_seconds, reports_sent_again)
+        return Outcome(wall_seconds, reports_sent_again, aborted_ns)
 
 
 @contextmanager

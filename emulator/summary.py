@@ -1,10 +1,11 @@
 """The summary of a run: one flat object, computed from the event tables and nothing else.
 
-Means over time weigh each state by how long it held, from a device's start to the stop time.
+Means over time weigh each state by how long it held, from a device's start to the stop time. Percentiles of
+``update_latency_seconds`` are exact; all others come from histograms (`emulator.histogram`).
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from emulator.accounts import Accountant
 from emulator.journal import Tables, logical_sha256
+from emulator.metric_forms import Stats
+from emulator.metric_rows import Members
+from emulator.metric_splits import worst_of
+from emulator.metrics import Measures
+from emulator.plan import Plan, Span
+from emulator.thresholds import judge
+from scenarios.metrics import METRICS, Kind
+from scenarios.thresholds import Rule
 from wire.units import NS_PER_S
 
 FloatArray = NDArray[np.float64]
@@ -27,37 +37,132 @@ class Identity:
     clock: str
     model_version: str
     stop_ns: int
+    """When the run ended: at its stop time, or when a threshold ended it."""
+    aborted: bool = False
+    """Whether a threshold did."""
+
+
+_BREAKDOWNS = {
+    "budget_changes": "direction",
+    "update_bytes": "kind",
+    "pressure_seconds": "level",
+    "connects": "why",
+    "disconnections": "why",
+    "messages_harmed": "harm",
+}
+"""Metrics that the summary has by a dimension of their own, too: ``<metric>_by_<dimension>``."""
+
+
+def measure(tables: Tables, devices: pa.Table, plan: Plan, since_ns: int = 0) -> Measures:
+    """Return the metrics of a run.
+
+    Args:
+        tables: the event tables, by name, in total order.
+        devices: one row per device, see `emulator.whereabouts`.
+        plan: the stages, and when the run ended.
+        since_ns: what was before does not count.
+    """
+    members = Members.read(devices)
+    return Measures(members, plan, numbered(members, tables), since_ns)
+
+
+def numbered(members: Members, tables: Tables) -> dict[str, Mapping[str, NDArray[Any]]]:
+    """Return the columns of the event tables with numbers for devices and words."""
+    return {name: members.numbered(name, table) for name, table in tables.items()}
 
 
 def summarize(
-    identity: Identity, tables: Tables, devices: pa.Table, wall_seconds: float
+    identity: Identity,
+    tables: Tables,
+    measures: Measures,
+    wall_seconds: float,
+    rules: Sequence[Rule] = (),
 ) -> dict[str, object]:
     """Return the summary of a run.
 
     Args:
         identity: what was run.
         tables: the event tables, by name, in total order.
-        devices: one row per device: ``device``, ``full_ndcg_at_10``.
+        measures: its metrics.
         wall_seconds: how long the simulation itself took.
+        rules: what it must keep to.
     """
     simulated = identity.stop_ns / NS_PER_S
-    hours = devices.num_rows * simulated / 3600
-    return {
+    plan, count = measures.frame.plan, len(measures.frame.members.names)
+    hours = count * simulated / 3600
+    known: dict[str, object] = {
         "scenario": identity.scenario,
         "seed": identity.seed,
         "clock": identity.clock,
-        "devices": devices.num_rows,
+        "devices": count,
         "model_version": identity.model_version,
         "simulated_seconds": simulated,
         "wall_seconds": round(wall_seconds, 3),
         "device_hours_per_wall_minute": round(hours / max(wall_seconds / 60, 1e-9), 1),
         **count_events(tables),
         **sum_traffic(tables["update"]),
-        **weigh_states(tables["quality"], devices, identity.stop_ns),
+        **weigh_states(tables["quality"], identity.stop_ns),
         "update_latency_seconds": update_latency(tables["update"]),
-        "event_log_sha256": logical_sha256(tables),
-        "thresholds": [],
     }
+    accountant = Accountant(measures.frame, measures.tables)
+    return {
+        **known,
+        **{name: _said(name, measures) for name in METRICS if name not in known},
+        **breakdowns(measures),
+        "worst": worst_of(measures),
+        "stages": [_span(stage) for stage in plan.stages],
+        "faults": accountant.faults(),
+        "actions": accountant.actions(),
+        "warmup_seconds": plan.warmup_ns / NS_PER_S,
+        "aborted_at_seconds": simulated if identity.aborted else None,
+        "event_log_sha256": logical_sha256(tables),
+        "thresholds": verdicts(rules, measures),
+    }
+
+
+def _said(name: str, measures: Measures) -> object:
+    """Return what the summary says of a metric: a number, or the statistics of a trend."""
+    stats = measures.form(name).stats
+    match METRICS[name].kind:
+        case Kind.TREND:
+            return {key: value for key, value in stats.items() if key != "min"}
+        case Kind.LEVEL:
+            return stats["mean"]
+        case Kind.RATIO | Kind.GAUGE:
+            return stats["value"]
+    return stats["total"]
+
+
+def breakdowns(measures: Measures) -> dict[str, object]:
+    """Return some metrics by dimensions of their own; of pairs only those that there are."""
+    totals = {
+        f"{name}_by_{dimension}": _totals(measures.split(name, dimension))
+        for name, dimension in _BREAKDOWNS.items()
+    }
+    return {
+        **totals,
+        "budget_reports_by_cause": measures.pairs("budget_reports", "cause", "result"),
+        "pressure_transitions_by_level": measures.pairs("pressure_transitions", "from", "to"),
+    }
+
+
+def _totals(split: Mapping[str, Stats]) -> dict[str, object]:
+    return {word: stats["total"] for word, stats in split.items()}
+
+
+def _span(stage: Span) -> dict[str, object]:
+    return {
+        "name": stage.type,
+        "start_seconds": stage.start_ns / NS_PER_S,
+        "end_seconds": stage.end_ns / NS_PER_S,
+    }
+
+
+def verdicts(rules: Sequence[Rule], measures: Measures) -> list[dict[str, object]]:
+    """Return what came of each rule, the warm-up left out."""
+    if rules and measures.frame.plan.warmup_ns > measures.since_ns:
+        measures = measures.since(measures.frame.plan.warmup_ns)
+    return [asdict(judge(rule, measures)) for rule in rules]
 
 
 def count_events(tables: Tables) -> dict[str, int]:
@@ -94,23 +199,22 @@ def sum_traffic(updates: pa.Table) -> dict[str, object]:
     }
 
 
-def weigh_states(quality: pa.Table, devices: pa.Table, stop_ns: int) -> dict[str, float | None]:
+def weigh_states(quality: pa.Table, stop_ns: int) -> dict[str, float | None]:
     """Return the time-weighted means over all device time, and the time over budget."""
     states = held_for(quality, stop_ns)
     seconds, total = states["seconds"], float(states["seconds"].sum())
     if total == 0:
         raise ValueError("no device was there for any time")
     over = float(seconds[states["resident_bytes"] > states["budget_bytes"]].sum())
-    full_of = dict(zip(devices["device"].to_pylist(), devices["full_ndcg_at_10"].to_pylist(), strict=True))
-    full = np.array([full_of[name] for name in states["device"]])
-    ndcg, best_full = _mean(states["ndcg_at_10"], seconds), _mean(full, seconds)
+    ndcg = _mean(states["ndcg_at_10"], seconds)
+    full = _mean(states["full_ndcg_at_10"], seconds)
     return {
         "over_budget_device_seconds": over,
         "over_budget_share": over / total,
         "ndcg_at_10": ndcg,
         "recall_at_20": _mean(states["recall_at_20"], seconds),
         "hit_rate_at_10": _mean(states["hit_rate_at_10"], seconds),
-        "quality_ratio_to_full": ndcg / best_full if best_full else None,
+        "quality_ratio_to_full": ndcg / full if full else None,
         "quality_regret": _mean(states["best_ndcg_at_10"] - states["ndcg_at_10"], seconds),
     }
 

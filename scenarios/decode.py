@@ -76,7 +76,7 @@ class _Decoder:
         if isinstance(kind, types.AnyType):
             return value
         structs = structs_of(kind)
-        if structs and not (value is None and isinstance(kind, types.UnionType) and kind.includes_none):
+        if structs and not _is_leaf(kind, value):
             given = self._with_type(_mapping(value, path), path, default)
             return self._struct(_choose(structs, given, path), given, path, default)
         if isinstance(kind, types.DictType):
@@ -159,6 +159,14 @@ def _check_keys(kind: types.StructType, given: Mapping[str, Value], path: Path) 
     for field in kind.fields:
         if field.required and field.name not in given:
             raise _WrongError(path, f": missing key {field.name!r}")
+
+
+def _is_leaf(kind: types.Type, value: Value) -> bool:
+    """Tell whether *value* is what *kind* allows beside a mapping: nothing, or text."""
+    if not isinstance(kind, types.UnionType):
+        return False
+    text = any(isinstance(option, types.StrType) for option in kind.types)
+    return (value is None and kind.includes_none) or (text and isinstance(value, str))
 
 
 def _leaf(hint: Any, kind: types.Type, value: Value, path: Path) -> object:  # Any: a type hint

@@ -24,6 +24,7 @@ from devices.node import Node
 from devices.reporting import LevelsPerDoubling, Reporting
 from devices.schedule import Select, Stage, parse_moment, stage_starts
 from scenarios.sweep import Sweep
+from scenarios.thresholds import Threshold, check_thresholds, rules_of
 from wire.geometry import MAX_BLOCKS, Codec, Score
 from wire.pee import DEFAULT_MAX_PAYLOAD, MAX_PART_BYTES
 from wire.topics import valid_name
@@ -213,6 +214,16 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     faults: tuple[Faults, ...] = ()
     """What goes wrong, from when and for how long."""
 
+    warmup: Duration = Duration(0)
+    """What happens before this does not count for thresholds; it is in the summary and the report."""
+
+    thresholds: dict[str, tuple[str | Threshold, ...]] = {}
+    """What the run must keep to, or it ends with exit status 99: rules by metric, such as
+    `update_latency_seconds: [p(95)<2s]`. A metric may be narrowed: `update_bytes{kind=wasted}`. A rule is an
+    aggregation that the metric has, `<`, `<=`, `>`, `>=` or `==`, and a value with its unit; the mean of
+    `ndcg_at_10` also compares with `0.9*full` or `0.9*best`. Metrics, aggregations and dimensions:
+    [metrics.md](metrics.md)."""
+
     rollout: Rollout | None = None
     """A new model version that comes to the fleet in stages."""
 
@@ -240,6 +251,12 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         _check_stages(self.stages)
         _check_fleet(self)
         _check_program(self)
+        if self.warmup >= self.stop_time:
+            raise ValueError(
+                f"warmup(={format_duration(self.warmup)}) must be less than "
+                f"stop_time(={format_duration(self.stop_time)})"
+            )
+        check_thresholds(self)
 
     @property
     def reporting(self) -> Reporting:
@@ -253,9 +270,23 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         )
 
     @property
+    def shared_by(self) -> str | None:
+        """Why all devices must live in one environment, None if they need not."""
+        if self.cloud.workers is not None:
+            return "all devices share a cloud with few workers"
+        if self.rollout is not None:
+            return "the rollout is one for all devices"
+        return "a threshold that can end the run is judged by the whole fleet" if self.can_abort else None
+
+    @property
     def shared(self) -> bool:
         """Whether devices share something, so that all of them must live in one environment."""
-        return self.cloud.workers is not None or self.rollout is not None
+        return self.shared_by is not None
+
+    @property
+    def can_abort(self) -> bool:
+        """Whether a threshold can end the run early: what it is judged by is the whole fleet's."""
+        return any(rule.abort_ns is not None for rule in rules_of(self.thresholds))
 
 
 def _check_name(name: str) -> None:

@@ -18,6 +18,8 @@ from plotly.offline import get_plotlyjs
 
 from devices.log import Cause, FleetLog, Pressure, Result, Sent
 from emulator.journal import Journal, gather, read_tables, write_tables
+from emulator.metric_splits import split_table
+from emulator.plan import Plan, Span
 from emulator.report import write_report
 from emulator.report_axes import byte_ticks, duration, time_ticks
 from emulator.report_series import Fleet, courses, latencies, log_edges, time_grid, traffic
@@ -33,8 +35,8 @@ from emulator.report_states import (
     worst,
 )
 from emulator.report_tables import flatten, share
-from emulator.rundir import DEVICES, EVENTS, SCENARIO, SUMMARY, write_summary
-from emulator.summary import Identity, summarize
+from emulator.rundir import DEVICES, EVENTS, METRICS, SCENARIO, SUMMARY, write_summary
+from emulator.summary import Identity, measure, summarize
 from wire.units import NS_PER_S
 
 KIB = 1024
@@ -70,17 +72,29 @@ UPDATES: tuple[Update, ...] = (
 )
 
 
+PLAN = Plan(
+    STOP_S * NS_PER_S,
+    stages=(
+        Span("calm", "calm", 0, 150 * NS_PER_S),
+        Span("squeeze", "squeeze", 150 * NS_PER_S, STOP_S * NS_PER_S),
+    ),
+    faults=(Span("loss", "squeeze", 150 * NS_PER_S, 200 * NS_PER_S),),
+)
+
+
 def ns(seconds: float) -> int:
     return round(seconds * NS_PER_S)
 
 
-def write_events(folder: Path, states: Sequence[State], updates: Sequence[Update]) -> None:
+def write_events(
+    folder: Path, states: Sequence[State], updates: Sequence[Update], whole: Sequence[float]
+) -> None:
     log = FleetLog(clock=lambda: 0.0)
     order = iter(range(1, 1000))
     for t, device, budget, resident, ndcg, best in states:
         stamp = (ns(t), 0.0, device, next(order))
         log.budget(*stamp, 10 * budget, budget, resident, resident, Pressure.NORMAL)
-        state = (1, 2, ndcg, ndcg / 2, 1.0, best, 1.0, Pressure.NORMAL, True, 0)
+        state = (1, 2, ndcg, ndcg / 2, 1.0, best, whole[device], Pressure.NORMAL, True, 0)
         log.quality(*stamp, budget, resident, *state)
     for seq, (t, device, result, changed, sent, size, wire, used, lost, full) in enumerate(updates):
         stamp = (ns(t), 0.0, device, next(order))
@@ -130,10 +144,13 @@ def make_run(
     """Write a run directory of three devices, or of the first so many that *devices* has."""
     folder.mkdir()
     devices = devices_table() if devices is None else devices
-    write_events(folder, states, updates)
+    write_events(folder, states, updates, devices["full_ndcg_at_10"].to_pylist())
     pq.write_table(devices, folder / DEVICES)
     identity = Identity("small", 3, "virtual", "0123456789abcdef", ns(STOP_S))
-    write_summary(folder, summarize(identity, read_tables(folder / EVENTS), devices, 1.5) | dict(more or {}))
+    events = read_tables(folder / EVENTS)
+    measures = measure(events, devices, PLAN)
+    pq.write_table(split_table(measures), folder / METRICS)
+    write_summary(folder, summarize(identity, events, measures, 1.5) | dict(more or {}))
     (folder / SCENARIO).write_text(f"version: 1\nname: small\ndescription: '{description}'\n")
     return folder
 

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emulator.runner import Finished
-from tests.emulator.scenarios import TINY, Runner
+from tests.emulator.scenarios import TINY, Runner, number
 
 ROLLOUT = "rollout={at: 5 min, seed: 7, groups: 3, pause: 1 min, success_threshold: 60 %}"
 
@@ -68,3 +68,27 @@ def test_shared_blocks_come_from_the_broker_and_reports_only_when_there_is_somet
     kinds = Counter((row["cause"], row["sent"]) for row in rows(finished, "update"))
     assert set(kinds) == {("start", "first"), ("introduced", "shared"), ("change", "shared")}
     assert kinds["start", "first"] == 30
+
+
+def test_the_summary_says_how_each_group_fared(runner: Runner) -> None:
+    groups = runner.run(TINY, ROLLOUT).summary["rollout"]
+    assert isinstance(groups, list)
+    assert [each["group"] for each in groups] == [0, 1, 2]
+    assert sum(each["updated"] for each in groups) == 30
+    assert {each["updated_share"] for each in groups} == {1.0}
+    assert all(0 < each["update_seconds"]["p50"] <= each["update_seconds"]["p100"] for each in groups)
+    assert runner.run(TINY).summary["rollout"] == []
+
+
+def test_with_shared_delivery_the_cloud_sends_each_layer_once_however_many_devices_there_are(
+    runner: Runner,
+) -> None:
+    calm = "networks.flaky={}"
+    few, many = (runner.run(TINY, SHARED, calm, f"fleet[phone].count={count}") for count in (20, 200))
+    alone = runner.run(TINY, calm).summary
+    assert alone["cloud_egress_bytes"] == alone["broker_egress_bytes"] == alone["update_bytes"]
+    cloud, broker = (
+        [number(finished, f"{who}_egress_bytes") for finished in (few, many)] for who in ("cloud", "broker")
+    )
+    assert broker[1] > 3 * broker[0]  # the broker's share grows with the fleet
+    assert cloud[1] - cloud[0] < 0.2 * (broker[1] - broker[0])  # the cloud's by introductions only

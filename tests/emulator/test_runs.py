@@ -13,6 +13,7 @@ from devices.log import COLUMNS
 from emulator.cloud_process import url_with_password
 from emulator.rundir import PARTIAL
 from scenarios.load import load
+from scenarios.metrics import METRICS
 from tests.emulator.scenarios import TINY, Runner, Silent, number
 from wire.errors import InputError
 from wire.topics import Role
@@ -23,8 +24,13 @@ KEYS = [
     "updates_confirmed", "updates_superseded", "updates_rejected", "updates_lost", "update_bytes",
     "update_wire_bytes", "full_update_bytes", "delta_ratio", "report_bytes", "wasted_bytes", "lost_bytes",
     "over_budget_device_seconds", "over_budget_share", "ndcg_at_10", "recall_at_20", "hit_rate_at_10",
-    "quality_ratio_to_full", "quality_regret", "update_latency_seconds", "event_log_sha256", "thresholds",
-    "reports_sent_again",
+    "quality_ratio_to_full", "quality_regret", "update_latency_seconds",
+]  # fmt: skip
+LATER_KEYS = [
+    "budget_changes_by_direction", "update_bytes_by_kind", "pressure_seconds_by_level", "connects_by_why",
+    "disconnections_by_why", "messages_harmed_by_harm", "budget_reports_by_cause",
+    "pressure_transitions_by_level", "worst", "stages", "faults", "actions", "warmup_seconds",
+    "aborted_at_seconds", "event_log_sha256", "thresholds", "reports_sent_again",
 ]  # fmt: skip
 
 
@@ -36,8 +42,10 @@ def test_a_run_leaves_what_the_design_promises(runner: Runner) -> None:
     finished = runner.run()
     files = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*.*")}
     tables = {f"events/{name}.parquet" for name in COLUMNS}
-    assert files == {"devices.parquet", "report.html", "scenario.yaml", "summary.json"} | tables
-    assert list(finished.summary) == KEYS
+    others = {"devices.parquet", "metrics.parquet", "report.html", "scenario.yaml", "summary.json"}
+    assert files == others | tables
+    measured = [name for name in METRICS if name not in KEYS]
+    assert list(finished.summary) == [*KEYS, *measured, *LATER_KEYS]
     assert msgspec.json.decode((finished.folder / "summary.json").read_bytes()) == finished.summary
     assert [path.name for path in runner.out.iterdir()] == [finished.folder.name]
 

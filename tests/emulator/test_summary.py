@@ -21,6 +21,7 @@ def states(*rows: tuple[str, int, int, int, float, float]) -> pa.Table:
             "recall_at_20": ndcg,
             "hit_rate_at_10": ndcg,
             "best_ndcg_at_10": best,
+            "full_ndcg_at_10": [0.5 if name == "a" else 0.3 for name in device],
         }
     )
 
@@ -33,7 +34,6 @@ STATES = states(
     ("a", 9, 50, 50, 0.1, 0.1),
     ("b", 12, 100, 100, 0.2, 0.2),  # after the stop time: holds no time
 )
-DEVICES = pa.table({"device": ["a", "b"], "full_ndcg_at_10": [0.5, 0.3]})
 
 
 def test_a_state_holds_until_the_next_of_its_device_or_the_stop() -> None:
@@ -48,7 +48,7 @@ def test_means_weigh_states_by_their_time() -> None:
 
     NDCG: (7 x .4 + 1 x .1) / 15. Full: (10 x .5 + 5 x .3) / 15. Best: (8 x .4 + 2 x .1 + 5 x .2) / 15.
     """
-    figures = weigh_states(STATES, DEVICES, 10 * NS_PER_S)
+    figures = weigh_states(STATES, 10 * NS_PER_S)
     assert figures == {
         "over_budget_device_seconds": 1.0,
         "over_budget_share": pytest.approx(1 / 15),

@@ -1,0 +1,144 @@
+"""Histograms from which percentiles are read, and which merge without loss.
+
+Values are whole numbers from 0 on, in the smallest unit of what is measured. Buckets are logarithmic: 64 to a
+doubling, one value each below 128, so that a percentile is at most 1/128 off; count, sum, least and greatest
+are exact. Everything is a whole number, so merging is associative and commutative to the last bit.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+PER_DOUBLING = 64
+BUCKETS = PER_DOUBLING * 64 + 1
+"""Enough for every 63-bit number, and one for 0."""
+RELATIVE_ERROR = 1 / (2 * PER_DOUBLING)
+PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
+
+_LIMB = 22
+"""Bits of a number that are summed at a time: sums of two billion stay exact in a float."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How often which values came."""
+
+    counts: Mapping[int, int]
+    """By bucket, rising; buckets that are empty are left out."""
+    sum: int
+    min: int | None
+    max: int | None
+
+    @classmethod
+    def of(cls, values: NDArray[Any]) -> Self:  # Any: whole numbers of any width
+        """Return the histogram of *values*."""
+        (whole,) = cls.grouped(values, np.zeros(len(values), dtype=np.int64), 1)
+        return whole
+
+    @classmethod
+    def grouped(cls, values: NDArray[Any], codes: NDArray[Any], groups: int) -> Sequence[Self]:
+        """Return one histogram per group.
+
+        Args:
+            values: whole numbers >= 0.
+            codes: which group each belongs to; -1: none.
+            groups: how many there are.
+
+        Raises:
+            ValueError: a value is below 0.
+        """
+        inside = codes >= 0
+        values, codes = values[inside].astype(np.int64), codes[inside].astype(np.int64)
+        if len(values) and values.min() < 0:
+            raise ValueError(f"values(={values.min()}) must be >= 0")
+        bucket = buckets_of(values)
+        first = int(bucket.min(initial=BUCKETS))
+        width = max(int(bucket.max(initial=0)) - first + 1, 1)
+        counts = np.bincount(codes * width + (bucket - first), minlength=groups * width)
+        least, most = np.full(groups, np.iinfo(np.int64).max), np.full(groups, -1)
+        np.minimum.at(least, codes, values)
+        np.maximum.at(most, codes, values)
+        sums = exact_sums(values, codes, groups)
+        return [
+            cls(_sparse(row, first), total, None if high < 0 else low, None if high < 0 else high)
+            for row, total, low, high in zip(
+                counts.reshape(groups, width), sums, least.tolist(), most.tolist(), strict=True
+            )
+        ]
+
+    @property
+    def count(self) -> int:
+        """How many values there are."""
+        return sum(self.counts.values())
+
+    @property
+    def mean(self) -> float | None:
+        """Their mean; None if there are none."""
+        return self.sum / self.count if self.counts else None
+
+    def __add__(self, other: Self) -> Self:
+        """Merge: the histogram of the values of both."""
+        counts = dict(self.counts)
+        for bucket, count in other.counts.items():
+            counts[bucket] = counts.get(bucket, 0) + count
+        least = [each.min for each in (self, other) if each.min is not None]
+        most = [each.max for each in (self, other) if each.max is not None]
+        return type(self)(
+            dict(sorted(counts.items())),
+            self.sum + other.sum,
+            min(least, default=None),
+            max(most, default=None),
+        )
+
+    def percentile(self, percent: float) -> float | None:
+        """Return the least value that at least *percent* of all values do not exceed; None if there are none.
+
+        At most `RELATIVE_ERROR` off; exact below 128 and at 100 %.
+        """
+        if self.min is None or self.max is None:
+            return None
+        rank = max(-(-Fraction(repr(percent)) * self.count // 100), 1)
+        if rank == self.count:
+            return float(self.max)
+        seen = itertools.accumulate(self.counts.values())
+        bucket = next(bucket for bucket, done in zip(self.counts, seen, strict=True) if done >= rank)
+        return min(max(middle_of(bucket), float(self.min)), float(self.max))
+
+
+def buckets_of(values: IntArray) -> IntArray:
+    """Return the bucket of each value: 0 for 0, then `PER_DOUBLING` of equal width to each doubling."""
+    fraction, exponent = np.frexp(values.astype(np.float64))
+    within = np.floor((fraction - 0.5) * (2 * PER_DOUBLING)).astype(np.int64)
+    return np.where(values > 0, 1 + (exponent - 1) * PER_DOUBLING + within, 0)
+
+
+def middle_of(bucket: int) -> float:
+    """Return the middle of the whole numbers that fall into *bucket*."""
+    if bucket == 0:
+        return 0.0
+    exponent, within = divmod(bucket - 1, PER_DOUBLING)
+    low, high = ((PER_DOUBLING + each) << exponent for each in (within, within + 1))
+    least, most = -(-low // PER_DOUBLING), -(-high // PER_DOUBLING) - 1
+    return (least + max(most, least)) / 2
+
+
+def exact_sums(values: IntArray, codes: IntArray, groups: int) -> list[int]:
+    """Return the sum of the *values* of each group, however large."""
+    sums = [0] * groups
+    mask = (1 << _LIMB) - 1
+    for shift in range(0, 63, _LIMB):
+        limbs = np.bincount(codes, (values >> shift) & mask, groups)
+        sums = [whole + (int(limb) << shift) for whole, limb in zip(sums, limbs.tolist(), strict=True)]
+    return sums
+
+
+def _sparse(row: IntArray, first: int) -> dict[int, int]:
+    there = np.flatnonzero(row)
+    return dict(zip((there + first).tolist(), row[there].tolist(), strict=True))

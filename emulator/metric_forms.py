@@ -1,0 +1,278 @@
+"""The forms that metrics take: rows with values, and how they are summed up, as a whole and by dimension."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emulator.histogram import PERCENTILES, Histogram, exact_sums
+from emulator.metric_rows import BoolArray, FloatArray, Frame, IntArray, Rows
+
+Number = int | float | None
+Stats = Mapping[str, Number]
+"""What is said of a metric: statistics by name; None where there is nothing to say it of."""
+Codes = Mapping[str, int]
+"""A value for each of some dimensions, by its place among the dimension's words; -1: none has it."""
+
+
+class Form(Protocol):
+    """A metric of a run, before it is summed up."""
+
+    @property
+    def stats(self) -> Stats:
+        """What is said of all rows."""
+
+    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
+        """Return the same for the rows of each value of *dimension*, in the order of its words."""
+
+    def where(self, frame: Frame, codes: Codes) -> "Form":
+        """Return the metric of those rows that have *codes*."""
+
+
+def matching(frame: Frame, rows: Rows, codes: Codes) -> BoolArray:
+    """Return which of *rows* have *codes*."""
+    mask = np.ones(len(rows.device), dtype=np.bool_)
+    for dimension, code in codes.items():
+        mask &= (frame.codes(rows, dimension) == code) & (code >= 0)
+    return mask
+
+
+@dataclass(frozen=True, eq=False)
+class Counter:
+    """A sum over events."""
+
+    rows: Rows
+    values: IntArray
+
+    @property
+    def stats(self) -> Stats:
+        """The total."""
+        (total,) = exact_sums(self.values, np.zeros(len(self.values), dtype=np.int64), 1)
+        return {"total": total}
+
+    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
+        """Return the total of each value."""
+        codes = frame.codes(self.rows, dimension)
+        inside = codes >= 0
+        sums = exact_sums(self.values[inside], codes[inside], len(frame.words(dimension)))
+        return [{"total": total} for total in sums]
+
+    def where(self, frame: Frame, codes: Codes) -> "Counter":
+        """Return the sum over those rows that have *codes*."""
+        mask = matching(frame, self.rows, codes)
+        return Counter(self.rows.where(mask), self.values[mask])
+
+
+@dataclass(frozen=True, eq=False)
+class Trend:
+    """One value per event."""
+
+    rows: Rows
+    values: IntArray
+    """In the smallest unit: nanoseconds, bytes, millionths."""
+    scale: int
+    """So many of them are one of the metric's unit."""
+
+    @property
+    def stats(self) -> Stats:
+        """Count, mean and percentiles."""
+        return summed_up(self.histogram, self.scale)
+
+    @cached_property
+    def histogram(self) -> Histogram:
+        """How often which values came."""
+        return Histogram.of(self.values)
+
+    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
+        """Return count, mean and percentiles of each value."""
+        codes, groups = frame.codes(self.rows, dimension), len(frame.words(dimension))
+        return [summed_up(each, self.scale) for each in Histogram.grouped(self.values, codes, groups)]
+
+    def where(self, frame: Frame, codes: Codes) -> "Trend":
+        """Return the values of those rows that have *codes*."""
+        mask = matching(frame, self.rows, codes)
+        return Trend(self.rows.where(mask), self.values[mask], self.scale)
+
+
+def summed_up(histogram: Histogram, scale: int) -> Stats:
+    """Return what is said of a trend."""
+    percents = [float(name.removeprefix("p")) for name in PERCENTILES]
+
+    def scaled(value: float | None) -> float | None:
+        return None if value is None else value / scale
+
+    return {
+        "n": histogram.count,
+        "mean": scaled(histogram.mean),
+        "min": scaled(histogram.min),
+        **{
+            name: scaled(histogram.percentile(percent))
+            for name, percent in zip(PERCENTILES, percents, strict=True)
+        },
+        "max": scaled(histogram.max),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A state that holds for a time."""
+
+    rows: Rows
+    values: FloatArray
+    seconds: FloatArray
+
+    @property
+    def stats(self) -> Stats:
+        """The mean over time, the least and the most."""
+        return _level(self.values, self.seconds)
+
+    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
+        """Return mean, least and most of each value."""
+        codes, groups = frame.codes(self.rows, dimension), len(frame.words(dimension))
+        inside = codes >= 0
+        codes, values, seconds = codes[inside], self.values[inside], self.seconds[inside]
+        least, most = np.full(groups, np.inf), np.full(groups, -np.inf)
+        np.minimum.at(least, codes, values)
+        np.maximum.at(most, codes, values)
+        sums = np.bincount(codes, values * seconds, groups)
+        time = np.bincount(codes, seconds, groups)
+        return [
+            {"mean": total / held, "min": low, "max": high} if held else _NO_LEVEL
+            for total, held, low, high in zip(
+                sums.tolist(), time.tolist(), least.tolist(), most.tolist(), strict=True
+            )
+        ]
+
+    def where(self, frame: Frame, codes: Codes) -> "Level":
+        """Return the states that have *codes*."""
+        mask = matching(frame, self.rows, codes)
+        return Level(self.rows.where(mask), self.values[mask], self.seconds[mask])
+
+
+_NO_LEVEL: Stats = {"mean": None, "min": None, "max": None}
+
+
+def _level(values: FloatArray, seconds: FloatArray) -> Stats:
+    held = float(seconds.sum())
+    if not held:
+        return _NO_LEVEL
+    mean = float((values * seconds).sum()) / held
+    return {"mean": mean, "min": float(values.min()), "max": float(values.max())}
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One side of a ratio: what is added up, of which rows."""
+
+    rows: Rows
+    values: FloatArray
+
+    def total(self) -> float:
+        """Return the sum."""
+        return float(self.values.sum())
+
+    def by(self, frame: Frame, dimension: str) -> list[float]:
+        """Return the sum of each value of *dimension*."""
+        codes = frame.codes(self.rows, dimension)
+        inside = codes >= 0
+        sums = np.bincount(codes[inside], self.values[inside], len(frame.words(dimension)))
+        return [float(each) for each in sums.tolist()]
+
+    def where(self, frame: Frame, codes: Codes) -> "Part":
+        """Return the part of those rows that have *codes*."""
+        mask = matching(frame, self.rows, codes)
+        return Part(self.rows.where(mask), self.values[mask])
+
+
+@dataclass(frozen=True, eq=False)
+class Ratio:
+    """One sum over another."""
+
+    above: Part
+    below: Part
+    factor: float = 1.0
+
+    @property
+    def stats(self) -> Stats:
+        """The ratio."""
+        return {"value": _divided(self.above.total(), self.below.total(), self.factor)}
+
+    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
+        """Return the ratio of each value."""
+        pairs = zip(self.above.by(frame, dimension), self.below.by(frame, dimension), strict=True)
+        return [{"value": _divided(above, below, self.factor)} for above, below in pairs]
+
+    def where(self, frame: Frame, codes: Codes) -> "Ratio":
+        """Return the ratio of those rows that have *codes*."""
+        return replace(self, above=self.above.where(frame, codes), below=self.below.where(frame, codes))
+
+
+@dataclass(frozen=True, eq=False)
+class Time:
+    """Device time in which something holds."""
+
+    held: Part
+    all: Part
+    """All device time."""
+
+    @property
+    def stats(self) -> Stats:
+        """The time, and its share."""
+        return self._stats(self.held.total(), self.all.total())
+
+    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
+        """Return time and share of each value; by a dimension of its own the share is of all device time."""
+        held = self.held.by(frame, dimension)
+        own = dimension in self.held.rows.own
+        whole = [self.all.total()] * len(held) if own else self.all.by(frame, dimension)
+        return [self._stats(*pair) for pair in zip(held, whole, strict=True)]
+
+    def where(self, frame: Frame, codes: Codes) -> "Time":
+        """Return the time of those rows that have *codes*; its own dimensions do not narrow what it is of."""
+        own = self.held.rows.own
+        general = {dimension: code for dimension, code in codes.items() if dimension not in own}
+        return Time(self.held.where(frame, codes), self.all.where(frame, general))
+
+    @staticmethod
+    def _stats(held: float, whole: float) -> Stats:
+        return {"total": held if whole else None, "share": _divided(held, whole, 1.0)}
+
+
+@dataclass(frozen=True, eq=False)
+class Gauge:
+    """One number that is no sum."""
+
+    rows: Rows
+    columns: Mapping[str, NDArray[Any]]
+    """Of the rows, what it is computed from."""
+    compute: Callable[[Mapping[str, NDArray[Any]]], Number]
+
+    @property
+    def stats(self) -> Stats:
+        """The number."""
+        return {"value": self.compute(self.columns)}
+
+    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
+        """Return the number of each value."""
+        codes = frame.codes(self.rows, dimension)
+        return [
+            {"value": self.compute(columns)}
+            for columns in self._parts(codes == at for at in range(len(frame.words(dimension))))
+        ]
+
+    def where(self, frame: Frame, codes: Codes) -> "Gauge":
+        """Return the number for those rows that have *codes*."""
+        mask = matching(frame, self.rows, codes)
+        (columns,) = self._parts(iter([mask]))
+        return Gauge(self.rows.where(mask), columns, self.compute)
+
+    def _parts(self, masks: Iterator[BoolArray]) -> Iterator[Mapping[str, NDArray[Any]]]:
+        for mask in masks:
+            yield {name: values[mask] for name, values in self.columns.items()}
+
+
+def _divided(above: float, below: float, factor: float) -> float | None:
+    return above / below * factor if below else None

@@ -1,0 +1,275 @@
+"""Rows that metrics are computed from, and what each belongs to: a group, a stage, a level of pressure...
+
+Devices are numbers here, words are their place in the column's tuple. What a device belongs to may change
+while it runs (its network, its user), and so may its state; a row belongs to what held at its time.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from devices.log import COLUMNS, Pressure, words
+from emulator.plan import Plan
+from scenarios.metrics import DECILES, LABEL, METRICS
+from wire.units import NS_PER_S
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+Columns = Mapping[str, NDArray[Any]]  # Any: columns differ in type
+
+
+OWN = {dimension: values for metric in METRICS.values() for dimension, values in metric.own.items()}
+"""Dimensions that only some metrics have, with their values."""
+
+
+@dataclass(frozen=True)
+class Changing:
+    """What devices belong to: a value each from the start, and changes of it."""
+
+    words: Sequence[str]
+    first: IntArray
+    """Each device's value from the start, as its place in *words*; -1: none."""
+    device: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Of each change, by device and time: the device, when, and to what."""
+    t_ns: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    code: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    @classmethod
+    def read(cls, devices: pa.Table, first: str, times: str, then: str) -> Self:
+        """Return what the columns *first*, *times* and *then* of the table of devices say."""
+        if first not in devices.column_names:
+            return cls((), np.full(devices.num_rows, -1))
+        start = devices[first].to_pylist()
+        later = devices[then].to_pylist() if then in devices.column_names else []
+        found = sorted({*start, *(each for values in later for each in values or ())})
+        place = {value: at for at, value in enumerate(found)}
+        changes = [
+            (number, t_ns, place[value])
+            for number, (moments, values) in enumerate(
+                zip(devices[times].to_pylist() if later else [], later, strict=True)
+            )
+            for t_ns, value in sorted(zip(moments or (), values or (), strict=True), key=lambda one: one[0])
+        ]
+        device, t_ns, code = np.array(changes, dtype=np.int64).reshape(-1, 3).T
+        return cls(
+            [str(each) for each in found], np.array([place[each] for each in start]), device, t_ns, code
+        )
+
+    def at(self, device: IntArray, t_ns: IntArray) -> IntArray:
+        """Return the value of each *device* at each *t_ns*."""
+        codes = self.first[device] if len(self.first) else np.empty(0, dtype=np.int64)
+        if len(self.device) == 0:
+            return codes
+        found = as_of(device, t_ns, self.device, self.t_ns)
+        return np.where(found >= 0, self.code[found], codes)
+
+
+@dataclass(frozen=True)
+class Members:
+    """The devices of a run, by number, and what they belong to."""
+
+    names: Sequence[str]
+    dimensions: Mapping[str, Changing]
+    """By the name of the dimension: groups, labels, nodes, networks, groups of users."""
+    faults: Sequence[Sequence[int]]
+    """Of each device, the places of the faults that can touch its links."""
+    actions: Sequence[Sequence[int]]
+    """Of each device, the places of the actions that are done to it."""
+    handed_over: Changing
+    """When each device changed hands."""
+
+    @classmethod
+    def read(cls, devices: pa.Table) -> Self:
+        """Return what a run's table of devices says; what an older one lacks is left out."""
+        size = devices.num_rows
+        dimensions = {"group": Changing.read(devices, "group", "", "")}
+        dimensions |= _labels(devices)
+        dimensions["node"] = Changing.read(devices, "node", "", "")
+        dimensions["network"] = Changing.read(devices, "network", "network_ns", "networks")
+        dimensions["user_group"] = Changing.read(devices, "user_group", "new_user_ns", "new_user_groups")
+        return cls(
+            devices["device"].to_pylist(),
+            {name: each for name, each in dimensions.items() if each.words},
+            _places(devices, "faults", size),
+            _places(devices, "actions", size),
+            dimensions["user_group"],
+        )
+
+    def numbered(self, name: str, table: pa.Table) -> Columns:
+        """Return the columns of the event table called *name*, with numbers for devices and for words."""
+        ids = pa.array(self.names, pa.string())
+        columns = {"device": pc.index_in(table["device"], value_set=ids).to_numpy().astype(np.int64)}
+        for column, kind in COLUMNS[name].items():
+            if column == "device" or column not in table.column_names:
+                continue
+            values = table[column]
+            if not isinstance(kind, str):
+                values = pc.index_in(values, value_set=pa.array(kind, pa.string()))
+            columns[column] = values.to_numpy()
+        return columns
+
+
+def _labels(devices: pa.Table) -> dict[str, Changing]:
+    if "labels" not in devices.column_names:
+        return {}
+    labels = [dict(each or ()) for each in devices["labels"].to_pylist()]
+    found = {}
+    for key in sorted({key for each in labels for key in each}):
+        values = sorted({each[key] for each in labels if key in each})
+        place = {value: at for at, value in enumerate(values)}
+        found[LABEL + key] = Changing(values, np.array([place.get(each.get(key, ""), -1) for each in labels]))
+    return found
+
+
+def _places(devices: pa.Table, column: str, size: int) -> Sequence[Sequence[int]]:
+    if column not in devices.column_names:
+        return [()] * size
+    return [tuple(each or ()) for each in devices[column].to_pylist()]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Rows of one kind, each of a device and a time."""
+
+    device: IntArray
+    t_ns: IntArray
+    own: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """Codes of the dimensions that only these rows have."""
+    state: IntArray | None = None
+    """The state that each row is a piece of, where that is known."""
+    cache: dict[str, IntArray] = field(default_factory=dict)
+
+    def where(self, mask: BoolArray) -> "Rows":
+        """Return the rows for which *mask* holds."""
+        state = None if self.state is None else self.state[mask]
+        own = {name: codes[mask] for name, codes in self.own.items()}
+        return Rows(self.device[mask], self.t_ns[mask], own, state)
+
+
+class Frame:
+    """What the rows of a run are told apart by.
+
+    Args:
+        members: the devices.
+        plan: the stages, and when the run ended.
+        quality: the columns of the quality table.
+    """
+
+    def __init__(self, members: Members, plan: Plan, quality: Columns) -> None:
+        self.members = members
+        self.plan = plan
+        order = np.lexsort((quality["order"], quality["t_ns"], quality["device"]))
+        self.states: Columns = {name: values[order] for name, values in quality.items()}
+        """The states of all devices, by device and time."""
+        device, t_ns = self.states["device"], self.states["t_ns"]
+        self.start_ns: IntArray = np.minimum(t_ns, plan.stop_ns)
+        end = np.full(len(t_ns), plan.stop_ns, dtype=np.int64)
+        same = device[1:] == device[:-1]
+        end[:-1][same] = self.start_ns[1:][same]
+        self.end_ns: IntArray = end
+
+    def words(self, dimension: str) -> Sequence[str]:
+        """Return the values of a dimension."""
+        if dimension in OWN:
+            return OWN[dimension]
+        if dimension == "stage":
+            return [stage.type for stage in self.plan.stages]
+        if dimension == "pressure":
+            return words(Pressure)
+        return DECILES if dimension == "budget_decile" else self.members.dimensions[dimension].words
+
+    @property
+    def dimensions(self) -> Iterable[str]:
+        """The dimensions that this run has."""
+        stage = ("stage",) if self.plan.stages else ()
+        return (*self.members.dimensions, *stage, "pressure", "budget_decile")
+
+    def codes(self, rows: Rows, dimension: str) -> IntArray:
+        """Return the value of each row in *dimension*, as its place in `words`; -1: none."""
+        if dimension in rows.own:
+            return rows.own[dimension]
+        if dimension not in rows.cache:
+            rows.cache[dimension] = self._codes(rows, dimension)
+        return rows.cache[dimension]
+
+    def state_of(self, rows: Rows) -> IntArray:
+        """Return the state that the device of each row was in; -1: none yet."""
+        if rows.state is not None:
+            return rows.state
+        if "state" not in rows.cache:
+            at = (self.states["device"], self.states["t_ns"])
+            rows.cache["state"] = as_of(rows.device, rows.t_ns, *at)
+        return rows.cache["state"]
+
+    def _codes(self, rows: Rows, dimension: str) -> IntArray:
+        if dimension == "stage":
+            ends = np.array([stage.end_ns for stage in self.plan.stages], dtype=np.int64)
+            at = np.searchsorted(ends, rows.t_ns, side="right")
+            return np.where(at < len(ends), at, -1)
+        if dimension in ("pressure", "budget_decile"):
+            state = self.state_of(rows)
+            of_state = self.states["pressure"] if dimension == "pressure" else self._deciles
+            return np.where(state >= 0, of_state[state], -1) if len(of_state) else state
+        return self.members.dimensions[dimension].at(rows.device, rows.t_ns)
+
+    @cached_property
+    def _deciles(self) -> IntArray:
+        """The decile of each state's budget: edges between them split the fleet's device time in tenths."""
+        budget, seconds = self.states["budget_bytes"], (self.end_ns - self.start_ns) / NS_PER_S
+        order = np.argsort(budget, kind="stable")
+        done = np.cumsum(seconds[order])
+        if not len(done) or done[-1] <= 0:
+            return np.zeros(len(budget), dtype=np.int64)
+        at = np.searchsorted(done, done[-1] * np.arange(1, 10) / 10)
+        edges = budget[order][np.minimum(at, len(order) - 1)]
+        return np.searchsorted(edges, budget, side="left")
+
+    def pieces(self, since_ns: int = 0) -> tuple[Rows, FloatArray]:
+        """Return the states, cut where a stage begins or devices change network, and how long each held.
+
+        Args:
+            since_ns: what was before is left out.
+        """
+        network = self.members.dimensions.get("network")
+        moves: list[int] = network.t_ns.tolist() if network is not None else []
+        stages = [stage.start_ns for stage in self.plan.stages] + [stage.end_ns for stage in self.plan.stages]
+        cuts = np.unique(np.array([since_ns, *stages, *moves], dtype=np.int64))
+        start = np.maximum(self.start_ns, since_ns)
+        there = np.flatnonzero(self.end_ns > start)
+        first = np.searchsorted(cuts, start[there], side="right")
+        last = np.searchsorted(cuts, self.end_ns[there], side="left")
+        count = last - first + 1
+        state = np.repeat(there, count)
+        place = np.arange(len(state)) - np.repeat(np.cumsum(count) - count, count)
+        cut = np.repeat(first, count) + place
+        edges = np.append(cuts, np.iinfo(np.int64).max)
+        begin = np.where(place == 0, start[state], edges[np.maximum(cut - 1, 0)])
+        end = np.minimum(self.end_ns[state], edges[cut])
+        return Rows(self.states["device"][state], begin, state=state), (end - begin) / NS_PER_S
+
+
+def as_of(device: IntArray, t_ns: IntArray, at_device: IntArray, at_t_ns: IntArray) -> IntArray:
+    """Return for each device and time the last of the given rows of that device that is not later; -1: none.
+
+    Args:
+        device: of whom.
+        t_ns: when.
+        at_device: devices of the rows, which are in the order of device and time.
+        at_t_ns: their times.
+    """
+    if not len(at_device):
+        return np.full(len(device), -1, dtype=np.int64)
+    # Times are replaced by their rank, so that device and time fit into one number.
+    times = np.unique(at_t_ns)
+    span = len(times) + 1
+    keys = at_device * span + np.searchsorted(times, at_t_ns) + 1
+    wanted = device * span + np.searchsorted(times, t_ns, side="right")
+    found = np.searchsorted(keys, wanted, side="right") - 1
+    return np.where((found >= 0) & (at_device[found] == device), found, -1)

@@ -1,0 +1,157 @@
+"""Verdicts: what a run is worth by the thresholds of its scenario, at its end or while it goes on."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import simpy
+
+from emulator.metric_forms import Counter, Form, Number, Stats, Trend
+from emulator.metric_rows import Columns, Members
+from emulator.metrics import Measures
+from emulator.plan import Plan
+from scenarios.metrics import Kind
+from scenarios.thresholds import MEANS, SIGNS, Rule
+
+LOOKS = 50
+"""A rule that can end the run is judged so many times, at even distances."""
+
+_STATISTICS = {"count": "n", "med": "p50", "avg": "mean", "time_weighted_mean": "mean", "value": "value"}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of one rule."""
+
+    metric: str
+    """With its filters, as the scenario has it."""
+    rule: str
+    value: Number
+    """In seconds, bytes or shares; None: there was nothing to judge."""
+    passed: bool
+    """A rule that nothing could be judged by is not passed."""
+
+
+def judge(rule: Rule, measures: Measures) -> Verdict:
+    """Return what came of *rule*."""
+    value, limit = value_of(rule, measures), limit_of(rule, measures)
+    passed = value is not None and limit is not None and SIGNS[rule.sign](value, limit)
+    return Verdict(rule.selector, rule.text, value, passed)
+
+
+def value_of(rule: Rule, measures: Measures) -> Number:
+    """Return the value that *rule* is about; None if there is nothing to take it of."""
+    form = _narrowed(rule.metric.name, rule, measures)
+    stats = form.stats
+    match rule.metric.kind:
+        case Kind.COUNTER:
+            return _counted(rule, measures, stats)
+        case Kind.TREND:
+            assert isinstance(form, Trend)
+            return _of_trend(rule, form, stats)
+        case Kind.TIME:
+            return stats["share" if rule.aggregation in ("rate", "share") else "total"]
+        case Kind.LEVEL:
+            return stats["mean" if rule.aggregation in MEANS else rule.aggregation]
+    return stats["value"]
+
+
+def limit_of(rule: Rule, measures: Measures) -> Number:
+    """Return what *rule* compares its value with."""
+    if rule.base is None:
+        return rule.limit
+    mean = _narrowed(f"{rule.base}_ndcg_at_10", rule, measures).stats["mean"]
+    return None if mean is None else rule.limit * mean
+
+
+def _narrowed(name: str, rule: Rule, measures: Measures) -> Form:
+    form = measures.form(name)
+    if not rule.filters:
+        return form
+    return form.where(measures.frame, measures.codes(rule.metric.name, rule.filters))
+
+
+def _counted(rule: Rule, measures: Measures, stats: Stats) -> Number:
+    total = stats["total"]
+    assert total is not None
+    if rule.aggregation == "rate":
+        seconds = measures.seconds(rule.filters)
+        return total / seconds if seconds else None
+    if rule.aggregation != "share":
+        return total
+    own = rule.metric.own
+    form = measures.form(rule.metric.name)
+    # The share is of what filters of its own leave out; without such, of everything.
+    general = {name: value for name, value in rule.filters.items() if name not in own}
+    if len(general) < len(rule.filters) and general:
+        form = form.where(measures.frame, measures.codes(rule.metric.name, general))
+    assert isinstance(form, Counter)
+    whole = form.stats["total"]
+    return total / whole if whole else None
+
+
+def _of_trend(rule: Rule, form: Trend, stats: Stats) -> Number:
+    if rule.aggregation == "p":
+        assert rule.percent is not None
+        percentile = form.histogram.percentile(rule.percent)
+        return None if percentile is None else percentile / form.scale
+    if rule.aggregation in ("sum", "total"):
+        return form.histogram.sum / form.scale
+    return stats[_STATISTICS.get(rule.aggregation, rule.aggregation)]
+
+
+class AbortedError(Exception):
+    """A threshold that ends the run is broken.
+
+    Args:
+        t_ns: the simulated time at which that was found.
+    """
+
+    def __init__(self, t_ns: int) -> None:
+        super().__init__(t_ns)
+        self.t_ns = t_ns
+
+
+class Overseer:
+    """Judges those rules that can end a run, at fixed simulated times.
+
+    The moments are scheduled before anything else, so what has been logged by then is the same under every
+    clock: whatever else happens at the same time happens after.
+
+    Args:
+        rules: of the scenario; those that cannot end the run do not matter here.
+        members: the devices.
+        plan: of the scenario.
+        so_far: returns the columns of the event tables as they have grown by now.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        members: Members,
+        plan: Plan,
+        so_far: Callable[[], Mapping[str, Columns]],
+    ) -> None:
+        self._rules = [rule for rule in rules if rule.abort_ns is not None]
+        self._members = members
+        self._plan = plan
+        self._so_far = so_far
+
+    def watch(self, env: simpy.Environment) -> None:
+        """Judge at even distances in *env*, which raises `AbortedError` when a rule is broken."""
+        for look in range(1, LOOKS):
+            t_ns = self._plan.stop_ns * look // LOOKS
+            if any(rule.abort_ns is not None and rule.abort_ns <= t_ns for rule in self._rules):
+                env.timeout(t_ns, t_ns).callbacks.append(self._look)
+
+    def _look(self, event: simpy.Event) -> None:
+        now: int = event.value  # type: ignore[assignment]  # as `watch` gave it
+        measures = Measures(self._members, self._plan.until(now), self._so_far(), self._plan.warmup_ns)
+        for rule in self._rules:
+            if rule.abort_ns is not None and rule.abort_ns <= now and _broken(rule, measures):
+                raise AbortedError(now)
+
+
+def _broken(rule: Rule, measures: Measures) -> bool:
+    """Tell whether *rule* is broken; where nothing can be judged yet it is not."""
+    verdict = judge(rule, measures)
+    return not verdict.passed and verdict.value is not None
