@@ -24,7 +24,7 @@ _DOWN, _UP = DIRECTIONS.index("down"), DIRECTIONS.index("up")
 _WASTED, _LOST = KINDS_OF_BYTES.index("wasted"), KINDS_OF_BYTES.index("lost")
 _KIND_OF = {
     Sent.NONE: "control", Sent.FIRST: "first", Sent.DELTA: "delta", Sent.FULL: "full",
-    Sent.FALLBACK_FULL: "fallback_full", Sent.NOTHING: "control",
+    Sent.FALLBACK_FULL: "fallback_full", Sent.SHARED: "shared", Sent.NOTHING: "control",
 }  # fmt: skip
 _KINDS = np.array([KINDS_OF_BYTES.index(_KIND_OF[sent]) for sent in Sent])
 

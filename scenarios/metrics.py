@@ -60,7 +60,7 @@ DIMENSIONS: Final[Mapping[str, str]] = {
 }
 """What every metric can be split by."""
 
-KINDS_OF_BYTES: Final = ("first", "delta", "full", "fallback_full", "control", "wasted", "lost")
+KINDS_OF_BYTES: Final = ("first", "delta", "full", "fallback_full", "shared", "control", "wasted", "lost")
 DIRECTIONS: Final = ("first", "up", "down")
 
 
