@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cloud.config import Synthetic
+from emulator.replay import read_replay
 from emulator.runner import Options, run
 from scenarios.load import load, shipped
 from tests.emulator.scenarios import Silent
@@ -47,7 +48,15 @@ def test_a_shipped_scenario_gives_one_log_whatever_runs_it(path: Path, tmp_path:
         options = Options(tmp_path / "runs", data=data, store=tmp_path / "stores", shards=shards)
         return run(load(path, [*overrides, *more]), options, Silent()).summary["event_log_sha256"]
 
+    def log_of_the_replay() -> object:
+        (recording,) = (tmp_path / "runs").iterdir()
+        options = Options(tmp_path / "replays", data=data, store=tmp_path / "stores")
+        scenario, playback, warnings = read_replay(recording, ())
+        assert warnings == []
+        return run(scenario, options, Silent(), playback).summary["event_log_sha256"]
+
     once = log("clock=virtual")
+    assert log_of_the_replay() == once
     assert log("clock=virtual") == once
     assert log("clock=virtual", shards=4) == once
     assert log("clock=lockstep") == once

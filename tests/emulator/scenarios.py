@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from emulator.model import PreparedModel
+from emulator.replay import read_replay
 from emulator.runner import Finished, Options, run
 from scenarios.load import parse
 
@@ -80,6 +81,19 @@ class Runner:
     ) -> Finished:
         options = Options(self.out, broker=broker, store=self.store_root, shards=shards)
         return run(parse(text, "tiny.yaml", overrides), options, watcher or Silent())
+
+    def replay(
+        self,
+        folder: Path,
+        *overrides: str,
+        shards: int = 1,
+        clock: str | None = None,
+        watcher: Silent | None = None,
+    ) -> Finished:
+        watcher = watcher or Silent()
+        scenario, playback, warnings = read_replay(folder, overrides, clock)
+        watcher.warnings += warnings
+        return run(scenario, Options(self.out, store=self.store_root, shards=shards), watcher, playback)
 
 
 def number(finished: Finished, key: str) -> float:
