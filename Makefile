@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare clean
+.PHONY: help setup demo test check format docs bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -62,6 +62,9 @@ bench-selection: $(STAMP) ## compare every selection policy, and the exact best 
 
 bench-compare: $(STAMP) ## measure how often `compare` is wrong: coverage, 100 equal pairs, pairs that differ
 	$(BIN)/python -m benchmarks.compare_calibration
+
+bench-queueing: $(STAMP) ## compare the cloud's queue with the theory of queues, within 3 %
+	$(BIN)/python -m benchmarks.queueing
 
 clean: ## remove what was built and run
 	rm -rf $(VENV) runs benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

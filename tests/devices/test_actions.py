@@ -58,8 +58,8 @@ class TestScalings:
         steps = list(scale_steps(deeds))
         assert [t for t, _ in steps] == sorted(t for t, _ in steps)
         assert len(steps) <= RAMP_STEPS * len(deeds)
-        following = [t for t, *_ in drawn[1:]]
-        for (t, factor, over), until in zip(drawn, [*following, 10**9], strict=True):
+        for place, (t, factor, over) in enumerate(drawn):
+            until = drawn[place + 1][0] if place + 1 < len(drawn) else 10**9
             if t + over < until:
                 assert value_at(steps, t + over) == factor
 

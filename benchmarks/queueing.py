@@ -1,0 +1,144 @@
+"""The cloud's queue against the theory of queues: the mean wait of reports that come at random.
+
+`devices.capacity.Queue` is driven with Poisson arrivals, each from a device of its own, in simulated time.
+The mean wait must be within 3 % of the exact one: with constant service that of M/D/c, with exponential
+service that of M/M/c. So many reports are simulated that the standard error of each mean is below 1 %.
+``python -m benchmarks.queueing`` prints a table, writes ``queueing.json`` and fails where a mean is off.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import simpy
+
+from benchmarks.figures import write
+from devices.capacity import Cloud, Queue
+from devices.exchange import Exchange
+from devices.log import Cause
+from wire.streams import stream
+from wire.units import NS_PER_S, Duration
+
+SERVICE_NS = NS_PER_S
+"""What a service takes, on average; waits below are in services."""
+LEAST_MASS = 1e-13
+
+
+def mean_wait_constant(workers: int, utilization: float) -> float:
+    """Return the mean wait, in services, of Poisson arrivals to so many workers of constant service: M/D/c.
+
+    Crommelin: whoever is served at t is gone at t + 1, whoever comes until then is there: the number in the
+    system at t + 1 is max(number at t - c, 0) plus a Poisson number. Its stationary distribution is solved
+    for, cut off where hardly anything is left, and Little's law makes the mean queue the mean wait.
+    """
+    rate = workers * utilization
+    size = workers + int(-2 * math.log(LEAST_MASS) / (1 - utilization)) + 20 * workers
+    count = np.arange(size)
+    arrivals = np.exp(count * math.log(rate) - rate - np.cumsum(np.log(np.maximum(count, 1))))
+    moves = np.zeros((size, size))
+    for number in range(size):
+        left = max(number - workers, 0)
+        moves[number, left:] = arrivals[: size - left]
+        moves[number, -1] += 1 - moves[number].sum()
+    system = moves.T - np.eye(size)
+    system[-1] = 1.0
+    shares = np.linalg.solve(system, np.eye(size)[-1])
+    return float((np.maximum(count - workers, 0) * shares).sum() / rate)
+
+
+def mean_wait_exponential(workers: int, utilization: float) -> float:
+    """Return the mean wait, in services, with exponential service: M/M/c, by Erlang's C formula."""
+    rate = workers * utilization
+    terms = [rate**number / math.factorial(number) for number in range(workers)]
+    last = rate**workers / math.factorial(workers) / (1 - utilization)
+    return last / (sum(terms) + last) / (workers * (1 - utilization))
+
+
+def waits(cloud: Cloud, utilization: float, count: int, seed: int = 1) -> np.ndarray:
+    """Return the waits, in services, of so many reports that come at random; each from another device."""
+    assert cloud.workers is not None
+    env = simpy.Environment()
+    queue = Queue(env, cloud, stream(seed, "services"))
+    gaps = stream(seed, "arrivals").exponential(SERVICE_NS / (cloud.workers * utilization), count)
+    moments = np.cumsum(gaps).astype(np.int64).tolist()
+    waited: list[int] = []
+
+    def begun(exchange: Exchange) -> None:
+        waited.append(exchange.begun_ns - exchange.arrived_ns)
+
+    def dropped(exchange: Exchange, refused: bool) -> None:
+        raise AssertionError("there is room for every report")
+
+    def arrive() -> simpy.events.ProcessGenerator:
+        for number, moment in enumerate(moments):
+            yield env.timeout(moment - env.now)
+            queue.take(a_report(number, moment), begun, dropped)
+
+    env.process(arrive())
+    env.run()
+    return np.array(waited) / SERVICE_NS
+
+
+def a_report(number: int, arrived_ns: int, seq: int = 1) -> Exchange:
+    """Return report *seq* of device *number*, which is at the cloud at *arrived_ns*."""
+    exchange = Exchange(number, f"d-{number}", 0, seq, b"", Cause.CHANGE, 0, 0, 0, 0)
+    exchange.arrived_ns = arrived_ns
+    return exchange
+
+
+def a_cloud(workers: int, distribution: str) -> Cloud:
+    """Return a cloud whose service takes a second on average."""
+    return Cloud(workers=workers, service_time=Duration(SERVICE_NS), distribution=distribution)  # type: ignore[arg-type]
+
+
+def mean_and_error(values: np.ndarray, batches: int = 30) -> tuple[float, float]:
+    """Return the mean and its standard error by batch means, the first twentieth left out."""
+    settled = values[len(values) // 20 :]
+    means = np.array([batch.mean() for batch in np.array_split(settled, batches)])
+    return float(settled.mean()), float(means.std(ddof=1) / batches**0.5)
+
+
+# --- all together -----------------------------------------------------------------------------------
+
+CASES = tuple(
+    (distribution, workers, utilization)
+    for distribution in ("constant", "exponential")
+    for workers in (1, 2, 4)
+    for utilization in (0.5, 0.8, 0.9)
+)
+COUNTS = {0.5: 500_000, 0.8: 1_500_000, 0.9: 6_000_000}
+MOST_OFF = 0.03
+MOST_ERROR = 0.01
+
+
+def expected(distribution: str, workers: int, utilization: float) -> float:
+    """Return the mean wait in theory, in services."""
+    mean_wait = mean_wait_constant if distribution == "constant" else mean_wait_exponential
+    return mean_wait(workers, utilization)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Simulate every case; return how many means are off."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.queueing")
+    parser.add_argument("--part", type=float, default=1.0, help="simulate this part of the reports only")
+    part = parser.parse_args(arguments).part
+    figures: dict[str, object] = {}
+    off = 0
+    for distribution, workers, utilization in CASES:
+        cloud = a_cloud(workers, distribution)
+        mean, error = mean_and_error(waits(cloud, utilization, int(COUNTS[utilization] * part)))
+        theory = expected(distribution, workers, utilization)
+        off += abs(mean / theory - 1) > MOST_OFF or error / theory > MOST_ERROR
+        kind = f"M/{'D' if distribution == 'constant' else 'M'}/{workers}"
+        figures[f"{kind} at {utilization}: mean wait, services"] = mean
+        figures[f"{kind} at {utilization}: in theory"] = theory
+        figures[f"{kind} at {utilization}: difference, %"] = 100 * (mean / theory - 1)
+        figures[f"{kind} at {utilization}: standard error, %"] = 100 * error / theory
+    write("queueing", figures)
+    return off
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Lives of one virtual device, in memory, with whatever weather."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import simpy
+
+from cloud.responder import Responder
+from cloud.store import BlockStore
+from cloud.versions import Versions
+from devices.agent import Agent
+from devices.capacity import Unlimited
+from devices.device import Device
+from devices.exchange import Exchange
+from devices.link import CALM, OWN, Direction, Fate, Link
+from devices.log import Cause, FleetLog, Result
+from devices.node import Node
+from devices.presence import Toggle, Why
+from devices.quality import Truth, user_qualities
+from devices.reporting import Reporting
+from devices.setting import Setting
+from devices.shelf import Shelf, Shelves
+from tests.worlds import a_store
+from wire.metrics import ItemLists
+from wire.streams import stream
+from wire.topics import Kind
+from wire.units import NS_PER_S, BitsPerSecond, Duration
+
+STORE = a_store(items=60)
+S = NS_PER_S
+LARGE = a_store(items=600)
+"""Its blocks take about 300 bytes, and there are 16; with `SMALL_PARTS` each is a part of its own."""
+SMALL_PARTS = 1568
+END = Direction(latency=Duration(S), bandwidth=BitsPerSecond(8_000_000_000))  # 1 s, and 1 ns a byte
+
+
+class Transport:
+    """Answers in memory; damages the first so many answers."""
+
+    listening = False
+
+    def __init__(self, damaged: int = 0, store: BlockStore = STORE, max_payload: int = 2**17) -> None:
+        self.versions = Versions([Responder(store, max_payload)])
+        self.store = store
+        self.damaged = damaged
+
+    def send_report(self, exchange: Exchange) -> None:
+        *ahead, last = self.versions.answer(exchange.report)
+        if self.damaged:
+            self.damaged -= 1
+            last = last[:-1] + bytes([last[-1] ^ 1])
+        exchange.parts = (*ahead, last)
+
+    def subscribe(self, exchange: Exchange) -> None:
+        raise AssertionError("nobody shares topics")
+
+    def send_damaged(self, device: str, payload: bytes) -> None:
+        raise AssertionError("no report is damaged")
+
+    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+        raise AssertionError("nobody is listening")
+
+
+class Weathered(Link):
+    """Does to one message after the other what it is told to; delays them by so many seconds."""
+
+    def __init__(self, fates: Sequence[Fate] = (), delays: Sequence[int] = (), rate: int = 8 * 10**9) -> None:
+        direction = Direction(latency=Duration(S), bandwidth=BitsPerSecond(rate))
+        super().__init__(direction, None, weather=stream(1, "weather"))
+        self.calm = not fates
+        self.fates = iter(fates)
+        self.delays = iter(delays)
+
+    def fate(self, t_ns: int) -> Fate:
+        return next(self.fates, CALM)
+
+    def delay(self, t_ns: int) -> int:
+        return next(self.delays, 1) * S
+
+
+class Losing(Link):
+    """Loses the messages that it is told to lose."""
+
+    def __init__(self, losses: list[bool]) -> None:
+        super().__init__(END, None)
+        self.calm = False
+        self.losses = iter(losses)
+
+    def fate(self, t_ns: int) -> Fate:
+        return Fate(lost=OWN if next(self.losses, False) else None)
+
+
+def live(
+    changes: list[tuple[int, int]],
+    transport: Transport,
+    uplink: Link | None = None,
+    downlink: Link | None = None,
+    reporting: Reporting = Reporting(),  # noqa: B008 - frozen
+    toggles: Sequence[tuple[int, bool]] | None = None,
+    node: Node = Node(),  # noqa: B008
+    **settings: Any,  # Any: whatever `Setting` takes
+) -> tuple[Device, FleetLog]:
+    """Run one device of user 0 whose budget is its free memory; waits and toggles in seconds."""
+    env, log, shelves = simpy.Environment(), FleetLog(clock=lambda: 0.0), Shelves()
+    shelves.announce(transport.versions.first.notice())
+    store = transport.store
+    shelf = Shelf(store.geometry, store.groups[0].layers)
+    shelf.fill(store.groups[0].blocks)
+    nobody = ItemLists.of_pairs(np.array([0]), np.array([3]), store.users)
+    qualities = user_qualities(
+        {0: shelf}, np.array([0]), store.user_groups, store.user_vectors, Truth(nobody, nobody)
+    )
+    setting = Setting(
+        env=env,
+        transport=transport,
+        log=log,
+        capacity=Unlimited(S),
+        relay=Unlimited(0),
+        fleet="f",
+        stop_ns=3600 * S,
+        retry_ns=30 * S,
+        full_bytes=transport.versions.full_bytes,
+        qualities={store.version: qualities},
+        **settings,
+    )
+    device = Device(
+        setting,
+        number=0,
+        name="device-00000",
+        agent=Agent(0, shelves),
+        course=((wait * S, free, free) for wait, free in changes),
+        node=node,
+        reporting=reporting,
+        uplink=uplink or Link(END, None),
+        downlink=downlink or Link(END, None),
+        address_bytes=20,
+        start_ns=0,
+        always_on=toggles is None,
+    )
+    env.process(device.live())
+    if toggles is not None:
+        env.process(device.follow(Toggle(t * S, online, Why.ACTION) for t, online in toggles))
+    env.run()
+    return device, log
+
+
+def updates(log: FleetLog) -> Iterator[tuple[int, str, str, int]]:
+    """Yield (second, cause, result, blocks held) of every exchange."""
+    for row in log.tables["update"].take():
+        yield int(row["t_ns"] // S), Cause(row["cause"]).name, Result(row["result"]).name, int(row["held"])
