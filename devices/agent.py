@@ -204,16 +204,17 @@ class Agent:
         fields, shelf = part.layout, self._shelf
         if shelf is None or (fields.model, fields.group) != (self.model, self.group):
             return Receipt.STALE
-        shelf.add(part)
-        end = fields.first + fields.blocks
+        layers, end = shelf.layers, fields.first + fields.blocks
+        layer = layers.complete(end)
+        if layers.bytes[layer] > self.wanted_bytes:
+            return Receipt.STALE  # for a larger budget
         if fields.first > self.held and self._evicted:
             return Receipt.STALE  # what it follows on was there when it was asked for
-        if fields.first > self.held or not end <= shelf.layers.blocks[-1]:
+        if fields.first > self.held or layers.blocks[layer] != end:
             raise RemoteProtocolError(
                 Reason.OUT_OF_RANGE, f"blocks {fields.first} to {end} on {self.held} held"
             )
-        if shelf.resident[end] > self.wanted_bytes:
-            return Receipt.STALE
+        shelf.add(part)
         if end > self.held:
             self._set_held(shelf, end)
             self._moved = True
