@@ -24,10 +24,10 @@ from scenarios.load import parse
 from scenarios.schema import Scenario
 from wire.errors import InputError
 
-HOW: Final = ("clock", "broker", "description")
+HOW: Final = ("clock", "broker", "description", "warmup", "thresholds", "sweep")
 """Keys that say how a run is carried out: its log is the same with others."""
 
-POLICY: Final = ("model", "cloud", "updates", "networks")
+POLICY: Final = ("model", "cloud", "updates", "networks", "rollout")
 """Keys that say what the fleet and the cloud do about budgets, and on what links."""
 
 RECORDED: Final = (
