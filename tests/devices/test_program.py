@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from devices.actions import Actions, BudgetScale, Disconnect, NewUsers, SwapNetwork
-from devices.faults import BrokerDown, CloudDown, CloudSlow, Faults, Loss
+from devices.faults import BrokerDown, CloudDown, CloudSlow, Faults, Loss, Stream
 from devices.presence import Absence, Why, toggles
 from devices.program import Member, Program
 from devices.schedule import Select, Stage
@@ -56,11 +56,12 @@ class TestSelections:
         assert {deed.place for n in range(50) for deed in program.deeds(member(n))} == {2}
 
     def test_a_direction_has_the_faults_of_its_stream(self) -> None:
+        streams: tuple[tuple[int, Stream], ...] = ((3, "both"), (2, "uplink"), (1, "downlink"))
         losses = [
             Loss(at=f"{at} s", duration=Duration(S), share=Share(0.1), stream=stream)
-            for at, stream in ((3, "both"), (2, "uplink"), (1, "downlink"))
+            for at, stream in streams
         ]
-        program = a_program(faults=losses)  # type: ignore[arg-type]  # streams as named
+        program = a_program(faults=losses)
         assert [window.place for window in program.link_windows(member(0), "uplink")] == [1, 0]
         assert [window.place for window in program.link_windows(member(0), "downlink")] == [2, 0]
 
@@ -87,7 +88,7 @@ class TestWhen:
         assert [(w.start_ns // S, w.end_ns // S) for w in program.windows] == [(3, 20)]
 
     def test_deeds_are_in_the_order_of_their_time(self) -> None:
-        actions = [scale(at="9 s"), SwapNetwork(at="3 s", to="lte"), scale(at="3 s")]
+        actions: list[Actions] = [scale(at="9 s"), SwapNetwork(at="3 s", to="lte"), scale(at="3 s")]
         deeds = a_program(actions).deeds(member(0))
         assert [(deed.t_ns // S, deed.place) for deed in deeds] == [(3, 1), (3, 2), (9, 0)]
 
