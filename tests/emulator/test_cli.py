@@ -71,7 +71,7 @@ FROM_FILES = TINY.replace(
         ),
         (TINY, ["--clock", "lockstep", "--broker", "http://127.0.0.1"], "broker URL must be mqtt://"),
         (TINY, ["--data", "here"], "--data here: the scenario's data are synthetic, they have no files"),
-        (TINY, ["--clock", "lockstep", "--shards", "2"], "shards(=2) must be 1 unless the clock is virtual"),
+        (TINY, ["--clock", "lockstep", "--shards", "2"], "shards(=2) must be 1: the clock is lockstep"),
         (FROM_FILES, [], "nowhere: no such data; give --data FOLDER, or set PEELFLEET_DATA"),
         (FROM_FILES, ["--data", "missing"], "missing: no such data"),
     ],
