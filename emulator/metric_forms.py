@@ -34,9 +34,10 @@ class Form(Protocol):
 
 def matching(frame: Frame, rows: Rows, codes: Codes) -> BoolArray:
     """Return which of *rows* have *codes*."""
-    mask = np.ones(len(rows.device), dtype=np.bool_)
+    mask = np.full(len(rows.device), all(code >= 0 for code in codes.values()))
     for dimension, code in codes.items():
-        mask &= (frame.codes(rows, dimension) == code) & (code >= 0)
+        if code >= 0:
+            mask &= frame.codes(rows, dimension) == code
     return mask
 
 

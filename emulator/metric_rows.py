@@ -274,9 +274,14 @@ class Frame:
             return np.where(at < len(ends), at, -1)
         if dimension in ("pressure", "budget_decile"):
             state = self.state_of(rows)
-            of_state = self.states["pressure"] if dimension == "pressure" else self._deciles
+            of_state = self._pressure if dimension == "pressure" else self._deciles
             return np.where(state >= 0, of_state[state], -1) if len(of_state) else state
         return self.members.dimensions[dimension].at(rows.device, rows.t_ns)
+
+    @cached_property
+    def _pressure(self) -> IntArray:
+        # Signed, since -1 is none.
+        return self.states["pressure"].astype(np.int64)
 
     @cached_property
     def _deciles(self) -> IntArray:

@@ -38,7 +38,7 @@ can demand something of each.
 |---|---|---|
 """
 _KINDS = {
-    Kind.COUNTER: "a sum over events; `rate` is per simulated second, `share` what a filter leaves of the whole",
+    Kind.COUNTER: "a sum over events; `rate` is per simulated second, `share` what a filter leaves",
     Kind.TREND: "one value per event; `p(95)` and the like",
     Kind.LEVEL: "a state of each device, weighed by how long it held",
     Kind.TIME: "device time in which something held; `rate` and `share` are its part of all device time",
