@@ -15,7 +15,7 @@ from devices.link import OWN
 from devices.log import Harm, Result
 from devices.presence import Why
 from emulator.episodes import BACK, mean_quality
-from emulator.metric_rows import BoolArray, Columns, Frame, IntArray, as_of
+from emulator.metric_rows import BoolArray, Columns, Frame, IntArray, Timeline, by_device
 from emulator.plan import CLOUD, DISCONNECT, HANDOVER, OUTAGE, SLOWING, Span
 from wire.units import NS_PER_S
 
@@ -53,11 +53,11 @@ class Accountant:
         self._tables = tables
         states = frame.states
         self._whole = (states["layer"] == states["best_layer"]) & states["online"].astype(np.bool_)
-        self._at_best = _marked(states, self._whole)
+        self._at_best = Timeline(states["device"][self._whole], states["t_ns"][self._whole])
         updates = tables["update"]
-        served = np.isin(updates["result"], [Result.APPLIED, Result.CONFIRMED])
-        order = np.lexsort((updates["t_ns"][served], updates["device"][served]))
-        self._served = (updates["device"][served][order], updates["t_ns"][served][order])
+        order = by_device(updates)
+        served = order[np.isin(updates["result"][order], [Result.APPLIED, Result.CONFIRMED])]
+        self._served = Timeline(updates["device"][served], updates["t_ns"][served])
         self._quality = mean_quality(states)
         self._concerned = {
             "faults": _by_place(frame.members.faults),
@@ -145,17 +145,15 @@ class Accountant:
             # A storm hurts at once; a budget, or a network, has changed when the change is over.
             t_ns = span.end_ns if span.type not in (DISCONNECT, "network") else span.start_ns
             hurt = Hurt(device, np.full(len(device), t_ns))
-        states = self._frame.states
-        there = as_of(hurt.device, hurt.t_ns, states["device"], states["t_ns"]) >= 0
+        there = self._frame.timeline.last(hurt.device, hurt.t_ns) >= 0
         there &= hurt.t_ns < self._frame.plan.stop_ns
         return Hurt(hurt.device[there], hurt.t_ns[there])
 
     def _whole_since(self, device: IntArray, t_ns: IntArray) -> IntArray:
         """Return when each device was whole first, from *t_ns* on; `NEVER` if it never was."""
-        states = self._frame.states
-        state = as_of(device, t_ns, states["device"], states["t_ns"])
+        state = self._frame.timeline.last(device, t_ns)
         now = np.where(state >= 0, self._whole[state], False) if len(self._whole) else state >= 0
-        later = [first_from(device, t_ns, *rows) for rows in (self._at_best, self._served)]
+        later = [_first(rows, device, t_ns) for rows in (self._at_best, self._served)]
         return np.where(now, t_ns, np.minimum(*later))
 
     def _quality_of(self, span: Span) -> Account:
@@ -181,30 +179,10 @@ _NO_QUALITY: Account = {"quality_before": None, "quality_lowest": None, "quality
 _NOBODY = np.empty(0, dtype=np.int64)
 
 
-def first_from(device: IntArray, t_ns: IntArray, at_device: IntArray, at_t_ns: IntArray) -> IntArray:
-    """Return for each device and time the first time of the given rows of that device that is not earlier.
-
-    Args:
-        device: of whom.
-        t_ns: since when.
-        at_device: devices of the rows, which are in the order of device and time.
-        at_t_ns: their times.
-
-    Returns:
-        Times; `NEVER` where there is none.
-    """
-    if not len(at_device):
-        return np.full(len(device), NEVER)
-    times = np.unique(at_t_ns)
-    span = len(times) + 1
-    keys = at_device * span + np.searchsorted(times, at_t_ns)
-    found = np.searchsorted(keys, device * span + np.searchsorted(times, t_ns, side="left"), side="left")
-    there = np.minimum(found, len(keys) - 1)
-    return np.where((found < len(keys)) & (at_device[there] == device), at_t_ns[there], NEVER)
-
-
-def _marked(states: Columns, mask: BoolArray) -> tuple[IntArray, IntArray]:
-    return states["device"][mask], states["t_ns"][mask]
+def _first(rows: Timeline, device: IntArray, t_ns: IntArray) -> IntArray:
+    """Return the time of the first of *rows* of each device from *t_ns* on; `NEVER` if there is none."""
+    found = rows.first(device, t_ns)
+    return np.where(found >= 0, rows.t_ns[found], NEVER) if len(rows.t_ns) else np.full(len(device), NEVER)
 
 
 def _last(hurt: Hurt) -> tuple[IntArray, IntArray]:

@@ -39,37 +39,31 @@ class Histogram:
     @classmethod
     def of(cls, values: NDArray[Any]) -> Self:  # Any: whole numbers of any width
         """Return the histogram of *values*."""
-        (whole,) = cls.grouped(values, np.zeros(len(values), dtype=np.int64), 1)
+        values = values.astype(np.int64)
+        (whole,) = cls.grouped(values, buckets_of(values), np.ones(len(values), dtype=np.int64), 1)
         return whole
 
     @classmethod
-    def grouped(cls, values: NDArray[Any], codes: NDArray[Any], groups: int) -> Sequence[Self]:
+    def grouped(cls, values: IntArray, bucket: IntArray, places: IntArray, groups: int) -> Sequence[Self]:
         """Return one histogram per group.
 
         Args:
             values: whole numbers >= 0.
-            codes: which group each belongs to; -1: none.
+            bucket: of each value, as `buckets_of` returns it.
+            places: which group each belongs to, from 1; 0: none.
             groups: how many there are.
-
-        Raises:
-            ValueError: a value is below 0.
         """
-        inside = codes >= 0
-        values, codes = values[inside].astype(np.int64), codes[inside].astype(np.int64)
-        if len(values) and values.min() < 0:
-            raise ValueError(f"values(={values.min()}) must be >= 0")
-        bucket = buckets_of(values)
         first = int(bucket.min(initial=BUCKETS))
         width = max(int(bucket.max(initial=0)) - first + 1, 1)
-        counts = np.bincount(codes * width + (bucket - first), minlength=groups * width)
-        least, most = np.full(groups, np.iinfo(np.int64).max), np.full(groups, -1)
-        np.minimum.at(least, codes, values)
-        np.maximum.at(most, codes, values)
-        sums = exact_sums(values, codes, groups)
+        counts = np.bincount(places * width + (bucket - first), minlength=(groups + 1) * width)
+        least, most = np.full(groups + 1, np.iinfo(np.int64).max), np.full(groups + 1, -1)
+        np.minimum.at(least, places, values)
+        np.maximum.at(most, places, values)
+        sums = exact_sums(values, places, groups)
         return [
             cls(_sparse(row, first), total, None if high < 0 else low, None if high < 0 else high)
             for row, total, low, high in zip(
-                counts.reshape(groups, width), sums, least.tolist(), most.tolist(), strict=True
+                counts.reshape(-1, width)[1:], sums, least.tolist()[1:], most.tolist()[1:], strict=True
             )
         ]
 
@@ -113,7 +107,13 @@ class Histogram:
 
 
 def buckets_of(values: IntArray) -> IntArray:
-    """Return the bucket of each value: 0 for 0, then `PER_DOUBLING` of equal width to each doubling."""
+    """Return the bucket of each value: 0 for 0, then `PER_DOUBLING` of equal width to each doubling.
+
+    Raises:
+        ValueError: a value is below 0.
+    """
+    if len(values) and values.min() < 0:
+        raise ValueError(f"values(={values.min()}) must be >= 0")
     fraction, exponent = np.frexp(values.astype(np.float64))
     within = np.floor((fraction - 0.5) * (2 * PER_DOUBLING)).astype(np.int64)
     return np.where(values > 0, 1 + (exponent - 1) * PER_DOUBLING + within, 0)
@@ -129,14 +129,22 @@ def middle_of(bucket: int) -> float:
     return (least + max(most, least)) / 2
 
 
-def exact_sums(values: IntArray, codes: IntArray, groups: int) -> list[int]:
-    """Return the sum of the *values* of each group, however large."""
-    sums = [0] * groups
+def exact_sum(values: IntArray) -> int:
+    """Return the sum of *values* >= 0, however large."""
+    if int(values.max(initial=0)) * len(values) < 2**63:
+        return int(values.sum())
+    (whole,) = exact_sums(values, np.ones(len(values), dtype=np.int64), 1)
+    return whole
+
+
+def exact_sums(values: IntArray, places: IntArray, groups: int) -> list[int]:
+    """Return the sum of the *values* >= 0 of each place from 1 to *groups*, however large."""
+    sums = [0] * (groups + 1)
     mask = (1 << _LIMB) - 1
-    for shift in range(0, 63, _LIMB):
-        limbs = np.bincount(codes, (values >> shift) & mask, groups)
+    for shift in range(0, int(values.max(initial=0)).bit_length(), _LIMB):
+        limbs = np.bincount(places, (values >> shift) & mask, groups + 1)
         sums = [whole + (int(limb) << shift) for whole, limb in zip(sums, limbs.tolist(), strict=True)]
-    return sums
+    return sums[1:]
 
 
 def _sparse(row: IntArray, first: int) -> dict[int, int]:

@@ -1,14 +1,14 @@
 """The forms that metrics take: rows with values, and how they are summed up, as a whole and by dimension."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.histogram import PERCENTILES, Histogram, exact_sums
+from emulator.histogram import PERCENTILES, Histogram, buckets_of, exact_sum, exact_sums
 from emulator.metric_rows import BoolArray, FloatArray, Frame, IntArray, Rows
 
 Number = int | float | None
@@ -34,9 +34,10 @@ class Form(Protocol):
 
 def matching(frame: Frame, rows: Rows, codes: Codes) -> BoolArray:
     """Return which of *rows* have *codes*."""
-    mask = np.ones(len(rows.device), dtype=np.bool_)
+    mask = np.full(len(rows.device), all(code >= 0 for code in codes.values()))
     for dimension, code in codes.items():
-        mask &= (frame.codes(rows, dimension) == code) & (code >= 0)
+        if code >= 0:
+            mask &= frame.codes(rows, dimension) == code
     return mask
 
 
@@ -50,15 +51,12 @@ class Counter:
     @property
     def stats(self) -> Stats:
         """The total."""
-        (total,) = exact_sums(self.values, np.zeros(len(self.values), dtype=np.int64), 1)
-        return {"total": total}
+        return {"total": exact_sum(self.values)}
 
     def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
         """Return the total of each value."""
-        codes = frame.codes(self.rows, dimension)
-        inside = codes >= 0
-        sums = exact_sums(self.values[inside], codes[inside], len(frame.words(dimension)))
-        return [{"total": total} for total in sums]
+        places = frame.places(self.rows, dimension)
+        return [{"total": total} for total in exact_sums(self.values, places, len(frame.words(dimension)))]
 
     def where(self, frame: Frame, codes: Codes) -> "Counter":
         """Return the sum over those rows that have *codes*."""
@@ -86,10 +84,15 @@ class Trend:
         """How often which values came."""
         return Histogram.of(self.values)
 
+    @cached_property
+    def _buckets(self) -> IntArray:
+        return buckets_of(self.values)
+
     def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
         """Return count, mean and percentiles of each value."""
-        codes, groups = frame.codes(self.rows, dimension), len(frame.words(dimension))
-        return [summed_up(each, self.scale) for each in Histogram.grouped(self.values, codes, groups)]
+        places, groups = frame.places(self.rows, dimension), len(frame.words(dimension))
+        found = Histogram.grouped(self.values, self._buckets, places, groups)
+        return [summed_up(each, self.scale) for each in found]
 
     def where(self, frame: Frame, codes: Codes) -> "Trend":
         """Return the values of those rows that have *codes*."""
@@ -117,58 +120,13 @@ def summed_up(histogram: Histogram, scale: int) -> Stats:
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
-    """A state that holds for a time."""
-
-    rows: Rows
-    values: FloatArray
-    seconds: FloatArray
-
-    @property
-    def stats(self) -> Stats:
-        """The mean over time, the least and the most."""
-        return _level(self.values, self.seconds)
-
-    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
-        """Return mean, least and most of each value."""
-        codes, groups = frame.codes(self.rows, dimension), len(frame.words(dimension))
-        inside = codes >= 0
-        codes, values, seconds = codes[inside], self.values[inside], self.seconds[inside]
-        least, most = np.full(groups, np.inf), np.full(groups, -np.inf)
-        np.minimum.at(least, codes, values)
-        np.maximum.at(most, codes, values)
-        sums = np.bincount(codes, values * seconds, groups)
-        time = np.bincount(codes, seconds, groups)
-        return [
-            {"mean": total / held, "min": low, "max": high} if held else _NO_LEVEL
-            for total, held, low, high in zip(
-                sums.tolist(), time.tolist(), least.tolist(), most.tolist(), strict=True
-            )
-        ]
-
-    def where(self, frame: Frame, codes: Codes) -> "Level":
-        """Return the states that have *codes*."""
-        mask = matching(frame, self.rows, codes)
-        return Level(self.rows.where(mask), self.values[mask], self.seconds[mask])
-
-
-_NO_LEVEL: Stats = {"mean": None, "min": None, "max": None}
-
-
-def _level(values: FloatArray, seconds: FloatArray) -> Stats:
-    held = float(seconds.sum())
-    if not held:
-        return _NO_LEVEL
-    mean = float((values * seconds).sum()) / held
-    return {"mean": mean, "min": float(values.min()), "max": float(values.max())}
-
-
-@dataclass(frozen=True, eq=False)
 class Part:
-    """One side of a ratio: what is added up, of which rows."""
+    """What is added up, of which rows: one side of a ratio."""
 
     rows: Rows
     values: FloatArray
+    sums: dict[str, list[float]] = field(default_factory=dict)
+    """What `by` has found, by dimension: several ratios have the same part."""
 
     def total(self) -> float:
         """Return the sum."""
@@ -176,15 +134,48 @@ class Part:
 
     def by(self, frame: Frame, dimension: str) -> list[float]:
         """Return the sum of each value of *dimension*."""
-        codes = frame.codes(self.rows, dimension)
-        inside = codes >= 0
-        sums = np.bincount(codes[inside], self.values[inside], len(frame.words(dimension)))
-        return [float(each) for each in sums.tolist()]
+        if dimension not in self.sums:
+            places, groups = frame.places(self.rows, dimension), len(frame.words(dimension))
+            self.sums[dimension] = np.bincount(places, self.values, groups + 1).tolist()[1:]
+        return self.sums[dimension]
 
     def where(self, frame: Frame, codes: Codes) -> "Part":
         """Return the part of those rows that have *codes*."""
         mask = matching(frame, self.rows, codes)
         return Part(self.rows.where(mask), self.values[mask])
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """A state that holds for a time."""
+
+    rows: Rows
+    values: FloatArray
+    time: Part
+    """How long each held, in seconds."""
+
+    @property
+    def stats(self) -> Stats:
+        """The mean over time, the least and the most."""
+        held = self.time.total()
+        if not held:
+            return {"mean": None, "min": None, "max": None}
+        mean = self._weighed.total() / held
+        return {"mean": mean, "min": float(self.values.min()), "max": float(self.values.max())}
+
+    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
+        """Return the mean over time of each value."""
+        pairs = zip(self._weighed.by(frame, dimension), self.time.by(frame, dimension), strict=True)
+        return [{"mean": _divided(*pair, 1.0)} for pair in pairs]
+
+    def where(self, frame: Frame, codes: Codes) -> "Level":
+        """Return the states that have *codes*."""
+        mask = matching(frame, self.rows, codes)
+        return Level(self.rows.where(mask), self.values[mask], self.time.where(frame, codes))
+
+    @cached_property
+    def _weighed(self) -> Part:
+        return Part(self.rows, self.values * self.time.values)
 
 
 @dataclass(frozen=True, eq=False)

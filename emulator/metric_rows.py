@@ -7,7 +7,7 @@ while it runs (its network, its user), and so may its state; a row belongs to wh
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,43 @@ Columns = Mapping[str, NDArray[Any]]  # Any: columns differ in type
 
 OWN = {dimension: values for metric in METRICS.values() for dimension, values in metric.own.items()}
 """Dimensions that only some metrics have, with their values."""
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """Rows by device and time, to be looked up by them."""
+
+    device: IntArray
+    t_ns: IntArray
+
+    @cached_property
+    def _times(self) -> IntArray:
+        """All times, rising: each is replaced by its rank, so that device and time fit into one number."""
+        times = np.sort(self.t_ns)
+        return times[np.flatnonzero(np.diff(times, prepend=-1))]
+
+    @cached_property
+    def _keys(self) -> IntArray:
+        return self.device * (len(self._times) + 1) + np.searchsorted(self._times, self.t_ns)
+
+    def last(self, device: IntArray, t_ns: IntArray) -> IntArray:
+        """Return for each device and time the last row of that device that is not later; -1: none."""
+        return self._of(device, self._place(device, t_ns, "right") - 1)
+
+    def first(self, device: IntArray, t_ns: IntArray) -> IntArray:
+        """Return for each device and time the first row of that device that is not earlier; -1: none."""
+        return self._of(device, self._place(device, t_ns, "left"))
+
+    def _place(self, device: IntArray, t_ns: IntArray, side: Literal["left", "right"]) -> IntArray:
+        """Return before which row each device and time stand, equal ones before or after it."""
+        wanted = device * (len(self._times) + 1) + np.searchsorted(self._times, t_ns, side=side)
+        return np.searchsorted(self._keys, wanted).astype(np.int64)
+
+    def _of(self, device: IntArray, found: IntArray) -> IntArray:
+        if not len(self.device):
+            return np.full(len(device), -1, dtype=np.int64)
+        inside = np.clip(found, 0, len(self.device) - 1)
+        return np.where((inside == found) & (self.device[inside] == device), found, -1)
 
 
 @dataclass(frozen=True)
@@ -67,7 +104,7 @@ class Changing:
         codes = self.first[device] if len(self.first) else np.empty(0, dtype=np.int64)
         if len(self.device) == 0:
             return codes
-        found = as_of(device, t_ns, self.device, self.t_ns)
+        found = Timeline(self.device, self.t_ns).last(device, t_ns)
         return np.where(found >= 0, self.code[found], codes)
 
 
@@ -144,13 +181,15 @@ class Rows:
     """Codes of the dimensions that only these rows have."""
     state: IntArray | None = None
     """The state that each row is a piece of, where that is known."""
+    parent: "Rows | None" = None
+    """The rows that these were chosen from, and which of them."""
+    chosen: NDArray[Any] | None = None
     cache: dict[str, IntArray] = field(default_factory=dict)
 
-    def where(self, mask: BoolArray) -> "Rows":
-        """Return the rows for which *mask* holds."""
-        state = None if self.state is None else self.state[mask]
-        own = {name: codes[mask] for name, codes in self.own.items()}
-        return Rows(self.device[mask], self.t_ns[mask], own, state)
+    def where(self, chosen: NDArray[Any], **own: NDArray[Any]) -> "Rows":
+        """Return the rows that *chosen* says, a mask or indices, with further dimensions of their *own*."""
+        there = {name: codes[chosen] for name, codes in self.own.items()} | own
+        return Rows(self.device[chosen], self.t_ns[chosen], there, None, self, chosen)
 
 
 class Frame:
@@ -165,7 +204,7 @@ class Frame:
     def __init__(self, members: Members, plan: Plan, quality: Columns) -> None:
         self.members = members
         self.plan = plan
-        order = np.lexsort((quality["order"], quality["t_ns"], quality["device"]))
+        order = by_device(quality)
         self.states: Columns = {name: values[order] for name, values in quality.items()}
         """The states of all devices, by device and time."""
         device, t_ns = self.states["device"], self.states["t_ns"]
@@ -174,6 +213,13 @@ class Frame:
         same = device[1:] == device[:-1]
         end[:-1][same] = self.start_ns[1:][same]
         self.end_ns: IntArray = end
+        self.timeline = Timeline(device, t_ns)
+        """The states by device and time."""
+
+    @property
+    def held(self) -> Columns:
+        """The states, and how many ``seconds`` each held."""
+        return {**self.states, "seconds": (self.end_ns - self.start_ns) / NS_PER_S}
 
     def words(self, dimension: str) -> Sequence[str]:
         """Return the values of a dimension."""
@@ -199,25 +245,43 @@ class Frame:
             rows.cache[dimension] = self._codes(rows, dimension)
         return rows.cache[dimension]
 
+    def places(self, rows: Rows, dimension: str) -> IntArray:
+        """Return one more than the code of each row, so that 0 is none: what counting by value needs."""
+        key = f"{dimension} place"
+        if key not in rows.cache:
+            rows.cache[key] = self.codes(rows, dimension).astype(np.int64) + 1
+        return rows.cache[key]
+
     def state_of(self, rows: Rows) -> IntArray:
         """Return the state that the device of each row was in; -1: none yet."""
         if rows.state is not None:
             return rows.state
         if "state" not in rows.cache:
-            at = (self.states["device"], self.states["t_ns"])
-            rows.cache["state"] = as_of(rows.device, rows.t_ns, *at)
+            found = (
+                self.timeline.last(rows.device, rows.t_ns)
+                if rows.parent is None
+                else self.state_of(rows.parent)[rows.chosen]
+            )
+            rows.cache["state"] = found
         return rows.cache["state"]
 
     def _codes(self, rows: Rows, dimension: str) -> IntArray:
+        if rows.parent is not None:
+            return self.codes(rows.parent, dimension)[rows.chosen]
         if dimension == "stage":
             ends = np.array([stage.end_ns for stage in self.plan.stages], dtype=np.int64)
             at = np.searchsorted(ends, rows.t_ns, side="right")
             return np.where(at < len(ends), at, -1)
         if dimension in ("pressure", "budget_decile"):
             state = self.state_of(rows)
-            of_state = self.states["pressure"] if dimension == "pressure" else self._deciles
+            of_state = self._pressure if dimension == "pressure" else self._deciles
             return np.where(state >= 0, of_state[state], -1) if len(of_state) else state
         return self.members.dimensions[dimension].at(rows.device, rows.t_ns)
+
+    @cached_property
+    def _pressure(self) -> IntArray:
+        # Signed, since -1 is none.
+        return self.states["pressure"].astype(np.int64)
 
     @cached_property
     def _deciles(self) -> IntArray:
@@ -255,21 +319,6 @@ class Frame:
         return Rows(self.states["device"][state], begin, state=state), (end - begin) / NS_PER_S
 
 
-def as_of(device: IntArray, t_ns: IntArray, at_device: IntArray, at_t_ns: IntArray) -> IntArray:
-    """Return for each device and time the last of the given rows of that device that is not later; -1: none.
-
-    Args:
-        device: of whom.
-        t_ns: when.
-        at_device: devices of the rows, which are in the order of device and time.
-        at_t_ns: their times.
-    """
-    if not len(at_device):
-        return np.full(len(device), -1, dtype=np.int64)
-    # Times are replaced by their rank, so that device and time fit into one number.
-    times = np.unique(at_t_ns)
-    span = len(times) + 1
-    keys = at_device * span + np.searchsorted(times, at_t_ns) + 1
-    wanted = device * span + np.searchsorted(times, t_ns, side="right")
-    found = np.searchsorted(keys, wanted, side="right") - 1
-    return np.where((found >= 0) & (at_device[found] == device), found, -1)
+def by_device(columns: Columns) -> IntArray:
+    """Return the order of rows by device; each device's own rows are in order of time already."""
+    return np.argsort(columns["device"], kind="stable")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from devices.log import Result, Sent
 from emulator.episodes import recoveries
 from emulator.metric_forms import Codes, Counter, Form, Gauge, Level, Part, Ratio, Stats, Time, Trend
-from emulator.metric_rows import BoolArray, Columns, FloatArray, Frame, IntArray, Members, Rows
+from emulator.metric_rows import BoolArray, Columns, FloatArray, Frame, IntArray, Members, Rows, by_device
 from emulator.plan import Plan
 from scenarios.metrics import DIRECTIONS, KINDS_OF_BYTES, METRICS
 from wire.units import NS_PER_S
@@ -120,6 +120,11 @@ class Measures:
     def _pieces(self) -> tuple[Rows, FloatArray]:
         return self.frame.pieces(self.since_ns)
 
+    @cached_property
+    def _time(self) -> Part:
+        """All device time, in seconds."""
+        return Part(*self._pieces)
+
     def _state(self, column: str) -> NDArray[Any]:  # Any: columns differ in type
         """Return a column of the states, piece by piece."""
         rows, _ = self._pieces
@@ -160,8 +165,7 @@ class Measures:
         count = len(rows.device)
         kinds = np.concatenate([_KINDS[of["sent"]], np.full(count, _WASTED), np.full(count, _LOST)])
         there = np.flatnonzero(values)
-        own = {"kind": kinds[there], "cause": np.tile(of["cause"], 3)[there]}
-        return Counter(Rows(np.tile(rows.device, 3)[there], np.tile(rows.t_ns, 3)[there], own), values[there])
+        return Counter(rows.where(there % max(count, 1), kind=kinds[there]), values[there])
 
     def _latencies(self) -> dict[str, Callable[[], Form]]:
         rows, of = self._exchanges
@@ -201,7 +205,7 @@ class Measures:
         left = np.flatnonzero((of["sent"] != Sent.NONE) & (of["left_ns"] >= 0))
         left = left[np.argsort(of["left_ns"][left], kind="stable")]
         columns = {"t_ns": of["left_ns"][left], "bytes": of["update_wire_bytes"][left]}
-        leaving = Rows(rows.device[left], rows.t_ns[left])
+        leaving = rows.where(left)
 
         def peak(seconds: int, of_bytes: bool) -> Form:
             return Gauge(leaving, columns, partial(busiest, seconds=seconds, of_bytes=of_bytes))
@@ -242,9 +246,9 @@ class Measures:
             "budget_utilisation": Ratio(
                 time(self._state("resident_bytes")), time(self._state("budget_bytes"))
             ),
-            "over_budget_share": Ratio(time(over), Part(pieces, seconds)),
+            "over_budget_share": Ratio(time(over), self._time),
             "quality_ratio_to_full": Ratio(time(ndcg), time(full)),
-            "online_share": Ratio(time(self._state("online")), Part(pieces, seconds)),
+            "online_share": Ratio(time(self._state("online")), self._time),
         }
         return {name: partial(_same, form) for name, form in found.items()}
 
@@ -254,7 +258,7 @@ class Measures:
     def _changes(self) -> tuple[Rows, Columns, IntArray]:
         """The budget changes that count, and the size of each step."""
         of = self.tables["budget"]
-        order = np.lexsort((of["order"], of["t_ns"], of["device"]))
+        order = by_device(of)
         device, budget = of["device"][order], of["budget_bytes"][order]
         step = np.diff(budget, prepend=0)
         direction = np.where(step < 0, _DOWN, _UP)
@@ -304,14 +308,15 @@ class Measures:
                   "best_ndcg_at_10", "full_ndcg_at_10")  # fmt: skip
 
         def level(values: NDArray[Any]) -> Form:
-            return Level(rows, values.astype(np.float64), seconds)
+            return Level(rows, values.astype(np.float64), self._time)
 
         def of_column(name: str) -> Form:
             return level(self._state(name))
 
         def time(mask: NDArray[Any], of: Rows = rows) -> Form:
-            return Time(Part(of, mask * seconds), Part(rows, seconds))
+            return Time(Part(of, mask * seconds), self._time)
 
+        end = rows.t_ns + np.rint(seconds * NS_PER_S).astype(np.int64)
         excess = self._state("resident_bytes") - self._state("budget_bytes")
         by_level = Rows(
             rows.device, rows.t_ns, {"level": self._state("pressure")}, rows.state, cache=rows.cache
@@ -325,7 +330,7 @@ class Measures:
             "over_budget_bytes_max": lambda: Gauge(rows, {"excess": excess}, _most),
             "over_budget_all_seconds": lambda: Gauge(
                 rows,
-                {"start": rows.t_ns, "seconds": seconds, "over": excess > 0},
+                {"device": rows.device, "start": rows.t_ns, "end": end, "over": excess > 0},
                 together,
             ),
         }
@@ -367,7 +372,7 @@ class Measures:
 
     def _spells(self) -> Trend:
         of, stop_ns = self.tables["connection"], self.frame.plan.stop_ns
-        order = np.lexsort((of["order"], of["t_ns"], of["device"]))
+        order = by_device(of)
         device, t_ns, online = (of[name][order] for name in ("device", "t_ns", "online"))
         until = np.full(len(device), stop_ns, dtype=np.int64)
         same = device[1:] == device[:-1]
@@ -393,18 +398,32 @@ def busiest(columns: Columns, seconds: int, of_bytes: bool) -> float:
 
 
 def together(columns: Columns) -> float:
-    """Return how long every device that was there was over its budget, in seconds."""
-    over = columns["over"].astype(np.int64)
+    """Return how long every device that was there was over its budget, in seconds.
+
+    Args:
+        columns: pieces of states by device and time: ``device``, ``start``, ``end``, ``over``.
+    """
+    over = columns["over"]
     if not over.any():
         return 0.0
-    start = columns["start"]
-    end = start + np.rint(columns["seconds"] * NS_PER_S).astype(np.int64)
-    times, place = np.unique(np.concatenate([start, end]), return_inverse=True)
-    ones = np.ones(len(start), dtype=np.int64)
-    there = np.cumsum(np.bincount(place, np.concatenate([ones, -ones])))
-    above = np.cumsum(np.bincount(place, np.concatenate([over, -over])))
-    all_over = (there > 0.5) & (np.abs(there - above) < 0.5)
+    there = _edges(columns, np.ones(len(over), dtype=np.bool_))
+    above = _edges(columns, over)
+    times, place = np.unique(np.concatenate([there[0], above[0]]), return_inverse=True)
+    count = len(there[0])
+    present = np.cumsum(np.bincount(place[:count], there[1], len(times)))
+    exceeding = np.cumsum(np.bincount(place[count:], above[1], len(times)))
+    all_over = (present > 0.5) & (np.abs(present - exceeding) < 0.5)
     return float(np.diff(times)[all_over[:-1]].sum()) / NS_PER_S
+
+
+def _edges(columns: Columns, mask: BoolArray) -> tuple[IntArray, IntArray]:
+    """Return when each stretch of pieces for which *mask* holds begins, +1, and ends, -1."""
+    device, start, end = columns["device"], columns["start"], columns["end"]
+    joined = np.zeros(len(mask) + 1, dtype=np.bool_)
+    joined[1:-1] = (device[1:] == device[:-1]) & (start[1:] == end[:-1]) & mask[1:] & mask[:-1]
+    begins, ends = start[mask & ~joined[:-1]], end[mask & ~joined[1:]]
+    ones = np.ones(len(begins), dtype=np.int64)
+    return np.concatenate([begins, ends]), np.concatenate([ones, -ones])
 
 
 def _most(columns: Columns) -> int | None:

@@ -70,8 +70,7 @@ def accounts(summary: Summary) -> str:
     if not listed:
         return ""
     head = ["what", "from", "until", "lost", "corrupted", "doubled", "reordered", "cut off", "bytes",
-            "devices", "recovered", "whole again after", "quality before", "lowest",
-            "back after"]  # fmt: skip
+            "devices", "recovered", "whole after", "quality before", "lowest", "back after"]  # fmt: skip
     return (
         '<section class="long"><h2 id="faults">Faults and actions</h2>'
         f'<p class="caption">{_ACCOUNTS}</p>{table(head, [*map(_account, listed)])}</section>'

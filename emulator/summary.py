@@ -101,7 +101,7 @@ def summarize(
         "device_hours_per_wall_minute": round(hours / max(wall_seconds / 60, 1e-9), 1),
         **count_events(tables),
         **sum_traffic(tables["update"]),
-        **weigh_states(tables["quality"], identity.stop_ns),
+        **weigh_states(measures.frame.held),
         "update_latency_seconds": update_latency(tables["update"]),
     }
     accountant = Accountant(measures.frame, measures.tables)
@@ -199,9 +199,12 @@ def sum_traffic(updates: pa.Table) -> dict[str, object]:
     }
 
 
-def weigh_states(quality: pa.Table, stop_ns: int) -> dict[str, float | None]:
-    """Return the time-weighted means over all device time, and the time over budget."""
-    states = held_for(quality, stop_ns)
+def weigh_states(states: Mapping[str, NDArray[Any]]) -> dict[str, float | None]:
+    """Return the time-weighted means over all device time, and the time over budget.
+
+    Args:
+        states: columns of the quality table, and ``seconds``, as `held_for` returns them.
+    """
     seconds, total = states["seconds"], float(states["seconds"].sum())
     if total == 0:
         raise ValueError("no device was there for any time")

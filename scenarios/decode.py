@@ -77,7 +77,7 @@ class _Decoder:
             return value
         structs = structs_of(kind)
         if structs and not _is_leaf(kind, value):
-            given = self._with_type(_mapping(value, path), path, default)
+            given = self._with_type(_mapping(value, path, expected(kind)), path, default)
             return self._struct(_choose(structs, given, path), given, path, default)
         if isinstance(kind, types.DictType):
             item = get_args(hint)[1]
@@ -123,9 +123,9 @@ def _by_recipe(cls: type, given: Mapping[str, Value], default: object) -> object
     return RECIPES.get(recipe, default) if isinstance(recipe, str) else default
 
 
-def _mapping(value: Value, path: Path) -> Mapping[str, Value]:
+def _mapping(value: Value, path: Path, wanted: str = "a mapping of keys") -> Mapping[str, Value]:
     if not isinstance(value, dict):
-        _refuse(value, "a mapping of keys", path)
+        _refuse(value, wanted, path)
     return value
 
 

@@ -125,7 +125,8 @@ def check_thresholds(scenario: "Scenario") -> None:
                 raise ValueError(f"{path} must be narrowed by one of {_list(dimension, known)}")
             if value not in known[dimension]:
                 path = f"thresholds[{rule.selector}](={value!r})"
-                raise ValueError(f"{path} must name a {dimension}, one of {_list(value, known[dimension])}")
+                one = f"one of {_list(value, known[dimension])}" if known[dimension] else "and there is none"
+                raise ValueError(f"{path} must name a {dimension}, {one}")
 
 
 def _dimensions(scenario: "Scenario", metric: Metric) -> Mapping[str, Sequence[str]]:
@@ -213,7 +214,7 @@ def _read_value(path: str, metric: Metric, what: str, text: str) -> tuple[float,
     unit = metric.unit_of(what)
     try:
         return _quantity(unit, text), None
-    except ValueError:
+    except (ValueError, OverflowError):
         raise ValueError(
             f"{path} must compare {what} of {metric.name} with {_EXAMPLES[unit]}, not {text!r}"
         ) from None
@@ -256,4 +257,4 @@ def _list(value: str, known: Iterable[str]) -> str:
     listed = list(known)
     meant = difflib.get_close_matches(value, listed, n=1)
     hint = f"; did you mean {meant[0]!r}?" if meant else ""
-    return (", ".join(listed) or "none") + hint
+    return ", ".join(listed) + hint

@@ -1,6 +1,7 @@
 """The command line as a user meets it: one clear line for a mistake, exit status 2, nothing left behind."""
 
 import contextlib
+import re
 import shutil
 import signal
 import subprocess
@@ -231,3 +232,14 @@ def parents() -> dict[int, int]:
         with contextlib.suppress(OSError):
             found[int(stat.parent.name)] = int(stat.read_text().rsplit(")", 1)[1].split()[1])
     return found
+
+
+def test_a_broken_threshold_is_exit_status_99_and_leaves_the_whole_run(tmp_path: Path) -> None:
+    file = write(tmp_path, TINY)
+    rules = "thresholds={update_bytes: [value<1 B], ndcg_at_10: [mean>0.01]}"
+    done = peelfleet("run", file, "--set", rules, "--store", "stores", folder=tmp_path)
+    assert done.returncode == 99
+    assert re.search(r"update_bytes +value<1 B +[\d,.e+]+ +broken", done.stdout)
+    assert re.search(r"ndcg_at_10 +mean>0.01 +0.\d+ +passed", done.stdout)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert (run / "report.html").exists()

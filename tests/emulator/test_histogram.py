@@ -50,11 +50,11 @@ def test_merging_is_commutative_and_associative_and_that_of_all_values(
     assert (x + y) + z == x + (y + z) == of(a + b + c)
 
 
-@given(st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 10**12)), max_size=40))
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 10**12)), max_size=40))
 def test_groups_are_histograms_of_their_own(rows: list[tuple[int, int]]) -> None:
-    codes, values = ([row[at] for row in rows] for at in (0, 1))
-    found = Histogram.grouped(np.array(values, dtype=np.int64), np.array(codes, dtype=np.int64), 4)
-    assert list(found) == [of([value for code, value in rows if code == group]) for group in range(4)]
+    places, values = (np.array([row[at] for row in rows], dtype=np.int64) for at in (0, 1))
+    found = Histogram.grouped(values, buckets_of(values), places, 4)
+    assert list(found) == [of([value for place, value in rows if place == group]) for group in range(1, 5)]
 
 
 def test_nothing_has_no_percentile_and_nothing_is_below_0() -> None:

@@ -268,6 +268,48 @@ class TestPage:
             for view in views_of(page, name):
                 go.Figure(data=view["data"], layout=view["layout"])
 
+    def test_faults_are_shaded_and_stages_named_where_the_axis_is_time(self, run: Path) -> None:
+        page = page_of(run)
+        for name in ("budget", "quality", "devices", "traffic"):
+            for view in views_of(page, name):
+                shapes = [(shape["type"], shape["x0"], shape["x1"]) for shape in view["layout"]["shapes"]]
+                assert shapes == [("rect", 2.5, pytest.approx(200 / 60)), ("line", 0, 0), ("line", 2.5, 2.5)]
+                notes = [(note["text"], note["x"]) for note in view["layout"]["annotations"]]
+                assert notes == [("calm", 0), ("squeeze", 2.5)]
+        assert "rect" not in str(views_of(page, "latency")[0]["layout"])
+
+    def test_tells_what_a_fault_did(self, run: Path) -> None:
+        page = page_of(run)
+        assert "<td>loss <code>squeeze</code></td><td>150 seconds</td><td>3.33 minutes</td>" in page
+        assert '<h2 id="faults">' not in page_of(self.without(run, "faults"))
+
+    @staticmethod
+    def without(run: Path, *keys: str) -> Path:
+        summary = msgspec.json.decode((run / SUMMARY).read_bytes())
+        write_summary(run, {key: value for key, value in summary.items() if key not in keys})
+        return run
+
+    def test_a_fleet_that_was_never_whole_again_stands_out(self, tmp_path: Path) -> None:
+        summary = msgspec.json.decode((make_run(tmp_path / "other") / SUMMARY).read_bytes())
+        never = summary["faults"][0] | {"whole_again_seconds": None, "devices_not_whole": 2}
+        page = page_of(make_run(tmp_path / "run", more={"faults": [never]}))
+        assert "<td><b>never: 2 devices</b></td>" in page
+
+    def test_the_parts_of_the_fleet_are_compared(self, run: Path) -> None:
+        page = page_of(run)
+        options = re.findall(r'<option value="\d">(\w+)</option>', page.split('id="split-by"')[1])
+        assert options[:5] == ["group", "user_group", "stage", "pressure", "budget_decile"]
+        assert page.count('<div class="split">') == 5
+        by_stage = page.split("<h3>stage</h3>")[1].split("</table>")[0]
+        rows = re.findall(r"<tr[^>]*><td>(\w+)( <em>lowest</em>)?</td><td>([\d,]+)</td>", by_stage)
+        assert rows == [("calm", "", "6"), ("squeeze", " <em>lowest</em>", "3"), ("all", "", "9")]
+
+    def test_a_run_without_splits_and_accounts_has_its_report_too(self, run: Path) -> None:
+        """As older versions left them."""
+        (run / METRICS).unlink()
+        page = page_of(self.without(run, "faults", "actions", "stages", "pressure_seconds_by_level"))
+        assert 'id="split-by"' not in page.replace(get_plotlyjs(), "").split("</main>")[0]
+
 
 class TestFigures:
     def test_budget_over_time(self, run: Path) -> None:

@@ -48,7 +48,7 @@ def test_means_weigh_states_by_their_time() -> None:
 
     NDCG: (7 x .4 + 1 x .1) / 15. Full: (10 x .5 + 5 x .3) / 15. Best: (8 x .4 + 2 x .1 + 5 x .2) / 15.
     """
-    figures = weigh_states(STATES, 10 * NS_PER_S)
+    figures = weigh_states(held_for(STATES, 10 * NS_PER_S))
     assert figures == {
         "over_budget_device_seconds": 1.0,
         "over_budget_share": pytest.approx(1 / 15),

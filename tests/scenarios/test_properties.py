@@ -44,9 +44,11 @@ from devices.reporting import Publish
 from devices.schedule import Select, Stage
 from devices.traces.availability import Availability
 from scenarios.load import dump, parse
+from scenarios.metrics import METRICS, Unit
 from scenarios.scalars import AmbiguousError, read_plain
 from scenarios.schema import BROKERS, Model, Scenario, Updates
 from scenarios.sweep import Case, Sweep
+from scenarios.thresholds import MEANS, SIGNS, Threshold
 from tests.scenarios.conformity import problems
 from wire.errors import InputError
 from wire.geometry import Codec
@@ -292,6 +294,30 @@ sweeps = st.builds(
     ).map(tuple),
     seeds=st.lists(st.integers(0, 2**63 - 1), max_size=3, unique=True).map(tuple),
 )
+UNITS = {
+    Unit.NUMBER: "3", Unit.SHARE: "5%", Unit.SECONDS: "1 min 3 s", Unit.BYTES: "3 KiB",
+    Unit.PER_SECOND: "2/s", Unit.BYTES_PER_SECOND: "200 kB/s",
+}  # fmt: skip
+
+
+@st.composite
+def rules(draw: st.DrawFn) -> tuple[str, str | Threshold]:
+    """Return a metric, perhaps narrowed, and a rule that it can have."""
+    metric = draw(st.sampled_from(sorted(METRICS.values(), key=lambda metric: metric.name)))
+    own = {name: st.sampled_from(list(values)) for name, values in metric.own.items()}
+    general = {"pressure": st.just("low"), "budget_decile": st.sampled_from(["1", "10"])}
+    filters = draw(st.fixed_dictionaries({}, optional=general | own))
+    chosen = draw(st.sampled_from(metric.aggregations))
+    if chosen == "share" and not filters:
+        filters = {"node": "default"}
+    value = UNITS[metric.unit_of(chosen)]
+    if metric.bases and chosen in MEANS:
+        value = draw(st.sampled_from([value, *(f"0.9*{base}" for base in metric.bases)]))
+    shown = f"p({draw(st.floats(0.1, 100)):.3f})" if chosen == "p" else chosen
+    text = f"{shown} {draw(st.sampled_from(sorted(SIGNS)))} {value}"
+    narrowed = ",".join(f"{name}={value}" for name, value in filters.items())
+    abort = st.builds(Threshold, threshold=st.just(text), abort_on_fail=st.just(True), delay_abort_eval=spans)
+    return f"{metric.name}{{{narrowed}}}" if narrowed else metric.name, draw(st.just(text) | abort)
 
 
 @st.composite
@@ -335,6 +361,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         actions=tuple(draw(st.lists(actions_at(moments), max_size=2))),
         faults=tuple(draw(st.lists(faults_at(moments), max_size=2))),
         sweep=draw(st.none() | sweeps),
+        warmup=Duration(draw(st.integers(0, stop_time - 1))),
+        thresholds={metric: (rule,) for metric, rule in draw(st.lists(rules(), max_size=2))},
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from devices.fleet import FleetGroup
-from scenarios import reference
+from scenarios import metrics_page, reference
 from scenarios.json_schema import schema_text
 from scenarios.kinds import documentation, sections
 from scenarios.load import dump, load, parse, question, shipped
@@ -95,6 +95,11 @@ def test_the_schema_file_is_fresh() -> None:
 def test_the_page_is_fresh() -> None:
     stale = "stale: run python -m scenarios.reference"
     assert reference.PAGE_FILE.read_text(encoding="utf-8") == reference.page(), stale
+
+
+def test_the_page_of_metrics_is_fresh() -> None:
+    stale = "stale: run python -m scenarios.reference"
+    assert reference.METRICS_FILE.read_text(encoding="utf-8") == metrics_page.page(), stale
 
 
 def test_every_field_is_documented() -> None:
