@@ -86,7 +86,7 @@ def test_levels_are_fixed_points_and_hardly_below_what_is_there(levels: int, bud
     rule = Reporting(levels_per_doubling=levels)
     level = rule.wanted(budget)
     assert rule.wanted(level) == level
-    assert (level + 1) * 2 ** (1 / levels) > budget
+    assert (level + 1) * 2 ** (1 / levels) > budget * (1 - 1e-12)  # a float has 53 bits
 
 
 @given(reportings, st.lists(sizes, min_size=2, max_size=20))

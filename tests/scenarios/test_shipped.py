@@ -2,27 +2,49 @@
 
 import json
 import math
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from devices.fleet import FleetGroup
+from devices.actions import scale_steps
+from devices.course import budgets as course
+from devices.course import memory_of, scales_since
+from devices.fleet import Enrolled, enrol
+from emulator.recordings import read_recordings
+from emulator.simulation import program_of
 from scenarios import metrics_page, reference
 from scenarios.json_schema import schema_text
 from scenarios.kinds import documentation, sections
 from scenarios.load import dump, load, parse, question, shipped
 from scenarios.schema import Scenario
 from tests.scenarios.conformity import problems
+from wire.layers import Layers
 
 # name -> (devices, budget changes, 5 % of the fp32 item table: bytes in which coded planes rank as well)
 SHIPPED = {
+    "broker-restart": (800, 11_800, 12_800),
+    "cloud-outage": (400, 18_600, 12_800),
+    "day-in-the-life": (250, 25_500, 12_800),
+    "flaky-network": (240, 6_000, 12_800),
+    "flash-crowd": (800, 10_200, 12_800),
+    "heterogeneous-fleet": (400, 19_900, 12_800),
     "ml-100k": (500, 24_000, 21_530),
     "ml-1m": (2_000, 103_000, 46_438),
+    "policy-matrix": (280, 12_000, 12_800),
     "quickstart": (200, 24_000, 12_800),
+    "reconnect-storm": (600, 10_600, 12_800),
+    "rollout-under-pressure": (300, 13_300, 12_800),
     "squeeze": (1_000, 10_000, 12_800),
+    "thrash": (300, 16_300, 12_800),
+    "trace-replay": (200, 37_300, 12_800),
 }
+
+TABLE = Layers.above_zero(range(1, 65), np.geomspace(330, 36_864, 64).astype(int).tolist())
+"""About the sizes of a PEE in these scenarios, for budgets that swing around one of them."""
 
 paths = pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
 
@@ -49,12 +71,18 @@ def test_each_asks_a_question_and_says_how_to_run_it(path: Path) -> None:
 def test_each_is_as_large_as_it_says(path: Path) -> None:
     scenario = load(path)
     devices, changes, _ = SHIPPED[path.stem]
-    assert sum(group.count for group in scenario.fleet) == devices
-    found = sum(
-        group.count * float(np.mean([len(budgets(scenario, group, at)) for at in range(20)]))
-        for group in scenario.fleet
-    )
-    assert math.isclose(found, changes, rel_tol=0.1)
+    counts = {group.name: group.count for group in scenario.fleet}
+    assert sum(counts.values()) == devices
+    found: dict[str, list[int]] = defaultdict(list)
+    for device in samples(scenario):
+        found[device.group.name].append(len(budgets(scenario, device)))
+    total = sum(counts[name] * float(np.mean(lengths)) for name, lengths in found.items())
+    assert math.isclose(total, changes, rel_tol=0.1)
+
+
+@paths
+def test_each_has_between_two_hundred_and_two_thousand_devices(path: Path) -> None:
+    assert 200 <= SHIPPED[path.stem][0] <= 2_000
 
 
 @pytest.mark.parametrize("name", ["quickstart", "ml-1m", "ml-100k"])
@@ -64,9 +92,9 @@ def test_budgets_reach_from_about_the_floor_to_what_ranks_as_well_as_the_whole_t
     shares = np.array(
         [
             budget / table
-            for group in scenario.fleet
-            for at in range(group.count // 10)
-            for budget in budgets(scenario, group, at)
+            for device in enrol(scenario.fleet, scenario.seed, [0])
+            if device.number % 10 == 0
+            for budget in budgets(scenario, device)
         ]
     )
     assert np.quantile(shares, 0.02) < 0.04
@@ -74,15 +102,26 @@ def test_budgets_reach_from_about_the_floor_to_what_ranks_as_well_as_the_whole_t
     assert np.quantile(shares, 0.99) > 1
 
 
-def budgets(scenario: Scenario, group: FleetGroup, at: int) -> list[int]:
+def samples(scenario: Scenario) -> Iterator[Enrolled]:
+    """Yield up to 20 devices of each group, the first ones."""
+    for each in enrol(scenario.fleet, scenario.seed, [0], program_of(scenario)):
+        if int(each.name.rpartition("-")[2]) < 20:
+            yield each
+
+
+def budgets(scenario: Scenario, device: Enrolled) -> list[int]:
     """Return the budgets of a device, those that follow each other equal told once."""
-    now, found = 0, [-1]
-    for wait, free in group.memory.changes(np.random.default_rng([5, at])):  # type: ignore[union-attr]
+    group = device.group
+    played = read_recordings([group]).memory.get(group.name, ())
+    memory = memory_of(device, scenario.seed, played, TABLE)
+    scales = scales_since(scale_steps(program_of(scenario).deeds(device.member)), device.start_ns)
+    now, found = device.start_ns, [-1]
+    for wait, _, budget in course(memory, group.budget.of, scenario.nodes[group.node].memory, scales):
         now += wait
         if now >= scenario.stop_time:
             break
-        if group.budget.of(free) != found[-1]:
-            found.append(group.budget.of(free))
+        if budget != found[-1]:
+            found.append(budget)
     return found[1:]
 
 
