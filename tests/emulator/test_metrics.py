@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.log import Cause, Harm, Pressure, Result, Sent
@@ -250,6 +250,7 @@ rows_of_states = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None, max_examples=40)
 @given(rows_of_updates, rows_of_states)
 def test_what_is_split_adds_up(updates: list[Row], states: list[Row]) -> None:
     """Every event and every device second has one group, one node at most, one kind, one cause."""
@@ -267,6 +268,7 @@ def test_what_is_split_adds_up(updates: list[Row], states: list[Row]) -> None:
                 assert sum(part or 0 for part in parts) == pytest.approx(form.stats["total"] or 0)
 
 
+@settings(deadline=None, max_examples=40)
 @given(rows_of_updates, rows_of_states)
 def test_a_filter_leaves_what_the_split_says(updates: list[Row], states: list[Row]) -> None:
     measures = measures_of(TWO, PLAN, update=updates, quality=states)
