@@ -47,6 +47,8 @@ class Counter:
 
     rows: Rows
     values: IntArray
+    sums: dict[str, list[int]] = field(default_factory=dict)
+    """What `split` has found for all dimensions at once."""
 
     @property
     def stats(self) -> Stats:
@@ -55,8 +57,14 @@ class Counter:
 
     def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
         """Return the total of each value."""
-        places = frame.places(self.rows, dimension)
-        return [{"total": total} for total in exact_sums(self.values, places, len(frame.words(dimension)))]
+        groups = len(frame.words(dimension))
+        if dimension in self.rows.own:
+            sums = exact_sums(self.values, frame.places(self.rows, dimension), groups)
+            return [{"total": total} for total in sums]
+        cells = frame.cells(self.rows)
+        if "cells" not in self.sums:
+            self.sums["cells"] = exact_sums(self.values, cells.place + 1, len(cells.codes["pressure"]))
+        return [{"total": total} for total in cells.by(self.sums["cells"], dimension, groups)]
 
     def where(self, frame: Frame, codes: Codes) -> "Counter":
         """Return the sum over those rows that have *codes*."""
@@ -126,7 +134,7 @@ class Part:
     rows: Rows
     values: FloatArray
     sums: dict[str, list[float]] = field(default_factory=dict)
-    """What `by` has found, by dimension: several ratios have the same part."""
+    """What `by` has found for all dimensions at once: several ratios have the same part."""
 
     def total(self) -> float:
         """Return the sum."""
@@ -134,10 +142,16 @@ class Part:
 
     def by(self, frame: Frame, dimension: str) -> list[float]:
         """Return the sum of each value of *dimension*."""
-        if dimension not in self.sums:
-            places, groups = frame.places(self.rows, dimension), len(frame.words(dimension))
-            self.sums[dimension] = np.bincount(places, self.values, groups + 1).tolist()[1:]
-        return self.sums[dimension]
+        groups = len(frame.words(dimension))
+        if dimension in self.rows.own:
+            places = frame.places(self.rows, dimension)
+            own: list[float] = np.bincount(places, self.values, groups + 1).tolist()[1:]
+            return own
+        cells = frame.cells(self.rows)
+        if "cells" not in self.sums:
+            count = len(cells.codes["pressure"])
+            self.sums["cells"] = np.bincount(cells.place, self.values, count).tolist()
+        return cells.by(self.sums["cells"], dimension, groups)
 
     def where(self, frame: Frame, codes: Codes) -> "Part":
         """Return the part of those rows that have *codes*."""

@@ -37,27 +37,37 @@ class Timeline:
     t_ns: IntArray
 
     @cached_property
-    def _times(self) -> IntArray:
-        """All times, rising: each is replaced by its rank, so that device and time fit into one number."""
+    def _times(self) -> IntArray | None:
+        """All times, rising, where device and time do not fit into one number: their ranks do then."""
+        if (int(self.device.max(initial=0)) + 1) * self._span < 2**62:
+            return None
         times = np.sort(self.t_ns)
         return times[np.flatnonzero(np.diff(times, prepend=-1))]
 
     @cached_property
+    def _span(self) -> int:
+        return int(self.t_ns.max(initial=0)) + 3
+
+    @cached_property
     def _keys(self) -> IntArray:
-        return self.device * (len(self._times) + 1) + np.searchsorted(self._times, self.t_ns)
+        return self._key(self.device, self.t_ns, "left")
 
     def last(self, device: IntArray, t_ns: IntArray) -> IntArray:
         """Return for each device and time the last row of that device that is not later; -1: none."""
-        return self._of(device, self._place(device, t_ns, "right") - 1)
+        found = np.searchsorted(self._keys, self._key(device, t_ns, "right"), side="right")
+        return self._of(device, found.astype(np.int64) - 1)
 
     def first(self, device: IntArray, t_ns: IntArray) -> IntArray:
         """Return for each device and time the first row of that device that is not earlier; -1: none."""
-        return self._of(device, self._place(device, t_ns, "left"))
+        found = np.searchsorted(self._keys, self._key(device, t_ns, "left"), side="left")
+        return self._of(device, found.astype(np.int64))
 
-    def _place(self, device: IntArray, t_ns: IntArray, side: Literal["left", "right"]) -> IntArray:
-        """Return before which row each device and time stand, equal ones before or after it."""
-        wanted = device * (len(self._times) + 1) + np.searchsorted(self._times, t_ns, side=side)
-        return np.searchsorted(self._keys, wanted).astype(np.int64)
+    def _key(self, device: IntArray, t_ns: IntArray, side: Literal["left", "right"]) -> IntArray:
+        """Return device and time as one number; a time between two of the rows' counts as that on *side*."""
+        if self._times is None:
+            return device * self._span + np.clip(t_ns, -1, self._span - 2) + 1
+        rank = np.searchsorted(self._times, t_ns, side=side) - (side == "right")
+        return device * (len(self._times) + 2) + rank + 1
 
     def _of(self, device: IntArray, found: IntArray) -> IntArray:
         if not len(self.device):
@@ -192,6 +202,24 @@ class Rows:
         return Rows(self.device[chosen], self.t_ns[chosen], there, None, self, chosen)
 
 
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Rows by all dimensions at once: those of a cell belong to the same of each."""
+
+    place: IntArray
+    """Of each row, its cell."""
+    codes: Mapping[str, IntArray]
+    """Of each cell, its value in each dimension, -1: none."""
+
+    def by(self, sums: Sequence[float], dimension: str, groups: int) -> list[float]:
+        """Return sums by one dimension, from the sums of the cells."""
+        found: list[float] = [0] * groups
+        for code, each in zip(self.codes[dimension].tolist(), sums, strict=True):
+            if code >= 0:
+                found[code] += each
+        return found
+
+
 class Frame:
     """What the rows of a run are told apart by.
 
@@ -213,6 +241,7 @@ class Frame:
         same = device[1:] == device[:-1]
         end[:-1][same] = self.start_ns[1:][same]
         self.end_ns: IntArray = end
+        self._cells: dict[Rows, Cells] = {}
         self.timeline = Timeline(device, t_ns)
         """The states by device and time."""
 
@@ -251,6 +280,20 @@ class Frame:
         if key not in rows.cache:
             rows.cache[key] = self.codes(rows, dimension).astype(np.int64) + 1
         return rows.cache[key]
+
+    def cells(self, rows: Rows) -> "Cells":
+        """Return *rows* by all that they belong to at once: sums by any dimension are sums of cells."""
+        if rows.parent is not None:
+            whole = self.cells(rows.parent)
+            return Cells(whole.place[rows.chosen], whole.codes)
+        if rows not in self._cells:
+            joint = np.zeros(len(rows.device), dtype=np.int64)
+            for dimension in self.dimensions:
+                joint = joint * (len(self.words(dimension)) + 1) + self.places(rows, dimension)
+            _, first, place = np.unique(joint, return_index=True, return_inverse=True)
+            codes = {name: self.codes(rows, name)[first] for name in self.dimensions}
+            self._cells[rows] = Cells(place, codes)
+        return self._cells[rows]
 
     def state_of(self, rows: Rows) -> IntArray:
         """Return the state that the device of each row was in; -1: none yet."""

@@ -69,8 +69,8 @@ def accounts(summary: Summary) -> str:
     listed = [each for key in ("faults", "actions") for each in summary.get(key) or ()]
     if not listed:
         return ""
-    head = ["what", "from", "until", "lost", "corrupted", "doubled", "reordered", "cut off", "bytes",
-            "devices", "recovered", "whole after", "quality before", "lowest", "back after"]  # fmt: skip
+    head = ["what", "from", "until", "messages harmed", "devices", "recovered", "whole after",
+            "quality before", "lowest", "back after"]  # fmt: skip
     return (
         '<section class="long"><h2 id="faults">Faults and actions</h2>'
         f'<p class="caption">{_ACCOUNTS}</p>{table(head, [*map(_account, listed)])}</section>'
@@ -78,10 +78,9 @@ def accounts(summary: Summary) -> str:
 
 
 def _account(account: Mapping[str, Any]) -> str:  # Any: JSON
-    harmed = [
-        f"{account[f'messages_{kind}']:,}"
-        for kind in ("lost", "corrupted", "duplicated", "reordered", "cut_off")
-    ]
+    kinds = ("lost", "corrupted", "duplicated", "reordered", "cut_off", "refused")
+    counts = {kind.replace("_", " "): account[f"messages_{kind}"] for kind in kinds}
+    harmed = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
     again, missing = account["whole_again_seconds"], account["devices_not_whole"]
     whole = f"<b>never: {missing:,} devices</b>" if again is None else _formatted(again, "seconds")
     return row(
@@ -89,8 +88,7 @@ def _account(account: Mapping[str, Any]) -> str:  # Any: JSON
             f"{escape(account['type'])} <code>{escape(account['at'])}</code>",
             _formatted(account["start_seconds"], "seconds"),
             _formatted(account["end_seconds"], "seconds"),
-            *harmed,
-            _formatted(account["harmed_bytes"], "bytes"),
+            f"{harmed}: {_formatted(account['harmed_bytes'], 'bytes')}" if harmed else NONE,
             f"{account['devices_affected']:,}",
             f"{account['devices_recovered']:,}",
             whole,
@@ -227,10 +225,9 @@ def _with_marks(view: View, shapes: Sequence[Json], notes: Sequence[Json]) -> Vi
 def _marks(summary: Summary, simulated: float) -> tuple[list[Json], list[Json]]:
     size = time_unit(simulated).size
     shapes: list[Json] = []
-    for fault in summary.get("faults") or ():
-        if fault["start_seconds"] < simulated:
-            ends = (fault["start_seconds"] / size, min(fault["end_seconds"], simulated) / size)
-            shapes.append(_band(*ends))
+    for start, end in _merged(summary.get("faults") or ()):
+        if start < simulated:
+            shapes.append(_band(start / size, min(end, simulated) / size))
     starts = [action["start_seconds"] for action in summary.get("actions") or ()]
     shapes += [_upright(start / size, "dot") for start in starts if start < simulated]
     notes: list[Json] = []
@@ -240,6 +237,17 @@ def _marks(summary: Summary, simulated: float) -> tuple[list[Json], list[Json]]:
             shapes.append(_upright(at, "solid"))
             notes.append(_name(escape(stage["name"]), at))
     return shapes, notes
+
+
+def _merged(spans: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:  # Any: JSON
+    """Return when any of *spans* lasted: where several do at once, a shade is still one shade."""
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted((span["start_seconds"], span["end_seconds"]) for span in spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
 
 
 def _band(start: float, end: float) -> Json:

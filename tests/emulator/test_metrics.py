@@ -3,11 +3,12 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.log import Cause, Harm, Pressure, Result, Sent
 from emulator.metric_forms import Counter, Trend
+from emulator.metric_rows import Timeline
 from emulator.metric_splits import split_table, worst_of
 from emulator.metrics import Measures
 from emulator.plan import Plan, Span
@@ -249,6 +250,7 @@ rows_of_states = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None, max_examples=40)
 @given(rows_of_updates, rows_of_states)
 def test_what_is_split_adds_up(updates: list[Row], states: list[Row]) -> None:
     """Every event and every device second has one group, one node at most, one kind, one cause."""
@@ -266,6 +268,7 @@ def test_what_is_split_adds_up(updates: list[Row], states: list[Row]) -> None:
                 assert sum(part or 0 for part in parts) == pytest.approx(form.stats["total"] or 0)
 
 
+@settings(deadline=None, max_examples=40)
 @given(rows_of_updates, rows_of_states)
 def test_a_filter_leaves_what_the_split_says(updates: list[Row], states: list[Row]) -> None:
     measures = measures_of(TWO, PLAN, update=updates, quality=states)
@@ -298,3 +301,21 @@ def test_the_table_has_every_metric_by_every_dimension() -> None:
     own = {(name, dimension) for name, metric in METRICS.items() for dimension in metric.own}
     assert found == {(name, dimension) for name in METRICS for dimension in dimensions} | own
     assert dimensions - {"all"} <= set(DIMENSIONS)
+
+
+rows_of_times = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), max_size=12)
+
+
+@given(rows_of_times, rows_of_times, st.sampled_from([1, 3 * 10**17]))
+def test_rows_are_found_by_device_and_time(
+    there: list[tuple[int, int]], wanted: list[tuple[int, int]], unit: int
+) -> None:
+    """With times so large that device and time do not fit into one number, too."""
+    rows = sorted((device, t * unit) for device, t in there)
+    timeline = Timeline(*np.array(rows, dtype=np.int64).reshape(-1, 2).T)
+    device, t_ns = np.array([(at, t * unit) for at, t in wanted], dtype=np.int64).reshape(-1, 2).T
+    last, first = timeline.last(device, t_ns).tolist(), timeline.first(device, t_ns).tolist()
+    for at, t, before, after in zip(device.tolist(), t_ns.tolist(), last, first, strict=True):
+        own = [(place, row[1]) for place, row in enumerate(rows) if row[0] == at]
+        assert before == max((place for place, other in own if other <= t), default=-1)
+        assert after == min((place for place, other in own if other >= t), default=-1)
