@@ -1,5 +1,6 @@
 """Good scenarios mutated at random: a clean scenario that runs, or one line that says what is wrong."""
 
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -20,6 +21,8 @@ from wire.errors import InputError
 
 TURNS = 3
 """So many times ten thousand steps are enough to see that a run goes."""
+DRAIN = 20
+"""So many times ten thousand steps after the stop time are too many."""
 GOOD = {path.name: path.read_text() for path in shipped()} | {"storm.yaml": STORM}
 
 
@@ -41,12 +44,13 @@ def reduced(scenario: Scenario) -> Scenario:
 
 def ran(scenario: Scenario, model: PreparedModel, folder: Path) -> str:
     """Run a scenario with another model, as far as is needed; return what is wrong with it, or nothing."""
-    turns = 0
+    turns = Counter[bool]()
 
     def progress(now_ns: int) -> None:
-        nonlocal turns
-        turns += 1
-        if turns > TURNS:
+        over = now_ns >= scenario.stop_time
+        turns[over] += 1
+        assert turns[True] < DRAIN, "what is under way at the stop time never arrives"
+        if turns[False] > TURNS and not over:
             raise Enough
 
     try:
