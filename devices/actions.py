@@ -58,6 +58,11 @@ class SwapNetwork(Action, frozen=True, kw_only=True, tag="network"):
     duration: Duration | None = None
     """After this they are back on their own; null: they stay."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.duration is not None and self.duration <= 0:
+            raise ValueError(f"duration(={format_duration(self.duration)}) must be > 0, or null")
+
 
 class NewUsers(Action, frozen=True, kw_only=True, tag="new_users"):
     """Gives devices to new users: what was held for the old one is dropped and asked for anew."""

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from devices.faults import Bandwidth, Corruption, Duplicates, Latency, Loss, Reordering, Window
-from wire.units import NS_PER_S, TIME_UNITS, BitsPerSecond, Duration, Share
+from wire.units import NS_PER_S, TIME_UNITS, BitsPerSecond, Duration, Share, format_duration
 
 MS = TIME_UNITS["ms"]
 Distribution = Literal["normal", "uniform", "lognormal", "pareto"]
@@ -45,7 +45,10 @@ class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         if self.distribution in ("pareto", "lognormal") and self.deviation and not self.latency:
             raise ValueError(f"latency(=0 s) must be > 0 where the distribution is {self.distribution}")
         if self.distribution == "pareto" and self.deviation > self.latency:
-            raise ValueError("deviation must not exceed latency where the distribution is pareto")
+            raise ValueError(
+                f"deviation(={format_duration(self.deviation)}) must not exceed "
+                f"latency(={format_duration(self.latency)}) where the distribution is pareto"
+            )
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

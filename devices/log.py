@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.presence import Why
+from wire.errors import RunError
 
 Column = str | tuple[str, ...]
 """A numpy type, or the words that the column may hold."""
@@ -175,7 +176,13 @@ class EventTable:
         self._type = np.dtype([(name, f"<{kind}") for name, kind in zip(columns, types, strict=True)])
 
         def append(*values: float) -> None:
-            extend(pack(*values))
+            try:
+                extend(pack(*values))
+            except struct.error:
+                named = dict(zip(columns, values, strict=True))
+                raise RunError(
+                    f"a row cannot be logged: a number must fit 64 bits with its sign: {named}"
+                ) from None
 
         self.append = append
         """Log a row; words are given as their place in the column's tuple."""

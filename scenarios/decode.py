@@ -15,8 +15,14 @@ from scenarios.kinds import QUANTITIES, choices, expected, hints_of, kind_of, qu
 from scenarios.schema import RECIPES, Model, Scenario
 from scenarios.tree import Path, Tree, Value, dotted, one_line
 from wire.errors import InputError
+from wire.units import BYTE_UNITS, RATE_UNITS, TIME_UNITS, BitsPerSecond, Bytes, Duration
 
-MAX_QUANTITY = 2**63 - 1  # times and sizes are stored as signed 64-bit numbers
+MOST: Mapping[type, int] = {
+    Duration: 3650 * TIME_UNITS["d"],
+    Bytes: 4096 * BYTE_UNITS["TiB"],
+    BitsPerSecond: 1_000_000 * RATE_UNITS["Gbps"],
+}
+"""Times and sizes are kept as signed 64-bit numbers: the sums of these in a run must not run out of them."""
 
 _INDEX = re.compile(r"[0-9]{1,9}")
 _SUBJECT = re.compile(r"[\w-]+(?:\.[\w-]+|\[[^]]*\])*(?=\(=)")
@@ -188,8 +194,8 @@ def _quantity(cls: type, value: Value, path: Path) -> float:
         quantity = QUANTITIES[cls].parse(value)
     except ValueError as error:
         raise _broken((*path, ""), str(error)) from None
-    if quantity > MAX_QUANTITY:
-        _refuse(value, "less than 2^63 of the smallest unit", path)
+    if quantity > MOST.get(cls, quantity):
+        _refuse(value, f"at most {QUANTITIES[cls].format(MOST[cls])}", path)
     return quantity
 
 

@@ -4,7 +4,7 @@ Nothing in this file touches a file, a clock or the environment. The string belo
 documentation: `scenarios.reference` prints it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
@@ -20,6 +20,8 @@ from devices.capacity import Cloud
 from devices.faults import Faults, LinkFault
 from devices.fleet import FleetGroup
 from devices.link import Network
+from devices.memory import Boundary, PressureStates, Replay, SquareWave
+from devices.memory.pressure import LEVELS
 from devices.node import Node
 from devices.reporting import LevelsPerDoubling, Reporting
 from devices.schedule import Select, Stage, parse_moment, stage_starts
@@ -40,6 +42,8 @@ from wire.units import (
 )
 
 MAX_NAME = 40
+MOST_OFTEN = 10_000_000
+"""What comes again does so at most so many times in a run of one device: more would seem never to end."""
 LEAST_PAYLOAD = 4 * BYTE_UNITS["KiB"]
 BROKERS = ("auto", "mosquitto", "amqtt")
 
@@ -257,6 +261,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 f"stop_time(={format_duration(self.stop_time)})"
             )
         check_thresholds(self)
+        _check_pace(self)
 
     @property
     def reporting(self) -> Reporting:
@@ -350,6 +355,38 @@ def _check_rollout(scenario: Scenario, rollout: Rollout) -> None:
         )
 
 
+def _check_pace(scenario: Scenario) -> None:
+    """Check that nothing comes again so soon that the run would seem to hang."""
+    for path, spans in _paces(scenario):
+        if sum(spans.values()) * MOST_OFTEN < scenario.stop_time:
+            shown = " + ".join(f"{name}(={format_duration(span)})" for name, span in spans.items())
+            raise ValueError(
+                f"{path}.{shown} must be longer: until stop_time(={format_duration(scenario.stop_time)}) "
+                f"it comes again more than {MOST_OFTEN} times"
+            )
+
+
+def _paces(scenario: Scenario) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield whatever comes again: its path, and the spans from one time to the next."""
+    yield "updates", {"retry_after": scenario.updates.retry_after}
+    for at, group in enumerate(scenario.fleet):
+        path, memory, publish = f"fleet[{at}]", group.memory, group.budget.publish
+        if isinstance(memory, SquareWave | Boundary):
+            yield f"{path}.memory", {"low_for": memory.low_for, "high_for": memory.high_for}
+        elif not isinstance(memory, Replay) and memory.step_every is not None:
+            yield f"{path}.memory", {"step_every": memory.step_every}
+        if isinstance(memory, PressureStates):
+            for level in LEVELS:
+                yield f"{path}.memory.{level}", {"dwell": getattr(memory, level).dwell}
+        for place, shock in enumerate(group.shocks):
+            yield f"{path}.shocks[{place}]", {"every": shock.every}
+        if group.churn is not None:
+            churn = group.churn
+            yield f"{path}.churn", {"uptime_mean": churn.uptime_mean, "downtime_mean": churn.downtime_mean}
+        if publish.max_interval is not None:
+            yield f"{path}.budget.publish", {"max_interval": publish.max_interval}
+
+
 def _check_moment(scenario: Scenario, path: str, text: str) -> None:
     try:
         moment = parse_moment(text)
@@ -369,13 +406,23 @@ def _check_select(scenario: Scenario, path: str, select: Select) -> None:
     known = (("groups", groups), ("nodes", scenario.nodes), ("networks", scenario.networks))
     for key, names in known:
         for at, name in enumerate(getattr(select, key)):
-            _check_known(f"{path}.{key}[{at}]", name, "fleet" if key == "groups" else key, names)
+            _check_known(f"{path}.{key}[{at}]", name, "the groups" if key == "groups" else key, names)
     if not any(
         select.fits(group=each.name, labels=each.labels, node=each.node, network=each.network)
         for each in scenario.fleet
     ):
-        text = ", ".join(f"{key}: {value}" for key, value in msgspec.to_builtins(select).items() if value)
-        raise ValueError(f"{path}(={{{text}}}) must fit at least one group of the fleet")
+        keys = {
+            key: value for key, value in msgspec.structs.asdict(select).items() if value and key != "share"
+        }
+        shown = ", ".join(f"{key}: {_shown(value)}" for key, value in keys.items())
+        raise ValueError(f"{path}(={{{shown}}}) must fit at least one group of the fleet")
+
+
+def _shown(value: Mapping[str, str] | Sequence[str]) -> str:
+    """Return a value of a selection as one would write it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {each}" for key, each in value.items()) + "}"
+    return "[" + ", ".join(value) + "]"
 
 
 def _check_known(path: str, name: str, what: str, known: Iterable[str]) -> None:
@@ -395,12 +442,14 @@ def _check_fleet(scenario: Scenario) -> None:
             raise ValueError(f"fleet[{at}].name(={group.name!r}) must differ from that of fleet[{same}]")
         _check_known(f"fleet[{at}].network", group.network, "networks", scenario.networks)
         _check_known(f"fleet[{at}].node", group.node, "nodes", scenario.nodes)
-        most = getattr(group.memory, "max", None)
-        if most is not None and most > scenario.nodes[group.node].memory:
-            raise ValueError(
-                f"fleet[{at}].memory.max(={format_bytes(most)}) must not exceed "
-                f"memory(={format_bytes(scenario.nodes[group.node].memory)}) of node {group.node!r}"
-            )
+        there = scenario.nodes[group.node].memory
+        for key in ("max", "high"):
+            most = getattr(group.memory, key, None)
+            if most is not None and most > there:
+                raise ValueError(
+                    f"fleet[{at}].memory.{key}(={format_bytes(most)}) must not exceed "
+                    f"memory(={format_bytes(there)}) of node {group.node!r}"
+                )
         if group.start_within > scenario.stop_time:
             raise ValueError(
                 f"fleet[{at}].start_within(={format_duration(group.start_within)}) must not exceed "

@@ -59,8 +59,8 @@ texts = st.text(
 )
 # Not every code point may stand in a YAML file, even escaped by PyYAML: those above are what people write.
 sizes = st.integers(0, 2**50).map(Bytes)
-spans = st.integers(0, 10**18).map(Duration)
-some_time = st.integers(1, 10**18).map(Duration)
+spans = st.integers(0, 10**17).map(Duration)
+some_time = st.integers(10**11, 10**17).map(Duration)  # so long that nothing comes again too often
 shares = st.floats(0, 1).map(Share)
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,15}", fullmatch=True)
 paths = st.text(string.printable, min_size=1, max_size=20).map(str.strip).filter(bool)
@@ -153,7 +153,7 @@ publishes = st.builds(
     Publish,
     on_change=shares,
     min_interval=st.integers(0, 10**9).map(Duration),
-    max_interval=st.none() | st.integers(10**9, 10**18).map(Duration),
+    max_interval=st.none() | st.integers(10**11, 10**17).map(Duration),
 )
 budgets = st.builds(
     Budget,
@@ -325,7 +325,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     known = draw(st.dictionaries(names, networks, max_size=2))
     parts = tuple(draw(st.lists(stages(), max_size=3, unique_by=lambda stage: stage.name)))
     moments = st.sampled_from(["0 s", *(stage.name for stage in parts)])
-    stop_time = sum(stage.duration for stage in parts) + draw(st.integers(1, 10**18))
+    stop_time = sum(stage.duration for stage in parts) + draw(st.integers(1, 10**17))
     groups = [
         FleetGroup(
             name=name,
