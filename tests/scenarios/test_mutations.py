@@ -57,7 +57,7 @@ def ran(scenario: Scenario, model: PreparedModel, folder: Path) -> str:
         recordings = read_recordings(scenario.fleet)
         devices, users = enrol_fleet(scenario, model)
         truth = Truth(model.interactions.known, model.interactions.test)
-        job = Job(scenario, "fleet", model.store, truth, devices, users, folder, recordings)
+        job = Job(scenario, "fleet", model.store, truth, devices, users, folder, recordings=recordings)
         Simulation(job, progress).run_virtual()
     except Enough:
         return ""
@@ -70,6 +70,7 @@ def outcome(text: str, model: PreparedModel, folder: Path) -> str:
     """Return the one line that says what is wrong with the scenario *text*, nothing if it runs."""
     file = folder / "x.yaml"
     file.write_text(text, encoding="utf-8")
+    (folder / "traces").symlink_to(shipped()[0].parent / "traces")
     try:
         scenario = load(file)
     except InputError as error:
