@@ -175,7 +175,7 @@ class Delivery:
         simple = len(parts) == exchange.answers == 1 and not exchange.layers
         if simple and not self._sending and self._plain:
             now: int = setting.env.now  # type: ignore[assignment]
-            arrives_ns = self._transfer(exchange, parts[0], self._part_topic_bytes, now)
+            arrives_ns, _ = self._transfer(exchange, parts[0], self._part_topic_bytes, now)
             setting.env.timeout(arrives_ns - now, exchange).callbacks.append(self._arrive_only)
             return
         self._waiting.extend((exchange, place) for place in range(len(parts)))
@@ -207,9 +207,13 @@ class Delivery:
         fate = CALM if downlink.calm else downlink.fate(now)
         if fate is not CALM:
             self._note(exchange, len(part), fate)
+        ends_ns = exchange.ends_ns
         for copy in range(exchange.answers + (fate.duplicated is not None)):
-            arrives_ns = self._transfer(exchange, part, topic_bytes, now) + fate.held_back_ns
-            exchange.received_ns = max(exchange.received_ns, arrives_ns)
+            through_ns, taken_ns = self._transfer(exchange, part, topic_bytes, now)
+            arrives_ns = taken_ns + fate.held_back_ns
+            ends_ns = max(ends_ns, arrives_ns)
+            if not copy:
+                exchange.received_ns = max(exchange.received_ns, through_ns + fate.held_back_ns)
             if fate.lost is not None:
                 exchange.lost_bytes += len(part)
                 continue
@@ -217,19 +221,20 @@ class Delivery:
             self._after(arrives_ns, exchange, partial(self._arrive, arrived, again=copy > 0))
         if last:
             late_ns = exchange.sent_ns + self._setting.retry_ns if fate.lost is not None else 0
-            self._after(max(exchange.received_ns, late_ns), exchange, self._end)
+            self._after(max(ends_ns, late_ns), exchange, self._end)
+        exchange.ends_ns = ends_ns
         return downlink.free_after(now)
 
-    def _transfer(self, exchange: Exchange, part: bytes, topic_bytes: int, now: int) -> int:
-        """Send *part* and return when the device can have taken it in."""
+    def _transfer(self, exchange: Exchange, part: bytes, topic_bytes: int, now: int) -> tuple[int, int]:
+        """Send *part*; return when it is on the device, and when the device can have taken it in."""
         framed = publish_wire_bytes(topic_bytes, len(part), _PART_QOS)
         exchange.wire_bytes += framed
         exchange.sent_bytes += len(part)
         through = self.downlink.transfer(now, framed)
         if not self._apply_ns_per_byte:
-            return through
+            return through, through
         self._applied_at = max(through, self._applied_at) + int(len(part) * self._apply_ns_per_byte)
-        return self._applied_at
+        return through, self._applied_at
 
     def _note(self, exchange: Exchange, size: int, fate: Fate) -> None:
         """Log what the weather does to a part."""
@@ -317,7 +322,8 @@ class Delivery:
             exchange.receipt = receipt
         if agent.resident_bytes != before:
             device.observe()
-        if receipt in (Receipt.APPLIED, Receipt.CONFIRMED) and not again:
+        if receipt in (Receipt.APPLIED, Receipt.CONFIRMED) and exchange.applied_ns < 0:
+            exchange.applied_ns = self._setting.env.now  # type: ignore[assignment]
             self._settled(exchange)
 
     def _settled(self, exchange: Exchange) -> None:
@@ -385,6 +391,7 @@ class Delivery:
             exchange.left_ns,
             exchange.barrier_ns,
             exchange.received_ns,
+            exchange.applied_ns,
             len(exchange.report),
             len(exchange.parts) if exchange.sent_bytes and exchange.parts else 0,
             exchange.sent_bytes,

@@ -180,6 +180,7 @@ class Device:
         """Recommend to somebody else from now on."""
         self.agent.change_user(user)
         if self._changed_ns >= 0:
+            self._changed_ns = self.setting.env.now  # type: ignore[assignment]  # whole nanoseconds
             self.observe()
             if self.online:
                 self.report(Cause.USER)
@@ -339,6 +340,7 @@ class Device:
     def _when_offered(self, event: simpy.Event) -> None:
         # Somebody who has reported meanwhile has asked for it, or for what was offered after it.
         if self.online and event.value == self.agent.offered != self.agent.reported_model:
+            self._changed_ns = self.setting.env.now  # type: ignore[assignment]  # whole nanoseconds
             self.report(Cause.MODEL)
 
     def _when_silent(self, event: simpy.Event) -> None:

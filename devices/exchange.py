@@ -26,7 +26,7 @@ class Exchange(msgspec.Struct, eq=False):
     """Why it reports."""
     sent_ns: int
     changed_ns: int
-    """When the budget changed that the report tells of."""
+    """When the budget, the user or the offered model changed that the report tells of."""
     wanted_bytes: int
     """The budget that the report tells of."""
     held_before: int
@@ -43,8 +43,12 @@ class Exchange(msgspec.Struct, eq=False):
     """The earliest moment at which the answer can take effect."""
     received_ns: int = -1
     """When the last of its parts was on the device."""
+    applied_ns: int = -1
+    """When the PEE was held that it asks for."""
     answers: int = 1
     """How often the answer is sent: twice where the report arrived twice."""
+    ends_ns: int = -1
+    """When the last copy of the parts sent so far will have been taken in."""
     epoch: int = 0
     """Which connection of the device the answer came in on."""
     parts: Sequence[bytes] | None = None

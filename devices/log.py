@@ -113,13 +113,14 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "cause": words(Cause),
         "result": words(Result),
         "sent": words(Sent),
-        "changed_ns": "i8",  # when the budget changed that this answers
+        "changed_ns": "i8",  # when the budget, the user or the offered model changed that this answers
         "sent_ns": "i8",  # when the report left
         "arrived_ns": "i8",  # when it was at the cloud; -1 if never
         "begun_ns": "i8",  # when the cloud took it up
         "left_ns": "i8",  # when the answer left
         "answered_ns": "i8",  # when it began to arrive on the device, or would have
         "received_ns": "i8",  # when the last part was on the device
+        "applied_ns": "i8",  # when the PEE asked for was held; -1 if that never came of it
         "report_bytes": "i4",
         "parts": "i4",
         "update_bytes": "i8",  # payload of all parts that were sent, duplicates included

@@ -173,15 +173,15 @@ class Measures:
         applied, begun = of["result"] == Result.APPLIED, of["begun_ns"] >= 0
         reused = np.where(of["sent"] == Sent.FIRST, 0, np.minimum(of["held_before"], of["held"]))
         spans = {
-            "update_latency_seconds": ("t_ns", "changed_ns", applied),
+            "update_latency_seconds": ("applied_ns", "changed_ns", applied),
             "latency_wait_seconds": ("sent_ns", "changed_ns", applied),
             "latency_uplink_seconds": ("arrived_ns", "sent_ns", applied),
             "latency_queue_seconds": ("begun_ns", "arrived_ns", applied),
             "latency_selection_seconds": ("left_ns", "begun_ns", applied),
             "latency_downlink_seconds": ("received_ns", "left_ns", applied),
-            "latency_apply_seconds": ("t_ns", "received_ns", applied),
+            "latency_apply_seconds": ("applied_ns", "received_ns", applied),
             "queue_seconds": ("begun_ns", "arrived_ns", begun),
-            "update_staleness_seconds": ("t_ns", "sent_ns", applied),
+            "update_staleness_seconds": ("applied_ns", "sent_ns", applied),
         }
 
         def span(to: str, since: str, mask: BoolArray) -> Form:

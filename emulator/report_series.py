@@ -206,7 +206,7 @@ def latencies(
     """Return the latencies of each of *views*, on the same edges."""
     applied = fleet.numbered(updates.filter(pc.equal(updates["result"], "applied")))
     device = applied["device"].to_numpy()
-    seconds = pc.subtract(applied["t_ns"], applied["changed_ns"]).to_numpy() / NS_PER_S
+    seconds = pc.subtract(applied["applied_ns"], applied["changed_ns"]).to_numpy() / NS_PER_S
     edges = log_edges(np.maximum(seconds, FINEST_S), bins)
     return {name: _latency(seconds[np.isin(device, members)], edges) for name, members in views.items()}
 

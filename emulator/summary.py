@@ -243,7 +243,7 @@ def update_latency(updates: pa.Table) -> dict[str, float | None]:
     Over the updates that brought or took blocks; a local eviction takes no time and is not among them.
     """
     applied = updates.filter(pc.equal(updates["result"], "applied"))
-    seconds = pc.subtract(applied["t_ns"], applied["changed_ns"]).to_numpy() / NS_PER_S
+    seconds = pc.subtract(applied["applied_ns"], applied["changed_ns"]).to_numpy() / NS_PER_S
     if len(seconds) == 0:
         return {"p50": None, "p95": None, "p99": None, "max": None}
     p50, p95, p99 = np.percentile(seconds, [50, 95, 99]).tolist()

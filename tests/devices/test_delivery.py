@@ -191,9 +191,9 @@ def test_a_newer_answer_takes_back_what_has_not_begun_to_be_sent(supersede: bool
 
 def test_a_slow_device_takes_its_time_to_take_an_update_in() -> None:
     """An introduction and blocks of some 1.9 KB at 100 B/s."""
-    ((sent, received),) = figures(
+    ((sent, applied),) = figures(
         live([(0, 900)], Transport(), node=Node(apply_rate=BitsPerSecond(800)))[1],
         "update_bytes",
-        "received_ns",
+        "applied_ns",
     )
-    assert received == pytest.approx(3 * S + sent * S / 100, rel=1e-3)
+    assert applied == pytest.approx(3 * S + sent * S / 100, rel=1e-3)

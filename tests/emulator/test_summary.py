@@ -62,8 +62,9 @@ def test_means_weigh_states_by_their_time() -> None:
 
 UPDATES = pa.table(
     {
-        "t_ns": [4 * NS_PER_S, 3 * NS_PER_S, 9 * NS_PER_S, 9 * NS_PER_S],
+        "t_ns": [5 * NS_PER_S, 3 * NS_PER_S, 9 * NS_PER_S, 9 * NS_PER_S],
         "changed_ns": [3 * NS_PER_S, 1 * NS_PER_S, 0, 1 * NS_PER_S],
+        "applied_ns": [4 * NS_PER_S, 3 * NS_PER_S, 9 * NS_PER_S, -1],
         "result": ["applied", "applied", "confirmed", "superseded"],
         "report_bytes": [70, 70, 70, 70],
         "update_bytes": [100, 300, 20, 400],

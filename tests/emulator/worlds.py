@@ -41,8 +41,9 @@ def budget(t: float, device: int, budget: int, before: int = 0, after: int | Non
 def update(device: int, moments: Iterable[float], result: Result = Result.APPLIED, **more: object) -> Row:
     """A row of the update table: changed, sent, arrived, begun, left, received and ended at these seconds."""
     names = ("changed_ns", "sent_ns", "arrived_ns", "begun_ns", "left_ns", "received_ns", "t_ns")
+    times = {name: ns(each) for name, each in zip(names, moments, strict=True)}
     usual = {"cause": Cause.CHANGE, "result": result, "sent": Sent.DELTA, "device": device}
-    return {**usual, **{name: ns(each) for name, each in zip(names, moments, strict=True)}, **more}
+    return {**usual, **times, "applied_ns": times["t_ns"], **more}
 
 
 def harm(t: float, device: int, kind: Harm, place: int, size: int = 10) -> Row:
