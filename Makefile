@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing clean
+.PHONY: help setup demo test check format docs docs-traffic bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -35,6 +35,12 @@ format: $(STAMP) ## rewrite the code as ruff formats it
 
 docs: $(STAMP) ## generate docs/scenario.md and scenarios/schema.json from the types
 	$(BIN)/python -m scenarios.reference
+
+docs-traffic: $(STAMP) ## run the sweeps of docs/traffic.md and rewrite its tables; takes some minutes
+	rm -rf benchmarks/out/traffic
+	$(BIN)/peelfleet sweep scenarios/thrash.yaml --out benchmarks/out/traffic/thrash
+	$(BIN)/peelfleet sweep scenarios/policy-matrix.yaml --out benchmarks/out/traffic/policy-matrix
+	$(BIN)/python -m benchmarks.traffic benchmarks/out/traffic
 
 bench: $(STAMP) ## measure speed; figures go to benchmarks/out/
 	$(BIN)/python -m benchmarks

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import simpy
 
 from devices.agent import Receipt
+from devices.ending import log_end
 from devices.exchange import Exchange
 from devices.link import CALM, OWN, Fate, Link
-from devices.log import Cause, Harm, Result, Sent
+from devices.log import Cause, Harm, Result
 from wire.errors import RunError
-from wire.pee import peek
 from wire.topics import TABLE, Kind, LayerName, layer_topic
 from wire.traffic import publish_wire_bytes, subscribe_bytes, wire_bytes
 
@@ -375,63 +375,5 @@ class Delivery:
 
     def _close(self, exchange: Exchange) -> Result:
         """Log what came of an exchange."""
-        device, log = self._device, self._setting.log
-        result, (sent, full_bytes) = _result(exchange), self._kind(exchange)
         exchange.ended = True
-        log.update(
-            *device.stamp(),
-            exchange.seq,
-            exchange.cause,
-            result,
-            sent,
-            exchange.changed_ns,
-            exchange.sent_ns,
-            exchange.arrived_ns,
-            exchange.begun_ns,
-            exchange.left_ns,
-            exchange.barrier_ns,
-            exchange.received_ns,
-            exchange.applied_ns,
-            len(exchange.report),
-            len(exchange.parts) if exchange.sent_bytes and exchange.parts else 0,
-            exchange.sent_bytes,
-            exchange.wire_bytes,
-            exchange.used_bytes,
-            exchange.lost_bytes,
-            full_bytes,
-            exchange.wanted_bytes,
-            exchange.held_before,
-            device.agent.held,
-        )
-        return result
-
-    def _kind(self, exchange: Exchange) -> tuple[Sent, int]:
-        """Return what kind of update was sent, and what it would have cost as a push of the whole PEE."""
-        if not (exchange.parts and exchange.sent_bytes):
-            return Sent.NONE, 0
-        setting = self._setting
-        if exchange.layers:
-            name = exchange.layers[0]
-            return Sent.SHARED, setting.full_bytes(
-                name.model, exchange.user, exchange.wanted_bytes, exchange.seq
-            )
-        layout = exchange.layout or peek(exchange.parts[0])[1]
-        if layout.introduces:
-            return Sent.FIRST, sum([len(part) for part in exchange.parts])
-        full_bytes = setting.full_bytes(layout.model, exchange.user, exchange.wanted_bytes, exchange.seq)
-        if not layout.blocks:
-            return Sent.NOTHING, full_bytes
-        if layout.first or not exchange.held_before:
-            return Sent.DELTA, full_bytes
-        return Sent.FULL if setting.always_full else Sent.FALLBACK_FULL, full_bytes
-
-
-def _result(exchange: Exchange) -> Result:
-    receipt = exchange.receipt
-    if receipt is Receipt.APPLIED:
-        return Result.APPLIED
-    if receipt is Receipt.CONFIRMED:
-        return Result.CONFIRMED
-    if exchange.lost:
-        return Result.LOST
-    return Result.REJECTED if receipt is Receipt.REJECTED else Result.SUPERSEDED
+        return log_end(exchange, self._setting, self._device.stamp(), self._device.agent.held)

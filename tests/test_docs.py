@@ -51,3 +51,8 @@ def test_links_lead_to_files(page: Path) -> None:
 def test_every_shipped_scenario_is_run_by_a_command_that_its_header_names() -> None:
     for path in shipped():
         assert f"peelfleet run scenarios/{path.name}" in path.read_text()
+
+
+def test_the_readme_lists_every_scenario_that_ships() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert [path.stem for path in shipped() if f"`{path.stem}`" not in text and path.name not in text] == []

@@ -1,31 +1,48 @@
-"""Every scenario file that ships, at a reduced scale: the same log twice, sharded, and through a broker."""
+"""Every scenario file that ships, at a reduced scale: one log, whatever runs it, in any order of groups."""
 
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+import pyarrow.parquet as pq
 import pytest
 
 from cloud.config import Synthetic
 from emulator.replay import read_replay
-from emulator.runner import Options, run
+from emulator.runner import Finished, Options, run
 from scenarios.load import load, shipped
-from tests.emulator.scenarios import Silent
+from scenarios.schema import Scenario
+from tests.emulator.scenarios import Silent, number
+from wire.errors import InputError
 
 QUICK = (
     "model.training.epochs=4",
     "model.training.dim=16",
     "model.training.refine.epochs=2",
     "model.training.controller.steps=4",
+    "model.layers=16",
 )
 
+DEVICES = 24
+"""About so many devices are left of a fleet."""
 
-def reduced(path: Path) -> list[str]:
-    """Return overrides that leave a few devices of each group and train briefly."""
-    scenario = load(path)
-    return [
-        *QUICK,
-        *(f"fleet[{place}].count={min(6, group.count)}" for place, group in enumerate(scenario.fleet)),
-    ]
+SLOWER: Mapping[str, tuple[str, ...]] = {
+    "reconnect-storm": ("cloud.service_time=1 s", "cloud.workers=1"),
+    "flash-crowd": ("cloud.service_time=1 s",),
+    "cloud-outage": ("cloud.service_time=300 ms",),
+    "broker-restart": ("cloud.service_time=500 ms",),
+}
+"""A cloud that is as small for the few devices that are left as the file's is for its whole fleet."""
+
+
+def reduced(path: Path) -> Scenario:
+    """Return the scenario in *path* as it is run here: with a few devices of each group, trained briefly."""
+    fleet = load(path).fleet
+    most = max(3, DEVICES // len(fleet))
+    counts = (f"fleet[{place}].count={min(most, group.count)}" for place, group in enumerate(fleet))
+    return load(path, [*QUICK, *counts, "clock=virtual", *SLOWER.get(path.stem, ())])
 
 
 def data_of(path: Path) -> Path | None:
@@ -39,24 +56,94 @@ def data_of(path: Path) -> Path | None:
     return root / data.path
 
 
-@pytest.mark.data
-@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
-def test_a_shipped_scenario_gives_one_log_whatever_runs_it(path: Path, tmp_path: Path) -> None:
-    data, overrides = data_of(path), reduced(path)
+def log_of(finished: Finished) -> object:
+    return finished.summary["event_log_sha256"]
 
-    def log(*more: str, shards: int = 1) -> object:
-        options = Options(tmp_path / "runs", data=data, store=tmp_path / "stores", shards=shards)
-        return run(load(path, [*overrides, *more]), options, Silent()).summary["event_log_sha256"]
 
-    def log_of_the_replay() -> object:
-        (recording,) = (tmp_path / "runs").iterdir()
-        options = Options(tmp_path / "replays", data=data, store=tmp_path / "stores")
+class Station:
+    """Runs reduced scenarios; those with the same data and model share one training."""
+
+    def __init__(self, stores: Path, folder: Path, data: Path | None = None) -> None:
+        self.stores = stores
+        self.folder = folder
+        self.data = data
+
+    def run(self, scenario: Scenario, shards: int = 1) -> Finished:
+        options = Options(
+            self.folder / "runs", data=self.data, store=self.stores, shards=shards, report=False
+        )
+        return run(scenario, options, Silent())
+
+    def replay(self, recording: Path) -> Finished:
         scenario, playback, warnings = read_replay(recording, ())
         assert warnings == []
-        return run(scenario, options, Silent(), playback).summary["event_log_sha256"]
+        options = Options(self.folder / "replays", data=self.data, store=self.stores, report=False)
+        return run(scenario, options, Silent(), playback)
 
-    once = log("clock=virtual")
-    assert log_of_the_replay() == once
-    assert log("clock=virtual") == once
-    assert log("clock=virtual", shards=4) == once
-    assert log("clock=lockstep") == once
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shipped-stores")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
+def test_a_shipped_scenario_gives_one_log_whatever_runs_it(path: Path, stores: Path, tmp_path: Path) -> None:
+    station, scenario = Station(stores, tmp_path, data_of(path)), reduced(path)
+    # The same run a second time, in another order of groups where there are several.
+    backwards = msgspec.structs.replace(scenario, fleet=scenario.fleet[::-1])
+    lockstep = msgspec.structs.replace(scenario, clock="lockstep")
+
+    once = station.run(scenario)
+    assert log_of(station.run(backwards)) == log_of(once)
+    assert log_of(station.run(lockstep)) == log_of(once)
+    assert log_of(station.replay(once.folder)) == log_of(once)
+    if scenario.shared:
+        with pytest.raises(InputError, match=re.escape(f"shards(=4) must be 1: {scenario.shared_by}")):
+            station.run(scenario, shards=4)
+    else:
+        assert log_of(station.run(scenario, shards=4)) == log_of(once)
+    shows_what_its_header_says(path.stem, once)
+
+
+def shows_what_its_header_says(name: str, finished: Finished) -> None:
+    """Check what a header claims where it holds for a few devices too."""
+
+    def figure(key: str) -> float:
+        return number(finished, key)
+
+    def least(**counts: int) -> None:
+        found = {key: figure(key) for key in counts}
+        assert {key: value for key, value in found.items() if value < counts[key]} == {}
+
+    assert figure("over_budget_share") == 0  # in all of them devices evict by themselves
+    if name in ("reconnect-storm", "flash-crowd", "broker-restart"):
+        assert longest_wait_s(finished) > 5
+    elif name == "flaky-network":
+        least(updates_lost=10, updates_rejected=5, wasted_bytes=100_000)
+        assert latency_s(finished, "max") > 30  # the time that a device waits before it asks again
+    elif name == "cloud-outage":
+        assert 0.1 < figure("updates_superseded") / figure("budget_reports") < 0.4
+        assert latency_s(finished, "max") > 60
+    elif name == "rollout-under-pressure":
+        steps = pq.read_table(finished.folder / "events" / "rollout.parquet")["step"].to_pylist()
+        assert sorted(set(steps)) == ["offered", "updated"]
+        assert steps.count("updated") == figure("devices")
+    elif name == "trace-replay":
+        assert figure("budget_reports") < 0.6 * figure("budget_changes")
+    elif name == "day-in-the-life":
+        assert latency_s(finished, "p50") < 0.2
+        assert latency_s(finished, "max") > 60
+
+
+def latency_s(finished: Finished, percentile: str) -> float:
+    found = finished.summary["update_latency_seconds"]
+    assert isinstance(found, dict)
+    return float(found[percentile])
+
+
+def longest_wait_s(finished: Finished) -> float:
+    """Return how long the report that waited longest was in the cloud's queue."""
+    updates = pq.read_table(finished.folder / "events" / "update.parquet", columns=["arrived_ns", "begun_ns"])
+    waits = [row["begun_ns"] - row["arrived_ns"] for row in updates.to_pylist() if row["begun_ns"] >= 0]
+    return float(max(waits) / 1e9)

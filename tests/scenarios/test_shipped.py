@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from devices.fleet import Enrolled, enrol
 from emulator.recordings import read_recordings
 from emulator.simulation import program_of
 from scenarios import metrics_page, reference
+from scenarios.expand import load_plan
 from scenarios.json_schema import schema_text
 from scenarios.kinds import documentation, sections
 from scenarios.load import dump, load, parse, question, shipped
@@ -65,6 +68,24 @@ def test_each_loads_reads_back_and_obeys_the_schema(path: Path) -> None:
 def test_each_asks_a_question_and_says_how_to_run_it(path: Path) -> None:
     assert question(path).endswith("?")
     assert f"peelfleet run scenarios/{path.name}" in path.read_text(encoding="utf-8")
+
+
+@paths
+def test_each_command_of_a_header_is_one_that_the_scenario_can_be_run_with(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    commands = re.findall(rf"peelfleet (run|sweep) scenarios/{re.escape(path.name)}([^()\n]*)", text)
+    assert commands
+    for command, rest in commands:
+        words = shlex.split(rest)
+        options = defaultdict(list)
+        for name, value in zip(words[::2], words[1::2], strict=True):
+            options[name].append(value)
+        assert set(options) <= {"--set", "--over", "--seeds", "--data"}
+        if command == "run":
+            assert load(path, options["--set"]) != load(path) or not options["--set"]
+        else:
+            seeds = options["--seeds"][0] if options["--seeds"] else None
+            assert load_plan(path, options["--set"], options["--over"], seeds).combinations
 
 
 @paths
