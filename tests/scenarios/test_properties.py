@@ -43,10 +43,11 @@ from devices.presence import Churn
 from devices.reporting import Publish
 from devices.schedule import Select, Stage
 from devices.traces.availability import Availability
+from scenarios.checks import BROKERS
 from scenarios.load import dump, parse
 from scenarios.metrics import METRICS, Unit
 from scenarios.scalars import AmbiguousError, read_plain
-from scenarios.schema import BROKERS, Model, Scenario, Updates
+from scenarios.schema import Model, Scenario, Updates
 from scenarios.sweep import Case, Sweep
 from scenarios.thresholds import MEANS, SIGNS, Threshold
 from tests.scenarios.conformity import problems
