@@ -15,8 +15,8 @@ from statistics import NormalDist
 import numpy as np
 
 from benchmarks.figures import write
-from emulator.compare import LEVEL, Sums, judge
-from emulator.compare_sides import Comparison, compare, read_side
+from emulator.compare.sides import Comparison, compare, read_side
+from emulator.compare.statistics import LEVEL, Sums, judge
 from emulator.runner import Options, Unwatched, run
 from scenarios.load import parse
 from wire.metrics import FloatArray

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emulator import trace_command
+from emulator.commands import trace as trace_command
 from wire.errors import InputError, PeelfleetError
 
 PASSED, RUN_FAILED, WRONG_INPUT, THRESHOLD_BROKE = 0, 1, 2, 99
@@ -97,7 +97,7 @@ def sweep(
     ] = None,
 ) -> None:
     """Run every combination of a sweep with every seed; what is there already is not run again."""
-    from emulator import sweep_command
+    from emulator.commands import sweep as sweep_command
     from scenarios.expand import load_plan
 
     wanted = sweep_command.read_metrics(metrics)
@@ -122,7 +122,7 @@ def compare(
     ] = False,
 ) -> None:
     """Tell how runs differ from the first: paired by device and seed, with confidence intervals."""
-    from emulator import compare_command
+    from emulator.commands import compare as compare_command
 
     found = compare_command.compare(sides)
     compare_command.show(found)
@@ -137,7 +137,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite it if it is there.")] = False,
 ) -> None:
     """Write a commented scenario to start from: every key explained, ready to run."""
-    from emulator.init_command import write_template
+    from emulator.commands.init import write_template
 
     typer.echo(write_template(file, force=force))
 
@@ -156,7 +156,7 @@ def replay(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 99 if its event log differs.")] = False,
 ) -> None:
     """Play a recorded run again: its budgets and arrivals, or its budgets under another policy."""
-    from emulator.replay_command import Wanted, replay, show_diff
+    from emulator.commands.replay import Wanted, replay, show_diff
     from emulator.runner import Options
 
     finished = replay(Wanted(run_directory, set_ or [], clock), Options(out, broker, data, store, shards))
@@ -176,7 +176,7 @@ def diff(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 99 if they differ.")] = False,
 ) -> None:
     """Show where the event logs of two runs differ, row by row."""
-    from emulator.replay_command import show_diff
+    from emulator.commands.replay import show_diff
 
     if not show_diff(first, second, typer.echo, samples) and strict:
         raise typer.Exit(THRESHOLD_BROKE)
@@ -211,7 +211,7 @@ def pee(
     """Write the PEE that a budget selects for one user: a file to recommend with, see `recommend`."""
     from cloud.datasets import load as load_data
     from devices.pee_file import encode_pee
-    from emulator import pee_command
+    from emulator.commands import pee as pee_command
     from emulator.console import Console
     from emulator.model import prepare_model, resolve_data
     from scenarios.load import load
@@ -237,7 +237,7 @@ def recommend(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object per item.")] = False,
 ) -> None:
     """Rank all items with a PEE file: numpy and safetensors, no network, no model."""
-    from emulator.recommend_command import as_json, recommended, table
+    from emulator.commands.recommend import as_json, recommended, table
 
     found = recommended(pee, k, known=everything)
     for line in map(as_json, found) if json else table(found):
@@ -263,7 +263,7 @@ def validate(
 @app.command()
 def report(run_directory: Annotated[Path, typer.Argument(help="A finished run directory.")]) -> None:
     """Write the report of a finished run again."""
-    from emulator.report import write_report
+    from emulator.report.page import write_report
     from emulator.rundir import PARTIAL
 
     if run_directory.name.endswith(PARTIAL):
@@ -314,7 +314,7 @@ def cloud(
     until_stdin_closes: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
 ) -> None:
     """Serve trained models to a fleet over MQTT until interrupted."""
-    from emulator.cloud_command import Serving, serve_stores
+    from emulator.commands.cloud import Serving, serve_stores
 
     serving = Serving(store, max_payload, encoding, full_if_delta_over, retain_blocks)
     serve_stores(serving, broker, fleet, until_stdin_closes=until_stdin_closes)

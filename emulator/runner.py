@@ -24,17 +24,17 @@ from devices.quality import Truth
 from devices.traces.availability import Availability
 from emulator.cloud_process import cloud_process
 from emulator.journal import gather, write_tables
-from emulator.metric_splits import split_table
+from emulator.metrics.plan import Plan
+from emulator.metrics.rollout import account_of_rollout, egress
+from emulator.metrics.splits import split_table
+from emulator.metrics.summary import Identity, measure, summarize
+from emulator.metrics.whereabouts import whereabouts
 from emulator.model import PreparedModel, prepare_model, resolve_data
-from emulator.plan import Plan
 from emulator.recordings import Recordings, read_recordings
-from emulator.replay import Playback
-from emulator.report import write_report
-from emulator.rollout_account import account_of_rollout, egress
+from emulator.replay.playback import Playback
+from emulator.report.page import write_report
 from emulator.rundir import DEVICES, EVENTS, METRICS, SCENARIO, drafting, write_summary
 from emulator.simulation import Job, Outcome, Simulation, evaluate, program_of, responder_of
-from emulator.summary import Identity, measure, summarize
-from emulator.whereabouts import whereabouts
 from scenarios.load import dump
 from scenarios.schema import Scenario
 from scenarios.thresholds import rules_of

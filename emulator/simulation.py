@@ -29,12 +29,12 @@ from devices.setting import Setting
 from devices.shelf import Shelf, Shelves
 from emulator.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
 from emulator.journal import Journal
-from emulator.metric_rows import Members
-from emulator.plan import Plan
+from emulator.metrics.plan import Plan
+from emulator.metrics.rows import Members
+from emulator.metrics.thresholds import AbortedError, Overseer
+from emulator.metrics.whereabouts import whereabouts
 from emulator.recordings import Recordings
-from emulator.replay import Playback
-from emulator.thresholds import AbortedError, Overseer
-from emulator.whereabouts import whereabouts
+from emulator.replay.playback import Playback
 from scenarios.schema import Scenario
 from scenarios.thresholds import rules_of
 from wire.connection import Connection

@@ -1,6 +1,6 @@
 """The metrics of a run: their names, kinds, units and meanings, and what they can be split by.
 
-`emulator.metrics` computes them, `scenarios.thresholds` checks what a scenario demands of them, and
+`emulator.metrics.measures` computes them, `scenarios.thresholds` checks what a scenario demands of them, and
 ``docs/metrics.md`` prints this table.
 """
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cloud.config import Synthetic
-from emulator.replay import read_replay
+from emulator.replay.playback import read_replay
 from emulator.runner import Finished, Options, run
 from scenarios.load import load, shipped
 from scenarios.schema import Scenario

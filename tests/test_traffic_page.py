@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.traffic import COLUMNS, PAGE, SWEEPS, between, markdown, read_figures, rewritten
-from emulator.sweep_command import Options, sweep
+from emulator.commands.sweep import Options, sweep
 from scenarios.expand import load_plan
 from wire.units import BYTE_UNITS
 

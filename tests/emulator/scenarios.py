@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from emulator.model import PreparedModel
-from emulator.replay import read_replay
+from emulator.replay.playback import read_replay
 from emulator.runner import Finished, Options, run
 from scenarios.load import parse
 

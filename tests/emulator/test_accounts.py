@@ -7,8 +7,8 @@ import pytest
 
 from devices.log import Harm, Result
 from devices.presence import Why
-from emulator.accounts import Account, Accountant
-from emulator.plan import Plan, Span
+from emulator.metrics.accounts import Account, Accountant
+from emulator.metrics.plan import Plan, Span
 from tests.emulator.worlds import Row, devices_of, harm, measures_of, ns, state, toggle, update
 
 THREE = devices_of("a", "b", "c", faults=[[0], [0], []], actions=[[0], [0], []])

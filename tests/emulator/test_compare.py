@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from benchmarks.compare_calibration import CHANGE, changed_pairs, null_pairs
-from emulator import compare_sides
-from emulator.compare import LEAST_SEEDS, MAX_UNITS, Judged, Sums, judge
-from emulator.compare_command import verdict
-from emulator.compare_sides import Comparison, Difference, pair_seeds, read_side, run_folders
+from emulator.commands.compare import verdict
+from emulator.compare import sides as compare_sides
+from emulator.compare.sides import Comparison, Difference, pair_seeds, read_side, run_folders
+from emulator.compare.statistics import LEAST_SEEDS, MAX_UNITS, Judged, Sums, judge
 from tests.emulator.scenarios import TINY, Runner, number
 from tests.emulator.test_cli import peelfleet
 from wire.errors import InputError

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.log import COLUMNS
-from emulator.diff import diff
+from emulator.replay.diff import diff
 from tests.emulator.scenarios import TINY, Runner
 from tests.emulator.test_cli import peelfleet
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.histogram import BUCKETS, RELATIVE_ERROR, Histogram, buckets_of, middle_of
+from emulator.metrics.histogram import BUCKETS, RELATIVE_ERROR, Histogram, buckets_of, middle_of
 
 some = st.lists(st.integers(0, 2**62) | st.integers(0, 300), max_size=40)
 percents = st.floats(0.01, 100) | st.sampled_from([50, 90, 95, 99, 99.9, 100])

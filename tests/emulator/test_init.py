@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from emulator.init_command import TEMPLATE, template
+from emulator.commands.init import TEMPLATE, template
 from scenarios.expand import expand
 from scenarios.load import parse, shipped
 from scenarios.schema import Scenario

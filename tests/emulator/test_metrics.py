@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.log import Cause, Harm, Pressure, Result, Sent
-from emulator.metric_forms import Counter, Trend
-from emulator.metric_rows import Timeline
-from emulator.metric_splits import split_table, worst_of
-from emulator.metrics import Measures
-from emulator.plan import Plan, Span
+from emulator.metrics.forms import Counter, Trend
+from emulator.metrics.measures import Measures
+from emulator.metrics.plan import Plan, Span
+from emulator.metrics.rows import Timeline
+from emulator.metrics.splits import split_table, worst_of
 from scenarios.metrics import DIMENSIONS, METRICS, Kind
 from tests.emulator.worlds import Row, budget, devices_of, harm, measures_of, ns, state, toggle, update
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.fleet import FleetGroup
-from emulator.replay import HOW, POLICY, RECORDED, read_replay
+from emulator.replay.playback import HOW, POLICY, RECORDED, read_replay
 from emulator.runner import Finished, Options, run
 from scenarios.schema import Scenario
 from tests.emulator.scenarios import TINY, Runner, Silent, number

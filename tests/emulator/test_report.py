@@ -18,12 +18,13 @@ from plotly.offline import get_plotlyjs
 
 from devices.log import Cause, FleetLog, Pressure, Result, Sent
 from emulator.journal import Journal, gather, read_tables, write_tables
-from emulator.metric_splits import split_table
-from emulator.plan import Plan, Span
-from emulator.report import write_report
-from emulator.report_axes import byte_ticks, duration, time_ticks
-from emulator.report_series import Fleet, courses, latencies, log_edges, time_grid, traffic
-from emulator.report_states import (
+from emulator.metrics.plan import Plan, Span
+from emulator.metrics.splits import split_table
+from emulator.metrics.summary import Identity, measure, summarize
+from emulator.report.axes import byte_ticks, duration, time_ticks
+from emulator.report.page import write_report
+from emulator.report.series import Fleet, courses, latencies, log_edges, time_grid, traffic
+from emulator.report.states import (
     Tally,
     choose_devices,
     elasticities,
@@ -34,9 +35,8 @@ from emulator.report_states import (
     user_group_rows,
     worst,
 )
-from emulator.report_tables import flatten, share
+from emulator.report.tables import flatten, share
 from emulator.rundir import DEVICES, EVENTS, METRICS, SCENARIO, SUMMARY, write_summary
-from emulator.summary import Identity, measure, summarize
 from wire.units import NS_PER_S
 
 KIB = 1024

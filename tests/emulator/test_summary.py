@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from emulator.summary import held_for, sum_traffic, update_latency, weigh_states
+from emulator.metrics.summary import held_for, sum_traffic, update_latency, weigh_states
 from wire.units import NS_PER_S
 
 

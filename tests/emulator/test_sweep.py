@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emulator.rundir import read_summary, write_summary
-from emulator.sweep_table import flatten
+from emulator.sweep.table import flatten
 from scenarios.load import load
 from tests.emulator.scenarios import TINY, Runner
 from tests.emulator.test_cli import parents, peelfleet

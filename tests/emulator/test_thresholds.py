@@ -4,9 +4,9 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from emulator.histogram import RELATIVE_ERROR
+from emulator.metrics.histogram import RELATIVE_ERROR
+from emulator.metrics.thresholds import judge
 from emulator.rundir import read_summary
-from emulator.thresholds import judge
 from scenarios.thresholds import rules_of
 from tests.emulator.scenarios import TINY, Runner
 from tests.emulator.test_metrics import PLAN, TWO

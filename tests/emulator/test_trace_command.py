@@ -19,7 +19,7 @@ from devices.traces.columns import COLUMNS, KINDS, read_columns
 from devices.traces.proc import Sample, pressure_level, read_proc, rows_of
 from devices.traces.series import Series, read_memory
 from devices.traces.writing import Row, digest, read_sidecar
-from emulator.trace_command import sampled
+from emulator.commands.trace import sampled
 from scenarios.load import load, parse
 from tests.emulator.scenarios import TINY, Runner
 from tests.emulator.test_cli import peelfleet, write

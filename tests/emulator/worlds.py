@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from devices.log import COLUMNS, Cause, Harm, Pressure, Result, Sent
 from devices.presence import Why
-from emulator.metric_rows import Columns, Members
-from emulator.metrics import Measures
-from emulator.plan import Plan
+from emulator.metrics.measures import Measures
+from emulator.metrics.plan import Plan
+from emulator.metrics.rows import Columns, Members
 from wire.units import NS_PER_S
 
 Row = Mapping[str, object]

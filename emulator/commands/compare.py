@@ -12,11 +12,11 @@ from rich import box
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from emulator import compare_sides as sides
-from emulator.compare import LEAST_DIFFERENT, Judged
-from emulator.compare_metrics import METRICS
-from emulator.compare_sides import Comparison
-from emulator.sweep_command import wide_terminal
+from emulator.commands.sweep import wide_terminal
+from emulator.compare import sides
+from emulator.compare.metrics import METRICS
+from emulator.compare.sides import Comparison
+from emulator.compare.statistics import LEAST_DIFFERENT, Judged
 from wire.errors import InputError
 from wire.units import approximate_bytes
 

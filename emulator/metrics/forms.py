@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.histogram import PERCENTILES, Histogram, buckets_of, exact_sum, exact_sums
-from emulator.metric_rows import BoolArray, FloatArray, Frame, IntArray, Rows
+from emulator.metrics.histogram import PERCENTILES, Histogram, buckets_of, exact_sum, exact_sums
+from emulator.metrics.rows import BoolArray, FloatArray, Frame, IntArray, Rows
 
 Number = int | float | None
 Stats = Mapping[str, Number]

@@ -16,19 +16,15 @@ import msgspec
 import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
-from emulator import report_figures as figures
-from emulator import report_metrics as metrics
-from emulator import report_series as series
-from emulator import report_states as states
-from emulator import report_tables as tables
 from emulator.journal import Tables, read_table, read_tables
-from emulator.metric_splits import COLUMNS
+from emulator.metrics.splits import COLUMNS
+from emulator.report import figures, metrics, series, states, tables
 from emulator.rundir import DEVICES, EVENTS, METRICS, REPORT, SCENARIO, read_scenario, read_summary
 from scenarios.tree import read_tree
 from wire.units import NS_PER_S
 
-_PAGE = Path(__file__).with_name("report_page.html")
-_SCRIPT = Path(__file__).with_name("report_page.js")
+_PAGE = Path(__file__).with_name("page.html")
+_SCRIPT = Path(__file__).with_name("page.js")
 
 
 def write_report(folder: Path) -> Path:

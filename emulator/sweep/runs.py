@@ -22,6 +22,7 @@ import msgspec
 
 import cloud
 import devices
+import emulator.metrics
 import wire
 from cloud.config import Data
 from cloud.datasets import load
@@ -38,7 +39,6 @@ from wire.errors import InputError, PeelfleetError
 MARK = "combination.json"
 LOCK = ".lock"
 _WORK = ".run-"
-_SIMULATION = ("clocks", "journal", "recordings", "runner", "simulation", "summary")
 _TRACEBACK = "traceback.txt"
 
 
@@ -147,9 +147,9 @@ def _file_names(value: object) -> Iterator[str]:
 @functools.cache
 def _code_sha256() -> str:
     """Return a hash of the code that decides what a run gives."""
-    folders = [Path(package.__path__[0]) for package in (wire, cloud, devices)]
+    folders = [Path(package.__path__[0]) for package in (wire, cloud, devices, emulator.metrics)]
     files = [file for folder in folders for file in folder.rglob("*.py")]
-    files += [Path(__file__).with_name(f"{name}.py") for name in _SIMULATION]
+    files += Path(emulator.__path__[0]).glob("*.py")
     digest = hashlib.sha256()
     for file in sorted(files):
         digest.update(file.read_bytes())

@@ -17,7 +17,7 @@ from devices.fleet import Enrolled, device_names
 from devices.recording import Recorded
 from emulator.journal import logical_sha256, read_table, read_tables
 from emulator.model import PreparedModel
-from emulator.recorded import Acts, read_acts
+from emulator.replay.recorded import Acts, read_acts
 from emulator.rundir import DEVICES, EVENTS, PARTIAL, SCENARIO, read_scenario, read_summary
 from scenarios.kinds import plain
 from scenarios.load import parse

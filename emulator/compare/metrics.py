@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emulator.journal import read_table
+from emulator.metrics.summary import held_for
 from emulator.rundir import DEVICES, EVENTS, read_summary
-from emulator.summary import held_for
 from wire.errors import InputError
 from wire.metrics import FloatArray
 from wire.units import NS_PER_S

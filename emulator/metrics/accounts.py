@@ -14,9 +14,9 @@ import numpy as np
 from devices.link import OWN
 from devices.log import Harm, Result
 from devices.presence import Why
-from emulator.episodes import BACK, mean_quality
-from emulator.metric_rows import BoolArray, Columns, Frame, IntArray, Timeline, by_device
-from emulator.plan import CLOUD, DISCONNECT, HANDOVER, OUTAGE, SLOWING, Span
+from emulator.metrics.episodes import BACK, mean_quality
+from emulator.metrics.plan import CLOUD, DISCONNECT, HANDOVER, OUTAGE, SLOWING, Span
+from emulator.metrics.rows import BoolArray, Columns, Frame, IntArray, Timeline, by_device
 from wire.units import NS_PER_S
 
 Account = Mapping[str, str | int | float | None]

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from devices.log import COLUMNS, Pressure, words
-from emulator.plan import Plan
+from emulator.metrics.plan import Plan
 from scenarios.metrics import DECILES, LABEL, METRICS
 from wire.units import NS_PER_S
 

@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from emulator.journal import Tables
-from emulator.report_series import (
+from emulator.metrics.summary import held_for
+from emulator.report.series import (
     FINEST_S,
     STATE,
     Columns,
@@ -25,7 +26,6 @@ from emulator.report_series import (
     said,
     time_grid,
 )
-from emulator.summary import held_for
 from wire.units import NS_PER_S, approximate_bytes
 
 BUDGET_BINS = 16

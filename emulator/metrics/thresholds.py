@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import simpy
 
-from emulator.metric_forms import Counter, Form, Number, Stats, Trend
-from emulator.metric_rows import Columns, Members
-from emulator.metrics import Measures
-from emulator.plan import Plan
+from emulator.metrics.forms import Counter, Form, Number, Stats, Trend
+from emulator.metrics.measures import Measures
+from emulator.metrics.plan import Plan
+from emulator.metrics.rows import Columns, Members
 from scenarios.metrics import Kind
 from scenarios.thresholds import MEANS, SIGNS, Rule
 

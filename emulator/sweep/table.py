@@ -14,7 +14,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from emulator.rundir import read_summary
-from emulator.sweep import Run
+from emulator.sweep.runs import Run
 from wire.errors import InputError
 
 TABLE, WALL = "table", "wall"

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from emulator.report_axes import duration
-from emulator.report_meanings import explained
-from emulator.report_series import Latency
-from emulator.report_states import GroupRow, worst
+from emulator.report.axes import duration
+from emulator.report.meanings import explained
+from emulator.report.series import Latency
+from emulator.report.states import GroupRow, worst
 from wire.units import approximate_bytes
 
 NONE = "–"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emulator.metric_rows import Columns, FloatArray, IntArray
+from emulator.metrics.rows import Columns, FloatArray, IntArray
 
 BACK = 0.95
 """Quality is back when it is this share of what it was before it fell."""

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.log import Result, Sent
-from emulator.episodes import recoveries
-from emulator.metric_forms import Codes, Counter, Form, Gauge, Level, Part, Ratio, Stats, Time, Trend
-from emulator.metric_gauges import busiest, most, together
-from emulator.metric_rows import BoolArray, Columns, FloatArray, Frame, IntArray, Members, Rows, by_device
-from emulator.plan import Plan
+from emulator.metrics.episodes import recoveries
+from emulator.metrics.forms import Codes, Counter, Form, Gauge, Level, Part, Ratio, Stats, Time, Trend
+from emulator.metrics.gauges import busiest, most, together
+from emulator.metrics.plan import Plan
+from emulator.metrics.rows import BoolArray, Columns, FloatArray, Frame, IntArray, Members, Rows, by_device
 from scenarios.metrics import DIRECTIONS, KINDS_OF_BYTES, METRICS
 from wire.units import NS_PER_S
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from emulator.compare import LEAST_SEEDS, LEVEL, MAX_UNITS, Judged, Sums, judge
-from emulator.compare_metrics import METRICS, Measures, Metric
+from emulator.compare.metrics import METRICS, Measures, Metric
+from emulator.compare.statistics import LEAST_SEEDS, LEVEL, MAX_UNITS, Judged, Sums, judge
 from emulator.rundir import PARTIAL, SCENARIO, SUMMARY, read_scenario
 from scenarios.tree import Value, dotted, read_tree
 from wire.errors import InputError

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from emulator.metric_forms import Number, Stats
-from emulator.metrics import Measures
+from emulator.metrics.forms import Number, Stats
+from emulator.metrics.measures import Measures
 from scenarios.metrics import METRICS
 
 ALL = "all"

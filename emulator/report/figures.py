@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emulator.report_axes import (
+from emulator.report.axes import (
     BUDGET,
     FULL,
     HELD,
@@ -38,8 +38,8 @@ from emulator.report_axes import (
     time_ticks,
     time_unit,
 )
-from emulator.report_series import FINEST_S, Course, FloatArray, Latency, Spread, Traffic
-from emulator.report_states import Elasticity, Portrait
+from emulator.report.series import FINEST_S, Course, FloatArray, Latency, Spread, Traffic
+from emulator.report.states import Elasticity, Portrait
 from wire.units import NS_PER_S, approximate_bytes
 
 _LEAST_VISIBLE = 0.005

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from emulator.metric_splits import ALL
-from emulator.report_axes import FULL, LOST, Json, duration, faint, time_unit
-from emulator.report_figures import Figure, View
-from emulator.report_tables import NONE, row, share, table
+from emulator.metrics.splits import ALL
+from emulator.report.axes import FULL, LOST, Json, duration, faint, time_unit
+from emulator.report.figures import Figure, View
+from emulator.report.tables import NONE, row, share, table
 from wire.units import approximate_bytes
 
 Summary = Mapping[str, Any]  # Any: JSON

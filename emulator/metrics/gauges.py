@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from emulator.metric_rows import BoolArray, Columns, IntArray
+from emulator.metrics.rows import BoolArray, Columns, IntArray
 from wire.units import NS_PER_S
 
 

@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from emulator.console import Console
-from emulator.sweep import Run, Task, list_runs, missing, opened, train
-from emulator.sweep_table import BROKEN, Figure, Row, figures_of, rows_of, write_tables
-from emulator.workers import work_off
+from emulator.sweep.runs import Run, Task, list_runs, missing, opened, train
+from emulator.sweep.table import BROKEN, Figure, Row, figures_of, rows_of, write_tables
+from emulator.sweep.workers import work_off
 from scenarios.expand import Plan
 from wire.errors import InputError, RunError
 from wire.units import approximate_bytes

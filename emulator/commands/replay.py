@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emulator.console import Console
-from emulator.diff import TableDiff, diff
 from emulator.journal import logical_sha256, read_tables
-from emulator.replay import read_replay, read_run
+from emulator.replay.diff import TableDiff, diff
+from emulator.replay.playback import read_replay, read_run
 from emulator.rundir import EVENTS
 from emulator.runner import Finished, Options, run
 

@@ -1,7 +1,7 @@
 """The summary of a run: one flat object, computed from the event tables and nothing else.
 
 Means over time weigh each state by how long it held, from a device's start to the stop time. Percentiles of
-``update_latency_seconds`` are exact; all others come from histograms (`emulator.histogram`).
+``update_latency_seconds`` are exact; all others come from histograms (`emulator.metrics.histogram`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emulator.accounts import Accountant
 from emulator.journal import Tables, logical_sha256
-from emulator.metric_forms import Stats
-from emulator.metric_rows import Members
-from emulator.metric_splits import worst_of
-from emulator.metrics import Measures
-from emulator.plan import Plan, Span
-from emulator.thresholds import judge
+from emulator.metrics.accounts import Accountant
+from emulator.metrics.forms import Stats
+from emulator.metrics.measures import Measures
+from emulator.metrics.plan import Plan, Span
+from emulator.metrics.rows import Members
+from emulator.metrics.splits import worst_of
+from emulator.metrics.thresholds import judge
 from scenarios.metrics import METRICS, Kind
 from scenarios.thresholds import Rule
 from wire.units import NS_PER_S
@@ -58,7 +58,7 @@ def measure(tables: Tables, devices: pa.Table, plan: Plan, since_ns: int = 0) ->
 
     Args:
         tables: the event tables, by name, in total order.
-        devices: one row per device, see `emulator.whereabouts`.
+        devices: one row per device, see `emulator.metrics.whereabouts`.
         plan: the stages, and when the run ended.
         since_ns: what was before does not count.
     """

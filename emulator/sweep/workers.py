@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
 
-from emulator.sweep import Task, carry_out
+from emulator.sweep.runs import Task, carry_out
 
 INTERRUPTED = 130
 _LOOK_EVERY_S = 0.2

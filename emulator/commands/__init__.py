@@ -1,0 +1,1 @@
+"""The commands, one file each; what they load they load when they run."""

@@ -1,0 +1,1 @@
+"""What differs between runs, and how sure that is."""

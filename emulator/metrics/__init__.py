@@ -1,0 +1,1 @@
+"""Metrics, accounts and verdicts: from event tables to figures."""

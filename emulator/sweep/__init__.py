@@ -1,0 +1,1 @@
+"""Variants of a scenario, run on all cores into one table."""
