@@ -215,6 +215,11 @@ def _check_fleet(scenario: "Scenario") -> None:
                     f"fleet[{at}].memory.{key}(={format_bytes(most)}) must not exceed "
                     f"memory(={format_bytes(there)}) of node {group.node!r}"
                 )
+        if group.budget.reserve >= there:
+            raise ValueError(
+                f"fleet[{at}].budget.reserve(={format_bytes(group.budget.reserve)}) must be less than "
+                f"memory(={format_bytes(there)}) of node {group.node!r}, or nothing is ever left"
+            )
         if group.start_within > scenario.stop_time:
             raise ValueError(
                 f"fleet[{at}].start_within(={format_duration(group.start_within)}) must not exceed "

@@ -249,6 +249,7 @@ WHOLE_FILES = [
     (SMALL.split("  - ")[0] + "  - phone\n", "x.yaml:5: fleet[0] (='phone') must be a mapping of keys"),
     (SMALL + "  - name: phone\n    count: 1\n", "x.yaml:7: fleet[1].name (='phone') must differ from that of fleet[0]"),
     (SMALL + "    network: wify\nnetworks: {wifi: {}}", "x.yaml:7: fleet[0].network (='wify') must name one of networks: default, wifi"),
+    (SMALL + "    budget: {reserve: 8 GiB}\n", "x.yaml:7: fleet[0].budget.reserve (=8 GiB) must be less than memory (=8 GiB) of node 'default', or nothing is ever left"),
     (SMALL + "    start_within: 2 h\n", "x.yaml:7: fleet[0].start_within (=2 h) must not exceed stop_time (=1 h)"),
     (SMALL + "    memory:\n      type: bounded_walk\n      max: 8 GiB\n      min: 9 GiB\n", "x.yaml:10: fleet[0].memory.min (=9 GiB) must not exceed max (=8 GiB)"),
     (SMALL + "    memory:\n      type: bounded_walk\n      max: 8 MiB\n", "x.yaml:7: fleet[0].memory.min (=256 MiB) must not exceed max (=8 MiB)"),
