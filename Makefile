@@ -20,8 +20,8 @@ setup: $(STAMP) ## create .venv and install peelfleet into it
 demo: $(STAMP) ## run the quickstart scenario end to end
 	$(BIN)/peelfleet run scenarios/quickstart.yaml
 
-test: $(STAMP) ## run the tests
-	$(BIN)/python -m pytest
+test: $(STAMP) ## run the tests, one process per core
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(STAMP) ## lint, format, types, import direction
 	$(BIN)/ruff check .

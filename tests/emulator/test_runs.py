@@ -30,7 +30,8 @@ LATER_KEYS = [
     "budget_changes_by_direction", "update_bytes_by_kind", "pressure_seconds_by_level", "connects_by_why",
     "disconnections_by_why", "messages_harmed_by_harm", "budget_reports_by_cause",
     "pressure_transitions_by_level", "worst", "stages", "faults", "actions", "warmup_seconds",
-    "aborted_at_seconds", "event_log_sha256", "thresholds", "reports_sent_again",
+    "aborted_at_seconds", "event_log_sha256", "thresholds", "cloud_egress_bytes",
+    "broker_egress_bytes", "rollout", "reports_sent_again",
 ]  # fmt: skip
 
 
