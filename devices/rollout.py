@@ -77,11 +77,11 @@ class RolloutRun:
         yield env.timeout(plan.start_ns)
         for group in range(1 + max(plan.groups.values(), default=-1)):
             members = [device for device in self._devices if plan.groups[device.name] == group]
-            began_ns = int(env.now)
+            waiting, began_ns = list(members), int(env.now)
             for device in members:
                 device.offer(plan.version, group)
             while True:
-                turn = self._judge(members, began_ns)
+                turn = self._judge(members, waiting, began_ns)
                 if turn.stop:
                     self._stop()
                     return
@@ -91,16 +91,17 @@ class RolloutRun:
                     return
                 yield env.timeout(LOOK_EVERY_NS)
 
-    def _judge(self, members: "Sequence[Device]", began_ns: int) -> Turn:
+    def _judge(self, members: "Sequence[Device]", waiting: "list[Device]", began_ns: int) -> Turn:
+        """Judge a group of which the devices *waiting* do not hold the new version yet."""
         now, timeout_ns = int(self._env.now), self._plan.timeout_ns
-        for device in members:
+        waiting[:] = [device for device in waiting if device.number not in self._updated]
+        for device in waiting:
             late = device.online and now - max(began_ns, device.online_since_ns) >= timeout_ns
-            if late and device.number not in self._updated and device.number not in self._failed:
+            if late and device.number not in self._failed:
                 self._failed.add(device.number)
                 device.rolled(Step.FAILED, self._plan.groups[device.name])
-        numbers = {device.number for device in members}
-        updated, failed = len(self._updated & numbers), len(self._failed & numbers)
-        return self._plan.judge(len(members), updated, failed, now - began_ns)
+        failed = sum(device.number in self._failed for device in waiting)
+        return self._plan.judge(len(members), len(members) - len(waiting), failed, now - began_ns)
 
     def _stop(self) -> None:
         if not self._plan.rollback:
