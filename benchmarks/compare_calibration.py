@@ -49,6 +49,7 @@ fleet:
 """A small fleet: some devices lose messages and wait half a minute, so latencies have heavy tails."""
 
 CHANGE = "updates.local_eviction=false"
+FULL = "updates.encoding=full"
 PAIRS, ALLOWED = 100, 7
 NORMAL = NormalDist()
 EVERYWHERE = (-np.inf, np.inf)
@@ -76,14 +77,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures |= family_errors(given.trials // 4)
     with tempfile.TemporaryDirectory() as folder:
         same = null_pairs(Path(folder), given.store, given.pairs)
-        seen = changed_pairs(Path(folder), given.store, max(given.pairs // 5, 1))
+        changed = {
+            change: changed_pairs(Path(folder) / str(at), given.store, max(given.pairs // 5, 1), change)
+            for at, change in enumerate((CHANGE, FULL))
+        }
     wrong = sum(each.differs for each in same)
     figures["pairs that differ in the seed only"] = len(same)
     figures["reported as different"] = wrong
     figures |= {f"  because of {name}": count for name, count in reasons(same).items()}
-    figures[f"pairs that differ in {CHANGE}"] = len(seen)
-    figures["  reported as different"] = sum(each.differs for each in seen)
-    figures |= {f"  seen in {name}": count for name, count in reasons(seen).items()}
+    for change, seen in changed.items():
+        figures[f"pairs that differ in {change}"] = len(seen)
+        figures[f"reported as different: {change}"] = sum(each.differs for each in seen)
+        figures |= {f"  seen in {name}: {change}": count for name, count in reasons(seen).items()}
     write("compare", figures)
     if wrong * PAIRS > ALLOWED * len(same):
         print(f"BROKEN: {wrong} of {len(same)} equal pairs reported as different, at most 7 % are allowed")
@@ -97,11 +102,11 @@ def null_pairs(folder: Path, store: Path | None, pairs: int) -> list[Comparison]
     return [compare_folders(one, two) for one, two in zip(runs[::2], runs[1::2], strict=True)]
 
 
-def changed_pairs(folder: Path, store: Path | None, pairs: int) -> list[Comparison]:
-    """Return the comparisons of runs of one seed, without and with `CHANGE`."""
+def changed_pairs(folder: Path, store: Path | None, pairs: int, change: str = CHANGE) -> list[Comparison]:
+    """Return the comparisons of runs of one seed, without and with *change*."""
     return [
         compare_folders(
-            run_seed(folder / "before", store, seed), run_seed(folder / "after", store, seed, CHANGE)
+            run_seed(folder / "before", store, seed), run_seed(folder / "after", store, seed, change)
         )
         for seed in range(pairs)
     ]

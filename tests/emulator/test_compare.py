@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.compare_calibration import CHANGE, changed_pairs, null_pairs
+from benchmarks.compare_calibration import CHANGE, FULL, changed_pairs, null_pairs
 from emulator.commands.compare import verdict
 from emulator.compare import sides as compare_sides
 from emulator.compare.sides import Comparison, Difference, pair_seeds, read_side, run_folders
@@ -83,6 +83,17 @@ def test_a_known_difference_is_reported(tmp_path: Path, store_root: Path) -> Non
         assert found.paired
         assert found.keys == (Difference("updates.local_eviction", "true", "false"),)
         assert found.metrics["over_budget_share"].first == 0 < found.metrics["over_budget_share"].second
+
+
+def test_full_updates_differ_from_deltas_in_bytes_and_in_nothing_that_devices_hold(
+    tmp_path: Path, store_root: Path
+) -> None:
+    for found in changed_pairs(tmp_path, store_root, 3, FULL):
+        assert found.keys == (Difference("updates.encoding", "delta", "full"),)
+        sent = found.metrics["update_bytes_per_device_hour"]
+        assert sent.differs
+        assert sent.low > 0
+        assert not found.metrics["over_budget_share"].differs
 
 
 @pytest.mark.parametrize("units", [30, 300])
