@@ -15,7 +15,7 @@ BASE: Tree = {
     key: value for key, value in yaml.safe_load(STORM).items() if key in ("version", "data", "model")
 }
 STAGES = ("first", "second", "third")
-CALM_MIN = 10
+CALM_MIN = 4
 
 
 def ms(low: int, high: int) -> st.SearchStrategy[str]:
@@ -34,17 +34,14 @@ def some(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[Tree]:
     return st.fixed_dictionaries({}, optional=keys)
 
 
-directions = some(
-    latency=ms(1, 2000),
-    deviation=st.just("0 s"),
-    bandwidth=st.sampled_from(["2 kbps", "20 kbps", "1 Mbps"]),
-    loss=percent(0, 40),
-) | st.fixed_dictionaries(
+bandwidths = st.sampled_from(["8 kbps", "20 kbps", "100 kbps", "1 Mbps"])
+directions = some(latency=ms(1, 2000), bandwidth=bandwidths, loss=percent(0, 40)) | st.fixed_dictionaries(
     {
-        "latency": ms(1000, 2000),
-        "deviation": ms(1, 500),
+        "latency": ms(1000, 4000),
+        "deviation": ms(1, 1000),
         "distribution": st.sampled_from(["normal", "uniform", "lognormal", "pareto"]),
-    }
+    },
+    optional={"bandwidth": bandwidths, "loss": percent(0, 40)},
 )
 networks = some(uplink=directions, downlink=directions)
 selects = some(
@@ -93,24 +90,24 @@ faults = (
 memories = (
     st.fixed_dictionaries({
         "type": st.just("bounded_walk"), "min": st.just("1 KiB"), "max": st.just("1200 KiB"),
-        "max_step": st.sampled_from(["20 KiB", "600 KiB"]), "step_every": ms(500, 30_000),
+        "max_step": st.sampled_from(["20 KiB", "600 KiB"]), "step_every": ms(500, 8_000),
         "spacing": st.sampled_from(["exponential", "fixed"]),
     })
     | st.fixed_dictionaries({
         "type": st.just("square_wave"), "low": st.sampled_from(["1 KiB", "500 KiB"]),
-        "high": st.sampled_from(["501 KiB", "1200 KiB"]), "low_for": ms(500, 60_000),
-        "high_for": ms(500, 60_000),
+        "high": st.sampled_from(["501 KiB", "1200 KiB"]), "low_for": ms(500, 20_000),
+        "high_for": ms(500, 20_000),
     })
     | st.fixed_dictionaries({
         "type": st.just("boundary"), "at": percent(0, 100), "depth": percent(1, 90),
-        "low_for": ms(500, 60_000), "high_for": ms(500, 60_000),
+        "low_for": ms(500, 20_000), "high_for": ms(500, 20_000),
     })
 )  # fmt: skip
 publishes = some(on_change=percent(0, 60), min_interval=ms(0, 40_000), max_interval=ms(40_000, 200_000))
 groups = st.fixed_dictionaries(
     {"memory": memories, "count": st.integers(1, 4)},
     optional={
-        "budget": some(share=st.just("1 %"), min=st.sampled_from(["0 B", "300 B"]), publish=publishes),
+        "budget": some(min=st.sampled_from(["0 B", "300 B"]), publish=publishes),
         "network": st.just("lte"),
         "node": st.just("slow"),
         "start_at": st.sampled_from(["first", "second + 10 s", "0 s"]),
@@ -125,7 +122,6 @@ groups = st.fixed_dictionaries(
 )
 updates = (
     some(
-        max_payload=st.just("4 KiB"),
         retry_after=ms(500, 60_000),
         supersede=st.booleans(),
         local_eviction=st.booleans(),
@@ -156,9 +152,10 @@ def lives(draw: st.DrawFn) -> Scenario:
     fleet: list[Tree] = []
     for name in ("a", "b"):
         group: Tree = draw(groups)
+        budget = {"share": "3 %", **group.pop("budget", {})}
         if group["memory"]["type"] == "boundary":
-            group.get("budget", {}).pop("min", None)  # the budget must get below the boundary
-        fleet.append({"name": name, "labels": {"os": "x"}, **group})
+            budget.pop("min", None)  # the budget must get below the boundary
+        fleet.append({"name": name, "labels": {"os": "x"}, "budget": budget, **group})
     fleet[0].update(network="lte", node="slow")  # somebody whom a selection by these fits
     fleet[0].pop("availability", None)
     stages = [
@@ -183,7 +180,7 @@ def lives(draw: st.DrawFn) -> Scenario:
         "actions": [{"at": draw(moments), **draw(actions), "select": _fitting(draw(selects))}
                     for _ in range(draw(st.integers(0, 4)))],
         "faults": [{"at": draw(moments), **draw(faults)} for _ in range(draw(st.integers(0, 5)))],
-        "updates": draw(updates),
+        "updates": {"max_payload": "4 KiB", **draw(updates)},
         "cloud": draw(clouds),
     }  # fmt: skip
     for fault in tree["faults"]:

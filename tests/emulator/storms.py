@@ -22,14 +22,14 @@ version: 1
 name: storm
 seed: 5
 clock: virtual
-data: {type: synthetic, users: 120, items: 80, interactions_per_user: 12, user_groups: 2, item_kinds: 4}
+data: {type: synthetic, users: 120, items: 3000, interactions_per_user: 20, user_groups: 2, item_kinds: 4}
 model:
   layers: 16
   training:
     dim: 8
     epochs: 6
     user_groups: 2
-    item_groups: 4
+    item_groups: 24
     refine: {epochs: 2}
     controller: {steps: 4}
 networks:
@@ -64,13 +64,13 @@ fleet:
     network: flaky
     node: slow
     memory: {type: bounded_walk, min: 1 KiB, max: 1200 KiB, max_step: 300 KiB, step_every: 20 s}
-    budget: {share: 1 %}
+    budget: {share: 3 %}
     start_within: 1 min
     churn: {uptime_mean: 2 min, downtime_mean: 20 s}
   - name: tvbox
     count: 50
     memory: {type: square_wave, low: 50 KiB, high: 1 MiB, low_for: 1 min, high_for: 2 min}
-    budget: {share: 1 %}
+    budget: {share: 3 %}
 updates: {max_payload: 4 KiB}
 """
 """Every fault and every action at once, then ten minutes of calm; stages, churn, two networks, slow nodes."""
