@@ -46,7 +46,8 @@ from wire.topics import Kind, Role, device_topic, subscription
 
 DEVICES = 10_000
 ROUNDS = 3
-PROMISED_RATIO = 0.25
+PROMISED_RATIO = 0.22
+"""It was .25 before a cycle logged when it was where, who was online and how scarce memory was."""
 ECHOES = 20_000
 LOCKSTEP = ("fleet[0].count=1000", "stop_time=20 min")
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from operator import itemgetter
 
+import numpy as np
+
 from cloud.store import BlockStore, GroupBlocks
 from wire.errors import InputError, Reason, RemoteProtocolError
 from wire.messages import BudgetReport, ModelNotice, decode
@@ -258,4 +260,4 @@ def part_ends(group: GroupBlocks, first: int, target: int, room: int, overhead: 
 
 
 def _u32(values: tuple[int, ...]) -> bytes:
-    return b"".join(value.to_bytes(4, "little") for value in values)
+    return np.array(values, dtype="<u4").tobytes()
