@@ -1,7 +1,10 @@
 """What an MQTT client is told about its broker, the same at both ends."""
 
 import socket
+import ssl
 from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
@@ -13,6 +16,34 @@ PUBLISHES_AT_ONCE = 64
 RETRY_S = 0.5
 """How long to wait before connecting again."""
 
+KEEP_ALIVE_S = 60
+"""How long a client may be silent before the broker takes it for gone, half as long again."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How the broker is verified, and how the client shows who it is."""
+
+    ca: Path | None = None
+    """Certificates of the authorities that are trusted (PEM); None: those of the system."""
+    certificate: Path | None = None
+    """The client's own certificate (PEM), where the broker wants one."""
+    key: Path | None = None
+    """Its private key (PEM)."""
+
+
+@cache
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """Return how to speak TLS: the server's certificate and its host name are always verified.
+
+    Thousands of clients of one process share it.
+    """
+    context = ssl.create_default_context(cafile=tls.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if tls.certificate is not None:
+        context.load_cert_chain(tls.certificate, tls.key)
+    return context
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -23,6 +54,11 @@ class Connection:
     client_id: str
     user: str | None = None
     password: str | None = field(default=None, repr=False)
+    tls: Tls | None = None
+    """None: the bytes travel in the clear."""
+    persistent: bool = False
+    """Whether the broker keeps the session, and what is sent to it, while the client is away."""
+    keep_alive_s: int = KEEP_ALIVE_S
 
     def client_options(self) -> dict[str, Any]:  # Any: they are the keyword arguments of aiomqtt.Client
         """Return the keyword arguments for an MQTT client."""
@@ -32,6 +68,9 @@ class Connection:
             "identifier": self.client_id,
             "username": self.user,
             "password": self.password,
+            "tls_context": None if self.tls is None else tls_context(self.tls),
+            "clean_session": not self.persistent,
+            "keepalive": self.keep_alive_s,
             "socket_options": NODELAY,
             "max_inflight_messages": PUBLISHES_AT_ONCE,
         }
