@@ -36,9 +36,9 @@ from devices.memory import BoundedWalk
 from devices.quality import Truth
 from emulator.clocks import run_virtual
 from emulator.cloud_process import cloud_process
+from emulator.job import Job, enrol_fleet, fleet_name
 from emulator.model import prepare_model
-from emulator.runner import enrol_fleet, fleet_name
-from emulator.simulation import VIRTUAL_CELL, Job, Simulation, rare_collections
+from emulator.simulation import VIRTUAL_CELL, Simulation, rare_collections
 from scenarios.load import parse
 from wire.connection import PUBLISHES_AT_ONCE, Connection
 from wire.streams import stream

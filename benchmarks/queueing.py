@@ -16,7 +16,7 @@ import simpy
 
 from benchmarks.figures import write
 from devices.capacity import Cloud, Queue
-from devices.exchange import Exchange
+from devices.exchange import Exchange, Unanswered
 from devices.log import Cause
 from wire.streams import stream
 from wire.units import NS_PER_S, Duration
@@ -68,7 +68,7 @@ def waits(cloud: Cloud, utilization: float, count: int, seed: int = 1) -> np.nda
     def begun(exchange: Exchange) -> None:
         waited.append(exchange.begun_ns - exchange.arrived_ns)
 
-    def dropped(exchange: Exchange, refused: bool) -> None:
+    def dropped(exchange: Exchange, why: Unanswered) -> None:
         raise AssertionError("there is room for every report")
 
     def arrive() -> simpy.events.ProcessGenerator:

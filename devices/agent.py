@@ -37,10 +37,12 @@ class Agent:
         shelves: where blocks lie.
         local_eviction: evict on a shrink at once; else only when the cloud has answered.
         shared: take blocks from the layers' own topics; else from answers to reports.
+        seq: the last report's number: a device that has forgotten begins above all that it may have used.
     """
 
     __slots__ = (
         "_evicted",
+        "_first_seq",
         "_moved",
         "_shelf",
         "_shelves",
@@ -64,7 +66,13 @@ class Agent:
     )
 
     def __init__(
-        self, user: int, shelves: Shelves, *, local_eviction: bool = True, shared: bool = False
+        self,
+        user: int,
+        shelves: Shelves,
+        *,
+        local_eviction: bool = True,
+        shared: bool = False,
+        seq: int = 0,
     ) -> None:
         self.user = user
         self.shared = shared
@@ -78,7 +86,7 @@ class Agent:
         """What was asked for last."""
         self.reported_model = ""
         """The model version that was asked for last, as in `offered`."""
-        self.seq = 0
+        self.seq = self._first_seq = seq
         self.model = ""
         """The model version held; empty if none."""
         self.offered = ""
@@ -98,6 +106,11 @@ class Agent:
         self._shelf: Shelf | None = None
         self._evicted = False
         self._moved = False
+
+    @property
+    def reported(self) -> bool:
+        """Whether it has reported at all."""
+        return self.seq != self._first_seq
 
     def set_budget(self, budget_bytes: int, wanted_bytes: int | None = None) -> None:
         """Take a new budget; with local eviction, what exceeds it is gone when this returns.

@@ -6,18 +6,16 @@ share a queue must live in one environment.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import simpy
 
-from devices.exchange import Exchange, Expect
+from devices.exchange import Drop, Exchange, Expect, Unanswered
 from devices.faults import Window, finish
 from wire.units import TIME_UNITS, Duration, format_duration
-
-Drop = Callable[[Exchange, bool], None]
 
 
 class Cloud(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -113,12 +111,12 @@ class Queue:
         key = (exchange.number, 0 if self._cloud.coalesce else exchange.seq)
         older = self._waiting.get(key)
         if older is not None and older.exchange.seq > exchange.seq:
-            arrived.drop(exchange, False)  # it was overtaken on its way
+            arrived.drop(exchange, Unanswered.REPLACED)  # it was overtaken on its way
         elif older is not None:
             self._waiting[key] = arrived  # in the older one's place
-            older.drop(older.exchange, False)
+            older.drop(older.exchange, Unanswered.REPLACED)
         elif self._cloud.queue_limit is not None and len(self._waiting) >= self._cloud.queue_limit:
-            arrived.drop(exchange, True)
+            arrived.drop(exchange, Unanswered.REFUSED)
         else:
             self._waiting[key] = arrived
 

@@ -44,6 +44,26 @@ def budgets(
         told = at
 
 
+def following(course: Course, start_ns: int, since_ns: int) -> tuple[Course, int]:
+    """Return what is left of *course*, begun at *start_ns*, from *since_ns* on; and when that begins."""
+    if start_ns >= since_ns:
+        return course, start_ns
+    return _rest(course, since_ns - start_ns), since_ns
+
+
+def _rest(course: Course, skipped_ns: int) -> Course:
+    """Yield the budget that holds after *skipped_ns*, then every later one."""
+    now, held = 0, (0, 0)
+    for wait, *state in course:
+        if now + wait > skipped_ns:
+            yield 0, *held
+            yield now + wait - skipped_ns, state[0], state[1]
+            yield from course
+            return
+        now, held = now + wait, (state[0], state[1])
+    yield 0, *held
+
+
 def scales_since(steps: Iterable[tuple[int, float]], start_ns: int) -> list[tuple[int, float]]:
     """Return scalings by the device's own time; of those before its start only the last counts."""
     found: list[tuple[int, float]] = []

@@ -14,7 +14,7 @@ import simpy
 
 from devices.agent import Receipt
 from devices.ending import log_end
-from devices.exchange import Exchange
+from devices.exchange import Exchange, Unanswered
 from devices.link import CALM, OWN, Fate, Link
 from devices.log import Cause, Harm, Result
 from wire.errors import RunError
@@ -144,12 +144,13 @@ class Delivery:
         (transport.subscribe if exchange.layers else transport.send_report)(exchange)
         env.timeout(exchange.barrier_ns - env.now, exchange).callbacks.append(self._answer)
 
-    def _drop(self, exchange: Exchange, refused: bool) -> None:
-        """The cloud does not answer: its queue is full, or a newer report has taken this one's place."""
-        if not refused:
+    def _drop(self, exchange: Exchange, why: Unanswered) -> None:
+        """The cloud does not answer: the device waits for as long as it does, and asks again."""
+        if why is Unanswered.REPLACED:
             self._close(exchange)
             return
-        self._device.harm(Harm.REPORT_REFUSED, exchange.seq, len(exchange.report), OWN)
+        if why is Unanswered.REFUSED:
+            self._device.harm(Harm.REPORT_REFUSED, exchange.seq, len(exchange.report), OWN)
         exchange.lost = True
         self._after(exchange.sent_ns + self._setting.retry_ns, exchange, self._end)
 

@@ -69,6 +69,7 @@ class Device:
     __slots__ = (
         "_always_on",
         "_changed_ns",
+        "_coming",
         "_course",
         "_delivery",
         "_forced",
@@ -127,6 +128,7 @@ class Device:
         self._delivery = Delivery(self, uplink, downlink, address_bytes, apply_ns_per_byte)
         self._start_ns = start_ns
         self._always_on = always_on
+        self._coming: Why | None = None
         self._changed_ns = -1
         self._forced = False
         self._order = 0
@@ -142,10 +144,10 @@ class Device:
         """The device's life, as a SimPy process."""
         env, agent = self.setting.env, self.agent
         stop_ns = self.setting.stop_ns
-        if self._start_ns:
-            yield Happening(env, self._start_ns, MEMORY)
+        if self._start_ns > env.now:
+            yield Happening(env, self._start_ns - int(env.now), MEMORY)
         if self._always_on and env.now < stop_ns:
-            self._connect(Why.START)
+            self._come(Why.START)
         for wait_ns, free_bytes, budget_bytes in self._course:
             if env.now + wait_ns >= stop_ns:
                 return
@@ -168,9 +170,20 @@ class Device:
             if t_ns > env.now:
                 yield Happening(env, t_ns - int(env.now), PRESENCE)
             if online:
-                self._connect(why)
+                self._come(why)
             else:
-                self._cut_off(why)
+                self._go(why)
+
+    def joined(self) -> None:
+        """The device's own connection is there."""
+        if self._coming is not None and not self.online:
+            self._connect(self._coming)
+
+    def broke(self) -> None:
+        """The device's own connection has broken; it is being made again."""
+        if self.online:
+            self._cut_off(Why.BROKEN)
+            self._coming = Why.BROKEN
 
     def change_links(self, uplink: Link, downlink: Link) -> None:
         """Move to another network: what is under way still arrives."""
@@ -232,7 +245,7 @@ class Device:
             self.online,
             version,
         )
-        if setting.transport.listening:
+        if setting.transport.listening and self.online:
             message = QualityReport(
                 model=agent.model,
                 layer=layer,
@@ -248,7 +261,7 @@ class Device:
         agent, env = self.agent, self.setting.env
         self._plan += 1
         self._forced = False
-        self._delivery.send(Cause.START if not agent.seq else cause, self._changed_ns)
+        self._delivery.send(cause if agent.reported else Cause.START, self._changed_ns)
         if not self._plain:
             self._told = Told(agent.reported_bytes, env.now)  # type: ignore[arg-type]  # whole nanoseconds
         if self._max_interval_ns and env.now < self.setting.stop_ns:
@@ -263,6 +276,24 @@ class Device:
         self._order += 1
         setting = self.setting
         return setting.env.now, setting.log.clock(), self.number, self._order  # type: ignore[return-value]
+
+    def _come(self, why: Why) -> None:
+        """Connect, at once or as soon as the device's own connection is there."""
+        if self.setting.transport.sessions:
+            self._coming = why
+            self.setting.transport.connect(self.name)
+        else:
+            self._connect(why)
+
+    def _go(self, why: Why) -> None:
+        """Leave."""
+        if not self.setting.transport.sessions:
+            self._cut_off(why)
+            return
+        self._coming = None
+        if self.online:
+            self._cut_off(why)
+        self.setting.transport.disconnect(self.name)
 
     def _connect(self, why: Why) -> None:
         setting = self.setting
@@ -308,7 +339,7 @@ class Device:
             return
         if agent.shared and agent.model and agent.resident_bytes <= budget_bytes and not agent.missing():
             return  # nobody needs to know: the broker answers by itself when more is wanted
-        if self._plain or not agent.seq:
+        if self._plain or not agent.reported:
             self.report(Cause.CHANGE)
         else:
             self._consider()

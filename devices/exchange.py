@@ -1,6 +1,7 @@
 """Exchanges: a budget report on its way and the answer to it, and what carries them."""
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Protocol
 
 import msgspec
@@ -79,6 +80,14 @@ class Transport(Protocol):
 
     listening: bool
     """Whether anybody can hear what is published and not answered."""
+    sessions: bool
+    """Whether each device has a connection of its own, which takes time to come about and can break."""
+
+    def connect(self, device: str) -> None:
+        """Begin to connect a device; only where there are sessions. Its `Presence` hears what comes of it."""
+
+    def disconnect(self, device: str) -> None:
+        """End a device's connection; only where there are sessions."""
 
     def send_report(self, exchange: Exchange) -> None:
         """Send a budget report; its answer is stored in ``exchange.parts``, now or later."""
@@ -93,18 +102,26 @@ class Transport(Protocol):
         """Publish something that is not answered."""
 
 
+class Unanswered(Enum):
+    """Why a report gets no answer."""
+
+    REFUSED = 0  # the queue was full
+    REPLACED = 1  # a newer report of the device has taken its place
+    LOST = 2  # nothing came for as long as the device waits
+
+
 Expect = Callable[[Exchange], None]
+Drop = Callable[[Exchange, Unanswered], None]
 
 
 class Capacity(Protocol):
     """How long the cloud takes, as simulated time sees it."""
 
-    def take(self, exchange: Exchange, expect: Expect, drop: Callable[[Exchange, bool], None]) -> None:
+    def take(self, exchange: Exchange, expect: Expect, drop: Drop) -> None:
         """Take a report that will be at the cloud at ``exchange.arrived_ns``.
 
         Args:
             exchange: the report.
             expect: called, now or in time, once it is known when the answer leaves.
-            drop: called instead of it if the report is not answered: with whether the queue was full; else a
-                newer report of the device has taken its place.
+            drop: called instead of it if the report is not answered.
         """

@@ -11,13 +11,13 @@ import numpy as np
 
 from devices.actions import Deed, NewUsers, scale_steps
 from devices.agent import Agent
-from devices.course import budgets, memory_of, recorded_absences, scales_since
+from devices.course import budgets, following, memory_of, recorded_absences, scales_since
 from devices.device import Course, Device
 from devices.faults import Window
 from devices.link import Direction, Link, Network
 from devices.memory import BoundedWalk, Budget, Memory, Shock
 from devices.node import Node
-from devices.presence import Absence, Churn, Toggle, started, toggles
+from devices.presence import Absence, Churn, Toggle, resumed, started, toggles
 from devices.program import Member, Program, network_changes
 from devices.recording import Recorded, RecordedDownlink, RecordedUplink
 from devices.reporting import Reporting
@@ -146,6 +146,7 @@ def spawn(
     agent: Agent,
     played: Played,
     recorded: Recorded | None = None,
+    since_ns: int = 0,
 ) -> Device:
     """Bring a device to life in the setting's environment.
 
@@ -156,6 +157,7 @@ def spawn(
         agent: its protocol logic.
         played: the recorded series of its group, where it plays traces.
         recorded: its life in a run that is played again, in place of one of its own.
+        since_ns: from when on it lives, where what ran it before has died: what came earlier is skipped.
     """
     group, member, program = enrolled.group, enrolled.member, around.program
     node = around.nodes[group.node]
@@ -166,6 +168,9 @@ def spawn(
         course, start_ns = _course(enrolled, setting, around, played, deeds), enrolled.start_ns
     else:
         presence, course, start_ns = recorded.toggles, recorded.course, 0
+    if since_ns:
+        course, start_ns = following(course, start_ns, since_ns)
+        presence = resumed(presence or toggles([started(enrolled.start_ns)]), since_ns)
     links = _Links(member, around, _recorded_links(recorded, agent, setting))
     uplink, downlink = links.on(group.network)
     device = Device(
@@ -187,10 +192,10 @@ def spawn(
     if presence is not None:
         setting.env.process(device.follow(presence))
     setting.env.process(device.live())
-    _schedule(setting, enrolled.new_users, device.change_user)
+    _schedule(setting, enrolled.new_users, device.change_user, since_ns)
     if deeds:
         moves = network_changes(deeds, group.network)
-        _schedule(setting, moves, lambda to: device.change_links(*links.on(to)))
+        _schedule(setting, moves, lambda to: device.change_links(*links.on(to)), since_ns)
     return device
 
 
@@ -232,11 +237,13 @@ def _presence(
 
 
 def _schedule(
-    setting: Setting, moments: Sequence[tuple[int, Any]], act: Callable[[Any], None]
+    setting: Setting, moments: Sequence[tuple[int, Any]], act: Callable[[Any], None], since_ns: int
 ) -> None:  # Any: what *act* takes
+    for _, what in [each for each in moments if each[0] < since_ns][-1:]:
+        act(what)
     for t_ns, what in moments:
-        if t_ns < setting.stop_ns:
-            setting.env.timeout(t_ns, what).callbacks.append(lambda event: act(event.value))
+        if since_ns <= t_ns < setting.stop_ns:
+            setting.env.timeout(t_ns - since_ns, what).callbacks.append(lambda event: act(event.value))
 
 
 MakeLink = Callable[

@@ -9,18 +9,18 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import aiomqtt
 import msgspec
 
+from devices.arrivals import Arrivals
 from devices.exchange import Exchange
 from wire.connection import PUBLISHES_AT_ONCE, RETRY_S, Connection
 from wire.errors import RemoteProtocolError, RunError
 from wire.messages import ModelNotice, Status, decode, encode
-from wire.pee import peek
 from wire.topics import (
     TABLE,
     Address,
@@ -46,15 +46,6 @@ class Outgoing:
     retained: bool
 
 
-@dataclass
-class Waiting:
-    """A report without its answer."""
-
-    exchange: Exchange
-    sent_at: float
-    parts: dict[int, bytes] = field(default_factory=dict)
-
-
 class Gateway:
     """Speaks for a whole fleet on one connection.
 
@@ -62,12 +53,20 @@ class Gateway:
         connection: the broker.
         fleet: the fleet's name in topics.
         give_up_s: how long the broker may be away before the run fails.
+        answered: told each exchange whose answer is complete.
     """
 
-    def __init__(self, connection: Connection, fleet: str, *, give_up_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        fleet: str,
+        *,
+        give_up_s: float = 30.0,
+        answered: Callable[[Exchange], None] | None = None,
+    ) -> None:
         self.counts: Counter[str] = Counter()
         """Messages by what became of them: answers, duplicates, refused, sent_again; and reconnections."""
-        self.listening = True
+        self.listening, self.sessions = True, False
         self.arrived = asyncio.Event()
         """Set whenever an answer is complete, and when the gateway has failed."""
         self.model: ModelNotice | None = None
@@ -78,8 +77,11 @@ class Gateway:
         self._outbox: asyncio.Queue[Outgoing | LayerName] = asyncio.Queue()
         self._layers: dict[LayerName, bytes] = {}
         self._awaited: dict[LayerName, list[Exchange]] = {}
-        self._waiting: dict[tuple[str, int], Waiting] = {}
+        self._arrivals = Arrivals(self.counts, self._answered)
+        self._tell = answered
         self._failure: BaseException | None = None
+        self.trouble = ""
+        """Why it last had no connection."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -92,15 +94,35 @@ class Gateway:
             task.cancel()
             await asyncio.wait([task])
 
+    @property
+    def up(self) -> int:
+        """How many connections there are."""
+        return int(bool(self.counts["connected"]))
+
+    @property
+    def wanted(self) -> int:
+        """How many connections there should be."""
+        return 1
+
     def check(self) -> None:
         """Raise what ended the connection for good, if anything did."""
         if self._failure is not None:
             raise self._failure
 
+    def connect(self, device: str) -> None:
+        """All devices share the connection."""
+
+    def disconnect(self, device: str) -> None:
+        """All devices share the connection."""
+
     def send_report(self, exchange: Exchange) -> None:
         """Publish a report and keep its exchange until the answer is complete."""
-        self._waiting[exchange.device, exchange.seq] = Waiting(exchange, time.monotonic())
+        self._arrivals.expect(exchange)
         self._put(device_topic(Kind.BUDGET, self._fleet, exchange.device), exchange.report, Kind.BUDGET)
+
+    def give_up(self, exchange: Exchange) -> None:
+        """Nobody waits for the answer any more."""
+        self._arrivals.forget(exchange)
 
     def subscribe(self, exchange: Exchange) -> None:
         """Give the exchange the retained parts of its layers, once the broker has sent them all.
@@ -127,12 +149,10 @@ class Gateway:
 
     def send_again(self, older_than_s: float) -> int:
         """Publish once more every report that has waited longer; return how many."""
-        now = time.monotonic()
-        overdue = [waiting for waiting in self._waiting.values() if waiting.sent_at <= now - older_than_s]
-        for waiting in overdue:
-            waiting.sent_at = now
-            topic = device_topic(Kind.BUDGET, self._fleet, waiting.exchange.device)
-            self._put(topic, waiting.exchange.report, Kind.BUDGET)
+        overdue = self._arrivals.overdue(older_than_s)
+        for exchange in overdue:
+            topic = device_topic(Kind.BUDGET, self._fleet, exchange.device)
+            self._put(topic, exchange.report, Kind.BUDGET)
         self.counts["sent_again"] += len(overdue)
         return len(overdue)
 
@@ -159,9 +179,12 @@ class Gateway:
             self.arrived.set()
 
     async def _run(self) -> None:
-        away_since = time.monotonic()
-        while True:
+        away_since, task = time.monotonic(), asyncio.current_task()
+        assert task is not None
+        # Not `while True`, for the reason in `_publish_all`.
+        while not task.cancelling():
             reason = await self._connected()
+            self.trouble = reason
             if self.counts.pop("connected", 0):
                 away_since = time.monotonic()
             elif time.monotonic() - away_since > self._give_up_s:
@@ -180,7 +203,7 @@ class Gateway:
                 await self._pump(client)
         except* aiomqtt.MqttError as errors:
             reasons = [str(error) for error in errors.exceptions]
-        return reasons[0]
+        return reasons[0] if reasons else "it ended"
 
     async def _subscribe(self, client: aiomqtt.Client) -> None:
         await client.subscribe(subscription(Kind.PEE, self._fleet), qos=TABLE[Kind.PEE].qos)
@@ -227,7 +250,7 @@ class Gateway:
     def _receive(self, message: aiomqtt.Message) -> None:
         match parse(message.topic.value):
             case Address(Kind.PEE, _, str(device)):
-                self._answer(device, message.payload)
+                self._arrivals.part(device, message.payload)
             case Address(Kind.BLOCKS, layer=LayerName() as layer):
                 self._keep(layer, message.payload)
             case Address(Kind.MODEL):
@@ -241,17 +264,9 @@ class Gateway:
 
     def _fill(self, exchange: Exchange) -> None:
         exchange.parts = [self._layers[layer] for layer in exchange.layers]
-        self.arrived.set()
+        self._answered(exchange)
 
-    def _answer(self, device: str, payload: bytes) -> None:
-        seq, fields = peek(payload)
-        waiting = self._waiting.get((device, seq))
-        if waiting is None or fields.part in waiting.parts:
-            self.counts["duplicates"] += 1
-            return
-        waiting.parts[fields.part] = payload
-        if len(waiting.parts) == fields.parts:
-            del self._waiting[device, seq]
-            waiting.exchange.parts = tuple(part for _, part in sorted(waiting.parts.items()))
-            self.counts["answers"] += 1
-            self.arrived.set()
+    def _answered(self, exchange: Exchange) -> None:
+        self.arrived.set()
+        if self._tell is not None:
+            self._tell(exchange)

@@ -32,6 +32,8 @@ class Why(IntEnum):
     TRACE = 3
     ACTION = 4
     BROKER_DOWN = 5
+    BROKEN = 6  # its own connection broke; by itself, not by a fault of the scenario
+    RESUMED = 7  # the process that runs it was started again
 
 
 class Absence(NamedTuple):
@@ -167,3 +169,17 @@ def toggles(sources: Iterable[Iterator[Absence]]) -> Iterator[Toggle]:
 def started(start_ns: int) -> Iterator[Absence]:
     """Yield the absence of a device that has not started."""
     return itertools.repeat(Absence(0, start_ns, Why.START), 1 if start_ns else 0)
+
+
+def resumed(toggles: Iterable[Toggle], since_ns: int) -> Iterator[Toggle]:
+    """Yield *toggles* from *since_ns* on; the first one connects a device that would be connected then."""
+    coming = iter(toggles)
+    current, online = next(coming, None), False
+    while current is not None and current.t_ns <= since_ns:
+        online = current.online
+        current = next(coming, None)
+    if online:
+        yield Toggle(since_ns, True, Why.RESUMED)
+    if current is not None:
+        yield current
+    yield from coming

@@ -17,9 +17,8 @@ import numpy as np
 import simpy
 
 from devices.agent import Agent
-from devices.capacity import Drop
 from devices.device import Course
-from devices.exchange import Capacity, Exchange, Expect
+from devices.exchange import Capacity, Drop, Exchange, Expect, Unanswered
 from devices.faults import Window
 from devices.link import CALM, Direction, Fate, Link
 from devices.presence import FOREVER, Toggle
@@ -181,8 +180,10 @@ class RecordedCapacity:
             self._otherwise.take(exchange, expect, drop)
         elif trip.begun_ns < 0:
             # A report that was refused is recorded at the end of its device's patience: it came before.
-            refused = trip.refused
-            self._at(exchange.arrived_ns if refused else trip.ended_ns, lambda _: drop(exchange, refused))
+            t_ns, why = exchange.arrived_ns, Unanswered.REFUSED
+            if not trip.refused:
+                t_ns, why = trip.ended_ns, Unanswered.REPLACED
+            self._at(t_ns, lambda _: drop(exchange, why))
         else:
             exchange.begun_ns, exchange.left_ns = trip.begun_ns, trip.left_ns
             exchange.barrier_ns = trip.answered_ns

@@ -321,6 +321,42 @@ def cloud(
 
 
 @app.command()
+def devices(
+    scenario: ScenarioFile,
+    broker: Annotated[
+        str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt://[user:password@]host[:port]")
+    ],
+    shard: Annotated[str, typer.Option(help="Which part of the fleet: 2/4 is the second of four.")] = "1/1",
+    out: Annotated[Path, typer.Option(help="The folder to make for what the shard logs.")] = Path("shard"),
+    set_: Overrides = None,
+    seed: Seed = None,
+    start_at: Annotated[
+        str | None,
+        typer.Option(help="When simulated time begins: 2026-11-24T12:00:00Z. Who comes later, joins then."),
+    ] = None,
+    credentials: Annotated[
+        Path | None, typer.Option(help="Users and passwords of devices, as `broker init` writes them.")
+    ] = None,
+    data: Data = None,
+    store: Store = None,
+    first_seq: Annotated[int | None, typer.Option(hidden=True, min=0)] = None,
+    followed: Annotated[bool, typer.Option("--followed", hidden=True)] = False,
+) -> None:
+    """Run a part of a scenario's fleet in real time, on a broker that a cloud serves; see `gather`."""
+    from emulator.commands.devices import Wanted, read_moment, read_place, run_shard, watched
+    from scenarios.load import load
+
+    resolved = load(scenario, _overrides(set_, seed=seed, clock="realtime"))
+    start_s = None if start_at is None else read_moment(start_at)
+    place = read_place(shard)
+    wanted = Wanted(resolved, broker, place, out, store, data, credentials, start_s, first_seq, followed)
+    with watched(wanted) as (training, told):
+        folder = run_shard(wanted, training, told)
+    if not followed:
+        typer.echo(f"shard: {folder}")
+
+
+@app.command()
 def scenarios() -> None:
     """List the scenario files that come with peelfleet, and the question that each answers."""
     from scenarios.load import question, shipped

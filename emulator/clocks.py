@@ -44,9 +44,15 @@ class InMemory:
     """
 
     def __init__(self, versions: Versions) -> None:
-        self.listening = False
+        self.listening = self.sessions = False
         self._answer = versions.answer
         self._layer_part = versions.layer_part
+
+    def connect(self, device: str) -> None:
+        """There is nothing to connect."""
+
+    def disconnect(self, device: str) -> None:
+        """There is nothing to disconnect."""
 
     def send_report(self, exchange: Exchange) -> None:
         """Store the answer in the exchange."""
@@ -88,9 +94,15 @@ class Barriers:
     """
 
     def __init__(self, remote: Remote) -> None:
-        self.listening = remote.listening
+        self.listening, self.sessions = remote.listening, False
         self._remote = remote
         self._heap: list[tuple[tuple[int, int, int], Exchange]] = []
+
+    def connect(self, device: str) -> None:
+        """All devices share a connection."""
+
+    def disconnect(self, device: str) -> None:
+        """All devices share a connection."""
 
     def send_report(self, exchange: Exchange) -> None:
         """Note the barrier and send the report."""

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from emulator.model import PreparedModel
+from emulator.realtime.pulse import Pulse
 from emulator.rundir import REPORT
 from emulator.runner import Finished
 from wire.units import NS_PER_S, approximate_bytes
@@ -57,6 +58,10 @@ class Console:
     def simulating(self, now_ns: int, stop_ns: int) -> None:
         """Show how far simulated time has come."""
         self._show("simulate", now_ns, stop_ns, f"{now_ns / NS_PER_S:,.0f} of {stop_ns / NS_PER_S:,.0f} s")
+
+    def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
+        """Show how far a fleet in real time has come."""
+        self.simulating(min(pulse.t_ns, stop_ns), stop_ns)
 
     def reporting(self) -> None:
         """Show that the simulation is over."""

@@ -6,7 +6,7 @@ columns are left out, so it is the same for every clock, shard count and machine
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,13 @@ class Journal:
 
     def __init__(self, folder: Path, *, keep: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
+        self.tap: Callable[[str, NDArray[Any]], None] = lambda _name, _rows: None
+        """Told the rows of each table as they are written."""
         self._kept: dict[str, list[NDArray[Any]]] | None = {name: [] for name in COLUMNS} if keep else None
+        # Streams, not files: what a process has written that was killed can be read up to the last batch.
+        self._sinks = {name: pa.OSFile(str(folder / f"{name}.arrows"), "wb") for name in _SCHEMAS}
         self._writers = {
-            name: pa.ipc.new_file(folder / f"{name}.arrow", schema) for name, schema in _SCHEMAS.items()
+            name: pa.ipc.new_stream(self._sinks[name], schema) for name, schema in _SCHEMAS.items()
         }
 
     def take(self, log: FleetLog, *, at_least: int = BATCH_ROWS) -> None:
@@ -56,6 +60,7 @@ class Journal:
             if len(rows) >= at_least:
                 taken = rows.take()
                 writer.write_table(_table(name, taken))
+                self.tap(name, taken)
                 if self._kept is not None:
                     self._kept[name].append(taken)
 
@@ -79,8 +84,9 @@ class Journal:
     def close(self, log: FleetLog) -> None:
         """Write what is left and finish the files."""
         self.take(log, at_least=1)
-        for writer in self._writers.values():
+        for name, writer in self._writers.items():
             writer.close()
+            self._sinks[name].close()
 
 
 def gather(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.Table]:
@@ -93,8 +99,7 @@ def gather(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.Table]
     ids = pa.array(names, pa.string())
     tables: dict[str, pa.Table] = {}
     for name in COLUMNS:
-        drafts = [pa.ipc.open_file(folder / f"{name}.arrow").read_all() for folder in folders]
-        whole = pa.concat_tables(drafts)
+        whole = pa.concat_tables([_read_draft(folder / f"{name}.arrows") for folder in folders])
         whole = whole.sort_by(ORDER).combine_chunks()
         place = whole.column_names.index("device")
         tables[name] = whole.set_column(place, "device", pc.take(ids, whole["device"]))
@@ -132,6 +137,26 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
     if missing:
         raise InputError(f"{path}: the run directory is damaged: no column {', '.join(sorted(missing))}")
     return table
+
+
+def _read_draft(path: Path) -> pa.Table:
+    """Return the batches of a draft; one that was being written when its process was killed is left out."""
+    with pa.OSFile(str(path), "rb") as source:
+        try:
+            reader = pa.ipc.open_stream(source)
+        except pa.ArrowInvalid:  # killed before the first byte
+            return _SCHEMAS[path.stem].empty_table()
+        batches = []
+        while (batch := _next_batch(reader)) is not None:
+            batches.append(batch)
+        return pa.Table.from_batches(batches, reader.schema)
+
+
+def _next_batch(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+    try:
+        return reader.read_next_batch()
+    except (StopIteration, pa.ArrowInvalid, OSError):
+        return None
 
 
 def logical_sha256(tables: Tables) -> str:

@@ -1,40 +1,41 @@
 """Runs a scenario from a resolved file to a finished run directory."""
 
-import asyncio
-import hashlib
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from broker_config.launch import Endpoint, RunningBroker, check_reachable, launched, parse_url
-from devices.fleet import Enrolled, FleetGroup, enrol
+from devices.fleet import FleetGroup
 from devices.memory import Replay
-from devices.quality import Truth
 from devices.traces.availability import Availability
 from emulator.cloud_process import cloud_process
+from emulator.job import Job, prepare, program_of
 from emulator.journal import gather, write_tables
+from emulator.loop import run_interruptibly
 from emulator.metrics.plan import Plan
 from emulator.metrics.rollout import account_of_rollout, egress
 from emulator.metrics.splits import split_table
 from emulator.metrics.summary import Identity, measure, summarize
 from emulator.metrics.whereabouts import whereabouts
-from emulator.model import PreparedModel, prepare_model, resolve_data
+from emulator.model import PreparedModel, resolve_data
+from emulator.realtime.compose import Ensemble, compose, passwords_of
+from emulator.realtime.measured import nothing_measured, summary_of
+from emulator.realtime.pulse import Pulse
 from emulator.recordings import Recordings, read_recordings
 from emulator.replay.playback import Playback
 from emulator.report.page import write_report
 from emulator.rundir import DEVICES, EVENTS, METRICS, SCENARIO, drafting, write_summary
-from emulator.simulation import Job, Outcome, Simulation, evaluate, program_of, responder_of
+from emulator.simulation import Outcome, Simulation, evaluate, responder_of
 from scenarios.load import dump
 from scenarios.schema import Scenario
 from scenarios.thresholds import rules_of
@@ -59,6 +60,9 @@ class Watcher(Protocol):
     def simulating(self, now_ns: int, stop_ns: int) -> None:
         """Simulated time has advanced."""
 
+    def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
+        """A fleet in real time has told what it is doing."""
+
     def reporting(self) -> None:
         """The simulation is over; tables and the report are being written."""
 
@@ -76,6 +80,9 @@ class Unwatched:
         """Say nothing."""
 
     def simulating(self, now_ns: int, stop_ns: int) -> None:
+        """Say nothing."""
+
+    def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
         """Say nothing."""
 
     def reporting(self) -> None:
@@ -126,26 +133,30 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
     """
     scenario = resolve(scenario, options)
     _check_shards(scenario, options.shards)
+    if replay is not None and scenario.clock == "realtime":
+        raise InputError("clock(='realtime') must be virtual or lockstep to play a recording again")
     with (
-        _broker(scenario.clock, options.broker or scenario.broker) as broker,
+        _broker(scenario, options.broker or scenario.broker) as broker,
         drafting(options.out, _folder_name(scenario, replay), scenario.seed, datetime.now()) as draft,
     ):
         recordings = Recordings() if replay else read_recordings(scenario.fleet)
         for warning in recordings.warnings:
             watcher.warned(warning)
-        model = prepare_model(scenario.data, scenario.model, options.store, watcher.training)
-        watcher.prepared(model)
-        newer = _newer(scenario, options, watcher)
-        for doubt in replay.doubts(model) if replay else ():
+        prepared = prepare(
+            scenario,
+            options.store,
+            draft.folder / ".shard-0",
+            training=watcher.training,
+            found=watcher.prepared,
+            recordings=recordings,
+            replay=replay,
+        )
+        job = prepared.job
+        for doubt in replay.doubts(prepared.models[0]) if replay else ():
             watcher.warned(doubt)
-        devices, users = enrol_fleet(scenario, model, replay)
         (draft.folder / SCENARIO).write_text(dump(without_password(scenario)))
-        truth = Truth(model.interactions.known, model.interactions.test)
-        folder = draft.folder / ".shard-0"
-        job = Job(scenario, fleet_name(scenario), model.store, truth, devices, users, folder)
-        job = replace(job, newer=newer.store if newer else None, recordings=recordings, replay=replay)
-        stores = [model.folder] if newer is None else [model.folder, newer.folder]
-        outcome, folders = _simulate(job, options.shards, broker, stores, watcher)
+        stores = [model.folder for model in prepared.models]
+        outcome, folders = _simulate(job, options, broker, stores, watcher)
         watcher.reporting()
         summary = _write_results(draft.folder, scenario, job, outcome, folders)
         if replay is not None:
@@ -157,20 +168,9 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
 
 
 def _check_shards(scenario: Scenario, shards: int) -> None:
-    why = scenario.shared_by or (None if scenario.clock == "virtual" else f"the clock is {scenario.clock}")
+    why = scenario.shared_by or ("the clock is lockstep" if scenario.clock == "lockstep" else None)
     if shards > 1 and why:
         raise InputError(f"shards(={shards}) must be 1: {why}")
-
-
-def _newer(scenario: Scenario, options: Options, watcher: Watcher) -> PreparedModel | None:
-    """Return the model version that the scenario's rollout brings, if it has one."""
-    if scenario.rollout is None:
-        return None
-    training = msgspec.structs.replace(scenario.model.training, seed=scenario.rollout.seed)
-    model = msgspec.structs.replace(scenario.model, training=training)
-    newer = prepare_model(scenario.data, model, options.store, watcher.training)
-    watcher.prepared(newer)
-    return newer
 
 
 def resolve(scenario: Scenario, options: Options) -> Scenario:
@@ -196,42 +196,20 @@ def without_password(scenario: Scenario) -> Scenario:
     return msgspec.structs.replace(scenario, broker=parse_url(scenario.broker).url)
 
 
-def fleet_name(scenario: Scenario) -> str:
-    """Return the fleet's name in topics: it tells runs of different scenarios on one broker apart.
-
-    Clock and broker do not count: the same bytes travel under every clock.
-    """
-    logical = msgspec.structs.replace(scenario, clock="virtual", broker="auto")
-    return f"{scenario.name}-{hashlib.sha256(dump(logical).encode()).hexdigest()[:8]}"
-
-
 def _folder_name(scenario: Scenario, replay: Playback | None) -> str:
     return scenario.name if replay is None else f"{scenario.name}-replay"
 
 
-def enrol_fleet(
-    scenario: Scenario, model: PreparedModel, replay: Playback | None = None
-) -> tuple[tuple[Enrolled, ...], list[int]]:
-    """Enrol the devices; only users with something to find in the test can be measured."""
-    measurable = np.flatnonzero(model.interactions.test.counts() > 0).tolist()
-    if not measurable:
-        raise InputError(
-            f"{model.interactions.name}: no user has test interactions, so quality has no meaning"
-        )
-    devices = enrol(scenario.fleet, scenario.seed, measurable, program_of(scenario))
-    if replay is not None:
-        devices = replay.cast(devices, measurable)
-    return devices, sorted({user for each in devices for user in each.users})
-
-
 @contextmanager
-def _broker(clock: str, wanted: str) -> Iterator["Broker | None"]:
-    """Give the broker that the clock needs, reachable."""
-    if clock == "virtual":
+def _broker(scenario: Scenario, wanted: str) -> Iterator["Broker | None"]:
+    """Give the broker that the scenario needs, reachable."""
+    if scenario.clock == "virtual":
         yield None
     elif wanted in ("auto", "mosquitto", "amqtt"):
-        with launched(wanted) as running:  # type: ignore[arg-type]  # the literals just named
-            yield Broker(running.endpoint, running)
+        passwords = passwords_of(scenario)
+        with launched(wanted, devices=passwords) as running:  # type: ignore[arg-type]  # the literals just named
+            _check_capable(scenario, running.endpoint)
+            yield Broker(running.endpoint, running, passwords)
     else:
         endpoint = parse_url(wanted)
         check_reachable(endpoint, REACH_TIMEOUT_S)
@@ -245,6 +223,8 @@ class Broker:
     endpoint: Endpoint
     ours: RunningBroker | None
     """It, if this process started it."""
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of devices with users of their own."""
 
     def check(self) -> None:
         """Raise RunError if a broker of ours has died."""
@@ -253,8 +233,20 @@ class Broker:
             raise RunError(died)
 
 
+def _check_capable(scenario: Scenario, endpoint: Endpoint) -> None:
+    """Refuse what the broker grants and does not do."""
+    if scenario.clock != "realtime":
+        return
+    settings, can = scenario.realtime, endpoint.capabilities
+    if settings.replicas > 1 and not can.shared_subscriptions:
+        raise InputError(
+            f"realtime.replicas(={settings.replicas}) must be 1 on broker {endpoint.kind}: it has no shared "
+            "subscriptions"
+        )
+
+
 def _simulate(
-    job: Job, shards: int, broker: Broker | None, stores: Sequence[Path], watcher: Watcher
+    job: Job, options: Options, broker: Broker | None, stores: Sequence[Path], watcher: Watcher
 ) -> tuple[Outcome, list[Path]]:
     stop_ns = int(job.scenario.stop_time)
 
@@ -262,7 +254,9 @@ def _simulate(
         watcher.simulating(min(now_ns, stop_ns), stop_ns)
 
     if broker is None:
-        return _run_shards(job, shards, progress)
+        return _run_shards(job, options.shards, progress)
+    if job.scenario.clock == "realtime":
+        return _in_real_time(job, options, broker, stores, watcher)
     simulation = Simulation(job, progress)
     with cloud_process(stores, broker.endpoint, job.fleet, job.scenario.updates) as cloud:
 
@@ -271,7 +265,28 @@ def _simulate(
             cloud.check()
 
         connection = broker.endpoint.connection(Role.FLEET, f"fleet-{job.fleet}")
-        return asyncio.run(simulation.run_lockstep(connection, check)), [job.folder]
+        return run_interruptibly(simulation.run_lockstep(connection, check)), [job.folder]
+
+
+def _in_real_time(
+    job: Job, options: Options, broker: Broker, stores: Sequence[Path], watcher: Watcher
+) -> tuple[Outcome, list[Path]]:
+    scenario_file, stop_ns = job.folder.parent / SCENARIO, int(job.scenario.stop_time)
+    ensemble = Ensemble(
+        job,
+        scenario_file,
+        stores,
+        options.store,
+        options.shards,
+        broker.endpoint,
+        broker.passwords,
+        broker.ours is not None,
+    )
+    composed = compose(ensemble, broker.check, lambda pulse: watcher.pulsed(pulse, stop_ns))
+    wall_seconds = max(each.wall_seconds for each in composed.measured)
+    aborted = [each.aborted_ns for each in composed.measured if each.aborted_ns is not None]
+    real = summary_of(composed.measured, job.scenario.realtime.speed, composed.restarts)
+    return Outcome(wall_seconds, None, min(aborted, default=None), real), list(composed.folders)
 
 
 def _run_shards(job: Job, shards: int, progress: Callable[[int], None]) -> tuple[Outcome, list[Path]]:
@@ -310,6 +325,7 @@ def _write_results(
     summary |= egress(tables["update"], _retained_bytes(job))
     summary["rollout"] = account_of_rollout(tables["rollout"])
     summary["reports_sent_again"] = outcome.reports_sent_again
+    summary |= outcome.realtime or nothing_measured()
     write_summary(folder, summary)
     for shard in shards:
         shutil.rmtree(shard)

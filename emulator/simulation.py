@@ -5,8 +5,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import simpy
@@ -17,24 +16,24 @@ from cloud.store import BlockStore
 from cloud.versions import Versions
 from devices.agent import Agent
 from devices.capacity import Queue, Unlimited
+from devices.device import Device
 from devices.exchange import Capacity, Transport
-from devices.fleet import Enrolled, Played, Surroundings, device_names, spawn
+from devices.faults import Window
+from devices.fleet import Enrolled, Played, spawn
 from devices.gateway import Gateway
 from devices.log import FleetLog
-from devices.program import Program
 from devices.quality import Truth, UserQuality, user_qualities
 from devices.recording import Recorded, RecordedCapacity
 from devices.rollout import RolloutPlan, RolloutRun, Turn
 from devices.setting import Setting
 from devices.shelf import Shelf, Shelves
 from emulator.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
+from emulator.job import Job, surroundings
 from emulator.journal import Journal
 from emulator.metrics.plan import Plan
 from emulator.metrics.rows import Members
 from emulator.metrics.thresholds import AbortedError, Overseer
 from emulator.metrics.whereabouts import whereabouts
-from emulator.recordings import Recordings
-from emulator.replay.playback import Playback
 from scenarios.schema import Scenario
 from scenarios.thresholds import rules_of
 from wire.connection import Connection
@@ -49,26 +48,16 @@ NOTICE_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True)
-class Job:
-    """What to simulate."""
+class Life:
+    """Which life the devices of a process live."""
 
-    scenario: Scenario
-    fleet: str
-    """The fleet's name in topics."""
-    store: BlockStore
-    truth: Truth
-    devices: Sequence[Enrolled]
-    """The devices of this shard."""
-    users: Sequence[int]
-    """The users of the whole fleet, so that what is evaluated together is the same in every shard."""
-    folder: Path
-    """Where the draft journal goes."""
-    newer: BlockStore | None = None
-    """The model version that a rollout brings."""
-    recordings: Recordings = field(default_factory=Recordings)
-    """The traces that groups play."""
-    replay: Playback | None = None
-    """The run that is played again, if one is."""
+    since_ns: int = 0
+    """When it begins in simulated time: later than 0 where the process that ran them before has died."""
+    first_seq: int = 0
+    """Their reports' numbers are above this: above all that was used in an earlier life."""
+
+
+FIRST_LIFE = Life()
 
 
 @dataclass(frozen=True)
@@ -80,6 +69,8 @@ class Outcome:
     """Reports that went unanswered in wall-clock time and were sent once more; None in memory."""
     aborted_ns: int | None = None
     """When a threshold ended the run early; None: none did."""
+    realtime: Mapping[str, object] | None = None
+    """What was measured of the real part, for the summary; None where nothing is real."""
 
 
 class Simulation:
@@ -94,8 +85,8 @@ class Simulation:
         stores = [job.store] if job.newer is None else [job.store, job.newer]
         self.versions = Versions([responder_of(job.scenario, store) for store in stores])
         self.log = FleetLog()
-        self._job = job
-        self._journal = Journal(job.folder, keep=job.scenario.can_abort)
+        self.job = job
+        self.journal = Journal(job.folder, keep=job.scenario.can_abort)
         self._progress = progress
         self._done, self._share = 0.0, 1.0
         self._shelves = Shelves()
@@ -110,14 +101,14 @@ class Simulation:
     def _prepare(self, store: BlockStore) -> None:
         """Announce a model version, and evaluate it for the fleet's users."""
         self._shelves.announce(notice_of(store))
-        full, self.qualities[store.version] = evaluate(store, self._job.truth, self._job.users)
+        full, self.qualities[store.version] = evaluate(store, self.job.truth, self.job.users)
         for number, shelf in full.items():
             # What arrives must equal what is measured, so a layer's quality is that of what is held.
             self._shelves.put(store.version, number, shelf)
 
     def run_virtual(self, cell: int = VIRTUAL_CELL) -> Outcome:
         """Run in memory, *cell* devices at a time; all of them where they share something."""
-        cell = len(self._job.devices) if self._job.scenario.shared else cell
+        cell = len(self.job.devices) if self.job.scenario.shared else cell
         started = time.monotonic()
         aborted_ns = None
         with rare_collections():
@@ -127,19 +118,24 @@ class Simulation:
                 aborted_ns = aborted.t_ns
         return self._finish(started, None, aborted_ns)
 
+    @property
+    def cloud_windows(self) -> Sequence[Window]:
+        """When the scenario has the cloud down or slow."""
+        return self._around.program.cloud_windows
+
     def _cells(self, transport: Transport, size: int) -> Iterator[simpy.Environment]:
         """Give one cell after the other: small enough for the caches, in memory only while it runs."""
-        devices = self._job.devices
+        devices = self.job.devices
         for at in range(0, len(devices), size):
             env = simpy.Environment()
-            self._populate(env, transport, devices[at : at + size])
+            self.populate(env, transport, devices[at : at + size])
             self._done = at / len(devices)
             self._share = min(size, len(devices) - at) / len(devices)
             yield env
 
     def _progressing(self, now_ns: int) -> None:
         """Count device time: cells run one after the other."""
-        stop_ns = int(self._job.scenario.stop_time)
+        stop_ns = int(self.job.scenario.stop_time)
         self._after_turn(int(stop_ns * self._done + min(now_ns, stop_ns) * self._share))
 
     async def run_lockstep(self, connection: Connection, check: Callable[[], None]) -> Outcome:
@@ -149,14 +145,14 @@ class Simulation:
             connection: the broker, as the fleet.
             check: raises when the broker or the cloud has died for good.
         """
-        gateway = Gateway(connection, self._job.fleet)
+        gateway = Gateway(connection, self.job.fleet)
         async with gateway.running():
-            await self._agree(gateway, check)
+            await self.agree(gateway, check)
             cells = []
-            count = 1 if self._job.scenario.shared else CELLS
+            count = 1 if self.job.scenario.shared else CELLS
             for place in range(count):
                 env, barriers = simpy.Environment(), Barriers(gateway)
-                self._populate(env, barriers, self._job.devices[place::count])
+                self.populate(env, barriers, self.job.devices[place::count])
                 cells.append(Cell(env, barriers))
             started, aborted_ns = time.monotonic(), None
             with rare_collections():
@@ -165,10 +161,10 @@ class Simulation:
                 except AbortedError as aborted:
                     aborted_ns = aborted.t_ns
             outcome = self._finish(started, gateway.counts["sent_again"], aborted_ns)
-            await gateway.say_goodbye([each.name for each in self._job.devices], 10.0)
+            await gateway.say_goodbye([each.name for each in self.job.devices], 10.0)
         return outcome
 
-    async def _agree(self, gateway: Gateway, check: Callable[[], None]) -> None:
+    async def agree(self, gateway: Gateway, check: Callable[[], None]) -> None:
         """Wait until the cloud announces our model."""
         ours, deadline = self.versions.first.notice(), time.monotonic() + NOTICE_TIMEOUT_S
         while gateway.model != ours:
@@ -182,8 +178,24 @@ class Simulation:
                 )
             await asyncio.sleep(0.02)
 
-    def _populate(self, env: simpy.Environment, transport: Transport, devices: Sequence[Enrolled]) -> None:
-        scenario, program, replay = self._job.scenario, self._around.program, self._job.replay
+    def populate(
+        self,
+        env: simpy.Environment,
+        transport: Transport,
+        devices: Sequence[Enrolled],
+        cloud: Capacity | None = None,
+        life: Life = FIRST_LIFE,
+    ) -> list[Device]:
+        """Bring *devices* to life in *env*.
+
+        Args:
+            env: where they live.
+            transport: how their bytes travel.
+            devices: who they are.
+            cloud: the real one, where there is one.
+            life: their first, or one after the process that ran them has died.
+        """
+        scenario, program, replay = self.job.scenario, self._around.program, self.job.replay
         if scenario.can_abort:
             self._overseer().watch(env)
         recorded = {each.number: replay.of(each, scenario) for each in devices} if replay else {}
@@ -191,9 +203,9 @@ class Simulation:
             env=env,
             transport=transport,
             log=self.log,
-            capacity=self._capacity(env, recorded),
-            relay=_as_recorded(env, recorded, Unlimited(0), in_turn=False),
-            fleet=self._job.fleet,
+            capacity=cloud or self._capacity(env, recorded),
+            relay=cloud or _as_recorded(env, recorded, Unlimited(0), in_turn=False),
+            fleet=self.job.fleet,
             stop_ns=int(scenario.stop_time),
             retry_ns=int(scenario.updates.retry_after),
             full_bytes=self.versions.full_bytes,
@@ -203,32 +215,35 @@ class Simulation:
             supersede=scenario.updates.supersede,
             rollout=self._rollout(env),
         )
+        spawned = []
         for enrolled in devices:
             agent = Agent(
                 enrolled.user,
                 self._shelves,
                 local_eviction=scenario.updates.local_eviction,
                 shared=scenario.updates.delivery == "shared",
+                seq=life.first_seq,
             )
             played, lived = self._played(enrolled), recorded.get(enrolled.number)
-            spawn(enrolled, setting, self._around, agent, played, lived)
+            spawned.append(spawn(enrolled, setting, self._around, agent, played, lived, life.since_ns))
+        return spawned
 
     def _overseer(self) -> Overseer:
         """Return who judges while the run goes on; all devices live in one environment then."""
-        job, scenario = self._job, self._job.scenario
+        job, scenario = self.job, self.job.scenario
         members = Members.read(whereabouts(job.devices, job.store, self._around.program))
         rules = rules_of(scenario.thresholds)
-        return Overseer(rules, members, Plan.of(scenario), lambda: self._journal.so_far(self.log))
+        return Overseer(rules, members, Plan.of(scenario), lambda: self.journal.so_far(self.log))
 
     def _played(self, enrolled: Enrolled) -> Played:
-        recordings, name = self._job.recordings, enrolled.group.name
+        recordings, name = self.job.recordings, enrolled.group.name
         return Played(recordings.memory.get(name, ()), recordings.availability.get(name, ()))
 
     def _rollout(self, env: simpy.Environment) -> RolloutRun | None:
-        scenario, newer = self._job.scenario, self._job.newer
+        scenario, newer = self.job.scenario, self.job.newer
         if scenario.rollout is None or newer is None:
             return None
-        names = [each.name for each in self._job.devices]
+        names = [each.name for each in self.job.devices]
         start_ns = self._around.program.moment(scenario.rollout.at)
         run = RolloutRun(
             env, plan_rollout(scenario.rollout, newer.version, names, start_ns), int(scenario.stop_time)
@@ -238,7 +253,7 @@ class Simulation:
 
     def _capacity(self, env: simpy.Environment, recorded: Mapping[int, Recorded]) -> Capacity:
         """Return how long the cloud takes."""
-        scenario, windows = self._job.scenario, self._around.program.cloud_windows
+        scenario, windows = self.job.scenario, self._around.program.cloud_windows
         capacity: Capacity
         if scenario.cloud.workers is None:
             capacity = Unlimited(int(scenario.cloud.service_time), windows)
@@ -247,12 +262,12 @@ class Simulation:
         return _as_recorded(env, recorded, capacity, in_turn=scenario.cloud.workers is not None)
 
     def _after_turn(self, now_ns: int) -> None:
-        self._journal.take(self.log)
+        self.journal.take(self.log)
         self._progress(now_ns)
 
     def _finish(self, started: float, reports_sent_again: int | None, aborted_ns: int | None) -> Outcome:
         wall_seconds = time.monotonic() - started
-        self._journal.close(self.log)
+        self.journal.close(self.log)
         return Outcome(wall_seconds, reports_sent_again, aborted_ns)
 
 
@@ -303,26 +318,6 @@ def plan_rollout(rollout: Rollout, version: str, names: Sequence[str], start_ns:
         rollback=rollout.on_error == "rollback",
         groups={name: group_of(version, name, rollout.groups) for name in names},
         judge=turn,
-    )
-
-
-def program_of(scenario: Scenario) -> Program:
-    """Return what the scenario says will happen."""
-    names = tuple(device_names(scenario.fleet)) if scenario.stages else ()
-    return Program(
-        scenario.seed, scenario.stages, scenario.actions, scenario.faults, names, int(scenario.stop_time)
-    )
-
-
-def surroundings(scenario: Scenario, fleet: str) -> Surroundings:
-    """Return what the scenario's devices are set into; *fleet* is their fleet's name in topics."""
-    return Surroundings(
-        seed=scenario.seed,
-        fleet=fleet,
-        networks=scenario.networks,
-        nodes=scenario.nodes,
-        reporting=scenario.reporting,
-        program=program_of(scenario),
     )
 
 

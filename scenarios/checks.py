@@ -41,6 +41,15 @@ def check_scenario(scenario: "Scenario") -> None:
     _check_program(scenario)
     check_thresholds(scenario)
     _check_pace(scenario)
+    _check_realtime(scenario)
+
+
+def _check_realtime(scenario: "Scenario") -> None:
+    if scenario.clock == "realtime" and scenario.cloud.workers is not None:
+        raise ValueError(
+            f"cloud.workers(={scenario.cloud.workers}) needs clock virtual or lockstep: in real time the "
+            "cloud is real, and takes as long as it takes"
+        )
 
 
 def _check_times(scenario: "Scenario") -> None:

@@ -20,6 +20,7 @@ from devices.faults import Faults
 from devices.fleet import FleetGroup
 from devices.link import Network
 from devices.node import Node
+from devices.realtime import Realtime
 from devices.reporting import LevelsPerDoubling, Reporting
 from devices.schedule import Stage
 from scenarios.checks import check_scenario
@@ -171,15 +172,17 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     seed: Seed = 0
     """Seed of everything random in the run; data and training have their own."""
 
-    clock: Literal["virtual", "lockstep"] = "lockstep"
-    """How messages travel: in memory (virtual), or through a real broker to a real cloud (lockstep)."""
+    clock: Literal["virtual", "lockstep", "realtime"] = "lockstep"
+    """How time passes and messages travel: as fast as possible, in memory (virtual) or through a real broker
+    to a real cloud (lockstep); or with the wall clock, through a real broker (realtime)."""
 
     stop_time: Duration = Duration(0)
     """Simulated time at which memory stops moving; what is under way still arrives. Left out: the end of the
     last stage."""
 
     broker: str = "auto"
-    """Where lockstep finds its broker: auto, mosquitto, amqtt, or mqtt://host[:port] of one that runs."""
+    """Where lockstep and realtime find their broker: auto, mosquitto, amqtt, or mqtt://host[:port] of one
+    that runs."""
 
     data: Data = Synthetic()
     """Where interactions come from."""
@@ -187,8 +190,11 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     model: Model = Model()
     """What is trained and how it is stored."""
 
+    realtime: Realtime = Realtime()
+    """How a run in real time goes."""
+
     cloud: Cloud = Cloud()
-    """How fast the cloud answers."""
+    """How fast the cloud answers; in real time it takes as long as it takes."""
 
     updates: Updates = Updates()
     """How updates travel."""

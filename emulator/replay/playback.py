@@ -24,7 +24,7 @@ from scenarios.load import parse
 from scenarios.schema import Scenario
 from wire.errors import InputError
 
-HOW: Final = ("clock", "broker", "description", "warmup", "thresholds", "sweep")
+HOW: Final = ("clock", "broker", "realtime", "description", "warmup", "thresholds", "sweep")
 """Keys that say how a run is carried out: its log is the same with others."""
 
 POLICY: Final = ("model", "cloud", "updates", "networks", "rollout")

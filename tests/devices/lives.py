@@ -39,12 +39,18 @@ END = Direction(latency=Duration(S), bandwidth=BitsPerSecond(8_000_000_000))  # 
 class Transport:
     """Answers in memory; damages the first so many answers."""
 
-    listening = False
+    listening = sessions = False
 
     def __init__(self, damaged: int = 0, store: BlockStore = STORE, max_payload: int = 2**17) -> None:
         self.versions = Versions([Responder(store, max_payload)])
         self.store = store
         self.damaged = damaged
+
+    def connect(self, device: str) -> None:
+        raise AssertionError("nobody has a session")
+
+    def disconnect(self, device: str) -> None:
+        raise AssertionError("nobody has a session")
 
     def send_report(self, exchange: Exchange) -> None:
         *ahead, last = self.versions.answer(exchange.report)

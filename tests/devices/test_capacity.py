@@ -18,7 +18,7 @@ from benchmarks.queueing import (
     waits,
 )
 from devices.capacity import Cloud, Queue, Unlimited
-from devices.exchange import Exchange
+from devices.exchange import Exchange, Unanswered
 from devices.faults import CloudDown, CloudSlow, Window
 from wire.streams import stream
 from wire.units import Duration
@@ -69,8 +69,10 @@ class Desk:
         assert (exchange.number, exchange.seq) not in self.answered
         self.answered[exchange.number, exchange.seq] = exchange.begun_ns, exchange.left_ns
 
-    def _drop(self, exchange: Exchange, refused: bool) -> None:
-        (self.refused if refused else self.coalesced).append((exchange.number, exchange.seq))
+    def _drop(self, exchange: Exchange, why: Unanswered) -> None:
+        (self.refused if why is Unanswered.REFUSED else self.coalesced).append(
+            (exchange.number, exchange.seq)
+        )
 
 
 def queued(cloud: Cloud, reports: list[tuple[int, int, int]], windows: tuple[Window, ...] = ()) -> Desk:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from emulator.model import PreparedModel
+from emulator.realtime.pulse import Pulse
 from emulator.replay.playback import read_replay
 from emulator.runner import Finished, Options, run
 from scenarios.load import parse
@@ -59,6 +60,9 @@ class Silent:
 
     def simulating(self, now_ns: int, stop_ns: int) -> None:
         assert 0 <= now_ns <= stop_ns
+
+    def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
+        assert 0 <= pulse.t_ns <= stop_ns
 
     def reporting(self) -> None:
         pass

@@ -9,10 +9,10 @@ from typing import Any
 from devices.fleet import Enrolled
 from devices.log import COLUMNS
 from devices.quality import Truth
+from emulator.job import Job, enrol_fleet
 from emulator.journal import gather, logical_sha256
 from emulator.model import PreparedModel, prepare_model
-from emulator.runner import enrol_fleet
-from emulator.simulation import Job, Simulation
+from emulator.simulation import Simulation
 from scenarios.schema import Scenario
 
 Row = dict[str, Any]  # Any: a row of Parquet

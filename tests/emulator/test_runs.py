@@ -11,6 +11,7 @@ from broker_config import mosquitto
 from broker_config.launch import launched
 from devices.log import COLUMNS
 from emulator.cloud_process import url_with_password
+from emulator.realtime.measured import KEYS as REALTIME_KEYS
 from emulator.rundir import PARTIAL
 from scenarios.load import load
 from scenarios.metrics import METRICS
@@ -31,7 +32,7 @@ LATER_KEYS = [
     "disconnections_by_why", "messages_harmed_by_harm", "budget_reports_by_cause",
     "pressure_transitions_by_level", "worst", "stages", "faults", "actions", "warmup_seconds",
     "aborted_at_seconds", "event_log_sha256", "thresholds", "cloud_egress_bytes",
-    "broker_egress_bytes", "rollout", "reports_sent_again",
+    "broker_egress_bytes", "rollout", "reports_sent_again", *REALTIME_KEYS,
 ]  # fmt: skip
 
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.quality import Truth
+from emulator.job import Job, enrol_fleet
 from emulator.model import PreparedModel, prepare_model
 from emulator.recordings import read_recordings
-from emulator.runner import enrol_fleet
-from emulator.simulation import Job, Simulation
+from emulator.simulation import Simulation
 from scenarios.load import dump, load, parse, shipped
 from scenarios.schema import Scenario
 from tests.emulator.storms import STORM

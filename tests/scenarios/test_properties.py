@@ -40,6 +40,7 @@ from devices.memory import (
 )
 from devices.node import Node
 from devices.presence import Churn
+from devices.realtime import Realtime
 from devices.reporting import Publish
 from devices.schedule import Select, Stage
 from devices.traces.availability import Availability
@@ -214,6 +215,16 @@ clouds = st.builds(Cloud, service_time=spans) | st.builds(
     queue_limit=st.none() | st.integers(1, 10),
     coalesce=st.booleans(),
 )
+realtimes = st.builds(
+    Realtime,
+    speed=st.floats(0.001, 1000),
+    max_lag=spans.filter(bool),
+    connections=st.sampled_from(["per_device", "pooled"]),
+    connect_rate=st.floats(0.001, 100_000),
+    keep_alive=st.integers(1, 65_535).map(lambda s: Duration(s * 10**9)),
+    persistent=st.booleans(),
+    replicas=st.integers(1, 64),
+)
 churns = st.none() | st.builds(
     Churn,
     intermittent_share=shares,
@@ -354,6 +365,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         data=draw(sources),
         model=draw(models()),
         cloud=draw(clouds),
+        realtime=draw(realtimes),
         updates=draw(updates),
         networks=known,
         nodes={"default": draw(nodes())},

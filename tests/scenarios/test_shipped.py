@@ -16,8 +16,8 @@ from devices.actions import scale_steps
 from devices.course import budgets as course
 from devices.course import memory_of, scales_since
 from devices.fleet import Enrolled, enrol
+from emulator.job import program_of
 from emulator.recordings import read_recordings
-from emulator.simulation import program_of
 from scenarios import metrics_page, reference
 from scenarios.expand import load_plan
 from scenarios.json_schema import schema_text

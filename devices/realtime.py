@@ -1,0 +1,56 @@
+"""What a scenario says of a run in real time, and when a client tries again that has lost its connection."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from wire.units import TIME_UNITS, Duration, format_duration
+
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+
+
+class Realtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a run in real time goes; other clocks do not look at it."""
+
+    speed: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0
+    """Simulated seconds in a second of wall-clock time. What is real, the broker and the cloud, is not sped
+    up: at speed 20 a millisecond of theirs is 20 ms of the fleet's."""
+    max_lag: Duration = Duration(TIME_UNITS["s"])
+    """How late, in wall-clock time, an event of the schedule may happen; beyond it the run fails, because
+    this machine cannot keep up."""
+    connections: Literal["per_device", "pooled"] = "per_device"
+    """Whether each device has an MQTT session of its own, with keep-alive, last will and reconnection; or the
+    devices of a shard share one connection, which is cheaper and never breaks for one of them alone."""
+    connect_rate: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 500.0
+    """At most so many connections are begun in a second of wall-clock time, by each shard."""
+    keep_alive: Duration = Duration(60 * TIME_UNITS["s"])
+    """How long, in wall-clock time, a device's connection may be silent: after half as long again the broker
+    publishes its last will."""
+    persistent: bool = True
+    """Whether the broker keeps a device's session, and what is sent to it, while the device is away."""
+    replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    """Cloud services that share the load by a shared subscription."""
+
+    def __post_init__(self) -> None:
+        if self.max_lag <= 0:
+            raise ValueError(f"max_lag(={format_duration(self.max_lag)}) must be > 0")
+        if not TIME_UNITS["s"] <= self.keep_alive <= 65_535 * TIME_UNITS["s"]:
+            raise ValueError(
+                f"keep_alive(={format_duration(self.keep_alive)}) must be from 1 s to 65535 s, as in MQTT"
+            )
+        if self.keep_alive % TIME_UNITS["s"]:
+            raise ValueError(f"keep_alive(={format_duration(self.keep_alive)}) must be whole seconds")
+
+
+def backoff_s(attempt: int, draw: float) -> float:
+    """Return how long to wait before connecting again.
+
+    It doubles with each attempt up to half a minute; half of it is drawn, so that those who lost their
+    connections together do not come back together.
+
+    Args:
+        attempt: how many attempts have failed in a row, from 1.
+        draw: a number from 0 to 1.
+    """
+    whole = min(FIRST_RETRY_S * 2.0 ** min(attempt - 1, 16), LAST_RETRY_S)
+    return whole * (0.5 + 0.5 * draw)

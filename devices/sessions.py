@@ -1,0 +1,314 @@
+"""A connection of its own for each device: an MQTT session with keep-alive, last will and reconnection.
+
+As `devices.gateway`, it carries bytes and decides nothing. A device that is to be connected has a task that
+keeps its session up until the device leaves; what connects and what breaks is told to whoever runs the
+devices. A publish that a broken connection swallowed is not repeated here: the device asks again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import resource
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiomqtt
+import msgspec
+import numpy as np
+
+from devices.arrivals import Arrivals
+from devices.exchange import Exchange
+from devices.realtime import Realtime, backoff_s
+from wire.connection import PUBLISHES_AT_ONCE, Connection
+from wire.errors import InputError, RemoteProtocolError
+from wire.messages import Status, encode
+from wire.topics import TABLE, Address, Kind, LayerName, device_topic, fleet_topic, layer_topic, parse
+from wire.units import NS_PER_S
+
+LOG = logging.getLogger("peelfleet.sessions")
+
+FLUSH_S = 2.0
+"""How long a device that leaves waits for what it has published to be confirmed."""
+SPARE_FILES = 128
+"""Open files that a process needs beside its connections."""
+
+Heard = Callable[[str], None]
+
+
+@dataclass(eq=False)
+class Session:
+    """The connection of one device."""
+
+    name: str
+    keeping: "asyncio.Task[None] | None" = None
+    """Keeps it up."""
+    client: aiomqtt.Client | None = None
+    """While it is up."""
+    connecting: bool = False
+    """Whether aiomqtt is at it: cut short it would leave a socket behind."""
+    leaving: bool = False
+    publishing: set["asyncio.Task[None]"] = field(default_factory=set)
+
+    def left(self) -> bool:
+        """Tell whether the device leaves, or has left."""
+        return self.leaving
+
+
+class Sessions:
+    """The connections of all devices of a process.
+
+    Args:
+        login: how a device connects.
+        fleet: the fleet's name in topics.
+        settings: keep-alive, connection rate.
+        joined: told each device whose connection is there.
+        broke: told each device whose connection has broken.
+        answered: told each exchange whose answer is complete.
+        rng: for the waits before reconnections.
+    """
+
+    def __init__(
+        self,
+        login: Callable[[str], Connection],
+        fleet: str,
+        settings: Realtime,
+        *,
+        joined: Heard,
+        broke: Heard,
+        answered: Callable[[Exchange], None],
+        rng: np.random.Generator,
+    ) -> None:
+        self.listening = self.sessions = True
+        self.counts: Counter[str] = Counter()
+        """What became of connections and messages."""
+        self.connect_ns: list[int] = []
+        """How long each connection took, subscriptions included, since somebody has last emptied this."""
+        self._login = login
+        self._fleet = fleet
+        self._gap_s = 1.0 / settings.connect_rate
+        self._joined, self._broke = joined, broke
+        self._arrivals = Arrivals(self.counts, answered)
+        self._draw = rng.random
+        self._sessions: dict[str, Session] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._next_s = 0.0
+        self._failure: InputError | None = None
+        self.trouble = ""
+        """Why a connection last broke, or did not come about."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """End every connection when the body has run."""
+        try:
+            yield
+        finally:
+            for name in list(self._sessions):
+                self.disconnect(name)
+            if self._ending:
+                await asyncio.wait(self._ending)
+
+    def check(self) -> None:
+        """Raise what no reconnection can mend, if there is anything."""
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def up(self) -> int:
+        """How many connections there are."""
+        return sum(session.client is not None for session in self._sessions.values())
+
+    @property
+    def wanted(self) -> int:
+        """How many connections there should be."""
+        return len(self._sessions)
+
+    def connect(self, device: str) -> None:
+        """Begin to keep a connection of *device* up."""
+        session = Session(device)
+        self._sessions[device] = session
+        session.keeping = asyncio.create_task(self._keep(session))
+
+    def disconnect(self, device: str) -> None:
+        """End the device's connection, once what it has published is confirmed."""
+        session = self._sessions.pop(device, None)
+        if session is None:
+            return
+        session.leaving = True
+        ending = asyncio.create_task(self._end(session))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+    def send_report(self, exchange: Exchange) -> None:
+        """Publish a report and keep its exchange until the answer is complete."""
+        self._arrivals.expect(exchange)
+        self._put(exchange.device, device_topic(Kind.BUDGET, self._fleet, exchange.device), exchange.report,
+                  Kind.BUDGET)  # fmt: skip
+
+    def give_up(self, exchange: Exchange) -> None:
+        """Nobody waits for the answer any more."""
+        self._arrivals.forget(exchange)
+
+    def subscribe(self, exchange: Exchange) -> None:
+        """Ask for the retained parts of the exchange's layers."""
+        session = self._sessions.get(exchange.device)
+        if session is None or session.client is None:
+            self.counts["unsent"] += 1
+            return
+        self._arrivals.expect_layers(exchange)
+        for layer in exchange.layers:
+            self._do(session, self._ask(session.client, layer))
+
+    def send_damaged(self, device: str, payload: bytes) -> None:
+        """Publish a report that the cloud will refuse."""
+        self._put(device, device_topic(Kind.BUDGET, self._fleet, device), payload, Kind.BUDGET)
+
+    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+        """Publish a message that is not answered."""
+        self._put(device, device_topic(kind, self._fleet, device), encode(message), kind)
+
+    async def say_goodbye(self, devices: Iterable[str], timeout_s: float) -> None:
+        """Clear what the broker retains of *devices*, then end their connections."""
+        for device in devices:
+            topic = device_topic(Kind.STATUS, self._fleet, device)
+            self._put(device, topic, b"", Kind.STATUS)
+            self.disconnect(device)
+        if self._ending:
+            await asyncio.wait(self._ending, timeout=timeout_s)
+
+    def _put(self, device: str, topic: str, payload: bytes, kind: Kind) -> None:
+        session = self._sessions.get(device)
+        if session is None or session.client is None:
+            self.counts["unsent"] += 1
+            return
+        route = TABLE[kind]
+        self._do(session, session.client.publish(topic, payload, qos=route.qos, retain=route.retained))
+
+    def _do(self, session: Session, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(self._counted(work))
+        session.publishing.add(task)
+        task.add_done_callback(session.publishing.discard)
+
+    async def _counted(self, work: Coroutine[object, object, None]) -> None:
+        try:
+            await work
+        except aiomqtt.MqttError:
+            self.counts["unsent"] += 1  # or sent and not confirmed; the device asks again
+
+    async def _ask(self, client: aiomqtt.Client, layer: LayerName) -> None:
+        topic = layer_topic(self._fleet, layer)
+        await client.subscribe(topic, qos=TABLE[Kind.BLOCKS].qos)
+        await client.unsubscribe(topic)
+
+    async def _keep(self, session: Session) -> None:
+        """Connect as often as it takes, until the device leaves."""
+        failures = 0
+        while not session.left():
+            up = await self._connected(session)
+            if session.left():
+                return
+            for task in tuple(session.publishing):
+                task.cancel()  # aiomqtt would let them wait for a confirmation that cannot come
+            if up:
+                failures = 0
+                self.counts["broken"] += 1
+                self._broke(session.name)
+            else:
+                self.counts["connects_failed"] += 1
+            failures += 1
+            await asyncio.sleep(backoff_s(failures, self._draw()))
+
+    async def _connected(self, session: Session) -> bool:
+        """Connect, and listen until the connection ends; return whether it ever stood."""
+        await self._turn()
+        began, up = time.monotonic(), False
+        session.connecting = True
+        try:
+            async with aiomqtt.Client(**self._options(session)) as client:
+                session.connecting = False
+                await self._subscribe(client, session.name)
+                self.connect_ns.append(int((time.monotonic() - began) * NS_PER_S))
+                up = True
+                if not session.left():
+                    await self._listen(session, client)
+        except aiomqtt.MqttError as error:
+            self.trouble = str(error)
+            LOG.debug("%s: %s", session.name, error)
+        except InputError as error:
+            self._failure = error
+        finally:
+            session.client, session.connecting = None, False
+        return up
+
+    async def _turn(self) -> None:
+        """Wait until the connection rate allows one more."""
+        now = time.monotonic()
+        self._next_s = max(now, self._next_s + self._gap_s)
+        await asyncio.sleep(self._next_s - now)
+
+    def _options(self, session: Session) -> dict[str, Any]:  # Any: as in `Connection`
+        gone = encode(Status(online=False, reason="connection lost"))
+        route = TABLE[Kind.STATUS]
+        topic = device_topic(Kind.STATUS, self._fleet, session.name)
+        will = aiomqtt.Will(topic, gone, qos=route.qos, retain=route.retained)
+        return {**self._login(session.name).client_options(), "will": will}
+
+    async def _subscribe(self, client: aiomqtt.Client, device: str) -> None:
+        client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
+        for topic, kind in (
+            (device_topic(Kind.PEE, self._fleet, device), Kind.PEE),
+            (fleet_topic(Kind.MODEL, self._fleet), Kind.MODEL),
+        ):
+            granted = await client.subscribe(topic, qos=TABLE[kind].qos)
+            if any(int(code) >= 128 if isinstance(code, int) else code.is_failure for code in granted):
+                raise InputError(f"the broker refuses device {device} to subscribe to {topic}")
+
+    async def _listen(self, session: Session, client: aiomqtt.Client) -> None:
+        session.client = client
+        self.counts["connections"] += 1
+        self._joined(session.name)
+        async for message in client.messages:
+            try:
+                self._receive(session.name, message)
+            except RemoteProtocolError as error:
+                self.counts["refused"] += 1
+                LOG.warning("refused a message on %s: %s", message.topic, error)
+
+    def _receive(self, device: str, message: aiomqtt.Message) -> None:
+        match parse(message.topic.value):
+            case Address(Kind.PEE, _, str(named)) if named == device:
+                self._arrivals.part(device, message.payload)
+            case Address(Kind.BLOCKS, layer=LayerName() as layer):
+                self._arrivals.layer(device, layer, message.payload)
+
+    async def _end(self, session: Session) -> None:
+        if session.publishing:
+            await asyncio.wait(session.publishing, timeout=FLUSH_S)
+        for task in session.publishing:
+            task.cancel()
+        if session.keeping is not None:
+            if not session.connecting:
+                session.keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([session.keeping])
+
+
+def check_open_files(connections: int) -> None:
+    """Raise this process's limit of open files as far as is needed and allowed.
+
+    Raises:
+        InputError: it is too low for so many connections.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + SPARE_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        raise InputError(
+            f"{connections} connections need {wanted} open files, and the limit is {hard}: raise it "
+            "(ulimit -n), or use more shards or realtime.connections=pooled"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -1,0 +1,240 @@
+"""``peelfleet devices``: one shard of a fleet in real time, in a process of its own."""
+
+import asyncio
+import csv
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from broker_config.launch import Credentials, Endpoint, check_reachable, parse_url
+from devices.gateway import Gateway
+from emulator.console import Console
+from emulator.job import prepare
+from emulator.loop import run_interruptibly
+from emulator.model import resolve_data
+from emulator.realtime.measured import Measured, write_measured
+from emulator.realtime.processes import MEASURED, READY
+from emulator.realtime.pulse import Pulse
+from emulator.realtime.run import Route, Shard
+from emulator.recordings import read_recordings
+from emulator.rundir import SCENARIO
+from emulator.simulation import Life, Simulation, rare_collections
+from scenarios.load import dump
+from scenarios.schema import Scenario
+from wire.connection import Connection
+from wire.errors import InputError
+from wire.topics import Role
+from wire.units import NS_PER_S
+
+REACH_TIMEOUT_S = 5.0
+JOIN_AFTER_S = 1.0
+"""A shard that comes late joins so long after it is ready."""
+
+Training = Callable[[str, int, int, str], None]
+Told = Callable[[Pulse], None]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line says."""
+
+    scenario: Scenario
+    broker: str
+    place: tuple[int, int]
+    """Which of how many shards, from 0."""
+    out: Path
+    store: Path | None = None
+    data: Path | None = None
+    credentials: Path | None = None
+    start_at: float | None = None
+    """When simulated time is 0, in seconds since the epoch; None: when told, or at once."""
+    first_seq: int | None = None
+    followed: bool = False
+    """Whether a run has started this process: it says when to begin, and hears what we do."""
+
+
+def read_place(text: str) -> tuple[int, int]:
+    """Return which of how many shards ``2/4`` is, from 0.
+
+    Raises:
+        InputError: it is something else.
+    """
+    place, _, count = text.partition("/")
+    if not (place.isdecimal() and count.isdecimal() and 1 <= int(place) <= int(count) <= 10_000):
+        raise InputError(f"--shard {text!r}: must be such as 2/4: the second of four")
+    return int(place) - 1, int(count)
+
+
+def read_moment(text: str) -> float:
+    """Return a moment in seconds since the epoch: such a number, or ``2026-11-24T12:00:00Z``.
+
+    Raises:
+        InputError: it is something else.
+    """
+    with suppress(ValueError):
+        return float(text)
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        raise InputError(
+            f"--start-at {text!r}: must be such as 2026-11-24T12:00:00Z, or seconds since 1970"
+        ) from None
+
+
+@contextmanager
+def watched(wanted: Wanted) -> Iterator[tuple[Training, Told]]:
+    """Give what is told of training and of the devices: a terminal, or the run that has started us."""
+    if wanted.followed:
+        yield _quiet, _pass_on
+        return
+    stop_ns = int(wanted.scenario.stop_time)
+    with Console() as console:
+        yield console.training, lambda pulse: console.simulating(pulse.t_ns, stop_ns)
+
+
+def _quiet(*_: object) -> None:
+    """The run has trained the model already."""
+
+
+def _pass_on(pulse: Pulse) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(pulse) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
+    """Run one shard to the end of its scenario; return its folder.
+
+    Raises:
+        InputError: an argument is wrong.
+        RunError: the shard failed; what it wrote is left.
+    """
+    scenario = wanted.scenario
+    place, count = wanted.place
+    if count > 1 and scenario.shared_by:
+        raise InputError(f"--shard {place + 1}/{count}: must be 1/1: {scenario.shared_by}")
+    endpoint = parse_url(wanted.broker)
+    check_reachable(endpoint, REACH_TIMEOUT_S)
+    logins = _logins(wanted.credentials)
+    folder = _make(wanted.out)
+    recordings = read_recordings(scenario.fleet)
+    resolved = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, wanted.data))
+    job = prepare(resolved, wanted.store, folder, training=training, recordings=recordings).job
+    (folder / SCENARIO).write_text(dump(msgspec.structs.replace(resolved, broker="auto")))
+    job = replace(job, devices=job.devices[place::count])
+    simulation = Simulation(job, lambda _: None)
+    with rare_collections():
+        measured = run_interruptibly(_run(simulation, wanted, endpoint, logins, told))
+    write_measured(folder / MEASURED, measured)
+    return folder
+
+
+async def _run(
+    simulation: Simulation,
+    wanted: Wanted,
+    endpoint: Endpoint,
+    logins: Mapping[str, Credentials],
+    told: Told,
+) -> Measured:
+    """Run the shard, once somebody says when."""
+    job, ours = simulation.job, f"{simulation.job.fleet}-shard-{wanted.place[0] + 1}"
+    fleet = endpoint.connection(Role.FLEET, f"fleet-{ours}")
+    settings = job.scenario.realtime
+
+    def device(name: str) -> Connection:
+        login = logins.get(name)
+        connection = endpoint.connection(Role.FLEET, f"{job.fleet}.{name}")
+        if login is not None:
+            connection = replace(connection, user=login.user, password=login.password)
+        keep_alive_s = int(settings.keep_alive) // NS_PER_S
+        return replace(connection, persistent=settings.persistent, keep_alive_s=keep_alive_s)
+
+    def check() -> None:
+        """Somebody else looks after the broker and the cloud."""
+
+    probe = Gateway(replace(fleet, client_id=f"agree-{ours}"), job.fleet)
+    async with probe.running():
+        await simulation.agree(probe, check)
+    start = _Start(wanted, settings.speed)
+    life = start.life()
+    route = Route(fleet, device, start.begin, life, np.random.default_rng(), told)
+    shard = asyncio.ensure_future(Shard(simulation, route).run(check))
+    if wanted.followed:
+        start.follow(shard)
+    return await shard
+
+
+class _Start:
+    """When simulated time begins, and when all ends.
+
+    Args:
+        wanted: what the command line says of it.
+        speed: simulated seconds in a second.
+    """
+
+    def __init__(self, wanted: Wanted, speed: float) -> None:
+        self._wanted = wanted
+        self._speed = speed
+        loop = asyncio.get_running_loop()
+        self._told: asyncio.Future[float] = loop.create_future()
+        self._loop = loop
+
+    def life(self) -> Life:
+        """Return which life the devices live: their first, unless simulated time has begun without them."""
+        at = self._wanted.start_at
+        late_s = 0.0 if at is None else time.time() - at
+        since_ns = int((late_s + JOIN_AFTER_S) * self._speed * NS_PER_S) if late_s > 0 else 0
+        first = self._wanted.first_seq
+        # From the clock: above whatever an earlier life has used.
+        return Life(since_ns, int(time.time() * 1000) if first is None or since_ns else first)
+
+    async def begin(self) -> float:
+        """Wait until it is known when simulated time is 0; return that by the monotonic clock."""
+        at = self._wanted.start_at
+        if self._wanted.followed:
+            sys.stdout.buffer.write(READY)
+            sys.stdout.buffer.flush()
+        if at is None:
+            at = await self._told if self._wanted.followed else time.time()
+        return time.monotonic() + at - time.time()
+
+    def follow(self, shard: "asyncio.Future[Measured]") -> None:
+        """Hear on standard input when to begin; its end is ours."""
+        threading.Thread(target=self._read, args=(shard,), daemon=True).start()
+
+    def _read(self, shard: "asyncio.Future[Measured]") -> None:
+        for line in iter(sys.stdin.readline, ""):
+            self._loop.call_soon_threadsafe(self._told.set_result, float(line))
+        with suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(shard.cancel)
+
+
+def _logins(path: Path | None) -> Mapping[str, Credentials]:
+    """Return the users of devices, by device."""
+    if path is None:
+        return {}
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {
+            row["user"]: Credentials(row["user"], row["password"]) for row in rows if row["role"] == "device"
+        }
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise InputError(
+            f"--credentials {path}: must be a file as `broker init` writes it: {error}"
+        ) from None
+
+
+def _make(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise InputError(f"--out {folder}: cannot make this folder: {error.strerror}") from None
+    return folder

@@ -1,0 +1,171 @@
+"""One shard of a fleet in real time, from a prepared simulation to a draft journal."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import simpy
+
+from devices.device import Device
+from devices.exchange import Exchange
+from devices.gateway import Gateway
+from devices.sessions import Sessions, check_open_files
+from emulator.metrics.thresholds import AbortedError
+from emulator.realtime.driver import Driver
+from emulator.realtime.measured import Counted, Measured
+from emulator.realtime.pace import Inlet, Pace, Tally
+from emulator.realtime.pulse import Pulse, Pulses
+from emulator.realtime.trips import Published, RoundTrips
+from emulator.simulation import Life, Simulation
+from wire.connection import Connection
+from wire.errors import RunError
+
+PATIENCE_S = 120.0
+"""How long the broker may be away before a pooled connection gives up."""
+GOODBYE_S = 30.0
+PULSE_S = 1.0
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a shard reaches its broker, and when it begins."""
+
+    fleet: Connection
+    """Of the shard as a whole."""
+    device: Callable[[str], Connection]
+    """Of one device, where each has its own."""
+    begin: Callable[[], Awaitable[float]]
+    """Waits until simulated time may begin; gives the moment when it was 0, by the monotonic clock."""
+    life: Life
+    rng: np.random.Generator
+    """For the waits before reconnections."""
+    told: Callable[[Pulse], None]
+    """Told once a second what the shard is doing."""
+
+
+class Shard:
+    """A shard that runs in real time.
+
+    Args:
+        simulation: prepared.
+        route: how it reaches the broker.
+    """
+
+    def __init__(self, simulation: Simulation, route: Route) -> None:
+        job = simulation.job
+        self._settings = job.scenario.realtime
+        self._simulation = simulation
+        self._route = route
+        self._inlet = Inlet()
+        self._connects = Tally()
+        self._devices: dict[str, Device] = {}
+        self._pulses = Pulses([each.number for each in job.devices])
+        self._told_s = 0.0
+        env = simpy.Environment(route.life.since_ns)
+        self._network = self._connected()
+        retry_ns, service_ns = int(job.scenario.updates.retry_after), int(job.scenario.cloud.service_time)
+        self._trips = RoundTrips(env, self._network, retry_ns, service_ns, simulation.cloud_windows)
+        self._env = env
+
+    async def run(self, check: Callable[[], None]) -> Measured:
+        """Run to the end of the scenario.
+
+        Args:
+            check: raises when something that the run needs has died.
+
+        Raises:
+            RunError: the run failed.
+        """
+        simulation, route = self._simulation, self._route
+        simulation.journal.tap = self._pulses.feed
+        found = simulation.populate(
+            self._env, Published(self._network), simulation.job.devices, self._trips, route.life
+        )
+        self._devices |= {device.name: device for device in found}
+        aborted_ns = None
+        async with self._network.running():
+            await self._gather(check)
+            started_s = await route.begin()
+            pace = Pace(self._settings.speed, started_s)
+            driver = Driver(self._env, pace, self._inlet, self._trips, self._network, self._settings.max_lag)
+            try:
+                await driver.run(partial(self._after_turn, started_s), check)
+            except AbortedError as aborted:
+                aborted_ns = aborted.t_ns
+            wall_seconds = time.monotonic() - started_s
+            async with asyncio.timeout(GOODBYE_S):
+                await self._network.say_goodbye(list(self._devices), GOODBYE_S)
+        simulation.journal.close(simulation.log)
+        return self._measured(driver, wall_seconds, aborted_ns)
+
+    async def _gather(self, check: Callable[[], None]) -> None:
+        """Wait until every device is connected that is there from the start; simulated time stands still.
+
+        Raises:
+            RunError: for long nobody more has connected.
+        """
+        env, network = self._env, self._network
+        while env.peek() <= env.now:
+            env.step()
+        up, since_s = 0, time.monotonic()
+        while network.up < network.wanted:
+            check()
+            network.check()
+            if network.up > up:
+                up, since_s = network.up, time.monotonic()
+            if time.monotonic() - since_s > PATIENCE_S:
+                raise RunError(f"only {up} of {network.wanted} connections came about: {network.trouble}")
+            await asyncio.sleep(0.05)
+
+    def _connected(self) -> Gateway | Sessions:
+        job, route = self._simulation.job, self._route
+        if self._settings.connections == "pooled":
+            return Gateway(route.fleet, job.fleet, give_up_s=PATIENCE_S, answered=self._answered)
+        check_open_files(len(job.devices))
+        return Sessions(
+            route.device,
+            job.fleet,
+            self._settings,
+            joined=lambda name: self._inlet.post(lambda: self._devices[name].joined()),
+            broke=lambda name: self._inlet.post(lambda: self._devices[name].broke()),
+            answered=self._answered,
+            rng=route.rng,
+        )
+
+    def _answered(self, exchange: Exchange) -> None:
+        self._inlet.post(lambda: self._trips.answered(exchange))
+
+    def _after_turn(self, started_s: float, now_ns: int, lag_ns: int) -> None:
+        self._pulses.lag(lag_ns)
+        now_s = time.monotonic()
+        if now_s - self._told_s < PULSE_S:
+            return
+        self._told_s = now_s
+        simulation = self._simulation
+        simulation.journal.take(simulation.log, at_least=1)  # what a killed shard leaves ends here
+        stop_ns = int(simulation.job.scenario.stop_time)
+        self._fold()
+        pulse = self._pulses.take(
+            min(now_ns, stop_ns), now_s - started_s, connections=self._network.up, flying=self._trips.flying
+        )
+        self._route.told(pulse)
+
+    def _fold(self) -> None:
+        if isinstance(self._network, Sessions):
+            for spent_ns in self._network.connect_ns:
+                self._connects.add(spent_ns)
+            self._network.connect_ns.clear()
+
+    def _measured(self, driver: Driver, wall_seconds: float, aborted_ns: int | None) -> Measured:
+        self._fold()
+        return Measured(
+            wall_seconds=wall_seconds,
+            aborted_ns=aborted_ns,
+            lag=Counted.of(driver.lag.histogram()),
+            connects=Counted.of(self._connects.histogram()),
+            round_trips=Counted.of(self._trips.seconds.histogram()),
+            counts=dict(self._network.counts),
+        )
