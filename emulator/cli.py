@@ -28,7 +28,7 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key: fleet[0].count=10."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the run, instead of the scenario's.")]
-Clock = Annotated[str | None, typer.Option(help="virtual or lockstep, instead of the scenario's.")]
+Clock = Annotated[str | None, typer.Option(help="virtual, lockstep or realtime, instead of the scenario's.")]
 Broker = Annotated[
     str | None,
     typer.Option(
@@ -37,7 +37,7 @@ Broker = Annotated[
 ]
 Data = Annotated[Path | None, typer.Option(help="Where the scenario's data set is.")]
 Out = Annotated[Path, typer.Option(help="Folder for run directories.")]
-Shards = Annotated[int, typer.Option(min=1, help="Processes to run the fleet in (virtual clock).")]
+Shards = Annotated[int, typer.Option(min=1, help="Processes to run the fleet in (virtual and realtime).")]
 RunDirectory = Annotated[Path, typer.Argument(help="A finished run directory.", show_default=False)]
 SAMPLES = 5
 """Differences of a table that are shown."""
@@ -55,17 +55,22 @@ def run(
     out: Out = Path("runs"),
     store: Store = None,
     shards: Shards = 1,
+    speed: Annotated[
+        float | None, typer.Option(help="Simulated seconds in a second, in real time.", show_default=False)
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Show what the fleet is doing now.")] = False,
 ) -> None:
     """Run a scenario: train or load its model, simulate the fleet, write a run directory.
 
     Exit status: 0 passed, 99 a threshold is broken, 2 the scenario is wrong, 1 the run failed.
     """
     from emulator.console import Console
+    from emulator.live import live_view
     from emulator.runner import Options, run
     from scenarios.load import load
 
-    resolved = load(scenario, _overrides(set_, seed=seed, clock=clock))
-    with Console() as console:
+    resolved = load(scenario, _overrides(set_, seed=seed, clock=clock, **{"realtime.speed": speed}))
+    with Console(live_view(resolved) if live else None) as console:
         finished = run(resolved, Options(out, broker, data, store, shards), console)
     console.show(finished)
     if not finished.passed:
@@ -354,6 +359,25 @@ def devices(
         folder = run_shard(wanted, training, told)
     if not followed:
         typer.echo(f"shard: {folder}")
+
+
+@app.command()
+def gather(
+    shards: Annotated[
+        list[Path], typer.Argument(help="Folders as `devices --out` wrote them.", show_default=False)
+    ],
+    out: Out = Path("runs"),
+    data: Data = None,
+    store: Store = None,
+) -> None:
+    """Make a run directory of the shards of a fleet that ran on several machines."""
+    from emulator.commands.gather import gather
+    from emulator.console import Console
+
+    finished = gather(shards, out, data, store)
+    Console().show(finished)
+    if not finished.passed:
+        raise typer.Exit(THRESHOLD_BROKE)
 
 
 @app.command()

@@ -6,10 +6,12 @@ from typing import Any, Self
 
 from rich import box
 from rich.console import Console as Terminal
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from emulator.live import LiveView
 from emulator.model import PreparedModel
 from emulator.realtime.pulse import Pulse
 from emulator.rundir import REPORT
@@ -18,10 +20,17 @@ from wire.units import NS_PER_S, approximate_bytes
 
 
 class Console:
-    """Progress bars on standard error, results on standard output."""
+    """Progress bars on standard error, results on standard output.
 
-    def __init__(self) -> None:
+    Args:
+        live: what shows the fleet while it lives, if anything does.
+    """
+
+    def __init__(self, live: LiveView | None = None) -> None:
         self._terminal = Terminal(stderr=True)
+        self._view = live
+        self.live = live is not None
+        self._screen: Live | None = None
         self._bars = Progress(
             TextColumn("{task.description:<12}"),
             BarColumn(),
@@ -40,6 +49,7 @@ class Console:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end_view()
         self._bars.stop()
 
     def training(self, stage: str, done: int, total: int, note: str) -> None:
@@ -61,10 +71,25 @@ class Console:
 
     def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
         """Show how far a fleet in real time has come."""
-        self.simulating(min(pulse.t_ns, stop_ns), stop_ns)
+        if self._view is None:
+            self.simulating(min(pulse.t_ns, stop_ns), stop_ns)
+            return
+        self._view.take(pulse)
+        if self._screen is None:
+            self._bars.stop()
+            self._screen = Live(self._view, console=self._terminal, refresh_per_second=2)
+            self._screen.start()
+
+    def _end_view(self) -> None:
+        """Leave the last picture of the fleet on the screen."""
+        if self._screen is not None:
+            self._screen.stop()
+            self._screen = None
+            self._bars.start()
 
     def reporting(self) -> None:
         """Show that the simulation is over."""
+        self._end_view()
         for task in self._bars.tasks:
             self._bars.update(task.id, completed=task.total)
         self._show("report", 0, 1, "writing tables and report")

@@ -48,6 +48,9 @@ REACH_TIMEOUT_S = 5.0
 class Watcher(Protocol):
     """Is told how a run goes."""
 
+    live: bool
+    """Whether it wants to be told what the fleet is doing while it lives."""
+
     def training(self, stage: str, done: int, total: int, note: str) -> None:
         """A step of training is done."""
 
@@ -69,6 +72,8 @@ class Watcher(Protocol):
 
 class Unwatched:
     """A watcher that says nothing."""
+
+    live = False
 
     def training(self, stage: str, done: int, total: int, note: str) -> None:
         """Say nothing."""
@@ -158,7 +163,9 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
         stores = [model.folder for model in prepared.models]
         outcome, folders = _simulate(job, options, broker, stores, watcher)
         watcher.reporting()
-        summary = _write_results(draft.folder, scenario, job, outcome, folders)
+        summary = write_results(draft.folder, scenario, job, outcome, folders)
+        for folder in folders:
+            shutil.rmtree(folder)
         if replay is not None:
             summary |= replay.note(summary["event_log_sha256"])
             write_summary(draft.folder, summary)
@@ -264,8 +271,9 @@ def _simulate(
             broker.check()
             cloud.check()
 
+        told = (lambda pulse: watcher.pulsed(pulse, stop_ns)) if watcher.live else None
         connection = broker.endpoint.connection(Role.FLEET, f"fleet-{job.fleet}")
-        return run_interruptibly(simulation.run_lockstep(connection, check)), [job.folder]
+        return run_interruptibly(simulation.run_lockstep(connection, check, told)), [job.folder]
 
 
 def _in_real_time(
@@ -307,10 +315,10 @@ def _run_shard(job: Job) -> Outcome:
     return Simulation(job, lambda _: None).run_virtual()
 
 
-def _write_results(
+def write_results(
     folder: Path, scenario: Scenario, job: Job, outcome: Outcome, shards: Sequence[Path]
 ) -> dict[str, object]:
-    """Turn the draft journals into what a run leaves."""
+    """Turn the draft journals in *shards* into what a run leaves, and return the summary."""
     tables = gather(shards, [each.name for each in job.devices])
     write_tables(tables, folder / EVENTS)
     devices = _devices_table(job)
@@ -327,8 +335,6 @@ def _write_results(
     summary["reports_sent_again"] = outcome.reports_sent_again
     summary |= outcome.realtime or nothing_measured()
     write_summary(folder, summary)
-    for shard in shards:
-        shutil.rmtree(shard)
     return summary
 
 

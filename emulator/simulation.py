@@ -34,6 +34,7 @@ from emulator.metrics.plan import Plan
 from emulator.metrics.rows import Members
 from emulator.metrics.thresholds import AbortedError, Overseer
 from emulator.metrics.whereabouts import whereabouts
+from emulator.realtime.pulse import Pulse, Pulses
 from scenarios.schema import Scenario
 from scenarios.thresholds import rules_of
 from wire.connection import Connection
@@ -138,12 +139,15 @@ class Simulation:
         stop_ns = int(self.job.scenario.stop_time)
         self._after_turn(int(stop_ns * self._done + min(now_ns, stop_ns) * self._share))
 
-    async def run_lockstep(self, connection: Connection, check: Callable[[], None]) -> Outcome:
+    async def run_lockstep(
+        self, connection: Connection, check: Callable[[], None], told: Callable[[Pulse], None] | None = None
+    ) -> Outcome:
         """Run through a broker.
 
         Args:
             connection: the broker, as the fleet.
             check: raises when the broker or the cloud has died for good.
+            told: told once a second what the fleet is doing, if it is not None.
         """
         gateway = Gateway(connection, self.job.fleet)
         async with gateway.running():
@@ -155,9 +159,10 @@ class Simulation:
                 self.populate(env, barriers, self.job.devices[place::count])
                 cells.append(Cell(env, barriers))
             started, aborted_ns = time.monotonic(), None
+            after_turn = self._after_turn if told is None else self._telling(told, started)
             with rare_collections():
                 try:
-                    await run_lockstep(cells, gateway, self._after_turn, check)
+                    await run_lockstep(cells, gateway, after_turn, check)
                 except AbortedError as aborted:
                     aborted_ns = aborted.t_ns
             outcome = self._finish(started, gateway.counts["sent_again"], aborted_ns)
@@ -260,6 +265,23 @@ class Simulation:
         else:
             capacity = Queue(env, scenario.cloud, stream(scenario.seed, "cloud"), windows)
         return _as_recorded(env, recorded, capacity, in_turn=scenario.cloud.workers is not None)
+
+    def _telling(self, told: Callable[[Pulse], None], started_s: float) -> Callable[[int], None]:
+        """Return what tells of the fleet once a second, beside what is done after each turn."""
+        pulses = Pulses([each.number for each in self.job.devices])
+        self.journal.tap = pulses.feed
+        last_s, stop_ns = started_s, int(self.job.scenario.stop_time)
+
+        def after_turn(now_ns: int) -> None:
+            nonlocal last_s
+            self._after_turn(now_ns)
+            now_s = time.monotonic()
+            if now_s - last_s >= 1.0:
+                last_s = now_s
+                self.journal.take(self.log, at_least=1)
+                told(pulses.take(min(now_ns, stop_ns), now_s - started_s, connections=1))
+
+        return after_turn
 
     def _after_turn(self, now_ns: int) -> None:
         self.journal.take(self.log)

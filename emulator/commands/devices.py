@@ -164,7 +164,7 @@ async def _run(
         await simulation.agree(probe, check)
     start = _Start(wanted, settings.speed)
     life = start.life()
-    route = Route(fleet, device, start.begin, life, np.random.default_rng(), told)
+    route = Route(fleet, device, start.begin, wanted.place, life, np.random.default_rng(), told)
     shard = asyncio.ensure_future(Shard(simulation, route).run(check))
     if wanted.followed:
         start.follow(shard)

@@ -50,6 +50,10 @@ class Counted(msgspec.Struct, frozen=True):
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """What one shard has measured; times are nanoseconds of the wall clock."""
 
+    place: int
+    """Which shard it is, from 0."""
+    shards: int
+    """Of how many."""
     wall_seconds: float
     aborted_ns: int | None
     lag: Counted

@@ -39,6 +39,8 @@ class Route:
     """Of one device, where each has its own."""
     begin: Callable[[], Awaitable[float]]
     """Waits until simulated time may begin; gives the moment when it was 0, by the monotonic clock."""
+    place: tuple[int, int]
+    """Which shard of how many, from 0."""
     life: Life
     rng: np.random.Generator
     """For the waits before reconnections."""
@@ -162,6 +164,8 @@ class Shard:
     def _measured(self, driver: Driver, wall_seconds: float, aborted_ns: int | None) -> Measured:
         self._fold()
         return Measured(
+            place=self._route.place[0],
+            shards=self._route.place[1],
             wall_seconds=wall_seconds,
             aborted_ns=aborted_ns,
             lag=Counted.of(driver.lag.histogram()),

@@ -45,6 +45,8 @@ fleet:
 class Silent:
     """Watches a run and says nothing."""
 
+    live = False
+
     def __init__(self) -> None:
         self.models: list[PreparedModel] = []
         self.warnings: list[str] = []

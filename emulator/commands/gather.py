@@ -1,0 +1,85 @@
+"""``peelfleet gather``: the shards of a fleet that ran on several machines, as one run directory."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from emulator.console import Console
+from emulator.job import prepare
+from emulator.model import resolve_data
+from emulator.realtime.measured import Measured, read_measured, summary_of
+from emulator.realtime.processes import MEASURED
+from emulator.recordings import read_recordings
+from emulator.report.page import write_report
+from emulator.rundir import SCENARIO, drafting
+from emulator.runner import Finished, write_results
+from emulator.simulation import Outcome
+from scenarios.load import dump, parse
+from scenarios.schema import Scenario
+from wire.errors import InputError
+
+
+def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | None) -> Finished:
+    """Write the run directory of the fleet whose shards lie in *folders*.
+
+    Raises:
+        InputError: a folder holds no shard, one did not end, or they are not all the shards of one run.
+    """
+    scenario = _scenario(folders)
+    measured = [_measured(folder) for folder in folders]
+    _check_whole(folders, measured)
+    scenario = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, data))
+    with (
+        Console() as console,
+        drafting(out, scenario.name, scenario.seed, datetime.now()) as draft,
+    ):
+        recordings = read_recordings(scenario.fleet)
+        prepared = prepare(scenario, store, draft.folder, training=console.training, recordings=recordings)
+        console.prepared(prepared.models[0])
+        (draft.folder / SCENARIO).write_text(dump(scenario))
+        console.reporting()
+        aborted = [each.aborted_ns for each in measured if each.aborted_ns is not None]
+        outcome = Outcome(
+            max(each.wall_seconds for each in measured),
+            None,
+            min(aborted, default=None),
+            summary_of(measured, scenario.realtime.speed, {}),
+        )
+        summary = write_results(draft.folder, scenario, prepared.job, outcome, folders)
+        write_report(draft.folder)
+    return Finished(draft.final, summary)
+
+
+def _scenario(folders: Sequence[Path]) -> Scenario:
+    texts = {}
+    for folder in folders:
+        try:
+            texts[folder] = (folder / SCENARIO).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{folder}: holds no shard, as `devices --out` writes it: {error}") from None
+    first = folders[0]
+    for folder, text in texts.items():
+        if text != texts[first]:
+            raise InputError(f"{folder / SCENARIO} must be the same as {first / SCENARIO}")
+    return parse(texts[first], str(first / SCENARIO))
+
+
+def _measured(folder: Path) -> Measured:
+    try:
+        return read_measured(folder / MEASURED)
+    except FileNotFoundError:
+        raise InputError(f"{folder}: this shard did not end") from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(f"{folder / MEASURED}: {error}") from None
+
+
+def _check_whole(folders: Sequence[Path], measured: Sequence[Measured]) -> None:
+    count = measured[0].shards
+    places = {each.place: folder for each, folder in zip(measured, folders, strict=True)}
+    missing = [str(place + 1) for place in range(count) if place not in places]
+    if missing or len(folders) != count:
+        raise InputError(
+            f"there must be each of {count} shards once; missing: {', '.join(missing) or 'none'}"
+        )
