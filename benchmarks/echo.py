@@ -7,17 +7,17 @@ import aiomqtt
 import msgspec
 
 from wire.connection import PUBLISHES_AT_ONCE, Connection
-from wire.topics import Kind, device_topic, subscription
+from wire.topics import Kind, device_topic, parse, subscription
 
 
 async def echo(connection: Connection) -> None:
     """Answer until terminated."""
     slots = asyncio.Semaphore(PUBLISHES_AT_ONCE)
-    topic = device_topic(Kind.PEE, "echo", "device-00000")
     async with aiomqtt.Client(**connection.client_options()) as client:
         client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
 
-        async def answer(size: int) -> None:
+        async def answer(budget_topic: str, size: int) -> None:
+            topic = device_topic(Kind.PEE, "echo", parse(budget_topic).device or "")
             await client.publish(topic, bytes(size), qos=1)
             slots.release()
 
@@ -26,7 +26,7 @@ async def echo(connection: Connection) -> None:
         async with asyncio.TaskGroup() as tasks:
             async for message in client.messages:
                 await slots.acquire()
-                tasks.create_task(answer(int(message.payload)))
+                tasks.create_task(answer(message.topic.value, int(message.payload)))
 
 
 if __name__ == "__main__":

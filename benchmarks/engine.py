@@ -37,6 +37,7 @@ from devices.quality import Truth
 from emulator.clocks import run_virtual
 from emulator.cloud_process import cloud_process
 from emulator.job import Job, enrol_fleet, fleet_name
+from emulator.journal import read_draft
 from emulator.model import prepare_model
 from emulator.simulation import VIRTUAL_CELL, Simulation, rare_collections
 from scenarios.load import parse
@@ -96,7 +97,7 @@ def ready(job: Job) -> Simulation:
 
 def journal_of(job: Job, table: str) -> pa.Table:
     """Return a table of the draft journal that a simulation left."""
-    return pa.ipc.open_file(job.folder / f"{table}.arrow").read_all()
+    return read_draft(job.folder, table)
 
 
 def compare_with_bare(job: Job) -> dict[str, object]:

@@ -18,7 +18,7 @@ import msgspec
 
 from devices.arrivals import Arrivals
 from devices.exchange import Exchange
-from wire.connection import PUBLISHES_AT_ONCE, RETRY_S, Connection
+from wire.connection import FIRST_RETRY_S, PUBLISHES_AT_ONCE, Connection
 from wire.errors import RemoteProtocolError, RunError
 from wire.messages import ModelNotice, Status, decode, encode
 from wire.topics import (
@@ -191,7 +191,7 @@ class Gateway:
                 broker = f"{self._connection.host}:{self._connection.port}"
                 raise RunError(f"the broker {broker} is gone for {self._give_up_s:g} s: {reason}")
             LOG.warning("the connection to the broker broke: %s; trying again", reason)
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(FIRST_RETRY_S)
 
     async def _connected(self) -> str:
         """Connect and pump messages until the connection breaks; return why it did."""

@@ -1,12 +1,10 @@
-"""What a scenario says of a run in real time, and when a client tries again that has lost its connection."""
+"""What a scenario says of a run in real time."""
 
 from typing import Annotated, Literal
 
 import msgspec
 
 from wire.units import TIME_UNITS, Duration, format_duration
-
-FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
 
 
 class Realtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -40,17 +38,3 @@ class Realtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             )
         if self.keep_alive % TIME_UNITS["s"]:
             raise ValueError(f"keep_alive(={format_duration(self.keep_alive)}) must be whole seconds")
-
-
-def backoff_s(attempt: int, draw: float) -> float:
-    """Return how long to wait before connecting again.
-
-    It doubles with each attempt up to half a minute; half of it is drawn, so that those who lost their
-    connections together do not come back together.
-
-    Args:
-        attempt: how many attempts have failed in a row, from 1.
-        draw: a number from 0 to 1.
-    """
-    whole = min(FIRST_RETRY_S * 2.0 ** min(attempt - 1, 16), LAST_RETRY_S)
-    return whole * (0.5 + 0.5 * draw)

@@ -22,8 +22,8 @@ import numpy as np
 
 from devices.arrivals import Arrivals
 from devices.exchange import Exchange
-from devices.realtime import Realtime, backoff_s
-from wire.connection import PUBLISHES_AT_ONCE, Connection
+from devices.realtime import Realtime
+from wire.connection import PUBLISHES_AT_ONCE, Connection, backoff_s
 from wire.errors import InputError, RemoteProtocolError
 from wire.messages import Status, encode
 from wire.topics import TABLE, Address, Kind, LayerName, device_topic, fleet_topic, layer_topic, parse

@@ -308,6 +308,9 @@ def cloud(
         str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt://[user:password@]host[:port]")
     ],
     fleet: Annotated[str, typer.Option(help="The fleet to serve.")],
+    replica: Annotated[
+        str | None, typer.Option(help="The name of one of several services that share the reports.")
+    ] = None,
     max_payload: Annotated[str, typer.Option(help="Largest update part.")] = "128 KiB",
     encoding: Annotated[str, typer.Option(help="delta, or full: the whole PEE every time.")] = "delta",
     full_if_delta_over: Annotated[
@@ -316,13 +319,32 @@ def cloud(
     retain_blocks: Annotated[
         bool, typer.Option(help="Leave every layer's blocks on a topic of its own, for shared delivery.")
     ] = False,
+    max_queue: Annotated[int, typer.Option(min=1, help="Devices with a report that waits.")] = 10_000,
+    max_rate: Annotated[
+        float, typer.Option(min=0.001, help="Reports a second from one device; more are dropped.")
+    ] = 20.0,
+    coalesce: Annotated[
+        bool, typer.Option(help="Answer only the newest of the reports of a device that wait.")
+    ] = True,
+    persistent: Annotated[
+        bool, typer.Option(help="Let the broker keep reports while the service is away.")
+    ] = True,
+    grace: Annotated[str, typer.Option(help="To finish what was taken when told to stop.")] = "10 s",
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port of /metrics, /healthz and /readyz.")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Where that port is.")] = "127.0.0.1",
+    log_format: Annotated[str, typer.Option(help="text, or json: an object a line.")] = "text",
     until_stdin_closes: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
 ) -> None:
-    """Serve trained models to a fleet over MQTT until interrupted."""
+    """Serve trained models to a fleet over MQTT until interrupted; docs/service.md has the details."""
     from emulator.commands.cloud import Serving, serve_stores
 
-    serving = Serving(store, max_payload, encoding, full_if_delta_over, retain_blocks)
-    serve_stores(serving, broker, fleet, until_stdin_closes=until_stdin_closes)
+    serving = Serving(
+        store, broker, fleet, max_payload, encoding, full_if_delta_over, retain_blocks, replica, max_queue,
+        max_rate, coalesce, persistent, grace, metrics_host, metrics_port, log_format, until_stdin_closes,
+    )  # fmt: skip
+    serve_stores(serving)
 
 
 @app.command()

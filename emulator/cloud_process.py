@@ -1,11 +1,13 @@
 """The cloud service as a process of its own, beside a run."""
 
+import contextlib
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -18,22 +20,33 @@ from wire.topics import Role
 
 BROKER_VARIABLE = "PEELFLEET_BROKER"
 """The broker's URL with the password, which a command line would show to everybody."""
-MAX_RESTARTS = 3
+LOOP_DEATHS, LOOP_WITHIN_S = 3, 5.0
+"""So many deaths in a row, each so soon after its start, are a service that cannot live."""
 LOG_TAIL_BYTES = 2000
+NO_LIMIT = "1e9"
+"""Reports a second and device: simulated time may run as fast as it can."""
 
 
 @dataclass
-class CloudProcess:
-    """A running cloud service; started again when it dies, a few times."""
+class Replica:
+    """A running cloud service; started again when it dies."""
 
-    command: list[str]
-    environment: dict[str, str] = field(repr=False)
+    command: Sequence[str]
+    environment: Mapping[str, str] = field(repr=False)
     log: IO[bytes] = field(repr=False)
     restarts: int = 0
+    _deaths: int = 0
+    _started_s: float = 0.0
     _process: "subprocess.Popen[bytes]" = field(init=False, repr=False)
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
 
     def start(self) -> None:
         """Start the service; it ends with us, since its standard input does."""
+        self._started_s = time.monotonic()
         self._process = subprocess.Popen(
             self.command,
             env=self.environment,
@@ -47,29 +60,33 @@ class CloudProcess:
         """Start the service again if it has died.
 
         Raises:
-            RunError: it died too often; its log is in the message.
+            RunError: it dies again and again; its log is in the message.
         """
         status = self._process.poll()
         if status is None:
             return
-        if self.restarts == MAX_RESTARTS:
+        soon = time.monotonic() - self._started_s < LOOP_WITHIN_S
+        self._deaths = self._deaths + 1 if soon else 1
+        if self._deaths > LOOP_DEATHS:
             raise RunError(f"the cloud ended with exit status {status}; its log ends:\n{self._tail()}")
         self.restarts += 1
-        self._hang_up()
+        self.hang_up()
         self.start()
 
     def end(self) -> None:
-        """End the service."""
-        self._hang_up()
+        """Make sure that the service has ended."""
+        self.hang_up()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Let the service end."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
 
     def _tail(self) -> str:
         size = os.fstat(self.log.fileno()).st_size
@@ -77,25 +94,68 @@ class CloudProcess:
         return tail.decode("utf-8", errors="replace").strip()
 
 
+@dataclass(frozen=True)
+class CloudProcess:
+    """The cloud services of a run."""
+
+    replicas: Sequence[Replica]
+
+    @property
+    def restarts(self) -> int:
+        """How often one of them was started again."""
+        return sum(replica.restarts for replica in self.replicas)
+
+    def check(self) -> None:
+        """Start again whichever has died.
+
+        Raises:
+            RunError: one dies again and again.
+        """
+        for replica in self.replicas:
+            replica.check()
+
+
 @contextmanager
 def cloud_process(
-    stores: Sequence[Path], endpoint: Endpoint, fleet: str, updates: Updates
+    stores: Sequence[Path],
+    endpoint: Endpoint,
+    fleet: str,
+    updates: Updates,
+    *,
+    replicas: int = 1,
+    options: Sequence[str] = ("--no-coalesce", "--no-persistent"),
 ) -> Iterator[CloudProcess]:
-    """Run ``peelfleet cloud`` for *fleet* while the block runs."""
+    """Run ``peelfleet cloud`` for *fleet* while the block runs.
+
+    Args:
+        stores: the model versions; the first serves whoever asks for none.
+        endpoint: the broker.
+        fleet: the fleet's name in topics.
+        updates: how the scenario wants updates.
+        replicas: how many services share the reports.
+        options: more for the command line. Lockstep waits for an answer to each report, so the default
+            answers them all.
+    """
     command = [sys.executable, "-m", "emulator.cli", "cloud", "--fleet", fleet, "--until-stdin-closes"]
     for store in stores:
         command += ["--store", str(store)]
     command += ["--max-payload", f"{updates.max_payload} B", "--encoding", updates.encoding]
-    command += ["--full-if-delta-over", repr(float(updates.full_if_delta_over))]
+    command += ["--full-if-delta-over", repr(float(updates.full_if_delta_over)), "--max-rate", NO_LIMIT]
     command += ["--retain-blocks"] if updates.delivery == "shared" else []
+    command += options
     environment = os.environ | {BROKER_VARIABLE: url_with_password(endpoint, Role.CLOUD)}
-    with tempfile.TemporaryFile() as log:
-        process = CloudProcess(command, environment, log)
-        process.start()
-        try:
-            yield process
-        finally:
-            process.end()
+    names = [["--replica", str(place + 1)] if replicas > 1 else [] for place in range(replicas)]
+    with ExitStack() as stack:
+        started: list[Replica] = []
+        for name in names:
+            log = stack.enter_context(tempfile.TemporaryFile())
+            replica = Replica([*command, *name], environment, log)
+            replica.start()
+            stack.callback(replica.end)
+            started.append(replica)
+        yield CloudProcess(started)
+        for replica in started:  # all of them, then wait for each
+            replica.hang_up()
 
 
 def url_with_password(endpoint: Endpoint, role: Role) -> str:

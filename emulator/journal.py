@@ -99,7 +99,7 @@ def gather(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.Table]
     ids = pa.array(names, pa.string())
     tables: dict[str, pa.Table] = {}
     for name in COLUMNS:
-        whole = pa.concat_tables([_read_draft(folder / f"{name}.arrows") for folder in folders])
+        whole = pa.concat_tables([read_draft(folder, name) for folder in folders])
         whole = whole.sort_by(ORDER).combine_chunks()
         place = whole.column_names.index("device")
         tables[name] = whole.set_column(place, "device", pc.take(ids, whole["device"]))
@@ -139,13 +139,14 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
     return table
 
 
-def _read_draft(path: Path) -> pa.Table:
-    """Return the batches of a draft; one that was being written when its process was killed is left out."""
+def read_draft(folder: Path, name: str) -> pa.Table:
+    """Return the draft of table *name*, up to the last batch that was whole when its process died."""
+    path = folder / f"{name}.arrows"
     with pa.OSFile(str(path), "rb") as source:
         try:
             reader = pa.ipc.open_stream(source)
         except pa.ArrowInvalid:  # killed before the first byte
-            return _SCHEMAS[path.stem].empty_table()
+            return _SCHEMAS[name].empty_table()
         batches = []
         while (batch := _next_batch(reader)) is not None:
             batches.append(batch)

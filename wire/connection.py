@@ -13,8 +13,8 @@ NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 PUBLISHES_AT_ONCE = 64
 """aiomqtt scans every pending publish at each call, so more of them cost quadratically."""
 
-RETRY_S = 0.5
-"""How long to wait before connecting again."""
+FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
+"""How long to wait, at least and at most, before connecting again."""
 
 KEEP_ALIVE_S = 60
 """How long a client may be silent before the broker takes it for gone, half as long again."""
@@ -74,3 +74,17 @@ class Connection:
             "socket_options": NODELAY,
             "max_inflight_messages": PUBLISHES_AT_ONCE,
         }
+
+
+def backoff_s(attempt: int, draw: float) -> float:
+    """Return how long to wait before connecting again.
+
+    It doubles with each attempt up to half a minute; half of it is drawn, so that those who lost their
+    connections together do not come back together.
+
+    Args:
+        attempt: how many attempts have failed in a row, from 1.
+        draw: a number from 0 to 1.
+    """
+    whole = min(FIRST_RETRY_S * 2.0 ** min(attempt - 1, 16), LAST_RETRY_S)
+    return whole * (0.5 + 0.5 * draw)

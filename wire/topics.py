@@ -114,6 +114,11 @@ def subscription(kind: Kind, fleet: str = "+", device: str = "+") -> str:
     return "/".join([ROOT, fleet, *above, kind.value, *below])
 
 
+def shared_subscription(kind: Kind, fleet: str) -> str:
+    """Return the filter by which several clouds share *kind*: each message goes to one of them."""
+    return f"$share/{Role.CLOUD.value}/{subscription(kind, fleet)}"
+
+
 def parse(topic: str) -> Address:
     """Return what *topic* says.
 

@@ -4,48 +4,114 @@ import asyncio
 import contextlib
 import logging
 import os
+import random
 import signal
 import sys
 import threading
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from broker_config.launch import parse_url
+from cloud.counts import Counts
+from cloud.exposition import CloudCollector, exposed
+from cloud.inbox import Limits
 from cloud.responder import Responder
-from cloud.service import Counts, serve
+from cloud.service import Duty, Service
 from cloud.store import load_store
 from cloud.versions import Versions
 from wire.errors import InputError
 from wire.topics import Role, valid_name
-from wire.units import parse_bytes, parse_share
+from wire.units import parse_bytes, parse_duration, parse_share
+
+LOG = logging.getLogger("peelfleet.cloud")
+
+BURST_S = 5.0
+"""A device may send as much at once as its rate allows in this time."""
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @dataclass(frozen=True)
 class Serving:
-    """What to serve and how, as the command line says it."""
+    """What to serve, to whom and how, as the command line says it."""
 
     stores: Sequence[Path]
     """Folders with block stores; the first one's model serves whoever asks for none."""
+    broker: str
+    fleet: str
     max_payload: str
     encoding: str
     full_if_delta_over: str
     retain_blocks: bool
+    replica: str | None
+    max_queue: int
+    max_rate: float
+    coalesce: bool
+    persistent: bool
+    grace: str
+    metrics_host: str
+    metrics_port: int | None
+    log_format: str
+    until_stdin_closes: bool
 
 
-def serve_stores(serving: Serving, broker: str, fleet: str, *, until_stdin_closes: bool) -> None:
-    """Serve until SIGTERM, SIGINT or, if wanted, the end of standard input.
+def serve_stores(serving: Serving) -> None:
+    """Serve until SIGTERM, SIGINT or, if wanted, the end of standard input; finish what was taken.
 
     Raises:
         InputError: an argument is wrong, or a store is damaged.
+        RunError: the broker refuses us.
     """
-    if not valid_name(fleet):
-        raise InputError(f"--fleet {fleet!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
+    for option, name in (("--fleet", serving.fleet), ("--replica", serving.replica or "one")):
+        if not valid_name(name):
+            raise InputError(f"{option} {name!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
+    _log(serving.log_format)
     versions = _versions(serving)
-    connection = parse_url(broker).connection(Role.CLOUD, f"cloud-{fleet}")
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    service = serve(versions, connection, fleet, counts := Counts(), retain_blocks=serving.retain_blocks)
-    asyncio.run(_serve(service, counts, until_stdin_closes=until_stdin_closes))
+    client_id = f"cloud-{serving.fleet}" + (f"-{serving.replica}" if serving.replica else "")
+    connection = parse_url(serving.broker).connection(Role.CLOUD, client_id)
+    duty = Duty(
+        serving.fleet,
+        shared=serving.replica is not None,
+        retain_blocks=serving.retain_blocks,
+        limits=Limits(
+            serving.max_queue,
+            rate=serving.max_rate,
+            burst=max(int(BURST_S * serving.max_rate), 1),
+            coalesce=serving.coalesce,
+        ),
+        grace_s=_duration("--grace", serving.grace),
+    )
+    asyncio.run(_serve(versions, replace(connection, persistent=serving.persistent), duty, serving))
+
+
+async def _serve(versions: Versions, connection: Any, duty: Duty, serving: Serving) -> None:
+    counts, draw = Counts(), random.Random().random
+    service = Service(versions, connection, duty, counts, draw)
+    loop, task = asyncio.get_running_loop(), asyncio.create_task(service.serve())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop)
+    if serving.until_stdin_closes:
+        threading.Thread(target=_wait_for_end, args=(loop, service), daemon=True).start()
+    with _watched(serving, versions, counts, service):
+        await task
+    LOG.info("served: %s", counts)
+
+
+@contextlib.contextmanager
+def _watched(serving: Serving, versions: Versions, counts: Counts, service: Service) -> Iterator[None]:
+    if serving.metrics_port is None:
+        yield
+        return
+    labels = {
+        "fleet": serving.fleet, "replica": serving.replica or "", "version": versions.first.store.version
+    }  # fmt: skip
+    collector = CloudCollector(counts, lambda: service.queued, labels)
+    with exposed(serving.metrics_host, serving.metrics_port, collector, lambda: counts.ready) as port:
+        LOG.info("metrics on http://%s:%d/metrics", serving.metrics_host, port, extra={"port": port})
+        yield
 
 
 def _versions(serving: Serving) -> Versions:
@@ -73,19 +139,48 @@ def _number_or_text(text: str) -> float | str:
         return text
 
 
-async def _serve(service: Coroutine[None, None, None], counts: Counts, *, until_stdin_closes: bool) -> None:
-    loop, task = asyncio.get_running_loop(), asyncio.create_task(service)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, task.cancel)
-    if until_stdin_closes:
-        threading.Thread(target=_wait_for_end, args=(loop, task), daemon=True).start()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-    logging.getLogger("peelfleet.cloud").info("served: %s", counts)
+def _duration(option: str, text: str) -> float:
+    try:
+        return int(parse_duration(text)) / 1e9
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from None
 
 
-def _wait_for_end(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+def _wait_for_end(loop: asyncio.AbstractEventLoop, service: Service) -> None:
     while os.read(sys.stdin.fileno(), 4096):
         pass
     with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-        loop.call_soon_threadsafe(task.cancel)
+        loop.call_soon_threadsafe(service.stop)
+
+
+def _log(form: str) -> None:
+    if form not in ("text", "json"):
+        raise InputError(f"--log-format {form!r}: must be text or json")
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        JsonLines()
+        if form == "json"
+        else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+_USUAL = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and what else was said of it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        said = {key: value for key, value in vars(record).items() if key not in _USUAL}
+        line = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **said,
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line, enc_hook=str).decode()

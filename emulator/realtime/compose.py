@@ -68,7 +68,14 @@ def compose(ensemble: Ensemble, check: Callable[[], None], told: Callable[[Pulse
         RunError: a process failed, or the machine could not keep up.
     """
     job, scenario = ensemble.job, ensemble.job.scenario
-    cloud = cloud_process(ensemble.stores, ensemble.endpoint, job.fleet, scenario.updates)
+    cloud = cloud_process(
+        ensemble.stores,
+        ensemble.endpoint,
+        job.fleet,
+        scenario.updates,
+        replicas=scenario.realtime.replicas,
+        options=["--persistent" if ensemble.ours else "--no-persistent"],
+    )
     with ExitStack() as stack:
         credentials = stack.enter_context(_written(ensemble.passwords))
         running = stack.enter_context(cloud)

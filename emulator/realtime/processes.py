@@ -173,7 +173,16 @@ async def run_shards(
             await asyncio.wait(lives, return_when=asyncio.FIRST_EXCEPTION)
             for task in beside:
                 task.cancel()
+    except ExceptionGroup as group:
+        raise _first(group) from group
     finally:
         for shard in shards:
             await shard.end()
     return [life.result() for life in lives]
+
+
+def _first(error: Exception) -> Exception:
+    """Return the first of the errors that ended a run."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -69,14 +69,11 @@ class RoundTrips:
         self._retry_ns = retry_ns
         self._service_ns = service_ns
         self._windows = tuple(windows)
-        self._flying: dict[int, _Flight] = {}
+        self.flying = 0
+        """How many reports are without their answers."""
+        self._flying: dict[int, dict[int, _Flight]] = {}
         self._deadlines: list[tuple[int, int, _Flight]] = []
         self._numbers = itertools.count()
-
-    @property
-    def flying(self) -> int:
-        """How many reports are without their answers."""
-        return len(self._flying)
 
     def take(self, exchange: Exchange, expect: Expect, drop: Drop) -> None:
         """Publish the report when it has arrived where the cloud is."""
@@ -85,15 +82,21 @@ class RoundTrips:
             _, left_ns = finish(at_ns, self._service_ns, self._windows)
             at_ns = max(at_ns, left_ns - self._service_ns)
         flight = _Flight(exchange, expect, drop, exchange.sent_ns + self._retry_ns)
-        self._flying[id(exchange)] = flight
+        self._flying.setdefault(exchange.number, {})[exchange.seq] = flight
+        self.flying += 1
         self._env.timeout(max(0, at_ns - int(self._env.now)), flight).callbacks.append(self._publish)
 
     def answered(self, exchange: Exchange) -> None:
         """The answer is complete: it leaves for the device."""
-        flight = self._flying.pop(id(exchange), None)
+        flight = self._flying.get(exchange.number, {}).get(exchange.seq)
         if flight is None:
             return
-        flight.landed = True
+        self._land(flight)
+        for older in [each for each in self._of(exchange) if each.exchange.seq < exchange.seq]:
+            # Its answer would be stale, and the cloud answers only the newest of what waits of a device.
+            self._land(older)
+            self._network.give_up(older.exchange)
+            older.drop(older.exchange, Unanswered.REPLACED)
         self.seconds.add(int((time.monotonic() - flight.published_s) * NS_PER_S))
         exchange.left_ns = int(self._env.now)
         flight.expect(exchange)
@@ -108,13 +111,23 @@ class RoundTrips:
         """Give up what has waited for too long."""
         while self.next_deadline_ns() <= now_ns:
             _, _, flight = heapq.heappop(self._deadlines)
-            flight.landed = True
-            if self._flying.pop(id(flight.exchange), None) is not None:
-                self._network.give_up(flight.exchange)
-                flight.drop(flight.exchange, Unanswered.LOST)
+            self._land(flight)
+            self._network.give_up(flight.exchange)
+            flight.drop(flight.exchange, Unanswered.LOST)
+
+    def _of(self, exchange: Exchange) -> list[_Flight]:
+        """Return what is under way of the exchange's device."""
+        return list(self._flying.get(exchange.number, {}).values())
+
+    def _land(self, flight: _Flight) -> None:
+        flight.landed = True
+        del self._flying[flight.exchange.number][flight.exchange.seq]
+        self.flying -= 1
 
     def _publish(self, event: simpy.Event) -> None:
         flight: _Flight = event.value  # type: ignore[assignment]  # as `take` gave it
+        if flight.landed:
+            return  # a newer report has overtaken it
         flight.published_s = time.monotonic()
         flight.exchange.begun_ns = int(self._env.now)
         heapq.heappush(self._deadlines, (flight.deadline_ns, next(self._numbers), flight))

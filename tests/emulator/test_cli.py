@@ -213,7 +213,7 @@ def test_an_interrupted_run_ends_soon_and_takes_its_processes_with_it(
     command += ["--clock", "lockstep", "--broker", "amqtt"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("runs/*/.shard-0/update.arrow")) and time.monotonic() < deadline:
+        while not list(tmp_path.glob("runs/*/.shard-0/update.arrows")) and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(3)
         ours = [pid for pid, parent in parents().items() if parent == run.pid]

@@ -1,0 +1,236 @@
+"""How fast the cloud service answers, against a bare echo: same broker, same load, same payload sizes.
+
+The load: K devices, each with one report under way, which reports again as soon as it has its answer. The
+*bare echo* (`benchmarks.echo`) is an aiomqtt client that answers each report with so many zero bytes. Rounds
+of one and of the other take turns; medians are quoted. Everything shares the machine's cores: the broker, the
+load generator and the responder; the CPU time of each is in the figures.
+"""
+
+import asyncio
+import itertools
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiomqtt
+import msgspec
+import psutil
+
+from benchmarks.engine import prepare
+from benchmarks.figures import write
+from broker_config.launch import Endpoint, launched
+from cloud.responder import Responder
+from cloud.store import BlockStore, save_store
+from emulator.cloud_process import cloud_process
+from scenarios.schema import Updates
+from wire.connection import PUBLISHES_AT_ONCE
+from wire.mailbox import Message, mailbox
+from wire.messages import BudgetReport, encode
+from wire.topics import Kind, Role, device_topic, fleet_topic, parse, subscription
+
+FLEET = "echo"
+ROUNDS = 5
+ROUND_S = 4.0
+IN_FLIGHT = (32, 200)
+ANSWER_BYTES = 4096
+PROMISED_RATIO = 0.8
+
+SCENARIO = """
+version: 1
+name: service
+clock: virtual
+stop_time: 1 min
+data: {type: synthetic}
+fleet: [{name: device, count: 1}]
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What every device of the load sends again and again."""
+
+    model: str
+    held: int
+    budget_bytes: int
+    answer_bytes: int
+
+    def payload(self, seq: int) -> bytes:
+        """Return report *seq*."""
+        return encode(
+            BudgetReport(seq=seq, budget_bytes=self.budget_bytes, user=0, model=self.model, held=self.held)
+        )
+
+
+def choose(store: BlockStore) -> Report:
+    """Return a report whose answer has about `ANSWER_BYTES`."""
+    responder, layers = Responder(store), store.groups[store.user_groups[0]].layers
+
+    def size(report: Report) -> int:
+        return sum(map(len, responder.answer(report.payload(1_000_000))))
+
+    full = layers.bytes[-1]
+    found = [
+        Report(store.version, held, full, 0)
+        for held in sorted(set(layers.blocks))
+        if held < layers.blocks[-1]
+    ]
+    best = min(found, key=lambda report: abs(size(report) - ANSWER_BYTES))
+    return Report(best.model, best.held, best.budget_bytes, size(best))
+
+
+@dataclass
+class Round:
+    """What came of a round."""
+
+    per_s: float
+    cpu_share: dict[str, float]
+    """CPU time over wall-clock time, by process."""
+
+
+async def load(endpoint: Endpoint, count: int, payload: Callable[[int], bytes], seconds: float) -> float:
+    """Keep *count* reports in flight; return the answers in a second, after one to warm up."""
+    tasks: set[asyncio.Task[None]] = set()
+    answers, seqs = 0, itertools.count(1)
+    connection = endpoint.connection(Role.FLEET, f"load-{time.monotonic_ns()}")
+
+    def answered(message: Message) -> None:
+        nonlocal answers
+        answers += 1
+        send(parse(message.topic.value).device or "")
+
+    def send(device: str) -> None:
+        topic = device_topic(Kind.BUDGET, FLEET, device)
+        task = asyncio.create_task(client.publish(topic, payload(next(seqs)), qos=1))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    async with aiomqtt.Client(**connection.client_options(), queue_type=mailbox(answered)) as client:
+        client.pending_calls_threshold = 4 * max(count, PUBLISHES_AT_ONCE)
+        await client.subscribe(subscription(Kind.PEE, FLEET), qos=1)
+        for number in range(count):
+            send(f"device-{number:05d}")
+        await asyncio.sleep(1.0)
+        before, since_s = answers, time.monotonic()
+        await asyncio.sleep(seconds)
+        rate = (answers - before) / (time.monotonic() - since_s)
+    for task in tasks:
+        task.cancel()
+    return rate
+
+
+def measured(
+    endpoint: Endpoint, count: int, payload: Callable[[int], bytes], processes: Mapping[str, Sequence[int]]
+) -> Round:
+    """Run one round, and see what each process needs of the processor."""
+
+    def spent() -> dict[str, float]:
+        return {
+            name: sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+            for name, pids in processes.items()
+        }
+
+    before, since_s = spent(), time.monotonic()
+    rate = asyncio.run(load(endpoint, count, payload, ROUND_S))
+    took_s = time.monotonic() - since_s
+    return Round(rate, {name: round((used - before[name]) / took_s, 2) for name, used in spent().items()})
+
+
+@contextmanager
+def echoing(endpoint: Endpoint) -> Iterator[int]:
+    """Run the bare echo; give its process."""
+    connection = endpoint.connection(Role.CLOUD, "echo")
+    command = [sys.executable, "-m", "benchmarks.echo"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        words = [connection.host, connection.port, connection.client_id, connection.user, connection.password]
+        process.stdin.write(msgspec.json.encode(words) + b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        try:
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def serving(endpoint: Endpoint, store: Path, replicas: int) -> Iterator[Sequence[int]]:
+    """Run the service; give its processes."""
+    with cloud_process([store], endpoint, FLEET, Updates(), replicas=replicas, options=()) as cloud:
+        asyncio.run(_until_announced(endpoint))
+        time.sleep(1.0 * replicas)  # until each of them has subscribed
+        yield [replica.pid for replica in cloud.replicas]
+
+
+async def _until_announced(endpoint: Endpoint) -> None:
+    connection = endpoint.connection(Role.FLEET, "until-announced")
+    async with aiomqtt.Client(**connection.client_options()) as client, asyncio.timeout(30):
+        await client.subscribe(fleet_topic(Kind.MODEL, FLEET), qos=1)
+        await anext(client.messages)
+
+
+def main() -> list[str]:
+    """Measure, print, write ``service.json``; return the promises that do not hold."""
+    rounds: dict[str, dict[int, list[Round]]] = {
+        name: {count: [] for count in IN_FLIGHT} for name in ("echo", "service", "two_replicas")
+    }
+    with tempfile.TemporaryDirectory() as folder, launched("mosquitto") as broker:
+        job = prepare(SCENARIO, Path(folder))
+        store = Path(folder) / "store"
+        save_store(job.store, store)
+        report, endpoint = choose(job.store), broker.endpoint
+        width = len(report.payload(1_000_000))
+
+        def size(_: int) -> bytes:
+            return str(report.answer_bytes).zfill(width).encode()
+
+        ours = {"load": [psutil.Process().pid], "broker": _broker_pids()}
+        for _, count in itertools.product(range(ROUNDS), IN_FLIGHT):
+            with echoing(endpoint) as pid:
+                found = measured(endpoint, count, size, ours | {"responder": [pid]})
+                rounds["echo"][count].append(found)
+            for name, replicas in (("service", 1), ("two_replicas", 2)):
+                with serving(endpoint, store, replicas) as pids:
+                    found = measured(endpoint, count, report.payload, ours | {"responder": pids})
+                    rounds[name][count].append(found)
+    figures = summed_up(rounds, report)
+    write("service", figures)
+    ratio = figures["ratio"]
+    assert isinstance(ratio, float)
+    return [] if ratio >= PROMISED_RATIO else [f"service: ratio(={ratio:.3f}) must be >= {PROMISED_RATIO}"]
+
+
+def summed_up(rounds: dict[str, dict[int, list[Round]]], report: Report) -> dict[str, object]:
+    """Return medians over rounds, and ratios of what was measured in the same round."""
+
+    def ratio(name: str, other: str, count: int) -> float:
+        pairs = zip(rounds[name][count], rounds[other][count], strict=True)
+        return statistics.median(ours.per_s / theirs.per_s for ours, theirs in pairs)
+
+    figures: dict[str, object] = {
+        "report_bytes": len(report.payload(1_000_000)),
+        "answer_bytes": report.answer_bytes,
+        "cores": psutil.cpu_count(),
+        "ratio": min(ratio("service", "echo", count) for count in IN_FLIGHT),
+        "replicas_ratio": max(ratio("two_replicas", "service", count) for count in IN_FLIGHT),
+        "replicas_note": "broker, load and replicas share the cores (cpu_share): two cannot show more",
+    }
+    for name, by_count in rounds.items():
+        for count, found in by_count.items():
+            figures[f"{name}_{count}_per_s"] = round(statistics.median(each.per_s for each in found), 1)
+            figures[f"{name}_{count}_cpu_share"] = found[-1].cpu_share
+    return figures
+
+
+def _broker_pids() -> list[int]:
+    return [each.pid for each in psutil.Process().children(recursive=True) if each.name() == "mosquitto"]
+
+
+if __name__ == "__main__":
+    sys.exit(len(main()))

@@ -1,0 +1,92 @@
+"""What waits to be answered: one report per device, the newest, in the order in which devices came.
+
+Pure but for memory: time is an argument, and nothing here knows a socket. All that is kept is bounded,
+whatever the network sends.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Taken(StrEnum):
+    """What came of a report that arrived."""
+
+    QUEUED = "queued"
+    SUPERSEDED = "superseded"  # it took the place of an older one of its device
+    FULL = "queue_full"  # dropped
+    RATE = "rate"  # dropped: its device sends too many
+
+
+class Waiting(NamedTuple):
+    """A report that waits."""
+
+    device: str
+    payload: bytes
+    arrived_s: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one cloud service takes in."""
+
+    max_queue: int = 10_000
+    """Devices with a report that waits."""
+    rate: float = 20.0
+    """Reports a second and device, in the long run."""
+    burst: int = 100
+    """Reports of a device at once."""
+    coalesce: bool = True
+    """Whether a device's newer report takes the place of its older one."""
+    known: int = 200_000
+    """Devices whose rate is kept in mind; who was silent for longest is forgotten first."""
+
+
+class Inbox:
+    """The reports that wait.
+
+    Args:
+        limits: how much it takes.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._waiting: OrderedDict[object, Waiting] = OrderedDict()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, device: str, payload: bytes, now_s: float) -> Taken:
+        """Take in the report in *payload*, which has arrived at *now_s*."""
+        if not self._allows(device, now_s):
+            return Taken.RATE
+        waiting, report = self._waiting, Waiting(device, payload, now_s)
+        key: object = device if self._limits.coalesce else object()
+        if key in waiting:
+            waiting[key] = report  # in the older one's place
+            return Taken.SUPERSEDED
+        if len(waiting) >= self._limits.max_queue:
+            return Taken.FULL
+        waiting[key] = report
+        return Taken.QUEUED
+
+    def pop(self) -> Waiting:
+        """Return the report of the device that has waited longest.
+
+        Raises:
+            KeyError: none waits.
+        """
+        return self._waiting.popitem(last=False)[1]
+
+    def _allows(self, device: str, now_s: float) -> bool:
+        """Take a token out of the device's bucket, if there is one; it fills again with time."""
+        limits, buckets = self._limits, self._buckets
+        tokens, since_s = buckets.pop(device, (float(limits.burst), now_s))
+        tokens = min(tokens + max(now_s - since_s, 0.0) * limits.rate, limits.burst)
+        allowed = tokens >= 1.0
+        buckets[device] = (tokens - 1.0 if allowed else tokens), now_s
+        if len(buckets) > limits.known:
+            buckets.popitem(last=False)
+        return allowed

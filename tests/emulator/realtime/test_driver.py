@@ -1,0 +1,178 @@
+"""The loop that paces a simulation, the real cloud as its devices see it, and what both measure."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+import pytest
+import simpy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices.exchange import Exchange, Unanswered
+from devices.faults import CloudDown, Window
+from devices.log import Cause
+from emulator.metrics.histogram import Histogram
+from emulator.realtime.driver import Driver
+from emulator.realtime.pace import Inlet, Pace, Tally
+from emulator.realtime.trips import RoundTrips
+from wire.errors import RunError
+from wire.topics import Kind
+from wire.units import NS_PER_S, TIME_UNITS, Duration
+
+MS = TIME_UNITS["ms"]
+
+
+class Network:
+    """Answers a report after so many seconds of the wall clock, or never."""
+
+    listening = sessions = False
+
+    def __init__(self, answered: Callable[[Exchange], None], delays_s: list[float | None]) -> None:
+        self.published: list[int] = []
+        self.given_up: list[int] = []
+        self._answered = answered
+        self._delays = iter(delays_s)
+
+    def send_report(self, exchange: Exchange) -> None:
+        self.published.append(exchange.seq)
+        delay = next(self._delays)
+        if delay is not None:
+            asyncio.get_running_loop().call_later(delay, self._answered, exchange)
+
+    def subscribe(self, exchange: Exchange) -> None:
+        raise AssertionError("nobody shares topics")
+
+    def connect(self, device: str) -> None:
+        raise AssertionError("nobody has a session")
+
+    def disconnect(self, device: str) -> None:
+        raise AssertionError("nobody has a session")
+
+    def send_damaged(self, device: str, payload: bytes) -> None:
+        raise AssertionError("no report is damaged")
+
+    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+        raise AssertionError("nobody is listening")
+
+    def give_up(self, exchange: Exchange) -> None:
+        self.given_up.append(exchange.seq)
+
+    def check(self) -> None:
+        pass
+
+
+class World:
+    """One device that reports at given moments, and waits so long for each answer."""
+
+    def __init__(
+        self,
+        delays_s: list[float | None],
+        *,
+        speed: float = 10.0,
+        retry_ns: int = 400 * MS,
+        windows: tuple[Window, ...] = (),
+        max_lag_ns: int = 5 * NS_PER_S,
+    ) -> None:
+        self.env, self.inlet = simpy.Environment(), Inlet()
+        self.told: list[tuple[str, int]] = []
+        self.network = Network(
+            lambda exchange: self.inlet.post(lambda: self.trips.answered(exchange)), delays_s
+        )
+        self.trips = RoundTrips(self.env, self.network, retry_ns, MS, windows)
+        self._speed, self._max_lag = speed, Duration(max_lag_ns)
+
+    def report(self, seq: int, at_ns: int) -> Exchange:
+        exchange = Exchange(0, "d", 0, seq, b"", Cause.CHANGE, at_ns, at_ns, 0, 0)
+        exchange.arrived_ns = at_ns + 50 * MS
+
+        def send(_: simpy.Event) -> None:
+            self.trips.take(exchange, self._expect, self._drop)
+
+        self.env.timeout(at_ns).callbacks.append(send)
+        return exchange
+
+    def run(self) -> Driver:
+        pace = Pace(self._speed, time.monotonic())
+        driver = Driver(self.env, pace, self.inlet, self.trips, self.network, self._max_lag)
+        asyncio.run(driver.run(lambda _now, _lag: None, lambda: None))
+        return driver
+
+    def _arrived(self, exchange: Exchange) -> None:
+        self.inlet.post(lambda: self.trips.answered(exchange))
+
+    def _expect(self, exchange: Exchange) -> None:
+        self.told.append(("answered", exchange.seq))
+
+    def _drop(self, exchange: Exchange, why: Unanswered) -> None:
+        self.told.append((why.name.lower(), exchange.seq))
+
+
+def test_a_report_leaves_when_it_is_through_its_uplink_and_its_answer_when_it_is_there() -> None:
+    world = World([0.01])
+    exchange = world.report(1, 100 * MS)
+    world.run()
+    assert world.told == [("answered", 1)]
+    assert exchange.begun_ns == exchange.arrived_ns == 150 * MS
+    assert exchange.left_ns >= exchange.begun_ns + 100 * MS  # 10 ms of the wall clock, ten times as fast
+    assert world.trips.seconds.histogram().count == 1
+
+
+def test_who_gets_no_answer_gives_up_and_a_late_answer_changes_nothing() -> None:
+    world = World([None, 0.001, 0.2, 0.001])
+    for seq in (1, 2, 3):
+        world.report(seq, seq * 100 * MS)
+    world.report(4, 3 * NS_PER_S)  # keeps the run going until the late answer has come
+    world.run()
+    assert world.network.published == [1, 2, 3, 4]
+    assert world.told == [("replaced", 1), ("answered", 2), ("lost", 3), ("answered", 4)]
+    assert world.network.given_up == [1, 3]
+    assert world.trips.seconds.histogram().count == 2
+
+
+def test_an_outage_of_the_scenario_holds_reports_back() -> None:
+    down = CloudDown(at="0 s", duration=Duration(NS_PER_S))
+    world = World([0.0], windows=(Window(0, NS_PER_S, 0, down),), retry_ns=10 * NS_PER_S)
+    exchange = world.report(1, 0)
+    world.run()
+    assert exchange.begun_ns == NS_PER_S
+    assert world.told == [("answered", 1)]
+
+
+def test_a_schedule_that_cannot_be_kept_fails_the_run() -> None:
+    world = World([], max_lag_ns=20 * MS)
+    world.env.timeout(10 * MS).callbacks.append(lambda _: time.sleep(0.1))
+    world.env.timeout(20 * MS)
+    with pytest.raises(RunError, match=r"s late at 0\.020 s, more than realtime\.max_lag\(=20 ms\)"):
+        world.run()
+
+
+def test_events_happen_in_order_and_never_before_their_time() -> None:
+    world, seen = World([]), list[tuple[int, int]]()
+    started = time.monotonic()
+    for at in (30, 10, 20):
+        world.env.timeout(at * MS).callbacks.append(
+            lambda _: seen.append((int(world.env.now) // MS, int((time.monotonic() - started) * 10_000)))
+        )
+    driver = world.run()
+    assert [at for at, _ in seen] == [10, 20, 30]
+    assert all(at <= wall for at, wall in seen)
+    assert driver.lag.histogram().count >= 1
+
+
+@given(st.lists(st.integers(0, 2**40), max_size=10_000).map(lambda values: values * 3))
+def test_a_tally_counts_as_one_histogram_of_everything(values: list[int]) -> None:
+    tally = Tally()
+    for value in values:
+        tally.add(value)
+    assert tally.histogram() == Histogram.of(np.array(values, dtype=np.int64))
+
+
+@given(st.floats(0.001, 1000), st.floats(0, 1e6), st.floats(0, 1e5))
+def test_simulated_time_is_the_wall_clock_times_the_speed(speed: float, start: float, since: float) -> None:
+    pace = Pace(speed, start, lambda: start + since)
+    assert pace.now_ns() == pytest.approx(since * speed * 1e9, rel=1e-6, abs=1e-3 * speed * 1e9)
+    assert math.isclose(pace.wall_s(NS_PER_S), 1 / speed)
