@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs docs-traffic bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing clean
+.PHONY: help setup demo test check format docs docs-traffic bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -71,6 +71,9 @@ bench-compare: $(STAMP) ## measure how often `compare` is wrong: coverage, 100 e
 
 bench-queueing: $(STAMP) ## compare the cloud's queue with the theory of queues, within 3 %
 	$(BIN)/python -m benchmarks.queueing
+
+bench-hour: $(STAMP) ## run a fleet for an hour at speed 60: the memory of each process must stay flat
+	$(BIN)/python -m benchmarks.hour
 
 clean: ## remove what was built and run
 	rm -rf $(VENV) runs benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

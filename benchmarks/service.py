@@ -7,6 +7,7 @@ load generator and the responder; the CPU time of each is in the figures.
 """
 
 import asyncio
+import contextlib
 import itertools
 import statistics
 import subprocess
@@ -104,9 +105,12 @@ async def load(endpoint: Endpoint, count: int, payload: Callable[[int], bytes], 
         answers += 1
         send(parse(message.topic.value).device or "")
 
+    async def publish(topic: str) -> None:
+        with contextlib.suppress(aiomqtt.MqttError):  # the round is over
+            await client.publish(topic, payload(next(seqs)), qos=1)
+
     def send(device: str) -> None:
-        topic = device_topic(Kind.BUDGET, FLEET, device)
-        task = asyncio.create_task(client.publish(topic, payload(next(seqs)), qos=1))
+        task = asyncio.create_task(publish(device_topic(Kind.BUDGET, FLEET, device)))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
