@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs docs-traffic bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour clean
+.PHONY: help setup demo test check format docs docs-traffic bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -74,6 +74,9 @@ bench-queueing: $(STAMP) ## compare the cloud's queue with the theory of queues,
 
 bench-hour: $(STAMP) ## run a fleet for an hour at speed 60: the memory of each process must stay flat
 	$(BIN)/python -m benchmarks.hour
+
+bench-kills: $(STAMP) ## kill every process of a run again and again for ten minutes; no device may be the worse for it
+	$(BIN)/python -m benchmarks.kills
 
 clean: ## remove what was built and run
 	rm -rf $(VENV) runs benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

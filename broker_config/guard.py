@@ -1,5 +1,8 @@
 """Runs a command for as long as the parent process lives: ``guard.py DIRECTORY COMMAND...``.
 
+When the parent is gone, *DIRECTORY* goes too. A command that ends by itself leaves it: the parent may start
+it again from there.
+
 The parent holds the other end of our standard input; its end is the parent's. The kernel's own death
 signal (prctl) is lost when a daemon started by root changes its user, as mosquitto does.
 
@@ -15,6 +18,7 @@ import sys
 import threading
 
 _KILL_AFTER_S = 5.0
+_LINGER_S = 0.2
 _OPEN_FILES = 65_536  # a connection is a file; the usual 1024 would be the limit of a fleet
 
 
@@ -35,24 +39,26 @@ def end(child: "subprocess.Popen[bytes]") -> None:
         child.kill()
 
 
-def end_with_parent(child: "subprocess.Popen[bytes]") -> None:
+def end_with_parent(child: "subprocess.Popen[bytes]", directory: str) -> None:
     """Wait until the parent is gone, or has closed its end on purpose; then end *child*."""
     while os.read(0, 4096):
         pass
     end(child)
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 def main(directory: str, command: list[str]) -> int:
-    """Run *command*, remove *directory*, return the exit status: 128 + n where signal n ended it."""
+    """Run *command*, return the exit status: 128 + n where signal n ended it."""
     allow_many_connections()
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(128 + signal.SIGTERM))
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     try:
-        threading.Thread(target=end_with_parent, args=(child,), daemon=True).start()
+        watching = threading.Thread(target=end_with_parent, args=(child, directory), daemon=True)
+        watching.start()
         status = child.wait()
+        watching.join(_LINGER_S)  # if it was the parent, its directory is being removed
     finally:
         end(child)
-        shutil.rmtree(directory, ignore_errors=True)
     return status if status >= 0 else 128 - status
 
 

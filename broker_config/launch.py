@@ -7,9 +7,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Literal
@@ -176,13 +177,50 @@ def _connack(endpoint: Endpoint, credentials: Credentials | None, timeout_s: flo
     return answers[0]
 
 
-@dataclass(frozen=True)
 class RunningBroker:
-    """A broker that this process has started."""
+    """A broker that this process has started.
 
-    endpoint: Endpoint
-    _process: "subprocess.Popen[bytes]" = field(repr=False)
-    _log: IO[bytes] = field(repr=False)
+    Args:
+        endpoint: where it is.
+        start: starts its process.
+        log: where it writes what it has to say.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, start: Callable[[], "subprocess.Popen[bytes]"], log: IO[bytes]
+    ) -> None:
+        self.endpoint = endpoint
+        self.restarts = 0
+        """How often it was started again."""
+        self._start = start
+        self._log = log
+        self._process = start()
+
+    def restart(self) -> None:
+        """Start the broker again, which has died: where it was, with what it last saved.
+
+        Raises:
+            RunError: it does not start.
+        """
+        self.end()
+        self.restarts += 1
+        self._process = self._start()
+        try:
+            _wait_until_ready(self)
+        except _PortTakenError:
+            raise RunError(f"broker {self.endpoint.url} does not start again: its port is taken") from None
+
+    def end(self) -> None:
+        """End the broker in the way that our own death would, and make sure that it is gone."""
+        process = self._process
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it has died before
+            process.stdin.close()
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)  # the group: mosquitto with its guard
+            process.wait()
 
     def died(self) -> str | None:
         """Return how the broker ended and the end of its log, or None while it runs."""
@@ -299,32 +337,27 @@ def _running(
     with ExitStack() as stack:
         log = stack.enter_context(TemporaryFile())
         if kind == "mosquitto":
-            process = stack.enter_context(_mosquitto(port, accounts, log))
+            folder = TemporaryDirectory(prefix="peelfleet-", ignore_cleanup_errors=True)
+            directory = Path(stack.enter_context(folder))
+            program = mosquitto.executable()
+            assert program is not None
+            mosquitto.write_files(directory, LOOPBACK, port, accounts)
+            start = partial(_spawn, mosquitto.command(program, directory), log)
         else:
-            process = stack.enter_context(_embedded(port, accounts, log))
-        broker = RunningBroker(endpoint, process, log)
+            start = partial(_embedded, port, accounts, log)
+        broker = RunningBroker(endpoint, start, log)
+        stack.callback(broker.end)
         _wait_until_ready(broker)
         yield broker
 
 
-@contextmanager
-def _mosquitto(port: int, accounts: Sequence[Account], log: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
-    program = mosquitto.executable()
-    assert program is not None
-    with TemporaryDirectory(prefix="peelfleet-", ignore_cleanup_errors=True) as directory:
-        mosquitto.write_files(Path(directory), LOOPBACK, port, accounts)
-        with _ended(_spawn(mosquitto.command(program, Path(directory)), log)) as process:
-            yield process
-
-
-@contextmanager
-def _embedded(port: int, accounts: Sequence[Account], log: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
-    with _ended(_spawn(embedded.COMMAND, log)) as process:
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it died at once: whoever waits for it will say so
-            process.stdin.write(embedded.Settings(LOOPBACK, port, accounts).encode())
-            process.stdin.flush()
-        yield process
+def _embedded(port: int, accounts: Sequence[Account], log: IO[bytes]) -> "subprocess.Popen[bytes]":
+    process = _spawn(embedded.COMMAND, log)
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):  # it died at once: whoever waits for it will say so
+        process.stdin.write(embedded.Settings(LOOPBACK, port, accounts).encode())
+        process.stdin.flush()
+    return process
 
 
 def _spawn(command: Sequence[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
@@ -337,22 +370,6 @@ def _spawn(command: Sequence[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
         stderr=log,
         start_new_session=True,  # Ctrl-C is for us; we then end the broker when the run is wound up
     )
-
-
-@contextmanager
-def _ended(process: "subprocess.Popen[bytes]") -> Iterator["subprocess.Popen[bytes]"]:
-    """End *process* after the block in the way that our own death would, and make sure that it is gone."""
-    try:
-        yield process
-    finally:
-        assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has died before
-            process.stdin.close()
-        try:
-            process.wait(_STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # the group: mosquitto with its guard
-            process.wait()
 
 
 def _wait_until_ready(broker: RunningBroker) -> None:

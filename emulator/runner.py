@@ -233,6 +233,19 @@ class Broker:
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Of devices with users of their own."""
 
+    def restarts(self) -> int:
+        """How often it was started again."""
+        return self.ours.restarts if self.ours else 0
+
+    def revive(self) -> None:
+        """Start a broker of ours again if it has died.
+
+        Raises:
+            RunError: it does not start.
+        """
+        if self.ours and self.ours.died():
+            self.ours.restart()
+
     def check(self) -> None:
         """Raise RunError if a broker of ours has died."""
         died = self.ours.died() if self.ours else None
@@ -290,10 +303,14 @@ def _in_real_time(
         broker.passwords,
         broker.ours is not None,
     )
-    composed = compose(ensemble, broker.check, lambda pulse: watcher.pulsed(pulse, stop_ns))
+    composed = compose(ensemble, broker.revive, lambda pulse: watcher.pulsed(pulse, stop_ns))
     wall_seconds = max(each.wall_seconds for each in composed.measured)
     aborted = [each.aborted_ns for each in composed.measured if each.aborted_ns is not None]
-    real = summary_of(composed.measured, job.scenario.realtime.speed, composed.restarts)
+    real = summary_of(
+        composed.measured,
+        job.scenario.realtime.speed,
+        {**composed.restarts, "broker": broker.restarts()},
+    )
     return Outcome(wall_seconds, None, min(aborted, default=None), real), list(composed.folders)
 
 
