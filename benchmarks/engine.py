@@ -29,7 +29,8 @@ import pyarrow as pa
 import simpy
 
 from benchmarks.figures import write
-from broker_config.launch import Endpoint, launched
+from broker_config.endpoint import Endpoint
+from broker_config.launch import launched
 from cloud.store import save_store
 from devices.fleet import Enrolled
 from devices.memory import BoundedWalk

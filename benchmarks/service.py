@@ -25,7 +25,8 @@ import psutil
 
 from benchmarks.engine import prepare
 from benchmarks.figures import write
-from broker_config.launch import Endpoint, launched
+from broker_config.endpoint import Endpoint
+from broker_config.launch import launched
 from cloud.responder import Responder
 from cloud.store import BlockStore, save_store
 from emulator.cloud_process import cloud_process

@@ -1,7 +1,9 @@
 """Who may connect to a broker that we run: a user name, a password and a role each."""
 
+import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from wire.errors import InputError
 from wire.topics import Role, valid_name
@@ -14,6 +16,34 @@ class Account:
     user: str
     role: Role
     password: str = field(repr=False)
+
+
+COLUMNS = ("role", "user", "password")
+"""Of a file of credentials."""
+
+
+def write_credentials(path: Path, accounts: Iterable[Account]) -> None:
+    """Write who may connect as CSV; nobody else can read the file."""
+    path.touch(mode=0o600)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(COLUMNS)
+        rows.writerows((each.role.value, each.user, each.password) for each in accounts)
+
+
+def read_credentials(path: Path) -> tuple[Account, ...]:
+    """Return who may connect.
+
+    Raises:
+        InputError: the file is missing or is none.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return tuple(
+                Account(row["user"], Role(row["role"]), row["password"]) for row in csv.DictReader(file)
+            )
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
+        raise InputError(f"{path}: must be credentials, as `broker init` writes them: {error}") from None
 
 
 def check_accounts(accounts: Iterable[Account]) -> None:

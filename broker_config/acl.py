@@ -15,20 +15,25 @@ from wire.topics import ROOT, AccessRule, Role, access_rules, matches
 _ABOUT_THE_BROKER = {Role.OBSERVER: (AccessRule("read", "$SYS/broker/#"),)}
 
 
-def mosquitto_acl(users: Mapping[str, Role]) -> str:
-    """Return the text of mosquitto's access file for *users*; devices need no lines of their own."""
+def mosquitto_acl(users: Mapping[str, Role], fleet: str = "+") -> str:
+    """Return the text of mosquitto's access file; devices need no lines of their own.
+
+    Args:
+        users: the role of each.
+        fleet: whose topics; ``+``: of every fleet.
+    """
     lines = ["# Generated from wire.topics by broker_config.acl."]
     for user, role in users.items():
         if role is not Role.DEVICE:
-            lines += ["", *_section(user, role)]
-    lines += ["", *(f"pattern {rule.access} {rule.filter}" for rule in access_rules(Role.DEVICE))]
+            lines += ["", *_section(user, role, fleet)]
+    lines += ["", *(f"pattern {rule.access} {rule.filter}" for rule in access_rules(Role.DEVICE, fleet))]
     return "\n".join(lines) + "\n"
 
 
-def _section(user: str, role: Role) -> Iterator[str]:
+def _section(user: str, role: Role, fleet: str) -> Iterator[str]:
     yield f"user {user}"
     yield f"topic deny {_as_a_device(user)}"
-    for rule in _role_rules(role):
+    for rule in _role_rules(role, fleet):
         yield f"topic {rule.access} {rule.filter}"
 
 
@@ -60,8 +65,8 @@ def _rules(role: Role, user: str) -> tuple[AccessRule, ...]:
     return (*own, *everyone)
 
 
-def _role_rules(role: Role) -> tuple[AccessRule, ...]:
-    return access_rules(role) + _ABOUT_THE_BROKER.get(role, ())
+def _role_rules(role: Role, fleet: str = "+") -> tuple[AccessRule, ...]:
+    return access_rules(role, fleet) + _ABOUT_THE_BROKER.get(role, ())
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -1,4 +1,4 @@
-"""Brokers: where one is, what it can do, and how to start one that ends with this process."""
+"""Brokers of our own: how to start one that ends with this process."""
 
 import contextlib
 import os
@@ -9,172 +9,24 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Literal
-from urllib.parse import SplitResult, unquote, urlsplit
-
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from paho.mqtt.reasoncodes import ReasonCode
 
 from broker_config import embedded, mosquitto
 from broker_config.accounts import Account, check_accounts
-from wire.connection import Connection
+from broker_config.endpoint import CAPABILITIES, Credentials, Endpoint, check_reachable
 from wire.errors import InputError, RunError
 from wire.topics import Role
 
 LOOPBACK = "127.0.0.1"
-_DEFAULT_PORT = 1883
 _PORT_ATTEMPTS = 5  # between finding a free port and listening on it, somebody else may take it
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 8.0  # longer than the guard and mosquitto's last save need
 _POLL_S = 0.02
 _LOG_TAIL_BYTES = 2_000
 _PACKAGES = Path(__file__).parent.parent  # where `python -m broker_config...` finds us
-
-
-@dataclass(frozen=True)
-class Credentials:
-    """A user name and its password, which no repr shows."""
-
-    user: str
-    password: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class Capabilities:
-    """What a broker honours beyond plain publish and subscribe; a scenario may need some of it."""
-
-    shared_subscriptions: bool  # $share/group/filter, from MQTT 3.1.1 clients too
-    wills_on_keepalive_expiry: bool
-    wills_on_takeover: bool  # the same client id connects again
-    offline_queues: bool  # for a persistent session of a client with a user name
-
-
-_EVERYTHING = Capabilities(
-    shared_subscriptions=True, wills_on_keepalive_expiry=True, wills_on_takeover=True, offline_queues=True
-)
-_AMQTT = Capabilities(
-    shared_subscriptions=False, wills_on_keepalive_expiry=False, wills_on_takeover=False, offline_queues=True
-)
-CAPABILITIES: Mapping[str, Capabilities] = {
-    "mosquitto": _EVERYTHING,
-    "amqtt": _AMQTT,
-    "external": _EVERYTHING,  # taken on trust: MQTT 3.1.1 has no way to ask
-}
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A broker's address, what it can do, and who each role is there; a role may have no user."""
-
-    host: str
-    port: int
-    kind: Literal["mosquitto", "amqtt", "external"]
-    capabilities: Capabilities
-    credentials: Mapping[Role, Credentials]
-
-    @property
-    def url(self) -> str:
-        """The address without any credentials, for people to read."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"mqtt://{host}:{self.port}"
-
-    def connection(self, role: Role, client_id: str) -> Connection:
-        """Return how *role* connects."""
-        login = self.credentials.get(role)
-        user, password = (login.user, login.password) if login else (None, None)
-        return Connection(self.host, self.port, client_id, user, password)
-
-
-def parse_url(text: str) -> Endpoint:
-    """Read ``mqtt://[user:password@]host[:port]``; the user, if any, serves all roles.
-
-    No message repeats *text*: it may hold a password.
-
-    Raises:
-        InputError: it is something else.
-    """
-    url = _split(text)
-    credentials = _url_credentials(url)
-    roles = dict.fromkeys(Role, credentials) if credentials else {}
-    assert url.hostname is not None
-    port = _DEFAULT_PORT if url.port is None else url.port
-    return Endpoint(url.hostname, port, "external", CAPABILITIES["external"], roles)
-
-
-def _split(text: str) -> SplitResult:
-    try:
-        url = urlsplit(text)
-        port = url.port
-    except ValueError as error:
-        raise _url_error("its host or port is malformed; a port is 1 to 65535") from error
-    if url.scheme != "mqtt":
-        raise _url_error(f"scheme(={url.scheme!r}) must be 'mqtt'")
-    if not url.hostname or not url.hostname.isprintable() or " " in url.hostname:
-        raise _url_error("it names no host")
-    if port == 0:
-        raise _url_error("port(=0) must be 1 to 65535")
-    if url.path.strip("/") or url.query or url.fragment:
-        raise _url_error("nothing may follow the port; write '/', '?' and '#' in a password as %2F, %3F, %23")
-    return url
-
-
-def _url_credentials(url: SplitResult) -> Credentials | None:
-    if url.username is None:
-        return None
-    if not url.username or url.password is None:
-        raise _url_error("user and password go together")
-    return Credentials(unquote(url.username), unquote(url.password))
-
-
-def _url_error(reason: str) -> InputError:
-    return InputError(f"broker URL must be mqtt://[user:password@]host[:port]: {reason}")
-
-
-def check_reachable(endpoint: Endpoint, timeout_s: float) -> None:
-    """Connect once as an MQTT client, and leave again; looking up a name may add to *timeout_s*.
-
-    Raises:
-        InputError: nothing answers there, it does not speak MQTT, or it refuses the credentials.
-    """
-    credentials = next(iter(endpoint.credentials.values()), None)
-    try:
-        answer = _connack(endpoint, credentials, timeout_s)
-    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
-        raise InputError(f"broker {endpoint.url} does not answer: {error}") from error
-    if answer.is_failure:
-        who = f"user {credentials.user!r}" if credentials else "a client without a user name"
-        raise InputError(f"broker {endpoint.url} refuses {who}: {answer}")
-
-
-def _connack(endpoint: Endpoint, credentials: Credentials | None, timeout_s: float) -> ReasonCode:
-    """Return the broker's answer to CONNECT; OSError where there is none."""
-    deadline = time.monotonic() + timeout_s
-    answers: list[ReasonCode] = []
-    client = Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=f"peelfleet-check-{secrets.token_hex(4)}",
-        protocol=MQTTProtocolVersion.MQTTv311,
-    )
-    if credentials:
-        client.username_pw_set(credentials.user, credentials.password)
-    client.connect_timeout = timeout_s
-    client.on_connect = lambda _client, _userdata, _flags, reason, _properties: answers.append(reason)
-    client.connect(endpoint.host, endpoint.port)
-    try:
-        while not answers:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
-                raise TimeoutError(f"no CONNACK within {timeout_s:g} s")
-            if client.loop(left_s) and not answers:
-                raise ConnectionError("it closed the connection")
-    finally:
-        client.disconnect()
-    return answers[0]
 
 
 class RunningBroker:

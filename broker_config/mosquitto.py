@@ -14,6 +14,7 @@ from string import Template
 
 from broker_config.accounts import Account
 from broker_config.acl import mosquitto_acl
+from wire.pee import MAX_PART_BYTES
 
 GUARD = Path(__file__).with_name("guard.py")
 # Daemons live in folders that are often missing from a user's PATH.
@@ -51,10 +52,41 @@ def write_files(directory: Path, host: str, port: int, accounts: Sequence[Accoun
             shutil.chown(path, user)
 
 
-def configuration(directory: Path, host: str, port: int, user: str) -> str:
-    """Return the text of mosquitto.conf."""
+LARGEST_MESSAGE = MAX_PART_BYTES + 1024
+"""Payload of the largest part that a scenario may ask for, with room for its topic."""
+
+
+def configuration(
+    directory: Path,
+    host: str,
+    port: int,
+    user: str,
+    *,
+    state: Path | None = None,
+    security: str = "",
+    largest_message: int = LARGEST_MESSAGE,
+) -> str:
+    """Return the text of mosquitto.conf.
+
+    Args:
+        directory: where passwords and access rules are.
+        host: where to listen.
+        port: likewise.
+        user: whom the broker becomes.
+        state: where it keeps sessions and retained messages; None: in *directory*.
+        security: the listener's lines on TLS.
+        largest_message: the most bytes that anybody may send at once.
+    """
     template = files("broker_config").joinpath("mosquitto.conf").read_text(encoding="utf-8")
-    return Template(template).substitute(directory=directory, host=host, port=port, user=user)
+    return Template(template).substitute(
+        directory=directory,
+        state=state or directory,
+        host=host,
+        port=port,
+        user=user,
+        transport_security=security,
+        largest_message=largest_message,
+    )
 
 
 def service_user() -> str:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emulator.commands import broker as broker_command
 from emulator.commands import trace as trace_command
 from wire.errors import InputError, PeelfleetError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(trace_command.app, name="trace")
+app.add_typer(broker_command.app, name="broker")
 
 ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (YAML).", show_default=False)]
 Overrides = Annotated[
@@ -32,7 +34,7 @@ Clock = Annotated[str | None, typer.Option(help="virtual, lockstep or realtime, 
 Broker = Annotated[
     str | None,
     typer.Option(
-        envvar="PEELFLEET_BROKER", help="auto, mosquitto, amqtt or mqtt://[user:password@]host[:port]."
+        envvar="PEELFLEET_BROKER", help="auto, mosquitto, amqtt or mqtt[s]://[user:password@]host[:port]."
     ),
 ]
 Data = Annotated[Path | None, typer.Option(help="Where the scenario's data set is.")]
@@ -277,35 +279,12 @@ def report(run_directory: Annotated[Path, typer.Argument(help="A finished run di
 
 
 @app.command()
-def broker(
-    kind: Annotated[str, typer.Argument(help="auto, mosquitto or amqtt.")] = "auto",
-    port: Annotated[int | None, typer.Option(help="Port on the loopback interface; else a free one.")] = None,
-) -> None:
-    """Run a broker with the project's configuration until interrupted; print a URL per role."""
-    import time
-
-    from broker_config.launch import launched
-    from emulator.cloud_process import url_with_password
-
-    if kind not in ("auto", "mosquitto", "amqtt"):
-        raise InputError(f"kind(={kind!r}) must be auto, mosquitto or amqtt")
-    with launched(kind, port=port) as running:  # type: ignore[arg-type]  # one of the literals
-        typer.echo(f"{running.endpoint.kind} on {running.endpoint.url}")
-        for role in running.endpoint.credentials:
-            typer.echo(f"{role.value}\t{url_with_password(running.endpoint, role)}")
-        sys.stdout.flush()
-        while running.died() is None:
-            time.sleep(0.2)
-        raise PeelfleetError(running.died())
-
-
-@app.command()
 def cloud(
     store: Annotated[
         list[Path], typer.Option(help="A block store: a folder with a manifest.json; several model versions.")
     ],
     broker: Annotated[
-        str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt://[user:password@]host[:port]")
+        str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt[s]://[user:password@]host[:port]")
     ],
     fleet: Annotated[str, typer.Option(help="The fleet to serve.")],
     replica: Annotated[
@@ -351,7 +330,7 @@ def cloud(
 def devices(
     scenario: ScenarioFile,
     broker: Annotated[
-        str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt://[user:password@]host[:port]")
+        str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt[s]://[user:password@]host[:port]")
     ],
     shard: Annotated[str, typer.Option(help="Which part of the fleet: 2/4 is the second of four.")] = "1/1",
     out: Annotated[Path, typer.Option(help="The folder to make for what the shard logs.")] = Path("shard"),

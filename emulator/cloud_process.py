@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from broker_config.launch import Endpoint
+from broker_config.endpoint import Endpoint
 from scenarios.schema import Updates
 from wire.errors import RunError
 from wire.topics import Role
@@ -164,4 +164,4 @@ def url_with_password(endpoint: Endpoint, role: Role) -> str:
     if login is None:
         return endpoint.url
     user = f"{quote(login.user, safe='')}:{quote(login.password, safe='')}@"
-    return endpoint.url.replace("mqtt://", f"mqtt://{user}", 1)
+    return endpoint.url.replace("://", f"://{user}", 1)

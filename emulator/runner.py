@@ -14,7 +14,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from broker_config.launch import Endpoint, RunningBroker, check_reachable, launched, parse_url
+from broker_config.endpoint import Endpoint, check_reachable, parse_url
+from broker_config.launch import RunningBroker, launched
 from devices.fleet import FleetGroup
 from devices.memory import Replay
 from devices.traces.availability import Availability
@@ -198,7 +199,7 @@ def _with_whole_paths(group: FleetGroup) -> FleetGroup:
 
 def without_password(scenario: Scenario) -> Scenario:
     """Return *scenario* as it may be written down: a broker's user and password left out."""
-    if not scenario.broker.startswith("mqtt://"):
+    if not scenario.broker.startswith(("mqtt://", "mqtts://")):
         return scenario
     return msgspec.structs.replace(scenario, broker=parse_url(scenario.broker).url)
 

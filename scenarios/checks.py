@@ -80,14 +80,21 @@ def _check_broker(broker: str) -> None:
     if broker in BROKERS or _is_address(broker):
         return
     shown = "..." if "@" in broker else repr(broker)  # it may hold a password
-    raise ValueError(f"broker(={shown}) must be {', '.join(BROKERS)} or mqtt://[user:password@]host[:port]")
+    raise ValueError(
+        f"broker(={shown}) must be {', '.join(BROKERS)} or mqtt[s]://[user:password@]host[:port]"
+    )
 
 
 def _is_address(broker: str) -> bool:
     """The form only: `broker_config.launch` has the last word, but loads an MQTT client."""
     try:
         url = urlsplit(broker)
-        return url.scheme == "mqtt" and bool(url.hostname) and url.port != 0 and not url.path.strip("/")
+        return (
+            url.scheme in ("mqtt", "mqtts")
+            and bool(url.hostname)
+            and url.port != 0
+            and not url.path.strip("/")
+        )
     except ValueError:
         return False
 

@@ -150,14 +150,19 @@ def matches(topic_filter: str, topic: str) -> bool:
     return len(wanted) == len(levels)
 
 
-def access_rules(role: Role) -> tuple[AccessRule, ...]:
-    """Return what *role* may read and write, generated from the topic table."""
+def access_rules(role: Role, fleet: str = "+") -> tuple[AccessRule, ...]:
+    """Return what *role* may read and write, generated from the topic table.
+
+    Args:
+        role: who.
+        fleet: in which fleet; ``+``: in any.
+    """
     if role is Role.OBSERVER:
-        return (AccessRule("read", f"{ROOT}/#"),)
+        return (AccessRule("read", f"{ROOT}/{'' if fleet == '+' else f'{fleet}/'}#"),)
     device = "%u" if role is Role.DEVICE else "+"
     rules: list[AccessRule] = []
     for kind, route in TABLE.items():
-        topic_filter = subscription(kind, device=device)
+        topic_filter = subscription(kind, fleet, device)
         rules += [AccessRule("read", topic_filter)] * (role in route.readers)
         rules += [AccessRule("write", topic_filter)] * (role in route.writers)
     return tuple(rules)

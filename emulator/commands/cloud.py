@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from broker_config.launch import parse_url
+from broker_config.endpoint import parse_url
 from cloud.counts import Counts
 from cloud.exposition import CloudCollector, exposed
 from cloud.inbox import Limits

@@ -1,7 +1,6 @@
 """``peelfleet devices``: one shard of a fleet in real time, in a process of its own."""
 
 import asyncio
-import csv
 import sys
 import threading
 import time
@@ -14,7 +13,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from broker_config.launch import Credentials, Endpoint, check_reachable, parse_url
+from broker_config.accounts import Account, read_credentials
+from broker_config.endpoint import Endpoint, check_reachable, parse_url
 from devices.gateway import Gateway
 from emulator.console import Console
 from emulator.job import prepare
@@ -140,7 +140,7 @@ async def _run(
     simulation: Simulation,
     wanted: Wanted,
     endpoint: Endpoint,
-    logins: Mapping[str, Credentials],
+    logins: Mapping[str, Account],
     told: Told,
 ) -> Measured:
     """Run the shard, once somebody says when."""
@@ -216,20 +216,10 @@ class _Start:
             self._loop.call_soon_threadsafe(shard.cancel)
 
 
-def _logins(path: Path | None) -> Mapping[str, Credentials]:
+def _logins(path: Path | None) -> Mapping[str, Account]:
     """Return the users of devices, by device."""
-    if path is None:
-        return {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {
-            row["user"]: Credentials(row["user"], row["password"]) for row in rows if row["role"] == "device"
-        }
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise InputError(
-            f"--credentials {path}: must be a file as `broker init` writes it: {error}"
-        ) from None
+    accounts = read_credentials(path) if path else ()
+    return {account.user: account for account in accounts if account.role is Role.DEVICE}
 
 
 def _make(folder: Path) -> Path:

@@ -1,6 +1,5 @@
 """A whole fleet in real time on one machine: the broker, the cloud and the shards of one run."""
 
-import csv
 import os
 import secrets
 import tempfile
@@ -9,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker_config.launch import Endpoint
+from broker_config.accounts import Account, write_credentials
+from broker_config.endpoint import Endpoint
 from devices.fleet import device_names
 from emulator.cloud_process import BROKER_VARIABLE, cloud_process, url_with_password
 from emulator.job import Job
@@ -108,12 +108,11 @@ def _written(passwords: Mapping[str, str]) -> Iterator[Path | None]:
     if not passwords:
         yield None
         return
-    with tempfile.NamedTemporaryFile("w", prefix="peelfleet-", suffix=".csv", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["role", "user", "password"])
-        rows.writerows([Role.DEVICE.value, user, password] for user, password in passwords.items())
-        file.flush()
-        yield Path(file.name)
+    with tempfile.TemporaryDirectory(prefix="peelfleet-") as folder:
+        path = Path(folder) / "credentials.csv"
+        accounts = [Account(user, Role.DEVICE, password) for user, password in passwords.items()]
+        write_credentials(path, accounts)
+        yield path
 
 
 def _command(ensemble: Ensemble, credentials: Path | None) -> ShardCommand:

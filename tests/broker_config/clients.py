@@ -9,7 +9,8 @@ import aiomqtt
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from broker_config.launch import Credentials, Endpoint, RunningBroker
+from broker_config.endpoint import Credentials, Endpoint
+from broker_config.launch import RunningBroker
 
 NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 FLEET = "f"

@@ -12,7 +12,8 @@ import pytest
 from aiomqtt import Message
 
 from broker_config import mosquitto
-from broker_config.launch import Credentials, RunningBroker, check_reachable, launched
+from broker_config.endpoint import Credentials, check_reachable
+from broker_config.launch import RunningBroker, launched
 from tests.broker_config.clients import DEVICES, FLEET, RudeClient, client, contents, device, receive
 from wire.errors import InputError
 from wire.topics import (

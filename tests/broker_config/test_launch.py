@@ -16,15 +16,9 @@ from typing import Literal
 import pytest
 
 from broker_config import embedded, launch, mosquitto
-from broker_config.launch import (
-    Capabilities,
-    Credentials,
-    Endpoint,
-    RunningBroker,
-    check_reachable,
-    launched,
-    parse_url,
-)
+from broker_config.endpoint import Capabilities, Credentials, Endpoint, check_reachable, parse_url
+from broker_config.launch import RunningBroker, launched
+from wire.connection import Tls
 from wire.errors import InputError, RunError
 from wire.topics import Role
 
@@ -212,8 +206,8 @@ def test_an_endpoint_travels_between_processes() -> None:
 @pytest.mark.parametrize(
     ("text", "host", "port", "credentials"),
     [
-        ("mqtt://broker.example", "broker.example", 1883, None),
-        ("mqtt://broker.example:2883/", "broker.example", 2883, None),
+        ("mqtt://localhost", "localhost", 1883, None),
+        ("mqtt://127.0.0.1:2883/", "127.0.0.1", 2883, None),
         ("mqtt://ann:p%40ss%2F%3A@10.0.0.1:1", "10.0.0.1", 1, Credentials("ann", "p@ss/:")),
         ("mqtt://[::1]:1884", "::1", 1884, None),
     ],
@@ -230,7 +224,12 @@ def test_a_url_is_read(text: str, host: str, port: int, credentials: Credentials
         ("", "scheme"),
         ("localhost:1883", r"scheme\(='localhost'\) must be 'mqtt'"),
         ("http://localhost", r"scheme\(='http'\) must be 'mqtt'"),
-        ("mqtts://localhost", r"scheme\(='mqtts'\) must be 'mqtt'"),
+        ("mqtt://broker.example", r"host\(=broker.example\) is another machine: a user and password"),
+        ("mqtts://broker.example", r"host\(=broker.example\) is another machine: a user and password"),
+        ("mqtts://localhost?ca=/nowhere", r"ca\(=/nowhere\) is no file"),
+        ("mqtts://localhost?cert=/nowhere", "cert and key go together"),
+        ("mqtts://localhost?verify=no", "unknown after '\\?': verify; known: ca, cert, key"),
+        (f"mqtts://localhost?ca={__file__}", "no usable certificates"),
         ("mqtt://", "it names no host"),
         ("mqtt://:1883", "it names no host"),
         ("mqtt://a b", "it names no host"),
@@ -248,9 +247,15 @@ def test_a_url_is_read(text: str, host: str, port: int, credentials: Credentials
     ],
 )
 def test_a_bad_url_is_refused_without_repeating_it(text: str, reason: str) -> None:
-    with pytest.raises(InputError, match=rf"broker URL must be mqtt://.*{reason}") as caught:
+    with pytest.raises(InputError, match=rf"broker URL must be mqtt.*{reason}") as caught:
         parse_url(text)
     assert "cret" not in str(caught.value)
+
+
+def test_tls_is_read_and_written() -> None:
+    endpoint = parse_url("mqtts://ann:secret@localhost")
+    assert (endpoint.port, endpoint.tls, endpoint.url) == (8883, Tls(), "mqtts://localhost:8883")
+    assert endpoint.connection(Role.CLOUD, "c").tls == Tls()
 
 
 def test_urls_are_written_without_credentials() -> None:
@@ -273,4 +278,4 @@ def test_a_server_that_says_nothing_does_not_answer_in_time(listener: socket.soc
 
 def test_a_name_that_is_none_does_not_answer() -> None:
     with pytest.raises(InputError, match="does not answer"):
-        check_reachable(parse_url(f"mqtt://{'a' * 64}.invalid"), timeout_s=1)
+        check_reachable(parse_url(f"mqtt://a:b@{'a' * 64}.invalid"), timeout_s=1)

@@ -5,7 +5,7 @@ import hashlib
 from pathlib import Path
 
 from broker_config.accounts import Account
-from broker_config.mosquitto import configuration, password_line, write_files
+from broker_config.mosquitto import LARGEST_MESSAGE, configuration, password_line, write_files
 from wire.topics import Role
 
 
@@ -21,6 +21,7 @@ def test_the_configuration_says_what_it_must() -> None:
         "set_tcp_nodelay true",
         "max_inflight_messages 0",
         "max_queued_messages 100000",
+        f"message_size_limit {LARGEST_MESSAGE}",
         "persistence true",
         "persistence_location /run/x/",
         "autosave_interval 1",

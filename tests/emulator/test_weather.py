@@ -11,7 +11,8 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from broker_config.launch import Credentials, launched
+from broker_config.endpoint import Credentials
+from broker_config.launch import launched
 from emulator.cloud_process import url_with_password
 from tests.emulator.scenarios import TINY, Runner, Silent, number
 from wire.errors import InputError, RunError

@@ -1,0 +1,120 @@
+"""Certificates for a test fleet: an authority of its own, one for the broker and one for each client."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+AUTHORITY_DAYS, LEAF_DAYS = 3650, 825
+CLOCKS_DIFFER = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A certificate and its private key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    def write(self, certificate: Path, key: Path) -> None:
+        """Write both as PEM; nobody else can read the key."""
+        certificate.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+        key.touch(mode=0o600)
+        key.write_bytes(
+            self.key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Who vouches for a fleet's broker and its clients."""
+
+    signed: Signed
+
+    @classmethod
+    def new(cls, name: str, now: datetime | None = None) -> Self:
+        """Return an authority that vouches for itself."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = _builder(name, name, key, now or datetime.now(UTC), AUTHORITY_DAYS)
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(_usage(signs=True), critical=True)
+        return cls(Signed(builder.sign(key, hashes.SHA256()), key))
+
+    def server(self, hosts: list[str], now: datetime | None = None) -> Signed:
+        """Return the certificate of a broker that clients reach as *hosts*: names or addresses."""
+        names = x509.SubjectAlternativeName([_host(host) for host in hosts])
+        return self._leaf(hosts[0], ExtendedKeyUsageOID.SERVER_AUTH, now, names)
+
+    def client(self, user: str, now: datetime | None = None) -> Signed:
+        """Return the certificate of a client whose user name is *user*."""
+        return self._leaf(user, ExtendedKeyUsageOID.CLIENT_AUTH, now, None)
+
+    def _leaf(
+        self,
+        name: str,
+        use: x509.ObjectIdentifier,
+        now: datetime | None,
+        names: x509.SubjectAlternativeName | None,
+    ) -> Signed:
+        key, authority = ec.generate_private_key(ec.SECP256R1()), self.signed.certificate
+        issuer = str(authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+        builder = _builder(name, issuer, key, now or datetime.now(UTC), LEAF_DAYS)
+        builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder = builder.add_extension(_usage(signs=False), critical=True)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
+        public = self.signed.key.public_key()
+        builder = builder.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False
+        )
+        if names is not None:
+            builder = builder.add_extension(names, critical=False)
+        return Signed(builder.sign(self.signed.key, hashes.SHA256()), key)
+
+
+def _builder(
+    name: str, issuer: str, key: ec.EllipticCurvePrivateKey, now: datetime, days: int
+) -> x509.CertificateBuilder:
+    def called(common: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+
+    return (
+        x509.CertificateBuilder()
+        .subject_name(called(name))
+        .issuer_name(called(issuer))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCKS_DIFFER)
+        .not_valid_after(now + timedelta(days=days))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=signs,
+        crl_sign=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

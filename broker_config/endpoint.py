@@ -1,0 +1,203 @@
+"""Endpoints: where a broker is, how it is reached, what it can do, and who each role is there."""
+
+import secrets
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal
+from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from wire.connection import Connection, Tls, tls_context
+from wire.errors import InputError
+from wire.topics import Role
+
+_DEFAULT_PORT, _DEFAULT_TLS_PORT = 1883, 8883
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A user name and its password, which no repr shows."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What a broker honours beyond plain publish and subscribe; a scenario may need some of it."""
+
+    shared_subscriptions: bool  # $share/group/filter, from MQTT 3.1.1 clients too
+    wills_on_keepalive_expiry: bool
+    wills_on_takeover: bool  # the same client id connects again
+    offline_queues: bool  # for a persistent session of a client with a user name
+
+
+_EVERYTHING = Capabilities(
+    shared_subscriptions=True, wills_on_keepalive_expiry=True, wills_on_takeover=True, offline_queues=True
+)
+_AMQTT = Capabilities(
+    shared_subscriptions=False, wills_on_keepalive_expiry=False, wills_on_takeover=False, offline_queues=True
+)
+CAPABILITIES: Mapping[str, Capabilities] = {
+    "mosquitto": _EVERYTHING,
+    "amqtt": _AMQTT,
+    "external": _EVERYTHING,  # taken on trust: MQTT 3.1.1 has no way to ask
+}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A broker's address, what it can do, and who each role is there; a role may have no user."""
+
+    host: str
+    port: int
+    kind: Literal["mosquitto", "amqtt", "external"]
+    capabilities: Capabilities
+    credentials: Mapping[Role, Credentials]
+    tls: Tls | None = None
+
+    @property
+    def url(self) -> str:
+        """The address without any credentials, for people to read, and for `parse_url`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        if self.tls is None:
+            return f"mqtt://{host}:{self.port}"
+        files = {"ca": self.tls.ca, "cert": self.tls.certificate, "key": self.tls.key}
+        query = urlencode({name: path for name, path in files.items() if path is not None}, safe="/")
+        return f"mqtts://{host}:{self.port}" + (f"?{query}" if query else "")
+
+    def connection(self, role: Role, client_id: str) -> Connection:
+        """Return how *role* connects."""
+        login = self.credentials.get(role)
+        user, password = (login.user, login.password) if login else (None, None)
+        return Connection(self.host, self.port, client_id, user, password, self.tls)
+
+
+def parse_url(text: str) -> Endpoint:
+    """Read ``mqtt://[user:password@]host[:port]``, or ``mqtts://`` for TLS; the user serves all roles.
+
+    With ``mqtts://`` the files of certificates may follow: ``?ca=FILE&cert=FILE&key=FILE``, all PEM: who is
+    trusted, and the client's own. No message repeats *text*: it may hold a password.
+
+    Raises:
+        InputError: it is something else; a file is missing or damaged; or the host is another machine and
+            nobody logs in there.
+    """
+    url = _split(text)
+    credentials, tls = _url_credentials(url), _url_tls(url)
+    assert url.hostname is not None
+    if credentials is None and not (tls and tls.certificate) and not is_loopback(url.hostname):
+        raise _url_error(f"host(={url.hostname}) is another machine: a user and password are needed there")
+    roles = dict.fromkeys(Role, credentials) if credentials else {}
+    port = (_DEFAULT_TLS_PORT if tls else _DEFAULT_PORT) if url.port is None else url.port
+    return Endpoint(url.hostname, port, "external", CAPABILITIES["external"], roles, tls)
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether *host* is this machine, as nobody else can reach it."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError as error:
+        raise _url_error("its host or port is malformed; a port is 1 to 65535") from error
+    if url.scheme not in ("mqtt", "mqtts"):
+        raise _url_error(f"scheme(={url.scheme!r}) must be 'mqtt' or 'mqtts'")
+    if not url.hostname or not url.hostname.isprintable() or " " in url.hostname:
+        raise _url_error("it names no host")
+    if port == 0:
+        raise _url_error("port(=0) must be 1 to 65535")
+    if url.path.strip("/") or url.fragment or (url.query and url.scheme == "mqtt"):
+        raise _url_error("nothing may follow the port; write '/', '?' and '#' in a password as %2F, %3F, %23")
+    return url
+
+
+def _url_credentials(url: SplitResult) -> Credentials | None:
+    if url.username is None:
+        return None
+    if not url.username or url.password is None:
+        raise _url_error("user and password go together")
+    return Credentials(unquote(url.username), unquote(url.password))
+
+
+def _url_tls(url: SplitResult) -> Tls | None:
+    """Return how the broker is verified; the files are read here, so that mistakes show at once."""
+    if url.scheme == "mqtt":
+        return None
+    given = dict(parse_qsl(url.query, keep_blank_values=True))
+    if unknown := sorted(set(given) - {"ca", "cert", "key"}):
+        raise _url_error(f"unknown after '?': {', '.join(unknown)}; known: ca, cert, key")
+    if ("cert" in given) != ("key" in given):
+        raise _url_error("cert and key go together")
+    paths = {name: Path(path).resolve() for name, path in given.items()}
+    for name, path in paths.items():
+        if not path.is_file():
+            raise _url_error(f"{name}(={path}) is no file")
+    tls = Tls(paths.get("ca"), paths.get("cert"), paths.get("key"))
+    try:
+        tls_context(tls)
+    except (ssl.SSLError, OSError) as error:
+        raise _url_error(f"{', '.join(map(str, paths.values()))}: no usable certificates: {error}") from None
+    return tls
+
+
+def _url_error(reason: str) -> InputError:
+    form = "mqtt[s]://[user:password@]host[:port]"
+    return InputError(f"broker URL must be {form}: {reason}")
+
+
+def check_reachable(endpoint: Endpoint, timeout_s: float) -> None:
+    """Connect once as an MQTT client, and leave again; looking up a name may add to *timeout_s*.
+
+    Raises:
+        InputError: nothing answers there, it does not speak MQTT, or it refuses the credentials.
+    """
+    credentials = next(iter(endpoint.credentials.values()), None)
+    try:
+        answer = _connack(endpoint, credentials, timeout_s)
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
+        raise InputError(f"broker {endpoint.url} does not answer: {error}") from error
+    if answer.is_failure:
+        who = f"user {credentials.user!r}" if credentials else "a client without a user name"
+        raise InputError(f"broker {endpoint.url} refuses {who}: {answer}")
+
+
+def _connack(endpoint: Endpoint, credentials: Credentials | None, timeout_s: float) -> ReasonCode:
+    """Return the broker's answer to CONNECT; OSError where there is none."""
+    deadline = time.monotonic() + timeout_s
+    answers: list[ReasonCode] = []
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=f"peelfleet-check-{secrets.token_hex(4)}",
+        protocol=MQTTProtocolVersion.MQTTv311,
+    )
+    if credentials:
+        client.username_pw_set(credentials.user, credentials.password)
+    if endpoint.tls is not None:
+        client.tls_set_context(tls_context(endpoint.tls))
+    client.connect_timeout = timeout_s
+    client.on_connect = lambda _client, _userdata, _flags, reason, _properties: answers.append(reason)
+    client.connect(endpoint.host, endpoint.port)
+    try:
+        while not answers:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError(f"no CONNACK within {timeout_s:g} s")
+            if client.loop(left_s) and not answers:
+                raise ConnectionError("it closed the connection")
+    finally:
+        client.disconnect()
+    return answers[0]
