@@ -222,6 +222,11 @@ class Service:
             self._refuse(error, device_topic(Kind.BUDGET, self._duty.fleet, waiting.device))
             slots.release()
             return
+        except Exception:  # a mistake of ours: one report of one device must not end the service for all
+            LOG.exception("device %s: its report could not be answered", waiting.device)
+            counts.refused["internal_error"] += 1
+            slots.release()
+            return
         counts.selection.add(time.monotonic() - began_s)
         counts.flying += 1
         tasks.create_task(self._reply(client, waiting, parts, slots))

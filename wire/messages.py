@@ -91,5 +91,5 @@ def decode(payload: bytes, kind: type[Message]) -> Message:
         raise RemoteProtocolError(Reason.TOO_LARGE, f"{len(payload)} bytes, at most {MAX_JSON_BYTES}")
     try:
         return _DECODERS[kind].decode(payload)  # type: ignore[return-value]  # one decoder per type
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteProtocolError(Reason.MALFORMED, f"{kind.__name__}: {error}") from None

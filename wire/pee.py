@@ -227,7 +227,7 @@ def _split(payload: bytes) -> tuple[int, bytes, int]:
 def _layout(fields: bytes, data_bytes: int) -> Layout:
     try:
         header = _decode_header(b'{"__metadata__":{' + fields[2:])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteProtocolError(Reason.MALFORMED, f"header: {error}") from None
     spans: dict[str, tuple[int, int]] = {}
     covered = 0

@@ -124,3 +124,14 @@ def test_garbage_is_decoded_or_refused_never_a_crash(payload: bytes) -> None:
     for attempt in (decode_part, peek):
         with contextlib.suppress(RemoteProtocolError):
             attempt(payload)
+
+
+@pytest.mark.parametrize("byte", [b"\xff", b"\x80", b"\xc3"])
+def test_text_that_is_no_utf_8_is_refused_wherever_it_stands(byte: bytes) -> None:
+    report = encode(BudgetReport(seq=3, budget_bytes=4096, user=7, model="ab12", held=5, wants="cd34"))
+    sealed = seal(body(model="m", group=0, first=0, target=0, part=1, parts=1, tensors={}), 3)
+    for payload, read in ((report, lambda given: decode(given, BudgetReport)), (sealed, peek)):
+        for at in range(len(payload)):
+            damaged = payload[:at] + byte + payload[at + 1 :]
+            with contextlib.suppress(RemoteProtocolError):
+                read(damaged)

@@ -1,0 +1,308 @@
+"""A million messages that are no reports: does the service count them, serve the good, and stay small?
+
+Junk of every kind that a hostile or broken device could send goes to the real service over a real mosquitto,
+on every topic of the table, under many device names; beside it one good device reports, takes its updates in
+with the fleet's own protocol logic, and is timed. At the end every message must be accounted for.
+
+    python -m benchmarks.malformed [--count 1000000]
+"""
+
+import argparse
+import asyncio
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiomqtt
+import msgspec
+import numpy as np
+import psutil
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from benchmarks.engine import prepare
+from benchmarks.figures import write
+from benchmarks.service import SCENARIO
+from broker_config.endpoint import Endpoint
+from broker_config.launch import launched
+from cloud.responder import notice_of
+from cloud.store import BlockStore, save_store
+from devices.agent import Agent, Receipt
+from devices.shelf import Shelves
+from emulator.cloud_process import cloud_process
+from scenarios.schema import Updates
+from wire.connection import PUBLISHES_AT_ONCE
+from wire.mailbox import Message, mailbox
+from wire.messages import BudgetReport, encode
+from wire.topics import TABLE, Kind, LayerName, Role, device_topic, fleet_topic, layer_topic
+
+FLEET = "malformed"
+GOOD = "good-device"
+DEVICES = 5000
+"""Names under which junk is sent."""
+AHEAD = 20_000
+"""So many messages may be with the broker at a time: beyond its own limit it drops the newest."""
+MOST_GROWTH_BYTES = 16 * 2**20
+POOL = 20_000
+WARM_SHARE = 0.1
+"""After so much of the junk the memory must be what it stays."""
+
+WANTS: tuple[str | msgspec.UnsetType, ...] = (msgspec.UNSET, "no-such-version")
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=8,
+)
+report_like = st.fixed_dictionaries(
+    {},
+    optional={
+        name: json_like | st.integers(-(2**64), 2**64)
+        for name in ("seq", "budget_bytes", "user", "group", "model", "held", "wants", "shared", "more")
+    },
+)
+
+
+def junk(store: BlockStore, seed: int) -> list[bytes]:
+    """Return a pool of messages: of Hypothesis, mutations of good reports, and known nuisances."""
+    found: list[bytes] = []
+
+    @settings(
+        max_examples=2000, database=None, derandomize=True, deadline=None, phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    @given(st.binary(max_size=200) | (json_like | report_like).map(_lenient))
+    def collect(payload: bytes) -> None:
+        found.append(payload)
+
+    collect()
+    found += [
+        b"[" * 4000, b'{"seq":' * 500, b"\xff\xfe" * 100, b"9" * 4000, b"{}" * 3000, bytes(100_000), b"",
+        b'{"seq":1e400,"budget_bytes":1}', b'{"seq":1,"budget_bytes":-1}', b'"' + b"a" * 4000,
+        encode(BudgetReport(seq=1, budget_bytes=10**6, user=10**9)),
+        encode(BudgetReport(seq=1, budget_bytes=10**6, group=10**6)),
+        encode(BudgetReport(seq=1, budget_bytes=10**6, user=0, model=store.version, held=2**40)),
+        encode(BudgetReport(seq=1, budget_bytes=10**6)),
+    ]  # fmt: skip
+    rng = np.random.default_rng(seed)
+    good = [
+        encode(BudgetReport(seq=seq, budget_bytes=seq * 500, user=seq % store.users, wants=wants))
+        for seq, wants in itertools.product(range(1, 50), WANTS)
+    ]
+    while len(found) < POOL:
+        found.append(mutated(good[int(rng.integers(len(good)))], rng))
+    return found
+
+
+def _lenient(value: object) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except (ValueError, OverflowError, UnicodeEncodeError):
+        return repr(value).encode("utf-8", "surrogatepass")
+
+
+def mutated(payload: bytes, rng: np.random.Generator) -> bytes:
+    """Return *payload* with a few bytes flipped, removed, doubled or swapped for others."""
+    changed = bytearray(payload)
+    for _ in range(int(rng.integers(1, 5))):
+        at = int(rng.integers(len(changed)))
+        match int(rng.integers(4)):
+            case 0:
+                changed[at] ^= 1 << int(rng.integers(8))
+            case 1 if len(changed) > 1:
+                del changed[at]
+            case 2:
+                changed[at:at] = changed[at : at + 8]
+            case _:
+                changed[at] = int(rng.integers(256))
+    return bytes(changed)
+
+
+@dataclass
+class GoodDevice:
+    """A device that behaves, and how it fares."""
+
+    agent: Agent
+    seconds: list[float] = field(default_factory=list)
+    receipts: Counter[str] = field(default_factory=Counter)
+    unanswered: int = 0
+
+    async def live(self, endpoint: Endpoint, ended: asyncio.Event) -> None:
+        """Change the budget, report and wait for the PEE, again and again."""
+        connection = endpoint.connection(Role.EMULATOR, GOOD)
+        held, topic = asyncio.Event(), device_topic(Kind.BUDGET, FLEET, GOOD)
+
+        def take(message: Message) -> None:
+            receipt = self.agent.receive(message.payload)
+            self.receipts[receipt.value] += 1
+            if receipt in (Receipt.APPLIED, Receipt.CONFIRMED):
+                held.set()
+
+        options = connection.client_options()
+        async with aiomqtt.Client(**options, queue_type=mailbox(take)) as client:
+            await client.subscribe(device_topic(Kind.PEE, FLEET, GOOD), qos=1)
+            for budget in itertools.cycle((4000, 20_000)):
+                if ended.is_set():
+                    return
+                self.agent.set_budget(budget)
+                held.clear()
+                since_s = time.monotonic()
+                await client.publish(topic, self.agent.report(), qos=1)
+                try:
+                    async with asyncio.timeout(10):
+                        await held.wait()
+                except TimeoutError:
+                    self.unanswered += 1
+                    continue
+                self.seconds.append(time.monotonic() - since_s)
+                await asyncio.sleep(0.05)
+
+
+@dataclass
+class Service:
+    """The service as it is seen from outside."""
+
+    port: int
+    pid: int
+    sizes: list[int] = field(default_factory=list)
+
+    async def counts(self) -> dict[str, float]:
+        """Return its counters, summed up over reasons."""
+        text = await asyncio.to_thread(_read, f"http://127.0.0.1:{self.port}/metrics")
+        found: Counter[str] = Counter()
+        for line in text.splitlines():
+            if line.startswith("peelfleet_cloud_reports_"):
+                name, value = line.rsplit(" ", 1)
+                found[name.partition("{")[0].removeprefix("peelfleet_cloud_reports_")] += float(value)  # type: ignore[assignment]  # counts
+        self.sizes.append(psutil.Process(self.pid).memory_info().rss)
+        return dict(found)
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return str(answer.read().decode())
+
+
+def messages(pool: Sequence[bytes], count: int, seed: int) -> Iterator[tuple[str, bytes, bool]]:
+    """Yield (topic, payload, whether the service hears it): nine in ten on budget topics of many devices."""
+    rng = np.random.default_rng(seed)
+    others = [device_topic(kind, FLEET, GOOD) for kind in TABLE if TABLE[kind].per_device]
+    others += [fleet_topic(Kind.MODEL, FLEET), layer_topic(FLEET, LayerName("m", 0, 1))]
+    others.remove(device_topic(Kind.BUDGET, FLEET, GOOD))
+    budgets = [device_topic(Kind.BUDGET, FLEET, f"mad-{number}") for number in range(DEVICES)]
+    for chosen, at in zip(
+        rng.integers(len(pool), size=count), rng.integers(DEVICES, size=count), strict=True
+    ):
+        heard = at % 10 != 0
+        yield (budgets[at] if heard else others[at // 10 % len(others)]), pool[chosen], heard
+
+
+async def flood(endpoint: Endpoint, service: Service, pool: Sequence[bytes], count: int) -> int:
+    """Publish *count* messages; return how many of them the service is to hear."""
+    connection = endpoint.connection(Role.EMULATOR, "flood")
+    sent = heard = 0
+    async with aiomqtt.Client(**connection.client_options()) as client:
+        client.pending_calls_threshold = 4 * PUBLISHES_AT_ONCE
+        stream = messages(pool, count, seed=1)
+        while batch := list(itertools.islice(stream, PUBLISHES_AT_ONCE)):
+            await asyncio.gather(*(client.publish(topic, payload, qos=1) for topic, payload, _ in batch))
+            sent += len(batch)
+            heard += sum(hears for *_, hears in batch)
+            if sent % (AHEAD // 2) < PUBLISHES_AT_ONCE:
+                while heard - (await service.counts())["received_total"] > AHEAD:
+                    await asyncio.sleep(0.05)
+    return heard
+
+
+async def story(endpoint: Endpoint, service: Service, store: BlockStore, count: int) -> dict[str, object]:
+    """Flood the service beside a good device; return the figures."""
+    shelves = Shelves()
+    shelves.announce(notice_of(store))
+    good, ended = GoodDevice(Agent(0, shelves)), asyncio.Event()
+    living = asyncio.create_task(good.live(endpoint, ended))
+    await asyncio.sleep(3)
+    calm = list(good.seconds)
+    pool, since_s = junk(store, seed=1), time.monotonic()
+    heard = await flood(endpoint, service, pool, count)
+    took_s = time.monotonic() - since_s
+    ended.set()
+    await living
+    await asyncio.sleep(2)
+    counts = await service.counts()
+    ours = good.agent.seq
+    accounted = sum(
+        counts.get(f"{name}_total", 0)
+        for name in ("refused", "answered", "superseded", "dropped", "unanswered")
+    )
+    warm = service.sizes[int(len(service.sizes) * WARM_SHARE) :]
+    return {
+        "messages": count,
+        "per_second": round(count / took_s, 1),
+        "to_the_service": heard + ours,
+        **{name: int(value) for name, value in counts.items()},
+        "unaccounted": int(heard + ours - accounted),
+        "good_round_trips": len(good.seconds),
+        "good_unanswered": good.unanswered,
+        "good_receipts": dict(good.receipts),
+        "good_p50_seconds_before": statistics.median(calm),
+        "good_p50_seconds": statistics.median(good.seconds),
+        "good_p99_seconds": float(np.percentile(good.seconds, 99)),
+        "memory_bytes_warm": warm[0],
+        "memory_bytes_end": warm[-1],
+        "memory_bytes_max": max(warm),
+    }
+
+
+def measure(count: int) -> list[str]:
+    """Measure, print, write ``malformed.json``; return the promises that do not hold."""
+    with tempfile.TemporaryDirectory() as folder, launched("mosquitto") as broker:
+        job = prepare(SCENARIO, Path(folder))
+        store = Path(folder) / "store"
+        save_store(job.store, store)
+        options = ["--metrics-port", "19464", "--max-rate", "20"]
+        with cloud_process([store], broker.endpoint, FLEET, Updates(), options=options) as cloud:
+            _wait_until_ready(19464)
+            service = Service(19464, cloud.replicas[0].pid)
+            figures = asyncio.run(story(broker.endpoint, service, job.store, count))
+            restarted = cloud.restarts or cloud.replicas[0].pid != service.pid
+    write("malformed", figures)
+    grown = int(str(figures["memory_bytes_end"])) - int(str(figures["memory_bytes_warm"]))
+    promises = {
+        "every message is accounted for": figures["unaccounted"] == 0,
+        "the service never dies": not restarted,
+        "the good device is always answered": figures["good_unanswered"] == 0,
+        f"memory grows by less than {MOST_GROWTH_BYTES} B after warm-up": grown < MOST_GROWTH_BYTES,
+    }
+    return [f"malformed: {promise}" for promise, held in promises.items() if not held]
+
+
+def _wait_until_ready(port: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if _read(f"http://127.0.0.1:{port}/readyz") == "ready\n":
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise TimeoutError("the service does not get ready")
+
+
+def main() -> int:
+    """Run the benchmark; return how many promises were broken."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--count", type=int, default=1_000_000, help="of messages")
+    broken = measure(arguments.parse_args().count)
+    for promise in broken:
+        print(f"BROKEN: {promise}")
+    return len(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
