@@ -200,7 +200,7 @@ def messages(pool: Sequence[bytes], count: int, seed: int) -> Iterator[tuple[str
     for chosen, at in zip(
         rng.integers(len(pool), size=count), rng.integers(DEVICES, size=count), strict=True
     ):
-        heard = at % 10 != 0
+        heard = bool(at % 10 != 0)
         yield (budgets[at] if heard else others[at // 10 % len(others)]), pool[chosen], heard
 
 
@@ -214,7 +214,7 @@ async def flood(endpoint: Endpoint, service: Service, pool: Sequence[bytes], cou
         while batch := list(itertools.islice(stream, PUBLISHES_AT_ONCE)):
             await asyncio.gather(*(client.publish(topic, payload, qos=1) for topic, payload, _ in batch))
             sent += len(batch)
-            heard += sum(hears for *_, hears in batch)
+            heard += int(sum(hears for *_, hears in batch))
             if sent % (AHEAD // 2) < PUBLISHES_AT_ONCE:
                 while heard - (await service.counts())["received_total"] > AHEAD:
                     await asyncio.sleep(0.05)

@@ -1,14 +1,10 @@
-"""What a cloud service counts, and the words in which it says so."""
+"""What a cloud service counts."""
 
-import logging
 from collections import Counter
 from dataclasses import dataclass, field
 
-LOG = logging.getLogger("peelfleet.cloud")
-
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Upper bounds of the histograms of times."""
-SAY_EVERY_S = 1.0
 
 
 @dataclass
@@ -58,22 +54,3 @@ class Counts:
     """How long it took to work out an answer."""
     answers: Times = field(default_factory=Times)
     """From the arrival of a report until the broker has confirmed its answer."""
-
-
-class Complaints:
-    """Says what was refused, at most once a second for each reason: no flood becomes one of the log."""
-
-    def __init__(self) -> None:
-        self._said: dict[str, tuple[float, int]] = {}
-
-    def complain(self, reason: str, topic: str, what: str, now_s: float) -> None:
-        """Say that a message on *topic* was refused, or keep it for later."""
-        said_s, silent = self._said.get(reason, (float("-inf"), 0))
-        if now_s - said_s < SAY_EVERY_S:
-            self._said[reason] = said_s, silent + 1
-            return
-        self._said[reason] = now_s, 0
-        more = f" (and {silent} more since the last line)" if silent else ""
-        LOG.warning(
-            "refused a message on %s: %s%s", topic, what, more, extra={"reason": reason, "silent": silent}
-        )

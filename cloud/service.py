@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 
 import aiomqtt
 
-from cloud.counts import Complaints, Counts
+from cloud.counts import Counts
 from cloud.inbox import Inbox, Limits, Taken, Waiting
 from cloud.versions import Versions
+from wire.complaints import Complaints
 from wire.connection import PUBLISHES_AT_ONCE, Connection, backoff_s
 from wire.errors import RemoteProtocolError, RunError
 from wire.mailbox import Message, mailbox
@@ -83,7 +84,7 @@ class Service:
         self._counts = counts
         self._draw = draw
         self._inbox = Inbox(duty.limits)
-        self._complaints = Complaints()
+        self._complaints = Complaints(LOG)
         self._stirred = asyncio.Event()
         self._stopping = asyncio.Event()
         self._pee_topic = device_topic(Kind.PEE, duty.fleet, "device").removesuffix(f"device/{Kind.PEE}")

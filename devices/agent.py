@@ -37,6 +37,7 @@ class Agent:
         shelves: where blocks lie.
         local_eviction: evict on a shrink at once; else only when the cloud has answered.
         shared: take blocks from the layers' own topics; else from answers to reports.
+        group: the user's group, where the device tells that and not its user.
         seq: the last report's number: a device that has forgotten begins above all that it may have used.
     """
 
@@ -46,6 +47,7 @@ class Agent:
         "_moved",
         "_shelf",
         "_shelves",
+        "_told_group",
         "budget_bytes",
         "group",
         "held",
@@ -70,11 +72,13 @@ class Agent:
         user: int,
         shelves: Shelves,
         *,
+        group: int | None = None,
         local_eviction: bool = True,
         shared: bool = False,
         seq: int = 0,
     ) -> None:
         self.user = user
+        self._told_group = group
         self.shared = shared
         self.group = 0
         """The user's group, of the model version held."""
@@ -106,6 +110,11 @@ class Agent:
         self._shelf: Shelf | None = None
         self._evicted = False
         self._moved = False
+
+    @property
+    def shelf(self) -> Shelf | None:
+        """Where its blocks lie; None before an introduction."""
+        return self._shelf
 
     @property
     def reported(self) -> bool:
@@ -145,7 +154,8 @@ class Agent:
             BudgetReport(
                 seq=self.seq,
                 budget_bytes=self.wanted_bytes,
-                user=self.user,
+                user=self.user if self._told_group is None else None,
+                group=self._told_group,
                 model=self.model,
                 held=self.held,
                 wants=self.offered or msgspec.UNSET,

@@ -87,6 +87,13 @@ class Shelf:
             for place, end in enumerate(ends(sizes)[1:], start=1)
         ]
 
+    def cut(self, count: int) -> None:
+        """Keep the first *count* blocks and give the memory of the others back."""
+        if count < len(self.ids):
+            rest = Shelf(self.geometry, self.layers)
+            rest.fill(self.part(0, count))
+            self.__dict__ = rest.__dict__
+
     def part(self, first: int, end: int) -> Blocks:
         """Return the blocks *first* up to *end*, as they came."""
         starts, width = self.starts, self.geometry.codec.scale_bytes

@@ -382,6 +382,46 @@ def gather(
 
 
 @app.command()
+def agent(
+    broker: Annotated[
+        str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt[s]://[user:password@]host[:port]")
+    ],
+    fleet: Annotated[str, typer.Option(help="The fleet to join.")],
+    device: Annotated[str, typer.Option(help="The device's id, which is its user name at the broker, too.")],
+    user: Annotated[int | None, typer.Option(min=0, help="Whose PEE: the user's number.")] = None,
+    group: Annotated[int | None, typer.Option(min=0, help="Instead of it: only the user's group.")] = None,
+    budget: Annotated[str | None, typer.Option(help="A fixed budget, such as 64KiB.")] = None,
+    budget_share: Annotated[str, typer.Option(help="Else this share of the available memory.")] = "0.01 %",
+    proc: Annotated[Path, typer.Option(help="Where `meminfo` is.")] = Path("/proc"),
+    interval: Annotated[str, typer.Option(help="How often to look at the memory.")] = "5 s",
+    retry_after: Annotated[str, typer.Option(help="How long to wait for an answer.")] = "30 s",
+    pee: Annotated[Path | None, typer.Option(help="Keep the PEE in this file, for `recommend`.")] = None,
+    state: Annotated[Path | None, typer.Option(help="Keep what is held over restarts here.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when the first PEE is held.")] = False,
+) -> None:
+    """Be a device: keep this machine's PEE inside its own memory; docs/protocol.md says how."""
+    from emulator.commands.agent import Wanted, run_agent
+
+    run_agent(
+        Wanted(
+            broker,
+            fleet,
+            device,
+            user,
+            group,
+            budget,
+            budget_share,
+            proc,
+            interval,
+            retry_after,
+            pee,
+            state,
+            once,
+        )
+    )
+
+
+@app.command()
 def scenarios() -> None:
     """List the scenario files that come with peelfleet, and the question that each answers."""
     from scenarios.load import question, shipped

@@ -1,0 +1,119 @@
+"""What a device on its own keeps on its disk: its PEE for whoever recommends, and its state for itself."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+
+from devices.agent import Agent, Receipt
+from devices.pee_file import Fields, ItemNames, Pee, a_shelf, encode_pee
+from wire.messages import ModelNotice
+from wire.pee import body, seal
+
+ALL_MEMORY = 2**53
+
+
+class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A device's state: what it holds, as the update parts that would bring it there."""
+
+    format: int = 1
+    seq: int
+    """The last report's number."""
+    user: int
+    group: int
+    notice: ModelNotice
+    parts: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, agent: Agent, notice: ModelNotice) -> Self:
+        """Return what there is to keep of *agent*."""
+        shelf, parts = agent.shelf, list[bytes]()
+        if shelf is not None and agent.model == notice.version:
+            layers = shelf.layers
+            tensors = {
+                "layer_blocks": np.array(layers.blocks[1:], dtype="<u4").tobytes(),
+                "layer_bytes": np.array(layers.bytes[1:], dtype="<u4").tobytes(),
+            }
+            if agent.user_vector:
+                tensors["user_vector"] = agent.user_vector
+            bring = [tensors] + ([shelf.part(0, agent.held)._asdict()] if agent.held else [])
+            named: dict[str, Any] = {"model": agent.model, "group": agent.group, "first": 0}
+            named |= {"target": agent.held, "parts": len(bring)}
+            parts = [
+                seal(body(**named, part=at, tensors=each), agent.seq) for at, each in enumerate(bring, 1)
+            ]
+        return cls(seq=agent.seq, user=agent.user, group=agent.group, notice=notice, parts=tuple(parts))
+
+    def give_to(self, agent: Agent) -> bool:
+        """Let *agent* hold what was kept; return whether it does, as the same user."""
+        if agent.user != self.user or not self.parts:
+            return not self.parts
+        begun, agent.seq = agent.seq, self.seq
+        agent.set_budget(ALL_MEMORY)
+        agent.reported_bytes = ALL_MEMORY
+        receipts = [agent.receive(part) for part in self.parts]
+        agent.seq = begun
+        return receipts[-1] in (Receipt.APPLIED, Receipt.CONFIRMED)
+
+
+def write_kept(path: Path, kept: Kept) -> None:
+    """Write a device's state; a crash leaves the one before."""
+    replace(path, msgspec.msgpack.encode(kept))
+
+
+def read_kept(path: Path) -> Kept | None:
+    """Return a device's state; None where there is none, or it is damaged."""
+    try:
+        return msgspec.msgpack.decode(path.read_bytes(), type=Kept)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def write_pee(path: Path, agent: Agent, source: str, items: int) -> None:
+    """Write what *agent* holds as a PEE file; where it can recommend nothing there is no file.
+
+    The names of items are not on the wire: they are numbered in catalogue order.
+
+    Args:
+        path: where to.
+        agent: who holds it.
+        source: where it is from, in words.
+        items: of the catalogue.
+    """
+    if agent.shelf is None or not agent.layer or not agent.user_vector:
+        path.unlink(missing_ok=True)
+        return
+    shelf = agent.shelf
+    pee = Pee(
+        Fields(
+            model=agent.model,
+            group=agent.group,
+            layer=agent.layer,
+            budget_bytes=agent.budget_bytes,
+            source=source,
+            user=str(agent.user),
+        ),
+        a_shelf(shelf.geometry, shelf.part(0, shelf.layers.blocks[agent.layer])),
+        np.frombuffer(agent.user_vector, dtype="<f4"),
+        ItemNames.of([str(number) for number in range(items)]),
+        np.empty(0, dtype=np.int64),
+    )
+    replace(path, encode_pee(pee))
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write *content* to *path*: whoever reads it sees the old file or the new one."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.chmod(0o644)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,104 @@
+"""``peelfleet agent``: this machine as a device of a fleet."""
+
+import asyncio
+import logging
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from broker_config.endpoint import parse_url
+from devices.memory.budget import Budget
+from devices.standalone import Settings, Standalone
+from devices.traces.proc import read_proc
+from wire.errors import InputError
+from wire.topics import Role, valid_name
+from wire.units import Share, parse_bytes, parse_duration, parse_share
+
+LOG = logging.getLogger("peelfleet.agent")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line says."""
+
+    broker: str
+    fleet: str
+    device: str
+    user: int | None
+    group: int | None
+    budget: str | None
+    budget_share: str
+    proc: Path
+    interval: str
+    retry_after: str
+    pee: Path | None
+    state: Path | None
+    once: bool
+
+
+def run_agent(wanted: Wanted) -> None:
+    """Be a device until SIGTERM or SIGINT; with ``once``, until it holds its first PEE.
+
+    Raises:
+        InputError: an argument is wrong.
+        RunError: the broker refuses us.
+    """
+    for option, name in (("--fleet", wanted.fleet), ("--device", wanted.device)):
+        if not valid_name(name):
+            raise InputError(f"{option} {name!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
+    if (wanted.user is None) == (wanted.group is None):
+        raise InputError("one of --user and --group is needed")
+    if wanted.group is not None and wanted.pee is not None:
+        raise InputError("--pee needs --user: without the user's vector nothing can be ranked")
+    connection = parse_url(wanted.broker).connection(Role.DEVICE, wanted.device)
+    settings = Settings(
+        wanted.fleet,
+        wanted.device,
+        wanted.user,
+        wanted.group,
+        interval_s=_seconds("--interval", wanted.interval),
+        retry_s=_seconds("--retry-after", wanted.retry_after),
+        pee=wanted.pee,
+        state=wanted.state,
+        once=wanted.once,
+    )
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    budget = budget_of(wanted)
+    budget()  # a mistake shows now, not when the broker is there
+    device = Standalone(settings, replace(connection, persistent=True), budget, random.Random().random)
+    asyncio.run(_live(device))
+    LOG.info("%s", device.counts)
+
+
+def budget_of(wanted: Wanted) -> Callable[[], int]:
+    """Return what tells how many bytes the item embeddings may take now."""
+    if wanted.budget is not None:
+        try:
+            fixed = int(parse_bytes(wanted.budget))
+        except ValueError as error:
+            raise InputError(f"--budget: {error}") from None
+        return lambda: fixed
+    try:
+        rule = Budget(share=Share(parse_share(wanted.budget_share)))
+    except ValueError as error:
+        raise InputError(f"--budget-share: {error}") from None
+    return lambda: rule.of(read_proc(wanted.proc).available_bytes)
+
+
+async def _live(device: Standalone) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, device.stop)
+    await device.live()
+
+
+def _seconds(option: str, text: str) -> float:
+    try:
+        seconds = int(parse_duration(text)) / 1e9
+    except ValueError as error:
+        raise InputError(f"{option}: {error}") from None
+    if seconds <= 0:
+        raise InputError(f"{option} {text}: must be above 0 s")
+    return seconds

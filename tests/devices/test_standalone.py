@@ -1,0 +1,242 @@
+"""A device on its own: beside a real broker and a real cloud, through deaths of both and of itself."""
+
+import asyncio
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.kills import kill
+from broker_config import mosquitto
+from cloud.responder import Responder, notice_of
+from devices.agent import Agent, Receipt
+from devices.keeping import Kept, read_kept, write_kept, write_pee
+from devices.pee_file import read_pee, recommend
+from devices.shelf import Shelves
+from devices.standalone import Settings, Standalone
+from tests.devices.lives import STORE
+from tests.served import FLEET, Listener, Served, served
+from wire.messages import BudgetReport, Status, decode
+from wire.topics import Role
+
+needs_mosquitto = [
+    pytest.mark.broker,
+    pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed"),
+]
+PATIENCE_S = 20.0
+
+
+def holding(budget: int) -> Agent:
+    """Return an agent that holds the PEE for *budget* of a small model."""
+    shelves = Shelves()
+    shelves.announce(notice_of(STORE))
+    agent = Agent(0, shelves)
+    agent.set_budget(budget)
+    for part in Responder(STORE).answer(agent.report()):
+        agent.receive(part)
+    return agent
+
+
+@given(st.integers(0, 3000), st.integers(0, 3000))
+def test_what_is_kept_is_held_again(
+    tmp_path_factory: pytest.TempPathFactory, budget: int, later: int
+) -> None:
+    agent, path = holding(budget), tmp_path_factory.mktemp("kept") / "state"
+    notice = notice_of(STORE)
+    if agent.shelf is not None:
+        agent.shelf.cut(agent.held)
+    write_kept(path, Kept.of(agent, notice))
+    kept = read_kept(path)
+    assert kept is not None
+    shelves = Shelves()
+    shelves.announce(kept.notice)
+    again = Agent(0, shelves, seq=kept.seq + 1)
+    assert kept.give_to(again)
+    again.set_budget(later)
+    agent.set_budget(later)
+    assert (again.held, again.resident_bytes, again.layer) == (agent.held, agent.resident_bytes, agent.layer)
+    assert again.seq > agent.seq
+    receipts = [again.receive(part) for part in Responder(STORE).answer(again.report())]
+    assert receipts[-1] in (Receipt.APPLIED, Receipt.CONFIRMED)
+
+
+def test_what_is_damaged_or_of_another_user_is_not_held(tmp_path: Path) -> None:
+    path, notice = tmp_path / "state", notice_of(STORE)
+    write_kept(path, Kept.of(holding(2000), notice))
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:-1], b"\xff" * 100):
+        path.write_bytes(damaged)
+        assert read_kept(path) is None
+    path.write_bytes(whole)
+    kept = read_kept(path)
+    assert kept is not None
+    assert not kept.give_to(Agent(1, Shelves()))
+
+
+def test_the_pee_file_recommends_by_item_numbers(tmp_path: Path) -> None:
+    path, agent = tmp_path / "pee.safetensors", holding(10**6)
+    write_pee(path, agent, "fleet f", STORE.geometry.items)
+    found = recommend(read_pee(path), 5)
+    assert sorted(int(each.item) for each in found) != []
+    agent.set_budget(0)
+    write_pee(path, agent, "fleet f", STORE.geometry.items)
+    assert not path.exists()  # it can recommend nothing any more
+
+
+def test_importing_it_loads_neither_torch_nor_simpy() -> None:
+    heavy = ("torch", "simpy", "sklearn", "pyarrow", "plotly", "scipy", "yaml")
+    code = f"import sys, emulator.commands.agent; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+class Machine:
+    """A device of the test's own: its memory is a number, its budget all of it."""
+
+    def __init__(self, world: Served, folder: Path, *, once: bool = False) -> None:
+        self.budget = 0
+        self.world, self.folder, self.once = world, folder, once
+        self.start()
+
+    def start(self) -> None:
+        settings = Settings(
+            FLEET, "d1", 3, None, interval_s=0.05, retry_s=1.0, once=self.once,
+            pee=self.folder / "pee.safetensors", state=self.folder / "state",
+        )  # fmt: skip
+        draws = itertools.cycle([0.0])
+        self.device = Standalone(settings, self.world.device("d1"), lambda: self.budget, lambda: next(draws))
+        self.task = asyncio.create_task(self.device.live())
+
+    async def holds_the_best_for(self, budget: int) -> None:
+        """Give it a budget, and wait until it holds the best PEE for that; it never holds more."""
+        self.budget = budget
+        store = self.world.store
+        layers = store.groups[store.user_groups[3]].layers
+        best = layers.blocks[layers.best(budget)]
+        agent = self.device.agent
+        async with asyncio.timeout(PATIENCE_S):
+            while not (agent.held == best and agent.budget_bytes == budget and agent.model):
+                assert agent.resident_bytes <= agent.budget_bytes
+                assert not self.task.done()
+                await asyncio.sleep(0.02)
+        assert agent.shelf is not None
+        assert len(agent.shelf.ids) == agent.held  # what was evicted is gone from its memory
+
+    async def stop(self) -> None:
+        self.device.stop()
+        async with asyncio.timeout(PATIENCE_S):
+            await self.task
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[Served]:
+    with served(tmp_path / "stores", tmp_path, ["d1"]) as found:
+        yield found
+
+
+def seqs(heard: dict[str, list[bytes]]) -> list[int]:
+    return [decode(each, BudgetReport).seq for each in heard[f"peel/1/{FLEET}/d1/budget"]]
+
+
+class TestBesideARealCloud:
+    pytestmark = needs_mosquitto
+
+    def test_it_follows_its_budget_through_the_deaths_of_all(self, world: Served, tmp_path: Path) -> None:
+        async def story() -> tuple[list[int], list[tuple[bool, str]], list[int]]:
+            filters = (f"peel/1/{FLEET}/d1/budget", f"peel/1/{FLEET}/d1/status")
+            async with Listener(world.connection(Role.CLOUD), *filters) as cloud:
+                machine = Machine(world, tmp_path)
+                for budget in (400, 900, 200, 1200):
+                    await machine.holds_the_best_for(budget)
+                kill("emulator.cli cloud")
+                machine.budget = 700
+                await asyncio.sleep(1.5)  # its reports are not answered
+                world.cloud.check()
+                await machine.holds_the_best_for(1000)
+                first = seqs(cloud.heard)
+                said = [decode(each, Status) for each in cloud.heard[f"peel/1/{FLEET}/d1/status"]]
+            kill("mosquitto -c")
+            machine.budget = 300
+            await asyncio.sleep(0.5)
+            assert machine.device.agent.resident_bytes <= 300  # nobody needs to tell it
+            world.broker.restart()
+            await machine.holds_the_best_for(1100)
+            await machine.stop()
+            async with Listener(world.connection(Role.CLOUD), *filters) as cloud:
+                machine.start()
+                await machine.holds_the_best_for(1100)
+                received = machine.device.counts.receipts
+                await machine.stop()
+                assert set(received) <= {"confirmed", "stale"}  # it had all of it
+                await asyncio.sleep(0.2)
+                return first, [(each.online, each.reason) for each in said], seqs(cloud.heard)
+
+        first, said, later = asyncio.run(story())
+        assert first == sorted(set(first))
+        assert later == sorted(set(later))
+        assert later[0] > first[-1]
+        assert said[0] == (True, "start")
+        pee = read_pee(tmp_path / "pee.safetensors")
+        assert 0 < pee.resident_bytes <= 1100
+
+    def test_a_flood_of_junk_does_not_disturb_it(self, world: Served, tmp_path: Path) -> None:
+        rng = np.random.default_rng(1)
+
+        async def story() -> None:
+            machine = Machine(world, tmp_path)
+            await machine.holds_the_best_for(800)
+            import aiomqtt
+
+            async with aiomqtt.Client(**world.connection(Role.CLOUD).client_options()) as cloud:
+                for _ in range(300):
+                    topic = f"peel/1/{FLEET}/" + ("model" if rng.random() < 0.3 else "d1/pee")
+                    await cloud.publish(topic, rng.bytes(int(rng.integers(200))), qos=1)
+            await machine.holds_the_best_for(500)
+            assert machine.device.counts.connections == 1
+            assert machine.device.counts.receipts["rejected"] > 100
+            await machine.stop()
+
+        asyncio.run(story())
+
+    def test_the_command_is_a_device_until_it_is_told_to_stop(self, world: Served, tmp_path: Path) -> None:
+        (tmp_path / "proc").mkdir()
+        meminfo = tmp_path / "proc" / "meminfo"
+        meminfo.write_text("MemTotal: 4000 kB\nMemAvailable: 2000 kB\n")
+        pee = tmp_path / "pee.safetensors"
+        words = [
+            "agent", "--fleet", FLEET, "--device", "d1", "--user", "3", "--budget-share", "0.05 %",
+            "--pee", pee, "--proc", meminfo.parent, "--interval", "50 ms", "--state", tmp_path / "state",
+        ]  # fmt: skip
+        command = [sys.executable, "-m", "emulator.cli", *map(str, words)]
+        environment = os.environ | {"PEELFLEET_BROKER": world.url("d1")}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
+            wait_for(lambda: pee.exists() and read_pee(pee).resident_bytes > 500)
+            assert read_pee(pee).resident_bytes <= 2000 * 1024 * 0.0005
+            meminfo.write_text("MemTotal: 4000 kB\nMemAvailable: 800 kB\n")
+            wait_for(lambda: read_pee(pee).resident_bytes <= 800 * 1024 * 0.0005)
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 0, errors.decode()
+
+        async def last_word() -> Status:
+            async with Listener(world.connection(Role.CLOUD), f"peel/1/{FLEET}/d1/status") as cloud:
+                await asyncio.sleep(0.3)
+                return decode(cloud.heard[f"peel/1/{FLEET}/d1/status"][-1], Status)
+
+        assert asyncio.run(last_word()) == Status(online=False, reason="stopped")
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
