@@ -70,7 +70,11 @@ FROM_FILES = TINY.replace(
             ["--clock", "lockstep", "--broker", "mqtt://127.0.0.1:9"],
             "broker mqtt://127.0.0.1:9 does not answer",
         ),
-        (TINY, ["--clock", "lockstep", "--broker", "http://127.0.0.1"], "broker URL must be mqtt://"),
+        (
+            TINY,
+            ["--clock", "lockstep", "--broker", "http://127.0.0.1"],
+            "scheme(='http') must be 'mqtt'",
+        ),
         (TINY, ["--data", "here"], "--data here: the scenario's data are synthetic, they have no files"),
         (TINY, ["--clock", "lockstep", "--shards", "2"], "shards(=2) must be 1: the clock is lockstep"),
         (FROM_FILES, [], "nowhere: no such data; give --data FOLDER, or set PEELFLEET_DATA"),
