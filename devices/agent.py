@@ -112,6 +112,11 @@ class Agent:
         self._moved = False
 
     @property
+    def told_group(self) -> int | None:
+        """The group that the device tells; None where it tells its user."""
+        return self._told_group
+
+    @property
     def shelf(self) -> Shelf | None:
         """Where its blocks lie; None before an introduction."""
         return self._shelf
@@ -200,6 +205,8 @@ class Agent:
         fields, shelf = part.layout, self._shelf
         if shelf is None or fields.model != self.model:
             shelf = self._introduce(part)
+        if fields.group != self.group:
+            raise RemoteProtocolError(Reason.CONTENT, f"group {fields.group} on blocks of {self.group}")
         if fields.blocks:
             shelf.add(part)
         first, target = fields.first, fields.target

@@ -23,7 +23,8 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     seq: int
     """The last report's number."""
     user: int
-    group: int
+    told_group: int | None
+    """The group, where the device tells that and not its user."""
     notice: ModelNotice
     parts: tuple[bytes, ...]
 
@@ -45,12 +46,16 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             parts = [
                 seal(body(**named, part=at, tensors=each), agent.seq) for at, each in enumerate(bring, 1)
             ]
-        return cls(seq=agent.seq, user=agent.user, group=agent.group, notice=notice, parts=tuple(parts))
+        return cls(
+            seq=agent.seq, user=agent.user, told_group=agent.told_group, notice=notice, parts=tuple(parts)
+        )
 
     def give_to(self, agent: Agent) -> bool:
-        """Let *agent* hold what was kept; return whether it does, as the same user."""
-        if agent.user != self.user or not self.parts:
-            return not self.parts
+        """Let *agent* hold what was kept; return whether it does, as the same user or of the same group."""
+        if not self.parts:
+            return True
+        if (agent.user, agent.told_group) != (self.user, self.told_group):
+            return False
         begun, agent.seq = agent.seq, self.seq
         agent.set_budget(ALL_MEMORY)
         agent.reported_bytes = ALL_MEMORY

@@ -30,6 +30,8 @@ from wire.units import NS_PER_S
 LOG = logging.getLogger("peelfleet.agent")
 
 LEAST_WAIT_S = 0.01
+KEEP_EVERY_S = 5.0
+"""While an update arrives its parts are kept this often: each part would wear a phone's memory out."""
 GROWTH_WORTH_ASKING = 0.05
 """The device asks for more only when its budget is this share above the one that it reported last."""
 
@@ -64,6 +66,8 @@ class Counts:
     broken: int = 0
     receipts: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    unkept: int = 0
+    """Times that what is held could not be written to the disk."""
 
 
 class Standalone:
@@ -98,6 +102,7 @@ class Standalone:
         """When to report next; far away where there is no reason."""
         self._waiting_since_s: float | None = None
         self._forced = False
+        self._kept_s = 0.0
         self._stirred = asyncio.Event()
         self._stopping = False
         self._settled = asyncio.Event()
@@ -116,13 +121,13 @@ class Standalone:
         """Keep the PEE inside the budget until stopped; reconnect as often as it takes.
 
         Raises:
-            RunError: the broker refuses a subscription.
+            ExceptionGroup: with a RunError, the broker refuses a subscription; or with what *budget* raised.
         """
-        watching = asyncio.create_task(self._watch())  # also while there is no broker
-        try:
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._watch())  # also while there is no broker
             await self._stay_connected()
-        finally:
             watching.cancel()
+        self._keep()
 
     async def _watch(self) -> None:
         while True:
@@ -266,40 +271,53 @@ class Standalone:
         elif receipt in (Receipt.APPLIED, Receipt.CONFIRMED):
             self._waiting_since_s = None
             self._settled.set()
-        if receipt in (Receipt.APPLIED, Receipt.PROGRESS):
+        late = time.monotonic() - self._kept_s > KEEP_EVERY_S
+        if receipt is Receipt.APPLIED or (receipt is Receipt.PROGRESS and late):
             self._keep()
         if receipt is Receipt.APPLIED:
             agent = self._agent
             LOG.info("holds layer %d: %d B of %d B", agent.layer, agent.resident_bytes, agent.budget_bytes)
 
     def _keep(self) -> None:
-        """Give back the memory of what was evicted, and bring the files up to date."""
+        """Give back the memory of what was evicted, and bring the files up to date.
+
+        A disk that takes nothing does not end the device; a PEE that may be above the budget goes.
+        """
         agent, settings = self._agent, self._settings
         if agent.shelf is not None:
             agent.shelf.cut(agent.held)
         if self._notice is None:
             return
-        if settings.pee is not None:
-            write_pee(settings.pee, agent, f"fleet {settings.fleet}", self._notice.geometry.items)
-        if settings.state is not None:
-            write_kept(settings.state, Kept.of(agent, self._notice))
+        self._kept_s = time.monotonic()
+        try:
+            if settings.pee is not None:
+                write_pee(settings.pee, agent, f"fleet {settings.fleet}", self._notice.geometry.items)
+            if settings.state is not None:
+                write_kept(settings.state, Kept.of(agent, self._notice))
+        except OSError as error:
+            self.counts.unkept += 1
+            LOG.error("what is held could not be written: %s", error)
+            if settings.pee is not None:
+                settings.pee.unlink(missing_ok=True)
 
     def _restored(self) -> Agent:
         """Return the protocol logic as it was when this device last ran, as far as that is known."""
         # Above whatever an earlier life has used: a thousand reports a second are not made.
         seq = int(time.time() * 1000)
         settings = self._settings
-        agent = Agent(settings.user or 0, self._shelves, group=settings.group, seq=seq)
         kept = read_kept(settings.state) if settings.state is not None else None
         if kept is None:
-            return agent
+            return self._anew(seq)
         self._shelves.announce(kept.notice)
-        agent = Agent(settings.user or 0, self._shelves, group=settings.group, seq=max(seq, kept.seq + 1))
+        agent = self._anew(seq := max(seq, kept.seq + 1))
         if not kept.give_to(agent):
             LOG.warning("%s: is of another user or damaged; beginning anew", settings.state)
-            return Agent(settings.user or 0, self._shelves, group=settings.group, seq=max(seq, kept.seq + 1))
+            return self._anew(seq)
         self._notice = kept.notice
         return agent
+
+    def _anew(self, seq: int) -> Agent:
+        return Agent(self._settings.user or 0, self._shelves, group=self._settings.group, seq=seq)
 
 
 async def _until_broken(client: aiomqtt.Client) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from devices.agent import Agent, Receipt
 from devices.shelf import Shelves
 from tests.worlds import a_store
 from wire.errors import LocalProtocolError, Reason
-from wire.messages import BudgetReport, decode
+from wire.messages import BudgetReport, decode, encode
 
 STORE = a_store(items=60)
 TOTAL = STORE.groups[0].layers.bytes[-1]
@@ -186,3 +187,13 @@ def test_a_negative_budget_is_our_own_mistake() -> None:
         LocalProtocolError, match=r"wanted_bytes\(=-1\) must be from 0 to budget_bytes\(=-1\)"
     ):
         agent.set_budget(-1)
+
+
+def test_blocks_of_another_group_are_no_part_of_what_is_held() -> None:
+    agent, responder = a_pair()
+    settle(agent, responder, 400)
+    held = agent.held
+    agent.set_budget(900)
+    report = msgspec.structs.replace(decode(agent.report(), BudgetReport), user=1)
+    (part,) = responder.answer(encode(report))
+    assert (agent.receive(part), agent.rejected, agent.held) == (Receipt.REJECTED, Reason.CONTENT, held)

@@ -19,12 +19,14 @@ from benchmarks.kills import kill
 from broker_config import mosquitto
 from cloud.responder import Responder, notice_of
 from devices.agent import Agent, Receipt
-from devices.keeping import Kept, read_kept, write_kept, write_pee
+from devices.keeping import Kept, read_kept, replace, write_kept, write_pee
 from devices.pee_file import read_pee, recommend
 from devices.shelf import Shelves
 from devices.standalone import Settings, Standalone
 from tests.devices.lives import STORE
 from tests.served import FLEET, Listener, Served, served
+from wire.connection import Connection
+from wire.errors import InputError
 from wire.messages import BudgetReport, Status, decode
 from wire.topics import Role
 
@@ -79,7 +81,49 @@ def test_what_is_damaged_or_of_another_user_is_not_held(tmp_path: Path) -> None:
     path.write_bytes(whole)
     kept = read_kept(path)
     assert kept is not None
-    assert not kept.give_to(Agent(1, Shelves()))
+    shelves = Shelves()
+    shelves.announce(kept.notice)
+    assert not kept.give_to(Agent(1, shelves))
+    assert not kept.give_to(Agent(0, shelves, group=1))
+    assert kept.give_to(Agent(0, shelves))
+
+
+def a_device(folder: Path, budget: Callable[[], int], pee: str = "pee") -> Standalone:
+    """Return a device that holds the PEE for 2000 bytes from an earlier life; nobody answers it."""
+    write_kept(folder / "state", Kept.of(holding(2000), notice_of(STORE)))
+    settings = Settings("f", "d", 0, None, interval_s=0.01, pee=folder / pee, state=folder / "state")
+    return Standalone(settings, Connection("127.0.0.1", 9, "d"), budget, lambda: 1.0)
+
+
+def test_a_disk_that_takes_nothing_leaves_no_pee_above_the_budget(tmp_path: Path) -> None:
+    budget = 2000
+
+    async def story() -> tuple[list[int], bool]:
+        nonlocal budget
+        device = a_device(tmp_path, lambda: budget, "p" * 250)  # so long that no draft beside it has a name
+        pee, held = tmp_path / ("p" * 250), []
+        pee.write_bytes(b"for a budget of 2000 bytes")
+        living = asyncio.create_task(device.live())
+        for budget in (400, 200):
+            async with asyncio.timeout(PATIENCE_S):
+                while device.agent.budget_bytes != budget:
+                    await asyncio.sleep(0.01)
+            held.append(device.agent.resident_bytes)
+            assert not pee.exists()
+        device.stop()
+        await living
+        return held, device.counts.unkept >= 2
+
+    assert asyncio.run(story()) == ([holding(budget).resident_bytes for budget in (400, 200)], True)
+
+
+def test_a_device_that_cannot_read_its_memory_says_so_and_ends(tmp_path: Path) -> None:
+    def unreadable() -> int:
+        raise InputError("/proc/meminfo: cannot be read")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(a_device(tmp_path, unreadable).live())
+    assert [str(error) for error in caught.value.exceptions] == ["/proc/meminfo: cannot be read"]
 
 
 def test_the_pee_file_recommends_by_item_numbers(tmp_path: Path) -> None:
@@ -210,7 +254,11 @@ class TestBesideARealCloud:
     def test_the_command_is_a_device_until_it_is_told_to_stop(self, world: Served, tmp_path: Path) -> None:
         (tmp_path / "proc").mkdir()
         meminfo = tmp_path / "proc" / "meminfo"
-        meminfo.write_text("MemTotal: 4000 kB\nMemAvailable: 2000 kB\n")
+
+        def available(kib: int) -> None:
+            replace(meminfo, f"MemTotal: 4000 kB\nMemAvailable: {kib} kB\n".encode())  # whole, as /proc is
+
+        available(2000)
         pee = tmp_path / "pee.safetensors"
         words = [
             "agent", "--fleet", FLEET, "--device", "d1", "--user", "3", "--budget-share", "0.05 %",
@@ -221,7 +269,7 @@ class TestBesideARealCloud:
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as process:
             wait_for(lambda: pee.exists() and read_pee(pee).resident_bytes > 500)
             assert read_pee(pee).resident_bytes <= 2000 * 1024 * 0.0005
-            meminfo.write_text("MemTotal: 4000 kB\nMemAvailable: 800 kB\n")
+            available(800)
             wait_for(lambda: read_pee(pee).resident_bytes <= 800 * 1024 * 0.0005)
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=PATIENCE_S)
