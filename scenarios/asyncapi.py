@@ -285,10 +285,10 @@ def _update_part() -> Json:
         "type": "string",
         "format": "binary",
         "description": (
-            "A safetensors file: the length of the header in 8 bytes, little-endian; the header, JSON of at "
-            f"most {MAX_HEADER_BYTES} bytes; then the data of the tensors, little-endian, in the order below and "
-            "without gaps. The header starts with the checksum and the report's number, at a fixed place; "
-            "`protocol.md` has it byte for byte. A part without tensors confirms that nothing is missing."
+            "A safetensors file: the length of the header in 8 bytes, little-endian; the header, JSON of "
+            f"at most {MAX_HEADER_BYTES} bytes; then the data of the tensors, little-endian, in the order "
+            "below and without gaps. The header starts with the checksum and the report's number, at a fixed "
+            "place; `protocol.md` has it byte for byte. A part without tensors confirms what is held."
         ),
         "x-safetensors": {
             "metadata": _FIELDS,

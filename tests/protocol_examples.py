@@ -111,7 +111,8 @@ def refused() -> Files:
     }
     parts = {
         "checksum-bit": flipped,
-        "malformed-cut-off": growth[:-1],
+        "checksum-cut-off": growth[:-1],
+        "malformed-header": growth[:100],
         "unknown_model-unasked": _one_part(seq, "other", 0, [0]),
         "out_of_range-gap": _one_part(seq, model, 2, [1]),
         "out_of_range-block": _one_part(seq, model, 1, [STORE.geometry.blocks]),
