@@ -200,12 +200,12 @@ class Agent:
         fields, shelf = part.layout, self._shelf
         if shelf is None or fields.model != self.model:
             shelf = self._introduce(part)
-        if fields.blocks:
-            shelf.add(part)
         first, target = fields.first, fields.target
         end = first + fields.blocks
         if first > self.held and self._evicted:
             return Receipt.MISFIT  # what it follows on was there when it was asked for
+        if fields.blocks:
+            shelf.add(part)
         if first > self.held or not end <= target <= shelf.layers.blocks[-1]:
             raise RemoteProtocolError(
                 Reason.OUT_OF_RANGE, f"blocks {first} to {end} of {target} on {self.held} held"
