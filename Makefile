@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# AsyncAPI's own validator, for docs/asyncapi.yaml.
+ASYNCAPI_PARSER := 3.6.6
+ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format docs docs-traffic bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour bench-kills clean
+.PHONY: help setup demo test check check-asyncapi format docs docs-traffic bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -29,11 +32,19 @@ check: $(STAMP) ## lint, format, types, import direction
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+$(ASYNCAPI):
+	npm install --prefix $@.draft --silent --no-audit --no-fund --ignore-scripts --no-package-lock @asyncapi/parser@$(ASYNCAPI_PARSER)
+	mv $@.draft $@
+
+check-asyncapi: $(ASYNCAPI) ## validate docs/asyncapi.yaml with AsyncAPI's own parser; needs node and npm
+	node tests/check_asyncapi.mjs $(ASYNCAPI) docs/asyncapi.yaml
+
 format: $(STAMP) ## rewrite the code as ruff formats it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## generate docs/scenario.md and scenarios/schema.json from the types
+docs: $(STAMP) ## generate docs/scenario.md, scenarios/schema.json, docs/examples and docs/asyncapi.yaml
+	$(BIN)/python -m tests.protocol_examples
 	$(BIN)/python -m scenarios.reference
 
 docs-traffic: $(STAMP) ## run the sweeps of docs/traffic.md and rewrite its tables; takes some minutes

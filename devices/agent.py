@@ -207,12 +207,12 @@ class Agent:
             shelf = self._introduce(part)
         if fields.group != self.group:
             raise RemoteProtocolError(Reason.CONTENT, f"group {fields.group} on blocks of {self.group}")
-        if fields.blocks:
-            shelf.add(part)
         first, target = fields.first, fields.target
         end = first + fields.blocks
         if first > self.held and self._evicted:
             return Receipt.MISFIT  # what it follows on was there when it was asked for
+        if fields.blocks:
+            shelf.add(part)
         if first > self.held or not end <= target <= shelf.layers.blocks[-1]:
             raise RemoteProtocolError(
                 Reason.OUT_OF_RANGE, f"blocks {first} to {end} of {target} on {self.held} held"

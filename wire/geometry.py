@@ -58,13 +58,19 @@ class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The shape of an item table and of its blocks."""
 
     items: int
+    """I, the items of the catalogue, numbered from 0, most popular first."""
     dim: int
+    """d, the dimensions of an embedding."""
     item_groups: int
+    """M, the groups of neighbouring items that the table is cut into, from 1 to I."""
     slice_width: int
+    """w, the dimensions of a slice, from 1 to d; the last slice is narrower where w does not divide d."""
     codec: Codec
+    """How the numbers of a block are stored."""
     planes: int = 1
     """P: more than one where the codec is embedded."""
     score: Score = Score.ALIGNED
+    """How a score is made of the blocks held."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.item_groups <= self.items:

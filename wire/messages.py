@@ -44,28 +44,41 @@ class QualityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """The quality of the PEE in use."""
 
     model: ModelVersion
+    """The model version in use; empty if none."""
     layer: Count
+    """The layer in use: the highest that the blocks held complete; 0 recommends nothing."""
     held: Count
+    """How many blocks of the group's ranking are held."""
     ndcg_at_10: float
+    """Normalized discounted cumulative gain of the first 10 recommended, 0 to 1."""
     recall_at_20: float
+    """The share of the items to be found that is among the first 20 recommended, 0 to 1."""
     hit_rate_at_10: float
+    """1 where any of them is among the first 10 recommended, else 0; of several rankings, the mean."""
 
 
 class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Whether a device is there; also its last will."""
 
     online: bool
+    """Whether the device has a session."""
     reason: Annotated[str, msgspec.Meta(max_length=200)]
+    """Why, for people to read, such as ``start``, ``reconnect`` or ``connection lost``."""
 
 
 class ModelNotice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The current model version and its geometry."""
 
     version: ModelVersion
+    """The name of the model, made of its content: equal names are equal bytes."""
     geometry: Geometry
+    """How its item tables are cut into blocks."""
     user_groups: Annotated[int, msgspec.Meta(ge=1)]
+    """How many groups of users there are, numbered from 0; each has its own item table and ranking."""
     users: Annotated[int, msgspec.Meta(ge=1)]
+    """How many users the model knows, numbered from 0."""
     layers: Annotated[int, msgspec.Meta(ge=1)]
+    """The most layers that any group's ranking is cut into."""
 
 
 Message = TypeVar("Message", BudgetReport, QualityReport, Status, ModelNotice)

@@ -46,7 +46,7 @@ _CLAIMED = 8 + len(_START)
 _CHECKED = 8 + _FIXED
 _NUMBER = _CHECKED + len(_SEQ)
 _TYPE_BYTES = {"U8": 1, "U16": 2, "U32": 4, "F32": 4}
-_TENSOR_TYPES = {
+TENSOR_TYPES = {
     "user_vector": "F32",
     "layer_blocks": "U32",
     "layer_bytes": "U32",
@@ -153,11 +153,11 @@ def body(
     """
     described = [b""]
     offset = 0
-    present = [(name, tensors[name]) for name in _TENSOR_TYPES if tensors.get(name)]
+    present = [(name, tensors[name]) for name in TENSOR_TYPES if tensors.get(name)]
     for name, raw in present:
-        kind = _TYPE_BYTES[_TENSOR_TYPES[name]]
+        kind = _TYPE_BYTES[TENSOR_TYPES[name]]
         described.append(
-            f'"{name}":{{"dtype":"{_TENSOR_TYPES[name]}","shape":[{len(raw) // kind}],'
+            f'"{name}":{{"dtype":"{TENSOR_TYPES[name]}","shape":[{len(raw) // kind}],'
             f'"data_offsets":[{offset},{offset + len(raw)}]}}'.encode()
         )
         offset += len(raw)
@@ -231,7 +231,7 @@ def _layout(fields: bytes, data_bytes: int) -> Layout:
         raise RemoteProtocolError(Reason.MALFORMED, f"header: {error}") from None
     spans: dict[str, tuple[int, int]] = {}
     covered = 0
-    for name, kind in _TENSOR_TYPES.items():
+    for name, kind in TENSOR_TYPES.items():
         tensor: _Tensor | None = getattr(header, name)
         if tensor is None:
             continue

@@ -146,6 +146,18 @@ def test_garbage_is_rejected_never_a_crash(payload: bytes) -> None:
     assert agent.receive(payload) is Receipt.REJECTED
 
 
+def test_a_part_that_crossed_with_an_eviction_is_a_misfit_where_the_evicted_blocks_are_gone_too() -> None:
+    """A device on its own gives their memory back at once; it is to report again at once, not to complain."""
+    agent, responder = a_pair()
+    settle(agent, responder, 500)
+    agent.set_budget(900)
+    (growth,) = responder.answer(agent.report())
+    agent.set_budget(100)
+    assert agent.shelf is not None
+    agent.shelf.cut(agent.held)
+    assert (agent.receive(growth), agent.rejected, agent.held) == (Receipt.MISFIT, None, 2)
+
+
 def test_a_model_that_was_never_announced_is_rejected() -> None:
     stranger = Responder(a_store(items=60, seed=9))
     agent, _ = a_pair()

@@ -90,7 +90,7 @@ def test_recommendations_come_as_a_table_or_as_json_without_what_is_known(tiny_p
 
 def test_the_program_that_the_protocol_page_shows_prints_the_same(tiny_pee: Path) -> None:
     page = Path(__file__).parents[2] / "docs" / "protocol.md"
-    (program,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    *_, program = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     shown = subprocess.run(
         [sys.executable, "-c", program], cwd=tiny_pee.parent, capture_output=True, text=True, check=True
     )

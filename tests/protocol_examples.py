@@ -1,0 +1,224 @@
+"""The example payloads of docs/examples: ``python -m tests.protocol_examples`` writes them.
+
+They are what the code writes for two small models: that of `tests.test_worked_example`, which was computed on
+paper, for the story of one device; and for each codec a table of random numbers, with what it decodes to.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from cloud.encoding import GroupTable, encode_cells, encode_group
+from cloud.responder import Responder
+from cloud.store import BlockStore, build_store
+from cloud.versions import Versions
+from devices.recommender import ItemTable
+from devices.shelf import Shelf
+from tests.test_worked_example import ITEMS, USERS, a_store
+from wire.geometry import Codec, Geometry, Score
+from wire.messages import MAX_JSON_BYTES, BudgetReport, QualityReport, Status, encode
+from wire.pee import body, decode_part, seal
+
+FOLDER = Path(__file__).parents[1] / "docs" / "examples"
+STORE = a_store()
+MAX_PAYLOAD = 1064
+"""Bytes of a part: two blocks fit into one, so that answers come in parts."""
+FIRST_SEQ = 1_767_225_600_000
+"""Milliseconds from 1970 to 2026: what a device counts from that keeps nothing over restarts."""
+FIRST, GROWTH, SHRINK = 42, 56, 20
+"""The budgets of the story: bytes of three blocks, of all four, and a little more than of one."""
+
+Files = dict[str, bytes]
+
+
+def other_version() -> BlockStore:
+    """Return another version of the model: the same numbers, ranked otherwise."""
+    weights = np.array([[1.0, 2.0], [4.0, 3.0]])
+    return build_store(
+        STORE.geometry,
+        groups=[encode_cells(STORE.geometry, np.array(ITEMS, dtype=np.float32), weights, layers=4)],
+        user_vectors=np.array(USERS, dtype=np.float32),
+        user_groups=np.array([0, 0]),
+        report={},
+    )
+
+
+def examples() -> Files:
+    """Return all example files by their names."""
+    return {**story(), **refused(), **codecs()}
+
+
+def story() -> Files:
+    """Return what user 0's device and the cloud say to each other."""
+    other = other_version()
+    cloud = Versions([Responder(STORE, MAX_PAYLOAD), Responder(other, MAX_PAYLOAD)])
+    model, seq = STORE.version, count(FIRST_SEQ + 1)
+    found = {
+        "model.json": encode(cloud.first.notice()),
+        "status-online.json": encode(Status(online=True, reason="start")),
+        "status-will.json": encode(Status(online=False, reason="connection lost")),
+    }
+    reports = {
+        "first": BudgetReport(seq=next(seq), budget_bytes=FIRST, user=0),
+        "growth": BudgetReport(seq=next(seq), budget_bytes=GROWTH, user=0, model=model, held=3),
+        "shrink": BudgetReport(seq=next(seq), budget_bytes=SHRINK, user=0, model=model, held=1),
+        "wants": BudgetReport(
+            seq=next(seq), budget_bytes=28, user=0, model=model, held=1, wants=other.version
+        ),
+        "group": BudgetReport(seq=next(seq), budget_bytes=28, group=0),
+        "shared": BudgetReport(seq=next(seq), budget_bytes=28, user=0, shared=True),
+    }
+    for name, report in reports.items():
+        found[f"report-{name}.json"] = encode(report)
+        parts = cloud.answer(encode(report))
+        for number, part in enumerate(parts, 1):
+            found[f"answer-{name}-{number}.safetensors"] = part
+    for layer in (1, 2):
+        found[f"layer-{layer}.safetensors"] = cloud.first.layer_part(0, layer)
+    # Item 3, which user 0 is to find, comes fifth of those not met: `tests.test_worked_example`.
+    found["quality.json"] = encode(
+        QualityReport(
+            model=model, layer=3, held=3, ndcg_at_10=1 / math.log2(6), recall_at_20=1.0, hit_rate_at_10=1.0
+        )
+    )
+    return found
+
+
+def refused() -> Files:
+    """Return what is refused; a name begins with the reason that is counted."""
+    model, seq = STORE.version, FIRST_SEQ + 7
+    report = encode(BudgetReport(seq=seq, budget_bytes=FIRST, user=0))
+    (growth,) = Responder(STORE, MAX_PAYLOAD).answer(
+        encode(BudgetReport(seq=seq, budget_bytes=GROWTH, user=0, model=model, held=3))
+    )
+    flipped = growth[:-1] + bytes([growth[-1] ^ 1])
+    reports = {
+        "malformed-unknown-field": report.replace(b'"user"', b'"colour":"red","user"'),
+        "malformed-no-json": report[:-1],
+        "malformed-seq": encode(BudgetReport(seq=0, budget_bytes=FIRST, user=0)),
+        "too_large-spaces": report + b" " * (MAX_JSON_BYTES + 1 - len(report)),
+        "unknown_user": encode(BudgetReport(seq=seq, budget_bytes=FIRST, user=len(USERS))),
+        "unknown_group": encode(BudgetReport(seq=seq, budget_bytes=FIRST)),
+        "out_of_range-held": encode(
+            BudgetReport(seq=seq, budget_bytes=FIRST, user=0, model=model, held=STORE.groups[0].count + 1)
+        ),
+    }
+    parts = {
+        "checksum-bit": flipped,
+        "checksum-cut-off": growth[:-1],
+        "malformed-header": growth[:100],
+        "unknown_model-unasked": _one_part(seq, "other", 0, [0]),
+        "out_of_range-gap": _one_part(seq, model, 2, [1]),
+        "out_of_range-block": _one_part(seq, model, 1, [STORE.geometry.blocks]),
+        "content-twice": _one_part(seq, model, 1, [0]),
+    }
+    return {f"refused/report-{name}.json": each for name, each in reports.items()} | {
+        f"refused/part-{name}.safetensors": each for name, each in parts.items()
+    }
+
+
+def _one_part(seq: int, model: str, first: int, ids: list[int]) -> bytes:
+    """Return an undamaged part that brings blocks of three zeros."""
+    tensors = {"ids": np.array(ids, dtype="<u2").tobytes(), "data": bytes(12 * len(ids))}
+    end = first + len(ids)
+    return seal(body(model=model, group=0, first=first, target=end, part=1, parts=1, tensors=tensors), seq)
+
+
+def codecs() -> Files:
+    """Return for each codec all blocks of a small table, and what they decode to and how items score."""
+    return {
+        f"codecs/{name}": content
+        for codec in Codec
+        for score in (Score.ALIGNED, Score.TILED)
+        if score is Score.ALIGNED or codec is Codec.FP32
+        for name, content in _of_codec(codec, score)
+    }
+
+
+def _of_codec(codec: Codec, score: Score) -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(7)
+    planes = 4 if codec.embedded else 1
+    geometry = Geometry(
+        items=12, dim=3, item_groups=2, slice_width=2, codec=codec, planes=planes, score=score
+    )
+    table = (rng.laplace(size=(12, 3)) / 8).astype(np.float32)
+    weights = rng.random((2, 2)).astype(np.float32)
+    user = np.array([1.0, -0.5, 0.25], dtype=np.float32)
+    group, stretch = encode_group(
+        geometry, GroupTable(table, np.ones(3), np.ones(12, dtype=np.float32), weights), layers=4
+    )
+    tensors = {
+        "layer_blocks": np.array(group.layers.blocks[1:], dtype="<u4").tobytes(),
+        "layer_bytes": np.array(group.layers.bytes[1:], dtype="<u4").tobytes(),
+        "user_vector": (user * stretch).astype("<f4").tobytes(),
+    }
+    store = build_store(
+        geometry,
+        groups=[group],
+        user_vectors=np.frombuffer(tensors["user_vector"], dtype="<f4")[None, :],
+        user_groups=np.array([0]),
+        report={},
+    )
+    name = codec.value if score is Score.ALIGNED else f"{codec.value}-{score.value}"
+    report = BudgetReport(seq=1, budget_bytes=2**20, user=0)
+    introduction, blocks = Responder(store).answer(encode(report))
+    yield f"{name}-1.safetensors", introduction
+    yield f"{name}-2.safetensors", blocks
+    yield f"{name}.json", _text(numbers(store, blocks))
+
+
+def numbers(store: BlockStore, part: bytes) -> dict[str, Any]:  # Any: JSON
+    """Return what each number of blocks of *part* decodes to, and the scores of all items then."""
+    content = decode_part(part).content()
+    shelf = Shelf(store.geometry, store.groups[0].layers)
+    shelf.fill(content)
+    found = ItemTable(shelf)
+    steps = []
+    for held in range(1, len(shelf.ids) + 1):
+        found.hold(held)
+        scores = found.scores(store.user_vectors)[0]
+        steps.append(
+            {
+                "held": held,
+                "items": [[_short(x) for x in row] for row in found.values.tolist()],
+                "scores": [None if x == -math.inf else _short(x) for x in scores.tolist()],
+            }
+        )
+    return {
+        "geometry": msgspec.to_builtins(store.geometry),
+        "user_vector": [_short(x) for x in store.user_vectors[0].tolist()],
+        "steps": steps,
+    }
+
+
+def _short(value: float) -> float:
+    """Return *value* in seven digits: what a float32 has."""
+    return float(f"{value:.7g}")
+
+
+def _text(value: dict[str, Any]) -> bytes:
+    """Return JSON with a line for each step."""
+    steps = ",\n".join(f"  {json.dumps(step)}" for step in value["steps"])
+    head = json.dumps({key: each for key, each in value.items() if key != "steps"})
+    return f'{head[:-1]},\n "steps": [\n{steps}\n ]}}\n'.encode()
+
+
+def main() -> None:
+    """Write all files, and take away those that are no longer among them."""
+    wanted = {FOLDER / name: content for name, content in examples().items()}
+    for path in FOLDER.rglob("*"):
+        if path.suffix in (".json", ".safetensors") and path not in wanted:
+            path.unlink()
+    for path, content in wanted.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()
