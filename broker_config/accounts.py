@@ -27,7 +27,9 @@ COLUMNS = ("role", "user", "password")
 def write_credentials(path: Path, accounts: Iterable[Account]) -> None:
     """Write who may connect as CSV; nobody else can read the file."""
     text = io.StringIO()
-    rows = csv.writer(text)
+    rows = csv.writer(
+        text, lineterminator="\n"
+    )  # a carriage return would become part of a password in a shell
     rows.writerow(COLUMNS)
     rows.writerows((each.role.value, each.user, each.password) for each in accounts)
     write_secret(path, text.getvalue())

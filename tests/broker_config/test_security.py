@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import ssl
 import stat
@@ -80,6 +81,7 @@ class World:
     directory: Path
     port: int
     accounts: dict[str, Account]
+    process: "subprocess.Popen[bytes]"
 
     def connection(self, user: str | None, **other: object) -> Connection:
         account = self.accounts[user] if user else None
@@ -113,7 +115,7 @@ def running(
         ) as process:
             try:
                 _wait_for(port)
-                yield World(directory, port, {each.user: each for each in accounts})
+                yield World(directory, port, {each.user: each for each in accounts}, process)
             finally:
                 process.terminate()
 
@@ -251,6 +253,30 @@ def test_a_device_with_the_client_id_of_another_hears_nothing_that_was_meant_for
             return heard_by_owner, await opened("d1")
 
     assert asyncio.run(story()) == ([b"for d2"], [])
+
+
+def test_a_user_whose_line_is_taken_out_is_cut_off_and_the_others_stay() -> None:
+    with running() as world:
+
+        async def taken_out() -> None:
+            async with world.client("d1") as device, asyncio.timeout(5):
+                passwords = world.directory / "passwords"
+                lines = passwords.read_text().splitlines(keepends=True)
+                passwords.write_text("".join(line for line in lines if not line.startswith("d1:")))
+                world.process.send_signal(signal.SIGHUP)
+                await anext(device.messages)
+
+        async def story() -> str:
+            async with world.client("d2") as other, world.client("_cloud") as cloud:
+                await other.subscribe("peel/1/f/model", qos=1)
+                with pytest.raises(aiomqtt.MqttError):
+                    await taken_out()
+                with pytest.raises(aiomqtt.MqttError):
+                    await _enter(world.connection("d1"))
+                await cloud.publish("peel/1/f/model", b"notice", qos=1)
+                return (await anext(other.messages)).topic.value
+
+        assert asyncio.run(story()) == "peel/1/f/model"
 
 
 def test_devices_called_like_parts_of_topics_are_devices_like_others() -> None:
