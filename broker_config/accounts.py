@@ -1,10 +1,12 @@
 """Who may connect to a broker that we run: a user name, a password and a role each."""
 
 import csv
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from broker_config.files import write_secret
 from wire.errors import InputError
 from wire.topics import Role, valid_name
 
@@ -24,11 +26,13 @@ COLUMNS = ("role", "user", "password")
 
 def write_credentials(path: Path, accounts: Iterable[Account]) -> None:
     """Write who may connect as CSV; nobody else can read the file."""
-    path.touch(mode=0o600)
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(COLUMNS)
-        rows.writerows((each.role.value, each.user, each.password) for each in accounts)
+    text = io.StringIO()
+    rows = csv.writer(
+        text, lineterminator="\n"
+    )  # a carriage return would become part of a password in a shell
+    rows.writerow(COLUMNS)
+    rows.writerows((each.role.value, each.user, each.password) for each in accounts)
+    write_secret(path, text.getvalue())
 
 
 def read_credentials(path: Path) -> tuple[Account, ...]:
@@ -39,10 +43,11 @@ def read_credentials(path: Path) -> tuple[Account, ...]:
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return tuple(
-                Account(row["user"], Role(row["role"]), row["password"]) for row in csv.DictReader(file)
-            )
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
+            header, *rows = csv.reader(file)
+        if tuple(header) != COLUMNS:
+            raise ValueError(f"columns(={','.join(header)!r}) must be {','.join(COLUMNS)}")
+        return tuple(Account(user, Role(role), password) for role, user, password in rows)
+    except (OSError, csv.Error, ValueError) as error:
         raise InputError(f"{path}: must be credentials, as `broker init` writes them: {error}") from None
 
 

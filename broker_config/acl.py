@@ -1,18 +1,19 @@
-"""Access rules, generated from the topic table: as mosquitto's file, and as the embedded broker's check.
+"""Access rules, generated from the topic table: for mosquitto, for EMQX, and as the embedded broker's check.
 
-Both follow mosquitto's semantics: a subscription that asks for too much is granted, and what arrives
-through it is filtered. Nothing here decides who may do what: ``wire.topics`` does.
+mosquitto and the embedded broker grant a subscription that asks for too much, and filter what arrives through
+it. EMQX refuses it, and filters nothing. Nothing here decides who may do what: ``wire.topics`` does.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Literal
 
-from wire.topics import ROOT, AccessRule, Role, access_rules, matches
+from wire.topics import NAME, ROOT, AccessRule, Role, access_rules, matches
 
 # What a broker says about itself is not in the topic table; whoever may read everything reads it too.
 _ABOUT_THE_BROKER = {Role.OBSERVER: (AccessRule("read", "$SYS/broker/#"),)}
+_ABOUT_EMQX = {Role.OBSERVER: (AccessRule("read", "$SYS/brokers/#"),)}
 
 
 def mosquitto_acl(users: Mapping[str, Role], fleet: str = "+") -> str:
@@ -35,6 +36,34 @@ def _section(user: str, role: Role, fleet: str) -> Iterator[str]:
     yield f"topic deny {_as_a_device(user)}"
     for rule in _role_rules(role, fleet):
         yield f"topic {rule.access} {rule.filter}"
+
+
+def emqx_acl(users: Mapping[str, Role], fleet: str = "+") -> str:
+    """Return the text of EMQX's access file, where the first rule that matches decides; none for a device.
+
+    Args:
+        users: the role of each.
+        fleet: whose topics; ``+``: of every fleet.
+    """
+    lines = ["%% Generated from wire.topics by broker_config.acl. The first rule that matches decides."]
+    for user, role in users.items():
+        if role is not Role.DEVICE:
+            rules = access_rules(role, fleet) + _ABOUT_EMQX.get(role, ())
+            lines += ["", f'{{deny, {{user, "{user}"}}, all, ["{_as_a_device(user)}"]}}.']
+            lines += _emqx_rules(f'{{user, "{user}"}}', rules)
+    rules = access_rules(Role.DEVICE, fleet)
+    lines += ["", *_emqx_rules("all", [rule for rule in rules if "%u" not in rule.filter])]
+    # Only for names that a device can have: EMQX would take a '+' in a user name for a wildcard.
+    device = f'{{username, {{re, "^{NAME.pattern}$"}}}}'
+    lines += _emqx_rules(device, [rule for rule in rules if "%u" in rule.filter])
+    return "\n".join([*lines, "", "{deny, all}."]) + "\n"
+
+
+def _emqx_rules(who: str, rules: Iterable[AccessRule]) -> Iterator[str]:
+    for access, action in (("write", "publish"), ("read", "subscribe")):
+        filters = [rule.filter.replace("%u", "${username}") for rule in rules if rule.access == access]
+        if filters:
+            yield f"{{allow, {who}, {action}, [" + ", ".join(f'"{each}"' for each in filters) + "]}."
 
 
 def permits(role: Role, user: str, access: Literal["read", "write"], topic: str) -> bool:

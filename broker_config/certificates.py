@@ -11,8 +11,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from broker_config.files import write_open, write_secret
+
 AUTHORITY_DAYS, LEAF_DAYS = 3650, 825
 CLOCKS_DIFFER = timedelta(minutes=5)
+LONGEST_COMMON_NAME = 64
+"""By X.520. A user name fits; nobody reads those of hosts and authorities."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +28,10 @@ class Signed:
 
     def write(self, certificate: Path, key: Path) -> None:
         """Write both as PEM; nobody else can read the key."""
-        certificate.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
-        key.touch(mode=0o600)
-        key.write_bytes(
-            self.key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        pem = serialization.Encoding.PEM
+        write_open(certificate, self.certificate.public_bytes(pem))
+        pkcs8, bare = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        write_secret(key, self.key.private_bytes(pem, pkcs8, bare))
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def _builder(
     name: str, issuer: str, key: ec.EllipticCurvePrivateKey, now: datetime, days: int
 ) -> x509.CertificateBuilder:
     def called(common: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:LONGEST_COMMON_NAME])])
 
     return (
         x509.CertificateBuilder()

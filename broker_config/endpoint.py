@@ -138,8 +138,8 @@ def _url_tls(url: SplitResult) -> Tls | None:
     if url.scheme == "mqtt":
         return None
     given = dict(parse_qsl(url.query, keep_blank_values=True))
-    if unknown := sorted(set(given) - {"ca", "cert", "key"}):
-        raise _url_error(f"unknown after '?': {', '.join(unknown)}; known: ca, cert, key")
+    if set(given) - {"ca", "cert", "key"}:  # not repeated: it may be the end of a password with a '?'
+        raise _url_error("only ca, cert and key may follow '?'; write '?' in a password as %3F")
     if ("cert" in given) != ("key" in given):
         raise _url_error("cert and key go together")
     paths = {name: Path(path).resolve() for name, path in given.items()}

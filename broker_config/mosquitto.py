@@ -14,6 +14,7 @@ from string import Template
 
 from broker_config.accounts import Account
 from broker_config.acl import mosquitto_acl
+from broker_config.files import write_secret
 from wire.pee import MAX_PART_BYTES
 
 GUARD = Path(__file__).with_name("guard.py")
@@ -44,9 +45,7 @@ def write_files(directory: Path, host: str, port: int, accounts: Sequence[Accoun
         "acl": mosquitto_acl({account.user: account.role for account in accounts}),
     }
     for name, text in texts.items():
-        path = directory / name
-        path.touch(mode=0o600)
-        path.write_text(text, encoding="utf-8")
+        write_secret(directory / name, text)
     if os.geteuid() == 0:
         for path in (directory, *(directory / name for name in texts)):
             shutil.chown(path, user)

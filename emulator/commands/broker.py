@@ -50,26 +50,46 @@ def init(
     client_certificates: Annotated[
         bool, typer.Option("--client-certificates", help="Clients show certificates, not passwords.")
     ] = False,
+    product: Annotated[
+        str, typer.Option("--for", help="mosquitto, or emqx: a cluster of three nodes (docs/scale.md).")
+    ] = "mosquitto",
     force: Annotated[bool, typer.Option("--force", help="Write it anew if it is there.")] = False,
 ) -> None:
-    """Write a mosquitto for a test fleet: TLS, passwords, access rules; docs/security.md explains them."""
-    from broker_config.installation import CONFIGURATION, CREDENTIALS, Installation, install
+    """Write a broker for a test fleet: TLS, passwords, access rules; docs/security.md explains them."""
+    from broker_config.installation import CREDENTIALS, Installation, install
 
     names = [*(device or []), *(_devices_of(scenario) if scenario else [])]
     hosts = host or ["localhost", "127.0.0.1"]
     accounts = install(
         directory,
-        Installation(fleet, hosts, names, port, bind, client_certificates=client_certificates),
+        Installation(
+            fleet,
+            hosts,
+            names,
+            port,
+            bind,
+            client_certificates,
+            product,  # type: ignore[arg-type]  # install checks
+        ),
         force=force,
     )
     typer.echo(f"{directory}: {len(accounts)} users, {len(names)} of them devices of fleet {fleet}")
-    typer.echo(f"start it:  mosquitto -c {directory / CONFIGURATION}")
+    typer.echo(f"start it:  {_start_command(directory, product)}")
     typer.echo(f"logins:    {directory / CREDENTIALS}  (keep it, and {directory / 'ca.key'}, to yourself)")
     login = "?ca={0}/ca.crt&cert={0}/clients/_cloud.crt&key={0}/clients/_cloud.key"
     url = f"mqtts://_cloud:PASSWORD@{hosts[0]}:{port}?ca={directory / 'ca.crt'}"
     if client_certificates:
         url = f"mqtts://{hosts[0]}:{port}" + login.format(directory)
     typer.echo(f'cloud:     PEELFLEET_BROKER="{url}" peelfleet cloud --fleet {fleet} --store STORE')
+
+
+def _start_command(directory: Path, product: str) -> str:
+    from broker_config.emqx.cluster import COMPOSE
+    from broker_config.installation import CONFIGURATION
+
+    if product == "emqx":
+        return f"docker compose -f {directory / COMPOSE} up -d --wait"
+    return f"mosquitto -c {directory / CONFIGURATION}"
 
 
 def _devices_of(scenario: Path) -> list[str]:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import ssl
 import stat
@@ -12,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -80,6 +81,7 @@ class World:
     directory: Path
     port: int
     accounts: dict[str, Account]
+    process: "subprocess.Popen[bytes]"
 
     def connection(self, user: str | None, **other: object) -> Connection:
         account = self.accounts[user] if user else None
@@ -92,14 +94,19 @@ class World:
 
 
 @contextmanager
-def running(*, client_certificates: bool = False, hosts: tuple[str, ...] = ("localhost",)) -> Iterator[World]:
+def running(
+    *,
+    client_certificates: bool = False,
+    hosts: tuple[str, ...] = ("localhost",),
+    devices: tuple[str, ...] = DEVICES,
+) -> Iterator[World]:
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         Path(folder).chmod(0o755)  # mosquitto is another user
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
         directory = Path(folder) / "broker"
-        wanted = Installation("f", hosts, DEVICES, port, "127.0.0.1", client_certificates=client_certificates)
+        wanted = Installation("f", hosts, devices, port, "127.0.0.1", client_certificates=client_certificates)
         accounts = install(directory, wanted)
         program = mosquitto.executable()
         assert program is not None
@@ -108,7 +115,7 @@ def running(*, client_certificates: bool = False, hosts: tuple[str, ...] = ("loc
         ) as process:
             try:
                 _wait_for(port)
-                yield World(directory, port, {each.user: each for each in accounts})
+                yield World(directory, port, {each.user: each for each in accounts}, process)
             finally:
                 process.terminate()
 
@@ -222,6 +229,76 @@ def test_only_the_cloud_can_share_the_reports(world: World) -> None:
     assert asyncio.run(taken("d2")) == set()
 
 
+def test_a_device_with_the_client_id_of_another_hears_nothing_that_was_meant_for_it(world: World) -> None:
+    async def story() -> tuple[list[bytes], list[bytes]]:
+        def client(user: str) -> aiomqtt.Client:
+            connection = replace(world.connection(user), client_id="f.d2", persistent=True)
+            return aiomqtt.Client(**connection.client_options(), timeout=5)
+
+        async def opened(user: str) -> list[bytes]:
+            async with client(user) as session:
+                found = []
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        async with asyncio.timeout(QUIET_S):
+                            found.append(bytes((await anext(session.messages)).payload))
+                return found
+
+        async with client("d2") as owner:
+            await owner.subscribe("peel/1/f/d2/pee", qos=1)
+        async with world.client("_cloud") as cloud:
+            await cloud.publish("peel/1/f/d2/pee", b"for d2", qos=1)
+            heard_by_owner = await opened("d2")
+            await cloud.publish("peel/1/f/d2/pee", b"for d2 again", qos=1)
+            return heard_by_owner, await opened("d1")
+
+    assert asyncio.run(story()) == ([b"for d2"], [])
+
+
+def test_a_user_whose_line_is_taken_out_is_cut_off_and_the_others_stay() -> None:
+    with running() as world:
+
+        async def taken_out() -> None:
+            async with world.client("d1") as device, asyncio.timeout(5):
+                passwords = world.directory / "passwords"
+                lines = passwords.read_text().splitlines(keepends=True)
+                passwords.write_text("".join(line for line in lines if not line.startswith("d1:")))
+                world.process.send_signal(signal.SIGHUP)
+                await anext(device.messages)
+
+        async def story() -> str:
+            async with world.client("d2") as other, world.client("_cloud") as cloud:
+                await other.subscribe("peel/1/f/model", qos=1)
+                with pytest.raises(aiomqtt.MqttError):
+                    await taken_out()
+                with pytest.raises(aiomqtt.MqttError):
+                    await _enter(world.connection("d1"))
+                await cloud.publish("peel/1/f/model", b"notice", qos=1)
+                return (await anext(other.messages)).topic.value
+
+        assert asyncio.run(story()) == "peel/1/f/model"
+
+
+def test_devices_called_like_parts_of_topics_are_devices_like_others() -> None:
+    names = ("model", "blocks", "pee", "peel", "1", "f")
+    with running(devices=names) as world:
+
+        async def story(name: str) -> set[str]:
+            async with world.client("_observer") as observer, world.client(name) as device:
+                await observer.subscribe("peel/#", qos=1)
+                for other in names:
+                    for kind in Kind:
+                        await device.publish(f"peel/1/f/{other}/{kind}", b"x", qos=1)
+                for kind in (Kind.MODEL, Kind.BLOCKS):
+                    await device.publish(fleet_topic(kind, "f"), b"x", qos=1)
+                await device.publish("peel/1/f/blocks/m/0/1", b"x", qos=1)
+                return await heard(observer)
+
+        for name in names:
+            own = {f"peel/1/f/{name}/{kind}" for kind in ("budget", "quality", "status")}
+            assert asyncio.run(story(name)) == own
+
+
 def test_who_is_unknown_does_not_get_in(world: World) -> None:
     stranger = Connection("localhost", world.port, "c", "mallory", "guess", Tls(world.directory / "ca.crt"))
     for connection in (
@@ -293,8 +370,18 @@ def test_with_client_certificates_the_certificate_says_who_it_is() -> None:
 
         assert asyncio.run(story()) == {"peel/1/f/d1/budget"}
         nobody = world.connection("d1")
-        with pytest.raises(aiomqtt.MqttError):
-            asyncio.run(_enter(nobody))
+        server = Tls(
+            world.directory / "ca.crt", world.directory / "server.crt", world.directory / "server.key"
+        )
+        Authority.new("peelfleet f").client("d1").write(world.directory / "x.crt", world.directory / "x.key")
+        forged = Tls(world.directory / "ca.crt", world.directory / "x.crt", world.directory / "x.key")
+        for connection in (
+            nobody,
+            world.connection("d1", tls=server),  # it is no client's
+            world.connection("d1", tls=forged),  # of an authority that has the name of ours
+        ):
+            with pytest.raises(aiomqtt.MqttError):
+                asyncio.run(_enter(connection))
 
 
 async def _enter(connection: Connection) -> None:
