@@ -90,8 +90,6 @@ class Console:
     def reporting(self) -> None:
         """Show that the simulation is over."""
         self._end_view()
-        for task in self._bars.tasks:
-            self._bars.update(task.id, completed=task.total)
         self._show("report", 0, 1, "writing tables and report")
 
     def show(self, finished: Finished) -> None:
@@ -121,6 +119,8 @@ class Console:
 
     def _show(self, name: str, done: int, total: int, note: str) -> None:
         if name not in self._tasks:
+            for task in self._bars.tasks:  # one may end before its last step, and its clock would go on
+                self._bars.update(task.id, completed=task.total)
             self._tasks[name] = self._bars.add_task(name, total=total, note=note)
         self._bars.update(self._tasks[name], completed=done, total=total, note=note)
 
