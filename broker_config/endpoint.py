@@ -112,7 +112,6 @@ def _split(text: str) -> SplitResult:
     try:
         url = urlsplit(text)
         port = url.port
-        (url.hostname or "").encode("idna")  # as connecting does
     except ValueError as error:
         raise _url_error("its host or port is malformed; a port is 1 to 65535") from error
     if url.scheme not in ("mqtt", "mqtts"):

@@ -67,7 +67,10 @@ def serve_stores(serving: Serving) -> None:
         InputError: an argument is wrong, or a store is damaged.
         RunError: the broker refuses us.
     """
-    for option, name in (("--fleet", serving.fleet), ("--replica", serving.replica or "one")):
+    for option, name in (
+        ("--fleet", serving.fleet),
+        ("--replica", "one" if serving.replica is None else serving.replica),
+    ):
         if not valid_name(name):
             raise InputError(f"{option} {name!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
     if not (math.isfinite(serving.max_rate) and serving.max_rate > 0):
@@ -77,6 +80,10 @@ def serve_stores(serving: Serving) -> None:
     # A colon, which no name has: fleet a-b alone is not replica b of fleet a.
     client_id = f"cloud:{serving.fleet}" + (f":{serving.replica}" if serving.replica else "")
     connection = parse_url(serving.broker).connection(Role.CLOUD, client_id)
+    try:
+        connection.host.encode("idna")  # as connecting would
+    except UnicodeError:
+        raise InputError(f"--broker: {connection.host!r} is no name of a host") from None
     duty = Duty(
         serving.fleet,
         shared=serving.replica is not None,

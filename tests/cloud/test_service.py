@@ -103,6 +103,22 @@ def test_two_replicas_share_and_answer_each_report_once(world: World) -> None:
     assert set(one) == set(two) == {("model_new", "sent")}
 
 
+def test_what_the_broker_gave_to_a_dead_replica_is_answered_when_that_comes_back(world: World) -> None:
+    devices = names(100)
+
+    async def story() -> None:
+        async with Fleet(world) as fleet:
+            one, two = [world.cloud("--replica", name).ready() for name in ("one", "two")]
+            one.send(signal.SIGKILL)
+            await fleet.ask_all(devices)
+            again = world.cloud("--replica", "one")
+            await fleet.hears_all(devices)
+            assert fleet.answered == Counter({(device, 1): 1 for device in devices})
+            assert sum(settled(again, 50).values()) + sum(settled(two, 50).values()) == 100
+
+    asyncio.run(story())
+
+
 def test_a_mad_device_is_limited_and_the_good_ones_are_answered(world: World) -> None:
     devices = names(50)
 
