@@ -26,6 +26,7 @@ import numpy as np
 import psutil
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.engine import prepare
 from benchmarks.figures import write
@@ -34,6 +35,7 @@ from broker_config.endpoint import Endpoint
 from broker_config.launch import launched
 from cloud.responder import notice_of
 from cloud.store import BlockStore, save_store
+from cloud.updates import Result
 from devices.agent import Agent, Receipt
 from devices.shelf import Shelves
 from emulator.cloud_process import cloud_process
@@ -51,6 +53,11 @@ AHEAD = 20_000
 """So many messages may be with the broker at a time: beyond its own limit it drops the newest."""
 MOST_GROWTH_BYTES = 16 * 2**20
 POOL = 20_000
+NAMES = {
+    "messages_received_total": "received",
+    "peelfleet_cloud_queue_length": "waiting",
+    "peelfleet_cloud_in_flight": "in_flight",
+}
 WARM_SHARE = 0.1
 """After so much of the junk the memory must be what it stays."""
 
@@ -173,14 +180,16 @@ class Service:
     pid: int
     sizes: list[int] = field(default_factory=list)
 
-    async def counts(self) -> dict[str, float]:
-        """Return its counters, summed up over reasons."""
+    async def counts(self) -> dict[str, int]:
+        """Return how many messages it has received, and what became of them, summed up over reasons."""
         text = await asyncio.to_thread(_read, f"http://127.0.0.1:{self.port}/metrics")
         found: Counter[str] = Counter()
-        for line in text.splitlines():
-            if line.startswith("peelfleet_cloud_reports_"):
-                name, value = line.rsplit(" ", 1)
-                found[name.partition("{")[0].removeprefix("peelfleet_cloud_reports_")] += float(value)  # type: ignore[assignment]  # counts
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name == "fleet_updates_total":
+                    found[sample.labels["result"]] += int(sample.value)
+                elif sample.name in NAMES:
+                    found[NAMES[sample.name]] = int(sample.value)
         self.sizes.append(psutil.Process(self.pid).memory_info().rss)
         return dict(found)
 
@@ -216,7 +225,7 @@ async def flood(endpoint: Endpoint, service: Service, pool: Sequence[bytes], cou
             sent += len(batch)
             heard += int(sum(hears for *_, hears in batch))
             if sent % (AHEAD // 2) < PUBLISHES_AT_ONCE:
-                while heard - (await service.counts())["received_total"] > AHEAD:
+                while heard - (await service.counts())["received"] > AHEAD:
                     await asyncio.sleep(0.05)
     return heard
 
@@ -237,17 +246,14 @@ async def story(endpoint: Endpoint, service: Service, store: BlockStore, count: 
     await asyncio.sleep(2)
     counts = await service.counts()
     ours = good.agent.seq
-    accounted = sum(
-        counts.get(f"{name}_total", 0)
-        for name in ("refused", "answered", "superseded", "dropped", "unanswered")
-    )
+    accounted = sum(counts[name] for name in (*Result, "waiting", "in_flight"))
     warm = service.sizes[int(len(service.sizes) * WARM_SHARE) :]
     return {
         "messages": count,
         "per_second": round(count / took_s, 1),
         "to_the_service": heard + ours,
-        **{name: int(value) for name, value in counts.items()},
-        "unaccounted": int(heard + ours - accounted),
+        **counts,
+        "unaccounted": heard + ours - accounted,
         "good_round_trips": len(good.seconds),
         "good_unanswered": good.unanswered,
         "good_receipts": dict(good.receipts),

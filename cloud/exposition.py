@@ -1,8 +1,11 @@
 """A cloud service's figures for Prometheus, and whether it is well, over HTTP."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -20,7 +23,12 @@ from prometheus_client.registry import Collector
 from cloud.counts import BUCKETS_S, Counts, Times
 from wire.errors import InputError
 
-PREFIX = "peelfleet_cloud_"
+OURS = "peelfleet_cloud_"
+"""What the field has no name for begins with this."""
+STUCK_S = 5.0
+"""An event loop that does not come round for so long is stuck."""
+IDLE_S = 5.0
+"""A client that says nothing for so long is hung up on."""
 
 Environ = dict[str, Any]  # Any: as WSGI has it
 StartResponse = Callable[..., Any]
@@ -32,69 +40,116 @@ class CloudCollector(Collector):
     Args:
         counts: of the service.
         queued: how many reports wait now.
+        flying: how many answers are on their way now.
         labels: what does not change: fleet, replica and model version.
     """
 
-    def __init__(self, counts: Counts, queued: Callable[[], int], labels: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        counts: Counts,
+        queued: Callable[[], int],
+        flying: Callable[[], int],
+        labels: Mapping[str, str],
+    ) -> None:
         self._counts = counts
         self._queued = queued
+        self._flying = flying
         self._labels = dict(labels)
 
     def collect(self) -> Iterable[Metric]:
-        """Yield every metric."""
+        """Yield every metric. The service goes on meanwhile, in another thread."""
+        yield from self._connection_metrics()
+        yield from self._update_metrics()
         counts = self._counts
-        yield _counter("reports_received", "Messages of devices, whatever came of them", counts.received)
-        yield _counter("reports_answered", "Reports with an answer that the broker has", counts.answered)
-        yield _counter("reports_unanswered", "Reports whose answer did not get through", counts.unanswered)
-        yield _counter("reports_superseded", "Reports replaced by a newer one", counts.superseded)
-        yield _by_reason("reports_refused", "Messages that are no reports", counts.refused)
-        yield _by_reason("reports_dropped", "Reports that there was no room for", counts.dropped)
-        yield _counter("update_parts", "Update parts that the broker has", counts.parts)
-        yield _counter("update_bytes", "Their payload", counts.part_bytes)
-        yield _counter("connections", "Connections to the broker", counts.connected)
-        yield _counter("disconnections", "Connections that broke or did not come about", counts.broken)
-        yield _gauge("queue_length", "Reports that wait", self._queued())
-        yield _gauge("in_flight", "Reports whose answers are being sent", counts.flying)
-        yield _gauge("ready", "1 while connected and subscribed", int(counts.ready))
-        yield _histogram("selection_seconds", "To work out an answer", counts.selection)
-        yield _histogram(
-            "answer_seconds", "From a report's arrival to its answer at the broker", counts.answers
+        yield GaugeMetricFamily(OURS + "queue_length", "Reports that wait", value=self._queued())
+        yield GaugeMetricFamily(
+            OURS + "in_flight", "Reports whose answers are being sent", value=self._flying()
         )
-        yield InfoMetricFamily(PREFIX + "model", "What is served", value=self._labels)
+        yield GaugeMetricFamily(OURS + "ready", "1 while it takes reports", value=int(counts.ready))
+        yield InfoMetricFamily(OURS + "model", "What is served", value=self._labels)
+
+    def _connection_metrics(self) -> Iterable[Metric]:
+        counts, again = self._counts, max(self._counts.connected - 1, 0)
+        yield CounterMetricFamily("connect_succ", "Connections that the broker accepted", counts.connected)
+        yield CounterMetricFamily("connect_fail", "Attempts to connect that came to nothing", counts.refused)
+        yield CounterMetricFamily("reconnect_succ", "Accepted connections but the first", again)
+        yield CounterMetricFamily(OURS + "disconnections", "Connections that broke", counts.broken)
+        connecting = HistogramMetricFamily(
+            "connect_duration_seconds", "From the attempt to the broker's word"
+        )
+        yield _with(connecting, [], counts.connecting)
+        yield CounterMetricFamily("messages_received", "From devices", counts.received.messages)
+        yield CounterMetricFamily("bytes_received", "Their payload", counts.received.bytes)
+        yield CounterMetricFamily("messages_sent", "Confirmed by the broker", counts.sent.messages)
+        yield CounterMetricFamily("bytes_sent", "Their payload", counts.sent.bytes)
+
+    def _update_metrics(self) -> Iterable[Metric]:
+        counts = self._counts
+        updates = CounterMetricFamily(
+            "fleet_updates", "Messages of devices that wait no more", labels=["reason", "result"]
+        )
+        for reason_and_result, count in list(counts.updates.items()):
+            updates.add_metric(reason_and_result, count)
+        yield updates
+        payload = CounterMetricFamily("fleet_update_bytes", "Payload", labels=["direction", "kind"])
+        payload.add_metric(["up", "control"], counts.received.bytes)
+        for kind, size in list(counts.update_bytes.items()):
+            payload.add_metric(["down", kind], size)
+        yield payload
+        wire = CounterMetricFamily("fleet_update_wire_bytes", "With MQTT, TCP and IP", labels=["direction"])
+        wire.add_metric(["up"], counts.received_wire_bytes)
+        wire.add_metric(["down"], counts.update_wire_bytes)
+        yield wire
+        spans = HistogramMetricFamily(
+            "fleet_update_e2e_seconds", "What the cloud sees of it", labels=["part"]
+        )
+        for part, times in (
+            ("queue", counts.queue), ("selection", counts.selection), ("downlink", counts.downlink)
+        ):  # fmt: skip
+            _with(spans, [part], times)
+        yield spans
+        answers = HistogramMetricFamily(OURS + "answer_seconds", "From a report's arrival to its sent answer")
+        yield _with(answers, [], counts.answers)
 
 
-def _counter(name: str, meaning: str, value: float) -> Metric:
-    return CounterMetricFamily(PREFIX + name, meaning, value=value)
-
-
-def _gauge(name: str, meaning: str, value: float) -> Metric:
-    return GaugeMetricFamily(PREFIX + name, meaning, value=value)
-
-
-def _by_reason(name: str, meaning: str, counts: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(PREFIX + name, meaning, labels=["reason"])
-    for reason, count in sorted(counts.items()):
-        family.add_metric([reason], count)
-    return family
-
-
-def _histogram(name: str, meaning: str, times: Times) -> Metric:
+def _with(family: HistogramMetricFamily, labels: list[str], times: Times) -> HistogramMetricFamily:
     seen, buckets = 0, []
     for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], list(times.counts), strict=True):
         seen += count
         buckets.append((bound, seen))
-    return HistogramMetricFamily(PREFIX + name, meaning, buckets=buckets, sum_value=times.sum_s)
+    family.add_metric(labels, buckets, sum_value=times.sum_s)
+    return family
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a service is, asked from another thread."""
+
+    alive: Callable[[], bool]
+    """Whether its event loop comes round; may take `STUCK_S`."""
+    ready: Callable[[], bool]
+    """Whether it takes reports."""
+
+
+def comes_round(loop: asyncio.AbstractEventLoop, within_s: float = STUCK_S) -> bool:
+    """Tell whether *loop*, which runs in another thread, still gets to what it is given."""
+    turned = threading.Event()
+    try:
+        loop.call_soon_threadsafe(turned.set)
+    except RuntimeError:  # it has ended
+        return False
+    return turned.wait(within_s)
 
 
 @contextmanager
-def exposed(host: str, port: int, collector: CloudCollector, ready: Callable[[], bool]) -> Iterator[int]:
-    """Serve ``/metrics``, ``/healthz`` and ``/readyz`` from a thread of its own; give the port.
+def exposed(host: str, port: int, collector: CloudCollector, health: Health) -> Iterator[int]:
+    """Serve ``/metrics``, ``/healthz`` and ``/readyz`` from threads of their own; give the port.
 
     Args:
         host: where to listen.
         port: likewise; 0: a free one.
         collector: of the service.
-        ready: whether it is connected and subscribed.
+        health: of the service.
 
     Raises:
         InputError: nobody can listen there.
@@ -104,9 +159,10 @@ def exposed(host: str, port: int, collector: CloudCollector, ready: Callable[[],
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     try:
-        server = make_server(host, port, _app(make_wsgi_app(registry), ready), WSGIServer, _Quiet)
-    except OSError as error:
-        raise InputError(f"--metrics-port {port}: cannot listen on {host}: {error.strerror}") from None
+        server = make_server(host, port, _app(make_wsgi_app(registry), health), _Server, _Quiet)
+    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
+        what = getattr(error, "strerror", None) or error
+        raise InputError(f"--metrics-port {port}: cannot listen on {host}: {what}") from None
     thread = threading.Thread(target=server.serve_forever, daemon=True, name="metrics")
     thread.start()
     try:
@@ -116,23 +172,38 @@ def exposed(host: str, port: int, collector: CloudCollector, ready: Callable[[],
         server.server_close()
 
 
+class _Server(ThreadingMixIn, WSGIServer):
+    """One that a client which says nothing does not hold up."""
+
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # HTTPServer's own asks the name service who we are, which may take long
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+
 class _Quiet(WSGIRequestHandler):
+    timeout = IDLE_S
+
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing of each request."""
 
 
-def _app(metrics: Any, ready: Callable[[], bool]) -> Any:  # Any: WSGI applications
+def _app(metrics: Any, health: Health) -> Any:  # Any: WSGI applications
     def answer(environ: Environ, start: StartResponse) -> Iterable[bytes]:
         match environ.get("PATH_INFO"):
             case "/metrics":
                 found: Iterable[bytes] = metrics(environ, start)
                 return found
-            case "/healthz":
+            case "/healthz" if health.alive():
                 return _say(start, "200 OK", b"alive\n")
-            case "/readyz" if ready():
+            case "/healthz":
+                return _say(start, "503 Service Unavailable", b"stuck\n")
+            case "/readyz" if health.ready():
                 return _say(start, "200 OK", b"ready\n")
             case "/readyz":
-                return _say(start, "503 Service Unavailable", b"not connected\n")
+                return _say(start, "503 Service Unavailable", b"takes no reports\n")
         return _say(start, "404 Not Found", b"/metrics, /healthz or /readyz\n")
 
     return answer

@@ -1,7 +1,7 @@
 """What waits to be answered: one report per device, the newest, in the order in which devices came.
 
 Pure but for memory: time is an argument, and nothing here knows a socket. All that is kept is bounded,
-whatever the network sends.
+whatever the network sends: a message is read before it may wait, so junk takes nobody's place.
 """
 
 from collections import OrderedDict
@@ -9,21 +9,24 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from wire.messages import BudgetReport, decode
+
 
 class Taken(StrEnum):
     """What came of a report that arrived."""
 
     QUEUED = "queued"
-    SUPERSEDED = "superseded"  # it took the place of an older one of its device
+    NEWER = "newer"  # it took the place of an older one of its device, which is superseded
+    OLDER = "older"  # a newer one of its device waits: it is superseded itself
     FULL = "queue_full"  # dropped
-    RATE = "rate"  # dropped: its device sends too many
+    RATE = "rate"  # dropped unread: its device sends too many
 
 
 class Waiting(NamedTuple):
     """A report that waits."""
 
     device: str
-    payload: bytes
+    report: BudgetReport
     arrived_s: float
 
 
@@ -59,17 +62,27 @@ class Inbox:
         return len(self._waiting)
 
     def put(self, device: str, payload: bytes, now_s: float) -> Taken:
-        """Take in the report in *payload*, which has arrived at *now_s*."""
+        """Take in the report in *payload*, which has arrived at *now_s*.
+
+        Of two reports of a device the newer is the one with the higher number, in whatever order they come:
+        a broker that hands on what another replica has left may turn them round.
+
+        Raises:
+            RemoteProtocolError: it is no report.
+        """
         if not self._allows(device, now_s):
             return Taken.RATE
-        waiting, report = self._waiting, Waiting(device, payload, now_s)
+        waiting, report = self._waiting, decode(payload, BudgetReport)
         key: object = device if self._limits.coalesce else object()
-        if key in waiting:
-            waiting[key] = report  # in the older one's place
-            return Taken.SUPERSEDED
+        before = waiting.get(key)
+        if before is not None:
+            if before.report.seq > report.seq:
+                return Taken.OLDER
+            waiting[key] = Waiting(device, report, now_s)  # in the older one's place
+            return Taken.NEWER
         if len(waiting) >= self._limits.max_queue:
             return Taken.FULL
-        waiting[key] = report
+        waiting[key] = Waiting(device, report, now_s)
         return Taken.QUEUED
 
     def pop(self) -> Waiting:

@@ -7,19 +7,23 @@ reports of a fleet.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import aiomqtt
 
 from cloud.counts import Counts
 from cloud.inbox import Inbox, Limits, Taken, Waiting
+from cloud.updates import INTERNAL, NEWER, STOPPED, Cause, Content, Result, classify
 from cloud.versions import Versions
 from wire.complaints import Complaints
 from wire.connection import PUBLISHES_AT_ONCE, Connection, backoff_s
-from wire.errors import RemoteProtocolError, RunError
+from wire.errors import Reason, RemoteProtocolError, RunError
 from wire.mailbox import Message, mailbox
 from wire.messages import encode
 from wire.topics import (
@@ -33,8 +37,16 @@ from wire.topics import (
     shared_subscription,
     subscription,
 )
+from wire.traffic import publish_wire_bytes
 
 LOG = logging.getLogger("peelfleet.cloud")
+
+LASTING_S = 60.0
+"""A connection that lasts so long was a good one; longer than the longest wait before the next."""
+BRIEF_CONNECTIONS = 3
+"""So many in a row that are not are said loudly: two services with one name throw each other out."""
+GOODBYE_S = 2.0
+"""How long the broker may take to let us go."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,9 @@ class Service:
         self._complaints = Complaints(LOG)
         self._stirred = asyncio.Event()
         self._stopping = asyncio.Event()
+        self._taking = True
+        self._flying: set[asyncio.Task[bool]] = set()
+        self._broker = f"{connection.host}:{connection.port}"
         self._pee_topic = device_topic(Kind.PEE, duty.fleet, "device").removesuffix(f"device/{Kind.PEE}")
 
     @property
@@ -94,8 +109,14 @@ class Service:
         """How many reports wait."""
         return len(self._inbox)
 
+    @property
+    def flying(self) -> int:
+        """How many answers are on their way."""
+        return len(self._flying)
+
     def stop(self) -> None:
         """Take no more; `serve` returns when what was taken is finished."""
+        self._counts.ready = False
         self._stopping.set()
         self._stirred.set()
 
@@ -103,159 +124,280 @@ class Service:
         """Answer reports until stopped or cancelled; reconnect as often as it takes.
 
         Raises:
-            RunError: the broker refuses the subscription.
+            ExceptionGroup: of a RunError: the broker refuses the subscription.
         """
-        failures = 0
+        failures = brief = 0
         while not self._stopping.is_set():
-            was_up = self._counts.connected
-            try:
-                # A new client each time: the old one would send its unanswered publishes again.
-                async with aiomqtt.Client(
-                    **self._connection.client_options(), queue_type=mailbox(self._take)
-                ) as client:
-                    await self._be_there(client)
-            except* aiomqtt.MqttError as errors:
-                where = f"{self._connection.host}:{self._connection.port}"
-                LOG.warning("broker %s: %s; trying again", where, errors.exceptions[0])
-            finally:
-                self._counts.ready = False
+            lasted_s = await self._serve_once()
             if self._stopping.is_set():
-                return
-            self._counts.broken += 1
-            failures = 1 if self._counts.connected > was_up else failures + 1
-            await asyncio.sleep(backoff_s(failures, self._draw()))
+                break
+            brief = brief + 1 if lasted_s is not None and lasted_s < LASTING_S else 0
+            if brief >= BRIEF_CONNECTIONS:
+                self._suspect(brief)
+            failures = 1 if lasted_s is not None and lasted_s >= LASTING_S else failures + 1
+            await self._unless_stopped(asyncio.sleep(backoff_s(failures, self._draw())))
+        self._give_up_what_waits()
+
+    async def _serve_once(self) -> float | None:
+        """Connect and serve until stopped or the connection breaks; return how long it lasted, if it did."""
+        # A new client each time: the old one would send its unanswered publishes again.
+        client = aiomqtt.Client(**self._connection.client_options(), queue_type=mailbox(self._take))
+        counts, began_s, up_s = self._counts, time.monotonic(), None
+        try:
+            if not await self._unless_stopped(client.__aenter__()):
+                self._take_no_more(client)  # it may connect all the same, before we have ended
+                return None
+            up_s = time.monotonic()
+            counts.connecting.add(up_s - began_s)
+            counts.connected += 1
+            await self._be_there_and_leave(client)
+        except* aiomqtt.MqttError as errors:
+            if up_s is None:
+                counts.refused += 1
+            else:
+                counts.broken += 1
+            what = _first(errors)
+            LOG.warning(
+                "broker %s: %s", self._broker, what, extra={"broker": self._broker, "error": str(what)}
+            )
+        finally:
+            counts.ready = False
+        return None if up_s is None else time.monotonic() - up_s
+
+    def _suspect(self, brief: int) -> None:
+        LOG.error(
+            "the broker has ended %d connections of ours soon after they were up: "
+            "is another client connected as %r? Each replica needs a name of its own",
+            brief, self._connection.client_id,
+            extra={"broker": self._broker, "client_id": self._connection.client_id},
+        )  # fmt: skip
+
+    def _give_up_what_waits(self) -> None:
+        if not (left := len(self._inbox)):
+            return
+        LOG.warning("%d reports stay unanswered: their devices ask again", left, extra={"reports": left})
+        while len(self._inbox):
+            self._inbox.pop()
+            self._counts.became(STOPPED, Result.FAILED)
+
+    async def _unless_stopped(self, doing: Coroutine[Any, Any, object]) -> bool:  # Any: as in `Coroutine`
+        """Do something, but give it up when told to stop; return whether it was done."""
+        task, stop = asyncio.create_task(doing), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            return task.done()
+        finally:
+            task.cancel()
+            stop.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
+
+    async def _be_there_and_leave(self, client: aiomqtt.Client) -> None:
+        try:
+            await self._be_there(client)
+        finally:
+            with contextlib.suppress(
+                aiomqtt.MqttError, TimeoutError
+            ):  # it hears nothing more of us, or us it
+                async with asyncio.timeout(GOODBYE_S):
+                    await client.__aexit__(None, None, None)
 
     async def _be_there(self, client: aiomqtt.Client) -> None:
-        """Subscribe, announce and answer, until stopped or the connection breaks."""
+        """Subscribe, announce and answer, until stopped or the connection breaks.
+
+        What the broker has kept for us comes at once, before we have subscribed, and is answered at once.
+        """
         client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
-        await self._announce(client)
-        await self._subscribe(client)
-        self._counts.connected += 1
-        self._counts.ready = True
-        LOG.info("serving model %s to fleet %s", ", ".join(self._versions.names), self._duty.fleet)
         async with asyncio.TaskGroup() as tasks:
             broken = tasks.create_task(_until_broken(client))
-            await self._answer_all(client, tasks)
-            self._counts.ready = False
+            tasks.create_task(self._unless_stopped(self._get_ready(client)))
+            await self._answer_all(client)
             broken.cancel()
 
-    async def _subscribe(self, client: aiomqtt.Client) -> None:
+    async def _get_ready(self, client: aiomqtt.Client) -> None:
         granted = await client.subscribe(self._duty.filter, qos=TABLE[Kind.BUDGET].qos)
         if any((code if isinstance(code, int) else code.value) >= 128 for code in granted):
             raise RunError(f"the broker refuses to let us subscribe to {self._duty.filter}")
+        await self._announce(client)  # not before: who hears of the model reports at once
+        self._counts.ready = not self._stopping.is_set()
+        models, fleet = list(self._versions.names), self._duty.fleet
+        LOG.info(
+            "serving model %s to fleet %s", ", ".join(models), fleet,
+            extra={"broker": self._broker, "models": models, "fleet": fleet},
+        )  # fmt: skip
 
     async def _announce(self, client: aiomqtt.Client) -> None:
         """Publish what the broker retains: it may have forgotten it, where it was killed."""
         if self._duty.retain_blocks:
             await self._retain_blocks(client)
-        route = TABLE[Kind.MODEL]
         notice = encode(self._versions.first.notice())
-        topic = fleet_topic(Kind.MODEL, self._duty.fleet)
-        await client.publish(topic, notice, qos=route.qos, retain=route.retained)
+        await self._retain(client, Kind.MODEL, fleet_topic(Kind.MODEL, self._duty.fleet), notice)
 
     async def _retain_blocks(self, client: aiomqtt.Client) -> None:
         """Publish each layer of each user group once; the broker keeps it and fans it out."""
-        route, slots = TABLE[Kind.BLOCKS], asyncio.Semaphore(PUBLISHES_AT_ONCE)
+        slots = asyncio.Semaphore(PUBLISHES_AT_ONCE)
 
         async def publish(name: LayerName) -> None:
             async with slots:
                 part, topic = self._versions.layer_part(name), layer_topic(self._duty.fleet, name)
-                await client.publish(topic, part, qos=route.qos, retain=route.retained)
+                await self._retain(client, Kind.BLOCKS, topic, part)
 
         async with asyncio.TaskGroup() as publishing:
             for responder in self._versions.all:
                 for group, layer, _ in responder.layer_sizes():
                     publishing.create_task(publish(LayerName(responder.store.version, group, layer)))
 
+    async def _retain(self, client: aiomqtt.Client, kind: Kind, topic: str, payload: bytes) -> None:
+        route = TABLE[kind]
+        await client.publish(topic, payload, qos=route.qos, retain=route.retained)
+        self._counts.sent.add(len(payload))
+
     def _take(self, message: Message) -> None:
-        """Take in what has arrived: the broker has been told that it has."""
-        counts, now_s = self._counts, time.monotonic()
-        counts.received += 1
-        topic = message.topic.value
+        """Take in what has arrived: the broker is told that it has when this returns."""
+        if not self._taking:
+            return  # it is not told, and keeps it for our next start
+        counts, payload, topic = self._counts, message.payload, message.topic.value
+        counts.received.add(len(payload))
+        counts.received_wire_bytes += publish_wire_bytes(len(topic.encode()), len(payload), qos=1)
+        now_s = time.monotonic()
         try:
-            address = parse(topic)
+            device = self._sender(topic)
+            if message.retain:
+                raise RemoteProtocolError(Reason.RETAINED, "a budget report is not to be retained")
+            taken = self._inbox.put(device, payload, now_s)
         except RemoteProtocolError as error:
             self._refuse(error, topic)
             return
-        match self._inbox.put(address.device or "", message.payload, now_s):
+        match taken:
             case Taken.QUEUED:
                 self._stirred.set()
-            case Taken.SUPERSEDED:
-                counts.superseded += 1
+            case Taken.NEWER | Taken.OLDER:
+                counts.became(NEWER, Result.SUPERSEDED)
             case dropped:
-                counts.dropped[dropped.value] += 1
+                counts.became(dropped.value, Result.DROPPED)
                 self._complaints.complain(dropped.value, topic, f"dropped: {dropped.value}", now_s)
 
+    def _sender(self, topic: str) -> str:
+        """Return whose report comes on *topic*.
+
+        Raises:
+            RemoteProtocolError: it is another topic: a session that outlived its service may bring it.
+        """
+        address = parse(topic)
+        if address.device is None or (address.kind, address.fleet) != (Kind.BUDGET, self._duty.fleet):
+            raise RemoteProtocolError(Reason.UNKNOWN_TOPIC, f"no report to fleet {self._duty.fleet}")
+        return address.device
+
     def _refuse(self, error: RemoteProtocolError, topic: str) -> None:
-        self._counts.refused[error.reason.value] += 1
+        self._counts.became(error.reason.value, Result.REJECTED)
         self._complaints.complain(error.reason.value, topic, str(error), time.monotonic())
 
-    async def _answer_all(self, client: aiomqtt.Client, tasks: asyncio.TaskGroup) -> None:
-        """Answer what waits, so many at a time, until told to stop and nothing is left."""
-        slots = asyncio.Semaphore(PUBLISHES_AT_ONCE)
-        deadline_s = None
+    async def _answer_all(self, client: aiomqtt.Client) -> None:
+        """Answer what waits, so many at a time, until told to stop; then finish what was taken, in time."""
+        async with asyncio.TaskGroup() as replies:
+            await self._answer_until(self._stopping.is_set, client, replies)
+            LOG.info("stopping: finishing %d reports", len(self._inbox) + len(self._flying))
+            try:
+                async with asyncio.timeout(self._duty.grace_s):
+                    await self._stop_taking(client)
+                    await self._answer_until(self._all_done, client, replies)
+            except TimeoutError:
+                LOG.warning("the broker has not confirmed everything in %g s", self._duty.grace_s)
+                for task in self._flying:
+                    task.cancel()
+
+    def _all_done(self) -> bool:
+        return not (len(self._inbox) or self._flying)
+
+    async def _answer_until(
+        self, enough: Callable[[], bool], client: aiomqtt.Client, replies: asyncio.TaskGroup
+    ) -> None:
+        """Answer what waits whenever there is room for one more answer on its way."""
         while True:
-            while len(self._inbox):
-                await slots.acquire()
-                self._answer(client, tasks, slots)
-            if self._stopping.is_set():
-                if deadline_s is None:
-                    deadline_s = time.monotonic() + self._duty.grace_s
-                    await self._leave(client)
-                if not len(self._inbox) and (not self._counts.flying or time.monotonic() > deadline_s):
-                    return
-                await asyncio.sleep(0.01)
-                continue
+            while len(self._inbox) and len(self._flying) < PUBLISHES_AT_ONCE:
+                self._answer(client, replies, self._inbox.pop())
+            if enough():
+                return
             await self._stirred.wait()
             self._stirred.clear()
 
-    async def _leave(self, client: aiomqtt.Client) -> None:
+    async def _stop_taking(self, client: aiomqtt.Client) -> None:
         """Let the others have what comes from now on; alone, the broker keeps it for our next start."""
-        LOG.info("stopping: finishing %d reports", len(self._inbox) + self._counts.flying)
         if self._duty.shared:
-            await client.unsubscribe(self._duty.filter)
+            with contextlib.suppress(aiomqtt.MqttError):
+                await client.unsubscribe(self._duty.filter)
+        self._take_no_more(client)
 
-    def _answer(self, client: aiomqtt.Client, tasks: asyncio.TaskGroup, slots: asyncio.Semaphore) -> None:
-        counts, waiting, began_s = self._counts, self._inbox.pop(), time.monotonic()
+    def _take_no_more(self, client: aiomqtt.Client) -> None:
+        self._taking = False
+        client._client.manual_ack_set(
+            True
+        )  # aiomqtt has no word for it; what is taken is acknowledged at once
+
+    def _answer(self, client: aiomqtt.Client, replies: asyncio.TaskGroup, waiting: Waiting) -> None:
+        """Begin to send the answer to a report, if it has one."""
+        counts, began_s = self._counts, time.monotonic()
+        counts.queue.add(began_s - waiting.arrived_s)
         try:
-            parts = self._versions.answer(waiting.payload)
+            parts = self._versions.respond(waiting.report)
+            cause, content = classify(waiting.report, parts)
         except RemoteProtocolError as error:
             self._refuse(error, device_topic(Kind.BUDGET, self._duty.fleet, waiting.device))
-            slots.release()
             return
         except Exception:  # a mistake of ours: one report of one device must not end the service for all
             LOG.exception("device %s: its report could not be answered", waiting.device)
-            counts.refused["internal_error"] += 1
-            slots.release()
+            counts.became(INTERNAL, Result.REJECTED)
             return
         counts.selection.add(time.monotonic() - began_s)
-        counts.flying += 1
-        tasks.create_task(self._reply(client, waiting, parts, slots))
+        task = replies.create_task(self._reply(client, waiting, parts, content))
+        self._flying.add(task)
+        task.add_done_callback(partial(self._landed, cause))
+
+    def _landed(self, cause: Cause, task: asyncio.Task[bool]) -> None:
+        """Count an answer; here and not in its task, which never runs if it is cancelled before it began."""
+        self._flying.discard(task)
+        self._stirred.set()
+        sent = not task.cancelled() and task.result()
+        self._counts.became(cause, Result.SENT if sent else Result.FAILED)
 
     async def _reply(
-        self, client: aiomqtt.Client, waiting: Waiting, parts: tuple[bytes, ...], slots: asyncio.Semaphore
-    ) -> None:
-        counts, topic = self._counts, f"{self._pee_topic}{waiting.device}/{Kind.PEE.value}"
+        self, client: aiomqtt.Client, waiting: Waiting, parts: tuple[bytes, ...], content: Content
+    ) -> bool:
+        """Send an answer; return whether the broker has confirmed all of it."""
+        counts, topic, began_s = (
+            self._counts,
+            f"{self._pee_topic}{waiting.device}/{Kind.PEE}",
+            time.monotonic(),
+        )
+        qos = TABLE[Kind.PEE].qos
         try:
             for part in parts:
-                await client.publish(topic, part, qos=TABLE[Kind.PEE].qos)
-                counts.parts += 1
-                counts.part_bytes += len(part)
-            counts.answered += 1
-            counts.answers.add(time.monotonic() - waiting.arrived_s)
+                await client.publish(topic, part, qos=qos)
+                counts.sent.add(len(part))
+                counts.update_bytes[content] += len(part)
+                counts.update_wire_bytes += publish_wire_bytes(len(topic), len(part), qos)
         except aiomqtt.MqttError as error:
-            # The connection is gone and its loop ends too; the device asks again.
-            counts.unanswered += 1
             LOG.debug("an answer on %s was not sent: %s", topic, error)
-        except asyncio.CancelledError:
-            counts.unanswered += 1
-            raise
-        finally:
-            counts.flying -= 1
-            slots.release()
+            return False
+        except Exception:  # as above
+            LOG.exception("device %s: its answer could not be sent", waiting.device)
+            return False
+        now_s = time.monotonic()
+        counts.downlink.add(now_s - began_s)
+        counts.answers.add(now_s - waiting.arrived_s)
+        return True
 
 
 async def _until_broken(client: aiomqtt.Client) -> None:
     """Wait until the connection breaks; nothing ever comes out of the queue."""
     async for _ in client.messages:
         raise AssertionError("a mailbox keeps nothing")
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return one error of many, however deep it lies."""
+    error: BaseException = errors
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

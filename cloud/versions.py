@@ -33,7 +33,14 @@ class Versions:
         Raises:
             RemoteProtocolError: the report is malformed, or names what does not exist.
         """
-        report = decode(payload, BudgetReport)
+        return self.respond(decode(payload, BudgetReport))
+
+    def respond(self, report: BudgetReport) -> tuple[bytes, ...]:
+        """Return the update parts that answer *report*, in order.
+
+        Raises:
+            RemoteProtocolError: it names what does not exist.
+        """
         wanted = report.wants
         if not wanted:  # unset is false, too
             return self.first.respond(report)

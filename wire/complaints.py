@@ -3,6 +3,8 @@
 import logging
 
 SAY_EVERY_S = 1.0
+LONGEST = 300
+"""Characters of what the network sends that a line repeats."""
 
 
 class Complaints:
@@ -25,5 +27,12 @@ class Complaints:
         self._said[reason] = now_s, 0
         more = f" (and {silent} more since the last line)" if silent else ""
         self._log.warning(
-            "refused a message on %s: %s%s", topic, what, more, extra={"reason": reason, "silent": silent}
-        )
+            "refused a message on %s: %s%s", _plain(topic), _plain(what), more,
+            extra={"reason": reason, "silent": silent},
+        )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """Return *text* cut short and on one line: a sender must not write lines of its own into a log."""
+    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return cut if cut.isprintable() else ascii(cut)[1:-1]

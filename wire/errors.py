@@ -28,6 +28,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     MALFORMED = "malformed"
     CHECKSUM = "checksum"
+    RETAINED = "retained"
     UNKNOWN_TOPIC = "unknown_topic"
     UNKNOWN_USER = "unknown_user"
     UNKNOWN_GROUP = "unknown_group"

@@ -23,6 +23,10 @@ class Message(Protocol):
     def payload(self) -> Any:  # Any: bytes, from a broker
         """What it says."""
 
+    @property
+    def retain(self) -> bool:
+        """Whether the broker had it before we subscribed."""
+
 
 class Mailbox(asyncio.Queue[Any]):
     """The queue of one client.

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import random
 import signal
@@ -11,18 +12,19 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from broker_config.endpoint import parse_url
 from cloud.counts import Counts
-from cloud.exposition import CloudCollector, exposed
+from cloud.exposition import CloudCollector, Health, comes_round, exposed
 from cloud.inbox import Limits
 from cloud.responder import Responder
 from cloud.service import Duty, Service
 from cloud.store import load_store
+from cloud.updates import Result
 from cloud.versions import Versions
+from wire.connection import Connection
 from wire.errors import InputError
 from wire.topics import Role, valid_name
 from wire.units import parse_bytes, parse_duration, parse_share
@@ -65,13 +67,23 @@ def serve_stores(serving: Serving) -> None:
         InputError: an argument is wrong, or a store is damaged.
         RunError: the broker refuses us.
     """
-    for option, name in (("--fleet", serving.fleet), ("--replica", serving.replica or "one")):
+    for option, name in (
+        ("--fleet", serving.fleet),
+        ("--replica", "one" if serving.replica is None else serving.replica),
+    ):
         if not valid_name(name):
             raise InputError(f"{option} {name!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
+    if not (math.isfinite(serving.max_rate) and serving.max_rate > 0):
+        raise InputError(f"--max-rate {serving.max_rate}: must be a number above 0")
     _log(serving.log_format)
     versions = _versions(serving)
-    client_id = f"cloud-{serving.fleet}" + (f"-{serving.replica}" if serving.replica else "")
+    # A colon, which no name has: fleet a-b alone is not replica b of fleet a.
+    client_id = f"cloud:{serving.fleet}" + (f":{serving.replica}" if serving.replica else "")
     connection = parse_url(serving.broker).connection(Role.CLOUD, client_id)
+    try:
+        connection.host.encode("idna")  # as connecting would
+    except UnicodeError:
+        raise InputError(f"--broker: {connection.host!r} is no name of a host") from None
     duty = Duty(
         serving.fleet,
         shared=serving.replica is not None,
@@ -87,29 +99,37 @@ def serve_stores(serving: Serving) -> None:
     asyncio.run(_serve(versions, replace(connection, persistent=serving.persistent), duty, serving))
 
 
-async def _serve(versions: Versions, connection: Any, duty: Duty, serving: Serving) -> None:
+async def _serve(versions: Versions, connection: Connection, duty: Duty, serving: Serving) -> None:
     counts, draw = Counts(), random.Random().random
     service = Service(versions, connection, duty, counts, draw)
-    loop, task = asyncio.get_running_loop(), asyncio.create_task(service.serve())
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
     if serving.until_stdin_closes:
         threading.Thread(target=_wait_for_end, args=(loop, service), daemon=True).start()
     with _watched(serving, versions, counts, service):
-        await task
-    LOG.info("served: %s", counts)
+        await service.serve()
+    came_of = {result.value: counts.total(result) for result in Result}
+    words = ", ".join(f"{count} {result}" for result, count in came_of.items())
+    LOG.info(
+        "stopped: of %d messages %s", counts.received.messages, words,
+        extra={"received": counts.received.messages, **came_of},
+    )  # fmt: skip
 
 
 @contextlib.contextmanager
 def _watched(serving: Serving, versions: Versions, counts: Counts, service: Service) -> Iterator[None]:
+    """Expose figures and health, if wanted, before anything is connected: the port may be taken."""
     if serving.metrics_port is None:
         yield
         return
     labels = {
         "fleet": serving.fleet, "replica": serving.replica or "", "version": versions.first.store.version
     }  # fmt: skip
-    collector = CloudCollector(counts, lambda: service.queued, labels)
-    with exposed(serving.metrics_host, serving.metrics_port, collector, lambda: counts.ready) as port:
+    collector = CloudCollector(counts, lambda: service.queued, lambda: service.flying, labels)
+    loop = asyncio.get_running_loop()
+    health = Health(alive=lambda: comes_round(loop), ready=lambda: counts.ready)
+    with exposed(serving.metrics_host, serving.metrics_port, collector, health) as port:
         LOG.info("metrics on http://%s:%d/metrics", serving.metrics_host, port, extra={"port": port})
         yield
 
@@ -127,9 +147,11 @@ def _versions(serving: Serving) -> Versions:
         raise InputError(f"--full-if-delta-over: {error}") from None
     full = serving.encoding == "full"
     stores = map(load_store, serving.stores)
-    return Versions(
-        [Responder(each, max_payload, always_full=full, full_above=full_above) for each in stores]
-    )
+    responders = [Responder(each, max_payload, always_full=full, full_above=full_above) for each in stores]
+    if serving.retain_blocks:
+        for each in responders:
+            each.check_layers_fit()
+    return Versions(responders)
 
 
 def _number_or_text(text: str) -> float | str:
@@ -157,11 +179,7 @@ def _log(form: str) -> None:
     if form not in ("text", "json"):
         raise InputError(f"--log-format {form!r}: must be text or json")
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        JsonLines()
-        if form == "json"
-        else logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
-    )
+    handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
