@@ -337,6 +337,6 @@ def check_open_files(connections: int) -> None:
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise InputError(
             f"{connections} connections need {wanted} open files, and the limit is {hard}: raise it "
-            "(ulimit -n), or use more shards or realtime.connections=pooled"
+            "(ulimit -n), or use realtime.connections=pooled or a broker elsewhere and more shards"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
