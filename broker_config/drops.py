@@ -86,7 +86,7 @@ class DropWatch:
         """Return how many messages were dropped until now; None where the broker does not say.
 
         Args:
-            wait_s: how long to wait, at most twice, for the broker's next count: it has what was dropped last.
+            wait_s: how long to wait, at most twice, for the broker's next count: it has all that was dropped.
         """
         if self._drops.messages is not None:
             for _ in range(2):  # a broker tells the time before it tells what it has dropped

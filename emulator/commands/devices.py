@@ -35,7 +35,7 @@ from scenarios.load import dump
 from scenarios.schema import Scenario
 from wire.connection import Connection
 from wire.errors import InputError
-from wire.topics import Role
+from wire.topics import Role, valid_name
 from wire.units import NS_PER_S, format_duration
 
 REACH_TIMEOUT_S = 5.0
@@ -58,6 +58,8 @@ class Wanted:
     store: Path | None = None
     data: Path | None = None
     credentials: Path | None = None
+    fleet: str | None = None
+    """The fleet's name in topics; None: that of the scenario, which hangs on where its data are."""
     start_at: float | None = None
     """When simulated time is 0, in seconds since the epoch; None: when told, or at once."""
     first_seq: int | None = None
@@ -126,6 +128,8 @@ def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
     place, count = wanted.place
     if count > 1 and scenario.shared_by:
         raise InputError(f"--shard {place + 1}/{count}: must be 1/1: {scenario.shared_by}")
+    if wanted.fleet is not None and not valid_name(wanted.fleet):
+        raise InputError(f"--fleet {wanted.fleet!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
     _check_not_over(wanted)
     if scenario.realtime.connections == "per_device":
         check_open_files(len(range(place, len(list(device_names(scenario.fleet))), count)))
@@ -137,7 +141,7 @@ def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
         resolved = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, wanted.data))
         job = prepare(resolved, wanted.store, folder, training=training, recordings=recordings).job
         (folder / SCENARIO).write_text(dump(msgspec.structs.replace(resolved, broker="auto")))
-        job = replace(job, devices=job.devices[place::count])
+        job = replace(job, devices=job.devices[place::count], fleet=wanted.fleet or job.fleet)
         simulation = Simulation(job, lambda _: None)
         with rare_collections():
             measured = run_interruptibly(_run(simulation, wanted, endpoint, logins, told))
