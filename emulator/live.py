@@ -96,7 +96,8 @@ class LiveView:
             for value in percentiles(recent, (50.0, 95.0, 99.0))
         ]
         table.add_row("latency p50", f"{shown[0]} s", "simulated")
-        table.add_row("p95 / p99", f"{shown[1]} / {shown[2]} s", "")
+        table.add_row("p95", f"{shown[1]} s", "")
+        table.add_row("p99", f"{shown[2]} s", "")
         if pulse.lag_ns >= 0:
             style = "bold red" if pulse.lag_ns > _LATE_NS else ""
             lag = Text(f"{pulse.lag_ns / 1e6:,.1f} ms", style=style)

@@ -87,7 +87,7 @@ def test_what_the_fleet_is_doing_stands_in_the_picture() -> None:
     counts = {"reports": 140, "update_bytes": 70_480, "lost": 7, "over_budget": 3, "online": 20}
     view.take(after(CALM, **late, **counts, latency=slow))
     storm = drawn(view)
-    moved = ("online", "over budget", "reports/s", "lost", "lag", "p95 / p99")
+    moved = ("online", "over budget", "reports/s", "lost", "lag", "p99")
     assert [figure(storm, name) for name in moved] == ["20", "3", "20", "7", "1,500.0", "0.401"]
     assert figure(storm, "update bytes/s") == "10"  # KiB
     assert "loss, cloud_slow" in storm
