@@ -73,6 +73,9 @@ class RunningBroker:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # the group: mosquitto with its guard
             process.wait()
+        if process.returncode < 0:  # the guard itself was killed, so that nobody has ended its broker
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     def died(self) -> str | None:
         """Return how the broker ended and the end of its log, or None while it runs."""

@@ -6,7 +6,6 @@ devices. A publish that a broken connection swallowed is not repeated here: the 
 """
 
 import asyncio
-import contextlib
 import logging
 import resource
 import time
@@ -19,6 +18,7 @@ from typing import Any
 import aiomqtt
 import msgspec
 import numpy as np
+from aiomqtt.exceptions import MqttConnectError
 
 from devices.arrivals import Arrivals
 from devices.exchange import Exchange
@@ -33,6 +33,10 @@ LOG = logging.getLogger("peelfleet.sessions")
 
 FLUSH_S = 2.0
 """How long a device that leaves waits for what it has published to be confirmed."""
+END_S = 30.0
+"""How long all connections together may take to end."""
+NOT_WELCOME = (134, 135)
+"""CONNACK: bad user name or password, not authorized; paho says it as MQTT 5 would."""
 SPARE_FILES = 128
 """Open files that a process needs beside its connections."""
 
@@ -44,6 +48,8 @@ class Session:
     """The connection of one device."""
 
     name: str
+    after: "asyncio.Task[None] | None" = None
+    """Ends the device's connection before this one: two of the same client id would throw each other out."""
     keeping: "asyncio.Task[None] | None" = None
     """Keeps it up."""
     client: aiomqtt.Client | None = None
@@ -94,9 +100,9 @@ class Sessions:
         self._arrivals = Arrivals(self.counts, answered)
         self._draw = rng.random
         self._sessions: dict[str, Session] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[str, asyncio.Task[None]] = {}
         self._next_s = 0.0
-        self._failure: InputError | None = None
+        self._failure: BaseException | None = None
         self.trouble = ""
         """Why a connection last broke, or did not come about."""
 
@@ -109,7 +115,7 @@ class Sessions:
             for name in list(self._sessions):
                 self.disconnect(name)
             if self._ending:
-                await asyncio.wait(self._ending)
+                await asyncio.wait(self._ending.values(), timeout=END_S)
 
     def check(self) -> None:
         """Raise what no reconnection can mend, if there is anything."""
@@ -126,11 +132,17 @@ class Sessions:
         """How many connections there should be."""
         return len(self._sessions)
 
+    def is_up(self, device: str) -> bool:
+        """Tell whether the device has a connection at this moment."""
+        session = self._sessions.get(device)
+        return session is not None and session.client is not None
+
     def connect(self, device: str) -> None:
         """Begin to keep a connection of *device* up."""
-        session = Session(device)
+        session = Session(device, self._ending.get(device))
         self._sessions[device] = session
         session.keeping = asyncio.create_task(self._keep(session))
+        session.keeping.add_done_callback(self._kept)
 
     def disconnect(self, device: str) -> None:
         """End the device's connection, once what it has published is confirmed."""
@@ -138,9 +150,8 @@ class Sessions:
         if session is None:
             return
         session.leaving = True
-        ending = asyncio.create_task(self._end(session))
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
+        self._ending[device] = ending = asyncio.create_task(self._end(session))
+        ending.add_done_callback(lambda _: self._ended(device, ending))
 
     def send_report(self, exchange: Exchange) -> None:
         """Publish a report and keep its exchange until the answer is complete."""
@@ -173,11 +184,12 @@ class Sessions:
     async def say_goodbye(self, devices: Iterable[str], timeout_s: float) -> None:
         """Clear what the broker retains of *devices*, then end their connections."""
         for device in devices:
-            topic = device_topic(Kind.STATUS, self._fleet, device)
-            self._put(device, topic, b"", Kind.STATUS)
+            if self.is_up(device):
+                topic = device_topic(Kind.STATUS, self._fleet, device)
+                self._put(device, topic, b"", Kind.STATUS)
             self.disconnect(device)
         if self._ending:
-            await asyncio.wait(self._ending, timeout=timeout_s)
+            await asyncio.wait(self._ending.values(), timeout=timeout_s)
 
     def _put(self, device: str, topic: str, payload: bytes, kind: Kind) -> None:
         session = self._sessions.get(device)
@@ -205,6 +217,8 @@ class Sessions:
 
     async def _keep(self, session: Session) -> None:
         """Connect as often as it takes, until the device leaves."""
+        if session.after is not None:
+            await asyncio.wait([session.after])
         failures = 0
         while not session.left():
             up = await self._connected(session)
@@ -226,8 +240,9 @@ class Sessions:
         await self._turn()
         began, up = time.monotonic(), False
         session.connecting = True
+        client = aiomqtt.Client(**self._options(session))
         try:
-            async with aiomqtt.Client(**self._options(session)) as client:
+            async with client:
                 session.connecting = False
                 await self._subscribe(client, session.name)
                 self.connect_ns.append(int((time.monotonic() - began) * NS_PER_S))
@@ -237,6 +252,10 @@ class Sessions:
         except aiomqtt.MqttError as error:
             self.trouble = str(error)
             LOG.debug("%s: %s", session.name, error)
+            if isinstance(error, MqttConnectError) and error.rc in NOT_WELCOME:
+                self._failure = InputError(f"the broker refuses device {session.name}: {error}")
+            if session.connecting:
+                client._client.disconnect()  # aiomqtt leaves the socket open where no answer came
         except InputError as error:
             self._failure = error
         finally:
@@ -284,6 +303,14 @@ class Sessions:
             case Address(Kind.BLOCKS, layer=LayerName() as layer):
                 self._arrivals.layer(device, layer, message.payload)
 
+    def _kept(self, keeping: "asyncio.Task[None]") -> None:
+        if not keeping.cancelled() and keeping.exception() is not None:
+            self._failure = keeping.exception()
+
+    def _ended(self, device: str, ending: "asyncio.Task[None]") -> None:
+        if self._ending.get(device) is ending:
+            del self._ending[device]
+
     async def _end(self, session: Session) -> None:
         if session.publishing:
             await asyncio.wait(session.publishing, timeout=FLUSH_S)
@@ -292,8 +319,9 @@ class Sessions:
         if session.keeping is not None:
             if not session.connecting:
                 session.keeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([session.keeping])
+            await asyncio.wait([session.keeping])
+        if session.after is not None:
+            await asyncio.wait([session.after])
 
 
 def check_open_files(connections: int) -> None:
@@ -309,6 +337,6 @@ def check_open_files(connections: int) -> None:
     if hard != resource.RLIM_INFINITY and hard < wanted:
         raise InputError(
             f"{connections} connections need {wanted} open files, and the limit is {hard}: raise it "
-            "(ulimit -n), or use more shards or realtime.connections=pooled"
+            "(ulimit -n), or use realtime.connections=pooled or a broker elsewhere and more shards"
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

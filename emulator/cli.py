@@ -343,6 +343,9 @@ def devices(
     credentials: Annotated[
         Path | None, typer.Option(help="Users and passwords of devices, as `broker init` writes them.")
     ] = None,
+    fleet: Annotated[
+        str | None, typer.Option(help="The fleet's name in topics; else the scenario's, with a hash.")
+    ] = None,
     data: Data = None,
     store: Store = None,
     first_seq: Annotated[int | None, typer.Option(hidden=True, min=0)] = None,
@@ -355,7 +358,9 @@ def devices(
     resolved = load(scenario, _overrides(set_, seed=seed, clock="realtime"))
     start_s = None if start_at is None else read_moment(start_at)
     place = read_place(shard)
-    wanted = Wanted(resolved, broker, place, out, store, data, credentials, start_s, first_seq, followed)
+    wanted = Wanted(
+        resolved, broker, place, out, store, data, credentials, fleet, start_s, first_seq, followed
+    )
     with watched(wanted) as (training, told):
         folder = run_shard(wanted, training, told)
     if not followed:

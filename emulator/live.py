@@ -1,6 +1,5 @@
 """The live view: what the fleet is doing now, in the terminal."""
 
-from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -35,7 +34,7 @@ class LiveView:
     def __init__(self, name: str, plan: Plan) -> None:
         self._name = name
         self._plan = plan
-        self._pulses: deque[Pulse] = deque(maxlen=HISTORY + 1)
+        self._pulses: tuple[Pulse, ...] = ()  # never changed, only replaced: another thread draws it
 
     def take(self, pulse: Pulse) -> None:
         """Take in a pulse; of several within half a second the last one counts."""
@@ -44,9 +43,9 @@ class LiveView:
             latency = dict(recent.latency)
             for bucket, count in pulse.latency.items():
                 latency[bucket] = latency.get(bucket, 0) + count
-            self._pulses[-1] = _with_latency(pulse, latency)
+            self._pulses = (*self._pulses[:-1], _with_latency(pulse, latency))
         else:
-            self._pulses.append(pulse)
+            self._pulses = (*self._pulses[-HISTORY:], pulse)
 
     def __rich__(self) -> RenderableType:
         """Return what is to be shown now."""
@@ -91,13 +90,14 @@ class LiveView:
         table.add_row("update bytes/s", approximate_bytes(int(size[-1])), self._curve(size))
         table.add_row("in flight", f"{pulse.flying:,}", self._over_time("flying"))
         table.add_row("lost", f"{pulse.lost:,}", "")
-        recent = [each.latency for each in list(self._pulses)[-WINDOW_S:]]
+        recent = [each.latency for each in self._pulses[-WINDOW_S:]]
         shown = [
             "-" if value is None else f"{value / NS_PER_S:.3g}"
             for value in percentiles(recent, (50.0, 95.0, 99.0))
         ]
         table.add_row("latency p50", f"{shown[0]} s", "simulated")
-        table.add_row("p95 / p99", f"{shown[1]} / {shown[2]} s", "")
+        table.add_row("p95", f"{shown[1]} s", "")
+        table.add_row("p99", f"{shown[2]} s", "")
         if pulse.lag_ns >= 0:
             style = "bold red" if pulse.lag_ns > _LATE_NS else ""
             lag = Text(f"{pulse.lag_ns / 1e6:,.1f} ms", style=style)
@@ -115,7 +115,8 @@ class LiveView:
 
     def _rates(self, name: str) -> list[float]:
         rates = [
-            (getattr(after, name) - getattr(before, name)) / max(after.wall_s - before.wall_s, 1e-3)
+            # Never below 0: a shard that was killed counts from 0 again.
+            max(getattr(after, name) - getattr(before, name), 0) / max(after.wall_s - before.wall_s, 1e-3)
             for before, after in pairwise(self._pulses)
         ]
         return rates or [0.0]

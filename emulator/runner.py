@@ -2,10 +2,9 @@
 
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -14,11 +13,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from broker_config.endpoint import Endpoint, check_reachable, parse_url
-from broker_config.launch import RunningBroker, launched
-from devices.fleet import FleetGroup
+from broker_config.drops import DropWatch
+from broker_config.endpoint import parse_url
+from devices.fleet import FleetGroup, device_names
 from devices.memory import Replay
+from devices.sessions import check_open_files
 from devices.traces.availability import Availability
+from emulator.broker import OURS, Broker, broker_of
 from emulator.cloud_process import cloud_process
 from emulator.job import Job, prepare, program_of
 from emulator.journal import gather, write_tables
@@ -29,7 +30,7 @@ from emulator.metrics.splits import split_table
 from emulator.metrics.summary import Identity, measure, summarize
 from emulator.metrics.whereabouts import whereabouts
 from emulator.model import PreparedModel, resolve_data
-from emulator.realtime.compose import Ensemble, compose, passwords_of
+from emulator.realtime.compose import Ensemble, compose
 from emulator.realtime.measured import nothing_measured, summary_of
 from emulator.realtime.pulse import Pulse
 from emulator.recordings import Recordings, read_recordings
@@ -40,10 +41,11 @@ from emulator.simulation import Outcome, Simulation, evaluate, responder_of
 from scenarios.load import dump
 from scenarios.schema import Scenario
 from scenarios.thresholds import rules_of
-from wire.errors import InputError, RunError
+from wire.errors import InputError
 from wire.topics import Role
 
-REACH_TIMEOUT_S = 5.0
+DROPS_WAIT_S = 1.5
+"""For the last count of dropped messages, which a broker of ours publishes every second."""
 
 
 class Watcher(Protocol):
@@ -139,10 +141,11 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
     """
     scenario = resolve(scenario, options)
     _check_shards(scenario, options.shards)
+    _check_open_files(scenario, options)
     if replay is not None and scenario.clock == "realtime":
         raise InputError("clock(='realtime') must be virtual or lockstep to play a recording again")
     with (
-        _broker(scenario, options.broker or scenario.broker) as broker,
+        broker_of(scenario, options.broker or scenario.broker, watcher.warned) as broker,
         drafting(options.out, _folder_name(scenario, replay), scenario.seed, datetime.now()) as draft,
     ):
         recordings = Recordings() if replay else read_recordings(scenario.fleet)
@@ -181,6 +184,15 @@ def _check_shards(scenario: Scenario, shards: int) -> None:
         raise InputError(f"shards(={shards}) must be 1: {why}")
 
 
+def _check_open_files(scenario: Scenario, options: Options) -> None:
+    """Refuse now what the shards, and a broker of ours, could not open later."""
+    if scenario.clock != "realtime" or scenario.realtime.connections != "per_device":
+        return
+    devices = len(list(device_names(scenario.fleet)))
+    ours = (options.broker or scenario.broker) in OURS
+    check_open_files(devices if ours else -(-devices // options.shards))
+
+
 def resolve(scenario: Scenario, options: Options) -> Scenario:
     """Return *scenario* with every path absolute, so that it means the same from any folder, and no sweep."""
     data = resolve_data(scenario.data, options.data)
@@ -206,64 +218,6 @@ def without_password(scenario: Scenario) -> Scenario:
 
 def _folder_name(scenario: Scenario, replay: Playback | None) -> str:
     return scenario.name if replay is None else f"{scenario.name}-replay"
-
-
-@contextmanager
-def _broker(scenario: Scenario, wanted: str) -> Iterator["Broker | None"]:
-    """Give the broker that the scenario needs, reachable."""
-    if scenario.clock == "virtual":
-        yield None
-    elif wanted in ("auto", "mosquitto", "amqtt"):
-        passwords = passwords_of(scenario)
-        with launched(wanted, devices=passwords) as running:  # type: ignore[arg-type]  # the literals just named
-            _check_capable(scenario, running.endpoint)
-            yield Broker(running.endpoint, running, passwords)
-    else:
-        endpoint = parse_url(wanted)
-        check_reachable(endpoint, REACH_TIMEOUT_S)
-        yield Broker(endpoint, None)
-
-
-@dataclass(frozen=True)
-class Broker:
-    """The broker of a run."""
-
-    endpoint: Endpoint
-    ours: RunningBroker | None
-    """It, if this process started it."""
-    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Of devices with users of their own."""
-
-    def restarts(self) -> int:
-        """How often it was started again."""
-        return self.ours.restarts if self.ours else 0
-
-    def revive(self) -> None:
-        """Start a broker of ours again if it has died.
-
-        Raises:
-            RunError: it does not start.
-        """
-        if self.ours and self.ours.died():
-            self.ours.restart()
-
-    def check(self) -> None:
-        """Raise RunError if a broker of ours has died."""
-        died = self.ours.died() if self.ours else None
-        if died:
-            raise RunError(died)
-
-
-def _check_capable(scenario: Scenario, endpoint: Endpoint) -> None:
-    """Refuse what the broker grants and does not do."""
-    if scenario.clock != "realtime":
-        return
-    settings, can = scenario.realtime, endpoint.capabilities
-    if settings.replicas > 1 and not can.shared_subscriptions:
-        raise InputError(
-            f"realtime.replicas(={settings.replicas}) must be 1 on broker {endpoint.kind}: it has no shared "
-            "subscriptions"
-        )
 
 
 def _simulate(
@@ -304,13 +258,19 @@ def _in_real_time(
         broker.passwords,
         broker.ours is not None,
     )
-    composed = compose(ensemble, broker.revive, lambda pulse: watcher.pulsed(pulse, stop_ns))
+    drops = DropWatch(broker.endpoint)
+    with drops.listening():
+        composed = compose(ensemble, broker.revive, lambda pulse: watcher.pulsed(pulse, stop_ns))
+        dropped = drops.messages(DROPS_WAIT_S)
+    if dropped:
+        watcher.warned(f"the broker dropped {dropped:,} messages: a queue was full; docs/realtime.md")
     wall_seconds = max(each.wall_seconds for each in composed.measured)
     aborted = [each.aborted_ns for each in composed.measured if each.aborted_ns is not None]
     real = summary_of(
         composed.measured,
         job.scenario.realtime.speed,
         {**composed.restarts, "broker": broker.restarts()},
+        dropped,
     )
     return Outcome(wall_seconds, None, min(aborted, default=None), real), list(composed.folders)
 

@@ -178,7 +178,8 @@ class Simulation:
             if time.monotonic() > deadline:
                 found = f"model {gateway.model.version}" if gateway.model else "none"
                 raise RunError(
-                    f"the cloud must announce model {ours.version} within {NOTICE_TIMEOUT_S:g} s; "
+                    f"the cloud must announce model {ours.version} to fleet {self.job.fleet} within "
+                    f"{NOTICE_TIMEOUT_S:g} s; "
                     f"it announced {found}"
                 )
             await asyncio.sleep(0.02)

@@ -102,6 +102,36 @@ harmed.
 | dimension | splits by |
 |---|---|
 """
+_REALTIME = """\
+
+## In real time
+
+These keys of `summary.json` have a value under the clock `realtime` only, where a broker, a cloud and
+connections are real; [realtime.md](realtime.md) says what is. They are in wall-clock time, no threshold
+can use them, and they are no part of the event log. A shard that was killed takes with it what it had
+measured until then.
+
+| key | meaning |
+|---|---|
+| `realtime_speed` | simulated seconds in a second |
+| `shards` | processes that carried the fleet |
+| `schedule_lag_seconds` | how late events were, one value a turn: p50, p95, p99, max, count |
+| `connect_seconds` | from a device's CONNECT until it had subscribed, with `connections: per_device` |
+| `round_trip_seconds` | from a report's PUBLISH to its whole answer |
+| `round_trips_per_second` | reports answered |
+| `connections_made` | to the broker |
+| `connections_broken` | those that broke by themselves |
+| `connections_failed` | attempts that came to nothing |
+| `answers_stale` | parts of answers that came twice, or that nobody waited for any more |
+| `messages_refused` | from the broker, damaged or unknown |
+| `messages_unsent` | not sent, or not confirmed, because a connection was gone |
+| `shard_restarts`, `cloud_restarts`, `broker_restarts` | how often a process was started again |
+| `broker_messages_dropped` | below |
+
+`broker_messages_dropped` is what the broker's `$SYS/broker/publish/messages/dropped` grew by during the
+run, over its restarts. It is null where the broker does not say: amqtt, a broker that does not let us read
+it, and shards that were gathered.
+"""
 _TABLE = """\
 
 `worst` in `summary.json` names, for each dimension that devices belong to, the value with the lowest
@@ -124,7 +154,7 @@ def page() -> str:
     parts = (
         _INTRODUCTION + "\n".join(kinds),
         _THRESHOLDS + "\n".join(dimensions),
-        _TABLE + "\n".join(_rows()),
+        _REALTIME + _TABLE + "\n".join(_rows()),
     )
     return "\n".join(parts) + "\n"
 

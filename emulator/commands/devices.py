@@ -1,6 +1,8 @@
 """``peelfleet devices``: one shard of a fleet in real time, in a process of its own."""
 
 import asyncio
+import math
+import shutil
 import sys
 import threading
 import time
@@ -15,7 +17,9 @@ import numpy as np
 
 from broker_config.accounts import Account, read_credentials
 from broker_config.endpoint import Endpoint, check_reachable, parse_url
+from devices.fleet import device_names
 from devices.gateway import Gateway
+from devices.sessions import check_open_files
 from emulator.console import Console
 from emulator.job import prepare
 from emulator.loop import run_interruptibly
@@ -31,8 +35,8 @@ from scenarios.load import dump
 from scenarios.schema import Scenario
 from wire.connection import Connection
 from wire.errors import InputError
-from wire.topics import Role
-from wire.units import NS_PER_S
+from wire.topics import Role, valid_name
+from wire.units import NS_PER_S, format_duration
 
 REACH_TIMEOUT_S = 5.0
 JOIN_AFTER_S = 1.0
@@ -54,6 +58,8 @@ class Wanted:
     store: Path | None = None
     data: Path | None = None
     credentials: Path | None = None
+    fleet: str | None = None
+    """The fleet's name in topics; None: that of the scenario, which hangs on where its data are."""
     start_at: float | None = None
     """When simulated time is 0, in seconds since the epoch; None: when told, or at once."""
     first_seq: int | None = None
@@ -80,7 +86,9 @@ def read_moment(text: str) -> float:
         InputError: it is something else.
     """
     with suppress(ValueError):
-        return float(text)
+        moment = float(text)
+        if math.isfinite(moment):
+            return moment
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
@@ -120,20 +128,34 @@ def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
     place, count = wanted.place
     if count > 1 and scenario.shared_by:
         raise InputError(f"--shard {place + 1}/{count}: must be 1/1: {scenario.shared_by}")
+    if wanted.fleet is not None and not valid_name(wanted.fleet):
+        raise InputError(f"--fleet {wanted.fleet!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
+    _check_not_over(wanted)
+    if scenario.realtime.connections == "per_device":
+        check_open_files(len(range(place, len(list(device_names(scenario.fleet))), count)))
     endpoint = parse_url(wanted.broker)
     check_reachable(endpoint, REACH_TIMEOUT_S)
     logins = _logins(wanted.credentials)
-    folder = _make(wanted.out)
-    recordings = read_recordings(scenario.fleet)
-    resolved = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, wanted.data))
-    job = prepare(resolved, wanted.store, folder, training=training, recordings=recordings).job
-    (folder / SCENARIO).write_text(dump(msgspec.structs.replace(resolved, broker="auto")))
-    job = replace(job, devices=job.devices[place::count])
-    simulation = Simulation(job, lambda _: None)
-    with rare_collections():
-        measured = run_interruptibly(_run(simulation, wanted, endpoint, logins, told))
-    write_measured(folder / MEASURED, measured)
+    with _making(wanted.out) as folder:
+        recordings = read_recordings(scenario.fleet)
+        resolved = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, wanted.data))
+        job = prepare(resolved, wanted.store, folder, training=training, recordings=recordings).job
+        (folder / SCENARIO).write_text(dump(msgspec.structs.replace(resolved, broker="auto")))
+        job = replace(job, devices=job.devices[place::count], fleet=wanted.fleet or job.fleet)
+        simulation = Simulation(job, lambda _: None)
+        with rare_collections():
+            measured = run_interruptibly(_run(simulation, wanted, endpoint, logins, told))
+        write_measured(folder / MEASURED, measured)
     return folder
+
+
+def _check_not_over(wanted: Wanted) -> None:
+    if wanted.start_at is None or wanted.followed:
+        return
+    late_ns = (time.time() - wanted.start_at) * wanted.scenario.realtime.speed * NS_PER_S
+    if late_ns >= wanted.scenario.stop_time:
+        stop = format_duration(wanted.scenario.stop_time)
+        raise InputError(f"--start-at: {stop} of simulated time after that moment are over already")
 
 
 async def _run(
@@ -159,16 +181,18 @@ async def _run(
     def check() -> None:
         """Somebody else looks after the broker and the cloud."""
 
+    start = _Start(wanted, settings.speed)
+    task = asyncio.current_task()
+    assert task is not None
+    if wanted.followed:
+        start.follow(task)
     probe = Gateway(replace(fleet, client_id=f"agree-{ours}"), job.fleet)
     async with probe.running():
         await simulation.agree(probe, check)
-    start = _Start(wanted, settings.speed)
     life = start.life()
-    route = Route(fleet, device, start.begin, wanted.place, life, np.random.default_rng(), told)
-    shard = asyncio.ensure_future(Shard(simulation, route).run(check))
-    if wanted.followed:
-        start.follow(shard)
-    return await shard
+    due_s = start.due_s(life)
+    route = Route(fleet, device, start.begin, due_s, wanted.place, life, np.random.default_rng(), told)
+    return await Shard(simulation, route).run(check)
 
 
 class _Start:
@@ -195,6 +219,13 @@ class _Start:
         # From the clock: above whatever an earlier life has used.
         return Life(since_ns, int(time.time() * 1000) if first is None or since_ns else first)
 
+    def due_s(self, life: Life) -> float:
+        """Return when *life* begins by the monotonic clock; infinity where that is still open."""
+        at = self._wanted.start_at
+        if at is None:
+            return math.inf
+        return time.monotonic() + at + life.since_ns / NS_PER_S / self._speed - time.time()
+
     async def begin(self) -> float:
         """Wait until it is known when simulated time is 0; return that by the monotonic clock."""
         at = self._wanted.start_at
@@ -205,11 +236,11 @@ class _Start:
             at = await self._told if self._wanted.followed else time.time()
         return time.monotonic() + at - time.time()
 
-    def follow(self, shard: "asyncio.Future[Measured]") -> None:
+    def follow(self, shard: "asyncio.Task[Measured]") -> None:
         """Hear on standard input when to begin; its end is ours."""
         threading.Thread(target=self._read, args=(shard,), daemon=True).start()
 
-    def _read(self, shard: "asyncio.Future[Measured]") -> None:
+    def _read(self, shard: "asyncio.Task[Measured]") -> None:
         for line in iter(sys.stdin.readline, ""):
             self._loop.call_soon_threadsafe(self._told.set_result, float(line))
         with suppress(RuntimeError):  # the loop has ended by itself
@@ -222,9 +253,15 @@ def _logins(path: Path | None) -> Mapping[str, Account]:
     return {account.user: account for account in accounts if account.role is Role.DEVICE}
 
 
-def _make(folder: Path) -> Path:
+@contextmanager
+def _making(folder: Path) -> Iterator[Path]:
+    """Give *folder*, new; a wrong input leaves nothing behind, a shard that fails what it wrote."""
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise InputError(f"--out {folder}: cannot make this folder: {error.strerror}") from None
-    return folder
+    try:
+        yield folder
+    except InputError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise

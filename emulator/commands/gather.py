@@ -78,6 +78,10 @@ def _measured(folder: Path) -> Measured:
 def _check_whole(folders: Sequence[Path], measured: Sequence[Measured]) -> None:
     count = measured[0].shards
     places = {each.place: folder for each, folder in zip(measured, folders, strict=True)}
+    if others := sorted({each.shards for each in measured} - {count}):
+        raise InputError(
+            f"{folders[0]} is one of {count} shards, others are of {others[0]}: one run has one count"
+        )
     missing = [str(place + 1) for place in range(count) if place not in places]
     if missing or len(folders) != count:
         raise InputError(

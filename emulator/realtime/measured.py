@@ -25,6 +25,7 @@ KEYS = (
     "shard_restarts",
     "cloud_restarts",
     "broker_restarts",
+    "broker_messages_dropped",
 )
 """The keys of the summary that only a run in real time has a value for."""
 
@@ -75,13 +76,16 @@ def read_measured(path: Path) -> Measured:
     return msgspec.json.decode(path.read_bytes(), type=Measured)
 
 
-def summary_of(measured: Sequence[Measured], speed: float, restarts: Mapping[str, int]) -> dict[str, object]:
+def summary_of(
+    measured: Sequence[Measured], speed: float, restarts: Mapping[str, int], dropped: int | None = None
+) -> dict[str, object]:
     """Return what the summary says of the real part of a run.
 
     Args:
         measured: by the shards that ended well; one that was killed takes what it measured with it.
         speed: simulated seconds in a second.
         restarts: how often each kind of process was started again.
+        dropped: messages that the broker dropped; None where nobody knows.
     """
     lag, connects, trips = (
         sum((getattr(each, name).histogram() for each in measured), Histogram({}, 0, None, None))
@@ -108,6 +112,7 @@ def summary_of(measured: Sequence[Measured], speed: float, restarts: Mapping[str
         "shard_restarts": restarts.get("shard", 0),
         "cloud_restarts": restarts.get("cloud", 0),
         "broker_restarts": restarts.get("broker", 0),
+        "broker_messages_dropped": dropped,
     }
 
 

@@ -176,8 +176,7 @@ async def run_shards(
     except ExceptionGroup as group:
         raise _first(group) from group
     finally:
-        for shard in shards:
-            await shard.end()
+        await asyncio.gather(*(shard.end() for shard in shards))
     return [life.result() for life in lives]
 
 

@@ -1,6 +1,5 @@
 """What a fleet is doing now: kept up from the rows that it logs, in numbers that add up over shards."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.log import Result
-from emulator.metrics.histogram import Histogram
+from emulator.metrics.histogram import Histogram, middle_of
 
 WINDOW_S = 10
 """Latencies are those of the last so many pulses, of which one comes in a second."""
@@ -152,5 +151,7 @@ def percentiles(latency: Sequence[Mapping[int, int]], percents: Sequence[float])
     for each in latency:
         for bucket, count in each.items():
             counts[bucket] = counts.get(bucket, 0) + count
-    whole = Histogram(dict(sorted(counts.items())), 0, 0, math.floor(2**62)) if counts else None
+    # A pulse carries no extremes: the greatest value is taken to be in the middle of the last bucket.
+    ends = [round(middle_of(end(counts))) for end in (min, max)] if counts else [None, None]
+    whole = Histogram(dict(sorted(counts.items())), 0, *ends) if counts else None
     return [None if whole is None else whole.percentile(percent) for percent in percents]

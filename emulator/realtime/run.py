@@ -12,7 +12,7 @@ import simpy
 from devices.device import Device
 from devices.exchange import Exchange
 from devices.gateway import Gateway
-from devices.sessions import Sessions, check_open_files
+from devices.sessions import Sessions
 from emulator.metrics.thresholds import AbortedError
 from emulator.realtime.driver import Driver
 from emulator.realtime.measured import Counted, Measured
@@ -39,6 +39,8 @@ class Route:
     """Of one device, where each has its own."""
     begin: Callable[[], Awaitable[float]]
     """Waits until simulated time may begin; gives the moment when it was 0, by the monotonic clock."""
+    due_s: float
+    """When it begins whoever is connected by then, by the same clock; infinity: when all are."""
     place: tuple[int, int]
     """Which shard of how many, from 0."""
     life: Life
@@ -98,13 +100,14 @@ class Shard:
             except AbortedError as aborted:
                 aborted_ns = aborted.t_ns
             wall_seconds = time.monotonic() - started_s
-            async with asyncio.timeout(GOODBYE_S):
-                await self._network.say_goodbye(list(self._devices), GOODBYE_S)
+            await self._network.say_goodbye(list(self._devices), GOODBYE_S)
         simulation.journal.close(simulation.log)
         return self._measured(driver, wall_seconds, aborted_ns)
 
     async def _gather(self, check: Callable[[], None]) -> None:
         """Wait until every device is connected that is there from the start; simulated time stands still.
+
+        Where simulated time does not wait, the others join it when they are connected.
 
         Raises:
             RunError: for long nobody more has connected.
@@ -113,7 +116,7 @@ class Shard:
         while env.peek() <= env.now:
             env.step()
         up, since_s = 0, time.monotonic()
-        while network.up < network.wanted:
+        while network.up < network.wanted and time.monotonic() < self._route.due_s:
             check()
             network.check()
             if network.up > up:
@@ -126,16 +129,21 @@ class Shard:
         job, route = self._simulation.job, self._route
         if self._settings.connections == "pooled":
             return Gateway(route.fleet, job.fleet, give_up_s=PATIENCE_S, answered=self._answered)
-        check_open_files(len(job.devices))
-        return Sessions(
+        sessions = Sessions(
             route.device,
             job.fleet,
             self._settings,
-            joined=lambda name: self._inlet.post(lambda: self._devices[name].joined()),
+            joined=lambda name: self._inlet.post(lambda: self._joined(sessions, name)),
             broke=lambda name: self._inlet.post(lambda: self._devices[name].broke()),
             answered=self._answered,
             rng=route.rng,
         )
+        return sessions
+
+    def _joined(self, sessions: Sessions, name: str) -> None:
+        # By now the device may have left and come again: then its new connection is not there yet.
+        if sessions.is_up(name):
+            self._devices[name].joined()
 
     def _answered(self, exchange: Exchange) -> None:
         self._inlet.post(lambda: self._trips.answered(exchange))

@@ -47,6 +47,7 @@ _OWN = {
     "shard_restarts": ("times", "a process of the fleet was started again"),
     "cloud_restarts": ("times", "a cloud service was started again"),
     "broker_restarts": ("times", "the broker was started again"),
+    "broker_messages_dropped": ("messages", "that the broker dropped since a queue was full, as $SYS says"),
     "thresholds": ("", "see above"),
 }
 _STATISTICS = {

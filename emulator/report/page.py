@@ -64,6 +64,7 @@ def render(
         description=escape(describe(scenario)),
         identity=tables.identity(summary),
         headline=tables.headline(summary),
+        doubts=tables.doubts(summary),
         thresholds=tables.thresholds(summary),
         summary=tables.summary_table(summary),
         scenario=escape(scenario),

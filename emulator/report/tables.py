@@ -60,6 +60,18 @@ def thresholds(summary: Mapping[str, object]) -> str:
     )
 
 
+def doubts(summary: Mapping[str, object]) -> str:
+    """Return a warning where a broker has dropped messages, nothing where none has."""
+    dropped = _number(summary, "broker_messages_dropped")
+    if not dropped:
+        return ""
+    return (
+        f'<section><p class="failed"><b>The broker dropped {_whole(dropped)} messages</b>: a queue was full. '
+        "What it dropped was asked for again and counts as lost: figures tell of the broker's limits, too."
+        "</p></section>"
+    )
+
+
 def _judged(value: object) -> str:
     return "no data" if value is None else _plain(value)
 

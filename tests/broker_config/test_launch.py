@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+import psutil
 import pytest
 
 from broker_config import embedded, launch, mosquitto
@@ -279,3 +280,25 @@ def test_a_server_that_says_nothing_does_not_answer_in_time(listener: socket.soc
 def test_a_name_that_is_none_does_not_answer() -> None:
     with pytest.raises(InputError, match="does not answer"):
         check_reachable(parse_url(f"mqtt://a:b@{'a' * 64}.invalid"), timeout_s=1)
+
+
+@pytest.mark.parametrize("victim", ["guard", "broker"])
+@pytest.mark.broker
+@pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed")
+def test_a_broker_is_started_again_where_it_was_whichever_of_its_processes_was_killed(victim: str) -> None:
+    def ours() -> list[psutil.Process]:
+        return psutil.Process().children(recursive=True)
+
+    def gone(process: psutil.Process) -> bool:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE  # nobody's child any more
+
+    with launched("mosquitto") as broker:
+        for times in (1, 2, 3):
+            guard, program = sorted(ours(), key=lambda each: "guard.py" not in " ".join(each.cmdline()))
+            (guard if victim == "guard" else program).kill()
+            assert eventually(lambda: broker.died() is not None)
+            broker.restart()
+            check_reachable(broker.endpoint, 1.0)
+            assert (broker.restarts, gone(program), len(ours())) == (times, True, 2)
+    assert ours() == []
+    assert not listens(broker.endpoint.port)

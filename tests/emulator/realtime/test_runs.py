@@ -47,7 +47,46 @@ def test_the_same_scenario_counts_the_same_as_in_memory(
     assert latency[0] != latency[1]
     assert number(real, "connections_made") == (30 if connections == "per_device" else 1)
     assert real.summary["shards"] == shards
+    assert real.summary["broker_messages_dropped"] == 0
+    assert virtual.summary["broker_messages_dropped"] is None
     check_whole(real)
+
+
+@pytest.mark.parametrize("connections", ["per_device", "pooled"])
+def test_the_embedded_broker_carries_it_too_and_what_it_has_not_is_told(
+    runner: Runner, connections: str
+) -> None:
+    watcher = Silent()
+    real = runner.run(
+        CALM, *REAL, "realtime.speed=10", "stop_time=1 min", f"realtime.connections={connections}",
+        broker="amqtt", watcher=watcher,
+    )  # fmt: skip
+    virtual = runner.run(CALM, "stop_time=1 min")
+    for key in ("devices", "budget_changes", "budget_reports", "updates_lost"):
+        assert real.summary[key] == virtual.summary[key], key
+    assert real.summary["broker_messages_dropped"] is None
+    wills = "broker amqtt has no last wills of devices that fall silent"
+    assert [each[: len(wills)] for each in watcher.warnings] == [wills] * (connections == "per_device")
+    check_whole(real)
+
+
+def test_what_the_embedded_broker_would_grant_and_not_do_is_refused(runner: Runner) -> None:
+    with pytest.raises(InputError, match=r"replicas\(=2\) must be 1 on broker amqtt: it has no shared"):
+        runner.run(CALM, *REAL, "realtime.replicas=2", broker="amqtt")
+    assert not runner.out.exists()
+
+
+@pytest.mark.parametrize("connections", ["per_device", "pooled"])
+def test_a_broker_that_dies_again_and_again_comes_back(runner: Runner, connections: str) -> None:
+    deaths = [(at, "broker") for at in (20, 40, 45, 60, 65, 70, 75)]
+    watcher = Watched(*deaths)
+    finished = runner.run(
+        CALM, *REAL, "realtime.speed=10", "stop_time=3 min", "updates.retry_after=5 s",
+        f"realtime.connections={connections}", watcher=watcher,
+    )  # fmt: skip
+    assert finished.summary["broker_restarts"] == watcher.killer.killed["broker"] >= 3
+    assert finished.summary["shard_restarts"] == finished.summary["cloud_restarts"] == 0
+    check_whole(finished)
 
 
 class Watched(Silent):

@@ -1,0 +1,179 @@
+"""The live view: what it draws of pulses, and what a person sees in a terminal while a run goes on."""
+
+import io
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from rich.console import Console as Terminal
+
+from broker_config import mosquitto
+from emulator.live import HISTORY, LiveView, live_view
+from emulator.metrics.histogram import Histogram
+from emulator.realtime.pulse import Pulse, together
+from scenarios.load import parse
+from tests.emulator.realtime.test_by_hand import ROOT, SCENARIO
+from wire.errors import InputError
+from wire.units import NS_PER_S
+
+MS = 1_000_000
+FAULTS = (
+    SCENARIO
+    + """
+faults:
+  - {type: loss, at: 20 s, duration: 40 s, share: 30 %}
+  - {type: cloud_slow, at: 50 s, duration: 50 s, factor: 3}
+"""
+)
+
+
+def bucketed(latency_ms: int, count: int) -> dict[int, int]:
+    return dict(Histogram.of(np.full(count, latency_ms * MS)).counts)
+
+
+CALM = Pulse(
+    t_ns=10 * NS_PER_S, wall_s=1.0, devices=30, online=24, connections=23, budget_bytes=30 * 1024,
+    resident_bytes=15 * 1024, over_budget=0, ndcg_sum=3.0, best_sum=4.0, started=24, reports=100, applied=90,
+    lost=0, update_bytes=50_000, flying=2, lag_ns=2 * MS, latency=bucketed(100, 9),
+)  # fmt: skip
+
+
+def after(pulse: Pulse, **changes: object) -> Pulse:
+    return msgspec.structs.replace(pulse, **changes)
+
+
+def drawn(view: LiveView) -> str:
+    text = io.StringIO()
+    Terminal(file=text, width=110).print(view)
+    return text.getvalue()
+
+
+def figure(text: str, name: str) -> str:
+    """Return what stands behind *name*."""
+    found = re.search(rf"{re.escape(name)} +(\S+)", text)
+    assert found, f"{name} in\n{text}"
+    return found[1]
+
+
+def test_what_the_fleet_is_doing_stands_in_the_picture() -> None:
+    view = live_view(parse(FAULTS, "tiny.yaml"))
+    assert "waiting for the fleet" in drawn(view)
+    view.take(CALM)
+    calm = drawn(view)
+    shown = (
+        "online",
+        "connections",
+        "budget",
+        "held",
+        "over budget",
+        "of the best",
+        "in flight",
+        "lost",
+        "lag",
+    )
+    assert [figure(calm, name) for name in shown] == ["24", "23", "30", "15", "0", "75.0%", "2", "0", "2.0"]
+    assert (figure(calm, "NDCG@10"), figure(calm, "faults in force")) == ("0.1250", "none")
+    assert "10 of 120 s" in calm
+    late, slow = {"t_ns": 55 * NS_PER_S, "wall_s": 3.0, "lag_ns": 1500 * MS}, bucketed(400, 9)
+    counts = {"reports": 140, "update_bytes": 70_480, "lost": 7, "over_budget": 3, "online": 20}
+    view.take(after(CALM, **late, **counts, latency=slow))
+    storm = drawn(view)
+    moved = ("online", "over budget", "reports/s", "lost", "lag", "p99")
+    assert [figure(storm, name) for name in moved] == ["20", "3", "20", "7", "1,500.0", "0.401"]
+    assert figure(storm, "update bytes/s") == "10"  # KiB
+    assert "loss, cloud_slow" in storm
+
+
+def test_a_shard_that_counts_from_the_start_again_shows_no_negative_rate() -> None:
+    view = live_view(parse(FAULTS, "tiny.yaml"))
+    view.take(CALM)
+    view.take(after(CALM, wall_s=2.0, reports=3, update_bytes=10))
+    text = drawn(view)
+    assert (figure(text, "reports/s"), figure(text, "update bytes/s")) == ("0", "0")
+
+
+def test_a_fleet_is_its_shards_together() -> None:
+    other = after(
+        CALM, t_ns=9 * NS_PER_S, wall_s=0.9, lag_ns=80 * MS, latency={**bucketed(100, 1), **bucketed(900, 1)}
+    )
+    both = together([CALM, other])
+    assert (both.t_ns, both.wall_s, both.lag_ns) == (9 * NS_PER_S, 1.0, 80 * MS)
+    assert (both.devices, both.online, both.reports, both.ndcg_sum) == (60, 48, 200, 6.0)
+    assert both.latency == {**bucketed(100, 10), **bucketed(900, 1)}
+
+
+def test_the_view_is_drawn_while_pulses_come_from_another_thread() -> None:
+    view, ended = live_view(parse(FAULTS, "tiny.yaml")), threading.Event()
+    view.take(CALM)
+
+    def feed() -> None:
+        at = 1.0
+        while not ended.is_set():
+            at += 1.0
+            view.take(after(CALM, wall_s=at))
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        for _ in range(40):
+            drawn(view)
+    finally:
+        ended.set()
+        feeder.join()
+    assert len(re.findall("[▁▂▃▄▅▆▇█]", drawn(view))) > 16
+    assert HISTORY > 16
+
+
+def test_a_clock_without_a_now_has_no_live_view() -> None:
+    with pytest.raises(InputError, match="--live needs clock lockstep or realtime"):
+        live_view(parse(SCENARIO, "tiny.yaml", ["clock=virtual"]))
+
+
+@pytest.mark.broker
+@pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed")
+def test_in_a_terminal_the_numbers_move(tmp_path: Path, store_root: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(FAULTS)
+    command = [sys.executable, "-m", "emulator.cli", "run", "tiny.yaml", "--live", "--store", str(store_root)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "120", "LINES": "40"}
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdin=theirs, stdout=subprocess.DEVNULL, stderr=theirs
+    ) as run:
+        os.close(theirs)
+        screen = read_all(ours, run)
+    os.close(ours)
+    assert run.returncode == 0, screen
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
+    times = [int(each) for each in re.findall(r"(\d+) of 120 s", text)]
+    assert times == sorted(times)
+    assert len(set(times)) >= 3
+    online = {int(each) for each in re.findall(r"online +(\d+)", text)}
+    assert max(online) == 30
+    assert {"none", "loss"} <= set(re.findall(r"faults in force +(\w+)", text))
+    assert len(set(re.findall(r"reports/s +(\S+)", text))) >= 2
+    assert re.search(r"lag +[\d,.]+ ms", text)
+
+
+def read_all(terminal: int, run: "subprocess.Popen[bytes]") -> str:
+    """Return what a program wrote to its terminal until it ended."""
+    found, deadline = bytearray(), time.monotonic() + 120
+    while time.monotonic() < deadline:
+        ready, _, _ = select.select([terminal], [], [], 0.2)
+        try:
+            if ready:
+                found += os.read(terminal, 65_536)
+            elif run.poll() is not None:
+                break
+        except OSError:  # the program has closed its end
+            break
+    run.wait(30)
+    return found.decode(errors="replace")
