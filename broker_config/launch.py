@@ -22,6 +22,7 @@ from wire.topics import Role
 
 LOOPBACK = "127.0.0.1"
 _PORT_ATTEMPTS = 5  # between finding a free port and listening on it, somebody else may take it
+_RESTART_ATTEMPTS = 3
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 8.0  # longer than the guard and mosquitto's last save need
 _POLL_S = 0.02
@@ -51,16 +52,25 @@ class RunningBroker:
     def restart(self) -> None:
         """Start the broker again, which has died: where it was, with what it last saved.
 
+        Whatever has killed it may do so again before it is there: it is tried a few times.
+
         Raises:
             RunError: it does not start.
         """
-        self.end()
         self.restarts += 1
-        self._process = self._start()
-        try:
-            _wait_until_ready(self)
-        except _PortTakenError:
-            raise RunError(f"broker {self.endpoint.url} does not start again: its port is taken") from None
+        for left in reversed(range(_RESTART_ATTEMPTS)):
+            self.end()
+            self._process = self._start()
+            try:
+                _wait_until_ready(self)
+            except _PortTakenError:
+                where = self.endpoint.url
+                raise RunError(f"broker {where} does not start again: its port is taken") from None
+            except RunError:
+                if not left:
+                    raise
+            else:
+                return
 
     def end(self) -> None:
         """End the broker in the way that our own death would, and make sure that it is gone."""

@@ -22,7 +22,7 @@ from cloud.inbox import Inbox, Limits, Taken, Waiting
 from cloud.updates import INTERNAL, NEWER, STOPPED, Cause, Content, Result, classify
 from cloud.versions import Versions
 from wire.complaints import Complaints
-from wire.connection import PUBLISHES_AT_ONCE, Connection, backoff_s
+from wire.connection import NOT_ACCEPTED, PUBLISHES_AT_ONCE, Connection, backoff_s, fail_fast
 from wire.errors import Reason, RemoteProtocolError, RunError
 from wire.mailbox import Message, mailbox
 from wire.messages import encode
@@ -135,6 +135,8 @@ class Service:
             if brief >= BRIEF_CONNECTIONS:
                 self._suspect(brief)
             failures = 1 if lasted_s is not None and lasted_s >= LASTING_S else failures + 1
+            if lasted_s is not None:  # the broker is there: it, and the fleet, would wait for us
+                failures = min(failures, BRIEF_CONNECTIONS)
             await self._unless_stopped(asyncio.sleep(backoff_s(failures, self._draw())))
         self._give_up_what_waits()
 
@@ -142,6 +144,7 @@ class Service:
         """Connect and serve until stopped or the connection breaks; return how long it lasted, if it did."""
         # A new client each time: the old one would send its unanswered publishes again.
         client = aiomqtt.Client(**self._connection.client_options(), queue_type=mailbox(self._take))
+        fail_fast(client, aiomqtt.MqttError(NOT_ACCEPTED))
         counts, began_s, up_s = self._counts, time.monotonic(), None
         try:
             if not await self._unless_stopped(client.__aenter__()):

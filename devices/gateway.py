@@ -18,7 +18,14 @@ import msgspec
 
 from devices.arrivals import Arrivals
 from devices.exchange import Exchange
-from wire.connection import FIRST_RETRY_S, PUBLISHES_AT_ONCE, Connection
+from wire.connection import (
+    FIRST_RETRY_S,
+    NOT_ACCEPTED,
+    PUBLISHES_AT_ONCE,
+    Connection,
+    fail_fast,
+    unless_broken,
+)
 from wire.errors import RemoteProtocolError, RunError
 from wire.messages import ModelNotice, Status, decode, encode
 from wire.topics import (
@@ -197,9 +204,11 @@ class Gateway:
         """Connect and pump messages until the connection breaks; return why it did."""
         reasons: list[str] = []
         try:
-            async with aiomqtt.Client(**self._connection.client_options()) as client:
+            client = aiomqtt.Client(**self._connection.client_options())
+            fail_fast(client, aiomqtt.MqttError(NOT_ACCEPTED))
+            async with client:
                 client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
-                await self._subscribe(client)
+                await unless_broken(client, self._subscribe(client))
                 await self._pump(client)
         except* aiomqtt.MqttError as errors:
             reasons = [str(error) for error in errors.exceptions]

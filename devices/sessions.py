@@ -23,7 +23,7 @@ from aiomqtt.exceptions import MqttConnectError
 from devices.arrivals import Arrivals
 from devices.exchange import Exchange
 from devices.realtime import Realtime
-from wire.connection import PUBLISHES_AT_ONCE, Connection, backoff_s
+from wire.connection import NOT_ACCEPTED, PUBLISHES_AT_ONCE, Connection, backoff_s, fail_fast, unless_broken
 from wire.errors import InputError, RemoteProtocolError
 from wire.messages import Status, encode
 from wire.topics import TABLE, Address, Kind, LayerName, device_topic, fleet_topic, layer_topic, parse
@@ -241,10 +241,11 @@ class Sessions:
         began, up = time.monotonic(), False
         session.connecting = True
         client = aiomqtt.Client(**self._options(session))
+        fail_fast(client, aiomqtt.MqttError(NOT_ACCEPTED))
         try:
             async with client:
                 session.connecting = False
-                await self._subscribe(client, session.name)
+                await unless_broken(client, self._subscribe(client, session.name))
                 self.connect_ns.append(int((time.monotonic() - began) * NS_PER_S))
                 up = True
                 if not session.left():

@@ -20,7 +20,7 @@ from devices.keeping import Kept, read_kept, write_kept, write_pee
 from devices.reporting import Reporting, Told, due
 from devices.shelf import Shelves
 from wire.complaints import Complaints
-from wire.connection import PUBLISHES_AT_ONCE, Connection, backoff_s
+from wire.connection import NOT_ACCEPTED, PUBLISHES_AT_ONCE, Connection, backoff_s, fail_fast, unless_broken
 from wire.errors import RemoteProtocolError, RunError
 from wire.mailbox import Message, mailbox
 from wire.messages import ModelNotice, Status, decode, encode
@@ -139,7 +139,9 @@ class Standalone:
         while not self._ended():
             before = self.counts.connections
             try:
-                async with aiomqtt.Client(**self._options()) as client:
+                client = aiomqtt.Client(**self._options())
+                fail_fast(client, aiomqtt.MqttError(NOT_ACCEPTED))
+                async with client:
                     await self._be_there(client)
             except* aiomqtt.MqttError as errors:
                 LOG.warning(
@@ -189,6 +191,12 @@ class Standalone:
 
     async def _be_there(self, client: aiomqtt.Client) -> None:
         client.pending_calls_threshold = PUBLISHES_AT_ONCE
+        await unless_broken(client, self._arrive(client))
+        self._due_s, self._waiting_since_s = 0.0, None  # whatever was asked for may be lost
+        await unless_broken(client, self._tend(client))
+        await self._say(client, Status(online=False, reason="stopped"))
+
+    async def _arrive(self, client: aiomqtt.Client) -> None:
         for topic in (self._topic(Kind.PEE), fleet_topic(Kind.MODEL, self._settings.fleet)):
             granted = await client.subscribe(topic, qos=1)
             if any((code if isinstance(code, int) else code.value) >= 128 for code in granted):
@@ -197,12 +205,6 @@ class Standalone:
         await self._say(
             client, Status(online=True, reason="start" if self.counts.connections == 1 else "reconnect")
         )
-        self._due_s, self._waiting_since_s = 0.0, None  # whatever was asked for may be lost
-        async with asyncio.TaskGroup() as tasks:
-            broken = tasks.create_task(_until_broken(client))
-            await self._tend(client)
-            broken.cancel()
-        await self._say(client, Status(online=False, reason="stopped"))
 
     async def _say(self, client: aiomqtt.Client, status: Status) -> None:
         route = TABLE[Kind.STATUS]
@@ -318,9 +320,3 @@ class Standalone:
 
     def _anew(self, seq: int) -> Agent:
         return Agent(self._settings.user or 0, self._shelves, group=self._settings.group, seq=seq)
-
-
-async def _until_broken(client: aiomqtt.Client) -> None:
-    """Wait until the connection breaks; nothing ever comes out of the queue."""
-    async for _ in client.messages:
-        raise AssertionError("a mailbox keeps nothing")

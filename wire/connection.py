@@ -1,11 +1,15 @@
 """What an MQTT client is told about its broker, the same at both ends."""
 
+import asyncio
 import socket
 import ssl
+from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
 
 NODELAY = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 """aiomqtt leaves Nagle's algorithm on, which turns a millisecond into forty."""
@@ -15,6 +19,8 @@ PUBLISHES_AT_ONCE = 64
 
 FIRST_RETRY_S, LAST_RETRY_S = 0.5, 30.0
 """How long to wait, at least and at most, before connecting again."""
+
+NOT_ACCEPTED = "the broker closed the connection before it had accepted it"
 
 KEEP_ALIVE_S = 60
 """How long a client may be silent before the broker takes it for gone, half as long again."""
@@ -74,6 +80,37 @@ class Connection:
             "socket_options": NODELAY,
             "max_inflight_messages": PUBLISHES_AT_ONCE,
         }
+
+
+def fail_fast(client: Any, error: Exception) -> None:  # Any: an aiomqtt client, which nothing here imports
+    """Let *client* raise *error* as soon as the broker closes a connection that it has not accepted yet.
+
+    aiomqtt would wait for its time-out: a broker that dies at the wrong moment would cost ten seconds. It has
+    no other way to hear of it: the attributes are private, and the version is pinned.
+    """
+    told, accepted = client._client.on_disconnect, client._connected
+
+    def on_disconnect(*arguments: Any) -> None:  # Any: what paho tells
+        if not accepted.done():
+            accepted.set_exception(error)
+        told(*arguments)
+
+    client._client.on_disconnect = on_disconnect
+
+
+async def unless_broken(client: Any, doing: Coroutine[Any, Any, Result]) -> Result:  # Any: as above
+    """Return what *doing* returns; raise the client's error as soon as the connection breaks.
+
+    What waits for the broker's word would wait for ten seconds, as above.
+    """
+    task, broken = asyncio.ensure_future(doing), client._disconnected
+    try:
+        await asyncio.wait((task, broken), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done() and (error := broken.exception()) is not None:
+            raise error
+        return await task
+    finally:
+        task.cancel()
 
 
 def backoff_s(attempt: int, draw: float) -> float:

@@ -302,3 +302,23 @@ def test_a_broker_is_started_again_where_it_was_whichever_of_its_processes_was_k
             assert (broker.restarts, gone(program), len(ours())) == (times, True, 2)
     assert ours() == []
     assert not listens(broker.endpoint.port)
+
+
+@pytest.mark.broker
+@pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed")
+def test_a_broker_that_dies_while_it_is_started_again_is_started_once_more() -> None:
+    with launched("mosquitto") as broker:
+        start, tries = broker._start, list[subprocess.Popen[bytes]]()
+
+        def at_the_second_try() -> "subprocess.Popen[bytes]":
+            dying = ["sh", "-c", "kill -9 $$"]
+            tries.append(start() if tries else subprocess.Popen(dying, stdin=subprocess.PIPE))
+            return tries[-1]
+
+        broker._start = at_the_second_try
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
+        assert eventually(lambda: broker.died() is not None)
+        broker.restart()
+        check_reachable(broker.endpoint, 1.0)
+        assert (len(tries), broker.restarts, broker.died()) == (2, 1, None)
