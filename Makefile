@@ -8,7 +8,7 @@ ASYNCAPI_PARSER := 3.6.6
 ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check check-asyncapi format docs docs-traffic bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour bench-kills clean
+.PHONY: help setup demo test check check-asyncapi format docs docs-traffic bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -85,6 +85,12 @@ bench-queueing: $(STAMP) ## compare the cloud's queue with the theory of queues,
 
 bench-hour: $(STAMP) ## run a fleet for an hour at speed 60: the memory of each process must stay flat
 	$(BIN)/python -m benchmarks.hour
+
+bench-sessions: $(STAMP) ## connect 5,000 devices of their own each, and squeeze them; print what it takes
+	$(BIN)/python -m benchmarks.sessions
+
+bench-malformed: $(STAMP) ## send a million malformed messages to the cloud; it must count them and stay as it is
+	$(BIN)/python -m benchmarks.malformed
 
 bench-kills: $(STAMP) ## kill every process of a run again and again for ten minutes; no device may be the worse for it
 	$(BIN)/python -m benchmarks.kills

@@ -11,15 +11,13 @@ import argparse
 import statistics
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
-import psutil
 
 from benchmarks.figures import OUT, write
+from benchmarks.memory import Sampler
 from emulator.runner import Options, Unwatched, run
 from scenarios.load import parse
 from scenarios.schema import Scenario
@@ -44,50 +42,6 @@ fleet:
     budget: {share: 0.002 %}
     churn: {uptime_mean: 20 min, downtime_mean: 2 min}
 """
-
-
-class Sampler:
-    """Samples the memory of this process and of all that it starts."""
-
-    def __init__(self) -> None:
-        self.samples: dict[str, list[tuple[float, int]]] = {}
-        self._started_s = time.monotonic()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
-
-    def __enter__(self) -> "Sampler":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._ended.wait(SAMPLE_EVERY_S):
-            now_s = time.monotonic() - self._started_s
-            this = psutil.Process()
-            for process in [this, *this.children(recursive=True)]:
-                try:
-                    name, size = name_of(process, this), process.memory_info().rss
-                except psutil.NoSuchProcess:
-                    continue
-                if name is not None:
-                    self.samples.setdefault(name, []).append((now_s, size))
-
-
-def name_of(process: psutil.Process, this: psutil.Process) -> str | None:
-    """Return what part of the run a process is; None for those that only start others."""
-    if process.pid == this.pid:
-        return "run"
-    words = process.cmdline()
-    if "mosquitto" in process.name():
-        return "broker"
-    if "emulator.cli" not in words:
-        return None
-    if "cloud" in words:
-        return "cloud"
-    return f"shard {words[words.index('--shard') + 1]}" if "--shard" in words else None
 
 
 def growth(samples: Sequence[tuple[float, int]]) -> dict[str, float]:
@@ -123,7 +77,7 @@ def scenario(minutes: float) -> Scenario:
 
 def measure(minutes: float) -> list[str]:
     """Run, write ``hour.json`` and ``hour.html``; return the promises that do not hold."""
-    with tempfile.TemporaryDirectory() as folder, Sampler() as sampler:
+    with tempfile.TemporaryDirectory() as folder, Sampler(SAMPLE_EVERY_S) as sampler:
         options = Options(Path(folder), shards=2, report=False)
         summary = run(scenario(minutes), options, Unwatched()).summary
     # Tables and the summary are made when the fleet has ended: the run's own memory counts until then.

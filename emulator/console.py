@@ -134,6 +134,12 @@ HEADLINE = (
     "quality_regret", "update_latency_seconds", "online_share", "event_log_sha256", "reports_sent_again",
 )  # fmt: skip
 """The keys of the summary that the terminal shows; the report has all of them."""
+REAL = (
+    "schedule_lag_seconds", "connections_made", "connections_per_second", "connections_broken",
+    "connections_failed", "round_trips_per_second", "round_trip_seconds", "shard_restarts", "cloud_restarts",
+    "broker_restarts", "broker_messages_dropped",
+)  # fmt: skip
+"""Those of a run in real time, shown besides."""
 
 
 def summary_table(summary: dict[str, object]) -> Table:
@@ -143,11 +149,12 @@ def summary_table(summary: dict[str, object]) -> Table:
     )
     table.add_column("")
     table.add_column("value", justify="right")
-    for name in HEADLINE:
+    for name in HEADLINE if summary["clock"] != "realtime" else HEADLINE + REAL:
         value = summary.get(name)
-        if name == "update_latency_seconds" and isinstance(value, dict):
-            for percentile, seconds in value.items():
-                table.add_row(f"update latency {percentile}", _text("seconds", seconds))
+        if isinstance(value, dict):
+            for percentile in ("p50", "p95", "p99", "max"):
+                words = name.removesuffix("_seconds").replace("_", " ")
+                table.add_row(f"{words} {percentile}", _text("seconds", value[percentile]))
         elif name in summary:
             table.add_row(name.replace("_", " "), _text(name, value))
     return table

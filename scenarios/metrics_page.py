@@ -117,6 +117,7 @@ measured until then.
 | `shards` | processes that carried the fleet |
 | `schedule_lag_seconds` | how late events were, one value a turn: p50, p95, p99, max, count |
 | `connect_seconds` | from a device's CONNECT until it had subscribed, with `connections: per_device` |
+| `connections_per_second` | made for the devices that were there before simulated time began |
 | `round_trip_seconds` | from a report's PUBLISH to its whole answer |
 | `round_trips_per_second` | reports answered |
 | `connections_made` | to the broker |

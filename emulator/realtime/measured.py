@@ -14,6 +14,7 @@ KEYS = (
     "shards",
     "schedule_lag_seconds",
     "connect_seconds",
+    "connections_per_second",
     "round_trip_seconds",
     "round_trips_per_second",
     "connections_made",
@@ -60,6 +61,10 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     lag: Counted
     connects: Counted
     round_trips: Counted
+    gathered: int
+    """Devices that had a connection of their own before simulated time began."""
+    gather_seconds: float
+    """How long that took."""
     counts: dict[str, int]
     """Connections and messages by what became of them."""
 
@@ -95,12 +100,17 @@ def summary_of(
         key: sum(each.counts.get(key, 0) for each in measured)
         for key in ("connections", "broken", "connects_failed", "duplicates", "refused", "unsent")
     }
+    gathered = sum(each.gathered for each in measured)
+    gather_seconds = max((each.gather_seconds for each in measured), default=0.0)
     wall_seconds = max((each.wall_seconds for each in measured), default=0.0)
     return {
         "realtime_speed": speed,
         "shards": len(measured),
         "schedule_lag_seconds": _seconds(lag),
         "connect_seconds": _seconds(connects),
+        "connections_per_second": round(gathered / gather_seconds, 1)
+        if gathered and gather_seconds
+        else None,
         "round_trip_seconds": _seconds(trips),
         "round_trips_per_second": round(trips.count / wall_seconds, 1) if wall_seconds else None,
         "connections_made": counts["connections"],

@@ -68,6 +68,7 @@ class Shard:
         self._devices: dict[str, Device] = {}
         self._pulses = Pulses([each.number for each in job.devices])
         self._told_s = 0.0
+        self._gathered, self._gather_s = 0, 0.0
         env = simpy.Environment(route.life.since_ns)
         self._network = self._connected()
         retry_ns, service_ns = int(job.scenario.updates.retry_after), int(job.scenario.cloud.service_time)
@@ -116,6 +117,7 @@ class Shard:
         while env.peek() <= env.now:
             env.step()
         up, since_s = 0, time.monotonic()
+        began_s = since_s
         while network.up < network.wanted and time.monotonic() < self._route.due_s:
             check()
             network.check()
@@ -124,6 +126,8 @@ class Shard:
             if time.monotonic() - since_s > PATIENCE_S:
                 raise RunError(f"only {up} of {network.wanted} connections came about: {network.trouble}")
             await asyncio.sleep(0.05)
+        if isinstance(network, Sessions):
+            self._gathered, self._gather_s = network.up, time.monotonic() - began_s
 
     def _connected(self) -> Gateway | Sessions:
         job, route = self._simulation.job, self._route
@@ -179,5 +183,7 @@ class Shard:
             lag=Counted.of(driver.lag.histogram()),
             connects=Counted.of(self._connects.histogram()),
             round_trips=Counted.of(self._trips.seconds.histogram()),
+            gathered=self._gathered,
+            gather_seconds=self._gather_s,
             counts=dict(self._network.counts),
         )

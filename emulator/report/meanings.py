@@ -36,6 +36,7 @@ _OWN = {
     "shards": ("processes", "that carried the fleet in real time"),
     "schedule_lag_seconds": ("s", "how late events were, by the wall clock"),
     "connect_seconds": ("s", "from a device's CONNECT until it had subscribed, by the wall clock"),
+    "connections_per_second": ("per s", "made for the devices that were there before simulated time began"),
     "round_trip_seconds": ("s", "from a report's PUBLISH to its whole answer, by the wall clock"),
     "round_trips_per_second": ("per s", "reports answered, by the wall clock"),
     "connections_made": ("connections", "to the broker"),

@@ -1,0 +1,98 @@
+"""Five thousand devices, each with its own connection, on one machine: what does it take, is anything lost?
+
+`scenarios/live-squeeze.yaml` with all devices there from the start: they connect as fast as `CONNECT_RATE`
+allows, before simulated time begins, and ask for their first PEEs at one instant; two minutes later all of
+them are squeezed at one instant. Broker, cloud and fleet share this machine's cores. Memory per device is
+what two shards with all devices take at most beyond two shards with one device each.
+
+    python -m benchmarks.sessions [--devices 5000]
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+
+from benchmarks.figures import write
+from benchmarks.memory import Sampler
+from emulator.runner import Finished, Options, Unwatched, run
+from scenarios.load import load, shipped
+from wire.units import NS_PER_S
+
+SHARDS = 2
+CONNECT_RATE = 1000
+"""Connections that each shard begins in a second, at most."""
+SAMPLE_EVERY_S = 0.5
+
+
+def live(devices: int, folder: Path, *overrides: str) -> tuple[Finished, dict[str, int]]:
+    """Run the scenario with so many devices; return the run, and the most memory of each process."""
+    path = next(each for each in shipped() if each.stem == "live-squeeze")
+    changed = [f"fleet[phone].count={devices}", "fleet[phone].start_within=0 s"]
+    scenario = load(path, [*changed, f"realtime.connect_rate={CONNECT_RATE}", *overrides])
+    with Sampler(SAMPLE_EVERY_S) as sampler:
+        finished = run(scenario, Options(folder, shards=SHARDS, report=False), Unwatched())
+    return finished, {name: max(size for _, size in found) for name, found in sampler.samples.items()}
+
+
+def busiest_second(folder: Path) -> int:
+    """Return the most answers that were complete within one second; at speed 1 simulated time is real."""
+    left_ns = pq.read_table(folder / "events" / "update.parquet", columns=["left_ns"])["left_ns"].to_numpy()
+    return int(np.bincount(left_ns[left_ns >= 0] // NS_PER_S).max())
+
+
+def measure(devices: int) -> list[str]:
+    """Run, write ``sessions.json``; return the promises that do not hold."""
+    with tempfile.TemporaryDirectory() as folder:
+        _, alone = live(SHARDS, Path(folder), "stop_time=5 s", "stages=[]", "actions=[]", "thresholds={}")
+        finished, crowded = live(devices, Path(folder))
+        busiest = busiest_second(finished.folder)
+    summary = finished.summary
+
+    def each_takes(part: str) -> int:
+        grown = sum(size - alone[name] for name, size in crowded.items() if name.startswith(part))
+        return round(grown / devices)
+
+    keys = (
+        "devices", "shards", "connections_made", "connections_failed", "connections_broken",
+        "connections_per_second", "connect_seconds", "round_trips_per_second", "round_trip_seconds",
+        "update_latency_seconds", "schedule_lag_seconds", "budget_changes", "budget_reports",
+        "updates_applied", "updates_confirmed", "updates_superseded", "updates_lost", "updates_rejected",
+        "over_budget_share", "broker_messages_dropped",
+    )  # fmt: skip
+    figures: dict[str, object] = {key: summary[key] for key in keys}
+    figures |= {
+        "cores": psutil.cpu_count(),
+        "round_trips_in_the_busiest_second": busiest,
+        "fleet_bytes_per_device": each_takes("shard"),
+        "broker_bytes_per_device": each_takes("broker"),
+        "cloud_bytes_at_most": crowded["cloud"],
+    }
+    write("sessions", figures)
+    promises = {
+        "every device connects": summary["connections_made"] == devices,
+        "no connection fails or breaks": not summary["connections_failed"]
+        and not summary["connections_broken"],
+        "no update is lost": summary["updates_lost"] == 0,
+        "the broker drops nothing": summary["broker_messages_dropped"] == 0,
+        "no device is over its budget": summary["over_budget_share"] == 0,
+    }
+    return [f"sessions: {promise}" for promise, held in promises.items() if not held]
+
+
+def main() -> int:
+    """Run the benchmark; return how many promises were broken."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--devices", type=int, default=5000)
+    broken = measure(arguments.parse_args().devices)
+    for promise in broken:
+        print(f"BROKEN: {promise}")
+    return len(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
