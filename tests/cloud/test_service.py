@@ -5,12 +5,15 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import aiomqtt
 import pytest
 
 from broker_config import mosquitto
+from emulator.cloud_process import url_with_password
+from tests.cable import Cable
 from tests.cloud.services import (
     FLEET,
     PASSWORD,
@@ -65,13 +68,18 @@ def test_what_was_reported_while_it_was_away_is_answered_after_its_start(world: 
 
 
 def test_who_reports_at_the_first_word_of_the_model_is_answered(world: World) -> None:
+    """At its first start, far from the broker, which keeps nothing for it before it has subscribed."""
     devices = names(20)
-    listening = world.broker.endpoint.connection(Role.FLEET, "listening")
+    listening, endpoint = world.connection(Role.FLEET, "listening"), world.broker.endpoint
 
     async def story() -> None:
-        async with Fleet(world) as fleet, aiomqtt.Client(**listening.client_options()) as client:
+        async with (
+            Fleet(world) as fleet,
+            aiomqtt.Client(**listening.client_options()) as client,
+            Cable(endpoint.port, delay_s=0.2).laid() as cable,
+        ):
             await client.subscribe(fleet_topic(Kind.MODEL, FLEET), qos=1)
-            world.cloud()  # its first start: the broker keeps nothing for it yet
+            world.cloud(url=url_with_password(replace(endpoint, port=cable.in_port), Role.CLOUD))
             await anext(client.messages)
             await fleet.ask_all(devices)
             await fleet.hears_all(devices)

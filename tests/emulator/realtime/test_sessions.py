@@ -17,7 +17,7 @@ from broker_config import mosquitto
 from broker_config.launch import RunningBroker, launched
 from devices.realtime import Realtime
 from devices.sessions import Sessions
-from tests.emulator.realtime.cable import Cable
+from tests.cable import Cable
 from tests.served import Listener
 from wire.connection import Connection
 from wire.errors import InputError

@@ -1,4 +1,4 @@
-"""A cable between devices and their broker: it can be cut, and pulled out."""
+"""A cable between clients and their broker: it can be long, be cut, and be pulled out."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,14 +10,15 @@ class Cable:
 
     Args:
         port: where the broker listens.
+        delay_s: how long bytes are under way, either way.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, delay_s: float = 0.0) -> None:
         self.in_port = 0
         """Where the devices' end is."""
         self.plugged = True
         """Whether who connects gets through; else the connection is closed at once."""
-        self._port = port
+        self._port, self._delay_s = port, delay_s
         self._ends: set[asyncio.StreamWriter] = set()
 
     @asynccontextmanager
@@ -44,13 +45,13 @@ class Cable:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
         both = {writer, far_writer}
         self._ends |= both
-        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
         self._ends -= both
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65_536):
-            writer.write(data)
-            await writer.drain()
-    writer.close()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65_536):
+                await asyncio.sleep(self._delay_s)
+                writer.write(data)
+                await writer.drain()
+        writer.close()
