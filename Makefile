@@ -86,7 +86,7 @@ bench-queueing: $(STAMP) ## compare the cloud's queue with the theory of queues,
 bench-hour: $(STAMP) ## run a fleet for an hour at speed 60: the memory of each process must stay flat
 	$(BIN)/python -m benchmarks.hour
 
-bench-sessions: $(STAMP) ## connect 5,000 devices of their own each, and squeeze them; print what it takes
+bench-sessions: $(STAMP) ## connect 5,000 devices, each by itself, and squeeze them; print what it takes
 	$(BIN)/python -m benchmarks.sessions
 
 bench-malformed: $(STAMP) ## send a million malformed messages to the cloud; it must count them and stay as it is

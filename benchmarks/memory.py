@@ -1,4 +1,4 @@
-"""The memory of a run's processes over time."""
+"""The memory of a run's processes over time, and the processor time that each has taken."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ import psutil
 
 
 class Sampler:
-    """Samples the resident memory of this process and of all that it starts.
+    """Samples this process and all that it starts.
 
     Args:
         every_s: how often.
@@ -15,7 +15,9 @@ class Sampler:
 
     def __init__(self, every_s: float) -> None:
         self.samples: dict[str, list[tuple[float, int]]] = {}
-        """By part of the run: (seconds since the start, bytes)."""
+        """By part of the run: (seconds since the start, resident bytes)."""
+        self.cpu_s: dict[str, float] = {}
+        """By part of the run: processor time until it was last seen."""
         self._every_s = every_s
         self._started_s = time.monotonic()
         self._ended = threading.Event()
@@ -36,10 +38,12 @@ class Sampler:
             for process in [this, *this.children(recursive=True)]:
                 try:
                     name, size = name_of(process, this), process.memory_info().rss
+                    spent = process.cpu_times()
                 except psutil.NoSuchProcess:
                     continue
                 if name is not None:
                     self.samples.setdefault(name, []).append((now_s, size))
+                    self.cpu_s[name] = spent.user + spent.system
 
 
 def name_of(process: psutil.Process, this: psutil.Process) -> str | None:
