@@ -8,7 +8,7 @@ ASYNCAPI_PARSER := 3.6.6
 ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check check-asyncapi format docs docs-traffic bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
+.PHONY: help setup demo test test-slow check asyncapi-parser check-asyncapi format docs docs-traffic bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -23,8 +23,11 @@ setup: $(STAMP) ## create .venv and install peelfleet into it
 demo: $(STAMP) ## run the quickstart scenario end to end
 	$(BIN)/peelfleet run scenarios/quickstart.yaml
 
-test: $(STAMP) ## run the tests, one process per core
-	$(BIN)/python -m pytest -n auto --dist loadfile
+test: $(STAMP) ## run the tests but the slow ones, one process per core
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+test-slow: $(STAMP) ## run the tests that take more than twenty seconds each
+	$(BIN)/python -m pytest -n auto --dist load -m slow
 
 check: $(STAMP) ## lint, format, types, import direction
 	$(BIN)/ruff check .
@@ -35,6 +38,8 @@ check: $(STAMP) ## lint, format, types, import direction
 $(ASYNCAPI):
 	npm install --prefix $@.draft --silent --no-audit --no-fund --ignore-scripts --no-package-lock @asyncapi/parser@$(ASYNCAPI_PARSER)
 	mv $@.draft $@
+
+asyncapi-parser: $(ASYNCAPI)
 
 check-asyncapi: $(ASYNCAPI) ## validate docs/asyncapi.yaml with AsyncAPI's own parser; needs node and npm
 	node tests/check_asyncapi.mjs $(ASYNCAPI) docs/asyncapi.yaml

@@ -122,6 +122,7 @@ def test_everything_held_ranks_as_the_table_does_in_every_group(codec: Codec) ->
     assert_whole_is_as_good(*world(), stored(codec), within=0.003)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_everything_held_ranks_as_the_table_does_in_every_group_of_movielens_1m(data_root: object) -> None:
     data = load(LightGCN(path=f"{data_root}/ml-1m"))

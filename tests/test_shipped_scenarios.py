@@ -87,7 +87,13 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem == "ml-1m" else [])
+        for path in shipped()
+    ],
+)
 def test_a_shipped_scenario_gives_one_log_whatever_runs_it(path: Path, stores: Path, tmp_path: Path) -> None:
     station, scenario = Station(stores, tmp_path, data_of(path)), reduced(path)
     # The same run a second time, in another order of groups where there are several.

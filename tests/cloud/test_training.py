@@ -256,6 +256,7 @@ def test_movielens_100k_is_learned(data_root: object) -> None:
     assert found["ndcg_at_20"] > 1.5 * popularity_ndcg(world)
 
 
+@pytest.mark.slow
 @pytest.mark.data
 def test_movielens_1m_reaches_the_recipes_figure_half_trained(data_root: object) -> None:
     world = load(LightGCN(path=f"{data_root}/ml-1m"))

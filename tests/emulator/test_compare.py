@@ -63,6 +63,7 @@ def test_a_run_equals_itself(runner: Runner) -> None:
     assert (found.differs, found.keys, found.devices, found.only_first) == (False, (), 30, ())
 
 
+@pytest.mark.slow
 def test_equal_runs_with_different_seeds_seldom_differ(tmp_path: Path, store_root: Path) -> None:
     """At 95 % in all metrics together at most 4 of 20 pairs may be reported, but for one time in 390.
 

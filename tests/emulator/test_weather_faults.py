@@ -136,6 +136,7 @@ def tells_all(scenario: Scenario) -> bool:
     return scenario.reporting.plain and not any(each.on_change or each.min_interval for each in publishes)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=20,
     deadline=None,

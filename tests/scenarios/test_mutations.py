@@ -91,6 +91,7 @@ def test_the_files_themselves_run(name: str, model: PreparedModel, tmp_path: Pat
     assert outcome(GOOD[name], model, tmp_path) == ""
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(name=st.sampled_from(sorted(GOOD)), seed=st.integers(0, 2**32))
 def test_a_mutated_scenario_runs_or_is_refused_in_one_line(

@@ -76,6 +76,7 @@ def test_what_the_embedded_broker_would_grant_and_not_do_is_refused(runner: Runn
     assert not runner.out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connections", ["per_device", "pooled"])
 def test_a_broker_that_dies_again_and_again_comes_back(runner: Runner, connections: str) -> None:
     deaths = [(at, "broker") for at in range(20, 100, 15)]
@@ -101,6 +102,7 @@ class Watched(Silent):
         self.killer.pulsed(pulse, stop_ns)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connections", ["per_device", "pooled"])
 def test_whoever_is_killed_no_device_is_left_without_its_pee(runner: Runner, connections: str) -> None:
     deaths = (20, "shard 1"), (50, "cloud 1"), (60, "cloud 2"), (90, "broker"), (130, "shard 2")
