@@ -3,14 +3,12 @@
 import sys
 
 from benchmarks import engine, service
+from benchmarks.figures import verdict
 
 
 def main() -> int:
-    """Run all benchmarks; return how many promises were broken."""
-    broken = engine.main() + service.main()
-    for promise in broken:
-        print(f"BROKEN: {promise}")
-    return len(broken)
+    """Run all benchmarks; return the exit status."""
+    return verdict(engine.main() + service.main())
 
 
 if __name__ == "__main__":

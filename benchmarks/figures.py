@@ -1,5 +1,6 @@
-"""Where benchmarks write their figures."""
+"""Where benchmarks write their figures, and how they say which of their promises are broken."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,3 +17,10 @@ def write(name: str, figures: dict[str, object]) -> Path:
         print(f"{key:<44} {value:,.3f}" if isinstance(value, float) else f"{key:<44} {value}")
     print(f"-> {file}\n")
     return file
+
+
+def verdict(broken: Sequence[str]) -> int:
+    """Print which promises are *broken*; return the exit status."""
+    for promise in broken:
+        print(f"BROKEN: {promise}")
+    return 1 if broken else 0

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from benchmarks.anchors import data_root
-from benchmarks.figures import write
+from benchmarks.figures import verdict, write
 from cloud.config import Data, LightGCN, Synthetic
 from cloud.datasets import load
 from cloud.training import Progress, train
@@ -95,9 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     line = fitted([cost for cost in costs if cost.items == ITEMS])
     broken = [*broken_promises(entries, costs), *not_linear(costs)]
     write("scale", {**line, "broken": broken, "rows": [msgspec.to_builtins(cost) for cost in costs]})
-    for each in broken:
-        print(f"BROKEN: {each}")
-    return 1 if broken else 0
+    return verdict(broken)
 
 
 # --- one entry --------------------------------------------------------------------------------------
