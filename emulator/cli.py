@@ -31,12 +31,11 @@ Overrides = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the run, instead of the scenario's.")]
 Clock = Annotated[str | None, typer.Option(help="virtual, lockstep or realtime, instead of the scenario's.")]
+_URL = r"mqtt\[s]://\[user:password@]host[:port]"  # what stands in brackets would be taken for a style
 Broker = Annotated[
-    str | None,
-    typer.Option(
-        envvar="PEELFLEET_BROKER", help="auto, mosquitto, amqtt or mqtt[s]://[user:password@]host[:port]."
-    ),
+    str | None, typer.Option(envvar="PEELFLEET_BROKER", help=f"auto, mosquitto, amqtt or {_URL}.")
 ]
+RealBroker = Annotated[str, typer.Option(envvar="PEELFLEET_BROKER", help=f"{_URL}.")]
 Data = Annotated[Path | None, typer.Option(help="Where the scenario's data set is.")]
 Out = Annotated[Path, typer.Option(help="Folder for run directories.")]
 Shards = Annotated[int, typer.Option(min=1, help="Processes to run the fleet in (virtual and realtime).")]
@@ -283,9 +282,7 @@ def cloud(
     store: Annotated[
         list[Path], typer.Option(help="A block store: a folder with a manifest.json; several model versions.")
     ],
-    broker: Annotated[
-        str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt[s]://[user:password@]host[:port]")
-    ],
+    broker: RealBroker,
     fleet: Annotated[str, typer.Option(help="The fleet to serve.")],
     replica: Annotated[
         str | None, typer.Option(help="The name of one of several services that share the reports.")
@@ -329,9 +326,7 @@ def cloud(
 @app.command()
 def devices(
     scenario: ScenarioFile,
-    broker: Annotated[
-        str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt[s]://[user:password@]host[:port]")
-    ],
+    broker: RealBroker,
     shard: Annotated[str, typer.Option(help="Which part of the fleet: 2/4 is the second of four.")] = "1/1",
     out: Annotated[Path, typer.Option(help="The folder to make for what the shard logs.")] = Path("shard"),
     set_: Overrides = None,
@@ -388,9 +383,7 @@ def gather(
 
 @app.command()
 def agent(
-    broker: Annotated[
-        str, typer.Option(envvar="PEELFLEET_BROKER", help="mqtt[s]://[user:password@]host[:port]")
-    ],
+    broker: RealBroker,
     fleet: Annotated[str, typer.Option(help="The fleet to join.")],
     device: Annotated[str, typer.Option(help="The device's id, which is its user name at the broker, too.")],
     user: Annotated[int | None, typer.Option(min=0, help="Whose PEE: the user's number.")] = None,
@@ -404,7 +397,7 @@ def agent(
     state: Annotated[Path | None, typer.Option(help="Keep what is held over restarts here.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End when the first PEE is held.")] = False,
 ) -> None:
-    """Be a device: keep this machine's PEE inside its own memory; docs/protocol.md says how."""
+    """Be a device: keep this machine's PEE inside its own memory; see docs/agent.md."""
     from emulator.commands.agent import Wanted, run_agent
 
     run_agent(

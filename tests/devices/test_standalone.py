@@ -3,11 +3,13 @@
 import asyncio
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -136,11 +138,36 @@ def test_the_pee_file_recommends_by_item_numbers(tmp_path: Path) -> None:
     assert not path.exists()  # it can recommend nothing any more
 
 
-def test_importing_it_loads_neither_torch_nor_simpy() -> None:
-    heavy = ("torch", "simpy", "sklearn", "pyarrow", "plotly", "scipy", "yaml")
-    code = f"import sys, emulator.commands.agent; print([m for m in {heavy!r} if m in sys.modules])"
+def test_it_needs_no_more_packages_than_its_page_says() -> None:
+    code = """
+import importlib.metadata as metadata, sys
+before = set(sys.modules)
+import emulator.cli, emulator.commands.agent, emulator.commands.recommend
+from wire import planes
+owners = metadata.packages_distributions()
+print(*{owner for module in set(sys.modules) - before for owner in owners.get(module.partition(".")[0], ())})
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "[]\n"
+    page = (Path(__file__).parents[2] / "docs" / "agent.md").read_text()
+    (listed,) = re.findall(r"pip install (aiomqtt .*)", page)
+    found = set(done.stdout.split()) - {"peelfleet"}
+    assert found <= with_what_they_need(listed.split())
+    assert {"aiomqtt", "msgspec", "numpy", "safetensors", "typer"} <= found
+
+
+def with_what_they_need(names: list[str]) -> set[str]:
+    """Return the distributions *names* and those that they need, in the names that they have themselves."""
+    needed, rest = set[str](), list(names)
+    while rest:
+        try:
+            found = metadata.distribution(rest.pop())
+        except metadata.PackageNotFoundError:
+            continue  # for another Python or another system
+        if found.name not in needed:
+            needed.add(found.name)
+            plain = [each for each in found.requires or () if "extra ==" not in each]
+            rest += [re.split(r"[^A-Za-z0-9._-]", each)[0] for each in plain]
+    return needed
 
 
 class Machine:

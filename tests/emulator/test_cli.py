@@ -1,6 +1,7 @@
 """The command line as a user meets it: one clear line for a mistake, exit status 2, nothing left behind."""
 
 import contextlib
+import os
 import re
 import shutil
 import signal
@@ -247,3 +248,12 @@ def test_a_broken_threshold_is_exit_status_99_and_leaves_the_whole_run(tmp_path:
     assert re.search(r"ndcg_at_10 +mean>0.01 +0.\d+ +passed", done.stdout)
     (run,) = (tmp_path / "runs").iterdir()
     assert (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "cloud", "devices", "agent"])
+def test_help_shows_the_form_of_a_broker_url_whole(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "emulator.cli", command, "--help"],
+        env=os.environ | {"COLUMNS": "200"}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "mqtt[s]://[user:password@]host[:port]" in done.stdout
