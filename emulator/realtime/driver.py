@@ -42,6 +42,9 @@ class Driver:
     lag: Tally = field(default_factory=Tally)
     """How late events were, in nanoseconds of the wall clock; one value a turn."""
 
+    def __post_init__(self) -> None:
+        self.trips.clock_ns = self.pace.now_ns
+
     async def run(self, after_turn: Callable[[int, int], None], check: Act) -> None:
         """Run until nothing is left to happen.
 

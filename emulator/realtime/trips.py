@@ -4,7 +4,7 @@ import heapq
 import itertools
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,6 +69,8 @@ class RoundTrips:
         self._retry_ns = retry_ns
         self._service_ns = service_ns
         self._windows = tuple(windows)
+        self.clock_ns: Callable[[], int] = lambda: int(env.now)
+        """What simulated time should be by now: the environment may be late."""
         self.flying = 0
         """How many reports are without their answers."""
         self._flying: dict[int, dict[int, _Flight]] = {}
@@ -130,7 +132,9 @@ class RoundTrips:
             return  # a newer report has overtaken it
         flight.published_s = time.monotonic()
         flight.exchange.begun_ns = int(self._env.now)
-        heapq.heappush(self._deadlines, (flight.deadline_ns, next(self._numbers), flight))
+        # A device waits as long by the wall clock as it would: it is not to blame for a late schedule.
+        deadline_ns = flight.deadline_ns + max(0, self.clock_ns() - int(self._env.now))
+        heapq.heappush(self._deadlines, (deadline_ns, next(self._numbers), flight))
         if flight.exchange.layers:
             self._network.subscribe(flight.exchange)
         else:

@@ -133,6 +133,15 @@ def test_who_gets_no_answer_gives_up_and_a_late_answer_changes_nothing() -> None
     assert world.trips.seconds.histogram().count == 2
 
 
+def test_a_schedule_that_is_late_leaves_no_device_less_time_to_wait() -> None:
+    world = World([0.01])  # 100 ms of the fleet's time; a device waits for 400 ms
+    world.env.timeout(90 * MS).callbacks.append(lambda _: time.sleep(0.3))
+    exchange = world.report(1, 100 * MS)
+    world.run()
+    assert world.told == [("answered", 1)]
+    assert exchange.left_ns > 3 * NS_PER_S  # what it took longer is there to be seen
+
+
 def test_an_outage_of_the_scenario_holds_reports_back() -> None:
     down = CloudDown(at="0 s", duration=Duration(NS_PER_S))
     world = World([0.0], windows=(Window(0, NS_PER_S, 0, down),), retry_ns=10 * NS_PER_S)
