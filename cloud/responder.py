@@ -19,6 +19,9 @@ from wire.pee import DEFAULT_MAX_PAYLOAD, Body, body, seal, sealed_bytes
 HEADER_ALLOWANCE = 1024
 """More than the header of any part takes."""
 CACHE_BYTES = 128 * 2**20
+"""What the bodies that are kept may take: enough for a whole fleet that is emulated in memory."""
+BODY_BYTES = 600
+"""About what a body takes besides its bytes: for small blocks that is most of it."""
 
 
 class Responder:
@@ -29,6 +32,7 @@ class Responder:
         max_payload_bytes: no part is larger; public IoT brokers take 128 KiB.
         always_full: send the whole PEE every time, not the blocks that are missing.
         full_above: send the whole PEE where the missing blocks are more than this share of it.
+        cache_bytes: what the bodies that are kept for the next device that needs them may take.
 
     Raises:
         InputError: a block does not fit into a part.
@@ -41,6 +45,7 @@ class Responder:
         *,
         always_full: bool = False,
         full_above: float = 1.0,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self.store = store
         self._always_full = always_full
@@ -51,9 +56,14 @@ class Responder:
         self._groups = store.groups
         self._group_of: list[int] = store.user_groups.tolist()
         self._cache: dict[tuple[int, int, int, bool], tuple[Body, ...]] = {}
-        self._cached_bytes = 0
+        self._cached_bytes, self._cache_bytes = 0, cache_bytes
         self._full_bytes: dict[tuple[int, int, int], int] = {}
         self._check_room()
+
+    @property
+    def cached_bytes(self) -> int:
+        """About what is kept of answers takes."""
+        return self._cached_bytes
 
     def notice(self) -> ModelNotice:
         """Return what the cloud announces of its model."""
@@ -188,10 +198,11 @@ class Responder:
         bodies = self._cache.get(key)
         if bodies is None:
             bodies = self._cut(number, first, target, before=int(introduced))
-            self._cached_bytes += sum(len(each.data) for each in bodies)
-            if self._cached_bytes > CACHE_BYTES:
+            size = sum(len(each.data) + len(each.fields) + BODY_BYTES for each in bodies)
+            if self._cached_bytes + size > self._cache_bytes:
                 self._cache.clear()
                 self._cached_bytes = 0
+            self._cached_bytes += size
             self._cache[key] = bodies
         return bodies
 

@@ -31,6 +31,8 @@ from wire.units import parse_bytes, parse_duration, parse_share
 
 LOG = logging.getLogger("peelfleet.cloud")
 
+CACHE_BYTES = 16 * 2**20
+"""What a model version may keep of its answers: a service's memory is to be flat, and slicing is cheap."""
 BURST_S = 5.0
 """A device may send as much at once as its rate allows in this time."""
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -147,7 +149,10 @@ def _versions(serving: Serving) -> Versions:
         raise InputError(f"--full-if-delta-over: {error}") from None
     full = serving.encoding == "full"
     stores = map(load_store, serving.stores)
-    responders = [Responder(each, max_payload, always_full=full, full_above=full_above) for each in stores]
+    responders = [
+        Responder(each, max_payload, always_full=full, full_above=full_above, cache_bytes=CACHE_BYTES)
+        for each in stores
+    ]
     if serving.retain_blocks:
         for each in responders:
             each.check_layers_fit()

@@ -75,6 +75,18 @@ def test_equal_reports_get_equal_answers_from_any_replica() -> None:
     assert RESPONDER.answer(asked) == Responder(a_store()).answer(asked) == RESPONDER.answer(asked)
 
 
+FORGETFUL = Responder(STORE, cache_bytes=2000)
+
+
+@given(st.integers(0, 600), st.integers(0, 16), st.integers(0, 5), st.sampled_from(["", STORE.version]))
+def test_answers_do_not_depend_on_what_is_kept_of_earlier_ones(
+    budget: int, held: int, user: int, model: str
+) -> None:
+    asked = report(budget_bytes=budget, held=held, user=user, model=model)
+    assert FORGETFUL.answer(asked) == RESPONDER.answer(asked)
+    assert FORGETFUL.cached_bytes <= 2000
+
+
 @given(st.integers(0, 600), st.integers(1, 10**6))
 def test_full_bytes_is_what_a_whole_answer_takes(budget: int, seq: int) -> None:
     answer = RESPONDER.answer(report(budget_bytes=budget, seq=seq, held=0))
