@@ -22,7 +22,7 @@ from cloud.inbox import Inbox, Limits, Taken, Waiting
 from cloud.updates import INTERNAL, NEWER, STOPPED, Cause, Content, Result, classify
 from cloud.versions import Versions
 from wire.complaints import Complaints
-from wire.connection import NOT_ACCEPTED, PUBLISHES_AT_ONCE, Connection, backoff_s, fail_fast
+from wire.connection import NOT_ACCEPTED, PUBLISHES_AT_ONCE, Connection, backoff_s, fail_fast, unless_broken
 from wire.errors import Reason, RemoteProtocolError, RunError
 from wire.mailbox import Message, mailbox
 from wire.messages import encode
@@ -213,10 +213,8 @@ class Service:
         """
         client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
         async with asyncio.TaskGroup() as tasks:
-            broken = tasks.create_task(_until_broken(client))
             tasks.create_task(self._unless_stopped(self._get_ready(client)))
-            await self._answer_all(client)
-            broken.cancel()
+            await unless_broken(client, self._answer_all(client))
 
     async def _get_ready(self, client: aiomqtt.Client) -> None:
         granted = await client.subscribe(self._duty.filter, qos=TABLE[Kind.BUDGET].qos)
@@ -390,12 +388,6 @@ class Service:
         counts.downlink.add(now_s - began_s)
         counts.answers.add(now_s - waiting.arrived_s)
         return True
-
-
-async def _until_broken(client: aiomqtt.Client) -> None:
-    """Wait until the connection breaks; nothing ever comes out of the queue."""
-    async for _ in client.messages:
-        raise AssertionError("a mailbox keeps nothing")
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -111,6 +111,9 @@ async def unless_broken(client: Any, doing: Coroutine[Any, Any, Result]) -> Resu
         return await task
     finally:
         task.cancel()
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()  # seen: what broke the connection is what counts
 
 
 def backoff_s(attempt: int, draw: float) -> float:
