@@ -12,7 +12,7 @@ from emulator.commands import broker as broker_command
 from emulator.commands import trace as trace_command
 from wire.errors import InputError, PeelfleetError
 
-PASSED, RUN_FAILED, WRONG_INPUT, THRESHOLD_BROKE = 0, 1, 2, 99
+PASSED, RUN_FAILED, WRONG_INPUT, THRESHOLD_BROKE, INTERRUPTED = 0, 1, 2, 99, 130
 
 app = typer.Typer(
     name="peelfleet",
@@ -445,7 +445,11 @@ def main() -> None:
         what = "the disk is full" if error.errno == errno.ENOSPC else str(error)
         _fail(what, RUN_FAILED)
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        _fail("interrupted", INTERRUPTED)
+    except SystemExit as ended:  # typer has seen the interruption, and says nothing of it
+        if ended.code == INTERRUPTED:
+            _fail("interrupted", INTERRUPTED)
+        raise
 
 
 def _flatten(error: BaseException) -> str:

@@ -74,6 +74,7 @@ def test_an_interrupted_run_leaves_a_partial_folder_and_no_process(
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=PATIENCE_S)
     assert (run.returncode, b"Traceback" in errors) == (130, False), errors.decode()
+    assert errors.endswith(b"peelfleet: interrupted\n")
     _, left = psutil.wait_procs(seen, timeout=PATIENCE_S)
     assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []
     # The broker with its guard, the cloud, and two shards, which have ended by themselves before the report.
