@@ -100,6 +100,18 @@ def parse_url(text: str) -> Endpoint:
     return Endpoint(url.hostname, port, "external", CAPABILITIES["external"], roles, tls)
 
 
+def check_host(host: str) -> None:
+    """Make sure that *host* can be looked up at all, before a client tries to again and again.
+
+    Raises:
+        InputError: it is no name of a host.
+    """
+    try:
+        host.encode("idna")  # as connecting would
+    except UnicodeError:
+        raise InputError(f"--broker: {host!r} is no name of a host") from None
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether *host* is this machine, as nobody else can reach it."""
     try:

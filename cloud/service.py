@@ -22,8 +22,16 @@ from cloud.inbox import Inbox, Limits, Taken, Waiting
 from cloud.updates import INTERNAL, NEWER, STOPPED, Cause, Content, Result, classify
 from cloud.versions import Versions
 from wire.complaints import Complaints
-from wire.connection import NOT_ACCEPTED, PUBLISHES_AT_ONCE, Connection, backoff_s, fail_fast, unless_broken
-from wire.errors import Reason, RemoteProtocolError, RunError
+from wire.connection import (
+    NOT_ACCEPTED,
+    PUBLISHES_AT_ONCE,
+    Connection,
+    backoff_s,
+    fail_fast,
+    refuses,
+    unless_broken,
+)
+from wire.errors import Reason, RemoteProtocolError, RunError, first_of
 from wire.mailbox import Message, mailbox
 from wire.messages import encode
 from wire.topics import (
@@ -159,7 +167,7 @@ class Service:
                 counts.refused += 1
             else:
                 counts.broken += 1
-            what = _first(errors)
+            what = first_of(errors)
             LOG.warning(
                 "broker %s: %s", self._broker, what, extra={"broker": self._broker, "error": str(what)}
             )
@@ -200,9 +208,8 @@ class Service:
         try:
             await self._be_there(client)
         finally:
-            with contextlib.suppress(
-                aiomqtt.MqttError, TimeoutError
-            ):  # it hears nothing more of us, or us it
+            # It hears nothing more of us, or we of it.
+            with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
                 async with asyncio.timeout(GOODBYE_S):
                     await client.__aexit__(None, None, None)
 
@@ -218,7 +225,7 @@ class Service:
 
     async def _get_ready(self, client: aiomqtt.Client) -> None:
         granted = await client.subscribe(self._duty.filter, qos=TABLE[Kind.BUDGET].qos)
-        if any((code if isinstance(code, int) else code.value) >= 128 for code in granted):
+        if refuses(granted):
             raise RunError(f"the broker refuses to let us subscribe to {self._duty.filter}")
         await self._announce(client)  # not before: who hears of the model reports at once
         self._counts.ready = not self._stopping.is_set()
@@ -332,9 +339,8 @@ class Service:
 
     def _take_no_more(self, client: aiomqtt.Client) -> None:
         self._taking = False
-        client._client.manual_ack_set(
-            True
-        )  # aiomqtt has no word for it; what is taken is acknowledged at once
+        # aiomqtt has no word for it. What is taken was acknowledged at once.
+        client._client.manual_ack_set(True)
 
     def _answer(self, client: aiomqtt.Client, replies: asyncio.TaskGroup, waiting: Waiting) -> None:
         """Begin to send the answer to a report, if it has one."""
@@ -366,11 +372,8 @@ class Service:
         self, client: aiomqtt.Client, waiting: Waiting, parts: tuple[bytes, ...], content: Content
     ) -> bool:
         """Send an answer; return whether the broker has confirmed all of it."""
-        counts, topic, began_s = (
-            self._counts,
-            f"{self._pee_topic}{waiting.device}/{Kind.PEE}",
-            time.monotonic(),
-        )
+        counts, began_s = self._counts, time.monotonic()
+        topic = f"{self._pee_topic}{waiting.device}/{Kind.PEE}"
         qos = TABLE[Kind.PEE].qos
         try:
             for part in parts:
@@ -388,11 +391,3 @@ class Service:
         counts.downlink.add(now_s - began_s)
         counts.answers.add(now_s - waiting.arrived_s)
         return True
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return one error of many, however deep it lies."""
-    error: BaseException = errors
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

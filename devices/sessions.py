@@ -23,7 +23,15 @@ from aiomqtt.exceptions import MqttConnectError
 from devices.arrivals import Arrivals
 from devices.exchange import Exchange
 from devices.realtime import Realtime
-from wire.connection import NOT_ACCEPTED, PUBLISHES_AT_ONCE, Connection, backoff_s, fail_fast, unless_broken
+from wire.connection import (
+    NOT_ACCEPTED,
+    PUBLISHES_AT_ONCE,
+    Connection,
+    backoff_s,
+    fail_fast,
+    refuses,
+    unless_broken,
+)
 from wire.errors import InputError, RemoteProtocolError
 from wire.messages import Status, encode
 from wire.topics import TABLE, Address, Kind, LayerName, device_topic, fleet_topic, layer_topic, parse
@@ -283,7 +291,7 @@ class Sessions:
             (fleet_topic(Kind.MODEL, self._fleet), Kind.MODEL),
         ):
             granted = await client.subscribe(topic, qos=TABLE[kind].qos)
-            if any(int(code) >= 128 if isinstance(code, int) else code.is_failure for code in granted):
+            if refuses(granted):
                 raise InputError(f"the broker refuses device {device} to subscribe to {topic}")
 
     async def _listen(self, session: Session, client: aiomqtt.Client) -> None:

@@ -5,6 +5,7 @@ device has, too (`devices.agent`). What decides is pure; here are its clock, mem
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import Counter
@@ -20,7 +21,15 @@ from devices.keeping import Kept, read_kept, write_kept, write_pee
 from devices.reporting import Reporting, Told, due
 from devices.shelf import Shelves
 from wire.complaints import Complaints
-from wire.connection import NOT_ACCEPTED, PUBLISHES_AT_ONCE, Connection, backoff_s, fail_fast, unless_broken
+from wire.connection import (
+    NOT_ACCEPTED,
+    PUBLISHES_AT_ONCE,
+    Connection,
+    backoff_s,
+    fail_fast,
+    refuses,
+    unless_broken,
+)
 from wire.errors import RemoteProtocolError, RunError
 from wire.mailbox import Message, mailbox
 from wire.messages import ModelNotice, Status, decode, encode
@@ -199,7 +208,7 @@ class Standalone:
     async def _arrive(self, client: aiomqtt.Client) -> None:
         for topic in (self._topic(Kind.PEE), fleet_topic(Kind.MODEL, self._settings.fleet)):
             granted = await client.subscribe(topic, qos=1)
-            if any((code if isinstance(code, int) else code.value) >= 128 for code in granted):
+            if refuses(granted):
                 raise RunError(f"the broker refuses to let {self._settings.device} subscribe to {topic}")
         self.counts.connections += 1
         await self._say(
@@ -300,7 +309,8 @@ class Standalone:
             self.counts.unkept += 1
             LOG.error("what is held could not be written: %s", error)
             if settings.pee is not None:
-                settings.pee.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # read-only by now, and said above
+                    settings.pee.unlink(missing_ok=True)
 
     def _restored(self) -> Agent:
         """Return the protocol logic as it was when this device last ran, as far as that is known."""

@@ -10,7 +10,7 @@ import typer
 
 from emulator.commands import broker as broker_command
 from emulator.commands import trace as trace_command
-from wire.errors import InputError, PeelfleetError
+from wire.errors import InputError, PeelfleetError, first_of
 
 PASSED, RUN_FAILED, WRONG_INPUT, THRESHOLD_BROKE, INTERRUPTED = 0, 1, 2, 99, 130
 
@@ -453,8 +453,7 @@ def main() -> None:
 
 
 def _flatten(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = first_of(error)
     if not isinstance(error, PeelfleetError | OSError):
         raise error
     return str(error)

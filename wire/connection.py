@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -114,6 +114,11 @@ async def unless_broken(client: Any, doing: Coroutine[Any, Any, Result]) -> Resu
         await asyncio.wait((task,))
         if not task.cancelled():
             task.exception()  # seen: what broke the connection is what counts
+
+
+def refuses(granted: Iterable[Any]) -> bool:  # Any: numbers, or the client's own type
+    """Tell whether a broker that answered a subscription with *granted* refuses a part of it."""
+    return any((code if isinstance(code, int) else code.value) >= 128 for code in granted)
 
 
 def backoff_s(attempt: int, draw: float) -> float:

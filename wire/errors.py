@@ -10,6 +10,13 @@ class PeelfleetError(Exception):
     """Root of everything that peelfleet raises on purpose."""
 
 
+def first_of(error: BaseException) -> BaseException:
+    """Return one error of a group, however deep it lies; an error that is no group, as it is."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 class InputError(PeelfleetError):
     """The user's scenario, argument, data file or block store is wrong (exit status 2)."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from broker_config.endpoint import parse_url
+from broker_config.endpoint import check_host, parse_url
 from devices.memory.budget import Budget
 from devices.standalone import Settings, Standalone
 from devices.traces.proc import read_proc
@@ -53,6 +53,7 @@ def run_agent(wanted: Wanted) -> None:
     if wanted.group is not None and wanted.pee is not None:
         raise InputError("--pee needs --user: without the user's vector nothing can be ranked")
     connection = parse_url(wanted.broker).connection(Role.DEVICE, wanted.device)
+    check_host(connection.host)
     settings = Settings(
         wanted.fleet,
         wanted.device,

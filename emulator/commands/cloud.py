@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from broker_config.endpoint import parse_url
+from broker_config.endpoint import check_host, parse_url
 from cloud.counts import Counts
 from cloud.exposition import CloudCollector, Health, comes_round, exposed
 from cloud.inbox import Limits
@@ -82,10 +82,7 @@ def serve_stores(serving: Serving) -> None:
     # A colon, which no name has: fleet a-b alone is not replica b of fleet a.
     client_id = f"cloud:{serving.fleet}" + (f":{serving.replica}" if serving.replica else "")
     connection = parse_url(serving.broker).connection(Role.CLOUD, client_id)
-    try:
-        connection.host.encode("idna")  # as connecting would
-    except UnicodeError:
-        raise InputError(f"--broker: {connection.host!r} is no name of a host") from None
+    check_host(connection.host)
     duty = Duty(
         serving.fleet,
         shared=serving.replica is not None,

@@ -13,7 +13,7 @@ import msgspec
 
 from emulator.realtime.measured import Measured, read_measured
 from emulator.realtime.pulse import Pulse, together
-from wire.errors import RunError
+from wire.errors import RunError, first_of
 
 READY = b"ready\n"
 """What a shard prints when its devices are there."""
@@ -174,14 +174,7 @@ async def run_shards(
             for task in beside:
                 task.cancel()
     except ExceptionGroup as group:
-        raise _first(group) from group
+        raise first_of(group) from group
     finally:
         await asyncio.gather(*(shard.end() for shard in shards))
     return [life.result() for life in lives]
-
-
-def _first(error: Exception) -> Exception:
-    """Return the first of the errors that ended a run."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -119,6 +119,37 @@ def test_a_disk_that_takes_nothing_leaves_no_pee_above_the_budget(tmp_path: Path
     assert asyncio.run(story()) == ([holding(budget).resident_bytes for budget in (400, 200)], True)
 
 
+def test_a_file_that_can_be_neither_written_nor_removed_does_not_end_a_device(tmp_path: Path) -> None:
+    """As on a file system that has become read-only."""
+    budget = 2000
+
+    async def story() -> int:
+        nonlocal budget
+        device = a_device(tmp_path, lambda: budget, "a folder")
+        (tmp_path / "a folder").mkdir()
+        living = asyncio.create_task(device.live())
+        for budget in (400, 200):
+            async with asyncio.timeout(PATIENCE_S):
+                while device.agent.budget_bytes != budget:
+                    assert not living.done()
+                    await asyncio.sleep(0.01)
+        device.stop()
+        await living
+        return device.agent.resident_bytes
+
+    assert asyncio.run(story()) == holding(200).resident_bytes
+
+
+def test_a_broker_whose_name_is_none_is_one_line() -> None:
+    command = [sys.executable, "-m", "emulator.cli", "agent", "--fleet", "f", "--device", "d", "--user", "3"]
+    environment = os.environ | {"PEELFLEET_BROKER": "mqtt://a:b@no..name", "COLUMNS": "200"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        "peelfleet: --broker: 'no..name' is no name of a host",
+    )
+
+
 def test_a_device_that_cannot_read_its_memory_says_so_and_ends(tmp_path: Path) -> None:
     def unreadable() -> int:
         raise InputError("/proc/meminfo: cannot be read")
