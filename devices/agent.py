@@ -47,7 +47,6 @@ class Agent:
         "_moved",
         "_shelf",
         "_shelves",
-        "_told_group",
         "budget_bytes",
         "group",
         "held",
@@ -62,6 +61,7 @@ class Agent:
         "resident_bytes",
         "seq",
         "shared",
+        "told_group",
         "user",
         "user_vector",
         "wanted_bytes",
@@ -78,7 +78,8 @@ class Agent:
         seq: int = 0,
     ) -> None:
         self.user = user
-        self._told_group = group
+        self.told_group = group
+        """The group that the device tells; None where it tells its user."""
         self.shared = shared
         self.group = 0
         """The user's group, of the model version held."""
@@ -110,11 +111,6 @@ class Agent:
         self._shelf: Shelf | None = None
         self._evicted = False
         self._moved = False
-
-    @property
-    def told_group(self) -> int | None:
-        """The group that the device tells; None where it tells its user."""
-        return self._told_group
 
     @property
     def shelf(self) -> Shelf | None:
@@ -159,8 +155,8 @@ class Agent:
             BudgetReport(
                 seq=self.seq,
                 budget_bytes=self.wanted_bytes,
-                user=self.user if self._told_group is None else None,
-                group=self._told_group,
+                user=self.user if self.told_group is None else None,
+                group=self.told_group,
                 model=self.model,
                 held=self.held,
                 wants=self.offered or msgspec.UNSET,
