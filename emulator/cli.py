@@ -11,6 +11,7 @@ import typer
 from emulator.commands import broker as broker_command
 from emulator.commands import trace as trace_command
 from wire.errors import InputError, PeelfleetError, first_of
+from wire.text import printable_lines
 
 PASSED, RUN_FAILED, WRONG_INPUT, THRESHOLD_BROKE, INTERRUPTED = 0, 1, 2, 99, 130
 
@@ -460,7 +461,7 @@ def _flatten(error: BaseException) -> str:
 
 
 def _fail(message: str, status: int) -> None:
-    typer.echo(f"peelfleet: {message}", err=True)
+    typer.echo(printable_lines(f"peelfleet: {message}"), err=True)
     sys.exit(status)
 
 

@@ -1,0 +1,50 @@
+"""Reading a file of others without trusting its size: bytes are counted as they come."""
+
+import stat
+from pathlib import Path
+from typing import IO, Final
+
+from wire.errors import InputError
+from wire.text import printable
+
+_STEP_BYTES: Final = 2**20
+
+
+def open_regular(path: Path, what: str = "a file to read", *, pipes: bool = False) -> IO[bytes]:
+    """Open the file at *path*; a device such as ``/dev/zero`` has no end, and is refused.
+
+    Args:
+        path: the file.
+        what: what it should be, for the error.
+        pipes: whether a pipe will do.
+
+    Raises:
+        OSError: it cannot be opened.
+        InputError: it is a folder, a device or a socket.
+    """
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode))):
+        kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise InputError(f"{printable(path)}: is {kind}, and cannot be {what}")
+    return path.open("rb")
+
+
+def read_at_most(path: Path, most_bytes: int, what: str = "a file to read", *, pipes: bool = False) -> bytes:
+    """Return the bytes of the file at *path*, which may have *most_bytes* at most.
+
+    Its size is not asked for: files of the kernel say 0, and one that grows says less than it has.
+
+    Raises:
+        OSError: it cannot be read.
+        InputError: it is no regular file, or has more bytes.
+    """
+    with open_regular(path, what, pipes=pipes) as file:
+        parts, size = [], 0
+        while part := file.read(min(_STEP_BYTES, most_bytes + 1 - size)):
+            parts.append(part)
+            size += len(part)
+            if size > most_bytes:
+                raise InputError(
+                    f"{printable(path)}: has more than {most_bytes} bytes, which is too much for {what}"
+                )
+        return b"".join(parts)

@@ -1,0 +1,31 @@
+"""Text of others: what a file or a peer says, made fit for a terminal."""
+
+import unicodedata
+from typing import Final
+
+_OBEYED: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+"""The kinds of character that a terminal may obey: control characters, marks of direction, halves of
+pairs, separators of lines."""
+
+
+def printable(text: object, most: int | None = None) -> str:
+    """Return *text* in one line that a terminal only shows; what it would obey stands as an escape.
+
+    Args:
+        text: anything; its ``str`` is shown.
+        most: at most so many characters of it, then ``...``.
+    """
+    whole = str(text)
+    cut = whole if most is None or len(whole) <= most else whole[:most] + "..."
+    if cut.isascii() and cut.isprintable():
+        return cut
+    return "".join(_escape(char) if unicodedata.category(char) in _OBEYED else char for char in cut)
+
+
+def printable_lines(text: str) -> str:
+    """Return *text* as `printable` does, its line breaks kept."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
