@@ -17,6 +17,7 @@ from typing import Any
 
 import aiomqtt
 
+from cloud.announcement import Announcement
 from cloud.counts import Counts
 from cloud.inbox import Inbox, Limits, Taken, Waiting
 from cloud.updates import INTERNAL, NEWER, STOPPED, Cause, Content, Result, classify
@@ -26,33 +27,19 @@ from wire.connection import (
     NOT_ACCEPTED,
     PUBLISHES_AT_ONCE,
     Connection,
-    backoff_s,
     fail_fast,
     refuses,
     unless_broken,
+    weakens,
 )
 from wire.errors import Reason, RemoteProtocolError, RunError, first_of
 from wire.mailbox import Message, mailbox
-from wire.messages import encode
-from wire.topics import (
-    TABLE,
-    Kind,
-    LayerName,
-    device_topic,
-    fleet_topic,
-    layer_topic,
-    parse,
-    shared_subscription,
-    subscription,
-)
+from wire.reconnection import BRIEF_CONNECTIONS, Reconnections, plain_words
+from wire.topics import TABLE, Kind, device_topic, parse, shared_subscription, subscription
 from wire.traffic import publish_wire_bytes
 
 LOG = logging.getLogger("peelfleet.cloud")
 
-LASTING_S = 60.0
-"""A connection that lasts so long was a good one; longer than the longest wait before the next."""
-BRIEF_CONNECTIONS = 3
-"""So many in a row that are not are said loudly: two services with one name throw each other out."""
 GOODBYE_S = 2.0
 """How long the broker may take to let us go."""
 
@@ -105,6 +92,8 @@ class Service:
         self._draw = draw
         self._inbox = Inbox(duty.limits)
         self._complaints = Complaints(LOG)
+        self._announcement = Announcement(versions, duty.fleet, counts, layers=duty.retain_blocks)
+        self._cleared = False
         self._stirred = asyncio.Event()
         self._stopping = asyncio.Event()
         self._taking = True
@@ -132,20 +121,16 @@ class Service:
         """Answer reports until stopped or cancelled; reconnect as often as it takes.
 
         Raises:
-            ExceptionGroup: of a RunError: the broker refuses the subscription.
+            ExceptionGroup: of a RunError: the broker refuses the subscription, or hands our notice to nobody.
         """
-        failures = brief = 0
+        reconnections = Reconnections(most=BRIEF_CONNECTIONS)  # the broker is there: it, and the fleet, wait
         while not self._stopping.is_set():
-            lasted_s = await self._serve_once()
+            reconnections.ended(await self._serve_once())
             if self._stopping.is_set():
                 break
-            brief = brief + 1 if lasted_s is not None and lasted_s < LASTING_S else 0
-            if brief >= BRIEF_CONNECTIONS:
-                self._suspect(brief)
-            failures = 1 if lasted_s is not None and lasted_s >= LASTING_S else failures + 1
-            if lasted_s is not None:  # the broker is there: it, and the fleet, would wait for us
-                failures = min(failures, BRIEF_CONNECTIONS)
-            await self._unless_stopped(asyncio.sleep(backoff_s(failures, self._draw())))
+            if reconnections.suspicious:
+                self._suspect(reconnections.brief)
+            await self._unless_stopped(asyncio.sleep(reconnections.wait_s(self._draw())))
         self._give_up_what_waits()
 
     async def _serve_once(self) -> float | None:
@@ -167,10 +152,8 @@ class Service:
                 counts.refused += 1
             else:
                 counts.broken += 1
-            what = first_of(errors)
-            LOG.warning(
-                "broker %s: %s", self._broker, what, extra={"broker": self._broker, "error": str(what)}
-            )
+            what = plain_words(first_of(errors))
+            LOG.warning("broker %s: %s", self._broker, what, extra={"broker": self._broker, "error": what})
         finally:
             counts.ready = False
         return None if up_s is None else time.monotonic() - up_s
@@ -178,7 +161,9 @@ class Service:
     def _suspect(self, brief: int) -> None:
         LOG.error(
             "the broker has ended %d connections of ours soon after they were up: "
-            "is another client connected as %r? Each replica needs a name of its own",
+            "is another client connected as %r? Each replica needs a name of its own; "
+            "or does the broker refuse our packets (max_packet_size, max_qos), or give every client "
+            "the user's name for an id (use_username_as_clientid)?",
             brief, self._connection.client_id,
             extra={"broker": self._broker, "client_id": self._connection.client_id},
         )  # fmt: skip
@@ -216,9 +201,11 @@ class Service:
     async def _be_there(self, client: aiomqtt.Client) -> None:
         """Subscribe, announce and answer, until stopped or the connection breaks.
 
-        What the broker has kept for us comes at once, before we have subscribed, and is answered at once.
+        What the broker has kept for us comes at once, before we have subscribed, and is answered as soon as
+        the broker has the notice of our model.
         """
         client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
+        self._announcement.begin()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._unless_stopped(self._get_ready(client)))
             await unless_broken(client, self._answer_all(client))
@@ -227,44 +214,29 @@ class Service:
         granted = await client.subscribe(self._duty.filter, qos=TABLE[Kind.BUDGET].qos)
         if refuses(granted):
             raise RunError(f"the broker refuses to let us subscribe to {self._duty.filter}")
-        await self._announce(client)  # not before: who hears of the model reports at once
+        if weakens(granted, TABLE[Kind.BUDGET].qos):
+            LOG.warning(
+                "the broker grants QoS 0 where QoS 1 is needed (max_qos): reports and answers may be lost",
+                extra={"broker": self._broker},
+            )
+        await self._announcement.publish(client)  # not before: who hears of the model reports at once
         self._counts.ready = not self._stopping.is_set()
         models, fleet = list(self._versions.names), self._duty.fleet
         LOG.info(
             "serving model %s to fleet %s", ", ".join(models), fleet,
             extra={"broker": self._broker, "models": models, "fleet": fleet},
         )  # fmt: skip
-
-    async def _announce(self, client: aiomqtt.Client) -> None:
-        """Publish what the broker retains: it may have forgotten it, where it was killed."""
-        if self._duty.retain_blocks:
-            await self._retain_blocks(client)
-        notice = encode(self._versions.first.notice())
-        await self._retain(client, Kind.MODEL, fleet_topic(Kind.MODEL, self._duty.fleet), notice)
-
-    async def _retain_blocks(self, client: aiomqtt.Client) -> None:
-        """Publish each layer of each user group once; the broker keeps it and fans it out."""
-        slots = asyncio.Semaphore(PUBLISHES_AT_ONCE)
-
-        async def publish(name: LayerName) -> None:
-            async with slots:
-                part, topic = self._versions.layer_part(name), layer_topic(self._duty.fleet, name)
-                await self._retain(client, Kind.BLOCKS, topic, part)
-
-        async with asyncio.TaskGroup() as publishing:
-            for responder in self._versions.all:
-                for group, layer, _ in responder.layer_sizes():
-                    publishing.create_task(publish(LayerName(responder.store.version, group, layer)))
-
-    async def _retain(self, client: aiomqtt.Client, kind: Kind, topic: str, payload: bytes) -> None:
-        route = TABLE[kind]
-        await client.publish(topic, payload, qos=route.qos, retain=route.retained)
-        self._counts.sent.add(len(payload))
+        if not self._cleared:
+            self._cleared = True
+            if count := await self._announcement.clear_old_layers(client):
+                LOG.info("cleared %d retained layers of models that are not served", count)
 
     def _take(self, message: Message) -> None:
         """Take in what has arrived: the broker is told that it has when this returns."""
         if not self._taking:
             return  # it is not told, and keeps it for our next start
+        if self._announcement.takes(message):
+            return
         counts, payload, topic = self._counts, message.payload, message.topic.value
         counts.received.add(len(payload))
         counts.received_wire_bytes += publish_wire_bytes(len(topic.encode()), len(payload), qos=1)
@@ -304,6 +276,9 @@ class Service:
     async def _answer_all(self, client: aiomqtt.Client) -> None:
         """Answer what waits, so many at a time, until told to stop; then finish what was taken, in time."""
         async with asyncio.TaskGroup() as replies:
+            # An answer of a model whose notice has not come would be refused.
+            if not await self._unless_stopped(self._announcement.confirmed()):
+                return
             await self._answer_until(self._stopping.is_set, client, replies)
             LOG.info("stopping: finishing %d reports", len(self._inbox) + len(self._flying))
             try:

@@ -121,6 +121,11 @@ def refuses(granted: Iterable[Any]) -> bool:  # Any: numbers, or the client's ow
     return any((code if isinstance(code, int) else code.value) >= 128 for code in granted)
 
 
+def weakens(granted: Iterable[Any], qos: int) -> bool:  # Any: as above
+    """Tell whether a broker that answered a subscription with *granted* delivers with less than *qos*."""
+    return any((code if isinstance(code, int) else code.value) < qos for code in granted)
+
+
 def backoff_s(attempt: int, draw: float) -> float:
     """Return how long to wait before connecting again.
 

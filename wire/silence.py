@@ -1,0 +1,27 @@
+"""Words for a wait that ends without an answer: how much was published, how much came, and why that may be.
+
+MQTT tells nobody what a broker threw away, so nobody can do better than to count at both ends.
+"""
+
+USUAL_CAUSES = (
+    "a payload limit of the broker (message_size_limit, max_packet_size), an access rule, "
+    "a QoS cap (max_qos), a full queue (max_queued_messages), a client id that is used twice, "
+    "another fleet's name, a user that the model does not have"
+)
+
+
+def silence(published: str, arrived: str, *notes: str) -> str:
+    """Return the words.
+
+    Args:
+        published: what was published, in words.
+        arrived: what came of it.
+        notes: what else is known; empty ones are left out.
+    """
+    known = "; ".join([published, arrived, *filter(None, notes)])
+    return f"{known}. Usual causes: {USUAL_CAUSES}"
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return ``1 report`` or ``2 reports``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or noun + 's'}"
