@@ -84,8 +84,9 @@ class Delivery:
         if agent.shared and agent.missing():
             layers = agent.subscribe()
             topics = [layer_topic(setting.fleet, layer) for layer in layers]
-            report = bytes(subscribe_bytes(topics))  # what is asked is in `layers`: only the size counts
-            framed = wire_bytes(len(report))
+            packets = subscribe_bytes(topics)
+            report = bytes(sum(packets))  # what is asked is in `layers`: only the size counts
+            framed = sum(map(wire_bytes, packets))
         else:
             report = agent.report()
             framed = publish_wire_bytes(self._report_topic_bytes, len(report), _REPORT_QOS)
@@ -168,7 +169,7 @@ class Delivery:
         if setting.outages or not device.online:
             place = self._cut_off_by(exchange.left_ns, int(setting.env.now))
             if place is not None:
-                self._lose_answer(exchange, parts, place)
+                self._lose_answer(exchange, 0, place)
                 return
         exchange.epoch = device.epoch
         if setting.supersede and self._waiting and not self._take_back(exchange):
@@ -176,7 +177,7 @@ class Delivery:
         simple = len(parts) == exchange.answers == 1 and not exchange.layers
         if simple and not self._sending and self._plain:
             now: int = setting.env.now  # type: ignore[assignment]
-            arrives_ns, _ = self._transfer(exchange, parts[0], self._part_topic_bytes, now)
+            arrives_ns, _ = self._transfer(exchange, parts[0], self._count(exchange, 0), now)
             setting.env.timeout(arrives_ns - now, exchange).callbacks.append(self._arrive_only)
             return
         self._waiting.extend((exchange, place) for place in range(len(parts)))
@@ -201,16 +202,13 @@ class Delivery:
         downlink = self.downlink
         assert exchange.parts is not None
         part, last = exchange.parts[place], place == len(exchange.parts) - 1
-        topic_bytes = self._part_topic_bytes
-        if exchange.layers:
-            topic_bytes = len(layer_topic(self._setting.fleet, exchange.layers[place]))
         now: int = self._setting.env.now  # type: ignore[assignment]
         fate = CALM if downlink.calm else downlink.fate(now)
         if fate is not CALM:
             self._note(exchange, len(part), fate)
         ends_ns = exchange.ends_ns
         for copy in range(exchange.answers + (fate.duplicated is not None)):
-            through_ns, taken_ns = self._transfer(exchange, part, topic_bytes, now)
+            through_ns, taken_ns = self._transfer(exchange, part, self._count(exchange, place), now)
             arrives_ns = taken_ns + fate.held_back_ns
             ends_ns = max(ends_ns, arrives_ns)
             if not copy:
@@ -226,11 +224,19 @@ class Delivery:
         exchange.ends_ns = ends_ns
         return downlink.free_after(now)
 
-    def _transfer(self, exchange: Exchange, part: bytes, topic_bytes: int, now: int) -> tuple[int, int]:
-        """Send *part*; return when it is on the device, and when the device can have taken it in."""
-        framed = publish_wire_bytes(topic_bytes, len(part), _PART_QOS)
+    def _count(self, exchange: Exchange, place: int) -> int:
+        """Count a part as sent: its payload, and what it takes on the wire; return the latter."""
+        assert exchange.parts is not None
+        size, topic_bytes = len(exchange.parts[place]), self._part_topic_bytes
+        if exchange.layers:
+            topic_bytes = len(layer_topic(self._setting.fleet, exchange.layers[place]))
+        framed = publish_wire_bytes(topic_bytes, size, _PART_QOS)
+        exchange.sent_bytes += size
         exchange.wire_bytes += framed
-        exchange.sent_bytes += len(part)
+        return framed
+
+    def _transfer(self, exchange: Exchange, part: bytes, framed: int, now: int) -> tuple[int, int]:
+        """Send *part*, *framed* bytes on the wire; return when it is on the device, and when taken in."""
         through = self.downlink.transfer(now, framed)
         if not self._apply_ns_per_byte:
             return through, through
@@ -278,23 +284,26 @@ class Delivery:
                 return window.place
         return None if self._device.online else OWN
 
-    def _lose_answer(self, exchange: Exchange, parts: Sequence[bytes], place: int) -> None:
-        """Nobody is connected to take the answer, or its rest; the device reports again when it is."""
+    def _lose_answer(self, exchange: Exchange, first: int, place: int) -> None:
+        """Nobody is connected to take the parts from the *first* on; the device reports again when it is."""
+        assert exchange.parts is not None
         exchange.lost = True
-        self._device.harm(Harm.PART_CUT_OFF, exchange.seq, sum(map(len, parts)), place)
-        for part in parts:
-            exchange.sent_bytes += len(part)
-            exchange.lost_bytes += len(part)
+        before = exchange.sent_bytes
+        for _ in range(exchange.answers):
+            for at in range(first, len(exchange.parts)):
+                self._count(exchange, at)
+        lost_bytes = exchange.sent_bytes - before
+        exchange.lost_bytes += lost_bytes
+        self._device.harm(Harm.PART_CUT_OFF, exchange.seq, lost_bytes, place)
         late_ns = exchange.sent_ns + self._setting.retry_ns
         self._after(max(late_ns, exchange.received_ns), exchange, self._end)
 
     def _lose_rest(self) -> None:
         """The connection that the next parts wait for is gone: they do not take the link of the new one."""
         exchange, first = self._waiting[0]
-        assert exchange.parts is not None
         self._waiting = deque(each for each in self._waiting if each[0] is not exchange)
         place = self._cut_off_by(int(self._setting.env.now))
-        self._lose_answer(exchange, exchange.parts[first:], OWN if place is None else place)
+        self._lose_answer(exchange, first, OWN if place is None else place)
 
     def _arrive_only(self, event: simpy.Event) -> None:
         """The one part of an answer arrives, and that is its end."""

@@ -52,7 +52,9 @@ def kind_of(exchange: Exchange, setting: Setting) -> tuple[Sent, int]:
     user, wanted_bytes, seq = exchange.user, exchange.wanted_bytes, exchange.seq
     if exchange.layers:
         return Sent.SHARED, setting.full_bytes(exchange.layers[0].model, user, wanted_bytes, seq)
-    layout = exchange.layout or peek(exchange.parts[0])[1]
+    layout = exchange.layout
+    if layout is None or layout.part > 1:
+        layout = peek(exchange.parts[0])[1]  # it is the first part that introduces, whether it arrived or not
     if layout.introduces:
         return Sent.FIRST, sum([len(part) for part in exchange.parts])
     full_bytes = setting.full_bytes(layout.model, user, wanted_bytes, seq)

@@ -150,7 +150,8 @@ _ALL: Final = (
         "blocks_reused_ratio": "of each applied update: the share of its PEE that was held before",
     }),
     *_table(Kind.TREND, Unit.NUMBER, "update", {
-        "blocks_changed": "of each applied update: blocks held more, or less, than when its report left",
+        "blocks_changed": "of each applied update: blocks held more, or less, than when its report left; "
+                          "after a change of the model version all old ones and all new ones",
     }),
     *_table(Kind.TREND, Unit.SECONDS, "update", {
         "update_latency_seconds": "of each applied update: from the budget change to the PEE applied",

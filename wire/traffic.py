@@ -25,10 +25,10 @@ def _packet_bytes(remaining: int) -> int:
     return 1 + length_digits + remaining
 
 
-def subscribe_bytes(topics: Sequence[str]) -> int:
-    """Return the size of an MQTT 3.1.1 SUBSCRIBE and of the UNSUBSCRIBE that ends it (sections 3.8, 3.10)."""
+def subscribe_bytes(topics: Sequence[str]) -> tuple[int, int]:
+    """Return the sizes of an MQTT 3.1.1 SUBSCRIBE and of the UNSUBSCRIBE that ends it (3.8, 3.10)."""
     names = sum(2 + len(topic) for topic in topics)
-    return _packet_bytes(2 + names + len(topics)) + _packet_bytes(2 + names)
+    return _packet_bytes(2 + names + len(topics)), _packet_bytes(2 + names)
 
 
 @functools.lru_cache(maxsize=2**16)  # a fleet asks this for every message

@@ -191,7 +191,9 @@ class Measures:
             mask = mask & (whole > 0)
             return Trend(rows.where(mask), values[mask] * MILLION // whole[mask], MILLION)
 
-        changed = np.abs(of["held"].astype(np.int64) - of["held_before"])
+        # A model version's blocks are none of another's: the old ones go, the new ones come.
+        held, before = of["held"].astype(np.int64), of["held_before"]
+        changed = np.where(of["sent"] == Sent.FIRST, held + before, np.abs(held - before))
         return {
             **{name: partial(span, *each) for name, each in spans.items()},
             "update_delta_ratio": partial(

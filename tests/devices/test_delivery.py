@@ -1,14 +1,20 @@
 """What the weather does to reports and answers, one story each."""
 
-import pytest
+from collections.abc import Sequence
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices.exchange import Exchange
 from devices.faults import BrokerDown, Window
 from devices.link import CALM, Fate
-from devices.log import FleetLog, Harm, Result
+from devices.log import FleetLog, Harm, Result, Sent
 from devices.node import Node
 from devices.reporting import Reporting
 from tests.devices.lives import LARGE, SMALL_PARTS, S, Transport, Weathered, live, updates
 from wire.errors import RemoteProtocolError
+from wire.traffic import publish_wire_bytes
 from wire.units import BitsPerSecond, Duration
 
 
@@ -197,3 +203,81 @@ def test_a_slow_device_takes_its_time_to_take_an_update_in() -> None:
         "applied_ns",
     )
     assert applied == pytest.approx(3 * S + sent * S / 100, rel=1e-3)
+
+
+class Recording(Transport):
+    """Keeps the parts of every answer, by the report's number."""
+
+    def __init__(self, max_payload: int = SMALL_PARTS) -> None:
+        super().__init__(store=LARGE, max_payload=max_payload)
+        self.parts: dict[int, list[bytes]] = {}
+
+    def send_report(self, exchange: Exchange) -> None:
+        super().send_report(exchange)
+        assert exchange.parts is not None
+        self.parts[exchange.seq] = list(exchange.parts)
+
+
+def on_the_wire(parts: Sequence[bytes]) -> int:
+    """Return what *parts* cost on the wire: a device's topics are 20 bytes up to the last level, ``pee``."""
+    return sum(publish_wire_bytes(23, len(part), 1) for part in parts)
+
+
+SENT = ("sent", "update_bytes", "update_wire_bytes", "lost_bytes", "full_update_bytes")
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_an_answer_to_a_device_that_is_gone_has_been_sent_for_nothing_framing_and_all(copies: int) -> None:
+    """The device goes while its report is under way; one that arrives twice is answered twice, in vain."""
+    transport = Recording()
+    fates = [Fate(duplicated=0)] if copies == 2 else []
+    _, log = live([(0, 5000)], transport, uplink=Weathered(fates), toggles=[(0, True), (2, False)])
+    parts = transport.parts[1] * copies
+    payload = sum(map(len, parts))
+    assert figures(log, *SENT) == [(Sent.FIRST, payload, on_the_wire(parts), payload, payload // copies)]
+
+
+def test_what_a_broken_connection_leaves_of_an_answer_counts_on_the_wire_too() -> None:
+    """A part a second, cut off in the middle: what was still to be sent is part of the answer."""
+    transport = Recording()
+    _, log = live([(0, 5000)], transport, downlink=Weathered(rate=8 * 500), toggles=[(0, True), (10, False)])
+    parts = transport.parts[1]
+    ((sent, payload, on_wire, lost, full),) = figures(log, *SENT)
+    assert (sent, payload, on_wire, full) == (Sent.FIRST, full, on_the_wire(parts), sum(map(len, parts)))
+    assert 0 < lost < payload
+
+
+@pytest.mark.parametrize("max_payload", [SMALL_PARTS, 2**17])
+def test_an_answer_whose_introduction_is_lost_was_a_first_one_all_the_same(max_payload: int) -> None:
+    """What arrives of it looks like a difference; pushed whole, it would have cost the introduction too."""
+    transport = Recording(max_payload)
+    _, log = live([(0, 5000)], transport, downlink=Weathered([Fate(lost=4)]))
+    sent = [(Sent(kind).name, full) for kind, full in sorted(figures(log, "sent", "full_update_bytes"))]
+    whole = sum(map(len, transport.parts[1]))
+    assert sent == [("FIRST", whole)] * len(sent)
+    assert len(sent) == 2
+
+
+FATES = st.sampled_from([CALM, Fate(lost=0), Fate(duplicated=0), Fate(held_back=0, held_back_ns=9 * S)])
+
+
+@given(
+    up=st.lists(FATES, max_size=6),
+    down=st.lists(FATES, max_size=20),
+    budgets=st.lists(st.integers(0, 5000), min_size=1, max_size=6),
+    waits=st.lists(st.integers(1, 40), max_size=6),
+    rate=st.sampled_from([8 * 500, 8 * 10**9]),
+)
+def test_whatever_is_sent_takes_more_on_the_wire_than_its_payload(
+    up: list[Fate], down: list[Fate], budgets: list[int], waits: list[int], rate: int
+) -> None:
+    toggles = [(sum(waits[:at]), at % 2 == 0) for at in range(len(waits) + 1)]
+    _, log = live(
+        [(7, each) for each in budgets],
+        Recording(),
+        uplink=Weathered(up),
+        downlink=Weathered(down, rate=rate),
+        toggles=toggles,
+    )
+    for payload, on_wire in figures(log, "update_bytes", "update_wire_bytes"):
+        assert on_wire >= payload + 60 or payload == on_wire == 0

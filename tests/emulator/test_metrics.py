@@ -81,6 +81,19 @@ def test_the_kinds_of_bytes_add_up() -> None:
     assert value(measures, "bytes_per_device_hour") == pytest.approx(227 / (2 * 20 / 3600))
 
 
+def test_blocks_of_another_model_version_are_other_blocks() -> None:
+    """Ten of the old version go, and twelve of the new one come; then three more; then eight go."""
+    moments = (0, 0, 1, 1, 1, 2, 2)
+    rows = [
+        update(0, moments, sent=Sent.FIRST, held_before=10, held=12),
+        update(0, moments, sent=Sent.DELTA, held_before=12, held=15),
+        update(0, moments, sent=Sent.NOTHING, held_before=15, held=7),
+    ]
+    changed = measures_of(TWO, PLAN, update=rows, quality=AT_0).form("blocks_changed")
+    assert isinstance(changed, Trend)
+    assert sorted(changed.values.tolist()) == [3, 8, 22]
+
+
 def test_time_to_fit_counts_from_the_drop_to_what_fits_or_the_stop() -> None:
     """The first device evicts by itself, then is told to; the second never fits."""
     changes = [
