@@ -137,12 +137,13 @@ class Agent:
         self.budget_bytes, self.wanted_bytes = budget_bytes, wanted_bytes
         shelf = self._shelf
         if self.local_eviction and self.resident_bytes > budget_bytes and shelf is not None:
-            self._set_held(shelf, shelf.layers.blocks[shelf.layers.best(wanted_bytes)])
+            self._set_held(shelf, self._fitting(shelf, wanted_bytes))
             self._evicted = True
 
     def change_user(self, user: int) -> None:
         """Recommend to somebody else from now on: what was held for the old user is dropped."""
         self.user, self.user_vector = user, b""
+        self._leave()
         self.model, self._shelf = "", None
         self.held = self.resident_bytes = self.layer = 0
 
@@ -198,31 +199,38 @@ class Agent:
             return Receipt.REJECTED
 
     def _take(self, part: Part) -> Receipt:
-        fields, shelf = part.layout, self._shelf
-        if shelf is None or fields.model != self.model:
-            shelf = self._introduce(part)
-        if fields.group != self.group:
+        """Take in a part of the answer to the last report.
+
+        All that can be wrong is found before anything is changed: a part that is refused leaves no trace.
+        """
+        fields, shelf, held = part.layout, self._shelf, self.held
+        begins = shelf is None or fields.model != self.model
+        if begins or shelf is None:
+            shelf, held = self._introduced(part), 0  # what is held of an older model will be dropped first
+        elif fields.group != self.group:
             raise RemoteProtocolError(Reason.CONTENT, f"group {fields.group} on blocks of {self.group}")
         first, target = fields.first, fields.target
         end = first + fields.blocks
-        if first > self.held and self._evicted:
+        if first > held and self._evicted:
             return Receipt.MISFIT  # what it follows on was there when it was asked for
-        if fields.blocks:
-            shelf.add(part)
-        if first > self.held or not end <= target <= shelf.layers.blocks[-1]:
+        addition = shelf.check(part)
+        if first > held or not end <= target <= shelf.layers.blocks[-1]:
             raise RemoteProtocolError(
-                Reason.OUT_OF_RANGE, f"blocks {first} to {end} of {target} on {self.held} held"
+                Reason.OUT_OF_RANGE, f"blocks {first} to {end} of {target} on {held} held"
             )
-        if end > self.held or target < self.held:
-            blocks = min(max(end, self.held), target)
-            if blocks > self.held and self._misfits(shelf.resident[blocks]):
-                return Receipt.MISFIT
+        blocks = min(max(end, held), target)
+        if blocks > held and self._misfits(addition.bytes_of(blocks, shelf)):
+            return Receipt.MISFIT
+        if fields.part == fields.parts and blocks != target:
+            raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"{blocks} blocks of {target} after the last part")
+        if begins:
+            self._begin(part, shelf)
+        shelf.add(addition)
+        if blocks != self.held:
             self._set_held(shelf, blocks)
             self._moved = True
         if fields.part < fields.parts:
             return Receipt.PROGRESS
-        if self.held != target:
-            raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"{self.held} blocks held after the last part")
         return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
 
     def _take_layer(self, part: Part) -> Receipt:
@@ -240,7 +248,10 @@ class Agent:
             raise RemoteProtocolError(
                 Reason.OUT_OF_RANGE, f"blocks {fields.first} to {end} on {self.held} held"
             )
-        shelf.add(part)
+        addition = shelf.check(part)
+        if end > self.held and self._misfits(addition.bytes_of(end, shelf)):
+            return Receipt.STALE
+        shelf.add(addition)
         if end > self.held:
             self._set_held(shelf, end)
             self._moved = True
@@ -248,19 +259,46 @@ class Agent:
             return Receipt.PROGRESS
         return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
 
-    def _introduce(self, part: Part) -> Shelf:
-        """Begin with a model version: what is held of an older one is dropped first."""
-        if not part.layout.introduces:
+    def _introduced(self, part: Part) -> Shelf:
+        """Return the shelf of the model version that *part* introduces; nothing is changed.
+
+        Raises:
+            RemoteProtocolError: it introduces none, or one that cannot be.
+        """
+        fields = part.layout
+        if not fields.introduces:
+            raise RemoteProtocolError(Reason.UNKNOWN_MODEL, f"an update of model {fields.model!r} unasked")
+        shelf, vector = self._shelves.find(part), part.tensor("user_vector")
+        if vector and len(vector) != 4 * shelf.geometry.dim:
             raise RemoteProtocolError(
-                Reason.UNKNOWN_MODEL, f"an update of model {part.layout.model!r} unasked"
+                Reason.MALFORMED,
+                f"a user's vector of {len(vector)} bytes for {shelf.geometry.dim} dimensions",
             )
-        shelf = self._shelves.open(part)
-        self.model, self.user_vector = part.layout.model, part.tensor("user_vector")
-        self.group = part.layout.group
-        self._moved = self.held > 0
-        self._shelf = shelf
-        self._set_held(shelf, 0)
         return shelf
+
+    def _begin(self, part: Part, shelf: Shelf) -> None:
+        """Begin with a model version: what is held of an older one is dropped."""
+        self._leave()
+        self._moved = self.held > 0
+        self.model, self.group = part.layout.model, part.layout.group
+        self.user_vector = part.tensor("user_vector")
+        self._shelf = shelf
+        self._shelves.enter(self.model, self.group, shelf)
+        self.held = 0
+        self.resident_bytes, self.layer = 0, 0
+
+    def _leave(self) -> None:
+        """Let go of the shelf in use."""
+        if self._shelf is not None:
+            self._shelves.leave(self.model, self.group, self._shelf)
+
+    def _fitting(self, shelf: Shelf, budget_bytes: int) -> int:
+        """Return how many of the blocks held fit: a layer's, by what is stored, whatever the table says."""
+        layers = shelf.layers
+        for layer in range(layers.best(budget_bytes), 0, -1):
+            if layers.blocks[layer] <= self.held and shelf.resident[layers.blocks[layer]] <= budget_bytes:
+                return layers.blocks[layer]
+        return 0
 
     def _misfits(self, size_bytes: int) -> bool:
         """Tell whether so much is too much because the budget has fallen since the report.
@@ -277,6 +315,8 @@ class Agent:
         )
 
     def _set_held(self, shelf: Shelf, blocks: int) -> None:
+        if blocks < self.held and shelf.holders == 1 and not shelf.permanent:
+            shelf.cut(blocks)  # memory that is given up goes back now, not some time later
         self.held = blocks
         self.resident_bytes = shelf.resident[blocks]
         self.layer = shelf.layers.complete(blocks)

@@ -5,6 +5,7 @@ keeps one shelf for all of them and a number per device; a device on its own kee
 """
 
 import struct
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,6 +15,11 @@ from wire.geometry import Geometry
 from wire.layers import Layers
 from wire.messages import ModelNotice
 from wire.pee import Part
+
+MOST_NOTICES = 64
+"""Notices are remembered for the newest so many model versions, and for those that are held."""
+MOST_SEEN = 2**14
+"""Parts of a shelf whose bytes are known to be equal, by their checksum, without comparing them again."""
 
 
 class Shelf:
@@ -36,9 +42,13 @@ class Shelf:
         """Bytes that a device stores for the first n blocks, all overhead included."""
         self._planes: dict[tuple[int, int], int] = {}
         self._seen: dict[tuple[int, int], int] = {}
+        self.holders = 0
+        """Devices that hold some of it."""
+        self.permanent = False
+        """Whether it stays whole, whatever devices hold: it was filled before any device came."""
 
-    def add(self, part: Part) -> None:
-        """Take in the blocks of *part*; those that are already here must be equal.
+    def check(self, part: Part) -> "Addition":
+        """Return what *part* brings beyond what is here; nothing is changed.
 
         Raises:
             RemoteProtocolError: the part skips blocks, names unknown ones, has the wrong size, or
@@ -46,8 +56,8 @@ class Shelf:
         """
         layout = part.layout
         first, count = layout.first, layout.blocks
-        if self._seen.get((first, count)) == part.data_crc32:
-            return  # the same bytes came before, for another device
+        if not count or self._seen.get((first, count)) == part.data_crc32:
+            return NOTHING_NEW  # no blocks, or the same bytes came before, for another device
         if first > len(self.ids):
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"first(={first}) must be at most {len(self.ids)}")
         known = min(len(self.ids) - first, count)
@@ -58,9 +68,18 @@ class Shelf:
             raise RemoteProtocolError(
                 Reason.CONTENT, f"blocks {first} to {first + count} differ from those held"
             )
-        if count > known:
-            self.fill(blocks.part(known, count, starts, codec))
-        self._seen[first, count] = part.data_crc32
+        new = blocks.part(known, count, starts, codec)
+        self._check_planes(new)
+        return Addition((first, count), part.data_crc32, new, self._stored(new))
+
+    def add(self, addition: "Addition") -> None:
+        """Take in what `check` has returned, as long as nothing else has been added or cut since."""
+        if addition.blocks.ids:
+            self._append(addition.blocks)
+        if addition.span != (0, 0):
+            if len(self._seen) >= MOST_SEEN:
+                self._seen.clear()
+            self._seen[addition.span] = addition.data_crc32
 
     def fill(self, blocks: Blocks) -> None:
         """Put blocks behind those that are here.
@@ -68,31 +87,53 @@ class Shelf:
         Raises:
             RemoteProtocolError: a block comes twice, or brings its cell back to an earlier plane.
         """
-        sizes, geometry = blocks.checked_sizes(self.geometry), self.geometry
-        planes = dict(self._planes)
+        blocks.checked_sizes(self.geometry)
+        self._check_planes(blocks)
+        self._append(blocks)
+
+    def _check_planes(self, blocks: Blocks) -> None:
+        """Check that no block comes twice, or brings its cell back to an earlier plane.
+
+        Raises:
+            RemoteProtocolError: one does.
+        """
+        geometry, brought = self.geometry, dict[tuple[int, int], int]()
         for block in blocks.block_ids():
             cell, plane = geometry.cell(block), geometry.plane(block)
-            if planes.get(cell, -1) >= plane:
+            before = brought.get(cell, self._planes.get(cell, -1))
+            if before >= plane:
                 raise RemoteProtocolError(
-                    Reason.CONTENT, f"block {block}: cell {cell} has plane {planes[cell]} already"
+                    Reason.CONTENT, f"block {block}: cell {cell} has plane {before} already"
                 )
-            planes[cell] = plane
-        self._planes = planes
-        self.ids += blocks.block_ids()
+            brought[cell] = plane
+
+    def _append(self, blocks: Blocks) -> None:
+        sizes, geometry = blocks.checked_sizes(self.geometry), self.geometry
+        self.resident += self._stored(blocks)
+        ids = blocks.block_ids()
+        self._planes.update((geometry.cell(block), geometry.plane(block)) for block in ids)
+        self.ids += ids
         self.scales += blocks.scales
         self.data += blocks.data
         self.starts += [self.starts[-1] + end for end in ends(sizes)[1:]]
-        self.resident += [
-            self.resident[-1] + end + place * geometry.codec.overhead
-            for place, end in enumerate(ends(sizes)[1:], start=1)
+
+    def _stored(self, blocks: Blocks) -> list[int]:
+        """Return the bytes stored up to each of *blocks*, which are to come behind those that are here."""
+        running = ends(blocks.checked_sizes(self.geometry))[1:]
+        return [
+            self.resident[-1] + end + place * self.geometry.codec.overhead
+            for place, end in enumerate(running, start=1)
         ]
 
     def cut(self, count: int) -> None:
-        """Keep the first *count* blocks and give the memory of the others back."""
-        if count < len(self.ids):
-            rest = Shelf(self.geometry, self.layers)
-            rest.fill(self.part(0, count))
-            self.__dict__ = rest.__dict__
+        """Give back the memory of the blocks beyond the first *count*: only where one device holds it."""
+        if count >= len(self.ids):
+            return
+        geometry = self.geometry
+        del self.ids[count:], self.starts[count + 1 :], self.resident[count + 1 :]
+        del self.data[self.starts[count] :], self.scales[geometry.codec.scale_bytes * count :]
+        self._planes = {geometry.cell(block): geometry.plane(block) for block in self.ids}
+        self._seen = {}
 
     def part(self, first: int, end: int) -> Blocks:
         """Return the blocks *first* up to *end*, as they came."""
@@ -111,23 +152,58 @@ class Shelf:
         return bytes(self.data[self.starts[place] : self.starts[place + 1]]), scale
 
 
+class Addition(NamedTuple):
+    """What a part brings to a shelf, checked and not yet added."""
+
+    span: tuple[int, int]
+    """The part's first place in the ranking, and how many blocks it has."""
+    data_crc32: int
+    blocks: Blocks
+    """Those that are not there yet."""
+    resident: list[int]
+    """Bytes that a device stores up to each of them, those before them included."""
+
+    def bytes_of(self, count: int, shelf: Shelf) -> int:
+        """Return the bytes that a device stores for the first *count* blocks of *shelf*, with these added."""
+        there = len(shelf.resident)
+        return shelf.resident[count] if count < there else self.resident[count - there]
+
+
+NOTHING_NEW = Addition((0, 0), 0, Blocks(b"", b"", b"", b""), [])
+
+
 class Shelves:
-    """The shelves of every model that has been announced, by model version and user group."""
+    """The shelves that devices hold blocks on, by model version and user group."""
 
     def __init__(self) -> None:
         self._notices: dict[str, ModelNotice] = {}
         self._shelves: dict[tuple[str, int], Shelf] = {}
 
     def announce(self, notice: ModelNotice) -> None:
-        """Learn a model's geometry: parts of unknown models are refused."""
+        """Learn a model's geometry: parts of unknown models are refused.
+
+        The newest `MOST_NOTICES` are kept, and those of models that are held.
+        """
+        self._notices.pop(notice.version, None)
         self._notices[notice.version] = notice
+        if len(self._notices) > MOST_NOTICES:
+            held = {model for model, _ in self._shelves}
+            oldest = next((version for version in self._notices if version not in held), notice.version)
+            del self._notices[oldest]
+
+    def notice(self, model: str) -> ModelNotice | None:
+        """Return the notice of a model version, None where it is not known (any more)."""
+        return self._notices.get(model)
 
     def put(self, model: str, group: int, shelf: Shelf) -> None:
         """Use a shelf that is filled already: whatever arrives for it must be equal."""
+        shelf.permanent = True
         self._shelves[model, group] = shelf
 
-    def open(self, part: Part) -> Shelf:
+    def find(self, part: Part) -> Shelf:
         """Return the shelf that an introducing *part* belongs to, a new one with its layer table if need be.
+
+        Nothing is kept of a new one before `enter`.
 
         Raises:
             RemoteProtocolError: the model is unknown, or the layer table is missing or wrong.
@@ -138,14 +214,46 @@ class Shelves:
             raise RemoteProtocolError(
                 Reason.UNKNOWN_MODEL, f"model {model!r}, group {group} was not announced"
             )
-        try:
-            layers = Layers.above_zero(_u32(part.tensor("layer_blocks")), _u32(part.tensor("layer_bytes")))
-        except ValueError as error:
-            raise RemoteProtocolError(Reason.MALFORMED, f"layer table: {error}") from None
-        shelf = self._shelves.setdefault((model, group), Shelf(notice.geometry, layers))
+        layers = _layers(part, notice)
+        shelf = self._shelves.get((model, group)) or Shelf(notice.geometry, layers)
         if shelf.layers != layers:
             raise RemoteProtocolError(Reason.CONTENT, "the layer table differs from the one held")
         return shelf
+
+    def enter(self, model: str, group: int, shelf: Shelf) -> None:
+        """Keep *shelf* as long as a device holds it: this is one more."""
+        self._shelves[model, group] = shelf
+        shelf.holders += 1
+
+    def leave(self, model: str, group: int, shelf: Shelf) -> None:
+        """Let go of *shelf* for one device; what no device holds is released."""
+        shelf.holders -= 1
+        if not (shelf.holders or shelf.permanent):
+            self._shelves.pop((model, group), None)
+
+
+def _layers(part: Part, notice: ModelNotice) -> Layers:
+    """Return the layer table of an introduction.
+
+    Raises:
+        RemoteProtocolError: it is missing or wrong, or larger than the notice says that it can be.
+    """
+    blocks, sizes = part.tensor("layer_blocks"), part.tensor("layer_bytes")
+    count = max(len(blocks), len(sizes)) // 4
+    if count > notice.layers:  # before anything is made of it
+        raise RemoteProtocolError(
+            Reason.MALFORMED, f"layer table: {count} layers, the notice says at most {notice.layers}"
+        )
+    try:
+        layers = Layers.above_zero(_u32(blocks), _u32(sizes))
+    except ValueError as error:
+        raise RemoteProtocolError(Reason.MALFORMED, f"layer table: {error}") from None
+    if layers.blocks[-1] > notice.geometry.blocks:
+        raise RemoteProtocolError(
+            Reason.MALFORMED,
+            f"layer table: {layers.blocks[-1]} blocks, the geometry has {notice.geometry.blocks}",
+        )
+    return layers
 
 
 def _u32(raw: bytes) -> list[int]:
