@@ -1,7 +1,7 @@
 """What a device on its own keeps on its disk: its PEE for whoever recommends, and its state for itself."""
 
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,8 +9,10 @@ import msgspec
 import numpy as np
 
 from devices.agent import Agent, Receipt
-from devices.pee_file import Fields, ItemNames, Pee, a_shelf, encode_pee
+from devices.pee_file import Fields, ItemNames, Pee, a_shelf, begins_as_pee, encode_pee
+from wire.errors import InputError
 from wire.messages import ModelNotice
+from wire.outputs import check_ours, replace_file
 from wire.pee import body, seal
 
 ALL_MEMORY = 2**53
@@ -64,9 +66,34 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         return receipts[-1] in (Receipt.APPLIED, Receipt.CONFIRMED)
 
 
+def check_files(pee: Path | None, state: Path | None) -> None:
+    """Check that a device may keep its PEE and its state in these files: others are not overwritten.
+
+    Raises:
+        InputError: one is a file of somebody else, or they are one file.
+    """
+    if pee is not None and state is not None and pee.resolve() == state.resolve():
+        raise InputError(f"--pee and --state must be two files: both are {pee}")
+    if pee is not None:
+        check_ours(pee, begins_as_pee, "PEE file")
+    if state is not None:
+        check_ours(state, _begins_as_kept, "state of a device")
+
+
+def _begins_as_kept(head: bytes) -> bool:
+    return head[1:].startswith(b"\xa6format")
+
+
+def remove_pee(path: Path) -> None:
+    """Remove the PEE file at *path*, if one is there; what is none stays."""
+    with suppress(InputError):
+        check_ours(path, begins_as_pee, "PEE file")
+        Path(os.path.realpath(path)).unlink(missing_ok=True)
+
+
 def write_kept(path: Path, kept: Kept) -> None:
     """Write a device's state; a crash leaves the one before."""
-    replace(path, msgspec.msgpack.encode(kept))
+    replace_file(path, msgspec.msgpack.encode(kept))
 
 
 def read_kept(path: Path) -> Kept | None:
@@ -89,7 +116,7 @@ def write_pee(path: Path, agent: Agent, source: str, items: int) -> None:
         items: of the catalogue.
     """
     if agent.shelf is None or not agent.layer or not agent.user_vector:
-        path.unlink(missing_ok=True)
+        remove_pee(path)
         return
     shelf = agent.shelf
     pee = Pee(
@@ -106,19 +133,4 @@ def write_pee(path: Path, agent: Agent, source: str, items: int) -> None:
         ItemNames.of([str(number) for number in range(items)]),
         np.empty(0, dtype=np.int64),
     )
-    replace(path, encode_pee(pee))
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write *content* to *path*: whoever reads it sees the old file or the new one."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    draft = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.chmod(0o644)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    replace_file(path, encode_pee(pee))

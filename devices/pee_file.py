@@ -235,6 +235,11 @@ def decode_pee(raw: bytes) -> Pee:
         raise RemoteProtocolError(Reason.MALFORMED, str(error)) from None
 
 
+def begins_as_pee(head: bytes) -> bool:
+    """Tell whether a file that begins with *head* is a PEE file, of whatever version, whole or not."""
+    return head[8:].startswith(f'{{"__metadata__":{{"format":"{FORMAT.rstrip("1")}'.encode())
+
+
 def read_pee(path: Path) -> Pee:
     """Return the PEE in the file *path*.
 

@@ -17,7 +17,7 @@ from typing import Any
 import aiomqtt
 
 from devices.agent import Agent, Receipt
-from devices.keeping import Kept, read_kept, write_kept, write_pee
+from devices.keeping import Kept, read_kept, remove_pee, write_kept, write_pee
 from devices.reporting import Reporting, Told, due
 from devices.shelf import Shelves
 from wire.complaints import Complaints
@@ -30,7 +30,7 @@ from wire.connection import (
     refuses,
     unless_broken,
 )
-from wire.errors import RemoteProtocolError, RunError
+from wire.errors import InputError, RemoteProtocolError, RunError
 from wire.mailbox import Message, mailbox
 from wire.messages import ModelNotice, Status, decode, encode
 from wire.topics import TABLE, Address, Kind, device_topic, fleet_topic, parse
@@ -305,12 +305,12 @@ class Standalone:
                 write_pee(settings.pee, agent, f"fleet {settings.fleet}", self._notice.geometry.items)
             if settings.state is not None:
                 write_kept(settings.state, Kept.of(agent, self._notice))
-        except OSError as error:
+        except (OSError, InputError) as error:
             self.counts.unkept += 1
             LOG.error("what is held could not be written: %s", error)
             if settings.pee is not None:
                 with contextlib.suppress(OSError):  # read-only by now, and said above
-                    settings.pee.unlink(missing_ok=True)
+                    remove_pee(settings.pee)
 
     def _restored(self) -> Agent:
         """Return the protocol logic as it was when this device last ran, as far as that is known."""

@@ -222,12 +222,13 @@ def pee(
     from emulator.console import Console
     from emulator.model import prepare_model, resolve_data
     from scenarios.load import load
+    from wire.outputs import replacing
 
     budget_bytes = pee_command.read_budget(budget)
     resolved = load(scenario or pee_command.quickstart(), set_ or [])
     source = resolve_data(resolved.data, data)
     number = pee_command.user_number(load_data(source), user)  # before the model is trained, not after it
-    with pee_command.replacing(out) as draft:
+    with replacing(out) as draft:
         with Console() as console:
             model = prepare_model(source, resolved.model, store, console.training)
             console.prepared(model)

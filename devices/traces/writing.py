@@ -1,10 +1,7 @@
 """Writing traces: the rows into CSV or Parquet, and beside them a sidecar that says where they come from."""
 
 import hashlib
-import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +9,7 @@ import msgspec
 
 from devices.traces.columns import COLUMNS, SUFFIXES
 from wire.errors import InputError
+from wire.outputs import replacing
 
 FORMAT = "peelfleet-trace/1"
 SIDECAR = ".meta.json"
@@ -89,7 +87,7 @@ def write_trace(path: Path, rows: Iterable[Row], sidecar: Sidecar) -> Sidecar:
     taken = sorted(rows, key=lambda row: (row.device_id, row.t_s))  # stable: the later of equals stays last
     if not taken:
         raise InputError(f"{path}: there is nothing to write: the source holds no row")
-    with _replacing(path) as draft, _replacing(sidecar_path(path)) as beside:
+    with replacing(path) as draft, replacing(sidecar_path(path)) as beside:
         _write(draft, path.suffix, taken)
         written = msgspec.structs.replace(
             sidecar,
@@ -131,24 +129,8 @@ def _write(path: Path, suffix: str, rows: list[Row]) -> None:
             if column.name == "t_s" or any(value is not None for value in columns[column.name])
         }
     )
-    if suffix == ".parquet":
-        pyarrow.parquet.write_table(table, path, compression="zstd")
-    else:
-        pyarrow.csv.write_csv(table, path, pyarrow.csv.WriteOptions(quoting_style="needed"))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write that becomes *path* if the block succeeds, and leaves nothing if it fails."""
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    os.close(handle)
-    draft = Path(name)
-    try:
-        yield draft
-        draft.chmod(0o644)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    with path.open("wb") as file:
+        if suffix == ".parquet":
+            pyarrow.parquet.write_table(table, file, compression="zstd")
+        else:
+            pyarrow.csv.write_csv(table, file, pyarrow.csv.WriteOptions(quoting_style="needed"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from broker_config.endpoint import check_host, parse_url
+from devices.keeping import check_files
 from devices.memory.budget import Budget
 from devices.standalone import Settings, Standalone
 from devices.traces.proc import read_proc
@@ -52,6 +53,7 @@ def run_agent(wanted: Wanted) -> None:
         raise InputError("one of --user and --group is needed")
     if wanted.group is not None and wanted.pee is not None:
         raise InputError("--pee needs --user: without the user's vector nothing can be ranked")
+    check_files(wanted.pee, wanted.state)
     connection = parse_url(wanted.broker).connection(Role.DEVICE, wanted.device)
     check_host(connection.host)
     settings = Settings(

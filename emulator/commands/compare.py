@@ -18,6 +18,7 @@ from emulator.compare.metrics import METRICS
 from emulator.compare.sides import Comparison
 from emulator.compare.statistics import LEAST_DIFFERENT, Judged
 from wire.errors import InputError
+from wire.outputs import replace_file, replacing
 from wire.units import approximate_bytes
 
 SHOWN_KEYS, SHOWN_DEVICES = 12, 5
@@ -155,9 +156,9 @@ def write(comparisons: Sequence[Comparison], json: Path | None, csv: Path | None
             text = msgspec.json.format(
                 msgspec.json.encode([as_plain(each) for each in comparisons]), indent=2
             )
-            json.write_bytes(text + b"\n")
+            replace_file(json, text + b"\n")
         if csv is not None:
-            with csv.open("w", newline="", encoding="utf-8") as file:
+            with replacing(csv) as draft, draft.open("w", newline="", encoding="utf-8") as file:
                 rows = [row for each in comparisons for row in _rows(each)]
                 writer = csv_format.DictWriter(file, rows[0])
                 writer.writeheader()

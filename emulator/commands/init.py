@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from wire.errors import InputError
+from wire.outputs import reason, replace_file, writable
 from wire.topics import valid_name
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
@@ -23,13 +24,12 @@ def write_template(file: Path, *, force: bool) -> str:
     """
     stem = file.stem if valid_name(file.stem) and len(file.stem) <= MAX_NAME else "scenario"
     text = _NAME.sub(f"name: '{stem}'" if _needs_quotes(stem) else f"name: {stem}", template(), count=1)
+    if writable(file).exists() and not force:
+        raise InputError(f"{file}: is there already; --force overwrites it")
     try:
-        with file.open("w" if force else "x", encoding="utf-8") as target:
-            target.write(text.replace("FILE", file.name))
-    except FileExistsError:
-        raise InputError(f"{file}: is there already; --force overwrites it") from None
+        replace_file(file, text.replace("FILE", file.name).encode())
     except OSError as error:
-        raise InputError(f"{file}: cannot be written: {error.strerror}") from None
+        raise InputError(f"{file}: cannot be written: {reason(error)}") from None
     return f"{file}: written; run it:  peelfleet run {file}"
 
 

@@ -1,9 +1,5 @@
 """``peelfleet pee``: the PEE that a budget selects for one user, cut out of a trained model into a file."""
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,29 +18,6 @@ def quickstart() -> Path:
     """Return the scenario whose model is used where none is named."""
     (path,) = (path for path in shipped() if path.stem == "quickstart")
     return path
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a file to write that becomes *path* if the block succeeds, and leaves nothing if it fails.
-
-    Raises:
-        InputError: *path* cannot be written; said before anything is done.
-    """
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, not a file to write")
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
-    os.close(handle)
-    draft = Path(name)
-    try:
-        yield draft
-        draft.chmod(0o644)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def read_budget(text: str) -> Bytes:

@@ -7,6 +7,7 @@ from typing import Self
 import msgspec
 
 from emulator.metrics.histogram import Histogram
+from wire.outputs import replace_file
 from wire.units import NS_PER_S
 
 KEYS = (
@@ -71,9 +72,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_measured(path: Path, measured: Measured) -> None:
     """Write what a shard has measured; it is there when the shard has ended well."""
-    draft = path.with_suffix(".draft")
-    draft.write_bytes(msgspec.json.encode(measured))
-    draft.replace(path)
+    replace_file(path, msgspec.json.encode(measured))
 
 
 def read_measured(path: Path) -> Measured:

@@ -6,7 +6,6 @@ two scripts that are in it, by their hash, and no other. The same directory give
 
 import base64
 import hashlib
-import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -21,6 +20,7 @@ from emulator.metrics.splits import COLUMNS
 from emulator.report import figures, metrics, series, states, tables
 from emulator.rundir import DEVICES, EVENTS, METRICS, REPORT, SCENARIO, read_scenario, read_summary
 from scenarios.tree import read_tree
+from wire.outputs import replace_file
 from wire.units import NS_PER_S
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -33,9 +33,7 @@ def write_report(folder: Path) -> Path:
     devices = read_table(folder / DEVICES, ("device", "group", "user_group", "full_ndcg_at_10"))
     measured = read_table(folder / METRICS, COLUMNS) if (folder / METRICS).exists() else None
     page = render(summary, scenario, read_tables(folder / EVENTS), devices, measured)
-    draft = folder / f"{REPORT}.partial"
-    draft.write_text(page, encoding="utf-8", newline="\n")
-    os.replace(draft, folder / REPORT)
+    replace_file(folder / REPORT, page.encode())
     return folder / REPORT
 
 

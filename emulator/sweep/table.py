@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from emulator.rundir import read_summary
 from emulator.sweep.runs import Run
 from wire.errors import InputError
+from wire.outputs import replacing
 
 TABLE, WALL = "table", "wall"
 BROKEN = "thresholds_broken"
@@ -79,9 +80,11 @@ def write_tables(rows: Sequence[Row], folder: Path) -> Path:
     lasting = [name for name in names if not _on_the_wall(name)]
     passing = [name for name in names if name in _OF_THE_RUN or _on_the_wall(name)]
     table = to_table(rows, lasting)
-    pq.write_table(table, folder / f"{TABLE}.parquet", compression="zstd")
-    pc.write_csv(to_table(rows, passing), folder / f"{WALL}.csv")
-    pc.write_csv(table, folder / f"{TABLE}.csv")
+    with replacing(folder / f"{TABLE}.parquet") as draft, draft.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+    for name, columns in ((WALL, to_table(rows, passing)), (TABLE, table)):
+        with replacing(folder / f"{name}.csv") as draft, draft.open("wb") as file:
+            pc.write_csv(columns, file)
     return folder / f"{TABLE}.csv"
 
 

@@ -21,7 +21,7 @@ from benchmarks.kills import kill
 from broker_config import mosquitto
 from cloud.responder import Responder, notice_of
 from devices.agent import Agent, Receipt
-from devices.keeping import Kept, read_kept, replace, write_kept, write_pee
+from devices.keeping import Kept, check_files, read_kept, write_kept, write_pee
 from devices.pee_file import read_pee, recommend
 from devices.shelf import Shelves
 from devices.standalone import Settings, Standalone
@@ -30,6 +30,7 @@ from tests.served import FLEET, Listener, Served, served
 from wire.connection import Connection
 from wire.errors import InputError
 from wire.messages import BudgetReport, Status, decode
+from wire.outputs import replace_file
 from wire.topics import Role
 
 needs_mosquitto = [
@@ -104,7 +105,8 @@ def test_a_disk_that_takes_nothing_leaves_no_pee_above_the_budget(tmp_path: Path
         nonlocal budget
         device = a_device(tmp_path, lambda: budget, "p" * 250)  # so long that no draft beside it has a name
         pee, held = tmp_path / ("p" * 250), []
-        pee.write_bytes(b"for a budget of 2000 bytes")
+        write_pee(tmp_path / "pee", holding(2000), "fleet f", STORE.geometry.items)
+        (tmp_path / "pee").rename(pee)
         living = asyncio.create_task(device.live())
         for budget in (400, 200):
             async with asyncio.timeout(PATIENCE_S):
@@ -138,6 +140,29 @@ def test_a_file_that_can_be_neither_written_nor_removed_does_not_end_a_device(tm
         return device.agent.resident_bytes
 
     assert asyncio.run(story()) == holding(200).resident_bytes
+
+
+def test_a_device_overwrites_and_removes_only_what_is_its_own(tmp_path: Path) -> None:
+    thesis, pee, state = (tmp_path / name for name in ("thesis.txt", "pee", "state"))
+    thesis.write_bytes(b"thesis")
+    write_pee(pee, holding(2000), "fleet f", STORE.geometry.items)
+    write_kept(state, Kept.of(holding(2000), notice_of(STORE)))
+    check_files(pee, state)  # its own
+    check_files(tmp_path / "new", tmp_path / "new too")
+    refused = {
+        (thesis, state): f"{thesis}: is no PEE file, and is not overwritten: name another file",
+        (pee, thesis): f"{thesis}: is no state of a device, and is not overwritten: name another file",
+        (state, pee): f"{state}: is no PEE file, and is not overwritten: name another file",
+        (pee, pee): f"--pee and --state must be two files: both are {pee}",
+        (tmp_path, None): f"{tmp_path}: is a folder, not a file to write",
+    }
+    for files, words in refused.items():
+        with pytest.raises(InputError) as caught:
+            check_files(*files)
+        assert str(caught.value) == words
+    write_pee(thesis, holding(0), "fleet f", STORE.geometry.items)  # where nothing can be recommended
+    write_pee(pee, holding(0), "fleet f", STORE.geometry.items)
+    assert (thesis.read_bytes(), pee.exists()) == (b"thesis", False)
 
 
 def test_a_broker_whose_name_is_none_is_one_line() -> None:
@@ -313,8 +338,8 @@ class TestBesideARealCloud:
         (tmp_path / "proc").mkdir()
         meminfo = tmp_path / "proc" / "meminfo"
 
-        def available(kib: int) -> None:
-            replace(meminfo, f"MemTotal: 4000 kB\nMemAvailable: {kib} kB\n".encode())  # whole, as /proc is
+        def available(kib: int) -> None:  # whole, as /proc is
+            replace_file(meminfo, f"MemTotal: 4000 kB\nMemAvailable: {kib} kB\n".encode())
 
         available(2000)
         pee = tmp_path / "pee.safetensors"

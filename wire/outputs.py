@@ -1,0 +1,121 @@
+"""Files that appear whole or not at all: the one way in which peelfleet replaces a file.
+
+A library that writes a file is given a Python file object, never a name: some of them take names for
+UTF-8 text, and a folder may be named in other bytes.
+"""
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wire.errors import InputError
+
+OPEN = 0o644
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write that becomes *path* if the block succeeds, and leaves nothing if it fails.
+
+    Only a regular file is replaced: a link is followed, and the file at its end is replaced.
+
+    Raises:
+        InputError: *path* cannot be written; said before the block begins.
+    """
+    target = writable(path)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {reason(error)}") from None
+    os.close(handle)
+    draft = Path(name)
+    try:
+        yield draft
+        draft.chmod(OPEN)
+        _force(draft)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write *content* to *path*: whoever reads it sees the old file or the new one.
+
+    Raises:
+        InputError: *path* cannot be written.
+        OSError: the disk is full.
+    """
+    with replacing(path) as draft:
+        draft.write_bytes(content)
+
+
+def writable(path: Path) -> Path:
+    """Return the file to which *path* leads, which may be written: a regular file, or none yet.
+
+    Raises:
+        InputError: something else is there, or its folder is none.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        kind = stat.S_IFMT(target.stat().st_mode)
+    except FileNotFoundError:
+        kind = stat.S_IFREG
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {reason(error)}") from None
+    if kind != stat.S_IFREG:
+        raise InputError(f"{path}: is {_KINDS.get(kind, 'no regular file')}, not a file to write")
+    try:
+        found = target.parent.stat()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {reason(error)}") from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise InputError(f"{path}: cannot be written: {os.strerror(errno.ENOTDIR)}")
+    return target
+
+
+def check_ours(path: Path, begins: Callable[[bytes], bool], what: str) -> None:
+    """Check that *path* may be replaced unasked: it is not there, is empty, or is a file of ours.
+
+    Args:
+        path: the file.
+        begins: tells by its first bytes whether a file is ours.
+        what: what ours is.
+
+    Raises:
+        InputError: it is a file of somebody else, or none that can be written.
+    """
+    target = writable(path)
+    try:
+        with target.open("rb") as file:
+            head = file.read(2**16)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+    if head and not begins(head):
+        raise InputError(f"{path}: is no {what}, and is not overwritten: name another file")
+
+
+def reason(error: OSError) -> str:
+    """Return why a file cannot be used, in words."""
+    return error.strerror or str(error)
+
+
+def _force(path: Path) -> None:
+    """Force a file to the disk, so that a power cut leaves the old one or the new one."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
