@@ -9,8 +9,9 @@ import msgspec
 import numpy as np
 
 from devices.agent import Agent, Receipt
-from devices.pee_file import Fields, ItemNames, Pee, a_shelf, begins_as_pee, encode_pee
+from devices.pee_file import MAX_FILE_BYTES, Fields, ItemNumbers, Pee, a_shelf, begins_as_pee, encode_pee
 from wire.errors import InputError
+from wire.files import read_at_most
 from wire.messages import ModelNotice
 from wire.outputs import check_ours, replace_file
 from wire.pee import body, seal
@@ -99,21 +100,20 @@ def write_kept(path: Path, kept: Kept) -> None:
 def read_kept(path: Path) -> Kept | None:
     """Return a device's state; None where there is none, or it is damaged."""
     try:
-        return msgspec.msgpack.decode(path.read_bytes(), type=Kept)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.msgpack.decode(read_at_most(path, MAX_FILE_BYTES), type=Kept)
+    except (OSError, InputError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def write_pee(path: Path, agent: Agent, source: str, items: int) -> None:
+def write_pee(path: Path, agent: Agent, source: str) -> None:
     """Write what *agent* holds as a PEE file; where it can recommend nothing there is no file.
 
-    The names of items are not on the wire: they are numbered in catalogue order.
+    The names of items are not on the wire: they have their numbers in the catalogue, and the file has none.
 
     Args:
         path: where to.
         agent: who holds it.
         source: where it is from, in words.
-        items: of the catalogue.
     """
     if agent.shelf is None or not agent.layer or not agent.user_vector:
         remove_pee(path)
@@ -130,7 +130,7 @@ def write_pee(path: Path, agent: Agent, source: str, items: int) -> None:
         ),
         a_shelf(shelf.geometry, shelf.part(0, shelf.layers.blocks[agent.layer])),
         np.frombuffer(agent.user_vector, dtype="<f4"),
-        ItemNames.of([str(number) for number in range(items)]),
+        ItemNumbers(shelf.geometry.items),
         np.empty(0, dtype=np.int64),
     )
     replace_file(path, encode_pee(pee))

@@ -8,7 +8,7 @@ It is a safetensors file. Its ``__metadata__`` holds the fields of `Fields`, its
     data            U8 [bytes]  the blocks' numbers, in the same order
     user_vector     F32 [d]
     item_name_ends  U32 [I]     where the name of each item ends in item_names; the first one starts at 0
-    item_names      U8 [bytes]  in catalogue order, UTF-8
+    item_names      U8 [bytes]  in catalogue order, UTF-8; both are left out where items have numbers only
     known_items     U32 [known] items that the user has met, ascending: left out of recommendations
 
 B blocks, I items, d dimensions. Numbers are little-endian. The checksum is the SHA-256 of the fields but
@@ -31,14 +31,18 @@ from devices.recommender import item_group_rows, lean_scores
 from devices.shelf import Shelf
 from wire.blocks import Blocks
 from wire.errors import InputError, Reason, RemoteProtocolError
+from wire.files import read_at_most
 from wire.geometry import Float32Array, Geometry
 from wire.layers import Layers
 from wire.messages import Count, ModelVersion
 from wire.metrics import IntArray, top_k
-from wire.units import BYTE_UNITS
+from wire.units import BYTE_UNITS, approximate_bytes
 
 FORMAT = "peelfleet-pee-1"
 MAX_FILE_BYTES = BYTE_UNITS["GiB"]
+RANKING_BYTES = BYTE_UNITS["GiB"] // 2
+RANKING_TIMES = 100
+"""Ranking may take `RANKING_BYTES`, and this many times what the file has: a small file asks for no more."""
 
 _DTYPES = {
     "item_name_ends": ("U32", "<u4"),
@@ -50,7 +54,8 @@ _DTYPES = {
     "data": ("U8", "u1"),
     "item_names": ("U8", "u1"),
 }  # in the order of the data section: widest first, so that every tensor is aligned
-_OPTIONAL = ("sizes", "scales")
+_NAMES = ("item_name_ends", "item_names")
+_OPTIONAL = ("sizes", "scales", *_NAMES)
 
 
 class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -107,6 +112,23 @@ class ItemNames:
         return self.text[int(self.ends[item - 1]) if item else 0 : int(self.ends[item])].decode()
 
 
+class ItemNumbers:
+    """The names of items that have none, as on a device: their numbers. They take no memory.
+
+    Args:
+        count: how many items there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, item: int) -> str:
+        return str(item)
+
+
 @dataclass(frozen=True, eq=False)
 class Pee:
     """One user's PEE with all that recommending takes."""
@@ -116,7 +138,7 @@ class Pee:
     """The blocks; nothing else lies there."""
     user_vector: Float32Array
     """Shape (d,)."""
-    item_names: ItemNames
+    item_names: ItemNames | ItemNumbers
     known_items: IntArray
     """Numbers of the items that the user has met, ascending."""
 
@@ -189,11 +211,13 @@ def encode_pee(pee: Pee) -> bytes:
     tensors = {
         **pee.shelf.part(0, pee.blocks)._asdict(),
         "user_vector": pee.user_vector.astype("<f4").tobytes(),
-        "item_name_ends": pee.item_names.ends.astype("<u4").tobytes(),
-        "item_names": pee.item_names.text,
         "known_items": pee.known_items.astype("<u4").tobytes(),
     }
-    present = [name for name in _DTYPES if tensors[name] or name not in _OPTIONAL]
+    names = pee.item_names
+    if isinstance(names, ItemNames):
+        tensors |= {"item_name_ends": names.ends.astype("<u4").tobytes(), "item_names": names.text}
+    blocks = ("sizes", "scales")
+    present = [name for name in _DTYPES if name in tensors and (tensors[name] or name not in blocks)]
     tensors = {name: tensors[name] for name in present}
     # Written here, since the library's own writer orders metadata anew in each process.
     header: dict[str, object] = {"__metadata__": {**fields, "sha256": _checksum(fields, tensors)}}
@@ -230,6 +254,7 @@ def decode_pee(raw: bytes) -> Pee:
             raise RemoteProtocolError(Reason.CHECKSUM, f"counted {counted[:12]}, it says {claimed[:12]}")
         geometry = msgspec.json.decode(metadata.pop("geometry", ""), type=Geometry)
         fields = msgspec.convert(metadata, Fields, strict=False)  # not strict: numbers are strings
+        _check_ranking(geometry, len(raw))
         return _assembled(fields, geometry, tensors)
     except (safetensors.SafetensorError, msgspec.DecodeError, ValueError, RecursionError) as error:
         raise RemoteProtocolError(Reason.MALFORMED, str(error)) from None
@@ -247,10 +272,7 @@ def read_pee(path: Path) -> Pee:
         InputError: it cannot be read, is damaged, or is no PEE file.
     """
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise InputError(f"{path}: no PEE file: {size} bytes, at most {MAX_FILE_BYTES}")
-        return decode_pee(path.read_bytes())
+        return decode_pee(read_at_most(path, MAX_FILE_BYTES, "a PEE file", pipes=True))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except RemoteProtocolError as error:
@@ -280,6 +302,23 @@ def _checksum(fields: Mapping[str, str], tensors: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
+def _check_ranking(geometry: Geometry, file_bytes: int) -> None:
+    """Check, before memory is taken, that ranking takes no more than such a file may ask for.
+
+    Raises:
+        ValueError: it takes more.
+    """
+    rows = -(-geometry.items // geometry.item_groups)
+    needed = 12 * rows * geometry.dim + 32 * geometry.items  # an item group's numbers; scores and their order
+    most = RANKING_BYTES + RANKING_TIMES * file_bytes
+    if needed > most:
+        raise ValueError(
+            f"ranking {geometry.items} items of {geometry.dim} dimensions in {geometry.item_groups} item "
+            f"groups would take {approximate_bytes(needed)}; a file of {approximate_bytes(file_bytes)} may "
+            f"ask for {approximate_bytes(most)}"
+        )
+
+
 def _assembled(fields: Fields, geometry: Geometry, tensors: Mapping[str, bytes]) -> Pee:
     """Return the PEE.
 
@@ -292,7 +331,7 @@ def _assembled(fields: Fields, geometry: Geometry, tensors: Mapping[str, bytes])
         return np.frombuffer(tensors.get(name, b""), dtype=_DTYPES[name][1])
 
     shelf = a_shelf(geometry, Blocks(*(tensors.get(name, b"") for name in Blocks._fields)))
-    names = ItemNames(tensors["item_names"], numbers("item_name_ends").astype(np.int64))
+    names = _names(geometry, tensors, numbers("item_name_ends").astype(np.int64))
     known, vector = numbers("known_items").astype(np.int64), numbers("user_vector").astype(np.float32)
     pee = Pee(fields, shelf, vector, names, known)
     if (len(names), len(vector)) != (geometry.items, geometry.dim):
@@ -307,3 +346,12 @@ def _assembled(fields: Fields, geometry: Geometry, tensors: Mapping[str, bytes])
     if not 0 < pee.resident_bytes <= fields.budget_bytes:
         raise ValueError(f"blocks of {pee.resident_bytes} B on a budget of {fields.budget_bytes} B")
     return pee
+
+
+def _names(geometry: Geometry, tensors: Mapping[str, bytes], ends: IntArray) -> ItemNames | ItemNumbers:
+    there = [name in tensors for name in _NAMES]
+    if not any(there):
+        return ItemNumbers(geometry.items)
+    if not all(there):
+        raise ValueError(f"tensor {_NAMES[there.index(False)]!r} is missing")
+    return ItemNames(tensors["item_names"], ends)

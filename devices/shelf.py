@@ -16,6 +16,7 @@ from wire.layers import Layers
 from wire.messages import ModelNotice
 from wire.pee import Part
 
+LAYER_TABLE = ("layer_blocks", "layer_bytes")
 MOST_NOTICES = 64
 """Notices are remembered for the newest so many model versions, and for those that are held."""
 MOST_SEEN = 2**14
@@ -238,14 +239,14 @@ def _layers(part: Part, notice: ModelNotice) -> Layers:
     Raises:
         RemoteProtocolError: it is missing or wrong, or larger than the notice says that it can be.
     """
-    blocks, sizes = part.tensor("layer_blocks"), part.tensor("layer_bytes")
-    count = max(len(blocks), len(sizes)) // 4
+    spans = part.layout.spans
+    count = max(end - begin for begin, end in (spans.get(each, (0, 0)) for each in LAYER_TABLE)) // 4
     if count > notice.layers:  # before anything is made of it
         raise RemoteProtocolError(
             Reason.MALFORMED, f"layer table: {count} layers, the notice says at most {notice.layers}"
         )
     try:
-        layers = Layers.above_zero(_u32(blocks), _u32(sizes))
+        layers = Layers.above_zero(*(_u32(part.tensor(each)) for each in LAYER_TABLE))
     except ValueError as error:
         raise RemoteProtocolError(Reason.MALFORMED, f"layer table: {error}") from None
     if layers.blocks[-1] > notice.geometry.blocks:

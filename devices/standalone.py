@@ -302,9 +302,10 @@ class Standalone:
         self._kept_s = time.monotonic()
         try:
             if settings.pee is not None:
-                write_pee(settings.pee, agent, f"fleet {settings.fleet}", self._notice.geometry.items)
+                write_pee(settings.pee, agent, f"fleet {settings.fleet}")
             if settings.state is not None:
-                write_kept(settings.state, Kept.of(agent, self._notice))
+                notice = self._shelves.notice(agent.model) or self._notice  # of what is held
+                write_kept(settings.state, Kept.of(agent, notice))
         except (OSError, InputError) as error:
             self.counts.unkept += 1
             LOG.error("what is held could not be written: %s", error)

@@ -71,7 +71,7 @@ def ends(sizes: Sequence[int]) -> list[int]:
     return list(accumulate(sizes, initial=0))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=8)  # each of up to 65,536 numbers
 def data_sizes(geometry: Geometry) -> tuple[int, ...]:
     """Return the bytes of every block, by block id, for codecs that store a number in so many bits."""
     shapes = (geometry.shape(block) for block in range(geometry.blocks))

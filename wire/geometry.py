@@ -19,6 +19,8 @@ ID_BYTES = 2  # block ids are unsigned 16-bit numbers, on the wire and on the de
 SIZE_BYTES = 2  # so are the sizes of blocks, where they differ
 MAX_BLOCKS = 2**16
 MAX_PLANES = 16
+MAX_ITEMS = 2**28
+MAX_DIM = 2**16
 
 
 class Codec(StrEnum):
@@ -73,6 +75,9 @@ class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """How a score is made of the blocks held."""
 
     def __post_init__(self) -> None:
+        for name, most in (("items", MAX_ITEMS), ("dim", MAX_DIM)):
+            if getattr(self, name) > most:  # before memory is taken for it
+                raise ValueError(f"{name}(={getattr(self, name)}) must be at most {most}")
         if not 1 <= self.item_groups <= self.items:
             raise ValueError(f"item_groups(={self.item_groups}) must be from 1 to items(={self.items})")
         if not 1 <= self.slice_width <= self.dim:

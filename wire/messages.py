@@ -8,9 +8,10 @@ from typing import Annotated, TypeVar
 import msgspec
 
 from wire.errors import Reason, RemoteProtocolError
-from wire.geometry import Geometry
+from wire.geometry import MAX_BLOCKS, Geometry
 
 MAX_JSON_BYTES = 4096
+MAX_USER_GROUPS = 2**24
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 ModelVersion = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-zA-Z._-]*$")]
@@ -73,11 +74,11 @@ class ModelNotice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """The name of the model, made of its content: equal names are equal bytes."""
     geometry: Geometry
     """How its item tables are cut into blocks."""
-    user_groups: Annotated[int, msgspec.Meta(ge=1)]
+    user_groups: Annotated[int, msgspec.Meta(ge=1, le=MAX_USER_GROUPS)]
     """How many groups of users there are, numbered from 0; each has its own item table and ranking."""
-    users: Annotated[int, msgspec.Meta(ge=1)]
+    users: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
     """How many users the model knows, numbered from 0."""
-    layers: Annotated[int, msgspec.Meta(ge=1)]
+    layers: Annotated[int, msgspec.Meta(ge=1, le=MAX_BLOCKS)]
     """The most layers that any group's ranking is cut into."""
 
 

@@ -33,6 +33,7 @@ from wire.messages import Count, ModelVersion
 DEFAULT_MAX_PAYLOAD = 128 * 1024
 MAX_PART_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 4096
+MAX_REMEMBERED_BYTES = 1024
 
 _START = b'{"__metadata__":{"crc32":"'
 _ZEROS = b"00000000"
@@ -194,7 +195,7 @@ def decode_part(payload: bytes) -> Part:
     checksum = zlib.crc32(payload[_CHECKED:start], zlib.crc32(_ZEROED, data_crc32))
     if payload[_CLAIMED:_CHECKED] != b"%08x" % checksum:
         raise RemoteProtocolError(Reason.CHECKSUM, f"counted {checksum:08x}")
-    return Part(seq, _layout(fields, len(payload) - start), data_crc32, payload, start)
+    return Part(seq, _layout_of(fields, len(payload) - start), data_crc32, payload, start)
 
 
 def peek(payload: bytes) -> tuple[int, Layout]:
@@ -204,7 +205,7 @@ def peek(payload: bytes) -> tuple[int, Layout]:
         RemoteProtocolError: it is no update part.
     """
     seq, fields, start = _split(payload)
-    return seq, _layout(fields, len(payload) - start)
+    return seq, _layout_of(fields, len(payload) - start)
 
 
 def _split(payload: bytes) -> tuple[int, bytes, int]:
@@ -221,6 +222,11 @@ def _split(payload: bytes) -> tuple[int, bytes, int]:
     if not (fixed and digits.isdigit() and len(digits) <= 16):
         raise RemoteProtocolError(Reason.MALFORMED, "no header of an update part")
     return int(digits), payload[end:start], start
+
+
+def _layout_of(fields: bytes, data_bytes: int) -> Layout:
+    """Return what *fields* say; those of ordinary length are remembered, so that a peer fills no memory."""
+    return (_layout if len(fields) <= MAX_REMEMBERED_BYTES else _layout.__wrapped__)(fields, data_bytes)
 
 
 @functools.lru_cache(maxsize=8192)  # the same blocks go to many devices, under different numbers

@@ -11,12 +11,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
-from devices.pee_file import Fields, ItemNames, Pee, a_shelf, decode_pee, encode_pee, read_pee, recommend
+from devices.pee_file import (
+    Fields,
+    ItemNames,
+    ItemNumbers,
+    Pee,
+    a_shelf,
+    decode_pee,
+    encode_pee,
+    read_pee,
+    recommend,
+)
 from devices.recommender import ItemTable
 from devices.shelf import Shelf
 from tests.worlds import a_store
+from wire.blocks import Blocks
 from wire.errors import InputError, Reason, RemoteProtocolError
-from wire.geometry import Codec
+from wire.geometry import Codec, Geometry
 from wire.metrics import ItemLists, rank
 
 NAMES = ("Amélie", "", "七人の侍", *(f"film {number}" for number in range(9)))
@@ -181,5 +192,52 @@ def test_another_safetensors_file_is_none(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nothing\.safetensors: cannot be read: No such file"):
         read_pee(tmp_path / "nothing.safetensors")
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="is a folder, and cannot be a PEE file"):
         read_pee(tmp_path)
+
+
+def test_a_file_without_names_calls_items_by_their_numbers_and_has_no_bytes_for_them() -> None:
+    numbered = replace(PEE, item_names=ItemNumbers(12))
+    file = encode_pee(numbered)
+    again = decode_pee(file)
+    assert encode_pee(again) == file
+    wanted = [each._replace(item=str(NAMES.index(each.item))) for each in recommend(PEE, 12)]
+    assert recommend(again, 12) == wanted
+    assert set(safetensors.numpy.load(FILE)) - set(safetensors.numpy.load(file)) == {
+        "item_names",
+        "item_name_ends",
+    }
+
+
+def a_geometry_of(items: int, dim: int) -> Geometry:
+    return Geometry(items=items, dim=dim, item_groups=1, slice_width=dim, codec=Codec.PLANES)
+
+
+@pytest.mark.parametrize(("items", "dim"), [(2**28, 1), (20_000, 5_000), (2**20, 2**16)])
+def test_a_small_file_that_asks_for_much_memory_is_refused_in_one_line(
+    items: int, dim: int, tmp_path: Path
+) -> None:
+    blocks = Blocks(b"\0\0", b"\1\0", b"", b"\xff")
+    vector, nothing = np.zeros(dim, dtype=np.float32), np.empty(0, dtype=np.int64)
+    bomb = Pee(PEE.fields, a_shelf(a_geometry_of(items, dim), blocks), vector, ItemNumbers(items), nothing)
+    path = tmp_path / "bomb"
+    path.write_bytes(encode_pee(bomb))
+    with pytest.raises(
+        InputError, match=rf"ranking {items} items of {dim} dimensions .* would take"
+    ) as refusal:
+        read_pee(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_the_largest_catalogues_of_today_can_be_ranked_from_a_file_of_a_kibibyte() -> None:
+    blocks = Blocks(b"\0\0", b"\1\0", b"", b"\xff")
+    geometry = Geometry(items=10_000_000, dim=64, item_groups=5000, slice_width=64, codec=Codec.CODED)
+    vector, nothing = np.zeros(64, dtype=np.float32), np.empty(0, dtype=np.int64)
+    file = encode_pee(Pee(PEE.fields, a_shelf(geometry, blocks), vector, ItemNumbers(10_000_000), nothing))
+    assert len(file) < 1500
+    assert len(decode_pee(file).item_names) == 10_000_000
+
+
+def test_what_has_no_end_is_no_pee_file() -> None:
+    with pytest.raises(InputError, match="/dev/zero: is no regular file, and cannot be a PEE file"):
+        read_pee(Path("/dev/zero"))

@@ -186,11 +186,11 @@ def test_a_device_that_cannot_read_its_memory_says_so_and_ends(tmp_path: Path) -
 
 def test_the_pee_file_recommends_by_item_numbers(tmp_path: Path) -> None:
     path, agent = tmp_path / "pee.safetensors", holding(10**6)
-    write_pee(path, agent, "fleet f", STORE.geometry.items)
+    write_pee(path, agent, "fleet f")
     found = recommend(read_pee(path), 5)
     assert sorted(int(each.item) for each in found) != []
     agent.set_budget(0)
-    write_pee(path, agent, "fleet f", STORE.geometry.items)
+    write_pee(path, agent, "fleet f")
     assert not path.exists()  # it can recommend nothing any more
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from wire.errors import Reason, RemoteProtocolError
 from wire.geometry import Codec, Geometry
 from wire.messages import BudgetReport, ModelNotice, QualityReport, Status, decode, encode
-from wire.pee import Body, body, decode_part, peek, seal, sealed_bytes
+from wire.pee import Body, _layout, body, decode_part, peek, seal, sealed_bytes
 
 GEOMETRY = Geometry(items=6, dim=4, item_groups=2, slice_width=2, codec=Codec.INT8)
 
@@ -135,3 +136,33 @@ def test_text_that_is_no_utf_8_is_refused_wherever_it_stands(byte: bytes) -> Non
             damaged = payload[:at] + byte + payload[at + 1 :]
             with contextlib.suppress(RemoteProtocolError):
                 read(damaged)
+
+
+@pytest.mark.parametrize(
+    ("said", "more"),
+    [
+        (b'"items":6', b'"items":2147483648'),
+        (b'"dim":4', b'"dim":65537'),
+        (b'"user_groups":1', b'"user_groups":16777217'),
+        (b'"users":2', b'"users":9007199254740993'),
+        (b'"layers":4', b'"layers":65537'),
+    ],
+)
+def test_a_notice_that_declares_more_than_the_page_allows_is_refused(said: bytes, more: bytes) -> None:
+    notice, payload = MESSAGES[3]
+    assert decode(payload, ModelNotice) == notice
+    with pytest.raises(RemoteProtocolError) as refusal:
+        decode(payload.replace(said, more), ModelNotice)
+    assert refusal.value.reason == Reason.MALFORMED
+
+
+def test_headers_that_are_long_are_not_remembered() -> None:
+    """A peer that pads its headers fills no memory with them."""
+    part = seal(body(model="m", group=0, first=0, target=0, part=1, parts=1, tensors={}), 1)
+    length = int.from_bytes(part[:8], "little")
+    head = part[8 : 8 + length] + b" " * 2048
+    checksum = zlib.crc32(head[:26] + b"00000000" + head[34:], zlib.crc32(b""))
+    padded = (length + 2048).to_bytes(8, "little") + head[:26] + b"%08x" % checksum + head[34:]
+    before = _layout.cache_info().currsize
+    assert decode_part(padded).layout == decode_part(part).layout
+    assert _layout.cache_info().currsize <= before + 1
