@@ -105,7 +105,7 @@ def test_a_disk_that_takes_nothing_leaves_no_pee_above_the_budget(tmp_path: Path
         nonlocal budget
         device = a_device(tmp_path, lambda: budget, "p" * 250)  # so long that no draft beside it has a name
         pee, held = tmp_path / ("p" * 250), []
-        write_pee(tmp_path / "pee", holding(2000), "fleet f", STORE.geometry.items)
+        write_pee(tmp_path / "pee", holding(2000), "fleet f")
         (tmp_path / "pee").rename(pee)
         living = asyncio.create_task(device.live())
         for budget in (400, 200):
@@ -145,7 +145,7 @@ def test_a_file_that_can_be_neither_written_nor_removed_does_not_end_a_device(tm
 def test_a_device_overwrites_and_removes_only_what_is_its_own(tmp_path: Path) -> None:
     thesis, pee, state = (tmp_path / name for name in ("thesis.txt", "pee", "state"))
     thesis.write_bytes(b"thesis")
-    write_pee(pee, holding(2000), "fleet f", STORE.geometry.items)
+    write_pee(pee, holding(2000), "fleet f")
     write_kept(state, Kept.of(holding(2000), notice_of(STORE)))
     check_files(pee, state)  # its own
     check_files(tmp_path / "new", tmp_path / "new too")
@@ -160,8 +160,8 @@ def test_a_device_overwrites_and_removes_only_what_is_its_own(tmp_path: Path) ->
         with pytest.raises(InputError) as caught:
             check_files(*files)
         assert str(caught.value) == words
-    write_pee(thesis, holding(0), "fleet f", STORE.geometry.items)  # where nothing can be recommended
-    write_pee(pee, holding(0), "fleet f", STORE.geometry.items)
+    write_pee(thesis, holding(0), "fleet f")  # where nothing can be recommended
+    write_pee(pee, holding(0), "fleet f")
     assert (thesis.read_bytes(), pee.exists()) == (b"thesis", False)
 
 
