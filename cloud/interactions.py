@@ -4,14 +4,36 @@ Letters: U users, I items.
 """
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 
 from wire.metrics import IntArray, ItemLists
+
+
+@dataclass(frozen=True)
+class ReadCounts:
+    """How many interactions a source has, and what of them is left out."""
+
+    rows: int
+    """Interactions in the source."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """How many were left out, by the reason."""
+    notes: tuple[str, ...] = ()
+    """What else the user should know of how the source was read."""
+
+    @property
+    def total_dropped(self) -> int:
+        """How many interactions were left out."""
+        return sum(self.dropped.values())
+
+    def describe(self) -> str:
+        """Return the counts in words, such as ``480 rows, 190 below min_rating 0``."""
+        counts = [f"{count:,} {reason}" for reason, count in self.dropped.items() if count]
+        return ", ".join([f"{self.rows:,} row{'s' * (self.rows != 1)}", *counts])
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +49,8 @@ class Interactions:
     test: ItemLists
     user_ids: tuple[str, ...]
     item_ids: tuple[str, ...]
+    read: ReadCounts | None = None
+    """How the source was read; None where nothing was: it is made up."""
 
     @property
     def n_users(self) -> int:
@@ -70,6 +94,7 @@ class Interactions:
             _renumbered(self.test, new_number),
             self.user_ids,
             tuple(self.item_ids[i] for i in order),
+            self.read,
         )
 
     def _contents(self) -> Iterator[bytes]:

@@ -24,6 +24,8 @@ class EventList:
     users: IntArray
     items: IntArray
     times: NDArray[np.int64] | NDArray[np.float64] | None
+    parts: IntArray | None = None
+    """Where the source is split already: 0 to train, 1 to validate, 2 to test."""
 
     def __len__(self) -> int:
         return len(self.users)
@@ -31,7 +33,8 @@ class EventList:
     def keep(self, chosen: NDArray[np.bool_] | IntArray) -> Self:
         """Return the interactions at *chosen*, a mask or indices."""
         times = None if self.times is None else self.times[chosen]
-        return type(self)(self.users[chosen], self.items[chosen], times)
+        parts = None if self.parts is None else self.parts[chosen]
+        return type(self)(self.users[chosen], self.items[chosen], times, parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,11 +49,13 @@ class Parts:
 def without_repeats(events: EventList) -> EventList:
     """Return the first interaction of each (user, item) pair, by time and then order in the source.
 
-    A pair that came twice would otherwise land in both training and test.
+    A pair that came twice would otherwise land in both training and test. Where the source is split
+    already, the earliest part counts.
     """
     place = np.arange(len(events))
     times = place if events.times is None else events.times
-    order = np.lexsort((place, times, events.items, events.users))
+    parts = times if events.parts is None else events.parts
+    order = np.lexsort((place, times, parts, events.items, events.users))
     users, items = events.users[order], events.items[order]
     first = np.ones(len(order), dtype=bool)
     first[1:] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
@@ -86,6 +91,27 @@ def split_events(events: EventList, n_users: int, split: Split) -> Parts:
         ItemLists.of_pairs(users[is_valid], items[is_valid], n_users),
         ItemLists.of_pairs(users[is_test], items[is_test], n_users),
     )
+
+
+def division(events: EventList, n_users: int, split: Split) -> Parts:
+    """Return the parts of interactions that are split already.
+
+    Without any to validate, `valid_share` of *split* is divided off from those to train.
+    """
+    assert events.parts is not None
+    chosen = [events.keep(events.parts == part) for part in range(3)]
+    train, valid, test = (ItemLists.of_pairs(each.users, each.items, n_users) for each in chosen)
+    if not len(valid.items):
+        by_time = isinstance(split, ByTime) and events.times is not None
+        seed = split.seed if isinstance(split, ByRatio) else 0
+        share: Split = (
+            ByTime(valid_share=split.valid_share, test_share=0.0)
+            if by_time
+            else ByRatio(valid_share=split.valid_share, test_share=0.0, seed=seed)
+        )
+        held = split_events(chosen[0], n_users, share)
+        train, valid = held.train, held.valid
+    return Parts(train, valid, test)
 
 
 def part_sizes(counts: IntArray, split: Split) -> tuple[IntArray, IntArray]:

@@ -1,0 +1,86 @@
+"""Tables as Parquet: one interaction a row, decoded batch by batch and bounded before memory is taken."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from cloud.readers.columns import Rows, Wanted, find_columns
+from cloud.readers.text import check_there, refuse
+from wire.errors import InputError
+
+MOST_ROWS = 200_000_000
+"""Of a table; a row costs some tens of bytes however small the file is."""
+MOST_BYTES = 32 * 2**30
+"""That the wanted columns may unpack to, as the file says."""
+MOST_NAME_BYTES = 4 * 2**30
+"""That their distinct values take together."""
+
+_BATCH_ROWS = 2**17
+
+
+def read_parquet(path: Path, wanted: Wanted) -> Rows:
+    """Return the wanted columns as they are stored; texts are kept once each.
+
+    Raises:
+        InputError: it is no Parquet file, a column is missing, or it is too large.
+    """
+    check_there(path)
+    try:
+        schema = pyarrow.parquet.read_schema(path)
+        found = find_columns(path, schema.names, wanted)
+        names = {role: schema.names[at] for role, at in found.items()}
+        texts = [name for name in names.values() if _is_text(schema.field(name).type)]
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
+            _check_size(path, file.metadata, set(names.values()))
+            table = _read(path, file, list(dict.fromkeys(names.values())))
+        columns = {role: _plain(table[name].combine_chunks()) for role, name in names.items()}
+    except (pa.ArrowException, OSError, ValueError) as error:
+        refuse(path, error)
+    return Rows(path, columns, names, lambda row: f"{path}, row {row + 1}")
+
+
+def _check_size(path: Path, metadata: Any, names: set[str]) -> None:
+    """Check what the file says of its size, before anything of it is decoded."""
+    if metadata.num_rows > MOST_ROWS:
+        raise InputError(f"{path}: has {metadata.num_rows:,} rows, expected at most {MOST_ROWS:,}")
+    chunks = (
+        metadata.row_group(group).column(at)
+        for group in range(metadata.num_row_groups)
+        for at in range(metadata.num_columns)
+    )
+    size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in names)
+    if size > MOST_BYTES:
+        raise InputError(f"{path}: unpacks to {size:,} bytes, expected at most {MOST_BYTES:,}")
+    if not metadata.num_rows:
+        raise InputError(f"{path}: has no rows")
+
+
+def _read(path: Path, file: Any, names: list[str]) -> Any:
+    batches, rows, size = [], 0, 0
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=names):
+        batches.append(batch)
+        rows, size = rows + len(batch), size + batch.nbytes
+        if rows > MOST_ROWS or size > MOST_NAME_BYTES + 16 * rows:
+            raise InputError(
+                f"{path}: has more than {MOST_ROWS:,} rows or {MOST_NAME_BYTES:,} bytes of names"
+            )
+    return pa.Table.from_batches(batches).unify_dictionaries()
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
+
+
+def _plain(column: Any) -> Any:
+    """Return a column whose dictionary, if it has one, holds texts; other dictionaries are looked up."""
+    kind = column.type
+    if not pa.types.is_dictionary(kind) or _is_text(kind.value_type):
+        return column
+    return column.dictionary_decode()
