@@ -39,7 +39,7 @@ Name = Annotated[str, Meta(min_length=1)]
 ColumnName = Name | Annotated[int, Meta(ge=1, le=1_000_000)]
 """A column, by its name or by its number from 1."""
 
-SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "space": " ", "colons": "::"}
+SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "colons": "::", "space": " "}
 """Words that may stand for a separator; a space stands for any number of blanks."""
 
 MOST_SYNTHETIC_BYTES = 32 * 2**30

@@ -13,18 +13,29 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cloud.config import SEPARATORS, ByRatio, ByTime, Data, Split, LightGCN, MovieLens, Ratings, RecBole, Synthetic, Table
+from cloud.config import (
+    SEPARATORS,
+    ByRatio,
+    ByTime,
+    Data,
+    LightGCN,
+    MovieLens,
+    Ratings,
+    RecBole,
+    Split,
+    Synthetic,
+    Table,
+)
 from cloud.interactions import Interactions, ReadCounts
 from cloud.readers.columns import Numbers, Rows, Wanted, codes, known_numbers, numbers, times, units_differ
 from cloud.readers.delimited import Layout, read_delimited
 from cloud.readers.lightgcn import read_lightgcn
 from cloud.readers.parquet import read_parquet
-from cloud.readers.text import SHOWN_CHARACTERS, SUFFIXES, read_text, suffix_of
+from cloud.readers.text import SUFFIXES, read_text, short, suffix_of
 from cloud.splits import EventList, division, k_core, split_events, without_repeats
 from cloud.synthetic import generate
 from wire.errors import InputError
 from wire.metrics import IntArray
-from wire.text import printable
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".psv", ".dat", ".data", ".inter", ".base", ".test", "")
 """Of tables as text."""
@@ -149,7 +160,7 @@ def _times(data: Ratings, rows: Rows, notes: list[str]) -> Numbers | None:
         return None
     if units_differ(found):
         notes.append(
-            f"{rows.path.name}: column {printable(rows.names['time'], SHOWN_CHARACTERS)} seems to have seconds in some rows and "
+            f"{rows.path.name}: column {short(rows.names['time'])} seems to have seconds in some rows and "
             "milliseconds in others"
         )
     return found
@@ -244,7 +255,7 @@ def _one_of(path: Path, *patterns: str) -> Path:
             return found[0]
         if found:
             break
-    names = ", ".join(printable(file.name, SHOWN_CHARACTERS) for file in found[:12]) or "none"
+    names = ", ".join(short(file.name) for file in found[:12]) or "none"
     raise InputError(f"{path}: found {names}, expected exactly one of {', '.join(patterns)}")
 
 
@@ -286,7 +297,7 @@ def _checked_parts(path: Path, files: Sequence[Path]) -> dict[str, Path]:
     parts = {part: [file for file in files if _part_of(file) == part] for part in _PARTS}
     for part, found in parts.items():
         if len(found) > 1 or (not found and part != "valid"):
-            names = ", ".join(printable(file.name, SHOWN_CHARACTERS) for file in files[:12])
+            names = ", ".join(short(file.name) for file in files[:12])
             raise InputError(
                 f"{path}: found {names}, expected one NAME.{part}.inter (and NAME.train.inter, "
                 "NAME.valid.inter or none, NAME.test.inter)"

@@ -148,6 +148,8 @@ def expected(kind: types.Type) -> str:
             return f"{quantity.words} such as {' or '.join(quantity.examples)}"
         case types.UnionType(includes_none=True):
             return " or ".join(expected(option) for option in _options(kind)) + ", or null"
+        case types.UnionType() if not structs_of(kind):
+            return " or ".join(expected(option) for option in _options(kind))
         case types.UnionType() if any(isinstance(option, types.StrType) for option in kind.types):
             return "text, or a mapping of keys"
     return "a list" if isinstance(kind, types.VarTupleType) else "a mapping of keys"

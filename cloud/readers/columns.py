@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cloud.readers.text import SHOWN_CHARACTERS, refuse, shown
+from cloud.readers.text import refuse, short, shown
 from wire.errors import InputError
 from wire.metrics import IntArray
-from wire.text import printable
 
 Column = Any  # pyarrow has no types
 Where = Callable[[int], str]  # from the index of a row to words such as "u.data, line 7"
@@ -105,7 +104,7 @@ def matches(header: Sequence[str], column: str | int, *, typed: bool) -> list[in
 
 def listed(header: Sequence[str]) -> str:
     """Return the names of columns in words, as many as can be read."""
-    names = ", ".join(printable(name, SHOWN_CHARACTERS) for name in header[:MOST_NAMES])
+    names = ", ".join(short(name) for name in header[:MOST_NAMES])
     return names if len(header) <= MOST_NAMES else f"{names} and {len(header) - MOST_NAMES:,} more"
 
 

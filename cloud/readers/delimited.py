@@ -49,8 +49,10 @@ def read_delimited(text: Text, layout: Layout, wanted: Wanted) -> Rows:
     separator = layout.separator or _separator(text, layout, wanted)
     raw, delimiter = _single(path, text.raw, separator)
     quoted = _quoted(first, separator)
-    if quoted and re.search(re.escape(delimiter) + r'[ \t]+"', first):
+    if quoted and re.search(re.escape(delimiter) + r"[ \t]", first):
         raw = re.sub(re.escape(delimiter.encode()) + rb'[ \t]+"', delimiter.encode() + b'"', raw)
+    if quoted and raw.count(b'"') % 2:
+        _check_closed(path, raw, delimiter)
     skip, header = _header(path, raw, delimiter, quoted, layout)
     found = find_columns(path, header, wanted, _hint(header, layout, separator, _usual(path)))
     table = _parsed(path, raw, delimiter, header, found, skip, quoted)
@@ -102,6 +104,7 @@ def _separator(text: Text, layout: Layout, wanted: Wanted) -> str:
             if all(matches(names, column, typed=wanted.typed) for column in needed):
                 return each
     even = [each for each in tried if counts[each][0] > 1 and len(set(counts[each])) == 1]
+    even = [each for each in even if counts[each][0] == len(layout.columns)] or even
     if even and not layout.header:
         return even[0]
     return max(even or tried, key=lambda each: counts[each][0])
@@ -214,6 +217,20 @@ def _line(raw: bytes, delimiter: str, quoted: bool, record: int) -> int:
         if at == record:
             return line
     return raw.count(b"\n")
+
+
+def _check_closed(path: Path, raw: bytes, delimiter: str) -> None:
+    """Check that no quoted field goes on to the end of the file, where quotes are odd."""
+    lines = io.TextIOWrapper(io.BytesIO(raw), "utf-8", "replace", newline="\n")
+    reader, line = csv.reader(lines, delimiter=delimiter, strict=True), 1
+    try:
+        for _ in reader:
+            line = reader.line_num + 1
+    except csv.Error as error:
+        if "end of data" in str(error):
+            raise InputError(
+                f"{path}, line {line}: a quote begins in this row and does not end: the file seems cut off"
+            ) from None
 
 
 def _records(raw: bytes, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:

@@ -90,7 +90,7 @@ def check_there(path: Path) -> None:
     """
     try:
         if path.is_dir():
-            names = ", ".join(sorted(printable(each.name, SHOWN_CHARACTERS) for each in path.iterdir())[:5]) or "nothing"
+            names = ", ".join(sorted(short(each.name) for each in path.iterdir())[:5]) or "nothing"
             raise InputError(f"{path}: is a folder, expected a file; it holds {names}")
         if not path.exists():
             raise InputError(f"{path}: no such file")
@@ -137,6 +137,11 @@ def shown(value: object, most: int = SHOWN_CHARACTERS) -> str:
     """Return *value* between quotes, unprintable characters escaped, cut to a readable length."""
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return repr(text[:most] + ("..." if len(text) > most else ""))
+
+
+def short(text: str) -> str:
+    """Return *text* as a terminal only shows it, cut to a readable length."""
+    return printable(text, SHOWN_CHARACTERS)
 
 
 # --- unpacking ------------------------------------------------------------------------------------

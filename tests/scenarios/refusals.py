@@ -82,7 +82,13 @@ VALUE_PROBLEMS = [
     ("model: {training: {dropout: 1.0}}", "model.training.dropout (=1.0) must be a number >= 0 and < 1"),
     ("model: {training: {rotate: 'yes'}}", "model.training.rotate (='yes') must be true or false"),
     ("data: {type: lightgcn, path: ''}", "data.path (='') must be text that is not empty"),
-    ("data: {type: table, path: x.csv, time: 3}", "data.time (=3) must be text that is not empty, or null"),
+    ("data: {type: table, path: x.csv, time: 0}", "data.time (=0) must be text that is not empty or a whole number from 1 to 1000000, or null"),
+    ("data: {type: table, path: x.csv, separator: x}", "data.separator (='x') must be one of comma, tab, semicolon, pipe, colons, space, or signs that are neither letters, digits nor quotes"),
+    ("data: {type: table, path: x.csv, encoding: base64}", "data.encoding (='base64') must be one that Python knows, such as latin-1 or cp1252"),
+    ("data: {type: table, path: x.csv, columns: [u, i]}", "data.columns (=u, i) must be left out unless header is false"),
+    ("data: {type: table, path: x.csv, user: 2, item: '2'}", "data: user, item, rating and time (=2, 2) must name different columns"),
+    ("data: {type: recbole, path: x, item: user_id}", "data: user, item, rating and time (=user_id, user_id, rating, timestamp) must name different columns"),
+    ("data: {type: synthetic, users: 100000000}", "data.users (=100000000) times interactions_per_user (=80.0) and item_kinds (=32) must be fewer: making them up would take about 686 GiB of memory"),
     # quantities
     ("cloud: {service_time: 5}", "cloud.service_time: cannot read 5 as a duration: write for example '250 ms' (units: ns, us, ms, s, min, h, d)"),
     ("cloud: {service_time: 5 m}", "cloud.service_time: cannot read '5 m' as a duration: write for example '250 ms' (units: ns, us, ms, s, min, h, d)"),
@@ -97,7 +103,7 @@ VALUE_PROBLEMS = [
     ("data: {type: 5}", "data.type (=5) must be one of synthetic, lightgcn, recbole, movielens, table"),
     ("data: {type: syntetic}", "data.type (='syntetic') must be one of synthetic, lightgcn, recbole, movielens, table; did you mean 'synthetic'?"),
     ("data: {type: lightgcn}", "data: missing key 'path'"),
-    ("data: {type: lightgcn, path: x, split: {}}", "data: unknown key 'split'; known keys: path"),
+    ("data: {type: lightgcn, path: x, split: {}}", "data: unknown key 'split'; known keys: path, valid_share, seed"),
     # stages, actions, faults, nodes, the cloud, policies
     ("networks: {lte: {uplink: {bandwidth: 0}}}", "networks.lte.uplink.bandwidth (=0 bps) must be > 0"),
     ("networks: {lte: {uplink: {bandwidth: 2000000 Gbps}}}", "networks.lte.uplink.bandwidth (='2000000 Gbps') must be at most 1000000 Gbps"),
