@@ -19,7 +19,7 @@ from devices.link import CALM, OWN, Fate, Link
 from devices.log import Cause, Harm, Result
 from wire.errors import RunError
 from wire.topics import TABLE, Kind, LayerName, layer_topic
-from wire.traffic import publish_wire_bytes, subscribe_bytes, wire_bytes
+from wire.traffic import PUBACK_WIRE_BYTES, publish_wire_bytes, suback_bytes, subscribe_bytes, wire_bytes
 
 if TYPE_CHECKING:
     from devices.device import Device
@@ -86,10 +86,11 @@ class Delivery:
             topics = [layer_topic(setting.fleet, layer) for layer in layers]
             packets = subscribe_bytes(topics)
             report = bytes(sum(packets))  # what is asked is in `layers`: only the size counts
-            framed = sum(map(wire_bytes, packets))
+            framed, acks = sum(map(wire_bytes, packets)), sum(map(wire_bytes, suback_bytes(len(topics))))
         else:
             report = agent.report()
             framed = publish_wire_bytes(self._report_topic_bytes, len(report), _REPORT_QOS)
+            acks = PUBACK_WIRE_BYTES
         through = uplink.transfer(now, framed)
         exchange = Exchange(
             device.number,
@@ -104,12 +105,17 @@ class Delivery:
             agent.held,
             layers,
         )
+        exchange.report_wire_bytes = framed
         arrived_ns = through + uplink.delay(now)
         if (not uplink.calm or setting.outages) and not self._gets_through(exchange, arrived_ns):
             exchange.lost = True
             self._after(now + setting.retry_ns, exchange, self._end)
             return
         exchange.arrived_ns = arrived_ns
+        if exchange.answers > 1:  # it was sent as often
+            exchange.report_wire_bytes *= exchange.answers
+            acks *= exchange.answers
+        exchange.ack_wire_bytes = acks
         answering = setting.relay if layers else setting.capacity
         answering.take(exchange, self._expect, self._drop)
 
@@ -127,6 +133,7 @@ class Delivery:
                 return False
         if fate.corrupted is not None:
             device.harm(Harm.REPORT_CORRUPTED, exchange.seq, size, fate.corrupted)
+            exchange.ack_wire_bytes = PUBACK_WIRE_BYTES  # the broker does not know what is in it
             # The first byte: a digit changed inside would be another report, which no checksum tells apart.
             if not exchange.layers:
                 setting.transport.send_damaged(device.name, b"\xff" + exchange.report[1:])
@@ -318,6 +325,7 @@ class Delivery:
         exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
         if self._missed(exchange, len(part)):
             return
+        exchange.ack_wire_bytes += PUBACK_WIRE_BYTES
         device, agent = self._device, self._device.agent
         before = agent.resident_bytes
         agent.received = None

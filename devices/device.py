@@ -7,6 +7,7 @@ barrier. The answer must be there when the barrier is processed; it is stored, n
 that every clock runs the same events in the same order.
 """
 
+import functools
 from collections.abc import Generator, Iterable, Iterator
 
 import simpy
@@ -21,8 +22,11 @@ from devices.presence import Toggle, Why
 from devices.quality import UserQuality
 from devices.reporting import Reporting, Told, due
 from devices.setting import Setting
-from wire.messages import QualityReport, Status
-from wire.topics import Kind
+from wire.messages import Status, encode
+from wire.topics import TABLE, Kind
+from wire.traffic import publish_wire_bytes
+
+_QUALITY_QOS, _STATUS_QOS = TABLE[Kind.QUALITY].qos, TABLE[Kind.STATUS].qos
 
 Course = Iterator[tuple[int, int, int]]
 """How a budget moves: (wait_ns, free_bytes, budget_bytes)."""
@@ -82,8 +86,10 @@ class Device:
         "_plan",
         "_pressure",
         "_quality",
+        "_quality_topic_bytes",
         "_reporting",
         "_start_ns",
+        "_status_topic_bytes",
         "_told",
         "_version",
         "agent",
@@ -126,6 +132,8 @@ class Device:
         self._max_interval_ns = int(reporting.publish.max_interval or 0)
         apply_ns_per_byte = 8e9 / node.apply_rate if node.apply_rate else 0.0
         self._delivery = Delivery(self, uplink, downlink, address_bytes, apply_ns_per_byte)
+        self._quality_topic_bytes = address_bytes + len(Kind.QUALITY)
+        self._status_topic_bytes = address_bytes + len(Kind.STATUS)
         self._start_ns = start_ns
         self._always_on = always_on
         self._coming: Why | None = None
@@ -226,6 +234,10 @@ class Device:
         best_layer = quality.best_layer(budget_bytes)
         ndcg, recall, hit_rate = held = quality.at(layer)
         best = held if layer == best_layer else quality.at(best_layer)
+        size = wire = 0
+        if self.online:
+            size = quality.message_bytes(agent.model, layer, agent.held)
+            wire = publish_wire_bytes(self._quality_topic_bytes, size, _QUALITY_QOS)
         self._order = order = self._order + 1
         setting.log.quality(
             setting.env.now,
@@ -244,16 +256,12 @@ class Device:
             self._pressure,
             self.online,
             version,
+            quality.user_group,
+            size,
+            wire,
         )
         if setting.transport.listening and self.online:
-            message = QualityReport(
-                model=agent.model,
-                layer=layer,
-                held=agent.held,
-                ndcg_at_10=ndcg,
-                recall_at_20=recall,
-                hit_rate_at_10=hit_rate,
-            )
+            message = quality.message(agent.model, layer, agent.held)
             setting.transport.publish(self.name, Kind.QUALITY, message)
 
     def report(self, cause: Cause) -> None:
@@ -296,25 +304,28 @@ class Device:
         self.setting.transport.disconnect(self.name)
 
     def _connect(self, why: Why) -> None:
-        setting = self.setting
         self.online = True
-        self.online_since_ns = setting.env.now  # type: ignore[assignment]  # whole nanoseconds
-        if setting.transport.listening:
-            setting.transport.publish(self.name, Kind.STATUS, Status(online=True, reason=_words(why)))
-        setting.log.connection(*self.stamp(), True, why)
+        self.online_since_ns = self.setting.env.now  # type: ignore[assignment]  # whole nanoseconds
+        self._tell(why)
         if self._changed_ns >= 0:
             self.observe()
             self.report(Cause.RECONNECT)
 
     def _cut_off(self, why: Why) -> None:
-        setting = self.setting
         self.online = False
         self.epoch += 1
-        if setting.transport.listening:
-            setting.transport.publish(self.name, Kind.STATUS, Status(online=False, reason=_words(why)))
-        setting.log.connection(*self.stamp(), False, why)
+        self._tell(why)
         if self._changed_ns >= 0:
             self.observe()
+
+    def _tell(self, why: Why) -> None:
+        """Publish, and log, whether the device is connected."""
+        setting, online = self.setting, self.online
+        status, size = _status(online, why)
+        if setting.transport.listening:
+            setting.transport.publish(self.name, Kind.STATUS, status)
+        wire = publish_wire_bytes(self._status_topic_bytes, size, _STATUS_QOS)
+        setting.log.connection(*self.stamp(), online, why, size, wire)
 
     def _change(self, free_bytes: int, budget_bytes: int) -> None:
         agent, log = self.agent, self.setting.log
@@ -391,5 +402,8 @@ class Device:
         return self._quality, self._version
 
 
-def _words(why: Why) -> str:
-    return why.name.lower().replace("_", " ")
+@functools.cache
+def _status(online: bool, why: Why) -> tuple[Status, int]:
+    """Return what says whether a device is connected, and its size."""
+    status = Status(online=online, reason=why.name.lower().replace("_", " "))
+    return status, len(encode(status))

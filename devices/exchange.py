@@ -68,6 +68,9 @@ class Exchange(msgspec.Struct, eq=False):
     lost_bytes: int = 0
     used_bytes: int = 0
     wire_bytes: int = 0
+    report_wire_bytes: int = 0
+    ack_wire_bytes: int = 0
+    """What the confirmations of all that arrived cost on the wire, both ways."""
 
     @property
     def order(self) -> tuple[int, int, int]:

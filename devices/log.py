@@ -122,6 +122,8 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "received_ns": "i8",  # when the last part was on the device
         "applied_ns": "i8",  # when the PEE asked for was held; -1 if that never came of it
         "report_bytes": "i4",
+        "report_wire_bytes": "i4",  # with MQTT and TCP/IP framing, every copy that was sent
+        "ack_wire_bytes": "i4",  # of the confirmations (PUBACK) of report and parts, both ways
         "parts": "i4",
         "update_bytes": "i8",  # payload of all parts that were sent, duplicates included
         "update_wire_bytes": "i8",
@@ -146,8 +148,17 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "pressure": words(Pressure),
         "online": "?",
         "version": "i4",  # place of the model version in the run's list
+        "user_group": "i4",  # of the user, in that version
+        "message_bytes": "i4",  # payload of the message that says so; 0: not connected, so none was sent
+        "message_wire_bytes": "i4",
     },
-    "connection": COMMON | {"online": "?", "why": words(Why)},
+    "connection": COMMON
+    | {
+        "online": "?",
+        "why": words(Why),
+        "message_bytes": "i4",  # payload of the device's status
+        "message_wire_bytes": "i4",
+    },
     "fault": COMMON
     | {
         "harm": words(Harm),

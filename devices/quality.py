@@ -14,6 +14,7 @@ from devices.recommender import ItemTable
 from devices.shelf import Shelf
 from wire.geometry import Float32Array
 from wire.layers import Layers
+from wire.messages import QualityReport, encode
 from wire.metrics import IntArray, ItemLists, rank
 
 CUT_OFF = 20
@@ -42,13 +43,17 @@ class GroupQuality:
     """The quality of one group's layers, for those of its users that the fleet has.
 
     Args:
+        number: of the group.
         shelf: the group's ranking, whole.
         users: user numbers, ascending.
         vectors: their vectors in the group's basis, shape (users, d).
         truth: of all users, by user number.
     """
 
-    def __init__(self, shelf: Shelf, users: IntArray, vectors: Float32Array, truth: Truth) -> None:
+    def __init__(
+        self, number: int, shelf: Shelf, users: IntArray, vectors: Float32Array, truth: Truth
+    ) -> None:
+        self.number = number
         self.layers = shelf.layers
         self._table = ItemTable(shelf)
         self._vectors = vectors
@@ -72,13 +77,14 @@ class GroupQuality:
 class UserQuality:
     """The quality of each layer for one user."""
 
-    __slots__ = ("_best", "_group", "_place", "_seen")
+    __slots__ = ("_best", "_group", "_place", "_seen", "_sizes")
 
     def __init__(self, group: GroupQuality, place: int) -> None:
         self._best = group.layers.best
         self._group = group
         self._place = place
         self._seen: dict[int, Quality] = {}
+        self._sizes: dict[int, int] = {}
 
     def at(self, layer: int) -> Quality:
         """Return the quality of *layer* for this user."""
@@ -90,6 +96,33 @@ class UserQuality:
     def best_layer(self, budget_bytes: int) -> int:
         """Return the highest layer that fits into *budget_bytes*."""
         return self._best(budget_bytes)
+
+    def message(self, model: str, layer: int, held: int) -> QualityReport:
+        """Return what a device of this user publishes that holds *held* blocks and uses *layer*."""
+        ndcg, recall, hit_rate = self.at(layer)
+        return QualityReport(
+            model=model,
+            layer=layer,
+            held=held,
+            ndcg_at_10=ndcg,
+            recall_at_20=recall,
+            hit_rate_at_10=hit_rate,
+        )
+
+    def message_bytes(self, model: str, layer: int, held: int) -> int:
+        """Return the size of that message."""
+        key = layer if model else -1
+        size = self._sizes.get(key)
+        if size is None or held != self._group.layers.blocks[layer]:
+            size = len(encode(self.message(model, layer, held)))
+            if held == self._group.layers.blocks[layer]:
+                self._sizes[key] = size
+        return size
+
+    @property
+    def user_group(self) -> int:
+        """The number of the user's group."""
+        return self._group.number
 
     @property
     def layers(self) -> Layers:
@@ -127,6 +160,6 @@ def user_qualities(
     users = np.unique(users)
     for number, shelf in shelves.items():
         members = users[user_groups[users] == number]
-        group = GroupQuality(shelf, members, user_vectors[members], truth)
+        group = GroupQuality(number, shelf, members, user_vectors[members], truth)
         found |= {user: UserQuality(group, place) for place, user in enumerate(members.tolist())}
     return found

@@ -328,9 +328,14 @@ def _retained_bytes(job: Job) -> int:
 
 
 def _devices_table(job: Job) -> pa.Table:
-    """Return one row per device: who it is, and the quality of the whole ranking for its first user."""
-    _, qualities = evaluate(job.store, job.truth, job.users)
-    full = {user: quality.full for user, quality in qualities.items()}
+    """Return one row per device: who it is, and the quality of the whole ranking for its first user.
+
+    Columns that end in ``_by_version`` have a value for each model version, in the order of ``version``
+    in the quality table.
+    """
+    stores = [job.store] if job.newer is None else [job.store, job.newer]
+    versions = [evaluate(store, job.truth, job.users)[1] for store in stores]
+    full = {user: quality.full for user, quality in versions[0].items()}
     devices, groups = job.devices, job.store.groups
     table = whereabouts(devices, job.store, program_of(job.scenario))
     more = {
@@ -338,6 +343,11 @@ def _devices_table(job: Job) -> pa.Table:
         "full_ndcg_at_10": [full[each.user].ndcg_at_10 for each in devices],
         "full_recall_at_20": [full[each.user].recall_at_20 for each in devices],
         "full_hit_rate_at_10": [full[each.user].hit_rate_at_10 for each in devices],
+        "user_group_by_version": [[of[each.user].user_group for of in versions] for each in devices],
+        "full_bytes_by_version": [[of[each.user].layers.bytes[-1] for of in versions] for each in devices],
+        "full_ndcg_at_10_by_version": [
+            [of[each.user].full.ndcg_at_10 for of in versions] for each in devices
+        ],
     }
     for name, values in more.items():
         table = table.append_column(name, [values])

@@ -128,6 +128,8 @@ _ALL: Final = (
         "update_wire_bytes": "the same with MQTT and TCP/IP framing",
         "full_update_bytes": "what pushing every PEE whole would have cost",
         "report_bytes": "payload of budget reports",
+        "report_wire_bytes": "the same with MQTT and TCP/IP framing, every copy that was sent",
+        "ack_wire_bytes": "confirmations (PUBACK) of reports and of parts of updates, both ways, on the wire",
         "wasted_bytes": "delivered but never used",
         "lost_bytes": "sent but never delivered",
         "control_bytes": "reports, and updates without blocks",
@@ -216,6 +218,14 @@ _ALL: Final = (
            "connections broken, by what broke them", {"why": words(Why)}),
     Metric("messages_harmed", Kind.COUNTER, Unit.NUMBER, "fault",
            "messages that something happened to", {"harm": words(Harm)}),
+    *_table(Kind.COUNTER, Unit.BYTES, "quality", {
+        "quality_bytes": "payload of the messages in which connected devices tell of their quality",
+        "quality_wire_bytes": "the same with MQTT and TCP/IP framing",
+    }),
+    *_table(Kind.COUNTER, Unit.BYTES, "connection", {
+        "status_bytes": "payload of the messages that say that a device is there, or gone (its will)",
+        "status_wire_bytes": "the same with MQTT and TCP/IP framing",
+    }),
     Metric("harmed_bytes", Kind.COUNTER, Unit.BYTES, "fault", "their payload", {"harm": words(Harm)}),
 )  # fmt: skip
 

@@ -31,6 +31,11 @@ def subscribe_bytes(topics: Sequence[str]) -> tuple[int, int]:
     return _packet_bytes(2 + names + len(topics)), _packet_bytes(2 + names)
 
 
+def suback_bytes(topics: int) -> tuple[int, int]:
+    """Return the sizes of the SUBACK and the UNSUBACK that answer for so many topics (3.9, 3.11)."""
+    return _packet_bytes(2 + topics), _packet_bytes(2)
+
+
 @functools.lru_cache(maxsize=2**16)  # a fleet asks this for every message
 def publish_wire_bytes(topic_bytes: int, payload_bytes: int, qos: int) -> int:
     """Return what an MQTT PUBLISH costs with TCP and IP headers on its data segments."""
@@ -40,3 +45,7 @@ def publish_wire_bytes(topic_bytes: int, payload_bytes: int, qos: int) -> int:
 def wire_bytes(mqtt_bytes: int) -> int:
     """Return what an MQTT packet costs with TCP and IP headers on its data segments."""
     return mqtt_bytes + SEGMENT_HEADER_BYTES * -(-mqtt_bytes // SEGMENT_BYTES)
+
+
+PUBACK_WIRE_BYTES = wire_bytes(4)
+"""What the confirmation of a QoS 1 PUBLISH costs (section 3.4), in a segment of its own."""

@@ -148,6 +148,8 @@ class Measures:
             "update_wire_bytes": of["update_wire_bytes"],
             "full_update_bytes": of["full_update_bytes"],
             "report_bytes": of["report_bytes"],
+            "report_wire_bytes": of["report_wire_bytes"],
+            "ack_wire_bytes": of["ack_wire_bytes"],
             "wasted_bytes": wasted,
             "lost_bytes": of["lost_bytes"],
             "control_bytes": control,
@@ -350,6 +352,10 @@ class Measures:
             "offline_spell_seconds": self._spells,
             "messages_harmed": lambda: self._harm(in_bytes=False),
             "harmed_bytes": lambda: self._harm(in_bytes=True),
+            "quality_bytes": partial(self._messages, "quality", "message_bytes"),
+            "quality_wire_bytes": partial(self._messages, "quality", "message_wire_bytes"),
+            "status_bytes": partial(self._messages, "connection", "message_bytes"),
+            "status_wire_bytes": partial(self._messages, "connection", "message_wire_bytes"),
         }
 
     def _transitions(self) -> Counter:
@@ -382,6 +388,10 @@ class Measures:
         until[:-1][same] = t_ns[1:][same]
         away = ~online.astype(np.bool_) & (t_ns >= self.since_ns)
         return Trend(Rows(device[away], t_ns[away]), np.maximum(until - t_ns, 0)[away], NS_PER_S)
+
+    def _messages(self, table: str, column: str) -> Counter:
+        rows, of = self._rows(table)
+        return Counter(rows, of[column].astype(np.int64))
 
     def _harm(self, *, in_bytes: bool) -> Counter:
         rows, of = self._rows("fault", harm="harm")

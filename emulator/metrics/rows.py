@@ -5,7 +5,7 @@ while it runs (its network, its user), and so may its state; a row belongs to wh
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -149,6 +149,24 @@ class Members:
             dimensions["user_group"],
         )
 
+    def with_user_groups(self, states: Columns) -> Self:
+        """Return the same devices, each in the group of users that its *states*, by device and time, say.
+
+        A group is one of a model version: who holds another version's PEE is in another group.
+        """
+        known = self.dimensions.get("user_group")
+        if known is None or "user_group" not in states:
+            return self
+        device, groups = states["device"], states["user_group"].astype(np.int64)
+        numbers = np.unique(np.concatenate([groups, [int(each) for each in known.words]]))
+        changed = np.ones(len(device), dtype=np.bool_)
+        changed[1:] = (device[1:] != device[:-1]) | (groups[1:] != groups[:-1])
+        first = np.searchsorted(numbers, [int(known.words[at]) for at in known.first])
+        code = np.searchsorted(numbers, groups[changed])
+        words_ = [str(each) for each in numbers]
+        found = Changing(words_, first, device[changed], states["t_ns"][changed], code)
+        return replace(self, dimensions={**self.dimensions, "user_group": found})
+
     def numbered(self, name: str, table: pa.Table) -> Columns:
         """Return the columns of the event table called *name*, with numbers for devices and for words."""
         ids = pa.array(self.names, pa.string())
@@ -230,11 +248,11 @@ class Frame:
     """
 
     def __init__(self, members: Members, plan: Plan, quality: Columns) -> None:
-        self.members = members
         self.plan = plan
         order = by_device(quality)
         self.states: Columns = {name: values[order] for name, values in quality.items()}
         """The states of all devices, by device and time."""
+        self.members = members.with_user_groups(self.states)
         device, t_ns = self.states["device"], self.states["t_ns"]
         self.start_ns: IntArray = np.minimum(t_ns, plan.stop_ns)
         end = np.full(len(t_ns), plan.stop_ns, dtype=np.int64)

@@ -13,7 +13,8 @@ def whereabouts(devices: Sequence[Enrolled], store: BlockStore, program: Program
     """Return one row per device: its group, labels, node, network and user group, and how they change.
 
     ``network_ns`` and ``networks`` say when it moves to which network; ``new_user_ns`` and
-    ``new_user_groups`` when it gets a user of which group; ``faults`` and ``actions`` which of those in the
+    ``new_user_groups`` when it gets a user of which group of the version that is served to everybody (the
+    quality table has the group of the version held); ``faults`` and ``actions`` which of those in the
     scenario, by their place, concern its links or are done to it.
     """
     members = [each.member for each in devices]

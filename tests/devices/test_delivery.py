@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.exchange import Exchange
@@ -261,6 +261,7 @@ def test_an_answer_whose_introduction_is_lost_was_a_first_one_all_the_same(max_p
 FATES = st.sampled_from([CALM, Fate(lost=0), Fate(duplicated=0), Fate(held_back=0, held_back_ns=9 * S)])
 
 
+@settings(deadline=None)
 @given(
     up=st.lists(FATES, max_size=6),
     down=st.lists(FATES, max_size=20),

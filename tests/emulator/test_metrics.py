@@ -198,7 +198,7 @@ def test_who_a_device_is_may_change_in_the_run() -> None:
         network=["lte", "lan"], network_ns=[[ns(5), ns(15)], []], networks=[["wifi", "lte"], []],
         user_group=[3, 0], new_user_ns=[[ns(10)], []], new_user_groups=[[1], []],
     )  # fmt: skip
-    states = [state(0, 0, 9, 9), state(10, 0, 9, 9), state(0, 1, 9, 9)]
+    states = [state(0, 0, 9, 9, user_group=3), state(10, 0, 9, 9, user_group=1), state(0, 1, 9, 9)]
     rows = [update(0, (t, t, t, t, t, t, t)) for t in (1, 6, 11, 16)]
     measures = measures_of(devices, PLAN, quality=states, update=rows)
     assert by(measures, "pressure_seconds", "network") == {"lte": 10, "wifi": 10, "lan": 20}
@@ -206,6 +206,37 @@ def test_who_a_device_is_may_change_in_the_run() -> None:
     assert by(measures, "updates_applied", "user_group") == {"1": 2, "3": 2}
     assert by(measures, "pressure_seconds", "user_group") == {"0": 20, "1": 10, "3": 10}
     assert by(measures, "pressure_seconds", "label.region") == {"eu": 20}
+
+
+def test_a_group_of_users_is_one_of_the_model_version_that_is_held() -> None:
+    """From 10 on the phone holds a new version's PEE, in which its user is in group 12."""
+    devices = devices_of("phone", "tv", user_group=[3, 0])
+    states = [
+        state(0, 0, 9, 9, 0.4, user_group=3, full_ndcg_at_10=0.5),
+        state(10, 0, 9, 9, 0.2, user_group=12, full_ndcg_at_10=0.8, version=1),
+        state(0, 1, 9, 9, 0.6, full_ndcg_at_10=0.8),
+    ]
+    rows = [update(0, (t, t, t, t, t, t, t)) for t in (1, 9, 11)]
+    measures = measures_of(devices, PLAN, quality=states, update=rows)
+    assert measures.frame.words("user_group") == ["0", "3", "12"]
+    assert by(measures, "updates_applied", "user_group") == {"3": 2, "12": 1}
+    assert by(measures, "pressure_seconds", "user_group") == {"0": 20, "3": 10, "12": 10}
+    assert by(measures, "quality_ratio_to_full", "user_group", "value") == {"0": 0.75, "3": 0.8, "12": 0.25}
+    assert worst_of(measures)["user_group"]["quality_ratio_to_full"] == "12"
+
+
+def test_what_devices_tell_of_themselves_is_counted_on_the_wire() -> None:
+    moments = (0, 0, 1, 1, 1, 2, 2)
+    measures = measures_of(
+        TWO,
+        PLAN,
+        update=[update(0, moments, report_wire_bytes=130, ack_wire_bytes=112)] * 2,
+        quality=[state(0, 0, 9, 9, message_bytes=90, message_wire_bytes=160), state(1, 0, 9, 9), AT_0[1]],
+        connection=[{**toggle(0, 1, True), "message_bytes": 34, "message_wire_bytes": 120}],
+    )
+    names = ("report_wire", "ack_wire", "quality", "quality_wire", "status", "status_wire")
+    assert [value(measures, f"{name}_bytes") for name in names] == [260, 224, 90, 160, 34, 120]
+    assert by(measures, "status_wire_bytes", "group") == {"tv": 120}
 
 
 def test_deciles_are_tenths_of_the_device_time() -> None:

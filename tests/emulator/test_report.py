@@ -94,7 +94,21 @@ def write_events(
     for t, device, budget, resident, ndcg, best in states:
         stamp = (ns(t), 0.0, device, next(order))
         log.budget(*stamp, 10 * budget, budget, resident, resident, Pressure.NORMAL)
-        state = (1, 2, ndcg, ndcg / 2, 1.0, best, whole[device], Pressure.NORMAL, True, 0)
+        state = (
+            1,
+            2,
+            ndcg,
+            ndcg / 2,
+            1.0,
+            best,
+            whole[device],
+            Pressure.NORMAL,
+            True,
+            0,
+            7 if device < 2 else 3,
+            90,
+            160,
+        )
         log.quality(*stamp, budget, resident, *state)
     for seq, (t, device, result, changed, sent, size, wire, used, lost, full) in enumerate(updates):
         stamp = (ns(t), 0.0, device, next(order))
@@ -108,6 +122,8 @@ def write_events(
             *[ns(sent)] * 6,
             ns(t),
             90,
+            160,
+            112,
             1,
             size,
             wire,

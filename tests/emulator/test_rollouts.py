@@ -37,6 +37,12 @@ def test_a_new_version_reaches_every_device_group_by_group(runner: Runner) -> No
     ends = last_of_each_device(finished)
     assert {row["version"] for row in ends} == {1}
     assert all(row["layer"] == row["best_layer"] for row in ends)
+    devices = {row["device"]: row for row in pq.read_table(finished.folder / "devices.parquet").to_pylist()}
+    for row in rows(finished, "quality"):
+        device, version = devices[row["device"]], row["version"]
+        assert row["user_group"] == device["user_group_by_version"][version]
+        assert row["full_ndcg_at_10"] == device["full_ndcg_at_10_by_version"][version]
+        assert row["best_layer"] < 16 or row["budget_bytes"] >= device["full_bytes_by_version"][version]
 
 
 def test_a_version_that_does_not_arrive_is_taken_back(runner: Runner) -> None:

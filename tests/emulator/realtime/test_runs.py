@@ -162,7 +162,7 @@ def test_a_journal_that_was_cut_short_is_read_up_to_its_last_batch(tmp_path: Pat
 
     log, journal = FleetLog(lambda: 0.0), Journal(tmp_path)
     for batch in range(3):
-        log.connection(batch, 0.0, 0, batch, True, Why.START)
+        log.connection(batch, 0.0, 0, batch, True, Why.START, 34, 120)
         journal.take(log, at_least=1)
     journal.close(log)
     path = tmp_path / "connection.arrows"
