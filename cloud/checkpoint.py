@@ -5,8 +5,12 @@ unpickled. It is written to a draft and renamed, so it is there whole or not at 
 knows about torch.
 """
 
+import contextlib
+import errno
 import hashlib
+import math
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -47,20 +51,42 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     facts: dict[str, Any]
 
 
+def write_tensors(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
+    """Write *arrays* to the safetensors file *path*.
+
+    Raises:
+        OSError: it cannot be written: safetensors itself says so by an error of its own.
+    """
+    try:
+        safetensors.numpy.save_file(arrays, path, metadata)
+    except safetensors.SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code) if number else " ".join(str(error).split())) from None
+
+
 class Checkpoints:
     """The states of one training, in one folder. Whether and when they are written changes no result."""
 
-    def __init__(self, folder: Path | None, owner: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        owner: str,
+        clock: Callable[[], float] = time.monotonic,
+        notice: Callable[[str], None] = lambda _: None,
+    ) -> None:
         """Use *folder*, which appears with the first state.
 
         Args:
             folder: where states lie; with None nothing is ever kept.
             owner: what is being trained; a state of anything else is not taken.
             clock: the seconds by which the cost of writing is bounded.
+            notice: told once that states cannot be written; training goes on without them.
         """
         self.folder = folder
         self._owner = owner
         self._clock = clock
+        self._notice = notice
         self._due = clock()  # the first that is offered is written
 
     def offer(self, name: str, state: Callable[[], Saved]) -> None:
@@ -70,10 +96,29 @@ class Checkpoints:
             return
         self.save(name, state())
         ended = self._clock()
-        self._due = ended + max(LEAST_SECONDS, (ended - begun) / MOST_SHARE)
+        self._due = (
+            math.inf if self._due == math.inf else ended + max(LEAST_SECONDS, (ended - begun) / MOST_SHARE)
+        )
 
     def save(self, name: str, state: Saved) -> None:
-        """Write *state* in place of an earlier one of that *name*."""
+        """Write *state* in place of an earlier one of that *name*; where it cannot be, nothing more is kept.
+
+        An earlier state stays: whoever goes on from it gets the same model.
+        """
+        if self._due == math.inf:
+            return
+        try:
+            self.write(name, state)
+        except OSError as error:
+            self._notice(f"no checkpoints are kept: {error.strerror}; training goes on")
+            self._due = math.inf
+
+    def write(self, name: str, state: Saved) -> None:
+        """Write *state* in place of an earlier one of that *name*.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         if self.folder is None:
             return
         arrays = {key: np.asarray(array, order="C") for key, array in state.arrays.items()}
@@ -83,12 +128,16 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         draft = self.folder / f".{name}-{os.getpid()}"
         # Not forced to the disk: a kill leaves what was written, and what a power cut damages is not taken.
-        safetensors.numpy.save_file(arrays, draft, {HEADER: msgspec.json.encode(header).decode()})
-        draft.replace(self._file(name))
+        try:
+            write_tensors(draft, arrays, {HEADER: msgspec.json.encode(header).decode()})
+            draft.replace(self._file(name))
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
 
     def load(self, name: str, notice: Callable[[str], None]) -> Saved | None:
         """Return the state of that *name*; None, after a *notice*, where it is not whole or not ours."""
-        if self.folder is None or not self._file(name).exists():
+        if self.folder is None or not self._file(name).is_file():
             return None
         try:
             return self._read(self._file(name))

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,22 @@ from numpy.typing import NDArray
 
 from wire.blocks import Blocks, ends
 from wire.errors import InputError, RemoteProtocolError
+from wire.files import read_at_most
 from wire.geometry import Float32Array, Geometry
 from wire.layers import Layers
+from wire.text import printable
 
-FORMAT = 2
+FORMAT = 3
+OLDEST_FORMAT = 2  # says nothing of where a store comes from
 MANIFEST = "manifest.json"
 USERS = "users.safetensors"
 
+MOST_MANIFEST_BYTES = 2**30
+MOST_FILE_BYTES = 64 * 2**30
+
+_CONTENT_FORMAT = 2  # what is hashed into a version stays: a manifest may grow without new versions
 _TENSOR_TYPES = {"ids": np.uint16, "sizes": np.uint16, "scales": np.float32, "data": np.uint8}
+_USER_TYPES = {"user_groups": np.int64, "user_vectors": np.float32}
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,16 @@ class BlockStore:
         return max(group.layers.top for group in self.groups)
 
 
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a store comes from: the data and the settings it was trained with, and its key in the cache."""
+
+    key: str
+    data: dict[str, object]
+    """The name of the data, the SHA-256 of the interactions, and their numbers; JSON types only."""
+    settings: dict[str, object]
+    """All of `model`; JSON types only."""
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The table of contents of a store folder."""
 
@@ -105,6 +123,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     files: dict[str, str]
     """SHA-256 of every file."""
     report: dict[str, object]
+    origin: Origin | None = None
+    """None in stores of format 2, and of whoever made one by hand."""
 
 
 class _AnyManifest(msgspec.Struct, frozen=True):
@@ -135,10 +155,15 @@ def build_store(
     return replace(store, version=_version(_files(store), geometry, store))
 
 
-def save_store(store: BlockStore, folder: Path) -> None:
+def save_store(store: BlockStore, folder: Path, origin: Origin | None = None) -> None:
     """Write *store* to *folder*, which appears whole or not at all.
 
     An existing folder is left as it is: a store never changes.
+
+    Args:
+        store: what to write.
+        folder: where.
+        origin: where it comes from.
     """
     if (folder / MANIFEST).exists():
         return
@@ -155,6 +180,7 @@ def save_store(store: BlockStore, folder: Path) -> None:
             layers=tuple(group.layers for group in store.groups),
             files={name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()},
             report=dict(store.report),
+            origin=origin,
         )
         (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
         draft.chmod(0o755)
@@ -163,19 +189,26 @@ def save_store(store: BlockStore, folder: Path) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def load_store(folder: Path) -> BlockStore:
-    """Read the store in *folder*, every file checked against its checksum.
+def load_store(folder: Path, origin: Origin | None = None) -> BlockStore:
+    """Read the store in *folder*, every file checked against its checksum, and the whole for sense.
+
+    Args:
+        folder: where it lies.
+        origin: what it must have been made of; None: anything.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: there is none, it is damaged, or it is of something else.
     """
     manifest = _read_manifest(folder)
+    if origin is not None:
+        _check_origin(folder, manifest.origin, origin)
+    _check_names(folder, manifest)
     files = {name: _read_file(folder, name, checksum) for name, checksum in manifest.files.items()}
     try:
-        users = safetensors.numpy.load(files[USERS])
+        users = _tensors(files[USERS], _USER_TYPES)
         groups = tuple(
-            _group_blocks(manifest.geometry, safetensors.numpy.load(raw), layers)
-            for raw, layers in zip(_group_files(files), manifest.layers, strict=True)
+            _group_blocks(manifest.geometry, _tensors(files[_group_name(number)], _TENSOR_TYPES), layers)
+            for number, layers in enumerate(manifest.layers)
         )
         store = BlockStore(
             manifest.version,
@@ -185,6 +218,9 @@ def load_store(folder: Path) -> BlockStore:
             users["user_vectors"],
             manifest.report,
         )
+        _check_users(store)
+        for group in store.groups:
+            _check_group(store.geometry, group)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{folder}: block store is not readable: {error}") from None
     if _version(files, store.geometry, store) != store.version:
@@ -192,6 +228,84 @@ def load_store(folder: Path) -> BlockStore:
             f"{folder / MANIFEST}: block store is corrupted: its version is not that of its content"
         )
     return store
+
+
+def _check_origin(folder: Path, found: Origin | None, wanted: Origin) -> None:
+    """Check that a store in the cache is of the data and settings that its folder is named by."""
+    again = f"remove {folder} to train again"
+    if found is None:
+        raise InputError(f"{folder / MANIFEST}: does not say what it was trained with; {again}")
+    if found.data.get("digest") != wanted.data.get("digest"):
+        raise InputError(
+            f"{folder / MANIFEST}: this block store was trained with other data "
+            f"({printable(found.data.get('name'), 40)}), not with {wanted.data.get('name')}; {again}"
+        )
+    if found.settings != wanted.settings:
+        keys = sorted(key for key in wanted.settings if found.settings.get(key) != wanted.settings[key])
+        raise InputError(
+            f"{folder / MANIFEST}: this block store was trained with other settings of model "
+            f"({', '.join(keys) or 'more of them'}); {again}"
+        )
+    if found.key != wanted.key:
+        raise InputError(
+            f"{folder / MANIFEST}: this block store belongs to {printable(found.key, 40)}, not to "
+            f"{wanted.key}; {again}"
+        )
+
+
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    """Check that the manifest lists the files of a store, and no others."""
+    for name in manifest.files:
+        if Path(name).name != name or "\0" in name:
+            shown = printable(name, 40)
+            raise InputError(f"{folder / MANIFEST}: file name '{shown}' must not leave the folder")
+    expected = {USERS, *(_group_name(number) for number in range(len(manifest.layers)))}
+    if manifest.files.keys() != expected or len(expected) < 2:
+        wrong = sorted(manifest.files.keys() ^ expected) or ["no user group"]
+        raise InputError(
+            f"{folder / MANIFEST}: block store is corrupted: it lists {len(manifest.files)} files for "
+            f"{len(manifest.layers)} user groups: {printable(wrong[0], 40)}"
+        )
+
+
+def _tensors(raw: bytes, types: Mapping[str, type]) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a file, after checking that each has its type."""
+    tensors = safetensors.numpy.load(raw)
+    for name, tensor in tensors.items():
+        if tensor.dtype != types.get(name):
+            raise ValueError(f"tensor {printable(name, 40)} of type {tensor.dtype} does not belong there")
+    return tensors
+
+
+def _check_users(store: BlockStore) -> None:
+    groups, vectors = store.user_groups, store.user_vectors
+    if groups.ndim != 1 or vectors.shape != (len(groups), store.geometry.dim):
+        raise ValueError(
+            f"user_groups of shape {groups.shape} and user_vectors of shape {vectors.shape} must be "
+            f"(users,) and (users, {store.geometry.dim})"
+        )
+    if not ((groups >= 0) & (groups < len(store.groups))).all():
+        raise ValueError(f"user_groups must be from 0 to {len(store.groups) - 1}")
+    if not np.isfinite(vectors).all():
+        raise ValueError("user_vectors must be finite")
+
+
+def _check_group(geometry: Geometry, group: GroupBlocks) -> None:
+    """Check that a ranking has every cell, no block twice, and layers of the bytes of their blocks."""
+    ids = np.array(group.ranking())
+    cells, planes = np.divmod(ids, geometry.planes)
+    if len(np.unique(ids)) < len(ids) or len(np.unique(cells)) < geometry.blocks // geometry.planes:
+        raise ValueError("a ranking must have every cell of the table, and no block twice")
+    order = np.argsort(cells, kind="stable")
+    same = np.diff(cells[order]) == 0
+    if not (np.diff(planes[order]) > 0)[same].all():
+        raise ValueError("a ranking must bring each cell from plane to higher plane")
+    blocks = group.layers.blocks
+    stored = tuple(group.starts[count] + count * geometry.codec.overhead for count in blocks)
+    if stored != group.layers.bytes:
+        raise ValueError("layers must have the bytes of their blocks")
+    if not np.isfinite(np.frombuffer(group.blocks.scales, dtype="<f4")).all():
+        raise ValueError("scales must be finite")
 
 
 def default_root() -> Path:
@@ -222,10 +336,17 @@ def _code_digest() -> bytes:
     ]
     digest = hashlib.sha256()
     for library in ("torch", "numpy", "constriction"):
-        digest.update(version(library).encode() + b"\0")
+        digest.update(_version_of(library).encode() + b"\0")
     for path in sorted(sources):
         digest.update(path.read_bytes() + b"\0")
     return digest.digest()
+
+
+def _version_of(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # torch, where nothing is trained
+        return "none"
 
 
 def _group_blocks(geometry: Geometry, tensors: Mapping[str, NDArray[Any]], layers: Layers) -> GroupBlocks:
@@ -243,17 +364,17 @@ def _files(store: BlockStore) -> dict[str, bytes]:
             for name, raw in group.blocks._asdict().items()
             if raw or name in ("ids", "data")
         }
-        files[f"group-{number:04d}.safetensors"] = safetensors.numpy.save(tensors)
+        files[_group_name(number)] = safetensors.numpy.save(tensors)
     return files
 
 
-def _group_files(files: Mapping[str, bytes]) -> Sequence[bytes]:
-    return [raw for name, raw in sorted(files.items()) if name != USERS]
+def _group_name(number: int) -> str:
+    return f"group-{number:04d}.safetensors"
 
 
 def _version(files: Mapping[str, bytes], geometry: Geometry, store: BlockStore) -> str:
     layers = [group.layers for group in store.groups]
-    digest = hashlib.sha256(msgspec.json.encode([FORMAT, geometry, layers]))
+    digest = hashlib.sha256(msgspec.json.encode([_CONTENT_FORMAT, geometry, layers]))
     for name in sorted(files):
         digest.update(name.encode() + hashlib.sha256(files[name]).digest())
     return digest.hexdigest()[:16]
@@ -270,32 +391,30 @@ def _move_into_place(draft: Path, folder: Path) -> None:
 
 def _read_manifest(folder: Path) -> Manifest:
     try:
-        raw = (folder / MANIFEST).read_bytes()
+        raw = read_at_most(folder / MANIFEST, MOST_MANIFEST_BYTES, "a manifest")
         found = msgspec.json.decode(raw, type=_AnyManifest).format
-        if found != FORMAT:
+        if not OLDEST_FORMAT <= found <= FORMAT:
             raise InputError(
-                f"{folder / MANIFEST}: block store of format {found}, this version reads format {FORMAT}; "
-                "train again, or use the version of peelfleet that wrote it"
+                f"{folder / MANIFEST}: block store of format {found}, this version reads formats "
+                f"{OLDEST_FORMAT} to {FORMAT}; train again, or use the version of peelfleet that wrote it"
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
     except OSError as error:
         raise InputError(f"{folder}: no block store here: {error.strerror}: {MANIFEST}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise InputError(f"{folder / MANIFEST}: block store is corrupted: {error}") from None
     return manifest
 
 
 def _read_file(folder: Path, name: str, checksum: str) -> bytes:
-    if Path(name).name != name:
-        raise InputError(f"{folder / MANIFEST}: file name {name!r} must not leave the folder")
     try:
-        raw = (folder / name).read_bytes()
+        raw = read_at_most(folder / name, MOST_FILE_BYTES, "a part of a block store")
     except OSError as error:
         raise InputError(f"{folder / name}: block store is corrupted: {error.strerror}") from None
     found = hashlib.sha256(raw).hexdigest()
     if found != checksum:
         raise InputError(
             f"{folder / name}: block store is corrupted: SHA-256 is {found[:12]}..., the manifest says "
-            f"{checksum[:12]}...; remove {folder} to train again"
+            f"{printable(checksum, 12)}; remove {folder} to train again"
         )
     return raw

@@ -88,7 +88,7 @@ class Kept:
         if sum(array.nbytes for array in state.arrays.values()) > self._most_bytes:
             return
         try:
-            Checkpoints(self.folder, key).save(key, state)
+            Checkpoints(self.folder, key).write(key, state)
             self._make_room()
         except OSError as error:
             notice(f"the trained model is not kept: {error.strerror}")

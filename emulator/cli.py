@@ -230,7 +230,7 @@ def pee(
     number = pee_command.user_number(load_data(source), user)  # before the model is trained, not after it
     with replacing(out) as draft:
         with Console() as console:
-            model = prepare_model(source, resolved.model, store, console.training)
+            model = prepare_model(source, resolved.model, store, console.training, measured=False)
             console.prepared(model)
         cut = pee_command.cut_pee(model, number, budget_bytes)
         draft.write_bytes(encode_pee(cut))

@@ -15,13 +15,14 @@ import msgspec
 
 from cloud.checkpoint import NOWHERE, Checkpoints
 from cloud.config import Data, Synthetic, Training
-from cloud.datasets import load
+from cloud.datasets import check_measurable, load
 from cloud.encoding import Ranked, encode_model
 from cloud.interactions import Interactions
-from cloud.store import BlockStore, default_root, load_store, save_store, store_key
+from cloud.store import BlockStore, Origin, default_root, load_store, save_store, store_key
 from cloud.trained import Kept, TrainedModel, restored, saved
+from scenarios.kinds import plain
 from scenarios.schema import Model
-from wire.errors import InputError
+from wire.errors import InputError, RunError
 from wire.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ def resolve_data(data: Data, given: Path | None) -> Data:
     raise InputError(f"{tried[-1]}: no such data{hint}")
 
 
-def prepare_model(data: Data, model: Model, root: Path | None, progress: TrainingProgress) -> PreparedModel:
+def prepare_model(
+    data: Data, model: Model, root: Path | None, progress: TrainingProgress, *, measured: bool = True
+) -> PreparedModel:
     """Return the block store for *data* and *model*, trained now or taken from the cache.
 
     Where a model of the same data and training is kept, it is only encoded. A training that was killed
@@ -84,22 +87,51 @@ def prepare_model(data: Data, model: Model, root: Path | None, progress: Trainin
         model: what to train.
         root: where stores are cached; the default is `cloud.store.default_root`.
         progress: told how training goes.
+        measured: whether its quality will be measured, for which somebody must have a test item.
 
     Raises:
-        InputError: the data or a cached store is damaged.
+        InputError: the data or a cached store is damaged, or nobody has a test item.
+        RunError: the model cannot be stored.
     """
     interactions = load(data)
-    key = store_key(interactions.digest(), model)
-    folder = (root or default_root()) / key
+    if measured:
+        check_measurable(interactions)
+    origin = origin_of(interactions, model)
+    folder = (root or default_root()) / origin.key
     if folder.exists():
-        return PreparedModel(interactions, load_store(folder), folder, trained=False)
+        return PreparedModel(interactions, load_store(folder, origin), folder, trained=False)
     check_writable(folder.parent)
-    checkpoints = Checkpoints(folder.with_name(f".{key}.training"), key)
+
+    def noticed(words: str) -> None:
+        progress("pretrain", 0, 1, words)
+
+    checkpoints = Checkpoints(folder.with_name(f".{origin.key}.training"), origin.key, notice=noticed)
     trained, new = train_once(interactions, model.training, folder.parent, progress, checkpoints)
     store = store_of(trained, model, lambda done, total: progress("encode", done, total, "user groups"))
-    save_store(store, folder)
+    try:
+        save_store(store, folder, origin)
+    except OSError as error:
+        raise RunError(f"{folder}: the model cannot be stored: {error.strerror}") from None
     checkpoints.clear()
     return PreparedModel(interactions, store, folder, trained=new)
+
+
+def origin_of(interactions: Interactions, model: Model) -> Origin:
+    """Return what a store of *interactions* and *model* says of where it comes from."""
+    digest, read = interactions.digest(), interactions.read
+    data: dict[str, object] = {
+        "name": interactions.name,
+        "digest": digest,
+        "users": interactions.n_users,
+        "items": interactions.n_items,
+        "train": len(interactions.train.items),
+        "valid": len(interactions.valid.items),
+        "test": len(interactions.test.items),
+    }
+    if read is not None:
+        data |= {"rows": read.rows, "dropped": dict(read.dropped), "notes": list(read.notes)}
+    settings = msgspec.json.decode(msgspec.json.encode(plain(model)), type=dict[str, object])
+    return Origin(key=store_key(digest, model), data=data, settings=settings)
 
 
 def train_once(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.config import ByRatio, ByTime, Data, LightGCN, MovieLens, RecBole, Table
@@ -80,6 +80,7 @@ STAMPS: dict[str, Callable[[int], str]] = {
 }
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_the_same_interactions_in_every_shape(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -133,6 +134,7 @@ def write_plain(factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_bytes_are_read_or_refused_in_one_line(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
