@@ -14,6 +14,7 @@ from rich.table import Table
 from emulator.live import LiveView
 from emulator.model import PreparedModel
 from emulator.realtime.pulse import Pulse
+from emulator.report.verdict import rollout_groups, rollout_verdict, verdict
 from emulator.rundir import REPORT
 from emulator.runner import Finished
 from wire.units import NS_PER_S, approximate_bytes
@@ -96,13 +97,15 @@ class Console:
         """Print the summary of a run and where its report is."""
         terminal = Terminal()
         terminal.print(summary_table(finished.summary))
-        for table in (account_table(finished.summary), threshold_table(finished.summary)):
+        for make_table in (rollout_table, account_table, threshold_table):
+            table = make_table(finished.summary)
             if table is not None:
                 terminal.print(table)
         aborted = finished.summary.get("aborted_at_seconds")
         if aborted is not None:
             text = f"aborted at {aborted:,g} s: a threshold is broken"
             terminal.print(text, style="bold red", highlight=False)
+        terminal.print(verdict(finished.summary), highlight=False, markup=False)
         terminal.print(f"report: {finished.folder / REPORT}", soft_wrap=True, highlight=False)
 
     def describe(self, model: PreparedModel) -> None:
@@ -176,6 +179,25 @@ def account_table(summary: Mapping[str, object]) -> Table | None:
         counts = [f"{each[key]:,}" for key in ("devices_affected", "devices_recovered")]
         whole = whole if each["devices_affected"] else "-"
         table.add_row(escape(str(each["type"])), escape(str(each["at"])), f"{harmed:,}", *counts, whole)
+    return table
+
+
+def rollout_table(summary: Mapping[str, object]) -> Table | None:
+    """Return how each group of a rollout fared, under a sentence on the whole; None where there was none."""
+    groups = rollout_groups(summary)
+    if not groups:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, title="rollout", caption=rollout_verdict(summary))
+    for name in ("group", "offered", "updated", "failed", "withdrawn", "p95", "max"):
+        table.add_column(name, justify="right", overflow="fold")
+    for group in groups:
+        times = group["update_seconds"]
+        seconds = [times.get(name) for name in ("p95", "p100")] if isinstance(times, dict) else [None, None]
+        table.add_row(
+            str(group["group"]),
+            *(f"{group[step]:,}" for step in ("offered", "updated", "failed", "withdrawn")),
+            *("-" if value is None else f"{value:,.3g} s" for value in seconds),
+        )
     return table
 
 

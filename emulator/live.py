@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -18,7 +18,11 @@ from wire.units import NS_PER_S, approximate_bytes
 
 HISTORY = 48
 """Seconds that the curves show."""
-_BARS = " ▁▂▃▄▅▆▇█"
+WIDTH = 104
+"""Columns of the whole view; a narrower terminal gets one table above the other."""
+CURVE = 16
+"""Values in a curve."""
+_BARS = "▁▂▃▄▅▆▇█"
 _LATE_NS = NS_PER_S // 10
 """A lag that is worth a colour."""
 
@@ -47,23 +51,31 @@ class LiveView:
         else:
             self._pulses = (*self._pulses[-HISTORY:], pulse)
 
-    def __rich__(self) -> RenderableType:
-        """Return what is to be shown now."""
-        if not self._pulses:
-            return Panel("waiting for the fleet", title=self._name)
-        pulse = self._pulses[-1]
-        return Panel(
-            Group(self._time(pulse), _beside(self._fleet(pulse), self._traffic(pulse)), self._weather(pulse)),
-            title=f"{self._name}: {pulse.devices:,} devices",
-            width=104,
-        )
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the newest pulse, as wide as the terminal is: narrow ones have one table above the other."""
+        yield self._panel(min(options.max_width, WIDTH))
 
-    def _time(self, pulse: Pulse) -> RenderableType:
+    def _panel(self, width: int) -> Panel:
+        """Return what is to be shown now.
+
+        Args:
+            width: of the panel, in columns.
+        """
+        title = Text(self._name)
+        if not self._pulses:
+            return Panel("waiting for the fleet", title=title)
+        pulse = self._pulses[-1]
+        tables = (self._fleet(pulse), self._traffic(pulse))
+        both = _beside(*tables) if width >= WIDTH else Group(*tables)
+        title.append(f": {pulse.devices:,} devices")
+        return Panel(Group(self._time(pulse, width), both, self._weather(pulse)), title=title, width=width)
+
+    def _time(self, pulse: Pulse, width: int) -> RenderableType:
         stop_ns = self._plan.stop_ns
         line = Table.grid(padding=(0, 1))
         line.add_row(
             f"{pulse.t_ns / NS_PER_S:,.0f} of {stop_ns / NS_PER_S:,.0f} s",
-            ProgressBar(stop_ns, pulse.t_ns, width=40),
+            ProgressBar(stop_ns, pulse.t_ns, width=max(min(40, width - 50), 8)),
             f"stage {_names(self._plan.stages, pulse.t_ns) or '-'}",
         )
         return line
@@ -125,10 +137,13 @@ class LiveView:
         return self._curve([getattr(each, name) for each in self._pulses])
 
     def _curve(self, values: Sequence[float]) -> str:
-        """Return the last values as a row of bars between 0 and their greatest."""
-        recent = values[-16:]
-        most = max(recent, default=0) or 1
-        return "".join(_BARS[round(max(value, 0) / most * (len(_BARS) - 1))] for value in recent)
+        """Return the last values as a row of bars between their least and their greatest; flat if equal."""
+        recent = values[-CURVE:]
+        least, most = min(recent, default=0), max(recent, default=0)
+        if least == most:
+            return _BARS[0] * len(recent)
+        steps = (len(_BARS) - 1) / (most - least)
+        return "".join(_BARS[round((value - least) * steps)] for value in recent)
 
 
 def live_view(scenario: Scenario) -> LiveView:
@@ -154,7 +169,7 @@ def _table(title: str) -> Table:
     table = Table(title=title, box=None, title_justify="left", title_style="bold", padding=(0, 1))
     table.add_column(width=14)
     table.add_column(width=11, justify="right")
-    table.add_column(width=16)
+    table.add_column(width=CURVE)
     table.show_header = False
     return table
 

@@ -11,6 +11,7 @@ from emulator.metrics.splits import ALL
 from emulator.report.axes import FULL, LOST, Json, duration, faint, time_unit
 from emulator.report.figures import Figure, View
 from emulator.report.tables import NONE, row, share, table
+from emulator.report.verdict import rollout_groups, rollout_verdict
 from wire.units import approximate_bytes
 
 Summary = Mapping[str, Any]  # Any: JSON
@@ -48,6 +49,10 @@ _ACCOUNTS = (
     " or what it had asked for; the fleet is whole again when all of them have. Quality is the mean "
     "NDCG@10 of all devices, back at 95 % of what it was before. Times count from the end of the fault "
     "or the action. For actions the messages are those that no fault harmed on their devices meanwhile."
+)
+_ROLLOUT = (
+    "A device has failed when it was connected for the whole timeout and did not hold the new version; it "
+    "may still update later. Times count from the start of the group's turn."
 )
 _LATENCY = (
     "The same updates: until the report left (wait), was at the cloud (uplink), was taken up (queue), "
@@ -100,6 +105,34 @@ def _account(account: Mapping[str, Any]) -> str:  # Any: JSON
     )
 
 
+def rollout(summary: Summary) -> str:
+    """Return the section on a rollout: its outcome, and a row per group; nothing where there was none."""
+    groups = rollout_groups(summary)
+    if not groups:
+        return ""
+    head = ["group", "offered at", "offered to", "updated", "of the group", "failed", "withdrawn",
+            "time to update p50", "p95", "max"]  # fmt: skip
+    return (
+        f'<section><h2 id="rollout">Rollout</h2><p class="caption">{escape(rollout_verdict(summary))} '
+        f"{_ROLLOUT}</p>{table(head, [*map(_rollout_group, groups)])}</section>"
+    )
+
+
+def _rollout_group(group: Mapping[str, Any]) -> str:  # Any: JSON
+    times = group["update_seconds"]
+    return row(
+        [
+            f"{group['group']}",
+            _formatted(group["offered_at_seconds"], "seconds"),
+            *(f"{group[step]:,}" for step in ("offered", "updated")),
+            _formatted(group["updated_share"], "share"),
+            *(f"{group[step]:,}" for step in ("failed", "withdrawn")),
+            *(_formatted(times[name], "seconds") for name in ("p50", "p95", "p100")),
+        ],
+        classes="failed" if group["failed"] or group["withdrawn"] else "",
+    )
+
+
 def latency_parts(summary: Summary) -> str:
     """Return the table of the parts of the latency; nothing for a run that has none."""
     names = [name for name in _PARTS if isinstance(summary.get(f"latency_{name}_seconds"), dict)]
@@ -112,7 +145,7 @@ def latency_parts(summary: Summary) -> str:
         body.append(row([name, f"{found['n']:,}", *cells]))
     return (
         f'<h3>Where the time went</h3><p class="caption">{_LATENCY}</p>'
-        f"{table(['', 'updates', *_PERCENTILES], body)}"
+        f"{table(['part', 'updates', *_PERCENTILES], body)}"
     )
 
 

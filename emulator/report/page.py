@@ -18,6 +18,7 @@ from plotly.offline import get_plotlyjs
 from emulator.journal import Tables, read_table, read_tables
 from emulator.metrics.splits import COLUMNS
 from emulator.report import figures, metrics, series, states, tables
+from emulator.report.verdict import verdict
 from emulator.rundir import DEVICES, EVENTS, METRICS, REPORT, SCENARIO, read_scenario, read_summary
 from scenarios.tree import read_tree
 from wire.outputs import replace_file
@@ -66,6 +67,8 @@ def render(
         thresholds=tables.thresholds(summary),
         summary=tables.summary_table(summary),
         scenario=escape(scenario),
+        verdict=escape(verdict(summary)),
+        rollout=metrics.rollout(summary),
         accounts=metrics.accounts(summary),
         latency_parts=metrics.latency_parts(summary),
         pressure=metrics.pressure(summary),
@@ -107,7 +110,8 @@ def figure_section(figure: figures.Figure) -> str:
     return (
         f'<h2 id="{figure.name}">{figure.title}</h2><p class="caption">{escape(figure.caption)}</p>'
         f"{_selector(figure)}"
-        f'<div class="plot" id="{figure.name}-plot" style="height:{figure.height}px"></div>'
+        f'<div class="plot" id="{figure.name}-plot" role="img" aria-label="{escape(figure.title)}: '
+        f'{escape(figure.caption)}" style="height:{figure.height}px"></div>'
         f'<script type="application/json" id="{figure.name}-data">{embedded(figure.views)}</script>'
     )
 

@@ -51,12 +51,13 @@ def thresholds(summary: Mapping[str, object]) -> str:
     body = [
         row(
             [_text(each.get("metric")), _text(each.get("rule")), _judged(each.get("value")), _verdict(each)],
-            classes="" if each.get("passed") else "failed",
+            classes="passed" if each.get("passed") else "failed",
         )
         for each in rows
     ]
     return (
-        f"<section><h2>Thresholds</h2>{table(['metric', 'rule', 'value', 'verdict'], body, left=2)}</section>"
+        f"<section><h2>Thresholds</h2>"
+        f"{table(['metric', 'rule', 'value', 'verdict'], body, left=2, classes='stacked')}</section>"
     )
 
 
@@ -77,7 +78,7 @@ def _judged(value: object) -> str:
 
 
 def _verdict(threshold: Mapping[str, object]) -> str:
-    return "passed" if threshold.get("passed") else "<b>broken</b>"
+    return f"<b>{'passed' if threshold.get('passed') else 'broken'}</b>"
 
 
 def latency_table(latencies: Mapping[str, Latency]) -> str:
@@ -87,7 +88,7 @@ def latency_table(latencies: Mapping[str, Latency]) -> str:
         row([escape(name), f"{each.count:,}", *(_seconds(each.percentiles.get(key)) for key in names)])
         for name, each in latencies.items()
     ]
-    return table(["", "updates", *names], body)
+    return table(["of", "updates", *names], body)
 
 
 def group_table(rows: Sequence[GroupRow]) -> str:
@@ -143,7 +144,7 @@ def summary_table(summary: Mapping[str, object]) -> str:
         unit, meaning = explained(key)
         shown = f"{len(value)}" if isinstance(value, list) and value else _plain(value, unit)
         body.append(row([f"<code>{escape(key)}</code>", shown, escape(unit), escape(meaning)]))
-    return table(["key", "value", "unit", "meaning"], body, classes="summary")
+    return table(["key", "value", "unit", "meaning"], body, classes="summary stacked")
 
 
 def flatten(summary: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -160,9 +161,9 @@ def flatten(summary: Mapping[str, object], prefix: str = "") -> dict[str, object
 def table(head: Sequence[str], body: Sequence[str], *, left: int = 1, classes: str = "") -> str:
     """Return a table; *head* is plain text, *body* are rows of HTML, the first *left* columns are text."""
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return (
-        f'<div class="scroll"><table class="left{left} {classes}"><thead><tr>{names}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
+    return (  # what scrolls can have the focus, so that a keyboard can scroll it
+        f'<div class="scroll" tabindex="0"><table class="left{left} {classes}">'
+        f"<thead><tr>{names}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 

@@ -273,8 +273,10 @@ class TestPage:
         kept = {"metric": "ndcg_at_10", "rule": ">= 0.1", "value": 0.25, "passed": True}
         broken = {"metric": "over_budget_share", "rule": "== 0", "value": 0.0111, "passed": False}
         page = page_of(make_run(tmp_path / "run", more={"thresholds": [kept, broken]}))
-        assert "<tr><td>ndcg_at_10</td><td>&gt;= 0.1</td><td>0.25</td><td>passed</td></tr>" in page
+        cells = "<td>ndcg_at_10</td><td>&gt;= 0.1</td><td>0.25</td><td><b>passed</b></td>"
+        assert f'<tr class="passed">{cells}</tr>' in page
         assert '<tr class="failed"><td>over_budget_share</td>' in page
+        assert '<p class="verdict">Broken: 1 of 2 thresholds did not hold.' in page
 
     def test_the_group_of_users_that_fares_worst_stands_out(self, run: Path) -> None:
         assert '<tr class="worst"><td>3 <em>lowest</em></td><td>1</td>' in page_of(run)

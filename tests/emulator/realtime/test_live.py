@@ -51,9 +51,9 @@ def after(pulse: Pulse, **changes: object) -> Pulse:
     return msgspec.structs.replace(pulse, **changes)
 
 
-def drawn(view: LiveView) -> str:
+def drawn(view: LiveView, width: int = 110) -> str:
     text = io.StringIO()
-    Terminal(file=text, width=110).print(view)
+    Terminal(file=text, width=width).print(view)
     return text.getvalue()
 
 
@@ -91,6 +91,35 @@ def test_what_the_fleet_is_doing_stands_in_the_picture() -> None:
     assert [figure(storm, name) for name in moved] == ["20", "3", "20", "7", "1,500.0", "0.401"]
     assert figure(storm, "update bytes/s") == "10"  # KiB
     assert "loss, cloud_slow" in storm
+
+
+@pytest.mark.parametrize("width", [60, 80, 103, 104, 200])
+def test_every_line_fits_the_terminal_and_no_number_is_cut(width: int) -> None:
+    view = live_view(parse(FAULTS, "tiny.yaml"))
+    big = {"online": 24_000_000, "budget_bytes": 1023 << 20, "resident_bytes": 1022 << 20, "reports": 10**9}
+    for second in range(40):
+        view.take(after(CALM, wall_s=float(second), update_bytes=second**4 * 10**6, **big))
+    text = drawn(view, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert (figure(text, "online"), figure(text, "budget")) == ("24,000,000", "1,023")
+    assert len(re.findall("[▁▂▃▄▅▆▇█]{16}", text)) >= 6  # the newest values of every curve
+
+
+def test_a_curve_is_flat_where_nothing_changes_and_spans_its_range_where_something_does() -> None:
+    view = live_view(parse(FAULTS, "tiny.yaml"))
+    for second in range(20):
+        view.take(after(CALM, wall_s=float(second), online=24, budget_bytes=10_000 + second))
+    text = drawn(view)
+    assert re.search("online +24 +▁{16}", text)
+    assert re.search(r"budget +\S+ (KiB|B) +▁[▁▂▃▄▅▆▇]+█", text)
+
+
+def test_a_name_in_brackets_is_shown_as_it_is() -> None:
+    view = LiveView("squeeze [red]", live_view(parse(FAULTS, "tiny.yaml"))._plan)
+    assert "squeeze [red]" in drawn(view)
+    view.take(CALM)
+    assert "squeeze [red]: 30 devices" in drawn(view)
 
 
 def test_a_shard_that_counts_from_the_start_again_shows_no_negative_rate() -> None:
