@@ -258,13 +258,17 @@ def validate(
     set_: Overrides = None,
     show: Annotated[bool, typer.Option(help="Print the scenario with every default filled in.")] = False,
 ) -> None:
-    """Check a scenario file; say where it is wrong."""
+    """Check a scenario file, and the traces that it plays; say where it is wrong."""
+    from emulator.recordings import check_recordings
     from scenarios.expand import load_plan
     from scenarios.load import dump, load
 
     resolved = load(scenario, set_ or [])
+    checked = [resolved]
     if resolved.sweep is not None:
-        load_plan(scenario, set_ or [])
+        checked += [each.scenario for each in load_plan(scenario, set_ or []).combinations]
+    for warning in check_recordings(checked):
+        typer.echo(printable_lines(f"warning: {warning}"), err=True)
     typer.echo(dump(resolved) if show else f"{scenario}: {resolved.name} is valid")
 
 

@@ -148,7 +148,7 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
         broker_of(scenario, options.broker or scenario.broker, watcher.warned) as broker,
         drafting(options.out, _folder_name(scenario, replay), scenario.seed, datetime.now()) as draft,
     ):
-        recordings = Recordings() if replay else read_recordings(scenario.fleet)
+        recordings = Recordings() if replay else read_recordings(scenario.fleet, scenario.stop_time)
         for warning in recordings.warnings:
             watcher.warned(warning)
         prepared = prepare(

@@ -7,6 +7,7 @@ import msgspec
 from wire.units import Duration
 
 Assign = Literal["sample", "by_order", "sample_without_replacement"]
+WithoutData = Literal["refuse", "leave_out"]
 Scale = Annotated[float, msgspec.Meta(ge=0.001, le=1000.0)]
 
 
@@ -29,6 +30,10 @@ class Replay(
     """Time passes so many times slower than in the recording: 2 makes it last twice as long."""
     shift: Duration = Duration(0)
     """Each device starts so far into its series, at most: uniform from 0 to this, drawn per device."""
+
+    without_data: WithoutData = "refuse"
+    """Devices of the trace that have no value in the column: refuse the trace, or leave them out, and say how
+    many."""
 
     def __post_init__(self) -> None:
         check_file(self.file)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from wire.errors import InputError
 from wire.streams import stream
+from wire.text import printable
 
 
 class Played(Protocol):
@@ -25,6 +26,14 @@ class Played(Protocol):
     @property
     def assign(self) -> str:
         """How series are assigned."""
+
+    @property
+    def on_end(self) -> str:
+        """What follows when a series is over."""
+
+    @property
+    def scale(self) -> float:
+        """How many times slower it goes than it was recorded."""
 
     @property
     def shift(self) -> int:
@@ -69,7 +78,7 @@ def reuse_warnings(groups: Iterable[tuple[str, int, Played, int]]) -> list[str]:
 
 
 def _warning(group: str, devices: int, trace: Played, series: int) -> list[str]:
-    have = f"{trace.file} has {series} series of {trace.column} for the {devices} devices of group {group}"
+    have = f"{printable(trace.file)} has {series} series of {trace.column} for the {devices} devices of group {group}"
     if trace.assign == "sample_without_replacement" and devices > series:
         raise InputError(f"{have}: without replacement there must be one for each; see assign: by_order")
     if trace.assign == "by_order" and devices > series:

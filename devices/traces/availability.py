@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from devices.memory.replay import Assign, Scale, check_file
+from devices.memory.replay import Assign, Scale, WithoutData, check_file
 from devices.traces.series import Series, read_series
 from wire.units import Duration
 
@@ -34,6 +34,10 @@ class Availability(
     shift: Duration = Duration(0)
     """Each device starts so far into its series, at most: uniform from 0 to this, drawn per device."""
 
+    without_data: WithoutData = "refuse"
+    """Devices of the trace that have no value in the column: refuse the trace, or leave them out, and say how
+    many."""
+
     def __post_init__(self) -> None:
         check_file(self.file)
 
@@ -44,7 +48,7 @@ def read_availability(trace: Availability, path: Path) -> tuple[Series[bool], ..
     Raises:
         InputError: it cannot be read, lacks a column, or breaks a rule of the format.
     """
-    return tuple(read_series(path, trace.column, "flag").values())
+    return tuple(read_series(path, trace.column, "flag", trace.without_data).values())
 
 
 def offline_spans(series: Series[bool], trace: Availability, from_ns: int = 0) -> Iterator[tuple[int, int]]:

@@ -5,15 +5,25 @@ scenario needs none of it.
 """
 
 import csv
-from collections.abc import Callable, Mapping, Sequence
+import io
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import IO, Any, Final, NoReturn
 
-from devices.memory.pressure import LEVELS
+from devices.traces.cells import RULES, RefusedCellError, convert
 from wire.errors import InputError
+from wire.files import open_regular
+from wire.text import printable
 
 SUFFIXES: Final = (".csv", ".parquet")
+MAX_ROWS: Final = 2**25
+"""A trace is read whole, some hundred bytes a row; one of more rows is refused before it is."""
+MAX_BYTES: Final = 2**31
+"""Of the file, and of what its columns hold when they are decoded: a Parquet file of 3 MB can hold 30 GB."""
+
+_RAGGED = re.compile(r"Row #([0-9]+): Expected ([0-9]+) columns, got ([0-9]+)")
 
 
 @dataclass(frozen=True)
@@ -64,25 +74,36 @@ def read_columns(path: Path, wanted: Mapping[str, str]) -> Columns:
     """Read the columns *wanted* (name -> kind) of the trace at *path*, no others.
 
     Raises:
-        InputError: the file cannot be read, or a value is not of its column's kind.
+        InputError: the file cannot be read, is too large, or a value is not of its column's kind.
     """
     import pyarrow as pa
 
     try:
-        names = _header(path)
-        table = _read(path, [name for name in wanted if name in names])
+        with open_regular(path, "a trace") as file:
+            names = _header(path, file)
+            file.seek(0)
+            table = _read(path, file, [name for name in wanted if name in names])
     except FileNotFoundError:
-        raise InputError(f"{path}: no such trace file") from None
+        raise InputError(f"{printable(path)}: no such trace file") from None
     except (OSError, ValueError, pa.ArrowException, csv.Error) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read as a trace: {reason}") from None
+        reason = printable(" ".join(str(error).split()), 200)
+        raise InputError(f"{printable(path)}: cannot be read as a trace: {reason}") from None
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{path}: column {twice!r} is there twice")
+        raise InputError(f"{printable(path)}: column {twice!r} is there twice")
     typed = {
         name: _typed(path, name, wanted[name], table[name].combine_chunks()) for name in table.column_names
     }
     return Columns(path, names, pa.table(typed))
+
+
+def missing(columns: Columns, name: str) -> InputError:
+    """Return the error that the column *name* is not there."""
+    there = printable(", ".join(columns.names), 200)
+    return InputError(
+        f"{printable(columns.path)}: column {name!r} is missing; there are {there}; "
+        "`peelfleet trace import columns` takes tables with other names and units"
+    )
 
 
 def refuse(path: Path, row: int, column: str, value: object, rule: str) -> NoReturn:
@@ -91,128 +112,109 @@ def refuse(path: Path, row: int, column: str, value: object, rule: str) -> NoRet
     Raises:
         InputError: always.
     """
-    shown = f"{value:g}" if isinstance(value, float) else str(value)
-    raise InputError(f"{path}: row {row}: {column}(={shown[:60]}) must {rule}")
+    shown = printable(f"{value:g}" if isinstance(value, float) else value, 60)
+    raise InputError(f"{printable(path)}: row {row}: {column}(={shown}) must {rule}")
 
 
-def _header(path: Path) -> tuple[str, ...]:
+def _header(path: Path, file: IO[bytes]) -> tuple[str, ...]:
     import pyarrow.parquet
 
     if path.suffix == ".parquet":
-        return tuple(pyarrow.parquet.read_schema(path).names)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return tuple(next(csv.reader(file), ()))
+        return tuple(pyarrow.parquet.read_schema(file).names)
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        return tuple(next(csv.reader(text), ()))
+    finally:
+        text.detach()
 
 
-def _read(path: Path, names: Sequence[str]) -> Table:
+def _read(path: Path, file: IO[bytes], names: Sequence[str]) -> Table:
+    import pyarrow as pa
+
+    if path.suffix == ".parquet":
+        return _read_parquet(path, file, names)
+    _check_bytes(path, file.seek(0, io.SEEK_END))
+    file.seek(0)
+    return _read_csv(path, file, names) if names else pa.table({})
+
+
+def _read_csv(path: Path, file: IO[bytes], names: Sequence[str]) -> Table:
     import pyarrow as pa
     import pyarrow.csv
-    import pyarrow.parquet
 
-    if path.suffix == ".parquet":
-        return pyarrow.parquet.ParquetFile(path).read(columns=list(names))
-    if not names:
-        return pa.table({})
     # As text: a column that is half numbers gets a message of ours, with its row.
     options = pyarrow.csv.ConvertOptions(
         include_columns=list(names), column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True,
         null_values=[""],
     )  # fmt: skip
-    return pyarrow.csv.read_csv(path, convert_options=options)
+    try:
+        return pyarrow.csv.read_csv(
+            file,
+            read_options=pyarrow.csv.ReadOptions(use_threads=False),  # or it cannot number its rows
+            convert_options=options,
+        )
+    except pa.ArrowException as error:
+        ragged = _RAGGED.search(str(error))
+        if ragged is None:
+            raise
+        row, fields, there = (int(number) for number in ragged.groups())
+        raise InputError(
+            f"{printable(path)}: cannot be read as a trace: row {row - 1}: must have {fields} fields as the "
+            f"header, not {there}"
+        ) from None
+
+
+def _read_parquet(path: Path, file: IO[bytes], names: Sequence[str]) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    stored = pyarrow.parquet.ParquetFile(file)
+    _check_rows(path, stored.metadata.num_rows)
+    _check_bytes(path, _declared_bytes(stored.metadata, names))
+    schema = pa.schema([stored.schema_arrow.field(name) for name in names])
+    batches, rows, size = [], 0, 0
+    for batch in stored.iter_batches(batch_size=2**14, columns=list(names)):
+        rows, size = rows + batch.num_rows, size + sum(map(_decoded_bytes, batch.columns))
+        _check_rows(path, rows)
+        _check_bytes(path, size)
+        batches.append(batch)
+    return pa.Table.from_batches(batches, schema if not batches else batches[0].schema)
+
+
+def _check_rows(path: Path, rows: int) -> None:
+    if rows > MAX_ROWS:
+        raise InputError(f"{printable(path)}: holds {rows} rows; a trace has at most {MAX_ROWS}")
+
+
+def _check_bytes(path: Path, size: int) -> None:
+    if size > MAX_BYTES:
+        raise InputError(f"{printable(path)}: holds more than {MAX_BYTES} bytes; a trace is read whole")
+
+
+def _declared_bytes(metadata: Any, names: Sequence[str]) -> int:
+    """Return how many bytes the pages of the columns *names* have, as the file says."""
+    groups = (metadata.row_group(at) for at in range(metadata.num_row_groups))
+    chunks = (group.column(at) for group in groups for at in range(group.num_columns))
+    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in names)
+
+
+def _decoded_bytes(array: Any) -> int:
+    """Return how many bytes *array* has at most when nothing in it is a code of a dictionary."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(array.type):
+        return int(array.nbytes)
+    try:
+        longest = pc.max(pc.binary_length(array.dictionary)).as_py() or 0
+    except pa.ArrowException:  # numbers
+        longest = 8
+    return int(array.nbytes) + len(array) * int(longest)
 
 
 def _typed(path: Path, name: str, kind: str, array: Any) -> Any:
     """Return the pyarrow array *array* in the type of *kind*."""
-    import pyarrow as pa
-
-    convert, holds, rule = _CONVERSIONS[kind]
     try:
-        return convert(array)
-    except (pa.ArrowException, ValueError):
-        for row, value in enumerate(array.to_pylist(), start=1):
-            if value is not None and not holds(value):
-                refuse(path, row, name, value, rule)
-        raise InputError(f"{path}: {name}: must hold values that {rule.removeprefix('be ')}") from None
-
-
-def _text(array: Any) -> Any:
-    import pyarrow as pa
-
-    return array.cast(pa.string())
-
-
-def _seconds(array: Any) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    floats = array.cast(pa.float64())
-    if not pc.all(pc.and_(pc.is_finite(floats), pc.greater_equal(floats, 0)), min_count=0).as_py():
-        raise ValueError
-    return floats
-
-
-def _whole(array: Any) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_boolean(array.type):
-        raise ValueError
-    try:
-        whole = array.cast(pa.int64())
-    except pa.ArrowException:  # text such as 3.0
-        whole = array.cast(pa.float64()).cast(pa.int64())
-    if not pc.all(pc.greater_equal(whole, 0), min_count=0).as_py():
-        raise ValueError
-    return whole
-
-
-def _flag(array: Any) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_boolean(array.type):
-        return array
-    if not pa.types.is_string(array.type) and array.null_count < len(array):
-        raise ValueError
-    words = pc.utf8_lower(array.cast(pa.string()))
-    if not pc.all(pc.is_in(words, pa.array(["true", "false", None])), min_count=0).as_py():
-        raise ValueError
-    return pc.equal(words, "true")
-
-
-def _level(array: Any) -> Any:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    words = array.cast(pa.string())
-    if not pc.all(pc.is_in(words, pa.array([*LEVELS, None])), min_count=0).as_py():
-        raise ValueError
-    return words
-
-
-def _is_seconds(value: object) -> bool:
-    number = _number(value)
-    return number is not None and 0 <= number < float("inf")
-
-
-def _is_whole(value: object) -> bool:
-    number = _number(value)
-    return number is not None and 0 <= number < 2**63 and number == number // 1
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        return float(value)  # type: ignore[arg-type]  # whatever it is, refusing it is the point
-    except (TypeError, ValueError):
-        return None
-
-
-_CONVERSIONS: Final[Mapping[str, tuple[Callable[[Any], Any], Callable[[object], bool], str]]] = {
-    "text": (_text, lambda value: isinstance(value, str | int), "be text"),
-    "seconds": (_seconds, _is_seconds, "be a number of seconds, not negative"),
-    "whole": (_whole, _is_whole, "be a whole number, not negative"),
-    "flag": (_flag, lambda value: str(value).lower() in ("true", "false"), "be true or false"),
-    "level": (_level, lambda value: value in LEVELS, f"be one of {', '.join(LEVELS)}"),
-}
+        return convert(array, kind)
+    except RefusedCellError as refusal:
+        refuse(path, refusal.row, name, refusal.value, RULES[kind])

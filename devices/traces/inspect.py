@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from devices.memory.pressure import LEVELS
-from devices.traces.columns import COLUMNS, KINDS, Columns, read_columns
+from devices.traces.columns import COLUMNS, KINDS, Columns, missing, read_columns
 from devices.traces.series import Int64Array, device_rows
-from wire.errors import InputError
 from wire.units import NS_PER_S
 
 
@@ -53,7 +52,7 @@ def inspect(path: Path) -> Inspected:
     """
     columns = read_columns(path, KINDS)
     if "t_s" not in columns:
-        raise InputError(f"{path}: column 't_s' is missing; there are {', '.join(columns.names)}")
+        raise missing(columns, "t_s")
     found = {device: _Series(columns, rows, times) for device, (rows, times) in device_rows(columns).items()}
     known = {column.name for column in COLUMNS}
     return Inspected(

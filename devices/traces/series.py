@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.memory import Changes, Replay
-from devices.traces.columns import Columns, read_columns, refuse
+from devices.traces.columns import Columns, missing, read_columns, refuse
 from wire.errors import InputError
+from wire.text import printable
 from wire.units import NS_PER_S
 
 Value = TypeVar("Value", int, bool, str)
 Int64Array = NDArray[np.int64]
+MOST_SPAN_S = 2**32
+"""A device's rows lie at most so far apart, 136 years: nanoseconds must fit into 63 bits."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,23 @@ class Series(Generic[Value]):
             before = at
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What one column of a trace says."""
+
+    series: Mapping[str, Series[Any]]
+    """Of each device that has a value, in the order of the ids."""
+    without: tuple[str, ...]
+    """Devices that have none, in the order of the ids."""
+
+
 def read_memory(trace: Replay, path: Path) -> tuple[Series[int], ...]:
     """Return the series of free memory in the file at *path*, by device id.
 
     Raises:
         InputError: it cannot be read, lacks a column, or breaks a rule of the format.
     """
-    return tuple(read_series(path, trace.column, "whole").values())
+    return tuple(read_series(path, trace.column, "whole", trace.without_data).values())
 
 
 def memory_changes(series: Series[int], trace: Replay, from_ns: int = 0) -> Changes:
@@ -67,27 +80,55 @@ def memory_changes(series: Series[int], trace: Replay, from_ns: int = 0) -> Chan
     return series.steps(wrap=trace.on_end == "wrap", scale=trace.scale, from_ns=from_ns)
 
 
-def read_series(path: Path, column: str, kind: str) -> Mapping[str, Series[Any]]:
+def read_series(
+    path: Path, column: str, kind: str, without_data: str = "refuse"
+) -> Mapping[str, Series[Any]]:
     """Return what *column* of the trace at *path* says, by device id, in the order of the ids.
+
+    Args:
+        path: the trace.
+        column: of the trace.
+        kind: of the column.
+        without_data: whether devices without a value in it are refused (`refuse`) or left out (`leave_out`).
 
     Raises:
         InputError: it cannot be read, lacks a column, or breaks a rule of the format.
     """
+    return read_recorded(path, column, kind, without_data).series
+
+
+def read_recorded(path: Path, column: str, kind: str, without_data: str = "leave_out") -> Recorded:
+    """Return what *column* of the trace at *path* says of each device, and which have no value in it.
+
+    Args: as of `read_series`.
+
+    Raises:
+        InputError: as from `read_series`.
+    """
     columns = read_columns(path, {"device_id": "text", "t_s": "seconds", column: kind})
     for name in ("t_s", column):
         if name not in columns:
-            raise InputError(f"{path}: column {name!r} is missing; there are {', '.join(columns.names)}")
+            raise missing(columns, name)
     rows_of = device_rows(columns)
     values = columns.table[column].combine_chunks()
     known = np.asarray(values.is_valid())
     listed = values.to_pylist()
-    series = {}
-    for device, (rows, times) in rows_of.items():
-        kept = known[rows]
-        if not kept.any():
-            raise InputError(f"{path}: device {device!r}: {column} must have a value in some row")
-        series[device] = _series(times, kept, [listed[row] for row in rows[kept].tolist()])
-    return series
+    series = {
+        device: series_of_rows(times, known[rows], [listed[row] for row in rows[known[rows]].tolist()])
+        for device, (rows, times) in rows_of.items()
+        if known[rows].any()
+    }
+    without = tuple(device for device in rows_of if device not in series)
+    if without and (without_data == "refuse" or not series):
+        raise _without_data(path, column, without, len(rows_of))
+    return Recorded(series, without)
+
+
+def _without_data(path: Path, column: str, without: tuple[str, ...], count: int) -> InputError:
+    advice = "; `without_data: leave_out` leaves them out" if len(without) < count else ""
+    of_all = f" ({len(without)} of {count} devices have none{advice})" if count > 1 else ""
+    where = f"{printable(path)}: device {without[0]!r}"
+    return InputError(f"{where}: {column} must have a value in some row{of_all}")
 
 
 def device_rows(columns: Columns) -> Mapping[str, tuple[Int64Array, Int64Array]]:
@@ -99,7 +140,7 @@ def device_rows(columns: Columns) -> Mapping[str, tuple[Int64Array, Int64Array]]
     path = columns.path
     seconds = columns.table["t_s"].to_numpy()
     if not len(seconds):
-        raise InputError(f"{path}: the trace is empty")
+        raise InputError(f"{printable(path)}: the trace is empty")
     unknown = np.flatnonzero(np.isnan(seconds))
     if len(unknown):
         refuse(path, int(unknown[0]) + 1, "t_s", "nothing", "have a value in every row")
@@ -129,11 +170,17 @@ def _times(path: Path, seconds: NDArray[np.float64], rows: Int64Array) -> Int64A
     if len(falls):
         at = int(falls[0]) + 1
         refuse(path, int(rows[at]) + 1, "t_s", float(own[at]), f"not fall: it follows {own[at - 1]:g}")
+    far = np.flatnonzero(own - own[0] >= MOST_SPAN_S)
+    if len(far):
+        row = int(rows[int(far[0])]) + 1
+        refuse(
+            path, row, "t_s", float(own[far[0]]), f"be less than {MOST_SPAN_S} s after the first, {own[0]:g}"
+        )
     times: Int64Array = np.rint((own - own[0]) * NS_PER_S).astype(np.int64)
     return times
 
 
-def _series(times: Int64Array, known: NDArray[np.bool_], values: list[Any]) -> Series[Any]:
+def series_of_rows(times: Int64Array, known: NDArray[np.bool_], values: list[Any]) -> Series[Any]:
     """Return the series of the *known* rows: the first value from the start, the last of equal times."""
     own = times[known]
     last = np.append(np.diff(own) > 0, True)

@@ -9,10 +9,13 @@ import msgspec
 
 from devices.traces.columns import COLUMNS, SUFFIXES
 from wire.errors import InputError
+from wire.files import read_at_most
 from wire.outputs import replacing
+from wire.text import printable
 
 FORMAT = "peelfleet-trace/1"
 SIDECAR = ".meta.json"
+MAX_SIDECAR_BYTES = 2**20
 
 
 class Row(NamedTuple):
@@ -65,11 +68,11 @@ def read_sidecar(trace: Path) -> Sidecar | None:
     """
     path = sidecar_path(trace)
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Sidecar)
+        return msgspec.json.decode(read_at_most(path, MAX_SIDECAR_BYTES, "a sidecar"), type=Sidecar)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError) as error:
-        raise InputError(f"{path}: is no sidecar of a trace: {error}") from None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{printable(path)}: is no sidecar of a trace: {printable(error, 200)}") from None
 
 
 def write_trace(path: Path, rows: Iterable[Row], sidecar: Sidecar) -> Sidecar:

@@ -137,7 +137,7 @@ def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
     check_reachable(endpoint, REACH_TIMEOUT_S)
     logins = _logins(wanted.credentials)
     with _making(wanted.out) as folder:
-        recordings = read_recordings(scenario.fleet)
+        recordings = read_recordings(scenario.fleet, scenario.stop_time)
         resolved = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, wanted.data))
         job = prepare(resolved, wanted.store, folder, training=training, recordings=recordings).job
         (folder / SCENARIO).write_text(dump(msgspec.structs.replace(resolved, broker="auto")))

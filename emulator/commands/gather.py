@@ -35,7 +35,7 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
         Console() as console,
         drafting(out, scenario.name, scenario.seed, datetime.now()) as draft,
     ):
-        recordings = read_recordings(scenario.fleet)
+        recordings = read_recordings(scenario.fleet, scenario.stop_time)
         prepared = prepare(scenario, store, draft.folder, training=console.training, recordings=recordings)
         console.prepared(prepared.models[0])
         (draft.folder / SCENARIO).write_text(dump(scenario))

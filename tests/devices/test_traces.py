@@ -1,4 +1,5 @@
 """Traces: what the format allows, how a series plays, and which device plays which."""
+# ruff: noqa: E501 - tables of cases: what is wrong, and the exact message beside it
 
 import contextlib
 import itertools
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 from devices.memory import Replay
 from devices.traces.assignment import reuse_warnings, series_of, start_within
 from devices.traces.availability import FOREVER, Availability, offline_spans, read_availability
+from devices.traces.cells import RefusedCellError, check_names, convert, read_cell
 from devices.traces.columns import COLUMNS
-from devices.traces.series import Series, memory_changes, read_memory
+from devices.traces.series import Series, memory_changes, read_memory, read_recorded, read_series
 from devices.traces.writing import Row, Sidecar, read_sidecar, sidecar_path, write_trace
 from wire.errors import InputError
 from wire.units import NS_PER_S, Duration
@@ -98,13 +100,124 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
         ("t_s,mem_available_bytes\n0,5.5\n", r"row 1: mem_available_bytes\(=5.5\) must be a whole number"),
         ("t_s,mem_available_bytes\n0,\n1,\n", "mem_available_bytes must have a value in some row"),
         ("device_id,t_s,mem_available_bytes\na,0,5\n,1,5\n", r"row 2: device_id\(=nothing\) must have"),
-        ("t_s,mem_available_bytes\n0,5\n1\n", "cannot be read as a trace"),
+        ("t_s,mem_available_bytes\n0,5\n1\n", "cannot be read as a trace: row 2: must have 2 fields as the header, not 1"),
+        ("t_s,mem_available_bytes\n0,9223372036854775807\n1,9223372036854775808\n", r"row 2: mem_available_bytes\(=9223372036854775808\) must be a whole number, not negative, below 2\^63"),
+        ("t_s,mem_available_bytes\n0,5\n1,0x1F\n", r"row 2: mem_available_bytes\(=0x1F\) must be a whole"),
+        ("t_s,mem_available_bytes\n0,5\n1,1_000\n", r"row 2: mem_available_bytes\(=1_000\) must be a whole"),
+        ("t_s,mem_available_bytes\n0,5\n1,1e999999999\n", r"row 2: mem_available_bytes\(=1e999999999\) must be a whole"),
+        ("t_s,mem_available_bytes\n0,5\n9e15,6\n9.1e15,6\n", r"row 3: t_s\(=9.1e15\) must be a number of seconds"),
+        ("t_s,mem_available_bytes\n0,5\n9e9,6\n", r"row 2: t_s\(=9e\+09\) must be less than 4294967296 s after the first, 0"),
+        ("device_id,t_s,mem_available_bytes\n1,0,5\nNaN,1,5\n", r"row 2: device_id\(=NaN\) must be a name"),
+        ("device_id,t_s,mem_available_bytes\n-inf,0,5\n", r"row 1: device_id\(=-inf\) must be a name"),
+        ("device_id,t_s,mem_available_bytes\na,0,5\nb,0,\nc,0,\n", r"device 'b': mem_available_bytes must have a value in some row \(2 of 3 devices have none; `without_data: leave_out` leaves them out\)"),
+        ("t_s,mem_available_bytes\n0,5\n1,\x1b[31m\n", r"row 2: mem_available_bytes\(=\\x1b\[31m\) must be a whole"),
+        ("t_s,\x1b[31mfree\n0,5\n", r"there are t_s, \\x1b\[31mfree"),
         ("t_s,mem_available_bytes\n0,99999999999999999999\n", r"mem_available_bytes\(=9+\) must be a whole"),
     ],
 )  # fmt: skip
 def test_a_damaged_trace_is_refused_with_its_row(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_memory(REPLAY, trace(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([1.0, float("nan")], r"row 2: device_id\(=nan\) must be a name: text or a whole number"),
+        ([float("inf"), 1.0], r"row 1: device_id\(=inf\) must be a name"),
+        ([1.0, None], r"row 2: device_id\(=nothing\) must have a value in every row"),
+        ([1.5, 1.0], r"row 1: device_id\(=1.5\) must be a name"),
+        ([True, False], r"row 1: device_id\(=True\) must be a name"),
+        ([[1], [2]], r"row 1: device_id\(=\[1\]\) must be a name"),
+    ],
+)
+def test_what_is_no_name_never_becomes_a_device(tmp_path: Path, ids: list[object], message: str) -> None:
+    columns = {"device_id": ids, "t_s": [0, 1], "mem_available_bytes": [5, 6]}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=message):
+        read_memory(REPLAY, tmp_path / "x.parquet")
+
+
+def test_names_are_what_is_written_however_the_file_keeps_them(tmp_path: Path) -> None:
+    def devices(ids: object) -> list[str]:
+        columns = {"device_id": ids, "t_s": [0, 1], "mem_available_bytes": [5, 6]}
+        pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+        return list(read_series(tmp_path / "x.parquet", "mem_available_bytes", "whole"))
+
+    assert devices([1.0, 2.0]) == devices([1, 2]) == devices(["1", "2"]) == ["1", "2"]
+    assert devices(pa.array(["a", "b"]).dictionary_encode()) == devices(
+        pa.array(["a", "b"], pa.large_string())
+    )
+    assert devices(["nan", "bob"]) == ["bob", "nan"]  # among words it is one
+
+
+def test_whole_numbers_are_exact_beside_others_that_have_a_point(tmp_path: Path) -> None:
+    file = trace(tmp_path, "t_s,mem_available_bytes\n0,9007199254740993\n1,20.0\n2, 3e3 \n")
+    assert read_memory(REPLAY, file)[0].values == (9007199254740993, 20, 3000)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.integers(-5, 2**64).map(str), st.floats().map(str), st.text(max_size=4), st.sampled_from(
+                ["", "true", "FALSE", "low", "0x1F", "1e3", " 7 ", "+4", "-0", ".5", "5.", "nan", "1_0", "٣"]),
+        ),
+        min_size=1, max_size=5,
+    ),
+    st.sampled_from(["seconds", "whole", "flag", "level", "text"]),
+)  # fmt: skip
+def test_a_column_at_once_says_what_its_cells_say_one_by_one(texts: list[str], kind: str) -> None:
+    bad = None
+    cells: list[object] = []
+    for row, text in enumerate(texts, start=1):
+        try:
+            cells.append(read_cell(text, kind))
+        except (ValueError, ArithmeticError):
+            bad = bad or row
+    odd = check_names(texts) if kind == "text" else None
+    refused, converted = None, None
+    try:
+        converted = convert(pa.array(texts), kind).to_pylist()
+    except RefusedCellError as error:
+        refused = error.row
+    assert refused == (bad or (odd is not None and texts.index(str(odd)) + 1) or None)
+    assert converted == (cells if refused is None else None)
+
+
+def test_devices_without_data_can_be_left_out(tmp_path: Path) -> None:
+    file = trace(tmp_path, "device_id,t_s,mem_available_bytes,online\na,0,10,\nb,0,,true\n")
+    assert read_memory(Replay(file="x.csv", without_data="leave_out"), file) == (Series((0,), (10,), 0),)
+    leaving_out = Availability(file="x.csv", without_data="leave_out")
+    assert read_availability(leaving_out, file) == (Series((0,), (True,), 0),)
+    assert read_recorded(file, "online", "flag").without == ("a",)
+    file = trace(tmp_path, "device_id,t_s,mem_available_bytes\na,0,\nb,0,\n")
+    with pytest.raises(InputError, match=r"must have a value in some row \(2 of 2 devices have none\)"):
+        read_memory(Replay(file="x.csv", without_data="leave_out"), file)
+
+
+def test_what_a_file_declares_is_bounded_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = {"device_id": ["x" * 1000] * 5000, "t_s": [0] * 5000, "mem_available_bytes": [1] * 5000}
+    file = tmp_path / "x.parquet"
+    for table in (pa.table(columns), pa.table(columns | {
+        "device_id": pa.array(columns["device_id"]).dictionary_encode()})):  # fmt: skip
+        pq.write_table(table, file)
+        assert file.stat().st_size < 20_000
+        with monkeypatch.context() as limits:
+            limits.setattr("devices.traces.columns.MAX_BYTES", 1_000_000)
+            with pytest.raises(InputError, match="holds more than 1000000 bytes; a trace is read whole"):
+                read_memory(REPLAY, file)
+            limits.setattr("devices.traces.columns.MAX_ROWS", 4999)
+            with pytest.raises(InputError, match="holds 5000 rows; a trace has at most 4999"):
+                read_memory(REPLAY, file)
+    endless = tmp_path / "endless.csv"
+    endless.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"endless\.csv: is no regular file, and cannot be a trace"):
+        read_memory(REPLAY, endless)
+    endless.with_name("endless.meta.json").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"endless\.meta\.json: is no regular file, and cannot be a sidecar"):
+        read_sidecar(endless)
 
 
 @pytest.mark.parametrize(
