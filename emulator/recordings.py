@@ -109,8 +109,8 @@ def _check_pace(group: str, trace: Played, series: tuple[Series[Any], ...], stop
     if most <= MANY_CHANGES:
         return []
     line = (
-        f"{printable(trace.file)}: {trace.column}: a device of group {group} plays up to {most} changes until "
-        f"stop_time(={format_duration(stop_ns)})"
+        f"{printable(trace.file)}: {trace.column}: a device of group {group} plays up to {most} changes "
+        f"until stop_time(={format_duration(stop_ns)})"
     )
     if most > MOST_CHANGES:
         raise InputError(f"{line}; there must be at most {MOST_CHANGES}: see its t_s, on_end and scale")

@@ -78,7 +78,8 @@ def reuse_warnings(groups: Iterable[tuple[str, int, Played, int]]) -> list[str]:
 
 
 def _warning(group: str, devices: int, trace: Played, series: int) -> list[str]:
-    have = f"{printable(trace.file)} has {series} series of {trace.column} for the {devices} devices of group {group}"
+    file = printable(trace.file)
+    have = f"{file} has {series} series of {trace.column} for the {devices} devices of group {group}"
     if trace.assign == "sample_without_replacement" and devices > series:
         raise InputError(f"{have}: without replacement there must be one for each; see assign: by_order")
     if trace.assign == "by_order" and devices > series:

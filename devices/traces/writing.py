@@ -1,6 +1,7 @@
 """Writing traces: the rows into CSV or Parquet, and beside them a sidecar that says where they come from."""
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import msgspec
 from devices.traces.columns import COLUMNS, SUFFIXES
 from wire.errors import InputError
 from wire.files import read_at_most
-from wire.outputs import replacing
+from wire.outputs import replacing, writable
 from wire.text import printable
 
 FORMAT = "peelfleet-trace/1"
@@ -86,10 +87,10 @@ def write_trace(path: Path, rows: Iterable[Row], sidecar: Sidecar) -> Sidecar:
     Raises:
         InputError: the path is of no kind that we write, cannot be written, or there are no rows.
     """
-    check_suffix(path)
+    check_output(path)
     taken = sorted(rows, key=lambda row: (row.device_id, row.t_s))  # stable: the later of equals stays last
     if not taken:
-        raise InputError(f"{path}: there is nothing to write: the source holds no row")
+        raise InputError(f"{printable(path)}: there is nothing to write: the source holds no row")
     with replacing(path) as draft, replacing(sidecar_path(path)) as beside:
         _write(draft, path.suffix, taken)
         written = msgspec.structs.replace(
@@ -109,7 +110,19 @@ def check_suffix(path: Path) -> None:
         InputError: it is not.
     """
     if path.suffix not in SUFFIXES:
-        raise InputError(f"{path}: a trace must end in {' or '.join(SUFFIXES)}")
+        raise InputError(f"{printable(path)}: a trace must end in {' or '.join(SUFFIXES)}")
+
+
+def check_output(path: Path) -> None:
+    """Check that a trace and its sidecar can be written at *path*: nothing that is no file is replaced.
+
+    Raises:
+        InputError: they cannot.
+    """
+    check_suffix(path)
+    for each in (path, sidecar_path(path)):
+        if not os.access(writable(each).parent, os.W_OK):
+            raise InputError(f"{printable(path)}: cannot be written: its folder takes no files")
 
 
 def digest(path: Path) -> str:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wire.errors import InputError
+from wire.errors import InputError, RunError
+from wire.text import printable
 from wire.units import NS_PER_S, approximate_bytes, format_duration, parse_bytes, parse_duration
 
 if TYPE_CHECKING:
@@ -38,25 +39,66 @@ def record(
     licence: Annotated[str, typer.Option(help="What may be done with it, for the sidecar.")] = "not stated",
     notes: Annotated[str, typer.Option(help="What was going on, for the sidecar.")] = "",
     proc: Annotated[Path, typer.Option(help="Where the kernel's files are.")] = Path("/proc"),
+    root: Annotated[
+        Path, typer.Option(hidden=True, help="The root of the file systems that hold control groups.")
+    ] = Path("/"),
 ) -> None:
     """Record this machine's free memory and memory pressure (Linux, Android)."""
+    from devices.traces.drafts import draft_path, drafting, finish, set_aside
     from devices.traces.proc import read_proc, rows_of
-    from devices.traces.writing import Sidecar, check_suffix, write_trace
+    from devices.traces.writing import Sidecar, check_output
 
     every_ns, for_ns = _span("--every", every), _span("--for", for_)
     least = _size("--resolution", resolution)
-    check_suffix(out)
     sidecar = Sidecar(
-        source=source,
-        licence=licence,
-        sampling=f"/proc/meminfo and /proc/pressure/memory every {format_duration(every_ns)}; a row where "
-        f"MemAvailable moved by {resolution.strip()} or more, or MemTotal or the pressure level changed",
-        notes=notes,
+        source=printable(source),
+        licence=printable(licence),
+        sampling=f"/proc/meminfo and /proc/pressure/memory every {format_duration(every_ns)}, within the "
+        f"limits of control groups; a row where available memory moved by {resolution.strip()} or more, or "
+        "the total or the pressure level changed",
+        notes=printable(notes),
     )
+    failed: InputError | None = None
+    check_output(out)
+    kept = set_aside(out)
+    if kept is not None:
+        left = printable(draft_path(out))
+        typer.echo(f"{left}: left of a recording that did not end; it is in {printable(kept)} now", err=True)
     with interruptions() as pressed:
-        looks = sampled(lambda: read_proc(proc), every_ns, for_ns, pressed)
-        written = write_trace(out, rows_of(name, looks, least), sidecar)
-    typer.echo(f"{out}: {written.rows} rows")
+        with drafting(out) as draft:
+            draft.begin(sidecar)
+            looks = sampled(lambda: read_proc(proc, root), every_ns, for_ns, pressed)
+            try:
+                for row in rows_of(name, looks, least, lambda t_s: draft.tell(name, t_s)):
+                    draft.add(row)
+            except InputError as error:  # what was recorded until then is kept
+                failed = error
+        if not draft.rows:
+            raise failed or InputError(
+                f"{printable(out)}: interrupted before the first look: nothing to write"
+            )
+        try:
+            written = finish(out)
+        except (InputError, OSError) as error:
+            raise RunError(f"{error}; what was recorded is in {printable(draft_path(out))}") from None
+    typer.echo(f"{printable(out)}: {written.rows} rows")
+    if failed is not None:
+        raise RunError(f"{failed}; what was recorded until then is in {printable(out)}")
+
+
+@app.command()
+def recover(
+    trace: Annotated[
+        Path, typer.Argument(help="What `record` was to write: .csv or .parquet.", show_default=False)
+    ],
+) -> None:
+    """Finish a recording whose process was killed: its rows lie in TRACE.partial."""
+    from devices.traces.drafts import SUFFIX, recover
+    from devices.traces.writing import check_output
+
+    out = trace.with_suffix("") if trace.suffix == SUFFIX else trace
+    check_output(out)
+    typer.echo(f"{printable(out)}: {recover(out).rows} rows")
 
 
 @app.command("import")
@@ -164,13 +206,18 @@ def _line(name: str, *cells: str) -> str:
 
 @contextmanager
 def interruptions() -> Iterator[Callable[[], bool]]:
-    """Give a function that tells whether Ctrl-C was pressed; it interrupts nothing meanwhile."""
-    pressed: list[bool] = []
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    """Give a function that tells whether Ctrl-C, SIGTERM or SIGHUP came; they interrupt nothing meanwhile."""
+    came: list[bool] = []
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in (getattr(signal, name) for name in names)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN or number == signal.SIGINT:  # nohup ignores SIGHUP
+            signal.signal(number, lambda *_: came.append(True))
     try:
-        yield lambda: bool(pressed)
+        yield lambda: bool(came)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def sampled(

@@ -141,27 +141,106 @@ def test_a_recording_is_a_trace_with_a_sidecar(tmp_path: Path) -> None:
     assert series.length_ns >= SECOND // 10
 
 
-def test_control_c_leaves_a_whole_trace(tmp_path: Path) -> None:
-    proc = a_proc(tmp_path)
-    command = [sys.executable, "-m", "emulator.cli", "trace", "record", "--out", "x.parquet", "--for", "1 h",
+def recorder(folder: Path, proc: Path, out: str = "x.parquet") -> subprocess.Popen[str]:
+    """Start a recorder, and wait until its draft holds a row."""
+    command = [sys.executable, "-m", "emulator.cli", "trace", "record", "--out", out, "--for", "1 h",
                "--every", "10 ms", "--proc", str(proc)]  # fmt: skip
-    running = subprocess.Popen(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    read_at = (proc / "meminfo").stat().st_atime_ns
-    for _ in range(300):  # until it has begun to look; where no access times are kept, for 3 s
+    running = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    draft = folder / f"{out}.partial"
+    deadline = time.monotonic() + 60
+    while not (draft.exists() and draft.read_bytes().count(b"\n") >= 2):
+        assert running.poll() is None, running.communicate()
+        assert time.monotonic() < deadline
         time.sleep(0.01)
-        if (proc / "meminfo").stat().st_atime_ns != read_at:
-            break
-    running.send_signal(signal.SIGINT)
+    return running
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_recording_that_is_ended_leaves_a_whole_trace(tmp_path: Path, number: signal.Signals) -> None:
+    running = recorder(tmp_path, a_proc(tmp_path))
+    running.send_signal(number)
     out, err = running.communicate(timeout=60)
-    if running.returncode == 0:
-        assert "x.parquet: " in out
-        assert read_sidecar(tmp_path / "x.parquet") is not None
-        assert len(read_memory(Replay(file="x.parquet"), tmp_path / "x.parquet")) == 1
-    else:  # it was interrupted before the first look
-        assert (running.returncode, err) == (130, "peelfleet: interrupted\n")
-        assert not list(tmp_path.glob("*x.parquet*"))
+    assert (running.returncode, err) == (0, "")
+    assert out.startswith("x.parquet: ")
+    assert read_sidecar(tmp_path / "x.parquet") is not None
+    assert len(read_memory(Replay(file="x.parquet"), tmp_path / "x.parquet")) == 1
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_recording_that_is_killed_is_recovered_by_a_command_or_set_aside_by_the_next(
+    tmp_path: Path,
+) -> None:
+    proc = a_proc(tmp_path)
+    for after in (
+        ["trace", "recover", "x.csv"],
+        ["trace", "record", "-o", "x.csv", "--for", "1 ms", "--proc", "proc"],
+    ):
+        running = recorder(tmp_path, proc, "x.csv")
+        busy = peelfleet("trace", "recover", "x.csv", folder=tmp_path)
+        assert (busy.returncode, busy.stderr) == (
+            2,
+            "peelfleet: x.csv.partial: another process records there\n",
+        )
+        running.kill()
+        running.communicate()
+        done = peelfleet(*after, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        if after[1] == "recover":
+            assert (done.stdout, done.stderr) == ("x.csv: 1 rows\n", "")
+        else:
+            assert done.stderr == (
+                "x.csv.partial: left of a recording that did not end; it is in x-1.csv now\n"
+            )
+            assert read_memory(Replay(file="x.csv"), tmp_path / "x-1.csv")[0].values == (1024 * 1024,)
+        assert read_memory(Replay(file="x.csv"), tmp_path / "x.csv")[0].values == (1024 * 1024,)
+        assert not list(tmp_path.glob("*.partial"))
+    none = peelfleet("trace", "recover", "x.csv", folder=tmp_path)
+    assert none.stderr == "peelfleet: x.csv.partial: cannot be read: No such file or directory\n"
+
+
+def test_what_is_in_the_way_is_told_before_the_first_look(tmp_path: Path) -> None:
+    proc = a_proc(tmp_path)
+    (tmp_path / "f.csv").mkdir()
+    (tmp_path / "l.csv").symlink_to("f.csv")
+    (tmp_path / "s.meta.json").symlink_to("f.csv")
+    os.mkfifo(tmp_path / "p.csv")
+    (tmp_path / "mine.csv.partial").write_text("mine")
+    for out, message in {
+        "nofolder/rec.csv": "nofolder/rec.csv: cannot be written: No such file or directory",
+        "f.csv": "f.csv: is a folder, not a file to write",
+        "l.csv": "l.csv: is a folder, not a file to write",
+        "s.csv": "s.meta.json: is a folder, not a file to write",
+        "p.csv": "p.csv: is a named pipe, not a file to write",
+        "mine.csv": "mine.csv.partial: is no draft of a recording",
+        "x" * 300 + ".csv": "x" * 300 + ".csv: cannot be written: File name too long",
+    }.items():
+        done = peelfleet("trace", "record", "-o", out, "--for", "1 h", "--proc", proc, folder=tmp_path)
+        assert (done.returncode, done.stderr) == (2, f"peelfleet: {message}\n")
+    assert (tmp_path / "mine.csv.partial").read_text() == "mine"
+
+
+def test_a_recording_ends_whole_where_the_memory_cannot_be_read_any_more(tmp_path: Path) -> None:
+    proc = a_proc(tmp_path)
+    running = recorder(tmp_path, proc, "x.csv")
+    (proc / "meminfo").unlink()
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (1, "x.csv: 2 rows\n") or out == "x.csv: 1 rows\n"
+    assert err == (
+        f"peelfleet: {proc}/meminfo: cannot be read: No such file or directory; "
+        "what was recorded until then is in x.csv\n"
+    )
+    assert read_memory(Replay(file="x.csv"), tmp_path / "x.csv")[0].values == (1024 * 1024,)
+
+
+def test_a_folder_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    proc, out = a_proc(tmp_path), folder / "x.parquet"
+    done = peelfleet("trace", "record", "-o", out, "--for", "1 ms", "--proc", proc, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "caf\\udce9/x.parquet: 1 rows" in done.stdout
+    done = peelfleet("trace", "inspect", out, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 CLIENT = {"duration": 1, "inactive": [30], "finish_time": 100, "active": [10], "model": "x"}
