@@ -5,14 +5,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from devices.memory.pressure import LEVELS
 from devices.traces.columns import COLUMNS, KINDS, Columns, missing, read_columns
-from devices.traces.series import Int64Array, device_rows
-from wire.units import NS_PER_S
+from devices.traces.series import Int64Array, device_rows, series_of_rows
+from wire.text import printable
+from wire.units import NS_PER_S, approximate_bytes
+
+PLAYED: Final = ("mem_available_bytes", "budget_bytes", "online")
+"""The columns that a scenario plays."""
+LEAST_MEDIAN_BYTES: Final = 16 * 2**20
+MOST_MEDIAN_BYTES: Final = 2**44
+LEAST_SPAN_S: Final = 10.0
+LATEST_START_S: Final = 1e11
+"""In seconds since 1970 it is the year 5138."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,10 @@ class Inspected:
     """Those that it has besides; nothing reads them, unless a scenario names them."""
     series: Mapping[str, Figures]
     overall: Figures
+    without: Mapping[str, tuple[str, ...]]
+    """The devices without a value, by the column that a scenario could play and that others have."""
+    starts_s: float
+    """The least time of the trace."""
 
 
 def inspect(path: Path) -> Inspected:
@@ -60,7 +73,47 @@ def inspect(path: Path) -> Inspected:
         others=tuple(name for name in columns.names if name not in known),
         series={device: _figures([each]) for device, each in found.items()},
         overall=_figures(list(found.values())),
+        without=_without(columns, found),
+        starts_s=float(columns.table["t_s"].to_numpy().min()),
     )
+
+
+def doubts(found: Inspected) -> list[str]:
+    """Return what is allowed in a trace, but hardly meant: mixed up units, devices that cannot be played."""
+    lines = []
+    for column, devices in found.without.items():
+        some = ", ".join(repr(printable(device, 40)) for device in devices[:3])
+        lines.append(
+            f"{len(devices)} of {len(found.series)} devices have no value in {column} ({some}"
+            f"{', ...' if len(devices) > 3 else ''}): a scenario that plays it needs without_data: leave_out"
+        )
+    overall = found.overall
+    if overall.available is not None and overall.available[1] < LEAST_MEDIAN_BYTES:
+        lines.append(
+            f"half of the time at most {approximate_bytes(overall.available[1])} are available: bytes, or "
+            "KiB? `peelfleet trace import columns --unit KiB` reads other units"
+        )
+    if overall.available is not None and overall.available[1] > MOST_MEDIAN_BYTES:
+        lines.append(
+            f"half of the time at least {approximate_bytes(overall.available[1])} are available: in bytes?"
+        )
+    if found.starts_s >= LATEST_START_S:
+        lines.append(
+            f"its first t_s is {found.starts_s:.10g}: seconds, or milliseconds since 1970? "
+            "`peelfleet trace import columns --time-unit ms` reads other units"
+        )
+    elif 0 < overall.span_s < LEAST_SPAN_S and overall.rows > len(found.series):
+        lines.append(f"it spans {overall.span_s:.3g} s: is t_s in seconds?")
+    return lines
+
+
+def _without(columns: Columns, found: "Mapping[str, _Series]") -> dict[str, tuple[str, ...]]:
+    lacking = {
+        name: tuple(device for device, each in found.items() if not each.knows(name))
+        for name in PLAYED
+        if name in columns
+    }
+    return {name: devices for name, devices in lacking.items() if devices}
 
 
 class _Series:
@@ -80,16 +133,21 @@ class _Series:
         self.online = self._held("online")
         self.pressure = self._held("pressure")
 
+    def knows(self, name: str) -> bool:
+        """Tell whether any row has a value in a column."""
+        return bool(self._columns.table[name].take(self._places).null_count < self.rows)
+
     def _held(self, name: str) -> list[tuple[Any, int]]:
-        """Return (value, nanoseconds) of each value of a column; the last up to the last row."""
-        if name not in self._columns:
+        """Return (value, nanoseconds) of each value of a column as it is played, from start to end."""
+        if name not in self._columns or not self.knows(name):
             return []
-        values = self._columns.table[name].take(self._places).to_pylist()
-        known = [
-            (value, at) for value, at in zip(values, self._times.tolist(), strict=True) if value is not None
+        column = self._columns.table[name].take(self._places).combine_chunks()
+        values = [value for value in column.to_pylist() if value is not None]
+        played = series_of_rows(self._times, np.asarray(column.is_valid()), values)
+        ends = [*played.times_ns[1:], max(played.length_ns, played.times_ns[-1] + 1)]
+        return [
+            (value, end - at) for value, at, end in zip(played.values, played.times_ns, ends, strict=True)
         ]
-        ends = [*(at for _, at in known), self.span_ns][1:]
-        return [(value, end - at) for (value, at), end in zip(known, ends, strict=True)]
 
     def changes(self) -> int:
         """How often free memory changed; else anything."""

@@ -14,10 +14,9 @@ import typer
 
 from wire.errors import InputError, RunError
 from wire.text import printable
-from wire.units import NS_PER_S, approximate_bytes, format_duration, parse_bytes, parse_duration
+from wire.units import NS_PER_S, format_duration, parse_bytes, parse_duration
 
 if TYPE_CHECKING:
-    from devices.traces.inspect import Figures, Inspected
     from devices.traces.proc import Sample
 
 NAP_NS = NS_PER_S // 10
@@ -148,60 +147,38 @@ def inspect(
     series: Annotated[int, typer.Option(min=0, help="Show at most so many series.")] = 20,
 ) -> None:
     """Check every column of a trace, and print figures of its series."""
-    from devices.traces.inspect import inspect
+    from devices.traces.inspect import doubts, inspect
     from devices.traces.writing import check_suffix, digest, read_sidecar
+    from emulator.commands.trace_table import table
 
     check_suffix(trace)
     found = inspect(trace)
     sidecar = read_sidecar(trace)
-    typer.echo(f"{trace}: {len(found.series)} series, {found.overall.rows} rows; {', '.join(found.columns)}")
+    shown = printable(trace)
+    typer.echo(f"{shown}: {len(found.series)} series, {found.overall.rows} rows; {', '.join(found.columns)}")
     if found.others:
-        typer.echo(f"besides: {', '.join(found.others)}")
+        typer.echo(f"besides: {printable(', '.join(found.others))}")
     if sidecar is None:
         typer.echo(f"no {sidecar_name(trace)} says where it comes from")
     else:
-        typer.echo(f"source: {sidecar.source}\nlicence: {sidecar.licence}\ntransform: {sidecar.transform}")
+        for name in ("source", "licence", "transform", "notes"):
+            if getattr(sidecar, name):
+                typer.echo(f"{name}: {printable(getattr(sidecar, name))}")
         if sidecar.proxy_for:
-            typer.echo(f"a proxy for {sidecar.proxy_for}")
+            typer.echo(f"a proxy for {printable(sidecar.proxy_for)}")
         if sidecar.sha256 != digest(trace):
             typer.echo("the file is not the one that its sidecar describes: SHA-256 differs", err=True)
-    for line in _table(found, series):
+    for line in table(found, series):
         typer.echo(line)
+    for line in doubts(found):
+        typer.echo(f"warning: {line}", err=True)
 
 
 def sidecar_name(trace: Path) -> str:
     """Return what the sidecar of *trace* is called."""
     from devices.traces.writing import sidecar_path
 
-    return sidecar_path(trace).name
-
-
-def _table(found: "Inspected", most: int) -> Iterator[str]:
-    """Yield the lines of a table: a series each, and all of them together."""
-    yield _line("series", "rows", "span", "least", "median", "most", "online", "changes/h", "pressure")
-    for name, figures in list(found.series.items())[:most]:
-        yield _figures_line(name or "(one)", figures)
-    if len(found.series) > most:
-        yield f"... {len(found.series) - most} more"
-    yield _figures_line("all", found.overall)
-
-
-def _figures_line(name: str, figures: "Figures") -> str:
-    sizes = [approximate_bytes(size) for size in figures.available or ()] or ["-"] * 3
-    return _line(
-        name[:24],
-        str(figures.rows),
-        f"{figures.span_s:g} s",
-        *sizes,
-        "-" if figures.online_share is None else f"{figures.online_share:.1%}",
-        "-" if figures.changes_per_hour is None else f"{figures.changes_per_hour:.4g}",
-        ", ".join(f"{level} {share:.1%}" for level, share in figures.pressure_shares.items()) or "-",
-    )
-
-
-def _line(name: str, *cells: str) -> str:
-    *numbers, last = cells
-    return f"{name:<24}{''.join(f'{cell:>12}' for cell in numbers)}  {last}"
+    return printable(sidecar_path(trace).name)
 
 
 @contextmanager
