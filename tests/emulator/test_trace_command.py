@@ -324,10 +324,10 @@ def test_inspect_keeps_to_80_columns_and_cuts_no_number(tmp_path: Path) -> None:
     done = peelfleet("trace", "inspect", "x.csv", folder=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[2:] == [
-        "series   rows       span  least  median    most  online  changes/h",
+        "series   rows      span  least  median    most  online  changes/h",
         name,
-        "        12000  1,080.1 d  8 GiB  16 GiB  24 GiB   66.7%     0.4629",
-        "all     12000  1,080.1 d  8 GiB  16 GiB  24 GiB   66.7%     0.4629",
+        "        12000  1080.1 d  8 GiB  16 GiB  24 GiB   66.7%     0.4629",
+        "all     12000  1080.1 d  8 GiB  16 GiB  24 GiB   66.7%     0.4629",
     ]
 
 
