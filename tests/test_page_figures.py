@@ -1,0 +1,95 @@
+"""Pages with figures: what a page shows is what its command gives today, so no figure outlives its code."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks import clocks_page, selection, traffic
+from benchmarks.quality.sources import open_source
+from emulator.commands.sweep import Options, sweep
+from emulator.model import train_once
+from emulator.rundir import read_summary
+from emulator.runner import Options as RunOptions
+from emulator.runner import Unwatched, run
+from scenarios.expand import load_plan
+from scenarios.load import parse
+from wire.geometry import Codec
+
+ROOT = Path(__file__).parents[1]
+REALTIME = ROOT / "docs" / "realtime.md"
+METHOD = ROOT / "docs" / "method.md"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("page-stores")
+
+
+def rows_between(page: Path, name: str) -> list[list[str]]:
+    """Return the cells of a table of a page, the heading first."""
+    table = traffic.between(name).search(page.read_text(encoding="utf-8"))
+    assert table is not None, f"{page.name} must hold the table {name}"
+    lines = [line for line in table[0].splitlines() if not line.startswith("|---")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_realtime_shows_the_run_under_the_virtual_clock_of_today(tmp_path: Path, store: Path) -> None:
+    scenario = parse(clocks_page.scenario_text(), "both-clocks.yaml", ["clock=virtual"])
+    finished = run(scenario, RunOptions(tmp_path, None, None, store, 1), Unwatched())
+    shown = {row[0]: row[1] for row in rows_between(REALTIME, clocks_page.NAME)[1:]}
+    today = clocks_page.cells(read_summary(finished.folder))
+    assert list(shown) == list(clocks_page.ROWS)
+    for heading in clocks_page.WALL:
+        del shown[heading], today[heading]
+    assert shown == today, "run make docs-realtime"
+
+
+def test_realtime_counts_as_many_changes_and_reports_under_both_clocks() -> None:
+    rows = {row[0]: row[1:] for row in rows_between(REALTIME, clocks_page.NAME)}
+    for heading in ("`budget_changes`, `budget_reports`", "uplink, p50 and p95 of that"):
+        virtual, realtime = rows[heading]
+        assert virtual == realtime
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("name", "only"),
+    [("thrash", ()), ("policy-matrix", ("full", "delta", "debounce-15", "headroom-10", "levels-2"))],
+)
+def test_traffic_shows_the_sweeps_of_today(
+    name: str, only: tuple[str, ...], tmp_path: Path, store: Path
+) -> None:
+    plan = load_plan(ROOT / "scenarios" / f"{name}.yaml")
+    chosen = tuple(each for each in plan.combinations if not only or each.name in only)
+    sweep(replace(plan, combinations=chosen), Options(tmp_path, jobs=2, store=store))
+    today = traffic.markdown(traffic.read_figures(tmp_path)).splitlines()[2:]
+    shown = {row[0]: row for row in rows_between(traffic.PAGE, name)[1:]}
+    for line in today:
+        row = [cell.strip() for cell in line.strip("|").split("|")]
+        assert shown[row[0]] == row, "run make docs-traffic"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_method_shows_what_the_rankings_are_worth_today(store: Path) -> None:
+    source = open_source(None, selection.QUICKSTART)
+    training = source.model.training
+    trained, _ = train_once(source.interactions, training, store, lambda *_: None)
+    narrow, model = selection.in_slices(trained, training, Codec.CODED)
+    compared, _ = selection.compare(source.interactions, narrow, model, selection.SHARES)
+    full = selection.full_ndcg(trained)
+    today = {row.policy: [f"{mean:.3f}" for mean in row.ndcg.mean(axis=1) / full] for row in compared}
+    assert selection_rows() == today, "run make bench-selection and change the page"
+
+
+def selection_rows() -> dict[str, list[str]]:
+    """Return the rows of the page's first table of rankings: quickstart's data, blocks coded."""
+    text = METHOD.read_text(encoding="utf-8")
+    part = text[text.index("| `coded` |") :]
+    part = part[: part.index("| *MovieLens-100K* |")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines()[3:]]
+    shares = {row[0].replace("`", ""): row[1 : 1 + len(selection.SHARES)] for row in rows}
+    return {name: [re.sub(r"^\.", "0.", cell) for cell in row] for name, row in shares.items()}
