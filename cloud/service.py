@@ -28,8 +28,10 @@ from wire.connection import (
     PUBLISHES_AT_ONCE,
     Connection,
     fail_fast,
+    leave,
     refuses,
     unless_broken,
+    unless_set,
     weakens,
 )
 from wire.errors import Reason, RemoteProtocolError, RunError, first_of
@@ -178,25 +180,13 @@ class Service:
 
     async def _unless_stopped(self, doing: Coroutine[Any, Any, object]) -> bool:  # Any: as in `Coroutine`
         """Do something, but give it up when told to stop; return whether it was done."""
-        task, stop = asyncio.create_task(doing), asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                task.result()
-            return task.done()
-        finally:
-            task.cancel()
-            stop.cancel()
-            await asyncio.gather(task, stop, return_exceptions=True)
+        return await unless_set(self._stopping, doing)
 
     async def _be_there_and_leave(self, client: aiomqtt.Client) -> None:
         try:
             await self._be_there(client)
         finally:
-            # It hears nothing more of us, or we of it.
-            with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
-                async with asyncio.timeout(GOODBYE_S):
-                    await client.__aexit__(None, None, None)
+            await leave(client, GOODBYE_S)
 
     async def _be_there(self, client: aiomqtt.Client) -> None:
         """Subscribe, announce and answer, until stopped or the connection breaks.

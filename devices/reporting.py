@@ -33,6 +33,7 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             )
 
 
+LEAST_REFUSAL_WAIT_S, LONGEST_REFUSAL_WAIT_S = 1.0, 60.0
 LevelsPerDoubling = Annotated[int, msgspec.Meta(ge=1, le=64)]
 
 
@@ -105,3 +106,33 @@ def _spared(rule: Reporting, told: int, wanted: int) -> bool:
     if wanted < told and rule.headroom:
         return True  # the dip that the headroom is for
     return wanted == told or abs(wanted - told) < rule.publish.on_change * told
+
+
+class Refusals:
+    """When a device asks again whose answers it refuses: ever later, where one report after another is.
+
+    What is wrong with one part is often wrong with the next, and a fleet that asks once a second for ever
+    is a load that helps nobody.
+    """
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+        self._counted = False
+
+    def reported(self) -> None:
+        """Note that another report has left."""
+        self._counted = False
+
+    def wait_s(self, draw: float) -> float:
+        """Return how long to wait after a part was refused, at least a second.
+
+        It doubles with each report whose answer is refused, up to a minute; half of it is drawn.
+
+        Args:
+            draw: a number from 0 to 1.
+        """
+        if not self._counted:  # an answer has many parts
+            self._counted = True
+            self._in_a_row += 1
+        whole = min(2.0 ** min(self._in_a_row - 1, 16), LONGEST_REFUSAL_WAIT_S)
+        return max(whole * (0.5 + 0.5 * draw), LEAST_REFUSAL_WAIT_S)

@@ -8,75 +8,50 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiomqtt
 
 from devices.agent import Agent, Receipt
 from devices.keeping import Kept, read_kept, remove_pee, write_kept, write_pee
-from devices.reporting import Reporting, Told, due
+from devices.reporting import Refusals, Reporting, Told, due
 from devices.shelf import Shelves
+from devices.standalone_counts import Counts
+from devices.standalone_settings import Settings
 from wire.complaints import Complaints
 from wire.connection import (
     NOT_ACCEPTED,
     PUBLISHES_AT_ONCE,
     Connection,
-    backoff_s,
     fail_fast,
+    leave,
     refuses,
     unless_broken,
+    unless_set,
+    weakens,
 )
-from wire.errors import InputError, RemoteProtocolError, RunError
+from wire.errors import InputError, RemoteProtocolError, RunError, first_of
 from wire.mailbox import Message, mailbox
 from wire.messages import ModelNotice, Status, decode, encode
+from wire.reconnection import Reconnections, plain_words
+from wire.silence import counted, silence
 from wire.topics import TABLE, Address, Kind, device_topic, fleet_topic, parse
 from wire.units import NS_PER_S
 
 LOG = logging.getLogger("peelfleet.agent")
 
 LEAST_WAIT_S = 0.01
+GOODBYE_S = 1.0
+"""How long the broker may take to hear that we leave, and again to let us go."""
+NOTICES_S = 0.1
+"""A session that was away brings every notice that it has missed, one by one: only the last one counts."""
+LONGEST_QUIET_S = 300.0
+"""The longest time between two warnings that nobody announces a model."""
 KEEP_EVERY_S = 5.0
 """While an update arrives its parts are kept this often: each part would wear a phone's memory out."""
 GROWTH_WORTH_ASKING = 0.05
 """The device asks for more only when its budget is this share above the one that it reported last."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a device on its own is told."""
-
-    fleet: str
-    device: str
-    user: int | None
-    """Whose PEE; None: the device names only its group, and computes with a vector of its own."""
-    group: int | None
-    interval_s: float = 5.0
-    """How often it looks at its memory."""
-    retry_s: float = 30.0
-    """How long it waits for an answer."""
-    pee: Path | None = None
-    """Where it keeps its PEE as a file for whoever recommends."""
-    state: Path | None = None
-    """Where it keeps what it holds, so that a restart need not ask for all of it again."""
-    once: bool = False
-    """Whether it ends when it holds the PEE for its first budget."""
-
-
-@dataclass
-class Counts:
-    """What has come of messages, and how often something went wrong."""
-
-    reports: int = 0
-    connections: int = 0
-    broken: int = 0
-    receipts: Counter[str] = field(default_factory=Counter)
-    refused: Counter[str] = field(default_factory=Counter)
-    unkept: int = 0
-    """Times that what is held could not be written to the disk."""
 
 
 class Standalone:
@@ -109,11 +84,15 @@ class Standalone:
         self._told = Told(0, 0)
         self._due_s = 0.0
         """When to report next; far away where there is no reason."""
+        self._again_s = float("inf")
+        """When to report again since an answer was refused, likewise."""
         self._waiting_since_s: float | None = None
         self._forced = False
+        self._refusals = Refusals()
         self._kept_s = 0.0
         self._stirred = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._gave_up = False
         self._settled = asyncio.Event()
 
     @property
@@ -123,57 +102,84 @@ class Standalone:
 
     def stop(self) -> None:
         """Say goodbye and end."""
-        self._stopping = True
+        self._stopping.set()
         self._stirred.set()
 
     async def live(self) -> None:
         """Keep the PEE inside the budget until stopped; reconnect as often as it takes.
 
         Raises:
-            ExceptionGroup: with a RunError, the broker refuses a subscription; or with what *budget* raised.
+            ExceptionGroup: with a RunError, the broker refuses a subscription, or nothing came in time where
+                it was to live once; or with what *budget* raised.
         """
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._watch())  # also while there is no broker
-            await self._stay_connected()
+            timer = asyncio.get_running_loop().call_later(self._settings.give_up_s, self._give_up)
+            try:
+                await self._stay_connected()
+            finally:
+                timer.cancel()
             watching.cancel()
         self._keep()
+        if self._gave_up:
+            raise ExceptionGroup("gave up", [RunError(self._silence())])
 
     async def _watch(self) -> None:
         while True:
             self.look()
             await asyncio.sleep(self._settings.interval_s)
 
+    def _give_up(self) -> None:
+        if self._settings.once and not self._settled.is_set():
+            self._gave_up = True
+            self.stop()
+
     async def _stay_connected(self) -> None:
-        failures = 0
-        while not self._ended():
-            before = self.counts.connections
-            try:
-                client = aiomqtt.Client(**self._options())
-                fail_fast(client, aiomqtt.MqttError(NOT_ACCEPTED))
-                async with client:
-                    await self._be_there(client)
-            except* aiomqtt.MqttError as errors:
-                LOG.warning(
-                    "broker %s:%s: %s", self._connection.host, self._connection.port, errors.exceptions[0]
-                )
-            if self._stopping:
+        reconnections, settings = Reconnections(), self._settings
+        while not self._stopping.is_set():
+            reconnections.ended(await self._connected())
+            if self._stopping.is_set():
                 return
             self.counts.broken += 1
-            failures = 1 if self.counts.connections > before else failures + 1
-            await self._pass_time(backoff_s(failures, self._draw()))
+            if reconnections.suspicious:
+                LOG.error(
+                    "the broker has ended %d connections of ours soon after they were up: does somebody else "
+                    "connect as device %r of fleet %r? Each device needs a name of its own",
+                    reconnections.brief, settings.device, settings.fleet,
+                )  # fmt: skip
+            await unless_set(self._stopping, asyncio.sleep(reconnections.wait_s(self._draw())))
 
-    def _ended(self) -> bool:
-        return self._stopping
+    async def _connected(self) -> float | None:
+        """Connect, and be there until stopped or the connection breaks; return how long that lasted."""
+        client, up_s = aiomqtt.Client(**self._options()), None
+        fail_fast(client, aiomqtt.MqttError(NOT_ACCEPTED))
+        try:
+            if not await unless_set(self._stopping, client.__aenter__()):
+                return None
+            up_s = time.monotonic()
+            try:
+                await self._be_there(client)
+            finally:
+                await leave(client, GOODBYE_S)
+        except* aiomqtt.MqttError as errors:
+            words = plain_words(first_of(errors))
+            LOG.warning("broker %s:%s: %s", self._connection.host, self._connection.port, words)
+        return None if up_s is None else time.monotonic() - up_s
 
     def look(self) -> None:
         """Look at the memory: what exceeds the budget is gone when this returns."""
         agent, budget_bytes = self._agent, self._budget()
-        if budget_bytes == agent.budget_bytes:
+        if budget_bytes == agent.budget_bytes and agent.resident_bytes <= budget_bytes:
             return
         before = agent.resident_bytes
         agent.set_budget(budget_bytes)
-        self._forced = self._forced or agent.resident_bytes < before
         if agent.resident_bytes < before:
+            self._forced = True
+            self.counts.evictions += 1
+            LOG.info(
+                "the budget has fallen to %d B: dropped %d B at once, holds layer %d, %d B",
+                budget_bytes, before - agent.resident_bytes, agent.layer, agent.resident_bytes,
+            )  # fmt: skip
             self._keep()
         now_ns = time.monotonic_ns()
         due_ns = due(
@@ -200,16 +206,18 @@ class Standalone:
 
     async def _be_there(self, client: aiomqtt.Client) -> None:
         client.pending_calls_threshold = PUBLISHES_AT_ONCE
-        await unless_broken(client, self._arrive(client))
-        self._due_s, self._waiting_since_s = 0.0, None  # whatever was asked for may be lost
-        await unless_broken(client, self._tend(client))
-        await self._say(client, Status(online=False, reason="stopped"))
+        if await unless_set(self._stopping, unless_broken(client, self._arrive(client))):
+            self._due_s, self._waiting_since_s = 0.0, None  # whatever was asked for may be lost
+            await unless_set(self._stopping, unless_broken(client, self._tend(client)))
+        await _shortly(self._say(client, Status(online=False, reason="stopped")))
 
     async def _arrive(self, client: aiomqtt.Client) -> None:
         for topic in (self._topic(Kind.PEE), fleet_topic(Kind.MODEL, self._settings.fleet)):
             granted = await client.subscribe(topic, qos=1)
             if refuses(granted):
                 raise RunError(f"the broker refuses to let {self._settings.device} subscribe to {topic}")
+            if weakens(granted, 1):
+                LOG.warning("the broker grants QoS 0 on %s, not 1 (max_qos): answers may be lost", topic)
         self.counts.connections += 1
         await self._say(
             client, Status(online=True, reason="start" if self.counts.connections == 1 else "reconnect")
@@ -221,24 +229,66 @@ class Standalone:
 
     async def _tend(self, client: aiomqtt.Client) -> None:
         """Report when there is reason to, until stopped."""
-        while not self._stopping:
+        retry_s = self._settings.retry_s
+        warn_s, quiet_s = time.monotonic() + min(retry_s, 10.0), retry_s
+        while not self._stopping.is_set():
             now_s = time.monotonic()
-            waited = (
-                self._waiting_since_s is not None and now_s - self._waiting_since_s > self._settings.retry_s
-            )
-            if self._notice is not None and (waited or now_s >= self._due_s):
+            if self._notice is None and now_s >= warn_s:
+                LOG.warning("no model is announced: %s", self._silence())
+                warn_s, quiet_s = now_s + quiet_s, min(2 * quiet_s, LONGEST_QUIET_S)
+            waited = self._waiting_since_s is not None and now_s - self._waiting_since_s > retry_s
+            if waited:
+                self._waiting_since_s = None
+                self.counts.unanswered += 1
+                LOG.warning(
+                    "report %d has no answer after %g s: %s", self._agent.seq, retry_s, self._silence()
+                )
+            due_s = min(self._due_s, self._again_s)
+            if self._notice is not None and (waited or now_s >= due_s):
                 await self._report(client)
             if self._settings.once and self._settled.is_set():
-                self._stopping = True
+                self.stop()
                 return
-            wait_s = self._due_s - now_s if self._notice is not None else self._settings.interval_s
-            await self._pass_time(max(min(wait_s, self._settings.interval_s), LEAST_WAIT_S))
+            interval_s = self._settings.interval_s
+            wait_s = interval_s if self._notice is None else self._next_s() - now_s
+            await self._pass_time(max(min(wait_s, interval_s), LEAST_WAIT_S))
+
+    def _next_s(self) -> float:
+        """Return when there is reason to report next, as far as one knows."""
+        since_s = self._waiting_since_s
+        unanswered_s = float("inf") if since_s is None else since_s + self._settings.retry_s
+        return min(self._due_s, self._again_s, unanswered_s)
+
+    def _silence(self) -> str:
+        """Say how much was published, how much came, and why that may be."""
+        settings, counts, notice = self._settings, self.counts, self._notice
+        arrived = f"{counted(counts.parts, 'part')} of updates came"
+        lost = f"{counted(counts.broken, 'connection')} lost or not made" if counts.broken else ""
+        published = f"{counted(counts.reports, 'report')} published"
+        if notice is None:
+            topic = fleet_topic(Kind.MODEL, settings.fleet)
+            arrived = f"no model notice came on {topic}: does a cloud serve fleet {settings.fleet!r}?"
+        return silence(published, arrived, lost, self._stranger())
+
+    def _stranger(self) -> str:
+        """Say that the model does not have our user or group; nothing where it has."""
+        notice, settings = self._notice, self._settings
+        if notice is None:
+            return ""
+        if settings.user is not None and settings.user >= notice.users:
+            return f"user(={settings.user}) must be below {notice.users}, the users of model {notice.version}"
+        if settings.user is None and (settings.group or 0) >= notice.user_groups:
+            groups = f"{notice.user_groups}, the user groups of model {notice.version}"
+            return f"group(={settings.group}) must be below {groups}"
+        return ""
 
     async def _report(self, client: aiomqtt.Client) -> None:
         agent = self._agent
         report = agent.report()
         self._told, self._due_s = Told(agent.reported_bytes, time.monotonic_ns()), float("inf")
+        self._again_s = float("inf")
         self._forced, self._waiting_since_s = False, time.monotonic()
+        self._refusals.reported()
         self._settled.clear()
         self.counts.reports += 1
         await client.publish(self._topic(Kind.BUDGET), report, qos=TABLE[Kind.BUDGET].qos)
@@ -246,7 +296,7 @@ class Standalone:
     async def _pass_time(self, seconds: float) -> None:
         """Wait, at most until something happens."""
         try:
-            async with asyncio.timeout(seconds if not self._stopping else 0):
+            async with asyncio.timeout(seconds if not self._stopping.is_set() else 0):
                 await self._stirred.wait()
         except TimeoutError:
             pass
@@ -268,19 +318,25 @@ class Standalone:
     def _learn(self, notice: ModelNotice) -> None:
         """Learn of the model that the cloud serves; ask for it if it is another one."""
         self._shelves.announce(notice)
-        if notice != self._notice and self._agent.model != notice.version:
-            self._due_s = 0.0
-        self._notice = notice
+        before, self._notice = self._notice, notice
+        if notice == before:
+            return
+        if stranger := self._stranger():
+            LOG.error("%s: the cloud answers no report of ours", stranger)
+        if self._agent.model != notice.version:
+            self._due_s = time.monotonic() + NOTICES_S
 
     def _take_part(self, payload: bytes) -> None:
         receipt = self._agent.receive(payload)
+        self.counts.parts += 1
         self.counts.receipts[receipt.value] += 1
         if receipt in (Receipt.REJECTED, Receipt.MISFIT):
-            self._due_s = time.monotonic() + (1.0 if receipt is Receipt.REJECTED else 0.0)
+            wait_s = self._refusals.wait_s(self._draw()) if receipt is Receipt.REJECTED else 0.0
+            self._again_s = time.monotonic() + wait_s
             why = str(self._agent.rejected) if receipt is Receipt.REJECTED else "the budget has fallen"
             self._complaints.complain(receipt.value, self._topic(Kind.PEE), why, time.monotonic())
         elif receipt in (Receipt.APPLIED, Receipt.CONFIRMED):
-            self._waiting_since_s = None
+            self._waiting_since_s, self._again_s, self._refusals = None, float("inf"), Refusals()
             self._settled.set()
         late = time.monotonic() - self._kept_s > KEEP_EVERY_S
         if receipt is Receipt.APPLIED or (receipt is Receipt.PROGRESS and late):
@@ -331,3 +387,9 @@ class Standalone:
 
     def _anew(self, seq: int) -> Agent:
         return Agent(self._settings.user or 0, self._shelves, group=self._settings.group, seq=seq)
+
+
+async def _shortly(doing: Coroutine[Any, Any, object]) -> None:  # Any: as in `Coroutine`
+    """Do something that a broker may leave unanswered, for a moment only."""
+    with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+        await asyncio.wait_for(doing, GOODBYE_S)

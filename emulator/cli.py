@@ -402,6 +402,7 @@ def agent(
     pee: Annotated[Path | None, typer.Option(help="Keep the PEE in this file, for `recommend`.")] = None,
     state: Annotated[Path | None, typer.Option(help="Keep what is held over restarts here.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End when the first PEE is held.")] = False,
+    give_up_after: Annotated[str, typer.Option(help="With --once: the longest time for that.")] = "45 s",
 ) -> None:
     """Be a device: keep this machine's PEE inside its own memory; see docs/agent.md."""
     from emulator.commands.agent import Wanted, run_agent
@@ -421,6 +422,7 @@ def agent(
             pee,
             state,
             once,
+            give_up_after,
         )
     )
 

@@ -65,9 +65,10 @@ def _listens(port: int) -> bool:
 
 
 @contextmanager
-def silent_broker() -> Iterator[int]:
-    """Listen on a port, and never say a word to who connects; give the port."""
+def silent_broker() -> Iterator[socket.socket]:
+    """Listen on a port, and never say a word to who connects; give the listening socket."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(16)
-        yield int(listener.getsockname()[1])
+        listener.settimeout(PATIENCE_S)
+        yield listener

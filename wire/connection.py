@@ -1,6 +1,7 @@
 """What an MQTT client is told about its broker, the same at both ends."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Coroutine, Iterable
@@ -94,6 +95,8 @@ def fail_fast(client: Any, error: Exception) -> None:  # Any: an aiomqtt client,
         if not accepted.done():
             accepted.set_exception(error)
         told(*arguments)
+        if client._disconnected.done() and not client._disconnected.cancelled():
+            client._disconnected.exception()  # seen: else Python would complain where nobody waits for it
 
     client._client.on_disconnect = on_disconnect
 
@@ -114,6 +117,26 @@ async def unless_broken(client: Any, doing: Coroutine[Any, Any, Result]) -> Resu
         await asyncio.wait((task,))
         if not task.cancelled():
             task.exception()  # seen: what broke the connection is what counts
+
+
+async def leave(client: Any, within_s: float) -> None:  # Any: as above
+    """Let the broker know that *client* goes, for so long at most, whether or not the connection stands."""
+    with contextlib.suppress(Exception):  # it hears nothing more of us, or we of it
+        await asyncio.wait_for(client.__aexit__(None, None, None), within_s)
+
+
+async def unless_set(event: asyncio.Event, doing: Coroutine[Any, Any, object]) -> bool:  # Any: as above
+    """Do something, but give it up when *event* is set; return whether it was done."""
+    task, wait = asyncio.ensure_future(doing), asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((task, wait), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        return task.done()
+    finally:
+        task.cancel()
+        wait.cancel()
+        await asyncio.gather(task, wait, return_exceptions=True)
 
 
 def refuses(granted: Iterable[Any]) -> bool:  # Any: numbers, or the client's own type

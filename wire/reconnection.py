@@ -10,7 +10,7 @@ BRIEF_CONNECTIONS = 3
 """So many in a row that are not are said loudly: two clients with one name throw each other out."""
 
 _CODED = re.compile(r"\[code:(\d+)\] (.*)", re.DOTALL)
-_CLOSED, _LOGIN = "128", ("4", "5", "134", "135")
+_CLOSED, _LOGIN = "128", ("134", "135")
 
 
 class Reconnections:

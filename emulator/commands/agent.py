@@ -11,7 +11,8 @@ from pathlib import Path
 from broker_config.endpoint import check_host, parse_url
 from devices.keeping import check_files
 from devices.memory.budget import Budget
-from devices.standalone import Settings, Standalone
+from devices.standalone import Standalone
+from devices.standalone_settings import Settings
 from devices.traces.proc import read_proc
 from wire.errors import InputError
 from wire.topics import Role, valid_name
@@ -37,6 +38,7 @@ class Wanted:
     pee: Path | None
     state: Path | None
     once: bool
+    give_up_after: str = "45 s"
 
 
 def run_agent(wanted: Wanted) -> None:
@@ -44,7 +46,7 @@ def run_agent(wanted: Wanted) -> None:
 
     Raises:
         InputError: an argument is wrong.
-        RunError: the broker refuses us.
+        RunError: the broker refuses us, or no PEE came in time where it was to live once.
     """
     for option, name in (("--fleet", wanted.fleet), ("--device", wanted.device)):
         if not valid_name(name):
@@ -66,13 +68,16 @@ def run_agent(wanted: Wanted) -> None:
         pee=wanted.pee,
         state=wanted.state,
         once=wanted.once,
+        give_up_s=_seconds("--give-up-after", wanted.give_up_after),
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     budget = budget_of(wanted)
     budget()  # a mistake shows now, not when the broker is there
     device = Standalone(settings, replace(connection, persistent=True), budget, random.Random().random)
-    asyncio.run(_live(device))
-    LOG.info("%s", device.counts)
+    try:
+        asyncio.run(_live(device))
+    finally:
+        LOG.info("%s", device.counts.words())
 
 
 def budget_of(wanted: Wanted) -> Callable[[], int]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.reporting import Publish, Reporting, Told, due
+from devices.reporting import Publish, Refusals, Reporting, Told, due
 from wire.units import NS_PER_S, Duration, Share
 
 S = NS_PER_S
@@ -129,3 +129,12 @@ def test_with_no_rule_every_change_is_told_at_once() -> None:
     assert Reporting().plain
     assert Reporting(Publish(max_interval=Duration(S))).plain
     assert not Reporting(headroom=0.1).plain
+
+
+def test_who_refuses_one_answer_after_another_asks_ever_later() -> None:
+    refusals, waits = Refusals(), []
+    for _ in range(8):
+        refusals.reported()
+        waits.append([refusals.wait_s(1.0) for _ in range(2)])  # of an answer in two parts
+    assert waits == [[wait] * 2 for wait in (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0)]
+    assert min(Refusals().wait_s(draw) for draw in (0.0, 0.5, 1.0)) == 1.0

@@ -24,7 +24,8 @@ from devices.agent import Agent, Receipt
 from devices.keeping import Kept, check_files, read_kept, write_kept, write_pee
 from devices.pee_file import read_pee, recommend
 from devices.shelf import Shelves
-from devices.standalone import Settings, Standalone
+from devices.standalone import Standalone
+from devices.standalone_settings import Settings
 from tests.devices.lives import STORE
 from tests.served import FLEET, Listener, Served, served
 from wire.connection import Connection
