@@ -1,5 +1,6 @@
 """Endpoints: where a broker is, how it is reached, what it can do, and who each role is there."""
 
+import re
 import secrets
 import ssl
 import time
@@ -19,6 +20,14 @@ from wire.errors import InputError
 from wire.topics import Role
 
 _DEFAULT_PORT, _DEFAULT_TLS_PORT = 1883, 8883
+_ENCODE = (
+    "in a user name or password each of / ? # [ ] @ : % must be percent-encoded: "
+    "%2F %3F %23 %5B %5D %40 %3A %25"
+)
+_SCHEME = re.compile(r"[a-z]{2,8}")
+_SPECIAL = re.compile(r"[/?#]")
+_FILES = re.compile(r"/?\?(?:ca|cert|key)=")
+_LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True)
@@ -94,7 +103,10 @@ def parse_url(text: str) -> Endpoint:
     credentials, tls = _url_credentials(url), _url_tls(url)
     assert url.hostname is not None
     if credentials is None and not (tls and tls.certificate) and not is_loopback(url.hostname):
-        raise _url_error(f"host(={url.hostname}) is another machine: a user and password are needed there")
+        raise _url_error(
+            f"host(={url.hostname}) is another machine: a user and password are needed there, since access "
+            "rules and queues go by names; for a broker that lets everybody in, write any two words"
+        )
     roles = dict.fromkeys(Role, credentials) if credentials else {}
     port = (_DEFAULT_TLS_PORT if tls else _DEFAULT_PORT) if url.port is None else url.port
     return Endpoint(url.hostname, port, "external", CAPABILITIES["external"], roles, tls)
@@ -121,13 +133,18 @@ def is_loopback(host: str) -> bool:
 
 
 def _split(text: str) -> SplitResult:
+    scheme, _, rest = text.partition("://")
+    if scheme not in ("mqtt", "mqtts"):
+        shown = f"scheme(={scheme!r})" if rest and _SCHEME.fullmatch(scheme) else "its scheme"
+        raise _url_error(f"{shown} must be 'mqtt' or 'mqtts'")
+    _check_login(rest)
     try:
         url = urlsplit(text)
         port = url.port
-    except ValueError as error:
-        raise _url_error("its host or port is malformed; a port is 1 to 65535") from error
-    if url.scheme not in ("mqtt", "mqtts"):
-        raise _url_error(f"scheme(={url.scheme!r}) must be 'mqtt' or 'mqtts'")
+    except ValueError:
+        raise _url_error(
+            f"its host or port is malformed; a port is 1 to 65535; {_ENCODE}"
+        ) from None  # the cause repeats a part of the text
     if not url.hostname or not url.hostname.isprintable() or " " in url.hostname:
         raise _url_error("it names no host")
     if port == 0:
@@ -135,6 +152,31 @@ def _split(text: str) -> SplitResult:
     if url.path.strip("/") or url.fragment or (url.query and url.scheme == "mqtt"):
         raise _url_error("nothing may follow the port; write '/', '?' and '#' in a password as %2F, %3F, %23")
     return url
+
+
+def _check_login(rest: str) -> None:
+    """Make sure that user and password can be told from what follows them.
+
+    Args:
+        rest: the URL without its scheme.
+    """
+    place = _SPECIAL.search(rest)
+    before = rest[: place.start()] if place else rest
+    behind = rest[len(before) :]
+    files = behind if _FILES.match(behind) else ""
+    if "@" in behind.removesuffix(files):
+        raise _url_error(f"user or password has a '/', '?' or '#'; {_ENCODE}")
+    login, at, _ = before.rpartition("@")
+    if not at:
+        return
+    if found := sorted(set(login) & set("[]@")):
+        raise _url_error(f"user or password has a {' and a '.join(map(repr, found))}; {_ENCODE}")
+    try:
+        if _LONE_PERCENT.search(login):
+            raise ValueError
+        unquote(login, errors="strict")
+    except ValueError:
+        raise _url_error(f"user or password has a '%' that begins no character; {_ENCODE}") from None
 
 
 def _url_credentials(url: SplitResult) -> Credentials | None:

@@ -39,11 +39,14 @@ class Traffic:
     messages: int = 0
     bytes: int = 0
     """Their payload."""
+    largest_bytes: int = 0
+    """That of the largest."""
 
     def add(self, payload_bytes: int) -> None:
         """Count a message."""
         self.messages += 1
         self.bytes += payload_bytes
+        self.largest_bytes = max(self.largest_bytes, payload_bytes)
 
 
 @dataclass

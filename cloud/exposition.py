@@ -1,13 +1,16 @@
 """A cloud service's figures for Prometheus, and whether it is well, over HTTP."""
 
 import asyncio
+import logging
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.simple_server import ServerHandler, WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -23,12 +26,18 @@ from prometheus_client.registry import Collector
 from cloud.counts import BUCKETS_S, Counts, Times
 from wire.errors import InputError
 
+LOG = logging.getLogger("peelfleet.cloud")
+
 OURS = "peelfleet_cloud_"
 """What the field has no name for begins with this."""
 STUCK_S = 5.0
 """An event loop that does not come round for so long is stuck."""
 IDLE_S = 5.0
 """A client that says nothing for so long is hung up on."""
+LONGEST_S = 30.0
+"""A connection that lasts longer is ended: a client may say a byte now and then."""
+MOST_CONNECTIONS = 64
+"""More at once are hung up on: each takes a thread."""
 
 Environ = dict[str, Any]  # Any: as WSGI has it
 StartResponse = Callable[..., Any]
@@ -159,10 +168,11 @@ def exposed(host: str, port: int, collector: CloudCollector, health: Health) -> 
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     try:
-        server = make_server(host, port, _app(make_wsgi_app(registry), health), _Server, _Quiet)
-    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
+        server = _server(host, port)
+    except (OSError, UnicodeError, OverflowError) as error:  # UnicodeError: no name of a host
         what = getattr(error, "strerror", None) or error
         raise InputError(f"--metrics-port {port}: cannot listen on {host}: {what}") from None
+    server.set_app(_app(make_wsgi_app(registry), health))
     thread = threading.Thread(target=server.serve_forever, daemon=True, name="metrics")
     thread.start()
     try:
@@ -172,19 +182,78 @@ def exposed(host: str, port: int, collector: CloudCollector, health: Health) -> 
         server.server_close()
 
 
+def _server(host: str, port: int) -> "_Server":
+    """Return what listens on *host*, which may be an address of either kind, or a name."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+
+    class Listening(_Server):
+        address_family = family
+
+    return Listening((host, port), _Quiet)
+
+
 class _Server(ThreadingMixIn, WSGIServer):
-    """One that a client which says nothing does not hold up."""
+    """One that a client which says nothing, or too little, does not hold up, and none can fill."""
 
     daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        self._begun: dict[socket.socket, float] = {}
+        super().__init__(address, handler)
 
     def server_bind(self) -> None:
         TCPServer.server_bind(self)  # HTTPServer's own asks the name service who we are, which may take long
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
 
+    def verify_request(self, request: Any, client_address: Any) -> bool:  # Any: as the server has it
+        """Tell whether there is room for one more."""
+        if len(self._begun) >= MOST_CONNECTIONS:
+            return False
+        self._begun[request] = time.monotonic()
+        return True
+
+    def service_actions(self) -> None:
+        """End what lasts too long; called now and then."""
+        for request, begun_s in list(self._begun.items()):
+            if time.monotonic() - begun_s > LONGEST_S:
+                with suppress(OSError):
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def shutdown_request(self, request: Any) -> None:  # Any: as above
+        """End a connection."""
+        self._begun.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # Any: as above
+        """Say nothing of a client that went away or was too slow: Python's own writes tracebacks."""
+        LOG.debug("a connection to the metrics port ended early", exc_info=True)
+
+
+class _Answering(ServerHandler):
+    """Says nothing of clients that go away while they are answered."""
+
+    def log_exception(self, exc_info: Any) -> None:  # Any: as the handler has it
+        """A mistake of ours is one line of the log, with its traceback inside."""
+        if not issubclass(exc_info[0], OSError):
+            LOG.error("the metrics could not be told", exc_info=exc_info)
+
 
 class _Quiet(WSGIRequestHandler):
     timeout = IDLE_S
+
+    def handle(self) -> None:
+        """Answer one request; a client that says none in time is let go."""
+        with suppress(OSError):  # a time-out, a reset
+            self.raw_requestline = self.rfile.readline(65_537)
+            if len(self.raw_requestline) > 65_536:
+                self.requestline = self.request_version = self.command = ""
+                self.send_error(414)
+            elif self.raw_requestline and self.parse_request():
+                errors = self.get_stderr()
+                handler = _Answering(self.rfile, self.wfile, errors, self.get_environ(), multithread=False)  # type: ignore[arg-type]  # as the class above does
+                handler.request_handler = self  # type: ignore[attr-defined]
+                handler.run(self.server.get_app())  # type: ignore[attr-defined]  # it is a WSGIServer
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing of each request."""

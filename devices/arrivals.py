@@ -23,7 +23,7 @@ class Arrivals:
     """The exchanges that wait for their answers.
 
     Args:
-        counts: messages by what became of them: answers, duplicates.
+        counts: messages by what became of them: parts, answers, duplicates.
         answered: told each exchange whose answer is complete.
     """
 
@@ -63,6 +63,7 @@ class Arrivals:
             RemoteProtocolError: it is damaged.
         """
         seq, fields = peek(payload)
+        self._counts["parts"] += 1
         waiting = self._waiting.get((device, seq))
         if waiting is None or fields.part in waiting.parts:
             self._counts["duplicates"] += 1

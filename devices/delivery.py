@@ -388,8 +388,11 @@ class Delivery:
         device, result = self._device, self._close(exchange)
         if result in (Result.APPLIED, Result.CONFIRMED):
             self._rejections = 0
-        elif result is Result.LOST and exchange.seq == device.agent.seq and device.online:
+        elif result is Result.LOST and exchange.seq == device.agent.seq and self._may_retry():
             device.report(Cause.RETRY)
+
+    def _may_retry(self) -> bool:
+        return self._device.online and self._setting.env.now < self._setting.last_retry_ns
 
     def _close(self, exchange: Exchange) -> Result:
         """Log what came of an exchange."""

@@ -19,15 +19,18 @@ import msgspec
 from devices.arrivals import Arrivals
 from devices.exchange import Exchange
 from wire.connection import (
-    FIRST_RETRY_S,
     NOT_ACCEPTED,
     PUBLISHES_AT_ONCE,
     Connection,
     fail_fast,
+    refuses,
     unless_broken,
+    weakens,
 )
 from wire.errors import RemoteProtocolError, RunError
 from wire.messages import ModelNotice, Status, decode, encode
+from wire.reconnection import Reconnections, plain_words
+from wire.silence import counted
 from wire.topics import (
     TABLE,
     Address,
@@ -41,6 +44,9 @@ from wire.topics import (
 )
 
 LOG = logging.getLogger("peelfleet.gateway")
+
+MOST_WAIT_S = 2.0
+"""A whole fleet waits for the connection."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,17 @@ class Gateway:
     def wanted(self) -> int:
         """How many connections there should be."""
         return 1
+
+    def notes(self) -> list[str]:
+        """Say what has come of the connection and of what was published, for whom no answer comes."""
+        lost = max(self.counts["connections"] - 1, 0)
+        twice = "is its client id used twice (use_username_as_clientid)?"
+        return [
+            f"{counted(self.counts['reports_published'], 'report')} published",
+            f"{counted(self.counts['parts'], 'part')} of updates came",
+            f"our connection was lost {lost:,} times ({self.trouble}): {twice}" if lost else "",
+            "the broker grants QoS 0, not 1 (max_qos)" if self.counts["weak"] else "",
+        ]
 
     def check(self) -> None:
         """Raise what ended the connection for good, if anything did."""
@@ -186,19 +203,21 @@ class Gateway:
             self.arrived.set()
 
     async def _run(self) -> None:
-        away_since, task = time.monotonic(), asyncio.current_task()
+        away_since, task, reconnections = time.monotonic(), asyncio.current_task(), Reconnections()
         assert task is not None
         # Not `while True`, for the reason in `_publish_all`.
         while not task.cancelling():
-            reason = await self._connected()
+            began_s, reason = time.monotonic(), await self._connected()
             self.trouble = reason
-            if self.counts.pop("connected", 0):
+            stood = bool(self.counts.pop("connected", 0))
+            reconnections.ended(time.monotonic() - began_s if stood else None)
+            if stood:
                 away_since = time.monotonic()
             elif time.monotonic() - away_since > self._give_up_s:
                 broker = f"{self._connection.host}:{self._connection.port}"
                 raise RunError(f"the broker {broker} is gone for {self._give_up_s:g} s: {reason}")
             LOG.warning("the connection to the broker broke: %s; trying again", reason)
-            await asyncio.sleep(FIRST_RETRY_S)
+            await asyncio.sleep(min(reconnections.wait_s(1.0), MOST_WAIT_S))
 
     async def _connected(self) -> str:
         """Connect and pump messages until the connection breaks; return why it did."""
@@ -211,12 +230,15 @@ class Gateway:
                 await unless_broken(client, self._subscribe(client))
                 await self._pump(client)
         except* aiomqtt.MqttError as errors:
-            reasons = [str(error) for error in errors.exceptions]
+            reasons = [plain_words(error) for error in errors.exceptions]
         return reasons[0] if reasons else "it ended"
 
     async def _subscribe(self, client: aiomqtt.Client) -> None:
-        await client.subscribe(subscription(Kind.PEE, self._fleet), qos=TABLE[Kind.PEE].qos)
-        await client.subscribe(fleet_topic(Kind.MODEL, self._fleet), qos=TABLE[Kind.MODEL].qos)
+        for topic in (subscription(Kind.PEE, self._fleet), fleet_topic(Kind.MODEL, self._fleet)):
+            granted = await client.subscribe(topic, qos=1)
+            if refuses(granted):
+                raise RunError(f"the broker refuses to let the fleet subscribe to {topic}")
+            self.counts["weak"] += weakens(granted, 1)
         self.counts["connected"] = 1
         self.counts["connections"] += 1
         if self.counts["connections"] > 1:
@@ -255,6 +277,7 @@ class Gateway:
             await client.subscribe(layer_topic(self._fleet, message), qos=TABLE[Kind.BLOCKS].qos)
         else:
             await client.publish(message.topic, message.payload, qos=message.qos, retain=message.retained)
+            self.counts["reports_published"] += message.topic.endswith(f"/{Kind.BUDGET}")
 
     def _receive(self, message: aiomqtt.Message) -> None:
         match parse(message.topic.value):

@@ -27,13 +27,15 @@ from wire.connection import (
     NOT_ACCEPTED,
     PUBLISHES_AT_ONCE,
     Connection,
-    backoff_s,
     fail_fast,
     refuses,
     unless_broken,
+    weakens,
 )
 from wire.errors import InputError, RemoteProtocolError
 from wire.messages import Status, encode
+from wire.reconnection import BRIEF_CONNECTIONS, Reconnections, plain_words
+from wire.silence import counted
 from wire.topics import TABLE, Address, Kind, LayerName, device_topic, fleet_topic, layer_topic, parse
 from wire.units import NS_PER_S
 
@@ -45,6 +47,8 @@ END_S = 30.0
 """How long all connections together may take to end."""
 NOT_WELCOME = (134, 135)
 """CONNACK: bad user name or password, not authorized; paho says it as MQTT 5 would."""
+BRIEF_WAITS = 4
+"""The wait of a device whose connections are brief grows no further than after so many: 4 s."""
 SPARE_FILES = 128
 """Open files that a process needs beside its connections."""
 
@@ -124,6 +128,18 @@ class Sessions:
                 self.disconnect(name)
             if self._ending:
                 await asyncio.wait(self._ending.values(), timeout=END_S)
+
+    def notes(self) -> list[str]:
+        """Say what has come of the connections and of what was published, for whom no answer comes."""
+        counts, suspicious = self.counts, self.counts["suspicious"]
+        what = counted(suspicious, "device loses its connection", "devices lose their connections")
+        return [
+            f"{counted(counts['connections'], 'connection')} made, {counts['broken']:,} broken, "
+            f"{counts['connects_failed']:,} attempts failed",
+            f"{counted(counts['parts'], 'part')} of updates came",
+            f"{what} again and again: is a client id used twice?" if suspicious else "",
+            "the broker grants QoS 0, not 1 (max_qos)" if counts["weak"] else "",
+        ]
 
     def check(self) -> None:
         """Raise what no reconnection can mend, if there is anything."""
@@ -227,21 +243,24 @@ class Sessions:
         """Connect as often as it takes, until the device leaves."""
         if session.after is not None:
             await asyncio.wait([session.after])
-        failures = 0
+        reconnections = Reconnections(most=BRIEF_WAITS)
         while not session.left():
+            began_s = time.monotonic()
             up = await self._connected(session)
             if session.left():
                 return
             for task in tuple(session.publishing):
                 task.cancel()  # aiomqtt would let them wait for a confirmation that cannot come
+            reconnections.ended(time.monotonic() - began_s if up else None)
             if up:
-                failures = 0
                 self.counts["broken"] += 1
                 self._broke(session.name)
             else:
                 self.counts["connects_failed"] += 1
-            failures += 1
-            await asyncio.sleep(backoff_s(failures, self._draw()))
+            if reconnections.brief == BRIEF_CONNECTIONS:
+                self.counts["suspicious"] += 1
+                LOG.warning("%s: the broker ends its connections soon after they are up", session.name)
+            await asyncio.sleep(reconnections.wait_s(self._draw()))
 
     async def _connected(self, session: Session) -> bool:
         """Connect, and listen until the connection ends; return whether it ever stood."""
@@ -259,10 +278,10 @@ class Sessions:
                 if not session.left():
                     await self._listen(session, client)
         except aiomqtt.MqttError as error:
-            self.trouble = str(error)
+            self.trouble = plain_words(error)
             LOG.debug("%s: %s", session.name, error)
             if isinstance(error, MqttConnectError) and error.rc in NOT_WELCOME:
-                self._failure = InputError(f"the broker refuses device {session.name}: {error}")
+                self._failure = InputError(f"the broker refuses device {session.name}: {plain_words(error)}")
             if session.connecting:
                 client._client.disconnect()  # aiomqtt leaves the socket open where no answer came
         except InputError as error:
@@ -293,6 +312,7 @@ class Sessions:
             granted = await client.subscribe(topic, qos=TABLE[kind].qos)
             if refuses(granted):
                 raise InputError(f"the broker refuses device {device} to subscribe to {topic}")
+            self.counts["weak"] += weakens(granted, TABLE[kind].qos)
 
     async def _listen(self, session: Session, client: aiomqtt.Client) -> None:
         session.client = client

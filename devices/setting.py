@@ -1,5 +1,6 @@
 """What all devices of one simulation share."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -42,6 +43,8 @@ class Setting:
     """Whether every update is the whole PEE."""
     rollout: RolloutRun | None = None
     """The rollout of a new model version."""
+    last_retry_ns: float = math.inf
+    """When devices cease to ask again for answers that do not come: what nobody answers would never end."""
     supersede: bool = True
     """Whether a newer answer takes back what is left to send of an older one."""
 

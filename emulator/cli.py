@@ -11,6 +11,7 @@ import typer
 from emulator.commands import broker as broker_command
 from emulator.commands import trace as trace_command
 from wire.errors import InputError, PeelfleetError, first_of
+from wire.redaction import without_passwords
 from wire.text import printable_lines
 
 PASSED, RUN_FAILED, WRONG_INPUT, THRESHOLD_BROKE, INTERRUPTED = 0, 1, 2, 99, 130
@@ -350,6 +351,9 @@ def devices(
     data: Data = None,
     store: Store = None,
     first_seq: Annotated[int | None, typer.Option(hidden=True, min=0)] = None,
+    may_be_late: Annotated[
+        bool, typer.Option("--may-be-late", help="Count what is later than realtime.max_lag; do not end.")
+    ] = False,
     followed: Annotated[bool, typer.Option("--followed", hidden=True)] = False,
 ) -> None:
     """Run a part of a scenario's fleet in real time, on a broker that a cloud serves; see `gather`."""
@@ -360,8 +364,9 @@ def devices(
     start_s = None if start_at is None else read_moment(start_at)
     place = read_place(shard)
     wanted = Wanted(
-        resolved, broker, place, out, store, data, credentials, fleet, start_s, first_seq, followed
-    )
+        resolved, broker, place, out, store, data, credentials, fleet, start_s, first_seq,
+        may_be_late, followed,
+    )  # fmt: skip
     with watched(wanted) as (training, told):
         folder = run_shard(wanted, training, told)
     if not followed:
@@ -468,7 +473,7 @@ def _flatten(error: BaseException) -> str:
 
 
 def _fail(message: str, status: int) -> None:
-    typer.echo(printable_lines(f"peelfleet: {message}"), err=True)
+    typer.echo(printable_lines(f"peelfleet: {without_passwords(message)}"), err=True)
     sys.exit(status)
 
 

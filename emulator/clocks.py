@@ -21,7 +21,8 @@ import simpy
 
 from cloud.versions import Versions
 from devices.exchange import Exchange, Transport
-from wire.errors import RemoteProtocolError, RunError
+from wire.errors import RemoteProtocolError, RunError, SilenceError
+from wire.silence import silence
 from wire.topics import Kind
 
 STEPS_AT_ONCE = 500
@@ -84,6 +85,9 @@ class Remote(Transport, Protocol):
 
     def check(self) -> None:
         """Raise if the connection is gone for good."""
+
+    def notes(self) -> list[str]:
+        """Say what was published and what came of it."""
 
 
 class Barriers:
@@ -181,7 +185,7 @@ async def run_lockstep(
         check: raises when something that the run needs has died.
 
     Raises:
-        RunError: no answer came for a long time.
+        SilenceError: no answer came for a long time.
     """
     running = list(cells)
     last_step = time.monotonic()
@@ -206,6 +210,7 @@ async def _wait(remote: Remote, last_step: float, check: Callable[[], None]) -> 
     except TimeoutError:
         check()
         if time.monotonic() - last_step > GIVE_UP_S:
-            raise RunError(f"no answer from the cloud for {GIVE_UP_S:g} s") from None
+            words = silence(f"no answer from the cloud for {GIVE_UP_S:g} s", *remote.notes())
+            raise SilenceError(words) from None
         remote.send_again(SEND_AGAIN_S)
     remote.arrived.clear()

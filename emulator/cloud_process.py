@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,9 @@ BROKER_VARIABLE = "PEELFLEET_BROKER"
 LOOP_DEATHS, LOOP_WITHIN_S = 3, 5.0
 """So many deaths in a row, each so soon after its start, are a service that cannot live."""
 LOG_TAIL_BYTES = 2000
+WARNINGS_SHOWN = 3
+_LAST = re.compile(r" INFO peelfleet\.cloud: stopped: it (.*)")
+_WARNED = re.compile(r" (?:WARNING|ERROR) peelfleet\.cloud: (.*)")
 NO_LIMIT = "1e9"
 """Reports a second and device: simulated time may run as fast as it can."""
 
@@ -88,10 +92,22 @@ class Replica:
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
 
+    def words(self) -> str:
+        """Return the end of what it has logged."""
+        return self._tail()
+
     def _tail(self) -> str:
         size = os.fstat(self.log.fileno()).st_size
         tail = os.pread(self.log.fileno(), LOG_TAIL_BYTES, max(0, size - LOG_TAIL_BYTES))
         return tail.decode("utf-8", errors="replace").strip()
+
+
+def account_of(log: str) -> str:
+    """Return what services say at their ends, and what they warned of last, from the ends of their logs."""
+    last = [f"the cloud {words}" for words in _LAST.findall(log)]
+    warned = dict.fromkeys(_WARNED.findall(log))
+    doubts = [f"it warned: {words}" for words in list(warned)[-WARNINGS_SHOWN:]]
+    return "; ".join([*last, *doubts]) or "the cloud said nothing at its end"
 
 
 @dataclass(frozen=True)
@@ -104,6 +120,12 @@ class CloudProcess:
     def restarts(self) -> int:
         """How often one of them was started again."""
         return sum(replica.restarts for replica in self.replicas)
+
+    def account(self) -> str:
+        """End the services, and say what they have received and published, and what they warned of."""
+        for replica in self.replicas:
+            replica.end()
+        return account_of("\n".join(replica.words() for replica in self.replicas))
 
     def check(self) -> None:
         """Start again whichever has died.

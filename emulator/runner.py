@@ -31,7 +31,7 @@ from emulator.metrics.summary import Identity, measure, summarize
 from emulator.metrics.whereabouts import whereabouts
 from emulator.model import PreparedModel, resolve_data
 from emulator.realtime.compose import Ensemble, compose
-from emulator.realtime.measured import nothing_measured, summary_of
+from emulator.realtime.measured import Expected, doubts_of_summary, nothing_measured, summary_of
 from emulator.realtime.pulse import Pulse
 from emulator.recordings import Recordings, read_recordings
 from emulator.replay.playback import Playback
@@ -41,7 +41,8 @@ from emulator.simulation import Outcome, Simulation, evaluate, responder_of
 from scenarios.load import dump
 from scenarios.schema import Scenario
 from scenarios.thresholds import rules_of
-from wire.errors import InputError
+from wire.errors import InputError, SilenceError
+from wire.silence import counted, silence
 from wire.topics import Role
 
 DROPS_WAIT_S = 1.5
@@ -241,7 +242,10 @@ def _simulate(
 
         told = (lambda pulse: watcher.pulsed(pulse, stop_ns)) if watcher.live else None
         connection = broker.endpoint.connection(Role.FLEET, f"fleet-{job.fleet}")
-        return run_interruptibly(simulation.run_lockstep(connection, check, told)), [job.folder]
+        try:
+            return run_interruptibly(simulation.run_lockstep(connection, check, told)), [job.folder]
+        except SilenceError as error:
+            raise SilenceError(f"{error}. {cloud.account()}") from error
 
 
 def _in_real_time(
@@ -257,22 +261,44 @@ def _in_real_time(
         broker.endpoint,
         broker.passwords,
         broker.ours is not None,
+        may_be_late=watcher.live,
     )
+    expected = Expected.of(job.scenario)
     drops = DropWatch(broker.endpoint)
     with drops.listening():
         composed = compose(ensemble, broker.revive, lambda pulse: watcher.pulsed(pulse, stop_ns))
         dropped = drops.messages(DROPS_WAIT_S)
+    published, answered, unanswered = (
+        sum(each.counts.get(f"reports_{key}", 0) for each in composed.measured)
+        for key in ("published", "answered", "unanswered")
+    )
+    if unanswered and not answered:
+        raise SilenceError(_silence(published, unanswered, composed.cloud, dropped))
     if dropped:
         watcher.warned(f"the broker dropped {dropped:,} messages: a queue was full; docs/realtime.md")
     wall_seconds = max(each.wall_seconds for each in composed.measured)
     aborted = [each.aborted_ns for each in composed.measured if each.aborted_ns is not None]
     real = summary_of(
         composed.measured,
-        job.scenario.realtime.speed,
+        expected,
         {**composed.restarts, "broker": broker.restarts()},
         dropped,
     )
+    for doubt in doubts_of_summary(real):
+        watcher.warned(doubt)
+    if unanswered:
+        watcher.warned(_silence(published, unanswered, composed.cloud, dropped))
     return Outcome(wall_seconds, None, min(aborted, default=None), real), list(composed.folders)
+
+
+def _silence(published: int, unanswered: int, cloud: str, dropped: int | None) -> str:
+    """Say how much was published and how much of it was not answered."""
+    return silence(
+        f"{counted(published, 'report')} published",
+        f"{unanswered:,} of them had no complete answer within updates.retry_after",
+        cloud,
+        f"the broker says that it dropped {dropped:,} messages" if dropped else "",
+    )
 
 
 def _run_shards(job: Job, shards: int, progress: Callable[[int], None]) -> tuple[Outcome, list[Path]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -38,14 +39,19 @@ from emulator.realtime.pulse import Pulse, Pulses
 from scenarios.schema import Scenario
 from scenarios.thresholds import rules_of
 from wire.connection import Connection
-from wire.errors import RunError
+from wire.errors import SilenceError
+from wire.silence import silence
 from wire.streams import stream
+from wire.units import NS_PER_S
 
 CELLS = 16
 """Environments side by side in lockstep: more reports are in flight than the causality of one allows."""
 VIRTUAL_CELL = 256
 """Devices of one environment under the virtual clock."""
 NOTICE_TIMEOUT_S = 60.0
+LAST_RETRIES, LAST_ANSWERS_S = 3, 10.0
+"""A fleet in real time waits for its last answers as long as so many retries take, and so long by the wall
+clock."""
 
 
 @dataclass(frozen=True)
@@ -177,10 +183,9 @@ class Simulation:
             check()
             if time.monotonic() > deadline:
                 found = f"model {gateway.model.version}" if gateway.model else "none"
-                raise RunError(
+                raise SilenceError(
                     f"the cloud must announce model {ours.version} to fleet {self.job.fleet} within "
-                    f"{NOTICE_TIMEOUT_S:g} s; "
-                    f"it announced {found}"
+                    f"{NOTICE_TIMEOUT_S:g} s; {silence(f'it announced {found}', *gateway.notes())}"
                 )
             await asyncio.sleep(0.02)
 
@@ -214,6 +219,7 @@ class Simulation:
             fleet=self.job.fleet,
             stop_ns=int(scenario.stop_time),
             retry_ns=int(scenario.updates.retry_after),
+            last_retry_ns=math.inf if cloud is None else last_retry_ns(scenario),
             full_bytes=self.versions.full_bytes,
             qualities=self.qualities,
             outages=program.outages,
@@ -292,6 +298,16 @@ class Simulation:
         wall_seconds = time.monotonic() - started
         self.journal.close(self.log)
         return Outcome(wall_seconds, reports_sent_again, aborted_ns)
+
+
+def last_retry_ns(scenario: Scenario) -> int:
+    """Return when the devices of a fleet in real time cease to ask again, in simulated time.
+
+    A broker may throw away what it has confirmed, again and again: who asks after the end of the scenario
+    for so long gets no answer any more.
+    """
+    patience_ns = int(LAST_ANSWERS_S * scenario.realtime.speed * NS_PER_S)
+    return int(scenario.stop_time) + max(LAST_RETRIES * int(scenario.updates.retry_after), patience_ns)
 
 
 @contextmanager

@@ -114,12 +114,18 @@ measured until then.
 | key | meaning |
 |---|---|
 | `realtime_speed` | simulated seconds in a second |
+| `realtime_doubts` | reasons, in words, why figures are this machine's, not the scenario's: below |
 | `shards` | processes that carried the fleet |
 | `schedule_lag_seconds` | how late events were, one value a turn: p50, p95, p99, max, count |
+| `schedule_late_turns` | turns later than `realtime.max_lag`, which end a run without `--live` |
 | `connect_seconds` | from a device's CONNECT until it had subscribed, with `connections: per_device` |
 | `connections_per_second` | made for the devices that were there before simulated time began |
 | `round_trip_seconds` | from a report's PUBLISH to its whole answer |
+| `round_trip_simulated_seconds` | the same in simulated time: times the speed |
 | `round_trips_per_second` | reports answered |
+| `reports_published` | reports that went to the broker |
+| `reports_answered` | those whose answer was complete in time |
+| `reports_unanswered` | those without one within `updates.retry_after`; the rest was overtaken |
 | `connections_made` | to the broker |
 | `connections_broken` | those that broke by themselves |
 | `connections_failed` | attempts that came to nothing |
@@ -128,6 +134,11 @@ measured until then.
 | `messages_unsent` | not sent, or not confirmed, because a connection was gone |
 | `shard_restarts`, `cloud_restarts`, `broker_restarts` | how often a process was started again |
 | `broker_messages_dropped` | below |
+
+`realtime_doubts` has a reason where the p95 of `round_trip_simulated_seconds` reaches half of
+`updates.retry_after` (answers come too late, count as lost and are asked for again), or else the mean delay
+of the fleet's quickest links there and back; where the schedule was later than `realtime.max_lag`; and where
+reports were not answered. The terminal and the report show them.
 
 `broker_messages_dropped` is what the broker's `$SYS/broker/publish/messages/dropped` grew by during the
 run, over its restarts. It is null where the broker does not say: amqtt, a broker that does not let us read

@@ -25,6 +25,10 @@ class RunError(PeelfleetError):
     """A run failed: a broker is gone, the cloud does not answer, the disk is full (exit status 1)."""
 
 
+class SilenceError(RunError):
+    """A wait has ended without an answer; the words say what was published, what came, and why."""
+
+
 class LocalProtocolError(PeelfleetError):
     """We tried something that the protocol forbids: a bug of ours."""
 

@@ -104,6 +104,18 @@ def decode(payload: bytes, kind: type[Message]) -> Message:
     if len(payload) > MAX_JSON_BYTES:
         raise RemoteProtocolError(Reason.TOO_LARGE, f"{len(payload)} bytes, at most {MAX_JSON_BYTES}")
     try:
-        return _DECODERS[kind].decode(payload)  # type: ignore[return-value]  # one decoder per type
+        try:
+            return _DECODERS[kind].decode(payload)  # type: ignore[return-value]  # one decoder per type
+        except msgspec.ValidationError:
+            return msgspec.convert(_with_whole_numbers(msgspec.json.decode(payload)), kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RemoteProtocolError(Reason.MALFORMED, f"{kind.__name__}: {error}") from None
+
+
+def _with_whole_numbers(value: object) -> object:
+    """Return decoded JSON with 1e3 and 1000.0 as 1000: some libraries write whole numbers so."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _with_whole_numbers(each) for key, each in value.items()}
+    return [_with_whole_numbers(each) for each in value] if isinstance(value, list) else value

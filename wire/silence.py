@@ -10,15 +10,13 @@ USUAL_CAUSES = (
 )
 
 
-def silence(published: str, arrived: str, *notes: str) -> str:
+def silence(*notes: str) -> str:
     """Return the words.
 
     Args:
-        published: what was published, in words.
-        arrived: what came of it.
-        notes: what else is known; empty ones are left out.
+        notes: what was published, what came of it, and what else is known; empty ones are left out.
     """
-    known = "; ".join([published, arrived, *filter(None, notes)])
+    known = "; ".join(filter(None, notes))
     return f"{known}. Usual causes: {USUAL_CAUSES}"
 
 

@@ -33,6 +33,8 @@ LOG = logging.getLogger("peelfleet.cloud")
 
 CACHE_BYTES = 16 * 2**20
 """What a model version may keep of its answers: a service's memory is to be flat, and slicing is cheap."""
+HIGHEST_RATE = 1e9
+"""Reports a second and device: more than anybody can count."""
 BURST_S = 5.0
 """A device may send as much at once as its rate allows in this time."""
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -75,8 +77,10 @@ def serve_stores(serving: Serving) -> None:
     ):
         if not valid_name(name):
             raise InputError(f"{option} {name!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
-    if not (math.isfinite(serving.max_rate) and serving.max_rate > 0):
-        raise InputError(f"--max-rate {serving.max_rate}: must be a number above 0")
+    if not (math.isfinite(serving.max_rate) and 0 < serving.max_rate <= HIGHEST_RATE):
+        raise InputError(f"--max-rate {serving.max_rate}: must be above 0 and at most {HIGHEST_RATE:g}")
+    if serving.until_stdin_closes and not _has_input():
+        raise InputError("--until-stdin-closes: standard input is closed already")
     _log(serving.log_format)
     versions = _versions(serving)
     # A colon, which no name has: fleet a-b alone is not replica b of fleet a.
@@ -111,7 +115,8 @@ async def _serve(versions: Versions, connection: Connection, duty: Duty, serving
     came_of = {result.value: counts.total(result) for result in Result}
     words = ", ".join(f"{count} {result}" for result, count in came_of.items())
     LOG.info(
-        "stopped: of %d messages %s", counts.received.messages, words,
+        "stopped: it received %d messages (%s) and published %d of %d bytes, the largest of %d",
+        counts.received.messages, words, counts.sent.messages, counts.sent.bytes, counts.sent.largest_bytes,
         extra={"received": counts.received.messages, **came_of},
     )  # fmt: skip
 
@@ -168,6 +173,14 @@ def _duration(option: str, text: str) -> float:
         return int(parse_duration(text)) / 1e9
     except ValueError as error:
         raise InputError(f"{option}: {error}") from None
+
+
+def _has_input() -> bool:
+    """Tell whether there is a standard input; Python has none where it was closed before the start."""
+    try:
+        return sys.stdin is not None and sys.stdin.fileno() >= 0
+    except (OSError, ValueError):
+        return False
 
 
 def _wait_for_end(loop: asyncio.AbstractEventLoop, service: Service) -> None:

@@ -63,6 +63,8 @@ class Wanted:
     start_at: float | None = None
     """When simulated time is 0, in seconds since the epoch; None: when told, or at once."""
     first_seq: int | None = None
+    may_be_late: bool = False
+    """Whether turns that are later than `realtime.max_lag` are counted; else one ends the run."""
     followed: bool = False
     """Whether a run has started this process: it says when to begin, and hears what we do."""
 
@@ -191,7 +193,8 @@ async def _run(
         await simulation.agree(probe, check)
     life = start.life()
     due_s = start.due_s(life)
-    route = Route(fleet, device, start.begin, due_s, wanted.place, life, np.random.default_rng(), told)
+    rng = np.random.default_rng()
+    route = Route(fleet, device, start.begin, due_s, wanted.place, life, rng, told, wanted.may_be_late)
     return await Shard(simulation, route).run(check)
 
 

@@ -9,7 +9,7 @@ import msgspec
 from emulator.console import Console
 from emulator.job import prepare
 from emulator.model import resolve_data
-from emulator.realtime.measured import Measured, read_measured, summary_of
+from emulator.realtime.measured import Expected, Measured, read_measured, summary_of
 from emulator.realtime.processes import MEASURED
 from emulator.recordings import read_recordings
 from emulator.report.page import write_report
@@ -45,7 +45,7 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
             max(each.wall_seconds for each in measured),
             None,
             min(aborted, default=None),
-            summary_of(measured, scenario.realtime.speed, {}),
+            summary_of(measured, Expected.of(scenario), {}),
         )
         summary = write_results(draft.folder, scenario, prepared.job, outcome, folders)
         write_report(draft.folder)

@@ -18,6 +18,8 @@ from emulator.realtime.measured import Measured
 from emulator.realtime.processes import ShardCommand, ShardProcess, run_shards
 from emulator.realtime.pulse import Pulse
 from scenarios.schema import Scenario
+from wire.errors import RunError, SilenceError
+from wire.silence import USUAL_CAUSES
 from wire.topics import Role
 
 
@@ -29,6 +31,8 @@ class Composed:
     folders: Sequence[Path]
     """The draft journals of every life of every shard."""
     restarts: Mapping[str, int]
+    cloud: str
+    """What the cloud has published, in words."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class Ensemble:
         endpoint: the broker.
         passwords: of devices with users of their own.
         ours: whether the broker is this run's own: nobody else has ever used it.
+        may_be_late: whether the schedule may be later than `realtime.max_lag`.
     """
 
     job: Job
@@ -54,6 +59,7 @@ class Ensemble:
     endpoint: Endpoint
     passwords: Mapping[str, str]
     ours: bool
+    may_be_late: bool = False
 
 
 def compose(ensemble: Ensemble, check: Callable[[], None], told: Callable[[Pulse], None]) -> Composed:
@@ -90,9 +96,15 @@ def compose(ensemble: Ensemble, check: Callable[[], None], told: Callable[[Pulse
             check()
             running.check()
 
-        measured = run_interruptibly(run_shards(shards, told, look))
+        try:
+            measured = run_interruptibly(run_shards(shards, told, look))
+        except RunError as error:
+            if USUAL_CAUSES not in str(error):
+                raise
+            raise SilenceError(f"{error}. {running.account()}") from error
         restarts = {"shard": sum(shard.restarts for shard in shards), "cloud": running.restarts}
-    return Composed(measured, [folder for shard in shards for folder in shard.folders], restarts)
+        account = running.account()
+    return Composed(measured, [folder for shard in shards for folder in shard.folders], restarts, account)
 
 
 def passwords_of(scenario: Scenario) -> dict[str, str]:
@@ -118,6 +130,7 @@ def _written(passwords: Mapping[str, str]) -> Iterator[Path | None]:
 def _command(ensemble: Ensemble, credentials: Path | None) -> ShardCommand:
     scenario = ensemble.job.scenario
     words = [str(ensemble.scenario_file), "--followed"]
+    words += ["--may-be-late"] if ensemble.may_be_late else []
     words += ["--store", str(ensemble.store)] if ensemble.store else []
     words += ["--credentials", str(credentials)] if credentials else []
     environment = os.environ | {BROKER_VARIABLE: url_with_password(ensemble.endpoint, Role.FLEET)}

@@ -20,7 +20,7 @@ LEAST_SLEEP_S = 0.001
 LOOK_EVERY_S = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass
 class Driver:
     """Runs one environment against the wall clock.
 
@@ -39,8 +39,12 @@ class Driver:
     trips: RoundTrips
     network: Network
     max_lag: Duration
+    ends: bool = True
+    """Whether an event that is later ends the run; else it is counted."""
     lag: Tally = field(default_factory=Tally)
     """How late events were, in nanoseconds of the wall clock; one value a turn."""
+    late_turns: int = 0
+    """Turns with an event later than `max_lag`."""
 
     def __post_init__(self) -> None:
         self.trips.clock_ns = self.pace.now_ns
@@ -53,7 +57,7 @@ class Driver:
             check: raises when something that the run needs has died.
 
         Raises:
-            RunError: an event is later than `max_lag`.
+            RunError: an event is later than `max_lag`, and that ends the run.
         """
         looked_s = 0.0
         while True:
@@ -85,6 +89,7 @@ class Driver:
         # The last of them was late by what those before it took, too.
         lag_ns = max(lag_ns, self._lag_ns(int(env.now), self.pace.now_ns()))
         self.lag.add(lag_ns)
+        self.late_turns += lag_ns > self.max_lag
         return lag_ns, steps
 
     def _lag_ns(self, due_ns: int, now_ns: int) -> int:
@@ -94,11 +99,11 @@ class Driver:
             RunError: it is later than `max_lag`.
         """
         lag_ns = int((now_ns - due_ns) / self.pace.speed)
-        if lag_ns > self.max_lag:
+        if lag_ns > self.max_lag and self.ends:
             raise RunError(
                 f"the schedule is {lag_ns / NS_PER_S:.2f} s late at {due_ns / NS_PER_S:.3f} s, more than "
                 f"realtime.max_lag(={format_duration(self.max_lag)}): this machine cannot keep up; use "
-                "more shards, fewer devices or a lower speed"
+                "more shards, fewer devices or a lower speed, or --live, which goes on and counts how often"
             )
         return lag_ns
 

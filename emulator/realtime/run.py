@@ -21,7 +21,8 @@ from emulator.realtime.pulse import Pulse, Pulses
 from emulator.realtime.trips import Published, RoundTrips
 from emulator.simulation import Life, Simulation
 from wire.connection import Connection
-from wire.errors import RunError
+from wire.errors import SilenceError
+from wire.silence import silence
 
 PATIENCE_S = 120.0
 """How long the broker may be away before a pooled connection gives up."""
@@ -48,6 +49,8 @@ class Route:
     """For the waits before reconnections."""
     told: Callable[[Pulse], None]
     """Told once a second what the shard is doing."""
+    may_be_late: bool = False
+    """Whether turns later than `max_lag` are counted; else one ends the run."""
 
 
 class Shard:
@@ -95,7 +98,10 @@ class Shard:
             await self._gather(check)
             started_s = await route.begin()
             pace = Pace(self._settings.speed, started_s)
-            driver = Driver(self._env, pace, self._inlet, self._trips, self._network, self._settings.max_lag)
+            driver = Driver(
+                self._env, pace, self._inlet, self._trips, self._network, self._settings.max_lag,
+                ends=not route.may_be_late,
+            )  # fmt: skip
             try:
                 await driver.run(partial(self._after_turn, started_s), check)
             except AbortedError as aborted:
@@ -124,7 +130,8 @@ class Shard:
             if network.up > up:
                 up, since_s = network.up, time.monotonic()
             if time.monotonic() - since_s > PATIENCE_S:
-                raise RunError(f"only {up} of {network.wanted} connections came about: {network.trouble}")
+                came = f"only {up} of {network.wanted} connections came about: {network.trouble}"
+                raise SilenceError(silence(came, *network.notes()))
             await asyncio.sleep(0.05)
         if isinstance(network, Sessions):
             self._gathered, self._gather_s = network.up, time.monotonic() - began_s
@@ -185,5 +192,6 @@ class Shard:
             round_trips=Counted.of(self._trips.seconds.histogram()),
             gathered=self._gathered,
             gather_seconds=self._gather_s,
-            counts=dict(self._network.counts),
+            counts={**self._network.counts, **self._trips.counts},
+            late_turns=driver.late_turns,
         )

@@ -4,6 +4,7 @@ import heapq
 import itertools
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -71,6 +72,8 @@ class RoundTrips:
         self._windows = tuple(windows)
         self.clock_ns: Callable[[], int] = lambda: int(env.now)
         """What simulated time should be by now: the environment may be late."""
+        self.counts = Counter({"reports_published": 0, "reports_answered": 0, "reports_unanswered": 0})
+        """Reports that went to the real broker, by what came of them; who was overtaken is in none."""
         self.flying = 0
         """How many reports are without their answers."""
         self._flying: dict[int, dict[int, _Flight]] = {}
@@ -99,6 +102,7 @@ class RoundTrips:
             self._land(older)
             self._network.give_up(older.exchange)
             older.drop(older.exchange, Unanswered.REPLACED)
+        self.counts["reports_answered"] += 1
         self.seconds.add(int((time.monotonic() - flight.published_s) * NS_PER_S))
         exchange.left_ns = int(self._env.now)
         flight.expect(exchange)
@@ -115,6 +119,7 @@ class RoundTrips:
             _, _, flight = heapq.heappop(self._deadlines)
             self._land(flight)
             self._network.give_up(flight.exchange)
+            self.counts["reports_unanswered"] += 1
             flight.drop(flight.exchange, Unanswered.LOST)
 
     def _of(self, exchange: Exchange) -> list[_Flight]:
@@ -131,6 +136,7 @@ class RoundTrips:
         if flight.landed:
             return  # a newer report has overtaken it
         flight.published_s = time.monotonic()
+        self.counts["reports_published"] += 1
         flight.exchange.begun_ns = int(self._env.now)
         # A device waits as long by the wall clock as it would: it is not to blame for a late schedule.
         deadline_ns = flight.deadline_ns + max(0, self.clock_ns() - int(self._env.now))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from emulator.realtime.measured import doubts_of_summary
 from emulator.report.axes import duration
 from emulator.report.meanings import explained
 from emulator.report.series import Latency
@@ -62,8 +63,13 @@ def thresholds(summary: Mapping[str, object]) -> str:
 
 
 def doubts(summary: Mapping[str, object]) -> str:
-    """Return a warning where a broker has dropped messages, nothing where none has."""
-    dropped = _number(summary, "broker_messages_dropped")
+    """Return warnings: of what a broker has dropped, and where figures are those of a slow machine."""
+    lines = [f'<p class="failed">{escape(each)}</p>' for each in doubts_of_summary(summary)]
+    slow = f"<section><p><b>Read with care</b></p>{''.join(lines)}</section>" if lines else ""
+    return slow + _dropped(_number(summary, "broker_messages_dropped"))
+
+
+def _dropped(dropped: float | None) -> str:
     if not dropped:
         return ""
     return (

@@ -223,7 +223,8 @@ def test_a_url_is_read(text: str, host: str, port: int, credentials: Credentials
     ("text", "reason"),
     [
         ("", "scheme"),
-        ("localhost:1883", r"scheme\(='localhost'\) must be 'mqtt'"),
+        ("localhost:1883", "its scheme must be 'mqtt'"),
+        ("ann:secret@host", "its scheme must be 'mqtt'"),
         ("http://localhost", r"scheme\(='http'\) must be 'mqtt'"),
         ("mqtt://broker.example", r"host\(=broker.example\) is another machine: a user and password"),
         ("mqtts://broker.example", r"host\(=broker.example\) is another machine: a user and password"),
@@ -243,8 +244,19 @@ def test_a_url_is_read(text: str, host: str, port: int, credentials: Credentials
         ("mqtt://host?x=1", "nothing may follow the port"),
         ("mqtt://ann@host", "user and password go together"),
         ("mqtt://:secret@host", "user and password go together"),
-        ("mqtt://ann:se/cret@host", "port"),
         ("mqtt://ann:secret@host:x", "port"),
+        *[
+            (
+                f"mqtt://ann:se{each}cret@127.0.0.1:1883",
+                f"user or password has a .*percent-encoded.*%{ord(each):X}",
+            )
+            for each in "/?#[]@"
+        ],
+        ("mqtts://ann:se?ca=cret@127.0.0.1:1883", "percent-encoded"),
+        ("mqtt://ann:se%cret@127.0.0.1", "has a '%' that begins no character"),
+        ("mqtt://ann:se%cdcret@127.0.0.1", "has a '%' that begins no character"),
+        ("mqtt://ann:100%@127.0.0.1", "has a '%' that begins no character"),
+        ("mqtt://ann:secret", "host or port is malformed"),
     ],
 )
 def test_a_bad_url_is_refused_without_repeating_it(text: str, reason: str) -> None:

@@ -2,18 +2,19 @@
 
 import asyncio
 import socket
+import struct
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cloud.counts import Counts
-from cloud.exposition import CloudCollector, Health, comes_round, exposed
+from cloud.exposition import MOST_CONNECTIONS, CloudCollector, Health, comes_round, exposed
 from cloud.updates import REASONS, Content, Result
-from tests.cloud.services import read
+from tests.cloud.services import read, wait_for
 from wire.errors import InputError
 
 LABELS = {"fleet": "f", "replica": "", "version": "v1"}
@@ -112,6 +113,50 @@ def test_clients_that_say_nothing_hold_nobody_up() -> None:
         assert read(port, "/healthz") == (200, "alive\n")
         for each in silent:
             each.close()
+
+
+def test_clients_that_go_away_or_dawdle_leave_no_word(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cloud.exposition._Quiet.timeout", 0.2)
+    monkeypatch.setattr("cloud.exposition.LONGEST_S", 0.5)
+    with on_a_port(Counts()) as port:
+        clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3 * MOST_CONNECTIONS)]
+        for at, each in enumerate(clients):
+            with suppress(OSError):
+                each.sendall([b"", b"GET /metrics HTTP/1.0\r\n", b"GET /metrics HTTP/1.0\r\n\r\n"][at % 3])
+            if at % 2:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                each.close()  # a reset
+        assert threading.active_count() <= MOST_CONNECTIONS + 10
+        assert not ends(clients[0])
+        wait_for(lambda: answers(port), "room for one more")
+        for each in clients:
+            each.close()
+    assert capfd.readouterr() == ("", "")
+
+
+def ends(client: socket.socket) -> bool:
+    """Wait until the server has hung up; return whether it has not."""
+    client.settimeout(10)
+    with suppress(OSError):
+        return client.recv(1) != b""
+    return False
+
+
+def answers(port: int) -> bool:
+    with suppress(OSError):
+        return read(port, "/healthz") == (200, "alive\n")
+    return False
+
+
+def test_it_listens_on_the_other_kind_of_address_too() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("this machine has no such addresses")
+    collector = CloudCollector(Counts(), int, int, LABELS)
+    with exposed("::1", 0, collector, WELL) as port, socket.create_connection(("::1", port), 20) as client:
+        client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        assert client.makefile("rb").read().endswith(b"alive\n")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "no..name"])

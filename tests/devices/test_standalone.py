@@ -303,6 +303,9 @@ class TestBesideARealCloud:
                 machine.start()
                 await machine.holds_the_best_for(1100)
                 received = machine.device.counts.receipts
+                async with asyncio.timeout(PATIENCE_S):
+                    while not received:  # it holds it from its disk, before it has said a word
+                        await asyncio.sleep(0.02)
                 await machine.stop()
                 assert set(received) <= {"confirmed", "stale"}  # it had all of it
                 await asyncio.sleep(0.2)

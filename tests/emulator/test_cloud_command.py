@@ -37,8 +37,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ({"fleet": "a/b"}, "--fleet 'a/b': must be 1 to 64 letters"),
         ({"replica": ""}, "--replica '': must be 1 to 64 letters"),
         ({"replica": "a:b"}, "--replica 'a:b': must be 1 to 64 letters"),
-        ({"max_rate": float("nan")}, "--max-rate nan: must be a number above 0"),
-        ({"max_rate": float("inf")}, "--max-rate inf: must be a number above 0"),
+        ({"max_rate": float("nan")}, "--max-rate nan: must be above 0 and at most 1e\\+09"),
+        ({"max_rate": float("inf")}, "--max-rate inf: must be above 0 and at most 1e\\+09"),
+        ({"max_rate": 1e308}, "--max-rate 1e\\+308: must be above 0 and at most 1e\\+09"),
         ({"broker": "mqtt://a:b@no..name"}, "--broker: 'no..name' is no name of a host"),
         ({"broker": "auto"}, "broker URL must be mqtt"),
         ({"grace": "soon"}, "--grace: cannot read 'soon'"),
@@ -69,6 +70,17 @@ def test_a_metrics_port_that_is_taken_is_one_line_before_anything_is_connected(s
         with pytest.raises(BlockingIOError):
             broker.accept()
     expected = f"peelfleet: --metrics-port {port}: cannot listen on 127.0.0.1: Address already in use\n"
+    assert (done.returncode, done.stderr) == (2, expected)
+
+
+def test_to_end_with_an_input_that_is_closed_already_is_a_mistake(store: Path) -> None:
+    words = [sys.executable, "-m", "emulator.cli", "cloud", "--store", str(store), "--fleet", "f"]
+    done = subprocess.run(
+        ["sh", "-c", '"$@" <&-', "sh", *words, "--until-stdin-closes"],
+        env=os.environ | {"PEELFLEET_BROKER": "mqtt://127.0.0.1:9"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    expected = "peelfleet: --until-stdin-closes: standard input is closed already\n"
     assert (done.returncode, done.stderr) == (2, expected)
 
 

@@ -166,3 +166,17 @@ def test_headers_that_are_long_are_not_remembered() -> None:
     before = _layout.cache_info().currsize
     assert decode_part(padded).layout == decode_part(part).layout
     assert _layout.cache_info().currsize <= before + 1
+
+
+@given(st.integers(1, 2**53), st.sampled_from(["{}", "{}.0", "{}.000", "{}e0", "{}0e-1", "{}.0E+0"]))
+def test_a_whole_number_is_one_however_a_library_writes_it(seq: int, form: str) -> None:
+    text = form.format(seq)
+    report = decode(f'{{"seq":{text},"budget_bytes":1e3,"user":2}}'.encode(), BudgetReport)
+    assert (report.seq, report.budget_bytes, report.user) == (seq, 1000, 2)
+    assert all(type(each) is int for each in (report.seq, report.budget_bytes, report.user))
+
+
+@pytest.mark.parametrize("number", ["1.5", "1e-3", "1e400", "9007199254740994.0", '"1000"', "true", "-1.0"])
+def test_what_is_no_whole_number_in_its_range_is_refused(number: str) -> None:
+    with pytest.raises(RemoteProtocolError, match="malformed"):
+        decode(f'{{"seq":1,"budget_bytes":{number},"user":2}}'.encode(), BudgetReport)

@@ -95,9 +95,9 @@ class World:
         self.env.timeout(at_ns).callbacks.append(send)
         return exchange
 
-    def run(self) -> Driver:
+    def run(self, *, ends: bool = True) -> Driver:
         pace = Pace(self._speed, time.monotonic())
-        driver = Driver(self.env, pace, self.inlet, self.trips, self.network, self._max_lag)
+        driver = Driver(self.env, pace, self.inlet, self.trips, self.network, self._max_lag, ends)
         asyncio.run(driver.run(lambda _now, _lag: None, lambda: None))
         return driver
 
@@ -156,6 +156,16 @@ def test_a_schedule_that_cannot_be_kept_fails_the_run() -> None:
     world.env.timeout(10 * MS).callbacks.append(lambda _: time.sleep(0.1))
     with pytest.raises(RunError, match=r"s late at 0\.010 s, more than realtime\.max_lag\(=50 ms\)"):
         world.run()
+
+
+def test_a_schedule_that_may_be_late_goes_on_and_counts_how_often() -> None:
+    world, seen = World([], max_lag_ns=50 * MS), list[int]()
+    for at in (10, 900):
+        world.env.timeout(at * MS).callbacks.append(lambda _: time.sleep(0.2))
+    world.env.timeout(1000 * MS).callbacks.append(lambda _: seen.append(int(world.env.now)))
+    driver = world.run(ends=False)
+    assert seen == [1000 * MS]
+    assert driver.late_turns >= 2
 
 
 def test_events_happen_in_order_and_never_before_their_time() -> None:

@@ -1,0 +1,75 @@
+"""A run whose broker throws away what it has confirmed ends, and says how much was published and came."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from broker_config import mosquitto
+from tests.emulator.scenarios import TINY, Runner, Silent, number
+from tests.foreign import foreign_broker
+from wire.errors import RunError, SilenceError
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed"),
+]
+REAL = (
+    "clock=realtime", "realtime.speed=20", "realtime.max_lag=30 s", "stop_time=10 s",
+    "updates.retry_after=5 s", "fleet[0].start_within=0 s",
+)  # fmt: skip
+LOCKSTEP = "clock=lockstep", "stop_time=10 s", "fleet[0].start_within=0 s"
+CALM = TINY.replace("    network: flaky\n", "")
+LIMIT = "message_size_limit 400"
+"""The notice gets through, and no introduction."""
+
+
+@pytest.mark.parametrize("connections", ["per_device", pytest.param("pooled", marks=pytest.mark.slow)])
+def test_a_run_in_real_time_ends_where_no_update_ever_comes(
+    runner: Runner, tmp_path: Path, connections: str
+) -> None:
+    with (
+        foreign_broker(tmp_path, LIMIT) as broker,
+        pytest.raises(SilenceError) as caught,
+    ):
+        runner.run(CALM, *REAL, f"realtime.connections={connections}", broker=broker.url)
+    words = str(caught.value)
+    assert "reports published; " in words
+    assert "had no complete answer within updates.retry_after; the cloud received" in words
+    assert "message_size_limit" in words
+
+
+def test_a_run_of_which_some_updates_never_come_counts_them_and_warns(runner: Runner, tmp_path: Path) -> None:
+    """Devices of which the first half has budgets for little only."""
+    watcher = Silent()
+    with foreign_broker(tmp_path, "message_size_limit 900") as broker:
+        finished = runner.run(CALM, *REAL, broker=broker.url, watcher=watcher)
+    assert number(finished, "reports_unanswered") > 0
+    assert number(finished, "reports_answered") > 0
+    (warned,) = [each for each in watcher.warnings if "Usual causes" in each]
+    assert f"{number(finished, 'reports_unanswered'):,} of them had no complete answer" in warned
+
+
+def test_lockstep_says_what_was_published_and_what_the_cloud_warned_of(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emulator.clocks.GIVE_UP_S", 4.0)
+    with foreign_broker(tmp_path, LIMIT) as broker, pytest.raises(RunError) as caught:
+        runner.run(CALM, *LOCKSTEP, broker=broker.url)
+    words = str(caught.value)
+    assert words.startswith("no answer from the cloud for 4 s; ")
+    assert re.search(r"reports published; \d+ parts of updates came", words)
+    assert "the cloud received" in words
+    assert "message_size_limit" in words
+
+
+def test_lockstep_says_that_a_client_id_is_used_twice(
+    runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emulator.simulation.NOTICE_TIMEOUT_S", 8.0)
+    monkeypatch.setattr("emulator.clocks.GIVE_UP_S", 8.0)
+    with (
+        foreign_broker(tmp_path, "use_username_as_clientid true") as broker,
+        pytest.raises(RunError, match=r"client id"),
+    ):
+        runner.run(CALM, *LOCKSTEP, broker=broker.url.replace("//", "//u:p@"))

@@ -1,0 +1,10 @@
+"""What people read of URLs: never their passwords."""
+
+import re
+
+_LOGIN = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{1,15}://)[^\s'\"@]*:[^\s'\"]*@")
+
+
+def without_passwords(text: str) -> str:
+    """Return *text* with the user and password of every URL in it left out."""
+    return _LOGIN.sub(r"\1...@", text)
