@@ -62,7 +62,12 @@ def check_accounts(accounts: Iterable[Account]) -> None:
         if account.user in seen:
             raise InputError(f"broker user(={account.user!r}) must be unique")
         if not _valid_user(account):
-            raise InputError(f"broker user(={account.user!r}) is no user name for role {account.role}")
+            rule = "1 to 64 letters, digits, '.', '_' or '-', beginning with " + (
+                "a letter or digit" if account.role is Role.DEVICE else "'_'"
+            )
+            raise InputError(
+                f"broker user(={account.user!r}) is no user name for role {account.role}: must be {rule}"
+            )
         seen.add(account.user)
 
 

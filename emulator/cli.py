@@ -270,7 +270,7 @@ def validate(
         checked += [each.scenario for each in load_plan(scenario, set_ or []).combinations]
     for warning in check_recordings(checked):
         typer.echo(printable_lines(f"warning: {warning}"), err=True)
-    typer.echo(dump(resolved) if show else f"{scenario}: {resolved.name} is valid")
+    typer.echo(without_passwords(dump(resolved)) if show else f"{scenario}: {resolved.name} is valid")
 
 
 @app.command()

@@ -9,7 +9,7 @@ import pytest
 import safetensors
 
 from tests.served import FLEET, PASSWORD, Listener, served
-from wire.messages import Status, decode
+from wire.messages import BudgetReport, Status, decode
 from wire.topics import Role
 
 pytestmark = [
@@ -60,4 +60,6 @@ def test_the_script_gets_a_pee_that_safetensors_opens_and_the_fleet_sees_a_devic
     assert ids == group.blocks.block_ids()[:blocks]
     status = [decode(each, Status) for each in heard[f"peel/1/{FLEET}/d1/status"]]
     assert [(each.online, each.reason) for each in status[:2]] == [(True, "start"), (False, "done")]
-    assert len(heard[f"peel/1/{FLEET}/d1/quality"]) == len(heard[f"peel/1/{FLEET}/d1/budget"]) == 1
+    (report,) = [decode(each, BudgetReport) for each in heard[f"peel/1/{FLEET}/d1/budget"]]
+    assert report.seq // 1000 > 1_700_000_000  # milliseconds, as the page says
+    assert f"peel/1/{FLEET}/d1/quality" not in heard  # it ranks nothing, so it has nothing to say

@@ -27,9 +27,9 @@ session=$!
 trap 'kill $session 2> /dev/null || true' EXIT
 sleep 1
 
-# 2. Here I am; and what may I hold? `seq` counts up over restarts: the time does.
+# 2. Here I am; and what may I hold? `seq` counts up over restarts, as the milliseconds since 1970 do.
 say "$here/status" '{"online":true,"reason":"start"}' -r "$@"
-say "$here/budget" "{\"seq\":$(date +%s),\"budget_bytes\":$budget,\"user\":$user,\"model\":\"\",\"held\":0}" "$@"
+say "$here/budget" "{\"seq\":$(date +%s)000,\"budget_bytes\":$budget,\"user\":$user,\"model\":\"\",\"held\":0}" "$@"
 
 # 3. Cut the stream into parts until the last one is there. The fields `part` and `parts` are in the header.
 tries=0
@@ -52,7 +52,6 @@ while :; do
   [ "$tries" -lt 30 ] || { echo "no answer within 30 s" >&2; exit 1; }
 done
 
-# 4. Say what is held, and goodbye.
-say "$here/quality" '{"model":"","layer":0,"held":0,"ndcg_at_10":0,"recall_at_20":0,"hit_rate_at_10":0}' "$@"
+# 4. Say goodbye.
 say "$here/status" '{"online":false,"reason":"done"}' -r "$@"
 echo "$count parts in $folder"
