@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
+from devices.cut import normal_before_cut, uniform_before_cut
 from devices.faults import Bandwidth, Corruption, Duplicates, Latency, Loss, Reordering, Window
 from wire.units import NS_PER_S, TIME_UNITS, BitsPerSecond, Duration, Share, format_duration
 
@@ -31,7 +32,11 @@ class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     deviation: Duration = Duration(0)
     """Standard deviation of the delay."""
     distribution: Distribution = "normal"
-    """Of the delay: normal, cut off at 0; uniform; lognormal; or pareto, a few messages far behind."""
+    """Of the delay: normal or uniform, cut off at 0, or lognormal; or pareto, a few messages far behind.
+
+    Mean and deviation are those of the delays that there are, after the cut; before it where a deviation is
+    more than 1,000 times the mean.
+    """
     bandwidth: BitsPerSecond = BitsPerSecond(5_000_000)
     """Bits a second; a message's bytes on the wire take their time one after the other."""
     loss: Share = Share(0.0)
@@ -176,10 +181,9 @@ class Link:
         mean, deviation = self._latency, int(direction.deviation)
         match direction.distribution:
             case "normal":
-                return max(0, int(rng.normal(mean, deviation)))
+                return max(0, int(rng.normal(*normal_before_cut(mean, deviation))))
             case "uniform":
-                half = math.sqrt(3.0) * deviation
-                return max(0, int(rng.uniform(mean - half, mean + half)))
+                return max(0, int(rng.uniform(*uniform_before_cut(mean, deviation))))
             case "lognormal":
                 sigma = math.sqrt(math.log1p((deviation / mean) ** 2))
                 return int(rng.lognormal(math.log(mean) - sigma * sigma / 2, sigma))

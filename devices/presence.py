@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from devices.cut import normal_before_cut
 from devices.schedule import Stage
 from wire.units import TIME_UNITS, Duration, Share, format_duration
 
@@ -62,7 +63,10 @@ class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     downtime_mean: Duration = Duration(40 * TIME_UNITS["s"])
     """How long it is away, on average."""
     deviation: Share | None = None
-    """Standard deviation of both as a share of their means: normal, at least 1 ms; null: exponential."""
+    """Standard deviation of both as a share of their means: normal, at least 1 ms; null: exponential.
+
+    A device starts somewhere in a time of being connected, so that the fleet is not cut off in step.
+    """
 
     def __post_init__(self) -> None:
         for name, span in (("uptime_mean", self.uptime_mean), ("downtime_mean", self.downtime_mean)):
@@ -74,17 +78,36 @@ class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         if rng.random() >= self.intermittent_share:
             return
         now = start_ns
+        # With a deviation, all devices would be cut off at nearly the same time; without, what is left of a
+        # time is distributed as the whole.
+        rest = None if self.deviation is None else self._rest(rng, int(self.uptime_mean))
         while True:
             ups, downs = (self._spans(rng, int(mean)) for mean in (self.uptime_mean, self.downtime_mean))
+            if rest is not None:
+                ups[0], rest = rest, None
             for up, down in zip(ups, downs, strict=True):
                 yield Absence(now + up, now + up + down, Why.CHURN)
                 now += up + down
+
+    def _rest(self, rng: np.random.Generator, mean: int) -> int:
+        """Return what is left of a time that began before now, as long as such a time is in the long run.
+
+        A long time is more likely to be the one at hand, in proportion to its length.
+        """
+        spans = np.maximum(rng.normal(*self._normal(mean), 4 * _AT_ONCE), _LEAST_NS)
+        ends = np.cumsum(spans)
+        at = rng.random() * ends[-1]
+        return int(np.clip(ends[np.searchsorted(ends, at, side="right")] - at, _LEAST_NS, FOREVER))
+
+    def _normal(self, mean: int) -> tuple[float, float]:
+        """Return mean and deviation of what is drawn, so that they are as stated after the cut at 0."""
+        return normal_before_cut(mean, mean * float(self.deviation or 0))
 
     def _spans(self, rng: np.random.Generator, mean: int) -> list[int]:
         if self.deviation is None:
             drawn = rng.exponential(mean, _AT_ONCE)
         else:
-            drawn = rng.normal(mean, mean * self.deviation, _AT_ONCE)
+            drawn = rng.normal(*self._normal(mean), _AT_ONCE)
         spans: list[int] = np.clip(drawn, _LEAST_NS, FOREVER).astype(np.int64).tolist()
         return spans
 

@@ -15,6 +15,7 @@ from devices.memory.steps import (
     MINUTE,
     STEPS_AT_ONCE,
     Changes,
+    Phase,
     Probability,
     Spacing,
     check_bounds,
@@ -66,7 +67,8 @@ class PressureStates(
 ):
     """Levels of memory pressure in turn, each with its sizes, its dwell time and its successors.
 
-    The chain starts as it is in the long run: at each level with the share of time that it takes.
+    The chain starts as it is in the long run: at each level with the share of time that it takes,
+    somewhere in a stay there.
     """
 
     normal: PressureLevel = PressureLevel(
@@ -102,6 +104,11 @@ class PressureStates(
     """Mean time between draws of a new size within a level; null for one size per stay."""
     spacing: Spacing = "exponential"
     """How the time between such draws is distributed."""
+    phase: Phase = "random"
+    """Where in its first stay a device starts: anywhere, drawn per device, or all at the beginning of one.
+
+    Aligned devices whose stays are `fixed` change their level together, which makes storms of reports.
+    """
 
     def __post_init__(self) -> None:
         for name in LEVELS:
@@ -123,13 +130,21 @@ class PressureStates(
 
     def stays(self, rng: np.random.Generator) -> Iterator[tuple[str, int]]:
         """Yield (level, dwell_ns) without end."""
+        return ((name, dwell) for name, dwell, _ in self._stays(rng))
+
+    def _stays(self, rng: np.random.Generator) -> Iterator[tuple[str, int, int]]:
+        """Yield (level, dwell_ns, passed_ns) without end; only of the first stay some time has passed."""
         start, *successors = _sums(self._rows(), self._dwells())
         dwells = self._dwells()
         at = _place(start, rng.random())
+        begun = None if self.phase == "aligned" else self._begun(rng)
         while True:
             chances = rng.random(STEPS_AT_ONCE).tolist()
             for factor, chance in zip(self._factors(rng), chances, strict=True):
-                yield LEVELS[at], max(int(dwells[at] * factor), 1)
+                whole, passed = begun or (factor, 0.0)
+                begun = None
+                dwell = max(int(dwells[at] * whole), 1)
+                yield LEVELS[at], dwell, min(int(dwells[at] * passed), dwell - 1)
                 at = _place(successors[at], chance)
 
     def changes(self, rng: np.random.Generator) -> Changes:
@@ -137,11 +152,14 @@ class PressureStates(
         wait = 0
         draws = self._draws(rng)
         _, place = next(draws)
-        for name, left in self.stays(rng):
+        for name, left, passed in self._stays(rng):
+            left -= passed
             level = self.level(name)
             low, span = int(level.min), int(level.max) - int(level.min)
             yield wait, low + round(place * span)
             gap, place = next(draws)
+            if passed and self.spacing == "fixed":
+                gap -= passed % gap
             while gap < left:
                 left -= gap
                 yield gap, low + round(place * span)
@@ -153,6 +171,27 @@ class PressureStates(
 
     def _dwells(self) -> tuple[int, ...]:
         return tuple(int(self.level(name).dwell) for name in LEVELS)
+
+    def _begun(self, rng: np.random.Generator) -> tuple[float, float] | None:
+        """Return how long the stay is that a device starts in, and what has passed, in units of its mean.
+
+        A long stay is more likely to be the one at hand, in proportion to its length. None: as any other,
+        since what is left of an exponential one is distributed as the whole.
+        """
+        if self.distribution == "exponential":
+            if not self._in_step:
+                return None
+            passed, left = rng.exponential(1.0, 2).tolist()
+            return passed + left, passed
+        whole, share = 1.0, float(rng.random())
+        if self.distribution == "lognormal":
+            whole = float(rng.lognormal(self.sigma**2 / 2, self.sigma))
+        return whole, whole * share
+
+    @property
+    def _in_step(self) -> bool:
+        """Whether sizes are drawn at fixed times since a stay began: when it began counts then."""
+        return self.step_every is not None and self.spacing == "fixed"
 
     def _factors(self, rng: np.random.Generator) -> list[float]:
         """Return dwell times in units of their mean."""

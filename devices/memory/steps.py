@@ -13,6 +13,7 @@ Changes = Iterator[tuple[int, int]]
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Spacing = Literal["exponential", "fixed"]
 Phase = Literal["random", "aligned"]
+"""Where in its course a device starts: anywhere, drawn per device; or all at the same place, in step."""
 
 STEPS_AT_ONCE = 64
 """A process draws so many numbers with one call: that costs little more than to draw one."""
@@ -26,6 +27,14 @@ def draw_waits(rng: np.random.Generator, mean: int, spacing: str) -> list[int]:
         return [int(mean)] * STEPS_AT_ONCE
     drawn: list[int] = np.maximum(rng.exponential(mean, STEPS_AT_ONCE), 1).astype(np.int64).tolist()
     return drawn
+
+
+def time_passed(rng: np.random.Generator, mean: int, spacing: str, phase: str) -> int:
+    """Return how much of the first wait has passed when a device starts, in nanoseconds.
+
+    Of a fixed wait any part may have; what is left of an exponential one is distributed as the whole.
+    """
+    return int(rng.integers(mean)) if spacing == "fixed" and phase == "random" else 0
 
 
 def check_bounds(low: int, high: int, names: tuple[str, str] = ("min", "max")) -> None:

@@ -1,7 +1,6 @@
 """Processes that drift: a bounded random walk, and an Ornstein-Uhlenbeck process around a daily curve."""
 
 import math
-from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -14,12 +13,14 @@ from devices.memory.steps import (
     MINUTE,
     STEPS_AT_ONCE,
     Changes,
+    Phase,
     Probability,
     Spacing,
     check_bounds,
     check_size,
     check_span,
     draw_waits,
+    time_passed,
 )
 from wire.units import TIME_UNITS, Bytes, Duration, format_bytes
 
@@ -46,6 +47,11 @@ class BoundedWalk(
     """Mean time between steps."""
     spacing: Spacing = "exponential"
     """How the time between steps is distributed."""
+    phase: Phase = "random"
+    """When the first of `fixed` steps comes: at any time within `step_every`, drawn per device; or aligned.
+
+    Aligned devices that start together step together, which makes storms of reports.
+    """
     increase_probability: Probability = 0.5
     """How likely a step goes up."""
     retain_probability: Probability = 0.0
@@ -77,10 +83,12 @@ class BoundedWalk(
         )
         yield 0, free
         low, high = int(self.min), int(self.max)
+        passed = time_passed(rng, self.step_every, self.spacing, self.phase)
         while True:
             up = rng.random(STEPS_AT_ONCE) < self.increase_probability
             sizes = rng.integers(0, self.max_step, STEPS_AT_ONCE, endpoint=True)
             waits = draw_waits(rng, self.step_every, self.spacing)
+            waits[0], passed = waits[0] - passed, 0
             steps = np.where(up, sizes, -sizes)
             resets = self._fates(rng, steps)
             for wait, step, reset in zip(waits, steps.tolist(), resets, strict=True):
@@ -129,6 +137,11 @@ class DailyCurve(
     """Mean time between steps."""
     spacing: Spacing = "exponential"
     """How the time between steps is distributed."""
+    phase: Phase = "random"
+    """When the first of `fixed` steps comes: at any time within `step_every`, drawn per device; or aligned.
+
+    Aligned devices that start together step together, which makes storms of reports.
+    """
     min: Bytes = Bytes(128 * MIB)
     """Free memory never falls below this."""
     max: Bytes = Bytes(6 * GIB)
@@ -148,16 +161,16 @@ class DailyCurve(
         offset = self.deviation * float(rng.standard_normal())
         now = 0
         yield 0, self._free(now, offset)
+        passed = time_passed(rng, self.step_every, self.spacing, self.phase)
         while True:
-            for wait, shock in self._draws(rng):
+            waits = draw_waits(rng, self.step_every, self.spacing)
+            waits[0], passed = waits[0] - passed, 0
+            shocks: list[float] = rng.standard_normal(STEPS_AT_ONCE).tolist()
+            for wait, shock in zip(waits, shocks, strict=True):
                 kept = math.exp(-wait / self.reversion)
                 offset = offset * kept + self.deviation * math.sqrt(1 - kept * kept) * shock
                 now += wait
                 yield wait, self._free(now, offset)
-
-    def _draws(self, rng: np.random.Generator) -> Iterator[tuple[int, float]]:
-        waits = draw_waits(rng, self.step_every, self.spacing)
-        return zip(waits, rng.standard_normal(STEPS_AT_ONCE).tolist(), strict=True)
 
     def _free(self, now: int, offset: float) -> int:
         curve = self.mean + self.swing * math.cos(2 * math.pi * ((now - self.peak_at) % DAY) / DAY)

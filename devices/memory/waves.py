@@ -20,6 +20,7 @@ from devices.memory.steps import (
     check_size,
     check_span,
     draw_waits,
+    time_passed,
 )
 from wire.errors import InputError
 from wire.layers import Layers
@@ -84,7 +85,8 @@ class Sawtooth(
     spacing: Spacing = "exponential"
     """How the time between steps is distributed."""
     phase: Phase = "random"
-    """Where a device starts: anywhere between the levels, drawn per device, or all at `high`."""
+    """Where a device starts: anywhere between the levels and within a `fixed` step, drawn per device; or all
+    at `high`, and in step where steps are fixed."""
 
     def __post_init__(self) -> None:
         check_bounds(self.low, self.high, ("low", "high"))
@@ -96,10 +98,12 @@ class Sawtooth(
         low, high = int(self.low), int(self.high)
         free = int(rng.integers(low, high, endpoint=True)) if self.phase == "random" else high
         yield 0, free
+        passed = time_passed(rng, self.step_every, self.spacing, self.phase)
         least = max(int(self.leak * (1.0 - self.jitter)), 1)
         most = max(int(self.leak * (1.0 + self.jitter)), least)
         while True:
             waits = draw_waits(rng, self.step_every, self.spacing)
+            waits[0], passed = waits[0] - passed, 0
             steps = rng.integers(least, most, STEPS_AT_ONCE, endpoint=True).tolist()
             for wait, step in zip(waits, steps, strict=True):
                 free = high if free <= low else max(free - step, low)

@@ -55,6 +55,23 @@ class TestDistributions:
         assert delays.mean() == pytest.approx(80 * MS, abs=4 * 20 * MS / 200_000**0.5)
         assert delays.std() == pytest.approx(20 * MS, rel=0.02)
 
+    @pytest.mark.parametrize("distribution", ["normal", "uniform"])
+    @pytest.mark.parametrize("deviation", [20, 30, 45, 60, 150])
+    def test_they_are_so_after_the_cut_at_0(self, distribution: Distribution, deviation: int) -> None:
+        """Of 50 ms: what would be negative is 0, and the others make up for it."""
+        delays = drawn(distribution, 50 * MS, deviation * MS)
+        assert delays.min() >= 0
+        assert delays.mean() == pytest.approx(50 * MS, abs=4 * deviation * MS / 200_000**0.5)
+        assert delays.std() == pytest.approx(deviation * MS, rel=0.03)
+
+    @pytest.mark.parametrize("distribution", ["normal", "uniform"])
+    @pytest.mark.parametrize("mean", [0, 1])
+    def test_a_deviation_of_far_more_than_the_mean_is_cut_as_it_is(
+        self, distribution: Distribution, mean: int
+    ) -> None:
+        delays = drawn(distribution, mean, 2000 * MS, count=20_000)
+        assert np.mean(delays == 0) == pytest.approx(0.5, abs=4 * 0.5 / 20_000**0.5)
+
     def test_uniform_delays_have_bounds(self) -> None:
         delays = drawn("uniform", 80 * MS, 20 * MS)
         half = 3**0.5 * 20 * MS

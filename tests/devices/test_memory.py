@@ -87,7 +87,7 @@ class TestDailyCurve(MemoryContract):
         """At 04:00 the mean is 5000 + 3000, twelve hours later 5000 - 3000."""
         curve = DailyCurve(
             mean=Bytes(5000), swing=Bytes(3000), deviation=Bytes(0), min=Bytes(1), max=Bytes(9000),
-            spacing="fixed", step_every=Duration(HOUR),
+            spacing="fixed", step_every=Duration(HOUR), phase="aligned",
         )  # fmt: skip
         day = [free for _, free in first(curve.changes(stream(1)), 24)]
         assert (day[4], day[16], day[10]) == (8000, 2000, 5000)
@@ -156,7 +156,7 @@ class TestPressureStates(MemoryContract):
             normal=level(100, 200, 10, {"moderate": 1.0}),
             moderate=level(50, 60, 20, {"low": 1.0}),
             low=level(0, 0, 5, {"normal": 1.0}),
-            distribution="fixed", step_every=None,
+            distribution="fixed", step_every=None, phase="aligned",
         )  # fmt: skip
         changes = first(turn.changes(stream(1)), 300)
         sizes = [0 if free == 0 else 50 if free <= 60 else 100 for _, free in changes]

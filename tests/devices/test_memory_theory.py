@@ -5,6 +5,7 @@ A bound is four standard errors, so a right process fails at one seed of 16,000;
 
 import itertools
 import math
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -49,6 +50,14 @@ def free_at(process: Process, at_ns: int, seed: int) -> int:
 
 def assert_near(found: float, expected: float, error: float) -> None:
     assert abs(found - expected) <= ERRORS * error, (found, expected, error)
+
+
+def assert_uniform(found: NDArray[np.int64], end: int) -> None:
+    """Compare values with a uniform distribution from 0 to *end*: none outside, mean and spread of one."""
+    assert 0 < found.min() <= found.max() <= end
+    assert len(set(found.tolist())) == len(found)
+    assert_near(found.mean(), end / 2, end / math.sqrt(12 * len(found)))
+    assert_near(found.var(), end**2 / 12, end**2 * math.sqrt((1 / 80 - 1 / 144) / len(found)))
 
 
 def assert_share(found: float, expected: float, count: int) -> None:
@@ -218,12 +227,51 @@ class TestPressureStates:
         assert shares.sum() == pytest.approx(1)
         assert rates @ jumps == pytest.approx(rates, rel=1e-9)
 
-    @pytest.mark.parametrize("at_s", [0, 60, 20_000])
-    def test_at_any_moment_each_level_has_its_share_of_devices(self, at_s: int) -> None:
-        states, count = STATES, 1500
+    @pytest.mark.parametrize("distribution", ["exponential", "fixed", "lognormal"])
+    @pytest.mark.parametrize("at_s", [0, 60, 400, 20_000])
+    def test_at_any_moment_each_level_has_its_share_of_devices(self, at_s: int, distribution: str) -> None:
+        states, count = msgspec.structs.replace(STATES, distribution=distribution, sigma=0.7), 1000
         seen = [free_at(states, at_s * NS_PER_S, seed) // 100 for seed in range(count)]
         for hundreds, share in zip((4, 3, 2, 1), states.shares(), strict=True):
             assert_share(seen.count(hundreds) / count, share, count)
+
+    @pytest.mark.parametrize(
+        ("distribution", "left"),
+        [
+            ("exponential", lambda d: d),
+            ("fixed", lambda d: d / 2),
+            ("lognormal", lambda d: d * math.exp(0.49) / 2),
+        ],
+    )
+    def test_a_device_starts_somewhere_in_a_stay(
+        self, distribution: str, left: Callable[[float], float]
+    ) -> None:
+        """What is left of a stay that is under way: E[D^2] / 2 E[D] on average; of a fixed one any part."""
+        states, count = (
+            msgspec.structs.replace(STATES, distribution=distribution, sigma=0.7, step_every=None),
+            4000,
+        )
+        waits: dict[int, list[int]] = {100: [], 200: [], 300: [], 400: []}
+        for seed in range(count):
+            (_, free), (wait, _) = itertools.islice(states.changes(stream(seed, "theory")), 2)
+            waits[free // 100 * 100].append(wait)
+        for free, dwell_s in ((400, 600), (300, 200), (200, 90)):
+            found = np.array(waits[free])
+            error = found.std() / math.sqrt(len(found))
+            assert_near(found.mean(), left(dwell_s * NS_PER_S), error)
+        if distribution == "fixed":
+            assert_uniform(np.array(waits[400]), 600 * NS_PER_S)
+
+    def test_sizes_within_a_stay_come_at_fixed_times_since_it_began(self) -> None:
+        """Of a stay of 600 s with a step every 100 s: the next step comes at any time within 100 s."""
+        states = msgspec.structs.replace(
+            STATES, distribution="fixed", spacing="fixed", step_every=Duration(100 * NS_PER_S)
+        )
+        found = []
+        for seed in range(2000):
+            (_, free), (wait, _) = itertools.islice(states.changes(stream(seed, "theory")), 2)
+            found += [wait] * (free >= 400)
+        assert_uniform(np.array(found), 100 * NS_PER_S)
 
     def test_sizes_are_uniform_within_a_level(self) -> None:
         # One level with all of the time; the other hardly any.
@@ -235,6 +283,30 @@ class TestPressureStates:
         free = free_of(states, count)
         assert_near(free.mean(), 10**6 / 2, 10**6 / math.sqrt(12 * count))
         assert_near(free.var(), 10**12 / 12, 10**12 * math.sqrt((1 / 80 - 1 / 144) / count))
+
+
+STEPS = {"spacing": "fixed", "step_every": Duration(100 * NS_PER_S)}
+
+
+@pytest.mark.parametrize("kind", [BoundedWalk, DailyCurve, Sawtooth])
+class TestFixedSteps:
+    """A fleet whose steps are fixed does not step together unless it is asked to."""
+
+    def first_steps(
+        self, kind: type[BoundedWalk | DailyCurve | Sawtooth], **more: object
+    ) -> NDArray[np.int64]:
+        process = kind(**STEPS, **more)  # type: ignore[arg-type]
+        both = [list(itertools.islice(process.changes(stream(seed, "theory")), 3)) for seed in range(2000)]
+        assert {second for _, _, (second, _) in both} == {100 * NS_PER_S}
+        return np.array([first for _, (first, _), _ in both])
+
+    def test_the_first_comes_at_any_time_within_one(
+        self, kind: type[BoundedWalk | DailyCurve | Sawtooth]
+    ) -> None:
+        assert_uniform(self.first_steps(kind), 100 * NS_PER_S)
+
+    def test_or_all_at_once(self, kind: type[BoundedWalk | DailyCurve | Sawtooth]) -> None:
+        assert set(self.first_steps(kind, phase="aligned").tolist()) == {100 * NS_PER_S}
 
 
 class TestShocks:

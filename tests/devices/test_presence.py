@@ -111,6 +111,21 @@ class TestChurn:
         assert ups.mean() == pytest.approx(100 * S, rel=0.4 / 20_000**0.5)
         assert (ups.std(), downs.std()) == (pytest.approx(10 * S, rel=0.03), pytest.approx(S, rel=0.03))
 
+    def test_devices_whose_times_hardly_vary_are_not_cut_off_together(self) -> None:
+        """Each is somewhere in a time of 100 s when it starts; the next one is whole."""
+        churn = Churn(uptime_mean=Duration(100 * S), downtime_mean=Duration(10 * S), deviation=Share(0))
+        pairs = [list(itertools.islice(churn.absences(stream(at, "churn"), 0), 2)) for at in range(2000)]
+        first = np.array([one.start_ns for one, _ in pairs])
+        assert {two.start_ns - one.end_ns for one, two in pairs} == {100 * S}
+        assert first.max() <= 100 * S
+        assert first.mean() == pytest.approx(50 * S, abs=4 * 100 * S / (12 * 2000) ** 0.5)
+
+    def test_times_that_vary_much_have_the_stated_means_after_the_cut(self) -> None:
+        churn = Churn(uptime_mean=Duration(100 * S), downtime_mean=Duration(10 * S), deviation=Share(1.0))
+        ups, downs = spans(churn, 20_000)
+        assert ups.mean() == pytest.approx(100 * S, rel=4 / 20_000**0.5)
+        assert (ups.std(), downs.std()) == (pytest.approx(100 * S, rel=0.03), pytest.approx(10 * S, rel=0.03))
+
     def test_so_many_of_the_devices_come_and_go(self) -> None:
         churn = Churn(intermittent_share=Share(0.3))
         moving = [next(churn.absences(stream(1, "churn", n), 0), None) is not None for n in range(5000)]
