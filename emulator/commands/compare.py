@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 from rich import box
-from rich.console import Console as Terminal
 from rich.table import Table
 
-from emulator.commands.sweep import wide_terminal
+from emulator.commands.screen import fits, print_line, wide_terminal
 from emulator.compare import sides
 from emulator.compare.metrics import METRICS
 from emulator.compare.sides import Comparison
 from emulator.compare.statistics import LEAST_DIFFERENT, Judged
+from emulator.compare.units import LEAST_SEEDS
 from wire.errors import InputError
 from wire.outputs import replace_file, replacing
 from wire.units import approximate_bytes
@@ -41,25 +41,28 @@ def compare(names: Sequence[str]) -> list[Comparison]:
 
 
 def show(comparisons: Sequence[Comparison]) -> None:
-    """Print each comparison: what is compared, what to beware of, the table, the verdict."""
+    """Print each comparison: what is compared, what to beware of, the effects, the verdict."""
     terminal = wide_terminal()
     for each in comparisons:
         for line in (*_headlines(each), *_warnings(each)):
-            _print(terminal, line)
-        terminal.print(effects_table(each))
-        _print(terminal, conclusion(each))
-
-
-def _print(terminal: Terminal, line: str) -> None:
-    terminal.print(line, soft_wrap=True, highlight=False, markup=False)
+            print_line(terminal, line)
+        table = effects_table(each)
+        if fits(terminal, table):
+            terminal.print(table)
+        else:
+            for line in effects_lines(each):
+                print_line(terminal, line)
+        print_line(terminal, conclusion(each))
 
 
 def _headlines(comparison: Comparison) -> Iterator[str]:
     first, second = comparison.first.name, comparison.second.name
     runs = len(comparison.seeds)
-    yield f"{second} against {first}: {comparison.devices} pairs of devices in {runs} pairs of runs"
+    in_runs = "1 pair of runs" if runs == 1 else f"{runs} pairs of runs"
+    yield f"{second} against {first}: {comparison.devices} pairs of devices in {in_runs}"
     keys = comparison.keys
-    yield "same scenario" if not keys else f"scenarios differ in {len(keys)} keys:"
+    count = "1 key" if len(keys) == 1 else f"{len(keys)} keys"
+    yield "same scenario" if not keys else f"scenarios differ in {count}:"
     for key in keys[:SHOWN_KEYS]:
         yield f"  {key.key}: {_absent(key.first)} -> {_absent(key.second)}"
     if len(keys) > SHOWN_KEYS:
@@ -71,6 +74,17 @@ def _absent(value: str | None) -> str:
 
 
 def _warnings(comparison: Comparison) -> Iterator[str]:
+    units = comparison.units
+    if not units.enough:
+        yield (
+            f"warning: {units.runs} of {LEAST_SEEDS} seeds: the devices of a run share "
+            f"{', '.join(units.shared)}, so nothing is said of other runs than these"
+        )
+    elif units.kind == "users":
+        yield (
+            "note: some devices have the same user, and are drawn together: "
+            f"{comparison.devices} pairs of devices in {units.count} units"
+        )
     if not comparison.paired:
         seeds = ", ".join(f"{one} with {two}" for one, two in comparison.seeds)
         yield f"note: no seed is on both sides; paired in order ({seeds}): equal ids are not equal lives"
@@ -93,26 +107,63 @@ def _warnings(comparison: Comparison) -> Iterator[str]:
             )
 
 
+def title(comparison: Comparison) -> str:
+    """Return what the intervals are worth, in words."""
+    if not comparison.units.enough:
+        return "no intervals: too few seeds"
+    level = f"{comparison.level * 100:.4g} %"
+    return f"intervals hold together with {level}; {comparison.units.kind} drawn anew"
+
+
 def effects_table(comparison: Comparison) -> Table:
     """Return a table for people: effect, interval, verdict."""
-    level = f"{comparison.level * 100:.4g} %"
-    title = f"intervals hold together with {level}; {comparison.unit} drawn anew"
-    table = Table(box=box.SIMPLE_HEAD, title=title)
+    table = Table(box=box.SIMPLE_HEAD, title=title(comparison))
     for name in ("metric", "baseline", "compared", "difference", "relative", "interval", "verdict"):
         table.add_column(name, justify="left" if name in ("metric", "verdict") else "right", no_wrap=True)
     for name, judged in comparison.metrics.items():
-        table.add_row(name, *_cells(name, judged))
+        table.add_row(name, *_cells(name, judged), verdict(name, judged))
     return table
 
 
-def _cells(name: str, judged: Judged) -> Iterator[str]:
-    for value in (judged.first, judged.second):
-        yield _number(name, value)
+def effects_lines(comparison: Comparison) -> Iterator[str]:
+    """Yield the same for a narrow screen: some short lines per metric."""
+    yield ""
+    yield title(comparison)
+    for name, judged in comparison.metrics.items():
+        yield ""
+        yield from metric_lines(name, judged)
+    yield ""
+
+
+def metric_lines(name: str, judged: Judged) -> Iterator[str]:
+    """Yield what is found of one metric, a line for each figure."""
+    first, second, difference, relative, interval = _cells(name, judged)
+    yield name
+    yield f"    verdict    {verdict(name, judged)}"
+    yield f"    {first} -> {second}"
+    if not judged.equal:
+        yield f"    difference {difference} ({relative})"
+    if interval != "-":
+        yield f"    interval   {interval}"
+
+
+def _cells(name: str, judged: Judged) -> tuple[str, str, str, str, str]:
     sign = "+" if judged.difference > 0 else ""
-    yield sign + _number(name, judged.difference)
-    yield "-" if judged.relative is None else f"{judged.relative:+.2%}"
-    yield f"{_number(name, judged.low)} to {_number(name, judged.high)}" if judged.judged else "-"
-    yield verdict(name, judged)
+    return (
+        _number(name, judged.first),
+        _number(name, judged.second),
+        sign + _number(name, judged.difference),
+        "-" if judged.relative is None or math.isnan(judged.relative) else signed_share(judged.relative),
+        f"{_number(name, judged.low)} to {_number(name, judged.high)}" if judged.has_interval else "-",
+    )
+
+
+def signed_share(share: float) -> str:
+    """Return a relative difference in percent; one that is not 0 never looks like 0."""
+    text = f"{share * 100:+.2f}"
+    if share and float(text) == 0:
+        text = f"{share * 100:+.0e}"
+    return f"{text if share else '0'} %"
 
 
 def _number(name: str, value: float) -> str:
@@ -129,20 +180,23 @@ def verdict(name: str, judged: Judged) -> str:
         return "equal"
     if not judged.judged:
         return f"not judged: only {judged.differing_units} units differ, of {LEAST_DIFFERENT} needed"
-    if not judged.differs:
-        return "no difference"
-    better = _BETTER[name] * (1 if judged.difference > 0 else -1)
-    return {1: "better", 0: "differs", -1: "worse"}[better]
+    if judged.differs or judged.differs_here:
+        better = _BETTER[name] * (1 if judged.difference > 0 else -1)
+        word = {1: "better", 0: "differs", -1: "worse"}[better]
+        return word if judged.differs else f"{word} in these runs"
+    return "no difference" if judged.general else "not judged: too few seeds"
 
 
 def conclusion(comparison: Comparison) -> str:
     """Return the verdict on the whole in one line."""
-    differing = [name for name, judged in comparison.metrics.items() if judged.differs]
-    if not differing:
-        return "verdict: no difference"
-    return (
-        f"verdict: differs in {len(differing)} of {len(comparison.metrics)} metrics: {', '.join(differing)}"
-    )
+    differing = [name for name, judged in comparison.metrics.items() if judged.differs or judged.differs_here]
+    if differing:
+        where = "" if comparison.units.enough else " in these runs"
+        count = f"{len(differing)} of {len(comparison.metrics)} metrics"
+        return f"verdict: differs{where} in {count}: {', '.join(differing)}"
+    if all(judged.equal for judged in comparison.metrics.values()):
+        return "verdict: no difference: every metric is equal"
+    return "verdict: no difference" if comparison.units.enough else "verdict: none: too few seeds"
 
 
 def write(comparisons: Sequence[Comparison], json: Path | None, csv: Path | None) -> None:
@@ -174,7 +228,11 @@ def as_plain(comparison: Comparison) -> dict[str, Any]:
         "compared": comparison.second.name,
         "differs": comparison.differs,
         "level": comparison.level,
-        "unit": comparison.unit,
+        "unit": comparison.units.kind,
+        "units": comparison.units.count,
+        "shared": list(comparison.units.shared),
+        "enough_seeds": comparison.units.enough,
+        "seeds_needed": LEAST_SEEDS if comparison.units.shared else 1,
         "devices": comparison.devices,
         "seeds": [list(pair) for pair in comparison.seeds],
         "models": {"baseline": comparison.first.models, "compared": comparison.second.models},
@@ -195,10 +253,13 @@ def _rows(comparison: Comparison) -> Iterator[dict[str, Any]]:
             "compared_value": _finite(judged.second),
             "difference": _finite(judged.difference),
             "relative_difference": judged.relative,
-            "low": _finite(judged.low) if judged.judged else None,
-            "high": _finite(judged.high) if judged.judged else None,
+            "low": _finite(judged.low) if judged.has_interval else None,
+            "high": _finite(judged.high) if judged.has_interval else None,
             "differing_units": judged.differing_units,
             "verdict": verdict(name, judged),
+            "chance": judged.chance,
+            "enough_seeds": comparison.units.enough,
+            "unit": comparison.units.kind,
         }
 
 

@@ -1,16 +1,20 @@
 """``peelfleet sweep``: its progress, its table in the terminal, and how it ends."""
 
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
 from rich.console import Console as Terminal
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from emulator.commands.screen import fits, plain_for, print_line, wide_terminal
 from emulator.console import Console
+from emulator.sweep.order import keep_order
 from emulator.sweep.runs import Run, Task, list_runs, missing, opened, train
 from emulator.sweep.table import BROKEN, Figure, Row, figures_of, rows_of, write_tables
 from emulator.sweep.workers import work_off
@@ -25,7 +29,6 @@ DEFAULT_METRICS = (
     "update_bytes",
     "update_latency_seconds.p95",
 )
-LINE = 160
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def sweep(plan: Plan, options: Options) -> bool:
     runs = list_runs(plan, options.data)
     folder = options.out or Path("runs") / f"{plan.base.name}-sweep"
     with opened(folder):
+        keep_order([each.name for each in plan.combinations], folder)
         todo = missing(runs, folder)
         _train(todo, options.store)
         failures = _work_off([_task(each, folder, options) for each in todo], len(runs), _jobs(plan, options))
@@ -90,15 +94,18 @@ def _train(runs: Sequence[Run], store: Path | None) -> None:
 def _work_off(tasks: Sequence[Task], total: int, jobs: int) -> dict[str, str]:
     """Carry out *tasks* under a progress bar; return what went wrong, by place."""
     failures: dict[str, str] = {}
+    terminal = Terminal(stderr=True)
     bars = Progress(
         TextColumn("{task.description:<12}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=Terminal(stderr=True),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=terminal,
+        disable=not terminal.is_terminal,
         refresh_per_second=4,
     )
+    there, begun = total - len(tasks), time.monotonic()
     with bars:
         bar = bars.add_task("runs", total=total, completed=total - len(tasks), note="")
 
@@ -108,12 +115,23 @@ def _work_off(tasks: Sequence[Task], total: int, jobs: int) -> dict[str, str]:
         def ended(task: Task, wrong: str | None) -> None:
             if wrong is not None:
                 failures[task.run.place] = wrong
-                bars.console.print(f"failed: {task.run.place}: {wrong}", soft_wrap=True, highlight=False)
+                print_line(terminal, f"failed: {task.run.place}: {wrong}")
             bars.advance(bar)
+            if not terminal.is_terminal:
+                done = int(bars.tasks[bar].completed)
+                print_line(
+                    terminal, f"{done} of {total} runs, {time.monotonic() - begun:.0f} s: {task.run.place}"
+                )
 
         work_off(tasks, jobs, started, ended)
-        bars.update(bar, note=f"{len(tasks)} run now, {total - len(tasks)} were there")
+        bars.update(bar, note=_counts(len(tasks), there))
+    if not terminal.is_terminal:
+        print_line(terminal, _counts(len(tasks), there))
     return failures
+
+
+def _counts(now: int, before: int) -> str:
+    return f"{now} run now, {before} were there"
 
 
 def _tell(failures: dict[str, str], runs: int) -> str:
@@ -126,35 +144,53 @@ def _show(rows: Sequence[Row], wanted: Sequence[str], file: Path) -> None:
     terminal = wide_terminal()
     metrics = wanted or [name for name in DEFAULT_METRICS if any(row.get(name) is not None for row in rows)]
     try:
-        terminal.print(means_table(figures_of(rows, metrics), metrics))
+        figures = figures_of(rows, metrics)
+        table = means_table(figures, metrics, terminal)
+        if fits(terminal, table):
+            terminal.print(table)
+        else:
+            for line in means_lines(figures, metrics):
+                print_line(terminal, plain_for(terminal, line))
     finally:  # the table is there even where a metric is misspelt
-        terminal.print(f"table: {file}", soft_wrap=True, highlight=False)
+        print_line(terminal, f"table: {file}")
 
 
-def wide_terminal() -> Terminal:
-    """Return standard output, wide where no screen limits it: a file or a pipe."""
-    terminal = Terminal()
-    return terminal if terminal.is_terminal else Terminal(width=LINE)
+TITLE = "means over seeds ± standard deviation, × the first combination's"
 
 
-def means_table(figures: dict[str, dict[str, Figure]], metrics: Sequence[str]) -> Table:
+def means_table(figures: dict[str, dict[str, Figure]], metrics: Sequence[str], terminal: Terminal) -> Table:
     """Return a table for people: a row per combination, means over seeds and ratios to the first."""
-    table = Table(box=box.SIMPLE_HEAD, title="means over seeds ± standard deviation, × the first row's")
+    table = Table(box=box.SIMPLE_HEAD, title=plain_for(terminal, TITLE))
     table.add_column("combination", no_wrap=True)
     for metric in metrics:
-        table.add_column(metric.replace("_", " "), justify="right")
+        table.add_column(escape(metric), justify="right", no_wrap=True)
     for name, found in figures.items():
-        table.add_row(name, *(_text(metric, found[metric]) for metric in metrics))
+        cells = ["\n".join(_text(metric, found[metric])) for metric in metrics]
+        table.add_row(escape(name), *(plain_for(terminal, cell) for cell in cells))
     return table
 
 
-def _text(metric: str, figure: Figure) -> str:
+def means_lines(figures: dict[str, dict[str, Figure]], metrics: Sequence[str]) -> Iterator[str]:
+    """Yield the same for a narrow screen: a line per figure."""
+    yield TITLE
+    wide = max(map(len, metrics), default=0)
+    for name, found in figures.items():
+        yield ""
+        yield name
+        for metric in metrics:
+            yield f"    {metric:<{wide}}  {'  '.join(_text(metric, found[metric]))}"
+    yield ""
+
+
+def _text(metric: str, figure: Figure) -> Iterator[str]:
+    """Yield the mean and its deviation; then its ratio to the first."""
     if figure.mean is None:
-        return "-"
+        yield "-"
+        return
     text = _number(metric, figure.mean)
-    if figure.deviation is not None:
-        text += f" ± {_number(metric, figure.deviation)}"
-    return text if figure.ratio is None else f"{text}\n×{figure.ratio:.3g}"
+    yield text if figure.deviation is None else f"{text} ± {_number(metric, figure.deviation)}"
+    if figure.ratio is not None:
+        yield f"×{figure.ratio:.3g}"
 
 
 def _number(metric: str, value: float) -> str:

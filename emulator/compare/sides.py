@@ -5,11 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
-from emulator.compare.metrics import METRICS, Measures, Metric
-from emulator.compare.statistics import LEAST_SEEDS, LEVEL, MAX_UNITS, Judged, Sums, judge
+from emulator.compare.judging import judge_pairs
+from emulator.compare.metrics import MeasuredRun
+from emulator.compare.pairs import Pair
+from emulator.compare.statistics import LEVEL, Judged
+from emulator.compare.units import Units, units_of
 from emulator.rundir import PARTIAL, SCENARIO, SUMMARY, read_scenario
+from emulator.sweep.order import read_order
 from scenarios.tree import Value, dotted, read_tree
 from wire.errors import InputError
 
@@ -21,7 +24,7 @@ class Side:
     """One or more runs of one scenario, each with a seed of its own."""
 
     name: str
-    runs: Mapping[int, Measures]
+    runs: Mapping[int, MeasuredRun]
     """By seed, ascending."""
     scenario: Mapping[str, str]
     """What the scenario says, by dotted key; the seed is not among it."""
@@ -54,8 +57,8 @@ class Comparison:
     only_first: tuple[str, ...]
     """Devices that only the baseline has, as ``seed 3: phone-00007``."""
     only_second: tuple[str, ...]
-    unit: str
-    """What is drawn anew: ``devices`` or ``seeds``."""
+    units: Units
+    """What is drawn anew."""
     level: float
     metrics: Mapping[str, Judged]
     keys: tuple[Difference, ...]
@@ -68,8 +71,8 @@ class Comparison:
 
     @property
     def differs(self) -> bool:
-        """Tell whether any metric does."""
-        return any(each.differs for each in self.metrics.values())
+        """Tell whether any metric does, be it only in these runs."""
+        return any(each.differs or each.differs_here for each in self.metrics.values())
 
 
 def read_side(text: str) -> Side:
@@ -81,11 +84,11 @@ def read_side(text: str) -> Side:
     whole = Path(text)
     places = [whole] if whole.exists() else [Path(part.strip()) for part in text.split(",")]
     folders = [folder for place in places for folder in run_folders(place)]
-    runs: dict[int, Measures] = {}
+    runs: dict[int, MeasuredRun] = {}
     scenario: Mapping[str, str] | None = None
     for folder in folders:
-        measures, own = Measures(folder), _read_keys(folder)
-        seed = _seed_of(measures)
+        measured, own = MeasuredRun(folder), _read_keys(folder)
+        seed = _seed_of(measured)
         if seed in runs:
             raise InputError(f"{text}: {runs[seed].folder} and {folder} both have seed {seed}")
         keys = differences(scenario or own, own)
@@ -94,7 +97,7 @@ def read_side(text: str) -> Side:
                 f"{text}: a side is runs of one scenario, but {folders[0]} and {folder} "
                 f"differ in {keys[0].key}"
             )
-        runs[seed], scenario = measures, own
+        runs[seed], scenario = measured, own
     return Side(text, dict(sorted(runs.items())), scenario or {})
 
 
@@ -115,10 +118,15 @@ def run_folders(place: Path) -> list[Path]:
 
 
 def combinations_in(place: Path) -> list[Path]:
-    """Return the folders in the sweep folder *place* that hold the runs of a combination."""
+    """Return the folders of combinations in the sweep folder *place*, in the order of the scenario.
+
+    They are those that hold runs. A folder that does not say which is first has them by name.
+    """
     if not place.is_dir():
         return []
-    return [folder for folder in sorted(place.iterdir()) if folder.is_dir() and _runs_in(folder)]
+    folders = [each for each in sorted(place.iterdir()) if each.is_dir() and _runs_in(each)]
+    ordered = dict.fromkeys([*read_order(place), *(each.name for each in folders)])
+    return [place / name for name in ordered if place / name in folders]
 
 
 def _runs_in(place: Path) -> list[Path]:
@@ -129,10 +137,10 @@ def _runs_in(place: Path) -> list[Path]:
     ]
 
 
-def _seed_of(measures: Measures) -> int:
-    seed = measures.summary.get("seed")
+def _seed_of(measured: MeasuredRun) -> int:
+    seed = measured.summary.get("seed")
     if not isinstance(seed, int):
-        raise InputError(f"{measures.folder}: the run directory is damaged: no seed")
+        raise InputError(f"{measured.folder}: the run directory is damaged: no seed")
     return seed
 
 
@@ -174,60 +182,30 @@ def compare(first: Side, second: Side, sides: int = 2) -> Comparison:
         InputError: they have no device in common.
     """
     seeds = pair_seeds(tuple(first.runs), tuple(second.runs))
-    pairs = [(first.runs[one], second.runs[two]) for one, two in seeds]
-    metrics = [metric for metric in METRICS if all(run.has(metric) for pair in pairs for run in pair)]
-    found = [_paired_sums(one, two, metrics) for one, two in pairs]
-    sizes = [len(ours.above) for ours, _ in found]
-    if not sum(sizes):
+    same_lives = all(one == two for one, two in seeds)
+    pairs = [Pair(first.runs[one], second.runs[two], same_lives) for one, two in seeds]
+    if not sum(pair.count for pair in pairs):
         raise InputError(f"{first.name} and {second.name}: no device is in both")
     level = 1 - (1 - LEVEL) / (sides - 1)
-    judged = judge(*_units(found, sizes), level)
+    units = units_of(pairs)
     return Comparison(
         first=first,
         second=second,
         seeds=seeds,
-        devices=sum(sizes),
+        devices=sum(pair.count for pair in pairs),
         only_first=tuple(_alone(first, second, seeds)),
         only_second=tuple(_alone(second, first, [(two, one) for one, two in seeds])),
-        unit="seeds" if len(sizes) >= LEAST_SEEDS else "devices",
+        units=units,
         level=level,
-        metrics={metric.name: each for metric, each in zip(metrics, judged, strict=True)},
+        metrics=judge_pairs(pairs, units, level),
         keys=differences(first.scenario, second.scenario),
     )
-
-
-def _units(found: Sequence[tuple[Sums, Sums]], sizes: Sequence[int]) -> tuple[Sums, Sums]:
-    """Return what is drawn anew: devices, buckets of them where there are many, or whole seeds."""
-    ours, theirs = (
-        Sums(
-            np.concatenate([pair[side].above for pair in found]),
-            np.concatenate([pair[side].below for pair in found]),
-        )
-        for side in (0, 1)
-    )
-    if len(sizes) >= LEAST_SEEDS:
-        bins, count = np.repeat(np.arange(len(sizes)), sizes), len(sizes)
-    elif len(ours.above) > MAX_UNITS:
-        bins, count = np.arange(len(ours.above)) % MAX_UNITS, MAX_UNITS
-    else:
-        return ours, theirs
-    return ours.by(bins, count), theirs.by(bins, count)
 
 
 def pair_seeds(first: Sequence[int], second: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """Return the pairs of runs: those of the same seed; where there are none, in the order of seeds."""
     same = [(seed, seed) for seed in first if seed in second]
     return tuple(same or zip(first, second, strict=False))
-
-
-def _paired_sums(one: Measures, two: Measures, metrics: Sequence[Metric]) -> tuple[Sums, Sums]:
-    """Return the sums of the devices that both runs have, in the order of the first."""
-    there = {name: at for at, name in enumerate(two.devices)}
-    ours = [at for at, name in enumerate(one.devices) if name in there]
-    theirs = [there[one.devices[at]] for at in ours]
-    (above, below), (other_above, other_below) = (run.sums(metrics) for run in (one, two))
-    first, second = Sums(above[ours], below[ours]), Sums(other_above[theirs], other_below[theirs])
-    return first, second
 
 
 def _alone(side: Side, other: Side, seeds: Sequence[tuple[int, int]]) -> Iterator[str]:

@@ -5,6 +5,8 @@ plain mean has ones below. Units are drawn anew in pairs. The intervals of all m
 with 95 %: each is studentized, and its critical value is the same quantile of its own resampled
 distribution, chosen so that 95 % of the resamples lie inside all at once (Beran's balanced B method).
 
+Beside it stands a paired test (`emulator.compare.signs`): it sees what is rare, where an interval is wide.
+
 Letters: N units, K metrics, B resamples.
 """
 
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.compare.signs import adjusted, chances
 from wire.metrics import FloatArray
 from wire.streams import stream
 
@@ -21,10 +24,6 @@ LEVEL = 0.95
 RESAMPLES = 10_000
 LEAST_DIFFERENT = 10
 """A metric in which fewer units differ is not judged: some resamples would hold none of them."""
-MAX_UNITS = 2_000
-"""More devices than this are drawn in buckets, for speed: their sums are what counts."""
-LEAST_SEEDS = 10
-"""With at least so many seeds on both sides, whole seeds are drawn; with fewer, devices."""
 
 _CHUNK = 500
 
@@ -52,6 +51,16 @@ class Sums:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """The least and the greatest value that any device has in each metric, on either side."""
+
+    first_low: FloatArray
+    first_high: FloatArray
+    second_low: FloatArray
+    second_high: FloatArray
+
+
+@dataclass(frozen=True)
 class Judged:
     """The difference in one metric, second side less first."""
 
@@ -64,11 +73,27 @@ class Judged:
     differing_units: int
     judged: bool
     """Whether enough units differ to say anything."""
+    chance: float = 1.0
+    """How probable such a difference is by chance in any metric at all, by the paired test."""
+    sure: bool = False
+    """Whether that is improbable enough."""
+    general: bool = True
+    """Whether the units speak of more than these runs."""
 
     @property
     def differs(self) -> bool:
         """Tell whether chance alone would seldom make such a difference."""
-        return self.judged and not self.low <= 0 <= self.high
+        return self.judged and self.general and (self.sure or not self.low <= 0 <= self.high)
+
+    @property
+    def differs_here(self) -> bool:
+        """Tell whether the devices of these runs differ surely, whatever other runs would show."""
+        return self.judged and not self.general and self.sure
+
+    @property
+    def has_interval(self) -> bool:
+        """Tell whether there is an interval."""
+        return self.judged and self.general
 
     @property
     def equal(self) -> bool:
@@ -81,7 +106,16 @@ class Judged:
         return self.difference / abs(self.first) if self.first else None
 
 
-def judge(first: Sums, second: Sums, level: float = LEVEL, resamples: int = RESAMPLES) -> list[Judged]:
+def judge(
+    first: Sums,
+    second: Sums,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    *,
+    general: bool = True,
+    paired: bool = True,
+    bounds: Bounds | None = None,
+) -> list[Judged]:
     """Return the difference in each metric with intervals that hold together.
 
     Args:
@@ -89,29 +123,68 @@ def judge(first: Sums, second: Sums, level: float = LEVEL, resamples: int = RESA
         second: of what is compared with it, the same units.
         level: with what probability all intervals hold.
         resamples: how many times the units are drawn anew; the draws depend on their number only.
+        general: whether the units speak of more than these runs; else no interval is computed.
+        paired: whether a unit has both sides; else the difference between equal sides is no reason to call
+            them equal.
+        bounds: no interval is wider than they allow.
     """
     ratios = [_ratio(side) for side in (first, second)]
     parts = _parts(first, second, ratios)
     influence = parts[2] - parts[0]  # what each unit adds to the difference, to first order: (N, K)
     spread = np.sqrt((influence**2).sum(axis=0)) / len(influence)
-    counts = np.count_nonzero(_differing(first, second), axis=0)
+    counts = np.count_nonzero(_differing(first, second) if paired else _there(first, second), axis=0)
     judged = counts >= LEAST_DIFFERENT
-    reach = np.zeros(len(counts))
-    if judged.any():
+    reach = np.full(len(counts), np.inf)
+    if judged.any() and general:
         roots = np.concatenate(list(_roots(parts[:, :, judged], resamples)))
         reach[judged] = balanced(roots, level)
+    moved = np.where(counts > 0, ratios[1] - ratios[0], 0.0)
+    low, high = _clipped(moved, reach * np.where(spread > 0, spread, np.where(judged, 0, np.inf)), bounds)
+    chance = np.ones(len(counts))
+    chance[judged] = adjusted(chances(_scores(first, second)[:, judged]))
     return [
         Judged(
             first=float(ratios[0][at]),
             second=float(ratios[1][at]),
-            difference=float(ratios[1][at] - ratios[0][at]),
-            low=float(ratios[1][at] - ratios[0][at] - reach[at] * spread[at]),
-            high=float(ratios[1][at] - ratios[0][at] + reach[at] * spread[at]),
+            difference=float(moved[at]),
+            low=float(low[at]),
+            high=float(high[at]),
             differing_units=int(counts[at]),
             judged=bool(judged[at]),
+            chance=float(chance[at]),
+            sure=bool(chance[at] <= 1 - level),
+            general=general,
         )
         for at in range(len(counts))
     ]
+
+
+def _clipped(
+    difference: FloatArray, reach: FloatArray, bounds: Bounds | None
+) -> tuple[FloatArray, FloatArray]:
+    """Return the ends of the intervals, no wider than *bounds* allow."""
+    low, high = difference - reach, difference + reach
+    if bounds is not None:
+        low = np.maximum(low, np.minimum(bounds.second_low - bounds.first_high, difference))
+        high = np.minimum(high, np.maximum(bounds.second_high - bounds.first_low, difference))
+    return low, high
+
+
+def _scores(first: Sums, second: Sums) -> FloatArray:
+    """Return what each unit adds to the difference where both sides have the same ratio: (N, K)."""
+    whole = Sums(first.above + second.above, first.below + second.below)
+    ratio = np.nan_to_num(_ratio(whole))
+    found = []
+    for side in (first, second):
+        below = side.below.sum(axis=0)
+        scale = np.divide(1.0, below, out=np.zeros_like(below), where=below > 0)
+        found.append((side.above - ratio * side.below) * scale)
+    return np.asarray(found[1] - found[0])
+
+
+def _there(first: Sums, second: Sums) -> NDArray[np.bool_]:
+    """Tell which units have anything to divide: (N, K)."""
+    return np.asarray((first.above != 0) | (second.above != 0))
 
 
 def balanced(roots: FloatArray, level: float) -> FloatArray:

@@ -12,7 +12,8 @@ from benchmarks.compare_calibration import CHANGE, FULL, changed_pairs, null_pai
 from emulator.commands.compare import verdict
 from emulator.compare import sides as compare_sides
 from emulator.compare.sides import Comparison, Difference, pair_seeds, read_side, run_folders
-from emulator.compare.statistics import LEAST_SEEDS, MAX_UNITS, Judged, Sums, judge
+from emulator.compare.statistics import Judged, Sums, judge
+from emulator.compare.units import LEAST_SEEDS, MAX_UNITS
 from tests.emulator.scenarios import TINY, Runner, number
 from tests.emulator.test_cli import peelfleet
 from wire.errors import InputError
@@ -197,7 +198,7 @@ def test_what_stands_on_one_side_only_is_told_and_left_out(runner: Runner, tmp_p
     assert found.keys == (Difference("fleet[phone].count", "20", "22"),)
     assert not found.differs
     shown = peelfleet("compare", few, more, folder=tmp_path).stdout
-    assert "scenarios differ in 1 keys:\n  fleet[phone].count: 20 -> 22" in shown
+    assert "scenarios differ in 1 key:\n  fleet[phone].count: 20 -> 22" in shown
     assert f"the fleets differ: left out, only in {more}: seed 5: phone-00020, seed 5: phone-00021" in shown
 
 
@@ -214,7 +215,7 @@ def test_the_command_tells_effects_writes_them_and_exits_as_asked(runner: Runner
     assert "false against true: 60 pairs of devices in 2 pairs of runs" in done.stdout
     assert "verdict: differs in " in done.stdout
     (plain,) = msgspec.json.decode((tmp_path / "c.json").read_bytes())
-    assert (plain["differs"], plain["seeds"], plain["unit"]) == (True, [[1, 1], [2, 2]], "devices")
+    assert (plain["differs"], plain["seeds"], plain["unit"]) == (True, [[1, 1], [2, 2]], "users")
     assert plain["keys"] == {"updates.local_eviction": ["true", "false"]}
     rows = list(csv.DictReader((tmp_path / "c.csv").read_text().splitlines()))
     assert [row["metric"] for row in rows] == [each["metric"] for each in plain["metrics"]]

@@ -1,0 +1,45 @@
+"""Which combination of a sweep is the first: what the others are compared with."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from wire.errors import InputError
+
+ORDER: Final = "combinations.json"
+"""The names of the combinations, in the order in which the scenario has them."""
+TABLE: Final = "table.csv"
+
+
+def keep_order(names: Sequence[str], folder: Path) -> None:
+    """Write down the combinations *names* in their order, before those of earlier sweeps into *folder*.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    whole = list(dict.fromkeys([*names, *read_order(folder)]))
+    try:
+        (folder / ORDER).write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
+    except OSError as error:
+        raise InputError(f"{folder / ORDER}: cannot be written: {error.strerror}") from None
+
+
+def read_order(folder: Path) -> Sequence[str]:
+    """Return the combinations of the sweep folder *folder* in their order; none where it does not say."""
+    try:
+        return msgspec.json.decode((folder / ORDER).read_bytes(), type=list[str])
+    except (OSError, msgspec.DecodeError):
+        return _order_of_table(folder / TABLE)
+
+
+def _order_of_table(file: Path) -> Sequence[str]:
+    """Return the combinations in the order of a sweep's table: all that an older sweep has."""
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = csv.DictReader(lines)
+            return list(dict.fromkeys(row["combination"] for row in rows if row.get("combination")))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
