@@ -5,6 +5,7 @@ content; every file is checked against the manifest's checksum when it is read. 
 blocks lie in ranking order with running sums, so that an update's payload is a slice.
 """
 
+import functools
 import hashlib
 import os
 import shutil
@@ -25,6 +26,7 @@ from wire.blocks import Blocks, ends
 from wire.errors import InputError, RemoteProtocolError
 from wire.files import read_at_most
 from wire.geometry import Float32Array, Geometry
+from wire.imports import digest_of, sources
 from wire.layers import Layers
 from wire.text import printable
 
@@ -326,19 +328,20 @@ def store_key(*parts: object) -> str:
     return digest.hexdigest()[:16]
 
 
+TRAINING = ("cloud.training", "cloud.encoding")
+"""What makes a store of interactions; the interactions count by their own hash."""
+SAYING = ("wire.errors", "wire.files", "wire.outputs", "wire.text")
+"""What only says what is wrong, or puts bytes on the disk."""
+LIBRARIES = ("torch", "numpy", "constriction", "scipy", "scikit-learn")
+
+
+@functools.cache
 def _code_digest() -> bytes:
     """Return a hash of everything that decides what training makes of given data and settings."""
-    folder = Path(__file__).parent
-    sources = [path for path in folder.rglob("*.py") if path.stem not in ("responder", "service")]
-    sources += [
-        folder.parent / "wire" / f"{name}.py"
-        for name in ("blocks", "geometry", "layers", "metrics", "planes", "streams")
-    ]
     digest = hashlib.sha256()
-    for library in ("torch", "numpy", "constriction"):
+    for library in LIBRARIES:
         digest.update(_version_of(library).encode() + b"\0")
-    for path in sorted(sources):
-        digest.update(path.read_bytes() + b"\0")
+    digest.update(digest_of(sources(TRAINING, SAYING)))
     return digest.digest()
 
 

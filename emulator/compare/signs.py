@@ -12,6 +12,8 @@ from wire.streams import stream
 SWAPS = 20_000
 _EXACT_UNITS = 13
 """With so few units that differ all ways to swap them are tried."""
+_OFTEN = 100
+"""Where each metric was reached more often than this, it is known well enough how often that is."""
 _CHUNK = 500
 _ROUNDING = 1e-9
 
@@ -27,10 +29,13 @@ def chances(scores: FloatArray, swaps: int = SWAPS) -> FloatArray:
     wanted = np.abs(scores.sum(axis=0)) - _ROUNDING * np.abs(scores).sum(axis=0)
     rng = stream(0, "signs", units)
     reached = np.ones(metrics)
-    for at in range(0, swaps, _CHUNK):
-        signs = 1.0 - 2.0 * rng.integers(0, 2, size=(min(_CHUNK, swaps - at), units))
+    done = 0
+    while done < swaps and reached.min(initial=_OFTEN + 1) <= _OFTEN:
+        size = min(_CHUNK, swaps - done)
+        signs = 1.0 - 2.0 * rng.integers(0, 2, size=(size, units), dtype=np.int8)
         reached += np.count_nonzero(np.abs(signs @ scores) >= wanted, axis=0)
-    found = reached / (swaps + 1)
+        done += size
+    found = reached / (done + 1)
     for at in range(metrics):
         few = scores[:, at][np.abs(scores[:, at]) > 0]
         if len(few) <= _EXACT_UNITS:

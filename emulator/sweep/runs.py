@@ -20,10 +20,6 @@ from typing import IO
 
 import msgspec
 
-import cloud
-import devices
-import emulator.metrics
-import wire
 from cloud.config import Data
 from cloud.datasets import load
 from cloud.store import store_key
@@ -35,6 +31,7 @@ from scenarios.kinds import plain
 from scenarios.load import dump
 from scenarios.schema import Scenario
 from wire.errors import InputError, PeelfleetError
+from wire.imports import digest_of, sources
 
 MARK = "combination.json"
 LOCK = ".lock"
@@ -144,16 +141,18 @@ def _file_names(value: object) -> Iterator[str]:
             yield from _file_names(inner)
 
 
+RUNNING = (
+    "emulator.runner", "emulator.commands.cloud", "emulator.commands.devices", "broker_config.embedded",
+)  # fmt: skip
+"""What carries out a run: this process, and the programs that it starts."""
+SHOWING = ("emulator.report", "emulator.console", "emulator.live", "cloud.exposition")
+"""What only shows how it goes, or what came of it."""
+
+
 @functools.cache
 def _code_sha256() -> str:
     """Return a hash of the code that decides what a run gives."""
-    folders = [Path(package.__path__[0]) for package in (wire, cloud, devices, emulator.metrics)]
-    files = [file for folder in folders for file in folder.rglob("*.py")]
-    files += Path(emulator.__path__[0]).glob("*.py")
-    digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+    return digest_of(sources(RUNNING, SHOWING)).hex()
 
 
 @contextmanager
