@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emulator.console import Console
-from emulator.journal import logical_sha256, read_tables
+from emulator.journal import Tables, logical_sha256, read_table, read_tables
+from emulator.metrics.splits import COLUMNS
 from emulator.replay.diff import TableDiff, diff
 from emulator.replay.playback import read_replay, read_run
-from emulator.rundir import EVENTS
+from emulator.rundir import DEVICES, EVENTS, METRICS
 from emulator.runner import Finished, Options, run
+
+_DERIVED = ("devices", "metrics")
+"""Tables that are no part of the event log."""
 
 Say = Callable[[str], None]
 
@@ -56,11 +60,17 @@ def show_diff(before: Path, after: Path, say: Say, most: int) -> bool:
     for folder in (before, after):
         read_run(folder)
     one, other = (read_tables(folder / EVENTS) for folder in (before, after))
-    found = diff(one, other, most)
+    found = [*diff(one, other, most), *diff(_derived(before), _derived(after), most)]
     equal = logical_sha256(one) == logical_sha256(other)
     for line in lines(found, equal):
         say(line)
     return equal
+
+
+def _derived(folder: Path) -> Tables:
+    """Return the tables of a run that hold no events: those that it has."""
+    files = {"devices": (folder / DEVICES, ("device",)), "metrics": (folder / METRICS, COLUMNS)}
+    return {name: read_table(file, columns) for name, (file, columns) in files.items() if file.exists()}
 
 
 def lines(found: Sequence[TableDiff], equal: bool) -> Iterator[str]:
@@ -78,9 +88,12 @@ def lines(found: Sequence[TableDiff], equal: bool) -> Iterator[str]:
         )
     for table in found:
         yield from table.samples
+    other = [table.name for table in found if table.name in _DERIVED and not table.same]
+    if other:
+        yield f"of the tables beside them differ: {', '.join(other)}"
     if equal:
         yield "the event logs are the same"
-    elif all(table.same for table in found):
+    elif all(table.same for table in found if table.name not in _DERIVED):
         yield "the event logs differ only in the order of a device's rows"
     else:
         yield "the event logs differ"

@@ -23,8 +23,13 @@ _KEYS: Final = {
     "quality": ("device", "t_ns"),
     "connection": ("device", "t_ns"),
     "fault": ("device", "t_ns", "seq", "harm"),
+    "rollout": ("device", "step"),
+    "devices": ("device",),
+    "metrics": ("metric", "dimension", "value", "statistic"),
 }
 """What a row of a table tells of."""
+_ANY_KEY: Final = ("device", "t_ns")
+"""The same for a table that is not among them."""
 
 MOST_SAMPLES: Final = 1000
 """No more differences of a table than this are put into words."""
@@ -55,21 +60,23 @@ class TableDiff:
 
 
 def diff(before: Tables, after: Tables, most: int = 5) -> tuple[TableDiff, ...]:
-    """Return how the tables differ.
+    """Return how the tables that both have differ.
 
     Args:
-        before: the event tables of a run.
+        before: the tables of a run, by name.
         after: those of another.
         most: how many differences of a table to put into words.
     """
-    return tuple(_diff_table(name, before[name], after[name], most) for name in _KEYS)
+    return tuple(_diff_table(name, before[name], after[name], most) for name in before if name in after)
 
 
 def _diff_table(name: str, before: pa.Table, after: pa.Table, most: int) -> TableDiff:
-    keys = _KEYS[name]
+    keys = _KEYS.get(name, _ANY_KEY)
+    before, after = _comparable(before), _comparable(after)
     here, there = _places(before, after, keys)
     found, at_before, at_after = np.intersect1d(here, there, assume_unique=True, return_indices=True)
-    columns = [column for column in before.column_names if column not in (*_OUT, *keys)]
+    both = [column for column in before.column_names if column in after.column_names]
+    columns = [column for column in both if column not in (*_OUT, *keys)]
     one, other = before.take(pa.array(at_before)), after.take(pa.array(at_after))
     wrong = {column: _unequal(one[column], other[column]) for column in columns}
     changed = np.logical_or.reduce([np.zeros(len(found), dtype=bool), *wrong.values()])
@@ -82,6 +89,17 @@ def _diff_table(name: str, before: pa.Table, after: pa.Table, most: int) -> Tabl
     told.sort(key=lambda sample: sample[0])
     counts = int(np.count_nonzero(~changed)), int(np.count_nonzero(changed)), len(only[0]), len(only[1])
     return TableDiff(name, *counts, tuple(text for _, text in told[:most]))
+
+
+def _comparable(table: pa.Table) -> pa.Table:
+    """Return *table* with text in place of lists, maps and words that are numbered."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(at, field.name, table[field.name].cast(pa.string()))
+        elif pa.types.is_nested(field.type):
+            texts = [None if each is None else str(each) for each in table[field.name].to_pylist()]
+            table = table.set_column(at, field.name, pa.array(texts, pa.string()))
+    return table
 
 
 def _places(
@@ -116,8 +134,10 @@ def _nth(group: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _unequal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> NDArray[np.bool_]:
-    unequal: NDArray[np.bool_] = pc.not_equal(one, other).to_numpy().astype(bool)
-    return unequal
+    one_null, other_null = pc.is_null(one), pc.is_null(other)
+    unequal = pc.fill_null(pc.not_equal(one, other), False)
+    found: NDArray[np.bool_] = pc.or_(unequal, pc.xor(one_null, other_null)).to_numpy().astype(bool)
+    return found
 
 
 Sample = tuple[tuple[int, str], str]
@@ -144,12 +164,17 @@ def _lone(name: str, table: pa.Table, places: NDArray[np.int64], words: str) -> 
 
 def _earliest(table: pa.Table, places: NDArray[np.int64]) -> list[int]:
     """Return *places* in the order of time, at most as many as anybody reads."""
+    if "t_ns" not in table.column_names:
+        return [int(place) for place in places[:MOST_SAMPLES]]
     t_ns = table["t_ns"].to_numpy()[places]
     found: list[int] = places[np.argsort(t_ns, kind="stable")][:MOST_SAMPLES].tolist()
     return found
 
 
 def _sample(name: str, table: pa.Table, at: int, words: str) -> Sample:
+    if "t_ns" not in table.column_names:
+        named = " ".join(str(table[key][at]) for key in _KEYS.get(name, _ANY_KEY) if str(table[key][at]))
+        return (at, named), f"{name}: {named}: {words}"
     t_ns, device = table["t_ns"][at].as_py(), table["device"][at].as_py()
     seq = f", report {table['seq'][at]}" if "seq" in table.column_names else ""
     return (t_ns, device), f"{name}: {device} at {t_ns / NS_PER_S:g} s{seq}: {words}"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.log import COLUMNS
@@ -75,6 +75,7 @@ ROWS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(ROWS, ROWS)
 def test_every_row_is_counted_once_and_both_ways_alike(
     one: list[dict[str, object]], other: list[dict[str, object]]
@@ -95,6 +96,26 @@ def test_no_more_is_told_than_asked_for(samples: int) -> None:
     assert len(next(t for t in diff(before, tables(), samples) if t.name == "update").samples) == samples
 
 
+def test_every_table_of_a_run_is_told_apart() -> None:
+    """Rollouts, and tables of devices and metrics: lists, words and nothing at all among their values."""
+    step = {"t_ns": 5, "device": "phone-00001", "step": "offered"}
+    log = tables(rollout=[step])
+    assert [table.name for table in diff(log, log)] == list(COLUMNS)
+    assert counts(log, tables(rollout=[{**step, "t_ns": 6}]), "rollout") == (0, 1, 0, 0)
+    assert counts(log, tables(), "rollout") == (0, 0, 1, 0)
+    one = {"devices": pa.table({"device": ["a", "b"], "users": [[1], [2, 3]], "label": ["x", None]})}
+    other = {"devices": pa.table({"device": ["a", "b"], "users": [[1], [2, 4]], "label": [None, None]})}
+    (found,) = diff(one, other)
+    assert (found.equal, found.changed) == (0, 2)
+    assert found.samples == ("devices: a: label x -> None", "devices: b: users [2, 3] -> [2, 4]")
+    figures = pa.table(
+        {"metric": ["m"], "dimension": ["all"], "value": [""], "statistic": ["p95"], "number": [1.5]}
+    )
+    words = {"metrics": figures.set_column(0, "metric", figures["metric"].dictionary_encode())}
+    (found,) = diff(words, {"metrics": figures.set_column(4, "number", pa.array([2.5]))})
+    assert found.samples == ("metrics: m all p95: number 1.5 -> 2.5",)
+
+
 def test_the_commands_tell_equal_logs_from_different_ones(runner: Runner, tmp_path: Path) -> None:
     recording = runner.run(TINY, "fleet[0].count=3", "fleet[1].count=2").folder
     options = ("--store", runner.store_root)
@@ -110,6 +131,7 @@ def test_the_commands_tell_equal_logs_from_different_ones(runner: Runner, tmp_pa
         assert (found.returncode, found.stderr) == (status, "")
         lines = found.stdout.splitlines()
         assert lines[-1] == "the event logs differ"
+        assert lines[-2] == "of the tables beside them differ: metrics"
         assert [line.split() for line in lines if line.startswith("connection ")] == [
             ["connection", "5", "0", "0", "0"]
         ]
