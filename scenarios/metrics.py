@@ -47,16 +47,21 @@ AGGREGATIONS: Final[Mapping[Kind, Sequence[str]]] = {
 
 LABEL: Final = "label."
 """A dimension ``label.region`` splits by what the label ``region`` says."""
+UNLABELLED: Final = "(none)"
+"""What such a dimension calls devices that do not have the label, where others do."""
 DECILES: Final = tuple(str(at) for at in range(1, 11))
 DIMENSIONS: Final[Mapping[str, str]] = {
     "group": "group of the fleet",
-    "label.<key>": "value of a label of the group",
+    "label.<key>": "value of a label of the group; `(none)`: it does not have the label, and others do",
     "node": "class of device",
     "network": "network that the device was on at that time",
-    "stage": "stage in which it was, or in which its report left",
+    "stage": "stage in which it was, or in which its report left; the last one lasts until all has ended",
     "pressure": "how scarce memory was on the device at that time: " + ", ".join(words(Pressure)),
     "user_group": "group of the user whose PEE the device held at that time, by number",
-    "budget_decile": "1 to 10: tenths of the fleet's device time by budget, the smallest budgets first",
+    "budget_decile": "1 to 10: tenths of the fleet's device time by budget, the smallest budgets first; "
+    "equal budgets are in one of them, so that others may be smaller or empty",
+    "budget_range": "the same tenths without the empty ones, each by its least and greatest budget; no "
+    "threshold can be narrowed by it, since nobody knows the ranges before the run",
 }
 """What every metric can be split by."""
 
@@ -132,7 +137,9 @@ _ALL: Final = (
         "ack_wire_bytes": "confirmations (PUBACK) of reports and of parts of updates, both ways, on the wire",
         "wasted_bytes": "delivered but never used",
         "lost_bytes": "sent but never delivered",
-        "control_bytes": "reports, and updates without blocks",
+        "control_bytes": "reports, and answers without blocks: report bytes + control answer bytes",
+        "control_answer_bytes": "payload of answers without blocks, whatever became of them; in update bytes "
+        "`kind=control` has only those of them that were taken in",
     }),
     *_table(Kind.RATIO, Unit.SHARE, "update", {
         "delta_ratio": "update bytes ÷ full update bytes",
@@ -156,7 +163,10 @@ _ALL: Final = (
                           "after a change of the model version all old ones and all new ones",
     }),
     *_table(Kind.TREND, Unit.SECONDS, "update", {
-        "update_latency_seconds": "of each applied update: from the budget change to the PEE applied",
+        "update_latency_seconds": "of each applied update: from the newest change (of budget, user or model) "
+        "that its report tells of to the PEE applied; `below_best_spell_seconds` has the whole wait",
+        "connected_latency_seconds": "of each applied update: the part of that time in which the device was "
+        "connected",
         "latency_wait_seconds": "part 1 of it: until the report left (debounce, intervals, absence, retries)",
         "latency_uplink_seconds": "part 2: until the report was at the cloud",
         "latency_queue_seconds": "part 3: until the cloud took it up",
@@ -167,12 +177,16 @@ _ALL: Final = (
         "update_staleness_seconds": "of each applied update: how old the report was that it answers",
     }),
     *_table(Kind.GAUGE, Unit.BYTES_PER_SECOND, "update", {
-        "downlink_peak_1s": "most wire bytes of updates that left in any 1 s, per second",
-        "downlink_peak_1min": "most wire bytes of updates that left in any 1 min, per second",
+        "downlink_peak_1s": "most wire bytes of updates that left within any 1 s, per second; the second may "
+        "begin at any moment",
+        "downlink_peak_1min": "most wire bytes of updates that left within any 1 min, per second; the minute "
+        "may begin at any moment",
     }),
     *_table(Kind.GAUGE, Unit.PER_SECOND, "update", {
-        "update_fanout_peak": "most updates that left in any 1 s",
+        "update_fanout_peak": "most updates that left within any 1 s, which may begin at any moment",
     }),
+    Metric("device_seconds", Kind.TIME, Unit.SECONDS, "quality",
+           "device time: of each device from its first budget to the stop time"),
     Metric("budget_bytes", Kind.LEVEL, Unit.BYTES, "quality", "what a device may use"),
     Metric("resident_bytes", Kind.LEVEL, Unit.BYTES, "quality", "what its embeddings take"),
     Metric("budget_utilisation", Kind.RATIO, Unit.SHARE, "quality", "resident ÷ budget bytes, over time"),
@@ -202,12 +216,31 @@ _ALL: Final = (
         "hit_rate_at_10": "hit rate at 10 of the PEE held",
         "best_ndcg_at_10": "NDCG@10 of the best PEE for the budget",
         "full_ndcg_at_10": "NDCG@10 of the whole table",
-        "quality_regret": "NDCG@10 that the best PEE for the budget would have had more",
+        "quality_regret": "NDCG@10 that the best PEE for the budget would have had more; where it would have "
+        "had less, this counts below 0",
+        "quality_shortfall": "the same, but 0 where the best PEE would have had less",
+        "quality_shortfall_after_first": "the same, without the time before the device's first PEE",
+        "ndcg_at_10_after_first": "NDCG@10 of the PEE held, without the time before the device's first PEE",
     }),
     Metric("quality_ratio_to_full", Kind.RATIO, Unit.SHARE, "quality",
            "NDCG@10 ÷ that of the whole table, both over time"),
     Metric("quality_recovery_seconds", Kind.TREND, Unit.SECONDS, "quality",
-           "of each time that a device fell below 95 % of its quality (NDCG@10 ÷ full): until it was back"),
+           "of each state whose quality (NDCG@10 ÷ full) is below 95 % of that of the state right before: "
+           "until it was at 95 % of that again; a slow decline is none: see `low_quality_seconds`"),
+    Metric("quality_ratio_to_full_after_first", Kind.RATIO, Unit.SHARE, "quality",
+           "the same as quality ratio to full, without the time before the device's first PEE"),
+    Metric("below_best_seconds", Kind.TIME, Unit.SECONDS, "quality",
+           "device time in which a smaller PEE was held than the best for the budget"),
+    Metric("below_best_share", Kind.RATIO, Unit.SHARE, "quality", "the same ÷ all device time"),
+    Metric("below_best_spell_seconds", Kind.TREND, Unit.SECONDS, "quality",
+           "of each time that a device held less than the best PEE: until it held it, or the stop time"),
+    Metric("below_best_longest_seconds", Kind.TREND, Unit.SECONDS, "quality",
+           "of each device: the longest of these times, 0 if there was none"),
+    Metric("low_quality_seconds", Kind.TIME, Unit.SECONDS, "quality",
+           "device time in which NDCG@10 was below 95 % of the whole table's, however it came to that"),
+    Metric("low_quality_share", Kind.RATIO, Unit.SHARE, "quality", "the same ÷ all device time"),
+    Metric("low_quality_spell_seconds", Kind.TREND, Unit.SECONDS, "quality",
+           "of each time that it was: until it was not, or the stop time"),
     Metric("online_share", Kind.RATIO, Unit.SHARE, "quality", "device time connected ÷ all device time"),
     Metric("offline_seconds", Kind.TIME, Unit.SECONDS, "quality", "device time not connected"),
     Metric("offline_spell_seconds", Kind.TREND, Unit.SECONDS, "connection",

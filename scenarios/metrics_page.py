@@ -15,22 +15,38 @@ same run has the same metrics under every clock and with any number of shards. T
 statistic (columns `metric`, `dimension`, `value`, `statistic`, `number`); and a scenario's `thresholds`
 can demand something of each.
 
+- **States.** A row of `quality` says what its device holds from then on: until the device's next row (by
+  `t_ns`, then `order`), or until the stop time. Device time is the sum of that, from each device's first
+  budget to the stop time. What happens after the stop time, because it was under way, takes no device time.
 - **What belongs where.** An exchange (a report, its answer, its end) belongs to the moment at which its
-  report left; any other event to its own moment; a state is cut where a stage begins or ends. Exchanges
-  that have not ended when a threshold ends the run are in no count.
-- **Percentiles** are read from histograms with 64 buckets to a doubling. They are at most 1/128 (0.8 %)
-  off; count, sum, least and greatest are exact, and so is every value below 128 of the smallest unit
-  (nanoseconds, bytes, millionths). The rank is the nearest one: the least value that so many percent do
-  not exceed. Histograms merge without loss; percentiles are never averaged. `update_latency_seconds` in
-  `summary.json` is computed from the values themselves, with interpolation; in thresholds and in
-  `metrics.parquet` it comes from histograms like all others.
-- **Means over time** weigh each state of each device by how long it held, from the device's first budget
-  to the stop time.
-- **Times that have no end yet**: `time_to_fit_seconds` and `offline_spell_seconds` count up to the stop
-  time where nothing ended them; a fall of quality that nothing ended is not in
-  `quality_recovery_seconds`.
+  report left (`sent_ns`); any other event to its own moment (`t_ns`); a spell, a fall of quality and a change
+  of pressure to the moment at which they begin. At its moment an event belongs to the state that its device
+  was in (of several that begin then, the last; before the first, that one), to the network and the group of
+  users that it had, and to the stage. A state is cut where a stage begins or ends and where its device moves
+  to another network. Exchanges that have not ended when a threshold ends the run are in no count.
+- **Parts add up to the whole**, by every dimension: a report that leaves after the stop time counts in the
+  last stage, as does all that follows the stages where `stop_time` is later.
+- **Percentiles** are those of the values themselves, by the nearest rank: the least value that at least so
+  many percent do not exceed. There is one such number, in `summary.json`, `metrics.parquet`, thresholds and
+  the report. Nothing is rounded before a threshold judges it, and percentiles are never averaged. Only what
+  the clock `realtime` measures by the wall clock (below) comes from histograms, at most 1/128 off.
+- **Means over time** weigh each state by how long it held.
+- **Nothing to say**: a count or a sum is 0 where there is nothing; a mean, a percentile, a ratio or a time is
+  null where there is nothing, or no device time, to take it of.
+- **Times that have no end yet**: `time_to_fit_seconds`, `offline_spell_seconds`, `below_best_spell_seconds`
+  and `low_quality_spell_seconds` count up to the stop time where nothing ended them; a spell that took no
+  time is none. A fall of quality that nothing ended is not in `quality_recovery_seconds`.
+- **Falls of quality** do not overlap: from the state that begins one until quality is at 95 % of that of the
+  state right before it, nothing else is a fall.
+- **The best PEE** for a budget is the largest layer that fits it (`best_layer`), which is not always the one
+  with the highest NDCG@10 on what was kept for testing. With hysteresis, headroom and the like a device may
+  rest below it.
+- **Duplicates**: a second copy of a part counts in `update_bytes` and the wire's, not in
+  `full_update_bytes`, so that `delta_ratio` can exceed 1 where messages come twice.
 - **`warmup`** leaves out what was before it for thresholds only: exchanges whose report left earlier,
-  earlier events, and the time of states before it. The summary and the report cover the whole run.
+  earlier events, and the time of states before it. The summary and the report cover the whole run. What
+  they have of quality without the start of devices are the keys that end in `_after_first`: without the time
+  before the first state in which the device held blocks.
 
 ## Kinds and aggregations
 
@@ -92,7 +108,8 @@ and `harmed_bytes`; and then
   missing;
 - `quality_before`, `quality_lowest`: the mean NDCG@10 of all devices right before it, and at its lowest
   from then until it was back; `quality_recovery_seconds`: from the end until the mean was at 95 % of
-  `quality_before`; null if it never was.
+  `quality_before`; null if it never was. The mean is that of the devices that have had a budget, rounded to
+  12 decimals.
 
 The messages of an action are those that broke off on its devices while it lasted and that no fault
 harmed.

@@ -144,7 +144,7 @@ def _dimensions(scenario: "Scenario", metric: Metric) -> Mapping[str, Sequence[s
         "user_group": [str(at) for at in range(scenario.model.training.user_groups)],
         "budget_decile": DECILES,
     }
-    assert set(DIMENSIONS) <= {*known, "label.<key>"}
+    assert set(DIMENSIONS) <= {*known, "label.<key>", "budget_range"}
     return known
 
 

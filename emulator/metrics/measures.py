@@ -15,12 +15,12 @@ from devices.log import Result, Sent
 from emulator.metrics.episodes import recoveries
 from emulator.metrics.forms import Codes, Counter, Form, Gauge, Level, Part, Ratio, Stats, Time, Trend
 from emulator.metrics.gauges import busiest, most, together
+from emulator.metrics.holding import Holding, connected_ns
 from emulator.metrics.plan import Plan
 from emulator.metrics.rows import BoolArray, Columns, FloatArray, Frame, IntArray, Members, Rows, by_device
 from scenarios.metrics import DIRECTIONS, KINDS_OF_BYTES, METRICS
 from wire.units import NS_PER_S
 
-MILLION = 1_000_000
 _DOWN, _UP = DIRECTIONS.index("down"), DIRECTIONS.index("up")
 _WASTED, _LOST = KINDS_OF_BYTES.index("wasted"), KINDS_OF_BYTES.index("lost")
 _KIND_OF = {
@@ -86,7 +86,8 @@ class Measures:
         plan, low, high = self.frame.plan, self.since_ns, self.frame.plan.stop_ns
         for stage in plan.stages:
             if stage.type == filters.get("stage"):
-                low, high = max(low, stage.start_ns), min(high, stage.end_ns)
+                end_ns = high if stage is plan.stages[-1] else stage.end_ns
+                low, high = max(low, stage.start_ns), min(high, end_ns)
         return max(high - low, 0) / NS_PER_S
 
     def _code(self, name: str, dimension: str, value: str) -> int:
@@ -97,7 +98,7 @@ class Measures:
         return found.index(value) if value in found else -1
 
     def _compute(self, name: str) -> Form:
-        for group in (self._updates, self._ratios, self._budgets, self._states, self._others):
+        for group in (self._updates, self._ratios, self._budgets, self._states, self._holding, self._others):
             found = group.get(name)
             if found is not None:
                 return found()
@@ -138,7 +139,7 @@ class Measures:
         rows, of = self._exchanges
         sent_any = of["sent"] != Sent.NONE
         wasted = of["update_bytes"] - of["used_bytes"] - of["lost_bytes"]
-        control = of["report_bytes"] + np.where(of["sent"] == Sent.NOTHING, of["update_bytes"], 0)
+        without_blocks = np.where(of["sent"] == Sent.NOTHING, of["update_bytes"], 0)
         counted = {f"updates_{result.name.lower()}": of["result"] == result for result in Result}
         sums = {
             "budget_reports": np.ones(len(rows.device)),
@@ -152,7 +153,8 @@ class Measures:
             "ack_wire_bytes": of["ack_wire_bytes"],
             "wasted_bytes": wasted,
             "lost_bytes": of["lost_bytes"],
-            "control_bytes": control,
+            "control_bytes": of["report_bytes"] + without_blocks,
+            "control_answer_bytes": without_blocks,
         }
         return {
             **{name: partial(Counter, rows, values.astype(np.int64)) for name, values in sums.items()},
@@ -191,7 +193,12 @@ class Measures:
 
         def parts(values: NDArray[Any], whole: NDArray[Any], mask: BoolArray) -> Form:
             mask = mask & (whole > 0)
-            return Trend(rows.where(mask), values[mask] * MILLION // whole[mask], MILLION)
+            return Trend(rows.where(mask), values[mask] / whole[mask], 1)
+
+        def connected() -> Form:
+            device, start, end = (each[applied] for each in (rows.device, of["changed_ns"], of["applied_ns"]))
+            spans = connected_ns(self.tables["connection"], device, start, end)
+            return Trend(rows.where(applied), spans, NS_PER_S)
 
         # A model version's blocks are none of another's: the old ones go, the new ones come.
         held, before = of["held"].astype(np.int64), of["held_before"]
@@ -202,6 +209,7 @@ class Measures:
                 parts, of["update_bytes"], of["full_update_bytes"], of["sent"] != Sent.NONE
             ),
             "blocks_reused_ratio": partial(parts, reused.astype(np.int64), of["held"], applied),
+            "connected_latency_seconds": connected,
             "blocks_changed": lambda: Trend(rows.where(applied), changed[applied], 1),
         }
 
@@ -339,6 +347,10 @@ class Measures:
                 together,
             ),
         }
+
+    @cached_property
+    def _holding(self) -> Mapping[str, Callable[[], Form]]:
+        return Holding(self.frame, self._pieces, self.since_ns).forms()
 
     # Transitions, recoveries, connections, harm.
 

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from emulator.metrics.forms import ranked
 from wire.units import NS_PER_S
 
 
@@ -30,7 +31,10 @@ def _group(number: int, rows: pa.Table) -> dict[str, object]:
         "offered_at_seconds": began,
         **{step: len(times) for step, times in seconds.items()},
         "updated_share": len(took) / len(seconds["offered"]) if len(seconds["offered"]) else None,
-        "update_seconds": {f"p{q}": _percentile(took, q) for q in (50, 95, 100)},
+        "update_seconds": {
+            **{f"p{q}": ranked(np.sort(took), q, 1) for q in (50, 95, 100)},
+            "max": float(took.max()) if len(took) else None,
+        },
     }
 
 
@@ -38,10 +42,6 @@ def _seconds(rows: pa.Table, step: str) -> np.ndarray[Any, np.dtype[np.float64]]
     chosen = rows.filter(pc.equal(rows["step"], step))
     found: np.ndarray[Any, np.dtype[np.float64]] = chosen["t_ns"].to_numpy() / NS_PER_S
     return found
-
-
-def _percentile(seconds: np.ndarray[Any, np.dtype[np.float64]], percent: int) -> float | None:
-    return float(np.percentile(seconds, percent)) if len(seconds) else None
 
 
 def egress(updates: pa.Table, retained_bytes: int) -> dict[str, int]:

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from devices.log import COLUMNS, Pressure, words
 from emulator.metrics.plan import Plan
-from scenarios.metrics import DECILES, LABEL, METRICS
+from emulator.metrics.ranges import ranges_of
+from scenarios.metrics import DECILES, LABEL, METRICS, UNLABELLED
 from wire.units import NS_PER_S
 
 IntArray = NDArray[np.int64]
@@ -188,8 +189,11 @@ def _labels(devices: pa.Table) -> dict[str, Changing]:
     found = {}
     for key in sorted({key for each in labels for key in each}):
         values = sorted({each[key] for each in labels if key in each})
+        if any(key not in each for each in labels):
+            values.append(UNLABELLED)
         place = {value: at for at, value in enumerate(values)}
-        found[LABEL + key] = Changing(values, np.array([place.get(each.get(key, ""), -1) for each in labels]))
+        codes = [place[each.get(key, UNLABELLED)] for each in labels]
+        found[LABEL + key] = Changing(values, np.array(codes, dtype=np.int64))
     return found
 
 
@@ -260,6 +264,7 @@ class Frame:
         end[:-1][same] = self.start_ns[1:][same]
         self.end_ns: IntArray = end
         self._cells: dict[Rows, Cells] = {}
+        self._ranges = ranges_of(self.states["budget_bytes"], self.end_ns - self.start_ns)
         self.timeline = Timeline(device, t_ns)
         """The states by device and time."""
 
@@ -276,13 +281,15 @@ class Frame:
             return [stage.type for stage in self.plan.stages]
         if dimension == "pressure":
             return words(Pressure)
+        if dimension == "budget_range":
+            return self._ranges.words
         return DECILES if dimension == "budget_decile" else self.members.dimensions[dimension].words
 
     @property
     def dimensions(self) -> Iterable[str]:
         """The dimensions that this run has."""
         stage = ("stage",) if self.plan.stages else ()
-        return (*self.members.dimensions, *stage, "pressure", "budget_decile")
+        return (*self.members.dimensions, *stage, "pressure", "budget_decile", "budget_range")
 
     def codes(self, rows: Rows, dimension: str) -> IntArray:
         """Return the value of each row in *dimension*, as its place in `words`; -1: none."""
@@ -314,28 +321,32 @@ class Frame:
         return self._cells[rows]
 
     def state_of(self, rows: Rows) -> IntArray:
-        """Return the state that the device of each row was in; -1: none yet."""
+        """Return the state that the device of each row was in, before its first one that; -1: it has none."""
         if rows.state is not None:
             return rows.state
         if "state" not in rows.cache:
-            found = (
-                self.timeline.last(rows.device, rows.t_ns)
-                if rows.parent is None
-                else self.state_of(rows.parent)[rows.chosen]
-            )
-            rows.cache["state"] = found
+            if rows.parent is not None:
+                rows.cache["state"] = self.state_of(rows.parent)[rows.chosen]
+            else:
+                found = self.timeline.last(rows.device, rows.t_ns)
+                first = self.timeline.first(rows.device, np.full(len(rows.device), -1, dtype=np.int64))
+                rows.cache["state"] = np.where(found >= 0, found, first)
         return rows.cache["state"]
 
     def _codes(self, rows: Rows, dimension: str) -> IntArray:
         if rows.parent is not None:
             return self.codes(rows.parent, dimension)[rows.chosen]
         if dimension == "stage":
-            ends = np.array([stage.end_ns for stage in self.plan.stages], dtype=np.int64)
-            at = np.searchsorted(ends, rows.t_ns, side="right")
-            return np.where(at < len(ends), at, -1)
-        if dimension in ("pressure", "budget_decile"):
+            # The last stage lasts until everything has ended: parts add up to the whole.
+            ends = np.array([stage.end_ns for stage in self.plan.stages[:-1]], dtype=np.int64)
+            return np.searchsorted(ends, rows.t_ns, side="right").astype(np.int64)
+        if dimension in ("pressure", "budget_decile", "budget_range"):
             state = self.state_of(rows)
-            of_state = self._pressure if dimension == "pressure" else self._deciles
+            of_state = {
+                "pressure": self._pressure,
+                "budget_decile": self._ranges.deciles,
+                "budget_range": self._ranges.ranges,
+            }[dimension]
             return np.where(state >= 0, of_state[state], -1) if len(of_state) else state
         return self.members.dimensions[dimension].at(rows.device, rows.t_ns)
 
@@ -343,18 +354,6 @@ class Frame:
     def _pressure(self) -> IntArray:
         # Signed, since -1 is none.
         return self.states["pressure"].astype(np.int64)
-
-    @cached_property
-    def _deciles(self) -> IntArray:
-        """The decile of each state's budget: edges between them split the fleet's device time in tenths."""
-        budget, seconds = self.states["budget_bytes"], (self.end_ns - self.start_ns) / NS_PER_S
-        order = np.argsort(budget, kind="stable")
-        done = np.cumsum(seconds[order])
-        if not len(done) or done[-1] <= 0:
-            return np.zeros(len(budget), dtype=np.int64)
-        at = np.searchsorted(done, done[-1] * np.arange(1, 10) / 10)
-        edges = budget[order][np.minimum(at, len(order) - 1)]
-        return np.searchsorted(edges, budget, side="left")
 
     def pieces(self, since_ns: int = 0) -> tuple[Rows, FloatArray]:
         """Return the states, cut where a stage begins or devices change network, and how long each held.

@@ -18,7 +18,7 @@ _JUDGED = {
     "update_latency_seconds": ("p95", max),
 }
 """By what the worst of a dimension is found: the statistic, and whether the least or the most is worst."""
-_FATES = ("pressure", "stage", "budget_decile")
+_FATES = ("pressure", "stage", "budget_decile", "budget_range")
 """Dimensions that devices pass through; nobody belongs to one of their values."""
 
 Row = tuple[str, str, str, str, Number]

@@ -1,7 +1,6 @@
 """The summary of a run: one flat object, computed from the event tables and nothing else.
 
-Means over time weigh each state by how long it held, from a device's start to the stop time. Percentiles of
-``update_latency_seconds`` are exact; all others come from histograms (`emulator.metrics.histogram`).
+Means over time weigh each state by how long it held, from a device's start to the stop time.
 """
 
 from collections.abc import Mapping, Sequence
@@ -102,12 +101,12 @@ def summarize(
         **count_events(tables),
         **sum_traffic(tables["update"]),
         **weigh_states(measures.frame.held),
-        "update_latency_seconds": update_latency(tables["update"]),
     }
     accountant = Accountant(measures.frame, measures.tables)
     return {
         **known,
-        **{name: _said(name, measures) for name in METRICS if name not in known},
+        "update_latency_seconds": _said("update_latency_seconds", measures),
+        **{name: _said(name, measures) for name in METRICS if name not in (*known, "update_latency_seconds")},
         **breakdowns(measures),
         "worst": worst_of(measures),
         "stages": [_span(stage) for stage in plan.stages],
@@ -235,19 +234,6 @@ def held_for(quality: pa.Table, stop_ns: int) -> Mapping[str, NDArray[Any]]:
     end[:-1][same] = start[1:][same]
     columns["seconds"] = (end - start) / NS_PER_S
     return columns
-
-
-def update_latency(updates: pa.Table) -> dict[str, float | None]:
-    """Return percentiles of the time from a budget change to its PEE applied, in simulated seconds.
-
-    Over the updates that brought or took blocks; a local eviction takes no time and is not among them.
-    """
-    applied = updates.filter(pc.equal(updates["result"], "applied"))
-    seconds = pc.subtract(applied["applied_ns"], applied["changed_ns"]).to_numpy() / NS_PER_S
-    if len(seconds) == 0:
-        return {"p50": None, "p95": None, "p99": None, "max": None}
-    p50, p95, p99 = np.percentile(seconds, [50, 95, 99]).tolist()
-    return {"p50": p50, "p95": p95, "p99": p99, "max": float(seconds.max())}
 
 
 def _mean(values: NDArray[Any], weights: NDArray[Any]) -> float:

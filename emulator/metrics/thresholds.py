@@ -92,10 +92,9 @@ def _counted(rule: Rule, measures: Measures, stats: Stats) -> Number:
 def _of_trend(rule: Rule, form: Trend, stats: Stats) -> Number:
     if rule.aggregation == "p":
         assert rule.percent is not None
-        percentile = form.histogram.percentile(rule.percent)
-        return None if percentile is None else percentile / form.scale
+        return form.percentile(rule.percent)
     if rule.aggregation in ("sum", "total"):
-        return form.histogram.sum / form.scale
+        return form.sum / form.scale
     return stats[_STATISTICS.get(rule.aggregation, rule.aggregation)]
 
 

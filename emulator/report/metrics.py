@@ -22,7 +22,7 @@ _PARTS = ("wait", "uplink", "queue", "selection", "downlink", "apply")
 _PERCENTILES = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
 _LEVELS = ("normal", "moderate", "low", "critical")
 _LOWEST = ("quality_ratio_to_full", "value")
-_ORDERED = ("stage", "pressure", "budget_decile")
+_ORDERED = ("stage", "pressure", "budget_decile", "budget_range")
 """Dimensions whose values have an order of their own; of others the worst is shown first."""
 
 _COLUMNS = (

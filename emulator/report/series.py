@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from emulator.metrics.forms import ranked
 from wire.units import NS_PER_S
 
 FloatArray = NDArray[np.float64]
@@ -215,8 +216,9 @@ def _latency(seconds: FloatArray, edges: FloatArray) -> Latency:
     if len(seconds) == 0:
         return Latency(edges, np.zeros(max(len(edges) - 1, 0), dtype=np.int64), {})
     counts = np.bincount(bin_of(np.maximum(seconds, FINEST_S), edges), minlength=len(edges) - 1)
-    p50, p95, p99 = np.percentile(seconds, [50, 95, 99]).tolist()
-    return Latency(edges, counts, {"p50": p50, "p95": p95, "p99": p99, "max": float(seconds.max())})
+    rising = np.sort(seconds)
+    found = {f"p{percent}": ranked(rising, percent, 1) for percent in (50, 95, 99)} | {"max": rising[-1]}
+    return Latency(edges, counts, {name: float(value) for name, value in found.items() if value is not None})
 
 
 def log_edges(values: FloatArray, bins: int) -> FloatArray:

@@ -205,7 +205,7 @@ def test_who_a_device_is_may_change_in_the_run() -> None:
     assert by(measures, "updates_applied", "network") == {"lte": 2, "wifi": 2}
     assert by(measures, "updates_applied", "user_group") == {"1": 2, "3": 2}
     assert by(measures, "pressure_seconds", "user_group") == {"0": 20, "1": 10, "3": 10}
-    assert by(measures, "pressure_seconds", "label.region") == {"eu": 20}
+    assert by(measures, "pressure_seconds", "label.region") == {"eu": 20, "(none)": 20}
 
 
 def test_a_group_of_users_is_one_of_the_model_version_that_is_held() -> None:
@@ -244,6 +244,102 @@ def test_deciles_are_tenths_of_the_device_time() -> None:
     measures = measures_of(devices_of("phone"), PLAN, quality=states)
     assert by(measures, "pressure_seconds", "budget_decile") == {str(at): 2 for at in range(1, 11)}
     assert by(measures, "budget_bytes", "budget_decile", "mean")["10"] == 1000
+
+
+def test_budgets_that_repeat_make_fewer_ranges_than_ten() -> None:
+    """One size for four fifths of the time: deciles are empty, ranges say what is in them."""
+    sizes = [(0, 100), (2, 300), (18, 700)]
+    measures = measures_of(devices_of("phone"), PLAN, quality=[state(t, 0, size, 5) for t, size in sizes])
+    assert by(measures, "device_seconds", "budget_decile") == {"1": 2, "2": 16, "10": 2}
+    assert by(measures, "device_seconds", "budget_range") == {
+        "100 to 100 bytes": 2, "300 to 300 bytes": 16, "700 to 700 bytes": 2,
+    }  # fmt: skip
+
+
+def test_what_leaves_after_the_stop_time_is_of_the_last_stage() -> None:
+    rows = [update(0, (t, t, t, t, t, t, t), report_bytes=1) for t in (1, 19, 20, 25)]
+    measures = measures_of(TWO, PLAN, quality=AT_0, update=rows)
+    assert by(measures, "report_bytes", "stage") == {"calm": 1, "storm": 3}
+    longer = Plan(ns(30), stages=PLAN.stages)  # and so is what follows the stages
+    measures = measures_of(TWO, longer, quality=AT_0, update=rows)
+    assert by(measures, "report_bytes", "stage") == {"calm": 1, "storm": 3}
+    assert by(measures, "device_seconds", "stage") == {"calm": 10, "storm": 50}
+    assert measures.seconds({"stage": "storm"}) == 25
+
+
+def test_percentiles_are_values_that_there_were() -> None:
+    """The nearest rank: of 59.9 s and 60.03 s the median is the first, and a limit of 60 s is kept by it."""
+    rows = [update(0, (0, 0, 0, 0, 0, 0, t)) for t in (59.9, 60.03, 60.03)]
+    stats = measures_of(TWO, PLAN, quality=AT_0, update=rows).form("update_latency_seconds").stats
+    assert (stats["p50"], stats["p90"], stats["min"]) == (60.03, 60.03, 59.9)
+    shares = [update(0, (0,) * 7, update_bytes=each, full_update_bytes=3) for each in (1, 2)]
+    stats = measures_of(TWO, PLAN, quality=AT_0, update=shares).form("update_delta_ratio").stats
+    assert (stats["mean"], stats["p50"], stats["max"]) == (0.5, 1 / 3, 2 / 3)
+
+
+def test_the_wait_for_the_best_pee_is_counted_from_its_first_moment() -> None:
+    """The phone waits from 0 to 2 and from 4 to 9, its budget growing once more at 6; the tv never does."""
+    states = [
+        state(0, 0, 9, 0, layer=0), state(2, 0, 9, 9, 0.5), state(4, 0, 12, 9, 0.5, best_layer=2),
+        state(6, 0, 15, 9, 0.5, best_layer=3), state(9, 0, 15, 15, 0.5, layer=3, best_layer=3),
+        state(0, 1, 9, 9, 0.5),
+    ]  # fmt: skip
+    rows = [update(0, (6, 6, 7, 7, 7, 9, 9))]
+    measures = measures_of(TWO, PLAN, quality=states, update=rows)
+    assert measures.form("update_latency_seconds").stats["max"] == 3
+    assert (value(measures, "below_best_seconds"), value(measures, "below_best_share")) == (7, 7 / 40)
+    spells = measures.form("below_best_spell_seconds").stats
+    assert (spells["n"], spells["max"]) == (2, 5)
+    assert by(measures, "below_best_longest_seconds", "group", "n") == {"phone": 1, "tv": 1}
+    assert by(measures, "below_best_longest_seconds", "group", "max") == {"phone": 5}
+    late = measures.since(ns(8)).form("below_best_spell_seconds").stats
+    assert (late["n"], late["max"]) == (1, 1)
+
+
+def test_quality_before_the_first_pee_and_signs_stay_out_of_the_shortfall() -> None:
+    """Nothing for 5 s, then the worse of two PEEs for 5 s, then one better than the best that fits."""
+    states = [
+        state(0, 0, 9, 0, 0.0, layer=0, best_ndcg_at_10=0.4),
+        state(5, 0, 9, 5, 0.3, layer=1, best_ndcg_at_10=0.4),
+        state(10, 0, 9, 5, 0.5, layer=1, best_ndcg_at_10=0.4),
+    ]
+    measures = measures_of(devices_of("phone"), PLAN, quality=states)
+    names = ("quality_regret", "quality_shortfall", "quality_shortfall_after_first", "ndcg_at_10_after_first",
+             "quality_ratio_to_full_after_first")  # fmt: skip
+    assert [value(measures, name) for name in names] == pytest.approx(
+        [(2 + 0.5 - 1) / 20, (2 + 0.5) / 20, 0.5 / 15, 6.5 / 15, 6.5 / 15]
+    )
+
+
+def test_a_slow_decline_is_low_quality_though_no_fall() -> None:
+    ndcg = [(0, 1.0), (2, 0.97), (4, 0.94), (6, 0.91), (9, 0.96), (15, 0.9)]
+    measures = measures_of(devices_of("phone"), PLAN, quality=[state(t, 0, 9, 9, each) for t, each in ndcg])
+    assert measures.form("quality_recovery_seconds").stats["n"] == 0
+    assert (value(measures, "low_quality_seconds"), value(measures, "low_quality_share")) == (10, 0.5)
+    spells = measures.form("low_quality_spell_seconds")
+    assert isinstance(spells, Trend)
+    assert sorted(spells.values.tolist()) == [ns(5), ns(5)]  # the second until the stop time
+
+
+def test_latency_while_connected_leaves_out_the_time_cut_off() -> None:
+    """A change at 1; the phone is away from 2 to 8 and has its PEE at 9. The tv connects only at 3."""
+    toggles = [toggle(0, 0, True), toggle(2, 0, False), toggle(8, 0, True), toggle(3, 1, True)]
+    rows = [update(0, (1, 8, 8, 8, 8, 9, 9)), update(1, (1, 3, 3, 3, 3, 4, 4))]
+    measures = measures_of(TWO, PLAN, quality=AT_0, update=rows, connection=toggles)
+    assert by(measures, "update_latency_seconds", "group", "max") == {"phone": 8, "tv": 3}
+    assert by(measures, "connected_latency_seconds", "group", "max") == {"phone": 2, "tv": 1}
+
+
+def test_control_bytes_are_reports_and_answers_without_blocks() -> None:
+    sizes = ((Sent.NOTHING, 7, 7, 0), (Sent.NOTHING, 6, 0, 6), (Sent.NOTHING, 5, 0, 0), (Sent.DELTA, 9, 9, 0))
+    rows = [
+        update(0, (0,) * 7, sent=sent, update_bytes=size, used_bytes=used, lost_bytes=lost, report_bytes=1)
+        for sent, size, used, lost in sizes
+    ]
+    measures = measures_of(TWO, PLAN, quality=AT_0, update=rows)
+    assert by(measures, "update_bytes", "kind") == {"control": 7, "lost": 6, "wasted": 5, "delta": 9}
+    names = ("control_answer_bytes", "report_bytes", "control_bytes")
+    assert [value(measures, name) for name in names] == [18, 4, 22]
 
 
 def test_the_worst_of_a_dimension_is_named() -> None:
@@ -297,11 +393,11 @@ rows_of_states = st.lists(
 @settings(deadline=None, max_examples=40)
 @given(rows_of_updates, rows_of_states)
 def test_what_is_split_adds_up(updates: list[Row], states: list[Row]) -> None:
-    """Every event and every device second has one group, one node at most, one kind, one cause."""
-    measures = measures_of(TWO, PLAN, update=updates, quality=states)
+    """Every event and every device second has one value of each dimension."""
+    measures = measures_of(TWO, PLAN, update=updates, quality=[*AT_0, *states])
     for name, metric in METRICS.items():
         form = measures.form(name)
-        for dimension in ("group", *metric.own):
+        for dimension in (*measures.frame.dimensions, *metric.own):
             if dimension == "level" and metric.kind is not Kind.TIME:
                 continue
             parts = [stats.get("total", stats.get("n")) for stats in form.split(measures.frame, dimension)]
@@ -317,7 +413,7 @@ def test_what_is_split_adds_up(updates: list[Row], states: list[Row]) -> None:
 def test_a_filter_leaves_what_the_split_says(updates: list[Row], states: list[Row]) -> None:
     measures = measures_of(TWO, PLAN, update=updates, quality=states)
     for name in METRICS:
-        for dimension in ("group", "stage", "pressure", "budget_decile"):
+        for dimension in ("group", "stage", "pressure", "budget_decile", "budget_range"):
             for word, stats in measures.split(name, dimension).items():
                 codes = measures.codes(name, {dimension: word})
                 found = measures.form(name).where(measures.frame, codes).stats
@@ -335,13 +431,13 @@ def test_the_parts_of_all_latencies_add_up(updates: list[Row]) -> None:
     forms = [measures.form(f"latency_{name}_seconds") for name in names]
     whole = measures.form("update_latency_seconds")
     assert isinstance(whole, Trend)
-    assert sum(form.histogram.sum for form in forms if isinstance(form, Trend)) == whole.histogram.sum
+    assert sum(form.sum for form in forms if isinstance(form, Trend)) == whole.sum
 
 
 def test_the_table_has_every_metric_by_every_dimension() -> None:
     table = split_table(measures_of(TWO, PLAN, quality=AT_0))
     found = {(row["metric"], row["dimension"]) for row in table.to_pylist()}
-    dimensions = {"all", "group", "stage", "pressure", "budget_decile"}
+    dimensions = {"all", "group", "stage", "pressure", "budget_decile", "budget_range"}
     own = {(name, dimension) for name, metric in METRICS.items() for dimension in metric.own}
     assert found == {(name, dimension) for name in METRICS for dimension in dimensions} | own
     assert dimensions - {"all"} <= set(DIMENSIONS)

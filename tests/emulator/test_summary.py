@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from emulator.metrics.summary import held_for, sum_traffic, update_latency, weigh_states
+from emulator.metrics.summary import held_for, sum_traffic, weigh_states
 from wire.units import NS_PER_S
 
 
@@ -74,17 +74,6 @@ UPDATES = pa.table(
         "full_update_bytes": [200, 300, 500, 640],
     }
 )
-
-
-def test_latency_counts_the_updates_that_were_applied() -> None:
-    assert update_latency(UPDATES) == {
-        "p50": 1.5,
-        "p95": pytest.approx(1.95),
-        "p99": pytest.approx(1.99),
-        "max": 2.0,
-    }
-    none = UPDATES.slice(2)
-    assert update_latency(none) == {"p50": None, "p95": None, "p99": None, "max": None}
 
 
 def test_traffic_adds_up_and_what_arrived_unused_is_wasted() -> None:

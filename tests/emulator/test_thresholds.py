@@ -4,7 +4,6 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from emulator.metrics.histogram import RELATIVE_ERROR
 from emulator.metrics.thresholds import judge
 from emulator.rundir import read_summary
 from scenarios.thresholds import rules_of
@@ -68,7 +67,7 @@ def test_rules_and_what_comes_of_them(metric: str, rule: str, value: float | Non
     (wanted,) = rules_of({metric: [rule]})
     verdict = judge(wanted, measures_of(TWO, PLAN, **STORY))
     assert (verdict.metric, verdict.rule, verdict.passed) == (metric, rule, passed)
-    assert verdict.value == (None if value is None else pytest.approx(value, rel=RELATIVE_ERROR))
+    assert verdict.value == (None if value is None else pytest.approx(value))
 
 
 def test_what_was_before_the_warm_up_does_not_count(runner: Runner) -> None:

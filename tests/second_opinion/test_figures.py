@@ -1,0 +1,101 @@
+"""A second opinion: every figure of a run computed again by DuckDB from its tables, and equal.
+
+The SQL is written from docs/metrics.md, so that the page is enough to compute a figure, and calls none of
+the code that it checks. The scenarios are random: whatever can happen to a fleet happens.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.emulator.scenarios import Runner
+from tests.second_opinion.conservation import broken_laws
+from tests.second_opinion.figures import FIGURES, Opinion, nobody
+from tests.second_opinion.plan import plan_of
+from tests.second_opinion.scenarios import scenario_of
+from tests.second_opinion.summary import summary_of, verdicts
+from tests.second_opinion.tables import Tables
+
+QUICK = (4, 11, 19, 25)
+MANY = tuple(range(40))
+MEASURED = {"wall_seconds", "device_hours_per_wall_minute", "model_version", "aborted_at_seconds"}
+"""What the tables cannot tell."""
+
+
+@pytest.fixture(scope="module")
+def store_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stores")
+
+
+@pytest.fixture
+def runner(store_root: Path, tmp_path: Path) -> Runner:
+    return Runner(store_root, tmp_path)
+
+
+@pytest.mark.parametrize("number", QUICK)
+def test_every_figure_computed_again_is_equal(number: int, runner: Runner, tmp_path: Path) -> None:
+    assert list(differences(number, runner, tmp_path)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [number for number in MANY if number not in QUICK])
+def test_every_figure_of_many_runs_is_equal(number: int, runner: Runner, tmp_path: Path) -> None:
+    assert list(differences(number, runner, tmp_path)) == []
+
+
+def differences(number: int, runner: Runner, folder: Path) -> Iterator[object]:
+    """Yield where the figures of random run *number* differ from those computed again."""
+    finished = runner.run(scenario_of(number, folder / "traces"))
+    plan = plan_of(finished.folder)
+    stop_ns = round(float(str(finished.summary["simulated_seconds"])) * 1e9)
+    tables = Tables(finished.folder, plan.stages, stop_ns)
+    yield from _rows(finished.folder, Opinion(tables))
+    expected = summary_of(finished.folder, tables, plan)
+    late = Tables(finished.folder, plan.stages, stop_ns, min(plan.warmup_ns, stop_ns))
+    expected["thresholds"] = verdicts(late, plan)
+    theirs = {
+        key: value
+        for key, value in finished.summary.items()
+        if key not in MEASURED and (key in expected or value is not None)
+    }
+    theirs.pop("cloud_egress_bytes")  # what the cloud leaves on shared topics is in no table
+    yield from unequal("", expected, theirs)
+    yield from broken_laws(tables, plan)
+
+
+def _rows(folder: Path, opinion: Opinion) -> Iterator[object]:
+    found = {name: opinion.found(name) for name in FIGURES}
+    there = set()
+    for row in pq.read_table(folder / "metrics.parquet").to_pylist():
+        name, key = row["metric"], (row["dimension"], row["value"])
+        there.add((name, *key))
+        mine = found[name].get(key, nobody(FIGURES[name], row["dimension"]))[row["statistic"]]
+        if not equal(mine, row["number"]):
+            yield name, *key, row["statistic"], mine, row["number"]
+    for name, each in found.items():
+        for key in each:
+            if (name, *key) not in there and key[1] is not None:
+                yield "not in metrics.parquet", name, *key
+
+
+def unequal(path: str, mine: Any, theirs: Any) -> Iterator[object]:  # Any: JSON
+    """Yield where two summaries differ: by the dotted key."""
+    if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
+        for key in mine.keys() | theirs.keys():
+            yield from unequal(f"{path}.{key}", mine.get(key, "missing"), theirs.get(key, "missing"))
+    elif isinstance(mine, list) and isinstance(theirs, list) and len(mine) == len(theirs):
+        for at, (one, other) in enumerate(zip(mine, theirs, strict=True)):
+            yield from unequal(f"{path}.{at}", one, other)
+    elif not equal(mine, theirs):
+        yield path, mine, theirs
+
+
+def equal(mine: Any, theirs: Any) -> bool:  # Any: JSON
+    """Tell whether two figures are equal: whole numbers exactly."""
+    if isinstance(mine, float) and isinstance(theirs, int | float):
+        return math.isclose(mine, theirs, rel_tol=1e-9, abs_tol=1e-12)
+    return bool(mine == theirs)
