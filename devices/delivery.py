@@ -215,7 +215,7 @@ class Delivery:
             self._note(exchange, len(part), fate)
         ends_ns = exchange.ends_ns
         for copy in range(exchange.answers + (fate.duplicated is not None)):
-            through_ns, taken_ns = self._transfer(exchange, part, self._count(exchange, place), now)
+            through_ns, taken_ns = self._transfer(exchange, part, self._count(exchange, place, copy), now)
             arrives_ns = taken_ns + fate.held_back_ns
             ends_ns = max(ends_ns, arrives_ns)
             if not copy:
@@ -231,7 +231,7 @@ class Delivery:
         exchange.ends_ns = ends_ns
         return downlink.free_after(now)
 
-    def _count(self, exchange: Exchange, place: int) -> int:
+    def _count(self, exchange: Exchange, place: int, copy: int = 0) -> int:
         """Count a part as sent: its payload, and what it takes on the wire; return the latter."""
         assert exchange.parts is not None
         size, topic_bytes = len(exchange.parts[place]), self._part_topic_bytes
@@ -239,6 +239,7 @@ class Delivery:
             topic_bytes = len(layer_topic(self._setting.fleet, exchange.layers[place]))
         framed = publish_wire_bytes(topic_bytes, size, _PART_QOS)
         exchange.sent_bytes += size
+        exchange.copied_bytes += size if copy else 0
         exchange.wire_bytes += framed
         return framed
 
@@ -296,9 +297,9 @@ class Delivery:
         assert exchange.parts is not None
         exchange.lost = True
         before = exchange.sent_bytes
-        for _ in range(exchange.answers):
+        for copy in range(exchange.answers):
             for at in range(first, len(exchange.parts)):
-                self._count(exchange, at)
+                self._count(exchange, at, copy)
         lost_bytes = exchange.sent_bytes - before
         exchange.lost_bytes += lost_bytes
         self._device.harm(Harm.PART_CUT_OFF, exchange.seq, lost_bytes, place)

@@ -65,6 +65,8 @@ class Exchange(msgspec.Struct, eq=False):
     ended: bool = False
     sent_bytes: int = 0
     """Payload of the parts that were sent, duplicates included."""
+    copied_bytes: int = 0
+    """That of the duplicates."""
     lost_bytes: int = 0
     used_bytes: int = 0
     wire_bytes: int = 0

@@ -126,6 +126,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "ack_wire_bytes": "i4",  # of the confirmations (PUBACK) of report and parts, both ways
         "parts": "i4",
         "update_bytes": "i8",  # payload of all parts that were sent, duplicates included
+        "copied_bytes": "i8",  # of these the payload of second and third copies
         "update_wire_bytes": "i8",
         "used_bytes": "i8",  # payload of the parts that were taken in
         "lost_bytes": "i8",  # payload of the parts that never arrived

@@ -135,6 +135,7 @@ _ALL: Final = (
         "report_bytes": "payload of budget reports",
         "report_wire_bytes": "the same with MQTT and TCP/IP framing, every copy that was sent",
         "ack_wire_bytes": "confirmations (PUBACK) of reports and of parts of updates, both ways, on the wire",
+        "copied_bytes": "payload of second and third copies of parts, which came of duplicates",
         "wasted_bytes": "delivered but never used",
         "lost_bytes": "sent but never delivered",
         "control_bytes": "reports, and answers without blocks: report bytes + control answer bytes",
@@ -143,6 +144,7 @@ _ALL: Final = (
     }),
     *_table(Kind.RATIO, Unit.SHARE, "update", {
         "delta_ratio": "update bytes ÷ full update bytes",
+        "delta_ratio_once": "the same without second copies of parts, which full update bytes do not have",
         "wire_overhead_ratio": "update wire bytes ÷ update bytes",
         "wasted_share": "wasted bytes ÷ update bytes",
     }),
@@ -160,7 +162,7 @@ _ALL: Final = (
     }),
     *_table(Kind.TREND, Unit.NUMBER, "update", {
         "blocks_changed": "of each applied update: blocks held more, or less, than when its report left; "
-                          "after a change of the model version all old ones and all new ones",
+                          "where it was sent as `first`, all old ones and all new ones: none is both",
     }),
     *_table(Kind.TREND, Unit.SECONDS, "update", {
         "update_latency_seconds": "of each applied update: from the newest change (of budget, user or model) "

@@ -21,9 +21,9 @@ can demand something of each.
 - **What belongs where.** An exchange (a report, its answer, its end) belongs to the moment at which its
   report left (`sent_ns`); any other event to its own moment (`t_ns`); a spell, a fall of quality and a change
   of pressure to the moment at which they begin. At its moment an event belongs to the state that its device
-  was in (of several that begin then, the last; before the first, that one), to the network and the group of
-  users that it had, and to the stage. A state is cut where a stage begins or ends and where its device moves
-  to another network. Exchanges that have not ended when a threshold ends the run are in no count.
+  was in (of several that begin then, the last; before the first, that one), to the network that it was on,
+  and to the stage; before the first state to the group of users that `devices.parquet` has. A state is cut
+  where a stage begins or ends and where its device moves to another network. Exchanges that have not ended when a threshold ends the run are in no count.
 - **Parts add up to the whole**, by every dimension: a report that leaves after the stop time counts in the
   last stage, as does all that follows the stages where `stop_time` is later.
 - **Percentiles** are those of the values themselves, by the nearest rank: the least value that at least so
@@ -41,8 +41,9 @@ can demand something of each.
 - **The best PEE** for a budget is the largest layer that fits it (`best_layer`), which is not always the one
   with the highest NDCG@10 on what was kept for testing. With hysteresis, headroom and the like a device may
   rest below it.
-- **Duplicates**: a second copy of a part counts in `update_bytes` and the wire's, not in
-  `full_update_bytes`, so that `delta_ratio` can exceed 1 where messages come twice.
+- **Duplicates**: a second copy of a part counts in `update_bytes` and on the wire, not in
+  `full_update_bytes`, so that `delta_ratio` can exceed 1 where messages come twice; `delta_ratio_once` leaves
+  them out.
 - **`warmup`** leaves out what was before it for thresholds only: exchanges whose report left earlier,
   earlier events, and the time of states before it. The summary and the report cover the whole run. What
   they have of quality without the start of devices are the keys that end in `_after_first`: without the time

@@ -151,6 +151,7 @@ class Measures:
             "report_bytes": of["report_bytes"],
             "report_wire_bytes": of["report_wire_bytes"],
             "ack_wire_bytes": of["ack_wire_bytes"],
+            "copied_bytes": of["copied_bytes"],
             "wasted_bytes": wasted,
             "lost_bytes": of["lost_bytes"],
             "control_bytes": of["report_bytes"] + without_blocks,
@@ -249,6 +250,9 @@ class Measures:
 
         found = {
             "delta_ratio": Ratio(bytes_, part(of["full_update_bytes"])),
+            "delta_ratio_once": Ratio(
+                part(of["update_bytes"] - of["copied_bytes"]), part(of["full_update_bytes"])
+            ),
             "wire_overhead_ratio": Ratio(part(of["update_wire_bytes"]), bytes_),
             "wasted_share": Ratio(part(of["update_bytes"] - of["used_bytes"] - of["lost_bytes"]), bytes_),
             "update_amplification": Ratio(sent, changes),

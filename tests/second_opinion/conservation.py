@@ -18,6 +18,9 @@ LAWS = {
         + (left_ns - begun_ns) + (received_ns - left_ns) + (applied_ns - received_ns)""",
     "no bytes come from nowhere": """SELECT count(*) FROM raw_update
         WHERE used_bytes < 0 OR lost_bytes < 0 OR used_bytes + lost_bytes > update_bytes""",
+    "what was sent has a frame": "SELECT count(*) FROM raw_update WHERE update_bytes > update_wire_bytes",
+    "copies are copies of something": """SELECT count(*) FROM raw_update
+        WHERE copied_bytes > 0 AND copied_bytes * 3 > update_bytes * 2""",
     "each report ends once": """SELECT count(*) FROM (
         SELECT n, seq FROM raw_update GROUP BY n, seq HAVING count(*) > 1)""",
     "connections alternate": """SELECT count(*) FROM (SELECT online, lag(online) OVER (

@@ -113,6 +113,8 @@ FIGURES: Mapping[str, Figure] = {
     "update_wire_bytes": _bytes("update_wire_bytes"),
     "full_update_bytes": _bytes("full_update_bytes"),
     "report_bytes": _bytes("report_bytes"),
+    "report_wire_bytes": _bytes("report_wire_bytes"),
+    "ack_wire_bytes": _bytes("ack_wire_bytes"),
     "wasted_bytes": _bytes("update_bytes - used_bytes - lost_bytes"),
     "lost_bytes": _bytes("lost_bytes"),
     "control_bytes": _bytes(f"report_bytes + {WITHOUT_BLOCKS}"),
@@ -133,7 +135,10 @@ FIGURES: Mapping[str, Figure] = {
         "u", "CASE WHEN sent = 'first' THEN 0 ELSE least(held_before, held) END / held",
         f"{APPLIED} AND held > 0", scale=1,
     ),
-    "blocks_changed": Trend("u", "abs(held - held_before)", APPLIED, scale=1),
+    "blocks_changed": Trend(
+        "u", "CASE WHEN sent = 'first' THEN held + held_before ELSE abs(held - held_before) END", APPLIED,
+        scale=1,
+    ),
     "update_latency_seconds": _span("applied_ns", "changed_ns"),
     "connected_latency_seconds": Trend("u", CONNECTED, APPLIED),
     "latency_wait_seconds": _span("sent_ns", "changed_ns"),
@@ -194,6 +199,12 @@ FIGURES: Mapping[str, Figure] = {
     "connects": Counter("c", "1", "online", {"why": "why"}),
     "disconnections": Counter("c", "1", "NOT online", {"why": "why"}),
     "messages_harmed": Counter("f", own={"harm": "harm"}),
+    "quality_bytes": Counter("q", "message_bytes"),
+    "quality_wire_bytes": Counter("q", "message_wire_bytes"),
+    "status_bytes": Counter("c", "message_bytes"),
+    "status_wire_bytes": Counter("c", "message_wire_bytes"),
+    "copied_bytes": _bytes("copied_bytes"),
+    "delta_ratio_once": Ratio(_bytes("update_bytes - copied_bytes"), _bytes("full_update_bytes")),
     "harmed_bytes": Counter("f", "bytes", own={"harm": "harm"}),
 }  # fmt: skip
 PERCENTS = ("50", "90", "95", "99", "99.9")

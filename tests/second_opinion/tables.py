@@ -30,8 +30,8 @@ def quoted(name: str) -> str:
 class Tables:
     """The tables of a run.
 
-    ``u``, ``b``, ``c``, ``f``: updates, budget changes, connections, harm. ``k``: updates by kind of bytes.
-    ``s``: states, with when they begin and end; ``p``: states cut where a stage begins or the device moves to
+    ``u``, ``b``, ``c``, ``f``, ``q``: updates, budget changes, connections, harm, quality. ``k``: updates by
+    kind of bytes. ``s``: states, with when they begin and end; ``p``: states cut where a stage begins or the device moves to
     another network. ``x``: what is one value for several states. All have the device's number ``n``, their
     moment ``t``, and a column for each dimension. ``u_by`` and so on has every row once for each
     ``dimension`` with its ``value`` in it, and once for the dimension ``all``.
@@ -162,10 +162,10 @@ class Tables:
         )
         self._make(
             "p",
-            f"""SELECT p0.*, CAST(coalesce(h.v, dev.user_group) AS VARCHAR) AS user_group, {self._static()},
+            f"""SELECT p0.* EXCLUDE (user_group), CAST(p0.user_group AS VARCHAR) AS user_group,
+                       {self._static()},
                        (until - p0.t) / 1e9::DOUBLE AS seconds
                 FROM p0 JOIN dev ON dev.n = p0.n
-                ASOF LEFT JOIN handed h ON h.n = p0.n AND p0.t >= h.t
                 WHERE until > p0.t""",
         )
 
@@ -173,7 +173,7 @@ class Tables:
         """Give every event what it belongs to; an exchange does so by the moment at which its report left."""
         sources: Mapping[str, tuple[str, str]] = {
             "u": ("raw_update", "sent_ns"), "b": ("b0", "t_ns"), "c": ("c0", "t_ns"),
-            "f": ("raw_fault", "t_ns"), "x": ("x0", "t"),
+            "f": ("raw_fault", "t_ns"), "x": ("x0", "t"), "q": ("raw_quality", "t_ns"),
         }  # fmt: skip
         self._budgets()
         self._connections()
@@ -183,18 +183,18 @@ class Tables:
         self._make(
             "belongs",
             f"""SELECT m.n, m.t, {self._static()}, coalesce(w.v, dev.network) AS network,
-                       CAST(coalesce(h.v, dev.user_group) AS VARCHAR) AS user_group,
+                       CAST(CASE WHEN l.k IS NULL THEN dev.user_group ELSE s.user_group END AS VARCHAR)
+                       AS user_group,
                        (SELECT name FROM stage WHERE m.t >= a AND m.t < b) AS stage,
                        s.pressure, CAST(s.decile AS VARCHAR) AS budget_decile, s.range_ AS budget_range
                 FROM ({moments}) m JOIN dev ON dev.n = m.n
                 ASOF LEFT JOIN moved w ON w.n = m.n AND m.t >= w.t
-                ASOF LEFT JOIN handed h ON h.n = m.n AND m.t >= h.t
                 ASOF LEFT JOIN last_s l ON l.n = m.n AND m.t >= l.t
                 LEFT JOIN s ON s.n = m.n AND s.k = coalesce(l.k, 1)""",
         )
         dimensions = ", ".join(f"belongs.{quoted(each)}" for each in self.dimensions)
         for name, (source, t) in sources.items():
-            own = "* EXCLUDE (pressure)" if name == "b" else "*"
+            own = {"b": "* EXCLUDE (pressure)", "q": "* EXCLUDE (pressure, user_group)"}.get(name, "*")
             self._make(
                 name,
                 f"""SELECT e.{own}, {dimensions} FROM {source} e
