@@ -23,7 +23,8 @@ can demand something of each.
   of pressure to the moment at which they begin. At its moment an event belongs to the state that its device
   was in (of several that begin then, the last; before the first, that one), to the network that it was on,
   and to the stage; before the first state to the group of users that `devices.parquet` has. A state is cut
-  where a stage begins or ends and where its device moves to another network. Exchanges that have not ended when a threshold ends the run are in no count.
+  where a stage begins or ends and where its device moves to another network. Exchanges that have not ended
+  when a threshold ends the run are in no count.
 - **Parts add up to the whole**, by every dimension: a report that leaves after the stop time counts in the
   last stage, as does all that follows the stages where `stop_time` is later.
 - **Percentiles** are those of the values themselves, by the nearest rank: the least value that at least so
