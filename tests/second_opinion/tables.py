@@ -32,9 +32,9 @@ class Tables:
 
     ``u``, ``b``, ``c``, ``f``, ``q``: updates, budget changes, connections, harm, quality. ``k``: updates by
     kind of bytes. ``s``: states, with when they begin and end; ``p``: states cut where a stage begins or the
-    device moves to another network. ``x``: what is one value for several states. All have the device's number ``n``, their
-    moment ``t``, and a column for each dimension. ``u_by`` and so on has every row once for each
-    ``dimension`` with its ``value`` in it, and once for the dimension ``all``.
+    device moves to another network. ``x``: what is one value for several states. All have the device's
+    number ``n``, their moment ``t``, and a column for each dimension. ``u_by`` and so on has every row once
+    for each ``dimension`` with its ``value`` in it, and once for the dimension ``all``.
 
     Args:
         folder: the run directory.
