@@ -191,8 +191,15 @@ def diff(
 
 
 @app.command()
-def train(scenario: ScenarioFile, set_: Overrides = None, data: Data = None, store: Store = None) -> None:
+def train(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    data: Data = None,
+    store: Store = None,
+    json: Annotated[bool, typer.Option("--json", help="Print all that its stages did, as JSON.")] = False,
+) -> None:
     """Train a scenario's model and cache its block store; what is cached is not trained again."""
+    from emulator.commands.train import as_json, as_lines
     from emulator.console import Console
     from emulator.model import prepare_model, resolve_data
     from scenarios.load import load
@@ -200,8 +207,9 @@ def train(scenario: ScenarioFile, set_: Overrides = None, data: Data = None, sto
     resolved = load(scenario, set_ or [])
     with Console() as console:
         model = prepare_model(resolve_data(resolved.data, data), resolved.model, store, console.training)
-        console.prepared(model)
-    console.describe(model)
+        console.prepared(model, counts=False)
+    for line in [as_json(model)] if json else as_lines(model):
+        typer.echo(line)
 
 
 @app.command()
@@ -258,8 +266,10 @@ def validate(
     scenario: ScenarioFile,
     set_: Overrides = None,
     show: Annotated[bool, typer.Option(help="Print the scenario with every default filled in.")] = False,
+    data: Data = None,
 ) -> None:
-    """Check a scenario file, and the traces that it plays; say where it is wrong."""
+    """Check a scenario file, its traces, and its data where they are there; say what is wrong."""
+    from cloud.config import Synthetic
     from emulator.recordings import check_recordings
     from scenarios.expand import load_plan
     from scenarios.load import dump, load
@@ -270,6 +280,11 @@ def validate(
         checked += [each.scenario for each in load_plan(scenario, set_ or []).combinations]
     for warning in check_recordings(checked):
         typer.echo(printable_lines(f"warning: {warning}"), err=True)
+    if data is not None or any(not isinstance(each.data, Synthetic) for each in checked):
+        from emulator.commands.validate import checked_data
+
+        for line in checked_data([each.data for each in checked], data):
+            typer.echo(printable_lines(line), err=True)
     typer.echo(without_passwords(dump(resolved)) if show else f"{scenario}: {resolved.name} is valid")
 
 

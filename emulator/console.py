@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from emulator.commands.train import account
 from emulator.live import LiveView
 from emulator.model import PreparedModel
 from emulator.realtime.pulse import Pulse
@@ -61,8 +62,12 @@ class Console:
         """Print a warning above the bars."""
         self._terminal.print(f"warning: {text}", style="yellow", soft_wrap=True, highlight=False)
 
-    def prepared(self, model: PreparedModel) -> None:
-        """Show which model is used."""
+    def prepared(self, model: PreparedModel, *, counts: bool = True) -> None:
+        """Show which model is used, and with *counts* what of its data was left out."""
+        read = model.interactions.read
+        if counts and read is not None and "model" not in self._tasks:
+            for line in account(model.interactions):
+                self._terminal.print(line, soft_wrap=True, highlight=False, markup=False)
         how = "trained" if model.trained else "from the cache"
         self._show("model", 1, 1, f"{model.store.version}, {how}")
 
@@ -107,18 +112,6 @@ class Console:
             terminal.print(text, style="bold red", highlight=False)
         terminal.print(verdict(finished.summary), highlight=False, markup=False)
         terminal.print(f"report: {finished.folder / REPORT}", soft_wrap=True, highlight=False)
-
-    def describe(self, model: PreparedModel) -> None:
-        """Print what a block store holds and how good its model is."""
-        terminal, geometry = Terminal(), model.store.geometry
-        terminal.print(
-            f"model {model.store.version}: {len(model.store.groups)} user groups of {geometry.blocks} "
-            f"{geometry.codec} blocks, {geometry.items} items, {model.store.layers} layers",
-            soft_wrap=True,
-            highlight=False,
-        )
-        terminal.print_json(data=model.store.report)
-        terminal.print(f"store: {model.folder}", soft_wrap=True, highlight=False)
 
     def _show(self, name: str, done: int, total: int, note: str) -> None:
         if name not in self._tasks:
