@@ -466,7 +466,7 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        _fail(str(error), WRONG_INPUT)
+        _fail("\npeelfleet: ".join(error.lines), WRONG_INPUT)
     except (PeelfleetError, ExceptionGroup) as error:
         _fail(_flatten(error), RUN_FAILED)
     except OSError as error:

@@ -1,18 +1,18 @@
 """What no part of a scenario can check alone: names to be known, moments, and how often things come."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
-from cloud.rollout import Rollout
 from devices.actions import Action, SwapNetwork
 from devices.faults import LinkFault
 from devices.memory import Boundary, PressureStates, Replay, SquareWave
 from devices.memory.pressure import LEVELS
-from devices.schedule import Select, Stage, parse_moment, stage_starts
-from scenarios.thresholds import check_thresholds
+from devices.schedule import Select, parse_moment, stage_starts
+from scenarios.thresholds import filters_that_name_nothing, thresholds_that_mean_nothing
 from wire.topics import valid_name
 from wire.units import format_bytes, format_duration
 
@@ -25,44 +25,69 @@ MOST_OFTEN = 10_000_000
 """What comes again does so at most so many times in a run of one device: more would seem never to end."""
 
 
+class RuleError(ValueError):
+    """A scenario breaks rules.
+
+    Args:
+        texts: what is said of each.
+    """
+
+    def __init__(self, *texts: str) -> None:
+        super().__init__(texts[0])
+        self.texts = texts
+
+
 def check_scenario(scenario: "Scenario") -> None:
     """Check what no part of a scenario can check alone.
 
     Raises:
-        ValueError: a rule is broken.
+        RuleError: rules are broken.
     """
-    _check_name(scenario.name)
-    _check_broker(scenario.broker)
-    _check_times(scenario)
-    for key, names in (("networks", scenario.networks), ("nodes", scenario.nodes)):
-        _check_names(key, names)
-    _check_stages(scenario.stages)
-    _check_fleet(scenario)
-    _check_program(scenario)
-    check_thresholds(scenario)
-    _check_pace(scenario)
-    _check_realtime(scenario)
+    found = list(problems(scenario))
+    if found:
+        raise RuleError(*found)
 
 
-def _check_realtime(scenario: "Scenario") -> None:
+def problems(scenario: "Scenario", unknown: AbstractSet[str] = frozenset()) -> Iterator[str]:
+    """Yield what is wrong with *scenario* as a whole.
+
+    Args:
+        scenario: to be checked.
+        unknown: keys that have no value, or one that nobody wrote: what needs them is not checked.
+    """
+    if "stop_time" not in unknown and scenario.stop_time <= 0:
+        yield f"stop_time(={format_duration(scenario.stop_time)}) must be > 0, or left to stages"
+        unknown = {*unknown, "stop_time"}
+    for needed, check in _CHECKS:
+        if unknown.isdisjoint(needed):
+            yield from check(scenario)
+
+
+def _said(check: Callable[..., None], *args: object) -> Iterator[str]:
+    """Yield what *check* raises."""
+    try:
+        check(*args)
+    except ValueError as error:
+        yield str(error)
+
+
+def _realtime(scenario: "Scenario") -> Iterator[str]:
     if scenario.clock == "realtime" and scenario.cloud.workers is not None:
-        raise ValueError(
+        yield (
             f"cloud.workers(={scenario.cloud.workers}) needs clock virtual or lockstep: in real time the "
             "cloud is real, and takes as long as it takes"
         )
 
 
-def _check_times(scenario: "Scenario") -> None:
+def _times(scenario: "Scenario") -> Iterator[str]:
     stop_time, staged = scenario.stop_time, sum(stage.duration for stage in scenario.stages)
-    if stop_time <= 0:
-        raise ValueError(f"stop_time(={format_duration(stop_time)}) must be > 0, or left to stages")
     if staged > stop_time:
-        raise ValueError(
+        yield (
             f"stop_time(={format_duration(stop_time)}) must not be before the end of the stages, "
             f"{format_duration(staged)}"
         )
     if scenario.warmup >= stop_time:
-        raise ValueError(
+        yield (
             f"warmup(={format_duration(scenario.warmup)}) must be less than "
             f"stop_time(={format_duration(stop_time)})"
         )
@@ -99,49 +124,54 @@ def _is_address(broker: str) -> bool:
         return False
 
 
-def _check_names(key: str, names: Iterable[str]) -> None:
+def _names(key: str, names: Iterable[str]) -> Iterator[str]:
     for name in names:
         if not valid_name(name):
-            raise ValueError(f"{key}(={name!r}) must have names of letters, digits, '.', '_' or '-'")
+            yield f"{key}(={name!r}) must have names of letters, digits, '.', '_' or '-'"
 
 
-def _check_stages(stages: Sequence[Stage]) -> None:
+def _stages(scenario: "Scenario") -> Iterator[str]:
     first_at: dict[str, int] = {}
-    for at, stage in enumerate(stages):
+    for at, stage in enumerate(scenario.stages):
         same = first_at.setdefault(stage.name, at)
         if same != at:
-            raise ValueError(f"stages[{at}].name(={stage.name!r}) must differ from that of stages[{same}]")
+            yield f"stages[{at}].name(={stage.name!r}) must differ from that of stages[{same}]"
 
 
-def _check_program(scenario: "Scenario") -> None:
-    """Check what names a stage, a group, a node or a network, and when it is."""
-    if scenario.rollout is not None:
-        _check_rollout(scenario, scenario.rollout)
+def _program(scenario: "Scenario", key: str) -> Iterator[str]:
+    """Yield what is wrong with what names a stage, a group, a node or a network, and when it is."""
+    starts = stage_starts(scenario.stages)
+    for at, entry in enumerate(getattr(scenario, key)):
+        yield from _said(_check_moment, scenario, starts, f"{key}[{at}].at", entry.at)
+        if isinstance(entry, Action | LinkFault):
+            yield from _select(scenario, f"{key}[{at}].select", entry.select)
+        if isinstance(entry, SwapNetwork):
+            yield from _unknown(f"{key}[{at}].to", entry.to, "networks", scenario.networks)
+
+
+def _starts(scenario: "Scenario") -> Iterator[str]:
+    starts = stage_starts(scenario.stages)
     for at, group in enumerate(scenario.fleet):
-        _check_moment(scenario, f"fleet[{at}].start_at", group.start_at)
-    for key, entries in (("actions", scenario.actions), ("faults", scenario.faults)):
-        for at, entry in enumerate(entries):
-            _check_moment(scenario, f"{key}[{at}].at", entry.at)
-            if isinstance(entry, Action | LinkFault):
-                _check_select(scenario, f"{key}[{at}].select", entry.select)
-            if isinstance(entry, SwapNetwork):
-                _check_known(f"{key}[{at}].to", entry.to, "networks", scenario.networks)
+        yield from _said(_check_moment, scenario, starts, f"fleet[{at}].start_at", group.start_at)
 
 
-def _check_rollout(scenario: "Scenario", rollout: Rollout) -> None:
-    _check_moment(scenario, "rollout.at", rollout.at)
+def _rollout(scenario: "Scenario") -> Iterator[str]:
+    rollout = scenario.rollout
+    if rollout is None:
+        return
+    yield from _said(_check_moment, scenario, stage_starts(scenario.stages), "rollout.at", rollout.at)
     if rollout.seed == scenario.model.training.seed:
-        raise ValueError(
+        yield (
             f"rollout.seed(={rollout.seed}) must differ from model.training.seed, or the version is the same"
         )
 
 
-def _check_pace(scenario: "Scenario") -> None:
-    """Check that nothing comes again so soon that the run would seem to hang."""
+def _pace(scenario: "Scenario") -> Iterator[str]:
+    """Yield what comes again so soon that the run would seem to hang."""
     for path, spans in _paces(scenario):
         if sum(spans.values()) * MOST_OFTEN < scenario.stop_time:
             shown = " + ".join(f"{name}(={format_duration(span)})" for name, span in spans.items())
-            raise ValueError(
+            yield (
                 f"{path}.{shown} must be longer: until stop_time(={format_duration(scenario.stop_time)}) "
                 f"it comes again more than {MOST_OFTEN} times"
             )
@@ -168,12 +198,11 @@ def _paces(scenario: "Scenario") -> Iterator[tuple[str, dict[str, int]]]:
             yield f"{path}.budget.publish", {"max_interval": publish.max_interval}
 
 
-def _check_moment(scenario: "Scenario", path: str, text: str) -> None:
+def _check_moment(scenario: "Scenario", starts: Mapping[str, int], path: str, text: str) -> None:
     try:
         moment = parse_moment(text)
     except ValueError as error:
         raise ValueError(str(error).replace("at(", f"{path}(", 1)) from None
-    starts = stage_starts(scenario.stages)
     if moment.stage is not None:
         _check_known(path, moment.stage, "stages", starts)
     if moment.resolve(starts) >= scenario.stop_time:
@@ -182,13 +211,17 @@ def _check_moment(scenario: "Scenario", path: str, text: str) -> None:
         )
 
 
-def _check_select(scenario: "Scenario", path: str, select: Select) -> None:
+def _select(scenario: "Scenario", path: str, select: Select) -> Iterator[str]:
     groups = {group.name: group for group in scenario.fleet}
     known = (("groups", groups), ("nodes", scenario.nodes), ("networks", scenario.networks))
-    for key, names in known:
-        for at, name in enumerate(getattr(select, key)):
-            _check_known(f"{path}.{key}[{at}]", name, "the groups" if key == "groups" else key, names)
-    if not any(
+    unknown = [
+        text
+        for key, names in known
+        for at, name in enumerate(getattr(select, key))
+        for text in _unknown(f"{path}.{key}[{at}]", name, "the groups" if key == "groups" else key, names)
+    ]
+    yield from unknown
+    if not unknown and not any(
         select.fits(group=each.name, labels=each.labels, node=each.node, network=each.network)
         for each in scenario.fleet
     ):
@@ -196,7 +229,7 @@ def _check_select(scenario: "Scenario", path: str, select: Select) -> None:
             key: value for key, value in msgspec.structs.asdict(select).items() if value and key != "share"
         }
         shown = ", ".join(f"{key}: {_shown(value)}" for key, value in keys.items())
-        raise ValueError(f"{path}(={{{shown}}}) must fit at least one group of the fleet")
+        yield f"{path}(={{{shown}}}) must fit at least one group of the fleet"
 
 
 def _shown(value: Mapping[str, str] | Sequence[str]) -> str:
@@ -206,38 +239,81 @@ def _shown(value: Mapping[str, str] | Sequence[str]) -> str:
     return "[" + ", ".join(value) + "]"
 
 
-def _check_known(path: str, name: str, what: str, known: Iterable[str]) -> None:
+def _unknown(path: str, name: str, what: str, known: Iterable[str]) -> Iterator[str]:
     if name not in known:
-        there = ", ".join(sorted(known)) or "none"
-        raise ValueError(f"{path}(={name!r}) must name one of {what}: {there}")
+        yield f"{path}(={name!r}) must name one of {what}: {', '.join(sorted(known)) or 'none'}"
 
 
-def _check_fleet(scenario: "Scenario") -> None:
+def _check_known(path: str, name: str, what: str, known: Iterable[str]) -> None:
+    for text in _unknown(path, name, what, known):
+        raise ValueError(text)
+
+
+def _fleet(scenario: "Scenario") -> Iterator[str]:
     if not scenario.fleet:
-        raise ValueError("fleet(=[]) must have at least one group")
+        yield "fleet(=[]) must have at least one group"
     first_at: dict[str, int] = {}
     for at, group in enumerate(scenario.fleet):
         # Device ids end in a hyphen and digits, so distinct names are enough for distinct ids.
         same = first_at.setdefault(group.name, at)
         if same != at:
-            raise ValueError(f"fleet[{at}].name(={group.name!r}) must differ from that of fleet[{same}]")
-        _check_known(f"fleet[{at}].network", group.network, "networks", scenario.networks)
-        _check_known(f"fleet[{at}].node", group.node, "nodes", scenario.nodes)
+            yield f"fleet[{at}].name(={group.name!r}) must differ from that of fleet[{same}]"
+
+
+def _networks_of_fleet(scenario: "Scenario") -> Iterator[str]:
+    for at, group in enumerate(scenario.fleet):
+        yield from _unknown(f"fleet[{at}].network", group.network, "networks", scenario.networks)
+
+
+def _nodes_of_fleet(scenario: "Scenario") -> Iterator[str]:
+    for at, group in enumerate(scenario.fleet):
+        unknown = list(_unknown(f"fleet[{at}].node", group.node, "nodes", scenario.nodes))
+        yield from unknown
+        if unknown:
+            continue
         there = scenario.nodes[group.node].memory
         for key in ("max", "high"):
             most = getattr(group.memory, key, None)
             if most is not None and most > there:
-                raise ValueError(
+                yield (
                     f"fleet[{at}].memory.{key}(={format_bytes(most)}) must not exceed "
                     f"memory(={format_bytes(there)}) of node {group.node!r}"
                 )
         if group.budget.reserve >= there:
-            raise ValueError(
+            yield (
                 f"fleet[{at}].budget.reserve(={format_bytes(group.budget.reserve)}) must be less than "
                 f"memory(={format_bytes(there)}) of node {group.node!r}, or nothing is ever left"
             )
+
+
+def _start_within(scenario: "Scenario") -> Iterator[str]:
+    for at, group in enumerate(scenario.fleet):
         if group.start_within > scenario.stop_time:
-            raise ValueError(
+            yield (
                 f"fleet[{at}].start_within(={format_duration(group.start_within)}) must not exceed "
                 f"stop_time(={format_duration(scenario.stop_time)})"
             )
+
+
+_WHEN: Final = ("stages", "stop_time")
+_CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[["Scenario"], Iterable[str]]], ...]] = (
+    (("name",), lambda scenario: _said(_check_name, scenario.name)),
+    (("broker",), lambda scenario: _said(_check_broker, scenario.broker)),
+    ((*_WHEN, "warmup"), _times),
+    (("networks",), lambda scenario: _names("networks", scenario.networks)),
+    (("nodes",), lambda scenario: _names("nodes", scenario.nodes)),
+    (("stages",), _stages),
+    (("fleet",), _fleet),
+    (("fleet", "networks"), _networks_of_fleet),
+    (("fleet", "nodes"), _nodes_of_fleet),
+    (("fleet", "stop_time", "stages"), _start_within),
+    (("rollout", "model", *_WHEN), _rollout),
+    (("fleet", *_WHEN), _starts),
+    (("actions", "fleet", "nodes", "networks", *_WHEN), lambda scenario: _program(scenario, "actions")),
+    (("faults", "fleet", "nodes", "networks", *_WHEN), lambda scenario: _program(scenario, "faults")),
+    (("thresholds",), lambda scenario: thresholds_that_mean_nothing(scenario.thresholds)),
+    (("thresholds", "fleet", "nodes", "networks", "stages", "model"), filters_that_name_nothing),
+    (("updates", "fleet", "stop_time", "stages"), _pace),
+    (("clock", "cloud"), _realtime),
+)
+"""Each check with the keys that it needs to know; in the order in which what they find is said."""

@@ -3,14 +3,17 @@
 The structs and their annotations are the only statement of what is allowed; this file walks them.
 """
 
+import copy
 import difflib
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NoReturn, get_args
 
 import msgspec
 from msgspec import inspect as types
 
+from devices.fleet import FleetGroup
+from scenarios.checks import RuleError, problems
 from scenarios.kinds import QUANTITIES, choices, expected, hints_of, kind_of, quantity_of, structs_of
 from scenarios.schema import RECIPES, Model, Scenario
 from scenarios.tree import Path, Tree, Value, dotted, one_line
@@ -24,23 +27,47 @@ MOST: Mapping[type, int] = {
 }
 """Times and sizes are kept as signed 64-bit numbers: the sums of these in a run must not run out of them."""
 
+MOST_ERRORS = 100
+"""So many errors of a file are said; of the others, that there are some."""
+
+_BROKEN: Final = object()
+"""Stands for a value that breaks a rule, which has been said; whatever holds it is broken, too."""
 _INDEX = re.compile(r"[0-9]{1,9}")
+_LINE = re.compile(r".*?:([0-9]{1,9}): ")
+MAX_LINES = 10**9
 _SUBJECT = re.compile(r"[\w-]+(?:\.[\w-]+|\[[^]]*\])*(?=\(=)")
 
 
-def decode(tree: Tree) -> Scenario:
+def decode(tree: Tree, before: Sequence[str] = ()) -> Scenario:
     """Return the scenario that *tree* describes.
 
+    Args:
+        tree: the values, and where they are written.
+        before: lines that say what is wrong with it already.
+
     Raises:
-        InputError: it breaks a rule; one line with the place, the path, the value and the rule.
+        InputError: it breaks rules; for each a line with the place, the path, the value and the rule, in the
+            order of the file.
     """
-    try:
-        scenario = _Decoder(tree.implied).value(Scenario, tree.value, ())
-    except _WrongError as error:
-        text = f"{dotted(error.path)}{error.text}".removeprefix(": ")
-        raise InputError(one_line(f"{tree.place(error.at)}: {text}")) from None
+    decoder = _Decoder(tree)
+    scenario = decoder.value(Scenario, tree.value, ())
+    lines = [
+        *before,
+        *tree.wrong.values(),
+        *(one_line(f"{tree.place(each.at)}: {each}") for each in decoder.found),
+    ]
+    if lines:
+        raise InputError(*in_order(lines))
     assert isinstance(scenario, Scenario)
     return scenario
+
+
+def in_order(lines: Sequence[str]) -> list[str]:
+    """Return *lines* once each, by the number of the line that they begin with; the others come last."""
+    numbered = {line: _LINE.match(line) for line in dict.fromkeys(lines)}
+    rising = sorted(numbered, key=lambda line: int(found[1]) if (found := numbered[line]) else MAX_LINES)
+    more = len(rising) - MOST_ERRORS
+    return rising if more <= 0 else [*rising[:MOST_ERRORS], f"and {more} more errors"]
 
 
 def read_path(text: str) -> Path:
@@ -49,7 +76,7 @@ def read_path(text: str) -> Path:
     return tuple(int(inner) if _INDEX.fullmatch(inner) else inner or outer for inner, outer in parts)
 
 
-class _WrongError(Exception):
+class WrongError(Exception):
     """Something breaks a rule.
 
     Args:
@@ -64,23 +91,36 @@ class _WrongError(Exception):
         self.text = text
         self.at = path if at is None else at
 
+    def __str__(self) -> str:
+        return f"{dotted(self.path)}{self.text}".removeprefix(": ")
+
 
 class _Decoder:
-    """Walks hints and values together.
+    """Walks hints and values together; what is wrong is collected, and the rest looked at all the same.
 
     Args:
-        implied: paths of mappings that take the type of their default, because no one wrote them.
+        tree: the values, and which of them cannot be used or take the type of their default.
     """
 
-    def __init__(self, implied: set[Path]) -> None:
-        self._implied = implied
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self.found: list[WrongError] = []
 
     # Any: type hints are no types, and the default of a field may be anything.
     def value(self, hint: Any, value: Value, path: Path, default: Any = None) -> object:
-        """Return what *value*, at *path*, means where *hint* is wanted."""
+        """Return what *value*, at *path*, means where *hint* is wanted; `_BROKEN` if nothing."""
+        if path in self._tree.wrong:
+            return _BROKEN
+        try:
+            return self._value(hint, value, path, default)
+        except WrongError as error:
+            self.found.append(error)
+            return _BROKEN
+
+    def _value(self, hint: Any, value: Value, path: Path, default: Any) -> object:
         kind = kind_of(hint)
         if isinstance(kind, types.AnyType):
-            return value
+            return _BROKEN if any(path == each[: len(path)] for each in self._tree.wrong) else value
         structs = structs_of(kind)
         if structs and not _is_leaf(kind, value):
             given = self._with_type(_mapping(value, path, expected(kind)), path, default)
@@ -88,14 +128,16 @@ class _Decoder:
         if isinstance(kind, types.DictType):
             item = get_args(hint)[1]
             given = _mapping(value, path)
-            return {key: self.value(item, each, (*path, key)) for key, each in given.items()}
+            entries = {key: self.value(item, each, (*path, key)) for key, each in given.items()}
+            return _BROKEN if any(each is _BROKEN for each in entries.values()) else entries
         if isinstance(kind, types.VarTupleType):
             item = get_args(hint)[0]
-            return tuple(self.value(item, each, (*path, at)) for at, each in enumerate(_list(value, path)))
+            items = [self.value(item, each, (*path, at)) for at, each in enumerate(_list(value, path))]
+            return _BROKEN if any(each is _BROKEN for each in items) else tuple(items)
         return _leaf(hint, kind, value, path)
 
     def _with_type(self, given: Mapping[str, Value], path: Path, default: object) -> Mapping[str, Value]:
-        if path not in self._implied or not isinstance(default, msgspec.Struct):
+        if path not in self._tree.implied or not isinstance(default, msgspec.Struct):
             return given
         config = default.__struct_config__
         return {config.tag_field: str(config.tag), **given} if config.tag_field else given
@@ -103,7 +145,8 @@ class _Decoder:
     def _struct(
         self, kind: types.StructType, given: Mapping[str, Value], path: Path, default: object
     ) -> object:
-        _check_keys(kind, given, path)
+        wrong_keys = list(_wrong_keys(kind, given, path))
+        self.found += wrong_keys
         hints, default = hints_of(kind.cls), _by_recipe(kind.cls, given, default)
         # What is left out has the default of the whole, which may differ from that of its type.
         rest = msgspec.structs.asdict(default) if isinstance(default, kind.cls) else {}
@@ -117,10 +160,70 @@ class _Decoder:
             for field in kind.fields
             if field.name in given
         }
-        try:
-            return kind.cls(**rest | fields)
-        except ValueError as error:
-            raise _broken(path, str(error)) from None
+        broken = {name for name, value in fields.items() if value is _BROKEN}
+        values = rest | {name: value for name, value in fields.items() if name not in broken}
+        made = self._made(kind, values, path, broken)
+        return _BROKEN if wrong_keys else made
+
+    def _made(
+        self, kind: types.StructType, values: dict[str, object], path: Path, broken: set[str]
+    ) -> object:
+        """Return the struct with *values*; where it breaks a rule, go on with a default to find more.
+
+        Args:
+            kind: the struct.
+            values: of its fields; changed.
+            path: of the struct.
+            broken: fields that have a default instead of what is written; changed.
+        """
+        fields = {field.name: field for field in kind.fields}
+        missing = {name for name, field in fields.items() if field.required and name not in values}
+        if kind.cls is Scenario and (broken or missing):
+            for text in problems(_with_gaps(values), broken | missing):
+                self.found.append(_broken(path, text))
+            return _BROKEN
+        while not any(field.required and name not in values for name, field in fields.items()):
+            try:
+                made = kind.cls(**values)
+            except RuleError as error:
+                self.found += [_broken(path, text) for text in error.texts]
+                return _BROKEN
+            except ValueError as error:
+                rule = str(error)
+                if not _speaks_of(rule, broken):
+                    self.found.append(_broken(path, rule))
+                subject = _SUBJECT.match(rule)
+                name = re.split(r"[.\[]", subject[0], maxsplit=1)[0] if subject else ""
+                if name not in values or name in broken:
+                    return _BROKEN
+                broken.add(name)
+                del values[name]
+            else:
+                return _BROKEN if broken else made
+        return _BROKEN
+
+
+def _with_gaps(values: Mapping[str, object]) -> Scenario:
+    """Return a scenario with *values* only, which no rule has seen: what is not among them is a default."""
+    scenario = copy.copy(_ANY)  # which calls no `__post_init__`
+    for field in msgspec.structs.fields(Scenario):
+        default = None if field.required else default_of_field(field)
+        msgspec.structs.force_setattr(scenario, field.name, values.get(field.name, default))
+    scenario.fill_in()
+    return scenario
+
+
+_ANY: Final = Scenario(version=1, name="any", stop_time=Duration(1), fleet=(FleetGroup(name="any", count=1),))
+
+
+def default_of_field(field: msgspec.structs.FieldInfo) -> object:
+    """Return the default of a field that is not required."""
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+
+
+def _speaks_of(rule: str, names: set[str]) -> bool:
+    """Tell whether *rule* speaks of the value of a field that has a default in its stead."""
+    return any(re.search(rf"\b{re.escape(name)}\b", rule) for name in names)
 
 
 def _by_recipe(cls: type, given: Mapping[str, Value], default: object) -> object:
@@ -148,7 +251,7 @@ def _choose(structs: Sequence[types.StructType], given: Mapping[str, Value], pat
         return structs[0]
     by_tag = {str(struct.tag): struct for struct in structs}
     if field not in given:
-        raise _WrongError(path, f": missing key {field!r}: one of {', '.join(by_tag)}")
+        raise WrongError(path, f": missing key {field!r}: one of {', '.join(by_tag)}")
     tag = given[field]
     if not isinstance(tag, str) or tag not in by_tag:
         one = f"one of {', '.join(by_tag)}" if len(by_tag) > 1 else next(iter(by_tag))
@@ -156,15 +259,16 @@ def _choose(structs: Sequence[types.StructType], given: Mapping[str, Value], pat
     return by_tag[tag]
 
 
-def _check_keys(kind: types.StructType, given: Mapping[str, Value], path: Path) -> None:
+def _wrong_keys(kind: types.StructType, given: Mapping[str, Value], path: Path) -> Iterator[WrongError]:
+    """Yield what is wrong with the keys of *given*: those that are not known, and those that are missing."""
     known = [field.name for field in kind.fields]
     for key in given:
         if key not in known and key != kind.tag_field:
             hint = _meant(key, known) or f"; known keys: {', '.join(known)}"
-            raise _WrongError(path, f": unknown key {key!r}{hint}", at=(*path, key))
+            yield WrongError(path, f": unknown key {key!r}{hint}", at=(*path, key))
     for field in kind.fields:
         if field.required and field.name not in given:
-            raise _WrongError(path, f": missing key {field.name!r}")
+            yield WrongError(path, f": missing key {field.name!r}")
 
 
 def _is_leaf(kind: types.Type, value: Value) -> bool:
@@ -199,7 +303,7 @@ def _quantity(cls: type, value: Value, path: Path) -> float:
     return quantity
 
 
-def _broken(path: Path, rule: str) -> _WrongError:
+def _broken(path: Path, rule: str) -> WrongError:
     """Join *path* and a rule such as ``min(=9 GiB) must not exceed max(=8 GiB)`` about a part of it.
 
     An empty last part of *path* stands for whatever the rule calls its subject.
@@ -209,7 +313,7 @@ def _broken(path: Path, rule: str) -> _WrongError:
     inner = read_path(subject[0]) if subject else ()
     if path and path[-1] == "":
         path, inner = path[:-1], ()
-    return _WrongError(path + inner, f" {text}" if subject else text)
+    return WrongError(path + inner, f" {text}" if subject else text)
 
 
 def _refuse(value: Value, wanted: str, path: Path) -> NoReturn:
@@ -226,7 +330,7 @@ def _refuse(value: Value, wanted: str, path: Path) -> NoReturn:
             text = f" (={value!r}) must be {wanted}"
     if not path:
         text = f": a scenario{text}"
-    raise _WrongError(path, text)
+    raise WrongError(path, text)
 
 
 def _meant(value: object, known: Sequence[str]) -> str:

@@ -16,10 +16,10 @@ from pathlib import Path as File
 
 import msgspec
 
-from scenarios.decode import decode
+from scenarios.decode import MOST_ERRORS, decode, in_order
 from scenarios.kinds import plain
 from scenarios.load import read, with_traces_beside
-from scenarios.overrides import apply, assign
+from scenarios.overrides import apply_all, assign
 from scenarios.schema import Scenario
 from scenarios.sweep import Sweep
 from scenarios.tree import Path, Tree, Value, one_line, read_tree, read_value
@@ -116,10 +116,9 @@ def expand(
             scenario; tells which.
     """
     tree = read_tree(text, where)
-    for override in overrides:
-        apply(tree, override)
+    wrong = apply_all(tree, overrides)
     _add_options(tree, over, seeds)
-    base = decode(tree)
+    base = decode(tree, wrong)
     sweep = base.sweep or Sweep()
     if not (sweep.grid or sweep.cases or sweep.seeds):
         raise InputError(
@@ -128,7 +127,7 @@ def expand(
     assert isinstance(tree.value, dict)
     tree.value.pop("sweep", None)
     keys = tuple(dict.fromkeys([*(key for case in sweep.cases for key in case.set), *sweep.grid]))
-    found = [_combine(tree, keys, variant) for variant in _variants(tree, sweep)]
+    found = _combine_all(tree, keys, _variants(tree, sweep))
     _check_names(where, found)
     return Plan(msgspec.structs.replace(base, sweep=None), keys, tuple(found), sweep.seeds or (base.seed,))
 
@@ -161,8 +160,10 @@ def _write(tree: Tree, path: Path, new: Tree) -> None:
     if isinstance(inner, dict):
         for old in [old for old in tree.places if old[: len(path)] == path]:
             del tree.places[old]
+            tree.wrong.pop(old, None)
         inner[str(path[-1])] = new.value
         tree.places.update(new.places)
+        tree.wrong.update(new.wrong)
 
 
 def _read_seeds(text: str, place: str) -> Iterator[int]:
@@ -197,6 +198,41 @@ def _settings(tree: Tree, path: Path, values: Mapping[str, Value]) -> Iterator[_
         yield _Setting(key, value, tree.place((*path, key)))
 
 
+def _combine_all(tree: Tree, keys: Sequence[str], variants: Sequence[_Variant]) -> list[Combination]:
+    """Return the scenario of each of *variants*.
+
+    Raises:
+        InputError: some are none; each mistake is said once, of the first combination that has it.
+    """
+    found: list[Combination] = []
+    wrong: dict[str, str] = {}
+    for variant in variants:
+        try:
+            found.append(_combine(tree, keys, variant))
+        except _CombinationError as error:
+            for line in error.lines:
+                wrong.setdefault(line, one_line(f"combination {error.name}: {line}"))
+            if len(wrong) > MOST_ERRORS:
+                break
+    if wrong:
+        raise InputError(*in_order(list(wrong.values())))
+    return found
+
+
+class _CombinationError(Exception):
+    """A combination is no valid scenario.
+
+    Args:
+        name: of the combination.
+        lines: what is wrong with it.
+    """
+
+    def __init__(self, name: str, lines: Sequence[str]) -> None:
+        super().__init__(name, lines)
+        self.name = name
+        self.lines = lines
+
+
 def _combine(tree: Tree, keys: Sequence[str], variant: _Variant) -> Combination:
     """Return the scenario that *tree* is under *variant*."""
     for setting in (*variant.own, *variant.point):
@@ -211,14 +247,14 @@ def _combine(tree: Tree, keys: Sequence[str], variant: _Variant) -> Combination:
             paths[setting.key] = path
         scenario = decode(own)
     except InputError as error:
-        raise InputError(one_line(f"combination {name}: {error}")) from None
+        raise _CombinationError(name, error.lines) from None
     resolved = plain(scenario)
     settings = {key: _at(resolved, paths[key] if key in paths else _find(own, key)) for key in keys}
     return Combination(name, variant.case, settings, scenario)
 
 
 def _copy(tree: Tree) -> Tree:
-    return Tree(copy.deepcopy(tree.value), dict(tree.places), set(tree.implied))
+    return Tree(copy.deepcopy(tree.value), dict(tree.places), set(tree.implied), dict(tree.wrong))
 
 
 def _check_no_password(setting: _Setting) -> None:

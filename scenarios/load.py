@@ -16,7 +16,7 @@ from devices.memory import Replay
 from devices.traces.availability import Availability
 from scenarios.decode import decode
 from scenarios.kinds import plain
-from scenarios.overrides import apply
+from scenarios.overrides import apply_all
 from scenarios.scalars import is_plain_text
 from scenarios.schema import Scenario
 from scenarios.tree import read_tree
@@ -39,9 +39,7 @@ def parse(text: str, where: str = "scenario", overrides: Sequence[str] = ()) -> 
         InputError: it is no valid scenario.
     """
     tree = read_tree(text, where)
-    for override in overrides:
-        apply(tree, override)
-    return decode(tree)
+    return decode(tree, apply_all(tree, overrides))
 
 
 def dump(scenario: Scenario) -> str:

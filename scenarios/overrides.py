@@ -1,6 +1,7 @@
 """``--set key=value``: changes to a scenario before it is checked, so that every check sees them."""
 
 import re
+from collections.abc import Sequence
 from typing import NoReturn
 
 from scenarios.decode import read_path
@@ -26,6 +27,17 @@ def apply(tree: Tree, override: str) -> None:
         raise InputError(f"{place}: must be key=value, such as fleet[0].count=100")
     if isinstance(tree.value, dict):  # if not, that is what is wrong
         _Override(tree, place).write(read_path(key.strip()), text)
+
+
+def apply_all(tree: Tree, overrides: Sequence[str]) -> list[str]:
+    """Change *tree* as each of *overrides* says; return what is wrong with those that cannot be."""
+    wrong: list[str] = []
+    for override in overrides:
+        try:
+            apply(tree, override)
+        except InputError as error:
+            wrong += error.lines
+    return wrong
 
 
 def assign(tree: Tree, key: str, value: Value, place: str) -> Path:
@@ -76,7 +88,9 @@ class _Override:
         for old in [old for old in tree.places if old[: len(path)] == path]:
             del tree.places[old]
             tree.implied.discard(old)
+            tree.wrong.pop(old, None)
         tree.places.update(new.places)
+        tree.wrong.update(new.wrong)
         match outer, at:
             case list(), int():
                 outer[at] = new.value

@@ -234,13 +234,17 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Variants of this scenario that `peelfleet sweep` runs."""
 
     def __post_init__(self) -> None:
+        self.fill_in()
+        check_scenario(self)
+
+    def fill_in(self) -> None:
+        """Add what is always there, and what is left to the stages."""
         # Copies: the caller's dictionaries stay as they are.
         msgspec.structs.force_setattr(self, "networks", {"default": Network(), **self.networks})
         msgspec.structs.force_setattr(self, "nodes", {"default": Node(), **self.nodes})
         staged = sum(stage.duration for stage in self.stages)
         if not self.stop_time and staged:
             msgspec.structs.force_setattr(self, "stop_time", Duration(staged))
-        check_scenario(self)
 
     @property
     def reporting(self) -> Reporting:

@@ -6,7 +6,7 @@
 import difflib
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -99,43 +99,63 @@ def rules_of(thresholds: Mapping[str, Sequence[str | Threshold]]) -> tuple[Rule,
         ValueError: one has no meaning.
     """
     rules = []
+    for found in _read(thresholds):
+        if isinstance(found, str):
+            raise ValueError(found)
+        rules.append(found)
+    return tuple(rules)
+
+
+def thresholds_that_mean_nothing(thresholds: Mapping[str, Sequence[str | Threshold]]) -> Iterator[str]:
+    """Yield what is wrong with each of *thresholds* that has no meaning."""
+    return (found for found in _read(thresholds) if isinstance(found, str))
+
+
+def filters_that_name_nothing(scenario: "Scenario") -> Iterator[str]:
+    """Yield what is wrong with each filter of the thresholds that names nothing in *scenario*."""
+    places = _places(scenario)
+    for rule in _read(scenario.thresholds):
+        if isinstance(rule, str):
+            continue
+        for dimension, value in rule.filters.items():
+            known = {**rule.metric.own, **places}
+            path = f"thresholds[{rule.selector}](={dimension!r})"
+            if dimension not in known:
+                yield f"{path} must be narrowed by one of {_list(dimension, known)}"
+            elif value not in known[dimension]:
+                path = f"thresholds[{rule.selector}](={value!r})"
+                one = f"one of {_list(value, known[dimension])}" if known[dimension] else "and there is none"
+                yield f"{path} must name a {dimension}, {one}"
+
+
+def _read(thresholds: Mapping[str, Sequence[str | Threshold]]) -> Iterator[Rule | str]:
+    """Yield each rule of *thresholds*; where it has no meaning, why."""
     for selector, entries in thresholds.items():
-        metric, filters = _read_selector(selector)
+        try:
+            metric, filters = _read_selector(selector)
+        except ValueError as error:
+            yield str(error)
+            continue
         if not entries:
-            raise ValueError(f"thresholds[{selector}](=[]) must have at least one rule")
+            yield f"thresholds[{selector}](=[]) must have at least one rule"
         for at, entry in enumerate(entries):
             path = f"thresholds[{selector}][{at}]"
             if isinstance(entry, Threshold):
                 path += ".threshold"
-            rules.append(_read_rule(path, selector, metric, filters, entry))
-    return tuple(rules)
+            try:
+                yield _read_rule(path, selector, metric, filters, entry)
+            except ValueError as error:
+                yield str(error)
 
 
-def check_thresholds(scenario: "Scenario") -> None:
-    """Check the thresholds of *scenario*, and that what their filters name is there.
-
-    Raises:
-        ValueError: a threshold has no meaning.
-    """
-    for rule in rules_of(scenario.thresholds):
-        known = _dimensions(scenario, rule.metric)
-        for dimension, value in rule.filters.items():
-            path = f"thresholds[{rule.selector}](={dimension!r})"
-            if dimension not in known:
-                raise ValueError(f"{path} must be narrowed by one of {_list(dimension, known)}")
-            if value not in known[dimension]:
-                path = f"thresholds[{rule.selector}](={value!r})"
-                one = f"one of {_list(value, known[dimension])}" if known[dimension] else "and there is none"
-                raise ValueError(f"{path} must name a {dimension}, {one}")
-
-
-def _dimensions(scenario: "Scenario", metric: Metric) -> Mapping[str, Sequence[str]]:
-    """Return the values of each dimension by which *metric* can be narrowed."""
-    known: dict[str, Sequence[str]] = {name: list(values) for name, values in metric.own.items()}
-    known["group"] = [group.name for group in scenario.fleet]
+def _places(scenario: "Scenario") -> Mapping[str, Sequence[str]]:
+    """Return the values of each dimension by which any metric can be narrowed."""
+    labels: dict[str, dict[str, None]] = {}
     for group in scenario.fleet:
         for key, value in group.labels.items():
-            known[LABEL + key] = sorted({*known.get(LABEL + key, ()), value})
+            labels.setdefault(LABEL + key, {})[value] = None
+    known: dict[str, Sequence[str]] = {key: sorted(values) for key, values in labels.items()}
+    known["group"] = [group.name for group in scenario.fleet]
     known |= {
         "node": list(scenario.nodes),
         "network": list(scenario.networks),

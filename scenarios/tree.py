@@ -35,6 +35,8 @@ class Tree:
     places: dict[Path, str]
     implied: set[Path] = field(default_factory=set)
     """Mappings that no one wrote: an override reached into a part that the file leaves out."""
+    wrong: dict[Path, str] = field(default_factory=dict)
+    """What is written there cannot be used, and why: a line that starts with the place. Its value is None."""
 
     def place(self, path: Path) -> str:
         """Return where *path* is written, or the nearest thing around it."""
@@ -53,7 +55,7 @@ def read_tree(text: str, where: str) -> Tree:
     if node is None:
         raise InputError(f"{where}: is empty; a scenario has at least version, name, stop_time and fleet")
     builder = _Builder(lambda mark: f"{where}:{mark.line + 1}", ignore="x-")
-    return Tree(builder.build(node, ()), builder.places)
+    return Tree(builder.build(node, ()), builder.places, wrong=builder.wrong)
 
 
 def read_value(text: str, place: str, path: Path) -> Tree:
@@ -65,7 +67,7 @@ def read_value(text: str, place: str, path: Path) -> Tree:
     node = _compose(text, place, lines=False)
     builder = _Builder(lambda _: place)
     builder.places[path] = place
-    return Tree(None if node is None else builder.build(node, path), builder.places)
+    return Tree(None if node is None else builder.build(node, path), builder.places, wrong=builder.wrong)
 
 
 def dotted(path: Path) -> str:
@@ -141,6 +143,7 @@ class _Builder:
 
     def __init__(self, place: Callable[[yaml.Mark], str], ignore: str = "") -> None:
         self.places: dict[Path, str] = {}
+        self.wrong: dict[Path, str] = {}
         self._place = place
         self._ignore = ignore
         self._values = 0
@@ -151,11 +154,19 @@ class _Builder:
         self.places.setdefault(path, self._place(node.start_mark))
         with self._inside(node, path):
             if isinstance(node, yaml.ScalarNode):
-                return self._scalar(node, dotted(path))
+                return self._value(node, path)
             if isinstance(node, yaml.SequenceNode):
                 return [self.build(item, (*path, at)) for at, item in enumerate(node.value)]
             assert isinstance(node, yaml.MappingNode)
             return self._mapping(node, path)
+
+    def _value(self, node: yaml.ScalarNode, path: Path) -> Scalar:
+        """Return the value of *node*; where it has none, remember why, so that all such are said at once."""
+        try:
+            return self._scalar(node, dotted(path))
+        except InputError as error:
+            self.wrong[path] = str(error)
+            return None
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Value]:
         value: dict[str, Value] = {}
@@ -166,10 +177,14 @@ class _Builder:
         return value
 
     def _pairs(self, node: yaml.MappingNode, path: Path) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """Return the keys of *node* with those it merges; its own come first, then the earlier merged."""
+        """Return the keys of *node* with those it merges; its own come first, then the earlier merged.
+
+        A key that is merged counts as a value that an alias brings, wherever it is used in the end.
+        """
         own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         merged: yaml.Node | None = None
         for key_node, value_node in node.value:
+            self._count(key_node)
             merges = key_node.tag == _PLAIN and key_node.value == "<<"
             key = "<<" if merges else self._key(key_node, path)
             if key in own:
@@ -179,9 +194,11 @@ class _Builder:
             merged = value_node if merges else merged
         if merged is not None:
             del own["<<"]
+            found = [own]
             for source in self._sources(merged, path):
                 with self._inside(source, path):
-                    own = self._pairs(source, path) | own
+                    found.append(self._pairs(source, path))
+            own = {key: pair for each in reversed(found) for key, pair in each.items()}
         return own
 
     def _sources(self, node: yaml.Node, path: Path) -> list[yaml.MappingNode]:
@@ -214,9 +231,7 @@ class _Builder:
     @contextmanager
     def _inside(self, node: yaml.Node, path: Path) -> Iterator[None]:
         """Bound what anchors can expand to, in depth and in number."""
-        self._values += 1
-        if self._values > MAX_VALUES:
-            self._refuse(node, f"aliases expand to more than {MAX_VALUES} values")
+        self._count(node)
         if len(self._open) > 2 * MAX_DEPTH:
             self._refuse(node, f"aliases nest deeper than {MAX_DEPTH} levels")
         if id(node) in self._open:
@@ -226,6 +241,11 @@ class _Builder:
         self._open.add(id(node))
         yield
         self._open.discard(id(node))
+
+    def _count(self, node: yaml.Node) -> None:
+        self._values += 1
+        if self._values > MAX_VALUES:
+            self._refuse(node, f"aliases expand to more than {MAX_VALUES} values")
 
     def _refuse(self, node: yaml.Node, text: str) -> NoReturn:
         raise InputError(f"{self._place(node.start_mark)}: {one_line(text)}")

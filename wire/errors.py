@@ -18,7 +18,23 @@ def first_of(error: BaseException) -> BaseException:
 
 
 class InputError(PeelfleetError):
-    """The user's scenario, argument, data file or block store is wrong (exit status 2)."""
+    """The user's scenario, argument, data file or block store is wrong (exit status 2).
+
+    Args:
+        lines: what is wrong, a line each; most often there is one.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__(*lines)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What is wrong, a line each."""
+        return tuple(map(str, self.args))
+
+    def __str__(self) -> str:
+        more = len(self.args) - 1
+        return f"{self.args[0]} (and {more} more)" if more > 0 else "".join(map(str, self.args))
 
 
 class RunError(PeelfleetError):
