@@ -14,11 +14,20 @@ from msgspec import inspect as types
 
 from devices.fleet import FleetGroup
 from scenarios.checks import RuleError, problems
-from scenarios.kinds import QUANTITIES, choices, expected, hints_of, kind_of, quantity_of, structs_of
+from scenarios.kinds import (
+    QUANTITIES,
+    choices,
+    expected,
+    hints_of,
+    is_share,
+    kind_of,
+    quantity_of,
+    structs_of,
+)
 from scenarios.schema import RECIPES, Model, Scenario
 from scenarios.tree import Path, Tree, Value, dotted, one_line
 from wire.errors import InputError
-from wire.units import BYTE_UNITS, RATE_UNITS, TIME_UNITS, BitsPerSecond, Bytes, Duration
+from wire.units import BYTE_UNITS, RATE_UNITS, TIME_UNITS, BitsPerSecond, Bytes, Duration, parse_share
 
 MOST: Mapping[type, int] = {
     Duration: 3650 * TIME_UNITS["d"],
@@ -161,6 +170,7 @@ class _Decoder:
             if field.name in given
         }
         broken = {name for name, value in fields.items() if value is _BROKEN}
+        broken |= {each for key in given for each in _meanings(key, kind) if each not in given}
         values = rest | {name: value for name, value in fields.items() if name not in broken}
         made = self._made(kind, values, path, broken)
         return _BROKEN if wrong_keys else made
@@ -259,6 +269,13 @@ def _choose(structs: Sequence[types.StructType], given: Mapping[str, Value], pat
     return by_tag[tag]
 
 
+def _meanings(key: str, kind: types.StructType) -> Sequence[str]:
+    """Return the key that an unknown *key* of *kind* most likely means: what its value is, is not known."""
+    known = [field.name for field in kind.fields]
+    unknown = key not in known and key != kind.tag_field
+    return difflib.get_close_matches(key, known, n=1) if unknown else ()
+
+
 def _wrong_keys(kind: types.StructType, given: Mapping[str, Value], path: Path) -> Iterator[WrongError]:
     """Yield what is wrong with the keys of *given*: those that are not known, and those that are missing."""
     known = [field.name for field in kind.fields]
@@ -287,10 +304,21 @@ def _leaf(hint: Any, kind: types.Type, value: Value, path: Path) -> object:  # A
     cls = quantity_of(kind)
     if cls is not None:
         return _quantity(cls, value, path)
+    number = _percent(value) if is_share(kind) else value
     try:
-        return msgspec.convert(value, hint)
+        return msgspec.convert(number, hint)
     except msgspec.ValidationError:
         _refuse(value, f"{expected(kind)}{_meant(value, choices(kind))}", path)
+
+
+def _percent(value: Value) -> Value:
+    """Return the number that a text such as ``5 %`` stands for; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(parse_share(value))
+    except ValueError:
+        return value
 
 
 def _quantity(cls: type, value: Value, path: Path) -> float:

@@ -13,6 +13,7 @@ from scenarios.kinds import (
     default_of,
     documentation,
     hints_of,
+    is_share,
     kind_of,
     plain,
     sections,
@@ -99,7 +100,9 @@ def _leaf(kind: types.Type) -> Json:
         case types.StrType():
             return {"type": "string"} | ({"minLength": kind.min_length} if kind.min_length else {})
         case types.IntType() | types.FloatType():
-            return {"type": "integer" if isinstance(kind, types.IntType) else "number"} | _limits(kind)
+            number = {"type": "integer" if isinstance(kind, types.IntType) else "number"} | _limits(kind)
+            percent = {"type": "string", "pattern": rf"^\s*{_NUMBER}\s*%\s*$"}
+            return {"anyOf": [percent, number]} if is_share(kind) else number
     return {"type": "boolean" if isinstance(kind, types.BoolType) else "null"}
 
 

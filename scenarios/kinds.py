@@ -74,6 +74,15 @@ def quantity_of(kind: types.Type) -> type | None:
     return next((option.cls for option in _options(kind) if isinstance(option, types.CustomType)), None)
 
 
+def is_share(kind: types.Type) -> bool:
+    """Tell whether *kind* is a number from 0 to 1, which may be written in percent, too."""
+    if not isinstance(kind, types.FloatType):
+        return False
+    least = kind.ge if kind.ge is not None else kind.gt
+    most = kind.le if kind.le is not None else kind.lt
+    return least == 0 and most == 1
+
+
 def items_of(kind: types.Type) -> types.Type:
     """Return what the items of *kind* are, if it is a collection; else *kind*."""
     match kind:

@@ -39,7 +39,7 @@ _SELECTOR = re.compile(r"(?P<metric>[^{}]*?)\s*(?:\{(?P<filters>[^{}]*)\})?")
 _RULE = re.compile(
     r"(?P<what>[a-z_]+)\s*(?:\((?P<percent>[^()]*)\))?\s*(?P<sign><=|>=|==|<|>)\s*(?P<value>.+)"
 )
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_NUMBER = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)")
 _OF_BASE = re.compile(rf"(?P<factor>{_NUMBER.pattern})\s*\*\s*(?P<base>\w+)")
 _EXAMPLES: Final[Mapping[Unit, str]] = {
     Unit.NUMBER: "a number",
@@ -232,6 +232,8 @@ def _read_value(path: str, metric: Metric, what: str, text: str) -> tuple[float,
             )
         return float(of_base["factor"]), "best" if base == "oracle" else base
     unit = metric.unit_of(what)
+    if unit is Unit.SHARE and metric.unit is not unit and _NUMBER.fullmatch(text) and float(text) > 1:
+        raise ValueError(f"{path} must compare {what} with a share up to 1; did you mean {text}%?")
     try:
         return _quantity(unit, text), None
     except (ValueError, OverflowError):

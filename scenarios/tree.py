@@ -189,7 +189,9 @@ class _Builder:
             key = "<<" if merges else self._key(key_node, path)
             if key in own:
                 first = self._place(own[key][0].start_mark)
-                self._refuse(key_node, f"{dotted((*path, key))}: key given twice, first at {first}")
+                text = one_line(f"{dotted((*path, key))}: key given twice, first at {first}")
+                self.wrong[(*path, key)] = f"{self._place(key_node.start_mark)}: {text}"
+                continue
             own[key] = (key_node, value_node)
             merged = value_node if merges else merged
         if merged is not None:

@@ -39,6 +39,7 @@ RATE_UNITS = {
     "B/s": 8, "kB/s": 8 * 10**3, "MB/s": 8 * 10**6, "KiB/s": 8 * 2**10, "MiB/s": 8 * 2**20,
 }  # fmt: skip
 
+_PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 _TERM = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z/%]+)")
 
 
@@ -83,8 +84,19 @@ def parse_share(value: object) -> Share:
             raise ValueError(f"cannot read {value!r} as a share: write for example '5 %' or 0.05")
         share = float(Fraction(match[1]) / 100)
     if not 0.0 <= share <= 1.0:
-        raise ValueError(f"share(={value}) must be from 0 to 1, or 0 % to 100 %")
+        hint = f"; did you mean '{value} %'?" if 1.0 < share <= 100.0 and not isinstance(value, str) else ""
+        raise ValueError(f"share(={value}) must be from 0 to 1, or 0 % to 100 %{hint}")
     return Share(share)
+
+
+def read_share(text: str) -> Share:
+    """Read the share that a command line gives: ``"5 %"``, ``"0.05"`` or ``".05"``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    plain = _PLAIN_NUMBER.fullmatch(text.strip())
+    return parse_share((int if plain[0].isdigit() else float)(plain[0]) if plain else text)
 
 
 def format_bytes(size: int) -> str:

@@ -17,8 +17,9 @@ from devices.memory.steps import MINUTE, STEPS_AT_ONCE, Changes, Spacing, check_
 from wire.streams import stream
 from wire.units import Duration, Share, format_duration, format_share
 
-Factors = Iterator[tuple[int, float]]
-"""(time_ns, factor): from that time of the run on, free memory is so many times what it would be."""
+Factors = Iterator[tuple[int, float | None]]
+"""(time_ns, factor): from that time of the run on, free memory is so many times what it would be; None: it
+stays as it is, and whoever looks ahead for the next change need not look further than to here."""
 
 RAMP_STEPS: Final = 8
 NEVER: Final = 2**63
@@ -138,7 +139,7 @@ def merge(base: Changes, factors: Sequence[Factors], start_ns: int) -> Changes:
         start_ns: when the base begins.
     """
     current = [1.0] * len(factors)
-    ahead = [next(each, (NEVER, 1.0)) for each in factors]
+    ahead: list[tuple[int, float | None]] = [next(each, (NEVER, 1.0)) for each in factors]
     soonest = min((at for at, _ in ahead), default=NEVER)
     wait, value = next(base)
     last, at_base, free, product = start_ns, start_ns + wait, value, 1.0
@@ -146,22 +147,29 @@ def merge(base: Changes, factors: Sequence[Factors], start_ns: int) -> Changes:
         now = at_base if at_base < soonest else max(soonest, start_ns)
         if now >= NEVER:
             return
+        changes = at_base <= now
         if soonest <= now:
             for place, each in enumerate(factors):
                 while ahead[place][0] <= now:
-                    current[place] = ahead[place][1]
+                    factor = ahead[place][1]
+                    if factor is not None:
+                        current[place], changes = factor, True
                     ahead[place] = next(each, (NEVER, 1.0))
             soonest, product = min(at for at, _ in ahead), math.prod(current)
         if at_base <= now:
             free = value
             wait, value = next(base, (NEVER, value))
             at_base += wait
-        yield now - last, int(free * product)
-        last = now
+        if changes:
+            yield now - last, int(free * product)
+            last = now
 
 
 def _factors(shock: Shock, starts: Onsets, seed: int, group: str, place: int, device: str) -> Factors:
-    """Yield the factors of one device: those of the shocks that hit it."""
+    """Yield the factors of one device: those of the shocks that hit it.
+
+    Where none does for long, it is said at times that none has: the first one may come after the end.
+    """
     profile = shock.profile()
     hits = _hits(shock, seed, group, place, device)
     for number in count():
@@ -169,6 +177,8 @@ def _factors(shock: Shock, starts: Onsets, seed: int, group: str, place: int, de
             start = starts[number]
             for at, factor in profile:
                 yield start + at, factor
+        elif number % STEPS_AT_ONCE == 0:
+            yield starts[number], None
 
 
 def _hits(shock: Shock, seed: int, group: str, place: int, device: str) -> Iterator[bool]:

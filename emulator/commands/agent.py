@@ -16,7 +16,7 @@ from devices.standalone_settings import Settings
 from devices.traces.proc import read_proc
 from wire.errors import InputError
 from wire.topics import Role, valid_name
-from wire.units import Share, parse_bytes, parse_duration, parse_share
+from wire.units import parse_bytes, parse_duration, read_share
 
 LOG = logging.getLogger("peelfleet.agent")
 
@@ -89,7 +89,7 @@ def budget_of(wanted: Wanted) -> Callable[[], int]:
             raise InputError(f"--budget: {error}") from None
         return lambda: fixed
     try:
-        rule = Budget(share=Share(parse_share(wanted.budget_share)))
+        rule = Budget(share=read_share(wanted.budget_share))
     except ValueError as error:
         raise InputError(f"--budget-share: {error}") from None
     return lambda: rule.of(read_proc(wanted.proc).available_bytes)

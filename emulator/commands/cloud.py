@@ -27,7 +27,7 @@ from cloud.versions import Versions
 from wire.connection import Connection
 from wire.errors import InputError
 from wire.topics import Role, valid_name
-from wire.units import parse_bytes, parse_duration, parse_share
+from wire.units import parse_bytes, parse_duration, read_share
 
 LOG = logging.getLogger("peelfleet.cloud")
 
@@ -146,7 +146,7 @@ def _versions(serving: Serving) -> Versions:
     except ValueError as error:
         raise InputError(f"--max-payload: {error}") from None
     try:
-        full_above = parse_share(_number_or_text(serving.full_if_delta_over))
+        full_above = read_share(serving.full_if_delta_over)
     except ValueError as error:
         raise InputError(f"--full-if-delta-over: {error}") from None
     full = serving.encoding == "full"
@@ -159,13 +159,6 @@ def _versions(serving: Serving) -> Versions:
         for each in responders:
             each.check_layers_fit()
     return Versions(responders)
-
-
-def _number_or_text(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _duration(option: str, text: str) -> float:

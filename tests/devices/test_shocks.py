@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.memory import BoundedWalk, Changes, Shock, SquareWave, shocked
-from devices.memory.shocks import merge
+from devices.memory.shocks import merge, onsets
+from devices.memory.steps import STEPS_AT_ONCE
 from wire.streams import stream
 from wire.units import NS_PER_S, Bytes, Duration, Share
 
@@ -157,4 +158,29 @@ def test_what_the_memory_does_by_itself_goes_on_below_a_shock() -> None:
         (160, 100),
         (180, 50),
         (200, 800),
+    ]
+
+
+def test_a_shock_that_hits_next_to_nobody_is_looked_for_no_further_than_time_has_come() -> None:
+    """What memory does by itself goes on; of shocks no more are drawn than have begun, and a few."""
+    shock = Shock(every=Duration(100), spacing="fixed", lasting=Duration(50), share=Share(1e-12))
+    wave = SquareWave(
+        low=Bytes(100), high=Bytes(800), low_for=Duration(400), high_for=Duration(600), phase="aligned"
+    )
+    changes = at_times(list(itertools.islice(on_top_of(wave.changes(stream(1)), shock), 41)))
+    assert changes == at_times(list(itertools.islice(wave.changes(stream(1)), 41)))
+    assert 200 <= len(onsets(1, "g", 0, shock)._times) <= 200 + 2 * STEPS_AT_ONCE
+
+
+@given(share=st.sampled_from([0.002, 0.01, 0.3]), seed=st.integers(0, 50))
+def test_those_who_are_rarely_hit_are_hit_when_the_draws_say(share: float, seed: int) -> None:
+    shock = Shock(
+        every=Duration(100), spacing="fixed", lasting=Duration(50), keeps=Share(0), share=Share(share)
+    )
+    changes = at_times(list(itertools.islice(on_top_of(steady(), shock, seed=seed), 9)))
+    drawn = stream(seed, "shock", "g", 0, "a").random(100_000) < share
+    starts = [100 * (int(at) + 1) for at in drawn.nonzero()[0][:4]]
+    assert changes == [
+        (0, 1000),
+        *((at + more, free) for at in starts for more, free in ((0, 0), (50, 1000))),
     ]

@@ -300,7 +300,7 @@ WHOLE_FILES = [
     (SMALL + "    start_within: 2 h\n", "x.yaml:7: fleet[0].start_within (=2 h) must not exceed stop_time (=1 h)"),
     (SMALL + "    churn: {uptime_mean: 0}\n", "x.yaml:7: fleet[0].churn.uptime_mean (=0 s) must be > 0"),
     (SMALL + "    churn: {downtime_mean: 0}\n", "x.yaml:7: fleet[0].churn.downtime_mean (=0 s) must be > 0"),
-    (SMALL + "    churn: {intermittent_share: 2}\n", "x.yaml:7: fleet[0].churn.intermittent_share (=2) must be from 0 to 1, or 0 % to 100 %"),
+    (SMALL + "    churn: {intermittent_share: 2}\n", "x.yaml:7: fleet[0].churn.intermittent_share (=2) must be from 0 to 1, or 0 % to 100 %; did you mean '2 %'?"),
     (SMALL + "    churn: {deviation: 120 %}\n", "x.yaml:7: fleet[0].churn.deviation (=120 %) must be from 0 to 1, or 0 % to 100 %"),
     (SMALL + "    churn: {uptime_mean: 1 us, downtime_mean: 1 us}\n", "x.yaml:7: fleet[0].churn.uptime_mean (=1 us) + downtime_mean (=1 us) must be longer: until stop_time (=1 h) it comes again more than 10000000 times"),
     (SMALL + "    churn: {uptime: 5 min}\n", "x.yaml:7: fleet[0].churn: unknown key 'uptime'; did you mean 'uptime_mean'?"),

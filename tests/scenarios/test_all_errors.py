@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scenarios.decode import MOST_ERRORS
@@ -131,6 +131,7 @@ def test_each_verb_prints_them_all_with_status_2(verb: str, tmp_path: Path) -> N
 GOOD = {path.name: path.read_text() for path in shipped()}
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(GOOD)), st.integers(0, 2**32))
 def test_of_a_mutated_file_every_line_is_whole_and_none_is_said_twice(name: str, seed: int) -> None:
     try:
@@ -140,3 +141,12 @@ def test_of_a_mutated_file_every_line_is_whole_and_none_is_said_twice(name: str,
         lines = error.lines
     assert len(set(lines)) == len(lines)
     assert all(line.startswith("x.yaml") and line.isprintable() for line in lines)
+
+
+def test_a_key_that_is_misspelt_or_given_twice_hides_no_other_mistake_and_makes_none() -> None:
+    text = SMALL.replace("stop_time", "stop_tme") + "seed: 1\nseed: 2\nwarmup: 1 d\nclock: real\n"
+    assert refusals(text) == (
+        "x.yaml:3: unknown key 'stop_tme'; did you mean 'stop_time'?",
+        "x.yaml:6: seed: key given twice, first at x.yaml:5",
+        "x.yaml:8: clock (='real') must be one of lockstep, realtime, virtual; did you mean 'realtime'?",
+    )

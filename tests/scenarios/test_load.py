@@ -13,6 +13,7 @@ from devices.link import Direction, Network
 from devices.memory import BoundedWalk, DailyCurve, SquareWave
 from scenarios.load import dump, load, parse
 from scenarios.schema import Scenario, Updates
+from scenarios.thresholds import rules_of
 from tests.scenarios.refusals import (
     OVERRIDE_PROBLEMS,
     SCALAR_TRAPS,
@@ -149,16 +150,16 @@ fleet:
     def test_a_bomb_of_aliases_is_refused_in_time(self) -> None:
         lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
         lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
-        began = time.monotonic()
+        began = time.process_time()
         assert refusal("\n".join(lines)).endswith("aliases expand to more than 100000 values")
-        assert time.monotonic() - began < 3
+        assert time.process_time() - began < 3
 
     def test_a_bomb_of_merges_is_refused_in_time(self) -> None:
         lines = ["a0: &a0 {x: 1}"]
         lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 12)]
-        began = time.monotonic()
+        began = time.process_time()
         assert refusal("\n".join(lines)).endswith("aliases expand to more than 100000 values")
-        assert time.monotonic() - began < 3
+        assert time.process_time() - began < 3
 
     def test_a_tower_of_aliases_is_refused(self) -> None:
         lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [[[[[*a{n - 1}]]]]]" for n in range(1, 300))]
@@ -319,9 +320,9 @@ class TestDump:
 
 def test_loading_imports_no_training_and_takes_well_under_a_second() -> None:
     program = (
-        "import sys, time; began = time.perf_counter(); from pathlib import Path\n"
+        "import sys, time; began = time.process_time(); from pathlib import Path\n"
         "from scenarios.load import load, shipped\n"
-        "[load(path) for path in shipped()]; print(time.perf_counter() - began)\n"
+        "[load(path) for path in shipped()]; print(time.process_time() - began)\n"
         "print([name for name in ('torch', 'sklearn', 'paho', 'aiomqtt') if name in sys.modules])"
     )
     output = subprocess.run(
@@ -330,3 +331,25 @@ def test_loading_imports_no_training_and_takes_well_under_a_second() -> None:
     seconds, modules = output.splitlines()
     assert modules == "[]"
     assert float(seconds) < 2.0  # about 0.3 on an idle core; the machine may be busy
+
+
+def test_a_share_reads_the_same_in_percent_and_as_a_number_wherever_it_stands() -> None:
+    """Also where the schema has a plain number from 0 to 1, in the file and after --set."""
+    both = [
+        ("model: {training: {dropout: 45 %}}", "model: {training: {dropout: .45}}"),
+        (
+            "data: {type: lightgcn, path: x, valid_share: 20 %}",
+            "data: {type: lightgcn, path: x, valid_share: .2}",
+        ),
+        ("updates: {headroom: 45%}", "updates: {headroom: .45}"),
+        ("thresholds: {over_budget_share: [value<5%]}", "thresholds: {over_budget_share: [value<.05]}"),
+    ]
+    for percent, number in both[:3]:
+        assert parse(SMALL + percent) == parse(SMALL + number)
+    limits = [rules_of(parse(SMALL + each).thresholds)[0].limit for each in both[3]]
+    assert limits == [0.05, 0.05]
+    assert parse(SMALL, "x.yaml", ["updates.headroom=45 %"]) == parse(
+        SMALL, "x.yaml", ["updates.headroom=.45"]
+    )
+    assert refusal(SMALL + "updates: {headroom: 45}").endswith("0 % to 100 %; did you mean '45 %'?")
+    assert refusal(SMALL + "model: {training: {dropout: 145 %}}").endswith("must be a number >= 0 and < 1")

@@ -68,3 +68,16 @@ def test_formatted_quantities_read_back_exactly(value: int) -> None:
 def test_formatted_shares_read_back_exactly(value: float) -> None:
     text = units.format_share(value)
     assert (units.parse_share(text) if "%" in text else units.parse_share(float(text))) == value
+
+
+def test_a_share_is_read_the_same_way_wherever_one_is_asked_for() -> None:
+    assert [units.read_share(text) for text in ("45 %", "45%", "0.45", ".45", " 1 ", "0")] == [
+        0.45, 0.45, 0.45, 0.45, 1.0, 0.0,
+    ]  # fmt: skip
+    for wrong in (45, 45.5):
+        with pytest.raises(ValueError, match=rf"to 100 %; did you mean '{wrong} %'\?"):
+            units.parse_share(wrong)
+    with pytest.raises(ValueError, match="did you mean '45 %'"):
+        units.read_share("45")
+    with pytest.raises(ValueError, match="cannot read 'half' as a share"):
+        units.read_share("half")
