@@ -27,7 +27,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     target: Share = Share(1.0)
     """The share of the fleet's devices that is connected from the end of the ramp on."""
     ramp: Duration | None = None
-    """How long devices take to come or go at the start of the stage; null: the whole stage."""
+    """How long devices take to come or go at the start of the stage; null: the whole stage. In the first
+    stage all of them come: `0 s` has them there at once, or as `start_within` says."""
     spread: Literal["linear", "uniform", "poisson"] = "linear"
     """How they spread over the ramp: evenly, at times drawn for each, or as a Poisson process would."""
 

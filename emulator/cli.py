@@ -26,7 +26,12 @@ app = typer.Typer(
 app.add_typer(trace_command.app, name="trace")
 app.add_typer(broker_command.app, name="broker")
 
-ScenarioFile = Annotated[Path, typer.Argument(help="A scenario file (YAML).", show_default=False)]
+ScenarioFile = Annotated[
+    Path,
+    typer.Argument(
+        help="A scenario file (YAML), or the name of one that comes with peelfleet.", show_default=False
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key: fleet[0].count=10."),
@@ -271,6 +276,7 @@ def validate(
     """Check a scenario file, its traces, and its data where they are there; say what is wrong."""
     from cloud.config import Synthetic
     from emulator.recordings import check_recordings
+    from scenarios.doubts import doubts
     from scenarios.expand import load_plan
     from scenarios.load import dump, load
 
@@ -278,7 +284,7 @@ def validate(
     checked = [resolved]
     if resolved.sweep is not None:
         checked += [each.scenario for each in load_plan(scenario, set_ or []).combinations]
-    for warning in check_recordings(checked):
+    for warning in [*doubts(resolved), *check_recordings(checked)]:
         typer.echo(printable_lines(f"warning: {warning}"), err=True)
     if data is not None or any(not isinstance(each.data, Synthetic) for each in checked):
         from emulator.commands.validate import checked_data
@@ -449,11 +455,11 @@ def agent(
 
 @app.command()
 def scenarios() -> None:
-    """List the scenario files that come with peelfleet, and the question that each answers."""
+    """List the scenarios that come with peelfleet, to be run by name, and the question that each answers."""
     from scenarios.load import question, shipped
 
     for path in shipped():
-        typer.echo(f"{os.path.relpath(path)}\n    {question(path)}")
+        typer.echo(f"{path.stem}\n    {question(path)}\n    {os.path.relpath(path)}")
 
 
 def _overrides(set_: list[str] | None, **options: Any) -> list[str]:  # Any: a number or a text, both printed

@@ -38,6 +38,7 @@ from emulator.replay.playback import Playback
 from emulator.report.page import write_report
 from emulator.rundir import DEVICES, EVENTS, METRICS, SCENARIO, drafting, write_summary
 from emulator.simulation import Outcome, Simulation, evaluate, responder_of
+from scenarios.doubts import doubts
 from scenarios.load import dump
 from scenarios.schema import Scenario
 from scenarios.thresholds import rules_of
@@ -143,6 +144,8 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
     scenario = resolve(scenario, options)
     _check_shards(scenario, options.shards)
     _check_open_files(scenario, options)
+    for doubt in doubts(scenario) if replay is None else ():
+        watcher.warned(doubt)
     if replay is not None and scenario.clock == "realtime":
         raise InputError("clock(='realtime') must be virtual or lockstep to play a recording again")
     with (

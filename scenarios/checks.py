@@ -1,5 +1,6 @@
 """What no part of a scenario can check alone: names to be known, moments, and how often things come."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 MAX_NAME = 40
 BROKERS = ("auto", "mosquitto", "amqtt")
+MOST_DEVICES = 10_000_000
 MOST_OFTEN = 10_000_000
 """What comes again does so at most so many times in a run of one device: more would seem never to end."""
 
@@ -168,34 +170,41 @@ def _rollout(scenario: "Scenario") -> Iterator[str]:
 
 def _pace(scenario: "Scenario") -> Iterator[str]:
     """Yield what comes again so soon that the run would seem to hang."""
-    for path, spans in _paces(scenario):
+    slow = {"updates.": {"retry_after": int(scenario.updates.retry_after)}}
+    for path, spans in [*slow.items(), *_paces(scenario)]:
         if sum(spans.values()) * MOST_OFTEN < scenario.stop_time:
             shown = " + ".join(f"{name}(={format_duration(span)})" for name, span in spans.items())
             yield (
-                f"{path}.{shown} must be longer: until stop_time(={format_duration(scenario.stop_time)}) "
+                f"{path}{shown} must be longer: until stop_time(={format_duration(scenario.stop_time)}) "
                 f"it comes again more than {MOST_OFTEN} times"
             )
 
 
+def paces(scenario: "Scenario") -> Iterator[tuple[int | None, Mapping[str, int]]]:
+    """Yield the number of a group of the fleet and the spans after which something of it comes again."""
+    for path, spans in _paces(scenario):
+        found = re.match(r"fleet\[([0-9]+)\]", path)
+        yield (int(found[1]) if found else None), spans
+
+
 def _paces(scenario: "Scenario") -> Iterator[tuple[str, dict[str, int]]]:
     """Yield whatever comes again: its path, and the spans from one time to the next."""
-    yield "updates", {"retry_after": scenario.updates.retry_after}
     for at, group in enumerate(scenario.fleet):
-        path, memory, publish = f"fleet[{at}]", group.memory, group.budget.publish
+        path, memory, publish = f"fleet[{at}].", group.memory, group.budget.publish
         if isinstance(memory, SquareWave | Boundary):
-            yield f"{path}.memory", {"low_for": memory.low_for, "high_for": memory.high_for}
+            yield f"{path}memory.", {"low_for": memory.low_for, "high_for": memory.high_for}
         elif not isinstance(memory, Replay) and memory.step_every is not None:
-            yield f"{path}.memory", {"step_every": memory.step_every}
+            yield f"{path}memory.", {"step_every": memory.step_every}
         if isinstance(memory, PressureStates):
             for level in LEVELS:
-                yield f"{path}.memory.{level}", {"dwell": getattr(memory, level).dwell}
+                yield f"{path}memory.{level}.", {"dwell": getattr(memory, level).dwell}
         for place, shock in enumerate(group.shocks):
-            yield f"{path}.shocks[{place}]", {"every": shock.every}
+            yield f"{path}shocks[{place}].", {"every": shock.every}
         if group.churn is not None:
             churn = group.churn
-            yield f"{path}.churn", {"uptime_mean": churn.uptime_mean, "downtime_mean": churn.downtime_mean}
+            yield f"{path}churn.", {"uptime_mean": churn.uptime_mean, "downtime_mean": churn.downtime_mean}
         if publish.max_interval is not None:
-            yield f"{path}.budget.publish", {"max_interval": publish.max_interval}
+            yield f"{path}budget.publish.", {"max_interval": publish.max_interval}
 
 
 def _check_moment(scenario: "Scenario", starts: Mapping[str, int], path: str, text: str) -> None:
@@ -252,6 +261,9 @@ def _check_known(path: str, name: str, what: str, known: Iterable[str]) -> None:
 def _fleet(scenario: "Scenario") -> Iterator[str]:
     if not scenario.fleet:
         yield "fleet(=[]) must have at least one group"
+    devices = sum(group.count for group in scenario.fleet)
+    if devices > MOST_DEVICES:
+        yield f"fleet: the groups have {devices:,} devices in all, and must have at most {MOST_DEVICES:,}"
     first_at: dict[str, int] = {}
     for at, group in enumerate(scenario.fleet):
         # Device ids end in a hyphen and digits, so distinct names are enough for distinct ids.

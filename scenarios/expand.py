@@ -18,7 +18,7 @@ import msgspec
 
 from scenarios.decode import MOST_ERRORS, decode, in_order
 from scenarios.kinds import plain
-from scenarios.load import read, with_traces_beside
+from scenarios.load import located, read, with_traces_beside
 from scenarios.overrides import apply_all, assign
 from scenarios.schema import Scenario
 from scenarios.sweep import Sweep
@@ -84,6 +84,7 @@ def load_plan(
     Raises:
         InputError: it cannot be read, is no valid scenario, or one of its combinations is none.
     """
+    path = located(path)
     plan = expand(read(path), str(path), overrides, over, seeds)
     return replace(
         plan,

@@ -3,7 +3,9 @@
 Every error is an `InputError` of one line: the place, the dotted path, the value and the rule.
 """
 
+import difflib
 import itertools
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +21,12 @@ from scenarios.kinds import plain
 from scenarios.overrides import apply_all
 from scenarios.scalars import is_plain_text
 from scenarios.schema import Scenario
-from scenarios.tree import read_tree
+from scenarios.tree import MAX_CHARACTERS, read_tree
 from wire.errors import InputError
+from wire.files import read_at_most
+
+MAX_FILE_BYTES = 4 * MAX_CHARACTERS
+"""No character has more than four bytes in UTF-8."""
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
@@ -29,6 +35,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     Raises:
         InputError: it cannot be read, or is no valid scenario.
     """
+    path = located(path)
     return with_traces_beside(parse(read(path), str(path), overrides), path.parent)
 
 
@@ -53,6 +60,29 @@ def dump(scenario: Scenario) -> str:
 def shipped() -> tuple[Path, ...]:
     """Return the scenario files that come with peelfleet, in the order of their names."""
     return tuple(sorted(Path(__file__).parent.glob("*.yaml")))
+
+
+def located(path: Path) -> Path:
+    """Return the scenario file that *path* means: itself, or the one that comes with peelfleet by that name.
+
+    A file at *path* wins over a shipped scenario of its name, a folder does not.
+
+    Raises:
+        InputError: there is neither; says which name may be meant.
+    """
+    if path.name != str(path) or (os.path.exists(path) and not os.path.isdir(path)):
+        return path
+    names = {each.stem: each for each in shipped()}
+    stem = path.name.removesuffix(".yaml")
+    if stem in names:
+        return names[stem]
+    meant = difflib.get_close_matches(stem, names, n=1)
+    if meant and not os.path.exists(path):
+        raise InputError(
+            f"{path}: no such file, and no scenario of that name comes with peelfleet; "
+            f"did you mean {meant[0]!r}? `peelfleet scenarios` lists them"
+        )
+    return path
 
 
 def question(path: Path) -> str:
@@ -83,11 +113,13 @@ def read(path: Path) -> str:
         InputError: it cannot be read.
     """
     try:
-        content = path.read_bytes()
+        content = read_at_most(path, MAX_FILE_BYTES, "a scenario", pipes=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder, not a scenario file") from None
+    except InputError:
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder, not a scenario file") from None
+        raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(f"{path}: cannot be read: {reason}") from None

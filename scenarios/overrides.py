@@ -1,5 +1,6 @@
 """``--set key=value``: changes to a scenario before it is checked, so that every check sees them."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from typing import NoReturn
@@ -109,8 +110,12 @@ class _Override:
             return part
         named = [at for at, item in enumerate(value) if isinstance(item, dict) and item.get("name") == part]
         if len(named) != 1:
+            names = [str(item.get("name")) for item in value if isinstance(item, dict)]
+            meant = difflib.get_close_matches(part, names, n=1) if not named else []
+            hint = f"; did you mean {meant[0]!r}?" if meant else ""
             self._refuse(
-                path, f"has {len(named)} entries named {part!r}: write a number or a name, [0] or [NAME]"
+                path,
+                f"has {len(named)} entries named {part!r}: write a number or a name, [0] or [NAME]{hint}",
             )
         return named[0]
 

@@ -42,10 +42,12 @@ _INTRODUCTION = """\
 # The scenario file
 
 A scenario is one YAML file. Keys that are not listed here are refused, with the line and the nearest known
-key. `peelfleet validate FILE` checks a file; the run folder keeps it as resolved, defaults included.
+key. `peelfleet validate FILE` checks a file, and says all that is wrong with it, a line each; the run folder
+keeps it as resolved, defaults included. A scenario that comes with peelfleet is called by its name, from any
+folder (`peelfleet run squeeze`); a file of that name wins.
 
 - **Units belong to the value**: `64 MiB`, `250 ms`, `1 h 30 min`, `5 Mbps`, `0.5 %`. A bare number is
-  refused, except 0; a share may be a number from 0 to 1.
+  refused, except 0; a share, and any number from 0 to 1, is written in percent or plainly: `45 %` or `.45`.
 - **A part that is left out has its default**; one that is written in part keeps the default for the rest.
 - **`model.recipe` chooses the defaults of all keys below `model`**; what is written wins. Where a recipe has
   another default than `best`, the tables show both.
@@ -56,7 +58,7 @@ key. `peelfleet validate FILE` checks a file; the run folder keeps it as resolve
 - **`--set key=value`** changes a value before the file is checked: `--set seed=3`,
   `--set 'fleet[phones].memory.min=1 GiB'` (an entry of a list by its name or its number).
 - **Editors** that know YAML schemas complete and check the keys of a file that holds the line
-  `# yaml-language-server: $schema=schema.json`.
+  `# yaml-language-server: $schema=schema.json`, with the place of `schema.json`; `peelfleet init` writes it.
 """
 
 

@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import scenarios
 from wire.errors import InputError
 from wire.outputs import reason, replace_file, writable
 from wire.topics import valid_name
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
+SCHEMA = Path(scenarios.__file__).with_name("schema.json")
+"""For editors that complete and check YAML by its schema."""
 _NAME = re.compile(r"^name: .*$", re.MULTILINE)
 MAX_NAME = 40
 
@@ -27,7 +30,7 @@ def write_template(file: Path, *, force: bool) -> str:
     if writable(file).exists() and not force:
         raise InputError(f"{file}: is there already; --force overwrites it")
     try:
-        replace_file(file, text.replace("FILE", file.name).encode())
+        replace_file(file, text.replace("FILE", file.name).replace("SCHEMA", str(SCHEMA)).encode())
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {reason(error)}") from None
     return f"{file}: written; run it:  peelfleet run {file}"
