@@ -4,16 +4,26 @@ No header: machine_id, time_stamp (s), cpu_util_percent, mem_util_percent, mem_g
 disk_io_percent. A proxy: the numbers are of servers, and shares; they become bytes of a stated total.
 """
 
-import csv
 from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
-from devices.traces.importing import Importer, Options, first_devices, lines_of, rows_of_changes
+from devices.traces.cells import read_number
+from devices.traces.importing import (
+    Importer,
+    Options,
+    complete,
+    first_devices,
+    read_name,
+    rows_of_changes,
+    source_name,
+)
+from devices.traces.sources import csv_rows, lines_of
 from devices.traces.writing import Row, Sidecar
 from wire.errors import InputError
-from wire.units import format_bytes
+from wire.text import printable
+from wire.units import NS_PER_S, format_bytes
 
 FIELDS: Final = 9
 ABNORMAL: Final = (-1.0, 101.0)
@@ -29,41 +39,54 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
     total = options.total_bytes
     if not total:
         raise InputError("--total must say how much memory a device has: the source has percentages only")
-    readings = first_devices(_readings(path), options)
-    for machine, taken in readings.items():
-        taken.sort(key=itemgetter(0))
-        start = taken[0][0]
-        moments = (
-            (t - start, {"mem_available_bytes": round(total * (100 - used) / 100), "mem_total_bytes": total})
-            for t, used in taken
+    readings = first_devices(_readings(path, options), options)
+    if not readings:
+        raise InputError(f"{printable(path)}: holds no reading")
+    left_out = sum(each is None for taken in readings.values() for each in taken)
+    if left_out:
+        options.notes.append(f"{left_out} readings of -1, of 101 or empty: left out")
+    yield from complete(
+        ((machine, list(_rows(machine, taken, total))) for machine, taken in readings.items()),
+        ("mem_available_bytes",), "machine", options,
+    )  # fmt: skip
+
+
+def _rows(machine: str, readings: list[tuple[int, float] | None], total: int) -> Iterator[Row]:
+    taken = sorted((each for each in readings if each is not None), key=itemgetter(0))
+    start = taken[0][0] if taken else 0
+    moments = (
+        (
+            (t - start) / NS_PER_S,
+            {"mem_available_bytes": round(total * (100 - used) / 100), "mem_total_bytes": total},
         )
-        yield from rows_of_changes(machine, moments)
+        for t, used in taken
+    )
+    return rows_of_changes(machine, moments)
 
 
-def _readings(path: Path) -> Iterator[tuple[str, tuple[float, float]]]:
-    """Yield (machine, (seconds, percent of memory in use)), those without a reading left out."""
-    for row, fields in enumerate(csv.reader(line for _, line in lines_of(path)), start=1):
-        if not fields:
-            continue
+def _readings(path: Path, options: Options) -> Iterator[tuple[str, tuple[int, float] | None]]:
+    """Yield (machine, (nanoseconds, percent of memory in use)); None where a reading failed."""
+    shown = printable(path)
+    for row, fields in csv_rows(path, (line for _, line in lines_of(path, options.encoding))):
         if len(fields) != FIELDS:
-            raise InputError(f"{path}: row {row}: must have {FIELDS} fields, not {len(fields)}")
-        if not fields[0]:
-            raise InputError(f"{path}: row {row}: machine_id(=nothing) must be text")
-        used = _number(path, row, "mem_util_percent", fields[3] or "-1")
-        if used in ABNORMAL:
-            continue
-        if not 0 <= used <= 100:
-            raise InputError(f"{path}: row {row}: mem_util_percent(={fields[3]}) must be from 0 to 100")
-        yield fields[0], (_number(path, row, "time_stamp", fields[1]), used)
+            raise InputError(f"{shown}: row {row}: must have {FIELDS} fields, not {len(fields)}")
+        machine = read_name(f"{shown}: row {row}", fields[0], "machine_id")
+        used = _number(shown, row, "mem_util_percent", fields[3].strip() or "-1")
+        if used not in ABNORMAL and not 0 <= used <= 100:
+            raise InputError(
+                f"{shown}: row {row}: mem_util_percent(={printable(fields[3], 40)}) must be from 0 to 100"
+            )
+        t_ns = round(_number(shown, row, "time_stamp", fields[1]) * NS_PER_S)
+        yield machine, None if used in ABNORMAL else (t_ns, used)
 
 
-def _number(path: Path, row: int, name: str, text: str) -> float:
+def _number(shown: str, row: int, name: str, text: str) -> float:
     try:
-        number = float(text)
-    except ValueError:
+        number = float(read_number(text))
+    except (ValueError, ArithmeticError):
         number = float("nan")
-    if not abs(number) < 2**53:
-        raise InputError(f"{path}: row {row}: {name}(={text[:40]}) must be a number")
+    if not abs(number) < 2**33:
+        raise InputError(f"{shown}: row {row}: {name}(={printable(text, 40)}) must be a number")
     return number
 
 
@@ -71,7 +94,7 @@ def sidecar(path: Path, options: Options) -> Sidecar:
     """Return what the sidecar says."""
     total = format_bytes(options.total_bytes or 0)
     return Sidecar(
-        source=f"Alibaba cluster-trace-v2018 machine_usage, from {path.name}",
+        source=f"Alibaba cluster-trace-v2018 machine_usage, from {source_name(path)}",
         licence="as its source: see Alibaba's terms for the cluster trace",
         sampling="as the source, rows that change nothing left out",
         transform=f"mem_available_bytes = (100 - mem_util_percent) % of a stated total of {total}; "

@@ -123,7 +123,7 @@ def _text(value: object) -> str:
     return str(value)
 
 
-def _number(value: object) -> int | float | Decimal:
+def read_number(value: object) -> int | float | Decimal:
     """Return a number as exact as it is written."""
     if isinstance(value, bool):
         raise ValueError
@@ -139,14 +139,14 @@ def _number(value: object) -> int | float | Decimal:
 
 
 def _seconds(value: object) -> float:
-    seconds = float(_number(value))
+    seconds = float(read_number(value))
     if not 0 <= seconds < MOST_SECONDS:  # NaN is not, either
         raise ValueError
     return seconds
 
 
 def _whole(value: object) -> int:
-    number = _number(value)
+    number = read_number(value)
     if not 0 <= number <= MOST_WHOLE or number != int(number):
         raise ValueError
     return int(number)

@@ -174,7 +174,7 @@ def _read_parquet(path: Path, file: IO[bytes], names: Sequence[str]) -> Table:
     schema = pa.schema([stored.schema_arrow.field(name) for name in names])
     batches, rows, size = [], 0, 0
     for batch in stored.iter_batches(batch_size=2**14, columns=list(names)):
-        rows, size = rows + batch.num_rows, size + sum(map(_decoded_bytes, batch.columns))
+        rows, size = rows + batch.num_rows, size + sum(map(decoded_bytes, batch.columns))
         _check_rows(path, rows)
         _check_bytes(path, size)
         batches.append(batch)
@@ -198,7 +198,7 @@ def _declared_bytes(metadata: Any, names: Sequence[str]) -> int:
     return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in names)
 
 
-def _decoded_bytes(array: Any) -> int:
+def decoded_bytes(array: Any) -> int:
     """Return how many bytes *array* has at most when nothing in it is a code of a dictionary."""
     import pyarrow as pa
     import pyarrow.compute as pc

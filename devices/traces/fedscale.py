@@ -10,10 +10,12 @@ from typing import Any
 
 import msgspec
 
-from devices.traces.importing import Importer, Options, read_source, rows_of_changes
+from devices.traces.importing import Importer, Options, read_name, rows_of_changes, source_name
 from devices.traces.pickles import UnsafePickleError, read_plain_pickle
+from devices.traces.sources import read_source
 from devices.traces.writing import Row, Sidecar
 from wire.errors import InputError
+from wire.text import printable
 
 
 class Behaviour(msgspec.Struct):
@@ -30,31 +32,33 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
     Raises:
         InputError: the file is no such trace; says which client is damaged.
     """
+    shown = printable(path)
     try:
         clients = read_plain_pickle(read_source(path))
     except UnsafePickleError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{shown}: {error}") from None
     if not isinstance(clients, dict):
-        raise InputError(f"{path}: must hold a dictionary of clients, not {type(clients).__name__}")
+        raise InputError(f"{shown}: must hold a dictionary of clients, not {type(clients).__name__}")
     seen: set[str] = set()
     for number, (client, said) in enumerate(clients.items(), start=1):
         if options.devices is not None and number > options.devices:
             return
-        where = f"{path}: row {number}: client {client!r}"
-        if not isinstance(client, int | str) or str(client) in seen:
+        name = read_name(f"{shown}: row {number}", client, "client")
+        where = f"{shown}: row {number}: client {printable(repr(client), 60)}"
+        if name in seen:
             raise InputError(f"{where}: must be a number or text that no other client has")
-        seen.add(str(client))
-        yield from _client(where, str(client), said)
+        seen.add(name)
+        yield from _client(where, name, said)
 
 
 def _client(where: str, device: str, said: Any) -> Iterator[Row]:
     try:
         behaviour = msgspec.convert(said, Behaviour)
     except (msgspec.ValidationError, RecursionError) as error:
-        raise InputError(f"{where}: {error}") from None
+        raise InputError(f"{where}: {printable(error, 200)}") from None
     finish = behaviour.finish_time
     if not 0 < finish < 2**53:
-        raise InputError(f"{where}: finish_time(={finish}) must be > 0")
+        raise InputError(f"{where}: finish_time(={_short(finish)}) must be > 0")
     moments = [(0.0, {"online": False})]
     for begin, end in _spans(where, behaviour):
         if begin < finish:
@@ -72,7 +76,9 @@ def _spans(where: str, behaviour: Behaviour) -> Sequence[tuple[float, float]]:
     merged: list[tuple[float, float]] = []
     for begin, end in sorted(zip(active, inactive, strict=True)):
         if not 0 <= begin <= end < 2**53:
-            raise InputError(f"{where}: active(={begin}) to inactive(={end}) must rise from 0 or more")
+            raise InputError(
+                f"{where}: active(={_short(begin)}) to inactive(={_short(end)}) must rise from 0 or more"
+            )
         if merged and begin <= merged[-1][1]:
             merged[-1] = merged[-1][0], max(end, merged[-1][1])
         else:
@@ -80,10 +86,14 @@ def _spans(where: str, behaviour: Behaviour) -> Sequence[tuple[float, float]]:
     return merged
 
 
+def _short(number: float) -> str:
+    return printable(number, 40)
+
+
 def sidecar(path: Path, options: Options) -> Sidecar:
     """Return what the sidecar says."""
     return Sidecar(
-        source=f"FedScale client_behave_trace, from {path.name}",
+        source=f"FedScale client_behave_trace, from {source_name(path)}",
         licence="as its source: FedScale's repository is under Apache 2.0; see its notes on the data",
         sampling="active and inactive times of clients, in seconds",
         transform="online from active[i] to inactive[i], times that touch or overlap merged and cut at "

@@ -5,15 +5,27 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import tzinfo
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from devices.traces.importing import Importer, Known, Options, read_source, rows_of_changes
+from devices.traces.importing import (
+    Importer,
+    Known,
+    Options,
+    complete,
+    read_name,
+    rows_of_changes,
+    source_name,
+)
+from devices.traces.moments import read_moment_ns, read_zone
+from devices.traces.sources import text_of
 from devices.traces.writing import Row, Sidecar
 from wire.errors import InputError
+from wire.text import printable
+from wire.units import NS_PER_S
 
 RULES: Final = ("network", "wifi", "eligible")
 NETWORKS: Final = ("wifi", "2g", "3g", "4g", "5g")
@@ -39,7 +51,8 @@ _LEVEL = re.compile(r"[0-9]+(\.[0-9]+)?%")
 class Phone(msgspec.Struct):
     """What FLASH says of one phone."""
 
-    messages: str
+    messages: str | None
+    guid: str | int = ""
 
 
 def rows(path: Path, options: Options) -> Iterator[Row]:
@@ -50,18 +63,35 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
     """
     if options.online not in RULES:
         raise InputError(f"--online(={options.online!r}) must be one of {', '.join(RULES)}")
+    phones = _phones(path, options)
+    taken = (each for number, each in enumerate(phones, start=1) if number <= (options.devices or number))
+    yield from complete(
+        ((name, list(_phone(name, where, phone, options))) for name, where, phone in taken),
+        ("online",), "phone", options,
+    )  # fmt: skip
+
+
+def _phones(path: Path, options: Options) -> Iterator[tuple[str, str, Phone]]:
+    """Yield (name, where it is, what is said of it) of each phone."""
     try:
-        phones = msgspec.json.decode(read_source(path), type=dict[str, Phone])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is no FLASH state trace: {error}") from None
-    for number, (guid, phone) in enumerate(phones.items(), start=1):
-        if options.devices is not None and number > options.devices:
-            return
-        yield from _phone(f"{path}: {guid!r}", guid, phone.messages, options.online)
+        read = msgspec.json.decode(text_of(path, options.encoding), type=dict[str, Phone] | list[Phone])
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InputError(f"{printable(path)}: is no FLASH state trace: {printable(error, 200)}") from None
+    named = read.items() if isinstance(read, dict) else ((phone.guid, phone) for phone in read)
+    if not read:
+        raise InputError(f"{printable(path)}: is no FLASH state trace: it holds no phone")
+    seen: set[str] = set()
+    for guid, phone in named:
+        name = read_name(printable(path), guid, "guid")
+        if name in seen:
+            raise InputError(f"{printable(path)}: guid(={printable(name, 40)}) must name one phone only")
+        seen.add(name)
+        yield name, f"{printable(path)}: {name[:60]!r}", phone
 
 
-def _phone(where: str, guid: str, messages: str, rule: str) -> Iterator[Row]:
-    events = sorted(_events(where, messages), key=lambda event: event[0])  # stable
+def _phone(guid: str, where: str, phone: Phone, options: Options) -> Iterator[Row]:
+    zone = read_zone(options.zone)
+    events = sorted(_events(where, phone.messages or "", zone), key=lambda event: event[0])  # stable
     if not events:
         return
     start = events[0][0]
@@ -69,11 +99,12 @@ def _phone(where: str, guid: str, messages: str, rule: str) -> Iterator[Row]:
     moments: list[tuple[float, Known]] = []
     for at, effect in events:
         state |= effect
-        moments.append(((at - start).total_seconds(), _known(state, rule)))
+        moments.append(((at - start) / NS_PER_S, _known(state, options.online)))
     yield from rows_of_changes(guid, moments)
 
 
-def _events(where: str, messages: str) -> Iterator[tuple[datetime, Mapping[str, object]]]:
+def _events(where: str, messages: str, zone: tzinfo) -> Iterator[tuple[int, Mapping[str, object]]]:
+    at_ns: int | None = None
     for row, line in enumerate(messages.replace("\0", "").split("\n"), start=1):
         if not line.strip():
             continue
@@ -84,9 +115,10 @@ def _events(where: str, messages: str) -> Iterator[tuple[datetime, Mapping[str, 
                 f"{where}: row {row}: messages(={line[:60]!r}) must be a time, a tab and a known state"
             )
         try:
-            yield datetime.strptime(at.strip(), "%Y-%m-%d %H:%M:%S"), EFFECTS.get(state, {})
+            at_ns = read_moment_ns(at, "iso", zone, at_ns)
         except ValueError:
             raise InputError(f"{where}: row {row}: time(={at[:40]!r}) must be YYYY-MM-DD HH:MM:SS") from None
+        yield at_ns, EFFECTS.get(state, {})
 
 
 def _known(state: Mapping[str, object], rule: str) -> Known:
@@ -118,7 +150,7 @@ def sidecar(path: Path, options: Options) -> Sidecar:
         "eligible": "while on wifi, charging, and the screen off or locked (FLASH's rule for training)",
     }[options.online]
     return Sidecar(
-        source=f"FLASH state_traces.json, from {path.name}",
+        source=f"FLASH state_traces.json, from {source_name(path)}",
         licence="as its source: FLASH's repository is under BSD-2-Clause; its data may have terms",
         sampling="a row where a state event changed something, to the second",
         transform=f"online {rule}; foreground while the screen is on and not locked; "

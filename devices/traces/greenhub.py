@@ -1,4 +1,4 @@
-"""GreenHub's samples (the BatteryHub app): memory of phones, as CSV with a header or as JSON lines.
+"""GreenHub's samples (the BatteryHub app): memory of phones, as CSV with a header, as JSON or as Parquet.
 
 Sizes are in KiB: the app copies them from ``/proc/meminfo``. Names are those of the app (``memoryFree``) or
 of the data set's tables (``memory_free``).
@@ -10,23 +10,34 @@ a line for MemAvailable, it finds SwapCached and Active there. The layout ``name
 their word.
 """
 
-import csv
-import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from datetime import tzinfo
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 
-from devices.traces.importing import Importer, Known, Options, first_devices, lines_of, rows_of_changes
+from devices.traces.cells import read_number
+from devices.traces.importing import (
+    MOST_NAME,
+    Importer,
+    Known,
+    Options,
+    complete,
+    first_devices,
+    read_name,
+    rows_of_changes,
+    source_name,
+)
+from devices.traces.moments import read_moment_ns, read_zone
+from devices.traces.sources import records_of
 from devices.traces.writing import Row, Sidecar
 from wire.errors import InputError
+from wire.text import printable
+from wire.units import NS_PER_S
 
 LAYOUTS: Final = ("batteryhub", "named")
 KIB: Final = 1024
-MILLISECONDS: Final = 1e11
-"""A time since 1970 above this is in milliseconds: as seconds it would be after the year 5000."""
 OFFLINE: Final = ("disconnected", "disconnecting", "connecting", "unknown")
 Sample = Mapping[str, Any]
 
@@ -39,54 +50,49 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
     """
     if options.layout not in LAYOUTS:
         raise InputError(f"--layout(={options.layout!r}) must be one of {', '.join(LAYOUTS)}")
-    samples = _csv(path) if path.suffix == ".csv" else _json_lines(path)
-    read = (_read(f"{path}: row {row}", sample, options.layout) for row, sample in samples)
-    for device, moments in first_devices(read, options).items():
-        moments.sort(key=itemgetter(0))
-        start = moments[0][0]
-        yield from rows_of_changes(device, ((t - start, known) for t, known in moments))
+    zone = read_zone(options.zone)
+    read = (
+        _read(
+            f"{printable(path)}: row {row}",
+            {_snake(name): value for name, value in sample.items()},
+            options,
+            zone,
+        )
+        for row, sample in records_of(path, options.encoding)
+    )
+    devices = first_devices(read, options)
+    if not devices:
+        raise InputError(f"{printable(path)}: holds no sample")
+    yield from complete(
+        ((device, list(_rows(device, moments))) for device, moments in devices.items()),
+        ("mem_available_bytes", "online"), "device", options,
+    )  # fmt: skip
 
 
-def _csv(path: Path) -> Iterator[tuple[int, Sample]]:
-    lines: Iterable[str] = (line for _, line in lines_of(path))
-    lines = iter(lines)
-    header = next(lines, "")
-    separator = ";" if ";" in header else ","
-    names = [_snake(name) for name in next(csv.reader([header], delimiter=separator), [])]
-    for row, fields in enumerate(csv.reader(lines, delimiter=separator), start=1):
-        if len(fields) != len(names):
-            raise InputError(f"{path}: row {row}: must have {len(names)} fields, not {len(fields)}")
-        yield row, dict(zip(names, fields, strict=True))
+def _rows(device: str, moments: list[tuple[int, Known]]) -> Iterator[Row]:
+    moments.sort(key=itemgetter(0))
+    start = moments[0][0]
+    return rows_of_changes(device, (((t - start) / NS_PER_S, known) for t, known in moments))
 
 
-def _json_lines(path: Path) -> Iterator[tuple[int, Sample]]:
-    for row, line in lines_of(path):
-        if not line.strip():
-            continue
-        try:
-            sample = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path}: row {row}: is no JSON: {error}") from None
-        if not isinstance(sample, dict):
-            raise InputError(f"{path}: row {row}: must be a JSON object")
-        yield row, {_snake(name): value for name, value in sample.items()}
-
-
-def _read(where: str, sample: Sample, layout: str) -> tuple[str, tuple[float, Known]]:
-    """Return (device, (seconds since 1970, what is known))."""
+def _read(where: str, sample: Sample, options: Options, zone: tzinfo) -> tuple[str, tuple[int, Known]]:
+    """Return (device, (nanoseconds since 1970, what is known))."""
     device = next(
         (sample[name] for name in ("device_id", "uu_id") if sample.get(name) not in (None, "")), None
     )
     if device is None:
         raise InputError(f"{where}: device_id(=nothing) must name the device; uuId does, too")
-    known = _memory(where, sample, layout)
+    name = read_name(where, device)
+    known = _memory(where, sample, options.layout)
     status = str(sample.get("network_status") or "").strip().lower()
     if status:
+        if len(status) > MOST_NAME or not _is_text(status):
+            raise InputError(f"{where}: network_status(={printable(status, 40)}) must be a word")
         known |= {"network": status, "online": status not in OFFLINE}
     screen = sample.get("screen_on")
     if screen not in (None, ""):
         known["foreground"] = _flag(where, screen)
-    return str(device), (_time(where, sample.get("timestamp")), known)
+    return name, (_time(where, sample.get("timestamp"), zone), known)
 
 
 def _memory(where: str, sample: Sample, layout: str) -> Known:
@@ -113,32 +119,38 @@ def _kib(where: str, sample: Sample, name: str) -> int | None:
     if value in (None, ""):
         return None
     try:
-        size = float(value)
-    except (TypeError, ValueError):
-        size = -1.0
-    if isinstance(value, bool) or not 0 <= size < 2**43 or size != int(size):
-        raise InputError(f"{where}: {name}(={str(value)[:40]}) must be a whole number of KiB, not negative")
-    return int(size) * KIB
+        size = read_number(value)
+        whole = int(size) if 0 <= size < 2**43 and size == int(size) else None
+    except (ValueError, ArithmeticError):
+        whole = None
+    if whole is None:
+        shown = printable(value, 40)
+        raise InputError(f"{where}: {name}(={shown}) must be a whole number of KiB, not negative")
+    return whole * KIB
 
 
-def _time(where: str, value: Any) -> float:
-    text = str(value).strip()
-    try:
-        number = float(text)
-    except ValueError:
+def _time(where: str, value: Any, zone: tzinfo) -> int:
+    for unit in ("epoch", "iso"):
         try:
-            return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
-        except ValueError:
-            number = -1.0
-    if not 0 <= number < 1e15:
-        raise InputError(f"{where}: timestamp(={text[:40]}) must be a date and time, or a time since 1970")
-    return number / 1000 if number > MILLISECONDS else number
+            return read_moment_ns(value, unit, zone)
+        except (ValueError, ArithmeticError):
+            continue
+    shown = printable(str(value).strip(), 40)
+    raise InputError(f"{where}: timestamp(={shown}) must be a date and time, or a time since 1970")
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _flag(where: str, value: Any) -> bool:
     word = str(value).strip().lower()
     if word not in ("1", "0", "true", "false"):
-        raise InputError(f"{where}: screen_on(={word[:40]}) must be true or false, 1 or 0")
+        raise InputError(f"{where}: screen_on(={printable(word, 40)}) must be true or false, 1 or 0")
     return word in ("1", "true")
 
 
@@ -152,15 +164,16 @@ def sidecar(path: Path, options: Options) -> Sidecar:
         ("memoryUser", ", at most memoryFree") if options.layout == "batteryhub" else ("memoryFree", "")
     )
     return Sidecar(
-        source=f"GreenHub samples (BatteryHub), from {path.name}",
+        source=f"GreenHub samples (BatteryHub), from {source_name(path)}",
         licence="as its source: see GreenHub's terms for the data",
         sampling="irregular: a sample when the battery level changed or an event came",
         transform=f"mem_available_bytes = ({free} + memoryInactive) * 1024{capped} (layout "
         f"{options.layout}); online unless networkStatus says "
         "disconnected, disconnecting, connecting or unknown; "
+        f"dates without a time zone taken as {options.zone}; "
         "foreground is screenOn; rows that change nothing left out; each device from its first sample",
         notes="On kernels since 3.14 the app stores Active where memoryInactive should be: too much, there.",
     )
 
 
-IMPORTER = Importer("GreenHub samples, CSV or JSON lines", rows, sidecar)
+IMPORTER = Importer("GreenHub samples, CSV, JSON or Parquet", rows, sidecar)

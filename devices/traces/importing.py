@@ -1,17 +1,20 @@
 """What the importers share: from what a source says of one device to rows of the format."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from devices.traces.writing import Row, Sidecar
 from wire.errors import InputError
+from wire.text import printable
 
-MAX_SOURCE_BYTES: Final = 8 * 2**30
-"""A source that is larger is refused before it is read."""
 Known = dict[str, Any]
 """Some columns of the format, with what a moment tells of them; what is left out stays as it was."""
+INCOMPLETE: Final = ("leave_out", "keep")
+FORMULAS: Final = ("=", "+", "-", "@")
+MOST_NAME: Final = 1000
+"""Characters of a device id."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,32 @@ class Options:
     """FLASH: what counts as online, `network`, `wifi` or `eligible`."""
     layout: str = "batteryhub"
     """GreenHub: which field holds what, `batteryhub` or `named`."""
+    incomplete: str = "leave_out"
+    """Devices without the signal that the source is imported for: `leave_out` or `keep`."""
+    encoding: str | None = None
+    """Of a source that is text; None: as its first bytes say, or UTF-8."""
+    zone: str = "UTC"
+    """The time zone of dates that name none."""
+    name: str = "recording"
+    """The device of a source that names none."""
+    time: str | None = None
+    """Columns: which holds the time."""
+    time_unit: str | None = None
+    """Columns: what the time counts."""
+    device: str | None = None
+    """Columns: which names the device."""
+    available: str | None = None
+    """Columns: which holds the available memory."""
+    total: str | None = None
+    """Columns: which holds the total memory."""
+    online_column: str | None = None
+    """Columns: which says whether the device is online."""
+    unit: str | None = None
+    """Columns: of memory."""
+    every_ns: int | None = None
+    """Logs of memory: the time from one look to the next, where the log has no times."""
+    notes: list[str] = field(default_factory=list)
+    """What the importer left out, or took otherwise than it stands there; it adds to them."""
 
 
 @dataclass(frozen=True)
@@ -37,34 +66,85 @@ class Importer:
     sidecar: Callable[[Path, Options], Sidecar]
 
 
-def read_source(path: Path) -> bytes:
-    """Return the bytes of the source *path*.
+def source_name(path: Path) -> str:
+    """Return what a sidecar calls the source *path*."""
+    return printable(path.name)
+
+
+def read_name(where: str, value: object, column: str = "device_id") -> str:
+    """Return the name of a device.
 
     Raises:
-        InputError: it cannot be read, or is too large.
+        InputError: it is none: nothing, NaN, a list, or text that cannot be written.
     """
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    name = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    odd = name.lower().lstrip("+-") in ("", "nan", "inf", "infinity") or len(name) > MOST_NAME
     try:
-        size = path.stat().st_size
-        if size > MAX_SOURCE_BYTES:
-            raise InputError(f"{path}: has {size} bytes; at most {MAX_SOURCE_BYTES} are read")
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        name.encode()
+    except UnicodeEncodeError:
+        odd = True
+    if odd:
+        shown = "nothing" if value in (None, "") else printable(value, 40)
+        raise InputError(f"{where}: {column}(={shown}) must name the device")
+    return name
 
 
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (number from 1, line) of the text file *path*.
+def complete(
+    devices: Iterable[tuple[str, list[Row]]], columns: tuple[str, ...], what: str, options: Options
+) -> Iterator[Row]:
+    """Yield the rows of devices that have a value in one of *columns*; the others are counted, and left out.
+
+    Args:
+        devices: each with its rows.
+        columns: what the source is imported for; a device that lacks all of them is of no use to a scenario.
+        what: a device is called in the note.
+        options: say whether such devices are kept; take the note.
 
     Raises:
-        InputError: it cannot be read, or is no text.
+        InputError: no device has a value.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from ((number, line.rstrip("\r\n")) for number, line in enumerate(file, start=1))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: is not UTF-8 text") from None
+    if options.incomplete not in INCOMPLETE:
+        raise InputError(f"--incomplete(={options.incomplete!r}) must be one of {', '.join(INCOMPLETE)}")
+    count = lacking = 0
+    partly = dict.fromkeys(columns, 0)
+    for _, rows in devices:
+        count += 1
+        has = {name: any(getattr(row, name) is not None for row in rows) for name in columns}
+        lacking += not any(has.values())
+        if any(has.values()) or options.incomplete == "keep":
+            for name in columns:
+                partly[name] += any(has.values()) and not has[name]
+            yield from rows
+    if lacking:
+        have = "has" if lacking == 1 else "have"
+        none = f"{lacking} of {count} {what}s {have} no value of {' nor of '.join(columns)}"
+        if lacking == count and options.incomplete != "keep":
+            raise InputError(
+                f"{none}: there is nothing to import (--incomplete keep writes what else there is)"
+            )
+        kept = options.incomplete == "keep"
+        options.notes.append(
+            f"{none}: {'kept, a scenario that plays it refuses them' if kept else 'left out'}"
+        )
+    for name, few in partly.items():
+        if few and few < count - lacking:
+            options.notes.append(
+                f"{few} of {count - lacking} {what}s {'has' if few == 1 else 'have'} no value of {name}: a "
+                "scenario that plays it needs without_data: leave_out"
+            )
+
+
+def formula_note(names: Iterable[str]) -> list[str]:
+    """Return a note if ids of devices would be formulas where a spreadsheet opens the trace as CSV."""
+    odd = [name for name in names if name.startswith(FORMULAS)]
+    if not odd:
+        return []
+    return [
+        f"{len(odd)} device ids begin with one of {' '.join(FORMULAS)}, {printable(odd[0], 40)!r} for one: a "
+        "spreadsheet takes them for formulas; ids are kept as they are"
+    ]
 
 
 def rows_of_changes(

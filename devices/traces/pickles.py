@@ -3,12 +3,21 @@
 A pickle is a program; the standard reader runs it, and what it may call is whatever can be imported. This
 reader knows the instructions that build dictionaries, lists, tuples, numbers and text. There is none in
 it that looks up a name or calls anything, and any other instruction ends the reading.
+
+A few bytes can also build what never ends when it is looked at: containers that hold one another many times
+over, deep ones, keys that take for ever to hash. So keys are short numbers and text, and what was built is
+measured, each container once, before anyone walks through it.
 """
 
 import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+MAX_DEPTH: Final = 100
+MAX_BITS: Final = 1024
+"""Of a number; one in a key has at most a sixteenth: many long ones can be chosen to hash alike."""
+MAX_SHARED: Final = 10_000
+"""A value may be so much larger than what was built, in all, by containers that stand in it twice."""
 Stack = list[Any]  # Any: plain values, containers of them, and marks
 
 
@@ -31,21 +40,64 @@ def read_plain_pickle(data: bytes) -> object:
     """
     stack: Stack = []
     memo: dict[int, Any] = {}
+    place = 0
     try:
-        for opcode, argument, place in pickletools.genops(data):
+        for opcode, argument, at in pickletools.genops(data):
+            place = at or 0
             if opcode.name == "STOP":
                 (value,) = stack
+                _check_size(value)
                 return value
-            _apply(opcode.name, argument, place, stack, memo)
+            _apply(opcode.name, argument, at, stack, memo)
     except UnsafePickleError:
         raise
-    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise UnsafePickleError(f"is damaged, or no pickle: {error}") from None
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError):
+        raise UnsafePickleError(f"is damaged, or no pickle: at byte {place}") from None
     raise UnsafePickleError("is cut short")
+
+
+def _check_size(value: object) -> None:
+    """Check that *value* is about as large as what was built, and not deep.
+
+    Raises:
+        UnsafePickleError: it holds a container too many times, itself, or too deep.
+    """
+    sizes: dict[int, int] = {}
+    depths: dict[int, int] = {}
+    opened: set[int] = set()
+    built = 0
+    todo: list[Any] = [value]
+    while todo:
+        each = todo[-1]
+        key = id(each)
+        if key in sizes or not isinstance(each, dict | list | tuple):
+            todo.pop()
+            continue
+        inner = [item for item in _items(each) if isinstance(item, dict | list | tuple)]
+        if key not in opened:
+            opened.add(key)
+            if any(id(item) in opened and id(item) not in sizes for item in inner):
+                raise UnsafePickleError("holds a container that holds itself")
+            todo += (item for item in inner if id(item) not in sizes)
+            continue
+        todo.pop()
+        built += len(each) + 1
+        sizes[key] = len(each) + 1 + sum(sizes[id(item)] for item in inner)
+        depths[key] = 1 + max((depths[id(item)] for item in inner), default=0)
+        if depths[key] > MAX_DEPTH:
+            raise UnsafePickleError(f"is nested more than {MAX_DEPTH} deep")
+    if sizes.get(id(value), 0) > built + MAX_SHARED:
+        raise UnsafePickleError("holds the same containers many times over, so it is not read")
+
+
+def _items(container: Any) -> Any:
+    return container.values() if isinstance(container, dict) else container
 
 
 def _apply(name: str, argument: Any, place: int | None, stack: Stack, memo: dict[int, Any]) -> None:
     if name in _VALUES:
+        if isinstance(argument, int) and argument.bit_length() > MAX_BITS:
+            raise UnsafePickleError(f"holds a number of {argument.bit_length()} bits at byte {place}")
         stack.append(argument)
     elif name in _MEMOIZE:
         memo[len(memo) if argument is None else argument] = stack[-1]
@@ -81,17 +133,25 @@ def _appends(stack: Stack) -> None:
 
 def _set_item(stack: Stack) -> None:
     value, key = stack.pop(), stack.pop()
-    _dict(stack[-1])[key] = value
+    _dict(stack[-1])[_key(key)] = value
 
 
 def _set_items(stack: Stack) -> None:
     items = _above_mark(stack)
-    _dict(stack[-1]).update(zip(items[::2], items[1::2], strict=True))
+    _dict(stack[-1]).update(zip(map(_key, items[::2]), items[1::2], strict=True))
 
 
 def _new_dict(stack: Stack) -> None:
     items = _above_mark(stack)
-    stack.append(dict(zip(items[::2], items[1::2], strict=True)))
+    stack.append(dict(zip(map(_key, items[::2]), items[1::2], strict=True)))
+
+
+def _key(key: Any) -> Any:
+    if type(key) is int and key.bit_length() > MAX_BITS // 16:
+        raise UnsafePickleError(f"has a key of {key.bit_length()} bits")
+    if type(key) not in (str, int):
+        raise UnsafePickleError(f"has a key that is neither a number nor text, but {type(key).__name__}")
+    return key
 
 
 def _tuple_of(count: int) -> Callable[[Stack], None]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,6 +74,11 @@ def read_sidecar(trace: Path) -> Sidecar | None:
         return None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InputError(f"{printable(path)}: is no sidecar of a trace: {printable(error, 200)}") from None
+
+
+def with_notes(sidecar: Sidecar, notes: Sequence[str]) -> Sidecar:
+    """Return *sidecar* with more notes."""
+    return msgspec.structs.replace(sidecar, notes="; ".join(each for each in (sidecar.notes, *notes) if each))
 
 
 def write_trace(path: Path, rows: Iterable[Row], sidecar: Sidecar) -> Sidecar:

@@ -102,43 +102,97 @@ def recover(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(help="fedscale, flash, greenhub or alibaba.")],
+    kind: Annotated[
+        str, typer.Argument(help="fedscale, flash, greenhub, alibaba, columns, meminfo or dumpsys.")
+    ],
     source: Annotated[Path, typer.Argument(help="The file to import.", show_default=False)],
     out: Out,
+    time_: Annotated[
+        str | None, typer.Option("--time", metavar="COLUMN", help="columns: the column of the time.")
+    ] = None,
+    time_unit: Annotated[
+        str | None,
+        typer.Option(
+            help="columns: what it counts: s, ms, us, ns, iso (dates), epoch (since 1970, unit by its size)."
+        ),
+    ] = None,
+    available: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="columns: the column of the available memory.")
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option(help="columns: what memory is counted in: B, KiB, kB, MiB and so on.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="columns: the column that names the device.")
+    ] = None,
     total: Annotated[
-        str | None, typer.Option(help="alibaba: the memory that a device has, such as 8 GiB.")
+        str | None,
+        typer.Option(
+            help="alibaba: the memory of a device, such as 8 GiB; columns: the column of the total memory."
+        ),
     ] = None,
     online: Annotated[
-        str, typer.Option(help="flash: online on any known network, on wifi, or while eligible to train.")
-    ] = "network",
+        str | None,
+        typer.Option(
+            help="flash: online on any known network (default), on wifi, or while eligible to train; "
+            "columns: the column that says whether the device is online."
+        ),
+    ] = None,
+    time_zone: Annotated[
+        str, typer.Option(help="Of dates that name none, such as Europe/Berlin or +02:00.")
+    ] = "UTC",
+    every: Annotated[
+        str | None, typer.Option(help="meminfo, dumpsys: the time between looks, where the log has no times.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="columns, meminfo, dumpsys: the device id, where the source names none."),
+    ] = None,
     layout: Annotated[
         str, typer.Option(help="greenhub: fields as the app stores them (batteryhub), or as named.")
     ] = "batteryhub",
+    incomplete: Annotated[
+        str, typer.Option(help="Devices without what the source is imported for: leave_out or keep.")
+    ] = "leave_out",
+    encoding: Annotated[
+        str | None, typer.Option(help="Of text, such as latin-1, where it is not what its first bytes say.")
+    ] = None,
     devices: Annotated[int | None, typer.Option(min=1, help="Take the first so many devices.")] = None,
 ) -> None:
     """Turn a trace of others into one of ours, with a sidecar that says where it comes from."""
-    from devices.traces import alibaba, fedscale, flash, greenhub
-    from devices.traces.importing import Options
-    from devices.traces.writing import check_suffix, write_trace
+    from devices.traces.importing import Options, formula_note, source_name
+    from devices.traces.kinds import IMPORTERS
+    from devices.traces.writing import check_output, with_notes, write_trace
 
-    importers = {
-        "fedscale": fedscale.IMPORTER,
-        "flash": flash.IMPORTER,
-        "greenhub": greenhub.IMPORTER,
-        "alibaba": alibaba.IMPORTER,
-    }
-    if kind not in importers:
-        raise InputError(f"kind(={kind!r}) must be one of {', '.join(importers)}")
-    check_suffix(out)
+    if kind not in IMPORTERS:
+        raise InputError(f"kind(={kind!r}) must be one of {', '.join(IMPORTERS)}")
+    check_output(out)
+    columns = kind == "columns"
     options = Options(
         devices=devices,
-        total_bytes=None if total is None else _size("--total", total),
-        online=online,
+        total_bytes=None if total is None or columns else _size("--total", total),
+        online="network" if online is None or columns else online,
         layout=layout,
+        incomplete=incomplete,
+        encoding=encoding,
+        zone=time_zone,
+        name=name or source_name(source).split(".")[0] or "recording",
+        time=time_,
+        time_unit=time_unit,
+        device=device,
+        available=available,
+        total=total if columns else None,
+        online_column=online if columns else None,
+        unit=unit,
+        every_ns=None if every is None else _span("--every", every),
     )
-    importer = importers[kind]
-    written = write_trace(out, importer.rows(source, options), importer.sidecar(source, options))
-    typer.echo(f"{out}: {written.series} series, {written.rows} rows; see {sidecar_name(out)}")
+    importer = IMPORTERS[kind]
+    rows = list(importer.rows(source, options))
+    sidecar = importer.sidecar(source, options)
+    written = write_trace(out, rows, with_notes(sidecar, options.notes))
+    typer.echo(f"{printable(out)}: {written.series} series, {written.rows} rows; see {sidecar_name(out)}")
+    for line in [*options.notes, *formula_note(dict.fromkeys(row.device_id for row in rows))]:
+        typer.echo(printable(line), err=True)
 
 
 @app.command()

@@ -259,10 +259,46 @@ def test_an_import_says_what_it_wrote_and_what_it_did(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out.meta.json").read_text())["sha256"] == digest(tmp_path / "out.csv")
 
 
+def test_an_import_says_what_it_left_out_and_a_scenario_plays_what_it_wrote(tmp_path: Path) -> None:
+    messages = {"a": "2020-01-28 00:00:00\tscreen_on", "=b": "2020-01-28 00:00:00\twifi", "c": ""}
+    phones = {guid: {"guid": guid, "model": "x", "messages": each} for guid, each in messages.items()}
+    (tmp_path / "phones.json").write_text(json.dumps(phones))
+    done = peelfleet("trace", "import", "flash", "phones.json", "-o", "x.csv", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "x.csv: 1 series, 1 rows; see x.meta.json\n")
+    assert done.stderr == (
+        "2 of 3 phones have no value of online: left out\n"
+        "1 device ids begin with one of = + - @, '=b' for one: a spreadsheet takes them for formulas; ids are kept "
+        "as they are\n"
+    )
+    assert json.loads((tmp_path / "x.meta.json").read_text())["notes"] == (
+        "2 of 3 phones have no value of online: left out"
+    )
+    write(tmp_path, TINY + "    availability: {type: trace, file: x.csv}\n")
+    assert peelfleet("validate", "x.yaml", folder=tmp_path).returncode == 0
+
+
+def test_validate_refuses_a_trace_that_run_would_refuse(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("device_id,t_s,online\na,0,true\nb,0,\n")
+    for rest, said in {
+        "": (2, "peelfleet: x.csv: device 'b': online must have a value in some row (1 of 2 devices have none; "
+                "`without_data: leave_out` leaves them out)\n"),
+        ", without_data: leave_out": (0, "warning: x.csv: 1 of 2 devices have no value in a column that group tvbox "
+                                         "plays: left out\n"),
+    }.items():  # fmt: skip
+        write(tmp_path, TINY + f"    availability: {{type: trace, file: x.csv{rest}}}\n")
+        done = peelfleet("validate", "x.yaml", folder=tmp_path)
+        assert (done.returncode, done.stderr.splitlines(keepends=True)[-1:]) == (said[0], [said[1]])
+    (tmp_path / "x.csv").write_text("t_s,online\n0,true\n0.0000001,false\n0.0000002,true\n")
+    done = peelfleet("validate", "x.yaml", folder=tmp_path)
+    assert done.returncode == 2
+    assert "x.csv: online: a device of group tvbox plays up to " in done.stderr
+    assert "changes until stop_time(=" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["import", "carat", "x", "--out", "o.csv"], "kind(='carat') must be one of fedscale, flash, greenhub, alibaba"),
+        (["import", "carat", "x", "--out", "o.csv"], "kind(='carat') must be one of fedscale, flash, greenhub, alibaba, columns, meminfo, dumpsys"),
         (["import", "fedscale", "x", "--out", "o.csv"], "x: cannot be read: No such file or directory"),
         (["import", "fedscale", "x", "--out", "o.pkl"], "o.pkl: a trace must end in .csv or .parquet"),
         (["import", "alibaba", "x", "--out", "o.csv", "--total", "8"], "--total: cannot read '8' as bytes: write for example '64 MiB' (units: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB)"),
