@@ -68,6 +68,8 @@ def _readings(path: Path, options: Options) -> Iterator[tuple[str, tuple[int, fl
     """Yield (machine, (nanoseconds, percent of memory in use)); None where a reading failed."""
     shown = printable(path)
     for row, fields in csv_rows(path, (line for _, line in lines_of(path, options.encoding))):
+        if row == 1 and fields[0].strip() == "machine_id":
+            continue  # some who publish it again name its columns
         if len(fields) != FIELDS:
             raise InputError(f"{shown}: row {row}: must have {FIELDS} fields, not {len(fields)}")
         machine = read_name(f"{shown}: row {row}", fields[0], "machine_id")

@@ -85,6 +85,8 @@ def read_columns(path: Path, wanted: Mapping[str, str]) -> Columns:
             table = _read(path, file, [name for name in wanted if name in names])
     except FileNotFoundError:
         raise InputError(f"{printable(path)}: no such trace file") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{printable(path)}: cannot be read as a trace: it is not UTF-8 text") from None
     except (OSError, ValueError, pa.ArrowException, csv.Error) as error:
         reason = printable(" ".join(str(error).split()), 200)
         raise InputError(f"{printable(path)}: cannot be read as a trace: {reason}") from None

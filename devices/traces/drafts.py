@@ -14,8 +14,10 @@ from typing import IO, Final
 
 import msgspec
 
+from devices.traces.columns import MAX_BYTES
 from devices.traces.writing import Row, Sidecar, check_output, write_trace
 from wire.errors import InputError, RunError
+from wire.files import read_at_most
 from wire.text import printable
 
 SUFFIX: Final = ".partial"
@@ -159,7 +161,7 @@ def read_draft(path: Path) -> tuple[Sidecar, list[Row]]:
         InputError: it is no draft, or cannot be read.
     """
     try:
-        lines = path.read_bytes().split(b"\n")[:-1]
+        lines = read_at_most(path, MAX_BYTES, "a draft").split(b"\n")[:-1]
         sidecar = msgspec.json.decode(lines[0] if lines else b"", type=Sidecar)
     except OSError as error:
         raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None

@@ -33,10 +33,15 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
         InputError: the file is no such trace; says which client is damaged.
     """
     shown = printable(path)
+    content = read_source(path)
     try:
-        clients = read_plain_pickle(read_source(path))
+        # No pickle begins with a brace; some who publish it again prefer JSON.
+        read = msgspec.json.decode if content.lstrip()[:1] == b"{" else read_plain_pickle
+        clients = read(content)
     except UnsafePickleError as error:
         raise InputError(f"{shown}: {error}") from None
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise InputError(f"{shown}: is no JSON: {printable(error, 200)}") from None
     if not isinstance(clients, dict):
         raise InputError(f"{shown}: must hold a dictionary of clients, not {type(clients).__name__}")
     seen: set[str] = set()

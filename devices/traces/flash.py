@@ -73,8 +73,9 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
 
 def _phones(path: Path, options: Options) -> Iterator[tuple[str, str, Phone]]:
     """Yield (name, where it is, what is said of it) of each phone."""
+    text = text_of(path, options.encoding)
     try:
-        read = msgspec.json.decode(text_of(path, options.encoding), type=dict[str, Phone] | list[Phone])
+        read = _decoded(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InputError(f"{printable(path)}: is no FLASH state trace: {printable(error, 200)}") from None
     named = read.items() if isinstance(read, dict) else ((phone.guid, phone) for phone in read)
@@ -87,6 +88,16 @@ def _phones(path: Path, options: Options) -> Iterator[tuple[str, str, Phone]]:
             raise InputError(f"{printable(path)}: guid(={printable(name, 40)}) must name one phone only")
         seen.add(name)
         yield name, f"{printable(path)}: {name[:60]!r}", phone
+
+
+def _decoded(text: str) -> dict[str, Phone] | list[Phone]:
+    """Return the phones by id, or in a list, or one in each line."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Phone] | list[Phone])
+    except msgspec.DecodeError:
+        if "\n{" not in text.strip():
+            raise
+        return msgspec.json.Decoder(Phone).decode_lines(text)
 
 
 def _phone(guid: str, where: str, phone: Phone, options: Options) -> Iterator[Row]:

@@ -80,7 +80,7 @@ def read_name(where: str, value: object, column: str = "device_id") -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)
     name = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    odd = name.lower().lstrip("+-") in ("", "nan", "inf", "infinity") or len(name) > MOST_NAME
+    odd = not name or len(name) > MOST_NAME or name.lower().lstrip("+-") in ("nan", "inf", "infinity")
     try:
         name.encode()
     except UnicodeEncodeError:

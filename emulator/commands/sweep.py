@@ -14,6 +14,7 @@ from rich.table import Table
 
 from emulator.commands.screen import fits, plain_for, print_line, wide_terminal
 from emulator.console import Console
+from emulator.recordings import check_recordings
 from emulator.sweep.order import keep_order
 from emulator.sweep.runs import Run, Task, list_runs, missing, opened, train
 from emulator.sweep.table import BROKEN, Figure, Row, figures_of, rows_of, write_tables
@@ -52,6 +53,7 @@ def sweep(plan: Plan, options: Options) -> bool:
         RunError: some runs failed; the table has the others.
     """
     runs = list_runs(plan, options.data)
+    check_recordings(each.scenario for each in plan.combinations)  # what a run would refuse, before any
     folder = options.out or Path("runs") / f"{plan.base.name}-sweep"
     with opened(folder):
         keep_order([each.name for each in plan.combinations], folder)

@@ -20,6 +20,7 @@ from devices.traces.assignment import reuse_warnings, series_of, start_within
 from devices.traces.availability import FOREVER, Availability, offline_spans, read_availability
 from devices.traces.cells import RefusedCellError, check_names, convert, read_cell
 from devices.traces.columns import COLUMNS
+from devices.traces.drafts import read_draft
 from devices.traces.series import Series, memory_changes, read_memory, read_recorded, read_series
 from devices.traces.writing import Row, Sidecar, read_sidecar, sidecar_path, write_trace
 from wire.errors import InputError
@@ -27,12 +28,13 @@ from wire.units import NS_PER_S, Duration
 
 S = NS_PER_S
 REPLAY = Replay(file="x.csv")
+HEAD_OF_A_DRAFT = b'{"source":"here","licence":"MIT","sampling":"by hand"}\n{"d":"a","t":0.0,"available":5,"total":9}\n{"d":"a",'
 ONLINE = Availability(file="x.csv")
 
 
 def trace(folder: Path, text: str) -> Path:
     file = folder / "trace.csv"
-    file.write_text(text)
+    file.write_bytes(text.encode("latin-1"))
     return file
 
 
@@ -111,6 +113,7 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
         ("device_id,t_s,mem_available_bytes\n-inf,0,5\n", r"row 1: device_id\(=-inf\) must be a name"),
         ("device_id,t_s,mem_available_bytes\na,0,5\nb,0,\nc,0,\n", r"device 'b': mem_available_bytes must have a value in some row \(2 of 3 devices have none; `without_data: leave_out` leaves them out\)"),
         ("t_s,mem_available_bytes\n0,5\n1,\x1b[31m\n", r"row 2: mem_available_bytes\(=\\x1b\[31m\) must be a whole"),
+        ("\xff\xfet_s,free\n0,5\n", "cannot be read as a trace: it is not UTF-8 text"),
         ("t_s,\x1b[31mfree\n0,5\n", r"there are t_s, \\x1b\[31mfree"),
         ("t_s,mem_available_bytes\n0,99999999999999999999\n", r"mem_available_bytes\(=9+\) must be a whole"),
     ],
@@ -256,6 +259,18 @@ def test_any_bytes_are_a_trace_or_a_clean_error(
         file.write_bytes(b"t_s,mem_available_bytes\n" * (suffix == ".csv") + content)
         with contextlib.suppress(InputError):
             assert read_memory(REPLAY, file)
+
+
+@given(content=st.binary(max_size=200) | st.binary(max_size=60).map(lambda tail: HEAD_OF_A_DRAFT + tail))
+def test_any_bytes_are_a_draft_or_a_clean_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "any.csv.partial"
+    file.write_bytes(content)
+    with contextlib.suppress(InputError):
+        sidecar, rows = read_draft(file)
+        assert sidecar.source == "here"
+        assert all(isinstance(row, Row) for row in rows)
 
 
 SERIES = Series((0, 10, 30), (7, 8, 9), 50)

@@ -3,6 +3,7 @@
 
 import bz2
 import contextlib
+import csv
 import gzip
 import io
 import itertools
@@ -12,6 +13,7 @@ import os
 import pickle
 import tarfile
 import zipfile
+from bisect import bisect_right
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,10 +30,12 @@ from devices.traces.importing import Options, formula_note
 from devices.traces.kinds import IMPORTERS
 from devices.traces.moments import read_moment_ns, read_zone
 from devices.traces.pickles import UnsafePickleError, read_plain_pickle
+from devices.traces.series import read_series
 from devices.traces.sources import records_of
 from devices.traces.writing import Row, write_trace
 from wire.errors import InputError
 from wire.text import printable
+from wire.units import NS_PER_S
 
 KIB = 1024
 
@@ -120,6 +124,7 @@ def test_a_source_may_be_a_pipe(tmp_path: Path) -> None:
         (b"", "holds no reading"),
         (b"\n\n", "holds no reading"),
     ],
+    ids=map(str, range(10)),  # the bytes hold the time
 )  # fmt: skip
 def test_a_damaged_source_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "x").write_bytes(content)
@@ -142,6 +147,63 @@ def test_endless_and_too_large_sources_are_refused_before_memory_is_taken(
     monkeypatch.setattr("devices.traces.sources.MAX_SOURCE_BYTES", 10**7)
     monkeypatch.setattr("devices.traces.sources.MAX_WHOLE_BYTES", 10**5)
     assert refused("flash", bomb) == "holds more than 100000 bytes; it is read whole"
+
+
+def test_sources_that_were_published_again_are_read_too(tmp_path: Path) -> None:
+    source = tmp_path / "x"
+    source.write_bytes(
+        b"machine_id,time_stamp,cpu_util_percent,mem_util_percent,mem_gps,mkpi,net_in,net_out,disk_io_percent\n"
+        + USAGE
+    )
+    assert imported("alibaba", source, total_bytes=1000) == (TWO, [])
+    source.write_text(
+        '{"7": {"duration": 1, "inactive": [5], "finish_time": 10, "active": [0], "model": "x"}}'
+    )
+    assert imported("fedscale", source)[0] == [
+        Row("7", 0.0, online=True), Row("7", 5.0, online=False), Row("7", 10.0),
+    ]  # fmt: skip
+    phone = '{"guid": "%s", "model": "x", "messages": "2020-01-28 00:00:00\\twifi"}'
+    both = [Row("a", 0.0, online=True, network="wifi"), Row("b", 0.0, online=True, network="wifi")]
+    for text in (f"{phone % 'a'}\n{phone % 'b'}\n", f"[{phone % 'a'}, {phone % 'b'}]"):
+        source.write_text(text)
+        assert imported("flash", source)[0] == both
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Zs", "Zl", "Zp")), min_size=1, max_size=6)
+        .map(str.strip).filter(lambda name: name and name.lower().lstrip("+-") not in ("nan", "inf", "infinity")),
+        st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 100)), min_size=1, max_size=5, unique_by=lambda each: each[0]),
+        min_size=1, max_size=4,
+    ),
+    st.booleans(),
+)  # fmt: skip
+def test_random_samples_and_readings_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, devices: dict[str, list[tuple[int, int]]], packed: bool
+) -> None:
+    """What was free in each sample is what the trace says at that time, whatever the devices are called."""
+    file, out = (tmp_path_factory.getbasetemp() / name for name in ("samples", "samples.parquet"))
+    samples = "".join(
+        json.dumps({"uuId": name, "timestamp": 1_500_000_000 + t, "memoryFree": 1000, "memoryUser": free, "memoryInactive": 0}) + "\n"
+        for name, taken in devices.items() for t, free in taken
+    )  # fmt: skip
+    readings = io.StringIO(newline="")
+    csv.writer(readings).writerows(
+        [name, t, 1, 100 - free, "", "", 1, 1, 1] for name, taken in devices.items() for t, free in taken
+    )
+    for kind, text, scale in (("greenhub", samples, KIB), ("alibaba", readings.getvalue(), 10)):
+        file.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
+        options = Options(total_bytes=1000)
+        write_trace(out, IMPORTERS[kind].rows(file, options), IMPORTERS[kind].sidecar(file, options))
+        found = read_series(out, "mem_available_bytes", "whole")
+        assert sorted(found) == sorted(devices)
+        for name, taken in devices.items():
+            start = min(t for t, _ in taken)
+            for t, free in taken:
+                series = found[name]
+                at = bisect_right(series.times_ns, (t - start) * NS_PER_S) - 1
+                assert series.values[at] == free * scale
 
 
 def test_what_is_left_out_is_counted_and_said(tmp_path: Path) -> None:
@@ -212,6 +274,7 @@ def test_the_time_zone_of_a_sample_counts(tmp_path: Path) -> None:
         ("{" * 100_000, "row 1: is no JSON: "),
         ("[" * 100_000, "is no JSON: it is nested too deeply"),
     ],
+    ids=map(str, itertools.count()),
 )  # fmt: skip
 def test_a_hostile_sample_is_one_line(tmp_path: Path, line: str, message: str) -> None:
     (tmp_path / "x.json").write_text(line)
@@ -524,6 +587,7 @@ def endless() -> list[Any]:
         (pickle.dumps(doubled()), "holds the same containers many times over, so it is not read"),
         (pickle.dumps(endless()), "holds a container that holds itself"),
     ],
+    ids=map(str, range(9)),
 )  # fmt: skip
 def test_a_few_bytes_cannot_build_what_never_ends(data: bytes, message: str) -> None:
     with pytest.raises(UnsafePickleError) as caught:

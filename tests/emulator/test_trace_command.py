@@ -288,6 +288,16 @@ def test_validate_refuses_a_trace_that_run_would_refuse(tmp_path: Path) -> None:
         write(tmp_path, TINY + f"    availability: {{type: trace, file: x.csv{rest}}}\n")
         done = peelfleet("validate", "x.yaml", folder=tmp_path)
         assert (done.returncode, done.stderr.splitlines(keepends=True)[-1:]) == (said[0], [said[1]])
+    for verb in ("run", "sweep"):
+        write(
+            tmp_path,
+            TINY + "    availability: {type: trace, file: x.csv}\nsweep: {grid: {model.layers: [8, 16]}}\n",
+        )
+        done = peelfleet(verb, "x.yaml", "--out", "out", folder=tmp_path)
+        assert done.returncode == 2, verb
+        assert "online must have a value in some row" in done.stderr
+        assert "train" not in done.stderr
+        assert not (tmp_path / "out").exists()
     (tmp_path / "x.csv").write_text("t_s,online\n0,true\n0.0000001,false\n0.0000002,true\n")
     done = peelfleet("validate", "x.yaml", folder=tmp_path)
     assert done.returncode == 2
