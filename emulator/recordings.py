@@ -74,6 +74,14 @@ def check_recordings(scenarios: Iterable[Scenario]) -> list[str]:
     return list(dict.fromkeys(line for lines in warnings for line in lines))
 
 
+def doubts_of_recordings(scenarios: Iterable[Scenario]) -> list[str]:
+    """Return what to say of the traces that *scenarios* play where none is played yet: refusals, too."""
+    try:
+        return check_recordings(scenarios)
+    except InputError as error:
+        return [f"`run` would refuse this scenario: {error}"]
+
+
 def _series_of(group: FleetGroup, warnings: list[str]) -> Iterator[tuple[Replay | Availability, Any]]:
     """Yield what *group* plays, and its series, devices without data left out where it says so."""
     traces = [each for each in (group.memory, group.availability) if isinstance(each, Replay | Availability)]

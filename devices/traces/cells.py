@@ -100,6 +100,11 @@ def _plain(array: Any) -> Any:
         array = array.dictionary_decode()
     if pa.types.is_large_string(array.type) or pa.types.is_string_view(array.type):
         array = array.cast(pa.string())
+    if pa.types.is_string(array.type):
+        try:
+            array.validate(full=True)
+        except pa.ArrowInvalid:  # a Parquet file may call any bytes text
+            return array.cast(pa.binary())
     return array
 
 

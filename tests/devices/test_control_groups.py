@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from devices.traces.proc import Sample, read_proc
+from devices.traces.series import read_series
+from emulator.commands.agent import Wanted, budget_of
+from emulator.commands.trace import record
 
 KIB, MIB = 2**10, 2**20
 MEMINFO = f"MemTotal: {4096 * KIB} kB\nMemAvailable: {2048 * KIB} kB\n"
@@ -102,3 +105,16 @@ def test_without_control_groups_the_machine_counts(tmp_path: Path) -> None:
     (proc / "self" / "cgroup").unlink()
     (proc / "self" / "mountinfo").unlink()
     assert read_proc(proc) == Sample(2048 * MIB, 4096 * MIB, None)
+
+
+def test_recorder_and_agent_count_the_limit_of_their_container(tmp_path: Path) -> None:
+    """The mount lies in a folder here, so the command's own root will do."""
+    mount = V2_MOUNT.format(part="/").replace("/sys/fs/cgroup", f"{tmp_path}/sys/fs/cgroup")
+    proc = machine(tmp_path, "0::/app\n", mount)
+    v2(tmp_path, "app", 200 * MIB, 120 * MIB, 20 * MIB)
+    wanted = Wanted("", "", "", 1, None, None, "1 %", proc, "", "", None, None, True)
+    assert budget_of(wanted)() == MIB
+    out = tmp_path / "x.csv"
+    record(out, "1 s", "1 ms", "1 MiB", "me", "", "", "", proc, Path("/"))
+    assert read_series(out, "mem_available_bytes", "whole")["me"].values == (100 * MIB,)
+    assert read_series(out, "mem_total_bytes", "whole")["me"].values == (200 * MIB,)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.memory import Replay
@@ -139,6 +139,32 @@ def test_what_is_no_name_never_becomes_a_device(tmp_path: Path, ids: list[object
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
     with pytest.raises(InputError, match=message):
         read_memory(REPLAY, tmp_path / "x.parquet")
+
+
+def test_bytes_that_a_file_calls_text_are_refused_with_their_row(tmp_path: Path) -> None:
+    no_text = pa.Array.from_buffers(
+        pa.string(), 2, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0\3\0\0\0"), pa.py_buffer(b"a\xff\xfe")]
+    )
+    columns = {"device_id": no_text, "t_s": [0, 1], "mem_available_bytes": [5, 6]}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=r"row 2: device_id\(=b'\\xff\\xfe'\) must be a name"):
+        read_memory(REPLAY, tmp_path / "x.parquet")
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=6))
+@settings(deadline=None, derandomize=True)
+def test_a_damaged_parquet_file_is_a_trace_or_a_clean_error(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, int]]
+) -> None:
+    file = tmp_path_factory.getbasetemp() / "damaged.parquet"
+    columns = {"device_id": ["a", "b"] * 50, "t_s": list(range(100)), "mem_available_bytes": list(range(100))}
+    pq.write_table(pa.table(columns), file)
+    raw = bytearray(file.read_bytes())
+    for at, byte in changes:
+        raw[at % len(raw)] = byte
+    file.write_bytes(bytes(raw))
+    with contextlib.suppress(InputError):
+        assert read_memory(REPLAY, file)
 
 
 def test_names_are_what_is_written_however_the_file_keeps_them(tmp_path: Path) -> None:
