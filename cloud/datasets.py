@@ -5,6 +5,7 @@ found and what is expected; whatever is left out is counted. `cloud/readers` kno
 Letters: L interactions, U users, I items.
 """
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cloud.config import (
+from cloud.interactions import Interactions, ReadCounts
+from cloud.readers.columns import Numbers, Rows, Wanted, codes, known_numbers, numbers, times, units_differ
+from cloud.readers.delimited import Layout, read_delimited
+from cloud.readers.lightgcn import read_lightgcn
+from cloud.readers.parquet import read_parquet
+from cloud.readers.text import SUFFIXES, read_text, refuse, short, suffix_of
+from cloud.sources import (
     SEPARATORS,
     ByRatio,
     ByTime,
@@ -26,12 +33,6 @@ from cloud.config import (
     Synthetic,
     Table,
 )
-from cloud.interactions import Interactions, ReadCounts
-from cloud.readers.columns import Numbers, Rows, Wanted, codes, known_numbers, numbers, times, units_differ
-from cloud.readers.delimited import Layout, read_delimited
-from cloud.readers.lightgcn import read_lightgcn
-from cloud.readers.parquet import read_parquet
-from cloud.readers.text import SUFFIXES, read_text, short, suffix_of
 from cloud.splits import EventList, division, k_core, split_events, without_repeats
 from cloud.synthetic import generate
 from wire.errors import InputError
@@ -65,6 +66,8 @@ def load(data: Data, path: Path | None = None) -> Interactions:
     except MemoryError:
         source = "synthetic data" if isinstance(data, Synthetic) else str(path or data.path)
         raise InputError(f"{source}: there is not enough memory for them") from None
+    except (pa.ArrowException, csv.Error) as error:  # in pyarrow's words: ours were expected before
+        refuse(Path() if isinstance(data, Synthetic) else path or Path(data.path), error)
 
 
 def check_measurable(interactions: Interactions) -> None:

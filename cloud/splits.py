@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.config import ByRatio, ByTime, Split
+from cloud.sources import ByRatio, ByTime, Split
 from wire.metrics import IntArray, ItemLists
 from wire.streams import stream
 

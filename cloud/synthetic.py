@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.config import ByRatio, Synthetic
 from cloud.interactions import Interactions
+from cloud.sources import ByRatio, Synthetic
 from cloud.splits import EventList, split_events
 from wire.metrics import FloatArray, IntArray
 from wire.streams import stream

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cloud.readers.text import refuse, short, shown
+from cloud.readers.text import short, shown
 from wire.errors import InputError
 from wire.metrics import IntArray
 
@@ -136,8 +136,10 @@ def codes(rows: Rows, role: str) -> tuple[IntArray, list[str]]:
         texts = column if pa.types.is_dictionary(column.type) else column.cast(pa.string())
         encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
         known = encoded.dictionary.cast(pa.string())
-    except pa.ArrowException as error:
-        refuse(rows.path, error)
+    except pa.ArrowException:
+        raise InputError(
+            f"{rows.path}: column {shown(name)} has values of type {short(str(column.type))}, expected names"
+        ) from None
     _refuse_first(
         rows, name, encoded, pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(known)), 0), True)
     )
@@ -216,8 +218,9 @@ def numbers(rows: Rows, role: str) -> Numbers:
             return found
     row = _first_not(column, pa.float64())
     value = rows.columns[role][row].as_py()
+    words = "nothing" if value is None else shown(value)
     raise InputError(
-        f"{rows.where(row)}: found {shown(value)} in column {shown(name)}, expected a number"
+        f"{rows.where(row)}: found {words} in column {shown(name)}, expected a number"
         f"{_comma_hint(value, rows.decimal)}"
     )
 
@@ -226,7 +229,12 @@ def known_numbers(rows: Rows, role: str) -> NDArray[np.float64]:
     """Return a column as numbers, NaN where a value is none, (L,)."""
     column = _decimal_points(rows, rows.columns[role])
     if not _is_text(column.type):
-        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64)
+        try:
+            return np.asarray(
+                column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64
+            )
+        except pa.ArrowException:
+            return np.full(len(column), np.nan)
     encoded = column.dictionary_encode()
     values = np.array([_number(text) for text in encoded.dictionary.to_pylist()] + [np.nan])
     found: NDArray[np.float64] = values[pc.fill_null(encoded.indices, len(values) - 1).to_numpy()]
@@ -316,11 +324,10 @@ def _decimal_points(rows: Rows, column: Column) -> Column:
 def _comma_hint(value: object, decimal: str) -> str:
     if not isinstance(value, str):
         return ""
-    if decimal == "." and re.fullmatch(r"[+-]?\d+,\d+", value):
-        return '; where the comma is the decimal mark, set data.decimal: ","'
-    if re.fullmatch(r"[+-]?\d{1,3}([., '\u00a0\u202f]\d{3})+([.,]\d+)?", value):
-        return " without marks between thousands"
-    return ""
+    thousands = re.fullmatch(r"[+-]?\d{1,3}([., '\u00a0\u202f]\d{3})+([.,]\d+)?", value)
+    comma = decimal == "." and re.fullmatch(r"[+-]?\d+,\d+", value)
+    hint = " without marks between thousands" if thousands else ""
+    return hint + ('; where the comma is the decimal mark, set data.decimal: ","' if comma else "")
 
 
 def _is_text(kind: Any) -> bool:

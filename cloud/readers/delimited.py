@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from cloud.config import SEPARATORS
 from cloud.readers.columns import Rows, Wanted, find_columns, listed, matches
 from cloud.readers.text import Text, refuse, suffix_of
+from cloud.sources import SEPARATORS
 from wire.errors import InputError
 
 _USUAL = {".csv": ",", ".psv": "|"}
@@ -96,6 +96,8 @@ def _separator(text: Text, layout: Layout, wanted: Wanted) -> str:
     usual = _usual(text.path)
     tried = [usual, *(each for each in SEPARATORS.values() if each != usual)]
     lines = [line for line in _head(text.raw).split("\n") if line.strip()][:_LINES_TRIED]
+    if not lines:
+        return usual
     counts = {each: [len(_fields(line, each)) for line in lines] for each in tried}
     if layout.header:
         needed = [column for role, column in wanted.roles().items() if role not in wanted.optional]

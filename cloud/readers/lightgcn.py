@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cloud.config import ByRatio, LightGCN
 from cloud.interactions import Interactions, ReadCounts
 from cloud.readers.text import SUFFIXES, Text, check_there, read_text, shown
+from cloud.sources import ByRatio, LightGCN
 from cloud.splits import EventList, split_events
 from wire.errors import InputError
 from wire.files import read_at_most

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
 from cloud.readers.columns import Rows, Wanted, find_columns
@@ -35,7 +36,10 @@ def read_parquet(path: Path, wanted: Wanted) -> Rows:
         with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
             _check_size(path, file.metadata, set(names.values()))
             table = _read(path, file, list(dict.fromkeys(names.values())))
-        columns = {role: _plain(table[name].combine_chunks()) for role, name in names.items()}
+        columns = {
+            role: _column(path, table[name].combine_chunks(), once=role in ("user", "item"))
+            for role, name in names.items()
+        }
     except (pa.ArrowException, OSError, ValueError) as error:
         refuse(path, error)
     return Rows(path, columns, names, lambda row: f"{path}, row {row + 1}")
@@ -78,9 +82,14 @@ def _is_text(kind: Any) -> bool:
     )
 
 
-def _plain(column: Any) -> Any:
-    """Return a column whose dictionary, if it has one, holds texts; other dictionaries are looked up."""
+def _column(path: Path, column: Any, *, once: bool) -> Any:
+    """Return a column whose texts are kept *once* each, or as they are: those of times and ratings."""
     kind = column.type
-    if not pa.types.is_dictionary(kind) or _is_text(kind.value_type):
+    if not pa.types.is_dictionary(kind) or (once and _is_text(kind.value_type)):
         return column
+    if _is_text(kind.value_type):
+        longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
+        if longest * len(column) > MOST_NAME_BYTES:
+            raise InputError(f"{path}: times or ratings of {longest:,} bytes are no times or ratings")
+        return column.dictionary_decode().cast(pa.string())
     return column.dictionary_decode()

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -240,6 +241,7 @@ def test_ratings_are_numbers_where_something_is_asked_of_them(tmp_path: Path) ->
     [
         ("4,5", '; where the comma is the decimal mark, set data.decimal: ","'),
         ("1,234.5", " without marks between thousands"),
+        ("1 234", " without marks between thousands"),
     ],
 )
 def test_marks_in_numbers_are_named(rating: str, hint: str, tmp_path: Path) -> None:
@@ -286,6 +288,27 @@ def test_seconds_among_milliseconds_are_told(tmp_path: Path) -> None:
     path = timed(tmp_path / "w.csv", "1580000000", "1580000001000", "1580000002")
     assert read(load(BY_TIME, path)).notes == (
         "w.csv: column time seems to have seconds in some rows and milliseconds in others",
+    )
+
+
+def test_ratings_and_times_of_parquet_may_be_texts_or_nothing(tmp_path: Path) -> None:
+    columns: dict[str, object] = {
+        "user": ["u"] * 3,
+        "item": ["i0", "i1", "i2"],
+        "time": ["2020-01-01", "2019-01-01", "2020-01-01T00:01"],
+        "rating": pa.array([1, 2, 3], pa.timestamp("s")),
+    }
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "w.parquet")
+    found = load(msgspec.structs.replace(BY_TIME, rating="rating"), tmp_path / "w.parquet")
+    assert [found.item_ids[item] for item in found.test[0]] == ["i2"]
+    assert read(found).notes == ("w.parquet: ratings that are no numbers: 3; their rows stay",)
+    pyarrow.parquet.write_table(pa.table(columns | {"time": [1, None, 3]}), tmp_path / "w.parquet")
+    assert refused(BY_TIME, tmp_path / "w.parquet") == (
+        "w.parquet, row 2: found nothing in column 'time', expected a number"
+    )
+    pyarrow.parquet.write_table(pa.table(columns | {"user": [[1]] * 3}), tmp_path / "w.parquet")
+    assert refused(BY_TIME, tmp_path / "w.parquet") == (
+        "w.parquet: column 'user' has values of type list<element: int64>, expected names"
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.config import ByRatio, ByTime, Split
+from cloud.sources import ByRatio, ByTime, Split
 from cloud.splits import EventList, Parts, k_core, part_sizes, split_events, without_repeats
 
 Triple = tuple[int, int, int]
