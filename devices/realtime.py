@@ -15,7 +15,7 @@ class Realtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     up: at speed 20 a millisecond of theirs is 20 ms of the fleet's."""
     max_lag: Duration = Duration(TIME_UNITS["s"])
     """How late, in wall-clock time, an event of the schedule may happen; beyond it the run fails, because
-    this machine cannot keep up."""
+    this machine cannot keep up; with `--live` it goes on, counts how often, and warns."""
     connections: Literal["per_device", "pooled"] = "per_device"
     """Whether each device has an MQTT session of its own, with keep-alive, last will and reconnection; or the
     devices of a shard share one connection, which is cheaper and never breaks for one of them alone."""

@@ -26,6 +26,7 @@ LOOP_DEATHS, LOOP_WITHIN_S = 3, 5.0
 LOG_TAIL_BYTES = 2000
 WARNINGS_SHOWN = 3
 _LAST = re.compile(r" INFO peelfleet\.cloud: stopped: it (.*)")
+_NUMBER = re.compile(r"\d+")
 _WARNED = re.compile(r" (?:WARNING|ERROR) peelfleet\.cloud: (.*)")
 NO_LIMIT = "1e9"
 """Reports a second and device: simulated time may run as fast as it can."""
@@ -105,8 +106,9 @@ class Replica:
 def account_of(log: str) -> str:
     """Return what services say at their ends, and what they warned of last, from the ends of their logs."""
     last = [f"the cloud {words}" for words in _LAST.findall(log)]
-    warned = dict.fromkeys(_WARNED.findall(log))
-    doubts = [f"it warned: {words}" for words in list(warned)[-WARNINGS_SHOWN:]]
+    # By what is said but for its numbers: how often a connection was lost is said each time.
+    warned = {_NUMBER.sub("#", words): words for words in _WARNED.findall(log)}
+    doubts = [f"it warned: {words}" for words in list(warned.values())[-WARNINGS_SHOWN:]]
     return "; ".join([*last, *doubts]) or "the cloud said nothing at its end"
 
 

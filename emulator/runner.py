@@ -248,7 +248,7 @@ def _simulate(
         try:
             return run_interruptibly(simulation.run_lockstep(connection, check, told)), [job.folder]
         except SilenceError as error:
-            raise SilenceError(f"{error}. {cloud.account()}") from error
+            raise SilenceError(f"{error}. At its end {cloud.account()}") from error
 
 
 def _in_real_time(
@@ -275,8 +275,10 @@ def _in_real_time(
         sum(each.counts.get(f"reports_{key}", 0) for each in composed.measured)
         for key in ("published", "answered", "unanswered")
     )
-    if unanswered and not answered:
-        raise SilenceError(_silence(published, unanswered, composed.cloud, dropped))
+    late = sum(each.counts.get("duplicates", 0) for each in composed.measured)
+    words = _silence(published, unanswered, late, composed.cloud, dropped)
+    if unanswered and not answered and not late:
+        raise SilenceError(words)
     if dropped:
         watcher.warned(f"the broker dropped {dropped:,} messages: a queue was full; docs/realtime.md")
     wall_seconds = max(each.wall_seconds for each in composed.measured)
@@ -290,15 +292,16 @@ def _in_real_time(
     for doubt in doubts_of_summary(real):
         watcher.warned(doubt)
     if unanswered:
-        watcher.warned(_silence(published, unanswered, composed.cloud, dropped))
+        watcher.warned(words)
     return Outcome(wall_seconds, None, min(aborted, default=None), real), list(composed.folders)
 
 
-def _silence(published: int, unanswered: int, cloud: str, dropped: int | None) -> str:
+def _silence(published: int, unanswered: int, late: int, cloud: str, dropped: int | None) -> str:
     """Say how much was published and how much of it was not answered."""
     return silence(
         f"{counted(published, 'report')} published",
         f"{unanswered:,} of them had no complete answer within updates.retry_after",
+        f"{counted(late, 'part')} of answers came twice or too late" if late else "",
         cloud,
         f"the broker says that it dropped {dropped:,} messages" if dropped else "",
     )

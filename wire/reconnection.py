@@ -11,6 +11,7 @@ BRIEF_CONNECTIONS = 3
 
 _CODED = re.compile(r"\[code:(\d+)\] (.*)", re.DOTALL)
 _CLOSED, _LOGIN = "128", ("134", "135")
+_CLOSED_MEANWHILE = "Disconnected during message iteration"
 
 
 class Reconnections:
@@ -49,7 +50,7 @@ def plain_words(error: BaseException) -> str:
     """Return what an MQTT client's *error* says in words, without the numbers of its library."""
     coded = _CODED.fullmatch(str(error))
     if coded is None:
-        return str(error)
+        return str(error) if str(error) != _CLOSED_MEANWHILE else "the broker closed the connection"
     code, words = coded.groups()
     if code == _CLOSED:
         return "the broker closed the connection"

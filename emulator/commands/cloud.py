@@ -115,7 +115,7 @@ async def _serve(versions: Versions, connection: Connection, duty: Duty, serving
     came_of = {result.value: counts.total(result) for result in Result}
     words = ", ".join(f"{count} {result}" for result, count in came_of.items())
     LOG.info(
-        "stopped: it received %d messages (%s) and published %d of %d bytes, the largest of %d",
+        "stopped: it received %d messages (%s) and published %d, %d bytes in all, the largest of %d bytes",
         counts.received.messages, words, counts.sent.messages, counts.sent.bytes, counts.sent.largest_bytes,
         extra={"received": counts.received.messages, **came_of},
     )  # fmt: skip

@@ -101,7 +101,7 @@ def compose(ensemble: Ensemble, check: Callable[[], None], told: Callable[[Pulse
         except RunError as error:
             if USUAL_CAUSES not in str(error):
                 raise
-            raise SilenceError(f"{error}. {running.account()}") from error
+            raise SilenceError(f"{error}. At its end {running.account()}") from error
         restarts = {"shard": sum(shard.restarts for shard in shards), "cloud": running.restarts}
         account = running.account()
     return Composed(measured, [folder for shard in shards for folder in shard.folders], restarts, account)

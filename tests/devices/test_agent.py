@@ -209,3 +209,14 @@ def test_blocks_of_another_group_are_no_part_of_what_is_held() -> None:
     report = msgspec.structs.replace(decode(agent.report(), BudgetReport), user=1)
     (part,) = responder.answer(encode(report))
     assert (agent.receive(part), agent.rejected, agent.held) == (Receipt.REJECTED, Reason.CONTENT, held)
+
+
+def test_a_confirmation_brings_a_device_below_its_budget_however_much_it_holds() -> None:
+    """As one is that waits for the cloud before it drops anything."""
+    agent, responder = a_pair(local_eviction=False)
+    for budget in (TOTAL, TOTAL // 4, 0):
+        held_bytes = agent.resident_bytes
+        receipts = settle(agent, responder, budget)
+        assert agent.resident_bytes <= budget
+        assert Receipt.REJECTED not in receipts
+        assert receipts[-1] is Receipt.APPLIED, (budget, held_bytes)

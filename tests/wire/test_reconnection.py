@@ -45,6 +45,7 @@ def test_no_wait_is_shorter_or_longer_than_the_protocol_says(lasted: list[float 
         ("[code:134] Bad user name or password", "the broker refuses the login: Bad user name or password"),
         ("[code:7] The connection was lost.", "The connection was lost."),
         ("Operation timed out", "Operation timed out"),
+        ("Disconnected during message iteration", "the broker closed the connection"),
     ],
 )
 def test_what_a_client_says_is_said_without_the_numbers_of_its_library(error: str, words: str) -> None:

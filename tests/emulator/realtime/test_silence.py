@@ -1,11 +1,14 @@
 """A run whose broker throws away what it has confirmed ends, and says how much was published and came."""
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
 
 from broker_config import mosquitto
+from emulator.runner import Finished
+from tests.cable import Cable
 from tests.emulator.scenarios import TINY, Runner, Silent, number
 from tests.foreign import foreign_broker
 from wire.errors import RunError, SilenceError
@@ -73,3 +76,29 @@ def test_lockstep_says_that_a_client_id_is_used_twice(
         pytest.raises(RunError, match=r"client id"),
     ):
         runner.run(CALM, *LOCKSTEP, broker=broker.url.replace("//", "//u:p@"))
+
+
+def test_a_broker_that_is_slow_times_the_speed_is_doubted(runner: Runner, tmp_path: Path) -> None:
+    """Four ways of 20 ms are .4 s of the fleet's time at speed 5, and the links take .1 s there and back."""
+    watcher = Silent()
+
+    async def story(port: int) -> Finished:
+        async with Cable(port, delay_s=0.02).laid() as cable:
+            url = f"mqtt://127.0.0.1:{cable.in_port}"
+            few = "fleet[0].count=4", "fleet[1].count=2"
+            settings = (*REAL, "realtime.connections=pooled", "realtime.speed=5", *few)
+            return await asyncio.to_thread(runner.run, CALM, *settings, broker=url, watcher=watcher)
+
+    with foreign_broker(tmp_path) as broker:
+        summary = asyncio.run(story(broker.port)).summary
+    doubts = summary["realtime_doubts"]
+    assert isinstance(doubts, list)
+    assert doubts[0].startswith("at speed 5 a round trip to broker and cloud (p95) is ")
+    assert "the links' own delays" in doubts[0] or "updates.retry_after" in doubts[0]
+    assert watcher.warnings[: len(doubts)] == doubts
+    real, simulated = summary["round_trip_seconds"], summary["round_trip_simulated_seconds"]
+    assert isinstance(real, dict)
+    assert isinstance(simulated, dict)
+    assert {key: value / 5 for key, value in simulated.items() if key != "count"} == pytest.approx(
+        {key: value for key, value in real.items() if key != "count"}
+    )
