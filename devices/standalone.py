@@ -100,6 +100,11 @@ class Standalone:
         """The protocol logic, and what is held."""
         return self._agent
 
+    @property
+    def notice(self) -> ModelNotice | None:
+        """The model that the cloud announced last; None before any."""
+        return self._notice
+
     def stop(self) -> None:
         """Say goodbye and end."""
         self._stopping.set()

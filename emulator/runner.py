@@ -293,6 +293,11 @@ def _in_real_time(
         watcher.warned(doubt)
     if unanswered:
         watcher.warned(words)
+    if often := sum(each.counts.get("suspicious", 0) for each in composed.measured):
+        watcher.warned(
+            f"{counted(often, 'device')} lost connections again and again, soon after they were up: a broker "
+            "that died often, or a client id that is used twice"
+        )
     return Outcome(wall_seconds, None, min(aborted, default=None), real), list(composed.folders)
 
 

@@ -1,7 +1,10 @@
 """The service beside a real broker: what waits for it, what floods it, and what it says."""
 
 import asyncio
+import contextlib
 import signal
+import socket
+import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +20,7 @@ from tests.cable import Cable
 from tests.cloud.services import (
     FLEET,
     PASSWORD,
+    PATIENCE_S,
     Cloud,
     Fleet,
     World,
@@ -280,3 +284,22 @@ def test_a_replica_and_another_fleet_have_names_of_their_own(world: World) -> No
     one, two = world.cloud("--fleet", "a", "--replica", "b").ready(), world.cloud("--fleet", "a-b").ready()
     time.sleep(0.5)  # a takeover would come at once
     assert [cloud.metric("peelfleet_cloud_disconnections_total") for cloud in (one, two)] == [0, 0]
+
+
+def test_every_line_is_an_object_whatever_clients_of_the_metrics_port_do(world: World) -> None:
+    cloud = world.cloud().ready()
+    clients = [socket.create_connection(("127.0.0.1", cloud.port)) for _ in range(100)]
+    for at, client in enumerate(clients):
+        with contextlib.suppress(OSError):
+            client.sendall([b"", b"GET /metrics HTTP/1.0\r\n\r\n", b"\xff\x00\r\n\r\n"][at % 3])
+        if at % 2:  # a reset
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+    for client in clients[::2]:
+        client.settimeout(PATIENCE_S)
+        with contextlib.suppress(OSError):
+            while client.recv(65_536):
+                pass  # until the service has hung up
+        client.close()
+    assert cloud.send(signal.SIGTERM) == 0
+    assert {line["level"] for line in cloud.lines} == {"info"}

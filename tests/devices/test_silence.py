@@ -11,17 +11,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiomqtt
+import msgspec
 import pytest
 
 from broker_config import mosquitto
+from cloud.responder import notice_of
 from cloud.store import save_store
 from devices.standalone import Standalone
 from devices.standalone_settings import Settings
 from tests.cloud.services import FLEET, STORE, Cloud
 from tests.devices.test_standalone import a_device, holding
 from tests.foreign import ForeignBroker, foreign_broker, silent_broker
+from tests.served import Listener
 from wire.connection import Connection
-from wire.messages import BudgetReport, decode
+from wire.messages import BudgetReport, decode, encode
 
 pytestmark = [
     pytest.mark.broker,
@@ -158,3 +162,46 @@ def test_who_starts_again_with_less_drops_it_before_it_says_a_word(tmp_path: Pat
     assert device.agent.resident_bytes <= budget
     assert (report.budget_bytes, report.held) == (budget, holding(budget).held)
     assert device.counts.evictions == 1
+
+
+def test_of_the_notices_that_a_session_has_missed_only_the_last_one_counts(tmp_path: Path) -> None:
+    notice, budgets = notice_of(STORE), "peel/1/f/d1/budget"
+
+    async def story(port: int) -> int:
+        settings, connection = (
+            Settings("f", "d1", 3, None),
+            Connection("127.0.0.1", port, "d1", persistent=True),
+        )
+
+        def device() -> Standalone:
+            return Standalone(settings, connection, lambda: 1000, lambda: 0.0)
+
+        async with Listener(Connection("127.0.0.1", port, "cloud"), budgets) as heard:
+
+            async def reports(alive: Standalone, version: str) -> int:
+                """Let it live until it knows of *version* and has reported; return how often it did."""
+                life, before = asyncio.create_task(alive.live()), len(heard.heard.get(budgets, ()))
+                async with asyncio.timeout(PATIENCE_S):
+                    while len(heard.heard.get(budgets, ())) == before:
+                        await asyncio.sleep(0.05)
+                await asyncio.sleep(0.5)  # were there more, they would have left by now
+                alive.stop()
+                await life
+                assert alive.notice is not None
+                assert alive.notice.version == version
+                return len(heard.heard[budgets]) - before
+
+            async with aiomqtt.Client(**Connection("127.0.0.1", port, "models").client_options()) as models:
+
+                async def announce(version: str) -> None:
+                    said = encode(msgspec.structs.replace(notice, version=version))
+                    await models.publish("peel/1/f/model", said, qos=1, retain=True)
+
+                await announce("v0")
+                assert await reports(device(), "v0") == 1
+                for number in range(1, 6):
+                    await announce(f"v{number}")
+                return await reports(device(), "v5")
+
+    with foreign_broker(tmp_path) as broker:
+        assert asyncio.run(story(broker.port)) == 1
