@@ -238,7 +238,8 @@ class Gateway:
             granted = await client.subscribe(topic, qos=1)
             if refuses(granted):
                 raise RunError(f"the broker refuses to let the fleet subscribe to {topic}")
-            self.counts["weak"] += weakens(granted, 1)
+            if weakens(granted, 1):
+                self.counts["weak"] += 1
         self.counts["connected"] = 1
         self.counts["connections"] += 1
         if self.counts["connections"] > 1:
@@ -277,7 +278,8 @@ class Gateway:
             await client.subscribe(layer_topic(self._fleet, message), qos=TABLE[Kind.BLOCKS].qos)
         else:
             await client.publish(message.topic, message.payload, qos=message.qos, retain=message.retained)
-            self.counts["reports_published"] += message.topic.endswith(f"/{Kind.BUDGET}")
+            if message.topic.endswith(f"/{Kind.BUDGET}"):
+                self.counts["reports_published"] += 1
 
     def _receive(self, message: aiomqtt.Message) -> None:
         match parse(message.topic.value):

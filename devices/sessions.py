@@ -312,7 +312,8 @@ class Sessions:
             granted = await client.subscribe(topic, qos=TABLE[kind].qos)
             if refuses(granted):
                 raise InputError(f"the broker refuses device {device} to subscribe to {topic}")
-            self.counts["weak"] += weakens(granted, TABLE[kind].qos)
+            if weakens(granted, TABLE[kind].qos):
+                self.counts["weak"] += 1
 
     async def _listen(self, session: Session, client: aiomqtt.Client) -> None:
         session.client = client
