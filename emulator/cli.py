@@ -4,7 +4,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,11 +20,32 @@ app = typer.Typer(
     name="peelfleet",
     help="Emulate a fleet of devices that recommend inside a changing memory budget (PEEL).",
     no_args_is_help=True,
-    add_completion=False,
+    epilog="README.md is the place to start; docs/ explains every verb, key and figure.",
     pretty_exceptions_enable=False,
 )
-app.add_typer(trace_command.app, name="trace")
-app.add_typer(broker_command.app, name="broker")
+EXPERIMENT, SCENARIO, MODEL, SERVICE = "Experiments", "Scenarios and traces", "Models", "Services and devices"
+"""The panels of the help, by what a person wants to do."""
+app.add_typer(trace_command.app, name="trace", rich_help_panel=SCENARIO)
+app.add_typer(broker_command.app, name="broker", rich_help_panel=SERVICE)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"peelfleet {version('peelfleet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
 
 ScenarioFile = Annotated[
     Path,
@@ -37,22 +58,30 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a key: fleet[0].count=10."),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the run, instead of the scenario's.")]
-Clock = Annotated[str | None, typer.Option(help="virtual, lockstep or realtime, instead of the scenario's.")]
+Clock = Annotated[
+    Literal["virtual", "lockstep", "realtime"] | None,
+    typer.Option(help="The clock, instead of the scenario's."),
+]
 _URL = r"mqtt\[s]://\[user:password@]host[:port]"  # what stands in brackets would be taken for a style
 Broker = Annotated[
     str | None, typer.Option(envvar="PEELFLEET_BROKER", help=f"auto, mosquitto, amqtt or {_URL}.")
 ]
 RealBroker = Annotated[str, typer.Option(envvar="PEELFLEET_BROKER", help=f"{_URL}.")]
-Data = Annotated[Path | None, typer.Option(help="Where the scenario's data set is.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="The folder or file of the scenario's data; else below PEELFLEET_DATA."),
+]
 Out = Annotated[Path, typer.Option(help="Folder for run directories.")]
 Shards = Annotated[int, typer.Option(min=1, help="Processes to run the fleet in (virtual and realtime).")]
 RunDirectory = Annotated[Path, typer.Argument(help="A finished run directory.", show_default=False)]
 SAMPLES = 5
 """Differences of a table that are shown."""
-Store = Annotated[Path | None, typer.Option(help="Folder in which trained models are cached.")]
+Store = Annotated[
+    Path | None, typer.Option(help="Folder in which trained models are cached; else PEELFLEET_STORE.")
+]
 
 
-@app.command()
+@app.command(rich_help_panel=EXPERIMENT)
 def run(
     scenario: ScenarioFile,
     set_: Overrides = None,
@@ -85,7 +114,7 @@ def run(
         raise typer.Exit(THRESHOLD_BROKE)
 
 
-@app.command()
+@app.command(rich_help_panel=EXPERIMENT)
 def sweep(
     scenario: ScenarioFile,
     over: Annotated[
@@ -120,7 +149,7 @@ def sweep(
         raise typer.Exit(THRESHOLD_BROKE)
 
 
-@app.command()
+@app.command(rich_help_panel=EXPERIMENT)
 def compare(
     sides: Annotated[
         list[str],
@@ -144,7 +173,7 @@ def compare(
         raise typer.Exit(THRESHOLD_BROKE)
 
 
-@app.command()
+@app.command(rich_help_panel=SCENARIO)
 def init(
     file: Annotated[Path, typer.Argument(help="The file to write.")] = Path("scenario.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite it if it is there.")] = False,
@@ -155,11 +184,14 @@ def init(
     typer.echo(write_template(file, force=force))
 
 
-@app.command()
+@app.command(rich_help_panel=EXPERIMENT)
 def replay(
     run_directory: RunDirectory,
     set_: Overrides = None,
-    clock: Annotated[str | None, typer.Option(help="virtual (the default) or lockstep.")] = None,
+    clock: Annotated[
+        Literal["virtual", "lockstep"] | None,
+        typer.Option(help="The clock, instead of virtual."),
+    ] = None,
     broker: Broker = None,
     data: Data = None,
     out: Out = Path("runs"),
@@ -179,7 +211,7 @@ def replay(
         raise typer.Exit(THRESHOLD_BROKE)
 
 
-@app.command()
+@app.command(rich_help_panel=EXPERIMENT)
 def diff(
     first: RunDirectory,
     second: RunDirectory,
@@ -195,7 +227,7 @@ def diff(
         raise typer.Exit(THRESHOLD_BROKE)
 
 
-@app.command()
+@app.command(rich_help_panel=MODEL)
 def train(
     scenario: ScenarioFile,
     set_: Overrides = None,
@@ -217,7 +249,7 @@ def train(
         typer.echo(line)
 
 
-@app.command()
+@app.command(rich_help_panel=MODEL)
 def pee(
     user: Annotated[str, typer.Option(help="The user's name in the data.")],
     budget: Annotated[str, typer.Option(help="Memory for the item embeddings, such as 64KiB.")],
@@ -251,11 +283,11 @@ def pee(
     typer.echo(f"{out}: {pee_command.describe(cut, model, number)}")
 
 
-@app.command()
+@app.command(rich_help_panel=MODEL)
 def recommend(
     pee: Annotated[Path, typer.Argument(help="A PEE file, as `pee` writes it.", show_default=False)],
     k: Annotated[int, typer.Option("-k", min=1, help="How many items.")] = 10,
-    everything: Annotated[bool, typer.Option("--all", help="Items that the user has met, too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include items that the user knows.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object per item.")] = False,
 ) -> None:
     """Rank all items with a PEE file: numpy and safetensors, no network, no model."""
@@ -266,7 +298,7 @@ def recommend(
         typer.echo(line)
 
 
-@app.command()
+@app.command(rich_help_panel=SCENARIO)
 def validate(
     scenario: ScenarioFile,
     set_: Overrides = None,
@@ -294,7 +326,7 @@ def validate(
     typer.echo(without_passwords(dump(resolved)) if show else f"{scenario}: {resolved.name} is valid")
 
 
-@app.command()
+@app.command(rich_help_panel=EXPERIMENT)
 def report(run_directory: Annotated[Path, typer.Argument(help="A finished run directory.")]) -> None:
     """Write the report of a finished run again."""
     from emulator.report.page import write_report
@@ -305,7 +337,7 @@ def report(run_directory: Annotated[Path, typer.Argument(help="A finished run di
     typer.echo(write_report(run_directory))
 
 
-@app.command()
+@app.command(rich_help_panel=SERVICE)
 def cloud(
     store: Annotated[
         list[Path], typer.Option(help="A block store: a folder with a manifest.json; several model versions.")
@@ -316,7 +348,9 @@ def cloud(
         str | None, typer.Option(help="The name of one of several services that share the reports.")
     ] = None,
     max_payload: Annotated[str, typer.Option(help="Largest update part.")] = "128 KiB",
-    encoding: Annotated[str, typer.Option(help="delta, or full: the whole PEE every time.")] = "delta",
+    encoding: Annotated[
+        Literal["delta", "full"], typer.Option(help="full sends the whole PEE every time.")
+    ] = "delta",
     full_if_delta_over: Annotated[
         str, typer.Option(help="A delta above this share of the whole PEE is sent whole.")
     ] = "100 %",
@@ -338,7 +372,9 @@ def cloud(
         int | None, typer.Option(min=0, max=65_535, help="Port of /metrics, /healthz and /readyz.")
     ] = None,
     metrics_host: Annotated[str, typer.Option(help="Where that port is.")] = "127.0.0.1",
-    log_format: Annotated[str, typer.Option(help="text, or json: an object a line.")] = "text",
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="json writes an object in each line.")
+    ] = "text",
     until_stdin_closes: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
 ) -> None:
     """Serve trained models to a fleet over MQTT until interrupted; docs/service.md has the details."""
@@ -351,7 +387,7 @@ def cloud(
     serve_stores(serving)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVICE)
 def devices(
     scenario: ScenarioFile,
     broker: RealBroker,
@@ -361,7 +397,9 @@ def devices(
     seed: Seed = None,
     start_at: Annotated[
         str | None,
-        typer.Option(help="When simulated time begins: 2026-11-24T12:00:00Z. Who comes later, joins then."),
+        typer.Option(
+            help="When simulated time begins, such as 2026-11-24T12:00:00Z; later shards join at once."
+        ),
     ] = None,
     credentials: Annotated[
         Path | None, typer.Option(help="Users and passwords of devices, as `broker init` writes them.")
@@ -394,7 +432,7 @@ def devices(
         typer.echo(f"shard: {folder}")
 
 
-@app.command()
+@app.command(rich_help_panel=SERVICE)
 def gather(
     shards: Annotated[
         list[Path], typer.Argument(help="Folders as `devices --out` wrote them.", show_default=False)
@@ -413,7 +451,7 @@ def gather(
         raise typer.Exit(THRESHOLD_BROKE)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVICE)
 def agent(
     broker: RealBroker,
     fleet: Annotated[str, typer.Option(help="The fleet to join.")],
@@ -430,7 +468,7 @@ def agent(
     once: Annotated[bool, typer.Option("--once", help="End when the first PEE is held.")] = False,
     give_up_after: Annotated[str, typer.Option(help="With --once: the longest time for that.")] = "45 s",
 ) -> None:
-    """Be a device: keep this machine's PEE inside its own memory; see docs/agent.md."""
+    """Run as one device: keep this machine's PEE inside its own memory; see docs/agent.md."""
     from emulator.commands.agent import Wanted, run_agent
 
     run_agent(
@@ -453,7 +491,7 @@ def agent(
     )
 
 
-@app.command()
+@app.command(rich_help_panel=SCENARIO)
 def scenarios() -> None:
     """List the scenarios that come with peelfleet, to be run by name, and the question that each answers."""
     from scenarios.load import question, shipped

@@ -163,7 +163,7 @@ def account_table(summary: Mapping[str, object]) -> Table | None:
         return None
     table = Table(box=box.SIMPLE_HEAD, title="faults and actions")
     table.add_column("")
-    for name in ("at", "harmed", "devices", "recovered", "whole after"):
+    for name in ("at", "messages", "devices", "recovered", "all after"):
         table.add_column(name, justify="right" if name != "at" else "left", overflow="fold")
     for each in accounts:
         harmed = sum(value for key, value in each.items() if key.startswith("messages_"))

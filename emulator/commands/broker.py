@@ -3,27 +3,28 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from wire.errors import InputError, PeelfleetError
+from wire.errors import PeelfleetError
 
 app = typer.Typer(help="Run a broker, or set one up for a test fleet.", no_args_is_help=True)
 
 
 @app.command()
 def start(
-    kind: Annotated[str, typer.Argument(help="auto, mosquitto or amqtt.")] = "auto",
+    kind: Annotated[
+        Literal["auto", "mosquitto", "amqtt"],
+        typer.Argument(help="auto takes mosquitto if it is there."),
+    ] = "auto",
     port: Annotated[int | None, typer.Option(help="Port on the loopback interface; else a free one.")] = None,
 ) -> None:
     """Run a broker with the project's configuration until interrupted; print a URL per role."""
     from broker_config.launch import launched
     from emulator.cloud_process import url_with_password
 
-    if kind not in ("auto", "mosquitto", "amqtt"):
-        raise InputError(f"kind(={kind!r}) must be auto, mosquitto or amqtt")
-    with launched(kind, port=port) as running:  # type: ignore[arg-type]  # one of the literals
+    with launched(kind, port=port) as running:
         typer.echo(f"{running.endpoint.kind} on {running.endpoint.url}")
         for role in running.endpoint.credentials:
             typer.echo(f"{role.value}\t{url_with_password(running.endpoint, role)}")
@@ -51,7 +52,8 @@ def init(
         bool, typer.Option("--client-certificates", help="Clients show certificates, not passwords.")
     ] = False,
     product: Annotated[
-        str, typer.Option("--for", help="mosquitto, or emqx: a cluster of three nodes (docs/scale.md).")
+        Literal["mosquitto", "emqx"],
+        typer.Option("--for", help="emqx is a cluster of three nodes (docs/scale.md)."),
     ] = "mosquitto",
     force: Annotated[bool, typer.Option("--force", help="Write it anew if it is there.")] = False,
 ) -> None:
@@ -69,7 +71,7 @@ def init(
             port,
             bind,
             client_certificates,
-            product,  # type: ignore[arg-type]  # install checks
+            product,
         ),
         force=force,
     )

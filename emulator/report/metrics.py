@@ -44,11 +44,11 @@ _COLUMNS = (
 
 
 _ACCOUNTS = (
-    "What each did: the messages that it harmed, and the devices that it affected. A device has "
-    "recovered when, after it was affected last, it was connected and held the best PEE for its budget,"
-    " or what it had asked for; the fleet is whole again when all of them have. Quality is the mean "
-    "NDCG@10 of all devices, back at 95 % of what it was before. Times count from the end of the fault "
-    "or the action. For actions the messages are those that no fault harmed on their devices meanwhile."
+    "For each fault and action: the messages that it damaged, lost or delayed, and the devices that "
+    "it affected. A device has recovered when it is connected again and holds the best PEE for its "
+    "budget, or what it asked for. Quality is the mean NDCG@10 of all devices; it is back when it "
+    "reaches 95 % of what it was before. Times count from the end of the fault or the action. An "
+    "action counts the messages of its devices that no fault touched in that time."
 )
 _ROLLOUT = (
     "A device has failed when it was connected for the whole timeout and did not hold the new version; it "
@@ -60,8 +60,8 @@ _LATENCY = (
     "means add up to that of the whole; percentiles do not."
 )
 _PRESSURE = (
-    "How long memory was how scarce, by the free share of a device's memory at which its node sets each"
-    " level, and how often one level followed on another."
+    "Device time at each level of memory pressure, and how often a device went from one level to another. A "
+    "node sets the free share of memory at which each level begins."
 )
 _SPLITS = (
     "The same figures for parts of the fleet and of the time; the part with the lowest quality is "
@@ -74,7 +74,7 @@ def accounts(summary: Summary) -> str:
     listed = [each for key in ("faults", "actions") for each in summary.get(key) or ()]
     if not listed:
         return ""
-    head = ["what", "from", "until", "messages harmed", "devices", "recovered", "whole after",
+    head = ["what", "from", "until", "messages", "devices", "recovered", "all recovered after",
             "quality before", "lowest", "back after"]  # fmt: skip
     return (
         '<section class="long"><h2 id="faults">Faults and actions</h2>'
