@@ -96,12 +96,15 @@ def run(
         float | None, typer.Option(help="Simulated seconds in a second, in real time.", show_default=False)
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="Show what the fleet is doing now.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the summary and the run's folder as a JSON object.")
+    ] = False,
 ) -> None:
     """Run a scenario: train or load its model, simulate the fleet, write a run directory.
 
     Exit status: 0 passed, 99 a threshold is broken, 2 the scenario is wrong, 1 the run failed.
     """
-    from emulator.console import Console
+    from emulator.console import Console, as_json
     from emulator.live import live_view
     from emulator.runner import Options, run
     from scenarios.load import load
@@ -109,7 +112,10 @@ def run(
     resolved = load(scenario, _overrides(set_, seed=seed, clock=clock, **{"realtime.speed": speed}))
     with Console(live_view(resolved) if live else None) as console:
         finished = run(resolved, Options(out, broker, data, store, shards), console)
-    console.show(finished)
+    if json:
+        typer.echo(as_json(finished))
+    else:
+        console.show(finished)
     if not finished.passed:
         raise typer.Exit(THRESHOLD_BROKE)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 from rich import box
 from rich.console import Console as Terminal
 from rich.live import Live
@@ -106,11 +107,8 @@ class Console:
             table = make_table(finished.summary)
             if table is not None:
                 terminal.print(table)
-        aborted = finished.summary.get("aborted_at_seconds")
-        if aborted is not None:
-            text = f"aborted at {aborted:,g} s: a threshold is broken"
-            terminal.print(text, style="bold red", highlight=False)
-        terminal.print(verdict(finished.summary), highlight=False, markup=False)
+        style = "" if finished.passed else "bold red"
+        terminal.print(verdict(finished.summary), style=style, highlight=False, markup=False)
         terminal.print(f"report: {finished.folder / REPORT}", soft_wrap=True, highlight=False)
 
     def _show(self, name: str, done: int, total: int, note: str) -> None:
@@ -119,6 +117,11 @@ class Console:
                 self._bars.update(task.id, completed=task.total)
             self._tasks[name] = self._bars.add_task(name, total=total, note=note)
         self._bars.update(self._tasks[name], completed=done, total=total, note=note)
+
+
+def as_json(finished: Finished) -> str:
+    """Return the summary of a run as a line of JSON, and its folder as ``run_directory``, for programs."""
+    return msgspec.json.encode({"run_directory": str(finished.folder), **finished.summary}).decode()
 
 
 HEADLINE = (

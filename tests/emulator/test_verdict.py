@@ -1,10 +1,14 @@
 """The words on a run that stand first in the report and last in the terminal."""
 
+from pathlib import Path
+
+import msgspec
 import pytest
 
-from emulator.console import rollout_table
+from emulator.console import as_json, rollout_table
 from emulator.report.metrics import rollout
 from emulator.report.verdict import rollout_verdict, verdict
+from emulator.runner import Finished
 
 SUMMARY: dict[str, object] = {
     "devices": 10,
@@ -75,3 +79,9 @@ def test_the_outcome_of_a_rollout_stands_in_words_in_terminal_and_report(
 
 def test_a_run_without_a_rollout_says_nothing_of_one() -> None:
     assert (rollout_verdict(SUMMARY), rollout_table(SUMMARY), rollout(SUMMARY)) == ("", None, "")
+
+
+def test_a_run_printed_for_programs_is_one_object_with_its_folder() -> None:
+    line = as_json(Finished(Path("runs/squeeze-1"), SUMMARY))
+    assert msgspec.json.decode(line) == SUMMARY | {"run_directory": "runs/squeeze-1"}
+    assert "\n" not in line
