@@ -123,7 +123,10 @@ class Queue:
     def _begin(self, arrived: _Waiting) -> None:
         exchange, now = arrived.exchange, int(self._env.now)
         exchange.begun_ns, exchange.left_ns = finish(now, next(self._services), self._windows)
-        self._env.timeout(exchange.left_ns - now).callbacks.append(self._done)
+        free_ns = exchange.left_ns
+        for _ in range(exchange.answers - 1):  # a report that has arrived twice is worked on twice
+            _, free_ns = finish(free_ns, next(self._services), self._windows)
+        self._env.timeout(free_ns - now).callbacks.append(self._done)
         arrived.expect(exchange)
 
     def _done(self, event: simpy.Event) -> None:

@@ -75,6 +75,11 @@ class Delivery:
         self.uplink, self.downlink = uplink, downlink
         self._plain = downlink.calm and not self._apply_ns_per_byte
 
+    def begin_anew(self) -> None:
+        """Let the messages of the next connection wait for none of this one's."""
+        self.uplink.begin_anew()
+        self.downlink.begin_anew()
+
     def send(self, cause: Cause, changed_ns: int) -> None:
         """Send the agent's next report."""
         device, setting, uplink = self._device, self._setting, self.uplink
@@ -106,29 +111,35 @@ class Delivery:
             layers,
         )
         exchange.report_wire_bytes = framed
-        arrived_ns = through + uplink.delay(now)
-        if (not uplink.calm or setting.outages) and not self._gets_through(exchange, arrived_ns):
-            exchange.lost = True
+        exchange.arrived_ns = through + uplink.delay(now)
+        if (not uplink.calm or setting.outages) and not self._gets_through(exchange):
+            exchange.lost, exchange.arrived_ns = True, -1
             self._after(now + setting.retry_ns, exchange, self._end)
             return
-        exchange.arrived_ns = arrived_ns
         if exchange.answers > 1:  # it was sent as often
-            exchange.report_wire_bytes *= exchange.answers
+            exchange.report_wire_bytes += framed * (exchange.answers - 1)
             acks *= exchange.answers
         exchange.ack_wire_bytes = acks
         answering = setting.relay if layers else setting.capacity
         answering.take(exchange, self._expect, self._drop)
 
-    def _gets_through(self, exchange: Exchange, arrived_ns: int) -> bool:
+    def _gets_through(self, exchange: Exchange) -> bool:
         """Apply the weather to a report; tell whether the cloud will answer it."""
         device, setting, uplink = self._device, self._setting, self.uplink
         size = len(exchange.report)
         fate = CALM if uplink.calm else uplink.fate(exchange.sent_ns)
+        if fate.retries:
+            exchange.resent_wire_bytes = exchange.report_wire_bytes * fate.retries
+            exchange.report_wire_bytes += exchange.resent_wire_bytes
         if fate.lost is not None:
-            device.harm(Harm.REPORT_LOST, exchange.seq, size, fate.lost)
+            device.harm(Harm.REPORT_LOST, exchange.seq, size, fate.lost, 1 + fate.retries)
             return False
+        if fate.resent is not None:
+            device.harm(Harm.REPORT_RESENT, exchange.seq, size, fate.resent, fate.retries)
+        if uplink.recovers:
+            exchange.arrived_ns = uplink.in_order(exchange.arrived_ns + fate.late_ns)
         for window in setting.outages:
-            if window.holds(arrived_ns):
+            if window.holds(exchange.arrived_ns):
                 device.harm(Harm.REPORT_CUT_OFF, exchange.seq, size, window.place)
                 return False
         if fate.corrupted is not None:
@@ -184,7 +195,7 @@ class Delivery:
         simple = len(parts) == exchange.answers == 1 and not exchange.layers
         if simple and not self._sending and self._plain:
             now: int = setting.env.now  # type: ignore[assignment]
-            arrives_ns, _ = self._transfer(exchange, parts[0], self._count(exchange, 0), now)
+            arrives_ns, _ = self._transfer(parts[0], self._count(exchange, 0), now)
             setting.env.timeout(arrives_ns - now, exchange).callbacks.append(self._arrive_only)
             return
         self._waiting.extend((exchange, place) for place in range(len(parts)))
@@ -215,7 +226,11 @@ class Delivery:
             self._note(exchange, len(part), fate)
         ends_ns = exchange.ends_ns
         for copy in range(exchange.answers + (fate.duplicated is not None)):
-            through_ns, taken_ns = self._transfer(exchange, part, self._count(exchange, place, copy), now)
+            framed = self._count(exchange, place, copy)
+            if fate.retries and not copy:
+                exchange.resent_wire_bytes += framed * fate.retries
+                exchange.wire_bytes += framed * fate.retries
+            through_ns, taken_ns = self._transfer(part, framed, now, fate.late_ns)
             arrives_ns = taken_ns + fate.held_back_ns
             ends_ns = max(ends_ns, arrives_ns)
             if not copy:
@@ -243,9 +258,11 @@ class Delivery:
         exchange.wire_bytes += framed
         return framed
 
-    def _transfer(self, exchange: Exchange, part: bytes, framed: int, now: int) -> tuple[int, int]:
+    def _transfer(self, part: bytes, framed: int, now: int, late_ns: int = 0) -> tuple[int, int]:
         """Send *part*, *framed* bytes on the wire; return when it is on the device, and when taken in."""
         through = self.downlink.transfer(now, framed)
+        if self.downlink.recovers:
+            through = self.downlink.in_order(through + late_ns)
         if not self._apply_ns_per_byte:
             return through, through
         self._applied_at = max(through, self._applied_at) + int(len(part) * self._apply_ns_per_byte)
@@ -258,8 +275,10 @@ class Delivery:
             device.harm(Harm.PART_DUPLICATED, seq, size, fate.duplicated)
         if fate.lost is not None:
             exchange.lost = True
-            device.harm(Harm.PART_LOST, seq, size, fate.lost)
-        elif fate.corrupted is not None:
+            device.harm(Harm.PART_LOST, seq, size, fate.lost, 1 + fate.retries)
+        elif fate.resent is not None:
+            device.harm(Harm.PART_RESENT, seq, size, fate.resent, fate.retries)
+        if fate.corrupted is not None and fate.lost is None:
             exchange.harmed = True
             device.harm(Harm.PART_CORRUPTED, seq, size, fate.corrupted)
         if fate.held_back is not None:

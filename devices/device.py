@@ -275,9 +275,9 @@ class Device:
         if self._max_interval_ns and env.now < self.setting.stop_ns:
             env.timeout(self._max_interval_ns, agent.seq).callbacks.append(self._when_silent)
 
-    def harm(self, harm: Harm, seq: int, size_bytes: int, place: int) -> None:
-        """Log what the fault at *place* did to a message of exchange *seq*."""
-        self.setting.log.fault(*self.stamp(), harm, seq, size_bytes, place)
+    def harm(self, harm: Harm, seq: int, size_bytes: int, place: int, times: int = 1) -> None:
+        """Log what the fault at *place* did, so many *times*, to a message of exchange *seq*."""
+        self.setting.log.fault(*self.stamp(), harm, seq, size_bytes, place, times)
 
     def stamp(self) -> tuple[int, float, int, int]:
         """Return the first columns of the device's next row."""
@@ -314,6 +314,7 @@ class Device:
     def _cut_off(self, why: Why) -> None:
         self.online = False
         self.epoch += 1
+        self._delivery.begin_anew()
         self._tell(why)
         if self._changed_ns >= 0:
             self.observe()

@@ -71,6 +71,7 @@ class Exchange(msgspec.Struct, eq=False):
     used_bytes: int = 0
     wire_bytes: int = 0
     report_wire_bytes: int = 0
+    resent_wire_bytes: int = 0
     ack_wire_bytes: int = 0
     """What the confirmations of all that arrived cost on the wire, both ways."""
 

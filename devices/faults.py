@@ -43,9 +43,9 @@ class Latency(LinkFault, frozen=True, kw_only=True, tag="latency"):
     """Messages take longer."""
 
     delay: Duration
-    """What is added to the delay of every message."""
+    """What is added to the delay of every report and of every answer, its parts together."""
     jitter: Duration = Duration(0)
-    """As much more, or less, drawn evenly for each message."""
+    """As much more, or less, drawn evenly for each report and for each answer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,14 +69,14 @@ class Bandwidth(LinkFault, frozen=True, kw_only=True, tag="bandwidth"):
 
 
 class Loss(LinkFault, frozen=True, kw_only=True, tag="loss"):
-    """Messages never arrive."""
+    """Messages are lost: they never arrive, or late where the network's `recovery` is transport."""
 
     share: Share
     """The share of messages; 100 % is a link that is cut without either end noticing."""
 
 
 class Duplicates(LinkFault, frozen=True, kw_only=True, tag="duplicates"):
-    """Messages arrive twice, as QoS 1 allows."""
+    """Messages arrive twice, as QoS 1 allows; the cloud works on such a report twice and answers it twice."""
 
     share: Share
     """The share of messages."""

@@ -279,6 +279,8 @@ class _Links:
                 self._link(kind.uplink, "uplink", network),
                 self._link(kind.downlink, "downlink", network),
             )
+            for link in self._known[network]:
+                link.timeout_ns = kind.timeout_ns
         return self._known[network]
 
     def _link(self, direction: Direction, end: str, network: str) -> Link:

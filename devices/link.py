@@ -18,6 +18,12 @@ from wire.units import NS_PER_S, TIME_UNITS, BitsPerSecond, Duration, Share, for
 MS = TIME_UNITS["ms"]
 Distribution = Literal["normal", "uniform", "lognormal", "pareto"]
 
+Recovery = Literal["none", "transport"]
+
+LEAST_TIMEOUT_NS, LONGEST_TIMEOUT_NS = 200 * MS, 60_000 * MS
+MOST_RETRIES = 15
+"""As TCP does on Linux: after so many retries in vain a message is lost for good."""
+
 OWN = -1
 """The place of what is no fault of the scenario's: the link's own loss."""
 _PARETO_SHAPE = 1.0 + math.sqrt(2.0)
@@ -28,7 +34,7 @@ class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """One direction of a network."""
 
     latency: Duration = Duration(50 * MS)
-    """Mean one-way delay of a message."""
+    """Mean one-way delay of a message; the parts of an answer travel together and have one delay."""
     deviation: Duration = Duration(0)
     """Standard deviation of the delay."""
     distribution: Distribution = "normal"
@@ -40,7 +46,15 @@ class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     bandwidth: BitsPerSecond = BitsPerSecond(5_000_000)
     """Bits a second; a message's bytes on the wire take their time one after the other."""
     loss: Share = Share(0.0)
-    """Share of messages that never arrive."""
+    """Share of messages that are lost on the way: they never arrive, or late, as `recovery` says."""
+    recovery: Recovery = "none"
+    """What becomes of lost messages, those of a fault, too: none, they never arrive and the device reports
+    again after `updates.retry_after`; or transport, they are sent again, as TCP does, and what follows waits.
+
+    The first time after a timeout of the mean round trip and four deviations, at least 200 ms; it doubles
+    with each retry, to 60 s at most; after 15 retries the message is lost. Each retry counts on the wire, and
+    takes none of the bandwidth of other messages.
+    """
 
     def __post_init__(self) -> None:
         if self.bandwidth <= 0:
@@ -57,12 +71,23 @@ class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A kind of network: what a device's messages go through."""
+    """A kind of network: what a device's messages go through.
+
+    The bandwidth is that of the device's own access: a report takes it first and has its delay then, an
+    answer has its delay first and takes the bandwidth when it is near. Messages take it in turn.
+    """
 
     uplink: Direction = Direction()
     """From the device to the cloud."""
     downlink: Direction = Direction(bandwidth=BitsPerSecond(20_000_000))
     """From the cloud to the device."""
+
+    @property
+    def timeout_ns(self) -> int:
+        """How long a transport waits before it sends again (RFC 6298, mean and deviation being known)."""
+        ends = self.uplink, self.downlink
+        mean, deviation = sum(end.latency for end in ends), math.hypot(*(end.deviation for end in ends))
+        return max(mean + int(4 * deviation), LEAST_TIMEOUT_NS)
 
 
 class Fate(NamedTuple):
@@ -73,6 +98,12 @@ class Fate(NamedTuple):
     duplicated: int | None = None
     held_back: int | None = None
     held_back_ns: int = 0
+    resent: int | None = None
+    """What lost it, where it was sent again and arrived in the end."""
+    retries: int = 0
+    """How often it was sent again."""
+    late_ns: int = 0
+    """How much later it arrives for that."""
 
 
 CALM = Fate()
@@ -94,11 +125,14 @@ class Link:
         "_latency",
         "_lossy",
         "_ns_per_byte",
+        "_ordered_ns",
         "_rng",
         "_weather",
         "_windows",
         "calm",
         "latency_ns",
+        "recovers",
+        "timeout_ns",
     )
 
     def __init__(
@@ -119,6 +153,11 @@ class Link:
         self._windows = tuple(windows)
         self._weather = weather
         self._free_at = 0
+        self.recovers = direction.recovery == "transport"
+        """Whether lost messages are sent again, and all arrive in order."""
+        self.timeout_ns = Network(uplink=direction, downlink=direction).timeout_ns
+        """How long until a lost message is sent again for the first time."""
+        self._ordered_ns = 0
 
     @staticmethod
     def draws(direction: Direction) -> bool:
@@ -150,7 +189,27 @@ class Link:
                     duplicated = window.place
                 case Reordering(share=share, delay=delay) if self._happens(share):
                     held_back, held_back_ns = window.place, int(delay)
-        return Fate(lost, corrupted, duplicated, held_back, held_back_ns)
+        if lost is None or not self.recovers:
+            return Fate(lost, corrupted, duplicated, held_back, held_back_ns)
+        retries = self._retries(t_ns)
+        late_ns = self.late_ns(retries)
+        if retries > MOST_RETRIES:
+            return Fate(lost, corrupted, duplicated, held_back, held_back_ns, None, MOST_RETRIES)
+        return Fate(None, corrupted, duplicated, held_back, held_back_ns, lost, retries, late_ns)
+
+    def late_ns(self, retries: int) -> int:
+        """Return how much later a message arrives that was sent again so often."""
+        waits = (min(self.timeout_ns << retry, LONGEST_TIMEOUT_NS) for retry in range(retries))
+        return sum(max(wait, self.timeout_ns) for wait in waits)
+
+    def in_order(self, arrives_ns: int) -> int:
+        """Return when a message that is there at *arrives_ns* is handed on: not before those sent earlier."""
+        self._ordered_ns = max(arrives_ns, self._ordered_ns)
+        return self._ordered_ns
+
+    def begin_anew(self) -> None:
+        """Wait for nothing that was sent on a connection that has ended."""
+        self._ordered_ns = 0
 
     def transfer(self, now: int, wire_bytes: int) -> int:
         """Return the time at which a message of *wire_bytes* that comes up at *now* is through.
@@ -170,6 +229,22 @@ class Link:
         """Draw a number from 0 to 1 from the stream of the weather."""
         assert self._weather is not None
         return float(self._weather.random())
+
+    def _retries(self, t_ns: int) -> int:
+        """Return which retry of a message that left at *t_ns* arrives; beyond `MOST_RETRIES` if none does."""
+        for retry in range(1, MOST_RETRIES + 1):
+            at_ns = t_ns + self.late_ns(retry)
+            lost = self._lossy and self._rng is not None and self._rng.random() < self._direction.loss
+            for window in self._windows:
+                if (
+                    isinstance(window.fault, Loss)
+                    and window.holds(at_ns)
+                    and self._happens(window.fault.share)
+                ):
+                    lost = True
+            if not lost:
+                return retry
+        return MOST_RETRIES + 1
 
     def _happens(self, share: float) -> bool:
         return self.draw() < share

@@ -70,6 +70,8 @@ class Harm(IntEnum):
     REPORT_CUT_OFF = 7  # the connection broke while it was under way
     PART_CUT_OFF = 8  # the device was not connected when it came
     REPORT_REFUSED = 9  # the cloud's queue was full
+    REPORT_RESENT = 10  # it was lost, and sent again until it arrived
+    PART_RESENT = 11
 
 
 class Pressure(IntEnum):
@@ -124,6 +126,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "report_bytes": "i4",
         "report_wire_bytes": "i4",  # with MQTT and TCP/IP framing, every copy that was sent
         "ack_wire_bytes": "i4",  # of the confirmations (PUBACK) of report and parts, both ways
+        "resent_wire_bytes": "i4",  # of the report's and the update's: what the transport sent again
         "parts": "i4",
         "update_bytes": "i8",  # payload of all parts that were sent, duplicates included
         "copied_bytes": "i8",  # of these the payload of second and third copies
@@ -166,6 +169,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
         "seq": "i8",
         "bytes": "i8",  # payload of the message
         "place": "i4",  # of the fault in the scenario's list; -1 where the link itself did it
+        "times": "i4",  # how often; more than once only where a transport sends again what is lost
     },
     "rollout": COMMON | {"step": words(Step), "group": "i4"},
 }

@@ -118,6 +118,10 @@ class RecordedUplink(Link):
         trip = self._script.trip(self._agent.seq, t_ns)
         return CALM if trip is None else trip.fate
 
+    def in_order(self, arrives_ns: int) -> int:
+        """Return *arrives_ns*: what was recorded was in order, and what never arrived holds nothing up."""
+        return arrives_ns
+
 
 class RecordedDownlink(Link):
     """The way to the device, as recorded; when an answer begins to arrive `RecordedCapacity` says.
@@ -148,7 +152,10 @@ class RecordedDownlink(Link):
     def fate(self, t_ns: int) -> Fate:
         """Return what became of the part that leaves at *t_ns*."""
         fates = self._parts.get(t_ns)
-        return fates.pop(0) if fates else CALM
+        if not fates:
+            return CALM
+        fate = fates.pop(0)
+        return fate if fate.resent is None else fate._replace(late_ns=self.late_ns(fate.retries))
 
     def draw(self) -> float:
         """Draw a number from 0 to 1; 0 where the link has no weather of its own."""

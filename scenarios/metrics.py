@@ -134,6 +134,7 @@ _ALL: Final = (
         "full_update_bytes": "what pushing every PEE whole would have cost",
         "report_bytes": "payload of budget reports",
         "report_wire_bytes": "the same with MQTT and TCP/IP framing, every copy that was sent",
+        "resent_wire_bytes": "what the transport sent again of reports and updates: part of their wire bytes",
         "ack_wire_bytes": "confirmations (PUBACK) of reports and of parts of updates, both ways, on the wire",
         "copied_bytes": "payload of second and third copies of parts, which came of duplicates",
         "wasted_bytes": "delivered but never used",

@@ -152,6 +152,7 @@ class Measures:
             "report_wire_bytes": of["report_wire_bytes"],
             "ack_wire_bytes": of["ack_wire_bytes"],
             "copied_bytes": of["copied_bytes"],
+            "resent_wire_bytes": of["resent_wire_bytes"],
             "wasted_bytes": wasted,
             "lost_bytes": of["lost_bytes"],
             "control_bytes": of["report_bytes"] + without_blocks,

@@ -33,14 +33,21 @@ _USED: Final = {
     "quality": ("order", "pressure"),
     "connection": ("order", "online", "why"),
     "update": ("seq", "sent_ns", "arrived_ns", "begun_ns", "left_ns", "answered_ns"),
-    "fault": ("order", "harm", "seq", "place"),
+    "fault": ("order", "harm", "seq", "place", "times"),
 }
 """What is read of each table, beside the time and the device."""
 
-_PARTS: Final = (Harm.PART_DUPLICATED, Harm.PART_LOST, Harm.PART_CORRUPTED, Harm.PART_REORDERED)
+_PARTS: Final = (
+    Harm.PART_DUPLICATED,
+    Harm.PART_LOST,
+    Harm.PART_RESENT,
+    Harm.PART_CORRUPTED,
+    Harm.PART_REORDERED,
+)
 """What the weather does to one part, in the order in which it is logged."""
 _REPORTS: Final = (
     Harm.REPORT_LOST,
+    Harm.REPORT_RESENT,
     Harm.REPORT_CORRUPTED,
     Harm.REPORT_DUPLICATED,
     Harm.REPORT_CUT_OFF,
@@ -101,10 +108,10 @@ class Acts:
             now = t_ns
 
     def _trips(self, number: int) -> dict[int, Trip]:
-        harms: dict[int, dict[Harm, int]] = defaultdict(dict)
-        for _, harm, seq, place in zip(*self.rows["fault"].of(number), strict=True):
+        harms: dict[int, dict[Harm, tuple[int, int]]] = defaultdict(dict)
+        for _, harm, seq, place, times in zip(*self.rows["fault"].of(number), strict=True):
             if harm in _REPORTS:
-                harms[seq][Harm(harm)] = place
+                harms[seq][Harm(harm)] = place, times
         return {
             seq: _trip(times, ended_ns, harms.get(seq, {}))
             for ended_ns, seq, *times in zip(*self.rows["update"].of(number), strict=True)
@@ -113,7 +120,7 @@ class Acts:
     def _parts(self, number: int) -> dict[int, list[Fate]]:
         found: dict[int, list[Fate]] = defaultdict(list)
         last: tuple[int, int, int] | None = None
-        for t_ns, harm, seq, place in zip(*self.rows["fault"].of(number), strict=True):
+        for t_ns, harm, seq, place, times in zip(*self.rows["fault"].of(number), strict=True):
             if harm not in _PARTS:
                 continue
             here = t_ns, seq, _PARTS.index(harm)
@@ -121,16 +128,18 @@ class Acts:
             # Several rows are one part's as long as they go on in the order of the log.
             if last is None or last[:2] != here[:2] or last[2] >= here[2]:
                 fates.append(Fate())
-            fates[-1] = self._worse(fates[-1], Harm(harm), place)
+            fates[-1] = self._worse(fates[-1], Harm(harm), place, times)
             last = here
         return dict(found)
 
-    def _worse(self, fate: Fate, harm: Harm, place: int) -> Fate:
+    def _worse(self, fate: Fate, harm: Harm, place: int, times: int) -> Fate:
         match harm:
             case Harm.PART_DUPLICATED:
                 return fate._replace(duplicated=place)
             case Harm.PART_LOST:
-                return fate._replace(lost=place)
+                return fate._replace(lost=place, retries=times - 1)
+            case Harm.PART_RESENT:
+                return fate._replace(resent=place, retries=times)
             case Harm.PART_CORRUPTED:
                 return fate._replace(corrupted=place)
         fault = self.faults[place]
@@ -173,7 +182,7 @@ def read_acts(folder: Path, tables: Tables, names: Sequence[str], faults: Sequen
         "budget": _rows(budget, ("free_bytes", "budget_bytes", "pressure"), len(names)),
         "connection": _rows(frames["connection"].columns, ("online", "why"), len(names)),
         "update": _rows(frames["update"].columns, _USED["update"], len(names), by="seq"),
-        "fault": _rows(frames["fault"].columns, ("harm", "seq", "place"), len(names)),
+        "fault": _rows(frames["fault"].columns, ("harm", "seq", "place", "times"), len(names)),
     }
     return Acts(rows, faults)
 
@@ -189,7 +198,7 @@ class _Frame:
             **{
                 name: self._words(name, table[name], kind)
                 if isinstance(kind := kinds[name], tuple)
-                else self._numbers(name, table[name])
+                else self._numbers(name, table[name].fill_null(1) if name == "times" else table[name])
                 for name in ("t_ns", *_USED[path.stem])
             },
         }
@@ -250,6 +259,7 @@ def _check_updates(frame: _Frame) -> None:
 def _check_faults(frame: _Frame, faults: Sequence[Faults]) -> None:
     """Refuse harm done by what can do no such harm."""
     places, harms = frame.columns["place"], frame.columns["harm"]
+    frame.check(frame.columns["times"] < 1, "times", "must be at least 1")
     unknown = (places < -1) | (places >= len(faults))
     frame.check(unknown, "place", "must be that of a fault of the scenario, or -1")
     for harm, kind, tag in (
@@ -283,8 +293,14 @@ def _rows(columns: Mapping[str, IntColumn], names: Sequence[str], devices: int, 
     return Rows({name: columns[name][ordered] for name in ("t_ns", *names)}, bounds)
 
 
-def _trip(moments: Sequence[int], ended_ns: int, harms: Mapping[Harm, int]) -> Trip:
+def _trip(moments: Sequence[int], ended_ns: int, harms: Mapping[Harm, tuple[int, int]]) -> Trip:
     sent_ns, arrived_ns, begun_ns, left_ns, answered_ns = moments
+
+    def place(harm: Harm) -> int | None:
+        return harms[harm][0] if harm in harms else None
+
+    lost, resent = harms.get(Harm.REPORT_LOST), harms.get(Harm.REPORT_RESENT)
+    retries = lost[1] - 1 if lost is not None else resent[1] if resent is not None else 0
     return Trip(
         sent_ns,
         arrived_ns,
@@ -293,10 +309,12 @@ def _trip(moments: Sequence[int], ended_ns: int, harms: Mapping[Harm, int]) -> T
         answered_ns,
         ended_ns,
         Fate(
-            lost=harms.get(Harm.REPORT_LOST),
-            corrupted=harms.get(Harm.REPORT_CORRUPTED),
-            duplicated=harms.get(Harm.REPORT_DUPLICATED),
+            lost=place(Harm.REPORT_LOST),
+            corrupted=place(Harm.REPORT_CORRUPTED),
+            duplicated=place(Harm.REPORT_DUPLICATED),
+            resent=place(Harm.REPORT_RESENT),
+            retries=retries,
         ),
-        harms.get(Harm.REPORT_CUT_OFF),
+        place(Harm.REPORT_CUT_OFF),
         Harm.REPORT_REFUSED in harms,
     )

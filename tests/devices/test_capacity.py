@@ -98,6 +98,16 @@ class TestStories:
         done = queued(a_queue(2), [(1, 1, 0), (2, 1, 1), (3, 1, 2)])
         assert done.answered == {(1, 1): (0, 10), (2, 1): (1, 11), (3, 1): (10, 20)}
 
+    def test_a_report_that_came_twice_is_worked_on_twice(self) -> None:
+        env = simpy.Environment()
+        desk = Desk(Queue(env, a_queue(), stream(1, "cloud")))
+        twice = a_report(1, 0, 1)
+        twice.answers = 2
+        desk.queue.take(twice, desk._expect, desk._drop)
+        desk.take(2, 1, 1)
+        env.run()
+        assert desk.answered == {(1, 1): (0, 10), (2, 1): (20, 30)}
+
     def test_the_newest_takes_the_place_of_the_older_one(self) -> None:
         """Device 2 comes second, and is answered second, with what it said last."""
         done = queued(a_queue(), [(1, 1, 0), (2, 1, 1), (3, 1, 2), (2, 2, 3), (2, 3, 4)])

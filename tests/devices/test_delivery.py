@@ -7,15 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.exchange import Exchange
-from devices.faults import BrokerDown, Window
-from devices.link import CALM, Fate
+from devices.faults import BrokerDown, Loss, Window
+from devices.link import CALM, Direction, Fate, Link
 from devices.log import FleetLog, Harm, Result, Sent
 from devices.node import Node
 from devices.reporting import Reporting
 from tests.devices.lives import LARGE, SMALL_PARTS, S, Transport, Weathered, live, updates
 from wire.errors import RemoteProtocolError
+from wire.streams import stream
 from wire.traffic import publish_wire_bytes
-from wire.units import BitsPerSecond, Duration
+from wire.units import BitsPerSecond, Duration, Share
 
 
 def test_an_older_answer_that_comes_late_does_not_take_back_the_newer_one() -> None:
@@ -256,6 +257,57 @@ def test_an_answer_whose_introduction_is_lost_was_a_first_one_all_the_same(max_p
     whole = sum(map(len, transport.parts[1]))
     assert sent == [("FIRST", whole)] * len(sent)
     assert len(sent) == 2
+
+
+def recovering(*lost_s: float) -> Link:
+    """Return a link of 1 s delay whose transport sends again after 2 s, and that loses all for so long."""
+    windows = [
+        Window(0, int(until * S), place, Loss(at="0 s", duration=Duration(S), share=Share(1.0)))
+        for place, until in enumerate(lost_s)
+    ]
+    direction = Direction(latency=Duration(S), bandwidth=BitsPerSecond(8_000_000_000), recovery="transport")
+    return Link(direction, None, windows, stream(1, "weather"))
+
+
+def test_a_report_that_the_transport_sends_again_is_late_and_costs_as_often() -> None:
+    """It is lost at 0 and at 2 s, and arrives on the third try, at 6 s and the delay."""
+    _, calm = live([(0, 900)], Transport())
+    _, log = live([(0, 900)], Transport(), uplink=recovering(5))
+    assert [tuple(row)[4:] for row in log.tables["fault"].take()] == [(Harm.REPORT_RESENT, 1, 70, 0, 2)]
+    columns = ("result", "arrived_ns", "report_bytes", "report_wire_bytes", "resent_wire_bytes")
+    ((_, early, size, wire, _),) = figures(calm, *columns)
+    assert figures(log, *columns) == [(Result.APPLIED, early + 6 * S, size, 3 * wire, 2 * wire)]
+
+
+def test_parts_that_follow_one_that_is_sent_again_wait_for_it() -> None:
+    """The answer begins to arrive at 3 s; of its 17 parts those that leave at once are lost for 2 s."""
+    transport = Recording()
+    device, log = live([(0, 5000)], transport, downlink=recovering(3 + 5e-7))
+    first = log.tables["fault"].take()
+    assert {(int(row["harm"]), int(row["times"])) for row in first} == {(Harm.PART_RESENT, 1)}
+    assert 1 <= len(first) < len(transport.parts[1])
+    columns = (
+        "result",
+        "received_ns",
+        "update_bytes",
+        "lost_bytes",
+        "update_wire_bytes",
+        "resent_wire_bytes",
+    )
+    ((result, received, payload, lost, wire, resent),) = figures(log, *columns)
+    parts = transport.parts[1]
+    assert (result, payload, lost, device.agent.held) == (Result.APPLIED, sum(map(len, parts)), 0, 16)
+    assert received // S == 5
+    assert (wire - resent, resent) == (on_the_wire(parts), on_the_wire(parts[: len(first)]))
+
+
+def test_a_transport_gives_up_in_the_end_and_the_device_asks_again() -> None:
+    """Nothing gets through for half an hour; then the report of the moment does."""
+    _, log = live([(0, 900), (1799, 800)], Transport(), uplink=recovering(1800))
+    results = [result for _, _, result, _ in updates(log)]
+    assert (results[0], results[-1]) == ("LOST", "APPLIED")
+    lost = [int(row["times"]) for row in log.tables["fault"].take() if row["harm"] == Harm.REPORT_LOST]
+    assert lost == [16] * results.count("LOST")
 
 
 FATES = st.sampled_from([CALM, Fate(lost=0), Fate(duplicated=0), Fate(held_back=0, held_back_ns=9 * S)])

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from devices.faults import Bandwidth, Corruption, Duplicates, Faults, Latency, Loss, Reordering, Window
-from devices.link import MS, OWN, Direction, Distribution, Link
+from devices.link import MS, OWN, Direction, Distribution, Fate, Link, Network
 from wire.streams import stream
 from wire.units import BitsPerSecond, Duration, Share
 
@@ -45,6 +46,44 @@ def drawn(distribution: Distribution, mean: int, deviation: int, count: int = 20
     direction = Direction(latency=Duration(mean), deviation=Duration(deviation), distribution=distribution)
     link = Link(direction, stream(1, distribution))
     return np.array([link.delay(0) for _ in range(count)])
+
+
+class TestRecovery:
+    """A transport sends again what is lost: after 2 s here, the round trip, then 4, 8, ... 60 s later."""
+
+    AGAIN = Direction(latency=Duration(1000 * MS), recovery="transport")
+
+    def test_a_message_is_sent_again_until_it_arrives(self) -> None:
+        """So many retries as there are losses in a row; each begins when the timeout before it is over."""
+        link = Link(msgspec.structs.replace(self.AGAIN, loss=Share(0.4)), stream(1, "link"))
+        fates = [link.fate(0) for _ in range(20_000)]
+        lates = {fate.retries: fate.late_ns // (1000 * MS) for fate in fates}
+        assert {fate.lost for fate in fates} == {None}
+        assert {retries: lates[retries] for retries in range(8)} == {
+            0: 0, 1: 2, 2: 6, 3: 14, 4: 30, 5: 62, 6: 122, 7: 182,
+        }  # fmt: skip
+        for retries in range(4):
+            share = np.mean([fate.retries == retries for fate in fates])
+            assert share == pytest.approx(0.4**retries * 0.6, abs=4 * 0.5 / 20_000**0.5)
+
+    def test_a_fault_is_lived_through_or_outlasts_the_transport(self) -> None:
+        """All is lost for 10 s, or for an hour: 15 retries take 662 s."""
+        for seconds, fate in (
+            (10, Fate(resent=3, retries=3, late_ns=14_000 * MS)),
+            (3600, Fate(lost=3, retries=15)),
+        ):
+            loss = Loss(at="0 s", duration=Duration(1), share=Share(1.0))
+            window = Window(0, seconds * 1000 * MS, 3, loss)
+            assert Link(self.AGAIN, None, [window], stream(1, "weather")).fate(0) == fate
+
+    @pytest.mark.parametrize(
+        ("latency", "deviation", "timeout"), [(10, 0, 200), (150, 0, 300), (150, 30, 300 + 4 * 30 * 2**0.5)]
+    )
+    def test_the_timeout_is_a_round_trip_and_four_deviations(
+        self, latency: int, deviation: int, timeout: float
+    ) -> None:
+        end = Direction(latency=Duration(latency * MS), deviation=Duration(deviation * MS))
+        assert Network(uplink=end, downlink=end).timeout_ns == pytest.approx(timeout * MS, abs=1)
 
 
 class TestDistributions:

@@ -64,9 +64,11 @@ QUEUE = (
     "cloud.queue_limit=2",
 )
 
+TRANSPORT = ("networks.flaky.uplink.recovery=transport", "networks.flaky.downlink.recovery=transport")
+
 GRID = (
     TINY.replace("start_within: 1 min", "start_within: 0 s")
-    .replace("step_every: 20 s", "step_every: 10 s, spacing: fixed")
+    .replace("step_every: 20 s", "step_every: 10 s, spacing: fixed, phase: aligned")
     .replace("latency: 80 ms, deviation: 30 ms", "latency: 1 s")
     + """
 stages:
@@ -106,13 +108,15 @@ def with_values(rows: pa.Table, column: str, values: object) -> pa.Table:
     return rows.set_column(place, column, pa.array(values, rows[column].type))
 
 
-@pytest.mark.parametrize("cloud", [(), QUEUE], ids=["unlimited", "queue"])
+@pytest.mark.parametrize(
+    ("changes", "kinds"), [((), 9), (QUEUE, 10), (TRANSPORT, 11)], ids=["unlimited", "queue", "transport"]
+)
 def test_a_life_with_everything_in_it_replayed_gives_the_same_log(
-    runner: Runner, cloud: tuple[str, ...]
+    runner: Runner, changes: tuple[str, ...], kinds: int
 ) -> None:
-    recording = runner.run(STORM, *cloud)
+    recording = runner.run(STORM, *changes)
     harms = set(table(recording, "fault")["harm"].to_pylist())
-    assert len(harms) == (10 if cloud else 9), harms
+    assert len(harms) == kinds, harms
     watcher = Silent()
     replayed = runner.replay(recording.folder, watcher=watcher)
     assert same_log(replayed, recording)
@@ -121,6 +125,18 @@ def test_a_life_with_everything_in_it_replayed_gives_the_same_log(
     assert replayed.folder.name.startswith("tiny-replay-5-")
     assert watcher.warnings == []
     assert same_log(runner.replay(replayed.folder), recording)
+
+
+def test_what_a_transport_sends_again_is_late_under_every_clock_and_never_lost(runner: Runner) -> None:
+    """A link that loses a fifth: no answer is lost, and the log is that of shards and of a broker."""
+    lossy = ("networks.flaky.uplink.loss=20 %", "networks.flaky.downlink.loss=20 %", *TRANSPORT)
+    once = runner.run(TINY, *lossy)
+    assert number(once, "updates_lost") == 0
+    assert set(table(once, "fault")["harm"].to_pylist()) == {"report_resent", "part_resent"}
+    updates = table(once, "update")
+    assert number(once, "resent_wire_bytes") == sum(updates["resent_wire_bytes"].to_pylist()) > 0
+    assert same_log(runner.run(TINY, *lossy, shards=4), once)
+    assert same_log(runner.run(TINY, *lossy, "clock=lockstep"), once)
 
 
 def test_shards_and_the_clock_change_nothing_in_a_replay(runner: Runner) -> None:

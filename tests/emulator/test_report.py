@@ -124,6 +124,7 @@ def write_events(
             90,
             160,
             112,
+            0,
             1,
             size,
             wire,
