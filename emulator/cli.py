@@ -245,9 +245,12 @@ def train(
     from emulator.commands.train import as_json, as_lines
     from emulator.console import Console
     from emulator.model import prepare_model, resolve_data
+    from emulator.recordings import doubts_of_recordings
     from scenarios.load import load
 
     resolved = load(scenario, set_ or [])
+    for doubt in doubts_of_recordings([resolved]):  # training needs no trace, the run after it does
+        typer.echo(printable_lines(f"warning: {doubt}"), err=True)
     with Console() as console:
         model = prepare_model(resolve_data(resolved.data, data), resolved.model, store, console.training)
         console.prepared(model, counts=False)

@@ -288,6 +288,10 @@ def test_validate_refuses_a_trace_that_run_would_refuse(tmp_path: Path) -> None:
         write(tmp_path, TINY + f"    availability: {{type: trace, file: x.csv{rest}}}\n")
         done = peelfleet("validate", "x.yaml", folder=tmp_path)
         assert (done.returncode, done.stderr.splitlines(keepends=True)[-1:]) == (said[0], [said[1]])
+    write(tmp_path, TINY + "    availability: {type: trace, file: x.csv}\n")
+    trained = peelfleet("train", "x.yaml", "--store", "store", folder=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert "warning: `run` would refuse this scenario: x.csv: device 'b': online must have" in trained.stderr
     for verb in ("run", "sweep"):
         write(
             tmp_path,
