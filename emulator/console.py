@@ -19,6 +19,7 @@ from emulator.realtime.pulse import Pulse
 from emulator.report.verdict import rollout_groups, rollout_verdict, verdict
 from emulator.rundir import REPORT
 from emulator.runner import Finished
+from scenarios.thresholds import shown_value
 from wire.units import NS_PER_S, approximate_bytes
 
 
@@ -206,7 +207,7 @@ def threshold_table(summary: Mapping[str, object]) -> Table | None:
     for name in ("metric", "rule", "value", ""):
         table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
     for each in verdicts:
-        value = "no data" if each["value"] is None else f"{each['value']:,.6g}"
+        value = shown_value(each["metric"], each["rule"], each["value"])
         verdict = "[green]passed[/]" if each["passed"] else "[bold red]broken[/]"
         table.add_row(escape(str(each["metric"])), escape(str(each["rule"])), value, verdict)
     return table

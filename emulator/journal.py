@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from devices.log import COLUMNS, Column, FleetLog
+from scenarios.event_columns import EVENT_COLUMNS
 from wire.errors import InputError
 
 BATCH_ROWS = 50_000
@@ -110,7 +111,16 @@ def write_tables(tables: Tables, folder: Path) -> None:
     """Write each table as ``<name>.parquet`` in *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        pq.write_table(table, folder / f"{name}.parquet", compression="zstd")
+        pq.write_table(described(table, EVENT_COLUMNS[name]), folder / f"{name}.parquet", compression="zstd")
+
+
+def described(table: pa.Table, meanings: Mapping[str, str]) -> pa.Table:
+    """Return *table* with what each column is in the metadata of its field, as `description`."""
+    fields = [
+        field.with_metadata({"description": meanings[field.name]}) if field.name in meanings else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
 
 
 def read_tables(folder: Path) -> dict[str, pa.Table]:

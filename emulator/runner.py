@@ -22,12 +22,12 @@ from devices.traces.availability import Availability
 from emulator.broker import OURS, Broker, broker_of
 from emulator.cloud_process import cloud_process
 from emulator.job import Job, prepare, program_of
-from emulator.journal import gather, write_tables
+from emulator.journal import described, gather, write_tables
 from emulator.loop import run_interruptibly
 from emulator.metrics.plan import Plan
 from emulator.metrics.rollout import account_of_rollout, egress
 from emulator.metrics.splits import split_table
-from emulator.metrics.summary import Identity, measure, summarize
+from emulator.metrics.summary import Identity, measure, summarize, verdicts
 from emulator.metrics.whereabouts import whereabouts
 from emulator.model import PreparedModel, resolve_data
 from emulator.realtime.compose import Ensemble, compose
@@ -39,6 +39,7 @@ from emulator.report.page import write_report
 from emulator.rundir import DEVICES, EVENTS, METRICS, SCENARIO, drafting, write_summary
 from emulator.simulation import Outcome, Simulation, evaluate, responder_of
 from scenarios.doubts import doubts
+from scenarios.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, meanings_of
 from scenarios.load import dump
 from scenarios.schema import Scenario
 from scenarios.thresholds import rules_of
@@ -337,18 +338,18 @@ def write_results(
     tables = gather(shards, [each.name for each in job.devices])
     write_tables(tables, folder / EVENTS)
     devices = _devices_table(job)
-    pq.write_table(devices, folder / DEVICES)
+    pq.write_table(described(devices, meanings_of(DEVICE_COLUMNS)), folder / DEVICES)
     aborted = outcome.aborted_ns is not None
     stop_ns = outcome.aborted_ns if outcome.aborted_ns is not None else int(scenario.stop_time)
     identity = Identity(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
     measures = measure(tables, devices, Plan.of(scenario).until(stop_ns))
-    pq.write_table(split_table(measures), folder / METRICS)
-    rules = rules_of(scenario.thresholds)
-    summary = summarize(identity, tables, measures, outcome.wall_seconds, rules)
+    pq.write_table(described(split_table(measures), meanings_of(METRIC_COLUMNS)), folder / METRICS)
+    summary = summarize(identity, tables, measures, outcome.wall_seconds)
     summary |= egress(tables["update"], _retained_bytes(job))
     summary["rollout"] = account_of_rollout(tables["rollout"])
     summary["reports_sent_again"] = outcome.reports_sent_again
     summary |= outcome.realtime or nothing_measured()
+    summary["thresholds"] = verdicts(rules_of(scenario.thresholds), measures, summary)
     write_summary(folder, summary)
     return summary
 

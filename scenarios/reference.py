@@ -1,6 +1,7 @@
 """The scenario language in writing, from its types: ``docs/scenario.md`` and ``scenarios/schema.json``.
 
-``python -m scenarios.reference`` writes both, and ``docs/metrics.md`` and ``docs/asyncapi.yaml``.
+``python -m scenarios.reference`` writes both, and ``docs/metrics.md``, ``docs/events.md`` and
+``docs/asyncapi.yaml``.
 """
 
 import re
@@ -11,7 +12,7 @@ import msgspec
 import yaml
 from msgspec import inspect as types
 
-from scenarios import asyncapi, metrics_page
+from scenarios import asyncapi, events_page, metrics_page
 from scenarios.json_schema import schema_text
 from scenarios.kinds import (
     QUANTITIES,
@@ -34,6 +35,7 @@ ROOT = Path(__file__).parent.parent
 SCHEMA_FILE = ROOT / "scenarios" / "schema.json"
 PAGE_FILE = ROOT / "docs" / "scenario.md"
 METRICS_FILE = ROOT / "docs" / "metrics.md"
+EVENTS_FILE = ROOT / "docs" / "events.md"
 ASYNCAPI_FILE = ROOT / "docs" / "asyncapi.yaml"
 
 _INTRODUCTION = """\
@@ -76,6 +78,7 @@ def main() -> None:
     SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")
     PAGE_FILE.write_text(page(), encoding="utf-8")
     METRICS_FILE.write_text(metrics_page.page(), encoding="utf-8")
+    EVENTS_FILE.write_text(events_page.page(), encoding="utf-8")
     ASYNCAPI_FILE.write_text(asyncapi.text(), encoding="utf-8")
 
 

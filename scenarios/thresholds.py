@@ -1,6 +1,7 @@
 """Thresholds: what a run must keep to, in k6's words, checked against the metrics and the scenario.
 
-``{metric: ["p(95)<2s"]}``; a metric may be narrowed, ``update_bytes{kind=wasted}``. Pure.
+``{metric: ["p(95)<2s"]}``; a metric may be narrowed, ``update_bytes{kind=wasted}``. Any other key of the
+summary that is a number can be demanded something of, too: ``{broker_egress_bytes: ["value<500MB"]}``. Pure.
 """
 
 import difflib
@@ -14,9 +15,12 @@ import msgspec
 
 from devices.log import Pressure, words
 from scenarios.metrics import DECILES, DIMENSIONS, LABEL, METRICS, Kind, Metric, Unit
+from scenarios.summary_keys import key_of, number_keys
 from wire.units import (
+    BYTE_UNITS,
     NS_PER_S,
     RATE_UNITS,
+    TIME_UNITS,
     Duration,
     format_duration,
     parse_bytes,
@@ -33,6 +37,8 @@ SIGNS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+SUMMARY: Final = "summary"
+"""The table of what is no metric but a key of the summary."""
 MEANS: Final = ("time_weighted_mean", "mean", "avg", "value")
 
 _SELECTOR = re.compile(r"(?P<metric>[^{}]*?)\s*(?:\{(?P<filters>[^{}]*)\})?")
@@ -90,6 +96,11 @@ class Rule:
     """``full`` or ``best``: what the mean is compared with."""
     abort_ns: int | None
     """From when on the run ends where the rule is broken; None: it does not."""
+
+    @property
+    def of_summary(self) -> bool:
+        """Whether it is about a key of the summary that is no metric."""
+        return self.metric.table == SUMMARY
 
 
 def rules_of(thresholds: Mapping[str, Sequence[str | Threshold]]) -> tuple[Rule, ...]:
@@ -174,10 +185,11 @@ def _read_selector(text: str) -> tuple[Metric, Mapping[str, str]]:
     if found is None:
         raise ValueError(f"{path} must be a metric, or a metric and filters: metric{{dimension=value}}")
     name = found["metric"]
-    if name not in METRICS:
-        meant = difflib.get_close_matches(name, METRICS, n=1)
-        hint = f"; did you mean {meant[0]!r}?" if meant else "; docs/metrics.md lists them"
-        raise ValueError(f"{path} must name a metric{hint}")
+    metric = METRICS.get(name) or _summary_key(name)
+    if metric is None:
+        raise ValueError(f"{path} must name a metric, or a number in summary.json{_meant(name)}")
+    if metric.table == SUMMARY and found["filters"] is not None:
+        raise ValueError(f"{path} must have no filters: {name} is a key of the summary, and of the whole run")
     filters: dict[str, str] = {}
     for part in found["filters"].split(",") if found["filters"] is not None else ():
         dimension, equals, value = (each.strip() for each in part.partition("="))
@@ -186,7 +198,24 @@ def _read_selector(text: str) -> tuple[Metric, Mapping[str, str]]:
         if dimension in filters:
             raise ValueError(f"{path} must have one value for {dimension}")
         filters[dimension] = value
-    return METRICS[name], filters
+    return metric, filters
+
+
+def _summary_key(name: str) -> Metric | None:
+    """Return the key of the summary called *name* as a metric with one value; None: it is no number."""
+    key = key_of(name)
+    if key is None or key.unit is None:
+        return None
+    return Metric(name, Kind.GAUGE, key.unit, SUMMARY, key.meaning)
+
+
+def _meant(name: str) -> str:
+    """Return which names *name* may have meant: those that have its words, or one that is spelt nearly so."""
+    known = [*METRICS, *number_keys()]
+    parts = set(name.lower().split("_"))
+    alike = [each for each in known if parts <= set(each.split("_"))][:4]
+    alike = alike or difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"; did you mean {', '.join(map(repr, alike))}?" if alike else "; docs/metrics.md lists them"
 
 
 def _read_rule(
@@ -198,6 +227,11 @@ def _read_rule(
     if found is None:
         raise ValueError(f"{path} must be an aggregation, one of < <= > >= ==, and a value, such as p(95)<2s")
     what = found["what"]
+    if metric.table == SUMMARY:
+        if what != "value":
+            raise ValueError(f"{path} must be value: {metric.name} is one number of summary.json")
+        if isinstance(entry, Threshold) and entry.abort_on_fail:
+            raise ValueError(f"{path} must not abort: the summary is there at the end of the run only")
     if what not in metric.aggregations:
         known = _list(what, ["p(N)" if each == "p" else each for each in metric.aggregations])
         raise ValueError(f"{path} must aggregate {metric.name}, a {metric.kind}, by one of {known}")
@@ -272,6 +306,55 @@ def _data_rate(text: str) -> float:
         if number != text and _NUMBER.fullmatch(number):
             return float(number) * bits / 8
     raise ValueError(text)
+
+
+def shown_value(selector: str, text: str, value: float | None) -> str:
+    """Return the value that rule *text* judged in the unit in which the rule is written.
+
+    Args:
+        selector: the metric and its filters, as the scenario has them.
+        text: the rule.
+        value: in seconds, bytes or shares; None: there was nothing to judge by.
+    """
+    if value is None:
+        return "no data"
+    try:
+        (rule,) = rules_of({selector: [text]})
+    except ValueError:  # of a run of another version
+        return f"{value:,.6g}"
+    found = _RULE.fullmatch(text.strip())
+    written = "" if found is None or rule.base is not None else found["value"].strip()
+    size, name = _scale(rule.metric.unit_of(rule.aggregation), written.lstrip("0123456789. "))
+    limit = rule.limit if rule.base is None else None
+    return _rounded(value / size, None if limit is None else limit / size) + (f" {name}" if name else "")
+
+
+def _scale(unit: Unit, written: str) -> tuple[float, str]:
+    """Return how large the unit *written* is, and its name; where none is written that of *unit*."""
+    last = re.split(r"[0-9.\s]+", written)[-1]  # of 1 min 3 s, seconds
+    match unit:
+        case Unit.SECONDS:
+            return (TIME_UNITS[last] / NS_PER_S, last) if last in TIME_UNITS else (1.0, "s")
+        case Unit.BYTES:
+            return (float(BYTE_UNITS[last]), last) if last in BYTE_UNITS else (1.0, "B")
+        case Unit.SHARE:
+            return (0.01, "%") if last == "%" else (1.0, "")
+        case Unit.PER_SECOND:
+            return 1.0, "/s"
+        case Unit.BYTES_PER_SECOND:
+            return (RATE_UNITS[last] / 8, last) if last in RATE_UNITS else (1.0, "B/s")
+    return 1.0, ""
+
+
+def _rounded(value: float, limit: float | None) -> str:
+    """Return *value* with as many digits as tell it from *limit*."""
+    for digits in (4, 6, 9, 12):
+        before = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+        places = max(digits - before, 0)
+        text = f"{value:,.{places}f}" if abs(value) >= 1e-3 or not value else f"{value:.{digits}g}"
+        if limit is None or value == limit or float(text.replace(",", "")) != limit:
+            break
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def _list(value: str, known: Iterable[str]) -> str:

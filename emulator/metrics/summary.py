@@ -21,6 +21,7 @@ from emulator.metrics.rows import Members
 from emulator.metrics.splits import worst_of
 from emulator.metrics.thresholds import judge
 from scenarios.metrics import METRICS, Kind
+from scenarios.summary_keys import BREAKDOWNS, PAIRS
 from scenarios.thresholds import Rule
 from wire.units import NS_PER_S
 
@@ -39,17 +40,6 @@ class Identity:
     """When the run ended: at its stop time, or when a threshold ended it."""
     aborted: bool = False
     """Whether a threshold did."""
-
-
-_BREAKDOWNS = {
-    "budget_changes": "direction",
-    "update_bytes": "kind",
-    "pressure_seconds": "level",
-    "connects": "why",
-    "disconnections": "why",
-    "messages_harmed": "harm",
-}
-"""Metrics that the summary has by a dimension of their own, too: ``<metric>_by_<dimension>``."""
 
 
 def measure(tables: Tables, devices: pa.Table, plan: Plan, since_ns: int = 0) -> Measures:
@@ -75,7 +65,6 @@ def summarize(
     tables: Tables,
     measures: Measures,
     wall_seconds: float,
-    rules: Sequence[Rule] = (),
 ) -> dict[str, object]:
     """Return the summary of a run.
 
@@ -84,7 +73,9 @@ def summarize(
         tables: the event tables, by name, in total order.
         measures: its metrics.
         wall_seconds: how long the simulation itself took.
-        rules: what it must keep to.
+
+    Returns:
+        The summary without its verdicts, which may be about anything in it.
     """
     simulated = identity.stop_ns / NS_PER_S
     plan, count = measures.frame.plan, len(measures.frame.members.names)
@@ -115,7 +106,7 @@ def summarize(
         "warmup_seconds": plan.warmup_ns / NS_PER_S,
         "aborted_at_seconds": simulated if identity.aborted else None,
         "event_log_sha256": logical_sha256(tables),
-        "thresholds": verdicts(rules, measures),
+        "thresholds": [],
     }
 
 
@@ -136,12 +127,11 @@ def breakdowns(measures: Measures) -> dict[str, object]:
     """Return some metrics by dimensions of their own; of pairs only those that there are."""
     totals = {
         f"{name}_by_{dimension}": _totals(measures.split(name, dimension))
-        for name, dimension in _BREAKDOWNS.items()
+        for name, dimension in BREAKDOWNS.items()
     }
     return {
         **totals,
-        "budget_reports_by_cause": measures.pairs("budget_reports", "cause", "result"),
-        "pressure_transitions_by_level": measures.pairs("pressure_transitions", "from", "to"),
+        **{key: measures.pairs(*pair) for key, pair in PAIRS.items()},
     }
 
 
@@ -157,11 +147,13 @@ def _span(stage: Span) -> dict[str, object]:
     }
 
 
-def verdicts(rules: Sequence[Rule], measures: Measures) -> list[dict[str, object]]:
-    """Return what came of each rule, the warm-up left out."""
+def verdicts(
+    rules: Sequence[Rule], measures: Measures, summary: Mapping[str, object]
+) -> list[dict[str, object]]:
+    """Return what came of each rule: the warm-up left out, but not of what is a key of *summary* only."""
     if rules and measures.frame.plan.warmup_ns > measures.since_ns:
         measures = measures.since(measures.frame.plan.warmup_ns)
-    return [asdict(judge(rule, measures)) for rule in rules]
+    return [asdict(judge(rule, measures, summary)) for rule in rules]
 
 
 def count_events(tables: Tables) -> dict[str, int]:

@@ -10,6 +10,7 @@ from emulator.metrics.measures import Measures
 from emulator.metrics.plan import Plan
 from emulator.metrics.rows import Columns, Members
 from scenarios.metrics import Kind
+from scenarios.summary_keys import PAIRS
 from scenarios.thresholds import MEANS, SIGNS, Rule
 
 LOOKS = 50
@@ -31,11 +32,37 @@ class Verdict:
     """A rule that nothing could be judged by is not passed."""
 
 
-def judge(rule: Rule, measures: Measures) -> Verdict:
-    """Return what came of *rule*."""
-    value, limit = value_of(rule, measures), limit_of(rule, measures)
+def judge(rule: Rule, measures: Measures, summary: Mapping[str, object] | None = None) -> Verdict:
+    """Return what came of *rule*.
+
+    Args:
+        rule: to be judged.
+        measures: of the run.
+        summary: of the run, for rules about keys of it that are no metrics.
+    """
+    value: Number
+    limit: Number
+    if rule.of_summary:
+        value, limit = number_at(rule.metric.name, summary or {}), float(rule.limit)
+    else:
+        value, limit = value_of(rule, measures), limit_of(rule, measures)
     passed = value is not None and limit is not None and SIGNS[rule.sign](value, limit)
     return Verdict(rule.selector, rule.text, value, passed)
+
+
+def number_at(key: str, summary: Mapping[str, object]) -> Number:
+    """Return the number at dotted *key* of a summary; of pairs that never came 0, else None."""
+    found: object = summary
+    for part in key.split("."):
+        if isinstance(found, Mapping):
+            found = found.get(part)
+        elif isinstance(found, list) and part.isdecimal():
+            found = found[int(part)] if int(part) < len(found) else None
+        else:
+            found = None
+    if found is None and key.partition(".")[0] in PAIRS:
+        return 0
+    return found if isinstance(found, int | float) else None
 
 
 def value_of(rule: Rule, measures: Measures) -> Number:

@@ -9,6 +9,7 @@ from emulator.report.axes import duration
 from emulator.report.meanings import explained
 from emulator.report.series import Latency
 from emulator.report.states import GroupRow, worst
+from scenarios.thresholds import shown_value
 from wire.units import approximate_bytes
 
 NONE = "–"
@@ -51,7 +52,7 @@ def thresholds(summary: Mapping[str, object]) -> str:
         return ""
     body = [
         row(
-            [_text(each.get("metric")), _text(each.get("rule")), _judged(each.get("value")), _verdict(each)],
+            [_text(each.get("metric")), _text(each.get("rule")), _judged(each), _verdict(each)],
             classes="passed" if each.get("passed") else "failed",
         )
         for each in rows
@@ -79,8 +80,10 @@ def _dropped(dropped: float | None) -> str:
     )
 
 
-def _judged(value: object) -> str:
-    return "no data" if value is None else _plain(value)
+def _judged(threshold: Mapping[str, object]) -> str:
+    """Return the value of a verdict, in the unit of its rule."""
+    value = _number(threshold, "value")
+    return escape(shown_value(str(threshold.get("metric")), str(threshold.get("rule")), value))
 
 
 def _verdict(threshold: Mapping[str, object]) -> str:

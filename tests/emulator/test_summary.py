@@ -1,9 +1,14 @@
 """The summary against figures computed by hand from a few rows."""
 
+import re
+
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from emulator.metrics.summary import held_for, sum_traffic, weigh_states
+from scenarios.event_columns import DEVICE_COLUMNS, EVENT_COLUMNS, METRIC_COLUMNS, meanings_of
+from tests.emulator.scenarios import Runner
 from wire.units import NS_PER_S
 
 
@@ -86,3 +91,19 @@ def test_traffic_adds_up_and_what_arrived_unused_is_wasted() -> None:
         "wasted_bytes": 250,
         "lost_bytes": 150,
     }
+
+
+def test_every_parquet_file_says_what_its_columns_are(runner: Runner) -> None:
+    folder = runner.run().folder
+    files = {
+        **{f"events/{name}.parquet": columns for name, columns in EVENT_COLUMNS.items()},
+        "devices.parquet": meanings_of(DEVICE_COLUMNS),
+        "metrics.parquet": meanings_of(METRIC_COLUMNS),
+    }
+    for name, columns in files.items():
+        schema = pq.read_schema(folder / name)
+        said = {field.name: (field.metadata or {}).get(b"description", b"").decode() for field in schema}
+        assert said == columns
+    types = {field.name: str(field.type) for field in pq.read_schema(folder / "devices.parquet")}
+    plain = {name: re.sub(r"(?<=<)(item|element): | \('labels'\)", "", kind) for name, kind in types.items()}
+    assert plain == {name: kind for name, (kind, _) in DEVICE_COLUMNS.items()}

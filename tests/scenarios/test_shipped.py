@@ -23,7 +23,7 @@ from devices.fleet import Enrolled, enrol
 from emulator.cli import app
 from emulator.job import program_of
 from emulator.recordings import read_recordings
-from scenarios import metrics_page, reference
+from scenarios import events_page, metrics_page, reference
 from scenarios.expand import load_plan
 from scenarios.json_schema import schema_text
 from scenarios.kinds import documentation, sections
@@ -170,6 +170,11 @@ def test_the_page_is_fresh() -> None:
 def test_the_page_of_metrics_is_fresh() -> None:
     stale = "stale: run python -m scenarios.reference"
     assert reference.METRICS_FILE.read_text(encoding="utf-8") == metrics_page.page(), stale
+
+
+def test_the_page_of_event_tables_is_fresh() -> None:
+    stale = "stale: run python -m scenarios.reference"
+    assert reference.EVENTS_FILE.read_text(encoding="utf-8") == events_page.page(), stale
 
 
 def test_every_field_is_documented() -> None:

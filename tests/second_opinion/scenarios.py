@@ -303,6 +303,10 @@ class _Draw:
             chosen.setdefault(metric + rng.choice(filters), []).append(rng.choice(rules[metric]))
         if self._chance(0.3):
             chosen["update_bytes{kind=wasted}"] = ["share<5%"]
+        if self._chance(0.5):
+            chosen["broker_egress_bytes"] = ["value<10 KiB"]
+            chosen["update_latency_seconds.p95"] = ["value<2s"]
+            chosen["budget_reports_by_cause.retry.lost"] = ["value<2"]
         if self._chance(0.15):
             chosen["updates_applied"] = [
                 {"threshold": "count<30", "abort_on_fail": True, "delay_abort_eval": self._ms(0, 60_000)}

@@ -149,18 +149,29 @@ def _hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def verdicts(tables: Tables, plan: Plan) -> list[dict[str, object]]:
+def verdicts(tables: Tables, plan: Plan, summary: Summary) -> list[dict[str, object]]:
     """Return what comes of the thresholds; *tables* leave out what was before the warm-up."""
     opinion = Opinion(tables)
-    return [_verdict(opinion, plan, selector, text) for selector, text in plan.thresholds]
+    return [_verdict(opinion, plan, summary, selector, text) for selector, text in plan.thresholds]
 
 
-def _verdict(opinion: Opinion, plan: Plan, selector: str, text: str) -> dict[str, object]:
+def _at(summary: Summary, key: str) -> Number:
+    """Return the number at a dotted key, which has no warm-up; pairs that there are not are 0."""
+    found: Any = summary
+    for part in key.split("."):
+        found = found[int(part)] if isinstance(found, list) else found.get(part, 0)
+    return found  # type: ignore[no-any-return]
+
+
+def _verdict(opinion: Opinion, plan: Plan, summary: Summary, selector: str, text: str) -> dict[str, object]:
     name, _, rest = selector.partition("{")
     filters = dict(part.split("=") for part in rest.rstrip("}").split(",") if part)
     rule = _RULE.fullmatch(text)
     assert rule is not None
-    value = _value(opinion, plan, name, filters, rule["what"], rule["percent"])
+    if name in FIGURES:
+        value = _value(opinion, plan, name, filters, rule["what"], rule["percent"])
+    else:
+        value = _at(summary, name)
     limit = _limit(opinion, filters, rule["value"])
     passed = value is not None and limit is not None and SIGNS[rule["sign"]](value, limit)
     return {"metric": selector, "rule": text, "value": value, "passed": passed}
@@ -213,6 +224,6 @@ def _limit(opinion: Opinion, filters: Filters, text: str) -> Number:
     number = re.match(r"[0-9.]+", text)
     assert number is not None
     units: Mapping[str, float] = {
-        "": 1, "s": 1, "%": 0.01, "/s": 1, "KiB": 1024, "MB": 1e6, "kB/s": 1000,
+        "": 1, "s": 1, "%": 0.01, "/s": 1, "B": 1, "KiB": 1024, "MB": 1e6, "kB/s": 1000,
     }  # fmt: skip
     return float(number[0]) * units[text[number.end() :].strip()]

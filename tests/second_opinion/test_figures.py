@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from scenarios.summary_keys import key_of
 from tests.emulator.scenarios import Runner
 from tests.second_opinion.conservation import broken_laws
 from tests.second_opinion.figures import FIGURES, Opinion, nobody
@@ -56,7 +57,7 @@ def differences(number: int, runner: Runner, folder: Path) -> Iterator[object]:
     yield from _rows(finished.folder, Opinion(tables))
     expected = summary_of(finished.folder, tables, plan)
     late = Tables(finished.folder, plan.stages, stop_ns, min(plan.warmup_ns, stop_ns))
-    expected["thresholds"] = verdicts(late, plan)
+    expected["thresholds"] = verdicts(late, plan, expected)
     theirs = {
         key: value
         for key, value in finished.summary.items()
@@ -65,6 +66,7 @@ def differences(number: int, runner: Runner, folder: Path) -> Iterator[object]:
     theirs.pop("cloud_egress_bytes")  # what the cloud leaves on shared topics is in no table
     yield from unequal("", expected, theirs)
     yield from broken_laws(tables, plan)
+    yield from (f"{key} is not documented" for key in keys_of(finished.summary) if key_of(key) is None)
 
 
 def _rows(folder: Path, opinion: Opinion) -> Iterator[object]:
@@ -80,6 +82,18 @@ def _rows(folder: Path, opinion: Opinion) -> Iterator[object]:
         for key in each:
             if (name, *key) not in there and key[1] is not None:
                 yield "not in metrics.parquet", name, *key
+
+
+def keys_of(value: object, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of all that is in a summary, but for verdicts."""
+    if isinstance(value, Mapping) and value:
+        for key, each in value.items():
+            yield from keys_of(each, f"{prefix}{key}.") if key != "thresholds" else ()
+    elif isinstance(value, list) and value:
+        for at, each in enumerate(value):
+            yield from keys_of(each, f"{prefix}{at}.")
+    else:
+        yield prefix.removesuffix(".")
 
 
 def unequal(path: str, mine: Any, theirs: Any) -> Iterator[object]:  # Any: JSON
