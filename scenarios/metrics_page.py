@@ -133,36 +133,10 @@ connections are real; [realtime.md](realtime.md) says what is. They are in wall-
 the event log. Under other clocks they are null, so that a threshold on one is not passed there. A shard that
 was killed takes with it what it had measured until then.
 
-<<<<<<< HEAD
-| key | meaning |
-|---|---|
-| `realtime_speed` | simulated seconds in a second |
-| `realtime_doubts` | reasons, in words, why figures are this machine's, not the scenario's: below |
-| `shards` | processes that carried the fleet |
-| `schedule_lag_seconds` | how late events were, one value a turn: p50, p95, p99, max, count |
-| `schedule_late_turns` | turns later than `realtime.max_lag`, which end a run without `--live` |
-| `connect_seconds` | from a device's CONNECT until it had subscribed, with `connections: per_device` |
-| `connections_per_second` | made for the devices that were there before simulated time began |
-| `round_trip_seconds` | from a report's PUBLISH to its whole answer |
-| `round_trip_simulated_seconds` | the same in simulated time: times the speed |
-| `round_trips_per_second` | reports answered |
-| `reports_published` | reports that went to the broker |
-| `reports_answered` | those whose answer was complete in time |
-| `reports_unanswered` | those without one within `updates.retry_after`; the rest was overtaken |
-| `connections_made` | to the broker |
-| `connections_broken` | those that broke by themselves |
-| `connections_failed` | attempts that came to nothing |
-| `answers_stale` | parts of answers that came twice, or that nobody waited for any more |
-| `messages_refused` | from the broker, damaged or unknown |
-| `messages_unsent` | not sent, or not confirmed, because a connection was gone |
-| `shard_restarts`, `cloud_restarts`, `broker_restarts` | how often a process was started again |
-| `broker_messages_dropped` | below |
-=======
 | key | unit | meaning |
 |---|---|---|
 """
 _DROPPED = """\
->>>>>>> 0c51cbe (Let every number of the summary be a threshold, show values as rules are written, and describe every key and every column)
 
 `realtime_doubts` has a reason where the p95 of `round_trip_simulated_seconds` reaches half of
 `updates.retry_after` (answers come too late, count as lost and are asked for again), or else the mean delay

@@ -72,15 +72,17 @@ REALTIME_KEYS: Final[Mapping[str, Key]] = {
     "realtime_speed": Key("simulated seconds in a second", Unit.NUMBER),
     "shards": _count("processes", "that carried the fleet"),
     "schedule_lag_seconds": _seconds("how late events were, one value a turn: p50, p95, p99, max, count"),
-    "realtime_doubts": Key("why figures are this machine's rather than the scenario's; a list of sentences"),
-    "schedule_late_turns": _count("turns", "later than `realtime.max_lag`"),
+    "realtime_doubts": Key(
+        "reasons, in words, why figures are this machine's, not the scenario's: see below"
+    ),
+    "schedule_late_turns": _count("turns", "later than `realtime.max_lag`, which end a run without `--live`"),
     "round_trip_simulated_seconds": _seconds(
         "round trips in simulated time, which is times the speed: p50, p95, p99, max, count"
     ),
     "reports_published": _count("reports", "that went to the real broker"),
     "reports_answered": _count("reports", "of those whose answer was complete in time"),
     "reports_unanswered": _count(
-        "reports", "of those without a complete answer within `updates.retry_after`"
+        "reports", "of those without one within `updates.retry_after`; the rest was overtaken"
     ),
     "connect_seconds": _seconds(
         "from a device's CONNECT until it had subscribed, with `connections: per_device`"
