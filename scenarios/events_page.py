@@ -16,6 +16,7 @@ what it is in its field's metadata, under `description`.
 
 ```python
 import duckdb
+
 duckdb.sql("SELECT result, count(*) FROM 'RUN/events/update.parquet' GROUP BY result")
 ```
 

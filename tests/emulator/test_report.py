@@ -127,6 +127,7 @@ def write_events(
             0,
             1,
             size,
+            0,
             wire,
             used,
             lost,
@@ -369,7 +370,7 @@ class TestFigures:
         assert fleet["updates"]["y"][0] == 1  # 10 s
         assert fleet["updates"]["y"][-1] == 3  # 30 s
         assert (fleet["share done"]["y"][1], fleet["share done"]["y"][-1]) == (25, 100)
-        assert "<td>b</td><td>2</td><td>20 s</td><td>29 s</td><td>29.8 s</td><td>30 s</td>" in page
+        assert "<td>b</td><td>2</td><td>10 s</td><td>30 s</td><td>30 s</td><td>30 s</td>" in page
 
     def test_a_device_can_be_chosen(self, run: Path) -> None:
         views = views_of(page_of(run), "devices")
