@@ -1,6 +1,7 @@
 """The command line: ``peelfleet``. What a command needs is imported when it runs."""
 
 import errno
+import io
 import os
 import sys
 from pathlib import Path
@@ -127,7 +128,10 @@ def sweep(
         list[str] | None,
         typer.Option("--over", metavar="KEY=V1,V2", help="Values of a key: updates.retry_after=10 s,30 s."),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds: 1-5 or 1,2,3.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Seeds of the fleet: 1-5 or 1,2,3.")] = None,
+    train_seeds: Annotated[
+        str | None, typer.Option(help="Seeds of training, each with each of the others: 0-4.")
+    ] = None,
     set_: Overrides = None,
     clock: Clock = None,
     broker: Broker = None,
@@ -149,7 +153,8 @@ def sweep(
     from scenarios.expand import load_plan
 
     wanted = sweep_command.read_metrics(metrics)
-    plan = load_plan(scenario, _overrides(set_, clock=clock), over or [], seeds)
+    over = [*(over or []), *sweep_command.training_seeds(train_seeds)]
+    plan = load_plan(scenario, _overrides(set_, clock=clock), over, seeds)
     options = sweep_command.Options(out, jobs, broker, data, store, reports, wanted)
     if not sweep_command.sweep(plan, options):
         raise typer.Exit(THRESHOLD_BROKE)
@@ -516,6 +521,9 @@ def _overrides(set_: list[str] | None, **options: Any) -> list[str]:  # Any: a n
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 2."""
+    for stream in (sys.stdout, sys.stderr):  # a sign that the encoding lacks is written by its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except InputError as error:

@@ -153,10 +153,9 @@ def summary_table(summary: dict[str, object]) -> Table:
         value = summary.get(name)
         if isinstance(value, dict):
             for percentile in ("p50", "p95", "p99", "max"):
-                words = name.removesuffix("_seconds").replace("_", " ")
-                table.add_row(f"{words} {percentile}", _text("seconds", value[percentile]))
+                table.add_row(f"{escape(name)}.{percentile}", _text("seconds", value[percentile]))
         elif name in summary:
-            table.add_row(name.replace("_", " "), _text(name, value))
+            table.add_row(escape(name), _text(name, value))
     return table
 
 

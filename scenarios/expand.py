@@ -43,7 +43,8 @@ class Combination:
     """Of its case and its point of the grid, such as ``lean+retry_after=10s``: distinct, fit for a folder."""
     case: str | None
     settings: Mapping[str, Value]
-    """Every swept key, as written, and the value that it has here, resolved; None where it has none."""
+    """Every swept key, as written, and the value that it has here, resolved; None where it has none. Of a
+    mapping there are the keys that the sweep sets, not all their defaults."""
     scenario: Scenario
     """Without its sweep section."""
 
@@ -147,7 +148,7 @@ def _add_options(tree: Tree, over: Sequence[str], seeds: str | None) -> None:
     if seeds is not None:
         path = ("sweep", "seeds")
         place = one_line(f"--seeds {seeds}")
-        _write(tree, path, Tree(list(_read_seeds(seeds, place)), {path: place}))
+        _write(tree, path, Tree(list(read_seeds(seeds, place)), {path: place}))
 
 
 def _write(tree: Tree, path: Path, new: Tree) -> None:
@@ -167,7 +168,12 @@ def _write(tree: Tree, path: Path, new: Tree) -> None:
         tree.wrong.update(new.wrong)
 
 
-def _read_seeds(text: str, place: str) -> Iterator[int]:
+def read_seeds(text: str, place: str) -> Iterator[int]:
+    """Yield the seeds that *text* lists, such as ``1-5`` or ``1,2,3``; errors begin with *place*.
+
+    Raises:
+        InputError: they are none.
+    """
     total = 0
     for part in text.split(","):
         found = _SEEDS.fullmatch(part)
@@ -205,11 +211,15 @@ def _combine_all(tree: Tree, keys: Sequence[str], variants: Sequence[_Variant]) 
     Raises:
         InputError: some are none; each mistake is said once, of the first combination that has it.
     """
+    written: dict[str, list[Value]] = {key: [] for key in keys}
+    for variant in variants:
+        for setting in (*variant.own, *variant.point):
+            written[setting.key].append(setting.value)
     found: list[Combination] = []
     wrong: dict[str, str] = {}
     for variant in variants:
         try:
-            found.append(_combine(tree, keys, variant))
+            found.append(_combine(tree, written, variant))
         except _CombinationError as error:
             for line in error.lines:
                 wrong.setdefault(line, one_line(f"combination {error.name}: {line}"))
@@ -234,8 +244,15 @@ class _CombinationError(Exception):
         self.lines = lines
 
 
-def _combine(tree: Tree, keys: Sequence[str], variant: _Variant) -> Combination:
-    """Return the scenario that *tree* is under *variant*."""
+def _combine(tree: Tree, written: Mapping[str, Sequence[Value]], variant: _Variant) -> Combination:
+    """Return the scenario that *tree* is under *variant*.
+
+    Args:
+        tree: of the scenario, without its sweep section.
+        written: every swept key, and what the variants set it to.
+        variant: a case and a point of the grid.
+    """
+    keys = tuple(written)
     for setting in (*variant.own, *variant.point):
         _check_no_password(setting)
     name = _name(variant, keys)
@@ -250,8 +267,21 @@ def _combine(tree: Tree, keys: Sequence[str], variant: _Variant) -> Combination:
     except InputError as error:
         raise _CombinationError(name, error.lines) from None
     resolved = plain(scenario)
-    settings = {key: _at(resolved, paths[key] if key in paths else _find(own, key)) for key in keys}
+    settings = {
+        key: _as_written(_at(resolved, paths[key] if key in paths else _find(own, key)), written[key])
+        for key in keys
+    }
     return Combination(name, variant.case, settings, scenario)
+
+
+def _as_written(value: Value, written: Sequence[Value]) -> Value:
+    """Return *value* without what no variant writes: of a mapping only the keys that one of them has."""
+    mappings = [each for each in written if isinstance(each, dict)]
+    if not isinstance(value, dict) or not mappings:
+        return value
+    keys = {key for each in mappings for key in each}
+    shown = {key: inner for key, inner in value.items() if key in keys}
+    return {key: _as_written(inner, [each.get(key) for each in mappings]) for key, inner in shown.items()}
 
 
 def _copy(tree: Tree) -> Tree:
@@ -311,12 +341,26 @@ def _parts(key: str) -> list[str]:
 
 def _value_name(value: Value) -> str:
     """Return *value* in letters that any folder may have; what does not show in them shows as a hash."""
+    flat = _flat_name(value) if isinstance(value, dict) else None
+    if flat is not None:
+        return flat
     kind = value.get("type") if isinstance(value, dict) else None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     shown = kind if isinstance(kind, str) else text.strip('"')
     plainly = re.sub(r"[^\w.%-]+", "-", shown.replace(" ", "")).strip("-")
     exact = not isinstance(value, dict | list) and plainly == text.replace(" ", "")
     return _cut(plainly, _MAX_VALUE) if exact else f"{plainly[:_MAX_VALUE]}~{_hash(text)}"
+
+
+def _flat_name(value: Mapping[str, Value]) -> str | None:
+    """Return keys and values of a short mapping of plain ones, its type first; None of any other."""
+    parts: list[str] = []
+    for key, inner in sorted(value.items(), key=lambda each: each[0] != "type"):
+        text = inner if isinstance(inner, str) else json.dumps(inner)
+        parts += [text.replace(" ", "")] if key == "type" else [key, text.replace(" ", "")]
+    plainly = "-".join(parts)
+    exact = bool(parts) and all(re.fullmatch(r"[\w.%]+", part, re.ASCII) for part in parts)
+    return plainly if exact and len(plainly) <= _MAX_VALUE else None
 
 
 def _cut(name: str, most: int) -> str:

@@ -19,7 +19,7 @@ from emulator.sweep.order import keep_order
 from emulator.sweep.runs import Run, Task, list_runs, missing, opened, train
 from emulator.sweep.table import BROKEN, Figure, Row, figures_of, rows_of, write_tables
 from emulator.sweep.workers import work_off
-from scenarios.expand import Plan
+from scenarios.expand import Plan, read_seeds
 from wire.errors import InputError, RunError
 from wire.units import approximate_bytes
 
@@ -197,6 +197,17 @@ def _text(metric: str, figure: Figure) -> Iterator[str]:
 
 def _number(metric: str, value: float) -> str:
     return approximate_bytes(value) if metric.endswith("bytes") and value >= 0 else f"{value:.4g}"
+
+
+def training_seeds(text: str | None) -> Sequence[str]:
+    """Return what ``--over`` would say of seeds of training: each trains a model of its own.
+
+    Raises:
+        InputError: they are no seeds.
+    """
+    if text is None:
+        return ()
+    return [f"model.training.seed={','.join(map(str, read_seeds(text, f'--train-seeds {text}')))}"]
 
 
 def read_metrics(text: str | None) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from emulator.journal import logical_sha256, read_table, read_tables
-from emulator.metrics.forms import Counter, Form, Level, Part, Ratio, Time, Trend
+from emulator.metrics.forms import Counter, Form, Level, Part, Ratio, Time, Trend, ranked
 from emulator.metrics.measures import Measures
 from emulator.metrics.plan import Plan
 from emulator.metrics.rows import IntArray, Rows
@@ -92,7 +92,8 @@ class Events:
     @property
     def p95(self) -> float:
         """The 95th percentile, as the summary has it; NaN of nothing."""
-        return float(np.percentile(self.values, P95)) if len(self.values) else float("nan")
+        found = ranked(np.sort(self.values), P95, 1)
+        return float("nan") if found is None else found
 
 
 class MeasuredRun:

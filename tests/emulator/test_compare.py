@@ -254,13 +254,15 @@ def test_a_mistake_is_one_line(runner: Runner, tmp_path: Path, sides: list[str],
 
 def test_a_sweep_is_compared_combination_by_combination(tmp_path: Path, store_root: Path) -> None:
     (tmp_path / "x.yaml").write_text(TINY)
-    arguments = ("--over", "model.layers=16,8", "--seeds", "1", "--store", store_root, "--out", "s")
+    arguments = ("--over", "model.layers=8,16", "--seeds", "1", "--store", store_root, "--out", "s")
     assert peelfleet("sweep", "x.yaml", *arguments, folder=tmp_path).returncode == 0
     done = peelfleet("compare", "s", folder=tmp_path)
-    assert "s/layers=8 against s/layers=16: 30 pairs of devices" in done.stdout
+    assert "s/layers=16 against s/layers=8: 30 pairs of devices" in done.stdout
     assert "warning: the models differ: " in done.stdout
+    (tmp_path / "s/combinations.json").unlink()  # as an older sweep left it
+    assert "s/layers=16 against s/layers=8: " in peelfleet("compare", "s", folder=tmp_path).stdout
     assert run_folders(tmp_path / "s/layers=8") == [tmp_path / "s/layers=8/seed-1"]
-    with pytest.raises(InputError, match=r"a sweep; name one of its combinations: layers=16, layers=8"):
+    with pytest.raises(InputError, match=r"a sweep; name one of its combinations: layers=8, layers=16"):
         run_folders(tmp_path / "s")
 
 

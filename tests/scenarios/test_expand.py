@@ -66,9 +66,23 @@ def test_the_command_line_adds_to_the_file_and_wins() -> None:
 
 def test_a_file_without_a_sweep_is_swept_by_the_command_line() -> None:
     plan = expand(PLAIN, over=["fleet[0].memory={type: daily},{type: bounded_walk}"])
-    assert names(plan) == ["memory=daily~47ee7f", "memory=bounded_walk~25103e"]
+    assert names(plan) == ["memory=daily", "memory=bounded_walk"]
+    assert [each.settings for each in plan.combinations] == [
+        {"fleet[0].memory": {"type": "daily"}},
+        {"fleet[0].memory": {"type": "bounded_walk"}},
+    ]
     assert plan.seeds == (4,)
     assert names(expand(PLAIN, seeds="1-3")) == ["base"]
+
+
+def test_short_mappings_are_named_by_what_they_say_and_shown_as_they_are_written() -> None:
+    values = "{min: 1 KiB, max: 1 KiB},{min: 1 KiB, share: 1 %},{min: 123456789 KiB, max: 999999999999 KiB}"
+    plan = expand(PLAIN, over=[f"fleet[0].budget={values}"])
+    assert names(plan)[:2] == ["budget=min-1KiB-max-1KiB", "budget=min-1KiB-share-1%"]
+    assert names(plan)[2].startswith("budget=min-123456789KiB-max-99999999999~")
+    shown = plan.combinations[0].settings["fleet[0].budget"]
+    assert isinstance(shown, dict)
+    assert {**shown, "share": ""} == {"share": "", "min": "1 KiB", "max": "1 KiB"}
 
 
 def test_keys_with_the_same_end_are_told_apart() -> None:

@@ -1,0 +1,159 @@
+"""The part of ``make bench-compare`` on what is rare and on what devices share.
+
+Each figure has a promise. Worlds are drawn, so the truth is known; the last part runs a small fleet that
+shocks hit, whose truth is taken from all its seeds.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from emulator.compare.metrics import MeasuredRun
+from emulator.compare.sides import Side, compare
+from emulator.compare.statistics import Judged, Sums, judge
+from emulator.compare.units import LEAST_SEEDS
+from emulator.runner import Options, Unwatched, run
+from scenarios.load import parse
+from wire.metrics import FloatArray, IntArray
+from wire.streams import stream
+
+METRICS, RESAMPLES = 10, 2000
+SHOCKS = "fleet[phone].shocks=[{every: 4 min, lasting: 1 min, keeps: 5 %, share: 80 %}]"
+
+
+Draw = Callable[[np.random.Generator, tuple[int, int]], FloatArray]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure and its promise."""
+
+    name: str
+    value: float
+    least: float = 0.0
+    most: float = 1.0
+
+    @property
+    def kept(self) -> bool:
+        """Tell whether the promise holds."""
+        return self.least <= self.value <= self.most
+
+
+def drawn_worlds(trials: int) -> Iterator[Measured]:
+    """Yield what holds in drawn worlds."""
+    yield from _rare(trials)
+    yield from _seeds(trials)
+    yield from _users(trials)
+
+
+def _means(values: FloatArray) -> Sums:
+    return Sums(values, np.ones_like(values))
+
+
+def _rare(trials: int) -> Iterator[Measured]:
+    """Yield how rare events are judged: most devices have 0 on both sides, some a heavy tail."""
+    allowed = 0.05 + 3.5 * (0.05 * 0.95 / trials) ** 0.5  # 5 %, and what chance does to so many trials
+    for share in (0.1, 0.25):
+        seen, alarms = 0.0, 0
+        for world in range(trials):
+            rng = stream(world, "rare", str(share))
+            size = (120, METRICS)
+            one, two = (rng.lognormal(0, 1.5, size) * (rng.random(size) < share) for _ in range(2))
+            alarms += any(each.differs for each in _judged(one, two))
+            none = np.zeros_like(one)
+            seen += sum(each.differs for each in _judged(none, two)) / METRICS
+        name = f"rare (0 for {1 - share:.0%} of 120 devices, else lognormal)"
+        yield Measured(f"{name}: any of {METRICS} equal metrics reported", alarms / trials, most=allowed)
+        yield Measured(f"{name}: a metric that rises from 0 is reported", seen / trials, least=share * 2)
+
+
+def _judged(one: FloatArray, two: FloatArray) -> list[Judged]:
+    return judge(_means(one), _means(two), resamples=RESAMPLES)
+
+
+def _seeds(trials: int) -> Iterator[Measured]:
+    """Yield how often intervals hold together where seeds share storms, by the number of seeds."""
+    truth = np.linspace(0, 1, METRICS)
+    draws: dict[str, Draw] = {
+        "normal": lambda rng, size: rng.normal(0, 1, size),
+        "lognormal": lambda rng, size: rng.lognormal(0, 1, size) - np.exp(0.5),
+        "rare": lambda rng, size: (rng.random(size) < 0.3) * rng.exponential(1, size) - 0.3,
+    }
+    for kind, draw in draws.items():
+        for seeds in (LEAST_SEEDS, 3 * LEAST_SEEDS):
+            held = 0
+            for world in range(trials):
+                rng = stream(world, "seeds", kind, seeds)
+                storm = draw(rng, (seeds, METRICS))  # what both sides of a pair go through
+                one, two = (storm + 0.5 * draw(rng, (seeds, METRICS)) for _ in range(2))
+                held += _hold(_judged(one, two + truth), truth)
+            yield Measured(f"{kind} storms, {seeds} seeds: intervals hold together", held / trials, least=0.9)
+
+
+def _hold(judged: Sequence[Judged], truth: FloatArray) -> bool:
+    return all(
+        not each.has_interval or each.low <= right <= each.high
+        for each, right in zip(judged, truth, strict=True)
+    )
+
+
+def _users(trials: int) -> Iterator[Measured]:
+    """Yield how often intervals hold the mean over users where 200 devices have 80 users."""
+    for drawn in ("devices", "users"):
+        held = 0
+        for world in range(trials):
+            rng = stream(world, "users")
+            users: IntArray = rng.integers(80, size=200)
+            gain = rng.normal(0, 1, (80, 1))[users] + rng.normal(0, 0.3, (200, 1))
+            first, second = _means(np.zeros_like(gain)), _means(gain)
+            if drawn == "users":
+                first, second = first.by(users, 80), second.by(users, 80)
+            held += _hold(judge(first, second, resamples=RESAMPLES), np.zeros(1))
+        promise = 0.92 if drawn == "users" else 0.0
+        yield Measured(f"shared users, {drawn} drawn: the interval holds", held / trials, least=promise)
+
+
+def shocked_fleet(folder: Path, store: Path | None, text: str, change: str, seeds: int) -> Iterator[Measured]:
+    """Yield what is said of *change* from 1, 3 and 10 seeds of a fleet that shocks hit.
+
+    Args:
+        folder: for the runs.
+        store: where models are cached.
+        text: the scenario.
+        change: what the second side sets.
+        seeds: how many seeds are run; all together are the truth.
+    """
+    runs = [
+        [_run(folder / str(side), store, text, seed, *([change] if side else [])) for seed in range(seeds)]
+        for side in range(2)
+    ]
+    truth = np.array([each.difference for each in _sampled(runs, range(seeds)).values()])
+    for count in (1, 3, LEAST_SEEDS):
+        samples = [range(at, at + count) for at in range(0, seeds - count + 1, count)]
+        found = [list(_sampled(runs, sample).values()) for sample in samples]
+        held = np.mean([_hold(one, truth) for one in found])
+        claims = np.mean([sum(each.differs for each in one) for one in found])
+        none = sum(_is_called_none(each) for one in found for each in one)
+        name = f"a fleet that shocks hit, {count} seeds"
+        few = count < LEAST_SEEDS
+        yield Measured(f"{name}: intervals, where there are any, hold together", float(held), least=0.8)
+        yield Measured(f"{name}: claims about other runs", float(claims), most=0 if few else 15)
+        yield Measured(f"{name}: sure differences that are called none", none, most=0)
+
+
+def _is_called_none(judged: Judged) -> bool:
+    return judged.judged and judged.sure and not (judged.differs or judged.differs_here)
+
+
+def _run(out: Path, store: Path | None, text: str, seed: int, *overrides: str) -> MeasuredRun:
+    scenario = parse(text, "small", [SHOCKS, *overrides, f"seed={seed}"])
+    return MeasuredRun(run(scenario, Options(out, store=store, report=False), Unwatched()).folder)
+
+
+def _sampled(runs: Sequence[Sequence[MeasuredRun]], seeds: Sequence[int]) -> dict[str, Judged]:
+    one, two = (
+        Side(name, {seed: side[seed] for seed in seeds}, {}) for name, side in zip("ab", runs, strict=True)
+    )
+    return dict(compare(one, two).metrics)
