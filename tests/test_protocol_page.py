@@ -10,12 +10,18 @@ from pathlib import Path
 
 import pytest
 
+from cloud.announcement import ECHO_S
+from cloud.exposition import LONGEST_S, MOST_CONNECTIONS
 from cloud.inbox import Limits
+from devices.reporting import LEAST_REFUSAL_WAIT_S, LONGEST_REFUSAL_WAIT_S
+from devices.standalone import NOTICES_S
+from devices.standalone_settings import Settings
 from wire.connection import FIRST_RETRY_S, KEEP_ALIVE_S, LAST_RETRY_S
 from wire.errors import Reason
 from wire.geometry import MAX_BLOCKS
 from wire.messages import MAX_JSON_BYTES
 from wire.pee import DEFAULT_MAX_PAYLOAD, MAX_HEADER_BYTES, MAX_PART_BYTES, TENSOR_TYPES
+from wire.reconnection import LASTING_S
 from wire.topics import TABLE, Kind, Role, subscription
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +77,21 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"{FIRST_RETRY_S:g} s, doubled with each attempt that fails in a row, at most {LAST_RETRY_S:g} s",
     ):
         assert words in " ".join(PAGE.split("\n")), words
+
+
+def test_the_waits_are_those_of_the_code() -> None:
+    service, agent = ((ROOT / "docs" / name).read_text() for name in ("service.md", "agent.md"))
+    refusals = f"{LEAST_REFUSAL_WAIT_S:g} s, and twice as long, up to a minute, with each report in a row"
+    assert LONGEST_REFUSAL_WAIT_S == LASTING_S == 60.0  # a minute, in words
+    for words, page in (
+        (f"wait a moment (`peelfleet agent`: {NOTICES_S:g} s) after a notice", PAGE),
+        (refusals, PAGE),
+        ("that lasted less than a minute counts as an attempt that failed", PAGE),
+        (f"notice back within {ECHO_S:g} s", service),
+        (f"At most {MOST_CONNECTIONS} connections at once, each for {LONGEST_S:g} s", service),
+        (f"when that has not come about in time, {Settings('f', 'd', 0, None).give_up_s:g} s", agent),
+    ):
+        assert words in " ".join(page.split()), words
 
 
 def test_every_reason_for_which_something_is_refused_is_named() -> None:

@@ -156,6 +156,22 @@ def test_a_machine_that_cannot_keep_up_fails_the_run_and_says_so(runner: Runner)
     assert left.name.endswith(".partial")
 
 
+class Onlooker(Silent):
+    """Watches the fleet while it lives, as `--live` does."""
+
+    live = True
+
+
+def test_a_run_that_somebody_watches_goes_on_where_the_schedule_is_late_and_warns(runner: Runner) -> None:
+    watcher = Onlooker()
+    finished = runner.run(
+        CALM, *REAL, "stop_time=20 s", "fleet[0].start_within=0 s", "realtime.max_lag=1 us", watcher=watcher
+    )
+    late = number(finished, "schedule_late_turns")
+    assert late > 0
+    assert f"the schedule was later than realtime.max_lag in {late:,} turns" in watcher.warnings
+
+
 def test_what_must_stay_together_is_not_cut_into_shards(runner: Runner) -> None:
     rollout = CALM + "\nrollout: {at: 30 s, seed: 2}\n"
     with pytest.raises(InputError, match=r"shards\(=2\) must be 1: the rollout is one for all devices"):
