@@ -158,9 +158,9 @@ class Synthetic(Setting, frozen=True, kw_only=True, tag_field="type", tag="synth
         of_user = 24 * self.item_kinds + 80 * self.interactions_per_user + 200
         if self.users * of_user + 1000 * self.items > MOST_SYNTHETIC_BYTES:
             raise ValueError(
-                f"users(={self.users}) times interactions_per_user(={self.interactions_per_user}) and "
-                f"item_kinds(={self.item_kinds}) must be fewer: making them up would take about "
-                f"{(self.users * of_user + 1000 * self.items) / 2**30:,.0f} GiB of memory"
+                f"users(={self.users}) with interactions_per_user(={self.interactions_per_user}) and "
+                f"item_kinds(={self.item_kinds}), or items(={self.items}), must be fewer: the world would "
+                f"take about {(self.users * of_user + 1000 * self.items) / 2**30:,.0f} GiB of memory"
             )
 
 

@@ -8,13 +8,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from cloud.readers.columns import Rows, Wanted, find_columns
-from cloud.readers.text import check_there, refuse
+from cloud.readers.text import check_there, refuse, shown
 from wire.errors import InputError
 
 MOST_ROWS = 200_000_000
 """Of a table; a row costs some tens of bytes however small the file is."""
-MOST_BYTES = 32 * 2**30
-"""That the wanted columns may unpack to, as the file says."""
+MOST_BYTES = 256 * 2**30
+"""That all columns may unpack to, as the file says; only the wanted ones are unpacked, a batch at a time."""
 MOST_NAME_BYTES = 4 * 2**30
 """That their distinct values take together."""
 
@@ -34,10 +34,10 @@ def read_parquet(path: Path, wanted: Wanted) -> Rows:
         names = {role: schema.names[at] for role, at in found.items()}
         texts = [name for name in names.values() if _is_text(schema.field(name).type)]
         with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
-            _check_size(path, file.metadata, set(names.values()))
+            _check_size(path, file.metadata)
             table = _read(path, file, list(dict.fromkeys(names.values())))
         columns = {
-            role: _column(path, table[name].combine_chunks(), once=role in ("user", "item"))
+            role: _column(path, name, table[name].combine_chunks(), once=role in ("user", "item"))
             for role, name in names.items()
         }
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -45,16 +45,12 @@ def read_parquet(path: Path, wanted: Wanted) -> Rows:
     return Rows(path, columns, names, lambda row: f"{path}, row {row + 1}")
 
 
-def _check_size(path: Path, metadata: Any, names: set[str]) -> None:
+def _check_size(path: Path, metadata: Any) -> None:
     """Check what the file says of its size, before anything of it is decoded."""
     if metadata.num_rows > MOST_ROWS:
         raise InputError(f"{path}: has {metadata.num_rows:,} rows, expected at most {MOST_ROWS:,}")
-    chunks = (
-        metadata.row_group(group).column(at)
-        for group in range(metadata.num_row_groups)
-        for at in range(metadata.num_columns)
-    )
-    size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in names)
+    # What it says of single columns is not asked for: pyarrow ends the process where that is damaged.
+    size = sum(int(metadata.row_group(at).total_byte_size) for at in range(metadata.num_row_groups))
     if size > MOST_BYTES:
         raise InputError(f"{path}: unpacks to {size:,} bytes, expected at most {MOST_BYTES:,}")
     if not metadata.num_rows:
@@ -64,6 +60,7 @@ def _check_size(path: Path, metadata: Any, names: set[str]) -> None:
 def _read(path: Path, file: Any, names: list[str]) -> Any:
     batches, rows, size = [], 0, 0
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=names):
+        batch.validate(full=True)  # a damaged file may name words that its dictionary has not
         batches.append(batch)
         rows, size = rows + len(batch), size + batch.nbytes
         if rows > MOST_ROWS or size > MOST_NAME_BYTES + 16 * rows:
@@ -82,9 +79,14 @@ def _is_text(kind: Any) -> bool:
     )
 
 
-def _column(path: Path, column: Any, *, once: bool) -> Any:
+def _column(path: Path, name: str, column: Any, *, once: bool) -> Any:
     """Return a column whose texts are kept *once* each, or as they are: those of times and ratings."""
     kind = column.type
+    if pa.types.is_dictionary(kind) and _is_text(kind.value_type):
+        try:  # a file may call any bytes text
+            column.dictionary.cast(pa.binary()).cast(pa.string()).validate(full=True)
+        except pa.ArrowException:
+            raise InputError(f"{path}: column {shown(name)} has bytes that are no text in UTF-8") from None
     if not pa.types.is_dictionary(kind) or (once and _is_text(kind.value_type)):
         return column
     if _is_text(kind.value_type):

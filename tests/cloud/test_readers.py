@@ -411,6 +411,34 @@ def test_equal_rows_of_parquet_take_little_memory(tmp_path: Path) -> None:
     assert pa.default_memory_pool().max_memory() - before < 400 * 2**20  # as text: 2 GB
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=4), st.booleans()
+)
+def test_a_damaged_parquet_file_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]], once: bool
+) -> None:
+    """A dictionary may lack the words that rows name: pyarrow itself looks past its end."""
+    path = tmp_path_factory.getbasetemp() / "damaged.parquet"
+    users, items, ratings, times = (list(column) for column in zip(*WORLD, strict=True))
+    table = pa.table({"user": users, "item": items, "rating": ratings, "time": list(map(str, times))})
+    pyarrow.parquet.write_table(table, path, use_dictionary=once)
+    raw = bytearray(path.read_bytes())
+    for at, value in flips:
+        raw[at % len(raw)] = value
+    path.write_bytes(raw)
+    with contextlib.suppress(InputError):
+        assert load(PLAIN, path).n_users > 0
+
+
+def test_bytes_that_a_file_calls_text_are_refused(tmp_path: Path) -> None:
+    ends, raw = (pa.py_buffer(each) for each in (bytes([0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0]), b"\xff\xfe"))
+    words = pa.Array.from_buffers(pa.string(), 2, [None, ends, raw])
+    pyarrow.parquet.write_table(pa.table({"user": words, "item": [1, 2]}), tmp_path / "w.parquet")
+    text = refused(Table(path="-"), tmp_path / "w.parquet")
+    assert text.startswith("w.parquet: cannot be read: In column 0: Invalid")
+
+
 # --- sources with files of their own --------------------------------------------------------------
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"

@@ -88,7 +88,7 @@ VALUE_PROBLEMS = [
     ("data: {type: table, path: x.csv, columns: [u, i]}", "data.columns (=u, i) must be left out unless header is false"),
     ("data: {type: table, path: x.csv, user: 2, item: '2'}", "data: user, item, rating and time (=2, 2) must name different columns"),
     ("data: {type: recbole, path: x, item: user_id}", "data: user, item, rating and time (=user_id, user_id, rating, timestamp) must name different columns"),
-    ("data: {type: synthetic, users: 100000000}", "data.users (=100000000) times interactions_per_user (=80.0) and item_kinds (=32) must be fewer: making them up would take about 686 GiB of memory"),
+    ("data: {type: synthetic, users: 100000000}", "data.users (=100000000) with interactions_per_user (=80.0) and item_kinds (=32), or items (=1000), must be fewer: the world would take about 686 GiB of memory"),
     # quantities
     ("cloud: {service_time: 5}", "cloud.service_time: cannot read 5 as a duration: write for example '250 ms' (units: ns, us, ms, s, min, h, d)"),
     ("cloud: {service_time: 5 m}", "cloud.service_time: cannot read '5 m' as a duration: write for example '250 ms' (units: ns, us, ms, s, min, h, d)"),
