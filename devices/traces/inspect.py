@@ -79,7 +79,7 @@ def inspect(path: Path) -> Inspected:
 
 
 def doubts(found: Inspected) -> list[str]:
-    """Return what is allowed in a trace, but hardly meant: mixed up units, devices that cannot be played."""
+    """Return what is allowed in a trace, but hardly meant: devices that cannot be played, mixed up units."""
     lines = []
     for column, devices in found.without.items():
         some = ", ".join(repr(printable(device, 40)) for device in devices[:3])
@@ -87,6 +87,12 @@ def doubts(found: Inspected) -> list[str]:
             f"{len(devices)} of {len(found.series)} devices have no value in {column} ({some}"
             f"{', ...' if len(devices) > 3 else ''}): a scenario that plays it needs without_data: leave_out"
         )
+    return [*lines, *doubts_of_units(found)]
+
+
+def doubts_of_units(found: Inspected) -> list[str]:
+    """Return the numbers that are hardly meant in bytes or in seconds."""
+    lines = []
     overall = found.overall
     if overall.available is not None and overall.available[1] < LEAST_MEDIAN_BYTES:
         lines.append(

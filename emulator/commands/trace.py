@@ -161,7 +161,7 @@ def import_(
 ) -> None:
     """Turn a trace of others into one of ours, with a sidecar that says where it comes from."""
     from devices.traces.importing import Options, formula_note, source_name
-    from devices.traces.inspect import doubts
+    from devices.traces.inspect import doubts_of_units
     from devices.traces.inspect import inspect as look_into
     from devices.traces.kinds import IMPORTERS
     from devices.traces.writing import check_output, with_notes, write_trace
@@ -195,7 +195,7 @@ def import_(
     typer.echo(f"{printable(out)}: {written.series} series, {written.rows} rows; see {sidecar_name(out)}")
     for line in [*options.notes, *formula_note(dict.fromkeys(row.device_id for row in rows))]:
         typer.echo(printable(line), err=True)
-    for line in doubts(look_into(out)):
+    for line in doubts_of_units(look_into(out)):
         typer.echo(f"warning: {line}", err=True)
 
 

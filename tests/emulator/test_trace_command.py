@@ -277,6 +277,23 @@ def test_an_import_says_what_it_left_out_and_a_scenario_plays_what_it_wrote(tmp_
     assert peelfleet("validate", "x.yaml", folder=tmp_path).returncode == 0
 
 
+def test_an_import_doubts_the_units_that_were_named(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("ts,mem\n1772283575770,3986832\n1772283636619,3925240\n")
+    columns = ("x.csv", "-o", "out.csv", "--time", "ts", "--available", "mem")
+    done = peelfleet(
+        "trace", "import", "columns", *columns, "--time-unit", "ms", "--unit", "B", folder=tmp_path
+    )
+    assert (done.returncode, done.stdout) == (0, "out.csv: 1 series, 2 rows; see out.meta.json\n")
+    assert done.stderr == (
+        "warning: half of the time at most 3.74 MiB are available: bytes, or KiB? `peelfleet trace import columns "
+        "--unit KiB` reads other units\n"
+    )
+    done = peelfleet(
+        "trace", "import", "columns", *columns, "--time-unit", "ms", "--unit", "KiB", folder=tmp_path
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_validate_refuses_a_trace_that_run_would_refuse(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("device_id,t_s,online\na,0,true\nb,0,\n")
     for rest, said in {
