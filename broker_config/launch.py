@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory, TemporaryFile
+from tempfile import TemporaryFile
 from typing import IO, Literal
 
 from broker_config import embedded, mosquitto
 from broker_config.accounts import Account, check_accounts
 from broker_config.endpoint import CAPABILITIES, Credentials, Endpoint, check_reachable
+from broker_config.scratch import scratch_folder
 from wire.errors import InputError, RunError
 from wire.topics import Role
 
@@ -202,8 +203,7 @@ def _running(
     with ExitStack() as stack:
         log = stack.enter_context(TemporaryFile())
         if kind == "mosquitto":
-            folder = TemporaryDirectory(prefix="peelfleet-", ignore_cleanup_errors=True)
-            directory = Path(stack.enter_context(folder))
+            directory = stack.enter_context(scratch_folder())
             program = mosquitto.executable()
             assert program is not None
             mosquitto.write_files(directory, LOOPBACK, port, accounts)

@@ -312,8 +312,15 @@ def _check_group(geometry: Geometry, group: GroupBlocks) -> None:
 
 def default_root() -> Path:
     """Return the folder that caches stores: PEELFLEET_STORE, else the user's cache folder."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("PEELFLEET_STORE") or cache / "peelfleet" / "stores")
+    if named := os.environ.get("PEELFLEET_STORE"):
+        return Path(named)
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        raise InputError(
+            "this user has no home folder to keep models in: name a folder with --store or PEELFLEET_STORE"
+        ) from None
+    return cache / "peelfleet" / "stores"
 
 
 def store_key(*parts: object) -> str:

@@ -3,12 +3,16 @@
 import errno
 import io
 import os
+import signal
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
+from emulator import interrupts
 from emulator.commands import broker as broker_command
 from emulator.commands import trace as trace_command
 from wire.errors import InputError, PeelfleetError, first_of
@@ -16,6 +20,17 @@ from wire.redaction import without_passwords
 from wire.text import printable_lines
 
 PASSED, RUN_FAILED, WRONG_INPUT, THRESHOLD_BROKE, INTERRUPTED = 0, 1, 2, 99, 130
+
+_OF_NAMES = frozenset(
+    (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP)
+)
+"""Errors of the system that speak of the file that the user has named."""
+
+_OUT_OF_MEMORY = ("can't allocate memory", "failed to map segment from shared object")
+"""How libraries in C say that there is none, in errors of several kinds."""
+_NAMING = frozenset(
+    ("--out", "-o", "--store", "--data", "--pee", "--state", "--proc", "--json", "--csv", "--credentials")
+)
 
 app = typer.Typer(
     name="peelfleet",
@@ -178,6 +193,8 @@ def compare(
     from emulator.commands import compare as compare_command
 
     found = compare_command.compare(sides)
+    for note in compare_command.notes(found):
+        typer.echo(f"note: {note}", err=True)
     compare_command.show(found)
     compare_command.write(found, json, csv)
     if fail_on_difference and any(each.differs for each in found):
@@ -341,14 +358,19 @@ def validate(
 
 
 @app.command(rich_help_panel=EXPERIMENT)
-def report(run_directory: Annotated[Path, typer.Argument(help="A finished run directory.")]) -> None:
-    """Write the report of a finished run again."""
-    from emulator.report.page import write_report
-    from emulator.rundir import PARTIAL
+def report(
+    run_directory: Annotated[Path, typer.Argument(help="A run directory, finished or not.")],
+    data: Data = None,
+    store: Store = None,
+) -> None:
+    """Write the report of a run again; of one that did not finish, from what it had logged by then."""
+    from emulator.commands import report as report_command
+    from emulator.manifest import unchecked
 
-    if run_directory.name.endswith(PARTIAL):
-        raise InputError(f"{run_directory}: this run did not finish")
-    typer.echo(write_report(run_directory))
+    for line in report_command.report(run_directory, data, store):
+        typer.echo(line)
+    for note in unchecked([run_directory]):
+        typer.echo(f"note: {note}", err=True)
 
 
 @app.command(rich_help_panel=SERVICE)
@@ -521,34 +543,90 @@ def _overrides(set_: list[str] | None, **options: Any) -> list[str]:  # Any: a n
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 2."""
-    for stream in (sys.stdout, sys.stderr):  # a sign that the encoding lacks is written by its number
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    interrupts.listen()
+    _show_whatever_is_said()
     try:
+        _check_names(sys.argv)
+        _sweep_out()
         app()
-    except InputError as error:
-        _fail("\npeelfleet: ".join(error.lines), WRONG_INPUT)
-    except (PeelfleetError, ExceptionGroup) as error:
-        _fail(_flatten(error), RUN_FAILED)
-    except OSError as error:
-        what = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-        _fail(what, RUN_FAILED)
     except KeyboardInterrupt:
-        _fail("interrupted", INTERRUPTED)
+        _end_interrupted(signal.SIGINT)
     except SystemExit as ended:  # typer has seen the interruption, and says nothing of it
         if ended.code == INTERRUPTED:
-            _fail("interrupted", INTERRUPTED)
+            _end_interrupted(signal.SIGINT)
         raise
+    except Exception as error:  # what goes wrong while an interrupted command ends is no news
+        if interrupts.ended_by() is not None:
+            _end_interrupted(signal.SIGINT)
+        _fail_by(error)
 
 
-def _flatten(error: BaseException) -> str:
-    error = first_of(error)
-    if not isinstance(error, PeelfleetError | OSError):
-        raise error
-    return str(error)
+def _show_whatever_is_said() -> None:
+    """Let characters that an output cannot show stand as escapes: a name never ends a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where it is closed
+            stream.reconfigure(errors="backslashreplace")
 
 
-def _fail(message: str, status: int) -> None:
+def _check_names(words: Sequence[str]) -> None:
+    """Refuse an option that names no file or folder: a shell variable that is not set would mean this folder.
+
+    Raises:
+        InputError: one is empty.
+    """
+    for word, following in zip(words, [*words[1:], "-"], strict=True):
+        option, equals, value = word.partition("=")
+        if option in _NAMING and "" in ((value,) if equals else (following,)):
+            raise InputError(f"{option}: is empty; it must name a file or folder: is a variable not set?")
+
+
+def _sweep_out() -> None:
+    """Remove temporary folders of processes that were killed: they may hold passwords."""
+    if next(Path(tempfile.gettempdir()).glob("peelfleet-*"), None) is not None:
+        from broker_config.scratch import remove_left_folders
+
+        remove_left_folders()
+
+
+def _end_interrupted(otherwise: signal.Signals) -> NoReturn:
+    number = signal.Signals(interrupts.ended_by() or otherwise)
+    by = "" if number is signal.SIGINT else f" by {number.name}"
+    _fail(f"interrupted{by}", 128 + number)
+
+
+def _fail_by(error: Exception) -> NoReturn:
+    """End with the line and the exit status that *error* deserves; an unknown kind is a fault of ours."""
+    first = first_of(error)
+    if isinstance(first, InputError):
+        _fail("\npeelfleet: ".join(first.lines), WRONG_INPUT)
+    if isinstance(first, PeelfleetError):
+        _fail(str(first), RUN_FAILED)
+    if isinstance(first, MemoryError) or any(words in str(first) for words in _OUT_OF_MEMORY):
+        _fail("there is not enough memory for this", RUN_FAILED)
+    if isinstance(first, OSError):
+        _fail(*_of_the_system(first))
+    raise first
+
+
+def _of_the_system(error: OSError) -> tuple[str, int]:
+    """Return the line and the exit status for a refusal of the system: names are the user's."""
+    if error.errno == errno.ENOSPC:
+        return "the disk is full", RUN_FAILED
+    if error.errno == errno.ENOENT and error.filename is None and not _is_somewhere():
+        return "the working folder is not there any more", WRONG_INPUT
+    if error.filename is None or error.errno not in _OF_NAMES:
+        return str(error), RUN_FAILED
+    return f"{os.fsdecode(error.filename)}: {error.strerror}", WRONG_INPUT
+
+
+def _is_somewhere() -> bool:
+    try:
+        return bool(os.getcwd())
+    except OSError:
+        return False
+
+
+def _fail(message: str, status: int) -> NoReturn:
     typer.echo(printable_lines(f"peelfleet: {without_passwords(message)}"), err=True)
     sys.exit(status)
 

@@ -1,5 +1,6 @@
 """What a person sees in the terminal while a run goes on, and at its end."""
 
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -22,9 +23,53 @@ from emulator.runner import Finished
 from scenarios.thresholds import shown_value
 from wire.units import NS_PER_S, approximate_bytes
 
+LINE_EVERY_S = 10.0
+
+
+class Lines:
+    """Progress as plain lines, for a log: one now and then, and one at the end of each stage.
+
+    Args:
+        terminal: where they go.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._stage, self._note = "", ""
+        self._began_s = self._said_s = time.monotonic()
+        self._share, self._said_share = 0.0, 1.0
+
+    def show(self, stage: str, done: float, total: float, note: str) -> None:
+        """Tell how far *stage* has come, if it is time for a line."""
+        now_s = time.monotonic()
+        if stage != self._stage:
+            self.end(whole=True)
+            self._stage, self._said_share = stage, -1.0
+            self._began_s = self._said_s = now_s
+        self._share, self._note = (min(done / total, 1.0) if total else 1.0), note
+        if (self._share == 1 and self._said_share < 1) or now_s - self._said_s >= LINE_EVERY_S:
+            self._say()
+
+    def end(self, *, whole: bool) -> None:
+        """Tell how the last stage has ended, if that was not said; *whole* if it is through."""
+        if self._said_share < 1:
+            self._share = 1.0 if whole else self._share
+            self._say()
+
+    def _say(self) -> None:
+        spent_s = time.monotonic() - self._began_s
+        line = f"{self._stage:<12} {100 * self._share:>3.0f} % {spent_s:>7,.0f} s  {self._note}"
+        say(self._terminal, line.rstrip())
+        self._said_s, self._said_share = time.monotonic(), self._share
+
+
+def say(terminal: Terminal, text: str, style: str | None = None) -> None:
+    """Print *text* as it is: brackets in it are no markup, and it is not wrapped."""
+    terminal.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
+
 
 class Console:
-    """Progress bars on standard error, results on standard output.
+    """Progress bars on standard error, results on standard output; plain lines where that is no terminal.
 
     Args:
         live: what shows the fleet while it lives, if anything does.
@@ -40,21 +85,30 @@ class Console:
             BarColumn(),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self._terminal,
             refresh_per_second=4,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._shown: set[str] = set()
+        self._lines = None if self._terminal.is_terminal else Lines(self._terminal)
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        if self._lines is None:
+            self._bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._end_view()
-        self._bars.stop()
+        if error is None:
+            for task in self._bars.tasks:
+                self._bars.update(task.id, completed=task.total)
+        if self._lines is not None:
+            self._lines.end(whole=error is None)
+        else:
+            self._bars.stop()
 
     def training(self, stage: str, done: int, total: int, note: str) -> None:
         """Show a step of a training stage."""
@@ -62,12 +116,12 @@ class Console:
 
     def warned(self, text: str) -> None:
         """Print a warning above the bars."""
-        self._terminal.print(f"warning: {text}", style="yellow", soft_wrap=True, highlight=False)
+        say(self._terminal, f"warning: {text}", "yellow")
 
     def prepared(self, model: PreparedModel, *, counts: bool = True) -> None:
         """Show which model is used, and with *counts* what of its data was left out."""
         read = model.interactions.read
-        if counts and read is not None and "model" not in self._tasks:
+        if counts and read is not None and "model" not in self._shown:
             for line in account(model.interactions):
                 self._terminal.print(line, soft_wrap=True, highlight=False, markup=False)
         how = "trained" if model.trained else "from the cache"
@@ -84,7 +138,8 @@ class Console:
             return
         self._view.take(pulse)
         if self._screen is None:
-            self._bars.stop()
+            if self._lines is None:
+                self._bars.stop()
             self._screen = Live(self._view, console=self._terminal, refresh_per_second=2)
             self._screen.start()
 
@@ -93,7 +148,8 @@ class Console:
         if self._screen is not None:
             self._screen.stop()
             self._screen = None
-            self._bars.start()
+            if self._lines is None:
+                self._bars.start()
 
     def reporting(self) -> None:
         """Show that the simulation is over."""
@@ -110,9 +166,13 @@ class Console:
                 terminal.print(table)
         style = "" if finished.passed else "bold red"
         terminal.print(verdict(finished.summary), style=style, highlight=False, markup=False)
-        terminal.print(f"report: {finished.folder / REPORT}", soft_wrap=True, highlight=False)
+        say(terminal, f"report: {finished.folder / REPORT}")
 
     def _show(self, name: str, done: int, total: int, note: str) -> None:
+        self._shown.add(name)
+        if self._lines is not None:
+            self._lines.show(name, done, total, note)
+            return
         if name not in self._tasks:
             for task in self._bars.tasks:  # one may end before its last step, and its clock would go on
                 self._bars.update(task.id, completed=task.total)

@@ -17,10 +17,15 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from devices.log import COLUMNS, Column, FleetLog
+from emulator.manifest import MANIFEST, CountedFile, check_file, read_entries, write_entries
+from emulator.rundir import EVENTS
 from scenarios.event_columns import EVENT_COLUMNS
 from wire.errors import InputError
+from wire.outputs import reason
 
 BATCH_ROWS = 50_000
+JOURNAL = "journal.json"
+"""Beside the draft files of a simulation that came to its end: their rows and checksums."""
 WALL = "wall_s"
 ORDER = [("t_ns", "ascending"), ("device", "ascending"), ("order", "ascending")]
 
@@ -49,7 +54,9 @@ class Journal:
         """Told the rows of each table as they are written."""
         self._kept: dict[str, list[NDArray[Any]]] | None = {name: [] for name in COLUMNS} if keep else None
         # Streams, not files: what a process has written that was killed can be read up to the last batch.
-        self._sinks = {name: pa.OSFile(str(folder / f"{name}.arrows"), "wb") for name in _SCHEMAS}
+        self._folder = folder
+        self._rows = dict.fromkeys(_SCHEMAS, 0)
+        self._sinks = {name: CountedFile(folder / f"{name}.arrows") for name in _SCHEMAS}
         self._writers = {
             name: pa.ipc.new_stream(self._sinks[name], schema) for name, schema in _SCHEMAS.items()
         }
@@ -61,6 +68,8 @@ class Journal:
             if len(rows) >= at_least:
                 taken = rows.take()
                 writer.write_table(_table(name, taken))
+                self._sinks[name].flush()
+                self._rows[name] += len(taken)
                 self.tap(name, taken)
                 if self._kept is not None:
                     self._kept[name].append(taken)
@@ -83,11 +92,13 @@ class Journal:
         return columns
 
     def close(self, log: FleetLog) -> None:
-        """Write what is left and finish the files."""
+        """Write what is left and finish the files; say beside them what they must be from now on."""
         self.take(log, at_least=1)
         for name, writer in self._writers.items():
             writer.close()
             self._sinks[name].close()
+        entries = {name: sink.entry(self._rows[name]) for name, sink in self._sinks.items()}
+        write_entries(self._folder / JOURNAL, entries)
 
 
 def gather(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.Table]:
@@ -111,7 +122,7 @@ def write_tables(tables: Tables, folder: Path) -> None:
     """Write each table as ``<name>.parquet`` in *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        pq.write_table(described(table, EVENT_COLUMNS[name]), folder / f"{name}.parquet", compression="zstd")
+        write_table(described(table, EVENT_COLUMNS[name]), folder / f"{name}.parquet", compression="zstd")
 
 
 def described(table: pa.Table, meanings: Mapping[str, str]) -> pa.Table:
@@ -121,6 +132,12 @@ def described(table: pa.Table, meanings: Mapping[str, str]) -> pa.Table:
         for field in table.schema
     ]
     return table.cast(pa.schema(fields))
+
+
+def write_table(table: pa.Table, path: Path, compression: str = "snappy") -> None:
+    """Write *table* as Parquet to *path*, whose folder may have any name."""
+    with path.open("wb") as file:
+        pq.write_table(table, file, compression=compression)
 
 
 def read_tables(folder: Path) -> dict[str, pa.Table]:
@@ -133,26 +150,91 @@ def read_tables(folder: Path) -> dict[str, pa.Table]:
 
 
 def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
-    """Return the Parquet table at *path*, which has at least *columns*.
+    """Return the Parquet table at *path* in a run directory, which has at least *columns*.
 
     Raises:
-        InputError: it is missing or damaged.
+        InputError: it is missing, or not what the run has written.
     """
+    run, kinds = path.parent, _KINDS
+    if path.parent.name == EVENTS and path.stem in COLUMNS:
+        run, kinds = path.parent.parent, {**_KINDS, **_kinds_of(COLUMNS[path.stem])}
+    entry = (read_entries(run / MANIFEST) or {}).get(path.relative_to(run).as_posix())
+    if entry is not None:
+        check_file(path, entry)
     try:
-        table = pq.read_table(path)
+        with path.open("rb") as file:
+            table = pq.read_table(file)
+        table.validate(full=True)  # text that is none, among others
     except (OSError, pa.ArrowException) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InputError(f"{path}: the run directory is damaged: {reason.splitlines()[0]}") from None
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{path}: the run directory is damaged: {text.splitlines()[0]}") from None
     missing = set(columns) - set(table.column_names)
     if missing:
         raise InputError(f"{path}: the run directory is damaged: no column {', '.join(sorted(missing))}")
+    for name, kind in kinds.items():
+        if name in table.column_names and not _is(table[name], kind):
+            raise InputError(f"{path}: the run directory is damaged: {name} must be {kind}")
     return table
 
 
+_WHOLE, _NUMBERS, _TRUTH, _TEXT = "whole numbers", "numbers", "true or false", "text"
+_KINDS = {
+    "device": _TEXT, "group": _TEXT, "user_group": _WHOLE, "user": _WHOLE, "start_ns": _WHOLE,
+    "full_bytes": _WHOLE, "full_ndcg_at_10": _NUMBERS, "full_recall_at_20": _NUMBERS,
+    "full_hit_rate_at_10": _NUMBERS, "metric": _TEXT, "dimension": _TEXT, "value": _TEXT, "statistic": _TEXT,
+}  # fmt: skip
+"""What the columns of ``devices.parquet`` and ``metrics.parquet`` hold that are read again."""
+
+
+def _kinds_of(columns: Mapping[str, Column]) -> dict[str, str]:
+    of_type = {"i": _WHOLE, "f": _NUMBERS, "?": _TRUTH}
+    return {name: of_type[kind[0]] if isinstance(kind, str) else _TEXT for name, kind in columns.items()} | {
+        "device": _TEXT
+    }
+
+
+def _is(column: pa.ChunkedArray, kind: str) -> bool:
+    """Tell whether *column* holds what *kind* says, in every row."""
+    given = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    fits = {
+        _WHOLE: pa.types.is_integer,
+        _NUMBERS: pa.types.is_floating,
+        _TRUTH: pa.types.is_boolean,
+        _TEXT: pa.types.is_string,
+    }[kind]
+    return bool(fits(given)) and column.null_count == 0
+
+
 def read_draft(folder: Path, name: str) -> pa.Table:
-    """Return the draft of table *name*, up to the last batch that was whole when its process died."""
+    """Return the draft of table *name*, up to the last batch that was whole when its process died.
+
+    Raises:
+        InputError: its simulation came to its end, and this is not what it wrote; or it cannot be read.
+    """
     path = folder / f"{name}.arrows"
-    with pa.OSFile(str(path), "rb") as source:
+    expected = (read_entries(folder / JOURNAL) or {}).get(name)
+    if expected is not None:
+        check_file(path, expected, "the log")
+    try:
+        table = _read_batches(path, name)
+        table.validate(full=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: the log is damaged: {str(error).splitlines()[0]}") from None
+    if table.schema != _SCHEMAS[name]:
+        raise InputError(
+            f"{path}: the log is damaged: another version wrote it: its columns are not those of {name}"
+        )
+    if expected is not None and table.num_rows != expected.rows:
+        raise InputError(
+            f"{path}: the log is damaged: {expected.rows:,} rows were written, {table.num_rows:,} are there"
+        )
+    return table
+
+
+def _read_batches(path: Path, name: str) -> pa.Table:
+    with path.open("rb") as source:
         try:
             reader = pa.ipc.open_stream(source)
         except pa.ArrowInvalid:  # killed before the first byte
@@ -166,8 +248,12 @@ def read_draft(folder: Path, name: str) -> pa.Table:
 def _next_batch(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
     try:
         return reader.read_next_batch()
-    except (StopIteration, pa.ArrowInvalid, OSError):
+    except (StopIteration, pa.ArrowInvalid):
         return None
+    except OSError as error:
+        if error.errno is None:  # Arrow's word for a batch that is cut off, not the system's for a bad disk
+            return None
+        raise
 
 
 def logical_sha256(tables: Tables) -> str:

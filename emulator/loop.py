@@ -1,4 +1,4 @@
-"""Runs an asyncio program so that Ctrl-C ends it in order."""
+"""Runs an asyncio program so that Ctrl-C, and what means the same, ends it in order."""
 
 import asyncio
 import signal
@@ -6,6 +6,8 @@ import threading
 from collections.abc import Coroutine
 from types import FrameType
 from typing import Any, TypeVar
+
+from emulator.interrupts import SIGNALS
 
 Result = TypeVar("Result")
 
@@ -18,7 +20,7 @@ def run_interruptibly(main: Coroutine[Any, Any, Result]) -> Result:  # Any: what
     """
     if threading.current_thread() is not threading.main_thread():
         return asyncio.run(main)
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     interrupted = False
     with asyncio.Runner() as runner:
         loop = runner.get_loop()
@@ -27,13 +29,15 @@ def run_interruptibly(main: Coroutine[Any, Any, Result]) -> Result:  # Any: what
         def interrupt(number: int, frame: FrameType | None) -> None:
             nonlocal interrupted
             try:
-                if callable(before):
-                    before(number, frame)
+                if callable(handler := before[number]):
+                    handler(number, frame)
             except KeyboardInterrupt:
                 interrupted = True
                 loop.call_soon_threadsafe(task.cancel)
 
-        signal.signal(signal.SIGINT, interrupt)
+        for number, handler in before.items():
+            if callable(handler):  # what is ignored stays so
+                signal.signal(number, interrupt)
         try:
             return loop.run_until_complete(task)
         except asyncio.CancelledError:
@@ -41,4 +45,6 @@ def run_interruptibly(main: Coroutine[Any, Any, Result]) -> Result:  # Any: what
                 raise KeyboardInterrupt from None
             raise
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                if callable(handler):
+                    signal.signal(number, handler)

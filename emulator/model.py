@@ -178,7 +178,10 @@ def check_writable(root: Path) -> None:
         with tempfile.TemporaryFile(dir=root):
             pass
     except OSError as error:
-        raise InputError(f"{root}: cannot store a model here: {error.strerror}") from None
+        raise InputError(
+            f"{root}: cannot store a model here: {error.strerror}; name another folder with "
+            "--store or PEELFLEET_STORE"
+        ) from None
 
 
 def _train(

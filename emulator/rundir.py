@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from wire.errors import InputError
+from wire.errors import InputError, RunError
 
 PARTIAL = ".partial"
 SCENARIO, SUMMARY, EVENTS, DEVICES, METRICS, REPORT = (
@@ -29,22 +29,30 @@ class Draft:
 
     folder: Path
     final: Path
+    kept: bool = False
+
+    def keep(self) -> None:
+        """Say that what follows cannot be had again for nothing: from here on nothing deletes it."""
+        self.kept = True
 
 
 @contextmanager
 def drafting(out: Path, name: str, seed: int, started: datetime) -> Iterator[Draft]:
     """Give a new run directory to write to; it gets its final name if the block succeeds.
 
-    A wrong input leaves nothing behind; a run that fails leaves ``<name>.partial`` to be looked at.
+    A wrong input leaves nothing behind, until the draft is kept; after that whatever goes wrong is a failed
+    run, and leaves ``<name>.partial`` to be looked at.
     """
-    new = not out.exists()
     try:
+        new = not out.exists()
         draft = _create(out, f"{name}-{seed}-{started:%Y%m%dT%H%M%S}")
     except OSError as error:
         raise InputError(f"{out}: cannot make a run directory here: {error.strerror}") from None
     try:
         yield draft
-    except InputError:
+    except InputError as error:
+        if draft.kept:
+            raise RunError(f"{error}; what the run has written is in {draft.folder}") from error
         shutil.rmtree(draft.folder, ignore_errors=True)
         if new:
             with contextlib.suppress(OSError):  # another run has put something there by now

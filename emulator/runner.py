@@ -1,9 +1,8 @@
 """Runs a scenario from a resolved file to a finished run directory."""
 
-import multiprocessing
 import shutil
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Protocol
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from broker_config.drops import DropWatch
 from broker_config.endpoint import parse_url
@@ -22,14 +20,16 @@ from devices.traces.availability import Availability
 from emulator.broker import OURS, Broker, broker_of
 from emulator.cloud_process import cloud_process
 from emulator.job import Job, prepare, program_of
-from emulator.journal import described, gather, write_tables
+from emulator.journal import described, gather, write_table, write_tables
 from emulator.loop import run_interruptibly
+from emulator.manifest import write_manifest
 from emulator.metrics.plan import Plan
 from emulator.metrics.rollout import account_of_rollout, egress
 from emulator.metrics.splits import split_table
 from emulator.metrics.summary import Identity, measure, summarize, verdicts
 from emulator.metrics.whereabouts import whereabouts
 from emulator.model import PreparedModel, resolve_data
+from emulator.pool import worker_pool
 from emulator.realtime.compose import Ensemble, compose
 from emulator.realtime.measured import Expected, doubts_of_summary, nothing_measured, summary_of
 from emulator.realtime.pulse import Pulse
@@ -40,13 +40,14 @@ from emulator.rundir import DEVICES, EVENTS, METRICS, SCENARIO, drafting, write_
 from emulator.simulation import Outcome, Simulation, evaluate, responder_of
 from scenarios.doubts import doubts
 from scenarios.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, meanings_of
-from scenarios.load import dump
+from scenarios.load import check_readable, dump
 from scenarios.schema import Scenario
 from scenarios.thresholds import rules_of
-from wire.errors import InputError, SilenceError
+from wire.errors import InputError, RunError, SilenceError
 from wire.silence import counted, silence
 from wire.topics import Role
 
+MOST_SHARDS = 256
 DROPS_WAIT_S = 1.5
 """For the last count of dropped messages, which a broker of ours publishes every second."""
 
@@ -168,7 +169,8 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
         job = prepared.job
         for doubt in replay.doubts(prepared.models[0]) if replay else ():
             watcher.warned(doubt)
-        (draft.folder / SCENARIO).write_text(dump(without_password(scenario)))
+        write_scenario(draft.folder, scenario)
+        draft.keep()
         stores = [model.folder for model in prepared.models]
         outcome, folders = _simulate(job, options, broker, stores, watcher)
         watcher.reporting()
@@ -187,6 +189,11 @@ def _check_shards(scenario: Scenario, shards: int) -> None:
     why = scenario.shared_by or ("the clock is lockstep" if scenario.clock == "lockstep" else None)
     if shards > 1 and why:
         raise InputError(f"shards(={shards}) must be 1: {why}")
+    devices = len(list(device_names(scenario.fleet))) if shards > 1 else 1
+    if shards > devices:
+        raise InputError(f"shards(={shards}) must not exceed the number of devices (={devices})")
+    if shards > MOST_SHARDS:
+        raise InputError(f"shards(={shards}) must not exceed {MOST_SHARDS}: each is a process")
 
 
 def _check_open_files(scenario: Scenario, options: Options) -> None:
@@ -199,10 +206,21 @@ def _check_open_files(scenario: Scenario, options: Options) -> None:
 
 
 def resolve(scenario: Scenario, options: Options) -> Scenario:
-    """Return *scenario* with every path absolute, so that it means the same from any folder, and no sweep."""
+    """Return *scenario* with every path absolute, so that it means the same from any folder, and no sweep.
+
+    Raises:
+        InputError: its data are nowhere, or it is too large to be read again.
+    """
     data = resolve_data(scenario.data, options.data)
     fleet = tuple(map(_with_whole_paths, scenario.fleet))
-    return msgspec.structs.replace(scenario, data=data, fleet=fleet, sweep=None)
+    resolved = msgspec.structs.replace(scenario, data=data, fleet=fleet, sweep=None)
+    check_readable(without_password(resolved))
+    return resolved
+
+
+def write_scenario(folder: Path, scenario: Scenario) -> None:
+    """Write the resolved *scenario* into a run directory, without the password of a broker."""
+    (folder / SCENARIO).write_text(dump(without_password(scenario)), encoding="utf-8")
 
 
 def _with_whole_paths(group: FleetGroup) -> FleetGroup:
@@ -321,9 +339,11 @@ def _run_shards(job: Job, shards: int, progress: Callable[[int], None]) -> tuple
         replace(job, devices=job.devices[place::shards], folder=job.folder.with_name(f".shard-{place}"))
         for place in range(shards)
     ]
-    # Spawned, not forked: a shard inherits no socket, no thread and no event loop.
-    with ProcessPoolExecutor(shards, multiprocessing.get_context("spawn")) as pool:
-        outcomes = list(pool.map(_run_shard, jobs))
+    try:
+        with worker_pool(shards) as pool:
+            outcomes = list(pool.map(_run_shard, jobs))
+    except BrokenProcessPool:
+        raise RunError("the process of a shard has died: killed for want of memory?") from None
     return Outcome(max(each.wall_seconds for each in outcomes), None), [each.folder for each in jobs]
 
 
@@ -332,24 +352,44 @@ def _run_shard(job: Job) -> Outcome:
 
 
 def write_results(
-    folder: Path, scenario: Scenario, job: Job, outcome: Outcome, shards: Sequence[Path]
+    folder: Path,
+    scenario: Scenario,
+    job: Job,
+    outcome: Outcome,
+    shards: Sequence[Path],
+    names: Sequence[str] | None = None,
 ) -> dict[str, object]:
-    """Turn the draft journals in *shards* into what a run leaves, and return the summary."""
-    tables = gather(shards, [each.name for each in job.devices])
+    """Turn the draft journals in *shards* into what a run leaves, and return the summary.
+
+    Args:
+        folder: of the run.
+        scenario: what was run.
+        job: the devices to measure, and their model.
+        outcome: of the simulation.
+        shards: the folders of the draft journals.
+        names: device ids by device number, where they are more than the devices to measure.
+    """
+    tables = gather(shards, names or [each.name for each in job.devices])
     write_tables(tables, folder / EVENTS)
     devices = _devices_table(job)
-    pq.write_table(described(devices, meanings_of(DEVICE_COLUMNS)), folder / DEVICES)
+    write_table(described(devices, meanings_of(DEVICE_COLUMNS)), folder / DEVICES)
     aborted = outcome.aborted_ns is not None
-    stop_ns = outcome.aborted_ns if outcome.aborted_ns is not None else int(scenario.stop_time)
+    ends = (outcome.aborted_ns, outcome.unfinished_ns, int(scenario.stop_time))
+    stop_ns = next(each for each in ends if each is not None)
     identity = Identity(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
     measures = measure(tables, devices, Plan.of(scenario).until(stop_ns))
-    pq.write_table(described(split_table(measures), meanings_of(METRIC_COLUMNS)), folder / METRICS)
+    splits = split_table(measures)
+    write_table(described(splits, meanings_of(METRIC_COLUMNS)), folder / METRICS)
+    rows = {f"{EVENTS}/{name}.parquet": table.num_rows for name, table in tables.items()}
+    write_manifest(folder, {**rows, DEVICES: devices.num_rows, METRICS: splits.num_rows})
     summary = summarize(identity, tables, measures, outcome.wall_seconds)
     summary |= egress(tables["update"], _retained_bytes(job))
     summary["rollout"] = account_of_rollout(tables["rollout"])
     summary["reports_sent_again"] = outcome.reports_sent_again
     summary |= outcome.realtime or nothing_measured()
     summary["thresholds"] = verdicts(rules_of(scenario.thresholds), measures, summary)
+    if outcome.unfinished_ns is not None:
+        summary["unfinished"] = True
     write_summary(folder, summary)
     return summary
 

@@ -5,7 +5,7 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +78,8 @@ class Outcome:
     """When a threshold ended the run early; None: none did."""
     realtime: Mapping[str, object] | None = None
     """What was measured of the real part, for the summary; None where nothing is real."""
+    unfinished_ns: int | None = None
+    """How far a run had come that was killed or interrupted; None: it came to its end."""
 
 
 class Simulation:
@@ -123,7 +125,15 @@ class Simulation:
                 run_virtual(self._cells(InMemory(self.versions), cell), self._progressing)
             except AbortedError as aborted:
                 aborted_ns = aborted.t_ns
+            except BaseException:
+                self.rescue()
+                raise
         return self._finish(started, None, aborted_ns)
+
+    def rescue(self) -> None:
+        """Write what is in memory of a run that fails or is interrupted; that it cannot be is no news."""
+        with suppress(Exception):
+            self.journal.take(self.log, at_least=1)
 
     @property
     def cloud_windows(self) -> Sequence[Window]:
@@ -171,6 +181,9 @@ class Simulation:
                     await run_lockstep(cells, gateway, after_turn, check)
                 except AbortedError as aborted:
                     aborted_ns = aborted.t_ns
+                except BaseException:
+                    self.rescue()
+                    raise
             outcome = self._finish(started, gateway.counts["sent_again"], aborted_ns)
             await gateway.say_goodbye([each.name for each in self.job.devices], 10.0)
         return outcome

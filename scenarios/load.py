@@ -21,7 +21,7 @@ from scenarios.kinds import plain
 from scenarios.overrides import apply_all
 from scenarios.scalars import is_plain_text
 from scenarios.schema import Scenario
-from scenarios.tree import MAX_CHARACTERS, read_tree
+from scenarios.tree import MAX_CHARACTERS, MAX_DEPTH, MAX_VALUES, read_tree
 from wire.errors import InputError
 from wire.files import read_at_most
 
@@ -36,7 +36,9 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
         InputError: it cannot be read, or is no valid scenario.
     """
     path = located(path)
-    return with_traces_beside(parse(read(path), str(path), overrides), path.parent)
+    scenario = with_traces_beside(parse(read(path), str(path), overrides), path.parent)
+    check_readable(scenario, str(path))
+    return scenario
 
 
 def parse(text: str, where: str = "scenario", overrides: Sequence[str] = ()) -> Scenario:
@@ -55,6 +57,42 @@ def dump(scenario: Scenario) -> str:
     if scenario.sweep is None:
         del values["sweep"]  # no part of what one run does
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def check_readable(scenario: Scenario, where: str | None = None) -> None:
+    """Check, before it is run, that the resolved *scenario* can be read again, all defaults written out.
+
+    Args:
+        scenario: resolved.
+        where: what errors call it; its name, if None.
+
+    Raises:
+        InputError: it is too large.
+    """
+    values, characters = _size(plain(scenario))
+    if characters > MAX_CHARACTERS // 4:  # only then is it worth the time to write it
+        characters = len(dump(scenario))
+    for found, most, what in (
+        (characters, MAX_CHARACTERS, "characters"),
+        (values, MAX_VALUES, "values"),
+    ):
+        if found > most:
+            raise InputError(
+                f"{where or scenario.name}: has {found} {what} with every default written out; at most "
+                f"{most} can be read again"
+            )
+
+
+def _size(value: object) -> tuple[int, int]:
+    """Return how many values there are in *value*, and at most how many characters they take as YAML."""
+    if isinstance(value, dict):
+        sizes = [_size(each) for each in value.values()]
+        keys = sum(6 * len(str(key)) for key in value)
+    elif isinstance(value, list | tuple):
+        sizes, keys = [_size(each) for each in value], 0
+    else:
+        return 1, 2 * MAX_DEPTH + 6 * len(str(value)) + 3
+    return 1 + sum(count for count, _ in sizes), 2 * MAX_DEPTH + keys + sum(size for _, size in sizes)
 
 
 def shipped() -> tuple[Path, ...]:

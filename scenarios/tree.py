@@ -19,7 +19,7 @@ from wire.errors import InputError
 Value = Scalar | list["Value"] | dict[str, "Value"]
 Path = tuple[str | int, ...]
 
-MAX_CHARACTERS = 2**18
+MAX_CHARACTERS = 2**21
 MAX_DEPTH = 32
 MAX_VALUES = 100_000
 MAX_LINE = 400

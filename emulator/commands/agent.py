@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import random
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from devices.memory.budget import Budget
 from devices.standalone import Standalone
 from devices.standalone_settings import Settings
 from devices.traces.proc import read_proc
+from emulator.interrupts import SIGNALS
 from wire.errors import InputError
 from wire.topics import Role, valid_name
 from wire.units import parse_bytes, parse_duration, read_share
@@ -42,7 +42,7 @@ class Wanted:
 
 
 def run_agent(wanted: Wanted) -> None:
-    """Be a device until SIGTERM or SIGINT; with ``once``, until it holds its first PEE.
+    """Be a device until SIGTERM, SIGHUP or SIGINT; with ``once``, until it holds its first PEE.
 
     Raises:
         InputError: an argument is wrong.
@@ -97,7 +97,7 @@ def budget_of(wanted: Wanted) -> Callable[[], int]:
 
 async def _live(device: Standalone) -> None:
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         loop.add_signal_handler(number, device.stop)
     await device.live()
 

@@ -6,7 +6,6 @@ import logging
 import math
 import os
 import random
-import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from cloud.service import Duty, Service
 from cloud.store import load_store
 from cloud.updates import Result
 from cloud.versions import Versions
+from emulator.interrupts import SIGNALS
 from wire.connection import Connection
 from wire.errors import InputError
 from wire.topics import Role, valid_name
@@ -65,7 +65,7 @@ class Serving:
 
 
 def serve_stores(serving: Serving) -> None:
-    """Serve until SIGTERM, SIGINT or, if wanted, the end of standard input; finish what was taken.
+    """Serve until SIGTERM, SIGHUP, SIGINT or, if wanted, the end of standard input; finish what was taken.
 
     Raises:
         InputError: an argument is wrong, or a store is damaged.
@@ -106,7 +106,7 @@ async def _serve(versions: Versions, connection: Connection, duty: Duty, serving
     counts, draw = Counts(), random.Random().random
     service = Service(versions, connection, duty, counts, draw)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         loop.add_signal_handler(number, service.stop)
     if serving.until_stdin_closes:
         threading.Thread(target=_wait_for_end, args=(loop, service), daemon=True).start()

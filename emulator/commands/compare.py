@@ -17,6 +17,7 @@ from emulator.compare.metrics import METRICS
 from emulator.compare.sides import Comparison
 from emulator.compare.statistics import LEAST_DIFFERENT, Judged
 from emulator.compare.units import LEAST_SEEDS
+from emulator.manifest import unchecked
 from wire.errors import InputError
 from wire.outputs import replace_file, replacing
 from wire.units import approximate_bytes
@@ -38,6 +39,12 @@ def compare(names: Sequence[str]) -> list[Comparison]:
         raise InputError("compare needs two sides: a baseline, and what is compared with it")
     first, *others = map(sides.read_side, names)
     return [sides.compare(first, other, len(names)) for other in others]
+
+
+def notes(comparisons: Sequence[Comparison]) -> list[str]:
+    """Return what to say of runs whose tables cannot be checked."""
+    found = [side for each in comparisons for side in (each.first, each.second)]
+    return unchecked(sorted({run.folder for side in found for run in side.runs.values()}))
 
 
 def show(comparisons: Sequence[Comparison]) -> None:

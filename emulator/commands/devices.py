@@ -29,12 +29,12 @@ from emulator.realtime.processes import MEASURED, READY
 from emulator.realtime.pulse import Pulse
 from emulator.realtime.run import Route, Shard
 from emulator.recordings import read_recordings
-from emulator.rundir import SCENARIO
+from emulator.rundir import SCENARIO, Draft
 from emulator.simulation import Life, Simulation, rare_collections
-from scenarios.load import dump
+from scenarios.load import check_readable, dump
 from scenarios.schema import Scenario
 from wire.connection import Connection
-from wire.errors import InputError
+from wire.errors import InputError, RunError
 from wire.topics import Role, valid_name
 from wire.units import NS_PER_S, format_duration
 
@@ -138,13 +138,17 @@ def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
     endpoint = parse_url(wanted.broker)
     check_reachable(endpoint, REACH_TIMEOUT_S)
     logins = _logins(wanted.credentials)
-    with _making(wanted.out) as folder:
+    check_readable(scenario)
+    with _making(wanted.out) as making:
+        folder = making.folder
         recordings = read_recordings(scenario.fleet, scenario.stop_time)
         resolved = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, wanted.data))
         job = prepare(resolved, wanted.store, folder, training=training, recordings=recordings).job
-        (folder / SCENARIO).write_text(dump(msgspec.structs.replace(resolved, broker="auto")))
+        text = dump(msgspec.structs.replace(resolved, broker="auto"))
+        (folder / SCENARIO).write_text(text, encoding="utf-8")
         job = replace(job, devices=job.devices[place::count], fleet=wanted.fleet or job.fleet)
         simulation = Simulation(job, lambda _: None)
+        making.keep()
         with rare_collections():
             measured = run_interruptibly(_run(simulation, wanted, endpoint, logins, told))
         write_measured(folder / MEASURED, measured)
@@ -257,14 +261,17 @@ def _logins(path: Path | None) -> Mapping[str, Account]:
 
 
 @contextmanager
-def _making(folder: Path) -> Iterator[Path]:
+def _making(folder: Path) -> Iterator[Draft]:
     """Give *folder*, new; a wrong input leaves nothing behind, a shard that fails what it wrote."""
+    draft = Draft(folder, folder)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
         raise InputError(f"--out {folder}: cannot make this folder: {error.strerror}") from None
     try:
-        yield folder
-    except InputError:
+        yield draft
+    except InputError as error:
+        if draft.kept:
+            raise RunError(f"{error}; what the shard has written is in {folder}") from error
         shutil.rmtree(folder, ignore_errors=True)
         raise

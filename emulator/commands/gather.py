@@ -8,15 +8,16 @@ import msgspec
 
 from emulator.console import Console
 from emulator.job import prepare
+from emulator.journal import JOURNAL
 from emulator.model import resolve_data
 from emulator.realtime.measured import Expected, Measured, read_measured, summary_of
 from emulator.realtime.processes import MEASURED
 from emulator.recordings import read_recordings
 from emulator.report.page import write_report
 from emulator.rundir import SCENARIO, drafting
-from emulator.runner import Finished, write_results
+from emulator.runner import Finished, write_results, write_scenario
 from emulator.simulation import Outcome
-from scenarios.load import dump, parse
+from scenarios.load import check_readable, parse
 from scenarios.schema import Scenario
 from wire.errors import InputError
 
@@ -30,7 +31,9 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
     scenario = _scenario(folders)
     measured = [_measured(folder) for folder in folders]
     _check_whole(folders, measured)
+    notes = _check_checksums(folders, measured)
     scenario = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, data))
+    check_readable(scenario)
     with (
         Console() as console,
         drafting(out, scenario.name, scenario.seed, datetime.now()) as draft,
@@ -38,7 +41,10 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
         recordings = read_recordings(scenario.fleet, scenario.stop_time)
         prepared = prepare(scenario, store, draft.folder, training=console.training, recordings=recordings)
         console.prepared(prepared.models[0])
-        (draft.folder / SCENARIO).write_text(dump(scenario))
+        for note in notes:
+            console.warned(note)
+        write_scenario(draft.folder, scenario)
+        draft.keep()
         console.reporting()
         aborted = [each.aborted_ns for each in measured if each.aborted_ns is not None]
         outcome = Outcome(
@@ -73,6 +79,18 @@ def _measured(folder: Path) -> Measured:
         raise InputError(f"{folder}: this shard did not end") from None
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(f"{folder / MEASURED}: {error}") from None
+
+
+def _check_checksums(folders: Sequence[Path], measured: Sequence[Measured]) -> list[str]:
+    """Check that each shard that wrote checksums has them; return a note for each of an older version."""
+    for folder, each in zip(folders, measured, strict=True):
+        if each.checked and not (folder / JOURNAL).exists():
+            raise InputError(f"{folder / JOURNAL}: no such file, but the shard has written it")
+    return [
+        f"{folder}: has no {JOURNAL}: an older version wrote it, and damage to its log may show nowhere"
+        for folder, each in zip(folders, measured, strict=True)
+        if not each.checked
+    ]
 
 
 def _check_whole(folders: Sequence[Path], measured: Sequence[Measured]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from emulator.console import Console
 from emulator.journal import Tables, logical_sha256, read_table, read_tables
+from emulator.manifest import unchecked
 from emulator.metrics.splits import COLUMNS
 from emulator.replay.diff import TableDiff, diff
 from emulator.replay.playback import read_replay, read_run
@@ -36,7 +37,7 @@ def replay(wanted: Wanted, options: Options) -> Finished:
     """
     with Console() as console:
         scenario, recording, warnings = read_replay(wanted.folder, wanted.overrides, wanted.clock)
-        for warning in warnings:
+        for warning in [*unchecked([wanted.folder]), *warnings]:
             console.warned(warning)
         finished = run(scenario, options, console, recording)
         if recording.exact and not finished.summary["replay_log_equal"]:
@@ -59,6 +60,8 @@ def show_diff(before: Path, after: Path, say: Say, most: int) -> bool:
     """
     for folder in (before, after):
         read_run(folder)
+    for note in unchecked([before, after]):
+        say(f"note: {note}")
     one, other = (read_tables(folder / EVENTS) for folder in (before, after))
     found = [*diff(one, other, most), *diff(_derived(before), _derived(after), most)]
     equal = logical_sha256(one) == logical_sha256(other)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from broker_config.accounts import Account, write_credentials
 from broker_config.endpoint import Endpoint
+from broker_config.scratch import scratch_folder
 from devices.fleet import device_names
 from emulator.cloud_process import BROKER_VARIABLE, cloud_process, url_with_password
 from emulator.job import Job
@@ -120,8 +121,8 @@ def _written(passwords: Mapping[str, str]) -> Iterator[Path | None]:
     if not passwords:
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="peelfleet-") as folder:
-        path = Path(folder) / "credentials.csv"
+    with scratch_folder() as folder:
+        path = folder / "credentials.csv"
         accounts = [Account(user, Role.DEVICE, password) for user, password in passwords.items()]
         write_credentials(path, accounts)
         yield path

@@ -98,6 +98,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Devices that had a connection of their own before simulated time began."""
     gather_seconds: float
     """How long that took."""
+    checked: bool = False
+    """Whether its tables have checksums beside them; those of older versions have none."""
     counts: dict[str, int]
     """Connections and messages by what became of them."""
     late_turns: int = 0

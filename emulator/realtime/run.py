@@ -194,4 +194,5 @@ class Shard:
             gather_seconds=self._gather_s,
             counts={**self._network.counts, **self._trips.counts},
             late_turns=driver.late_turns,
+            checked=True,
         )

@@ -4,6 +4,10 @@ from collections.abc import Mapping
 
 from wire.units import approximate_bytes
 
+_UNFINISHED = (
+    "NOT FINISHED: this run was interrupted or killed; all figures tell only of what it had logged by then."
+)
+
 
 def verdict(summary: Mapping[str, object]) -> str:
     """Return whether the run passed, and what it came to, in plain text.
@@ -11,7 +15,8 @@ def verdict(summary: Mapping[str, object]) -> str:
     Args:
         summary: of the run; what it lacks is left out.
     """
-    return " ".join(part for part in (_judgement(summary), _quality(summary), _memory(summary)) if part)
+    judgement = _UNFINISHED if summary.get("unfinished") else _judgement(summary)
+    return " ".join(part for part in (judgement, _quality(summary), _memory(summary)) if part)
 
 
 def rollout_verdict(summary: Mapping[str, object]) -> str:

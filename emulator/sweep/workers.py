@@ -16,6 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import connection
 
+from emulator.interrupts import SIGNALS
 from emulator.sweep.runs import Task, carry_out
 
 INTERRUPTED = 130
@@ -88,7 +89,8 @@ def _carry_out(task: Task) -> str | None:
 
 def _attach(end: connection.Connection) -> None:
     """Let this worker end when the sweep does."""
-    signal.signal(signal.SIGINT, _interrupt)
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
     threading.Thread(target=_watch, args=(end,), daemon=True).start()
 
 

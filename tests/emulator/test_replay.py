@@ -98,6 +98,7 @@ def changed(recording: Finished, folder: Path, name: str, change: Callable[[pa.T
     """Return a copy of a recording with one of its tables changed."""
     copy = folder / f"changed-{name}"
     shutil.copytree(recording.folder, copy)
+    (copy / "manifest.json").unlink()  # as a run of an older version, which has no checksums
     path = copy / "events" / f"{name}.parquet"
     pq.write_table(change(pq.read_table(path)), path)
     return copy
@@ -391,7 +392,11 @@ def drop(name: str) -> Callable[[Path], None]:
 
 
 def rewritten(name: str, change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:
-    return lambda folder: pq.write_table(change(pq.read_table(folder / name)), folder / name)
+    def rewrite(folder: Path) -> None:
+        (folder / "manifest.json").unlink()  # or its checksum would tell
+        pq.write_table(change(pq.read_table(folder / name)), folder / name)
+
+    return rewrite
 
 
 def first(column: str, value: object) -> Callable[[pa.Table], pa.Table]:

@@ -191,7 +191,7 @@ class TestRefusals:
         assert "a\\nb" in refusal(SMALL + "broker: |\n  a\n  b\n")
 
     def test_too_long_a_text_is_refused(self) -> None:
-        assert refusal("#" * 300_000) == "x.yaml: has 300000 characters; a scenario has at most 262144"
+        assert refusal("#" * 3_000_000) == "x.yaml: has 3000000 characters; a scenario has at most 2097152"
 
 
 class TestFiles:

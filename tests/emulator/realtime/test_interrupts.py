@@ -58,9 +58,19 @@ PHASES = {
 }
 
 
-@pytest.mark.parametrize("phase", PHASES)
+ENDS = {
+    signal.SIGINT: b"peelfleet: interrupted\n",
+    signal.SIGTERM: b"peelfleet: interrupted by SIGTERM\n",
+    signal.SIGHUP: b"peelfleet: interrupted by SIGHUP\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("phase", "number"),
+    [("connect", signal.SIGHUP), ("run", signal.SIGTERM), ("report", signal.SIGINT)],
+)
 def test_an_interrupted_run_leaves_a_partial_folder_and_no_process(
-    phase: str, tmp_path: Path, store_root: Path, scratch: Path
+    phase: str, number: signal.Signals, tmp_path: Path, store_root: Path, scratch: Path
 ) -> None:
     reached, settings = PHASES[phase]
     (tmp_path / "tiny.yaml").write_text(SCENARIO)
@@ -71,10 +81,12 @@ def test_an_interrupted_run_leaves_a_partial_folder_and_no_process(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as run:
         seen = wait_until(run, reached, tmp_path)
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
+        time.sleep(0.03)
+        run.send_signal(number)  # a second one does not cut short what ends the run in order
         _, errors = run.communicate(timeout=PATIENCE_S)
-    assert (run.returncode, b"Traceback" in errors) == (130, False), errors.decode()
-    assert errors.endswith(b"peelfleet: interrupted\n")
+    assert (run.returncode, b"Traceback" in errors) == (128 + number, False), errors.decode()
+    assert errors.endswith(ENDS[number])
     _, left = psutil.wait_procs(seen, timeout=PATIENCE_S)
     assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []
     # The broker with its guard, the cloud, and two shards, which have ended by themselves before the report.
@@ -116,3 +128,7 @@ def test_a_run_that_is_killed_takes_everything_with_it(
     _, left = psutil.wait_procs(seen, timeout=PATIENCE_S)
     assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []
     assert len(seen) >= 5
+    # Passwords of devices and of the broker stay behind, until the next command starts.
+    assert list(scratch.glob("peelfleet-*/credentials.csv"))
+    subprocess.run([sys.executable, "-m", "emulator.cli", "scenarios"], env=environment, check=True)
+    assert list(scratch.glob("peelfleet-*")) == []
