@@ -7,6 +7,7 @@ import copy
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, NoReturn, get_args
 
 import msgspec
@@ -76,7 +77,7 @@ def in_order(lines: Sequence[str]) -> list[str]:
     numbered = {line: _LINE.match(line) for line in dict.fromkeys(lines)}
     rising = sorted(numbered, key=lambda line: int(found[1]) if (found := numbered[line]) else MAX_LINES)
     more = len(rising) - MOST_ERRORS
-    return rising if more <= 0 else [*rising[:MOST_ERRORS], f"and {more} more errors"]
+    return rising if more <= 0 else [*rising[:MOST_ERRORS], f"and more errors: these are {MOST_ERRORS}"]
 
 
 def read_path(text: str) -> Path:
@@ -189,7 +190,7 @@ class _Decoder:
         fields = {field.name: field for field in kind.fields}
         missing = {name for name, field in fields.items() if field.required and name not in values}
         if kind.cls is Scenario and (broken or missing):
-            for text in problems(_with_gaps(values), broken | missing):
+            for text in islice(problems(_with_gaps(values), broken | missing), MOST_ERRORS + 1):
                 self.found.append(_broken(path, text))
             return _BROKEN
         while not any(field.required and name not in values for name, field in fields.items()):

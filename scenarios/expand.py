@@ -5,11 +5,13 @@ the case's first, and the whole is decoded anew, so every rule of the language s
 """
 
 import copy
+import functools
 import hashlib
 import itertools
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as File
@@ -27,6 +29,7 @@ from wire.errors import InputError
 
 MAX_COMBINATIONS = 10_000
 MAX_SEEDS = 10_000
+MAX_SWEPT_VALUES = 1_000_000
 BASE = "base"
 """The name of the only combination, where seeds alone are swept."""
 
@@ -129,7 +132,11 @@ def expand(
     assert isinstance(tree.value, dict)
     tree.value.pop("sweep", None)
     keys = tuple(dict.fromkeys([*(key for case in sweep.cases for key in case.set), *sweep.grid]))
-    found = _combine_all(tree, keys, _variants(tree, sweep))
+    variants = _variants(tree, sweep)
+    for path in [path for path in tree.places if path[:1] == ("sweep",)]:
+        del tree.places[path]  # what each variant sets knows its place
+    _check_size(where, tree, variants)
+    found = _combine_all(tree, keys, variants)
     _check_names(where, found)
     return Plan(msgspec.structs.replace(base, sweep=None), keys, tuple(found), sweep.seeds or (base.seed,))
 
@@ -205,6 +212,16 @@ def _settings(tree: Tree, path: Path, values: Mapping[str, Value]) -> Iterator[_
         yield _Setting(key, value, tree.place((*path, key)))
 
 
+def _check_size(where: str, tree: Tree, variants: Sequence[_Variant]) -> None:
+    """Refuse what would take very long to check: each combination is read as a whole."""
+    values = len(variants) * len(tree.places)
+    if values > MAX_SWEPT_VALUES:
+        raise InputError(
+            f"{where}: sweep has {len(variants)} combinations of {len(tree.places)} values each, and must "
+            f"have at most {MAX_SWEPT_VALUES:,} values in all"
+        )
+
+
 def _combine_all(tree: Tree, keys: Sequence[str], variants: Sequence[_Variant]) -> list[Combination]:
     """Return the scenario of each of *variants*.
 
@@ -258,10 +275,11 @@ def _combine(tree: Tree, written: Mapping[str, Sequence[Value]], variant: _Varia
     name = _name(variant, keys)
     own = _copy(tree)
     paths: dict[str, Path] = {}
+    before: dict[Path, str] = {}
     try:
         for setting in (*variant.own, *variant.point):
             path = assign(own, setting.key, copy.deepcopy(setting.value), setting.place)
-            _check_apart(setting, path, paths)
+            _check_apart(setting, path, before)
             paths[setting.key] = path
         scenario = decode(own)
     except InputError as error:
@@ -294,11 +312,18 @@ def _check_no_password(setting: _Setting) -> None:
         raise InputError(f"{setting.place}: broker (=...) must not hold a password in a sweep: use --broker")
 
 
-def _check_apart(setting: _Setting, path: Path, before: Mapping[str, Path]) -> None:
-    """Refuse a key that takes back what another of the same combination has set."""
-    for key, earlier in before.items():
-        if earlier[: len(path)] == path:
-            raise InputError(f"{setting.place}: {setting.key} must not set again what {key} sets")
+def _check_apart(setting: _Setting, path: Path, before: dict[Path, str]) -> None:
+    """Refuse a key that takes back what another of the same combination has set.
+
+    Args:
+        setting: the key.
+        path: what it sets.
+        before: every path at or above one that an earlier key sets, and that key; changed.
+    """
+    if path in before:
+        raise InputError(f"{setting.place}: {setting.key} must not set again what {before[path]} sets")
+    for length in range(1, len(path) + 1):
+        before.setdefault(path[:length], setting.key)
 
 
 def _find(tree: Tree, key: str) -> Path | None:
@@ -326,13 +351,17 @@ def _name(variant: _Variant, keys: Sequence[str]) -> str:
 
 def _label(key: str, keys: Sequence[str]) -> str:
     """Return the shortest end of *key* that is none of another key."""
-    others = [_parts(other) for other in keys if other != key]
-    parts = _parts(key)
-    for length in range(1, len(parts) + 1):
-        end = parts[-length:]
-        if all(other[-length:] != end for other in others):
-            break
-    return ".".join(end)
+    return _labels(tuple(dict.fromkeys([*keys, key])))[key]
+
+
+@functools.lru_cache(maxsize=4)
+def _labels(keys: tuple[str, ...]) -> Mapping[str, str]:
+    """Return for each of *keys* the shortest end that is none of another key."""
+    ends = {key: [tuple(_parts(key)[-length:]) for length in range(1, len(_parts(key)) + 1)] for key in keys}
+    count = Counter(end for each in ends.values() for end in each)
+    return {
+        key: ".".join(next((end for end in each if count[end] == 1), each[-1])) for key, each in ends.items()
+    }
 
 
 def _parts(key: str) -> list[str]:

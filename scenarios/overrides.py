@@ -86,7 +86,7 @@ class _Override:
     def put(self, outer: Value, path: Path, new: Tree) -> None:
         """Write *new*, whose paths are absolute, to *path*, inside *outer*."""
         tree, at = self._tree, path[-1]
-        for old in [old for old in tree.places if old[: len(path)] == path]:
+        for old in self._below(outer, path):
             del tree.places[old]
             tree.implied.discard(old)
             tree.wrong.pop(old, None)
@@ -97,6 +97,15 @@ class _Override:
                 outer[at] = new.value
             case dict(), str():
                 outer[at] = new.value
+
+    def _below(self, outer: Value, path: Path) -> list[Path]:
+        """Return *path* and what is written below it, inside *outer*; most values hold nothing else."""
+        at = path[-1]
+        there = outer.get(at) if isinstance(outer, dict) and isinstance(at, str) else None
+        there = outer[at] if isinstance(outer, list) and isinstance(at, int) else there
+        if isinstance(there, dict | list):
+            return [old for old in self._tree.places if old[: len(path)] == path]
+        return [path] if path in self._tree.places else []
 
     def _index(self, value: Value, part: str | int, path: Path) -> str | int:
         """Return the key or the number by which *part* is found in *value*."""

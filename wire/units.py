@@ -39,6 +39,9 @@ RATE_UNITS = {
     "B/s": 8, "kB/s": 8 * 10**3, "MB/s": 8 * 10**6, "KiB/s": 8 * 2**10, "MiB/s": 8 * 2**20,
 }  # fmt: skip
 
+MAX_TEXT = 400
+"""Nobody writes a quantity in more characters; to look for one in very many takes very long."""
+
 _PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 _TERM = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z/%]+)")
 
@@ -79,7 +82,8 @@ def parse_share(value: object) -> Share:
     if isinstance(value, int | float) and not isinstance(value, bool):
         share = float(value)
     else:
-        match = _TERM.fullmatch(value.strip()) if isinstance(value, str) else None
+        short = isinstance(value, str) and len(value) <= MAX_TEXT
+        match = _TERM.fullmatch(value.strip()) if isinstance(value, str) and short else None
         if match is None or match[2] != "%":
             raise ValueError(f"cannot read {value!r} as a share: write for example '5 %' or 0.05")
         share = float(Fraction(match[1]) / 100)
@@ -135,7 +139,7 @@ def approximate_bytes(size: float) -> str:
 def _parse(value: object, units: dict[str, int], what: str, example: str, *, several: bool = False) -> int:
     if value == 0 and not isinstance(value, bool):
         return 0
-    text = value.strip() if isinstance(value, str) else ""
+    text = value.strip() if isinstance(value, str) and len(value) <= MAX_TEXT else ""
     terms = _TERM.findall(text)
     whole = _TERM.sub("", text).strip() == ""
     if not terms or not whole or (len(terms) > 1 and not several) or any(u not in units for _, u in terms):
