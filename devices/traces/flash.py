@@ -51,7 +51,7 @@ _LEVEL = re.compile(r"[0-9]+(\.[0-9]+)?%")
 class Phone(msgspec.Struct):
     """What FLASH says of one phone."""
 
-    messages: str | None
+    messages: str | msgspec.UnsetType | None = msgspec.UNSET
     guid: str | int = ""
 
 
@@ -78,9 +78,11 @@ def _phones(path: Path, options: Options) -> Iterator[tuple[str, str, Phone]]:
         read = _decoded(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InputError(f"{printable(path)}: is no FLASH state trace: {printable(error, 200)}") from None
-    named = read.items() if isinstance(read, dict) else ((phone.guid, phone) for phone in read)
+    named = list(read.items()) if isinstance(read, dict) else [(phone.guid, phone) for phone in read]
     if not read:
         raise InputError(f"{printable(path)}: is no FLASH state trace: it holds no phone")
+    if all(phone.messages is msgspec.UNSET for _, phone in named):
+        raise InputError(f"{printable(path)}: is no FLASH state trace: no phone has messages")
     seen: set[str] = set()
     for guid, phone in named:
         name = read_name(printable(path), guid, "guid")

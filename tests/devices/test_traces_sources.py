@@ -218,12 +218,13 @@ def test_what_is_left_out_is_counted_and_said(tmp_path: Path) -> None:
         "b": {"guid": "b", "messages": "2020-01-28 00:00:00\twifi"},
         "c": {"guid": "c", "messages": ""},
         "d": {"guid": "d", "messages": None},
+        "e": {"guid": "e"},
     }))  # fmt: skip
     only_b = Row("b", 0.0, online=True, network="wifi")
-    assert imported("flash", phones) == ([only_b], ["3 of 4 phones have no value of online: left out"])
+    assert imported("flash", phones) == ([only_b], ["4 of 5 phones have no value of online: left out"])
     rows, notes = imported("flash", phones, incomplete="keep")
     assert [row.device_id for row in rows] == ["a", "a", "b"]
-    assert notes == ["3 of 4 phones have no value of online: kept, a scenario that plays it refuses them"]
+    assert notes == ["4 of 5 phones have no value of online: kept, a scenario that plays it refuses them"]
     assert refused("flash", phones, incomplete="x") == "--incomplete(='x') must be one of leave_out, keep"
     phones.write_text('[{"guid": 7, "messages": ""}]')
     assert refused("flash", phones) == (
