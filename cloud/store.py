@@ -293,11 +293,15 @@ def _check_users(store: BlockStore) -> None:
 
 
 def _check_group(geometry: Geometry, group: GroupBlocks) -> None:
-    """Check that a ranking has every cell, no block twice, and layers of the bytes of their blocks."""
+    """Check that a ranking ranks every item, has no block twice, and layers of the bytes of their blocks.
+
+    Not every cell: a group may do without slices that tell it nothing.
+    """
     ids = np.array(group.ranking())
     cells, planes = np.divmod(ids, geometry.planes)
-    if len(np.unique(ids)) < len(ids) or len(np.unique(cells)) < geometry.blocks // geometry.planes:
-        raise ValueError("a ranking must have every cell of the table, and no block twice")
+    items = len(np.unique(cells // geometry.slices))
+    if len(np.unique(ids)) < len(ids) or items < geometry.item_groups:
+        raise ValueError("a ranking must have a block of every item group, and no block twice")
     order = np.argsort(cells, kind="stable")
     same = np.diff(cells[order]) == 0
     if not (np.diff(planes[order]) > 0)[same].all():

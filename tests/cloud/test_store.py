@@ -214,8 +214,27 @@ def test_a_ranking_has_every_block_once(tmp_path: Path) -> None:
         report={},
     )
     save_store(again, tmp_path / "store")
-    with pytest.raises(InputError, match="must have every cell of the table, and no block twice"):
+    with pytest.raises(InputError, match="must have a block of every item group, and no block twice"):
         load_store(tmp_path / "store")
+
+
+def test_a_group_may_do_without_slices_that_tell_it_nothing(tmp_path: Path) -> None:
+    """Its ranking ends before the last layer: every item has its floor, not every cell is there."""
+    store = a_store()
+    group, codec = store.groups[0], store.geometry.codec
+    known, sizes = group.layers.blocks[:-1], group.layers.bytes[:-1]
+    blocks = group.blocks.part(0, known[-1], group.starts, codec)
+    short = GroupBlocks.of(store.geometry, blocks, lambda _: Layers(known, sizes))
+    assert known[-1] < store.geometry.blocks
+    again = build_store(
+        store.geometry,
+        groups=(short, *store.groups[1:]),
+        user_vectors=store.user_vectors,
+        user_groups=store.user_groups,
+        report={},
+    )
+    save_store(again, tmp_path / "store")
+    assert load_store(tmp_path / "store").groups[0].layers.blocks == known
 
 
 def test_layers_have_the_bytes_of_their_blocks(tmp_path: Path) -> None:
