@@ -186,7 +186,9 @@ def verdict(name: str, judged: Judged) -> str:
     if judged.equal:
         return "equal"
     if not judged.judged:
-        return f"not judged: only {judged.differing_units} units differ, of {LEAST_DIFFERENT} needed"
+        units = judged.differing_units
+        count = "1 unit differs" if units == 1 else f"{units} units differ"
+        return f"not judged: only {count}, of {LEAST_DIFFERENT} needed"
     if judged.differs or judged.differs_here:
         better = _BETTER[name] * (1 if judged.difference > 0 else -1)
         word = {1: "better", 0: "differs", -1: "worse"}[better]

@@ -1,6 +1,9 @@
 """What chance is drawn from, what a paired test sees, and how far an interval may reach."""
 
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console as Terminal
 
-from emulator.commands.compare import metric_lines, signed_share
+from emulator.commands.compare import metric_lines, signed_share, verdict
 from emulator.commands.screen import fits, plain_for
-from emulator.commands.sweep import DEFAULT_METRICS, means_lines, means_table
+from emulator.commands.sweep import DEFAULT_METRICS, means_lines, means_table, training_seeds
 from emulator.compare.metrics import METRICS
 from emulator.compare.percentiles import Ordered, judge_p95
 from emulator.compare.signs import adjusted, chances
@@ -20,6 +23,7 @@ from emulator.compare.units import _clusters, shared_by
 from emulator.sweep.table import Figure
 from scenarios.load import load, parse
 from tests.emulator.scenarios import TINY
+from wire.errors import InputError
 from wire.metrics import FloatArray
 from wire.streams import stream
 
@@ -136,6 +140,12 @@ def test_a_difference_never_looks_like_none(share: float, text: str) -> None:
     assert signed_share(share) == text
 
 
+@pytest.mark.parametrize(("units", "words"), [(1, "1 unit differs"), (9, "9 units differ")])
+def test_few_units_are_counted_in_plain_words(units: int, words: str) -> None:
+    few = Judged(1.0, 2.0, 1.0, 0.0, 0.0, units, judged=False)
+    assert verdict("ndcg_at_10", few) == f"not judged: only {words}, of 10 needed"
+
+
 def test_nothing_is_cut_on_a_narrow_screen() -> None:
     """Every figure stands on a line of its own, shorter than 80 columns, for `compare` and `sweep`."""
     judged = Judged(0.9712345, 1234567.0, 1234566.0, -98765.4, 12345678.0, 60, judged=True, sure=True)
@@ -148,6 +158,21 @@ def test_nothing_is_cut_on_a_narrow_screen() -> None:
     assert "    update_latency_seconds.p95  1.25 ± 0.5  ×1" in shown
     terminal = Terminal(width=80)
     assert not fits(terminal, means_table(figures, DEFAULT_METRICS, terminal))
+
+
+def test_seeds_of_training_are_a_key_of_the_grid() -> None:
+    assert training_seeds("0-2,7") == ["model.training.seed=0,1,2,7"]
+    with pytest.raises(InputError, match="--train-seeds x: must be such as 1-5 or 1,2,3"):
+        training_seeds("x")
+
+
+def test_a_letter_that_an_encoding_lacks_ends_no_command(tmp_path: Path) -> None:
+    (tmp_path / "ö±.yaml").write_text(TINY)
+    command = [sys.executable, "-m", "emulator.cli", "validate", "ö±.yaml"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=tmp_path, env=ascii_only, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "\\xf6\\xb1.yaml: tiny is valid\n"
 
 
 def test_signs_that_an_encoding_lacks_are_written_otherwise() -> None:
