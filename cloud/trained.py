@@ -78,7 +78,11 @@ class Kept:
             return None
         with suppress(OSError):  # another process may just have dropped it
             os.utime(self._file(key))
-        return restored(state)
+        try:
+            return restored(state)
+        except (KeyError, IndexError, TypeError) as error:
+            notice(f"{self._file(key).name} is not used: it is no trained model: {error!r}")
+            return None
 
     def keep(self, key: str, state: Saved, notice: Callable[[str], None]) -> None:
         """Write *state* if it is not too large, and drop what was not used for longest.

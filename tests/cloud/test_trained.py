@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.checkpoint import Checkpoints, Saved
 from cloud.trained import Kept, TrainedModel, restored, saved
 
 HOLD = """
@@ -89,6 +90,14 @@ def test_what_is_damaged_or_of_another_key_is_not_taken(tmp_path: Path) -> None:
         "it is damaged: its checksum is not that of its content",
         "it belongs to key, not to other",
     ]
+
+
+def test_a_state_that_is_no_model_is_told(tmp_path: Path) -> None:
+    """Its checksum and its owner are right, but it has other arrays."""
+    heard: list[str] = []
+    Checkpoints(tmp_path, "key").save("key", Saved({"users": np.zeros(3)}, {"tables": [0]}))
+    assert Kept(tmp_path).load("key", heard.append) is None
+    assert heard == ["key.safetensors is not used: it is no trained model: KeyError('user_vectors')"]
 
 
 def test_a_folder_that_cannot_be_written_costs_no_training(tmp_path: Path) -> None:
