@@ -85,6 +85,7 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = {
         "seq": "number of the report of the exchange",
         "bytes": "payload of the message",
         "place": "of the fault in the scenario's list, from 0; -1: the link itself, or the connection",
+        "times": "how often; more than once only where a transport sends again what is lost",
     },
     "rollout": {
         "step": "what happened",
