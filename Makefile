@@ -48,7 +48,7 @@ format: $(STAMP) ## rewrite the code as ruff formats it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## generate docs/scenario.md, scenarios/schema.json, docs/examples and docs/asyncapi.yaml
+docs: $(STAMP) ## generate docs/scenario.md, metrics.md, events.md, asyncapi.yaml, examples, and scenarios/schema.json
 	$(BIN)/python -m tests.protocol_examples
 	$(BIN)/python -m scenarios.reference
 

@@ -17,7 +17,7 @@ class Kind(StrEnum):
     """What sort of number a metric is: it decides which aggregations it has."""
 
     COUNTER = "counter"  # a sum over events
-    TREND = "trend"  # one value per event, summed up in a histogram
+    TREND = "trend"  # one value per event
     LEVEL = "level"  # a state of each device, weighed by how long it held
     TIME = "time"  # device time in which something held
     RATIO = "ratio"  # one sum over another

@@ -224,7 +224,8 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """What the run must keep to, or it ends with exit status 99: rules by metric, such as
     `update_latency_seconds: [p(95)<2s]`. A metric may be narrowed: `update_bytes{kind=wasted}`. A rule is an
     aggregation that the metric has, `<`, `<=`, `>`, `>=` or `==`, and a value with its unit; the mean of
-    `ndcg_at_10` also compares with `0.9*full` or `0.9*best`. Metrics, aggregations and dimensions:
+    `ndcg_at_10` also compares with `0.9*full` or `0.9*best`. Any other number of `summary.json` can be named,
+    too: `broker_egress_bytes: [value<500MB]`. Metrics, aggregations and dimensions:
     [metrics.md](metrics.md)."""
 
     rollout: Rollout | None = None
