@@ -159,8 +159,8 @@ def _at(summary: Summary, key: str) -> Number:
     """Return the number at a dotted key, which has no warm-up; pairs that there are not are 0."""
     found: Any = summary
     for part in key.split("."):
-        found = found[int(part)] if isinstance(found, list) else found.get(part, 0)
-    return found  # type: ignore[no-any-return]
+        found = found[int(part)] if isinstance(found, list) else found.get(part, {})
+    return 0 if found == {} else found  # type: ignore[no-any-return]
 
 
 def _verdict(opinion: Opinion, plan: Plan, summary: Summary, selector: str, text: str) -> dict[str, object]:
