@@ -160,7 +160,7 @@ def _at(summary: Summary, key: str) -> Number:
     found: Any = summary
     for part in key.split("."):
         found = found[int(part)] if isinstance(found, list) else found.get(part, {})
-    return 0 if found == {} else found  # type: ignore[no-any-return]
+    return 0 if found == {} else found
 
 
 def _verdict(opinion: Opinion, plan: Plan, summary: Summary, selector: str, text: str) -> dict[str, object]:
