@@ -115,6 +115,7 @@ FIGURES: Mapping[str, Figure] = {
     "report_bytes": _bytes("report_bytes"),
     "report_wire_bytes": _bytes("report_wire_bytes"),
     "ack_wire_bytes": _bytes("ack_wire_bytes"),
+    "resent_wire_bytes": _bytes("resent_wire_bytes"),
     "wasted_bytes": _bytes("update_bytes - used_bytes - lost_bytes"),
     "lost_bytes": _bytes("lost_bytes"),
     "control_bytes": _bytes(f"report_bytes + {WITHOUT_BLOCKS}"),

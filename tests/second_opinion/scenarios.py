@@ -117,6 +117,7 @@ class _Draw:
             distribution=rng.choice(["normal", "uniform", "lognormal", "pareto"]),
             bandwidth=rng.choice(["8 kbps", "50 kbps", "1 Mbps"]),
             loss=self._percent(0, 25),
+            recovery=rng.choice(["none", "transport"]),
         )
 
     def _group(self, name: str, stages: list[str]) -> Tree:
