@@ -49,6 +49,7 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = {
         "update_bytes": "payload of all parts that were sent, copies included",
         "copied_bytes": "of these the payload of second and third copies",
         "update_wire_bytes": "parts with MQTT and TCP/IP framing",
+        "resent_wire_bytes": "of both wire bytes: what the transport sent again after a loss",
         "used_bytes": "payload of the parts that were taken in",
         "lost_bytes": "payload of the parts that never arrived",
         "full_update_bytes": "payload that the whole PEE would have taken",
