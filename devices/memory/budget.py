@@ -17,7 +17,7 @@ class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     min: Bytes | None = None
     """The budget is never less, however little is free."""
     max: Bytes | None = None
-    """The budget is never more, however much is free."""
+    """The budget is never more, however much is free; where `min` is the same, the budget is fixed."""
     publish: Publish = Publish()
     """When a device tells of its budget."""
 
