@@ -19,7 +19,7 @@ from cloud.readers.columns import Numbers, Rows, Wanted, codes, known_numbers, n
 from cloud.readers.delimited import Layout, read_delimited
 from cloud.readers.lightgcn import read_lightgcn
 from cloud.readers.parquet import read_parquet
-from cloud.readers.text import SUFFIXES, read_text, refuse, short, suffix_of
+from cloud.readers.text import SUFFIXES, read_text, refuse, short, shown, suffix_of
 from cloud.sources import (
     SEPARATORS,
     ByRatio,
@@ -211,7 +211,8 @@ def _rows_of(data: Ratings, path: Path, wanted: Wanted) -> Rows:
                 return _joined([_read_inter(part, data, layout, wanted) for part in parts.values()], [*parts])
             return _read_inter(_one_of(path, "*.inter"), data, layout, wanted)
         case MovieLens():
-            return _read_movielens(_one_of(path, "ratings.dat", "ratings.csv", "u.data"), wanted)
+            file = _one_of(path, "ratings.dat", "ratings.csv", "rating.csv", "u.data")
+            return _read_movielens(file, wanted)
         case Table():
             return _read_table(path, data, wanted)
 
@@ -226,14 +227,29 @@ def _read_inter(path: Path, data: RecBole, layout: Layout, wanted: Wanted) -> Ro
 
 def _read_movielens(path: Path, wanted: Wanted) -> Rows:
     names = ("userId", "movieId", "rating", "timestamp")
-    match suffix_of(path):
-        case ".dat":
-            return read_delimited(read_text(path, "utf-8"), Layout("::", header=False, columns=names), wanted)
-        case ".data":
-            return read_delimited(read_text(path), Layout("\t", header=False, columns=names), wanted)
-        case ".csv":
-            return read_delimited(read_text(path), Layout(","), wanted)
-    raise InputError(f"{path}: found the ending {path.suffix!r}, expected ratings.dat, ratings.csv or u.data")
+    layouts = {
+        ".dat": Layout("::", header=False, columns=names),
+        ".data": Layout("\t", header=False, columns=names),
+        ".base": Layout("\t", header=False, columns=names),
+        ".test": Layout("\t", header=False, columns=names),
+        ".csv": Layout(","),
+    }
+    layout = layouts.get(suffix_of(path))
+    if layout is None:
+        raise InputError(
+            f"{path}: found the ending {path.suffix!r}, expected ratings.dat, ratings.csv or u.data"
+        )
+    text = read_text(path)
+    first = text.raw.lstrip().partition(b"\n")[0].decode("utf-8", "replace")
+    separator = layout.separator or ","
+    fields = [field.strip(' "') for field in first.split(separator)]
+    if not {"userId", "movieId"} <= set(fields) if layout.header else len(fields) != len(names):
+        raise InputError(
+            f"{path}: found {shown(first)} in the first line, expected {separator.join(names)}"
+            f"{'' if layout.header else ', without a header'}; "
+            "data.type: table reads other columns and separators"
+        )
+    return read_delimited(text, layout, wanted)
 
 
 def _read_table(path: Path, data: Table, wanted: Wanted) -> Rows:

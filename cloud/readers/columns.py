@@ -23,10 +23,12 @@ Column = Any  # pyarrow has no types
 Where = Callable[[int], str]  # from the index of a row to words such as "u.data, line 7"
 Numbers = NDArray[np.int64] | NDArray[np.float64]
 
+_NO_NUMBER = r"^([+-]?(nan|inf|infinity)|<na>|#?n/a|na|null|none|nil|\\n|missing|undefined)$"
+"""Words that stand for no number, or for nothing, in what pandas, databases and spreadsheets write."""
 MOST_NAMES = 12
 """Names of columns that a message lists."""
 _KNOWN = {
-    "user": "user userid uid username customer customerid reviewerid visitorid viewer person",
+    "user": "user userid uid username customer customerid reviewerid visitorid sessionid viewer person",
     "item": "item itemid iid movieid isbn asin productid product bookid artistid songid trackid article",
     "rating": "rating score stars bookrating weight overall preference",
     "time": "time timestamp date datetime unixreviewtime timestampms createdat",
@@ -132,6 +134,8 @@ def codes(rows: Rows, role: str) -> tuple[IntArray, list[str]]:
     column, name = rows.columns[role], rows.names[role]
     if pa.types.is_floating(column.type):
         column = _whole_or_float(rows, role)
+    elif pa.types.is_decimal(column.type) and _casts(column.drop_null(), pa.int64()):
+        column = column.cast(pa.int64())
     try:
         texts = column if pa.types.is_dictionary(column.type) else column.cast(pa.string())
         encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
@@ -173,9 +177,9 @@ def _refuse_first(rows: Rows, name: str, encoded: Column, wrong: Column) -> None
 
 
 def _refuse_no_number(rows: Rows, name: str, encoded: Column, known: Column) -> None:
-    """Refuse NaN and infinity among numbers; among words they are words."""
-    bad = pc.match_substring_regex(known, r"^[+-]?(nan|inf|infinity)$", ignore_case=True)
-    if not pc.any(bad).as_py() or not _casts(known, pa.float64()):
+    """Refuse NaN, infinity and what programs write for nothing, among numbers; among words they are words."""
+    bad = pc.match_substring_regex(pc.utf8_trim_whitespace(known), _NO_NUMBER, ignore_case=True)
+    if not pc.any(bad).as_py() or not _casts(known.filter(pc.invert(bad)), pa.float64()):
         return
     places = pa.array(np.flatnonzero(bad.to_numpy(zero_copy_only=False)), encoded.indices.type)
     row = pc.index(pc.is_in(encoded.indices, places), True).as_py()

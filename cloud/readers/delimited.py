@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from cloud.readers.columns import Rows, Wanted, find_columns, listed, matches
-from cloud.readers.text import Text, refuse, suffix_of
+from cloud.readers.text import Text, refuse, shown, suffix_of
 from cloud.sources import SEPARATORS
 from wire.errors import InputError
 
@@ -45,6 +45,8 @@ def read_delimited(text: Text, layout: Layout, wanted: Wanted) -> Rows:
     Raises:
         InputError: a column is missing, or a row has too few or too many fields.
     """
+    if not layout.header:
+        text = _without_comments(text)
     path, first = text.path, _first_line(text.raw)
     separator = layout.separator or _separator(text, layout, wanted)
     raw, delimiter = _single(path, text.raw, separator)
@@ -67,9 +69,24 @@ def read_delimited(text: Text, layout: Layout, wanted: Wanted) -> Rows:
     return Rows(path, columns, names, where, text.notes, decimal=layout.decimal)
 
 
+def _without_comments(text: Text) -> Text:
+    """Return the text with the comment that public lists of pairs begin with blank: lines keep numbers."""
+    comment = re.match(rb"(?:[ \t]*\n)*(?:[#%](?:[ \t].*)?\n\s*?)+(?=.)", text.raw)
+    if comment is None:
+        return text
+    raw = b"\n" * comment[0].count(b"\n") + text.raw[comment.end() :]
+    note = f"{text.path.name}: a comment before the first row is left out: {shown(comment[0].strip())}"
+    return Text(text.path, raw, (*text.notes, note))
+
+
 def _first_line(raw: bytes) -> str:
     """Return the first line that is not blank."""
-    return raw.lstrip(b"\n").partition(b"\n")[0].decode("utf-8", "replace")
+    return _from_first_row(raw).partition(b"\n")[0].decode("utf-8", "replace")
+
+
+def _from_first_row(raw: bytes) -> bytes:
+    """Return the text without the blank lines at its beginning."""
+    return re.sub(rb"\A(?:[ ]*\n)+", b"", raw)
 
 
 def _quoted(first: str, separator: str) -> bool:
@@ -151,10 +168,12 @@ def _header(
 
 
 def _hint(header: Sequence[str], layout: Layout, separator: str, usual: str) -> str:
-    if len(header) == 1:
+    if len(header) == 1 and not header[0].startswith(("#", "%")):
         return f" (with the separator {separator!r}); is there another? Then set data.separator"
     if layout.header and any(re.fullmatch(r"[\d.+-]+", name) for name in header):
         return "; where the file has no header, set data.header: false"
+    if header[0].startswith(("#", "%")):
+        return "; where the file begins with a comment and has no header, set data.header: false"
     return "" if separator == usual else f" (with the separator {separator!r})"
 
 
@@ -196,8 +215,8 @@ def _parsed(
         include_columns=[str(at) for at in places],
         null_values=[],
     )
-    try:
-        return pyarrow.csv.read_csv(pa.BufferReader(raw), read, parse, convert)
+    try:  # pyarrow counts blank lines among those that it skips
+        return pyarrow.csv.read_csv(pa.BufferReader(_from_first_row(raw)), read, parse, convert)
     except pa.ArrowInvalid as error:
         _refuse_fields(path, raw, delimiter, quoted, header)
         refuse(path, error)

@@ -71,6 +71,8 @@ def read_text(path: Path, encoding: str = "utf-8") -> Text:
     for start, words in _OTHERS:
         if raw.startswith(start):
             raise InputError(f"{path}: is {words}")
+    if raw[257:262] == b"ustar":
+        raise InputError(f"{path}: is a tar archive; unpack it")
     text = _utf8(path, raw, encoding)
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")

@@ -192,6 +192,12 @@ def test_ids_keep_their_digits(tmp_path: Path) -> None:
     )
 
 
+def test_whole_decimals_are_written_without_a_point(tmp_path: Path) -> None:
+    ids = pa.array(["1", "20", "7"]).cast(pa.decimal128(12, 2))
+    pa.parquet.write_table(pa.table({"user": ids, "item": ids}), tmp_path / "w.parquet")
+    assert load(Table(path="-"), tmp_path / "w.parquet").user_ids == ("1", "20", "7")
+
+
 @pytest.mark.parametrize(
     "kind",
     [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())],
@@ -336,6 +342,56 @@ def test_a_table_without_a_header_has_numbers_or_names(tmp_path: Path) -> None:
     assert refused(Table(path="-"), tmp_path / "w.csv").endswith("the columns are a, x")
 
 
+@pytest.mark.parametrize("blank", ["\n", "\n\n", "  \n \n"])
+@pytest.mark.parametrize("header", ["user,item", '"user","item"'])
+def test_blank_lines_before_the_header_are_no_rows(header: str, blank: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.csv"
+    path.write_text(f"{blank}{header}\na,x\n\nb,x\n")
+    found = load(Table(path="-"), path)
+    assert (found.user_ids, found.item_ids, read(found).rows) == (("a", "b"), ("x",), 2)
+    path.write_text(f"{blank}{header}\na,x\n\n,x\n")
+    line = blank.count("\n") + 4
+    assert (
+        refused(Table(path="-"), path)
+        == f"w.csv, line {line}: found nothing in column 'user', expected a name"
+    )
+
+
+def test_lists_of_pairs_begin_with_a_comment(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    for comment in ("% bip weighted\n% 3 2 2\n", "# Directed graph\n\n# From\tTo\n", "%\n"):
+        path.write_text(f"{comment}a\tx\na\ty\n#b\tx\n")
+        found = load(Table(path="-", header=False), path)
+        assert (found.user_ids, read(found).rows) == (("a", "#b"), 3)
+        assert [note.partition(": ")[2][:44] for note in read(found).notes] == [
+            "a comment before the first row is left out: "
+        ]
+        path.write_text(f"{comment}a\tx\na\n")
+        line = comment.count("\n") + 2
+        assert (
+            refused(Table(path="-", header=False), path)
+            == f"out.txt, line {line}: found 1 field, expected 2: 1, 2"
+        )
+    path.write_text("# Directed graph\n# From To\n1\t2\n")
+    assert refused(Table(path="-"), path).endswith(
+        "the columns are #, Directed, graph; where the file begins with a comment and has no header, "
+        "set data.header: false"
+    )
+    path.write_text("#a\tx\n#b\tx\n")
+    assert load(Table(path="-", header=False), path).user_ids == ("#a", "#b")
+
+
+@pytest.mark.parametrize("word", ["NULL", "null", "None", "NA", "N/A", "#N/A", "<NA>", "NaN", " nan", r"\N"])
+def test_words_for_nothing_are_no_names_among_numbers(word: str, tmp_path: Path) -> None:
+    path = tmp_path / "w.csv"
+    path.write_text(f"user,item\n1,7\n{word},7\n2,8\n")
+    assert refused(Table(path="-"), path) == (
+        f"w.csv, line 3: found {word.strip()!r} in column 'user', expected a name"
+    )
+    path.write_text(f"user,item\nMax,7\n{word},7\n2,8\n")
+    assert word.strip() in load(Table(path="-"), path).user_ids
+
+
 def test_columns_that_are_not_there_get_a_hint(tmp_path: Path) -> None:
     path = tmp_path / "w.csv"
     path.write_text('"User-ID";"ISBN";"Book-Rating"\n"1";"5";"2"\n')
@@ -377,6 +433,7 @@ def test_fields_of_any_length_are_read(tmp_path: Path) -> None:
         (b"user,item\n1,Am\xe9lie\n", "w.csv, line 2: found '\\\\xe9', expected text in UTF-8; where it h"),
         ("user,item\n1,2\n".encode("utf-16-le"), "w.csv, line 1: found a NUL, expected text; where it is U"),
         (b"PK\x03\x04rest", "w.csv: is a zip archive or a spreadsheet; unpack it, or save it as .csv"),
+        (b"x" * 257 + b"ustar\x0000", "w.csv: is a tar archive; unpack it"),
         (b"PAR1rest", "w.csv: is a Parquet file; its name must end in .parquet"),
         (gzip.compress(b"user,item\n1,2\n" * 9)[:-9], "w.csv: cannot be unpacked, it seems cut off or dam"),
         (gzip.compress(bytes(2**27)), "w.csv: unpacks to more than 67,108,864 bytes"),
@@ -525,6 +582,24 @@ def test_movielens_lies_in_a_folder_of_its_archive(tmp_path: Path) -> None:
     lines = "".join(f"{user}::{item}::{rating}::{time}\r\n" for user, item, rating, time in WORLD)
     (tmp_path / "ml" / "inside" / "ratings.dat.gz").write_bytes(gzip.compress(lines.encode()))
     assert load(MovieLens(path="-"), tmp_path / "ml").n_users == 7
+
+
+def test_movielens_of_other_shapes_is_read_or_sent_to_the_table(tmp_path: Path) -> None:
+    (tmp_path / "rating.csv").write_text(
+        '"userId","movieId","rating","timestamp"\n1,"2",3.5,"2005-04-02 23:53:47"\n1,29,3.5,2005-04-03\n'
+    )
+    assert load(MovieLens(path="-"), tmp_path).item_ids == ("2", "29")
+    shapes = {
+        "ratings.csv": ("UserID,MovieID,Rating,Timestamp", "userId,movieId,rating,timestamp"),
+        "r.csv": ("userId;movieId;rating;timestamp", "userId,movieId,rating,timestamp"),
+        "ratings.dat": ("1;2;3;4", "userId::movieId::rating::timestamp, without a header"),
+    }
+    for name, (first, expected) in shapes.items():
+        (tmp_path / name).write_text(f"{first}\n1,2,3,4\n")
+        assert refused(MovieLens(path="-"), tmp_path / name) == (
+            f"{name}: found '{first}' in the first line, expected {expected}; "
+            "data.type: table reads other columns and separators"
+        )
 
 
 def test_nobody_to_measure_is_said(tmp_path: Path) -> None:
