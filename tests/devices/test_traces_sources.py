@@ -115,7 +115,7 @@ def test_a_source_may_be_a_pipe(tmp_path: Path) -> None:
     [
         (tarred(USAGE, USAGE), "is an archive of several files (folder/usage0.csv, folder/usage1.csv): unpack the one to import"),
         (tarred(), "is an archive without a file"),
-        (gzip.compress(USAGE)[:-9], "is damaged: Compressed file ended before the end-of-stream marker was reached"),
+        (gzip.compress(USAGE, mtime=0)[:-9], "is damaged: Compressed file ended before the end-of-stream marker was reached"),
         (b"\xfd7zXZ\0nothing", "is damaged: Corrupt input data"),
         (b"PK\x03\x04nothing", "is damaged: File is not a zip file"),
         (USAGE + b"\xe9\n", "line 4: is not UTF-8 text; --encoding names another, such as latin-1"),
