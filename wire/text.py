@@ -3,6 +3,10 @@
 import unicodedata
 from typing import Final
 
+NO_NUMBER: Final = r"([+-]?(nan|inf|infinity)|<na>|#?n/a|na|null|none|nil|\\n|missing|undefined)"
+"""Words that stand for no number, or for nothing, in what pandas, databases and spreadsheets write: a regular
+expression for any case."""
+
 _OBEYED: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """The kinds of character that a terminal may obey: control characters, marks of direction, halves of
 pairs, separators of lines."""

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from cloud.readers.text import short, shown
 from wire.errors import InputError
 from wire.metrics import IntArray
+from wire.text import NO_NUMBER
 
 Column = Any  # pyarrow has no types
 Where = Callable[[int], str]  # from the index of a row to words such as "u.data, line 7"
 Numbers = NDArray[np.int64] | NDArray[np.float64]
 
-_NO_NUMBER = r"^([+-]?(nan|inf|infinity)|<na>|#?n/a|na|null|none|nil|\\n|missing|undefined)$"
-"""Words that stand for no number, or for nothing, in what pandas, databases and spreadsheets write."""
 MOST_NAMES = 12
 """Names of columns that a message lists."""
 _KNOWN = {
@@ -178,7 +177,7 @@ def _refuse_first(rows: Rows, name: str, encoded: Column, wrong: Column) -> None
 
 def _refuse_no_number(rows: Rows, name: str, encoded: Column, known: Column) -> None:
     """Refuse NaN, infinity and what programs write for nothing, among numbers; among words they are words."""
-    bad = pc.match_substring_regex(pc.utf8_trim_whitespace(known), _NO_NUMBER, ignore_case=True)
+    bad = pc.match_substring_regex(pc.utf8_trim_whitespace(known), f"^{NO_NUMBER}$", ignore_case=True)
     if not pc.any(bad).as_py() or not _casts(known.filter(pc.invert(bad)), pa.float64()):
         return
     places = pa.array(np.flatnonzero(bad.to_numpy(zero_copy_only=False)), encoded.indices.type)

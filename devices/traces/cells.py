@@ -10,6 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from devices.memory.pressure import LEVELS
+from wire.text import NO_NUMBER
 
 MOST_WHOLE: Final = 2**63 - 1
 MOST_SECONDS: Final = 2**53
@@ -25,7 +26,7 @@ RULES: Final[Mapping[str, str]] = {
 }
 """How a value of each kind must be."""
 
-_NO_NUMBER = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
+_NO_NUMBER = re.compile(NO_NUMBER, re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 
@@ -72,7 +73,7 @@ def read_cell(value: object, kind: str) -> Any:
 
 
 def check_names(names: list[Any]) -> object | None:
-    """Return the name that is no name: NaN or infinity, as text, where all others are numbers."""
+    """Return the name that is no name: NaN, infinity or a word for nothing, where all others are numbers."""
     odd = next((name for name in names if _NO_NUMBER.fullmatch(name.strip())), None)
     if odd is None:
         return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from devices.traces.cells import check_names
 from devices.traces.writing import Row, Sidecar
 from wire.errors import InputError
 from wire.text import printable
@@ -89,6 +90,19 @@ def read_name(where: str, value: object, column: str = "device_id") -> str:
         shown = "nothing" if value in (None, "") else printable(value, 40)
         raise InputError(f"{where}: {column}(={shown}) must name the device")
     return name
+
+
+def check_devices(source: Path, names: Iterable[str]) -> None:
+    """Check that no device is called by a word for nothing, such as NULL, where all others are numbers.
+
+    Raises:
+        InputError: one is.
+    """
+    odd = check_names(list(names))
+    if odd is not None:
+        raise InputError(
+            f"{printable(source)}: device_id(={printable(odd)}) must name the device; all others are numbers"
+        )
 
 
 def complete(

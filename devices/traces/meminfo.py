@@ -26,9 +26,13 @@ SIZES: Final = {"K": 2**10, "KB": 2**10, "KIB": 2**10, "M": 2**20, "MB": 2**20, 
 """What the kernel and Android call kB or K are KiB."""
 
 _FIELD = re.compile(
-    r"(?<![A-Za-z_(])(MemTotal|MemFree|MemAvailable|Buffers|Cached):\s*([0-9]{1,15})\s*([A-Za-z]+)?"
+    r"(?<![A-Za-z_(])(MemTotal|MemFree|MemAvailable|Buffers|Cached):\s*([0-9]+)\s*([A-Za-z]+)?"
 )
-_DUMP = re.compile(r"(?<![A-Za-z])(Total|Free) RAM:\s*([0-9][0-9,.' ]{0,20}?)\s*([KMG]i?B?)\b", re.IGNORECASE)
+_LINE = re.compile(r"\s*(?:[A-Za-z]\w*(?:\(\w+\))?:\s+[0-9]+(?:\s+kB)?)?\s*")
+"""A line of meminfo, or a blank one."""
+_DUMP = re.compile(
+    r"(?<![A-Za-z])(Total|Free) RAM:\s*([0-9][0-9,.' \u00a0\u202f]{0,20}?)\s*([KMG]i?B?)\b", re.IGNORECASE
+)
 _STATUS = re.compile(r"\(status (\w+)\)")
 _COMPACT = re.compile(r"^ram,([0-9]{1,15}),([0-9]{1,15})(?:,|$)")
 _REALTIME = re.compile(r"Uptime:\s*[0-9]+\s+Realtime:\s*([0-9]{1,18})")
@@ -42,6 +46,7 @@ _DAY_CLOCK = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]{1,9})?")
 _LOGCAT = re.compile(r"([0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3,6})(?: .*)?")
 """The lines of Android's log name no year."""
 LEAP_YEAR: Final = 2000
+MOST_DIGITS: Final = 15
 DAY_NS: Final = 86_400 * NS_PER_S
 _UPTIME = re.compile(r"([0-9]{1,12}\.[0-9]{2}) [0-9]{1,15}\.[0-9]{2}")
 _CLOCK = re.compile(
@@ -54,11 +59,25 @@ _CLOCK = re.compile(
 )
 
 
+class _NoUnitError(ValueError):
+    """A size has no unit; *refusal* says so.
+
+    Args:
+        refusal: the error of a line that is whole.
+    """
+
+    def __init__(self, refusal: InputError) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+
+
 @dataclass
 class _Look:
     """What was printed at once."""
 
     line: int
+    above: str
+    """What stands before it, where a time is expected."""
     sizes: dict[str, int] = field(default_factory=dict)
     level: str | None = None
     running_ns: int | None = None
@@ -72,6 +91,7 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
         InputError: it holds no look, or one without a time; says in which line.
     """
     looks = _timed(path, options)
+    _leave_out_cut_off(looks, options)
     estimated = sum("MemAvailable" not in look.sizes for _, look in looks)
     if estimated:
         options.notes.append(
@@ -83,6 +103,13 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
     start = looks[0][0]
     moments = [((t - start) / NS_PER_S, _known(path, look)) for t, look in looks]
     yield from rows_of_changes(options.name, moments)
+
+
+def _leave_out_cut_off(looks: list[tuple[int, _Look]], options: Options) -> None:
+    """Leave the last look out where it lacks what all others have: the log was cut off within it."""
+    others = [set(look.sizes) for _, look in looks[:-1]]
+    if others and set.intersection(*others) & {"MemAvailable", "MemFree"} - set(looks[-1][1].sizes):
+        options.notes.append(f"line {looks.pop()[1].line}: the last look is cut off: left out")
 
 
 def _known(path: Path, look: _Look) -> Known:
@@ -109,7 +136,7 @@ def _timed(path: Path, options: Options) -> list[tuple[int, _Look]]:
     if not looks:
         raise InputError(
             f"{printable(path)}: holds no look at memory, neither MemAvailable of meminfo nor Free RAM of "
-            "dumpsys"
+            "dumpsys; `peelfleet trace import columns` reads tables"
         )
     if options.every_ns is not None:
         return [(number * options.every_ns, look) for number, look in enumerate(looks)]
@@ -117,9 +144,11 @@ def _timed(path: Path, options: Options) -> list[tuple[int, _Look]]:
         if all(time is not None for time in times):
             return [(time, look) for time, look in zip(times, looks, strict=True) if time is not None]
     times = max((before, after), key=lambda each: sum(time is not None for time in each))
-    line = next(look.line for time, look in zip(times, looks, strict=True) if time is None)
+    look = next(look for time, look in zip(times, looks, strict=True) if time is None)
+    above = "" if _LINE.fullmatch(look.above) else f" that is read in {printable(look.above, 60)!r} before it"
     raise InputError(
-        f"{printable(path)}: line {line}: the look has no time; --every says how far apart looks are"
+        f"{printable(path)}: line {look.line}: the look has no time{above}; "
+        "--every says how far apart looks are"
     )
 
 
@@ -135,8 +164,16 @@ def _read(
     """Whether the time belongs to a look already."""
     running: int | None = None
     open_look = False
+    above = ""
+    cut_off: InputError | None = None
     for number, line in lines_of(path, options.encoding):
-        found, prefix = _sizes(path, number, line)
+        if cut_off is not None:
+            raise cut_off
+        try:
+            found, prefix = _sizes(path, number, line)
+        except _NoUnitError as error:  # the last line of a log may be cut off there
+            cut_off = error.refusal
+            continue
         stamp = _moment(prefix, zone, time)
         if stamp is not None:
             if not found and looks and after[-1] is None:
@@ -149,16 +186,20 @@ def _read(
             running = int(told[1]) * 10**6
             open_look = False
         if not found:
+            above = line if line.strip() else above
             continue
         if not open_look or any(name in looks[-1].sizes for name in found):
-            looks.append(_Look(number, running_ns=running))
+            looks.append(_Look(number, prefix if prefix.strip() else above, running_ns=running))
             before.append(None if used else time)
             after.append(None)
             used, running, open_look = True, None, True
         looks[-1].sizes |= found
+        above = line
         level = _STATUS.search(line)
         if level and level[1].lower() in LEVELS:
             looks[-1].level = level[1].lower()
+    if cut_off is not None and not looks:
+        raise cut_off
     return before, after, looks
 
 
@@ -167,17 +208,30 @@ def _sizes(path: Path, number: int, line: str) -> tuple[dict[str, int], str]:
     found: dict[str, int] = {}
     begin = len(line)
     for match in _FIELD.finditer(line):
-        found[match[1]] = int(match[2]) * _unit(path, number, match[3] or "B")
+        if match[3] is None:
+            raise _NoUnitError(
+                InputError(f"{printable(path)}: line {number}: {match[1]}(={match[2][:20]}) must have a unit")
+            )
+        found[match[1]] = _size(path, number, match[1], match[2]) * _unit(path, number, match[3])
         begin = min(begin, match.start())
     for match in _DUMP.finditer(line):
         digits = re.sub("[^0-9]", "", match[2])
         name = "MemTotal" if match[1].lower() == "total" else "MemAvailable"
-        found[name] = int(digits) * _unit(path, number, match[3])
+        found[name] = _size(path, number, name, digits) * _unit(path, number, match[3])
         begin = min(begin, match.start())
     compact = _COMPACT.match(line.strip())
     if compact:
         return {"MemTotal": int(compact[1]) * 2**10, "MemAvailable": int(compact[2]) * 2**10}, ""
     return found, line[:begin]
+
+
+def _size(path: Path, number: int, name: str, digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise InputError(
+            f"{printable(path)}: line {number}: {name}(={printable(digits, 20)}) must have at most "
+            f"{MOST_DIGITS} digits"
+        )
+    return int(digits)
 
 
 def _unit(path: Path, number: int, unit: str) -> int:

@@ -187,8 +187,11 @@ def csv_rows(
 
 def _csv(path: Path, encoding: str | None) -> Iterator[tuple[int, Record]]:
     lines = (line for _, line in lines_of(path, encoding))
-    header = next((line for line in lines if line.strip()), "")
+    header = next((line for line in lines if line.strip() and not line.startswith("#")), "")
     separator = max(SEPARATORS, key=lambda each: len(next(csv_rows(path, [header], each), (0, [""]))[1]))
+    if separator not in header and len(header.split()) > 1:  # blanks, as many as look good
+        header, separator = "\t".join(header.split()), "\t"
+        lines = ("\t".join(line.split()) for line in lines)
     names = [name.strip() for _, fields in csv_rows(path, [header], separator) for name in fields]
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:

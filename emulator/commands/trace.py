@@ -160,7 +160,7 @@ def import_(
     devices: Annotated[int | None, typer.Option(min=1, help="Take the first so many devices.")] = None,
 ) -> None:
     """Turn a trace of others into one of ours, with a sidecar that says where it comes from."""
-    from devices.traces.importing import Options, formula_note, source_name
+    from devices.traces.importing import Options, check_devices, formula_note, source_name
     from devices.traces.inspect import doubts_of_units
     from devices.traces.inspect import inspect as look_into
     from devices.traces.kinds import IMPORTERS
@@ -190,6 +190,7 @@ def import_(
     )
     importer = IMPORTERS[kind]
     rows = list(importer.rows(source, options))
+    check_devices(source, dict.fromkeys(row.device_id for row in rows))
     sidecar = importer.sidecar(source, options)
     written = write_trace(out, rows, with_notes(sidecar, options.notes))
     typer.echo(f"{printable(out)}: {written.series} series, {written.rows} rows; see {sidecar_name(out)}")

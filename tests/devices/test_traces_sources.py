@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devices.traces.columns import KINDS, read_columns
-from devices.traces.importing import Options, formula_note
+from devices.traces.importing import Options, check_devices, formula_note
 from devices.traces.kinds import IMPORTERS
 from devices.traces.moments import read_moment_ns, read_zone
 from devices.traces.pickles import UnsafePickleError, read_plain_pickle
@@ -466,7 +466,8 @@ def test_an_old_kernel_and_a_log_without_times(tmp_path: Path) -> None:
     file.write_text("hello\nworld\n")
     assert (
         refused("meminfo", file)
-        == "holds no look at memory, neither MemAvailable of meminfo nor Free RAM of dumpsys"
+        == "holds no look at memory, neither MemAvailable of meminfo nor Free RAM of dumpsys; "
+        "`peelfleet trace import columns` reads tables"
     )
     file.write_text("2\n" + MEMINFO.format(1) + "1\n" + MEMINFO.format(2))
     assert refused("meminfo", file) == "line 9: the time of the look falls"
@@ -474,6 +475,62 @@ def test_an_old_kernel_and_a_log_without_times(tmp_path: Path) -> None:
     assert refused("meminfo", file) == "line 2: unit(=pages) must be kB"
     file.write_text("1\nMemTotal: 5 kB\n")
     assert refused("meminfo", file) == "line 2: the look has neither MemAvailable nor MemFree"
+
+
+def test_a_log_may_end_anywhere(tmp_path: Path) -> None:
+    file = tmp_path / "x.log"
+    whole = logged(lambda at: f"{1714557600 + at}\n").encode()
+    begin = whole.index(b"1714557665\n")  # of the last look
+    for end in range(begin, len(whole)):
+        file.write_bytes(whole[:end])
+        rows, notes = imported("meminfo", file)
+        available = [row.mem_available_bytes for row in rows]
+        said = whole[:end].count(b"1002 k") > 0
+        assert available == [free * KIB for _, free in LOOKS][: 3 if said else 2]
+        cut = [] if said or b"MemTotal:        9000 k" not in whole[begin:end] else [16]
+        assert notes == [f"line {line}: the last look is cut off: left out" for line in cut]
+
+
+def test_sizes_have_units_and_not_too_many_digits(tmp_path: Path) -> None:
+    file = tmp_path / "x.log"
+    file.write_text("1\nMemAvailable: 1392120\nBuffers: 5\n")
+    assert refused("meminfo", file) == "line 2: MemAvailable(=1392120) must have a unit"
+    file.write_text("1\nMemAvailable: 1392120")
+    assert refused("meminfo", file) == "line 2: MemAvailable(=1392120) must have a unit"
+    file.write_text(f"1\nMemTotal: {'9' * 30} kB\nMemAvailable: 5 kB\n")
+    assert refused("meminfo", file) == f"line 2: MemTotal(={'9' * 20}...) must have at most 15 digits"
+
+
+@pytest.mark.parametrize(
+    "stamp", ["14.11.2023 22:13:20", "11/14/2023 10:13:20 PM", "Di 14. Nov 22:13 CET 2023"]
+)
+def test_what_is_no_time_is_shown(stamp: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.log"
+    file.write_text(f"{stamp}\n{MEMINFO}")
+    assert refused("meminfo", file) == (
+        f"line 2: the look has no time that is read in {stamp!r} before it; --every says how far apart looks are"
+    )
+    file.write_text("".join(f"{stamp} {line}\n" for line in MEMINFO.splitlines()))
+    assert refused("meminfo", file) == (
+        f"line 1: the look has no time that is read in {stamp + ' '!r} before it; "
+        "--every says how far apart looks are"
+    )
+
+
+def test_tables_are_aligned_by_blanks_and_begin_with_comments(tmp_path: Path) -> None:
+    expected = [
+        Row("recording", 0.0, mem_available_bytes=KIB),
+        Row("recording", 0.001, mem_available_bytes=2 * KIB),
+    ]
+    for text in ("  ts    mem\n   0      1\n   1      2\n", "# of my phone\n# in KiB\nts,mem\n0,1\n1,2\n"):
+        assert imported("columns", table(tmp_path, text), **BASE)[0] == expected
+
+
+def test_a_word_for_nothing_is_no_device_among_numbers(tmp_path: Path) -> None:
+    for word in ("NULL", "None", "<NA>", r"\N"):
+        with pytest.raises(InputError, match="must name the device; all others are numbers"):
+            check_devices(tmp_path / "log.csv", ["1", "2", word])
+        check_devices(tmp_path / "log.csv", ["Max", word])
 
 
 @settings(deadline=None)
