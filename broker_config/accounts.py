@@ -8,6 +8,8 @@ from pathlib import Path
 
 from broker_config.files import write_secret
 from wire.errors import InputError
+from wire.files import read_at_most
+from wire.outputs import reason
 from wire.topics import Role, valid_name
 
 
@@ -22,6 +24,8 @@ class Account:
 
 COLUMNS = ("role", "user", "password")
 """Of a file of credentials."""
+MOST_BYTES = 2**28
+"""Of a file of credentials: millions of devices."""
 
 
 def write_credentials(path: Path, accounts: Iterable[Account]) -> None:
@@ -41,14 +45,22 @@ def read_credentials(path: Path) -> tuple[Account, ...]:
     Raises:
         InputError: the file is missing or is none.
     """
+    wrong = f"{path}: must be credentials, as `broker init` writes them"
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
-        if tuple(header) != COLUMNS:
-            raise ValueError(f"columns(={','.join(header)!r}) must be {','.join(COLUMNS)}")
-        return tuple(Account(user, Role(role), password) for role, user, password in rows)
-    except (OSError, csv.Error, ValueError) as error:
-        raise InputError(f"{path}: must be credentials, as `broker init` writes them: {error}") from None
+        content = read_at_most(path, MOST_BYTES, "credentials", pipes=True)
+        rows = list(csv.reader(io.StringIO(content.decode(), newline="")))
+    except OSError as error:
+        raise InputError(f"{wrong}: {reason(error)}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{wrong}: byte {error.start + 1} is not UTF-8 text") from None
+    except csv.Error as error:
+        raise InputError(f"{wrong}: {error}") from None
+    if not rows or tuple(rows[0]) != COLUMNS:
+        raise InputError(f"{wrong}: the first line must be {','.join(COLUMNS)}")
+    for line, row in enumerate(rows[1:], start=2):  # what it holds stays secret
+        if len(row) != len(COLUMNS) or row[0] not in tuple(Role):
+            raise InputError(f"{wrong}: row {line} must have one of {', '.join(Role)}, a user and a password")
+    return tuple(Account(user, Role(role), password) for role, user, password in rows[1:])
 
 
 def check_accounts(accounts: Iterable[Account]) -> None:

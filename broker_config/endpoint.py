@@ -1,5 +1,6 @@
 """Endpoints: where a broker is, how it is reached, what it can do, and who each role is there."""
 
+import os
 import re
 import secrets
 import ssl
@@ -196,7 +197,7 @@ def _url_tls(url: SplitResult) -> Tls | None:
         raise _url_error("only ca, cert and key may follow '?'; write '?' in a password as %3F")
     if ("cert" in given) != ("key" in given):
         raise _url_error("cert and key go together")
-    paths = {name: Path(path).resolve() for name, path in given.items()}
+    paths = {name: Path(os.path.realpath(path)) for name, path in given.items()}
     for name, path in paths.items():
         if not path.is_file():
             raise _url_error(f"{name}(={path}) is no file")

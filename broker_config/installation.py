@@ -85,7 +85,7 @@ def install(directory: Path, wanted: Installation, *, force: bool = False) -> tu
 
 def _room(directory: Path, *, force: bool) -> Path:
     """Return *directory* in full, which is not there, or is an earlier installation that may go."""
-    directory = directory.resolve()
+    directory = Path(os.path.realpath(directory))  # `resolve` raises where links go in a circle
     if not str(directory).isprintable():
         raise InputError(f"{str(directory)!r}: must be one line: it becomes part of a configuration")
     if not directory.exists():

@@ -73,7 +73,7 @@ def check_files(pee: Path | None, state: Path | None) -> None:
     Raises:
         InputError: one is a file of somebody else, or they are one file.
     """
-    if pee is not None and state is not None and pee.resolve() == state.resolve():
+    if pee is not None and state is not None and os.path.realpath(pee) == os.path.realpath(state):
         raise InputError(f"--pee and --state must be two files: both are {pee}")
     if pee is not None:
         check_ours(pee, begins_as_pee, "PEE file")

@@ -15,6 +15,7 @@ import typer
 from emulator import interrupts
 from emulator.commands import broker as broker_command
 from emulator.commands import trace as trace_command
+from emulator.standard_error import forgive
 from wire.errors import InputError, PeelfleetError, first_of
 from wire.redaction import without_passwords
 from wire.text import printable_lines
@@ -563,6 +564,7 @@ def main() -> None:
 
 def _show_whatever_is_said() -> None:
     """Let characters that an output cannot show stand as escapes: a name never ends a command."""
+    forgive()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it is closed
             stream.reconfigure(errors="backslashreplace")

@@ -21,6 +21,7 @@ from emulator.manifest import MANIFEST, CountedFile, check_file, read_entries, w
 from emulator.rundir import EVENTS
 from scenarios.event_columns import EVENT_COLUMNS
 from wire.errors import InputError
+from wire.files import open_regular
 from wire.outputs import reason
 
 BATCH_ROWS = 50_000
@@ -162,7 +163,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
     if entry is not None:
         check_file(path, entry)
     try:
-        with path.open("rb") as file:
+        with open_regular(path, "a table of a run") as file:
             table = pq.read_table(file)
         table.validate(full=True)  # text that is none, among others
     except (OSError, pa.ArrowException) as error:
@@ -234,7 +235,7 @@ def read_draft(folder: Path, name: str) -> pa.Table:
 
 
 def _read_batches(path: Path, name: str) -> pa.Table:
-    with path.open("rb") as source:
+    with open_regular(path, "the log of a shard") as source:
         try:
             reader = pa.ipc.open_stream(source)
         except pa.ArrowInvalid:  # killed before the first byte

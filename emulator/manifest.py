@@ -8,10 +8,12 @@ from typing import IO
 import msgspec
 
 from wire.errors import InputError
+from wire.files import open_regular, read_at_most
 from wire.outputs import reason, replace_file
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+MOST_BYTES = 2**24
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,7 +97,7 @@ def read_entries(path: Path) -> Entries | None:
         InputError: it is damaged.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Manifest).files
+        return msgspec.json.decode(read_at_most(path, MOST_BYTES, "a manifest"), type=_Manifest).files
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -116,7 +118,7 @@ def check_file(path: Path, expected: Entry, what: str = "the run directory") -> 
         InputError: it is not; says what was expected and what is there.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path, "a table of a run") as file:
             found = _count(file, expected.rows)
     except OSError as error:
         raise InputError(f"{path}: {what} is damaged: {reason(error)}") from None

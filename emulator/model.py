@@ -68,7 +68,7 @@ def resolve_data(data: Data, given: Path | None) -> Data:
     tried = [given] if given else [Path(data.path), *([Path(root) / data.path] if root else [])]
     for path in tried:
         if path.exists():
-            return msgspec.structs.replace(data, path=str(path.resolve()))
+            return msgspec.structs.replace(data, path=os.path.realpath(path))
     hint = "" if given else f"; give --data FOLDER, or set {DATA_VARIABLE} to the folder that holds it"
     raise InputError(f"{tried[-1]}: no such data{hint}")
 

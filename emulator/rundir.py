@@ -11,8 +11,12 @@ from pathlib import Path
 import msgspec
 
 from wire.errors import InputError, RunError
+from wire.files import read_at_most
+from wire.outputs import reason
 
 PARTIAL = ".partial"
+MOST_BYTES = 2**26
+"""Of a summary, a scenario or another small file of a run directory."""
 SCENARIO, SUMMARY, EVENTS, DEVICES, METRICS, REPORT = (
     "scenario.yaml",
     "summary.json",
@@ -88,10 +92,11 @@ def read_summary(folder: Path) -> dict[str, object]:
         InputError: *folder* is no run directory.
     """
     try:
-        return msgspec.json.decode((folder / SUMMARY).read_bytes(), type=dict[str, object])
+        content = read_at_most(folder / SUMMARY, MOST_BYTES, "the summary of a run")
+        return msgspec.json.decode(content, type=dict[str, object])
     except OSError as error:
-        raise InputError(f"{folder}: no run directory: {SUMMARY}: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+        raise InputError(f"{folder}: no run directory: {SUMMARY}: {reason(error)}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{folder / SUMMARY}: {error}") from None
 
 
@@ -101,7 +106,10 @@ def read_scenario(folder: Path) -> str:
     Raises:
         InputError: there is none.
     """
+    path, damaged = folder / SCENARIO, "the run directory is damaged"
     try:
-        return (folder / SCENARIO).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / SCENARIO}: the run directory is damaged: {error}") from None
+        return read_at_most(path, MOST_BYTES, "the scenario of a run").decode()
+    except OSError as error:
+        raise InputError(f"{path}: {damaged}: {reason(error)}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: {damaged}: byte {error.start + 1} is not UTF-8 text") from None

@@ -1,5 +1,6 @@
 """Runs a scenario from a resolved file to a finished run directory."""
 
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -225,7 +226,7 @@ def write_scenario(folder: Path, scenario: Scenario) -> None:
 
 def _with_whole_paths(group: FleetGroup) -> FleetGroup:
     played = {
-        name: msgspec.structs.replace(value, file=str(Path(value.file).resolve()))
+        name: msgspec.structs.replace(value, file=os.path.realpath(value.file))
         for name, value in msgspec.structs.asdict(group).items()
         if isinstance(value, Replay | Availability)
     }

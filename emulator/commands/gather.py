@@ -14,12 +14,13 @@ from emulator.realtime.measured import Expected, Measured, read_measured, summar
 from emulator.realtime.processes import MEASURED
 from emulator.recordings import read_recordings
 from emulator.report.page import write_report
-from emulator.rundir import SCENARIO, drafting
+from emulator.rundir import SCENARIO, drafting, read_scenario
 from emulator.runner import Finished, write_results, write_scenario
 from emulator.simulation import Outcome
 from scenarios.load import check_readable, parse
 from scenarios.schema import Scenario
 from wire.errors import InputError
+from wire.outputs import reason
 
 
 def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | None) -> Finished:
@@ -62,8 +63,8 @@ def _scenario(folders: Sequence[Path]) -> Scenario:
     texts = {}
     for folder in folders:
         try:
-            texts[folder] = (folder / SCENARIO).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            texts[folder] = read_scenario(folder)
+        except InputError as error:
             raise InputError(f"{folder}: holds no shard, as `devices --out` writes it: {error}") from None
     first = folders[0]
     for folder, text in texts.items():
@@ -77,8 +78,10 @@ def _measured(folder: Path) -> Measured:
         return read_measured(folder / MEASURED)
     except FileNotFoundError:
         raise InputError(f"{folder}: this shard did not end") from None
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(f"{folder / MEASURED}: {error}") from None
+    except OSError as error:
+        raise InputError(f"{folder / MEASURED}: cannot be read: {reason(error)}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / MEASURED}: is damaged: {error}") from None
 
 
 def _check_checksums(folders: Sequence[Path], measured: Sequence[Measured]) -> list[str]:

@@ -9,6 +9,7 @@ import msgspec
 
 from emulator.metrics.histogram import Histogram
 from scenarios.schema import Scenario
+from wire.files import read_at_most
 from wire.outputs import replace_file
 from wire.units import NS_PER_S
 
@@ -40,6 +41,8 @@ KEYS = (
 """The keys of the summary that only a run in real time has a value for."""
 
 
+MOST_BYTES = 2**26
+"""Of the file of a shard."""
 NEAR_RETRY = 0.5
 """A round trip of this share of the time that a device waits is near it: a few are always slower than p95."""
 
@@ -113,7 +116,7 @@ def write_measured(path: Path, measured: Measured) -> None:
 
 def read_measured(path: Path) -> Measured:
     """Return what a shard has written."""
-    return msgspec.json.decode(path.read_bytes(), type=Measured)
+    return msgspec.json.decode(read_at_most(path, MOST_BYTES, "what a shard measured"), type=Measured)
 
 
 def summary_of(

@@ -1,6 +1,7 @@
 """Which combination of a sweep is the first: what the others are compared with."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -8,10 +9,13 @@ from typing import Final
 import msgspec
 
 from wire.errors import InputError
+from wire.files import read_at_most
 
 ORDER: Final = "combinations.json"
 """The names of the combinations, in the order in which the scenario has them."""
 TABLE: Final = "table.csv"
+MOST_BYTES: Final = 2**28
+"""Of either."""
 
 
 def keep_order(names: Sequence[str], folder: Path) -> None:
@@ -30,16 +34,16 @@ def keep_order(names: Sequence[str], folder: Path) -> None:
 def read_order(folder: Path) -> Sequence[str]:
     """Return the combinations of the sweep folder *folder* in their order; none where it does not say."""
     try:
-        return msgspec.json.decode((folder / ORDER).read_bytes(), type=list[str])
-    except (OSError, msgspec.DecodeError):
+        return msgspec.json.decode(read_at_most(folder / ORDER, MOST_BYTES), type=list[str])
+    except (OSError, InputError, msgspec.DecodeError, UnicodeDecodeError):
         return _order_of_table(folder / TABLE)
 
 
 def _order_of_table(file: Path) -> Sequence[str]:
     """Return the combinations in the order of a sweep's table: all that an older sweep has."""
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = csv.DictReader(lines)
-            return list(dict.fromkeys(row["combination"] for row in rows if row.get("combination")))
-    except (OSError, UnicodeDecodeError, csv.Error):
+        lines = io.StringIO(read_at_most(file, MOST_BYTES).decode(), newline="")
+        rows = csv.DictReader(lines)
+        return list(dict.fromkeys(row["combination"] for row in rows if row.get("combination")))
+    except (OSError, InputError, UnicodeDecodeError, csv.Error):
         return []

@@ -31,9 +31,11 @@ from scenarios.kinds import plain
 from scenarios.load import dump
 from scenarios.schema import Scenario
 from wire.errors import InputError, PeelfleetError
+from wire.files import read_at_most
 from wire.imports import digest_of, sources
 
 MARK = "combination.json"
+MOST_MARK_BYTES = 2**24
 LOCK = ".lock"
 _WORK = ".run-"
 _TRACEBACK = "traceback.txt"
@@ -204,8 +206,8 @@ def _is_there(run: Run, folder: Path) -> bool:
     if not place.exists():
         return False
     try:
-        mark = msgspec.json.decode((place / MARK).read_bytes(), type=Mark)
-    except (OSError, msgspec.DecodeError):
+        mark = msgspec.json.decode(read_at_most(place / MARK, MOST_MARK_BYTES), type=Mark)
+    except (OSError, InputError, msgspec.DecodeError, UnicodeDecodeError):
         raise InputError(f"{place}: is no run of this sweep: give another --out, or remove it") from None
     if mark.digest != run.digest:
         raise InputError(

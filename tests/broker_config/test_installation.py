@@ -151,3 +151,30 @@ def test_no_message_about_a_broker_shows_its_password(url: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_url(url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_credentials_that_are_none_are_not_shown(tmp_path: Path) -> None:
+    file = tmp_path / "credentials.csv"
+    begin = f"{file}: must be credentials, as `broker init` writes them"
+    for text, why in {
+        "role,user,password\n_cloud,hunter2,cloud\n": (
+            "row 2 must have one of device, fleet, cloud, emulator, observer, a user and a password"
+        ),
+        "hunter2\n": "the first line must be role,user,password",
+        "": "the first line must be role,user,password",
+        "\udcff": "byte 1 is not UTF-8 text",
+    }.items():
+        file.write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(InputError) as caught:
+            read_credentials(file)
+        assert str(caught.value) == f"{begin}: {why}"
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="is no regular file, and cannot be credentials"):
+        read_credentials(file)
+
+
+def test_a_link_that_leads_to_itself_is_named(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(InputError, match=r"loop: cannot be written: "):
+        install(tmp_path / "loop", WANTED, force=True)

@@ -1,5 +1,7 @@
 """What a run and a shard wrote is what is read: every table has its rows and its SHA-256."""
 
+import functools
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -112,3 +114,23 @@ def test_a_column_of_another_type_is_named(
     path.parent.mkdir()
     pq.write_table(pa.table({column: values}), path)
     assert refusal(lambda: read_table(path, [column])) == f"{path}: the run directory is damaged: {words}"
+
+
+FILES = ["summary.json", "scenario.yaml", "manifest.json", "devices.parquet", "events/update.parquet"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("kind", ["endless", "pipe"])
+def test_a_run_directory_with_a_file_that_never_ends_is_refused(
+    runner: Runner, tmp_path: Path, name: str, kind: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(runner.run().folder, folder)
+    (folder / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to("/dev/zero")
+    for reader in READERS.values():
+        words = refusal(functools.partial(reader, folder))
+        assert f"{folder / name}: is no regular file, and cannot be " in words

@@ -84,3 +84,15 @@ def test_a_scenario_that_could_not_be_read_again_is_refused_before_it_runs() -> 
     scenario = parse(f"x-l: &l {{{labels}}}\n" + a_fleet(50, ", labels: *l"))
     with pytest.raises(InputError, match=r"^tiny: has 2\d+ characters with every default written out"):
         check_readable(scenario)
+
+
+def test_a_run_whose_words_nobody_can_take_is_whole(tmp_path: Path, store_root: Path) -> None:
+    (tmp_path / "x.yaml").write_text(TINY)
+    with Path("/dev/full").open("wb") as full:  # a log on a full disk; a terminal that was closed fails alike
+        done = subprocess.run(
+            [sys.executable, "-m", "emulator.cli", "run", "x.yaml", "--store", str(store_root)],
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=full,
+            check=False,
+        )  # fmt: skip
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (done.returncode, folder.suffix, (folder / "report.html").exists()) == (0, "", True)
