@@ -31,7 +31,7 @@ _SCRIPT = Path(__file__).with_name("page.js")
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` into the run directory *folder*, finished or a draft, and return its path."""
     summary, scenario = read_summary(folder), read_scenario(folder)
-    devices = read_table(folder / DEVICES, ("device", "group", "user_group", "full_ndcg_at_10"))
+    devices = read_table(folder / DEVICES, ("device", "group"))
     measured = read_table(folder / METRICS, COLUMNS) if (folder / METRICS).exists() else None
     page = render(summary, scenario, read_tables(folder / EVENTS), devices, measured)
     replace_file(folder / REPORT, page.encode())
@@ -100,8 +100,6 @@ def _sections(events: Tables, fleet: series.Fleet, summary: dict[str, object]) -
     return {
         **{f"{figure.name}_figure": figure_section(figure) for figure in drawn},
         "latency_table": tables.latency_table(latencies),
-        "group_table": tables.group_table(states.group_rows(fleet, sums)),
-        "user_group_table": tables.user_group_table(states.user_group_rows(fleet, sums)),
     }
 
 

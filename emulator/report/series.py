@@ -42,7 +42,6 @@ class Fleet:
     groups: tuple[str, ...]
     group: IntArray
     """Which of *groups* each device is in."""
-    user_group: IntArray
 
     @classmethod
     def read(cls, devices: pa.Table) -> Self:
@@ -52,7 +51,6 @@ class Fleet:
             tuple(devices["device"].to_pylist()),
             tuple(groups),
             group.astype(np.int64),
-            devices["user_group"].to_numpy().astype(np.int64),
         )
 
     @property

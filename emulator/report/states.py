@@ -4,7 +4,7 @@ Nothing in this file knows a figure or a page. Means over time weigh a state by 
 the summary does.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,8 @@ from emulator.report.series import (
     Columns,
     Fleet,
     FloatArray,
-    IntArray,
     bin_of,
     log_edges,
-    said,
     time_grid,
 )
 from wire.units import NS_PER_S, approximate_bytes
@@ -107,9 +105,7 @@ class Tally:
     best: FloatArray
     full: FloatArray
     changes: FloatArray
-    applied: FloatArray
     update_bytes: FloatArray
-    full_update_bytes: FloatArray
 
     @property
     def ratio(self) -> FloatArray:
@@ -136,9 +132,6 @@ def tally(tables: Tables, states: Columns, fleet: Fleet) -> Tally:
     def weigh(values: NDArray[Any]) -> FloatArray:
         return np.bincount(device, seconds * values, fleet.size).astype(np.float64)
 
-    def count(values: NDArray[Any]) -> FloatArray:
-        return np.bincount(updates["device"].to_numpy(), values, fleet.size).astype(np.float64)
-
     return Tally(
         seconds=weigh(np.ones(len(device))),
         over_seconds=weigh(states["resident_bytes"] > states["budget_bytes"]),
@@ -146,68 +139,15 @@ def tally(tables: Tables, states: Columns, fleet: Fleet) -> Tally:
         best=weigh(states["best_ndcg_at_10"]),
         full=weigh(states["full_ndcg_at_10"]),
         changes=np.bincount(changes["device"].to_numpy(), minlength=fleet.size).astype(np.float64),
-        applied=count(said(updates["result"], "applied")),
-        update_bytes=count(updates["update_bytes"].to_numpy()),
-        full_update_bytes=count(updates["full_update_bytes"].to_numpy()),
+        update_bytes=np.bincount(
+            updates["device"].to_numpy(), updates["update_bytes"].to_numpy(), fleet.size
+        ).astype(np.float64),
     )
 
 
 def states_of(quality: pa.Table, fleet: Fleet, stop_ns: int) -> Columns:
     """Return the quality table by device, with device numbers and how many ``seconds`` each state held."""
     return held_for(fleet.numbered(quality), stop_ns)
-
-
-@dataclass(frozen=True)
-class GroupRow:
-    """A group of devices in one row; None where there is nothing to divide by."""
-
-    name: str
-    devices: int
-    changes: int
-    applied: int
-    update_bytes: int
-    delta_ratio: float | None
-    over_seconds: float
-    over_share: float | None
-    ndcg: float | None
-    ratio: float | None
-
-
-def group_rows(fleet: Fleet, sums: Tally) -> list[GroupRow]:
-    """Return a row per group of the fleet."""
-    members = ((name, np.flatnonzero(fleet.group == at)) for at, name in enumerate(fleet.groups))
-    return [_row(name, chosen, sums) for name, chosen in members]
-
-
-def user_group_rows(fleet: Fleet, sums: Tally) -> list[GroupRow]:
-    """Return a row per group of users that the fleet has."""
-    numbers = np.unique(fleet.user_group).tolist()
-    return [_row(str(at), np.flatnonzero(fleet.user_group == at), sums) for at in numbers]
-
-
-def worst(rows: Iterable[GroupRow]) -> GroupRow | None:
-    """Return the row with the lowest share of full quality, if there is more than one to compare."""
-    measured = [row for row in rows if row.ratio is not None]
-    return min(measured, key=lambda row: row.ratio or 0.0) if len(measured) > 1 else None
-
-
-def _row(name: str, members: IntArray, sums: Tally) -> GroupRow:
-    def total(values: FloatArray) -> float:
-        return float(values[members].sum())
-
-    seconds, sent, ndcg = total(sums.seconds), total(sums.update_bytes), total(sums.ndcg)
-    return GroupRow(
-        name=name,
-        devices=len(members),
-        changes=int(total(sums.changes)),
-        applied=int(total(sums.applied)),
-        update_bytes=int(sent),
-        delta_ratio=_divided(sent, total(sums.full_update_bytes)),
-        over_seconds=total(sums.over_seconds),
-        over_share=_divided(total(sums.over_seconds), seconds),
-        ndcg=_divided(ndcg, seconds),
-        ratio=_divided(ndcg, total(sums.full)),
-    )
 
 
 @dataclass(frozen=True)

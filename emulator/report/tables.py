@@ -8,7 +8,6 @@ from emulator.realtime.measured import doubts_of_summary
 from emulator.report.axes import duration
 from emulator.report.meanings import explained
 from emulator.report.series import Latency
-from emulator.report.states import GroupRow, worst
 from scenarios.thresholds import shown_value
 from wire.units import approximate_bytes
 
@@ -98,52 +97,6 @@ def latency_table(latencies: Mapping[str, Latency]) -> str:
         for name, each in latencies.items()
     ]
     return table(["of", "updates", *names], body)
-
-
-def group_table(rows: Sequence[GroupRow]) -> str:
-    """Return the fleet's groups, a row each."""
-    head = ["group", "devices", "budget changes", "updates applied", "update bytes", "of full pushes",
-            "over budget", "share of time", "NDCG@10", "of full quality"]  # fmt: skip
-    body = [
-        row(
-            [
-                escape(each.name),
-                f"{each.devices:,}",
-                f"{each.changes:,}",
-                f"{each.applied:,}",
-                _bytes(each.update_bytes),
-                share(each.delta_ratio, 1),
-                _seconds(each.over_seconds),
-                share(each.over_share),
-                _decimal(each.ndcg),
-                share(each.ratio, 1),
-            ]
-        )
-        for each in rows
-    ]
-    return table(head, body)
-
-
-def user_group_table(rows: Sequence[GroupRow]) -> str:
-    """Return the groups of users, the one with the lowest quality marked."""
-    lowest = worst(rows)
-    body = [
-        row(
-            [
-                escape(each.name) + (" <em>lowest</em>" if each is lowest else ""),
-                f"{each.devices:,}",
-                f"{each.applied:,}",
-                _bytes(each.update_bytes),
-                _decimal(each.ndcg),
-                share(each.ratio, 1),
-            ],
-            classes="worst" if each is lowest else "",
-        )
-        for each in rows
-    ]
-    return table(
-        ["user group", "devices", "updates applied", "update bytes", "NDCG@10", "of full quality"], body
-    )
 
 
 def summary_table(summary: Mapping[str, object]) -> str:

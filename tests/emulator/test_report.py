@@ -28,12 +28,9 @@ from emulator.report.states import (
     Tally,
     choose_devices,
     elasticities,
-    group_rows,
     portraits,
     states_of,
     tally,
-    user_group_rows,
-    worst,
 )
 from emulator.report.tables import flatten, share
 from emulator.rundir import DEVICES, EVENTS, METRICS, SCENARIO, SUMMARY, write_summary
@@ -280,8 +277,11 @@ class TestPage:
         assert '<tr class="failed"><td>over_budget_share</td>' in page
         assert '<p class="verdict">Broken: 1 of 2 thresholds did not hold.' in page
 
-    def test_the_group_of_users_that_fares_worst_stands_out(self, run: Path) -> None:
-        assert '<tr class="worst"><td>3 <em>lowest</em></td><td>1</td>' in page_of(run)
+    def test_groups_stand_in_one_table_each(self, run: Path) -> None:
+        """By the model version that was held at the time: a table by device would know the first one only."""
+        page = page_of(run)
+        assert page.count("<h3>group</h3>") == page.count("<h3>user_group</h3>") == 1
+        assert "<h2>Groups</h2>" not in page
 
     def test_every_view_is_one_that_plotly_accepts(self, run: Path) -> None:
         page = page_of(run)
@@ -428,9 +428,7 @@ class TestSeries:
     def test_groups_beyond_the_largest_have_no_view(self) -> None:
         groups = [f"g{at:02d}" for at in range(30)] + ["g29", "g28"]
         names = [f"d{at}" for at in range(32)]
-        table = pa.table(
-            {"device": names, "group": groups, "user_group": [0] * 32, "full_ndcg_at_10": [0.5] * 32}
-        )
+        table = pa.table({"device": names, "group": groups})
         views = Fleet.read(table).views
         assert list(views) == ["whole fleet", *(f"g{at:02d}" for at in range(14)), "g28", "g29"]
         assert views["g29"].tolist() == [29, 30]
@@ -454,22 +452,6 @@ class TestStates:
         assert sums.over_seconds.sum() == summary["over_budget_device_seconds"] == 10
         assert sums.ndcg.sum() / sums.full.sum() == pytest.approx(summary["quality_ratio_to_full"])
         assert sums.regret.mean() == pytest.approx(summary["quality_regret"])
-
-    def test_a_row_per_group(self, fleet: Fleet, sums: Tally) -> None:
-        a, b = group_rows(fleet, sums)
-        assert (a.devices, a.changes, a.applied, a.update_bytes) == (2, 5, 2, 13100)
-        assert a.ratio == pytest.approx((120 * 0.2 + 150 * 0.1 + 270 * 0.4) / (600 * 0.4))
-        assert b.over_seconds == 10
-        assert b.over_share == pytest.approx(1 / 30)
-        assert b.delta_ratio == pytest.approx(8600 / 20900)
-
-    def test_the_worst_group_of_users(self, fleet: Fleet, sums: Tally) -> None:
-        rows = user_group_rows(fleet, sums)
-        lowest = worst(rows)
-        assert [row.name for row in rows] == ["3", "7"]
-        assert lowest is not None
-        assert lowest.name == "3"
-        assert worst(rows[:1]) is None
 
     def test_quality_by_budget(self, run: Path, fleet: Fleet) -> None:
         states = states_of(read_tables(run / EVENTS)["quality"], fleet, ns(STOP_S))
@@ -501,9 +483,7 @@ class TestStates:
             best=of(0.1, 0.5, 0.5, 0.8, 0.6, 0.5, 0),
             full=of(1, 1, 1, 1, 1, 1, 0),
             changes=of(9, 8, 1, 1, 1, 1, 0),
-            applied=of(1, 1, 1, 1, 1, 1, 0),
             update_bytes=of(9, 9, 8, 1, 1, 1, 0),
-            full_update_bytes=of(9, 9, 9, 9, 9, 9, 0),
         )
         assert choose_devices(sums) == [
             (0, "lowest quality: 10.0 % of full"),
