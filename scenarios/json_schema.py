@@ -25,7 +25,7 @@ from wire.units import Share
 
 Json = dict[str, Any]  # Any: JSON
 
-_NUMBER = r"[0-9]+(\.[0-9]+)?"
+_NUMBER = r"([0-9]+(\.[0-9]+)?|\.[0-9]+)"
 
 
 def schema_text() -> str:

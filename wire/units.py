@@ -43,7 +43,7 @@ MAX_TEXT = 400
 """Nobody writes a quantity in more characters; to look for one in very many takes very long."""
 
 _PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
-_TERM = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z/%]+)")
+_TERM = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z/%]+)")
 
 
 def parse_bytes(value: object) -> Bytes:
