@@ -15,6 +15,7 @@ import typer
 from emulator import interrupts
 from emulator.commands import broker as broker_command
 from emulator.commands import trace as trace_command
+from emulator.commands.verbs import Verbs
 from emulator.standard_error import forgive
 from wire.errors import InputError, PeelfleetError, first_of
 from wire.redaction import without_passwords
@@ -33,7 +34,7 @@ _NAMING = frozenset(
     ("--out", "-o", "--store", "--data", "--pee", "--state", "--proc", "--json", "--csv", "--credentials")
 )
 
-app = typer.Typer(
+app = Verbs(
     name="peelfleet",
     help="Emulate a fleet of devices that recommend inside a changing memory budget (PEEL).",
     no_args_is_help=True,

@@ -207,7 +207,7 @@ def summary_table(summary: dict[str, object]) -> Table:
     table = Table(
         box=box.SIMPLE_HEAD, title=f"{summary['scenario']}, seed {summary['seed']}, {summary['clock']} clock"
     )
-    table.add_column("")
+    table.add_column("", overflow="fold")
     table.add_column("value", justify="right")
     for name in HEADLINE if summary["clock"] != "realtime" else HEADLINE + REAL:
         value = summary.get(name)
@@ -225,7 +225,7 @@ def account_table(summary: Mapping[str, object]) -> Table | None:
     if not accounts:
         return None
     table = Table(box=box.SIMPLE_HEAD, title="faults and actions")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for name in ("at", "messages", "devices", "recovered", "all after"):
         table.add_column(name, justify="right" if name != "at" else "left", overflow="fold")
     for each in accounts:

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from emulator.commands.verbs import Verbs
 from wire.errors import PeelfleetError
 
-app = typer.Typer(help="Run a broker, or set one up for a test fleet.", no_args_is_help=True)
+app = Verbs(help="Run a broker, or set one up for a test fleet.", no_args_is_help=True)
 
 
 @app.command()

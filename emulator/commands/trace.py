@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from emulator.commands.verbs import Verbs
 from wire.errors import InputError, RunError
 from wire.text import printable
 from wire.units import NS_PER_S, format_duration, parse_bytes, parse_duration
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 NAP_NS = NS_PER_S // 10
 """The recorder sleeps no longer than this before it looks whether it is to end."""
 
-app = typer.Typer(help="Record, import and inspect traces of memory and availability.", no_args_is_help=True)
+app = Verbs(help="Record, import and inspect traces of memory and availability.", no_args_is_help=True)
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The trace to write: .csv or .parquet.")]
 

@@ -55,3 +55,21 @@ def test_help_lists_closed_choices(verb: list[str], choices: str) -> None:
 def test_a_choice_that_is_none_is_refused_with_those_that_are() -> None:
     text = printed("run", "quickstart", "--clock", "vertual", status=2)
     assert "'vertual' is not one of 'virtual', 'lockstep'" in re.sub(r"[│\s]+", " ", text)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 139, 140])
+def test_help_of_every_verb_is_shown_whole(columns: int) -> None:
+    for verb in [verb for verbs in PANELS.values() for verb in verbs] + ["trace import", "broker init"]:
+        result = CliRunner(env={"COLUMNS": f"{columns}", "TERM": "dumb"}).invoke(
+            app, [*verb.split(), "--help"]
+        )
+        assert "…" not in result.output
+        assert max(map(len, result.output.splitlines())) <= max(columns, 80)
+    text = re.sub(r"\s+", " ", printed("cloud", "--help"))
+    for words in (
+        "--full-if-delta-over",
+        "mqtt[s]://[user:password@]host[:port]",
+        "--no-retain-blocks",
+        "PEELFLEET_BROKER",
+    ):
+        assert words in text
