@@ -14,7 +14,7 @@ from emulator.rundir import read_summary
 from emulator.runner import Options as RunOptions
 from emulator.runner import Unwatched, run
 from scenarios.expand import load_plan
-from scenarios.load import parse
+from scenarios.load import load, parse
 from wire.geometry import Codec
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +51,19 @@ def test_realtime_counts_as_many_changes_and_reports_under_both_clocks() -> None
     for heading in ("`budget_changes`, `budget_reports`", "uplink, p50 and p95 of that"):
         virtual, realtime = rows[heading]
         assert virtual == realtime
+
+
+@pytest.mark.slow
+def test_the_readme_says_what_the_quickstart_comes_to_today(tmp_path: Path, store: Path) -> None:
+    scenario = load(ROOT / "scenarios" / "quickstart.yaml", ["clock=virtual"])
+    summary = read_summary(run(scenario, RunOptions(tmp_path, None, None, store, 1), Unwatched()).folder)
+    quality, traffic_share = summary["quality_ratio_to_full"], summary["delta_ratio"]
+    assert isinstance(quality, float)
+    assert isinstance(traffic_share, float)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"keep {100 * quality:.1f} % of the quality of the whole table" in readme
+    assert f"on {100 * traffic_share:.1f} % of the bytes that full pushes would cost" in readme
+    assert summary["over_budget_device_seconds"] == 0
 
 
 @pytest.mark.slow
