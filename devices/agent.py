@@ -142,7 +142,12 @@ class Agent:
 
     def change_user(self, user: int) -> None:
         """Recommend to somebody else from now on: what was held for the old user is dropped."""
-        self.user, self.user_vector = user, b""
+        self.user = user
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop everything that is held: the next answer brings it anew."""
+        self.user_vector = b""
         self._leave()
         self.model, self._shelf = "", None
         self.held = self.resident_bytes = self.layer = 0

@@ -38,7 +38,7 @@ class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     count: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
     """How many devices there are."""
     labels: dict[str, str] = {}
-    """What actions and faults can select them by, and what the summary is split by."""
+    """What actions and faults select them by and the summary is split by; at most 1,000 in a fleet."""
     node: str = "default"
     """What class of device they are, by its name under ``nodes``."""
     memory: Memory = BoundedWalk()

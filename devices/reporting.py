@@ -108,6 +108,10 @@ def _spared(rule: Reporting, told: int, wanted: int) -> bool:
     return wanted == told or abs(wanted - told) < rule.publish.on_change * told
 
 
+MANY_REFUSALS = 3
+"""Answers in a row, after which a device that refuses them drops what it holds and asks for all of it."""
+
+
 class Refusals:
     """When a device asks again whose answers it refuses: ever later, where one report after another is.
 
@@ -118,6 +122,11 @@ class Refusals:
     def __init__(self) -> None:
         self._in_a_row = 0
         self._counted = False
+
+    @property
+    def many(self) -> bool:
+        """Whether so many answers in a row were refused that what is held must be wrong, not they."""
+        return self._in_a_row >= MANY_REFUSALS
 
     def reported(self) -> None:
         """Note that another report has left."""

@@ -15,7 +15,7 @@ import aiomqtt
 
 from devices.agent import Agent, Receipt
 from devices.keeping import Kept, read_kept, remove_pee, write_kept, write_pee
-from devices.reporting import Refusals, Reporting, Told, due
+from devices.reporting import MANY_REFUSALS, Refusals, Reporting, Told, due
 from devices.shelf import Shelves
 from devices.standalone_counts import Counts
 from devices.standalone_settings import Settings
@@ -31,9 +31,10 @@ from wire.connection import (
     unless_set,
     weakens,
 )
-from wire.errors import InputError, RemoteProtocolError, RunError, first_of
+from wire.errors import InputError, Reason, RemoteProtocolError, RunError, first_of
 from wire.mailbox import Message, mailbox
 from wire.messages import ModelNotice, Status, decode, encode
+from wire.outputs import in_words
 from wire.reconnection import Reconnections, plain_words
 from wire.silence import counted, silence
 from wire.topics import TABLE, Address, Kind, device_topic, fleet_topic, parse
@@ -50,6 +51,8 @@ LONGEST_QUIET_S = 300.0
 """The longest time between two warnings that nobody announces a model."""
 KEEP_EVERY_S = 5.0
 """While an update arrives its parts are kept this often: each part would wear a phone's memory out."""
+CONTRADICTIONS = (Reason.CONTENT, Reason.OUT_OF_RANGE)
+"""Why parts are refused that do not go with what is held."""
 GROWTH_WORTH_ASKING = 0.05
 """The device asks for more only when its budget is this share above the one that it reported last."""
 
@@ -340,6 +343,9 @@ class Standalone:
             self._again_s = time.monotonic() + wait_s
             why = str(self._agent.rejected) if receipt is Receipt.REJECTED else "the budget has fallen"
             self._complaints.complain(receipt.value, self._topic(Kind.PEE), why, time.monotonic())
+            contradicts = receipt is Receipt.REJECTED and self._agent.rejected in CONTRADICTIONS
+            if contradicts and self._refusals.many and self._agent.model:
+                self._begin_anew()
         elif receipt in (Receipt.APPLIED, Receipt.CONFIRMED):
             self._waiting_since_s, self._again_s, self._refusals = None, float("inf"), Refusals()
             self._settled.set()
@@ -349,6 +355,15 @@ class Standalone:
         if receipt is Receipt.APPLIED:
             agent = self._agent
             LOG.info("holds layer %d: %d B of %d B", agent.layer, agent.resident_bytes, agent.budget_bytes)
+
+    def _begin_anew(self) -> None:
+        """Drop what contradicts one answer after another: a part that was wrong and fitted may be in it."""
+        LOG.warning(
+            "%d answers in a row do not go with what is held: dropped %d B, asks for everything",
+            MANY_REFUSALS, self._agent.resident_bytes,
+        )  # fmt: skip
+        self._agent.forget()
+        self._keep()
 
     def _keep(self) -> None:
         """Give back the memory of what was evicted, and bring the files up to date.
@@ -369,7 +384,7 @@ class Standalone:
                 write_kept(settings.state, Kept.of(agent, notice))
         except (OSError, InputError) as error:
             self.counts.unkept += 1
-            LOG.error("what is held could not be written: %s", error)
+            LOG.error("what is held could not be written: %s", in_words(error))
             if settings.pee is not None:
                 with contextlib.suppress(OSError):  # read-only by now, and said above
                     remove_pee(settings.pee)

@@ -26,6 +26,8 @@ BROKERS = ("auto", "mosquitto", "amqtt")
 MOST_SAID = 101
 """Of more problems than these nobody reads: the others are not looked for."""
 MOST_DEVICES = 10_000_000
+MOST_LABELS = 1000
+"""Different labels of a fleet: every metric is told by each of them."""
 MOST_OFTEN = 10_000_000
 """What comes again does so at most so many times in a run of one device: more would seem never to end."""
 
@@ -267,6 +269,9 @@ def _fleet(scenario: "Scenario") -> Iterator[str]:
     devices = sum(group.count for group in scenario.fleet)
     if devices > MOST_DEVICES:
         yield f"fleet: the groups have {devices:,} devices in all, and must have at most {MOST_DEVICES:,}"
+    labels = len({key for group in scenario.fleet for key in group.labels})
+    if labels > MOST_LABELS:
+        yield f"fleet: the groups have {labels:,} different labels, and must have at most {MOST_LABELS:,}"
     first_at: dict[str, int] = {}
     for at, group in enumerate(scenario.fleet):
         # Device ids end in a hyphen and digits, so distinct names are enough for distinct ids.

@@ -112,6 +112,11 @@ def reason(error: OSError) -> str:
     return error.strerror or str(error)
 
 
+def in_words(error: Exception) -> str:
+    """Return *error* for people; of one of the system, what it says without its number."""
+    return reason(error) if isinstance(error, OSError) else str(error)
+
+
 def _force(path: Path) -> None:
     """Force a file to the disk, so that a power cut leaves the old one or the new one."""
     handle = os.open(path, os.O_RDONLY)

@@ -14,6 +14,7 @@ import typer
 
 from emulator.commands.verbs import Verbs
 from wire.errors import InputError, RunError
+from wire.outputs import in_words
 from wire.text import printable
 from wire.units import NS_PER_S, format_duration, parse_bytes, parse_duration
 
@@ -80,7 +81,8 @@ def record(
         try:
             written = finish(out)
         except (InputError, OSError) as error:
-            raise RunError(f"{error}; what was recorded is in {printable(draft_path(out))}") from None
+            left = printable(draft_path(out))
+            raise RunError(f"{in_words(error)}; what was recorded is in {left}") from None
     typer.echo(f"{printable(out)}: {written.rows} rows")
     if failed is not None:
         raise RunError(f"{failed}; what was recorded until then is in {printable(out)}")

@@ -32,6 +32,7 @@ from wire.connection import Connection
 from wire.errors import InputError
 from wire.messages import BudgetReport, Status, decode
 from wire.outputs import replace_file
+from wire.pee import body, seal
 from wire.topics import Role
 
 needs_mosquitto = [
@@ -375,3 +376,27 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_a_wrong_part_that_fits_is_got_rid_of(tmp_path: Path) -> None:
+    """Somebody with the cloud's login sends a part that fits: no later answer goes with what is held then."""
+    device, right, cloud = a_device(tmp_path, lambda: 2000), holding(2000).shelf, Responder(STORE)
+    assert right is not None
+    agent, whole = device.agent, len(right.ids)
+    agent.set_budget(2000)
+    agent.report()
+    for target, blocks in ((0, {}), (1, right.part(whole - 1, whole)._asdict())):
+        fields = {"first": 0, "target": target, "part": 1, "parts": 1}
+        device._take_part(
+            seal(body(model=agent.model, group=agent.group, tensors=blocks, **fields), agent.seq)
+        )
+    held = [agent.held]
+    for _ in range(4):
+        report = agent.report()
+        device._refusals.reported()
+        for each in cloud.answer(report):
+            device._take_part(each)
+        held.append(agent.held)
+    assert held == [1, 1, 1, 0, whole]
+    assert agent.shelf is not None
+    assert agent.shelf.part(0, whole) == right.part(0, whole)

@@ -103,3 +103,13 @@ def test_a_fleet_that_no_machine_has_memory_for_is_refused() -> None:
     assert len(parse(BEGIN.replace("count: 10", "count: 9000000")).fleet) == 1
     with pytest.raises(InputError, match="have 10,000,001 devices in all, and must have at most 10,000,000"):
         parse(BEGIN.replace("[{", "[{name: b, count: 9999991}, {"))
+
+
+def test_labels_that_no_summary_could_be_split_by_are_refused() -> None:
+    def labelled(count: int) -> str:
+        labels = ", ".join(f"k{at}: v" for at in range(count))
+        return BEGIN.replace("count: 10", f"count: 10, labels: {{{labels}}}")
+
+    assert len(parse(labelled(1000)).fleet[0].labels) == 1000
+    with pytest.raises(InputError, match="have 1,001 different labels, and must have at most 1,000"):
+        parse(labelled(1001))
