@@ -87,7 +87,7 @@ Broker = Annotated[
 RealBroker = Annotated[str, typer.Option(envvar="PEELFLEET_BROKER", help=f"{_URL}.")]
 Data = Annotated[
     Path | None,
-    typer.Option(help="The folder or file of the scenario's data; else below PEELFLEET_DATA."),
+    typer.Option(help="Folder or file of the scenario's data; default: in PEELFLEET_DATA."),
 ]
 Out = Annotated[Path, typer.Option(help="Folder for run directories.")]
 Shards = Annotated[int, typer.Option(min=1, help="Processes to run the fleet in (virtual and realtime).")]
@@ -165,7 +165,7 @@ def sweep(
         str | None, typer.Option(help="Figures to print, by their names in summary.json: a,b,c.")
     ] = None,
 ) -> None:
-    """Run every combination of a sweep with every seed; what is there already is not run again."""
+    """Run every combination of a sweep with every seed; finished runs are not repeated."""
     from emulator.commands import sweep as sweep_command
     from scenarios.expand import load_plan
 
@@ -191,7 +191,7 @@ def compare(
         bool, typer.Option("--fail-on-difference", help="Exit with 99 where a metric differs.")
     ] = False,
 ) -> None:
-    """Tell how runs differ from the first: paired by device and seed, with confidence intervals."""
+    """Show how runs differ from the first: paired by device and seed, with confidence intervals."""
     from emulator.commands import compare as compare_command
 
     found = compare_command.compare(sides)
@@ -265,7 +265,7 @@ def train(
     store: Store = None,
     json: Annotated[bool, typer.Option("--json", help="Print all that its stages did, as JSON.")] = False,
 ) -> None:
-    """Train a scenario's model and cache its block store; what is cached is not trained again."""
+    """Train a scenario's model and cache its block store; a cached model is not trained again."""
     from emulator.commands.train import as_json, as_lines
     from emulator.console import Console
     from emulator.model import prepare_model, resolve_data
@@ -338,7 +338,7 @@ def validate(
     show: Annotated[bool, typer.Option(help="Print the scenario with every default filled in.")] = False,
     data: Data = None,
 ) -> None:
-    """Check a scenario file, its traces, and its data where they are there; say what is wrong."""
+    """Check a scenario file, its traces, and its data if they exist; name every error."""
     from cloud.config import Synthetic
     from emulator.recordings import check_recordings
     from scenarios.doubts import doubts
@@ -365,7 +365,7 @@ def report(
     data: Data = None,
     store: Store = None,
 ) -> None:
-    """Write the report of a run again; of one that did not finish, from what it had logged by then."""
+    """Write the report of a run again; of an unfinished run, from what it had logged."""
     from emulator.commands import report as report_command
     from emulator.manifest import unchecked
 
@@ -378,7 +378,8 @@ def report(
 @app.command(rich_help_panel=SERVICE)
 def cloud(
     store: Annotated[
-        list[Path], typer.Option(help="A block store: a folder with a manifest.json; several model versions.")
+        list[Path],
+        typer.Option(help="A block store: a folder with a manifest.json. Repeat it for more versions."),
     ],
     broker: RealBroker,
     fleet: Annotated[str, typer.Option(help="The fleet to serve.")],
@@ -405,7 +406,7 @@ def cloud(
     persistent: Annotated[
         bool, typer.Option(help="Let the broker keep reports while the service is away.")
     ] = True,
-    grace: Annotated[str, typer.Option(help="To finish what was taken when told to stop.")] = "10 s",
+    grace: Annotated[str, typer.Option(help="Longest time to finish after a signal to stop.")] = "10 s",
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="Port of /metrics, /healthz and /readyz.")
     ] = None,
@@ -449,7 +450,7 @@ def devices(
     store: Store = None,
     first_seq: Annotated[int | None, typer.Option(hidden=True, min=0)] = None,
     may_be_late: Annotated[
-        bool, typer.Option("--may-be-late", help="Count what is later than realtime.max_lag; do not end.")
+        bool, typer.Option("--may-be-late", help="Count turns later than realtime.max_lag; do not end.")
     ] = False,
     followed: Annotated[bool, typer.Option("--followed", hidden=True)] = False,
 ) -> None:
@@ -494,17 +495,21 @@ def agent(
     broker: RealBroker,
     fleet: Annotated[str, typer.Option(help="The fleet to join.")],
     device: Annotated[str, typer.Option(help="The device's id, which is its user name at the broker, too.")],
-    user: Annotated[int | None, typer.Option(min=0, help="Whose PEE: the user's number.")] = None,
-    group: Annotated[int | None, typer.Option(min=0, help="Instead of it: only the user's group.")] = None,
+    user: Annotated[int | None, typer.Option(min=0, help="Number of the user whose PEE it holds.")] = None,
+    group: Annotated[
+        int | None, typer.Option(min=0, help="Instead of --user: only the user's group.")
+    ] = None,
     budget: Annotated[str | None, typer.Option(help="A fixed budget, such as 64KiB.")] = None,
-    budget_share: Annotated[str, typer.Option(help="Else this share of the available memory.")] = "0.01 %",
+    budget_share: Annotated[
+        str, typer.Option(help="Without --budget: share of the available memory.")
+    ] = "0.01 %",
     proc: Annotated[Path, typer.Option(help="Where `meminfo` is.")] = Path("/proc"),
-    interval: Annotated[str, typer.Option(help="How often to look at the memory.")] = "5 s",
+    interval: Annotated[str, typer.Option(help="Time between two looks at the memory.")] = "5 s",
     retry_after: Annotated[str, typer.Option(help="How long to wait for an answer.")] = "30 s",
     pee: Annotated[Path | None, typer.Option(help="Keep the PEE in this file, for `recommend`.")] = None,
-    state: Annotated[Path | None, typer.Option(help="Keep what is held over restarts here.")] = None,
+    state: Annotated[Path | None, typer.Option(help="File that keeps what is held, for a restart.")] = None,
     once: Annotated[bool, typer.Option("--once", help="End when the first PEE is held.")] = False,
-    give_up_after: Annotated[str, typer.Option(help="With --once: the longest time for that.")] = "45 s",
+    give_up_after: Annotated[str, typer.Option(help="With --once: longest time to wait for it.")] = "45 s",
 ) -> None:
     """Run as one device: keep this machine's PEE inside its own memory; see docs/agent.md."""
     from emulator.commands.agent import Wanted, run_agent

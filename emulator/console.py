@@ -226,7 +226,7 @@ def account_table(summary: Mapping[str, object]) -> Table | None:
         return None
     table = Table(box=box.SIMPLE_HEAD, title="faults and actions")
     table.add_column("", overflow="fold")
-    for name in ("at", "messages", "devices", "recovered", "all after"):
+    for name in ("at", "messages", "devices", "recovered", "all recovered after"):
         table.add_column(name, justify="right" if name != "at" else "left", overflow="fold")
     for each in accounts:
         harmed = sum(value for key, value in each.items() if key.startswith("messages_"))

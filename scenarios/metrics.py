@@ -55,13 +55,13 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "label.<key>": "value of a label of the group; `(none)`: it does not have the label, and others do",
     "node": "class of device",
     "network": "network that the device was on at that time",
-    "stage": "stage in which it was, or in which its report left; the last one lasts until all has ended",
-    "pressure": "how scarce memory was on the device at that time: " + ", ".join(words(Pressure)),
+    "stage": "stage in which it was, or in which its report left; the last one lasts until the run has ended",
+    "pressure": "level of memory pressure on the device at that time: " + ", ".join(words(Pressure)),
     "user_group": "group of the user whose PEE the device held at that time, by number",
     "budget_decile": "1 to 10: tenths of the fleet's device time by budget, the smallest budgets first; "
-    "equal budgets are in one of them, so that others may be smaller or empty",
-    "budget_range": "the same tenths without the empty ones, each by its least and greatest budget; no "
-    "threshold can be narrowed by it, since nobody knows the ranges before the run",
+    "equal budgets are in the same tenth, so other tenths may be smaller or empty",
+    "budget_range": "the same tenths without the empty ones, each named by its least and greatest budget; "
+    "not for thresholds, since the ranges are not known before the run",
 }
 """What every metric can be split by."""
 
@@ -118,12 +118,12 @@ _ALL: Final = (
            "reports whose exchange has ended, repeats included", _EXCHANGE),
     *_table(Kind.COUNTER, Unit.NUMBER, "update", {
         "updates_applied": "exchanges that changed what a device holds",
-        "updates_confirmed": "exchanges that had nothing to bring",
-        "updates_superseded": "exchanges that a newer report had made stale",
+        "updates_confirmed": "exchanges with nothing to change",
+        "updates_superseded": "exchanges whose answer was out of date, since a newer report had been sent",
         "updates_rejected": "exchanges whose answer was damaged or had a gap",
         "updates_lost": "exchanges of which the report or the end of the answer never arrived",
         "updates_sent": "answers of which anything was sent",
-        "delta_fallbacks": "answers that were sent whole, since the difference was hardly smaller",
+        "delta_fallbacks": "whole PEEs that were sent since the difference was almost as large",
     }),
     Metric("update_bytes", Kind.COUNTER, Unit.BYTES, "update",
            "payload of updates; its kinds add up: used, by what was sent; control: taken in, but without "
@@ -134,14 +134,14 @@ _ALL: Final = (
         "full_update_bytes": "what pushing every PEE whole would have cost",
         "report_bytes": "payload of budget reports",
         "report_wire_bytes": "the same with MQTT and TCP/IP framing, every copy that was sent",
-        "resent_wire_bytes": "what the transport sent again of reports and updates: part of their wire bytes",
+        "resent_wire_bytes": "reports and updates that the transport sent again: part of their wire bytes",
         "ack_wire_bytes": "confirmations (PUBACK) of reports and of parts of updates, both ways, on the wire",
-        "copied_bytes": "payload of second and third copies of parts, which came of duplicates",
+        "copied_bytes": "payload of second and third copies of parts, from duplicates",
         "wasted_bytes": "delivered but never used",
         "lost_bytes": "sent but never delivered",
         "control_bytes": "reports, and answers without blocks: report bytes + control answer bytes",
-        "control_answer_bytes": "payload of answers without blocks, whatever became of them; in update bytes "
-        "`kind=control` has only those of them that were taken in",
+        "control_answer_bytes": "payload of all answers without blocks; `update_bytes{kind=control}` has "
+        "only those that a device took in",
     }),
     *_table(Kind.RATIO, Unit.SHARE, "update", {
         "delta_ratio": "update bytes ÷ full update bytes",
@@ -163,11 +163,11 @@ _ALL: Final = (
     }),
     *_table(Kind.TREND, Unit.NUMBER, "update", {
         "blocks_changed": "of each applied update: blocks held more, or less, than when its report left; "
-                          "where it was sent as `first`, all old ones and all new ones: none is both",
+                          "where it was sent as `first`, all old and all new blocks together",
     }),
     *_table(Kind.TREND, Unit.SECONDS, "update", {
         "update_latency_seconds": "of each applied update: from the newest change (of budget, user or model) "
-        "that its report tells of to the PEE applied; `below_best_spell_seconds` has the whole wait",
+        "that its report contains until the PEE is applied; the whole wait is `below_best_spell_seconds`",
         "connected_latency_seconds": "of each applied update: the part of that time in which the device was "
         "connected",
         "latency_wait_seconds": "part 1 of it: until the report left (debounce, intervals, absence, retries)",
@@ -177,7 +177,7 @@ _ALL: Final = (
         "latency_downlink_seconds": "part 5: until its last part was on the device",
         "latency_apply_seconds": "part 6: until the device had taken it in",
         "queue_seconds": "of each report that the cloud took up: how long it waited for that",
-        "update_staleness_seconds": "of each applied update: how old the report was that it answers",
+        "update_staleness_seconds": "of each applied update: the age of the report that it answers",
     }),
     *_table(Kind.GAUGE, Unit.BYTES_PER_SECOND, "update", {
         "downlink_peak_1s": "most wire bytes of updates that left within any 1 s, per second; the second may "
@@ -204,13 +204,13 @@ _ALL: Final = (
            "time in which every device that was there was over its budget (pressure's `full`)"),
     Metric("over_budget_bytes_max", Kind.GAUGE, Unit.BYTES, "quality", "the most that was held in excess"),
     Metric("time_to_fit_seconds", Kind.TREND, Unit.SECONDS, "budget",
-           "of each budget change that left less than was held: until what is held fits; 0 where the device "
+           "of each budget change to less than the device held: until what it holds fits; 0 where the device "
            "evicts at once, and up to the stop time where it never fits"),
     Metric("local_evictions", Kind.COUNTER, Unit.NUMBER, "budget",
            "budget changes at which a device evicted blocks by itself"),
-    Metric("evicted_bytes", Kind.COUNTER, Unit.BYTES, "budget", "what it evicted then"),
+    Metric("evicted_bytes", Kind.COUNTER, Unit.BYTES, "budget", "bytes that were evicted then"),
     Metric("pressure_seconds", Kind.TIME, Unit.SECONDS, "quality",
-           "device time by how scarce memory was", {"level": words(Pressure)}),
+           "device time at each level of memory pressure", {"level": words(Pressure)}),
     Metric("pressure_transitions", Kind.COUNTER, Unit.NUMBER, "quality",
            "changes of the level of pressure", {"from": words(Pressure), "to": words(Pressure)}),
     Metric("ndcg_at_10", Kind.LEVEL, Unit.SHARE, "quality", "NDCG@10 of the PEE held", bases=_QUALITY),
@@ -219,9 +219,9 @@ _ALL: Final = (
         "hit_rate_at_10": "hit rate at 10 of the PEE held",
         "best_ndcg_at_10": "NDCG@10 of the best PEE for the budget",
         "full_ndcg_at_10": "NDCG@10 of the whole table",
-        "quality_regret": "NDCG@10 that the best PEE for the budget would have had more; where it would have "
-        "had less, this counts below 0",
-        "quality_shortfall": "the same, but 0 where the best PEE would have had less",
+        "quality_regret": "NDCG@10 of the best PEE for the budget, less that of the PEE held; below 0 "
+        "where the best PEE has the lower NDCG@10",
+        "quality_shortfall": "the same, but 0 where it would be below 0",
         "quality_shortfall_after_first": "the same, without the time before the device's first PEE",
         "ndcg_at_10_after_first": "NDCG@10 of the PEE held, without the time before the device's first PEE",
     }),
@@ -229,33 +229,33 @@ _ALL: Final = (
            "NDCG@10 ÷ that of the whole table, both over time"),
     Metric("quality_recovery_seconds", Kind.TREND, Unit.SECONDS, "quality",
            "of each state whose quality (NDCG@10 ÷ full) is below 95 % of that of the state right before: "
-           "until it was at 95 % of that again; a slow decline is none: see `low_quality_seconds`"),
+           "until it was at 95 % of that again; a slow decline does not count: see `low_quality_seconds`"),
     Metric("quality_ratio_to_full_after_first", Kind.RATIO, Unit.SHARE, "quality",
            "the same as quality ratio to full, without the time before the device's first PEE"),
     Metric("below_best_seconds", Kind.TIME, Unit.SECONDS, "quality",
            "device time in which a smaller PEE was held than the best for the budget"),
     Metric("below_best_share", Kind.RATIO, Unit.SHARE, "quality", "the same ÷ all device time"),
     Metric("below_best_spell_seconds", Kind.TREND, Unit.SECONDS, "quality",
-           "of each time that a device held less than the best PEE: until it held it, or the stop time"),
+           "of each spell in which a device held less than the best PEE: its length, up to the stop time"),
     Metric("below_best_longest_seconds", Kind.TREND, Unit.SECONDS, "quality",
-           "of each device: the longest of these times, 0 if there was none"),
+           "of each device: its longest such spell, 0 if there was none"),
     Metric("low_quality_seconds", Kind.TIME, Unit.SECONDS, "quality",
-           "device time in which NDCG@10 was below 95 % of the whole table's, however it came to that"),
+           "device time in which NDCG@10 was below 95 % of the whole table's, for any reason"),
     Metric("low_quality_share", Kind.RATIO, Unit.SHARE, "quality", "the same ÷ all device time"),
     Metric("low_quality_spell_seconds", Kind.TREND, Unit.SECONDS, "quality",
-           "of each time that it was: until it was not, or the stop time"),
+           "of each spell in which it was: its length, up to the stop time"),
     Metric("online_share", Kind.RATIO, Unit.SHARE, "quality", "device time connected ÷ all device time"),
     Metric("offline_seconds", Kind.TIME, Unit.SECONDS, "quality", "device time not connected"),
     Metric("offline_spell_seconds", Kind.TREND, Unit.SECONDS, "connection",
-           "of each time that a device was cut off: until it was back, or the stop time"),
+           "of each spell in which a device was disconnected: its length, up to the stop time"),
     Metric("connects", Kind.COUNTER, Unit.NUMBER, "connection",
-           "connections made, by what had kept the device away", {"why": words(Why)}),
+           "connections made, by the reason why the device was not connected before", {"why": words(Why)}),
     Metric("disconnections", Kind.COUNTER, Unit.NUMBER, "connection",
-           "connections broken, by what broke them", {"why": words(Why)}),
+           "connections broken, by the reason", {"why": words(Why)}),
     Metric("messages_harmed", Kind.COUNTER, Unit.NUMBER, "fault",
-           "messages that something happened to", {"harm": words(Harm)}),
+           "messages that were lost, damaged, copied, delayed or refused", {"harm": words(Harm)}),
     *_table(Kind.COUNTER, Unit.BYTES, "quality", {
-        "quality_bytes": "payload of the messages in which connected devices tell of their quality",
+        "quality_bytes": "payload of the messages in which connected devices report their quality",
         "quality_wire_bytes": "the same with MQTT and TCP/IP framing",
     }),
     *_table(Kind.COUNTER, Unit.BYTES, "connection", {

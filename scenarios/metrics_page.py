@@ -10,15 +10,14 @@ _INTRODUCTION = """\
 
 # Metrics
 
-Every metric is computed from the event tables of a run (`events/*.parquet`), from nothing hidden, so the
-same run has the same metrics under every clock and with any number of shards. They stand in
-`summary.json` under their names, over the whole run; in `metrics.parquet` by every dimension, one row per
-statistic (columns `metric`, `dimension`, `value`, `statistic`, `number`); and a scenario's `thresholds`
-can demand something of each.
+Every metric is computed only from the event tables of a run (`events/*.parquet`), so the same run has the
+same metrics under every clock and with any number of shards. `summary.json` has them under their names, for
+the whole run; `metrics.parquet` has them by every dimension, one row per statistic (columns `metric`,
+`dimension`, `value`, `statistic`, `number`). A scenario's `thresholds` can set a rule for each of them.
 
 - **States.** A row of `quality` says what its device holds from then on: until the device's next row (by
   `t_ns`, then `order`), or until the stop time. Device time is the sum of that, from each device's first
-  budget to the stop time. What happens after the stop time, because it was under way, takes no device time.
+  budget to the stop time. An exchange may end after the stop time; that adds no device time.
 - **What belongs where.** An exchange (a report, its answer, its end) belongs to the moment at which its
   report left (`sent_ns`); any other event to its own moment (`t_ns`); a spell, a fall of quality and a change
   of pressure to the moment at which they begin. At its moment an event belongs to the state that its device
@@ -28,28 +27,28 @@ can demand something of each.
   when a threshold ends the run are in no count.
 - **Parts add up to the whole**, by every dimension: a report that leaves after the stop time counts in the
   last stage, as does all that follows the stages where `stop_time` is later.
-- **Percentiles** are those of the values themselves, by the nearest rank: the least value that at least so
-  many percent do not exceed. There is one such number, in `summary.json`, `metrics.parquet`, thresholds and
-  the report. Nothing is rounded before a threshold judges it, and percentiles are never averaged. Only what
-  the clock `realtime` measures by the wall clock (below) comes from histograms, at most 1/128 off.
+- **Percentiles** are those of the values themselves, by the nearest rank: p95 is the least value that at
+  least 95 % of the values do not exceed. `summary.json`, `metrics.parquet`, thresholds and the report have
+  the same number. Nothing is rounded before a threshold judges it, and percentiles are never averaged. Only
+  what the clock `realtime` measures by the wall clock (below) comes from histograms, at most 1/128 off.
 - **Means over time** weigh each state by how long it held.
-- **Nothing to say**: a count or a sum is 0 where there is nothing; a mean, a percentile, a ratio or a time is
-  null where there is nothing, or no device time, to take it of.
+- **No data**: a count or a sum is 0 where there are no events; a mean, a percentile, a ratio or a time is
+  null where there are no events, or no device time, to compute it from.
 - **Times that have no end yet**: `time_to_fit_seconds`, `offline_spell_seconds`, `below_best_spell_seconds`
-  and `low_quality_spell_seconds` count up to the stop time where nothing ended them; a spell that took no
-  time is none. A fall of quality that nothing ended is not in `quality_recovery_seconds`.
+  and `low_quality_spell_seconds` count up to the stop time where they have not ended; a spell of length 0 is
+  not counted. A fall of quality that has not ended is not in `quality_recovery_seconds`.
 - **Falls of quality** do not overlap: from the state that begins one until quality is at 95 % of that of the
   state right before it, nothing else is a fall.
 - **The best PEE** for a budget is the largest layer that fits it (`best_layer`), which is not always the one
-  with the highest NDCG@10 on what was kept for testing. With hysteresis, headroom and the like a device may
-  rest below it.
+  with the highest NDCG@10 on the test items. With hysteresis, headroom and similar policies a device may stay
+  below it.
 - **Duplicates**: a second copy of a part counts in `update_bytes` and on the wire, not in
   `full_update_bytes`, so that `delta_ratio` can exceed 1 where messages come twice; `delta_ratio_once` leaves
   them out.
-- **`warmup`** leaves out what was before it for thresholds only: exchanges whose report left earlier,
-  earlier events, and the time of states before it. The summary and the report cover the whole run. What
-  they have of quality without the start of devices are the keys that end in `_after_first`: without the time
-  before the first state in which the device held blocks.
+- **`warmup`** is for thresholds only: they leave out exchanges whose report left before its end, earlier
+  events, and the time of states before it. The summary and the report cover the whole run. Quality without
+  the start of devices is in the keys that end in `_after_first`: they leave out the time before the first
+  state in which the device held blocks.
 
 ## Kinds and aggregations
 
@@ -80,44 +79,43 @@ thresholds:
 ```
 
 A rule is about a metric or another number of `summary.json` (`broker_egress_bytes: ["value<500MB"]`, below).
-It is an aggregation, `<`, `<=`, `>`, `>=` or `==`, and a value with its unit; terminal and report say what
-came of it in that unit. Everything is checked
-when the file is read. A rule that there is nothing to judge by (no update was applied, the group was
-never there) is **not passed**, with value null. One broken rule makes the exit status **99**. The mean of
-`ndcg_at_10` can be compared with `full`, the whole table's, and `best` (or `oracle`), that of the best
-PEE for each budget, over the same device time. With a filter of its own (`kind`), the `share` of a
+It is an aggregation, `<`, `<=`, `>`, `>=` or `==`, and a value with its unit; terminal and report show the
+result in that unit. Rules are checked when the file is read. A rule without data (no update was applied, the
+group had no devices yet) is **not passed**, with value null. One broken rule makes the exit status **99**.
+The mean of `ndcg_at_10` can be compared with `full`, the whole table's, and `best` (or `oracle`), that of the
+best PEE for each budget, over the same device time. With a filter of its own (`kind`), the `share` of a
 counter is of what the other filters leave; with others only, of the whole.
 
 `abort_on_fail` ends the run: such a rule is judged at every 50th part of the simulated time, from
-`delay_abort_eval` on, by what has been logged by then, in the same way under every clock. All devices
-then live in one environment, so that shards are refused. The run directory is whole, covers the time
-until then, and `aborted_at_seconds` says when.
+`delay_abort_eval` on, by what has been logged until then, in the same way under every clock. All devices
+must then be in one process, so shards are refused. The run directory is complete, covers the time until the
+abort, and `aborted_at_seconds` says when that was.
 
 ## Faults and actions
 
-`summary.json` keeps an account of each, in the order of the file, under `faults` and `actions`: what it
-was, from when to when; `messages_lost`, `_corrupted`, `_duplicated`, `_reordered`, `_cut_off`, `_refused`
-and `harmed_bytes`; and then
+`summary.json` has an entry for each, in the order of the file, under `faults` and `actions`: its type, its
+beginning and end; `messages_lost`, `_corrupted`, `_duplicated`, `_reordered`, `_cut_off`, `_refused`
+and `harmed_bytes`; and the following keys:
 
 - `devices_affected`: for a fault, devices one of whose messages it harmed; that had an exchange under way
   on its links (`latency`, `bandwidth`) or in the cloud (`cloud_down`, `cloud_slow`) while it lasted; or
-  that `broker_down` cut off or kept away. For an action, those that it was done to, as far as they had
-  started;
-- `devices_recovered`: those that were **whole** afterwards. A device is whole at a moment if it is
-  connected and holds the best PEE for its budget, or if an exchange ends then with what the device asked
-  for applied or confirmed. The second half is for policies: with hysteresis, headroom, rounded or
-  debounced budgets a device may rightly rest below what its budget allows. It counts from when the device
-  was affected *last*;
-- `whole_again_seconds`: from the end of the fault or action until the last of them was whole for the
-  first time; 0 if that was earlier, null if it never was, and `devices_not_whole` says how many are
-  missing;
-- `quality_before`, `quality_lowest`: the mean NDCG@10 of all devices right before it, and at its lowest
-  from then until it was back; `quality_recovery_seconds`: from the end until the mean was at 95 % of
-  `quality_before`; null if it never was. The mean is that of the devices that have had a budget, rounded to
-  12 decimals.
+  that `broker_down` disconnected or kept from connecting. For an action, the devices that it was applied to,
+  if they had started;
+- `devices_recovered`: affected devices that **recovered** afterwards. A device has recovered when it is
+  connected and holds the best PEE for its budget, or when an exchange ends in which the device got what it
+  asked for (applied or confirmed). The second case is for policies: with hysteresis, headroom, rounded or
+  debounced budgets a device may correctly stay below what its budget allows. Only the time after the device
+  was affected *last* counts;
+- `devices_not_whole`: affected devices that did not recover;
+- `whole_again_seconds`: from the end of the fault or action until the last affected device had recovered; 0
+  if all recovered before the end, null if some never did;
+- `quality_before`, `quality_lowest`: the mean NDCG@10 of all devices right before it, and the lowest mean
+  from then until quality had recovered; `quality_recovery_seconds`: from the end until the mean was at 95 %
+  of `quality_before`; null if it never was. The mean is over the devices that have had a budget, rounded
+  to 12 decimals.
 
-The messages of an action are those that broke off on its devices while it lasted and that no fault
-harmed.
+The messages of an action are those that were cut off on its devices while it lasted and that no fault lost
+or damaged.
 
 ## Dimensions
 
@@ -129,9 +127,9 @@ _REALTIME = """\
 ## In real time
 
 These keys of `summary.json` have a value under the clock `realtime` only, where a broker, a cloud and
-connections are real; [realtime.md](realtime.md) says what is. They are in wall-clock time, and no part of
-the event log. Under other clocks they are null, so that a threshold on one is not passed there. A shard that
-was killed takes with it what it had measured until then.
+connections are real ([realtime.md](realtime.md)). They are in wall-clock time, and not part of the event log.
+Under other clocks they are null, so a threshold on one is not passed there. What a shard had measured before
+it was killed is lost.
 
 | key | unit | meaning |
 |---|---|---|
@@ -151,13 +149,13 @@ _TABLE = """\
 
 ## Other keys of summary.json
 
-Beside the metrics, `summary.json` has these keys. A trend there is an object with `n`, `mean`, `p50`, `p90`,
-`p95`, `p99`, `p99.9` and `max`; some metrics are there by a dimension of their own, too
+`summary.json` also has these keys. A trend is an object there, with `n`, `mean`, `p50`, `p90`, `p95`, `p99`,
+`p99.9` and `max`. Some metrics are also there by a dimension of their own
 (BREAKDOWNS), or by two (PAIRS).
-All that is a number can be demanded by a threshold: inside objects and lists with dots,
+Every number can have a threshold. Numbers inside objects and lists are named with dots:
 `update_latency_seconds.p95`, `budget_reports_by_cause.retry.lost`, `faults.0.devices_not_whole` (the first
 fault), `rollout.1.updated_share`. Such a rule has no filters and only the aggregation `value`; it is judged
-by what `summary.json` has, for the whole run, the warm-up too.
+by the value in `summary.json`, for the whole run, including the warm-up.
 
 | key | unit | meaning |
 |---|---|---|

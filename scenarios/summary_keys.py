@@ -61,7 +61,7 @@ KEYS: Final[Mapping[str, Key]] = {
         "payload of updates that left the cloud: with shared delivery each layer once", Unit.BYTES
     ),
     "broker_egress_bytes": Key("payload of updates that left the broker toward devices", Unit.BYTES),
-    "warmup_seconds": _seconds("what was before does not count for thresholds"),
+    "warmup_seconds": _seconds("thresholds leave out the time before this"),
     "aborted_at_seconds": _seconds("when a threshold ended the run early; null: none did"),
     "event_log_sha256": Key("hash of the logical event log (events.md); the same run has the same"),
     "reports_sent_again": _count("reports", "that the transport repeated, where a broker was used"),
@@ -94,8 +94,8 @@ REALTIME_KEYS: Final[Mapping[str, Key]] = {
     "round_trips_per_second": Key("reports answered", Unit.PER_SECOND),
     "connections_made": _count("connections", "to the broker"),
     "connections_broken": _count("connections", "those that broke by themselves"),
-    "connections_failed": _count("attempts", "to connect that came to nothing"),
-    "answers_stale": _count("parts", "of answers that came twice, or that nobody waited for any more"),
+    "connections_failed": _count("attempts", "to connect that failed"),
+    "answers_stale": _count("parts", "of answers that came twice or too late"),
     "messages_refused": _count("messages", "from the broker, damaged or unknown"),
     "messages_unsent": _count("messages", "not sent, or not confirmed, because a connection was gone"),
     "shard_restarts": _count("times", "a process of the fleet was started again"),
@@ -105,7 +105,7 @@ REALTIME_KEYS: Final[Mapping[str, Key]] = {
 }
 """Keys that have a value under the clock `realtime` only."""
 ACCOUNT: Final[Mapping[str, Key]] = {
-    "type": Key("what it was"),
+    "type": Key("type of the fault or action"),
     "at": Key("when, as the scenario says it"),
     "start_seconds": _seconds("when it began"),
     "end_seconds": _seconds("when it ended; for an action, when it had happened to all of its devices"),
@@ -117,12 +117,15 @@ ACCOUNT: Final[Mapping[str, Key]] = {
     "messages_refused": _count("messages", "reports that the cloud's queue had no room for"),
     "harmed_bytes": Key("payload of all of these", Unit.BYTES),
     "devices_affected": _count("devices", "that it concerned"),
-    "devices_recovered": _count("devices", "of these that were whole afterwards"),
-    "devices_not_whole": _count("devices", "of these that were not"),
-    "whole_again_seconds": _seconds("from its end until all were whole; null: never"),
+    "devices_recovered": _count(
+        "devices",
+        "of these that recovered: connected, and held the best PEE for the budget or what they asked for",
+    ),
+    "devices_not_whole": _count("devices", "of these that did not recover"),
+    "whole_again_seconds": _seconds("from its end until all had recovered; null: never"),
     "quality_before": Key("mean NDCG@10 right before it", Unit.SHARE),
-    "quality_lowest": Key("its lowest until it was back", Unit.SHARE),
-    "quality_recovery_seconds": _seconds("from its end until the mean was back; null: never"),
+    "quality_lowest": Key("the lowest mean until it had recovered", Unit.SHARE),
+    "quality_recovery_seconds": _seconds("from its end until the mean was at 95 % again; null: never"),
 }
 """Keys of an account of a fault or an action."""
 ROLLOUT: Final[Mapping[str, Key]] = {

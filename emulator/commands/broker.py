@@ -56,7 +56,7 @@ def init(
         Literal["mosquitto", "emqx"],
         typer.Option("--for", help="emqx is a cluster of three nodes (docs/scale.md)."),
     ] = "mosquitto",
-    force: Annotated[bool, typer.Option("--force", help="Write it anew if it is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace it if it exists.")] = False,
 ) -> None:
     """Write a broker for a test fleet: TLS, passwords, access rules; docs/security.md explains them."""
     from broker_config.installation import CREDENTIALS, Installation, install

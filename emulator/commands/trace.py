@@ -32,13 +32,13 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="The trace to write: .csv
 @app.command()
 def record(
     out: Out,
-    every: Annotated[str, typer.Option(help="Time between looks.")] = "1 s",
+    every: Annotated[str, typer.Option(help="Time between two samples.")] = "1 s",
     for_: Annotated[str, typer.Option("--for", help="How long; Ctrl-C ends it earlier.")] = "60 s",
     resolution: Annotated[str, typer.Option(help="Smaller changes of free memory make no row.")] = "1 MiB",
     name: Annotated[str, typer.Option(help="The device id of the rows.")] = "recording",
     source: Annotated[str, typer.Option(help="What is recorded, for the sidecar.")] = "a Linux machine",
-    licence: Annotated[str, typer.Option(help="What may be done with it, for the sidecar.")] = "not stated",
-    notes: Annotated[str, typer.Option(help="What was going on, for the sidecar.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the recording, for the sidecar.")] = "not stated",
+    notes: Annotated[str, typer.Option(help="Notes on the recording, for the sidecar.")] = "",
     proc: Annotated[Path, typer.Option(help="Where the kernel's files are.")] = Path("/proc"),
     root: Annotated[
         Path, typer.Option(hidden=True, help="The root of the file systems that hold control groups.")
@@ -91,10 +91,10 @@ def record(
 @app.command()
 def recover(
     trace: Annotated[
-        Path, typer.Argument(help="What `record` was to write: .csv or .parquet.", show_default=False)
+        Path, typer.Argument(help="The --out of the recording: .csv or .parquet.", show_default=False)
     ],
 ) -> None:
-    """Finish a recording whose process was killed: its rows lie in TRACE.partial."""
+    """Finish a recording whose process was killed: its rows are in TRACE.partial."""
     from devices.traces.drafts import SUFFIX, recover
     from devices.traces.writing import check_output
 
@@ -142,10 +142,10 @@ def import_(
         ),
     ] = None,
     time_zone: Annotated[
-        str, typer.Option(help="Of dates that name none, such as Europe/Berlin or +02:00.")
+        str, typer.Option(help="Time zone of dates without one: Europe/Berlin, +02:00.")
     ] = "UTC",
     every: Annotated[
-        str | None, typer.Option(help="meminfo, dumpsys: the time between looks, where the log has no times.")
+        str | None, typer.Option(help="meminfo, dumpsys: time between samples, if the log has no times.")
     ] = None,
     name: Annotated[
         str | None,
@@ -155,14 +155,16 @@ def import_(
         str, typer.Option(help="greenhub: fields as the app stores them (batteryhub), or as named.")
     ] = "batteryhub",
     incomplete: Annotated[
-        str, typer.Option(help="Devices without what the source is imported for: leave_out or keep.")
+        str, typer.Option(help="Devices without the signals that are imported: leave_out or keep.")
     ] = "leave_out",
     encoding: Annotated[
-        str | None, typer.Option(help="Of text, such as latin-1, where it is not what its first bytes say.")
+        str | None, typer.Option(help="Encoding of text that is not UTF-8, such as latin-1.")
     ] = None,
-    devices: Annotated[int | None, typer.Option(min=1, help="Take the first so many devices.")] = None,
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Take only this many devices, the first.")
+    ] = None,
 ) -> None:
-    """Turn a trace of others into one of ours, with a sidecar that says where it comes from."""
+    """Convert a recording of another project, with a sidecar that names its source."""
     from devices.traces.importing import Options, check_devices, formula_note, source_name
     from devices.traces.inspect import doubts_of_units
     from devices.traces.inspect import inspect as look_into
@@ -206,7 +208,7 @@ def import_(
 @app.command()
 def inspect(
     trace: Annotated[Path, typer.Argument(help="A trace: .csv or .parquet.", show_default=False)],
-    series: Annotated[int, typer.Option(min=0, help="Show at most so many series.")] = 20,
+    series: Annotated[int, typer.Option(min=0, help="Show at most this many series.")] = 20,
 ) -> None:
     """Check every column of a trace, and print figures of its series."""
     from devices.traces.inspect import doubts, inspect

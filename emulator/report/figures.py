@@ -130,8 +130,8 @@ def quality_figure(courses: Mapping[str, Course], stop_s: float) -> Figure:
         "quality",
         "Quality over time",
         "Mean NDCG@10 over the devices: of the PEE held, of the best PEE that the budget allows, and of "
-        "the full table. The gap between held and best is the price of waiting for updates, that between "
-        "best and full the price of memory. The axis does not start at zero, and leaves out the first "
+        "the full table. The gap between held and best comes from waiting for updates, that between "
+        "best and full from too little memory. The axis does not start at zero, and leaves out the first "
         "moments, when nothing is held yet.",
         [_quality_view(label, course, stop_s) for label, course in courses.items()],
         height=380,
@@ -212,7 +212,7 @@ def traffic_figure(traffic: Traffic, stop_s: float) -> Figure:
         "Update traffic",
         f"Payload of the updates that were sent, per {duration(width)} and added up, beside what pushing "
         "each PEE whole would have cost; wire bytes add MQTT and TCP/IP framing. Below, the updates that "
-        "came to nothing. Everything stands at the time at which the report left that asked for it. Over "
+        "were not applied. Each is shown at the time at which its report left. Over "
         f"the run, {approximate_bytes(int(traffic.lost_bytes.sum()))} were lost on the way and "
         f"{approximate_bytes(int(traffic.wasted_bytes.sum()))} wasted: delivered, but never used.",
         [_traffic_view("per interval", traffic, stop_s), _traffic_view("cumulative", traffic, stop_s)],
@@ -289,8 +289,8 @@ def latency_figure(latencies: Mapping[str, Latency]) -> Figure:
     return Figure(
         "latency",
         "From budget change to new PEE",
-        "How long applied updates took in simulated time: above, how many took how long (each bar has "
-        "the same width on the logarithmic axis); below, the share that was done by then. Dotted lines "
+        "How long applied updates took in simulated time: above, the number of updates by duration (each "
+        "bar has the same width on the logarithmic axis); below, the share that took no longer. Dotted lines "
         "are the 50th, 95th and 99th percentile. An eviction that a device does by itself takes no time "
         "and is not among them.",
         [_latency_view(label, latency) for label, latency in latencies.items()],
@@ -356,9 +356,9 @@ def elasticity_figure(curves: Mapping[str, Elasticity]) -> Figure:
         "elasticity",
         "Quality by budget",
         "The elasticity of the fleet: NDCG@10 as a share of what the same devices would have with the "
-        "full table, while their budget was about so large; each point is a mean over device time. "
-        "Below, where that time was spent: small points have little time and few users behind them, and "
-        "may well lie above 100 %.",
+        "full table, by the size of their budget; each point is a mean over device time. "
+        "Below, how much time that is: a point with little time comes from few users, and "
+        "can be above 100 %.",
         [_elasticity_view(label, curve) for label, curve in curves.items()],
     )
 

@@ -46,7 +46,7 @@ _COLUMNS = (
 _ACCOUNTS = (
     "For each fault and action: the messages that it damaged, lost or delayed, and the devices that "
     "it affected. A device has recovered when it is connected again and holds the best PEE for its "
-    "budget, or what it asked for. Quality is the mean NDCG@10 of all devices; it is back when it "
+    "budget, or what it asked for. Quality is the mean NDCG@10 of all devices; it has recovered when it "
     "reaches 95 % of what it was before. Times count from the end of the fault or the action. An "
     "action counts the messages of its devices that no fault touched in that time."
 )
@@ -57,7 +57,7 @@ _ROLLOUT = (
 _LATENCY = (
     "The same updates: until the report left (wait), was at the cloud (uplink), was taken up (queue), "
     "was answered (selection), until the answer was on the device (downlink) and in use (apply). The "
-    "means add up to that of the whole; percentiles do not."
+    "means add up to the mean of the whole time; percentiles do not."
 )
 _PRESSURE = (
     "Device time at each level of memory pressure, and how often a device went from one level to another. A "

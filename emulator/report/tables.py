@@ -74,7 +74,8 @@ def _dropped(dropped: float | None) -> str:
         return ""
     return (
         f'<section><p class="failed"><b>The broker dropped {_whole(dropped)} messages</b>: a queue was full. '
-        "What it dropped was asked for again and counts as lost: figures tell of the broker's limits, too."
+        "Devices asked again, and what was dropped counts as lost: the figures depend "
+        "on the broker's limits, too."
         "</p></section>"
     )
 

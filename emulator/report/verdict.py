@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from wire.units import approximate_bytes
 
 _UNFINISHED = (
-    "NOT FINISHED: this run was interrupted or killed; all figures tell only of what it had logged by then."
+    "NOT FINISHED: this run was interrupted or killed; all figures cover only what it had logged until then."
 )
 
 

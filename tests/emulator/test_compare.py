@@ -26,6 +26,8 @@ SUMMARY_OF = {
     "hit_rate_at_10": "hit_rate_at_10",
     "quality_ratio_to_full": "quality_ratio_to_full",
     "quality_regret": "quality_regret",
+    "quality_shortfall_after_first": "quality_shortfall_after_first",
+    "below_best_share": "below_best_share",
     "over_budget_share": "over_budget_share",
     "delta_ratio": "delta_ratio",
 }
@@ -50,6 +52,7 @@ def test_a_side_has_the_figures_of_its_summary(runner: Runner) -> None:
         "updates_applied": "updates_applied",
         "wire_bytes": "update_wire_bytes",
         "report_bytes": "report_bytes",
+        "report_wire_bytes": "report_wire_bytes",
         "wasted_bytes": "wasted_bytes",
     }.items():
         per_hour = found.metrics[f"{name}_per_device_hour"].first

@@ -28,6 +28,7 @@ TOTALS = {
     "update_bytes": "update_bytes",
     "wire_bytes": "update_wire_bytes",
     "report_bytes": "report_bytes",
+    "report_wire_bytes": "report_wire_bytes",
     "wasted_bytes": "wasted_bytes",
 }
 
