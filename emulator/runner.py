@@ -30,7 +30,7 @@ from emulator.metrics.splits import split_table
 from emulator.metrics.summary import Identity, measure, summarize, verdicts
 from emulator.metrics.whereabouts import whereabouts
 from emulator.model import PreparedModel, resolve_data
-from emulator.pool import worker_pool
+from emulator.pool import interruptible, worker_pool
 from emulator.realtime.compose import Ensemble, compose
 from emulator.realtime.measured import Expected, doubts_of_summary, nothing_measured, summary_of
 from emulator.realtime.pulse import Pulse
@@ -349,7 +349,9 @@ def _run_shards(job: Job, shards: int, progress: Callable[[int], None]) -> tuple
 
 
 def _run_shard(job: Job) -> Outcome:
-    return Simulation(job, lambda _: None).run_virtual()
+    simulation = Simulation(job, lambda _: None)
+    with interruptible():
+        return simulation.run_virtual()
 
 
 def write_results(

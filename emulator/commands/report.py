@@ -39,6 +39,8 @@ def report(folder: Path, data: Path | None, store: Path | None) -> list[str]:
         words = _measure(folder, drafts, data, store)
     elif (folder / SUMMARY).exists():
         words = "all of it was simulated, but its tables and report may be incomplete"
+    elif not folder.is_dir():
+        raise InputError(f"{folder}: no such folder")
     else:
         raise InputError(f"{folder}: this run did not finish, and had logged nothing")
     return [f"NOT FINISHED: {words}", str(write_report(folder))]

@@ -18,9 +18,12 @@ PATIENCE_S = 90.0
 COMMAND = [sys.executable, "-m", "emulator.cli"]
 
 
-def test_what_an_interrupted_run_had_logged_is_reported(tmp_path: Path, store_root: Path) -> None:
+@pytest.mark.parametrize("shards", [1, 2])
+def test_what_an_interrupted_run_had_logged_is_reported(
+    shards: int, tmp_path: Path, store_root: Path
+) -> None:
     (tmp_path / "x.yaml").write_text(TINY.replace("20 min", "20000 h"))
-    command = [*COMMAND, "run", "x.yaml", "--store", str(store_root)]
+    command = [*COMMAND, "run", "x.yaml", "--store", str(store_root), "--shards", str(shards)]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as run:
         deadline = time.monotonic() + PATIENCE_S
         while not any(
@@ -43,6 +46,27 @@ def test_what_an_interrupted_run_had_logged_is_reported(tmp_path: Path, store_ro
     assert (folder / ".shard-0" / "quality.arrows").exists()  # it can be reported again
     refused = peelfleet("diff", folder, folder, folder=tmp_path)
     assert (refused.returncode, "this run did not finish" in refused.stderr) == (2, True)
+
+
+def test_shards_that_are_interrupted_write_what_they_have_in_memory(tmp_path: Path, store_root: Path) -> None:
+    (tmp_path / "x.yaml").write_text(TINY.replace("20 min", "20000 h"))
+    command = [*COMMAND, "run", "x.yaml", "--store", str(store_root), "--shards", "2"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as run:
+        deadline = time.monotonic() + PATIENCE_S
+        while len(list(tmp_path.glob("runs/*/.shard-*/quality.arrows"))) < 2:
+            assert (run.poll(), time.monotonic() < deadline) == (None, True)
+            time.sleep(0.05)
+        time.sleep(1.0)  # long before a batch is full
+        run.send_signal(signal.SIGTERM)
+        run.communicate(timeout=PATIENCE_S)
+    (folder,) = (tmp_path / "runs").iterdir()
+    done = peelfleet("report", folder, "--store", store_root, folder=tmp_path)
+    assert (done.returncode, "of 30 of 30 devices" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_partial_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    done = peelfleet("report", "x.partial", folder=tmp_path)
+    assert (done.returncode, done.stderr) == (2, "peelfleet: x.partial: no such folder\n")
 
 
 def test_a_partial_folder_without_a_log_is_one_line(tmp_path: Path) -> None:
