@@ -224,10 +224,25 @@ def check_reachable(endpoint: Endpoint, timeout_s: float) -> None:
     try:
         answer = _connack(endpoint, credentials, timeout_s)
     except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
-        raise InputError(f"broker {endpoint.url} does not answer: {error}") from error
+        raise InputError(
+            f"broker {endpoint.url} does not answer: {error}{_scheme_hint(endpoint, error)}"
+        ) from error
     if answer.is_failure:
         who = f"user {credentials.user!r}" if credentials else "a client without a user name"
         raise InputError(f"broker {endpoint.url} refuses {who}: {answer}")
+
+
+def _scheme_hint(endpoint: Endpoint, error: Exception) -> str:
+    """Return a hint at the other scheme, where a port that is there ends the talk at once."""
+    if isinstance(error, ssl.SSLCertVerificationError | TimeoutError) or not isinstance(
+        error, ssl.SSLError | ConnectionResetError | _EndedError
+    ):
+        return ""
+    return "; does the port speak " + ("MQTT in the clear (mqtt)?" if endpoint.tls else "TLS (mqtts)?")
+
+
+class _EndedError(ConnectionError):
+    """The broker ends the connection in place of an answer."""
 
 
 def _connack(endpoint: Endpoint, credentials: Credentials | None, timeout_s: float) -> ReasonCode:
@@ -252,7 +267,7 @@ def _connack(endpoint: Endpoint, credentials: Credentials | None, timeout_s: flo
             if left_s <= 0:
                 raise TimeoutError(f"no CONNACK within {timeout_s:g} s")
             if client.loop(left_s) and not answers:
-                raise ConnectionError("it closed the connection")
+                raise _EndedError("it closed the connection")
     finally:
         client.disconnect()
     return answers[0]

@@ -134,7 +134,10 @@ class Console:
     def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
         """Show how far a fleet in real time has come."""
         if self._view is None:
-            self.simulating(min(pulse.t_ns, stop_ns), stop_ns)
+            if pulse.t_ns < stop_ns:
+                self.simulating(pulse.t_ns, stop_ns)
+            else:
+                self._show("simulate", stop_ns, stop_ns, "at its end; last answers are awaited")
             return
         self._view.take(pulse)
         if self._screen is None:

@@ -71,7 +71,7 @@ def read_delimited(text: Text, layout: Layout, wanted: Wanted) -> Rows:
 
 def _without_comments(text: Text) -> Text:
     """Return the text with the comment that public lists of pairs begin with blank: lines keep numbers."""
-    comment = re.match(rb"(?:[ \t]*\n)*(?:[#%](?:[ \t].*)?\n\s*?)+(?=.)", text.raw)
+    comment = re.match(rb"(?:[ \t]*\n)*(?:[#%](?:[ \t].*)?\n(?:[ \t]*\n)*)+", text.raw)
     if comment is None:
         return text
     raw = b"\n" * comment[0].count(b"\n") + text.raw[comment.end() :]

@@ -1,5 +1,6 @@
 """Brokers start on a free port, end with us, and are found again by their address."""
 
+import gc
 import os
 import pickle
 import shutil
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -290,6 +292,23 @@ def test_a_server_that_says_nothing_does_not_answer_in_time(listener: socket.soc
     with pytest.raises(InputError, match=r"does not answer: no CONNACK within 0.3 s"):
         check_reachable(parse_url(f"mqtt://127.0.0.1:{port}"), timeout_s=0.3)
     assert time.monotonic() - start < 2
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_port_that_speaks_no_tls_is_told_of(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+
+    def end_at_once() -> None:
+        peer, _ = listener.accept()
+        peer.recv(1)
+        peer.close()
+
+    thread = threading.Thread(target=end_at_once)
+    thread.start()
+    with pytest.raises(InputError, match=r"; does the port speak MQTT in the clear \(mqtt\)\?"):
+        check_reachable(parse_url(f"mqtts://a:b@127.0.0.1:{port}"), timeout_s=5)
+    thread.join()
+    gc.collect()  # paho leaves its socket open
 
 
 def test_a_name_that_is_none_does_not_answer() -> None:

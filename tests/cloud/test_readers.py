@@ -372,6 +372,8 @@ def test_lists_of_pairs_begin_with_a_comment(tmp_path: Path) -> None:
             refused(Table(path="-", header=False), path)
             == f"out.txt, line {line}: found 1 field, expected 2: 1, 2"
         )
+    path.write_text("# nothing\n# at all\n")
+    assert refused(Table(path="-", header=False), path) == "out.txt: has no line with a name or a value"
     path.write_text("# Directed graph\n# From To\n1\t2\n")
     assert refused(Table(path="-"), path).endswith(
         "the columns are #, Directed, graph; where the file begins with a comment and has no header, "
