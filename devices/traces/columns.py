@@ -125,7 +125,7 @@ def _header(path: Path, file: IO[bytes]) -> tuple[str, ...]:
         return tuple(pyarrow.parquet.read_schema(file).names)
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
-        return tuple(next(csv.reader(text), ()))
+        return tuple(next((fields for fields in csv.reader(text) if fields), ()))
     finally:
         text.detach()
 

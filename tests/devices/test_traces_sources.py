@@ -667,3 +667,13 @@ def test_a_client_that_cannot_be_named_is_one_line(tmp_path: Path) -> None:
     ):
         file.write_bytes(pickle.dumps({client: {"finish_time": 1, "active": [], "inactive": []}}))
         assert refused("fedscale", file) == f"row 1: client(={shown}) must name the device"
+
+
+def test_blank_lines_before_the_header_of_a_trace_are_no_rows(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    for blank in ("", "\n", "\r\n\n"):
+        file.write_text(f"{blank}device_id,t_s,online\n1,0,true\n\n1,5,no\n", newline="")
+        with pytest.raises(InputError, match=r"x.csv: row 2: online\(=no\) must be true or false"):
+            read_columns(file, KINDS)
+        file.write_text(f"{blank}device_id,t_s,online\n1,0,true\n\n1,5,false\n", newline="")
+        assert read_columns(file, KINDS).table["online"].to_pylist() == [True, False]
