@@ -52,7 +52,7 @@ class Refinement(Setting, frozen=True, kw_only=True):
     """Whether the best look on validation interactions counts; if not, `epochs` are done and the last."""
 
     patience: Count = 2
-    """With `early_stop`: stop a group after so many looks without a gain."""
+    """With `early_stop`: stop a group after this many evaluations without a gain."""
 
 
 class Controller(Setting, frozen=True, kw_only=True):
@@ -111,7 +111,7 @@ class Guard(Setting, frozen=True, kw_only=True):
     """Whether anything is compared; if not, every stage that is switched on is kept in every group."""
 
     standard_errors: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0
-    """Only a mean difference of more than so many standard errors changes a choice; with 2, chance alone
+    """Only a mean difference of more standard errors than this changes a choice; with 2, chance alone
     changes it in one of 44 groups."""
 
 
@@ -137,7 +137,7 @@ class Graph(Setting, frozen=True, kw_only=True):
     """Epochs between two looks at the validation interactions."""
 
     patience: Count = 3
-    """Stop after so many looks without a gain."""
+    """Stop after this many evaluations without a gain."""
 
 
 class LeastSquares(Setting, frozen=True, kw_only=True):
@@ -166,7 +166,7 @@ class LeastSquares(Setting, frozen=True, kw_only=True):
     """Turns between two looks at the validation interactions."""
 
     patience: Count = 3
-    """Stop after so many looks without a gain."""
+    """Stop after this many evaluations without a gain."""
 
 
 class Training(Setting, frozen=True, kw_only=True):
@@ -207,7 +207,7 @@ class Training(Setting, frozen=True, kw_only=True):
     """Epochs between two looks at the validation interactions."""
 
     patience: Count = 4
-    """Stop pretraining after so many looks without a gain."""
+    """Stop pretraining after this many evaluations without a gain."""
 
     diversity: Strength = 0.0
     """Weight lambda of the term that keeps slices of the table different, backbone `mf` only; 0: off."""

@@ -23,7 +23,7 @@ class Rollout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     seed: Seed
     """The new version is the same model, trained anew with this seed."""
     groups: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
-    """Devices are split into so many groups of about equal size."""
+    """Devices are split into this number of groups of about equal size."""
     success_threshold: Share = Share(0.8)
     """The next group's turn comes when this share of a group holds the new version."""
     error_threshold: Share = Share(0.05)

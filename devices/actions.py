@@ -28,7 +28,7 @@ class BudgetScale(Action, frozen=True, kw_only=True, tag="budget_scale"):
     """Multiplies the budget, until another such action does."""
 
     factor: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)]
-    """The budget becomes so many times what the device's memory gives; 1 ends an earlier scaling."""
+    """The budget is multiplied by this, from what the device's memory gives; 1 ends an earlier scaling."""
     over: Duration = Duration(0)
     """How long it takes to get there, in twenty steps; 0: at once."""
 

@@ -60,7 +60,7 @@ class Bandwidth(LinkFault, frozen=True, kw_only=True, tag="bandwidth"):
     """Links are slower."""
 
     rate: BitsPerSecond
-    """At most so many bits a second."""
+    """The most bits a second."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

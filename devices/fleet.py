@@ -56,7 +56,7 @@ class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     churn: Churn | None = None
     """How they come and go by themselves; null: they stay connected."""
     availability: Availability | None = None
-    """When they are connected, as recorded; null: always, as far as this goes."""
+    """When they are connected, as recorded; null: always, except for churn, stages, faults and actions."""
 
     def __post_init__(self) -> None:
         if not valid_name(self.name) or len(self.name) > 48:

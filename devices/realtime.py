@@ -15,12 +15,12 @@ class Realtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     up: at speed 20 a millisecond of theirs is 20 ms of the fleet's."""
     max_lag: Duration = Duration(TIME_UNITS["s"])
     """How late, in wall-clock time, an event of the schedule may happen; beyond it the run fails, because
-    this machine cannot keep up; with `--live` it goes on, counts how often, and warns."""
+    this machine cannot keep up; with `--live` it continues, counts how often, and warns."""
     connections: Literal["per_device", "pooled"] = "per_device"
     """Whether each device has an MQTT session of its own, with keep-alive, last will and reconnection; or the
     devices of a shard share one connection, which is cheaper and never breaks for one of them alone."""
     connect_rate: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 500.0
-    """At most so many connections are begun in a second of wall-clock time, by each shard."""
+    """The most connections that each shard begins in a second of wall-clock time."""
     keep_alive: Duration = Duration(60 * TIME_UNITS["s"])
     """How long, in wall-clock time, a device's connection may be silent: after half as long again the broker
     publishes its last will."""

@@ -14,14 +14,14 @@ from wire.units import Duration, Share, format_duration
 
 
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a group's devices tell of their budget."""
+    """When a group's devices report their budget."""
 
     on_change: Share = Share(0.0)
-    """A change smaller than this share of the budget reported last is told only if it forces blocks out."""
+    """A change below this share of the last reported budget is reported only if it forces blocks out."""
     min_interval: Duration = Duration(0)
-    """Two reports of a device are at least so far apart, unless its budget is exceeded."""
+    """The least time between two reports of a device, unless its budget is exceeded."""
     max_interval: Duration | None = None
-    """A device that has not reported for so long does, changed or not; null: never."""
+    """The longest time between two reports of a device, changed or not; null: no limit."""
 
     def __post_init__(self) -> None:
         if self.max_interval is not None and self.max_interval <= 0:

@@ -91,7 +91,7 @@ _CHANNELS: dict[Kind, tuple[str, str, str]] = {
     Kind.BLOCKS: (
         "Layer",
         "With shared delivery: the cloud leaves each layer at the broker; a device takes what it lacks.",
-        "An update part whose `seq` is 0. Only where the cloud is told to retain them.",
+        "An update part whose `seq` is 0. Only from a cloud with `--retain-blocks`.",
     ),
 }
 _PARAMETERS: dict[str, tuple[str, tuple[str, ...]]] = {

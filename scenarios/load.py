@@ -27,6 +27,8 @@ from wire.files import read_at_most
 
 MAX_FILE_BYTES = 4 * MAX_CHARACTERS
 """No character has more than four bytes in UTF-8."""
+_NAME = re.compile(r"[\w.-]{1,64}")
+"""The name of a scenario that comes with peelfleet: letters, digits, points and hyphens."""
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
@@ -114,13 +116,14 @@ def located(path: Path) -> Path:
     stem = path.name.removesuffix(".yaml")
     if stem in names:
         return names[stem]
+    if os.path.exists(path) or not _NAME.fullmatch(stem):
+        return path
     meant = difflib.get_close_matches(stem, names, n=1)
-    if meant and not os.path.exists(path):
-        raise InputError(
-            f"{path}: no such file, and no scenario of that name comes with peelfleet; "
-            f"did you mean {meant[0]!r}? `peelfleet scenarios` lists them"
-        )
-    return path
+    hint = f"did you mean {meant[0]!r}? " if meant else ""
+    raise InputError(
+        f"{path}: no such file, and no scenario of that name comes with peelfleet; "
+        f"{hint}`peelfleet scenarios` lists them"
+    )
 
 
 def question(path: Path) -> str:

@@ -127,10 +127,10 @@ class Updates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A device asks for more only when its budget is this share above the one that it reported last."""
 
     debounce: Duration = Duration(0)
-    """A device reports a budget when it has held for so long; what does not fit is evicted at once."""
+    """A device reports a budget that has not changed for this time; what does not fit is evicted at once."""
 
     levels_per_doubling: LevelsPerDoubling | None = None
-    """Reported budgets are rounded down to so many levels between a size and twice the size; null: exact."""
+    """Levels between a size and its double, to which reported budgets are rounded down; null: exact."""
 
     headroom: Share = Share(0.0)
     """The share of its budget that a device leaves free, so that small dips force nothing out."""

@@ -89,7 +89,7 @@ def test_the_waits_are_those_of_the_code() -> None:
         ("that lasted less than a minute counts as an attempt that failed", PAGE),
         (f"notice back within {ECHO_S:g} s", service),
         (f"At most {MOST_CONNECTIONS} connections at once, each for {LONGEST_S:g} s", service),
-        (f"when that has not come about in time, {Settings('f', 'd', 0, None).give_up_s:g} s", agent),
+        (f"if the PEE is not held within this time, {Settings('f', 'd', 0, None).give_up_s:g} s", agent),
     ):
         assert words in " ".join(page.split()), words
 

@@ -74,7 +74,7 @@ class PressureStates(
     normal: PressureLevel = PressureLevel(
         min=Bytes(2 * GIB), max=Bytes(4 * GIB), dwell=Duration(30 * MINUTE), next={"moderate": 1.0}
     )
-    """Enough for everyone."""
+    """Enough memory for all applications."""
     moderate: PressureLevel = PressureLevel(
         min=Bytes(1 * GIB),
         max=Bytes(2 * GIB),

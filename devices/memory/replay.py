@@ -27,7 +27,7 @@ class Replay(
     on_end: Literal["wrap", "hold"] = "wrap"
     """At the end of a series: start it again, or keep its last value."""
     scale: Scale = 1.0
-    """Time passes so many times slower than in the recording: 2 makes it last twice as long."""
+    """Time is stretched by this factor: 2 makes the recording last twice as long."""
     shift: Duration = Duration(0)
     """Each device starts so far into its series, at most: uniform from 0 to this, drawn per device."""
 

@@ -85,7 +85,7 @@ def _warnings(comparison: Comparison) -> Iterator[str]:
     if not units.enough:
         yield (
             f"warning: {units.runs} of {LEAST_SEEDS} seeds: the devices of a run share "
-            f"{', '.join(units.shared)}, so nothing is said of other runs than these"
+            f"{', '.join(units.shared)}, so there is no statement about other runs"
         )
     elif units.kind == "users":
         yield (
@@ -169,7 +169,7 @@ def signed_share(share: float) -> str:
     """Return a relative difference in percent; one that is not 0 never looks like 0."""
     text = f"{share * 100:+.2f}"
     if share and float(text) == 0:
-        text = f"{share * 100:+.0e}"
+        text = f"{share * 100:+.1g}"
     return f"{text if share else '0'} %"
 
 

@@ -93,7 +93,7 @@ def lines(found: Sequence[TableDiff], equal: bool) -> Iterator[str]:
         yield from table.samples
     other = [table.name for table in found if table.name in _DERIVED and not table.same]
     if other:
-        yield f"of the tables beside them differ: {', '.join(other)}"
+        yield f"tables that are not part of the event log differ: {', '.join(other)}"
     if equal:
         yield "the event logs are the same"
     elif all(table.same for table in found if table.name not in _DERIVED):

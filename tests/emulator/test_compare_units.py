@@ -134,7 +134,14 @@ def test_few_units_are_swapped_in_all_ways() -> None:
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0.0, "0 %"), (-1e-7, "-1e-05 %"), (0.0161, "+1.61 %"), (-0.5, "-50.00 %"), (3.0, "+300.00 %")],
+    [
+        (0.0, "0 %"),
+        (-1e-7, "-1e-05 %"),
+        (-2.9e-5, "-0.003 %"),
+        (0.0161, "+1.61 %"),
+        (-0.5, "-50.00 %"),
+        (3.0, "+300.00 %"),
+    ],
 )
 def test_a_difference_never_looks_like_none(share: float, text: str) -> None:
     assert signed_share(share) == text

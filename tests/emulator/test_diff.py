@@ -131,7 +131,7 @@ def test_the_commands_tell_equal_logs_from_different_ones(runner: Runner, tmp_pa
         assert (found.returncode, found.stderr) == (status, "")
         lines = found.stdout.splitlines()
         assert lines[-1] == "the event logs differ"
-        assert lines[-2] == "of the tables beside them differ: metrics"
+        assert lines[-2] == "tables that are not part of the event log differ: metrics"
         assert [line.split() for line in lines if line.startswith("connection ")] == [
             ["connection", "5", "0", "0", "0"]
         ]
