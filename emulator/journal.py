@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from devices.log import COLUMNS, Column, FleetLog
-from emulator.manifest import MANIFEST, CountedFile, check_file, read_entries, write_entries
+from emulator.manifest import MANIFEST, CountedFile, check_file, entry_of, write_entries
 from emulator.rundir import EVENTS
 from scenarios.event_columns import EVENT_COLUMNS
 from wire.errors import InputError
@@ -159,7 +159,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
     run, kinds = path.parent, _KINDS
     if path.parent.name == EVENTS and path.stem in COLUMNS:
         run, kinds = path.parent.parent, {**_KINDS, **_kinds_of(COLUMNS[path.stem])}
-    entry = (read_entries(run / MANIFEST) or {}).get(path.relative_to(run).as_posix())
+    entry = entry_of(run / MANIFEST, path.relative_to(run).as_posix())
     if entry is not None:
         check_file(path, entry)
     try:
@@ -213,7 +213,7 @@ def read_draft(folder: Path, name: str) -> pa.Table:
         InputError: its simulation came to its end, and this is not what it wrote; or it cannot be read.
     """
     path = folder / f"{name}.arrows"
-    expected = (read_entries(folder / JOURNAL) or {}).get(name)
+    expected = entry_of(folder / JOURNAL, name)
     if expected is not None:
         check_file(path, expected, "the log")
     try:

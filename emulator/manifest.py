@@ -106,6 +106,18 @@ def read_entries(path: Path) -> Entries | None:
         raise InputError(f"{path}: is damaged: {error}") from None
 
 
+def entry_of(path: Path, name: str) -> Entry | None:
+    """Return what the file *name* must be, as the manifest *path* says it; None where there is no manifest.
+
+    Raises:
+        InputError: the manifest is damaged, or says nothing of it.
+    """
+    entries = read_entries(path)
+    if entries is not None and name not in entries:
+        raise InputError(f"{path}: is damaged: says nothing of {name}")
+    return None if entries is None else entries[name]
+
+
 def check_file(path: Path, expected: Entry, what: str = "the run directory") -> None:
     """Check that the file at *path* is, to the byte, the one that was written.
 

@@ -5,10 +5,13 @@ from datetime import datetime
 from pathlib import Path
 
 import msgspec
+import pyarrow.compute as pc
 
+from devices.fleet import device_names
+from devices.log import COLUMNS
 from emulator.console import Console
 from emulator.job import prepare
-from emulator.journal import JOURNAL
+from emulator.journal import JOURNAL, read_draft
 from emulator.model import resolve_data
 from emulator.realtime.measured import Expected, Measured, read_measured, summary_of
 from emulator.realtime.processes import MEASURED
@@ -33,6 +36,7 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
     measured = [_measured(folder) for folder in folders]
     _check_whole(folders, measured)
     notes = _check_checksums(folders, measured)
+    _check_devices(folders, measured, len(list(device_names(scenario.fleet))))
     scenario = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, data))
     check_readable(scenario)
     with (
@@ -94,6 +98,18 @@ def _check_checksums(folders: Sequence[Path], measured: Sequence[Measured]) -> l
         for folder, each in zip(folders, measured, strict=True)
         if not each.checked
     ]
+
+
+def _check_devices(folders: Sequence[Path], measured: Sequence[Measured], count: int) -> None:
+    """Check that each shard's log is whole and of its own devices: files get mixed up in copying."""
+    for folder, each in zip(folders, measured, strict=True):
+        ours = set(range(each.place, count, each.shards))
+        for name in COLUMNS:
+            if not ours.issuperset(pc.unique(read_draft(folder, name)["device"]).to_pylist()):
+                raise InputError(
+                    f"{folder / name}.arrows: holds devices that are not of shard {each.place + 1} of "
+                    f"{each.shards}: it is the log of another shard or run"
+                )
 
 
 def _check_whole(folders: Sequence[Path], measured: Sequence[Measured]) -> None:

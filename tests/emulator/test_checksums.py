@@ -134,3 +134,9 @@ def test_a_run_directory_with_a_file_that_never_ends_is_refused(
     for reader in READERS.values():
         words = refusal(functools.partial(reader, folder))
         assert f"{folder / name}: is no regular file, and cannot be " in words
+
+
+def test_a_manifest_that_says_nothing_of_a_table_is_damaged(draft: Path) -> None:
+    (draft / JOURNAL).write_text('{"format": 1, "files": {}}')
+    words = refusal(lambda: read_draft(draft, "budget"))
+    assert words == f"{draft / JOURNAL}: is damaged: says nothing of budget"

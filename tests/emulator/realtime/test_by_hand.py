@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -146,6 +147,17 @@ def test_shards_that_ran_by_hand_are_gathered_into_the_same_run(
     assert (half.returncode, half.stderr.splitlines()[-1]) == (
         2,
         "peelfleet: there must be each of 2 shards once; missing: 2",
+    )
+    mixed = tmp_path / "mixed"
+    shutil.copytree(tmp_path / "shard-2", mixed)
+    shutil.copy(tmp_path / "shard-1" / "measured.json", mixed)  # all else is whole, and of the other shard
+    wrong = peelfleet(
+        "gather", mixed, tmp_path / "shard-2", "--out", tmp_path / "g", "--store", tmp_path / "s"
+    )
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        f"peelfleet: {mixed / 'budget.arrows'}: holds devices that are not of shard 1 of 2: it is the log of "
+        "another shard or run\n",
     )
     both = (tmp_path / "shard-2", tmp_path / "shard-1")
     done = peelfleet("gather", *both, "--out", tmp_path / "g", "--store", runner.store_root)
