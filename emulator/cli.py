@@ -622,9 +622,10 @@ def _of_the_system(error: OSError) -> tuple[str, int]:
         return "the disk is full", RUN_FAILED
     if error.errno == errno.ENOENT and error.filename is None and not _is_somewhere():
         return "the working folder is not there any more", WRONG_INPUT
-    if error.filename is None or error.errno not in _OF_NAMES:
-        return str(error), RUN_FAILED
-    return f"{os.fsdecode(error.filename)}: {error.strerror}", WRONG_INPUT
+    words = error.strerror or str(error)
+    if error.filename is None:
+        return words, RUN_FAILED
+    return f"{os.fsdecode(error.filename)}: {words}", WRONG_INPUT if error.errno in _OF_NAMES else RUN_FAILED
 
 
 def _is_somewhere() -> bool:
