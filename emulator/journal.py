@@ -101,6 +101,15 @@ class Journal:
         entries = {name: sink.entry(self._rows[name]) for name, sink in self._sinks.items()}
         write_entries(self._folder / JOURNAL, entries)
 
+    def leave(self, log: FleetLog) -> None:
+        """Write what is left and close the files of a simulation that did not end; claim nothing of them."""
+        try:
+            self.take(log, at_least=1)
+        finally:
+            for name, writer in self._writers.items():
+                with self._sinks[name].closing():
+                    writer.close()
+
 
 def gather(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.Table]:
     """Return every table of the draft journals in *folders*, in total order, devices by id.

@@ -1,7 +1,8 @@
 """What a table on the disk must be: its rows, bytes and SHA-256, told by the one who wrote it."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -64,6 +65,14 @@ class CountedFile:
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Close the file at the end of the block, whatever the disk still takes."""
+        try:
+            yield
+        finally:
+            self._file.close()
 
     def entry(self, rows: int) -> Entry:
         """Return what was written, which is a table of so many rows."""

@@ -120,20 +120,22 @@ class Simulation:
         cell = len(self.job.devices) if self.job.scenario.shared else cell
         started = time.monotonic()
         aborted_ns = None
-        with rare_collections():
+        with rare_collections(), self.rescue():
             try:
                 run_virtual(self._cells(InMemory(self.versions), cell), self._progressing)
             except AbortedError as aborted:
                 aborted_ns = aborted.t_ns
-            except BaseException:
-                self.rescue()
-                raise
         return self._finish(started, None, aborted_ns)
 
-    def rescue(self) -> None:
+    @contextmanager
+    def rescue(self) -> Iterator[None]:
         """Write what is in memory of a run that fails or is interrupted; that it cannot be is no news."""
-        with suppress(Exception):
-            self.journal.take(self.log, at_least=1)
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):
+                self.journal.leave(self.log)
+            raise
 
     @property
     def cloud_windows(self) -> Sequence[Window]:
@@ -166,6 +168,12 @@ class Simulation:
             told: told once a second what the fleet is doing, if it is not None.
         """
         gateway = Gateway(connection, self.job.fleet)
+        with self.rescue():
+            return await self._run_through(gateway, check, told)
+
+    async def _run_through(
+        self, gateway: Gateway, check: Callable[[], None], told: Callable[[Pulse], None] | None
+    ) -> Outcome:
         async with gateway.running():
             await self.agree(gateway, check)
             cells = []
@@ -181,9 +189,6 @@ class Simulation:
                     await run_lockstep(cells, gateway, after_turn, check)
                 except AbortedError as aborted:
                     aborted_ns = aborted.t_ns
-                except BaseException:
-                    self.rescue()
-                    raise
             outcome = self._finish(started, gateway.counts["sent_again"], aborted_ns)
             await gateway.say_goodbye([each.name for each in self.job.devices], 10.0)
         return outcome

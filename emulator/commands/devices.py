@@ -148,9 +148,8 @@ def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
         (folder / SCENARIO).write_text(text, encoding="utf-8")
         job = replace(job, devices=job.devices[place::count], fleet=wanted.fleet or job.fleet)
         simulation = Simulation(job, lambda _: None)
-        making.keep()
         with rare_collections():
-            measured = run_interruptibly(_run(simulation, wanted, endpoint, logins, told))
+            measured = run_interruptibly(_run(simulation, wanted, endpoint, logins, told, making.keep))
         write_measured(folder / MEASURED, measured)
     return folder
 
@@ -170,8 +169,9 @@ async def _run(
     endpoint: Endpoint,
     logins: Mapping[str, Account],
     told: Told,
+    keep: Callable[[], None],
 ) -> Measured:
-    """Run the shard, once somebody says when."""
+    """Run the shard, once somebody says when; call *keep* when simulated time begins."""
     job, ours = simulation.job, f"{simulation.job.fleet}-shard-{wanted.place[0] + 1}"
     fleet = endpoint.connection(Role.FLEET, f"fleet-{ours}")
     settings = job.scenario.realtime
@@ -197,8 +197,14 @@ async def _run(
         await simulation.agree(probe, check)
     life = start.life()
     due_s = start.due_s(life)
+
+    async def begin() -> float:
+        began_s = await start.begin()
+        keep()
+        return began_s
+
     rng = np.random.default_rng()
-    route = Route(fleet, device, start.begin, due_s, wanted.place, life, rng, told, wanted.may_be_late)
+    route = Route(fleet, device, begin, due_s, wanted.place, life, rng, told, wanted.may_be_late)
     return await Shard(simulation, route).run(check)
 
 

@@ -87,6 +87,10 @@ class Shard:
         Raises:
             RunError: the run failed.
         """
+        with self._simulation.rescue():
+            return await self._run(check)
+
+    async def _run(self, check: Callable[[], None]) -> Measured:
         simulation, route = self._simulation, self._route
         simulation.journal.tap = self._pulses.feed
         found = simulation.populate(

@@ -147,7 +147,9 @@ RUNNING = (
     "emulator.runner", "emulator.commands.cloud", "emulator.commands.devices", "broker_config.embedded",
 )  # fmt: skip
 """What carries out a run: this process, and the programs that it starts."""
-SHOWING = ("emulator.report", "emulator.console", "emulator.live", "cloud.exposition")
+SHOWING = (
+    "emulator.report", "emulator.console", "emulator.commands.train", "emulator.live", "cloud.exposition",
+)  # fmt: skip
 """What only shows how it goes, or what came of it."""
 
 

@@ -438,7 +438,7 @@ def test_fields_of_any_length_are_read(tmp_path: Path) -> None:
         (b"x" * 257 + b"ustar\x0000", "w.csv: is a tar archive; unpack it"),
         (b"PAR1rest", "w.csv: is a Parquet file; its name must end in .parquet"),
         (gzip.compress(b"user,item\n1,2\n" * 9, mtime=0)[:-9], "w.csv: cannot be unpacked, it seems cut off"),
-        (gzip.compress(bytes(2**27), 1, mtime=0), "w.csv: unpacks to more than 67,108,864 bytes"),
+        (gzip.compress(bytes(2**27), mtime=0), "w.csv: unpacks to more than 67,108,864 bytes"),
         (b'user,item\n1,"2\n1,3\n', "w.csv, line 2: a quote begins in this row and does not"),
     ],
 )  # fmt: skip

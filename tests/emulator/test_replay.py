@@ -329,6 +329,7 @@ def test_a_loss_that_was_written_in_by_hand_is_played(runner: Runner, tmp_path: 
         lost = {
             "t_ns": row["answered_ns"], "wall_s": 0.0, "device": row["device"], "order": 0,
             "harm": "part_lost", "seq": row["seq"], "bytes": row["update_bytes"], "place": -1,
+            "times": 1,
         }  # fmt: skip
         return pa.Table.from_pylist([lost], rows.schema)
 

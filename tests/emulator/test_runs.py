@@ -44,7 +44,9 @@ def test_a_run_leaves_what_the_design_promises(runner: Runner) -> None:
     finished = runner.run()
     files = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*.*")}
     tables = {f"events/{name}.parquet" for name in COLUMNS}
-    others = {"devices.parquet", "metrics.parquet", "report.html", "scenario.yaml", "summary.json"}
+    others = {
+        "devices.parquet", "manifest.json", "metrics.parquet", "report.html", "scenario.yaml", "summary.json",
+    }  # fmt: skip
     assert files == others | tables
     measured = [name for name in METRICS if name not in KEYS]
     assert list(finished.summary) == [*KEYS, *measured, *LATER_KEYS]
