@@ -101,7 +101,7 @@ def test_full_updates_differ_from_deltas_in_bytes_and_in_nothing_that_devices_ho
         assert not found.metrics["over_budget_share"].differs
 
 
-@pytest.mark.parametrize("units", [30, 300])
+@pytest.mark.parametrize("units", [30, pytest.param(300, marks=pytest.mark.slow)])
 def test_intervals_hold_the_truth_together_as_often_as_they_say(units: int) -> None:
     """400 worlds of 6 metrics: 5 % miss, with a standard error of 1.1 points; 3.5 of these are allowed."""
     truth = np.array([0.0, 0.5, -2, 0, 10, 0.1])
@@ -115,6 +115,7 @@ def test_intervals_hold_the_truth_together_as_often_as_they_say(units: int) -> N
     assert misses / 400 < 0.05 + 3.5 * 0.011
 
 
+@pytest.mark.slow
 def test_heavy_tails_raise_no_alarm() -> None:
     """Two equal sides of lognormal metrics, 200 times: fewer than 5 % and 3.5 errors."""
     alarms = 0
