@@ -101,7 +101,8 @@ def test_full_updates_differ_from_deltas_in_bytes_and_in_nothing_that_devices_ho
         assert not found.metrics["over_budget_share"].differs
 
 
-@pytest.mark.parametrize("units", [30, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("units", [30, 300])
 def test_intervals_hold_the_truth_together_as_often_as_they_say(units: int) -> None:
     """400 worlds of 6 metrics: 5 % miss, with a standard error of 1.1 points; 3.5 of these are allowed."""
     truth = np.array([0.0, 0.5, -2, 0, 10, 0.1])
@@ -206,6 +207,7 @@ def test_what_stands_on_one_side_only_is_told_and_left_out(runner: Runner, tmp_p
     assert f"the fleets differ: left out, only in {more}: seed 5: phone-00020, seed 5: phone-00021" in shown
 
 
+@pytest.mark.slow
 def test_the_command_tells_effects_writes_them_and_exits_as_asked(runner: Runner, tmp_path: Path) -> None:
     folders: dict[str, list[Path]] = {}
     for change in ("true", "false"):

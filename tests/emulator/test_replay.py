@@ -165,6 +165,7 @@ def test_the_seed_draws_nothing_in_a_replay_without_changes(runner: Runner) -> N
     assert same_log(run(other, options, Silent(), playback), recording)
 
 
+@pytest.mark.slow
 @given(
     step=st.sampled_from(["5 s", "10 s", "7 s"]),
     latency=st.sampled_from(["0 s", "1 s", "5 s"]),

@@ -127,6 +127,7 @@ def test_what_was_run_with_another_scenario_is_not_taken_for_this_one(
     assert tables(file.parent / "s") == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 @pytest.mark.parametrize("victim", ["sweep", "worker"])
 def test_killed_in_the_middle_it_goes_on_to_the_same_table(file: Path, store_root: Path, victim: str) -> None:
