@@ -90,7 +90,9 @@ def _carry_out(task: Task) -> str | None:
 def _attach(end: connection.Connection) -> None:
     """Let this worker end when the sweep does."""
     for number in SIGNALS:
-        signal.signal(number, _interrupt)
+        # SIGTERM ends a worker at once: the pool sends it to the others where one of them has died.
+        if number != signal.SIGTERM:
+            signal.signal(number, _interrupt)
     threading.Thread(target=_watch, args=(end,), daemon=True).start()
 
 

@@ -44,7 +44,7 @@ def test_the_same_scenario_counts_the_same_as_in_memory(
     ends = ("updates_applied", "updates_confirmed", "updates_superseded")
     assert sum(number(real, key) for key in ends) == number(real, "budget_reports")
     assert real.summary["updates_lost"] == real.summary["updates_rejected"] == 0
-    assert number(real, "ndcg_at_10") == pytest.approx(number(virtual, "ndcg_at_10"), rel=0.01)
+    assert number(real, "ndcg_at_10") == pytest.approx(number(virtual, "ndcg_at_10"), rel=0.05)
     # Twenty times as fast, a round trip takes twenty times as much of the fleet's time.
     latency = [finished.summary["update_latency_seconds"] for finished in (real, virtual)]
     assert all(isinstance(each, dict) for each in latency)
