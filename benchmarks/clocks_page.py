@@ -29,7 +29,7 @@ def _applied(summary: Summary) -> str:
 
 
 def _seconds(key: str) -> Callable[[Summary], str]:
-    """Return what writes p50 and p95 of a figure in seconds; nothing where the clock has none."""
+    """Return a writer of p50 and p95 of a figure in seconds; empty where the clock has none."""
 
     def write(summary: Summary) -> str:
         figure = summary.get(key)

@@ -90,7 +90,7 @@ def main() -> list[str]:
 
 
 def broken_promises(instructions: float, ratio: float) -> list[str]:
-    """Return what is said of each promise that does not hold.
+    """Name each promise that does not hold, with its value and its limit.
 
     Args:
         instructions: of a cycle, in those of a bare one.

@@ -1,4 +1,4 @@
-"""What a cloud service leaves with the broker: the notice of its model, and with shared delivery every layer.
+"""The messages that a cloud service leaves with the broker: the notice, and with shared delivery every layer.
 
 A broker that forbids a publish confirms it all the same. So the service listens to its own notice: what it
 does not hear, no device hears.
@@ -17,7 +17,7 @@ from wire.messages import encode
 from wire.topics import TABLE, Kind, LayerName, fleet_topic, layer_topic, parse, subscription
 
 ECHO_S = 15.0
-"""How long the broker may take to hand our own notice back."""
+"""The time that the broker may take to hand our own notice back."""
 QUIET_S = 1.0
 """After so long without one, all retained layers have come."""
 

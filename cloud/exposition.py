@@ -183,7 +183,7 @@ def exposed(host: str, port: int, collector: CloudCollector, health: Health) -> 
 
 
 def _server(host: str, port: int) -> "_Server":
-    """Return what listens on *host*, which may be an address of either kind, or a name."""
+    """Return a server that listens on *host*, which may be an address of either kind, or a name."""
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
 
     class Listening(_Server):
