@@ -44,7 +44,7 @@ from devices.realtime import Realtime
 from devices.reporting import Publish
 from devices.schedule import Select, Stage
 from devices.traces.availability import Availability
-from scenarios.checks import BROKERS
+from scenarios.checks import BROKERS, MOST_DEVICES
 from scenarios.load import dump, parse
 from scenarios.metrics import METRICS, Unit
 from scenarios.scalars import AmbiguousError, read_plain
@@ -341,7 +341,8 @@ def scenarios(draw: st.DrawFn) -> Scenario:
     groups = [
         FleetGroup(
             name=name,
-            count=draw(st.integers(1, 10**7)),
+            # Three groups of these keep below the most devices that a fleet may have.
+            count=draw(st.integers(1, MOST_DEVICES // 3)),
             memory=draw(memories),
             shocks=tuple(draw(st.lists(shocks(), max_size=2))),
             budget=draw(budgets),
