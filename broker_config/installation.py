@@ -17,6 +17,7 @@ from broker_config.certificates import Authority
 from broker_config.emqx import cluster
 from broker_config.files import write_open, write_secret
 from wire.errors import InputError
+from wire.outputs import making_folder
 from wire.pee import DEFAULT_MAX_PAYLOAD
 from wire.topics import Role, valid_name
 
@@ -68,18 +69,13 @@ def install(directory: Path, wanted: Installation, *, force: bool = False) -> tu
     """
     accounts = _accounts(wanted)
     directory = _room(directory, force=force)
-    draft = directory.with_name(f".{directory.name}-{secrets.token_hex(4)}")
     try:
-        draft.mkdir(parents=True)
-        draft.chmod(0o755)  # the broker is another user, whatever the umask says
-        _write(draft, directory, wanted, accounts)
-        if directory.exists():
-            shutil.rmtree(directory)
-        draft.rename(directory)
+        with making_folder(directory) as draft:  # open to all: the broker is another user
+            _write(draft, directory, wanted, accounts)
+            if directory.exists():
+                shutil.rmtree(directory)
     except OSError as error:
         raise InputError(f"{directory}: cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return accounts
 
 

@@ -1,11 +1,9 @@
 """From where training goes on after a kill: states on disk, beside the store that is being trained.
 
 A checkpoint is one safetensors file whose metadata hold a JSON header with a checksum; nothing is ever
-unpickled. It is written to a draft and renamed, so it is there whole or not at all. Nothing in this file
-knows about torch.
+unpickled. It is there whole or not at all. Nothing in this file knows about torch.
 """
 
-import contextlib
 import errno
 import hashlib
 import math
@@ -23,6 +21,9 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
+
+from wire.errors import InputError
+from wire.outputs import in_words, replacing
 
 FORMAT = 1
 HEADER = "peelfleet"  # the key of the header in the file's metadata
@@ -109,14 +110,15 @@ class Checkpoints:
             return
         try:
             self.write(name, state)
-        except OSError as error:
-            self._notice(f"no checkpoints are kept: {error.strerror}; training goes on")
+        except (InputError, OSError) as error:
+            self._notice(f"no checkpoints are kept: {in_words(error)}; training goes on")
             self._due = math.inf
 
     def write(self, name: str, state: Saved) -> None:
         """Write *state* in place of an earlier one of that *name*.
 
         Raises:
+            InputError: nothing can be written in its folder.
             OSError: it cannot be written.
         """
         if self.folder is None:
@@ -126,14 +128,9 @@ class Checkpoints:
             format=FORMAT, owner=self._owner, sha256=self._digest(arrays, state.facts), facts=state.facts
         )
         self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / f".{name}-{os.getpid()}"
         # Not forced to the disk: a kill leaves what was written, and what a power cut damages is not taken.
-        try:
+        with replacing(self._file(name), forced=False) as draft:
             write_tensors(draft, arrays, {HEADER: msgspec.json.encode(header).decode()})
-            draft.replace(self._file(name))
-        finally:
-            with contextlib.suppress(OSError):
-                draft.unlink(missing_ok=True)
 
     def load(self, name: str, notice: Callable[[str], None]) -> Saved | None:
         """Return the state of that *name*; None, after a *notice*, where it is not whole or not ours."""

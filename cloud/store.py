@@ -8,8 +8,6 @@ blocks lie in ranking order with running sums, so that an update's payload is a 
 import functools
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +26,7 @@ from wire.files import read_at_most
 from wire.geometry import Float32Array, Geometry
 from wire.imports import digest_of, sources
 from wire.layers import Layers
+from wire.outputs import making_folder
 from wire.text import printable
 
 FORMAT = 3
@@ -169,26 +168,29 @@ def save_store(store: BlockStore, folder: Path, origin: Origin | None = None) ->
     """
     if (folder / MANIFEST).exists():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    files = _files(store)
     try:
-        files = _files(store)
-        for name, raw in files.items():
-            (draft / name).write_bytes(raw)
-        manifest = Manifest(
-            format=FORMAT,
-            version=store.version,
-            geometry=store.geometry,
-            layers=tuple(group.layers for group in store.groups),
-            files={name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()},
-            report=dict(store.report),
-            origin=origin,
-        )
-        (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
-        draft.chmod(0o755)
-        _move_into_place(draft, folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        with making_folder(folder) as draft:
+            _write(draft, files, store, origin)
+    except OSError:
+        # Another process has just written the same store: content-addressed, so it is as good.
+        if not (folder / MANIFEST).exists():
+            raise
+
+
+def _write(draft: Path, files: Mapping[str, bytes], store: BlockStore, origin: Origin | None) -> None:
+    for name, raw in files.items():
+        (draft / name).write_bytes(raw)
+    manifest = Manifest(
+        format=FORMAT,
+        version=store.version,
+        geometry=store.geometry,
+        layers=tuple(group.layers for group in store.groups),
+        files={name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()},
+        report=dict(store.report),
+        origin=origin,
+    )
+    (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
 
 
 def load_store(folder: Path, origin: Origin | None = None) -> BlockStore:
@@ -341,7 +343,7 @@ def store_key(*parts: object) -> str:
 
 TRAINING = ("cloud.training", "cloud.encoding")
 """What makes a store of interactions; the interactions count by their own hash."""
-SAYING = ("wire.errors", "wire.files", "wire.outputs", "wire.text")
+SAYING = ("wire.errors", "wire.files", "wire.locks", "wire.outputs", "wire.text")
 """What only says what is wrong, or puts bytes on the disk."""
 LIBRARIES = ("torch", "numpy", "constriction", "scipy", "scikit-learn")
 
@@ -392,15 +394,6 @@ def _version(files: Mapping[str, bytes], geometry: Geometry, store: BlockStore) 
     for name in sorted(files):
         digest.update(name.encode() + hashlib.sha256(files[name]).digest())
     return digest.hexdigest()[:16]
-
-
-def _move_into_place(draft: Path, folder: Path) -> None:
-    try:
-        draft.rename(folder)
-    except OSError:
-        # Another process has just written the same store: content-addressed, so it is as good.
-        if not (folder / MANIFEST).exists():
-            raise
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -4,7 +4,6 @@ A model depends on the data and `model.training` alone; codec, selection and lay
 this file knows about torch. Letters: U users, I items, d dimensions, G user groups, M item groups, N slices.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from cloud.checkpoint import Arrays, Checkpoints, Saved
+from wire.errors import InputError
 from wire.geometry import Float32Array
+from wire.locks import take_lock
 from wire.metrics import IntArray
+from wire.outputs import in_words, reason
 
 MOST_BYTES = 512 * 2**20
 """What the models that are kept take together; that of MovieLens-1M takes 116 MiB."""
@@ -94,8 +96,8 @@ class Kept:
         try:
             Checkpoints(self.folder, key).write(key, state)
             self._make_room()
-        except OSError as error:
-            notice(f"the trained model is not kept: {error.strerror}")
+        except (InputError, OSError) as error:
+            notice(f"the trained model is not kept: {in_words(error)}")
 
     @contextmanager
     def alone(self, key: str, notice: Callable[[str], None]) -> Iterator[None]:
@@ -106,16 +108,13 @@ class Kept:
         path = self.folder / f".{key}.lock"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = _locked(path, notice)
+            lock = take_lock(path, lambda: notice("another process trains this model; waiting for it"))
         except OSError as error:
-            notice(f"{path}: cannot be locked: {error.strerror}")
+            notice(f"{path}: cannot be locked: {reason(error)}")
             yield
             return
-        try:
+        with lock:
             yield
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(lock)
 
     def _make_room(self) -> None:
         """Remove files beyond the most bytes, with drafts that a kill has left; not the latest."""
@@ -128,20 +127,6 @@ class Kept:
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
-
-
-def _locked(path: Path, notice: Callable[[str], None]) -> int:
-    """Return a descriptor of *path*, locked, once nobody else has it."""
-    while True:
-        lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            notice("another process trains this model; waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if path.exists() and os.path.samestat(os.fstat(lock), path.stat()):
-            return lock
-        os.close(lock)  # whoever had it has removed it
 
 
 def _table(place: int) -> str:

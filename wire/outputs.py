@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: the one way in which peelfleet replaces a file.
+"""Files and folders that appear whole or not at all: the one way in which peelfleet replaces a file.
 
 A library that writes a file is given a Python file object, never a name: some of them take names for
 UTF-8 text, and a folder may be named in other bytes.
@@ -6,15 +6,17 @@ UTF-8 text, and a folder may be named in other bytes.
 
 import errno
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from wire.errors import InputError
 
 OPEN = 0o644
+OPEN_FOLDER = 0o755
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFCHR: "a device",
@@ -25,10 +27,15 @@ _KINDS = {
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, forced: bool = True) -> Iterator[Path]:
     """Give a file to write that becomes *path* if the block succeeds, and leaves nothing if it fails.
 
     Only a regular file is replaced: a link is followed, and the file at its end is replaced.
+
+    Args:
+        path: the file.
+        forced: whether it is forced to the disk first. Without, a power cut may leave a damaged file, where
+            its reader finds that out and can do without it.
 
     Raises:
         InputError: *path* cannot be written; said before the block begins.
@@ -43,10 +50,29 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield draft
         draft.chmod(OPEN)
-        _force(draft)
+        if forced:
+            _force(draft)
         draft.replace(target)
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def making_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill that becomes *path* if the block succeeds, and leaves nothing if it fails.
+
+    Raises:
+        OSError: it cannot be made, or a folder with something in it is at *path* when the block ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        draft.chmod(OPEN_FOLDER)
+        yield draft
+        draft.rename(path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -119,7 +145,7 @@ def in_words(error: Exception) -> str:
 
 def _force(path: Path) -> None:
     """Force a file to the disk, so that a power cut leaves the old one or the new one."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)  # Windows forces only what may be written
     try:
         os.fsync(handle)
     finally:

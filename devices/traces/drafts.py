@@ -2,7 +2,7 @@
 
 ``OUT.partial``, beside the trace that it becomes, has a JSON object a line: first the sidecar, then a row
 each, and a line with only a time now and then, which says how long the last row held. A line that was cut
-off is left out. The lock on it goes with its process: a draft without one is what a process left behind.
+off is left out. A lock beside it goes with its process: a draft without one is what a process left behind.
 """
 
 import itertools
@@ -18,6 +18,8 @@ from devices.traces.columns import MAX_BYTES
 from devices.traces.writing import Row, Sidecar, check_output, write_trace
 from wire.errors import InputError, RunError
 from wire.files import read_at_most
+from wire.locks import Lock, take_lock
+from wire.outputs import reason
 from wire.text import printable
 
 SUFFIX: Final = ".partial"
@@ -92,20 +94,21 @@ def drafting(out: Path) -> Iterator[Draft]:
     """
     check_output(out)
     path = draft_path(out)
-    try:
-        file = path.open("xb")
-    except FileExistsError:
-        raise InputError(f"{printable(path)}: another process records there") from None
-    except OSError as error:
-        raise InputError(f"{printable(out)}: cannot be written: {error.strerror}") from None
-    with file:
-        _lock(file)
-        draft = Draft(out, file)
+    with _locked(path):
         try:
-            yield draft
-        finally:
-            if not draft.rows:
-                path.unlink(missing_ok=True)
+            file = path.open("xb")
+        except FileExistsError:
+            raise InputError(f"{printable(path)}: another process records there") from None
+        except OSError as error:
+            raise InputError(f"{printable(out)}: cannot be written: {error.strerror}") from None
+        with file:
+            draft = Draft(out, file)
+            try:
+                yield draft
+            finally:
+                if not draft.rows:
+                    file.close()  # Windows removes no open file
+                    path.unlink(missing_ok=True)
 
 
 def finish(out: Path) -> Sidecar:
@@ -132,15 +135,15 @@ def set_aside(out: Path) -> Path | None:
     path = draft_path(out)
     if not path.exists():
         return None
-    _check_left(path)
-    if not read_draft(path)[1]:
+    with _locked(path):
+        sidecar, rows = read_draft(path)
+        if not rows:
+            path.unlink()
+            return None
+        names = (out.with_name(f"{out.stem}-{number}{out.suffix}") for number in itertools.count(1))
+        free = next(each for each in names if not each.exists())
+        write_trace(free, rows, sidecar)
         path.unlink()
-        return None
-    names = (out.with_name(f"{out.stem}-{number}{out.suffix}") for number in itertools.count(1))
-    free = next(each for each in names if not each.exists())
-    sidecar, rows = read_draft(path)
-    write_trace(free, rows, sidecar)
-    path.unlink()
     return free
 
 
@@ -150,8 +153,8 @@ def recover(out: Path) -> Sidecar:
     Raises:
         InputError: as from `finish`, or it is still being written.
     """
-    _check_left(draft_path(out))
-    return finish(out)
+    with _locked(draft_path(out)):
+        return finish(out)
 
 
 def read_draft(path: Path) -> tuple[Sidecar, list[Row]]:
@@ -189,20 +192,11 @@ def _rows(lines: Iterable[bytes]) -> Iterator[Row]:
         yield last
 
 
-def _lock(file: IO[bytes]) -> None:
+def _locked(path: Path) -> Lock:
+    """Return the lock of the draft at *path*, which nobody else writes or reads as long."""
     try:
-        import fcntl
-    except ImportError:  # no /proc there, either
-        return
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _check_left(path: Path) -> None:
-    """Check that no process writes the draft at *path* any more."""
-    try:
-        with path.open("rb") as file:
-            _lock(file)
+        return take_lock(path.with_name(f".{path.name}.lock"))
     except BlockingIOError:
         raise InputError(f"{printable(path)}: another process records there") from None
     except OSError as error:
-        raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{printable(path)}: cannot be locked: {reason(error)}") from None

@@ -10,6 +10,7 @@ import msgspec
 
 from wire.errors import InputError
 from wire.files import read_at_most
+from wire.outputs import replace_file
 
 ORDER: Final = "combinations.json"
 """The names of the combinations, in the order in which the scenario has them."""
@@ -26,7 +27,7 @@ def keep_order(names: Sequence[str], folder: Path) -> None:
     """
     whole = list(dict.fromkeys([*names, *read_order(folder)]))
     try:
-        (folder / ORDER).write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
+        replace_file(folder / ORDER, msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
     except OSError as error:
         raise InputError(f"{folder / ORDER}: cannot be written: {error.strerror}") from None
 

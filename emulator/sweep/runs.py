@@ -6,7 +6,6 @@ sweep that was killed goes on where it stood, and a run of another scenario is n
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import shutil
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 import msgspec
 
@@ -33,6 +31,8 @@ from scenarios.schema import Scenario
 from wire.errors import InputError, PeelfleetError
 from wire.files import read_at_most
 from wire.imports import digest_of, sources
+from wire.locks import Lock, take_lock
+from wire.outputs import reason
 
 MARK = "combination.json"
 MOST_MARK_BYTES = 2**24
@@ -179,19 +179,14 @@ def _sweep_out(folder: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[IO[bytes]]:
+def _locked(folder: Path) -> Lock:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / LOCK).open("ab")
+        return take_lock(folder / LOCK, stays=True)
+    except BlockingIOError:
+        raise InputError(f"{folder}: another sweep is at work here") from None
     except OSError as error:
-        raise InputError(f"{folder}: cannot keep a sweep here: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{folder}: another sweep is at work here") from None
-        yield lock
+        raise InputError(f"{folder}: cannot keep a sweep here: {reason(error)}") from None
 
 
 def missing(runs: Sequence[Run], folder: Path) -> list[Run]:

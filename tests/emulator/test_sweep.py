@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emulator.rundir import read_summary, write_summary
+from emulator.sweep.runs import opened
 from emulator.sweep.table import flatten
 from scenarios.load import load
 from tests.emulator.scenarios import TINY, Runner
@@ -194,6 +195,19 @@ def family(pid: int) -> list[int]:
         more = {child for child, parent in known.items() if parent in found} - found
         found, added = found | more, bool(more)
     return sorted(found - {pid})
+
+
+def test_a_second_sweep_into_the_same_folder_is_refused_as_long_as_the_first_lives(
+    file: Path, store_root: Path
+) -> None:
+    folder = file.parent / "s"
+    with opened(folder):
+        (folder / ".run-of-the-first").mkdir()
+        done = sweep(file, store_root, "--out", "s")
+        assert (done.returncode, done.stderr) == (2, "peelfleet: s: another sweep is at work here\n")
+        assert (folder / ".run-of-the-first").exists()
+    with opened(folder):
+        assert not (folder / ".run-of-the-first").exists()
 
 
 def test_a_failing_combination_is_named_and_the_others_finish(file: Path, store_root: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wire.errors import InputError
-from wire.outputs import check_ours, replace_file, replacing, writable
+from wire.outputs import check_ours, making_folder, replace_file, replacing, writable
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -27,6 +27,21 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) 
         draft.write_bytes(b"half of the third")
         1 / 0  # noqa: B018
     assert (path.read_bytes(), os.listdir(tmp_path)) == (b"second", ["file"])
+
+
+def test_a_folder_appears_whole_and_only_where_nothing_is(tmp_path: Path) -> None:
+    path = tmp_path / "above" / "folder"
+    with pytest.raises(ZeroDivisionError), making_folder(path) as draft:  # noqa: PT012
+        (draft / "half").touch()
+        1 / 0  # noqa: B018
+    assert os.listdir(path.parent) == []
+    with making_folder(path) as draft:
+        (draft / "first").touch()
+        assert not path.exists()
+    assert path.stat().st_mode & 0o777 == 0o755
+    with pytest.raises(OSError, match="folder"), making_folder(path) as draft:
+        (draft / "second").touch()
+    assert (os.listdir(path.parent), os.listdir(path)) == (["folder"], ["first"])
 
 
 def test_only_a_regular_file_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

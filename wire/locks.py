@@ -1,0 +1,63 @@
+"""Locks between processes: a lock ends with the process that has it, whatever ended that process."""
+
+import errno
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from filelock import FileLock, Timeout
+
+
+class Lock:
+    """The lock of a file that this process has; it is given back at the end of a block.
+
+    The file that is locked is empty, and lies beside what the lock is for: a locked file cannot be read on
+    every system.
+    """
+
+    def __init__(self, path: Path, lock: FileLock, *, stays: bool) -> None:
+        self._path = path
+        self._lock = lock
+        self._stays = stays
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._stays:
+            with suppress(OSError):  # Windows removes no open file; filelock does it there, afterwards
+                self._path.unlink()
+        self._lock.release()
+
+
+def take_lock(path: Path, waiting: Callable[[], None] | None = None, *, stays: bool = False) -> Lock:
+    """Return the lock of *path*, once this process has it.
+
+    Args:
+        path: the file to lock.
+        waiting: called once if another process has the lock, which is then waited for; None: nobody
+            waits.
+        stays: whether the file stays when the lock is given back; else it is removed.
+
+    Raises:
+        BlockingIOError: another process has the lock, and nobody waits.
+        OSError: nothing can be locked there.
+    """
+    lock = FileLock(path)
+    while True:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if waiting is None:
+                raise BlockingIOError(errno.EAGAIN, "another process has locked it", str(path)) from None
+            waiting()
+            lock.acquire(timeout=-1)
+        except NotImplementedError:  # a file system without locks
+            raise OSError(errno.ENOLCK, "its file system has no locks", str(path)) from None
+        if path.exists():
+            return Lock(path, lock, stays=stays)
+        lock.release()  # who had it has removed it meanwhile
