@@ -14,11 +14,11 @@ from rich.table import Table
 
 from emulator.commands.screen import fits, plain_for, print_line, wide_terminal
 from emulator.console import Console
+from emulator.pool import work_off
 from emulator.recordings import check_recordings
 from emulator.sweep.order import keep_order
-from emulator.sweep.runs import Run, Task, list_runs, missing, opened, train
+from emulator.sweep.runs import Run, Task, carry_out, list_runs, missing, opened, train
 from emulator.sweep.table import BROKEN, Figure, Row, figures_of, rows_of, write_tables
-from emulator.sweep.workers import work_off
 from scenarios.expand import Plan, read_seeds
 from wire.errors import InputError, RunError
 from wire.units import approximate_bytes
@@ -125,7 +125,7 @@ def _work_off(tasks: Sequence[Task], total: int, jobs: int) -> dict[str, str]:
                     terminal, f"{done} of {total} runs, {time.monotonic() - begun:.0f} s: {task.run.place}"
                 )
 
-        work_off(tasks, jobs, started, ended)
+        work_off(carry_out, tasks, jobs, started, ended)
         bars.update(bar, note=_counts(len(tasks), there))
     if not terminal.is_terminal:
         print_line(terminal, _counts(len(tasks), there))
