@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from wire.metrics import IntArray, ItemLists
+from wire.text import printable
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class ReadCounts:
         """Return the counts in words, such as ``480 rows, 190 below min_rating 0``."""
         counts = [f"{count:,} {reason}" for reason, count in self.dropped.items() if count]
         return ", ".join([f"{self.rows:,} row{'s' * (self.rows != 1)}", *counts])
+
+    def lines(self) -> Iterator[str]:
+        """Yield how many rows were read and dropped, and what else is to be known, for people."""
+        yield f"read: {printable(self.describe())}"
+        yield from (f"note: {printable(note)}" for note in self.notes)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from emulator.commands.train import account
 from emulator.live import LiveView
 from emulator.model import PreparedModel
 from emulator.realtime.pulse import Pulse
@@ -122,7 +121,7 @@ class Console:
         """Show which model is used, and with *counts* what of its data was left out."""
         read = model.interactions.read
         if counts and read is not None and "model" not in self._shown:
-            for line in account(model.interactions):
+            for line in read.lines():
                 self._terminal.print(line, soft_wrap=True, highlight=False, markup=False)
         how = "trained" if model.trained else "from the cache"
         self._show("model", 1, 1, f"{model.store.version}, {how}")

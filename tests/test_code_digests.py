@@ -55,6 +55,9 @@ def test_what_runs_is_what_any_clock_needs() -> None:
         "cloud.service", "scenarios.decode",
     } <= counted  # fmt: skip
     assert not counted & {"cloud.exposition", "emulator.compare.sides", "emulator.commands.sweep"}
+    assert {name for name in counted if below(name, ("emulator.commands",))} == {
+        "emulator.commands", "emulator.commands.cloud", "emulator.commands.devices",
+    }  # fmt: skip
 
 
 def test_a_digest_is_of_names_and_contents(tmp_path: Path) -> None:

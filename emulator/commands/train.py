@@ -5,9 +5,7 @@ from typing import Any
 
 import msgspec
 
-from cloud.interactions import Interactions
 from emulator.model import PreparedModel
-from wire.text import printable
 from wire.units import approximate_bytes
 
 
@@ -16,7 +14,7 @@ def as_lines(model: PreparedModel) -> Iterator[str]:
     store, interactions = model.store, model.interactions
     yield f"model {store.version}, {'trained now' if model.trained else 'from the cache'}"
     yield f"data: {interactions.name}, {interactions.n_users:,} users, {interactions.n_items:,} items"
-    yield from account(interactions)
+    yield from interactions.read.lines() if interactions.read is not None else ()
     sizes = (len(part.items) for part in (interactions.train, interactions.valid, interactions.test))
     yield "interactions: {:,} to train, {:,} to validate, {:,} to test".format(*sizes)
     codec = store.geometry.codec
@@ -45,14 +43,6 @@ def as_json(model: PreparedModel) -> str:
         **store.report,
     }
     return msgspec.json.format(msgspec.json.encode(tree), indent=2).decode()
-
-
-def account(interactions: Interactions) -> Iterator[str]:
-    """Yield how many rows were read and dropped, and what else is to be known; nothing of made-up data."""
-    read = interactions.read
-    if read is not None:
-        yield f"read: {printable(read.describe())}"
-        yield from (f"note: {printable(note)}" for note in read.notes)
 
 
 def _quality(report: Mapping[str, Any]) -> str:  # Any: JSON

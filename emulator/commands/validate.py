@@ -5,7 +5,6 @@ from pathlib import Path
 
 from cloud.config import Data, Synthetic
 from cloud.datasets import check_measurable, load
-from emulator.commands.train import account
 from emulator.model import resolve_data
 from wire.errors import InputError
 
@@ -43,7 +42,7 @@ def _checked(data: Data, given: Path | None) -> Iterator[str]:
     interactions = load(found)
     check_measurable(interactions)
     yield f"data: {interactions.name}, {interactions.n_users:,} users, {interactions.n_items:,} items"
-    yield from account(interactions)
+    yield from interactions.read.lines() if interactions.read is not None else ()
 
 
 def _size(path: Path) -> int:

@@ -147,9 +147,7 @@ RUNNING = (
     "emulator.runner", "emulator.commands.cloud", "emulator.commands.devices", "broker_config.embedded",
 )  # fmt: skip
 """What carries out a run: this process, and the programs that it starts."""
-SHOWING = (
-    "emulator.report", "emulator.console", "emulator.commands.train", "emulator.live", "cloud.exposition",
-)  # fmt: skip
+SHOWING = ("emulator.report", "emulator.console", "emulator.live", "cloud.exposition")
 """What only shows how it goes, or what came of it."""
 
 
