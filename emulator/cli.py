@@ -270,10 +270,12 @@ def train(
     from emulator.console import Console
     from emulator.model import prepare_model, resolve_data
     from emulator.recordings import doubts_of_recordings
+    from scenarios.doubts import doubts
     from scenarios.load import load
 
     resolved = load(scenario, set_ or [])
-    for doubt in doubts_of_recordings([resolved]):  # training needs no trace, the run after it does
+    # Training needs no trace, the run after it does.
+    for doubt in [*doubts(resolved), *doubts_of_recordings([resolved])]:
         typer.echo(printable_lines(f"warning: {doubt}"), err=True)
     with Console() as console:
         model = prepare_model(resolve_data(resolved.data, data), resolved.model, store, console.training)
@@ -341,7 +343,7 @@ def validate(
     """Check a scenario file, its traces, and its data if they exist; name every error."""
     from cloud.config import Synthetic
     from emulator.recordings import check_recordings
-    from scenarios.doubts import doubts
+    from scenarios.doubts import doubts_of_all
     from scenarios.expand import load_plan
     from scenarios.load import dump, load
 
@@ -349,7 +351,7 @@ def validate(
     checked = [resolved]
     if resolved.sweep is not None:
         checked += [each.scenario for each in load_plan(scenario, set_ or []).combinations]
-    for warning in [*doubts(resolved), *check_recordings(checked)]:
+    for warning in [*doubts_of_all(checked), *check_recordings(checked)]:
         typer.echo(printable_lines(f"warning: {warning}"), err=True)
     if data is not None or any(not isinstance(each.data, Synthetic) for each in checked):
         from emulator.commands.validate import checked_data

@@ -1,6 +1,6 @@
-"""What is allowed and yet may not be meant, or takes very long: said by `validate`, `run` and `train`."""
+"""Doubts: what is allowed and yet may not be meant, or takes very long; told before anything runs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from scenarios.checks import paces
 from scenarios.schema import Scenario
@@ -18,6 +18,11 @@ def doubts(scenario: Scenario) -> Iterator[str]:
     """Yield what the user should know of *scenario* before it runs, a line each."""
     yield from _of_first_stage(scenario)
     yield from _of_size(scenario)
+
+
+def doubts_of_all(scenarios: Iterable[Scenario]) -> list[str]:
+    """Return the doubts of *scenarios*, such as the combinations of a sweep; those that are alike once."""
+    return list(dict.fromkeys(line for scenario in scenarios for line in doubts(scenario)))
 
 
 def _of_first_stage(scenario: Scenario) -> Iterator[str]:

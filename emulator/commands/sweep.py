@@ -19,6 +19,7 @@ from emulator.recordings import check_recordings
 from emulator.sweep.order import keep_order
 from emulator.sweep.runs import Run, Task, carry_out, list_runs, missing, opened, train
 from emulator.sweep.table import BROKEN, Figure, Row, figures_of, rows_of, write_tables
+from scenarios.doubts import doubts_of_all
 from scenarios.expand import Plan, read_seeds
 from wire.errors import InputError, RunError
 from wire.units import approximate_bytes
@@ -53,7 +54,10 @@ def sweep(plan: Plan, options: Options) -> bool:
         RunError: some runs failed; the table has the others.
     """
     runs = list_runs(plan, options.data)
-    check_recordings(each.scenario for each in plan.combinations)  # what a run would refuse, before any
+    scenarios = [each.scenario for each in plan.combinations]
+    recorded = check_recordings(scenarios)  # what a run would refuse, before any
+    for warning in [*doubts_of_all(scenarios), *recorded]:
+        Console().warned(warning)
     folder = options.out or Path("runs") / f"{plan.base.name}-sweep"
     with opened(folder):
         keep_order([each.name for each in plan.combinations], folder)

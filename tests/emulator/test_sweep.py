@@ -210,6 +210,24 @@ def test_a_second_sweep_into_the_same_folder_is_refused_as_long_as_the_first_liv
         assert not (folder / ".run-of-the-first").exists()
 
 
+def test_a_doubt_is_told_once_whatever_the_number_of_runs_and_by_each_verb_alike(
+    file: Path, store_root: Path
+) -> None:
+    stages = "stages: [{name: one, duration: 10 min}, {name: two, duration: 10 min}]"
+    file.write_text(f"{SWEPT}{stages}\n")
+    doubts: dict[str, list[str]] = {}
+    for verb in ("validate", "train", "run", "sweep"):
+        stores = [] if verb == "validate" else ["--store", str(store_root)]
+        done = peelfleet(verb, file, *stores, folder=file.parent)
+        assert done.returncode == 0, done.stderr
+        doubts[verb] = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    (line,) = doubts["run"]
+    assert line.startswith(
+        "warning: stages[0].ramp: is left out, so devices connect one after the other over "
+    )
+    assert doubts == {verb: [line] for verb in doubts}
+
+
 def test_a_failing_combination_is_named_and_the_others_finish(file: Path, store_root: Path) -> None:
     file.write_text(
         SWEPT.replace(
