@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from benchmarks.closed_form import ease, most_popular
 from benchmarks.figures import write
-from cloud.config import Graph, LightGCN, Training
-from cloud.datasets import load
-from cloud.interactions import Interactions
-from cloud.pretrain import pretrain
-from wire.metrics import ItemLists, Ranking, rank
+from cloud.data.datasets import load
+from cloud.data.interactions import Interactions
+from cloud.training.config import Graph, LightGCN, Training
+from cloud.training.pretrain import pretrain
+from wire.ranking_metrics import ItemLists, Ranking, rank
 
 K = 10
 USERS_AT_ONCE = 1000

@@ -30,18 +30,18 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.anchors import data_root
 from benchmarks.figures import write
-from cloud.config import Data, LightGCN, Synthetic, Training
-from cloud.datasets import load
-from cloud.trained import TrainedModel
-from cloud.training import train
-from devices.pee_file import a_shelf
-from devices.recommender import ItemTable, lean_scores
-from devices.shelf import Shelf
-from emulator.model import store_of
-from scenarios.schema import Model
+from cloud.data.datasets import load
+from cloud.training.config import Data, LightGCN, Synthetic, Training
+from cloud.training.model_cache import TrainedModel
+from cloud.training.train import train
+from devices.protocol.block_prefix import Shelf
+from devices.recommender.pee_file import a_shelf
+from devices.recommender.scoring import ItemTable, lean_scores
+from emulator.simulation.model_cache import store_of
+from scenarios.language.schema import Model
 from wire.geometry import Codec, Float32Array
 from wire.layers import Layers
-from wire.metrics import FloatArray, IntArray, top_k
+from wire.ranking_metrics import FloatArray, IntArray, top_k
 from wire.units import approximate_bytes
 
 SHARES = (0.01, 0.05, 0.25, 1.0)

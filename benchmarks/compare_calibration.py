@@ -17,12 +17,12 @@ import numpy as np
 
 from benchmarks.compare_units import drawn_worlds, shocked_fleet
 from benchmarks.figures import write
-from emulator.compare.sides import Comparison, compare, read_side
+from emulator.compare.run_sets import Comparison, compare, read_side
 from emulator.compare.statistics import LEVEL, Sums, judge
-from emulator.runner import Options, Unwatched, run
-from scenarios.load import parse
-from wire.metrics import FloatArray
-from wire.streams import stream
+from emulator.runner.runner import Options, Unwatched, run
+from scenarios.language.load import parse
+from wire.random_streams import stream
+from wire.ranking_metrics import FloatArray
 
 SMALL = """
 version: 1

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from emulator.compare.metrics import METRICS as COMPARED
-from emulator.compare.metrics import MeasuredRun
-from emulator.compare.sides import Side, compare
+from emulator.compare.resampling_units import LEAST_SEEDS
+from emulator.compare.run_sets import Side, compare
 from emulator.compare.statistics import Judged, Sums, judge
-from emulator.compare.units import LEAST_SEEDS
-from emulator.runner import Options, Unwatched, run
-from scenarios.load import parse
-from wire.metrics import FloatArray, IntArray
-from wire.streams import stream
+from emulator.metrics.per_device import METRICS as COMPARED
+from emulator.metrics.per_device import MeasuredRun
+from emulator.runner.runner import Options, Unwatched, run
+from scenarios.language.load import parse
+from wire.random_streams import stream
+from wire.ranking_metrics import FloatArray, IntArray
 
 METRICS, RESAMPLES = 10, 2000
 SHOCKS = "fleet[phone].shocks=[{every: 4 min, lasting: 1 min, keeps: 5 %, share: 80 %}]"

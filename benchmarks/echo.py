@@ -6,7 +6,7 @@ import sys
 import aiomqtt
 import msgspec
 
-from wire.connection import PUBLISHES_AT_ONCE, Connection
+from wire.mqtt.connection import PUBLISHES_AT_ONCE, Connection
 from wire.topics import Kind, device_topic, parse, subscription
 
 

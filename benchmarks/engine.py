@@ -38,19 +38,19 @@ from benchmarks.figures import write
 from benchmarks.instructions import count_instructions
 from broker_config.endpoint import Endpoint
 from broker_config.launch import launched
-from cloud.store import save_store
-from devices.fleet import Enrolled
+from cloud.blocks.store import save_store
 from devices.memory import BoundedWalk
-from devices.quality import Truth
-from emulator.clocks import run_virtual
-from emulator.cloud_process import cloud_process
-from emulator.job import Job, enrol_fleet, fleet_name
-from emulator.journal import read_draft
-from emulator.model import prepare_model
-from emulator.simulation import VIRTUAL_CELL, Simulation, rare_collections
-from scenarios.load import parse
-from wire.connection import PUBLISHES_AT_ONCE, Connection
-from wire.streams import stream
+from devices.recommender.quality import Truth
+from devices.simulated.start import Enrolled
+from emulator.processes.cloud_process import cloud_process
+from emulator.run_directory.event_log import read_draft
+from emulator.simulation.clocks import run_virtual
+from emulator.simulation.job import Job, enrol_fleet, fleet_name
+from emulator.simulation.model_cache import prepare_model
+from emulator.simulation.simulation import VIRTUAL_CELL, Simulation, rare_collections
+from scenarios.language.load import parse
+from wire.mqtt.connection import PUBLISHES_AT_ONCE, Connection
+from wire.random_streams import stream
 from wire.topics import Kind, Role, device_topic, subscription
 
 DEVICES = 10_000

@@ -17,10 +17,10 @@ from broker_config import mosquitto
 from broker_config.endpoint import Endpoint, check_reachable, parse_url
 from broker_config.installation import Installation, install
 from broker_config.launch import launched
-from devices.realtime import Realtime
-from devices.sessions import Sessions, check_open_files
-from wire.connection import Connection
+from devices.mqtt.sessions import Sessions, check_open_files
+from devices.mqtt.settings import Realtime
 from wire.errors import InputError
+from wire.mqtt.connection import Connection
 from wire.topics import Role
 
 FLEET = "handshakes"

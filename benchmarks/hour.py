@@ -19,9 +19,9 @@ import plotly.graph_objects as go
 
 from benchmarks.figures import OUT, verdict, write
 from benchmarks.memory import Sampler
-from emulator.runner import Options, Unwatched, run
-from scenarios.load import parse
-from scenarios.schema import Scenario
+from emulator.runner.runner import Options, Unwatched, run
+from scenarios.language.load import parse
+from scenarios.language.schema import Scenario
 
 SPEED = 60
 SAMPLE_EVERY_S = 5.0

@@ -22,9 +22,9 @@ import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.figures import verdict, write
-from emulator.realtime.pulse import Pulse
-from emulator.runner import Options, Unwatched, run
-from scenarios.load import parse
+from emulator.metrics.live_status import Pulse
+from emulator.runner.runner import Options, Unwatched, run
+from scenarios.language.load import parse
 from wire.units import NS_PER_S
 
 SPEED = 4

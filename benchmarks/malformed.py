@@ -33,16 +33,16 @@ from benchmarks.figures import verdict, write
 from benchmarks.service import SCENARIO
 from broker_config.endpoint import Endpoint
 from broker_config.launch import launched
-from cloud.responder import notice_of
-from cloud.store import BlockStore, save_store
-from cloud.updates import Result
-from devices.agent import Agent, Receipt
-from devices.shelf import Shelves
-from emulator.cloud_process import cloud_process
-from scenarios.schema import Updates
-from wire.connection import PUBLISHES_AT_ONCE
-from wire.mailbox import Message, mailbox
+from cloud.blocks.store import BlockStore, save_store
+from cloud.service.outcomes import Result
+from cloud.service.responder import notice_of
+from devices.protocol.agent import Agent, Receipt
+from devices.protocol.block_prefix import Shelves
+from emulator.processes.cloud_process import cloud_process
+from scenarios.language.schema import Updates
 from wire.messages import BudgetReport, encode
+from wire.mqtt.connection import PUBLISHES_AT_ONCE
+from wire.mqtt.direct_queue import Message, mailbox
 from wire.topics import TABLE, Kind, LayerName, Role, device_topic, fleet_topic, layer_topic
 
 FLEET = "malformed"

@@ -1,8 +1,9 @@
 """The cloud's queue against the theory of queues: the mean wait of reports that come at random.
 
-`devices.capacity.Queue` is driven with Poisson arrivals, each from a device of its own, in simulated time.
-The mean wait must be within 3 % of the exact one: with constant service that of M/D/c, with exponential
-service that of M/M/c. So many reports are simulated that the standard error of each mean is below 1 %.
+`devices.simulated.cloud_model.Queue` is driven with Poisson arrivals, each from a device of its own, in
+simulated time. The mean wait must be within 3 % of the exact one: with constant service that of M/D/c, with
+exponential service that of M/M/c. So many reports are simulated that the standard error of each mean is below
+1 %.
 ``python -m benchmarks.queueing`` prints a table, writes ``queueing.json`` and fails where a mean is off.
 """
 
@@ -15,10 +16,10 @@ import numpy as np
 import simpy
 
 from benchmarks.figures import write
-from devices.capacity import Cloud, Queue
-from devices.exchange import Exchange, Unanswered
-from devices.log import Cause
-from wire.streams import stream
+from devices.event_log import Cause
+from devices.simulated.cloud_model import Cloud, Queue
+from devices.simulated.exchange import Exchange, Unanswered
+from wire.random_streams import stream
 from wire.units import NS_PER_S, Duration
 
 SERVICE_NS = NS_PER_S

@@ -22,11 +22,11 @@ import numpy as np
 
 from benchmarks.anchors import data_root
 from benchmarks.figures import verdict, write
-from cloud.config import Data, LightGCN, Synthetic
-from cloud.datasets import load
-from cloud.training import Progress, train
-from emulator.model import store_of
-from scenarios.schema import Model
+from cloud.data.datasets import load
+from cloud.training.config import Data, LightGCN, Synthetic
+from cloud.training.train import Progress, train
+from emulator.simulation.model_cache import store_of
+from scenarios.language.schema import Model
 
 ITEMS = 40_000
 INTERACTIONS_PER_USER = 40

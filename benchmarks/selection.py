@@ -4,7 +4,7 @@ One model is trained per data set (and kept among the stores); each policy then 
 a floor of one per item group first, in as many layers as blocks, so that a budget gets the longest prefix
 that fits. Budgets are shares of the item table in fp32, quality is test NDCG@10 as a share of the whole
 fp32 table's. *Exact* is no ranking: of each user group's blocks the subset that weighs most within the
-budget, by itself for each budget (`cloud.best_subset`). Blocks of codec int8 are in slices of 2, as in
+budget, by itself for each budget (`benchmarks.best_subset`). Blocks of codec int8 are in slices of 2, as in
 `benchmarks.quality`.
 ``python -m benchmarks.selection`` prints tables and writes ``selection.json``.
 """
@@ -23,23 +23,23 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.anchors import data_root
+from benchmarks.best_subset import Chain, best_subsets
 from benchmarks.figures import write
 from benchmarks.quality.sources import Source, open_source
-from cloud.best_subset import Chain, best_subsets
-from cloud.config import Training
-from cloud.encoding import embedded_values, group_table, offer_of_cells, plan
-from cloud.interactions import Interactions
-from cloud.selection import Selection
-from cloud.store import BlockStore, GroupBlocks
-from cloud.trained import TrainedModel
-from devices.quality import Truth
-from emulator.model import store_of, train_once
-from emulator.simulation import evaluate
-from scenarios.schema import Model
+from cloud.blocks.encoding import embedded_values, group_table, offer_of_cells, plan
+from cloud.blocks.selection import Selection
+from cloud.blocks.store import BlockStore, GroupBlocks
+from cloud.data.interactions import Interactions
+from cloud.training.config import Training
+from cloud.training.model_cache import TrainedModel
+from devices.recommender.quality import Truth
+from emulator.simulation.model_cache import store_of, train_once
+from emulator.simulation.simulation import evaluate
+from scenarios.language.schema import Model
 from wire.blocks import Blocks
 from wire.geometry import Codec, Geometry
 from wire.layers import Layers
-from wire.metrics import FloatArray
+from wire.ranking_metrics import FloatArray
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "scenarios" / "quickstart.yaml"
 SHARES = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.10)

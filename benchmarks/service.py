@@ -27,13 +27,13 @@ from benchmarks.engine import prepare
 from benchmarks.figures import write
 from broker_config.endpoint import Endpoint
 from broker_config.launch import launched
-from cloud.responder import Responder
-from cloud.store import BlockStore, save_store
-from emulator.cloud_process import cloud_process
-from scenarios.schema import Updates
-from wire.connection import PUBLISHES_AT_ONCE
-from wire.mailbox import Message, mailbox
+from cloud.blocks.store import BlockStore, save_store
+from cloud.service.responder import Responder
+from emulator.processes.cloud_process import cloud_process
+from scenarios.language.schema import Updates
 from wire.messages import BudgetReport, encode
+from wire.mqtt.connection import PUBLISHES_AT_ONCE
+from wire.mqtt.direct_queue import Message, mailbox
 from wire.topics import Kind, Role, device_topic, fleet_topic, parse, subscription
 
 FLEET = "echo"

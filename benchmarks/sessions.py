@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 from benchmarks import handshakes
 from benchmarks.figures import verdict, write
 from benchmarks.memory import Sampler
-from emulator.runner import Finished, Options, Unwatched, run
-from scenarios.load import load, shipped
+from emulator.runner.runner import Finished, Options, Unwatched, run
+from scenarios.language.load import load, shipped
 from wire.units import NS_PER_S
 
 SHARDS = 2

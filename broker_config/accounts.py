@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broker_config.files import write_secret
+from broker_config.file_modes import write_secret
 from wire.errors import InputError
-from wire.files import read_at_most
-from wire.outputs import reason
+from wire.input_files import read_at_most
+from wire.output_files import reason
 from wire.topics import Role, valid_name
 
 

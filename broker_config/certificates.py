@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from broker_config.files import write_open, write_secret
+from broker_config.file_modes import write_open, write_secret
 
 AUTHORITY_DAYS, LEAF_DAYS = 3650, 825
 CLOCKS_DIFFER = timedelta(minutes=5)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Self
 
 from broker_config.accounts import Account
-from broker_config.guard import allow_many_connections
+from broker_config.parent_guard import allow_many_connections
 from wire.topics import Role
 
 COMMAND = [sys.executable, "-m", "broker_config.embedded"]

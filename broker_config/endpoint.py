@@ -16,8 +16,8 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from wire.connection import Connection, Tls, tls_context
 from wire.errors import InputError
+from wire.mqtt.connection import Connection, Tls, tls_context
 from wire.topics import Role
 
 _DEFAULT_PORT, _DEFAULT_TLS_PORT = 1883, 8883

@@ -15,11 +15,11 @@ from broker_config.accounts import Account, check_accounts, write_credentials
 from broker_config.acl import mosquitto_acl
 from broker_config.certificates import Authority
 from broker_config.emqx import cluster
-from broker_config.files import write_open, write_secret
+from broker_config.file_modes import write_open, write_secret
 from wire.errors import InputError
-from wire.outputs import making_folder
-from wire.pee import DEFAULT_MAX_PAYLOAD
+from wire.output_files import making_folder
 from wire.topics import Role, valid_name
+from wire.update_part import DEFAULT_MAX_PAYLOAD
 
 Product = Literal["mosquitto", "emqx"]
 CONFIGURATION, CREDENTIALS, STATE, CLIENTS = "mosquitto.conf", "credentials.csv", "state", "clients"

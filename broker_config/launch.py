@@ -17,7 +17,7 @@ from typing import IO, Literal
 from broker_config import embedded, mosquitto
 from broker_config.accounts import Account, check_accounts
 from broker_config.endpoint import CAPABILITIES, Credentials, Endpoint, check_reachable
-from broker_config.scratch import scratch_folder
+from broker_config.temporary_folders import scratch_folder
 from wire.errors import InputError, RunError
 from wire.topics import Role
 

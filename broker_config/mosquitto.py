@@ -14,10 +14,10 @@ from string import Template
 
 from broker_config.accounts import Account
 from broker_config.acl import mosquitto_acl
-from broker_config.files import write_secret
-from wire.pee import MAX_PART_BYTES
+from broker_config.file_modes import write_secret
+from wire.update_part import MAX_PART_BYTES
 
-GUARD = Path(__file__).with_name("guard.py")
+GUARD = Path(__file__).with_name("parent_guard.py")
 # Daemons live in folders that are often missing from a user's PATH.
 _DAEMON_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 _SALT_BYTES = 12

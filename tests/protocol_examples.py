@@ -14,16 +14,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from cloud.encoding import GroupTable, encode_cells, encode_group
-from cloud.responder import Responder
-from cloud.store import BlockStore, build_store
-from cloud.versions import Versions
-from devices.recommender import ItemTable
-from devices.shelf import Shelf
+from cloud.blocks.encoding import GroupTable, encode_cells, encode_group
+from cloud.blocks.store import BlockStore, build_store
+from cloud.service.model_versions import Versions
+from cloud.service.responder import Responder
+from devices.protocol.block_prefix import Shelf
+from devices.recommender.scoring import ItemTable
 from tests.test_worked_example import ITEMS, USERS, a_store
 from wire.geometry import Codec, Geometry, Score
 from wire.messages import MAX_JSON_BYTES, BudgetReport, QualityReport, Status, encode
-from wire.pee import body, decode_part, seal
+from wire.update_part import body, decode_part, seal
 
 FOLDER = Path(__file__).parents[1] / "docs" / "examples"
 STORE = a_store()

@@ -9,15 +9,15 @@ import aiomqtt
 
 from broker_config.endpoint import Credentials
 from broker_config.launch import RunningBroker, launched
-from cloud.store import BlockStore, save_store
-from emulator.cloud_process import CloudProcess, cloud_process
-from emulator.model import prepare_model
-from scenarios.load import parse
-from scenarios.schema import Updates
+from cloud.blocks.store import BlockStore, save_store
+from emulator.processes.cloud_process import CloudProcess, cloud_process
+from emulator.simulation.model_cache import prepare_model
+from scenarios.language.load import parse
+from scenarios.language.schema import Updates
 from tests.emulator.scenarios import TINY
-from wire.connection import Connection
-from wire.mailbox import Message, mailbox
 from wire.messages import ModelNotice, decode
+from wire.mqtt.connection import Connection
+from wire.mqtt.direct_queue import Message, mailbox
 from wire.topics import Kind, Role, fleet_topic
 
 FLEET = "served"

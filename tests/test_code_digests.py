@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cloud.store import SAYING, TRAINING
+from cloud.blocks.store import SAYING, TRAINING
 from emulator.sweep.runs import RUNNING, SHOWING
-from wire.imports import digest_of, sources
+from wire.source_digest import digest_of, sources
 
 OURS = ("wire", "cloud", "devices", "broker_config", "scenarios", "emulator")
 
@@ -38,12 +38,15 @@ def test_all_that_is_imported_counts_but_what_is_named(
 def test_what_trains_is_no_more_than_what_trains() -> None:
     """Help texts of the service's metrics, readers of data and access rules train nothing anew."""
     counted = sources(TRAINING, SAYING)
-    assert {"cloud.backbones.ials", "cloud.trial", "cloud.selection", "wire.planes"} <= set(counted)
+    assert {
+        "cloud.training.backbones.ials", "cloud.training.validation_guard", "cloud.blocks.selection",
+        "wire.planes",
+    } <= set(counted)  # fmt: skip
     assert not set(counted) & {
-        "cloud.exposition",
-        "cloud.service",
-        "cloud.responder",
-        "cloud.readers",
+        "cloud.service.prometheus",
+        "cloud.service.mqtt_service",
+        "cloud.service.responder",
+        "cloud.data.readers",
         "wire.units",
     }
 
@@ -51,12 +54,12 @@ def test_what_trains_is_no_more_than_what_trains() -> None:
 def test_what_runs_is_what_any_clock_needs() -> None:
     counted = set(sources(RUNNING, SHOWING))
     assert {
-        "emulator.realtime.trips", "emulator.replay.recorded", "broker_config.mosquitto", "devices.sessions",
-        "cloud.service", "scenarios.decode",
+        "emulator.realtime.real_cloud", "emulator.replay.recorded_run", "broker_config.mosquitto",
+        "devices.mqtt.sessions", "cloud.service.mqtt_service", "scenarios.language.decode",
     } <= counted  # fmt: skip
-    assert not counted & {"cloud.exposition", "emulator.compare.sides", "emulator.commands.sweep"}
-    assert {name for name in counted if below(name, ("emulator.commands",))} == {
-        "emulator.commands", "emulator.commands.cloud", "emulator.commands.devices",
+    assert not counted & {"cloud.service.prometheus", "emulator.compare.run_sets", "emulator.cli.sweep"}
+    assert {name for name in counted if below(name, ("emulator.cli",))} == {
+        "emulator.cli", "emulator.cli.cloud", "emulator.cli.devices",
     }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.load import shipped
+from scenarios.language.load import shipped
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -4,7 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
-from tests.emulator.test_cli import peelfleet
+from tests.emulator.cli.test_main import peelfleet
 
 PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
 

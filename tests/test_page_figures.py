@@ -8,13 +8,13 @@ import pytest
 
 from benchmarks import clocks_page, selection, traffic
 from benchmarks.quality.sources import open_source
-from emulator.commands.sweep import Options, sweep
-from emulator.model import train_once
-from emulator.rundir import read_summary
-from emulator.runner import Options as RunOptions
-from emulator.runner import Unwatched, run
-from scenarios.expand import load_plan
-from scenarios.load import load, parse
+from emulator.cli.sweep import Options, sweep
+from emulator.run_directory.layout import read_summary
+from emulator.runner.runner import Options as RunOptions
+from emulator.runner.runner import Unwatched, run
+from emulator.simulation.model_cache import train_once
+from scenarios.language.load import load, parse
+from scenarios.language.sweep_expansion import load_plan
 from wire.geometry import Codec
 
 ROOT = Path(__file__).parents[1]

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.config import LightGCN, Synthetic, Training
-from cloud.datasets import load
-from cloud.interactions import Interactions
-from cloud.ranking import ndcg_per_user
-from cloud.store import BlockStore
-from cloud.trained import TrainedModel
-from cloud.training import train
-from devices.quality import Truth, user_qualities
-from devices.recommender import ItemTable
-from devices.shelf import Shelf
-from emulator.model import store_of
-from emulator.simulation import evaluate
-from scenarios.schema import Model
+from cloud.blocks.store import BlockStore
+from cloud.data.datasets import load
+from cloud.data.interactions import Interactions
+from cloud.training.config import LightGCN, Synthetic, Training
+from cloud.training.evaluation import ndcg_per_user
+from cloud.training.model_cache import TrainedModel
+from cloud.training.train import train
+from devices.protocol.block_prefix import Shelf
+from devices.recommender.quality import Truth, user_qualities
+from devices.recommender.scoring import ItemTable
+from emulator.simulation.model_cache import store_of
+from emulator.simulation.simulation import evaluate
+from scenarios.language.schema import Model
 from wire.geometry import Codec
 
 CODECS = list(Codec)

@@ -10,18 +10,18 @@ import safetensors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.responder import Responder
-from cloud.versions import Versions
-from devices.agent import Agent, Receipt
-from devices.recommender import ItemTable
-from devices.shelf import Shelves
+from cloud.service.model_versions import Versions
+from cloud.service.responder import Responder
+from devices.protocol.agent import Agent, Receipt
+from devices.protocol.block_prefix import Shelves
+from devices.recommender.scoring import ItemTable
 from tests.protocol_examples import FIRST, FIRST_SEQ, FOLDER, GROWTH, SHRINK, STORE, examples, other_version
 from tests.test_worked_example import USERS
 from wire.errors import Reason, RemoteProtocolError
 from wire.geometry import Codec
 from wire.messages import BudgetReport, ModelNotice, QualityReport, Status, decode
-from wire.pee import decode_part
 from wire.planes import decode_planes, encode_planes
+from wire.update_part import decode_part
 
 OTHER = other_version()
 CLOUD = Versions([Responder(STORE), Responder(OTHER)])

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from cloud.announcement import ECHO_S
-from cloud.exposition import LONGEST_S, MOST_CONNECTIONS
-from cloud.inbox import Limits
-from devices.reporting import LEAST_REFUSAL_WAIT_S, LONGEST_REFUSAL_WAIT_S
-from devices.standalone import NOTICES_S
-from devices.standalone_settings import Settings
-from wire.connection import FIRST_RETRY_S, KEEP_ALIVE_S, LAST_RETRY_S
+from cloud.service.announcement import ECHO_S
+from cloud.service.prometheus import LONGEST_S, MOST_CONNECTIONS
+from cloud.service.report_queue import Limits
+from devices.protocol.report_policy import LEAST_REFUSAL_WAIT_S, LONGEST_REFUSAL_WAIT_S
+from devices.standalone.device import NOTICES_S
+from devices.standalone.settings import Settings
 from wire.errors import Reason
 from wire.geometry import MAX_BLOCKS
 from wire.messages import MAX_JSON_BYTES
-from wire.pee import DEFAULT_MAX_PAYLOAD, MAX_HEADER_BYTES, MAX_PART_BYTES, TENSOR_TYPES
-from wire.reconnection import LASTING_S
+from wire.mqtt.connection import FIRST_RETRY_S, KEEP_ALIVE_S, LAST_RETRY_S
+from wire.mqtt.reconnection import LASTING_S
 from wire.topics import TABLE, Kind, Role, subscription
+from wire.update_part import DEFAULT_MAX_PAYLOAD, MAX_HEADER_BYTES, MAX_PART_BYTES, TENSOR_TYPES
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"

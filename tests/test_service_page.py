@@ -7,10 +7,10 @@ from pathlib import Path
 
 import typer
 
-from cloud.counts import Counts
-from cloud.exposition import CloudCollector
-from cloud.updates import REASONS
-from emulator.cli import app
+from cloud.service.outcomes import REASONS
+from cloud.service.prometheus import CloudCollector
+from cloud.service.statistics import Counts
+from emulator.cli.main import app
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "service.md").read_text()

@@ -9,11 +9,11 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from cloud.config import Synthetic
-from emulator.replay.playback import read_replay
-from emulator.runner import Finished, Options, run
-from scenarios.load import load, shipped
-from scenarios.schema import Scenario
+from cloud.training.config import Synthetic
+from emulator.replay.replay import read_replay
+from emulator.runner.runner import Finished, Options, run
+from scenarios.language.load import load, shipped
+from scenarios.language.schema import Scenario
 from tests.emulator.scenarios import Silent, number
 from wire.errors import InputError
 

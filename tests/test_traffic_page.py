@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.traffic import COLUMNS, PAGE, SWEEPS, between, markdown, read_figures, rewritten
-from emulator.commands.sweep import Options, sweep
-from scenarios.expand import load_plan
+from emulator.cli.sweep import Options, sweep
+from scenarios.language.sweep_expansion import load_plan
 from wire.units import BYTE_UNITS
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"

@@ -5,15 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from cloud.encoding import encode_cells
-from cloud.responder import Responder
-from cloud.store import BlockStore, build_store
-from devices.agent import Agent, Receipt
-from devices.quality import Truth, user_qualities
-from devices.shelf import Shelf, Shelves
+from cloud.blocks.encoding import encode_cells
+from cloud.blocks.store import BlockStore, build_store
+from cloud.service.responder import Responder
+from devices.protocol.agent import Agent, Receipt
+from devices.protocol.block_prefix import Shelf, Shelves
+from devices.recommender.quality import Truth, user_qualities
 from wire.geometry import Codec, Geometry
-from wire.metrics import ItemLists
-from wire.pee import decode_part
+from wire.ranking_metrics import ItemLists
+from wire.update_part import decode_part
 
 # v_i^1  v_i^2     item group
 ITEMS = [

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from cloud.encoding import GroupTable, encode_group
-from cloud.store import BlockStore, build_store
+from cloud.blocks.encoding import GroupTable, encode_group
+from cloud.blocks.store import BlockStore, build_store
 from wire.geometry import Codec, Geometry
 
 

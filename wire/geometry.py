@@ -50,7 +50,7 @@ class Codec(StrEnum):
 
 
 class Score(StrEnum):
-    """How a device makes a score of the blocks that it holds: `devices.recommender`."""
+    """How a device makes a score of the blocks that it holds: `devices.recommender.scoring`."""
 
     ALIGNED = "aligned"
     TILED = "tiled"  # the paper's own; its rank is that of one slice, however much is held

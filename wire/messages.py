@@ -1,6 +1,6 @@
 """The JSON messages of the wire: frozen types, closed, bounded in size.
 
-The PEE itself travels as a safetensors file: see `wire.pee`.
+The PEE itself travels as a safetensors file: see `wire.update_part`.
 """
 
 from typing import Annotated, TypeVar

@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks.quality.compare import Result
 from benchmarks.quality.scoring import METRICS
-from wire.metrics import FloatArray
-from wire.streams import stream
+from wire.random_streams import stream
+from wire.ranking_metrics import FloatArray
 
 RESAMPLES = 1000
 LEVEL = 0.95

@@ -15,8 +15,8 @@ from benchmarks.quality.score_list import ScoreList
 from benchmarks.quality.selected import Evolved, RandomBlocks
 from benchmarks.quality.softer import Distilled, Matryoshka
 from benchmarks.quality.whole import Whole
-from cloud.config import Controller, Guard, Refinement
-from scenarios.schema import RECIPES, Model
+from cloud.training.config import Controller, Guard, Refinement
+from scenarios.language.schema import RECIPES, Model
 from wire.geometry import Codec, Score
 
 SHARES = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.10, 0.25, 1.0)

@@ -13,7 +13,7 @@ from scipy.special import betaln  # type: ignore[import-untyped]
 from benchmarks.quality.basis import rotated
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
-from cloud.interactions import Interactions
+from cloud.data.interactions import Interactions
 from wire.geometry import Float32Array
 
 HEADER_BYTES = 6  # the step as float32, the number of items in 16 bits

@@ -7,7 +7,7 @@ from benchmarks.quality.basis import rotated
 from benchmarks.quality.codes import Precision, decoded, table_bytes, widest
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
-from cloud.interactions import Interactions
+from cloud.data.interactions import Interactions
 from wire.geometry import Float32Array
 
 

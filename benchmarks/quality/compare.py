@@ -9,8 +9,8 @@ import msgspec
 from benchmarks.quality.full import Full, learn_full
 from benchmarks.quality.method import Candidate, Method
 from benchmarks.quality.scoring import Scored, score
-from cloud.config import Training
-from cloud.interactions import Interactions
+from cloud.data.interactions import Interactions
+from cloud.training.config import Training
 
 Tell = Callable[[str], None]
 """Told in a few words what is going on."""

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from benchmarks.quality.method import factored
 from benchmarks.quality.scoring import mean_ndcg
-from cloud.config import Training
-from cloud.interactions import Interactions
+from cloud.data.interactions import Interactions
+from cloud.training.config import Training
 from wire.geometry import Float32Array
-from wire.metrics import IntArray
-from wire.streams import stream
+from wire.random_streams import stream
+from wire.ranking_metrics import IntArray
 
 Targets = Callable[[IntArray], Tensor]
 """From user numbers to what their softmax should be, shape (B, I), each row a distribution."""

@@ -3,9 +3,9 @@
 import functools
 from dataclasses import dataclass
 
-from cloud.config import Training
-from cloud.interactions import Interactions
-from cloud.training import GlobalModel, learn_global
+from cloud.data.interactions import Interactions
+from cloud.training.config import Training
+from cloud.training.train import GlobalModel, learn_global
 from wire.geometry import Float32Array
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.method import Candidate, factored
-from cloud.interactions import item_group_bounds
+from cloud.data.interactions import item_group_bounds
 from wire.geometry import Float32Array
-from wire.metrics import FloatArray, IntArray
+from wire.ranking_metrics import FloatArray, IntArray
 
 BLOCK_OVERHEAD = 6  # the block's number in 16 bits, its scale as float32
 

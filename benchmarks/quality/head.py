@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.quality.codes import Precision, decoded, longest, table_bytes
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
-from cloud.interactions import Interactions
+from cloud.data.interactions import Interactions
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.full import Full
 from benchmarks.quality.scoring import mean_ndcg
-from cloud.interactions import Interactions
+from cloud.data.interactions import Interactions
 from wire.geometry import Float32Array
-from wire.metrics import FloatArray, IntArray
+from wire.ranking_metrics import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

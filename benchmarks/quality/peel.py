@@ -8,20 +8,20 @@ import numpy as np
 
 from benchmarks.quality.full import Full, start_of
 from benchmarks.quality.method import Candidate, Choice
-from cloud.config import Training
-from cloud.interactions import Interactions
-from cloud.store import BlockStore
-from cloud.trained import TrainedModel
-from cloud.training import personalize
-from devices.quality import Truth
-from devices.recommender import ItemTable
-from devices.shelf import Shelf
-from emulator.model import store_of
-from emulator.simulation import evaluate
-from scenarios.schema import Model
+from cloud.blocks.store import BlockStore
+from cloud.data.interactions import Interactions
+from cloud.training.config import Training
+from cloud.training.model_cache import TrainedModel
+from cloud.training.train import personalize
+from devices.protocol.block_prefix import Shelf
+from devices.recommender.quality import Truth
+from devices.recommender.scoring import ItemTable
+from emulator.simulation.model_cache import store_of
+from emulator.simulation.simulation import evaluate
+from scenarios.language.schema import Model
 from wire.geometry import Float32Array
-from wire.metrics import FloatArray, IntArray
-from wire.streams import stream
+from wire.random_streams import stream
+from wire.ranking_metrics import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from benchmarks.quality.basis import rotated
 from benchmarks.quality.codes import Precision
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
-from cloud.interactions import Interactions
+from cloud.data.interactions import Interactions
 from wire.geometry import Float32Array
 
 PRECISIONS = (Precision.FP32, Precision.INT8)

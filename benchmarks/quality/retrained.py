@@ -10,9 +10,9 @@ import msgspec
 from benchmarks.quality.codes import Precision, decoded, table_bytes, widest
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
-from cloud.config import Training
-from cloud.interactions import Interactions
-from cloud.training import learn_global
+from cloud.data.interactions import Interactions
+from cloud.training.config import Training
+from cloud.training.train import learn_global
 from wire.geometry import Float32Array
 
 Factors = tuple[Float32Array, Float32Array]

@@ -23,7 +23,7 @@ from benchmarks.quality.scoring import HEAD_SHARE
 from benchmarks.quality.slices import Labels, labels, parts, write_parts
 from benchmarks.quality.sources import Source
 from benchmarks.quality.tables import print_tables
-from cloud.config import Training
+from cloud.training.config import Training
 
 NAME = "quality"
 

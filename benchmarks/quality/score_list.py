@@ -6,8 +6,8 @@ import numpy as np
 
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice
-from cloud.interactions import Interactions
-from wire.metrics import FloatArray, IntArray
+from cloud.data.interactions import Interactions
+from wire.ranking_metrics import FloatArray, IntArray
 
 LEVELS = 255
 

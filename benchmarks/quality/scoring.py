@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wire.metrics import FloatArray, IntArray, ItemLists, Ranking, rank
+from wire.ranking_metrics import FloatArray, IntArray, ItemLists, Ranking, rank
 
 CUT_OFF = 20
 HEAD_SHARE = 0.2

@@ -10,10 +10,10 @@ from benchmarks.quality.full import Full
 from benchmarks.quality.grid import Grid, closed_form, cut
 from benchmarks.quality.method import Candidate, Choice
 from benchmarks.quality.scoring import CUT_OFF
-from cloud.interactions import Interactions
+from cloud.data.interactions import Interactions
 from wire.geometry import Float32Array
-from wire.metrics import FloatArray, ItemLists, rank
-from wire.streams import stream
+from wire.random_streams import stream
+from wire.ranking_metrics import FloatArray, ItemLists, rank
 
 Rng = np.random.Generator
 

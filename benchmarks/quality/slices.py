@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.compare import Result
 from benchmarks.quality.scoring import METRICS, Scored
-from cloud.interactions import Interactions
-from wire.metrics import IntArray
+from cloud.data.interactions import Interactions
+from wire.ranking_metrics import IntArray
 
 Labels = NDArray[np.str_]
 """What each user is, shape (U,)."""

@@ -14,9 +14,9 @@ from benchmarks.quality.columns import truncations
 from benchmarks.quality.fitting import Targets, Task, fit_tables, liked
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
-from cloud.interactions import Interactions
+from cloud.data.interactions import Interactions
 from wire.geometry import Float32Array
-from wire.metrics import IntArray
+from wire.ranking_metrics import IntArray
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import msgspec
 
-from cloud.config import ByRatio, Data, LightGCN, MovieLens, RecBole
-from cloud.datasets import load
-from cloud.interactions import Interactions
-from emulator.model import DATA_VARIABLE, resolve_data
-from scenarios import load as scenario_files
-from scenarios.schema import Model
+from cloud.data.datasets import load
+from cloud.data.interactions import Interactions
+from cloud.training.config import ByRatio, Data, LightGCN, MovieLens, RecBole
+from emulator.simulation.model_cache import DATA_VARIABLE, resolve_data
+from scenarios.language import load as scenario_files
+from scenarios.language.schema import Model
 from wire.errors import InputError
 
 

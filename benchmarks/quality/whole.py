@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from benchmarks.quality.codes import Precision, decoded, table_bytes
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
-from cloud.interactions import Interactions
+from cloud.data.interactions import Interactions
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ costs little more than one call for one.
 from devices.memory.budget import Budget
 from devices.memory.pressure import PressureLevel, PressureStates
 from devices.memory.replay import Replay
+from devices.memory.sampling import Changes
 from devices.memory.shocks import Shock, shocked
-from devices.memory.steps import Changes
 from devices.memory.walks import BoundedWalk, DailyCurve
 from devices.memory.waves import Boundary, Sawtooth, SquareWave
 

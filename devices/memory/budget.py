@@ -2,8 +2,8 @@
 
 import msgspec
 
-from devices.memory.steps import check_bounds
-from devices.reporting import Publish
+from devices.memory.sampling import check_bounds
+from devices.protocol.report_policy import Publish
 from wire.units import Bytes, Share, format_share
 
 

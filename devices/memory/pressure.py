@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 import numpy as np
 
-from devices.memory.steps import (
+from devices.memory.sampling import (
     GIB,
     MIB,
     MINUTE,

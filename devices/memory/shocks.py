@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from devices.memory.steps import MINUTE, STEPS_AT_ONCE, Changes, Spacing, check_span
-from wire.streams import stream
+from devices.memory.sampling import MINUTE, STEPS_AT_ONCE, Changes, Spacing, check_span
+from wire.random_streams import stream
 from wire.units import Duration, Share, format_duration, format_share
 
 Factors = Iterator[tuple[int, float | None]]

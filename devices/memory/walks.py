@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.memory.steps import (
+from devices.memory.sampling import (
     DAY,
     GIB,
     MIB,

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from devices.memory.budget import Budget
-from devices.memory.steps import (
+from devices.memory.sampling import (
     GIB,
     MIB,
     MINUTE,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wire.errors import InputError
-from wire.streams import stream
+from wire.random_streams import stream
 from wire.text import printable
 
 

@@ -14,7 +14,7 @@ from typing import IO, Any, Final, NoReturn
 
 from devices.traces.cells import RULES, RefusedCellError, convert
 from wire.errors import InputError
-from wire.files import open_regular
+from wire.input_files import open_regular
 from wire.text import printable
 
 SUFFIXES: Final = (".csv", ".parquet")

@@ -10,10 +10,10 @@ from functools import cached_property
 
 import numpy as np
 
-from emulator.compare.metrics import METRICS, Events, Figure, MeasuredRun
 from emulator.compare.statistics import Bounds, Sums
-from emulator.metrics.rows import IntArray
-from wire.metrics import FloatArray
+from emulator.metrics.frame import IntArray
+from emulator.metrics.per_device import METRICS, Events, Figure, MeasuredRun
+from wire.ranking_metrics import FloatArray
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from emulator.compare.metrics import P95, Events
 from emulator.compare.statistics import Judged
-from emulator.metrics.rows import IntArray
-from wire.metrics import FloatArray
-from wire.streams import stream
+from emulator.metrics.frame import IntArray
+from emulator.metrics.per_device import P95, Events
+from wire.random_streams import stream
+from wire.ranking_metrics import FloatArray
 
 RESAMPLES = 2_000
 _MAX_EVENTS = 50_000

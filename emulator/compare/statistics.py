@@ -5,7 +5,8 @@ plain mean has ones below. Units are drawn anew in pairs. The intervals of all m
 with 95 %: each is studentized, and its critical value is the same quantile of its own resampled
 distribution, chosen so that 95 % of the resamples lie inside all at once (Beran's balanced B method).
 
-Beside it stands a paired test (`emulator.compare.signs`): it sees what is rare, where an interval is wide.
+Beside it stands a paired test (`emulator.compare.sign_test`): it sees what is rare, where an interval
+is wide.
 
 Letters: N units, K metrics, B resamples.
 """
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.compare.signs import adjusted, chances
-from wire.metrics import FloatArray
-from wire.streams import stream
+from emulator.compare.sign_test import adjusted, chances
+from wire.random_streams import stream
+from wire.ranking_metrics import FloatArray
 
 LEVEL = 0.95
 RESAMPLES = 10_000

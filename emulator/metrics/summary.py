@@ -12,17 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emulator.journal import Tables, logical_sha256
-from emulator.metrics.accounts import Accountant
-from emulator.metrics.forms import Stats
-from emulator.metrics.measures import Measures
-from emulator.metrics.plan import Plan, Span
-from emulator.metrics.rows import Members
-from emulator.metrics.splits import worst_of
+from emulator.metrics.aggregates import Stats
+from emulator.metrics.by_dimension import worst_of
+from emulator.metrics.compute import Measures
+from emulator.metrics.fault_impact import Accountant
+from emulator.metrics.frame import Members
 from emulator.metrics.thresholds import judge
-from scenarios.metrics import METRICS, Kind
-from scenarios.summary_keys import BREAKDOWNS, PAIRS
-from scenarios.thresholds import Rule
+from emulator.metrics.timeline import Plan, Span
+from emulator.run_directory.event_log import Tables, logical_sha256
+from scenarios.catalogue.metrics import METRICS, Kind
+from scenarios.catalogue.summary_keys import BREAKDOWNS, PAIRS
+from scenarios.language.thresholds import Rule
 from wire.units import NS_PER_S
 
 FloatArray = NDArray[np.float64]
@@ -47,7 +47,7 @@ def measure(tables: Tables, devices: pa.Table, plan: Plan, since_ns: int = 0) ->
 
     Args:
         tables: the event tables, by name, in total order.
-        devices: one row per device, see `emulator.metrics.whereabouts`.
+        devices: one row per device, see `emulator.metrics.device_table`.
         plan: the stages, and when the run ended.
         since_ns: what was before does not count.
     """

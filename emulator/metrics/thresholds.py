@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import simpy
 
-from emulator.metrics.forms import Counter, Form, Number, Stats, Trend
-from emulator.metrics.measures import Measures
-from emulator.metrics.plan import Plan
-from emulator.metrics.rows import Columns, Members
-from scenarios.metrics import Kind
-from scenarios.summary_keys import PAIRS
-from scenarios.thresholds import MEANS, SIGNS, Rule
+from emulator.metrics.aggregates import Counter, Form, Number, Stats, Trend
+from emulator.metrics.compute import Measures
+from emulator.metrics.frame import Columns, Members
+from emulator.metrics.timeline import Plan
+from scenarios.catalogue.metrics import Kind
+from scenarios.catalogue.summary_keys import PAIRS
+from scenarios.language.thresholds import MEANS, SIGNS, Rule
 
 LOOKS = 50
 """A rule that can end the run is judged so many times, at even distances."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import simpy
 
-from emulator.realtime.pace import Act, Inlet, Pace, Tally
-from emulator.realtime.trips import Network, RoundTrips
+from emulator.realtime.real_cloud import Network, RoundTrips
+from emulator.realtime.wall_clock import Act, Inlet, Pace, Tally
 from wire.errors import RunError
 from wire.units import NS_PER_S, Duration, format_duration
 

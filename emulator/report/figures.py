@@ -38,8 +38,8 @@ from emulator.report.axes import (
     time_ticks,
     time_unit,
 )
-from emulator.report.series import FINEST_S, Course, FloatArray, Latency, Spread, Traffic
-from emulator.report.states import Elasticity, Portrait
+from emulator.report.device_totals import Elasticity, Portrait
+from emulator.report.time_series import FINEST_S, Course, FloatArray, Latency, Spread, Traffic
 from wire.units import NS_PER_S, approximate_bytes
 
 _LEAST_VISIBLE = 0.005

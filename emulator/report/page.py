@@ -15,13 +15,21 @@ import msgspec
 import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
-from emulator.journal import Tables, read_table, read_tables
-from emulator.metrics.splits import COLUMNS
-from emulator.report import figures, metrics, series, states, tables
+from emulator.metrics.by_dimension import COLUMNS
+from emulator.report import device_totals, figures, sections, tables, time_series
 from emulator.report.verdict import verdict
-from emulator.rundir import DEVICES, EVENTS, METRICS, REPORT, SCENARIO, read_scenario, read_summary
-from scenarios.tree import read_tree
-from wire.outputs import replace_file
+from emulator.run_directory.event_log import Tables, read_table, read_tables
+from emulator.run_directory.layout import (
+    DEVICES,
+    EVENTS,
+    METRICS,
+    REPORT,
+    SCENARIO,
+    read_scenario,
+    read_summary,
+)
+from scenarios.language.yaml_tree import read_tree
+from wire.output_files import replace_file
 from wire.units import NS_PER_S
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -68,34 +76,34 @@ def render(
         summary=tables.summary_table(summary),
         scenario=escape(scenario),
         verdict=escape(verdict(summary)),
-        rollout=metrics.rollout(summary),
-        accounts=metrics.accounts(summary),
-        latency_parts=metrics.latency_parts(summary),
-        pressure=metrics.pressure(summary),
-        splits=metrics.splits(measured),
-        **_sections(events, series.Fleet.read(devices), summary),
+        rollout=sections.rollout(summary),
+        accounts=sections.accounts(summary),
+        latency_parts=sections.latency_parts(summary),
+        pressure=sections.pressure(summary),
+        splits=sections.splits(measured),
+        **_sections(events, time_series.Fleet.read(devices), summary),
     )
 
 
-def _sections(events: Tables, fleet: series.Fleet, summary: dict[str, object]) -> dict[str, str]:
+def _sections(events: Tables, fleet: time_series.Fleet, summary: dict[str, object]) -> dict[str, str]:
     """Return the figures, and the tables that belong to them, by their name in the page."""
     stop_s = summary["simulated_seconds"]
     assert isinstance(stop_s, int | float)
     stop_ns = round(stop_s * NS_PER_S)
-    courses = series.courses(events["quality"], fleet, series.time_grid(stop_ns))
-    held = states.states_of(events["quality"], fleet, stop_ns)
-    sums = states.tally(events, held, fleet)
-    latencies = series.latencies(events["update"], fleet, fleet.views)
+    courses = time_series.courses(events["quality"], fleet, time_series.time_grid(stop_ns))
+    held = device_totals.states_of(events["quality"], fleet, stop_ns)
+    sums = device_totals.tally(events, held, fleet)
+    latencies = time_series.latencies(events["update"], fleet, fleet.views)
     over_time = (
         figures.budget_figure(courses, stop_s),
         figures.quality_figure(courses, stop_s),
-        figures.portrait_figure(states.portraits(held, fleet, sums, stop_ns), stop_s),
-        figures.traffic_figure(series.traffic(events["update"], stop_ns), stop_s),
+        figures.portrait_figure(device_totals.portraits(held, fleet, sums, stop_ns), stop_s),
+        figures.traffic_figure(time_series.traffic(events["update"], stop_ns), stop_s),
     )
     drawn = (
-        *(metrics.marked(figure, summary) for figure in over_time),
+        *(sections.marked(figure, summary) for figure in over_time),
         figures.latency_figure(latencies),
-        figures.elasticity_figure(states.elasticities(held, fleet)),
+        figures.elasticity_figure(device_totals.elasticities(held, fleet)),
     )
     return {
         **{f"{figure.name}_figure": figure_section(figure) for figure in drawn},

@@ -4,11 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from emulator.realtime.measured import doubts_of_summary
+from emulator.metrics.realtime_measurements import doubts_of_summary
 from emulator.report.axes import duration
-from emulator.report.meanings import explained
-from emulator.report.series import Latency
-from scenarios.thresholds import shown_value
+from emulator.report.key_descriptions import explained
+from emulator.report.time_series import Latency
+from scenarios.language.thresholds import shown_value
 from wire.units import approximate_bytes
 
 NONE = "–"

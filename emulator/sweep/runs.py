@@ -18,21 +18,21 @@ from pathlib import Path
 
 import msgspec
 
-from cloud.config import Data
-from cloud.datasets import load
-from cloud.store import store_key
-from emulator.model import TrainingProgress, prepare_model
-from emulator.rundir import PARTIAL
-from emulator.runner import Options, Unwatched, resolve, run
-from scenarios.expand import Combination, Plan
-from scenarios.kinds import plain
-from scenarios.load import dump
-from scenarios.schema import Scenario
+from cloud.blocks.store import store_key
+from cloud.data.datasets import load
+from cloud.training.config import Data
+from emulator.run_directory.layout import PARTIAL
+from emulator.runner.runner import Options, Unwatched, resolve, run
+from emulator.simulation.model_cache import TrainingProgress, prepare_model
+from scenarios.language.load import dump
+from scenarios.language.schema import Scenario
+from scenarios.language.sweep_expansion import Combination, Plan
+from scenarios.language.types import plain
 from wire.errors import InputError, PeelfleetError
-from wire.files import read_at_most
-from wire.imports import digest_of, sources
+from wire.input_files import read_at_most
 from wire.locks import Lock, take_lock
-from wire.outputs import reason
+from wire.output_files import reason
+from wire.source_digest import digest_of, sources
 
 MARK = "combination.json"
 MOST_MARK_BYTES = 2**24
@@ -144,10 +144,10 @@ def _file_names(value: object) -> Iterator[str]:
 
 
 RUNNING = (
-    "emulator.runner", "emulator.commands.cloud", "emulator.commands.devices", "broker_config.embedded",
+    "emulator.runner.runner", "emulator.cli.cloud", "emulator.cli.devices", "broker_config.embedded",
 )  # fmt: skip
 """What carries out a run: this process, and the programs that it starts."""
-SHOWING = ("emulator.report", "emulator.console", "emulator.live", "cloud.exposition")
+SHOWING = ("emulator.report", "emulator.cli.terminal", "emulator.cli.live_view", "cloud.service.prometheus")
 """What only shows how it goes, or what came of it."""
 
 

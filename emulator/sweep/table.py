@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from emulator.rundir import read_summary
+from emulator.run_directory.layout import read_summary
 from emulator.sweep.runs import Run
 from wire.errors import InputError
-from wire.outputs import replacing
+from wire.output_files import replacing
 
 TABLE, WALL = "table", "wall"
 BROKEN = "thresholds_broken"

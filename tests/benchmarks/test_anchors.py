@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.anchors import FOUR_DIGITS, THIRD_DIGIT, THREE_PERCENT, Allowed, main, measure
 from benchmarks.closed_form import ease, most_popular
-from wire.metrics import ItemLists
+from wire.ranking_metrics import ItemLists
 
 PAIRS = np.nonzero(np.random.default_rng(0).random((30, 8)) < 0.4)
 TRAIN = ItemLists.of_pairs(PAIRS[0], PAIRS[1], 30)

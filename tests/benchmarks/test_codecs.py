@@ -3,9 +3,9 @@
 import pytest
 
 from benchmarks.codecs import SMALL, SMALL_TRAINING, as_table, largest_group, measure, peak_bytes
-from cloud.datasets import load
-from cloud.trained import TrainedModel
-from cloud.training import train
+from cloud.data.datasets import load
+from cloud.training.model_cache import TrainedModel
+from cloud.training.train import train
 from wire.geometry import Codec
 
 

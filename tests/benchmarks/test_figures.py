@@ -10,11 +10,11 @@ from benchmarks.quality.run import Plan, run
 from benchmarks.quality.scoring import Scored, head_size, mean_ndcg, score
 from benchmarks.quality.slices import labels, parts
 from benchmarks.quality.sources import Source, guessed
-from cloud.config import LightGCN, MovieLens, RecBole
-from scenarios.schema import Model
+from cloud.training.config import LightGCN, MovieLens, RecBole
+from scenarios.language.schema import Model
 from tests.benchmarks.worlds import SMALL, a_world, lists
 from wire.errors import InputError
-from wire.metrics import FloatArray, IntArray
+from wire.ranking_metrics import FloatArray, IntArray
 
 
 def falling(batch: IntArray) -> FloatArray:

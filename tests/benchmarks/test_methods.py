@@ -16,10 +16,10 @@ from benchmarks.quality.retrained import Retrained
 from benchmarks.quality.score_list import ScoreList
 from benchmarks.quality.softer import Distilled, Matryoshka
 from benchmarks.quality.whole import Whole
-from scenarios.schema import Model
+from scenarios.language.schema import Model
 from tests.benchmarks.worlds import SMALL, a_full, a_world
 from wire.geometry import Codec
-from wire.metrics import top_k
+from wire.ranking_metrics import top_k
 
 WORLD = a_world()
 FULL = a_full(WORLD)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from benchmarks.selection import EXACT, FEW_LAYERS, Exact, Row, compare, full_ndcg, in_slices
-from cloud.config import Synthetic, Training
-from cloud.datasets import load
-from cloud.interactions import Interactions
-from cloud.trained import TrainedModel
-from cloud.training import train
+from cloud.data.datasets import load
+from cloud.data.interactions import Interactions
+from cloud.training.config import Synthetic, Training
+from cloud.training.model_cache import TrainedModel
+from cloud.training.train import train
 from wire.geometry import Codec
 
 WORLD = Synthetic(users=160, items=120, interactions_per_user=15, user_groups=2, item_kinds=4)

@@ -3,10 +3,10 @@
 import numpy as np
 
 from benchmarks.quality.full import Full
-from cloud.config import Controller, Refinement, Training
-from cloud.interactions import Interactions
+from cloud.data.interactions import Interactions
+from cloud.training.config import Controller, Refinement, Training
 from tests.cloud.worlds import checkerboard
-from wire.metrics import ItemLists
+from wire.ranking_metrics import ItemLists
 
 SMALL = Training(
     dim=8,

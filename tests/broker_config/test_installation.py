@@ -12,7 +12,7 @@ import pytest
 
 from broker_config.accounts import read_credentials
 from broker_config.endpoint import parse_url
-from broker_config.files import write_secret
+from broker_config.file_modes import write_secret
 from broker_config.installation import Installation, install
 from wire.errors import InputError
 

@@ -21,8 +21,8 @@ import pytest
 from broker_config import embedded, launch, mosquitto
 from broker_config.endpoint import Capabilities, Credentials, Endpoint, check_reachable, parse_url
 from broker_config.launch import RunningBroker, launched
-from wire.connection import Tls
 from wire.errors import InputError, RunError
+from wire.mqtt.connection import Tls
 from wire.topics import Role
 
 BROKERS = [

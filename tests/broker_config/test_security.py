@@ -26,8 +26,8 @@ from broker_config.certificates import Authority
 from broker_config.endpoint import check_reachable, parse_url
 from broker_config.installation import LARGEST_MESSAGE as LARGEST
 from broker_config.installation import Installation, install
-from wire.connection import Connection, Tls
 from wire.errors import InputError
+from wire.mqtt.connection import Connection, Tls
 from wire.topics import (
     TABLE,
     Kind,

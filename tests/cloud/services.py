@@ -22,14 +22,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from broker_config.endpoint import Credentials
 from broker_config.launch import RunningBroker, launched
-from cloud.store import save_store
-from emulator.cloud_process import BROKER_VARIABLE, url_with_password
+from cloud.blocks.store import save_store
+from emulator.processes.cloud_process import BROKER_VARIABLE, url_with_password
 from tests.worlds import a_store
-from wire.connection import Connection
-from wire.mailbox import Message, mailbox
 from wire.messages import BudgetReport, encode
-from wire.pee import decode_part
+from wire.mqtt.connection import Connection
+from wire.mqtt.direct_queue import Message, mailbox
 from wire.topics import Kind, Role, device_topic, parse, subscription
+from wire.update_part import decode_part
 
 FLEET = "f"
 STORE = a_store(users=6)

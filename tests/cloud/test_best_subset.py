@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.best_subset import Chain, best_subsets
+from benchmarks.best_subset import Chain, best_subsets
 
 
 @st.composite

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from broker_config import mosquitto
-from cloud.counts import Counts
-from cloud.responder import Responder
-from cloud.service import Duty, Service
-from cloud.updates import Result
-from cloud.versions import Versions
+from cloud.service.model_versions import Versions
+from cloud.service.mqtt_service import Duty, Service
+from cloud.service.outcomes import Result
+from cloud.service.responder import Responder
+from cloud.service.statistics import Counts
 from tests.cloud.services import FLEET, PATIENCE_S, STORE, Cloud, Fleet, World, a_report, a_world, wait_for
-from wire import connection
-from wire.connection import Connection
+from wire.mqtt import connection
+from wire.mqtt.connection import Connection
 
 needs_mosquitto = [
     pytest.mark.broker,

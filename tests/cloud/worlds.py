@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from cloud.closed_form import Cut
-from cloud.config import ByRatio, Training
-from cloud.interactions import Interactions
-from cloud.splits import EventList, split_events
-from cloud.trial import Trial, embedded_trial
+from cloud.blocks.block_weights import Cut
+from cloud.data.interactions import Interactions
+from cloud.data.splits import EventList, split_events
+from cloud.training.config import ByRatio, Training
+from cloud.training.validation_guard import Trial, embedded_trial
 from wire.geometry import Codec, Geometry
 
 SMALL = Training(

@@ -7,24 +7,24 @@ import msgspec
 import numpy as np
 import simpy
 
-from cloud.responder import Responder
-from cloud.store import BlockStore
-from cloud.versions import Versions
-from devices.agent import Agent
-from devices.capacity import Unlimited
-from devices.device import Device
-from devices.exchange import Exchange
-from devices.link import CALM, OWN, Direction, Fate, Link
-from devices.log import Cause, FleetLog, Result
-from devices.node import Node
-from devices.presence import Toggle, Why
-from devices.quality import Truth, user_qualities
-from devices.reporting import Reporting
-from devices.setting import Setting
-from devices.shelf import Shelf, Shelves
+from cloud.blocks.store import BlockStore
+from cloud.service.model_versions import Versions
+from cloud.service.responder import Responder
+from devices.event_log import Cause, FleetLog, Result
+from devices.protocol.agent import Agent
+from devices.protocol.block_prefix import Shelf, Shelves
+from devices.protocol.report_policy import Reporting
+from devices.recommender.quality import Truth, user_qualities
+from devices.simulated.cloud_model import Unlimited
+from devices.simulated.context import Setting
+from devices.simulated.device import Device
+from devices.simulated.device_class import Node
+from devices.simulated.exchange import Exchange
+from devices.simulated.link import CALM, OWN, Direction, Fate, Link
+from devices.timeline.connectivity import Toggle, Why
 from tests.worlds import a_store
-from wire.metrics import ItemLists
-from wire.streams import stream
+from wire.random_streams import stream
+from wire.ranking_metrics import ItemLists
 from wire.topics import Kind
 from wire.units import NS_PER_S, BitsPerSecond, Duration
 

@@ -5,8 +5,8 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from scenarios.load import parse
-from scenarios.schema import Scenario
+from scenarios.language.load import parse
+from scenarios.language.schema import Scenario
 from tests.emulator.storms import STORM
 
 Tree = dict[str, Any]  # Any: YAML

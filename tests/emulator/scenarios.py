@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from emulator.model import PreparedModel
-from emulator.realtime.pulse import Pulse
-from emulator.replay.playback import read_replay
-from emulator.runner import Finished, Options, run
-from scenarios.load import parse
+from emulator.metrics.live_status import Pulse
+from emulator.replay.replay import read_replay
+from emulator.runner.runner import Finished, Options, run
+from emulator.simulation.model_cache import PreparedModel
+from scenarios.language.load import parse
 
 TINY = """
 version: 1

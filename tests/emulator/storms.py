@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from devices.fleet import Enrolled
-from devices.log import COLUMNS
-from devices.quality import Truth
-from emulator.job import Job, enrol_fleet
-from emulator.journal import gather, logical_sha256
-from emulator.model import PreparedModel, prepare_model
-from emulator.simulation import Simulation
-from scenarios.schema import Scenario
+from devices.event_log import COLUMNS
+from devices.recommender.quality import Truth
+from devices.simulated.start import Enrolled
+from emulator.run_directory.event_log import gather, logical_sha256
+from emulator.simulation.job import Job, enrol_fleet
+from emulator.simulation.model_cache import PreparedModel, prepare_model
+from emulator.simulation.simulation import Simulation
+from scenarios.language.schema import Scenario
 
 Row = dict[str, Any]  # Any: a row of Parquet
 

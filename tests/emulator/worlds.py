@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from devices.log import COLUMNS, Cause, Harm, Pressure, Result, Sent
-from devices.presence import Why
-from emulator.metrics.measures import Measures
-from emulator.metrics.plan import Plan
-from emulator.metrics.rows import Columns, Members
+from devices.event_log import COLUMNS, Cause, Harm, Pressure, Result, Sent
+from devices.timeline.connectivity import Why
+from emulator.metrics.compute import Measures
+from emulator.metrics.frame import Columns, Members
+from emulator.metrics.timeline import Plan
 from wire.units import NS_PER_S
 
 Row = Mapping[str, object]

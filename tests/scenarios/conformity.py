@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from scenarios.json_schema import json_schema
+from scenarios.reference.json_schema import json_schema
 
 SCHEMA = json_schema()
 

@@ -16,19 +16,19 @@ import typer.core
 import typer.main
 import yaml
 
-from devices.actions import scale_steps
-from devices.course import budgets as course
-from devices.course import memory_of, scales_since
-from devices.fleet import Enrolled, enrol
-from emulator.cli import app
-from emulator.job import program_of
-from emulator.recordings import read_recordings
-from scenarios import events_page, metrics_page, reference
-from scenarios.expand import load_plan
-from scenarios.json_schema import schema_text
-from scenarios.kinds import documentation, sections
-from scenarios.load import dump, load, parse, question, shipped
-from scenarios.schema import Scenario
+from devices.simulated.budget_trajectory import budgets as course
+from devices.simulated.budget_trajectory import memory_of, scales_since
+from devices.simulated.start import Enrolled, enrol
+from devices.timeline.actions import scale_steps
+from emulator.cli.main import app
+from emulator.simulation.job import program_of
+from emulator.simulation.trace_files import read_recordings
+from scenarios.language.load import dump, load, parse, question, shipped
+from scenarios.language.schema import Scenario
+from scenarios.language.sweep_expansion import load_plan
+from scenarios.language.types import documentation, sections
+from scenarios.reference import events_page, metrics_page, scenario_page
+from scenarios.reference.json_schema import schema_text
 from tests.scenarios.conformity import problems
 from wire.layers import Layers
 
@@ -158,23 +158,23 @@ def budgets(scenario: Scenario, device: Enrolled) -> list[int]:
 
 def test_the_schema_file_is_fresh() -> None:
     stale = "stale: run python -m scenarios.reference"
-    assert reference.SCHEMA_FILE.read_text(encoding="utf-8") == schema_text(), stale
+    assert scenario_page.SCHEMA_FILE.read_text(encoding="utf-8") == schema_text(), stale
     json.loads(schema_text())
 
 
 def test_the_page_is_fresh() -> None:
     stale = "stale: run python -m scenarios.reference"
-    assert reference.PAGE_FILE.read_text(encoding="utf-8") == reference.page(), stale
+    assert scenario_page.PAGE_FILE.read_text(encoding="utf-8") == scenario_page.page(), stale
 
 
 def test_the_page_of_metrics_is_fresh() -> None:
     stale = "stale: run python -m scenarios.reference"
-    assert reference.METRICS_FILE.read_text(encoding="utf-8") == metrics_page.page(), stale
+    assert scenario_page.METRICS_FILE.read_text(encoding="utf-8") == metrics_page.page(), stale
 
 
 def test_the_page_of_event_tables_is_fresh() -> None:
     stale = "stale: run python -m scenarios.reference"
-    assert reference.EVENTS_FILE.read_text(encoding="utf-8") == events_page.page(), stale
+    assert scenario_page.EVENTS_FILE.read_text(encoding="utf-8") == events_page.page(), stale
 
 
 def test_every_field_is_documented() -> None:
@@ -183,10 +183,10 @@ def test_every_field_is_documented() -> None:
 
 
 def test_every_link_of_the_page_leads_to_a_heading() -> None:
-    page = reference.page()
+    page = scenario_page.page()
     links = {part.split(")")[0] for part in page.split("](#")[1:]}
     headings = {
-        reference.slug(line.removeprefix("## ")) for line in page.splitlines() if line.startswith("## ")
+        scenario_page.slug(line.removeprefix("## ")) for line in page.splitlines() if line.startswith("## ")
     }
     assert links <= headings
 

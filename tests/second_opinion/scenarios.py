@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from scenarios.load import parse
+from scenarios.language.load import parse
 from wire.errors import InputError
 
 Tree = dict[str, Any]  # Any: YAML

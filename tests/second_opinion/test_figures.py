@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from scenarios.summary_keys import key_of
+from scenarios.catalogue.summary_keys import key_of
 from tests.emulator.scenarios import Runner
 from tests.second_opinion.conservation import broken_laws
 from tests.second_opinion.figures import FIGURES, Opinion, nobody

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wire.errors import Reason, RemoteProtocolError
 from wire.geometry import Codec, Geometry
 from wire.messages import BudgetReport, ModelNotice, QualityReport, Status, decode, encode
-from wire.pee import Body, _layout, body, decode_part, peek, seal, sealed_bytes
+from wire.update_part import Body, _layout, body, decode_part, peek, seal, sealed_bytes
 
 GEOMETRY = Geometry(items=6, dim=4, item_groups=2, slice_width=2, codec=Codec.INT8)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wire.errors import InputError
-from wire.files import read_at_most
+from wire.input_files import read_at_most
 from wire.text import printable, printable_lines
 
 

@@ -20,10 +20,10 @@ import pytest
 
 from broker_config import mosquitto
 from broker_config.accounts import read_credentials
-from devices.fleet import device_names
-from emulator.cloud_process import url_with_password
-from emulator.journal import read_draft
-from scenarios.load import load
+from devices.simulated.start import device_names
+from emulator.processes.cloud_process import url_with_password
+from emulator.run_directory.event_log import read_draft
+from scenarios.language.load import load
 from tests.emulator.scenarios import TINY, Runner, Silent
 from tests.served import FLEET, Served, served
 from wire.topics import Role

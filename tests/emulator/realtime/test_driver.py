@@ -12,13 +12,13 @@ import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.exchange import Exchange, Unanswered
-from devices.faults import CloudDown, Window
-from devices.log import Cause
+from devices.event_log import Cause
+from devices.simulated.exchange import Exchange, Unanswered
+from devices.timeline.faults import CloudDown, Window
 from emulator.metrics.histogram import Histogram
 from emulator.realtime.driver import Driver
-from emulator.realtime.pace import Inlet, Pace, Tally
-from emulator.realtime.trips import RoundTrips
+from emulator.realtime.real_cloud import RoundTrips
+from emulator.realtime.wall_clock import Inlet, Pace, Tally
 from wire.errors import RunError
 from wire.topics import Kind
 from wire.units import NS_PER_S, TIME_UNITS, Duration

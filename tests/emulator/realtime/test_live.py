@@ -17,10 +17,10 @@ import pytest
 from rich.console import Console as Terminal
 
 from broker_config import mosquitto
-from emulator.live import HISTORY, LiveView, live_view
+from emulator.cli.live_view import HISTORY, LiveView, live_view
 from emulator.metrics.histogram import Histogram
-from emulator.realtime.pulse import Pulse, together
-from scenarios.load import parse
+from emulator.metrics.live_status import Pulse, together
+from scenarios.language.load import parse
 from tests.emulator.realtime.test_by_hand import ROOT, SCENARIO
 from wire.errors import InputError
 from wire.units import NS_PER_S

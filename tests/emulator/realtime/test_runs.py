@@ -6,10 +6,10 @@ import pytest
 
 from benchmarks.kills import VICTIMS, Killer, faults_of
 from broker_config import mosquitto
-from emulator.journal import JOURNAL, Journal, gather
-from emulator.realtime.measured import doubts_of_summary
-from emulator.realtime.pulse import Pulse
-from emulator.runner import Finished
+from emulator.metrics.live_status import Pulse
+from emulator.metrics.realtime_measurements import doubts_of_summary
+from emulator.run_directory.event_log import JOURNAL, Journal, gather
+from emulator.runner.runner import Finished
 from tests.emulator.scenarios import TINY, Runner, Silent, number
 from wire.errors import InputError, RunError
 
@@ -179,8 +179,8 @@ def test_what_must_stay_together_is_not_cut_into_shards(runner: Runner) -> None:
 
 
 def test_a_journal_that_was_cut_short_is_read_up_to_its_last_batch(tmp_path: Path) -> None:
-    from devices.log import FleetLog
-    from devices.presence import Why
+    from devices.event_log import FleetLog
+    from devices.timeline.connectivity import Why
 
     log, journal = FleetLog(lambda: 0.0), Journal(tmp_path)
     for batch in range(3):

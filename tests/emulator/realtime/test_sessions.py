@@ -15,13 +15,13 @@ import pytest
 
 from broker_config import mosquitto
 from broker_config.launch import RunningBroker, launched
-from devices.realtime import Realtime
-from devices.sessions import Sessions
+from devices.mqtt.sessions import Sessions
+from devices.mqtt.settings import Realtime
 from tests.cable import Cable
 from tests.served import Listener
-from wire.connection import Connection
 from wire.errors import InputError
 from wire.messages import Status, decode
+from wire.mqtt.connection import Connection
 from wire.topics import Kind, Role, device_topic
 
 pytestmark = [

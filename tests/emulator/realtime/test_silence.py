@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker_config import mosquitto
-from emulator.runner import Finished
+from emulator.runner.runner import Finished
 from tests.cable import Cable
 from tests.emulator.scenarios import TINY, Runner, Silent, number
 from tests.foreign import foreign_broker

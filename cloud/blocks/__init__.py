@@ -1,0 +1,1 @@
+"""Blocks of an item table: how they are encoded, ranked, selected and stored."""

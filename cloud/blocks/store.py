@@ -1,0 +1,427 @@
+"""The block store: what training leaves, immutable, on disk and in memory.
+
+A store is a folder with a manifest and safetensors files. The model version is the hash of their
+content; every file is checked against the manifest's checksum when it is read. Per user group the
+blocks lie in ranking order with running sums, so that an update's payload is a slice.
+"""
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from wire.blocks import Blocks, ends
+from wire.errors import InputError, RemoteProtocolError
+from wire.geometry import Float32Array, Geometry
+from wire.input_files import read_at_most
+from wire.layers import Layers
+from wire.output_files import making_folder
+from wire.source_digest import digest_of, sources
+from wire.text import printable
+
+FORMAT = 3
+OLDEST_FORMAT = 2  # says nothing of where a store comes from
+MANIFEST = "manifest.json"
+USERS = "users.safetensors"
+
+MOST_MANIFEST_BYTES = 2**30
+MOST_FILE_BYTES = 64 * 2**30
+
+_CONTENT_FORMAT = 2  # what is hashed into a version stays: a manifest may grow without new versions
+_TENSOR_TYPES = {"ids": np.uint16, "sizes": np.uint16, "scales": np.float32, "data": np.uint8}
+_USER_TYPES = {"user_groups": np.int64, "user_vectors": np.float32}
+
+
+@dataclass(frozen=True)
+class GroupBlocks:
+    """The blocks of one user group, in ranking order."""
+
+    blocks: Blocks
+    starts: tuple[int, ...]
+    """Where each block starts in the blocks' data, and the end of the last one."""
+    layers: Layers
+
+    @classmethod
+    def of(
+        cls, geometry: Geometry, blocks: Blocks, layers: Callable[[Sequence[int]], Layers]
+    ) -> "GroupBlocks":
+        """Return *blocks* with their layers, which *layers* cuts by the stored bytes of each block.
+
+        Raises:
+            ValueError: blocks and geometry, or blocks and layers, do not fit.
+        """
+        try:
+            sizes = blocks.checked_sizes(geometry)
+        except RemoteProtocolError as error:
+            raise ValueError(str(error)) from None
+        table = layers([size + geometry.codec.overhead for size in sizes])
+        if table.blocks[-1] != len(sizes):
+            raise ValueError(f"the layers have {table.blocks[-1]} blocks, there are {len(sizes)}")
+        return cls(blocks, tuple(ends(sizes)), table)
+
+    @property
+    def count(self) -> int:
+        """How many blocks there are."""
+        return len(self.starts) - 1
+
+    def ranking(self) -> list[int]:
+        """Return the block ids."""
+        return self.blocks.block_ids()
+
+
+@dataclass(frozen=True)
+class BlockStore:
+    """All that the cloud needs to answer a budget report."""
+
+    version: str
+    geometry: Geometry
+    groups: tuple[GroupBlocks, ...]
+    user_groups: NDArray[np.int64]
+    """The group of each user, shape (U,)."""
+    user_vectors: Float32Array
+    """Each user's vector in the basis of the user's group, shape (U, d)."""
+    report: Mapping[str, object]
+    """What each stage of training did, and the quality it reached."""
+
+    @property
+    def users(self) -> int:
+        """How many users the model knows."""
+        return len(self.user_groups)
+
+    @property
+    def layers(self) -> int:
+        """The most layers that any group has."""
+        return max(group.layers.top for group in self.groups)
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a store comes from: the data and the settings it was trained with, and its key in the cache."""
+
+    key: str
+    data: dict[str, object]
+    """The name of the data, the SHA-256 of the interactions, and their numbers; JSON types only."""
+    settings: dict[str, object]
+    """All of `model`; JSON types only."""
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The table of contents of a store folder."""
+
+    format: int
+    version: str
+    geometry: Geometry
+    layers: tuple[Layers, ...]
+    files: dict[str, str]
+    """SHA-256 of every file."""
+    report: dict[str, object]
+    origin: Origin | None = None
+    """None in stores of format 2, and of whoever made one by hand."""
+
+
+class _AnyManifest(msgspec.Struct, frozen=True):
+    """What the manifest of any version says."""
+
+    format: int
+
+
+def build_store(
+    geometry: Geometry,
+    *,
+    groups: Sequence[GroupBlocks],
+    user_vectors: Float32Array,
+    user_groups: NDArray[np.int64],
+    report: Mapping[str, object],
+) -> BlockStore:
+    """Return the store of encoded groups, named by its content.
+
+    Args:
+        geometry: how tables are cut and stored.
+        groups: the blocks of each user group.
+        user_vectors: shape (U, d), to go with the blocks.
+        user_groups: shape (U,), values 0 to G - 1.
+        report: what training did, JSON types only.
+    """
+    vectors = user_vectors.astype(np.float32)
+    store = BlockStore("", geometry, tuple(groups), user_groups.astype(np.int64), vectors, report)
+    return replace(store, version=_version(_files(store), geometry, store))
+
+
+def save_store(store: BlockStore, folder: Path, origin: Origin | None = None) -> None:
+    """Write *store* to *folder*, which appears whole or not at all.
+
+    An existing folder is left as it is: a store never changes.
+
+    Args:
+        store: what to write.
+        folder: where.
+        origin: where it comes from.
+    """
+    if (folder / MANIFEST).exists():
+        return
+    files = _files(store)
+    try:
+        with making_folder(folder) as draft:
+            _write(draft, files, store, origin)
+    except OSError:
+        # Another process has just written the same store: content-addressed, so it is as good.
+        if not (folder / MANIFEST).exists():
+            raise
+
+
+def _write(draft: Path, files: Mapping[str, bytes], store: BlockStore, origin: Origin | None) -> None:
+    for name, raw in files.items():
+        (draft / name).write_bytes(raw)
+    manifest = Manifest(
+        format=FORMAT,
+        version=store.version,
+        geometry=store.geometry,
+        layers=tuple(group.layers for group in store.groups),
+        files={name: hashlib.sha256(raw).hexdigest() for name, raw in files.items()},
+        report=dict(store.report),
+        origin=origin,
+    )
+    (draft / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+
+
+def load_store(folder: Path, origin: Origin | None = None) -> BlockStore:
+    """Read the store in *folder*, every file checked against its checksum, and the whole for sense.
+
+    Args:
+        folder: where it lies.
+        origin: what it must have been made of; None: anything.
+
+    Raises:
+        InputError: there is none, it is damaged, or it is of something else.
+    """
+    manifest = _read_manifest(folder)
+    if origin is not None:
+        _check_origin(folder, manifest.origin, origin)
+    _check_names(folder, manifest)
+    files = {name: _read_file(folder, name, checksum) for name, checksum in manifest.files.items()}
+    try:
+        users = _tensors(files[USERS], _USER_TYPES)
+        groups = tuple(
+            _group_blocks(manifest.geometry, _tensors(files[_group_name(number)], _TENSOR_TYPES), layers)
+            for number, layers in enumerate(manifest.layers)
+        )
+        store = BlockStore(
+            manifest.version,
+            manifest.geometry,
+            groups,
+            users["user_groups"],
+            users["user_vectors"],
+            manifest.report,
+        )
+        _check_users(store)
+        for group in store.groups:
+            _check_group(store.geometry, group)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}: block store is not readable: {error}") from None
+    if _version(files, store.geometry, store) != store.version:
+        raise InputError(
+            f"{folder / MANIFEST}: block store is corrupted: its version is not that of its content"
+        )
+    return store
+
+
+def _check_origin(folder: Path, found: Origin | None, wanted: Origin) -> None:
+    """Check that a store in the cache is of the data and settings that its folder is named by."""
+    again = f"remove {folder} to train again"
+    if found is None:
+        raise InputError(f"{folder / MANIFEST}: does not say what it was trained with; {again}")
+    if found.data.get("digest") != wanted.data.get("digest"):
+        raise InputError(
+            f"{folder / MANIFEST}: this block store was trained with other data "
+            f"({printable(found.data.get('name'), 40)}), not with {wanted.data.get('name')}; {again}"
+        )
+    if found.settings != wanted.settings:
+        keys = sorted(key for key in wanted.settings if found.settings.get(key) != wanted.settings[key])
+        raise InputError(
+            f"{folder / MANIFEST}: this block store was trained with other settings of model "
+            f"({', '.join(keys) or 'more of them'}); {again}"
+        )
+    if found.key != wanted.key:
+        raise InputError(
+            f"{folder / MANIFEST}: this block store belongs to {printable(found.key, 40)}, not to "
+            f"{wanted.key}; {again}"
+        )
+
+
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    """Check that the manifest lists the files of a store, and no others."""
+    for name in manifest.files:
+        if Path(name).name != name or "\0" in name:
+            shown = printable(name, 40)
+            raise InputError(f"{folder / MANIFEST}: file name '{shown}' must not leave the folder")
+    expected = {USERS, *(_group_name(number) for number in range(len(manifest.layers)))}
+    if manifest.files.keys() != expected or len(expected) < 2:
+        wrong = sorted(manifest.files.keys() ^ expected) or ["no user group"]
+        raise InputError(
+            f"{folder / MANIFEST}: block store is corrupted: it lists {len(manifest.files)} files for "
+            f"{len(manifest.layers)} user groups: {printable(wrong[0], 40)}"
+        )
+
+
+def _tensors(raw: bytes, types: Mapping[str, type]) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a file, after checking that each has its type."""
+    tensors = safetensors.numpy.load(raw)
+    for name, tensor in tensors.items():
+        if tensor.dtype != types.get(name):
+            raise ValueError(f"tensor {printable(name, 40)} of type {tensor.dtype} does not belong there")
+    return tensors
+
+
+def _check_users(store: BlockStore) -> None:
+    groups, vectors = store.user_groups, store.user_vectors
+    if groups.ndim != 1 or vectors.shape != (len(groups), store.geometry.dim):
+        raise ValueError(
+            f"user_groups of shape {groups.shape} and user_vectors of shape {vectors.shape} must be "
+            f"(users,) and (users, {store.geometry.dim})"
+        )
+    if not ((groups >= 0) & (groups < len(store.groups))).all():
+        raise ValueError(f"user_groups must be from 0 to {len(store.groups) - 1}")
+    if not np.isfinite(vectors).all():
+        raise ValueError("user_vectors must be finite")
+
+
+def _check_group(geometry: Geometry, group: GroupBlocks) -> None:
+    """Check that a ranking ranks every item, has no block twice, and layers of the bytes of their blocks.
+
+    Not every cell: a group may do without slices that tell it nothing.
+    """
+    ids = np.array(group.ranking())
+    cells, planes = np.divmod(ids, geometry.planes)
+    items = len(np.unique(cells // geometry.slices))
+    if len(np.unique(ids)) < len(ids) or items < geometry.item_groups:
+        raise ValueError("a ranking must have a block of every item group, and no block twice")
+    order = np.argsort(cells, kind="stable")
+    same = np.diff(cells[order]) == 0
+    if not (np.diff(planes[order]) > 0)[same].all():
+        raise ValueError("a ranking must bring each cell from plane to higher plane")
+    blocks = group.layers.blocks
+    stored = tuple(group.starts[count] + count * geometry.codec.overhead for count in blocks)
+    if stored != group.layers.bytes:
+        raise ValueError("layers must have the bytes of their blocks")
+    if not np.isfinite(np.frombuffer(group.blocks.scales, dtype="<f4")).all():
+        raise ValueError("scales must be finite")
+
+
+def default_root() -> Path:
+    """Return the folder that caches stores: PEELFLEET_STORE, else the user's cache folder."""
+    if named := os.environ.get("PEELFLEET_STORE"):
+        return Path(named)
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        raise InputError(
+            "this user has no home folder to keep models in: name a folder with --store or PEELFLEET_STORE"
+        ) from None
+    return cache / "peelfleet" / "stores"
+
+
+def store_key(*parts: object) -> str:
+    """Return the name under which a store made from *parts* is cached: a hash of all of them.
+
+    The code that trains and encodes, and the libraries it stands on, count too: where one of them
+    changes, a model is trained anew.
+    """
+    digest = hashlib.sha256(_code_digest())
+    for part in parts:
+        digest.update(msgspec.json.encode(part, order="deterministic") + b"\0")
+    return digest.hexdigest()[:16]
+
+
+TRAINING = ("cloud.training.train", "cloud.blocks.encoding")
+"""What makes a store of interactions; the interactions count by their own hash."""
+SAYING = ("wire.errors", "wire.input_files", "wire.locks", "wire.output_files", "wire.text")
+"""What only says what is wrong, or puts bytes on the disk."""
+LIBRARIES = ("torch", "numpy", "constriction", "scipy", "scikit-learn")
+
+
+@functools.cache
+def _code_digest() -> bytes:
+    """Return a hash of everything that decides what training makes of given data and settings."""
+    digest = hashlib.sha256()
+    for library in LIBRARIES:
+        digest.update(_version_of(library).encode() + b"\0")
+    digest.update(digest_of(sources(TRAINING, SAYING)))
+    return digest.digest()
+
+
+def _version_of(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # torch, where nothing is trained
+        return "none"
+
+
+def _group_blocks(geometry: Geometry, tensors: Mapping[str, NDArray[Any]], layers: Layers) -> GroupBlocks:
+    raw = {name: tensor.tobytes() for name, tensor in tensors.items()}
+    blocks = Blocks(raw["ids"], raw.get("sizes", b""), raw.get("scales", b""), raw["data"])
+    return GroupBlocks.of(geometry, blocks, lambda _: layers)
+
+
+def _files(store: BlockStore) -> dict[str, bytes]:
+    users: dict[str, NDArray[Any]] = {"user_groups": store.user_groups, "user_vectors": store.user_vectors}
+    files = {USERS: safetensors.numpy.save(users)}
+    for number, group in enumerate(store.groups):
+        tensors: dict[str, NDArray[Any]] = {  # Any: of several types
+            name: np.frombuffer(raw, dtype=_TENSOR_TYPES[name])
+            for name, raw in group.blocks._asdict().items()
+            if raw or name in ("ids", "data")
+        }
+        files[_group_name(number)] = safetensors.numpy.save(tensors)
+    return files
+
+
+def _group_name(number: int) -> str:
+    return f"group-{number:04d}.safetensors"
+
+
+def _version(files: Mapping[str, bytes], geometry: Geometry, store: BlockStore) -> str:
+    layers = [group.layers for group in store.groups]
+    digest = hashlib.sha256(msgspec.json.encode([_CONTENT_FORMAT, geometry, layers]))
+    for name in sorted(files):
+        digest.update(name.encode() + hashlib.sha256(files[name]).digest())
+    return digest.hexdigest()[:16]
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    try:
+        raw = read_at_most(folder / MANIFEST, MOST_MANIFEST_BYTES, "a manifest")
+        found = msgspec.json.decode(raw, type=_AnyManifest).format
+        if not OLDEST_FORMAT <= found <= FORMAT:
+            raise InputError(
+                f"{folder / MANIFEST}: block store of format {found}, this version reads formats "
+                f"{OLDEST_FORMAT} to {FORMAT}; train again, or use the version of peelfleet that wrote it"
+            )
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except OSError as error:
+        raise InputError(f"{folder}: no block store here: {error.strerror}: {MANIFEST}") from None
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise InputError(f"{folder / MANIFEST}: block store is corrupted: {error}") from None
+    return manifest
+
+
+def _read_file(folder: Path, name: str, checksum: str) -> bytes:
+    try:
+        raw = read_at_most(folder / name, MOST_FILE_BYTES, "a part of a block store")
+    except OSError as error:
+        raise InputError(f"{folder / name}: block store is corrupted: {error.strerror}") from None
+    found = hashlib.sha256(raw).hexdigest()
+    if found != checksum:
+        raise InputError(
+            f"{folder / name}: block store is corrupted: SHA-256 is {found[:12]}..., the manifest says "
+            f"{printable(checksum, 12)}; remove {folder} to train again"
+        )
+    return raw

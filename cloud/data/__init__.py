@@ -1,0 +1,1 @@
+"""Interactions: where they come from, how they are read, filtered and split."""

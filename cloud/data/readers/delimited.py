@@ -1,0 +1,273 @@
+"""Tables as text: one row a line, its fields divided by a separator that is given or found out.
+
+A separator is only found out where it cannot be wrong: where it yields the wanted columns, or, without a
+header, the same number of fields in every line.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from cloud.data.readers.columns import Rows, Wanted, find_columns, listed, matches
+from cloud.data.readers.text import Text, refuse, shown, suffix_of
+from cloud.data.sources import SEPARATORS
+from wire.errors import InputError
+
+_USUAL = {".csv": ",", ".psv": "|"}
+_LINES_TRIED = 20
+_STAND_IN = "\x1f"  # for separators of several characters
+_BLOCK_BYTES = 16 * 2**20  # the longest row
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the text of a table is written."""
+
+    separator: str | None = None
+    """None: found out."""
+    header: bool = True
+    columns: Sequence[str] = ()
+    """The names of the columns where there is no header; without any they are numbered from 1."""
+    decimal: str = "."
+
+
+def read_delimited(text: Text, layout: Layout, wanted: Wanted) -> Rows:
+    """Return the wanted columns as texts; every row must have as many fields as the header.
+
+    Raises:
+        InputError: a column is missing, or a row has too few or too many fields.
+    """
+    if not layout.header:
+        text = _without_comments(text)
+    path, first = text.path, _first_line(text.raw)
+    separator = layout.separator or _separator(text, layout, wanted)
+    raw, delimiter = _single(path, text.raw, separator)
+    quoted = _quoted(first, separator)
+    if quoted and re.search(re.escape(delimiter) + r"[ \t]", first):
+        raw = re.sub(re.escape(delimiter.encode()) + rb'[ \t]+"', delimiter.encode() + b'"', raw)
+    if quoted and raw.count(b'"') % 2:
+        _check_closed(path, raw, delimiter)
+    skip, header = _header(path, raw, delimiter, quoted, layout)
+    found = find_columns(path, header, wanted, _hint(header, layout, separator, _usual(path)))
+    table = _parsed(path, raw, delimiter, header, found, skip, quoted)
+    if not len(table):
+        raise InputError(f"{path}: has no line after the header")
+    columns = {role: pc.utf8_trim_whitespace(table[str(at)].combine_chunks()) for role, at in found.items()}
+
+    def where(row: int) -> str:
+        return f"{path}, line {_line(raw, delimiter, quoted, row + skip)}"
+
+    names = {role: header[at] for role, at in found.items()}
+    return Rows(path, columns, names, where, text.notes, decimal=layout.decimal)
+
+
+def _without_comments(text: Text) -> Text:
+    """Return the text with the comment that public lists of pairs begin with blank: lines keep numbers."""
+    comment = re.match(rb"(?:[ \t]*\n)*(?:[#%](?:[ \t].*)?\n(?:[ \t]*\n)*)+", text.raw)
+    if comment is None:
+        return text
+    raw = b"\n" * comment[0].count(b"\n") + text.raw[comment.end() :]
+    note = f"{text.path.name}: a comment before the first row is left out: {shown(comment[0].strip())}"
+    return Text(text.path, raw, (*text.notes, note))
+
+
+def _first_line(raw: bytes) -> str:
+    """Return the first line that is not blank."""
+    return _from_first_row(raw).partition(b"\n")[0].decode("utf-8", "replace")
+
+
+def _from_first_row(raw: bytes) -> bytes:
+    """Return the text without the blank lines at its beginning."""
+    return re.sub(rb"\A(?:[ ]*\n)+", b"", raw)
+
+
+def _quoted(first: str, separator: str) -> bool:
+    """Tell whether quotes mean something: tabs and blanks divide words that may begin with one."""
+    return separator in (",", ";", "|") or first.lstrip().startswith('"')
+
+
+def _single(path: Path, raw: bytes, separator: str) -> tuple[bytes, str]:
+    """Return the text with a separator of one character, and that."""
+    if separator == " ":
+        return re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", re.sub(rb"[ \t]+", b"\t", raw)), "\t"
+    if len(separator) == 1:
+        return raw, separator
+    if _STAND_IN.encode() in raw:
+        raise InputError(f"{path}: found the character {_STAND_IN!r}, which no name can have here")
+    return raw.replace(separator.encode(), _STAND_IN.encode()), _STAND_IN
+
+
+# --- the separator and the header -----------------------------------------------------------------
+
+
+def _separator(text: Text, layout: Layout, wanted: Wanted) -> str:
+    """Return the separator that yields what is wanted, else the one that yields most fields."""
+    usual = _usual(text.path)
+    tried = [usual, *(each for each in SEPARATORS.values() if each != usual)]
+    lines = [line for line in _head(text.raw).split("\n") if line.strip()][:_LINES_TRIED]
+    if not lines:
+        return usual
+    counts = {each: [len(_fields(line, each)) for line in lines] for each in tried}
+    if layout.header:
+        needed = [column for role, column in wanted.roles().items() if role not in wanted.optional]
+        for each in tried:
+            names = _fields(lines[0], each)
+            if all(matches(names, column, typed=wanted.typed) for column in needed):
+                return each
+    even = [each for each in tried if counts[each][0] > 1 and len(set(counts[each])) == 1]
+    even = [each for each in even if counts[each][0] == len(layout.columns)] or even
+    if even and not layout.header:
+        return even[0]
+    return max(even or tried, key=lambda each: counts[each][0])
+
+
+def _usual(path: Path) -> str:
+    return _USUAL.get(suffix_of(path), "\t")
+
+
+def _head(raw: bytes) -> str:
+    """Return the first lines, whole ones where they are not very long."""
+    head = raw[: 2**16]
+    return (head if len(head) == len(raw) else head[: head.rfind(b"\n") + 1] or head).decode(
+        "utf-8", "replace"
+    )
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    if separator == " ":
+        return line.split()
+    if len(separator) > 1:
+        return [field.strip() for field in line.split(separator)]
+    quote = csv.QUOTE_MINIMAL if _quoted(line, separator) else csv.QUOTE_NONE
+    reader = _reader(line, separator, quote)
+    return [field.strip() for field in next(reader, [])]
+
+
+def _header(
+    path: Path, raw: bytes, delimiter: str, quoted: bool, layout: Layout
+) -> tuple[int, Sequence[str]]:
+    """Return how many records the header takes, and the names of the columns."""
+    first = next(_records(raw, delimiter, quoted), (0, []))[1]
+    if not first:
+        raise InputError(f"{path}: has no line with a name or a value")
+    if layout.header:
+        return 1, [name.strip() for name in first]
+    if layout.columns and len(layout.columns) != len(first):
+        raise InputError(
+            f"{path}: found {len(first)} columns, expected the {len(layout.columns)} that data.columns names"
+        )
+    return 0, layout.columns or [str(at) for at in range(1, len(first) + 1)]
+
+
+def _hint(header: Sequence[str], layout: Layout, separator: str, usual: str) -> str:
+    if len(header) == 1 and not header[0].startswith(("#", "%")):
+        return f" (with the separator {separator!r}); is there another? Then set data.separator"
+    if layout.header and any(re.fullmatch(r"[\d.+-]+", name) for name in header):
+        return "; where the file has no header, set data.header: false"
+    if header[0].startswith(("#", "%")):
+        return "; where the file begins with a comment and has no header, set data.header: false"
+    return "" if separator == usual else f" (with the separator {separator!r})"
+
+
+# --- rows -----------------------------------------------------------------------------------------
+
+
+def _parsed(
+    path: Path,
+    raw: bytes,
+    delimiter: str,
+    header: Sequence[str],
+    found: dict[str, int],
+    skip: int,
+    quoted: bool,
+) -> Any:  # a pyarrow.Table
+    wrong: list[Any] = []  # pyarrow.csv.InvalidRow
+
+    def note(row: Any) -> str:
+        if not row.text.strip():
+            return "skip"
+        wrong.append(row)
+        return "error"
+
+    places = sorted(set(found.values()))
+    parse = pyarrow.csv.ParseOptions(
+        delimiter=delimiter,
+        quote_char='"' if quoted else False,
+        newlines_in_values=quoted,
+        invalid_row_handler=note,
+    )
+    read = pyarrow.csv.ReadOptions(
+        use_threads=False,
+        column_names=[str(at) for at in range(len(header))],
+        skip_rows_after_names=skip,
+        block_size=_BLOCK_BYTES,
+    )
+    convert = pyarrow.csv.ConvertOptions(
+        column_types={str(at): pa.string() for at in places},
+        include_columns=[str(at) for at in places],
+        null_values=[],
+    )
+    try:  # pyarrow counts blank lines among those that it skips
+        return pyarrow.csv.read_csv(pa.BufferReader(_from_first_row(raw)), read, parse, convert)
+    except pa.ArrowInvalid as error:
+        _refuse_fields(path, raw, delimiter, quoted, header)
+        refuse(path, error)
+
+
+def _refuse_fields(path: Path, raw: bytes, delimiter: str, quoted: bool, header: Sequence[str]) -> None:
+    """Say which row has not as many fields as the header."""
+    for line, fields in _records(raw, delimiter, quoted):
+        if len(fields) != len(header):
+            raise InputError(
+                f"{path}, line {line}: found {len(fields)} field{'s' * (len(fields) != 1)}, "
+                f"expected {len(header)}: {listed(header)}"
+            )
+
+
+def _line(raw: bytes, delimiter: str, quoted: bool, record: int) -> int:
+    """Return the line in which a record begins: blank lines are none, and quotes may hold line breaks."""
+    for at, (line, _) in enumerate(_records(raw, delimiter, quoted)):
+        if at == record:
+            return line
+    return raw.count(b"\n")
+
+
+def _check_closed(path: Path, raw: bytes, delimiter: str) -> None:
+    """Check that no quoted field goes on to the end of the file, where quotes are odd."""
+    lines = io.TextIOWrapper(io.BytesIO(raw), "utf-8", "replace", newline="\n")
+    reader, line = csv.reader(lines, delimiter=delimiter, strict=True), 1
+    try:
+        for _ in reader:
+            line = reader.line_num + 1
+    except csv.Error as error:
+        if "end of data" in str(error):
+            raise InputError(
+                f"{path}, line {line}: a quote begins in this row and does not end: the file seems cut off"
+            ) from None
+
+
+def _records(raw: bytes, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yield each record with the line in which it begins, blank ones left out."""
+    text = io.TextIOWrapper(io.BytesIO(raw), "utf-8", "replace", newline="\n")
+    limit = csv.field_size_limit(2**31 - 1)  # one for all of Python
+    try:
+        reader, line = _reader(text, delimiter, csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE), 1
+        for fields in reader:
+            if any(field.strip() for field in fields) or len(fields) > 1:
+                yield line, fields
+            line = reader.line_num + 1
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _reader(text: str | io.TextIOBase, delimiter: str, quoting: Any) -> Any:
+    lines = io.StringIO(text, newline="\n") if isinstance(text, str) else text
+    return csv.reader(lines, delimiter=delimiter, quoting=quoting)

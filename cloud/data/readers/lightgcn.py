@@ -1,0 +1,205 @@
+"""LightGCN's folders: train.txt, test.txt and perhaps valid.txt, a line of each `user item item ...`.
+
+Published ones begin at user 0 or 1, leave numbers out, come in any order, and mostly lack valid.txt: then
+a share of train.txt is held out. Letters: U users, I items.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cloud.data.interactions import Interactions, ReadCounts
+from cloud.data.readers.text import SUFFIXES, Text, check_there, read_text, shown
+from cloud.data.sources import ByRatio, LightGCN
+from cloud.data.splits import EventList, split_events
+from wire.errors import InputError
+from wire.input_files import read_at_most
+from wire.ranking_metrics import IntArray, ItemLists
+from wire.units import format_share
+
+MOST_COLD = 0.2
+"""With more of the items, or users, that are never trained on, train.txt must be cut off, if it is more than
+ten of them."""
+MOST_DIGITS = 18
+
+Pairs = tuple[IntArray, IntArray]
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """One file of a folder: of each line that is not blank its number, its user and its items."""
+
+    path: Path
+    lines: IntArray
+    users: IntArray
+    items: tuple[IntArray, ...]
+    notes: tuple[str, ...] = ()
+
+    def pairs(self) -> Pairs:
+        """Return all (user, item) pairs as two arrays, by line."""
+        counts = [len(items) for items in self.items]
+        return np.repeat(self.users, counts), np.concatenate([*self.items, np.empty(0, np.int64)])
+
+    def where(self, user: int, item: int | None = None) -> str:
+        """Return the line of *user*, and *item*, in words."""
+        at = next(
+            at
+            for at in np.flatnonzero(self.users == user).tolist()
+            if item is None or item in self.items[at].tolist()
+        )
+        return f"{self.path}, line {self.lines[at]}"
+
+
+def read_lightgcn(data: LightGCN, folder: Path) -> Interactions:
+    """Return what *folder* holds.
+
+    Raises:
+        InputError: a file is missing, malformed or cut off.
+    """
+    folder = _folder_of(folder)
+    train, test = (_read_listing(_file(folder, part)) for part in ("train", "test"))
+    valid = _valid_listing(folder)
+    if not len(train.pairs()[1]):
+        raise InputError(f"{train.path}: has no interactions")
+    listings = [train, *([valid] if valid else []), test]
+    for later in listings[1:]:
+        _check_whole(later, train)
+    _check_cold(train, listings)
+    for at, first in enumerate(listings):
+        for second in listings[at + 1 :]:
+            _check_disjoint(first, second)
+    users, items = (
+        np.unique(np.concatenate(each))
+        for each in ([each.users for each in listings], [each.pairs()[1] for each in listings])
+    )
+    lists = [_lists(each, users, items) for each in listings]
+    notes = tuple(note for each in listings for note in each.notes)
+    untrained = int((lists[0].counts() == 0).sum())
+    if untrained:
+        notes += (f"{folder.name}: {untrained:,} users have nothing in train.txt",)
+    if valid is None:
+        held = _held_out(lists[0], data)
+        lists[:1] = held
+        notes += (
+            f"{folder.name}: without valid.txt, {format_share(data.valid_share)} of each user's training "
+            f"items are held out for validation: {len(held[1].items):,} of {len(listings[0].pairs()[1]):,}",
+        )
+    rows = sum(len(each.pairs()[1]) for each in listings)
+    repeated = rows - sum(len(each.items) for each in lists)
+    names = tuple(map(str, users.tolist())), tuple(map(str, items.tolist()))
+    read = ReadCounts(rows, {"repeated": repeated}, notes)
+    return Interactions(folder.resolve().name, lists[0], lists[1], lists[2], *names, read)
+
+
+def _folder_of(folder: Path) -> Path:
+    """Return *folder*, or the one inside it that has the files."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; expected one with train.txt and test.txt")
+    if _has(folder, "train"):
+        return folder
+    inside = sorted(each for each in folder.iterdir() if each.is_dir() and _has(each, "train"))
+    return inside[0] if len(inside) == 1 else folder
+
+
+def _has(folder: Path, part: str) -> bool:
+    return any((folder / f"{part}.txt{suffix}").exists() for suffix in ("", *SUFFIXES))
+
+
+def _file(folder: Path, part: str) -> Path:
+    names = [folder / f"{part}.txt{suffix}" for suffix in ("", *SUFFIXES)]
+    return next((path for path in names if path.exists()), names[0])
+
+
+def _valid_listing(folder: Path) -> Listing | None:
+    """Return what valid.txt lists; None where it is not there, or lists nothing."""
+    path = _file(folder, "valid")
+    if not path.exists() or (path.is_file() and _is_blank(path)):
+        return None
+    found = _read_listing(path)
+    return found if len(found.pairs()[1]) else None
+
+
+def _is_blank(path: Path) -> bool:
+    return path.stat().st_size < 100 and not read_at_most(path, 100).strip(b" \t\r\n\xef\xbb\xbf")
+
+
+def _read_listing(path: Path) -> Listing:
+    check_there(path)
+    text: Text = read_text(path)
+    lines = [(at, line) for at, line in enumerate(text.raw.split(b"\n"), start=1) if line.strip()]
+    rows = [_whole_numbers(path, at, line) for at, line in lines]
+    return Listing(
+        path,
+        np.array([at for at, _ in lines], np.int64),
+        np.array([row[0] for row in rows], np.int64),
+        tuple(row[1:] for row in rows),
+        text.notes,
+    )
+
+
+def _whole_numbers(path: Path, at: int, line: bytes) -> IntArray:
+    words = line.split()
+    if not b"".join(words).isdigit() or len(max(words, key=len)) > MOST_DIGITS:
+        wrong = next(word for word in words if not word.isdigit() or len(word) > MOST_DIGITS)
+        raise InputError(
+            f"{path}, line {at}: found {shown(wrong)}, expected numbers >= 0 as in `user item item ...`"
+        )
+    return np.array(words, dtype=np.int64)
+
+
+def _check_whole(listing: Listing, train: Listing) -> None:
+    """Check that a file whose users ascend does not end long before the users of train.txt do."""
+    users, trained = listing.users, np.unique(train.users)
+    missing = np.setdiff1d(users, trained)
+    if len(missing) > max(10, MOST_COLD * len(np.unique(users))):
+        raise InputError(
+            f"{listing.where(int(missing[0]))}: user {missing[0]} is not in {train.path}, "
+            f"which ends at user {train.users[-1]}: it seems cut off"
+        )
+    # Users without a test item lie anywhere; a long run of them at the end does not happen by chance.
+    later = int((trained > users[-1]).sum())
+    if (np.diff(users) > 0).all() and later > max(10, len(trained) // 10):
+        raise InputError(
+            f"{listing.path}: seems cut off: it ends at user {users[-1]}, but train.txt has {later:,} users "
+            "after that"
+        )
+
+
+def _check_cold(train: Listing, listings: list[Listing]) -> None:
+    every = np.unique(np.concatenate([each.pairs()[1] for each in listings]))
+    cold = len(every) - len(np.unique(train.pairs()[1]))
+    if cold > max(10, MOST_COLD * len(every)):
+        raise InputError(
+            f"{train.path}: seems cut off: {cold} of the {len(every)} items of all files are not in it"
+        )
+
+
+def _check_disjoint(first: Listing, second: Listing) -> None:
+    (users, items), (more_users, more_items) = first.pairs(), second.pairs()
+    every = np.unique(np.concatenate([items, more_items]))
+    known = np.unique(np.concatenate([users, more_users]))
+
+    def keys(users: IntArray, items: IntArray) -> IntArray:
+        return np.searchsorted(known, users) * len(every) + np.searchsorted(every, items)
+
+    shared = np.intersect1d(keys(users, items), keys(more_users, more_items))
+    if len(shared):
+        user, item = divmod(int(shared[0]), len(every))
+        user, item = int(known[user]), int(every[item])
+        raise InputError(
+            f"{second.where(user, item)}: item {item} of user {user} is also in {first.path.name}, "
+            "expected parts that share no interaction"
+        )
+
+
+def _lists(listing: Listing, users: IntArray, items: IntArray) -> ItemLists:
+    of, chosen = listing.pairs()
+    return ItemLists.of_pairs(np.searchsorted(users, of), np.searchsorted(items, chosen), len(users))
+
+
+def _held_out(train: ItemLists, data: LightGCN) -> list[ItemLists]:
+    """Return what is left to train on, and what is held out; the order of lines does not count."""
+    split = ByRatio(valid_share=data.valid_share, test_share=0.0, seed=data.seed)
+    parts = split_events(EventList(*train.pairs(), None), len(train), split)
+    return [parts.train, parts.valid]

@@ -1,0 +1,328 @@
+"""What a scenario may say about data: frozen values, decoded and checked, no files touched.
+
+Nothing in this file knows about the disk. The string below each field is its documentation: `docs/`
+prints it. Ranges are checked when a scenario is decoded; rules between fields hold for every value, however
+it was built.
+"""
+
+import codecs
+import math
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=1, le=100_000_000)]
+"""How many of something, at least one."""
+
+Minimum = Annotated[int, Meta(ge=0, le=100_000_000)]
+"""The least number allowed; 0 asks for nothing."""
+
+Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
+"""A part of the whole, less than all of it."""
+
+Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""The seed of a family of random streams (`wire.random_streams`)."""
+
+Name = Annotated[str, Meta(min_length=1)]
+"""A text that is not empty."""
+
+
+ColumnName = Name | Annotated[int, Meta(ge=1, le=1_000_000)]
+"""A column, by its name or by its number from 1."""
+
+SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "colons": "::", "space": " "}
+"""Words that may stand for a separator; a space stands for any number of blanks."""
+
+MOST_SYNTHETIC_BYTES = 32 * 2**30
+"""The memory that making up a world may take, by an estimate: more is a slip of the pen."""
+
+
+def _check_shares(valid_share: float, test_share: float) -> None:
+    if not valid_share + test_share < 1:
+        raise ValueError(
+            f"valid_share(={valid_share}) + test_share(={test_share}) must be < 1, so that some train"
+        )
+
+
+def _check_rating(min_rating: float) -> None:
+    if not math.isfinite(min_rating):
+        raise ValueError(f"min_rating(={min_rating}) must be a finite number")
+
+
+def _check_separator(separator: str | None) -> None:
+    if separator is None or separator in SEPARATORS:
+        return
+    if any(c.isalnum() or c in "\"'\r\n\0" for c in separator):
+        raise ValueError(
+            f"separator(={separator!r}) must be one of {', '.join(SEPARATORS)}, or signs that are neither "
+            "letters, digits nor quotes"
+        )
+
+
+def _check_encoding(encoding: str) -> None:
+    try:
+        fits = codecs.lookup(encoding)._is_text_encoding and encoding.isascii()
+    except (LookupError, ValueError):
+        fits = False
+    if not fits:
+        raise ValueError(f"encoding(={encoding!r}) must be one that Python knows, such as latin-1 or cp1252")
+
+
+def _check_columns(*columns: str | int | None) -> None:
+    names = [str(column) for column in columns if column is not None]
+    if len(set(names)) < len(names):
+        raise ValueError(f"user, item, rating and time(={', '.join(names)}) must name different columns")
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all settings share: frozen, fields by name only, unknown fields refused."""
+
+
+class ByTime(Setting, frozen=True, kw_only=True, tag_field="type", tag="time"):
+    """Each user's last interactions are the test, those before them the validation.
+
+    Equal times keep the order of the file. A user always keeps one interaction to train on.
+    """
+
+    valid_share: Share = 0.1
+    """Part of each user's interactions used for validation, rounded to the nearest number, half up."""
+
+    test_share: Share = 0.1
+    """Part of each user's interactions used for testing, rounded likewise."""
+
+    def __post_init__(self) -> None:
+        _check_shares(self.valid_share, self.test_share)
+
+
+class ByRatio(Setting, frozen=True, kw_only=True, tag_field="type", tag="ratio"):
+    """A seeded random part of each user's interactions is the test, another the validation."""
+
+    valid_share: Share = 0.1
+    """Part of each user's interactions used for validation, rounded to the nearest number, half up."""
+
+    test_share: Share = 0.2
+    """Part of each user's interactions used for testing, rounded likewise."""
+
+    seed: Seed = 0
+    """Seed of the drawing."""
+
+    def __post_init__(self) -> None:
+        _check_shares(self.valid_share, self.test_share)
+
+
+Split = ByTime | ByRatio
+"""How interactions are divided into training, validation and test."""
+
+
+class Synthetic(Setting, frozen=True, kw_only=True, tag_field="type", tag="synthetic"):
+    """A made-up world with a known structure: user groups with tastes of their own over kinds of items."""
+
+    users: Count = 600
+    """Number of users."""
+
+    items: Count = 1000
+    """Number of items."""
+
+    user_groups: Count = 6
+    """Number of groups of users; members of a group share a taste."""
+
+    item_kinds: Count = 32
+    """Number of kinds of items; a taste is a liking for kinds."""
+
+    interactions_per_user: Annotated[float, Meta(ge=1.0, le=1e6)] = 80.0
+    """Mean number of interactions of a user; single users vary log-normally around it."""
+
+    popularity_skew: Annotated[float, Meta(ge=0.0, le=4.0)] = 0.7
+    """Exponent of Zipf's law for the popularity of items; 0 makes all equally popular."""
+
+    group_taste: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.5
+    """How strongly a group prefers kinds: standard deviation of its log-odds; 0 makes groups alike."""
+
+    own_taste: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.5
+    """How far a user departs from the group's taste: standard deviation of the log-odds."""
+
+    seed: Seed = 0
+    """Seed of the world."""
+
+    def __post_init__(self) -> None:
+        if self.user_groups > self.users:
+            raise ValueError(f"user_groups(={self.user_groups}) must be <= users(={self.users})")
+        if self.item_kinds > self.items:
+            raise ValueError(f"item_kinds(={self.item_kinds}) must be <= items(={self.items})")
+        if self.interactions_per_user > self.items / 2:
+            raise ValueError(
+                f"interactions_per_user(={self.interactions_per_user}) must be <= items(={self.items}) / 2"
+            )
+        # Tastes of users for kinds, three times; interactions while they are sorted; names.
+        of_user = 24 * self.item_kinds + 80 * self.interactions_per_user + 200
+        if self.users * of_user + 1000 * self.items > MOST_SYNTHETIC_BYTES:
+            raise ValueError(
+                f"users(={self.users}) with interactions_per_user(={self.interactions_per_user}) and "
+                f"item_kinds(={self.item_kinds}), or items(={self.items}), must be fewer: the world would "
+                f"take about {(self.users * of_user + 1000 * self.items) / 2**30:,.0f} GiB of memory"
+            )
+
+
+class LightGCN(Setting, frozen=True, kw_only=True, tag_field="type", tag="lightgcn"):
+    """A folder with train.txt and test.txt, already split; a line is `user item item ...`, in any order."""
+
+    path: Name
+    """The folder."""
+
+    valid_share: Share = 0.1
+    """Part of each user's training items that is held out for validation where there is no valid.txt, or an
+    empty one; rounded to the nearest number, half up."""
+
+    seed: Seed = 0
+    """Seed of drawing what is held out."""
+
+
+class RecBole(Setting, frozen=True, kw_only=True, tag_field="type", tag="recbole"):
+    """A RecBole atomic file, with a header such as `user_id:token item_id:token`.
+
+    Or one that is split already, as NAME.train.inter, NAME.valid.inter and NAME.test.inter.
+    """
+
+    path: Name
+    """A .inter file, or a folder that holds exactly one, or one split in two or three."""
+
+    user: ColumnName = "user_id"
+    """Column of the user, by its name, with or without its type, or its number from 1."""
+
+    item: ColumnName = "item_id"
+    """Column of the item, such as `artist_id`."""
+
+    rating: ColumnName = "rating"
+    """Column of the rating, such as `weight`; it need not be there where `min_rating` asks for none."""
+
+    time: ColumnName = "timestamp"
+    """Column of the time: a number, or a date and time such as `2020-01-31 10:00:00`."""
+
+    separator: Annotated[str, Meta(min_length=1, max_length=10)] | None = None
+    """What divides fields: comma, tab, semicolon, pipe, space, colons, or the signs themselves; null: found
+    out, a tab where nothing speaks against it."""
+
+    encoding: Name = "utf-8"
+    """What the text is written in, such as latin-1; a byte order mark wins."""
+
+    split: Split | None = None
+    """How to divide the interactions; null: by time, or where there is no column `time`, at random (`ratio`).
+    Of files that are split already without a validation file, only `valid_share` of the training
+    interactions is divided off."""
+
+    min_rating: float = 0.0
+    """Interactions rated lower are dropped, and counted; what is left counts as liked. At 0 or below, an
+    interaction without a rating, or one that is no number, stays."""
+
+    min_user_interactions: Minimum = 0
+    """Drop users with fewer interactions, again and again until both minima hold (k-core)."""
+
+    min_item_interactions: Minimum = 0
+    """Drop items with fewer interactions, again and again until both minima hold (k-core)."""
+
+    def __post_init__(self) -> None:
+        _check_rating(self.min_rating)
+        _check_separator(self.separator)
+        _check_encoding(self.encoding)
+        _check_columns(self.user, self.item, self.rating, self.time)
+
+
+class MovieLens(Setting, frozen=True, kw_only=True, tag_field="type", tag="movielens"):
+    """GroupLens' own files: ratings.dat (`::`), ratings.csv (commas, header) or u.data (tabs)."""
+
+    path: Name
+    """One of these files, packed or not, or a folder that holds one of them."""
+
+    split: Split = ByTime()
+    """How to divide the interactions."""
+
+    min_rating: float = 0.0
+    """Interactions rated lower are dropped; what is left counts as liked."""
+
+    min_user_interactions: Minimum = 0
+    """Drop users with fewer interactions, again and again until both minima hold (k-core)."""
+
+    min_item_interactions: Minimum = 0
+    """Drop items with fewer interactions, again and again until both minima hold (k-core)."""
+
+    def __post_init__(self) -> None:
+        _check_rating(self.min_rating)
+
+
+class Table(Setting, frozen=True, kw_only=True, tag_field="type", tag="table"):
+    """Any table, one interaction a row: as text (.csv, .tsv, .txt, .inter and others) or as .parquet.
+
+    Text may be packed by gzip, bzip2, xz or zstd.
+    """
+
+    path: Name
+    """The file; its ending says which format it has."""
+
+    user: ColumnName = "user"
+    """Column of the user, by its name or its number from 1."""
+
+    item: ColumnName = "item"
+    """Column of the item."""
+
+    rating: ColumnName | None = None
+    """Column of the rating, if there is one."""
+
+    time: ColumnName | None = None
+    """Column of the time, if there is one: a number, or a date and time such as `2020-01-31 10:00:00` or
+    `2020-01-31T10:00:00+01:00`."""
+
+    separator: Annotated[str, Meta(min_length=1, max_length=10)] | None = None
+    """What divides fields: comma, tab, semicolon, pipe, space, colons, or the signs themselves; null: found
+    out by the wanted columns, or where there is no header by lines that have as many fields."""
+
+    header: bool = True
+    """Whether the first line names the columns. If not, `columns` does, or they are numbered; then `user` and
+    `item`, where left out, are columns 1 and 2."""
+
+    columns: tuple[Name, ...] = ()
+    """The names of all columns, in order, where there is no header."""
+
+    encoding: Name = "utf-8"
+    """What the text is written in, such as latin-1 or utf-16; a byte order mark wins."""
+
+    decimal: Literal[".", ","] = "."
+    """The decimal mark of ratings and times."""
+
+    split: Split = ByRatio()
+    """How to divide the interactions; by time needs `time`."""
+
+    min_rating: float = 0.0
+    """Interactions rated lower are dropped, and counted, where there is a column `rating`. At 0 or below, an
+    interaction without a rating, or one that is no number, stays."""
+
+    min_user_interactions: Minimum = 0
+    """Drop users with fewer interactions, again and again until both minima hold (k-core)."""
+
+    min_item_interactions: Minimum = 0
+    """Drop items with fewer interactions, again and again until both minima hold (k-core)."""
+
+    def __post_init__(self) -> None:
+        _check_rating(self.min_rating)
+        _check_separator(self.separator)
+        _check_encoding(self.encoding)
+        if self.columns and self.header:
+            raise ValueError(f"columns(={', '.join(self.columns)}) must be left out unless header is false")
+        if self.min_rating > 0 and self.rating is None:
+            raise ValueError(
+                f"rating(={self.rating}) must name a column when min_rating(={self.min_rating}) > 0"
+            )
+        if isinstance(self.split, ByTime) and self.time is None:
+            raise ValueError(f"time(={self.time}) must name a column when the split is by time")
+        _check_columns(self.user, self.item, self.rating, self.time)
+        names = [str(name) for name in (self.user, self.item, self.rating, self.time) if name is not None]
+        unknown = [name for name in names if self.columns and name not in self.columns and not name.isdigit()]
+        if unknown:
+            raise ValueError(f"columns(={', '.join(self.columns)}) must have {unknown[0]!r}")
+
+
+Ratings = RecBole | MovieLens | Table
+"""The sources that are one table of interactions, to be filtered and split."""
+
+Data = Synthetic | LightGCN | RecBole | MovieLens | Table
+"""Where interactions come from."""

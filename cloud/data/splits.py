@@ -1,0 +1,144 @@
+"""Filtering and splitting: from a list of interactions to training, validation and test.
+
+Nothing in this file reads a file. Letters: L interactions, U users, I items.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cloud.data.sources import ByRatio, ByTime, Split
+from wire.random_streams import stream
+from wire.ranking_metrics import IntArray, ItemLists
+
+
+@dataclass(frozen=True, eq=False)
+class EventList:
+    """L interactions in the order of their source; all arrays have shape (L,).
+
+    ``times`` is None where the source has none; any unit will do, only the order counts.
+    """
+
+    users: IntArray
+    items: IntArray
+    times: NDArray[np.int64] | NDArray[np.float64] | None
+    parts: IntArray | None = None
+    """Where the source is split already: 0 to train, 1 to validate, 2 to test."""
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def keep(self, chosen: NDArray[np.bool_] | IntArray) -> Self:
+        """Return the interactions at *chosen*, a mask or indices."""
+        times = None if self.times is None else self.times[chosen]
+        parts = None if self.parts is None else self.parts[chosen]
+        return type(self)(self.users[chosen], self.items[chosen], times, parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Three lists per user that share no item."""
+
+    train: ItemLists
+    valid: ItemLists
+    test: ItemLists
+
+
+def without_repeats(events: EventList) -> EventList:
+    """Return the first interaction of each (user, item) pair, by time and then order in the source.
+
+    A pair that came twice would otherwise land in both training and test. Where the source is split
+    already, the earliest part counts.
+    """
+    place = np.arange(len(events))
+    times = place if events.times is None else events.times
+    parts = times if events.parts is None else events.parts
+    order = np.lexsort((place, times, parts, events.items, events.users))
+    users, items = events.users[order], events.items[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
+    return events.keep(np.sort(order[first]))
+
+
+def k_core(events: EventList, least_per_user: int, least_per_item: int) -> EventList:
+    """Drop users and items with too few interactions until none is left that has too few."""
+    while len(events):
+        enough = np.bincount(events.users)[events.users] >= least_per_user
+        enough &= np.bincount(events.items)[events.items] >= least_per_item
+        if enough.all():
+            break
+        events = events.keep(enough)
+    return events
+
+
+def split_events(events: EventList, n_users: int, split: Split) -> Parts:
+    """Divide interactions without repeats per user, as *split* says.
+
+    Sizes are those of `part_sizes`; the last interactions of a user, by time or in a random order,
+    are the test, those before them the validation.
+    """
+    order = np.lexsort((*_order_within_user(events, split), events.users))
+    users, items = events.users[order], events.items[order]
+    counts = np.bincount(users, minlength=n_users)
+    remaining = np.cumsum(counts)[users] - np.arange(len(users))  # 1 for a user's last, then 2, ...
+    n_valid, n_test = part_sizes(counts, split)
+    is_test = remaining <= n_test[users]
+    is_valid = ~is_test & (remaining <= (n_test + n_valid)[users])
+    return Parts(
+        ItemLists.of_pairs(users[~is_test & ~is_valid], items[~is_test & ~is_valid], n_users),
+        ItemLists.of_pairs(users[is_valid], items[is_valid], n_users),
+        ItemLists.of_pairs(users[is_test], items[is_test], n_users),
+    )
+
+
+def division(events: EventList, n_users: int, split: Split) -> Parts:
+    """Return the parts of interactions that are split already.
+
+    Without any to validate, `valid_share` of *split* is divided off from those to train.
+    """
+    assert events.parts is not None
+    chosen = [events.keep(events.parts == part) for part in range(3)]
+    train, valid, test = (ItemLists.of_pairs(each.users, each.items, n_users) for each in chosen)
+    if not len(valid.items):
+        by_time = isinstance(split, ByTime) and events.times is not None
+        seed = split.seed if isinstance(split, ByRatio) else 0
+        share: Split = (
+            ByTime(valid_share=split.valid_share, test_share=0.0)
+            if by_time
+            else ByRatio(valid_share=split.valid_share, test_share=0.0, seed=seed)
+        )
+        held = split_events(chosen[0], n_users, share)
+        train, valid = held.train, held.valid
+    return Parts(train, valid, test)
+
+
+def part_sizes(counts: IntArray, split: Split) -> tuple[IntArray, IntArray]:
+    """Return the sizes of validation and test for users with *counts* interactions, each (U,).
+
+    Each share is rounded to the nearest whole number, half up; one interaction is always left to
+    train on, at the cost of validation first, then of the test.
+    """
+    spare = np.maximum(counts - 1, 0)
+    n_test = np.minimum(_rounded(counts * split.test_share), spare)
+    n_valid = np.minimum(_rounded(counts * split.valid_share), spare - n_test)
+    return n_valid, n_test
+
+
+def _rounded(numbers: NDArray[np.floating]) -> IntArray:
+    # 1e-9 makes 0.3 * 5 = 1.4999999999999998 round as the 1.5 that was meant
+    whole: IntArray = np.floor(numbers + 0.5 + 1e-9).astype(np.int64)
+    return whole
+
+
+def _order_within_user(events: EventList, split: Split) -> tuple[NDArray[np.generic], ...]:
+    """Return sort keys in lexsort's order: the last key counts most."""
+    place = np.arange(len(events))
+    match split:
+        case ByRatio(seed=seed):
+            return (stream(seed, "split").permutation(len(events)),)
+        case ByTime():
+            if events.times is None:
+                raise ValueError("times(=None) must be given to split by time")
+            return (events.items, place, events.times)

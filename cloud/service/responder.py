@@ -1,0 +1,274 @@
+"""What the cloud answers to a budget report: pure and stateless, bytes in, bytes out.
+
+A report carries all that is needed (who, what is held, the budget), so any replica answers any
+device and a restarted cloud has forgotten nothing.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import pairwise
+from operator import itemgetter
+
+import numpy as np
+
+from cloud.blocks.store import BlockStore, GroupBlocks
+from wire.errors import InputError, Reason, RemoteProtocolError
+from wire.messages import BudgetReport, ModelNotice, decode
+from wire.update_part import DEFAULT_MAX_PAYLOAD, Body, body, seal, sealed_bytes
+
+HEADER_ALLOWANCE = 1024
+"""More than the header of any part takes."""
+CACHE_BYTES = 128 * 2**20
+"""What the bodies that are kept may take: enough for a whole fleet that is emulated in memory."""
+BODY_BYTES = 600
+"""About what a body takes besides its bytes: for small blocks that is most of it."""
+
+
+class Responder:
+    """Answers budget reports from one block store.
+
+    Args:
+        store: the model.
+        max_payload_bytes: no part is larger; public IoT brokers take 128 KiB.
+        always_full: send the whole PEE every time, not the blocks that are missing.
+        full_above: send the whole PEE where the missing blocks are more than this share of it.
+        cache_bytes: what the bodies that are kept for the next device that needs them may take.
+
+    Raises:
+        InputError: a block does not fit into a part.
+    """
+
+    def __init__(
+        self,
+        store: BlockStore,
+        max_payload_bytes: int = DEFAULT_MAX_PAYLOAD,
+        *,
+        always_full: bool = False,
+        full_above: float = 1.0,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.store = store
+        self._always_full = always_full
+        self._full_above = full_above
+        self._room = max_payload_bytes - HEADER_ALLOWANCE
+        self._version = store.version
+        self._codec = store.geometry.codec
+        self._groups = store.groups
+        self._group_of: list[int] = store.user_groups.tolist()
+        self._cache: dict[tuple[int, int, int, bool], tuple[Body, ...]] = {}
+        self._cached_bytes, self._cache_bytes = 0, cache_bytes
+        self._full_bytes: dict[tuple[int, int, int], int] = {}
+        self._check_room()
+
+    @property
+    def cached_bytes(self) -> int:
+        """About what is kept of answers takes."""
+        return self._cached_bytes
+
+    def notice(self) -> ModelNotice:
+        """Return what the cloud announces of its model."""
+        return notice_of(self.store)
+
+    def answer(self, payload: bytes) -> tuple[bytes, ...]:
+        """Return the update parts that answer the budget report in *payload*, in order.
+
+        A device that already holds its whole PEE gets one part without blocks.
+
+        Raises:
+            RemoteProtocolError: the report is malformed, or names what does not exist.
+        """
+        return self.respond(decode(payload, BudgetReport))
+
+    def respond(self, report: BudgetReport) -> tuple[bytes, ...]:
+        """Return the update parts that answer *report*, in order.
+
+        Raises:
+            RemoteProtocolError: it names what does not exist.
+        """
+        number = self._group(report)
+        group = self._groups[number]
+        layers = group.layers
+        if report.shared is True:
+            return self._without_blocks(number, report)
+        target = layers.blocks[layers.best(report.budget_bytes)]
+        if report.model != self._version:
+            bodies = self._introduction(number, target, report.user)
+        elif report.held > group.count:
+            raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held}) of {group.count} blocks")
+        else:
+            bodies = self._bodies(number, self._first(group, report.held, target), target)
+        if len(bodies) == 1:
+            return (seal(bodies[0], report.seq),)
+        return tuple([seal(each, report.seq) for each in bodies])
+
+    def layer_part(self, number: int, layer: int) -> bytes:
+        """Return the update part, to be retained, that brings *layer* to a device that holds the one before.
+
+        It answers no report: its number is 0.
+        """
+        group = self._groups[number]
+        first, end = group.layers.blocks[layer - 1], group.layers.blocks[layer]
+        (only,) = self._cut(number, first, end)
+        return seal(only, 0)
+
+    def layer_sizes(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (user group, layer, stored bytes of the layer's own blocks) of every layer above 0."""
+        for number, group in enumerate(self._groups):
+            for layer, (before, size) in enumerate(pairwise(group.layers.bytes), start=1):
+                yield number, layer, size - before
+
+    def check_layers_fit(self) -> None:
+        """Make sure that each layer can be retained as one message.
+
+        Raises:
+            InputError: a layer is too large.
+        """
+        number, layer, size = max(self.layer_sizes(), key=itemgetter(2))
+        if size > self._room:
+            raise InputError(
+                f"max_payload(={self._room + HEADER_ALLOWANCE} B) must be at least "
+                f"{size + HEADER_ALLOWANCE} B for shared delivery, or there must be more layers: "
+                f"layer {layer} of user group {number} is one message"
+            )
+
+    def _without_blocks(self, number: int, report: BudgetReport) -> tuple[bytes, ...]:
+        """Return the answer for a device that takes its blocks from elsewhere."""
+        if report.model != self._version:
+            bodies = self._introduction(number, 0, report.user)
+        elif report.held > self._groups[number].count:
+            raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held})")
+        else:
+            bodies = self._bodies(number, report.held, report.held)
+        return tuple([seal(each, report.seq) for each in bodies])
+
+    def full_bytes(self, user: int, budget_bytes: int, seq: int) -> int:
+        """Return what report *seq* would have cost with the whole PEE for *budget_bytes* sent anew."""
+        number = self._group_of[user]
+        layers = self.store.groups[number].layers
+        target = layers.blocks[layers.best(budget_bytes)]
+        key = (number, target, len(str(seq)))
+        total = self._full_bytes.get(key)
+        if total is None:
+            bodies = self._cut(number, 0, target)
+            total = sum(sealed_bytes(len(each.fields), len(each.data), seq) for each in bodies)
+            self._full_bytes[key] = total
+        return total
+
+    def _check_room(self) -> None:
+        largest = max(
+            end - start + self._codec.overhead
+            for group in self.store.groups
+            for start, end in pairwise(group.starts)
+        )
+        introduction = 4 * self.store.geometry.dim + 8 * self.store.layers
+        if max(largest, introduction) > self._room:
+            raise InputError(
+                f"max_payload(={self._room + HEADER_ALLOWANCE} B) must be at least "
+                f"{max(largest, introduction) + HEADER_ALLOWANCE} B, for the largest block"
+            )
+
+    def _group(self, report: BudgetReport) -> int:
+        if report.user is not None:
+            if report.user >= len(self._group_of):
+                raise RemoteProtocolError(
+                    Reason.UNKNOWN_USER, f"user(={report.user}) of {len(self._group_of)}"
+                )
+            return self._group_of[report.user]
+        if report.group is None or report.group >= len(self.store.groups):
+            raise RemoteProtocolError(
+                Reason.UNKNOWN_GROUP, f"user is absent and group(={report.group}) of {len(self.store.groups)}"
+            )
+        return report.group
+
+    def _first(self, group: GroupBlocks, held: int, target: int) -> int:
+        """Return from which block on a device that holds *held* is sent its *target* blocks."""
+        first = min(held, target)
+        if self._always_full:
+            return 0
+        if self._full_above < 1.0 and first < target:
+            starts, overhead = group.starts, self._codec.overhead
+            missing = starts[target] - starts[first] + (target - first) * overhead
+            if missing > self._full_above * (starts[target] + target * overhead):
+                return 0
+        return first
+
+    def _bodies(self, number: int, first: int, target: int, *, introduced: bool = False) -> tuple[Body, ...]:
+        """The parts of an update, built once for all the devices that need these blocks."""
+        key = (number, first, target, introduced)
+        bodies = self._cache.get(key)
+        if bodies is None:
+            bodies = self._cut(number, first, target, before=int(introduced))
+            size = sum(len(each.data) + len(each.fields) + BODY_BYTES for each in bodies)
+            if self._cached_bytes + size > self._cache_bytes:
+                self._cache.clear()
+                self._cached_bytes = 0
+            self._cached_bytes += size
+            self._cache[key] = bodies
+        return bodies
+
+    def _introduction(self, number: int, target: int, user: int | None) -> tuple[Body, ...]:
+        """A first update: a part with the layer table and the user's vector goes ahead of the blocks."""
+        layers = self._groups[number].layers
+        tensors = {"layer_blocks": _u32(layers.blocks[1:]), "layer_bytes": _u32(layers.bytes[1:])}
+        if user is not None:
+            tensors["user_vector"] = self.store.user_vectors[user].astype("<f4").tobytes()
+        rest = self._bodies(number, 0, target, introduced=True) if target else ()
+        ahead = body(
+            model=self._version,
+            group=number,
+            first=0,
+            target=target,
+            part=1,
+            parts=1 + len(rest),
+            tensors=tensors,
+        )
+        return (ahead, *rest)
+
+    def _cut(self, number: int, first: int, target: int, *, before: int = 0) -> tuple[Body, ...]:
+        """Cut blocks into parts; *before* parts go ahead of them."""
+        group = self._groups[number]
+        cuts = part_ends(group, first, target, self._room, self._codec.overhead)
+        return tuple(
+            body(
+                model=self._version,
+                group=number,
+                first=start,
+                target=target,
+                part=before + at + 1,
+                parts=before + len(cuts),
+                tensors=group.blocks.part(start, end, group.starts, self._codec)._asdict(),
+            )
+            for at, (start, end) in enumerate(zip([first, *cuts[:-1]], cuts, strict=True))
+        )
+
+
+def notice_of(store: BlockStore) -> ModelNotice:
+    """Return what the cloud announces of the model in *store*."""
+    return ModelNotice(
+        version=store.version,
+        geometry=store.geometry,
+        user_groups=len(store.groups),
+        users=store.users,
+        layers=store.layers,
+    )
+
+
+def part_ends(group: GroupBlocks, first: int, target: int, room: int, overhead: int) -> list[int]:
+    """Return where the parts of the blocks *first* to *target* end, each at most *room* bytes.
+
+    An update without blocks is one empty part.
+    """
+
+    def stored(end: int) -> int:
+        return group.starts[end] + end * overhead
+
+    ends: list[int] = []
+    start = first
+    while stored(target) - stored(start) > room:
+        start = bisect_right(range(target), stored(start) + room, lo=start, key=stored) - 1
+        ends.append(start)
+    return [*ends, target]
+
+
+def _u32(values: tuple[int, ...]) -> bytes:
+    return np.array(values, dtype="<u4").tobytes()

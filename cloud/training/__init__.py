@@ -1,0 +1,1 @@
+"""PEEL's training, stage by stage: interactions in, a trained model out."""

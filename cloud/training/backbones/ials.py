@@ -1,0 +1,157 @@
+"""Implicit ALS: every pair of user and item has a wanted score, and the tables are solved for in turns.
+
+Hu, Koren, Volinsky 2008, with the regularization of Rendle, Krichene, Zhang, Koren 2022 ("Revisiting the
+Performance of iALS on Item Recommendation Benchmarks"). A turn costs at most L d^2 for L training
+interactions, and (U + I) d^2 besides: no score of a pair without an interaction is ever computed. Letters:
+U users, I items, d dimensions, R rows of the table that is solved for, C rows of the other, B rows in a
+batch, n columns that the longest row of a batch has.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cloud.data.interactions import Interactions
+from cloud.training.checkpoint import NOWHERE, Checkpoints
+from cloud.training.config import LeastSquares, Training
+from cloud.training.evaluation import LOOK_AT, number_or_none, validation_ndcg
+from cloud.training.loop import BestSoFar, Course, Factors, Tick, generator, start_table
+from wire.errors import RunError
+from wire.ranking_metrics import IntArray, ItemLists
+
+ENTRIES_AT_ONCE = 8_000_000  # of gathered vectors or of matrices to solve, 32 MB of float32
+
+
+def ials(
+    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NOWHERE
+) -> tuple[Factors, dict[str, object]]:
+    """Solve for users and items in turns, stopped early by NDCG@20 on the validation interactions.
+
+    Returns:
+        The model, and what happened.
+
+    Raises:
+        RunError: the tables are no longer numbers.
+    """
+    settings, rng = config.ials, generator(config.seed, "pretrain")
+    likes, liked_by = interactions.train, transposed(interactions.train, interactions.n_items)
+    items = start_table(interactions.n_items, config.dim, rng).detach()  # (I, d)
+    best = BestSoFar(settings.patience)
+    course = Course((items,), rng, best)  # users follow from items
+    for epoch in course.epochs(settings.epochs, checkpoints, tick):
+        users = solved(likes, items, settings)  # (U, d)
+        items.copy_(solved(liked_by, users, settings))  # (I, d)
+        check_finite(users, items, epoch, settings.l2)
+        if epoch % settings.evaluate_every and epoch < settings.epochs:
+            continue
+        score = validation_ndcg(users, items, interactions, config.seed)
+        tick(epoch, settings.epochs, f"validation NDCG@{LOOK_AT} {score:.4f}")
+        if best.look(score, epoch, users, items):
+            break
+    return Factors(*best.tables), {
+        "backbone": "ials",
+        "epochs": course.epoch,
+        "best_epoch": best.epoch,
+        "valid_ndcg_at_20": number_or_none(best.score),
+    }
+
+
+def solved(known: ItemLists, other: Tensor, settings: LeastSquares) -> Tensor:
+    """Return the table that minimizes the loss while the *other* table is held, shape (R, d).
+
+    Row u, whose interactions are with the rows v_i of the other table, solves
+
+        (sum_i v_i v_i' + a V'V + l2 (n_u + a C)^nu 1) u = sum_i v_i
+
+    with a the weight of a pair that wants 0 and n_u the number of interactions. In the basis of the
+    eigenvectors of a V'V, which all rows share, it reads (W'W + D) u = W'1 with a diagonal D.
+
+    Args:
+        known: the columns of each of the R rows.
+        other: V, shape (C, d).
+        settings: how a, l2 and nu are set.
+    """
+    n_others, dim = other.shape
+    zero_weight = settings.unobserved * len(known.items) / (len(known) * n_others)  # a
+    everything = zero_weight * (other.T @ other)  # (d, d)
+    if not torch.isfinite(everything).all():
+        return torch.full((len(known), dim), torch.nan).to(other)  # which is checked
+    sizes, basis = (each.to(other) for each in torch.linalg.eigh(everything.double()))  # (d,), (d, d)
+    turned = other @ basis  # (C, d)
+    frequencies = known.counts() + zero_weight * n_others  # (R,): the weight of all pairs of a row
+    pulls = torch.from_numpy(settings.l2 * frequencies**settings.frequency_exponent).to(other)  # (R,)
+    table = torch.zeros(len(known), dim, device=other.device)  # (R, d)
+    for rows in like_batches(known.counts(), dim):  # (B,)
+        vectors = gathered(known.take(rows), turned)  # (B, n, d)
+        diagonals = sizes.clamp(min=0) + pulls[rows, None]  # (B, d)
+        table[rows] = ridge(vectors, diagonals)
+    solution: Tensor = table @ basis.T
+    return solution
+
+
+def ridge(vectors: Tensor, diagonals: Tensor) -> Tensor:
+    """Return the u that solve (W'W + D) u = W'1, shape (B, d).
+
+    Where there are fewer equations than unknowns the same u is D^-1 W' (W D^-1 W' + 1)^-1 1, a system of n
+    unknowns in place of d: most rows of a large catalogue have a few interactions.
+
+    Args:
+        vectors: W of each row, shape (B, n, d); rows of zeros change nothing.
+        diagonals: D of each row, shape (B, d), positive.
+    """
+    n_rows, n_columns, dim = vectors.shape
+    if n_columns >= dim:
+        left = vectors.mT @ vectors + torch.diag_embed(diagonals)  # (B, d, d)
+        return symmetric_solution(left, vectors.sum(dim=1).unsqueeze(2)).squeeze(2)
+    scaled = vectors / diagonals[:, None, :]  # (B, n, d)
+    left = scaled @ vectors.mT + torch.eye(n_columns).to(vectors)  # (B, n, n)
+    return (scaled.mT @ symmetric_solution(left, torch.ones(n_rows, n_columns, 1).to(vectors))).squeeze(2)
+
+
+def symmetric_solution(left: Tensor, right: Tensor) -> Tensor:
+    """Return x of left x = right, shape (B, m, 1), where each *left*, (B, m, m), is positive definite."""
+    factor, _ = torch.linalg.cholesky_ex(left)  # what fails becomes no number, which is checked
+    solution: Tensor = torch.cholesky_solve(right, factor)
+    return solution
+
+
+def gathered(known: ItemLists, other: Tensor) -> Tensor:
+    """Return the vectors of each row's columns, filled up with zeros: shape (B, n, d)."""
+    counts = known.counts()
+    rows, columns = known.pairs()
+    places = np.arange(len(columns)) - np.repeat(known.starts[:-1], counts)
+    numbers = np.full((len(counts), max(int(counts.max()), 1)), len(other))  # (B, n); one past the end: zeros
+    numbers[rows, places] = columns
+    padded = torch.nn.functional.pad(other, (0, 0, 0, 1))  # (C + 1, d)
+    return padded[torch.from_numpy(numbers).to(other.device)]
+
+
+def like_batches(counts: IntArray, dim: int) -> Iterator[IntArray]:
+    """Yield all rows that have interactions, those of like counts together, in batches that fit in memory.
+
+    The longest row of a batch is at most twice as long as the shortest, so filling up costs no more than
+    the interactions do.
+    """
+    order = np.argsort(counts, kind="stable")
+    order = order[counts[order] > 0]
+    start = 0
+    while start < len(order):
+        longest = 2 * int(counts[order[start]])
+        like = int(np.searchsorted(counts[order], longest, side="right"))
+        stop = min(like, start + max(1, ENTRIES_AT_ONCE // (dim * max(longest, dim))))
+        yield order[start:stop]
+        start = stop
+
+
+def transposed(lists: ItemLists, n_items: int) -> ItemLists:
+    """Return the users of each item, given the items of each user."""
+    users, items = lists.pairs()
+    return ItemLists.of_pairs(items, users, n_items)
+
+
+def check_finite(users: Tensor, items: Tensor, epoch: int, l2: float) -> None:
+    """Raise `RunError` if a table has an entry that is no finite number."""
+    if not (torch.isfinite(users).all() and torch.isfinite(items).all()):
+        raise RunError(f"pretraining in epoch {epoch}: found no solution; l2(={l2}) may be too small")

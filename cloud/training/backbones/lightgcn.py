@@ -1,0 +1,198 @@
+"""LightGCN (He et al. 2020): vectors are spread along the graph of interactions, then averaged.
+
+A user's final vector is the mean over layers 0 to K of a weighted sum over all walks of that length from
+the user. Only the vectors of layer 0, the ego vectors, are learned, by ranking pairs (BPR, Rendle et al.
+2009). With zero layers this is BPR's matrix factorization. Letters: U users, I items, d dimensions, K
+layers, L training interactions, B interactions in a batch.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, softplus
+
+from cloud.data.interactions import Interactions
+from cloud.training.checkpoint import NOWHERE, Checkpoints
+from cloud.training.config import Training
+from cloud.training.evaluation import LOOK_AT, number_or_none, validation_ndcg
+from cloud.training.loop import (
+    BestSoFar,
+    Course,
+    Factors,
+    Tick,
+    descend,
+    fastest_device,
+    generator,
+    start_table,
+)
+from wire.ranking_metrics import IntArray, ItemLists
+
+
+def lightgcn(
+    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NOWHERE
+) -> tuple[Factors, dict[str, object]]:
+    """Learn by ranking pairs, stopped early by NDCG@20 on the validation interactions.
+
+    Loss: the mean over the batch of -log sigmoid(s(u, i) - s(u, j)), i an item of user u and j drawn
+    from all other items, plus ``l2 / 2`` times the mean of the squared lengths of the three ego vectors.
+
+    Returns:
+        The final vectors of all layers, averaged, and what happened.
+
+    Raises:
+        RunError: the loss is no longer a number.
+    """
+    settings, rng = config.lightgcn, generator(config.seed, "pretrain")
+    n_users, n_items, device = interactions.n_users, interactions.n_items, fastest_device()
+    graph = interaction_graph(interactions.train, n_items).to(device)  # (U + I, U + I), users first
+    ego = start_table(n_users + n_items, config.dim, rng)  # (U + I, d)
+    unknown = UnknownItems.of(interactions.train, n_items)
+    optimizer = torch.optim.Adam([ego], lr=settings.learning_rate)
+    best = BestSoFar(settings.patience)
+    course = Course((ego,), rng, best, optimizer)
+    for epoch in course.epochs(settings.epochs, checkpoints, tick):
+        for users, liked in pair_batches(unknown.askable(interactions.train), settings.batch_size, rng):
+            others = unknown.draw(users, rng)  # (B,)
+            rows = torch.stack([users, n_users + liked, n_users + others]).to(device)  # (3, B)
+            final = averaged_layers(graph, ego, settings.layers)  # (U + I, d)
+            loss = bpr_loss(embedding(rows, final))
+            loss = loss + settings.l2 / 2 * embedding(rows, ego).square().sum() / len(users)
+            descend(optimizer, loss, f"pretraining in epoch {epoch}", settings.learning_rate)
+        if epoch % settings.evaluate_every and epoch < settings.epochs:
+            continue
+        with torch.no_grad():
+            final = averaged_layers(graph, ego, settings.layers)
+        score = validation_ndcg(final[:n_users], final[n_users:], interactions, config.seed)
+        tick(epoch, settings.epochs, f"validation NDCG@{LOOK_AT} {score:.4f}")
+        if best.look(score, epoch, final[:n_users], final[n_users:]):
+            break
+    return Factors(*best.tables), {
+        "backbone": "lightgcn",
+        "epochs": course.epoch,
+        "best_epoch": best.epoch,
+        "valid_ndcg_at_20": number_or_none(best.score),
+    }
+
+
+# --- the loss and the layers ----------------------------------------------------------------------
+
+
+def bpr_loss(vectors: Tensor) -> Tensor:
+    """Return the mean of -log sigmoid(s(u, i) - s(u, j)), BPR-Opt of Rendle et al. 2009.
+
+    Args:
+        vectors: shape (3, B, d): of users, of an item that each likes, and of one that is not known.
+    """
+    users, liked, others = vectors
+    return softplus(-(users * (liked - others)).sum(dim=1)).mean()  # over (B,)
+
+
+def averaged_layers(graph: Tensor, ego: Tensor, layers: int) -> Tensor:
+    """Return the mean of layers 0 to K, each the one before spread along the graph; shape (U + I, d)."""
+    total = layer = ego
+    for _ in range(layers):
+        layer = Spread.apply(graph, layer)  # type: ignore[no-untyped-call]
+        total = total + layer
+    return total / (layers + 1)
+
+
+class Spread(torch.autograd.Function):
+    """``graph @ table`` for a symmetric *graph*: its gradient is the same product once more.
+
+    Torch would transpose the sparse matrix at each step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, graph: Tensor, table: Tensor) -> Tensor:  # Any: torch's context has no type
+        """Return the product, shape (U + I, d)."""
+        ctx.graph = graph
+        return graph @ table
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        """Return the gradient of the table."""
+        return None, ctx.graph @ gradients[0]
+
+
+def interaction_graph(train: ItemLists, n_items: int) -> Tensor:
+    """Return the sparse symmetric matrix with 1 / sqrt(n_u n_i) at each interaction (u, i) and (i, u).
+
+    n_u and n_i are the numbers of interactions of the user and of the item; shape (U + I, U + I).
+    """
+    users, items = train.pairs()
+    items = items + len(train)  # items follow users
+    size = len(train) + n_items
+    degrees = np.bincount(np.concatenate([users, items]), minlength=size)
+    weights = (1.0 / np.sqrt(degrees[users] * degrees[items])).astype(np.float32)
+    cells = torch.from_numpy(np.stack([np.concatenate([users, items]), np.concatenate([items, users])]))
+    values = torch.from_numpy(np.concatenate([weights, weights]))
+    graph = torch.sparse_coo_tensor(cells, values, (size, size), check_invariants=False).coalesce()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
+        return graph.to_sparse_csr()  # multiplies ten times as fast as coordinates do
+
+
+# --- drawing interactions and items that are none -------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class UnknownItems:
+    """The items that each user has not interacted with, to draw from.
+
+    If user u's items are k_0 < k_1 < ..., then k_t - t items before k_t are unknown, and the r-th unknown
+    item is r + j, with j the number of t for which k_t - t <= r. ``keys`` has all k_t - t, plus u times
+    (I + 1) so that one ascending array serves all users; ``starts`` says where a user's begin.
+    """
+
+    keys: Tensor
+    starts: Tensor
+    counts: Tensor
+    n_items: int
+
+    @classmethod
+    def of(cls, known: ItemLists, n_items: int) -> Self:
+        """Return what users do not know, given what they know."""
+        users, items = known.pairs()
+        places = np.arange(len(items)) - known.starts[users]  # t
+        keys = users * (n_items + 1) + items - places
+        return cls(
+            torch.from_numpy(keys),
+            torch.from_numpy(known.starts[:-1]),
+            torch.from_numpy(n_items - known.counts()),
+            n_items,
+        )
+
+    def draw(self, users: Tensor, rng: torch.Generator) -> Tensor:
+        """Return an unknown item of each user, all equally likely, shape (B,).
+
+        Args:
+            users: shape (B,); each must have an unknown item.
+            rng: what chance is taken from; nothing else is.
+        """
+        # In float64 the product is below the count, which is far below 2^53.
+        chances = torch.rand(len(users), generator=rng, dtype=torch.float64)
+        ranks = (chances * self.counts[users]).long()  # r
+        wanted = users * (self.n_items + 1) + ranks
+        return ranks + torch.searchsorted(self.keys, wanted, right=True) - self.starts[users]
+
+    def askable(self, known: ItemLists) -> tuple[IntArray, IntArray]:
+        """Return the pairs of *known* whose users have an unknown item to compare with."""
+        users, items = known.pairs()
+        chosen = self.counts.numpy()[users] > 0
+        return users[chosen], items[chosen]
+
+
+def pair_batches(
+    pairs: tuple[IntArray, IntArray], size: int, rng: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield users and items, shapes (B,) and (B,), of all *pairs* in a random order."""
+    users, items = map(torch.from_numpy, pairs)
+    order = torch.randperm(len(users), generator=rng)
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
+        yield users[batch], items[batch]

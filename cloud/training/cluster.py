@@ -1,0 +1,94 @@
+"""Stage 2: users of like taste form a group.
+
+Nothing in this file knows about torch. Letters: U users, G user groups, d dimensions.
+"""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from cloud.training.config import Training
+from wire.geometry import Float32Array
+from wire.random_streams import stream
+from wire.ranking_metrics import FloatArray, IntArray
+
+STARTS = 4  # k-means runs from so many random starts and keeps the tightest
+
+
+def cluster(users: Float32Array, config: Training) -> tuple[IntArray, dict[str, object]]:
+    """Divide users into groups, numbered by falling size.
+
+    Args:
+        users: the users' vectors, shape (U, d); only their directions count.
+        config: how many groups, how small they may be, by which method.
+
+    Returns:
+        The group of each user, shape (U,), and what happened.
+    """
+    directions = _normalised(users)
+    wanted = max(1, min(config.user_groups, len(users) // config.min_group_size))
+    match config.clustering:
+        case "kmeans":
+            labels = _k_means(directions, wanted, config.seed)
+        case "random":
+            labels = stream(config.seed, "cluster", "random").permutation(len(users)) % wanted
+        case "off":
+            labels = np.zeros(len(users), dtype=np.int64)
+    groups = by_falling_size(merge_small(directions, labels, config.min_group_size))
+    return groups, {
+        "clustering": config.clustering,
+        "user_groups": int(groups.max()) + 1,
+        "users_per_group": np.bincount(groups).tolist(),
+        "mean_cosine_to_centre": _tightness(directions, groups),
+    }
+
+
+def merge_small(directions: FloatArray, labels: IntArray, least: int) -> IntArray:
+    """Return *labels* with each group of fewer than *least* users joined to its nearest neighbour.
+
+    The smallest group goes first, of equal ones the lower label; the nearest group is the one with
+    the nearest mean.
+    """
+    labels = labels.copy()
+    while True:
+        present, sizes = np.unique(labels, return_counts=True)
+        if len(present) == 1 or sizes.min() >= least:
+            return labels
+        smallest = int(sizes.argmin())
+        centres = np.stack([directions[labels == label].mean(axis=0) for label in present])  # (G, d)
+        distances = np.linalg.norm(centres - centres[smallest], axis=1)
+        distances[smallest] = np.inf
+        labels[labels == present[smallest]] = present[distances.argmin()]
+
+
+def by_falling_size(labels: IntArray) -> IntArray:
+    """Return *labels* renumbered 0, 1, ... by falling size, equal sizes by their first user."""
+    _, first, inverse, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
+    order = np.lexsort((first, -sizes))
+    return np.argsort(order)[inverse].astype(np.int64)
+
+
+def _k_means(directions: FloatArray, groups: int, seed: int) -> IntArray:
+    state = int(stream(seed, "cluster", "k-means").integers(2**31))
+    # Several threads add up in any order, so the last digits, and with them a label, would differ.
+    with threadpool_limits(limits=1), warnings.catch_warnings():
+        # Fewer different users than groups: the empty groups vanish when labels are renumbered.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        labels = KMeans(groups, n_init=STARTS, random_state=state).fit_predict(directions)
+    return np.asarray(labels, dtype=np.int64)
+
+
+def _normalised(users: NDArray[np.floating]) -> FloatArray:
+    vectors = users.astype(np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.where(lengths > 0, lengths, 1.0)
+
+
+def _tightness(directions: FloatArray, groups: IntArray) -> float:
+    """Return the mean cosine between a user and the centre of the user's group."""
+    centres = np.stack([directions[groups == group].mean(axis=0) for group in range(groups.max() + 1)])
+    return float(np.einsum("ud,ud->u", directions, _normalised(centres)[groups]).mean())

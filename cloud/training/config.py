@@ -1,0 +1,277 @@
+"""What a scenario may say about training, and about data (`cloud.data.sources`), which come with it here.
+
+Frozen values, decoded and checked, no files touched. Nothing in this file knows about torch, scikit-learn or
+the disk. The string below each field is its documentation: `docs/` prints it. Ranges are checked when a
+scenario is decoded; rules between fields hold for every value, however it was built.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from cloud.data.sources import ByRatio as ByRatio
+from cloud.data.sources import ByTime as ByTime
+from cloud.data.sources import Count as Count
+from cloud.data.sources import Data as Data
+from cloud.data.sources import LightGCN as LightGCN
+from cloud.data.sources import MovieLens as MovieLens
+from cloud.data.sources import RecBole as RecBole
+from cloud.data.sources import Seed as Seed
+from cloud.data.sources import Setting as Setting
+from cloud.data.sources import Share as Share
+from cloud.data.sources import Synthetic as Synthetic
+from cloud.data.sources import Table as Table
+from wire.geometry import MAX_BLOCKS
+
+Rate = Annotated[float, Meta(gt=0.0, le=1e6)]
+"""A positive size of step."""
+
+Strength = Annotated[float, Meta(ge=0.0, le=1e6)]
+"""A weight of a term in a loss; 0 switches the term off."""
+
+
+class Refinement(Setting, frozen=True, kw_only=True):
+    """Stage 3: each user group refines its copy of the item table on its own interactions."""
+
+    enabled: bool = True
+    """Whether tables are refined; if not, every group gets the global table."""
+
+    epochs: Count = 12
+    """Passes over a group's users, at most."""
+
+    learning_rate: Rate = 0.005
+    """Adam's rate at the start; it decays to 0 along a cosine."""
+
+    pull: Strength = 7.0
+    """Weight mu of the pull mu * |V_g - V|^2 / n_g toward the global table, n_g users in the group."""
+
+    evaluate_every: Count = 3
+    """Epochs between two looks at the group's validation interactions."""
+
+    early_stop: bool = True
+    """Whether the best look on validation interactions counts; if not, `epochs` are done and the last."""
+
+    patience: Count = 2
+    """With `early_stop`: stop a group after this many evaluations without a gain."""
+
+
+class Controller(Setting, frozen=True, kw_only=True):
+    """Stage 4: a small network learns what blocks are worth."""
+
+    enabled: bool = True
+    """Whether anything is learned; if not, the closed-form weights are used."""
+
+    learns: Literal["correction", "weights"] = "correction"
+    """A `correction` to the closed-form weight, one network for all groups; or, as in the paper, the
+    `weights` themselves, a network per group that takes turns with the group's table."""
+
+    steps: Count = 160
+    """Optimization steps; of a `correction` in all, each with one user group and one budget; of `weights`
+    in each user group, one for the table and one for the weights."""
+
+    batch_size: Count = 256
+    """Users of the group in a step, at most."""
+
+    learning_rate: Rate = 0.01
+    """Adam's rate."""
+
+    hidden: Annotated[int, Meta(ge=1, le=4096)] = 16
+    """Width of the network's hidden layer."""
+
+    table_learning_rate: Rate = 0.005
+    """Adam's rate for the table, which `weights` take turns with."""
+
+    reach: Annotated[float, Meta(gt=0.0, le=20.0)] = 2.0
+    """Largest `correction`, up or down, of a weight's natural logarithm."""
+
+    temperature: Annotated[float, Meta(gt=0.0, le=100.0)] = 0.5
+    """Of a `correction`: softness of the gates; near 0 they are the hard selection."""
+
+    least_budget: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.02
+    """Of a `correction`: smallest sampled budget, as a share of all blocks."""
+
+    most_budget: Annotated[float, Meta(gt=0.0, le=1.0)] = 0.5
+    """Of a `correction`: largest sampled budget, as a share of all blocks."""
+
+    def __post_init__(self) -> None:
+        if self.least_budget > self.most_budget:
+            raise ValueError(
+                f"least_budget(={self.least_budget}) must be <= most_budget(={self.most_budget})"
+            )
+
+
+class Guard(Setting, frozen=True, kw_only=True):
+    """Validation decides whether a user group keeps what refinement, rotation and controller made of it.
+
+    All users that judge decide together first; a group departs from that if its own users disagree.
+    Refinement and controller must prove themselves, rotation holds unless it is refuted.
+    """
+
+    enabled: bool = True
+    """Whether anything is compared; if not, every stage that is switched on is kept in every group."""
+
+    standard_errors: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0
+    """Only a mean difference of more standard errors than this changes a choice; with 2, chance alone
+    changes it in one of 44 groups."""
+
+
+class Graph(Setting, frozen=True, kw_only=True):
+    """The backbone `lightgcn`: vectors spread along the graph of interactions, learned by ranking pairs."""
+
+    layers: Annotated[int, Meta(ge=0, le=16)] = 2
+    """Number K of times that vectors are spread; 0 is plain matrix factorization by ranking pairs (BPR)."""
+
+    epochs: Count = 100
+    """Passes over all training interactions, at most."""
+
+    learning_rate: Rate = 0.02
+    """Adam's rate."""
+
+    l2: Strength = 0.001
+    """Weight of half the mean squared length of the three vectors, before they spread, of a pair."""
+
+    batch_size: Count = 16_384
+    """Interactions in a step; each is compared with one item that its user has not met."""
+
+    evaluate_every: Count = 4
+    """Epochs between two looks at the validation interactions."""
+
+    patience: Count = 3
+    """Stop after this many evaluations without a gain."""
+
+
+class LeastSquares(Setting, frozen=True, kw_only=True):
+    """The backbone `ials`: least squares over all pairs of user and item, solved in turns.
+
+    Its cost grows with the number of interactions, not with users times items.
+    """
+
+    epochs: Count = 24
+    """Turns, at most; each solves all users, then all items."""
+
+    unobserved: Annotated[float, Meta(gt=0.0, le=1e6)] = 10.0
+    """Weight of wanting 0 from all pairs of user and item together, as a multiple of that of wanting 1 from
+    all interactions."""
+
+    l2: Annotated[float, Meta(gt=0.0, le=1e6)] = 0.007
+    """Weight of the squared length of a vector, before it is scaled by the vector's frequency."""
+
+    l2_doublings: Annotated[int, Meta(ge=0, le=32)] = 3
+    """How often, at most, `l2` is doubled and the model learned anew: as long as validation gains by it."""
+
+    frequency_exponent: Annotated[float, Meta(ge=0.0, le=2.0)] = 1.0
+    """Power of a vector's frequency by which its `l2` is scaled; 0 treats frequent and rare alike."""
+
+    evaluate_every: Count = 2
+    """Turns between two looks at the validation interactions."""
+
+    patience: Count = 3
+    """Stop after this many evaluations without a gain."""
+
+
+class Training(Setting, frozen=True, kw_only=True):
+    """The stages of PEEL and their settings: pretrain, cluster, refine, rotate, weigh."""
+
+    backbone: Literal["ials", "mf", "lightgcn"] = "ials"
+    """Stage 1: `ials`, least squares, whose cost grows with the number of interactions; `mf`, matrix
+    factorization with a softmax over all items, for catalogues of some thousands; or `lightgcn`."""
+
+    lightgcn: Graph = Graph()
+    """What the backbone `lightgcn` takes in place of `epochs` to `patience`."""
+
+    ials: LeastSquares = LeastSquares()
+    """What the backbone `ials` takes in place of `epochs` to `patience`."""
+
+    dim: Annotated[int, Meta(ge=1, le=4096)] = 64
+    """Dimensions d of a vector."""
+
+    epochs: Count = 80
+    """Passes over all users in pretraining, at most."""
+
+    learning_rate: Rate = 0.02
+    """Adam's rate at the start of pretraining; it decays to 0 along a cosine."""
+
+    dropout: Share = 0.45
+    """Part of a user vector's entries set to 0 in training."""
+
+    l2: Strength = 0.06
+    """Weight of the mean squared length of user vectors plus that of item vectors in the loss."""
+
+    user_weight_exponent: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.5
+    """A user with n interactions weighs n to this power: 0 counts users, 1 counts interactions."""
+
+    batch_size: Count = 512
+    """Users in a step of pretraining and refinement."""
+
+    evaluate_every: Count = 5
+    """Epochs between two looks at the validation interactions."""
+
+    patience: Count = 4
+    """Stop pretraining after this many evaluations without a gain."""
+
+    diversity: Strength = 0.0
+    """Weight lambda of the term that keeps slices of the table different, backbone `mf` only; 0: off."""
+
+    diversity_form: Literal["bounded", "unbounded"] = "bounded"
+    """`bounded`: + lambda * sum over m < n of cos^2(E^m, E^n). `unbounded`, as the authors have it:
+    - lambda / I * sum over n of |E^n - E^(n+1)|^2, I items, which only `l2` keeps from running away."""
+
+    clustering: Literal["kmeans", "random", "off"] = "kmeans"
+    """Stage 2: k-means on user vectors; random groups, as a control; or one group for all."""
+
+    user_groups: Annotated[int, Meta(ge=1, le=65_535)] = 128
+    """Number G of user groups, at most; fewer where groups would be smaller than `min_group_size`."""
+
+    min_group_size: Count = 16
+    """Smallest group of users; a smaller one joins the nearest."""
+
+    item_groups: Annotated[int, Meta(ge=1, le=65_535)] = 20
+    """Number M of item groups: ranges of equal size in the order of popularity; at most one per item."""
+
+    slice_width: Annotated[int, Meta(ge=1, le=4096)] = 8
+    """Dimensions w of a slice; the last slice is narrower where w does not divide d. At small budgets 2 is
+    better where blocks are stored whole (codecs `fp32` to `int4`)."""
+
+    refine: Refinement = Refinement()
+    """Stage 3: refinement per user group."""
+
+    rotate: bool = True
+    """Whether each group's vectors are rotated so that the first dimensions carry most of the score."""
+
+    controller: Controller = Controller()
+    """Stage 4: learned block weights."""
+
+    guard: Guard = Guard()
+    """Whether validation decides what is kept of the stages."""
+
+    seed: Seed = 0
+    """Seed of everything random in training."""
+
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    """Threads of arithmetic; with another number, figures may differ in the last digits. The steps are
+    small: on a machine with other work, threads that wait for one another cost far more than they
+    save."""
+
+    def __post_init__(self) -> None:
+        if self.slice_width > self.dim:
+            raise ValueError(f"slice_width(={self.slice_width}) must be <= dim(={self.dim})")
+        if self.item_groups * self.slices > MAX_BLOCKS:
+            raise ValueError(
+                f"item_groups(={self.item_groups}) times slices(={self.slices}) must be <= {MAX_BLOCKS}"
+            )
+        if self.diversity > 0 and self.backbone != "mf":
+            raise ValueError(
+                f"diversity(={self.diversity}) must be 0 where backbone(={self.backbone}) is not mf"
+            )
+        # Twice the sum of squares bounds the squared distance of two slices, and an inner slice has two
+        # neighbours: beyond l2 / 4 longer vectors pay without end.
+        if self.diversity_form == "unbounded" and self.diversity > self.l2 / 4:
+            raise ValueError(
+                f"diversity(={self.diversity}) must be <= l2(={self.l2}) / 4 where diversity_form is "
+                "unbounded, or the loss has no least value"
+            )
+
+    @property
+    def slices(self) -> int:
+        """N, the number of slices; the last is narrower where w does not divide d."""
+        return -(-self.dim // self.slice_width)

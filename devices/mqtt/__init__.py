@@ -1,0 +1,1 @@
+"""Devices on a real broker: one gateway for all, or a session for each."""

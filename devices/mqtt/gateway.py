@@ -1,0 +1,306 @@
+"""The MQTT gateway: many emulated devices on one connection to a real broker.
+
+It carries bytes and decides nothing: reports go out, answers are stored in their exchange. After a
+break it makes a new client and sends every unanswered report again; the cloud is stateless and an
+answer that comes twice is dropped, so simulated devices notice nothing.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiomqtt
+import msgspec
+
+from devices.mqtt.answer_assembly import Arrivals
+from devices.simulated.exchange import Exchange
+from wire.errors import RemoteProtocolError, RunError
+from wire.messages import ModelNotice, Status, decode, encode
+from wire.mqtt.connection import (
+    NOT_ACCEPTED,
+    PUBLISHES_AT_ONCE,
+    Connection,
+    fail_fast,
+    refuses,
+    unless_broken,
+    weakens,
+)
+from wire.mqtt.reconnection import Reconnections, plain_words
+from wire.no_answer import counted
+from wire.topics import (
+    TABLE,
+    Address,
+    Kind,
+    LayerName,
+    device_topic,
+    fleet_topic,
+    layer_topic,
+    parse,
+    subscription,
+)
+
+LOG = logging.getLogger("peelfleet.gateway")
+
+MOST_WAIT_S = 2.0
+"""A whole fleet waits for the connection."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message that waits to be published."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retained: bool
+
+
+class Gateway:
+    """Speaks for a whole fleet on one connection.
+
+    Args:
+        connection: the broker.
+        fleet: the fleet's name in topics.
+        give_up_s: how long the broker may be away before the run fails.
+        answered: told each exchange whose answer is complete.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        fleet: str,
+        *,
+        give_up_s: float = 30.0,
+        answered: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        """Messages by what became of them: answers, duplicates, refused, sent_again; and reconnections."""
+        self.listening, self.sessions = True, False
+        self.arrived = asyncio.Event()
+        """Set whenever an answer is complete, and when the gateway has failed."""
+        self.model: ModelNotice | None = None
+        """The model that the cloud announced last."""
+        self._connection = connection
+        self._fleet = fleet
+        self._give_up_s = give_up_s
+        self._outbox: asyncio.Queue[Outgoing | LayerName] = asyncio.Queue()
+        self._layers: dict[LayerName, bytes] = {}
+        self._awaited: dict[LayerName, list[Exchange]] = {}
+        self._arrivals = Arrivals(self.counts, self._answered)
+        self._tell = answered
+        self._failure: BaseException | None = None
+        self.trouble = ""
+        """Why it last had no connection."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep the connection up while the body runs; what ends it for good is raised by `check`."""
+        task = asyncio.create_task(self._run(), name="gateway")
+        task.add_done_callback(self._ended)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    @property
+    def up(self) -> int:
+        """How many connections there are."""
+        return int(bool(self.counts["connected"]))
+
+    @property
+    def wanted(self) -> int:
+        """How many connections there should be."""
+        return 1
+
+    def notes(self) -> list[str]:
+        """Say what has come of the connection and of what was published, for whom no answer comes."""
+        lost = max(self.counts["connections"] - 1, 0)
+        twice = "is its client id used twice (use_username_as_clientid)?"
+        return [
+            f"{counted(self.counts['reports_published'], 'report')} published",
+            f"{counted(self.counts['parts'], 'part')} of updates came",
+            f"our connection was lost {lost:,} times ({self.trouble}): {twice}" if lost else "",
+            "the broker grants QoS 0, not 1 (max_qos)" if self.counts["weak"] else "",
+        ]
+
+    def check(self) -> None:
+        """Raise what ended the connection for good, if anything did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def connect(self, device: str) -> None:
+        """All devices share the connection."""
+
+    def disconnect(self, device: str) -> None:
+        """All devices share the connection."""
+
+    def send_report(self, exchange: Exchange) -> None:
+        """Publish a report and keep its exchange until the answer is complete."""
+        self._arrivals.expect(exchange)
+        self._put(device_topic(Kind.BUDGET, self._fleet, exchange.device), exchange.report, Kind.BUDGET)
+
+    def give_up(self, exchange: Exchange) -> None:
+        """Nobody waits for the answer any more."""
+        self._arrivals.forget(exchange)
+
+    def subscribe(self, exchange: Exchange) -> None:
+        """Give the exchange the retained parts of its layers, once the broker has sent them all.
+
+        The devices of a gateway share its connection, so each layer is asked for once and kept.
+        """
+        for layer in exchange.layers:
+            if layer not in self._layers and layer not in self._awaited:
+                self._awaited[layer] = []
+                self._outbox.put_nowait(layer)
+        missing = [layer for layer in exchange.layers if layer not in self._layers]
+        for layer in missing:
+            self._awaited[layer].append(exchange)
+        if not missing:
+            self._fill(exchange)
+
+    def send_damaged(self, device: str, payload: bytes) -> None:
+        """Publish a report that the cloud will refuse."""
+        self._put(device_topic(Kind.BUDGET, self._fleet, device), payload, Kind.BUDGET)
+
+    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+        """Publish a message that is not answered."""
+        self._put(device_topic(kind, self._fleet, device), encode(message), kind)
+
+    def send_again(self, older_than_s: float) -> int:
+        """Publish once more every report that has waited longer; return how many."""
+        overdue = self._arrivals.overdue(older_than_s)
+        for exchange in overdue:
+            topic = device_topic(Kind.BUDGET, self._fleet, exchange.device)
+            self._put(topic, exchange.report, Kind.BUDGET)
+        self.counts["sent_again"] += len(overdue)
+        return len(overdue)
+
+    async def say_goodbye(self, devices: Iterable[str], timeout_s: float) -> None:
+        """Publish that *devices* are gone, then clear what the broker retains of them."""
+        gone = encode(Status(online=False, reason="end of run"))
+        for device in devices:
+            topic = device_topic(Kind.STATUS, self._fleet, device)
+            self._put(topic, gone, Kind.STATUS)
+            self._put(topic, b"", Kind.STATUS)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._outbox.join()
+        except TimeoutError:
+            LOG.warning("%d messages were not sent at the end of the run", self._outbox.qsize())
+
+    def _put(self, topic: str, payload: bytes, kind: Kind) -> None:
+        route = TABLE[kind]
+        self._outbox.put_nowait(Outgoing(topic, payload, route.qos, route.retained))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._failure = task.exception()
+            self.arrived.set()
+
+    async def _run(self) -> None:
+        away_since, task, reconnections = time.monotonic(), asyncio.current_task(), Reconnections()
+        assert task is not None
+        # Not `while True`, for the reason in `_publish_all`.
+        while not task.cancelling():
+            began_s, reason = time.monotonic(), await self._connected()
+            self.trouble = reason
+            stood = bool(self.counts.pop("connected", 0))
+            reconnections.ended(time.monotonic() - began_s if stood else None)
+            if stood:
+                away_since = time.monotonic()
+            elif time.monotonic() - away_since > self._give_up_s:
+                broker = f"{self._connection.host}:{self._connection.port}"
+                raise RunError(f"the broker {broker} is gone for {self._give_up_s:g} s: {reason}")
+            LOG.warning("the connection to the broker broke: %s; trying again", reason)
+            await asyncio.sleep(min(reconnections.wait_s(1.0), MOST_WAIT_S))
+
+    async def _connected(self) -> str:
+        """Connect and pump messages until the connection breaks; return why it did."""
+        reasons: list[str] = []
+        try:
+            client = aiomqtt.Client(**self._connection.client_options())
+            fail_fast(client, aiomqtt.MqttError(NOT_ACCEPTED))
+            async with client:
+                client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
+                await unless_broken(client, self._subscribe(client))
+                await self._pump(client)
+        except* aiomqtt.MqttError as errors:
+            reasons = [plain_words(error) for error in errors.exceptions]
+        return reasons[0] if reasons else "it ended"
+
+    async def _subscribe(self, client: aiomqtt.Client) -> None:
+        for topic in (subscription(Kind.PEE, self._fleet), fleet_topic(Kind.MODEL, self._fleet)):
+            granted = await client.subscribe(topic, qos=1)
+            if refuses(granted):
+                raise RunError(f"the broker refuses to let the fleet subscribe to {topic}")
+            if weakens(granted, 1):
+                self.counts["weak"] += 1
+        self.counts["connected"] = 1
+        self.counts["connections"] += 1
+        if self.counts["connections"] > 1:
+            self.send_again(0.0)
+            for layer in self._awaited:
+                self._outbox.put_nowait(layer)
+
+    async def _pump(self, client: aiomqtt.Client) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(PUBLISHES_AT_ONCE):
+                tasks.create_task(self._publish_all(client))
+            async for message in client.messages:
+                try:
+                    self._receive(message)
+                except RemoteProtocolError as error:
+                    self.counts["refused"] += 1
+                    LOG.warning("refused a message on %s: %s", message.topic, error)
+
+    async def _publish_all(self, client: aiomqtt.Client) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        # Not `while True`: aiomqtt waits with wait_for, which in Python 3.11 swallows a cancellation that
+        # comes together with the confirmation; the connection would then never be wound up.
+        while not task.cancelling():
+            message = await self._outbox.get()
+            try:
+                await self._send(client, message)
+            except BaseException:
+                self._outbox.put_nowait(message)  # raised does not mean unsent, nor sent: send it again
+                raise
+            finally:
+                self._outbox.task_done()
+
+    async def _send(self, client: aiomqtt.Client, message: Outgoing | LayerName) -> None:
+        if isinstance(message, LayerName):
+            await client.subscribe(layer_topic(self._fleet, message), qos=TABLE[Kind.BLOCKS].qos)
+        else:
+            await client.publish(message.topic, message.payload, qos=message.qos, retain=message.retained)
+            if message.topic.endswith(f"/{Kind.BUDGET}"):
+                self.counts["reports_published"] += 1
+
+    def _receive(self, message: aiomqtt.Message) -> None:
+        match parse(message.topic.value):
+            case Address(Kind.PEE, _, str(device)):
+                self._arrivals.part(device, message.payload)
+            case Address(Kind.BLOCKS, layer=LayerName() as layer):
+                self._keep(layer, message.payload)
+            case Address(Kind.MODEL):
+                self.model = decode(message.payload, ModelNotice)
+
+    def _keep(self, layer: LayerName, payload: bytes) -> None:
+        self._layers[layer] = payload
+        for exchange in self._awaited.pop(layer, ()):
+            if all(each in self._layers for each in exchange.layers):
+                self._fill(exchange)
+
+    def _fill(self, exchange: Exchange) -> None:
+        exchange.parts = [self._layers[layer] for layer in exchange.layers]
+        self._answered(exchange)
+
+    def _answered(self, exchange: Exchange) -> None:
+        self.arrived.set()
+        if self._tell is not None:
+            self._tell(exchange)

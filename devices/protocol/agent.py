@@ -1,0 +1,327 @@
+"""What a device does when its budget changes and when a message arrives.
+
+Nothing in this file knows a socket, a clock or SimPy: bytes go in, bytes come out.
+
+A device holds a prefix of its group's ranking: so many blocks. It recommends with the layers that
+are complete. On a shrink it evicts from the end of the ranking at once, before it even reports; on
+a growth it takes in the parts of the answer in order, each of which leaves a valid prefix.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from devices.protocol.block_prefix import Shelf, Shelves
+from wire.errors import LocalProtocolError, Reason, RemoteProtocolError
+from wire.messages import BudgetReport, encode
+from wire.topics import LayerName
+from wire.update_part import Layout, Part, decode_part
+
+
+class Receipt(StrEnum):
+    """What came of a part."""
+
+    APPLIED = "applied"  # the PEE for the reported budget is now held, and it changed
+    CONFIRMED = "confirmed"  # it was held already
+    PROGRESS = "progress"  # more parts are to come
+    STALE = "stale"  # it answers an older report
+    MISFIT = "misfit"  # the budget has fallen since it was asked for: report again
+    REJECTED = "rejected"  # damaged or contradictory: report again
+
+
+class Agent:
+    """The protocol logic of one device.
+
+    Args:
+        user: whose PEE is wanted.
+        shelves: where blocks lie.
+        local_eviction: evict on a shrink at once; else only when the cloud has answered.
+        shared: take blocks from the layers' own topics; else from answers to reports.
+        group: the user's group, where the device tells that and not its user.
+        seq: the last report's number: a device that has forgotten begins above all that it may have used.
+    """
+
+    __slots__ = (
+        "_evicted",
+        "_first_seq",
+        "_moved",
+        "_shelf",
+        "_shelves",
+        "budget_bytes",
+        "group",
+        "held",
+        "layer",
+        "local_eviction",
+        "model",
+        "offered",
+        "received",
+        "rejected",
+        "reported_bytes",
+        "reported_model",
+        "resident_bytes",
+        "seq",
+        "shared",
+        "told_group",
+        "user",
+        "user_vector",
+        "wanted_bytes",
+    )
+
+    def __init__(
+        self,
+        user: int,
+        shelves: Shelves,
+        *,
+        group: int | None = None,
+        local_eviction: bool = True,
+        shared: bool = False,
+        seq: int = 0,
+    ) -> None:
+        self.user = user
+        self.told_group = group
+        """The group that the device tells; None where it tells its user."""
+        self.shared = shared
+        self.group = 0
+        """The user's group, of the model version held."""
+        self.local_eviction = local_eviction
+        self.budget_bytes = 0
+        self.wanted_bytes = 0
+        """What is asked for: the budget, or less where a policy leaves some of it free."""
+        self.reported_bytes = 0
+        """What was asked for last."""
+        self.reported_model = ""
+        """The model version that was asked for last, as in `offered`."""
+        self.seq = self._first_seq = seq
+        self.model = ""
+        """The model version held; empty if none."""
+        self.offered = ""
+        """The model version that is wanted, if it is not the one that the cloud serves to everybody."""
+        self.held = 0
+        """Blocks held: a prefix of the ranking."""
+        self.resident_bytes = 0
+        """Bytes that they take, ids and scales included."""
+        self.layer = 0
+        """The layer in use: the highest that is complete; 0 recommends nothing."""
+        self.user_vector = b""
+        self.received: Layout | None = None
+        """What the last part that was not damaged said of itself."""
+        self.rejected: Reason | None = None
+        """Why the last part was rejected, if it was."""
+        self._shelves = shelves
+        self._shelf: Shelf | None = None
+        self._evicted = False
+        self._moved = False
+
+    @property
+    def shelf(self) -> Shelf | None:
+        """Where its blocks lie; None before an introduction."""
+        return self._shelf
+
+    @property
+    def reported(self) -> bool:
+        """Whether it has reported at all."""
+        return self.seq != self._first_seq
+
+    def set_budget(self, budget_bytes: int, wanted_bytes: int | None = None) -> None:
+        """Take a new budget; with local eviction, what exceeds it is gone when this returns.
+
+        Args:
+            budget_bytes: the most that the item embeddings may take.
+            wanted_bytes: what to ask for, and what to evict to if something must go; else the budget.
+        """
+        wanted_bytes = budget_bytes if wanted_bytes is None else wanted_bytes
+        if not 0 <= wanted_bytes <= budget_bytes:
+            raise LocalProtocolError(
+                f"wanted_bytes(={wanted_bytes}) must be from 0 to budget_bytes(={budget_bytes})"
+            )
+        self.budget_bytes, self.wanted_bytes = budget_bytes, wanted_bytes
+        shelf = self._shelf
+        if self.local_eviction and self.resident_bytes > budget_bytes and shelf is not None:
+            self._set_held(shelf, self._fitting(shelf, wanted_bytes))
+            self._evicted = True
+
+    def change_user(self, user: int) -> None:
+        """Recommend to somebody else from now on: what was held for the old user is dropped."""
+        self.user = user
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop everything that is held: the next answer brings it anew."""
+        self.user_vector = b""
+        self._leave()
+        self.model, self._shelf = "", None
+        self.held = self.resident_bytes = self.layer = 0
+
+    def report(self) -> bytes:
+        """Return the next budget report; answers to earlier ones are stale from now on."""
+        self.seq += 1
+        self._evicted = self._moved = False
+        self.reported_bytes, self.reported_model = self.wanted_bytes, self.offered
+        return encode(
+            BudgetReport(
+                seq=self.seq,
+                budget_bytes=self.wanted_bytes,
+                user=self.user if self.told_group is None else None,
+                group=self.told_group,
+                model=self.model,
+                held=self.held,
+                wants=self.offered or msgspec.UNSET,
+                shared=self.shared or msgspec.UNSET,
+            )
+        )
+
+    def missing(self) -> tuple[LayerName, ...]:
+        """Return the layers, in order, that are wanted and not held: none before an introduction."""
+        shelf = self._shelf
+        if shelf is None or (self.offered and self.offered != self.model):
+            return ()
+        best = shelf.layers.best(self.wanted_bytes)
+        return tuple(LayerName(self.model, self.group, layer) for layer in range(self.layer + 1, best + 1))
+
+    def subscribe(self) -> tuple[LayerName, ...]:
+        """Ask for the layers that are missing; answers to earlier reports are stale from now on."""
+        self.seq += 1
+        self._evicted = self._moved = False
+        self.reported_bytes, self.reported_model = self.wanted_bytes, self.offered
+        return self.missing()
+
+    def receive(self, payload: bytes) -> Receipt:
+        """Take in an update part.
+
+        Never raises for what the network sent: a damaged or contradictory part is rejected, its
+        reason kept in `rejected`.
+        """
+        try:
+            part = decode_part(payload)
+            self.received = part.layout
+            if part.seq == 0 and self.shared:
+                return self._take_layer(part)
+            if part.seq != self.seq:
+                return Receipt.STALE
+            return self._take(part)
+        except RemoteProtocolError as error:
+            self.rejected = error.reason
+            return Receipt.REJECTED
+
+    def _take(self, part: Part) -> Receipt:
+        """Take in a part of the answer to the last report.
+
+        All that can be wrong is found before anything is changed: a part that is refused leaves no trace.
+        """
+        fields, shelf, held = part.layout, self._shelf, self.held
+        begins = shelf is None or fields.model != self.model
+        if begins or shelf is None:
+            shelf, held = self._introduced(part), 0  # what is held of an older model will be dropped first
+        elif fields.group != self.group:
+            raise RemoteProtocolError(Reason.CONTENT, f"group {fields.group} on blocks of {self.group}")
+        first, target = fields.first, fields.target
+        end = first + fields.blocks
+        if first > held and self._evicted:
+            return Receipt.MISFIT  # what it follows on was there when it was asked for
+        addition = shelf.check(part)
+        if first > held or not end <= target <= shelf.layers.blocks[-1]:
+            raise RemoteProtocolError(
+                Reason.OUT_OF_RANGE, f"blocks {first} to {end} of {target} on {held} held"
+            )
+        blocks = min(max(end, held), target)
+        if blocks > held and self._misfits(addition.bytes_of(blocks, shelf)):
+            return Receipt.MISFIT
+        if fields.part == fields.parts and blocks != target:
+            raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"{blocks} blocks of {target} after the last part")
+        if begins:
+            self._begin(part, shelf)
+        shelf.add(addition)
+        if blocks != self.held:
+            self._set_held(shelf, blocks)
+            self._moved = True
+        if fields.part < fields.parts:
+            return Receipt.PROGRESS
+        return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
+
+    def _take_layer(self, part: Part) -> Receipt:
+        """Take in the blocks of one layer, unless it is of another model or for a larger budget."""
+        fields, shelf = part.layout, self._shelf
+        if shelf is None or (fields.model, fields.group) != (self.model, self.group):
+            return Receipt.STALE
+        layers, end = shelf.layers, fields.first + fields.blocks
+        layer = layers.complete(end)
+        if layers.bytes[layer] > self.wanted_bytes:
+            return Receipt.STALE  # for a larger budget
+        if fields.first > self.held and self._evicted:
+            return Receipt.STALE  # what it follows on was there when it was asked for
+        if fields.first > self.held or layers.blocks[layer] != end:
+            raise RemoteProtocolError(
+                Reason.OUT_OF_RANGE, f"blocks {fields.first} to {end} on {self.held} held"
+            )
+        addition = shelf.check(part)
+        if end > self.held and self._misfits(addition.bytes_of(end, shelf)):
+            return Receipt.STALE
+        shelf.add(addition)
+        if end > self.held:
+            self._set_held(shelf, end)
+            self._moved = True
+        if self.layer < shelf.layers.best(self.wanted_bytes):
+            return Receipt.PROGRESS
+        return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
+
+    def _introduced(self, part: Part) -> Shelf:
+        """Return the shelf of the model version that *part* introduces; nothing is changed.
+
+        Raises:
+            RemoteProtocolError: it introduces none, or one that cannot be.
+        """
+        fields = part.layout
+        if not fields.introduces:
+            raise RemoteProtocolError(Reason.UNKNOWN_MODEL, f"an update of model {fields.model!r} unasked")
+        shelf, vector = self._shelves.find(part), part.tensor("user_vector")
+        if vector and len(vector) != 4 * shelf.geometry.dim:
+            raise RemoteProtocolError(
+                Reason.MALFORMED,
+                f"a user's vector of {len(vector)} bytes for {shelf.geometry.dim} dimensions",
+            )
+        return shelf
+
+    def _begin(self, part: Part, shelf: Shelf) -> None:
+        """Begin with a model version: what is held of an older one is dropped."""
+        self._leave()
+        self._moved = self.held > 0
+        self.model, self.group = part.layout.model, part.layout.group
+        self.user_vector = part.tensor("user_vector")
+        self._shelf = shelf
+        self._shelves.enter(self.model, self.group, shelf)
+        self.held = 0
+        self.resident_bytes, self.layer = 0, 0
+
+    def _leave(self) -> None:
+        """Let go of the shelf in use."""
+        if self._shelf is not None:
+            self._shelves.leave(self.model, self.group, self._shelf)
+
+    def _fitting(self, shelf: Shelf, budget_bytes: int) -> int:
+        """Return how many of the blocks held fit: a layer's, by what is stored, whatever the table says."""
+        layers = shelf.layers
+        for layer in range(layers.best(budget_bytes), 0, -1):
+            if layers.blocks[layer] <= self.held and shelf.resident[layers.blocks[layer]] <= budget_bytes:
+                return layers.blocks[layer]
+        return 0
+
+    def _misfits(self, size_bytes: int) -> bool:
+        """Tell whether so much is too much because the budget has fallen since the report.
+
+        Raises:
+            RemoteProtocolError: it is too much for what was asked for.
+        """
+        if size_bytes <= self.budget_bytes:
+            return False
+        if self.budget_bytes < self.reported_bytes:
+            return True
+        raise RemoteProtocolError(
+            Reason.OUT_OF_RANGE, f"{size_bytes} B exceed the budget of {self.budget_bytes} B"
+        )
+
+    def _set_held(self, shelf: Shelf, blocks: int) -> None:
+        if blocks < self.held and shelf.holders == 1 and not shelf.permanent:
+            shelf.cut(blocks)  # memory that is given up goes back now, not some time later
+        self.held = blocks
+        self.resident_bytes = shelf.resident[blocks]
+        self.layer = shelf.layers.complete(blocks)

@@ -1,0 +1,262 @@
+"""Where the blocks of a device lie: for each user group, the start of its ranking, as bytes.
+
+Devices that hold PEEs of one model and group hold prefixes of the same ranking. An emulated fleet
+keeps one shelf for all of them and a number per device; a device on its own keeps its own shelf.
+"""
+
+import struct
+from typing import NamedTuple
+
+import numpy as np
+
+from wire.blocks import Blocks, ends
+from wire.errors import Reason, RemoteProtocolError
+from wire.geometry import Geometry
+from wire.layers import Layers
+from wire.messages import ModelNotice
+from wire.update_part import Part
+
+LAYER_TABLE = ("layer_blocks", "layer_bytes")
+MOST_NOTICES = 64
+"""Notices are remembered for the newest so many model versions, and for those that are held."""
+MOST_SEEN = 2**14
+"""Parts of a shelf whose bytes are known to be equal, by their checksum, without comparing them again."""
+
+
+class Shelf:
+    """The first blocks of one ranking.
+
+    Args:
+        geometry: how the model's tables are cut.
+        layers: the layer table of the group.
+    """
+
+    def __init__(self, geometry: Geometry, layers: Layers) -> None:
+        self.geometry = geometry
+        self.layers = layers
+        self.ids: list[int] = []
+        self.scales = bytearray()
+        self.data = bytearray()
+        self.starts = [0]
+        """Where each block's numbers start in *data*, and where the last one ends."""
+        self.resident = [0]
+        """Bytes that a device stores for the first n blocks, all overhead included."""
+        self._planes: dict[tuple[int, int], int] = {}
+        self._seen: dict[tuple[int, int], int] = {}
+        self.holders = 0
+        """Devices that hold some of it."""
+        self.permanent = False
+        """Whether it stays whole, whatever devices hold: it was filled before any device came."""
+
+    def check(self, part: Part) -> "Addition":
+        """Return what *part* brings beyond what is here; nothing is changed.
+
+        Raises:
+            RemoteProtocolError: the part skips blocks, names unknown ones, has the wrong size, or
+                contradicts what is here.
+        """
+        layout = part.layout
+        first, count = layout.first, layout.blocks
+        if not count or self._seen.get((first, count)) == part.data_crc32:
+            return NOTHING_NEW  # no blocks, or the same bytes came before, for another device
+        if first > len(self.ids):
+            raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"first(={first}) must be at most {len(self.ids)}")
+        known = min(len(self.ids) - first, count)
+        blocks = part.content()
+        starts = ends(blocks.checked_sizes(self.geometry))
+        codec = self.geometry.codec
+        if blocks.part(0, known, starts, codec) != self.part(first, first + known):
+            raise RemoteProtocolError(
+                Reason.CONTENT, f"blocks {first} to {first + count} differ from those held"
+            )
+        new = blocks.part(known, count, starts, codec)
+        self._check_planes(new)
+        return Addition((first, count), part.data_crc32, new, self._stored(new))
+
+    def add(self, addition: "Addition") -> None:
+        """Take in what `check` has returned, as long as nothing else has been added or cut since."""
+        if addition.blocks.ids:
+            self._append(addition.blocks)
+        if addition.span != (0, 0):
+            if len(self._seen) >= MOST_SEEN:
+                self._seen.clear()
+            self._seen[addition.span] = addition.data_crc32
+
+    def fill(self, blocks: Blocks) -> None:
+        """Put blocks behind those that are here.
+
+        Raises:
+            RemoteProtocolError: a block comes twice, or brings its cell back to an earlier plane.
+        """
+        blocks.checked_sizes(self.geometry)
+        self._check_planes(blocks)
+        self._append(blocks)
+
+    def _check_planes(self, blocks: Blocks) -> None:
+        """Check that no block comes twice, or brings its cell back to an earlier plane.
+
+        Raises:
+            RemoteProtocolError: one does.
+        """
+        geometry, brought = self.geometry, dict[tuple[int, int], int]()
+        for block in blocks.block_ids():
+            cell, plane = geometry.cell(block), geometry.plane(block)
+            before = brought.get(cell, self._planes.get(cell, -1))
+            if before >= plane:
+                raise RemoteProtocolError(
+                    Reason.CONTENT, f"block {block}: cell {cell} has plane {before} already"
+                )
+            brought[cell] = plane
+
+    def _append(self, blocks: Blocks) -> None:
+        sizes, geometry = blocks.checked_sizes(self.geometry), self.geometry
+        self.resident += self._stored(blocks)
+        ids = blocks.block_ids()
+        self._planes.update((geometry.cell(block), geometry.plane(block)) for block in ids)
+        self.ids += ids
+        self.scales += blocks.scales
+        self.data += blocks.data
+        self.starts += [self.starts[-1] + end for end in ends(sizes)[1:]]
+
+    def _stored(self, blocks: Blocks) -> list[int]:
+        """Return the bytes stored up to each of *blocks*, which are to come behind those that are here."""
+        running = ends(blocks.checked_sizes(self.geometry))[1:]
+        return [
+            self.resident[-1] + end + place * self.geometry.codec.overhead
+            for place, end in enumerate(running, start=1)
+        ]
+
+    def cut(self, count: int) -> None:
+        """Give back the memory of the blocks beyond the first *count*: only where one device holds it."""
+        if count >= len(self.ids):
+            return
+        geometry = self.geometry
+        del self.ids[count:], self.starts[count + 1 :], self.resident[count + 1 :]
+        del self.data[self.starts[count] :], self.scales[geometry.codec.scale_bytes * count :]
+        self._planes = {geometry.cell(block): geometry.plane(block) for block in self.ids}
+        self._seen = {}
+
+    def part(self, first: int, end: int) -> Blocks:
+        """Return the blocks *first* up to *end*, as they came."""
+        starts, width = self.starts, self.geometry.codec.scale_bytes
+        sizes = [starts[place + 1] - starts[place] for place in range(first, end)]
+        return Blocks(
+            np.array(self.ids[first:end], dtype="<u2").tobytes(),
+            np.array(sizes, dtype="<u2").tobytes() if self.geometry.codec.embedded else b"",
+            bytes(self.scales[width * first : width * end]),
+            bytes(self.data[starts[first] : starts[end]]),
+        )
+
+    def block(self, place: int) -> tuple[bytes, float]:
+        """Return the numbers and the scale of the block at *place* of the ranking; 1 where it has none."""
+        scale = struct.unpack_from("<f", self.scales, 4 * place)[0] if self.scales else 1.0
+        return bytes(self.data[self.starts[place] : self.starts[place + 1]]), scale
+
+
+class Addition(NamedTuple):
+    """What a part brings to a shelf, checked and not yet added."""
+
+    span: tuple[int, int]
+    """The part's first place in the ranking, and how many blocks it has."""
+    data_crc32: int
+    blocks: Blocks
+    """Those that are not there yet."""
+    resident: list[int]
+    """Bytes that a device stores up to each of them, those before them included."""
+
+    def bytes_of(self, count: int, shelf: Shelf) -> int:
+        """Return the bytes that a device stores for the first *count* blocks of *shelf*, with these added."""
+        there = len(shelf.resident)
+        return shelf.resident[count] if count < there else self.resident[count - there]
+
+
+NOTHING_NEW = Addition((0, 0), 0, Blocks(b"", b"", b"", b""), [])
+
+
+class Shelves:
+    """The shelves that devices hold blocks on, by model version and user group."""
+
+    def __init__(self) -> None:
+        self._notices: dict[str, ModelNotice] = {}
+        self._shelves: dict[tuple[str, int], Shelf] = {}
+
+    def announce(self, notice: ModelNotice) -> None:
+        """Learn a model's geometry: parts of unknown models are refused.
+
+        The newest `MOST_NOTICES` are kept, and those of models that are held.
+        """
+        self._notices.pop(notice.version, None)
+        self._notices[notice.version] = notice
+        if len(self._notices) > MOST_NOTICES:
+            held = {model for model, _ in self._shelves}
+            oldest = next((version for version in self._notices if version not in held), notice.version)
+            del self._notices[oldest]
+
+    def notice(self, model: str) -> ModelNotice | None:
+        """Return the notice of a model version, None where it is not known (any more)."""
+        return self._notices.get(model)
+
+    def put(self, model: str, group: int, shelf: Shelf) -> None:
+        """Use a shelf that is filled already: whatever arrives for it must be equal."""
+        shelf.permanent = True
+        self._shelves[model, group] = shelf
+
+    def find(self, part: Part) -> Shelf:
+        """Return the shelf that an introducing *part* belongs to, a new one with its layer table if need be.
+
+        Nothing is kept of a new one before `enter`.
+
+        Raises:
+            RemoteProtocolError: the model is unknown, or the layer table is missing or wrong.
+        """
+        model, group = part.layout.model, part.layout.group
+        notice = self._notices.get(model)
+        if notice is None or group >= notice.user_groups:
+            raise RemoteProtocolError(
+                Reason.UNKNOWN_MODEL, f"model {model!r}, group {group} was not announced"
+            )
+        layers = _layers(part, notice)
+        shelf = self._shelves.get((model, group)) or Shelf(notice.geometry, layers)
+        if shelf.layers != layers:
+            raise RemoteProtocolError(Reason.CONTENT, "the layer table differs from the one held")
+        return shelf
+
+    def enter(self, model: str, group: int, shelf: Shelf) -> None:
+        """Keep *shelf* as long as a device holds it: this is one more."""
+        self._shelves[model, group] = shelf
+        shelf.holders += 1
+
+    def leave(self, model: str, group: int, shelf: Shelf) -> None:
+        """Let go of *shelf* for one device; what no device holds is released."""
+        shelf.holders -= 1
+        if not (shelf.holders or shelf.permanent):
+            self._shelves.pop((model, group), None)
+
+
+def _layers(part: Part, notice: ModelNotice) -> Layers:
+    """Return the layer table of an introduction.
+
+    Raises:
+        RemoteProtocolError: it is missing or wrong, or larger than the notice says that it can be.
+    """
+    spans = part.layout.spans
+    count = max(end - begin for begin, end in (spans.get(each, (0, 0)) for each in LAYER_TABLE)) // 4
+    if count > notice.layers:  # before anything is made of it
+        raise RemoteProtocolError(
+            Reason.MALFORMED, f"layer table: {count} layers, the notice says at most {notice.layers}"
+        )
+    try:
+        layers = Layers.above_zero(*(_u32(part.tensor(each)) for each in LAYER_TABLE))
+    except ValueError as error:
+        raise RemoteProtocolError(Reason.MALFORMED, f"layer table: {error}") from None
+    if layers.blocks[-1] > notice.geometry.blocks:
+        raise RemoteProtocolError(
+            Reason.MALFORMED,
+            f"layer table: {layers.blocks[-1]} blocks, the geometry has {notice.geometry.blocks}",
+        )
+    return layers
+
+
+def _u32(raw: bytes) -> list[int]:
+    values: list[int] = np.frombuffer(raw, dtype="<u4").tolist()
+    return values

@@ -1,0 +1,165 @@
+"""How good a PEE is for a user: exact, and cheap because a PEE is (group, layer).
+
+All users of a group are evaluated at a layer with one matrix product, when the first of them gets
+there; from then on the quality of (user, layer) is a lookup.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from devices.protocol.block_prefix import Shelf
+from devices.recommender.scoring import ItemTable
+from wire.geometry import Float32Array
+from wire.layers import Layers
+from wire.messages import QualityReport, encode
+from wire.ranking_metrics import IntArray, ItemLists, rank
+
+CUT_OFF = 20
+
+
+class Quality(NamedTuple):
+    """Metrics of one user's recommendations."""
+
+    ndcg_at_10: float
+    recall_at_20: float
+    hit_rate_at_10: float
+
+
+NOTHING = Quality(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of the users: to be masked, and to be found."""
+
+    known: ItemLists
+    test: ItemLists
+
+
+class GroupQuality:
+    """The quality of one group's layers, for those of its users that the fleet has.
+
+    Args:
+        number: of the group.
+        shelf: the group's ranking, whole.
+        users: user numbers, ascending.
+        vectors: their vectors in the group's basis, shape (users, d).
+        truth: of all users, by user number.
+    """
+
+    def __init__(
+        self, number: int, shelf: Shelf, users: IntArray, vectors: Float32Array, truth: Truth
+    ) -> None:
+        self.number = number
+        self.layers = shelf.layers
+        self._table = ItemTable(shelf)
+        self._vectors = vectors
+        self._known, self._test = truth.known.take(users), truth.test.take(users)
+        self._layers: dict[int, list[Quality]] = {0: [NOTHING] * len(users)}
+
+    def at(self, layer: int) -> list[Quality]:
+        """Return the quality of *layer* for each of the users, in their order."""
+        found = self._layers.get(layer)
+        if found is None:
+            found = self._layers[layer] = self._evaluate(layer)
+        return found
+
+    def _evaluate(self, layer: int) -> list[Quality]:
+        self._table.hold(self.layers.blocks[layer])
+        ranking = rank(self._table.scores(self._vectors), self._known, self._test, CUT_OFF)
+        columns = (ranking.ndcg(10), ranking.recall(20), ranking.hit_rate(10))
+        return [Quality(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
+
+
+class UserQuality:
+    """The quality of each layer for one user."""
+
+    __slots__ = ("_best", "_group", "_place", "_seen", "_sizes")
+
+    def __init__(self, group: GroupQuality, place: int) -> None:
+        self._best = group.layers.best
+        self._group = group
+        self._place = place
+        self._seen: dict[int, Quality] = {}
+        self._sizes: dict[int, int] = {}
+
+    def at(self, layer: int) -> Quality:
+        """Return the quality of *layer* for this user."""
+        found = self._seen.get(layer)
+        if found is None:
+            found = self._seen[layer] = self._group.at(layer)[self._place]
+        return found
+
+    def best_layer(self, budget_bytes: int) -> int:
+        """Return the highest layer that fits into *budget_bytes*."""
+        return self._best(budget_bytes)
+
+    def message(self, model: str, layer: int, held: int) -> QualityReport:
+        """Return what a device of this user publishes that holds *held* blocks and uses *layer*."""
+        ndcg, recall, hit_rate = self.at(layer)
+        return QualityReport(
+            model=model,
+            layer=layer,
+            held=held,
+            ndcg_at_10=ndcg,
+            recall_at_20=recall,
+            hit_rate_at_10=hit_rate,
+        )
+
+    def message_bytes(self, model: str, layer: int, held: int) -> int:
+        """Return the size of that message."""
+        key = layer if model else -1
+        size = self._sizes.get(key)
+        if size is None or held != self._group.layers.blocks[layer]:
+            size = len(encode(self.message(model, layer, held)))
+            if held == self._group.layers.blocks[layer]:
+                self._sizes[key] = size
+        return size
+
+    @property
+    def user_group(self) -> int:
+        """The number of the user's group."""
+        return self._group.number
+
+    @property
+    def layers(self) -> Layers:
+        """The layer table of the user's group."""
+        return self._group.layers
+
+    @property
+    def top(self) -> int:
+        """The last layer: the whole ranking."""
+        return self._group.layers.top
+
+    @property
+    def full(self) -> Quality:
+        """The quality with the whole ranking held."""
+        return self.at(self.top)
+
+
+def user_qualities(
+    shelves: Mapping[int, Shelf],
+    users: IntArray,
+    user_groups: IntArray,
+    user_vectors: Float32Array,
+    truth: Truth,
+) -> dict[int, UserQuality]:
+    """Return the quality table of each of *users*, by user number.
+
+    Args:
+        shelves: the whole ranking of each user group.
+        users: which users there are.
+        user_groups: the group of every user of the model, shape (U,).
+        user_vectors: the vector of every user, shape (U, d).
+        truth: of every user.
+    """
+    found: dict[int, UserQuality] = {}
+    users = np.unique(users)
+    for number, shelf in shelves.items():
+        members = users[user_groups[users] == number]
+        group = GroupQuality(number, shelf, members, user_vectors[members], truth)
+        found |= {user: UserQuality(group, place) for place, user in enumerate(members.tolist())}
+    return found

@@ -1,0 +1,1 @@
+"""The simulated device, and everything between it and the cloud."""

@@ -1,0 +1,137 @@
+"""The course of a device's budget: what its memory does, what shocks and actions make of it."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from devices.memory import Boundary, Changes, Replay, shocked
+from devices.simulated.device import Course
+from devices.timeline.connectivity import FOREVER, Absence, Why
+from devices.traces.assignment import series_of, start_within
+from devices.traces.availability import offline_spans
+from devices.traces.series import Series, memory_changes
+from wire.layers import Layers
+from wire.random_streams import draw, stream
+
+if TYPE_CHECKING:
+    from devices.simulated.start import Enrolled
+
+
+def budgets(
+    memory: Changes, rule: Callable[[int], int], most_free: int, scales: Sequence[tuple[int, float]]
+) -> Course:
+    """Yield (wait_ns, free_bytes, budget_bytes): the budget that follows from memory and from actions.
+
+    Args:
+        memory: (wait_ns, free_bytes), the first wait 0.
+        rule: the budget for so much free memory.
+        most_free: no more memory is ever free.
+        scales: (t_ns, factor) since the device's start, rising: from when on the budget is multiplied.
+    """
+    now, told, free, factor, following = 0, 0, 0, 1.0, list(reversed(scales))
+    for wait, free_bytes in memory:
+        now += wait
+        while following and following[-1][0] < now:
+            at, factor = following.pop()
+            yield at - told, free, int(rule(free) * factor)
+            told = at
+        while following and following[-1][0] == now:
+            factor = following.pop()[1]
+        free = free_bytes if free_bytes < most_free else most_free
+        yield now - told, free, rule(free) if factor == 1.0 else int(rule(free) * factor)
+        told = now
+    for at, factor in reversed(following):
+        yield at - told, free, int(rule(free) * factor)
+        told = at
+
+
+def following(course: Course, start_ns: int, since_ns: int) -> tuple[Course, int]:
+    """Return what is left of *course*, begun at *start_ns*, from *since_ns* on; and when that begins."""
+    if start_ns >= since_ns:
+        return course, start_ns
+    return _rest(course, since_ns - start_ns), since_ns
+
+
+def _rest(course: Course, skipped_ns: int) -> Course:
+    """Yield the budget that holds after *skipped_ns*, then every later one."""
+    now, held = 0, (0, 0)
+    for wait, *state in course:
+        if now + wait > skipped_ns:
+            yield 0, *held
+            yield now + wait - skipped_ns, state[0], state[1]
+            yield from course
+            return
+        now, held = now + wait, (state[0], state[1])
+    yield 0, *held
+
+
+def scales_since(steps: Iterable[tuple[int, float]], start_ns: int) -> list[tuple[int, float]]:
+    """Return scalings by the device's own time; of those before its start only the last counts."""
+    found: list[tuple[int, float]] = []
+    for t_ns, factor in steps:
+        if t_ns <= start_ns:
+            found = [(0, factor)]
+        else:
+            found.append((t_ns - start_ns, factor))
+    return found
+
+
+def memory_of(enrolled: "Enrolled", seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
+    """Return how a device's free memory moves, shocks included.
+
+    Args:
+        enrolled: the device.
+        seed: of the run.
+        series: the recorded series, where its memory replays a trace.
+        layers: of its user's ranking, for a memory that swings around a block boundary.
+    """
+    group, name = enrolled.group, enrolled.name
+    return shocked(
+        _own_memory(enrolled, seed, series, layers),
+        group.shocks,
+        seed=seed,
+        group=group.name,
+        device=name,
+        start_ns=enrolled.start_ns,
+    )
+
+
+def _own_memory(enrolled: "Enrolled", seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
+    """Return what a device's memory does by itself."""
+    group, name = enrolled.group, enrolled.name
+    memory = group.memory
+    if isinstance(memory, Replay):
+        played = series_of(
+            memory,
+            count=len(series),
+            seed=seed,
+            group=group.name,
+            at=place_in_group(name),
+            drawn=enrolled.series,
+        )
+        return memory_changes(series[played], memory, start_within(memory, seed, name))
+    rng = stream(seed, "memory", name)
+    if isinstance(memory, Boundary):
+        return memory.changes_around(layers, group.budget, rng)
+    return memory.changes(rng)
+
+
+def place_in_group(name: str) -> int:
+    """Return the place of the device called *name* in its group, from 0."""
+    return int(name.rpartition("-")[2])
+
+
+def recorded_absences(enrolled: "Enrolled", seed: int, series: Sequence[Series[bool]]) -> Iterator[Absence]:
+    """Yield when a device could not be reached in the recording that it plays, from its start on."""
+    group, name = enrolled.group, enrolled.name
+    trace = group.availability
+    assert trace is not None
+    played = series_of(
+        trace,
+        count=len(series),
+        seed=seed,
+        group=group.name,
+        at=place_in_group(name),
+        drawn=draw(seed, "availability", name),
+    )
+    for start_ns, end_ns in offline_spans(series[played], trace, start_within(trace, seed, name)):
+        yield Absence(enrolled.start_ns + start_ns, min(enrolled.start_ns + end_ns, FOREVER), Why.TRACE)

@@ -1,0 +1,285 @@
+"""Links: how long a message takes between a device and the cloud, and what becomes of it.
+
+The fixed part of a delay is drawn when the message is sent, so that the earliest moment at which
+an answer can matter is known before the answer is.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+import numpy as np
+
+from devices.simulated.truncation import normal_before_cut, uniform_before_cut
+from devices.timeline.faults import Bandwidth, Corruption, Duplicates, Latency, Loss, Reordering, Window
+from wire.units import NS_PER_S, TIME_UNITS, BitsPerSecond, Duration, Share, format_duration
+
+MS = TIME_UNITS["ms"]
+Distribution = Literal["normal", "uniform", "lognormal", "pareto"]
+
+Recovery = Literal["none", "transport"]
+
+LEAST_TIMEOUT_NS, LONGEST_TIMEOUT_NS = 200 * MS, 60_000 * MS
+MOST_RETRIES = 15
+"""As TCP does on Linux: after so many retries in vain a message is lost for good."""
+
+OWN = -1
+"""The place of what is no fault of the scenario's: the link's own loss."""
+_PARETO_SHAPE = 1.0 + math.sqrt(2.0)
+"""With this shape a Pareto distribution's standard deviation equals its mean."""
+
+
+class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One direction of a network."""
+
+    latency: Duration = Duration(50 * MS)
+    """Mean one-way delay of a message; the parts of an answer travel together and have one delay."""
+    deviation: Duration = Duration(0)
+    """Standard deviation of the delay."""
+    distribution: Distribution = "normal"
+    """Of the delay: normal or uniform, cut off at 0, or lognormal; or pareto, a few messages far behind.
+
+    Mean and deviation are those of the delays that there are, after the cut; before it where a deviation is
+    more than 1,000 times the mean.
+    """
+    bandwidth: BitsPerSecond = BitsPerSecond(5_000_000)
+    """Bits a second; a message's bytes on the wire take their time one after the other."""
+    loss: Share = Share(0.0)
+    """Share of messages that are lost on the way: they never arrive, or late, as `recovery` says."""
+    recovery: Recovery = "none"
+    """What becomes of lost messages, those of a fault, too: none, they never arrive and the device reports
+    again after `updates.retry_after`; or transport, they are sent again, as TCP does, and what follows waits.
+
+    The first time after a timeout of the mean round trip and four deviations, at least 200 ms; it doubles
+    with each retry, to 60 s at most; after 15 retries the message is lost. Each retry counts on the wire, and
+    takes none of the bandwidth of other messages.
+    """
+
+    def __post_init__(self) -> None:
+        if self.bandwidth <= 0:
+            raise ValueError(f"bandwidth(={self.bandwidth} bps) must be > 0")
+        if self.loss > 0.9:
+            raise ValueError(f"loss(={self.loss}) must be at most 0.9, or no update ever arrives")
+        if self.distribution in ("pareto", "lognormal") and self.deviation and not self.latency:
+            raise ValueError(f"latency(=0 s) must be > 0 where the distribution is {self.distribution}")
+        if self.distribution == "pareto" and self.deviation > self.latency:
+            raise ValueError(
+                f"deviation(={format_duration(self.deviation)}) must not exceed "
+                f"latency(={format_duration(self.latency)}) where the distribution is pareto"
+            )
+
+
+class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A kind of network: what a device's messages go through.
+
+    The bandwidth is that of the device's own access: a report takes it first and has its delay then, an
+    answer has its delay first and takes the bandwidth when it is near. Messages take it in turn.
+    """
+
+    uplink: Direction = Direction()
+    """From the device to the cloud."""
+    downlink: Direction = Direction(bandwidth=BitsPerSecond(20_000_000))
+    """From the cloud to the device."""
+
+    @property
+    def timeout_ns(self) -> int:
+        """How long a transport waits before it sends again (RFC 6298, mean and deviation being known)."""
+        ends = self.uplink, self.downlink
+        mean, deviation = sum(end.latency for end in ends), math.hypot(*(end.deviation for end in ends))
+        return max(mean + int(4 * deviation), LEAST_TIMEOUT_NS)
+
+
+class Fate(NamedTuple):
+    """What becomes of a message; each is the place of the fault that did it, None if none did."""
+
+    lost: int | None = None
+    corrupted: int | None = None
+    duplicated: int | None = None
+    held_back: int | None = None
+    held_back_ns: int = 0
+    resent: int | None = None
+    """What lost it, where it was sent again and arrived in the end."""
+    retries: int = 0
+    """How often it was sent again."""
+    late_ns: int = 0
+    """How much later it arrives for that."""
+
+
+CALM = Fate()
+
+
+class Link:
+    """One direction of one device's connection.
+
+    Args:
+        direction: what it is like.
+        rng: the stream that this link alone draws from; None where it draws nothing.
+        windows: the faults on it, by the order of their start.
+        weather: the stream for what is drawn in them.
+    """
+
+    __slots__ = (
+        "_direction",
+        "_free_at",
+        "_latency",
+        "_lossy",
+        "_ns_per_byte",
+        "_ordered_ns",
+        "_rng",
+        "_weather",
+        "_windows",
+        "calm",
+        "latency_ns",
+        "recovers",
+        "timeout_ns",
+    )
+
+    def __init__(
+        self,
+        direction: Direction,
+        rng: np.random.Generator | None,
+        windows: Sequence[Window] = (),
+        weather: np.random.Generator | None = None,
+    ) -> None:
+        self._direction = direction
+        self.latency_ns = self._latency = int(direction.latency)
+        """The mean delay of a message."""
+        self._lossy = direction.loss > 0
+        self.calm = not self._lossy and not windows
+        """Whether every message arrives as it was sent."""
+        self._ns_per_byte = 8 * NS_PER_S / direction.bandwidth
+        self._rng = rng
+        self._windows = tuple(windows)
+        self._weather = weather
+        self._free_at = 0
+        self.recovers = direction.recovery == "transport"
+        """Whether lost messages are sent again, and all arrive in order."""
+        self.timeout_ns = Network(uplink=direction, downlink=direction).timeout_ns
+        """How long until a lost message is sent again for the first time."""
+        self._ordered_ns = 0
+
+    @staticmethod
+    def draws(direction: Direction) -> bool:
+        """Tell whether such a link needs a random stream at all."""
+        return direction.deviation > 0 or direction.loss > 0
+
+    def delay(self, t_ns: int) -> int:
+        """Draw the fixed part of the delay of a message that leaves at *t_ns*, in nanoseconds."""
+        delay = self._latency if not self._direction.deviation else self._drawn()
+        if self._windows:
+            delay += self._disturbance(t_ns)
+        return delay
+
+    def fate(self, t_ns: int) -> Fate:
+        """Draw what becomes of a message that leaves at *t_ns*; not to be asked of a calm link."""
+        lost = corrupted = duplicated = held_back = None
+        held_back_ns = 0
+        if self._lossy and self._rng is not None and self._rng.random() < self._direction.loss:
+            lost = OWN
+        for window in self._windows:
+            if not window.holds(t_ns):
+                continue
+            match window.fault:
+                case Loss(share=share) if self._happens(share):
+                    lost = window.place if lost is None else lost
+                case Corruption(share=share) if self._happens(share):
+                    corrupted = window.place
+                case Duplicates(share=share) if self._happens(share):
+                    duplicated = window.place
+                case Reordering(share=share, delay=delay) if self._happens(share):
+                    held_back, held_back_ns = window.place, int(delay)
+        if lost is None or not self.recovers:
+            return Fate(lost, corrupted, duplicated, held_back, held_back_ns)
+        retries = self._retries(t_ns)
+        late_ns = self.late_ns(retries)
+        if retries > MOST_RETRIES:
+            return Fate(lost, corrupted, duplicated, held_back, held_back_ns, None, MOST_RETRIES)
+        return Fate(None, corrupted, duplicated, held_back, held_back_ns, lost, retries, late_ns)
+
+    def late_ns(self, retries: int) -> int:
+        """Return how much later a message arrives that was sent again so often."""
+        waits = (min(self.timeout_ns << retry, LONGEST_TIMEOUT_NS) for retry in range(retries))
+        return sum(max(wait, self.timeout_ns) for wait in waits)
+
+    def in_order(self, arrives_ns: int) -> int:
+        """Return when a message that is there at *arrives_ns* is handed on: not before those sent earlier."""
+        self._ordered_ns = max(arrives_ns, self._ordered_ns)
+        return self._ordered_ns
+
+    def begin_anew(self) -> None:
+        """Wait for nothing that was sent on a connection that has ended."""
+        self._ordered_ns = 0
+
+    def transfer(self, now: int, wire_bytes: int) -> int:
+        """Return the time at which a message of *wire_bytes* that comes up at *now* is through.
+
+        Messages of a link take its bandwidth one after the other.
+        """
+        begin = now if now > self._free_at else self._free_at
+        ns_per_byte = self._ns_per_byte if not self._windows else self._slowest(begin)
+        self._free_at = through = begin + int(wire_bytes * ns_per_byte)
+        return through
+
+    def free_after(self, now: int) -> int:
+        """Return when a message that comes up at *now* would begin to be sent."""
+        return max(now, self._free_at)
+
+    def draw(self) -> float:
+        """Draw a number from 0 to 1 from the stream of the weather."""
+        assert self._weather is not None
+        return float(self._weather.random())
+
+    def _retries(self, t_ns: int) -> int:
+        """Return which retry of a message that left at *t_ns* arrives; beyond `MOST_RETRIES` if none does."""
+        for retry in range(1, MOST_RETRIES + 1):
+            at_ns = t_ns + self.late_ns(retry)
+            lost = self._lossy and self._rng is not None and self._rng.random() < self._direction.loss
+            for window in self._windows:
+                if (
+                    isinstance(window.fault, Loss)
+                    and window.holds(at_ns)
+                    and self._happens(window.fault.share)
+                ):
+                    lost = True
+            if not lost:
+                return retry
+        return MOST_RETRIES + 1
+
+    def _happens(self, share: float) -> bool:
+        return self.draw() < share
+
+    def _drawn(self) -> int:
+        rng, direction = self._rng, self._direction
+        if rng is None:
+            return self._latency
+        mean, deviation = self._latency, int(direction.deviation)
+        match direction.distribution:
+            case "normal":
+                return max(0, int(rng.normal(*normal_before_cut(mean, deviation))))
+            case "uniform":
+                return max(0, int(rng.uniform(*uniform_before_cut(mean, deviation))))
+            case "lognormal":
+                sigma = math.sqrt(math.log1p((deviation / mean) ** 2))
+                return int(rng.lognormal(math.log(mean) - sigma * sigma / 2, sigma))
+            case "pareto":
+                # Shifted so that mean and deviation are as stated: the excess has mean = deviation.
+                excess = rng.pareto(_PARETO_SHAPE) + 1.0
+                scale = deviation * (_PARETO_SHAPE - 1.0) / _PARETO_SHAPE
+                return int(mean - deviation + scale * excess)
+
+    def _disturbance(self, t_ns: int) -> int:
+        added = 0
+        for window in self._windows:
+            if isinstance(window.fault, Latency) and window.holds(t_ns):
+                jitter = int(window.fault.jitter)
+                added += int(window.fault.delay) + (int(jitter * (2 * self.draw() - 1)) if jitter else 0)
+        return added
+
+    def _slowest(self, t_ns: int) -> float:
+        rates = [
+            8 * NS_PER_S / window.fault.rate
+            for window in self._windows
+            if isinstance(window.fault, Bandwidth) and window.holds(t_ns)
+        ]
+        return max([self._ns_per_byte, *rates])

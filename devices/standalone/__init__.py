@@ -1,0 +1,1 @@
+"""A real device: it watches its own memory and keeps its PEE up to date over MQTT."""

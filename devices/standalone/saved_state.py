@@ -1,0 +1,144 @@
+"""What a device on its own keeps on its disk: its PEE for whoever recommends, and its state for itself."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+
+from devices.protocol.agent import Agent, Receipt
+from devices.recommender.pee_file import (
+    MAX_FILE_BYTES,
+    Fields,
+    ItemNumbers,
+    Pee,
+    a_shelf,
+    begins_as_pee,
+    encode_pee,
+)
+from wire.errors import InputError
+from wire.input_files import read_at_most
+from wire.messages import ModelNotice
+from wire.output_files import check_ours, replace_file
+from wire.update_part import body, seal
+
+ALL_MEMORY = 2**53
+
+
+class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A device's state: what it holds, as the update parts that would bring it there."""
+
+    format: int = 1
+    seq: int
+    """The last report's number."""
+    user: int
+    told_group: int | None
+    """The group, where the device tells that and not its user."""
+    notice: ModelNotice
+    parts: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, agent: Agent, notice: ModelNotice) -> Self:
+        """Return what there is to keep of *agent*."""
+        shelf, parts = agent.shelf, list[bytes]()
+        if shelf is not None and agent.model == notice.version:
+            layers = shelf.layers
+            tensors = {
+                "layer_blocks": np.array(layers.blocks[1:], dtype="<u4").tobytes(),
+                "layer_bytes": np.array(layers.bytes[1:], dtype="<u4").tobytes(),
+            }
+            if agent.user_vector:
+                tensors["user_vector"] = agent.user_vector
+            bring = [tensors] + ([shelf.part(0, agent.held)._asdict()] if agent.held else [])
+            named: dict[str, Any] = {"model": agent.model, "group": agent.group, "first": 0}
+            named |= {"target": agent.held, "parts": len(bring)}
+            parts = [
+                seal(body(**named, part=at, tensors=each), agent.seq) for at, each in enumerate(bring, 1)
+            ]
+        return cls(
+            seq=agent.seq, user=agent.user, told_group=agent.told_group, notice=notice, parts=tuple(parts)
+        )
+
+    def give_to(self, agent: Agent) -> bool:
+        """Let *agent* hold what was kept; return whether it does, as the same user or of the same group."""
+        if not self.parts:
+            return True
+        if (agent.user, agent.told_group) != (self.user, self.told_group):
+            return False
+        begun, agent.seq = agent.seq, self.seq
+        agent.set_budget(ALL_MEMORY)
+        agent.reported_bytes = ALL_MEMORY
+        receipts = [agent.receive(part) for part in self.parts]
+        agent.seq = begun
+        return receipts[-1] in (Receipt.APPLIED, Receipt.CONFIRMED)
+
+
+def check_files(pee: Path | None, state: Path | None) -> None:
+    """Check that a device may keep its PEE and its state in these files: others are not overwritten.
+
+    Raises:
+        InputError: one is a file of somebody else, or they are one file.
+    """
+    if pee is not None and state is not None and os.path.realpath(pee) == os.path.realpath(state):
+        raise InputError(f"--pee and --state must be two files: both are {pee}")
+    if pee is not None:
+        check_ours(pee, begins_as_pee, "PEE file")
+    if state is not None:
+        check_ours(state, _begins_as_kept, "state of a device")
+
+
+def _begins_as_kept(head: bytes) -> bool:
+    return head[1:].startswith(b"\xa6format")
+
+
+def remove_pee(path: Path) -> None:
+    """Remove the PEE file at *path*, if one is there; what is none stays."""
+    with suppress(InputError):
+        check_ours(path, begins_as_pee, "PEE file")
+        Path(os.path.realpath(path)).unlink(missing_ok=True)
+
+
+def write_kept(path: Path, kept: Kept) -> None:
+    """Write a device's state; a crash leaves the one before."""
+    replace_file(path, msgspec.msgpack.encode(kept))
+
+
+def read_kept(path: Path) -> Kept | None:
+    """Return a device's state; None where there is none, or it is damaged."""
+    try:
+        return msgspec.msgpack.decode(read_at_most(path, MAX_FILE_BYTES), type=Kept)
+    except (OSError, InputError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def write_pee(path: Path, agent: Agent, source: str) -> None:
+    """Write what *agent* holds as a PEE file; where it can recommend nothing there is no file.
+
+    The names of items are not on the wire: they have their numbers in the catalogue, and the file has none.
+
+    Args:
+        path: where to.
+        agent: who holds it.
+        source: where it is from, in words.
+    """
+    if agent.shelf is None or not agent.layer or not agent.user_vector:
+        remove_pee(path)
+        return
+    shelf = agent.shelf
+    pee = Pee(
+        Fields(
+            model=agent.model,
+            group=agent.group,
+            layer=agent.layer,
+            budget_bytes=agent.budget_bytes,
+            source=source,
+            user=str(agent.user),
+        ),
+        a_shelf(shelf.geometry, shelf.part(0, shelf.layers.blocks[agent.layer])),
+        np.frombuffer(agent.user_vector, dtype="<f4"),
+        ItemNumbers(shelf.geometry.items),
+        np.empty(0, dtype=np.int64),
+    )
+    replace_file(path, encode_pee(pee))

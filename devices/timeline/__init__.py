@@ -1,0 +1,1 @@
+"""The timeline of a run: stages, actions, faults, and when devices are connected."""

@@ -1,0 +1,1 @@
+"""Importers of traces: from the files of others to rows of the trace format."""

@@ -1,0 +1,126 @@
+"""``peelfleet gather``: the shards of a fleet that ran on several machines, as one run directory."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+import pyarrow.compute as pc
+
+from devices.event_log import COLUMNS
+from devices.simulated.start import device_names
+from emulator.cli.terminal import Console
+from emulator.metrics.realtime_measurements import Expected, Measured, read_measured, summary_of
+from emulator.processes.shard_processes import MEASURED
+from emulator.report.page import write_report
+from emulator.run_directory.event_log import JOURNAL, read_draft
+from emulator.run_directory.layout import SCENARIO, drafting, read_scenario
+from emulator.runner.runner import Finished, write_results, write_scenario
+from emulator.simulation.job import prepare
+from emulator.simulation.model_cache import resolve_data
+from emulator.simulation.simulation import Outcome
+from emulator.simulation.trace_files import read_recordings
+from scenarios.language.load import check_readable, parse
+from scenarios.language.schema import Scenario
+from wire.errors import InputError
+from wire.output_files import reason
+
+
+def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | None) -> Finished:
+    """Write the run directory of the fleet whose shards lie in *folders*.
+
+    Raises:
+        InputError: a folder holds no shard, one did not end, or they are not all the shards of one run.
+    """
+    scenario = _scenario(folders)
+    measured = [_measured(folder) for folder in folders]
+    _check_whole(folders, measured)
+    notes = _check_checksums(folders, measured)
+    _check_devices(folders, measured, len(list(device_names(scenario.fleet))))
+    scenario = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, data))
+    check_readable(scenario)
+    with (
+        Console() as console,
+        drafting(out, scenario.name, scenario.seed, datetime.now()) as draft,
+    ):
+        recordings = read_recordings(scenario.fleet, scenario.stop_time)
+        prepared = prepare(scenario, store, draft.folder, training=console.training, recordings=recordings)
+        console.prepared(prepared.models[0])
+        for note in notes:
+            console.warned(note)
+        write_scenario(draft.folder, scenario)
+        draft.keep()
+        console.reporting()
+        aborted = [each.aborted_ns for each in measured if each.aborted_ns is not None]
+        outcome = Outcome(
+            max(each.wall_seconds for each in measured),
+            None,
+            min(aborted, default=None),
+            summary_of(measured, Expected.of(scenario), {}),
+        )
+        summary = write_results(draft.folder, scenario, prepared.job, outcome, folders)
+        write_report(draft.folder)
+    return Finished(draft.final, summary)
+
+
+def _scenario(folders: Sequence[Path]) -> Scenario:
+    texts = {}
+    for folder in folders:
+        try:
+            texts[folder] = read_scenario(folder)
+        except InputError as error:
+            raise InputError(f"{folder}: holds no shard, as `devices --out` writes it: {error}") from None
+    first = folders[0]
+    for folder, text in texts.items():
+        if text != texts[first]:
+            raise InputError(f"{folder / SCENARIO} must be the same as {first / SCENARIO}")
+    return parse(texts[first], str(first / SCENARIO))
+
+
+def _measured(folder: Path) -> Measured:
+    try:
+        return read_measured(folder / MEASURED)
+    except FileNotFoundError:
+        raise InputError(f"{folder}: this shard did not end") from None
+    except OSError as error:
+        raise InputError(f"{folder / MEASURED}: cannot be read: {reason(error)}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / MEASURED}: is damaged: {error}") from None
+
+
+def _check_checksums(folders: Sequence[Path], measured: Sequence[Measured]) -> list[str]:
+    """Check that each shard that wrote checksums has them; return a note for each of an older version."""
+    for folder, each in zip(folders, measured, strict=True):
+        if each.checked and not (folder / JOURNAL).exists():
+            raise InputError(f"{folder / JOURNAL}: no such file, but the shard has written it")
+    return [
+        f"{folder}: has no {JOURNAL}: an older version wrote it, and damage to its log may show nowhere"
+        for folder, each in zip(folders, measured, strict=True)
+        if not each.checked
+    ]
+
+
+def _check_devices(folders: Sequence[Path], measured: Sequence[Measured], count: int) -> None:
+    """Check that each shard's log is whole and of its own devices: files get mixed up in copying."""
+    for folder, each in zip(folders, measured, strict=True):
+        ours = set(range(each.place, count, each.shards))
+        for name in COLUMNS:
+            if not ours.issuperset(pc.unique(read_draft(folder, name)["device"]).to_pylist()):
+                raise InputError(
+                    f"{folder / name}.arrows: holds devices that are not of shard {each.place + 1} of "
+                    f"{each.shards}: it is the log of another shard or run"
+                )
+
+
+def _check_whole(folders: Sequence[Path], measured: Sequence[Measured]) -> None:
+    count = measured[0].shards
+    places = {each.place: folder for each, folder in zip(measured, folders, strict=True)}
+    if others := sorted({each.shards for each in measured} - {count}):
+        raise InputError(
+            f"{folders[0]} is one of {count} shards, others are of {others[0]}: one run has one count"
+        )
+    missing = [str(place + 1) for place in range(count) if place not in places]
+    if missing or len(folders) != count:
+        raise InputError(
+            f"there must be each of {count} shards once; missing: {', '.join(missing) or 'none'}"
+        )

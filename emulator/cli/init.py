@@ -1,0 +1,47 @@
+"""``peelfleet init``: a commented scenario to start from."""
+
+import re
+from pathlib import Path
+
+import scenarios
+from wire.errors import InputError
+from wire.output_files import reason, replace_file, writable
+from wire.topics import valid_name
+
+TEMPLATE = Path(__file__).with_name("template.yaml")
+SCHEMA = Path(scenarios.__file__).with_name("schema.json")
+"""For editors that complete and check YAML by its schema."""
+_NAME = re.compile(r"^name: .*$", re.MULTILINE)
+MAX_NAME = 40
+
+
+def write_template(file: Path, *, force: bool) -> str:
+    """Write the template to *file*, named after it; return what to say of it.
+
+    Args:
+        file: what to write.
+        force: overwrite what is there.
+
+    Raises:
+        InputError: it is there, or cannot be written.
+    """
+    stem = file.stem if valid_name(file.stem) and len(file.stem) <= MAX_NAME else "scenario"
+    text = _NAME.sub(f"name: '{stem}'" if _needs_quotes(stem) else f"name: {stem}", template(), count=1)
+    if writable(file).exists() and not force:
+        raise InputError(f"{file}: is there already; --force overwrites it")
+    try:
+        replace_file(file, text.replace("FILE", file.name).replace("SCHEMA", str(SCHEMA)).encode())
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written: {reason(error)}") from None
+    return f"{file}: written; run it:  peelfleet run {file}"
+
+
+def template() -> str:
+    """Return the commented scenario."""
+    return TEMPLATE.read_text(encoding="utf-8")
+
+
+def _needs_quotes(name: str) -> bool:
+    from scenarios.language.yaml_scalars import is_plain_text
+
+    return not is_plain_text(name)

@@ -1,0 +1,186 @@
+"""The live view: what the fleet is doing now, in the terminal."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import msgspec
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from emulator.metrics.live_status import WINDOW_S, Pulse, percentiles
+from emulator.metrics.timeline import Plan, Span
+from scenarios.language.schema import Scenario
+from wire.errors import InputError
+from wire.units import NS_PER_S, approximate_bytes
+
+HISTORY = 48
+"""Seconds that the curves show."""
+WIDTH = 104
+"""Columns of the whole view; a narrower terminal gets one table above the other."""
+CURVE = 16
+"""Values in a curve."""
+_BARS = "▁▂▃▄▅▆▇█"
+_LATE_NS = NS_PER_S // 10
+"""A lag that is worth a colour."""
+
+
+class LiveView:
+    """Draws the pulses of a run.
+
+    Args:
+        name: of the scenario.
+        plan: its stages, faults and actions.
+    """
+
+    def __init__(self, name: str, plan: Plan) -> None:
+        self._name = name
+        self._plan = plan
+        self._pulses: tuple[Pulse, ...] = ()  # never changed, only replaced: another thread draws it
+
+    def take(self, pulse: Pulse) -> None:
+        """Take in a pulse; of several within half a second the last one counts."""
+        recent = self._pulses[-1] if self._pulses else None
+        if recent is not None and pulse.wall_s - recent.wall_s < 0.5:
+            latency = dict(recent.latency)
+            for bucket, count in pulse.latency.items():
+                latency[bucket] = latency.get(bucket, 0) + count
+            self._pulses = (*self._pulses[:-1], _with_latency(pulse, latency))
+        else:
+            self._pulses = (*self._pulses[-HISTORY:], pulse)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the newest pulse, as wide as the terminal is: narrow ones have one table above the other."""
+        yield self._panel(min(options.max_width, WIDTH))
+
+    def _panel(self, width: int) -> Panel:
+        """Return what is to be shown now.
+
+        Args:
+            width: of the panel, in columns.
+        """
+        title = Text(self._name)
+        if not self._pulses:
+            return Panel("waiting for the fleet", title=title)
+        pulse = self._pulses[-1]
+        tables = (self._fleet(pulse), self._traffic(pulse))
+        both = _beside(*tables) if width >= WIDTH else Group(*tables)
+        title.append(f": {pulse.devices:,} devices")
+        return Panel(Group(self._time(pulse, width), both, self._weather(pulse)), title=title, width=width)
+
+    def _time(self, pulse: Pulse, width: int) -> RenderableType:
+        stop_ns = self._plan.stop_ns
+        line = Table.grid(padding=(0, 1))
+        line.add_row(
+            f"{pulse.t_ns / NS_PER_S:,.0f} of {stop_ns / NS_PER_S:,.0f} s",
+            ProgressBar(stop_ns, pulse.t_ns, width=max(min(40, width - 50), 8)),
+            f"stage {_names(self._plan.stages, pulse.t_ns) or '-'}",
+        )
+        return line
+
+    def _fleet(self, pulse: Pulse) -> Table:
+        table = _table("fleet")
+        started = max(pulse.started, 1)
+        table.add_row("online", f"{pulse.online:,}", self._curve([each.online for each in self._pulses]))
+        table.add_row("connections", f"{pulse.connections:,}", "")
+        table.add_row("budget", approximate_bytes(pulse.budget_bytes), self._over_time("budget_bytes"))
+        table.add_row("held", approximate_bytes(pulse.resident_bytes), self._over_time("resident_bytes"))
+        over = f"[bold red]{pulse.over_budget:,}[/]" if pulse.over_budget else "0"
+        table.add_row("over budget", over, "")
+        share = pulse.ndcg_sum / pulse.best_sum if pulse.best_sum else 0.0
+        quality = self._curve([each.ndcg_sum / max(each.started, 1) for each in self._pulses])
+        table.add_row("NDCG@10", f"{pulse.ndcg_sum / started:.4f}", quality)
+        table.add_row("of the best", f"{share:.1%}", "")
+        return table
+
+    def _traffic(self, pulse: Pulse) -> Table:
+        table = _table("updates")
+        updates, size = self._rates("reports"), self._rates("update_bytes")
+        table.add_row("reports/s", f"{updates[-1]:,.0f}", self._curve(updates))
+        table.add_row("update bytes/s", approximate_bytes(int(size[-1])), self._curve(size))
+        table.add_row("in flight", f"{pulse.flying:,}", self._over_time("flying"))
+        table.add_row("lost", f"{pulse.lost:,}", "")
+        recent = [each.latency for each in self._pulses[-WINDOW_S:]]
+        shown = [
+            "-" if value is None else f"{value / NS_PER_S:.3g}"
+            for value in percentiles(recent, (50.0, 95.0, 99.0))
+        ]
+        table.add_row("latency p50", f"{shown[0]} s", "simulated")
+        table.add_row("p95", f"{shown[1]} s", "")
+        table.add_row("p99", f"{shown[2]} s", "")
+        if pulse.lag_ns >= 0:
+            style = "bold red" if pulse.lag_ns > _LATE_NS else ""
+            lag = Text(f"{pulse.lag_ns / 1e6:,.1f} ms", style=style)
+            table.add_row("lag", lag, self._over_time("lag_ns"))
+        return table
+
+    def _weather(self, pulse: Pulse) -> RenderableType:
+        faults = _names(self._plan.faults, pulse.t_ns)
+        actions = _names(self._plan.actions, pulse.t_ns)
+        line = Table.grid(padding=(0, 1))
+        line.add_row("faults in force", Text(faults, style="bold yellow") if faults else "none")
+        if actions:
+            line.add_row("actions", actions)
+        return line
+
+    def _rates(self, name: str) -> list[float]:
+        rates = [
+            # Never below 0: a shard that was killed counts from 0 again.
+            max(getattr(after, name) - getattr(before, name), 0) / max(after.wall_s - before.wall_s, 1e-3)
+            for before, after in pairwise(self._pulses)
+        ]
+        return rates or [0.0]
+
+    def _over_time(self, name: str) -> str:
+        return self._curve([getattr(each, name) for each in self._pulses])
+
+    def _curve(self, values: Sequence[float]) -> str:
+        """Return the last values as a row of bars between their least and their greatest; flat if equal."""
+        recent = values[-CURVE:]
+        least, most = min(recent, default=0), max(recent, default=0)
+        if least == most:
+            return _BARS[0] * len(recent)
+        steps = (len(_BARS) - 1) / (most - least)
+        return "".join(_BARS[round((value - least) * steps)] for value in recent)
+
+
+def live_view(scenario: Scenario) -> LiveView:
+    """Return what shows a run of *scenario* while it goes on.
+
+    Raises:
+        InputError: its clock has no now.
+    """
+    if scenario.clock == "virtual":
+        raise InputError(
+            "--live needs clock lockstep or realtime: under virtual parts of the fleet live one by one"
+        )
+    return LiveView(scenario.name, Plan.of(scenario))
+
+
+def _beside(left: Table, right: Table) -> Table:
+    both = Table.grid(padding=(0, 1))
+    both.add_row(left, right)
+    return both
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, box=None, title_justify="left", title_style="bold", padding=(0, 1))
+    table.add_column(width=14)
+    table.add_column(width=11, justify="right")
+    table.add_column(width=CURVE)
+    table.show_header = False
+    return table
+
+
+def _names(spans: Sequence[Span], t_ns: int) -> str:
+    """Return what is in force at a moment; what takes no time is shown for a second."""
+    names = [
+        span.type for span in spans if span.start_ns <= t_ns < max(span.end_ns, span.start_ns + NS_PER_S)
+    ]
+    return ", ".join(dict.fromkeys(names))
+
+
+def _with_latency(pulse: Pulse, latency: dict[int, int]) -> Pulse:
+    return msgspec.structs.replace(pulse, latency=latency)

@@ -1,0 +1,292 @@
+"""What a person sees in the terminal while a run goes on, and at its end."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from rich import box
+from rich.console import Console as Terminal
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from emulator.cli.live_view import LiveView
+from emulator.metrics.live_status import Pulse
+from emulator.report.verdict import rollout_groups, rollout_verdict, verdict
+from emulator.run_directory.layout import REPORT
+from emulator.runner.runner import Finished
+from emulator.simulation.model_cache import PreparedModel
+from scenarios.language.thresholds import shown_value
+from wire.units import NS_PER_S, approximate_bytes
+
+LINE_EVERY_S = 10.0
+
+
+class Lines:
+    """Progress as plain lines, for a log: one now and then, and one at the end of each stage.
+
+    Args:
+        terminal: where they go.
+    """
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._stage, self._note = "", ""
+        self._began_s = self._said_s = time.monotonic()
+        self._share, self._said_share = 0.0, 1.0
+
+    def show(self, stage: str, done: float, total: float, note: str) -> None:
+        """Tell how far *stage* has come, if it is time for a line."""
+        now_s = time.monotonic()
+        if stage != self._stage:
+            self.end(whole=True)
+            self._stage, self._said_share = stage, -1.0
+            self._began_s = self._said_s = now_s
+        self._share, self._note = (min(done / total, 1.0) if total else 1.0), note
+        if (self._share == 1 and self._said_share < 1) or now_s - self._said_s >= LINE_EVERY_S:
+            self._say()
+
+    def end(self, *, whole: bool) -> None:
+        """Tell how the last stage has ended, if that was not said; *whole* if it is through."""
+        if self._said_share < 1:
+            self._share = 1.0 if whole else self._share
+            self._say()
+
+    def _say(self) -> None:
+        spent_s = time.monotonic() - self._began_s
+        line = f"{self._stage:<12} {100 * self._share:>3.0f} % {spent_s:>7,.0f} s  {self._note}"
+        say(self._terminal, line.rstrip())
+        self._said_s, self._said_share = time.monotonic(), self._share
+
+
+def say(terminal: Terminal, text: str, style: str | None = None) -> None:
+    """Print *text* as it is: brackets in it are no markup, and it is not wrapped."""
+    terminal.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
+
+
+class Console:
+    """Progress bars on standard error, results on standard output; plain lines where that is no terminal.
+
+    Args:
+        live: what shows the fleet while it lives, if anything does.
+    """
+
+    def __init__(self, live: LiveView | None = None) -> None:
+        self._terminal = Terminal(stderr=True)
+        self._view = live
+        self.live = live is not None
+        self._screen: Live | None = None
+        self._bars = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self._terminal,
+            refresh_per_second=4,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._shown: set[str] = set()
+        self._lines = None if self._terminal.is_terminal else Lines(self._terminal)
+
+    def __enter__(self) -> Self:
+        if self._lines is None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end_view()
+        if error is None:
+            for task in self._bars.tasks:
+                self._bars.update(task.id, completed=task.total)
+        if self._lines is not None:
+            self._lines.end(whole=error is None)
+        else:
+            self._bars.stop()
+
+    def training(self, stage: str, done: int, total: int, note: str) -> None:
+        """Show a step of a training stage."""
+        self._show(stage, done, total, note)
+
+    def warned(self, text: str) -> None:
+        """Print a warning above the bars."""
+        say(self._terminal, f"warning: {text}", "yellow")
+
+    def prepared(self, model: PreparedModel, *, counts: bool = True) -> None:
+        """Show which model is used, and with *counts* what of its data was left out."""
+        read = model.interactions.read
+        if counts and read is not None and "model" not in self._shown:
+            for line in read.lines():
+                self._terminal.print(line, soft_wrap=True, highlight=False, markup=False)
+        how = "trained" if model.trained else "from the cache"
+        self._show("model", 1, 1, f"{model.store.version}, {how}")
+
+    def simulating(self, now_ns: int, stop_ns: int) -> None:
+        """Show how far simulated time has come."""
+        self._show("simulate", now_ns, stop_ns, f"{now_ns / NS_PER_S:,.0f} of {stop_ns / NS_PER_S:,.0f} s")
+
+    def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
+        """Show how far a fleet in real time has come."""
+        if self._view is None:
+            if pulse.t_ns < stop_ns:
+                self.simulating(pulse.t_ns, stop_ns)
+            else:
+                self._show("simulate", stop_ns, stop_ns, "at its end; last answers are awaited")
+            return
+        self._view.take(pulse)
+        if self._screen is None:
+            if self._lines is None:
+                self._bars.stop()
+            self._screen = Live(self._view, console=self._terminal, refresh_per_second=2)
+            self._screen.start()
+
+    def _end_view(self) -> None:
+        """Leave the last picture of the fleet on the screen."""
+        if self._screen is not None:
+            self._screen.stop()
+            self._screen = None
+            if self._lines is None:
+                self._bars.start()
+
+    def reporting(self) -> None:
+        """Show that the simulation is over."""
+        self._end_view()
+        self._show("report", 0, 1, "writing tables and report")
+
+    def show(self, finished: Finished) -> None:
+        """Print the summary of a run and where its report is."""
+        terminal = Terminal()
+        terminal.print(summary_table(finished.summary))
+        for make_table in (rollout_table, account_table, threshold_table):
+            table = make_table(finished.summary)
+            if table is not None:
+                terminal.print(table)
+        style = "" if finished.passed else "bold red"
+        terminal.print(verdict(finished.summary), style=style, highlight=False, markup=False)
+        say(terminal, f"report: {finished.folder / REPORT}")
+
+    def _show(self, name: str, done: int, total: int, note: str) -> None:
+        self._shown.add(name)
+        if self._lines is not None:
+            self._lines.show(name, done, total, note)
+            return
+        if name not in self._tasks:
+            for task in self._bars.tasks:  # one may end before its last step, and its clock would go on
+                self._bars.update(task.id, completed=task.total)
+            self._tasks[name] = self._bars.add_task(name, total=total, note=note)
+        self._bars.update(self._tasks[name], completed=done, total=total, note=note)
+
+
+def as_json(finished: Finished) -> str:
+    """Return the summary of a run as a line of JSON, and its folder as ``run_directory``, for programs."""
+    return msgspec.json.encode({"run_directory": str(finished.folder), **finished.summary}).decode()
+
+
+HEADLINE = (
+    "devices", "model_version", "simulated_seconds", "wall_seconds", "device_hours_per_wall_minute",
+    "budget_changes", "budget_reports", "updates_applied", "updates_confirmed", "updates_superseded",
+    "updates_rejected", "updates_lost", "update_bytes", "update_wire_bytes", "full_update_bytes",
+    "delta_ratio", "report_bytes", "wasted_bytes", "lost_bytes", "over_budget_device_seconds",
+    "over_budget_share", "ndcg_at_10", "recall_at_20", "hit_rate_at_10", "quality_ratio_to_full",
+    "quality_regret", "update_latency_seconds", "online_share", "event_log_sha256", "reports_sent_again",
+)  # fmt: skip
+"""The keys of the summary that the terminal shows; the report has all of them."""
+REAL = (
+    "schedule_lag_seconds", "connections_made", "connections_per_second", "connections_broken",
+    "connections_failed", "round_trips_per_second", "round_trip_seconds", "shard_restarts", "cloud_restarts",
+    "broker_restarts", "broker_messages_dropped",
+)  # fmt: skip
+"""Those of a run in real time, shown besides."""
+
+
+def summary_table(summary: dict[str, object]) -> Table:
+    """Return the headline of the summary as a table for people: every figure with its unit."""
+    table = Table(
+        box=box.SIMPLE_HEAD, title=f"{summary['scenario']}, seed {summary['seed']}, {summary['clock']} clock"
+    )
+    table.add_column("", overflow="fold")
+    table.add_column("value", justify="right")
+    for name in HEADLINE if summary["clock"] != "realtime" else HEADLINE + REAL:
+        value = summary.get(name)
+        if isinstance(value, dict):
+            for percentile in ("p50", "p95", "p99", "max"):
+                table.add_row(f"{escape(name)}.{percentile}", _text("seconds", value[percentile]))
+        elif name in summary:
+            table.add_row(escape(name), _text(name, value))
+    return table
+
+
+def account_table(summary: Mapping[str, object]) -> Table | None:
+    """Return what faults and actions did and when the fleet was whole again; None where there were none."""
+    accounts = [each for key in ("faults", "actions") for each in dicts(summary.get(key))]
+    if not accounts:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, title="faults and actions")
+    table.add_column("", overflow="fold")
+    for name in ("at", "messages", "devices", "recovered", "all recovered after"):
+        table.add_column(name, justify="right" if name != "at" else "left", overflow="fold")
+    for each in accounts:
+        harmed = sum(value for key, value in each.items() if key.startswith("messages_"))
+        again = each["whole_again_seconds"]
+        whole = f"[red]{each['devices_not_whole']:,} never[/]" if again is None else f"{again:,.3g} s"
+        counts = [f"{each[key]:,}" for key in ("devices_affected", "devices_recovered")]
+        whole = whole if each["devices_affected"] else "-"
+        table.add_row(escape(str(each["type"])), escape(str(each["at"])), f"{harmed:,}", *counts, whole)
+    return table
+
+
+def rollout_table(summary: Mapping[str, object]) -> Table | None:
+    """Return how each group of a rollout fared, under a sentence on the whole; None where there was none."""
+    groups = rollout_groups(summary)
+    if not groups:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, title="rollout", caption=rollout_verdict(summary))
+    for name in ("group", "offered", "updated", "failed", "withdrawn", "p95", "max"):
+        table.add_column(name, justify="right", overflow="fold")
+    for group in groups:
+        times = group["update_seconds"]
+        seconds = [times.get(name) for name in ("p95", "p100")] if isinstance(times, dict) else [None, None]
+        table.add_row(
+            str(group["group"]),
+            *(f"{group[step]:,}" for step in ("offered", "updated", "failed", "withdrawn")),
+            *("-" if value is None else f"{value:,.3g} s" for value in seconds),
+        )
+    return table
+
+
+def threshold_table(summary: Mapping[str, object]) -> Table | None:
+    """Return the verdicts; None where there are none."""
+    verdicts = dicts(summary.get("thresholds"))
+    if not verdicts:
+        return None
+    table = Table(box=box.SIMPLE_HEAD, title="thresholds")
+    for name in ("metric", "rule", "value", ""):
+        table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
+    for each in verdicts:
+        value = shown_value(each["metric"], each["rule"], each["value"])
+        verdict = "[green]passed[/]" if each["passed"] else "[bold red]broken[/]"
+        table.add_row(escape(str(each["metric"])), escape(str(each["rule"])), value, verdict)
+    return table
+
+
+def dicts(value: object) -> list[dict[str, Any]]:  # Any: JSON
+    """Return the mappings in *value*, if it is a list."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _text(name: str, value: object) -> str:
+    if value is None:
+        return "-"
+    if name == "event_log_sha256":
+        return str(value)[:16] + "..."
+    if isinstance(value, int) and name.endswith("bytes"):
+        return f"{value:,} ({approximate_bytes(value)})"
+    if isinstance(value, float):
+        number = f"{value:,.4f}".rstrip("0").rstrip(".") if abs(value) >= 0.001 else f"{value:.3g}"
+        return f"{number} s" if "seconds" in name else number
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,53 @@
+"""``peelfleet train``: a model in ten lines, or as JSON with all that its stages did."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from emulator.simulation.model_cache import PreparedModel
+from wire.units import approximate_bytes
+
+
+def as_lines(model: PreparedModel) -> Iterator[str]:
+    """Yield what a person wants to know of a model; the last line is where its store lies."""
+    store, interactions = model.store, model.interactions
+    yield f"model {store.version}, {'trained now' if model.trained else 'from the cache'}"
+    yield f"data: {interactions.name}, {interactions.n_users:,} users, {interactions.n_items:,} items"
+    yield from interactions.read.lines() if interactions.read is not None else ()
+    sizes = (len(part.items) for part in (interactions.train, interactions.valid, interactions.test))
+    yield "interactions: {:,} to train, {:,} to validate, {:,} to test".format(*sizes)
+    codec = store.geometry.codec
+    yield f"user groups: {len(store.groups)}, with up to {store.layers} layers of {codec} blocks"
+    largest = max(group.layers.bytes[-1] for group in store.groups)
+    yield f"the full table takes {approximate_bytes(largest)} on a device"
+    yield f"quality of the full table: {_quality(store.report)}"
+    yield "its folder is named by data and settings, not by the model version"
+    yield f"store: {model.folder}"
+
+
+def as_json(model: PreparedModel) -> str:
+    """Return all that is known of a model: an object."""
+    store, interactions = model.store, model.interactions
+    read = interactions.read
+    tree = {
+        "model_version": store.version,
+        "store": str(model.folder),
+        "trained": model.trained,
+        "user_groups": len(store.groups),
+        "layers": store.layers,
+        "geometry": store.geometry,
+        "rows": None if read is None else read.rows,
+        "dropped": {} if read is None else read.dropped,
+        "notes": [] if read is None else read.notes,
+        **store.report,
+    }
+    return msgspec.json.format(msgspec.json.encode(tree), indent=2).decode()
+
+
+def _quality(report: Mapping[str, Any]) -> str:  # Any: JSON
+    test = report.get("test")
+    names = {"ndcg_at_10": "NDCG@10", "ndcg_at_20": "NDCG@20", "recall_at_20": "Recall@20"}
+    values = test if isinstance(test, dict) else {}
+    known = [f"{words} {values[key]:.4f}" for key, words in names.items() if values.get(key) is not None]
+    return f"{', '.join(known)} (test, {values['users']:,} users)" if known else "not measured"

@@ -1,1 +1,0 @@
-"""The commands, one file each; what they load they load when they run."""

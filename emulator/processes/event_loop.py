@@ -1,0 +1,50 @@
+"""Runs an asyncio program so that Ctrl-C, and what means the same, ends it in order."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Coroutine
+from types import FrameType
+from typing import Any, TypeVar
+
+from emulator.processes.interrupts import SIGNALS
+
+Result = TypeVar("Result")
+
+
+def run_interruptibly(main: Coroutine[Any, Any, Result]) -> Result:  # Any: what a coroutine sends and takes
+    """Run *main* to its end; an interruption cancels it, and is raised when it has ended.
+
+    A handler that raises, as Python's own and that of a sweep's workers do, would raise in the middle of
+    whatever the event loop was at, which leaves sockets half registered and tasks that wait for ever.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return asyncio.run(main)
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    interrupted = False
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        task = loop.create_task(main)
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            nonlocal interrupted
+            try:
+                if callable(handler := before[number]):
+                    handler(number, frame)
+            except KeyboardInterrupt:
+                interrupted = True
+                loop.call_soon_threadsafe(task.cancel)
+
+        for number, handler in before.items():
+            if callable(handler):  # what is ignored stays so
+                signal.signal(number, interrupt)
+        try:
+            return loop.run_until_complete(task)
+        except asyncio.CancelledError:
+            if interrupted:
+                raise KeyboardInterrupt from None
+            raise
+        finally:
+            for number, handler in before.items():
+                if callable(handler):
+                    signal.signal(number, handler)

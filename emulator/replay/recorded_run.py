@@ -1,0 +1,320 @@
+"""A recorded run, read from its directory: each device's budget, presence and exchanges, to be played again.
+
+Everything is checked before anything is played: a run directory may be damaged, or changed by hand.
+"""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from devices.event_log import COLUMNS, Harm, Pressure
+from devices.simulated.device import Course
+from devices.simulated.device_class import Node
+from devices.simulated.link import Fate
+from devices.simulated.recorded import Recorded, Script, Trip
+from devices.simulated.start import Enrolled
+from devices.timeline.connectivity import Toggle, Why
+from devices.timeline.faults import BrokerDown, Faults, Reordering
+from emulator.run_directory.event_log import Tables
+from wire.errors import InputError
+
+IntColumn = NDArray[np.int64]
+
+_USED: Final = {
+    "budget": ("order", "free_bytes", "budget_bytes", "pressure"),
+    "quality": ("order", "pressure"),
+    "connection": ("order", "online", "why"),
+    "update": ("seq", "sent_ns", "arrived_ns", "begun_ns", "left_ns", "answered_ns"),
+    "fault": ("order", "harm", "seq", "place", "times"),
+}
+"""What is read of each table, beside the time and the device."""
+
+_PARTS: Final = (
+    Harm.PART_DUPLICATED,
+    Harm.PART_LOST,
+    Harm.PART_RESENT,
+    Harm.PART_CORRUPTED,
+    Harm.PART_REORDERED,
+)
+"""What the weather does to one part, in the order in which it is logged."""
+_REPORTS: Final = (
+    Harm.REPORT_LOST,
+    Harm.REPORT_RESENT,
+    Harm.REPORT_CORRUPTED,
+    Harm.REPORT_DUPLICATED,
+    Harm.REPORT_CUT_OFF,
+    Harm.REPORT_REFUSED,
+)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of one table as whole numbers, device by device; words are their places."""
+
+    columns: Mapping[str, IntColumn]
+    bounds: IntColumn
+    """Where the rows of each device begin, by its number, and where the last one's end."""
+
+    def of(self, number: int) -> list[list[int]]:
+        """Return the columns of one device, the time first."""
+        begin, end = self.bounds[number], self.bounds[number + 1]
+        return [column[begin:end].tolist() for column in self.columns.values()]
+
+
+@dataclass(frozen=True)
+class Acts:
+    """What happened to each device of a run.
+
+    Args:
+        rows: of each table; ``budget`` holds the changes of pressure too, their budget -1.
+        faults: of the scenario.
+    """
+
+    rows: Mapping[str, Rows]
+    faults: Sequence[Faults] = field(repr=False)
+
+    def of(self, enrolled: Enrolled, node: Node, *, exchanges: bool) -> Recorded:
+        """Return what happened to a device.
+
+        Args:
+            enrolled: the device.
+            node: what its hardware can do.
+            exchanges: whether its exchanges are played too.
+        """
+        number = enrolled.number
+        toggles = (
+            Toggle(t_ns, bool(online), Why(why))
+            for t_ns, online, why in zip(*self.rows["connection"].of(number), strict=True)
+        )
+        script = Script(self._trips(number), self._parts(number)) if exchanges else None
+        return Recorded(self._course(number, node), toggles, script)
+
+    def _course(self, number: int, node: Node) -> Course:
+        now = budget_bytes = 0
+        for t_ns, free_bytes, changed_bytes, pressure in zip(*self.rows["budget"].of(number), strict=True):
+            if changed_bytes >= 0:
+                budget_bytes = changed_bytes
+            else:
+                free_bytes = free_at(node, Pressure(pressure))
+            yield t_ns - now, free_bytes, budget_bytes
+            now = t_ns
+
+    def _trips(self, number: int) -> dict[int, Trip]:
+        harms: dict[int, dict[Harm, tuple[int, int]]] = defaultdict(dict)
+        for _, harm, seq, place, times in zip(*self.rows["fault"].of(number), strict=True):
+            if harm in _REPORTS:
+                harms[seq][Harm(harm)] = place, times
+        return {
+            seq: _trip(times, ended_ns, harms.get(seq, {}))
+            for ended_ns, seq, *times in zip(*self.rows["update"].of(number), strict=True)
+        }
+
+    def _parts(self, number: int) -> dict[int, list[Fate]]:
+        found: dict[int, list[Fate]] = defaultdict(list)
+        last: tuple[int, int, int] | None = None
+        for t_ns, harm, seq, place, times in zip(*self.rows["fault"].of(number), strict=True):
+            if harm not in _PARTS:
+                continue
+            here = t_ns, seq, _PARTS.index(harm)
+            fates = found[t_ns]
+            # Several rows are one part's as long as they go on in the order of the log.
+            if last is None or last[:2] != here[:2] or last[2] >= here[2]:
+                fates.append(Fate())
+            fates[-1] = self._worse(fates[-1], Harm(harm), place, times)
+            last = here
+        return dict(found)
+
+    def _worse(self, fate: Fate, harm: Harm, place: int, times: int) -> Fate:
+        match harm:
+            case Harm.PART_DUPLICATED:
+                return fate._replace(duplicated=place)
+            case Harm.PART_LOST:
+                return fate._replace(lost=place, retries=times - 1)
+            case Harm.PART_RESENT:
+                return fate._replace(resent=place, retries=times)
+            case Harm.PART_CORRUPTED:
+                return fate._replace(corrupted=place)
+        fault = self.faults[place]
+        assert isinstance(fault, Reordering)  # as `read_acts` has checked
+        return fate._replace(held_back=place, held_back_ns=int(fault.delay))
+
+
+def free_at(node: Node, pressure: Pressure) -> int:
+    """Return free memory at which *node* is under *pressure*: how much it was, a change of it does not say.
+
+    Raises:
+        InputError: there is none.
+    """
+    edges = (node.memory, node.low * node.memory, node.critical * node.memory, 0)
+    for edge in edges:
+        for free_bytes in (int(edge), int(edge) + 1):
+            if node.pressure(free_bytes) is pressure:
+                return free_bytes
+    raise InputError(f"the run directory is damaged: no free memory is {pressure.name.lower()} on its node")
+
+
+def read_acts(folder: Path, tables: Tables, names: Sequence[str], faults: Sequence[Faults]) -> Acts:
+    """Return what happened to each device.
+
+    Args:
+        folder: where the tables lie, for errors.
+        tables: the event tables of the run.
+        names: its device ids by device number.
+        faults: of its scenario.
+
+    Raises:
+        InputError: the tables contradict the scenario, themselves, or what their columns are for.
+    """
+    frames = {name: _Frame(folder / f"{name}.parquet", tables[name], names) for name in _USED}
+    _check_budgets(frames["budget"])
+    _check_updates(frames["update"])
+    _check_faults(frames["fault"], faults)
+    budget = _with_pressure(frames["budget"], frames["quality"])
+    rows = {
+        "budget": _rows(budget, ("free_bytes", "budget_bytes", "pressure"), len(names)),
+        "connection": _rows(frames["connection"].columns, ("online", "why"), len(names)),
+        "update": _rows(frames["update"].columns, _USED["update"], len(names), by="seq"),
+        "fault": _rows(frames["fault"].columns, ("harm", "seq", "place", "times"), len(names)),
+    }
+    return Acts(rows, faults)
+
+
+class _Frame:
+    """One table's columns as whole numbers, and where errors say they come from."""
+
+    def __init__(self, path: Path, table: pa.Table, names: Sequence[str]) -> None:
+        self.path = path
+        kinds = COLUMNS[path.stem]
+        self.columns = {
+            "device": self._words("device", table["device"], names),
+            **{
+                name: self._words(name, table[name], kind)
+                if isinstance(kind := kinds[name], tuple)
+                else self._numbers(name, table[name].fill_null(1) if name == "times" else table[name])
+                for name in ("t_ns", *_USED[path.stem])
+            },
+        }
+        self.check(self.columns["t_ns"] < 0, "t_ns", "must not be negative")
+
+    def check(self, wrong: NDArray[np.bool_], name: str, rule: str) -> None:
+        """Refuse the table if a row is *wrong*."""
+        found = np.flatnonzero(wrong)
+        if len(found):
+            raise self.refusal(int(found[0]), name, self.columns[name][found[0]], rule)
+
+    def refusal(self, row: int, name: str, value: object, rule: str) -> InputError:
+        """Return the error for a *value* of a row."""
+        return InputError(
+            f"{self.path}: row {row + 1}: the run directory is damaged: {name}(={value}) {rule}"
+        )
+
+    def _numbers(self, name: str, column: pa.ChunkedArray) -> IntColumn:
+        if column.null_count or not (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
+            raise InputError(f"{self.path}: the run directory is damaged: {name} must be whole numbers")
+        numbers: IntColumn = column.to_numpy().astype(np.int64)
+        return numbers
+
+    def _words(self, name: str, column: pa.ChunkedArray, words: Sequence[str]) -> IntColumn:
+        if not pa.types.is_string(column.type):
+            raise InputError(f"{self.path}: the run directory is damaged: {name} must be text")
+        places = pc.index_in(column, pa.array(words, pa.string()))
+        if places.null_count:
+            row = places.is_null().index(True).as_py()
+            rule = (
+                "is no device of the scenario" if name == "device" else f"must be one of {', '.join(words)}"
+            )
+            raise self.refusal(row, name, column[row], rule)
+        numbers: IntColumn = places.to_numpy().astype(np.int64)
+        return numbers
+
+
+def _check_budgets(frame: _Frame) -> None:
+    for name in ("free_bytes", "budget_bytes"):
+        frame.check(frame.columns[name] < 0, name, "must not be negative")
+
+
+def _check_updates(frame: _Frame) -> None:
+    """Refuse exchanges that arrive before they leave, or that are there twice."""
+    columns = frame.columns
+    moments = ("sent_ns", "arrived_ns", "begun_ns", "left_ns", "answered_ns")
+    for before, after in itertools.pairwise(moments):
+        early = (columns[after] != -1) & ((columns[after] < columns[before]) | (columns[before] < 0))
+        frame.check(early, after, f"must not be before {before}, or be -1")
+    frame.check((columns["begun_ns"] >= 0) & (columns["answered_ns"] < 0), "begun_ns", "needs answered_ns")
+    order = np.lexsort((columns["seq"], columns["device"]))
+    keys = np.stack([columns["device"], columns["seq"]])[:, order]
+    twice = np.zeros(len(order), dtype=bool)
+    twice[order[1:]] = (keys[:, 1:] == keys[:, :-1]).all(axis=0)
+    frame.check(twice, "seq", "is there twice")
+
+
+def _check_faults(frame: _Frame, faults: Sequence[Faults]) -> None:
+    """Refuse harm done by what can do no such harm."""
+    places, harms = frame.columns["place"], frame.columns["harm"]
+    frame.check(frame.columns["times"] < 1, "times", "must be at least 1")
+    unknown = (places < -1) | (places >= len(faults))
+    frame.check(unknown, "place", "must be that of a fault of the scenario, or -1")
+    for harm, kind, tag in (
+        (Harm.PART_REORDERED, Reordering, "reordering"),
+        (Harm.REPORT_CUT_OFF, BrokerDown, "broker_down"),
+    ):
+        able = np.array([*(isinstance(fault, kind) for fault in faults), False])  # the last for place -1
+        frame.check((harms == harm) & ~able[places], "place", f"must be that of a fault of type {tag}")
+
+
+def _with_pressure(budget: _Frame, quality: _Frame) -> dict[str, IntColumn]:
+    """Return the changes of budgets and, with -1 as the budget, those of pressure alone.
+
+    Where pressure changed and the budget did not, only the quality table tells.
+    """
+    nothing = np.full(len(quality.columns["t_ns"]), -1, dtype=np.int64)
+    more = {"free_bytes": nothing, "budget_bytes": nothing, **quality.columns}
+    whole = {name: np.concatenate([column, more[name]]) for name, column in budget.columns.items()}
+    ordered = np.lexsort((whole["order"], whole["device"]))
+    whole = {name: column[ordered] for name, column in whole.items()}
+    changed = np.zeros(len(ordered), dtype=bool)
+    changed[1:] = (np.diff(whole["device"]) == 0) & (np.diff(whole["pressure"]) != 0)
+    kept = (whole["budget_bytes"] >= 0) | changed
+    return {name: column[kept] for name, column in whole.items()}
+
+
+def _rows(columns: Mapping[str, IntColumn], names: Sequence[str], devices: int, by: str = "order") -> Rows:
+    """Return columns device by device, each device's rows in the order of the column *by*."""
+    ordered = np.lexsort((columns[by], columns["t_ns"] if by == "order" else columns[by], columns["device"]))
+    bounds = np.searchsorted(columns["device"][ordered], np.arange(devices + 1))
+    return Rows({name: columns[name][ordered] for name in ("t_ns", *names)}, bounds)
+
+
+def _trip(moments: Sequence[int], ended_ns: int, harms: Mapping[Harm, tuple[int, int]]) -> Trip:
+    sent_ns, arrived_ns, begun_ns, left_ns, answered_ns = moments
+
+    def place(harm: Harm) -> int | None:
+        return harms[harm][0] if harm in harms else None
+
+    lost, resent = harms.get(Harm.REPORT_LOST), harms.get(Harm.REPORT_RESENT)
+    retries = lost[1] - 1 if lost is not None else resent[1] if resent is not None else 0
+    return Trip(
+        sent_ns,
+        arrived_ns,
+        begun_ns,
+        left_ns,
+        answered_ns,
+        ended_ns,
+        Fate(
+            lost=place(Harm.REPORT_LOST),
+            corrupted=place(Harm.REPORT_CORRUPTED),
+            duplicated=place(Harm.REPORT_DUPLICATED),
+            resent=place(Harm.REPORT_RESENT),
+            retries=retries,
+        ),
+        place(Harm.REPORT_CUT_OFF),
+        Harm.REPORT_REFUSED in harms,
+    )

@@ -1,0 +1,313 @@
+"""The sections of a report on faults and actions, latency parts, pressure, and metrics by dimension: HTML."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import pyarrow as pa
+
+from emulator.metrics.by_dimension import ALL
+from emulator.report.axes import FULL, LOST, Json, duration, faint, time_unit
+from emulator.report.figures import Figure, View
+from emulator.report.tables import NONE, row, share, table
+from emulator.report.verdict import rollout_groups, rollout_verdict
+from wire.units import approximate_bytes
+
+Summary = Mapping[str, Any]  # Any: JSON
+Cells = Mapping[tuple[str, str], float | None]
+"""Numbers of one value of a dimension, by metric and statistic."""
+
+_PARTS = ("wait", "uplink", "queue", "selection", "downlink", "apply")
+_PERCENTILES = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
+_LEVELS = ("normal", "moderate", "low", "critical")
+_LOWEST = ("quality_ratio_to_full", "value")
+_ORDERED = ("stage", "pressure", "budget_decile", "budget_range")
+"""Dimensions whose values have an order of their own; of others the worst is shown first."""
+
+_COLUMNS = (
+    ("budget changes", ("budget_changes", "total"), "count"),
+    ("reports", ("budget_reports", "total"), "count"),
+    ("updates applied", ("updates_applied", "total"), "count"),
+    ("update bytes", ("update_bytes", "total"), "bytes"),
+    ("of full pushes", ("delta_ratio", "value"), "share"),
+    ("wasted", ("wasted_share", "value"), "share"),
+    ("latency p50", ("update_latency_seconds", "p50"), "seconds"),
+    ("latency p95", ("update_latency_seconds", "p95"), "seconds"),
+    ("over budget", ("over_budget_share", "value"), "share"),
+    ("time to fit p95", ("time_to_fit_seconds", "p95"), "seconds"),
+    ("online", ("online_share", "value"), "share"),
+    ("NDCG@10", ("ndcg_at_10", "mean"), "decimal"),
+    ("of full quality", _LOWEST, "share"),
+    ("regret", ("quality_regret", "mean"), "decimal"),
+)
+
+
+_ACCOUNTS = (
+    "For each fault and action: the messages that it damaged, lost or delayed, and the devices that "
+    "it affected. A device has recovered when it is connected again and holds the best PEE for its "
+    "budget, or what it asked for. Quality is the mean NDCG@10 of all devices; it has recovered when it "
+    "reaches 95 % of what it was before. Times count from the end of the fault or the action. An "
+    "action counts the messages of its devices that no fault touched in that time."
+)
+_ROLLOUT = (
+    "A device has failed when it was connected for the whole timeout and did not hold the new version; it "
+    "may still update later. Times count from the start of the group's turn."
+)
+_LATENCY = (
+    "The same updates: until the report left (wait), was at the cloud (uplink), was taken up (queue), "
+    "was answered (selection), until the answer was on the device (downlink) and in use (apply). The "
+    "means add up to the mean of the whole time; percentiles do not."
+)
+_PRESSURE = (
+    "Device time at each level of memory pressure, and how often a device went from one level to another. A "
+    "node sets the free share of memory at which each level begins."
+)
+_SPLITS = (
+    "The same figures for parts of the fleet and of the time; the part with the lowest quality is "
+    "marked. All metrics, by every dimension, are in <code>metrics.parquet</code>."
+)
+
+
+def accounts(summary: Summary) -> str:
+    """Return the section on faults and actions; nothing where there were none."""
+    listed = [each for key in ("faults", "actions") for each in summary.get(key) or ()]
+    if not listed:
+        return ""
+    head = ["what", "from", "until", "messages", "devices", "recovered", "all recovered after",
+            "quality before", "lowest", "back after"]  # fmt: skip
+    return (
+        '<section class="long"><h2 id="faults">Faults and actions</h2>'
+        f'<p class="caption">{_ACCOUNTS}</p>{table(head, [*map(_account, listed)])}</section>'
+    )
+
+
+def _account(account: Mapping[str, Any]) -> str:  # Any: JSON
+    kinds = ("lost", "corrupted", "duplicated", "reordered", "cut_off", "refused")
+    counts = {kind.replace("_", " "): account[f"messages_{kind}"] for kind in kinds}
+    harmed = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    again, missing = account["whole_again_seconds"], account["devices_not_whole"]
+    whole = f"<b>never: {missing:,} devices</b>" if again is None else _formatted(again, "seconds")
+    return row(
+        [
+            f"{escape(account['type'])} <code>{escape(account['at'])}</code>",
+            _formatted(account["start_seconds"], "seconds"),
+            _formatted(account["end_seconds"], "seconds"),
+            f"{harmed}: {_formatted(account['harmed_bytes'], 'bytes')}" if harmed else NONE,
+            f"{account['devices_affected']:,}",
+            f"{account['devices_recovered']:,}",
+            whole,
+            _formatted(account["quality_before"], "decimal"),
+            _formatted(account["quality_lowest"], "decimal"),
+            _formatted(account["quality_recovery_seconds"], "seconds"),
+        ],
+        classes="failed" if again is None else "",
+    )
+
+
+def rollout(summary: Summary) -> str:
+    """Return the section on a rollout: its outcome, and a row per group; nothing where there was none."""
+    groups = rollout_groups(summary)
+    if not groups:
+        return ""
+    head = ["group", "offered at", "offered to", "updated", "of the group", "failed", "withdrawn",
+            "time to update p50", "p95", "max"]  # fmt: skip
+    return (
+        f'<section><h2 id="rollout">Rollout</h2><p class="caption">{escape(rollout_verdict(summary))} '
+        f"{_ROLLOUT}</p>{table(head, [*map(_rollout_group, groups)])}</section>"
+    )
+
+
+def _rollout_group(group: Mapping[str, Any]) -> str:  # Any: JSON
+    times = group["update_seconds"]
+    return row(
+        [
+            f"{group['group']}",
+            _formatted(group["offered_at_seconds"], "seconds"),
+            *(f"{group[step]:,}" for step in ("offered", "updated")),
+            _formatted(group["updated_share"], "share"),
+            *(f"{group[step]:,}" for step in ("failed", "withdrawn")),
+            *(_formatted(times[name], "seconds") for name in ("p50", "p95", "p100")),
+        ],
+        classes="failed" if group["failed"] or group["withdrawn"] else "",
+    )
+
+
+def latency_parts(summary: Summary) -> str:
+    """Return the table of the parts of the latency; nothing for a run that has none."""
+    names = [name for name in _PARTS if isinstance(summary.get(f"latency_{name}_seconds"), dict)]
+    if not names:
+        return ""
+    body = []
+    for name in names:
+        found = summary[f"latency_{name}_seconds"]
+        cells = [_formatted(found.get(key), "seconds") for key in _PERCENTILES]
+        body.append(row([name, f"{found['n']:,}", *cells]))
+    return (
+        f'<h3>Where the time went</h3><p class="caption">{_LATENCY}</p>'
+        f"{table(['part', 'updates', *_PERCENTILES], body)}"
+    )
+
+
+def pressure(summary: Summary) -> str:
+    """Return the section on pressure: how long it was at each level, and the changes between them."""
+    dwell = summary.get("pressure_seconds_by_level")
+    if not isinstance(dwell, dict):
+        return ""
+    total = sum(dwell.values()) or 1.0
+    matrix = summary.get("pressure_transitions_by_level") or {}
+    body = [
+        row(
+            [
+                level,
+                _formatted(dwell[level], "seconds"),
+                share(dwell[level] / total),
+                *(
+                    f"{matrix.get(level, {}).get(other, 0):,}" if other != level else NONE
+                    for other in _LEVELS
+                ),
+            ]
+        )
+        for level in _LEVELS
+    ]
+    head = ["level", "device time", "share", *(f"to {level}" for level in _LEVELS)]
+    return (
+        f'<section><h2 id="pressure">Pressure</h2><p class="caption">{_PRESSURE}</p>'
+        f"{table(head, body)}</section>"
+    )
+
+
+def splits(measured: pa.Table | None) -> str:
+    """Return the section of metrics by dimension, from the table of all metrics; nothing without one."""
+    if measured is None:
+        return ""
+    found: dict[str, dict[str, dict[tuple[str, str], float | None]]] = {}
+    wanted = {pair for _, pair, _ in _COLUMNS}
+    columns = (measured[name].to_pylist() for name in ("metric", "dimension", "value", "statistic", "number"))
+    for metric, dimension, value, statistic, number in zip(*columns, strict=True):
+        if (metric, statistic) in wanted:
+            found.setdefault(dimension, {}).setdefault(value, {})[metric, statistic] = number
+    whole = found.pop(ALL)[""]
+    # A dimension that only some metrics have is not one of the whole fleet.
+    general = [name for name, values in found.items() if all(_LOWEST in cells for cells in values.values())]
+    options = "".join(f'<option value="{at}">{escape(name)}</option>' for at, name in enumerate(general))
+    tables = "".join(
+        f'<div class="split"><h3>{escape(name)}</h3>{_split(name, found[name], whole)}</div>'
+        for name in general
+    )
+    return (
+        f'<section class="long"><h2 id="splits">By dimension</h2><p class="caption">{_SPLITS}</p>'
+        f'<label class="choose">by <select id="split-by">{options}</select></label>{tables}</section>'
+    )
+
+
+def _there(cells: Cells) -> bool:
+    return any(number for number in cells.values())
+
+
+def _split(name: str, values: Mapping[str, Cells], whole: Cells) -> str:
+    there = {value: cells for value, cells in values.items() if _there(cells)}
+    ratios = {value: cells[_LOWEST] for value, cells in there.items() if cells[_LOWEST] is not None}
+    lowest = min(ratios, key=lambda value: ratios[value] or 0.0) if len(set(ratios.values())) > 1 else None
+    order = [*there]
+    if name not in _ORDERED and lowest is not None:
+        order.sort(key=lambda value: value != lowest)
+    body = [_split_row(value, there[value], worst=value == lowest) for value in order]
+    return table([name, *(title for title, _, _ in _COLUMNS)], [*body, _split_row(ALL, whole, worst=False)])
+
+
+def _split_row(value: str, cells: Cells, *, worst: bool) -> str:
+    mark = " <em>lowest</em>" if worst else ""
+    shown = [_formatted(cells.get(pair), form) for _, pair, form in _COLUMNS]
+    return row([escape(value) + mark, *shown], classes="worst" if worst else "")
+
+
+def _formatted(value: float | None, form: str) -> str:
+    if value is None:
+        return NONE
+    match form:
+        case "count":
+            return f"{value:,.0f}"
+        case "bytes":
+            return approximate_bytes(value)
+        case "share":
+            return share(value, 1)
+        case "seconds":
+            return "0 s" if value == 0 else duration(value)
+    return f"{value:.4f}"
+
+
+def marked(figure: Figure, summary: Summary) -> Figure:
+    """Return *figure*, whose x axis is simulated time, with faults shaded, and stages and actions marked."""
+    simulated = float(summary["simulated_seconds"])
+    shapes, notes = _marks(summary, simulated)
+    if not shapes:
+        return figure
+    return replace(figure, views=[_with_marks(view, shapes, notes) for view in figure.views])
+
+
+def _with_marks(view: View, shapes: Sequence[Json], notes: Sequence[Json]) -> View:
+    layout = {**view.layout}
+    for key, more in (("shapes", shapes), ("annotations", notes)):
+        there = layout.get(key, [])
+        assert isinstance(there, list)
+        layout[key] = [*there, *more]
+    return replace(view, layout=layout)
+
+
+def _marks(summary: Summary, simulated: float) -> tuple[list[Json], list[Json]]:
+    size = time_unit(simulated).size
+    shapes: list[Json] = []
+    for start, end in _merged(summary.get("faults") or ()):
+        if start < simulated:
+            shapes.append(_band(start / size, min(end, simulated) / size))
+    starts = [action["start_seconds"] for action in summary.get("actions") or ()]
+    shapes += [_upright(start / size, "dot") for start in starts if start < simulated]
+    notes: list[Json] = []
+    for stage in summary.get("stages") or ():
+        if stage["start_seconds"] < simulated:
+            at = stage["start_seconds"] / size
+            shapes.append(_upright(at, "solid"))
+            notes.append(_name(escape(stage["name"]), at))
+    return shapes, notes
+
+
+def _merged(spans: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:  # Any: JSON
+    """Return when any of *spans* lasted: where several do at once, a shade is still one shade."""
+    merged: list[tuple[float, float]] = []
+    for start, end in sorted((span["start_seconds"], span["end_seconds"]) for span in spans):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _band(start: float, end: float) -> Json:
+    over: Json = {"xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below", "line": {"width": 0}}
+    return {"type": "rect", "x0": start, "x1": end, "fillcolor": faint(LOST, 0.08), **over}
+
+
+def _upright(at: float, dash: str) -> Json:
+    over: Json = {"xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
+    return {
+        "type": "line",
+        "x0": at,
+        "x1": at,
+        "line": {"color": faint(FULL, 0.6), "width": 1, "dash": dash},
+        **over,
+    }
+
+
+def _name(text: str, at: float) -> Json:
+    return {
+        "text": text,
+        "x": at,
+        "y": 1,
+        "xref": "x",
+        "yref": "paper",
+        "xanchor": "left",
+        "yanchor": "top",
+        "showarrow": False,
+        "font": {"size": 11},
+    }

@@ -1,0 +1,1 @@
+"""The run directory: its layout, its event log and its checksums."""

@@ -1,0 +1,296 @@
+"""The journal: a fleet's event log on disk, its order and its hash.
+
+Rows are written to draft files in batches as they come; at the end every table is put into its total
+order (t_ns, device, order) and written for people. The hash covers the logical log only: wall-clock
+columns are left out, so it is the same for every clock, shard count and machine speed.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from devices.event_log import COLUMNS, Column, FleetLog
+from emulator.run_directory.layout import EVENTS
+from emulator.run_directory.manifest import MANIFEST, CountedFile, check_file, entry_of, write_entries
+from scenarios.catalogue.event_columns import EVENT_COLUMNS
+from wire.errors import InputError
+from wire.input_files import open_regular
+from wire.output_files import reason
+
+BATCH_ROWS = 50_000
+JOURNAL = "journal.json"
+"""Beside the draft files of a simulation that came to its end: their rows and checksums."""
+WALL = "wall_s"
+ORDER = [("t_ns", "ascending"), ("device", "ascending"), ("order", "ascending")]
+
+Tables = Mapping[str, pa.Table]
+
+_ARROW = {"i4": pa.int32(), "i8": pa.int64(), "f8": pa.float64(), "?": pa.bool_()}
+_SCHEMAS = {
+    name: pa.schema(
+        [(column, _ARROW[kind] if isinstance(kind, str) else pa.string()) for column, kind in columns.items()]
+    )
+    for name, columns in COLUMNS.items()
+}
+
+
+class Journal:
+    """Writes the log of one simulation as it grows.
+
+    Args:
+        folder: where the draft files go.
+        keep: whether what is written stays in memory too, for `so_far`.
+    """
+
+    def __init__(self, folder: Path, *, keep: bool = False) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tap: Callable[[str, NDArray[Any]], None] = lambda _name, _rows: None
+        """Told the rows of each table as they are written."""
+        self._kept: dict[str, list[NDArray[Any]]] | None = {name: [] for name in COLUMNS} if keep else None
+        # Streams, not files: what a process has written that was killed can be read up to the last batch.
+        self._folder = folder
+        self._rows = dict.fromkeys(_SCHEMAS, 0)
+        self._sinks = {name: CountedFile(folder / f"{name}.arrows") for name in _SCHEMAS}
+        self._writers = {
+            name: pa.ipc.new_stream(self._sinks[name], schema) for name, schema in _SCHEMAS.items()
+        }
+
+    def take(self, log: FleetLog, *, at_least: int = BATCH_ROWS) -> None:
+        """Move the rows of every table that has at least so many out of *log* onto the disk."""
+        for name, writer in self._writers.items():
+            rows = log.tables[name]
+            if len(rows) >= at_least:
+                taken = rows.take()
+                writer.write_table(_table(name, taken))
+                self._sinks[name].flush()
+                self._rows[name] += len(taken)
+                self.tap(name, taken)
+                if self._kept is not None:
+                    self._kept[name].append(taken)
+
+    def so_far(self, log: FleetLog) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return the columns of every table as they have grown by now, with numbers for devices and words.
+
+        Only a journal that keeps what it writes can tell.
+        """
+        assert self._kept is not None
+        self.take(log, at_least=1)
+        columns: dict[str, dict[str, NDArray[Any]]] = {}
+        for name, parts in self._kept.items():
+            empty = np.empty(0, dtype=[(column, kind if isinstance(kind, str) else "u1")
+                                       for column, kind in COLUMNS[name].items()])  # fmt: skip
+            rows = np.concatenate(parts) if parts else empty
+            self._kept[name] = [rows]
+            columns[name] = {column: np.ascontiguousarray(rows[column]) for column in COLUMNS[name]}
+            columns[name]["device"] = columns[name]["device"].astype(np.int64)
+        return columns
+
+    def close(self, log: FleetLog) -> None:
+        """Write what is left and finish the files; say beside them what they must be from now on."""
+        self.take(log, at_least=1)
+        for name, writer in self._writers.items():
+            writer.close()
+            self._sinks[name].close()
+        entries = {name: sink.entry(self._rows[name]) for name, sink in self._sinks.items()}
+        write_entries(self._folder / JOURNAL, entries)
+
+    def leave(self, log: FleetLog) -> None:
+        """Write what is left and close the files of a simulation that did not end; claim nothing of them."""
+        try:
+            self.take(log, at_least=1)
+        finally:
+            for name, writer in self._writers.items():
+                with self._sinks[name].closing():
+                    writer.close()
+
+
+def gather(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.Table]:
+    """Return every table of the draft journals in *folders*, in total order, devices by id.
+
+    Args:
+        folders: one per shard.
+        names: device ids by device number.
+    """
+    ids = pa.array(names, pa.string())
+    tables: dict[str, pa.Table] = {}
+    for name in COLUMNS:
+        whole = pa.concat_tables([read_draft(folder, name) for folder in folders])
+        whole = whole.sort_by(ORDER).combine_chunks()
+        place = whole.column_names.index("device")
+        tables[name] = whole.set_column(place, "device", pc.take(ids, whole["device"]))
+    return tables
+
+
+def write_tables(tables: Tables, folder: Path) -> None:
+    """Write each table as ``<name>.parquet`` in *folder*."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        write_table(described(table, EVENT_COLUMNS[name]), folder / f"{name}.parquet", compression="zstd")
+
+
+def described(table: pa.Table, meanings: Mapping[str, str]) -> pa.Table:
+    """Return *table* with what each column is in the metadata of its field, as `description`."""
+    fields = [
+        field.with_metadata({"description": meanings[field.name]}) if field.name in meanings else field
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
+def write_table(table: pa.Table, path: Path, compression: str = "snappy") -> None:
+    """Write *table* as Parquet to *path*, whose folder may have any name."""
+    with path.open("wb") as file:
+        pq.write_table(table, file, compression=compression)
+
+
+def read_tables(folder: Path) -> dict[str, pa.Table]:
+    """Return the event tables of a run directory's ``events`` folder.
+
+    Raises:
+        InputError: one is missing or damaged.
+    """
+    return {name: read_table(folder / f"{name}.parquet", columns) for name, columns in COLUMNS.items()}
+
+
+def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
+    """Return the Parquet table at *path* in a run directory, which has at least *columns*.
+
+    Raises:
+        InputError: it is missing, or not what the run has written.
+    """
+    run, kinds = path.parent, _KINDS
+    if path.parent.name == EVENTS and path.stem in COLUMNS:
+        run, kinds = path.parent.parent, {**_KINDS, **_kinds_of(COLUMNS[path.stem])}
+    entry = entry_of(run / MANIFEST, path.relative_to(run).as_posix())
+    if entry is not None:
+        check_file(path, entry)
+    try:
+        with open_regular(path, "a table of a run") as file:
+            table = pq.read_table(file)
+        table.validate(full=True)  # text that is none, among others
+    except (OSError, pa.ArrowException) as error:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{path}: the run directory is damaged: {text.splitlines()[0]}") from None
+    missing = set(columns) - set(table.column_names)
+    if missing:
+        raise InputError(f"{path}: the run directory is damaged: no column {', '.join(sorted(missing))}")
+    for name, kind in kinds.items():
+        if name in table.column_names and not _is(table[name], kind):
+            raise InputError(f"{path}: the run directory is damaged: {name} must be {kind}")
+    return table
+
+
+_WHOLE, _NUMBERS, _TRUTH, _TEXT = "whole numbers", "numbers", "true or false", "text"
+_KINDS = {
+    "device": _TEXT, "group": _TEXT, "user_group": _WHOLE, "user": _WHOLE, "start_ns": _WHOLE,
+    "full_bytes": _WHOLE, "full_ndcg_at_10": _NUMBERS, "full_recall_at_20": _NUMBERS,
+    "full_hit_rate_at_10": _NUMBERS, "metric": _TEXT, "dimension": _TEXT, "value": _TEXT, "statistic": _TEXT,
+}  # fmt: skip
+"""What the columns of ``devices.parquet`` and ``metrics.parquet`` hold that are read again."""
+
+
+def _kinds_of(columns: Mapping[str, Column]) -> dict[str, str]:
+    of_type = {"i": _WHOLE, "f": _NUMBERS, "?": _TRUTH}
+    return {name: of_type[kind[0]] if isinstance(kind, str) else _TEXT for name, kind in columns.items()} | {
+        "device": _TEXT
+    }
+
+
+def _is(column: pa.ChunkedArray, kind: str) -> bool:
+    """Tell whether *column* holds what *kind* says, in every row."""
+    given = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    fits = {
+        _WHOLE: pa.types.is_integer,
+        _NUMBERS: pa.types.is_floating,
+        _TRUTH: pa.types.is_boolean,
+        _TEXT: pa.types.is_string,
+    }[kind]
+    return bool(fits(given)) and column.null_count == 0
+
+
+def read_draft(folder: Path, name: str) -> pa.Table:
+    """Return the draft of table *name*, up to the last batch that was whole when its process died.
+
+    Raises:
+        InputError: its simulation came to its end, and this is not what it wrote; or it cannot be read.
+    """
+    path = folder / f"{name}.arrows"
+    expected = entry_of(folder / JOURNAL, name)
+    if expected is not None:
+        check_file(path, expected, "the log")
+    try:
+        table = _read_batches(path, name)
+        table.validate(full=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+    except pa.ArrowException as error:
+        raise InputError(f"{path}: the log is damaged: {str(error).splitlines()[0]}") from None
+    if table.schema != _SCHEMAS[name]:
+        raise InputError(
+            f"{path}: the log is damaged: another version wrote it: its columns are not those of {name}"
+        )
+    if expected is not None and table.num_rows != expected.rows:
+        raise InputError(
+            f"{path}: the log is damaged: {expected.rows:,} rows were written, {table.num_rows:,} are there"
+        )
+    return table
+
+
+def _read_batches(path: Path, name: str) -> pa.Table:
+    with open_regular(path, "the log of a shard") as source:
+        try:
+            reader = pa.ipc.open_stream(source)
+        except pa.ArrowInvalid:  # killed before the first byte
+            return _SCHEMAS[name].empty_table()
+        batches = []
+        while (batch := _next_batch(reader)) is not None:
+            batches.append(batch)
+        return pa.Table.from_batches(batches, reader.schema)
+
+
+def _next_batch(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+    try:
+        return reader.read_next_batch()
+    except (StopIteration, pa.ArrowInvalid):
+        return None
+    except OSError as error:
+        if error.errno is None:  # Arrow's word for a batch that is cut off, not the system's for a bad disk
+            return None
+        raise
+
+
+def logical_sha256(tables: Tables) -> str:
+    """Return the hash of the logical event log: every table, wall-clock columns left out."""
+    digest = hashlib.sha256()
+    for name in sorted(tables):
+        digest.update(f"{name}:{tables[name].num_rows}\n".encode())
+        for column in tables[name].column_names:
+            if column != WALL:
+                digest.update(f"{column}\n".encode())
+                digest.update(_canonical(tables[name][column]))
+    return digest.hexdigest()
+
+
+def _table(name: str, rows: NDArray[Any]) -> pa.Table:
+    arrays = [_column(rows[column], kind) for column, kind in COLUMNS[name].items()]
+    return pa.Table.from_arrays(arrays, schema=_SCHEMAS[name])
+
+
+def _column(values: NDArray[Any], kind: Column) -> pa.Array:
+    if isinstance(kind, str):
+        return pa.array(np.ascontiguousarray(values))
+    return pc.take(pa.array(kind, pa.string()), pa.array(np.ascontiguousarray(values)))
+
+
+def _canonical(column: pa.ChunkedArray) -> bytes:
+    if pa.types.is_string(column.type):
+        return "\0".join(column.to_pylist()).encode()
+    values = column.to_numpy()
+    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()

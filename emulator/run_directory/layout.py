@@ -1,0 +1,115 @@
+"""The run directory: it appears whole under its name, or it ends in ``.partial``."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+
+from wire.errors import InputError, RunError
+from wire.input_files import read_at_most
+from wire.output_files import reason
+
+PARTIAL = ".partial"
+MOST_BYTES = 2**26
+"""Of a summary, a scenario or another small file of a run directory."""
+SCENARIO, SUMMARY, EVENTS, DEVICES, METRICS, REPORT = (
+    "scenario.yaml",
+    "summary.json",
+    "events",
+    "devices.parquet",
+    "metrics.parquet",
+    "report.html",
+)
+
+
+@dataclass
+class Draft:
+    """A run directory that is being written."""
+
+    folder: Path
+    final: Path
+    kept: bool = False
+
+    def keep(self) -> None:
+        """Say that what follows cannot be had again for nothing: from here on nothing deletes it."""
+        self.kept = True
+
+
+@contextmanager
+def drafting(out: Path, name: str, seed: int, started: datetime) -> Iterator[Draft]:
+    """Give a new run directory to write to; it gets its final name if the block succeeds.
+
+    A wrong input leaves nothing behind, until the draft is kept; after that whatever goes wrong is a failed
+    run, and leaves ``<name>.partial`` to be looked at.
+    """
+    try:
+        new = not out.exists()
+        draft = _create(out, f"{name}-{seed}-{started:%Y%m%dT%H%M%S}")
+    except OSError as error:
+        raise InputError(f"{out}: cannot make a run directory here: {error.strerror}") from None
+    try:
+        yield draft
+    except InputError as error:
+        if draft.kept:
+            raise RunError(f"{error}; what the run has written is in {draft.folder}") from error
+        shutil.rmtree(draft.folder, ignore_errors=True)
+        if new:
+            with contextlib.suppress(OSError):  # another run has put something there by now
+                out.rmdir()
+        raise
+    draft.folder.rename(draft.final)
+
+
+def _create(out: Path, name: str) -> Draft:
+    out.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1, 1000):
+        final = out / (name if attempt == 1 else f"{name}-{attempt}")
+        folder = final.with_name(final.name + PARTIAL)
+        if final.exists():
+            continue
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another run started in the same second
+            continue
+        return Draft(folder, final)
+    raise InputError(f"{out}: 1000 runs named {name}")
+
+
+def write_summary(folder: Path, summary: dict[str, object]) -> None:
+    """Write ``summary.json``."""
+    (folder / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+
+
+def read_summary(folder: Path) -> dict[str, object]:
+    """Return the summary of a run.
+
+    Raises:
+        InputError: *folder* is no run directory.
+    """
+    try:
+        content = read_at_most(folder / SUMMARY, MOST_BYTES, "the summary of a run")
+        return msgspec.json.decode(content, type=dict[str, object])
+    except OSError as error:
+        raise InputError(f"{folder}: no run directory: {SUMMARY}: {reason(error)}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{folder / SUMMARY}: {error}") from None
+
+
+def read_scenario(folder: Path) -> str:
+    """Return the text of a run's resolved scenario.
+
+    Raises:
+        InputError: there is none.
+    """
+    path, damaged = folder / SCENARIO, "the run directory is damaged"
+    try:
+        return read_at_most(path, MOST_BYTES, "the scenario of a run").decode()
+    except OSError as error:
+        raise InputError(f"{path}: {damaged}: {reason(error)}") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: {damaged}: byte {error.start + 1} is not UTF-8 text") from None

@@ -1,0 +1,170 @@
+"""What a table on the disk must be: its rows, bytes and SHA-256, told by the one who wrote it."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import msgspec
+
+from wire.errors import InputError
+from wire.input_files import open_regular, read_at_most
+from wire.output_files import reason, replace_file
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+MOST_BYTES = 2**24
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written of one table."""
+
+    rows: int
+    bytes: int
+    sha256: str
+
+
+Entries = Mapping[str, Entry]
+"""By the table's name, or by the file's path inside its folder."""
+
+
+class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    format: int
+    files: dict[str, Entry]
+
+
+class CountedFile:
+    """A file that is written once, from its beginning to its end, and counted on the way.
+
+    Args:
+        path: opened here, not by a library, so that its folder may have any name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._digest = hashlib.sha256()
+        self._bytes = 0
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        """Write *data*, all of it."""
+        self._digest.update(data)
+        written = self._file.write(data)
+        self._bytes += written
+        return written
+
+    def flush(self) -> None:
+        """Hand everything to the system: the death of this process loses nothing of it."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._file.close()
+
+    @contextmanager
+    def closing(self) -> Iterator[None]:
+        """Close the file at the end of the block, whatever the disk still takes."""
+        try:
+            yield
+        finally:
+            self._file.close()
+
+    def entry(self, rows: int) -> Entry:
+        """Return what was written, which is a table of so many rows."""
+        return Entry(rows=rows, bytes=self._bytes, sha256=self._digest.hexdigest())
+
+
+def write_entries(path: Path, entries: Entries) -> None:
+    """Write *entries* as a file of their own."""
+    content = msgspec.json.encode(_Manifest(format=FORMAT, files=dict(entries)))
+    replace_file(path, msgspec.json.format(content, indent=2) + b"\n")
+
+
+def write_manifest(folder: Path, rows: Mapping[str, int]) -> None:
+    """Write what the files in *folder* are now.
+
+    Args:
+        folder: of a run.
+        rows: of each file that holds a table, by its path inside the folder.
+    """
+    files = {}
+    for name, count in rows.items():
+        with (folder / name).open("rb") as file:
+            files[name] = _count(file, count)
+    write_entries(folder / MANIFEST, files)
+
+
+def read_entries(path: Path) -> Entries | None:
+    """Return what files must be, as *path* says it; None where there is no such file, as in older versions.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return msgspec.json.decode(read_at_most(path, MOST_BYTES, "a manifest"), type=_Manifest).files
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is damaged: {error}") from None
+
+
+def entry_of(path: Path, name: str) -> Entry | None:
+    """Return what the file *name* must be, as the manifest *path* says it; None where there is no manifest.
+
+    Raises:
+        InputError: the manifest is damaged, or says nothing of it.
+    """
+    entries = read_entries(path)
+    if entries is not None and name not in entries:
+        raise InputError(f"{path}: is damaged: says nothing of {name}")
+    return None if entries is None else entries[name]
+
+
+def check_file(path: Path, expected: Entry, what: str = "the run directory") -> None:
+    """Check that the file at *path* is, to the byte, the one that was written.
+
+    Args:
+        path: the file.
+        expected: what was written.
+        what: what is damaged where it is not.
+
+    Raises:
+        InputError: it is not; says what was expected and what is there.
+    """
+    try:
+        with open_regular(path, "a table of a run") as file:
+            found = _count(file, expected.rows)
+    except OSError as error:
+        raise InputError(f"{path}: {what} is damaged: {reason(error)}") from None
+    if found.bytes != expected.bytes:
+        raise InputError(
+            f"{path}: {what} is damaged: {expected.bytes:,} bytes ({expected.rows:,} rows) were written, "
+            f"{found.bytes:,} bytes are there"
+        )
+    if found.sha256 != expected.sha256:
+        raise InputError(
+            f"{path}: {what} is damaged: SHA-256 {expected.sha256[:16]}... was written, "
+            f"{found.sha256[:16]}... is there"
+        )
+
+
+def unchecked(folders: Iterable[Path]) -> list[str]:
+    """Return a note for each run directory whose tables cannot be checked."""
+    return [
+        f"{folder}: has no {MANIFEST}: it was written by an older version, and damage to its tables may show "
+        "nowhere"
+        for folder in folders
+        if not (folder / MANIFEST).exists()
+    ]
+
+
+def _count(file: IO[bytes], rows: int) -> Entry:
+    digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # typeshed wants a readinto
+    return Entry(rows=rows, bytes=file.tell(), sha256=digest.hexdigest())

@@ -1,0 +1,389 @@
+"""One simulation: a fleet, or a shard of it, under one clock, from a block store to a draft journal."""
+
+import asyncio
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+import numpy as np
+import simpy
+
+from cloud.blocks.store import BlockStore
+from cloud.service.model_versions import Versions
+from cloud.service.responder import Responder, notice_of
+from cloud.service.rollout import Rollout, Standing, Verdict, group_of, judge
+from devices.event_log import FleetLog
+from devices.mqtt.gateway import Gateway
+from devices.protocol.agent import Agent
+from devices.protocol.block_prefix import Shelf, Shelves
+from devices.recommender.quality import Truth, UserQuality, user_qualities
+from devices.simulated.cloud_model import Queue, Unlimited
+from devices.simulated.context import Setting
+from devices.simulated.device import Device
+from devices.simulated.exchange import Capacity, Transport
+from devices.simulated.recorded import Recorded, RecordedCapacity
+from devices.simulated.rollout import RolloutPlan, RolloutRun, Turn
+from devices.simulated.start import Enrolled, Played, spawn
+from devices.timeline.faults import Window
+from emulator.metrics.device_table import whereabouts
+from emulator.metrics.frame import Members
+from emulator.metrics.live_status import Pulse, Pulses
+from emulator.metrics.thresholds import AbortedError, Overseer
+from emulator.metrics.timeline import Plan
+from emulator.run_directory.event_log import Journal
+from emulator.simulation.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
+from emulator.simulation.job import Job, surroundings
+from scenarios.language.schema import Scenario
+from scenarios.language.thresholds import rules_of
+from wire.errors import SilenceError
+from wire.mqtt.connection import Connection
+from wire.no_answer import silence
+from wire.random_streams import stream
+from wire.units import NS_PER_S
+
+CELLS = 16
+"""Environments side by side in lockstep: more reports are in flight than the causality of one allows."""
+VIRTUAL_CELL = 256
+"""Devices of one environment under the virtual clock."""
+NOTICE_TIMEOUT_S = 60.0
+LAST_RETRIES, LAST_ANSWERS_S = 3, 10.0
+"""A fleet in real time waits for its last answers as long as so many retries take, and so long by the wall
+clock."""
+
+
+@dataclass(frozen=True)
+class Life:
+    """Which life the devices of a process live."""
+
+    since_ns: int = 0
+    """When it begins in simulated time: later than 0 where the process that ran them before has died."""
+    first_seq: int = 0
+    """Their reports' numbers are above this: above all that was used in an earlier life."""
+
+
+FIRST_LIFE = Life()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a simulation leaves beside its journal."""
+
+    wall_seconds: float
+    reports_sent_again: int | None
+    """Reports that went unanswered in wall-clock time and were sent once more; None in memory."""
+    aborted_ns: int | None = None
+    """When a threshold ended the run early; None: none did."""
+    realtime: Mapping[str, object] | None = None
+    """What was measured of the real part, for the summary; None where nothing is real."""
+    unfinished_ns: int | None = None
+    """How far a run had come that was killed or interrupted; None: it came to its end."""
+
+
+class Simulation:
+    """A fleet that is ready to run.
+
+    Args:
+        job: what to simulate.
+        progress: told the simulated time in nanoseconds.
+    """
+
+    def __init__(self, job: Job, progress: Callable[[int], None]) -> None:
+        stores = [job.store] if job.newer is None else [job.store, job.newer]
+        self.versions = Versions([responder_of(job.scenario, store) for store in stores])
+        self.log = FleetLog()
+        self.job = job
+        self.journal = Journal(job.folder, keep=job.scenario.can_abort)
+        self._progress = progress
+        self._done, self._share = 0.0, 1.0
+        self._shelves = Shelves()
+        if job.scenario.updates.delivery == "shared":
+            for responder in self.versions.all:
+                responder.check_layers_fit()
+        self.qualities: dict[str, dict[int, UserQuality]] = {}
+        for store in stores:
+            self._prepare(store)
+        self._around = surroundings(job.scenario, job.fleet)
+
+    def _prepare(self, store: BlockStore) -> None:
+        """Announce a model version, and evaluate it for the fleet's users."""
+        self._shelves.announce(notice_of(store))
+        full, self.qualities[store.version] = evaluate(store, self.job.truth, self.job.users)
+        for number, shelf in full.items():
+            # What arrives must equal what is measured, so a layer's quality is that of what is held.
+            self._shelves.put(store.version, number, shelf)
+
+    def run_virtual(self, cell: int = VIRTUAL_CELL) -> Outcome:
+        """Run in memory, *cell* devices at a time; all of them where they share something."""
+        cell = len(self.job.devices) if self.job.scenario.shared else cell
+        started = time.monotonic()
+        aborted_ns = None
+        with rare_collections(), self.rescue():
+            try:
+                run_virtual(self._cells(InMemory(self.versions), cell), self._progressing)
+            except AbortedError as aborted:
+                aborted_ns = aborted.t_ns
+        return self._finish(started, None, aborted_ns)
+
+    @contextmanager
+    def rescue(self) -> Iterator[None]:
+        """Write what is in memory of a run that fails or is interrupted; that it cannot be is no news."""
+        try:
+            yield
+        except BaseException:
+            with suppress(Exception):
+                self.journal.leave(self.log)
+            raise
+
+    @property
+    def cloud_windows(self) -> Sequence[Window]:
+        """When the scenario has the cloud down or slow."""
+        return self._around.program.cloud_windows
+
+    def _cells(self, transport: Transport, size: int) -> Iterator[simpy.Environment]:
+        """Give one cell after the other: small enough for the caches, in memory only while it runs."""
+        devices = self.job.devices
+        for at in range(0, len(devices), size):
+            env = simpy.Environment()
+            self.populate(env, transport, devices[at : at + size])
+            self._done = at / len(devices)
+            self._share = min(size, len(devices) - at) / len(devices)
+            yield env
+
+    def _progressing(self, now_ns: int) -> None:
+        """Count device time: cells run one after the other."""
+        stop_ns = int(self.job.scenario.stop_time)
+        self._after_turn(int(stop_ns * self._done + min(now_ns, stop_ns) * self._share))
+
+    async def run_lockstep(
+        self, connection: Connection, check: Callable[[], None], told: Callable[[Pulse], None] | None = None
+    ) -> Outcome:
+        """Run through a broker.
+
+        Args:
+            connection: the broker, as the fleet.
+            check: raises when the broker or the cloud has died for good.
+            told: told once a second what the fleet is doing, if it is not None.
+        """
+        gateway = Gateway(connection, self.job.fleet)
+        with self.rescue():
+            return await self._run_through(gateway, check, told)
+
+    async def _run_through(
+        self, gateway: Gateway, check: Callable[[], None], told: Callable[[Pulse], None] | None
+    ) -> Outcome:
+        async with gateway.running():
+            await self.agree(gateway, check)
+            cells = []
+            count = 1 if self.job.scenario.shared else CELLS
+            for place in range(count):
+                env, barriers = simpy.Environment(), Barriers(gateway)
+                self.populate(env, barriers, self.job.devices[place::count])
+                cells.append(Cell(env, barriers))
+            started, aborted_ns = time.monotonic(), None
+            after_turn = self._after_turn if told is None else self._telling(told, started)
+            with rare_collections():
+                try:
+                    await run_lockstep(cells, gateway, after_turn, check)
+                except AbortedError as aborted:
+                    aborted_ns = aborted.t_ns
+            outcome = self._finish(started, gateway.counts["sent_again"], aborted_ns)
+            await gateway.say_goodbye([each.name for each in self.job.devices], 10.0)
+        return outcome
+
+    async def agree(self, gateway: Gateway, check: Callable[[], None]) -> None:
+        """Wait until the cloud announces our model."""
+        ours, deadline = self.versions.first.notice(), time.monotonic() + NOTICE_TIMEOUT_S
+        while gateway.model != ours:
+            gateway.check()
+            check()
+            if time.monotonic() > deadline:
+                found = f"model {gateway.model.version}" if gateway.model else "none"
+                raise SilenceError(
+                    f"the cloud must announce model {ours.version} to fleet {self.job.fleet} within "
+                    f"{NOTICE_TIMEOUT_S:g} s; {silence(f'it announced {found}', *gateway.notes())}"
+                )
+            await asyncio.sleep(0.02)
+
+    def populate(
+        self,
+        env: simpy.Environment,
+        transport: Transport,
+        devices: Sequence[Enrolled],
+        cloud: Capacity | None = None,
+        life: Life = FIRST_LIFE,
+    ) -> list[Device]:
+        """Bring *devices* to life in *env*.
+
+        Args:
+            env: where they live.
+            transport: how their bytes travel.
+            devices: who they are.
+            cloud: the real one, where there is one.
+            life: their first, or one after the process that ran them has died.
+        """
+        scenario, program, replay = self.job.scenario, self._around.program, self.job.replay
+        if scenario.can_abort:
+            self._overseer().watch(env)
+        recorded = {each.number: replay.of(each, scenario) for each in devices} if replay else {}
+        setting = Setting(
+            env=env,
+            transport=transport,
+            log=self.log,
+            capacity=cloud or self._capacity(env, recorded),
+            relay=cloud or _as_recorded(env, recorded, Unlimited(0), in_turn=False),
+            fleet=self.job.fleet,
+            stop_ns=int(scenario.stop_time),
+            retry_ns=int(scenario.updates.retry_after),
+            last_retry_ns=math.inf if cloud is None else last_retry_ns(scenario),
+            full_bytes=self.versions.full_bytes,
+            qualities=self.qualities,
+            outages=program.outages,
+            always_full=scenario.updates.encoding == "full",
+            supersede=scenario.updates.supersede,
+            rollout=self._rollout(env),
+        )
+        spawned = []
+        for enrolled in devices:
+            agent = Agent(
+                enrolled.user,
+                self._shelves,
+                local_eviction=scenario.updates.local_eviction,
+                shared=scenario.updates.delivery == "shared",
+                seq=life.first_seq,
+            )
+            played, lived = self._played(enrolled), recorded.get(enrolled.number)
+            spawned.append(spawn(enrolled, setting, self._around, agent, played, lived, life.since_ns))
+        return spawned
+
+    def _overseer(self) -> Overseer:
+        """Return who judges while the run goes on; all devices live in one environment then."""
+        job, scenario = self.job, self.job.scenario
+        members = Members.read(whereabouts(job.devices, job.store, self._around.program))
+        rules = rules_of(scenario.thresholds)
+        return Overseer(rules, members, Plan.of(scenario), lambda: self.journal.so_far(self.log))
+
+    def _played(self, enrolled: Enrolled) -> Played:
+        recordings, name = self.job.recordings, enrolled.group.name
+        return Played(recordings.memory.get(name, ()), recordings.availability.get(name, ()))
+
+    def _rollout(self, env: simpy.Environment) -> RolloutRun | None:
+        scenario, newer = self.job.scenario, self.job.newer
+        if scenario.rollout is None or newer is None:
+            return None
+        names = [each.name for each in self.job.devices]
+        start_ns = self._around.program.moment(scenario.rollout.at)
+        run = RolloutRun(
+            env, plan_rollout(scenario.rollout, newer.version, names, start_ns), int(scenario.stop_time)
+        )
+        env.process(run.run())
+        return run
+
+    def _capacity(self, env: simpy.Environment, recorded: Mapping[int, Recorded]) -> Capacity:
+        """Return how long the cloud takes."""
+        scenario, windows = self.job.scenario, self._around.program.cloud_windows
+        capacity: Capacity
+        if scenario.cloud.workers is None:
+            capacity = Unlimited(int(scenario.cloud.service_time), windows)
+        else:
+            capacity = Queue(env, scenario.cloud, stream(scenario.seed, "cloud"), windows)
+        return _as_recorded(env, recorded, capacity, in_turn=scenario.cloud.workers is not None)
+
+    def _telling(self, told: Callable[[Pulse], None], started_s: float) -> Callable[[int], None]:
+        """Return what tells of the fleet once a second, beside what is done after each turn."""
+        pulses = Pulses([each.number for each in self.job.devices])
+        self.journal.tap = pulses.feed
+        last_s, stop_ns = started_s, int(self.job.scenario.stop_time)
+
+        def after_turn(now_ns: int) -> None:
+            nonlocal last_s
+            self._after_turn(now_ns)
+            now_s = time.monotonic()
+            if now_s - last_s >= 1.0:
+                last_s = now_s
+                self.journal.take(self.log, at_least=1)
+                told(pulses.take(min(now_ns, stop_ns), now_s - started_s, connections=1))
+
+        return after_turn
+
+    def _after_turn(self, now_ns: int) -> None:
+        self.journal.take(self.log)
+        self._progress(now_ns)
+
+    def _finish(self, started: float, reports_sent_again: int | None, aborted_ns: int | None) -> Outcome:
+        wall_seconds = time.monotonic() - started
+        self.journal.close(self.log)
+        return Outcome(wall_seconds, reports_sent_again, aborted_ns)
+
+
+def last_retry_ns(scenario: Scenario) -> int:
+    """Return when the devices of a fleet in real time cease to ask again, in simulated time.
+
+    A broker may throw away what it has confirmed, again and again: who asks after the end of the scenario
+    for so long gets no answer any more.
+    """
+    patience_ns = int(LAST_ANSWERS_S * scenario.realtime.speed * NS_PER_S)
+    return int(scenario.stop_time) + max(LAST_RETRIES * int(scenario.updates.retry_after), patience_ns)
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Look for garbage seldom: a simulation drops millions of objects, hardly any of them in cycles."""
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def responder_of(scenario: Scenario, store: BlockStore) -> Responder:
+    """Return the cloud that answers from *store* as the scenario says."""
+    updates = scenario.updates
+    return Responder(
+        store,
+        updates.max_payload,
+        always_full=updates.encoding == "full",
+        full_above=float(updates.full_if_delta_over),
+    )
+
+
+def _as_recorded(
+    env: simpy.Environment, recorded: Mapping[int, Recorded], capacity: Capacity, *, in_turn: bool
+) -> Capacity:
+    """Return *capacity*, or what was recorded of it."""
+    scripts = {number: each.script for number, each in recorded.items() if each.script is not None}
+    return RecordedCapacity(env, scripts, capacity, in_turn=in_turn) if scripts else capacity
+
+
+def plan_rollout(rollout: Rollout, version: str, names: Sequence[str], start_ns: int) -> RolloutPlan:
+    """Return the rollout of *version* to the devices called *names*, from *start_ns* on."""
+
+    def turn(devices: int, updated: int, failed: int, since_ns: int) -> Turn:
+        verdict = judge(rollout, Standing(devices, updated, failed, since_ns))
+        return Turn(go_on=verdict is Verdict.NEXT, stop=verdict is Verdict.STOP)
+
+    return RolloutPlan(
+        version=version,
+        start_ns=start_ns,
+        timeout_ns=int(rollout.timeout),
+        rollback=rollout.on_error == "rollback",
+        groups={name: group_of(version, name, rollout.groups) for name in names},
+        judge=turn,
+    )
+
+
+def evaluate(
+    store: BlockStore, truth: Truth, users: Sequence[int]
+) -> tuple[dict[int, Shelf], dict[int, UserQuality]]:
+    """Return the whole ranking of each user group, and the quality of its layers for *users*."""
+    shelves = {number: Shelf(store.geometry, group.layers) for number, group in enumerate(store.groups)}
+    for number, group in enumerate(store.groups):
+        shelves[number].fill(group.blocks)
+    wanted = np.array(users, dtype=np.int64)
+    return shelves, user_qualities(shelves, wanted, store.user_groups, store.user_vectors, truth)

@@ -1,0 +1,50 @@
+"""Which combination of a sweep is the first: what the others are compared with."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from wire.errors import InputError
+from wire.input_files import read_at_most
+from wire.output_files import replace_file
+
+ORDER: Final = "combinations.json"
+"""The names of the combinations, in the order in which the scenario has them."""
+TABLE: Final = "table.csv"
+MOST_BYTES: Final = 2**28
+"""Of either."""
+
+
+def keep_order(names: Sequence[str], folder: Path) -> None:
+    """Write down the combinations *names* in their order, before those of earlier sweeps into *folder*.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    whole = list(dict.fromkeys([*names, *read_order(folder)]))
+    try:
+        replace_file(folder / ORDER, msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
+    except OSError as error:
+        raise InputError(f"{folder / ORDER}: cannot be written: {error.strerror}") from None
+
+
+def read_order(folder: Path) -> Sequence[str]:
+    """Return the combinations of the sweep folder *folder* in their order; none where it does not say."""
+    try:
+        return msgspec.json.decode(read_at_most(folder / ORDER, MOST_BYTES), type=list[str])
+    except (OSError, InputError, msgspec.DecodeError, UnicodeDecodeError):
+        return _order_of_table(folder / TABLE)
+
+
+def _order_of_table(file: Path) -> Sequence[str]:
+    """Return the combinations in the order of a sweep's table: all that an older sweep has."""
+    try:
+        lines = io.StringIO(read_at_most(file, MOST_BYTES).decode(), newline="")
+        rows = csv.DictReader(lines)
+        return list(dict.fromkeys(row["combination"] for row in rows if row.get("combination")))
+    except (OSError, InputError, UnicodeDecodeError, csv.Error):
+        return []

@@ -1,0 +1,1 @@
+"""The scenario language: its types, checks, YAML and files."""

@@ -1,0 +1,367 @@
+"""From plain values to a `Scenario`: what is wrong is told by its path, its value and the rule.
+
+The structs and their annotations are the only statement of what is allowed; this file walks them.
+"""
+
+import copy
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final, NoReturn, get_args
+
+import msgspec
+from msgspec import inspect as types
+
+from devices.simulated.start import FleetGroup
+from scenarios.language.checks import RuleError, problems
+from scenarios.language.schema import RECIPES, Model, Scenario
+from scenarios.language.types import (
+    QUANTITIES,
+    choices,
+    expected,
+    hints_of,
+    is_share,
+    kind_of,
+    quantity_of,
+    structs_of,
+)
+from scenarios.language.yaml_tree import Path, Tree, Value, dotted, one_line
+from wire.errors import InputError
+from wire.units import BYTE_UNITS, RATE_UNITS, TIME_UNITS, BitsPerSecond, Bytes, Duration, parse_share
+
+MOST: Mapping[type, int] = {
+    Duration: 3650 * TIME_UNITS["d"],
+    Bytes: 4096 * BYTE_UNITS["TiB"],
+    BitsPerSecond: 1_000_000 * RATE_UNITS["Gbps"],
+}
+"""Times and sizes are kept as signed 64-bit numbers: the sums of these in a run must not run out of them."""
+
+MOST_ERRORS = 100
+"""So many errors of a file are said; of the others, that there are some."""
+
+_BROKEN: Final = object()
+"""Stands for a value that breaks a rule, which has been said; whatever holds it is broken, too."""
+_INDEX = re.compile(r"[0-9]{1,9}")
+_LINE = re.compile(r".*?:([0-9]{1,9}): ")
+MAX_LINES = 10**9
+_SUBJECT = re.compile(r"[\w-]+(?:\.[\w-]+|\[[^]]*\])*(?=\(=)")
+
+
+def decode(tree: Tree, before: Sequence[str] = ()) -> Scenario:
+    """Return the scenario that *tree* describes.
+
+    Args:
+        tree: the values, and where they are written.
+        before: lines that say what is wrong with it already.
+
+    Raises:
+        InputError: it breaks rules; for each a line with the place, the path, the value and the rule, in the
+            order of the file.
+    """
+    decoder = _Decoder(tree)
+    scenario = decoder.value(Scenario, tree.value, ())
+    lines = [
+        *before,
+        *tree.wrong.values(),
+        *(one_line(f"{tree.place(each.at)}: {each}") for each in decoder.found),
+    ]
+    if lines:
+        raise InputError(*in_order(lines))
+    assert isinstance(scenario, Scenario)
+    return scenario
+
+
+def in_order(lines: Sequence[str]) -> list[str]:
+    """Return *lines* once each, by the number of the line that they begin with; the others come last."""
+    numbered = {line: _LINE.match(line) for line in dict.fromkeys(lines)}
+    rising = sorted(numbered, key=lambda line: int(found[1]) if (found := numbered[line]) else MAX_LINES)
+    more = len(rising) - MOST_ERRORS
+    return rising if more <= 0 else [*rising[:MOST_ERRORS], f"and more errors: these are {MOST_ERRORS}"]
+
+
+def read_path(text: str) -> Path:
+    """Read ``fleet[0].memory.min``; what is in brackets may be a number or a name."""
+    parts = re.findall(r"\[([^]]*)\]|([^.\[\]]+)", text)
+    return tuple(int(inner) if _INDEX.fullmatch(inner) else inner or outer for inner, outer in parts)
+
+
+class WrongError(Exception):
+    """Something breaks a rule.
+
+    Args:
+        path: what does.
+        text: what follows the dotted path in the message.
+        at: whose place to show, if not that of *path*.
+    """
+
+    def __init__(self, path: Path, text: str, at: Path | None = None) -> None:
+        super().__init__(path, text, at)
+        self.path = path
+        self.text = text
+        self.at = path if at is None else at
+
+    def __str__(self) -> str:
+        return f"{dotted(self.path)}{self.text}".removeprefix(": ")
+
+
+class _Decoder:
+    """Walks hints and values together; what is wrong is collected, and the rest looked at all the same.
+
+    Args:
+        tree: the values, and which of them cannot be used or take the type of their default.
+    """
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self.found: list[WrongError] = []
+
+    # Any: type hints are no types, and the default of a field may be anything.
+    def value(self, hint: Any, value: Value, path: Path, default: Any = None) -> object:
+        """Return what *value*, at *path*, means where *hint* is wanted; `_BROKEN` if nothing."""
+        if path in self._tree.wrong:
+            return _BROKEN
+        try:
+            return self._value(hint, value, path, default)
+        except WrongError as error:
+            self.found.append(error)
+            return _BROKEN
+
+    def _value(self, hint: Any, value: Value, path: Path, default: Any) -> object:
+        kind = kind_of(hint)
+        if isinstance(kind, types.AnyType):
+            return _BROKEN if any(path == each[: len(path)] for each in self._tree.wrong) else value
+        structs = structs_of(kind)
+        if structs and not _is_leaf(kind, value):
+            given = self._with_type(_mapping(value, path, expected(kind)), path, default)
+            return self._struct(_choose(structs, given, path), given, path, default)
+        if isinstance(kind, types.DictType):
+            item = get_args(hint)[1]
+            given = _mapping(value, path)
+            entries = {key: self.value(item, each, (*path, key)) for key, each in given.items()}
+            return _BROKEN if any(each is _BROKEN for each in entries.values()) else entries
+        if isinstance(kind, types.VarTupleType):
+            item = get_args(hint)[0]
+            items = [self.value(item, each, (*path, at)) for at, each in enumerate(_list(value, path))]
+            return _BROKEN if any(each is _BROKEN for each in items) else tuple(items)
+        return _leaf(hint, kind, value, path)
+
+    def _with_type(self, given: Mapping[str, Value], path: Path, default: object) -> Mapping[str, Value]:
+        if path not in self._tree.implied or not isinstance(default, msgspec.Struct):
+            return given
+        config = default.__struct_config__
+        return {config.tag_field: str(config.tag), **given} if config.tag_field else given
+
+    def _struct(
+        self, kind: types.StructType, given: Mapping[str, Value], path: Path, default: object
+    ) -> object:
+        wrong_keys = list(_wrong_keys(kind, given, path))
+        self.found += wrong_keys
+        hints, default = hints_of(kind.cls), _by_recipe(kind.cls, given, default)
+        # What is left out has the default of the whole, which may differ from that of its type.
+        rest = msgspec.structs.asdict(default) if isinstance(default, kind.cls) else {}
+        fields = {
+            field.name: self.value(
+                hints[field.name],
+                given[field.name],
+                (*path, field.name),
+                rest.get(field.name, field.default),
+            )
+            for field in kind.fields
+            if field.name in given
+        }
+        broken = {name for name, value in fields.items() if value is _BROKEN}
+        broken |= {each for key in given for each in _meanings(key, kind) if each not in given}
+        values = rest | {name: value for name, value in fields.items() if name not in broken}
+        made = self._made(kind, values, path, broken)
+        return _BROKEN if wrong_keys else made
+
+    def _made(
+        self, kind: types.StructType, values: dict[str, object], path: Path, broken: set[str]
+    ) -> object:
+        """Return the struct with *values*; where it breaks a rule, go on with a default to find more.
+
+        Args:
+            kind: the struct.
+            values: of its fields; changed.
+            path: of the struct.
+            broken: fields that have a default instead of what is written; changed.
+        """
+        fields = {field.name: field for field in kind.fields}
+        missing = {name for name, field in fields.items() if field.required and name not in values}
+        if kind.cls is Scenario and (broken or missing):
+            for text in islice(problems(_with_gaps(values), broken | missing), MOST_ERRORS + 1):
+                self.found.append(_broken(path, text))
+            return _BROKEN
+        while not any(field.required and name not in values for name, field in fields.items()):
+            try:
+                made = kind.cls(**values)
+            except RuleError as error:
+                self.found += [_broken(path, text) for text in error.texts]
+                return _BROKEN
+            except ValueError as error:
+                rule = str(error)
+                if not _speaks_of(rule, broken):
+                    self.found.append(_broken(path, rule))
+                subject = _SUBJECT.match(rule)
+                name = re.split(r"[.\[]", subject[0], maxsplit=1)[0] if subject else ""
+                if name not in values or name in broken:
+                    return _BROKEN
+                broken.add(name)
+                del values[name]
+            else:
+                return _BROKEN if broken else made
+        return _BROKEN
+
+
+def _with_gaps(values: Mapping[str, object]) -> Scenario:
+    """Return a scenario with *values* only, which no rule has seen: what is not among them is a default."""
+    scenario = copy.copy(_ANY)  # which calls no `__post_init__`
+    for field in msgspec.structs.fields(Scenario):
+        default = None if field.required else default_of_field(field)
+        msgspec.structs.force_setattr(scenario, field.name, values.get(field.name, default))
+    scenario.fill_in()
+    return scenario
+
+
+_ANY: Final = Scenario(version=1, name="any", stop_time=Duration(1), fleet=(FleetGroup(name="any", count=1),))
+
+
+def default_of_field(field: msgspec.structs.FieldInfo) -> object:
+    """Return the default of a field that is not required."""
+    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+
+
+def _speaks_of(rule: str, names: set[str]) -> bool:
+    """Tell whether *rule* speaks of the value of a field that has a default in its stead."""
+    return any(re.search(rf"\b{re.escape(name)}\b", rule) for name in names)
+
+
+def _by_recipe(cls: type, given: Mapping[str, Value], default: object) -> object:
+    """Return what gives the keys that are left out their values: the recipe, where one is named."""
+    recipe = given.get("recipe") if cls is Model else None
+    return RECIPES.get(recipe, default) if isinstance(recipe, str) else default
+
+
+def _mapping(value: Value, path: Path, wanted: str = "a mapping of keys") -> Mapping[str, Value]:
+    if not isinstance(value, dict):
+        _refuse(value, wanted, path)
+    return value
+
+
+def _list(value: Value, path: Path) -> Sequence[Value]:
+    if not isinstance(value, list):
+        _refuse(value, "a list", path)
+    return value
+
+
+def _choose(structs: Sequence[types.StructType], given: Mapping[str, Value], path: Path) -> types.StructType:
+    """Return the one of *structs* that *given* names in its tag."""
+    field = structs[0].tag_field
+    if field is None or (len(structs) == 1 and field not in given):
+        return structs[0]
+    by_tag = {str(struct.tag): struct for struct in structs}
+    if field not in given:
+        raise WrongError(path, f": missing key {field!r}: one of {', '.join(by_tag)}")
+    tag = given[field]
+    if not isinstance(tag, str) or tag not in by_tag:
+        one = f"one of {', '.join(by_tag)}" if len(by_tag) > 1 else next(iter(by_tag))
+        _refuse(tag, f"{one}{_meant(tag, list(by_tag))}", (*path, field))
+    return by_tag[tag]
+
+
+def _meanings(key: str, kind: types.StructType) -> Sequence[str]:
+    """Return the key that an unknown *key* of *kind* most likely means: what its value is, is not known."""
+    known = [field.name for field in kind.fields]
+    unknown = key not in known and key != kind.tag_field
+    return difflib.get_close_matches(key, known, n=1) if unknown else ()
+
+
+def _wrong_keys(kind: types.StructType, given: Mapping[str, Value], path: Path) -> Iterator[WrongError]:
+    """Yield what is wrong with the keys of *given*: those that are not known, and those that are missing."""
+    known = [field.name for field in kind.fields]
+    for key in given:
+        if key not in known and key != kind.tag_field:
+            hint = _meant(key, known) or f"; known keys: {', '.join(known)}"
+            yield WrongError(path, f": unknown key {key!r}{hint}", at=(*path, key))
+    for field in kind.fields:
+        if field.required and field.name not in given:
+            yield WrongError(path, f": missing key {field.name!r}")
+
+
+def _is_leaf(kind: types.Type, value: Value) -> bool:
+    """Tell whether *value* is what *kind* allows beside a mapping: nothing, or text."""
+    if not isinstance(kind, types.UnionType):
+        return False
+    text = any(isinstance(option, types.StrType) for option in kind.types)
+    return (value is None and kind.includes_none) or (text and isinstance(value, str))
+
+
+def _leaf(hint: Any, kind: types.Type, value: Value, path: Path) -> object:  # Any: a type hint
+    if value is None and isinstance(kind, types.UnionType) and kind.includes_none:
+        return None
+    if value is None or isinstance(value, list | dict):
+        _refuse(value, expected(kind), path)
+    cls = quantity_of(kind)
+    if cls is not None:
+        return _quantity(cls, value, path)
+    number = _percent(value) if is_share(kind) else value
+    try:
+        return msgspec.convert(number, hint)
+    except msgspec.ValidationError:
+        _refuse(value, f"{expected(kind)}{_meant(value, choices(kind))}", path)
+
+
+def _percent(value: Value) -> Value:
+    """Return the number that a text such as ``5 %`` stands for; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(parse_share(value))
+    except ValueError:
+        return value
+
+
+def _quantity(cls: type, value: Value, path: Path) -> float:
+    try:
+        quantity = QUANTITIES[cls].parse(value)
+    except ValueError as error:
+        raise _broken((*path, ""), str(error)) from None
+    if quantity > MOST.get(cls, quantity):
+        _refuse(value, f"at most {QUANTITIES[cls].format(MOST[cls])}", path)
+    return quantity
+
+
+def _broken(path: Path, rule: str) -> WrongError:
+    """Join *path* and a rule such as ``min(=9 GiB) must not exceed max(=8 GiB)`` about a part of it.
+
+    An empty last part of *path* stands for whatever the rule calls its subject.
+    """
+    subject = _SUBJECT.match(rule)
+    text = re.sub(r"(?<=\w)\(=", " (=", rule[subject.end() :] if subject else f": {rule}")
+    inner = read_path(subject[0]) if subject else ()
+    if path and path[-1] == "":
+        path, inner = path[:-1], ()
+    return WrongError(path + inner, f" {text}" if subject else text)
+
+
+def _refuse(value: Value, wanted: str, path: Path) -> NoReturn:
+    match value:
+        case None:
+            text = f" has no value: it must be {wanted}"
+        case dict():
+            text = f" must be {wanted}, not a mapping"
+        case list():
+            text = f" must be {wanted}, not a list"
+        case bool():
+            text = f" (={str(value).lower()}) must be {wanted}"
+        case _:
+            text = f" (={value!r}) must be {wanted}"
+    if not path:
+        text = f": a scenario{text}"
+    raise WrongError(path, text)
+
+
+def _meant(value: object, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
+    return f"; did you mean {close[0]!r}?" if close and close[0] != value else ""

@@ -1,0 +1,365 @@
+"""Thresholds: what a run must keep to, in k6's words, checked against the metrics and the scenario.
+
+``{metric: ["p(95)<2s"]}``; a metric may be narrowed, ``update_bytes{kind=wasted}``. Any other key of the
+summary that is a number can be demanded something of, too: ``{broker_egress_bytes: ["value<500MB"]}``. Pure.
+"""
+
+import difflib
+import operator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from devices.event_log import Pressure, words
+from scenarios.catalogue.metrics import DECILES, DIMENSIONS, LABEL, METRICS, Kind, Metric, Unit
+from scenarios.catalogue.summary_keys import key_of, number_keys
+from wire.units import (
+    BYTE_UNITS,
+    NS_PER_S,
+    RATE_UNITS,
+    TIME_UNITS,
+    Duration,
+    format_duration,
+    parse_bytes,
+    parse_duration,
+)
+
+if TYPE_CHECKING:
+    from scenarios.language.schema import Scenario
+
+SIGNS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+SUMMARY: Final = "summary"
+"""The table of what is no metric but a key of the summary."""
+MEANS: Final = ("time_weighted_mean", "mean", "avg", "value")
+
+_SELECTOR = re.compile(r"(?P<metric>[^{}]*?)\s*(?:\{(?P<filters>[^{}]*)\})?")
+_RULE = re.compile(
+    r"(?P<what>[a-z_]+)\s*(?:\((?P<percent>[^()]*)\))?\s*(?P<sign><=|>=|==|<|>)\s*(?P<value>.+)"
+)
+_NUMBER = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)")
+_OF_BASE = re.compile(rf"(?P<factor>{_NUMBER.pattern})\s*\*\s*(?P<base>\w+)")
+_EXAMPLES: Final[Mapping[Unit, str]] = {
+    Unit.NUMBER: "a number",
+    Unit.SHARE: "a share such as 5% or 0.05",
+    Unit.SECONDS: "a span of time such as 250ms",
+    Unit.BYTES: "a size such as 64KiB",
+    Unit.PER_SECOND: "a rate such as 20/s",
+    Unit.BYTES_PER_SECOND: "a data rate such as 200kB/s",
+}
+
+
+class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A rule that can end the run early; one that cannot is written as its text alone."""
+
+    threshold: str
+    """The rule: an aggregation, a comparison and a value, such as `p(95)<3s`."""
+    abort_on_fail: bool = False
+    """Whether the run ends when the rule is found broken. It is judged at every 50th part of the run, on what
+    has been logged by then; where nothing has, it is not broken yet."""
+    delay_abort_eval: Duration = Duration(0)
+    """Before this simulated time it is not judged."""
+
+    def __post_init__(self) -> None:
+        if self.delay_abort_eval and not self.abort_on_fail:
+            raise ValueError(
+                f"delay_abort_eval(={format_duration(self.delay_abort_eval)}) needs abort_on_fail: true"
+            )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What one threshold demands."""
+
+    selector: str
+    """The metric and its filters, as written."""
+    text: str
+    """The rule, as written."""
+    metric: Metric
+    filters: Mapping[str, str]
+    """Values by dimension."""
+    aggregation: str
+    percent: float | None
+    """Of ``p``."""
+    sign: str
+    limit: float
+    """In the unit of the aggregation; where there is a base, so many times that."""
+    base: str | None
+    """``full`` or ``best``: what the mean is compared with."""
+    abort_ns: int | None
+    """From when on the run ends where the rule is broken; None: it does not."""
+
+    @property
+    def of_summary(self) -> bool:
+        """Whether it is about a key of the summary that is no metric."""
+        return self.metric.table == SUMMARY
+
+
+def rules_of(thresholds: Mapping[str, Sequence[str | Threshold]]) -> tuple[Rule, ...]:
+    """Return the rules of *thresholds*, in their order.
+
+    Raises:
+        ValueError: one has no meaning.
+    """
+    rules = []
+    for found in _read(thresholds):
+        if isinstance(found, str):
+            raise ValueError(found)
+        rules.append(found)
+    return tuple(rules)
+
+
+def thresholds_that_mean_nothing(thresholds: Mapping[str, Sequence[str | Threshold]]) -> Iterator[str]:
+    """Yield what is wrong with each of *thresholds* that has no meaning."""
+    return (found for found in _read(thresholds) if isinstance(found, str))
+
+
+def filters_that_name_nothing(scenario: "Scenario") -> Iterator[str]:
+    """Yield what is wrong with each filter of the thresholds that names nothing in *scenario*."""
+    places = _places(scenario)
+    for rule in _read(scenario.thresholds):
+        if isinstance(rule, str):
+            continue
+        for dimension, value in rule.filters.items():
+            known = {**rule.metric.own, **places}
+            path = f"thresholds[{rule.selector}](={dimension!r})"
+            if dimension not in known:
+                yield f"{path} must be narrowed by one of {_list(dimension, known)}"
+            elif value not in known[dimension]:
+                path = f"thresholds[{rule.selector}](={value!r})"
+                one = f"one of {_list(value, known[dimension])}" if known[dimension] else "and there is none"
+                yield f"{path} must name a {dimension}, {one}"
+
+
+def _read(thresholds: Mapping[str, Sequence[str | Threshold]]) -> Iterator[Rule | str]:
+    """Yield each rule of *thresholds*; where it has no meaning, why."""
+    for selector, entries in thresholds.items():
+        try:
+            metric, filters = _read_selector(selector)
+        except ValueError as error:
+            yield str(error)
+            continue
+        if not entries:
+            yield f"thresholds[{selector}](=[]) must have at least one rule"
+        for at, entry in enumerate(entries):
+            path = f"thresholds[{selector}][{at}]"
+            if isinstance(entry, Threshold):
+                path += ".threshold"
+            try:
+                yield _read_rule(path, selector, metric, filters, entry)
+            except ValueError as error:
+                yield str(error)
+
+
+def _places(scenario: "Scenario") -> Mapping[str, Sequence[str]]:
+    """Return the values of each dimension by which any metric can be narrowed."""
+    labels: dict[str, dict[str, None]] = {}
+    for group in scenario.fleet:
+        for key, value in group.labels.items():
+            labels.setdefault(LABEL + key, {})[value] = None
+    known: dict[str, Sequence[str]] = {key: sorted(values) for key, values in labels.items()}
+    known["group"] = [group.name for group in scenario.fleet]
+    known |= {
+        "node": list(scenario.nodes),
+        "network": list(scenario.networks),
+        "stage": [stage.name for stage in scenario.stages],
+        "pressure": list(words(Pressure)),
+        "user_group": [str(at) for at in range(scenario.model.training.user_groups)],
+        "budget_decile": DECILES,
+    }
+    assert set(DIMENSIONS) <= {*known, "label.<key>", "budget_range"}
+    return known
+
+
+def _read_selector(text: str) -> tuple[Metric, Mapping[str, str]]:
+    path = f"thresholds[{text}](={text!r})"
+    found = _SELECTOR.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{path} must be a metric, or a metric and filters: metric{{dimension=value}}")
+    name = found["metric"]
+    metric = METRICS.get(name) or _summary_key(name)
+    if metric is None:
+        raise ValueError(f"{path} must name a metric, or a number in summary.json{_meant(name)}")
+    if metric.table == SUMMARY and found["filters"] is not None:
+        raise ValueError(f"{path} must have no filters: {name} is a key of the summary, and of the whole run")
+    filters: dict[str, str] = {}
+    for part in found["filters"].split(",") if found["filters"] is not None else ():
+        dimension, equals, value = (each.strip() for each in part.partition("="))
+        if not (dimension and equals and value):
+            raise ValueError(f"{path} must have filters such as group=phone, not {part.strip()!r}")
+        if dimension in filters:
+            raise ValueError(f"{path} must have one value for {dimension}")
+        filters[dimension] = value
+    return metric, filters
+
+
+def _summary_key(name: str) -> Metric | None:
+    """Return the key of the summary called *name* as a metric with one value; None: it is no number."""
+    key = key_of(name)
+    if key is None or key.unit is None:
+        return None
+    return Metric(name, Kind.GAUGE, key.unit, SUMMARY, key.meaning)
+
+
+def _meant(name: str) -> str:
+    """Return which names *name* may have meant: those that have its words, or one that is spelt nearly so."""
+    known = [*METRICS, *number_keys()]
+    parts = set(name.lower().split("_"))
+    alike = [each for each in known if parts <= set(each.split("_"))][:4]
+    alike = alike or difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    return f"; did you mean {', '.join(map(repr, alike))}?" if alike else "; docs/metrics.md lists them"
+
+
+def _read_rule(
+    path: str, selector: str, metric: Metric, filters: Mapping[str, str], entry: str | Threshold
+) -> Rule:
+    text = entry.threshold if isinstance(entry, Threshold) else entry
+    path = f"{path}(={text!r})"
+    found = _RULE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{path} must be an aggregation, one of < <= > >= ==, and a value, such as p(95)<2s")
+    what = found["what"]
+    if metric.table == SUMMARY:
+        if what != "value":
+            raise ValueError(f"{path} must be value: {metric.name} is one number of summary.json")
+        if isinstance(entry, Threshold) and entry.abort_on_fail:
+            raise ValueError(f"{path} must not abort: the summary is there at the end of the run only")
+    if what not in metric.aggregations:
+        known = _list(what, ["p(N)" if each == "p" else each for each in metric.aggregations])
+        raise ValueError(f"{path} must aggregate {metric.name}, a {metric.kind}, by one of {known}")
+    percent = _read_percent(path, what, found["percent"])
+    if what == "share" and metric.kind is Kind.COUNTER and not filters:
+        raise ValueError(f"{path} must narrow {metric.name} with a filter, to be a share of it")
+    limit, base = _read_value(path, metric, what, found["value"].strip())
+    aborts = isinstance(entry, Threshold) and entry.abort_on_fail
+    abort_ns = int(entry.delay_abort_eval) if isinstance(entry, Threshold) and aborts else None
+    return Rule(selector, text, metric, filters, what, percent, found["sign"], limit, base, abort_ns)
+
+
+def _read_percent(path: str, what: str, text: str | None) -> float | None:
+    if what != "p":
+        if text is not None:
+            raise ValueError(f"{path} must have a number in brackets only after p")
+        return None
+    percent = float(text) if text is not None and _NUMBER.fullmatch(text.strip()) else -1.0
+    if not 0.0 < percent <= 100.0:
+        raise ValueError(f"{path} must have a percentile above 0 and up to 100, such as p(95)")
+    return percent
+
+
+def _read_value(path: str, metric: Metric, what: str, text: str) -> tuple[float, str | None]:
+    of_base = _OF_BASE.fullmatch(text)
+    if of_base is not None:
+        base = of_base["base"]
+        if base not in metric.bases or what not in MEANS:
+            raise ValueError(
+                f"{path} must compare with a value: only the mean of ndcg_at_10 can be compared with "
+                "full, best or oracle"
+            )
+        return float(of_base["factor"]), "best" if base == "oracle" else base
+    unit = metric.unit_of(what)
+    if unit is Unit.SHARE and metric.unit is not unit and _NUMBER.fullmatch(text) and float(text) > 1:
+        raise ValueError(f"{path} must compare {what} with a share up to 1; did you mean {text}%?")
+    try:
+        return _quantity(unit, text), None
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{path} must compare {what} of {metric.name} with {_EXAMPLES[unit]}, not {text!r}"
+        ) from None
+
+
+def _quantity(unit: Unit, text: str) -> float:
+    """Return the value that *text* means in *unit*.
+
+    Raises:
+        ValueError: it means none.
+    """
+    plain = float(text) if _NUMBER.fullmatch(text) else None
+    match unit:
+        case Unit.SECONDS:
+            return parse_duration(0 if plain == 0 else text) / NS_PER_S
+        case Unit.BYTES:
+            return float(parse_bytes(0 if plain == 0 else text))
+        case Unit.SHARE if text.endswith("%"):
+            return float(text.removesuffix("%").strip()) / 100
+        case Unit.PER_SECOND if text.endswith("/s"):
+            return float(text.removesuffix("/s").strip())
+        case Unit.BYTES_PER_SECOND if plain != 0:
+            return _data_rate(text)
+    if plain is None:
+        raise ValueError(text)
+    return plain
+
+
+def _data_rate(text: str) -> float:
+    """Return bytes a second: fractions of a bit do not matter here."""
+    for name, bits in RATE_UNITS.items():
+        number = text.removesuffix(name).strip()
+        if number != text and _NUMBER.fullmatch(number):
+            return float(number) * bits / 8
+    raise ValueError(text)
+
+
+def shown_value(selector: str, text: str, value: float | None) -> str:
+    """Return the value that rule *text* judged in the unit in which the rule is written.
+
+    Args:
+        selector: the metric and its filters, as the scenario has them.
+        text: the rule.
+        value: in seconds, bytes or shares; None: there was nothing to judge by.
+    """
+    if value is None:
+        return "no data"
+    try:
+        (rule,) = rules_of({selector: [text]})
+    except ValueError:  # of a run of another version
+        return f"{value:,.6g}"
+    found = _RULE.fullmatch(text.strip())
+    written = "" if found is None or rule.base is not None else found["value"].strip()
+    size, name = _scale(rule.metric.unit_of(rule.aggregation), written.lstrip("0123456789. "))
+    limit = rule.limit if rule.base is None else None
+    return _rounded(value / size, None if limit is None else limit / size) + (f" {name}" if name else "")
+
+
+def _scale(unit: Unit, written: str) -> tuple[float, str]:
+    """Return how large the unit *written* is, and its name; where none is written that of *unit*."""
+    last = re.split(r"[0-9.\s]+", written)[-1]  # of 1 min 3 s, seconds
+    match unit:
+        case Unit.SECONDS:
+            return (TIME_UNITS[last] / NS_PER_S, last) if last in TIME_UNITS else (1.0, "s")
+        case Unit.BYTES:
+            return (float(BYTE_UNITS[last]), last) if last in BYTE_UNITS else (1.0, "B")
+        case Unit.SHARE:
+            return (0.01, "%") if last == "%" else (1.0, "")
+        case Unit.PER_SECOND:
+            return 1.0, "/s"
+        case Unit.BYTES_PER_SECOND:
+            return (RATE_UNITS[last] / 8, last) if last in RATE_UNITS else (1.0, "B/s")
+    return 1.0, ""
+
+
+def _rounded(value: float, limit: float | None) -> str:
+    """Return *value* with as many digits as tell it from *limit*."""
+    for digits in (4, 6, 9, 12):
+        before = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+        places = max(digits - before, 0)
+        text = f"{value:,.{places}f}" if abs(value) >= 1e-3 or not value else f"{value:.{digits}g}"
+        if limit is None or value == limit or float(text.replace(",", "")) != limit:
+            break
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
+
+
+def _list(value: str, known: Iterable[str]) -> str:
+    """Return the known words, and which of them *value* may have meant."""
+    listed = list(known)
+    meant = difflib.get_close_matches(value, listed, n=1)
+    hint = f"; did you mean {meant[0]!r}?" if meant else ""
+    return ", ".join(listed) + hint

@@ -1,0 +1,314 @@
+"""The wire as an AsyncAPI 3.0 document, from the topic table and the message types: ``docs/asyncapi.yaml``.
+
+AsyncAPI describes one application; this one is a device. Its examples are the files of ``docs/examples``.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from cloud.service.report_queue import Limits
+from scenarios.language.types import documentation, summary
+from wire.geometry import Codec, Geometry, Score
+from wire.messages import MAX_JSON_BYTES, BudgetReport, ModelNotice, QualityReport, Status
+from wire.mqtt.connection import KEEP_ALIVE_S
+from wire.topics import NAME, TABLE, Kind, Role, Route, subscription
+from wire.update_part import DEFAULT_MAX_PAYLOAD, MAX_HEADER_BYTES, TENSOR_TYPES
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+BINDING = "0.2.0"
+"""The version of AsyncAPI's MQTT bindings."""
+
+Json = dict[str, Any]  # Any: JSON
+
+PAYLOADS: dict[Kind, type[msgspec.Struct] | None] = {
+    Kind.BUDGET: BudgetReport,
+    Kind.PEE: None,
+    Kind.QUALITY: QualityReport,
+    Kind.STATUS: Status,
+    Kind.MODEL: ModelNotice,
+    Kind.BLOCKS: None,
+}
+"""The type of each topic's JSON; None: an update part, which is binary."""
+
+JSON_EXAMPLES: dict[Kind, tuple[str, ...]] = {
+    Kind.BUDGET: tuple(
+        f"report-{name}" for name in ("first", "growth", "shrink", "wants", "group", "shared")
+    ),
+    Kind.QUALITY: ("quality",),
+    Kind.STATUS: ("status-online", "status-will"),
+    Kind.MODEL: ("model",),
+}
+"""The files whose content the messages show, each named as it is in ``docs/examples``."""
+
+_LIMITS = Limits()
+_INTRODUCTION = f"""\
+What travels between the devices of a fleet and the cloud that serves them personalized elastic
+embeddings (PEEs).
+
+This document describes **one application, a device**: what it *sends* the cloud receives, and what it
+*receives* the cloud sends. So a device sends `budget`, `quality` and `status` and receives `pee`, `model`
+and `blocks`; a cloud subscribes to `budget`, with `+` in the place of the device, may read `quality` and
+`status` likewise, and publishes the other three.
+
+JSON messages are UTF-8, at most {MAX_JSON_BYTES} bytes, and closed: a field that is not listed is refused.
+Update parts are safetensors files, by default at most {DEFAULT_MAX_PAYLOAD} bytes. What is refused is
+counted by its reason and not answered. The order of things, the bytes of blocks and worked examples are in
+`protocol.md` beside this file; `examples/` holds the payloads that are shown here and the binary ones.
+"""
+_CHANNELS: dict[Kind, tuple[str, str, str]] = {
+    Kind.BUDGET: (
+        "Budget report",
+        "The device says how many bytes it may hold, and what it holds; the cloud answers on `pee`.",
+        "At its start, when its budget changes, after a reconnection, when a part was refused, and when no "
+        f"answer comes. A cloud takes in {_LIMITS.rate:g} a second and device in the long run, "
+        f"{_LIMITS.burst} at once, and answers only the newest of a device's reports that wait.",
+    ),
+    Kind.PEE: (
+        "Update part",
+        "The cloud sends the blocks that a device lacks, in one or more parts; the device takes them in.",
+        "A part whose `seq` is not that of the device's last report is ignored; one that is damaged or does "
+        "not follow on what is held is refused, and the device reports again.",
+    ),
+    Kind.QUALITY: (
+        "Quality report",
+        "The device says how well it recommends.",
+        "Whenever it likes, or never.",
+    ),
+    Kind.STATUS: (
+        "Status",
+        "The device says that it is there, or about to leave; the broker says so for it if it is lost.",
+        "Also the session's last will.",
+    ),
+    Kind.MODEL: (
+        "Model notice",
+        "The cloud announces the model version that it serves; the device learns how blocks are cut.",
+        "A device that has not read it can decode no blocks. An empty payload clears it: ignore that.",
+    ),
+    Kind.BLOCKS: (
+        "Layer",
+        "With shared delivery: the cloud leaves each layer at the broker; a device takes what it lacks.",
+        "An update part whose `seq` is 0. Only from a cloud with `--retain-blocks`.",
+    ),
+}
+_PARAMETERS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "fleet": (f"The fleet, {NAME.pattern}.", ("lab",)),
+    "device": (f"The device, {NAME.pattern}: also its user name at the broker.", ("phone-1",)),
+    "model": ("The model version.", ("86933656a3633a9a",)),
+    "group": ("The user group, from 0.", ("0",)),
+    "layer": ("The layer, from 1.", ("1",)),
+}
+_FIELDS = {
+    "crc32": "checksum, eight hexadecimal digits, at a fixed place: protocol.md",
+    "seq": "the report that this answers, at a fixed place; 0 in a layer's part",
+    "model": "model version",
+    "group": "user group",
+    "first": "place in the ranking, from 0, of the part's first block",
+    "target": "how many blocks the PEE for the reported budget has",
+    "part": "this part's number, from 1",
+    "parts": "how many parts the answer has",
+}
+_TENSORS = {
+    "user_vector": ("d", "in an introduction, where the report named the user: the user's vector"),
+    "layer_blocks": ("L", "in an introduction: how many blocks the first l layers hold, l = 1 .. L"),
+    "layer_bytes": ("L", "in an introduction: how many bytes are stored for them"),
+    "scales": ("B", "where the codec is int8 or int4: the factor of each block"),
+    "ids": ("B", "block ids, in ranking order"),
+    "sizes": ("B", "where the codec is planes or coded: bytes of each block in `data`"),
+    "data": ("bytes", "the blocks' numbers, end to end, in the same order"),
+}
+
+
+def text() -> str:
+    """Return the content of ``asyncapi.yaml``."""
+    head = "# Generated by `make docs` from wire/topics.py and wire/messages.py; do not edit.\n"
+    return head + yaml.dump(document(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def document() -> Json:
+    """Return the AsyncAPI document."""
+    return {
+        "asyncapi": "3.0.0",
+        "id": "urn:peelfleet:protocol:1",
+        "info": {
+            "title": "Peelfleet device",
+            "version": "1.0.0",
+            "description": _INTRODUCTION,
+            "license": {"name": "MIT"},
+            "tags": [{"name": "device", "description": "The application that is described."}],
+        },
+        "defaultContentType": "application/json",
+        "servers": {"mqtt": _server(secure=False), "mqtts": _server(secure=True)},
+        "channels": {kind.value: _channel(kind, route) for kind, route in TABLE.items()},
+        "operations": dict(_operation(kind, route) for kind, route in TABLE.items()),
+        "components": {
+            "messages": {_message_name(kind): _message(kind) for kind in TABLE},
+            "schemas": {**_schemas(), "UpdatePart": _update_part()},
+            "parameters": {
+                name: {"description": words, "examples": list(such_as)}
+                for name, (words, such_as) in _PARAMETERS.items()
+            },
+            "securitySchemes": {
+                "userPassword": {
+                    "type": "userPassword",
+                    "description": "A user name, which is the device's id, and a password.",
+                },
+                "certificate": {
+                    "type": "X509",
+                    "description": "A certificate whose common name is the device's id.",
+                },
+            },
+        },
+    }
+
+
+def _server(*, secure: bool) -> Json:
+    known = ["userPassword", *(["certificate"] if secure else [])]
+    return {
+        "host": "{host}:{port}",
+        "protocol": "mqtts" if secure else "mqtt",
+        "protocolVersion": "3.1.1",
+        "description": f"A broker, {'over TLS 1.2 or newer' if secure else 'in the clear: on this machine'}.",
+        "variables": {
+            "host": {"default": "localhost", "description": "The broker's name or address."},
+            "port": {"default": "8883" if secure else "1883", "description": "Its port."},
+        },
+        "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in known],
+        "bindings": {
+            "mqtt": {
+                "clientId": "the device's id",
+                "cleanSession": False,
+                "lastWill": {
+                    "topic": _address(Kind.STATUS),
+                    "qos": TABLE[Kind.STATUS].qos,
+                    "message": (EXAMPLES / "status-will.json").read_text(encoding="utf-8"),
+                    "retain": TABLE[Kind.STATUS].retained,
+                },
+                "keepAlive": KEEP_ALIVE_S,
+                "bindingVersion": BINDING,
+            }
+        },
+    }
+
+
+def _channel(kind: Kind, route: Route) -> Json:
+    title, words, _ = _CHANNELS[kind]
+    names = ["fleet", *(["device"] if route.per_device else []), *(_LAYER if route.per_layer else [])]
+    return {
+        "address": _address(kind),
+        "title": title,
+        "description": words,
+        "messages": {_message_name(kind): {"$ref": f"#/components/messages/{_message_name(kind)}"}},
+        "parameters": {name: {"$ref": f"#/components/parameters/{name}"} for name in names},
+    }
+
+
+_LAYER = ("model", "group", "layer")
+
+
+def _address(kind: Kind) -> str:
+    levels = "/".join(f"{{{name}}}" for name in _LAYER)
+    return subscription(kind, "{fleet}", "{device}").replace("+/+/+", levels)
+
+
+def _operation(kind: Kind, route: Route) -> tuple[str, Json]:
+    action = "send" if Role.DEVICE in route.writers else "receive"
+    _, words, more = _CHANNELS[kind]
+    operation: Json = {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{kind.value}"},
+        "summary": words,
+        "description": f"{more} {'The cloud receives it.' if action == 'send' else 'The cloud sends it.'}",
+        "messages": [{"$ref": f"#/channels/{kind.value}/messages/{_message_name(kind)}"}],
+        "bindings": {"mqtt": {"qos": route.qos, "retain": route.retained, "bindingVersion": BINDING}},
+    }
+    if kind is Kind.BUDGET:
+        answer = f"#/channels/{Kind.PEE.value}"
+        operation["reply"] = {
+            "channel": {"$ref": answer},
+            "messages": [{"$ref": f"{answer}/messages/{_message_name(Kind.PEE)}"}],
+        }
+    return f"{action}{kind.value.capitalize()}", operation
+
+
+def _message_name(kind: Kind) -> str:
+    return _CHANNELS[kind][0].title().replace(" ", "")
+
+
+def _message(kind: Kind) -> Json:
+    title, words, _ = _CHANNELS[kind]
+    payload = PAYLOADS[kind]
+    message: Json = {
+        "name": kind.value,
+        "title": title,
+        "summary": words,
+        "contentType": "application/octet-stream" if payload is None else "application/json",
+        "payload": {"$ref": f"#/components/schemas/{'UpdatePart' if payload is None else payload.__name__}"},
+    }
+    if payload is None:
+        pattern = "layer-*.safetensors" if kind is Kind.BLOCKS else "answer-*.safetensors"
+        return message | {"description": f"Binary: no JSON. Examples are the files `examples/{pattern}`."}
+    return message | {
+        "examples": [
+            {
+                "name": name,
+                "summary": f"examples/{name}.json",
+                "payload": json.loads((EXAMPLES / f"{name}.json").read_bytes()),
+            }
+            for name in JSON_EXAMPLES[kind]
+        ]
+    }
+
+
+def _schemas() -> Json:
+    """Return the JSON Schema of every type of message, each field with its meaning and unit."""
+    types: list[type[msgspec.Struct]] = [each for each in PAYLOADS.values() if each is not None]
+    _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    described: list[type[msgspec.Struct]] = [*types, Geometry]
+    for cls in described:
+        schema, words = schemas[cls.__name__], documentation(cls)
+        schema["description"] = summary(cls)
+        for name, field in schema["properties"].items():
+            # Beside a reference nothing else is read.
+            whole = {"allOf": [{"$ref": field.pop("$ref")}]} if "$ref" in field else {}
+            schema["properties"][name] = {"description": words[name].replace("``", "`"), **whole, **field}
+    schemas[Codec.__name__]["description"] = "How numbers are stored: protocol.md, under Blocks."
+    schemas[Score.__name__]["description"] = "How a score is made: protocol.md, under Ranking."
+    return {name: schemas[name] for name in sorted(schemas)}
+
+
+def _update_part() -> Json:
+    return {
+        "type": "string",
+        "format": "binary",
+        "description": (
+            "A safetensors file: the length of the header in 8 bytes, little-endian; the header, JSON of "
+            f"at most {MAX_HEADER_BYTES} bytes; then the data of the tensors, little-endian, in the order "
+            "below and without gaps. The header starts with the checksum and the report's number, at a fixed "
+            "place; `protocol.md` has it byte for byte. A part without tensors confirms what is held."
+        ),
+        "x-safetensors": {
+            "metadata": _FIELDS,
+            "tensors": {
+                name: {"dtype": dtype, "shape": [_TENSORS[name][0]], "description": _TENSORS[name][1]}
+                for name, dtype in TENSOR_TYPES.items()
+            },
+        },
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts of several lines as blocks, and no anchors."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+
+_Dumper.add_representer(str, _represent_text)

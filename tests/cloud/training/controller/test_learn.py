@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+from msgspec.structs import replace
+
+from cloud.blocks.block_weights import closed_form, cut_table, group_item_weights, second_moment
+from cloud.data.interactions import Interactions
+from cloud.training.config import Controller, Guard, Training
+from cloud.training.controller.learn import Weighed, soft_gates, weigh
+from cloud.training.refine import GroupTables
+from tests.cloud.worlds import a_trial, checkerboard, ignore
+from wire.random_streams import stream
+from wire.ranking_metrics import FloatArray
+
+
+def test_gates_open_with_the_budget_and_never_shut_the_floor() -> None:
+    logits = torch.tensor([[0.0, -1.0, -2.0], [-5.0, -6.0, -9.0]])
+    narrow, wide = (soft_gates(logits, budget, 0.5) for budget in (0.2, 0.7))
+    assert narrow[:, 0].tolist() == [1.0, 1.0]
+    assert (wide >= narrow).all()
+    assert soft_gates(logits, 0.5, 1e-3).round().tolist() == [[1, 1, 1], [1, 0, 0]]
+
+
+def test_opening_all_gates_alike_changes_nothing_and_is_not_rewarded() -> None:
+    logits = torch.tensor([[3.0, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0]], requires_grad=True)
+    gates = soft_gates(logits, 0.4, 0.5)
+    torch.testing.assert_close(soft_gates(logits + 7, 0.4, 0.5), gates)
+    (slope,) = torch.autograd.grad(gates[:, 1:].sum(), logits)
+    assert slope.sum().item() == pytest.approx(0, abs=1e-5)
+    (slope,) = torch.autograd.grad(soft_gates(logits, 0.4, 0.5)[0, 2], logits)
+    assert [value > 0 for value in slope[0].tolist()] == [False, False, True, False, False, False, False]
+
+
+def misleading_model(world: Interactions) -> GroupTables:
+    """Dimension 0 is loud and means nothing; dimension 1 is quiet and knows who likes what."""
+    parity = np.arange(40) % 2
+    noise = stream(0, "noise").normal(0, 2, 40)
+    users = np.stack([np.ones(40), np.where(parity == 0, 1, -1)], axis=1)
+    table = np.stack([noise, np.where(np.arange(world.n_items) % 2 == 0, 1, -1)], axis=1)
+    return GroupTables(users.astype(np.float32), np.zeros(40, np.int64), (table.astype(np.float32),))
+
+
+CONFIG = Training(dim=2, slice_width=1, item_groups=1, controller=Controller(steps=200, reach=3.0))
+
+
+def weighed(model: GroupTables, config: Training) -> tuple[Weighed, FloatArray]:
+    """Return what the controller leaves, and the weights of the only group that follow from it."""
+    world = checkerboard()
+    cut = cut_table(40, model.users.shape[1], config)
+    items = group_item_weights(model.groups, world)
+    found = weigh(model, items, world, config, cut, a_trial(cut), ignore)
+    closed = closed_form(found.model.tables[0], second_moment(found.model.users), items[0], cut)
+    return found, np.asarray(closed * found.corrections[0])
+
+
+def test_the_controller_learns_what_validation_likes_where_energy_misleads() -> None:
+    model = misleading_model(checkerboard())
+    found, weights = weighed(model, CONFIG)
+    off, closed = weighed(model, replace(CONFIG, controller=Controller(enabled=False)))
+    assert closed[0].argmax() == 0
+    assert weights[0].argmax() == 1
+    assert found.model.tables[0] is model.tables[0]  # a correction leaves tables alone
+    (entry,) = found.report.groups
+    assert (entry["kept"], entry["judges"]) == (True, 20)
+    before, after = entry["valid_ndcg_at_20_closed_form"], entry["valid_ndcg_at_20_learned"]
+    assert isinstance(before, float)
+    assert isinstance(after, float)
+    assert after > before + 0.2
+    assert (off.report.summary, off.report.groups) == ({"enabled": False}, [])
+    assert (off.corrections == 1).all()
+
+
+def test_a_correction_that_does_not_convince_is_not_kept() -> None:
+    found, weights = weighed(
+        misleading_model(checkerboard()), replace(CONFIG, guard=Guard(standard_errors=100))
+    )
+    assert found.report.groups[0]["kept"] is False
+    assert (found.corrections == 1).all()
+    assert weights[0].argmax() == 0
+
+
+def test_weights_are_learned_from_nothing_and_folded_into_the_table() -> None:
+    world = checkerboard()
+    model = misleading_model(world)
+    still = Controller(learns="weights", steps=200, learning_rate=0.05, table_learning_rate=1e-6)
+    found, weights = weighed(model, replace(CONFIG, controller=still, guard=Guard(enabled=False)))
+    assert weights[0].argmax() == 1
+    assert weights.sum() == pytest.approx(1)
+    # With a table that stays, what is folded in is the weights, of mean 1.
+    np.testing.assert_allclose(found.model.tables[0], model.tables[0] * weights[0] * 2, rtol=2e-2, atol=1e-3)
+
+
+def test_weights_that_begin_alike_need_a_step_to_differ() -> None:
+    model = misleading_model(checkerboard())
+    controller = Controller(learns="weights", steps=1, learning_rate=1e-6, table_learning_rate=1e-6)
+    found, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
+    np.testing.assert_allclose(weights, [[0.5, 0.5]], atol=1e-4)
+    np.testing.assert_allclose(found.model.tables[0], model.tables[0], atol=1e-3)
+
+
+def test_tables_and_weights_take_turns() -> None:
+    model = misleading_model(checkerboard())
+    controller = Controller(learns="weights", steps=60, table_learning_rate=0.05)
+    found, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
+    table = found.model.tables[0] / (2 * weights[0])  # as it was before the weights were folded in
+    # The table unlearns its noise on training data while the weights turn to the taste.
+    assert np.abs(table[:, 0]).mean() < 0.7 * np.abs(model.tables[0][:, 0]).mean()
+    assert weights[0, 1] > 0.6
+
+
+def test_corrections_of_blocks_that_say_nothing_are_positive_and_finite() -> None:
+    empty = GroupTables(
+        np.zeros((40, 4), np.float32), np.zeros(40, np.int64), (np.zeros((40, 4), np.float32),)
+    )
+    for learns in ("correction", "weights"):
+        controller = Controller(learns=learns, steps=3)
+        found, _ = weighed(
+            empty,
+            Training(dim=4, slice_width=2, item_groups=4, controller=controller, guard=Guard(enabled=False)),
+        )
+        assert found.corrections.shape == (1, 4, 2)
+        assert found.corrections.dtype == np.float32
+        assert (found.corrections > 0).all()
+        assert np.isfinite(found.corrections).all()

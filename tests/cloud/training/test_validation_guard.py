@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+
+from cloud.blocks.block_weights import cut_table
+from cloud.blocks.encoding import GroupTable
+from cloud.training import validation_guard
+from cloud.training.config import Training
+from cloud.training.validation_guard import LEAST_JURY, Verdicts, halves, judging_groups, jury, verdicts
+from tests.cloud.worlds import a_trial, checkerboard
+from wire.random_streams import stream
+from wire.ranking_metrics import FloatArray
+
+PARITY = np.arange(40) % 2
+
+
+def gains(mean: float, users: int, seed: int = 0) -> FloatArray:
+    """Return differences with exactly this mean and a standard deviation of 1."""
+    noise = stream(seed, "gains").normal(size=users)
+    return np.asarray((noise - noise.mean()) / noise.std(ddof=1) + mean)
+
+
+def decided(*each: FloatArray, prior: bool) -> tuple[bool, list[bool]]:
+    found = verdicts(each, prior=prior, standard_errors=3.0)
+    return found.jointly, found.kept
+
+
+def test_within_noise_the_prior_choice_holds() -> None:
+    for mean in (-0.2, 0.0, 0.2):  # the standard error of a hundred differences is 0.1
+        for prior in (True, False):
+            assert decided(gains(mean, 50), gains(mean, 50, 1), prior=prior) == (prior, [prior, prior])
+
+
+def test_all_users_together_can_refute_the_prior_choice_where_no_group_could() -> None:
+    small = [gains(0.35, 49, seed) for seed in range(8)]  # 2.5 standard errors each
+    assert decided(small[0], prior=False) == (False, [False])
+    assert decided(*small, prior=False) == (True, [True] * 8)
+    assert decided(*[-each for each in small], prior=True) == (False, [False] * 8)
+
+
+def test_a_group_departs_from_the_joint_choice_if_its_own_users_disagree() -> None:
+    for prior in (True, False):
+        assert decided(gains(2, 200), gains(-2, 20, 1), gains(-0.2, 20, 2), prior=prior) == (
+            True,
+            [True, False, True],
+        )
+
+
+def test_a_handful_of_users_departs_from_nothing() -> None:
+    few = np.full(LEAST_JURY - 1, -1.0)  # unanimous, so without any spread
+    assert decided(gains(2, 200), few, np.append(few, -1.0), prior=True) == (True, [True, True, False])
+
+
+def test_without_judges_the_prior_choice_holds() -> None:
+    nobody = np.empty(0)
+    assert verdicts([nobody, nobody], prior=True, standard_errors=3.0) == Verdicts(
+        True, [True, True], 0, None, None
+    )
+
+
+def test_small_tables_are_tried_in_all_groups_and_large_ones_in_a_sample(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables = [np.zeros((100, 4), dtype=np.float32)] * 50
+    assert judging_groups(tables, seed=0) == list(range(50))
+    monkeypatch.setattr(validation_guard, "MOST_NUMBERS_TRIED", 8_000)
+    once, again, other = (judging_groups(tables, seed) for seed in (1, 1, 2))
+    assert once == again != other
+    assert len(set(once)) == 20
+    assert once == sorted(once)
+    monkeypatch.setattr(validation_guard, "MOST_NUMBERS_TRIED", 1)
+    assert len(judging_groups(tables, seed=0)) == 1
+
+
+def test_groups_that_do_not_judge_follow_the_joint_choice() -> None:
+    silent = np.empty(0)
+    for prior in (True, False):
+        found = verdicts([gains(2, 200), silent, gains(-2, 20, 1), silent], prior=prior, standard_errors=3.0)
+        assert (found.kept, found.judged) == ([True, True, False, True], 2)
+
+
+def test_halves_share_no_user_and_leave_none_out() -> None:
+    world, members = checkerboard(), np.flatnonzero(PARITY == 0)
+    one, other = halves(members, world, 0, 0)
+    assert sorted([*one.users, *other.users]) == members.tolist()
+    assert len(one.users) == len(other.users) == 10
+    assert one.wanted.pairs()[1].tolist() == world.valid.take(one.users).items.tolist()
+    again, _ = halves(members, world, 0, 0)
+    assert again.users.tolist() == one.users.tolist()
+
+
+def test_a_trial_prefers_tables_whose_heavy_blocks_know_the_users() -> None:
+    world = checkerboard()
+    taste = np.where(PARITY == 0, 1.0, -1.0)
+    vectors = np.stack([taste, np.ones(40)], axis=1).astype(np.float32)
+    noise = stream(0, "trial").normal(size=40)
+    cut = cut_table(40, 2, Training(dim=2, slice_width=1, item_groups=1))
+    trying, judges = a_trial(cut), jury(np.arange(40), world)
+    items = np.full(40, 1 / 40, dtype=np.float32)
+
+    def found(loudness: float, *corrections: float) -> float:
+        table = np.stack([taste, loudness * noise], axis=1).astype(np.float32)
+        factors = np.array([corrections], dtype=np.float32) if corrections else None
+        return float(trying(GroupTable(table, np.ones(2), items, factors), vectors, judges).mean())
+
+    # At every trial budget only the floor is held, the louder column; unless that is corrected.
+    assert found(0.1) > found(10.0) + 0.2
+    assert found(10.0, 1000.0, 1.0) == found(0.1)

@@ -1,0 +1,95 @@
+"""Scores of what is held: by hand on two slices, and the same from a table that is kept or decoded anew."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cloud.blocks.encoding import GroupTable, encode_group
+from devices.protocol.block_prefix import Shelf
+from devices.recommender.pee_file import a_shelf
+from devices.recommender.scoring import ItemTable, lean_scores, table_scores
+from wire.blocks import Blocks, encode_block
+from wire.errors import Reason, RemoteProtocolError
+from wire.geometry import Codec, Geometry, Score
+from wire.ranking_metrics import top_k
+
+
+@st.composite
+def shelves(draw: st.DrawFn) -> Shelf:
+    """The whole ranking of a random table, in any codec and score."""
+    items, dim, codec = draw(st.integers(1, 40)), draw(st.integers(1, 9)), draw(st.sampled_from(Codec))
+    geometry = Geometry(
+        items=items,
+        dim=dim,
+        item_groups=draw(st.integers(1, min(items, 5))),
+        slice_width=draw(st.integers(1, dim)),
+        codec=codec,
+        planes=6 if codec.embedded else 1,
+        score=draw(st.sampled_from(Score)),
+    )
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    table = (rng.standard_normal((items, dim)) * 0.7 ** np.arange(dim)).astype(np.float32)
+    worth = rng.uniform(0.5, 2, (geometry.item_groups, geometry.slices)).astype(np.float32)
+    group = GroupTable(table, np.ones(dim), np.ones(items, dtype=np.float32), worth)
+    blocks, _ = encode_group(geometry, group, layers=1)
+    return a_shelf(geometry, blocks.blocks)
+
+
+@given(shelves(), st.data())
+def test_a_table_that_is_kept_and_one_decoded_anew_rank_alike(shelf: Shelf, data: st.DataObject) -> None:
+    """At any prefix of the ranking, whatever was held before."""
+    users = np.random.default_rng(1).standard_normal((3, shelf.geometry.dim)).astype(np.float32)
+    table = ItemTable(shelf)
+    for blocks in data.draw(st.lists(st.integers(0, len(shelf.ids)), min_size=1, max_size=4)):
+        table.hold(blocks)
+        kept, anew = table.scores(users), lean_scores(shelf, blocks, users)
+        np.testing.assert_allclose(anew, kept, rtol=1e-12, atol=1e-12)
+        k = min(10, shelf.geometry.items)
+        np.testing.assert_array_equal(top_k(anew.astype(np.float32), k), top_k(kept.astype(np.float32), k))
+
+
+@pytest.mark.parametrize(
+    ("score", "expected"),
+    [
+        # Item 0: 1 * 1 + 4 * 1. Item 1, its first slice: 1 * 2 + 2 * 1.
+        (Score.ALIGNED, [5.0, 4.0, -np.inf]),
+        # The user's slices add up to (4, 6). Item 0, both slices: (1, 1), times 2/2. Item 1: (2, 1) times
+        # 2/1.
+        (Score.TILED, [10.0, 28.0, -np.inf]),
+    ],
+)
+def test_scores_of_two_slices_by_hand(score: Score, expected: list[float]) -> None:
+    """Three items in groups of their own: both slices are held, the first alone, none."""
+    geometry = Geometry(items=3, dim=4, item_groups=3, slice_width=2, codec=Codec.FP32, score=score)
+    user = np.array([[1, 2, 3, 4]], dtype=np.float32)
+    values = np.array([[1, 0, 0, 1], [2, 1, 0, 0], [0, 0, 0, 0]], dtype=np.float32)
+    held = np.array([[True, True], [True, False], [False, False]])
+    assert table_scores(user, values, held, geometry)[0].tolist() == expected
+    cells = [(0, values[:1, :2]), (2, values[1:2, :2]), (1, values[:1, 2:])]
+    data = b"".join(encode_block(cell, Codec.FP32)[1] for _, cell in cells)
+    ids = np.array([block for block, _ in cells], dtype="<u2").tobytes()
+    assert lean_scores(a_shelf(geometry, Blocks(ids, b"", b"", data)), 3, user)[0].tolist() == expected
+
+
+def test_a_narrow_last_slice_adds_to_the_first_columns() -> None:
+    """Slices (u0, u1) and (u2,): sums (1 + 3, 2) and (5 + 7, 6), so 4 * 12 + 2 * 6."""
+    geometry = Geometry(items=1, dim=3, item_groups=1, slice_width=2, codec=Codec.FP32, score=Score.TILED)
+    user, values = np.array([[1, 2, 3]], dtype=np.float32), np.array([[5, 6, 7]], dtype=np.float32)
+    assert table_scores(user, values, np.array([[True, True]]), geometry).tolist() == [[60.0]]
+
+
+def test_without_blocks_no_item_can_be_ranked() -> None:
+    geometry = Geometry(items=2, dim=2, item_groups=1, slice_width=1, codec=Codec.INT8)
+    empty = a_shelf(geometry, Blocks(b"", b"", b"", b""))
+    assert lean_scores(empty, 0, np.ones((1, 2), dtype=np.float32)).tolist() == [[-np.inf, -np.inf]]
+
+
+def test_numbers_that_are_not_finite_are_refused() -> None:
+    geometry = Geometry(items=2, dim=1, item_groups=2, slice_width=1, codec=Codec.FP32)
+    data = np.array([1.0, np.nan], dtype="<f4").tobytes()
+    shelf = a_shelf(geometry, Blocks(b"\0\0\1\0", b"", b"", data))
+    assert lean_scores(shelf, 1, np.ones((1, 1), dtype=np.float32)).tolist() == [[1.0, -np.inf]]
+    with pytest.raises(RemoteProtocolError, match="item group 1 are not finite") as refused:
+        lean_scores(shelf, 2, np.ones((1, 1), dtype=np.float32))
+    assert refused.value.reason is Reason.CONTENT

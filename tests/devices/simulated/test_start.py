@@ -1,0 +1,83 @@
+"""The fleet: who is enrolled, with whom, and from when on."""
+
+import numpy as np
+import pytest
+
+from devices.simulated.start import FleetGroup, device_names, enrol
+from devices.timeline.actions import BudgetScale, NewUsers
+from devices.timeline.schedule import Select, Stage
+from devices.timeline.timeline import Program
+from wire.units import NS_PER_S, Duration, Share
+
+S = NS_PER_S
+USERS = range(100, 140)
+
+
+def a_group(name: str = "phone", count: int = 20, **more: object) -> FleetGroup:
+    return FleetGroup(name=name, count=count, **more)  # type: ignore[arg-type]  # the keys are a group's
+
+
+def test_devices_are_numbered_in_the_order_of_their_ids_whatever_the_order_of_groups() -> None:
+    groups = (a_group("tv", 2), a_group("phone", 3))
+    assert list(device_names(groups)) == [
+        "phone-00000",
+        "phone-00001",
+        "phone-00002",
+        "tv-00000",
+        "tv-00001",
+    ]
+    assert enrol(groups, 1, USERS) == enrol(groups[::-1], 1, USERS)
+    assert [each.number for each in enrol(groups, 1, USERS)] == list(range(5))
+
+
+def test_what_is_drawn_for_a_device_depends_on_seed_and_id_only() -> None:
+    group = a_group(start_within=Duration(60 * S))
+    program = Program(1, actions=(NewUsers(at="10 s", select=Select(share=Share(0.5))),))
+    few = {each.name: each for each in enrol((group,), 1, USERS, program)}
+    more = {
+        each.name: each
+        for each in enrol(
+            (a_group("fridge"), a_group(start_within=Duration(60 * S), count=31)), 1, USERS, program
+        )
+    }
+    for name, each in few.items():
+        other = more[name]
+        assert (other.user, other.start_ns, other.series, other.new_users) == (
+            each.user,
+            each.start_ns,
+            each.series,
+            each.new_users,
+        )
+    assert few != {each.name: each for each in enrol((group,), 2, USERS, program)}
+
+
+def test_devices_start_within_the_span_from_their_moment_on() -> None:
+    stages = (Stage(name="first", duration=Duration(100 * S)), Stage(name="then", duration=Duration(S)))
+    group = a_group(count=2000, start_at="then + 5 s", start_within=Duration(60 * S))
+    starts = np.array([each.start_ns for each in enrol((group,), 1, USERS, Program(1, stages))]) / S
+    assert (starts.min() >= 105, starts.max() <= 165) == (True, True)
+    assert starts.mean() == pytest.approx(135, abs=4 * 60 / 12**0.5 / 2000**0.5)
+
+
+def test_devices_change_hands_as_actions_say() -> None:
+    actions = (
+        BudgetScale(at="1 s", factor=0.5),
+        NewUsers(at="10 s", within=Duration(5 * S), select=Select(groups=("phone",))),
+        NewUsers(at="30 s"),
+    )
+    for each in enrol((a_group(), a_group("tv")), 1, USERS, Program(1, actions=actions)):
+        times = [t_ns / S for t_ns, _ in each.new_users]
+        assert len(each.users) == 1 + len(times)
+        assert set(each.users) <= set(USERS)
+        if each.group.name == "tv":
+            assert times == [30]
+        else:
+            assert (10 <= times[0] < 15, times[1:]) == (True, [30])
+
+
+def test_users_are_drawn_evenly() -> None:
+    """Each of 40 users has 100 of 4,000 devices, give or take four deviations."""
+    users = [each.user for each in enrol((a_group(count=4000),), 1, USERS)]
+    counts = np.bincount(users)[100:]
+    assert len(counts) == 40
+    assert np.abs(counts - 100).max() < 4 * 100**0.5

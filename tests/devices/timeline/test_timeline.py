@@ -1,0 +1,159 @@
+"""The program of a run: what of it concerns a device, and that others do not change that."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from devices.timeline.actions import Actions, BudgetScale, Disconnect, NewUsers, SwapNetwork
+from devices.timeline.connectivity import Absence, Why, toggles
+from devices.timeline.faults import BrokerDown, CloudDown, CloudSlow, Faults, Loss, Stream
+from devices.timeline.schedule import Select, Stage
+from devices.timeline.timeline import Member, Program
+from wire.units import NS_PER_S, Duration, Share
+
+S = NS_PER_S
+
+
+def member(number: int, **more: object) -> Member:
+    keys = {"group": "phone", "labels": {"os": "a"}, "node": "default", "network": "lte"} | more
+    return Member(f"phone-{number:05d}", **keys)  # type: ignore[arg-type]  # the keys are those of a member
+
+
+def a_program(
+    actions: Sequence[Actions] = (), faults: Sequence[Faults] = (), seed: int = 1, **more: object
+) -> Program:
+    return Program(seed, actions=actions, faults=faults, **more)  # type: ignore[arg-type]
+
+
+def scale(share: float = 1.0, at: str = "10 s", **keys: object) -> BudgetScale:
+    return BudgetScale(at=at, factor=0.5, select=Select(share=Share(share), **keys))  # type: ignore[arg-type]
+
+
+class TestSelections:
+    @pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
+    def test_a_share_is_met_within_the_error_of_a_sample(self, share: float) -> None:
+        program = a_program([scale(share)])
+        chosen = sum(bool(program.deeds(member(n))) for n in range(4000))
+        assert chosen == pytest.approx(4000 * share, abs=4 * (4000 * share * (1 - share)) ** 0.5)
+
+    def test_each_action_and_each_fault_draws_for_itself(self) -> None:
+        loss = Loss(at="0 s", duration=Duration(S), share=Share(0.1), select=Select(share=Share(0.5)))
+        program = a_program([scale(0.5), scale(0.5)], [loss])
+        pairs = {
+            (*(deed.place for deed in program.deeds(each)), len(program.link_windows(each, "uplink")))
+            for each in map(member, range(100))
+        }
+        assert pairs == {(*places, loses) for places in ((), (0,), (1,), (0, 1)) for loses in (0, 1)}
+
+    def test_another_seed_chooses_others(self) -> None:
+        def chosen(seed: int) -> list[bool]:
+            return [bool(a_program([scale(0.5)], seed=seed).deeds(member(n))) for n in range(50)]
+
+        assert chosen(1) == chosen(1) != chosen(2)
+
+    def test_what_does_not_fit_is_never_chosen(self) -> None:
+        program = a_program([scale(1.0, labels={"os": "b"}), scale(0.5, groups=("tv",)), scale(1.0)])
+        assert {deed.place for n in range(50) for deed in program.deeds(member(n))} == {2}
+
+    def test_a_direction_has_the_faults_of_its_stream(self) -> None:
+        streams: tuple[tuple[int, Stream], ...] = ((3, "both"), (2, "uplink"), (1, "downlink"))
+        losses = [
+            Loss(at=f"{at} s", duration=Duration(S), share=Share(0.1), stream=stream)
+            for at, stream in streams
+        ]
+        program = a_program(faults=losses)
+        assert [window.place for window in program.link_windows(member(0), "uplink")] == [1, 0]
+        assert [window.place for window in program.link_windows(member(0), "downlink")] == [2, 0]
+
+
+class TestWhen:
+    def test_windows_are_sorted_and_told_apart(self) -> None:
+        faults = (
+            CloudSlow(at="later + 5 s", duration=Duration(S), factor=2.0),
+            CloudDown(at="3 s", duration=Duration(9 * S)),
+            BrokerDown(at="1 s", duration=Duration(S)),
+        )
+        stages = [Stage(name=name, duration=Duration(10 * S)) for name in ("sooner", "later")]
+        program = a_program(faults=faults, stages=stages)
+        assert [(w.start_ns // S, w.end_ns // S, w.place) for w in program.windows] == [
+            (1, 2, 2),
+            (3, 12, 1),
+            (15, 16, 0),
+        ]
+        assert [window.place for window in program.cloud_windows] == [1, 0]
+        assert [window.place for window in program.outages] == [2]
+
+    def test_faults_end_with_the_run(self) -> None:
+        program = a_program(faults=(CloudDown(at="3 s", duration=Duration(99 * S)),), stop_ns=20 * S)
+        assert [(w.start_ns // S, w.end_ns // S) for w in program.windows] == [(3, 20)]
+
+    def test_deeds_are_in_the_order_of_their_time(self) -> None:
+        actions: list[Actions] = [scale(at="9 s"), SwapNetwork(at="3 s", to="lte"), scale(at="3 s")]
+        deeds = a_program(actions).deeds(member(0))
+        assert [(deed.t_ns // S, deed.place) for deed in deeds] == [(3, 1), (3, 2), (9, 0)]
+
+    def test_new_users_come_within_the_span(self) -> None:
+        program = a_program([NewUsers(at="10 s", within=Duration(60 * S))])
+        times = [program.deeds(member(n))[0].t_ns / S for n in range(2000)]
+        assert (min(times) >= 10, max(times) < 70) == (True, True)
+        assert sum(times) / 2000 == pytest.approx(40, abs=4 * 60 / 12**0.5 / 2000**0.5)
+
+    def test_devices_come_back_within_the_span_after_the_duration(self) -> None:
+        cut = Disconnect(at="10 s", duration=Duration(5 * S), reconnect_within=Duration(20 * S))
+        program = a_program([cut])
+        (absences,) = zip(*[absences_of(program, n) for n in range(1000)], strict=True)
+        assert {(each.start_ns, each.why) for each in absences} == {(10 * S, Why.ACTION)}
+        backs = [each.end_ns / S for each in absences]
+        assert (min(backs) >= 15, max(backs) < 35) == (True, True)
+        assert sum(backs) / 1000 == pytest.approx(25, abs=4 * 20 / 12**0.5 / 1000**0.5)
+
+    def test_an_outage_of_the_broker_is_an_absence_of_every_device(self) -> None:
+        fault = BrokerDown(at="10 s", duration=Duration(5 * S), reconnect_within=Duration(2 * S))
+        program = a_program(faults=[fault])
+        for n in range(50):
+            (absence,) = absences_of(program, n)
+            assert (absence.start_ns, absence.why) == (10 * S, Why.BROKER_DOWN)
+            assert 15 * S <= absence.end_ns < 17 * S
+
+
+def absences_of(program: Program, number: int) -> list[Absence]:
+    device = member(number)
+    return [each for source in program.absences(device, program.deeds(device)) for each in source]
+
+
+class TestOthers:
+    """Adding a device, or a group, changes no other device's draws."""
+
+    actions = (
+        scale(0.5),
+        NewUsers(at="10 s", within=Duration(60 * S)),
+        Disconnect(at="10 s", reconnect_within=Duration(20 * S), select=Select(share=Share(0.3))),
+    )
+
+    def test_what_concerns_a_device_depends_on_nothing_but_its_id(self) -> None:
+        names = tuple(f"phone-{n:05d}" for n in range(30))
+        few = a_program(self.actions, names=names)
+        more = a_program(self.actions, names=(*names, "phone-00030", "tv-00000"))
+        for n in range(30):
+            assert few.deeds(member(n)) == more.deeds(member(n))
+            assert absences_of(few, n) == absences_of(more, n)
+
+    def test_the_order_of_arrival_mixes_the_groups_and_new_devices_fall_in_between(self) -> None:
+        stage = Stage(name="up", duration=Duration(100 * S), target=Share(0.5))
+        groups = {name: tuple(f"{name}-{n:05d}" for n in range(500)) for name in ("phone", "tv")}
+
+        def arrivals(names: tuple[str, ...]) -> list[str]:
+            program = a_program(stages=[stage], names=names)
+            away = {
+                name: next(toggles(program.absences(Member(name, "", {}, "", ""), ())), None)
+                for name in names
+            }
+            moves = sorted((move.t_ns, name) for name, move in away.items() if move)
+            return [name for _, name in moves]
+
+        both = arrivals((*groups["phone"], *groups["tv"]))
+        assert len(both) == 500
+        phones = sum(name.startswith("phone") for name in both)
+        assert phones == pytest.approx(250, abs=4 * (1000 * 0.5 * 0.5) ** 0.5 / 2)
+        alone = arrivals(groups["phone"])
+        assert [name for name in alone if name in both] == [name for name in both if name in alone]

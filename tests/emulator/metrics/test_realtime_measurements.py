@@ -1,0 +1,73 @@
+"""What is measured of the real part of a run, and where a reader finds what it means."""
+
+from html import escape
+from pathlib import Path
+
+import pytest
+
+from emulator.metrics.realtime_measurements import KEYS, Expected, doubts_of, nothing_measured, summary_of
+from emulator.report.key_descriptions import explained
+from emulator.report.tables import doubts
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_a_run_in_real_time_and_any_other_have_the_same_keys() -> None:
+    real = summary_of([], Expected(20.0, 0.1, 30.0), {"broker": 2}, dropped=7)
+    assert tuple(real) == KEYS == tuple(nothing_measured())
+    assert (real["broker_restarts"], real["broker_messages_dropped"]) == (2, 7)
+    assert set(nothing_measured().values()) == {None}
+
+
+TRIP = "at speed 20 a round trip to broker and cloud (p95) is"
+SLOW = Expected(speed=20.0, links_s=0.09, retry_s=30.0)
+
+
+@pytest.mark.parametrize(
+    ("expected", "round_trip_s", "late_turns", "unanswered", "begins"),
+    [
+        (SLOW, None, 0, 0, []),
+        (SLOW, 0.08, 0, 0, []),
+        (
+            SLOW,
+            0.09,
+            0,
+            0,
+            [f"{TRIP} 0.09 s of simulated time, no"],
+        ),
+        (
+            SLOW,
+            15.0,
+            0,
+            0,
+            [f"{TRIP} 15 s of simulated time, and up"],
+        ),
+        (Expected(1.0, 0.0, 30.0), 1.0, 0, 0, []),  # links without a delay are slower than nothing
+        (
+            SLOW,
+            0.01,
+            3,
+            7,
+            ["the schedule was later than realtime.max_lag in 3 turns", "7 published reports had"],
+        ),
+    ],
+)
+def test_it_is_doubted_what_a_slow_machine_makes_of_a_scenario(
+    expected: Expected, round_trip_s: float | None, late_turns: int, unanswered: int, begins: list[str]
+) -> None:
+    found = doubts_of(expected, round_trip_s, late_turns, unanswered)
+    assert [doubt[: len(begin)] for doubt, begin in zip(found, begins, strict=True)] == begins
+    page = doubts({"realtime_doubts": found})
+    assert all(escape(doubt) in page for doubt in found)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_is_explained(key: str) -> None:
+    assert f"`{key}`" in (ROOT / "docs" / "metrics.md").read_text()
+    assert explained(key)[1]
+
+
+def test_the_report_warns_of_what_a_broker_dropped_and_only_then() -> None:
+    assert "<b>The broker dropped 1,234 messages</b>" in doubts({"broker_messages_dropped": 1234})
+    for nothing in ({}, {"broker_messages_dropped": 0}, {"broker_messages_dropped": None}):
+        assert doubts(nothing) == ""

@@ -1,0 +1,546 @@
+"""The report of a small run whose numbers can be worked out by hand."""
+
+import base64
+import hashlib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import plotly.graph_objects as go
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from plotly.offline import get_plotlyjs
+
+from devices.event_log import Cause, FleetLog, Pressure, Result, Sent
+from emulator.metrics.by_dimension import split_table
+from emulator.metrics.summary import Identity, measure, summarize
+from emulator.metrics.timeline import Plan, Span
+from emulator.report.axes import byte_ticks, duration, time_ticks
+from emulator.report.device_totals import Tally, choose_devices, elasticities, portraits, states_of, tally
+from emulator.report.page import write_report
+from emulator.report.tables import flatten, share
+from emulator.report.time_series import Fleet, courses, latencies, log_edges, time_grid, traffic
+from emulator.run_directory.event_log import Journal, gather, read_tables, write_tables
+from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, SUMMARY, write_summary
+from wire.units import NS_PER_S
+
+KIB = 1024
+STOP_S = 300  # the grid of 300 steps has one a second, a traffic bin is 2.5 s
+NAMES = ("a-0", "a-1", "b-0")
+SCRIPT = "<script>alert(1)</script>"
+
+# second, device, budget, resident, NDCG held, NDCG of the best PEE for the budget
+State = tuple[float, int, int, int, float, float]
+STATES: tuple[State, ...] = (
+    (0, 0, 4 * KIB, 0, 0.0, 0.2),
+    (0, 1, 8 * KIB, 0, 0.0, 0.4),
+    (0, 2, 16 * KIB, 0, 0.0, 0.6),
+    (30, 0, 4 * KIB, 4 * KIB, 0.2, 0.2),
+    (30, 1, 8 * KIB, 8 * KIB, 0.4, 0.4),
+    (30, 2, 16 * KIB, 8 * KIB, 0.5, 0.6),
+    (150, 0, 2 * KIB, 2 * KIB, 0.1, 0.1),
+    (150, 2, 4 * KIB, 8 * KIB, 0.3, 0.3),  # over its budget until the cloud answers
+    (160, 2, 4 * KIB, 4 * KIB, 0.3, 0.3),
+)
+
+# second, device, result, changed, sent, payload, on the wire, used, lost, full push
+Update = tuple[float, int, Result, float, float, int, int, int, int, int]
+UPDATES: tuple[Update, ...] = (
+    (30, 0, Result.APPLIED, 0, 0, 4000, 4100, 4000, 0, 4000),
+    (30, 1, Result.APPLIED, 0, 0, 8000, 8200, 8000, 0, 8000),
+    (30, 2, Result.APPLIED, 0, 0, 8000, 8200, 8000, 0, 16000),
+    (150.25, 0, Result.CONFIRMED, 150, 150, 100, 200, 100, 0, 2000),
+    (160, 2, Result.APPLIED, 150, 150, 100, 200, 100, 0, 4000),
+    (201, 2, Result.SUPERSEDED, 200, 200, 500, 600, 0, 0, 900),
+    (230, 1, Result.LOST, 200, 200, 700, 800, 0, 700, 8000),
+    (300, 1, Result.REJECTED, 299.5, 299.5, 300, 400, 0, 0, 8000),
+)
+
+
+PLAN = Plan(
+    STOP_S * NS_PER_S,
+    stages=(
+        Span("calm", "calm", 0, 150 * NS_PER_S),
+        Span("squeeze", "squeeze", 150 * NS_PER_S, STOP_S * NS_PER_S),
+    ),
+    faults=(Span("loss", "squeeze", 150 * NS_PER_S, 200 * NS_PER_S),),
+)
+
+
+def ns(seconds: float) -> int:
+    return round(seconds * NS_PER_S)
+
+
+def write_events(
+    folder: Path, states: Sequence[State], updates: Sequence[Update], whole: Sequence[float]
+) -> None:
+    log = FleetLog(clock=lambda: 0.0)
+    order = iter(range(1, 1000))
+    for t, device, budget, resident, ndcg, best in states:
+        stamp = (ns(t), 0.0, device, next(order))
+        log.budget(*stamp, 10 * budget, budget, resident, resident, Pressure.NORMAL)
+        state = (
+            1,
+            2,
+            ndcg,
+            ndcg / 2,
+            1.0,
+            best,
+            whole[device],
+            Pressure.NORMAL,
+            True,
+            0,
+            7 if device < 2 else 3,
+            90,
+            160,
+        )
+        log.quality(*stamp, budget, resident, *state)
+    for seq, (t, device, result, changed, sent, size, wire, used, lost, full) in enumerate(updates):
+        stamp = (ns(t), 0.0, device, next(order))
+        log.update(
+            *stamp,
+            seq,
+            Cause.CHANGE,
+            result,
+            Sent.DELTA,
+            ns(changed),
+            *[ns(sent)] * 6,
+            ns(t),
+            90,
+            160,
+            112,
+            0,
+            1,
+            size,
+            0,
+            wire,
+            used,
+            lost,
+            full,
+            1000,
+            0,
+            1,
+        )
+    journal = Journal(folder / "draft")
+    journal.close(log)
+    write_tables(gather([folder / "draft"], NAMES), folder / EVENTS)
+
+
+def devices_table(group: str = "a") -> pa.Table:
+    return pa.table(
+        {
+            "device": NAMES,
+            "group": [group, group, "b"],
+            "user_group": [7, 7, 3],
+            "full_ndcg_at_10": [0.4, 0.4, 0.8],
+        }
+    )
+
+
+def make_run(
+    folder: Path,
+    states: Sequence[State] = STATES,
+    updates: Sequence[Update] = UPDATES,
+    devices: pa.Table | None = None,
+    description: str = "Three devices.",
+    more: Mapping[str, object] | None = None,
+) -> Path:
+    """Write a run directory of three devices, or of the first so many that *devices* has."""
+    folder.mkdir()
+    devices = devices_table() if devices is None else devices
+    write_events(folder, states, updates, devices["full_ndcg_at_10"].to_pylist())
+    pq.write_table(devices, folder / DEVICES)
+    identity = Identity("small", 3, "virtual", "0123456789abcdef", ns(STOP_S))
+    events = read_tables(folder / EVENTS)
+    measures = measure(events, devices, PLAN)
+    pq.write_table(split_table(measures), folder / METRICS)
+    write_summary(folder, summarize(identity, events, measures, 1.5) | dict(more or {}))
+    (folder / SCENARIO).write_text(f"version: 1\nname: small\ndescription: '{description}'\n")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path / "run")
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    return Fleet.read(devices_table())
+
+
+def page_of(run: Path) -> str:
+    return write_report(run).read_text(encoding="utf-8")
+
+
+def our_part(page: str) -> str:
+    return page.replace(get_plotlyjs(), "")
+
+
+Views = list[dict[str, Any]]  # Any: JSON
+
+
+def views_of(page: str, name: str) -> Views:
+    found = re.search(rf'<script type="application/json" id="{name}-data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return msgspec.json.decode(found[1], type=Views)
+
+
+def traces(view: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {trace["name"]: trace for trace in view["data"]}
+
+
+class TestPage:
+    def test_writes_one_file_atomically_and_the_same_twice(self, run: Path) -> None:
+        first = page_of(run)
+        assert page_of(run) == first
+        assert {path.name for path in run.iterdir()} >= {"report.html"}
+        assert not list(run.glob("*.partial"))
+
+    def test_a_draft_has_its_report_too(self, tmp_path: Path) -> None:
+        assert "Three devices." in page_of(make_run(tmp_path / "run.partial"))
+
+    def test_has_plotly_once_and_fetches_nothing(self, run: Path) -> None:
+        page = page_of(run)
+        assert page.count(get_plotlyjs()) == 1
+        ours = our_part(page)
+        assert re.search(r"https?:|//cdn|\bsrc=|\bhref=|url\(|@import|<link|<iframe", ours) is None
+        assert "default-src 'none'" in ours
+        assert len(page) < 6_000_000
+
+    def test_the_policy_allows_the_scripts_that_are_there_and_no_other(self, run: Path) -> None:
+        page = page_of(run)
+        scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+        hashes = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts]
+        assert re.findall(r"'sha256-([^']+)'", our_part(page)) == hashes
+        assert len(hashes) == 2
+        assert "unsafe-inline'; script" not in page
+
+    def test_hostile_text_is_only_text(self, tmp_path: Path) -> None:
+        threshold = {"metric": SCRIPT, "rule": "<b>", "value": 1.0, "passed": False}
+        run = make_run(
+            tmp_path / "run",
+            devices=devices_table(group=SCRIPT),
+            description=f"{SCRIPT} & $policy",
+            more={
+                "scenario": SCRIPT,
+                "model_version": SCRIPT,
+                "thresholds": [threshold],
+                SCRIPT: SCRIPT,
+            },
+        )
+        ours = our_part(page_of(run))
+        assert "<script>alert" not in ours
+        assert ours.count("&lt;script&gt;alert(1)&lt;/script&gt; &amp; $policy") == 2
+        assert views_of(ours, "budget")[1]["label"] == SCRIPT
+
+    def test_says_what_was_run_and_what_came_of_it(self, run: Path) -> None:
+        page = page_of(run)
+        assert "<h1>small</h1>" in page
+        assert '<p class="description">Three devices.</p>' in page
+        for term, value in {"devices": "3", "seed": "3", "simulated": "5 minutes"}.items():
+            assert f"<dt>{term}</dt><dd>{value}</dd>" in page
+        for value, what in {
+            "4": "updates applied",
+            "21.2 KiB": "update bytes",
+            "22.2 KiB": "bytes on the wire",
+            "1.11 %": "of time over budget",  # 10 of 900 device seconds
+            "30 s": "latency p95",
+        }.items():
+            assert f"<div><b>{value}</b><span>{what}</span></div>" in page
+
+    def test_every_key_of_the_summary_is_explained(self, run: Path) -> None:
+        page = page_of(run)
+        summary = msgspec.json.decode((run / SUMMARY).read_bytes())
+        for key in flatten(summary):
+            assert re.search(rf"<code>{key}</code></td><td>.*?</td><td>.*?</td><td>\S+", page), key
+        assert "<td>21,700 (21.2 KiB)</td><td>bytes</td>" in page
+
+    def test_a_broken_threshold_stands_out(self, tmp_path: Path) -> None:
+        kept = {"metric": "ndcg_at_10", "rule": ">= 0.1", "value": 0.25, "passed": True}
+        broken = {"metric": "over_budget_share", "rule": "== 0", "value": 0.0111, "passed": False}
+        page = page_of(make_run(tmp_path / "run", more={"thresholds": [kept, broken]}))
+        cells = "<td>ndcg_at_10</td><td>&gt;= 0.1</td><td>0.25</td><td><b>passed</b></td>"
+        assert f'<tr class="passed">{cells}</tr>' in page
+        assert '<tr class="failed"><td>over_budget_share</td>' in page
+        assert '<p class="verdict">Broken: 1 of 2 thresholds did not hold.' in page
+
+    def test_groups_stand_in_one_table_each(self, run: Path) -> None:
+        """By the model version that was held at the time: a table by device would know the first one only."""
+        page = page_of(run)
+        assert page.count("<h3>group</h3>") == page.count("<h3>user_group</h3>") == 1
+        assert "<h2>Groups</h2>" not in page
+
+    def test_every_view_is_one_that_plotly_accepts(self, run: Path) -> None:
+        page = page_of(run)
+        for name in ("budget", "quality", "devices", "traffic", "latency", "elasticity"):
+            for view in views_of(page, name):
+                go.Figure(data=view["data"], layout=view["layout"])
+
+    def test_faults_are_shaded_and_stages_named_where_the_axis_is_time(self, run: Path) -> None:
+        page = page_of(run)
+        for name in ("budget", "quality", "devices", "traffic"):
+            for view in views_of(page, name):
+                shapes = [(shape["type"], shape["x0"], shape["x1"]) for shape in view["layout"]["shapes"]]
+                assert shapes == [("rect", 2.5, pytest.approx(200 / 60)), ("line", 0, 0), ("line", 2.5, 2.5)]
+                notes = [(note["text"], note["x"]) for note in view["layout"]["annotations"]]
+                assert notes == [("calm", 0), ("squeeze", 2.5)]
+        assert "rect" not in str(views_of(page, "latency")[0]["layout"])
+
+    def test_tells_what_a_fault_did(self, run: Path) -> None:
+        page = page_of(run)
+        assert "<td>loss <code>squeeze</code></td><td>150 seconds</td><td>3.33 minutes</td>" in page
+        assert '<h2 id="faults">' not in page_of(self.without(run, "faults"))
+
+    @staticmethod
+    def without(run: Path, *keys: str) -> Path:
+        summary = msgspec.json.decode((run / SUMMARY).read_bytes())
+        write_summary(run, {key: value for key, value in summary.items() if key not in keys})
+        return run
+
+    def test_a_fleet_that_was_never_whole_again_stands_out(self, tmp_path: Path) -> None:
+        summary = msgspec.json.decode((make_run(tmp_path / "other") / SUMMARY).read_bytes())
+        never = summary["faults"][0] | {"whole_again_seconds": None, "devices_not_whole": 2}
+        page = page_of(make_run(tmp_path / "run", more={"faults": [never]}))
+        assert "<td><b>never: 2 devices</b></td>" in page
+
+    def test_the_parts_of_the_fleet_are_compared(self, run: Path) -> None:
+        page = page_of(run)
+        options = re.findall(r'<option value="\d">(\w+)</option>', page.split('id="split-by"')[1])
+        dimensions = ["group", "user_group", "stage", "pressure", "budget_decile", "budget_range"]
+        assert options[:6] == dimensions
+        assert page.count('<div class="split">') == 6
+        by_stage = page.split("<h3>stage</h3>")[1].split("</table>")[0]
+        rows = re.findall(r"<tr[^>]*><td>(\w+)( <em>lowest</em>)?</td><td>([\d,]+)</td>", by_stage)
+        assert rows == [("calm", "", "6"), ("squeeze", " <em>lowest</em>", "3"), ("all", "", "9")]
+
+    def test_a_run_without_splits_and_accounts_has_its_report_too(self, run: Path) -> None:
+        """As older versions left them."""
+        (run / METRICS).unlink()
+        page = page_of(self.without(run, "faults", "actions", "stages", "pressure_seconds_by_level"))
+        assert 'id="split-by"' not in page.replace(get_plotlyjs(), "").split("</main>")[0]
+
+
+class TestFigures:
+    def test_budget_over_time(self, run: Path) -> None:
+        views = views_of(page_of(run), "budget")
+        assert [view["label"] for view in views] == ["whole fleet", "a", "b"]
+        fleet = traces(views[0])
+        budget, held = fleet["budget, median"]["y"], fleet["held, median"]["y"]
+        assert budget == [8.0] * 150 + [4.0] * 151
+        assert held == [0.0] * 30 + [8.0] * 130 + [4.0] * 141
+        assert fleet["budget, sum"]["y"] == [28.0] * 150 + [14.0] * 151
+        assert fleet["budget, 10 to 90 %"]["y"][0] == 14.4
+        assert views[0]["layout"]["yaxis"]["title"]["text"] == "per device (KiB)"
+        assert (fleet["budget, sum"]["x0"], fleet["budget, sum"]["dx"]) == (0, pytest.approx(1 / 60))
+        assert traces(views[2])["budget, median"]["y"] == [16.0] * 150 + [4.0] * 151
+
+    def test_quality_over_time(self, run: Path) -> None:
+        fleet, _, b = (traces(view) for view in views_of(page_of(run), "quality"))
+        assert b["held"]["y"] == [0.0] * 30 + [0.5] * 120 + [0.3] * 151
+        assert b["best for the budget"]["y"] == [0.6] * 150 + [0.3] * 151
+        assert fleet["full table"]["y"] == [0.5333333] * 301
+
+    def test_traffic(self, run: Path) -> None:
+        page = page_of(run)
+        each, added = views_of(page, "traffic")
+        sent = np.zeros(121)
+        sent[[0, 60, 80, 119, 120]] = 20000, 200, 1200, 300, 300  # the last bin ends at the last edge
+        assert np.multiply(traces(each)["sent"]["y"], KIB) == pytest.approx(sent, rel=1e-6)
+        assert traces(added)["full pushes"]["y"][-1] == pytest.approx(50900 / KIB, rel=1e-6)
+        assert traces(each)["lost (1)"]["y"][80] == traces(each)["superseded (1)"]["y"][80] == 1
+        assert traces(each)["rejected (1)"]["y"][119] == 1
+        assert "700 B were lost on the way and 800 B wasted" in page
+
+    def test_latency(self, run: Path) -> None:
+        page = page_of(run)
+        fleet = traces(views_of(page, "latency")[0])
+        assert fleet["updates"]["y"][0] == 1  # 10 s
+        assert fleet["updates"]["y"][-1] == 3  # 30 s
+        assert (fleet["share done"]["y"][1], fleet["share done"]["y"][-1]) == (25, 100)
+        assert "<td>b</td><td>2</td><td>10 s</td><td>30 s</td><td>30 s</td><td>30 s</td>" in page
+
+    def test_a_device_can_be_chosen(self, run: Path) -> None:
+        views = views_of(page_of(run), "devices")
+        assert [view["label"] for view in views] == [
+            "a-0 (lowest quality: 32.5 % of full)",
+            "b-0 (most budget changes: 4)",
+            "a-1 (most update bytes: 8.79 KiB)",
+        ]
+        b = views[1]["data"]
+        assert b[0]["y"] == [16, 16, 4, 4, 4]
+        assert b[0]["x"] == [0, 0.5, 2.5, 2.666667, 5]
+        assert b[-1]["name"] == "over budget"
+        assert (b[-1]["x"], b[-1]["y"]) == ([2.5], [8])
+
+
+class TestSeries:
+    def test_before_a_device_starts_it_is_not_there(self, tmp_path: Path, fleet: Fleet) -> None:
+        late = make_run(tmp_path / "run", states=((0, 0, 10, 5, 0.1, 0.1), (2, 2, 30, 5, 0.3, 0.3)))
+        found = courses(read_tables(late / EVENTS)["quality"], fleet, time_grid(ns(4), 4))
+        assert found["whole fleet"].total_budget.tolist() == [10, 10, 40, 40, 40]
+        assert found["whole fleet"].full.tolist() == pytest.approx([0.4, 0.4, 0.6, 0.6, 0.6])
+        assert np.isnan(found["b"].budget.median).tolist() == [True, True, False, False, False]
+
+    def test_of_states_at_the_same_time_the_last_counts(self, tmp_path: Path, fleet: Fleet) -> None:
+        states = ((0, 0, 10, 0, 0.0, 0.1), (1, 0, 10, 4, 0.1, 0.1), (1, 0, 10, 8, 0.2, 0.1))
+        run = make_run(tmp_path / "run", states=states)
+        found = courses(read_tables(run / EVENTS)["quality"], fleet, time_grid(ns(2), 2))
+        assert found["a"].total_resident.tolist() == [0, 8, 8]
+
+    def test_traffic_adds_up_to_the_summary(self, run: Path) -> None:
+        summary = msgspec.json.decode((run / SUMMARY).read_bytes())
+        found = traffic(read_tables(run / EVENTS)["update"], ns(STOP_S))
+        for name, curve in {
+            "update_bytes": found.sent_bytes,
+            "update_wire_bytes": found.wire_bytes,
+            "full_update_bytes": found.full_bytes,
+            "wasted_bytes": found.wasted_bytes,
+            "lost_bytes": found.lost_bytes,
+            "updates_lost": found.lost,
+        }.items():
+            assert curve.sum() == summary[name]
+
+    def test_what_is_sent_after_the_stop_time_is_there(self, run: Path) -> None:
+        found = traffic(read_tables(run / EVENTS)["update"], ns(100), bins=2)
+        assert found.edges_ns.tolist() == [0, ns(149.75), ns(299.5)]
+        assert found.sent_bytes.tolist() == [20000, 1700]
+
+    def test_latency_percentiles_are_those_of_the_summary(self, run: Path, fleet: Fleet) -> None:
+        summary = msgspec.json.decode((run / SUMMARY).read_bytes())
+        found = latencies(read_tables(run / EVENTS)["update"], fleet, fleet.views)
+        whole = found["whole fleet"].percentiles
+        assert whole == {key: summary["update_latency_seconds"][key] for key in ("p50", "p95", "p99", "max")}
+        assert found["a"].count + found["b"].count == found["whole fleet"].count == 4
+
+    def test_groups_beyond_the_largest_have_no_view(self) -> None:
+        groups = [f"g{at:02d}" for at in range(30)] + ["g29", "g28"]
+        names = [f"d{at}" for at in range(32)]
+        table = pa.table({"device": names, "group": groups})
+        views = Fleet.read(table).views
+        assert list(views) == ["whole fleet", *(f"g{at:02d}" for at in range(14)), "g28", "g29"]
+        assert views["g29"].tolist() == [29, 30]
+
+    def test_bins_need_a_span(self) -> None:
+        assert log_edges(np.array([5.0, 5.0]), 10) == pytest.approx([5 / 1.1, 5.5])
+        assert log_edges(np.array([1.0, 100.0]), 2) == pytest.approx([1, 10, 100])
+        assert len(log_edges(np.empty(0), 2)) == 0
+
+
+@pytest.fixture
+def sums(run: Path, fleet: Fleet) -> Tally:
+    tables = read_tables(run / EVENTS)
+    return tally(tables, states_of(tables["quality"], fleet, ns(STOP_S)), fleet)
+
+
+class TestStates:
+    def test_sums_are_those_of_the_summary(self, run: Path, sums: Tally) -> None:
+        summary = msgspec.json.decode((run / SUMMARY).read_bytes())
+        assert sums.seconds.tolist() == [300, 300, 300]
+        assert sums.over_seconds.sum() == summary["over_budget_device_seconds"] == 10
+        assert sums.ndcg.sum() / sums.full.sum() == pytest.approx(summary["quality_ratio_to_full"])
+        assert sums.regret.mean() == pytest.approx(summary["quality_regret"])
+
+    def test_quality_by_budget(self, run: Path, fleet: Fleet) -> None:
+        states = states_of(read_tables(run / EVENTS)["quality"], fleet, ns(STOP_S))
+        b = elasticities(states, fleet, bins=4)["b"]
+        assert b.edges_bytes[[0, 2, 4]] == pytest.approx([2 * KIB, 2**2.5 * KIB, 16 * KIB])
+        assert b.share.tolist() == [0, 0.5, 0, 0.5]
+        assert b.budget_bytes.tolist() == [4 * KIB, 16 * KIB]
+        assert b.ratio == pytest.approx([0.3 / 0.8, 120 * 0.5 / (150 * 0.8)])
+        assert b.best_ratio == pytest.approx([0.3 / 0.8, 0.6 / 0.8])
+
+    def test_long_courses_are_sampled(self, tmp_path: Path, fleet: Fleet) -> None:
+        states = [(at / 4, 0, KIB + at, at, 0.1, 0.2) for at in range(900)]
+        run = make_run(tmp_path / "run", states=states)
+        tables = read_tables(run / EVENTS)
+        held = states_of(tables["quality"], fleet, ns(STOP_S))
+        found = portraits(held, fleet, tally(tables, held, fleet), ns(STOP_S))[0]
+        assert found.sampled
+        assert found.seconds.tolist() == [step / 2 for step in range(601)]
+        assert found.budget_bytes.tolist() == [KIB + min(2 * step, 899) for step in range(601)]
+
+    def test_devices_are_chosen_for_different_reasons(self) -> None:
+        def of(*values: float) -> Any:  # Any: an array of floats
+            return np.array(values, dtype=np.float64)
+
+        sums = Tally(
+            seconds=of(1, 1, 1, 1, 1, 1, 0),
+            over_seconds=of(0, 0, 0, 0, 9, 0, 0),
+            ndcg=of(0.1, 0.5, 0.5, 0.5, 0.6, 0.5, 0),
+            best=of(0.1, 0.5, 0.5, 0.8, 0.6, 0.5, 0),
+            full=of(1, 1, 1, 1, 1, 1, 0),
+            changes=of(9, 8, 1, 1, 1, 1, 0),
+            update_bytes=of(9, 9, 8, 1, 1, 1, 0),
+        )
+        assert choose_devices(sums) == [
+            (0, "lowest quality: 10.0 % of full"),
+            (1, "most budget changes: 8"),
+            (2, "most update bytes: 8 B"),
+            (3, "highest regret: 0.3 NDCG@10 on average"),
+            (4, "longest over budget: 9 s"),
+            (5, "median quality: 50.0 % of full"),
+        ]
+
+
+def applied_nothing() -> Iterator[Update]:
+    for row in UPDATES:
+        if row[2] is not Result.APPLIED:
+            yield row
+
+
+class TestEdges:
+    def test_no_update_was_applied(self, tmp_path: Path) -> None:
+        page = page_of(make_run(tmp_path / "run", updates=tuple(applied_nothing())))
+        assert views_of(page, "latency")[0]["data"] == []
+        assert "no update was applied" in page
+
+    def test_no_update_at_all(self, tmp_path: Path) -> None:
+        page = page_of(make_run(tmp_path / "run", updates=()))
+        assert "<div><b>–</b><span>delta ratio: sent ÷ full pushes</span></div>" in page
+        assert [trace["type"] for trace in views_of(page, "traffic")[0]["data"]] == ["bar"] * 3
+
+    def test_one_device(self, tmp_path: Path) -> None:
+        devices = devices_table().slice(0, 1)
+        page = page_of(make_run(tmp_path / "run", STATES[:1], UPDATES[:1], devices))
+        assert [view["label"] for view in views_of(page, "budget")] == ["whole fleet"]
+        assert 'id="budget-view"' not in page  # nothing to choose from
+        assert len(views_of(page, "devices")) == 1
+
+    def test_budget_of_nothing_and_users_whom_nothing_helps(self, tmp_path: Path) -> None:
+        devices = devices_table().set_column(3, "full_ndcg_at_10", [[0.0, 0.0, 0.0]])
+        page = page_of(make_run(tmp_path / "run", ((0, 0, 0, 0, 0.0, 0.0),), (), devices))
+        assert "recommends nothing of use" in page
+        assert "<div><b>–</b><span>of full quality</span></div>" in page
+
+    def test_a_device_that_starts_at_the_stop_time_has_no_course(self, tmp_path: Path) -> None:
+        states = (*STATES[:1], (STOP_S, 2, KIB, 0, 0.0, 0.1))
+        assert len(views_of(page_of(make_run(tmp_path / "run", states)), "devices")) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.000134, "134 µs"), (0.134, "134 ms"), (12.34, "12.3 s"), (300, "5 minutes"), (86_400, "24 hours"),
+     (604_800, "7 days")],
+)  # fmt: skip
+def test_durations_are_told_in_the_unit_that_suits(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0 %"), (0.00001, "&lt; 0.01 %"), (0.5, "50.00 %"), (None, "–")]
+)
+def test_a_small_share_does_not_look_like_none(value: float | None, text: str) -> None:
+    assert share(value) == text
+
+
+def test_ticks_of_logarithmic_axes() -> None:
+    assert byte_ticks(np.array([3000.0, 40000.0]))[1] == ["4 KiB", "8 KiB", "16 KiB", "32 KiB"]
+    assert len(byte_ticks(np.array([5000.0, 6000.0]))[0]) == 4
+    assert time_ticks(np.array([0.04, 0.3]))[1] == ["50 ms", "100 ms", "200 ms"]
+    assert all(math.isfinite(tick) for tick in time_ticks(np.array([1e-6, 1e-6 * 1.1]))[0])

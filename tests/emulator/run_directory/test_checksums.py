@@ -1,0 +1,142 @@
+"""What a run and a shard wrote is what is read: every table has its rows and its SHA-256."""
+
+import functools
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from devices.event_log import FleetLog
+from emulator.cli.replay import show_diff
+from emulator.compare.run_sets import compare, read_side
+from emulator.report.page import write_report
+from emulator.run_directory.event_log import JOURNAL, Journal, read_draft, read_table
+from emulator.run_directory.manifest import unchecked
+from tests.emulator.scenarios import Runner
+from wire.errors import InputError
+
+Damage = Callable[[Path], object]
+
+
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+
+
+def refusal(act: Callable[[], object]) -> str:
+    with pytest.raises(InputError) as caught:
+        act()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def draft(tmp_path: Path) -> Path:
+    """A closed journal of 600 budget rows."""
+    log, journal = FleetLog(), Journal(tmp_path / "shard")
+    for at in range(600):
+        log.budget(at, 0.0, 0, at, 1, 2, 3, 4, 0)
+        journal.take(log, at_least=100)
+    journal.close(log)
+    return tmp_path / "shard"
+
+
+@pytest.mark.parametrize("damage", [halve, flip])
+def test_the_log_of_a_shard_that_ended_is_whole_or_refused(draft: Path, damage: Damage) -> None:
+    assert read_draft(draft, "budget").num_rows == 600
+    damage(draft / "budget.arrows")
+    words = refusal(lambda: read_draft(draft, "budget"))
+    assert words.startswith(f"{draft / 'budget.arrows'}: the log is damaged: ")
+    assert ("(600 rows) were written" in words) == (damage is halve)
+
+
+def test_the_log_of_a_shard_that_was_killed_ends_with_its_last_whole_batch(draft: Path) -> None:
+    (draft / JOURNAL).unlink()
+    halve(draft / "budget.arrows")
+    rows = read_draft(draft, "budget").num_rows
+    assert (0 < rows < 600, rows % 100) == (True, 0)
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "report": write_report,
+    "compare": lambda folder: compare(read_side(str(folder)), read_side(str(folder))),
+    "diff": lambda folder: show_diff(folder, folder, lambda _: None, 1),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("damage", [halve, flip])
+def test_a_damaged_table_is_named_with_what_was_written(
+    runner: Runner, tmp_path: Path, reader: str, damage: Damage
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(runner.run().folder, folder)
+    READERS[reader](folder)
+    table = folder / "events" / "quality.parquet"
+    damage(table)
+    words = refusal(lambda: READERS[reader](folder))
+    assert words.startswith(f"{table}: the run directory is damaged: ")
+    assert "written" in words
+
+
+def test_an_older_run_without_checksums_is_read_and_noted(runner: Runner, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(runner.run().folder, folder)
+    assert unchecked([folder]) == []
+    (folder / "manifest.json").unlink()
+    said: list[str] = []
+    assert show_diff(folder, folder, said.append, 1)
+    assert said[0].startswith(f"note: {folder}: has no manifest.json: it was written by an older version")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("budget_bytes", ["much", "more"], "budget_bytes must be whole numbers"),
+        ("budget_bytes", [1, None], "budget_bytes must be whole numbers"),
+        ("ndcg_at_10", [1, 2], "ndcg_at_10 must be numbers"),
+        ("device", [1, 2], "device must be text"),
+    ],
+)
+def test_a_column_of_another_type_is_named(
+    tmp_path: Path, column: str, values: list[object], words: str
+) -> None:
+    path = tmp_path / "events" / "quality.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({column: values}), path)
+    assert refusal(lambda: read_table(path, [column])) == f"{path}: the run directory is damaged: {words}"
+
+
+FILES = ["summary.json", "scenario.yaml", "manifest.json", "devices.parquet", "events/update.parquet"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("kind", ["endless", "pipe"])
+def test_a_run_directory_with_a_file_that_never_ends_is_refused(
+    runner: Runner, tmp_path: Path, name: str, kind: str
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(runner.run().folder, folder)
+    (folder / name).unlink()
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to("/dev/zero")
+    for reader in READERS.values():
+        words = refusal(functools.partial(reader, folder))
+        assert f"{folder / name}: is no regular file, and cannot be " in words
+
+
+def test_a_manifest_that_says_nothing_of_a_table_is_damaged(draft: Path) -> None:
+    (draft / JOURNAL).write_text('{"format": 1, "files": {}}')
+    words = refusal(lambda: read_draft(draft, "budget"))
+    assert words == f"{draft / JOURNAL}: is damaged: says nothing of budget"

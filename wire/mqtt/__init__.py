@@ -1,0 +1,1 @@
+"""The one MQTT shell: connections, reconnection, queues, and every private use of the MQTT client."""
