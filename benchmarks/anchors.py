@@ -22,7 +22,8 @@ from benchmarks.closed_form import ease, most_popular
 from benchmarks.figures import write
 from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
-from cloud.training.config import Graph, LightGCN, Training
+from cloud.data.sources import LightGCN
+from cloud.training.config import Graph, Training
 from cloud.training.pretrain import pretrain
 from wire.ranking_metrics import ItemLists, Ranking, rank
 

@@ -30,9 +30,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.anchors import data_root
 from benchmarks.figures import write
+from cloud.blocks.trained_model import TrainedModel
 from cloud.data.datasets import load
-from cloud.training.config import Data, LightGCN, Synthetic, Training
-from cloud.training.model_cache import TrainedModel
+from cloud.data.sources import Data, LightGCN, Synthetic
+from cloud.training.config import Training
 from cloud.training.train import train
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.pee_file import a_shelf

@@ -23,7 +23,7 @@ import numpy as np
 from benchmarks.anchors import data_root
 from benchmarks.figures import verdict, write
 from cloud.data.datasets import load
-from cloud.training.config import Data, LightGCN, Synthetic
+from cloud.data.sources import Data, LightGCN, Synthetic
 from cloud.training.train import Progress, train
 from emulator.simulation.model_cache import store_of
 from scenarios.language.schema import Model

@@ -29,9 +29,9 @@ from benchmarks.quality.sources import Source, open_source
 from cloud.blocks.encoding import embedded_values, group_table, offer_of_cells, plan
 from cloud.blocks.selection import Selection
 from cloud.blocks.store import BlockStore, GroupBlocks
+from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
-from cloud.training.model_cache import TrainedModel
 from devices.recommender.quality import Truth
 from emulator.simulation.model_cache import store_of, train_once
 from emulator.simulation.simulation import evaluate

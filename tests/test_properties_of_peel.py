@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloud.blocks.store import BlockStore
+from cloud.blocks.trained_model import TrainedModel
 from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
-from cloud.training.config import LightGCN, Synthetic, Training
+from cloud.data.sources import LightGCN, Synthetic
+from cloud.training.config import Training
 from cloud.training.evaluation import ndcg_per_user
-from cloud.training.model_cache import TrainedModel
 from cloud.training.train import train
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.quality import Truth, user_qualities

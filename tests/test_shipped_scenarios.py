@@ -9,7 +9,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from cloud.training.config import Synthetic
+from cloud.data.sources import Synthetic
 from emulator.replay.replay import read_replay
 from emulator.runner.runner import Finished, Options, run
 from scenarios.language.load import load, shipped

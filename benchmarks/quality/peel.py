@@ -9,9 +9,9 @@ import numpy as np
 from benchmarks.quality.full import Full, start_of
 from benchmarks.quality.method import Candidate, Choice
 from cloud.blocks.store import BlockStore
+from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
-from cloud.training.model_cache import TrainedModel
 from cloud.training.train import personalize
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.quality import Truth

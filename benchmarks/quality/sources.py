@@ -8,7 +8,7 @@ import msgspec
 
 from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
-from cloud.training.config import ByRatio, Data, LightGCN, MovieLens, RecBole
+from cloud.data.sources import ByRatio, Data, LightGCN, MovieLens, RecBole
 from emulator.simulation.model_cache import DATA_VARIABLE, resolve_data
 from scenarios.language import load as scenario_files
 from scenarios.language.schema import Model

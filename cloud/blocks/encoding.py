@@ -14,10 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.blocks.block_weights import closed_form, cut_of, second_moment
+from cloud.blocks.block_weights import closed_form, second_moment
+from cloud.blocks.partition import cut_of
 from cloud.blocks.selection import Offer, Rank, Selection, by_peel, cut_layers, rank_blocks, ranking_by
 from cloud.blocks.store import BlockStore, GroupBlocks, build_store
-from cloud.training.model_cache import TrainedModel
+from cloud.blocks.trained_model import TrainedModel
 from wire.blocks import Blocks, data_sizes, encode_block
 from wire.geometry import Codec, Float32Array, Geometry
 from wire.planes import REFINED, REST, column_bits, encode_planes, magnitudes

@@ -9,20 +9,13 @@ import codecs
 import math
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta
 
-Count = Annotated[int, Meta(ge=1, le=100_000_000)]
-"""How many of something, at least one."""
+from cloud.settings import Count, Seed, Setting, Share
 
 Minimum = Annotated[int, Meta(ge=0, le=100_000_000)]
 """The least number allowed; 0 asks for nothing."""
 
-Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
-"""A part of the whole, less than all of it."""
-
-Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""The seed of a family of random streams (`wire.random_streams`)."""
 
 Name = Annotated[str, Meta(min_length=1)]
 """A text that is not empty."""
@@ -73,10 +66,6 @@ def _check_columns(*columns: str | int | None) -> None:
     names = [str(column) for column in columns if column is not None]
     if len(set(names)) < len(names):
         raise ValueError(f"user, item, rating and time(={', '.join(names)}) must name different columns")
-
-
-class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all settings share: frozen, fields by name only, unknown fields refused."""
 
 
 class ByTime(Setting, frozen=True, kw_only=True, tag_field="type", tag="time"):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from cloud.training.config import Seed
+from cloud.settings import Seed
 from wire.units import TIME_UNITS, Duration, Share, format_duration, format_share
 
 

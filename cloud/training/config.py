@@ -9,25 +9,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from cloud.data.sources import ByRatio as ByRatio
-from cloud.data.sources import ByTime as ByTime
-from cloud.data.sources import Count as Count
-from cloud.data.sources import Data as Data
-from cloud.data.sources import LightGCN as LightGCN
-from cloud.data.sources import MovieLens as MovieLens
-from cloud.data.sources import RecBole as RecBole
-from cloud.data.sources import Seed as Seed
-from cloud.data.sources import Setting as Setting
-from cloud.data.sources import Share as Share
-from cloud.data.sources import Synthetic as Synthetic
-from cloud.data.sources import Table as Table
+from cloud.settings import Count, Rate, Seed, Setting, Share, Strength
 from wire.geometry import MAX_BLOCKS
-
-Rate = Annotated[float, Meta(gt=0.0, le=1e6)]
-"""A positive size of step."""
-
-Strength = Annotated[float, Meta(ge=0.0, le=1e6)]
-"""A weight of a term in a loss; 0 switches the term off."""
 
 
 class Refinement(Setting, frozen=True, kw_only=True):

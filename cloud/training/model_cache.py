@@ -7,41 +7,20 @@ this file knows about torch. Letters: U users, I items, d dimensions, G user gro
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from cloud.blocks.trained_model import TrainedModel
 from cloud.training.checkpoint import Arrays, Checkpoints, Saved
 from wire.errors import InputError
-from wire.geometry import Float32Array
 from wire.locks import take_lock
 from wire.output_files import in_words, reason
-from wire.ranking_metrics import IntArray
 
 MOST_BYTES = 512 * 2**20
 """What the models that are kept take together; that of MovieLens-1M takes 116 MiB."""
 
 _ARRAYS = ("user_vectors", "user_groups", "item_weights", "corrections")
-
-
-@dataclass(frozen=True, eq=False)
-class TrainedModel:
-    """What training leaves.
-
-    User u's score of item i is ``user_vectors[u] @ item_tables[user_groups[u]][i]``; user vectors
-    are in the basis of the user's group. Shapes: ``user_vectors`` (U, d), ``user_groups`` (U,),
-    ``item_tables`` (I, d) for each of G groups, those that are the same one array, ``item_weights``
-    (G, I): how much an item counts in a group, rows sum to 1; ``corrections`` (G, M, N), positive: by
-    what the controller multiplies the closed-form weight of a block. ``report`` has JSON types only.
-    """
-
-    user_vectors: Float32Array
-    user_groups: IntArray
-    item_tables: tuple[Float32Array, ...]
-    item_weights: Float32Array
-    corrections: Float32Array
-    report: dict[str, object]
 
 
 def saved(model: TrainedModel) -> Saved:

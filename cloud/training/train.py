@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from cloud.blocks.block_weights import Cut, cut_table, group_item_weights
+from cloud.blocks.partition import Cut
+from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
 from cloud.training.checkpoint import NOWHERE, Checkpoints
 from cloud.training.cluster import cluster
 from cloud.training.config import Training
 from cloud.training.controller.learn import weigh
 from cloud.training.evaluation import mean_or_nan, ndcg, number_or_none, places_in_full, recall
+from cloud.training.item_weights import cut_table, group_item_weights
 from cloud.training.loop import Factors, Tick
-from cloud.training.model_cache import TrainedModel
 from cloud.training.pretrain import pretrain
 from cloud.training.refine import GroupTables, refine, rotate, unrefined
 from cloud.training.validation_guard import StageReport, embedded_trial

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from devices.simulated.truncation import normal_before_cut, uniform_before_cut
+from devices.distributions import normal_before_cut, uniform_before_cut
 from devices.timeline.faults import Bandwidth, Corruption, Duplicates, Latency, Loss, Reordering, Window
 from wire.units import NS_PER_S, TIME_UNITS, BitsPerSecond, Duration, Share, format_duration
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from devices.simulated.truncation import normal_before_cut
+from devices.distributions import normal_before_cut
 from devices.timeline.schedule import Stage
 from wire.units import TIME_UNITS, Duration, Share, format_duration
 

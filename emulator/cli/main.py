@@ -341,7 +341,7 @@ def validate(
     data: Data = None,
 ) -> None:
     """Check a scenario file, its traces, and its data if they exist; name every error."""
-    from cloud.training.config import Synthetic
+    from cloud.data.sources import Synthetic
     from emulator.simulation.trace_files import check_recordings
     from scenarios.language.load import dump, load
     from scenarios.language.sweep_expansion import load_plan

@@ -15,11 +15,13 @@ import msgspec
 
 from cloud.blocks.encoding import Ranked, encode_model
 from cloud.blocks.store import BlockStore, Origin, default_root, load_store, save_store, store_key
+from cloud.blocks.trained_model import TrainedModel
 from cloud.data.datasets import check_measurable, load
 from cloud.data.interactions import Interactions
+from cloud.data.sources import Data, Synthetic
 from cloud.training.checkpoint import NOWHERE, Checkpoints
-from cloud.training.config import Data, Synthetic, Training
-from cloud.training.model_cache import Kept, TrainedModel, restored, saved
+from cloud.training.config import Training
+from cloud.training.model_cache import Kept, restored, saved
 from scenarios.language.schema import Model
 from scenarios.language.types import plain
 from wire.errors import InputError, RunError

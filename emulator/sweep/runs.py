@@ -20,7 +20,7 @@ import msgspec
 
 from cloud.blocks.store import store_key
 from cloud.data.datasets import load
-from cloud.training.config import Data
+from cloud.data.sources import Data
 from emulator.run_directory.layout import PARTIAL
 from emulator.runner.runner import Options, Unwatched, resolve, run
 from emulator.simulation.model_cache import TrainingProgress, prepare_model

@@ -11,8 +11,10 @@ import msgspec
 from msgspec import Meta
 
 from cloud.blocks.selection import Selection
+from cloud.data.sources import Data, Synthetic
 from cloud.service.rollout import Rollout
-from cloud.training.config import Data, Seed, Synthetic, Training
+from cloud.settings import Seed
+from cloud.training.config import Training
 from cloud.training.recipes import TRAININGS, RecipeName
 from devices.mqtt.settings import Realtime
 from devices.protocol.report_policy import LevelsPerDoubling, Reporting

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from cloud.training.config import Seed
+from cloud.settings import Seed
 from wire.topics import valid_name
 
 MAX_CASE_NAME = 40

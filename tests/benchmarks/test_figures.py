@@ -10,7 +10,7 @@ from benchmarks.quality.run import Plan, run
 from benchmarks.quality.scoring import Scored, head_size, mean_ndcg, score
 from benchmarks.quality.slices import labels, parts
 from benchmarks.quality.sources import Source, guessed
-from cloud.training.config import LightGCN, MovieLens, RecBole
+from cloud.data.sources import LightGCN, MovieLens, RecBole
 from scenarios.language.schema import Model
 from tests.benchmarks.worlds import SMALL, a_world, lists
 from wire.errors import InputError

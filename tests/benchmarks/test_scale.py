@@ -1,7 +1,7 @@
 from msgspec.structs import replace
 
 from benchmarks.scale import ITEMS, USERS, Cost, Entry, Promise, broken_promises, fitted, measure, not_linear
-from cloud.training.config import Synthetic
+from cloud.data.sources import Synthetic
 
 COST = Cost(
     name="x",

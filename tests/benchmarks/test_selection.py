@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from benchmarks.selection import EXACT, FEW_LAYERS, Exact, Row, compare, full_ndcg, in_slices
+from cloud.blocks.trained_model import TrainedModel
 from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
-from cloud.training.config import Synthetic, Training
-from cloud.training.model_cache import TrainedModel
+from cloud.data.sources import Synthetic
+from cloud.training.config import Training
 from cloud.training.train import train
 from wire.geometry import Codec
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from cloud.blocks.block_weights import Cut
+from cloud.blocks.partition import Cut
 from cloud.data.interactions import Interactions
+from cloud.data.sources import ByRatio
 from cloud.data.splits import EventList, split_events
-from cloud.training.config import ByRatio, Training
+from cloud.training.config import Training
 from cloud.training.validation_guard import Trial, embedded_trial
 from wire.geometry import Codec, Geometry
 

@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloud.blocks.block_weights import Cut, closed_form, second_moment
+from cloud.blocks.block_weights import closed_form, second_moment
 from cloud.blocks.encoding import GroupTable
+from cloud.blocks.partition import Cut
 from cloud.data.interactions import Interactions
 from cloud.training.backbones.mf import dropped, multinomial_loss, user_weights
 from cloud.training.config import Controller, Training

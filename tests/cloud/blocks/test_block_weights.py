@@ -1,8 +1,9 @@
 import numpy as np
 
-from cloud.blocks.block_weights import closed_form, cut_table, group_item_weights, second_moment
+from cloud.blocks.block_weights import closed_form, second_moment
 from cloud.data.interactions import item_group_bounds
 from cloud.training.config import Training
+from cloud.training.item_weights import cut_table, group_item_weights
 from tests.cloud.worlds import checkerboard
 from wire.random_streams import stream
 

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.blocks.block_weights import cut_table
 from cloud.blocks.encoding import GroupTable, embedded_values, encode_group, hull, plan
 from cloud.blocks.selection import Selection, ranking_by
 from cloud.training.config import Training
+from cloud.training.item_weights import cut_table
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.scoring import ItemTable
 from wire.geometry import Codec, Geometry

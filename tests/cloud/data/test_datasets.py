@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
-from cloud.training.config import ByRatio, ByTime, Data, LightGCN, MovieLens, RecBole, Table
+from cloud.data.sources import ByRatio, ByTime, Data, LightGCN, MovieLens, RecBole, Table
 from wire.errors import InputError
 
 # Ten interactions of ann, in order of time, and two of bob; the rating is 5 but for ann's last.

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from cloud.data.datasets import check_measurable, load
 from cloud.data.interactions import Interactions, ReadCounts
-from cloud.training.config import ByRatio, ByTime, Data, LightGCN, MovieLens, RecBole, Table
+from cloud.data.sources import ByRatio, ByTime, Data, LightGCN, MovieLens, RecBole, Table
 from wire.errors import InputError
 
 START = datetime(2020, 1, 31, 10, tzinfo=UTC)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from cloud.data.datasets import load
+from cloud.data.sources import Synthetic
 from cloud.data.synthetic import build_world, generate
-from cloud.training.config import Synthetic
 
 
 def test_the_seed_decides_the_world() -> None:

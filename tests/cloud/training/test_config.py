@@ -5,17 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cloud.training.config import (
-    ByRatio,
-    ByTime,
-    Data,
-    LightGCN,
-    RecBole,
-    Refinement,
-    Synthetic,
-    Table,
-    Training,
-)
+from cloud.data.sources import ByRatio, ByTime, Data, LightGCN, RecBole, Synthetic, Table
+from cloud.training.config import Refinement, Training
 
 
 def test_a_source_is_known_by_its_type() -> None:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.data.datasets import load
+from cloud.data.sources import Synthetic
 from cloud.training import evaluation
-from cloud.training.config import Synthetic
 from cloud.training.evaluation import (
     LOOK_AT,
     looked_at,

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.blocks.trained_model import TrainedModel
 from cloud.training.checkpoint import Checkpoints, Saved
-from cloud.training.model_cache import Kept, TrainedModel, restored, saved
+from cloud.training.model_cache import Kept, restored, saved
 
 HOLD = """
 import sys, time

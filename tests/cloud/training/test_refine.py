@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
-from cloud.blocks.block_weights import cut_table, group_item_weights
 from cloud.training import validation_guard
 from cloud.training.config import Guard, Refinement
+from cloud.training.item_weights import cut_table, group_item_weights
 from cloud.training.loop import Factors
 from cloud.training.refine import GroupTables, item_basis, refine, rotate, singular_basis, unrefined
 from cloud.training.validation_guard import StageReport

@@ -7,13 +7,15 @@ import torch
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from cloud.blocks.block_weights import closed_form, cut_table, second_moment
+from cloud.blocks.block_weights import closed_form, second_moment
 from cloud.blocks.selection import rank_blocks
+from cloud.blocks.trained_model import TrainedModel
 from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
-from cloud.training.config import Controller, Guard, LightGCN, RecBole, Refinement, Synthetic, Training
+from cloud.data.sources import LightGCN, RecBole, Synthetic
+from cloud.training.config import Controller, Guard, Refinement, Training
 from cloud.training.evaluation import ndcg_per_user
-from cloud.training.model_cache import TrainedModel
+from cloud.training.item_weights import cut_table
 from cloud.training.recipes import TRAININGS
 from cloud.training.train import GlobalModel, Progress, learn_global, personalize, train
 from tests.cloud.worlds import SMALL, checkerboard

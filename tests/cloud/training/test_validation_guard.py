@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from cloud.blocks.block_weights import cut_table
 from cloud.blocks.encoding import GroupTable
 from cloud.training import validation_guard
 from cloud.training.config import Training
+from cloud.training.item_weights import cut_table
 from cloud.training.validation_guard import LEAST_JURY, Verdicts, halves, judging_groups, jury, verdicts
 from tests.cloud.worlds import a_trial, checkerboard
 from wire.random_streams import stream

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cloud.blocks.store import BlockStore
-from cloud.training.config import Data
+from cloud.data.sources import Data
 from emulator.simulation.model_cache import TRAINED, prepare_model
 from scenarios.language.load import parse
 from scenarios.language.schema import Model

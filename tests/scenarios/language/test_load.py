@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloud.training.config import ByTime, LightGCN, Synthetic, Table
+from cloud.data.sources import ByTime, LightGCN, Synthetic, Table
 from devices.memory import BoundedWalk, DailyCurve, SquareWave
 from devices.simulated.link import Direction, Network
 from scenarios.language.load import dump, load, parse

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cloud.blocks.selection import Selection
-from cloud.training.config import ByRatio, ByTime, LightGCN, MovieLens, RecBole, Synthetic, Table, Training
+from cloud.data.sources import ByRatio, ByTime, LightGCN, MovieLens, RecBole, Synthetic, Table
+from cloud.training.config import Training
 from devices.memory import (
     Boundary,
     BoundedWalk,

@@ -3,10 +3,11 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from cloud.blocks.block_weights import closed_form, cut_table, group_item_weights, second_moment
+from cloud.blocks.block_weights import closed_form, second_moment
 from cloud.data.interactions import Interactions
 from cloud.training.config import Controller, Guard, Training
 from cloud.training.controller.learn import Weighed, soft_gates, weigh
+from cloud.training.item_weights import cut_table, group_item_weights
 from cloud.training.refine import GroupTables
 from tests.cloud.worlds import a_trial, checkerboard, ignore
 from wire.random_streams import stream

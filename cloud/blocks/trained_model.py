@@ -1,0 +1,25 @@
+"""A trained model: the tables and vectors that blocks are cut from."""
+
+from dataclasses import dataclass
+
+from wire.geometry import Float32Array
+from wire.ranking_metrics import IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """What training leaves.
+
+    User u's score of item i is ``user_vectors[u] @ item_tables[user_groups[u]][i]``; user vectors
+    are in the basis of the user's group. Shapes: ``user_vectors`` (U, d), ``user_groups`` (U,),
+    ``item_tables`` (I, d) for each of G groups, those that are the same one array, ``item_weights``
+    (G, I): how much an item counts in a group, rows sum to 1; ``corrections`` (G, M, N), positive: by
+    what the controller multiplies the closed-form weight of a block. ``report`` has JSON types only.
+    """
+
+    user_vectors: Float32Array
+    user_groups: IntArray
+    item_tables: tuple[Float32Array, ...]
+    item_weights: Float32Array
+    corrections: Float32Array
+    report: dict[str, object]

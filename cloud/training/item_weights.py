@@ -1,0 +1,39 @@
+"""How much each item counts in each user group, and the cut of the table that a training asks for."""
+
+import numpy as np
+
+from cloud.blocks.partition import Cut
+from cloud.data.interactions import Interactions, item_group_bounds
+from cloud.training.config import Training
+from wire.geometry import Float32Array
+from wire.ranking_metrics import IntArray
+
+PRIOR_STRENGTH = 0.5  # of the global popularity that is mixed into a group's own, which counts 1
+
+
+def cut_table(n_items: int, dim: int, config: Training) -> Cut:
+    """Return the cut that *config* asks for, with at most one item group per item."""
+    bounds = item_group_bounds(n_items, min(config.item_groups, n_items))
+    return Cut(n_items, dim, bounds[:-1], np.arange(0, dim, config.slice_width))
+
+
+def group_item_weights(groups: IntArray, interactions: Interactions) -> Float32Array:
+    """Return how much each item counts in each user group, shape (G, I); rows sum to 1.
+
+    An item counts by its share of the group's training interactions, mixed with its share of all, so
+    that a small group does not deem worthless what it has not met.
+
+    Args:
+        groups: the group of each user, shape (U,).
+        interactions: of all users.
+    """
+    everywhere = interactions.popularity() + 1.0
+    everywhere = everywhere / everywhere.sum()
+    users, items = interactions.train.pairs()
+    n_groups, n_items = int(groups.max()) + 1, interactions.n_items
+    counts = np.bincount(groups[users] * n_items + items, minlength=n_groups * n_items)
+    shares = counts.reshape(n_groups, n_items).astype(np.float64)
+    shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
+    shares += PRIOR_STRENGTH * everywhere
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares.astype(np.float32)
