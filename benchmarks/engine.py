@@ -41,7 +41,7 @@ from broker_config.launch import launched
 from cloud.blocks.store import save_store
 from devices.memory import BoundedWalk
 from devices.recommender.quality import Truth
-from devices.simulated.start import Enrolled
+from devices.simulated.roster import Enrolled
 from emulator.processes.cloud_process import cloud_process
 from emulator.run_directory.event_log import read_draft
 from emulator.simulation.clocks import run_virtual

@@ -21,7 +21,7 @@ from benchmarks.figures import OUT, verdict, write
 from benchmarks.memory import Sampler
 from emulator.runner.runner import Options, Unwatched, run
 from scenarios.language.load import parse
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 
 SPEED = 60
 SAMPLE_EVERY_S = 5.0

@@ -13,7 +13,7 @@ from cloud.data.sources import Synthetic
 from emulator.replay.replay import read_replay
 from emulator.runner.runner import Finished, Options, run
 from scenarios.language.load import load, shipped
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from tests.emulator.scenarios import Silent, number
 from wire.errors import InputError
 

@@ -1,10 +1,9 @@
 """The course of a device's budget: what its memory does, what shocks and actions make of it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from devices.memory import Boundary, Changes, Replay, shocked
-from devices.simulated.device import Course
+from devices.simulated.roster import Enrolled
 from devices.timeline.connectivity import FOREVER, Absence, Why
 from devices.traces.assignment import series_of, start_within
 from devices.traces.availability import offline_spans
@@ -12,8 +11,8 @@ from devices.traces.series import Series, memory_changes
 from wire.layers import Layers
 from wire.random_streams import draw, stream
 
-if TYPE_CHECKING:
-    from devices.simulated.start import Enrolled
+Course = Iterator[tuple[int, int, int]]
+"""How a budget moves: (wait_ns, free_bytes, budget_bytes)."""
 
 
 def budgets(
@@ -75,7 +74,7 @@ def scales_since(steps: Iterable[tuple[int, float]], start_ns: int) -> list[tupl
     return found
 
 
-def memory_of(enrolled: "Enrolled", seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
+def memory_of(enrolled: Enrolled, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
     """Return how a device's free memory moves, shocks included.
 
     Args:
@@ -95,7 +94,7 @@ def memory_of(enrolled: "Enrolled", seed: int, series: Sequence[Series[int]], la
     )
 
 
-def _own_memory(enrolled: "Enrolled", seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
+def _own_memory(enrolled: Enrolled, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
     """Return what a device's memory does by itself."""
     group, name = enrolled.group, enrolled.name
     memory = group.memory
@@ -120,7 +119,7 @@ def place_in_group(name: str) -> int:
     return int(name.rpartition("-")[2])
 
 
-def recorded_absences(enrolled: "Enrolled", seed: int, series: Sequence[Series[bool]]) -> Iterator[Absence]:
+def recorded_absences(enrolled: Enrolled, seed: int, series: Sequence[Series[bool]]) -> Iterator[Absence]:
     """Yield when a device could not be reached in the recording that it plays, from its start on."""
     group, name = enrolled.group, enrolled.name
     trace = group.availability

@@ -10,7 +10,6 @@ from devices.event_log import FleetLog
 from devices.recommender.quality import UserQuality
 from devices.simulated.exchange import Capacity, Transport
 from devices.simulated.link import Network
-from devices.simulated.rollout import RolloutRun
 from devices.timeline.faults import Window
 
 
@@ -41,8 +40,8 @@ class Setting:
     """When the broker is down."""
     always_full: bool = False
     """Whether every update is the whole PEE."""
-    rollout: RolloutRun | None = None
-    """The rollout of a new model version."""
+    on_applied: Callable[[int, str], None] | None = None
+    """Called with (device number, model version) when a device holds the PEE it asked for."""
     last_retry_ns: float = math.inf
     """When devices cease to ask again for answers that do not come: what nobody answers would never end."""
     supersede: bool = True

@@ -8,7 +8,6 @@ device reports again.
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
 
 import simpy
 
@@ -17,12 +16,10 @@ from devices.protocol.agent import Receipt
 from devices.simulated.exchange import Exchange, Unanswered
 from devices.simulated.exchange_log import log_end
 from devices.simulated.link import CALM, OWN, Fate, Link
+from devices.simulated.owner import Owner
 from wire.errors import RunError
 from wire.mqtt_bytes import PUBACK_WIRE_BYTES, publish_wire_bytes, suback_bytes, subscribe_bytes, wire_bytes
 from wire.topics import TABLE, Kind, LayerName, layer_topic
-
-if TYPE_CHECKING:
-    from devices.simulated.device import Device
 
 _REPORT_QOS, _PART_QOS = TABLE[Kind.BUDGET].qos, TABLE[Kind.PEE].qos
 
@@ -57,7 +54,7 @@ class Delivery:
     )
 
     def __init__(
-        self, device: "Device", uplink: Link, downlink: Link, address_bytes: int, apply_ns_per_byte: float
+        self, device: Owner, uplink: Link, downlink: Link, address_bytes: int, apply_ns_per_byte: float
     ) -> None:
         self._device = device
         self._setting = device.setting
@@ -369,8 +366,8 @@ class Delivery:
         device = self._device
         if device.agent.shared and not exchange.layers and device.agent.missing():
             device.report(Cause.INTRODUCED)
-        if self._setting.rollout is not None:
-            self._setting.rollout.applied(device)
+        if self._setting.on_applied is not None:
+            self._setting.on_applied(device.number, device.agent.model)
 
     def _missed(self, exchange: Exchange, size: int) -> bool:
         """Tell whether the connection that a part came on is gone."""

@@ -8,7 +8,7 @@ that every clock runs the same events in the same order.
 """
 
 import functools
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import simpy
 from simpy.events import EventPriority
@@ -17,6 +17,7 @@ from devices.event_log import Cause, Harm, Pressure, Step
 from devices.protocol.agent import Agent
 from devices.protocol.report_policy import Reporting, Told, due
 from devices.recommender.quality import UserQuality
+from devices.simulated.budget_trajectory import Course
 from devices.simulated.context import Setting
 from devices.simulated.delivery import Delivery
 from devices.simulated.device_class import Node
@@ -27,9 +28,6 @@ from wire.mqtt_bytes import publish_wire_bytes
 from wire.topics import TABLE, Kind
 
 _QUALITY_QOS, _STATUS_QOS = TABLE[Kind.QUALITY].qos, TABLE[Kind.STATUS].qos
-
-Course = Iterator[tuple[int, int, int]]
-"""How a budget moves: (wait_ns, free_bytes, budget_bytes)."""
 
 PRESENCE, MEMORY = EventPriority(2), EventPriority(3)
 """What happens to a device comes after all messages and timers of its moment, in this order: never by when it

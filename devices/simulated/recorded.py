@@ -17,7 +17,7 @@ import numpy as np
 import simpy
 
 from devices.protocol.agent import Agent
-from devices.simulated.device import Course
+from devices.simulated.budget_trajectory import Course
 from devices.simulated.exchange import Capacity, Drop, Exchange, Expect, Unanswered
 from devices.simulated.link import CALM, Direction, Fate, Link
 from devices.timeline.connectivity import FOREVER, Toggle

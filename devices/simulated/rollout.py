@@ -6,15 +6,12 @@ the cloud knows of success is what it would see of a real fleet: messages that n
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import simpy
 
 from devices.event_log import Step
+from devices.simulated.device import Device
 from wire.units import NS_PER_S
-
-if TYPE_CHECKING:
-    from devices.simulated.device import Device
 
 LOOK_EVERY_NS = NS_PER_S
 """How often the cloud looks how a group stands."""
@@ -56,19 +53,20 @@ class RolloutRun:
         self._env = env
         self._plan = plan
         self._stop_ns = stop_ns
-        self._devices: list[Device] = []
+        self._devices: dict[int, Device] = {}
         self._updated: set[int] = set()
         self._failed: set[int] = set()
 
-    def join(self, device: "Device") -> None:
+    def join(self, device: Device) -> None:
         """Have *device* take part."""
-        self._devices.append(device)
+        self._devices[device.number] = device
 
-    def applied(self, device: "Device") -> None:
-        """Take note that *device* holds the PEE it asked for."""
-        if device.agent.model == self._plan.version and device.number not in self._updated:
-            self._updated.add(device.number)
-            self._failed.discard(device.number)
+    def on_applied(self, number: int, model: str) -> None:
+        """Note that device *number* holds the PEE it asked for, which is of *model*."""
+        if model == self._plan.version and number not in self._updated:
+            self._updated.add(number)
+            self._failed.discard(number)
+            device = self._devices[number]
             device.rolled(Step.UPDATED, self._plan.groups[device.name])
 
     def run(self) -> Generator[simpy.Event, object, None]:
@@ -76,7 +74,7 @@ class RolloutRun:
         env, plan = self._env, self._plan
         yield env.timeout(plan.start_ns)
         for group in range(1 + max(plan.groups.values(), default=-1)):
-            members = [device for device in self._devices if plan.groups[device.name] == group]
+            members = [device for device in self._devices.values() if plan.groups[device.name] == group]
             waiting, began_ns = list(members), int(env.now)
             for device in members:
                 device.offer(plan.version, group)
@@ -91,7 +89,7 @@ class RolloutRun:
                     return
                 yield env.timeout(LOOK_EVERY_NS)
 
-    def _judge(self, members: "Sequence[Device]", waiting: "list[Device]", began_ns: int) -> Turn:
+    def _judge(self, members: Sequence[Device], waiting: list[Device], began_ns: int) -> Turn:
         """Judge a group of which the devices *waiting* do not hold the new version yet."""
         now, timeout_ns = int(self._env.now), self._plan.timeout_ns
         waiting[:] = [device for device in waiting if device.number not in self._updated]
@@ -106,7 +104,7 @@ class RolloutRun:
     def _stop(self) -> None:
         if not self._plan.rollback:
             return
-        for device in self._devices:
+        for device in self._devices.values():
             if device.agent.offered == self._plan.version:
                 device.rolled(Step.WITHDRAWN, self._plan.groups[device.name])
                 device.offer("", self._plan.groups[device.name])

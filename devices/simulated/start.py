@@ -1,100 +1,36 @@
 """The fleet: groups of devices with their own parameters, and how a device comes to life."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from devices.memory import BoundedWalk, Budget, Memory, Shock
 from devices.protocol.agent import Agent
 from devices.protocol.report_policy import Reporting
-from devices.simulated.budget_trajectory import budgets, following, memory_of, recorded_absences, scales_since
+from devices.simulated.budget_trajectory import (
+    Course,
+    budgets,
+    following,
+    memory_of,
+    recorded_absences,
+    scales_since,
+)
 from devices.simulated.context import Setting
-from devices.simulated.device import Course, Device
+from devices.simulated.device import Device
 from devices.simulated.device_class import Node
 from devices.simulated.link import Direction, Link, Network
 from devices.simulated.recorded import Recorded, RecordedDownlink, RecordedUplink
-from devices.timeline.actions import Deed, NewUsers, scale_steps
-from devices.timeline.connectivity import Absence, Churn, Toggle, resumed, started, toggles
+from devices.simulated.roster import Enrolled
+from devices.timeline.actions import Deed, scale_steps
+from devices.timeline.connectivity import Absence, Toggle, resumed, started, toggles
 from devices.timeline.faults import Window
-from devices.timeline.schedule import parse_moment
 from devices.timeline.timeline import Member, Program, network_changes
-from devices.traces.availability import Availability
 from devices.traces.series import Series
-from wire.random_streams import draw, stream
-from wire.topics import Kind, device_topic, valid_name
-from wire.units import Duration
-
-
-class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Devices of one kind."""
-
-    name: str
-    """Prefix of the device ids: device 7 of group ``phone`` is ``phone-00007``."""
-    count: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
-    """How many devices there are."""
-    labels: dict[str, str] = {}
-    """What actions and faults select them by and the summary is split by; at most 1,000 in a fleet."""
-    node: str = "default"
-    """What class of device they are, by its name under ``nodes``."""
-    memory: Memory = BoundedWalk()
-    """How their free memory moves."""
-    shocks: tuple[Shock, ...] = ()
-    """What takes memory from many of them at the same time, on top of that."""
-    budget: Budget = Budget()
-    """How much of the free memory the recommender may use."""
-    network: str = "default"
-    """The network that they are on, by its name under ``networks``."""
-    start_at: str = "0 s"
-    """When they start: a span since the start, a stage, or a stage and a span."""
-    start_within: Duration = Duration(0)
-    """Devices start at times spread evenly at random over this span."""
-    churn: Churn | None = None
-    """How they come and go by themselves; null: they stay connected."""
-    availability: Availability | None = None
-    """When they are connected, as recorded; null: always, except for churn, stages, faults and actions."""
-
-    def __post_init__(self) -> None:
-        if not valid_name(self.name) or len(self.name) > 48:
-            raise ValueError(f"name(={self.name!r}) must be 1 to 48 letters, digits, '.', '_' or '-'")
-        for key, value in self.labels.items():
-            if not valid_name(key) or not valid_name(value):
-                raise ValueError(f"labels(={key}: {value}) must be letters, digits, '.', '_' or '-'")
-        try:
-            parse_moment(self.start_at)
-        except ValueError as error:
-            raise ValueError(f"start_{error}") from None
-
-
-@dataclass(frozen=True)
-class Enrolled:
-    """A device of the fleet before it lives."""
-
-    number: int
-    """Its place among all device ids in order."""
-    name: str
-    group: FleetGroup
-    user: int
-    start_ns: int
-    series: float
-    """Which series of a trace it replays: a place from 0 to 1."""
-    new_users: tuple[tuple[int, int], ...] = ()
-    """When it changes hands, and to whom: (t_ns, user)."""
-
-    @property
-    def users(self) -> tuple[int, ...]:
-        """Everybody that it ever recommends to."""
-        return (self.user, *(user for _, user in self.new_users))
-
-    @property
-    def member(self) -> Member:
-        """What decides whether an action or a fault concerns it."""
-        group = self.group
-        return Member(self.name, group.name, group.labels, group.node, group.network)
+from wire.random_streams import stream
+from wire.topics import Kind, device_topic
 
 
 @dataclass(frozen=True)
@@ -117,26 +53,6 @@ class Played:
 
     memory: Sequence[Series[int]] = ()
     availability: Sequence[Series[bool]] = ()
-
-
-def device_names(groups: Sequence[FleetGroup]) -> dict[str, FleetGroup]:
-    """Return the group of each device by the device's id, in the order of the ids."""
-    names = {f"{group.name}-{at:05d}": group for group in groups for at in range(group.count)}
-    return dict(sorted(names.items(), key=itemgetter(0)))
-
-
-def enrol(
-    groups: Sequence[FleetGroup], seed: int, users: Sequence[int], program: Program | None = None
-) -> tuple[Enrolled, ...]:
-    """Return all devices in the order of their ids, each with a user drawn from *users*.
-
-    Everything drawn for a device depends on the seed and its id only.
-    """
-    program = program or Program(seed)
-    return tuple(
-        _enrol(number, name, group, seed, users, program)
-        for number, (name, group) in enumerate(device_names(groups).items())
-    )
 
 
 def spawn(
@@ -187,8 +103,6 @@ def spawn(
         start_ns=start_ns,
         always_on=presence is None,
     )
-    if setting.rollout is not None:
-        setting.rollout.join(device)
     if presence is not None:
         setting.env.process(device.follow(presence))
     setting.env.process(device.live())
@@ -197,21 +111,6 @@ def spawn(
         moves = network_changes(deeds, group.network)
         _schedule(setting, moves, lambda to: device.change_links(*links.on(to)), since_ns)
     return device
-
-
-def _enrol(
-    number: int, name: str, group: FleetGroup, seed: int, users: Sequence[int], program: Program
-) -> Enrolled:
-    rng = stream(seed, "device", name)
-    user = users[int(rng.integers(len(users)))]
-    start_ns = program.moment(group.start_at) + int(rng.integers(group.start_within + 1))
-    enrolled = Enrolled(number, name, group, user, start_ns, float(rng.random()))
-    handed_on = tuple(
-        (deed.t_ns, users[int(draw(seed, "new_user", deed.place, name) * len(users))])
-        for deed in (program.deeds(enrolled.member) if program.actions else ())
-        if isinstance(deed.action, NewUsers)
-    )
-    return replace(enrolled, new_users=handed_on) if handed_on else enrolled
 
 
 def _course(

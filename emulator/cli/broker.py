@@ -96,7 +96,7 @@ def _start_command(directory: Path, product: str) -> str:
 
 
 def _devices_of(scenario: Path) -> list[str]:
-    from devices.simulated.start import device_names
+    from devices.simulated.roster import device_names
     from scenarios.language.load import load
 
     return list(device_names(load(scenario).fleet))

@@ -19,7 +19,7 @@ from broker_config.accounts import Account, read_credentials
 from broker_config.endpoint import Endpoint, check_reachable, parse_url
 from devices.mqtt.gateway import Gateway
 from devices.mqtt.sessions import check_open_files
-from devices.simulated.start import device_names
+from devices.simulated.roster import device_names
 from emulator.cli.terminal import Console
 from emulator.metrics.live_status import Pulse
 from emulator.metrics.realtime_measurements import Measured, write_measured
@@ -32,7 +32,7 @@ from emulator.simulation.model_cache import resolve_data
 from emulator.simulation.simulation import Life, Simulation, rare_collections
 from emulator.simulation.trace_files import read_recordings
 from scenarios.language.load import check_readable, dump
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from wire.errors import InputError, RunError
 from wire.mqtt.connection import Connection
 from wire.topics import Role, valid_name

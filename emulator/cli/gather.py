@@ -8,7 +8,7 @@ import msgspec
 import pyarrow.compute as pc
 
 from devices.event_log import COLUMNS
-from devices.simulated.start import device_names
+from devices.simulated.roster import device_names
 from emulator.cli.terminal import Console
 from emulator.metrics.realtime_measurements import Expected, Measured, read_measured, summary_of
 from emulator.processes.shard_processes import MEASURED
@@ -21,7 +21,7 @@ from emulator.simulation.model_cache import resolve_data
 from emulator.simulation.simulation import Outcome
 from emulator.simulation.trace_files import read_recordings
 from scenarios.language.load import check_readable, parse
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from wire.errors import InputError
 from wire.output_files import reason
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from emulator.metrics.live_status import WINDOW_S, Pulse, percentiles
 from emulator.metrics.timeline import Plan, Span
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from wire.errors import InputError
 from wire.units import NS_PER_S, approximate_bytes
 

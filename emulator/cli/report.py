@@ -16,7 +16,7 @@ from emulator.simulation.job import prepare
 from emulator.simulation.model_cache import resolve_data
 from emulator.simulation.simulation import Outcome
 from scenarios.language.load import parse
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from wire.errors import InputError
 from wire.units import NS_PER_S
 

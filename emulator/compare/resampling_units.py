@@ -17,7 +17,7 @@ from devices.memory import Replay
 from devices.timeline.actions import NewUsers
 from emulator.compare.pairs import Pair
 from emulator.metrics.frame import IntArray
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 
 LEAST_SEEDS: Final = 10
 """With so many pairs of runs whole runs are drawn; with fewer, what a whole run shares cannot be judged."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from cloud.blocks.store import BlockStore
-from devices.simulated.start import Enrolled
+from devices.simulated.roster import Enrolled
 from devices.timeline.timeline import Program, network_changes
 
 

@@ -21,7 +21,7 @@ from emulator.metrics.timeline import Plan
 from emulator.run_directory.event_log import logical_sha256, read_table, read_tables
 from emulator.run_directory.layout import DEVICES, EVENTS, SCENARIO, read_scenario, read_summary
 from scenarios.language.load import parse
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from wire.errors import InputError
 from wire.ranking_metrics import FloatArray
 from wire.units import NS_PER_S

@@ -8,7 +8,7 @@ from typing import Self
 import msgspec
 
 from emulator.metrics.histogram import Histogram
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from wire.input_files import read_at_most
 from wire.output_files import replace_file
 from wire.units import NS_PER_S

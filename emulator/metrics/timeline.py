@@ -7,7 +7,7 @@ from typing import Self
 from devices.timeline.actions import BudgetScale, Disconnect, NewUsers, SwapNetwork
 from devices.timeline.faults import Bandwidth, BrokerDown, CloudDown, CloudSlow, Latency
 from devices.timeline.schedule import parse_moment, stage_starts
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from pathlib import Path
 from broker_config.accounts import Account, write_credentials
 from broker_config.endpoint import Endpoint
 from broker_config.temporary_folders import scratch_folder
-from devices.simulated.start import device_names
+from devices.simulated.roster import device_names
 from emulator.metrics.live_status import Pulse
 from emulator.metrics.realtime_measurements import Measured
 from emulator.processes.cloud_process import BROKER_VARIABLE, cloud_process, url_with_password
 from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.shard_processes import ShardCommand, ShardProcess, run_shards
 from emulator.simulation.job import Job
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from wire.errors import RunError, SilenceError
 from wire.no_answer import USUAL_CAUSES
 from wire.topics import Role

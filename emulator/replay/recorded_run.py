@@ -16,11 +16,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from devices.event_log import COLUMNS, Harm, Pressure
-from devices.simulated.device import Course
+from devices.simulated.budget_trajectory import Course
 from devices.simulated.device_class import Node
 from devices.simulated.link import Fate
 from devices.simulated.recorded import Recorded, Script, Trip
-from devices.simulated.start import Enrolled
+from devices.simulated.roster import Enrolled
 from devices.timeline.connectivity import Toggle, Why
 from devices.timeline.faults import BrokerDown, Faults, Reordering
 from emulator.run_directory.event_log import Tables

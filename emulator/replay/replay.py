@@ -14,13 +14,12 @@ from typing import Final
 import pyarrow as pa
 
 from devices.simulated.recorded import Recorded
-from devices.simulated.start import Enrolled, device_names
+from devices.simulated.roster import Enrolled, device_names
 from emulator.replay.recorded_run import Acts, read_acts
 from emulator.run_directory.event_log import logical_sha256, read_table, read_tables
 from emulator.run_directory.layout import DEVICES, EVENTS, PARTIAL, SCENARIO, read_scenario, read_summary
-from emulator.simulation.model_cache import PreparedModel
 from scenarios.language.load import parse
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from scenarios.language.types import plain
 from wire.errors import InputError
 
@@ -90,12 +89,16 @@ class Playback:
         """Return what the recording has of a device."""
         return self.acts.of(enrolled, scenario.nodes[enrolled.group.node], exchanges=self.exact)
 
-    def doubts(self, model: PreparedModel) -> Iterator[str]:
-        """Yield what differs from the recording though nobody asked for it."""
+    def mismatches(self, model_version: str) -> Iterator[str]:
+        """Yield a warning for each difference from the recording that nobody asked for.
+
+        Args:
+            model_version: the model of the replay.
+        """
         asked = any(change.startswith("model") for change in self.changes)
-        if not asked and model.store.version != self.model_version:
+        if not asked and model_version != self.model_version:
             yield (
-                f"the recording had model {self.model_version}, this is {model.store.version}: updates "
+                f"the recording had model {self.model_version}, this is {model_version}: updates "
                 "differ in size and quality; trained on another machine, or from other data?"
             )
 

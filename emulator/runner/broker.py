@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from broker_config.endpoint import Endpoint, check_reachable, parse_url
 from broker_config.launch import RunningBroker, launched
 from emulator.realtime.local_fleet import passwords_of
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from wire.errors import InputError, RunError
 
 REACH_TIMEOUT_S = 5.0

@@ -16,7 +16,7 @@ from broker_config.dropped_messages import DropWatch
 from broker_config.endpoint import parse_url
 from devices.memory import Replay
 from devices.mqtt.sessions import check_open_files
-from devices.simulated.start import FleetGroup, device_names
+from devices.simulated.roster import FleetGroup, device_names
 from devices.traces.availability import Availability
 from emulator.metrics.by_dimension import split_table
 from emulator.metrics.device_table import whereabouts
@@ -41,7 +41,7 @@ from emulator.simulation.simulation import Outcome, Simulation, evaluate, respon
 from emulator.simulation.trace_files import Recordings, read_recordings
 from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, meanings_of
 from scenarios.language.load import check_readable, dump
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
 from scenarios.language.warnings import doubts
 from wire.errors import InputError, RunError, SilenceError
@@ -168,7 +168,7 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
             replay=replay,
         )
         job = prepared.job
-        for doubt in replay.doubts(prepared.models[0]) if replay else ():
+        for doubt in replay.mismatches(prepared.models[0].store.version) if replay else ():
             watcher.warned(doubt)
         write_scenario(draft.folder, scenario)
         draft.keep()

@@ -11,13 +11,14 @@ import numpy as np
 from cloud.blocks.store import BlockStore
 from devices.mqtt.settings import Realtime
 from devices.recommender.quality import Truth
-from devices.simulated.start import Enrolled, Surroundings, device_names, enrol
+from devices.simulated.roster import Enrolled, device_names, enrol
+from devices.simulated.start import Surroundings
 from devices.timeline.timeline import Program
 from emulator.replay.replay import Playback
 from emulator.simulation.model_cache import PreparedModel, TrainingProgress, prepare_model
 from emulator.simulation.trace_files import Recordings
 from scenarios.language.load import dump
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from wire.errors import InputError
 
 

@@ -26,7 +26,8 @@ from devices.simulated.device import Device
 from devices.simulated.exchange import Capacity, Transport
 from devices.simulated.recorded import Recorded, RecordedCapacity
 from devices.simulated.rollout import RolloutPlan, RolloutRun, Turn
-from devices.simulated.start import Enrolled, Played, spawn
+from devices.simulated.roster import Enrolled
+from devices.simulated.start import Played, spawn
 from devices.timeline.faults import Window
 from emulator.metrics.device_table import whereabouts
 from emulator.metrics.frame import Members
@@ -36,7 +37,7 @@ from emulator.metrics.timeline import Plan
 from emulator.run_directory.event_log import Journal
 from emulator.simulation.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
 from emulator.simulation.job import Job, surroundings
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
 from wire.errors import SilenceError
 from wire.mqtt.connection import Connection
@@ -228,6 +229,7 @@ class Simulation:
         if scenario.can_abort:
             self._overseer().watch(env)
         recorded = {each.number: replay.of(each, scenario) for each in devices} if replay else {}
+        rollout = self._rollout(env)
         setting = Setting(
             env=env,
             transport=transport,
@@ -243,7 +245,7 @@ class Simulation:
             outages=program.outages,
             always_full=scenario.updates.encoding == "full",
             supersede=scenario.updates.supersede,
-            rollout=self._rollout(env),
+            on_applied=rollout.on_applied if rollout else None,
         )
         spawned = []
         for enrolled in devices:
@@ -255,7 +257,10 @@ class Simulation:
                 seq=life.first_seq,
             )
             played, lived = self._played(enrolled), recorded.get(enrolled.number)
-            spawned.append(spawn(enrolled, setting, self._around, agent, played, lived, life.since_ns))
+            device = spawn(enrolled, setting, self._around, agent, played, lived, life.since_ns)
+            if rollout is not None:
+                rollout.join(device)
+            spawned.append(device)
         return spawned
 
     def _overseer(self) -> Overseer:

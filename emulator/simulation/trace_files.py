@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from devices.memory import Replay
-from devices.simulated.start import FleetGroup
+from devices.simulated.roster import FleetGroup
 from devices.traces.assignment import Played, reuse_warnings
 from devices.traces.availability import Availability
 from devices.traces.series import Recorded, Series, read_recorded
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from wire.errors import InputError
 from wire.text import printable
 from wire.units import format_duration

@@ -25,7 +25,7 @@ from emulator.run_directory.layout import PARTIAL
 from emulator.runner.runner import Options, Unwatched, resolve, run
 from emulator.simulation.model_cache import TrainingProgress, prepare_model
 from scenarios.language.load import dump
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from scenarios.language.sweep_expansion import Combination, Plan
 from scenarios.language.types import plain
 from wire.errors import InputError, PeelfleetError

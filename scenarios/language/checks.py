@@ -4,22 +4,22 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
 
+from devices.event_log import Pressure, words
 from devices.memory import Boundary, PressureStates, Replay, SquareWave
 from devices.memory.pressure import LEVELS
 from devices.timeline.actions import Action, SwapNetwork
 from devices.timeline.faults import LinkFault
 from devices.timeline.schedule import Select, parse_moment, stage_starts
-from scenarios.language.thresholds import filters_that_name_nothing, thresholds_that_mean_nothing
+from scenarios.catalogue.metrics import DECILES, DIMENSIONS, LABEL
+from scenarios.language.schema import ScenarioFields
+from scenarios.language.thresholds import listed, read_rules, thresholds_that_mean_nothing
 from wire.topics import valid_name
 from wire.units import format_bytes, format_duration
-
-if TYPE_CHECKING:
-    from scenarios.language.schema import Scenario
 
 MAX_NAME = 40
 BROKERS = ("auto", "mosquitto", "amqtt")
@@ -44,7 +44,7 @@ class RuleError(ValueError):
         self.texts = texts
 
 
-def check_scenario(scenario: "Scenario") -> None:
+def check_scenario(scenario: ScenarioFields) -> None:
     """Check what no part of a scenario can check alone.
 
     Raises:
@@ -55,7 +55,7 @@ def check_scenario(scenario: "Scenario") -> None:
         raise RuleError(*found)
 
 
-def problems(scenario: "Scenario", unknown: AbstractSet[str] = frozenset()) -> Iterator[str]:
+def problems(scenario: ScenarioFields, unknown: AbstractSet[str] = frozenset()) -> Iterator[str]:
     """Yield what is wrong with *scenario* as a whole.
 
     Args:
@@ -78,7 +78,7 @@ def _said(check: Callable[..., None], *args: object) -> Iterator[str]:
         yield str(error)
 
 
-def _realtime(scenario: "Scenario") -> Iterator[str]:
+def _realtime(scenario: ScenarioFields) -> Iterator[str]:
     if scenario.clock == "realtime" and scenario.cloud.workers is not None:
         yield (
             f"cloud.workers(={scenario.cloud.workers}) needs clock virtual or lockstep: in real time the "
@@ -86,7 +86,7 @@ def _realtime(scenario: "Scenario") -> Iterator[str]:
         )
 
 
-def _times(scenario: "Scenario") -> Iterator[str]:
+def _times(scenario: ScenarioFields) -> Iterator[str]:
     stop_time, staged = scenario.stop_time, sum(stage.duration for stage in scenario.stages)
     if staged > stop_time:
         yield (
@@ -137,7 +137,7 @@ def _names(key: str, names: Iterable[str]) -> Iterator[str]:
             yield f"{key}(={name!r}) must have names of letters, digits, '.', '_' or '-'"
 
 
-def _stages(scenario: "Scenario") -> Iterator[str]:
+def _stages(scenario: ScenarioFields) -> Iterator[str]:
     first_at: dict[str, int] = {}
     for at, stage in enumerate(scenario.stages):
         same = first_at.setdefault(stage.name, at)
@@ -145,7 +145,7 @@ def _stages(scenario: "Scenario") -> Iterator[str]:
             yield f"stages[{at}].name(={stage.name!r}) must differ from that of stages[{same}]"
 
 
-def _program(scenario: "Scenario", key: str) -> Iterator[str]:
+def _program(scenario: ScenarioFields, key: str) -> Iterator[str]:
     """Yield what is wrong with what names a stage, a group, a node or a network, and when it is."""
     starts = stage_starts(scenario.stages)
     for at, entry in enumerate(getattr(scenario, key)):
@@ -156,13 +156,13 @@ def _program(scenario: "Scenario", key: str) -> Iterator[str]:
             yield from _unknown(f"{key}[{at}].to", entry.to, "networks", scenario.networks)
 
 
-def _starts(scenario: "Scenario") -> Iterator[str]:
+def _starts(scenario: ScenarioFields) -> Iterator[str]:
     starts = stage_starts(scenario.stages)
     for at, group in enumerate(scenario.fleet):
         yield from _said(_check_moment, scenario, starts, f"fleet[{at}].start_at", group.start_at)
 
 
-def _rollout(scenario: "Scenario") -> Iterator[str]:
+def _rollout(scenario: ScenarioFields) -> Iterator[str]:
     rollout = scenario.rollout
     if rollout is None:
         return
@@ -173,7 +173,7 @@ def _rollout(scenario: "Scenario") -> Iterator[str]:
         )
 
 
-def _pace(scenario: "Scenario") -> Iterator[str]:
+def _pace(scenario: ScenarioFields) -> Iterator[str]:
     """Yield what comes again so soon that the run would seem to hang."""
     slow = {"updates.": {"retry_after": int(scenario.updates.retry_after)}}
     for path, spans in [*slow.items(), *_paces(scenario)]:
@@ -185,14 +185,14 @@ def _pace(scenario: "Scenario") -> Iterator[str]:
             )
 
 
-def paces(scenario: "Scenario") -> Iterator[tuple[int | None, Mapping[str, int]]]:
+def paces(scenario: ScenarioFields) -> Iterator[tuple[int | None, Mapping[str, int]]]:
     """Yield the number of a group of the fleet and the spans after which something of it comes again."""
     for path, spans in _paces(scenario):
         found = re.match(r"fleet\[([0-9]+)\]", path)
         yield (int(found[1]) if found else None), spans
 
 
-def _paces(scenario: "Scenario") -> Iterator[tuple[str, dict[str, int]]]:
+def _paces(scenario: ScenarioFields) -> Iterator[tuple[str, dict[str, int]]]:
     """Yield whatever comes again: its path, and the spans from one time to the next."""
     for at, group in enumerate(scenario.fleet):
         path, memory, publish = f"fleet[{at}].", group.memory, group.budget.publish
@@ -212,7 +212,7 @@ def _paces(scenario: "Scenario") -> Iterator[tuple[str, dict[str, int]]]:
             yield f"{path}budget.publish.", {"max_interval": publish.max_interval}
 
 
-def _check_moment(scenario: "Scenario", starts: Mapping[str, int], path: str, text: str) -> None:
+def _check_moment(scenario: ScenarioFields, starts: Mapping[str, int], path: str, text: str) -> None:
     try:
         moment = parse_moment(text)
     except ValueError as error:
@@ -225,7 +225,7 @@ def _check_moment(scenario: "Scenario", starts: Mapping[str, int], path: str, te
         )
 
 
-def _select(scenario: "Scenario", path: str, select: Select) -> Iterator[str]:
+def _select(scenario: ScenarioFields, path: str, select: Select) -> Iterator[str]:
     groups = {group.name: group for group in scenario.fleet}
     known = (("groups", groups), ("nodes", scenario.nodes), ("networks", scenario.networks))
     unknown = [
@@ -263,7 +263,7 @@ def _check_known(path: str, name: str, what: str, known: Iterable[str]) -> None:
         raise ValueError(text)
 
 
-def _fleet(scenario: "Scenario") -> Iterator[str]:
+def _fleet(scenario: ScenarioFields) -> Iterator[str]:
     if not scenario.fleet:
         yield "fleet(=[]) must have at least one group"
     devices = sum(group.count for group in scenario.fleet)
@@ -280,12 +280,12 @@ def _fleet(scenario: "Scenario") -> Iterator[str]:
             yield f"fleet[{at}].name(={group.name!r}) must differ from that of fleet[{same}]"
 
 
-def _networks_of_fleet(scenario: "Scenario") -> Iterator[str]:
+def _networks_of_fleet(scenario: ScenarioFields) -> Iterator[str]:
     for at, group in enumerate(scenario.fleet):
         yield from _unknown(f"fleet[{at}].network", group.network, "networks", scenario.networks)
 
 
-def _nodes_of_fleet(scenario: "Scenario") -> Iterator[str]:
+def _nodes_of_fleet(scenario: ScenarioFields) -> Iterator[str]:
     for at, group in enumerate(scenario.fleet):
         unknown = list(_unknown(f"fleet[{at}].node", group.node, "nodes", scenario.nodes))
         yield from unknown
@@ -306,7 +306,7 @@ def _nodes_of_fleet(scenario: "Scenario") -> Iterator[str]:
             )
 
 
-def _start_within(scenario: "Scenario") -> Iterator[str]:
+def _start_within(scenario: ScenarioFields) -> Iterator[str]:
     for at, group in enumerate(scenario.fleet):
         if group.start_within > scenario.stop_time:
             yield (
@@ -316,7 +316,46 @@ def _start_within(scenario: "Scenario") -> Iterator[str]:
 
 
 _WHEN: Final = ("stages", "stop_time")
-_CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[["Scenario"], Iterable[str]]], ...]] = (
+
+
+def _filters(scenario: ScenarioFields) -> Iterator[str]:
+    """Yield what is wrong with each filter of the thresholds that names nothing in *scenario*."""
+    names = _dimensions(scenario)
+    for rule in read_rules(scenario.thresholds):
+        if isinstance(rule, str):
+            continue
+        for dimension, value in rule.filters.items():
+            known = {**rule.metric.own, **names}
+            path = f"thresholds[{rule.selector}](={dimension!r})"
+            if dimension not in known:
+                yield f"{path} must be narrowed by one of {listed(dimension, known)}"
+            elif value not in known[dimension]:
+                path = f"thresholds[{rule.selector}](={value!r})"
+                one = f"one of {listed(value, known[dimension])}" if known[dimension] else "and there is none"
+                yield f"{path} must name a {dimension}, {one}"
+
+
+def _dimensions(scenario: ScenarioFields) -> Mapping[str, Sequence[str]]:
+    """Return the values of each dimension by which any metric can be narrowed."""
+    labels: dict[str, dict[str, None]] = {}
+    for group in scenario.fleet:
+        for key, value in group.labels.items():
+            labels.setdefault(LABEL + key, {})[value] = None
+    known: dict[str, Sequence[str]] = {key: sorted(values) for key, values in labels.items()}
+    known["group"] = [group.name for group in scenario.fleet]
+    known |= {
+        "node": list(scenario.nodes),
+        "network": list(scenario.networks),
+        "stage": [stage.name for stage in scenario.stages],
+        "pressure": list(words(Pressure)),
+        "user_group": [str(at) for at in range(scenario.model.training.user_groups)],
+        "budget_decile": DECILES,
+    }
+    assert set(DIMENSIONS) <= {*known, "label.<key>", "budget_range"}
+    return known
+
+
+_CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[ScenarioFields], Iterable[str]]], ...]] = (
     (("name",), lambda scenario: _said(_check_name, scenario.name)),
     (("broker",), lambda scenario: _said(_check_broker, scenario.broker)),
     ((*_WHEN, "warmup"), _times),
@@ -332,7 +371,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[["Scenario"], Iterable[str]
     (("actions", "fleet", "nodes", "networks", *_WHEN), lambda scenario: _program(scenario, "actions")),
     (("faults", "fleet", "nodes", "networks", *_WHEN), lambda scenario: _program(scenario, "faults")),
     (("thresholds",), lambda scenario: thresholds_that_mean_nothing(scenario.thresholds)),
-    (("thresholds", "fleet", "nodes", "networks", "stages", "model"), filters_that_name_nothing),
+    (("thresholds", "fleet", "nodes", "networks", "stages", "model"), _filters),
     (("updates", "fleet", "stop_time", "stages"), _pace),
     (("clock", "cloud"), _realtime),
 )

@@ -13,9 +13,10 @@ from typing import Any, Final, NoReturn, get_args
 import msgspec
 from msgspec import inspect as types
 
-from devices.simulated.start import FleetGroup
+from devices.simulated.roster import FleetGroup
 from scenarios.language.checks import RuleError, problems
-from scenarios.language.schema import RECIPES, Model, Scenario
+from scenarios.language.scenario import Scenario
+from scenarios.language.schema import RECIPES, Model
 from scenarios.language.types import (
     QUANTITIES,
     choices,

@@ -14,11 +14,11 @@ import msgspec
 import yaml
 
 from devices.memory import Replay
-from devices.simulated.start import FleetGroup
+from devices.simulated.roster import FleetGroup
 from devices.traces.availability import Availability
 from scenarios.language.decode import decode
 from scenarios.language.overrides import apply_all
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from scenarios.language.types import plain
 from scenarios.language.yaml_scalars import is_plain_text
 from scenarios.language.yaml_tree import MAX_CHARACTERS, MAX_DEPTH, MAX_VALUES, read_tree

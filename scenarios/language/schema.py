@@ -21,11 +21,10 @@ from devices.protocol.report_policy import LevelsPerDoubling, Reporting
 from devices.simulated.cloud_model import Cloud
 from devices.simulated.device_class import Node
 from devices.simulated.link import Network
-from devices.simulated.start import FleetGroup
+from devices.simulated.roster import FleetGroup
 from devices.timeline.actions import Actions
 from devices.timeline.faults import Faults
 from devices.timeline.schedule import Stage
-from scenarios.language.checks import check_scenario
 from scenarios.language.sweep import Sweep
 from scenarios.language.thresholds import Threshold, rules_of
 from wire.geometry import MAX_BLOCKS, Codec, Score
@@ -159,8 +158,8 @@ class Updates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             )
 
 
-class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One experiment: the data, the model, the fleet, its networks, and how time passes."""
+class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The fields of a scenario; `scenarios.language.scenario.Scenario` is one that was checked."""
 
     version: Literal[1]
     """Version of the scenario language."""
@@ -235,10 +234,6 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     sweep: Sweep | None = None
     """Variants of this scenario that `peelfleet sweep` runs."""
-
-    def __post_init__(self) -> None:
-        self.fill_in()
-        check_scenario(self)
 
     def fill_in(self) -> None:
         """Add what is always there, and what is left to the stages."""

@@ -21,7 +21,7 @@ import msgspec
 from scenarios.language.decode import MOST_ERRORS, decode, in_order
 from scenarios.language.load import located, read, with_traces_beside
 from scenarios.language.overrides import apply_all, assign
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from scenarios.language.sweep import Sweep
 from scenarios.language.types import plain
 from scenarios.language.yaml_tree import Path, Tree, Value, one_line, read_tree, read_value

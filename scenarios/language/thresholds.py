@@ -9,12 +9,11 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
-from devices.event_log import Pressure, words
-from scenarios.catalogue.metrics import DECILES, DIMENSIONS, LABEL, METRICS, Kind, Metric, Unit
+from scenarios.catalogue.metrics import METRICS, Kind, Metric, Unit
 from scenarios.catalogue.summary_keys import key_of, number_keys
 from wire.units import (
     BYTE_UNITS,
@@ -26,9 +25,6 @@ from wire.units import (
     parse_bytes,
     parse_duration,
 )
-
-if TYPE_CHECKING:
-    from scenarios.language.schema import Scenario
 
 SIGNS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "<=": operator.le,
@@ -110,7 +106,7 @@ def rules_of(thresholds: Mapping[str, Sequence[str | Threshold]]) -> tuple[Rule,
         ValueError: one has no meaning.
     """
     rules = []
-    for found in _read(thresholds):
+    for found in read_rules(thresholds):
         if isinstance(found, str):
             raise ValueError(found)
         rules.append(found)
@@ -119,27 +115,10 @@ def rules_of(thresholds: Mapping[str, Sequence[str | Threshold]]) -> tuple[Rule,
 
 def thresholds_that_mean_nothing(thresholds: Mapping[str, Sequence[str | Threshold]]) -> Iterator[str]:
     """Yield what is wrong with each of *thresholds* that has no meaning."""
-    return (found for found in _read(thresholds) if isinstance(found, str))
+    return (found for found in read_rules(thresholds) if isinstance(found, str))
 
 
-def filters_that_name_nothing(scenario: "Scenario") -> Iterator[str]:
-    """Yield what is wrong with each filter of the thresholds that names nothing in *scenario*."""
-    places = _places(scenario)
-    for rule in _read(scenario.thresholds):
-        if isinstance(rule, str):
-            continue
-        for dimension, value in rule.filters.items():
-            known = {**rule.metric.own, **places}
-            path = f"thresholds[{rule.selector}](={dimension!r})"
-            if dimension not in known:
-                yield f"{path} must be narrowed by one of {_list(dimension, known)}"
-            elif value not in known[dimension]:
-                path = f"thresholds[{rule.selector}](={value!r})"
-                one = f"one of {_list(value, known[dimension])}" if known[dimension] else "and there is none"
-                yield f"{path} must name a {dimension}, {one}"
-
-
-def _read(thresholds: Mapping[str, Sequence[str | Threshold]]) -> Iterator[Rule | str]:
+def read_rules(thresholds: Mapping[str, Sequence[str | Threshold]]) -> Iterator[Rule | str]:
     """Yield each rule of *thresholds*; where it has no meaning, why."""
     for selector, entries in thresholds.items():
         try:
@@ -157,26 +136,6 @@ def _read(thresholds: Mapping[str, Sequence[str | Threshold]]) -> Iterator[Rule 
                 yield _read_rule(path, selector, metric, filters, entry)
             except ValueError as error:
                 yield str(error)
-
-
-def _places(scenario: "Scenario") -> Mapping[str, Sequence[str]]:
-    """Return the values of each dimension by which any metric can be narrowed."""
-    labels: dict[str, dict[str, None]] = {}
-    for group in scenario.fleet:
-        for key, value in group.labels.items():
-            labels.setdefault(LABEL + key, {})[value] = None
-    known: dict[str, Sequence[str]] = {key: sorted(values) for key, values in labels.items()}
-    known["group"] = [group.name for group in scenario.fleet]
-    known |= {
-        "node": list(scenario.nodes),
-        "network": list(scenario.networks),
-        "stage": [stage.name for stage in scenario.stages],
-        "pressure": list(words(Pressure)),
-        "user_group": [str(at) for at in range(scenario.model.training.user_groups)],
-        "budget_decile": DECILES,
-    }
-    assert set(DIMENSIONS) <= {*known, "label.<key>", "budget_range"}
-    return known
 
 
 def _read_selector(text: str) -> tuple[Metric, Mapping[str, str]]:
@@ -233,7 +192,7 @@ def _read_rule(
         if isinstance(entry, Threshold) and entry.abort_on_fail:
             raise ValueError(f"{path} must not abort: the summary is there at the end of the run only")
     if what not in metric.aggregations:
-        known = _list(what, ["p(N)" if each == "p" else each for each in metric.aggregations])
+        known = listed(what, ["p(N)" if each == "p" else each for each in metric.aggregations])
         raise ValueError(f"{path} must aggregate {metric.name}, a {metric.kind}, by one of {known}")
     percent = _read_percent(path, what, found["percent"])
     if what == "share" and metric.kind is Kind.COUNTER and not filters:
@@ -357,9 +316,9 @@ def _rounded(value: float, limit: float | None) -> str:
     return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
-def _list(value: str, known: Iterable[str]) -> str:
+def listed(value: str, known: Iterable[str]) -> str:
     """Return the known words, and which of them *value* may have meant."""
-    listed = list(known)
-    meant = difflib.get_close_matches(value, listed, n=1)
+    names = list(known)
+    meant = difflib.get_close_matches(value, names, n=1)
     hint = f"; did you mean {meant[0]!r}?" if meant else ""
-    return ", ".join(listed) + hint
+    return ", ".join(names) + hint

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from scenarios.language.checks import paces
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from wire.units import NS_PER_S, format_duration
 
 EVENTS_A_SECOND = 50_000

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from msgspec import inspect as types
 
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from scenarios.language.types import (
     QUANTITIES,
     Quantity,

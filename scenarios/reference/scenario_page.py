@@ -12,7 +12,7 @@ import msgspec
 import yaml
 from msgspec import inspect as types
 
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from scenarios.language.types import (
     QUANTITIES,
     Quantity,

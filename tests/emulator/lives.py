@@ -6,7 +6,7 @@ import yaml
 from hypothesis import strategies as st
 
 from scenarios.language.load import parse
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from tests.emulator.storms import STORM
 
 Tree = dict[str, Any]  # Any: YAML

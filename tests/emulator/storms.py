@@ -8,12 +8,12 @@ from typing import Any
 
 from devices.event_log import COLUMNS
 from devices.recommender.quality import Truth
-from devices.simulated.start import Enrolled
+from devices.simulated.roster import Enrolled
 from emulator.run_directory.event_log import gather, logical_sha256
 from emulator.simulation.job import Job, enrol_fleet
 from emulator.simulation.model_cache import PreparedModel, prepare_model
 from emulator.simulation.simulation import Simulation
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 
 Row = dict[str, Any]  # Any: a row of Parquet
 

@@ -4,8 +4,8 @@ The texts of `VALUE_PROBLEMS` follow `SMALL`, so they start at line 7.
 """
 # ruff: noqa: E501 - a table of cases: the YAML, and the exact message beside it
 
-from devices.simulated.start import FleetGroup
-from scenarios.language.schema import Scenario
+from devices.simulated.roster import FleetGroup
+from scenarios.language.scenario import Scenario
 
 SCENARIO_KEYS = ", ".join(Scenario.__struct_fields__)
 GROUP_KEYS = ", ".join(FleetGroup.__struct_fields__)

@@ -18,13 +18,13 @@ import yaml
 
 from devices.simulated.budget_trajectory import budgets as course
 from devices.simulated.budget_trajectory import memory_of, scales_since
-from devices.simulated.start import Enrolled, enrol
+from devices.simulated.roster import Enrolled, enrol
 from devices.timeline.actions import scale_steps
 from emulator.cli.main import app
 from emulator.simulation.job import program_of
 from emulator.simulation.trace_files import read_recordings
 from scenarios.language.load import dump, load, parse, question, shipped
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from scenarios.language.sweep_expansion import load_plan
 from scenarios.language.types import documentation, sections
 from scenarios.reference import events_page, metrics_page, scenario_page

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from devices.simulated.start import FleetGroup, device_names, enrol
+from devices.simulated.roster import FleetGroup, device_names, enrol
 from devices.timeline.actions import BudgetScale, NewUsers
 from devices.timeline.schedule import Select, Stage
 from devices.timeline.timeline import Program

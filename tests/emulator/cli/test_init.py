@@ -7,7 +7,7 @@ import pytest
 
 from emulator.cli.init import TEMPLATE, template
 from scenarios.language.load import parse, shipped
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from scenarios.language.sweep_expansion import expand
 from tests.emulator.cli.test_main import peelfleet
 

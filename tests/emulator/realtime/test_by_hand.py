@@ -20,7 +20,7 @@ import pytest
 
 from broker_config import mosquitto
 from broker_config.accounts import read_credentials
-from devices.simulated.start import device_names
+from devices.simulated.roster import device_names
 from emulator.processes.cloud_process import url_with_password
 from emulator.run_directory.event_log import read_draft
 from scenarios.language.load import load

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.simulated.start import FleetGroup
+from devices.simulated.roster import FleetGroup
 from emulator.replay.replay import HOW, POLICY, RECORDED, read_replay
 from emulator.runner.runner import Finished, Options, run
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from tests.emulator.scenarios import TINY, Runner, Silent, number
 from wire.errors import InputError
 from wire.units import NS_PER_S

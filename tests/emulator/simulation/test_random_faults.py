@@ -9,7 +9,7 @@ from broker_config import mosquitto
 from devices.event_log import Harm, words
 from emulator.run_directory.event_log import logical_sha256, read_tables
 from scenarios.language.load import dump, parse
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from tests.emulator.lives import lives
 from tests.emulator.scenarios import Runner
 from tests.emulator.storms import STORM, Log, Storms, breaches, strays

@@ -12,7 +12,8 @@ from cloud.data.sources import ByTime, LightGCN, Synthetic, Table
 from devices.memory import BoundedWalk, DailyCurve, SquareWave
 from devices.simulated.link import Direction, Network
 from scenarios.language.load import dump, load, parse
-from scenarios.language.schema import Scenario, Updates
+from scenarios.language.scenario import Scenario
+from scenarios.language.schema import Updates
 from scenarios.language.thresholds import rules_of
 from tests.scenarios.refusals import (
     OVERRIDE_PROBLEMS,

@@ -14,7 +14,7 @@ from emulator.simulation.model_cache import PreparedModel, prepare_model
 from emulator.simulation.simulation import Simulation
 from emulator.simulation.trace_files import check_recordings, read_recordings
 from scenarios.language.load import dump, load, parse, shipped
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from tests.emulator.storms import STORM
 from tests.scenarios.mutations import mutant
 from wire.errors import InputError

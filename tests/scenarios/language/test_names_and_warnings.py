@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scenarios.language.load import load, located, parse, shipped
-from scenarios.language.schema import Scenario
+from scenarios.language.scenario import Scenario
 from scenarios.language.sweep_expansion import load_plan
 from scenarios.language.warnings import doubts, steps
 from wire.errors import InputError

@@ -28,7 +28,7 @@ from devices.protocol.report_policy import Publish
 from devices.simulated.cloud_model import Cloud
 from devices.simulated.device_class import Node
 from devices.simulated.link import Direction, Network
-from devices.simulated.start import FleetGroup
+from devices.simulated.roster import FleetGroup
 from devices.timeline.actions import Actions, BudgetScale, Disconnect, NewUsers, SwapNetwork
 from devices.timeline.connectivity import Churn
 from devices.timeline.faults import (
@@ -48,7 +48,8 @@ from devices.traces.availability import Availability
 from scenarios.catalogue.metrics import METRICS, Unit
 from scenarios.language.checks import BROKERS, MOST_DEVICES
 from scenarios.language.load import dump, parse
-from scenarios.language.schema import Model, Scenario, Updates
+from scenarios.language.scenario import Scenario
+from scenarios.language.schema import Model, Updates
 from scenarios.language.sweep import Case, Sweep
 from scenarios.language.thresholds import MEANS, SIGNS, Threshold
 from scenarios.language.yaml_scalars import AmbiguousError, read_plain

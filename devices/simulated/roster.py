@@ -1,0 +1,120 @@
+"""The roster of a fleet: its groups, and who each device is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import Annotated
+
+import msgspec
+
+from devices.memory import BoundedWalk, Budget, Memory, Shock
+from devices.timeline.actions import NewUsers
+from devices.timeline.connectivity import Churn
+from devices.timeline.schedule import parse_moment
+from devices.timeline.timeline import Member, Program
+from devices.traces.availability import Availability
+from wire.random_streams import draw, stream
+from wire.topics import valid_name
+from wire.units import Duration
+
+
+class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Devices of one kind."""
+
+    name: str
+    """Prefix of the device ids: device 7 of group ``phone`` is ``phone-00007``."""
+    count: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+    """How many devices there are."""
+    labels: dict[str, str] = {}
+    """What actions and faults select them by and the summary is split by; at most 1,000 in a fleet."""
+    node: str = "default"
+    """What class of device they are, by its name under ``nodes``."""
+    memory: Memory = BoundedWalk()
+    """How their free memory moves."""
+    shocks: tuple[Shock, ...] = ()
+    """What takes memory from many of them at the same time, on top of that."""
+    budget: Budget = Budget()
+    """How much of the free memory the recommender may use."""
+    network: str = "default"
+    """The network that they are on, by its name under ``networks``."""
+    start_at: str = "0 s"
+    """When they start: a span since the start, a stage, or a stage and a span."""
+    start_within: Duration = Duration(0)
+    """Devices start at times spread evenly at random over this span."""
+    churn: Churn | None = None
+    """How they come and go by themselves; null: they stay connected."""
+    availability: Availability | None = None
+    """When they are connected, as recorded; null: always, except for churn, stages, faults and actions."""
+
+    def __post_init__(self) -> None:
+        if not valid_name(self.name) or len(self.name) > 48:
+            raise ValueError(f"name(={self.name!r}) must be 1 to 48 letters, digits, '.', '_' or '-'")
+        for key, value in self.labels.items():
+            if not valid_name(key) or not valid_name(value):
+                raise ValueError(f"labels(={key}: {value}) must be letters, digits, '.', '_' or '-'")
+        try:
+            parse_moment(self.start_at)
+        except ValueError as error:
+            raise ValueError(f"start_{error}") from None
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A device of the fleet before it lives."""
+
+    number: int
+    """Its place among all device ids in order."""
+    name: str
+    group: FleetGroup
+    user: int
+    start_ns: int
+    series: float
+    """Which series of a trace it replays: a place from 0 to 1."""
+    new_users: tuple[tuple[int, int], ...] = ()
+    """When it changes hands, and to whom: (t_ns, user)."""
+
+    @property
+    def users(self) -> tuple[int, ...]:
+        """Everybody that it ever recommends to."""
+        return (self.user, *(user for _, user in self.new_users))
+
+    @property
+    def member(self) -> Member:
+        """What decides whether an action or a fault concerns it."""
+        group = self.group
+        return Member(self.name, group.name, group.labels, group.node, group.network)
+
+
+def device_names(groups: Sequence[FleetGroup]) -> dict[str, FleetGroup]:
+    """Return the group of each device by the device's id, in the order of the ids."""
+    names = {f"{group.name}-{at:05d}": group for group in groups for at in range(group.count)}
+    return dict(sorted(names.items(), key=itemgetter(0)))
+
+
+def enrol(
+    groups: Sequence[FleetGroup], seed: int, users: Sequence[int], program: Program | None = None
+) -> tuple[Enrolled, ...]:
+    """Return all devices in the order of their ids, each with a user drawn from *users*.
+
+    Everything drawn for a device depends on the seed and its id only.
+    """
+    program = program or Program(seed)
+    return tuple(
+        _enrol(number, name, group, seed, users, program)
+        for number, (name, group) in enumerate(device_names(groups).items())
+    )
+
+
+def _enrol(
+    number: int, name: str, group: FleetGroup, seed: int, users: Sequence[int], program: Program
+) -> Enrolled:
+    rng = stream(seed, "device", name)
+    user = users[int(rng.integers(len(users)))]
+    start_ns = program.moment(group.start_at) + int(rng.integers(group.start_within + 1))
+    enrolled = Enrolled(number, name, group, user, start_ns, float(rng.random()))
+    handed_on = tuple(
+        (deed.t_ns, users[int(draw(seed, "new_user", deed.place, name) * len(users))])
+        for deed in (program.deeds(enrolled.member) if program.actions else ())
+        if isinstance(deed.action, NewUsers)
+    )
+    return replace(enrolled, new_users=handed_on) if handed_on else enrolled
