@@ -116,7 +116,7 @@ def test_users_and_items_without_interactions(name: Name) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_that_are_no_numbers_stop_training(name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloud.descent.START_SPREAD", math.nan)
+    monkeypatch.setattr("cloud.training.loop.START_SPREAD", math.nan)
     with pytest.raises(RunError, match=r"in epoch 1: (the loss is nan; learning_rate|found no solution)"):
         learned(name, checkerboard())
 

@@ -142,10 +142,10 @@ def test_endless_and_too_large_sources_are_refused_before_memory_is_taken(
         )
     bomb = tmp_path / "bomb"
     bomb.write_bytes(gzip.compress(b"\n" * 10**6))
-    monkeypatch.setattr("devices.traces.sources.MAX_SOURCE_BYTES", 10**5)
+    monkeypatch.setattr("devices.traces.importers.sources.MAX_SOURCE_BYTES", 10**5)
     assert refused("alibaba", bomb, total_bytes=1) == "holds more than 100000 bytes"
-    monkeypatch.setattr("devices.traces.sources.MAX_SOURCE_BYTES", 10**7)
-    monkeypatch.setattr("devices.traces.sources.MAX_WHOLE_BYTES", 10**5)
+    monkeypatch.setattr("devices.traces.importers.sources.MAX_SOURCE_BYTES", 10**7)
+    monkeypatch.setattr("devices.traces.importers.sources.MAX_WHOLE_BYTES", 10**5)
     assert refused("flash", bomb) == "holds more than 100000 bytes; it is read whole"
 
 

@@ -322,7 +322,7 @@ class TestDump:
 def test_loading_imports_no_training_and_takes_well_under_a_second() -> None:
     program = (
         "import sys, time; began = time.process_time(); from pathlib import Path\n"
-        "from scenarios.load import load, shipped\n"
+        "from scenarios.language.load import load, shipped\n"
         "[load(path) for path in shipped()]; print(time.process_time() - began)\n"
         "print([name for name in ('torch', 'sklearn', 'paho', 'aiomqtt') if name in sys.modules])"
     )

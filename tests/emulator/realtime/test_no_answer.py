@@ -56,7 +56,7 @@ def test_a_run_of_which_some_updates_never_come_counts_them_and_warns(runner: Ru
 def test_lockstep_says_what_was_published_and_what_the_cloud_warned_of(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emulator.clocks.GIVE_UP_S", 4.0)
+    monkeypatch.setattr("emulator.simulation.clocks.GIVE_UP_S", 4.0)
     with foreign_broker(tmp_path, LIMIT) as broker, pytest.raises(RunError) as caught:
         runner.run(CALM, *LOCKSTEP, broker=broker.url)
     words = str(caught.value)
@@ -70,7 +70,7 @@ def test_lockstep_says_that_a_client_id_is_used_twice(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("emulator.simulation.NOTICE_TIMEOUT_S", 8.0)
-    monkeypatch.setattr("emulator.clocks.GIVE_UP_S", 8.0)
+    monkeypatch.setattr("emulator.simulation.clocks.GIVE_UP_S", 8.0)
     with (
         foreign_broker(tmp_path, "use_username_as_clientid true") as broker,
         pytest.raises(RunError, match=r"client id"),
