@@ -2,12 +2,15 @@
 
 import stat
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, TypeVar
+
+import msgspec
 
 from wire.errors import InputError
 from wire.text import printable
 
 _STEP_BYTES: Final = 2**20
+_T = TypeVar("_T")
 
 
 def open_regular(path: Path, what: str = "a file to read", *, pipes: bool = False) -> IO[bytes]:
@@ -48,3 +51,17 @@ def read_at_most(path: Path, most_bytes: int, what: str = "a file to read", *, p
                     f"{printable(path)}: has more than {most_bytes} bytes, which is too much for {what}"
                 )
         return b"".join(parts)
+
+
+def decode_json(content: bytes, kind: type[_T]) -> _T:
+    """Return what *content* says in JSON, which must be of type *kind*.
+
+    Raises:
+        ValueError: it is no such JSON; says why, in one line.
+    """
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except RecursionError:
+        raise ValueError("JSON is nested too deep") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from None

@@ -22,11 +22,13 @@ from devices.mqtt.sessions import check_open_files
 from devices.simulated.roster import device_names
 from emulator.cli.terminal import Console
 from emulator.metrics.live_status import Pulse
-from emulator.metrics.realtime_measurements import Measured, write_measured
+from emulator.metrics.realtime_measurements import Measured, RunIdentity, write_measured
 from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.shard_processes import MEASURED, READY
 from emulator.realtime.shard import Route, Shard
+from emulator.run_directory.event_log import JOURNAL
 from emulator.run_directory.layout import SCENARIO, Draft
+from emulator.run_directory.manifest import add_entries
 from emulator.simulation.job import prepare
 from emulator.simulation.model_cache import resolve_data
 from emulator.simulation.simulation import Life, Simulation, rare_collections
@@ -67,6 +69,8 @@ class Wanted:
     """Whether turns that are later than `realtime.max_lag` are counted; else one ends the run."""
     followed: bool = False
     """Whether a run has started this process: it says when to begin, and hears what we do."""
+    run: str | None = None
+    """A name that all shards of the run have; None: it has none."""
 
 
 def read_place(text: str) -> tuple[int, int]:
@@ -132,6 +136,8 @@ def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
         raise InputError(f"--shard {place + 1}/{count}: must be 1/1: {scenario.shared_by}")
     if wanted.fleet is not None and not valid_name(wanted.fleet):
         raise InputError(f"--fleet {wanted.fleet!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
+    if wanted.run is not None and not valid_name(wanted.run):
+        raise InputError(f"--run {wanted.run!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
     _check_not_over(wanted)
     if scenario.realtime.connections == "per_device":
         check_open_files(len(range(place, len(list(device_names(scenario.fleet))), count)))
@@ -150,6 +156,7 @@ def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
         simulation = Simulation(job, lambda _: None)
         with rare_collections():
             measured = run_interruptibly(_run(simulation, wanted, endpoint, logins, told, making.keep))
+        add_entries(folder / JOURNAL, {SCENARIO: text.encode()})
         write_measured(folder / MEASURED, measured)
     return folder
 
@@ -205,7 +212,12 @@ async def _run(
 
     rng = np.random.default_rng()
     route = Route(fleet, device, begin, due_s, wanted.place, life, rng, told, wanted.may_be_late)
-    return await Shard(simulation, route).run(check)
+    measured = await Shard(simulation, route).run(check)
+    models = tuple(each.version for each in (job.store, job.newer) if each is not None)
+    identity = RunIdentity(
+        name=wanted.run, fleet=job.fleet, models=models, start_at=wanted.start_at, began_at=start.began_at
+    )
+    return msgspec.structs.replace(measured, run=identity)
 
 
 class _Start:
@@ -222,6 +234,8 @@ class _Start:
         loop = asyncio.get_running_loop()
         self._told: asyncio.Future[float] = loop.create_future()
         self._loop = loop
+        self.began_at = math.nan
+        """When simulated time was 0, in seconds since the epoch, once it has begun."""
 
     def life(self) -> Life:
         """Return which life the devices live: their first, unless simulated time has begun without them."""
@@ -247,6 +261,7 @@ class _Start:
             sys.stdout.buffer.flush()
         if at is None:
             at = await self._told if self._wanted.followed else time.time()
+        self.began_at = at
         return time.monotonic() + at - time.time()
 
     def follow(self, shard: "asyncio.Task[Measured]") -> None:

@@ -1,7 +1,7 @@
 """``peelfleet gather``: the shards of a fleet that ran on several machines, as one run directory."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from devices.event_log import COLUMNS
 from devices.simulated.roster import device_names
 from emulator.cli.terminal import Console
-from emulator.metrics.realtime_measurements import Expected, Measured, read_measured, summary_of
+from emulator.metrics.realtime_measurements import Expected, Measured, RunIdentity, read_measured, summary_of
 from emulator.processes.shard_processes import MEASURED
 from emulator.report.page import write_report
 from emulator.run_directory.event_log import JOURNAL, read_draft
@@ -25,6 +25,9 @@ from scenarios.language.scenario import Scenario
 from wire.errors import InputError
 from wire.output_files import reason
 
+BEGIN_WITHIN_S = 60.0
+"""Shards that nobody gave a moment begin when they are ready, some a little after others have ended."""
+
 
 def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | None) -> Finished:
     """Write the run directory of the fleet whose shards lie in *folders*.
@@ -35,7 +38,7 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
     scenario = _scenario(folders)
     measured = [_measured(folder) for folder in folders]
     _check_whole(folders, measured)
-    notes = _check_checksums(folders, measured)
+    notes = [*check_one_run(folders, measured), *_check_checksums(folders, measured)]
     _check_devices(folders, measured, len(list(device_names(scenario.fleet))))
     scenario = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, data))
     check_readable(scenario)
@@ -67,7 +70,7 @@ def _scenario(folders: Sequence[Path]) -> Scenario:
     texts = {}
     for folder in folders:
         try:
-            texts[folder] = read_scenario(folder)
+            texts[folder] = read_scenario(folder, JOURNAL)
         except InputError as error:
             raise InputError(f"{folder}: holds no shard, as `devices --out` writes it: {error}") from None
     first = folders[0]
@@ -84,8 +87,52 @@ def _measured(folder: Path) -> Measured:
         raise InputError(f"{folder}: this shard did not end") from None
     except OSError as error:
         raise InputError(f"{folder / MEASURED}: cannot be read: {reason(error)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / MEASURED}: is damaged: {error}") from None
+
+
+def check_one_run(folders: Sequence[Path], measured: Sequence[Measured]) -> list[str]:
+    """Check that all shards are of one run, by what its shards share; return notes where that cannot be told.
+
+    Raises:
+        InputError: two are of different runs.
+    """
+    runs = [each.run for each in measured]
+    first = runs[0]
+    for folder, run in zip(folders, runs, strict=True):
+        if (run is None) != (first is None):
+            silent, other = (folder, folders[0]) if run is None else (folders[0], folder)
+            raise InputError(f"{silent}: does not say of which run it is a shard, as {other} does")
+        if run is not None and first is not None and (why := _difference(first, run, measured)):
+            raise InputError(f"{folders[0]} and {folder} are shards of different runs: {why}")
+    if len(runs) < 2 or (first is not None and (first.name, first.start_at) != (None, None)):
+        return []
+    if first is None:
+        return [f"{folders[0]}: an older version wrote it: that all are shards of one run cannot be told"]
+    return ["the shards have no --run and no --start-at: only their times say that they are of one run"]
+
+
+def _difference(first: RunIdentity, run: RunIdentity, measured: Sequence[Measured]) -> str | None:
+    for what, one, other in (
+        ("--run", first.name, run.name),
+        ("fleet", first.fleet, run.fleet),
+        ("model", ", ".join(first.models), ", ".join(run.models)),
+        ("--start-at", first.start_at, run.start_at),
+    ):
+        if one != other:
+            return f"{what} was {_shown(one)} and {_shown(other)}"
+    apart_s = abs(first.began_at - run.began_at)
+    longest_s = max(each.wall_seconds for each in measured)
+    if (run.name, run.start_at) == (None, None) and apart_s > longest_s + BEGIN_WITHIN_S:
+        return (
+            f"they began {apart_s:,.0f} s apart and took {longest_s:,.0f} s; "
+            "give the shards of one run the same --start-at, or --run"
+        )
+    return None
+
+
+def _shown(value: str | float | None) -> str:
+    if isinstance(value, float):
+        return f"{datetime.fromtimestamp(value, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+    return "not given" if value is None else value
 
 
 def _check_checksums(folders: Sequence[Path], measured: Sequence[Measured]) -> list[str]:

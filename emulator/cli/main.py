@@ -455,6 +455,10 @@ def devices(
         bool, typer.Option("--may-be-late", help="Count turns later than realtime.max_lag; do not end.")
     ] = False,
     followed: Annotated[bool, typer.Option("--followed", hidden=True)] = False,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="A name that the shards of one run share: `gather` mixes no two."),
+    ] = None,
 ) -> None:
     """Run a part of a scenario's fleet in real time, on a broker that a cloud serves; see `gather`."""
     from emulator.cli.devices import Wanted, read_moment, read_place, run_shard, watched
@@ -465,7 +469,7 @@ def devices(
     place = read_place(shard)
     wanted = Wanted(
         resolved, broker, place, out, store, data, credentials, fleet, start_s, first_seq,
-        may_be_late, followed,
+        may_be_late, followed, run,
     )  # fmt: skip
     with watched(wanted) as (training, told):
         folder = run_shard(wanted, training, told)

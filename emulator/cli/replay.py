@@ -6,11 +6,10 @@ from pathlib import Path
 
 from emulator.cli.terminal import Console
 from emulator.compare.event_log_diff import TableDiff, diff
-from emulator.metrics.by_dimension import COLUMNS
 from emulator.replay.replay import read_replay, read_run
-from emulator.run_directory.event_log import Tables, logical_sha256, read_table, read_tables
-from emulator.run_directory.layout import DEVICES, EVENTS, METRICS
+from emulator.run_directory.event_log import Tables, logical_sha256
 from emulator.run_directory.manifest import unchecked
+from emulator.run_directory.run_files import RunFiles
 from emulator.runner.runner import Finished, Options, run
 
 _DERIVED = ("devices", "metrics")
@@ -60,20 +59,21 @@ def show_diff(before: Path, after: Path, say: Say, most: int) -> bool:
     """
     for folder in (before, after):
         read_run(folder)
+    runs = RunFiles(before), RunFiles(after)
     for note in unchecked([before, after]):
         say(f"note: {note}")
-    one, other = (read_tables(folder / EVENTS) for folder in (before, after))
-    found = [*diff(one, other, most), *diff(_derived(before), _derived(after), most)]
+    one, other = (run.events for run in runs)
+    found = [*diff(one, other, most), *diff(_derived(runs[0]), _derived(runs[1]), most)]
     equal = logical_sha256(one) == logical_sha256(other)
     for line in lines(found, equal):
         say(line)
     return equal
 
 
-def _derived(folder: Path) -> Tables:
+def _derived(run: RunFiles) -> Tables:
     """Return the tables of a run that hold no events: those that it has."""
-    files = {"devices": (folder / DEVICES, ("device",)), "metrics": (folder / METRICS, COLUMNS)}
-    return {name: read_table(file, columns) for name, (file, columns) in files.items() if file.exists()}
+    metrics = {} if run.metrics is None else {"metrics": run.metrics}
+    return {"devices": run.devices(("device",)), **metrics}
 
 
 def lines(found: Sequence[TableDiff], equal: bool) -> Iterator[str]:

@@ -138,9 +138,8 @@ def _runs_in(place: Path) -> list[Path]:
 
 
 def _seed_of(measured: MeasuredRun) -> int:
-    seed = measured.summary.get("seed")
-    if not isinstance(seed, int):
-        raise InputError(f"{measured.folder}: the run directory is damaged: no seed")
+    seed = measured.summary["seed"]
+    assert isinstance(seed, int)
     return seed
 
 

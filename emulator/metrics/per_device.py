@@ -18,8 +18,9 @@ from emulator.metrics.compute import Measures
 from emulator.metrics.frame import IntArray, Rows
 from emulator.metrics.summary import measure
 from emulator.metrics.timeline import Plan
-from emulator.run_directory.event_log import logical_sha256, read_table, read_tables
-from emulator.run_directory.layout import DEVICES, EVENTS, SCENARIO, read_scenario, read_summary
+from emulator.run_directory.event_log import logical_sha256
+from emulator.run_directory.layout import SCENARIO
+from emulator.run_directory.run_files import RunFiles
 from scenarios.language.load import parse
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError
@@ -111,20 +112,20 @@ class MeasuredRun:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.summary = read_summary(folder)
+        self._files = RunFiles(folder)
+        self.summary = self._files.summary
 
     @cached_property
     def scenario(self) -> Scenario:
         """What was run."""
-        return parse(read_scenario(self.folder), str(self.folder / SCENARIO))
+        return parse(self._files.scenario, str(self.folder / SCENARIO))
 
     @cached_property
     def measures(self) -> Measures:
         """The metrics of the run, as its summary has them."""
-        seconds = self.summary.get("simulated_seconds")
-        if not isinstance(seconds, int | float):
-            raise self._damaged("no simulated_seconds")
-        tables = read_tables(self.folder / EVENTS)
+        seconds = self.summary["simulated_seconds"]
+        assert isinstance(seconds, int | float)
+        tables = self._files.events
         if logical_sha256(tables) != self.summary.get("event_log_sha256"):
             raise self._damaged("the event log is not the one that the run wrote")
         plan = Plan.of(self.scenario).until(round(seconds * NS_PER_S))
@@ -132,7 +133,7 @@ class MeasuredRun:
 
     @cached_property
     def _devices(self) -> pa.Table:
-        return read_table(self.folder / DEVICES, ["device", "user"])
+        return self._files.devices(["device", "user"])
 
     @cached_property
     def devices(self) -> Sequence[str]:

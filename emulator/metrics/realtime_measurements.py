@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 
 from emulator.metrics.histogram import Histogram
+from emulator.run_directory.event_log import JOURNAL
+from emulator.run_directory.manifest import add_entries, check_content
 from scenarios.language.scenario import Scenario
-from wire.input_files import read_at_most
+from wire.errors import InputError
+from wire.input_files import decode_json, read_at_most
 from wire.output_files import replace_file
 from wire.units import NS_PER_S
 
@@ -85,12 +88,35 @@ class Counted(msgspec.Struct, frozen=True):
         return Histogram(self.counts, self.sum, self.min, self.max)
 
 
+Moment = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
+"""Seconds since the epoch, before the year 10000."""
+
+
+class RunIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Which run a shard is one of: what all its shards share."""
+
+    name: str | None
+    """As `--run` says; None: nobody has named it."""
+    fleet: str
+    """In topics."""
+    models: tuple[str, ...]
+    """The versions of the models that its devices knew."""
+    start_at: Moment | None
+    """When simulated time was to be 0, in seconds since the epoch; None: when the shard was ready."""
+    began_at: Moment
+    """When it was 0."""
+
+
+MOST_SHARDS = 10_000
+"""Of a run that is started by hand."""
+
+
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """What one shard has measured; times are nanoseconds of the wall clock."""
 
-    place: int
+    place: Annotated[int, msgspec.Meta(ge=0, lt=MOST_SHARDS)]
     """Which shard it is, from 0."""
-    shards: int
+    shards: Annotated[int, msgspec.Meta(ge=1, le=MOST_SHARDS)]
     """Of how many."""
     wall_seconds: float
     aborted_ns: int | None
@@ -107,16 +133,30 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Connections and messages by what became of them."""
     late_turns: int = 0
     """Turns with an event later than `max_lag`."""
+    run: RunIdentity | None = None
+    """None for a shard of an older version."""
 
 
 def write_measured(path: Path, measured: Measured) -> None:
     """Write what a shard has measured; it is there when the shard has ended well."""
-    replace_file(path, msgspec.json.encode(measured))
+    content = msgspec.json.encode(measured)
+    add_entries(path.parent / JOURNAL, {path.name: content})
+    replace_file(path, content)
 
 
 def read_measured(path: Path) -> Measured:
-    """Return what a shard has written."""
-    return msgspec.json.decode(read_at_most(path, MOST_BYTES, "what a shard measured"), type=Measured)
+    """Return what a shard has written.
+
+    Raises:
+        OSError: it cannot be read.
+        InputError: it is not what the shard has written.
+    """
+    content = read_at_most(path, MOST_BYTES, "what a shard measured")
+    check_content(path.parent, path.name, content, JOURNAL, "the shard")
+    try:
+        return decode_json(content, Measured)
+    except ValueError as error:
+        raise InputError(f"{path}: is damaged: {error}") from None
 
 
 def summary_of(

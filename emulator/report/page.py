@@ -15,19 +15,11 @@ import msgspec
 import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
-from emulator.metrics.by_dimension import COLUMNS
 from emulator.report import device_totals, figures, sections, tables, time_series
 from emulator.report.verdict import verdict
-from emulator.run_directory.event_log import Tables, read_table, read_tables
-from emulator.run_directory.layout import (
-    DEVICES,
-    EVENTS,
-    METRICS,
-    REPORT,
-    SCENARIO,
-    read_scenario,
-    read_summary,
-)
+from emulator.run_directory.event_log import Tables
+from emulator.run_directory.layout import REPORT, SCENARIO
+from emulator.run_directory.run_files import RunFiles
 from scenarios.language.yaml_tree import read_tree
 from wire.output_files import replace_file
 from wire.units import NS_PER_S
@@ -38,10 +30,8 @@ _SCRIPT = Path(__file__).with_name("page.js")
 
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` into the run directory *folder*, finished or a draft, and return its path."""
-    summary, scenario = read_summary(folder), read_scenario(folder)
-    devices = read_table(folder / DEVICES, ("device", "group"))
-    measured = read_table(folder / METRICS, COLUMNS) if (folder / METRICS).exists() else None
-    page = render(summary, scenario, read_tables(folder / EVENTS), devices, measured)
+    run = RunFiles(folder)
+    page = render(run.summary, run.scenario, run.events, run.devices(("device", "group")), run.metrics)
     replace_file(folder / REPORT, page.encode())
     return folder / REPORT
 

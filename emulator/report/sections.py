@@ -127,7 +127,7 @@ def _rollout_group(group: Mapping[str, Any]) -> str:  # Any: JSON
             *(f"{group[step]:,}" for step in ("offered", "updated")),
             _formatted(group["updated_share"], "share"),
             *(f"{group[step]:,}" for step in ("failed", "withdrawn")),
-            *(_formatted(times[name], "seconds") for name in ("p50", "p95", "p100")),
+            *(_formatted(times.get(name), "seconds") for name in ("p50", "p95", "p100")),
         ],
         classes="failed" if group["failed"] or group["withdrawn"] else "",
     )
@@ -142,7 +142,7 @@ def latency_parts(summary: Summary) -> str:
     for name in names:
         found = summary[f"latency_{name}_seconds"]
         cells = [_formatted(found.get(key), "seconds") for key in _PERCENTILES]
-        body.append(row([name, f"{found['n']:,}", *cells]))
+        body.append(row([name, _formatted(found.get("n"), "count"), *cells]))
     return (
         f'<h3>Where the time went</h3><p class="caption">{_LATENCY}</p>'
         f"{table(['part', 'updates', *_PERCENTILES], body)}"
@@ -154,14 +154,14 @@ def pressure(summary: Summary) -> str:
     dwell = summary.get("pressure_seconds_by_level")
     if not isinstance(dwell, dict):
         return ""
-    total = sum(dwell.values()) or 1.0
+    total = sum(each or 0.0 for each in dwell.values()) or 1.0
     matrix = summary.get("pressure_transitions_by_level") or {}
     body = [
         row(
             [
                 level,
-                _formatted(dwell[level], "seconds"),
-                share(dwell[level] / total),
+                _formatted(dwell.get(level), "seconds"),
+                share((dwell.get(level) or 0.0) / total),
                 *(
                     f"{matrix.get(level, {}).get(other, 0):,}" if other != level else NONE
                     for other in _LEVELS
@@ -187,7 +187,7 @@ def splits(measured: pa.Table | None) -> str:
     for metric, dimension, value, statistic, number in zip(*columns, strict=True):
         if (metric, statistic) in wanted:
             found.setdefault(dimension, {}).setdefault(value, {})[metric, statistic] = number
-    whole = found.pop(ALL)[""]
+    whole = found.pop(ALL, {}).get("", {})
     # A dimension that only some metrics have is not one of the whole fleet.
     general = [name for name, values in found.items() if all(_LOWEST in cells for cells in values.values())]
     options = "".join(f'<option value="{at}">{escape(name)}</option>' for at, name in enumerate(general))

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from devices.event_log import COLUMNS, Column, FleetLog
+from emulator.run_directory.column_types import holds, kinds_of
 from emulator.run_directory.layout import EVENTS
 from emulator.run_directory.manifest import MANIFEST, CountedFile, check_file, entry_of, write_entries
 from scenarios.catalogue.event_columns import EVENT_COLUMNS
@@ -165,54 +166,25 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
     Raises:
         InputError: it is missing, or not what the run has written.
     """
-    run, kinds = path.parent, _KINDS
-    if path.parent.name == EVENTS and path.stem in COLUMNS:
-        run, kinds = path.parent.parent, {**_KINDS, **_kinds_of(COLUMNS[path.stem])}
-    entry = entry_of(run / MANIFEST, path.relative_to(run).as_posix())
+    run = path.parent.parent if path.parent.name == EVENTS and path.stem in COLUMNS else path.parent
+    name = path.relative_to(run).as_posix()
+    entry = entry_of(run / MANIFEST, name)
     if entry is not None:
         check_file(path, entry)
     try:
         with open_regular(path, "a table of a run") as file:
             table = pq.read_table(file)
         table.validate(full=True)  # text that is none, among others
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{path}: the run directory is damaged: {text.splitlines()[0]}") from None
     missing = set(columns) - set(table.column_names)
     if missing:
         raise InputError(f"{path}: the run directory is damaged: no column {', '.join(sorted(missing))}")
-    for name, kind in kinds.items():
-        if name in table.column_names and not _is(table[name], kind):
-            raise InputError(f"{path}: the run directory is damaged: {name} must be {kind}")
+    for column, kind in kinds_of(name).items():
+        if column in table.column_names and not holds(table[column], kind):
+            raise InputError(f"{path}: the run directory is damaged: {column} must be {kind}")
     return table
-
-
-_WHOLE, _NUMBERS, _TRUTH, _TEXT = "whole numbers", "numbers", "true or false", "text"
-_KINDS = {
-    "device": _TEXT, "group": _TEXT, "user_group": _WHOLE, "user": _WHOLE, "start_ns": _WHOLE,
-    "full_bytes": _WHOLE, "full_ndcg_at_10": _NUMBERS, "full_recall_at_20": _NUMBERS,
-    "full_hit_rate_at_10": _NUMBERS, "metric": _TEXT, "dimension": _TEXT, "value": _TEXT, "statistic": _TEXT,
-}  # fmt: skip
-"""What the columns of ``devices.parquet`` and ``metrics.parquet`` hold that are read again."""
-
-
-def _kinds_of(columns: Mapping[str, Column]) -> dict[str, str]:
-    of_type = {"i": _WHOLE, "f": _NUMBERS, "?": _TRUTH}
-    return {name: of_type[kind[0]] if isinstance(kind, str) else _TEXT for name, kind in columns.items()} | {
-        "device": _TEXT
-    }
-
-
-def _is(column: pa.ChunkedArray, kind: str) -> bool:
-    """Tell whether *column* holds what *kind* says, in every row."""
-    given = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    fits = {
-        _WHOLE: pa.types.is_integer,
-        _NUMBERS: pa.types.is_floating,
-        _TRUTH: pa.types.is_boolean,
-        _TEXT: pa.types.is_string,
-    }[kind]
-    return bool(fits(given)) and column.null_count == 0
 
 
 def read_draft(folder: Path, name: str) -> pa.Table:
@@ -230,7 +202,7 @@ def read_draft(folder: Path, name: str) -> pa.Table:
         table.validate(full=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {reason(error)}") from None
-    except pa.ArrowException as error:
+    except (UnicodeDecodeError, pa.ArrowException) as error:
         raise InputError(f"{path}: the log is damaged: {str(error).splitlines()[0]}") from None
     if table.schema != _SCHEMAS[name]:
         raise InputError(

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import msgspec
 
+from emulator.run_directory.manifest import MANIFEST, add_entries, check_content
+from emulator.run_directory.summary_types import mistake_in
 from wire.errors import InputError, RunError
-from wire.input_files import read_at_most
+from wire.input_files import decode_json, read_at_most
 from wire.output_files import reason
 
 PARTIAL = ".partial"
@@ -81,35 +83,51 @@ def _create(out: Path, name: str) -> Draft:
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
-    """Write ``summary.json``."""
-    (folder / SUMMARY).write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n")
+    """Write ``summary.json``, and into the manifest, where there is one, what it is."""
+    content = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
+    (folder / SUMMARY).write_bytes(content)
+    add_entries(folder / MANIFEST, {SUMMARY: content})
 
 
 def read_summary(folder: Path) -> dict[str, object]:
-    """Return the summary of a run.
+    """Return the summary of a run, whose keys have the types that they must have.
 
     Raises:
-        InputError: *folder* is no run directory.
+        InputError: *folder* is no run directory, or the summary is not what the run has written.
     """
+    path, damaged = folder / SUMMARY, "the run directory is damaged"
     try:
-        content = read_at_most(folder / SUMMARY, MOST_BYTES, "the summary of a run")
-        return msgspec.json.decode(content, type=dict[str, object])
+        content = read_at_most(path, MOST_BYTES, "the summary of a run")
     except OSError as error:
         raise InputError(f"{folder}: no run directory: {SUMMARY}: {reason(error)}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{folder / SUMMARY}: {error}") from None
+    check_content(folder, SUMMARY, content)
+    try:
+        summary = decode_json(content, dict[str, object])
+    except ValueError as error:
+        raise InputError(f"{path}: {damaged}: {error}") from None
+    mistake = mistake_in(summary)
+    if mistake is not None:
+        raise InputError(f"{path}: {damaged}: {mistake}")
+    return summary
 
 
-def read_scenario(folder: Path) -> str:
+def read_scenario(folder: Path, manifest: str = MANIFEST) -> str:
     """Return the text of a run's resolved scenario.
 
+    Args:
+        folder: of the run, or of a shard.
+        manifest: the name of the file there that says what the others must be.
+
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it is not what the run has written.
     """
     path, damaged = folder / SCENARIO, "the run directory is damaged"
     try:
-        return read_at_most(path, MOST_BYTES, "the scenario of a run").decode()
+        content = read_at_most(path, MOST_BYTES, "the scenario of a run")
     except OSError as error:
         raise InputError(f"{path}: {damaged}: {reason(error)}") from None
+    check_content(folder, SCENARIO, content, manifest)
+    try:
+        return content.decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: {damaged}: byte {error.start + 1} is not UTF-8 text") from None

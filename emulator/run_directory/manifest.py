@@ -1,4 +1,4 @@
-"""What a table on the disk must be: its rows, bytes and SHA-256, told by the one who wrote it."""
+"""What a file on the disk must be: its rows, bytes and SHA-256, told by the one who wrote it."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +9,7 @@ from typing import IO
 import msgspec
 
 from wire.errors import InputError
-from wire.input_files import open_regular, read_at_most
+from wire.input_files import decode_json, open_regular, read_at_most
 from wire.output_files import reason, replace_file
 
 MANIFEST = "manifest.json"
@@ -17,10 +17,11 @@ FORMAT = 1
 MOST_BYTES = 2**24
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What was written of one table."""
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was written of one file."""
 
-    rows: int
+    rows: int | None = None
+    """None where it is no table."""
     bytes: int
     sha256: str
 
@@ -85,18 +86,25 @@ def write_entries(path: Path, entries: Entries) -> None:
     replace_file(path, msgspec.json.format(content, indent=2) + b"\n")
 
 
-def write_manifest(folder: Path, rows: Mapping[str, int]) -> None:
+def write_manifest(folder: Path, rows: Mapping[str, int | None]) -> None:
     """Write what the files in *folder* are now.
 
     Args:
         folder: of a run.
-        rows: of each file that holds a table, by its path inside the folder.
+        rows: of each file that holds a table, None for others; by its path inside the folder.
     """
     files = {}
     for name, count in rows.items():
         with (folder / name).open("rb") as file:
             files[name] = _count(file, count)
     write_entries(folder / MANIFEST, files)
+
+
+def add_entries(path: Path, contents: Mapping[str, bytes]) -> None:
+    """Say in the manifest *path* what these files hold, by their name; nothing where it is not there."""
+    entries = read_entries(path)
+    if entries is not None:
+        write_entries(path, {**entries, **{name: _entry_of(content) for name, content in contents.items()}})
 
 
 def read_entries(path: Path) -> Entries | None:
@@ -106,12 +114,12 @@ def read_entries(path: Path) -> Entries | None:
         InputError: it is damaged.
     """
     try:
-        return msgspec.json.decode(read_at_most(path, MOST_BYTES, "a manifest"), type=_Manifest).files
+        return decode_json(read_at_most(path, MOST_BYTES, "a manifest"), _Manifest).files
     except FileNotFoundError:
         return None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {reason(error)}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: is damaged: {error}") from None
 
 
@@ -143,9 +151,40 @@ def check_file(path: Path, expected: Entry, what: str = "the run directory") -> 
             found = _count(file, expected.rows)
     except OSError as error:
         raise InputError(f"{path}: {what} is damaged: {reason(error)}") from None
+    _check_equal(path, found, expected, what)
+
+
+def check_content(
+    folder: Path,
+    name: str,
+    content: bytes,
+    manifest: str = MANIFEST,
+    what: str = "the run directory",
+) -> None:
+    """Check that *content*, read from the file *name* in *folder*, is what was written.
+
+    A manifest of an older version says nothing of files that hold no table.
+
+    Args:
+        folder: of a run or a shard.
+        name: of the file.
+        content: of the file.
+        manifest: the name of the manifest in *folder*.
+        what: what is damaged where it is not.
+
+    Raises:
+        InputError: it is not; or the manifest is damaged.
+    """
+    expected = (read_entries(folder / manifest) or {}).get(name)
+    if expected is not None:
+        _check_equal(folder / name, _entry_of(content), expected, what)
+
+
+def _check_equal(path: Path, found: Entry, expected: Entry, what: str) -> None:
     if found.bytes != expected.bytes:
+        rows = "" if expected.rows is None else f" ({expected.rows:,} rows)"
         raise InputError(
-            f"{path}: {what} is damaged: {expected.bytes:,} bytes ({expected.rows:,} rows) were written, "
+            f"{path}: {what} is damaged: {expected.bytes:,} bytes{rows} were written, "
             f"{found.bytes:,} bytes are there"
         )
     if found.sha256 != expected.sha256:
@@ -165,6 +204,10 @@ def unchecked(folders: Iterable[Path]) -> list[str]:
     ]
 
 
-def _count(file: IO[bytes], rows: int) -> Entry:
+def _entry_of(content: bytes) -> Entry:
+    return Entry(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _count(file: IO[bytes], rows: int | None) -> Entry:
     digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # typeshed wants a readinto
     return Entry(rows=rows, bytes=file.tell(), sha256=digest.hexdigest())

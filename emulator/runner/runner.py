@@ -384,7 +384,7 @@ def write_results(
     splits = split_table(measures)
     write_table(described(splits, meanings_of(METRIC_COLUMNS)), folder / METRICS)
     rows = {f"{EVENTS}/{name}.parquet": table.num_rows for name, table in tables.items()}
-    write_manifest(folder, {**rows, DEVICES: devices.num_rows, METRICS: splits.num_rows})
+    write_manifest(folder, {**rows, DEVICES: devices.num_rows, METRICS: splits.num_rows, SCENARIO: None})
     summary = summarize(identity, tables, measures, outcome.wall_seconds)
     summary |= egress(tables["update"], _retained_bytes(job))
     summary["rollout"] = account_of_rollout(tables["rollout"])

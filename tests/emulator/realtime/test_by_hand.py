@@ -140,6 +140,7 @@ def test_shards_that_ran_by_hand_are_gathered_into_the_same_run(
                 tmp_path / f"shard-{place}",
             )
             words += ("--store", runner.store_root, "--credentials", credentials, "--fleet", "byhand")
+            words += ("--run", "first")
             shards.append(stack.enter_context(started(*words, broker=url(Role.FLEET))))
         told = [shard.communicate(timeout=120) for shard in shards]
     assert [shard.returncode for shard in shards] == [0, 0], told
@@ -151,6 +152,9 @@ def test_shards_that_ran_by_hand_are_gathered_into_the_same_run(
     mixed = tmp_path / "mixed"
     shutil.copytree(tmp_path / "shard-2", mixed)
     shutil.copy(tmp_path / "shard-1" / "measured.json", mixed)  # all else is whole, and of the other shard
+    (mixed / "journal.json").write_text(
+        (mixed / "journal.json").read_text().replace('"measured.json"', '"x"')
+    )
     wrong = peelfleet(
         "gather", mixed, tmp_path / "shard-2", "--out", tmp_path / "g", "--store", tmp_path / "s"
     )

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from devices.simulated.roster import FleetGroup
 from emulator.replay.replay import HOW, POLICY, RECORDED, read_replay
+from emulator.run_directory.layout import read_summary, write_summary
 from emulator.runner.runner import Finished, Options, run
 from scenarios.language.scenario import Scenario
 from tests.emulator.scenarios import TINY, Runner, Silent, number
@@ -347,7 +348,7 @@ def test_another_model_than_that_of_the_recording_is_warned_of(runner: Runner, t
     copy = tmp_path / "copy"
     shutil.copytree(recording.folder, copy)
     summary = {**recording.summary, "model_version": "another"}
-    (copy / "summary.json").write_bytes(msgspec.json.encode(summary))
+    write_summary(copy, summary)
     watcher = Silent()
     runner.replay(copy, watcher=watcher)
     (warning,) = watcher.warnings
@@ -405,20 +406,16 @@ def first(column: str, value: object) -> Callable[[pa.Table], pa.Table]:
     return lambda rows: with_values(rows, column, [value, *rows[column].to_pylist()[1:]])
 
 
-def unnamed(summary: bytes) -> bytes:
-    return summary.replace(b'"event_log_sha256"', b'"event_log"')
+def unnamed(folder: Path) -> None:
+    summary = read_summary(folder)
+    write_summary(folder, {key: value for key, value in summary.items() if key != "event_log_sha256"})
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (drop("summary.json"), "no run directory: summary.json"),
-        (
-            lambda folder: (folder / "summary.json").write_bytes(
-                unnamed((folder / "summary.json").read_bytes())
-            ),
-            "its summary has no event_log_sha256",
-        ),
+        (unnamed, "its summary has no event_log_sha256"),
         (drop("scenario.yaml"), "scenario.yaml: the run directory is damaged"),
         (lambda folder: (folder / "scenario.yaml").write_text("version: 1\n"), "scenario.yaml"),
         (drop("devices.parquet"), "devices.parquet: the run directory is damaged"),

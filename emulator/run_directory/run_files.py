@@ -1,0 +1,88 @@
+"""A run directory that is read: each file is checked as it is opened, and tables against each other."""
+
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from emulator.run_directory.event_log import Tables, read_table, read_tables
+from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SUMMARY, read_scenario, read_summary
+from emulator.run_directory.manifest import MANIFEST, read_entries
+from scenarios.catalogue.event_columns import METRIC_COLUMNS
+from wire.errors import InputError
+
+_ALL = "all"
+"""The dimension of the figures over the whole run."""
+_PAIRS = (("network_ns", "networks"), ("new_user_ns", "new_user_groups"))
+"""Columns of ``devices.parquet`` whose lists belong together: when something changes, and to what."""
+
+
+class RunFiles:
+    """What a run has written; read and checked when it is asked for.
+
+    Args:
+        folder: a run directory.
+
+    Raises:
+        InputError: it is none, or its summary or scenario is damaged; each table raises the same.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.summary = read_summary(folder)
+        self.scenario = read_scenario(folder)
+        """The text of the resolved scenario."""
+
+    def devices(self, columns: Iterable[str]) -> pa.Table:
+        """Return the table of devices, which has at least *columns*."""
+        path = self.folder / DEVICES
+        missing = set(columns) - set(self._devices.column_names)
+        if missing:
+            raise InputError(f"{path}: the run directory is damaged: no column {', '.join(sorted(missing))}")
+        return self._devices
+
+    @cached_property
+    def _devices(self) -> pa.Table:
+        path = self.folder / DEVICES
+        table = read_table(path, ("device", "group"))
+        count, named = len(pc.unique(table["device"])), self.summary["devices"]
+        if count != table.num_rows:
+            raise _damaged(path, f"{table.num_rows - count:,} devices are there twice")
+        if count != named:
+            raise _damaged(path, f"has {count:,} devices, but {SUMMARY} says {named:,}")
+        for times, values in _PAIRS:
+            if {times, values} <= set(table.column_names):
+                one, other = (pc.list_value_length(table[name]) for name in (times, values))
+                if not pc.all(pc.equal(one, other), min_count=0).as_py():
+                    raise _damaged(path, f"{times} and {values} must be of one length")
+        return table
+
+    @cached_property
+    def events(self) -> Tables:
+        """The event tables by name; every device in them is one of the run."""
+        tables = read_tables(self.folder / EVENTS)
+        known = self._devices["device"]
+        for name, table in tables.items():
+            there = pc.unique(table["device"])
+            strange = there.filter(pc.invert(pc.is_in(there, value_set=known.combine_chunks())))
+            if len(strange):
+                path = self.folder / EVENTS / f"{name}.parquet"
+                raise _damaged(path, f"device(={strange[0].as_py()!r}) must be one of {DEVICES}")
+        return tables
+
+    @cached_property
+    def metrics(self) -> pa.Table | None:
+        """The metrics by every dimension; None for a run of an older version, which has none."""
+        path = self.folder / METRICS
+        if not path.exists() and METRICS not in (read_entries(self.folder / MANIFEST) or {}):
+            return None
+        table = read_table(path, METRIC_COLUMNS)
+        if not pc.any(pc.equal(table["dimension"], _ALL), min_count=0).as_py():
+            raise _damaged(path, f"no row of the dimension {_ALL}")
+        return table
+
+
+def _damaged(path: Path, what: str) -> InputError:
+    return InputError(f"{path}: the run directory is damaged: {what}")

@@ -1,0 +1,88 @@
+"""Shards of two runs of one scenario and seed are told apart when they are gathered."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from emulator.cli.gather import check_one_run
+from emulator.metrics.realtime_measurements import (
+    Counted,
+    Measured,
+    RunIdentity,
+    read_measured,
+    write_measured,
+)
+from wire.errors import InputError
+
+NONE = Counted({}, 0, None, None)
+FIRST = RunIdentity(name=None, fleet="f", models=("a", "b"), start_at=None, began_at=1000.0)
+FOLDERS = [Path("shard-1"), Path("shard-2")]
+
+
+def shard(place: int, run: RunIdentity | None) -> Measured:
+    return Measured(
+        place=place, shards=2, wall_seconds=100.0, aborted_ns=None, lag=NONE, connects=NONE, round_trips=NONE,
+        gathered=0, gather_seconds=0.0, checked=True, counts={}, run=run,
+    )  # fmt: skip
+
+
+def notes(one: RunIdentity | None, other: RunIdentity | None) -> list[str]:
+    return check_one_run(FOLDERS, [shard(0, one), shard(1, other)])
+
+
+def changed(**keys: Any) -> RunIdentity:
+    return msgspec.structs.replace(FIRST, **keys)
+
+
+SAME = [
+    (changed(name="x"), changed(name="x", began_at=90_000.0), []),
+    (changed(start_at=1000.0), changed(start_at=1000.0), []),
+    (FIRST, changed(began_at=1150.0),
+     ["the shards have no --run and no --start-at: only their times say that they are of one run"]),
+    (None, None, ["shard-1: an older version wrote it: that all are shards of one run cannot be told"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other", "said"), SAME)
+def test_shards_of_one_run_may_be_gathered(
+    one: RunIdentity | None, other: RunIdentity | None, said: list[str]
+) -> None:
+    assert notes(one, other) == said
+
+
+MIXED = [
+    (changed(name="x"), changed(name="y"), "--run was x and y"),
+    (FIRST, changed(name="y"), "--run was not given and y"),
+    (FIRST, changed(fleet="g"), "fleet was f and g"),
+    (FIRST, changed(models=("a",)), "model was a, b and a"),
+    (changed(start_at=0.0), changed(start_at=1.5),
+     "--start-at was 1970-01-01T00:00:00.000000Z and 1970-01-01T00:00:01.500000Z"),
+    (FIRST, changed(began_at=1161.0), "they began 161 s apart and took 100 s; give the shards of one run the "
+     "same --start-at, or --run"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("one", "other", "why"), MIXED)
+def test_shards_of_two_runs_are_refused(one: RunIdentity, other: RunIdentity, why: str) -> None:
+    with pytest.raises(InputError) as caught:
+        notes(one, other)
+    assert str(caught.value) == f"shard-1 and shard-2 are shards of different runs: {why}"
+
+
+def test_a_shard_that_says_nothing_of_its_run_is_not_mixed_with_one_that_does() -> None:
+    with pytest.raises(InputError) as caught:
+        notes(FIRST, None)
+    assert str(caught.value) == "shard-2: does not say of which run it is a shard, as shard-1 does"
+
+
+def test_what_a_shard_measured_has_a_checksum(tmp_path: Path) -> None:
+    (tmp_path / "journal.json").write_text('{"format": 1, "files": {}}')
+    path = tmp_path / "measured.json"
+    write_measured(path, shard(0, FIRST))
+    assert read_measured(path) == shard(0, FIRST)
+    path.write_bytes(path.read_bytes().replace(b'"place":0', b'"place":1'))
+    with pytest.raises(InputError) as caught:
+        read_measured(path)
+    assert str(caught.value).startswith(f"{path}: the shard is damaged: SHA-256 ")
