@@ -13,7 +13,7 @@ import numpy as np
 from emulator.compare.resampling_units import LEAST_SEEDS
 from emulator.compare.run_sets import Side, compare
 from emulator.compare.statistics import Judged, Sums, judge
-from emulator.metrics.per_device import METRICS as COMPARED
+from emulator.metrics.per_device import COMPARED_METRICS as COMPARED
 from emulator.metrics.per_device import MeasuredRun
 from emulator.runner.runner import Options, Unwatched, run
 from scenarios.language.load import parse

@@ -22,7 +22,7 @@ import psutil
 import pyarrow.parquet as pq
 
 from benchmarks.figures import verdict, write
-from emulator.metrics.live_status import Pulse
+from emulator.metrics.live_status import LiveStatus
 from emulator.runner.runner import Options, Unwatched, run
 from scenarios.language.load import parse
 from wire.units import NS_PER_S
@@ -70,7 +70,7 @@ class Killer(Unwatched):
         self._deaths = deaths
         self._next = next(deaths, None)
 
-    def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
+    def pulsed(self, pulse: LiveStatus, stop_ns: int) -> None:
         """Kill whoever is due."""
         while self._next is not None and pulse.t_ns >= self._next[0] * NS_PER_S:
             name = self._next[1]

@@ -16,7 +16,7 @@ from emulator.compare import run_sets
 from emulator.compare.resampling_units import LEAST_SEEDS
 from emulator.compare.run_sets import Comparison
 from emulator.compare.statistics import LEAST_DIFFERENT, Judged
-from emulator.metrics.per_device import METRICS
+from emulator.metrics.per_device import COMPARED_METRICS
 from emulator.run_directory.manifest import unchecked
 from wire.errors import InputError
 from wire.output_files import replace_file, replacing
@@ -24,7 +24,7 @@ from wire.units import approximate_bytes
 
 SHOWN_KEYS, SHOWN_DEVICES = 12, 5
 
-_BETTER = {metric.name: metric.better for metric in METRICS}
+_BETTER = {metric.name: metric.better for metric in COMPARED_METRICS}
 
 
 def compare(names: Sequence[str]) -> list[Comparison]:

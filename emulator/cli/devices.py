@@ -21,8 +21,8 @@ from devices.mqtt.gateway import Gateway
 from devices.mqtt.sessions import check_open_files
 from devices.simulated.roster import device_names
 from emulator.cli.terminal import Console
-from emulator.metrics.live_status import Pulse
-from emulator.metrics.realtime_measurements import Measured, RunIdentity, write_measured
+from emulator.metrics.live_status import LiveStatus
+from emulator.metrics.realtime_measurements import RunIdentity, ShardMeasurements, write_measurements
 from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.shard_processes import MEASURED, READY
 from emulator.realtime.shard import Route, Shard
@@ -45,7 +45,7 @@ JOIN_AFTER_S = 1.0
 """A shard that comes late joins so long after it is ready."""
 
 Training = Callable[[str, int, int, str], None]
-Told = Callable[[Pulse], None]
+Told = Callable[[LiveStatus], None]
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def _quiet(*_: object) -> None:
     """The run has trained the model already."""
 
 
-def _pass_on(pulse: Pulse) -> None:
+def _pass_on(pulse: LiveStatus) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(pulse) + b"\n")
     sys.stdout.buffer.flush()
 
@@ -157,7 +157,7 @@ def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
         with rare_collections():
             measured = run_interruptibly(_run(simulation, wanted, endpoint, logins, told, making.keep))
         add_entries(folder / JOURNAL, {SCENARIO: text.encode()})
-        write_measured(folder / MEASURED, measured)
+        write_measurements(folder / MEASURED, measured)
     return folder
 
 
@@ -177,7 +177,7 @@ async def _run(
     logins: Mapping[str, Account],
     told: Told,
     keep: Callable[[], None],
-) -> Measured:
+) -> ShardMeasurements:
     """Run the shard, once somebody says when; call *keep* when simulated time begins."""
     job, ours = simulation.job, f"{simulation.job.fleet}-shard-{wanted.place[0] + 1}"
     fleet = endpoint.connection(Role.FLEET, f"fleet-{ours}")
@@ -264,11 +264,11 @@ class _Start:
         self.began_at = at
         return time.monotonic() + at - time.time()
 
-    def follow(self, shard: "asyncio.Task[Measured]") -> None:
+    def follow(self, shard: "asyncio.Task[ShardMeasurements]") -> None:
         """Hear on standard input when to begin; its end is ours."""
         threading.Thread(target=self._read, args=(shard,), daemon=True).start()
 
-    def _read(self, shard: "asyncio.Task[Measured]") -> None:
+    def _read(self, shard: "asyncio.Task[ShardMeasurements]") -> None:
         for line in iter(sys.stdin.readline, ""):
             self._loop.call_soon_threadsafe(self._told.set_result, float(line))
         with suppress(RuntimeError):  # the loop has ended by itself

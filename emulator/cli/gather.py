@@ -10,7 +10,13 @@ import pyarrow.compute as pc
 from devices.event_log import COLUMNS
 from devices.simulated.roster import device_names
 from emulator.cli.terminal import Console
-from emulator.metrics.realtime_measurements import Expected, Measured, RunIdentity, read_measured, summary_of
+from emulator.metrics.realtime_measurements import (
+    ExpectedTimes,
+    RunIdentity,
+    ShardMeasurements,
+    read_measurements,
+    summarize_shards,
+)
 from emulator.processes.shard_processes import MEASURED
 from emulator.report.page import write_report
 from emulator.run_directory.event_log import JOURNAL, read_draft
@@ -59,7 +65,7 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
             max(each.wall_seconds for each in measured),
             None,
             min(aborted, default=None),
-            summary_of(measured, Expected.of(scenario), {}),
+            summarize_shards(measured, ExpectedTimes.of(scenario), {}),
         )
         summary = write_results(draft.folder, scenario, prepared.job, outcome, folders)
         write_report(draft.folder)
@@ -80,16 +86,16 @@ def _scenario(folders: Sequence[Path]) -> Scenario:
     return parse(texts[first], str(first / SCENARIO))
 
 
-def _measured(folder: Path) -> Measured:
+def _measured(folder: Path) -> ShardMeasurements:
     try:
-        return read_measured(folder / MEASURED)
+        return read_measurements(folder / MEASURED)
     except FileNotFoundError:
         raise InputError(f"{folder}: this shard did not end") from None
     except OSError as error:
         raise InputError(f"{folder / MEASURED}: cannot be read: {reason(error)}") from None
 
 
-def check_one_run(folders: Sequence[Path], measured: Sequence[Measured]) -> list[str]:
+def check_one_run(folders: Sequence[Path], measured: Sequence[ShardMeasurements]) -> list[str]:
     """Check that all shards are of one run, by what its shards share; return notes where that cannot be told.
 
     Raises:
@@ -110,7 +116,7 @@ def check_one_run(folders: Sequence[Path], measured: Sequence[Measured]) -> list
     return ["the shards have no --run and no --start-at: only their times say that they are of one run"]
 
 
-def _difference(first: RunIdentity, run: RunIdentity, measured: Sequence[Measured]) -> str | None:
+def _difference(first: RunIdentity, run: RunIdentity, measured: Sequence[ShardMeasurements]) -> str | None:
     for what, one, other in (
         ("--run", first.name, run.name),
         ("fleet", first.fleet, run.fleet),
@@ -135,7 +141,7 @@ def _shown(value: str | float | None) -> str:
     return "not given" if value is None else value
 
 
-def _check_checksums(folders: Sequence[Path], measured: Sequence[Measured]) -> list[str]:
+def _check_checksums(folders: Sequence[Path], measured: Sequence[ShardMeasurements]) -> list[str]:
     """Check that each shard that wrote checksums has them; return a note for each of an older version."""
     for folder, each in zip(folders, measured, strict=True):
         if each.checked and not (folder / JOURNAL).exists():
@@ -147,7 +153,7 @@ def _check_checksums(folders: Sequence[Path], measured: Sequence[Measured]) -> l
     ]
 
 
-def _check_devices(folders: Sequence[Path], measured: Sequence[Measured], count: int) -> None:
+def _check_devices(folders: Sequence[Path], measured: Sequence[ShardMeasurements], count: int) -> None:
     """Check that each shard's log is whole and of its own devices: files get mixed up in copying."""
     for folder, each in zip(folders, measured, strict=True):
         ours = set(range(each.place, count, each.shards))
@@ -159,7 +165,7 @@ def _check_devices(folders: Sequence[Path], measured: Sequence[Measured], count:
                 )
 
 
-def _check_whole(folders: Sequence[Path], measured: Sequence[Measured]) -> None:
+def _check_whole(folders: Sequence[Path], measured: Sequence[ShardMeasurements]) -> None:
     count = measured[0].shards
     places = {each.place: folder for each, folder in zip(measured, folders, strict=True)}
     if others := sorted({each.shards for each in measured} - {count}):

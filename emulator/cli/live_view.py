@@ -10,8 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from emulator.metrics.live_status import WINDOW_S, Pulse, percentiles
-from emulator.metrics.timeline import Plan, Span
+from emulator.metrics.live_status import WINDOW_S, LiveStatus, latency_percentiles
+from emulator.metrics.timeline import RunTimeline, Span
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError
 from wire.units import NS_PER_S, approximate_bytes
@@ -35,12 +35,12 @@ class LiveView:
         plan: its stages, faults and actions.
     """
 
-    def __init__(self, name: str, plan: Plan) -> None:
+    def __init__(self, name: str, plan: RunTimeline) -> None:
         self._name = name
         self._plan = plan
-        self._pulses: tuple[Pulse, ...] = ()  # never changed, only replaced: another thread draws it
+        self._pulses: tuple[LiveStatus, ...] = ()  # never changed, only replaced: another thread draws it
 
-    def take(self, pulse: Pulse) -> None:
+    def take(self, pulse: LiveStatus) -> None:
         """Take in a pulse; of several within half a second the last one counts."""
         recent = self._pulses[-1] if self._pulses else None
         if recent is not None and pulse.wall_s - recent.wall_s < 0.5:
@@ -70,7 +70,7 @@ class LiveView:
         title.append(f": {pulse.devices:,} devices")
         return Panel(Group(self._time(pulse, width), both, self._weather(pulse)), title=title, width=width)
 
-    def _time(self, pulse: Pulse, width: int) -> RenderableType:
+    def _time(self, pulse: LiveStatus, width: int) -> RenderableType:
         stop_ns = self._plan.stop_ns
         line = Table.grid(padding=(0, 1))
         line.add_row(
@@ -80,7 +80,7 @@ class LiveView:
         )
         return line
 
-    def _fleet(self, pulse: Pulse) -> Table:
+    def _fleet(self, pulse: LiveStatus) -> Table:
         table = _table("fleet")
         started = max(pulse.started, 1)
         table.add_row("online", f"{pulse.online:,}", self._curve([each.online for each in self._pulses]))
@@ -95,7 +95,7 @@ class LiveView:
         table.add_row("of the best", f"{share:.1%}", "")
         return table
 
-    def _traffic(self, pulse: Pulse) -> Table:
+    def _traffic(self, pulse: LiveStatus) -> Table:
         table = _table("updates")
         updates, size = self._rates("reports"), self._rates("update_bytes")
         table.add_row("reports/s", f"{updates[-1]:,.0f}", self._curve(updates))
@@ -105,7 +105,7 @@ class LiveView:
         recent = [each.latency for each in self._pulses[-WINDOW_S:]]
         shown = [
             "-" if value is None else f"{value / NS_PER_S:.3g}"
-            for value in percentiles(recent, (50.0, 95.0, 99.0))
+            for value in latency_percentiles(recent, (50.0, 95.0, 99.0))
         ]
         table.add_row("latency p50", f"{shown[0]} s", "simulated")
         table.add_row("p95", f"{shown[1]} s", "")
@@ -116,7 +116,7 @@ class LiveView:
             table.add_row("lag", lag, self._over_time("lag_ns"))
         return table
 
-    def _weather(self, pulse: Pulse) -> RenderableType:
+    def _weather(self, pulse: LiveStatus) -> RenderableType:
         faults = _names(self._plan.faults, pulse.t_ns)
         actions = _names(self._plan.actions, pulse.t_ns)
         line = Table.grid(padding=(0, 1))
@@ -156,7 +156,7 @@ def live_view(scenario: Scenario) -> LiveView:
         raise InputError(
             "--live needs clock lockstep or realtime: under virtual parts of the fleet live one by one"
         )
-    return LiveView(scenario.name, Plan.of(scenario))
+    return LiveView(scenario.name, RunTimeline.of(scenario))
 
 
 def _beside(left: Table, right: Table) -> Table:
@@ -182,5 +182,5 @@ def _names(spans: Sequence[Span], t_ns: int) -> str:
     return ", ".join(dict.fromkeys(names))
 
 
-def _with_latency(pulse: Pulse, latency: dict[int, int]) -> Pulse:
+def _with_latency(pulse: LiveStatus, latency: dict[int, int]) -> LiveStatus:
     return msgspec.structs.replace(pulse, latency=latency)

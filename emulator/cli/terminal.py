@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 
 from emulator.cli.live_view import LiveView
-from emulator.metrics.live_status import Pulse
+from emulator.metrics.live_status import LiveStatus
 from emulator.report.verdict import rollout_groups, rollout_verdict, verdict
 from emulator.run_directory.layout import REPORT
 from emulator.runner.runner import Finished
@@ -130,7 +130,7 @@ class Console:
         """Show how far simulated time has come."""
         self._show("simulate", now_ns, stop_ns, f"{now_ns / NS_PER_S:,.0f} of {stop_ns / NS_PER_S:,.0f} s")
 
-    def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
+    def pulsed(self, pulse: LiveStatus, stop_ns: int) -> None:
         """Show how far a fleet in real time has come."""
         if self._view is None:
             if pulse.t_ns < stop_ns:

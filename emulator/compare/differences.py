@@ -10,9 +10,9 @@ from emulator.compare.pairs import Pair
 from emulator.compare.percentiles import Ordered, judge_p95
 from emulator.compare.resampling_units import Units
 from emulator.compare.statistics import Bounds, Judged, Sums, judge
-from emulator.metrics.per_device import METRICS, Figure
+from emulator.metrics.per_device import COMPARED_METRICS, Reduction
 
-_P95S = [at for at, metric in enumerate(METRICS) if metric.figure is Figure.P95]
+_P95S = [at for at, metric in enumerate(COMPARED_METRICS) if metric.figure is Reduction.P95]
 
 
 def judge_pairs(pairs: Sequence[Pair], units: Units, level: float) -> dict[str, Judged]:
@@ -37,7 +37,7 @@ def judge_pairs(pairs: Sequence[Pair], units: Units, level: float) -> dict[str, 
     if whole:
         _put_p95s(pairs, first, second)
     # A percentile's interval is computed apart; it takes its part of the risk from the others.
-    own = 1 if whole else 1 - len(_P95S) / len(METRICS)
+    own = 1 if whole else 1 - len(_P95S) / len(COMPARED_METRICS)
     judged = judge(
         first,
         second,
@@ -46,7 +46,7 @@ def judge_pairs(pairs: Sequence[Pair], units: Units, level: float) -> dict[str, 
         paired=whole or pairs[0].same_lives,
         bounds=_bounds([pair.bounds() for pair in pairs]),
     )
-    found = dict(zip((metric.name for metric in METRICS), judged, strict=True))
+    found = dict(zip((metric.name for metric in COMPARED_METRICS), judged, strict=True))
     return found if whole else found | _p95s(pairs, units, level, found)
 
 
@@ -74,7 +74,7 @@ def _p95s(pairs: Sequence[Pair], units: Units, level: float, judged: dict[str, J
             float(bounds.second_low[at] - bounds.first_high[at]),
             float(bounds.second_high[at] - bounds.first_low[at]),
         )
-        name, alone = METRICS[at].name, 1 - (1 - level) / len(METRICS)
+        name, alone = COMPARED_METRICS[at].name, 1 - (1 - level) / len(COMPARED_METRICS)
         found[name] = judge_p95(judged[name], (values[0], values[1]), sides, units.count, alone, ends_at)
     return found
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from emulator.compare.statistics import Bounds, Sums
 from emulator.metrics.frame import IntArray
-from emulator.metrics.per_device import METRICS, Events, Figure, MeasuredRun
+from emulator.metrics.per_device import COMPARED_METRICS, DeviceEvents, MeasuredRun, Reduction
 from wire.ranking_metrics import FloatArray
 
 
@@ -57,14 +57,14 @@ class Pair:
         return np.stack([each, each])
 
     @cached_property
-    def events(self) -> tuple[Events, Events]:
+    def events(self) -> tuple[DeviceEvents, DeviceEvents]:
         """Latencies of either side, by row."""
-        (metric,) = [each for each in METRICS if each.figure is Figure.P95]
+        (metric,) = [each for each in COMPARED_METRICS if each.figure is Reduction.P95]
         one, two = (
             run.events(metric).of(places, len(run.devices))
             for run, places in zip((self.one, self.two), self.devices, strict=True)
         )
-        return one, two if self.same_lives else Events(two.device + self.count, two.values)
+        return one, two if self.same_lives else DeviceEvents(two.device + self.count, two.values)
 
     @cached_property
     def sums(self) -> tuple[Sums, Sums]:
@@ -75,10 +75,10 @@ class Pair:
         """
         found = []
         for run, places in zip((self.one, self.two), self.devices, strict=True):
-            above, below = (values[places] for values in run.sums(METRICS))
+            above, below = (values[places] for values in run.sums(COMPARED_METRICS))
             found.append((above, below))
-        for at, metric in enumerate(METRICS):
-            if metric.figure is Figure.P95:
+        for at, metric in enumerate(COMPARED_METRICS):
+            if metric.figure is Reduction.P95:
                 self._exceed(found, at)
         sums = [_scaled(*each) for each in found]
         if not self.same_lives:
@@ -92,7 +92,7 @@ class Pair:
     def _exceed(self, found: Sequence[tuple[FloatArray, FloatArray]], at: int) -> None:
         """Put events above the percentile of both sides, and all events, into column *at*."""
         events = self.events
-        edge = Events(np.empty(0, np.int64), np.concatenate([each.values for each in events])).p95
+        edge = DeviceEvents(np.empty(0, np.int64), np.concatenate([each.values for each in events])).p95
         for place, ((above, below), each) in enumerate(zip(found, events, strict=True)):
             row = each.device if self.same_lives else each.device - place * self.count
             above[:, at] = np.bincount(row, each.values > edge, self.count)
@@ -107,8 +107,8 @@ class Pair:
     def bounds(self) -> Bounds:
         """Return the least and greatest value that any device has, or any event of a percentile."""
         found = [_extremes(each) for each in self.sums]
-        for at, metric in enumerate(METRICS):
-            if metric.figure is Figure.P95:
+        for at, metric in enumerate(COMPARED_METRICS):
+            if metric.figure is Reduction.P95:
                 for (low, high), each in zip(found, self.events, strict=True):
                     low[at], high[at] = each.values.min(initial=np.inf), each.values.max(initial=-np.inf)
         return Bounds(*found[0], *found[1])

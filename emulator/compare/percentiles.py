@@ -7,7 +7,7 @@ import numpy as np
 
 from emulator.compare.statistics import Judged
 from emulator.metrics.frame import IntArray
-from emulator.metrics.per_device import P95, Events
+from emulator.metrics.per_device import P95, DeviceEvents
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
 
@@ -24,7 +24,7 @@ class Ordered:
     values: FloatArray
 
     @classmethod
-    def of(cls, events: Events, units: IntArray) -> "Ordered":
+    def of(cls, events: DeviceEvents, units: IntArray) -> "Ordered":
         """Return *events* of rows, which belong to *units*."""
         order = np.argsort(events.values, kind="stable")
         order = order[:: -(-len(order) // _MAX_EVENTS) or 1]

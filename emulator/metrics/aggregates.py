@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.metrics.frame import BoolArray, FloatArray, Frame, IntArray, Rows
+from emulator.metrics.frame import BoolArray, FloatArray, Frame, IntArray, RowSet
 from emulator.metrics.histogram import PERCENTILES, exact_sum, exact_sums
 
 Number = int | float | None
@@ -21,7 +21,7 @@ Codes = Mapping[str, int]
 """A value for each of some dimensions, by its place among the dimension's words; -1: none has it."""
 
 
-class Form(Protocol):
+class Aggregate(Protocol):
     """A metric of a run, before it is summed up."""
 
     @property
@@ -31,11 +31,11 @@ class Form(Protocol):
     def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
         """Return the same for the rows of each value of *dimension*, in the order of its words."""
 
-    def where(self, frame: Frame, codes: Codes) -> "Form":
+    def where(self, frame: Frame, codes: Codes) -> "Aggregate":
         """Return the metric of those rows that have *codes*."""
 
 
-def matching(frame: Frame, rows: Rows, codes: Codes) -> BoolArray:
+def select_rows(frame: Frame, rows: RowSet, codes: Codes) -> BoolArray:
     """Return which of *rows* have *codes*."""
     mask = np.full(len(rows.device), all(code >= 0 for code in codes.values()))
     for dimension, code in codes.items():
@@ -48,7 +48,7 @@ def matching(frame: Frame, rows: Rows, codes: Codes) -> BoolArray:
 class Counter:
     """A sum over events."""
 
-    rows: Rows
+    rows: RowSet
     values: IntArray
     sums: dict[str, list[int]] = field(default_factory=dict)
     """What `split` has found for all dimensions at once."""
@@ -71,7 +71,7 @@ class Counter:
 
     def where(self, frame: Frame, codes: Codes) -> "Counter":
         """Return the sum over those rows that have *codes*."""
-        mask = matching(frame, self.rows, codes)
+        mask = select_rows(frame, self.rows, codes)
         return Counter(self.rows.where(mask), self.values[mask])
 
 
@@ -79,7 +79,7 @@ class Counter:
 class Trend:
     """One value per event."""
 
-    rows: Rows
+    rows: RowSet
     values: IntArray | FloatArray
     """In the smallest unit where they are whole: nanoseconds, bytes."""
     scale: int
@@ -88,16 +88,16 @@ class Trend:
     @property
     def stats(self) -> Stats:
         """Count, mean and percentiles."""
-        return summed_up(self._rising, self.sum, self.scale)
+        return trend_statistics(self._rising, self.sum, self.scale)
 
     @property
     def sum(self) -> float:
         """All values together."""
-        return sum_of(self.values)
+        return exact_total(self.values)
 
     def percentile(self, percent: float) -> float | None:
         """Return the least value that at least *percent* of all do not exceed; None if there are none."""
-        return ranked(self._rising, percent, self.scale)
+        return nearest_rank(self._rising, percent, self.scale)
 
     def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
         """Return count, mean and percentiles of each value."""
@@ -108,11 +108,11 @@ class Trend:
         rising = self.values[self._order][order]
         ends = np.searchsorted(small[order], np.arange(groups + 1), side="right").tolist()
         parts = [rising[start:end] for start, end in itertools.pairwise(ends)]
-        return [summed_up(part, sum_of(part), self.scale) for part in parts]
+        return [trend_statistics(part, exact_total(part), self.scale) for part in parts]
 
     def where(self, frame: Frame, codes: Codes) -> "Trend":
         """Return the values of those rows that have *codes*."""
-        mask = matching(frame, self.rows, codes)
+        mask = select_rows(frame, self.rows, codes)
         return Trend(self.rows.where(mask), self.values[mask], self.scale)
 
     @cached_property
@@ -124,19 +124,19 @@ class Trend:
         return self.values[self._order]
 
 
-def summed_up(rising: IntArray | FloatArray, total: float, scale: int) -> Stats:
+def trend_statistics(rising: IntArray | FloatArray, total: float, scale: int) -> Stats:
     """Return what is said of a trend, from its values in rising order and their sum."""
     count = len(rising)
     return {
         "n": count,
         "mean": total / count / scale if count else None,
         "min": float(rising[0]) / scale if count else None,
-        **{name: ranked(rising, float(name.removeprefix("p")), scale) for name in PERCENTILES},
+        **{name: nearest_rank(rising, float(name.removeprefix("p")), scale) for name in PERCENTILES},
         "max": float(rising[-1]) / scale if count else None,
     }
 
 
-def ranked(rising: IntArray | FloatArray, percent: float, scale: int) -> float | None:
+def nearest_rank(rising: IntArray | FloatArray, percent: float, scale: int) -> float | None:
     """Return the nearest rank: the least of *rising* that at least *percent* of them do not exceed."""
     if not len(rising):
         return None
@@ -144,7 +144,7 @@ def ranked(rising: IntArray | FloatArray, percent: float, scale: int) -> float |
     return float(rising[int(rank) - 1]) / scale
 
 
-def sum_of(values: IntArray | FloatArray) -> float:
+def exact_total(values: IntArray | FloatArray) -> float:
     """Return the sum of *values* >= 0: exact, or of shares as near as a float can be."""
     if np.issubdtype(values.dtype, np.floating):
         return math.fsum(values.tolist())
@@ -152,10 +152,10 @@ def sum_of(values: IntArray | FloatArray) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class WeightedSum:
     """What is added up, of which rows: one side of a ratio."""
 
-    rows: Rows
+    rows: RowSet
     values: FloatArray
     sums: dict[str, list[float]] = field(default_factory=dict)
     """What `by` has found for all dimensions at once: several ratios have the same part."""
@@ -177,19 +177,19 @@ class Part:
             self.sums["cells"] = np.bincount(cells.place, self.values, count).tolist()
         return cells.by(self.sums["cells"], dimension, groups)
 
-    def where(self, frame: Frame, codes: Codes) -> "Part":
+    def where(self, frame: Frame, codes: Codes) -> "WeightedSum":
         """Return the part of those rows that have *codes*."""
-        mask = matching(frame, self.rows, codes)
-        return Part(self.rows.where(mask), self.values[mask])
+        mask = select_rows(frame, self.rows, codes)
+        return WeightedSum(self.rows.where(mask), self.values[mask])
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
     """A state that holds for a time."""
 
-    rows: Rows
+    rows: RowSet
     values: FloatArray
-    time: Part
+    time: WeightedSum
     """How long each held, in seconds."""
 
     @property
@@ -208,20 +208,20 @@ class Level:
 
     def where(self, frame: Frame, codes: Codes) -> "Level":
         """Return the states that have *codes*."""
-        mask = matching(frame, self.rows, codes)
+        mask = select_rows(frame, self.rows, codes)
         return Level(self.rows.where(mask), self.values[mask], self.time.where(frame, codes))
 
     @cached_property
-    def _weighed(self) -> Part:
-        return Part(self.rows, self.values * self.time.values)
+    def _weighed(self) -> WeightedSum:
+        return WeightedSum(self.rows, self.values * self.time.values)
 
 
 @dataclass(frozen=True, eq=False)
 class Ratio:
     """One sum over another."""
 
-    above: Part
-    below: Part
+    above: WeightedSum
+    below: WeightedSum
     factor: float = 1.0
 
     @property
@@ -243,8 +243,8 @@ class Ratio:
 class Time:
     """Device time in which something holds."""
 
-    held: Part
-    all: Part
+    held: WeightedSum
+    all: WeightedSum
     """All device time."""
 
     @property
@@ -274,7 +274,7 @@ class Time:
 class Gauge:
     """One number that is no sum."""
 
-    rows: Rows
+    rows: RowSet
     columns: Mapping[str, NDArray[Any]]
     """Of the rows, what it is computed from."""
     compute: Callable[[Mapping[str, NDArray[Any]]], Number]
@@ -294,7 +294,7 @@ class Gauge:
 
     def where(self, frame: Frame, codes: Codes) -> "Gauge":
         """Return the number for those rows that have *codes*."""
-        mask = matching(frame, self.rows, codes)
+        mask = select_rows(frame, self.rows, codes)
         (columns,) = self._parts(iter([mask]))
         return Gauge(self.rows.where(mask), columns, self.compute)
 

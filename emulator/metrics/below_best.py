@@ -7,9 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.metrics.aggregates import Form, Level, Part, Ratio, Time, Trend
-from emulator.metrics.frame import BoolArray, Columns, FloatArray, Frame, IntArray, Rows, Timeline, by_device
-from emulator.metrics.quality_recovery import BACK
+from emulator.metrics.aggregates import Aggregate, Level, Ratio, Time, Trend, WeightedSum
+from emulator.metrics.frame import (
+    BoolArray,
+    Columns,
+    FloatArray,
+    Frame,
+    IntArray,
+    RowIndex,
+    RowSet,
+    order_by_device,
+)
+from emulator.metrics.quality_recovery import RECOVERED_SHARE
 from wire.units import NS_PER_S
 
 
@@ -22,12 +31,12 @@ class Holding:
         since_ns: what was before does not count.
     """
 
-    def __init__(self, frame: Frame, pieces: tuple[Rows, FloatArray], since_ns: int) -> None:
+    def __init__(self, frame: Frame, pieces: tuple[RowSet, FloatArray], since_ns: int) -> None:
         self._frame = frame
         self._rows, self._seconds = pieces
         self._since_ns = since_ns
 
-    def forms(self) -> Mapping[str, Callable[[], Form]]:
+    def forms(self) -> Mapping[str, Callable[[], Aggregate]]:
         """Return how each metric is computed."""
         return {
             "device_seconds": lambda: self._time(np.ones(len(self._seconds), dtype=np.bool_)),
@@ -52,7 +61,7 @@ class Holding:
 
     @cached_property
     def _low_quality(self) -> BoolArray:
-        return self._frame.states["ndcg_at_10"] < BACK * self._frame.states["full_ndcg_at_10"]
+        return self._frame.states["ndcg_at_10"] < RECOVERED_SHARE * self._frame.states["full_ndcg_at_10"]
 
     @cached_property
     def _after_first(self) -> BoolArray:
@@ -74,17 +83,17 @@ class Holding:
         return self._piecewise(self._frame.states[name])
 
     def _time(self, mask: BoolArray) -> Time:
-        return Time(Part(self._rows, mask * self._seconds), Part(self._rows, self._seconds))
+        return Time(WeightedSum(self._rows, mask * self._seconds), WeightedSum(self._rows, self._seconds))
 
     def _share(self, mask: BoolArray) -> Ratio:
-        return Ratio(Part(self._rows, mask * self._seconds), Part(self._rows, self._seconds))
+        return Ratio(WeightedSum(self._rows, mask * self._seconds), WeightedSum(self._rows, self._seconds))
 
-    def _counted(self, values: FloatArray, *, after_first: bool) -> Part:
+    def _counted(self, values: FloatArray, *, after_first: bool) -> WeightedSum:
         """Return *values* of those pieces that count."""
         if not after_first:
-            return Part(self._rows, values)
+            return WeightedSum(self._rows, values)
         mask = self._piecewise(self._after_first)
-        return Part(self._rows.where(mask), values[mask])
+        return WeightedSum(self._rows.where(mask), values[mask])
 
     def _level(self, values: FloatArray, *, after_first: bool) -> Level:
         counted = self._counted(values, after_first=after_first)
@@ -117,7 +126,7 @@ class Holding:
 
     def _spells(self, mask: BoolArray) -> Trend:
         device, start, end = self._spells_of(mask)
-        return Trend(Rows(device, start), end - start, NS_PER_S)
+        return Trend(RowSet(device, start), end - start, NS_PER_S)
 
     def _longest(self) -> Trend:
         """Return the longest time of each device below its best PEE, 0 of one that never was."""
@@ -128,7 +137,7 @@ class Holding:
         place = np.searchsorted(device, spells)
         for at in np.lexsort((start, -(end - start)))[::-1].tolist():  # the longest, and of equals the first
             own[place[at]], begin[place[at]] = end[at] - start[at], start[at]
-        return Trend(Rows(device, begin), own, NS_PER_S)
+        return Trend(RowSet(device, begin), own, NS_PER_S)
 
 
 def connected_ns(connections: Columns, device: IntArray, start: IntArray, end: IntArray) -> IntArray:
@@ -140,13 +149,13 @@ def connected_ns(connections: Columns, device: IntArray, start: IntArray, end: I
         start: when it begins.
         end: when it ends.
     """
-    order = by_device(connections)
+    order = order_by_device(connections)
     rows = {name: connections[name][order] for name in ("device", "t_ns", "online")}
     online = rows["online"].astype(np.bool_)
     same = np.append(rows["device"][1:] == rows["device"][:-1], False)
     held = np.where(same & online, np.diff(rows["t_ns"], append=0), 0)
     before = np.cumsum(held) - held
-    timeline = Timeline(rows["device"], rows["t_ns"])
+    timeline = RowIndex(rows["device"], rows["t_ns"])
 
     def until(t_ns: IntArray) -> IntArray:
         """Return the time connected up to *t_ns*, from one moment that is the same for all of a device."""

@@ -10,7 +10,7 @@ IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Ranges:
+class BudgetRanges:
     """Which tenth, and which range, the budget of each state belongs to."""
 
     words: Sequence[str]
@@ -21,7 +21,7 @@ class Ranges:
     """Of each state: its range, as its place in *words*."""
 
 
-def ranges_of(budget: IntArray, held_ns: IntArray) -> Ranges:
+def split_by_budget(budget: IntArray, held_ns: IntArray) -> BudgetRanges:
     """Return the tenths and the ranges of states.
 
     Budgets of one size are never told apart: where they take more than a tenth of the time, tenths are
@@ -42,4 +42,4 @@ def ranges_of(budget: IntArray, held_ns: IntArray) -> Ranges:
     there, ranges = np.unique(deciles, return_inverse=True)
     found = [budget[ranges == place] for place in range(len(there))]
     words = [f"{int(each.min())} to {int(each.max())} bytes" for each in found]
-    return Ranges(words, deciles, ranges.astype(np.int64))
+    return BudgetRanges(words, deciles, ranges.astype(np.int64))

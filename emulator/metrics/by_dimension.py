@@ -5,26 +5,26 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from emulator.metrics.aggregates import Number, Stats
-from emulator.metrics.compute import Measures
+from emulator.metrics.compute import RunMetrics
 from scenarios.catalogue.metrics import METRICS
 
 ALL = "all"
 """The dimension of the figures over the whole run."""
 COLUMNS = ("metric", "dimension", "value", "statistic", "number")
 
-_JUDGED = {
+_RANKED_BY = {
     "quality_ratio_to_full": ("value", min),
     "over_budget_share": ("value", max),
     "update_latency_seconds": ("p95", max),
 }
 """By what the worst of a dimension is found: the statistic, and whether the least or the most is worst."""
-_FATES = ("pressure", "stage", "budget_decile", "budget_range")
+_TRANSIENT = ("pressure", "stage", "budget_decile", "budget_range")
 """Dimensions that devices pass through; nobody belongs to one of their values."""
 
 Row = tuple[str, str, str, str, Number]
 
 
-def split_table(measures: Measures) -> pa.Table:
+def metrics_table(measures: RunMetrics) -> pa.Table:
     """Return every metric over the whole run and by each dimension: a row per statistic.
 
     Columns: ``metric``; ``dimension``, ``all`` for the whole run; ``value`` of the dimension, empty for the
@@ -38,7 +38,7 @@ def split_table(measures: Measures) -> pa.Table:
     return pa.table([*texts, pa.array(numbers, pa.float64())], names=COLUMNS)
 
 
-def _rows(measures: Measures) -> Iterator[Row]:
+def _rows(measures: RunMetrics) -> Iterator[Row]:
     frame = measures.frame
     for name, metric in METRICS.items():
         form = measures.form(name)
@@ -53,7 +53,7 @@ def _statistics(name: str, dimension: str, words: Sequence[str], stats: Iterable
             yield name, dimension, word, statistic, number
 
 
-def worst_of(measures: Measures) -> dict[str, dict[str, str | None]]:
+def find_worst(measures: RunMetrics) -> dict[str, dict[str, str | None]]:
     """Return for each dimension that devices belong to which of its values fares worst, and by what.
 
     None where fewer than two have the metric, or all of them the same.
@@ -66,10 +66,10 @@ def worst_of(measures: Measures) -> dict[str, dict[str, str | None]]:
                 [each[statistic] for each in measures.form(metric).split(frame, dimension)],
                 lowest=choose is min,
             )
-            for metric, (statistic, choose) in _JUDGED.items()
+            for metric, (statistic, choose) in _RANKED_BY.items()
         }
         for dimension in frame.dimensions
-        if dimension not in _FATES
+        if dimension not in _TRANSIENT
     }
 
 

@@ -14,12 +14,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.event_log import Result, Sent
-from emulator.metrics.aggregates import Codes, Counter, Form, Gauge, Level, Part, Ratio, Stats, Time, Trend
+from emulator.metrics.aggregates import (
+    Aggregate,
+    Codes,
+    Counter,
+    Gauge,
+    Level,
+    Ratio,
+    Stats,
+    Time,
+    Trend,
+    WeightedSum,
+)
 from emulator.metrics.below_best import Holding, connected_ns
-from emulator.metrics.frame import BoolArray, Columns, FloatArray, Frame, IntArray, Members, Rows, by_device
-from emulator.metrics.peaks import busiest, most, together
-from emulator.metrics.quality_recovery import recoveries
-from emulator.metrics.timeline import Plan
+from emulator.metrics.frame import (
+    BoolArray,
+    Columns,
+    DeviceTable,
+    FloatArray,
+    Frame,
+    IntArray,
+    RowSet,
+    order_by_device,
+)
+from emulator.metrics.peaks import all_over_budget_seconds, largest_excess, peak_rate
+from emulator.metrics.quality_recovery import find_recoveries
+from emulator.metrics.timeline import RunTimeline
 from scenarios.catalogue.metrics import DIRECTIONS, KINDS_OF_BYTES, METRICS
 from wire.units import NS_PER_S
 
@@ -32,26 +52,26 @@ _KIND_OF = {
 _KINDS = np.array([KINDS_OF_BYTES.index(_KIND_OF[sent]) for sent in Sent])
 
 
-class Measures:
+class RunMetrics:
     """The metrics of a run; each is computed when it is asked for.
 
     Args:
         members: the devices.
         plan: the stages, and when the run ended.
-        tables: the columns of the event tables, as `Members.numbered` returns them.
+        tables: the columns of the event tables, as `DeviceTable.numbered` returns them.
         since_ns: what was before does not count.
     """
 
     def __init__(
-        self, members: Members, plan: Plan, tables: Mapping[str, Columns], since_ns: int = 0
+        self, members: DeviceTable, plan: RunTimeline, tables: Mapping[str, Columns], since_ns: int = 0
     ) -> None:
         self.frame = Frame(members, plan, tables["quality"])
         self.since_ns = since_ns
         self.tables = tables
         """The columns of the event tables."""
-        self._forms: dict[str, Form] = {}
+        self._forms: dict[str, Aggregate] = {}
 
-    def form(self, name: str) -> Form:
+    def form(self, name: str) -> Aggregate:
         """Return the metric called *name*."""
         if name not in self._forms:
             self._forms[name] = self._compute(name)
@@ -79,9 +99,9 @@ class Measures:
                 found[word] = there
         return found
 
-    def since(self, since_ns: int) -> "Measures":
+    def since(self, since_ns: int) -> "RunMetrics":
         """Return the metrics of what was not before *since_ns*."""
-        return Measures(self.frame.members, self.frame.plan, self.tables, since_ns)
+        return RunMetrics(self.frame.members, self.frame.plan, self.tables, since_ns)
 
     def seconds(self, filters: Mapping[str, str]) -> float:
         """Return how long the part of the run was that *filters* leave."""
@@ -99,7 +119,7 @@ class Measures:
         found = list(self.frame.words(dimension)) if known else []
         return found.index(value) if value in found else -1
 
-    def _compute(self, name: str) -> Form:
+    def _compute(self, name: str) -> Aggregate:
         for group in (self._updates, self._ratios, self._budgets, self._states, self._holding, self._others):
             found = group.get(name)
             if found is not None:
@@ -108,26 +128,26 @@ class Measures:
 
     # Rows of each kind.
 
-    def _rows(self, table: str, t: str = "t_ns", **own: str) -> tuple[Rows, Columns]:
+    def _rows(self, table: str, t: str = "t_ns", **own: str) -> tuple[RowSet, Columns]:
         columns = self.tables[table]
         counts = columns[t] >= self.since_ns
         if not counts.all():
             columns = {name: values[counts] for name, values in columns.items()}
         codes = {dimension: columns[column] for dimension, column in own.items()}
-        return Rows(columns["device"], columns[t].astype(np.int64), codes), columns
+        return RowSet(columns["device"], columns[t].astype(np.int64), codes), columns
 
     @cached_property
-    def _exchanges(self) -> tuple[Rows, Columns]:
+    def _exchanges(self) -> tuple[RowSet, Columns]:
         return self._rows("update", "sent_ns", cause="cause", result="result", sent="sent")
 
     @cached_property
-    def _pieces(self) -> tuple[Rows, FloatArray]:
+    def _pieces(self) -> tuple[RowSet, FloatArray]:
         return self.frame.pieces(self.since_ns)
 
     @cached_property
-    def _time(self) -> Part:
+    def _time(self) -> WeightedSum:
         """All device time, in seconds."""
-        return Part(*self._pieces)
+        return WeightedSum(*self._pieces)
 
     def _state(self, column: str) -> NDArray[Any]:  # Any: columns differ in type
         """Return a column of the states, piece by piece."""
@@ -137,7 +157,7 @@ class Measures:
     # Update traffic.
 
     @cached_property
-    def _updates(self) -> dict[str, Callable[[], Form]]:
+    def _updates(self) -> dict[str, Callable[[], Aggregate]]:
         rows, of = self._exchanges
         sent_any = of["sent"] != Sent.NONE
         wasted = of["update_bytes"] - of["used_bytes"] - of["lost_bytes"]
@@ -176,7 +196,7 @@ class Measures:
         there = np.flatnonzero(values)
         return Counter(rows.where(there % max(count, 1), kind=kinds[there]), values[there])
 
-    def _latencies(self) -> dict[str, Callable[[], Form]]:
+    def _latencies(self) -> dict[str, Callable[[], Aggregate]]:
         rows, of = self._exchanges
         applied, begun = of["result"] == Result.APPLIED, of["begun_ns"] >= 0
         reused = np.where(of["sent"] == Sent.FIRST, 0, np.minimum(of["held_before"], of["held"]))
@@ -192,14 +212,14 @@ class Measures:
             "update_staleness_seconds": ("applied_ns", "sent_ns", applied),
         }
 
-        def span(to: str, since: str, mask: BoolArray) -> Form:
+        def span(to: str, since: str, mask: BoolArray) -> Aggregate:
             return Trend(rows.where(mask), of[to][mask] - of[since][mask], NS_PER_S)
 
-        def parts(values: NDArray[Any], whole: NDArray[Any], mask: BoolArray) -> Form:
+        def parts(values: NDArray[Any], whole: NDArray[Any], mask: BoolArray) -> Aggregate:
             mask = mask & (whole > 0)
             return Trend(rows.where(mask), values[mask] / whole[mask], 1)
 
-        def connected() -> Form:
+        def connected() -> Aggregate:
             device, start, end = (each[applied] for each in (rows.device, of["changed_ns"], of["applied_ns"]))
             spans = connected_ns(self.tables["connection"], device, start, end)
             return Trend(rows.where(applied), spans, NS_PER_S)
@@ -217,15 +237,15 @@ class Measures:
             "blocks_changed": lambda: Trend(rows.where(applied), changed[applied], 1),
         }
 
-    def _peaks(self) -> dict[str, Callable[[], Form]]:
+    def _peaks(self) -> dict[str, Callable[[], Aggregate]]:
         rows, of = self._exchanges
         left = np.flatnonzero((of["sent"] != Sent.NONE) & (of["left_ns"] >= 0))
         left = left[np.argsort(of["left_ns"][left], kind="stable")]
         columns = {"t_ns": of["left_ns"][left], "bytes": of["update_wire_bytes"][left]}
         leaving = rows.where(left)
 
-        def peak(seconds: int, of_bytes: bool) -> Form:
-            return Gauge(leaving, columns, partial(busiest, seconds=seconds, of_bytes=of_bytes))
+        def peak(seconds: int, of_bytes: bool) -> Aggregate:
+            return Gauge(leaving, columns, partial(peak_rate, seconds=seconds, of_bytes=of_bytes))
 
         return {
             "downlink_peak_1s": partial(peak, 1, True),
@@ -234,22 +254,22 @@ class Measures:
         }
 
     @cached_property
-    def _ratios(self) -> dict[str, Callable[[], Form]]:
+    def _ratios(self) -> dict[str, Callable[[], Aggregate]]:
         rows, of = self._exchanges
         pieces, seconds = self._pieces
 
-        def part(values: NDArray[Any]) -> Part:
-            return Part(rows, values.astype(np.float64))
+        def part(values: NDArray[Any]) -> WeightedSum:
+            return WeightedSum(rows, values.astype(np.float64))
 
         changed, _, _ = self._changes
         sent, bytes_ = part(of["sent"] != Sent.NONE), part(of["update_bytes"])
-        changes = Part(changed, np.ones(len(changed.device)))
-        hours = Part(pieces, seconds / 3600)
+        changes = WeightedSum(changed, np.ones(len(changed.device)))
+        hours = WeightedSum(pieces, seconds / 3600)
         over = self._state("resident_bytes") > self._state("budget_bytes")
         ndcg, full = self._state("ndcg_at_10"), self._state("full_ndcg_at_10")
 
-        def time(values: NDArray[Any]) -> Part:
-            return Part(pieces, values * seconds)
+        def time(values: NDArray[Any]) -> WeightedSum:
+            return WeightedSum(pieces, values * seconds)
 
         found = {
             "delta_ratio": Ratio(bytes_, part(of["full_update_bytes"])),
@@ -261,7 +281,7 @@ class Measures:
             "update_amplification": Ratio(sent, changes),
             "report_amplification": Ratio(part(np.ones(len(rows.device))), changes),
             "bytes_per_device_hour": Ratio(bytes_, hours),
-            "bytes_per_ndcg_point": Ratio(bytes_, Part(pieces, seconds / 3600 * ndcg * 100)),
+            "bytes_per_ndcg_point": Ratio(bytes_, WeightedSum(pieces, seconds / 3600 * ndcg * 100)),
             "budget_changes_per_device_hour": Ratio(changes, hours),
             "budget_utilisation": Ratio(
                 time(self._state("resident_bytes")), time(self._state("budget_bytes"))
@@ -275,10 +295,10 @@ class Measures:
     # Budgets.
 
     @cached_property
-    def _changes(self) -> tuple[Rows, Columns, IntArray]:
+    def _changes(self) -> tuple[RowSet, Columns, IntArray]:
         """The budget changes that count, and the size of each step."""
         of = self.tables["budget"]
-        order = by_device(of)
+        order = order_by_device(of)
         device, budget = of["device"][order], of["budget_bytes"][order]
         step = np.diff(budget, prepend=0)
         direction = np.where(step < 0, _DOWN, _UP)
@@ -287,11 +307,11 @@ class Measures:
         counts = of["t_ns"][order] >= self.since_ns
         chosen = order[counts]
         columns = {name: values[chosen] for name, values in of.items()}
-        rows = Rows(columns["device"], columns["t_ns"], {"direction": direction[counts]})
+        rows = RowSet(columns["device"], columns["t_ns"], {"direction": direction[counts]})
         return rows, columns, np.where(first, 0, np.abs(step))[counts]
 
     @cached_property
-    def _budgets(self) -> dict[str, Callable[[], Form]]:
+    def _budgets(self) -> dict[str, Callable[[], Aggregate]]:
         rows, of, step = self._changes
         evicted = np.maximum(of["resident_before_bytes"] - of["resident_bytes"], 0)
         later = rows.own["direction"] != DIRECTIONS.index("first")
@@ -322,23 +342,23 @@ class Measures:
     # States.
 
     @cached_property
-    def _states(self) -> dict[str, Callable[[], Form]]:
+    def _states(self) -> dict[str, Callable[[], Aggregate]]:
         rows, seconds = self._pieces
         levels = ("budget_bytes", "resident_bytes", "ndcg_at_10", "recall_at_20", "hit_rate_at_10",
                   "best_ndcg_at_10", "full_ndcg_at_10")  # fmt: skip
 
-        def level(values: NDArray[Any]) -> Form:
+        def level(values: NDArray[Any]) -> Aggregate:
             return Level(rows, values.astype(np.float64), self._time)
 
-        def of_column(name: str) -> Form:
+        def of_column(name: str) -> Aggregate:
             return level(self._state(name))
 
-        def time(mask: NDArray[Any], of: Rows = rows) -> Form:
-            return Time(Part(of, mask * seconds), self._time)
+        def time(mask: NDArray[Any], of: RowSet = rows) -> Aggregate:
+            return Time(WeightedSum(of, mask * seconds), self._time)
 
         end = rows.t_ns + np.rint(seconds * NS_PER_S).astype(np.int64)
         excess = self._state("resident_bytes") - self._state("budget_bytes")
-        by_level = Rows(
+        by_level = RowSet(
             rows.device, rows.t_ns, {"level": self._state("pressure")}, rows.state, cache=rows.cache
         )
         return {
@@ -347,22 +367,22 @@ class Measures:
             "over_budget_device_seconds": partial(time, excess > 0),
             "offline_seconds": lambda: time(~self._state("online").astype(np.bool_)),
             "pressure_seconds": lambda: time(np.ones(len(seconds)), by_level),
-            "over_budget_bytes_max": lambda: Gauge(rows, {"excess": excess}, most),
+            "over_budget_bytes_max": lambda: Gauge(rows, {"excess": excess}, largest_excess),
             "over_budget_all_seconds": lambda: Gauge(
                 rows,
                 {"device": rows.device, "start": rows.t_ns, "end": end, "over": excess > 0},
-                together,
+                all_over_budget_seconds,
             ),
         }
 
     @cached_property
-    def _holding(self) -> Mapping[str, Callable[[], Form]]:
+    def _holding(self) -> Mapping[str, Callable[[], Aggregate]]:
         return Holding(self.frame, self._pieces, self.since_ns).forms()
 
     # Transitions, recoveries, connections, harm.
 
     @cached_property
-    def _others(self) -> dict[str, Callable[[], Form]]:
+    def _others(self) -> dict[str, Callable[[], Aggregate]]:
         return {
             "pressure_transitions": self._transitions,
             "quality_recovery_seconds": self._recoveries,
@@ -383,14 +403,14 @@ class Measures:
         changed = 1 + np.flatnonzero((device[1:] == device[:-1]) & (level[1:] != level[:-1]))
         changed = changed[states["t_ns"][changed] >= since]
         own = {"from": level[changed - 1], "to": level[changed]}
-        rows = Rows(device[changed], states["t_ns"][changed], own)
+        rows = RowSet(device[changed], states["t_ns"][changed], own)
         return Counter(rows, np.ones(len(changed), dtype=np.int64))
 
     def _recoveries(self) -> Trend:
-        start, span = recoveries(self.frame.states)
+        start, span = find_recoveries(self.frame.states)
         counts = self.frame.states["t_ns"][start] >= self.since_ns
         start, span = start[counts], span[counts]
-        rows = Rows(self.frame.states["device"][start], self.frame.states["t_ns"][start])
+        rows = RowSet(self.frame.states["device"][start], self.frame.states["t_ns"][start])
         return Trend(rows, span, NS_PER_S)
 
     def _toggles(self, online: bool) -> Counter:
@@ -400,13 +420,13 @@ class Measures:
 
     def _spells(self) -> Trend:
         of, stop_ns = self.tables["connection"], self.frame.plan.stop_ns
-        order = by_device(of)
+        order = order_by_device(of)
         device, t_ns, online = (of[name][order] for name in ("device", "t_ns", "online"))
         until = np.full(len(device), stop_ns, dtype=np.int64)
         same = device[1:] == device[:-1]
         until[:-1][same] = t_ns[1:][same]
         away = ~online.astype(np.bool_) & (t_ns >= self.since_ns)
-        return Trend(Rows(device[away], t_ns[away]), np.maximum(until - t_ns, 0)[away], NS_PER_S)
+        return Trend(RowSet(device[away], t_ns[away]), np.maximum(until - t_ns, 0)[away], NS_PER_S)
 
     def _messages(self, table: str, column: str) -> Counter:
         rows, of = self._rows(table)
@@ -418,5 +438,5 @@ class Measures:
         return Counter(rows, values.astype(np.int64))
 
 
-def _same(form: Form) -> Form:
+def _same(form: Aggregate) -> Aggregate:
     return form

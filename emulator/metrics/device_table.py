@@ -9,7 +9,7 @@ from devices.simulated.roster import Enrolled
 from devices.timeline.timeline import Program, network_changes
 
 
-def whereabouts(devices: Sequence[Enrolled], store: BlockStore, program: Program) -> pa.Table:
+def build_device_table(devices: Sequence[Enrolled], store: BlockStore, program: Program) -> pa.Table:
     """Return one row per device: its group, labels, node, network and user group, and how they change.
 
     ``network_ns`` and ``networks`` say when it moves to which network; ``new_user_ns`` and

@@ -14,15 +14,15 @@ import numpy as np
 from devices.event_log import Harm, Result
 from devices.simulated.link import OWN
 from devices.timeline.connectivity import Why
-from emulator.metrics.frame import BoolArray, Columns, Frame, IntArray, Timeline, by_device
-from emulator.metrics.quality_recovery import BACK, mean_quality
-from emulator.metrics.timeline import CLOUD, DISCONNECT, HANDOVER, OUTAGE, SLOWING, Span
+from emulator.metrics.frame import BoolArray, Columns, Frame, IntArray, RowIndex, order_by_device
+from emulator.metrics.quality_recovery import RECOVERED_SHARE, mean_quality_over_time
+from emulator.metrics.timeline import BROKER_OUTAGE, CLOUD_FAULTS, DISCONNECT, HANDOVER, SLOWING_FAULTS, Span
 from wire.units import NS_PER_S
 
-Account = Mapping[str, str | int | float | None]
+Impact = Mapping[str, str | int | float | None]
 
 NEVER = np.iinfo(np.int64).max
-HARMS = {
+MESSAGE_COUNTS = {
     "messages_lost": (Harm.REPORT_LOST, Harm.PART_LOST),
     "messages_corrupted": (Harm.REPORT_CORRUPTED, Harm.PART_CORRUPTED),
     "messages_duplicated": (Harm.REPORT_DUPLICATED, Harm.PART_DUPLICATED),
@@ -33,14 +33,14 @@ HARMS = {
 
 
 @dataclass(frozen=True)
-class Hurt:
+class Affected:
     """Devices that were affected, and when."""
 
     device: IntArray
     t_ns: IntArray
 
 
-class Accountant:
+class FaultImpact:
     """Keeps the accounts of one run.
 
     Args:
@@ -53,18 +53,18 @@ class Accountant:
         self._tables = tables
         states = frame.states
         self._whole = (states["layer"] == states["best_layer"]) & states["online"].astype(np.bool_)
-        self._at_best = Timeline(states["device"][self._whole], states["t_ns"][self._whole])
+        self._at_best = RowIndex(states["device"][self._whole], states["t_ns"][self._whole])
         updates = tables["update"]
-        order = by_device(updates)
+        order = order_by_device(updates)
         served = order[np.isin(updates["result"][order], [Result.APPLIED, Result.CONFIRMED])]
-        self._served = Timeline(updates["device"][served], updates["t_ns"][served])
-        self._quality = mean_quality(states)
+        self._served = RowIndex(updates["device"][served], updates["t_ns"][served])
+        self._quality = mean_quality_over_time(states)
         self._concerned = {
             "faults": _by_place(frame.members.faults),
             "actions": _by_place(frame.members.actions),
         }
 
-    def faults(self) -> list[Account]:
+    def faults(self) -> list[Impact]:
         """Return an account of each fault, in the order of the scenario."""
         faults = self._tables["fault"]
         return [
@@ -72,7 +72,7 @@ class Accountant:
             for place, span in enumerate(self._frame.plan.faults)
         ]
 
-    def actions(self) -> list[Account]:
+    def actions(self) -> list[Impact]:
         """Return an account of each action; messages are what broke off on its devices meanwhile."""
         found, faults = [], self._tables["fault"]
         for place, span in enumerate(self._frame.plan.actions):
@@ -82,7 +82,7 @@ class Accountant:
             found.append(self._account(span, hurt, meanwhile & ours))
         return found
 
-    def _account(self, span: Span, hurt: Hurt, rows: BoolArray) -> Account:
+    def _account(self, span: Span, hurt: Affected, rows: BoolArray) -> Impact:
         faults, stop_ns = self._tables["fault"], self._frame.plan.stop_ns
         harms = faults["harm"][rows]
         device, last = _last(hurt)
@@ -94,7 +94,7 @@ class Accountant:
             "at": span.at,
             "start_seconds": span.start_ns / NS_PER_S,
             "end_seconds": span.end_ns / NS_PER_S,
-            **{name: int(np.isin(harms, kinds).sum()) for name, kinds in HARMS.items()},
+            **{name: int(np.isin(harms, kinds).sum()) for name, kinds in MESSAGE_COUNTS.items()},
             "harmed_bytes": int(faults["bytes"][rows].sum()),
             "devices_affected": len(device),
             "devices_recovered": int(recovered.sum()),
@@ -103,51 +103,53 @@ class Accountant:
             **(self._quality_of(span) if span.start_ns < stop_ns else _NO_QUALITY),
         }
 
-    def _hurt_by_fault(self, place: int, span: Span) -> Hurt:
+    def _hurt_by_fault(self, place: int, span: Span) -> Affected:
         """Return whose messages were harmed or slowed, and whom an outage cut off."""
         faults = self._tables["fault"]
         rows = faults["place"] == place
-        parts = [Hurt(faults["device"][rows], faults["t_ns"][rows])]
-        if span.type in SLOWING:
+        parts = [Affected(faults["device"][rows], faults["t_ns"][rows])]
+        if span.type in SLOWING_FAULTS:
             parts.append(self._slowed(place, span))
-        if span.type == OUTAGE:
+        if span.type == BROKER_OUTAGE:
             parts.append(self._cut_off(span))
-        return Hurt(*(np.concatenate([getattr(each, name) for each in parts]) for name in ("device", "t_ns")))
+        return Affected(
+            *(np.concatenate([getattr(each, name) for each in parts]) for name in ("device", "t_ns"))
+        )
 
-    def _slowed(self, place: int, span: Span) -> Hurt:
+    def _slowed(self, place: int, span: Span) -> Affected:
         """Return who had an exchange under way in the fault: on its links, or in the cloud."""
         updates = self._tables["update"]
-        cloud = span.type in CLOUD
+        cloud = span.type in CLOUD_FAULTS
         begin, end = updates["arrived_ns" if cloud else "sent_ns"], updates["left_ns" if cloud else "t_ns"]
         under_way = (begin >= 0) & (begin < span.end_ns) & (end > span.start_ns)
         if not cloud:
             under_way &= np.isin(updates["device"], self._concerned["faults"].get(place, _NOBODY))
-        return Hurt(updates["device"][under_way], np.maximum(begin[under_way], span.start_ns))
+        return Affected(updates["device"][under_way], np.maximum(begin[under_way], span.start_ns))
 
-    def _cut_off(self, span: Span) -> Hurt:
+    def _cut_off(self, span: Span) -> Affected:
         """Return whom an outage of the broker cut off, or kept away."""
-        others = (each.start_ns for each in self._frame.plan.faults if each.type == OUTAGE)
+        others = (each.start_ns for each in self._frame.plan.faults if each.type == BROKER_OUTAGE)
         until = min((start for start in others if start > span.start_ns), default=NEVER)
         rows = self._tables["connection"]
         ours = (rows["why"] == Why.BROKER_DOWN) & (rows["t_ns"] >= span.start_ns) & (rows["t_ns"] < until)
-        return Hurt(rows["device"][ours], np.full(int(ours.sum()), span.start_ns))
+        return Affected(rows["device"][ours], np.full(int(ours.sum()), span.start_ns))
 
-    def _hurt_by_action(self, place: int, span: Span) -> Hurt:
+    def _hurt_by_action(self, place: int, span: Span) -> Affected:
         """Return the devices that an action was done to, as far as they had started."""
         device = self._concerned["actions"].get(place, _NOBODY)
         if span.type == HANDOVER:
             handed = self._frame.members.handed_over
             within = (handed.t_ns >= span.start_ns) & (handed.t_ns <= span.end_ns)
-            hurt = Hurt(handed.device[within], handed.t_ns[within])
+            hurt = Affected(handed.device[within], handed.t_ns[within])
             ours = np.isin(hurt.device, device)
-            hurt = Hurt(hurt.device[ours], hurt.t_ns[ours])
+            hurt = Affected(hurt.device[ours], hurt.t_ns[ours])
         else:
             # A storm hurts at once; a budget, or a network, has changed when the change is over.
             t_ns = span.end_ns if span.type not in (DISCONNECT, "network") else span.start_ns
-            hurt = Hurt(device, np.full(len(device), t_ns))
+            hurt = Affected(device, np.full(len(device), t_ns))
         there = self._frame.timeline.last(hurt.device, hurt.t_ns) >= 0
         there &= hurt.t_ns < self._frame.plan.stop_ns
-        return Hurt(hurt.device[there], hurt.t_ns[there])
+        return Affected(hurt.device[there], hurt.t_ns[there])
 
     def _whole_since(self, device: IntArray, t_ns: IntArray) -> IntArray:
         """Return when each device was whole first, from *t_ns* on; `NEVER` if it never was."""
@@ -156,7 +158,7 @@ class Accountant:
         later = [_first(rows, device, t_ns) for rows in (self._at_best, self._served)]
         return np.where(now, t_ns, np.minimum(*later))
 
-    def _quality_of(self, span: Span) -> Account:
+    def _quality_of(self, span: Span) -> Impact:
         """Return the fleet's mean NDCG@10 before, at its lowest, and how long after the end it was back."""
         times, means = self._quality
         stop_ns = self._frame.plan.stop_ns
@@ -165,7 +167,7 @@ class Accountant:
             return _NO_QUALITY
         before = float(means[first - 1])
         end = max(int(np.searchsorted(times, span.end_ns, side="right")) - 1, first - 1)
-        back = np.flatnonzero((means[end:] >= BACK * before) & (times[end:] <= stop_ns))
+        back = np.flatnonzero((means[end:] >= RECOVERED_SHARE * before) & (times[end:] <= stop_ns))
         until = end + int(back[0]) if len(back) else len(times)
         late = max(int(times[until]) - span.end_ns, 0) / NS_PER_S if len(back) else None
         return {
@@ -175,17 +177,17 @@ class Accountant:
         }
 
 
-_NO_QUALITY: Account = {"quality_before": None, "quality_lowest": None, "quality_recovery_seconds": None}
+_NO_QUALITY: Impact = {"quality_before": None, "quality_lowest": None, "quality_recovery_seconds": None}
 _NOBODY = np.empty(0, dtype=np.int64)
 
 
-def _first(rows: Timeline, device: IntArray, t_ns: IntArray) -> IntArray:
+def _first(rows: RowIndex, device: IntArray, t_ns: IntArray) -> IntArray:
     """Return the time of the first of *rows* of each device from *t_ns* on; `NEVER` if there is none."""
     found = rows.first(device, t_ns)
     return np.where(found >= 0, rows.t_ns[found], NEVER) if len(rows.t_ns) else np.full(len(device), NEVER)
 
 
-def _last(hurt: Hurt) -> tuple[IntArray, IntArray]:
+def _last(hurt: Affected) -> tuple[IntArray, IntArray]:
     """Return each affected device once, with the last time at which it was."""
     device, place = np.unique(hurt.device, return_inverse=True)
     last = np.full(len(device), -1, dtype=np.int64)

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from devices.event_log import COLUMNS, Pressure, words
-from emulator.metrics.budget_ranges import ranges_of
-from emulator.metrics.timeline import Plan
+from emulator.metrics.budget_ranges import split_by_budget
+from emulator.metrics.timeline import RunTimeline
 from scenarios.catalogue.metrics import DECILES, LABEL, METRICS, UNLABELLED
 from wire.units import NS_PER_S
 
@@ -26,12 +26,14 @@ BoolArray = NDArray[np.bool_]
 Columns = Mapping[str, NDArray[Any]]  # Any: columns differ in type
 
 
-OWN = {dimension: values for metric in METRICS.values() for dimension, values in metric.own.items()}
+OWN_DIMENSIONS = {
+    dimension: values for metric in METRICS.values() for dimension, values in metric.own.items()
+}
 """Dimensions that only some metrics have, with their values."""
 
 
 @dataclass(frozen=True, eq=False)
-class Timeline:
+class RowIndex:
     """Rows by device and time, to be looked up by them."""
 
     device: IntArray
@@ -78,7 +80,7 @@ class Timeline:
 
 
 @dataclass(frozen=True)
-class Changing:
+class TimeVarying:
     """What devices belong to: a value each from the start, and changes of it."""
 
     words: Sequence[str]
@@ -115,33 +117,33 @@ class Changing:
         codes = self.first[device] if len(self.first) else np.empty(0, dtype=np.int64)
         if len(self.device) == 0:
             return codes
-        found = Timeline(self.device, self.t_ns).last(device, t_ns)
+        found = RowIndex(self.device, self.t_ns).last(device, t_ns)
         return np.where(found >= 0, self.code[found], codes)
 
 
 @dataclass(frozen=True)
-class Members:
+class DeviceTable:
     """The devices of a run, by number, and what they belong to."""
 
     names: Sequence[str]
-    dimensions: Mapping[str, Changing]
+    dimensions: Mapping[str, TimeVarying]
     """By the name of the dimension: groups, labels, nodes, networks, groups of users."""
     faults: Sequence[Sequence[int]]
     """Of each device, the places of the faults that can touch its links."""
     actions: Sequence[Sequence[int]]
     """Of each device, the places of the actions that are done to it."""
-    handed_over: Changing
+    handed_over: TimeVarying
     """When each device changed hands."""
 
     @classmethod
     def read(cls, devices: pa.Table) -> Self:
         """Return what a run's table of devices says; what an older one lacks is left out."""
         size = devices.num_rows
-        dimensions = {"group": Changing.read(devices, "group", "", "")}
+        dimensions = {"group": TimeVarying.read(devices, "group", "", "")}
         dimensions |= _labels(devices)
-        dimensions["node"] = Changing.read(devices, "node", "", "")
-        dimensions["network"] = Changing.read(devices, "network", "network_ns", "networks")
-        dimensions["user_group"] = Changing.read(devices, "user_group", "new_user_ns", "new_user_groups")
+        dimensions["node"] = TimeVarying.read(devices, "node", "", "")
+        dimensions["network"] = TimeVarying.read(devices, "network", "network_ns", "networks")
+        dimensions["user_group"] = TimeVarying.read(devices, "user_group", "new_user_ns", "new_user_groups")
         return cls(
             devices["device"].to_pylist(),
             {name: each for name, each in dimensions.items() if each.words},
@@ -165,7 +167,7 @@ class Members:
         first = np.searchsorted(numbers, [int(known.words[at]) for at in known.first])
         code = np.searchsorted(numbers, groups[changed])
         words_ = [str(each) for each in numbers]
-        found = Changing(words_, first, device[changed], states["t_ns"][changed], code)
+        found = TimeVarying(words_, first, device[changed], states["t_ns"][changed], code)
         return replace(self, dimensions={**self.dimensions, "user_group": found})
 
     def numbered(self, name: str, table: pa.Table) -> Columns:
@@ -182,7 +184,7 @@ class Members:
         return columns
 
 
-def _labels(devices: pa.Table) -> dict[str, Changing]:
+def _labels(devices: pa.Table) -> dict[str, TimeVarying]:
     if "labels" not in devices.column_names:
         return {}
     labels = [dict(each or ()) for each in devices["labels"].to_pylist()]
@@ -193,7 +195,7 @@ def _labels(devices: pa.Table) -> dict[str, Changing]:
             values.append(UNLABELLED)
         place = {value: at for at, value in enumerate(values)}
         codes = [place[each.get(key, UNLABELLED)] for each in labels]
-        found[LABEL + key] = Changing(values, np.array(codes, dtype=np.int64))
+        found[LABEL + key] = TimeVarying(values, np.array(codes, dtype=np.int64))
     return found
 
 
@@ -204,7 +206,7 @@ def _places(devices: pa.Table, column: str, size: int) -> Sequence[Sequence[int]
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class RowSet:
     """Rows of one kind, each of a device and a time."""
 
     device: IntArray
@@ -213,15 +215,15 @@ class Rows:
     """Codes of the dimensions that only these rows have."""
     state: IntArray | None = None
     """The state that each row is a piece of, where that is known."""
-    parent: "Rows | None" = None
+    parent: "RowSet | None" = None
     """The rows that these were chosen from, and which of them."""
     chosen: NDArray[Any] | None = None
     cache: dict[str, IntArray] = field(default_factory=dict)
 
-    def where(self, chosen: NDArray[Any], **own: NDArray[Any]) -> "Rows":
+    def where(self, chosen: NDArray[Any], **own: NDArray[Any]) -> "RowSet":
         """Return the rows that *chosen* says, a mask or indices, with further dimensions of their *own*."""
         there = {name: codes[chosen] for name, codes in self.own.items()} | own
-        return Rows(self.device[chosen], self.t_ns[chosen], there, None, self, chosen)
+        return RowSet(self.device[chosen], self.t_ns[chosen], there, None, self, chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,9 +253,9 @@ class Frame:
         quality: the columns of the quality table.
     """
 
-    def __init__(self, members: Members, plan: Plan, quality: Columns) -> None:
+    def __init__(self, members: DeviceTable, plan: RunTimeline, quality: Columns) -> None:
         self.plan = plan
-        order = by_device(quality)
+        order = order_by_device(quality)
         self.states: Columns = {name: values[order] for name, values in quality.items()}
         """The states of all devices, by device and time."""
         self.members = members.with_user_groups(self.states)
@@ -263,9 +265,9 @@ class Frame:
         same = device[1:] == device[:-1]
         end[:-1][same] = self.start_ns[1:][same]
         self.end_ns: IntArray = end
-        self._cells: dict[Rows, Cells] = {}
-        self._ranges = ranges_of(self.states["budget_bytes"], self.end_ns - self.start_ns)
-        self.timeline = Timeline(device, t_ns)
+        self._cells: dict[RowSet, Cells] = {}
+        self._ranges = split_by_budget(self.states["budget_bytes"], self.end_ns - self.start_ns)
+        self.timeline = RowIndex(device, t_ns)
         """The states by device and time."""
 
     @property
@@ -275,8 +277,8 @@ class Frame:
 
     def words(self, dimension: str) -> Sequence[str]:
         """Return the values of a dimension."""
-        if dimension in OWN:
-            return OWN[dimension]
+        if dimension in OWN_DIMENSIONS:
+            return OWN_DIMENSIONS[dimension]
         if dimension == "stage":
             return [stage.type for stage in self.plan.stages]
         if dimension == "pressure":
@@ -291,7 +293,7 @@ class Frame:
         stage = ("stage",) if self.plan.stages else ()
         return (*self.members.dimensions, *stage, "pressure", "budget_decile", "budget_range")
 
-    def codes(self, rows: Rows, dimension: str) -> IntArray:
+    def codes(self, rows: RowSet, dimension: str) -> IntArray:
         """Return the value of each row in *dimension*, as its place in `words`; -1: none."""
         if dimension in rows.own:
             return rows.own[dimension]
@@ -299,14 +301,14 @@ class Frame:
             rows.cache[dimension] = self._codes(rows, dimension)
         return rows.cache[dimension]
 
-    def places(self, rows: Rows, dimension: str) -> IntArray:
+    def places(self, rows: RowSet, dimension: str) -> IntArray:
         """Return one more than the code of each row, so that 0 is none: what counting by value needs."""
         key = f"{dimension} place"
         if key not in rows.cache:
             rows.cache[key] = self.codes(rows, dimension).astype(np.int64) + 1
         return rows.cache[key]
 
-    def cells(self, rows: Rows) -> "Cells":
+    def cells(self, rows: RowSet) -> "Cells":
         """Return *rows* by all that they belong to at once: sums by any dimension are sums of cells."""
         if rows.parent is not None:
             whole = self.cells(rows.parent)
@@ -320,7 +322,7 @@ class Frame:
             self._cells[rows] = Cells(place, codes)
         return self._cells[rows]
 
-    def state_of(self, rows: Rows) -> IntArray:
+    def state_of(self, rows: RowSet) -> IntArray:
         """Return the state that the device of each row was in, before its first one that; -1: it has none."""
         if rows.state is not None:
             return rows.state
@@ -333,7 +335,7 @@ class Frame:
                 rows.cache["state"] = np.where(found >= 0, found, first)
         return rows.cache["state"]
 
-    def _codes(self, rows: Rows, dimension: str) -> IntArray:
+    def _codes(self, rows: RowSet, dimension: str) -> IntArray:
         if rows.parent is not None:
             return self.codes(rows.parent, dimension)[rows.chosen]
         if dimension == "stage":
@@ -355,7 +357,7 @@ class Frame:
         # Signed, since -1 is none.
         return self.states["pressure"].astype(np.int64)
 
-    def pieces(self, since_ns: int = 0) -> tuple[Rows, FloatArray]:
+    def pieces(self, since_ns: int = 0) -> tuple[RowSet, FloatArray]:
         """Return the states, cut where a stage begins or devices change network, and how long each held.
 
         Args:
@@ -376,9 +378,9 @@ class Frame:
         edges = np.append(cuts, np.iinfo(np.int64).max)
         begin = np.where(place == 0, start[state], edges[np.maximum(cut - 1, 0)])
         end = np.minimum(self.end_ns[state], edges[cut])
-        return Rows(self.states["device"][state], begin, state=state), (end - begin) / NS_PER_S
+        return RowSet(self.states["device"][state], begin, state=state), (end - begin) / NS_PER_S
 
 
-def by_device(columns: Columns) -> IntArray:
+def order_by_device(columns: Columns) -> IntArray:
     """Return the order of rows by device; each device's own rows are in order of time already."""
     return np.argsort(columns["device"], kind="stable")

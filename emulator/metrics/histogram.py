@@ -40,7 +40,7 @@ class Histogram:
     def of(cls, values: NDArray[Any]) -> Self:  # Any: whole numbers of any width
         """Return the histogram of *values*."""
         values = values.astype(np.int64)
-        (whole,) = cls.grouped(values, buckets_of(values), np.ones(len(values), dtype=np.int64), 1)
+        (whole,) = cls.grouped(values, bucket_numbers(values), np.ones(len(values), dtype=np.int64), 1)
         return whole
 
     @classmethod
@@ -49,7 +49,7 @@ class Histogram:
 
         Args:
             values: whole numbers >= 0.
-            bucket: of each value, as `buckets_of` returns it.
+            bucket: of each value, as `bucket_numbers` returns it.
             places: which group each belongs to, from 1; 0: none.
             groups: how many there are.
         """
@@ -103,10 +103,10 @@ class Histogram:
             return float(self.max)
         seen = itertools.accumulate(self.counts.values())
         bucket = next(bucket for bucket, done in zip(self.counts, seen, strict=True) if done >= rank)
-        return min(max(middle_of(bucket), float(self.min)), float(self.max))
+        return min(max(bucket_middle(bucket), float(self.min)), float(self.max))
 
 
-def buckets_of(values: IntArray) -> IntArray:
+def bucket_numbers(values: IntArray) -> IntArray:
     """Return the bucket of each value: 0 for 0, then `PER_DOUBLING` of equal width to each doubling.
 
     Raises:
@@ -119,7 +119,7 @@ def buckets_of(values: IntArray) -> IntArray:
     return np.where(values > 0, 1 + (exponent - 1) * PER_DOUBLING + within, 0)
 
 
-def middle_of(bucket: int) -> float:
+def bucket_middle(bucket: int) -> float:
     """Return the middle of the whole numbers that fall into *bucket*."""
     if bucket == 0:
         return 0.0

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.event_log import Result
-from emulator.metrics.histogram import Histogram, middle_of
+from emulator.metrics.histogram import Histogram, bucket_middle
 
 WINDOW_S = 10
 """Latencies are those of the last so many pulses, of which one comes in a second."""
 
 
-class Pulse(msgspec.Struct, frozen=True, kw_only=True):
+class LiveStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What a shard, or a whole fleet, is doing now; counts are since its start."""
 
     t_ns: int
@@ -48,7 +48,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     """Latencies since the last pulse in nanoseconds of simulated time, by bucket of a `Histogram`."""
 
 
-class Pulses:
+class LiveCounters:
     """Keeps up what the fleet is doing from its log.
 
     Args:
@@ -86,10 +86,10 @@ class Pulses:
         """Note how late an event was."""
         self._lag_ns = max(self._lag_ns, lag_ns)
 
-    def take(self, t_ns: int, wall_s: float, *, connections: int = 0, flying: int = 0) -> Pulse:
+    def take(self, t_ns: int, wall_s: float, *, connections: int = 0, flying: int = 0) -> LiveStatus:
         """Return the pulse at a moment; the next one's latencies and lag begin anew."""
         budget, resident, ndcg, best = self._columns.values()
-        pulse = Pulse(
+        pulse = LiveStatus(
             t_ns=t_ns,
             wall_s=wall_s,
             devices=self._devices,
@@ -121,7 +121,7 @@ class Pulses:
         self._latency += Histogram.of(applied["applied_ns"] - applied["changed_ns"])
 
 
-def together(pulses: Sequence[Pulse]) -> Pulse:
+def merge_statuses(pulses: Sequence[LiveStatus]) -> LiveStatus:
     """Return the pulse of a fleet from those of its shards; time is that of the one that is behind.
 
     Args:
@@ -133,10 +133,10 @@ def together(pulses: Sequence[Pulse]) -> Pulse:
             latency[bucket] = latency.get(bucket, 0) + count
     sums = {
         name: sum(getattr(pulse, name) for pulse in pulses)
-        for name in Pulse.__struct_fields__
+        for name in LiveStatus.__struct_fields__
         if name not in ("t_ns", "wall_s", "lag_ns", "latency")
     }
-    return Pulse(
+    return LiveStatus(
         t_ns=min(pulse.t_ns for pulse in pulses),
         wall_s=max(pulse.wall_s for pulse in pulses),
         lag_ns=max(pulse.lag_ns for pulse in pulses),
@@ -145,13 +145,15 @@ def together(pulses: Sequence[Pulse]) -> Pulse:
     )
 
 
-def percentiles(latency: Sequence[Mapping[int, int]], percents: Sequence[float]) -> list[float | None]:
+def latency_percentiles(
+    latency: Sequence[Mapping[int, int]], percents: Sequence[float]
+) -> list[float | None]:
     """Return percentiles, in nanoseconds, of the latencies of several pulses."""
     counts: dict[int, int] = {}
     for each in latency:
         for bucket, count in each.items():
             counts[bucket] = counts.get(bucket, 0) + count
     # A pulse carries no extremes: the greatest value is taken to be in the middle of the last bucket.
-    ends = [round(middle_of(end(counts))) for end in (min, max)] if counts else [None, None]
+    ends = [round(bucket_middle(end(counts))) for end in (min, max)] if counts else [None, None]
     whole = Histogram(dict(sorted(counts.items())), 0, *ends) if counts else None
     return [None if whole is None else whole.percentile(percent) for percent in percents]

@@ -6,7 +6,7 @@ from emulator.metrics.frame import BoolArray, Columns, IntArray
 from wire.units import NS_PER_S
 
 
-def busiest(columns: Columns, seconds: int, of_bytes: bool) -> float:
+def peak_rate(columns: Columns, seconds: int, of_bytes: bool) -> float:
     """Return the most bytes, or rows, in any span of *seconds*, per second; *columns* are in time order."""
     t_ns = columns["t_ns"]
     if not len(t_ns):
@@ -17,7 +17,7 @@ def busiest(columns: Columns, seconds: int, of_bytes: bool) -> float:
     return float((done[ends] - done[:-1]).max()) / seconds
 
 
-def together(columns: Columns) -> float:
+def all_over_budget_seconds(columns: Columns) -> float:
     """Return how long every device that was there was over its budget, in seconds.
 
     Args:
@@ -46,6 +46,6 @@ def _edges(columns: Columns, mask: BoolArray) -> tuple[IntArray, IntArray]:
     return np.concatenate([begins, ends]), np.concatenate([ones, -ones])
 
 
-def most(columns: Columns) -> int | None:
+def largest_excess(columns: Columns) -> int | None:
     """Return the most that was held in excess, in bytes; None if nobody was there."""
     return max(int(columns["excess"].max()), 0) if len(columns["excess"]) else None

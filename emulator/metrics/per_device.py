@@ -13,11 +13,20 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from emulator.metrics.aggregates import Counter, Form, Level, Part, Ratio, Time, Trend, ranked
-from emulator.metrics.compute import Measures
-from emulator.metrics.frame import IntArray, Rows
-from emulator.metrics.summary import measure
-from emulator.metrics.timeline import Plan
+from emulator.metrics.aggregates import (
+    Aggregate,
+    Counter,
+    Level,
+    Ratio,
+    Time,
+    Trend,
+    WeightedSum,
+    nearest_rank,
+)
+from emulator.metrics.compute import RunMetrics
+from emulator.metrics.frame import IntArray, RowSet
+from emulator.metrics.summary import compute_metrics
+from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.event_log import logical_sha256
 from emulator.run_directory.layout import SCENARIO
 from emulator.run_directory.run_files import RunFiles
@@ -31,7 +40,7 @@ HOUR_S = 3600.0
 P95 = 95.0
 
 
-class Figure(Enum):
+class Reduction(Enum):
     """How a metric becomes one figure of a run."""
 
     WHOLE = "whole"
@@ -45,7 +54,7 @@ class Figure(Enum):
 
 
 @dataclass(frozen=True)
-class Metric:
+class ComparedMetric:
     """A figure of a run."""
 
     name: str
@@ -53,50 +62,50 @@ class Metric:
     """1 where more is better, -1 where less is, 0 where it is neither."""
     of: str
     """The metric of `scenarios.catalogue.metrics` that it is a figure of."""
-    figure: Figure = Figure.WHOLE
+    figure: Reduction = Reduction.WHOLE
 
 
-METRICS = (
-    Metric("ndcg_at_10", 1, "ndcg_at_10"),
-    Metric("recall_at_20", 1, "recall_at_20"),
-    Metric("hit_rate_at_10", 1, "hit_rate_at_10"),
-    Metric("quality_ratio_to_full", 1, "quality_ratio_to_full"),
-    Metric("quality_regret", -1, "quality_regret"),
-    Metric("quality_shortfall_after_first", -1, "quality_shortfall_after_first"),
-    Metric("below_best_share", -1, "below_best_share"),
-    Metric("over_budget_share", -1, "over_budget_share"),
-    Metric("reports_per_device_hour", 0, "budget_reports", Figure.PER_HOUR),
-    Metric("updates_applied_per_device_hour", 0, "updates_applied", Figure.PER_HOUR),
-    Metric("update_bytes_per_device_hour", -1, "update_bytes", Figure.PER_HOUR),
-    Metric("wire_bytes_per_device_hour", -1, "update_wire_bytes", Figure.PER_HOUR),
-    Metric("report_bytes_per_device_hour", -1, "report_bytes", Figure.PER_HOUR),
-    Metric("report_wire_bytes_per_device_hour", -1, "report_wire_bytes", Figure.PER_HOUR),
-    Metric("wasted_bytes_per_device_hour", -1, "wasted_bytes", Figure.PER_HOUR),
-    Metric("delta_ratio", -1, "delta_ratio"),
-    Metric("update_latency_mean_seconds", -1, "update_latency_seconds", Figure.MEAN),
-    Metric("update_latency_p95_seconds", -1, "update_latency_seconds", Figure.P95),
+COMPARED_METRICS = (
+    ComparedMetric("ndcg_at_10", 1, "ndcg_at_10"),
+    ComparedMetric("recall_at_20", 1, "recall_at_20"),
+    ComparedMetric("hit_rate_at_10", 1, "hit_rate_at_10"),
+    ComparedMetric("quality_ratio_to_full", 1, "quality_ratio_to_full"),
+    ComparedMetric("quality_regret", -1, "quality_regret"),
+    ComparedMetric("quality_shortfall_after_first", -1, "quality_shortfall_after_first"),
+    ComparedMetric("below_best_share", -1, "below_best_share"),
+    ComparedMetric("over_budget_share", -1, "over_budget_share"),
+    ComparedMetric("reports_per_device_hour", 0, "budget_reports", Reduction.PER_HOUR),
+    ComparedMetric("updates_applied_per_device_hour", 0, "updates_applied", Reduction.PER_HOUR),
+    ComparedMetric("update_bytes_per_device_hour", -1, "update_bytes", Reduction.PER_HOUR),
+    ComparedMetric("wire_bytes_per_device_hour", -1, "update_wire_bytes", Reduction.PER_HOUR),
+    ComparedMetric("report_bytes_per_device_hour", -1, "report_bytes", Reduction.PER_HOUR),
+    ComparedMetric("report_wire_bytes_per_device_hour", -1, "report_wire_bytes", Reduction.PER_HOUR),
+    ComparedMetric("wasted_bytes_per_device_hour", -1, "wasted_bytes", Reduction.PER_HOUR),
+    ComparedMetric("delta_ratio", -1, "delta_ratio"),
+    ComparedMetric("update_latency_mean_seconds", -1, "update_latency_seconds", Reduction.MEAN),
+    ComparedMetric("update_latency_p95_seconds", -1, "update_latency_seconds", Reduction.P95),
 )
 """In the order in which they are shown."""
 
 
 @dataclass(frozen=True)
-class Events:
+class DeviceEvents:
     """One value per event, and the device of each by its place."""
 
     device: IntArray
     values: FloatArray
 
-    def of(self, devices: IntArray, count: int) -> "Events":
+    def of(self, devices: IntArray, count: int) -> "DeviceEvents":
         """Return the events of *devices*, out of *count*, with their places among these."""
         places = np.full(count, -1, dtype=np.int64)
         places[devices] = np.arange(len(devices))
         place = places[self.device]
-        return Events(place[place >= 0], self.values[place >= 0])
+        return DeviceEvents(place[place >= 0], self.values[place >= 0])
 
     @property
     def p95(self) -> float:
         """The 95th percentile, as the summary has it; NaN of nothing."""
-        found = ranked(np.sort(self.values), P95, 1)
+        found = nearest_rank(np.sort(self.values), P95, 1)
         return float("nan") if found is None else found
 
 
@@ -121,15 +130,15 @@ class MeasuredRun:
         return parse(self._files.scenario, str(self.folder / SCENARIO))
 
     @cached_property
-    def measures(self) -> Measures:
+    def measures(self) -> RunMetrics:
         """The metrics of the run, as its summary has them."""
         seconds = self.summary["simulated_seconds"]
         assert isinstance(seconds, int | float)
         tables = self._files.events
         if logical_sha256(tables) != self.summary.get("event_log_sha256"):
             raise self._damaged("the event log is not the one that the run wrote")
-        plan = Plan.of(self.scenario).until(round(seconds * NS_PER_S))
-        return measure(tables, self._devices, plan)
+        plan = RunTimeline.of(self.scenario).until(round(seconds * NS_PER_S))
+        return compute_metrics(tables, self._devices, plan)
 
     @cached_property
     def _devices(self) -> pa.Table:
@@ -147,7 +156,7 @@ class MeasuredRun:
         numbers: list[int] = self._devices["user"].to_pylist()
         return numbers
 
-    def sums(self, metrics: Sequence[Metric]) -> tuple[FloatArray, FloatArray]:
+    def sums(self, metrics: Sequence[ComparedMetric]) -> tuple[FloatArray, FloatArray]:
         """Return what is divided by what, of each device: two arrays of shape (devices, metrics).
 
         Over all devices, sum ÷ sum is the figure; a percentile has zeros.
@@ -157,27 +166,27 @@ class MeasuredRun:
             [below for _, below in found], axis=1
         )
 
-    def events(self, metric: Metric) -> Events:
+    def events(self, metric: ComparedMetric) -> DeviceEvents:
         """Return the events that *metric* is a percentile of."""
         form = self.measures.form(metric.of)
         assert isinstance(form, Trend)
-        return Events(form.rows.device, form.values / form.scale)
+        return DeviceEvents(form.rows.device, form.values / form.scale)
 
-    def _sums(self, metric: Metric) -> tuple[FloatArray, FloatArray]:
+    def _sums(self, metric: ComparedMetric) -> tuple[FloatArray, FloatArray]:
         form = self.measures.form(metric.of)
         match metric.figure:
-            case Figure.PER_HOUR:
+            case Reduction.PER_HOUR:
                 assert isinstance(form, Counter)
                 return self._by_device(form.rows, form.values), self._seconds / HOUR_S
-            case Figure.MEAN:
+            case Reduction.MEAN:
                 assert isinstance(form, Trend)
                 ones = np.ones(len(form.values))
                 return self._by_device(form.rows, form.values / form.scale), self._by_device(form.rows, ones)
-            case Figure.P95:
+            case Reduction.P95:
                 return np.zeros(len(self.devices)), np.zeros(len(self.devices))
         return self._whole(form)
 
-    def _whole(self, form: Form) -> tuple[FloatArray, FloatArray]:
+    def _whole(self, form: Aggregate) -> tuple[FloatArray, FloatArray]:
         match form:
             case Level():
                 weighed = self._by_device(form.rows, form.values * form.time.values)
@@ -195,10 +204,10 @@ class MeasuredRun:
         assert isinstance(form, Level)
         return self._of(form.time)
 
-    def _of(self, part: Part) -> FloatArray:
+    def _of(self, part: WeightedSum) -> FloatArray:
         return self._by_device(part.rows, part.values)
 
-    def _by_device(self, rows: Rows, values: FloatArray | IntArray) -> FloatArray:
+    def _by_device(self, rows: RowSet, values: FloatArray | IntArray) -> FloatArray:
         return np.bincount(rows.device, values, len(self.devices)).astype(np.float64)
 
     def _damaged(self, what: str) -> InputError:

@@ -4,11 +4,11 @@ import numpy as np
 
 from emulator.metrics.frame import Columns, FloatArray, IntArray
 
-BACK = 0.95
+RECOVERED_SHARE = 0.95
 """Quality is back when it is this share of what it was before it fell."""
 
 
-def recoveries(states: Columns) -> tuple[IntArray, IntArray]:
+def find_recoveries(states: Columns) -> tuple[IntArray, IntArray]:
     """Return the states with which a device fell below 95 % of its quality, and how long it was back after.
 
     Quality is NDCG@10 as a share of that of the full table, so that a new user counts by what can be had. A
@@ -24,7 +24,7 @@ def recoveries(states: Columns) -> tuple[IntArray, IntArray]:
     quality = np.zeros(len(full))
     np.divide(ndcg, full, out=quality, where=full > 0)
     device, t_ns = states["device"], states["t_ns"]
-    fell = np.flatnonzero((device[1:] == device[:-1]) & (quality[1:] < BACK * quality[:-1])) + 1
+    fell = np.flatnonzero((device[1:] == device[:-1]) & (quality[1:] < RECOVERED_SHARE * quality[:-1])) + 1
     starts: list[int] = []
     spans: list[int] = []
     ends = np.append(np.flatnonzero(np.diff(device)) + 1, len(device))
@@ -34,7 +34,7 @@ def recoveries(states: Columns) -> tuple[IntArray, IntArray]:
     for at, end in zip(fell.tolist(), last, strict=True):
         if at < busy:
             continue  # within an earlier fall
-        wanted = BACK * values[at - 1]
+        wanted = RECOVERED_SHARE * values[at - 1]
         busy = at + 1
         while busy < end and values[busy] < wanted:
             busy += 1
@@ -44,7 +44,7 @@ def recoveries(states: Columns) -> tuple[IntArray, IntArray]:
     return np.array(starts, dtype=np.int64), np.array(spans, dtype=np.int64)
 
 
-def mean_quality(states: Columns) -> tuple[IntArray, FloatArray]:
+def mean_quality_over_time(states: Columns) -> tuple[IntArray, FloatArray]:
     """Return the times at which the mean NDCG@10 of the devices that have started changes, and to what.
 
     Args:

@@ -51,7 +51,7 @@ NEAR_RETRY = 0.5
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedTimes:
     """What a scenario means to be slow, in simulated seconds: what is real should be quicker."""
 
     speed: float
@@ -70,7 +70,7 @@ class Expected:
         return cls(scenario.realtime.speed, links_ns / NS_PER_S, retry_ns / NS_PER_S)
 
 
-class Counted(msgspec.Struct, frozen=True):
+class StoredHistogram(msgspec.Struct, frozen=True):
     """A histogram as it is written down."""
 
     counts: dict[int, int]
@@ -111,7 +111,7 @@ MOST_SHARDS = 10_000
 """Of a run that is started by hand."""
 
 
-class Measured(msgspec.Struct, frozen=True, kw_only=True):
+class ShardMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """What one shard has measured; times are nanoseconds of the wall clock."""
 
     place: Annotated[int, msgspec.Meta(ge=0, lt=MOST_SHARDS)]
@@ -120,9 +120,9 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """Of how many."""
     wall_seconds: float
     aborted_ns: int | None
-    lag: Counted
-    connects: Counted
-    round_trips: Counted
+    lag: StoredHistogram
+    connects: StoredHistogram
+    round_trips: StoredHistogram
     gathered: int
     """Devices that had a connection of their own before simulated time began."""
     gather_seconds: float
@@ -137,14 +137,14 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """None for a shard of an older version."""
 
 
-def write_measured(path: Path, measured: Measured) -> None:
+def write_measurements(path: Path, measured: ShardMeasurements) -> None:
     """Write what a shard has measured; it is there when the shard has ended well."""
     content = msgspec.json.encode(measured)
     add_entries(path.parent / JOURNAL, {path.name: content})
     replace_file(path, content)
 
 
-def read_measured(path: Path) -> Measured:
+def read_measurements(path: Path) -> ShardMeasurements:
     """Return what a shard has written.
 
     Raises:
@@ -154,14 +154,14 @@ def read_measured(path: Path) -> Measured:
     content = read_at_most(path, MOST_BYTES, "what a shard measured")
     check_content(path.parent, path.name, content, JOURNAL, "the shard")
     try:
-        return decode_json(content, Measured)
+        return decode_json(content, ShardMeasurements)
     except ValueError as error:
         raise InputError(f"{path}: is damaged: {error}") from None
 
 
-def summary_of(
-    measured: Sequence[Measured],
-    expected: Expected,
+def summarize_shards(
+    measured: Sequence[ShardMeasurements],
+    expected: ExpectedTimes,
     restarts: Mapping[str, int],
     dropped: int | None = None,
 ) -> dict[str, object]:
@@ -192,7 +192,7 @@ def summary_of(
     wall_seconds = max((each.wall_seconds for each in measured), default=0.0)
     return {
         "realtime_speed": expected.speed,
-        "realtime_doubts": doubts_of(expected, simulated["p95"], late_turns, answers["reports_unanswered"]),
+        "realtime_doubts": find_doubts(expected, simulated["p95"], late_turns, answers["reports_unanswered"]),
         "shards": len(measured),
         "schedule_lag_seconds": _seconds(lag),
         "schedule_late_turns": late_turns,
@@ -217,7 +217,9 @@ def summary_of(
     }
 
 
-def doubts_of(expected: Expected, round_trip_s: float | None, late_turns: int, unanswered: int) -> list[str]:
+def find_doubts(
+    expected: ExpectedTimes, round_trip_s: float | None, late_turns: int, unanswered: int
+) -> list[str]:
     """Return why figures of a run in real time are this machine's rather than the scenario's.
 
     Args:
@@ -245,13 +247,13 @@ def doubts_of(expected: Expected, round_trip_s: float | None, late_turns: int, u
     return doubts
 
 
-def doubts_of_summary(summary: Mapping[str, object]) -> list[str]:
+def read_doubts(summary: Mapping[str, object]) -> list[str]:
     """Return the doubts that a summary tells of, in words; none under another clock."""
     doubts = summary.get("realtime_doubts")
     return [str(each) for each in doubts] if isinstance(doubts, list) else []
 
 
-def nothing_measured() -> dict[str, object]:
+def empty_measurements() -> dict[str, object]:
     """Return the same keys for a run under another clock."""
     return dict.fromkeys(KEYS)
 

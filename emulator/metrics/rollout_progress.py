@@ -6,11 +6,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emulator.metrics.aggregates import ranked
+from emulator.metrics.aggregates import nearest_rank
 from wire.units import NS_PER_S
 
 
-def account_of_rollout(rollout: pa.Table) -> list[dict[str, object]]:
+def rollout_progress(rollout: pa.Table) -> list[dict[str, object]]:
     """Return how each group of a rollout fared, in the order of their turns; nothing where there is none.
 
     Args:
@@ -32,7 +32,7 @@ def _group(number: int, rows: pa.Table) -> dict[str, object]:
         **{step: len(times) for step, times in seconds.items()},
         "updated_share": len(took) / len(seconds["offered"]) if len(seconds["offered"]) else None,
         "update_seconds": {
-            **{f"p{q}": ranked(np.sort(took), q, 1) for q in (50, 95, 100)},
+            **{f"p{q}": nearest_rank(np.sort(took), q, 1) for q in (50, 95, 100)},
             "max": float(took.max()) if len(took) else None,
         },
     }
@@ -44,7 +44,7 @@ def _seconds(rows: pa.Table, step: str) -> np.ndarray[Any, np.dtype[np.float64]]
     return found
 
 
-def egress(updates: pa.Table, retained_bytes: int) -> dict[str, int]:
+def count_egress(updates: pa.Table, retained_bytes: int) -> dict[str, int]:
     """Return the payload that left the cloud and the payload that left the broker, toward devices.
 
     They differ with shared delivery: the cloud leaves each layer once, the broker sends it to whoever asks.

@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from emulator.metrics.aggregates import Stats
-from emulator.metrics.by_dimension import worst_of
-from emulator.metrics.compute import Measures
-from emulator.metrics.fault_impact import Accountant
-from emulator.metrics.frame import Members
-from emulator.metrics.thresholds import judge
-from emulator.metrics.timeline import Plan, Span
+from emulator.metrics.by_dimension import find_worst
+from emulator.metrics.compute import RunMetrics
+from emulator.metrics.fault_impact import FaultImpact
+from emulator.metrics.frame import DeviceTable
+from emulator.metrics.thresholds import judge_rule
+from emulator.metrics.timeline import RunTimeline, Span
 from emulator.run_directory.event_log import Tables, logical_sha256
 from scenarios.catalogue.metrics import METRICS, Kind
 from scenarios.catalogue.summary_keys import BREAKDOWNS, PAIRS
@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Identity:
+class RunIdentity:
     """What was run."""
 
     scenario: str
@@ -42,7 +42,7 @@ class Identity:
     """Whether a threshold did."""
 
 
-def measure(tables: Tables, devices: pa.Table, plan: Plan, since_ns: int = 0) -> Measures:
+def compute_metrics(tables: Tables, devices: pa.Table, plan: RunTimeline, since_ns: int = 0) -> RunMetrics:
     """Return the metrics of a run.
 
     Args:
@@ -51,19 +51,19 @@ def measure(tables: Tables, devices: pa.Table, plan: Plan, since_ns: int = 0) ->
         plan: the stages, and when the run ended.
         since_ns: what was before does not count.
     """
-    members = Members.read(devices)
-    return Measures(members, plan, numbered(members, tables), since_ns)
+    members = DeviceTable.read(devices)
+    return RunMetrics(members, plan, encode_tables(members, tables), since_ns)
 
 
-def numbered(members: Members, tables: Tables) -> dict[str, Mapping[str, NDArray[Any]]]:
+def encode_tables(members: DeviceTable, tables: Tables) -> dict[str, Mapping[str, NDArray[Any]]]:
     """Return the columns of the event tables with numbers for devices and words."""
     return {name: members.numbered(name, table) for name, table in tables.items()}
 
 
 def summarize(
-    identity: Identity,
+    identity: RunIdentity,
     tables: Tables,
-    measures: Measures,
+    measures: RunMetrics,
     wall_seconds: float,
 ) -> dict[str, object]:
     """Return the summary of a run.
@@ -93,13 +93,13 @@ def summarize(
         **sum_traffic(tables["update"]),
         **weigh_states(measures.frame.held),
     }
-    accountant = Accountant(measures.frame, measures.tables)
+    accountant = FaultImpact(measures.frame, measures.tables)
     return {
         **known,
         "update_latency_seconds": _said("update_latency_seconds", measures),
         **{name: _said(name, measures) for name in METRICS if name not in (*known, "update_latency_seconds")},
         **breakdowns(measures),
-        "worst": worst_of(measures),
+        "worst": find_worst(measures),
         "stages": [_span(stage) for stage in plan.stages],
         "faults": accountant.faults(),
         "actions": accountant.actions(),
@@ -110,7 +110,7 @@ def summarize(
     }
 
 
-def _said(name: str, measures: Measures) -> object:
+def _said(name: str, measures: RunMetrics) -> object:
     """Return what the summary says of a metric: a number, or the statistics of a trend."""
     stats = measures.form(name).stats
     match METRICS[name].kind:
@@ -123,7 +123,7 @@ def _said(name: str, measures: Measures) -> object:
     return stats["total"]
 
 
-def breakdowns(measures: Measures) -> dict[str, object]:
+def breakdowns(measures: RunMetrics) -> dict[str, object]:
     """Return some metrics by dimensions of their own; of pairs only those that there are."""
     totals = {
         f"{name}_by_{dimension}": _totals(measures.split(name, dimension))
@@ -147,13 +147,13 @@ def _span(stage: Span) -> dict[str, object]:
     }
 
 
-def verdicts(
-    rules: Sequence[Rule], measures: Measures, summary: Mapping[str, object]
+def judge_rules(
+    rules: Sequence[Rule], measures: RunMetrics, summary: Mapping[str, object]
 ) -> list[dict[str, object]]:
     """Return what came of each rule: the warm-up left out, but not of what is a key of *summary* only."""
     if rules and measures.frame.plan.warmup_ns > measures.since_ns:
         measures = measures.since(measures.frame.plan.warmup_ns)
-    return [asdict(judge(rule, measures, summary)) for rule in rules]
+    return [asdict(judge_rule(rule, measures, summary)) for rule in rules]
 
 
 def count_events(tables: Tables) -> dict[str, int]:

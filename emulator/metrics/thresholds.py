@@ -5,22 +5,22 @@ from dataclasses import dataclass
 
 import simpy
 
-from emulator.metrics.aggregates import Counter, Form, Number, Stats, Trend
-from emulator.metrics.compute import Measures
-from emulator.metrics.frame import Columns, Members
-from emulator.metrics.timeline import Plan
+from emulator.metrics.aggregates import Aggregate, Counter, Number, Stats, Trend
+from emulator.metrics.compute import RunMetrics
+from emulator.metrics.frame import Columns, DeviceTable
+from emulator.metrics.timeline import RunTimeline
 from scenarios.catalogue.metrics import Kind
 from scenarios.catalogue.summary_keys import PAIRS
 from scenarios.language.thresholds import MEANS, SIGNS, Rule
 
-LOOKS = 50
+CHECKS = 50
 """A rule that can end the run is judged so many times, at even distances."""
 
 _STATISTICS = {"count": "n", "med": "p50", "avg": "mean", "time_weighted_mean": "mean", "value": "value"}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RuleVerdict:
     """What came of one rule."""
 
     metric: str
@@ -32,7 +32,7 @@ class Verdict:
     """A rule that nothing could be judged by is not passed."""
 
 
-def judge(rule: Rule, measures: Measures, summary: Mapping[str, object] | None = None) -> Verdict:
+def judge_rule(rule: Rule, measures: RunMetrics, summary: Mapping[str, object] | None = None) -> RuleVerdict:
     """Return what came of *rule*.
 
     Args:
@@ -47,7 +47,7 @@ def judge(rule: Rule, measures: Measures, summary: Mapping[str, object] | None =
     else:
         value, limit = value_of(rule, measures), limit_of(rule, measures)
     passed = value is not None and limit is not None and SIGNS[rule.sign](value, limit)
-    return Verdict(rule.selector, rule.text, value, passed)
+    return RuleVerdict(rule.selector, rule.text, value, passed)
 
 
 def number_at(key: str, summary: Mapping[str, object]) -> Number:
@@ -65,7 +65,7 @@ def number_at(key: str, summary: Mapping[str, object]) -> Number:
     return found if isinstance(found, int | float) else None
 
 
-def value_of(rule: Rule, measures: Measures) -> Number:
+def value_of(rule: Rule, measures: RunMetrics) -> Number:
     """Return the value that *rule* is about; None if there is nothing to take it of."""
     form = _narrowed(rule.metric.name, rule, measures)
     stats = form.stats
@@ -82,7 +82,7 @@ def value_of(rule: Rule, measures: Measures) -> Number:
     return stats["value"]
 
 
-def limit_of(rule: Rule, measures: Measures) -> Number:
+def limit_of(rule: Rule, measures: RunMetrics) -> Number:
     """Return what *rule* compares its value with."""
     if rule.base is None:
         return rule.limit
@@ -90,14 +90,14 @@ def limit_of(rule: Rule, measures: Measures) -> Number:
     return None if mean is None else rule.limit * mean
 
 
-def _narrowed(name: str, rule: Rule, measures: Measures) -> Form:
+def _narrowed(name: str, rule: Rule, measures: RunMetrics) -> Aggregate:
     form = measures.form(name)
     if not rule.filters:
         return form
     return form.where(measures.frame, measures.codes(rule.metric.name, rule.filters))
 
 
-def _counted(rule: Rule, measures: Measures, stats: Stats) -> Number:
+def _counted(rule: Rule, measures: RunMetrics, stats: Stats) -> Number:
     total = stats["total"]
     assert total is not None
     if rule.aggregation == "rate":
@@ -137,7 +137,7 @@ class AbortedError(Exception):
         self.t_ns = t_ns
 
 
-class Overseer:
+class AbortMonitor:
     """Judges those rules that can end a run, at fixed simulated times.
 
     The moments are scheduled before anything else, so what has been logged by then is the same under every
@@ -153,8 +153,8 @@ class Overseer:
     def __init__(
         self,
         rules: Sequence[Rule],
-        members: Members,
-        plan: Plan,
+        members: DeviceTable,
+        plan: RunTimeline,
         so_far: Callable[[], Mapping[str, Columns]],
     ) -> None:
         self._rules = [rule for rule in rules if rule.abort_ns is not None]
@@ -164,20 +164,20 @@ class Overseer:
 
     def watch(self, env: simpy.Environment) -> None:
         """Judge at even distances in *env*, which raises `AbortedError` when a rule is broken."""
-        for look in range(1, LOOKS):
-            t_ns = self._plan.stop_ns * look // LOOKS
+        for look in range(1, CHECKS):
+            t_ns = self._plan.stop_ns * look // CHECKS
             if any(rule.abort_ns is not None and rule.abort_ns <= t_ns for rule in self._rules):
                 env.timeout(t_ns, t_ns).callbacks.append(self._look)
 
     def _look(self, event: simpy.Event) -> None:
         now: int = event.value  # type: ignore[assignment]  # as `watch` gave it
-        measures = Measures(self._members, self._plan.until(now), self._so_far(), self._plan.warmup_ns)
+        measures = RunMetrics(self._members, self._plan.until(now), self._so_far(), self._plan.warmup_ns)
         for rule in self._rules:
             if rule.abort_ns is not None and rule.abort_ns <= now and _broken(rule, measures):
                 raise AbortedError(now)
 
 
-def _broken(rule: Rule, measures: Measures) -> bool:
+def _broken(rule: Rule, measures: RunMetrics) -> bool:
     """Tell whether *rule* is broken; where nothing can be judged yet it is not."""
-    verdict = judge(rule, measures)
+    verdict = judge_rule(rule, measures)
     return not verdict.passed and verdict.value is not None

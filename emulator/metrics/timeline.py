@@ -23,7 +23,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunTimeline:
     """What a scenario says that a run is measured by."""
 
     stop_ns: int
@@ -54,11 +54,11 @@ class Plan:
         return replace(self, stop_ns=stop_ns)
 
 
-SLOWING = tuple(str(each.__struct_config__.tag) for each in (Latency, Bandwidth, CloudDown, CloudSlow))
+SLOWING_FAULTS = tuple(str(each.__struct_config__.tag) for each in (Latency, Bandwidth, CloudDown, CloudSlow))
 """Faults that lose nothing: they concern the exchanges that are under way while they last."""
-CLOUD = tuple(str(each.__struct_config__.tag) for each in (CloudDown, CloudSlow))
+CLOUD_FAULTS = tuple(str(each.__struct_config__.tag) for each in (CloudDown, CloudSlow))
 """Those of them that concern every device."""
-OUTAGE = str(BrokerDown.__struct_config__.tag)
+BROKER_OUTAGE = str(BrokerDown.__struct_config__.tag)
 HANDOVER = str(NewUsers.__struct_config__.tag)
 DISCONNECT = str(Disconnect.__struct_config__.tag)
 

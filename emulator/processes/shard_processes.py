@@ -11,8 +11,8 @@ from typing import IO
 
 import msgspec
 
-from emulator.metrics.live_status import Pulse, together
-from emulator.metrics.realtime_measurements import Measured, read_measured
+from emulator.metrics.live_status import LiveStatus, merge_statuses
+from emulator.metrics.realtime_measurements import ShardMeasurements, read_measurements
 from wire.errors import RunError, first_of
 
 READY = b"ready\n"
@@ -50,7 +50,7 @@ class ShardProcess:
 
     def __init__(self, command: ShardCommand, place: tuple[int, int], folder: Path, log: IO[bytes]) -> None:
         self.ready = asyncio.Event()
-        self.pulse: Pulse | None = None
+        self.pulse: LiveStatus | None = None
         self.folders: list[Path] = []
         self._command = command
         self._place = place
@@ -69,7 +69,7 @@ class ShardProcess:
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process is not None else None
 
-    async def live(self, begin: "asyncio.Future[float]", told: Callable[[], None]) -> Measured:
+    async def live(self, begin: "asyncio.Future[float]", told: Callable[[], None]) -> ShardMeasurements:
         """Run the shard to its end; start it again when it is killed.
 
         Args:
@@ -82,7 +82,7 @@ class ShardProcess:
         while True:
             status = await self._once(begin, told)
             if status == 0:
-                return read_measured(self.folders[-1] / MEASURED)
+                return read_measurements(self.folders[-1] / MEASURED)
             if status > 0 or not self._command.may_resume or not begin.done():
                 raise RunError(self._failure(status))
 
@@ -120,7 +120,7 @@ class ShardProcess:
         assert process.stdout is not None
         while line := await process.stdout.readline():
             if line != READY:
-                self.pulse = msgspec.json.decode(line, type=Pulse)
+                self.pulse = msgspec.json.decode(line, type=LiveStatus)
             elif not begin.done():
                 self.ready.set()
                 process.stdin.write(f"{await asyncio.shield(begin)!r}\n".encode())
@@ -137,8 +137,8 @@ class ShardProcess:
 
 
 async def run_shards(
-    shards: Sequence[ShardProcess], told: Callable[[Pulse], None], check: Callable[[], None]
-) -> list[Measured]:
+    shards: Sequence[ShardProcess], told: Callable[[LiveStatus], None], check: Callable[[], None]
+) -> list[ShardMeasurements]:
     """Run all shards to their ends.
 
     Args:
@@ -154,7 +154,7 @@ async def run_shards(
     def heard() -> None:
         pulses = [shard.pulse for shard in shards if shard.pulse is not None]
         if len(pulses) == len(shards):
-            told(together(pulses))
+            told(merge_statuses(pulses))
 
     async def start() -> None:
         for shard in shards:

@@ -12,8 +12,8 @@ from broker_config.accounts import Account, write_credentials
 from broker_config.endpoint import Endpoint
 from broker_config.temporary_folders import scratch_folder
 from devices.simulated.roster import device_names
-from emulator.metrics.live_status import Pulse
-from emulator.metrics.realtime_measurements import Measured
+from emulator.metrics.live_status import LiveStatus
+from emulator.metrics.realtime_measurements import ShardMeasurements
 from emulator.processes.cloud_process import BROKER_VARIABLE, cloud_process, url_with_password
 from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.shard_processes import ShardCommand, ShardProcess, run_shards
@@ -28,7 +28,7 @@ from wire.topics import Role
 class Composed:
     """What a run in real time leaves."""
 
-    measured: Sequence[Measured]
+    measured: Sequence[ShardMeasurements]
     folders: Sequence[Path]
     """The draft journals of every life of every shard."""
     restarts: Mapping[str, int]
@@ -63,7 +63,7 @@ class Ensemble:
     may_be_late: bool = False
 
 
-def compose(ensemble: Ensemble, check: Callable[[], None], told: Callable[[Pulse], None]) -> Composed:
+def compose(ensemble: Ensemble, check: Callable[[], None], told: Callable[[LiveStatus], None]) -> Composed:
     """Run the fleet to the end of its scenario.
 
     Args:

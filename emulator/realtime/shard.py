@@ -13,8 +13,8 @@ from devices.mqtt.gateway import Gateway
 from devices.mqtt.sessions import Sessions
 from devices.simulated.device import Device
 from devices.simulated.exchange import Exchange
-from emulator.metrics.live_status import Pulse, Pulses
-from emulator.metrics.realtime_measurements import Counted, Measured
+from emulator.metrics.live_status import LiveCounters, LiveStatus
+from emulator.metrics.realtime_measurements import ShardMeasurements, StoredHistogram
 from emulator.metrics.thresholds import AbortedError
 from emulator.realtime.driver import Driver
 from emulator.realtime.real_cloud import Published, RoundTrips
@@ -47,7 +47,7 @@ class Route:
     life: Life
     rng: np.random.Generator
     """For the waits before reconnections."""
-    told: Callable[[Pulse], None]
+    told: Callable[[LiveStatus], None]
     """Told once a second what the shard is doing."""
     may_be_late: bool = False
     """Whether turns later than `max_lag` are counted; else one ends the run."""
@@ -69,7 +69,7 @@ class Shard:
         self._inlet = Inlet()
         self._connects = Tally()
         self._devices: dict[str, Device] = {}
-        self._pulses = Pulses([each.number for each in job.devices])
+        self._pulses = LiveCounters([each.number for each in job.devices])
         self._told_s = 0.0
         self._gathered, self._gather_s = 0, 0.0
         env = simpy.Environment(route.life.since_ns)
@@ -78,7 +78,7 @@ class Shard:
         self._trips = RoundTrips(env, self._network, retry_ns, service_ns, simulation.cloud_windows)
         self._env = env
 
-    async def run(self, check: Callable[[], None]) -> Measured:
+    async def run(self, check: Callable[[], None]) -> ShardMeasurements:
         """Run to the end of the scenario.
 
         Args:
@@ -90,7 +90,7 @@ class Shard:
         with self._simulation.rescue():
             return await self._run(check)
 
-    async def _run(self, check: Callable[[], None]) -> Measured:
+    async def _run(self, check: Callable[[], None]) -> ShardMeasurements:
         simulation, route = self._simulation, self._route
         simulation.journal.tap = self._pulses.feed
         found = simulation.populate(
@@ -184,16 +184,16 @@ class Shard:
                 self._connects.add(spent_ns)
             self._network.connect_ns.clear()
 
-    def _measured(self, driver: Driver, wall_seconds: float, aborted_ns: int | None) -> Measured:
+    def _measured(self, driver: Driver, wall_seconds: float, aborted_ns: int | None) -> ShardMeasurements:
         self._fold()
-        return Measured(
+        return ShardMeasurements(
             place=self._route.place[0],
             shards=self._route.place[1],
             wall_seconds=wall_seconds,
             aborted_ns=aborted_ns,
-            lag=Counted.of(driver.lag.histogram()),
-            connects=Counted.of(self._connects.histogram()),
-            round_trips=Counted.of(self._trips.seconds.histogram()),
+            lag=StoredHistogram.of(driver.lag.histogram()),
+            connects=StoredHistogram.of(self._connects.histogram()),
+            round_trips=StoredHistogram.of(self._trips.seconds.histogram()),
             gathered=self._gathered,
             gather_seconds=self._gather_s,
             counts={**self._network.counts, **self._trips.counts},

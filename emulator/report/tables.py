@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from emulator.metrics.realtime_measurements import doubts_of_summary
+from emulator.metrics.realtime_measurements import read_doubts
 from emulator.report.axes import duration
 from emulator.report.key_descriptions import explained
 from emulator.report.time_series import Latency
@@ -64,7 +64,7 @@ def thresholds(summary: Mapping[str, object]) -> str:
 
 def doubts(summary: Mapping[str, object]) -> str:
     """Return warnings: of what a broker has dropped, and where figures are those of a slow machine."""
-    lines = [f'<p class="failed">{escape(each)}</p>' for each in doubts_of_summary(summary)]
+    lines = [f'<p class="failed">{escape(each)}</p>' for each in read_doubts(summary)]
     slow = f"<section><p><b>Read with care</b></p>{''.join(lines)}</section>" if lines else ""
     return slow + _dropped(_number(summary, "broker_messages_dropped"))
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emulator.metrics.aggregates import ranked
+from emulator.metrics.aggregates import nearest_rank
 from wire.units import NS_PER_S
 
 FloatArray = NDArray[np.float64]
@@ -215,7 +215,9 @@ def _latency(seconds: FloatArray, edges: FloatArray) -> Latency:
         return Latency(edges, np.zeros(max(len(edges) - 1, 0), dtype=np.int64), {})
     counts = np.bincount(bin_of(np.maximum(seconds, FINEST_S), edges), minlength=len(edges) - 1)
     rising = np.sort(seconds)
-    found = {f"p{percent}": ranked(rising, percent, 1) for percent in (50, 95, 99)} | {"max": rising[-1]}
+    found = {f"p{percent}": nearest_rank(rising, percent, 1) for percent in (50, 95, 99)} | {
+        "max": rising[-1]
+    }
     return Latency(edges, counts, {name: float(value) for name, value in found.items() if value is not None})
 
 

@@ -18,13 +18,18 @@ from devices.memory import Replay
 from devices.mqtt.sessions import check_open_files
 from devices.simulated.roster import FleetGroup, device_names
 from devices.traces.availability import Availability
-from emulator.metrics.by_dimension import split_table
-from emulator.metrics.device_table import whereabouts
-from emulator.metrics.live_status import Pulse
-from emulator.metrics.realtime_measurements import Expected, doubts_of_summary, nothing_measured, summary_of
-from emulator.metrics.rollout_progress import account_of_rollout, egress
-from emulator.metrics.summary import Identity, measure, summarize, verdicts
-from emulator.metrics.timeline import Plan
+from emulator.metrics.by_dimension import metrics_table
+from emulator.metrics.device_table import build_device_table
+from emulator.metrics.live_status import LiveStatus
+from emulator.metrics.realtime_measurements import (
+    ExpectedTimes,
+    empty_measurements,
+    read_doubts,
+    summarize_shards,
+)
+from emulator.metrics.rollout_progress import count_egress, rollout_progress
+from emulator.metrics.summary import RunIdentity, compute_metrics, judge_rules, summarize
+from emulator.metrics.timeline import RunTimeline
 from emulator.processes.cloud_process import cloud_process
 from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.worker_pool import interruptible, worker_pool
@@ -71,7 +76,7 @@ class Watcher(Protocol):
     def simulating(self, now_ns: int, stop_ns: int) -> None:
         """Simulated time has advanced."""
 
-    def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
+    def pulsed(self, pulse: LiveStatus, stop_ns: int) -> None:
         """A fleet in real time has told what it is doing."""
 
     def reporting(self) -> None:
@@ -95,7 +100,7 @@ class Unwatched:
     def simulating(self, now_ns: int, stop_ns: int) -> None:
         """Say nothing."""
 
-    def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
+    def pulsed(self, pulse: LiveStatus, stop_ns: int) -> None:
         """Say nothing."""
 
     def reporting(self) -> None:
@@ -286,7 +291,7 @@ def _in_real_time(
         broker.ours is not None,
         may_be_late=watcher.live,
     )
-    expected = Expected.of(job.scenario)
+    expected = ExpectedTimes.of(job.scenario)
     drops = DropWatch(broker.endpoint)
     with drops.listening():
         composed = compose(ensemble, broker.revive, lambda pulse: watcher.pulsed(pulse, stop_ns))
@@ -303,13 +308,13 @@ def _in_real_time(
         watcher.warned(f"the broker dropped {dropped:,} messages: a queue was full; docs/realtime.md")
     wall_seconds = max(each.wall_seconds for each in composed.measured)
     aborted = [each.aborted_ns for each in composed.measured if each.aborted_ns is not None]
-    real = summary_of(
+    real = summarize_shards(
         composed.measured,
         expected,
         {**composed.restarts, "broker": broker.restarts()},
         dropped,
     )
-    for doubt in doubts_of_summary(real):
+    for doubt in read_doubts(real):
         watcher.warned(doubt)
     if unanswered:
         watcher.warned(words)
@@ -379,18 +384,18 @@ def write_results(
     aborted = outcome.aborted_ns is not None
     ends = (outcome.aborted_ns, outcome.unfinished_ns, int(scenario.stop_time))
     stop_ns = next(each for each in ends if each is not None)
-    identity = Identity(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
-    measures = measure(tables, devices, Plan.of(scenario).until(stop_ns))
-    splits = split_table(measures)
+    identity = RunIdentity(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
+    measures = compute_metrics(tables, devices, RunTimeline.of(scenario).until(stop_ns))
+    splits = metrics_table(measures)
     write_table(described(splits, meanings_of(METRIC_COLUMNS)), folder / METRICS)
     rows = {f"{EVENTS}/{name}.parquet": table.num_rows for name, table in tables.items()}
     write_manifest(folder, {**rows, DEVICES: devices.num_rows, METRICS: splits.num_rows, SCENARIO: None})
     summary = summarize(identity, tables, measures, outcome.wall_seconds)
-    summary |= egress(tables["update"], _retained_bytes(job))
-    summary["rollout"] = account_of_rollout(tables["rollout"])
+    summary |= count_egress(tables["update"], _retained_bytes(job))
+    summary["rollout"] = rollout_progress(tables["rollout"])
     summary["reports_sent_again"] = outcome.reports_sent_again
-    summary |= outcome.realtime or nothing_measured()
-    summary["thresholds"] = verdicts(rules_of(scenario.thresholds), measures, summary)
+    summary |= outcome.realtime or empty_measurements()
+    summary["thresholds"] = judge_rules(rules_of(scenario.thresholds), measures, summary)
     if outcome.unfinished_ns is not None:
         summary["unfinished"] = True
     write_summary(folder, summary)
@@ -418,7 +423,7 @@ def _devices_table(job: Job) -> pa.Table:
     versions = [evaluate(store, job.truth, job.users)[1] for store in stores]
     full = {user: quality.full for user, quality in versions[0].items()}
     devices, groups = job.devices, job.store.groups
-    table = whereabouts(devices, job.store, program_of(job.scenario))
+    table = build_device_table(devices, job.store, program_of(job.scenario))
     more = {
         "full_bytes": [groups[job.store.user_groups[each.user]].layers.bytes[-1] for each in devices],
         "full_ndcg_at_10": [full[each.user].ndcg_at_10 for each in devices],

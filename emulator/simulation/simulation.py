@@ -29,11 +29,11 @@ from devices.simulated.rollout import RolloutPlan, RolloutRun, Turn
 from devices.simulated.roster import Enrolled
 from devices.simulated.start import Played, spawn
 from devices.timeline.faults import Window
-from emulator.metrics.device_table import whereabouts
-from emulator.metrics.frame import Members
-from emulator.metrics.live_status import Pulse, Pulses
-from emulator.metrics.thresholds import AbortedError, Overseer
-from emulator.metrics.timeline import Plan
+from emulator.metrics.device_table import build_device_table
+from emulator.metrics.frame import DeviceTable
+from emulator.metrics.live_status import LiveCounters, LiveStatus
+from emulator.metrics.thresholds import AbortedError, AbortMonitor
+from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.event_log import Journal
 from emulator.simulation.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
 from emulator.simulation.job import Job, surroundings
@@ -159,7 +159,10 @@ class Simulation:
         self._after_turn(int(stop_ns * self._done + min(now_ns, stop_ns) * self._share))
 
     async def run_lockstep(
-        self, connection: Connection, check: Callable[[], None], told: Callable[[Pulse], None] | None = None
+        self,
+        connection: Connection,
+        check: Callable[[], None],
+        told: Callable[[LiveStatus], None] | None = None,
     ) -> Outcome:
         """Run through a broker.
 
@@ -173,7 +176,7 @@ class Simulation:
             return await self._run_through(gateway, check, told)
 
     async def _run_through(
-        self, gateway: Gateway, check: Callable[[], None], told: Callable[[Pulse], None] | None
+        self, gateway: Gateway, check: Callable[[], None], told: Callable[[LiveStatus], None] | None
     ) -> Outcome:
         async with gateway.running():
             await self.agree(gateway, check)
@@ -263,12 +266,12 @@ class Simulation:
             spawned.append(device)
         return spawned
 
-    def _overseer(self) -> Overseer:
+    def _overseer(self) -> AbortMonitor:
         """Return who judges while the run goes on; all devices live in one environment then."""
         job, scenario = self.job, self.job.scenario
-        members = Members.read(whereabouts(job.devices, job.store, self._around.program))
+        members = DeviceTable.read(build_device_table(job.devices, job.store, self._around.program))
         rules = rules_of(scenario.thresholds)
-        return Overseer(rules, members, Plan.of(scenario), lambda: self.journal.so_far(self.log))
+        return AbortMonitor(rules, members, RunTimeline.of(scenario), lambda: self.journal.so_far(self.log))
 
     def _played(self, enrolled: Enrolled) -> Played:
         recordings, name = self.job.recordings, enrolled.group.name
@@ -296,9 +299,9 @@ class Simulation:
             capacity = Queue(env, scenario.cloud, stream(scenario.seed, "cloud"), windows)
         return _as_recorded(env, recorded, capacity, in_turn=scenario.cloud.workers is not None)
 
-    def _telling(self, told: Callable[[Pulse], None], started_s: float) -> Callable[[int], None]:
+    def _telling(self, told: Callable[[LiveStatus], None], started_s: float) -> Callable[[int], None]:
         """Return what tells of the fleet once a second, beside what is done after each turn."""
-        pulses = Pulses([each.number for each in self.job.devices])
+        pulses = LiveCounters([each.number for each in self.job.devices])
         self.journal.tap = pulses.feed
         last_s, stop_ns = started_s, int(self.job.scenario.stop_time)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from emulator.metrics.live_status import Pulse
+from emulator.metrics.live_status import LiveStatus
 from emulator.replay.replay import read_replay
 from emulator.runner.runner import Finished, Options, run
 from emulator.simulation.model_cache import PreparedModel
@@ -63,7 +63,7 @@ class Silent:
     def simulating(self, now_ns: int, stop_ns: int) -> None:
         assert 0 <= now_ns <= stop_ns
 
-    def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
+    def pulsed(self, pulse: LiveStatus, stop_ns: int) -> None:
         assert 0 <= pulse.t_ns <= stop_ns
 
     def reporting(self) -> None:

@@ -7,9 +7,9 @@ import pyarrow as pa
 
 from devices.event_log import COLUMNS, Cause, Harm, Pressure, Result, Sent
 from devices.timeline.connectivity import Why
-from emulator.metrics.compute import Measures
-from emulator.metrics.frame import Columns, Members
-from emulator.metrics.timeline import Plan
+from emulator.metrics.compute import RunMetrics
+from emulator.metrics.frame import Columns, DeviceTable
+from emulator.metrics.timeline import RunTimeline
 from wire.units import NS_PER_S
 
 Row = Mapping[str, object]
@@ -78,6 +78,6 @@ def devices_of(*groups: str, **more: object) -> pa.Table:
     return pa.table({"device": names, "group": list(groups), **more})
 
 
-def measures_of(devices: pa.Table, plan: Plan, **rows: Iterable[Row]) -> Measures:
+def measures_of(devices: pa.Table, plan: RunTimeline, **rows: Iterable[Row]) -> RunMetrics:
     """Return the metrics of a run of *devices* with these rows."""
-    return Measures(Members.read(devices), plan, tables_of(**rows))
+    return RunMetrics(DeviceTable.read(devices), plan, tables_of(**rows))

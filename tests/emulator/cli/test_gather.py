@@ -8,21 +8,21 @@ import pytest
 
 from emulator.cli.gather import check_one_run
 from emulator.metrics.realtime_measurements import (
-    Counted,
-    Measured,
     RunIdentity,
-    read_measured,
-    write_measured,
+    ShardMeasurements,
+    StoredHistogram,
+    read_measurements,
+    write_measurements,
 )
 from wire.errors import InputError
 
-NONE = Counted({}, 0, None, None)
+NONE = StoredHistogram({}, 0, None, None)
 FIRST = RunIdentity(name=None, fleet="f", models=("a", "b"), start_at=None, began_at=1000.0)
 FOLDERS = [Path("shard-1"), Path("shard-2")]
 
 
-def shard(place: int, run: RunIdentity | None) -> Measured:
-    return Measured(
+def shard(place: int, run: RunIdentity | None) -> ShardMeasurements:
+    return ShardMeasurements(
         place=place, shards=2, wall_seconds=100.0, aborted_ns=None, lag=NONE, connects=NONE, round_trips=NONE,
         gathered=0, gather_seconds=0.0, checked=True, counts={}, run=run,
     )  # fmt: skip
@@ -80,9 +80,9 @@ def test_a_shard_that_says_nothing_of_its_run_is_not_mixed_with_one_that_does() 
 def test_what_a_shard_measured_has_a_checksum(tmp_path: Path) -> None:
     (tmp_path / "journal.json").write_text('{"format": 1, "files": {}}')
     path = tmp_path / "measured.json"
-    write_measured(path, shard(0, FIRST))
-    assert read_measured(path) == shard(0, FIRST)
+    write_measurements(path, shard(0, FIRST))
+    assert read_measurements(path) == shard(0, FIRST)
     path.write_bytes(path.read_bytes().replace(b'"place":0', b'"place":1'))
     with pytest.raises(InputError) as caught:
-        read_measured(path)
+        read_measurements(path)
     assert str(caught.value).startswith(f"{path}: the shard is damaged: SHA-256 ")

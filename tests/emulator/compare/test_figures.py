@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from emulator.cli import compare as command
-from emulator.metrics.per_device import METRICS
+from emulator.metrics.per_device import COMPARED_METRICS
 from emulator.run_directory.event_log import read_tables, write_tables
 from emulator.run_directory.layout import EVENTS, read_summary
 from tests.emulator.scenarios import TINY, Runner
@@ -37,7 +37,7 @@ def figures(summaries: list[dict[str, Any]], hours: float) -> dict[str, float]:
     """Return what summaries say of each metric, as the mean over runs."""
     found = {}
     latencies = {"update_latency_mean_seconds": "mean", "update_latency_p95_seconds": "p95"}
-    for name in (metric.name for metric in METRICS):
+    for name in (metric.name for metric in COMPARED_METRICS):
         counted = TOTALS.get(name.removesuffix("_per_device_hour"))
         each = [
             summary["update_latency_seconds"][latencies[name]]

@@ -19,7 +19,7 @@ from emulator.compare.percentiles import Ordered, judge_p95
 from emulator.compare.resampling_units import _clusters, shared_by
 from emulator.compare.sign_test import adjusted, chances
 from emulator.compare.statistics import Bounds, Judged, Sums, judge
-from emulator.metrics.per_device import METRICS
+from emulator.metrics.per_device import COMPARED_METRICS
 from emulator.sweep.table import Figure
 from scenarios.language.load import load, parse
 from tests.emulator.scenarios import TINY
@@ -156,7 +156,7 @@ def test_few_units_are_counted_in_plain_words(units: int, words: str) -> None:
 def test_nothing_is_cut_on_a_narrow_screen() -> None:
     """Every figure stands on a line of its own, shorter than 80 columns, for `compare` and `sweep`."""
     judged = Judged(0.9712345, 1234567.0, 1234566.0, -98765.4, 12345678.0, 60, judged=True, sure=True)
-    lines = [line for name in METRICS for line in metric_lines(name.name, judged)]
+    lines = [line for name in COMPARED_METRICS for line in metric_lines(name.name, judged)]
     assert max(map(len, lines)) <= 80
     assert "    interval   -9.877e+04 to 1.235e+07" in lines
     figures = {"evict-at-once": {name: Figure(1.25, 0.5, 1.0) for name in DEFAULT_METRICS}}

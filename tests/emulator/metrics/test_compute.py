@@ -8,19 +8,19 @@ from hypothesis import strategies as st
 
 from devices.event_log import Cause, Harm, Pressure, Result, Sent
 from emulator.metrics.aggregates import Counter, Trend
-from emulator.metrics.by_dimension import split_table, worst_of
-from emulator.metrics.compute import Measures
-from emulator.metrics.frame import Timeline
-from emulator.metrics.timeline import Plan, Span
+from emulator.metrics.by_dimension import find_worst, metrics_table
+from emulator.metrics.compute import RunMetrics
+from emulator.metrics.frame import RowIndex
+from emulator.metrics.timeline import RunTimeline, Span
 from scenarios.catalogue.metrics import DIMENSIONS, METRICS, Kind
 from tests.emulator.worlds import Row, budget, devices_of, harm, measures_of, ns, state, toggle, update
 
 TWO = devices_of("phone", "tv")
-PLAN = Plan(ns(20), stages=(Span("calm", "calm", 0, ns(5)), Span("storm", "storm", ns(5), ns(20))))
+PLAN = RunTimeline(ns(20), stages=(Span("calm", "calm", 0, ns(5)), Span("storm", "storm", ns(5), ns(20))))
 AT_0 = (state(0, 0, 100, 50), state(0, 1, 100, 50))
 
 
-def value(measures: Measures, name: str) -> object:
+def value(measures: RunMetrics, name: str) -> object:
     """Return the one figure that the summary has of a metric."""
     stats = measures.form(name).stats
     return stats[
@@ -28,7 +28,7 @@ def value(measures: Measures, name: str) -> object:
     ]
 
 
-def by(measures: Measures, name: str, dimension: str, statistic: str = "total") -> dict[str, object]:
+def by(measures: RunMetrics, name: str, dimension: str, statistic: str = "total") -> dict[str, object]:
     """Return what is there of a metric by a dimension: zeros are left out."""
     split = measures.split(name, dimension)
     return {word: stats[statistic] for word, stats in split.items() if stats[statistic]}
@@ -222,7 +222,7 @@ def test_a_group_of_users_is_one_of_the_model_version_that_is_held() -> None:
     assert by(measures, "updates_applied", "user_group") == {"3": 2, "12": 1}
     assert by(measures, "pressure_seconds", "user_group") == {"0": 20, "3": 10, "12": 10}
     assert by(measures, "quality_ratio_to_full", "user_group", "value") == {"0": 0.75, "3": 0.8, "12": 0.25}
-    assert worst_of(measures)["user_group"]["quality_ratio_to_full"] == "12"
+    assert find_worst(measures)["user_group"]["quality_ratio_to_full"] == "12"
 
 
 def test_what_devices_tell_of_themselves_is_counted_on_the_wire() -> None:
@@ -260,7 +260,7 @@ def test_what_leaves_after_the_stop_time_is_of_the_last_stage() -> None:
     rows = [update(0, (t, t, t, t, t, t, t), report_bytes=1) for t in (1, 19, 20, 25)]
     measures = measures_of(TWO, PLAN, quality=AT_0, update=rows)
     assert by(measures, "report_bytes", "stage") == {"calm": 1, "storm": 3}
-    longer = Plan(ns(30), stages=PLAN.stages)  # and so is what follows the stages
+    longer = RunTimeline(ns(30), stages=PLAN.stages)  # and so is what follows the stages
     measures = measures_of(TWO, longer, quality=AT_0, update=rows)
     assert by(measures, "report_bytes", "stage") == {"calm": 1, "storm": 3}
     assert by(measures, "device_seconds", "stage") == {"calm": 10, "storm": 50}
@@ -344,7 +344,7 @@ def test_control_bytes_are_reports_and_answers_without_blocks() -> None:
 
 def test_the_worst_of_a_dimension_is_named() -> None:
     states = [state(0, 0, 9, 9, 0.5), state(0, 1, 9, 10, 0.4)]
-    assert worst_of(measures_of(TWO, PLAN, quality=states))["group"] == {
+    assert find_worst(measures_of(TWO, PLAN, quality=states))["group"] == {
         "quality_ratio_to_full": "tv", "over_budget_share": "tv", "update_latency_seconds": None,
     }  # fmt: skip
 
@@ -435,7 +435,7 @@ def test_the_parts_of_all_latencies_add_up(updates: list[Row]) -> None:
 
 
 def test_the_table_has_every_metric_by_every_dimension() -> None:
-    table = split_table(measures_of(TWO, PLAN, quality=AT_0))
+    table = metrics_table(measures_of(TWO, PLAN, quality=AT_0))
     found = {(row["metric"], row["dimension"]) for row in table.to_pylist()}
     dimensions = {"all", "group", "stage", "pressure", "budget_decile", "budget_range"}
     own = {(name, dimension) for name, metric in METRICS.items() for dimension in metric.own}
@@ -452,7 +452,7 @@ def test_rows_are_found_by_device_and_time(
 ) -> None:
     """With times so large that device and time do not fit into one number, too."""
     rows = sorted((device, t * unit) for device, t in there)
-    timeline = Timeline(*np.array(rows, dtype=np.int64).reshape(-1, 2).T)
+    timeline = RowIndex(*np.array(rows, dtype=np.int64).reshape(-1, 2).T)
     device, t_ns = np.array([(at, t * unit) for at, t in wanted], dtype=np.int64).reshape(-1, 2).T
     last, first = timeline.last(device, t_ns).tolist(), timeline.first(device, t_ns).tolist()
     for at, t, before, after in zip(device.tolist(), t_ns.tolist(), last, first, strict=True):

@@ -7,27 +7,27 @@ import pytest
 
 from devices.event_log import Harm, Result
 from devices.timeline.connectivity import Why
-from emulator.metrics.fault_impact import Account, Accountant
-from emulator.metrics.timeline import Plan, Span
+from emulator.metrics.fault_impact import FaultImpact, Impact
+from emulator.metrics.timeline import RunTimeline, Span
 from tests.emulator.worlds import Row, devices_of, harm, measures_of, ns, state, toggle, update
 
 THREE = devices_of("a", "b", "c", faults=[[0], [0], []], actions=[[0], [0], []])
 
 
-def plan_of(type_: str, start: float, end: float, *, action: bool = False) -> Plan:
+def plan_of(type_: str, start: float, end: float, *, action: bool = False) -> RunTimeline:
     span = Span(type_, "storm", ns(start), ns(end))
-    return Plan(ns(60), actions=[span]) if action else Plan(ns(60), faults=[span])
+    return RunTimeline(ns(60), actions=[span]) if action else RunTimeline(ns(60), faults=[span])
 
 
-def account(plan: Plan, devices: pa.Table = THREE, **rows: Iterable[Row]) -> Account:
+def account(plan: RunTimeline, devices: pa.Table = THREE, **rows: Iterable[Row]) -> Impact:
     """Return the account of the one fault or action of a run."""
     measures = measures_of(devices, plan, **rows)
-    accountant = Accountant(measures.frame, measures.tables)
+    accountant = FaultImpact(measures.frame, measures.tables)
     (found,) = [*accountant.faults(), *accountant.actions()]
     return found
 
 
-def said(found: Account, *names: str) -> list[object]:
+def said(found: Impact, *names: str) -> list[object]:
     return [found[name] for name in names]
 
 

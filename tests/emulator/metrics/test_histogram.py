@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.metrics.histogram import BUCKETS, RELATIVE_ERROR, Histogram, buckets_of, middle_of
+from emulator.metrics.histogram import BUCKETS, RELATIVE_ERROR, Histogram, bucket_middle, bucket_numbers
 
 some = st.lists(st.integers(0, 2**62) | st.integers(0, 300), max_size=40)
 percents = st.floats(0.01, 100) | st.sampled_from([50, 90, 95, 99, 99.9, 100])
@@ -53,7 +53,7 @@ def test_merging_is_commutative_and_associative_and_that_of_all_values(
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 10**12)), max_size=40))
 def test_groups_are_histograms_of_their_own(rows: list[tuple[int, int]]) -> None:
     places, values = (np.array([row[at] for row in rows], dtype=np.int64) for at in (0, 1))
-    found = Histogram.grouped(values, buckets_of(values), places, 4)
+    found = Histogram.grouped(values, bucket_numbers(values), places, 4)
     assert list(found) == [of([value for place, value in rows if place == group]) for group in range(1, 5)]
 
 
@@ -65,7 +65,7 @@ def test_nothing_has_no_percentile_and_nothing_is_below_0() -> None:
 
 def test_buckets_rise_with_their_values() -> None:
     values = np.unique(np.geomspace(1, 2**62, 20_000).astype(np.int64))
-    buckets = buckets_of(values)
+    buckets = bucket_numbers(values)
     assert (np.diff(buckets) >= 0).all()
     assert buckets.max() < BUCKETS
-    assert [middle_of(int(bucket)) for bucket in buckets_of(np.arange(128))] == list(range(128))
+    assert [bucket_middle(int(bucket)) for bucket in bucket_numbers(np.arange(128))] == list(range(128))

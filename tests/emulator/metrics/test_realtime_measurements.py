@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from emulator.metrics.realtime_measurements import KEYS, Expected, doubts_of, nothing_measured, summary_of
+from emulator.metrics.realtime_measurements import (
+    KEYS,
+    ExpectedTimes,
+    empty_measurements,
+    find_doubts,
+    summarize_shards,
+)
 from emulator.report.key_descriptions import explained
 from emulator.report.tables import doubts
 
@@ -13,14 +19,14 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_a_run_in_real_time_and_any_other_have_the_same_keys() -> None:
-    real = summary_of([], Expected(20.0, 0.1, 30.0), {"broker": 2}, dropped=7)
-    assert tuple(real) == KEYS == tuple(nothing_measured())
+    real = summarize_shards([], ExpectedTimes(20.0, 0.1, 30.0), {"broker": 2}, dropped=7)
+    assert tuple(real) == KEYS == tuple(empty_measurements())
     assert (real["broker_restarts"], real["broker_messages_dropped"]) == (2, 7)
-    assert set(nothing_measured().values()) == {None}
+    assert set(empty_measurements().values()) == {None}
 
 
 TRIP = "at speed 20 a round trip to broker and cloud (p95) is"
-SLOW = Expected(speed=20.0, links_s=0.09, retry_s=30.0)
+SLOW = ExpectedTimes(speed=20.0, links_s=0.09, retry_s=30.0)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +48,7 @@ SLOW = Expected(speed=20.0, links_s=0.09, retry_s=30.0)
             0,
             [f"{TRIP} 15 s of simulated time, and up"],
         ),
-        (Expected(1.0, 0.0, 30.0), 1.0, 0, 0, []),  # links without a delay are slower than nothing
+        (ExpectedTimes(1.0, 0.0, 30.0), 1.0, 0, 0, []),  # links without a delay are slower than nothing
         (
             SLOW,
             0.01,
@@ -53,9 +59,9 @@ SLOW = Expected(speed=20.0, links_s=0.09, retry_s=30.0)
     ],
 )
 def test_it_is_doubted_what_a_slow_machine_makes_of_a_scenario(
-    expected: Expected, round_trip_s: float | None, late_turns: int, unanswered: int, begins: list[str]
+    expected: ExpectedTimes, round_trip_s: float | None, late_turns: int, unanswered: int, begins: list[str]
 ) -> None:
-    found = doubts_of(expected, round_trip_s, late_turns, unanswered)
+    found = find_doubts(expected, round_trip_s, late_turns, unanswered)
     assert [doubt[: len(begin)] for doubt, begin in zip(found, begins, strict=True)] == begins
     page = doubts({"realtime_doubts": found})
     assert all(escape(doubt) in page for doubt in found)

@@ -4,7 +4,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from emulator.metrics.thresholds import judge
+from emulator.metrics.thresholds import judge_rule
 from emulator.run_directory.layout import read_summary
 from scenarios.language.thresholds import rules_of
 from tests.emulator.metrics.test_compute import PLAN, TWO
@@ -65,7 +65,7 @@ STORY = {
 )  # fmt: skip
 def test_rules_and_what_comes_of_them(metric: str, rule: str, value: float | None, passed: bool) -> None:
     (wanted,) = rules_of({metric: [rule]})
-    verdict = judge(wanted, measures_of(TWO, PLAN, **STORY))
+    verdict = judge_rule(wanted, measures_of(TWO, PLAN, **STORY))
     assert (verdict.metric, verdict.rule, verdict.passed) == (metric, rule, passed)
     assert verdict.value == (None if value is None else pytest.approx(value))
 

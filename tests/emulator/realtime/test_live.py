@@ -19,7 +19,7 @@ from rich.console import Console as Terminal
 from broker_config import mosquitto
 from emulator.cli.live_view import HISTORY, LiveView, live_view
 from emulator.metrics.histogram import Histogram
-from emulator.metrics.live_status import Pulse, together
+from emulator.metrics.live_status import LiveStatus, merge_statuses
 from scenarios.language.load import parse
 from tests.emulator.realtime.test_by_hand import ROOT, SCENARIO
 from wire.errors import InputError
@@ -40,14 +40,14 @@ def bucketed(latency_ms: int, count: int) -> dict[int, int]:
     return dict(Histogram.of(np.full(count, latency_ms * MS)).counts)
 
 
-CALM = Pulse(
+CALM = LiveStatus(
     t_ns=10 * NS_PER_S, wall_s=1.0, devices=30, online=24, connections=23, budget_bytes=30 * 1024,
     resident_bytes=15 * 1024, over_budget=0, ndcg_sum=3.0, best_sum=4.0, started=24, reports=100, applied=90,
     lost=0, update_bytes=50_000, flying=2, lag_ns=2 * MS, latency=bucketed(100, 9),
 )  # fmt: skip
 
 
-def after(pulse: Pulse, **changes: object) -> Pulse:
+def after(pulse: LiveStatus, **changes: object) -> LiveStatus:
     return msgspec.structs.replace(pulse, **changes)
 
 
@@ -134,7 +134,7 @@ def test_a_fleet_is_its_shards_together() -> None:
     other = after(
         CALM, t_ns=9 * NS_PER_S, wall_s=0.9, lag_ns=80 * MS, latency={**bucketed(100, 1), **bucketed(900, 1)}
     )
-    both = together([CALM, other])
+    both = merge_statuses([CALM, other])
     assert (both.t_ns, both.wall_s, both.lag_ns) == (9 * NS_PER_S, 1.0, 80 * MS)
     assert (both.devices, both.online, both.reports, both.ndcg_sum) == (60, 48, 200, 6.0)
     assert both.latency == {**bucketed(100, 10), **bucketed(900, 1)}

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.kills import VICTIMS, Killer, faults_of
 from broker_config import mosquitto
-from emulator.metrics.live_status import Pulse
-from emulator.metrics.realtime_measurements import doubts_of_summary
+from emulator.metrics.live_status import LiveStatus
+from emulator.metrics.realtime_measurements import read_doubts
 from emulator.run_directory.event_log import JOURNAL, Journal, gather
 from emulator.runner.runner import Finished
 from tests.emulator.scenarios import TINY, Runner, Silent, number
@@ -71,7 +71,7 @@ def test_the_embedded_broker_carries_it_too_and_what_it_has_not_is_told(
     assert real.summary["broker_messages_dropped"] is None
     wills = "broker amqtt has no last wills of devices that fall silent"
     # Whether a round trip is doubted depends on the machine.
-    warned = [each[: len(wills)] for each in watcher.warnings if each not in doubts_of_summary(real.summary)]
+    warned = [each[: len(wills)] for each in watcher.warnings if each not in read_doubts(real.summary)]
     assert warned == [wills] * (connections == "per_device")
     check_whole(real)
 
@@ -103,7 +103,7 @@ class Watched(Silent):
         super().__init__()
         self.killer = Killer(iter(deaths))
 
-    def pulsed(self, pulse: Pulse, stop_ns: int) -> None:
+    def pulsed(self, pulse: LiveStatus, stop_ns: int) -> None:
         super().pulsed(pulse, stop_ns)
         self.killer.pulsed(pulse, stop_ns)
 

@@ -17,9 +17,9 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from devices.event_log import Cause, FleetLog, Pressure, Result, Sent
-from emulator.metrics.by_dimension import split_table
-from emulator.metrics.summary import Identity, measure, summarize
-from emulator.metrics.timeline import Plan, Span
+from emulator.metrics.by_dimension import metrics_table
+from emulator.metrics.summary import RunIdentity, compute_metrics, summarize
+from emulator.metrics.timeline import RunTimeline, Span
 from emulator.report.axes import byte_ticks, duration, time_ticks
 from emulator.report.device_totals import Tally, choose_devices, elasticities, portraits, states_of, tally
 from emulator.report.page import write_report
@@ -62,7 +62,7 @@ UPDATES: tuple[Update, ...] = (
 )
 
 
-PLAN = Plan(
+PLAN = RunTimeline(
     STOP_S * NS_PER_S,
     stages=(
         Span("calm", "calm", 0, 150 * NS_PER_S),
@@ -155,10 +155,10 @@ def make_run(
     devices = devices_table() if devices is None else devices
     write_events(folder, states, updates, devices["full_ndcg_at_10"].to_pylist())
     pq.write_table(devices, folder / DEVICES)
-    identity = Identity("small", 3, "virtual", "0123456789abcdef", ns(STOP_S))
+    identity = RunIdentity("small", 3, "virtual", "0123456789abcdef", ns(STOP_S))
     events = read_tables(folder / EVENTS)
-    measures = measure(events, devices, PLAN)
-    pq.write_table(split_table(measures), folder / METRICS)
+    measures = compute_metrics(events, devices, PLAN)
+    pq.write_table(metrics_table(measures), folder / METRICS)
     write_summary(folder, summarize(identity, events, measures, 1.5) | dict(more or {}))
     (folder / SCENARIO).write_text(f"version: 1\nname: small\ndescription: '{description}'\n")
     return folder

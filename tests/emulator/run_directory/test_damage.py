@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from emulator.cli.replay import show_diff
 from emulator.cli.report import report
 from emulator.compare.run_sets import read_side
-from emulator.metrics.per_device import METRICS, MeasuredRun
+from emulator.metrics.per_device import COMPARED_METRICS, MeasuredRun
 from emulator.replay.replay import read_replay
 from emulator.run_directory.layout import read_summary
 from emulator.sweep.table import flatten
@@ -43,7 +43,11 @@ Damage = Callable[[Path], object]
 
 def compared(folder: Path) -> object:
     run = MeasuredRun(folder)
-    return [each.tolist() for each in run.sums(METRICS)], list(run.users), read_side(str(folder)).models
+    return (
+        [each.tolist() for each in run.sums(COMPARED_METRICS)],
+        list(run.users),
+        read_side(str(folder)).models,
+    )
 
 
 def differences(folder: Path) -> object:
