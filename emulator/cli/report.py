@@ -11,8 +11,9 @@ from emulator.cli.terminal import Console
 from emulator.report.page import write_report
 from emulator.run_directory.event_log import Tables, gather
 from emulator.run_directory.layout import PARTIAL, SCENARIO, SUMMARY, read_scenario
+from emulator.run_directory.model_note import ModelNote, read_model_note
 from emulator.runner.runner import write_results
-from emulator.simulation.job import prepare
+from emulator.simulation.job import Prepared, prepare
 from emulator.simulation.model_cache import resolve_data
 from emulator.simulation.simulation import Outcome
 from scenarios.language.load import parse
@@ -27,7 +28,7 @@ def report(folder: Path, data: Path | None, store: Path | None) -> list[str]:
     Args:
         folder: a run directory, finished or not.
         data: where the scenario's data set is; needed only for a run that did not finish.
-        store: where its model is cached; likewise.
+        store: where its model is cached; likewise. None: where the run had it.
 
     Raises:
         InputError: it is no run directory, it is damaged, or nothing was logged.
@@ -52,9 +53,15 @@ def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Pat
     if folder.name.startswith(f"{scenario.name}-replay-"):
         raise InputError(f"{folder}: this replay did not finish: only a replay of the recording tells of it")
     scenario = _with_data(scenario, data)
+    note = read_model_note(folder)
     with Console() as console:
+        if store is None and note is not None:
+            store = Path(note.store)
+            if not store.exists():
+                console.warned(f"{store}: is not there any more: the model of the run is trained again")
         prepared = prepare(scenario, store, drafts[0], training=console.training)
         console.prepared(prepared.models[0])
+        _check_models(folder, note, prepared)
         console.reporting()
         job = prepared.job
         names = [each.name for each in job.devices]
@@ -70,6 +77,16 @@ def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Pat
         f"this run had come to {end_ns / NS_PER_S:,.0f} s of {scenario.stop_time / NS_PER_S:,.0f} s of "
         f"simulated time; what follows is measured on that part, of {len(devices)} of {len(names)} devices"
     )
+
+
+def _check_models(folder: Path, note: ModelNote | None, prepared: Prepared) -> None:
+    """Check that the models are those that the run had: others would give its log another quality."""
+    versions = tuple(each.store.version for each in prepared.models)
+    if note is not None and note.versions != versions:
+        raise InputError(
+            f"{folder}: this run had model {', '.join(note.versions)}, but what was found or trained now is "
+            f"{', '.join(versions)}: name the folder that caches its model with --store"
+        )
 
 
 def _with_data(scenario: Scenario, data: Path | None) -> Scenario:

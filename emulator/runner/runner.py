@@ -39,6 +39,7 @@ from emulator.report.page import write_report
 from emulator.run_directory.event_log import described, gather, write_table, write_tables
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, drafting, write_summary
 from emulator.run_directory.manifest import write_manifest
+from emulator.run_directory.model_note import NOTE, write_model_note
 from emulator.runner.broker import OURS, Broker, broker_of
 from emulator.simulation.job import Job, prepare, program_of
 from emulator.simulation.model_cache import PreparedModel, resolve_data
@@ -176,6 +177,7 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
         for doubt in replay.mismatches(prepared.models[0].store.version) if replay else ():
             watcher.warned(doubt)
         write_scenario(draft.folder, scenario)
+        write_model_note(draft.folder, options.store, [each.store.version for each in prepared.models])
         draft.keep()
         stores = [model.folder for model in prepared.models]
         outcome, folders = _simulate(job, options, broker, stores, watcher)
@@ -188,6 +190,7 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
             write_summary(draft.folder, summary)
         if options.report:
             write_report(draft.folder)
+        (draft.folder / NOTE).unlink()
     return Finished(draft.final, summary)
 
 

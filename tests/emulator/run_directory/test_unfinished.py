@@ -34,7 +34,9 @@ def test_what_an_interrupted_run_had_logged_is_reported(
         run.send_signal(signal.SIGINT)
         run.communicate(timeout=PATIENCE_S)
     (folder,) = (tmp_path / "runs").iterdir()
-    done = peelfleet("report", folder, "--store", store_root, folder=tmp_path)
+    note = msgspec.json.decode((folder / ".model.json").read_bytes())
+    assert note["store"] == str(store_root)
+    done = peelfleet("report", folder, folder=tmp_path)  # the run remembers where its model is
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
     said, page = done.stdout.splitlines()
     assert re.fullmatch(
@@ -44,6 +46,16 @@ def test_what_an_interrupted_run_had_logged_is_reported(
     assert (summary["unfinished"], 0 < summary["simulated_seconds"] < 72e6) == (True, True)
     assert "NOT FINISHED" in Path(page).read_text()
     assert (folder / ".shard-0" / "quality.arrows").exists()  # it can be reported again
+    (folder / ".model.json").write_bytes(msgspec.json.encode(note | {"versions": ["another"]}))
+    other = peelfleet("report", folder, folder=tmp_path)
+    words = f"peelfleet: {folder}: this run had model another, but what was found or trained now is "
+    assert (other.returncode, words in other.stderr, "Traceback" in other.stderr) == (2, True, False)
+    (folder / ".model.json").write_text('{"store": 1}')
+    damaged = peelfleet("report", folder, folder=tmp_path)
+    assert (damaged.returncode, damaged.stderr) == (
+        2,
+        f"peelfleet: {folder / '.model.json'}: is damaged: Expected `str`, got `int` - at `$.store`\n",
+    )
     refused = peelfleet("diff", folder, folder, folder=tmp_path)
     assert (refused.returncode, "this run did not finish" in refused.stderr) == (2, True)
 
@@ -117,7 +129,7 @@ def test_names_that_can_be_none_are_one_line(tmp_path: Path, store_root: Path) -
 def test_a_user_without_a_home_is_told_what_to_name() -> None:
     script = """
 import os
-from cloud.store import default_root
+from cloud.blocks.store import default_root
 from wire.errors import InputError
 os.setuid(4242)
 os.environ.pop("HOME", None), os.environ.pop("XDG_CACHE_HOME", None), os.environ.pop("PEELFLEET_STORE", None)

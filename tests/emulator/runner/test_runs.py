@@ -171,7 +171,7 @@ def test_a_failed_run_does_not_look_whole(runner: Runner, monkeypatch: pytest.Mo
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("emulator.runner.write_tables", full_disk)
+    monkeypatch.setattr("emulator.runner.runner.write_tables", full_disk)
     with pytest.raises(OSError, match="No space left"):
         runner.run()
     assert [path.suffix for path in runner.out.iterdir()] == [PARTIAL]
