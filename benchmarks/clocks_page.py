@@ -84,16 +84,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{NAME}.yaml"
         file.write_text(scenario_text(), encoding="utf-8")
-        summaries = [_run(file, clock) for clock in ("virtual", "realtime")]
+        summaries = [run_under(clock, file) for clock in ("virtual", "realtime")]
     page = rewritten(PAGE.read_text(encoding="utf-8"), {NAME: markdown(*summaries)})
     PAGE.write_text(page, encoding="utf-8")
 
 
-def _run(file: Path, clock: str) -> Summary:
+def run_under(clock: str, file: Path) -> Summary:
+    """Run the scenario *file* under *clock* and return its summary.
+
+    Raises:
+        SystemExit: the run failed, and has said why; says which it was.
+    """
     out = file.parent / clock
     command = [sys.executable, "-m", "emulator.cli", "run", file.name, "--clock", clock, "--out", str(out)]
     speed = ["--speed", str(SPEED)] if clock == "realtime" else []
-    subprocess.run([*command, *speed], cwd=file.parent, check=True)
+    status = subprocess.run([*command, *speed], cwd=file.parent, check=False).returncode
+    if status != 0:
+        sys.exit(f"{file.stem}, {clock} clock: the run ended with status {status}; {PAGE.name} is as it was")
     (summary,) = out.glob("*/summary.json")
     found: Summary = msgspec.json.decode(summary.read_bytes())
     return found
