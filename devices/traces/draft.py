@@ -17,7 +17,7 @@ import msgspec
 from devices.traces.columns import MAX_BYTES
 from devices.traces.writer import Row, Sidecar, check_output, write_trace
 from wire.errors import InputError, RunError
-from wire.input_files import read_at_most
+from wire.input_files import decode_json, read_at_most
 from wire.locks import Lock, take_lock
 from wire.output_files import reason
 from wire.text import printable
@@ -165,10 +165,10 @@ def read_draft(path: Path) -> tuple[Sidecar, list[Row]]:
     """
     try:
         lines = read_at_most(path, MAX_BYTES, "a draft").split(b"\n")[:-1]
-        sidecar = msgspec.json.decode(lines[0] if lines else b"", type=Sidecar)
+        sidecar = decode_json(lines[0] if lines else b"", Sidecar)
     except OSError as error:
         raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except ValueError:
         raise InputError(f"{printable(path)}: is no draft of a recording") from None
     return sidecar, list(_rows(lines[1:]))
 
@@ -178,8 +178,8 @@ def _rows(lines: Iterable[bytes]) -> Iterator[Row]:
     last: Row | None = None
     for line in lines:
         try:
-            said = msgspec.json.decode(line, type=_Line)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            said = decode_json(line, _Line)
+        except ValueError:
             break
         row = Row(said.d, said.t, mem_available_bytes=said.available, mem_total_bytes=said.total,
                   pressure=said.pressure)  # fmt: skip

@@ -10,7 +10,7 @@ import msgspec
 
 from devices.traces.columns import COLUMNS, SUFFIXES
 from wire.errors import InputError
-from wire.input_files import read_at_most
+from wire.input_files import decode_json, read_at_most
 from wire.output_files import replacing, writable
 from wire.text import printable
 
@@ -69,10 +69,10 @@ def read_sidecar(trace: Path) -> Sidecar | None:
     """
     path = sidecar_path(trace)
     try:
-        return msgspec.json.decode(read_at_most(path, MAX_SIDECAR_BYTES, "a sidecar"), type=Sidecar)
+        return decode_json(read_at_most(path, MAX_SIDECAR_BYTES, "a sidecar"), Sidecar)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{printable(path)}: is no sidecar of a trace: {printable(error, 200)}") from None
 
 

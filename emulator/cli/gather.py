@@ -41,11 +41,7 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
     Raises:
         InputError: a folder holds no shard, one did not end, or they are not all the shards of one run.
     """
-    scenario = _scenario(folders)
-    measured = [_measured(folder) for folder in folders]
-    _check_whole(folders, measured)
-    notes = [*check_one_run(folders, measured), *_check_checksums(folders, measured)]
-    _check_devices(folders, measured, len(list(device_names(scenario.fleet))))
+    scenario, measured, notes = read_shards(folders)
     scenario = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, data))
     check_readable(scenario)
     with (
@@ -70,6 +66,20 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
         summary = write_results(draft.folder, scenario, prepared.job, outcome, folders)
         write_report(draft.folder)
     return Finished(draft.final, summary)
+
+
+def read_shards(folders: Sequence[Path]) -> tuple[Scenario, list[ShardMeasurements], list[str]]:
+    """Return what the shards in *folders* ran, what each measured, and notes on what cannot be checked.
+
+    Raises:
+        InputError: one is damaged or did not end, or they are not all the shards of one run.
+    """
+    scenario = _scenario(folders)
+    measured = [_measured(folder) for folder in folders]
+    _check_whole(folders, measured)
+    notes = [*check_one_run(folders, measured), *_check_checksums(folders, measured)]
+    _check_devices(folders, measured, len(list(device_names(scenario.fleet))))
+    return scenario, measured, notes
 
 
 def _scenario(folders: Sequence[Path]) -> Scenario:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from wire.errors import InputError
-from wire.input_files import read_at_most
+from wire.input_files import decode_json, read_at_most
 from wire.output_files import replace_file
 
 ORDER: Final = "combinations.json"
@@ -35,8 +35,8 @@ def keep_order(names: Sequence[str], folder: Path) -> None:
 def read_order(folder: Path) -> Sequence[str]:
     """Return the combinations of the sweep folder *folder* in their order; none where it does not say."""
     try:
-        return msgspec.json.decode(read_at_most(folder / ORDER, MOST_BYTES), type=list[str])
-    except (OSError, InputError, msgspec.DecodeError, UnicodeDecodeError):
+        return decode_json(read_at_most(folder / ORDER, MOST_BYTES), list[str])
+    except (OSError, InputError, ValueError):
         return _order_of_table(folder / TABLE)
 
 

@@ -29,7 +29,7 @@ from scenarios.language.scenario import Scenario
 from scenarios.language.sweep_expansion import Combination, Plan
 from scenarios.language.types import plain
 from wire.errors import InputError, PeelfleetError
-from wire.input_files import read_at_most
+from wire.input_files import decode_json, read_at_most
 from wire.locks import Lock, take_lock
 from wire.output_files import reason
 from wire.source_digest import digest_of, sources
@@ -201,8 +201,8 @@ def _is_there(run: Run, folder: Path) -> bool:
     if not place.exists():
         return False
     try:
-        mark = msgspec.json.decode(read_at_most(place / MARK, MOST_MARK_BYTES), type=Mark)
-    except (OSError, InputError, msgspec.DecodeError, UnicodeDecodeError):
+        mark = decode_json(read_at_most(place / MARK, MOST_MARK_BYTES), Mark)
+    except (OSError, InputError, ValueError):
         raise InputError(f"{place}: is no run of this sweep: give another --out, or remove it") from None
     if mark.digest != run.digest:
         raise InputError(

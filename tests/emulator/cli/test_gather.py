@@ -1,12 +1,15 @@
-"""Shards of two runs of one scenario and seed are told apart when they are gathered."""
+"""Shards of two runs of one scenario and seed are told apart when they are gathered; damaged ones refused."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from emulator.cli.gather import check_one_run
+from emulator.cli.gather import check_one_run, read_shards
 from emulator.metrics.realtime_measurements import (
     RunIdentity,
     ShardMeasurements,
@@ -14,6 +17,11 @@ from emulator.metrics.realtime_measurements import (
     read_measurements,
     write_measurements,
 )
+from emulator.run_directory.manifest import add_entries
+from emulator.simulation.job import prepare
+from emulator.simulation.simulation import Simulation
+from scenarios.language.load import dump, parse
+from tests.emulator.scenarios import TINY
 from wire.errors import InputError
 
 NONE = StoredHistogram({}, 0, None, None)
@@ -86,3 +94,50 @@ def test_what_a_shard_measured_has_a_checksum(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_measurements(path)
     assert str(caught.value).startswith(f"{path}: the shard is damaged: SHA-256 ")
+
+
+@pytest.fixture(scope="module")
+def whole(store_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The only shard of a run, as `devices` leaves it."""
+    folder = tmp_path_factory.mktemp("whole") / "shard"
+    scenario = parse(TINY, "tiny.yaml", ["stop_time=1 min"])
+    job = prepare(scenario, store_root, folder, training=lambda *_: None).job
+    Simulation(job, lambda _: None).run_virtual()
+    text = dump(scenario)
+    (folder / "scenario.yaml").write_text(text)
+    add_entries(folder / "journal.json", {"scenario.yaml": text.encode()})
+    write_measurements(folder / "measured.json", msgspec.structs.replace(shard(0, FIRST), shards=1))
+    return folder
+
+
+FILES = ("scenario.yaml", "measured.json", "journal.json", "budget.arrows", "quality.arrows", "fault.arrows")
+
+
+@given(
+    name=st.sampled_from(FILES),
+    kind=st.sampled_from(["delete", "cut", "change"]),
+    at=st.integers(0, 2**20),
+    new=st.integers(1, 255),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_shard_that_is_damaged_is_read_as_it_was_or_refused_in_a_line(
+    tmp_path_factory: pytest.TempPathFactory, whole: Path, name: str, kind: str, at: int, new: int
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged") / "shard"
+    shutil.copytree(whole, folder)
+    content = bytearray((folder / name).read_bytes())
+    at %= len(content)
+    content[at] ^= new
+    if kind == "delete":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content[:at] if kind == "cut" else content)
+    try:
+        found = read_shards([folder])
+    except InputError as error:
+        words = str(error)
+    else:
+        assert found == read_shards([whole])
+        words = ""
+    shutil.rmtree(folder)
+    assert "\n" not in words

@@ -20,7 +20,10 @@ from emulator.compare.run_sets import read_side
 from emulator.metrics.per_device import COMPARED_METRICS, MeasuredRun
 from emulator.replay.replay import read_replay
 from emulator.run_directory.layout import read_summary
+from emulator.sweep.runs import Run, missing
 from emulator.sweep.table import flatten
+from scenarios.language.load import parse
+from scenarios.language.sweep_expansion import Combination
 from tests.emulator.scenarios import TINY, Runner
 from wire.errors import InputError
 
@@ -137,6 +140,20 @@ def test_json_that_is_none_is_one_line(whole: Path, tmp_path: Path, name: str, c
     folder = copied(whole, tmp_path / "run", checked=name == "manifest.json")
     (folder / name).write_bytes(content.encode(errors="surrogateescape"))
     assert refusal(lambda: read_summary(folder)).startswith(f"{folder / name}: ")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"a": ' + "[" * 100_000, '{"combination": 1}'])
+def test_a_run_of_a_sweep_whose_mark_is_damaged_is_one_line(
+    whole: Path, tmp_path: Path, content: str
+) -> None:
+    """The sweep would else take it for a run of its own, or end with a traceback."""
+    scenario = parse(TINY, "tiny.yaml")
+    run = Run(Combination("a", None, {}, scenario), 5, scenario, "model", "digest")
+    place = tmp_path / "a" / "seed-5"
+    shutil.copytree(whole, place)
+    (place / "combination.json").write_text(content)
+    words = f"{place}: is no run of this sweep: give another --out, or remove it"
+    assert refusal(lambda: missing([run], tmp_path)) == words
 
 
 def column(name: str, values: list[Any]) -> Callable[[pa.Table], pa.Table]:
