@@ -19,6 +19,7 @@ from broker_config.accounts import Account, check_accounts
 from broker_config.endpoint import CAPABILITIES, Credentials, Endpoint, check_reachable
 from broker_config.temporary_folders import scratch_folder
 from wire.errors import InputError, RunError
+from wire.output_files import reason
 from wire.topics import Role
 
 LOOPBACK = "127.0.0.1"
@@ -206,7 +207,12 @@ def _running(
             directory = stack.enter_context(scratch_folder())
             program = mosquitto.executable()
             assert program is not None
-            mosquitto.write_files(directory, LOOPBACK, port, accounts)
+            try:
+                mosquitto.write_files(directory, LOOPBACK, port, accounts)
+            except OSError as error:
+                raise RunError(
+                    f"{directory}: the broker's files cannot be written: {reason(error)}"
+                ) from None
             start = partial(_spawn, mosquitto.command(program, directory), log)
         else:
             start = partial(_embedded, port, accounts, log)

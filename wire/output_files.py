@@ -82,7 +82,7 @@ def replace_file(path: Path, content: bytes) -> None:
         InputError: *path* cannot be written.
         OSError: the disk is full.
     """
-    with replacing(path) as draft:
+    with replacing(path) as draft, naming(path):
         draft.write_bytes(content)
 
 
@@ -133,6 +133,15 @@ def check_ours(path: Path, begins: Callable[[bytes], bool], what: str) -> None:
         raise InputError(f"{path}: is no {what}, and is not overwritten: name another file")
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an error of the system in the block name *path*: that of a full disk names no file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, reason(error), str(path)) from None
+
+
 def reason(error: OSError) -> str:
     """Return why a file cannot be used, in words."""
     return error.strerror or str(error)
@@ -141,6 +150,11 @@ def reason(error: OSError) -> str:
 def in_words(error: Exception) -> str:
     """Return *error* for people; of one of the system, what it says without its number."""
     return reason(error) if isinstance(error, OSError) else str(error)
+
+
+def with_name(error: OSError) -> str:
+    """Return why a file cannot be used, after its name if *error* has it."""
+    return reason(error) if error.filename is None else f"{os.fsdecode(error.filename)}: {reason(error)}"
 
 
 def _force(path: Path) -> None:

@@ -27,7 +27,7 @@ from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.shard_processes import MEASURED, READY
 from emulator.realtime.shard import Route, Shard
 from emulator.run_directory.event_log import JOURNAL
-from emulator.run_directory.layout import SCENARIO, Draft
+from emulator.run_directory.layout import SCENARIO, Draft, system_refusal
 from emulator.run_directory.manifest import add_entries
 from emulator.simulation.job import prepare
 from emulator.simulation.model_cache import resolve_data
@@ -295,4 +295,9 @@ def _making(folder: Path) -> Iterator[Draft]:
         if draft.kept:
             raise RunError(f"{error}; what the shard has written is in {folder}") from error
         shutil.rmtree(folder, ignore_errors=True)
+        raise
+    except Exception as error:
+        refusal = system_refusal(error)
+        if draft.kept and refusal:
+            raise RunError(f"{refusal}; what the shard has written is in {folder}") from error
         raise

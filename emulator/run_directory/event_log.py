@@ -7,6 +7,7 @@ columns are left out, so it is the same for every clock, shard count and machine
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from emulator.run_directory.manifest import MANIFEST, CountedFile, check_file, e
 from scenarios.catalogue.event_columns import EVENT_COLUMNS
 from wire.errors import InputError
 from wire.input_files import open_regular
-from wire.output_files import reason
+from wire.output_files import naming, reason
 
 BATCH_ROWS = 50_000
+WHOLE_ROWS = 1_024
+"""Of a batch, so many are read again or none of them, where a disk was full or the process was killed."""
 JOURNAL = "journal.json"
 """Beside the draft files of a simulation that came to its end: their rows and checksums."""
 WALL = "wall_s"
@@ -65,16 +68,19 @@ class Journal:
 
     def take(self, log: FleetLog, *, at_least: int = BATCH_ROWS) -> None:
         """Move the rows of every table that has at least so many out of *log* onto the disk."""
-        for name, writer in self._writers.items():
-            rows = log.tables[name]
-            if len(rows) >= at_least:
-                taken = rows.take()
-                writer.write_table(_table(name, taken))
-                self._sinks[name].flush()
-                self._rows[name] += len(taken)
-                self.tap(name, taken)
-                if self._kept is not None:
-                    self._kept[name].append(taken)
+        for name in self._writers:
+            self._take(name, log, at_least)
+
+    def _take(self, name: str, log: FleetLog, at_least: int) -> None:
+        rows = log.tables[name]
+        if len(rows) >= at_least:
+            taken = rows.take()
+            self._writers[name].write_table(_table(name, taken), max_chunksize=WHOLE_ROWS)
+            self._sinks[name].flush()
+            self._rows[name] += len(taken)
+            self.tap(name, taken)
+            if self._kept is not None:
+                self._kept[name].append(taken)
 
     def so_far(self, log: FleetLog) -> dict[str, dict[str, NDArray[Any]]]:
         """Return the columns of every table as they have grown by now, with numbers for devices and words.
@@ -104,12 +110,14 @@ class Journal:
 
     def leave(self, log: FleetLog) -> None:
         """Write what is left and close the files of a simulation that did not end; claim nothing of them."""
-        try:
-            self.take(log, at_least=1)
-        finally:
-            for name, writer in self._writers.items():
-                with self._sinks[name].closing():
-                    writer.close()
+        with ExitStack() as stack:  # each of them, whatever the others do
+            for name in self._writers:
+                stack.callback(self._leave, name, log)
+
+    def _leave(self, name: str, log: FleetLog) -> None:
+        with self._sinks[name].closing():
+            self._take(name, log, 1)
+            self._writers[name].close()
 
 
 def gather(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.Table]:
@@ -147,7 +155,7 @@ def described(table: pa.Table, meanings: Mapping[str, str]) -> pa.Table:
 
 def write_table(table: pa.Table, path: Path, compression: str = "snappy") -> None:
     """Write *table* as Parquet to *path*, whose folder may have any name."""
-    with path.open("wb") as file:
+    with naming(path), path.open("wb") as file:
         pq.write_table(table, file, compression=compression)
 
 

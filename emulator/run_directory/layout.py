@@ -12,9 +12,9 @@ import msgspec
 
 from emulator.run_directory.manifest import MANIFEST, add_entries, check_content
 from emulator.run_directory.summary_types import mistake_in
-from wire.errors import InputError, RunError
+from wire.errors import InputError, RunError, first_of
 from wire.input_files import decode_json, read_at_most
-from wire.output_files import reason
+from wire.output_files import naming, reason, with_name
 
 PARTIAL = ".partial"
 MOST_BYTES = 2**26
@@ -64,7 +64,18 @@ def drafting(out: Path, name: str, seed: int, started: datetime) -> Iterator[Dra
             with contextlib.suppress(OSError):  # another run has put something there by now
                 out.rmdir()
         raise
+    except Exception as error:
+        refusal = system_refusal(error)
+        if draft.kept and refusal:
+            raise RunError(f"{refusal}; what the run has written is in {draft.folder}") from error
+        raise
     draft.folder.rename(draft.final)
+
+
+def system_refusal(error: Exception) -> str | None:
+    """Return what the system has refused, with the file, as on a full disk; None for any other error."""
+    first = first_of(error)
+    return with_name(first) if isinstance(first, OSError) else None
 
 
 def _create(out: Path, name: str) -> Draft:
@@ -85,7 +96,8 @@ def _create(out: Path, name: str) -> Draft:
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
     """Write ``summary.json``, and into the manifest, where there is one, what it is."""
     content = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
-    (folder / SUMMARY).write_bytes(content)
+    with naming(folder / SUMMARY):
+        (folder / SUMMARY).write_bytes(content)
     add_entries(folder / MANIFEST, {SUMMARY: content})
 
 

@@ -1,5 +1,6 @@
 """What a file on the disk must be: its rows, bytes and SHA-256, told by the one who wrote it."""
 
+import errno
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import msgspec
 
 from wire.errors import InputError
 from wire.input_files import decode_json, open_regular, read_at_most
-from wire.output_files import reason, replace_file
+from wire.output_files import naming, reason, replace_file
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -43,9 +44,11 @@ class CountedFile:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = path.open("wb")
         self._digest = hashlib.sha256()
         self._bytes = 0
+        self._failed = False
 
     @property
     def closed(self) -> bool:
@@ -53,19 +56,28 @@ class CountedFile:
         return self._file.closed
 
     def write(self, data: bytes) -> int:
-        """Write *data*, all of it."""
+        """Write *data*, all of it.
+
+        Raises:
+            OSError: the disk is full, or was: what followed a part that is cut off would be read as its rest.
+        """
         self._digest.update(data)
-        written = self._file.write(data)
+        with self._naming():
+            if self._failed:
+                raise OSError(errno.EIO, "an earlier write has failed")
+            written = self._file.write(data)
         self._bytes += written
         return written
 
     def flush(self) -> None:
         """Hand everything to the system: the death of this process loses nothing of it."""
-        self._file.flush()
+        with self._naming():
+            self._file.flush()
 
     def close(self) -> None:
         """Finish the file."""
-        self._file.close()
+        with self._naming():
+            self._file.close()
 
     @contextmanager
     def closing(self) -> Iterator[None]:
@@ -74,6 +86,15 @@ class CountedFile:
             yield
         finally:
             self._file.close()
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        try:
+            with naming(self._path):
+                yield
+        except OSError:
+            self._failed = True
+            raise
 
     def entry(self, rows: int) -> Entry:
         """Return what was written, which is a table of so many rows."""

@@ -52,6 +52,7 @@ from scenarios.language.thresholds import rules_of
 from scenarios.language.warnings import doubts
 from wire.errors import InputError, RunError, SilenceError
 from wire.no_answer import counted, silence
+from wire.output_files import naming
 from wire.topics import Role
 
 MOST_SHARDS = 256
@@ -229,7 +230,8 @@ def resolve(scenario: Scenario, options: Options) -> Scenario:
 
 def write_scenario(folder: Path, scenario: Scenario) -> None:
     """Write the resolved *scenario* into a run directory, without the password of a broker."""
-    (folder / SCENARIO).write_text(dump(without_password(scenario)), encoding="utf-8")
+    with naming(folder / SCENARIO):
+        (folder / SCENARIO).write_text(dump(without_password(scenario)), encoding="utf-8")
 
 
 def _with_whole_paths(group: FleetGroup) -> FleetGroup:

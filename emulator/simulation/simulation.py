@@ -126,7 +126,7 @@ class Simulation:
                 run_virtual(self._cells(InMemory(self.versions), cell), self._progressing)
             except AbortedError as aborted:
                 aborted_ns = aborted.t_ns
-        return self._finish(started, None, aborted_ns)
+            return self._finish(started, None, aborted_ns)
 
     @contextmanager
     def rescue(self) -> Iterator[None]:

@@ -31,7 +31,7 @@ from scenarios.language.types import plain
 from wire.errors import InputError, PeelfleetError
 from wire.input_files import decode_json, read_at_most
 from wire.locks import Lock, take_lock
-from wire.output_files import reason
+from wire.output_files import reason, with_name
 from wire.source_digest import digest_of, sources
 
 MARK = "combination.json"
@@ -263,4 +263,6 @@ def _keep(work: Path, final: Path, error: Exception) -> str:
     while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
     known = isinstance(error, PeelfleetError | OSError)
-    return str(error) if known else f"{type(error).__name__}: {error}"
+    words = with_name(error) if isinstance(error, OSError) else str(error)
+    words = words.replace(str(left), str(partial)) if left else words
+    return words if known else f"{type(error).__name__}: {words}"

@@ -1,6 +1,7 @@
 """How a run under the virtual clock ends that does not end by itself, and what it leaves."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from broker_config import mosquitto
 from emulator.run_directory.layout import drafting
 from scenarios.language.load import check_readable, dump, parse
 from tests.emulator.scenarios import TINY
@@ -96,3 +98,44 @@ def test_a_run_whose_words_nobody_can_take_is_whole(tmp_path: Path, store_root: 
         )  # fmt: skip
     (folder,) = (tmp_path / "runs").iterdir()
     assert (done.returncode, folder.suffix, (folder / "report.html").exists()) == (0, "", True)
+
+
+@pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed")
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--clock virtual",
+        "--clock virtual --shards 2",
+        pytest.param("--clock lockstep", marks=pytest.mark.slow),
+        pytest.param("--clock realtime --shards 2", marks=pytest.mark.slow),
+    ],
+)
+def test_a_disk_that_is_full_ends_any_run_in_one_line_and_what_it_wrote_can_be_reported(
+    words: str, tmp_path: Path, store_root: Path
+) -> None:
+    """Files have a largest size here, which a disk says in the same way."""
+    often = TINY.replace("step_every: 20 s", "step_every: 2 s")
+    (tmp_path / "x.yaml").write_text(f"{often}realtime: {{speed: 60, max_lag: 30 s}}\n")
+    emulator = [sys.executable, "-m", "emulator.cli"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PEELFLEET_STORE": str(store_root)}
+
+    def peelfleet(*arguments: str, most_bytes: int = resource.RLIM_INFINITY) -> tuple[int, str]:
+        done = subprocess.run(
+            [*emulator, *arguments], cwd=tmp_path, env=environment, text=True, capture_output=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes)),
+            timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        return done.returncode, done.stderr
+
+    assert peelfleet("train", "x.yaml")[0] == 0
+    status, said = peelfleet("run", "x.yaml", *words.split(), most_bytes=250 * 1024)
+    assert (status, "Traceback" in said) == (1, False), said
+    (folder,) = (tmp_path / "runs").iterdir()
+    last = said.splitlines()[-1]
+    assert folder.suffix == ".partial"
+    assert last.startswith((f"peelfleet: {folder.relative_to(tmp_path)}/", f"peelfleet: {folder}/"))
+    assert ": File too large; what the " in last
+    assert said.count("File too large") == 1
+    status, said = peelfleet("report", str(folder))
+    assert status == 0, said
+    assert (folder / "report.html").exists()
