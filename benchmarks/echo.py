@@ -7,7 +7,7 @@ import aiomqtt
 import msgspec
 
 from wire.mqtt.connection import PUBLISHES_AT_ONCE, Connection
-from wire.topics import Kind, device_topic, parse, subscription
+from wire.topics import MessageKind, device_topic, parse, subscription
 
 
 async def echo(connection: Connection) -> None:
@@ -17,11 +17,11 @@ async def echo(connection: Connection) -> None:
         client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
 
         async def answer(budget_topic: str, size: int) -> None:
-            topic = device_topic(Kind.PEE, "echo", parse(budget_topic).device or "")
+            topic = device_topic(MessageKind.PEE, "echo", parse(budget_topic).device or "")
             await client.publish(topic, bytes(size), qos=1)
             slots.release()
 
-        await client.subscribe(subscription(Kind.BUDGET, "echo"), qos=1)
+        await client.subscribe(subscription(MessageKind.BUDGET, "echo"), qos=1)
         print("subscribed", flush=True)
         async with asyncio.TaskGroup() as tasks:
             async for message in client.messages:

@@ -51,7 +51,7 @@ from emulator.simulation.simulation import VIRTUAL_CELL, Simulation, rare_collec
 from scenarios.language.load import parse
 from wire.mqtt.connection import PUBLISHES_AT_ONCE, Connection
 from wire.random_streams import stream
-from wire.topics import Kind, Role, device_topic, subscription
+from wire.topics import MessageKind, Role, device_topic, subscription
 
 DEVICES = 10_000
 ROUNDS = 5
@@ -289,13 +289,13 @@ async def ask(connection: Connection, sizes: Sequence[tuple[int, int]]) -> float
     waiting = iter(sizes)
     async with aiomqtt.Client(**connection.client_options()) as client:
         client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
-        await client.subscribe(subscription(Kind.PEE, "echo"), qos=1)
+        await client.subscribe(subscription(MessageKind.PEE, "echo"), qos=1)
         answered = asyncio.Semaphore(0)
 
         async def asker() -> None:
             for report_bytes, update_bytes in waiting:
                 payload = b"%d" % update_bytes
-                topic = device_topic(Kind.BUDGET, "echo", "device-00000")
+                topic = device_topic(MessageKind.BUDGET, "echo", "device-00000")
                 await client.publish(topic, payload.ljust(report_bytes), qos=1)
                 await answered.acquire()
 

@@ -43,7 +43,7 @@ from scenarios.language.schema import Updates
 from wire.messages import BudgetReport, encode
 from wire.mqtt.connection import PUBLISHES_AT_ONCE
 from wire.mqtt.direct_queue import Message, mailbox
-from wire.topics import TABLE, Kind, LayerName, Role, device_topic, fleet_topic, layer_topic
+from wire.topics import TABLE, LayerName, MessageKind, Role, device_topic, fleet_topic, layer_topic
 
 FLEET = "malformed"
 GOOD = "good-device"
@@ -144,7 +144,7 @@ class GoodDevice:
     async def live(self, endpoint: Endpoint, ended: asyncio.Event) -> None:
         """Change the budget, report and wait for the PEE, again and again."""
         connection = endpoint.connection(Role.EMULATOR, GOOD)
-        held, topic = asyncio.Event(), device_topic(Kind.BUDGET, FLEET, GOOD)
+        held, topic = asyncio.Event(), device_topic(MessageKind.BUDGET, FLEET, GOOD)
 
         def take(message: Message) -> None:
             receipt = self.agent.receive(message.payload)
@@ -154,7 +154,7 @@ class GoodDevice:
 
         options = connection.client_options()
         async with aiomqtt.Client(**options, queue_type=mailbox(take)) as client:
-            await client.subscribe(device_topic(Kind.PEE, FLEET, GOOD), qos=1)
+            await client.subscribe(device_topic(MessageKind.PEE, FLEET, GOOD), qos=1)
             for budget in itertools.cycle((4000, 20_000)):
                 if ended.is_set():
                     return
@@ -203,9 +203,9 @@ def messages(pool: Sequence[bytes], count: int, seed: int) -> Iterator[tuple[str
     """Yield (topic, payload, whether the service hears it): nine in ten on budget topics of many devices."""
     rng = np.random.default_rng(seed)
     others = [device_topic(kind, FLEET, GOOD) for kind in TABLE if TABLE[kind].per_device]
-    others += [fleet_topic(Kind.MODEL, FLEET), layer_topic(FLEET, LayerName("m", 0, 1))]
-    others.remove(device_topic(Kind.BUDGET, FLEET, GOOD))
-    budgets = [device_topic(Kind.BUDGET, FLEET, f"mad-{number}") for number in range(DEVICES)]
+    others += [fleet_topic(MessageKind.MODEL, FLEET), layer_topic(FLEET, LayerName("m", 0, 1))]
+    others.remove(device_topic(MessageKind.BUDGET, FLEET, GOOD))
+    budgets = [device_topic(MessageKind.BUDGET, FLEET, f"mad-{number}") for number in range(DEVICES)]
     for chosen, at in zip(
         rng.integers(len(pool), size=count), rng.integers(DEVICES, size=count), strict=True
     ):

@@ -26,7 +26,7 @@ from benchmarks.anchors import data_root
 from benchmarks.best_subset import Chain, best_subsets
 from benchmarks.figures import write
 from benchmarks.quality.sources import Source, open_source
-from cloud.blocks.encoding import embedded_values, group_table, offer_of_cells, plan
+from cloud.blocks.encoding import cell_candidates, group_table, rank_embedded, scale_for_embedding
 from cloud.blocks.selection import Selection
 from cloud.blocks.store import BlockStore, GroupBlocks
 from cloud.blocks.trained_model import TrainedModel
@@ -264,10 +264,10 @@ def _blocked(store: BlockStore, trained: TrainedModel, number: int) -> Blocked:
     geometry, blocks = store.geometry, store.groups[number]
     group, ranking = group_table(trained, number), blocks.ranking()
     if geometry.codec.embedded:
-        steps = plan(geometry, embedded_values(group)[0], group)
+        steps = rank_embedded(geometry, scale_for_embedding(group)[0], group)
         weights = np.array([step.worth * step.bytes for step in steps])
     else:
-        weights = offer_of_cells(geometry, group).weights[ranking]
+        weights = cell_candidates(geometry, group).weights[ranking]
     sizes = np.diff(blocks.layers.bytes)
     return Blocked(blocks, weights, sizes, [geometry.cell(block) for block in ranking])
 

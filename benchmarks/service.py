@@ -34,7 +34,7 @@ from scenarios.language.schema import Updates
 from wire.messages import BudgetReport, encode
 from wire.mqtt.connection import PUBLISHES_AT_ONCE
 from wire.mqtt.direct_queue import Message, mailbox
-from wire.topics import Kind, Role, device_topic, fleet_topic, parse, subscription
+from wire.topics import MessageKind, Role, device_topic, fleet_topic, parse, subscription
 
 FLEET = "echo"
 ROUNDS = 5
@@ -111,13 +111,13 @@ async def load(endpoint: Endpoint, count: int, payload: Callable[[int], bytes], 
             await client.publish(topic, payload(next(seqs)), qos=1)
 
     def send(device: str) -> None:
-        task = asyncio.create_task(publish(device_topic(Kind.BUDGET, FLEET, device)))
+        task = asyncio.create_task(publish(device_topic(MessageKind.BUDGET, FLEET, device)))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
     async with aiomqtt.Client(**connection.client_options(), queue_type=mailbox(answered)) as client:
         client.pending_calls_threshold = 4 * max(count, PUBLISHES_AT_ONCE)
-        await client.subscribe(subscription(Kind.PEE, FLEET), qos=1)
+        await client.subscribe(subscription(MessageKind.PEE, FLEET), qos=1)
         for number in range(count):
             send(f"device-{number:05d}")
         await asyncio.sleep(1.0)
@@ -176,7 +176,7 @@ def serving(endpoint: Endpoint, store: Path, replicas: int) -> Iterator[Sequence
 async def _until_announced(endpoint: Endpoint) -> None:
     connection = endpoint.connection(Role.FLEET, "until-announced")
     async with aiomqtt.Client(**connection.client_options()) as client, asyncio.timeout(30):
-        await client.subscribe(fleet_topic(Kind.MODEL, FLEET), qos=1)
+        await client.subscribe(fleet_topic(MessageKind.MODEL, FLEET), qos=1)
         await anext(client.messages)
 
 

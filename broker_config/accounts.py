@@ -9,7 +9,7 @@ from pathlib import Path
 from broker_config.file_modes import write_secret
 from wire.errors import InputError
 from wire.input_files import read_at_most
-from wire.output_files import reason
+from wire.output_files import os_error_text
 from wire.topics import Role, valid_name
 
 
@@ -50,7 +50,7 @@ def read_credentials(path: Path) -> tuple[Account, ...]:
         content = read_at_most(path, MOST_BYTES, "credentials", pipes=True)
         rows = list(csv.reader(io.StringIO(content.decode(), newline="")))
     except OSError as error:
-        raise InputError(f"{wrong}: {reason(error)}") from None
+        raise InputError(f"{wrong}: {os_error_text(error)}") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{wrong}: byte {error.start + 1} is not UTF-8 text") from None
     except csv.Error as error:

@@ -17,7 +17,7 @@ from broker_config.certificates import Authority
 from broker_config.emqx import cluster
 from broker_config.file_modes import write_open, write_secret
 from wire.errors import InputError
-from wire.output_files import making_folder
+from wire.output_files import atomic_folder
 from wire.topics import Role, valid_name
 from wire.update_part import DEFAULT_MAX_PAYLOAD
 
@@ -70,7 +70,7 @@ def install(directory: Path, wanted: Installation, *, force: bool = False) -> tu
     accounts = _accounts(wanted)
     directory = _room(directory, force=force)
     try:
-        with making_folder(directory) as draft:  # open to all: the broker is another user
+        with atomic_folder(directory) as draft:  # open to all: the broker is another user
             _write(draft, directory, wanted, accounts)
             if directory.exists():
                 shutil.rmtree(directory)

@@ -19,7 +19,7 @@ from broker_config.accounts import Account, check_accounts
 from broker_config.endpoint import CAPABILITIES, Credentials, Endpoint, check_reachable
 from broker_config.temporary_folders import scratch_folder
 from wire.errors import InputError, RunError
-from wire.output_files import reason
+from wire.output_files import os_error_text
 from wire.topics import Role
 
 LOOPBACK = "127.0.0.1"
@@ -211,7 +211,7 @@ def _running(
                 mosquitto.write_files(directory, LOOPBACK, port, accounts)
             except OSError as error:
                 raise RunError(
-                    f"{directory}: the broker's files cannot be written: {reason(error)}"
+                    f"{directory}: the broker's files cannot be written: {os_error_text(error)}"
                 ) from None
             start = partial(_spawn, mosquitto.command(program, directory), log)
         else:

@@ -23,7 +23,7 @@ from devices.recommender.scoring import ItemTable
 from tests.test_worked_example import ITEMS, USERS, a_store
 from wire.geometry import Codec, Geometry, Score
 from wire.messages import MAX_JSON_BYTES, BudgetReport, QualityReport, Status, encode
-from wire.update_part import body, decode_part, seal
+from wire.update_part import build_body, decode_part, encode_part
 
 FOLDER = Path(__file__).parents[1] / "docs" / "examples"
 STORE = a_store()
@@ -127,7 +127,9 @@ def _one_part(seq: int, model: str, first: int, ids: list[int]) -> bytes:
     """Return an undamaged part that brings blocks of three zeros."""
     tensors = {"ids": np.array(ids, dtype="<u2").tobytes(), "data": bytes(12 * len(ids))}
     end = first + len(ids)
-    return seal(body(model=model, group=0, first=first, target=end, part=1, parts=1, tensors=tensors), seq)
+    return encode_part(
+        build_body(model=model, group=0, first=first, target=end, part=1, parts=1, tensors=tensors), seq
+    )
 
 
 def codecs() -> Files:

@@ -18,7 +18,7 @@ from tests.emulator.scenarios import TINY
 from wire.messages import ModelNotice, decode
 from wire.mqtt.connection import Connection
 from wire.mqtt.direct_queue import Message, mailbox
-from wire.topics import Kind, Role, fleet_topic
+from wire.topics import MessageKind, Role, fleet_topic
 
 FLEET = "served"
 PASSWORD = "not a secret"
@@ -50,7 +50,7 @@ class Served:
     async def announced(self) -> ModelNotice:
         """Wait until the cloud has announced its model."""
         async with aiomqtt.Client(**self.connection(Role.CLOUD).client_options()) as client:
-            await client.subscribe(fleet_topic(Kind.MODEL, FLEET), qos=1)
+            await client.subscribe(fleet_topic(MessageKind.MODEL, FLEET), qos=1)
             return decode((await anext(client.messages)).payload, ModelNotice)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from cloud.blocks.store import SAYING, TRAINING
 from emulator.sweep.runs import RUNNING, SHOWING
-from wire.source_digest import digest_of, sources
+from wire.source_digest import digest_files, imported_modules
 
 OURS = ("wire", "cloud", "devices", "broker_config", "scenarios", "emulator")
 
@@ -30,14 +30,14 @@ def below(name: str, packages: tuple[str, ...]) -> bool:
 def test_all_that_is_imported_counts_but_what_is_named(
     roots: tuple[str, ...], without: tuple[str, ...]
 ) -> None:
-    counted = set(sources(roots, without))
+    counted = set(imported_modules(roots, without))
     assert {name for name in imported(roots) if not below(name, without)} <= counted
     assert not [name for name in counted if below(name, without)]
 
 
 def test_what_trains_is_no_more_than_what_trains() -> None:
     """Help texts of the service's metrics, readers of data and access rules train nothing anew."""
-    counted = sources(TRAINING, SAYING)
+    counted = imported_modules(TRAINING, SAYING)
     assert {
         "cloud.training.backbones.ials", "cloud.training.validation_guard", "cloud.blocks.selection",
         "wire.planes",
@@ -52,7 +52,7 @@ def test_what_trains_is_no_more_than_what_trains() -> None:
 
 
 def test_what_runs_is_what_any_clock_needs() -> None:
-    counted = set(sources(RUNNING, SHOWING))
+    counted = set(imported_modules(RUNNING, SHOWING))
     assert {
         "emulator.realtime.real_cloud", "emulator.replay.recorded_run", "broker_config.mosquitto",
         "devices.mqtt.sessions", "cloud.service.mqtt_service", "scenarios.language.decode",
@@ -67,8 +67,8 @@ def test_a_digest_is_of_names_and_contents(tmp_path: Path) -> None:
     one, two = tmp_path / "one.py", tmp_path / "two.py"
     one.write_text("A = 1\n")
     two.write_text("A = 1\n")
-    before = digest_of({"one": one})
-    assert before == digest_of({"one": two})
-    assert before != digest_of({"two": two})
+    before = digest_files({"one": one})
+    assert before == digest_files({"one": two})
+    assert before != digest_files({"two": two})
     two.write_text("A = 2\n")
-    assert before != digest_of({"one": two})
+    assert before != digest_files({"one": two})

@@ -21,7 +21,7 @@ from wire.geometry import MAX_BLOCKS
 from wire.messages import MAX_JSON_BYTES
 from wire.mqtt.connection import FIRST_RETRY_S, KEEP_ALIVE_S, LAST_RETRY_S
 from wire.mqtt.reconnection import LASTING_S
-from wire.topics import TABLE, Kind, Role, subscription
+from wire.topics import TABLE, MessageKind, Role, subscription
 from wire.update_part import DEFAULT_MAX_PAYLOAD, MAX_HEADER_BYTES, MAX_PART_BYTES, TENSOR_TYPES
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ def test_the_topics_are_those_of_the_table() -> None:
         shown = topic.replace("/F", "/<fleet>").replace("/D", "/<device>")
         expected.append((shown, sender, str(route.qos), "yes" if route.retained else "no"))
     assert sorted(rows) == sorted(expected)
-    assert len(rows) == len(Kind)
+    assert len(rows) == len(MessageKind)
 
 
 def test_the_report_that_it_shows_is_an_example() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wire.topics import TABLE, Kind, Role, access_rules, subscription
+from wire.topics import TABLE, MessageKind, Role, access_rules, subscription
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "security.md").read_text()
@@ -29,7 +29,7 @@ def rights(role: Role, topic_filter: str) -> str:
     return ", ".join(found) + (" its own" if "%u" in wanted else "")
 
 
-def kind_of(topic_filter: str) -> Kind:
+def kind_of(topic_filter: str) -> MessageKind:
     return next(kind for kind in TABLE if subscription(kind, "F") == topic_filter)
 
 

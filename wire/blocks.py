@@ -66,7 +66,7 @@ class Blocks(NamedTuple):
         )
 
 
-def ends(sizes: Sequence[int]) -> list[int]:
+def block_offsets(sizes: Sequence[int]) -> list[int]:
     """Return 0 and the running sums of *sizes*: where each block starts, and where the last one ends."""
     return list(accumulate(sizes, initial=0))
 

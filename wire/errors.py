@@ -10,7 +10,7 @@ class PeelfleetError(Exception):
     """Root of everything that peelfleet raises on purpose."""
 
 
-def first_of(error: BaseException) -> BaseException:
+def first_error(error: BaseException) -> BaseException:
     """Return one error of a group, however deep it lies; an error that is no group, as it is."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -41,7 +41,7 @@ class RunError(PeelfleetError):
     """A run failed: a broker is gone, the cloud does not answer, the disk is full (exit status 1)."""
 
 
-class SilenceError(RunError):
+class NoAnswerError(RunError):
     """A wait has ended without an answer; the words say what was published, what came, and why."""
 
 

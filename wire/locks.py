@@ -34,7 +34,7 @@ class Lock:
         self._lock.release()
 
 
-def take_lock(path: Path, waiting: Callable[[], None] | None = None, *, stays: bool = False) -> Lock:
+def acquire_lock(path: Path, waiting: Callable[[], None] | None = None, *, stays: bool = False) -> Lock:
     """Return the lock of *path*, once this process has it.
 
     Args:

@@ -10,7 +10,7 @@ USUAL_CAUSES = (
 )
 
 
-def silence(*notes: str) -> str:
+def no_answer_text(*notes: str) -> str:
     """Return the words.
 
     Args:
@@ -20,6 +20,6 @@ def silence(*notes: str) -> str:
     return f"{known}. Usual causes: {USUAL_CAUSES}"
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
+def count_text(count: int, noun: str, plural: str = "") -> str:
     """Return ``1 report`` or ``2 reports``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {plural or noun + 's'}"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from wire.errors import InputError
 
-OPEN = 0o644
-OPEN_FOLDER = 0o755
+FILE_MODE = 0o644
+FOLDER_MODE = 0o755
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFCHR: "a device",
@@ -27,7 +27,7 @@ _KINDS = {
 
 
 @contextmanager
-def replacing(path: Path, *, forced: bool = True) -> Iterator[Path]:
+def atomic_file(path: Path, *, forced: bool = True) -> Iterator[Path]:
     """Give a file to write that becomes *path* if the block succeeds, and leaves nothing if it fails.
 
     Only a regular file is replaced: a link is followed, and the file at its end is replaced.
@@ -40,18 +40,18 @@ def replacing(path: Path, *, forced: bool = True) -> Iterator[Path]:
     Raises:
         InputError: *path* cannot be written; said before the block begins.
     """
-    target = writable(path)
+    target = resolve_output(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{target.name}-", dir=target.parent)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {reason(error)}") from None
+        raise InputError(f"{path}: cannot be written: {os_error_text(error)}") from None
     os.close(handle)
     draft = Path(name)
     try:
         yield draft
-        draft.chmod(OPEN)
+        draft.chmod(FILE_MODE)
         if forced:
-            _force(draft)
+            _sync(draft)
         draft.replace(target)
     finally:
         with suppress(OSError):
@@ -59,7 +59,7 @@ def replacing(path: Path, *, forced: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def making_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Give a folder to fill that becomes *path* if the block succeeds, and leaves nothing if it fails.
 
     Raises:
@@ -68,25 +68,25 @@ def making_folder(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
-        draft.chmod(OPEN_FOLDER)
+        draft.chmod(FOLDER_MODE)
         yield draft
         draft.rename(path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Write *content* to *path*: whoever reads it sees the old file or the new one.
 
     Raises:
         InputError: *path* cannot be written.
         OSError: the disk is full.
     """
-    with replacing(path) as draft, naming(path):
+    with atomic_file(path) as draft, naming(path):
         draft.write_bytes(content)
 
 
-def writable(path: Path) -> Path:
+def resolve_output(path: Path) -> Path:
     """Return the file to which *path* leads, which may be written: a regular file, or none yet.
 
     Raises:
@@ -98,19 +98,19 @@ def writable(path: Path) -> Path:
     except FileNotFoundError:
         kind = stat.S_IFREG
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {reason(error)}") from None
+        raise InputError(f"{path}: cannot be written: {os_error_text(error)}") from None
     if kind != stat.S_IFREG:
         raise InputError(f"{path}: is {_KINDS.get(kind, 'no regular file')}, not a file to write")
     try:
         found = target.parent.stat()
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {reason(error)}") from None
+        raise InputError(f"{path}: cannot be written: {os_error_text(error)}") from None
     if not stat.S_ISDIR(found.st_mode):
         raise InputError(f"{path}: cannot be written: {os.strerror(errno.ENOTDIR)}")
     return target
 
 
-def check_ours(path: Path, begins: Callable[[bytes], bool], what: str) -> None:
+def check_overwritable(path: Path, begins: Callable[[bytes], bool], what: str) -> None:
     """Check that *path* may be replaced unasked: it is not there, is empty, or is a file of ours.
 
     Args:
@@ -121,14 +121,14 @@ def check_ours(path: Path, begins: Callable[[bytes], bool], what: str) -> None:
     Raises:
         InputError: it is a file of somebody else, or none that can be written.
     """
-    target = writable(path)
+    target = resolve_output(path)
     try:
         with target.open("rb") as file:
             head = file.read(2**16)
     except FileNotFoundError:
         return
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+        raise InputError(f"{path}: cannot be read: {os_error_text(error)}") from None
     if head and not begins(head):
         raise InputError(f"{path}: is no {what}, and is not overwritten: name another file")
 
@@ -139,25 +139,29 @@ def naming(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, reason(error), str(path)) from None
+        raise OSError(error.errno, os_error_text(error), str(path)) from None
 
 
-def reason(error: OSError) -> str:
+def os_error_text(error: OSError) -> str:
     """Return why a file cannot be used, in words."""
     return error.strerror or str(error)
 
 
-def in_words(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return *error* for people; of one of the system, what it says without its number."""
-    return reason(error) if isinstance(error, OSError) else str(error)
+    return os_error_text(error) if isinstance(error, OSError) else str(error)
 
 
 def with_name(error: OSError) -> str:
     """Return why a file cannot be used, after its name if *error* has it."""
-    return reason(error) if error.filename is None else f"{os.fsdecode(error.filename)}: {reason(error)}"
+    return (
+        os_error_text(error)
+        if error.filename is None
+        else f"{os.fsdecode(error.filename)}: {os_error_text(error)}"
+    )
 
 
-def _force(path: Path) -> None:
+def _sync(path: Path) -> None:
     """Force a file to the disk, so that a power cut leaves the old one or the new one."""
     handle = os.open(path, os.O_RDWR)  # Windows forces only what may be written
     try:

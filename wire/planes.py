@@ -13,8 +13,8 @@ a cell from the planes that are held to one more, or several more: per plane and
 3. a sign (1: negative) per number that has just ceased to be 0, row by row.
 
 `planes` packs these bits, most significant first. `coded` writes them with a range coder under the
-chances of `ACTIVE`, `code_chances`, `SIGNIFICANT`, `REFINED` and 1/2. All chances are whole multiples
-of 1/4096, so that they are the same on every machine. Shapes: a cell is (rows, columns).
+chances of `ACTIVE`, `code_chances`, `SIGNIFICANT`, `REFINEMENT_CHANCES` and 1/2. All chances are whole
+multiples of 1/4096, so that they are the same on every machine. Shapes: a cell is (rows, columns).
 """
 
 from typing import Protocol
@@ -28,7 +28,7 @@ from wire.geometry import Codec, Float32Array
 IntArray = NDArray[np.int32]
 Chances = NDArray[np.float64]
 
-REST = (0.40, 0.45)
+RECONSTRUCTION_POINTS = (0.40, 0.45)
 """Where in its interval a number is put back: the first for q = 1, the second above. Small numbers
 are likelier, so it is below the middle."""
 
@@ -47,7 +47,7 @@ np.fill_diagonal(_CODE_CHANCES, 0)
 np.fill_diagonal(_CODE_CHANCES, 1 - _CODE_CHANCES.sum(axis=1))  # the code that is foreseen: the rest
 _BOUNDS: Chances = np.round(4096 * 0.6 * 1.5 ** -(np.arange(CODES - 1) + 0.5)) / 4096
 
-REFINED: Chances = np.array([0, 1536, 1728, 1728, 1920]) / 4096
+REFINEMENT_CHANCES: Chances = np.array([0, 1536, 1728, 1728, 1920]) / 4096
 """The chance that the next bit of q is 1, for q = 1, 2, 3, and 4 and above: measured on MovieLens-1M."""
 
 _WORD_BYTES = 4  # the range coder reads whole words
@@ -58,9 +58,9 @@ def magnitudes(values: Float32Array, plane: int) -> IntArray:
     return np.floor(np.abs(values) * np.float32(2 ** (plane + 1))).astype(np.int32)
 
 
-def restored(values: Float32Array, plane: int) -> Float32Array:
+def dequantise(values: Float32Array, plane: int) -> Float32Array:
     """Return what *values* are known as after *plane*; of what is restored already, the same again."""
-    return _put_back(magnitudes(values, plane), np.signbit(values), plane)
+    return _reconstruct(magnitudes(values, plane), np.signbit(values), plane)
 
 
 def encode_planes(values: Float32Array, held: int, planes: int, codec: Codec) -> bytes:
@@ -81,7 +81,7 @@ def encode_planes(values: Float32Array, held: int, planes: int, codec: Codec) ->
         if codec is Codec.CODED:
             zeros, new = _in_columns(zero), _in_columns(fresh)
             active, asked = new > 0, zeros > 0
-            codes = fitting_codes(zeros, new)
+            codes = best_codes(zeros, new)
             writer.bits(active[asked], _active_chances(zeros == len(zero))[asked])
             writer.codes(codes[active], code_chances(len(zero) - zeros, zeros)[active])
             said = ~zero | active
@@ -133,10 +133,10 @@ def _decoded(data: bytes, values: Float32Array, held: int, planes: int, codec: C
         fresh = zero & (after == 1)
         negative[fresh] = reader.bits(_evens(values[fresh]))
         before = after
-    return _put_back(before, negative, planes - 1)
+    return _reconstruct(before, negative, planes - 1)
 
 
-def fitting_codes(zeros: NDArray[np.integer], fresh: NDArray[np.integer]) -> IntArray:
+def best_codes(zeros: NDArray[np.integer], fresh: NDArray[np.integer]) -> IntArray:
     """Return which of `SIGNIFICANT` makes the shortest code for each column.
 
     Args:
@@ -173,7 +173,7 @@ def column_bits(
         zeros: numbers that are.
         fresh: those of them that cease to be 0.
     """
-    codes = fitting_codes(zeros, fresh)
+    codes = best_codes(zeros, fresh)
     chance = SIGNIFICANT[codes]
     code = np.take_along_axis(code_chances(known, zeros), codes[..., None], axis=-1)[..., 0]
     active = np.where(known > 0, ACTIVE[1], ACTIVE[0])
@@ -199,13 +199,13 @@ def _evens(values: NDArray[np.generic]) -> Chances:
 
 def _chances(before: IntArray, codes: NDArray[np.integer]) -> Chances:
     """Return the chance that the next bit of q is 1, shape (rows, columns)."""
-    refined = REFINED.take(np.minimum(before, 4))
+    refined = REFINEMENT_CHANCES.take(np.minimum(before, 4))
     np.copyto(refined, SIGNIFICANT[codes], where=before == 0)
     return refined
 
 
-def _put_back(q: IntArray, negative: NDArray[np.bool_], plane: int) -> Float32Array:
-    rest = np.where(q == 0, 0.0, np.where(q == 1, *REST))
+def _reconstruct(q: IntArray, negative: NDArray[np.bool_], plane: int) -> Float32Array:
+    rest = np.where(q == 0, 0.0, np.where(q == 1, *RECONSTRUCTION_POINTS))
     sizes = ((q + rest) * 2.0 ** -(plane + 1)).astype(np.float32)
     return np.where(negative & (q > 0), -sizes, sizes)
 

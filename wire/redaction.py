@@ -5,6 +5,6 @@ import re
 _LOGIN = re.compile(r"\b([A-Za-z][A-Za-z0-9+.-]{1,15}://)[^\s'\"@]*:[^\s'\"]*@")
 
 
-def without_passwords(text: str) -> str:
+def redact_passwords(text: str) -> str:
     """Return *text* with the user and password of every URL in it left out."""
     return _LOGIN.sub(r"\1...@", text)

@@ -13,7 +13,7 @@ _ROOT = Path(__file__).parents[1]
 """The folder of our packages."""
 
 
-def sources(roots: Collection[str], without: Collection[str] = ()) -> dict[str, Path]:
+def imported_modules(roots: Collection[str], without: Collection[str] = ()) -> dict[str, Path]:
     """Return the source file of each of our modules that *roots* need, by name and in order.
 
     Args:
@@ -33,7 +33,7 @@ def sources(roots: Collection[str], without: Collection[str] = ()) -> dict[str, 
     return dict(sorted(found.items()))
 
 
-def digest_of(files: dict[str, Path]) -> bytes:
+def digest_files(files: dict[str, Path]) -> bytes:
     """Return a hash of *files* and their names."""
     digest = hashlib.sha256()
     for name, file in files.items():

@@ -3,7 +3,7 @@
 import unicodedata
 from typing import Final
 
-NO_NUMBER: Final = r"([+-]?(nan|inf|infinity)|<na>|#?n/a|na|null|none|nil|\\n|missing|undefined)"
+MISSING_VALUE: Final = r"([+-]?(nan|inf|infinity)|<na>|#?n/a|na|null|none|nil|\\n|missing|undefined)"
 """Words that stand for no number, or for nothing, in what pandas, databases and spreadsheets write: a regular
 expression for any case."""
 

@@ -25,7 +25,7 @@ class Role(StrEnum):
     OBSERVER = "observer"  # may read everything, write nothing
 
 
-class Kind(StrEnum):
+class MessageKind(StrEnum):
     """What a topic carries; the value is the last level of the topic."""
 
     BUDGET = "budget"
@@ -53,13 +53,15 @@ class Route:
 _ENDS = (Role.DEVICE, Role.FLEET, Role.EMULATOR)
 _CLOUD = (Role.CLOUD, Role.EMULATOR)
 
-TABLE: dict[Kind, Route] = {
-    Kind.BUDGET: Route(per_device=True, writers=_ENDS, readers=_CLOUD, qos=1, retained=False),
-    Kind.PEE: Route(per_device=True, writers=_CLOUD, readers=_ENDS, qos=1, retained=False),
-    Kind.QUALITY: Route(per_device=True, writers=_ENDS, readers=_CLOUD, qos=0, retained=False),
-    Kind.STATUS: Route(per_device=True, writers=_ENDS, readers=_CLOUD, qos=1, retained=True),
-    Kind.MODEL: Route(per_device=False, writers=_CLOUD, readers=_ENDS, qos=1, retained=True),
-    Kind.BLOCKS: Route(per_device=False, writers=_CLOUD, readers=_ENDS, qos=1, retained=True, per_layer=True),
+TABLE: dict[MessageKind, Route] = {
+    MessageKind.BUDGET: Route(per_device=True, writers=_ENDS, readers=_CLOUD, qos=1, retained=False),
+    MessageKind.PEE: Route(per_device=True, writers=_CLOUD, readers=_ENDS, qos=1, retained=False),
+    MessageKind.QUALITY: Route(per_device=True, writers=_ENDS, readers=_CLOUD, qos=0, retained=False),
+    MessageKind.STATUS: Route(per_device=True, writers=_ENDS, readers=_CLOUD, qos=1, retained=True),
+    MessageKind.MODEL: Route(per_device=False, writers=_CLOUD, readers=_ENDS, qos=1, retained=True),
+    MessageKind.BLOCKS: Route(
+        per_device=False, writers=_CLOUD, readers=_ENDS, qos=1, retained=True, per_layer=True
+    ),
 }
 
 
@@ -67,10 +69,10 @@ _ROUTES: dict[str, Route] = {kind.value: route for kind, route in TABLE.items()}
 
 
 @dataclass(frozen=True)
-class Address:
+class TopicAddress:
     """What a topic says: the kind of message, the fleet and, where there is one, the device."""
 
-    kind: Kind
+    kind: MessageKind
     fleet: str
     device: str | None = None
     layer: "LayerName | None" = None
@@ -92,34 +94,34 @@ class AccessRule:
     filter: str
 
 
-def device_topic(kind: Kind, fleet: str, device: str) -> str:
+def device_topic(kind: MessageKind, fleet: str, device: str) -> str:
     """Return the topic of one device, such as ``peel/1/<fleet>/<device>/budget``."""
     return f"{ROOT}/{_name(fleet)}/{_name(device)}/{kind.value}"
 
 
-def fleet_topic(kind: Kind, fleet: str) -> str:
+def fleet_topic(kind: MessageKind, fleet: str) -> str:
     """Return a topic that all devices of a fleet share, such as ``peel/1/<fleet>/model``."""
     return f"{ROOT}/{_name(fleet)}/{kind.value}"
 
 
 def layer_topic(fleet: str, name: LayerName) -> str:
     """Return the topic of a layer's blocks, such as ``peel/1/<fleet>/blocks/<model>/<group>/<layer>``."""
-    return f"{ROOT}/{_name(fleet)}/{Kind.BLOCKS.value}/{_name(name.model)}/{name.group}/{name.layer}"
+    return f"{ROOT}/{_name(fleet)}/{MessageKind.BLOCKS.value}/{_name(name.model)}/{name.group}/{name.layer}"
 
 
-def subscription(kind: Kind, fleet: str = "+", device: str = "+") -> str:
+def subscription(kind: MessageKind, fleet: str = "+", device: str = "+") -> str:
     """Return the topic filter for *kind*; ``+`` stands for any fleet or device."""
     route = TABLE[kind]
     above, below = [device] if route.per_device else [], ["+", "+", "+"] if route.per_layer else []
     return "/".join([ROOT, fleet, *above, kind.value, *below])
 
 
-def shared_subscription(kind: Kind, fleet: str) -> str:
+def shared_subscription(kind: MessageKind, fleet: str) -> str:
     """Return the filter by which several clouds share *kind*: each message goes to one of them."""
     return f"$share/{Role.CLOUD.value}/{subscription(kind, fleet)}"
 
 
-def parse(topic: str) -> Address:
+def parse(topic: str) -> TopicAddress:
     """Return what *topic* says.
 
     Raises:
@@ -127,13 +129,13 @@ def parse(topic: str) -> Address:
     """
     match topic.split("/"):
         case ["peel", "1", fleet, device, kind] if _known(kind, per_device=True, names=(fleet, device)):
-            return Address(Kind(kind), fleet, device)
+            return TopicAddress(MessageKind(kind), fleet, device)
         case ["peel", "1", fleet, kind] if _known(kind, per_device=False, names=(fleet,)):
-            return Address(Kind(kind), fleet)
-        case ["peel", "1", fleet, Kind.BLOCKS.value, model, group, layer] if (
+            return TopicAddress(MessageKind(kind), fleet)
+        case ["peel", "1", fleet, MessageKind.BLOCKS.value, model, group, layer] if (
             valid_name(fleet) and valid_name(model) and _NUMBER.fullmatch(group) and _NUMBER.fullmatch(layer)
         ):
-            return Address(Kind.BLOCKS, fleet, layer=LayerName(model, int(group), int(layer)))
+            return TopicAddress(MessageKind.BLOCKS, fleet, layer=LayerName(model, int(group), int(layer)))
     raise RemoteProtocolError(Reason.UNKNOWN_TOPIC, f"no topic of the table: {topic[:200]!r}")
 
 

@@ -124,7 +124,9 @@ class _Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data_offsets: tuple[int, int]
 
 
-class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"metadata": "__metadata__"}):
+class _PartHeader(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"metadata": "__metadata__"}
+):
     metadata: _Metadata
     user_vector: _Tensor | None = None
     layer_blocks: _Tensor | None = None
@@ -135,10 +137,10 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"
     data: _Tensor | None = None
 
 
-_decode_header = msgspec.json.Decoder(_Header, strict=False).decode  # not strict: numbers are strings
+_decode_header = msgspec.json.Decoder(_PartHeader, strict=False).decode  # not strict: numbers are strings
 
 
-def body(
+def build_body(
     *, model: str, group: int, first: int, target: int, part: int, parts: int, tensors: dict[str, bytes]
 ) -> Body:
     """Return a part to be sealed with the number of each report that it answers.
@@ -170,15 +172,21 @@ def body(
     return Body(fields, data, zlib.crc32(_ZEROED, zlib.crc32(data)))
 
 
-def seal(body: Body, seq: int) -> bytes:
+def encode_part(build_body: Body, seq: int) -> bytes:
     """Return the safetensors file that answers report *seq* with *body*."""
-    rest = b'","seq":"%d%b}' % (seq, body.fields)
+    rest = b'","seq":"%d%b}' % (seq, build_body.fields)
     rest += _PADDING[(_FIXED + len(rest)) % 8]
-    checksum = zlib.crc32(rest, body.checksum)
-    return b"%b%b%08x%b%b" % ((_FIXED + len(rest)).to_bytes(8, "little"), _START, checksum, rest, body.data)
+    checksum = zlib.crc32(rest, build_body.checksum)
+    return b"%b%b%08x%b%b" % (
+        (_FIXED + len(rest)).to_bytes(8, "little"),
+        _START,
+        checksum,
+        rest,
+        build_body.data,
+    )
 
 
-def sealed_bytes(fields_bytes: int, data_bytes: int, seq: int) -> int:
+def encoded_bytes(fields_bytes: int, data_bytes: int, seq: int) -> int:
     """Return ``len(seal(body, seq))`` for a body with that many bytes of fields and data."""
     header = _FIXED + len(_SEQ) + len(str(seq)) + fields_bytes + 1
     return 8 + header + (-header % 8) + data_bytes

@@ -6,15 +6,15 @@ slices.
 
 import numpy as np
 
-from cloud.blocks.partition import Cut
+from cloud.blocks.partition import Partition
 from wire.geometry import Float32Array
 from wire.ranking_metrics import FloatArray
 
-LEAST_SHARE = 1e-12  # of a group's total weight: keeps the logarithm of an empty block finite
+MIN_SHARE = 1e-12  # of a group's total weight: keeps the logarithm of an empty block finite
 
 
-def closed_form(
-    table: Float32Array, second_moment: FloatArray, item_weights: Float32Array, cut: Cut
+def closed_form_weights(
+    table: Float32Array, second_moment: FloatArray, item_weights: Float32Array, cut: Partition
 ) -> FloatArray:
     """Return the drop in weighted distortion that each block buys, as shares, shape (M, N).
 
@@ -30,7 +30,7 @@ def closed_form(
     """
     energy = second_moment * table.astype(np.float64) ** 2  # (I, d)
     worth = cut.sums(item_weights.astype(np.float64)[:, None] * energy)
-    shares = np.maximum(worth / max(float(worth.sum()), np.finfo(np.float64).tiny), LEAST_SHARE)
+    shares = np.maximum(worth / max(float(worth.sum()), np.finfo(np.float64).tiny), MIN_SHARE)
     return np.asarray(shares / shares.sum())
 
 

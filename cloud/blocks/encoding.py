@@ -14,18 +14,26 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.blocks.block_weights import closed_form, second_moment
-from cloud.blocks.partition import cut_of
-from cloud.blocks.selection import Offer, Rank, Selection, by_peel, cut_layers, rank_blocks, ranking_by
+from cloud.blocks.block_weights import closed_form_weights, second_moment
+from cloud.blocks.partition import partition_of
+from cloud.blocks.selection import (
+    Candidates,
+    RankingPolicy,
+    Selection,
+    cut_layers,
+    rank_blocks,
+    rank_by_peel,
+    ranking_policy,
+)
 from cloud.blocks.store import BlockStore, GroupBlocks, build_store
 from cloud.blocks.trained_model import TrainedModel
 from wire.blocks import Blocks, data_sizes, encode_block
 from wire.geometry import Codec, Float32Array, Geometry
-from wire.planes import REFINED, REST, column_bits, encode_planes, magnitudes
+from wire.planes import RECONSTRUCTION_POINTS, REFINEMENT_CHANCES, column_bits, encode_planes, magnitudes
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray
 
-LEAST_MOMENT = 1e-20
+MIN_MOMENT = 1e-20
 """A dimension in which users differ by less than this is left out of an embedded table."""
 
 
@@ -48,7 +56,7 @@ class GroupTable:
         return worth if self.corrections is None else worth * self.corrections
 
 
-class Step(NamedTuple):
+class PlannedBlock(NamedTuple):
     """A block of an embedded table, before it is encoded: a cell is brought to *planes* planes."""
 
     item_group: int
@@ -62,7 +70,7 @@ class Step(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankingSettings:
     """How the blocks of every user group are ranked, and into how many layers at most a ranking is cut."""
 
     layers: int
@@ -70,13 +78,13 @@ class Ranked:
     seed: int = 0
     """Of what `random` draws, from a stream of each user group's own."""
 
-    def of_group(self, number: int) -> Rank:
+    def of_group(self, number: int) -> RankingPolicy:
         """Return how the blocks of user group *number* are ranked."""
-        return ranking_by(self.selection, stream(self.seed, "selection", number))
+        return ranking_policy(self.selection, stream(self.seed, "selection", number))
 
 
 def encode_model(
-    model: TrainedModel, geometry: Geometry, ranked: Ranked, tick: Callable[[int, int], None]
+    model: TrainedModel, geometry: Geometry, ranked: RankingSettings, tick: Callable[[int, int], None]
 ) -> BlockStore:
     """Return the block store of a trained model.
 
@@ -113,28 +121,28 @@ def group_table(model: TrainedModel, number: int) -> GroupTable:
 
 
 def encode_group(
-    geometry: Geometry, group: GroupTable, layers: int, rank: Rank = by_peel
+    geometry: Geometry, group: GroupTable, layers: int, rank: RankingPolicy = rank_by_peel
 ) -> tuple[GroupBlocks, FloatArray]:
     """Return a group's blocks, and the factors, shape (d,), by which its users' vectors are stretched."""
     if not geometry.codec.embedded:
-        ranking = rank(offer_of_cells(geometry, group)).tolist()
+        ranking = rank(cell_candidates(geometry, group)).tolist()
         return _encode_ranking(geometry, group.table, ranking, layers), np.ones(geometry.dim)
-    values, stretch = embedded_values(group)
-    steps = plan(geometry, values, group, rank)
-    return encode_steps(geometry, values, steps, layers), stretch
+    values, stretch = scale_for_embedding(group)
+    steps = rank_embedded(geometry, values, group, rank)
+    return encode_planned(geometry, values, steps, layers), stretch
 
 
-def offer_of_cells(geometry: Geometry, group: GroupTable) -> Offer:
+def cell_candidates(geometry: Geometry, group: GroupTable) -> Candidates:
     """Return the blocks of a codec of one plane, by block id: a block is a cell, worth its weight."""
-    closed = closed_form(group.table, group.second_moment, group.item_weights, cut_of(geometry))
+    closed = closed_form_weights(group.table, group.second_moment, group.item_weights, partition_of(geometry))
     item_groups, slices = np.divmod(np.arange(geometry.blocks), geometry.slices)
-    return Offer(
+    return Candidates(
         item_groups=item_groups,
         slices=slices,
         worth=group.corrected(closed).reshape(-1),
         bytes=np.array(data_sizes(geometry), dtype=np.float64) + geometry.codec.overhead,
         per_byte=False,
-        wanted=_wanted(geometry, group),
+        wanted=_demand(geometry, group),
     )
 
 
@@ -160,13 +168,15 @@ def _encode_ranking(
     return GroupBlocks.of(geometry, blocks, lambda sizes: cut_layers(sizes, layers, geometry.item_groups))
 
 
-def _wanted(geometry: Geometry, group: GroupTable) -> FloatArray:
+def _demand(geometry: Geometry, group: GroupTable) -> FloatArray:
     """Return how much the group wants each item group, shape (M,)."""
     weights = group.item_weights.astype(np.float64)
-    return np.asarray(np.add.reduceat(weights, cut_of(geometry).row_starts))
+    return np.asarray(np.add.reduceat(weights, partition_of(geometry).row_starts))
 
 
-def encode_steps(geometry: Geometry, values: Float32Array, steps: Sequence[Step], layers: int) -> GroupBlocks:
+def encode_planned(
+    geometry: Geometry, values: Float32Array, steps: Sequence[PlannedBlock], layers: int
+) -> GroupBlocks:
     """Return the blocks of a table that is to be embedded, in the order of *steps*.
 
     Args:
@@ -188,7 +198,7 @@ def encode_steps(geometry: Geometry, values: Float32Array, steps: Sequence[Step]
 # --- embedded tables ------------------------------------------------------------------------------
 
 
-def embedded_values(group: GroupTable) -> tuple[Float32Array, FloatArray]:
+def scale_for_embedding(group: GroupTable) -> tuple[Float32Array, FloatArray]:
     """Return a group's table in units in which one step suits all dimensions, and the users' factors.
 
     A number's error counts by its dimension's spread of users (water filling), so each dimension is
@@ -199,27 +209,29 @@ def embedded_values(group: GroupTable) -> tuple[Float32Array, FloatArray]:
         Shapes (I, d) and (d,).
     """
     spread = np.sqrt(group.second_moment)
-    seen = spread > np.sqrt(LEAST_MOMENT)
+    seen = spread > np.sqrt(MIN_MOMENT)
     values = group.table * np.where(seen, spread, 0.0)
     size = float(np.abs(values).max()) * (1 + 1e-6) or 1.0
     stretch = np.where(seen, size / np.where(seen, spread, 1.0), 0.0)
     return (values / size).astype(np.float32), stretch
 
 
-def plan(geometry: Geometry, values: Float32Array, group: GroupTable, rank: Rank = by_peel) -> list[Step]:
+def rank_embedded(
+    geometry: Geometry, values: Float32Array, group: GroupTable, rank: RankingPolicy = rank_by_peel
+) -> list[PlannedBlock]:
     """Return the ranking of an embedded table's blocks.
 
     For each cell, distortion against bytes after each plane is a curve; the corners of its lower
     convex hull are the blocks, so that a block never buys more per byte than the one before it. All
     blocks are then ranked: by PEEL by what they buy per byte, the floor first.
     """
-    steps = _steps(geometry, values, group)
-    order = rank(_offer_of_steps(steps, _wanted(geometry, group)))
+    steps = _plan_blocks(geometry, values, group)
+    order = rank(_embedded_candidates(steps, _demand(geometry, group)))
     return [steps[place] for place in order.tolist()]
 
 
-def _offer_of_steps(steps: Sequence[Step], wanted: FloatArray) -> Offer:
-    return Offer(
+def _embedded_candidates(steps: Sequence[PlannedBlock], wanted: FloatArray) -> Candidates:
+    return Candidates(
         item_groups=np.array([step.item_group for step in steps]),
         slices=np.array([step.slice for step in steps]),
         worth=np.array([step.worth for step in steps]),
@@ -229,23 +241,27 @@ def _offer_of_steps(steps: Sequence[Step], wanted: FloatArray) -> Offer:
     )
 
 
-def _steps(geometry: Geometry, values: Float32Array, group: GroupTable) -> list[Step]:
+def _plan_blocks(geometry: Geometry, values: Float32Array, group: GroupTable) -> list[PlannedBlock]:
     """Return the blocks of an embedded table, cell by cell."""
     distortion, sizes = _curves(geometry, values, group.item_weights)
     corrections = group.corrected(np.ones((geometry.item_groups, geometry.slices)))
     overhead = geometry.codec.overhead
-    steps: list[Step] = []
+    steps: list[PlannedBlock] = []
     for m in range(geometry.item_groups):
         own = [
-            Step(m, n, held, planes, worth * float(corrections[m, n]), size)
+            PlannedBlock(m, n, held, planes, worth * float(corrections[m, n]), size)
             for n in range(geometry.slices)
-            for held, planes, worth, size in hull(distortion[:, m, n], sizes[:, m, n], overhead)
+            for held, planes, worth, size in convex_hull(distortion[:, m, n], sizes[:, m, n], overhead)
         ]
-        steps += own or [Step(m, 0, 0, 1, 0.0, float(overhead))]  # all zeros; yet every item can be ranked
+        steps += own or [
+            PlannedBlock(m, 0, 0, 1, 0.0, float(overhead))
+        ]  # all zeros; yet every item can be ranked
     return steps
 
 
-def hull(distortion: FloatArray, sizes: FloatArray, overhead: int) -> list[tuple[int, int, float, float]]:
+def convex_hull(
+    distortion: FloatArray, sizes: FloatArray, overhead: int
+) -> list[tuple[int, int, float, float]]:
     """Return the blocks of one cell: (planes held, planes after it, drop in distortion per byte, bytes).
 
     Args:
@@ -271,7 +287,7 @@ def _curves(
     geometry: Geometry, values: Float32Array, item_weights: Float32Array
 ) -> tuple[FloatArray, FloatArray]:
     """Return each cell's distortion after 0 to P planes (P + 1, M, N), and each plane's bytes (P, M, N)."""
-    cut = cut_of(geometry)
+    cut = partition_of(geometry)
     rows = [slice(start, end) for start, end in pairwise([*cut.row_starts.tolist(), cut.n_items])]
     # An item group at a time, so that what all planes look at stays in the processor's cache.
     curves = [_column_curves(geometry, values[each], item_weights[each]) for each in rows]
@@ -303,10 +319,10 @@ def _column_curves(
 
 
 def _known_sizes(q: NDArray[np.uint16], plane: int) -> Float32Array:
-    """Return the sizes that `wire.planes.restored` gives, but for the last digit, and in less time."""
+    """Return the sizes that `wire.planes.dequantise` gives, but for the last digit, and in less time."""
     known = q.astype(np.float32)
-    known += np.float32(REST[1])
-    known -= np.float32(REST[1] - REST[0]) * (q == 1)
+    known += np.float32(RECONSTRUCTION_POINTS[1])
+    known -= np.float32(RECONSTRUCTION_POINTS[1] - RECONSTRUCTION_POINTS[0]) * (q == 1)
     known *= q > 0
     known *= np.float32(2.0 ** -(plane + 1))
     return known
@@ -337,7 +353,7 @@ def _bits(geometry: Geometry, all_bits: NDArray[np.uint16], ones: IntArray) -> F
         (2, lengths[at + 2], ones_of_2),
         (4, beyond, ones_beyond),
     ):
-        bits -= one * np.log2(REFINED[q]) + (count - one) * np.log2(1 - REFINED[q])
+        bits -= one * np.log2(REFINEMENT_CHANCES[q]) + (count - one) * np.log2(1 - REFINEMENT_CHANCES[q])
     return np.asarray(bits)
 
 

@@ -17,7 +17,7 @@ Value = TypeVar("Value", bound=np.generic)
 
 
 @dataclass(frozen=True, eq=False)
-class Cut:
+class Partition:
     """How a table of I items and d dimensions is cut: item group m starts at ``row_starts[m]``."""
 
     n_items: int
@@ -41,19 +41,21 @@ class Cut:
 
     def item_groups(self) -> IntArray:
         """Return the item group of each item, shape (I,)."""
-        return _runs(self.row_starts, self.n_items)
+        return _repeat_indices(self.row_starts, self.n_items)
 
     def slices(self) -> IntArray:
         """Return the slice of each dimension, shape (d,)."""
-        return _runs(self.column_starts, self.dim)
+        return _repeat_indices(self.column_starts, self.dim)
 
 
-def cut_of(geometry: Geometry) -> Cut:
+def partition_of(geometry: Geometry) -> Partition:
     """Return how *geometry* cuts a table."""
     bounds = item_group_bounds(geometry.items, geometry.item_groups)
-    return Cut(geometry.items, geometry.dim, bounds[:-1], np.arange(0, geometry.dim, geometry.slice_width))
+    return Partition(
+        geometry.items, geometry.dim, bounds[:-1], np.arange(0, geometry.dim, geometry.slice_width)
+    )
 
 
-def _runs(starts: IntArray, total: int) -> IntArray:
+def _repeat_indices(starts: IntArray, total: int) -> IntArray:
     """Return 0 for the places before ``starts[1]``, then 1, and so on, shape (total,)."""
     return np.repeat(np.arange(len(starts)), np.diff(starts, append=total))

@@ -36,7 +36,7 @@ class Selection(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Offer:
+class Candidates:
     """What is ranked. The blocks of a cell lie side by side, each behind those that it builds on.
 
     Shapes (B,): ``item_groups`` and ``slices`` of the blocks; ``worth``, finite, by which `peel` ranks them,
@@ -67,31 +67,33 @@ class Offer:
         return np.asarray(self.item_groups * (int(self.slices.max()) + 1) + self.slices)
 
 
-Rank = Callable[[Offer], IntArray]
+RankingPolicy = Callable[[Candidates], IntArray]
 """From an offer to the order of its blocks, the floor first, no block before one that it builds on."""
 
 
-def by_peel(offer: Offer) -> IntArray:
+def rank_by_peel(offer: Candidates) -> IntArray:
     """Rank as PEEL does."""
-    return floor_first(offer.worth, offer.item_groups)
+    return order_floor_first(offer.worth, offer.item_groups)
 
 
-def ranking_by(selection: Selection, rng: np.random.Generator) -> Rank:
+def ranking_policy(selection: Selection, rng: np.random.Generator) -> RankingPolicy:
     """Return how *selection* ranks; *rng* is drawn from at `random` alone."""
-    orders: dict[Selection, Rank] = {
-        Selection.PEEL: lambda offer: _falling(offer.worth),
-        Selection.WEIGHT: lambda offer: _falling(_least_so_far(offer.weights, offer.cells)),
-        Selection.WEIGHT_PER_BYTE: lambda offer: _falling(_least_so_far(offer.weights_per_byte, offer.cells)),
+    orders: dict[Selection, RankingPolicy] = {
+        Selection.PEEL: lambda offer: _descending(offer.worth),
+        Selection.WEIGHT: lambda offer: _descending(_running_minimum(offer.weights, offer.cells)),
+        Selection.WEIGHT_PER_BYTE: lambda offer: _descending(
+            _running_minimum(offer.weights_per_byte, offer.cells)
+        ),
         Selection.POPULARITY: lambda offer: np.lexsort(
             (-offer.worth, offer.item_groups, -offer.wanted[offer.item_groups])
         ),
         Selection.PREFIX: lambda offer: np.lexsort((-offer.worth, offer.slices)),
-        Selection.RANDOM: lambda offer: _shuffled(offer.cells, rng),
+        Selection.RANDOM: lambda offer: _shuffle_in_cell_order(offer.cells, rng),
     }
-    return lambda offer: _floor_to_front(orders[selection](offer), offer.item_groups)
+    return lambda offer: _move_floor_first(orders[selection](offer), offer.item_groups)
 
 
-def floor_first(worth: NDArray[np.floating], item_groups: IntArray) -> IntArray:
+def order_floor_first(worth: NDArray[np.floating], item_groups: IntArray) -> IntArray:
     """Return the order from the most to the least wanted block.
 
     First the floor, the worthiest block of each item group, so that the smallest budgets can rank
@@ -101,12 +103,12 @@ def floor_first(worth: NDArray[np.floating], item_groups: IntArray) -> IntArray:
         worth: of each block, finite, shape (B,).
         item_groups: the item group of each block, shape (B,).
     """
-    return _floor_to_front(_falling(worth), item_groups)
+    return _move_floor_first(_descending(worth), item_groups)
 
 
 def rank_blocks(weights: NDArray[np.floating]) -> IntArray:
-    """Return block ids, `floor_first`, of cells with *weights*, shape (M, N), that have one block each."""
-    return floor_first(weights.reshape(-1), np.repeat(np.arange(len(weights)), weights.shape[1]))
+    """Return the block ids of cells with one block each, `order_floor_first` by *weights*, shape (M, N)."""
+    return order_floor_first(weights.reshape(-1), np.repeat(np.arange(len(weights)), weights.shape[1]))
 
 
 def cut_layers(sizes: Sequence[int], count: int, floor: int) -> Layers:
@@ -136,13 +138,13 @@ def cut_layers(sizes: Sequence[int], count: int, floor: int) -> Layers:
     return Layers.above_zero(blocks.tolist(), ends[blocks - 1].tolist())
 
 
-def _falling(worth: NDArray[np.floating]) -> IntArray:
+def _descending(worth: NDArray[np.floating]) -> IntArray:
     if not np.isfinite(worth).all():
         raise ValueError("the worth of a block must be finite")
     return np.argsort(-worth, kind="stable")
 
 
-def _floor_to_front(order: IntArray, item_groups: IntArray) -> IntArray:
+def _move_floor_first(order: IntArray, item_groups: IntArray) -> IntArray:
     """Return *order* with the first block of each item group before all others."""
     _, first = np.unique(item_groups[order], return_index=True)
     rest = np.ones(len(order), dtype=bool)
@@ -150,13 +152,13 @@ def _floor_to_front(order: IntArray, item_groups: IntArray) -> IntArray:
     return np.concatenate([order[np.sort(first)], order[rest]])
 
 
-def _least_so_far(worth: FloatArray, cells: IntArray) -> FloatArray:
+def _running_minimum(worth: FloatArray, cells: IntArray) -> FloatArray:
     """Return the least *worth* of each block and those of its cell before it: it waits for them."""
     starts = np.flatnonzero(np.diff(cells, prepend=-1))
     return np.concatenate([np.minimum.accumulate(each) for each in np.split(worth, starts[1:])])
 
 
-def _shuffled(cells: IntArray, rng: np.random.Generator) -> IntArray:
+def _shuffle_in_cell_order(cells: IntArray, rng: np.random.Generator) -> IntArray:
     """Return a random order, every one equally likely that keeps the blocks of each cell in theirs."""
     order = np.empty(len(cells), dtype=np.int64)
     # Deal the places of a random row of cells to the blocks of each cell, in their order.

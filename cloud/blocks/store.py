@@ -20,13 +20,13 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from wire.blocks import Blocks, ends
+from wire.blocks import Blocks, block_offsets
 from wire.errors import InputError, RemoteProtocolError
 from wire.geometry import Float32Array, Geometry
 from wire.input_files import read_at_most
 from wire.layers import Layers
-from wire.output_files import making_folder
-from wire.source_digest import digest_of, sources
+from wire.output_files import atomic_folder
+from wire.source_digest import digest_files, imported_modules
 from wire.text import printable
 
 FORMAT = 3
@@ -67,7 +67,7 @@ class GroupBlocks:
         table = layers([size + geometry.codec.overhead for size in sizes])
         if table.blocks[-1] != len(sizes):
             raise ValueError(f"the layers have {table.blocks[-1]} blocks, there are {len(sizes)}")
-        return cls(blocks, tuple(ends(sizes)), table)
+        return cls(blocks, tuple(block_offsets(sizes)), table)
 
     @property
     def count(self) -> int:
@@ -170,7 +170,7 @@ def save_store(store: BlockStore, folder: Path, origin: Origin | None = None) ->
         return
     files = _files(store)
     try:
-        with making_folder(folder) as draft:
+        with atomic_folder(folder) as draft:
             _write(draft, files, store, origin)
     except OSError:
         # Another process has just written the same store: content-addressed, so it is as good.
@@ -354,7 +354,7 @@ def _code_digest() -> bytes:
     digest = hashlib.sha256()
     for library in LIBRARIES:
         digest.update(_version_of(library).encode() + b"\0")
-    digest.update(digest_of(sources(TRAINING, SAYING)))
+    digest.update(digest_files(imported_modules(TRAINING, SAYING)))
     return digest.digest()
 
 

@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 
 from cloud.data.interactions import Interactions, ReadCounts
 from cloud.data.readers.columns import (
+    ColumnNames,
     Numbers,
-    Rows,
-    Wanted,
-    codes,
-    known_numbers,
-    numbers,
-    times,
-    units_differ,
+    TableRows,
+    encode_ids,
+    mixes_time_units,
+    parse_numbers,
+    parse_optional_numbers,
+    parse_times,
 )
-from cloud.data.readers.delimited import Layout, read_delimited
+from cloud.data.readers.delimited import DelimitedFormat, read_delimited
 from cloud.data.readers.lightgcn import read_lightgcn
 from cloud.data.readers.parquet import read_parquet
-from cloud.data.readers.text import SUFFIXES, read_text, refuse, short, shown, suffix_of
+from cloud.data.readers.text import SUFFIXES, quote, raise_unreadable, read_text, shorten, suffix_of
 from cloud.data.sources import (
     SEPARATORS,
     ByRatio,
@@ -42,7 +42,7 @@ from cloud.data.sources import (
     Synthetic,
     Table,
 )
-from cloud.data.splits import EventList, division, k_core, split_events, without_repeats
+from cloud.data.splits import EventList, drop_repeats, k_core, keep_split, split_events
 from cloud.data.synthetic import generate
 from wire.errors import InputError
 from wire.ranking_metrics import IntArray
@@ -76,7 +76,7 @@ def load(data: Data, path: Path | None = None) -> Interactions:
         source = "synthetic data" if isinstance(data, Synthetic) else str(path or data.path)
         raise InputError(f"{source}: there is not enough memory for them") from None
     except (pa.ArrowException, csv.Error) as error:  # in pyarrow's words: ours were expected before
-        refuse(Path() if isinstance(data, Synthetic) else path or Path(data.path), error)
+        raise_unreadable(Path() if isinstance(data, Synthetic) else path or Path(data.path), error)
 
 
 def check_measurable(interactions: Interactions) -> None:
@@ -99,8 +99,8 @@ def check_measurable(interactions: Interactions) -> None:
 
 def _read_ratings(data: Ratings, path: Path) -> Interactions:
     rows = _rows_of(data, path, _wanted(data))
-    users, user_names = codes(rows, "user")
-    items, item_names = codes(rows, "item")
+    users, user_names = encode_ids(rows, "user")
+    items, item_names = encode_ids(rows, "item")
     notes = list(rows.notes)
     events = EventList(users, items, _times(data, rows, notes), rows.parts)
     if data.split is None and events.times is None and rows.parts is None:
@@ -114,7 +114,7 @@ def _read_ratings(data: Ratings, path: Path) -> Interactions:
     if "rating" in rows.columns:
         liked = _liked(data, rows, notes)
         events = keep(events.keep(liked), f"below min_rating {data.min_rating:g}")
-    events = keep(without_repeats(events), "repeated")
+    events = keep(drop_repeats(events), "repeated")
     least = data.min_user_interactions, data.min_item_interactions
     events = keep(k_core(events, *least), "of users or items with too few interactions")
     if not len(events):
@@ -128,11 +128,11 @@ def _read_ratings(data: Ratings, path: Path) -> Interactions:
     return _divided(data, rows.path, events, user_names, item_names, read)
 
 
-def _wanted(data: Ratings) -> Wanted:
+def _wanted(data: Ratings) -> ColumnNames:
     match data:
         case Table():
             if data.header or data.columns:
-                return Wanted(data.user, data.item, data.rating, data.time)
+                return ColumnNames(data.user, data.item, data.rating, data.time)
             usual = {"user": 1, "item": 2}
             user, item, rating, time = (
                 int(name) if isinstance(name, str) and name.isdigit() else usual.get(str(name), name)
@@ -140,39 +140,39 @@ def _wanted(data: Ratings) -> Wanted:
             )
             assert user is not None
             assert item is not None
-            return Wanted(user, item, rating, time)
+            return ColumnNames(user, item, rating, time)
         case MovieLens():
-            return Wanted("userId", "movieId", "rating", "timestamp", frozenset({"rating"}))
+            return ColumnNames("userId", "movieId", "rating", "timestamp", frozenset({"rating"}))
         case RecBole():
             unused = {"rating"} if data.min_rating <= 0 else set()
             unused |= set() if isinstance(data.split, ByTime) else {"time"}
-            return Wanted(data.user, data.item, data.rating, data.time, frozenset(unused), typed=True)
+            return ColumnNames(data.user, data.item, data.rating, data.time, frozenset(unused), typed=True)
 
 
-def _liked(data: Ratings, rows: Rows, notes: list[str]) -> NDArray[np.bool_]:
+def _liked(data: Ratings, rows: TableRows, notes: list[str]) -> NDArray[np.bool_]:
     """Return which rows are rated high enough; where no minimum is asked for, no rating is none too low."""
     if data.min_rating > 0:
-        return np.asarray(numbers(rows, "rating") >= data.min_rating)
-    found = known_numbers(rows, "rating")
+        return np.asarray(parse_numbers(rows, "rating") >= data.min_rating)
+    found = parse_optional_numbers(rows, "rating")
     unknown = int(np.isnan(found).sum())
     if unknown:
         notes.append(f"{rows.path.name}: ratings that are no numbers: {unknown:,}; their rows stay")
     return ~(found < data.min_rating)
 
 
-def _times(data: Ratings, rows: Rows, notes: list[str]) -> Numbers | None:
+def _times(data: Ratings, rows: TableRows, notes: list[str]) -> Numbers | None:
     """Return the times; where nothing is split by them, they may be anything."""
     if "time" not in rows.columns:
         return None
     try:
-        found = times(rows)
+        found = parse_times(rows)
     except InputError:
         if not isinstance(data.split, ByRatio) and rows.parts is None:
             raise
         return None
-    if units_differ(found):
+    if mixes_time_units(found):
         notes.append(
-            f"{rows.path.name}: column {short(rows.names['time'])} seems to have seconds in some rows and "
+            f"{rows.path.name}: column {shorten(rows.names['time'])} seems to have seconds in some rows and "
             "milliseconds in others"
         )
     return found
@@ -190,7 +190,7 @@ def _divided(
     kept_users, users = np.unique(events.users, return_inverse=True)
     kept_items, items = np.unique(events.items, return_inverse=True)
     renumbered = EventList(users, items, events.times, events.parts)
-    divide = split_events if events.parts is None else division
+    divide = split_events if events.parts is None else keep_split
     parts = divide(renumbered, len(kept_users), _split(data, events))
     return Interactions(
         path.stem,
@@ -211,10 +211,10 @@ def _split(data: Ratings, events: EventList) -> Split:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def _rows_of(data: Ratings, path: Path, wanted: Wanted) -> Rows:
+def _rows_of(data: Ratings, path: Path, wanted: ColumnNames) -> TableRows:
     match data:
         case RecBole():
-            layout = Layout(_separator(data.separator), header=True)
+            layout = DelimitedFormat(_separator(data.separator), header=True)
             parts = _split_files(path)
             if parts:
                 return _joined([_read_inter(part, data, layout, wanted) for part in parts.values()], [*parts])
@@ -230,18 +230,18 @@ def _separator(given: str | None) -> str | None:
     return given if given is None else SEPARATORS.get(given, given)
 
 
-def _read_inter(path: Path, data: RecBole, layout: Layout, wanted: Wanted) -> Rows:
+def _read_inter(path: Path, data: RecBole, layout: DelimitedFormat, wanted: ColumnNames) -> TableRows:
     return read_delimited(read_text(path, data.encoding), layout, wanted)
 
 
-def _read_movielens(path: Path, wanted: Wanted) -> Rows:
+def _read_movielens(path: Path, wanted: ColumnNames) -> TableRows:
     names = ("userId", "movieId", "rating", "timestamp")
     layouts = {
-        ".dat": Layout("::", header=False, columns=names),
-        ".data": Layout("\t", header=False, columns=names),
-        ".base": Layout("\t", header=False, columns=names),
-        ".test": Layout("\t", header=False, columns=names),
-        ".csv": Layout(","),
+        ".dat": DelimitedFormat("::", header=False, columns=names),
+        ".data": DelimitedFormat("\t", header=False, columns=names),
+        ".base": DelimitedFormat("\t", header=False, columns=names),
+        ".test": DelimitedFormat("\t", header=False, columns=names),
+        ".csv": DelimitedFormat(","),
     }
     layout = layouts.get(suffix_of(path))
     if layout is None:
@@ -254,22 +254,22 @@ def _read_movielens(path: Path, wanted: Wanted) -> Rows:
     fields = [field.strip(' "') for field in first.split(separator)]
     if not {"userId", "movieId"} <= set(fields) if layout.header else len(fields) != len(names):
         raise InputError(
-            f"{path}: found {shown(first)} in the first line, expected {separator.join(names)}"
+            f"{path}: found {quote(first)} in the first line, expected {separator.join(names)}"
             f"{'' if layout.header else ', without a header'}; "
             "data.type: table reads other columns and separators"
         )
     return read_delimited(text, layout, wanted)
 
 
-def _read_table(path: Path, data: Table, wanted: Wanted) -> Rows:
+def _read_table(path: Path, data: Table, wanted: ColumnNames) -> TableRows:
     suffix = suffix_of(path)
     if suffix in PARQUET_SUFFIXES:
         return read_parquet(path, wanted)
     if suffix not in TEXT_SUFFIXES:
         known = ", ".join(each for each in TEXT_SUFFIXES if each)
         raise InputError(f"{path}: found the ending {path.suffix!r}, expected .parquet, or text: {known}")
-    layout = Layout(_separator(data.separator), data.header, data.columns, data.decimal)
-    typed = Wanted(wanted.user, wanted.item, wanted.rating, wanted.time, typed=suffix == ".inter")
+    layout = DelimitedFormat(_separator(data.separator), data.header, data.columns, data.decimal)
+    typed = ColumnNames(wanted.user, wanted.item, wanted.rating, wanted.time, typed=suffix == ".inter")
     return read_delimited(read_text(path, data.encoding), layout, typed)
 
 
@@ -283,7 +283,7 @@ def _one_of(path: Path, *patterns: str) -> Path:
             return found[0]
         if found:
             break
-    names = ", ".join(short(file.name) for file in found[:12]) or "none"
+    names = ", ".join(shorten(file.name) for file in found[:12]) or "none"
     raise InputError(f"{path}: found {names}, expected exactly one of {', '.join(patterns)}")
 
 
@@ -325,7 +325,7 @@ def _checked_parts(path: Path, files: Sequence[Path]) -> dict[str, Path]:
     parts = {part: [file for file in files if _part_of(file) == part] for part in _PARTS}
     for part, found in parts.items():
         if len(found) > 1 or (not found and part != "valid"):
-            names = ", ".join(short(file.name) for file in files[:12])
+            names = ", ".join(shorten(file.name) for file in files[:12])
             raise InputError(
                 f"{path}: found {names}, expected one NAME.{part}.inter (and NAME.train.inter, "
                 "NAME.valid.inter or none, NAME.test.inter)"
@@ -337,10 +337,10 @@ class _Stretch(NamedTuple):
     """The rows of one file among those of several."""
 
     first: int
-    rows: Rows
+    rows: TableRows
 
 
-def _joined(files: Sequence[Rows], names: Sequence[str]) -> Rows:
+def _joined(files: Sequence[TableRows], names: Sequence[str]) -> TableRows:
     """Return the rows of all *files*, one after the other; *names* says which part each is."""
     ends = np.cumsum([len(rows) for rows in files]).tolist()
     stretches = [_Stretch(end - len(rows), rows) for end, rows in zip(ends, files, strict=True)]
@@ -363,4 +363,4 @@ def _joined(files: Sequence[Rows], names: Sequence[str]) -> Rows:
         )
     first = files[0]
     path = first.path.with_name(first.path.name.split(".")[0] + ".inter")
-    return Rows(path, columns, first.names, where, notes, np.concatenate(numbers_of))
+    return TableRows(path, columns, first.names, where, notes, np.concatenate(numbers_of))

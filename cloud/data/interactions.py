@@ -95,9 +95,9 @@ class Interactions:
         new_number[order] = np.arange(self.n_items)
         return type(self)(
             self.name,
-            _renumbered(self.train, new_number),
-            _renumbered(self.valid, new_number),
-            _renumbered(self.test, new_number),
+            _renumber(self.train, new_number),
+            _renumber(self.valid, new_number),
+            _renumber(self.test, new_number),
             self.user_ids,
             tuple(self.item_ids[i] for i in order),
             self.read,
@@ -113,7 +113,7 @@ class Interactions:
                 yield name.encode()
 
 
-def _renumbered(lists: ItemLists, new_number: IntArray) -> ItemLists:
+def _renumber(lists: ItemLists, new_number: IntArray) -> ItemLists:
     users, items = lists.pairs()
     return ItemLists.of_pairs(users, new_number[items], len(lists))
 

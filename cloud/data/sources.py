@@ -27,7 +27,7 @@ ColumnName = Name | Annotated[int, Meta(ge=1, le=1_000_000)]
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "colons": "::", "space": " "}
 """Words that may stand for a separator; a space stands for any number of blanks."""
 
-MOST_SYNTHETIC_BYTES = 32 * 2**30
+MAX_SYNTHETIC_BYTES = 32 * 2**30
 """The memory that making up a world may take, by an estimate: more is a slip of the pen."""
 
 
@@ -145,7 +145,7 @@ class Synthetic(Setting, frozen=True, kw_only=True, tag_field="type", tag="synth
             )
         # Tastes of users for kinds, three times; interactions while they are sorted; names.
         of_user = 24 * self.item_kinds + 80 * self.interactions_per_user + 200
-        if self.users * of_user + 1000 * self.items > MOST_SYNTHETIC_BYTES:
+        if self.users * of_user + 1000 * self.items > MAX_SYNTHETIC_BYTES:
             raise ValueError(
                 f"users(={self.users}) with interactions_per_user(={self.interactions_per_user}) and "
                 f"item_kinds(={self.item_kinds}), or items(={self.items}), must be fewer: the world would "

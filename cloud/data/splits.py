@@ -38,7 +38,7 @@ class EventList:
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class TrainValidTest:
     """Three lists per user that share no item."""
 
     train: ItemLists
@@ -46,7 +46,7 @@ class Parts:
     test: ItemLists
 
 
-def without_repeats(events: EventList) -> EventList:
+def drop_repeats(events: EventList) -> EventList:
     """Return the first interaction of each (user, item) pair, by time and then order in the source.
 
     A pair that came twice would otherwise land in both training and test. Where the source is split
@@ -73,7 +73,7 @@ def k_core(events: EventList, least_per_user: int, least_per_item: int) -> Event
     return events
 
 
-def split_events(events: EventList, n_users: int, split: Split) -> Parts:
+def split_events(events: EventList, n_users: int, split: Split) -> TrainValidTest:
     """Divide interactions without repeats per user, as *split* says.
 
     Sizes are those of `part_sizes`; the last interactions of a user, by time or in a random order,
@@ -86,14 +86,14 @@ def split_events(events: EventList, n_users: int, split: Split) -> Parts:
     n_valid, n_test = part_sizes(counts, split)
     is_test = remaining <= n_test[users]
     is_valid = ~is_test & (remaining <= (n_test + n_valid)[users])
-    return Parts(
+    return TrainValidTest(
         ItemLists.of_pairs(users[~is_test & ~is_valid], items[~is_test & ~is_valid], n_users),
         ItemLists.of_pairs(users[is_valid], items[is_valid], n_users),
         ItemLists.of_pairs(users[is_test], items[is_test], n_users),
     )
 
 
-def division(events: EventList, n_users: int, split: Split) -> Parts:
+def keep_split(events: EventList, n_users: int, split: Split) -> TrainValidTest:
     """Return the parts of interactions that are split already.
 
     Without any to validate, `valid_share` of *split* is divided off from those to train.
@@ -111,7 +111,7 @@ def division(events: EventList, n_users: int, split: Split) -> Parts:
         )
         held = split_events(chosen[0], n_users, share)
         train, valid = held.train, held.valid
-    return Parts(train, valid, test)
+    return TrainValidTest(train, valid, test)
 
 
 def part_sizes(counts: IntArray, split: Split) -> tuple[IntArray, IntArray]:
@@ -121,12 +121,12 @@ def part_sizes(counts: IntArray, split: Split) -> tuple[IntArray, IntArray]:
     train on, at the cost of validation first, then of the test.
     """
     spare = np.maximum(counts - 1, 0)
-    n_test = np.minimum(_rounded(counts * split.test_share), spare)
-    n_valid = np.minimum(_rounded(counts * split.valid_share), spare - n_test)
+    n_test = np.minimum(_round_half_up(counts * split.test_share), spare)
+    n_valid = np.minimum(_round_half_up(counts * split.valid_share), spare - n_test)
     return n_valid, n_test
 
 
-def _rounded(numbers: NDArray[np.floating]) -> IntArray:
+def _round_half_up(numbers: NDArray[np.floating]) -> IntArray:
     # 1e-9 makes 0.3 * 5 = 1.4999999999999998 round as the 1.5 that was meant
     whole: IntArray = np.floor(numbers + 0.5 + 1e-9).astype(np.int64)
     return whole

@@ -18,7 +18,7 @@ from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray
 
 COUNT_SPREAD = 0.5  # standard deviation of the logarithm of a user's number of interactions
-LEAST_COUNT = 10  # so that each of training, validation and test gets some of a 7:1:2 split
+MIN_COUNT = 10  # so that each of training, validation and test gets some of a 7:1:2 split
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ def _interaction_counts(config: Synthetic) -> IntArray:
     mu = np.log(config.interactions_per_user) - COUNT_SPREAD**2 / 2
     counts = stream(config.seed, "synthetic", "counts").lognormal(mu, COUNT_SPREAD, config.users)
     most = max(config.items // 2, 1)
-    return np.clip(np.rint(counts).astype(np.int64), min(LEAST_COUNT, most), most)
+    return np.clip(np.rint(counts).astype(np.int64), min(MIN_COUNT, most), most)
 
 
 def _draw(rng: np.random.Generator, log_weights: FloatArray, count: int) -> IntArray:

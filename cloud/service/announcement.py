@@ -14,7 +14,7 @@ from wire.errors import RemoteProtocolError, RunError
 from wire.messages import encode
 from wire.mqtt.connection import PUBLISHES_AT_ONCE, refuses
 from wire.mqtt.direct_queue import Message
-from wire.topics import TABLE, Kind, LayerName, fleet_topic, layer_topic, parse, subscription
+from wire.topics import TABLE, LayerName, MessageKind, fleet_topic, layer_topic, parse, subscription
 
 ECHO_S = 15.0
 """The time that the broker may take to hand our own notice back."""
@@ -37,7 +37,7 @@ class Announcement:
         self._fleet = fleet
         self._counts = counts
         self._layers = layers
-        self._topic = fleet_topic(Kind.MODEL, fleet)
+        self._topic = fleet_topic(MessageKind.MODEL, fleet)
         self._notice = encode(versions.first.notice())
         self._heard = asyncio.Event()
         self._confirmed = asyncio.Event()
@@ -62,7 +62,7 @@ class Announcement:
             raise RunError(f"the broker refuses to let us subscribe to {self._topic}, our own notice")
         if self._layers:
             await self._publish_layers(client)
-        await self._retain(client, Kind.MODEL, self._topic, self._notice)
+        await self._retain(client, MessageKind.MODEL, self._topic, self._notice)
         self._confirmed.set()
         try:
             async with asyncio.timeout(ECHO_S):
@@ -81,7 +81,7 @@ class Announcement:
             if not message.retain and message.payload == self._notice:
                 self._heard.set()
             return True
-        if not topic.startswith(f"{self._topic.removesuffix(Kind.MODEL)}{Kind.BLOCKS}/"):
+        if not topic.startswith(f"{self._topic.removesuffix(MessageKind.MODEL)}{MessageKind.BLOCKS}/"):
             return False
         try:
             layer = parse(topic).layer
@@ -97,14 +97,14 @@ class Announcement:
 
         A broker keeps them for ever otherwise. It sends them at once; where we may not hear them, none come.
         """
-        every, cleared = subscription(Kind.BLOCKS, self._fleet), 0
+        every, cleared = subscription(MessageKind.BLOCKS, self._fleet), 0
         if refuses(await client.subscribe(every, qos=0)):
             return 0
         try:
             while True:
                 async with asyncio.timeout(QUIET_S):
                     topic = await self._old.get()
-                await client.publish(topic, b"", qos=TABLE[Kind.BLOCKS].qos, retain=True)
+                await client.publish(topic, b"", qos=TABLE[MessageKind.BLOCKS].qos, retain=True)
                 cleared += 1
         except TimeoutError:
             await client.unsubscribe(every)
@@ -117,14 +117,14 @@ class Announcement:
         async def publish(name: LayerName) -> None:
             async with slots:
                 part, topic = self._versions.layer_part(name), layer_topic(self._fleet, name)
-                await self._retain(client, Kind.BLOCKS, topic, part)
+                await self._retain(client, MessageKind.BLOCKS, topic, part)
 
         async with asyncio.TaskGroup() as publishing:
             for responder in self._versions.all:
                 for group, layer, _ in responder.layer_sizes():
                     publishing.create_task(publish(LayerName(responder.store.version, group, layer)))
 
-    async def _retain(self, client: aiomqtt.Client, kind: Kind, topic: str, payload: bytes) -> None:
+    async def _retain(self, client: aiomqtt.Client, kind: MessageKind, topic: str, payload: bytes) -> None:
         route = TABLE[kind]
         await client.publish(topic, payload, qos=route.qos, retain=route.retained)
         self._counts.sent.add(len(payload))

@@ -22,7 +22,7 @@ from cloud.service.model_versions import Versions
 from cloud.service.outcomes import INTERNAL, NEWER, STOPPED, Cause, Content, Result, classify
 from cloud.service.report_queue import Inbox, Limits, Taken, Waiting
 from cloud.service.statistics import Counts
-from wire.errors import Reason, RemoteProtocolError, RunError, first_of
+from wire.errors import Reason, RemoteProtocolError, RunError, first_error
 from wire.mqtt.connection import (
     NOT_ACCEPTED,
     PUBLISHES_AT_ONCE,
@@ -38,7 +38,7 @@ from wire.mqtt.direct_queue import Message, mailbox
 from wire.mqtt.reconnection import BRIEF_CONNECTIONS, Reconnections, plain_words
 from wire.mqtt.throttled_log import Complaints
 from wire.mqtt_bytes import publish_wire_bytes
-from wire.topics import TABLE, Kind, device_topic, parse, shared_subscription, subscription
+from wire.topics import TABLE, MessageKind, device_topic, parse, shared_subscription, subscription
 
 LOG = logging.getLogger("peelfleet.cloud")
 
@@ -64,8 +64,8 @@ class Duty:
     def filter(self) -> str:
         """What the service subscribes to."""
         if self.shared:
-            return shared_subscription(Kind.BUDGET, self.fleet)
-        return subscription(Kind.BUDGET, self.fleet)
+            return shared_subscription(MessageKind.BUDGET, self.fleet)
+        return subscription(MessageKind.BUDGET, self.fleet)
 
 
 class Service:
@@ -101,7 +101,9 @@ class Service:
         self._taking = True
         self._flying: set[asyncio.Task[bool]] = set()
         self._broker = f"{connection.host}:{connection.port}"
-        self._pee_topic = device_topic(Kind.PEE, duty.fleet, "device").removesuffix(f"device/{Kind.PEE}")
+        self._pee_topic = device_topic(MessageKind.PEE, duty.fleet, "device").removesuffix(
+            f"device/{MessageKind.PEE}"
+        )
 
     @property
     def queued(self) -> int:
@@ -154,7 +156,7 @@ class Service:
                 counts.refused += 1
             else:
                 counts.broken += 1
-            what = plain_words(first_of(errors))
+            what = plain_words(first_error(errors))
             LOG.warning("broker %s: %s", self._broker, what, extra={"broker": self._broker, "error": what})
         finally:
             counts.ready = False
@@ -201,10 +203,10 @@ class Service:
             await unless_broken(client, self._answer_all(client))
 
     async def _get_ready(self, client: aiomqtt.Client) -> None:
-        granted = await client.subscribe(self._duty.filter, qos=TABLE[Kind.BUDGET].qos)
+        granted = await client.subscribe(self._duty.filter, qos=TABLE[MessageKind.BUDGET].qos)
         if refuses(granted):
             raise RunError(f"the broker refuses to let us subscribe to {self._duty.filter}")
-        if weakens(granted, TABLE[Kind.BUDGET].qos):
+        if weakens(granted, TABLE[MessageKind.BUDGET].qos):
             LOG.warning(
                 "the broker grants QoS 0 where QoS 1 is needed (max_qos): reports and answers may be lost",
                 extra={"broker": self._broker},
@@ -255,7 +257,7 @@ class Service:
             RemoteProtocolError: it is another topic: a session that outlived its service may bring it.
         """
         address = parse(topic)
-        if address.device is None or (address.kind, address.fleet) != (Kind.BUDGET, self._duty.fleet):
+        if address.device is None or (address.kind, address.fleet) != (MessageKind.BUDGET, self._duty.fleet):
             raise RemoteProtocolError(Reason.UNKNOWN_TOPIC, f"no report to fleet {self._duty.fleet}")
         return address.device
 
@@ -315,7 +317,7 @@ class Service:
             parts = self._versions.respond(waiting.report)
             cause, content = classify(waiting.report, parts)
         except RemoteProtocolError as error:
-            self._refuse(error, device_topic(Kind.BUDGET, self._duty.fleet, waiting.device))
+            self._refuse(error, device_topic(MessageKind.BUDGET, self._duty.fleet, waiting.device))
             return
         except Exception:  # a mistake of ours: one report of one device must not end the service for all
             LOG.exception("device %s: its report could not be answered", waiting.device)
@@ -338,8 +340,8 @@ class Service:
     ) -> bool:
         """Send an answer; return whether the broker has confirmed all of it."""
         counts, began_s = self._counts, time.monotonic()
-        topic = f"{self._pee_topic}{waiting.device}/{Kind.PEE}"
-        qos = TABLE[Kind.PEE].qos
+        topic = f"{self._pee_topic}{waiting.device}/{MessageKind.PEE}"
+        qos = TABLE[MessageKind.PEE].qos
         try:
             for part in parts:
                 await client.publish(topic, part, qos=qos)

@@ -14,7 +14,7 @@ import numpy as np
 from cloud.blocks.store import BlockStore, GroupBlocks
 from wire.errors import InputError, Reason, RemoteProtocolError
 from wire.messages import BudgetReport, ModelNotice, decode
-from wire.update_part import DEFAULT_MAX_PAYLOAD, Body, body, seal, sealed_bytes
+from wire.update_part import DEFAULT_MAX_PAYLOAD, Body, build_body, encode_part, encoded_bytes
 
 HEADER_ALLOWANCE = 1024
 """More than the header of any part takes."""
@@ -98,8 +98,8 @@ class Responder:
         else:
             bodies = self._bodies(number, self._first(group, report.held, target), target)
         if len(bodies) == 1:
-            return (seal(bodies[0], report.seq),)
-        return tuple([seal(each, report.seq) for each in bodies])
+            return (encode_part(bodies[0], report.seq),)
+        return tuple([encode_part(each, report.seq) for each in bodies])
 
     def layer_part(self, number: int, layer: int) -> bytes:
         """Return the update part, to be retained, that brings *layer* to a device that holds the one before.
@@ -109,7 +109,7 @@ class Responder:
         group = self._groups[number]
         first, end = group.layers.blocks[layer - 1], group.layers.blocks[layer]
         (only,) = self._cut(number, first, end)
-        return seal(only, 0)
+        return encode_part(only, 0)
 
     def layer_sizes(self) -> Iterator[tuple[int, int, int]]:
         """Yield (user group, layer, stored bytes of the layer's own blocks) of every layer above 0."""
@@ -139,7 +139,7 @@ class Responder:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held})")
         else:
             bodies = self._bodies(number, report.held, report.held)
-        return tuple([seal(each, report.seq) for each in bodies])
+        return tuple([encode_part(each, report.seq) for each in bodies])
 
     def full_bytes(self, user: int, budget_bytes: int, seq: int) -> int:
         """Return what report *seq* would have cost with the whole PEE for *budget_bytes* sent anew."""
@@ -150,7 +150,7 @@ class Responder:
         total = self._full_bytes.get(key)
         if total is None:
             bodies = self._cut(number, 0, target)
-            total = sum(sealed_bytes(len(each.fields), len(each.data), seq) for each in bodies)
+            total = sum(encoded_bytes(len(each.fields), len(each.data), seq) for each in bodies)
             self._full_bytes[key] = total
         return total
 
@@ -213,7 +213,7 @@ class Responder:
         if user is not None:
             tensors["user_vector"] = self.store.user_vectors[user].astype("<f4").tobytes()
         rest = self._bodies(number, 0, target, introduced=True) if target else ()
-        ahead = body(
+        ahead = build_body(
             model=self._version,
             group=number,
             first=0,
@@ -229,7 +229,7 @@ class Responder:
         group = self._groups[number]
         cuts = part_ends(group, first, target, self._room, self._codec.overhead)
         return tuple(
-            body(
+            build_body(
                 model=self._version,
                 group=number,
                 first=start,

@@ -23,25 +23,25 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from wire.errors import InputError
-from wire.output_files import in_words, replacing
+from wire.output_files import atomic_file, error_text
 
 FORMAT = 1
 HEADER = "peelfleet"  # the key of the header in the file's metadata
-LEAST_SECONDS = 5.0  # between two checkpoints of a loop
-MOST_SHARE = 0.05  # of the time that may go into writing them
+MIN_INTERVAL_S = 5.0  # between two checkpoints of a loop
+MAX_TIME_SHARE = 0.05  # of the time that may go into writing them
 
 Arrays = dict[str, NDArray[Any]]  # Any: of several types
 
 
 @dataclass(frozen=True, eq=False)
-class Saved:
+class State:
     """A state: arrays by name, and what JSON can say by name. Numbers come back exactly as they were."""
 
     arrays: Arrays
     facts: dict[str, Any]  # Any: JSON types
 
 
-class Header(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class CheckpointHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a file says of itself."""
 
     format: int
@@ -90,7 +90,7 @@ class Checkpoints:
         self._notice = notice
         self._due = clock()  # the first that is offered is written
 
-    def offer(self, name: str, state: Callable[[], Saved]) -> None:
+    def offer(self, name: str, state: Callable[[], State]) -> None:
         """Write *state* if the last one is long enough ago, measured also by what writing it cost."""
         begun = self._clock()
         if self.folder is None or begun < self._due:
@@ -98,10 +98,12 @@ class Checkpoints:
         self.save(name, state())
         ended = self._clock()
         self._due = (
-            math.inf if self._due == math.inf else ended + max(LEAST_SECONDS, (ended - begun) / MOST_SHARE)
+            math.inf
+            if self._due == math.inf
+            else ended + max(MIN_INTERVAL_S, (ended - begun) / MAX_TIME_SHARE)
         )
 
-    def save(self, name: str, state: Saved) -> None:
+    def save(self, name: str, state: State) -> None:
         """Write *state* in place of an earlier one of that *name*; where it cannot be, nothing more is kept.
 
         An earlier state stays: whoever goes on from it gets the same model.
@@ -111,10 +113,10 @@ class Checkpoints:
         try:
             self.write(name, state)
         except (InputError, OSError) as error:
-            self._notice(f"no checkpoints are kept: {in_words(error)}; training goes on")
+            self._notice(f"no checkpoints are kept: {error_text(error)}; training goes on")
             self._due = math.inf
 
-    def write(self, name: str, state: Saved) -> None:
+    def write(self, name: str, state: State) -> None:
         """Write *state* in place of an earlier one of that *name*.
 
         Raises:
@@ -124,15 +126,15 @@ class Checkpoints:
         if self.folder is None:
             return
         arrays = {key: np.asarray(array, order="C") for key, array in state.arrays.items()}
-        header = Header(
+        header = CheckpointHeader(
             format=FORMAT, owner=self._owner, sha256=self._digest(arrays, state.facts), facts=state.facts
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         # Not forced to the disk: a kill leaves what was written, and what a power cut damages is not taken.
-        with replacing(self._file(name), forced=False) as draft:
+        with atomic_file(self._file(name), forced=False) as draft:
             write_tensors(draft, arrays, {HEADER: msgspec.json.encode(header).decode()})
 
-    def load(self, name: str, notice: Callable[[str], None]) -> Saved | None:
+    def load(self, name: str, notice: Callable[[str], None]) -> State | None:
         """Return the state of that *name*; None, after a *notice*, where it is not whole or not ours."""
         if self.folder is None or not self._file(name).is_file():
             return None
@@ -156,18 +158,18 @@ class Checkpoints:
         assert self.folder is not None
         return self.folder / f"{name}.safetensors"
 
-    def _read(self, file: Path) -> Saved:
+    def _read(self, file: Path) -> State:
         with safetensors.safe_open(file, "numpy") as opened:
             metadata = opened.metadata() or {}
             arrays = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118  # no mapping
-        header = msgspec.json.decode(metadata.get(HEADER, ""), type=Header)
+        header = msgspec.json.decode(metadata.get(HEADER, ""), type=CheckpointHeader)
         if header.format != FORMAT:
             raise ValueError(f"format(={header.format}) must be {FORMAT}")
         if header.owner != self._owner:
             raise ValueError(f"it belongs to {header.owner}, not to {self._owner}")
         if header.sha256 != self._digest(arrays, header.facts):
             raise ValueError("it is damaged: its checksum is not that of its content")
-        return Saved(arrays, header.facts)
+        return State(arrays, header.facts)
 
     def _digest(self, arrays: Arrays, facts: dict[str, Any]) -> str:
         shapes = {name: [str(array.dtype), *array.shape] for name, array in arrays.items()}
@@ -177,5 +179,5 @@ class Checkpoints:
         return digest.hexdigest()
 
 
-NOWHERE = Checkpoints(None, "")
+NO_CHECKPOINTS = Checkpoints(None, "")
 """Keeps nothing: a killed training starts anew."""

@@ -29,7 +29,7 @@ def cluster(users: Float32Array, config: Training) -> tuple[IntArray, dict[str, 
     Returns:
         The group of each user, shape (U,), and what happened.
     """
-    directions = _normalised(users)
+    directions = _normalise(users)
     wanted = max(1, min(config.user_groups, len(users) // config.min_group_size))
     match config.clustering:
         case "kmeans":
@@ -38,12 +38,12 @@ def cluster(users: Float32Array, config: Training) -> tuple[IntArray, dict[str, 
             labels = stream(config.seed, "cluster", "random").permutation(len(users)) % wanted
         case "off":
             labels = np.zeros(len(users), dtype=np.int64)
-    groups = by_falling_size(merge_small(directions, labels, config.min_group_size))
+    groups = renumber_by_size(merge_small(directions, labels, config.min_group_size))
     return groups, {
         "clustering": config.clustering,
         "user_groups": int(groups.max()) + 1,
         "users_per_group": np.bincount(groups).tolist(),
-        "mean_cosine_to_centre": _tightness(directions, groups),
+        "mean_cosine_to_centre": _mean_cosine(directions, groups),
     }
 
 
@@ -65,7 +65,7 @@ def merge_small(directions: FloatArray, labels: IntArray, least: int) -> IntArra
         labels[labels == present[smallest]] = present[distances.argmin()]
 
 
-def by_falling_size(labels: IntArray) -> IntArray:
+def renumber_by_size(labels: IntArray) -> IntArray:
     """Return *labels* renumbered 0, 1, ... by falling size, equal sizes by their first user."""
     _, first, inverse, sizes = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
     order = np.lexsort((first, -sizes))
@@ -82,13 +82,13 @@ def _k_means(directions: FloatArray, groups: int, seed: int) -> IntArray:
     return np.asarray(labels, dtype=np.int64)
 
 
-def _normalised(users: NDArray[np.floating]) -> FloatArray:
+def _normalise(users: NDArray[np.floating]) -> FloatArray:
     vectors = users.astype(np.float64)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(lengths > 0, lengths, 1.0)
 
 
-def _tightness(directions: FloatArray, groups: IntArray) -> float:
+def _mean_cosine(directions: FloatArray, groups: IntArray) -> float:
     """Return the mean cosine between a user and the centre of the user's group."""
     centres = np.stack([directions[groups == group].mean(axis=0) for group in range(groups.max() + 1)])
-    return float(np.einsum("ud,ud->u", directions, _normalised(centres)[groups]).mean())
+    return float(np.einsum("ud,ud->u", directions, _normalise(centres)[groups]).mean())

@@ -15,15 +15,19 @@ from wire.geometry import Float32Array
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 
-SCORES_AT_ONCE = 4_000_000  # bounds the memory of an evaluation, 16 MB of float32
-PILES_PER_PLACE = 16  # `_at_most_kth`: with more, fewer items are near the best, and there are more piles
-LOOK_AT = 20  # cut-off of the NDCG that decides when to stop
-MOST_SCORES_A_LOOK = 200_000_000  # beyond it a look is at a sample of users: 5,000 of them for 40,000 items
+SCORES_PER_BATCH = 4_000_000  # bounds the memory of an evaluation, 16 MB of float32
+BINS_PER_RANK = (
+    16  # `_lower_bound_of_kth`: with more, fewer items are near the best, and there are more piles
+)
+STOPPING_CUTOFF = 20  # cut-off of the NDCG that decides when to stop
+MAX_VALIDATION_SCORES = (
+    200_000_000  # beyond it a look is at a sample of users: 5,000 of them for 40,000 items
+)
 
 
 def validation_ndcg(users: Tensor, items: Tensor, interactions: Interactions, seed: int) -> float:
-    """Return the mean NDCG@20 on validation items, training items masked, over `looked_at` users."""
-    sample = looked_at(interactions, seed)
+    """Return the mean NDCG@20 on validation items, training items masked, over `validation_sample` users."""
+    sample = validation_sample(interactions, seed)
     scores = ndcg_per_user(
         users.detach()[sample].cpu().numpy(),
         items.detach().cpu().numpy(),
@@ -33,14 +37,14 @@ def validation_ndcg(users: Tensor, items: Tensor, interactions: Interactions, se
     return mean_or_nan(scores)
 
 
-def looked_at(interactions: Interactions, seed: int) -> IntArray:
+def validation_sample(interactions: Interactions, seed: int) -> IntArray:
     """Return the users at whom a loop looks to decide when to stop, ascending, the same at every look.
 
     All that have validation items, or so many of them, drawn by *seed*, that their scores of all items are
-    at most `MOST_SCORES_A_LOOK`.
+    at most `MAX_VALIDATION_SCORES`.
     """
     asking = np.flatnonzero(interactions.valid.counts())
-    most = max(1, MOST_SCORES_A_LOOK // interactions.n_items)
+    most = max(1, MAX_VALIDATION_SCORES // interactions.n_items)
     if len(asking) <= most:
         return asking
     return np.sort(stream(seed, "validation", "users").choice(asking, most, replace=False))
@@ -57,24 +61,24 @@ def ndcg_per_user(
         known: the items that are masked, a list per user.
         wanted: the items to be found, a list per user.
     """
-    batches = places_in_full(users, items, known, wanted)
-    return np.concatenate([np.empty(0), *(ndcg(asked, found, LOOK_AT) for asked, found in batches)])
+    batches = item_ranks_in_batches(users, items, known, wanted)
+    return np.concatenate([np.empty(0), *(ndcg(asked, found, STOPPING_CUTOFF) for asked, found in batches)])
 
 
-def places_in_full(
+def item_ranks_in_batches(
     users: Float32Array, items: Float32Array, known: ItemLists, wanted: ItemLists
 ) -> Iterator[tuple[ItemLists, FloatArray]]:
-    """Yield what users want, in batches of those that want anything, and its `places` up to `LOOK_AT`."""
+    """Yield batches of the users that have wanted items: these items and their `item_ranks`."""
     asking = np.flatnonzero(wanted.counts())
-    size = max(1, SCORES_AT_ONCE // len(items))
+    size = max(1, SCORES_PER_BATCH // len(items))
     for start in range(0, len(asking), size):
         batch = asking[start : start + size]  # (B,)
         asked = wanted.take(batch)
-        yield asked, places(users[batch] @ items.T, known.take(batch), asked, LOOK_AT)
+        yield asked, item_ranks(users[batch] @ items.T, known.take(batch), asked, STOPPING_CUTOFF)
 
 
 def ndcg(wanted: ItemLists, found: FloatArray, k: int) -> FloatArray:
-    """Return NDCG@k of each user, shape (B,), who wants something and *found* it at these `places`."""
+    """Return NDCG@k of each user, shape (B,), who wants something and *found* it at these `item_ranks`."""
     rows, _ = wanted.pairs()
     gains = np.where(found < k, 1.0 / np.log2(found + 2.0), 0.0)
     ideal = np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))  # by number of items
@@ -83,12 +87,12 @@ def ndcg(wanted: ItemLists, found: FloatArray, k: int) -> FloatArray:
 
 
 def recall(wanted: ItemLists, found: FloatArray, k: int) -> FloatArray:
-    """Return Recall@k of each user, shape (B,), who wants something and *found* it at these `places`."""
+    """Return Recall@k of each user, shape (B,), who wants something and *found* it at these `item_ranks`."""
     rows, _ = wanted.pairs()
     return np.bincount(rows, found < k, minlength=len(wanted)) / wanted.counts()
 
 
-def places(scores: NDArray[np.float32], known: ItemLists, wanted: ItemLists, k: int) -> FloatArray:
+def item_ranks(scores: NDArray[np.float32], known: ItemLists, wanted: ItemLists, k: int) -> FloatArray:
     """Return how many items come before each wanted one, in the order of ``wanted.pairs()``.
 
     Infinity stands for *k* and more: that is all that NDCG@k and Recall@k ask for. Of equal scores the
@@ -102,7 +106,7 @@ def places(scores: NDArray[np.float32], known: ItemLists, wanted: ItemLists, k: 
     """
     n_items = scores.shape[1]
     scores[known.pairs()] = -np.inf
-    near = np.flatnonzero((scores >= _at_most_kth(scores, k)[:, None]) & (scores > -np.inf))
+    near = np.flatnonzero((scores >= _lower_bound_of_kth(scores, k)[:, None]) & (scores > -np.inf))
     rows, items = np.divmod(near, n_items)
     order = np.lexsort((items, -scores.reshape(-1)[near], rows))
     place = np.empty(len(near))
@@ -115,7 +119,7 @@ def places(scores: NDArray[np.float32], known: ItemLists, wanted: ItemLists, k: 
     return np.where(before < k, before, np.inf)
 
 
-def _at_most_kth(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
+def _lower_bound_of_kth(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     """Return a score per row, shape (B,), that at least *k* items reach, if there are as many, but few more.
 
     Items are dealt out to a number of piles; of the best of each pile, the k-th reaches just so far. That
@@ -124,7 +128,7 @@ def _at_most_kth(scores: NDArray[np.float32], k: int) -> NDArray[np.float32]:
     n_rows, n_items = scores.shape
     if n_items < k:
         return np.full(n_rows, -np.inf, dtype=np.float32)
-    piles = min(n_items, PILES_PER_PLACE * k)
+    piles = min(n_items, BINS_PER_RANK * k)
     height = n_items // piles
     best = scores[:, : height * piles].reshape(n_rows, height, piles).max(axis=1)
     return np.asarray(np.partition(best, piles - k, axis=1)[:, piles - k])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cloud.blocks.partition import Cut
+from cloud.blocks.partition import Partition
 from cloud.data.interactions import Interactions, item_group_bounds
 from cloud.training.config import Training
 from wire.geometry import Float32Array
@@ -11,10 +11,10 @@ from wire.ranking_metrics import IntArray
 PRIOR_STRENGTH = 0.5  # of the global popularity that is mixed into a group's own, which counts 1
 
 
-def cut_table(n_items: int, dim: int, config: Training) -> Cut:
+def partition_table(n_items: int, dim: int, config: Training) -> Partition:
     """Return the cut that *config* asks for, with at most one item group per item."""
     bounds = item_group_bounds(n_items, min(config.item_groups, n_items))
-    return Cut(n_items, dim, bounds[:-1], np.arange(0, dim, config.slice_width))
+    return Partition(n_items, dim, bounds[:-1], np.arange(0, dim, config.slice_width))
 
 
 def group_item_weights(groups: IntArray, interactions: Interactions) -> Float32Array:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloud.training.checkpoint import Checkpoints, Saved
+from cloud.training.checkpoint import Checkpoints, State
 from wire.errors import RunError
 from wire.geometry import Float32Array
 from wire.random_streams import stream
@@ -22,7 +22,7 @@ Tick = Callable[[int, int, str], None]
 """Told how far a stage is: steps done, steps in all, a note for people."""
 
 LOOP = "loop"  # the name of a loop's checkpoint
-START_SPREAD = 0.1  # standard deviation of the entries of a table before the first step
+INIT_DEVIATION = 0.1  # standard deviation of the entries of a table before the first step
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Factors:
 
 
 @dataclass
-class BestSoFar:
+class EarlyStopping:
     """Keeps the best of a series of tables and says when to give up.
 
     A score that is not a number, for want of validation interactions, always counts as a gain: then
@@ -58,7 +58,7 @@ class BestSoFar:
 
 
 @dataclass(eq=False)
-class Course:
+class TrainingLoop:
     """A training loop between two epochs: all that decides how it goes on.
 
     ``tables`` are changed in place; ``epoch`` is the last that was begun, 0 before the first.
@@ -66,7 +66,7 @@ class Course:
 
     tables: Sequence[Tensor]
     rng: torch.Generator
-    best: BestSoFar
+    best: EarlyStopping
     optimizer: torch.optim.Optimizer | None = None
     decay: torch.optim.lr_scheduler.LRScheduler | None = None
     epoch: int = 0
@@ -86,7 +86,7 @@ class Course:
             yield epoch
             checkpoints.offer(LOOP, self.saved)
 
-    def saved(self) -> Saved:
+    def saved(self) -> State:
         """Return the state between two epochs."""
         best = self.best
         arrays = {f"table.{at}": table.detach().cpu().numpy() for at, table in enumerate(self.tables)}
@@ -103,9 +103,9 @@ class Course:
             facts["rates"] = [group["lr"] for group in self.optimizer.param_groups]
         if self.decay is not None:
             facts["decay"] = self.decay.state_dict()
-        return Saved(arrays, facts)
+        return State(arrays, facts)
 
-    def restore(self, saved: Saved) -> None:
+    def restore(self, saved: State) -> None:
         """Return to a state: what follows is what would have followed then, bit for bit."""
         arrays, facts = saved.arrays, saved.facts
         with torch.no_grad():
@@ -141,12 +141,12 @@ def generator(seed: int, *name: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(int(stream(seed, *name).integers(2**63)))
 
 
-def start_table(rows: int, dim: int, rng: torch.Generator) -> Tensor:
+def init_table(rows: int, dim: int, rng: torch.Generator) -> Tensor:
     """Return a random table that can be trained, shape (rows, dim), on the fastest device.
 
     It is drawn on the CPU, so that it is the same on any device.
     """
-    return (torch.randn(rows, dim, generator=rng) * START_SPREAD).to(fastest_device()).requires_grad_()
+    return (torch.randn(rows, dim, generator=rng) * INIT_DEVIATION).to(fastest_device()).requires_grad_()
 
 
 def batches(users: IntArray, size: int, rng: torch.Generator) -> Iterator[IntArray]:
@@ -156,7 +156,7 @@ def batches(users: IntArray, size: int, rng: torch.Generator) -> Iterator[IntArr
         yield order[start : start + size]
 
 
-def descend(optimizer: torch.optim.Optimizer, loss: Tensor, doing: str, learning_rate: float) -> None:
+def gradient_step(optimizer: torch.optim.Optimizer, loss: Tensor, doing: str, learning_rate: float) -> None:
     """Take one step down the gradient of *loss*.
 
     Raises:

@@ -12,29 +12,29 @@ from pathlib import Path
 import numpy as np
 
 from cloud.blocks.trained_model import TrainedModel
-from cloud.training.checkpoint import Arrays, Checkpoints, Saved
+from cloud.training.checkpoint import Arrays, Checkpoints, State
 from wire.errors import InputError
-from wire.locks import take_lock
-from wire.output_files import in_words, reason
+from wire.locks import acquire_lock
+from wire.output_files import error_text, os_error_text
 
-MOST_BYTES = 512 * 2**20
+MAX_BYTES = 512 * 2**20
 """What the models that are kept take together; that of MovieLens-1M takes 116 MiB."""
 
 _ARRAYS = ("user_vectors", "user_groups", "item_weights", "corrections")
 
 
-def saved(model: TrainedModel) -> Saved:
+def to_state(model: TrainedModel) -> State:
     """Return *model* as what is written; tables that are one array are written once."""
     distinct = {id(table): table for table in model.item_tables}
     places = {key: place for place, key in enumerate(distinct)}
     arrays: Arrays = {name: getattr(model, name) for name in _ARRAYS}
     arrays |= {_table(place): table for place, table in enumerate(distinct.values())}
-    return Saved(
+    return State(
         arrays, {"tables": [places[id(table)] for table in model.item_tables], "report": model.report}
     )
 
 
-def restored(state: Saved) -> TrainedModel:
+def from_state(state: State) -> TrainedModel:
     """Return the model that *state* is of; every array has its rows end to end."""
     arrays = {name: np.ascontiguousarray(array) for name, array in state.arrays.items()}
     return TrainedModel(
@@ -44,10 +44,10 @@ def restored(state: Saved) -> TrainedModel:
     )
 
 
-class Kept:
+class TrainedModelCache:
     """The models in one folder, by key. Who uses most recently keeps longest."""
 
-    def __init__(self, folder: Path, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, folder: Path, most_bytes: int = MAX_BYTES) -> None:
         """Use *folder*, which appears when it is needed, for files of *most_bytes* together."""
         self.folder = folder
         self._most_bytes = most_bytes
@@ -60,12 +60,12 @@ class Kept:
         with suppress(OSError):  # another process may just have dropped it
             os.utime(self._file(key))
         try:
-            return restored(state)
+            return from_state(state)
         except (KeyError, IndexError, TypeError) as error:
             notice(f"{self._file(key).name} is not used: it is no trained model: {error!r}")
             return None
 
-    def keep(self, key: str, state: Saved, notice: Callable[[str], None]) -> None:
+    def keep(self, key: str, state: State, notice: Callable[[str], None]) -> None:
         """Write *state* if it is not too large, and drop what was not used for longest.
 
         That it cannot be written is a *notice* and no more: it only saves time.
@@ -76,7 +76,7 @@ class Kept:
             Checkpoints(self.folder, key).write(key, state)
             self._make_room()
         except (InputError, OSError) as error:
-            notice(f"the trained model is not kept: {in_words(error)}")
+            notice(f"the trained model is not kept: {error_text(error)}")
 
     @contextmanager
     def alone(self, key: str, notice: Callable[[str], None]) -> Iterator[None]:
@@ -87,9 +87,9 @@ class Kept:
         path = self.folder / f".{key}.lock"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = take_lock(path, lambda: notice("another process trains this model; waiting for it"))
+            lock = acquire_lock(path, lambda: notice("another process trains this model; waiting for it"))
         except OSError as error:
-            notice(f"{path}: cannot be locked: {reason(error)}")
+            notice(f"{path}: cannot be locked: {os_error_text(error)}")
             yield
             return
         with lock:

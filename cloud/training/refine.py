@@ -17,20 +17,20 @@ from torch import Tensor
 from cloud.blocks.block_weights import second_moment
 from cloud.blocks.encoding import GroupTable
 from cloud.data.interactions import Interactions
-from cloud.training.backbones.mf import dropped, multinomial_loss, user_weights
+from cloud.training.backbones.mf import dropout, multinomial_loss, user_weights
 from cloud.training.config import Training
 from cloud.training.evaluation import mean_or_nan, ndcg_per_user, number_or_none
-from cloud.training.loop import BestSoFar, Factors, Tick, batches, descend, generator
+from cloud.training.loop import EarlyStopping, Factors, Tick, batches, generator, gradient_step
 from cloud.training.validation_guard import (
-    Jury,
+    Evaluator,
     StageReport,
-    Trial,
-    gained,
-    halves,
-    judging_groups,
-    jury,
-    unjudged,
-    verdicts,
+    ValidationUsers,
+    decide,
+    gain,
+    keep_all,
+    sample_groups,
+    split_validation,
+    validation_users,
 )
 from wire.geometry import Float32Array
 from wire.ranking_metrics import FloatArray, IntArray
@@ -66,7 +66,7 @@ class RefinedGroup:
     after: FloatArray
 
 
-def unrefined(factors: Factors, groups: IntArray) -> GroupTables:
+def share_global_table(factors: Factors, groups: IntArray) -> GroupTables:
     """Return the model in which every group has the global table."""
     return GroupTables(factors.users, groups, (factors.items,) * (int(groups.max()) + 1))
 
@@ -88,17 +88,17 @@ def refine(
     for group in range(n_groups):
         refined.append(_refine_group(model, group, interactions, config))
         tick(group + 1, n_groups, f"group {group}: {refined[-1].epoch} epochs")
-    verdict = unjudged(n_groups)
+    verdict = keep_all(n_groups)
     if config.guard.enabled:
-        gains = [gained((each.before, each.after)) for each in refined]
-        verdict = verdicts(gains, prior=False, standard_errors=config.guard.standard_errors)
+        gains = [gain((each.before, each.after)) for each in refined]
+        verdict = decide(gains, prior=False, standard_errors=config.guard.standard_errors)
     # A group that best fits its start has nothing to keep, whatever the others prefer.
     kept = [keep and each.epoch > 0 for keep, each in zip(verdict.kept, refined, strict=True)]
     verdict = replace(verdict, kept=kept)
     report = StageReport(
         {"enabled": True, **verdict.report()},
         [
-            _refinement(start, each, keep)
+            _refinement_entry(start, each, keep)
             for start, each, keep in zip(model.tables, refined, kept, strict=True)
         ],
     )
@@ -108,7 +108,7 @@ def refine(
     return GroupTables(model.users, model.groups, tables), report
 
 
-def _refinement(start: Float32Array, refined: RefinedGroup, kept: bool) -> dict[str, object]:
+def _refinement_entry(start: Float32Array, refined: RefinedGroup, kept: bool) -> dict[str, object]:
     length = max(float(np.linalg.norm(start)), 1e-12)
     return {
         "judges": len(refined.before),
@@ -125,11 +125,11 @@ def _refine_group(
 ) -> RefinedGroup:
     """Refine one group's table; with early stop the table it starts from is a candidate too."""
     settings, start = config.refine, model.tables[group]
-    watching, judging = _watching_and_judging(model.members(group), interactions, config, group)
-    best = BestSoFar(settings.patience if settings.early_stop else settings.epochs)
-    best.look(_look(model, start, watching), 0, torch.from_numpy(start))
+    watching, judging = _split_users(model.members(group), interactions, config, group)
+    best = EarlyStopping(settings.patience if settings.early_stop else settings.epochs)
+    best.look(_validation_score(model, start, watching), 0, torch.from_numpy(start))
     if not settings.early_stop or math.isfinite(best.score):
-        _descend_from(start, model, group, interactions, config, watching, best)
+        _train_from(start, model, group, interactions, config, watching, best)
     # Group tables that stay are one array: a copy of the start would be a second one.
     table = best.tables[0] if best.epoch else start
     before, after = (
@@ -139,29 +139,29 @@ def _refine_group(
     return RefinedGroup(table, best.epoch, before, after)
 
 
-def _watching_and_judging(
+def _split_users(
     members: IntArray, interactions: Interactions, config: Training, group: int
-) -> tuple[Jury, Jury]:
+) -> tuple[ValidationUsers, ValidationUsers]:
     """Return the users who say when to stop, and those who say what it was worth."""
     if config.refine.early_stop and config.guard.enabled:
-        return halves(members, interactions, config.seed, group)
-    everyone = jury(members, interactions)
+        return split_validation(members, interactions, config.seed, group)
+    everyone = validation_users(members, interactions)
     return everyone, everyone
 
 
-def _look(model: GroupTables, table: Float32Array, watching: Jury) -> float:
+def _validation_score(model: GroupTables, table: Float32Array, watching: ValidationUsers) -> float:
     vectors = model.users[watching.users]
     return mean_or_nan(ndcg_per_user(vectors, table, watching.known, watching.wanted))
 
 
-def _descend_from(
+def _train_from(
     start: Float32Array,
     model: GroupTables,
     group: int,
     interactions: Interactions,
     config: Training,
-    watching: Jury,
-    best: BestSoFar,
+    watching: ValidationUsers,
+    best: EarlyStopping,
 ) -> None:
     """Train a copy of *start*, shape (I, d), and let *best* look at it."""
     settings, members = config.refine, model.members(group)
@@ -176,15 +176,15 @@ def _descend_from(
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for epoch in range(1, settings.epochs + 1):
         for batch in batches(np.arange(len(members)), config.batch_size, rng):  # (B,)
-            scores = dropped(vectors[batch], config.dropout, rng) @ table.T  # (B, I)
+            scores = dropout(vectors[batch], config.dropout, rng) @ table.T  # (B, I)
             loss = multinomial_loss(scores, train.take(batch), weights[batch])
             loss = loss + _pull(table, origin, settings.pull / len(members))
-            descend(optimizer, loss, f"refinement of group {group}", settings.learning_rate)
+            gradient_step(optimizer, loss, f"refinement of group {group}", settings.learning_rate)
             decay.step()
         if not settings.early_stop:
             continue
         looks = epoch % settings.evaluate_every == 0 or epoch == settings.epochs
-        if looks and best.look(_look(model, table.detach().numpy(), watching), epoch, table):
+        if looks and best.look(_validation_score(model, table.detach().numpy(), watching), epoch, table):
             return
     if not settings.early_stop:
         best.look(math.inf, settings.epochs, table)  # whatever validation says
@@ -202,7 +202,7 @@ def rotate(
     item_weights: Float32Array,
     interactions: Interactions,
     config: Training,
-    trial: Trial,
+    trial: Evaluator,
     tick: Tick,
 ) -> tuple[GroupTables, StageReport]:
     """Turn each group's vectors into the basis of the singular vectors of its score matrix.
@@ -222,7 +222,7 @@ def rotate(
         The same scores in new coordinates, up to a constant per user, and what happened.
     """
     n_groups, users, tables = len(model.tables), model.users.copy(), list(model.tables)
-    judging = judging_groups(model.tables, config.seed) if config.guard.enabled else []
+    judging = sample_groups(model.tables, config.seed) if config.guard.enabled else []
     trials: dict[int, tuple[FloatArray, FloatArray]] = {}
     for group, table in enumerate(model.tables):
         members = model.members(group)
@@ -230,18 +230,18 @@ def rotate(
             basis = item_basis(table)  # what takes longest, once for groups that share the global table
         users[members], tables[group] = singular_basis(model.users[members], basis)
         if group in judging:
-            judges, weights = jury(members, interactions), item_weights[group]
-            without = _tried(trial, model.users, members, table, weights, judges)
-            trials[group] = without, _tried(trial, users, members, tables[group], weights, judges)
+            judges, weights = validation_users(members, interactions), item_weights[group]
+            without = _evaluate(trial, model.users, members, table, weights, judges)
+            trials[group] = without, _evaluate(trial, users, members, tables[group], weights, judges)
         tick(group + 1, n_groups, f"group {group}")
-    verdict = unjudged(n_groups)
+    verdict = keep_all(n_groups)
     if config.guard.enabled:
-        gains = [gained(trials.get(group)) for group in range(n_groups)]
-        verdict = verdicts(gains, prior=True, standard_errors=config.guard.standard_errors)
+        gains = [gain(trials.get(group)) for group in range(n_groups)]
+        verdict = decide(gains, prior=True, standard_errors=config.guard.standard_errors)
     entries = []
     for group, kept in enumerate(verdict.kept):
         rotated = (users, tables[group])
-        entries.append(_rotation(model, rotated, group, kept, trials.get(group)))
+        entries.append(_rotation_entry(model, rotated, group, kept, trials.get(group)))
         if not kept:
             members = model.members(group)
             users[members], tables[group] = model.users[members], model.tables[group]
@@ -249,19 +249,19 @@ def rotate(
     return GroupTables(users, model.groups, tuple(tables)), report
 
 
-def _tried(
-    trial: Trial,
+def _evaluate(
+    trial: Evaluator,
     users: Float32Array,
     members: IntArray,
     table: Float32Array,
     item_weights: Float32Array,
-    judges: Jury,
+    judges: ValidationUsers,
 ) -> FloatArray:
     contender = GroupTable(table, second_moment(users[members]), item_weights)
     return trial(contender, users[judges.users], judges)
 
 
-def _rotation(
+def _rotation_entry(
     model: GroupTables,
     rotated: tuple[Float32Array, Float32Array],
     group: int,
@@ -313,19 +313,19 @@ def singular_basis(
     basis, item_parts = items  # (I, d), (d, d)
     left, sizes, right = np.linalg.svd(user_parts @ item_parts.T)
     rank = len(sizes)
-    signs = _signs(right[:rank].T)
+    signs = _column_signs(right[:rank].T)
     new_users = user_basis @ (left[:, :rank] * np.sqrt(sizes) * signs)
     new_items = basis @ (right[:rank].T * np.sqrt(sizes) * signs)
-    return _widened(new_users, users.shape[1]), _widened(new_items, users.shape[1])
+    return _pad_columns(new_users, users.shape[1]), _pad_columns(new_items, users.shape[1])
 
 
-def _signs(columns: FloatArray) -> FloatArray:
+def _column_signs(columns: FloatArray) -> FloatArray:
     """Return +1 or -1 per column, so that its largest entry becomes positive: SVD leaves it open."""
     largest = np.abs(columns).argmax(axis=0)
     return np.where(columns[largest, np.arange(columns.shape[1])] < 0, -1.0, 1.0)
 
 
-def _widened(vectors: FloatArray, dim: int) -> Float32Array:
+def _pad_columns(vectors: FloatArray, dim: int) -> Float32Array:
     return np.pad(vectors, ((0, 0), (0, dim - vectors.shape[1]))).astype(np.float32)
 
 

@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from cloud.blocks.partition import Cut
+from cloud.blocks.partition import Partition
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
-from cloud.training.checkpoint import NOWHERE, Checkpoints
+from cloud.training.checkpoint import NO_CHECKPOINTS, Checkpoints
 from cloud.training.cluster import cluster
 from cloud.training.config import Training
-from cloud.training.controller.learn import weigh
-from cloud.training.evaluation import mean_or_nan, ndcg, number_or_none, places_in_full, recall
-from cloud.training.item_weights import cut_table, group_item_weights
+from cloud.training.controller.learn import learn_block_weights
+from cloud.training.evaluation import item_ranks_in_batches, mean_or_nan, ndcg, number_or_none, recall
+from cloud.training.item_weights import group_item_weights, partition_table
 from cloud.training.loop import Factors, Tick
 from cloud.training.pretrain import pretrain
-from cloud.training.refine import GroupTables, refine, rotate, unrefined
-from cloud.training.validation_guard import StageReport, embedded_trial
+from cloud.training.refine import GroupTables, refine, rotate, share_global_table
+from cloud.training.validation_guard import StageReport, small_budget_evaluator
 from wire.geometry import Codec, Geometry
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 
@@ -40,7 +40,7 @@ class Progress:
     note: str
 
 
-TRIAL_PLANES = 8
+EVALUATION_PLANES = 8
 """More than the largest trial budget reaches."""
 
 
@@ -57,7 +57,10 @@ Listener = Callable[[Progress], None]
 
 
 def train(
-    interactions: Interactions, config: Training, progress: Listener, checkpoints: Checkpoints = NOWHERE
+    interactions: Interactions,
+    config: Training,
+    progress: Listener,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> TrainedModel:
     """Learn everything from *interactions*, which must be in catalogue order.
 
@@ -75,14 +78,17 @@ def train(
 
 
 def learn_global(
-    interactions: Interactions, config: Training, progress: Listener, checkpoints: Checkpoints = NOWHERE
+    interactions: Interactions,
+    config: Training,
+    progress: Listener,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> GlobalModel:
     """Learn the global tables: stage 1. Arguments as of `train`.
 
     Raises:
         RunError: training diverged.
     """
-    with _threads(config.threads):
+    with _thread_limit(config.threads):
         return GlobalModel(*pretrain(interactions, config, _ticker("pretrain", progress), checkpoints))
 
 
@@ -96,13 +102,16 @@ def personalize(
     Raises:
         RunError: training diverged.
     """
-    with _threads(config.threads):
+    with _thread_limit(config.threads):
         factors = start.factors
         groups, clustering = cluster(factors.users, config)
         progress(Progress("cluster", 1, 1, f"{int(groups.max()) + 1} user groups"))
-        cut = cut_table(interactions.n_items, factors.items.shape[1], config)
-        trial, item_weights = embedded_trial(_tried(cut, config)), group_item_weights(groups, interactions)
-        model = unrefined(factors, groups)
+        cut = partition_table(interactions.n_items, factors.items.shape[1], config)
+        trial, item_weights = (
+            small_budget_evaluator(_evaluation_geometry(cut, config)),
+            group_item_weights(groups, interactions),
+        )
+        model = share_global_table(factors, groups)
         refinement = rotation = StageReport.off()
         if config.refine.enabled:
             model, refinement = refine(model, interactions, config, _ticker("refine", progress))
@@ -110,23 +119,23 @@ def personalize(
             ticker = _ticker("rotate", progress)
             model, rotation = rotate(model, item_weights, interactions, config, trial, ticker)
         ticker = _ticker("controller", progress)
-        weighed = weigh(model, item_weights, interactions, config, cut, trial, ticker)
+        weighed = learn_block_weights(model, item_weights, interactions, config, cut, trial, ticker)
         model = weighed.model
         report: dict[str, object] = {
-            "interactions": _described(interactions),
+            "interactions": _interactions_report(interactions),
             "pretrain": start.report,
             "cluster": clustering,
             "refine": refinement.summary,
             "rotate": rotation.summary,
             "controller": weighed.report.summary,
-            "groups": _groups(groups, refine=refinement, rotate=rotation, controller=weighed.report),
+            "groups": _group_reports(groups, refine=refinement, rotate=rotation, controller=weighed.report),
             "valid": evaluate(model, interactions.train, interactions.valid),
             "test": evaluate(model, interactions.known, interactions.test),
         }
     return TrainedModel(model.users, groups, model.tables, item_weights, weighed.corrections, report)
 
 
-def _tried(cut: Cut, config: Training) -> Geometry:
+def _evaluation_geometry(cut: Partition, config: Training) -> Geometry:
     """Return the geometry in which stages are tried: entropy-coded planes, whatever the store will have."""
     return Geometry(
         items=cut.n_items,
@@ -134,11 +143,11 @@ def _tried(cut: Cut, config: Training) -> Geometry:
         item_groups=cut.shape[0],
         slice_width=config.slice_width,
         codec=Codec.CODED,
-        planes=TRIAL_PLANES,
+        planes=EVALUATION_PLANES,
     )
 
 
-def _groups(groups: IntArray, **stages: StageReport) -> list[dict[str, object]]:
+def _group_reports(groups: IntArray, **stages: StageReport) -> list[dict[str, object]]:
     """Return what each stage changed in each group and whether it was kept; a stage that is off, nothing."""
     return [
         {"users": users} | {name: stage.groups[group] for name, stage in stages.items() if stage.groups}
@@ -161,7 +170,9 @@ def evaluate(model: GroupTables, known: ItemLists, wanted: ItemLists) -> dict[st
         batch
         for group, table in enumerate(model.tables)
         for members in [model.members(group)]
-        for batch in places_in_full(model.users[members], table, known.take(members), wanted.take(members))
+        for batch in item_ranks_in_batches(
+            model.users[members], table, known.take(members), wanted.take(members)
+        )
     ]
     metrics: dict[str, Callable[[ItemLists, FloatArray], FloatArray]] = {
         "ndcg_at_10": lambda asked, places: ndcg(asked, places, 10),
@@ -176,7 +187,7 @@ def evaluate(model: GroupTables, known: ItemLists, wanted: ItemLists) -> dict[st
     return {**means, "users": int((wanted.counts() > 0).sum())}
 
 
-def _described(interactions: Interactions) -> dict[str, object]:
+def _interactions_report(interactions: Interactions) -> dict[str, object]:
     return {
         "name": interactions.name,
         "digest": interactions.digest(),
@@ -193,7 +204,7 @@ def _ticker(stage: str, progress: Listener) -> Tick:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _thread_limit(count: int) -> Iterator[None]:
     """Compute with *count* threads: how sums are split up between threads decides their last digits."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

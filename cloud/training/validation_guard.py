@@ -3,10 +3,10 @@
 The rule, fixed before any outcome is seen. A stage has a *prior* choice, with it or without it. First
 all users that judge decide together: the joint choice is the prior one unless they prefer the other by
 more than so many standard errors of the mean difference (`cloud.training.config.Guard.standard_errors`). Then
-each group of at least `LEAST_JURY` such users may depart from the joint choice, if its own users prefer
-the other by more than so many of their standard errors. A group has some fifty users, too few to
+each group of at least `MIN_VALIDATION_USERS` such users may depart from the joint choice, if its own users
+prefer the other by more than so many of their standard errors. A group has some fifty users, too few to
 choose by the sign of a difference; all groups together are enough. Where a trial at small budgets
-decides and tables are large, only a sample of the groups judges (`judging_groups`), and the others
+decides and tables are large, only a sample of the groups judges (`sample_groups`), and the others
 follow the joint choice.
 
 Letters: I items, d dimensions, M item groups, N slices, n users that judge.
@@ -17,23 +17,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.blocks.encoding import GroupTable, Step, embedded_values, plan
+from cloud.blocks.encoding import GroupTable, PlannedBlock, rank_embedded, scale_for_embedding
 from cloud.data.interactions import Interactions
 from cloud.training.evaluation import ndcg_per_user
 from wire.geometry import Float32Array, Geometry
-from wire.planes import restored
+from wire.planes import dequantise
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 
-TRIAL_BUDGETS = (0.005, 0.01, 0.03)  # shares of the fp32 table's bytes, ascending
-LEAST_JURY = 10  # users below which the spread of their differences says too little
-MOST_NUMBERS_TRIED = 50_000_000
+EVALUATION_BUDGETS = (0.005, 0.01, 0.03)  # shares of the fp32 table's bytes, ascending
+MIN_VALIDATION_USERS = 10  # users below which the spread of their differences says too little
+MAX_EVALUATED_NUMBERS = 50_000_000
 """A stage is tried on so many groups that their tables together have at most so many numbers: on all 128
 of MovieLens-1M, and on 19, with the full catalogue each, where there are 40,000 items of 64 dimensions."""
 
 
 @dataclass(frozen=True, eq=False)
-class Jury:
+class ValidationUsers:
     """Users of one group who judge: ``users`` (n,) are their numbers, the lists are theirs in that order."""
 
     users: IntArray
@@ -41,7 +41,7 @@ class Jury:
     wanted: ItemLists
 
 
-Trial = Callable[[GroupTable, Float32Array, Jury], FloatArray]
+Evaluator = Callable[[GroupTable, Float32Array, ValidationUsers], FloatArray]
 """NDCG@20 of the jury, whose vectors (n, d) are given, averaged over trial budgets, shape (n,)."""
 
 
@@ -59,7 +59,7 @@ class StageReport:
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class GuardDecisions:
     """What all users choose together, and what each group ends up with: whether the stage is kept."""
 
     jointly: bool
@@ -81,7 +81,7 @@ class Verdicts:
         }
 
 
-def verdicts(gains: Sequence[FloatArray], *, prior: bool, standard_errors: float) -> Verdicts:
+def decide(gains: Sequence[FloatArray], *, prior: bool, standard_errors: float) -> GuardDecisions:
     """Decide by the rule at the head of this file.
 
     Args:
@@ -92,43 +92,46 @@ def verdicts(gains: Sequence[FloatArray], *, prior: bool, standard_errors: float
     everyone = np.concatenate([*gains, np.empty(0)])
     judged = sum(len(each) > 0 for each in gains)
     if len(everyone) < 2:
-        return Verdicts(prior, [prior] * len(gains), judged, None, None)
+        return GuardDecisions(prior, [prior] * len(gains), judged, None, None)
     jointly = _prefers(everyone, prior, standard_errors)
     kept = [
-        _prefers(each, jointly, standard_errors) if len(each) >= LEAST_JURY else jointly for each in gains
+        _prefers(each, jointly, standard_errors) if len(each) >= MIN_VALIDATION_USERS else jointly
+        for each in gains
     ]
-    return Verdicts(jointly, kept, judged, float(everyone.mean()), _standard_error(everyone))
+    return GuardDecisions(jointly, kept, judged, float(everyone.mean()), _standard_error(everyone))
 
 
-def unjudged(n_groups: int) -> Verdicts:
+def keep_all(n_groups: int) -> GuardDecisions:
     """Return the verdicts where no guard is asked: every group keeps what the stage made."""
-    return Verdicts(True, [True] * n_groups, 0, None, None)
+    return GuardDecisions(True, [True] * n_groups, 0, None, None)
 
 
-def judging_groups(tables: Sequence[Float32Array], seed: int) -> list[int]:
+def sample_groups(tables: Sequence[Float32Array], seed: int) -> list[int]:
     """Return the groups, ascending, on which stages are tried: all, or a sample that *seed* draws.
 
-    It is the same for every stage, at least one group, and no more than `MOST_NUMBERS_TRIED` allows.
+    It is the same for every stage, at least one group, and no more than `MAX_EVALUATED_NUMBERS` allows.
     """
-    most = max(1, MOST_NUMBERS_TRIED // tables[0].size)
+    most = max(1, MAX_EVALUATED_NUMBERS // tables[0].size)
     if len(tables) <= most:
         return list(range(len(tables)))
     drawn: list[int] = stream(seed, "judging groups").choice(len(tables), most, replace=False).tolist()
     return sorted(drawn)
 
 
-def gained(trial: tuple[FloatArray, FloatArray] | None) -> FloatArray:
+def gain(trial: tuple[FloatArray, FloatArray] | None) -> FloatArray:
     """Return what each user gains by a stage, from how good it was without and with it; (0,) for no trial."""
     return np.empty(0) if trial is None else np.asarray(trial[1] - trial[0])
 
 
-def jury(members: IntArray, interactions: Interactions) -> Jury:
+def validation_users(members: IntArray, interactions: Interactions) -> ValidationUsers:
     """Return those of *members* that have validation interactions, as judges."""
     asking = members[interactions.valid.counts()[members] > 0]
-    return Jury(asking, interactions.train.take(asking), interactions.valid.take(asking))
+    return ValidationUsers(asking, interactions.train.take(asking), interactions.valid.take(asking))
 
 
-def halves(members: IntArray, interactions: Interactions, seed: int, group: int) -> tuple[Jury, Jury]:
+def split_validation(
+    members: IntArray, interactions: Interactions, seed: int, group: int
+) -> tuple[ValidationUsers, ValidationUsers]:
     """Divide the judges among *members* in two at random: one half to learn from, one to judge.
 
     Every stage gets the same halves, so that no stage has learned from those who judge a later one.
@@ -136,10 +139,12 @@ def halves(members: IntArray, interactions: Interactions, seed: int, group: int)
     asking = members[interactions.valid.counts()[members] > 0]
     asking = stream(seed, "halves", group).permutation(asking)
     middle = len(asking) // 2
-    return jury(np.sort(asking[:middle]), interactions), jury(np.sort(asking[middle:]), interactions)
+    return validation_users(np.sort(asking[:middle]), interactions), validation_users(
+        np.sort(asking[middle:]), interactions
+    )
 
 
-def embedded_trial(geometry: Geometry) -> Trial:
+def small_budget_evaluator(geometry: Geometry) -> Evaluator:
     """Return the trial that holds what embedded blocks hold at small budgets, as they will be ranked.
 
     Args:
@@ -147,32 +152,34 @@ def embedded_trial(geometry: Geometry) -> Trial:
             need to be tried.
     """
 
-    def trial(group: GroupTable, vectors: Float32Array, judges: Jury) -> FloatArray:
-        values, stretch = embedded_values(group)
+    def trial(group: GroupTable, vectors: Float32Array, judges: ValidationUsers) -> FloatArray:
+        values, stretch = scale_for_embedding(group)
         users = (vectors * stretch).astype(np.float32)
         found = [
             ndcg_per_user(users, table, judges.known, judges.wanted)
-            for table in _prefixes(geometry, values, plan(geometry, values, group))
+            for table in _prefixes(geometry, values, rank_embedded(geometry, values, group))
         ]
         return np.asarray(np.mean(found, axis=0))
 
     return trial
 
 
-def _prefixes(geometry: Geometry, values: Float32Array, steps: Sequence[Step]) -> Iterator[Float32Array]:
+def _prefixes(
+    geometry: Geometry, values: Float32Array, steps: Sequence[PlannedBlock]
+) -> Iterator[Float32Array]:
     """Yield the table, shape (I, d), as it is known at each trial budget, the floor included.
 
     It is one array, which grows: a budget's table is gone when the next one is asked for.
     """
     ends = np.cumsum([step.bytes for step in steps])
     known, done = np.zeros_like(values), 0
-    for share in TRIAL_BUDGETS:
+    for share in EVALUATION_BUDGETS:
         count = max(int(np.searchsorted(ends, share * values.size * 4, side="right")), geometry.item_groups)
         planes = {(step.item_group, step.slice): step.planes for step in steps[done:count]}
         for (m, n), held in planes.items():
             block = (m * geometry.slices + n) * geometry.planes
             cell = geometry.rows(block), geometry.columns(block)
-            known[cell] = restored(values[cell], held - 1)
+            known[cell] = dequantise(values[cell], held - 1)
         done = count
         yield known
 

@@ -30,12 +30,12 @@ from wire.mqtt.connection import (
     weakens,
 )
 from wire.mqtt.reconnection import Reconnections, plain_words
-from wire.no_answer import counted
+from wire.no_answer import count_text
 from wire.topics import (
     TABLE,
-    Address,
-    Kind,
     LayerName,
+    MessageKind,
+    TopicAddress,
     device_topic,
     fleet_topic,
     layer_topic,
@@ -122,8 +122,8 @@ class Gateway:
         lost = max(self.counts["connections"] - 1, 0)
         twice = "is its client id used twice (use_username_as_clientid)?"
         return [
-            f"{counted(self.counts['reports_published'], 'report')} published",
-            f"{counted(self.counts['parts'], 'part')} of updates came",
+            f"{count_text(self.counts['reports_published'], 'report')} published",
+            f"{count_text(self.counts['parts'], 'part')} of updates came",
             f"our connection was lost {lost:,} times ({self.trouble}): {twice}" if lost else "",
             "the broker grants QoS 0, not 1 (max_qos)" if self.counts["weak"] else "",
         ]
@@ -142,7 +142,11 @@ class Gateway:
     def send_report(self, exchange: Exchange) -> None:
         """Publish a report and keep its exchange until the answer is complete."""
         self._arrivals.expect(exchange)
-        self._put(device_topic(Kind.BUDGET, self._fleet, exchange.device), exchange.report, Kind.BUDGET)
+        self._put(
+            device_topic(MessageKind.BUDGET, self._fleet, exchange.device),
+            exchange.report,
+            MessageKind.BUDGET,
+        )
 
     def give_up(self, exchange: Exchange) -> None:
         """Nobody waits for the answer any more."""
@@ -165,9 +169,9 @@ class Gateway:
 
     def send_damaged(self, device: str, payload: bytes) -> None:
         """Publish a report that the cloud will refuse."""
-        self._put(device_topic(Kind.BUDGET, self._fleet, device), payload, Kind.BUDGET)
+        self._put(device_topic(MessageKind.BUDGET, self._fleet, device), payload, MessageKind.BUDGET)
 
-    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
         """Publish a message that is not answered."""
         self._put(device_topic(kind, self._fleet, device), encode(message), kind)
 
@@ -175,8 +179,8 @@ class Gateway:
         """Publish once more every report that has waited longer; return how many."""
         overdue = self._arrivals.overdue(older_than_s)
         for exchange in overdue:
-            topic = device_topic(Kind.BUDGET, self._fleet, exchange.device)
-            self._put(topic, exchange.report, Kind.BUDGET)
+            topic = device_topic(MessageKind.BUDGET, self._fleet, exchange.device)
+            self._put(topic, exchange.report, MessageKind.BUDGET)
         self.counts["sent_again"] += len(overdue)
         return len(overdue)
 
@@ -184,16 +188,16 @@ class Gateway:
         """Publish that *devices* are gone, then clear what the broker retains of them."""
         gone = encode(Status(online=False, reason="end of run"))
         for device in devices:
-            topic = device_topic(Kind.STATUS, self._fleet, device)
-            self._put(topic, gone, Kind.STATUS)
-            self._put(topic, b"", Kind.STATUS)
+            topic = device_topic(MessageKind.STATUS, self._fleet, device)
+            self._put(topic, gone, MessageKind.STATUS)
+            self._put(topic, b"", MessageKind.STATUS)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._outbox.join()
         except TimeoutError:
             LOG.warning("%d messages were not sent at the end of the run", self._outbox.qsize())
 
-    def _put(self, topic: str, payload: bytes, kind: Kind) -> None:
+    def _put(self, topic: str, payload: bytes, kind: MessageKind) -> None:
         route = TABLE[kind]
         self._outbox.put_nowait(Outgoing(topic, payload, route.qos, route.retained))
 
@@ -234,7 +238,10 @@ class Gateway:
         return reasons[0] if reasons else "it ended"
 
     async def _subscribe(self, client: aiomqtt.Client) -> None:
-        for topic in (subscription(Kind.PEE, self._fleet), fleet_topic(Kind.MODEL, self._fleet)):
+        for topic in (
+            subscription(MessageKind.PEE, self._fleet),
+            fleet_topic(MessageKind.MODEL, self._fleet),
+        ):
             granted = await client.subscribe(topic, qos=1)
             if refuses(granted):
                 raise RunError(f"the broker refuses to let the fleet subscribe to {topic}")
@@ -275,19 +282,19 @@ class Gateway:
 
     async def _send(self, client: aiomqtt.Client, message: Outgoing | LayerName) -> None:
         if isinstance(message, LayerName):
-            await client.subscribe(layer_topic(self._fleet, message), qos=TABLE[Kind.BLOCKS].qos)
+            await client.subscribe(layer_topic(self._fleet, message), qos=TABLE[MessageKind.BLOCKS].qos)
         else:
             await client.publish(message.topic, message.payload, qos=message.qos, retain=message.retained)
-            if message.topic.endswith(f"/{Kind.BUDGET}"):
+            if message.topic.endswith(f"/{MessageKind.BUDGET}"):
                 self.counts["reports_published"] += 1
 
     def _receive(self, message: aiomqtt.Message) -> None:
         match parse(message.topic.value):
-            case Address(Kind.PEE, _, str(device)):
+            case TopicAddress(MessageKind.PEE, _, str(device)):
                 self._arrivals.part(device, message.payload)
-            case Address(Kind.BLOCKS, layer=LayerName() as layer):
+            case TopicAddress(MessageKind.BLOCKS, layer=LayerName() as layer):
                 self._keep(layer, message.payload)
-            case Address(Kind.MODEL):
+            case TopicAddress(MessageKind.MODEL):
                 self.model = decode(message.payload, ModelNotice)
 
     def _keep(self, layer: LayerName, payload: bytes) -> None:

@@ -35,8 +35,17 @@ from wire.mqtt.connection import (
     weakens,
 )
 from wire.mqtt.reconnection import BRIEF_CONNECTIONS, Reconnections, plain_words
-from wire.no_answer import counted
-from wire.topics import TABLE, Address, Kind, LayerName, device_topic, fleet_topic, layer_topic, parse
+from wire.no_answer import count_text
+from wire.topics import (
+    TABLE,
+    LayerName,
+    MessageKind,
+    TopicAddress,
+    device_topic,
+    fleet_topic,
+    layer_topic,
+    parse,
+)
 from wire.units import NS_PER_S
 
 LOG = logging.getLogger("peelfleet.sessions")
@@ -132,11 +141,11 @@ class Sessions:
     def notes(self) -> list[str]:
         """Say what has come of the connections and of what was published, for whom no answer comes."""
         counts, suspicious = self.counts, self.counts["suspicious"]
-        what = counted(suspicious, "device loses its connection", "devices lose their connections")
+        what = count_text(suspicious, "device loses its connection", "devices lose their connections")
         return [
-            f"{counted(counts['connections'], 'connection')} made, {counts['broken']:,} broken, "
+            f"{count_text(counts['connections'], 'connection')} made, {counts['broken']:,} broken, "
             f"{counts['connects_failed']:,} attempts failed",
-            f"{counted(counts['parts'], 'part')} of updates came",
+            f"{count_text(counts['parts'], 'part')} of updates came",
             f"{what} again and again: is a client id used twice?" if suspicious else "",
             "the broker grants QoS 0, not 1 (max_qos)" if counts["weak"] else "",
         ]
@@ -180,8 +189,8 @@ class Sessions:
     def send_report(self, exchange: Exchange) -> None:
         """Publish a report and keep its exchange until the answer is complete."""
         self._arrivals.expect(exchange)
-        self._put(exchange.device, device_topic(Kind.BUDGET, self._fleet, exchange.device), exchange.report,
-                  Kind.BUDGET)  # fmt: skip
+        topic = device_topic(MessageKind.BUDGET, self._fleet, exchange.device)
+        self._put(exchange.device, topic, exchange.report, MessageKind.BUDGET)
 
     def give_up(self, exchange: Exchange) -> None:
         """Nobody waits for the answer any more."""
@@ -199,9 +208,9 @@ class Sessions:
 
     def send_damaged(self, device: str, payload: bytes) -> None:
         """Publish a report that the cloud will refuse."""
-        self._put(device, device_topic(Kind.BUDGET, self._fleet, device), payload, Kind.BUDGET)
+        self._put(device, device_topic(MessageKind.BUDGET, self._fleet, device), payload, MessageKind.BUDGET)
 
-    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
         """Publish a message that is not answered."""
         self._put(device, device_topic(kind, self._fleet, device), encode(message), kind)
 
@@ -209,13 +218,13 @@ class Sessions:
         """Clear what the broker retains of *devices*, then end their connections."""
         for device in devices:
             if self.is_up(device):
-                topic = device_topic(Kind.STATUS, self._fleet, device)
-                self._put(device, topic, b"", Kind.STATUS)
+                topic = device_topic(MessageKind.STATUS, self._fleet, device)
+                self._put(device, topic, b"", MessageKind.STATUS)
             self.disconnect(device)
         if self._ending:
             await asyncio.wait(self._ending.values(), timeout=timeout_s)
 
-    def _put(self, device: str, topic: str, payload: bytes, kind: Kind) -> None:
+    def _put(self, device: str, topic: str, payload: bytes, kind: MessageKind) -> None:
         session = self._sessions.get(device)
         if session is None or session.client is None:
             self.counts["unsent"] += 1
@@ -236,7 +245,7 @@ class Sessions:
 
     async def _ask(self, client: aiomqtt.Client, layer: LayerName) -> None:
         topic = layer_topic(self._fleet, layer)
-        await client.subscribe(topic, qos=TABLE[Kind.BLOCKS].qos)
+        await client.subscribe(topic, qos=TABLE[MessageKind.BLOCKS].qos)
         await client.unsubscribe(topic)
 
     async def _keep(self, session: Session) -> None:
@@ -298,16 +307,16 @@ class Sessions:
 
     def _options(self, session: Session) -> dict[str, Any]:  # Any: as in `Connection`
         gone = encode(Status(online=False, reason="connection lost"))
-        route = TABLE[Kind.STATUS]
-        topic = device_topic(Kind.STATUS, self._fleet, session.name)
+        route = TABLE[MessageKind.STATUS]
+        topic = device_topic(MessageKind.STATUS, self._fleet, session.name)
         will = aiomqtt.Will(topic, gone, qos=route.qos, retain=route.retained)
         return {**self._login(session.name).client_options(), "will": will}
 
     async def _subscribe(self, client: aiomqtt.Client, device: str) -> None:
         client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
         for topic, kind in (
-            (device_topic(Kind.PEE, self._fleet, device), Kind.PEE),
-            (fleet_topic(Kind.MODEL, self._fleet), Kind.MODEL),
+            (device_topic(MessageKind.PEE, self._fleet, device), MessageKind.PEE),
+            (fleet_topic(MessageKind.MODEL, self._fleet), MessageKind.MODEL),
         ):
             granted = await client.subscribe(topic, qos=TABLE[kind].qos)
             if refuses(granted):
@@ -328,9 +337,9 @@ class Sessions:
 
     def _receive(self, device: str, message: aiomqtt.Message) -> None:
         match parse(message.topic.value):
-            case Address(Kind.PEE, _, str(named)) if named == device:
+            case TopicAddress(MessageKind.PEE, _, str(named)) if named == device:
                 self._arrivals.part(device, message.payload)
-            case Address(Kind.BLOCKS, layer=LayerName() as layer):
+            case TopicAddress(MessageKind.BLOCKS, layer=LayerName() as layer):
                 self._arrivals.layer(device, layer, message.payload)
 
     def _kept(self, keeping: "asyncio.Task[None]") -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wire.blocks import Blocks, ends
+from wire.blocks import Blocks, block_offsets
 from wire.errors import Reason, RemoteProtocolError
 from wire.geometry import Geometry
 from wire.layers import Layers
@@ -63,7 +63,7 @@ class Shelf:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"first(={first}) must be at most {len(self.ids)}")
         known = min(len(self.ids) - first, count)
         blocks = part.content()
-        starts = ends(blocks.checked_sizes(self.geometry))
+        starts = block_offsets(blocks.checked_sizes(self.geometry))
         codec = self.geometry.codec
         if blocks.part(0, known, starts, codec) != self.part(first, first + known):
             raise RemoteProtocolError(
@@ -116,11 +116,11 @@ class Shelf:
         self.ids += ids
         self.scales += blocks.scales
         self.data += blocks.data
-        self.starts += [self.starts[-1] + end for end in ends(sizes)[1:]]
+        self.starts += [self.starts[-1] + end for end in block_offsets(sizes)[1:]]
 
     def _stored(self, blocks: Blocks) -> list[int]:
         """Return the bytes stored up to each of *blocks*, which are to come behind those that are here."""
-        running = ends(blocks.checked_sizes(self.geometry))[1:]
+        running = block_offsets(blocks.checked_sizes(self.geometry))[1:]
         return [
             self.resident[-1] + end + place * self.geometry.codec.overhead
             for place, end in enumerate(running, start=1)

@@ -19,9 +19,9 @@ from devices.simulated.link import CALM, OWN, Fate, Link
 from devices.simulated.owner import Owner
 from wire.errors import RunError
 from wire.mqtt_bytes import PUBACK_WIRE_BYTES, publish_wire_bytes, suback_bytes, subscribe_bytes, wire_bytes
-from wire.topics import TABLE, Kind, LayerName, layer_topic
+from wire.topics import TABLE, LayerName, MessageKind, layer_topic
 
-_REPORT_QOS, _PART_QOS = TABLE[Kind.BUDGET].qos, TABLE[Kind.PEE].qos
+_REPORT_QOS, _PART_QOS = TABLE[MessageKind.BUDGET].qos, TABLE[MessageKind.PEE].qos
 
 MAX_REJECTIONS = 100
 """A device that rejects so many updates in a row faces a cloud that is broken, not a link that is bad."""
@@ -58,8 +58,8 @@ class Delivery:
     ) -> None:
         self._device = device
         self._setting = device.setting
-        self._report_topic_bytes = address_bytes + len(Kind.BUDGET)
-        self._part_topic_bytes = address_bytes + len(Kind.PEE)
+        self._report_topic_bytes = address_bytes + len(MessageKind.BUDGET)
+        self._part_topic_bytes = address_bytes + len(MessageKind.PEE)
         self._apply_ns_per_byte = apply_ns_per_byte
         self._applied_at = 0
         self._rejections = 0

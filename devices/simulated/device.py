@@ -25,9 +25,9 @@ from devices.simulated.link import Link
 from devices.timeline.connectivity import Toggle, Why
 from wire.messages import Status, encode
 from wire.mqtt_bytes import publish_wire_bytes
-from wire.topics import TABLE, Kind
+from wire.topics import TABLE, MessageKind
 
-_QUALITY_QOS, _STATUS_QOS = TABLE[Kind.QUALITY].qos, TABLE[Kind.STATUS].qos
+_QUALITY_QOS, _STATUS_QOS = TABLE[MessageKind.QUALITY].qos, TABLE[MessageKind.STATUS].qos
 
 PRESENCE, MEMORY = EventPriority(2), EventPriority(3)
 """What happens to a device comes after all messages and timers of its moment, in this order: never by when it
@@ -130,8 +130,8 @@ class Device:
         self._max_interval_ns = int(reporting.publish.max_interval or 0)
         apply_ns_per_byte = 8e9 / node.apply_rate if node.apply_rate else 0.0
         self._delivery = Delivery(self, uplink, downlink, address_bytes, apply_ns_per_byte)
-        self._quality_topic_bytes = address_bytes + len(Kind.QUALITY)
-        self._status_topic_bytes = address_bytes + len(Kind.STATUS)
+        self._quality_topic_bytes = address_bytes + len(MessageKind.QUALITY)
+        self._status_topic_bytes = address_bytes + len(MessageKind.STATUS)
         self._start_ns = start_ns
         self._always_on = always_on
         self._coming: Why | None = None
@@ -260,7 +260,7 @@ class Device:
         )
         if setting.transport.listening and self.online:
             message = quality.message(agent.model, layer, agent.held)
-            setting.transport.publish(self.name, Kind.QUALITY, message)
+            setting.transport.publish(self.name, MessageKind.QUALITY, message)
 
     def report(self, cause: Cause) -> None:
         """Tell the cloud of the budget, at once."""
@@ -322,7 +322,7 @@ class Device:
         setting, online = self.setting, self.online
         status, size = _status(online, why)
         if setting.transport.listening:
-            setting.transport.publish(self.name, Kind.STATUS, status)
+            setting.transport.publish(self.name, MessageKind.STATUS, status)
         wire = publish_wire_bytes(self._status_topic_bytes, size, _STATUS_QOS)
         setting.log.connection(*self.stamp(), online, why, size, wire)
 

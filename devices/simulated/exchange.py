@@ -8,7 +8,7 @@ import msgspec
 
 from devices.event_log import Cause
 from devices.protocol.agent import Receipt
-from wire.topics import Kind, LayerName
+from wire.topics import LayerName, MessageKind
 from wire.update_part import Layout
 
 
@@ -104,7 +104,7 @@ class Transport(Protocol):
     def send_damaged(self, device: str, payload: bytes) -> None:
         """Send a report that the cloud will refuse."""
 
-    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
         """Publish something that is not answered."""
 
 

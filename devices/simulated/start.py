@@ -30,7 +30,7 @@ from devices.timeline.faults import Window
 from devices.timeline.timeline import Member, Program, network_changes
 from devices.traces.series import Series
 from wire.random_streams import stream
-from wire.topics import Kind, device_topic
+from wire.topics import MessageKind, device_topic
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def spawn(
         reporting=msgspec.structs.replace(around.reporting, publish=group.budget.publish),
         uplink=uplink,
         downlink=downlink,
-        address_bytes=len(device_topic(Kind.PEE, around.fleet, enrolled.name)) - len(Kind.PEE),
+        address_bytes=len(device_topic(MessageKind.PEE, around.fleet, enrolled.name)) - len(MessageKind.PEE),
         start_ns=start_ns,
         always_on=presence is None,
     )

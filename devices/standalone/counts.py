@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from wire.no_answer import counted
+from wire.no_answer import count_text
 
 
 @dataclass
@@ -29,11 +29,11 @@ class Counts:
         came = [f"{count} {receipt}" for receipt, count in sorted(self.receipts.items())]
         refused = [f"{count} {reason}" for reason, count in sorted(self.refused.items())]
         parts = [
-            counted(self.reports, "report"),
+            count_text(self.reports, "report"),
             f"{self.unanswered} unanswered",
-            f"{counted(self.parts, 'part')} of updates ({', '.join(came) or 'none'})",
-            counted(self.evictions, "eviction"),
-            counted(self.connections, "connection"),
+            f"{count_text(self.parts, 'part')} of updates ({', '.join(came) or 'none'})",
+            count_text(self.evictions, "eviction"),
+            count_text(self.connections, "connection"),
             f"{self.broken} lost or not made",
         ]
         parts += [f"refused messages: {', '.join(refused)}"] if refused else []

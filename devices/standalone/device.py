@@ -20,7 +20,7 @@ from devices.protocol.report_policy import MANY_REFUSALS, Refusals, Reporting, T
 from devices.standalone.counts import Counts
 from devices.standalone.saved_state import Kept, read_kept, remove_pee, write_kept, write_pee
 from devices.standalone.settings import Settings
-from wire.errors import InputError, Reason, RemoteProtocolError, RunError, first_of
+from wire.errors import InputError, Reason, RemoteProtocolError, RunError, first_error
 from wire.messages import ModelNotice, Status, decode, encode
 from wire.mqtt.connection import (
     NOT_ACCEPTED,
@@ -36,9 +36,9 @@ from wire.mqtt.connection import (
 from wire.mqtt.direct_queue import Message, mailbox
 from wire.mqtt.reconnection import Reconnections, plain_words
 from wire.mqtt.throttled_log import Complaints
-from wire.no_answer import counted, silence
-from wire.output_files import in_words
-from wire.topics import TABLE, Address, Kind, device_topic, fleet_topic, parse
+from wire.no_answer import count_text, no_answer_text
+from wire.output_files import error_text
+from wire.topics import TABLE, MessageKind, TopicAddress, device_topic, fleet_topic, parse
 from wire.units import NS_PER_S
 
 LOG = logging.getLogger("peelfleet.agent")
@@ -171,7 +171,7 @@ class Standalone:
             finally:
                 await leave(client, GOODBYE_S)
         except* aiomqtt.MqttError as errors:
-            words = plain_words(first_of(errors))
+            words = plain_words(first_error(errors))
             LOG.warning("broker %s:%s: %s", self._connection.host, self._connection.port, words)
         return None if up_s is None else time.monotonic() - up_s
 
@@ -205,12 +205,12 @@ class Standalone:
 
     def _options(self) -> dict[str, Any]:  # Any: as in `Connection`
         gone = encode(Status(online=False, reason="connection lost"))
-        topic, route = self._topic(Kind.STATUS), TABLE[Kind.STATUS]
+        topic, route = self._topic(MessageKind.STATUS), TABLE[MessageKind.STATUS]
         will = aiomqtt.Will(topic, gone, qos=route.qos, retain=route.retained)
         options = self._connection.client_options()
         return {**options, "will": will, "queue_type": mailbox(self._take)}
 
-    def _topic(self, kind: Kind) -> str:
+    def _topic(self, kind: MessageKind) -> str:
         return device_topic(kind, self._settings.fleet, self._settings.device)
 
     async def _be_there(self, client: aiomqtt.Client) -> None:
@@ -221,7 +221,7 @@ class Standalone:
         await _shortly(self._say(client, Status(online=False, reason="stopped")))
 
     async def _arrive(self, client: aiomqtt.Client) -> None:
-        for topic in (self._topic(Kind.PEE), fleet_topic(Kind.MODEL, self._settings.fleet)):
+        for topic in (self._topic(MessageKind.PEE), fleet_topic(MessageKind.MODEL, self._settings.fleet)):
             granted = await client.subscribe(topic, qos=1)
             if refuses(granted):
                 raise RunError(f"the broker refuses to let {self._settings.device} subscribe to {topic}")
@@ -233,8 +233,10 @@ class Standalone:
         )
 
     async def _say(self, client: aiomqtt.Client, status: Status) -> None:
-        route = TABLE[Kind.STATUS]
-        await client.publish(self._topic(Kind.STATUS), encode(status), qos=route.qos, retain=route.retained)
+        route = TABLE[MessageKind.STATUS]
+        await client.publish(
+            self._topic(MessageKind.STATUS), encode(status), qos=route.qos, retain=route.retained
+        )
 
     async def _tend(self, client: aiomqtt.Client) -> None:
         """Report when there is reason to, until stopped."""
@@ -271,13 +273,13 @@ class Standalone:
     def _silence(self) -> str:
         """Say how much was published, how much came, and why that may be."""
         settings, counts, notice = self._settings, self.counts, self._notice
-        arrived = f"{counted(counts.parts, 'part')} of updates came"
-        lost = f"{counted(counts.broken, 'connection')} lost or not made" if counts.broken else ""
-        published = f"{counted(counts.reports, 'report')} published"
+        arrived = f"{count_text(counts.parts, 'part')} of updates came"
+        lost = f"{count_text(counts.broken, 'connection')} lost or not made" if counts.broken else ""
+        published = f"{count_text(counts.reports, 'report')} published"
         if notice is None:
-            topic = fleet_topic(Kind.MODEL, settings.fleet)
+            topic = fleet_topic(MessageKind.MODEL, settings.fleet)
             arrived = f"no model notice came on {topic}: does a cloud serve fleet {settings.fleet!r}?"
-        return silence(published, arrived, lost, self._stranger())
+        return no_answer_text(published, arrived, lost, self._stranger())
 
     def _stranger(self) -> str:
         """Say that the model does not have our user or group; nothing where it has."""
@@ -300,7 +302,7 @@ class Standalone:
         self._refusals.reported()
         self._settled.clear()
         self.counts.reports += 1
-        await client.publish(self._topic(Kind.BUDGET), report, qos=TABLE[Kind.BUDGET].qos)
+        await client.publish(self._topic(MessageKind.BUDGET), report, qos=TABLE[MessageKind.BUDGET].qos)
 
     async def _pass_time(self, seconds: float) -> None:
         """Wait, at most until something happens."""
@@ -315,9 +317,9 @@ class Standalone:
         """Take in what has arrived; what is damaged or unknown is counted."""
         try:
             match parse(message.topic.value):
-                case Address(Kind.PEE, _, self._settings.device):
+                case TopicAddress(MessageKind.PEE, _, self._settings.device):
                     self._take_part(message.payload)
-                case Address(Kind.MODEL) if message.payload:
+                case TopicAddress(MessageKind.MODEL) if message.payload:
                     self._learn(decode(message.payload, ModelNotice))
         except RemoteProtocolError as error:
             self.counts.refused[error.reason.value] += 1
@@ -343,7 +345,7 @@ class Standalone:
             wait_s = self._refusals.wait_s(self._draw()) if receipt is Receipt.REJECTED else 0.0
             self._again_s = time.monotonic() + wait_s
             why = str(self._agent.rejected) if receipt is Receipt.REJECTED else "the budget has fallen"
-            self._complaints.complain(receipt.value, self._topic(Kind.PEE), why, time.monotonic())
+            self._complaints.complain(receipt.value, self._topic(MessageKind.PEE), why, time.monotonic())
             contradicts = receipt is Receipt.REJECTED and self._agent.rejected in CONTRADICTIONS
             if contradicts and self._refusals.many and self._agent.model:
                 self._begin_anew()
@@ -385,7 +387,7 @@ class Standalone:
                 write_kept(settings.state, Kept.of(agent, notice))
         except (OSError, InputError) as error:
             self.counts.unkept += 1
-            LOG.error("what is held could not be written: %s", in_words(error))
+            LOG.error("what is held could not be written: %s", error_text(error))
             if settings.pee is not None:
                 with contextlib.suppress(OSError):  # read-only by now, and said above
                     remove_pee(settings.pee)

@@ -21,8 +21,8 @@ from devices.recommender.pee_file import (
 from wire.errors import InputError
 from wire.input_files import read_at_most
 from wire.messages import ModelNotice
-from wire.output_files import check_ours, replace_file
-from wire.update_part import body, seal
+from wire.output_files import check_overwritable, write_atomically
+from wire.update_part import build_body, encode_part
 
 ALL_MEMORY = 2**53
 
@@ -55,7 +55,8 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             named: dict[str, Any] = {"model": agent.model, "group": agent.group, "first": 0}
             named |= {"target": agent.held, "parts": len(bring)}
             parts = [
-                seal(body(**named, part=at, tensors=each), agent.seq) for at, each in enumerate(bring, 1)
+                encode_part(build_body(**named, part=at, tensors=each), agent.seq)
+                for at, each in enumerate(bring, 1)
             ]
         return cls(
             seq=agent.seq, user=agent.user, told_group=agent.told_group, notice=notice, parts=tuple(parts)
@@ -84,9 +85,9 @@ def check_files(pee: Path | None, state: Path | None) -> None:
     if pee is not None and state is not None and os.path.realpath(pee) == os.path.realpath(state):
         raise InputError(f"--pee and --state must be two files: both are {pee}")
     if pee is not None:
-        check_ours(pee, begins_as_pee, "PEE file")
+        check_overwritable(pee, begins_as_pee, "PEE file")
     if state is not None:
-        check_ours(state, _begins_as_kept, "state of a device")
+        check_overwritable(state, _begins_as_kept, "state of a device")
 
 
 def _begins_as_kept(head: bytes) -> bool:
@@ -96,13 +97,13 @@ def _begins_as_kept(head: bytes) -> bool:
 def remove_pee(path: Path) -> None:
     """Remove the PEE file at *path*, if one is there; what is none stays."""
     with suppress(InputError):
-        check_ours(path, begins_as_pee, "PEE file")
+        check_overwritable(path, begins_as_pee, "PEE file")
         Path(os.path.realpath(path)).unlink(missing_ok=True)
 
 
 def write_kept(path: Path, kept: Kept) -> None:
     """Write a device's state; a crash leaves the one before."""
-    replace_file(path, msgspec.msgpack.encode(kept))
+    write_atomically(path, msgspec.msgpack.encode(kept))
 
 
 def read_kept(path: Path) -> Kept | None:
@@ -141,4 +142,4 @@ def write_pee(path: Path, agent: Agent, source: str) -> None:
         ItemNumbers(shelf.geometry.items),
         np.empty(0, dtype=np.int64),
     )
-    replace_file(path, encode_pee(pee))
+    write_atomically(path, encode_pee(pee))

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from devices.memory.pressure import LEVELS
-from wire.text import NO_NUMBER
+from wire.text import MISSING_VALUE
 
 MOST_WHOLE: Final = 2**63 - 1
 MOST_SECONDS: Final = 2**53
@@ -26,7 +26,7 @@ RULES: Final[Mapping[str, str]] = {
 }
 """How a value of each kind must be."""
 
-_NO_NUMBER = re.compile(NO_NUMBER, re.IGNORECASE)
+_NO_NUMBER = re.compile(MISSING_VALUE, re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 
 

@@ -18,8 +18,8 @@ from devices.traces.columns import MAX_BYTES
 from devices.traces.writer import Row, Sidecar, check_output, write_trace
 from wire.errors import InputError, RunError
 from wire.input_files import decode_json, read_at_most
-from wire.locks import Lock, take_lock
-from wire.output_files import reason
+from wire.locks import Lock, acquire_lock
+from wire.output_files import os_error_text
 from wire.text import printable
 
 SUFFIX: Final = ".partial"
@@ -195,8 +195,8 @@ def _rows(lines: Iterable[bytes]) -> Iterator[Row]:
 def _locked(path: Path) -> Lock:
     """Return the lock of the draft at *path*, which nobody else writes or reads as long."""
     try:
-        return take_lock(path.with_name(f".{path.name}.lock"))
+        return acquire_lock(path.with_name(f".{path.name}.lock"))
     except BlockingIOError:
         raise InputError(f"{printable(path)}: another process records there") from None
     except OSError as error:
-        raise InputError(f"{printable(path)}: cannot be locked: {reason(error)}") from None
+        raise InputError(f"{printable(path)}: cannot be locked: {os_error_text(error)}") from None

@@ -11,7 +11,7 @@ import msgspec
 from devices.traces.columns import COLUMNS, SUFFIXES
 from wire.errors import InputError
 from wire.input_files import decode_json, read_at_most
-from wire.output_files import replacing, writable
+from wire.output_files import atomic_file, resolve_output
 from wire.text import printable
 
 FORMAT = "peelfleet-trace/1"
@@ -96,7 +96,7 @@ def write_trace(path: Path, rows: Iterable[Row], sidecar: Sidecar) -> Sidecar:
     taken = sorted(rows, key=lambda row: (row.device_id, row.t_s))  # stable: the later of equals stays last
     if not taken:
         raise InputError(f"{printable(path)}: there is nothing to write: the source holds no row")
-    with replacing(path) as draft, replacing(sidecar_path(path)) as beside:
+    with atomic_file(path) as draft, atomic_file(sidecar_path(path)) as beside:
         _write(draft, path.suffix, taken)
         written = msgspec.structs.replace(
             sidecar,
@@ -126,7 +126,7 @@ def check_output(path: Path) -> None:
     """
     check_suffix(path)
     for each in (path, sidecar_path(path)):
-        if not os.access(writable(each).parent, os.W_OK):
+        if not os.access(resolve_output(each).parent, os.W_OK):
             raise InputError(f"{printable(path)}: cannot be written: its folder takes no files")
 
 

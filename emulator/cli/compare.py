@@ -19,7 +19,7 @@ from emulator.compare.statistics import LEAST_DIFFERENT, Judged
 from emulator.metrics.per_device import COMPARED_METRICS
 from emulator.run_directory.manifest import unchecked
 from wire.errors import InputError
-from wire.output_files import replace_file, replacing
+from wire.output_files import atomic_file, write_atomically
 from wire.units import approximate_bytes
 
 SHOWN_KEYS, SHOWN_DEVICES = 12, 5
@@ -219,9 +219,9 @@ def write(comparisons: Sequence[Comparison], json: Path | None, csv: Path | None
             text = msgspec.json.format(
                 msgspec.json.encode([as_plain(each) for each in comparisons]), indent=2
             )
-            replace_file(json, text + b"\n")
+            write_atomically(json, text + b"\n")
         if csv is not None:
-            with replacing(csv) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+            with atomic_file(csv) as draft, draft.open("w", newline="", encoding="utf-8") as file:
                 rows = [row for each in comparisons for row in _rows(each)]
                 writer = csv_format.DictWriter(file, rows[0])
                 writer.writeheader()

@@ -29,7 +29,7 @@ from emulator.simulation.trace_files import read_recordings
 from scenarios.language.load import check_readable, parse
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError
-from wire.output_files import reason
+from wire.output_files import os_error_text
 
 BEGIN_WITHIN_S = 60.0
 """Shards that nobody gave a moment begin when they are ready, some a little after others have ended."""
@@ -102,7 +102,7 @@ def _measured(folder: Path) -> ShardMeasurements:
     except FileNotFoundError:
         raise InputError(f"{folder}: this shard did not end") from None
     except OSError as error:
-        raise InputError(f"{folder / MEASURED}: cannot be read: {reason(error)}") from None
+        raise InputError(f"{folder / MEASURED}: cannot be read: {os_error_text(error)}") from None
 
 
 def check_one_run(folders: Sequence[Path], measured: Sequence[ShardMeasurements]) -> list[str]:

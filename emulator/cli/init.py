@@ -5,7 +5,7 @@ from pathlib import Path
 
 import scenarios
 from wire.errors import InputError
-from wire.output_files import reason, replace_file, writable
+from wire.output_files import os_error_text, resolve_output, write_atomically
 from wire.topics import valid_name
 
 TEMPLATE = Path(__file__).with_name("template.yaml")
@@ -27,12 +27,12 @@ def write_template(file: Path, *, force: bool) -> str:
     """
     stem = file.stem if valid_name(file.stem) and len(file.stem) <= MAX_NAME else "scenario"
     text = _NAME.sub(f"name: '{stem}'" if _needs_quotes(stem) else f"name: {stem}", template(), count=1)
-    if writable(file).exists() and not force:
+    if resolve_output(file).exists() and not force:
         raise InputError(f"{file}: is there already; --force overwrites it")
     try:
-        replace_file(file, text.replace("FILE", file.name).replace("SCHEMA", str(SCHEMA)).encode())
+        write_atomically(file, text.replace("FILE", file.name).replace("SCHEMA", str(SCHEMA)).encode())
     except OSError as error:
-        raise InputError(f"{file}: cannot be written: {reason(error)}") from None
+        raise InputError(f"{file}: cannot be written: {os_error_text(error)}") from None
     return f"{file}: written; run it:  peelfleet run {file}"
 
 

@@ -17,8 +17,8 @@ from emulator.cli import trace as trace_command
 from emulator.cli.verbs import Verbs
 from emulator.processes import interrupts
 from emulator.processes.standard_error import forgive
-from wire.errors import InputError, PeelfleetError, first_of
-from wire.redaction import without_passwords
+from wire.errors import InputError, PeelfleetError, first_error
+from wire.redaction import redact_passwords
 from wire.text import printable_lines
 
 PASSED, RUN_FAILED, WRONG_INPUT, THRESHOLD_BROKE, INTERRUPTED = 0, 1, 2, 99, 130
@@ -303,13 +303,13 @@ def pee(
     from emulator.cli.terminal import Console
     from emulator.simulation.model_cache import prepare_model, resolve_data
     from scenarios.language.load import load
-    from wire.output_files import replacing
+    from wire.output_files import atomic_file
 
     budget_bytes = pee_command.read_budget(budget)
     resolved = load(scenario or pee_command.quickstart(), set_ or [])
     source = resolve_data(resolved.data, data)
     number = pee_command.user_number(load_data(source), user)  # before the model is trained, not after it
-    with replacing(out) as draft:
+    with atomic_file(out) as draft:
         with Console() as console:
             model = prepare_model(source, resolved.model, store, console.training, measured=False)
             console.prepared(model)
@@ -358,7 +358,7 @@ def validate(
 
         for line in checked_data([each.data for each in checked], data):
             typer.echo(printable_lines(line), err=True)
-    typer.echo(without_passwords(dump(resolved)) if show else f"{scenario}: {resolved.name} is valid")
+    typer.echo(redact_passwords(dump(resolved)) if show else f"{scenario}: {resolved.name} is valid")
 
 
 @app.command(rich_help_panel=EXPERIMENT)
@@ -610,7 +610,7 @@ def _end_interrupted(otherwise: signal.Signals) -> NoReturn:
 
 def _fail_by(error: Exception) -> NoReturn:
     """End with the line and the exit status that *error* deserves; an unknown kind is a fault of ours."""
-    first = first_of(error)
+    first = first_error(error)
     if isinstance(first, InputError):
         _fail("\npeelfleet: ".join(first.lines), WRONG_INPUT)
     if isinstance(first, PeelfleetError):
@@ -642,5 +642,5 @@ def _is_somewhere() -> bool:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    typer.echo(printable_lines(f"peelfleet: {without_passwords(message)}"), err=True)
+    typer.echo(printable_lines(f"peelfleet: {redact_passwords(message)}"), err=True)
     sys.exit(status)

@@ -14,7 +14,7 @@ import typer
 
 from emulator.cli.verbs import Verbs
 from wire.errors import InputError, RunError
-from wire.output_files import in_words
+from wire.output_files import error_text
 from wire.text import printable
 from wire.units import NS_PER_S, format_duration, parse_bytes, parse_duration
 
@@ -82,7 +82,7 @@ def record(
             written = finish(out)
         except (InputError, OSError) as error:
             left = printable(draft_path(out))
-            raise RunError(f"{in_words(error)}; what was recorded is in {left}") from None
+            raise RunError(f"{error_text(error)}; what was recorded is in {left}") from None
     typer.echo(f"{printable(out)}: {written.rows} rows")
     if failed is not None:
         raise RunError(f"{failed}; what was recorded until then is in {printable(out)}")

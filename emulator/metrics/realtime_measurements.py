@@ -13,7 +13,7 @@ from emulator.run_directory.manifest import add_entries, check_content
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError
 from wire.input_files import decode_json, read_at_most
-from wire.output_files import replace_file
+from wire.output_files import write_atomically
 from wire.units import NS_PER_S
 
 KEYS = (
@@ -141,7 +141,7 @@ def write_measurements(path: Path, measured: ShardMeasurements) -> None:
     """Write what a shard has measured; it is there when the shard has ended well."""
     content = msgspec.json.encode(measured)
     add_entries(path.parent / JOURNAL, {path.name: content})
-    replace_file(path, content)
+    write_atomically(path, content)
 
 
 def read_measurements(path: Path) -> ShardMeasurements:

@@ -13,7 +13,7 @@ import msgspec
 
 from emulator.metrics.live_status import LiveStatus, merge_statuses
 from emulator.metrics.realtime_measurements import ShardMeasurements, read_measurements
-from wire.errors import RunError, first_of
+from wire.errors import RunError, first_error
 
 READY = b"ready\n"
 """What a shard prints when its devices are there."""
@@ -174,7 +174,7 @@ async def run_shards(
             for task in beside:
                 task.cancel()
     except ExceptionGroup as group:
-        raise first_of(group) from group
+        raise first_error(group) from group
     finally:
         await asyncio.gather(*(shard.end() for shard in shards))
     return [life.result() for life in lives]

@@ -19,7 +19,7 @@ from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.shard_processes import ShardCommand, ShardProcess, run_shards
 from emulator.simulation.job import Job
 from scenarios.language.scenario import Scenario
-from wire.errors import RunError, SilenceError
+from wire.errors import NoAnswerError, RunError
 from wire.no_answer import USUAL_CAUSES
 from wire.topics import Role
 
@@ -102,7 +102,7 @@ def compose(ensemble: Ensemble, check: Callable[[], None], told: Callable[[LiveS
         except RunError as error:
             if USUAL_CAUSES not in str(error):
                 raise
-            raise SilenceError(f"{error}. At its end {running.account()}") from error
+            raise NoAnswerError(f"{error}. At its end {running.account()}") from error
         restarts = {"shard": sum(shard.restarts for shard in shards), "cloud": running.restarts}
         account = running.account()
     return Composed(measured, [folder for shard in shards for folder in shard.folders], restarts, account)

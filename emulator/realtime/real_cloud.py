@@ -15,7 +15,7 @@ import simpy
 from devices.simulated.exchange import Drop, Exchange, Expect, Transport, Unanswered
 from devices.timeline.faults import Window, finish
 from emulator.realtime.wall_clock import Tally
-from wire.topics import Kind
+from wire.topics import MessageKind
 from wire.units import NS_PER_S
 
 
@@ -166,6 +166,6 @@ class Published:
     def subscribe(self, exchange: Exchange) -> None:
         """It has been asked for, and answered."""
 
-    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
         """Pass the message on."""
         self._network.publish(device, kind, message)

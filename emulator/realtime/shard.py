@@ -20,9 +20,9 @@ from emulator.realtime.driver import Driver
 from emulator.realtime.real_cloud import Published, RoundTrips
 from emulator.realtime.wall_clock import Inlet, Pace, Tally
 from emulator.simulation.simulation import Life, Simulation
-from wire.errors import SilenceError
+from wire.errors import NoAnswerError
 from wire.mqtt.connection import Connection
-from wire.no_answer import silence
+from wire.no_answer import no_answer_text
 
 PATIENCE_S = 120.0
 """How long the broker may be away before a pooled connection gives up."""
@@ -135,7 +135,7 @@ class Shard:
                 up, since_s = network.up, time.monotonic()
             if time.monotonic() - since_s > PATIENCE_S:
                 came = f"only {up} of {network.wanted} connections came about: {network.trouble}"
-                raise SilenceError(silence(came, *network.notes()))
+                raise NoAnswerError(no_answer_text(came, *network.notes()))
             await asyncio.sleep(0.05)
         if isinstance(network, Sessions):
             self._gathered, self._gather_s = network.up, time.monotonic() - began_s

@@ -21,7 +21,7 @@ from emulator.run_directory.event_log import Tables
 from emulator.run_directory.layout import REPORT, SCENARIO
 from emulator.run_directory.run_files import RunFiles
 from scenarios.language.yaml_tree import read_tree
-from wire.output_files import replace_file
+from wire.output_files import write_atomically
 from wire.units import NS_PER_S
 
 _PAGE = Path(__file__).with_name("page.html")
@@ -32,7 +32,7 @@ def write_report(folder: Path) -> Path:
     """Write ``report.html`` into the run directory *folder*, finished or a draft, and return its path."""
     run = RunFiles(folder)
     page = render(run.summary, run.scenario, run.events, run.devices(("device", "group")), run.metrics)
-    replace_file(folder / REPORT, page.encode())
+    write_atomically(folder / REPORT, page.encode())
     return folder / REPORT
 
 

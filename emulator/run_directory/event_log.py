@@ -24,7 +24,7 @@ from emulator.run_directory.manifest import MANIFEST, CountedFile, check_file, e
 from scenarios.catalogue.event_columns import EVENT_COLUMNS
 from wire.errors import InputError
 from wire.input_files import open_regular
-from wire.output_files import naming, reason
+from wire.output_files import naming, os_error_text
 
 BATCH_ROWS = 50_000
 WHOLE_ROWS = 1_024
@@ -209,7 +209,7 @@ def read_draft(folder: Path, name: str) -> pa.Table:
         table = _read_batches(path, name)
         table.validate(full=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+        raise InputError(f"{path}: cannot be read: {os_error_text(error)}") from None
     except (UnicodeDecodeError, pa.ArrowException) as error:
         raise InputError(f"{path}: the log is damaged: {str(error).splitlines()[0]}") from None
     if table.schema != _SCHEMAS[name]:

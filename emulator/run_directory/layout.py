@@ -12,9 +12,9 @@ import msgspec
 
 from emulator.run_directory.manifest import MANIFEST, add_entries, check_content
 from emulator.run_directory.summary_types import mistake_in
-from wire.errors import InputError, RunError, first_of
+from wire.errors import InputError, RunError, first_error
 from wire.input_files import decode_json, read_at_most
-from wire.output_files import naming, reason, with_name
+from wire.output_files import naming, os_error_text, with_name
 
 PARTIAL = ".partial"
 MOST_BYTES = 2**26
@@ -74,7 +74,7 @@ def drafting(out: Path, name: str, seed: int, started: datetime) -> Iterator[Dra
 
 def system_refusal(error: Exception) -> str | None:
     """Return what the system has refused, with the file, as on a full disk; None for any other error."""
-    first = first_of(error)
+    first = first_error(error)
     return with_name(first) if isinstance(first, OSError) else None
 
 
@@ -111,7 +111,7 @@ def read_summary(folder: Path) -> dict[str, object]:
     try:
         content = read_at_most(path, MOST_BYTES, "the summary of a run")
     except OSError as error:
-        raise InputError(f"{folder}: no run directory: {SUMMARY}: {reason(error)}") from None
+        raise InputError(f"{folder}: no run directory: {SUMMARY}: {os_error_text(error)}") from None
     check_content(folder, SUMMARY, content)
     try:
         summary = decode_json(content, dict[str, object])
@@ -137,7 +137,7 @@ def read_scenario(folder: Path, manifest: str = MANIFEST) -> str:
     try:
         content = read_at_most(path, MOST_BYTES, "the scenario of a run")
     except OSError as error:
-        raise InputError(f"{path}: {damaged}: {reason(error)}") from None
+        raise InputError(f"{path}: {damaged}: {os_error_text(error)}") from None
     check_content(folder, SCENARIO, content, manifest)
     try:
         return content.decode()

@@ -11,7 +11,7 @@ import msgspec
 
 from wire.errors import InputError
 from wire.input_files import decode_json, open_regular, read_at_most
-from wire.output_files import naming, reason, replace_file
+from wire.output_files import naming, os_error_text, write_atomically
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -104,7 +104,7 @@ class CountedFile:
 def write_entries(path: Path, entries: Entries) -> None:
     """Write *entries* as a file of their own."""
     content = msgspec.json.encode(_Manifest(format=FORMAT, files=dict(entries)))
-    replace_file(path, msgspec.json.format(content, indent=2) + b"\n")
+    write_atomically(path, msgspec.json.format(content, indent=2) + b"\n")
 
 
 def write_manifest(folder: Path, rows: Mapping[str, int | None]) -> None:
@@ -139,7 +139,7 @@ def read_entries(path: Path) -> Entries | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+        raise InputError(f"{path}: cannot be read: {os_error_text(error)}") from None
     except ValueError as error:
         raise InputError(f"{path}: is damaged: {error}") from None
 
@@ -171,7 +171,7 @@ def check_file(path: Path, expected: Entry, what: str = "the run directory") -> 
         with open_regular(path, "a table of a run") as file:
             found = _count(file, expected.rows)
     except OSError as error:
-        raise InputError(f"{path}: {what} is damaged: {reason(error)}") from None
+        raise InputError(f"{path}: {what} is damaged: {os_error_text(error)}") from None
     _check_equal(path, found, expected, what)
 
 

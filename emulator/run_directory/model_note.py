@@ -10,7 +10,7 @@ import msgspec
 from cloud.blocks.store import default_root
 from wire.errors import InputError
 from wire.input_files import decode_json, read_at_most
-from wire.output_files import reason
+from wire.output_files import os_error_text
 
 NOTE: Final = ".model.json"
 """In a run directory until the run has finished."""
@@ -45,6 +45,6 @@ def read_model_note(folder: Path) -> ModelNote | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {reason(error)}") from None
+        raise InputError(f"{path}: cannot be read: {os_error_text(error)}") from None
     except ValueError as error:
         raise InputError(f"{path}: is damaged: {error}") from None

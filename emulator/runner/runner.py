@@ -50,8 +50,8 @@ from scenarios.language.load import check_readable, dump
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
 from scenarios.language.warnings import doubts
-from wire.errors import InputError, RunError, SilenceError
-from wire.no_answer import counted, silence
+from wire.errors import InputError, NoAnswerError, RunError
+from wire.no_answer import count_text, no_answer_text
 from wire.output_files import naming
 from wire.topics import Role
 
@@ -277,8 +277,8 @@ def _simulate(
         connection = broker.endpoint.connection(Role.FLEET, f"fleet-{job.fleet}")
         try:
             return run_interruptibly(simulation.run_lockstep(connection, check, told)), [job.folder]
-        except SilenceError as error:
-            raise SilenceError(f"{error}. At its end {cloud.account()}") from error
+        except NoAnswerError as error:
+            raise NoAnswerError(f"{error}. At its end {cloud.account()}") from error
 
 
 def _in_real_time(
@@ -308,7 +308,7 @@ def _in_real_time(
     late = sum(each.counts.get("duplicates", 0) for each in composed.measured)
     words = _silence(published, unanswered, late, composed.cloud, dropped)
     if unanswered and not answered and not late:
-        raise SilenceError(words)
+        raise NoAnswerError(words)
     if dropped:
         watcher.warned(f"the broker dropped {dropped:,} messages: a queue was full; docs/realtime.md")
     wall_seconds = max(each.wall_seconds for each in composed.measured)
@@ -325,18 +325,18 @@ def _in_real_time(
         watcher.warned(words)
     if often := sum(each.counts.get("suspicious", 0) for each in composed.measured):
         watcher.warned(
-            f"{counted(often, 'device')} lost connections again and again, soon after they were up: a broker "
-            "that died often, or a client id that is used twice"
+            f"{count_text(often, 'device')} lost connections again and again, soon after they were up: "
+            "a broker that died often, or a client id that is used twice"
         )
     return Outcome(wall_seconds, None, min(aborted, default=None), real), list(composed.folders)
 
 
 def _silence(published: int, unanswered: int, late: int, cloud: str, dropped: int | None) -> str:
     """Say how much was published and how much of it was not answered."""
-    return silence(
-        f"{counted(published, 'report')} published",
+    return no_answer_text(
+        f"{count_text(published, 'report')} published",
         f"{unanswered:,} of them had no complete answer within updates.retry_after",
-        f"{counted(late, 'part')} of answers came twice or too late" if late else "",
+        f"{count_text(late, 'part')} of answers came twice or too late" if late else "",
         cloud,
         f"the broker says that it dropped {dropped:,} messages" if dropped else "",
     )

@@ -21,9 +21,9 @@ import simpy
 
 from cloud.service.model_versions import Versions
 from devices.simulated.exchange import Exchange, Transport
-from wire.errors import RemoteProtocolError, RunError, SilenceError
-from wire.no_answer import silence
-from wire.topics import Kind
+from wire.errors import NoAnswerError, RemoteProtocolError, RunError
+from wire.no_answer import no_answer_text
+from wire.topics import MessageKind
 
 STEPS_AT_ONCE = 500
 """Steps of a cell before others, and the network, get their turn."""
@@ -71,7 +71,7 @@ class InMemory:
             return
         raise RunError(f"device {device}: the cloud has answered a damaged report")
 
-    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
         """Nobody listens in memory."""
 
 
@@ -122,7 +122,7 @@ class Barriers:
         """Pass the damaged report on; nothing waits for it."""
         self._remote.send_damaged(device, payload)
 
-    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
         """Pass the message on."""
         self._remote.publish(device, kind, message)
 
@@ -210,7 +210,7 @@ async def _wait(remote: Remote, last_step: float, check: Callable[[], None]) -> 
     except TimeoutError:
         check()
         if time.monotonic() - last_step > GIVE_UP_S:
-            words = silence(f"no answer from the cloud for {GIVE_UP_S:g} s", *remote.notes())
-            raise SilenceError(words) from None
+            words = no_answer_text(f"no answer from the cloud for {GIVE_UP_S:g} s", *remote.notes())
+            raise NoAnswerError(words) from None
         remote.send_again(SEND_AGAIN_S)
     remote.arrived.clear()

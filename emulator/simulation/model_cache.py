@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from cloud.blocks.encoding import Ranked, encode_model
+from cloud.blocks.encoding import RankingSettings, encode_model
 from cloud.blocks.store import BlockStore, Origin, default_root, load_store, save_store, store_key
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.datasets import check_measurable, load
 from cloud.data.interactions import Interactions
 from cloud.data.sources import Data, Synthetic
-from cloud.training.checkpoint import NOWHERE, Checkpoints
+from cloud.training.checkpoint import NO_CHECKPOINTS, Checkpoints
 from cloud.training.config import Training
-from cloud.training.model_cache import Kept, restored, saved
+from cloud.training.model_cache import TrainedModelCache, from_state, to_state
 from scenarios.language.schema import Model
 from scenarios.language.types import plain
 from wire.errors import InputError, RunError
@@ -141,7 +141,7 @@ def train_once(
     training: Training,
     root: Path | None,
     progress: TrainingProgress,
-    checkpoints: Checkpoints = NOWHERE,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> tuple[TrainedModel, bool]:
     """Return the trained model, and whether it was trained just now; else it was kept.
 
@@ -154,7 +154,7 @@ def train_once(
         progress: told how training goes.
         checkpoints: where an earlier process may have left off.
     """
-    kept = Kept((root or default_root()) / TRAINED)
+    kept = TrainedModelCache((root or default_root()) / TRAINED)
     key = store_key(TRAINED, interactions.digest(), training)
 
     def noticed(words: str) -> None:
@@ -164,9 +164,9 @@ def train_once(
         found = kept.load(key, noticed)
         if found is not None:
             return found, False
-        state = saved(_train(interactions, training, progress, checkpoints))
+        state = to_state(_train(interactions, training, progress, checkpoints))
         kept.keep(key, state, noticed)
-    return restored(state), True
+    return from_state(state), True
 
 
 def check_writable(root: Path) -> None:
@@ -214,4 +214,6 @@ def store_of(trained: TrainedModel, model: Model, tick: Callable[[int, int], Non
         planes=model.planes,
         score=model.score,
     )
-    return encode_model(trained, geometry, Ranked(model.layers, model.selection, model.training.seed), tick)
+    return encode_model(
+        trained, geometry, RankingSettings(model.layers, model.selection, model.training.seed), tick
+    )

@@ -39,9 +39,9 @@ from emulator.simulation.clocks import Barriers, Cell, InMemory, run_lockstep, r
 from emulator.simulation.job import Job, surroundings
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
-from wire.errors import SilenceError
+from wire.errors import NoAnswerError
 from wire.mqtt.connection import Connection
-from wire.no_answer import silence
+from wire.no_answer import no_answer_text
 from wire.random_streams import stream
 from wire.units import NS_PER_S
 
@@ -205,9 +205,9 @@ class Simulation:
             check()
             if time.monotonic() > deadline:
                 found = f"model {gateway.model.version}" if gateway.model else "none"
-                raise SilenceError(
+                raise NoAnswerError(
                     f"the cloud must announce model {ours.version} to fleet {self.job.fleet} within "
-                    f"{NOTICE_TIMEOUT_S:g} s; {silence(f'it announced {found}', *gateway.notes())}"
+                    f"{NOTICE_TIMEOUT_S:g} s; {no_answer_text(f'it announced {found}', *gateway.notes())}"
                 )
             await asyncio.sleep(0.02)
 

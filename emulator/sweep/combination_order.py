@@ -10,7 +10,7 @@ import msgspec
 
 from wire.errors import InputError
 from wire.input_files import decode_json, read_at_most
-from wire.output_files import replace_file
+from wire.output_files import write_atomically
 
 ORDER: Final = "combinations.json"
 """The names of the combinations, in the order in which the scenario has them."""
@@ -27,7 +27,7 @@ def keep_order(names: Sequence[str], folder: Path) -> None:
     """
     whole = list(dict.fromkeys([*names, *read_order(folder)]))
     try:
-        replace_file(folder / ORDER, msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
+        write_atomically(folder / ORDER, msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")
     except OSError as error:
         raise InputError(f"{folder / ORDER}: cannot be written: {error.strerror}") from None
 

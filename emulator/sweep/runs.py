@@ -30,9 +30,9 @@ from scenarios.language.sweep_expansion import Combination, Plan
 from scenarios.language.types import plain
 from wire.errors import InputError, PeelfleetError
 from wire.input_files import decode_json, read_at_most
-from wire.locks import Lock, take_lock
-from wire.output_files import reason, with_name
-from wire.source_digest import digest_of, sources
+from wire.locks import Lock, acquire_lock
+from wire.output_files import os_error_text, with_name
+from wire.source_digest import digest_files, imported_modules
 
 MARK = "combination.json"
 MOST_MARK_BYTES = 2**24
@@ -154,7 +154,7 @@ SHOWING = ("emulator.report", "emulator.cli.terminal", "emulator.cli.live_view",
 @functools.cache
 def _code_sha256() -> str:
     """Return a hash of the code that decides what a run gives."""
-    return digest_of(sources(RUNNING, SHOWING)).hex()
+    return digest_files(imported_modules(RUNNING, SHOWING)).hex()
 
 
 @contextmanager
@@ -180,11 +180,11 @@ def _sweep_out(folder: Path) -> None:
 def _locked(folder: Path) -> Lock:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return take_lock(folder / LOCK, stays=True)
+        return acquire_lock(folder / LOCK, stays=True)
     except BlockingIOError:
         raise InputError(f"{folder}: another sweep is at work here") from None
     except OSError as error:
-        raise InputError(f"{folder}: cannot keep a sweep here: {reason(error)}") from None
+        raise InputError(f"{folder}: cannot keep a sweep here: {os_error_text(error)}") from None
 
 
 def missing(runs: Sequence[Run], folder: Path) -> list[Run]:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from emulator.run_directory.layout import read_summary
 from emulator.sweep.runs import Run
 from wire.errors import InputError
-from wire.output_files import replacing
+from wire.output_files import atomic_file
 
 TABLE, WALL = "table", "wall"
 BROKEN = "thresholds_broken"
@@ -80,10 +80,10 @@ def write_tables(rows: Sequence[Row], folder: Path) -> Path:
     lasting = [name for name in names if not _on_the_wall(name)]
     passing = [name for name in names if name in _OF_THE_RUN or _on_the_wall(name)]
     table = to_table(rows, lasting)
-    with replacing(folder / f"{TABLE}.parquet") as draft, draft.open("wb") as file:
+    with atomic_file(folder / f"{TABLE}.parquet") as draft, draft.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
     for name, columns in ((WALL, to_table(rows, passing)), (TABLE, table)):
-        with replacing(folder / f"{name}.csv") as draft, draft.open("wb") as file:
+        with atomic_file(folder / f"{name}.csv") as draft, draft.open("wb") as file:
             pc.write_csv(columns, file)
     return folder / f"{TABLE}.csv"
 

@@ -15,7 +15,7 @@ from scenarios.language.types import documentation, summary
 from wire.geometry import Codec, Geometry, Score
 from wire.messages import MAX_JSON_BYTES, BudgetReport, ModelNotice, QualityReport, Status
 from wire.mqtt.connection import KEEP_ALIVE_S
-from wire.topics import NAME, TABLE, Kind, Role, Route, subscription
+from wire.topics import NAME, TABLE, MessageKind, Role, Route, subscription
 from wire.update_part import DEFAULT_MAX_PAYLOAD, MAX_HEADER_BYTES, TENSOR_TYPES
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
@@ -24,23 +24,23 @@ BINDING = "0.2.0"
 
 Json = dict[str, Any]  # Any: JSON
 
-PAYLOADS: dict[Kind, type[msgspec.Struct] | None] = {
-    Kind.BUDGET: BudgetReport,
-    Kind.PEE: None,
-    Kind.QUALITY: QualityReport,
-    Kind.STATUS: Status,
-    Kind.MODEL: ModelNotice,
-    Kind.BLOCKS: None,
+PAYLOADS: dict[MessageKind, type[msgspec.Struct] | None] = {
+    MessageKind.BUDGET: BudgetReport,
+    MessageKind.PEE: None,
+    MessageKind.QUALITY: QualityReport,
+    MessageKind.STATUS: Status,
+    MessageKind.MODEL: ModelNotice,
+    MessageKind.BLOCKS: None,
 }
 """The type of each topic's JSON; None: an update part, which is binary."""
 
-JSON_EXAMPLES: dict[Kind, tuple[str, ...]] = {
-    Kind.BUDGET: tuple(
+JSON_EXAMPLES: dict[MessageKind, tuple[str, ...]] = {
+    MessageKind.BUDGET: tuple(
         f"report-{name}" for name in ("first", "growth", "shrink", "wants", "group", "shared")
     ),
-    Kind.QUALITY: ("quality",),
-    Kind.STATUS: ("status-online", "status-will"),
-    Kind.MODEL: ("model",),
+    MessageKind.QUALITY: ("quality",),
+    MessageKind.STATUS: ("status-online", "status-will"),
+    MessageKind.MODEL: ("model",),
 }
 """The files whose content the messages show, each named as it is in ``docs/examples``."""
 
@@ -59,36 +59,36 @@ Update parts are safetensors files, by default at most {DEFAULT_MAX_PAYLOAD} byt
 counted by its reason and not answered. The order of things, the bytes of blocks and worked examples are in
 `protocol.md` beside this file; `examples/` holds the payloads that are shown here and the binary ones.
 """
-_CHANNELS: dict[Kind, tuple[str, str, str]] = {
-    Kind.BUDGET: (
+_CHANNELS: dict[MessageKind, tuple[str, str, str]] = {
+    MessageKind.BUDGET: (
         "Budget report",
         "The device says how many bytes it may hold, and what it holds; the cloud answers on `pee`.",
         "At its start, when its budget changes, after a reconnection, when a part was refused, and when no "
         f"answer comes. A cloud takes in {_LIMITS.rate:g} a second and device in the long run, "
         f"{_LIMITS.burst} at once, and answers only the newest of a device's reports that wait.",
     ),
-    Kind.PEE: (
+    MessageKind.PEE: (
         "Update part",
         "The cloud sends the blocks that a device lacks, in one or more parts; the device takes them in.",
         "A part whose `seq` is not that of the device's last report is ignored; one that is damaged or does "
         "not follow on what is held is refused, and the device reports again.",
     ),
-    Kind.QUALITY: (
+    MessageKind.QUALITY: (
         "Quality report",
         "The device says how well it recommends.",
         "Whenever it likes, or never.",
     ),
-    Kind.STATUS: (
+    MessageKind.STATUS: (
         "Status",
         "The device says that it is there, or about to leave; the broker says so for it if it is lost.",
         "Also the session's last will.",
     ),
-    Kind.MODEL: (
+    MessageKind.MODEL: (
         "Model notice",
         "The cloud announces the model version that it serves; the device learns how blocks are cut.",
         "A device that has not read it can decode no blocks. An empty payload clears it: ignore that.",
     ),
-    Kind.BLOCKS: (
+    MessageKind.BLOCKS: (
         "Layer",
         "With shared delivery: the cloud leaves each layer at the broker; a device takes what it lacks.",
         "An update part whose `seq` is 0. Only from a cloud with `--retain-blocks`.",
@@ -182,10 +182,10 @@ def _server(*, secure: bool) -> Json:
                 "clientId": "the device's id",
                 "cleanSession": False,
                 "lastWill": {
-                    "topic": _address(Kind.STATUS),
-                    "qos": TABLE[Kind.STATUS].qos,
+                    "topic": _address(MessageKind.STATUS),
+                    "qos": TABLE[MessageKind.STATUS].qos,
                     "message": (EXAMPLES / "status-will.json").read_text(encoding="utf-8"),
-                    "retain": TABLE[Kind.STATUS].retained,
+                    "retain": TABLE[MessageKind.STATUS].retained,
                 },
                 "keepAlive": KEEP_ALIVE_S,
                 "bindingVersion": BINDING,
@@ -194,7 +194,7 @@ def _server(*, secure: bool) -> Json:
     }
 
 
-def _channel(kind: Kind, route: Route) -> Json:
+def _channel(kind: MessageKind, route: Route) -> Json:
     title, words, _ = _CHANNELS[kind]
     names = ["fleet", *(["device"] if route.per_device else []), *(_LAYER if route.per_layer else [])]
     return {
@@ -209,12 +209,12 @@ def _channel(kind: Kind, route: Route) -> Json:
 _LAYER = ("model", "group", "layer")
 
 
-def _address(kind: Kind) -> str:
+def _address(kind: MessageKind) -> str:
     levels = "/".join(f"{{{name}}}" for name in _LAYER)
     return subscription(kind, "{fleet}", "{device}").replace("+/+/+", levels)
 
 
-def _operation(kind: Kind, route: Route) -> tuple[str, Json]:
+def _operation(kind: MessageKind, route: Route) -> tuple[str, Json]:
     action = "send" if Role.DEVICE in route.writers else "receive"
     _, words, more = _CHANNELS[kind]
     operation: Json = {
@@ -225,20 +225,20 @@ def _operation(kind: Kind, route: Route) -> tuple[str, Json]:
         "messages": [{"$ref": f"#/channels/{kind.value}/messages/{_message_name(kind)}"}],
         "bindings": {"mqtt": {"qos": route.qos, "retain": route.retained, "bindingVersion": BINDING}},
     }
-    if kind is Kind.BUDGET:
-        answer = f"#/channels/{Kind.PEE.value}"
+    if kind is MessageKind.BUDGET:
+        answer = f"#/channels/{MessageKind.PEE.value}"
         operation["reply"] = {
             "channel": {"$ref": answer},
-            "messages": [{"$ref": f"{answer}/messages/{_message_name(Kind.PEE)}"}],
+            "messages": [{"$ref": f"{answer}/messages/{_message_name(MessageKind.PEE)}"}],
         }
     return f"{action}{kind.value.capitalize()}", operation
 
 
-def _message_name(kind: Kind) -> str:
+def _message_name(kind: MessageKind) -> str:
     return _CHANNELS[kind][0].title().replace(" ", "")
 
 
-def _message(kind: Kind) -> Json:
+def _message(kind: MessageKind) -> Json:
     title, words, _ = _CHANNELS[kind]
     payload = PAYLOADS[kind]
     message: Json = {
@@ -249,7 +249,7 @@ def _message(kind: Kind) -> Json:
         "payload": {"$ref": f"#/components/schemas/{'UpdatePart' if payload is None else payload.__name__}"},
     }
     if payload is None:
-        pattern = "layer-*.safetensors" if kind is Kind.BLOCKS else "answer-*.safetensors"
+        pattern = "layer-*.safetensors" if kind is MessageKind.BLOCKS else "answer-*.safetensors"
         return message | {"description": f"Binary: no JSON. Examples are the files `examples/{pattern}`."}
     return message | {
         "examples": [

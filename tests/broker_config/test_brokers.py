@@ -18,8 +18,8 @@ from tests.broker_config.clients import DEVICES, FLEET, RudeClient, client, cont
 from wire.errors import InputError
 from wire.topics import (
     TABLE,
-    Kind,
     LayerName,
+    MessageKind,
     Role,
     device_topic,
     fleet_topic,
@@ -27,7 +27,7 @@ from wire.topics import (
     subscription,
 )
 
-MODEL = fleet_topic(Kind.MODEL, FLEET)
+MODEL = fleet_topic(MessageKind.MODEL, FLEET)
 BLOCKS = layer_topic(FLEET, LayerName("ab12", 0, 3))
 ALL_TOPICS = [
     *(device_topic(kind, FLEET, name) for kind in TABLE if TABLE[kind].per_device for name in DEVICES),
@@ -47,7 +47,7 @@ def topics_for(roles: str, role: Role) -> set[str]:
     return topics
 
 
-def topic(kind: Kind, name: str = "d1") -> str:
+def topic(kind: MessageKind, name: str = "d1") -> str:
     return device_topic(kind, FLEET, name)
 
 
@@ -76,12 +76,12 @@ class BrokerContract:
                 client(broker.endpoint, self.login(broker, Role.FLEET)) as fleet,
                 client(broker.endpoint, self.login(broker, Role.CLOUD)) as cloud,
             ):
-                await cloud.subscribe(subscription(Kind.BUDGET), qos=1)
-                sending = [fleet.publish(topic(Kind.BUDGET), str(n), qos=1) for n in range(300)]
+                await cloud.subscribe(subscription(MessageKind.BUDGET), qos=1)
+                sending = [fleet.publish(topic(MessageKind.BUDGET), str(n), qos=1) for n in range(300)]
                 await asyncio.gather(*sending)
                 return contents(await receive(cloud, 300))
 
-        assert asyncio.run(story()) == [(topic(Kind.BUDGET), str(n).encode()) for n in range(300)]
+        assert asyncio.run(story()) == [(topic(MessageKind.BUDGET), str(n).encode()) for n in range(300)]
 
     def test_no_message_is_lost_while_others_subscribe(self, broker: RunningBroker) -> None:
         async def story() -> list[tuple[str, bytes]]:
@@ -90,14 +90,16 @@ class BrokerContract:
                 client(broker.endpoint, self.login(broker, Role.OBSERVER)) as observer,
                 client(broker.endpoint, self.login(broker, Role.CLOUD)) as cloud,
             ):
-                await observer.subscribe(subscription(Kind.BUDGET), qos=1)
-                await cloud.subscribe(subscription(Kind.BUDGET, FLEET), qos=1)
-                others = [observer.subscribe(subscription(Kind.PEE, device=f"d{n}")) for n in range(300)]
-                sending = [fleet.publish(topic(Kind.BUDGET), str(n), qos=1) for n in range(300)]
+                await observer.subscribe(subscription(MessageKind.BUDGET), qos=1)
+                await cloud.subscribe(subscription(MessageKind.BUDGET, FLEET), qos=1)
+                others = [
+                    observer.subscribe(subscription(MessageKind.PEE, device=f"d{n}")) for n in range(300)
+                ]
+                sending = [fleet.publish(topic(MessageKind.BUDGET), str(n), qos=1) for n in range(300)]
                 await asyncio.gather(*others, *sending)
                 return contents(await receive(cloud, 300))
 
-        assert asyncio.run(story()) == [(topic(Kind.BUDGET), str(n).encode()) for n in range(300)]
+        assert asyncio.run(story()) == [(topic(MessageKind.BUDGET), str(n).encode()) for n in range(300)]
 
     def test_a_retained_message_reaches_who_subscribes_later(self, broker: RunningBroker) -> None:
         async def story() -> list[Message]:
@@ -118,15 +120,15 @@ class BrokerContract:
                 client(broker.endpoint, self.login(broker, Role.CLOUD)) as cloud,
                 client(broker.endpoint, device("d2")) as other,
             ):
-                await cloud.subscribe(subscription(Kind.STATUS), qos=1)
-                await other.publish(topic(Kind.STATUS, "d2"), b"online", qos=1, retain=True)
+                await cloud.subscribe(subscription(MessageKind.STATUS), qos=1)
+                await other.publish(topic(MessageKind.STATUS, "d2"), b"online", qos=1, retain=True)
                 await receive(cloud, 1)
                 async with client(broker.endpoint, device("d1")) as late:
-                    await late.subscribe(topic(Kind.PEE), qos=1)
-                    await cloud.publish(topic(Kind.PEE), b"part", qos=1)
+                    await late.subscribe(topic(MessageKind.PEE), qos=1)
+                    await cloud.publish(topic(MessageKind.PEE), b"part", qos=1)
                     return contents(await receive(late, 1))
 
-        assert asyncio.run(story()) == [(topic(Kind.PEE), b"part")]
+        assert asyncio.run(story()) == [(topic(MessageKind.PEE), b"part")]
 
     @pytest.mark.parametrize("role", Role)
     def test_what_a_role_may_not_write_is_not_delivered(self, broker: RunningBroker, role: Role) -> None:
@@ -136,7 +138,7 @@ class BrokerContract:
                 client(broker.endpoint, self.login(broker, role)) as writer,
             ):
                 await observer.subscribe("#", qos=1)
-                as_a_device = topic(Kind.BUDGET).replace("d1", self.login(broker, role).user)
+                as_a_device = topic(MessageKind.BUDGET).replace("d1", self.login(broker, role).user)
                 for each in [*ALL_TOPICS, "elsewhere", as_a_device]:
                     await writer.publish(each, role.value, qos=1)
                 return {name for name, _ in contents(await receive(observer, len(expected)))}
@@ -170,12 +172,12 @@ class BrokerContract:
                 client(broker.endpoint, self.login(broker, Role.CLOUD)) as cloud,
                 client(broker.endpoint, device("d1")) as curious,
             ):
-                await curious.subscribe([(topic(Kind.PEE, "d2"), 1), (topic(Kind.PEE), 1)])
-                await cloud.publish(topic(Kind.PEE, "d2"), b"secret", qos=1)
-                await cloud.publish(topic(Kind.PEE), b"own", qos=1)
+                await curious.subscribe([(topic(MessageKind.PEE, "d2"), 1), (topic(MessageKind.PEE), 1)])
+                await cloud.publish(topic(MessageKind.PEE, "d2"), b"secret", qos=1)
+                await cloud.publish(topic(MessageKind.PEE), b"own", qos=1)
                 return contents(await receive(curious, 1))
 
-        assert asyncio.run(story()) == [(topic(Kind.PEE), b"own")]
+        assert asyncio.run(story()) == [(topic(MessageKind.PEE), b"own")]
 
     def test_a_wrong_password_is_refused(self, broker: RunningBroker) -> None:
         wrong = replace(broker.endpoint, credentials={Role.CLOUD: Credentials("_cloud", "guess")})
@@ -189,26 +191,26 @@ class BrokerContract:
     def test_a_last_will_is_sent_where_the_client_may_write(self, broker: RunningBroker) -> None:
         async def story() -> list[tuple[str, bytes]]:
             async with client(broker.endpoint, self.login(broker, Role.CLOUD)) as cloud:
-                await cloud.subscribe(subscription(Kind.STATUS), qos=1)
-                RudeClient(broker, device("d1"), topic(Kind.STATUS, "d2")).drop()
-                RudeClient(broker, device("d1"), topic(Kind.STATUS)).drop()
+                await cloud.subscribe(subscription(MessageKind.STATUS), qos=1)
+                RudeClient(broker, device("d1"), topic(MessageKind.STATUS, "d2")).drop()
+                RudeClient(broker, device("d1"), topic(MessageKind.STATUS)).drop()
                 return contents(await receive(cloud, 1))
 
-        assert asyncio.run(story()) == [(topic(Kind.STATUS), b"gone")]
+        assert asyncio.run(story()) == [(topic(MessageKind.STATUS), b"gone")]
 
     def test_messages_wait_for_a_persistent_session(self, broker: RunningBroker) -> None:
         async def story() -> list[tuple[str, bytes]]:
             session = {"identifier": "d1", "clean_session": False}
             async with client(broker.endpoint, device("d1"), **session) as away:
-                await away.subscribe(topic(Kind.PEE), qos=1)
+                await away.subscribe(topic(MessageKind.PEE), qos=1)
             async with client(broker.endpoint, self.login(broker, Role.CLOUD)) as cloud:
                 for n in range(20):
-                    await cloud.publish(topic(Kind.PEE), str(n), qos=1)
+                    await cloud.publish(topic(MessageKind.PEE), str(n), qos=1)
             async with client(broker.endpoint, device("d1"), **session) as back:
                 return contents(await receive(back, 20))
 
         assert broker.endpoint.capabilities.offline_queues
-        assert asyncio.run(story()) == [(topic(Kind.PEE), str(n).encode()) for n in range(20)]
+        assert asyncio.run(story()) == [(topic(MessageKind.PEE), str(n).encode()) for n in range(20)]
 
     def test_shared_subscriptions_are_as_the_broker_says(self, broker: RunningBroker) -> None:
         async def story() -> list[int]:
@@ -218,9 +220,9 @@ class BrokerContract:
                 client(broker.endpoint, self.login(broker, Role.CLOUD)) as other,
             ):
                 for replica in (one, other):
-                    await replica.subscribe(f"$share/clouds/{subscription(Kind.BUDGET)}", qos=1)
+                    await replica.subscribe(f"$share/clouds/{subscription(MessageKind.BUDGET)}", qos=1)
                 for n in range(20):
-                    await fleet.publish(topic(Kind.BUDGET), str(n), qos=1)
+                    await fleet.publish(topic(MessageKind.BUDGET), str(n), qos=1)
                 return [len(await receive(replica, 0)) for replica in (one, other)]
 
         shared = broker.endpoint.capabilities.shared_subscriptions
@@ -229,10 +231,10 @@ class BrokerContract:
     def test_wills_of_lost_clients_are_as_the_broker_says(self, broker: RunningBroker) -> None:
         async def story() -> set[tuple[str, bytes]]:
             async with client(broker.endpoint, self.login(broker, Role.CLOUD)) as cloud:
-                await cloud.subscribe(subscription(Kind.STATUS), qos=1)
-                silent = RudeClient(broker, device("d1"), topic(Kind.STATUS, "d1"), keepalive=1)
-                taken = RudeClient(broker, device("d2"), topic(Kind.STATUS, "d2"), name="x")
-                new = RudeClient(broker, device("d2"), topic(Kind.STATUS, "d2"), name="x")
+                await cloud.subscribe(subscription(MessageKind.STATUS), qos=1)
+                silent = RudeClient(broker, device("d1"), topic(MessageKind.STATUS, "d1"), keepalive=1)
+                taken = RudeClient(broker, device("d2"), topic(MessageKind.STATUS, "d2"), name="x")
+                new = RudeClient(broker, device("d2"), topic(MessageKind.STATUS, "d2"), name="x")
                 wills = set(contents(await receive(cloud, len(expected), quiet_s=0.2 if expected else 4)))
                 for each in (silent, taken, new):
                     each.drop()
@@ -240,7 +242,7 @@ class BrokerContract:
 
         said = broker.endpoint.capabilities
         sent = {"d1": said.wills_on_keepalive_expiry, "d2": said.wills_on_takeover}
-        expected = {(topic(Kind.STATUS, name), b"gone") for name in sent if sent[name]}
+        expected = {(topic(MessageKind.STATUS, name), b"gone") for name in sent if sent[name]}
         assert asyncio.run(story()) == expected
 
     def test_replies_do_not_wait_for_acknowledgements_of_tcp(self, broker: RunningBroker) -> None:
@@ -251,8 +253,8 @@ class BrokerContract:
                 client(broker.endpoint, device("d1")) as sender,
                 client(broker.endpoint, self.login(broker, Role.CLOUD)) as cloud,
             ):
-                await cloud.subscribe(subscription(Kind.BUDGET), qos=1)
-                await sender.subscribe(topic(Kind.PEE), qos=1)
+                await cloud.subscribe(subscription(MessageKind.BUDGET), qos=1)
+                await sender.subscribe(topic(MessageKind.PEE), qos=1)
                 connection = sender._client.socket()
                 assert isinstance(connection, socket.socket)
                 assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
@@ -261,7 +263,7 @@ class BrokerContract:
 
                 async def answer() -> None:
                     async for _ in cloud.messages:
-                        await cloud.publish(topic(Kind.PEE), bytes(4096), qos=1)
+                        await cloud.publish(topic(MessageKind.PEE), bytes(4096), qos=1)
 
                 async def listen() -> None:
                     async for _ in sender.messages:
@@ -274,7 +276,7 @@ class BrokerContract:
                     listening = tasks.create_task(listen())
                     for _ in range(50):
                         sent.append(time.perf_counter())
-                        tasks.create_task(sender.publish(topic(Kind.BUDGET), bytes(60), qos=1))
+                        tasks.create_task(sender.publish(topic(MessageKind.BUDGET), bytes(60), qos=1))
                         await asyncio.sleep(0.02)
                     await listening
                     answering.cancel()

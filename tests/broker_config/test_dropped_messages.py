@@ -20,11 +20,11 @@ from broker_config.installation import CONFIGURATION, Installation, install
 from broker_config.launch import launched
 from wire.errors import InputError
 from wire.mqtt.connection import Tls
-from wire.topics import Kind, Role, device_topic
+from wire.topics import MessageKind, Role, device_topic
 
 needs_mosquitto = pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed")
 PATIENCE_S = 30.0
-TOPIC = device_topic(Kind.PEE, "f", "d")
+TOPIC = device_topic(MessageKind.PEE, "f", "d")
 QUEUE = 5
 """Messages that the broker of these tests keeps for whoever is away."""
 

@@ -24,8 +24,8 @@ from wire.errors import InputError
 from wire.topics import (
     NAME,
     TABLE,
-    Kind,
     LayerName,
+    MessageKind,
     Role,
     access_rules,
     device_topic,
@@ -169,7 +169,7 @@ def test_the_rules_of_one_fleet_say_nothing_of_another(user: str) -> None:
             assert decides(rules, user, action, topic) is expected, topic
 
 
-LEVELS = st.sampled_from(["peel", "1", "+", *FLEETS, "d2", "m", "0", *Kind, *USERS, "$SYS", "brokers"])
+LEVELS = st.sampled_from(["peel", "1", "+", *FLEETS, "d2", "m", "0", *MessageKind, *USERS, "$SYS", "brokers"])
 FILTERS = st.builds(
     lambda share, levels, end: "/".join([*share, *levels, *end]),
     st.sampled_from([[], ["$share", "x"]]),
@@ -199,8 +199,8 @@ def test_what_our_own_clients_subscribe_to_is_granted() -> None:
             user = "d1" if role is Role.DEVICE else f"_{role}"
             asked = subscription(kind, "f", "d1" if role is Role.DEVICE else "+")
             assert decides(rules, user, "subscribe", asked), (role, kind)
-    assert decides(rules, "_cloud", "subscribe", shared_subscription(Kind.BUDGET, "f"))
-    assert not decides(rules, "d1", "subscribe", shared_subscription(Kind.BUDGET, "f"))
+    assert decides(rules, "_cloud", "subscribe", shared_subscription(MessageKind.BUDGET, "f"))
+    assert not decides(rules, "d1", "subscribe", shared_subscription(MessageKind.BUDGET, "f"))
 
 
 @pytest.mark.parametrize("user", ["+", "#", "d1/+", "", "_unknown", "_fleet2"])

@@ -30,8 +30,8 @@ from wire.errors import InputError
 from wire.mqtt.connection import Connection, Tls
 from wire.topics import (
     TABLE,
-    Kind,
     LayerName,
+    MessageKind,
     Role,
     access_rules,
     device_topic,
@@ -220,7 +220,7 @@ def test_retained_messages_and_last_wills_go_no_further(world: World) -> None:
 def test_only_the_cloud_can_share_the_reports(world: World) -> None:
     async def taken(user: str) -> set[str]:
         async with world.client(user) as reader, world.client("d1") as device:
-            await reader.subscribe(shared_subscription(Kind.BUDGET, "f"), qos=1)
+            await reader.subscribe(shared_subscription(MessageKind.BUDGET, "f"), qos=1)
             await reader.subscribe("$share/x/peel/1/f/#", qos=1)
             await device.publish("peel/1/f/d1/budget", b"{}", qos=1)
             return await heard(reader)
@@ -287,9 +287,9 @@ def test_devices_called_like_parts_of_topics_are_devices_like_others() -> None:
             async with world.client("_observer") as observer, world.client(name) as device:
                 await observer.subscribe("peel/#", qos=1)
                 for other in names:
-                    for kind in Kind:
+                    for kind in MessageKind:
                         await device.publish(f"peel/1/f/{other}/{kind}", b"x", qos=1)
-                for kind in (Kind.MODEL, Kind.BLOCKS):
+                for kind in (MessageKind.MODEL, MessageKind.BLOCKS):
                     await device.publish(fleet_topic(kind, "f"), b"x", qos=1)
                 await device.publish("peel/1/f/blocks/m/0/1", b"x", qos=1)
                 return await heard(observer)

@@ -28,7 +28,7 @@ from tests.worlds import a_store
 from wire.messages import BudgetReport, encode
 from wire.mqtt.connection import Connection
 from wire.mqtt.direct_queue import Message, mailbox
-from wire.topics import Kind, Role, device_topic, parse, subscription
+from wire.topics import MessageKind, Role, device_topic, parse, subscription
 from wire.update_part import decode_part
 
 FLEET = "f"
@@ -164,7 +164,7 @@ class Fleet:
     async def __aenter__(self) -> "Fleet":
         await self._client.__aenter__()
         self._client.pending_calls_threshold = 10_000
-        await self._client.subscribe(subscription(Kind.PEE, FLEET), qos=1)
+        await self._client.subscribe(subscription(MessageKind.PEE, FLEET), qos=1)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -172,7 +172,7 @@ class Fleet:
 
     async def ask(self, device: str, payload: bytes, *, retain: bool = False) -> None:
         """Publish, and wait until the broker has it."""
-        topic = device_topic(Kind.BUDGET, FLEET, device)
+        topic = device_topic(MessageKind.BUDGET, FLEET, device)
         await self._client.publish(topic, payload, qos=1, retain=retain, timeout=PATIENCE_S)
 
     async def ask_all(self, devices: Sequence[str], seq: int = 1) -> None:

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from cloud.blocks.partition import Cut
+from cloud.blocks.partition import Partition
 from cloud.data.interactions import Interactions
 from cloud.data.sources import ByRatio
 from cloud.data.splits import EventList, split_events
 from cloud.training.config import Training
-from cloud.training.validation_guard import Trial, embedded_trial
+from cloud.training.validation_guard import Evaluator, small_budget_evaluator
 from wire.geometry import Codec, Geometry
 
 SMALL = Training(
@@ -32,10 +32,10 @@ def checkerboard(users: int = 40, items: int = 40) -> Interactions:
     return Interactions("checkerboard", parts.train, parts.valid, parts.test, names[:users], names[:items])
 
 
-def a_trial(cut: Cut) -> Trial:
+def a_trial(cut: Partition) -> Evaluator:
     """Return the trial that training uses, for tables that are cut so."""
     width = int(cut.column_starts[1]) if len(cut.column_starts) > 1 else cut.dim
-    return embedded_trial(
+    return small_budget_evaluator(
         Geometry(
             items=cut.n_items,
             dim=cut.dim,

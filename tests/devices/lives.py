@@ -25,7 +25,7 @@ from devices.timeline.connectivity import Toggle, Why
 from tests.worlds import a_store
 from wire.random_streams import stream
 from wire.ranking_metrics import ItemLists
-from wire.topics import Kind
+from wire.topics import MessageKind
 from wire.units import NS_PER_S, BitsPerSecond, Duration
 
 STORE = a_store(items=60)
@@ -65,7 +65,7 @@ class Transport:
     def send_damaged(self, device: str, payload: bytes) -> None:
         raise AssertionError("no report is damaged")
 
-    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
         raise AssertionError("nobody is listening")
 
 

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from wire.locks import take_lock
+from wire.locks import acquire_lock
 
 HOLD = """
 import sys
 from pathlib import Path
-from wire.locks import take_lock
-with take_lock(Path(sys.argv[1])):
+from wire.locks import acquire_lock
+with acquire_lock(Path(sys.argv[1])):
     print("mine", flush=True)
     input()
 """
 TURNS = """
 import sys
 from pathlib import Path
-from wire.locks import take_lock
+from wire.locks import acquire_lock
 for _ in range(30):
-    with take_lock(Path(sys.argv[1]), lambda: None):
+    with acquire_lock(Path(sys.argv[1]), lambda: None):
         count = Path(sys.argv[2])
         count.write_text(str(int(count.read_text()) + 1))
 """
@@ -43,11 +43,11 @@ def test_who_does_not_wait_is_refused_until_the_other_process_is_killed(tmp_path
     path = tmp_path / "lock"
     with holder(path) as process:
         with pytest.raises(BlockingIOError):
-            take_lock(path)
+            acquire_lock(path)
         process.kill()
         process.wait()
         assert path.exists()
-        with take_lock(path):
+        with acquire_lock(path):
             assert path.exists()
     assert not path.exists()
 
@@ -60,7 +60,7 @@ def test_who_waits_has_it_when_the_other_process_is_gone(tmp_path: Path) -> None
             heard.append("waiting")
             process.kill()
 
-        with take_lock(tmp_path / "lock", waiting, stays=True):
+        with acquire_lock(tmp_path / "lock", waiting, stays=True):
             assert heard == ["waiting"]
     assert (tmp_path / "lock").exists()
 
@@ -77,4 +77,4 @@ def test_one_after_the_other_has_it_though_its_file_comes_and_goes(tmp_path: Pat
 def test_where_no_file_can_be_there_is_no_lock(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
-        take_lock(tmp_path / "file" / "lock", lambda: None)
+        acquire_lock(tmp_path / "file" / "lock", lambda: None)

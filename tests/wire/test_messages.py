@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wire.errors import Reason, RemoteProtocolError
 from wire.geometry import Codec, Geometry
 from wire.messages import BudgetReport, ModelNotice, QualityReport, Status, decode, encode
-from wire.update_part import Body, _layout, body, decode_part, peek, seal, sealed_bytes
+from wire.update_part import Body, _layout, build_body, decode_part, encode_part, encoded_bytes, peek
 
 GEOMETRY = Geometry(items=6, dim=4, item_groups=2, slice_width=2, codec=Codec.INT8)
 
@@ -72,17 +72,19 @@ def bodies(draw: st.DrawFn) -> Body:
         "layer_blocks": struct.pack("<2I", 1, 4) if user else b"",
         "layer_bytes": struct.pack("<2I", 10, 40) if user else b"",
     }
-    return body(model="ab12", group=3, first=draw(st.integers(0, 9)), target=9, part=1, parts=2, tensors=raw)
+    return build_body(
+        model="ab12", group=3, first=draw(st.integers(0, 9)), target=9, part=1, parts=2, tensors=raw
+    )
 
 
 @given(bodies(), st.integers(1, 10**9))
 def test_a_part_decodes_to_what_was_sealed_and_safetensors_opens_it(sent: Body, seq: int) -> None:
-    payload = seal(sent, seq)
+    payload = encode_part(sent, seq)
     part = decode_part(payload)
     assert (part.seq, part.layout.model, part.layout.group) == (seq, "ab12", 3)
     assert b"".join(part.tensor(name) for name in part.layout.spans) == sent.data
     assert peek(payload) == (seq, part.layout)
-    assert sealed_bytes(len(sent.fields), len(sent.data), seq) == len(payload)
+    assert encoded_bytes(len(sent.fields), len(sent.data), seq) == len(payload)
     opened = dict(safetensors.deserialize(payload))  # type: ignore[no-untyped-call]  # the library's own
     assert {name: bytes(tensor["data"]) for name, tensor in opened.items()} == {
         name: part.tensor(name) for name in opened
@@ -90,11 +92,11 @@ def test_a_part_decodes_to_what_was_sealed_and_safetensors_opens_it(sent: Body, 
 
 
 def test_the_fields_are_metadata_that_any_client_can_read(tmp_path: Path) -> None:
-    sent = body(
+    sent = build_body(
         model="ab12", group=3, first=0, target=1, part=1, parts=1, tensors={"ids": b"\1\0", "data": b"xy"}
     )
     file = tmp_path / "pee.safetensors"
-    file.write_bytes(seal(sent, 7))
+    file.write_bytes(encode_part(sent, 7))
     with safetensors.safe_open(file, framework="numpy") as opened:
         fields = opened.metadata()
         assert opened.get_tensor("ids").tolist() == [1]
@@ -106,7 +108,7 @@ def test_the_fields_are_metadata_that_any_client_can_read(tmp_path: Path) -> Non
 
 @given(bodies(), st.data())
 def test_every_damaged_byte_is_noticed(sent: Body, data: st.DataObject) -> None:
-    payload = bytearray(seal(sent, 12))
+    payload = bytearray(encode_part(sent, 12))
     at = data.draw(st.integers(0, len(payload) - 1))
     payload[at] ^= data.draw(st.integers(1, 255))
     with pytest.raises(RemoteProtocolError):
@@ -115,7 +117,7 @@ def test_every_damaged_byte_is_noticed(sent: Body, data: st.DataObject) -> None:
 
 @given(bodies(), st.data())
 def test_a_cut_part_is_noticed(sent: Body, data: st.DataObject) -> None:
-    payload = seal(sent, 12)
+    payload = encode_part(sent, 12)
     with pytest.raises(RemoteProtocolError):
         decode_part(payload[: data.draw(st.integers(0, len(payload) - 1))])
 
@@ -130,7 +132,7 @@ def test_garbage_is_decoded_or_refused_never_a_crash(payload: bytes) -> None:
 @pytest.mark.parametrize("byte", [b"\xff", b"\x80", b"\xc3"])
 def test_text_that_is_no_utf_8_is_refused_wherever_it_stands(byte: bytes) -> None:
     report = encode(BudgetReport(seq=3, budget_bytes=4096, user=7, model="ab12", held=5, wants="cd34"))
-    sealed = seal(body(model="m", group=0, first=0, target=0, part=1, parts=1, tensors={}), 3)
+    sealed = encode_part(build_body(model="m", group=0, first=0, target=0, part=1, parts=1, tensors={}), 3)
     for payload, read in ((report, lambda given: decode(given, BudgetReport)), (sealed, peek)):
         for at in range(len(payload)):
             damaged = payload[:at] + byte + payload[at + 1 :]
@@ -158,7 +160,7 @@ def test_a_notice_that_declares_more_than_the_page_allows_is_refused(said: bytes
 
 def test_headers_that_are_long_are_not_remembered() -> None:
     """A peer that pads its headers fills no memory with them."""
-    part = seal(body(model="m", group=0, first=0, target=0, part=1, parts=1, tensors={}), 1)
+    part = encode_part(build_body(model="m", group=0, first=0, target=0, part=1, parts=1, tensors={}), 1)
     length = int.from_bytes(part[:8], "little")
     head = part[8 : 8 + length] + b" " * 2048
     checksum = zlib.crc32(head[:26] + b"00000000" + head[34:], zlib.crc32(b""))

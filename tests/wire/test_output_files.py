@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from wire.errors import InputError
-from wire.output_files import check_ours, making_folder, replace_file, replacing, writable
+from wire.output_files import atomic_file, atomic_folder, check_overwritable, resolve_output, write_atomically
 
 
 def refusal(act: Callable[[], object]) -> str:
@@ -20,10 +20,10 @@ def refusal(act: Callable[[], object]) -> str:
 
 def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    replace_file(path, b"first")
-    replace_file(path, b"second")
+    write_atomically(path, b"first")
+    write_atomically(path, b"second")
     assert path.read_bytes() == b"second"
-    with pytest.raises(ZeroDivisionError), replacing(path) as draft:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), atomic_file(path) as draft:  # noqa: PT012
         draft.write_bytes(b"half of the third")
         1 / 0  # noqa: B018
     assert (path.read_bytes(), os.listdir(tmp_path)) == (b"second", ["file"])
@@ -31,15 +31,15 @@ def test_a_file_is_replaced_whole_and_nothing_is_left_beside_it(tmp_path: Path) 
 
 def test_a_folder_appears_whole_and_only_where_nothing_is(tmp_path: Path) -> None:
     path = tmp_path / "above" / "folder"
-    with pytest.raises(ZeroDivisionError), making_folder(path) as draft:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), atomic_folder(path) as draft:  # noqa: PT012
         (draft / "half").touch()
         1 / 0  # noqa: B018
     assert os.listdir(path.parent) == []
-    with making_folder(path) as draft:
+    with atomic_folder(path) as draft:
         (draft / "first").touch()
         assert not path.exists()
     assert path.stat().st_mode & 0o777 == 0o755
-    with pytest.raises(OSError, match="folder"), making_folder(path) as draft:
+    with pytest.raises(OSError, match="folder"), atomic_folder(path) as draft:
         (draft / "second").touch()
     assert (os.listdir(path.parent), os.listdir(path)) == (["folder"], ["first"])
 
@@ -66,10 +66,10 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path, monkeypatch: pytest.Mon
             os.mknod(tmp_path / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
             expected["null"] = "is a device, not a file to write"
         before = kinds()
-        found = {name: refusal(lambda name=name: replace_file(tmp_path / name, b"")) for name in expected}  # type: ignore[misc]
+        found = {name: refusal(lambda name=name: write_atomically(tmp_path / name, b"")) for name in expected}  # type: ignore[misc]
         assert found == {name: f"{tmp_path / name}: {words}" for name, words in expected.items()}
         assert kinds() == before
-    assert refusal(lambda: writable(Path(""))) == ".: is a folder, not a file to write"
+    assert refusal(lambda: resolve_output(Path(""))) == ".: is a folder, not a file to write"
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(tmp_path / "disk" / name)
     (tmp_path / "disk" / "there").write_bytes(b"old")
     for name in ("there", "not yet"):
-        replace_file(tmp_path / name, b"new")
+        write_atomically(tmp_path / name, b"new")
         assert (tmp_path / name).is_symlink()
         assert (tmp_path / "disk" / name).read_bytes() == b"new"
 
@@ -86,7 +86,7 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
 def test_a_folder_may_be_named_in_other_bytes_than_utf8(tmp_path: Path) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
     folder.mkdir()
-    replace_file(folder / "file", b"content")
+    write_atomically(folder / "file", b"content")
     assert (folder / "file").read_bytes() == b"content"
 
 
@@ -94,7 +94,7 @@ def test_a_file_of_somebody_else_is_not_ours(tmp_path: Path) -> None:
     path = tmp_path / "thesis.txt"
 
     def check() -> None:
-        check_ours(path, lambda head: head.startswith(b"ours"), "state of a device")
+        check_overwritable(path, lambda head: head.startswith(b"ours"), "state of a device")
 
     check()  # not there
     for content in (b"", b"ours, and what follows"):

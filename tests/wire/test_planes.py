@@ -8,7 +8,14 @@ from hypothesis.extra import numpy as hnp
 
 from wire.errors import Reason, RemoteProtocolError
 from wire.geometry import Codec
-from wire.planes import REFINED, REST, column_bits, decode_planes, encode_planes, restored
+from wire.planes import (
+    RECONSTRUCTION_POINTS,
+    REFINEMENT_CHANCES,
+    column_bits,
+    decode_planes,
+    dequantise,
+    encode_planes,
+)
 
 EMBEDDED = [codec for codec in Codec if codec.embedded]
 cells = hnp.arrays(
@@ -27,17 +34,17 @@ def test_blocks_decode_one_after_the_other_to_what_is_known_after_each(
     for planes in ends:
         block = encode_planes(values, held, planes, codec)
         known = decode_planes(block, known, held, planes, codec)
-        np.testing.assert_array_equal(known, restored(values, planes - 1))
-        np.testing.assert_array_equal(known, restored(known, planes - 1))  # the numbers are the state
+        np.testing.assert_array_equal(known, dequantise(values, planes - 1))
+        np.testing.assert_array_equal(known, dequantise(known, planes - 1))  # the numbers are the state
         held = planes
 
 
 @given(cells, st.integers(1, 16))
 def test_what_is_known_is_off_by_no_more_than_its_interval(values: np.ndarray, planes: int) -> None:
-    error = np.abs(restored(values, planes - 1) - values)
+    error = np.abs(dequantise(values, planes - 1) - values)
     dead = np.abs(values) < 2.0**-planes
     assert (error[dead] <= 2.0**-planes).all()
-    assert (error[~dead] <= max(1 - rest for rest in REST) * 2.0**-planes * (1 + 1e-3)).all()
+    assert (error[~dead] <= max(1 - rest for rest in RECONSTRUCTION_POINTS) * 2.0**-planes * (1 + 1e-3)).all()
 
 
 def test_three_numbers_by_hand() -> None:
@@ -49,7 +56,7 @@ def test_three_numbers_by_hand() -> None:
     """
     values = np.array([[0.75], [-0.3], [0.1]], dtype=np.float32)
     assert encode_planes(values, 0, 2, Codec.PLANES) == bytes([0b10001101])
-    after = [restored(values, plane)[:, 0].tolist() for plane in (0, 1)]
+    after = [dequantise(values, plane)[:, 0].tolist() for plane in (0, 1)]
     assert after == [pytest.approx([0.7, 0, 0]), pytest.approx([0.8625, -0.35, 0])]
 
 
@@ -60,7 +67,7 @@ def test_the_range_coder_needs_hardly_more_than_the_information() -> None:
     q = [np.floor(np.abs(values) * 2 ** (plane + 1)).astype(int) for plane in range(6)]
     for plane in range(1, 6):
         zero, fresh = q[plane - 1] == 0, (q[plane - 1] == 0) & (q[plane] == 1)
-        one = REFINED[np.minimum(q[plane - 1], 4)]
+        one = REFINEMENT_CHANCES[np.minimum(q[plane - 1], 4)]
         refining = -np.log2(np.where(q[plane] & 1, one, 1 - one)[~zero]).sum()
         bits = column_bits((~zero).sum(0), zero.sum(0), fresh.sum(0)).sum() + refining
         found = 8 * len(encode_planes(values, plane, plane + 1, Codec.CODED))
@@ -72,7 +79,7 @@ def test_bytes_that_are_no_block_are_refused_or_are_some_numbers(
     data: bytes, codec: Codec, held: int, more: int
 ) -> None:
     known = (
-        restored(np.full((7, 3), 0.3, dtype=np.float32), held - 1) if held else np.zeros((7, 3), np.float32)
+        dequantise(np.full((7, 3), 0.3, dtype=np.float32), held - 1) if held else np.zeros((7, 3), np.float32)
     )
     try:
         values = decode_planes(data, known, held, held + more, codec)

@@ -11,10 +11,10 @@ from wire.topics import (
     NAME,
     TABLE,
     AccessRule,
-    Address,
-    Kind,
     LayerName,
+    MessageKind,
     Role,
+    TopicAddress,
     access_rules,
     device_topic,
     fleet_topic,
@@ -27,15 +27,15 @@ from wire.topics import (
 names = st.from_regex(NAME, fullmatch=True)
 
 
-@given(st.sampled_from(Kind), names, names)
-def test_a_topic_parses_to_what_it_was_built_from(kind: Kind, fleet: str, device: str) -> None:
+@given(st.sampled_from(MessageKind), names, names)
+def test_a_topic_parses_to_what_it_was_built_from(kind: MessageKind, fleet: str, device: str) -> None:
     if TABLE[kind].per_device:
-        topic, address = device_topic(kind, fleet, device), Address(kind, fleet, device)
+        topic, address = device_topic(kind, fleet, device), TopicAddress(kind, fleet, device)
     elif TABLE[kind].per_layer:
         layer = LayerName(device, 3, 64)
-        topic, address = layer_topic(fleet, layer), Address(kind, fleet, layer=layer)
+        topic, address = layer_topic(fleet, layer), TopicAddress(kind, fleet, layer=layer)
     else:
-        topic, address = fleet_topic(kind, fleet), Address(kind, fleet)
+        topic, address = fleet_topic(kind, fleet), TopicAddress(kind, fleet)
     assert parse(topic) == address
     assert matches(subscription(kind), topic)
     assert matches(subscription(kind, fleet), topic)
@@ -58,7 +58,7 @@ def test_a_topic_that_is_not_in_the_table_is_refused(topic: str) -> None:
 
 def test_a_name_with_a_wildcard_never_becomes_a_topic() -> None:
     with pytest.raises(LocalProtocolError, match=r"name\(='\+'\) must be"):
-        device_topic(Kind.PEE, "fleet", "+")
+        device_topic(MessageKind.PEE, "fleet", "+")
 
 
 @pytest.mark.parametrize(

@@ -15,18 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cloud.data.readers.text import short, shown
+from cloud.data.readers.text import quote, shorten
 from wire.errors import InputError
 from wire.ranking_metrics import IntArray
-from wire.text import NO_NUMBER
+from wire.text import MISSING_VALUE
 
 Column = Any  # pyarrow has no types
-Where = Callable[[int], str]  # from the index of a row to words such as "u.data, line 7"
+RowLocation = Callable[[int], str]  # from the index of a row to words such as "u.data, line 7"
 Numbers = NDArray[np.int64] | NDArray[np.float64]
 
-MOST_NAMES = 12
+MAX_NAMES = 12
 """Names of columns that a message lists."""
-_KNOWN = {
+_USUAL_NAMES = {
     "user": "user userid uid username customer customerid reviewerid visitorid sessionid viewer person",
     "item": "item itemid iid movieid isbn asin productid product bookid artistid songid trackid article",
     "rating": "rating score stars bookrating weight overall preference",
@@ -36,7 +36,7 @@ _KNOWN = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ColumnNames:
     """The columns to read, each by its name or its number from 1; None: there is none.
 
     Those of the *optional* roles are read where the file has them.
@@ -57,13 +57,13 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class TableRows:
     """A table in memory: columns by role, their names, and where each row stands in its file."""
 
     path: Path
     columns: Mapping[str, Column]
     names: Mapping[str, str]
-    where: Where
+    where: RowLocation
     notes: tuple[str, ...] = ()
     parts: IntArray | None = None
     """The part that each row is of, where the source is split already: 0 to train, 1, 2 to test."""
@@ -73,27 +73,29 @@ class Rows:
         return len(self.columns["user"])
 
 
-def find_columns(path: Path, header: Sequence[str], wanted: Wanted, hint: str = "") -> dict[str, int]:
+def find_columns(path: Path, header: Sequence[str], wanted: ColumnNames, hint: str = "") -> dict[str, int]:
     """Return the index of each wanted column that is there, by role.
 
     Raises:
         InputError: one is missing, or its name is there more than once.
     """
-    found = {role: matches(header, column, typed=wanted.typed) for role, column in wanted.roles().items()}
+    found = {
+        role: matching_columns(header, column, typed=wanted.typed) for role, column in wanted.roles().items()
+    }
     for role, places in found.items():
         if len(places) == 1 or (not places and role in wanted.optional):
             continue
         column = wanted.roles()[role]
-        name = column if isinstance(column, int) else shown(column)
+        name = column if isinstance(column, int) else quote(column)
         count = f"{len(places)} columns" if places else "no column"
-        extra = "" if places else f"{_meant(header, role, column)}{hint}"
+        extra = "" if places else f"{_suggestion(header, role, column)}{hint}"
         raise InputError(
-            f"{path}: found {count} {name}, expected one; the columns are {listed(header)}{extra}"
+            f"{path}: found {count} {name}, expected one; the columns are {join_names(header)}{extra}"
         )
     return {role: places[0] for role, places in found.items() if places}
 
 
-def matches(header: Sequence[str], column: str | int, *, typed: bool) -> list[int]:
+def matching_columns(header: Sequence[str], column: str | int, *, typed: bool) -> list[int]:
     """Return where in *header* the column stands that *column* names or numbers."""
     if isinstance(column, int):
         return [column - 1] if column <= len(header) else []
@@ -103,26 +105,26 @@ def matches(header: Sequence[str], column: str | int, *, typed: bool) -> list[in
     return [place for place, name in enumerate(header) if name.split(":")[0] == column]
 
 
-def listed(header: Sequence[str]) -> str:
+def join_names(header: Sequence[str]) -> str:
     """Return the names of columns in words, as many as can be read."""
-    names = ", ".join(short(name) for name in header[:MOST_NAMES])
-    return names if len(header) <= MOST_NAMES else f"{names} and {len(header) - MOST_NAMES:,} more"
+    names = ", ".join(shorten(name) for name in header[:MAX_NAMES])
+    return names if len(header) <= MAX_NAMES else f"{names} and {len(header) - MAX_NAMES:,} more"
 
 
-def _meant(header: Sequence[str], role: str, column: str | int) -> str:
+def _suggestion(header: Sequence[str], role: str, column: str | int) -> str:
     """Return a hint at the column that may be meant."""
     if isinstance(column, int):
         return ""
     plain = {re.sub(r"\W|_", "", name.split(":")[0].lower()): name for name in reversed(header)}
-    known = [name for name in _KNOWN[role].split() if name in plain]
+    known = [name for name in _USUAL_NAMES[role].split() if name in plain]
     close = known or difflib.get_close_matches(re.sub(r"\W|_", "", column.lower()), list(plain), n=1)
-    return f"; did you mean {role}: {shown(plain[close[0]])}?" if close else ""
+    return f"; did you mean {role}: {quote(plain[close[0]])}?" if close else ""
 
 
 # --- ids ------------------------------------------------------------------------------------------
 
 
-def codes(rows: Rows, role: str) -> tuple[IntArray, list[str]]:
+def encode_ids(rows: TableRows, role: str) -> tuple[IntArray, list[str]]:
     """Return a number for each row, shape (L,), and the texts that the numbers stand for.
 
     Numbers are given in the order of first appearance.
@@ -132,7 +134,7 @@ def codes(rows: Rows, role: str) -> tuple[IntArray, list[str]]:
     """
     column, name = rows.columns[role], rows.names[role]
     if pa.types.is_floating(column.type):
-        column = _whole_or_float(rows, role)
+        column = _to_whole_numbers(rows, role)
     elif pa.types.is_decimal(column.type) and _casts(column.drop_null(), pa.int64()):
         column = column.cast(pa.int64())
     try:
@@ -141,29 +143,30 @@ def codes(rows: Rows, role: str) -> tuple[IntArray, list[str]]:
         known = encoded.dictionary.cast(pa.string())
     except pa.ArrowException:
         raise InputError(
-            f"{rows.path}: column {shown(name)} has values of type {short(str(column.type))}, expected names"
+            f"{rows.path}: column {quote(name)} has values of type {shorten(str(column.type))}, "
+            "expected names"
         ) from None
-    _refuse_first(
+    _check_no_empty(
         rows, name, encoded, pc.fill_null(pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(known)), 0), True)
     )
-    _refuse_no_number(rows, name, encoded, known)
-    return _first_seen(encoded.indices.to_numpy(zero_copy_only=False), known.to_pylist())
+    _check_no_missing(rows, name, encoded, known)
+    return _number_by_appearance(encoded.indices.to_numpy(zero_copy_only=False), known.to_pylist())
 
 
-def _first_seen(indices: NDArray[Any], names: list[str]) -> tuple[IntArray, list[str]]:
+def _number_by_appearance(indices: NDArray[Any], names: list[str]) -> tuple[IntArray, list[str]]:
     """Return indices and names so that each name comes once, in the order of its first row."""
     number_of: dict[str, int] = {}
     same = np.array([number_of.setdefault(name, len(number_of)) for name in names], dtype=np.int64)
-    numbers = same[indices]
-    present, first = np.unique(numbers, return_index=True)
+    parse_numbers = same[indices]
+    present, first = np.unique(parse_numbers, return_index=True)
     order = present[np.argsort(first)]
     new = np.full(len(number_of), -1, dtype=np.int64)
     new[order] = np.arange(len(order))
     distinct = list(number_of)
-    return new[numbers], [distinct[number] for number in order]
+    return new[parse_numbers], [distinct[number] for number in order]
 
 
-def _refuse_first(rows: Rows, name: str, encoded: Column, wrong: Column) -> None:
+def _check_no_empty(rows: TableRows, name: str, encoded: Column, wrong: Column) -> None:
     """Refuse the first row that is null, or whose text is *wrong*, a mask over the dictionary."""
     bad = np.flatnonzero(wrong.to_numpy(zero_copy_only=False))
     indices = encoded.indices
@@ -172,28 +175,28 @@ def _refuse_first(rows: Rows, name: str, encoded: Column, wrong: Column) -> None
     empty = pc.fill_null(pc.is_in(indices, pa.array(bad, indices.type)), True)
     row = pc.index(pc.or_(empty, pc.is_null(indices)), True).as_py()
     if row >= 0:
-        raise InputError(f"{rows.where(row)}: found nothing in column {shown(name)}, expected a name")
+        raise InputError(f"{rows.where(row)}: found nothing in column {quote(name)}, expected a name")
 
 
-def _refuse_no_number(rows: Rows, name: str, encoded: Column, known: Column) -> None:
+def _check_no_missing(rows: TableRows, name: str, encoded: Column, known: Column) -> None:
     """Refuse NaN, infinity and what programs write for nothing, among numbers; among words they are words."""
-    bad = pc.match_substring_regex(pc.utf8_trim_whitespace(known), f"^{NO_NUMBER}$", ignore_case=True)
+    bad = pc.match_substring_regex(pc.utf8_trim_whitespace(known), f"^{MISSING_VALUE}$", ignore_case=True)
     if not pc.any(bad).as_py() or not _casts(known.filter(pc.invert(bad)), pa.float64()):
         return
     places = pa.array(np.flatnonzero(bad.to_numpy(zero_copy_only=False)), encoded.indices.type)
     row = pc.index(pc.is_in(encoded.indices, places), True).as_py()
     if row >= 0:
-        value = shown(encoded[row].as_py())
-        raise InputError(f"{rows.where(row)}: found {value} in column {shown(name)}, expected a name")
+        value = quote(encoded[row].as_py())
+        raise InputError(f"{rows.where(row)}: found {value} in column {quote(name)}, expected a name")
 
 
-def _whole_or_float(rows: Rows, role: str) -> Column:
+def _to_whole_numbers(rows: TableRows, role: str) -> Column:
     """Return a column of floating-point ids as whole numbers where all of them are."""
     column, name = rows.columns[role], rows.names[role]
     row = pc.index(pc.fill_null(pc.is_finite(column), True), False).as_py()
     if row >= 0:
         raise InputError(
-            f"{rows.where(row)}: found {column[row].as_py()} in column {shown(name)}, expected a name"
+            f"{rows.where(row)}: found {column[row].as_py()} in column {quote(name)}, expected a name"
         )
     wide = column.cast(pa.float64())
     return wide.cast(pa.int64()) if _casts(wide.drop_null(), pa.int64()) else wide
@@ -202,7 +205,7 @@ def _whole_or_float(rows: Rows, role: str) -> Column:
 # --- numbers and times ----------------------------------------------------------------------------
 
 
-def numbers(rows: Rows, role: str) -> Numbers:
+def parse_numbers(rows: TableRows, role: str) -> Numbers:
     """Return a column as whole numbers, or where it has others as floating-point numbers, (L,).
 
     Raises:
@@ -216,19 +219,19 @@ def numbers(rows: Rows, role: str) -> Numbers:
             if len(wrong):
                 row = int(wrong[0])
                 raise InputError(
-                    f"{rows.where(row)}: found {found[row]} in column {shown(name)}, expected a finite number"
+                    f"{rows.where(row)}: found {found[row]} in column {quote(name)}, expected a finite number"
                 )
             return found
-    row = _first_not(column, pa.float64())
+    row = _first_not_castable(column, pa.float64())
     value = rows.columns[role][row].as_py()
-    words = "nothing" if value is None else shown(value)
+    words = "nothing" if value is None else quote(value)
     raise InputError(
-        f"{rows.where(row)}: found {words} in column {shown(name)}, expected a number"
+        f"{rows.where(row)}: found {words} in column {quote(name)}, expected a number"
         f"{_comma_hint(value, rows.decimal)}"
     )
 
 
-def known_numbers(rows: Rows, role: str) -> NDArray[np.float64]:
+def parse_optional_numbers(rows: TableRows, role: str) -> NDArray[np.float64]:
     """Return a column as numbers, NaN where a value is none, (L,)."""
     column = _decimal_points(rows, rows.columns[role])
     if not _is_text(column.type):
@@ -244,7 +247,7 @@ def known_numbers(rows: Rows, role: str) -> NDArray[np.float64]:
     return found
 
 
-def times(rows: Rows, role: str = "time") -> Numbers:
+def parse_times(rows: TableRows, role: str = "time") -> Numbers:
     """Return a column of times as numbers that grow with time, (L,): as they are, or microseconds.
 
     Raises:
@@ -253,23 +256,25 @@ def times(rows: Rows, role: str = "time") -> Numbers:
     column, name = rows.columns[role], rows.names[role]
     if _is_text(column.type):
         if _casts(column.slice(0, 1), pa.float64()) or not len(column):
-            return numbers(rows, role)
-        stamps = _iso(column)
+            return parse_numbers(rows, role)
+        stamps = _parse_iso(column)
         if stamps is not None:
             return stamps
         row = _first_not_time(column)
         raise InputError(
-            f"{rows.where(row)}: found {shown(column[row].as_py())} in column {shown(name)}, expected a "
+            f"{rows.where(row)}: found {quote(column[row].as_py())} in column {quote(name)}, expected a "
             "number, or a date and time such as 2020-01-31 10:00:00 (all with a zone such as +01:00, or none)"
         )
     if pa.types.is_date32(column.type):
         column = column.cast(pa.int32())
     elif pa.types.is_temporal(column.type):
         column = column.cast(pa.int64())
-    return numbers(Rows(rows.path, {role: column}, rows.names, rows.where, decimal=rows.decimal), role)
+    return parse_numbers(
+        TableRows(rows.path, {role: column}, rows.names, rows.where, decimal=rows.decimal), role
+    )
 
 
-def units_differ(found: Numbers) -> bool:
+def mixes_time_units(found: Numbers) -> bool:
     """Tell whether times seem to be seconds in some rows and milliseconds in others.
 
     Seconds of the years 1990 to 2100 have 9 or 10 digits, milliseconds 12 or 13.
@@ -282,7 +287,7 @@ def units_differ(found: Numbers) -> bool:
 _ZONED = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
 
 
-def _iso(column: Column) -> NDArray[np.int64] | None:
+def _parse_iso(column: Column) -> NDArray[np.int64] | None:
     """Return ISO dates and times as microseconds; None where some are none, or zones are mixed."""
     if column.null_count:
         return None
@@ -302,7 +307,7 @@ def _first_not_time(column: Column) -> int:
     low, high = 0, len(column)
     while high - low > 1:
         middle = (low + high) // 2
-        if _iso(column.slice(0, middle)) is not None:
+        if _parse_iso(column.slice(0, middle)) is not None:
             low = middle
         else:
             high = middle
@@ -316,7 +321,7 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def _decimal_points(rows: Rows, column: Column) -> Column:
+def _decimal_points(rows: TableRows, column: Column) -> Column:
     if rows.decimal == "." or not _is_text(column.type):
         return column
     pointed = pc.replace_substring(column, pattern=rows.decimal, replacement=".")
@@ -345,7 +350,7 @@ def _casts(column: Column, kind: Any) -> bool:
     return not column.null_count
 
 
-def _first_not(column: Column, kind: Any) -> int:
+def _first_not_castable(column: Column, kind: Any) -> int:
     """Return the first row that is not of *kind*, by bisection; there must be one."""
     low, high = 0, len(column)  # all rows before low are fine, some row before high is not
     while high - low > 1:

@@ -16,19 +16,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from cloud.data.readers.columns import Rows, Wanted, find_columns, listed, matches
-from cloud.data.readers.text import Text, refuse, shown, suffix_of
+from cloud.data.readers.columns import ColumnNames, TableRows, find_columns, join_names, matching_columns
+from cloud.data.readers.text import Text, quote, raise_unreadable, suffix_of
 from cloud.data.sources import SEPARATORS
 from wire.errors import InputError
 
-_USUAL = {".csv": ",", ".psv": "|"}
+_USUAL_SEPARATORS = {".csv": ",", ".psv": "|"}
 _LINES_TRIED = 20
 _STAND_IN = "\x1f"  # for separators of several characters
 _BLOCK_BYTES = 16 * 2**20  # the longest row
 
 
 @dataclass(frozen=True)
-class Layout:
+class DelimitedFormat:
     """How the text of a table is written."""
 
     separator: str | None = None
@@ -39,7 +39,7 @@ class Layout:
     decimal: str = "."
 
 
-def read_delimited(text: Text, layout: Layout, wanted: Wanted) -> Rows:
+def read_delimited(text: Text, layout: DelimitedFormat, wanted: ColumnNames) -> TableRows:
     """Return the wanted columns as texts; every row must have as many fields as the header.
 
     Raises:
@@ -48,16 +48,16 @@ def read_delimited(text: Text, layout: Layout, wanted: Wanted) -> Rows:
     if not layout.header:
         text = _without_comments(text)
     path, first = text.path, _first_line(text.raw)
-    separator = layout.separator or _separator(text, layout, wanted)
-    raw, delimiter = _single(path, text.raw, separator)
-    quoted = _quoted(first, separator)
+    separator = layout.separator or _detect_separator(text, layout, wanted)
+    raw, delimiter = _single_character(path, text.raw, separator)
+    quoted = _has_quotes(first, separator)
     if quoted and re.search(re.escape(delimiter) + r"[ \t]", first):
         raw = re.sub(re.escape(delimiter.encode()) + rb'[ \t]+"', delimiter.encode() + b'"', raw)
     if quoted and raw.count(b'"') % 2:
         _check_closed(path, raw, delimiter)
     skip, header = _header(path, raw, delimiter, quoted, layout)
-    found = find_columns(path, header, wanted, _hint(header, layout, separator, _usual(path)))
-    table = _parsed(path, raw, delimiter, header, found, skip, quoted)
+    found = find_columns(path, header, wanted, _hint(header, layout, separator, _usual_separator(path)))
+    table = _parse(path, raw, delimiter, header, found, skip, quoted)
     if not len(table):
         raise InputError(f"{path}: has no line after the header")
     columns = {role: pc.utf8_trim_whitespace(table[str(at)].combine_chunks()) for role, at in found.items()}
@@ -66,7 +66,7 @@ def read_delimited(text: Text, layout: Layout, wanted: Wanted) -> Rows:
         return f"{path}, line {_line(raw, delimiter, quoted, row + skip)}"
 
     names = {role: header[at] for role, at in found.items()}
-    return Rows(path, columns, names, where, text.notes, decimal=layout.decimal)
+    return TableRows(path, columns, names, where, text.notes, decimal=layout.decimal)
 
 
 def _without_comments(text: Text) -> Text:
@@ -75,7 +75,7 @@ def _without_comments(text: Text) -> Text:
     if comment is None:
         return text
     raw = b"\n" * comment[0].count(b"\n") + text.raw[comment.end() :]
-    note = f"{text.path.name}: a comment before the first row is left out: {shown(comment[0].strip())}"
+    note = f"{text.path.name}: a comment before the first row is left out: {quote(comment[0].strip())}"
     return Text(text.path, raw, (*text.notes, note))
 
 
@@ -89,12 +89,12 @@ def _from_first_row(raw: bytes) -> bytes:
     return re.sub(rb"\A(?:[ ]*\n)+", b"", raw)
 
 
-def _quoted(first: str, separator: str) -> bool:
+def _has_quotes(first: str, separator: str) -> bool:
     """Tell whether quotes mean something: tabs and blanks divide words that may begin with one."""
     return separator in (",", ";", "|") or first.lstrip().startswith('"')
 
 
-def _single(path: Path, raw: bytes, separator: str) -> tuple[bytes, str]:
+def _single_character(path: Path, raw: bytes, separator: str) -> tuple[bytes, str]:
     """Return the text with a separator of one character, and that."""
     if separator == " ":
         return re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", re.sub(rb"[ \t]+", b"\t", raw)), "\t"
@@ -108,9 +108,9 @@ def _single(path: Path, raw: bytes, separator: str) -> tuple[bytes, str]:
 # --- the separator and the header -----------------------------------------------------------------
 
 
-def _separator(text: Text, layout: Layout, wanted: Wanted) -> str:
+def _detect_separator(text: Text, layout: DelimitedFormat, wanted: ColumnNames) -> str:
     """Return the separator that yields what is wanted, else the one that yields most fields."""
-    usual = _usual(text.path)
+    usual = _usual_separator(text.path)
     tried = [usual, *(each for each in SEPARATORS.values() if each != usual)]
     lines = [line for line in _head(text.raw).split("\n") if line.strip()][:_LINES_TRIED]
     if not lines:
@@ -120,7 +120,7 @@ def _separator(text: Text, layout: Layout, wanted: Wanted) -> str:
         needed = [column for role, column in wanted.roles().items() if role not in wanted.optional]
         for each in tried:
             names = _fields(lines[0], each)
-            if all(matches(names, column, typed=wanted.typed) for column in needed):
+            if all(matching_columns(names, column, typed=wanted.typed) for column in needed):
                 return each
     even = [each for each in tried if counts[each][0] > 1 and len(set(counts[each])) == 1]
     even = [each for each in even if counts[each][0] == len(layout.columns)] or even
@@ -129,8 +129,8 @@ def _separator(text: Text, layout: Layout, wanted: Wanted) -> str:
     return max(even or tried, key=lambda each: counts[each][0])
 
 
-def _usual(path: Path) -> str:
-    return _USUAL.get(suffix_of(path), "\t")
+def _usual_separator(path: Path) -> str:
+    return _USUAL_SEPARATORS.get(suffix_of(path), "\t")
 
 
 def _head(raw: bytes) -> str:
@@ -146,13 +146,13 @@ def _fields(line: str, separator: str) -> list[str]:
         return line.split()
     if len(separator) > 1:
         return [field.strip() for field in line.split(separator)]
-    quote = csv.QUOTE_MINIMAL if _quoted(line, separator) else csv.QUOTE_NONE
+    quote = csv.QUOTE_MINIMAL if _has_quotes(line, separator) else csv.QUOTE_NONE
     reader = _reader(line, separator, quote)
     return [field.strip() for field in next(reader, [])]
 
 
 def _header(
-    path: Path, raw: bytes, delimiter: str, quoted: bool, layout: Layout
+    path: Path, raw: bytes, delimiter: str, quoted: bool, layout: DelimitedFormat
 ) -> tuple[int, Sequence[str]]:
     """Return how many records the header takes, and the names of the columns."""
     first = next(_records(raw, delimiter, quoted), (0, []))[1]
@@ -167,7 +167,7 @@ def _header(
     return 0, layout.columns or [str(at) for at in range(1, len(first) + 1)]
 
 
-def _hint(header: Sequence[str], layout: Layout, separator: str, usual: str) -> str:
+def _hint(header: Sequence[str], layout: DelimitedFormat, separator: str, usual: str) -> str:
     if len(header) == 1 and not header[0].startswith(("#", "%")):
         return f" (with the separator {separator!r}); is there another? Then set data.separator"
     if layout.header and any(re.fullmatch(r"[\d.+-]+", name) for name in header):
@@ -180,7 +180,7 @@ def _hint(header: Sequence[str], layout: Layout, separator: str, usual: str) -> 
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def _parsed(
+def _parse(
     path: Path,
     raw: bytes,
     delimiter: str,
@@ -219,7 +219,7 @@ def _parsed(
         return pyarrow.csv.read_csv(pa.BufferReader(_from_first_row(raw)), read, parse, convert)
     except pa.ArrowInvalid as error:
         _refuse_fields(path, raw, delimiter, quoted, header)
-        refuse(path, error)
+        raise_unreadable(path, error)
 
 
 def _refuse_fields(path: Path, raw: bytes, delimiter: str, quoted: bool, header: Sequence[str]) -> None:
@@ -228,7 +228,7 @@ def _refuse_fields(path: Path, raw: bytes, delimiter: str, quoted: bool, header:
         if len(fields) != len(header):
             raise InputError(
                 f"{path}, line {line}: found {len(fields)} field{'s' * (len(fields) != 1)}, "
-                f"expected {len(header)}: {listed(header)}"
+                f"expected {len(header)}: {join_names(header)}"
             )
 
 

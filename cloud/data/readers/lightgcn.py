@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cloud.data.interactions import Interactions, ReadCounts
-from cloud.data.readers.text import SUFFIXES, Text, check_there, read_text, shown
+from cloud.data.readers.text import SUFFIXES, Text, check_file, quote, read_text
 from cloud.data.sources import ByRatio, LightGCN
 from cloud.data.splits import EventList, split_events
 from wire.errors import InputError
@@ -18,16 +18,16 @@ from wire.input_files import read_at_most
 from wire.ranking_metrics import IntArray, ItemLists
 from wire.units import format_share
 
-MOST_COLD = 0.2
+MAX_COLD_SHARE = 0.2
 """With more of the items, or users, that are never trained on, train.txt must be cut off, if it is more than
 ten of them."""
-MOST_DIGITS = 18
+MAX_DIGITS = 18
 
 Pairs = tuple[IntArray, IntArray]
 
 
 @dataclass(frozen=True, eq=False)
-class Listing:
+class InteractionLists:
     """One file of a folder: of each line that is not blank its number, its user and its items."""
 
     path: Path
@@ -58,13 +58,13 @@ def read_lightgcn(data: LightGCN, folder: Path) -> Interactions:
         InputError: a file is missing, malformed or cut off.
     """
     folder = _folder_of(folder)
-    train, test = (_read_listing(_file(folder, part)) for part in ("train", "test"))
-    valid = _valid_listing(folder)
+    train, test = (_read_lists(_file(folder, part)) for part in ("train", "test"))
+    valid = _read_validation(folder)
     if not len(train.pairs()[1]):
         raise InputError(f"{train.path}: has no interactions")
     listings = [train, *([valid] if valid else []), test]
     for later in listings[1:]:
-        _check_whole(later, train)
+        _check_complete(later, train)
     _check_cold(train, listings)
     for at, first in enumerate(listings):
         for second in listings[at + 1 :]:
@@ -79,7 +79,7 @@ def read_lightgcn(data: LightGCN, folder: Path) -> Interactions:
     if untrained:
         notes += (f"{folder.name}: {untrained:,} users have nothing in train.txt",)
     if valid is None:
-        held = _held_out(lists[0], data)
+        held = _hold_out(lists[0], data)
         lists[:1] = held
         notes += (
             f"{folder.name}: without valid.txt, {format_share(data.valid_share)} of each user's training "
@@ -111,12 +111,12 @@ def _file(folder: Path, part: str) -> Path:
     return next((path for path in names if path.exists()), names[0])
 
 
-def _valid_listing(folder: Path) -> Listing | None:
+def _read_validation(folder: Path) -> InteractionLists | None:
     """Return what valid.txt lists; None where it is not there, or lists nothing."""
     path = _file(folder, "valid")
     if not path.exists() or (path.is_file() and _is_blank(path)):
         return None
-    found = _read_listing(path)
+    found = _read_lists(path)
     return found if len(found.pairs()[1]) else None
 
 
@@ -124,12 +124,12 @@ def _is_blank(path: Path) -> bool:
     return path.stat().st_size < 100 and not read_at_most(path, 100).strip(b" \t\r\n\xef\xbb\xbf")
 
 
-def _read_listing(path: Path) -> Listing:
-    check_there(path)
+def _read_lists(path: Path) -> InteractionLists:
+    check_file(path)
     text: Text = read_text(path)
     lines = [(at, line) for at, line in enumerate(text.raw.split(b"\n"), start=1) if line.strip()]
-    rows = [_whole_numbers(path, at, line) for at, line in lines]
-    return Listing(
+    rows = [_parse_line(path, at, line) for at, line in lines]
+    return InteractionLists(
         path,
         np.array([at for at, _ in lines], np.int64),
         np.array([row[0] for row in rows], np.int64),
@@ -138,21 +138,21 @@ def _read_listing(path: Path) -> Listing:
     )
 
 
-def _whole_numbers(path: Path, at: int, line: bytes) -> IntArray:
+def _parse_line(path: Path, at: int, line: bytes) -> IntArray:
     words = line.split()
-    if not b"".join(words).isdigit() or len(max(words, key=len)) > MOST_DIGITS:
-        wrong = next(word for word in words if not word.isdigit() or len(word) > MOST_DIGITS)
+    if not b"".join(words).isdigit() or len(max(words, key=len)) > MAX_DIGITS:
+        wrong = next(word for word in words if not word.isdigit() or len(word) > MAX_DIGITS)
         raise InputError(
-            f"{path}, line {at}: found {shown(wrong)}, expected numbers >= 0 as in `user item item ...`"
+            f"{path}, line {at}: found {quote(wrong)}, expected numbers >= 0 as in `user item item ...`"
         )
     return np.array(words, dtype=np.int64)
 
 
-def _check_whole(listing: Listing, train: Listing) -> None:
+def _check_complete(listing: InteractionLists, train: InteractionLists) -> None:
     """Check that a file whose users ascend does not end long before the users of train.txt do."""
     users, trained = listing.users, np.unique(train.users)
     missing = np.setdiff1d(users, trained)
-    if len(missing) > max(10, MOST_COLD * len(np.unique(users))):
+    if len(missing) > max(10, MAX_COLD_SHARE * len(np.unique(users))):
         raise InputError(
             f"{listing.where(int(missing[0]))}: user {missing[0]} is not in {train.path}, "
             f"which ends at user {train.users[-1]}: it seems cut off"
@@ -166,16 +166,16 @@ def _check_whole(listing: Listing, train: Listing) -> None:
         )
 
 
-def _check_cold(train: Listing, listings: list[Listing]) -> None:
+def _check_cold(train: InteractionLists, listings: list[InteractionLists]) -> None:
     every = np.unique(np.concatenate([each.pairs()[1] for each in listings]))
     cold = len(every) - len(np.unique(train.pairs()[1]))
-    if cold > max(10, MOST_COLD * len(every)):
+    if cold > max(10, MAX_COLD_SHARE * len(every)):
         raise InputError(
             f"{train.path}: seems cut off: {cold} of the {len(every)} items of all files are not in it"
         )
 
 
-def _check_disjoint(first: Listing, second: Listing) -> None:
+def _check_disjoint(first: InteractionLists, second: InteractionLists) -> None:
     (users, items), (more_users, more_items) = first.pairs(), second.pairs()
     every = np.unique(np.concatenate([items, more_items]))
     known = np.unique(np.concatenate([users, more_users]))
@@ -193,12 +193,12 @@ def _check_disjoint(first: Listing, second: Listing) -> None:
         )
 
 
-def _lists(listing: Listing, users: IntArray, items: IntArray) -> ItemLists:
+def _lists(listing: InteractionLists, users: IntArray, items: IntArray) -> ItemLists:
     of, chosen = listing.pairs()
     return ItemLists.of_pairs(np.searchsorted(users, of), np.searchsorted(items, chosen), len(users))
 
 
-def _held_out(train: ItemLists, data: LightGCN) -> list[ItemLists]:
+def _hold_out(train: ItemLists, data: LightGCN) -> list[ItemLists]:
     """Return what is left to train on, and what is held out; the order of lines does not count."""
     split = ByRatio(valid_share=data.valid_share, test_share=0.0, seed=data.seed)
     parts = split_events(EventList(*train.pairs(), None), len(train), split)

@@ -7,27 +7,27 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from cloud.data.readers.columns import Rows, Wanted, find_columns
-from cloud.data.readers.text import check_there, refuse, shown
+from cloud.data.readers.columns import ColumnNames, TableRows, find_columns
+from cloud.data.readers.text import check_file, quote, raise_unreadable
 from wire.errors import InputError
 
-MOST_ROWS = 200_000_000
+MAX_ROWS = 200_000_000
 """Of a table; a row costs some tens of bytes however small the file is."""
-MOST_BYTES = 256 * 2**30
+MAX_BYTES = 256 * 2**30
 """That all columns may unpack to, as the file says; only the wanted ones are unpacked, a batch at a time."""
-MOST_NAME_BYTES = 4 * 2**30
+MAX_NAME_BYTES = 4 * 2**30
 """That their distinct values take together."""
 
 _BATCH_ROWS = 2**17
 
 
-def read_parquet(path: Path, wanted: Wanted) -> Rows:
+def read_parquet(path: Path, wanted: ColumnNames) -> TableRows:
     """Return the wanted columns as they are stored; texts are kept once each.
 
     Raises:
         InputError: it is no Parquet file, a column is missing, or it is too large.
     """
-    check_there(path)
+    check_file(path)
     try:
         schema = pyarrow.parquet.read_schema(path)
         found = find_columns(path, schema.names, wanted)
@@ -41,18 +41,18 @@ def read_parquet(path: Path, wanted: Wanted) -> Rows:
             for role, name in names.items()
         }
     except (pa.ArrowException, OSError, ValueError) as error:
-        refuse(path, error)
-    return Rows(path, columns, names, lambda row: f"{path}, row {row + 1}")
+        raise_unreadable(path, error)
+    return TableRows(path, columns, names, lambda row: f"{path}, row {row + 1}")
 
 
 def _check_size(path: Path, metadata: Any) -> None:
     """Check what the file says of its size, before anything of it is decoded."""
-    if metadata.num_rows > MOST_ROWS:
-        raise InputError(f"{path}: has {metadata.num_rows:,} rows, expected at most {MOST_ROWS:,}")
+    if metadata.num_rows > MAX_ROWS:
+        raise InputError(f"{path}: has {metadata.num_rows:,} rows, expected at most {MAX_ROWS:,}")
     # What it says of single columns is not asked for: pyarrow ends the process where that is damaged.
     size = sum(int(metadata.row_group(at).total_byte_size) for at in range(metadata.num_row_groups))
-    if size > MOST_BYTES:
-        raise InputError(f"{path}: unpacks to {size:,} bytes, expected at most {MOST_BYTES:,}")
+    if size > MAX_BYTES:
+        raise InputError(f"{path}: unpacks to {size:,} bytes, expected at most {MAX_BYTES:,}")
     if not metadata.num_rows:
         raise InputError(f"{path}: has no rows")
 
@@ -63,10 +63,8 @@ def _read(path: Path, file: Any, names: list[str]) -> Any:
         batch.validate(full=True)  # a damaged file may name words that its dictionary has not
         batches.append(batch)
         rows, size = rows + len(batch), size + batch.nbytes
-        if rows > MOST_ROWS or size > MOST_NAME_BYTES + 16 * rows:
-            raise InputError(
-                f"{path}: has more than {MOST_ROWS:,} rows or {MOST_NAME_BYTES:,} bytes of names"
-            )
+        if rows > MAX_ROWS or size > MAX_NAME_BYTES + 16 * rows:
+            raise InputError(f"{path}: has more than {MAX_ROWS:,} rows or {MAX_NAME_BYTES:,} bytes of names")
     return pa.Table.from_batches(batches).unify_dictionaries()
 
 
@@ -86,12 +84,12 @@ def _column(path: Path, name: str, column: Any, *, once: bool) -> Any:
         try:  # a file may call any bytes text
             column.dictionary.cast(pa.binary()).cast(pa.string()).validate(full=True)
         except pa.ArrowException:
-            raise InputError(f"{path}: column {shown(name)} has bytes that are no text in UTF-8") from None
+            raise InputError(f"{path}: column {quote(name)} has bytes that are no text in UTF-8") from None
     if not pa.types.is_dictionary(kind) or (once and _is_text(kind.value_type)):
         return column
     if _is_text(kind.value_type):
         longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
-        if longest * len(column) > MOST_NAME_BYTES:
+        if longest * len(column) > MAX_NAME_BYTES:
             raise InputError(f"{path}: times or ratings of {longest:,} bytes are no times or ratings")
         return column.dictionary_decode().cast(pa.string())
     return column.dictionary_decode()

@@ -20,9 +20,9 @@ from wire.errors import InputError
 from wire.input_files import read_at_most
 from wire.text import printable
 
-MOST_BYTES = 8 * 2**30
+MAX_BYTES = 8 * 2**30
 """Of a data file, unpacked; the largest public one of this field has about 3 GB."""
-MOST_GROWTH = 200
+MAX_GROWTH = 200
 """How many times its size a file may unpack to, beyond `FREE_BYTES`: a table packs to a tenth or so."""
 FREE_BYTES = 64 * 2**20
 SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
@@ -37,7 +37,7 @@ _BOMS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
-_OTHERS = (  # what people name by mistake: the first bytes, and what it is
+_OTHER_FORMATS = (  # what people name by mistake: the first bytes, and what it is
     (b"PK\x03\x04", "a zip archive or a spreadsheet; unpack it, or save it as .csv"),
     (b"PAR1", "a Parquet file; its name must end in .parquet"),
     (b"\x89HDF", "an HDF5 file"),
@@ -67,13 +67,13 @@ def read_text(path: Path, encoding: str = "utf-8") -> Text:
     Raises:
         InputError: it is not there, not to be unpacked, no such text, or empty.
     """
-    raw = _unpacked(path, read_file(path))
-    for start, words in _OTHERS:
+    raw = _unpack(path, read_file(path))
+    for start, words in _OTHER_FORMATS:
         if raw.startswith(start):
             raise InputError(f"{path}: is {words}")
     if raw[257:262] == b"ustar":
         raise InputError(f"{path}: is a tar archive; unpack it")
-    text = _utf8(path, raw, encoding)
+    text = _to_utf8(path, raw, encoding)
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     whole = text.endswith(b"\n")
@@ -84,7 +84,7 @@ def read_text(path: Path, encoding: str = "utf-8") -> Text:
     return Text(path, text, () if whole else (last,))
 
 
-def check_there(path: Path) -> None:
+def check_file(path: Path) -> None:
     """Check that *path* is a file that has something.
 
     Raises:
@@ -92,7 +92,7 @@ def check_there(path: Path) -> None:
     """
     try:
         if path.is_dir():
-            names = ", ".join(sorted(short(each.name) for each in path.iterdir())[:5]) or "nothing"
+            names = ", ".join(sorted(shorten(each.name) for each in path.iterdir())[:5]) or "nothing"
             raise InputError(f"{path}: is a folder, expected a file; it holds {names}")
         if not path.exists():
             raise InputError(f"{path}: no such file")
@@ -101,7 +101,7 @@ def check_there(path: Path) -> None:
         if not path.stat().st_size:
             raise InputError(f"{path}: the file is empty")
     except (OSError, ValueError) as error:
-        refuse(path, error)
+        raise_unreadable(path, error)
 
 
 def read_file(path: Path) -> bytes:
@@ -110,9 +110,9 @@ def read_file(path: Path) -> bytes:
     Raises:
         InputError: it cannot be read, is empty or too large.
     """
-    check_there(path)
+    check_file(path)
     try:
-        return read_at_most(path, MOST_BYTES, "a data file")
+        return read_at_most(path, MAX_BYTES, "a data file")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
@@ -125,7 +125,7 @@ def suffix_of(path: Path) -> str:
     return endings[-1] if endings else ""
 
 
-def refuse(path: Path, error: Exception) -> NoReturn:
+def raise_unreadable(path: Path, error: Exception) -> NoReturn:
     """Say in one line that *path* cannot be read.
 
     Raises:
@@ -135,13 +135,13 @@ def refuse(path: Path, error: Exception) -> NoReturn:
     raise InputError(f"{path}: cannot be read: {printable(words, 300)}") from None
 
 
-def shown(value: object, most: int = SHOWN_CHARACTERS) -> str:
+def quote(value: object, most: int = SHOWN_CHARACTERS) -> str:
     """Return *value* between quotes, unprintable characters escaped, cut to a readable length."""
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return repr(text[:most] + ("..." if len(text) > most else ""))
 
 
-def short(text: str) -> str:
+def shorten(text: str) -> str:
     """Return *text* as a terminal only shows it, cut to a readable length."""
     return printable(text, SHOWN_CHARACTERS)
 
@@ -153,7 +153,7 @@ def _zstd(raw: io.BytesIO) -> Any:
     return pa.CompressedInputStream(pa.BufferReader(raw.getbuffer()), "zstd")
 
 
-_PACKED: tuple[tuple[bytes, Callable[[io.BytesIO], Any]], ...] = (  # Any: what reads bytes
+_OPENERS: tuple[tuple[bytes, Callable[[io.BytesIO], Any]], ...] = (  # Any: what reads bytes
     (b"\x1f\x8b", lambda raw: gzip.GzipFile(fileobj=raw)),
     (b"BZh", bz2.BZ2File),
     (b"\xfd7zXZ\x00", lzma.LZMAFile),
@@ -161,13 +161,13 @@ _PACKED: tuple[tuple[bytes, Callable[[io.BytesIO], Any]], ...] = (  # Any: what 
 )
 
 
-def _unpacked(path: Path, raw: bytes) -> bytes:
-    opener = next((opener for start, opener in _PACKED if raw.startswith(start)), None)
+def _unpack(path: Path, raw: bytes) -> bytes:
+    opener = next((opener for start, opener in _OPENERS if raw.startswith(start)), None)
     if opener is None:
         if path.suffix.lower() in SUFFIXES:
             raise InputError(f"{path}: ends in {path.suffix}, but is not packed so")
         return raw
-    most = min(MOST_BYTES, max(FREE_BYTES, MOST_GROWTH * len(raw)))
+    most = min(MAX_BYTES, max(FREE_BYTES, MAX_GROWTH * len(raw)))
     parts, left = list[bytes](), most
     try:
         with opener(io.BytesIO(raw)) as file:
@@ -185,7 +185,7 @@ def _unpacked(path: Path, raw: bytes) -> bytes:
 # --- encodings ------------------------------------------------------------------------------------
 
 
-def _utf8(path: Path, raw: bytes, encoding: str) -> bytes:
+def _to_utf8(path: Path, raw: bytes, encoding: str) -> bytes:
     """Return *raw* in UTF-8, without a byte order mark."""
     marked = next((name for bom, name in _BOMS if raw.startswith(bom)), None)
     name = marked or encoding
@@ -196,7 +196,7 @@ def _utf8(path: Path, raw: bytes, encoding: str) -> bytes:
         line = raw.count(b"\n", 0, start) + 1
         hint = "; where it has another, set data.encoding, such as latin-1" if name == "utf-8" else ""
         raise InputError(
-            f"{path}, line {line}: found {shown(raw[start:end])}, expected text in "
+            f"{path}, line {line}: found {quote(raw[start:end])}, expected text in "
             f"{'UTF-8' if name in ('utf-8', 'utf-8-sig') else name}{hint}"
         ) from None
     if "\0" in text:

@@ -14,18 +14,18 @@ import torch
 from torch import Tensor
 
 from cloud.data.interactions import Interactions
-from cloud.training.checkpoint import NOWHERE, Checkpoints
+from cloud.training.checkpoint import NO_CHECKPOINTS, Checkpoints
 from cloud.training.config import LeastSquares, Training
-from cloud.training.evaluation import LOOK_AT, number_or_none, validation_ndcg
-from cloud.training.loop import BestSoFar, Course, Factors, Tick, generator, start_table
+from cloud.training.evaluation import STOPPING_CUTOFF, number_or_none, validation_ndcg
+from cloud.training.loop import EarlyStopping, Factors, Tick, TrainingLoop, generator, init_table
 from wire.errors import RunError
 from wire.ranking_metrics import IntArray, ItemLists
 
-ENTRIES_AT_ONCE = 8_000_000  # of gathered vectors or of matrices to solve, 32 MB of float32
+ENTRIES_PER_BATCH = 8_000_000  # of gathered vectors or of matrices to solve, 32 MB of float32
 
 
 def ials(
-    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NOWHERE
+    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NO_CHECKPOINTS
 ) -> tuple[Factors, dict[str, object]]:
     """Solve for users and items in turns, stopped early by NDCG@20 on the validation interactions.
 
@@ -36,18 +36,18 @@ def ials(
         RunError: the tables are no longer numbers.
     """
     settings, rng = config.ials, generator(config.seed, "pretrain")
-    likes, liked_by = interactions.train, transposed(interactions.train, interactions.n_items)
-    items = start_table(interactions.n_items, config.dim, rng).detach()  # (I, d)
-    best = BestSoFar(settings.patience)
-    course = Course((items,), rng, best)  # users follow from items
+    likes, liked_by = interactions.train, transpose(interactions.train, interactions.n_items)
+    items = init_table(interactions.n_items, config.dim, rng).detach()  # (I, d)
+    best = EarlyStopping(settings.patience)
+    course = TrainingLoop((items,), rng, best)  # users follow from items
     for epoch in course.epochs(settings.epochs, checkpoints, tick):
-        users = solved(likes, items, settings)  # (U, d)
-        items.copy_(solved(liked_by, users, settings))  # (I, d)
+        users = solve_table(likes, items, settings)  # (U, d)
+        items.copy_(solve_table(liked_by, users, settings))  # (I, d)
         check_finite(users, items, epoch, settings.l2)
         if epoch % settings.evaluate_every and epoch < settings.epochs:
             continue
         score = validation_ndcg(users, items, interactions, config.seed)
-        tick(epoch, settings.epochs, f"validation NDCG@{LOOK_AT} {score:.4f}")
+        tick(epoch, settings.epochs, f"validation NDCG@{STOPPING_CUTOFF} {score:.4f}")
         if best.look(score, epoch, users, items):
             break
     return Factors(*best.tables), {
@@ -58,7 +58,7 @@ def ials(
     }
 
 
-def solved(known: ItemLists, other: Tensor, settings: LeastSquares) -> Tensor:
+def solve_table(known: ItemLists, other: Tensor, settings: LeastSquares) -> Tensor:
     """Return the table that minimizes the loss while the *other* table is held, shape (R, d).
 
     Row u, whose interactions are with the rows v_i of the other table, solves
@@ -83,15 +83,15 @@ def solved(known: ItemLists, other: Tensor, settings: LeastSquares) -> Tensor:
     frequencies = known.counts() + zero_weight * n_others  # (R,): the weight of all pairs of a row
     pulls = torch.from_numpy(settings.l2 * frequencies**settings.frequency_exponent).to(other)  # (R,)
     table = torch.zeros(len(known), dim, device=other.device)  # (R, d)
-    for rows in like_batches(known.counts(), dim):  # (B,)
-        vectors = gathered(known.take(rows), turned)  # (B, n, d)
+    for rows in batches_by_count(known.counts(), dim):  # (B,)
+        vectors = gather_rows(known.take(rows), turned)  # (B, n, d)
         diagonals = sizes.clamp(min=0) + pulls[rows, None]  # (B, d)
-        table[rows] = ridge(vectors, diagonals)
+        table[rows] = solve_ridge(vectors, diagonals)
     solution: Tensor = table @ basis.T
     return solution
 
 
-def ridge(vectors: Tensor, diagonals: Tensor) -> Tensor:
+def solve_ridge(vectors: Tensor, diagonals: Tensor) -> Tensor:
     """Return the u that solve (W'W + D) u = W'1, shape (B, d).
 
     Where there are fewer equations than unknowns the same u is D^-1 W' (W D^-1 W' + 1)^-1 1, a system of n
@@ -104,20 +104,20 @@ def ridge(vectors: Tensor, diagonals: Tensor) -> Tensor:
     n_rows, n_columns, dim = vectors.shape
     if n_columns >= dim:
         left = vectors.mT @ vectors + torch.diag_embed(diagonals)  # (B, d, d)
-        return symmetric_solution(left, vectors.sum(dim=1).unsqueeze(2)).squeeze(2)
+        return solve_symmetric(left, vectors.sum(dim=1).unsqueeze(2)).squeeze(2)
     scaled = vectors / diagonals[:, None, :]  # (B, n, d)
     left = scaled @ vectors.mT + torch.eye(n_columns).to(vectors)  # (B, n, n)
-    return (scaled.mT @ symmetric_solution(left, torch.ones(n_rows, n_columns, 1).to(vectors))).squeeze(2)
+    return (scaled.mT @ solve_symmetric(left, torch.ones(n_rows, n_columns, 1).to(vectors))).squeeze(2)
 
 
-def symmetric_solution(left: Tensor, right: Tensor) -> Tensor:
+def solve_symmetric(left: Tensor, right: Tensor) -> Tensor:
     """Return x of left x = right, shape (B, m, 1), where each *left*, (B, m, m), is positive definite."""
     factor, _ = torch.linalg.cholesky_ex(left)  # what fails becomes no number, which is checked
     solution: Tensor = torch.cholesky_solve(right, factor)
     return solution
 
 
-def gathered(known: ItemLists, other: Tensor) -> Tensor:
+def gather_rows(known: ItemLists, other: Tensor) -> Tensor:
     """Return the vectors of each row's columns, filled up with zeros: shape (B, n, d)."""
     counts = known.counts()
     rows, columns = known.pairs()
@@ -128,7 +128,7 @@ def gathered(known: ItemLists, other: Tensor) -> Tensor:
     return padded[torch.from_numpy(numbers).to(other.device)]
 
 
-def like_batches(counts: IntArray, dim: int) -> Iterator[IntArray]:
+def batches_by_count(counts: IntArray, dim: int) -> Iterator[IntArray]:
     """Yield all rows that have interactions, those of like counts together, in batches that fit in memory.
 
     The longest row of a batch is at most twice as long as the shortest, so filling up costs no more than
@@ -140,12 +140,12 @@ def like_batches(counts: IntArray, dim: int) -> Iterator[IntArray]:
     while start < len(order):
         longest = 2 * int(counts[order[start]])
         like = int(np.searchsorted(counts[order], longest, side="right"))
-        stop = min(like, start + max(1, ENTRIES_AT_ONCE // (dim * max(longest, dim))))
+        stop = min(like, start + max(1, ENTRIES_PER_BATCH // (dim * max(longest, dim))))
         yield order[start:stop]
         start = stop
 
 
-def transposed(lists: ItemLists, n_items: int) -> ItemLists:
+def transpose(lists: ItemLists, n_items: int) -> ItemLists:
     """Return the users of each item, given the items of each user."""
     users, items = lists.pairs()
     return ItemLists.of_pairs(items, users, n_items)

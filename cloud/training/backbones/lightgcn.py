@@ -17,24 +17,24 @@ from torch import Tensor
 from torch.nn.functional import embedding, softplus
 
 from cloud.data.interactions import Interactions
-from cloud.training.checkpoint import NOWHERE, Checkpoints
+from cloud.training.checkpoint import NO_CHECKPOINTS, Checkpoints
 from cloud.training.config import Training
-from cloud.training.evaluation import LOOK_AT, number_or_none, validation_ndcg
+from cloud.training.evaluation import STOPPING_CUTOFF, number_or_none, validation_ndcg
 from cloud.training.loop import (
-    BestSoFar,
-    Course,
+    EarlyStopping,
     Factors,
     Tick,
-    descend,
+    TrainingLoop,
     fastest_device,
     generator,
-    start_table,
+    gradient_step,
+    init_table,
 )
 from wire.ranking_metrics import IntArray, ItemLists
 
 
 def lightgcn(
-    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NOWHERE
+    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NO_CHECKPOINTS
 ) -> tuple[Factors, dict[str, object]]:
     """Learn by ranking pairs, stopped early by NDCG@20 on the validation interactions.
 
@@ -50,25 +50,25 @@ def lightgcn(
     settings, rng = config.lightgcn, generator(config.seed, "pretrain")
     n_users, n_items, device = interactions.n_users, interactions.n_items, fastest_device()
     graph = interaction_graph(interactions.train, n_items).to(device)  # (U + I, U + I), users first
-    ego = start_table(n_users + n_items, config.dim, rng)  # (U + I, d)
-    unknown = UnknownItems.of(interactions.train, n_items)
+    ego = init_table(n_users + n_items, config.dim, rng)  # (U + I, d)
+    unknown = UnseenItems.of(interactions.train, n_items)
     optimizer = torch.optim.Adam([ego], lr=settings.learning_rate)
-    best = BestSoFar(settings.patience)
-    course = Course((ego,), rng, best, optimizer)
+    best = EarlyStopping(settings.patience)
+    course = TrainingLoop((ego,), rng, best, optimizer)
     for epoch in course.epochs(settings.epochs, checkpoints, tick):
         for users, liked in pair_batches(unknown.askable(interactions.train), settings.batch_size, rng):
             others = unknown.draw(users, rng)  # (B,)
             rows = torch.stack([users, n_users + liked, n_users + others]).to(device)  # (3, B)
-            final = averaged_layers(graph, ego, settings.layers)  # (U + I, d)
+            final = average_layers(graph, ego, settings.layers)  # (U + I, d)
             loss = bpr_loss(embedding(rows, final))
             loss = loss + settings.l2 / 2 * embedding(rows, ego).square().sum() / len(users)
-            descend(optimizer, loss, f"pretraining in epoch {epoch}", settings.learning_rate)
+            gradient_step(optimizer, loss, f"pretraining in epoch {epoch}", settings.learning_rate)
         if epoch % settings.evaluate_every and epoch < settings.epochs:
             continue
         with torch.no_grad():
-            final = averaged_layers(graph, ego, settings.layers)
+            final = average_layers(graph, ego, settings.layers)
         score = validation_ndcg(final[:n_users], final[n_users:], interactions, config.seed)
-        tick(epoch, settings.epochs, f"validation NDCG@{LOOK_AT} {score:.4f}")
+        tick(epoch, settings.epochs, f"validation NDCG@{STOPPING_CUTOFF} {score:.4f}")
         if best.look(score, epoch, final[:n_users], final[n_users:]):
             break
     return Factors(*best.tables), {
@@ -92,16 +92,16 @@ def bpr_loss(vectors: Tensor) -> Tensor:
     return softplus(-(users * (liked - others)).sum(dim=1)).mean()  # over (B,)
 
 
-def averaged_layers(graph: Tensor, ego: Tensor, layers: int) -> Tensor:
+def average_layers(graph: Tensor, ego: Tensor, layers: int) -> Tensor:
     """Return the mean of layers 0 to K, each the one before spread along the graph; shape (U + I, d)."""
     total = layer = ego
     for _ in range(layers):
-        layer = Spread.apply(graph, layer)  # type: ignore[no-untyped-call]
+        layer = SymmetricProduct.apply(graph, layer)  # type: ignore[no-untyped-call]
         total = total + layer
     return total / (layers + 1)
 
 
-class Spread(torch.autograd.Function):
+class SymmetricProduct(torch.autograd.Function):
     """``graph @ table`` for a symmetric *graph*: its gradient is the same product once more.
 
     Torch would transpose the sparse matrix at each step.
@@ -141,7 +141,7 @@ def interaction_graph(train: ItemLists, n_items: int) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class UnknownItems:
+class UnseenItems:
     """The items that each user has not interacted with, to draw from.
 
     If user u's items are k_0 < k_1 < ..., then k_t - t items before k_t are unknown, and the r-th unknown

@@ -11,16 +11,25 @@ import torch
 from torch import Tensor
 
 from cloud.data.interactions import Interactions
-from cloud.training.checkpoint import NOWHERE, Checkpoints
+from cloud.training.checkpoint import NO_CHECKPOINTS, Checkpoints
 from cloud.training.config import Training
 from cloud.training.diversity import diversity_term, slice_similarity
-from cloud.training.evaluation import LOOK_AT, number_or_none, validation_ndcg
-from cloud.training.loop import BestSoFar, Course, Factors, Tick, batches, descend, generator, start_table
+from cloud.training.evaluation import STOPPING_CUTOFF, number_or_none, validation_ndcg
+from cloud.training.loop import (
+    EarlyStopping,
+    Factors,
+    Tick,
+    TrainingLoop,
+    batches,
+    generator,
+    gradient_step,
+    init_table,
+)
 from wire.ranking_metrics import IntArray, ItemLists
 
 
 def mf(
-    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NOWHERE
+    interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NO_CHECKPOINTS
 ) -> tuple[Factors, dict[str, object]]:
     """Learn the global model, stopped early by NDCG@20 on the validation interactions.
 
@@ -35,28 +44,28 @@ def mf(
         RunError: the loss is no longer a number.
     """
     rng = generator(config.seed, "pretrain")
-    users = start_table(interactions.n_users, config.dim, rng)  # (U, d)
-    items = start_table(interactions.n_items, config.dim, rng)  # (I, d)
+    users = init_table(interactions.n_users, config.dim, rng)  # (U, d)
+    items = init_table(interactions.n_items, config.dim, rng)  # (I, d)
     weights = user_weights(interactions.train.counts(), config.user_weight_exponent).to(users.device)  # (U,)
     optimizer = torch.optim.Adam([users, items], lr=config.learning_rate)
     steps = math.ceil(interactions.n_users / config.batch_size) * config.epochs
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    best = BestSoFar(config.patience)
-    course = Course((users, items), rng, best, optimizer, decay)
+    best = EarlyStopping(config.patience)
+    course = TrainingLoop((users, items), rng, best, optimizer, decay)
     for epoch in course.epochs(config.epochs, checkpoints, tick):
         for batch in batches(np.arange(interactions.n_users), config.batch_size, rng):  # (B,)
             vectors = users[batch]  # (B, d)
-            scores = dropped(vectors, config.dropout, rng) @ items.T  # (B, I)
+            scores = dropout(vectors, config.dropout, rng) @ items.T  # (B, I)
             loss = multinomial_loss(scores, interactions.train.take(batch), weights[batch])
             loss = loss + config.l2 * (mean_square_length(vectors) + mean_square_length(items))
             if config.diversity:
                 loss = loss + diversity_term(items, config)
-            descend(optimizer, loss, f"pretraining in epoch {epoch}", config.learning_rate)
+            gradient_step(optimizer, loss, f"pretraining in epoch {epoch}", config.learning_rate)
             decay.step()
         if epoch % config.evaluate_every and epoch < config.epochs:
             continue
         score = validation_ndcg(users, items, interactions, config.seed)
-        tick(epoch, config.epochs, f"validation NDCG@{LOOK_AT} {score:.4f}")
+        tick(epoch, config.epochs, f"validation NDCG@{STOPPING_CUTOFF} {score:.4f}")
         if best.look(score, epoch, users, items):
             break
     return Factors(*best.tables), {
@@ -85,12 +94,12 @@ def multinomial_loss(scores: Tensor, wanted: ItemLists, weights: Tensor) -> Tens
     counts = wanted.counts()
     shares = (1.0 / np.repeat(counts, counts)).astype(np.float32)  # of each pair in its user's mean
     pairs = (torch.from_numpy(each).to(scores.device) for each in (*wanted.pairs(), shares))
-    losses: Tensor = Surprise.apply(scores, *pairs)  # type: ignore[no-untyped-call]  # (B,)
+    losses: Tensor = MultinomialNll.apply(scores, *pairs)  # type: ignore[no-untyped-call]  # (B,)
     wanting = torch.from_numpy(counts > 0).to(scores.device)  # (B,)
     return (losses * wanting * weights).sum() / weights.sum().clamp(min=1e-12)
 
 
-class Surprise(torch.autograd.Function):
+class MultinomialNll(torch.autograd.Function):
     """log sum exp(score) minus the mean score of the wanted items, per user: shape (B,).
 
     Its gradient is softmax(score) minus the shares of the wanted. Written down, both need a table of
@@ -125,7 +134,7 @@ def mean_square_length(vectors: Tensor) -> Tensor:
     return vectors.square().sum() / len(vectors)
 
 
-def dropped(vectors: Tensor, share: float, rng: torch.Generator) -> Tensor:
+def dropout(vectors: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Return *vectors* with a random *share* of their entries 0, the rest scaled up to make up."""
     kept = (torch.rand(vectors.shape, generator=rng) >= share).to(vectors.device)
     return vectors * kept / (1 - share)

@@ -26,38 +26,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloud.blocks.block_weights import closed_form, second_moment
+from cloud.blocks.block_weights import closed_form_weights, second_moment
 from cloud.blocks.encoding import GroupTable
-from cloud.blocks.partition import Cut
+from cloud.blocks.partition import Partition
 from cloud.data.interactions import Interactions
-from cloud.training.backbones.mf import dropped, multinomial_loss, user_weights
+from cloud.training.backbones.mf import dropout, multinomial_loss, user_weights
 from cloud.training.config import Controller, Training
-from cloud.training.evaluation import SCORES_AT_ONCE, mean_or_nan, number_or_none
-from cloud.training.loop import Tick, descend, generator
+from cloud.training.evaluation import SCORES_PER_BATCH, mean_or_nan, number_or_none
+from cloud.training.loop import Tick, generator, gradient_step
 from cloud.training.refine import GroupTables
 from cloud.training.validation_guard import (
-    Jury,
+    Evaluator,
+    GuardDecisions,
     StageReport,
-    Trial,
-    Verdicts,
-    gained,
-    halves,
-    judging_groups,
-    jury,
-    unjudged,
-    verdicts,
+    ValidationUsers,
+    decide,
+    gain,
+    keep_all,
+    sample_groups,
+    split_validation,
+    validation_users,
 )
 from wire.geometry import Float32Array
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 
-MASKED = 1e4  # taken off the score of a known item; infinity would make 0 times infinity
-LEAST_ENERGY = 1e-12  # keeps the logarithm of an empty slice finite
-LEAST_FACTOR = 1e-30  # of a correction: a weight that was learned to be 0 stays positive
+MASK_PENALTY = 1e4  # taken off the score of a known item; infinity would make 0 times infinity
+MIN_ENERGY = 1e-12  # keeps the logarithm of an empty slice finite
+MIN_WEIGHT = 1e-30  # of a correction: a weight that was learned to be 0 stays positive
 
 
 @dataclass(frozen=True, eq=False)
-class Weighed:
+class ControllerResult:
     """What the controller leaves.
 
     ``corrections``, shape (G, M, N), positive and finite: by what the closed-form weight of a block of
@@ -70,22 +70,22 @@ class Weighed:
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
+class LearnedWeights:
     """What was learned, for every group: its table with the weights folded in (I, d), corrections (M, N)."""
 
     tables: tuple[Float32Array, ...]
     corrections: list[FloatArray]
 
 
-def weigh(
+def learn_block_weights(
     model: GroupTables,
     item_weights: Float32Array,
     interactions: Interactions,
     config: Training,
-    cut: Cut,
-    trial: Trial,
+    cut: Partition,
+    trial: Evaluator,
     tick: Tick,
-) -> Weighed:
+) -> ControllerResult:
     """Learn what blocks are worth, and keep it in the groups whose held-out users prefer it.
 
     The prior choice is the closed form. One half of a group's validation users is learned from, the
@@ -105,50 +105,50 @@ def weigh(
     """
     n_groups, guard = len(model.tables), config.guard
     if not config.controller.enabled:
-        return Weighed(model, np.ones((n_groups, *cut.shape), dtype=np.float32), StageReport.off())
-    sides = [_learning_and_judging(model, group, interactions, config) for group in range(n_groups)]
+        return ControllerResult(model, np.ones((n_groups, *cut.shape), dtype=np.float32), StageReport.off())
+    sides = [_split_users(model, group, interactions, config) for group in range(n_groups)]
     closed = [
-        closed_form(table, _moment(model, group), item_weights[group], cut)
+        closed_form_weights(table, group_second_moment(model, group), item_weights[group], cut)
         for group, table in enumerate(model.tables)
     ]
-    learns = _learn_corrections if config.controller.learns == "correction" else _learn_weights
+    learns = learn_corrections if config.controller.learns == "correction" else learn_weights
     learning = [half for half, _ in sides]
     learned = learns(model, np.stack(closed), item_weights, learning, interactions, config, cut, tick)
     trials: dict[int, tuple[FloatArray, FloatArray]] = {}
-    verdict = unjudged(n_groups)
+    verdict = keep_all(n_groups)
     if guard.enabled:
-        trying = judging_groups(model.tables, config.seed)
+        trying = sample_groups(model.tables, config.seed)
         for group in trying:
             _, judging = sides[group]
-            trials[group] = _tried(model, learned, group, item_weights[group], judging, trial)
+            trials[group] = _evaluate_group(model, learned, group, item_weights[group], judging, trial)
             tick(len(trials), len(trying), f"tried in group {group}")
-        gains = [gained(trials.get(group)) for group in range(n_groups)]
-        verdict = verdicts(gains, prior=False, standard_errors=guard.standard_errors)
+        gains = [gain(trials.get(group)) for group in range(n_groups)]
+        verdict = decide(gains, prior=False, standard_errors=guard.standard_errors)
     summary = {"enabled": True, "learns": config.controller.learns, **verdict.report()}
     entries = [
-        _entry(factors, kept, trials.get(group))
+        _group_entry(factors, kept, trials.get(group))
         for group, (factors, kept) in enumerate(zip(learned.corrections, verdict.kept, strict=True))
     ]
-    return _kept(model, learned, verdict, StageReport(summary, entries))
+    return _apply_decisions(model, learned, verdict, StageReport(summary, entries))
 
 
-def _tried(
+def _evaluate_group(
     model: GroupTables,
-    learned: Learned,
+    learned: LearnedWeights,
     group: int,
     item_weights: Float32Array,
-    judges: Jury,
-    trial: Trial,
+    judges: ValidationUsers,
+    trial: Evaluator,
 ) -> tuple[FloatArray, FloatArray]:
     """Return what those who judge a group make of the closed form and of what was learned, shape (n,)."""
-    moment, vectors = _moment(model, group), model.users[judges.users]
+    moment, vectors = group_second_moment(model, group), model.users[judges.users]
     factors = learned.corrections[group].astype(np.float32)
     before = GroupTable(model.tables[group], moment, item_weights)
     after = GroupTable(learned.tables[group], moment, item_weights, factors)
     return trial(before, vectors, judges), trial(after, vectors, judges)
 
 
-def _entry(
+def _group_entry(
     factors: FloatArray, kept: bool, trials: tuple[FloatArray, FloatArray] | None
 ) -> dict[str, object]:
     """Return what the report says of one group."""
@@ -166,26 +166,30 @@ def _entry(
     return entry
 
 
-def _kept(model: GroupTables, learned: Learned, verdict: Verdicts, report: StageReport) -> Weighed:
+def _apply_decisions(
+    model: GroupTables, learned: LearnedWeights, verdict: GuardDecisions, report: StageReport
+) -> ControllerResult:
     """Return the model with what was learned where it is kept."""
     triples = zip(model.tables, learned.tables, verdict.kept, strict=True)
     tables = tuple(new if kept else old for old, new, kept in triples)
     pairs = zip(learned.corrections, verdict.kept, strict=True)
     corrections = np.stack([factors if kept else np.ones_like(factors) for factors, kept in pairs])
-    return Weighed(GroupTables(model.users, model.groups, tables), corrections.astype(np.float32), report)
+    return ControllerResult(
+        GroupTables(model.users, model.groups, tables), corrections.astype(np.float32), report
+    )
 
 
-def _learning_and_judging(
+def _split_users(
     model: GroupTables, group: int, interactions: Interactions, config: Training
-) -> tuple[Jury, Jury]:
+) -> tuple[ValidationUsers, ValidationUsers]:
     members = model.members(group)
     if config.guard.enabled:
-        return halves(members, interactions, config.seed, group)
-    everyone = jury(members, interactions)
+        return split_validation(members, interactions, config.seed, group)
+    everyone = validation_users(members, interactions)
     return everyone, everyone
 
 
-def _moment(model: GroupTables, group: int) -> FloatArray:
+def group_second_moment(model: GroupTables, group: int) -> FloatArray:
     """Return E_g[u_k^2], shape (d,)."""
     return second_moment(model.users[model.members(group)])
 
@@ -194,7 +198,7 @@ def _moment(model: GroupTables, group: int) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
-class Corrector:
+class CorrectionNet:
     """The network of a correction: ``inner`` (F + 1, H) with a bias row, ``outer`` (H,)."""
 
     inner: Tensor
@@ -207,20 +211,20 @@ class Corrector:
         return self.reach * torch.tanh(hidden @ self.outer)
 
 
-def _learn_corrections(
+def learn_corrections(
     model: GroupTables,
     closed: FloatArray,
     item_weights: Float32Array,
-    learning: Sequence[Jury],
+    learning: Sequence[ValidationUsers],
     interactions: Interactions,
     config: Training,
-    cut: Cut,
+    cut: Partition,
     tick: Tick,
-) -> Learned:
+) -> LearnedWeights:
     """Learn one network of corrections on the half of each group that may be learned from."""
     settings = config.controller
     features = block_features(model, closed, item_weights, interactions, cut)  # (G, M, N, F)
-    corrector = _new_corrector(features.shape[-1], settings, generator(config.seed, "controller"))
+    corrector = _new_correction_net(features.shape[-1], settings, generator(config.seed, "controller"))
     rng = stream(config.seed, "controller", "tasks")
     open_groups = [group for group, task in enumerate(learning) if len(task.users)]
     optimizer = torch.optim.Adam([corrector.inner, corrector.outer], lr=settings.learning_rate)
@@ -230,20 +234,24 @@ def _learn_corrections(
         group = int(rng.choice(open_groups))
         budget = float(np.exp(rng.uniform(np.log(settings.least_budget), np.log(settings.most_budget))))
         logits = log_closed[group] + corrector(features[group])  # (M, N)
-        gates = spread(soft_gates(logits, budget, settings.temperature), cut)  # (I, d)
+        gates = broadcast(soft_gates(logits, budget, settings.temperature), cut)  # (I, d)
         task, table = learning[group], torch.from_numpy(model.tables[group])
         batch = rng.permutation(len(task.users))[: settings.batch_size]  # (B,)
         scores = torch.from_numpy(model.users[task.users[batch]]) @ (table * gates).T  # (B, I)
-        loss = _validation_loss(scores, task.known.take(batch), task.wanted.take(batch))
-        descend(optimizer, loss, f"the controller in step {step}", settings.learning_rate)
+        loss = validation_loss(scores, task.known.take(batch), task.wanted.take(batch))
+        gradient_step(optimizer, loss, f"the controller in step {step}", settings.learning_rate)
         if step % 20 == 0 or step == steps:
             tick(step, steps, f"validation loss {loss.item():.3f}")
     logarithms = corrector(features).detach().numpy().astype(np.float64)  # (G, M, N)
-    return Learned(model.tables, list(np.exp(logarithms)))
+    return LearnedWeights(model.tables, list(np.exp(logarithms)))
 
 
 def block_features(
-    model: GroupTables, closed: FloatArray, item_weights: Float32Array, interactions: Interactions, cut: Cut
+    model: GroupTables,
+    closed: FloatArray,
+    item_weights: Float32Array,
+    interactions: Interactions,
+    cut: Partition,
 ) -> Tensor:
     """Return what the controller knows of each block, shape (G, M, N, F), each about 0 +- 1.
 
@@ -253,14 +261,16 @@ def block_features(
     """
     n_groups, (n_rows, n_columns) = len(model.tables), cut.shape
     everywhere = np.ones((n_groups, n_rows, n_columns))
-    popularity = _item_group_popularity(item_weights, cut)  # (G, M)
-    moments = [second_moment(table) * _moment(model, group) for group, table in enumerate(model.tables)]
+    popularity = item_group_popularity(item_weights, cut)  # (G, M)
+    moments = [
+        second_moment(table) * group_second_moment(model, group) for group, table in enumerate(model.tables)
+    ]
     energy = np.add.reduceat(np.stack(moments), cut.column_starts, axis=1)  # (G, N)
     sizes = np.bincount(model.groups, minlength=n_groups)
     features = [
         np.log(closed),
         np.log(popularity)[:, :, None] * everywhere,
-        np.log(energy + LEAST_ENERGY * (energy.sum() + 1))[:, None, :] * everywhere,
+        np.log(energy + MIN_ENERGY * (energy.sum() + 1))[:, None, :] * everywhere,
         item_group_losses(model, interactions, cut)[:, :, None] * everywhere,
         np.arange(n_rows)[None, :, None] * everywhere,
         np.arange(n_columns)[None, None, :] * everywhere,
@@ -269,19 +279,19 @@ def block_features(
     return torch.from_numpy(np.stack([_standardised(each) for each in features], axis=-1).astype(np.float32))
 
 
-def _item_group_popularity(item_weights: Float32Array, cut: Cut) -> FloatArray:
+def item_group_popularity(item_weights: Float32Array, cut: Partition) -> FloatArray:
     """Return how much each item group counts in each user group, shape (G, M)."""
     return np.asarray(np.add.reduceat(item_weights.astype(np.float64), cut.row_starts, axis=1))
 
 
-def item_group_losses(model: GroupTables, interactions: Interactions, cut: Cut) -> FloatArray:
+def item_group_losses(model: GroupTables, interactions: Interactions, cut: Partition) -> FloatArray:
     """Return the mean of -log softmax(score) of training interactions, by item group, shape (G, M)."""
     rows = cut.item_groups()
     losses = np.zeros((len(model.tables), cut.shape[0]))
     for group, table in enumerate(model.tables):
         found = [
             (rows[items], values)
-            for items, values in _surprises(model, group, torch.from_numpy(table), interactions)
+            for items, values in _log_losses(model, group, torch.from_numpy(table), interactions)
         ]
         places, values = (np.concatenate(each) for each in zip(*found, strict=True))
         counts = np.bincount(places, minlength=cut.shape[0])
@@ -289,12 +299,12 @@ def item_group_losses(model: GroupTables, interactions: Interactions, cut: Cut) 
     return losses
 
 
-def _surprises(
+def _log_losses(
     model: GroupTables, group: int, table: Tensor, interactions: Interactions
 ) -> Iterator[tuple[IntArray, FloatArray]]:
     """Yield, for batches of a group's members, their training items and -log softmax(score) of each."""
     members = model.members(group)
-    size = max(1, SCORES_AT_ONCE // len(table))
+    size = max(1, SCORES_PER_BATCH // len(table))
     for start in range(0, len(members), size):
         batch = members[start : start + size]
         scores = torch.from_numpy(model.users[batch]) @ table.T  # (B, I)
@@ -336,17 +346,17 @@ def _threshold(logits: Tensor, budget: float, temperature: float) -> float:
     return (low + high) / 2
 
 
-def _new_corrector(n_features: int, settings: Controller, rng: torch.Generator) -> Corrector:
+def _new_correction_net(n_features: int, settings: Controller, rng: torch.Generator) -> CorrectionNet:
     inner = torch.randn(n_features + 1, settings.hidden, generator=rng) / (n_features + 1) ** 0.5
     outer = torch.zeros(settings.hidden)  # no correction at first: the closed form
-    return Corrector(inner.requires_grad_(), outer.requires_grad_(), settings.reach)
+    return CorrectionNet(inner.requires_grad_(), outer.requires_grad_(), settings.reach)
 
 
 # --- the weights themselves, a network per group --------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
-class Weigher:
+class WeightNet:
     """The paper's controller: ``inner`` (2 M + 1, H) with a bias row, ``outer`` (H, M * N).
 
     It sees the popularity and the training loss of every item group, and ends in a softmax.
@@ -367,45 +377,45 @@ class Weigher:
         return weights.reshape(len(popularity), -1)
 
 
-def _learn_weights(
+def learn_weights(
     model: GroupTables,
     closed: FloatArray,
     item_weights: Float32Array,
-    learning: Sequence[Jury],
+    learning: Sequence[ValidationUsers],
     interactions: Interactions,
     config: Training,
-    cut: Cut,
+    cut: Partition,
     tick: Tick,
-) -> Learned:
+) -> LearnedWeights:
     """Learn each group's weights and table in turns, and fold the weights into the table.
 
     The closed form is not used; corrections are what makes learned weights of the folded table's own.
     """
-    popularity = np.log(_item_group_popularity(item_weights, cut))  # (G, M)
+    popularity = np.log(item_group_popularity(item_weights, cut))  # (G, M)
     tables, corrections = [], []
     for group, task in enumerate(learning):
         features = _centred(torch.from_numpy(popularity[group].astype(np.float32)))
         table, weights = _alternate(model, group, features, task, interactions, config, cut)
-        again = closed_form(table, _moment(model, group), item_weights[group], cut)
+        again = closed_form_weights(table, group_second_moment(model, group), item_weights[group], cut)
         tables.append(table)
-        corrections.append(np.maximum(weights / weights.sum(), LEAST_FACTOR) / again)
+        corrections.append(np.maximum(weights / weights.sum(), MIN_WEIGHT) / again)
         tick(group + 1, len(learning), f"group {group}: {len(task.users)} users to learn from")
-    return Learned(tuple(tables), corrections)
+    return LearnedWeights(tuple(tables), corrections)
 
 
 def _alternate(
     model: GroupTables,
     group: int,
     popularity: Tensor,
-    task: Jury,
+    task: ValidationUsers,
     interactions: Interactions,
     config: Training,
-    cut: Cut,
+    cut: Partition,
 ) -> tuple[Float32Array, FloatArray]:
     """Return one group's table with its weights folded in, shape (I, d), and the weights, (M, N)."""
     settings, members = config.controller, model.members(group)
     rng = generator(config.seed, "controller", "weights", group)
-    weigher = _new_weigher(cut.shape, settings.hidden, rng)
+    weigher = _new_weight_net(cut.shape, settings.hidden, rng)
     train = interactions.train.take(members)
     importance = user_weights(train.counts(), config.user_weight_exponent)
     vectors = torch.from_numpy(model.users[members])  # (n_g, d)
@@ -417,24 +427,24 @@ def _alternate(
     for step in range(1, settings.steps + 1):
         doing = f"the controller of group {group} in step {step}"
         batch = torch.randperm(len(members), generator=rng).numpy()[: settings.batch_size]  # (B,)
-        entries = spread(weigher(popularity, losses).detach(), cut)  # (I, d)
-        scores = dropped(vectors[batch], config.dropout, rng) @ (table * entries).T  # (B, I)
+        entries = broadcast(weigher(popularity, losses).detach(), cut)  # (I, d)
+        scores = dropout(vectors[batch], config.dropout, rng) @ (table * entries).T  # (B, I)
         loss = multinomial_loss(scores, train.take(batch), importance[batch])
-        descend(inner, loss, doing, settings.table_learning_rate)
+        gradient_step(inner, loss, doing, settings.table_learning_rate)
         losses = _losses_by_item_group(scores.detach(), train.take(batch), cut)
         if not len(task.users):
             continue
         batch = torch.randperm(len(judges), generator=rng).numpy()[: settings.batch_size]
-        entries = spread(weigher(popularity, losses), cut)
+        entries = broadcast(weigher(popularity, losses), cut)
         scores = judges[batch] @ (table.detach() * entries).T
-        loss = _validation_loss(scores, task.known.take(batch), task.wanted.take(batch))
-        descend(outer, loss, doing, settings.learning_rate)
+        loss = validation_loss(scores, task.known.take(batch), task.wanted.take(batch))
+        gradient_step(outer, loss, doing, settings.learning_rate)
     weights = weigher(popularity, losses).detach()
-    folded = (table.detach() * spread(weights, cut)).numpy()
+    folded = (table.detach() * broadcast(weights, cut)).numpy()
     return folded, weights.numpy().astype(np.float64)
 
 
-def _losses_by_item_group(scores: Tensor, wanted: ItemLists, cut: Cut) -> Tensor:
+def _losses_by_item_group(scores: Tensor, wanted: ItemLists, cut: Partition) -> Tensor:
     """Return the mean of -log softmax(score) of *wanted* items by item group, 0 for none, shape (M,)."""
     users, items = wanted.pairs()
     surprises = -torch.log_softmax(scores, dim=1).numpy()[users, items]
@@ -444,11 +454,11 @@ def _losses_by_item_group(scores: Tensor, wanted: ItemLists, cut: Cut) -> Tensor
     return torch.from_numpy((sums / np.maximum(counts, 1)).astype(np.float32))
 
 
-def _new_weigher(shape: tuple[int, int], hidden: int, rng: torch.Generator) -> Weigher:
+def _new_weight_net(shape: tuple[int, int], hidden: int, rng: torch.Generator) -> WeightNet:
     n_features = 2 * shape[0]
     inner = torch.randn(n_features + 1, hidden, generator=rng) / (n_features + 1) ** 0.5
     outer = torch.zeros(hidden, shape[0] * shape[1])  # all blocks weigh alike at first
-    return Weigher(inner.requires_grad_(), outer.requires_grad_())
+    return WeightNet(inner.requires_grad_(), outer.requires_grad_())
 
 
 def _centred(values: Tensor) -> Tensor:
@@ -458,15 +468,16 @@ def _centred(values: Tensor) -> Tensor:
 # --- what both share ------------------------------------------------------------------------------
 
 
-def spread(blocks: Tensor, cut: Cut) -> Tensor:
+def broadcast(blocks: Tensor, cut: Partition) -> Tensor:
     """Return a value per block as a value per entry of the table, shape (M, N) to (I, d)."""
     return blocks[torch.from_numpy(cut.item_groups())][:, torch.from_numpy(cut.slices())]
 
 
-def _validation_loss(scores: Tensor, known: ItemLists, wanted: ItemLists) -> Tensor:
+def validation_loss(scores: Tensor, known: ItemLists, wanted: ItemLists) -> Tensor:
+    """Return the multinomial loss of *wanted* items, all users equal, *known* items masked."""
     users, items = known.pairs()
     mask = torch.zeros_like(scores)  # (B, I)
-    mask[torch.from_numpy(users), torch.from_numpy(items)] = MASKED
+    mask[torch.from_numpy(users), torch.from_numpy(items)] = MASK_PENALTY
     return multinomial_loss(scores - mask, wanted, user_weights(wanted.counts(), 0.0))
 
 

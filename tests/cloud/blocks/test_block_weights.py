@@ -1,9 +1,9 @@
 import numpy as np
 
-from cloud.blocks.block_weights import closed_form, second_moment
+from cloud.blocks.block_weights import closed_form_weights, second_moment
 from cloud.data.interactions import item_group_bounds
 from cloud.training.config import Training
-from cloud.training.item_weights import cut_table, group_item_weights
+from cloud.training.item_weights import group_item_weights, partition_table
 from tests.cloud.worlds import checkerboard
 from wire.random_streams import stream
 
@@ -12,8 +12,11 @@ def test_the_closed_form_is_the_sum_it_says() -> None:
     rng = stream(0, "closed form")
     vectors, table = rng.normal(size=(20, 5)).astype(np.float32), rng.normal(size=(10, 5)).astype(np.float32)
     items = rng.random(10).astype(np.float32)
-    weights = closed_form(
-        table, second_moment(vectors), items, cut_table(10, 5, Training(dim=5, slice_width=2, item_groups=3))
+    weights = closed_form_weights(
+        table,
+        second_moment(vectors),
+        items,
+        partition_table(10, 5, Training(dim=5, slice_width=2, item_groups=3)),
     )
     bounds, expected = item_group_bounds(10, 3), np.zeros((3, 3))
     for m, n in np.ndindex(3, 3):
@@ -25,8 +28,10 @@ def test_the_closed_form_is_the_sum_it_says() -> None:
 
 
 def test_blocks_that_say_nothing_still_have_a_positive_weight() -> None:
-    cut = cut_table(40, 4, Training(dim=4, slice_width=2, item_groups=4))
-    weights = closed_form(np.zeros((40, 4), np.float32), np.zeros(4), np.full(40, 1 / 40, np.float32), cut)
+    cut = partition_table(40, 4, Training(dim=4, slice_width=2, item_groups=4))
+    weights = closed_form_weights(
+        np.zeros((40, 4), np.float32), np.zeros(4), np.full(40, 1 / 40, np.float32), cut
+    )
     np.testing.assert_allclose(weights, np.full((4, 2), 1 / 8))
 
 
@@ -44,7 +49,7 @@ def test_an_item_counts_by_the_groups_own_interactions_and_a_little_by_all() -> 
 
 
 def test_a_value_per_block_is_spread_over_its_entries() -> None:
-    cut = cut_table(5, 3, Training(dim=3, slice_width=2, item_groups=2))
+    cut = partition_table(5, 3, Training(dim=3, slice_width=2, item_groups=2))
     found = cut.spread(np.array([[1, 2], [3, 4]], dtype=np.float32))
     assert found.tolist() == [[1, 1, 2], [1, 1, 2], [3, 3, 4], [3, 3, 4], [3, 3, 4]]
     assert cut.sums(found.astype(np.float64)).tolist() == [[4, 4], [18, 12]]

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.blocks.encoding import GroupTable, embedded_values, encode_group, hull, plan
-from cloud.blocks.selection import Selection, ranking_by
+from cloud.blocks.encoding import GroupTable, convex_hull, encode_group, rank_embedded, scale_for_embedding
+from cloud.blocks.selection import Selection, ranking_policy
 from cloud.training.config import Training
-from cloud.training.item_weights import cut_table
+from cloud.training.item_weights import partition_table
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.scoring import ItemTable
 from wire.geometry import Codec, Geometry
-from wire.planes import encode_planes, restored
+from wire.planes import dequantise, encode_planes
 from wire.random_streams import stream
 
 
@@ -57,8 +57,8 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
     shelf.fill(blocks.blocks)
     assert shelf.resident == list(blocks.layers.bytes)
     table = ItemTable(shelf)
-    target = embedded_values(group)[0] if geometry.codec.embedded else group.table
-    cut = cut_table(
+    target = scale_for_embedding(group)[0] if geometry.codec.embedded else group.table
+    cut = partition_table(
         geometry.items,
         geometry.dim,
         Training(dim=geometry.dim, item_groups=geometry.item_groups, slice_width=geometry.slice_width),
@@ -110,7 +110,7 @@ def test_every_policy_stores_the_same_blocks_floor_first(
     """Held whole they decode to the same table; the first of them reach every item group."""
     geometry, group = made
     tables = []
-    for rank in (ranking_by(Selection.PEEL, stream(0)), ranking_by(selection, stream(0, "other"))):
+    for rank in (ranking_policy(Selection.PEEL, stream(0)), ranking_policy(selection, stream(0, "other"))):
         blocks, _ = encode_group(geometry, group, 10_000, rank)
         floor = blocks.ranking()[: geometry.item_groups]
         assert {geometry.cell(block)[0] for block in floor} == set(range(geometry.item_groups))
@@ -132,7 +132,7 @@ def test_the_steps_of_an_embedded_ranking_buy_less_and_less_per_byte() -> None:
         np.ones((4, 2), dtype=np.float32),
     )
     geometry = Geometry(items=200, dim=8, item_groups=4, slice_width=4, codec=Codec.CODED, planes=10)
-    steps = plan(geometry, embedded_values(group)[0], group)
+    steps = rank_embedded(geometry, scale_for_embedding(group)[0], group)
     floor, rest = steps[:4], steps[4:]
     assert sorted(step.item_group for step in floor) == [0, 1, 2, 3]
     worth = [step.worth for step in rest]
@@ -151,15 +151,15 @@ def test_a_step_buys_and_costs_what_the_plan_says(codec: Codec) -> None:
     weights = (1 / np.arange(1, 301)).astype(np.float32)
     group = GroupTable(table, np.ones(10), weights, np.ones((3, 3), dtype=np.float32))
     geometry = Geometry(items=300, dim=10, item_groups=3, slice_width=4, codec=codec, planes=16)
-    values, _ = embedded_values(group)
-    steps = plan(geometry, values, group)
+    values, _ = scale_for_embedding(group)
+    steps = rank_embedded(geometry, values, group)
     for step in steps:
         block = (step.item_group * geometry.slices + step.slice) * geometry.planes
         rows = geometry.rows(block)
         cell = values[rows, geometry.columns(block)]
         data = encode_planes(cell, step.held, step.planes, codec)
         assert step.bytes == pytest.approx(len(data) + codec.overhead, abs=6)  # the last word may be cut
-        before, after = (cell - restored(cell, planes - 1) for planes in (step.held, step.planes))
+        before, after = (cell - dequantise(cell, planes - 1) for planes in (step.held, step.planes))
         bought = weights[rows] @ (np.square(before) - np.square(after)).sum(axis=1)
         assert step.worth * step.bytes == pytest.approx(bought, rel=1e-3)
     assert max(step.planes for step in steps) == 16
@@ -171,5 +171,5 @@ def test_the_hull_joins_planes_that_buy_nothing_alone() -> None:
     The first plane buys nothing, with the second 6 for 3 bytes: 2 a byte; then 2 for 2 bytes: 1 a
     byte; the last buys nothing and is left out.
     """
-    blocks = hull(np.array([10.0, 10, 4, 2, 2]), np.array([1.0, 2, 2, 9]), overhead=0)
+    blocks = convex_hull(np.array([10.0, 10, 4, 2, 2]), np.array([1.0, 2, 2, 9]), overhead=0)
     assert blocks == [(0, 2, 2.0, 3.0), (2, 3, 1.0, 2.0)]

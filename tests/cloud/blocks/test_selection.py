@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from cloud.blocks.selection import Offer, Selection, by_peel, cut_layers, rank_blocks, ranking_by
+from cloud.blocks.selection import (
+    Candidates,
+    Selection,
+    cut_layers,
+    rank_blocks,
+    rank_by_peel,
+    ranking_policy,
+)
 from wire.random_streams import stream
 
 weights = hnp.arrays(
@@ -48,8 +55,8 @@ def told(selection: Selection, per_byte: bool = True) -> str:
     item_groups, slices, worth, sizes = (np.array(each) for each in zip(*STORY.values(), strict=True))
     if not per_byte:
         worth = worth * sizes
-    offer = Offer(item_groups, slices, worth, sizes, per_byte, np.array([0.4, 0.6]))
-    order = ranking_by(selection, stream(0, "story"))(offer).tolist()
+    offer = Candidates(item_groups, slices, worth, sizes, per_byte, np.array([0.4, 0.6]))
+    order = ranking_policy(selection, stream(0, "story"))(offer).tolist()
     return " ".join(np.array(list(STORY))[order])
 
 
@@ -68,7 +75,7 @@ def test_what_each_policy_makes_of_a_story() -> None:
 
 
 def test_of_whole_cells_peel_takes_the_heaviest_and_per_byte_the_cheapest() -> None:
-    offer = Offer(
+    offer = Candidates(
         item_groups=np.array([0, 0, 0]),
         slices=np.array([0, 1, 2]),
         worth=np.array([6.0, 5.0, 4.0]),
@@ -77,12 +84,12 @@ def test_of_whole_cells_peel_takes_the_heaviest_and_per_byte_the_cheapest() -> N
         wanted=np.ones(1),
     )
     rng = stream(0, "cells")
-    assert by_peel(offer).tolist() == ranking_by(Selection.WEIGHT, rng)(offer).tolist() == [0, 1, 2]
-    assert ranking_by(Selection.WEIGHT_PER_BYTE, rng)(offer).tolist() == [2, 1, 0]
+    assert rank_by_peel(offer).tolist() == ranking_policy(Selection.WEIGHT, rng)(offer).tolist() == [0, 1, 2]
+    assert ranking_policy(Selection.WEIGHT_PER_BYTE, rng)(offer).tolist() == [2, 1, 0]
 
 
 @st.composite
-def offers(draw: st.DrawFn) -> Offer:
+def offers(draw: st.DrawFn) -> Candidates:
     """Cells of falling worth, or of whole cells; every item group has one at least."""
     per_byte = draw(st.booleans())
     groups, slices = draw(st.integers(1, 5)), draw(st.integers(1, 4))
@@ -93,12 +100,14 @@ def offers(draw: st.DrawFn) -> Offer:
     worth = rng.integers(0, 5, len(blocks)).astype(np.float64)
     worth = worth[np.lexsort((-worth, columns, item_groups))]  # falls within each cell
     sizes = rng.integers(1, 9, len(blocks)).astype(np.float64)
-    return Offer(item_groups, columns, worth, sizes, per_byte, rng.random(groups))
+    return Candidates(item_groups, columns, worth, sizes, per_byte, rng.random(groups))
 
 
 @given(offers(), st.sampled_from(Selection))
-def test_every_policy_keeps_the_floor_and_the_order_of_planes(offer: Offer, selection: Selection) -> None:
-    order = ranking_by(selection, stream(1, "any"))(offer).tolist()
+def test_every_policy_keeps_the_floor_and_the_order_of_planes(
+    offer: Candidates, selection: Selection
+) -> None:
+    order = ranking_policy(selection, stream(1, "any"))(offer).tolist()
     assert sorted(order) == list(range(len(offer.cells)))
     groups = sorted(set(offer.item_groups.tolist()))
     assert sorted(offer.item_groups[order[: len(groups)]].tolist()) == groups
@@ -106,13 +115,13 @@ def test_every_policy_keeps_the_floor_and_the_order_of_planes(offer: Offer, sele
         places = [block for block in order if offer.cells[block] == cell]
         assert places == sorted(places)
     if selection.is_peel(offer.per_byte):
-        assert order == by_peel(offer).tolist()
+        assert order == rank_by_peel(offer).tolist()
 
 
 def test_random_is_any_order_that_planes_allow_equally_often() -> None:
     """Of one item group: a1 a2 and b have three orders, each a third of 3,000 draws within 5 errors."""
-    offer = Offer(np.zeros(3, dtype=int), np.array([0, 0, 1]), np.ones(3), np.ones(3), True, np.ones(1))
-    rank = ranking_by(Selection.RANDOM, stream(3, "orders"))
+    offer = Candidates(np.zeros(3, dtype=int), np.array([0, 0, 1]), np.ones(3), np.ones(3), True, np.ones(1))
+    rank = ranking_policy(Selection.RANDOM, stream(3, "orders"))
     found = Counter(tuple(rank(offer).tolist()) for _ in range(3000))
     assert set(found) == {(0, 1, 2), (0, 2, 1), (2, 0, 1)}
     error = (3000 * (1 / 3) * (2 / 3)) ** 0.5

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cloud.data.sources import ByRatio, ByTime, Split
-from cloud.data.splits import EventList, Parts, k_core, part_sizes, split_events, without_repeats
+from cloud.data.splits import EventList, TrainValidTest, drop_repeats, k_core, part_sizes, split_events
 
 Triple = tuple[int, int, int]
 
@@ -28,7 +28,7 @@ def triples_of(events: EventList) -> list[Triple]:
     return list(zip(events.users.tolist(), events.items.tolist(), events.times.tolist(), strict=True))
 
 
-def lists_of(parts: Parts) -> list[list[list[int]]]:
+def lists_of(parts: TrainValidTest) -> list[list[list[int]]]:
     return [[each[u].tolist() for u in range(len(each))] for each in (parts.train, parts.valid, parts.test)]
 
 
@@ -65,7 +65,7 @@ def test_shares_are_rounded_and_one_interaction_is_left_to_train_on() -> None:
 
 @given(events_of, splits)
 def test_a_split_loses_nothing_and_shares_nothing(triples: list[Triple], split: Split) -> None:
-    events = without_repeats(event_list(triples))
+    events = drop_repeats(event_list(triples))
     parts = split_events(events, 5, split)
     found = sorted(
         (user, item)
@@ -81,7 +81,7 @@ def test_a_split_loses_nothing_and_shares_nothing(triples: list[Triple], split: 
 
 @given(events_of)
 def test_by_time_nothing_of_the_future_is_trained_on(triples: list[Triple]) -> None:
-    events = without_repeats(event_list(triples))
+    events = drop_repeats(event_list(triples))
     parts = split_events(events, 5, ByTime(valid_share=0.3, test_share=0.3))
     when = {(user, item): time for user, item, time in triples_of(events)}
     for user in range(5):
@@ -101,7 +101,7 @@ def test_by_ratio_the_seed_decides() -> None:
 
 def test_of_repeated_pairs_the_earliest_is_kept() -> None:
     events = event_list([(0, 7, 5), (0, 8, 1), (0, 7, 3), (1, 7, 9), (0, 8, 1)])
-    assert triples_of(without_repeats(events)) == [(0, 8, 1), (0, 7, 3), (1, 7, 9)]
+    assert triples_of(drop_repeats(events)) == [(0, 8, 1), (0, 7, 3), (1, 7, 9)]
 
 
 def test_a_core_shrinks_until_it_holds() -> None:
@@ -113,7 +113,7 @@ def test_a_core_shrinks_until_it_holds() -> None:
 
 @given(events_of, st.integers(0, 4), st.integers(0, 4))
 def test_a_core_holds_its_minima(triples: list[Triple], per_user: int, per_item: int) -> None:
-    core = k_core(without_repeats(event_list(triples)), per_user, per_item)
+    core = k_core(drop_repeats(event_list(triples)), per_user, per_item)
     for codes, least in ((core.users, per_user), (core.items, per_item)):
         counts = np.bincount(codes)
         assert (counts[counts > 0] >= least).all()

@@ -16,7 +16,7 @@ from tests.served import Listener
 from tests.worlds import a_store
 from wire.messages import ModelNotice, decode
 from wire.mqtt.direct_queue import Message
-from wire.topics import Kind, Role, parse, subscription
+from wire.topics import MessageKind, Role, parse, subscription
 from wire.update_part import decode_part
 
 pytestmark = [
@@ -43,12 +43,12 @@ class InOrder(Listener):
 
     def __init__(self, world: World) -> None:
         observer = world.connection(Role.OBSERVER, "in-order")
-        super().__init__(observer, f"peel/1/{FLEET}/model", subscription(Kind.PEE, FLEET))
-        self.order: list[tuple[Kind, str]] = []
+        super().__init__(observer, f"peel/1/{FLEET}/model", subscription(MessageKind.PEE, FLEET))
+        self.order: list[tuple[MessageKind, str]] = []
 
     def _take(self, message: Message) -> None:
         kind = parse(message.topic.value).kind
-        if kind is Kind.MODEL:
+        if kind is MessageKind.MODEL:
             self.order.append((kind, decode(message.payload, ModelNotice).version))
         else:
             self.order.append((kind, decode_part(message.payload).layout.model))
@@ -57,7 +57,7 @@ class InOrder(Listener):
 def test_no_answer_of_a_new_model_comes_before_its_notice(world: World) -> None:
     devices = [f"d{number}" for number in range(64)]
 
-    async def story() -> list[tuple[Kind, str]]:
+    async def story() -> list[tuple[MessageKind, str]]:
         async with Fleet(world) as fleet:
             assert world.cloud().ready().send(signal.SIGTERM) == 0
             await fleet.ask_all(devices)  # they wait at the broker
@@ -69,15 +69,15 @@ def test_no_answer_of_a_new_model_comes_before_its_notice(world: World) -> None:
                 return list(heard.order)
 
     order = asyncio.run(story())
-    assert order[:2] == [(Kind.MODEL, STORE.version), (Kind.MODEL, NEWER.version)]
-    assert set(order[2:]) == {(Kind.PEE, NEWER.version)}
+    assert order[:2] == [(MessageKind.MODEL, STORE.version), (MessageKind.MODEL, NEWER.version)]
+    assert set(order[2:]) == {(MessageKind.PEE, NEWER.version)}
 
 
 def retained(world: World) -> set[str]:
     """Return the models whose layers the broker keeps."""
 
     async def hear() -> set[str]:
-        everything = subscription(Kind.BLOCKS, FLEET)
+        everything = subscription(MessageKind.BLOCKS, FLEET)
         async with Listener(world.connection(Role.OBSERVER, "layers"), everything) as heard:
             await asyncio.sleep(0.3)
             return {topic.split("/")[4] for topic, payloads in heard.heard.items() if payloads[-1]}

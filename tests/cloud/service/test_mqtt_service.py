@@ -30,7 +30,7 @@ from tests.cloud.services import (
     wait_for,
 )
 from wire.mqtt.connection import PUBLISHES_AT_ONCE
-from wire.topics import Kind, Role, fleet_topic
+from wire.topics import MessageKind, Role, fleet_topic
 
 pytestmark = [
     pytest.mark.broker,
@@ -82,7 +82,7 @@ def test_who_reports_at_the_first_word_of_the_model_is_answered(world: World) ->
             aiomqtt.Client(**listening.client_options()) as client,
             Cable(endpoint.port, delay_s=0.2).laid() as cable,
         ):
-            await client.subscribe(fleet_topic(Kind.MODEL, FLEET), qos=1)
+            await client.subscribe(fleet_topic(MessageKind.MODEL, FLEET), qos=1)
             world.cloud(url=url_with_password(replace(endpoint, port=cable.in_port), Role.CLOUD))
             await anext(client.messages)
             await fleet.ask_all(devices)

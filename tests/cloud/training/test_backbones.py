@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cloud.data.interactions import Interactions
-from cloud.training.backbones.ials import gathered, like_batches, ridge, solved, transposed
+from cloud.training.backbones.ials import batches_by_count, gather_rows, solve_ridge, solve_table, transpose
 from cloud.training.backbones.lightgcn import (
-    UnknownItems,
-    averaged_layers,
+    UnseenItems,
+    average_layers,
     bpr_loss,
     interaction_graph,
     pair_batches,
@@ -116,7 +116,7 @@ def test_users_and_items_without_interactions(name: Name) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_tables_that_are_no_numbers_stop_training(name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cloud.training.loop.START_SPREAD", math.nan)
+    monkeypatch.setattr("cloud.training.loop.INIT_DEVIATION", math.nan)
     with pytest.raises(RunError, match=r"in epoch 1: (the loss is nan; learning_rate|found no solution)"):
         learned(name, checkerboard())
 
@@ -141,7 +141,7 @@ def test_layers_are_those_of_the_dense_matrix() -> None:
     ego = torch.randn(11, 3, generator=generator(0, "ego"))
     for layers in range(4):
         expected = sum(np.linalg.matrix_power(spread, power) for power in range(layers + 1)) / (layers + 1)
-        found = averaged_layers(interaction_graph(train, 5), ego, layers)
+        found = average_layers(interaction_graph(train, 5), ego, layers)
         np.testing.assert_allclose(found.numpy(), expected @ ego.numpy(), atol=1e-6)
 
 
@@ -151,7 +151,7 @@ def test_a_row_depends_on_its_neighbourhood_only(layers: int) -> None:
     train = ItemLists.of_pairs(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 1]), 4)  # 0 - p - 1 - q - 2, and 3
     graph, ego = interaction_graph(train, 2), torch.ones(6, 1, requires_grad=True)
     steps = {0: 0, 4: 1, 1: 2, 5: 3, 2: 4}  # from user 0; users are rows 0 to 3, items 4 and 5
-    averaged_layers(graph, ego, layers)[0].sum().backward()  # type: ignore[no-untyped-call]
+    average_layers(graph, ego, layers)[0].sum().backward()  # type: ignore[no-untyped-call]
     assert ego.grad is not None
     reached = set(np.flatnonzero(ego.grad.numpy()).tolist())
     assert reached == {row for row, distance in steps.items() if distance <= layers}
@@ -160,7 +160,7 @@ def test_a_row_depends_on_its_neighbourhood_only(layers: int) -> None:
 def test_the_gradient_is_that_of_the_dense_product() -> None:
     graph = interaction_graph(random_lists(5, 4, 0.5), 4)
     found, expected = (torch.randn(9, 2, generator=generator(0, "t")).requires_grad_() for _ in range(2))
-    averaged_layers(graph, found, 2).pow(3).sum().backward()  # type: ignore[no-untyped-call]
+    average_layers(graph, found, 2).pow(3).sum().backward()  # type: ignore[no-untyped-call]
     matrix = graph.to_dense()
     averaged = (expected + matrix @ expected + matrix @ (matrix @ expected)) / 3
     averaged.pow(3).sum().backward()  # type: ignore[no-untyped-call]
@@ -179,21 +179,21 @@ def test_drawn_items_are_never_known(users: int, items: int, share: float, seed:
     known = random_lists(users, items, share, seed)
     open_users = np.flatnonzero(known.counts() < items)
     asked = torch.from_numpy(np.repeat(open_users, 20))
-    found = UnknownItems.of(known, items).draw(asked, generator(seed, "draw")).numpy()
+    found = UnseenItems.of(known, items).draw(asked, generator(seed, "draw")).numpy()
     assert ((found >= 0) & (found < items)).all()
     assert not dense(known, items)[asked.numpy(), found].any()
 
 
 def test_unknown_items_are_equally_likely() -> None:
     known = ItemLists.of_pairs(np.array([0, 0, 0, 1]), np.array([0, 3, 4, 6]), 2)
-    found = UnknownItems.of(known, 7).draw(torch.zeros(40_000, dtype=torch.long), generator(0, "draw"))
+    found = UnseenItems.of(known, 7).draw(torch.zeros(40_000, dtype=torch.long), generator(0, "draw"))
     counts = torch.bincount(found, minlength=7)
     assert counts[[0, 3, 4]].tolist() == [0, 0, 0]
     assert counts[[1, 2, 5, 6]].tolist() == pytest.approx([10_000] * 4, rel=0.05)
 
 
 def test_drawing_depends_on_the_generator_only() -> None:
-    unknown, users = UnknownItems.of(random_lists(9, 30, 0.3), 30), torch.arange(9)
+    unknown, users = UnseenItems.of(random_lists(9, 30, 0.3), 30), torch.arange(9)
     once, again = (unknown.draw(users, generator(4, "draw")) for _ in range(2))
     assert torch.equal(once, again)
 
@@ -225,7 +225,7 @@ def test_solutions_are_those_of_the_slow_version(exponent: float) -> None:
     known = random_lists(30, 20, 0.3)
     other = np.random.default_rng(1).normal(size=(20, 4))
     settings = LeastSquares(unobserved=0.7, l2=0.05, frequency_exponent=exponent)
-    found = solved(known, torch.from_numpy(other.astype(np.float32)).to(fastest_device()), settings)
+    found = solve_table(known, torch.from_numpy(other.astype(np.float32)).to(fastest_device()), settings)
     np.testing.assert_allclose(
         found.cpu().numpy(), slowly_solved(dense(known, 20), other, settings), rtol=1e-3, atol=1e-4
     )
@@ -239,7 +239,7 @@ def test_both_ways_to_solve_give_the_same(columns: int) -> None:
         np.linalg.solve(each.T @ each + np.diag(diagonal), each.sum(axis=0))
         for each, diagonal in zip(vectors, diagonals, strict=True)
     ]
-    found = ridge(torch.from_numpy(vectors), torch.from_numpy(diagonals))
+    found = solve_ridge(torch.from_numpy(vectors), torch.from_numpy(diagonals))
     np.testing.assert_allclose(found.numpy(), expected)
 
 
@@ -247,7 +247,7 @@ def test_a_solved_row_depends_on_its_own_interactions_only() -> None:
     other = torch.randn(20, 4, generator=generator(0, "items"))
     first = random_lists(10, 20, 0.3)
     order = np.array([9, 8, 7, 3, 6, 5, 4, 2, 1, 0])  # the others change places, user 3 stays
-    one, two = (solved(lists, other, LeastSquares()) for lists in (first, first.take(order)))
+    one, two = (solve_table(lists, other, LeastSquares()) for lists in (first, first.take(order)))
     torch.testing.assert_close(one[3], two[3])
     assert not torch.allclose(one[0], two[0])
     torch.testing.assert_close(one[order], two)
@@ -260,8 +260,8 @@ def test_each_turn_lowers_the_loss() -> None:
     items = torch.randn(20, 4, generator=generator(0, "items"))
     losses = []
     for _ in range(4):
-        users = solved(known, items, settings)
-        items = solved(transposed(known, 20), users, settings)
+        users = solve_table(known, items, settings)
+        items = solve_table(transpose(known, 20), users, settings)
         scores = (users @ items.T).numpy()
         fit = (likes * (1 - scores) ** 2 + zeros * scores**2).sum()
         user_pulls = (likes + zeros).sum(axis=1) @ (users.numpy() ** 2).sum(axis=1)
@@ -272,14 +272,14 @@ def test_each_turn_lowers_the_loss() -> None:
 
 def test_gathered_rows_are_filled_up_with_zeros() -> None:
     known = ItemLists.of_pairs(np.array([0, 2, 2]), np.array([1, 0, 2]), 3)
-    found = gathered(known, torch.tensor([[1.0], [2.0], [3.0]]))
+    found = gather_rows(known, torch.tensor([[1.0], [2.0], [3.0]]))
     assert found.squeeze(2).tolist() == [[2, 0], [0, 0], [1, 3]]
 
 
 @given(st.lists(st.integers(0, 300), max_size=50))
 def test_batches_of_like_rows_are_all_rows_once(counts: list[int]) -> None:
     array = np.array(counts, dtype=np.int64)
-    found = list(like_batches(array, 4))
+    found = list(batches_by_count(array, 4))
     every = np.concatenate([*found, np.empty(0, np.int64)])
     assert sorted(every.tolist()) == np.flatnonzero(array).tolist()
     assert all(array[batch].max() <= 2 * array[batch].min() for batch in found)

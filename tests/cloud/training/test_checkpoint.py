@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from cloud.training.checkpoint import LEAST_SECONDS, NOWHERE, Checkpoints, Saved
+from cloud.training.checkpoint import MIN_INTERVAL_S, NO_CHECKPOINTS, Checkpoints, State
 from cloud.training.config import Graph, LeastSquares, Training
 from cloud.training.loop import LOOP, Factors, Tick
 from cloud.training.pretrain import BACKBONES, FACTORS, pretrain
 from tests.cloud.worlds import SMALL, checkerboard, ignore
 
-STATE = Saved(
+STATE = State(
     {"table": np.array([[1.5, math.nan], [math.inf, -0.0]], dtype=np.float32), "score": np.array(0.1)},
     {"epoch": 3, "rate": 0.1 + 0.2, "none": None, "rates": [1e-300, 2.0]},
 )
@@ -49,10 +49,10 @@ def bits(found: tuple[Factors, dict[str, object]]) -> tuple[bytes, bytes, dict[s
     return factors.users.tobytes(), factors.items.tobytes(), report
 
 
-def same(one: Saved, other: Saved) -> bool:
+def same(one: State, other: State) -> bool:
     """Say whether two states are the same to the bit."""
 
-    def content(saved: Saved) -> list[object]:
+    def content(saved: State) -> list[object]:
         arrays = sorted(saved.arrays.items())
         return [[name, each.dtype, each.shape, each.tobytes()] for name, each in arrays]
 
@@ -84,7 +84,7 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
 
 def test_a_transposed_table_comes_back_as_it_was(tmp_path: Path) -> None:
     checkpoints, table = Checkpoints(tmp_path, "ours"), np.arange(6.0).reshape(2, 3).T
-    checkpoints.save("one", Saved({"table": table}, {}))
+    checkpoints.save("one", State({"table": table}, {}))
     found = checkpoints.load("one", pytest.fail)
     assert found is not None
     assert found.arrays["table"].tolist() == table.tolist()
@@ -93,7 +93,7 @@ def test_a_transposed_table_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_the_last_state_of_a_name_counts_until_it_is_dropped(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "new", "ours")
     for epoch in (1, 2):
-        checkpoints.save("one", Saved({}, {"epoch": epoch}))
+        checkpoints.save("one", State({}, {"epoch": epoch}))
     found = checkpoints.load("one", pytest.fail)
     assert found is not None
     assert found.facts == {"epoch": 2}
@@ -131,11 +131,11 @@ def test_writing_takes_a_small_part_of_the_time(tmp_path: Path) -> None:
     now = 100.0
     written: list[float] = []
 
-    def slow_state() -> Saved:
+    def slow_state() -> State:
         nonlocal now
         written.append(now)
         now += 1.0  # writing takes a second, so twenty seconds pass until the next
-        return Saved({}, {})
+        return State({}, {})
 
     checkpoints = Checkpoints(tmp_path, "ours", lambda: now)
     for _ in range(100):
@@ -149,16 +149,16 @@ def test_quick_states_are_written_now_and_then(tmp_path: Path) -> None:
     offered, written = 40, itertools.count()
     checkpoints = Checkpoints(tmp_path, "ours", seconds.__next__)
     for _ in range(offered):
-        checkpoints.offer("one", lambda: Saved({}, {"number": next(written)}))
-    assert 1 < next(written) <= 1 + offered * 0.5 / LEAST_SECONDS + 1
+        checkpoints.offer("one", lambda: State({}, {"number": next(written)}))
+    assert 1 < next(written) <= 1 + offered * 0.5 / MIN_INTERVAL_S + 1
 
 
 def test_nowhere_keeps_nothing() -> None:
-    NOWHERE.save("one", STATE)
-    NOWHERE.offer("one", lambda: pytest.fail("asked for a state that nobody keeps"))
-    NOWHERE.drop("one")
-    NOWHERE.clear()
-    assert NOWHERE.load("one", pytest.fail) is None
+    NO_CHECKPOINTS.save("one", STATE)
+    NO_CHECKPOINTS.offer("one", lambda: pytest.fail("asked for a state that nobody keeps"))
+    NO_CHECKPOINTS.drop("one")
+    NO_CHECKPOINTS.clear()
+    assert NO_CHECKPOINTS.load("one", pytest.fail) is None
 
 
 # --- trainings that go on ---------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cloud.training.cluster import by_falling_size, cluster, merge_small
+from cloud.training.cluster import cluster, merge_small, renumber_by_size
 from cloud.training.config import Training
 from wire.geometry import Float32Array
 from wire.random_streams import stream
@@ -51,4 +51,4 @@ def test_users_that_are_all_the_same_are_one_group() -> None:
 
 
 def test_equal_sizes_are_numbered_by_their_first_user() -> None:
-    assert by_falling_size(np.array([7, 3, 3, 9, 7, 9, 9])).tolist() == [1, 2, 2, 0, 1, 0, 0]
+    assert renumber_by_size(np.array([7, 3, 3, 9, 7, 9, 9])).tolist() == [1, 2, 2, 0, 1, 0, 0]

@@ -12,14 +12,14 @@ from cloud.data.datasets import load
 from cloud.data.sources import Synthetic
 from cloud.training import evaluation
 from cloud.training.evaluation import (
-    LOOK_AT,
-    looked_at,
+    STOPPING_CUTOFF,
+    item_ranks,
+    item_ranks_in_batches,
     ndcg,
     ndcg_per_user,
-    places,
-    places_in_full,
     recall,
     validation_ndcg,
+    validation_sample,
 )
 from tests.cloud.worlds import checkerboard
 from wire.ranking_metrics import ItemLists, rank
@@ -34,7 +34,7 @@ def test_places_worked_out_by_hand() -> None:
     scores = np.array([[5, 9, 5, 7, 5], [1, 2, 3, 4, 5]], dtype=np.float32)
     # User 0 knows item 1, so 3 is first, then 0, 2 and 4, which are equal. User 1 knows what is asked for.
     for k, out in ((20, 3), (4, 3), (3, np.inf)):
-        found = places(scores.copy(), lists([1], [4]), lists([0, 2, 3, 4], [0, 4]), k)
+        found = item_ranks(scores.copy(), lists([1], [4]), lists([0, 2, 3, 4], [0, 4]), k)
         assert found.tolist() == [1, 2, 0, out, out, np.inf]
 
 
@@ -47,23 +47,23 @@ def test_counting_and_ranking_agree(users: int, items: int, levels: int, seed: i
     chosen = [np.nonzero(rng.random((users, items)) < share) for share in (0.3, 0.4)]
     known, wanted = (ItemLists.of_pairs(rows, columns, users) for rows, columns in chosen)
     asking = np.flatnonzero(wanted.counts())
-    ranked = rank(vectors[asking] @ table.T, known.take(asking), wanted.take(asking), LOOK_AT)
-    batches = list(places_in_full(vectors, table, known, wanted))
-    for k in (1, 10, LOOK_AT):
+    ranked = rank(vectors[asking] @ table.T, known.take(asking), wanted.take(asking), STOPPING_CUTOFF)
+    batches = list(item_ranks_in_batches(vectors, table, known, wanted))
+    for k in (1, 10, STOPPING_CUTOFF):
         for count, expected in ((ndcg, ranked.ndcg(k)), (recall, ranked.recall(k))):
-            found = [np.empty(0), *(count(asked, places, k) for asked, places in batches)]
+            found = [np.empty(0), *(count(asked, ranks, k) for asked, ranks in batches)]
             np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-12)
 
 
 def test_a_small_world_is_looked_at_whole() -> None:
     world = checkerboard()
-    assert looked_at(world, 0).tolist() == list(range(40))
+    assert validation_sample(world, 0).tolist() == list(range(40))
 
 
 def test_a_large_world_is_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     world = load(Synthetic(users=200, items=100, user_groups=2, interactions_per_user=20))
     monkeypatch.setattr(evaluation, "MOST_SCORES_A_LOOK", 5_000)
-    once, again, other = (looked_at(world, seed) for seed in (1, 1, 2))
+    once, again, other = (validation_sample(world, seed) for seed in (1, 1, 2))
     assert once.tolist() == again.tolist() != other.tolist()
     assert len(set(once.tolist())) == 50
     assert once.tolist() == sorted(once.tolist())

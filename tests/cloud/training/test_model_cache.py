@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cloud.blocks.trained_model import TrainedModel
-from cloud.training.checkpoint import Checkpoints, Saved
-from cloud.training.model_cache import Kept, restored, saved
+from cloud.training.checkpoint import Checkpoints, State
+from cloud.training.model_cache import TrainedModelCache, from_state, to_state
 
 HOLD = """
 import sys, time
@@ -46,41 +46,43 @@ def bits(model: TrainedModel) -> list[object]:
 
 def test_a_model_comes_back_to_the_bit(tmp_path: Path) -> None:
     heard: list[str] = []
-    kept, model = Kept(tmp_path / "kept"), a_model()
+    kept, model = TrainedModelCache(tmp_path / "kept"), a_model()
     assert kept.load("key", heard.append) is None
-    kept.keep("key", saved(model), heard.append)
+    kept.keep("key", to_state(model), heard.append)
     found = kept.load("key", heard.append)
     assert found is not None
-    assert bits(found) == bits(model) == bits(restored(saved(model)))
+    assert bits(found) == bits(model) == bits(from_state(to_state(model)))
     assert found.item_tables[0] is found.item_tables[2]
-    assert all(each.flags.c_contiguous for each in (found.user_vectors, restored(saved(model)).user_vectors))
+    assert all(
+        each.flags.c_contiguous for each in (found.user_vectors, from_state(to_state(model)).user_vectors)
+    )
     assert heard == []
 
 
 def test_who_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     one = tmp_path / "one"
-    Kept(one).keep("size", saved(a_model()), print)
+    TrainedModelCache(one).keep("size", to_state(a_model()), print)
     size = (one / "size.safetensors").stat().st_size
-    kept = Kept(tmp_path / "kept", most_bytes=3 * size + size // 2)
+    kept = TrainedModelCache(tmp_path / "kept", most_bytes=3 * size + size // 2)
     for age, key in enumerate(["old", "older", "oldest"]):
-        kept.keep(key, saved(a_model()), print)
+        kept.keep(key, to_state(a_model()), print)
         then = time.time_ns() - (age + 1) * 10**9
         os.utime(kept.folder / f"{key}.safetensors", ns=(then, then))
     assert kept.load("oldest", print) is not None  # which makes it the latest
-    kept.keep("new", saved(a_model()), print)
+    kept.keep("new", to_state(a_model()), print)
     assert sorted(path.stem for path in kept.folder.iterdir()) == ["new", "old", "oldest"]
 
 
 def test_what_is_too_large_is_not_kept(tmp_path: Path) -> None:
-    kept = Kept(tmp_path / "kept", most_bytes=1000)
-    kept.keep("key", saved(a_model(items=200)), print)
+    kept = TrainedModelCache(tmp_path / "kept", most_bytes=1000)
+    kept.keep("key", to_state(a_model(items=200)), print)
     assert not kept.folder.exists()
 
 
 def test_what_is_damaged_or_of_another_key_is_not_taken(tmp_path: Path) -> None:
     heard: list[str] = []
-    kept = Kept(tmp_path / "kept")
-    kept.keep("key", saved(a_model()), heard.append)
+    kept = TrainedModelCache(tmp_path / "kept")
+    kept.keep("key", to_state(a_model()), heard.append)
     file = kept.folder / "key.safetensors"
     (kept.folder / "other.safetensors").write_bytes(file.read_bytes())
     raw = bytearray(file.read_bytes())
@@ -96,17 +98,17 @@ def test_what_is_damaged_or_of_another_key_is_not_taken(tmp_path: Path) -> None:
 def test_a_state_that_is_no_model_is_told(tmp_path: Path) -> None:
     """Its checksum and its owner are right, but it has other arrays."""
     heard: list[str] = []
-    Checkpoints(tmp_path, "key").save("key", Saved({"users": np.zeros(3)}, {"tables": [0]}))
-    assert Kept(tmp_path).load("key", heard.append) is None
+    Checkpoints(tmp_path, "key").save("key", State({"users": np.zeros(3)}, {"tables": [0]}))
+    assert TrainedModelCache(tmp_path).load("key", heard.append) is None
     assert heard == ["key.safetensors is not used: it is no trained model: KeyError('user_vectors')"]
 
 
 def test_a_folder_that_cannot_be_written_costs_no_training(tmp_path: Path) -> None:
     heard: list[str] = []
     (tmp_path / "kept").write_text("a file where the folder should be")
-    kept, model = Kept(tmp_path / "kept"), a_model()
+    kept, model = TrainedModelCache(tmp_path / "kept"), a_model()
     with kept.alone("key", heard.append):
-        kept.keep("key", saved(model), heard.append)
+        kept.keep("key", to_state(model), heard.append)
     assert [words.rsplit(": ", 1)[1] for words in heard] == ["File exists", "File exists"]
 
 
@@ -121,7 +123,7 @@ def test_a_second_process_waits_until_the_first_is_gone(tmp_path: Path) -> None:
             heard.append(words)
             holder.kill()
 
-        with Kept(tmp_path).alone("key", noticed):
+        with TrainedModelCache(tmp_path).alone("key", noticed):
             assert [path.name for path in tmp_path.iterdir()] == [".key.lock"]
     assert heard == ["another process trains this model; waiting for it"]
     assert list(tmp_path.iterdir()) == []

@@ -5,11 +5,11 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from cloud.training.backbones.mf import dropped, mean_square_length, multinomial_loss, user_weights
+from cloud.training.backbones.mf import dropout, mean_square_length, multinomial_loss, user_weights
 from cloud.training.config import LeastSquares
 from cloud.training.diversity import diversity_term, neighbour_distance, slice_similarity
 from cloud.training.evaluation import ndcg_per_user
-from cloud.training.loop import BestSoFar, batches, descend, generator
+from cloud.training.loop import EarlyStopping, batches, generator, gradient_step
 from cloud.training.pretrain import pretrain
 from tests.cloud.worlds import SMALL, checkerboard, ignore
 from wire.errors import RunError
@@ -36,7 +36,7 @@ def test_a_loss_that_is_no_number_stops_training() -> None:
     table = torch.ones(3, requires_grad=True)
     for factor, found in ((math.nan, "nan"), (math.inf, "inf")):
         with pytest.raises(RunError, match=rf"epoch 3: the loss is {found}; learning_rate\(=7.0\) may be"):
-            descend(torch.optim.Adam([table]), (table * factor).sum(), "pretraining in epoch 3", 7.0)
+            gradient_step(torch.optim.Adam([table]), (table * factor).sum(), "pretraining in epoch 3", 7.0)
     assert table.tolist() == [1, 1, 1]
 
 
@@ -103,7 +103,7 @@ def test_within_its_limit_l2_holds_the_unbounded_form() -> None:
 
 
 def test_dropout_keeps_the_mean() -> None:
-    found = dropped(torch.ones(200, 200), 0.45, generator(0, "dropout"))
+    found = dropout(torch.ones(200, 200), 0.45, generator(0, "dropout"))
     assert sorted(set(found.flatten().tolist())) == pytest.approx([0.0, 1 / 0.55])
     assert found.mean().item() == pytest.approx(1.0, abs=0.02)
 
@@ -115,7 +115,7 @@ def test_batches_are_every_user_once() -> None:
 
 
 def test_the_best_is_kept_until_patience_ends() -> None:
-    best = BestSoFar(patience=2)
+    best = EarlyStopping(patience=2)
     stops = [
         best.look(score, epoch, torch.tensor([score])) for epoch, score in enumerate([1.0, 3.0, 2.0, 3.0])
     ]
@@ -123,7 +123,7 @@ def test_the_best_is_kept_until_patience_ends() -> None:
 
 
 def test_without_validation_the_last_is_kept() -> None:
-    best = BestSoFar(patience=1)
+    best = EarlyStopping(patience=1)
     stops = [best.look(math.nan, epoch, torch.tensor([float(epoch)])) for epoch in range(3)]
     assert (stops, best.epoch, best.tables[0].tolist()) == ([False] * 3, 2, [2.0])
 

@@ -8,9 +8,9 @@ from msgspec.structs import replace as changed
 
 from cloud.training import validation_guard
 from cloud.training.config import Guard, Refinement
-from cloud.training.item_weights import cut_table, group_item_weights
+from cloud.training.item_weights import group_item_weights, partition_table
 from cloud.training.loop import Factors
-from cloud.training.refine import GroupTables, item_basis, refine, rotate, singular_basis, unrefined
+from cloud.training.refine import GroupTables, item_basis, refine, rotate, share_global_table, singular_basis
 from cloud.training.validation_guard import StageReport
 from tests.cloud.worlds import SMALL, a_trial, checkerboard, ignore
 from wire.random_streams import stream
@@ -24,7 +24,7 @@ def vague_model() -> GroupTables:
     rng = stream(0, "vague")
     users = np.stack([1 - PARITY, PARITY, *np.zeros((6, 40))], axis=1)
     items = rng.normal(0, 0.01, (40, 8))
-    return unrefined(Factors(users.astype(np.float32), items.astype(np.float32)), PARITY)
+    return share_global_table(Factors(users.astype(np.float32), items.astype(np.float32)), PARITY)
 
 
 def test_refinement_teaches_each_group_its_own() -> None:
@@ -57,7 +57,7 @@ def test_what_does_not_convince_those_who_judge_is_not_kept() -> None:
 
 def test_without_early_stop_all_epochs_are_done_whatever_validation_says() -> None:
     knowing = np.stack([1 - PARITY, PARITY, *np.zeros((6, 40))], axis=1).astype(np.float32)
-    start = unrefined(Factors(knowing, knowing), PARITY)
+    start = share_global_table(Factors(knowing, knowing), PARITY)
     found = {}
     for early_stop in (False, True):
         ruinous = Refinement(epochs=7, learning_rate=1000.0, early_stop=early_stop)
@@ -128,7 +128,7 @@ def test_each_group_is_rotated_by_itself() -> None:
 
 def turned(model: GroupTables, **changes: object) -> tuple[GroupTables, StageReport]:
     world = checkerboard()
-    cut = cut_table(40, 8, SMALL)
+    cut = partition_table(40, 8, SMALL)
     return rotate(
         model,
         group_item_weights(model.groups, world),
@@ -150,7 +150,7 @@ def sorted_against_rotation() -> GroupTables:
     users[:, 0] = np.where(PARITY == 0, 1, -1)
     items = rng.normal(0, 0.9, (40, 8))
     items[:, 0] = np.where(PARITY == 0, 1.5, -1.5)
-    return unrefined(
+    return share_global_table(
         Factors(users.astype(np.float32), items.astype(np.float32)), np.zeros(40, dtype=np.int64)
     )
 

@@ -7,7 +7,7 @@ import torch
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from cloud.blocks.block_weights import closed_form, second_moment
+from cloud.blocks.block_weights import closed_form_weights, second_moment
 from cloud.blocks.selection import rank_blocks
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.datasets import load
@@ -15,7 +15,7 @@ from cloud.data.interactions import Interactions
 from cloud.data.sources import LightGCN, RecBole, Synthetic
 from cloud.training.config import Controller, Guard, Refinement, Training
 from cloud.training.evaluation import ndcg_per_user
-from cloud.training.item_weights import cut_table
+from cloud.training.item_weights import partition_table
 from cloud.training.recipes import TRAININGS
 from cloud.training.train import GlobalModel, Progress, learn_global, personalize, train
 from tests.cloud.worlds import SMALL, checkerboard
@@ -44,11 +44,13 @@ def synthetic_model(clustering: str, rotate: bool = True) -> tuple[Interactions,
 
 def ndcg_at_budget(world: Interactions, model: TrainedModel, budget: float) -> float:
     """Return the mean test NDCG@20 when each group holds a share of its blocks, floor included."""
-    cut, found = cut_table(world.n_items, model.user_vectors.shape[1], Training(slice_width=2)), []
+    cut, found = partition_table(world.n_items, model.user_vectors.shape[1], Training(slice_width=2)), []
     for group, table in enumerate(model.item_tables):
         members = np.flatnonzero(model.user_groups == group)
         moment = second_moment(model.user_vectors[members])
-        weights = closed_form(table, moment, model.item_weights[group], cut) * model.corrections[group]
+        weights = (
+            closed_form_weights(table, moment, model.item_weights[group], cut) * model.corrections[group]
+        )
         held = np.zeros(weights.size, dtype=np.float32)
         held[rank_blocks(weights)[: max(round(budget * weights.size), len(weights))]] = 1
         table = table * cut.spread(held.reshape(cut.shape))

@@ -4,8 +4,15 @@ import pytest
 from cloud.blocks.encoding import GroupTable
 from cloud.training import validation_guard
 from cloud.training.config import Training
-from cloud.training.item_weights import cut_table
-from cloud.training.validation_guard import LEAST_JURY, Verdicts, halves, judging_groups, jury, verdicts
+from cloud.training.item_weights import partition_table
+from cloud.training.validation_guard import (
+    MIN_VALIDATION_USERS,
+    GuardDecisions,
+    decide,
+    sample_groups,
+    split_validation,
+    validation_users,
+)
 from tests.cloud.worlds import a_trial, checkerboard
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
@@ -20,7 +27,7 @@ def gains(mean: float, users: int, seed: int = 0) -> FloatArray:
 
 
 def decided(*each: FloatArray, prior: bool) -> tuple[bool, list[bool]]:
-    found = verdicts(each, prior=prior, standard_errors=3.0)
+    found = decide(each, prior=prior, standard_errors=3.0)
     return found.jointly, found.kept
 
 
@@ -46,13 +53,13 @@ def test_a_group_departs_from_the_joint_choice_if_its_own_users_disagree() -> No
 
 
 def test_a_handful_of_users_departs_from_nothing() -> None:
-    few = np.full(LEAST_JURY - 1, -1.0)  # unanimous, so without any spread
+    few = np.full(MIN_VALIDATION_USERS - 1, -1.0)  # unanimous, so without any spread
     assert decided(gains(2, 200), few, np.append(few, -1.0), prior=True) == (True, [True, True, False])
 
 
 def test_without_judges_the_prior_choice_holds() -> None:
     nobody = np.empty(0)
-    assert verdicts([nobody, nobody], prior=True, standard_errors=3.0) == Verdicts(
+    assert decide([nobody, nobody], prior=True, standard_errors=3.0) == GuardDecisions(
         True, [True, True], 0, None, None
     )
 
@@ -61,30 +68,30 @@ def test_small_tables_are_tried_in_all_groups_and_large_ones_in_a_sample(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tables = [np.zeros((100, 4), dtype=np.float32)] * 50
-    assert judging_groups(tables, seed=0) == list(range(50))
+    assert sample_groups(tables, seed=0) == list(range(50))
     monkeypatch.setattr(validation_guard, "MOST_NUMBERS_TRIED", 8_000)
-    once, again, other = (judging_groups(tables, seed) for seed in (1, 1, 2))
+    once, again, other = (sample_groups(tables, seed) for seed in (1, 1, 2))
     assert once == again != other
     assert len(set(once)) == 20
     assert once == sorted(once)
     monkeypatch.setattr(validation_guard, "MOST_NUMBERS_TRIED", 1)
-    assert len(judging_groups(tables, seed=0)) == 1
+    assert len(sample_groups(tables, seed=0)) == 1
 
 
 def test_groups_that_do_not_judge_follow_the_joint_choice() -> None:
     silent = np.empty(0)
     for prior in (True, False):
-        found = verdicts([gains(2, 200), silent, gains(-2, 20, 1), silent], prior=prior, standard_errors=3.0)
+        found = decide([gains(2, 200), silent, gains(-2, 20, 1), silent], prior=prior, standard_errors=3.0)
         assert (found.kept, found.judged) == ([True, True, False, True], 2)
 
 
 def test_halves_share_no_user_and_leave_none_out() -> None:
     world, members = checkerboard(), np.flatnonzero(PARITY == 0)
-    one, other = halves(members, world, 0, 0)
+    one, other = split_validation(members, world, 0, 0)
     assert sorted([*one.users, *other.users]) == members.tolist()
     assert len(one.users) == len(other.users) == 10
     assert one.wanted.pairs()[1].tolist() == world.valid.take(one.users).items.tolist()
-    again, _ = halves(members, world, 0, 0)
+    again, _ = split_validation(members, world, 0, 0)
     assert again.users.tolist() == one.users.tolist()
 
 
@@ -93,8 +100,8 @@ def test_a_trial_prefers_tables_whose_heavy_blocks_know_the_users() -> None:
     taste = np.where(PARITY == 0, 1.0, -1.0)
     vectors = np.stack([taste, np.ones(40)], axis=1).astype(np.float32)
     noise = stream(0, "trial").normal(size=40)
-    cut = cut_table(40, 2, Training(dim=2, slice_width=1, item_groups=1))
-    trying, judges = a_trial(cut), jury(np.arange(40), world)
+    cut = partition_table(40, 2, Training(dim=2, slice_width=1, item_groups=1))
+    trying, judges = a_trial(cut), validation_users(np.arange(40), world)
     items = np.full(40, 1 / 40, dtype=np.float32)
 
     def found(loudness: float, *corrections: float) -> float:

@@ -17,7 +17,7 @@ from tests.worlds import a_store
 from wire.errors import Reason
 from wire.geometry import Codec, Geometry
 from wire.messages import BudgetReport, ModelNotice, decode
-from wire.update_part import TENSOR_TYPES, body, decode_part, seal
+from wire.update_part import TENSOR_TYPES, build_body, decode_part, encode_part
 
 STORES = [a_store(items=60, seed=seed, codec=codec) for seed, codec in ((1, Codec.INT8), (2, Codec.PLANES))]
 CLOUDS = [Responder(store, 1800) for store in STORES]
@@ -81,7 +81,7 @@ def forged(draw: st.DrawFn, part: bytes) -> bytes:
             raw[draw(st.integers(0, len(raw) - 1))] ^= draw(st.integers(1, 255))
             tensors[what] = bytes(raw) * draw(st.sampled_from([1, 1, 2])) if draw(st.booleans()) else b""
     fields["parts"] = max(fields["parts"], fields["part"])
-    return seal(body(**fields, tensors=tensors), seq)
+    return encode_part(build_body(**fields, tensors=tensors), seq)
 
 
 @settings(max_examples=200)
@@ -150,10 +150,10 @@ def test_one_bad_part_does_not_keep_a_device_from_ever_growing_again() -> None:
     tensors = {
         "ids": np.array([block], "<u2").tobytes(), "scales": b"\0\0\x80?", "data": bytes(30),
     }  # fmt: skip
-    rogue = body(
+    rogue = build_body(
         model=agent.model, group=0, first=agent.held, target=60_000, part=1, parts=1, tensors=tensors
     )
-    assert (agent.receive(seal(rogue, agent.seq)), agent.rejected) == (
+    assert (agent.receive(encode_part(rogue, agent.seq)), agent.rejected) == (
         Receipt.REJECTED,
         Reason.OUT_OF_RANGE,
     )
@@ -170,14 +170,17 @@ def test_parts_above_the_budget_take_no_memory_however_many_come() -> None:
     table = {name: np.array([value], "<u4").tobytes() for name, value in
              (("layer_blocks", 4000), ("layer_bytes", 5))}  # fmt: skip
     named: dict[str, Any] = {"model": "m", "group": 0, "target": 4000, "parts": 3}
-    assert agent.receive(seal(body(**named, first=0, part=1, tensors=table), agent.seq)) is Receipt.PROGRESS
+    assert (
+        agent.receive(encode_part(build_body(**named, first=0, part=1, tensors=table), agent.seq))
+        is Receipt.PROGRESS
+    )
     for first in range(0, 40, 10):
         tensors = {
             "ids": np.arange(first, first + 10, dtype="<u2").tobytes(),
             "sizes": np.full(10, 65_535, "<u2").tobytes(),
             "data": bytes(655_350),
         }
-        part = seal(body(**named, first=0, part=2, tensors=tensors), agent.seq)
+        part = encode_part(build_body(**named, first=0, part=2, tensors=tensors), agent.seq)
         assert (agent.receive(part), agent.rejected) == (Receipt.REJECTED, Reason.OUT_OF_RANGE)
     assert agent.shelf is not None
     assert (len(agent.shelf.data), agent.shelf.ids, agent.shelf._seen) == (0, [], {})
@@ -217,8 +220,9 @@ def an_introduction(agent: Agent, **tensors: bytes) -> bytes:
     found = decode_part(part)
     names = ("user_vector", "layer_blocks", "layer_bytes")
     whole = {name: found.tensor(name) for name in names} | tensors
-    return seal(
-        body(model=STORES[0].version, group=0, first=0, target=1, part=1, parts=2, tensors=whole), agent.seq
+    return encode_part(
+        build_body(model=STORES[0].version, group=0, first=0, target=1, part=1, parts=2, tensors=whole),
+        agent.seq,
     )
 
 

@@ -31,9 +31,9 @@ from tests.served import FLEET, Listener, Served, served
 from wire.errors import InputError
 from wire.messages import BudgetReport, Status, decode
 from wire.mqtt.connection import Connection
-from wire.output_files import replace_file
+from wire.output_files import write_atomically
 from wire.topics import Role
-from wire.update_part import body, seal
+from wire.update_part import build_body, encode_part
 
 needs_mosquitto = [
     pytest.mark.broker,
@@ -344,7 +344,7 @@ class TestBesideARealCloud:
         meminfo = tmp_path / "proc" / "meminfo"
 
         def available(kib: int) -> None:  # whole, as /proc is
-            replace_file(meminfo, f"MemTotal: 4000 kB\nMemAvailable: {kib} kB\n".encode())
+            write_atomically(meminfo, f"MemTotal: 4000 kB\nMemAvailable: {kib} kB\n".encode())
 
         available(2000)
         pee = tmp_path / "pee.safetensors"
@@ -388,7 +388,7 @@ def test_a_wrong_part_that_fits_is_got_rid_of(tmp_path: Path) -> None:
     for target, blocks in ((0, {}), (1, right.part(whole - 1, whole)._asdict())):
         fields = {"first": 0, "target": target, "part": 1, "parts": 1}
         device._take_part(
-            seal(body(model=agent.model, group=agent.group, tensors=blocks, **fields), agent.seq)
+            encode_part(build_body(model=agent.model, group=agent.group, tensors=blocks, **fields), agent.seq)
         )
     held = [agent.held]
     for _ in range(4):

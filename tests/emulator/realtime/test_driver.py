@@ -20,7 +20,7 @@ from emulator.realtime.driver import Driver
 from emulator.realtime.real_cloud import RoundTrips
 from emulator.realtime.wall_clock import Inlet, Pace, Tally
 from wire.errors import RunError
-from wire.topics import Kind
+from wire.topics import MessageKind
 from wire.units import NS_PER_S, TIME_UNITS, Duration
 
 MS = TIME_UNITS["ms"]
@@ -55,7 +55,7 @@ class Network:
     def send_damaged(self, device: str, payload: bytes) -> None:
         raise AssertionError("no report is damaged")
 
-    def publish(self, device: str, kind: Kind, message: msgspec.Struct) -> None:
+    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
         raise AssertionError("nobody is listening")
 
     def give_up(self, exchange: Exchange) -> None:

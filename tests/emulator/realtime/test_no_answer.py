@@ -11,7 +11,7 @@ from emulator.runner.runner import Finished
 from tests.cable import Cable
 from tests.emulator.scenarios import TINY, Runner, Silent, number
 from tests.foreign import foreign_broker
-from wire.errors import RunError, SilenceError
+from wire.errors import NoAnswerError, RunError
 
 pytestmark = [
     pytest.mark.broker,
@@ -33,7 +33,7 @@ def test_a_run_in_real_time_ends_where_no_update_ever_comes(
 ) -> None:
     with (
         foreign_broker(tmp_path, LIMIT) as broker,
-        pytest.raises(SilenceError) as caught,
+        pytest.raises(NoAnswerError) as caught,
     ):
         runner.run(CALM, *REAL, f"realtime.connections={connections}", broker=broker.url)
     words = str(caught.value)

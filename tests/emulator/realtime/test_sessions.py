@@ -22,7 +22,7 @@ from tests.served import Listener
 from wire.errors import InputError
 from wire.messages import Status, decode
 from wire.mqtt.connection import Connection
-from wire.topics import Kind, Role, device_topic
+from wire.topics import MessageKind, Role, device_topic
 
 pytestmark = [
     pytest.mark.broker,
@@ -85,7 +85,7 @@ class World:
     def _tell(self, what: str, name: str) -> None:
         self.told.append((time.monotonic(), what, name))
         if what == "joined":
-            self.sessions.publish(name, Kind.STATUS, Status(online=True, reason="here"))
+            self.sessions.publish(name, MessageKind.STATUS, Status(online=True, reason="here"))
 
 
 @asynccontextmanager
@@ -103,7 +103,7 @@ def observer(broker: RunningBroker) -> Connection:
 
 
 def test_a_cut_device_is_told_of_by_its_last_will_and_comes_back_by_itself(broker: RunningBroker) -> None:
-    topic = device_topic(Kind.STATUS, FLEET, "d0")
+    topic = device_topic(MessageKind.STATUS, FLEET, "d0")
 
     async def story() -> None:
         async with Listener(observer(broker), topic) as listener, world(broker) as made:
@@ -135,7 +135,7 @@ def test_what_is_sent_to_a_device_that_is_away_waits_for_it_if_its_session_persi
     broker: RunningBroker, persistent: bool, arrives: int
 ) -> None:
     settings = Realtime(connect_rate=10_000, persistent=persistent)
-    topic = device_topic(Kind.PEE, FLEET, "d1")
+    topic = device_topic(MessageKind.PEE, FLEET, "d1")
 
     async def story() -> None:
         async with world(broker, settings) as made:

@@ -3,11 +3,11 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from cloud.blocks.block_weights import closed_form, second_moment
+from cloud.blocks.block_weights import closed_form_weights, second_moment
 from cloud.data.interactions import Interactions
 from cloud.training.config import Controller, Guard, Training
-from cloud.training.controller.learn import Weighed, soft_gates, weigh
-from cloud.training.item_weights import cut_table, group_item_weights
+from cloud.training.controller.learn import ControllerResult, learn_block_weights, soft_gates
+from cloud.training.item_weights import group_item_weights, partition_table
 from cloud.training.refine import GroupTables
 from tests.cloud.worlds import a_trial, checkerboard, ignore
 from wire.random_streams import stream
@@ -44,13 +44,13 @@ def misleading_model(world: Interactions) -> GroupTables:
 CONFIG = Training(dim=2, slice_width=1, item_groups=1, controller=Controller(steps=200, reach=3.0))
 
 
-def weighed(model: GroupTables, config: Training) -> tuple[Weighed, FloatArray]:
+def weighed(model: GroupTables, config: Training) -> tuple[ControllerResult, FloatArray]:
     """Return what the controller leaves, and the weights of the only group that follow from it."""
     world = checkerboard()
-    cut = cut_table(40, model.users.shape[1], config)
+    cut = partition_table(40, model.users.shape[1], config)
     items = group_item_weights(model.groups, world)
-    found = weigh(model, items, world, config, cut, a_trial(cut), ignore)
-    closed = closed_form(found.model.tables[0], second_moment(found.model.users), items[0], cut)
+    found = learn_block_weights(model, items, world, config, cut, a_trial(cut), ignore)
+    closed = closed_form_weights(found.model.tables[0], second_moment(found.model.users), items[0], cut)
     return found, np.asarray(closed * found.corrections[0])
 
 
