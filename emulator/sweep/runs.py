@@ -147,8 +147,11 @@ RUNNING = (
     "emulator.runner.runner", "emulator.cli.cloud", "emulator.cli.devices", "broker_config.embedded",
 )  # fmt: skip
 """What carries out a run: this process, and the programs that it starts."""
-SHOWING = ("emulator.report", "emulator.cli.terminal", "emulator.cli.live_view", "cloud.service.prometheus")
-"""What only shows how it goes, or what came of it."""
+SHOWING = (
+    "emulator.report", "emulator.cli.terminal", "emulator.cli.live_view", "cloud.service.prometheus",
+    "emulator.run_directory.run_files",
+)  # fmt: skip
+"""What only shows how it goes, or reads and shows what came of it."""
 
 
 @functools.cache

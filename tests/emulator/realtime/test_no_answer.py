@@ -69,7 +69,7 @@ def test_lockstep_says_what_was_published_and_what_the_cloud_warned_of(
 def test_lockstep_says_that_a_client_id_is_used_twice(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emulator.simulation.NOTICE_TIMEOUT_S", 8.0)
+    monkeypatch.setattr("emulator.simulation.simulation.NOTICE_TIMEOUT_S", 8.0)
     monkeypatch.setattr("emulator.simulation.clocks.GIVE_UP_S", 8.0)
     with (
         foreign_broker(tmp_path, "use_username_as_clientid true") as broker,
