@@ -22,7 +22,7 @@ from devices.mqtt.sessions import check_open_files
 from devices.simulated.roster import device_names
 from emulator.cli.terminal import Console
 from emulator.metrics.live_status import LiveStatus
-from emulator.metrics.realtime_measurements import RunIdentity, ShardMeasurements, write_measurements
+from emulator.metrics.realtime_measurements import ShardMeasurements, ShardRun, write_measurements
 from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.shard_processes import MEASURED, READY
 from emulator.realtime.shard import Route, Shard
@@ -214,7 +214,7 @@ async def _run(
     route = Route(fleet, device, begin, due_s, wanted.place, life, rng, told, wanted.may_be_late)
     measured = await Shard(simulation, route).run(check)
     models = tuple(each.version for each in (job.store, job.newer) if each is not None)
-    identity = RunIdentity(
+    identity = ShardRun(
         name=wanted.run, fleet=job.fleet, models=models, start_at=wanted.start_at, began_at=start.began_at
     )
     return msgspec.structs.replace(measured, run=identity)
@@ -235,7 +235,7 @@ class _Start:
         self._told: asyncio.Future[float] = loop.create_future()
         self._loop = loop
         self.began_at = math.nan
-        """When simulated time was 0, in seconds since the epoch, once it has begun."""
+        """The moment at which simulated time was 0, in seconds since the epoch; NaN before it begins."""
 
     def life(self) -> Life:
         """Return which life the devices live: their first, unless simulated time has begun without them."""

@@ -12,8 +12,8 @@ from devices.simulated.roster import device_names
 from emulator.cli.terminal import Console
 from emulator.metrics.realtime_measurements import (
     ExpectedTimes,
-    RunIdentity,
     ShardMeasurements,
+    ShardRun,
     read_measurements,
     summarize_shards,
 )
@@ -126,7 +126,7 @@ def check_one_run(folders: Sequence[Path], measured: Sequence[ShardMeasurements]
     return ["the shards have no --run and no --start-at: only their times say that they are of one run"]
 
 
-def _difference(first: RunIdentity, run: RunIdentity, measured: Sequence[ShardMeasurements]) -> str | None:
+def _difference(first: ShardRun, run: ShardRun, measured: Sequence[ShardMeasurements]) -> str | None:
     for what, one, other in (
         ("--run", first.name, run.name),
         ("fleet", first.fleet, run.fleet),

@@ -92,8 +92,8 @@ Moment = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
 """Seconds since the epoch, before the year 10000."""
 
 
-class RunIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """Which run a shard is one of: what all its shards share."""
+class ShardRun(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that a shard is a part of, by what all its shards share."""
 
     name: str | None
     """As `--run` says; None: nobody has named it."""
@@ -102,9 +102,9 @@ class RunIdentity(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     """The versions of the models that its devices knew."""
     start_at: Moment | None
-    """When simulated time was to be 0, in seconds since the epoch; None: when the shard was ready."""
+    """The moment at which simulated time was to be 0; None: as soon as the shard was ready."""
     began_at: Moment
-    """When it was 0."""
+    """The moment at which it was 0."""
 
 
 MOST_SHARDS = 10_000
@@ -133,7 +133,7 @@ class ShardMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """Connections and messages by what became of them."""
     late_turns: int = 0
     """Turns with an event later than `max_lag`."""
-    run: RunIdentity | None = None
+    run: ShardRun | None = None
     """None for a shard of an older version."""
 
 

@@ -1,4 +1,4 @@
-"""What a column of a table of a run must hold: by what the lists of columns say of it."""
+"""Types of the columns of a run's tables, from the lists of columns."""
 
 from collections.abc import Callable, Mapping
 from typing import Final

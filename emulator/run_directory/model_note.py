@@ -1,4 +1,4 @@
-"""Which model an unfinished run has, and where it is cached: what measuring its log needs."""
+"""The model of an unfinished run, and where it is cached: measuring its log needs it."""
 
 import os
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ MOST_BYTES: Final = 2**16
 
 
 class ModelNote(msgspec.Struct, frozen=True):
-    """What a run notes of its models."""
+    """A run's note of its models."""
 
     store: str
     """The folder that caches models."""
     versions: tuple[str, ...]
-    """That of the model that is served to everybody; then that of the one which a rollout brings."""
+    """Of the model that is served to everybody; then of the one which a rollout brings."""
 
 
 def write_model_note(folder: Path, store: Path | None, versions: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ _PAIRS = (("network_ns", "networks"), ("new_user_ns", "new_user_groups"))
 
 
 class RunFiles:
-    """What a run has written; read and checked when it is asked for.
+    """The files that a run has written; read and checked when they are asked for.
 
     Args:
         folder: a run directory.

@@ -41,7 +41,7 @@ _NEEDED: Final[Mapping[str, Any]] = {
     "simulated_seconds": _Simulated,
     "event_log_sha256": str,
 }
-"""What every summary has: it says what was run."""
+"""Keys that every summary has: they say what was run."""
 _MAY_BE_NULL: Final = frozenset(
     {
         "whole_again_seconds", "quality_before", "quality_lowest", "quality_recovery_seconds",

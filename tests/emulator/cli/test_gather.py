@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from emulator.cli.gather import check_one_run, read_shards
 from emulator.metrics.realtime_measurements import (
-    RunIdentity,
     ShardMeasurements,
+    ShardRun,
     StoredHistogram,
     read_measurements,
     write_measurements,
@@ -25,22 +25,22 @@ from tests.emulator.scenarios import TINY
 from wire.errors import InputError
 
 NONE = StoredHistogram({}, 0, None, None)
-FIRST = RunIdentity(name=None, fleet="f", models=("a", "b"), start_at=None, began_at=1000.0)
+FIRST = ShardRun(name=None, fleet="f", models=("a", "b"), start_at=None, began_at=1000.0)
 FOLDERS = [Path("shard-1"), Path("shard-2")]
 
 
-def shard(place: int, run: RunIdentity | None) -> ShardMeasurements:
+def shard(place: int, run: ShardRun | None) -> ShardMeasurements:
     return ShardMeasurements(
         place=place, shards=2, wall_seconds=100.0, aborted_ns=None, lag=NONE, connects=NONE, round_trips=NONE,
         gathered=0, gather_seconds=0.0, checked=True, counts={}, run=run,
     )  # fmt: skip
 
 
-def notes(one: RunIdentity | None, other: RunIdentity | None) -> list[str]:
+def notes(one: ShardRun | None, other: ShardRun | None) -> list[str]:
     return check_one_run(FOLDERS, [shard(0, one), shard(1, other)])
 
 
-def changed(**keys: Any) -> RunIdentity:
+def changed(**keys: Any) -> ShardRun:
     return msgspec.structs.replace(FIRST, **keys)
 
 
@@ -55,7 +55,7 @@ SAME = [
 
 @pytest.mark.parametrize(("one", "other", "said"), SAME)
 def test_shards_of_one_run_may_be_gathered(
-    one: RunIdentity | None, other: RunIdentity | None, said: list[str]
+    one: ShardRun | None, other: ShardRun | None, said: list[str]
 ) -> None:
     assert notes(one, other) == said
 
@@ -73,7 +73,7 @@ MIXED = [
 
 
 @pytest.mark.parametrize(("one", "other", "why"), MIXED)
-def test_shards_of_two_runs_are_refused(one: RunIdentity, other: RunIdentity, why: str) -> None:
+def test_shards_of_two_runs_are_refused(one: ShardRun, other: ShardRun, why: str) -> None:
     with pytest.raises(InputError) as caught:
         notes(one, other)
     assert str(caught.value) == f"shard-1 and shard-2 are shards of different runs: {why}"
