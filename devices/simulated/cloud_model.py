@@ -14,7 +14,7 @@ import numpy as np
 import simpy
 
 from devices.simulated.exchange import Drop, Exchange, Expect, Unanswered
-from devices.timeline.faults import Window, finish
+from devices.timeline.faults import CloudFault, FaultWindow, service_interval
 from wire.units import TIME_UNITS, Duration, format_duration
 
 
@@ -54,7 +54,7 @@ class Unlimited:
         windows: when it is down or slow.
     """
 
-    def __init__(self, service_ns: int, windows: Sequence[Window] = ()) -> None:
+    def __init__(self, service_ns: int, windows: Sequence[FaultWindow[CloudFault]] = ()) -> None:
         self._service_ns = service_ns
         self._windows = tuple(windows)
 
@@ -62,7 +62,7 @@ class Unlimited:
         """Say when the answer leaves."""
         begun_ns = exchange.arrived_ns
         if self._windows:
-            exchange.begun_ns, exchange.left_ns = finish(begun_ns, self._service_ns, self._windows)
+            exchange.begun_ns, exchange.left_ns = service_interval(begun_ns, self._service_ns, self._windows)
         else:
             exchange.begun_ns, exchange.left_ns = begun_ns, begun_ns + self._service_ns
         expect(exchange)
@@ -85,7 +85,11 @@ class Queue:
     """
 
     def __init__(
-        self, env: simpy.Environment, cloud: Cloud, rng: np.random.Generator, windows: Sequence[Window] = ()
+        self,
+        env: simpy.Environment,
+        cloud: Cloud,
+        rng: np.random.Generator,
+        windows: Sequence[FaultWindow[CloudFault]] = (),
     ) -> None:
         assert cloud.workers is not None
         self._env = env
@@ -122,10 +126,10 @@ class Queue:
 
     def _begin(self, arrived: _Waiting) -> None:
         exchange, now = arrived.exchange, int(self._env.now)
-        exchange.begun_ns, exchange.left_ns = finish(now, next(self._services), self._windows)
+        exchange.begun_ns, exchange.left_ns = service_interval(now, next(self._services), self._windows)
         free_ns = exchange.left_ns
         for _ in range(exchange.answers - 1):  # a report that has arrived twice is worked on twice
-            _, free_ns = finish(free_ns, next(self._services), self._windows)
+            _, free_ns = service_interval(free_ns, next(self._services), self._windows)
         self._env.timeout(free_ns - now).callbacks.append(self._done)
         arrived.expect(exchange)
 

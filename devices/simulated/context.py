@@ -10,7 +10,7 @@ from devices.event_log import FleetLog
 from devices.recommender.quality import UserQuality
 from devices.simulated.exchange import Capacity, Transport
 from devices.simulated.link import Network
-from devices.timeline.faults import Window
+from devices.timeline.faults import BrokerFault, FaultWindow
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Setting:
     """Each user's quality by layer, by model version; the version that is served to everybody first."""
     networks: Mapping[str, Network] = field(default_factory=dict)
     """Networks that devices may change to."""
-    outages: Sequence[Window] = ()
+    outages: Sequence[FaultWindow[BrokerFault]] = ()
     """When the broker is down."""
     always_full: bool = False
     """Whether every update is the whole PEE."""

@@ -15,8 +15,9 @@ from devices.event_log import Cause, Harm, Result
 from devices.protocol.agent import Receipt
 from devices.simulated.exchange import Exchange, Unanswered
 from devices.simulated.exchange_log import log_end
-from devices.simulated.link import CALM, OWN, Fate, Link
+from devices.simulated.link import Link
 from devices.simulated.owner import Owner
+from devices.timeline.faults import NO_FAULT, NO_IMPAIRMENT, Impairment
 from wire.errors import RunError
 from wire.mqtt_bytes import PUBACK_WIRE_BYTES, publish_wire_bytes, suback_bytes, subscribe_bytes, wire_bytes
 from wire.topics import TABLE, LayerName, MessageKind, layer_topic
@@ -124,30 +125,30 @@ class Delivery:
         """Apply the weather to a report; tell whether the cloud will answer it."""
         device, setting, uplink = self._device, self._setting, self.uplink
         size = len(exchange.report)
-        fate = CALM if uplink.calm else uplink.fate(exchange.sent_ns)
-        if fate.retries:
-            exchange.resent_wire_bytes = exchange.report_wire_bytes * fate.retries
+        impairment = NO_IMPAIRMENT if uplink.calm else uplink.draw_impairment(exchange.sent_ns)
+        if impairment.retries:
+            exchange.resent_wire_bytes = exchange.report_wire_bytes * impairment.retries
             exchange.report_wire_bytes += exchange.resent_wire_bytes
-        if fate.lost is not None:
-            device.harm(Harm.REPORT_LOST, exchange.seq, size, fate.lost, 1 + fate.retries)
+        if impairment.lost is not None:
+            device.harm(Harm.REPORT_LOST, exchange.seq, size, impairment.lost, 1 + impairment.retries)
             return False
-        if fate.resent is not None:
-            device.harm(Harm.REPORT_RESENT, exchange.seq, size, fate.resent, fate.retries)
+        if impairment.resent is not None:
+            device.harm(Harm.REPORT_RESENT, exchange.seq, size, impairment.resent, impairment.retries)
         if uplink.recovers:
-            exchange.arrived_ns = uplink.in_order(exchange.arrived_ns + fate.late_ns)
+            exchange.arrived_ns = uplink.in_order(exchange.arrived_ns + impairment.late_ns)
         for window in setting.outages:
-            if window.holds(exchange.arrived_ns):
-                device.harm(Harm.REPORT_CUT_OFF, exchange.seq, size, window.place)
+            if window.is_active(exchange.arrived_ns):
+                device.harm(Harm.REPORT_CUT_OFF, exchange.seq, size, window.number)
                 return False
-        if fate.corrupted is not None:
-            device.harm(Harm.REPORT_CORRUPTED, exchange.seq, size, fate.corrupted)
+        if impairment.corrupted is not None:
+            device.harm(Harm.REPORT_CORRUPTED, exchange.seq, size, impairment.corrupted)
             exchange.ack_wire_bytes = PUBACK_WIRE_BYTES  # the broker does not know what is in it
             # The first byte: a digit changed inside would be another report, which no checksum tells apart.
             if not exchange.layers:
                 setting.transport.send_damaged(device.name, b"\xff" + exchange.report[1:])
             return False
-        if fate.duplicated is not None:
-            device.harm(Harm.REPORT_DUPLICATED, exchange.seq, size, fate.duplicated)
+        if impairment.duplicated is not None:
+            device.harm(Harm.REPORT_DUPLICATED, exchange.seq, size, impairment.duplicated)
             exchange.answers = 2
         return True
 
@@ -166,7 +167,7 @@ class Delivery:
             self._close(exchange)
             return
         if why is Unanswered.REFUSED:
-            self._device.harm(Harm.REPORT_REFUSED, exchange.seq, len(exchange.report), OWN)
+            self._device.harm(Harm.REPORT_REFUSED, exchange.seq, len(exchange.report), NO_FAULT)
         exchange.lost = True
         self._after(exchange.sent_ns + self._setting.retry_ns, exchange, self._end)
 
@@ -218,27 +219,27 @@ class Delivery:
         assert exchange.parts is not None
         part, last = exchange.parts[place], place == len(exchange.parts) - 1
         now: int = self._setting.env.now  # type: ignore[assignment]
-        fate = CALM if downlink.calm else downlink.fate(now)
-        if fate is not CALM:
-            self._note(exchange, len(part), fate)
+        impairment = NO_IMPAIRMENT if downlink.calm else downlink.draw_impairment(now)
+        if impairment is not NO_IMPAIRMENT:
+            self._note(exchange, len(part), impairment)
         ends_ns = exchange.ends_ns
-        for copy in range(exchange.answers + (fate.duplicated is not None)):
+        for copy in range(exchange.answers + (impairment.duplicated is not None)):
             framed = self._count(exchange, place, copy)
-            if fate.retries and not copy:
-                exchange.resent_wire_bytes += framed * fate.retries
-                exchange.wire_bytes += framed * fate.retries
-            through_ns, taken_ns = self._transfer(part, framed, now, fate.late_ns)
-            arrives_ns = taken_ns + fate.held_back_ns
+            if impairment.retries and not copy:
+                exchange.resent_wire_bytes += framed * impairment.retries
+                exchange.wire_bytes += framed * impairment.retries
+            through_ns, taken_ns = self._transfer(part, framed, now, impairment.late_ns)
+            arrives_ns = taken_ns + impairment.held_back_ns
             ends_ns = max(ends_ns, arrives_ns)
             if not copy:
-                exchange.received_ns = max(exchange.received_ns, through_ns + fate.held_back_ns)
-            if fate.lost is not None:
+                exchange.received_ns = max(exchange.received_ns, through_ns + impairment.held_back_ns)
+            if impairment.lost is not None:
                 exchange.lost_bytes += len(part)
                 continue
-            arrived = part if fate.corrupted is None else self._damaged(part)
+            arrived = part if impairment.corrupted is None else self._damaged(part)
             self._after(arrives_ns, exchange, partial(self._arrive, arrived, again=copy > 0))
         if last:
-            late_ns = exchange.sent_ns + self._setting.retry_ns if fate.lost is not None else 0
+            late_ns = exchange.sent_ns + self._setting.retry_ns if impairment.lost is not None else 0
             self._after(max(ends_ns, late_ns), exchange, self._end)
         exchange.ends_ns = ends_ns
         return downlink.free_after(now)
@@ -265,22 +266,22 @@ class Delivery:
         self._applied_at = max(through, self._applied_at) + int(len(part) * self._apply_ns_per_byte)
         return through, self._applied_at
 
-    def _note(self, exchange: Exchange, size: int, fate: Fate) -> None:
+    def _note(self, exchange: Exchange, size: int, impairment: Impairment) -> None:
         """Log what the weather does to a part."""
         device, seq = self._device, exchange.seq
-        if fate.duplicated is not None:
-            device.harm(Harm.PART_DUPLICATED, seq, size, fate.duplicated)
-        if fate.lost is not None:
+        if impairment.duplicated is not None:
+            device.harm(Harm.PART_DUPLICATED, seq, size, impairment.duplicated)
+        if impairment.lost is not None:
             exchange.lost = True
-            device.harm(Harm.PART_LOST, seq, size, fate.lost, 1 + fate.retries)
-        elif fate.resent is not None:
-            device.harm(Harm.PART_RESENT, seq, size, fate.resent, fate.retries)
-        if fate.corrupted is not None and fate.lost is None:
+            device.harm(Harm.PART_LOST, seq, size, impairment.lost, 1 + impairment.retries)
+        elif impairment.resent is not None:
+            device.harm(Harm.PART_RESENT, seq, size, impairment.resent, impairment.retries)
+        if impairment.corrupted is not None and impairment.lost is None:
             exchange.harmed = True
-            device.harm(Harm.PART_CORRUPTED, seq, size, fate.corrupted)
-        if fate.held_back is not None:
+            device.harm(Harm.PART_CORRUPTED, seq, size, impairment.corrupted)
+        if impairment.held_back is not None:
             exchange.harmed = True
-            device.harm(Harm.PART_REORDERED, seq, size, fate.held_back)
+            device.harm(Harm.PART_REORDERED, seq, size, impairment.held_back)
 
     def _damaged(self, part: bytes) -> bytes:
         at = int(self.downlink.draw() * len(part))
@@ -304,9 +305,9 @@ class Delivery:
     def _cut_off_by(self, *moments: int) -> int | None:
         """Return which fault keeps what is under way at one of *moments* from arriving, None if none does."""
         for window in self._setting.outages:
-            if any(map(window.holds, moments)):
-                return window.place
-        return None if self._device.online else OWN
+            if any(map(window.is_active, moments)):
+                return window.number
+        return None if self._device.online else NO_FAULT
 
     def _lose_answer(self, exchange: Exchange, first: int, place: int) -> None:
         """Nobody is connected to take the parts from the *first* on; the device reports again when it is."""
@@ -327,7 +328,7 @@ class Delivery:
         exchange, first = self._waiting[0]
         self._waiting = deque(each for each in self._waiting if each[0] is not exchange)
         place = self._cut_off_by(int(self._setting.env.now))
-        self._lose_answer(exchange, first, OWN if place is None else place)
+        self._lose_answer(exchange, first, NO_FAULT if place is None else place)
 
     def _arrive_only(self, event: simpy.Event) -> None:
         """The one part of an answer arrives, and that is its end."""
@@ -374,7 +375,7 @@ class Delivery:
         if exchange.ended or exchange.epoch == self._device.epoch:
             return exchange.ended
         place = self._cut_off_by(int(self._setting.env.now))
-        self._device.harm(Harm.PART_CUT_OFF, exchange.seq, size, OWN if place is None else place)
+        self._device.harm(Harm.PART_CUT_OFF, exchange.seq, size, NO_FAULT if place is None else place)
         exchange.lost = True
         exchange.lost_bytes += size
         return True

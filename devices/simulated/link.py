@@ -6,13 +6,13 @@ an answer can matter is known before the answer is.
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from devices.distributions import normal_before_cut, uniform_before_cut
-from devices.timeline.faults import Bandwidth, Corruption, Duplicates, Latency, Loss, Reordering, Window
+from devices.timeline.faults import NO_FAULT, NO_IMPAIRMENT, FaultWindow, Impairment, LinkFault
 from wire.units import NS_PER_S, TIME_UNITS, BitsPerSecond, Duration, Share, format_duration
 
 MS = TIME_UNITS["ms"]
@@ -24,8 +24,6 @@ LEAST_TIMEOUT_NS, LONGEST_TIMEOUT_NS = 200 * MS, 60_000 * MS
 MOST_RETRIES = 15
 """As TCP does on Linux: after so many retries in vain a message is lost for good."""
 
-OWN = -1
-"""The place of what is no fault of the scenario's: the link's own loss."""
 _PARETO_SHAPE = 1.0 + math.sqrt(2.0)
 """With this shape a Pareto distribution's standard deviation equals its mean."""
 
@@ -90,25 +88,6 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return max(mean + int(4 * deviation), LEAST_TIMEOUT_NS)
 
 
-class Fate(NamedTuple):
-    """What becomes of a message; each is the place of the fault that did it, None if none did."""
-
-    lost: int | None = None
-    corrupted: int | None = None
-    duplicated: int | None = None
-    held_back: int | None = None
-    held_back_ns: int = 0
-    resent: int | None = None
-    """What lost it, where it was sent again and arrived in the end."""
-    retries: int = 0
-    """How often it was sent again."""
-    late_ns: int = 0
-    """How much later it arrives for that."""
-
-
-CALM = Fate()
-
-
 class Link:
     """One direction of one device's connection.
 
@@ -139,7 +118,7 @@ class Link:
         self,
         direction: Direction,
         rng: np.random.Generator | None,
-        windows: Sequence[Window] = (),
+        windows: Sequence[FaultWindow[LinkFault]] = (),
         weather: np.random.Generator | None = None,
     ) -> None:
         self._direction = direction
@@ -171,31 +150,26 @@ class Link:
             delay += self._disturbance(t_ns)
         return delay
 
-    def fate(self, t_ns: int) -> Fate:
+    def draw_impairment(self, t_ns: int) -> Impairment:
         """Draw what becomes of a message that leaves at *t_ns*; not to be asked of a calm link."""
-        lost = corrupted = duplicated = held_back = None
-        held_back_ns = 0
+        lost: int | None = None
         if self._lossy and self._rng is not None and self._rng.random() < self._direction.loss:
-            lost = OWN
+            lost = NO_FAULT
+        impairment = NO_IMPAIRMENT
         for window in self._windows:
-            if not window.holds(t_ns):
+            if not window.is_active(t_ns):
                 continue
-            match window.fault:
-                case Loss(share=share) if self._happens(share):
-                    lost = window.place if lost is None else lost
-                case Corruption(share=share) if self._happens(share):
-                    corrupted = window.place
-                case Duplicates(share=share) if self._happens(share):
-                    duplicated = window.place
-                case Reordering(share=share, delay=delay) if self._happens(share):
-                    held_back, held_back_ns = window.place, int(delay)
-        if lost is None or not self.recovers:
-            return Fate(lost, corrupted, duplicated, held_back, held_back_ns)
+            if window.fault.loses(self.draw) and lost is None:
+                lost = window.number
+            impairment = window.fault.impair(impairment, window.number, self.draw)
+        if lost is None:
+            return impairment
+        if not self.recovers:
+            return impairment._replace(lost=lost)
         retries = self._retries(t_ns)
-        late_ns = self.late_ns(retries)
         if retries > MOST_RETRIES:
-            return Fate(lost, corrupted, duplicated, held_back, held_back_ns, None, MOST_RETRIES)
-        return Fate(None, corrupted, duplicated, held_back, held_back_ns, lost, retries, late_ns)
+            return impairment._replace(lost=lost, retries=MOST_RETRIES)
+        return impairment._replace(resent=lost, retries=retries, late_ns=self.late_ns(retries))
 
     def late_ns(self, retries: int) -> int:
         """Return how much later a message arrives that was sent again so often."""
@@ -236,18 +210,11 @@ class Link:
             at_ns = t_ns + self.late_ns(retry)
             lost = self._lossy and self._rng is not None and self._rng.random() < self._direction.loss
             for window in self._windows:
-                if (
-                    isinstance(window.fault, Loss)
-                    and window.holds(at_ns)
-                    and self._happens(window.fault.share)
-                ):
+                if window.is_active(at_ns) and window.fault.loses(self.draw):
                     lost = True
             if not lost:
                 return retry
         return MOST_RETRIES + 1
-
-    def _happens(self, share: float) -> bool:
-        return self.draw() < share
 
     def _drawn(self) -> int:
         rng, direction = self._rng, self._direction
@@ -269,17 +236,13 @@ class Link:
                 return int(mean - deviation + scale * excess)
 
     def _disturbance(self, t_ns: int) -> int:
-        added = 0
-        for window in self._windows:
-            if isinstance(window.fault, Latency) and window.holds(t_ns):
-                jitter = int(window.fault.jitter)
-                added += int(window.fault.delay) + (int(jitter * (2 * self.draw() - 1)) if jitter else 0)
-        return added
+        return sum(
+            window.fault.added_delay_ns(self.draw) for window in self._windows if window.is_active(t_ns)
+        )
 
     def _slowest(self, t_ns: int) -> float:
-        rates = [
-            8 * NS_PER_S / window.fault.rate
-            for window in self._windows
-            if isinstance(window.fault, Bandwidth) and window.holds(t_ns)
-        ]
-        return max([self._ns_per_byte, *rates])
+        rate = int(self._direction.bandwidth)
+        for window in self._windows:
+            if window.is_active(t_ns):
+                rate = window.fault.limit_rate(rate)
+        return 8 * NS_PER_S / rate

@@ -19,9 +19,9 @@ import simpy
 from devices.protocol.agent import Agent
 from devices.simulated.budget_trajectory import Course
 from devices.simulated.exchange import Capacity, Drop, Exchange, Expect, Unanswered
-from devices.simulated.link import CALM, Direction, Fate, Link
+from devices.simulated.link import Direction, Link
 from devices.timeline.connectivity import FOREVER, Toggle
-from devices.timeline.faults import Window
+from devices.timeline.faults import NO_IMPAIRMENT, BrokerFault, FaultWindow, Impairment, LinkFault
 
 
 class Trip(NamedTuple):
@@ -33,7 +33,7 @@ class Trip(NamedTuple):
     left_ns: int
     answered_ns: int
     ended_ns: int
-    fate: Fate = CALM
+    impairment: Impairment = NO_IMPAIRMENT
     """What became of the report."""
     cut_off: int | None = None
     """The outage in which it would have arrived."""
@@ -47,7 +47,7 @@ class Script:
 
     trips: Mapping[int, Trip] = field(default_factory=dict)
     """By the report's number."""
-    parts: Mapping[int, list[Fate]] = field(default_factory=dict)
+    parts: Mapping[int, list[Impairment]] = field(default_factory=dict)
     """What became of the parts that left at a time and did not arrive as they were sent; used up."""
 
     def trip(self, seq: int, sent_ns: int) -> Trip | None:
@@ -86,18 +86,18 @@ class RecordedUplink(Link):
         self,
         direction: Direction,
         rng: np.random.Generator | None,
-        windows: Sequence[Window],
+        windows: Sequence[FaultWindow[LinkFault]],
         weather: np.random.Generator | None,
         *,
         script: Script,
         agent: Agent,
-        outages: Sequence[Window],
+        outages: Sequence[FaultWindow[BrokerFault]],
     ) -> None:
         super().__init__(direction, rng, windows, weather)
         self._script, self._agent = script, agent
-        self._outages = {window.place: window for window in outages}
+        self._outages = {window.number: window for window in outages}
         self._through = 0
-        self.calm = self.calm and all(trip.fate == CALM for trip in script.trips.values())
+        self.calm = self.calm and all(trip.impairment == NO_IMPAIRMENT for trip in script.trips.values())
 
     def transfer(self, now: int, wire_bytes: int) -> int:
         """Return the time at which a report that comes up at *now* is through."""
@@ -113,10 +113,10 @@ class RecordedUplink(Link):
             return max(0, self._outages[trip.cut_off].start_ns - self._through)
         return (trip.arrived_ns if trip.arrived_ns >= 0 else FOREVER) - self._through
 
-    def fate(self, t_ns: int) -> Fate:
+    def draw_impairment(self, t_ns: int) -> Impairment:
         """Return what became of the report that leaves at *t_ns*."""
         trip = self._script.trip(self._agent.seq, t_ns)
-        return CALM if trip is None else trip.fate
+        return NO_IMPAIRMENT if trip is None else trip.impairment
 
     def in_order(self, arrives_ns: int) -> int:
         """Return *arrives_ns*: what was recorded was in order, and what never arrived holds nothing up."""
@@ -140,7 +140,7 @@ class RecordedDownlink(Link):
         self,
         direction: Direction,
         rng: np.random.Generator | None,
-        windows: Sequence[Window],
+        windows: Sequence[FaultWindow[LinkFault]],
         weather: np.random.Generator | None,
         *,
         script: Script,
@@ -149,13 +149,17 @@ class RecordedDownlink(Link):
         self._parts = script.parts
         self.calm = self.calm and not script.parts
 
-    def fate(self, t_ns: int) -> Fate:
+    def draw_impairment(self, t_ns: int) -> Impairment:
         """Return what became of the part that leaves at *t_ns*."""
-        fates = self._parts.get(t_ns)
-        if not fates:
-            return CALM
-        fate = fates.pop(0)
-        return fate if fate.resent is None else fate._replace(late_ns=self.late_ns(fate.retries))
+        impairments = self._parts.get(t_ns)
+        if not impairments:
+            return NO_IMPAIRMENT
+        impairment = impairments.pop(0)
+        return (
+            impairment
+            if impairment.resent is None
+            else impairment._replace(late_ns=self.late_ns(impairment.retries))
+        )
 
     def draw(self) -> float:
         """Draw a number from 0 to 1; 0 where the link has no weather of its own."""

@@ -26,7 +26,7 @@ from devices.simulated.recorded import Recorded, RecordedDownlink, RecordedUplin
 from devices.simulated.roster import Enrolled
 from devices.timeline.actions import Deed, scale_steps
 from devices.timeline.connectivity import Absence, Toggle, resumed, started, toggles
-from devices.timeline.faults import Window
+from devices.timeline.faults import FaultWindow, LinkFault
 from devices.timeline.timeline import Member, Program, network_changes
 from devices.traces.series import Series
 from wire.random_streams import stream
@@ -146,7 +146,8 @@ def _schedule(
 
 
 MakeLink = Callable[
-    [Direction, np.random.Generator | None, Sequence[Window], np.random.Generator | None], Link
+    [Direction, np.random.Generator | None, Sequence[FaultWindow[LinkFault]], np.random.Generator | None],
+    Link,
 ]
 
 

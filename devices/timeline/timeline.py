@@ -8,14 +8,17 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from devices.timeline.actions import Actions, Deed, Disconnect, NewUsers, SwapNetwork
 from devices.timeline.connectivity import FOREVER, Absence, Why, placed, ramp_offsets, staged
-from devices.timeline.faults import BrokerDown, CloudDown, CloudSlow, Faults, LinkFault, Window
+from devices.timeline.faults import BrokerFault, CloudFault, Fault, FaultWindow, LinkFault
 from devices.timeline.schedule import Select, Stage, parse_moment, stage_starts
 from wire.random_streams import draw, stream
+
+F = TypeVar("F", bound=Fault)
 
 
 @dataclass(frozen=True)
@@ -36,44 +39,43 @@ class Program:
     seed: int = 0
     stages: Sequence[Stage] = ()
     actions: Sequence[Actions] = ()
-    faults: Sequence[Faults] = ()
+    faults: Sequence[Fault] = ()
     names: Sequence[str] = field(default=(), repr=False)
     """The ids of all devices, for the order in which stages bring them in."""
     stop_ns: int = FOREVER
     """When memory stops moving; so do the faults, or what is still under way could never arrive."""
 
     @cached_property
-    def windows(self) -> tuple[Window, ...]:
+    def windows(self) -> tuple[FaultWindow[Fault], ...]:
         """When each fault is in force, in the order of their start."""
         found = []
-        for place, fault in enumerate(self.faults):
+        for number, fault in enumerate(self.faults):
             start_ns = self.moment(fault.at)
             end_ns = min(start_ns + fault.duration, self.stop_ns)
-            found.append(Window(start_ns, end_ns, place, fault))
+            found.append(FaultWindow(start_ns, end_ns, number, fault))
         return tuple(sorted(found, key=lambda window: window[:3]))
 
     @cached_property
-    def cloud_windows(self) -> tuple[Window, ...]:
+    def cloud_windows(self) -> tuple[FaultWindow[CloudFault], ...]:
         """When the cloud is down or slow."""
-        return tuple(window for window in self.windows if isinstance(window.fault, CloudDown | CloudSlow))
+        return self._windows_of(CloudFault)
 
     @cached_property
-    def outages(self) -> tuple[Window, ...]:
+    def outages(self) -> tuple[FaultWindow[BrokerFault], ...]:
         """When the broker is down."""
-        return tuple(window for window in self.windows if isinstance(window.fault, BrokerDown))
+        return self._windows_of(BrokerFault)
 
     def moment(self, at: str) -> int:
         """Return when *at* is, in nanoseconds since the start."""
         return parse_moment(at).resolve(self._starts)
 
-    def link_windows(self, member: Member, stream: str) -> tuple[Window, ...]:
+    def link_windows(self, member: Member, stream: str) -> tuple[FaultWindow[LinkFault], ...]:
         """Return the faults of a device's *stream*: ``uplink`` or ``downlink``."""
         return tuple(
             window
-            for window in self.windows
-            if isinstance(window.fault, LinkFault)
-            and window.fault.stream in ("both", stream)
-            and self._concerns(window.fault.select, member, "fault", window.place)
+            for window in self._windows_of(LinkFault)
+            if window.fault.stream in ("both", stream)
+            and self._concerns(window.fault.select, member, "fault", window.number)
         )
 
     def deeds(self, member: Member) -> tuple[Deed, ...]:
@@ -126,6 +128,14 @@ class Program:
             before = wanted
         return offsets
 
+    def _windows_of(self, kind: type[F]) -> tuple[FaultWindow[F], ...]:
+        """Return when faults of one kind are active."""
+        return tuple(
+            FaultWindow(start_ns, end_ns, number, fault)
+            for start_ns, end_ns, number, fault in self.windows
+            if isinstance(fault, kind)
+        )
+
     def _concerns(self, select: Select, member: Member, kind: str, place: int) -> bool:
         fits = select.fits(group=member.group, labels=member.labels, node=member.node, network=member.network)
         if not fits or select.share >= 1.0:
@@ -137,9 +147,8 @@ class Program:
         late = deed.action.reconnect_within * draw(self.seed, "reconnect", deed.place, name)
         return int(deed.action.duration) + int(late)
 
-    def _outage(self, window: Window, name: str) -> Absence:
-        assert isinstance(window.fault, BrokerDown)
-        late = window.fault.reconnect_within * draw(self.seed, "back", window.place, name)
+    def _outage(self, window: FaultWindow[BrokerFault], name: str) -> Absence:
+        late = window.fault.reconnect_within * draw(self.seed, "back", window.number, name)
         return Absence(window.start_ns, window.end_ns + int(late), Why.BROKER_DOWN)
 
 

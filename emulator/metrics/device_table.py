@@ -22,7 +22,7 @@ def build_device_table(devices: Sequence[Enrolled], store: BlockStore, program: 
     moves = [network_changes(each, member.network) for each, member in zip(deeds, members, strict=True)]
     touched = [
         sorted(
-            {window.place for end in ("uplink", "downlink") for window in program.link_windows(member, end)}
+            {window.number for end in ("uplink", "downlink") for window in program.link_windows(member, end)}
         )
         for member in members
     ]

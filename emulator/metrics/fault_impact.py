@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from devices.event_log import Harm, Result
-from devices.simulated.link import OWN
 from devices.timeline.connectivity import Why
+from devices.timeline.faults import FAULT_TYPES, NO_FAULT, BrokerFault, CloudFault
 from emulator.metrics.frame import BoolArray, Columns, Frame, IntArray, RowIndex, order_by_device
 from emulator.metrics.quality_recovery import RECOVERED_SHARE, mean_quality_over_time
-from emulator.metrics.timeline import BROKER_OUTAGE, CLOUD_FAULTS, DISCONNECT, HANDOVER, SLOWING_FAULTS, Span
+from emulator.metrics.timeline import DISCONNECT, HANDOVER, Span
 from wire.units import NS_PER_S
 
 Impact = Mapping[str, str | int | float | None]
@@ -78,7 +78,7 @@ class FaultImpact:
         for place, span in enumerate(self._frame.plan.actions):
             hurt = self._hurt_by_action(place, span)
             meanwhile = (faults["t_ns"] >= span.start_ns) & (faults["t_ns"] <= span.end_ns)
-            ours = np.isin(faults["device"], hurt.device) & (faults["place"] == OWN)
+            ours = np.isin(faults["device"], hurt.device) & (faults["place"] == NO_FAULT)
             found.append(self._account(span, hurt, meanwhile & ours))
         return found
 
@@ -108,9 +108,10 @@ class FaultImpact:
         faults = self._tables["fault"]
         rows = faults["place"] == place
         parts = [Affected(faults["device"][rows], faults["t_ns"][rows])]
-        if span.type in SLOWING_FAULTS:
+        kind = FAULT_TYPES[span.type]
+        if kind.slows:
             parts.append(self._slowed(place, span))
-        if span.type == BROKER_OUTAGE:
+        if issubclass(kind, BrokerFault):
             parts.append(self._cut_off(span))
         return Affected(
             *(np.concatenate([getattr(each, name) for each in parts]) for name in ("device", "t_ns"))
@@ -119,7 +120,7 @@ class FaultImpact:
     def _slowed(self, place: int, span: Span) -> Affected:
         """Return who had an exchange under way in the fault: on its links, or in the cloud."""
         updates = self._tables["update"]
-        cloud = span.type in CLOUD_FAULTS
+        cloud = issubclass(FAULT_TYPES[span.type], CloudFault)
         begin, end = updates["arrived_ns" if cloud else "sent_ns"], updates["left_ns" if cloud else "t_ns"]
         under_way = (begin >= 0) & (begin < span.end_ns) & (end > span.start_ns)
         if not cloud:
@@ -128,7 +129,8 @@ class FaultImpact:
 
     def _cut_off(self, span: Span) -> Affected:
         """Return whom an outage of the broker cut off, or kept away."""
-        others = (each.start_ns for each in self._frame.plan.faults if each.type == BROKER_OUTAGE)
+        faults = self._frame.plan.faults
+        others = (fault.start_ns for fault in faults if issubclass(FAULT_TYPES[fault.type], BrokerFault))
         until = min((start for start in others if start > span.start_ns), default=NEVER)
         rows = self._tables["connection"]
         ours = (rows["why"] == Why.BROKER_DOWN) & (rows["t_ns"] >= span.start_ns) & (rows["t_ns"] < until)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from devices.timeline.actions import BudgetScale, Disconnect, NewUsers, SwapNetwork
-from devices.timeline.faults import Bandwidth, BrokerDown, CloudDown, CloudSlow, Latency
 from devices.timeline.schedule import parse_moment, stage_starts
 from scenarios.language.scenario import Scenario
 
@@ -54,11 +53,6 @@ class RunTimeline:
         return replace(self, stop_ns=stop_ns)
 
 
-SLOWING_FAULTS = tuple(str(each.__struct_config__.tag) for each in (Latency, Bandwidth, CloudDown, CloudSlow))
-"""Faults that lose nothing: they concern the exchanges that are under way while they last."""
-CLOUD_FAULTS = tuple(str(each.__struct_config__.tag) for each in (CloudDown, CloudSlow))
-"""Those of them that concern every device."""
-BROKER_OUTAGE = str(BrokerDown.__struct_config__.tag)
 HANDOVER = str(NewUsers.__struct_config__.tag)
 DISCONNECT = str(Disconnect.__struct_config__.tag)
 

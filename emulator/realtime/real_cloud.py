@@ -13,7 +13,7 @@ import msgspec
 import simpy
 
 from devices.simulated.exchange import Drop, Exchange, Expect, Transport, Unanswered
-from devices.timeline.faults import Window, finish
+from devices.timeline.faults import CloudFault, FaultWindow, service_interval
 from emulator.realtime.wall_clock import Tally
 from wire.topics import MessageKind
 from wire.units import NS_PER_S
@@ -61,7 +61,7 @@ class RoundTrips:
         network: Network,
         retry_ns: int,
         service_ns: int = 0,
-        windows: Sequence[Window] = (),
+        windows: Sequence[FaultWindow[CloudFault]] = (),
     ) -> None:
         self.seconds = Tally()
         """Round trips of a report and its answer, in nanoseconds of the wall clock."""
@@ -84,7 +84,7 @@ class RoundTrips:
         """Publish the report when it has arrived where the cloud is."""
         at_ns = exchange.arrived_ns
         if self._windows:
-            _, left_ns = finish(at_ns, self._service_ns, self._windows)
+            _, left_ns = service_interval(at_ns, self._service_ns, self._windows)
             at_ns = max(at_ns, left_ns - self._service_ns)
         flight = _Flight(exchange, expect, drop, exchange.sent_ns + self._retry_ns)
         self._flying.setdefault(exchange.number, {})[exchange.seq] = flight

@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from devices.event_log import COLUMNS, Harm, Pressure
 from devices.simulated.budget_trajectory import Course
 from devices.simulated.device_class import Node
-from devices.simulated.link import Fate
 from devices.simulated.recorded import Recorded, Script, Trip
 from devices.simulated.roster import Enrolled
 from devices.timeline.connectivity import Toggle, Why
-from devices.timeline.faults import BrokerDown, Faults, Reordering
+from devices.timeline.faults import BrokerFault, Fault, Impairment, LinkFault
 from emulator.run_directory.event_log import Tables
 from wire.errors import InputError
 
@@ -79,7 +78,7 @@ class Acts:
     """
 
     rows: Mapping[str, Rows]
-    faults: Sequence[Faults] = field(repr=False)
+    faults: Sequence[Fault] = field(repr=False)
 
     def of(self, enrolled: Enrolled, node: Node, *, exchanges: bool) -> Recorded:
         """Return what happened to a device.
@@ -117,34 +116,34 @@ class Acts:
             for ended_ns, seq, *times in zip(*self.rows["update"].of(number), strict=True)
         }
 
-    def _parts(self, number: int) -> dict[int, list[Fate]]:
-        found: dict[int, list[Fate]] = defaultdict(list)
+    def _parts(self, number: int) -> dict[int, list[Impairment]]:
+        found: dict[int, list[Impairment]] = defaultdict(list)
         last: tuple[int, int, int] | None = None
         for t_ns, harm, seq, place, times in zip(*self.rows["fault"].of(number), strict=True):
             if harm not in _PARTS:
                 continue
             here = t_ns, seq, _PARTS.index(harm)
-            fates = found[t_ns]
+            impairments = found[t_ns]
             # Several rows are one part's as long as they go on in the order of the log.
             if last is None or last[:2] != here[:2] or last[2] >= here[2]:
-                fates.append(Fate())
-            fates[-1] = self._worse(fates[-1], Harm(harm), place, times)
+                impairments.append(Impairment())
+            impairments[-1] = self._worse(impairments[-1], Harm(harm), place, times)
             last = here
         return dict(found)
 
-    def _worse(self, fate: Fate, harm: Harm, place: int, times: int) -> Fate:
+    def _worse(self, impairment: Impairment, harm: Harm, place: int, times: int) -> Impairment:
         match harm:
             case Harm.PART_DUPLICATED:
-                return fate._replace(duplicated=place)
+                return impairment._replace(duplicated=place)
             case Harm.PART_LOST:
-                return fate._replace(lost=place, retries=times - 1)
+                return impairment._replace(lost=place, retries=times - 1)
             case Harm.PART_RESENT:
-                return fate._replace(resent=place, retries=times)
+                return impairment._replace(resent=place, retries=times)
             case Harm.PART_CORRUPTED:
-                return fate._replace(corrupted=place)
+                return impairment._replace(corrupted=place)
         fault = self.faults[place]
-        assert isinstance(fault, Reordering)  # as `read_acts` has checked
-        return fate._replace(held_back=place, held_back_ns=int(fault.delay))
+        assert isinstance(fault, LinkFault)  # as `read_acts` has checked
+        return impairment._replace(held_back=place, held_back_ns=fault.holds_back_ns)
 
 
 def free_at(node: Node, pressure: Pressure) -> int:
@@ -161,7 +160,7 @@ def free_at(node: Node, pressure: Pressure) -> int:
     raise InputError(f"the run directory is damaged: no free memory is {pressure.name.lower()} on its node")
 
 
-def read_acts(folder: Path, tables: Tables, names: Sequence[str], faults: Sequence[Faults]) -> Acts:
+def read_acts(folder: Path, tables: Tables, names: Sequence[str], faults: Sequence[Fault]) -> Acts:
     """Return what happened to each device.
 
     Args:
@@ -256,18 +255,26 @@ def _check_updates(frame: _Frame) -> None:
     frame.check(twice, "seq", "is there twice")
 
 
-def _check_faults(frame: _Frame, faults: Sequence[Faults]) -> None:
+def _check_faults(frame: _Frame, faults: Sequence[Fault]) -> None:
     """Refuse harm done by what can do no such harm."""
     places, harms = frame.columns["place"], frame.columns["harm"]
     frame.check(frame.columns["times"] < 1, "times", "must be at least 1")
     unknown = (places < -1) | (places >= len(faults))
     frame.check(unknown, "place", "must be that of a fault of the scenario, or -1")
-    for harm, kind, tag in (
-        (Harm.PART_REORDERED, Reordering, "reordering"),
-        (Harm.REPORT_CUT_OFF, BrokerDown, "broker_down"),
+    for harm, causes, shown in (
+        (Harm.PART_REORDERED, _holds_back, "that holds parts back"),
+        (Harm.REPORT_CUT_OFF, _is_outage, "of the broker"),
     ):
-        able = np.array([*(isinstance(fault, kind) for fault in faults), False])  # the last for place -1
-        frame.check((harms == harm) & ~able[places], "place", f"must be that of a fault of type {tag}")
+        able = np.array([*(causes(fault) for fault in faults), False])  # the last for place -1
+        frame.check((harms == harm) & ~able[places], "place", f"must be that of a fault {shown}")
+
+
+def _holds_back(fault: Fault) -> bool:
+    return isinstance(fault, LinkFault) and fault.holds_back_ns > 0
+
+
+def _is_outage(fault: Fault) -> bool:
+    return isinstance(fault, BrokerFault)
 
 
 def _with_pressure(budget: _Frame, quality: _Frame) -> dict[str, IntColumn]:
@@ -308,7 +315,7 @@ def _trip(moments: Sequence[int], ended_ns: int, harms: Mapping[Harm, tuple[int,
         left_ns,
         answered_ns,
         ended_ns,
-        Fate(
+        Impairment(
             lost=place(Harm.REPORT_LOST),
             corrupted=place(Harm.REPORT_CORRUPTED),
             duplicated=place(Harm.REPORT_DUPLICATED),

@@ -28,7 +28,7 @@ from devices.simulated.recorded import Recorded, RecordedCapacity
 from devices.simulated.rollout import RolloutPlan, RolloutRun, Turn
 from devices.simulated.roster import Enrolled
 from devices.simulated.start import Played, spawn
-from devices.timeline.faults import Window
+from devices.timeline.faults import CloudFault, FaultWindow
 from emulator.metrics.device_table import build_device_table
 from emulator.metrics.frame import DeviceTable
 from emulator.metrics.live_status import LiveCounters, LiveStatus
@@ -139,7 +139,7 @@ class Simulation:
             raise
 
     @property
-    def cloud_windows(self) -> Sequence[Window]:
+    def cloud_windows(self) -> Sequence[FaultWindow[CloudFault]]:
         """When the scenario has the cloud down or slow."""
         return self._around.program.cloud_windows
 

@@ -20,8 +20,9 @@ from devices.simulated.context import Setting
 from devices.simulated.device import Device
 from devices.simulated.device_class import Node
 from devices.simulated.exchange import Exchange
-from devices.simulated.link import CALM, OWN, Direction, Fate, Link
+from devices.simulated.link import Direction, Link
 from devices.timeline.connectivity import Toggle, Why
+from devices.timeline.faults import NO_FAULT, NO_IMPAIRMENT, Impairment
 from tests.worlds import a_store
 from wire.random_streams import stream
 from wire.ranking_metrics import ItemLists
@@ -72,15 +73,17 @@ class Transport:
 class Weathered(Link):
     """Does to one message after the other what it is told to; delays them by so many seconds."""
 
-    def __init__(self, fates: Sequence[Fate] = (), delays: Sequence[int] = (), rate: int = 8 * 10**9) -> None:
+    def __init__(
+        self, impairments: Sequence[Impairment] = (), delays: Sequence[int] = (), rate: int = 8 * 10**9
+    ) -> None:
         direction = Direction(latency=Duration(S), bandwidth=BitsPerSecond(rate))
         super().__init__(direction, None, weather=stream(1, "weather"))
-        self.calm = not fates
-        self.fates = iter(fates)
+        self.calm = not impairments
+        self.impairments = iter(impairments)
         self.delays = iter(delays)
 
-    def fate(self, t_ns: int) -> Fate:
-        return next(self.fates, CALM)
+    def draw_impairment(self, t_ns: int) -> Impairment:
+        return next(self.impairments, NO_IMPAIRMENT)
 
     def delay(self, t_ns: int) -> int:
         return next(self.delays, 1) * S
@@ -94,8 +97,8 @@ class Losing(Link):
         self.calm = False
         self.losses = iter(losses)
 
-    def fate(self, t_ns: int) -> Fate:
-        return Fate(lost=OWN if next(self.losses, False) else None)
+    def draw_impairment(self, t_ns: int) -> Impairment:
+        return Impairment(lost=NO_FAULT if next(self.losses, False) else None)
 
 
 def live(

@@ -19,7 +19,7 @@ from benchmarks.queueing import (
 )
 from devices.simulated.cloud_model import Cloud, Queue, Unlimited
 from devices.simulated.exchange import Exchange, Unanswered
-from devices.timeline.faults import CloudDown, CloudSlow, Window
+from devices.timeline.faults import CloudFault, CloudOutage, CloudSlowdown, FaultWindow
 from wire.random_streams import stream
 from wire.units import Duration
 
@@ -75,7 +75,9 @@ class Desk:
         )
 
 
-def queued(cloud: Cloud, reports: list[tuple[int, int, int]], windows: tuple[Window, ...] = ()) -> Desk:
+def queued(
+    cloud: Cloud, reports: list[tuple[int, int, int]], windows: tuple[FaultWindow[CloudFault], ...] = ()
+) -> Desk:
     """Let (device, report, arrival) come to a cloud, and run to the end."""
     env = simpy.Environment()
     counter = Desk(Queue(env, cloud, stream(1, "cloud"), windows))
@@ -131,18 +133,18 @@ class TestStories:
         assert (list(done.answered), done.refused, done.coalesced) == ([(1, 1), (2, 2)], [(3, 1)], [(2, 1)])
 
     def test_a_cloud_that_is_down_works_its_queue_off_when_it_is_up_again(self) -> None:
-        down = Window(5, 50, 0, CloudDown(at="0 s", duration=Duration(1)))
+        down = FaultWindow(5, 50, 0, CloudOutage(at="0 s", duration=Duration(1)))
         done = queued(a_queue(), [(1, 1, 0), (2, 1, 6), (3, 1, 7)], (down,))
         assert done.answered == {(1, 1): (50, 60), (2, 1): (60, 70), (3, 1): (70, 80)}
 
     def test_a_slow_cloud_keeps_its_workers_longer(self) -> None:
-        slow = Window(0, 20, 0, CloudSlow(at="0 s", duration=Duration(1), factor=3.0))
+        slow = FaultWindow(0, 20, 0, CloudSlowdown(at="0 s", duration=Duration(1), factor=3.0))
         done = queued(a_queue(), [(1, 1, 0), (2, 1, 1), (3, 1, 2)], (slow,))
         assert done.answered == {(1, 1): (0, 30), (2, 1): (30, 40), (3, 1): (40, 50)}
 
     def test_without_a_limit_on_workers_nothing_waits(self) -> None:
         begun: list[tuple[int, int]] = []
-        cloud = Unlimited(10, (Window(5, 50, 0, CloudDown(at="0 s", duration=Duration(1))),))
+        cloud = Unlimited(10, (FaultWindow(5, 50, 0, CloudOutage(at="0 s", duration=Duration(1))),))
         for number, arrived in enumerate((0, 0, 6, 60)):
             cloud.take(
                 a_report(number, arrived),
@@ -176,8 +178,8 @@ def test_every_report_is_answered_or_coalesced_or_refused(
     service: int,
     outages: list[tuple[int, int]],
 ) -> None:
-    fault = CloudDown(at="0 s", duration=Duration(1))
-    downs = tuple(Window(start, start + span, 0, fault) for start, span in outages)
+    fault = CloudOutage(at="0 s", duration=Duration(1))
+    downs = tuple(FaultWindow(start, start + span, 0, fault) for start, span in outages)
     done = queued(a_queue(workers, limit, coalesce=coalesce, service=service), taken, downs)
     ends = Counter([*done.answered, *done.coalesced, *done.refused])
     assert ends == Counter([(number, seq) for number, seq, _ in taken])

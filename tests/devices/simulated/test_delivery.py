@@ -10,8 +10,8 @@ from devices.event_log import FleetLog, Harm, Result, Sent
 from devices.protocol.report_policy import Reporting
 from devices.simulated.device_class import Node
 from devices.simulated.exchange import Exchange
-from devices.simulated.link import CALM, Direction, Fate, Link
-from devices.timeline.faults import BrokerDown, Loss, Window
+from devices.simulated.link import Direction, Link
+from devices.timeline.faults import NO_IMPAIRMENT, BrokerOutage, FaultWindow, Impairment, LossFault
 from tests.devices.lives import LARGE, SMALL_PARTS, S, Transport, Weathered, live, updates
 from wire.errors import RemoteProtocolError
 from wire.mqtt_bytes import publish_wire_bytes
@@ -39,7 +39,7 @@ def test_an_older_answer_that_comes_late_does_not_take_back_the_newer_one() -> N
 
 def test_damage_to_an_answer_that_is_not_awaited_any_more_is_let_go() -> None:
     """Of 17 parts the first four are damaged: one report, not four, and each with so many parts more."""
-    damaged = Fate(corrupted=0)
+    damaged = Impairment(corrupted=0)
     _, log = live(
         [(0, 5000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
@@ -54,7 +54,7 @@ def test_a_second_copy_that_a_device_has_a_use_for_is_seen_in_the_log() -> None:
     _, log = live(
         [(0, 900), (8, 28), (0, 900)],
         Transport(),
-        downlink=Weathered([CALM, Fate(duplicated=0)], rate=8 * 500),
+        downlink=Weathered([NO_IMPAIRMENT, Impairment(duplicated=0)], rate=8 * 500),
         reporting=Reporting(debounce_ns=60 * S),
     )
     held = [(int(row["t_ns"]) // S, int(row["resident_bytes"])) for row in log.tables["quality"].take()]
@@ -76,7 +76,7 @@ def test_parts_for_a_connection_that_is_gone_do_not_take_the_link_of_the_next() 
 
 def test_an_answer_that_meets_an_outage_of_the_broker_is_lost_to_it() -> None:
     """It leaves at 2 s, the broker is down from 2.5 s on, it would have been there at 3 s."""
-    window = Window(5 * S // 2, 20 * S, 7, BrokerDown(at="0 s", duration=Duration(S)))
+    window = FaultWindow(5 * S // 2, 20 * S, 7, BrokerOutage(at="0 s", duration=Duration(S)))
     _, log = live([(0, 900)], Transport(), toggles=[(0, True), (2, False), (20, True)], outages=(window,))
     faults = log.tables["fault"].take()
     assert [(Harm(row["harm"]).name, int(row["place"])) for row in faults] == [("PART_CUT_OFF", 7)]
@@ -111,20 +111,20 @@ def test_a_report_that_is_damaged_is_refused_and_repeated() -> None:
             with pytest.raises(RemoteProtocolError):
                 self.versions.answer(payload)
 
-    _, log = live([(0, 900)], Refusing(), uplink=Weathered([Fate(corrupted=4)]))
+    _, log = live([(0, 900)], Refusing(), uplink=Weathered([Impairment(corrupted=4)]))
     assert faults(log) == [("REPORT_CORRUPTED", 1, 4)]
     assert list(updates(log)) == [(30, "START", "LOST", 0), (33, "RETRY", "APPLIED", 16)]
 
 
 def test_a_report_that_arrives_twice_is_answered_twice_and_the_copy_is_wasted() -> None:
-    _, log = live([(0, 900)], Transport(), uplink=Weathered([Fate(duplicated=4)]))
+    _, log = live([(0, 900)], Transport(), uplink=Weathered([Impairment(duplicated=4)]))
     assert faults(log) == [("REPORT_DUPLICATED", 1, 4)]
     ((sent, used, lost),) = figures(log, "update_bytes", "used_bytes", "lost_bytes")
     assert (sent, lost) == (2 * used, 0)
 
 
 def test_a_part_that_arrives_twice_is_wasted_once() -> None:
-    _, log = live([(0, 900)], Transport(), downlink=Weathered([CALM, Fate(duplicated=4)]))
+    _, log = live([(0, 900)], Transport(), downlink=Weathered([NO_IMPAIRMENT, Impairment(duplicated=4)]))
     assert faults(log) == [("PART_DUPLICATED", 1, 4)]
     ((sent, used, lost, parts),) = figures(log, "update_bytes", "used_bytes", "lost_bytes", "parts")
     assert (used < sent < 2 * used, lost, parts) == (True, 0, 2)
@@ -135,7 +135,7 @@ def test_parts_that_overtake_each_other_leave_a_gap_and_are_asked_for_again() ->
     device, log = live(
         [(0, 5000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
-        downlink=Weathered([CALM, CALM, Fate(held_back=4, held_back_ns=9 * S)]),
+        downlink=Weathered([NO_IMPAIRMENT, NO_IMPAIRMENT, Impairment(held_back=4, held_back_ns=9 * S)]),
     )
     assert faults(log) == [("PART_REORDERED", 1, 4)]
     assert [each[1:] for each in updates(log)] == [("REJECTED", "APPLIED", 16), ("START", "REJECTED", 16)]
@@ -143,8 +143,8 @@ def test_parts_that_overtake_each_other_leave_a_gap_and_are_asked_for_again() ->
 
 
 def test_the_link_does_not_wait_for_a_part_that_is_held_back() -> None:
-    fates = [CALM, Fate(held_back=4, held_back_ns=9 * S)]
-    _, log = live([(0, 900)], Transport(), downlink=Weathered(fates))
+    impairments = [NO_IMPAIRMENT, Impairment(held_back=4, held_back_ns=9 * S)]
+    _, log = live([(0, 900)], Transport(), downlink=Weathered(impairments))
     assert list(updates(log)) == [(12, "START", "APPLIED", 16)]
 
 
@@ -152,7 +152,7 @@ def test_a_lost_part_in_the_middle_is_noticed_by_the_next() -> None:
     device, log = live(
         [(0, 5000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
-        downlink=Weathered([CALM, CALM, Fate(lost=4)]),
+        downlink=Weathered([NO_IMPAIRMENT, NO_IMPAIRMENT, Impairment(lost=4)]),
     )
     assert faults(log) == [("PART_LOST", 1, 4)]
     rows = list(updates(log))
@@ -161,7 +161,7 @@ def test_a_lost_part_in_the_middle_is_noticed_by_the_next() -> None:
 
 
 def test_a_report_that_meets_an_outage_of_the_broker_is_cut_off() -> None:
-    window = Window(S // 2, 20 * S, 7, BrokerDown(at="0 s", duration=Duration(S)))
+    window = FaultWindow(S // 2, 20 * S, 7, BrokerOutage(at="0 s", duration=Duration(S)))
     _, log = live([(0, 900)], Transport(), toggles=[(0, True), (1, False), (20, True)], outages=(window,))
     assert faults(log) == [("REPORT_CUT_OFF", 1, 7)]
     assert list(updates(log)) == [(23, "RECONNECT", "APPLIED", 16), (30, "START", "LOST", 16)]
@@ -231,8 +231,8 @@ SENT = ("sent", "update_bytes", "update_wire_bytes", "lost_bytes", "full_update_
 def test_an_answer_to_a_device_that_is_gone_has_been_sent_for_nothing_framing_and_all(copies: int) -> None:
     """The device goes while its report is under way; one that arrives twice is answered twice, in vain."""
     transport = Recording()
-    fates = [Fate(duplicated=0)] if copies == 2 else []
-    _, log = live([(0, 5000)], transport, uplink=Weathered(fates), toggles=[(0, True), (2, False)])
+    impairments = [Impairment(duplicated=0)] if copies == 2 else []
+    _, log = live([(0, 5000)], transport, uplink=Weathered(impairments), toggles=[(0, True), (2, False)])
     parts = transport.parts[1] * copies
     payload = sum(map(len, parts))
     assert figures(log, *SENT) == [(Sent.FIRST, payload, on_the_wire(parts), payload, payload // copies)]
@@ -252,7 +252,7 @@ def test_what_a_broken_connection_leaves_of_an_answer_counts_on_the_wire_too() -
 def test_an_answer_whose_introduction_is_lost_was_a_first_one_all_the_same(max_payload: int) -> None:
     """What arrives of it looks like a difference; pushed whole, it would have cost the introduction too."""
     transport = Recording(max_payload)
-    _, log = live([(0, 5000)], transport, downlink=Weathered([Fate(lost=4)]))
+    _, log = live([(0, 5000)], transport, downlink=Weathered([Impairment(lost=4)]))
     sent = [(Sent(kind).name, full) for kind, full in sorted(figures(log, "sent", "full_update_bytes"))]
     whole = sum(map(len, transport.parts[1]))
     assert sent == [("FIRST", whole)] * len(sent)
@@ -262,7 +262,7 @@ def test_an_answer_whose_introduction_is_lost_was_a_first_one_all_the_same(max_p
 def recovering(*lost_s: float) -> Link:
     """Return a link of 1 s delay whose transport sends again after 2 s, and that loses all for so long."""
     windows = [
-        Window(0, int(until * S), place, Loss(at="0 s", duration=Duration(S), share=Share(1.0)))
+        FaultWindow(0, int(until * S), place, LossFault(at="0 s", duration=Duration(S), share=Share(1.0)))
         for place, until in enumerate(lost_s)
     ]
     direction = Direction(latency=Duration(S), bandwidth=BitsPerSecond(8_000_000_000), recovery="transport")
@@ -310,19 +310,21 @@ def test_a_transport_gives_up_in_the_end_and_the_device_asks_again() -> None:
     assert lost == [16] * results.count("LOST")
 
 
-FATES = st.sampled_from([CALM, Fate(lost=0), Fate(duplicated=0), Fate(held_back=0, held_back_ns=9 * S)])
+IMPAIRMENTS = st.sampled_from(
+    [NO_IMPAIRMENT, Impairment(lost=0), Impairment(duplicated=0), Impairment(held_back=0, held_back_ns=9 * S)]
+)
 
 
 @settings(deadline=None)
 @given(
-    up=st.lists(FATES, max_size=6),
-    down=st.lists(FATES, max_size=20),
+    up=st.lists(IMPAIRMENTS, max_size=6),
+    down=st.lists(IMPAIRMENTS, max_size=20),
     budgets=st.lists(st.integers(0, 5000), min_size=1, max_size=6),
     waits=st.lists(st.integers(1, 40), max_size=6),
     rate=st.sampled_from([8 * 500, 8 * 10**9]),
 )
 def test_whatever_is_sent_takes_more_on_the_wire_than_its_payload(
-    up: list[Fate], down: list[Fate], budgets: list[int], waits: list[int], rate: int
+    up: list[Impairment], down: list[Impairment], budgets: list[int], waits: list[int], rate: int
 ) -> None:
     toggles = [(sum(waits[:at]), at % 2 == 0) for at in range(len(waits) + 1)]
     _, log = live(

@@ -6,16 +6,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from devices.simulated.link import MS, OWN, Direction, Distribution, Fate, Link, Network
+from devices.simulated.link import MS, Direction, Distribution, Link, Network
 from devices.timeline.faults import (
-    Bandwidth,
-    Corruption,
-    Duplicates,
-    Faults,
-    Latency,
-    Loss,
-    Reordering,
-    Window,
+    NO_FAULT,
+    BandwidthFault,
+    CorruptionFault,
+    DuplicationFault,
+    FaultWindow,
+    Impairment,
+    LatencyFault,
+    LinkFault,
+    LossFault,
+    ReorderingFault,
 )
 from wire.random_streams import stream
 from wire.units import BitsPerSecond, Duration, Share
@@ -43,7 +45,9 @@ def test_delays_spread_as_stated_and_are_never_negative() -> None:
 
 def test_losses_come_at_the_stated_rate() -> None:
     link = Link(Direction(loss=Share(0.25)), stream(1, "link"))
-    assert np.mean([link.fate(0).lost is not None for _ in range(20_000)]) == pytest.approx(0.25, abs=0.01)
+    assert np.mean([link.draw_impairment(0).lost is not None for _ in range(20_000)]) == pytest.approx(
+        0.25, abs=0.01
+    )
 
 
 def test_a_link_that_loses_everything_is_refused() -> None:
@@ -65,25 +69,25 @@ class TestRecovery:
     def test_a_message_is_sent_again_until_it_arrives(self) -> None:
         """So many retries as there are losses in a row; each begins when the timeout before it is over."""
         link = Link(msgspec.structs.replace(self.AGAIN, loss=Share(0.4)), stream(1, "link"))
-        fates = [link.fate(0) for _ in range(20_000)]
-        lates = {fate.retries: fate.late_ns // (1000 * MS) for fate in fates}
-        assert {fate.lost for fate in fates} == {None}
+        impairments = [link.draw_impairment(0) for _ in range(20_000)]
+        lates = {impairment.retries: impairment.late_ns // (1000 * MS) for impairment in impairments}
+        assert {impairment.lost for impairment in impairments} == {None}
         assert {retries: lates[retries] for retries in range(8)} == {
             0: 0, 1: 2, 2: 6, 3: 14, 4: 30, 5: 62, 6: 122, 7: 182,
         }  # fmt: skip
         for retries in range(4):
-            share = np.mean([fate.retries == retries for fate in fates])
+            share = np.mean([impairment.retries == retries for impairment in impairments])
             assert share == pytest.approx(0.4**retries * 0.6, abs=4 * 0.5 / 20_000**0.5)
 
     def test_a_fault_is_lived_through_or_outlasts_the_transport(self) -> None:
         """All is lost for 10 s, or for an hour: 15 retries take 662 s."""
-        for seconds, fate in (
-            (10, Fate(resent=3, retries=3, late_ns=14_000 * MS)),
-            (3600, Fate(lost=3, retries=15)),
+        for seconds, impairment in (
+            (10, Impairment(resent=3, retries=3, late_ns=14_000 * MS)),
+            (3600, Impairment(lost=3, retries=15)),
         ):
-            loss = Loss(at="0 s", duration=Duration(1), share=Share(1.0))
-            window = Window(0, seconds * 1000 * MS, 3, loss)
-            assert Link(self.AGAIN, None, [window], stream(1, "weather")).fate(0) == fate
+            loss = LossFault(at="0 s", duration=Duration(1), share=Share(1.0))
+            window = FaultWindow(0, seconds * 1000 * MS, 3, loss)
+            assert Link(self.AGAIN, None, [window], stream(1, "weather")).draw_impairment(0) == impairment
 
     @pytest.mark.parametrize(
         ("latency", "deviation", "timeout"), [(10, 0, 200), (150, 0, 300), (150, 30, 300 + 4 * 30 * 2**0.5)]
@@ -153,11 +157,11 @@ class TestDistributions:
         assert drawn(distribution, 30 * MS, 30 * MS, 5000).min() >= 0
 
 
-def window(start: int, end: int, fault: Faults, place: int = 0) -> Window:
-    return Window(start, end, place, fault)
+def window(start: int, end: int, fault: LinkFault, place: int = 0) -> FaultWindow[LinkFault]:
+    return FaultWindow(start, end, place, fault)
 
 
-def stormy(*windows: Window, direction: Direction = Direction()) -> Link:  # noqa: B008 - frozen
+def stormy(*windows: FaultWindow[LinkFault], direction: Direction = Direction()) -> Link:  # noqa: B008 - frozen
     own = stream(1, "own") if Link.draws(direction) else None
     return Link(direction, own, windows, stream(1, "weather"))
 
@@ -169,9 +173,9 @@ class TestFaults:
     def test_bandwidth_is_the_least_of_those_in_force_when_a_message_begins(self) -> None:
         """8 Gbps is a byte a nanosecond; the faults make that 2 and 10 ns."""
         link = stormy(
-            window(100, 200, Bandwidth(rate=BitsPerSecond(4 * 10**9), **LASTING)),
-            window(150, 300, Bandwidth(rate=BitsPerSecond(8 * 10**8), **LASTING)),
-            window(100, 999, Bandwidth(rate=BitsPerSecond(10**12), **LASTING)),
+            window(100, 200, BandwidthFault(rate=BitsPerSecond(4 * 10**9), **LASTING)),
+            window(150, 300, BandwidthFault(rate=BitsPerSecond(8 * 10**8), **LASTING)),
+            window(100, 999, BandwidthFault(rate=BitsPerSecond(10**12), **LASTING)),
             direction=Direction(bandwidth=BitsPerSecond(8 * 10**9)),
         )
         assert link.transfer(0, 90) == 90
@@ -183,7 +187,7 @@ class TestFaults:
         assert (link.free_after(0), link.free_after(999)) == (301, 999)
 
     def test_latency_is_added_with_its_jitter_while_it_lasts(self) -> None:
-        fault = Latency(delay=Duration(500), jitter=Duration(400), **LASTING)
+        fault = LatencyFault(delay=Duration(500), jitter=Duration(400), **LASTING)
         link = stormy(window(10, 20, fault), direction=Direction(latency=Duration(7)))
         assert [link.delay(t) for t in (0, 9, 20, 99)] == [7, 7, 7, 7]
         delays = np.array([link.delay(15) for _ in range(20_000)])
@@ -192,15 +196,17 @@ class TestFaults:
 
     def test_fates_come_at_their_stated_rates_and_independently(self) -> None:
         link = stormy(
-            window(0, 9, Loss(share=Share(0.1), **LASTING), 3),
-            window(0, 9, Corruption(share=Share(0.2), **LASTING), 4),
-            window(0, 9, Duplicates(share=Share(0.3), **LASTING), 5),
-            window(0, 9, Reordering(share=Share(0.4), delay=Duration(77), **LASTING), 6),
+            window(0, 9, LossFault(share=Share(0.1), **LASTING), 3),
+            window(0, 9, CorruptionFault(share=Share(0.2), **LASTING), 4),
+            window(0, 9, DuplicationFault(share=Share(0.3), **LASTING), 5),
+            window(0, 9, ReorderingFault(share=Share(0.4), delay=Duration(77), **LASTING), 6),
         )
-        fates = [link.fate(5) for _ in range(40_000)]
-        assert {fate.lost for fate in fates} == {None, 3}
-        assert {fate.held_back_ns for fate in fates if fate.held_back == 6} == {77}
-        marks = np.array([[each is not None for each in fate[:4]] for fate in fates], dtype=float)
+        impairments = [link.draw_impairment(5) for _ in range(40_000)]
+        assert {impairment.lost for impairment in impairments} == {None, 3}
+        assert {impairment.held_back_ns for impairment in impairments if impairment.held_back == 6} == {77}
+        marks = np.array(
+            [[each is not None for each in impairment[:4]] for impairment in impairments], dtype=float
+        )
         shares = np.array([0.1, 0.2, 0.3, 0.4])
         error = 4 * np.sqrt(shares * (1 - shares) / 40_000)
         assert np.all(np.abs(marks.mean(axis=0) - shares) < error)
@@ -208,22 +214,25 @@ class TestFaults:
         assert np.abs(correlations).max() < 4 / 40_000**0.5
 
     def test_outside_its_window_nothing_happens_and_nothing_is_drawn(self) -> None:
-        link = stormy(window(10, 20, Loss(share=Share(1.0), **LASTING)))
-        assert [link.fate(t).lost for t in (0, 9, 10, 19, 20)] == [None, None, 0, 0, None]
+        link = stormy(window(10, 20, LossFault(share=Share(1.0), **LASTING)))
+        assert [link.draw_impairment(t).lost for t in (0, 9, 10, 19, 20)] == [None, None, 0, 0, None]
         assert link.draw() == stream(1, "weather").random(3)[2]
 
     def test_the_loss_of_a_link_is_its_own_and_comes_first(self) -> None:
-        losses = window(0, 9, Loss(share=Share(1.0), **LASTING), 2)
+        losses = window(0, 9, LossFault(share=Share(1.0), **LASTING), 2)
         link = stormy(losses, direction=Direction(loss=Share(0.5)))
-        fates = [link.fate(5).lost for _ in range(2000)]
-        assert set(fates) == {OWN, 2}
-        assert np.mean([each == OWN for each in fates]) == pytest.approx(0.5, abs=0.05)
+        impairments = [link.draw_impairment(5).lost for _ in range(2000)]
+        assert set(impairments) == {NO_FAULT, 2}
+        assert np.mean([each == NO_FAULT for each in impairments]) == pytest.approx(0.5, abs=0.05)
 
     def test_a_fault_leaves_what_the_link_draws_as_it_was(self) -> None:
         """The same fleet without the fault does what it did before."""
         direction = Direction(latency=Duration(50 * MS), deviation=Duration(9 * MS), loss=Share(0.3))
         calm = Link(direction, stream(1, "own"))
-        fault = window(0, 9, Loss(share=Share(0.0), **LASTING))
+        fault = window(0, 9, LossFault(share=Share(0.0), **LASTING))
         link = stormy(fault, direction=direction)
         for t in range(20):
-            assert (link.delay(t), link.fate(t).lost) == (calm.delay(t), calm.fate(t).lost)
+            assert (link.delay(t), link.draw_impairment(t).lost) == (
+                calm.delay(t),
+                calm.draw_impairment(t).lost,
+            )

@@ -4,16 +4,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.timeline.faults import CloudDown, CloudSlow, Corruption, Latency, Reordering, Window, finish
+from devices.timeline.faults import (
+    CloudFault,
+    CloudOutage,
+    CloudSlowdown,
+    CorruptionFault,
+    FaultWindow,
+    LatencyFault,
+    ReorderingFault,
+    service_interval,
+)
 from wire.units import Duration, Share
 
 
-def down(start: int, end: int, place: int = 0) -> Window:
-    return Window(start, end, place, CloudDown(at="0 s", duration=Duration(1)))
+def down(start: int, end: int, place: int = 0) -> FaultWindow[CloudFault]:
+    return FaultWindow(start, end, place, CloudOutage(at="0 s", duration=Duration(1)))
 
 
-def slow(start: int, end: int, factor: float, place: int = 0) -> Window:
-    return Window(start, end, place, CloudSlow(at="0 s", duration=Duration(1), factor=factor))
+def slow(start: int, end: int, factor: float, place: int = 0) -> FaultWindow[CloudFault]:
+    return FaultWindow(start, end, place, CloudSlowdown(at="0 s", duration=Duration(1), factor=factor))
 
 
 @pytest.mark.parametrize(
@@ -35,19 +44,19 @@ def slow(start: int, end: int, factor: float, place: int = 0) -> Window:
     ],
 )
 def test_when_a_report_is_done(
-    begin: int, service: int, windows: list[Window], outcome: tuple[int, int]
+    begin: int, service: int, windows: list[FaultWindow[CloudFault]], outcome: tuple[int, int]
 ) -> None:
-    assert finish(begin, service, windows) == outcome
+    assert service_interval(begin, service, windows) == outcome
 
 
-def tried(begin: int, service: int, windows: list[Window]) -> tuple[int, int]:
+def tried(begin: int, service: int, windows: list[FaultWindow[CloudFault]]) -> tuple[int, int]:
     """Try every beginning, moment by moment: the first from which the cloud stays up until it is done."""
     while True:
         needed = service
         for window in windows:
-            if isinstance(window.fault, CloudSlow) and window.start_ns <= begin < window.end_ns:
+            if isinstance(window.fault, CloudSlowdown) and window.start_ns <= begin < window.end_ns:
                 needed = int(needed * window.fault.factor)
-        downs = [window for window in windows if isinstance(window.fault, CloudDown)]
+        downs = [window for window in windows if isinstance(window.fault, CloudOutage)]
         is_up = not any(window.start_ns <= begin < window.end_ns for window in downs)
         stays_up = not any(begin <= window.start_ns < begin + needed for window in downs)
         if is_up and stays_up:
@@ -69,24 +78,26 @@ windows = st.lists(
 
 
 @given(st.integers(0, 80), st.integers(0, 20), windows)
-def test_it_is_the_first_try_that_is_not_broken_off(begin: int, service: int, windows: list[Window]) -> None:
-    assert finish(begin, service, windows) == tried(begin, service, windows)
+def test_it_is_the_first_try_that_is_not_broken_off(
+    begin: int, service: int, windows: list[FaultWindow[CloudFault]]
+) -> None:
+    assert service_interval(begin, service, windows) == tried(begin, service, windows)
 
 
 def test_a_window_begins_at_its_start_and_is_over_at_its_end() -> None:
     window = down(5, 9)
-    assert [t for t in range(12) if window.holds(t)] == [5, 6, 7, 8]
+    assert [t for t in range(12) if window.is_active(t)] == [5, 6, 7, 8]
 
 
 def test_faults_that_make_no_sense_are_refused() -> None:
     second = Duration(10**9)
     with pytest.raises(ValueError, match=r"jitter\(=2 s\) must not exceed delay\(=1 s\)"):
-        Latency(at="0 s", duration=second, delay=second, jitter=Duration(2 * second))
+        LatencyFault(at="0 s", duration=second, delay=second, jitter=Duration(2 * second))
     with pytest.raises(ValueError, match=r"duration\(=0 s\) must be > 0"):
-        CloudDown(at="0 s", duration=Duration(0))
+        CloudOutage(at="0 s", duration=Duration(0))
     with pytest.raises(ValueError, match=r"at\(='soon!'\) must be a span of time"):
-        CloudDown(at="soon!", duration=second)
+        CloudOutage(at="soon!", duration=second)
     with pytest.raises(ValueError, match=r"share\(=91 %\) must be at most 90 %"):
-        Corruption(at="0 s", duration=second, share=Share(0.91))
+        CorruptionFault(at="0 s", duration=second, share=Share(0.91))
     with pytest.raises(ValueError, match=r"delay\(=0 s\) must be > 0"):
-        Reordering(at="0 s", duration=second, share=Share(0.1), delay=Duration(0))
+        ReorderingFault(at="0 s", duration=second, share=Share(0.1), delay=Duration(0))

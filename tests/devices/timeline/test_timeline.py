@@ -6,7 +6,7 @@ import pytest
 
 from devices.timeline.actions import Actions, BudgetScale, Disconnect, NewUsers, SwapNetwork
 from devices.timeline.connectivity import Absence, Why, toggles
-from devices.timeline.faults import BrokerDown, CloudDown, CloudSlow, Faults, Loss, Stream
+from devices.timeline.faults import BrokerOutage, CloudOutage, CloudSlowdown, Faults, LossFault, Stream
 from devices.timeline.schedule import Select, Stage
 from devices.timeline.timeline import Member, Program
 from wire.units import NS_PER_S, Duration, Share
@@ -37,7 +37,7 @@ class TestSelections:
         assert chosen == pytest.approx(4000 * share, abs=4 * (4000 * share * (1 - share)) ** 0.5)
 
     def test_each_action_and_each_fault_draws_for_itself(self) -> None:
-        loss = Loss(at="0 s", duration=Duration(S), share=Share(0.1), select=Select(share=Share(0.5)))
+        loss = LossFault(at="0 s", duration=Duration(S), share=Share(0.1), select=Select(share=Share(0.5)))
         program = a_program([scale(0.5), scale(0.5)], [loss])
         pairs = {
             (*(deed.place for deed in program.deeds(each)), len(program.link_windows(each, "uplink")))
@@ -58,33 +58,33 @@ class TestSelections:
     def test_a_direction_has_the_faults_of_its_stream(self) -> None:
         streams: tuple[tuple[int, Stream], ...] = ((3, "both"), (2, "uplink"), (1, "downlink"))
         losses = [
-            Loss(at=f"{at} s", duration=Duration(S), share=Share(0.1), stream=stream)
+            LossFault(at=f"{at} s", duration=Duration(S), share=Share(0.1), stream=stream)
             for at, stream in streams
         ]
         program = a_program(faults=losses)
-        assert [window.place for window in program.link_windows(member(0), "uplink")] == [1, 0]
-        assert [window.place for window in program.link_windows(member(0), "downlink")] == [2, 0]
+        assert [window.number for window in program.link_windows(member(0), "uplink")] == [1, 0]
+        assert [window.number for window in program.link_windows(member(0), "downlink")] == [2, 0]
 
 
 class TestWhen:
     def test_windows_are_sorted_and_told_apart(self) -> None:
         faults = (
-            CloudSlow(at="later + 5 s", duration=Duration(S), factor=2.0),
-            CloudDown(at="3 s", duration=Duration(9 * S)),
-            BrokerDown(at="1 s", duration=Duration(S)),
+            CloudSlowdown(at="later + 5 s", duration=Duration(S), factor=2.0),
+            CloudOutage(at="3 s", duration=Duration(9 * S)),
+            BrokerOutage(at="1 s", duration=Duration(S)),
         )
         stages = [Stage(name=name, duration=Duration(10 * S)) for name in ("sooner", "later")]
         program = a_program(faults=faults, stages=stages)
-        assert [(w.start_ns // S, w.end_ns // S, w.place) for w in program.windows] == [
+        assert [(w.start_ns // S, w.end_ns // S, w.number) for w in program.windows] == [
             (1, 2, 2),
             (3, 12, 1),
             (15, 16, 0),
         ]
-        assert [window.place for window in program.cloud_windows] == [1, 0]
-        assert [window.place for window in program.outages] == [2]
+        assert [window.number for window in program.cloud_windows] == [1, 0]
+        assert [window.number for window in program.outages] == [2]
 
     def test_faults_end_with_the_run(self) -> None:
-        program = a_program(faults=(CloudDown(at="3 s", duration=Duration(99 * S)),), stop_ns=20 * S)
+        program = a_program(faults=(CloudOutage(at="3 s", duration=Duration(99 * S)),), stop_ns=20 * S)
         assert [(w.start_ns // S, w.end_ns // S) for w in program.windows] == [(3, 20)]
 
     def test_deeds_are_in_the_order_of_their_time(self) -> None:
@@ -108,7 +108,7 @@ class TestWhen:
         assert sum(backs) / 1000 == pytest.approx(25, abs=4 * 20 / 12**0.5 / 1000**0.5)
 
     def test_an_outage_of_the_broker_is_an_absence_of_every_device(self) -> None:
-        fault = BrokerDown(at="10 s", duration=Duration(5 * S), reconnect_within=Duration(2 * S))
+        fault = BrokerOutage(at="10 s", duration=Duration(5 * S), reconnect_within=Duration(2 * S))
         program = a_program(faults=[fault])
         for n in range(50):
             (absence,) = absences_of(program, n)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from devices.event_log import Cause
 from devices.simulated.exchange import Exchange, Unanswered
-from devices.timeline.faults import CloudDown, Window
+from devices.timeline.faults import CloudFault, CloudOutage, FaultWindow
 from emulator.metrics.histogram import Histogram
 from emulator.realtime.driver import Driver
 from emulator.realtime.real_cloud import RoundTrips
@@ -74,7 +74,7 @@ class World:
         *,
         speed: float = 10.0,
         retry_ns: int = 400 * MS,
-        windows: tuple[Window, ...] = (),
+        windows: tuple[FaultWindow[CloudFault], ...] = (),
         max_lag_ns: int = 5 * NS_PER_S,
     ) -> None:
         self.env, self.inlet = simpy.Environment(), Inlet()
@@ -143,8 +143,8 @@ def test_a_schedule_that_is_late_leaves_no_device_less_time_to_wait() -> None:
 
 
 def test_an_outage_of_the_scenario_holds_reports_back() -> None:
-    down = CloudDown(at="0 s", duration=Duration(NS_PER_S))
-    world = World([0.0], windows=(Window(0, NS_PER_S, 0, down),), retry_ns=10 * NS_PER_S)
+    down = CloudOutage(at="0 s", duration=Duration(NS_PER_S))
+    world = World([0.0], windows=(FaultWindow(0, NS_PER_S, 0, down),), retry_ns=10 * NS_PER_S)
     exchange = world.report(1, 0)
     world.run()
     assert exchange.begun_ns == NS_PER_S

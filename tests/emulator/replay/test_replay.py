@@ -454,7 +454,7 @@ def unnamed(folder: Path) -> None:
         ),
         (
             rewritten("events/fault.parquet", first("harm", "part_reordered")),
-            "place(=-1) must be that of a fault of type reordering",
+            "place(=-1) must be that of a fault that holds parts back",
         ),
         (
             rewritten("devices.parquet", lambda rows: rows.slice(1)),

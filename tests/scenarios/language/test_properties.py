@@ -32,16 +32,16 @@ from devices.simulated.roster import FleetGroup
 from devices.timeline.actions import Actions, BudgetScale, Disconnect, NewUsers, SwapNetwork
 from devices.timeline.connectivity import Churn
 from devices.timeline.faults import (
-    Bandwidth,
-    BrokerDown,
-    CloudDown,
-    CloudSlow,
-    Corruption,
-    Duplicates,
+    BandwidthFault,
+    BrokerOutage,
+    CloudOutage,
+    CloudSlowdown,
+    CorruptionFault,
+    DuplicationFault,
     Faults,
-    Latency,
-    Loss,
-    Reordering,
+    LatencyFault,
+    LossFault,
+    ReorderingFault,
 )
 from devices.timeline.schedule import Select, Stage
 from devices.traces.availability import Availability
@@ -273,15 +273,15 @@ def faults_at(moments: st.SearchStrategy[str]) -> st.SearchStrategy[Faults]:
     both = st.sampled_from(["both", "uplink", "downlink"])
     on_links = {"at": moments, "duration": some_time, "select": some}
     return (
-        st.builds(Latency, **on_links, stream=both, delay=some_time)
-        | st.builds(Bandwidth, **on_links, stream=both, rate=st.integers(1, 10**9).map(BitsPerSecond))
-        | st.builds(Loss, **on_links, stream=both, share=shares)
-        | st.builds(Duplicates, **on_links, stream=both, share=shares)
-        | st.builds(Reordering, **on_links, share=shares, delay=some_time)
-        | st.builds(Corruption, **on_links, stream=both, share=st.floats(0, 0.9).map(Share))
-        | st.builds(BrokerDown, at=moments, duration=some_time, reconnect_within=spans)
-        | st.builds(CloudDown, at=moments, duration=some_time)
-        | st.builds(CloudSlow, at=moments, duration=some_time, factor=st.floats(0.01, 1e6))
+        st.builds(LatencyFault, **on_links, stream=both, delay=some_time)
+        | st.builds(BandwidthFault, **on_links, stream=both, rate=st.integers(1, 10**9).map(BitsPerSecond))
+        | st.builds(LossFault, **on_links, stream=both, share=shares)
+        | st.builds(DuplicationFault, **on_links, stream=both, share=shares)
+        | st.builds(ReorderingFault, **on_links, share=shares, delay=some_time)
+        | st.builds(CorruptionFault, **on_links, stream=both, share=st.floats(0, 0.9).map(Share))
+        | st.builds(BrokerOutage, at=moments, duration=some_time, reconnect_within=spans)
+        | st.builds(CloudOutage, at=moments, duration=some_time)
+        | st.builds(CloudSlowdown, at=moments, duration=some_time, factor=st.floats(0.01, 1e6))
     )
 
 
