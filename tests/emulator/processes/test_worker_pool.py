@@ -13,15 +13,15 @@ import pytest
 
 from emulator.processes.worker_pool import work_off, worker_pool
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 60.0
 
 SLOW = """
 import sys
 from pathlib import Path
-from emulator import interrupts
+from emulator.processes import interrupts
 from emulator.processes.worker_pool import work_off
-from tests.emulator.test_pool import wind_up
+from tests.emulator.processes.test_worker_pool import wind_up
 
 if __name__ == "__main__":
     interrupts.listen()
