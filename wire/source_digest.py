@@ -1,7 +1,7 @@
-"""The source files that a module needs, found by its imports: what decides what it gives.
+"""A digest of the source files that a module imports.
 
-A cache is as old as the code that filled it. Which files those are is read from the import statements, also
-those inside functions, so that no list of names can fall behind.
+A cached result depends on the code that made it. The files are found by reading import statements, also those
+inside functions, so the list cannot become out of date.
 """
 
 import ast
@@ -10,27 +10,35 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
-"""The folder of our packages."""
+"""The folder of the packages."""
 
 
-def imported_modules(roots: Collection[str], without: Collection[str] = ()) -> dict[str, Path]:
-    """Return the source file of each of our modules that *roots* need, by name and in order.
+def imported_modules(
+    roots: Collection[str], excluded: Collection[str] = (), *, within: Collection[str] | None = None
+) -> dict[str, Path]:
+    """Return the source file of each product module that *roots* import, directly or not, sorted by name.
 
     Args:
         roots: names of modules.
-        without: modules and packages that are left out, and what only they need.
+        excluded: modules and packages that are left out, and their imports with them.
+        within: the modules and packages that count; None: all.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     waiting = list(roots)
     while waiting:
         name = waiting.pop()
-        left_out = any(name == each or name.startswith(f"{each}.") for each in without)
-        file = None if name in found or left_out else _file_of(name)
+        counts = (within is None or is_below(name, within)) and not is_below(name, excluded)
+        file = _file_of(name) if counts and name not in files else None
         if file is not None:
-            found[name] = file
+            files[name] = file
             waiting += _imports(file)
             waiting += name.rpartition(".")[:1]  # its package is run before it
-    return dict(sorted(found.items()))
+    return dict(sorted(files.items()))
+
+
+def is_below(name: str, packages: Collection[str]) -> bool:
+    """Tell whether the module *name* is one of *packages* or lies in one."""
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
 def digest_files(files: dict[str, Path]) -> bytes:
@@ -42,7 +50,7 @@ def digest_files(files: dict[str, Path]) -> bytes:
 
 
 def _imports(file: Path) -> Iterator[str]:
-    """Yield the names that a file imports; what it takes from a module may be a module itself."""
+    """Yield the names that a file imports; a name imported from a package may be a module."""
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -52,7 +60,7 @@ def _imports(file: Path) -> Iterator[str]:
 
 
 def _file_of(name: str) -> Path | None:
-    """Return the source file of a module of ours; None where it is none of them."""
+    """Return the source file of a product module; None for any other name."""
     base = _ROOT.joinpath(*name.split("."))
     candidates = (base / "__init__.py", base.with_name(f"{base.name}.py")) if name else ()
     packaged = (_ROOT / name.partition(".")[0] / "__init__.py").exists()

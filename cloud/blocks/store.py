@@ -5,12 +5,9 @@ content; every file is checked against the manifest's checksum when it is read. 
 blocks lie in ranking order with running sums, so that an update's payload is a slice.
 """
 
-import functools
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +23,6 @@ from wire.geometry import Float32Array, Geometry
 from wire.input_files import read_at_most
 from wire.layers import Layers
 from wire.output_files import atomic_folder
-from wire.source_digest import digest_files, imported_modules
 from wire.text import printable
 
 FORMAT = 3
@@ -314,55 +310,6 @@ def _check_group(geometry: Geometry, group: GroupBlocks) -> None:
         raise ValueError("layers must have the bytes of their blocks")
     if not np.isfinite(np.frombuffer(group.blocks.scales, dtype="<f4")).all():
         raise ValueError("scales must be finite")
-
-
-def default_root() -> Path:
-    """Return the folder that caches stores: PEELFLEET_STORE, else the user's cache folder."""
-    if named := os.environ.get("PEELFLEET_STORE"):
-        return Path(named)
-    try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        raise InputError(
-            "this user has no home folder to keep models in: name a folder with --store or PEELFLEET_STORE"
-        ) from None
-    return cache / "peelfleet" / "stores"
-
-
-def store_key(*parts: object) -> str:
-    """Return the name under which a store made from *parts* is cached: a hash of all of them.
-
-    The code that trains and encodes, and the libraries it stands on, count too: where one of them
-    changes, a model is trained anew.
-    """
-    digest = hashlib.sha256(_code_digest())
-    for part in parts:
-        digest.update(msgspec.json.encode(part, order="deterministic") + b"\0")
-    return digest.hexdigest()[:16]
-
-
-TRAINING = ("cloud.training.train", "cloud.blocks.encoding")
-"""What makes a store of interactions; the interactions count by their own hash."""
-SAYING = ("wire.errors", "wire.input_files", "wire.locks", "wire.output_files", "wire.text")
-"""What only says what is wrong, or puts bytes on the disk."""
-LIBRARIES = ("torch", "numpy", "constriction", "scipy", "scikit-learn")
-
-
-@functools.cache
-def _code_digest() -> bytes:
-    """Return a hash of everything that decides what training makes of given data and settings."""
-    digest = hashlib.sha256()
-    for library in LIBRARIES:
-        digest.update(_version_of(library).encode() + b"\0")
-    digest.update(digest_files(imported_modules(TRAINING, SAYING)))
-    return digest.digest()
-
-
-def _version_of(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:  # torch, where nothing is trained
-        return "none"
 
 
 def _group_blocks(geometry: Geometry, tensors: Mapping[str, NDArray[Any]], layers: Layers) -> GroupBlocks:

@@ -21,10 +21,12 @@ from cloud.training.cluster import cluster
 from cloud.training.config import Training
 from cloud.training.controller.learn import learn_block_weights
 from cloud.training.evaluation import item_ranks_in_batches, mean_or_nan, ndcg, number_or_none, recall
+from cloud.training.group_tables import GroupTables, share_global_table
 from cloud.training.item_weights import group_item_weights, partition_table
 from cloud.training.loop import Factors, Tick
 from cloud.training.pretrain import pretrain
-from cloud.training.refine import GroupTables, refine, rotate, share_global_table
+from cloud.training.refine import refine
+from cloud.training.rotate import rotate
 from cloud.training.validation_guard import StageReport, small_budget_evaluator
 from wire.geometry import Codec, Geometry
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists

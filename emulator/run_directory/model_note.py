@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from cloud.blocks.store import default_root
+from cloud.blocks.store_cache import default_root
 from wire.errors import InputError
 from wire.input_files import decode_json, read_at_most
 from wire.output_files import os_error_text

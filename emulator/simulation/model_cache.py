@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cloud.blocks.encoding import RankingSettings, encode_model
-from cloud.blocks.store import BlockStore, Origin, default_root, load_store, save_store, store_key
+from cloud.blocks.store import BlockStore, Origin, load_store, save_store
+from cloud.blocks.store_cache import default_root, store_key
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.datasets import check_measurable, load
 from cloud.data.interactions import Interactions
@@ -87,7 +88,7 @@ def prepare_model(
     Args:
         data: resolved (`resolve_data`).
         model: what to train.
-        root: where stores are cached; the default is `cloud.blocks.store.default_root`.
+        root: where stores are cached; the default is `cloud.blocks.store_cache.default_root`.
         progress: told how training goes.
         measured: whether its quality will be measured, for which somebody must have a test item.
 
@@ -150,7 +151,7 @@ def train_once(
     Args:
         interactions: in catalogue order.
         training: the stages and their settings.
-        root: below which trained models are kept; the default is `cloud.blocks.store.default_root`.
+        root: below which trained models are kept; the default is `cloud.blocks.store_cache.default_root`.
         progress: told how training goes.
         checkpoints: where an earlier process may have left off.
     """

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from cloud.blocks.store import store_key
+from cloud.blocks.store_cache import store_key
 from cloud.data.datasets import load
 from cloud.data.sources import Data
 from emulator.run_directory.layout import PARTIAL

@@ -10,16 +10,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from cloud.blocks.store import (
-    MANIFEST,
-    BlockStore,
-    GroupBlocks,
-    Origin,
-    build_store,
-    load_store,
-    save_store,
-    store_key,
-)
+from cloud.blocks.store import MANIFEST, BlockStore, GroupBlocks, Origin, build_store, load_store, save_store
+from cloud.blocks.store_cache import store_key
 from tests.worlds import a_store
 from wire.blocks import decode_block
 from wire.errors import InputError

@@ -62,7 +62,7 @@ def test_a_small_world_is_looked_at_whole() -> None:
 
 def test_a_large_world_is_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     world = load(Synthetic(users=200, items=100, user_groups=2, interactions_per_user=20))
-    monkeypatch.setattr(evaluation, "MOST_SCORES_A_LOOK", 5_000)
+    monkeypatch.setattr(evaluation, "MAX_VALIDATION_SCORES", 5_000)
     once, again, other = (validation_sample(world, seed) for seed in (1, 1, 2))
     assert once.tolist() == again.tolist() != other.tolist()
     assert len(set(once.tolist())) == 50

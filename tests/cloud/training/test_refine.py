@@ -8,9 +8,11 @@ from msgspec.structs import replace as changed
 
 from cloud.training import validation_guard
 from cloud.training.config import Guard, Refinement
+from cloud.training.group_tables import GroupTables, share_global_table
 from cloud.training.item_weights import group_item_weights, partition_table
 from cloud.training.loop import Factors
-from cloud.training.refine import GroupTables, item_basis, refine, rotate, share_global_table, singular_basis
+from cloud.training.refine import refine
+from cloud.training.rotate import item_basis, rotate, singular_basis
 from cloud.training.validation_guard import StageReport
 from tests.cloud.worlds import SMALL, a_trial, checkerboard, ignore
 from wire.random_streams import stream
@@ -170,7 +172,7 @@ def test_a_rotation_that_loses_at_small_budgets_is_taken_back() -> None:
 
 
 def test_on_a_large_catalogue_a_sample_of_groups_judges_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(validation_guard, "MOST_NUMBERS_TRIED", 40 * 8)  # one table
+    monkeypatch.setattr(validation_guard, "MAX_EVALUATED_NUMBERS", 40 * 8)  # one table
     rotated, report = turned(vague_model())
     assert (report.summary["judged_in_groups"], report.summary["kept_in_groups"]) == (1, 2)
     assert sorted("judges" in entry for entry in report.groups) == [False, True]

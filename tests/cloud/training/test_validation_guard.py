@@ -69,12 +69,12 @@ def test_small_tables_are_tried_in_all_groups_and_large_ones_in_a_sample(
 ) -> None:
     tables = [np.zeros((100, 4), dtype=np.float32)] * 50
     assert sample_groups(tables, seed=0) == list(range(50))
-    monkeypatch.setattr(validation_guard, "MOST_NUMBERS_TRIED", 8_000)
+    monkeypatch.setattr(validation_guard, "MAX_EVALUATED_NUMBERS", 8_000)
     once, again, other = (sample_groups(tables, seed) for seed in (1, 1, 2))
     assert once == again != other
     assert len(set(once)) == 20
     assert once == sorted(once)
-    monkeypatch.setattr(validation_guard, "MOST_NUMBERS_TRIED", 1)
+    monkeypatch.setattr(validation_guard, "MAX_EVALUATED_NUMBERS", 1)
     assert len(sample_groups(tables, seed=0)) == 1
 
 

@@ -6,9 +6,10 @@ from msgspec.structs import replace
 from cloud.blocks.block_weights import closed_form_weights, second_moment
 from cloud.data.interactions import Interactions
 from cloud.training.config import Controller, Guard, Training
-from cloud.training.controller.learn import ControllerResult, learn_block_weights, soft_gates
+from cloud.training.controller.correction import soft_gates
+from cloud.training.controller.learn import ControllerResult, learn_block_weights
+from cloud.training.group_tables import GroupTables
 from cloud.training.item_weights import group_item_weights, partition_table
-from cloud.training.refine import GroupTables
 from tests.cloud.worlds import a_trial, checkerboard, ignore
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray

@@ -1,0 +1,69 @@
+"""The cache of block stores: its folder, and the keys that name stores by what made them."""
+
+import functools
+import hashlib
+import os
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from wire.errors import InputError
+from wire.source_digest import digest_files, imported_modules
+
+
+def default_root() -> Path:
+    """Return the folder that caches stores: PEELFLEET_STORE, else the user's cache folder."""
+    if named := os.environ.get("PEELFLEET_STORE"):
+        return Path(named)
+    try:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        raise InputError(
+            "this user has no home folder to keep models in: name a folder with --store or PEELFLEET_STORE"
+        ) from None
+    return cache / "peelfleet" / "stores"
+
+
+def store_key(*parts: object) -> str:
+    """Return the name under which a store made from *parts* is cached: a hash of all of them.
+
+    The code that trains and encodes, and the libraries it stands on, count too: where one of them
+    changes, a model is trained anew.
+    """
+    digest = hashlib.sha256(_code_digest())
+    for part in parts:
+        digest.update(msgspec.json.encode(part, order="deterministic") + b"\0")
+    return digest.hexdigest()[:16]
+
+
+TRAINING_ROOTS = ("cloud.training.train", "cloud.blocks.encoding")
+"""The modules that make a store from interactions."""
+TRAINING_CODE = (
+    "cloud.settings", "cloud.data", "cloud.blocks", "cloud.training",
+    "wire.blocks", "wire.geometry", "wire.layers", "wire.planes",
+    "wire.random_streams", "wire.ranking_metrics",
+)  # fmt: skip
+"""The packages and modules whose code decides the content of a store, as far as `TRAINING_ROOTS` import them.
+
+Readers of data do not count: a store's key has the hash of the interactions instead.
+`tests/test_code_digests.py` lists the imported modules that do not count, and fails if there is another.
+"""
+LIBRARIES = ("torch", "numpy", "constriction", "scipy", "scikit-learn")
+
+
+@functools.cache
+def _code_digest() -> bytes:
+    """Return a hash of everything that decides what training makes of given data and settings."""
+    digest = hashlib.sha256()
+    for library in LIBRARIES:
+        digest.update(_version_of(library).encode() + b"\0")
+    digest.update(digest_files(imported_modules(TRAINING_ROOTS, within=TRAINING_CODE)))
+    return digest.digest()
+
+
+def _version_of(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:  # torch, where nothing is trained
+        return "none"

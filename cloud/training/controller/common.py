@@ -1,0 +1,47 @@
+"""Parts of the controller that a correction and learned weights share."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cloud.blocks.block_weights import second_moment
+from cloud.blocks.partition import Partition
+from cloud.training.backbones.mf import multinomial_loss, user_weights
+from cloud.training.group_tables import GroupTables
+from wire.geometry import Float32Array
+from wire.ranking_metrics import FloatArray, ItemLists
+
+MASK_PENALTY = 1e4  # taken off the score of a known item; infinity would make 0 times infinity
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedWeights:
+    """What was learned, for every group: its table with the weights folded in (I, d), corrections (M, N)."""
+
+    tables: tuple[Float32Array, ...]
+    corrections: list[FloatArray]
+
+
+def group_second_moment(model: GroupTables, group: int) -> FloatArray:
+    """Return E_g[u_k^2], shape (d,)."""
+    return second_moment(model.users[model.members(group)])
+
+
+def item_group_popularity(item_weights: Float32Array, cut: Partition) -> FloatArray:
+    """Return how much each item group counts in each user group, shape (G, M)."""
+    return np.asarray(np.add.reduceat(item_weights.astype(np.float64), cut.row_starts, axis=1))
+
+
+def broadcast(blocks: Tensor, cut: Partition) -> Tensor:
+    """Return a value per block as a value per entry of the table, shape (M, N) to (I, d)."""
+    return blocks[torch.from_numpy(cut.item_groups())][:, torch.from_numpy(cut.slices())]
+
+
+def validation_loss(scores: Tensor, known: ItemLists, wanted: ItemLists) -> Tensor:
+    """Return the multinomial loss of *wanted* items, all users equal, *known* items masked."""
+    users, items = known.pairs()
+    mask = torch.zeros_like(scores)  # (B, I)
+    mask[torch.from_numpy(users), torch.from_numpy(items)] = MASK_PENALTY
+    return multinomial_loss(scores - mask, wanted, user_weights(wanted.counts(), 0.0))
