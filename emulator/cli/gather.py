@@ -61,7 +61,7 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
             max(each.wall_seconds for each in measured),
             None,
             min(aborted, default=None),
-            summarize_shards(measured, ExpectedTimes.of(scenario), {}),
+            summarize_shards(measured, ExpectedTimes.from_scenario(scenario), {}),
         )
         summary = write_results(draft.folder, scenario, prepared.job, outcome, folders)
         write_report(draft.folder)
@@ -154,30 +154,30 @@ def _shown(value: str | float | None) -> str:
 def _check_checksums(folders: Sequence[Path], measured: Sequence[ShardMeasurements]) -> list[str]:
     """Check that each shard that wrote checksums has them; return a note for each of an older version."""
     for folder, each in zip(folders, measured, strict=True):
-        if each.checked and not (folder / JOURNAL).exists():
+        if each.has_checksums and not (folder / JOURNAL).exists():
             raise InputError(f"{folder / JOURNAL}: no such file, but the shard has written it")
     return [
         f"{folder}: has no {JOURNAL}: an older version wrote it, and damage to its log may show nowhere"
         for folder, each in zip(folders, measured, strict=True)
-        if not each.checked
+        if not each.has_checksums
     ]
 
 
 def _check_devices(folders: Sequence[Path], measured: Sequence[ShardMeasurements], count: int) -> None:
     """Check that each shard's log is whole and of its own devices: files get mixed up in copying."""
     for folder, each in zip(folders, measured, strict=True):
-        ours = set(range(each.place, count, each.shards))
+        ours = set(range(each.shard, count, each.shards))
         for name in COLUMNS:
             if not ours.issuperset(pc.unique(read_draft(folder, name)["device"]).to_pylist()):
                 raise InputError(
-                    f"{folder / name}.arrows: holds devices that are not of shard {each.place + 1} of "
+                    f"{folder / name}.arrows: holds devices that are not of shard {each.shard + 1} of "
                     f"{each.shards}: it is the log of another shard or run"
                 )
 
 
 def _check_whole(folders: Sequence[Path], measured: Sequence[ShardMeasurements]) -> None:
     count = measured[0].shards
-    places = {each.place: folder for each, folder in zip(measured, folders, strict=True)}
+    places = {each.shard: folder for each, folder in zip(measured, folders, strict=True)}
     if others := sorted({each.shards for each in measured} - {count}):
         raise InputError(
             f"{folders[0]} is one of {count} shards, others are of {others[0]}: one run has one count"

@@ -100,7 +100,7 @@ class LiveView:
         updates, size = self._rates("reports"), self._rates("update_bytes")
         table.add_row("reports/s", f"{updates[-1]:,.0f}", self._curve(updates))
         table.add_row("update bytes/s", approximate_bytes(int(size[-1])), self._curve(size))
-        table.add_row("in flight", f"{pulse.flying:,}", self._over_time("flying"))
+        table.add_row("in flight", f"{pulse.in_flight:,}", self._over_time("in_flight"))
         table.add_row("lost", f"{pulse.lost:,}", "")
         recent = [each.latency for each in self._pulses[-WINDOW_S:]]
         shown = [
@@ -156,7 +156,7 @@ def live_view(scenario: Scenario) -> LiveView:
         raise InputError(
             "--live needs clock lockstep or realtime: under virtual parts of the fleet live one by one"
         )
-    return LiveView(scenario.name, RunTimeline.of(scenario))
+    return LiveView(scenario.name, RunTimeline.from_scenario(scenario))
 
 
 def _beside(left: Table, right: Table) -> Table:

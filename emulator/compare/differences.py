@@ -12,7 +12,7 @@ from emulator.compare.resampling_units import Units
 from emulator.compare.statistics import Bounds, Judged, Sums, judge
 from emulator.metrics.per_device import COMPARED_METRICS, Reduction
 
-_P95S = [at for at, metric in enumerate(COMPARED_METRICS) if metric.figure is Reduction.P95]
+_P95S = [at for at, metric in enumerate(COMPARED_METRICS) if metric.reduction is Reduction.P95]
 
 
 def judge_pairs(pairs: Sequence[Pair], units: Units, level: float) -> dict[str, Judged]:

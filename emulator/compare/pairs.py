@@ -11,8 +11,8 @@ from functools import cached_property
 import numpy as np
 
 from emulator.compare.statistics import Bounds, Sums
-from emulator.metrics.frame import IntArray
 from emulator.metrics.per_device import COMPARED_METRICS, DeviceEvents, MeasuredRun, Reduction
+from emulator.metrics.row_index import IntArray
 from wire.ranking_metrics import FloatArray
 
 
@@ -59,9 +59,9 @@ class Pair:
     @cached_property
     def events(self) -> tuple[DeviceEvents, DeviceEvents]:
         """Latencies of either side, by row."""
-        (metric,) = [each for each in COMPARED_METRICS if each.figure is Reduction.P95]
+        (metric,) = [each for each in COMPARED_METRICS if each.reduction is Reduction.P95]
         one, two = (
-            run.events(metric).of(places, len(run.devices))
+            run.events(metric).select(places, len(run.devices))
             for run, places in zip((self.one, self.two), self.devices, strict=True)
         )
         return one, two if self.same_lives else DeviceEvents(two.device + self.count, two.values)
@@ -78,7 +78,7 @@ class Pair:
             above, below = (values[places] for values in run.sums(COMPARED_METRICS))
             found.append((above, below))
         for at, metric in enumerate(COMPARED_METRICS):
-            if metric.figure is Reduction.P95:
+            if metric.reduction is Reduction.P95:
                 self._exceed(found, at)
         sums = [_scaled(*each) for each in found]
         if not self.same_lives:
@@ -108,7 +108,7 @@ class Pair:
         """Return the least and greatest value that any device has, or any event of a percentile."""
         found = [_extremes(each) for each in self.sums]
         for at, metric in enumerate(COMPARED_METRICS):
-            if metric.figure is Reduction.P95:
+            if metric.reduction is Reduction.P95:
                 for (low, high), each in zip(found, self.events, strict=True):
                     low[at], high[at] = each.values.min(initial=np.inf), each.values.max(initial=-np.inf)
         return Bounds(*found[0], *found[1])

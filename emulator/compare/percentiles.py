@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from emulator.compare.statistics import Judged
-from emulator.metrics.frame import IntArray
 from emulator.metrics.per_device import P95, DeviceEvents
+from emulator.metrics.row_index import IntArray
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
 

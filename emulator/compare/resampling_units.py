@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import connected_components  # type: ignore[import-unt
 from devices.memory import Replay
 from devices.timeline.actions import NewUsers
 from emulator.compare.pairs import Pair
-from emulator.metrics.frame import IntArray
+from emulator.metrics.row_index import IntArray
 from scenarios.language.scenario import Scenario
 
 LEAST_SEEDS: Final = 10

@@ -1,45 +1,44 @@
-"""Tenths of a fleet's device time by budget, and as many ranges as budgets make of them."""
+"""Budgets in classes: tenths of the fleet's device time, and the ranges of budgets in them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
+from emulator.metrics.row_index import IntArray
 
 
 @dataclass(frozen=True)
 class BudgetRanges:
-    """Which tenth, and which range, the budget of each state belongs to."""
+    """The tenth and the range of each state's budget."""
 
-    words: Sequence[str]
-    """The ranges by their least and greatest budget, rising."""
+    names: Sequence[str]
+    """Names of the ranges by their least and greatest budget, rising."""
     deciles: IntArray
-    """Of each state, from 0."""
+    """Tenth of each state, from 0."""
     ranges: IntArray
-    """Of each state: its range, as its place in *words*."""
+    """Range of each state, an index into *names*."""
 
 
 def split_by_budget(budget: IntArray, held_ns: IntArray) -> BudgetRanges:
     """Return the tenths and the ranges of states.
 
-    Budgets of one size are never told apart: where they take more than a tenth of the time, tenths are
+    Equal budgets are in the same tenth. If one budget takes more than a tenth of the time, some tenths are
     empty, and there are fewer ranges than ten.
 
     Args:
         budget: of each state, in bytes.
-        held_ns: how long each state held.
+        held_ns: how long each state lasted.
     """
     if not len(budget) or not held_ns.any():
         edges = np.empty(0, dtype=np.int64)
     else:
         order = np.argsort(budget, kind="stable")
         done = np.cumsum(held_ns[order].astype(np.float64))  # whole numbers, exact up to 2,500 device hours
-        at = np.searchsorted(done * 10, done[-1] * np.arange(1, 10), side="left")
-        edges = budget[order][np.minimum(at, len(order) - 1)]
+        edge = np.searchsorted(done * 10, done[-1] * np.arange(1, 10), side="left")
+        edges = budget[order][np.minimum(edge, len(order) - 1)]
     deciles = np.searchsorted(edges, budget, side="left").astype(np.int64)
-    there, ranges = np.unique(deciles, return_inverse=True)
-    found = [budget[ranges == place] for place in range(len(there))]
-    words = [f"{int(each.min())} to {int(each.max())} bytes" for each in found]
-    return BudgetRanges(words, deciles, ranges.astype(np.int64))
+    used, ranges = np.unique(deciles, return_inverse=True)
+    members = [budget[ranges == number] for number in range(len(used))]
+    names = [f"{int(sizes.min())} to {int(sizes.max())} bytes" for sizes in members]
+    return BudgetRanges(names, deciles, ranges.astype(np.int64))

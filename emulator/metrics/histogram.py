@@ -1,8 +1,8 @@
-"""Histograms from which percentiles are read, and which merge without loss.
+"""Histograms with percentiles, which can be merged without loss.
 
-Values are whole numbers from 0 on, in the smallest unit of what is measured. Buckets are logarithmic: 64 to a
-doubling, one value each below 128, so that a percentile is at most 1/128 off; count, sum, least and greatest
-are exact. Everything is a whole number, so merging is associative and commutative to the last bit.
+Values are whole numbers >= 0, in the smallest unit of the quantity. Buckets are logarithmic: 64 per doubling,
+and one per value below 128, so the error of a percentile is at most 1/128. Count, sum, minimum and maximum are
+exact. Everything is a whole number, so merging is associative and commutative to the last bit.
 """
 
 import itertools
@@ -18,48 +18,48 @@ IntArray = NDArray[np.int64]
 
 PER_DOUBLING = 64
 BUCKETS = PER_DOUBLING * 64 + 1
-"""Enough for every 63-bit number, and one for 0."""
+"""Buckets for every 63-bit number, and one for 0."""
 RELATIVE_ERROR = 1 / (2 * PER_DOUBLING)
 PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
 
 _LIMB = 22
-"""Bits of a number that are summed at a time: sums of two billion stay exact in a float."""
+"""Bits of a number that are summed at a time: sums of two billion such parts are exact in a float."""
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """How often which values came."""
+    """Counts of values by bucket, with their sum, minimum and maximum."""
 
     counts: Mapping[int, int]
-    """By bucket, rising; buckets that are empty are left out."""
+    """Count by bucket, rising; empty buckets are left out."""
     sum: int
     min: int | None
     max: int | None
 
     @classmethod
-    def of(cls, values: NDArray[Any]) -> Self:  # Any: whole numbers of any width
+    def from_values(cls, values: NDArray[Any]) -> Self:  # Any: whole numbers of any width
         """Return the histogram of *values*."""
         values = values.astype(np.int64)
-        (whole,) = cls.grouped(values, bucket_numbers(values), np.ones(len(values), dtype=np.int64), 1)
-        return whole
+        (histogram,) = cls.by_group(values, bucket_numbers(values), np.ones(len(values), dtype=np.int64), 1)
+        return histogram
 
     @classmethod
-    def grouped(cls, values: IntArray, bucket: IntArray, places: IntArray, groups: int) -> Sequence[Self]:
+    def by_group(cls, values: IntArray, bucket: IntArray, group: IntArray, groups: int) -> Sequence[Self]:
         """Return one histogram per group.
 
         Args:
             values: whole numbers >= 0.
             bucket: of each value, as `bucket_numbers` returns it.
-            places: which group each belongs to, from 1; 0: none.
-            groups: how many there are.
+            group: of each value, from 1; 0: no group.
+            groups: number of groups.
         """
         first = int(bucket.min(initial=BUCKETS))
         width = max(int(bucket.max(initial=0)) - first + 1, 1)
-        counts = np.bincount(places * width + (bucket - first), minlength=(groups + 1) * width)
+        counts = np.bincount(group * width + (bucket - first), minlength=(groups + 1) * width)
         least, most = np.full(groups + 1, np.iinfo(np.int64).max), np.full(groups + 1, -1)
-        np.minimum.at(least, places, values)
-        np.maximum.at(most, places, values)
-        sums = exact_sums(values, places, groups)
+        np.minimum.at(least, group, values)
+        np.maximum.at(most, group, values)
+        sums = exact_sums(values, group, groups)
         return [
             cls(_sparse(row, first), total, None if high < 0 else low, None if high < 0 else high)
             for row, total, low, high in zip(
@@ -69,21 +69,21 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """How many values there are."""
+        """Number of values."""
         return sum(self.counts.values())
 
     @property
     def mean(self) -> float | None:
-        """Their mean; None if there are none."""
+        """Mean of the values; None if there are none."""
         return self.sum / self.count if self.counts else None
 
     def __add__(self, other: Self) -> Self:
-        """Merge: the histogram of the values of both."""
+        """Return the histogram of the values of both."""
         counts = dict(self.counts)
         for bucket, count in other.counts.items():
             counts[bucket] = counts.get(bucket, 0) + count
-        least = [each.min for each in (self, other) if each.min is not None]
-        most = [each.max for each in (self, other) if each.max is not None]
+        least = [value for value in (self.min, other.min) if value is not None]
+        most = [value for value in (self.max, other.max) if value is not None]
         return type(self)(
             dict(sorted(counts.items())),
             self.sum + other.sum,
@@ -94,7 +94,7 @@ class Histogram:
     def percentile(self, percent: float) -> float | None:
         """Return the least value that at least *percent* of all values do not exceed; None if there are none.
 
-        At most `RELATIVE_ERROR` off; exact below 128 and at 100 %.
+        The error is at most `RELATIVE_ERROR`; below 128 and at 100 % there is none.
         """
         if self.min is None or self.max is None:
             return None
@@ -107,7 +107,7 @@ class Histogram:
 
 
 def bucket_numbers(values: IntArray) -> IntArray:
-    """Return the bucket of each value: 0 for 0, then `PER_DOUBLING` of equal width to each doubling.
+    """Return the bucket of each value: 0 for 0, then `PER_DOUBLING` buckets of equal width per doubling.
 
     Raises:
         ValueError: a value is below 0.
@@ -120,11 +120,11 @@ def bucket_numbers(values: IntArray) -> IntArray:
 
 
 def bucket_middle(bucket: int) -> float:
-    """Return the middle of the whole numbers that fall into *bucket*."""
+    """Return the middle of the whole numbers in *bucket*."""
     if bucket == 0:
         return 0.0
     exponent, within = divmod(bucket - 1, PER_DOUBLING)
-    low, high = ((PER_DOUBLING + each) << exponent for each in (within, within + 1))
+    low, high = ((PER_DOUBLING + step) << exponent for step in (within, within + 1))
     least, most = -(-low // PER_DOUBLING), -(-high // PER_DOUBLING) - 1
     return (least + max(most, least)) / 2
 
@@ -133,20 +133,20 @@ def exact_sum(values: IntArray) -> int:
     """Return the sum of *values* >= 0, however large."""
     if int(values.max(initial=0)) * len(values) < 2**63:
         return int(values.sum())
-    (whole,) = exact_sums(values, np.ones(len(values), dtype=np.int64), 1)
-    return whole
+    (total,) = exact_sums(values, np.ones(len(values), dtype=np.int64), 1)
+    return total
 
 
-def exact_sums(values: IntArray, places: IntArray, groups: int) -> list[int]:
-    """Return the sum of the *values* >= 0 of each place from 1 to *groups*, however large."""
+def exact_sums(values: IntArray, group: IntArray, groups: int) -> list[int]:
+    """Return the sum of the *values* >= 0 of each group from 1 to *groups*, however large."""
     sums = [0] * (groups + 1)
     mask = (1 << _LIMB) - 1
     for shift in range(0, int(values.max(initial=0)).bit_length(), _LIMB):
-        limbs = np.bincount(places, (values >> shift) & mask, groups + 1)
-        sums = [whole + (int(limb) << shift) for whole, limb in zip(sums, limbs.tolist(), strict=True)]
+        limbs = np.bincount(group, (values >> shift) & mask, groups + 1)
+        sums = [total + (int(limb) << shift) for total, limb in zip(sums, limbs.tolist(), strict=True)]
     return sums[1:]
 
 
 def _sparse(row: IntArray, first: int) -> dict[int, int]:
-    there = np.flatnonzero(row)
-    return dict(zip((there + first).tolist(), row[there].tolist(), strict=True))
+    used = np.flatnonzero(row)
+    return dict(zip((used + first).tolist(), row[used].tolist(), strict=True))

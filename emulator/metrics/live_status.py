@@ -1,4 +1,4 @@
-"""What a fleet is doing now: kept up from the rows that it logs, in numbers that add up over shards."""
+"""Live status of a fleet, counted from the rows that it logs; the statuses of shards can be merged."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +11,11 @@ from devices.event_log import Result
 from emulator.metrics.histogram import Histogram, bucket_middle
 
 WINDOW_S = 10
-"""Latencies are those of the last so many pulses, of which one comes in a second."""
+"""Number of statuses whose latencies are shown together; there is one status per second."""
 
 
 class LiveStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What a shard, or a whole fleet, is doing now; counts are since its start."""
+    """The status of a shard, or of a fleet; counts are since its start."""
 
     t_ns: int
     """Simulated time."""
@@ -24,35 +24,35 @@ class LiveStatus(msgspec.Struct, frozen=True, kw_only=True):
     devices: int
     online: int
     connections: int
-    """MQTT connections that are up."""
+    """Open MQTT connections."""
     budget_bytes: int
-    """Of all devices that have started."""
+    """Sum over the devices that have started."""
     resident_bytes: int
     over_budget: int
     """Devices that hold more than their budget."""
     ndcg_sum: float
-    """NDCG@10 of what they hold now, summed up over those that have started."""
+    """Sum of NDCG@10 of the PEEs held, over the devices that have started."""
     best_sum: float
-    """Of the best PEEs for their budgets."""
+    """The same sum for the best PEEs for their budgets."""
     started: int
     """Devices that have started."""
     reports: int
     applied: int
     lost: int
     update_bytes: int
-    flying: int
-    """Reports that wait for their answers."""
+    in_flight: int
+    """Reports without an answer yet."""
     lag_ns: int
-    """The greatest lag since the last pulse, in wall-clock time; -1 where nothing measures it."""
+    """The greatest lag since the last status, in wall-clock time; -1 if it is not measured."""
     latency: dict[int, int]
-    """Latencies since the last pulse in nanoseconds of simulated time, by bucket of a `Histogram`."""
+    """Latencies since the last status, in nanoseconds of simulated time, by bucket of a `Histogram`."""
 
 
 class LiveCounters:
-    """Keeps up what the fleet is doing from its log.
+    """Counts the rows of a fleet's log for its live status.
 
     Args:
-        numbers: of the devices of this shard.
+        numbers: the numbers of the devices of this shard.
     """
 
     def __init__(self, numbers: Sequence[int]) -> None:
@@ -68,11 +68,11 @@ class LiveCounters:
         self._latency = Histogram({}, 0, None, None)
         self._lag_ns = -1
 
-    def feed(self, name: str, rows: NDArray[Any]) -> None:  # Any: a structured type
-        """Take in the next rows of table *name*."""
+    def add_rows(self, name: str, rows: NDArray[Any]) -> None:  # Any: a structured type
+        """Count the next rows of table *name*."""
         match name:
             case "quality":
-                device = rows["device"]  # of several rows of a device the last one counts
+                device = rows["device"]  # the last row of a device counts
                 for column, values in self._columns.items():
                     values[device] = rows[column]
                 self._online[device] = rows["online"]
@@ -80,16 +80,16 @@ class LiveCounters:
             case "connection":
                 self._online[rows["device"]] = rows["online"]
             case "update":
-                self._exchanges(rows)
+                self._count_exchanges(rows)
 
-    def lag(self, lag_ns: int) -> None:
-        """Note how late an event was."""
+    def add_lag(self, lag_ns: int) -> None:
+        """Count the lag of an event."""
         self._lag_ns = max(self._lag_ns, lag_ns)
 
-    def take(self, t_ns: int, wall_s: float, *, connections: int = 0, flying: int = 0) -> LiveStatus:
-        """Return the pulse at a moment; the next one's latencies and lag begin anew."""
+    def snapshot(self, t_ns: int, wall_s: float, *, connections: int = 0, in_flight: int = 0) -> LiveStatus:
+        """Return the status at a moment, and reset latencies and lag."""
         budget, resident, ndcg, best = self._columns.values()
-        pulse = LiveStatus(
+        status = LiveStatus(
             t_ns=t_ns,
             wall_s=wall_s,
             devices=self._devices,
@@ -105,41 +105,41 @@ class LiveCounters:
             applied=self._applied,
             lost=self._lost,
             update_bytes=self._update_bytes,
-            flying=flying,
+            in_flight=in_flight,
             lag_ns=self._lag_ns,
             latency=dict(self._latency.counts),
         )
         self._latency, self._lag_ns = Histogram({}, 0, None, None), -1
-        return pulse
+        return status
 
-    def _exchanges(self, rows: NDArray[Any]) -> None:
+    def _count_exchanges(self, rows: NDArray[Any]) -> None:
         applied = rows[rows["result"] == Result.APPLIED]
         self._reports += len(rows)
         self._applied += len(applied)
         self._lost += int((rows["result"] == Result.LOST).sum())
         self._update_bytes += int(rows["update_bytes"].sum())
-        self._latency += Histogram.of(applied["applied_ns"] - applied["changed_ns"])
+        self._latency += Histogram.from_values(applied["applied_ns"] - applied["changed_ns"])
 
 
-def merge_statuses(pulses: Sequence[LiveStatus]) -> LiveStatus:
-    """Return the pulse of a fleet from those of its shards; time is that of the one that is behind.
+def merge_statuses(statuses: Sequence[LiveStatus]) -> LiveStatus:
+    """Return the status of a fleet from those of its shards; its time is that of the slowest shard.
 
     Args:
-        pulses: at least one.
+        statuses: at least one.
     """
     latency: dict[int, int] = {}
-    for pulse in pulses:
-        for bucket, count in pulse.latency.items():
+    for status in statuses:
+        for bucket, count in status.latency.items():
             latency[bucket] = latency.get(bucket, 0) + count
     sums = {
-        name: sum(getattr(pulse, name) for pulse in pulses)
+        name: sum(getattr(status, name) for status in statuses)
         for name in LiveStatus.__struct_fields__
         if name not in ("t_ns", "wall_s", "lag_ns", "latency")
     }
     return LiveStatus(
-        t_ns=min(pulse.t_ns for pulse in pulses),
-        wall_s=max(pulse.wall_s for pulse in pulses),
-        lag_ns=max(pulse.lag_ns for pulse in pulses),
+        t_ns=min(status.t_ns for status in statuses),
+        wall_s=max(status.wall_s for status in statuses),
+        lag_ns=max(status.lag_ns for status in statuses),
         latency=dict(sorted(latency.items())),
         **sums,
     )
@@ -148,12 +148,12 @@ def merge_statuses(pulses: Sequence[LiveStatus]) -> LiveStatus:
 def latency_percentiles(
     latency: Sequence[Mapping[int, int]], percents: Sequence[float]
 ) -> list[float | None]:
-    """Return percentiles, in nanoseconds, of the latencies of several pulses."""
+    """Return percentiles, in nanoseconds, of the latencies of several statuses."""
     counts: dict[int, int] = {}
-    for each in latency:
-        for bucket, count in each.items():
+    for buckets in latency:
+        for bucket, count in buckets.items():
             counts[bucket] = counts.get(bucket, 0) + count
-    # A pulse carries no extremes: the greatest value is taken to be in the middle of the last bucket.
+    # A status has no extremes: the greatest value is assumed to be in the middle of the last bucket.
     ends = [round(bucket_middle(end(counts))) for end in (min, max)] if counts else [None, None]
-    whole = Histogram(dict(sorted(counts.items())), 0, *ends) if counts else None
-    return [None if whole is None else whole.percentile(percent) for percent in percents]
+    histogram = Histogram(dict(sorted(counts.items())), 0, *ends) if counts else None
+    return [None if histogram is None else histogram.percentile(percent) for percent in percents]

@@ -1,13 +1,19 @@
-"""Gauges: figures of a run that are no sums."""
+"""Functions for gauges: peaks of a run that are not sums over rows."""
 
 import numpy as np
 
-from emulator.metrics.frame import BoolArray, Columns, IntArray
+from emulator.metrics.row_index import BoolArray, Columns, IntArray
 from wire.units import NS_PER_S
 
 
 def peak_rate(columns: Columns, seconds: int, of_bytes: bool) -> float:
-    """Return the most bytes, or rows, in any span of *seconds*, per second; *columns* are in time order."""
+    """Return the largest rate in any span of *seconds*, in bytes or rows per second.
+
+    Args:
+        columns: ``t_ns``, rising, and ``bytes``.
+        seconds: length of the span, which may begin at any moment.
+        of_bytes: True to sum bytes, False to count rows.
+    """
     t_ns = columns["t_ns"]
     if not len(t_ns):
         return 0.0
@@ -18,7 +24,7 @@ def peak_rate(columns: Columns, seconds: int, of_bytes: bool) -> float:
 
 
 def all_over_budget_seconds(columns: Columns) -> float:
-    """Return how long every device that was there was over its budget, in seconds.
+    """Return for how long all started devices were over their budgets at once, in seconds.
 
     Args:
         columns: pieces of states by device and time: ``device``, ``start``, ``end``, ``over``.
@@ -26,18 +32,18 @@ def all_over_budget_seconds(columns: Columns) -> float:
     over = columns["over"]
     if not over.any():
         return 0.0
-    there = _edges(columns, np.ones(len(over), dtype=np.bool_))
+    started = _edges(columns, np.ones(len(over), dtype=np.bool_))
     above = _edges(columns, over)
-    times, place = np.unique(np.concatenate([there[0], above[0]]), return_inverse=True)
-    count = len(there[0])
-    present = np.cumsum(np.bincount(place[:count], there[1], len(times)))
-    exceeding = np.cumsum(np.bincount(place[count:], above[1], len(times)))
-    all_over = (present > 0.5) & (np.abs(present - exceeding) < 0.5)
+    times, index = np.unique(np.concatenate([started[0], above[0]]), return_inverse=True)
+    count = len(started[0])
+    running = np.cumsum(np.bincount(index[:count], started[1], len(times)))
+    exceeding = np.cumsum(np.bincount(index[count:], above[1], len(times)))
+    all_over = (running > 0.5) & (np.abs(running - exceeding) < 0.5)
     return float(np.diff(times)[all_over[:-1]].sum()) / NS_PER_S
 
 
 def _edges(columns: Columns, mask: BoolArray) -> tuple[IntArray, IntArray]:
-    """Return when each stretch of pieces for which *mask* holds begins, +1, and ends, -1."""
+    """Return the start (+1) and the end (-1) of each run of consecutive pieces for which *mask* holds."""
     device, start, end = columns["device"], columns["start"], columns["end"]
     joined = np.zeros(len(mask) + 1, dtype=np.bool_)
     joined[1:-1] = (device[1:] == device[:-1]) & (start[1:] == end[:-1]) & mask[1:] & mask[:-1]
@@ -47,5 +53,5 @@ def _edges(columns: Columns, mask: BoolArray) -> tuple[IntArray, IntArray]:
 
 
 def largest_excess(columns: Columns) -> int | None:
-    """Return the most that was held in excess, in bytes; None if nobody was there."""
+    """Return the largest excess over a budget, in bytes; None if there are no rows."""
     return max(int(columns["excess"].max()), 0) if len(columns["excess"]) else None

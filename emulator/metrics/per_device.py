@@ -1,7 +1,7 @@
-"""What `compare` measures: the metrics of the run's own summary, as sums over its devices.
+"""Metrics of a run by device, for `compare`.
 
-There are no formulas here. A metric is one of `emulator.metrics`, which made ``summary.json``; what is taken
-from it is how much each device adds to the figure, so that the devices' shares give the figure itself.
+There are no formulas here: the metrics are those of `emulator.metrics`, as in ``summary.json``. Each is split
+into two sums by device, so that the ratio of the sums over all devices is the value in the summary.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,8 @@ from emulator.metrics.aggregates import (
     nearest_rank,
 )
 from emulator.metrics.compute import RunMetrics
-from emulator.metrics.frame import IntArray, RowSet
+from emulator.metrics.frame import RowSet
+from emulator.metrics.row_index import IntArray
 from emulator.metrics.summary import compute_metrics
 from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.event_log import logical_sha256
@@ -41,28 +42,28 @@ P95 = 95.0
 
 
 class Reduction(Enum):
-    """How a metric becomes one figure of a run."""
+    """The way in which a metric becomes one number of a run."""
 
-    WHOLE = "whole"
-    """As the summary has it: a mean over time, or a ratio."""
+    AS_SUMMARY = "as summary"
+    """Its value in the summary: a mean over time, or a ratio."""
     PER_HOUR = "per hour"
-    """A sum over events ÷ hours that devices were there."""
+    """A sum over events ÷ device hours."""
     MEAN = "mean"
     """The mean over events."""
     P95 = "p95"
-    """The 95th percentile over events: no sum of anything."""
+    """The 95th percentile over events, which is not a ratio of sums."""
 
 
 @dataclass(frozen=True)
 class ComparedMetric:
-    """A figure of a run."""
+    """A number of a run that is compared with another run's."""
 
     name: str
     better: int
-    """1 where more is better, -1 where less is, 0 where it is neither."""
+    """1 if more is better, -1 if less is better, 0 if neither is."""
     of: str
-    """The metric of `scenarios.catalogue.metrics` that it is a figure of."""
-    figure: Reduction = Reduction.WHOLE
+    """Its metric in `scenarios.catalogue.metrics`."""
+    reduction: Reduction = Reduction.AS_SUMMARY
 
 
 COMPARED_METRICS = (
@@ -85,38 +86,38 @@ COMPARED_METRICS = (
     ComparedMetric("update_latency_mean_seconds", -1, "update_latency_seconds", Reduction.MEAN),
     ComparedMetric("update_latency_p95_seconds", -1, "update_latency_seconds", Reduction.P95),
 )
-"""In the order in which they are shown."""
+"""All compared metrics, in the order in which they are shown."""
 
 
 @dataclass(frozen=True)
 class DeviceEvents:
-    """One value per event, and the device of each by its place."""
+    """Events of devices: the device number and the value of each."""
 
     device: IntArray
     values: FloatArray
 
-    def of(self, devices: IntArray, count: int) -> "DeviceEvents":
-        """Return the events of *devices*, out of *count*, with their places among these."""
-        places = np.full(count, -1, dtype=np.int64)
-        places[devices] = np.arange(len(devices))
-        place = places[self.device]
-        return DeviceEvents(place[place >= 0], self.values[place >= 0])
+    def select(self, devices: IntArray, count: int) -> "DeviceEvents":
+        """Return the events of some *devices* out of *count*, numbered by their index in *devices*."""
+        numbers = np.full(count, -1, dtype=np.int64)
+        numbers[devices] = np.arange(len(devices))
+        number = numbers[self.device]
+        return DeviceEvents(number[number >= 0], self.values[number >= 0])
 
     @property
     def p95(self) -> float:
-        """The 95th percentile, as the summary has it; NaN of nothing."""
-        found = nearest_rank(np.sort(self.values), P95, 1)
-        return float("nan") if found is None else found
+        """The 95th percentile, as in the summary; NaN without events."""
+        percentile = nearest_rank(np.sort(self.values), P95, 1)
+        return float("nan") if percentile is None else percentile
 
 
 class MeasuredRun:
-    """A run directory: what was run, and what each device adds to each figure.
+    """A finished run with its scenario, its summary and its metrics by device.
 
     Args:
         folder: a run directory.
 
     Raises:
-        InputError: it is none, or damaged.
+        InputError: the folder is no run directory, or is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -126,19 +127,19 @@ class MeasuredRun:
 
     @cached_property
     def scenario(self) -> Scenario:
-        """What was run."""
+        """The scenario of the run."""
         return parse(self._files.scenario, str(self.folder / SCENARIO))
 
     @cached_property
-    def measures(self) -> RunMetrics:
-        """The metrics of the run, as its summary has them."""
+    def metrics(self) -> RunMetrics:
+        """The metrics of the run, as in its summary."""
         seconds = self.summary["simulated_seconds"]
         assert isinstance(seconds, int | float)
         tables = self._files.events
         if logical_sha256(tables) != self.summary.get("event_log_sha256"):
-            raise self._damaged("the event log is not the one that the run wrote")
-        plan = RunTimeline.of(self.scenario).until(round(seconds * NS_PER_S))
-        return compute_metrics(tables, self._devices, plan)
+            raise self._damaged("the event log was changed after the run")
+        timeline = RunTimeline.from_scenario(self.scenario).until(round(seconds * NS_PER_S))
+        return compute_metrics(tables, self._devices, timeline)
 
     @cached_property
     def _devices(self) -> pa.Table:
@@ -152,59 +153,56 @@ class MeasuredRun:
 
     @cached_property
     def users(self) -> Sequence[int]:
-        """The user that each device has from its start."""
+        """The first user of each device."""
         numbers: list[int] = self._devices["user"].to_pylist()
         return numbers
 
     def sums(self, metrics: Sequence[ComparedMetric]) -> tuple[FloatArray, FloatArray]:
-        """Return what is divided by what, of each device: two arrays of shape (devices, metrics).
+        """Return numerators and denominators by device: two arrays of shape (devices, metrics).
 
-        Over all devices, sum ÷ sum is the figure; a percentile has zeros.
+        The ratio of their sums over all devices is the metric of the run. A percentile has zeros.
         """
-        found = [self._sums(metric) for metric in metrics]
-        return np.stack([above for above, _ in found], axis=1), np.stack(
-            [below for _, below in found], axis=1
-        )
+        sums = [self._sums(metric) for metric in metrics]
+        return np.stack([above for above, _ in sums], axis=1), np.stack([below for _, below in sums], axis=1)
 
     def events(self, metric: ComparedMetric) -> DeviceEvents:
-        """Return the events that *metric* is a percentile of."""
-        form = self.measures.form(metric.of)
-        assert isinstance(form, Trend)
-        return DeviceEvents(form.rows.device, form.values / form.scale)
+        """Return the events of which *metric* is a percentile."""
+        trend = self.metrics.aggregate(metric.of)
+        assert isinstance(trend, Trend)
+        return DeviceEvents(trend.rows.device, trend.values / trend.scale)
 
     def _sums(self, metric: ComparedMetric) -> tuple[FloatArray, FloatArray]:
-        form = self.measures.form(metric.of)
-        match metric.figure:
+        aggregate = self.metrics.aggregate(metric.of)
+        match metric.reduction:
             case Reduction.PER_HOUR:
-                assert isinstance(form, Counter)
-                return self._by_device(form.rows, form.values), self._seconds / HOUR_S
+                assert isinstance(aggregate, Counter)
+                return self._by_device(aggregate.rows, aggregate.values), self._seconds / HOUR_S
             case Reduction.MEAN:
-                assert isinstance(form, Trend)
-                ones = np.ones(len(form.values))
-                return self._by_device(form.rows, form.values / form.scale), self._by_device(form.rows, ones)
+                assert isinstance(aggregate, Trend)
+                rows, values = aggregate.rows, aggregate.values / aggregate.scale
+                return self._by_device(rows, values), self._by_device(rows, np.ones(len(values)))
             case Reduction.P95:
                 return np.zeros(len(self.devices)), np.zeros(len(self.devices))
-        return self._whole(form)
+        return self._ratio(aggregate)
 
-    def _whole(self, form: Aggregate) -> tuple[FloatArray, FloatArray]:
-        match form:
-            case Level():
-                weighed = self._by_device(form.rows, form.values * form.time.values)
-                return weighed, self._of(form.time)
+    def _ratio(self, aggregate: Aggregate) -> tuple[FloatArray, FloatArray]:
+        match aggregate:
+            case Level(rows=rows, values=values, time=time):
+                return self._by_device(rows, values * time.values), self._sum(time)
             case Ratio():
-                return self._of(form.above) * form.factor, self._of(form.below)
+                return self._sum(aggregate.above) * aggregate.factor, self._sum(aggregate.below)
             case Time():
-                return self._of(form.held), self._of(form.all)
-        raise TypeError(f"{form!r} is no ratio of sums over devices")
+                return self._sum(aggregate.held), self._sum(aggregate.all)
+        raise TypeError(f"{aggregate!r} is not a ratio of sums over devices")
 
     @cached_property
     def _seconds(self) -> FloatArray:
-        """How long each device was there."""
-        form = self.measures.form("ndcg_at_10")
-        assert isinstance(form, Level)
-        return self._of(form.time)
+        """Device time of each device."""
+        level = self.metrics.aggregate("ndcg_at_10")
+        assert isinstance(level, Level)
+        return self._sum(level.time)
 
-    def _of(self, part: WeightedSum) -> FloatArray:
+    def _sum(self, part: WeightedSum) -> FloatArray:
         return self._by_device(part.rows, part.values)
 
     def _by_device(self, rows: RowSet, values: FloatArray | IntArray) -> FloatArray:

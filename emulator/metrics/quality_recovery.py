@@ -1,18 +1,18 @@
-"""Episodes of lower quality: when a device, or the mean of the fleet, fell, and when it was back."""
+"""Drops of quality: when the quality of a device, or the fleet's mean, fell, and when it recovered."""
 
 import numpy as np
 
-from emulator.metrics.frame import Columns, FloatArray, IntArray
+from emulator.metrics.row_index import Columns, FloatArray, IntArray
 
 RECOVERED_SHARE = 0.95
-"""Quality is back when it is this share of what it was before it fell."""
+"""Quality has recovered when it is this share of the quality before it fell."""
 
 
 def find_recoveries(states: Columns) -> tuple[IntArray, IntArray]:
-    """Return the states with which a device fell below 95 % of its quality, and how long it was back after.
+    """Return the states in which a device fell below 95 % of its quality, and the time until it recovered.
 
-    Quality is NDCG@10 as a share of that of the full table, so that a new user counts by what can be had. A
-    fall that the run ends in is left out.
+    Quality is NDCG@10 as a share of that of the full table, so that a new user is compared with what is
+    possible for that user. A drop from which the device did not recover before the end is left out.
 
     Args:
         states: by device and time.
@@ -30,22 +30,22 @@ def find_recoveries(states: Columns) -> tuple[IntArray, IntArray]:
     ends = np.append(np.flatnonzero(np.diff(device)) + 1, len(device))
     last = ends[np.searchsorted(ends, fell, side="right")].tolist() if len(fell) else []
     values, times = quality.tolist(), t_ns.tolist()
-    busy = -1
+    after = -1
     for at, end in zip(fell.tolist(), last, strict=True):
-        if at < busy:
-            continue  # within an earlier fall
-        wanted = RECOVERED_SHARE * values[at - 1]
-        busy = at + 1
-        while busy < end and values[busy] < wanted:
-            busy += 1
-        if busy < end:
+        if at < after:
+            continue  # part of an earlier drop
+        needed = RECOVERED_SHARE * values[at - 1]
+        after = at + 1
+        while after < end and values[after] < needed:
+            after += 1
+        if after < end:
             starts.append(at)
-            spans.append(times[busy] - times[at])
+            spans.append(times[after] - times[at])
     return np.array(starts, dtype=np.int64), np.array(spans, dtype=np.int64)
 
 
 def mean_quality_over_time(states: Columns) -> tuple[IntArray, FloatArray]:
-    """Return the times at which the mean NDCG@10 of the devices that have started changes, and to what.
+    """Return the times at which the mean NDCG@10 of the started devices changes, and the new means.
 
     Args:
         states: by device and time.
@@ -58,5 +58,5 @@ def mean_quality_over_time(states: Columns) -> tuple[IntArray, FloatArray]:
     total, started = np.cumsum(change[order]), np.cumsum(first[order])
     times = t_ns[order]
     last = np.append(times[1:] != times[:-1], True)[: len(times)]
-    # Sums of changes leave dust behind: without it, what is back where it was is equal to that.
+    # Rounded, so that errors of the sums do not make a mean differ from an equal one.
     return times[last], np.round(total[last] / started[last], 12)

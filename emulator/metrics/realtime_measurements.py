@@ -1,4 +1,4 @@
-"""What was measured of the real part of a run: in wall-clock time, and in numbers that add up over shards."""
+"""Measurements of the real part of a run, in wall-clock time; those of shards can be merged."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,37 +41,36 @@ KEYS = (
     "broker_restarts",
     "broker_messages_dropped",
 )
-"""The keys of the summary that only a run in real time has a value for."""
-
+"""Keys of the summary that only a run in real time has a value for."""
 
 MOST_BYTES = 2**26
-"""Of the file of a shard."""
+"""Largest accepted file of a shard."""
 NEAR_RETRY = 0.5
-"""A round trip of this share of the time that a device waits is near it: a few are always slower than p95."""
+"""A p95 of round trips above this share of ``updates.retry_after`` is too long: some are slower than p95."""
 
 
 @dataclass(frozen=True)
 class ExpectedTimes:
-    """What a scenario means to be slow, in simulated seconds: what is real should be quicker."""
+    """Times that a scenario simulates, in simulated seconds; the real broker and cloud should be faster."""
 
     speed: float
-    """Simulated seconds in a second."""
+    """Simulated seconds per second of wall-clock time."""
     links_s: float
-    """Mean delay of the quickest links of the fleet, there and back."""
+    """Mean delay of the fastest links of the fleet, both ways."""
     retry_s: float
-    """How long a device waits for an answer."""
+    """Time for which a device waits for an answer."""
 
     @classmethod
-    def of(cls, scenario: Scenario) -> Self:
-        """Return what *scenario* means."""
+    def from_scenario(cls, scenario: Scenario) -> Self:
+        """Return the times of *scenario*."""
         networks = [scenario.networks[group.network] for group in scenario.fleet]
-        links_ns = min(int(each.uplink.latency) + int(each.downlink.latency) for each in networks)
+        links_ns = min(int(network.uplink.latency) + int(network.downlink.latency) for network in networks)
         retry_ns = int(scenario.updates.retry_after)
         return cls(scenario.realtime.speed, links_ns / NS_PER_S, retry_ns / NS_PER_S)
 
 
 class StoredHistogram(msgspec.Struct, frozen=True):
-    """A histogram as it is written down."""
+    """A histogram as it is written to a file."""
 
     counts: dict[int, int]
     sum: int
@@ -79,12 +78,12 @@ class StoredHistogram(msgspec.Struct, frozen=True):
     max: int | None
 
     @classmethod
-    def of(cls, histogram: Histogram) -> Self:
-        """Return *histogram* in a form that can be written."""
+    def from_histogram(cls, histogram: Histogram) -> Self:
+        """Return *histogram* in the form that is written."""
         return cls(dict(histogram.counts), histogram.sum, histogram.min, histogram.max)
 
     def histogram(self) -> Histogram:
-        """Return the histogram that was written."""
+        """Return the histogram."""
         return Histogram(self.counts, self.sum, self.min, self.max)
 
 
@@ -92,66 +91,66 @@ Moment = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
 """Seconds since the epoch, before the year 10000."""
 
 
-class ShardRun(msgspec.Struct, frozen=True, kw_only=True):
-    """The run that a shard is a part of, by what all its shards share."""
+class RunIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """Identity of a run that is started shard by shard; equal in all its shards."""
 
     name: str | None
-    """As `--run` says; None: nobody has named it."""
+    """Name after `--run`; None: it has no name."""
     fleet: str
-    """In topics."""
+    """The fleet's name in topics."""
     models: tuple[str, ...]
-    """The versions of the models that its devices knew."""
+    """Versions of the models that its devices know."""
     start_at: Moment | None
-    """The moment at which simulated time was to be 0; None: as soon as the shard was ready."""
+    """Planned start of simulated time, in seconds since the epoch; None: as soon as the shard was ready."""
     began_at: Moment
-    """The moment at which it was 0."""
+    """Actual start of simulated time."""
 
 
 MOST_SHARDS = 10_000
-"""Of a run that is started by hand."""
+"""Largest number of shards of a run that is started by hand."""
 
 
 class ShardMeasurements(msgspec.Struct, frozen=True, kw_only=True):
-    """What one shard has measured; times are nanoseconds of the wall clock."""
+    """Measurements of one shard; times are nanoseconds of the wall clock."""
 
-    place: Annotated[int, msgspec.Meta(ge=0, lt=MOST_SHARDS)]
-    """Which shard it is, from 0."""
+    shard: Annotated[int, msgspec.Meta(ge=0, lt=MOST_SHARDS)] = msgspec.field(name="place")
+    """Number of the shard, from 0."""
     shards: Annotated[int, msgspec.Meta(ge=1, le=MOST_SHARDS)]
-    """Of how many."""
+    """Number of shards."""
     wall_seconds: float
     aborted_ns: int | None
     lag: StoredHistogram
     connects: StoredHistogram
     round_trips: StoredHistogram
-    gathered: int
-    """Devices that had a connection of their own before simulated time began."""
-    gather_seconds: float
-    """How long that took."""
-    checked: bool = False
-    """Whether its tables have checksums beside them; those of older versions have none."""
+    connected_first: int = msgspec.field(name="gathered")
+    """Devices that connected before simulated time began."""
+    connect_first_seconds: float = msgspec.field(name="gather_seconds")
+    """Time that this took."""
+    has_checksums: bool = msgspec.field(default=False, name="checked")
+    """True if its tables have checksums; tables of older versions have none."""
     counts: dict[str, int]
-    """Connections and messages by what became of them."""
+    """Connections and messages by their outcome."""
     late_turns: int = 0
-    """Turns with an event later than `max_lag`."""
-    run: ShardRun | None = None
+    """Turns of the schedule with an event later than `max_lag`."""
+    run: RunIdentity | None = None
     """None for a shard of an older version."""
 
 
 def write_measurements(path: Path, measured: ShardMeasurements) -> None:
-    """Write what a shard has measured; it is there when the shard has ended well."""
+    """Write the measurements of a shard. The file exists only if the shard ended well."""
     content = msgspec.json.encode(measured)
     add_entries(path.parent / JOURNAL, {path.name: content})
     write_atomically(path, content)
 
 
 def read_measurements(path: Path) -> ShardMeasurements:
-    """Return what a shard has written.
+    """Return the measurements of a shard.
 
     Raises:
-        OSError: it cannot be read.
-        InputError: it is not what the shard has written.
+        OSError: the file cannot be read.
+        InputError: the file was changed, or is damaged.
     """
-    content = read_at_most(path, MOST_BYTES, "what a shard measured")
+    content = read_at_most(path, MOST_BYTES, "the measurements of a shard")
     check_content(path.parent, path.name, content, JOURNAL, "the shard")
     try:
         return decode_json(content, ShardMeasurements)
@@ -165,31 +164,31 @@ def summarize_shards(
     restarts: Mapping[str, int],
     dropped: int | None = None,
 ) -> dict[str, object]:
-    """Return what the summary says of the real part of a run.
+    """Return the part of the summary about the real part of a run.
 
     Args:
-        measured: by the shards that ended well; one that was killed takes what it measured with it.
-        expected: what the scenario means to be slow.
-        restarts: how often each kind of process was started again.
-        dropped: messages that the broker dropped; None where nobody knows.
+        measured: of the shards that ended well; the measurements of a killed shard are lost.
+        expected: times that the scenario simulates.
+        restarts: number of restarts by kind of process.
+        dropped: messages that the broker dropped; None if this is not known.
     """
     lag, connects, trips = (
-        sum((getattr(each, name).histogram() for each in measured), Histogram({}, 0, None, None))
+        sum((getattr(shard, name).histogram() for shard in measured), Histogram({}, 0, None, None))
         for name in ("lag", "connects", "round_trips")
     )
     counts = {
-        key: sum(each.counts.get(key, 0) for each in measured)
+        key: sum(shard.counts.get(key, 0) for shard in measured)
         for key in ("connections", "broken", "connects_failed", "duplicates", "refused", "unsent")
     }
     answers = {
-        key: sum(each.counts.get(key, 0) for each in measured)
+        key: sum(shard.counts.get(key, 0) for shard in measured)
         for key in ("reports_published", "reports_answered", "reports_unanswered")
     }
-    late_turns = sum(each.late_turns for each in measured)
-    simulated = {key: _times(value, expected.speed, key) for key, value in _seconds(trips).items()}
-    gathered = sum(each.gathered for each in measured)
-    gather_seconds = max((each.gather_seconds for each in measured), default=0.0)
-    wall_seconds = max((each.wall_seconds for each in measured), default=0.0)
+    late_turns = sum(shard.late_turns for shard in measured)
+    simulated = {key: _scaled(value, expected.speed, key) for key, value in _seconds(trips).items()}
+    connected = sum(shard.connected_first for shard in measured)
+    connect_seconds = max((shard.connect_first_seconds for shard in measured), default=0.0)
+    wall_seconds = max((shard.wall_seconds for shard in measured), default=0.0)
     return {
         "realtime_speed": expected.speed,
         "realtime_doubts": find_doubts(expected, simulated["p95"], late_turns, answers["reports_unanswered"]),
@@ -197,8 +196,8 @@ def summarize_shards(
         "schedule_lag_seconds": _seconds(lag),
         "schedule_late_turns": late_turns,
         "connect_seconds": _seconds(connects),
-        "connections_per_second": round(gathered / gather_seconds, 1)
-        if gathered and gather_seconds
+        "connections_per_second": round(connected / connect_seconds, 1)
+        if connected and connect_seconds
         else None,
         "round_trip_seconds": _seconds(trips),
         "round_trip_simulated_seconds": simulated,
@@ -220,12 +219,12 @@ def summarize_shards(
 def find_doubts(
     expected: ExpectedTimes, round_trip_s: float | None, late_turns: int, unanswered: int
 ) -> list[str]:
-    """Return why figures of a run in real time are this machine's rather than the scenario's.
+    """Return reasons why results of a run in real time depend on this machine, not on the scenario alone.
 
     Args:
-        expected: what the scenario means to be slow.
+        expected: times that the scenario simulates.
         round_trip_s: the p95 of a round trip to broker and cloud, in simulated seconds.
-        late_turns: turns that were later than `realtime.max_lag`.
+        late_turns: turns of the schedule later than `realtime.max_lag`.
         unanswered: reports without a complete answer within `updates.retry_after`.
     """
     doubts, speed, trip_s = list[str](), expected.speed, round_trip_s or 0.0
@@ -248,24 +247,24 @@ def find_doubts(
 
 
 def read_doubts(summary: Mapping[str, object]) -> list[str]:
-    """Return the doubts that a summary tells of, in words; none under another clock."""
+    """Return the entries of a summary's ``realtime_doubts``; none under another clock."""
     doubts = summary.get("realtime_doubts")
-    return [str(each) for each in doubts] if isinstance(doubts, list) else []
+    return [str(doubt) for doubt in doubts] if isinstance(doubts, list) else []
 
 
 def empty_measurements() -> dict[str, object]:
-    """Return the same keys for a run under another clock."""
+    """Return the same keys with None, for a run under another clock."""
     return dict.fromkeys(KEYS)
 
 
-def _times(value: float | int | None, speed: float, key: str) -> float | int | None:
+def _scaled(value: float | int | None, speed: float, key: str) -> float | int | None:
     return value if value is None or key == "count" else value * speed
 
 
 def _seconds(histogram: Histogram) -> dict[str, float | int | None]:
-    found = {f"p{percent}": histogram.percentile(percent) for percent in (50, 95, 99)}
+    percentiles = {f"p{percent}": histogram.percentile(percent) for percent in (50, 95, 99)}
     seconds: dict[str, float | int | None] = {
-        name: None if value is None else value / NS_PER_S for name, value in found.items()
+        name: None if value is None else value / NS_PER_S for name, value in percentiles.items()
     }
     seconds["max"] = None if histogram.max is None else histogram.max / NS_PER_S
     seconds["count"] = histogram.count

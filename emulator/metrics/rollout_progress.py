@@ -1,4 +1,4 @@
-"""What became of a rollout, and who sent the bytes: for the summary."""
+"""Progress of a rollout by group, and bytes sent by the cloud and by the broker: for the summary."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from wire.units import NS_PER_S
 
 
 def rollout_progress(rollout: pa.Table) -> list[dict[str, object]]:
-    """Return how each group of a rollout fared, in the order of their turns; nothing where there is none.
+    """Return the progress of each group of a rollout, in their order; an empty list without a rollout.
 
     Args:
         rollout: the event table.
@@ -24,36 +24,36 @@ def rollout_progress(rollout: pa.Table) -> list[dict[str, object]]:
 
 def _group(number: int, rows: pa.Table) -> dict[str, object]:
     seconds = {step: _seconds(rows, step) for step in ("offered", "updated", "failed", "withdrawn")}
-    began = float(seconds["offered"].min()) if len(seconds["offered"]) else None
-    took = seconds["updated"] - (began or 0.0)
+    start = float(seconds["offered"].min()) if len(seconds["offered"]) else None
+    durations = seconds["updated"] - (start or 0.0)
     return {
         "group": number,
-        "offered_at_seconds": began,
+        "offered_at_seconds": start,
         **{step: len(times) for step, times in seconds.items()},
-        "updated_share": len(took) / len(seconds["offered"]) if len(seconds["offered"]) else None,
+        "updated_share": len(durations) / len(seconds["offered"]) if len(seconds["offered"]) else None,
         "update_seconds": {
-            **{f"p{q}": nearest_rank(np.sort(took), q, 1) for q in (50, 95, 100)},
-            "max": float(took.max()) if len(took) else None,
+            **{f"p{q}": nearest_rank(np.sort(durations), q, 1) for q in (50, 95, 100)},
+            "max": float(durations.max()) if len(durations) else None,
         },
     }
 
 
 def _seconds(rows: pa.Table, step: str) -> np.ndarray[Any, np.dtype[np.float64]]:
-    chosen = rows.filter(pc.equal(rows["step"], step))
-    found: np.ndarray[Any, np.dtype[np.float64]] = chosen["t_ns"].to_numpy() / NS_PER_S
-    return found
+    selected = rows.filter(pc.equal(rows["step"], step))
+    times: np.ndarray[Any, np.dtype[np.float64]] = selected["t_ns"].to_numpy() / NS_PER_S
+    return times
 
 
 def count_egress(updates: pa.Table, retained_bytes: int) -> dict[str, int]:
-    """Return the payload that left the cloud and the payload that left the broker, toward devices.
+    """Return the payload that the cloud sent, and the payload that the broker sent to devices.
 
-    They differ with shared delivery: the cloud leaves each layer once, the broker sends it to whoever asks.
+    They differ with shared delivery: the cloud sends each layer once, the broker sends it to each subscriber.
 
     Args:
         updates: the event table.
-        retained_bytes: what the cloud left on the topics of layers.
+        retained_bytes: retained messages of the cloud on the topics of layers.
     """
-    whole = int(pc.sum(updates["update_bytes"]).as_py() or 0)
+    total = int(pc.sum(updates["update_bytes"]).as_py() or 0)
     shared = updates.filter(pc.equal(updates["sent"], "shared"))
     fanned_out = int(pc.sum(shared["update_bytes"]).as_py() or 0)
-    return {"cloud_egress_bytes": whole - fanned_out + retained_bytes, "broker_egress_bytes": whole}
+    return {"cloud_egress_bytes": total - fanned_out + retained_bytes, "broker_egress_bytes": total}

@@ -1,4 +1,4 @@
-"""What a scenario says that a run is measured by: its stages, its faults and actions, what does not count."""
+"""The timeline of a scenario as metrics need it: its stages, faults and actions, warm-up and stop time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,19 +11,19 @@ from scenarios.language.scenario import Scenario
 
 @dataclass(frozen=True)
 class Span:
-    """A stage, a fault or an action, and when it was."""
+    """The time span of a stage, a fault or an action."""
 
     type: str
     """The name of a stage, the type of a fault or an action."""
     at: str
-    """When, as the scenario says it."""
+    """Its start as the scenario has it."""
     start_ns: int
     end_ns: int
 
 
 @dataclass(frozen=True)
 class RunTimeline:
-    """What a scenario says that a run is measured by."""
+    """The stages, faults and actions of a run, its warm-up and its end."""
 
     stop_ns: int
     warmup_ns: int = 0
@@ -32,37 +32,44 @@ class RunTimeline:
     actions: Sequence[Span] = ()
 
     @classmethod
-    def of(cls, scenario: Scenario) -> Self:
-        """Return the plan of *scenario*."""
+    def from_scenario(cls, scenario: Scenario) -> Self:
+        """Return the timeline of *scenario*."""
         starts = stage_starts(scenario.stages)
 
-        def span(type_: str, at: str, lasting: int) -> Span:
+        def span(type_: str, at: str, duration_ns: int) -> Span:
             start_ns = parse_moment(at).resolve(starts)
-            return Span(type_, at, start_ns, start_ns + lasting)
+            return Span(type_, at, start_ns, start_ns + duration_ns)
 
         return cls(
             int(scenario.stop_time),
             int(scenario.warmup),
             [span(stage.name, stage.name, stage.duration) for stage in scenario.stages],
-            [span(_type(fault), fault.at, fault.duration) for fault in scenario.faults],
-            [span(_type(action), action.at, _lasting(action)) for action in scenario.actions],
+            [span(_type_of(fault), fault.at, fault.duration) for fault in scenario.faults],
+            [span(_type_of(action), action.at, _duration_ns(action)) for action in scenario.actions],
         )
 
     def until(self, stop_ns: int) -> Self:
-        """Return the plan of a run that ended at *stop_ns*."""
+        """Return the timeline of a run that ended at *stop_ns*."""
         return replace(self, stop_ns=stop_ns)
 
 
+SLOWING_FAULTS = tuple(
+    str(fault.__struct_config__.tag) for fault in (Latency, Bandwidth, CloudDown, CloudSlow)
+)
+"""Types of faults that delay messages without losing them."""
+CLOUD_FAULTS = tuple(str(fault.__struct_config__.tag) for fault in (CloudDown, CloudSlow))
+"""Types among them that affect every device."""
+BROKER_OUTAGE = str(BrokerDown.__struct_config__.tag)
 HANDOVER = str(NewUsers.__struct_config__.tag)
 DISCONNECT = str(Disconnect.__struct_config__.tag)
 
 
-def _type(entry: object) -> str:
+def _type_of(entry: object) -> str:
     return str(type(entry).__struct_config__.tag)  # type: ignore[attr-defined]  # a tagged struct
 
 
-def _lasting(action: object) -> int:
-    """Return how long it takes until an action has happened to all of its devices."""
+def _duration_ns(action: object) -> int:
+    """Return the time until an action has been applied to all of its devices."""
     match action:
         case BudgetScale():
             return int(action.over)

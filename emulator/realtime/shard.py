@@ -15,10 +15,10 @@ from devices.simulated.device import Device
 from devices.simulated.exchange import Exchange
 from emulator.metrics.live_status import LiveCounters, LiveStatus
 from emulator.metrics.realtime_measurements import ShardMeasurements, StoredHistogram
-from emulator.metrics.thresholds import AbortedError
 from emulator.realtime.driver import Driver
 from emulator.realtime.real_cloud import Published, RoundTrips
 from emulator.realtime.wall_clock import Inlet, Pace, Tally
+from emulator.simulation.abort_monitor import AbortedError
 from emulator.simulation.simulation import Life, Simulation
 from wire.errors import NoAnswerError
 from wire.mqtt.connection import Connection
@@ -92,7 +92,7 @@ class Shard:
 
     async def _run(self, check: Callable[[], None]) -> ShardMeasurements:
         simulation, route = self._simulation, self._route
-        simulation.journal.tap = self._pulses.feed
+        simulation.journal.tap = self._pulses.add_rows
         found = simulation.populate(
             self._env, Published(self._network), simulation.job.devices, self._trips, route.life
         )
@@ -164,7 +164,7 @@ class Shard:
         self._inlet.post(lambda: self._trips.answered(exchange))
 
     def _after_turn(self, started_s: float, now_ns: int, lag_ns: int) -> None:
-        self._pulses.lag(lag_ns)
+        self._pulses.add_lag(lag_ns)
         now_s = time.monotonic()
         if now_s - self._told_s < PULSE_S:
             return
@@ -173,8 +173,11 @@ class Shard:
         simulation.journal.take(simulation.log, at_least=1)  # what a killed shard leaves ends here
         stop_ns = int(simulation.job.scenario.stop_time)
         self._fold()
-        pulse = self._pulses.take(
-            min(now_ns, stop_ns), now_s - started_s, connections=self._network.up, flying=self._trips.flying
+        pulse = self._pulses.snapshot(
+            min(now_ns, stop_ns),
+            now_s - started_s,
+            connections=self._network.up,
+            in_flight=self._trips.flying,
         )
         self._route.told(pulse)
 
@@ -187,16 +190,16 @@ class Shard:
     def _measured(self, driver: Driver, wall_seconds: float, aborted_ns: int | None) -> ShardMeasurements:
         self._fold()
         return ShardMeasurements(
-            place=self._route.place[0],
+            shard=self._route.place[0],
             shards=self._route.place[1],
             wall_seconds=wall_seconds,
             aborted_ns=aborted_ns,
-            lag=StoredHistogram.of(driver.lag.histogram()),
-            connects=StoredHistogram.of(self._connects.histogram()),
-            round_trips=StoredHistogram.of(self._trips.seconds.histogram()),
-            gathered=self._gathered,
-            gather_seconds=self._gather_s,
+            lag=StoredHistogram.from_histogram(driver.lag.histogram()),
+            connects=StoredHistogram.from_histogram(self._connects.histogram()),
+            round_trips=StoredHistogram.from_histogram(self._trips.seconds.histogram()),
+            connected_first=self._gathered,
+            connect_first_seconds=self._gather_s,
             counts={**self._network.counts, **self._trips.counts},
             late_turns=driver.late_turns,
-            checked=True,
+            has_checksums=True,
         )

@@ -56,7 +56,7 @@ class Tally:
     def histogram(self) -> Histogram:
         """Return how often which values came."""
         if self._recent:
-            self._whole += Histogram.of(np.array(self._recent, dtype=np.int64))
+            self._whole += Histogram.from_values(np.array(self._recent, dtype=np.int64))
             self._recent.clear()
         return self._whole
 

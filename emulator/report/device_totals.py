@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from emulator.metrics.summary import held_for
+from emulator.metrics.row_index import DeviceStates
 from emulator.report.time_series import (
     FINEST_S,
     STATE,
@@ -52,7 +52,7 @@ def elasticities(states: Columns, fleet: Fleet, bins: int = BUDGET_BINS) -> dict
     """Return quality by budget for each view, on the same edges.
 
     Args:
-        states: the quality table with device numbers and ``seconds``, as `held_for` returns it.
+        states: the quality table with device numbers and ``seconds``, see `DeviceStates.with_seconds`.
         fleet: whose they are.
         bins: how many budgets to tell apart at most.
     """
@@ -123,7 +123,7 @@ def tally(tables: Tables, states: Columns, fleet: Fleet) -> Tally:
 
     Args:
         tables: the event tables.
-        states: the quality table with device numbers and ``seconds``, as `held_for` returns it.
+        states: the quality table with device numbers and ``seconds``, see `DeviceStates.with_seconds`.
         fleet: whose they are.
     """
     device, seconds = states["device"], states["seconds"]
@@ -147,7 +147,9 @@ def tally(tables: Tables, states: Columns, fleet: Fleet) -> Tally:
 
 def states_of(quality: pa.Table, fleet: Fleet, stop_ns: int) -> Columns:
     """Return the quality table by device, with device numbers and how many ``seconds`` each state held."""
-    return held_for(fleet.numbered(quality), stop_ns)
+    numbered = fleet.numbered(quality)
+    columns = {name: numbered[name].to_numpy() for name in numbered.column_names}
+    return DeviceStates.from_rows(columns, stop_ns).with_seconds
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from emulator.metrics.realtime_measurements import (
     summarize_shards,
 )
 from emulator.metrics.rollout_progress import count_egress, rollout_progress
-from emulator.metrics.summary import RunIdentity, compute_metrics, judge_rules, summarize
+from emulator.metrics.summary import RunInfo, compute_metrics, judge_rules, summarize
 from emulator.metrics.timeline import RunTimeline
 from emulator.processes.cloud_process import cloud_process
 from emulator.processes.event_loop import run_interruptibly
@@ -296,7 +296,7 @@ def _in_real_time(
         broker.ours is not None,
         may_be_late=watcher.live,
     )
-    expected = ExpectedTimes.of(job.scenario)
+    expected = ExpectedTimes.from_scenario(job.scenario)
     drops = DropWatch(broker.endpoint)
     with drops.listening():
         composed = compose(ensemble, broker.revive, lambda pulse: watcher.pulsed(pulse, stop_ns))
@@ -389,18 +389,18 @@ def write_results(
     aborted = outcome.aborted_ns is not None
     ends = (outcome.aborted_ns, outcome.unfinished_ns, int(scenario.stop_time))
     stop_ns = next(each for each in ends if each is not None)
-    identity = RunIdentity(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
-    measures = compute_metrics(tables, devices, RunTimeline.of(scenario).until(stop_ns))
-    splits = metrics_table(measures)
+    identity = RunInfo(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
+    metrics = compute_metrics(tables, devices, RunTimeline.from_scenario(scenario).until(stop_ns))
+    splits = metrics_table(metrics)
     write_table(described(splits, meanings_of(METRIC_COLUMNS)), folder / METRICS)
     rows = {f"{EVENTS}/{name}.parquet": table.num_rows for name, table in tables.items()}
     write_manifest(folder, {**rows, DEVICES: devices.num_rows, METRICS: splits.num_rows, SCENARIO: None})
-    summary = summarize(identity, tables, measures, outcome.wall_seconds)
+    summary = summarize(identity, tables, metrics, outcome.wall_seconds)
     summary |= count_egress(tables["update"], _retained_bytes(job))
     summary["rollout"] = rollout_progress(tables["rollout"])
     summary["reports_sent_again"] = outcome.reports_sent_again
     summary |= outcome.realtime or empty_measurements()
-    summary["thresholds"] = judge_rules(rules_of(scenario.thresholds), measures, summary)
+    summary["thresholds"] = judge_rules(rules_of(scenario.thresholds), metrics, summary)
     if outcome.unfinished_ns is not None:
         summary["unfinished"] = True
     write_summary(folder, summary)

@@ -28,13 +28,12 @@ from devices.simulated.recorded import Recorded, RecordedCapacity
 from devices.simulated.rollout import RolloutPlan, RolloutRun, Turn
 from devices.simulated.roster import Enrolled
 from devices.simulated.start import Played, spawn
-from devices.timeline.faults import CloudFault, FaultWindow
-from emulator.metrics.device_table import build_device_table
-from emulator.metrics.frame import DeviceTable
+from devices.timeline.faults import Window
+from emulator.metrics.device_table import DeviceTable, build_device_table
 from emulator.metrics.live_status import LiveCounters, LiveStatus
-from emulator.metrics.thresholds import AbortedError, AbortMonitor
 from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.event_log import Journal
+from emulator.simulation.abort_monitor import AbortedError, AbortMonitor
 from emulator.simulation.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
 from emulator.simulation.job import Job, surroundings
 from scenarios.language.scenario import Scenario
@@ -230,7 +229,7 @@ class Simulation:
         """
         scenario, program, replay = self.job.scenario, self._around.program, self.job.replay
         if scenario.can_abort:
-            self._overseer().watch(env)
+            self._overseer().start(env)
         recorded = {each.number: replay.of(each, scenario) for each in devices} if replay else {}
         rollout = self._rollout(env)
         setting = Setting(
@@ -271,7 +270,9 @@ class Simulation:
         job, scenario = self.job, self.job.scenario
         members = DeviceTable.read(build_device_table(job.devices, job.store, self._around.program))
         rules = rules_of(scenario.thresholds)
-        return AbortMonitor(rules, members, RunTimeline.of(scenario), lambda: self.journal.so_far(self.log))
+        return AbortMonitor(
+            rules, members, RunTimeline.from_scenario(scenario), lambda: self.journal.so_far(self.log)
+        )
 
     def _played(self, enrolled: Enrolled) -> Played:
         recordings, name = self.job.recordings, enrolled.group.name
@@ -302,7 +303,7 @@ class Simulation:
     def _telling(self, told: Callable[[LiveStatus], None], started_s: float) -> Callable[[int], None]:
         """Return what tells of the fleet once a second, beside what is done after each turn."""
         pulses = LiveCounters([each.number for each in self.job.devices])
-        self.journal.tap = pulses.feed
+        self.journal.tap = pulses.add_rows
         last_s, stop_ns = started_s, int(self.job.scenario.stop_time)
 
         def after_turn(now_ns: int) -> None:
@@ -312,7 +313,7 @@ class Simulation:
             if now_s - last_s >= 1.0:
                 last_s = now_s
                 self.journal.take(self.log, at_least=1)
-                told(pulses.take(min(now_ns, stop_ns), now_s - started_s, connections=1))
+                told(pulses.snapshot(min(now_ns, stop_ns), now_s - started_s, connections=1))
 
         return after_turn
 

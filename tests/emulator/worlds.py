@@ -8,7 +8,8 @@ import pyarrow as pa
 from devices.event_log import COLUMNS, Cause, Harm, Pressure, Result, Sent
 from devices.timeline.connectivity import Why
 from emulator.metrics.compute import RunMetrics
-from emulator.metrics.frame import Columns, DeviceTable
+from emulator.metrics.device_table import DeviceTable
+from emulator.metrics.row_index import Columns
 from emulator.metrics.timeline import RunTimeline
 from wire.units import NS_PER_S
 
@@ -78,6 +79,6 @@ def devices_of(*groups: str, **more: object) -> pa.Table:
     return pa.table({"device": names, "group": list(groups), **more})
 
 
-def measures_of(devices: pa.Table, plan: RunTimeline, **rows: Iterable[Row]) -> RunMetrics:
+def metrics_of(devices: pa.Table, timeline: RunTimeline, **rows: Iterable[Row]) -> RunMetrics:
     """Return the metrics of a run of *devices* with these rows."""
-    return RunMetrics(DeviceTable.read(devices), plan, tables_of(**rows))
+    return RunMetrics(DeviceTable.read(devices), timeline, tables_of(**rows))

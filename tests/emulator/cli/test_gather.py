@@ -31,8 +31,8 @@ FOLDERS = [Path("shard-1"), Path("shard-2")]
 
 def shard(place: int, run: ShardRun | None) -> ShardMeasurements:
     return ShardMeasurements(
-        place=place, shards=2, wall_seconds=100.0, aborted_ns=None, lag=NONE, connects=NONE, round_trips=NONE,
-        gathered=0, gather_seconds=0.0, checked=True, counts={}, run=run,
+        shard=place, shards=2, wall_seconds=100.0, aborted_ns=None, lag=NONE, connects=NONE, round_trips=NONE,
+        connected_first=0, connect_first_seconds=0.0, has_checksums=True, counts={}, run=run,
     )  # fmt: skip
 
 

@@ -89,7 +89,7 @@ def test_tables_that_are_not_those_of_the_summary_are_refused(runner: Runner, tm
     with pytest.raises(InputError, match=r"the run directory is damaged: .* bytes .* were written"):
         command.compare([str(folder), str(folder)])
     (folder / "manifest.json").unlink()  # a run of an older version
-    with pytest.raises(InputError, match="the run directory is damaged: the event log is not the one"):
+    with pytest.raises(InputError, match="the run directory is damaged: the event log was changed"):
         command.compare([str(folder), str(folder)])
 
 

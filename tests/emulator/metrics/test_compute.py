@@ -10,38 +10,38 @@ from devices.event_log import Cause, Harm, Pressure, Result, Sent
 from emulator.metrics.aggregates import Counter, Trend
 from emulator.metrics.by_dimension import find_worst, metrics_table
 from emulator.metrics.compute import RunMetrics
-from emulator.metrics.frame import RowIndex
+from emulator.metrics.row_index import RowIndex
 from emulator.metrics.timeline import RunTimeline, Span
 from scenarios.catalogue.metrics import DIMENSIONS, METRICS, Kind
-from tests.emulator.worlds import Row, budget, devices_of, harm, measures_of, ns, state, toggle, update
+from tests.emulator.worlds import Row, budget, devices_of, harm, metrics_of, ns, state, toggle, update
 
 TWO = devices_of("phone", "tv")
-PLAN = RunTimeline(ns(20), stages=(Span("calm", "calm", 0, ns(5)), Span("storm", "storm", ns(5), ns(20))))
+TIMELINE = RunTimeline(ns(20), stages=(Span("calm", "calm", 0, ns(5)), Span("storm", "storm", ns(5), ns(20))))
 AT_0 = (state(0, 0, 100, 50), state(0, 1, 100, 50))
 
 
-def value(measures: RunMetrics, name: str) -> object:
+def value(metrics: RunMetrics, name: str) -> object:
     """Return the one figure that the summary has of a metric."""
-    stats = measures.form(name).stats
+    stats = metrics.aggregate(name).stats
     return stats[
         {Kind.LEVEL: "mean", Kind.RATIO: "value", Kind.GAUGE: "value"}.get(METRICS[name].kind, "total")
     ]
 
 
-def by(measures: RunMetrics, name: str, dimension: str, statistic: str = "total") -> dict[str, object]:
+def by(metrics: RunMetrics, name: str, dimension: str, statistic: str = "total") -> dict[str, object]:
     """Return what is there of a metric by a dimension: zeros are left out."""
-    split = measures.split(name, dimension)
+    split = metrics.split(name, dimension)
     return {word: stats[statistic] for word, stats in split.items() if stats[statistic]}
 
 
 def test_the_parts_of_a_latency_add_up_to_it() -> None:
     rows = [update(0, (1, 2, 2.5, 3, 3.25, 4, 4.125))]
-    measures = measures_of(TWO, PLAN, update=rows, quality=AT_0)
+    metrics = metrics_of(TWO, TIMELINE, update=rows, quality=AT_0)
     names = ("wait", "uplink", "queue", "selection", "downlink", "apply")
-    found = [measures.form(f"latency_{name}_seconds").stats["max"] for name in names]
+    found = [metrics.aggregate(f"latency_{name}_seconds").stats["max"] for name in names]
     assert found == [1, 0.5, 0.5, 0.25, 0.75, 0.125]
-    assert measures.form("update_latency_seconds").stats["max"] == sum(found)  # type: ignore[arg-type]
-    assert measures.form("update_staleness_seconds").stats["max"] == 2.125
+    assert metrics.aggregate("update_latency_seconds").stats["max"] == sum(found)  # type: ignore[arg-type]
+    assert metrics.aggregate("update_staleness_seconds").stats["max"] == 2.125
 
 
 def test_queueing_counts_what_was_taken_up_whatever_came_of_it() -> None:
@@ -50,9 +50,9 @@ def test_queueing_counts_what_was_taken_up_whatever_came_of_it() -> None:
         update(0, (0, 0, 1, 2, 3, 4, 4), Result.SUPERSEDED),
         update(1, (0, 0, -1e-9, -1e-9, -1e-9, -1e-9, 9), Result.LOST),
     ]
-    measures = measures_of(TWO, PLAN, update=rows, quality=AT_0)
-    assert measures.form("queue_seconds").stats["mean"] == 2
-    assert measures.form("latency_queue_seconds").stats["n"] == 1
+    metrics = metrics_of(TWO, TIMELINE, update=rows, quality=AT_0)
+    assert metrics.aggregate("queue_seconds").stats["mean"] == 2
+    assert metrics.aggregate("latency_queue_seconds").stats["n"] == 1
 
 
 def test_the_kinds_of_bytes_add_up() -> None:
@@ -64,21 +64,23 @@ def test_the_kinds_of_bytes_add_up() -> None:
                full_update_bytes=100, update_wire_bytes=2 * size)
         for sent, size, used, lost in sizes
     ]  # fmt: skip
-    measures = measures_of(TWO, PLAN, update=rows, quality=AT_0, budget=[budget(0, 0, 100), budget(0, 1, 9)])
-    assert by(measures, "update_bytes", "kind") == {
+    metrics = metrics_of(
+        TWO, TIMELINE, update=rows, quality=AT_0, budget=[budget(0, 0, 100), budget(0, 1, 9)]
+    )
+    assert by(metrics, "update_bytes", "kind") == {
         "first": 100, "delta": 40, "fallback_full": 30, "control": 7, "wasted": 30, "lost": 20,
     }  # fmt: skip
-    assert [value(measures, name) for name in ("update_bytes", "wasted_bytes", "control_bytes")] == [
+    assert [value(metrics, name) for name in ("update_bytes", "wasted_bytes", "control_bytes")] == [
         227,
         30,
         12,
     ]
-    assert value(measures, "delta_fallbacks") == 1
-    assert value(measures, "wire_overhead_ratio") == 2
-    assert value(measures, "delta_ratio") == 227 / 500
-    assert value(measures, "update_amplification") == 4 / 2  # four answers were sent for two changes
-    assert value(measures, "report_amplification") == 5 / 2
-    assert value(measures, "bytes_per_device_hour") == pytest.approx(227 / (2 * 20 / 3600))
+    assert value(metrics, "delta_fallbacks") == 1
+    assert value(metrics, "wire_overhead_ratio") == 2
+    assert value(metrics, "delta_ratio") == 227 / 500
+    assert value(metrics, "update_amplification") == 4 / 2  # four answers were sent for two changes
+    assert value(metrics, "report_amplification") == 5 / 2
+    assert value(metrics, "bytes_per_device_hour") == pytest.approx(227 / (2 * 20 / 3600))
 
 
 def test_blocks_of_another_model_version_are_other_blocks() -> None:
@@ -89,7 +91,7 @@ def test_blocks_of_another_model_version_are_other_blocks() -> None:
         update(0, moments, sent=Sent.DELTA, held_before=12, held=15),
         update(0, moments, sent=Sent.NOTHING, held_before=15, held=7),
     ]
-    changed = measures_of(TWO, PLAN, update=rows, quality=AT_0).form("blocks_changed")
+    changed = metrics_of(TWO, TIMELINE, update=rows, quality=AT_0).aggregate("blocks_changed")
     assert isinstance(changed, Trend)
     assert sorted(changed.values.tolist()) == [3, 8, 22]
 
@@ -104,15 +106,15 @@ def test_time_to_fit_counts_from_the_drop_to_what_fits_or_the_stop() -> None:
         state(0, 0, 100, 80), state(2, 0, 50, 50), state(6, 0, 20, 50), state(8, 0, 10, 50),
         state(9, 0, 10, 9), state(0, 1, 100, 90), state(16, 1, 10, 90),
     ]  # fmt: skip
-    measures = measures_of(TWO, PLAN, budget=changes, quality=states)
-    fit = measures.form("time_to_fit_seconds")
+    metrics = metrics_of(TWO, TIMELINE, budget=changes, quality=states)
+    fit = metrics.aggregate("time_to_fit_seconds")
     assert isinstance(fit, Trend)
     assert sorted(fit.values.tolist()) == [0, ns(1), ns(3), ns(4)]
-    assert (value(measures, "local_evictions"), value(measures, "evicted_bytes")) == (1, 30)
-    assert by(measures, "over_budget_device_seconds", "group") == {"phone": 3, "tv": 4}
-    assert value(measures, "over_budget_bytes_max") == 80
-    assert by(measures, "budget_changes", "direction") == {"first": 2, "down": 4}
-    assert by(measures, "budget_step_bytes", "direction", "n") == {"down": 4}
+    assert (value(metrics, "local_evictions"), value(metrics, "evicted_bytes")) == (1, 30)
+    assert by(metrics, "over_budget_device_seconds", "group") == {"phone": 3, "tv": 4}
+    assert value(metrics, "over_budget_bytes_max") == 80
+    assert by(metrics, "budget_changes", "direction") == {"first": 2, "down": 4}
+    assert by(metrics, "budget_step_bytes", "direction", "n") == {"down": 4}
 
 
 def test_all_are_over_only_when_nobody_is_not() -> None:
@@ -121,21 +123,21 @@ def test_all_are_over_only_when_nobody_is_not() -> None:
         state(0, 0, 10, 5), state(3, 0, 10, 11), state(4, 0, 10, 12), state(6, 0, 10, 5),
         state(1, 1, 10, 5), state(4, 1, 10, 11), state(9, 1, 10, 5),
     ]  # fmt: skip
-    measures = measures_of(TWO, PLAN, quality=states)
-    assert value(measures, "over_budget_device_seconds") == 8
-    assert value(measures, "over_budget_all_seconds") == 2
-    assert by(measures, "over_budget_all_seconds", "group", "value") == {"phone": 3, "tv": 5}
-    assert by(measures, "over_budget_all_seconds", "stage", "value") == {"calm": 1, "storm": 1}
+    metrics = metrics_of(TWO, TIMELINE, quality=states)
+    assert value(metrics, "over_budget_device_seconds") == 8
+    assert value(metrics, "over_budget_all_seconds") == 2
+    assert by(metrics, "over_budget_all_seconds", "group", "value") == {"phone": 3, "tv": 5}
+    assert by(metrics, "over_budget_all_seconds", "stage", "value") == {"calm": 1, "storm": 1}
 
 
 def test_states_are_cut_where_a_stage_begins_and_events_belong_to_theirs() -> None:
     """The fleet's NDCG is .5 until 10 and 1 from then on, on both devices."""
     states = [state(t, device, 9, 9, ndcg) for t, ndcg in ((0, 0.5), (10, 1.0)) for device in (0, 1)]
     rows = [update(0, (4, 4, 4, 4, 4, 9, 9)), update(0, (5, 5, 5, 5, 5, 6, 6))]
-    measures = measures_of(TWO, PLAN, quality=states, update=rows)
-    assert by(measures, "ndcg_at_10", "stage", "mean") == {"calm": 0.5, "storm": 12.5 / 15}
-    assert by(measures, "update_latency_seconds", "stage", "max") == {"calm": 5, "storm": 1}
-    late = measures.since(ns(15))
+    metrics = metrics_of(TWO, TIMELINE, quality=states, update=rows)
+    assert by(metrics, "ndcg_at_10", "stage", "mean") == {"calm": 0.5, "storm": 12.5 / 15}
+    assert by(metrics, "update_latency_seconds", "stage", "max") == {"calm": 5, "storm": 1}
+    late = metrics.since(ns(15))
     assert value(late, "ndcg_at_10") == 1
     assert value(late, "updates_applied") == 0
 
@@ -143,20 +145,20 @@ def test_states_are_cut_where_a_stage_begins_and_events_belong_to_theirs() -> No
 def test_pressure_dwells_and_changes() -> None:
     states = [state(0, 0, 9, 9), state(4, 0, 9, 9, pressure=Pressure.LOW), state(6, 0, 9, 9),
               state(0, 1, 9, 9, pressure=Pressure.LOW)]  # fmt: skip
-    measures = measures_of(TWO, PLAN, quality=states, update=[update(0, (5, 5, 5, 5, 5, 5, 7))])
-    assert by(measures, "pressure_seconds", "level") == {"normal": 18, "low": 22}
-    assert by(measures, "pressure_seconds", "level", "share") == {"normal": 0.45, "low": 0.55}
-    assert measures.pairs("pressure_transitions", "from", "to") == {
+    metrics = metrics_of(TWO, TIMELINE, quality=states, update=[update(0, (5, 5, 5, 5, 5, 5, 7))])
+    assert by(metrics, "pressure_seconds", "level") == {"normal": 18, "low": 22}
+    assert by(metrics, "pressure_seconds", "level", "share") == {"normal": 0.45, "low": 0.55}
+    assert metrics.pair_totals("pressure_transitions", "from", "to") == {
         "normal": {"low": 1},
         "low": {"normal": 1},
     }
-    assert by(measures, "updates_applied", "pressure") == {"low": 1}  # when its report left
+    assert by(metrics, "updates_applied", "pressure") == {"low": 1}  # when its report left
 
 
 def test_a_fall_of_quality_ends_when_it_is_back_at_95_percent() -> None:
     ndcg = [(0, 1.0), (2, 0.5), (3, 0.4), (5, 0.94), (7, 0.96), (9, 0.95), (12, 0.1)]
-    measures = measures_of(TWO, PLAN, quality=[state(t, 0, 9, 9, each) for t, each in ndcg])
-    stats = measures.form("quality_recovery_seconds").stats
+    metrics = metrics_of(TWO, TIMELINE, quality=[state(t, 0, 9, 9, each) for t, each in ndcg])
+    stats = metrics.aggregate("quality_recovery_seconds").stats
     assert (stats["n"], stats["max"]) == (1, 5)  # the second fall never ends
 
 
@@ -170,24 +172,24 @@ def test_being_away() -> None:
     ]
     states = [state(0, 0, 9, 9), state(4, 0, 9, 9, online=False), state(7, 0, 9, 9),
               state(12, 0, 9, 9, online=False), state(0, 1, 9, 9)]  # fmt: skip
-    measures = measures_of(TWO, PLAN, connection=rows, quality=states)
-    assert measures.form("offline_spell_seconds").stats["max"] == 8
-    assert measures.form("offline_spell_seconds").stats["mean"] == 5.5
-    assert by(measures, "disconnections", "group") == {"phone": 2}
-    assert by(measures, "connects", "why") == {"churn": 3}
-    assert value(measures, "offline_seconds") == 11
-    assert value(measures, "online_share") == 29 / 40
+    metrics = metrics_of(TWO, TIMELINE, connection=rows, quality=states)
+    assert metrics.aggregate("offline_spell_seconds").stats["max"] == 8
+    assert metrics.aggregate("offline_spell_seconds").stats["mean"] == 5.5
+    assert by(metrics, "disconnections", "group") == {"phone": 2}
+    assert by(metrics, "connects", "why") == {"churn": 3}
+    assert value(metrics, "offline_seconds") == 11
+    assert value(metrics, "online_share") == 29 / 40
 
 
 def test_peaks_are_over_any_window() -> None:
     """Three leave within .9 s, across the border of two seconds of the clock."""
     rows = [update(0, (0, 0, left, left, left, 9, 9), update_wire_bytes=size)
             for left, size in ((0.6, 10), (1.1, 20), (1.5, 30), (1.6, 100))]  # fmt: skip
-    measures = measures_of(TWO, PLAN, update=rows[:3], quality=AT_0)
-    assert value(measures, "downlink_peak_1s") == 60
-    assert value(measures, "downlink_peak_1min") == 1
-    assert value(measures_of(TWO, PLAN, update=rows, quality=AT_0), "downlink_peak_1s") == 150
-    assert value(measures, "update_fanout_peak") == 3
+    metrics = metrics_of(TWO, TIMELINE, update=rows[:3], quality=AT_0)
+    assert value(metrics, "downlink_peak_1s") == 60
+    assert value(metrics, "downlink_peak_1min") == 1
+    assert value(metrics_of(TWO, TIMELINE, update=rows, quality=AT_0), "downlink_peak_1s") == 150
+    assert value(metrics, "update_fanout_peak") == 3
 
 
 def test_who_a_device_is_may_change_in_the_run() -> None:
@@ -200,12 +202,12 @@ def test_who_a_device_is_may_change_in_the_run() -> None:
     )  # fmt: skip
     states = [state(0, 0, 9, 9, user_group=3), state(10, 0, 9, 9, user_group=1), state(0, 1, 9, 9)]
     rows = [update(0, (t, t, t, t, t, t, t)) for t in (1, 6, 11, 16)]
-    measures = measures_of(devices, PLAN, quality=states, update=rows)
-    assert by(measures, "pressure_seconds", "network") == {"lte": 10, "wifi": 10, "lan": 20}
-    assert by(measures, "updates_applied", "network") == {"lte": 2, "wifi": 2}
-    assert by(measures, "updates_applied", "user_group") == {"1": 2, "3": 2}
-    assert by(measures, "pressure_seconds", "user_group") == {"0": 20, "1": 10, "3": 10}
-    assert by(measures, "pressure_seconds", "label.region") == {"eu": 20, "(none)": 20}
+    metrics = metrics_of(devices, TIMELINE, quality=states, update=rows)
+    assert by(metrics, "pressure_seconds", "network") == {"lte": 10, "wifi": 10, "lan": 20}
+    assert by(metrics, "updates_applied", "network") == {"lte": 2, "wifi": 2}
+    assert by(metrics, "updates_applied", "user_group") == {"1": 2, "3": 2}
+    assert by(metrics, "pressure_seconds", "user_group") == {"0": 20, "1": 10, "3": 10}
+    assert by(metrics, "pressure_seconds", "label.region") == {"eu": 20, "(none)": 20}
 
 
 def test_a_group_of_users_is_one_of_the_model_version_that_is_held() -> None:
@@ -217,63 +219,63 @@ def test_a_group_of_users_is_one_of_the_model_version_that_is_held() -> None:
         state(0, 1, 9, 9, 0.6, full_ndcg_at_10=0.8),
     ]
     rows = [update(0, (t, t, t, t, t, t, t)) for t in (1, 9, 11)]
-    measures = measures_of(devices, PLAN, quality=states, update=rows)
-    assert measures.frame.words("user_group") == ["0", "3", "12"]
-    assert by(measures, "updates_applied", "user_group") == {"3": 2, "12": 1}
-    assert by(measures, "pressure_seconds", "user_group") == {"0": 20, "3": 10, "12": 10}
-    assert by(measures, "quality_ratio_to_full", "user_group", "value") == {"0": 0.75, "3": 0.8, "12": 0.25}
-    assert find_worst(measures)["user_group"]["quality_ratio_to_full"] == "12"
+    metrics = metrics_of(devices, TIMELINE, quality=states, update=rows)
+    assert metrics.frame.values("user_group") == ["0", "3", "12"]
+    assert by(metrics, "updates_applied", "user_group") == {"3": 2, "12": 1}
+    assert by(metrics, "pressure_seconds", "user_group") == {"0": 20, "3": 10, "12": 10}
+    assert by(metrics, "quality_ratio_to_full", "user_group", "value") == {"0": 0.75, "3": 0.8, "12": 0.25}
+    assert find_worst(metrics)["user_group"]["quality_ratio_to_full"] == "12"
 
 
 def test_what_devices_tell_of_themselves_is_counted_on_the_wire() -> None:
     moments = (0, 0, 1, 1, 1, 2, 2)
-    measures = measures_of(
+    metrics = metrics_of(
         TWO,
-        PLAN,
+        TIMELINE,
         update=[update(0, moments, report_wire_bytes=130, ack_wire_bytes=112)] * 2,
         quality=[state(0, 0, 9, 9, message_bytes=90, message_wire_bytes=160), state(1, 0, 9, 9), AT_0[1]],
         connection=[{**toggle(0, 1, True), "message_bytes": 34, "message_wire_bytes": 120}],
     )
     names = ("report_wire", "ack_wire", "quality", "quality_wire", "status", "status_wire")
-    assert [value(measures, f"{name}_bytes") for name in names] == [260, 224, 90, 160, 34, 120]
-    assert by(measures, "status_wire_bytes", "group") == {"tv": 120}
+    assert [value(metrics, f"{name}_bytes") for name in names] == [260, 224, 90, 160, 34, 120]
+    assert by(metrics, "status_wire_bytes", "group") == {"tv": 120}
 
 
 def test_deciles_are_tenths_of_the_device_time() -> None:
     states = [state(2 * at, 0, 100 * (at + 1), 5) for at in range(10)]
-    measures = measures_of(devices_of("phone"), PLAN, quality=states)
-    assert by(measures, "pressure_seconds", "budget_decile") == {str(at): 2 for at in range(1, 11)}
-    assert by(measures, "budget_bytes", "budget_decile", "mean")["10"] == 1000
+    metrics = metrics_of(devices_of("phone"), TIMELINE, quality=states)
+    assert by(metrics, "pressure_seconds", "budget_decile") == {str(at): 2 for at in range(1, 11)}
+    assert by(metrics, "budget_bytes", "budget_decile", "mean")["10"] == 1000
 
 
 def test_budgets_that_repeat_make_fewer_ranges_than_ten() -> None:
     """One size for four fifths of the time: deciles are empty, ranges say what is in them."""
     sizes = [(0, 100), (2, 300), (18, 700)]
-    measures = measures_of(devices_of("phone"), PLAN, quality=[state(t, 0, size, 5) for t, size in sizes])
-    assert by(measures, "device_seconds", "budget_decile") == {"1": 2, "2": 16, "10": 2}
-    assert by(measures, "device_seconds", "budget_range") == {
+    metrics = metrics_of(devices_of("phone"), TIMELINE, quality=[state(t, 0, size, 5) for t, size in sizes])
+    assert by(metrics, "device_seconds", "budget_decile") == {"1": 2, "2": 16, "10": 2}
+    assert by(metrics, "device_seconds", "budget_range") == {
         "100 to 100 bytes": 2, "300 to 300 bytes": 16, "700 to 700 bytes": 2,
     }  # fmt: skip
 
 
 def test_what_leaves_after_the_stop_time_is_of_the_last_stage() -> None:
     rows = [update(0, (t, t, t, t, t, t, t), report_bytes=1) for t in (1, 19, 20, 25)]
-    measures = measures_of(TWO, PLAN, quality=AT_0, update=rows)
-    assert by(measures, "report_bytes", "stage") == {"calm": 1, "storm": 3}
-    longer = RunTimeline(ns(30), stages=PLAN.stages)  # and so is what follows the stages
-    measures = measures_of(TWO, longer, quality=AT_0, update=rows)
-    assert by(measures, "report_bytes", "stage") == {"calm": 1, "storm": 3}
-    assert by(measures, "device_seconds", "stage") == {"calm": 10, "storm": 50}
-    assert measures.seconds({"stage": "storm"}) == 25
+    metrics = metrics_of(TWO, TIMELINE, quality=AT_0, update=rows)
+    assert by(metrics, "report_bytes", "stage") == {"calm": 1, "storm": 3}
+    longer = RunTimeline(ns(30), stages=TIMELINE.stages)  # and so is what follows the stages
+    metrics = metrics_of(TWO, longer, quality=AT_0, update=rows)
+    assert by(metrics, "report_bytes", "stage") == {"calm": 1, "storm": 3}
+    assert by(metrics, "device_seconds", "stage") == {"calm": 10, "storm": 50}
+    assert metrics.duration_s({"stage": "storm"}) == 25
 
 
 def test_percentiles_are_values_that_there_were() -> None:
     """The nearest rank: of 59.9 s and 60.03 s the median is the first, and a limit of 60 s is kept by it."""
     rows = [update(0, (0, 0, 0, 0, 0, 0, t)) for t in (59.9, 60.03, 60.03)]
-    stats = measures_of(TWO, PLAN, quality=AT_0, update=rows).form("update_latency_seconds").stats
+    stats = metrics_of(TWO, TIMELINE, quality=AT_0, update=rows).aggregate("update_latency_seconds").stats
     assert (stats["p50"], stats["p90"], stats["min"]) == (60.03, 60.03, 59.9)
     shares = [update(0, (0,) * 7, update_bytes=each, full_update_bytes=3) for each in (1, 2)]
-    stats = measures_of(TWO, PLAN, quality=AT_0, update=shares).form("update_delta_ratio").stats
+    stats = metrics_of(TWO, TIMELINE, quality=AT_0, update=shares).aggregate("update_delta_ratio").stats
     assert (stats["mean"], stats["p50"], stats["max"]) == (0.5, 1 / 3, 2 / 3)
 
 
@@ -285,14 +287,14 @@ def test_the_wait_for_the_best_pee_is_counted_from_its_first_moment() -> None:
         state(0, 1, 9, 9, 0.5),
     ]  # fmt: skip
     rows = [update(0, (6, 6, 7, 7, 7, 9, 9))]
-    measures = measures_of(TWO, PLAN, quality=states, update=rows)
-    assert measures.form("update_latency_seconds").stats["max"] == 3
-    assert (value(measures, "below_best_seconds"), value(measures, "below_best_share")) == (7, 7 / 40)
-    spells = measures.form("below_best_spell_seconds").stats
+    metrics = metrics_of(TWO, TIMELINE, quality=states, update=rows)
+    assert metrics.aggregate("update_latency_seconds").stats["max"] == 3
+    assert (value(metrics, "below_best_seconds"), value(metrics, "below_best_share")) == (7, 7 / 40)
+    spells = metrics.aggregate("below_best_spell_seconds").stats
     assert (spells["n"], spells["max"]) == (2, 5)
-    assert by(measures, "below_best_longest_seconds", "group", "n") == {"phone": 1, "tv": 1}
-    assert by(measures, "below_best_longest_seconds", "group", "max") == {"phone": 5}
-    late = measures.since(ns(8)).form("below_best_spell_seconds").stats
+    assert by(metrics, "below_best_longest_seconds", "group", "n") == {"phone": 1, "tv": 1}
+    assert by(metrics, "below_best_longest_seconds", "group", "max") == {"phone": 5}
+    late = metrics.since(ns(8)).aggregate("below_best_spell_seconds").stats
     assert (late["n"], late["max"]) == (1, 1)
 
 
@@ -303,20 +305,20 @@ def test_quality_before_the_first_pee_and_signs_stay_out_of_the_shortfall() -> N
         state(5, 0, 9, 5, 0.3, layer=1, best_ndcg_at_10=0.4),
         state(10, 0, 9, 5, 0.5, layer=1, best_ndcg_at_10=0.4),
     ]
-    measures = measures_of(devices_of("phone"), PLAN, quality=states)
+    metrics = metrics_of(devices_of("phone"), TIMELINE, quality=states)
     names = ("quality_regret", "quality_shortfall", "quality_shortfall_after_first", "ndcg_at_10_after_first",
              "quality_ratio_to_full_after_first")  # fmt: skip
-    assert [value(measures, name) for name in names] == pytest.approx(
+    assert [value(metrics, name) for name in names] == pytest.approx(
         [(2 + 0.5 - 1) / 20, (2 + 0.5) / 20, 0.5 / 15, 6.5 / 15, 6.5 / 15]
     )
 
 
 def test_a_slow_decline_is_low_quality_though_no_fall() -> None:
     ndcg = [(0, 1.0), (2, 0.97), (4, 0.94), (6, 0.91), (9, 0.96), (15, 0.9)]
-    measures = measures_of(devices_of("phone"), PLAN, quality=[state(t, 0, 9, 9, each) for t, each in ndcg])
-    assert measures.form("quality_recovery_seconds").stats["n"] == 0
-    assert (value(measures, "low_quality_seconds"), value(measures, "low_quality_share")) == (10, 0.5)
-    spells = measures.form("low_quality_spell_seconds")
+    metrics = metrics_of(devices_of("phone"), TIMELINE, quality=[state(t, 0, 9, 9, each) for t, each in ndcg])
+    assert metrics.aggregate("quality_recovery_seconds").stats["n"] == 0
+    assert (value(metrics, "low_quality_seconds"), value(metrics, "low_quality_share")) == (10, 0.5)
+    spells = metrics.aggregate("low_quality_spell_seconds")
     assert isinstance(spells, Trend)
     assert sorted(spells.values.tolist()) == [ns(5), ns(5)]  # the second until the stop time
 
@@ -325,9 +327,9 @@ def test_latency_while_connected_leaves_out_the_time_cut_off() -> None:
     """A change at 1; the phone is away from 2 to 8 and has its PEE at 9. The tv connects only at 3."""
     toggles = [toggle(0, 0, True), toggle(2, 0, False), toggle(8, 0, True), toggle(3, 1, True)]
     rows = [update(0, (1, 8, 8, 8, 8, 9, 9)), update(1, (1, 3, 3, 3, 3, 4, 4))]
-    measures = measures_of(TWO, PLAN, quality=AT_0, update=rows, connection=toggles)
-    assert by(measures, "update_latency_seconds", "group", "max") == {"phone": 8, "tv": 3}
-    assert by(measures, "connected_latency_seconds", "group", "max") == {"phone": 2, "tv": 1}
+    metrics = metrics_of(TWO, TIMELINE, quality=AT_0, update=rows, connection=toggles)
+    assert by(metrics, "update_latency_seconds", "group", "max") == {"phone": 8, "tv": 3}
+    assert by(metrics, "connected_latency_seconds", "group", "max") == {"phone": 2, "tv": 1}
 
 
 def test_control_bytes_are_reports_and_answers_without_blocks() -> None:
@@ -336,15 +338,15 @@ def test_control_bytes_are_reports_and_answers_without_blocks() -> None:
         update(0, (0,) * 7, sent=sent, update_bytes=size, used_bytes=used, lost_bytes=lost, report_bytes=1)
         for sent, size, used, lost in sizes
     ]
-    measures = measures_of(TWO, PLAN, quality=AT_0, update=rows)
-    assert by(measures, "update_bytes", "kind") == {"control": 7, "lost": 6, "wasted": 5, "delta": 9}
+    metrics = metrics_of(TWO, TIMELINE, quality=AT_0, update=rows)
+    assert by(metrics, "update_bytes", "kind") == {"control": 7, "lost": 6, "wasted": 5, "delta": 9}
     names = ("control_answer_bytes", "report_bytes", "control_bytes")
-    assert [value(measures, name) for name in names] == [18, 4, 22]
+    assert [value(metrics, name) for name in names] == [18, 4, 22]
 
 
 def test_the_worst_of_a_dimension_is_named() -> None:
     states = [state(0, 0, 9, 9, 0.5), state(0, 1, 9, 10, 0.4)]
-    assert find_worst(measures_of(TWO, PLAN, quality=states))["group"] == {
+    assert find_worst(metrics_of(TWO, TIMELINE, quality=states))["group"] == {
         "quality_ratio_to_full": "tv", "over_budget_share": "tv", "update_latency_seconds": None,
     }  # fmt: skip
 
@@ -355,17 +357,17 @@ def test_harm_is_counted_by_kind() -> None:
         harm(6, 1, Harm.PART_LOST, -1, 5),
         harm(6, 1, Harm.REPORT_LOST, 0, 1),
     ]
-    measures = measures_of(TWO, PLAN, fault=rows, quality=AT_0)
-    assert by(measures, "messages_harmed", "harm") == {"part_lost": 2, "report_lost": 1}
-    assert by(measures, "harmed_bytes", "stage") == {"calm": 10, "storm": 6}
+    metrics = metrics_of(TWO, TIMELINE, fault=rows, quality=AT_0)
+    assert by(metrics, "messages_harmed", "harm") == {"part_lost": 2, "report_lost": 1}
+    assert by(metrics, "harmed_bytes", "stage") == {"calm": 10, "storm": 6}
 
 
 def test_nothing_happened() -> None:
-    measures = measures_of(TWO, PLAN, quality=AT_0)
-    found = {name: value(measures, name) for name, metric in METRICS.items() if metric.kind is Kind.COUNTER}
+    metrics = metrics_of(TWO, TIMELINE, quality=AT_0)
+    found = {name: value(metrics, name) for name, metric in METRICS.items() if metric.kind is Kind.COUNTER}
     assert set(found.values()) == {0}
-    assert measures.form("update_latency_seconds").stats["p95"] is None
-    assert value(measures, "delta_ratio") is None
+    assert metrics.aggregate("update_latency_seconds").stats["p95"] is None
+    assert value(metrics, "delta_ratio") is None
 
 
 moments = st.lists(st.integers(0, 10), min_size=7, max_size=7).map(np.cumsum)
@@ -394,29 +396,31 @@ rows_of_states = st.lists(
 @given(rows_of_updates, rows_of_states)
 def test_what_is_split_adds_up(updates: list[Row], states: list[Row]) -> None:
     """Every event and every device second has one value of each dimension."""
-    measures = measures_of(TWO, PLAN, update=updates, quality=[*AT_0, *states])
+    metrics = metrics_of(TWO, TIMELINE, update=updates, quality=[*AT_0, *states])
     for name, metric in METRICS.items():
-        form = measures.form(name)
-        for dimension in (*measures.frame.dimensions, *metric.own):
+        aggregate = metrics.aggregate(name)
+        for dimension in (*metrics.frame.dimensions, *metric.own):
             if dimension == "level" and metric.kind is not Kind.TIME:
                 continue
-            parts = [stats.get("total", stats.get("n")) for stats in form.split(measures.frame, dimension)]
+            parts = [
+                stats.get("total", stats.get("n")) for stats in aggregate.split(metrics.frame, dimension)
+            ]
             if metric.kind in (Kind.COUNTER, Kind.TREND):
-                whole = form.stats["total" if isinstance(form, Counter) else "n"]
+                whole = aggregate.stats["total" if isinstance(aggregate, Counter) else "n"]
                 assert sum(part or 0 for part in parts) == whole, (name, dimension)
             elif metric.kind is Kind.TIME:
-                assert sum(part or 0 for part in parts) == pytest.approx(form.stats["total"] or 0)
+                assert sum(part or 0 for part in parts) == pytest.approx(aggregate.stats["total"] or 0)
 
 
 @settings(deadline=None, max_examples=40)
 @given(rows_of_updates, rows_of_states)
 def test_a_filter_leaves_what_the_split_says(updates: list[Row], states: list[Row]) -> None:
-    measures = measures_of(TWO, PLAN, update=updates, quality=states)
+    metrics = metrics_of(TWO, TIMELINE, update=updates, quality=states)
     for name in METRICS:
         for dimension in ("group", "stage", "pressure", "budget_decile", "budget_range"):
-            for word, stats in measures.split(name, dimension).items():
-                codes = measures.codes(name, {dimension: word})
-                found = measures.form(name).where(measures.frame, codes).stats
+            for word, stats in metrics.split(name, dimension).items():
+                codes = metrics.codes(name, {dimension: word})
+                found = metrics.aggregate(name).select(metrics.frame, codes).stats
                 for statistic, number in stats.items():
                     assert found[statistic] == (None if number is None else pytest.approx(number)), (
                         name,
@@ -426,16 +430,16 @@ def test_a_filter_leaves_what_the_split_says(updates: list[Row], states: list[Ro
 
 @given(rows_of_updates)
 def test_the_parts_of_all_latencies_add_up(updates: list[Row]) -> None:
-    measures = measures_of(TWO, PLAN, update=updates, quality=AT_0)
+    metrics = metrics_of(TWO, TIMELINE, update=updates, quality=AT_0)
     names = ("wait", "uplink", "queue", "selection", "downlink", "apply")
-    forms = [measures.form(f"latency_{name}_seconds") for name in names]
-    whole = measures.form("update_latency_seconds")
+    latencies = [metrics.aggregate(f"latency_{name}_seconds") for name in names]
+    whole = metrics.aggregate("update_latency_seconds")
     assert isinstance(whole, Trend)
-    assert sum(form.sum for form in forms if isinstance(form, Trend)) == whole.sum
+    assert sum(part.sum for part in latencies if isinstance(part, Trend)) == whole.sum
 
 
 def test_the_table_has_every_metric_by_every_dimension() -> None:
-    table = metrics_table(measures_of(TWO, PLAN, quality=AT_0))
+    table = metrics_table(metrics_of(TWO, TIMELINE, quality=AT_0))
     found = {(row["metric"], row["dimension"]) for row in table.to_pylist()}
     dimensions = {"all", "group", "stage", "pressure", "budget_decile", "budget_range"}
     own = {(name, dimension) for name, metric in METRICS.items() for dimension in metric.own}
@@ -452,9 +456,9 @@ def test_rows_are_found_by_device_and_time(
 ) -> None:
     """With times so large that device and time do not fit into one number, too."""
     rows = sorted((device, t * unit) for device, t in there)
-    timeline = RowIndex(*np.array(rows, dtype=np.int64).reshape(-1, 2).T)
+    index = RowIndex(*np.array(rows, dtype=np.int64).reshape(-1, 2).T)
     device, t_ns = np.array([(at, t * unit) for at, t in wanted], dtype=np.int64).reshape(-1, 2).T
-    last, first = timeline.last(device, t_ns).tolist(), timeline.first(device, t_ns).tolist()
+    last, first = index.last(device, t_ns).tolist(), index.first(device, t_ns).tolist()
     for at, t, before, after in zip(device.tolist(), t_ns.tolist(), last, first, strict=True):
         own = [(place, row[1]) for place, row in enumerate(rows) if row[0] == at]
         assert before == max((place for place, other in own if other <= t), default=-1)

@@ -9,7 +9,7 @@ from devices.event_log import Harm, Result
 from devices.timeline.connectivity import Why
 from emulator.metrics.fault_impact import FaultImpact, Impact
 from emulator.metrics.timeline import RunTimeline, Span
-from tests.emulator.worlds import Row, devices_of, harm, measures_of, ns, state, toggle, update
+from tests.emulator.worlds import Row, devices_of, harm, metrics_of, ns, state, toggle, update
 
 THREE = devices_of("a", "b", "c", faults=[[0], [0], []], actions=[[0], [0], []])
 
@@ -21,8 +21,8 @@ def plan_of(type_: str, start: float, end: float, *, action: bool = False) -> Ru
 
 def account(plan: RunTimeline, devices: pa.Table = THREE, **rows: Iterable[Row]) -> Impact:
     """Return the account of the one fault or action of a run."""
-    measures = measures_of(devices, plan, **rows)
-    accountant = FaultImpact(measures.frame, measures.tables)
+    metrics = metrics_of(devices, plan, **rows)
+    accountant = FaultImpact(metrics.frame, metrics.tables)
     (found,) = [*accountant.faults(), *accountant.actions()]
     return found
 

@@ -15,7 +15,7 @@ percents = st.floats(0.01, 100) | st.sampled_from([50, 90, 95, 99, 99.9, 100])
 
 
 def of(values: list[int]) -> Histogram:
-    return Histogram.of(np.array(values, dtype=np.int64))
+    return Histogram.from_values(np.array(values, dtype=np.int64))
 
 
 def exact(values: list[int], percent: float) -> int:
@@ -53,7 +53,7 @@ def test_merging_is_commutative_and_associative_and_that_of_all_values(
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 10**12)), max_size=40))
 def test_groups_are_histograms_of_their_own(rows: list[tuple[int, int]]) -> None:
     places, values = (np.array([row[at] for row in rows], dtype=np.int64) for at in (0, 1))
-    found = Histogram.grouped(values, bucket_numbers(values), places, 4)
+    found = Histogram.by_group(values, bucket_numbers(values), places, 4)
     assert list(found) == [of([value for place, value in rows if place == group]) for group in range(1, 5)]
 
 

@@ -2,33 +2,32 @@
 
 import re
 
-import pyarrow as pa
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from emulator.metrics.summary import held_for, sum_traffic, weigh_states
+from emulator.metrics.row_index import Columns, DeviceStates
+from emulator.metrics.summary import average_states
 from scenarios.catalogue.event_columns import DEVICE_COLUMNS, EVENT_COLUMNS, METRIC_COLUMNS, meanings_of
 from tests.emulator.scenarios import Runner
 from wire.units import NS_PER_S
 
 
-def states(*rows: tuple[str, int, int, int, float, float]) -> pa.Table:
+def states(*rows: tuple[str, int, int, int, float, float]) -> Columns:
     """Rows of (device, second, budget, resident, ndcg, best ndcg)."""
     device, second, budget, resident, ndcg, best = zip(*rows, strict=True)
-    return pa.table(
-        {
-            "t_ns": [each * NS_PER_S for each in second],
-            "device": device,
-            "order": list(range(len(rows))),
-            "budget_bytes": budget,
-            "resident_bytes": resident,
-            "ndcg_at_10": ndcg,
-            "recall_at_20": ndcg,
-            "hit_rate_at_10": ndcg,
-            "best_ndcg_at_10": best,
-            "full_ndcg_at_10": [0.5 if name == "a" else 0.3 for name in device],
-        }
-    )
+    columns = {
+        "t_ns": [moment * NS_PER_S for moment in second],
+        "device": device,
+        "budget_bytes": budget,
+        "resident_bytes": resident,
+        "ndcg_at_10": ndcg,
+        "recall_at_20": ndcg,
+        "hit_rate_at_10": ndcg,
+        "best_ndcg_at_10": best,
+        "full_ndcg_at_10": [0.5 if name == "a" else 0.3 for name in device],
+    }
+    return {name: np.array(values) for name, values in columns.items()}
 
 
 STATES = states(
@@ -42,7 +41,7 @@ STATES = states(
 
 
 def test_a_state_holds_until_the_next_of_its_device_or_the_stop() -> None:
-    held = held_for(STATES, 10 * NS_PER_S)
+    held = DeviceStates.from_rows(STATES, 10 * NS_PER_S).with_seconds
     assert list(zip(held["device"].tolist(), held["seconds"].tolist(), strict=True)) == [
         ("a", 2.0), ("a", 6.0), ("a", 1.0), ("a", 1.0), ("b", 5.0), ("b", 0.0),
     ]  # fmt: skip
@@ -53,7 +52,7 @@ def test_means_weigh_states_by_their_time() -> None:
 
     NDCG: (7 x .4 + 1 x .1) / 15. Full: (10 x .5 + 5 x .3) / 15. Best: (8 x .4 + 2 x .1 + 5 x .2) / 15.
     """
-    figures = weigh_states(held_for(STATES, 10 * NS_PER_S))
+    figures = average_states(DeviceStates.from_rows(STATES, 10 * NS_PER_S).with_seconds)
     assert figures == {
         "over_budget_device_seconds": 1.0,
         "over_budget_share": pytest.approx(1 / 15),
@@ -62,34 +61,6 @@ def test_means_weigh_states_by_their_time() -> None:
         "hit_rate_at_10": pytest.approx(2.9 / 15),
         "quality_ratio_to_full": pytest.approx(2.9 / 6.5),
         "quality_regret": pytest.approx((4.4 - 2.9) / 15),
-    }
-
-
-UPDATES = pa.table(
-    {
-        "t_ns": [5 * NS_PER_S, 3 * NS_PER_S, 9 * NS_PER_S, 9 * NS_PER_S],
-        "changed_ns": [3 * NS_PER_S, 1 * NS_PER_S, 0, 1 * NS_PER_S],
-        "applied_ns": [4 * NS_PER_S, 3 * NS_PER_S, 9 * NS_PER_S, -1],
-        "result": ["applied", "applied", "confirmed", "superseded"],
-        "report_bytes": [70, 70, 70, 70],
-        "update_bytes": [100, 300, 20, 400],
-        "update_wire_bytes": [160, 360, 80, 460],
-        "used_bytes": [100, 300, 20, 0],
-        "lost_bytes": [0, 0, 0, 150],
-        "full_update_bytes": [200, 300, 500, 640],
-    }
-)
-
-
-def test_traffic_adds_up_and_what_arrived_unused_is_wasted() -> None:
-    assert sum_traffic(UPDATES) == {
-        "update_bytes": 820,
-        "update_wire_bytes": 1060,
-        "full_update_bytes": 1640,
-        "delta_ratio": 0.5,
-        "report_bytes": 280,
-        "wasted_bytes": 250,
-        "lost_bytes": 150,
     }
 
 

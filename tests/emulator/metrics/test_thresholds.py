@@ -7,9 +7,9 @@ import pytest
 from emulator.metrics.thresholds import judge_rule
 from emulator.run_directory.layout import read_summary
 from scenarios.language.thresholds import rules_of
-from tests.emulator.metrics.test_compute import PLAN, TWO
+from tests.emulator.metrics.test_compute import TIMELINE, TWO
 from tests.emulator.scenarios import TINY, Runner
-from tests.emulator.worlds import budget, measures_of, state, update
+from tests.emulator.worlds import budget, metrics_of, state, update
 from wire.errors import InputError
 from wire.units import NS_PER_S
 
@@ -65,7 +65,7 @@ STORY = {
 )  # fmt: skip
 def test_rules_and_what_comes_of_them(metric: str, rule: str, value: float | None, passed: bool) -> None:
     (wanted,) = rules_of({metric: [rule]})
-    verdict = judge_rule(wanted, measures_of(TWO, PLAN, **STORY))
+    verdict = judge_rule(wanted, metrics_of(TWO, TIMELINE, **STORY))
     assert (verdict.metric, verdict.rule, verdict.passed) == (metric, rule, passed)
     assert verdict.value == (None if value is None else pytest.approx(value))
 

@@ -186,7 +186,7 @@ def test_a_tally_counts_as_one_histogram_of_everything(values: list[int]) -> Non
     tally = Tally()
     for value in values:
         tally.add(value)
-    assert tally.histogram() == Histogram.of(np.array(values, dtype=np.int64))
+    assert tally.histogram() == Histogram.from_values(np.array(values, dtype=np.int64))
 
 
 @given(st.floats(0.001, 1000), st.floats(0, 1e6), st.floats(0, 1e5))

@@ -37,13 +37,13 @@ faults:
 
 
 def bucketed(latency_ms: int, count: int) -> dict[int, int]:
-    return dict(Histogram.of(np.full(count, latency_ms * MS)).counts)
+    return dict(Histogram.from_values(np.full(count, latency_ms * MS)).counts)
 
 
 CALM = LiveStatus(
     t_ns=10 * NS_PER_S, wall_s=1.0, devices=30, online=24, connections=23, budget_bytes=30 * 1024,
     resident_bytes=15 * 1024, over_budget=0, ndcg_sum=3.0, best_sum=4.0, started=24, reports=100, applied=90,
-    lost=0, update_bytes=50_000, flying=2, lag_ns=2 * MS, latency=bucketed(100, 9),
+    lost=0, update_bytes=50_000, in_flight=2, lag_ns=2 * MS, latency=bucketed(100, 9),
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from devices.event_log import Cause, FleetLog, Pressure, Result, Sent
 from emulator.metrics.by_dimension import metrics_table
-from emulator.metrics.summary import RunIdentity, compute_metrics, summarize
+from emulator.metrics.summary import RunInfo, compute_metrics, summarize
 from emulator.metrics.timeline import RunTimeline, Span
 from emulator.report.axes import byte_ticks, duration, time_ticks
 from emulator.report.device_totals import Tally, choose_devices, elasticities, portraits, states_of, tally
@@ -155,11 +155,11 @@ def make_run(
     devices = devices_table() if devices is None else devices
     write_events(folder, states, updates, devices["full_ndcg_at_10"].to_pylist())
     pq.write_table(devices, folder / DEVICES)
-    identity = RunIdentity("small", 3, "virtual", "0123456789abcdef", ns(STOP_S))
+    identity = RunInfo("small", 3, "virtual", "0123456789abcdef", ns(STOP_S))
     events = read_tables(folder / EVENTS)
-    measures = compute_metrics(events, devices, PLAN)
-    pq.write_table(metrics_table(measures), folder / METRICS)
-    write_summary(folder, summarize(identity, events, measures, 1.5) | dict(more or {}))
+    metrics = compute_metrics(events, devices, PLAN)
+    pq.write_table(metrics_table(metrics), folder / METRICS)
+    write_summary(folder, summarize(identity, events, metrics, 1.5) | dict(more or {}))
     (folder / SCENARIO).write_text(f"version: 1\nname: small\ndescription: '{description}'\n")
     return folder
 
