@@ -254,7 +254,7 @@ class Time:
         return self._stats(self.held.total(), self.all.total())
 
     def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
-        """Return time and share of each value; by one of its own dimensions the share is of all device time."""
+        """Return time and share of each value; by its own dimensions the share is of all device time."""
         held = self.held.sum_by(frame, dimension)
         own = dimension in self.held.rows.own
         total = [self.all.total()] * len(held) if own else self.all.sum_by(frame, dimension)

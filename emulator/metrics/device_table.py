@@ -1,4 +1,4 @@
-"""The table of devices, ``devices.parquet``: written from the fleet of a scenario, read to compute metrics."""
+"""The table of devices, ``devices.parquet``: made from a scenario's fleet, read to compute metrics."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -148,7 +148,7 @@ class DeviceTable:
     def with_user_groups(self, states: Columns) -> Self:
         """Return the same devices with the groups of users in *states*, which are sorted by device and time.
 
-        Model versions have groups of their own: a device that holds another version's PEE is in another group.
+        Each model version has its own groups: a device that holds another version's PEE is in another group.
         """
         known = self.dimensions.get("user_group")
         if known is None or "user_group" not in states:

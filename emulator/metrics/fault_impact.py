@@ -13,17 +13,11 @@ import numpy as np
 
 from devices.event_log import Harm, Result
 from devices.timeline.connectivity import Why
+from devices.timeline.faults import FAULT_TYPES, NO_FAULT, BrokerFault, CloudFault
 from emulator.metrics.frame import Frame
 from emulator.metrics.quality_recovery import RECOVERED_SHARE, mean_quality_over_time
 from emulator.metrics.row_index import BoolArray, Columns, IntArray, RowIndex, order_by_device
-from emulator.metrics.timeline import (
-    BROKER_OUTAGE,
-    CLOUD_FAULTS,
-    DISCONNECT,
-    HANDOVER,
-    SLOWING_FAULTS,
-    Span,
-)
+from emulator.metrics.timeline import DISCONNECT, HANDOVER, Span
 from wire.units import NS_PER_S
 
 Impact = Mapping[str, str | int | float | None]
@@ -83,7 +77,7 @@ class FaultImpact:
         for index, span in enumerate(self._frame.timeline.actions):
             affected = self._affected_by_action(index, span)
             meanwhile = (rows["t_ns"] >= span.start_ns) & (rows["t_ns"] <= span.end_ns)
-            of_devices = np.isin(rows["device"], affected.device) & (rows["place"] == OWN)
+            of_devices = np.isin(rows["device"], affected.device) & (rows["place"] == NO_FAULT)
             impacts.append(self._impact(span, affected, meanwhile & of_devices))
         return impacts
 
@@ -113,9 +107,10 @@ class FaultImpact:
         faults = self._tables["fault"]
         rows = faults["place"] == index
         parts = [Affected(faults["device"][rows], faults["t_ns"][rows])]
-        if span.type in SLOWING_FAULTS:
+        kind = FAULT_TYPES[span.type]
+        if kind.slows:
             parts.append(self._slowed(index, span))
-        if span.type == BROKER_OUTAGE:
+        if issubclass(kind, BrokerFault):
             parts.append(self._cut_off(span))
         return Affected(
             np.concatenate([part.device for part in parts]), np.concatenate([part.t_ns for part in parts])
@@ -133,7 +128,8 @@ class FaultImpact:
 
     def _cut_off(self, span: Span) -> Affected:
         """Return devices that an outage of the broker disconnected, or kept from connecting."""
-        others = (fault.start_ns for fault in self._frame.timeline.faults if fault.type == BROKER_OUTAGE)
+        faults = self._frame.timeline.faults
+        others = (fault.start_ns for fault in faults if issubclass(FAULT_TYPES[fault.type], BrokerFault))
         until = min((start for start in others if start > span.start_ns), default=NEVER)
         rows = self._tables["connection"]
         own = (rows["why"] == Why.BROKER_DOWN) & (rows["t_ns"] >= span.start_ns) & (rows["t_ns"] < until)

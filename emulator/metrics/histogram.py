@@ -1,8 +1,8 @@
 """Histograms with percentiles, which can be merged without loss.
 
 Values are whole numbers >= 0, in the smallest unit of the quantity. Buckets are logarithmic: 64 per doubling,
-and one per value below 128, so the error of a percentile is at most 1/128. Count, sum, minimum and maximum are
-exact. Everything is a whole number, so merging is associative and commutative to the last bit.
+and one per value below 128, so the error of a percentile is at most 1/128. Count, sum, minimum and maximum
+are exact. Everything is a whole number, so merging is associative and commutative to the last bit.
 """
 
 import itertools

@@ -91,8 +91,8 @@ Moment = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_800)]
 """Seconds since the epoch, before the year 10000."""
 
 
-class RunIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """Identity of a run that is started shard by shard; equal in all its shards."""
+class ShardRun(msgspec.Struct, frozen=True, kw_only=True):
+    """The run of which a shard is a part; all its shards have the same."""
 
     name: str | None
     """Name after `--run`; None: it has no name."""
@@ -132,7 +132,7 @@ class ShardMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """Connections and messages by their outcome."""
     late_turns: int = 0
     """Turns of the schedule with an event later than `max_lag`."""
-    run: RunIdentity | None = None
+    run: ShardRun | None = None
     """None for a shard of an older version."""
 
 

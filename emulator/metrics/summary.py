@@ -27,8 +27,8 @@ from wire.units import NS_PER_S
 
 _TRAFFIC = (
     "budget_changes", "budget_reports", "updates_applied", "updates_confirmed", "updates_superseded",
-    "updates_rejected", "updates_lost", "update_bytes", "update_wire_bytes", "full_update_bytes", "delta_ratio",
-    "report_bytes", "wasted_bytes", "lost_bytes",
+    "updates_rejected", "updates_lost", "update_bytes", "update_wire_bytes", "full_update_bytes",
+    "delta_ratio", "report_bytes", "wasted_bytes", "lost_bytes",
 )  # fmt: skip
 """The metrics that stand first in the summary."""
 

@@ -44,7 +44,7 @@ def judge_rule(rule: Rule, metrics: RunMetrics, summary: Mapping[str, object] | 
 
 
 def number_at(key: str, summary: Mapping[str, object]) -> Number:
-    """Return the number at dotted *key* of a summary; 0 for a pair without rows; None if there is no number."""
+    """Return the number at dotted *key* of a summary; 0 for a pair without rows, None without a number."""
     value: object = summary
     for part in key.split("."):
         if isinstance(value, Mapping):

@@ -53,13 +53,6 @@ class RunTimeline:
         return replace(self, stop_ns=stop_ns)
 
 
-SLOWING_FAULTS = tuple(
-    str(fault.__struct_config__.tag) for fault in (Latency, Bandwidth, CloudDown, CloudSlow)
-)
-"""Types of faults that delay messages without losing them."""
-CLOUD_FAULTS = tuple(str(fault.__struct_config__.tag) for fault in (CloudDown, CloudSlow))
-"""Types among them that affect every device."""
-BROKER_OUTAGE = str(BrokerDown.__struct_config__.tag)
 HANDOVER = str(NewUsers.__struct_config__.tag)
 DISCONNECT = str(Disconnect.__struct_config__.tag)
 

@@ -28,7 +28,7 @@ from devices.simulated.recorded import Recorded, RecordedCapacity
 from devices.simulated.rollout import RolloutPlan, RolloutRun, Turn
 from devices.simulated.roster import Enrolled
 from devices.simulated.start import Played, spawn
-from devices.timeline.faults import Window
+from devices.timeline.faults import CloudFault, FaultWindow
 from emulator.metrics.device_table import DeviceTable, build_device_table
 from emulator.metrics.live_status import LiveCounters, LiveStatus
 from emulator.metrics.timeline import RunTimeline
