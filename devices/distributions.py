@@ -1,16 +1,16 @@
-"""Distributions that are cut off at 0, with mean and deviation as they are after the cut.
+"""Distributions that are cut off at 0 and have the stated mean and deviation after the cut.
 
-A delay is never negative: what is drawn below 0 counts as 0, which raises the mean and lowers the deviation.
-So what is drawn from is another distribution, whose mean and deviation are as stated once it is cut.
+A delay is never negative: a negative number counts as 0, which raises the mean and lowers the deviation. So
+numbers are drawn from a corrected distribution, which has the stated mean and deviation after the cut.
 """
 
 import math
 from functools import lru_cache
 
 MOST_SPREAD = 1000
-"""A distribution with a deviation of more means than that is cut as it is: hardly any value would be left."""
+"""A distribution is not corrected if its deviation is more than this many means: hardly any value is left."""
 _UNCUT = 6.0
-"""So many deviations above 0 the cut moves a mean by less than a billionth of the deviation."""
+"""With a mean this many deviations above 0, the cut moves it by less than a billionth of the deviation."""
 
 
 @lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.timeline.connectivity import Why
+from devices.timeline.connectivity import ConnectivityCause
 from wire.errors import RunError
 
 Column = str | tuple[str, ...]
@@ -159,7 +159,7 @@ COLUMNS: dict[str, dict[str, Column]] = {
     "connection": COMMON
     | {
         "online": "?",
-        "why": words(Why),
+        "why": words(ConnectivityCause),
         "message_bytes": "i4",  # payload of the device's status
         "message_wire_bytes": "i4",
     },

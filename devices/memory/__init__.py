@@ -1,19 +1,18 @@
-"""Memory processes: how the free memory of a device moves through simulated time.
+"""Memory processes: how the free memory of a device changes over simulated time.
 
-A process yields ``(wait_ns, free_bytes)``: after so long, so much is free; the first wait is 0. It
-draws from the device's own stream only, some steps at a time because one call for many numbers
-costs little more than one call for one.
+`process.py` is the contract. A new process is a class in a file of its own and a member of `Memory`.
 """
 
 from devices.memory.budget import Budget
 from devices.memory.pressure import PressureLevel, PressureStates
+from devices.memory.process import Changes, MemoryProcess
 from devices.memory.replay import Replay
-from devices.memory.sampling import Changes
 from devices.memory.shocks import Shock, shocked
 from devices.memory.walks import BoundedWalk, DailyCurve
 from devices.memory.waves import Boundary, Sawtooth, SquareWave
 
 Memory = BoundedWalk | DailyCurve | SquareWave | Sawtooth | PressureStates | Boundary | Replay
+"""The registry: the memory processes that a group of devices may have."""
 
 __all__ = [
     "Boundary",
@@ -22,6 +21,7 @@ __all__ = [
     "Changes",
     "DailyCurve",
     "Memory",
+    "MemoryProcess",
     "PressureLevel",
     "PressureStates",
     "Replay",

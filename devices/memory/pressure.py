@@ -1,7 +1,7 @@
 """A process that moves between levels of memory pressure, and stays at each for a while."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from itertools import accumulate
 from typing import Annotated, Final, Literal
@@ -9,12 +9,12 @@ from typing import Annotated, Final, Literal
 import msgspec
 import numpy as np
 
+from devices.memory.process import Changes
 from devices.memory.sampling import (
     GIB,
     MIB,
     MINUTE,
     STEPS_AT_ONCE,
-    Changes,
     Phase,
     Probability,
     Spacing,
@@ -146,6 +146,17 @@ class PressureStates(
                 dwell = max(int(dwells[at] * whole), 1)
                 yield LEVELS[at], dwell, min(int(dwells[at] * passed), dwell - 1)
                 at = _place(successors[at], chance)
+
+    def periods(self) -> Iterator[Mapping[str, int]]:
+        """Yield the mean time between draws within a level, and the mean stay at each level."""
+        if self.step_every is not None:
+            yield {"step_every": self.step_every}
+        for name in LEVELS:
+            yield {f"{name}.dwell": self.level(name).dwell}
+
+    def limits(self) -> Mapping[str, int]:
+        """Return no limit: a level above the memory of the device counts as all of it."""
+        return {}
 
     def changes(self, rng: np.random.Generator) -> Changes:
         """Yield (wait_ns, free_bytes) without end."""

@@ -1,5 +1,6 @@
-"""Replaying a recorded trace: what a scenario says of it. `devices.traces` reads the file."""
+"""The keys of a memory that replays a recorded trace; `devices.traces` reads the file."""
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -38,12 +39,20 @@ class Replay(
     def __post_init__(self) -> None:
         check_file(self.file)
 
+    def periods(self) -> Iterator[Mapping[str, int]]:
+        """Yield nothing: the recording decides."""
+        yield from ()
+
+    def limits(self) -> Mapping[str, int]:
+        """Return no limit: a recording may come from a larger device."""
+        return {}
+
 
 def check_file(file: str) -> None:
-    """Check that *file* is of a kind that we read.
+    """Check that *file* has the name of a file format that we read.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it has another name.
     """
     if not file.endswith((".csv", ".parquet")):
         raise ValueError(f"file(={file!r}) must end in .csv or .parquet")

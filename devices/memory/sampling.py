@@ -1,6 +1,5 @@
-"""What the memory processes share: how waits are drawn, and the rules that several of them have."""
+"""Random waits and checks that several memory processes share."""
 
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -8,15 +7,13 @@ import numpy as np
 
 from wire.units import BYTE_UNITS, TIME_UNITS, format_bytes, format_duration
 
-Changes = Iterator[tuple[int, int]]
-"""(wait_ns, free_bytes): after so long, so much is free; the first wait is 0."""
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Spacing = Literal["exponential", "fixed"]
 Phase = Literal["random", "aligned"]
-"""Where in its course a device starts: anywhere, drawn per device; or all at the same place, in step."""
+"""Where in its process a device starts: anywhere, drawn for each device; or aligned, all at one point."""
 
 STEPS_AT_ONCE = 64
-"""A process draws so many numbers with one call: that costs little more than to draw one."""
+"""The count of numbers that a process draws with one call, which costs little more than to draw one."""
 MIB, GIB = BYTE_UNITS["MiB"], BYTE_UNITS["GiB"]
 SECOND, MINUTE, DAY = TIME_UNITS["s"], TIME_UNITS["min"], TIME_UNITS["d"]
 
@@ -32,7 +29,8 @@ def draw_waits(rng: np.random.Generator, mean: int, spacing: str) -> list[int]:
 def time_passed(rng: np.random.Generator, mean: int, spacing: str, phase: str) -> int:
     """Return how much of the first wait has passed when a device starts, in nanoseconds.
 
-    Of a fixed wait any part may have; what is left of an exponential one is distributed as the whole.
+    With random phase a device starts anywhere in a fixed wait. The rest of an exponential wait is distributed
+    as a whole one, so none of it needs to have passed.
     """
     return int(rng.integers(mean)) if spacing == "fixed" and phase == "random" else 0
 

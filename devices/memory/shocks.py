@@ -13,7 +13,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from devices.memory.sampling import MINUTE, STEPS_AT_ONCE, Changes, Spacing, check_span
+from devices.memory.process import Changes
+from devices.memory.sampling import MINUTE, STEPS_AT_ONCE, Spacing, check_span
 from wire.random_streams import stream
 from wire.units import Duration, Share, format_duration, format_share
 

@@ -1,18 +1,19 @@
 """Processes that drift: a bounded random walk, and an Ornstein-Uhlenbeck process around a daily curve."""
 
 import math
+from collections.abc import Iterator, Mapping
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.memory.process import Changes
 from devices.memory.sampling import (
     DAY,
     GIB,
     MIB,
     MINUTE,
     STEPS_AT_ONCE,
-    Changes,
     Phase,
     Probability,
     Spacing,
@@ -73,6 +74,14 @@ class BoundedWalk(
                 f"retain_probability(={self.retain_probability}) + "
                 f"reset_probability(={self.reset_probability}) must be <= 1"
             )
+
+    def periods(self) -> Iterator[Mapping[str, int]]:
+        """Yield the mean time between steps."""
+        yield {"step_every": self.step_every}
+
+    def limits(self) -> Mapping[str, int]:
+        """Return the upper bound."""
+        return {"max": self.max}
 
     def changes(self, rng: np.random.Generator) -> Changes:
         """Yield (wait_ns, free_bytes) without end."""
@@ -155,6 +164,14 @@ class DailyCurve(
             raise ValueError(
                 f"swing(={format_bytes(self.swing)}) must not exceed mean(={format_bytes(self.mean)})"
             )
+
+    def periods(self) -> Iterator[Mapping[str, int]]:
+        """Yield the mean time between steps."""
+        yield {"step_every": self.step_every}
+
+    def limits(self) -> Mapping[str, int]:
+        """Return the upper bound."""
+        return {"max": self.max}
 
     def changes(self, rng: np.random.Generator) -> Changes:
         """Yield (wait_ns, free_bytes) without end; exact discretisation of the process."""

@@ -1,19 +1,20 @@
 """Processes that come again: a square wave, a sawtooth, and an oscillation around a block boundary."""
 
 from bisect import bisect_left
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 import msgspec
 import numpy as np
 
 from devices.memory.budget import Budget
+from devices.memory.process import Changes
 from devices.memory.sampling import (
     GIB,
     MIB,
     MINUTE,
     SECOND,
     STEPS_AT_ONCE,
-    Changes,
     Phase,
     Spacing,
     check_bounds,
@@ -50,6 +51,14 @@ class SquareWave(
         check_bounds(self.low, self.high, ("low", "high"))
         check_span("low_for", self.low_for)
         check_span("high_for", self.high_for)
+
+    def periods(self) -> Iterator[Mapping[str, int]]:
+        """Yield the time from one drop to the next."""
+        yield {"low_for": self.low_for, "high_for": self.high_for}
+
+    def limits(self) -> Mapping[str, int]:
+        """Return the upper level."""
+        return {"high": self.high}
 
     def changes(self, rng: np.random.Generator) -> Changes:
         """Yield (wait_ns, free_bytes) without end."""
@@ -93,6 +102,14 @@ class Sawtooth(
         check_size("leak", self.leak)
         check_span("step_every", self.step_every)
 
+    def periods(self) -> Iterator[Mapping[str, int]]:
+        """Yield the mean time between steps."""
+        yield {"step_every": self.step_every}
+
+    def limits(self) -> Mapping[str, int]:
+        """Return the upper bound."""
+        return {"high": self.high}
+
     def changes(self, rng: np.random.Generator) -> Changes:
         """Yield (wait_ns, free_bytes) without end."""
         low, high = int(self.low), int(self.high)
@@ -131,6 +148,14 @@ class Boundary(
             raise ValueError(f"depth(={format_share(self.depth)}) must be < 100 %")
         check_span("low_for", self.low_for)
         check_span("high_for", self.high_for)
+
+    def periods(self) -> Iterator[Mapping[str, int]]:
+        """Yield the time from one drop to the next."""
+        yield {"low_for": self.low_for, "high_for": self.high_for}
+
+    def limits(self) -> Mapping[str, int]:
+        """Return no limit: the levels follow from the budget."""
+        return {}
 
     def changes_around(self, layers: Layers, budget: Budget, rng: np.random.Generator) -> Changes:
         """Return (wait_ns, free_bytes) without end, for a device with this table and this budget rule.

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from devices.memory import Boundary, Changes, Replay, shocked
 from devices.simulated.roster import Enrolled
-from devices.timeline.connectivity import FOREVER, Absence, Why
+from devices.timeline.connectivity import FOREVER, ConnectivityCause, OfflineSpan
 from devices.traces.assignment import series_of, start_within
 from devices.traces.availability import offline_spans
 from devices.traces.series import Series, memory_changes
@@ -119,7 +119,9 @@ def place_in_group(name: str) -> int:
     return int(name.rpartition("-")[2])
 
 
-def recorded_absences(enrolled: Enrolled, seed: int, series: Sequence[Series[bool]]) -> Iterator[Absence]:
+def recorded_offline_spans(
+    enrolled: Enrolled, seed: int, series: Sequence[Series[bool]]
+) -> Iterator[OfflineSpan]:
     """Yield when a device could not be reached in the recording that it plays, from its start on."""
     group, name = enrolled.group, enrolled.name
     trace = group.availability
@@ -133,4 +135,6 @@ def recorded_absences(enrolled: Enrolled, seed: int, series: Sequence[Series[boo
         drawn=draw(seed, "availability", name),
     )
     for start_ns, end_ns in offline_spans(series[played], trace, start_within(trace, seed, name)):
-        yield Absence(enrolled.start_ns + start_ns, min(enrolled.start_ns + end_ns, FOREVER), Why.TRACE)
+        yield OfflineSpan(
+            enrolled.start_ns + start_ns, min(enrolled.start_ns + end_ns, FOREVER), ConnectivityCause.TRACE
+        )

@@ -22,7 +22,7 @@ from devices.simulated.context import Setting
 from devices.simulated.delivery import Delivery
 from devices.simulated.device_class import Node
 from devices.simulated.link import Link
-from devices.timeline.connectivity import Toggle, Why
+from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange
 from wire.messages import Status, encode
 from wire.mqtt_bytes import publish_wire_bytes
 from wire.topics import TABLE, MessageKind
@@ -134,7 +134,7 @@ class Device:
         self._status_topic_bytes = address_bytes + len(MessageKind.STATUS)
         self._start_ns = start_ns
         self._always_on = always_on
-        self._coming: Why | None = None
+        self._coming: ConnectivityCause | None = None
         self._changed_ns = -1
         self._forced = False
         self._order = 0
@@ -153,7 +153,7 @@ class Device:
         if self._start_ns > env.now:
             yield Happening(env, self._start_ns - int(env.now), MEMORY)
         if self._always_on and env.now < stop_ns:
-            self._come(Why.START)
+            self._come(ConnectivityCause.START)
         for wait_ns, free_bytes, budget_bytes in self._course:
             if env.now + wait_ns >= stop_ns:
                 return
@@ -167,10 +167,10 @@ class Device:
                 self._pressure = pressure
                 self.observe()
 
-    def follow(self, toggles: Iterable[Toggle]) -> Generator[simpy.Event, object, None]:
-        """Connect and be cut off as *toggles* say, as a SimPy process."""
+    def follow(self, changes: Iterable[ConnectivityChange]) -> Generator[simpy.Event, object, None]:
+        """Connect and be cut off as *changes* say, as a SimPy process."""
         env = self.setting.env
-        for t_ns, online, why in toggles:
+        for t_ns, online, why in changes:
             if t_ns >= self.setting.stop_ns:
                 return
             if t_ns > env.now:
@@ -188,8 +188,8 @@ class Device:
     def broke(self) -> None:
         """The device's own connection has broken; it is being made again."""
         if self.online:
-            self._cut_off(Why.BROKEN)
-            self._coming = Why.BROKEN
+            self._cut_off(ConnectivityCause.BROKEN)
+            self._coming = ConnectivityCause.BROKEN
 
     def change_links(self, uplink: Link, downlink: Link) -> None:
         """Move to another network: what is under way still arrives."""
@@ -283,7 +283,7 @@ class Device:
         setting = self.setting
         return setting.env.now, setting.log.clock(), self.number, self._order  # type: ignore[return-value]
 
-    def _come(self, why: Why) -> None:
+    def _come(self, why: ConnectivityCause) -> None:
         """Connect, at once or as soon as the device's own connection is there."""
         if self.setting.transport.sessions:
             self._coming = why
@@ -291,7 +291,7 @@ class Device:
         else:
             self._connect(why)
 
-    def _go(self, why: Why) -> None:
+    def _go(self, why: ConnectivityCause) -> None:
         """Leave."""
         if not self.setting.transport.sessions:
             self._cut_off(why)
@@ -301,7 +301,7 @@ class Device:
             self._cut_off(why)
         self.setting.transport.disconnect(self.name)
 
-    def _connect(self, why: Why) -> None:
+    def _connect(self, why: ConnectivityCause) -> None:
         self.online = True
         self.online_since_ns = self.setting.env.now  # type: ignore[assignment]  # whole nanoseconds
         self._tell(why)
@@ -309,7 +309,7 @@ class Device:
             self.observe()
             self.report(Cause.RECONNECT)
 
-    def _cut_off(self, why: Why) -> None:
+    def _cut_off(self, why: ConnectivityCause) -> None:
         self.online = False
         self.epoch += 1
         self._delivery.begin_anew()
@@ -317,7 +317,7 @@ class Device:
         if self._changed_ns >= 0:
             self.observe()
 
-    def _tell(self, why: Why) -> None:
+    def _tell(self, why: ConnectivityCause) -> None:
         """Publish, and log, whether the device is connected."""
         setting, online = self.setting, self.online
         status, size = _status(online, why)
@@ -402,7 +402,7 @@ class Device:
 
 
 @functools.cache
-def _status(online: bool, why: Why) -> tuple[Status, int]:
+def _status(online: bool, why: ConnectivityCause) -> tuple[Status, int]:
     """Return what says whether a device is connected, and its size."""
     status = Status(online=online, reason=why.name.lower().replace("_", " "))
     return status, len(encode(status))

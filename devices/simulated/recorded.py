@@ -20,7 +20,7 @@ from devices.protocol.agent import Agent
 from devices.simulated.budget_trajectory import Course
 from devices.simulated.exchange import Capacity, Drop, Exchange, Expect, Unanswered
 from devices.simulated.link import Direction, Link
-from devices.timeline.connectivity import FOREVER, Toggle
+from devices.timeline.connectivity import FOREVER, ConnectivityChange
 from devices.timeline.faults import NO_IMPAIRMENT, BrokerFault, FaultWindow, Impairment, LinkFault
 
 
@@ -62,7 +62,7 @@ class Recorded:
 
     course: Course
     """Its budget, from the start of the run."""
-    toggles: Iterable[Toggle]
+    connectivity: Iterable[ConnectivityChange]
     """When it was connected."""
     script: Script | None = None
     """How its exchanges went; None: they go as the links and the cloud make them go."""

@@ -8,10 +8,9 @@ from typing import Annotated
 import msgspec
 
 from devices.memory import BoundedWalk, Budget, Memory, Shock
-from devices.timeline.actions import NewUsers
 from devices.timeline.connectivity import Churn
 from devices.timeline.schedule import parse_moment
-from devices.timeline.timeline import Member, Program
+from devices.timeline.timeline import DeviceAttributes, Timeline
 from devices.traces.availability import Availability
 from wire.random_streams import draw, stream
 from wire.topics import valid_name
@@ -79,10 +78,10 @@ class Enrolled:
         return (self.user, *(user for _, user in self.new_users))
 
     @property
-    def member(self) -> Member:
+    def member(self) -> DeviceAttributes:
         """What decides whether an action or a fault concerns it."""
         group = self.group
-        return Member(self.name, group.name, group.labels, group.node, group.network)
+        return DeviceAttributes(self.name, group.name, group.labels, group.node, group.network)
 
 
 def device_names(groups: Sequence[FleetGroup]) -> dict[str, FleetGroup]:
@@ -92,29 +91,29 @@ def device_names(groups: Sequence[FleetGroup]) -> dict[str, FleetGroup]:
 
 
 def enrol(
-    groups: Sequence[FleetGroup], seed: int, users: Sequence[int], program: Program | None = None
+    groups: Sequence[FleetGroup], seed: int, users: Sequence[int], timeline: Timeline | None = None
 ) -> tuple[Enrolled, ...]:
     """Return all devices in the order of their ids, each with a user drawn from *users*.
 
     Everything drawn for a device depends on the seed and its id only.
     """
-    program = program or Program(seed)
+    timeline = timeline or Timeline(seed)
     return tuple(
-        _enrol(number, name, group, seed, users, program)
+        _enrol(number, name, group, seed, users, timeline)
         for number, (name, group) in enumerate(device_names(groups).items())
     )
 
 
 def _enrol(
-    number: int, name: str, group: FleetGroup, seed: int, users: Sequence[int], program: Program
+    number: int, name: str, group: FleetGroup, seed: int, users: Sequence[int], timeline: Timeline
 ) -> Enrolled:
     rng = stream(seed, "device", name)
     user = users[int(rng.integers(len(users)))]
-    start_ns = program.moment(group.start_at) + int(rng.integers(group.start_within + 1))
+    start_ns = timeline.moment(group.start_at) + int(rng.integers(group.start_within + 1))
     enrolled = Enrolled(number, name, group, user, start_ns, float(rng.random()))
     handed_on = tuple(
-        (deed.t_ns, users[int(draw(seed, "new_user", deed.place, name) * len(users))])
-        for deed in (program.deeds(enrolled.member) if program.actions else ())
-        if isinstance(deed.action, NewUsers)
+        (action.t_ns, users[int(draw(seed, "new_user", action.number, name) * len(users))])
+        for action in (timeline.actions_for(enrolled.member) if timeline.actions else ())
+        if action.action.reassigns_users
     )
     return replace(enrolled, new_users=handed_on) if handed_on else enrolled

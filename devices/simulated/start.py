@@ -15,7 +15,7 @@ from devices.simulated.budget_trajectory import (
     budgets,
     following,
     memory_of,
-    recorded_absences,
+    recorded_offline_spans,
     scales_since,
 )
 from devices.simulated.context import Setting
@@ -24,10 +24,16 @@ from devices.simulated.device_class import Node
 from devices.simulated.link import Direction, Link, Network
 from devices.simulated.recorded import Recorded, RecordedDownlink, RecordedUplink
 from devices.simulated.roster import Enrolled
-from devices.timeline.actions import Deed, scale_steps
-from devices.timeline.connectivity import Absence, Toggle, resumed, started, toggles
+from devices.timeline.actions import ScheduledAction, budget_factors, network_changes
+from devices.timeline.connectivity import (
+    ConnectivityChange,
+    OfflineSpan,
+    connectivity_changes,
+    offline_until,
+    resume_at,
+)
 from devices.timeline.faults import FaultWindow, LinkFault
-from devices.timeline.timeline import Member, Program, network_changes
+from devices.timeline.timeline import DeviceAttributes, Timeline
 from devices.traces.series import Series
 from wire.random_streams import stream
 from wire.topics import MessageKind, device_topic
@@ -44,7 +50,7 @@ class Surroundings:
     nodes: Mapping[str, Node]
     reporting: Reporting
     """Rules for reports that all groups share."""
-    program: Program
+    timeline: Timeline
 
 
 @dataclass(frozen=True)
@@ -75,18 +81,18 @@ def spawn(
         recorded: its life in a run that is played again, in place of one of its own.
         since_ns: from when on it lives, where what ran it before has died: what came earlier is skipped.
     """
-    group, member, program = enrolled.group, enrolled.member, around.program
+    group, member, timeline = enrolled.group, enrolled.member, around.timeline
     node = around.nodes[group.node]
-    deeds = program.deeds(member) if program.actions else ()
-    presence: Iterable[Toggle] | None
+    actions = timeline.actions_for(member) if timeline.actions else ()
+    presence: Iterable[ConnectivityChange] | None
     if recorded is None:
-        presence = _presence(enrolled, around, played, program.absences(member, deeds))
-        course, start_ns = _course(enrolled, setting, around, played, deeds), enrolled.start_ns
+        presence = _presence(enrolled, around, played, timeline.offline_spans(member, actions))
+        course, start_ns = _course(enrolled, setting, around, played, actions), enrolled.start_ns
     else:
-        presence, course, start_ns = recorded.toggles, recorded.course, 0
+        presence, course, start_ns = recorded.connectivity, recorded.course, 0
     if since_ns:
         course, start_ns = following(course, start_ns, since_ns)
-        presence = resumed(presence or toggles([started(enrolled.start_ns)]), since_ns)
+        presence = resume_at(presence or connectivity_changes([offline_until(enrolled.start_ns)]), since_ns)
     links = _Links(member, around, _recorded_links(recorded, agent, setting))
     uplink, downlink = links.on(group.network)
     device = Device(
@@ -107,32 +113,36 @@ def spawn(
         setting.env.process(device.follow(presence))
     setting.env.process(device.live())
     _schedule(setting, enrolled.new_users, device.change_user, since_ns)
-    if deeds:
-        moves = network_changes(deeds, group.network)
+    if actions:
+        moves = network_changes(actions, group.network)
         _schedule(setting, moves, lambda to: device.change_links(*links.on(to)), since_ns)
     return device
 
 
 def _course(
-    enrolled: Enrolled, setting: Setting, around: Surroundings, played: Played, deeds: Sequence[Deed]
+    enrolled: Enrolled,
+    setting: Setting,
+    around: Surroundings,
+    played: Played,
+    actions: Sequence[ScheduledAction],
 ) -> Course:
     """Return how a device's budget moves, from its start on."""
     group = enrolled.group
     memory = memory_of(enrolled, around.seed, played.memory, setting.first_quality(enrolled.user).layers)
-    scales = scales_since(scale_steps(deeds), enrolled.start_ns)
+    scales = scales_since(budget_factors(actions), enrolled.start_ns)
     return budgets(memory, group.budget.of, around.nodes[group.node].memory, scales)
 
 
 def _presence(
-    enrolled: Enrolled, around: Surroundings, played: Played, absences: list[Iterator[Absence]]
-) -> Iterator[Toggle] | None:
+    enrolled: Enrolled, around: Surroundings, played: Played, offline_spans: list[Iterator[OfflineSpan]]
+) -> Iterator[ConnectivityChange] | None:
     """Return when a device connects and is cut off; None if it is connected from its start on."""
     group, name = enrolled.group, enrolled.name
     if group.churn is not None:
-        absences.append(group.churn.absences(stream(around.seed, "churn", name), enrolled.start_ns))
+        offline_spans.append(group.churn.offline_spans(stream(around.seed, "churn", name), enrolled.start_ns))
     if group.availability is not None:
-        absences.append(recorded_absences(enrolled, around.seed, played.availability))
-    return toggles([started(enrolled.start_ns), *absences]) if absences else None
+        offline_spans.append(recorded_offline_spans(enrolled, around.seed, played.availability))
+    return connectivity_changes([offline_until(enrolled.start_ns), *offline_spans]) if offline_spans else None
 
 
 def _schedule(
@@ -165,7 +175,7 @@ def _recorded_links(recorded: Recorded | None, agent: Agent, setting: Setting) -
 class _Links:
     """A device's links, by network: one that it comes back to goes on where it was."""
 
-    def __init__(self, member: Member, around: Surroundings, make: Mapping[str, MakeLink]) -> None:
+    def __init__(self, member: DeviceAttributes, around: Surroundings, make: Mapping[str, MakeLink]) -> None:
         self._member = member
         self._around = around
         self._make = make
@@ -187,7 +197,7 @@ class _Links:
         member, around = self._member, self._around
         elsewhere = () if network == member.network else (network,)
         own = stream(around.seed, end, member.name, *elsewhere) if Link.draws(direction) else None
-        windows = around.program.link_windows(member, end) if around.program.faults else ()
+        windows = around.timeline.link_windows(member, end) if around.timeline.faults else ()
         weather = stream(around.seed, "weather", end, member.name, *elsewhere) if windows else None
         make = self._make.get(end, Link)
         return make(direction, own, windows, weather)

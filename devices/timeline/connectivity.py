@@ -1,8 +1,8 @@
-"""Presence: when a device is connected.
+"""Connectivity: when a device is connected.
 
-Several things keep a device off the network: it has not started, its stage of the ramp has not come, it
-churns, a trace says so, an action cut it off, the broker is down. Each gives spans of absence; a device is
-connected when none of them holds. Its memory moves all the while.
+Several causes keep a device offline: it has not started, its stage has not connected it yet, it churns, a
+trace says so, an action cut it off, the broker is down. Each cause gives spans of time offline. A device is
+connected when it is in none of them. Its memory changes all the time.
 """
 
 import heapq
@@ -24,8 +24,8 @@ _LEAST_NS = TIME_UNITS["ms"]
 _AT_ONCE = 64
 
 
-class Why(IntEnum):
-    """What keeps a device away, or has kept it away until now."""
+class ConnectivityCause(IntEnum):
+    """The cause that keeps a device offline, or has kept it offline until now."""
 
     START = 0
     STAGE = 1
@@ -33,24 +33,24 @@ class Why(IntEnum):
     TRACE = 3
     ACTION = 4
     BROKER_DOWN = 5
-    BROKEN = 6  # its own connection broke; by itself, not by a fault of the scenario
+    BROKEN = 6  # its own connection broke, and no fault of the scenario did it
     RESUMED = 7  # the process that runs it was started again
 
 
-class Absence(NamedTuple):
+class OfflineSpan(NamedTuple):
     """A span of time in which a device is not connected."""
 
     start_ns: int
     end_ns: int
-    why: Why
+    why: ConnectivityCause
 
 
-class Toggle(NamedTuple):
-    """A moment at which a device connects or is cut off."""
+class ConnectivityChange(NamedTuple):
+    """The time at which a device connects or is cut off."""
 
     t_ns: int
     online: bool
-    why: Why
+    why: ConnectivityCause
 
 
 class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -73,26 +73,26 @@ class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             if span <= 0:
                 raise ValueError(f"{name}(={format_duration(span)}) must be > 0")
 
-    def absences(self, rng: np.random.Generator, start_ns: int) -> Iterator[Absence]:
-        """Yield the absences of one device from *start_ns* on, without end; none if it stays."""
+    def offline_spans(self, rng: np.random.Generator, start_ns: int) -> Iterator[OfflineSpan]:
+        """Yield the spans offline of one device from *start_ns* on, endless; none if it stays connected."""
         if rng.random() >= self.intermittent_share:
             return
         now = start_ns
-        # With a deviation, all devices would be cut off at nearly the same time; without, what is left of a
-        # time is distributed as the whole.
+        # With a deviation, all devices would be cut off at nearly one time, so each starts within a span.
+        # Exponential spans need no such start: the rest of one is distributed as a whole one.
         rest = None if self.deviation is None else self._rest(rng, int(self.uptime_mean))
         while True:
             ups, downs = (self._spans(rng, int(mean)) for mean in (self.uptime_mean, self.downtime_mean))
             if rest is not None:
                 ups[0], rest = rest, None
             for up, down in zip(ups, downs, strict=True):
-                yield Absence(now + up, now + up + down, Why.CHURN)
+                yield OfflineSpan(now + up, now + up + down, ConnectivityCause.CHURN)
                 now += up + down
 
     def _rest(self, rng: np.random.Generator, mean: int) -> int:
-        """Return what is left of a time that began before now, as long as such a time is in the long run.
+        """Draw the rest of the span that a device is in at its start, as in the long run.
 
-        A long time is more likely to be the one at hand, in proportion to its length.
+        The chance to be in a span is in proportion to its length.
         """
         spans = np.maximum(rng.normal(*self._normal(mean), 4 * _AT_ONCE), _LEAST_NS)
         ends = np.cumsum(spans)
@@ -100,7 +100,7 @@ class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return int(np.clip(ends[np.searchsorted(ends, at, side="right")] - at, _LEAST_NS, FOREVER))
 
     def _normal(self, mean: int) -> tuple[float, float]:
-        """Return mean and deviation of what is drawn, so that they are as stated after the cut at 0."""
+        """Return the mean and deviation to draw with, so that they are as stated after the cut at 0."""
         return normal_before_cut(mean, mean * float(self.deviation or 0))
 
     def _spans(self, rng: np.random.Generator, mean: int) -> list[int]:
@@ -112,40 +112,42 @@ class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return spans
 
 
-def staged(stages: Sequence[Stage], place: int, count: int, spans: Sequence[np.ndarray]) -> Iterator[Absence]:
-    """Yield when the stages keep a device away.
+def stage_offline_spans(
+    stages: Sequence[Stage], rank: int, count: int, ramps: Sequence[np.ndarray]
+) -> Iterator[OfflineSpan]:
+    """Yield when the stages keep a device offline.
 
-    A stage with target s has the first ``round(s * count)`` devices connected. Those that a stage adds come
-    over its ramp in their order, those that it takes away go in their reverse order.
+    A stage with target s has the first ``round(s * count)`` devices connected. The devices that a stage adds
+    connect during its ramp in the order of their rank; those that it removes leave in reverse order.
 
     Args:
         stages: of the scenario.
-        place: the device's place in the fleet's order of arrival, from 0.
-        count: how many devices there are.
-        spans: for each stage the offsets into its ramp, in nanoseconds, of the 1st, 2nd, ... device that
-            comes or goes (`ramp_offsets`).
+        rank: the device's rank in the order of arrival, from 0.
+        count: the number of devices.
+        ramps: for each stage the offsets from its start, in nanoseconds, at which the 1st, 2nd, ... device
+            connects or leaves (`ramp_offsets`).
     """
     begin, now, before = 0, 0, 0
-    away = True
-    for stage, offsets in zip(stages, spans, strict=True):
-        wanted = placed(stage, count)
-        if away and place < wanted:
-            yield Absence(begin, now + int(offsets[place - before]), Why.STAGE)
-            away = False
-        elif not away and place >= wanted:
-            begin, away = now + int(offsets[before - 1 - place]), True
-        now, before = now + stage.duration, wanted
-    if away and stages:
-        yield Absence(begin, FOREVER, Why.STAGE)
+    offline = True
+    for stage, offsets in zip(stages, ramps, strict=True):
+        target = target_count(stage, count)
+        if offline and rank < target:
+            yield OfflineSpan(begin, now + int(offsets[rank - before]), ConnectivityCause.STAGE)
+            offline = False
+        elif not offline and rank >= target:
+            begin, offline = now + int(offsets[before - 1 - rank]), True
+        now, before = now + stage.duration, target
+    if offline and stages:
+        yield OfflineSpan(begin, FOREVER, ConnectivityCause.STAGE)
 
 
-def placed(stage: Stage, count: int) -> int:
-    """Return how many of *count* devices *stage* wants connected."""
+def target_count(stage: Stage, count: int) -> int:
+    """Return how many of *count* devices are connected at the end of *stage*."""
     return round(stage.target * count)
 
 
 def ramp_offsets(stage: Stage, moving: int, rng: np.random.Generator) -> np.ndarray:
-    """Return when, in nanoseconds into the stage, each of *moving* devices comes or goes; rising.
+    """Return when each of *moving* devices connects or leaves, in nanoseconds from the stage's start, rising.
 
     Linear: the first at once, the last one step before the end of the ramp. Uniform: drawn evenly. Poisson:
     gaps drawn from an exponential distribution whose mean fits the ramp, cut off at the end of the stage.
@@ -159,50 +161,49 @@ def ramp_offsets(stage: Stage, moving: int, rng: np.random.Generator) -> np.ndar
     return np.minimum(np.cumsum(gaps), stage.duration - 1).astype(np.int64)
 
 
-def toggles(sources: Iterable[Iterator[Absence]]) -> Iterator[Toggle]:
-    """Yield when a device is cut off and when it is back, in time order.
+def connectivity_changes(sources: Iterable[Iterator[OfflineSpan]]) -> Iterator[ConnectivityChange]:
+    """Yield when a device is cut off and when it connects again, in the order of time.
 
-    A device that is away at 0 has no first toggle: it begins with the one that connects it. Absences that
-    overlap or touch are one.
+    The first change of a device that is offline at 0 connects it. Spans that overlap or touch are one.
 
     Args:
-        sources: absences, each source in time order and without overlap within itself.
+        sources: spans offline; within a source they are in the order of time and do not overlap.
     """
-    absences = heapq.merge(*sources)
-    current = next(absences, None)
+    spans = heapq.merge(*sources)
+    current = next(spans, None)
     if current is None or current.start_ns > 0:
-        yield Toggle(0, True, Why.START)
+        yield ConnectivityChange(0, True, ConnectivityCause.START)
     while current is not None:
         start_ns, end_ns, first = current
-        why = first
-        following = next(absences, None)
-        # Once it is away for good nothing more is asked of the sources: some of them have no end.
+        last = first
+        following = next(spans, None)
+        # A device that is offline for good asks its sources for no more: some of them have no end.
         while following is not None and following.start_ns <= end_ns < FOREVER:
             if following.end_ns >= end_ns:
-                end_ns, why = following.end_ns, following.why
-            following = next(absences, None)
+                end_ns, last = following.end_ns, following.why
+            following = next(spans, None)
         if start_ns > 0:
-            yield Toggle(start_ns, False, first)
+            yield ConnectivityChange(start_ns, False, first)
         if end_ns >= FOREVER:
             return
-        yield Toggle(end_ns, True, why)
+        yield ConnectivityChange(end_ns, True, last)
         current = following
 
 
-def started(start_ns: int) -> Iterator[Absence]:
-    """Yield the absence of a device that has not started."""
-    return itertools.repeat(Absence(0, start_ns, Why.START), 1 if start_ns else 0)
+def offline_until(start_ns: int) -> Iterator[OfflineSpan]:
+    """Yield the span before a device starts, if it does not start at 0."""
+    return itertools.repeat(OfflineSpan(0, start_ns, ConnectivityCause.START), 1 if start_ns else 0)
 
 
-def resumed(toggles: Iterable[Toggle], since_ns: int) -> Iterator[Toggle]:
-    """Yield *toggles* from *since_ns* on; the first one connects a device that would be connected then."""
-    coming = iter(toggles)
+def resume_at(changes: Iterable[ConnectivityChange], since_ns: int) -> Iterator[ConnectivityChange]:
+    """Yield *changes* from *since_ns* on; the first one connects a device that is connected at that time."""
+    coming = iter(changes)
     current, online = next(coming, None), False
     while current is not None and current.t_ns <= since_ns:
         online = current.online
         current = next(coming, None)
     if online:
-        yield Toggle(since_ns, True, Why.RESUMED)
+        yield ConnectivityChange(since_ns, True, ConnectivityCause.RESUMED)
     if current is not None:
         yield current
     yield from coming

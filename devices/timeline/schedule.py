@@ -1,7 +1,7 @@
-"""The schedule of a run: stages one after the other, moments told by them, and whom a thing concerns.
+"""The schedule of a run: its stages, the moments that count from them, and the selection of devices.
 
 A moment is a span of time since the start (``25 min``), or a stage with or without a span behind it
-(``squeeze``, ``squeeze + 30 s``): never relative to what stands before it in the file.
+(``squeeze``, ``squeeze + 30 s``). It never depends on the entries before it in the file.
 """
 
 import re
@@ -51,8 +51,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return int(self.duration if self.ramp is None else self.ramp)
 
 
-class Select(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Devices that something happens to: those that fit every key that is written."""
+class DeviceSelector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The devices that an action or a fault affects: those that fit every key that is written."""
 
     groups: tuple[str, ...] = ()
     """Names of groups of the fleet; none: of all."""
@@ -70,7 +70,7 @@ class Select(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise ValueError(f"share(={format_share(self.share)}) must be > 0")
 
     def fits(self, *, group: str, labels: Mapping[str, str], node: str, network: str) -> bool:
-        """Tell whether such a device is meant, the share aside."""
+        """Return whether such a device is selected, apart from the share."""
         return (
             (not self.groups or group in self.groups)
             and (not self.nodes or node in self.nodes)
@@ -81,10 +81,10 @@ class Select(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 @dataclass(frozen=True)
 class Moment:
-    """A moment of the run before it is known when it is."""
+    """A moment of the run as the scenario writes it, before its time is computed."""
 
     stage: str | None
-    """The stage that it counts from; None: the start of the run."""
+    """The stage from which it counts; None: the start of the run."""
     after_ns: int
 
     def resolve(self, starts: Mapping[str, int]) -> int:
@@ -100,14 +100,14 @@ def parse_moment(text: str) -> Moment:
     """Read ``25 min``, ``squeeze`` or ``squeeze + 30 s``.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: *text* has none of these forms.
     """
-    found = _MOMENT.fullmatch(text.strip())
+    match = _MOMENT.fullmatch(text.strip())
     try:
-        if found is None:
+        if match is None:
             return Moment(None, parse_duration(0 if text.strip() == "0" else text))
-        after = found["after"]
-        return Moment(found["stage"], parse_duration(after) if after else 0)
+        after = match["after"]
+        return Moment(match["stage"], parse_duration(after) if after else 0)
     except ValueError:
         raise ValueError(
             f"at(={text!r}) must be a span of time such as '25 min', a stage, or a stage and a span such as "

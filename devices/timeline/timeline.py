@@ -1,29 +1,36 @@
-"""The program of a run: its stages, actions and faults, and what of them concerns one device.
+"""The timeline of a run: its stages, actions and faults, and which of them affect one device.
 
-Whom an action or a fault concerns, and when exactly, depends on the seed, its place in the list and the
-device's id only.
+Which devices an action or a fault affects, and when exactly, depends only on the seed, its place in the
+scenario's list and the device's id.
 """
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 import numpy as np
 
-from devices.timeline.actions import Actions, Deed, Disconnect, NewUsers, SwapNetwork
-from devices.timeline.connectivity import FOREVER, Absence, Why, placed, ramp_offsets, staged
+from devices.timeline.actions import Action, ScheduledAction
+from devices.timeline.connectivity import (
+    FOREVER,
+    ConnectivityCause,
+    OfflineSpan,
+    ramp_offsets,
+    stage_offline_spans,
+    target_count,
+)
 from devices.timeline.faults import BrokerFault, CloudFault, Fault, FaultWindow, LinkFault
-from devices.timeline.schedule import Select, Stage, parse_moment, stage_starts
+from devices.timeline.schedule import DeviceSelector, Stage, parse_moment, stage_starts
 from wire.random_streams import draw, stream
 
 F = TypeVar("F", bound=Fault)
 
 
 @dataclass(frozen=True)
-class Member:
-    """What of a device decides whether something concerns it."""
+class DeviceAttributes:
+    """The attributes of a device by which actions and faults select it."""
 
     name: str
     group: str
@@ -33,27 +40,27 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Program:
-    """What a scenario says will happen."""
+class Timeline:
+    """The stages, actions and faults of a scenario."""
 
     seed: int = 0
     stages: Sequence[Stage] = ()
-    actions: Sequence[Actions] = ()
+    actions: Sequence[Action] = ()
     faults: Sequence[Fault] = ()
     names: Sequence[str] = field(default=(), repr=False)
-    """The ids of all devices, for the order in which stages bring them in."""
+    """The ids of all devices, for the order in which stages connect them."""
     stop_ns: int = FOREVER
-    """When memory stops moving; so do the faults, or what is still under way could never arrive."""
+    """The stop time. Faults end then too: otherwise messages under way could never arrive."""
 
     @cached_property
     def windows(self) -> tuple[FaultWindow[Fault], ...]:
-        """When each fault is in force, in the order of their start."""
-        found = []
+        """When each fault is active, in the order of their start."""
+        windows = []
         for number, fault in enumerate(self.faults):
             start_ns = self.moment(fault.at)
             end_ns = min(start_ns + fault.duration, self.stop_ns)
-            found.append(FaultWindow(start_ns, end_ns, number, fault))
-        return tuple(sorted(found, key=lambda window: window[:3]))
+            windows.append(FaultWindow(start_ns, end_ns, number, fault))
+        return tuple(sorted(windows, key=lambda window: window[:3]))
 
     @cached_property
     def cloud_windows(self) -> tuple[FaultWindow[CloudFault], ...]:
@@ -66,43 +73,43 @@ class Program:
         return self._windows_of(BrokerFault)
 
     def moment(self, at: str) -> int:
-        """Return when *at* is, in nanoseconds since the start."""
+        """Return the time *at* in nanoseconds since the start."""
         return parse_moment(at).resolve(self._starts)
 
-    def link_windows(self, member: Member, stream: str) -> tuple[FaultWindow[LinkFault], ...]:
+    def link_windows(self, device: DeviceAttributes, stream: str) -> tuple[FaultWindow[LinkFault], ...]:
         """Return the faults of a device's *stream*: ``uplink`` or ``downlink``."""
         return tuple(
             window
             for window in self._windows_of(LinkFault)
             if window.fault.stream in ("both", stream)
-            and self._concerns(window.fault.select, member, "fault", window.number)
+            and self._selects(window.fault.select, device, "fault", window.number)
         )
 
-    def deeds(self, member: Member) -> tuple[Deed, ...]:
-        """Return what is done to a device, in time order."""
-        found = []
-        for place, action in enumerate(self.actions):
-            if self._concerns(action.select, member, "action", place):
+    def actions_for(self, device: DeviceAttributes) -> tuple[ScheduledAction, ...]:
+        """Return the actions on a device, in the order of time."""
+        scheduled = []
+        for number, action in enumerate(self.actions):
+            if self._selects(action.select, device, "action", number):
                 t_ns = self.moment(action.at)
-                if isinstance(action, NewUsers):
-                    t_ns += int(action.within * draw(self.seed, "within", place, member.name))
-                found.append(Deed(t_ns, place, action))
-        return tuple(sorted(found, key=lambda deed: deed[:2]))
+                if action.spread_ns:
+                    t_ns += int(action.spread_ns * draw(self.seed, "within", number, device.name))
+                scheduled.append(ScheduledAction(t_ns, number, action))
+        return tuple(sorted(scheduled, key=lambda action: action[:2]))
 
-    def absences(self, member: Member, deeds: Iterable[Deed]) -> list[Iterator[Absence]]:
-        """Return what keeps a device from being connected: stages, actions, outages of the broker."""
-        sources: list[Iterator[Absence]] = []
+    def offline_spans(
+        self, device: DeviceAttributes, actions: Iterable[ScheduledAction]
+    ) -> list[Iterator[OfflineSpan]]:
+        """Return when stages, *actions* and outages of the broker keep a device offline."""
+        sources: list[Iterator[OfflineSpan]] = []
         if self.stages:
-            place = self._arrivals[member.name]
-            sources.append(staged(self.stages, place, len(self.names), self._ramps))
-        cut_off = [
-            Absence(deed.t_ns, deed.t_ns + self._away_ns(deed, member.name), Why.ACTION)
-            for deed in deeds
-            if isinstance(deed.action, Disconnect)
-        ]
-        # Two actions may overlap, so each is a source of its own.
-        sources += [iter([absence]) for absence in cut_off]
-        sources += [iter([self._outage(window, member.name)]) for window in self.outages]
+            rank = self._arrival_ranks[device.name]
+            sources.append(stage_offline_spans(self.stages, rank, len(self.names), self._ramps))
+        for t_ns, number, action in actions:
+            offline_ns = action.offline_ns(partial(draw, self.seed, "reconnect", number, device.name))
+            if offline_ns is not None:
+                # Two actions may overlap, so each is a source of its own.
+                sources.append(iter([OfflineSpan(t_ns, t_ns + offline_ns, ConnectivityCause.ACTION)]))
+        sources += [iter([self._outage(window, device.name)]) for window in self.outages]
         return sources
 
     @cached_property
@@ -110,22 +117,22 @@ class Program:
         return stage_starts(self.stages)
 
     @cached_property
-    def _arrivals(self) -> dict[str, int]:
-        """The order in which devices come: by a hash of seed and id, so that groups mix."""
+    def _arrival_ranks(self) -> dict[str, int]:
+        """The order in which devices arrive: by a hash of seed and id, so that groups mix."""
 
         def key(name: str) -> bytes:
             return hashlib.blake2b(f"{self.seed}\x1farrival\x1f{name}".encode(), digest_size=16).digest()
 
-        return {name: place for place, name in enumerate(sorted(self.names, key=key))}
+        return {name: rank for rank, name in enumerate(sorted(self.names, key=key))}
 
     @cached_property
     def _ramps(self) -> list[np.ndarray]:
-        """For each stage, when each device that it brings in or lets go moves."""
+        """For each stage, when each device that it adds or removes connects or leaves."""
         offsets, before = [], 0
         for stage in self.stages:
-            wanted = placed(stage, len(self.names))
-            offsets.append(ramp_offsets(stage, abs(wanted - before), stream(self.seed, "stage", stage.name)))
-            before = wanted
+            target = target_count(stage, len(self.names))
+            offsets.append(ramp_offsets(stage, abs(target - before), stream(self.seed, "stage", stage.name)))
+            before = target
         return offsets
 
     def _windows_of(self, kind: type[F]) -> tuple[FaultWindow[F], ...]:
@@ -136,29 +143,12 @@ class Program:
             if isinstance(fault, kind)
         )
 
-    def _concerns(self, select: Select, member: Member, kind: str, place: int) -> bool:
-        fits = select.fits(group=member.group, labels=member.labels, node=member.node, network=member.network)
+    def _selects(self, select: DeviceSelector, device: DeviceAttributes, kind: str, number: int) -> bool:
+        fits = select.fits(group=device.group, labels=device.labels, node=device.node, network=device.network)
         if not fits or select.share >= 1.0:
             return fits
-        return draw(self.seed, "select", kind, place, member.name) < select.share
+        return draw(self.seed, "select", kind, number, device.name) < select.share
 
-    def _away_ns(self, deed: Deed, name: str) -> int:
-        assert isinstance(deed.action, Disconnect)
-        late = deed.action.reconnect_within * draw(self.seed, "reconnect", deed.place, name)
-        return int(deed.action.duration) + int(late)
-
-    def _outage(self, window: FaultWindow[BrokerFault], name: str) -> Absence:
+    def _outage(self, window: FaultWindow[BrokerFault], name: str) -> OfflineSpan:
         late = window.fault.reconnect_within * draw(self.seed, "back", window.number, name)
-        return Absence(window.start_ns, window.end_ns + int(late), Why.BROKER_DOWN)
-
-
-def network_changes(deeds: Iterable[Deed], own: str) -> list[tuple[int, str]]:
-    """Return (t_ns, network) of the moves among *deeds*, back to *own* where they end by themselves."""
-    moves: list[tuple[int, str]] = []
-    for deed in deeds:
-        if isinstance(deed.action, SwapNetwork):
-            moves = [move for move in moves if move[0] < deed.t_ns]  # a later move ends an earlier one
-            moves.append((deed.t_ns, deed.action.to))
-            if deed.action.duration is not None:
-                moves.append((deed.t_ns + deed.action.duration, own))
-    return moves
+        return OfflineSpan(window.start_ns, window.end_ns + int(late), ConnectivityCause.BROKER_DOWN)

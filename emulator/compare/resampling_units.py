@@ -14,7 +14,6 @@ from scipy.sparse import coo_array  # type: ignore[import-untyped]
 from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 
 from devices.memory import Replay
-from devices.timeline.actions import NewUsers
 from emulator.compare.pairs import Pair
 from emulator.metrics.row_index import IntArray
 from scenarios.language.scenario import Scenario
@@ -58,7 +57,7 @@ def shared_by(scenario: Scenario) -> Iterator[str]:
             yield f"fleet[{group.name}].availability.file"
     if scenario.faults:
         yield "faults"
-    if any(isinstance(action, NewUsers) for action in scenario.actions):
+    if any(action.reassigns_users for action in scenario.actions):
         yield "actions: new_users"
     if scenario.rollout is not None:
         yield "rollout"

@@ -11,14 +11,15 @@ import pyarrow.compute as pc
 from cloud.blocks.store import BlockStore
 from devices.event_log import COLUMNS
 from devices.simulated.roster import Enrolled
-from devices.timeline.timeline import Program, network_changes
+from devices.timeline.actions import network_changes
+from devices.timeline.timeline import Timeline
 from emulator.metrics.row_index import Columns, IntArray, RowIndex
 from scenarios.catalogue.metrics import LABEL, UNLABELLED
 
 _LABELS = pa.map_(pa.string(), pa.string())
 
 
-def build_device_table(devices: Sequence[Enrolled], store: BlockStore, program: Program) -> pa.Table:
+def build_device_table(devices: Sequence[Enrolled], store: BlockStore, timeline: Timeline) -> pa.Table:
     """Return one row per device: its group, labels, node, network and user group, and how they change.
 
     ``network_ns`` and ``networks`` list its changes of network. ``new_user_ns`` and ``new_user_groups`` list
@@ -27,11 +28,11 @@ def build_device_table(devices: Sequence[Enrolled], store: BlockStore, program: 
     that affect its links, and of the actions that are applied to it.
     """
     members = [each.member for each in devices]
-    deeds = [program.deeds(member) if program.actions else () for member in members]
-    moves = [network_changes(each, member.network) for each, member in zip(deeds, members, strict=True)]
+    actions = [timeline.actions_for(member) if timeline.actions else () for member in members]
+    moves = [network_changes(each, member.network) for each, member in zip(actions, members, strict=True)]
     faults = [
         sorted(
-            {window.number for end in ("uplink", "downlink") for window in program.link_windows(member, end)}
+            {window.number for end in ("uplink", "downlink") for window in timeline.link_windows(member, end)}
         )
         for member in members
     ]
@@ -54,7 +55,7 @@ def build_device_table(devices: Sequence[Enrolled], store: BlockStore, program: 
             ),
             "start_ns": [device.start_ns for device in devices],
             "faults": pa.array(faults, lists),
-            "actions": pa.array([[deed.place for deed in each] for each in deeds], lists),
+            "actions": pa.array([[action.number for action in each] for each in actions], lists),
         }
     )
 

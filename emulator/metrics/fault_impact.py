@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from devices.event_log import Harm, Result
-from devices.timeline.connectivity import Why
+from devices.timeline.actions import ACTION_TYPES
+from devices.timeline.connectivity import ConnectivityCause
 from devices.timeline.faults import FAULT_TYPES, NO_FAULT, BrokerFault, CloudFault
 from emulator.metrics.frame import Frame
 from emulator.metrics.quality_recovery import RECOVERED_SHARE, mean_quality_over_time
 from emulator.metrics.row_index import BoolArray, Columns, IntArray, RowIndex, order_by_device
-from emulator.metrics.timeline import DISCONNECT, HANDOVER, Span
+from emulator.metrics.timeline import Span
 from wire.units import NS_PER_S
 
 Impact = Mapping[str, str | int | float | None]
@@ -132,20 +133,24 @@ class FaultImpact:
         others = (fault.start_ns for fault in faults if issubclass(FAULT_TYPES[fault.type], BrokerFault))
         until = min((start for start in others if start > span.start_ns), default=NEVER)
         rows = self._tables["connection"]
-        own = (rows["why"] == Why.BROKER_DOWN) & (rows["t_ns"] >= span.start_ns) & (rows["t_ns"] < until)
+        own = (
+            (rows["why"] == ConnectivityCause.BROKER_DOWN)
+            & (rows["t_ns"] >= span.start_ns)
+            & (rows["t_ns"] < until)
+        )
         return Affected(rows["device"][own], np.full(int(own.sum()), span.start_ns))
 
     def _affected_by_action(self, index: int, span: Span) -> Affected:
         """Return the devices to which an action was applied, without those that had not started."""
         device = self._actions.get(index, _NO_DEVICES)
-        if span.type == HANDOVER:
+        kind = ACTION_TYPES[span.type]
+        if kind.reassigns_users:
             changes = self._frame.devices.user_changes
             within = (changes.t_ns >= span.start_ns) & (changes.t_ns <= span.end_ns)
             within &= np.isin(changes.device, device)
             affected = Affected(changes.device[within], changes.t_ns[within])
         else:
-            # A disconnection affects at its start; a budget, or a network, has changed when the change ends.
-            t_ns = span.end_ns if span.type not in (DISCONNECT, "network") else span.start_ns
+            t_ns = span.start_ns if kind.affects_from_start else span.end_ns
             affected = Affected(device, np.full(len(device), t_ns))
         started = self._frame.index.last(affected.device, affected.t_ns) >= 0
         started &= affected.t_ns < self._frame.timeline.stop_ns

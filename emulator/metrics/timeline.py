@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
-from devices.timeline.actions import BudgetScale, Disconnect, NewUsers, SwapNetwork
 from devices.timeline.schedule import parse_moment, stage_starts
 from scenarios.language.scenario import Scenario
 
@@ -45,7 +44,7 @@ class RunTimeline:
             int(scenario.warmup),
             [span(stage.name, stage.name, stage.duration) for stage in scenario.stages],
             [span(_type_of(fault), fault.at, fault.duration) for fault in scenario.faults],
-            [span(_type_of(action), action.at, _duration_ns(action)) for action in scenario.actions],
+            [span(_type_of(action), action.at, action.lasts_ns) for action in scenario.actions],
         )
 
     def until(self, stop_ns: int) -> Self:
@@ -53,23 +52,5 @@ class RunTimeline:
         return replace(self, stop_ns=stop_ns)
 
 
-HANDOVER = str(NewUsers.__struct_config__.tag)
-DISCONNECT = str(Disconnect.__struct_config__.tag)
-
-
 def _type_of(entry: object) -> str:
     return str(type(entry).__struct_config__.tag)  # type: ignore[attr-defined]  # a tagged struct
-
-
-def _duration_ns(action: object) -> int:
-    """Return the time until an action has been applied to all of its devices."""
-    match action:
-        case BudgetScale():
-            return int(action.over)
-        case Disconnect():
-            return int(action.duration + action.reconnect_within)
-        case SwapNetwork():
-            return int(action.duration or 0)
-        case NewUsers():
-            return int(action.within)
-    raise TypeError(f"{action!r} is no action")

@@ -20,7 +20,7 @@ from devices.simulated.budget_trajectory import Course
 from devices.simulated.device_class import Node
 from devices.simulated.recorded import Recorded, Script, Trip
 from devices.simulated.roster import Enrolled
-from devices.timeline.connectivity import Toggle, Why
+from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange
 from devices.timeline.faults import BrokerFault, Fault, Impairment, LinkFault
 from emulator.run_directory.event_log import Tables
 from wire.errors import InputError
@@ -90,7 +90,7 @@ class Acts:
         """
         number = enrolled.number
         toggles = (
-            Toggle(t_ns, bool(online), Why(why))
+            ConnectivityChange(t_ns, bool(online), ConnectivityCause(why))
             for t_ns, online, why in zip(*self.rows["connection"].of(number), strict=True)
         )
         script = Script(self._trips(number), self._parts(number)) if exchanges else None

@@ -41,7 +41,7 @@ from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, dr
 from emulator.run_directory.manifest import write_manifest
 from emulator.run_directory.model_note import NOTE, write_model_note
 from emulator.runner.broker import OURS, Broker, broker_of
-from emulator.simulation.job import Job, prepare, program_of
+from emulator.simulation.job import Job, prepare, timeline_of
 from emulator.simulation.model_cache import PreparedModel, resolve_data
 from emulator.simulation.simulation import Outcome, Simulation, evaluate, responder_of
 from emulator.simulation.trace_files import Recordings, read_recordings
@@ -428,7 +428,7 @@ def _devices_table(job: Job) -> pa.Table:
     versions = [evaluate(store, job.truth, job.users)[1] for store in stores]
     full = {user: quality.full for user, quality in versions[0].items()}
     devices, groups = job.devices, job.store.groups
-    table = build_device_table(devices, job.store, program_of(job.scenario))
+    table = build_device_table(devices, job.store, timeline_of(job.scenario))
     more = {
         "full_bytes": [groups[job.store.user_groups[each.user]].layers.bytes[-1] for each in devices],
         "full_ndcg_at_10": [full[each.user].ndcg_at_10 for each in devices],

@@ -13,7 +13,7 @@ from devices.mqtt.settings import Realtime
 from devices.recommender.quality import Truth
 from devices.simulated.roster import Enrolled, device_names, enrol
 from devices.simulated.start import Surroundings
-from devices.timeline.timeline import Program
+from devices.timeline.timeline import Timeline
 from emulator.replay.replay import Playback
 from emulator.simulation.model_cache import PreparedModel, TrainingProgress, prepare_model
 from emulator.simulation.trace_files import Recordings
@@ -119,16 +119,16 @@ def enrol_fleet(
         raise InputError(
             f"{model.interactions.name}: no user has test interactions, so quality has no meaning"
         )
-    devices = enrol(scenario.fleet, scenario.seed, measurable, program_of(scenario))
+    devices = enrol(scenario.fleet, scenario.seed, measurable, timeline_of(scenario))
     if replay is not None:
         devices = replay.cast(devices, measurable)
     return devices, sorted({user for each in devices for user in each.users})
 
 
-def program_of(scenario: Scenario) -> Program:
+def timeline_of(scenario: Scenario) -> Timeline:
     """Return what the scenario says will happen."""
     names = tuple(device_names(scenario.fleet)) if scenario.stages else ()
-    return Program(
+    return Timeline(
         scenario.seed, scenario.stages, scenario.actions, scenario.faults, names, int(scenario.stop_time)
     )
 
@@ -141,5 +141,5 @@ def surroundings(scenario: Scenario, fleet: str) -> Surroundings:
         networks=scenario.networks,
         nodes=scenario.nodes,
         reporting=scenario.reporting,
-        program=program_of(scenario),
+        timeline=timeline_of(scenario),
     )

@@ -140,7 +140,7 @@ class Simulation:
     @property
     def cloud_windows(self) -> Sequence[FaultWindow[CloudFault]]:
         """When the scenario has the cloud down or slow."""
-        return self._around.program.cloud_windows
+        return self._around.timeline.cloud_windows
 
     def _cells(self, transport: Transport, size: int) -> Iterator[simpy.Environment]:
         """Give one cell after the other: small enough for the caches, in memory only while it runs."""
@@ -227,7 +227,7 @@ class Simulation:
             cloud: the real one, where there is one.
             life: their first, or one after the process that ran them has died.
         """
-        scenario, program, replay = self.job.scenario, self._around.program, self.job.replay
+        scenario, timeline, replay = self.job.scenario, self._around.timeline, self.job.replay
         if scenario.can_abort:
             self._overseer().start(env)
         recorded = {each.number: replay.of(each, scenario) for each in devices} if replay else {}
@@ -244,7 +244,7 @@ class Simulation:
             last_retry_ns=math.inf if cloud is None else last_retry_ns(scenario),
             full_bytes=self.versions.full_bytes,
             qualities=self.qualities,
-            outages=program.outages,
+            outages=timeline.outages,
             always_full=scenario.updates.encoding == "full",
             supersede=scenario.updates.supersede,
             on_applied=rollout.on_applied if rollout else None,
@@ -268,7 +268,7 @@ class Simulation:
     def _overseer(self) -> AbortMonitor:
         """Return who judges while the run goes on; all devices live in one environment then."""
         job, scenario = self.job, self.job.scenario
-        members = DeviceTable.read(build_device_table(job.devices, job.store, self._around.program))
+        members = DeviceTable.read(build_device_table(job.devices, job.store, self._around.timeline))
         rules = rules_of(scenario.thresholds)
         return AbortMonitor(
             rules, members, RunTimeline.from_scenario(scenario), lambda: self.journal.so_far(self.log)
@@ -283,7 +283,7 @@ class Simulation:
         if scenario.rollout is None or newer is None:
             return None
         names = [each.name for each in self.job.devices]
-        start_ns = self._around.program.moment(scenario.rollout.at)
+        start_ns = self._around.timeline.moment(scenario.rollout.at)
         run = RolloutRun(
             env, plan_rollout(scenario.rollout, newer.version, names, start_ns), int(scenario.stop_time)
         )
@@ -292,7 +292,7 @@ class Simulation:
 
     def _capacity(self, env: simpy.Environment, recorded: Mapping[int, Recorded]) -> Capacity:
         """Return how long the cloud takes."""
-        scenario, windows = self.job.scenario, self._around.program.cloud_windows
+        scenario, windows = self.job.scenario, self._around.timeline.cloud_windows
         capacity: Capacity
         if scenario.cloud.workers is None:
             capacity = Unlimited(int(scenario.cloud.service_time), windows)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from devices.event_log import Cause, Harm, Pressure, Result, Sent, words
-from devices.timeline.connectivity import Why
+from devices.timeline.connectivity import ConnectivityCause
 
 
 class Kind(StrEnum):
@@ -249,9 +249,10 @@ _ALL: Final = (
     Metric("offline_spell_seconds", Kind.TREND, Unit.SECONDS, "connection",
            "of each spell in which a device was disconnected: its length, up to the stop time"),
     Metric("connects", Kind.COUNTER, Unit.NUMBER, "connection",
-           "connections made, by the reason why the device was not connected before", {"why": words(Why)}),
+           "connections made, by the reason why the device was not connected before",
+           {"why": words(ConnectivityCause)}),
     Metric("disconnections", Kind.COUNTER, Unit.NUMBER, "connection",
-           "connections broken, by the reason", {"why": words(Why)}),
+           "connections broken, by the reason", {"why": words(ConnectivityCause)}),
     Metric("messages_harmed", Kind.COUNTER, Unit.NUMBER, "fault",
            "messages that were lost, damaged, copied, delayed or refused", {"harm": words(Harm)}),
     *_table(Kind.COUNTER, Unit.BYTES, "quality", {

@@ -10,11 +10,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from devices.event_log import Pressure, words
-from devices.memory import Boundary, PressureStates, Replay, SquareWave
-from devices.memory.pressure import LEVELS
-from devices.timeline.actions import Action, SwapNetwork
+from devices.timeline.actions import Action
 from devices.timeline.faults import LinkFault
-from devices.timeline.schedule import Select, parse_moment, stage_starts
+from devices.timeline.schedule import DeviceSelector, parse_moment, stage_starts
 from scenarios.catalogue.metrics import DECILES, DIMENSIONS, LABEL
 from scenarios.language.schema import ScenarioFields
 from scenarios.language.thresholds import listed, read_rules, thresholds_that_mean_nothing
@@ -152,8 +150,9 @@ def _program(scenario: ScenarioFields, key: str) -> Iterator[str]:
         yield from _said(_check_moment, scenario, starts, f"{key}[{at}].at", entry.at)
         if isinstance(entry, Action | LinkFault):
             yield from _select(scenario, f"{key}[{at}].select", entry.select)
-        if isinstance(entry, SwapNetwork):
-            yield from _unknown(f"{key}[{at}].to", entry.to, "networks", scenario.networks)
+        move = entry.network_move() if isinstance(entry, Action) else None
+        if move is not None:
+            yield from _unknown(f"{key}[{at}].to", move.network, "networks", scenario.networks)
 
 
 def _starts(scenario: ScenarioFields) -> Iterator[str]:
@@ -196,13 +195,8 @@ def _paces(scenario: ScenarioFields) -> Iterator[tuple[str, dict[str, int]]]:
     """Yield whatever comes again: its path, and the spans from one time to the next."""
     for at, group in enumerate(scenario.fleet):
         path, memory, publish = f"fleet[{at}].", group.memory, group.budget.publish
-        if isinstance(memory, SquareWave | Boundary):
-            yield f"{path}memory.", {"low_for": memory.low_for, "high_for": memory.high_for}
-        elif not isinstance(memory, Replay) and memory.step_every is not None:
-            yield f"{path}memory.", {"step_every": memory.step_every}
-        if isinstance(memory, PressureStates):
-            for level in LEVELS:
-                yield f"{path}memory.{level}.", {"dwell": getattr(memory, level).dwell}
+        for spans in memory.periods():
+            yield f"{path}memory.", dict(spans)
         for place, shock in enumerate(group.shocks):
             yield f"{path}shocks[{place}].", {"every": shock.every}
         if group.churn is not None:
@@ -225,7 +219,7 @@ def _check_moment(scenario: ScenarioFields, starts: Mapping[str, int], path: str
         )
 
 
-def _select(scenario: ScenarioFields, path: str, select: Select) -> Iterator[str]:
+def _select(scenario: ScenarioFields, path: str, select: DeviceSelector) -> Iterator[str]:
     groups = {group.name: group for group in scenario.fleet}
     known = (("groups", groups), ("nodes", scenario.nodes), ("networks", scenario.networks))
     unknown = [
@@ -292,9 +286,8 @@ def _nodes_of_fleet(scenario: ScenarioFields) -> Iterator[str]:
         if unknown:
             continue
         there = scenario.nodes[group.node].memory
-        for key in ("max", "high"):
-            most = getattr(group.memory, key, None)
-            if most is not None and most > there:
+        for key, most in group.memory.limits().items():
+            if most > there:
                 yield (
                     f"fleet[{at}].memory.{key}(={format_bytes(most)}) must not exceed "
                     f"memory(={format_bytes(there)}) of node {group.node!r}"

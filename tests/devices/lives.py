@@ -21,7 +21,7 @@ from devices.simulated.device import Device
 from devices.simulated.device_class import Node
 from devices.simulated.exchange import Exchange
 from devices.simulated.link import Direction, Link
-from devices.timeline.connectivity import Toggle, Why
+from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange
 from devices.timeline.faults import NO_FAULT, NO_IMPAIRMENT, Impairment
 from tests.worlds import a_store
 from wire.random_streams import stream
@@ -150,7 +150,11 @@ def live(
     )
     env.process(device.live())
     if toggles is not None:
-        env.process(device.follow(Toggle(t * S, online, Why.ACTION) for t, online in toggles))
+        env.process(
+            device.follow(
+                ConnectivityChange(t * S, online, ConnectivityCause.ACTION) for t, online in toggles
+            )
+        )
     env.run()
     return device, log
 

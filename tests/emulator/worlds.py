@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from devices.event_log import COLUMNS, Cause, Harm, Pressure, Result, Sent
-from devices.timeline.connectivity import Why
+from devices.timeline.connectivity import ConnectivityCause
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.device_table import DeviceTable
 from emulator.metrics.row_index import Columns
@@ -52,7 +52,7 @@ def harm(t: float, device: int, kind: Harm, place: int, size: int = 10) -> Row:
     return {"t_ns": ns(t), "device": device, "harm": kind, "place": place, "bytes": size}
 
 
-def toggle(t: float, device: int, online: bool, why: Why = Why.CHURN) -> Row:
+def toggle(t: float, device: int, online: bool, why: ConnectivityCause = ConnectivityCause.CHURN) -> Row:
     """A row of the connection table."""
     return {"t_ns": ns(t), "device": device, "online": online, "why": why}
 

@@ -19,9 +19,9 @@ import yaml
 from devices.simulated.budget_trajectory import budgets as course
 from devices.simulated.budget_trajectory import memory_of, scales_since
 from devices.simulated.roster import Enrolled, enrol
-from devices.timeline.actions import scale_steps
+from devices.timeline.actions import budget_factors
 from emulator.cli.main import app
-from emulator.simulation.job import program_of
+from emulator.simulation.job import timeline_of
 from emulator.simulation.trace_files import read_recordings
 from scenarios.language.load import dump, load, parse, question, shipped
 from scenarios.language.scenario import Scenario
@@ -135,7 +135,7 @@ def test_budgets_reach_from_about_the_floor_to_what_ranks_as_well_as_the_whole_t
 
 def samples(scenario: Scenario) -> Iterator[Enrolled]:
     """Yield up to 20 devices of each group, the first ones."""
-    for each in enrol(scenario.fleet, scenario.seed, [0], program_of(scenario)):
+    for each in enrol(scenario.fleet, scenario.seed, [0], timeline_of(scenario)):
         if int(each.name.rpartition("-")[2]) < 20:
             yield each
 
@@ -145,7 +145,7 @@ def budgets(scenario: Scenario, device: Enrolled) -> list[int]:
     group = device.group
     played = read_recordings([group]).memory.get(group.name, ())
     memory = memory_of(device, scenario.seed, played, TABLE)
-    scales = scales_since(scale_steps(program_of(scenario).deeds(device.member)), device.start_ns)
+    scales = scales_since(budget_factors(timeline_of(scenario).actions_for(device.member)), device.start_ns)
     now, found = device.start_ns, [-1]
     for wait, _, budget in course(memory, group.budget.of, scenario.nodes[group.node].memory, scales):
         now += wait

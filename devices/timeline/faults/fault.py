@@ -14,7 +14,7 @@ from typing import ClassVar, Generic, Literal, NamedTuple, TypeVar
 import msgspec
 
 from devices.timeline.faults.impairment import Impairment
-from devices.timeline.schedule import Select, parse_moment
+from devices.timeline.schedule import DeviceSelector, parse_moment
 from wire.units import TIME_UNITS, Duration, format_duration
 
 Stream = Literal["both", "uplink", "downlink"]
@@ -52,7 +52,7 @@ class LinkFault(Fault, frozen=True, kw_only=True):
 
     stream: Stream = "both"
     """Which direction it is on: `uplink`, toward the cloud; `downlink`, from it; or `both`."""
-    select: Select = Select()
+    select: DeviceSelector = DeviceSelector()
     """Whose links."""
 
     def added_delay_ns(self, draw: Draw) -> int:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.simulated.budget_trajectory import following
-from devices.timeline.connectivity import Toggle, Why, resumed
+from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange, resume_at
 from wire.mqtt.connection import FIRST_RETRY_S, LAST_RETRY_S, backoff_s
 
 Steps = list[tuple[int, int]]
@@ -49,11 +49,14 @@ def test_presence_that_is_followed_from_later_on_begins_with_what_holds_then(
     now, whole = 0, []
     for place, gap in enumerate(gaps):
         now += gap
-        whole.append(Toggle(now, place % 2 == 0, Why.CHURN))
-    found = list(resumed(whole, since_ns))
+        whole.append(ConnectivityChange(now, place % 2 == 0, ConnectivityCause.CHURN))
+    found = list(resume_at(whole, since_ns))
     before = [toggle for toggle in whole if toggle.t_ns <= since_ns]
     there = bool(before) and before[-1].online
-    assert found == [Toggle(since_ns, True, Why.RESUMED)] * there + whole[len(before) :]
+    assert (
+        found
+        == [ConnectivityChange(since_ns, True, ConnectivityCause.RESUMED)] * there + whole[len(before) :]
+    )
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1), st.floats(0, 1))

@@ -67,7 +67,7 @@ def test_parts_for_a_connection_that_is_gone_do_not_take_the_link_of_the_next() 
         [(0, 5000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
         downlink=Weathered(rate=8 * 500),
-        toggles=[(0, True), (5, False), (6, True)],
+        connectivity_changes=[(0, True), (5, False), (6, True)],
         supersede=False,
     )
     assert [(t, result) for t, _, result, _ in updates(log)] == [(30, "LOST"), (31, "APPLIED")]
@@ -77,7 +77,9 @@ def test_parts_for_a_connection_that_is_gone_do_not_take_the_link_of_the_next() 
 def test_an_answer_that_meets_an_outage_of_the_broker_is_lost_to_it() -> None:
     """It leaves at 2 s, the broker is down from 2.5 s on, it would have been there at 3 s."""
     window = FaultWindow(5 * S // 2, 20 * S, 7, BrokerOutage(at="0 s", duration=Duration(S)))
-    _, log = live([(0, 900)], Transport(), toggles=[(0, True), (2, False), (20, True)], outages=(window,))
+    _, log = live(
+        [(0, 900)], Transport(), connectivity_changes=[(0, True), (2, False), (20, True)], outages=(window,)
+    )
     faults = log.tables["fault"].take()
     assert [(Harm(row["harm"]).name, int(row["place"])) for row in faults] == [("PART_CUT_OFF", 7)]
 
@@ -162,7 +164,9 @@ def test_a_lost_part_in_the_middle_is_noticed_by_the_next() -> None:
 
 def test_a_report_that_meets_an_outage_of_the_broker_is_cut_off() -> None:
     window = FaultWindow(S // 2, 20 * S, 7, BrokerOutage(at="0 s", duration=Duration(S)))
-    _, log = live([(0, 900)], Transport(), toggles=[(0, True), (1, False), (20, True)], outages=(window,))
+    _, log = live(
+        [(0, 900)], Transport(), connectivity_changes=[(0, True), (1, False), (20, True)], outages=(window,)
+    )
     assert faults(log) == [("REPORT_CUT_OFF", 1, 7)]
     assert list(updates(log)) == [(23, "RECONNECT", "APPLIED", 16), (30, "START", "LOST", 16)]
 
@@ -173,7 +177,7 @@ def test_parts_of_a_connection_that_breaks_never_arrive() -> None:
         [(0, 5000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
         downlink=Weathered(rate=8 * 500),
-        toggles=[(0, True), (10, False), (60, True)],
+        connectivity_changes=[(0, True), (10, False), (60, True)],
     )
     held = figures(log, "seq", "held_before", "held")
     assert held == [(1, 0, held[0][2]), (2, held[0][2], 16)]
@@ -232,7 +236,9 @@ def test_an_answer_to_a_device_that_is_gone_has_been_sent_for_nothing_framing_an
     """The device goes while its report is under way; one that arrives twice is answered twice, in vain."""
     transport = Recording()
     impairments = [Impairment(duplicated=0)] if copies == 2 else []
-    _, log = live([(0, 5000)], transport, uplink=Weathered(impairments), toggles=[(0, True), (2, False)])
+    _, log = live(
+        [(0, 5000)], transport, uplink=Weathered(impairments), connectivity_changes=[(0, True), (2, False)]
+    )
     parts = transport.parts[1] * copies
     payload = sum(map(len, parts))
     assert figures(log, *SENT) == [(Sent.FIRST, payload, on_the_wire(parts), payload, payload // copies)]
@@ -241,7 +247,12 @@ def test_an_answer_to_a_device_that_is_gone_has_been_sent_for_nothing_framing_an
 def test_what_a_broken_connection_leaves_of_an_answer_counts_on_the_wire_too() -> None:
     """A part a second, cut off in the middle: what was still to be sent is part of the answer."""
     transport = Recording()
-    _, log = live([(0, 5000)], transport, downlink=Weathered(rate=8 * 500), toggles=[(0, True), (10, False)])
+    _, log = live(
+        [(0, 5000)],
+        transport,
+        downlink=Weathered(rate=8 * 500),
+        connectivity_changes=[(0, True), (10, False)],
+    )
     parts = transport.parts[1]
     ((sent, payload, on_wire, lost, full),) = figures(log, *SENT)
     assert (sent, payload, on_wire, full) == (Sent.FIRST, full, on_the_wire(parts), sum(map(len, parts)))
@@ -326,13 +337,13 @@ IMPAIRMENTS = st.sampled_from(
 def test_whatever_is_sent_takes_more_on_the_wire_than_its_payload(
     up: list[Impairment], down: list[Impairment], budgets: list[int], waits: list[int], rate: int
 ) -> None:
-    toggles = [(sum(waits[:at]), at % 2 == 0) for at in range(len(waits) + 1)]
+    connectivity_changes = [(sum(waits[:at]), at % 2 == 0) for at in range(len(waits) + 1)]
     _, log = live(
         [(7, each) for each in budgets],
         Recording(),
         uplink=Weathered(up),
         downlink=Weathered(down, rate=rate),
-        toggles=toggles,
+        connectivity_changes=connectivity_changes,
     )
     for payload, on_wire in figures(log, "update_bytes", "update_wire_bytes"):
         assert on_wire >= payload + 60 or payload == on_wire == 0

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from devices.simulated.roster import FleetGroup, device_names, enrol
-from devices.timeline.actions import BudgetScale, NewUsers
-from devices.timeline.schedule import Select, Stage
-from devices.timeline.timeline import Program
+from devices.timeline.actions import BudgetScaling, UserChange
+from devices.timeline.schedule import DeviceSelector, Stage
+from devices.timeline.timeline import Timeline
 from wire.units import NS_PER_S, Duration, Share
 
 S = NS_PER_S
@@ -32,12 +32,12 @@ def test_devices_are_numbered_in_the_order_of_their_ids_whatever_the_order_of_gr
 
 def test_what_is_drawn_for_a_device_depends_on_seed_and_id_only() -> None:
     group = a_group(start_within=Duration(60 * S))
-    program = Program(1, actions=(NewUsers(at="10 s", select=Select(share=Share(0.5))),))
-    few = {each.name: each for each in enrol((group,), 1, USERS, program)}
+    timeline = Timeline(1, actions=(UserChange(at="10 s", select=DeviceSelector(share=Share(0.5))),))
+    few = {each.name: each for each in enrol((group,), 1, USERS, timeline)}
     more = {
         each.name: each
         for each in enrol(
-            (a_group("fridge"), a_group(start_within=Duration(60 * S), count=31)), 1, USERS, program
+            (a_group("fridge"), a_group(start_within=Duration(60 * S), count=31)), 1, USERS, timeline
         )
     }
     for name, each in few.items():
@@ -48,24 +48,24 @@ def test_what_is_drawn_for_a_device_depends_on_seed_and_id_only() -> None:
             each.series,
             each.new_users,
         )
-    assert few != {each.name: each for each in enrol((group,), 2, USERS, program)}
+    assert few != {each.name: each for each in enrol((group,), 2, USERS, timeline)}
 
 
 def test_devices_start_within_the_span_from_their_moment_on() -> None:
     stages = (Stage(name="first", duration=Duration(100 * S)), Stage(name="then", duration=Duration(S)))
     group = a_group(count=2000, start_at="then + 5 s", start_within=Duration(60 * S))
-    starts = np.array([each.start_ns for each in enrol((group,), 1, USERS, Program(1, stages))]) / S
+    starts = np.array([each.start_ns for each in enrol((group,), 1, USERS, Timeline(1, stages))]) / S
     assert (starts.min() >= 105, starts.max() <= 165) == (True, True)
     assert starts.mean() == pytest.approx(135, abs=4 * 60 / 12**0.5 / 2000**0.5)
 
 
 def test_devices_change_hands_as_actions_say() -> None:
     actions = (
-        BudgetScale(at="1 s", factor=0.5),
-        NewUsers(at="10 s", within=Duration(5 * S), select=Select(groups=("phone",))),
-        NewUsers(at="30 s"),
+        BudgetScaling(at="1 s", factor=0.5),
+        UserChange(at="10 s", within=Duration(5 * S), select=DeviceSelector(groups=("phone",))),
+        UserChange(at="30 s"),
     )
-    for each in enrol((a_group(), a_group("tv")), 1, USERS, Program(1, actions=actions)):
+    for each in enrol((a_group(), a_group("tv")), 1, USERS, Timeline(1, actions=actions)):
         times = [t_ns / S for t_ns, _ in each.new_users]
         assert len(each.users) == 1 + len(times)
         assert set(each.users) <= set(USERS)

@@ -6,47 +6,54 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.simulated.budget_trajectory import budgets, scales_since
-from devices.timeline.actions import RAMP_STEPS, BudgetScale, Deed, NewUsers, SwapNetwork, scale_steps
-from devices.timeline.timeline import network_changes
+from devices.timeline.actions import (
+    RAMP_STEPS,
+    BudgetScaling,
+    NetworkChange,
+    ScheduledAction,
+    UserChange,
+    budget_factors,
+    network_changes,
+)
 from wire.units import NS_PER_S, Duration
 
 S = NS_PER_S
 
 
-def scaling(t: int, factor: float, over: int = 0, place: int = 0) -> Deed:
-    return Deed(t, place, BudgetScale(at="0 s", factor=factor, over=Duration(over)))
+def scaling(t: int, factor: float, over: int = 0, place: int = 0) -> ScheduledAction:
+    return ScheduledAction(t, place, BudgetScaling(at="0 s", factor=factor, over=Duration(over)))
 
 
-def moved(t: int, to: str, duration: int | None = None, place: int = 0) -> Deed:
+def moved(t: int, to: str, duration: int | None = None, place: int = 0) -> ScheduledAction:
     span = None if duration is None else Duration(duration)
-    return Deed(t, place, SwapNetwork(at="0 s", to=to, duration=span))
+    return ScheduledAction(t, place, NetworkChange(at="0 s", to=to, duration=span))
 
 
 class TestScalings:
     def test_one_that_is_at_once(self) -> None:
-        assert list(scale_steps([scaling(5, 0.5), scaling(9, 1.0)])) == [(5, 0.5), (9, 1.0)]
+        assert list(budget_factors([scaling(5, 0.5), scaling(9, 1.0)])) == [(5, 0.5), (9, 1.0)]
 
     def test_one_that_takes_its_time(self) -> None:
-        steps = list(scale_steps([scaling(100, 0.0, over=200)]))
+        steps = list(budget_factors([scaling(100, 0.0, over=200)]))
         assert [t for t, _ in steps] == [100 + 10 * step for step in range(1, 21)]
         assert [round(factor, 9) for _, factor in steps] == [round(1 - step / 20, 9) for step in range(1, 21)]
         assert steps[-1] == (300, 0.0)
 
     def test_one_that_begins_while_another_is_under_way_starts_from_there(self) -> None:
         """Half way down from 1 to 0 it turns, and goes up again to 1."""
-        steps = list(scale_steps([scaling(0, 0.0, over=200), scaling(100, 1.0, over=20, place=1)]))
+        steps = list(budget_factors([scaling(0, 0.0, over=200), scaling(100, 1.0, over=20, place=1)]))
         falling = [factor for t, factor in steps if t < 100]
         assert [t for t, _ in steps] == [*range(10, 100, 10), *range(101, 121)]
         assert (round(min(falling), 9), steps[-1]) == (0.55, (120, 1.0))
         assert all(0.55 <= factor <= 1 for t, factor in steps if t > 100)
 
     def test_of_two_at_the_same_time_the_later_in_the_file_counts(self) -> None:
-        assert list(scale_steps([scaling(5, 0.2), scaling(5, 0.7, place=1)])) == [(5, 0.7)]
+        assert list(budget_factors([scaling(5, 0.2), scaling(5, 0.7, place=1)])) == [(5, 0.7)]
 
     def test_other_actions_scale_nothing(self) -> None:
-        assert list(scale_steps([moved(1, "lte"), Deed(2, 1, NewUsers(at="0 s")), scaling(3, 2.0)])) == [
-            (3, 2.0)
-        ]
+        assert list(
+            budget_factors([moved(1, "lte"), ScheduledAction(2, 1, UserChange(at="0 s")), scaling(3, 2.0)])
+        ) == [(3, 2.0)]
 
     @given(
         st.lists(st.tuples(st.integers(0, 500), st.floats(0, 3), st.integers(0, 300)), max_size=6).map(sorted)
@@ -54,10 +61,10 @@ class TestScalings:
     def test_each_ends_at_its_factor_unless_the_next_is_there_first(
         self, drawn: list[tuple[int, float, int]]
     ) -> None:
-        deeds = [scaling(t, factor, over, place) for place, (t, factor, over) in enumerate(drawn)]
-        steps = list(scale_steps(deeds))
+        actions = [scaling(t, factor, over, place) for place, (t, factor, over) in enumerate(drawn)]
+        steps = list(budget_factors(actions))
         assert [t for t, _ in steps] == sorted(t for t, _ in steps)
-        assert len(steps) <= RAMP_STEPS * len(deeds)
+        assert len(steps) <= RAMP_STEPS * len(actions)
         for place, (t, factor, over) in enumerate(drawn):
             until = drawn[place + 1][0] if place + 1 < len(drawn) else 10**9
             if t + over < until:
@@ -134,12 +141,12 @@ class TestNetworks:
 
     def test_a_later_move_ends_an_earlier_one(self) -> None:
         """The return of the first never comes, that of the second leads to the device's own network."""
-        deeds = [moved(0, "lte", 10), moved(5, "wifi", 20)]
-        assert network_changes(deeds, "home") == [(0, "lte"), (5, "wifi"), (25, "home")]
+        actions = [moved(0, "lte", 10), moved(5, "wifi", 20)]
+        assert network_changes(actions, "home") == [(0, "lte"), (5, "wifi"), (25, "home")]
 
     def test_of_two_at_the_same_time_the_later_in_the_file_counts(self) -> None:
-        deeds = [moved(5, "lte", 10), moved(5, "wifi", place=1)]
-        assert network_changes(deeds, "home") == [(5, "wifi")]
+        actions = [moved(5, "lte", 10), moved(5, "wifi", place=1)]
+        assert network_changes(actions, "home") == [(5, "wifi")]
 
     @given(
         st.lists(

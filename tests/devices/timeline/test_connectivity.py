@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from devices.timeline.connectivity import (
     FOREVER,
-    Absence,
     Churn,
-    Toggle,
-    Why,
+    ConnectivityCause,
+    ConnectivityChange,
+    OfflineSpan,
+    connectivity_changes,
+    offline_until,
     ramp_offsets,
-    staged,
-    started,
-    toggles,
+    stage_offline_spans,
 )
 from devices.timeline.schedule import Stage
 from wire.random_streams import stream
@@ -38,7 +38,10 @@ def comings(stages: Sequence[Stage], count: int, seed: int = 1) -> list[list[tup
         offsets.append(ramp_offsets(stage, abs(wanted - before), stream(seed, stage.name)))
         before = wanted
     return [
-        [(each.t_ns // S, each.online) for each in toggles([staged(stages, place, count, offsets)])]
+        [
+            (each.t_ns // S, each.online)
+            for each in connectivity_changes([stage_offline_spans(stages, place, count, offsets)])
+        ]
         for place in range(count)
     ]
 
@@ -69,7 +72,7 @@ class TestStages:
                 assert (sum(online), set(online) <= {0, 1}) == (round(target * 97), True)
 
     def test_without_stages_nobody_is_kept_away(self) -> None:
-        assert list(staged([], 0, 1, [])) == []
+        assert list(stage_offline_spans([], 0, 1, [])) == []
 
     def test_who_is_away_at_the_end_stays_away(self) -> None:
         assert comings([a_stage(target=0.5)], 2) == [[(0, True)], []]
@@ -114,7 +117,7 @@ class TestChurn:
     def test_devices_whose_times_hardly_vary_are_not_cut_off_together(self) -> None:
         """Each is somewhere in a time of 100 s when it starts; the next one is whole."""
         churn = Churn(uptime_mean=Duration(100 * S), downtime_mean=Duration(10 * S), deviation=Share(0))
-        pairs = [list(itertools.islice(churn.absences(stream(at, "churn"), 0), 2)) for at in range(2000)]
+        pairs = [list(itertools.islice(churn.offline_spans(stream(at, "churn"), 0), 2)) for at in range(2000)]
         first = np.array([one.start_ns for one, _ in pairs])
         assert {two.start_ns - one.end_ns for one, two in pairs} == {100 * S}
         assert first.max() <= 100 * S
@@ -128,55 +131,55 @@ class TestChurn:
 
     def test_so_many_of_the_devices_come_and_go(self) -> None:
         churn = Churn(intermittent_share=Share(0.3))
-        moving = [next(churn.absences(stream(1, "churn", n), 0), None) is not None for n in range(5000)]
+        moving = [next(churn.offline_spans(stream(1, "churn", n), 0), None) is not None for n in range(5000)]
         assert np.mean(moving) == pytest.approx(0.3, abs=4 * (0.21 / 5000) ** 0.5)
 
     def test_spans_of_centuries_are_no_trouble(self) -> None:
         churn = Churn(uptime_mean=Duration(2**63 - 1), downtime_mean=Duration(2**63 - 1))
-        for absence in itertools.islice(churn.absences(stream(1, "c"), 5), 200):
-            assert 5 < absence.start_ns < absence.end_ns
+        for span in itertools.islice(churn.offline_spans(stream(1, "c"), 5), 200):
+            assert 5 < span.start_ns < span.end_ns
 
     def test_it_begins_with_the_device(self) -> None:
-        first = next(Churn().absences(stream(1, "c"), 0))
-        later = next(Churn().absences(stream(1, "c"), 50 * S))
+        first = next(Churn().offline_spans(stream(1, "c"), 0))
+        later = next(Churn().offline_spans(stream(1, "c"), 50 * S))
         assert (later.start_ns - first.start_ns, later.end_ns - first.end_ns) == (50 * S, 50 * S)
 
 
 def spans(churn: Churn, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the first *count* times up, and times down, of a device."""
-    found = list(itertools.islice(churn.absences(stream(1, "churn"), 0), count))
+    found = list(itertools.islice(churn.offline_spans(stream(1, "churn"), 0), count))
     starts, ends = (np.array([each[place] for each in found]) for place in (0, 1))
     return starts - np.concatenate(([0], ends[:-1])), ends - starts
 
 
-absences = st.builds(
-    lambda start, length, why: Absence(start, start + length, why),
+offline_spans = st.builds(
+    lambda start, length, why: OfflineSpan(start, start + length, why),
     st.integers(0, 60),
     st.integers(1, 20),
-    st.sampled_from(Why),
+    st.sampled_from(ConnectivityCause),
 )
 
 
-def in_turn(drawn: list[Absence], forever: bool) -> list[Absence]:
+def in_turn(drawn: list[OfflineSpan], forever: bool) -> list[OfflineSpan]:
     """Return those that overlap no earlier one, in time order; the last without end."""
-    source: list[Absence] = []
-    for absence in sorted(drawn):
-        if not source or absence.start_ns >= source[-1].end_ns:
-            source.append(absence)
+    source: list[OfflineSpan] = []
+    for span in sorted(drawn):
+        if not source or span.start_ns >= source[-1].end_ns:
+            source.append(span)
     if source and forever:
         source[-1] = source[-1]._replace(end_ns=FOREVER)
     return source
 
 
-sources = st.lists(st.builds(in_turn, st.lists(absences, max_size=5), st.booleans()), max_size=4)
+sources = st.lists(st.builds(in_turn, st.lists(offline_spans, max_size=5), st.booleans()), max_size=4)
 """Sources of absences, each in time order and without overlap."""
 
 
 class TestToggles:
     @given(sources)
-    def test_a_device_is_connected_when_nothing_holds_it_back(self, found: list[list[Absence]]) -> None:
+    def test_a_device_is_connected_when_nothing_holds_it_back(self, found: list[list[OfflineSpan]]) -> None:
         """Moment by moment against the union of the absences."""
-        moves = list(toggles(map(iter, found)))
+        moves = list(connectivity_changes(map(iter, found)))
         assert [each.online for each in moves] == [
             (at % 2 == 0) == bool(moves and moves[0].online) for at in range(len(moves))
         ]
@@ -188,23 +191,27 @@ class TestToggles:
             assert (last[-1] if last else False) is not away
 
     @given(sources)
-    def test_each_names_what_begins_or_ends_the_absence(self, found: list[list[Absence]]) -> None:
+    def test_each_names_what_begins_or_ends_the_absence(self, found: list[list[OfflineSpan]]) -> None:
         every = [each for source in found for each in source]
-        for move in toggles(map(iter, found)):
-            if move.online and move != Toggle(0, True, Why.START):
+        for move in connectivity_changes(map(iter, found)):
+            if move.online and move != ConnectivityChange(0, True, ConnectivityCause.START):
                 assert (move.t_ns, move.why) in [(each.end_ns, each.why) for each in every]
             elif not move.online:
                 assert (move.t_ns, move.why) in [(each.start_ns, each.why) for each in every]
 
     def test_a_device_that_starts_later_has_no_toggle_before(self) -> None:
-        assert list(toggles([started(5)])) == [Toggle(5, True, Why.START)]
-        assert list(toggles([started(0)])) == [Toggle(0, True, Why.START)]
+        assert list(connectivity_changes([offline_until(5)])) == [
+            ConnectivityChange(5, True, ConnectivityCause.START)
+        ]
+        assert list(connectivity_changes([offline_until(0)])) == [
+            ConnectivityChange(0, True, ConnectivityCause.START)
+        ]
 
     def test_who_is_away_for_good_asks_nothing_more_of_sources_without_end(self) -> None:
-        def endless() -> Iterator[Absence]:
+        def endless() -> Iterator[OfflineSpan]:
             for n in range(1000):
-                yield Absence(10 * n + 1, 10 * n + 5, Why.CHURN)
+                yield OfflineSpan(10 * n + 1, 10 * n + 5, ConnectivityCause.CHURN)
             raise AssertionError("asked for a thousand absences")
 
-        gone = iter([Absence(7, FOREVER, Why.STAGE)])
-        assert [each.t_ns for each in toggles([endless(), gone])] == [0, 1, 5, 7]
+        gone = iter([OfflineSpan(7, FOREVER, ConnectivityCause.STAGE)])
+        assert [each.t_ns for each in connectivity_changes([endless(), gone])] == [0, 1, 5, 7]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.timeline.schedule import Moment, Select, Stage, parse_moment, stage_starts
+from devices.timeline.schedule import DeviceSelector, Moment, Stage, parse_moment, stage_starts
 from wire.units import NS_PER_S, Duration, Share, format_duration
 
 S = NS_PER_S
@@ -56,14 +56,16 @@ def test_stages_follow_each_other() -> None:
 def test_a_selection_is_all_of_its_keys() -> None:
     device = {"group": "phone", "labels": {"os": "a", "region": "eu"}, "node": "slow", "network": "lte"}
 
-    def fits(select: Select) -> bool:
+    def fits(select: DeviceSelector) -> bool:
         return select.fits(**device)  # type: ignore[arg-type]  # the keys are those of the device
 
-    assert fits(Select())
-    assert fits(Select(groups=("tv", "phone"), labels={"os": "a"}, nodes=("slow",), networks=("lte",)))
-    assert not fits(Select(groups=("tv",)))
-    assert not fits(Select(labels={"os": "b"}))
-    assert not fits(Select(labels={"os": "a", "shape": "round"}))
-    assert not fits(Select(nodes=("fast",), groups=("phone",)))
-    assert not fits(Select(networks=("wifi",)))
-    assert fits(Select(share=Share(0.01)))  # the share is drawn elsewhere
+    assert fits(DeviceSelector())
+    assert fits(
+        DeviceSelector(groups=("tv", "phone"), labels={"os": "a"}, nodes=("slow",), networks=("lte",))
+    )
+    assert not fits(DeviceSelector(groups=("tv",)))
+    assert not fits(DeviceSelector(labels={"os": "b"}))
+    assert not fits(DeviceSelector(labels={"os": "a", "shape": "round"}))
+    assert not fits(DeviceSelector(nodes=("fast",), groups=("phone",)))
+    assert not fits(DeviceSelector(networks=("wifi",)))
+    assert fits(DeviceSelector(share=Share(0.01)))  # the share is drawn elsewhere

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from devices.event_log import Harm, Result
-from devices.timeline.connectivity import Why
+from devices.timeline.connectivity import ConnectivityCause as Cause
 from emulator.metrics.fault_impact import FaultImpact, Impact
 from emulator.metrics.timeline import RunTimeline, Span
 from tests.emulator.worlds import Row, devices_of, harm, metrics_of, ns, state, toggle, update
@@ -103,8 +103,9 @@ def test_a_device_without_a_connection_is_not_whole() -> None:
 def test_an_outage_affects_whom_it_cuts_off_and_whom_it_keeps_away() -> None:
     """The first is cut off, the second was away already and comes back late; the third had left for good."""
     rows = [
-        toggle(10, 0, False, Why.BROKER_DOWN), toggle(23, 0, True, Why.BROKER_DOWN),
-        toggle(5, 1, False, Why.CHURN), toggle(27, 1, True, Why.BROKER_DOWN), toggle(3, 2, False, Why.CHURN),
+        toggle(10, 0, False, Cause.BROKER_DOWN), toggle(23, 0, True, Cause.BROKER_DOWN),
+        toggle(5, 1, False, Cause.CHURN), toggle(27, 1, True, Cause.BROKER_DOWN),
+        toggle(3, 2, False, Cause.CHURN),
     ]  # fmt: skip
     states = [
         best(0, 0), state(10, 0, 9, 9, online=False), best(23, 0),

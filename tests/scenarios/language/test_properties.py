@@ -29,7 +29,7 @@ from devices.simulated.cloud_model import Cloud
 from devices.simulated.device_class import Node
 from devices.simulated.link import Direction, Network
 from devices.simulated.roster import FleetGroup
-from devices.timeline.actions import Actions, BudgetScale, Disconnect, NewUsers, SwapNetwork
+from devices.timeline.actions import Actions, BudgetScaling, Disconnection, NetworkChange, UserChange
 from devices.timeline.connectivity import Churn
 from devices.timeline.faults import (
     BandwidthFault,
@@ -43,7 +43,7 @@ from devices.timeline.faults import (
     LossFault,
     ReorderingFault,
 )
-from devices.timeline.schedule import Select, Stage
+from devices.timeline.schedule import DeviceSelector, Stage
 from devices.traces.availability import Availability
 from scenarios.catalogue.metrics import METRICS, Unit
 from scenarios.language.checks import BROKERS, MOST_DEVICES
@@ -258,18 +258,18 @@ def stages(draw: st.DrawFn) -> Stage:
 
 def actions_at(moments: st.SearchStrategy[str]) -> st.SearchStrategy[Actions]:
     """Return actions that fit any fleet, at one of *moments*."""
-    some = st.builds(Select, share=st.floats(0.01, 1).map(Share))
+    some = st.builds(DeviceSelector, share=st.floats(0.01, 1).map(Share))
     return (
-        st.builds(BudgetScale, at=moments, select=some, factor=st.floats(0, 1000), over=spans)
-        | st.builds(Disconnect, at=moments, select=some, duration=some_time, reconnect_within=spans)
-        | st.builds(SwapNetwork, at=moments, select=some, to=st.just("default"))
-        | st.builds(NewUsers, at=moments, select=some, within=spans)
+        st.builds(BudgetScaling, at=moments, select=some, factor=st.floats(0, 1000), over=spans)
+        | st.builds(Disconnection, at=moments, select=some, duration=some_time, reconnect_within=spans)
+        | st.builds(NetworkChange, at=moments, select=some, to=st.just("default"))
+        | st.builds(UserChange, at=moments, select=some, within=spans)
     )
 
 
 def faults_at(moments: st.SearchStrategy[str]) -> st.SearchStrategy[Faults]:
     """Return faults that fit any fleet, from one of *moments* on."""
-    some = st.builds(Select, share=st.floats(0.01, 1).map(Share))
+    some = st.builds(DeviceSelector, share=st.floats(0.01, 1).map(Share))
     both = st.sampled_from(["both", "uplink", "downlink"])
     on_links = {"at": moments, "duration": some_time, "select": some}
     return (
