@@ -57,12 +57,12 @@ class MemoryContract:
     def test_the_same_stream_gives_the_same_memory(self) -> None:
         assert first(self.changes(1), 300) == first(self.changes(1), 300)
 
-    def test_it_repeats_as_often_as_it_says(self) -> None:
+    def test_it_repeats_no_more_often_than_it_says(self) -> None:
         """A process that says too long a period slips through the check of scenarios."""
         count = 3000
         took = sum(wait for wait, _ in first(self.changes(1), count))
         repeats = sum(took / sum(spans.values()) for spans in self.process.periods())
-        assert repeats / 2 < count < 2.5 * repeats
+        assert count < 2.5 * repeats
 
     def test_it_never_exceeds_the_limit_that_it_says(self) -> None:
         most = max(free for _, free in first(self.changes(1), 3000))
