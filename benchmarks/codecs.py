@@ -37,7 +37,7 @@ from cloud.training.config import Training
 from cloud.training.train import train
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.pee_file import a_shelf
-from devices.recommender.scoring import ItemTable, lean_scores
+from devices.recommender.scoring import ItemTable, streaming_scores
 from emulator.simulation.model_cache import store_of
 from scenarios.language.schema import Model
 from wire.geometry import Codec, Float32Array
@@ -163,7 +163,7 @@ def _cost(
         return _best(table.scores(user))
 
     def lean() -> IntArray:
-        return _best(lean_scores(shelf, blocks, user))
+        return _best(streaming_scores(shelf, blocks, user))
 
     def table_from_nothing() -> None:
         fresh = ItemTable(shelf)

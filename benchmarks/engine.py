@@ -40,7 +40,7 @@ from broker_config.endpoint import Endpoint
 from broker_config.launch import launched
 from cloud.blocks.store import save_store
 from devices.memory import BoundedWalk
-from devices.recommender.quality import Truth
+from devices.recommender.quality import HeldOut
 from devices.simulated.roster import Enrolled
 from emulator.processes.cloud_process import cloud_process
 from emulator.run_directory.event_log import read_draft
@@ -132,7 +132,7 @@ def prepare(text: str, folder: Path, *overrides: str) -> Job:
     scenario = parse(text, "engine", overrides)
     model = prepare_model(scenario.data, scenario.model, None, lambda *_: None)
     devices, users = enrol_fleet(scenario, model)
-    truth = Truth(model.interactions.known, model.interactions.test)
+    truth = HeldOut(model.interactions.known, model.interactions.test)
     return Job(scenario, fleet_name(scenario), model.store, truth, devices, users, folder / "journal")
 
 

@@ -32,7 +32,7 @@ from cloud.blocks.store import BlockStore, GroupBlocks
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
-from devices.recommender.quality import Truth
+from devices.recommender.quality import HeldOut
 from emulator.simulation.model_cache import store_of, train_once
 from emulator.simulation.simulation import evaluate
 from scenarios.language.schema import Model
@@ -170,7 +170,7 @@ def full_ndcg(trained: TrainedModel) -> float:
 def ndcg_at(store: BlockStore, interactions: Interactions, budgets: Sequence[int]) -> FloatArray:
     """Return NDCG@10 of each user that wants anything, shape (budgets, users)."""
     asking = np.flatnonzero(interactions.test.counts()).tolist()
-    _, qualities = evaluate(store, Truth(interactions.known, interactions.test), asking)
+    _, qualities = evaluate(store, HeldOut(interactions.known, interactions.test), asking)
     users = [qualities[user] for user in asking]
     return np.array([[user.at(user.best_layer(budget)).ndcg_at_10 for user in users] for budget in budgets])
 

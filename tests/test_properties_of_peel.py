@@ -16,7 +16,7 @@ from cloud.training.config import Training
 from cloud.training.evaluation import ndcg_per_user
 from cloud.training.train import train
 from devices.protocol.block_prefix import Shelf
-from devices.recommender.quality import Truth, user_qualities
+from devices.recommender.quality import HeldOut, user_qualities
 from devices.recommender.scoring import ItemTable
 from emulator.simulation.model_cache import store_of
 from emulator.simulation.simulation import evaluate
@@ -41,7 +41,7 @@ def stored(codec: Codec) -> BlockStore:
 @cache
 def shelves(codec: Codec) -> dict[int, Shelf]:
     data = world()[0]
-    return evaluate(stored(codec), Truth(data.known, data.test), [])[0]
+    return evaluate(stored(codec), HeldOut(data.known, data.test), [])[0]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,7 +91,7 @@ def test_what_a_user_gets_depends_on_that_user_only(
 ) -> None:
     """Row i of every layer: the same alone, in any company, and in any order."""
     interactions, store = world()[0], stored(codec)
-    truth = Truth(interactions.known, interactions.test)
+    truth = HeldOut(interactions.known, interactions.test)
 
     def found(which: list[int]) -> dict[int, object]:
         each = user_qualities(shelves(codec), np.array(which), store.user_groups, store.user_vectors, truth)

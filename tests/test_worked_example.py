@@ -10,7 +10,7 @@ from cloud.blocks.store import BlockStore, build_store
 from cloud.service.responder import Responder
 from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import Shelf, Shelves
-from devices.recommender.quality import Truth, user_qualities
+from devices.recommender.quality import HeldOut, user_qualities
 from wire.geometry import Codec, Geometry
 from wire.ranking_metrics import ItemLists
 from wire.update_part import decode_part
@@ -96,7 +96,7 @@ def test_selection_bytes_delta_and_ndcg_equal_what_paper_says() -> None:
     group = store.groups[0]
     shelf = Shelf(store.geometry, group.layers)
     shelf.fill(group.blocks)
-    truth = Truth(lists(KNOWN), lists(TEST))
+    truth = HeldOut(lists(KNOWN), lists(TEST))
     quality = user_qualities({0: shelf}, np.array([0, 1]), store.user_groups, store.user_vectors, truth)
     log2, ideal = math.log2, 1 + 1 / math.log2(3)
     assert [[quality[user].at(layer).ndcg_at_10 for layer in (1, 2, 3)] for user in (0, 1)] == [

@@ -14,7 +14,7 @@ from cloud.data.interactions import Interactions
 from cloud.training.config import Training
 from cloud.training.train import personalize
 from devices.protocol.block_prefix import Shelf
-from devices.recommender.quality import Truth
+from devices.recommender.quality import HeldOut
 from devices.recommender.scoring import ItemTable
 from emulator.simulation.model_cache import store_of
 from emulator.simulation.simulation import evaluate
@@ -47,7 +47,7 @@ class Peel:
         if self.shuffled:
             trained = shuffled(trained, start_of(interactions, model.training).factors.items)
         store = store_of(trained, model, lambda _done, _total: None)
-        shelves, _ = evaluate(store, Truth(interactions.known, interactions.test), [])
+        shelves, _ = evaluate(store, HeldOut(interactions.known, interactions.test), [])
         return FittedPeel(Choice(interactions, lambda budget: [held(store, shelves, budget)]), store)
 
 

@@ -7,7 +7,7 @@ from devices.memory.budget import Budget
 from devices.memory.pressure import PressureLevel, PressureStates
 from devices.memory.process import Changes, MemoryProcess
 from devices.memory.replay import Replay
-from devices.memory.shocks import Shock, shocked
+from devices.memory.shocks import Shock, apply_shocks
 from devices.memory.walks import BoundedWalk, DailyCurve
 from devices.memory.waves import Boundary, Sawtooth, SquareWave
 
@@ -28,5 +28,5 @@ __all__ = [
     "Sawtooth",
     "Shock",
     "SquareWave",
-    "shocked",
+    "apply_shocks",
 ]

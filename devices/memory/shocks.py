@@ -68,7 +68,7 @@ class Shock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return (*fall, *rise)
 
 
-class Onsets:
+class ShockTimes:
     """When a group's shock begins, again and again: drawn once, some at a time, for all its devices.
 
     Args:
@@ -100,7 +100,7 @@ class Onsets:
             self._times.append(last)
 
 
-def shocked(
+def apply_shocks(
     base: Changes, shocks: Sequence[Shock], *, seed: int, group: str, device: str, start_ns: int
 ) -> Changes:
     """Return *base* with the *shocks* of the device's group on top.
@@ -118,7 +118,7 @@ def shocked(
     return merge(
         base,
         [
-            _factors(shock, onsets(seed, group, place, shock), seed, group, place, device)
+            _factors(shock, shock_times(seed, group, place, shock), seed, group, place, device)
             for place, shock in enumerate(shocks)
         ],
         start_ns,
@@ -126,9 +126,9 @@ def shocked(
 
 
 @lru_cache(maxsize=4096)
-def onsets(seed: int, group: str, place: int, shock: Shock) -> Onsets:
+def shock_times(seed: int, group: str, place: int, shock: Shock) -> ShockTimes:
     """Return when shock number *place* of the group begins; the same object for all its devices."""
-    return Onsets(shock, stream(seed, "shock", group, place))
+    return ShockTimes(shock, stream(seed, "shock", group, place))
 
 
 def merge(base: Changes, factors: Sequence[Factors], start_ns: int) -> Changes:
@@ -166,7 +166,7 @@ def merge(base: Changes, factors: Sequence[Factors], start_ns: int) -> Changes:
             last = now
 
 
-def _factors(shock: Shock, starts: Onsets, seed: int, group: str, place: int, device: str) -> Factors:
+def _factors(shock: Shock, starts: ShockTimes, seed: int, group: str, place: int, device: str) -> Factors:
     """Yield the factors of one device: those of the shocks that hit it.
 
     Where none does for long, it is said at times that none has: the first one may come after the end.

@@ -28,7 +28,7 @@ import numpy as np
 import safetensors
 
 from devices.protocol.block_prefix import Shelf
-from devices.recommender.scoring import item_group_rows, lean_scores
+from devices.recommender.scoring import item_group_rows, streaming_scores
 from wire.blocks import Blocks
 from wire.errors import InputError, Reason, RemoteProtocolError
 from wire.geometry import Float32Array, Geometry
@@ -183,7 +183,7 @@ def recommend(pee: Pee, k: int, *, known: bool = False) -> list[Recommendation]:
         RemoteProtocolError: the bytes of a block are none of its codec.
     """
     # Compared as float32, ties by the lower item: as `wire.ranking_metrics.rank` does it.
-    scores = lean_scores(pee.shelf, pee.blocks, pee.user_vector[None]).astype(np.float32)
+    scores = streaming_scores(pee.shelf, pee.blocks, pee.user_vector[None]).astype(np.float32)
     if not known:
         scores[:, pee.known_items] = -np.inf
     (best,) = top_k(scores, min(k, len(pee.item_names))).tolist()
@@ -244,7 +244,9 @@ def decode_pee(raw: bytes) -> Pee:
     """
     try:
         found = safetensors.deserialize(raw)  # type: ignore[no-untyped-call]
-        metadata = msgspec.json.decode(raw[8 : 8 + int.from_bytes(raw[:8], "little")], type=_Header).metadata
+        metadata = msgspec.json.decode(
+            raw[8 : 8 + int.from_bytes(raw[:8], "little")], type=_FileHeader
+        ).metadata
         if metadata.get("format") != FORMAT:
             raise ValueError(f"format(={metadata.get('format')!r}) must be {FORMAT!r}")
         tensors = {name: _tensor(name, described) for name, described in found}
@@ -280,7 +282,7 @@ def read_pee(path: Path) -> Pee:
         raise InputError(f"{path}: damaged, or no PEE file: {error.detail}") from None
 
 
-class _Header(msgspec.Struct, frozen=True, rename={"metadata": "__metadata__"}):
+class _FileHeader(msgspec.Struct, frozen=True, rename={"metadata": "__metadata__"}):
     metadata: dict[str, str] = {}
 
 

@@ -32,7 +32,7 @@ NOTHING = Quality(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
-class Truth:
+class HeldOut:
     """What is known of the users: to be masked, and to be found."""
 
     known: ItemLists
@@ -51,7 +51,7 @@ class GroupQuality:
     """
 
     def __init__(
-        self, number: int, shelf: Shelf, users: IntArray, vectors: Float32Array, truth: Truth
+        self, number: int, shelf: Shelf, users: IntArray, vectors: Float32Array, truth: HeldOut
     ) -> None:
         self.number = number
         self.layers = shelf.layers
@@ -145,7 +145,7 @@ def user_qualities(
     users: IntArray,
     user_groups: IntArray,
     user_vectors: Float32Array,
-    truth: Truth,
+    truth: HeldOut,
 ) -> dict[int, UserQuality]:
     """Return the quality table of each of *users*, by user number.
 

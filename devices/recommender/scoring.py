@@ -49,7 +49,7 @@ class ItemTable:
         for place in range(self.held, blocks):
             block = self._shelf.ids[place]
             m, _ = geometry.cell(block)
-            take_in(self._shelf, place, self.values[geometry.rows(block)], self.planes[m])
+            decode_into(self._shelf, place, self.values[geometry.rows(block)], self.planes[m])
         self.held = blocks
 
     def scores(self, users: Float32Array) -> FloatArray:
@@ -63,7 +63,7 @@ class ItemTable:
         return table_scores(users, self.values, self.planes > 0, self._shelf.geometry)
 
 
-def take_in(shelf: Shelf, place: int, values: Float32Array, planes: IntArray) -> None:
+def decode_into(shelf: Shelf, place: int, values: Float32Array, planes: IntArray) -> None:
     """Decode the block at *place* of the ranking into its cell.
 
     Args:
@@ -101,7 +101,7 @@ def table_scores(
     return scores
 
 
-def lean_scores(shelf: Shelf, blocks: int, users: Float32Array) -> FloatArray:
+def streaming_scores(shelf: Shelf, blocks: int, users: Float32Array) -> FloatArray:
     """Return what an `ItemTable` that holds the first *blocks* does, with one item group decoded at a time.
 
     The working memory is the scores, 8 B I bytes, and the rows of one item group, 12 d bytes an item: as
@@ -122,7 +122,7 @@ def lean_scores(shelf: Shelf, blocks: int, users: Float32Array) -> FloatArray:
         values = np.zeros((rows.stop - rows.start, geometry.dim), dtype=np.float32)
         planes = np.zeros(geometry.slices, dtype=np.int64)
         for place in places.tolist():
-            take_in(shelf, place, values, planes)
+            decode_into(shelf, place, values, planes)
         if not np.isfinite(values).all():
             raise RemoteProtocolError(Reason.CONTENT, f"numbers of item group {m} are not finite")
         scores[:, rows] = _group_scores(left, values, planes > 0, geometry)

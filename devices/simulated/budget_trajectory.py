@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from devices.memory import Boundary, Changes, Replay, shocked
+from devices.memory import Boundary, Changes, Replay, apply_shocks
 from devices.simulated.roster import Enrolled
 from devices.timeline.connectivity import FOREVER, ConnectivityCause, OfflineSpan
-from devices.traces.assignment import series_of, start_within
+from devices.traces.assignment import assigned_series, start_within
 from devices.traces.availability import offline_spans
 from devices.traces.series import Series, memory_changes
 from wire.layers import Layers
@@ -84,7 +84,7 @@ def memory_of(enrolled: Enrolled, seed: int, series: Sequence[Series[int]], laye
         layers: of its user's ranking, for a memory that swings around a block boundary.
     """
     group, name = enrolled.group, enrolled.name
-    return shocked(
+    return apply_shocks(
         _own_memory(enrolled, seed, series, layers),
         group.shocks,
         seed=seed,
@@ -99,7 +99,7 @@ def _own_memory(enrolled: Enrolled, seed: int, series: Sequence[Series[int]], la
     group, name = enrolled.group, enrolled.name
     memory = group.memory
     if isinstance(memory, Replay):
-        played = series_of(
+        played = assigned_series(
             memory,
             count=len(series),
             seed=seed,
@@ -126,7 +126,7 @@ def recorded_offline_spans(
     group, name = enrolled.group, enrolled.name
     trace = group.availability
     assert trace is not None
-    played = series_of(
+    played = assigned_series(
         trace,
         count=len(series),
         seed=seed,

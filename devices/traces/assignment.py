@@ -12,7 +12,7 @@ from wire.random_streams import stream
 from wire.text import printable
 
 
-class Played(Protocol):
+class ReplayedTrace(Protocol):
     """What is played of a trace: a `Replay` or an `Availability`."""
 
     @property
@@ -40,7 +40,7 @@ class Played(Protocol):
         """How far into its series a device starts at most, in nanoseconds."""
 
 
-def series_of(trace: Played, *, count: int, seed: int, group: str, at: int, drawn: float) -> int:
+def assigned_series(trace: ReplayedTrace, *, count: int, seed: int, group: str, at: int, drawn: float) -> int:
     """Return the number of the series that a device plays.
 
     Args:
@@ -58,14 +58,14 @@ def series_of(trace: Played, *, count: int, seed: int, group: str, at: int, draw
     return int(drawn * count)
 
 
-def start_within(trace: Played, seed: int, device: str) -> int:
+def start_within(trace: ReplayedTrace, seed: int, device: str) -> int:
     """Return where in its series the device starts, in nanoseconds of the recording."""
     if not trace.shift:
         return 0
     return int(stream(seed, "trace", trace.column, device).integers(int(trace.shift) + 1))
 
 
-def reuse_warnings(groups: Iterable[tuple[str, int, Played, int]]) -> list[str]:
+def reuse_warnings(groups: Iterable[tuple[str, int, ReplayedTrace, int]]) -> list[str]:
     """Return what the user should know of reuse: a line for each group in which series are played twice.
 
     Args:
@@ -77,7 +77,7 @@ def reuse_warnings(groups: Iterable[tuple[str, int, Played, int]]) -> list[str]:
     return [line for each in groups for line in _warning(*each)]
 
 
-def _warning(group: str, devices: int, trace: Played, series: int) -> list[str]:
+def _warning(group: str, devices: int, trace: ReplayedTrace, series: int) -> list[str]:
     file = printable(trace.file)
     have = f"{file} has {series} series of {trace.column} for the {devices} devices of group {group}"
     if trace.assign == "sample_without_replacement" and devices > series:

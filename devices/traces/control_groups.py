@@ -12,7 +12,7 @@ MOST_BYTES: Final = 2**20
 """Files of the kernel are short; of what is none of them no more is read."""
 
 
-class Room(NamedTuple):
+class MemoryLimit(NamedTuple):
     """What one group leaves its processes."""
 
     limit_bytes: int
@@ -35,7 +35,7 @@ V1: Final = _Version(
 V2: Final = _Version(("memory.max", "memory.high"), "memory.current", ("inactive_file",))
 
 
-def rooms(proc: Path, root: Path) -> Iterator[Room]:
+def memory_limits(proc: Path, root: Path) -> Iterator[MemoryLimit]:
     """Yield what each control group that holds this process leaves it.
 
     Args:
@@ -89,7 +89,7 @@ def _unescaped(path: str) -> str:
     return path
 
 
-def _room(folder: Path, version: _Version) -> Room | None:
+def _room(folder: Path, version: _Version) -> MemoryLimit | None:
     """Return what the group at *folder* leaves; None where it has no limit."""
     limits = [limit for name in version.limits if (limit := _number(folder / name)) is not None]
     usage = _number(folder / version.usage)
@@ -98,7 +98,7 @@ def _room(folder: Path, version: _Version) -> Room | None:
     stats = dict(line.split(" ", 1) for line in _read(folder / "memory.stat").splitlines() if " " in line)
     inactive = next((stats[key] for key in version.inactive if key in stats), "0").strip()
     reclaimable = int(inactive) if inactive.isdecimal() else 0
-    return Room(min(limits), max(min(limits) - max(usage - reclaimable, 0), 0))
+    return MemoryLimit(min(limits), max(min(limits) - max(usage - reclaimable, 0), 0))
 
 
 def _number(path: Path) -> int | None:

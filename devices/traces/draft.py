@@ -42,7 +42,7 @@ def draft_path(out: Path) -> Path:
     return out.with_name(out.name + SUFFIX)
 
 
-class Draft:
+class TraceDraft:
     """A recording on its way.
 
     Args:
@@ -86,7 +86,7 @@ class Draft:
 
 
 @contextmanager
-def drafting(out: Path) -> Iterator[Draft]:
+def open_draft(out: Path) -> Iterator[TraceDraft]:
     """Give the draft of the recording *out*; it goes away at the end if it holds no row.
 
     Raises:
@@ -102,7 +102,7 @@ def drafting(out: Path) -> Iterator[Draft]:
         except OSError as error:
             raise InputError(f"{printable(out)}: cannot be written: {error.strerror}") from None
         with file:
-            draft = Draft(out, file)
+            draft = TraceDraft(out, file)
             try:
                 yield draft
             finally:
@@ -111,7 +111,7 @@ def drafting(out: Path) -> Iterator[Draft]:
                     path.unlink(missing_ok=True)
 
 
-def finish(out: Path) -> Sidecar:
+def finish_draft(out: Path) -> Sidecar:
     """Make the trace *out* of its draft, which goes away.
 
     Raises:
@@ -154,7 +154,7 @@ def recover(out: Path) -> Sidecar:
         InputError: as from `finish`, or it is still being written.
     """
     with _locked(draft_path(out)):
-        return finish(out)
+        return finish_draft(out)
 
 
 def read_draft(path: Path) -> tuple[Sidecar, list[Row]]:

@@ -25,7 +25,7 @@ LATEST_START_S: Final = 1e11
 
 
 @dataclass(frozen=True)
-class Figures:
+class TraceStatistics:
     """Figures of one series, or of all."""
 
     rows: int
@@ -42,22 +42,22 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Inspected:
+class TraceSummary:
     """What is in a trace."""
 
     columns: tuple[str, ...]
     """Those of the format that it has."""
     others: tuple[str, ...]
     """Those that it has besides; nothing reads them, unless a scenario names them."""
-    series: Mapping[str, Figures]
-    overall: Figures
+    series: Mapping[str, TraceStatistics]
+    overall: TraceStatistics
     without: Mapping[str, tuple[str, ...]]
     """The devices without a value, by the column that a scenario could play and that others have."""
     starts_s: float
     """The least time of the trace."""
 
 
-def inspect(path: Path) -> Inspected:
+def inspect(path: Path) -> TraceSummary:
     """Return what is in the trace at *path*, every column of the format checked.
 
     Raises:
@@ -68,7 +68,7 @@ def inspect(path: Path) -> Inspected:
         raise missing(columns, "t_s")
     found = {device: _Series(columns, rows, times) for device, (rows, times) in device_rows(columns).items()}
     known = {column.name for column in COLUMNS}
-    return Inspected(
+    return TraceSummary(
         columns=tuple(name for name in columns.names if name in known),
         others=tuple(name for name in columns.names if name not in known),
         series={device: _figures([each]) for device, each in found.items()},
@@ -78,7 +78,7 @@ def inspect(path: Path) -> Inspected:
     )
 
 
-def doubts(found: Inspected) -> list[str]:
+def plausibility_warnings(found: TraceSummary) -> list[str]:
     """Return what is allowed in a trace, but hardly meant: devices that cannot be played, mixed up units."""
     lines = []
     for column, devices in found.without.items():
@@ -87,10 +87,10 @@ def doubts(found: Inspected) -> list[str]:
             f"{len(devices)} of {len(found.series)} devices have no value in {column} ({some}"
             f"{', ...' if len(devices) > 3 else ''}): a scenario that plays it needs without_data: leave_out"
         )
-    return [*lines, *doubts_of_units(found)]
+    return [*lines, *unit_warnings(found)]
 
 
-def doubts_of_units(found: Inspected) -> list[str]:
+def unit_warnings(found: TraceSummary) -> list[str]:
     """Return the numbers that are hardly meant in bytes or in seconds."""
     lines = []
     overall = found.overall
@@ -163,11 +163,11 @@ class _Series:
         return self.rows - 1
 
 
-def _figures(series: Sequence[_Series]) -> Figures:
+def _figures(series: Sequence[_Series]) -> TraceStatistics:
     hours = sum(each.span_ns for each in series) / NS_PER_S / 3600
     online = _times([held for each in series for held in each.online])
     pressure = _times([held for each in series for held in each.pressure])
-    return Figures(
+    return TraceStatistics(
         rows=sum(each.rows for each in series),
         span_s=max(each.span_ns for each in series) / NS_PER_S,
         available=_quantiles([held for each in series for held in each.available]),

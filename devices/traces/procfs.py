@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from devices.traces.control_groups import MOST_BYTES, rooms
+from devices.traces.control_groups import MOST_BYTES, memory_limits
 from devices.traces.writer import Row
 from wire.errors import InputError
 from wire.input_files import read_at_most
@@ -50,7 +50,7 @@ def read_proc(proc: Path, root: Path = Path("/")) -> Sample:
     except (OSError, InputError):  # absent, or the kernel was started without it
         stalls = ""
     available, total = _kib(proc, meminfo, "MemAvailable"), _kib(proc, meminfo, "MemTotal")
-    for room in rooms(proc, root):
+    for room in memory_limits(proc, root):
         available, total = min(available, room.free_bytes), min(total, room.limit_bytes)
     return Sample(available, total, pressure_level(stalls))
 

@@ -57,7 +57,7 @@ class Series(Generic[Value]):
 
 
 @dataclass(frozen=True)
-class Recorded:
+class TraceColumn:
     """What one column of a trace says."""
 
     series: Mapping[str, Series[Any]]
@@ -94,10 +94,10 @@ def read_series(
     Raises:
         InputError: it cannot be read, lacks a column, or breaks a rule of the format.
     """
-    return read_recorded(path, column, kind, without_data).series
+    return read_trace_column(path, column, kind, without_data).series
 
 
-def read_recorded(path: Path, column: str, kind: str, without_data: str = "leave_out") -> Recorded:
+def read_trace_column(path: Path, column: str, kind: str, without_data: str = "leave_out") -> TraceColumn:
     """Return what *column* of the trace at *path* says of each device, and which have no value in it.
 
     Args: as of `read_series`.
@@ -121,7 +121,7 @@ def read_recorded(path: Path, column: str, kind: str, without_data: str = "leave
     without = tuple(device for device in rows_of if device not in series)
     if without and (without_data == "refuse" or not series):
         raise _without_data(path, column, without, len(rows_of))
-    return Recorded(series, without)
+    return TraceColumn(series, without)
 
 
 def _without_data(path: Path, column: str, without: tuple[str, ...], count: int) -> InputError:

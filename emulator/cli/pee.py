@@ -7,7 +7,7 @@ import numpy as np
 from cloud.data.interactions import Interactions
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.pee_file import Fields, ItemNames, Pee, a_shelf
-from devices.recommender.quality import Truth, user_qualities
+from devices.recommender.quality import HeldOut, user_qualities
 from emulator.simulation.model_cache import PreparedModel
 from scenarios.language.load import shipped
 from wire.errors import InputError
@@ -97,7 +97,7 @@ def _quality(pee: Pee, model: PreparedModel, user: int) -> str:
         return "no test interactions to measure it by"
     whole = Shelf(store.geometry, store.groups[number].layers)
     whole.fill(store.groups[number].blocks)
-    truth = Truth(interactions.known, interactions.test)
+    truth = HeldOut(interactions.known, interactions.test)
     quality = user_qualities({number: whole}, np.array([user]), store.user_groups, store.user_vectors, truth)
     held, full = quality[user].at(pee.fields.layer), quality[user].full
     return (

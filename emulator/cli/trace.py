@@ -45,7 +45,7 @@ def record(
     ] = Path("/"),
 ) -> None:
     """Record this machine's free memory and memory pressure (Linux, Android)."""
-    from devices.traces.draft import draft_path, drafting, finish, set_aside
+    from devices.traces.draft import draft_path, finish_draft, open_draft, set_aside
     from devices.traces.procfs import read_proc, rows_of
     from devices.traces.writer import Sidecar, check_output
 
@@ -66,7 +66,7 @@ def record(
         left = printable(draft_path(out))
         typer.echo(f"{left}: left of a recording that did not end; it is in {printable(kept)} now", err=True)
     with interruptions() as pressed:
-        with drafting(out) as draft:
+        with open_draft(out) as draft:
             draft.begin(sidecar)
             looks = sampled(lambda: read_proc(proc, root), every_ns, for_ns, pressed)
             try:
@@ -79,7 +79,7 @@ def record(
                 f"{printable(out)}: interrupted before the first look: nothing to write"
             )
         try:
-            written = finish(out)
+            written = finish_draft(out)
         except (InputError, OSError) as error:
             left = printable(draft_path(out))
             raise RunError(f"{error_text(error)}; what was recorded is in {left}") from None
@@ -165,17 +165,17 @@ def import_(
     ] = None,
 ) -> None:
     """Convert a recording of another project, with a sidecar that names its source."""
-    from devices.traces.importers.importer import Options, check_devices, formula_note, source_name
+    from devices.traces.importers.importer import ImportOptions, check_devices, formula_note, source_name
     from devices.traces.importers.registry import IMPORTERS
-    from devices.traces.inspect import doubts_of_units
     from devices.traces.inspect import inspect as look_into
+    from devices.traces.inspect import unit_warnings
     from devices.traces.writer import check_output, with_notes, write_trace
 
     if kind not in IMPORTERS:
         raise InputError(f"kind(={kind!r}) must be one of {', '.join(IMPORTERS)}")
     check_output(out)
     columns = kind == "columns"
-    options = Options(
+    options = ImportOptions(
         devices=devices,
         total_bytes=None if total is None or columns else _size("--total", total),
         online="network" if online is None or columns else online,
@@ -201,7 +201,7 @@ def import_(
     typer.echo(f"{printable(out)}: {written.series} series, {written.rows} rows; see {sidecar_name(out)}")
     for line in [*options.notes, *formula_note(dict.fromkeys(row.device_id for row in rows))]:
         typer.echo(printable(line), err=True)
-    for line in doubts_of_units(look_into(out)):
+    for line in unit_warnings(look_into(out)):
         typer.echo(f"warning: {line}", err=True)
 
 
@@ -211,7 +211,7 @@ def inspect(
     series: Annotated[int, typer.Option(min=0, help="Show at most this many series.")] = 20,
 ) -> None:
     """Check every column of a trace, and print figures of its series."""
-    from devices.traces.inspect import doubts, inspect
+    from devices.traces.inspect import inspect, plausibility_warnings
     from devices.traces.writer import check_suffix, digest, read_sidecar
     from emulator.cli.trace_table import table
 
@@ -234,7 +234,7 @@ def inspect(
             typer.echo("the file is not the one that its sidecar describes: SHA-256 differs", err=True)
     for line in table(found, series):
         typer.echo(line)
-    for line in doubts(found):
+    for line in plausibility_warnings(found):
         typer.echo(f"warning: {line}", err=True)
 
 

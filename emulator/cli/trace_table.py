@@ -7,7 +7,7 @@ from wire.text import printable
 from wire.units import approximate_bytes
 
 if TYPE_CHECKING:
-    from devices.traces.inspect import Figures, Inspected
+    from devices.traces.inspect import TraceStatistics, TraceSummary
 
 WIDTH: Final = 80
 HEADER: Final = ("series", "rows", "span", "least", "median", "most", "online", "changes/h")
@@ -15,7 +15,7 @@ LONGEST_NAME: Final = 24
 """A longer name has a line of its own."""
 
 
-def table(found: "Inspected", most: int) -> Iterator[str]:
+def table(found: "TraceSummary", most: int) -> Iterator[str]:
     """Yield the lines of a table: a series each, at most so many, and all of them together."""
     shown = [(printable(name) or "(one)", figures) for name, figures in list(found.series.items())[:most]]
     lines = [(name, _cells(figures), figures.pressure_shares) for name, figures in shown]
@@ -47,7 +47,7 @@ def _pressure(shares: Mapping[str, float]) -> Iterator[str]:
         yield "  pressure: " + ", ".join(f"{level} {share:.1%}" for level, share in shares.items())
 
 
-def _cells(figures: "Figures") -> tuple[str, ...]:
+def _cells(figures: "TraceStatistics") -> tuple[str, ...]:
     sizes = [approximate_bytes(size) for size in figures.available or ()] or ["-"] * 3
     return (
         str(figures.rows),

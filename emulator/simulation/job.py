@@ -10,7 +10,7 @@ import numpy as np
 
 from cloud.blocks.store import BlockStore
 from devices.mqtt.settings import Realtime
-from devices.recommender.quality import Truth
+from devices.recommender.quality import HeldOut
 from devices.simulated.roster import Enrolled, device_names, enrol
 from devices.simulated.start import Surroundings
 from devices.timeline.timeline import Timeline
@@ -30,7 +30,7 @@ class Job:
     fleet: str
     """The fleet's name in topics."""
     store: BlockStore
-    truth: Truth
+    truth: HeldOut
     devices: Sequence[Enrolled]
     """The devices of this shard."""
     users: Sequence[int]
@@ -90,7 +90,7 @@ def prepare(
         scenario,
         fleet_name(scenario),
         models[0].store,
-        Truth(models[0].interactions.known, models[0].interactions.test),
+        HeldOut(models[0].interactions.known, models[0].interactions.test),
         devices,
         users,
         folder,

@@ -19,7 +19,7 @@ from devices.event_log import FleetLog
 from devices.mqtt.gateway import Gateway
 from devices.protocol.agent import Agent
 from devices.protocol.block_prefix import Shelf, Shelves
-from devices.recommender.quality import Truth, UserQuality, user_qualities
+from devices.recommender.quality import HeldOut, UserQuality, user_qualities
 from devices.simulated.cloud_model import Queue, Unlimited
 from devices.simulated.context import Setting
 from devices.simulated.device import Device
@@ -388,7 +388,7 @@ def plan_rollout(rollout: Rollout, version: str, names: Sequence[str], start_ns:
 
 
 def evaluate(
-    store: BlockStore, truth: Truth, users: Sequence[int]
+    store: BlockStore, truth: HeldOut, users: Sequence[int]
 ) -> tuple[dict[int, Shelf], dict[int, UserQuality]]:
     """Return the whole ranking of each user group, and the quality of its layers for *users*."""
     shelves = {number: Shelf(store.geometry, group.layers) for number, group in enumerate(store.groups)}

@@ -8,9 +8,9 @@ from typing import Any
 
 from devices.memory import Replay
 from devices.simulated.roster import FleetGroup
-from devices.traces.assignment import Played, reuse_warnings
+from devices.traces.assignment import ReplayedTrace, reuse_warnings
 from devices.traces.availability import Availability
-from devices.traces.series import Recorded, Series, read_recorded
+from devices.traces.series import Series, TraceColumn, read_trace_column
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError
 from wire.text import printable
@@ -46,7 +46,7 @@ def read_recordings(groups: Sequence[FleetGroup], stop_ns: int = 0) -> Recording
     """
     memory: dict[str, tuple[Series[int], ...]] = {}
     availability: dict[str, tuple[Series[bool], ...]] = {}
-    reuse: list[tuple[str, int, Played, int]] = []
+    reuse: list[tuple[str, int, ReplayedTrace, int]] = []
     warnings: list[str] = []
     for group in groups:
         for trace, series in _series_of(group, warnings):
@@ -103,12 +103,12 @@ def _series_of(group: FleetGroup, warnings: list[str]) -> Iterator[tuple[Replay 
         yield trace, kept
 
 
-def _read(trace: Replay | Availability) -> Recorded:
+def _read(trace: Replay | Availability) -> TraceColumn:
     kind = "whole" if isinstance(trace, Replay) else "flag"
-    return read_recorded(Path(trace.file), trace.column, kind, trace.without_data)
+    return read_trace_column(Path(trace.file), trace.column, kind, trace.without_data)
 
 
-def _check_pace(group: str, trace: Played, series: tuple[Series[Any], ...], stop_ns: int) -> list[str]:
+def _check_pace(group: str, trace: ReplayedTrace, series: tuple[Series[Any], ...], stop_ns: int) -> list[str]:
     """Return a warning if a device that plays *trace* changes very often in *stop_ns*.
 
     Raises:
@@ -126,7 +126,7 @@ def _check_pace(group: str, trace: Played, series: tuple[Series[Any], ...], stop
     return [f"{line}: that takes long"]
 
 
-def changes_until(series: Series[Any], trace: Played, stop_ns: int) -> int:
+def changes_until(series: Series[Any], trace: ReplayedTrace, stop_ns: int) -> int:
     """Return how often a device that plays *series* from its start changes until *stop_ns*, at most."""
     times, length = series.times_ns, series.length_ns
     span = int(stop_ns / trace.scale)

@@ -14,7 +14,7 @@ from devices.event_log import Cause, FleetLog, Result
 from devices.protocol.agent import Agent
 from devices.protocol.block_prefix import Shelf, Shelves
 from devices.protocol.report_policy import Reporting
-from devices.recommender.quality import Truth, user_qualities
+from devices.recommender.quality import HeldOut, user_qualities
 from devices.simulated.cloud_model import Unlimited
 from devices.simulated.context import Setting
 from devices.simulated.device import Device
@@ -119,7 +119,7 @@ def live(
     shelf.fill(store.groups[0].blocks)
     nobody = ItemLists.of_pairs(np.array([0]), np.array([3]), store.users)
     qualities = user_qualities(
-        {0: shelf}, np.array([0]), store.user_groups, store.user_vectors, Truth(nobody, nobody)
+        {0: shelf}, np.array([0]), store.user_groups, store.user_vectors, HeldOut(nobody, nobody)
     )
     setting = Setting(
         env=env,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from devices.event_log import COLUMNS
-from devices.recommender.quality import Truth
+from devices.recommender.quality import HeldOut
 from devices.simulated.roster import Enrolled
 from emulator.run_directory.event_log import gather, logical_sha256
 from emulator.simulation.job import Job, enrol_fleet
@@ -119,7 +119,7 @@ class Storms:
     def simulate(self, scenario: Scenario, *, shards: int = 1, model: PreparedModel | None = None) -> Log:
         model = model or self.model(scenario)
         devices, users = enrol_fleet(scenario, model)
-        truth = Truth(model.interactions.known, model.interactions.test)
+        truth = HeldOut(model.interactions.known, model.interactions.test)
         self._runs += 1
         job = Job(scenario, "fleet", model.store, truth, devices, users, self._folder / f"{self._runs}")
         folders = [job.folder / str(place) for place in range(shards)]

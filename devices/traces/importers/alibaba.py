@@ -12,14 +12,14 @@ from typing import Final
 from devices.traces.cells import read_number
 from devices.traces.importers.importer import (
     Importer,
-    Options,
-    complete,
-    first_devices,
+    ImportOptions,
+    group_by_device,
+    keep_complete,
     read_name,
     rows_of_changes,
     source_name,
 )
-from devices.traces.importers.sources import csv_rows, lines_of
+from devices.traces.importers.sources import csv_rows, read_lines
 from devices.traces.writer import Row, Sidecar
 from wire.errors import InputError
 from wire.text import printable
@@ -30,7 +30,7 @@ ABNORMAL: Final = (-1.0, 101.0)
 """What the trace writes for a reading that failed: its schema says so of another percentage."""
 
 
-def rows(path: Path, options: Options) -> Iterator[Row]:
+def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
     """Yield what is free of the stated total, by machine in the order of the file.
 
     Raises:
@@ -39,13 +39,13 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
     total = options.total_bytes
     if not total:
         raise InputError("--total must say how much memory a device has: the source has percentages only")
-    readings = first_devices(_readings(path, options), options)
+    readings = group_by_device(_readings(path, options), options)
     if not readings:
         raise InputError(f"{printable(path)}: holds no reading")
     left_out = sum(each is None for taken in readings.values() for each in taken)
     if left_out:
         options.notes.append(f"{left_out} readings of -1, of 101 or empty: left out")
-    yield from complete(
+    yield from keep_complete(
         ((machine, list(_rows(machine, taken, total))) for machine, taken in readings.items()),
         ("mem_available_bytes",), "machine", options,
     )  # fmt: skip
@@ -64,10 +64,10 @@ def _rows(machine: str, readings: list[tuple[int, float] | None], total: int) ->
     return rows_of_changes(machine, moments)
 
 
-def _readings(path: Path, options: Options) -> Iterator[tuple[str, tuple[int, float] | None]]:
+def _readings(path: Path, options: ImportOptions) -> Iterator[tuple[str, tuple[int, float] | None]]:
     """Yield (machine, (nanoseconds, percent of memory in use)); None where a reading failed."""
     shown = printable(path)
-    for row, fields in csv_rows(path, (line for _, line in lines_of(path, options.encoding))):
+    for row, fields in csv_rows(path, (line for _, line in read_lines(path, options.encoding))):
         if row == 1 and fields[0].strip() == "machine_id":
             continue  # some who publish it again name its columns
         if len(fields) != FIELDS:
@@ -92,7 +92,7 @@ def _number(shown: str, row: int, name: str, text: str) -> float:
     return number
 
 
-def sidecar(path: Path, options: Options) -> Sidecar:
+def sidecar(path: Path, options: ImportOptions) -> Sidecar:
     """Return what the sidecar says."""
     total = format_bytes(options.total_bytes or 0)
     return Sidecar(

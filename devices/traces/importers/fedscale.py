@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from devices.traces.importers.importer import Importer, Options, read_name, rows_of_changes, source_name
+from devices.traces.importers.importer import Importer, ImportOptions, read_name, rows_of_changes, source_name
 from devices.traces.importers.safe_pickle import UnsafePickleError, read_plain_pickle
 from devices.traces.importers.sources import read_source
 from devices.traces.writer import Row, Sidecar
@@ -26,7 +26,7 @@ class Behaviour(msgspec.Struct):
     inactive: list[int | float]
 
 
-def rows(path: Path, options: Options) -> Iterator[Row]:
+def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
     """Yield when the clients are online, by client in the order of the file.
 
     Raises:
@@ -61,14 +61,14 @@ def _client(where: str, device: str, said: Any) -> Iterator[Row]:
         behaviour = msgspec.convert(said, Behaviour)
     except (msgspec.ValidationError, RecursionError) as error:
         raise InputError(f"{where}: {printable(error, 200)}") from None
-    finish = behaviour.finish_time
-    if not 0 < finish < 2**53:
-        raise InputError(f"{where}: finish_time(={_short(finish)}) must be > 0")
+    end_s = behaviour.finish_time
+    if not 0 < end_s < 2**53:
+        raise InputError(f"{where}: finish_time(={_short(end_s)}) must be > 0")
     moments = [(0.0, {"online": False})]
     for begin, end in _spans(where, behaviour):
-        if begin < finish:
-            moments += [(float(begin), {"online": True}), (float(min(end, finish)), {"online": False})]
-    yield from rows_of_changes(device, (each for each in moments if each[0] < finish), float(finish))
+        if begin < end_s:
+            moments += [(float(begin), {"online": True}), (float(min(end, end_s)), {"online": False})]
+    yield from rows_of_changes(device, (each for each in moments if each[0] < end_s), float(end_s))
 
 
 def _spans(where: str, behaviour: Behaviour) -> Sequence[tuple[float, float]]:
@@ -95,7 +95,7 @@ def _short(number: float) -> str:
     return printable(number, 40)
 
 
-def sidecar(path: Path, options: Options) -> Sidecar:
+def sidecar(path: Path, options: ImportOptions) -> Sidecar:
     """Return what the sidecar says."""
     return Sidecar(
         source=f"FedScale client_behave_trace, from {source_name(path)}",

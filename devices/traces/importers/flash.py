@@ -13,14 +13,14 @@ import msgspec
 
 from devices.traces.importers.importer import (
     Importer,
+    ImportOptions,
     Known,
-    Options,
-    complete,
+    keep_complete,
     read_name,
     rows_of_changes,
     source_name,
 )
-from devices.traces.importers.sources import text_of
+from devices.traces.importers.sources import read_text
 from devices.traces.importers.timestamps import read_moment_ns, read_zone
 from devices.traces.writer import Row, Sidecar
 from wire.errors import InputError
@@ -55,7 +55,7 @@ class Phone(msgspec.Struct):
     guid: str | int = ""
 
 
-def rows(path: Path, options: Options) -> Iterator[Row]:
+def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
     """Yield when phones are online, on which network, and in use, by phone in the order of the file.
 
     Raises:
@@ -65,15 +65,15 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
         raise InputError(f"--online(={options.online!r}) must be one of {', '.join(RULES)}")
     phones = _phones(path, options)
     taken = (each for number, each in enumerate(phones, start=1) if number <= (options.devices or number))
-    yield from complete(
+    yield from keep_complete(
         ((name, list(_phone(name, where, phone, options))) for name, where, phone in taken),
         ("online",), "phone", options,
     )  # fmt: skip
 
 
-def _phones(path: Path, options: Options) -> Iterator[tuple[str, str, Phone]]:
+def _phones(path: Path, options: ImportOptions) -> Iterator[tuple[str, str, Phone]]:
     """Yield (name, where it is, what is said of it) of each phone."""
-    text = text_of(path, options.encoding)
+    text = read_text(path, options.encoding)
     try:
         read = _decoded(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
@@ -102,7 +102,7 @@ def _decoded(text: str) -> dict[str, Phone] | list[Phone]:
         return msgspec.json.Decoder(Phone).decode_lines(text)
 
 
-def _phone(guid: str, where: str, phone: Phone, options: Options) -> Iterator[Row]:
+def _phone(guid: str, where: str, phone: Phone, options: ImportOptions) -> Iterator[Row]:
     zone = read_zone(options.zone)
     events = sorted(_events(where, phone.messages or "", zone), key=lambda event: event[0])  # stable
     if not events:
@@ -155,7 +155,7 @@ def _online(state: Mapping[str, object], rule: str) -> bool:
     return state["network"] == "wifi" and (rule == "wifi" or (idle and state.get("charging") is True))
 
 
-def sidecar(path: Path, options: Options) -> Sidecar:
+def sidecar(path: Path, options: ImportOptions) -> Sidecar:
     """Return what the sidecar says."""
     rule = {
         "network": "while a network of known kind is there and the phone is on",

@@ -21,15 +21,15 @@ from devices.traces.cells import read_number
 from devices.traces.importers.importer import (
     MOST_NAME,
     Importer,
+    ImportOptions,
     Known,
-    Options,
-    complete,
-    first_devices,
+    group_by_device,
+    keep_complete,
     read_name,
     rows_of_changes,
     source_name,
 )
-from devices.traces.importers.sources import records_of
+from devices.traces.importers.sources import read_records
 from devices.traces.importers.timestamps import read_moment_ns, read_zone
 from devices.traces.writer import Row, Sidecar
 from wire.errors import InputError
@@ -42,7 +42,7 @@ OFFLINE: Final = ("disconnected", "disconnecting", "connecting", "unknown")
 Sample = Mapping[str, Any]
 
 
-def rows(path: Path, options: Options) -> Iterator[Row]:
+def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
     """Yield what is available, the network, and whether the screen is on, by device in order.
 
     Raises:
@@ -58,12 +58,12 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
             options,
             zone,
         )
-        for row, sample in records_of(path, options.encoding)
+        for row, sample in read_records(path, options.encoding)
     )
-    devices = first_devices(read, options)
+    devices = group_by_device(read, options)
     if not devices:
         raise InputError(f"{printable(path)}: holds no sample")
-    yield from complete(
+    yield from keep_complete(
         ((device, list(_rows(device, moments))) for device, moments in devices.items()),
         ("mem_available_bytes", "online"), "device", options,
     )  # fmt: skip
@@ -75,7 +75,7 @@ def _rows(device: str, moments: list[tuple[int, Known]]) -> Iterator[Row]:
     return rows_of_changes(device, (((t - start) / NS_PER_S, known) for t, known in moments))
 
 
-def _read(where: str, sample: Sample, options: Options, zone: tzinfo) -> tuple[str, tuple[int, Known]]:
+def _read(where: str, sample: Sample, options: ImportOptions, zone: tzinfo) -> tuple[str, tuple[int, Known]]:
     """Return (device, (nanoseconds since 1970, what is known))."""
     device = next(
         (sample[name] for name in ("device_id", "uu_id") if sample.get(name) not in (None, "")), None
@@ -158,7 +158,7 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name.strip().strip('"')).lower()
 
 
-def sidecar(path: Path, options: Options) -> Sidecar:
+def sidecar(path: Path, options: ImportOptions) -> Sidecar:
     """Return what the sidecar says."""
     free, capped = (
         ("memoryUser", ", at most memoryFree") if options.layout == "batteryhub" else ("memoryFree", "")

@@ -19,7 +19,7 @@ MOST_NAME: Final = 1000
 
 
 @dataclass(frozen=True)
-class Options:
+class ImportOptions:
     """What the user says of an import; each importer takes what concerns it."""
 
     devices: int | None = None
@@ -63,8 +63,8 @@ class Importer:
     """One kind of source."""
 
     title: str
-    rows: Callable[[Path, Options], Iterator[Row]]
-    sidecar: Callable[[Path, Options], Sidecar]
+    rows: Callable[[Path, ImportOptions], Iterator[Row]]
+    sidecar: Callable[[Path, ImportOptions], Sidecar]
 
 
 def source_name(path: Path) -> str:
@@ -105,8 +105,8 @@ def check_devices(source: Path, names: Iterable[str]) -> None:
         )
 
 
-def complete(
-    devices: Iterable[tuple[str, list[Row]]], columns: tuple[str, ...], what: str, options: Options
+def keep_complete(
+    devices: Iterable[tuple[str, list[Row]]], columns: tuple[str, ...], what: str, options: ImportOptions
 ) -> Iterator[Row]:
     """Yield the rows of devices that have a value in one of *columns*; the others are counted, and left out.
 
@@ -189,7 +189,7 @@ def rows_of_changes(
         yield Row(device, over)
 
 
-def first_devices(found: Iterable[tuple[str, Any]], options: Options) -> dict[str, list[Any]]:
+def group_by_device(found: Iterable[tuple[str, Any]], options: ImportOptions) -> dict[str, list[Any]]:
     """Return what belongs to each device, in the order of the source; of so many devices as are wanted."""
     devices: dict[str, list[Any]] = {}
     for device, each in found:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from devices.memory.pressure import LEVELS
-from devices.traces.importers.importer import Importer, Known, Options, rows_of_changes, source_name
-from devices.traces.importers.sources import lines_of
+from devices.traces.importers.importer import Importer, ImportOptions, Known, rows_of_changes, source_name
+from devices.traces.importers.sources import read_lines
 from devices.traces.importers.timestamps import read_moment_ns, read_zone
 from devices.traces.writer import Row, Sidecar
 from wire.errors import InputError
@@ -84,7 +84,7 @@ class _Look:
     """Since the phone was started, as ``dumpsys`` says."""
 
 
-def rows(path: Path, options: Options) -> Iterator[Row]:
+def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
     """Yield what the log says of the memory of one device.
 
     Raises:
@@ -105,7 +105,7 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
     yield from rows_of_changes(options.name, moments)
 
 
-def _leave_out_cut_off(looks: list[tuple[int, _Look]], options: Options) -> None:
+def _leave_out_cut_off(looks: list[tuple[int, _Look]], options: ImportOptions) -> None:
     """Leave the last look out where it lacks what all others have: the log was cut off within it."""
     others = [set(look.sizes) for _, look in looks[:-1]]
     if others and set.intersection(*others) & {"MemAvailable", "MemFree"} - set(looks[-1][1].sizes):
@@ -130,7 +130,7 @@ def _known(path: Path, look: _Look) -> Known:
     return known
 
 
-def _timed(path: Path, options: Options) -> list[tuple[int, _Look]]:
+def _timed(path: Path, options: ImportOptions) -> list[tuple[int, _Look]]:
     """Return the looks with their times in nanoseconds."""
     before, after, looks = _read(path, options, read_zone(options.zone))
     if not looks:
@@ -153,7 +153,7 @@ def _timed(path: Path, options: Options) -> list[tuple[int, _Look]]:
 
 
 def _read(
-    path: Path, options: Options, zone: tzinfo
+    path: Path, options: ImportOptions, zone: tzinfo
 ) -> tuple[list[int | None], list[int | None], list[_Look]]:
     """Return the time before each look, the time after each, and the looks."""
     before: list[int | None] = []
@@ -166,7 +166,7 @@ def _read(
     open_look = False
     above = ""
     cut_off: InputError | None = None
-    for number, line in lines_of(path, options.encoding):
+    for number, line in read_lines(path, options.encoding):
         if cut_off is not None:
             raise cut_off
         try:
@@ -268,7 +268,7 @@ def _of_day(clock: re.Match[str], before_ns: int | None) -> int:
     return within + DAY_NS * (days + (before_ns is not None and within < before_ns % DAY_NS))
 
 
-def sidecar(path: Path, options: Options) -> Sidecar:
+def sidecar(path: Path, options: ImportOptions) -> Sidecar:
     """Return what the sidecar says."""
     return Sidecar(
         source=f"a log of memory, {source_name(path)}",

@@ -103,7 +103,7 @@ def read_source(path: Path) -> bytes:
         return _whole(path, stream)
 
 
-def text_of(path: Path, encoding: str | None = None) -> str:
+def read_text(path: Path, encoding: str | None = None) -> str:
     """Return the text of the source *path*, unpacked.
 
     Raises:
@@ -117,7 +117,7 @@ def text_of(path: Path, encoding: str | None = None) -> str:
             raise _no_text(path, found) from None
 
 
-def lines_of(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
+def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
     """Yield (number from 1, line) of the text file *path*, unpacked.
 
     Args:
@@ -145,7 +145,7 @@ def lines_of(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str
             raise _no_text(path, found) from None
 
 
-def records_of(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Record]]:
+def read_records(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Record]]:
     """Yield (row from 1, what it says by name) of a table: CSV with a header, JSON, Parquet.
 
     JSON is an object a line, or an array of them. Blank lines are no rows.
@@ -186,7 +186,7 @@ def csv_rows(
 
 
 def _csv(path: Path, encoding: str | None) -> Iterator[tuple[int, Record]]:
-    lines = (line for _, line in lines_of(path, encoding))
+    lines = (line for _, line in read_lines(path, encoding))
     header = next((line for line in lines if line.strip() and not line.startswith("#")), "")
     separator = max(SEPARATORS, key=lambda each: len(next(csv_rows(path, [header], each), (0, [""]))[1]))
     if separator not in header and len(header.split()) > 1:  # blanks, as many as look good
@@ -206,14 +206,14 @@ def _csv(path: Path, encoding: str | None) -> Iterator[tuple[int, Record]]:
 
 def _json_lines(path: Path, encoding: str | None) -> Iterator[tuple[int, Record]]:
     row = 0
-    for _, line in lines_of(path, encoding):
+    for _, line in read_lines(path, encoding):
         if line.strip("\ufeff \t"):
             row += 1
             yield row, _record(path, row, _json(f"{printable(path)}: row {row}", line))
 
 
 def _array(path: Path, encoding: str | None) -> Iterator[tuple[int, Record]]:
-    for row, value in enumerate(_json(printable(path), text_of(path, encoding)), start=1):
+    for row, value in enumerate(_json(printable(path), read_text(path, encoding)), start=1):
         yield row, _record(path, row, value)
 
 

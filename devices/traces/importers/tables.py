@@ -12,15 +12,15 @@ from typing import Any, Final
 from devices.traces.cells import MOST_WHOLE, read_number
 from devices.traces.importers.importer import (
     Importer,
+    ImportOptions,
     Known,
-    Options,
-    complete,
-    first_devices,
+    group_by_device,
+    keep_complete,
     read_name,
     rows_of_changes,
     source_name,
 )
-from devices.traces.importers.sources import Record, records_of
+from devices.traces.importers.sources import Record, read_records
 from devices.traces.importers.timestamps import TIME_UNITS, read_moment_ns, read_zone
 from devices.traces.writer import Row, Sidecar
 from wire.errors import InputError
@@ -33,7 +33,7 @@ ONLINE: Final[Mapping[str, bool]] = {
 }
 
 
-def rows(path: Path, options: Options) -> Iterator[Row]:
+def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
     """Yield what the named columns say, by device in the order of the file.
 
     Raises:
@@ -41,11 +41,11 @@ def rows(path: Path, options: Options) -> Iterator[Row]:
     """
     zone = _check(options)
     read = _read(path, options, zone)
-    devices = first_devices(read, options)
+    devices = group_by_device(read, options)
     if not devices:
         raise InputError(f"{printable(path)}: holds no row")
     signals = {"mem_available_bytes": options.available, "online": options.online_column}
-    yield from complete(
+    yield from keep_complete(
         ((device, list(_rows(device, moments))) for device, moments in devices.items()),
         tuple(name for name, column in signals.items() if column is not None), "device", options,
     )  # fmt: skip
@@ -57,7 +57,7 @@ def _rows(device: str, moments: list[tuple[int, Known]]) -> Iterator[Row]:
     return rows_of_changes(device, (((t - start) / NS_PER_S, known) for t, known in moments))
 
 
-def _check(options: Options) -> tzinfo:
+def _check(options: ImportOptions) -> tzinfo:
     if options.time is None:
         raise InputError("--time must name the column of the time")
     if options.available is None and options.online_column is None:
@@ -77,9 +77,9 @@ def _check(options: Options) -> tzinfo:
     return read_zone(options.zone)
 
 
-def _read(path: Path, options: Options, zone: tzinfo) -> Iterator[tuple[str, tuple[int, Known]]]:
+def _read(path: Path, options: ImportOptions, zone: tzinfo) -> Iterator[tuple[str, tuple[int, Known]]]:
     before: dict[str, int] = {}
-    for row, record in records_of(path, options.encoding):
+    for row, record in read_records(path, options.encoding):
         where = f"{printable(path)}: row {row}"
         if row == 1:
             _check_there(path, options, record)
@@ -91,7 +91,7 @@ def _read(path: Path, options: Options, zone: tzinfo) -> Iterator[tuple[str, tup
         yield device, (t_ns, _known(where, record, options))
 
 
-def _check_there(path: Path, options: Options, record: Record) -> None:
+def _check_there(path: Path, options: ImportOptions, record: Record) -> None:
     named = (options.time, options.device, options.available, options.total, options.online_column)
     for name in named:
         if name is not None and name not in record:
@@ -99,7 +99,7 @@ def _check_there(path: Path, options: Options, record: Record) -> None:
             raise InputError(f"{printable(path)}: column {name!r} is missing; there are {there}")
 
 
-def _time(where: str, record: Record, options: Options, zone: tzinfo, before: int | None) -> int:
+def _time(where: str, record: Record, options: ImportOptions, zone: tzinfo, before: int | None) -> int:
     value = record.get(str(options.time))
     try:
         return read_moment_ns(value, str(options.time_unit), zone, before)
@@ -111,7 +111,7 @@ def _time(where: str, record: Record, options: Options, zone: tzinfo, before: in
         ) from None
 
 
-def _known(where: str, record: Record, options: Options) -> Known:
+def _known(where: str, record: Record, options: ImportOptions) -> Known:
     known: Known = {}
     sizes = {"mem_available_bytes": options.available, "mem_total_bytes": options.total}
     for name, column in sizes.items():
@@ -150,7 +150,7 @@ def _size(where: str, column: str, value: Any, unit: str) -> int:
     return size
 
 
-def sidecar(path: Path, options: Options) -> Sidecar:
+def sidecar(path: Path, options: ImportOptions) -> Sidecar:
     """Return what the sidecar says."""
     taken = {
         "mem_available_bytes": options.available, "mem_total_bytes": options.total,

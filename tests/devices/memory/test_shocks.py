@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.memory import BoundedWalk, Changes, Shock, SquareWave, shocked
+from devices.memory import BoundedWalk, Changes, Shock, SquareWave, apply_shocks
 from devices.memory.sampling import STEPS_AT_ONCE
-from devices.memory.shocks import merge, onsets
+from devices.memory.shocks import merge, shock_times
 from wire.random_streams import stream
 from wire.units import NS_PER_S, Bytes, Duration, Share
 
@@ -50,7 +50,7 @@ def test_at_any_time_memory_is_the_base_times_the_factors(
 
 
 def on_top_of(base: Changes, *shocks: Shock, device: str = "a", start: int = 0, seed: int = 1) -> Changes:
-    return shocked(base, shocks, seed=seed, group="g", device=device, start_ns=start)
+    return apply_shocks(base, shocks, seed=seed, group="g", device=device, start_ns=start)
 
 
 def steady(free: int = 1000) -> Changes:
@@ -121,7 +121,11 @@ def test_all_devices_of_a_group_are_hit_at_the_same_instants(seed: int, one: int
 def test_another_seed_or_group_has_other_shocks() -> None:
     shock = Shock()
     runs = [
-        list(itertools.islice(shocked(steady(), (shock,), seed=seed, group=group, device="a", start_ns=0), 9))
+        list(
+            itertools.islice(
+                apply_shocks(steady(), (shock,), seed=seed, group=group, device="a", start_ns=0), 9
+            )
+        )
         for seed, group in ((1, "g"), (2, "g"), (1, "h"))
     ]
     assert runs[0] != runs[1] != runs[2] != runs[0]
@@ -169,7 +173,7 @@ def test_a_shock_that_hits_next_to_nobody_is_looked_for_no_further_than_time_has
     )
     changes = at_times(list(itertools.islice(on_top_of(wave.changes(stream(1)), shock), 41)))
     assert changes == at_times(list(itertools.islice(wave.changes(stream(1)), 41)))
-    assert 200 <= len(onsets(1, "g", 0, shock)._times) <= 200 + 2 * STEPS_AT_ONCE
+    assert 200 <= len(shock_times(1, "g", 0, shock)._times) <= 200 + 2 * STEPS_AT_ONCE
 
 
 @given(share=st.sampled_from([0.002, 0.01, 0.3]), seed=st.integers(0, 50))

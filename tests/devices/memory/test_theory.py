@@ -22,7 +22,7 @@ from devices.memory import (
     SquareWave,
 )
 from devices.memory.pressure import LEVELS
-from devices.memory.shocks import Onsets
+from devices.memory.shocks import ShockTimes
 from wire.random_streams import stream
 from wire.units import NS_PER_S, Bytes, Duration, Share
 
@@ -313,8 +313,8 @@ class TestShocks:
     def test_they_come_in_the_mean_time_and_never_overlap(self) -> None:
         shock = Shock(every=Duration(1000 * NS_PER_S), lasting=Duration(200 * NS_PER_S), over=Duration(50))
         count = 20_000
-        onsets = Onsets(shock, stream(1, "theory"))
-        gaps = np.diff([0, *(onsets[number] for number in range(count))])
+        shock_times = ShockTimes(shock, stream(1, "theory"))
+        gaps = np.diff([0, *(shock_times[number] for number in range(count))])
         calm = int(shock.every) - shock.duration
         assert gaps.min() >= shock.duration
         assert_near(gaps.mean(), int(shock.every), calm / math.sqrt(count))

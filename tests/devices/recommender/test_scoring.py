@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cloud.blocks.encoding import GroupTable, encode_group
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.pee_file import a_shelf
-from devices.recommender.scoring import ItemTable, lean_scores, table_scores
+from devices.recommender.scoring import ItemTable, streaming_scores, table_scores
 from wire.blocks import Blocks, encode_block
 from wire.errors import Reason, RemoteProtocolError
 from wire.geometry import Codec, Geometry, Score
@@ -43,7 +43,7 @@ def test_a_table_that_is_kept_and_one_decoded_anew_rank_alike(shelf: Shelf, data
     table = ItemTable(shelf)
     for blocks in data.draw(st.lists(st.integers(0, len(shelf.ids)), min_size=1, max_size=4)):
         table.hold(blocks)
-        kept, anew = table.scores(users), lean_scores(shelf, blocks, users)
+        kept, anew = table.scores(users), streaming_scores(shelf, blocks, users)
         np.testing.assert_allclose(anew, kept, rtol=1e-12, atol=1e-12)
         k = min(10, shelf.geometry.items)
         np.testing.assert_array_equal(top_k(anew.astype(np.float32), k), top_k(kept.astype(np.float32), k))
@@ -69,7 +69,7 @@ def test_scores_of_two_slices_by_hand(score: Score, expected: list[float]) -> No
     cells = [(0, values[:1, :2]), (2, values[1:2, :2]), (1, values[:1, 2:])]
     data = b"".join(encode_block(cell, Codec.FP32)[1] for _, cell in cells)
     ids = np.array([block for block, _ in cells], dtype="<u2").tobytes()
-    assert lean_scores(a_shelf(geometry, Blocks(ids, b"", b"", data)), 3, user)[0].tolist() == expected
+    assert streaming_scores(a_shelf(geometry, Blocks(ids, b"", b"", data)), 3, user)[0].tolist() == expected
 
 
 def test_a_narrow_last_slice_adds_to_the_first_columns() -> None:
@@ -82,14 +82,14 @@ def test_a_narrow_last_slice_adds_to_the_first_columns() -> None:
 def test_without_blocks_no_item_can_be_ranked() -> None:
     geometry = Geometry(items=2, dim=2, item_groups=1, slice_width=1, codec=Codec.INT8)
     empty = a_shelf(geometry, Blocks(b"", b"", b"", b""))
-    assert lean_scores(empty, 0, np.ones((1, 2), dtype=np.float32)).tolist() == [[-np.inf, -np.inf]]
+    assert streaming_scores(empty, 0, np.ones((1, 2), dtype=np.float32)).tolist() == [[-np.inf, -np.inf]]
 
 
 def test_numbers_that_are_not_finite_are_refused() -> None:
     geometry = Geometry(items=2, dim=1, item_groups=2, slice_width=1, codec=Codec.FP32)
     data = np.array([1.0, np.nan], dtype="<f4").tobytes()
     shelf = a_shelf(geometry, Blocks(b"\0\0\1\0", b"", b"", data))
-    assert lean_scores(shelf, 1, np.ones((1, 1), dtype=np.float32)).tolist() == [[1.0, -np.inf]]
+    assert streaming_scores(shelf, 1, np.ones((1, 1), dtype=np.float32)).tolist() == [[1.0, -np.inf]]
     with pytest.raises(RemoteProtocolError, match="item group 1 are not finite") as refused:
-        lean_scores(shelf, 2, np.ones((1, 1), dtype=np.float32))
+        streaming_scores(shelf, 2, np.ones((1, 1), dtype=np.float32))
     assert refused.value.reason is Reason.CONTENT

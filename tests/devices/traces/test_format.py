@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.memory import Replay
-from devices.traces.assignment import reuse_warnings, series_of, start_within
+from devices.traces.assignment import assigned_series, reuse_warnings, start_within
 from devices.traces.availability import FOREVER, Availability, offline_spans, read_availability
 from devices.traces.cells import RefusedCellError, check_names, convert, read_cell
 from devices.traces.columns import COLUMNS
 from devices.traces.draft import read_draft
-from devices.traces.series import Series, memory_changes, read_memory, read_recorded, read_series
+from devices.traces.series import Series, memory_changes, read_memory, read_series, read_trace_column
 from devices.traces.writer import Row, Sidecar, read_sidecar, sidecar_path, write_trace
 from wire.errors import InputError
 from wire.units import NS_PER_S, Duration
@@ -218,7 +218,7 @@ def test_devices_without_data_can_be_left_out(tmp_path: Path) -> None:
     assert read_memory(Replay(file="x.csv", without_data="leave_out"), file) == (Series((0,), (10,), 0),)
     leaving_out = Availability(file="x.csv", without_data="leave_out")
     assert read_availability(leaving_out, file) == (Series((0,), (True,), 0),)
-    assert read_recorded(file, "online", "flag").without == ("a",)
+    assert read_trace_column(file, "online", "flag").without == ("a",)
     file = trace(tmp_path, "device_id,t_s,mem_available_bytes\na,0,\nb,0,\n")
     with pytest.raises(InputError, match=r"must have a value in some row \(2 of 2 devices have none\)"):
         read_memory(Replay(file="x.csv", without_data="leave_out"), file)
@@ -378,7 +378,7 @@ def test_offline_spans_say_at_each_moment_what_the_series_says(
 def assigned(assign: str, devices: int, series: int, seed: int = 1, group: str = "g") -> list[int]:
     trace = Replay(file="x.csv", assign=assign)  # type: ignore[arg-type]
     return [
-        series_of(trace, count=series, seed=seed, group=group, at=at, drawn=at / devices)
+        assigned_series(trace, count=series, seed=seed, group=group, at=at, drawn=at / devices)
         for at in range(devices)
     ]
 

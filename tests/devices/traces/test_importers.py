@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from devices.traces.availability import Availability, offline_spans
 from devices.traces.columns import KINDS, read_columns
 from devices.traces.importers import alibaba, fedscale, flash, greenhub
-from devices.traces.importers.importer import Importer, Options, rows_of_changes
+from devices.traces.importers.importer import Importer, ImportOptions, rows_of_changes
 from devices.traces.importers.safe_pickle import UnsafePickleError, read_plain_pickle
 from devices.traces.series import read_series
 from devices.traces.writer import Row, write_trace
@@ -28,7 +28,7 @@ GIB = 2**30
 
 
 def imported(importer: Importer, source: Path, **options: Any) -> list[Row]:
-    return list(importer.rows(source, Options(**options)))
+    return list(importer.rows(source, ImportOptions(**options)))
 
 
 def refused(importer: Importer, source: Path, **options: Any) -> str:
@@ -125,8 +125,8 @@ def test_fedscale_clients_are_online_from_active_to_inactive(tmp_path: Path) -> 
 def test_an_imported_client_comes_and_goes_as_fedscale_has_it(tmp_path: Path) -> None:
     """Active at t if active[i] <= t modulo finish_time < inactive[i] for some i."""
     file = tmp_path / "x.parquet"
-    rows = fedscale.IMPORTER.rows(pickled(tmp_path, {1: CLIENT}), Options())
-    write_trace(file, rows, fedscale.IMPORTER.sidecar(file, Options()))
+    rows = fedscale.IMPORTER.rows(pickled(tmp_path, {1: CLIENT}), ImportOptions())
+    write_trace(file, rows, fedscale.IMPORTER.sidecar(file, ImportOptions()))
     (series,) = read_series(file, "online", "flag").values()
     spans = list(itertools.islice(offline_spans(series, Availability(file="x.csv")), 20))
     for t in range(600):
@@ -332,7 +332,7 @@ def test_alibaba_percentages_become_bytes_of_the_stated_total(tmp_path: Path) ->
     second = [Row("m_7", 0.0, mem_available_bytes=total // 2, mem_total_bytes=total)]
     assert imported(alibaba.IMPORTER, usage(tmp_path), total_bytes=total) == first + second
     assert imported(alibaba.IMPORTER, usage(tmp_path), total_bytes=total, devices=1) == first
-    assert alibaba.IMPORTER.sidecar(usage(tmp_path), Options(total_bytes=total)).proxy_for is not None
+    assert alibaba.IMPORTER.sidecar(usage(tmp_path), ImportOptions(total_bytes=total)).proxy_for is not None
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_what_is_imported_obeys_the_format(tmp_path: Path, suffix: str) -> None:
         (greenhub.IMPORTER, json_lines(tmp_path, *SAMPLES)),
         (alibaba.IMPORTER, usage(tmp_path)),
     ]
-    options = Options(total_bytes=GIB)
+    options = ImportOptions(total_bytes=GIB)
     for importer, source in sources:
         file = tmp_path / f"out{suffix}"
         written = write_trace(file, importer.rows(source, options), importer.sidecar(source, options))

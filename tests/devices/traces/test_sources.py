@@ -26,10 +26,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devices.traces.columns import KINDS, read_columns
-from devices.traces.importers.importer import Options, check_devices, formula_note
+from devices.traces.importers.importer import ImportOptions, check_devices, formula_note
 from devices.traces.importers.registry import IMPORTERS
 from devices.traces.importers.safe_pickle import UnsafePickleError, read_plain_pickle
-from devices.traces.importers.sources import records_of
+from devices.traces.importers.sources import read_records
 from devices.traces.importers.timestamps import read_moment_ns, read_zone
 from devices.traces.series import read_series
 from devices.traces.writer import Row, write_trace
@@ -41,7 +41,7 @@ KIB = 1024
 
 
 def imported(kind: str, source: Path, **options: Any) -> tuple[list[Row], list[str]]:
-    taken = Options(**options)
+    taken = ImportOptions(**options)
     return list(IMPORTERS[kind].rows(source, taken)), taken.notes
 
 
@@ -194,7 +194,7 @@ def test_random_samples_and_readings_round_trip(
     )
     for kind, text, scale in (("greenhub", samples, KIB), ("alibaba", readings.getvalue(), 10)):
         file.write_bytes(gzip.compress(text.encode()) if packed else text.encode())
-        options = Options(total_bytes=1000)
+        options = ImportOptions(total_bytes=1000)
         write_trace(out, IMPORTERS[kind].rows(file, options), IMPORTERS[kind].sidecar(file, options))
         found = read_series(out, "mem_available_bytes", "whole")
         assert sorted(found) == sorted(devices)
@@ -569,7 +569,7 @@ def test_a_table_round_trips(
         assert at[max(known for known in at if known <= (t - times[0]) / 1000)] == size
     assert rows[-1].t_s == (times[-1] - times[0]) / 1000
     out = file.with_name("round.parquet")
-    write_trace(out, rows, IMPORTERS["columns"].sidecar(file, Options()))
+    write_trace(out, rows, IMPORTERS["columns"].sidecar(file, ImportOptions()))
     assert read_columns(out, KINDS).table.num_rows == len(rows)
 
 
@@ -589,7 +589,7 @@ def test_any_bytes_are_rows_or_one_line_of_refusal(
     file = tmp_path_factory.getbasetemp() / "fuzz"
     file.write_bytes(head + tail)
     for kind, importer in IMPORTERS.items():
-        options = Options(
+        options = ImportOptions(
             total_bytes=1000,
             time="ts",
             time_unit="iso" if len(tail) % 2 else "epoch",
@@ -605,7 +605,7 @@ def test_any_bytes_are_rows_or_one_line_of_refusal(
         with contextlib.suppress(InputError):
             write_trace(file.with_name("fuzz.csv"), rows, importer.sidecar(file, options))
     with contextlib.suppress(InputError):
-        list(records_of(file))
+        list(read_records(file))
 
 
 @given(st.text(max_size=40) | st.floats() | st.integers(), st.sampled_from(["s", "ms", "iso", "epoch"]))

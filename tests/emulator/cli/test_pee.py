@@ -12,7 +12,7 @@ import pytest
 from cloud.data.datasets import load as load_data
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.pee_file import read_pee
-from devices.recommender.quality import Truth, user_qualities
+from devices.recommender.quality import HeldOut, user_qualities
 from emulator.simulation.model_cache import PreparedModel, prepare_model
 from scenarios.language.load import parse
 from tests.emulator.cli.test_main import peelfleet, write
@@ -66,7 +66,7 @@ def test_a_pee_holds_the_layer_of_its_budget_and_says_so(tmp_path: Path, store_r
         np.array([number]),
         store.user_groups,
         store.user_vectors,
-        Truth(interactions.known, interactions.test),
+        HeldOut(interactions.known, interactions.test),
     )
     assert said[3] == f"{quality[number].at(pee.fields.layer).ndcg_at_10:.4f}"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.recommender.quality import Truth
+from devices.recommender.quality import HeldOut
 from emulator.simulation.job import Job, enrol_fleet
 from emulator.simulation.model_cache import PreparedModel, prepare_model
 from emulator.simulation.simulation import Simulation
@@ -58,7 +58,7 @@ def ran(scenario: Scenario, model: PreparedModel, folder: Path) -> str:
     try:
         recordings = read_recordings(scenario.fleet)
         devices, users = enrol_fleet(scenario, model)
-        truth = Truth(model.interactions.known, model.interactions.test)
+        truth = HeldOut(model.interactions.known, model.interactions.test)
         job = Job(scenario, "fleet", model.store, truth, devices, users, folder, recordings=recordings)
         Simulation(job, progress).run_virtual()
     except Enough:
