@@ -38,7 +38,7 @@ from cloud.training.train import train
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.pee_file import a_shelf
 from devices.recommender.scoring import ItemTable, streaming_scores
-from emulator.simulation.model_cache import store_of
+from emulator.simulation.model_cache import encode_store
 from scenarios.language.schema import Model
 from wire.geometry import Codec, Float32Array
 from wire.layers import Layers
@@ -131,7 +131,7 @@ def measure(
         rounds: how often each time is taken.
         shares: budgets, of the table in fp32; those that select nothing are left out.
     """
-    store = store_of(model, Model(training=training, codec=codec), lambda done, total: None)
+    store = encode_store(model, Model(training=training, codec=codec), lambda done, total: None)
     (group,) = store.groups
     shelf = a_shelf(store.geometry, group.blocks)
     for share in shares:

@@ -17,9 +17,9 @@ import numpy as np
 
 from benchmarks.compare_units import drawn_worlds, shocked_fleet
 from benchmarks.figures import write
-from emulator.compare.run_sets import Comparison, compare, read_side
-from emulator.compare.statistics import LEVEL, Sums, judge
-from emulator.runner.runner import Options, Unwatched, run
+from emulator.compare.run_sets import Comparison, compare, read_run_set
+from emulator.compare.statistics import LEVEL, RatioSums, estimate_differences
+from emulator.runner.runner import RunOptions, Unwatched, run
 from scenarios.language.load import parse
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
@@ -124,12 +124,12 @@ def changed_pairs(folder: Path, store: Path | None, pairs: int, change: str = CH
 def run_seed(out: Path, store: Path | None, seed: int, *overrides: str) -> Path:
     """Run `SMALL` with *seed*; return its folder."""
     scenario = parse(SMALL, "small", [*overrides, f"seed={seed}"])
-    return run(scenario, Options(out, store=store, report=False), Unwatched()).folder
+    return run(scenario, RunOptions(out, store=store, report=False), Unwatched()).folder
 
 
 def compare_folders(one: Path, two: Path) -> Comparison:
     """Return the comparison of two run directories."""
-    return compare(read_side(str(one)), read_side(str(two)))
+    return compare(read_run_set(str(one)), read_run_set(str(two)))
 
 
 def reasons(comparisons: Sequence[Comparison]) -> dict[str, int]:
@@ -174,7 +174,9 @@ def bca(values: FloatArray, resamples: int = 1000) -> tuple[float, float]:
 def studentized(values: FloatArray, resamples: int = 1000) -> tuple[float, float]:
     """Return the interval that `compare` gives a single metric."""
     ones, column = np.ones((len(values), 1)), values[:, None]
-    (judged,) = judge(Sums(np.zeros_like(column), ones), Sums(column, ones), resamples=resamples)
+    (judged,) = estimate_differences(
+        RatioSums(np.zeros_like(column), ones), RatioSums(column, ones), resamples=resamples
+    )
     return (judged.low, judged.high) if judged.judged else EVERYWHERE
 
 
@@ -200,7 +202,10 @@ def family_errors(trials: int, metrics: int = 14) -> dict[str, float]:
 
 def _any_differs(one: FloatArray, two: FloatArray) -> bool:
     ones = np.ones_like(one)
-    return any(each.differs for each in judge(Sums(one, ones), Sums(two, ones), resamples=4000))
+    return any(
+        each.differs
+        for each in estimate_differences(RatioSums(one, ones), RatioSums(two, ones), resamples=4000)
+    )
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from emulator.compare.resampling_units import LEAST_SEEDS
-from emulator.compare.run_sets import Side, compare
-from emulator.compare.statistics import Judged, Sums, judge
+from emulator.compare.resampling_units import MIN_SEEDS
+from emulator.compare.run_sets import RunSet, compare
+from emulator.compare.statistics import MetricDifference, RatioSums, estimate_differences
 from emulator.metrics.per_device import COMPARED_METRICS as COMPARED
 from emulator.metrics.per_device import MeasuredRun
-from emulator.runner.runner import Options, Unwatched, run
+from emulator.runner.runner import RunOptions, Unwatched, run
 from scenarios.language.load import parse
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray
@@ -49,8 +49,8 @@ def drawn_worlds(trials: int) -> Iterator[Measured]:
     yield from _users(trials)
 
 
-def _means(values: FloatArray) -> Sums:
-    return Sums(values, np.ones_like(values))
+def _means(values: FloatArray) -> RatioSums:
+    return RatioSums(values, np.ones_like(values))
 
 
 def _rare(trials: int) -> Iterator[Measured]:
@@ -70,8 +70,8 @@ def _rare(trials: int) -> Iterator[Measured]:
         yield Measured(f"{name}: a metric that rises from 0 is reported", seen / trials, least=share * 2)
 
 
-def _judged(one: FloatArray, two: FloatArray) -> list[Judged]:
-    return judge(_means(one), _means(two), resamples=RESAMPLES)
+def _judged(one: FloatArray, two: FloatArray) -> list[MetricDifference]:
+    return estimate_differences(_means(one), _means(two), resamples=RESAMPLES)
 
 
 def _seeds(trials: int) -> Iterator[Measured]:
@@ -83,7 +83,7 @@ def _seeds(trials: int) -> Iterator[Measured]:
         "rare": lambda rng, size: (rng.random(size) < 0.3) * rng.exponential(1, size) - 0.3,
     }
     for kind, draw in draws.items():
-        for seeds in (LEAST_SEEDS, 3 * LEAST_SEEDS):
+        for seeds in (MIN_SEEDS, 3 * MIN_SEEDS):
             held = 0
             for world in range(trials):
                 rng = stream(world, "seeds", kind, seeds)
@@ -93,7 +93,7 @@ def _seeds(trials: int) -> Iterator[Measured]:
             yield Measured(f"{kind} storms, {seeds} seeds: intervals hold together", held / trials, least=0.9)
 
 
-def _hold(judged: Sequence[Judged], truth: FloatArray) -> bool:
+def _hold(judged: Sequence[MetricDifference], truth: FloatArray) -> bool:
     return all(
         not each.has_interval or each.low <= right <= each.high
         for each, right in zip(judged, truth, strict=True)
@@ -111,7 +111,7 @@ def _users(trials: int) -> Iterator[Measured]:
             first, second = _means(np.zeros_like(gain)), _means(gain)
             if drawn == "users":
                 first, second = first.by(users, 80), second.by(users, 80)
-            held += _hold(judge(first, second, resamples=RESAMPLES), np.zeros(1))
+            held += _hold(estimate_differences(first, second, resamples=RESAMPLES), np.zeros(1))
         promise = 0.92 if drawn == "users" else 0.0
         yield Measured(f"shared users, {drawn} drawn: the interval holds", held / trials, least=promise)
 
@@ -131,30 +131,30 @@ def shocked_fleet(folder: Path, store: Path | None, text: str, change: str, seed
         for side in range(2)
     ]
     truth = np.array([each.difference for each in _sampled(runs, range(seeds)).values()])
-    for count in (1, 3, LEAST_SEEDS):
+    for count in (1, 3, MIN_SEEDS):
         samples = [range(at, at + count) for at in range(0, seeds - count + 1, count)]
         found = [list(_sampled(runs, sample).values()) for sample in samples]
         held = np.mean([_hold(one, truth) for one in found])
         claims = np.mean([sum(each.differs for each in one) for one in found])
         none = sum(_is_called_none(each) for one in found for each in one)
         name = f"a fleet that shocks hit, {count} seeds"
-        few = count < LEAST_SEEDS
+        few = count < MIN_SEEDS
         yield Measured(f"{name}: intervals, where there are any, hold together", float(held), least=0.8)
         yield Measured(f"{name}: claims about other runs", float(claims), most=0 if few else len(COMPARED))
         yield Measured(f"{name}: sure differences that are called none", none, most=0)
 
 
-def _is_called_none(judged: Judged) -> bool:
+def _is_called_none(judged: MetricDifference) -> bool:
     return judged.judged and judged.sure and not (judged.differs or judged.differs_here)
 
 
 def _run(out: Path, store: Path | None, text: str, seed: int, *overrides: str) -> MeasuredRun:
     scenario = parse(text, "small", [SHOCKS, *overrides, f"seed={seed}"])
-    return MeasuredRun(run(scenario, Options(out, store=store, report=False), Unwatched()).folder)
+    return MeasuredRun(run(scenario, RunOptions(out, store=store, report=False), Unwatched()).folder)
 
 
-def _sampled(runs: Sequence[Sequence[MeasuredRun]], seeds: Sequence[int]) -> dict[str, Judged]:
+def _sampled(runs: Sequence[Sequence[MeasuredRun]], seeds: Sequence[int]) -> dict[str, MetricDifference]:
     one, two = (
-        Side(name, {seed: side[seed] for seed in seeds}, {}) for name, side in zip("ab", runs, strict=True)
+        RunSet(name, {seed: side[seed] for seed in seeds}, {}) for name, side in zip("ab", runs, strict=True)
     )
     return dict(compare(one, two).metrics)

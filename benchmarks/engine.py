@@ -45,9 +45,9 @@ from devices.simulated.roster import Enrolled
 from emulator.processes.cloud_process import cloud_process
 from emulator.run_directory.event_log import read_draft
 from emulator.simulation.clocks import run_virtual
-from emulator.simulation.job import Job, enrol_fleet, fleet_name
+from emulator.simulation.job import Job, build_fleet, fleet_name
 from emulator.simulation.model_cache import prepare_model
-from emulator.simulation.simulation import VIRTUAL_CELL, Simulation, rare_collections
+from emulator.simulation.simulation import VIRTUAL_CELL, Simulation, fewer_gc_runs
 from scenarios.language.load import parse
 from wire.mqtt.connection import PUBLISHES_AT_ONCE, Connection
 from wire.random_streams import stream
@@ -131,7 +131,7 @@ def prepare(text: str, folder: Path, *overrides: str) -> Job:
     """Return a job with its model trained, or taken from the cache."""
     scenario = parse(text, "engine", overrides)
     model = prepare_model(scenario.data, scenario.model, None, lambda *_: None)
-    devices, users = enrol_fleet(scenario, model)
+    devices, users = build_fleet(scenario, model)
     truth = HeldOut(model.interactions.known, model.interactions.test)
     return Job(scenario, fleet_name(scenario), model.store, truth, devices, users, folder / "journal")
 
@@ -212,7 +212,7 @@ def run_bare(job: Job, cycles: int, cell: int, *, memory: bool) -> None:
                 env.process(live(env, device))
             yield env
 
-    with rare_collections():
+    with fewer_gc_runs():
         run_virtual(envs(), lambda _: None)
 
 

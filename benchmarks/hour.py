@@ -19,7 +19,7 @@ import plotly.graph_objects as go
 
 from benchmarks.figures import OUT, verdict, write
 from benchmarks.memory import Sampler
-from emulator.runner.runner import Options, Unwatched, run
+from emulator.runner.runner import RunOptions, Unwatched, run
 from scenarios.language.load import parse
 from scenarios.language.scenario import Scenario
 
@@ -78,7 +78,7 @@ def scenario(minutes: float) -> Scenario:
 def measure(minutes: float) -> list[str]:
     """Run, write ``hour.json`` and ``hour.html``; return the promises that do not hold."""
     with tempfile.TemporaryDirectory() as folder, Sampler(SAMPLE_EVERY_S) as sampler:
-        options = Options(Path(folder), shards=2, report=False)
+        options = RunOptions(Path(folder), shards=2, report=False)
         summary = run(scenario(minutes), options, Unwatched()).summary
     # Tables and the summary are made when the fleet has ended: the run's own memory counts until then.
     ended_s = max(t for name, found in sampler.samples.items() if name.startswith("shard") for t, _ in found)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.figures import verdict, write
 from emulator.metrics.live_status import LiveStatus
-from emulator.runner.runner import Options, Unwatched, run
+from emulator.runner.runner import RunOptions, Unwatched, run
 from scenarios.language.load import parse
 from wire.units import NS_PER_S
 
@@ -147,7 +147,7 @@ def measure(minutes: float, seed: int) -> list[str]:
     scenario = parse(SCENARIO, "kills.yaml", [f"stop_time={round(minutes * 60 * SPEED)} s"])
     killer = Killer(in_turn_then_at_random(minutes, np.random.default_rng(seed)))
     with tempfile.TemporaryDirectory() as folder:
-        finished = run(scenario, Options(Path(folder), shards=2, report=False), killer)
+        finished = run(scenario, RunOptions(Path(folder), shards=2, report=False), killer)
         wrong = faults_of(finished.folder)
     summary = finished.summary
     keys = (

@@ -25,7 +25,7 @@ from benchmarks.figures import verdict, write
 from cloud.data.datasets import load
 from cloud.data.sources import Data, LightGCN, Synthetic
 from cloud.training.train import Progress, train
-from emulator.simulation.model_cache import store_of
+from emulator.simulation.model_cache import encode_store
 from scenarios.language.schema import Model
 
 ITEMS = 40_000
@@ -119,7 +119,7 @@ def measure(entry: Entry) -> Cost:
     begun = time.monotonic()
     trained = train(interactions, model.training, heard)
     stages["evaluate"] = time.monotonic() - begun - sum(stages.values())
-    store_of(trained, model, lambda done, total: None)
+    encode_store(trained, model, lambda done, total: None)
     seconds = time.monotonic() - begun
     stages["encode"] = seconds - sum(stages.values())
     valid, test = (trained.report[part] for part in ("valid", "test"))

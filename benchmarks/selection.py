@@ -33,7 +33,7 @@ from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
 from devices.recommender.quality import HeldOut
-from emulator.simulation.model_cache import store_of, train_once
+from emulator.simulation.model_cache import encode_store, train_once
 from emulator.simulation.simulation import evaluate
 from scenarios.language.schema import Model
 from wire.blocks import Blocks
@@ -157,7 +157,7 @@ def compare(
 
 def _stored(trained: TrainedModel, model: Model, selection: Selection, layers: int) -> BlockStore:
     changed = msgspec.structs.replace(model, selection=selection, layers=layers)
-    return store_of(trained, changed, lambda _done, _total: None)
+    return encode_store(trained, changed, lambda _done, _total: None)
 
 
 def full_ndcg(trained: TrainedModel) -> float:

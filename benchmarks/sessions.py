@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from benchmarks import handshakes
 from benchmarks.figures import verdict, write
 from benchmarks.memory import Sampler
-from emulator.runner.runner import Finished, Options, Unwatched, run
+from emulator.runner.runner import RunOptions, RunResult, Unwatched, run
 from scenarios.language.load import load, shipped
 from wire.units import NS_PER_S
 
@@ -36,7 +36,7 @@ SAMPLE_EVERY_S = 0.5
 class Lived:
     """A run, and what its processes took."""
 
-    finished: Finished
+    finished: RunResult
     max_bytes: Mapping[str, int]
     cpu_s: Mapping[str, float]
 
@@ -55,7 +55,7 @@ def live(devices: int, folder: Path, *overrides: str) -> Lived:
     changed = [f"fleet[phone].count={devices}", "fleet[phone].start_within=0 s"]
     scenario = load(path, [*changed, f"realtime.connect_rate={CONNECT_RATE}", *overrides])
     with Sampler(SAMPLE_EVERY_S) as sampler:
-        finished = run(scenario, Options(folder, shards=SHARDS, report=False), Unwatched())
+        finished = run(scenario, RunOptions(folder, shards=SHARDS, report=False), Unwatched())
     most = {name: max(size for _, size in found) for name, found in sampler.samples.items()}
     return Lived(finished, most, sampler.cpu_s)
 

@@ -10,8 +10,7 @@ from benchmarks import clocks_page, selection, traffic
 from benchmarks.quality.sources import open_source
 from emulator.cli.sweep import Options, sweep
 from emulator.run_directory.layout import read_summary
-from emulator.runner.runner import Options as RunOptions
-from emulator.runner.runner import Unwatched, run
+from emulator.runner.runner import RunOptions, Unwatched, run
 from emulator.simulation.model_cache import train_once
 from scenarios.language.load import load, parse
 from scenarios.language.sweep_expansion import load_plan

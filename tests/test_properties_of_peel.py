@@ -18,7 +18,7 @@ from cloud.training.train import train
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.quality import HeldOut, user_qualities
 from devices.recommender.scoring import ItemTable
-from emulator.simulation.model_cache import store_of
+from emulator.simulation.model_cache import encode_store
 from emulator.simulation.simulation import evaluate
 from scenarios.language.schema import Model
 from wire.geometry import Codec
@@ -35,7 +35,7 @@ def world() -> tuple[Interactions, TrainedModel]:
 @cache
 def stored(codec: Codec) -> BlockStore:
     model = Model(training=Training(dim=16, slice_width=4, item_groups=8), codec=codec)
-    return store_of(world()[1], model, lambda _done, _total: None)
+    return encode_store(world()[1], model, lambda _done, _total: None)
 
 
 @cache
@@ -129,4 +129,6 @@ def test_everything_held_ranks_as_the_table_does_in_every_group_of_movielens_1m(
     data = load(LightGCN(path=f"{data_root}/ml-1m"))
     model = Model(training=Training(user_groups=16))
     trained = train(data, model.training, lambda _: None)
-    assert_whole_is_as_good(data, trained, store_of(trained, model, lambda _done, _total: None), within=0.003)
+    assert_whole_is_as_good(
+        data, trained, encode_store(trained, model, lambda _done, _total: None), within=0.003
+    )

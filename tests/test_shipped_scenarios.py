@@ -11,7 +11,7 @@ import pytest
 
 from cloud.data.sources import Synthetic
 from emulator.replay.replay import read_replay
-from emulator.runner.runner import Finished, Options, run
+from emulator.runner.runner import RunOptions, RunResult, run
 from scenarios.language.load import load, shipped
 from scenarios.language.scenario import Scenario
 from tests.emulator.scenarios import Silent, number
@@ -56,7 +56,7 @@ def data_of(path: Path) -> Path | None:
     return root / data.path
 
 
-def log_of(finished: Finished) -> object:
+def log_of(finished: RunResult) -> object:
     return finished.summary["event_log_sha256"]
 
 
@@ -68,16 +68,16 @@ class Station:
         self.folder = folder
         self.data = data
 
-    def run(self, scenario: Scenario, shards: int = 1) -> Finished:
-        options = Options(
+    def run(self, scenario: Scenario, shards: int = 1) -> RunResult:
+        options = RunOptions(
             self.folder / "runs", data=self.data, store=self.stores, shards=shards, report=False
         )
         return run(scenario, options, Silent())
 
-    def replay(self, recording: Path) -> Finished:
+    def replay(self, recording: Path) -> RunResult:
         scenario, playback, warnings = read_replay(recording, ())
         assert warnings == []
-        options = Options(self.folder / "replays", data=self.data, store=self.stores, report=False)
+        options = RunOptions(self.folder / "replays", data=self.data, store=self.stores, report=False)
         return run(scenario, options, Silent(), playback)
 
 
@@ -112,7 +112,7 @@ def test_a_shipped_scenario_gives_one_log_whatever_runs_it(path: Path, stores: P
     shows_what_its_header_says(path.stem, once)
 
 
-def shows_what_its_header_says(name: str, finished: Finished) -> None:
+def shows_what_its_header_says(name: str, finished: RunResult) -> None:
     """Check what a header claims where it holds for a few devices too."""
 
     def figure(key: str) -> float:
@@ -142,13 +142,13 @@ def shows_what_its_header_says(name: str, finished: Finished) -> None:
         assert latency_s(finished, "max") > 60
 
 
-def latency_s(finished: Finished, percentile: str) -> float:
+def latency_s(finished: RunResult, percentile: str) -> float:
     found = finished.summary["update_latency_seconds"]
     assert isinstance(found, dict)
     return float(found[percentile])
 
 
-def longest_wait_s(finished: Finished) -> float:
+def longest_wait_s(finished: RunResult) -> float:
     """Return how long the report that waited longest was in the cloud's queue."""
     updates = pq.read_table(finished.folder / "events" / "update.parquet", columns=["arrived_ns", "begun_ns"])
     waits = [row["begun_ns"] - row["arrived_ns"] for row in updates.to_pylist() if row["begun_ns"] >= 0]

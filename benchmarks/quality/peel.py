@@ -16,7 +16,7 @@ from cloud.training.train import personalize
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.quality import HeldOut
 from devices.recommender.scoring import ItemTable
-from emulator.simulation.model_cache import store_of
+from emulator.simulation.model_cache import encode_store
 from emulator.simulation.simulation import evaluate
 from scenarios.language.schema import Model
 from wire.geometry import Float32Array
@@ -46,7 +46,7 @@ class Peel:
         trained = personalized(interactions, model.training)
         if self.shuffled:
             trained = shuffled(trained, start_of(interactions, model.training).factors.items)
-        store = store_of(trained, model, lambda _done, _total: None)
+        store = encode_store(trained, model, lambda _done, _total: None)
         shelves, _ = evaluate(store, HeldOut(interactions.known, interactions.test), [])
         return FittedPeel(Choice(interactions, lambda budget: [held(store, shelves, budget)]), store)
 

@@ -13,11 +13,11 @@ from rich.table import Table
 
 from emulator.cli.terminal_width import fits, print_line, wide_terminal
 from emulator.compare import run_sets
-from emulator.compare.resampling_units import LEAST_SEEDS
+from emulator.compare.resampling_units import MIN_SEEDS
 from emulator.compare.run_sets import Comparison
-from emulator.compare.statistics import LEAST_DIFFERENT, Judged
+from emulator.compare.statistics import MIN_DIFFERING_UNITS, MetricDifference
 from emulator.metrics.per_device import COMPARED_METRICS
-from emulator.run_directory.manifest import unchecked
+from emulator.run_directory.manifest import list_unchecked
 from wire.errors import InputError
 from wire.output_files import atomic_file, write_atomically
 from wire.units import approximate_bytes
@@ -34,17 +34,17 @@ def compare(names: Sequence[str]) -> list[Comparison]:
         InputError: one of them is no run, or nothing can be paired.
     """
     if len(names) == 1:
-        names = [str(folder) for folder in run_sets.combinations_in(Path(names[0]))]
+        names = [str(folder) for folder in run_sets.combination_folders(Path(names[0]))]
     if len(names) < 2:
         raise InputError("compare needs two sides: a baseline, and what is compared with it")
-    first, *others = map(run_sets.read_side, names)
+    first, *others = map(run_sets.read_run_set, names)
     return [run_sets.compare(first, other, len(names)) for other in others]
 
 
 def notes(comparisons: Sequence[Comparison]) -> list[str]:
     """Return what to say of runs whose tables cannot be checked."""
     found = [side for each in comparisons for side in (each.first, each.second)]
-    return unchecked(sorted({run.folder for side in found for run in side.runs.values()}))
+    return list_unchecked(sorted({run.folder for side in found for run in side.runs.values()}))
 
 
 def show(comparisons: Sequence[Comparison]) -> None:
@@ -84,7 +84,7 @@ def _warnings(comparison: Comparison) -> Iterator[str]:
     units = comparison.units
     if not units.enough:
         yield (
-            f"warning: {units.runs} of {LEAST_SEEDS} seeds: the devices of a run share "
+            f"warning: {units.runs} of {MIN_SEEDS} seeds: the devices of a run share "
             f"{', '.join(units.shared)}, so there is no statement about other runs"
         )
     elif units.kind == "users":
@@ -142,7 +142,7 @@ def effects_lines(comparison: Comparison) -> Iterator[str]:
     yield ""
 
 
-def metric_lines(name: str, judged: Judged) -> Iterator[str]:
+def metric_lines(name: str, judged: MetricDifference) -> Iterator[str]:
     """Yield what is found of one metric, a line for each figure."""
     first, second, difference, relative, interval = _cells(name, judged)
     yield name
@@ -154,7 +154,7 @@ def metric_lines(name: str, judged: Judged) -> Iterator[str]:
         yield f"    interval   {interval}"
 
 
-def _cells(name: str, judged: Judged) -> tuple[str, str, str, str, str]:
+def _cells(name: str, judged: MetricDifference) -> tuple[str, str, str, str, str]:
     sign = "+" if judged.difference > 0 else ""
     return (
         _number(name, judged.first),
@@ -181,14 +181,14 @@ def _number(name: str, value: float) -> str:
     return f"{value:.4g}"
 
 
-def verdict(name: str, judged: Judged) -> str:
+def verdict(name: str, judged: MetricDifference) -> str:
     """Return in words what is to be thought of a difference."""
     if judged.equal:
         return "equal"
     if not judged.judged:
         units = judged.differing_units
         count = "1 unit differs" if units == 1 else f"{units} units differ"
-        return f"not judged: only {count}, of {LEAST_DIFFERENT} needed"
+        return f"not judged: only {count}, of {MIN_DIFFERING_UNITS} needed"
     if judged.differs or judged.differs_here:
         better = _BETTER[name] * (1 if judged.difference > 0 else -1)
         word = {1: "better", 0: "differs", -1: "worse"}[better]
@@ -241,7 +241,7 @@ def as_plain(comparison: Comparison) -> dict[str, Any]:
         "units": comparison.units.count,
         "shared": list(comparison.units.shared),
         "enough_seeds": comparison.units.enough,
-        "seeds_needed": LEAST_SEEDS if comparison.units.shared else 1,
+        "seeds_needed": MIN_SEEDS if comparison.units.shared else 1,
         "devices": comparison.devices,
         "seeds": [list(pair) for pair in comparison.seeds],
         "models": {"baseline": comparison.first.models, "compared": comparison.second.models},

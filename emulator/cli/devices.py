@@ -27,12 +27,12 @@ from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.shard_processes import MEASURED, READY
 from emulator.realtime.shard import Route, Shard
 from emulator.run_directory.event_log import JOURNAL
-from emulator.run_directory.layout import SCENARIO, Draft, system_refusal
+from emulator.run_directory.layout import SCENARIO, RunDraft, os_error_of
 from emulator.run_directory.manifest import add_entries
 from emulator.simulation.job import prepare
 from emulator.simulation.model_cache import resolve_data
-from emulator.simulation.simulation import Life, Simulation, rare_collections
-from emulator.simulation.trace_files import read_recordings
+from emulator.simulation.simulation import Incarnation, Simulation, fewer_gc_runs
+from emulator.simulation.trace_files import read_trace_files
 from scenarios.language.load import check_readable, dump
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError, RunError
@@ -147,14 +147,14 @@ def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
     check_readable(scenario)
     with _making(wanted.out) as making:
         folder = making.folder
-        recordings = read_recordings(scenario.fleet, scenario.stop_time)
+        recordings = read_trace_files(scenario.fleet, scenario.stop_time)
         resolved = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, wanted.data))
         job = prepare(resolved, wanted.store, folder, training=training, recordings=recordings).job
         text = dump(msgspec.structs.replace(resolved, broker="auto"))
         (folder / SCENARIO).write_text(text, encoding="utf-8")
         job = replace(job, devices=job.devices[place::count], fleet=wanted.fleet or job.fleet)
         simulation = Simulation(job, lambda _: None)
-        with rare_collections():
+        with fewer_gc_runs():
             measured = run_interruptibly(_run(simulation, wanted, endpoint, logins, told, making.keep))
         add_entries(folder / JOURNAL, {SCENARIO: text.encode()})
         write_measurements(folder / MEASURED, measured)
@@ -237,16 +237,16 @@ class _Start:
         self.began_at = math.nan
         """The moment at which simulated time was 0, in seconds since the epoch; NaN before it begins."""
 
-    def life(self) -> Life:
+    def life(self) -> Incarnation:
         """Return which life the devices live: their first, unless simulated time has begun without them."""
         at = self._wanted.start_at
         late_s = 0.0 if at is None else time.time() - at
         since_ns = int((late_s + JOIN_AFTER_S) * self._speed * NS_PER_S) if late_s > 0 else 0
         first = self._wanted.first_seq
         # From the clock: above whatever an earlier life has used.
-        return Life(since_ns, int(time.time() * 1000) if first is None or since_ns else first)
+        return Incarnation(since_ns, int(time.time() * 1000) if first is None or since_ns else first)
 
-    def due_s(self, life: Life) -> float:
+    def due_s(self, life: Incarnation) -> float:
         """Return when *life* begins by the monotonic clock; infinity where that is still open."""
         at = self._wanted.start_at
         if at is None:
@@ -282,9 +282,9 @@ def _logins(path: Path | None) -> Mapping[str, Account]:
 
 
 @contextmanager
-def _making(folder: Path) -> Iterator[Draft]:
+def _making(folder: Path) -> Iterator[RunDraft]:
     """Give *folder*, new; a wrong input leaves nothing behind, a shard that fails what it wrote."""
-    draft = Draft(folder, folder)
+    draft = RunDraft(folder, folder)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
@@ -297,7 +297,7 @@ def _making(folder: Path) -> Iterator[Draft]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     except Exception as error:
-        refusal = system_refusal(error)
+        refusal = os_error_of(error)
         if draft.kept and refusal:
             raise RunError(f"{refusal}; what the shard has written is in {folder}") from error
         raise

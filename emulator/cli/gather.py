@@ -20,12 +20,12 @@ from emulator.metrics.realtime_measurements import (
 from emulator.processes.shard_processes import MEASURED
 from emulator.report.page import write_report
 from emulator.run_directory.event_log import JOURNAL, read_draft
-from emulator.run_directory.layout import SCENARIO, drafting, read_scenario
-from emulator.runner.runner import Finished, write_results, write_scenario
+from emulator.run_directory.layout import SCENARIO, new_run_directory, read_scenario
+from emulator.runner.runner import RunResult, write_results, write_scenario
 from emulator.simulation.job import prepare
 from emulator.simulation.model_cache import resolve_data
 from emulator.simulation.simulation import Outcome
-from emulator.simulation.trace_files import read_recordings
+from emulator.simulation.trace_files import read_trace_files
 from scenarios.language.load import check_readable, parse
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError
@@ -35,7 +35,7 @@ BEGIN_WITHIN_S = 60.0
 """Shards that nobody gave a moment begin when they are ready, some a little after others have ended."""
 
 
-def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | None) -> Finished:
+def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | None) -> RunResult:
     """Write the run directory of the fleet whose shards lie in *folders*.
 
     Raises:
@@ -46,9 +46,9 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
     check_readable(scenario)
     with (
         Console() as console,
-        drafting(out, scenario.name, scenario.seed, datetime.now()) as draft,
+        new_run_directory(out, scenario.name, scenario.seed, datetime.now()) as draft,
     ):
-        recordings = read_recordings(scenario.fleet, scenario.stop_time)
+        recordings = read_trace_files(scenario.fleet, scenario.stop_time)
         prepared = prepare(scenario, store, draft.folder, training=console.training, recordings=recordings)
         console.prepared(prepared.models[0])
         for note in notes:
@@ -65,7 +65,7 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
         )
         summary = write_results(draft.folder, scenario, prepared.job, outcome, folders)
         write_report(draft.folder)
-    return Finished(draft.final, summary)
+    return RunResult(draft.final, summary)
 
 
 def read_shards(folders: Sequence[Path]) -> tuple[Scenario, list[ShardMeasurements], list[str]]:

@@ -124,12 +124,12 @@ def run(
     """
     from emulator.cli.live_view import live_view
     from emulator.cli.terminal import Console, as_json
-    from emulator.runner.runner import Options, run
+    from emulator.runner.runner import RunOptions, run
     from scenarios.language.load import load
 
     resolved = load(scenario, _overrides(set_, seed=seed, clock=clock, **{"realtime.speed": speed}))
     with Console(live_view(resolved) if live else None) as console:
-        finished = run(resolved, Options(out, broker, data, store, shards), console)
+        finished = run(resolved, RunOptions(out, broker, data, store, shards), console)
     if json:
         typer.echo(as_json(finished))
     else:
@@ -232,9 +232,9 @@ def replay(
 ) -> None:
     """Play a recorded run again: its budgets and arrivals, or its budgets under another policy."""
     from emulator.cli.replay import Wanted, replay, show_diff
-    from emulator.runner.runner import Options
+    from emulator.runner.runner import RunOptions
 
-    finished = replay(Wanted(run_directory, set_ or [], clock), Options(out, broker, data, store, shards))
+    finished = replay(Wanted(run_directory, set_ or [], clock), RunOptions(out, broker, data, store, shards))
     if diff:
         show_diff(run_directory, finished.folder, typer.echo, SAMPLES)
     if strict and not finished.summary["replay_log_equal"]:
@@ -269,13 +269,13 @@ def train(
     from emulator.cli.terminal import Console
     from emulator.cli.train import as_json, as_lines
     from emulator.simulation.model_cache import prepare_model, resolve_data
-    from emulator.simulation.trace_files import doubts_of_recordings
+    from emulator.simulation.trace_files import trace_warnings
     from scenarios.language.load import load
     from scenarios.language.warnings import doubts
 
     resolved = load(scenario, set_ or [])
     # Training needs no trace, the run after it does.
-    for doubt in [*doubts(resolved), *doubts_of_recordings([resolved])]:
+    for doubt in [*doubts(resolved), *trace_warnings([resolved])]:
         typer.echo(printable_lines(f"warning: {doubt}"), err=True)
     with Console() as console:
         model = prepare_model(resolve_data(resolved.data, data), resolved.model, store, console.training)
@@ -342,7 +342,7 @@ def validate(
 ) -> None:
     """Check a scenario file, its traces, and its data if they exist; name every error."""
     from cloud.data.sources import Synthetic
-    from emulator.simulation.trace_files import check_recordings
+    from emulator.simulation.trace_files import check_trace_files
     from scenarios.language.load import dump, load
     from scenarios.language.sweep_expansion import load_plan
     from scenarios.language.warnings import doubts_of_all
@@ -351,7 +351,7 @@ def validate(
     checked = [resolved]
     if resolved.sweep is not None:
         checked += [each.scenario for each in load_plan(scenario, set_ or []).combinations]
-    for warning in [*doubts_of_all(checked), *check_recordings(checked)]:
+    for warning in [*doubts_of_all(checked), *check_trace_files(checked)]:
         typer.echo(printable_lines(f"warning: {warning}"), err=True)
     if data is not None or any(not isinstance(each.data, Synthetic) for each in checked):
         from emulator.cli.validate import checked_data
@@ -369,11 +369,11 @@ def report(
 ) -> None:
     """Write the report of a run again; of an unfinished run, from what it had logged."""
     from emulator.cli import report as report_command
-    from emulator.run_directory.manifest import unchecked
+    from emulator.run_directory.manifest import list_unchecked
 
     for line in report_command.report(run_directory, data, store):
         typer.echo(line)
-    for note in unchecked([run_directory]):
+    for note in list_unchecked([run_directory]):
         typer.echo(f"note: {note}", err=True)
 
 

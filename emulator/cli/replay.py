@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emulator.cli.terminal import Console
-from emulator.compare.event_log_diff import TableDiff, diff
+from emulator.compare.event_log_diff import TableDiff, diff_tables
 from emulator.replay.replay import read_replay, read_run
 from emulator.run_directory.event_log import Tables, logical_sha256
-from emulator.run_directory.manifest import unchecked
+from emulator.run_directory.manifest import list_unchecked
 from emulator.run_directory.run_files import RunFiles
-from emulator.runner.runner import Finished, Options, run
+from emulator.runner.runner import RunOptions, RunResult, run
 
 _DERIVED = ("devices", "metrics")
 """Tables that are no part of the event log."""
@@ -27,7 +27,7 @@ class Wanted:
     clock: str | None = None
 
 
-def replay(wanted: Wanted, options: Options) -> Finished:
+def replay(wanted: Wanted, options: RunOptions) -> RunResult:
     """Play a recorded run again and show what came of it.
 
     Raises:
@@ -36,7 +36,7 @@ def replay(wanted: Wanted, options: Options) -> Finished:
     """
     with Console() as console:
         scenario, recording, warnings = read_replay(wanted.folder, wanted.overrides, wanted.clock)
-        for warning in [*unchecked([wanted.folder]), *warnings]:
+        for warning in [*list_unchecked([wanted.folder]), *warnings]:
             console.warned(warning)
         finished = run(scenario, options, console, recording)
         if recording.exact and not finished.summary["replay_log_equal"]:
@@ -60,10 +60,10 @@ def show_diff(before: Path, after: Path, say: Say, most: int) -> bool:
     for folder in (before, after):
         read_run(folder)
     runs = RunFiles(before), RunFiles(after)
-    for note in unchecked([before, after]):
+    for note in list_unchecked([before, after]):
         say(f"note: {note}")
     one, other = (run.events for run in runs)
-    found = [*diff(one, other, most), *diff(_derived(runs[0]), _derived(runs[1]), most)]
+    found = [*diff_tables(one, other, most), *diff_tables(_derived(runs[0]), _derived(runs[1]), most)]
     equal = logical_sha256(one) == logical_sha256(other)
     for line in lines(found, equal):
         say(line)

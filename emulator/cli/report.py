@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 
 from emulator.cli.terminal import Console
 from emulator.report.page import write_report
-from emulator.run_directory.event_log import Tables, gather
+from emulator.run_directory.event_log import Tables, merge_shards
 from emulator.run_directory.layout import PARTIAL, SCENARIO, SUMMARY, read_scenario
 from emulator.run_directory.model_note import ModelNote, read_model_note
 from emulator.runner.runner import write_results
-from emulator.simulation.job import Prepared, prepare
+from emulator.simulation.job import PreparedJob, prepare
 from emulator.simulation.model_cache import resolve_data
 from emulator.simulation.simulation import Outcome
 from scenarios.language.load import parse
@@ -65,7 +65,7 @@ def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Pat
         console.reporting()
         job = prepared.job
         names = [each.name for each in job.devices]
-        tables = gather(drafts, names)
+        tables = merge_shards(drafts, names)
         seen = {name for table in tables.values() for name in pc.unique(table["device"]).to_pylist()}
         if not tables["quality"].num_rows:
             raise InputError(f"{folder}: this run did not finish, and had logged nothing of its devices")
@@ -79,7 +79,7 @@ def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Pat
     )
 
 
-def _check_models(folder: Path, note: ModelNote | None, prepared: Prepared) -> None:
+def _check_models(folder: Path, note: ModelNote | None, prepared: PreparedJob) -> None:
     """Check that the models are those that the run had: others would give its log another quality."""
     versions = tuple(each.store.version for each in prepared.models)
     if note is not None and note.versions != versions:

@@ -15,10 +15,18 @@ from rich.table import Table
 from emulator.cli.terminal import Console
 from emulator.cli.terminal_width import fits, plain_for, print_line, wide_terminal
 from emulator.processes.worker_pool import work_off
-from emulator.simulation.trace_files import check_recordings
-from emulator.sweep.combination_order import keep_order
-from emulator.sweep.runs import Run, Task, carry_out, list_runs, missing, opened, train
-from emulator.sweep.table import BROKEN, Figure, Row, figures_of, rows_of, write_tables
+from emulator.simulation.trace_files import check_trace_files
+from emulator.sweep.combination_order import write_order
+from emulator.sweep.runs import (
+    SweepRun,
+    SweepTask,
+    list_missing,
+    list_runs,
+    open_sweep_folder,
+    run_task,
+    train_models,
+)
+from emulator.sweep.table import BROKEN, Row, SeedStatistics, seed_statistics, table_rows, write_tables
 from scenarios.language.sweep_expansion import Plan, read_seeds
 from scenarios.language.warnings import doubts_of_all
 from wire.errors import InputError, RunError
@@ -55,16 +63,16 @@ def sweep(plan: Plan, options: Options) -> bool:
     """
     runs = list_runs(plan, options.data)
     scenarios = [each.scenario for each in plan.combinations]
-    recorded = check_recordings(scenarios)  # what a run would refuse, before any
+    recorded = check_trace_files(scenarios)  # what a run would refuse, before any
     for warning in [*doubts_of_all(scenarios), *recorded]:
         Console().warned(warning)
     folder = options.out or Path("runs") / f"{plan.base.name}-sweep"
-    with opened(folder):
-        keep_order([each.name for each in plan.combinations], folder)
-        todo = missing(runs, folder)
+    with open_sweep_folder(folder):
+        write_order([each.name for each in plan.combinations], folder)
+        todo = list_missing(runs, folder)
         _train(todo, options.store)
         failures = _work_off([_task(each, folder, options) for each in todo], len(runs), _jobs(plan, options))
-        rows = rows_of([each for each in runs if each.place not in failures], folder)
+        rows = table_rows([each for each in runs if each.place not in failures], folder)
         if rows:
             _show(rows, options.metrics, write_tables(rows, folder))
     if failures:
@@ -72,8 +80,8 @@ def sweep(plan: Plan, options: Options) -> bool:
     return not any(row[BROKEN] for row in rows)
 
 
-def _task(run: Run, folder: Path, options: Options) -> Task:
-    return Task(run, folder, options.broker, options.store, options.report)
+def _task(run: SweepRun, folder: Path, options: Options) -> SweepTask:
+    return SweepTask(run, folder, options.broker, options.store, options.report)
 
 
 def _jobs(plan: Plan, options: Options) -> int:
@@ -91,13 +99,13 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _train(runs: Sequence[Run], store: Path | None) -> None:
+def _train(runs: Sequence[SweepRun], store: Path | None) -> None:
     if runs:
         with Console() as console:
-            train(runs, store, console.training)
+            train_models(runs, store, console.training)
 
 
-def _work_off(tasks: Sequence[Task], total: int, jobs: int) -> dict[str, str]:
+def _work_off(tasks: Sequence[SweepTask], total: int, jobs: int) -> dict[str, str]:
     """Carry out *tasks* under a progress bar; return what went wrong, by place."""
     failures: dict[str, str] = {}
     terminal = Terminal(stderr=True)
@@ -115,10 +123,10 @@ def _work_off(tasks: Sequence[Task], total: int, jobs: int) -> dict[str, str]:
     with bars:
         bar = bars.add_task("runs", total=total, completed=total - len(tasks), note="")
 
-        def started(task: Task) -> None:
+        def started(task: SweepTask) -> None:
             bars.update(bar, note=task.run.place)
 
-        def ended(task: Task, wrong: str | None) -> None:
+        def ended(task: SweepTask, wrong: str | None) -> None:
             if wrong is not None:
                 failures[task.run.place] = wrong
                 print_line(terminal, f"failed: {task.run.place}: {wrong}")
@@ -129,7 +137,7 @@ def _work_off(tasks: Sequence[Task], total: int, jobs: int) -> dict[str, str]:
                     terminal, f"{done} of {total} runs, {time.monotonic() - begun:.0f} s: {task.run.place}"
                 )
 
-        work_off(carry_out, tasks, jobs, started, ended)
+        work_off(run_task, tasks, jobs, started, ended)
         bars.update(bar, note=_counts(len(tasks), there))
     if not terminal.is_terminal:
         print_line(terminal, _counts(len(tasks), there))
@@ -150,7 +158,7 @@ def _show(rows: Sequence[Row], wanted: Sequence[str], file: Path) -> None:
     terminal = wide_terminal()
     metrics = wanted or [name for name in DEFAULT_METRICS if any(row.get(name) is not None for row in rows)]
     try:
-        figures = figures_of(rows, metrics)
+        figures = seed_statistics(rows, metrics)
         table = means_table(figures, metrics, terminal)
         if fits(terminal, table):
             terminal.print(table)
@@ -164,7 +172,9 @@ def _show(rows: Sequence[Row], wanted: Sequence[str], file: Path) -> None:
 TITLE = "means over seeds ± standard deviation, × the first combination's"
 
 
-def means_table(figures: dict[str, dict[str, Figure]], metrics: Sequence[str], terminal: Terminal) -> Table:
+def means_table(
+    figures: dict[str, dict[str, SeedStatistics]], metrics: Sequence[str], terminal: Terminal
+) -> Table:
     """Return a table for people: a row per combination, means over seeds and ratios to the first."""
     table = Table(box=box.SIMPLE_HEAD, title=plain_for(terminal, TITLE))
     table.add_column("combination", no_wrap=True)
@@ -176,7 +186,7 @@ def means_table(figures: dict[str, dict[str, Figure]], metrics: Sequence[str], t
     return table
 
 
-def means_lines(figures: dict[str, dict[str, Figure]], metrics: Sequence[str]) -> Iterator[str]:
+def means_lines(figures: dict[str, dict[str, SeedStatistics]], metrics: Sequence[str]) -> Iterator[str]:
     """Yield the same for a narrow screen: a line per figure."""
     yield TITLE
     wide = max(map(len, metrics), default=0)
@@ -188,7 +198,7 @@ def means_lines(figures: dict[str, dict[str, Figure]], metrics: Sequence[str]) -
     yield ""
 
 
-def _text(metric: str, figure: Figure) -> Iterator[str]:
+def _text(metric: str, figure: SeedStatistics) -> Iterator[str]:
     """Yield the mean and its deviation; then its ratio to the first."""
     if figure.mean is None:
         yield "-"

@@ -15,9 +15,9 @@ from rich.table import Table
 
 from emulator.cli.live_view import LiveView
 from emulator.metrics.live_status import LiveStatus
-from emulator.report.verdict import rollout_groups, rollout_verdict, verdict
+from emulator.report.verdict import rollout_groups, rollout_text, verdict_text
 from emulator.run_directory.layout import REPORT
-from emulator.runner.runner import Finished
+from emulator.runner.runner import RunResult
 from emulator.simulation.model_cache import PreparedModel
 from scenarios.language.thresholds import shown_value
 from wire.units import NS_PER_S, approximate_bytes
@@ -158,7 +158,7 @@ class Console:
         self._end_view()
         self._show("report", 0, 1, "writing tables and report")
 
-    def show(self, finished: Finished) -> None:
+    def show(self, finished: RunResult) -> None:
         """Print the summary of a run and where its report is."""
         terminal = Terminal()
         terminal.print(summary_table(finished.summary))
@@ -167,7 +167,7 @@ class Console:
             if table is not None:
                 terminal.print(table)
         style = "" if finished.passed else "bold red"
-        terminal.print(verdict(finished.summary), style=style, highlight=False, markup=False)
+        terminal.print(verdict_text(finished.summary), style=style, highlight=False, markup=False)
         say(terminal, f"report: {finished.folder / REPORT}")
 
     def _show(self, name: str, done: int, total: int, note: str) -> None:
@@ -182,7 +182,7 @@ class Console:
         self._bars.update(self._tasks[name], completed=done, total=total, note=note)
 
 
-def as_json(finished: Finished) -> str:
+def as_json(finished: RunResult) -> str:
     """Return the summary of a run as a line of JSON, and its folder as ``run_directory``, for programs."""
     return msgspec.json.encode({"run_directory": str(finished.folder), **finished.summary}).decode()
 
@@ -245,7 +245,7 @@ def rollout_table(summary: Mapping[str, object]) -> Table | None:
     groups = rollout_groups(summary)
     if not groups:
         return None
-    table = Table(box=box.SIMPLE_HEAD, title="rollout", caption=rollout_verdict(summary))
+    table = Table(box=box.SIMPLE_HEAD, title="rollout", caption=rollout_text(summary))
     for name in ("group", "offered", "updated", "failed", "withdrawn", "p95", "max"):
         table.add_column(name, justify="right", overflow="fold")
     for group in groups:

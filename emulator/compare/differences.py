@@ -6,16 +6,18 @@ from itertools import pairwise
 
 import numpy as np
 
-from emulator.compare.pairs import Pair
-from emulator.compare.percentiles import Ordered, judge_p95
-from emulator.compare.resampling_units import Units
-from emulator.compare.statistics import Bounds, Judged, Sums, judge
+from emulator.compare.pairs import RunPair
+from emulator.compare.percentiles import SortedEvents, estimate_p95_difference
+from emulator.compare.resampling_units import ResamplingUnits
+from emulator.compare.statistics import Bounds, MetricDifference, RatioSums, estimate_differences
 from emulator.metrics.per_device import COMPARED_METRICS, Reduction
 
 _P95S = [at for at, metric in enumerate(COMPARED_METRICS) if metric.reduction is Reduction.P95]
 
 
-def judge_pairs(pairs: Sequence[Pair], units: Units, level: float) -> dict[str, Judged]:
+def compare_pairs(
+    pairs: Sequence[RunPair], units: ResamplingUnits, level: float
+) -> dict[str, MetricDifference]:
     """Return how the sides of *pairs* differ in each metric, by its name.
 
     Args:
@@ -25,7 +27,7 @@ def judge_pairs(pairs: Sequence[Pair], units: Units, level: float) -> dict[str, 
     """
     whole = units.kind == "seeds"
     first, second = (
-        Sums(
+        RatioSums(
             *(
                 np.concatenate([getattr(pair.sums[side], part) for pair in pairs])
                 for part in ("above", "below")
@@ -38,7 +40,7 @@ def judge_pairs(pairs: Sequence[Pair], units: Units, level: float) -> dict[str, 
         _put_p95s(pairs, first, second)
     # A percentile's interval is computed apart; it takes its part of the risk from the others.
     own = 1 if whole else 1 - len(_P95S) / len(COMPARED_METRICS)
-    judged = judge(
+    judged = estimate_differences(
         first,
         second,
         1 - (1 - level) * own,
@@ -50,7 +52,7 @@ def judge_pairs(pairs: Sequence[Pair], units: Units, level: float) -> dict[str, 
     return found if whole else found | _p95s(pairs, units, level, found)
 
 
-def _put_p95s(pairs: Sequence[Pair], first: Sums, second: Sums) -> None:
+def _put_p95s(pairs: Sequence[RunPair], first: RatioSums, second: RatioSums) -> None:
     """Write the percentiles of each pair of runs where the shares of slow events stood."""
     for place, side in enumerate((first, second)):
         values = np.array([pair.p95[place] for pair in pairs])
@@ -59,11 +61,13 @@ def _put_p95s(pairs: Sequence[Pair], first: Sums, second: Sums) -> None:
             side.below[:, at] = np.isfinite(values)
 
 
-def _p95s(pairs: Sequence[Pair], units: Units, level: float, judged: dict[str, Judged]) -> dict[str, Judged]:
+def _p95s(
+    pairs: Sequence[RunPair], units: ResamplingUnits, level: float, judged: dict[str, MetricDifference]
+) -> dict[str, MetricDifference]:
     ends = np.cumsum([0, *(pair.rows for pair in pairs)])
     own = [units.of[start:end] for start, end in pairwise(ends.tolist())]
     sides = [
-        (Ordered.of(pair.events[0], of), Ordered.of(pair.events[1], of))
+        (SortedEvents.of(pair.events[0], of), SortedEvents.of(pair.events[1], of))
         for pair, of in zip(pairs, own, strict=True)
     ]
     values = [_mean([pair.p95[side] for pair in pairs]) for side in (0, 1)]
@@ -75,7 +79,9 @@ def _p95s(pairs: Sequence[Pair], units: Units, level: float, judged: dict[str, J
             float(bounds.second_high[at] - bounds.first_low[at]),
         )
         name, alone = COMPARED_METRICS[at].name, 1 - (1 - level) / len(COMPARED_METRICS)
-        found[name] = judge_p95(judged[name], (values[0], values[1]), sides, units.count, alone, ends_at)
+        found[name] = estimate_p95_difference(
+            judged[name], (values[0], values[1]), sides, units.count, alone, ends_at
+        )
     return found
 
 

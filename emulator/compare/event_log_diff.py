@@ -59,7 +59,7 @@ class TableDiff:
         return not (self.changed or self.only_before or self.only_after)
 
 
-def diff(before: Tables, after: Tables, most: int = 5) -> tuple[TableDiff, ...]:
+def diff_tables(before: Tables, after: Tables, most: int = 5) -> tuple[TableDiff, ...]:
     """Return how the tables that both have differ.
 
     Args:

@@ -10,14 +10,14 @@ from functools import cached_property
 
 import numpy as np
 
-from emulator.compare.statistics import Bounds, Sums
+from emulator.compare.statistics import Bounds, RatioSums
 from emulator.metrics.per_device import COMPARED_METRICS, DeviceEvents, MeasuredRun, Reduction
 from emulator.metrics.row_index import IntArray
 from wire.ranking_metrics import FloatArray
 
 
 @dataclass(frozen=True)
-class Pair:
+class RunPair:
     """Two runs."""
 
     one: MeasuredRun
@@ -67,7 +67,7 @@ class Pair:
         return one, two if self.same_lives else DeviceEvents(two.device + self.count, two.values)
 
     @cached_property
-    def sums(self) -> tuple[Sums, Sums]:
+    def sums(self) -> tuple[RatioSums, RatioSums]:
         """What is divided by what in each row; over all rows, denominators add up to 1.
 
         So the figures of several pairs of runs weigh alike, as the means of a sweep do. In place of a
@@ -84,8 +84,8 @@ class Pair:
         if not self.same_lives:
             none = np.zeros_like(sums[0].above)
             sums = [
-                Sums(np.concatenate([sums[0].above, none]), np.concatenate([sums[0].below, none])),
-                Sums(np.concatenate([none, sums[1].above]), np.concatenate([none, sums[1].below])),
+                RatioSums(np.concatenate([sums[0].above, none]), np.concatenate([sums[0].below, none])),
+                RatioSums(np.concatenate([none, sums[1].above]), np.concatenate([none, sums[1].below])),
             ]
         return sums[0], sums[1]
 
@@ -114,13 +114,13 @@ class Pair:
         return Bounds(*found[0], *found[1])
 
 
-def _scaled(above: FloatArray, below: FloatArray) -> Sums:
+def _scaled(above: FloatArray, below: FloatArray) -> RatioSums:
     whole = below.sum(axis=0)
     scale = np.divide(1.0, whole, out=np.zeros_like(whole), where=whole > 0)
-    return Sums(above * scale, below * scale)
+    return RatioSums(above * scale, below * scale)
 
 
-def _extremes(side: Sums) -> tuple[FloatArray, FloatArray]:
+def _extremes(side: RatioSums) -> tuple[FloatArray, FloatArray]:
     there = side.below > 0
     values = np.divide(side.above, side.below, out=np.zeros_like(side.above), where=there)
     low, high = (np.where(there, values, none) for none in (np.inf, -np.inf))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from emulator.compare.statistics import Judged
+from emulator.compare.statistics import MetricDifference
 from emulator.metrics.per_device import P95, DeviceEvents
 from emulator.metrics.row_index import IntArray
 from wire.random_streams import stream
@@ -17,14 +17,14 @@ _MAX_EVENTS = 50_000
 
 
 @dataclass(frozen=True)
-class Ordered:
+class SortedEvents:
     """Events in the order of their values, and the unit of each."""
 
     unit: IntArray
     values: FloatArray
 
     @classmethod
-    def of(cls, events: DeviceEvents, units: IntArray) -> "Ordered":
+    def of(cls, events: DeviceEvents, units: IntArray) -> "SortedEvents":
         """Return *events* of rows, which belong to *units*."""
         order = np.argsort(events.values, kind="stable")
         order = order[:: -(-len(order) // _MAX_EVENTS) or 1]
@@ -38,14 +38,14 @@ class Ordered:
         return float(self.values[min(np.searchsorted(done, done[-1] * P95 / 100), len(done) - 1)])
 
 
-def judge_p95(
-    judged: Judged,
+def estimate_p95_difference(
+    judged: MetricDifference,
     values: tuple[float, float],
-    sides: Sequence[tuple[Ordered, Ordered]],
+    sides: Sequence[tuple[SortedEvents, SortedEvents]],
     units: int,
     level: float,
     bounds: tuple[float, float],
-) -> Judged:
+) -> MetricDifference:
     """Return *judged*, which compares shares of slow events, as the comparison of the percentiles.
 
     Args:
@@ -79,6 +79,6 @@ def _draw(rng: np.random.Generator, units: int) -> FloatArray:
     return np.bincount(rng.integers(units, size=units), minlength=units).astype(np.float64)
 
 
-def _difference(sides: Sequence[tuple[Ordered, Ordered]], weights: FloatArray) -> float:
+def _difference(sides: Sequence[tuple[SortedEvents, SortedEvents]], weights: FloatArray) -> float:
     pairs = [(first.p95(weights), second.p95(weights)) for first, second in sides]
     return float(np.mean([second - first for first, second in pairs]))

@@ -14,11 +14,11 @@ from scipy.sparse import coo_array  # type: ignore[import-untyped]
 from scipy.sparse.csgraph import connected_components  # type: ignore[import-untyped]
 
 from devices.memory import Replay
-from emulator.compare.pairs import Pair
+from emulator.compare.pairs import RunPair
 from emulator.metrics.row_index import IntArray
 from scenarios.language.scenario import Scenario
 
-LEAST_SEEDS: Final = 10
+MIN_SEEDS: Final = 10
 """With so many pairs of runs whole runs are drawn; with fewer, what a whole run shares cannot be judged."""
 MAX_UNITS: Final = 2_000
 """More units than this are drawn in buckets, for speed: their sums are what counts."""
@@ -28,7 +28,7 @@ _ONE_EACH: Final = "sample_without_replacement"
 
 
 @dataclass(frozen=True)
-class Units:
+class ResamplingUnits:
     """What is drawn anew."""
 
     kind: str
@@ -43,10 +43,10 @@ class Units:
     @property
     def enough(self) -> bool:
         """Tell whether they speak of more than these runs."""
-        return not self.shared or self.runs >= LEAST_SEEDS
+        return not self.shared or self.runs >= MIN_SEEDS
 
 
-def shared_by(scenario: Scenario) -> Iterator[str]:
+def shared_causes(scenario: Scenario) -> Iterator[str]:
     """Yield what happens to the devices of a run together, by key of the scenario."""
     for group in scenario.fleet:
         if group.shocks:
@@ -69,19 +69,21 @@ def shared_by(scenario: Scenario) -> Iterator[str]:
         yield "clock"
 
 
-def units_of(pairs: Sequence[Pair]) -> Units:
+def find_units(pairs: Sequence[RunPair]) -> ResamplingUnits:
     """Return what is drawn anew of *pairs* of runs."""
     scenarios = [run.scenario for pair in pairs for run in (pair.one, pair.two)]
-    shared = tuple(dict.fromkeys(key for scenario in scenarios for key in shared_by(scenario)))
+    shared = tuple(dict.fromkeys(key for scenario in scenarios for key in shared_causes(scenario)))
     sizes = [pair.rows for pair in pairs]
-    if len(pairs) >= LEAST_SEEDS:
-        return Units("seeds", np.repeat(np.arange(len(pairs)), sizes), len(pairs), shared, len(pairs))
+    if len(pairs) >= MIN_SEEDS:
+        return ResamplingUnits(
+            "seeds", np.repeat(np.arange(len(pairs)), sizes), len(pairs), shared, len(pairs)
+        )
     users = np.concatenate([pair.users for pair in pairs], axis=1)
     of, count = _clusters(*users)
     kind = "devices" if count == len(of) else "users"
     if count > MAX_UNITS:
         of, count = of % MAX_UNITS, MAX_UNITS
-    return Units(kind, of, count, shared, len(pairs))
+    return ResamplingUnits(kind, of, count, shared, len(pairs))
 
 
 def _clusters(first: IntArray, second: IntArray) -> tuple[IntArray, int]:

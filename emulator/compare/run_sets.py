@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from emulator.compare.differences import judge_pairs
-from emulator.compare.pairs import Pair
-from emulator.compare.resampling_units import Units, units_of
-from emulator.compare.statistics import LEVEL, Judged
+from emulator.compare.differences import compare_pairs
+from emulator.compare.pairs import RunPair
+from emulator.compare.resampling_units import ResamplingUnits, find_units
+from emulator.compare.statistics import LEVEL, MetricDifference
 from emulator.metrics.per_device import MeasuredRun
 from emulator.run_directory.layout import PARTIAL, SCENARIO, SUMMARY, read_scenario
 from emulator.sweep.combination_order import read_order
@@ -20,7 +20,7 @@ _PER_RUN = ("seed",)
 
 
 @dataclass(frozen=True)
-class Side:
+class RunSet:
     """One or more runs of one scenario, each with a seed of its own."""
 
     name: str
@@ -36,7 +36,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Difference:
+class SettingDifference:
     """A key in which the scenarios of two sides differ; None where a side does not have it."""
 
     key: str
@@ -48,8 +48,8 @@ class Difference:
 class Comparison:
     """One side against the baseline."""
 
-    first: Side
-    second: Side
+    first: RunSet
+    second: RunSet
     seeds: tuple[tuple[int, int], ...]
     """The pairs of runs: by the same seed, or in order where no seed is the same."""
     devices: int
@@ -57,11 +57,11 @@ class Comparison:
     only_first: tuple[str, ...]
     """Devices that only the baseline has, as ``seed 3: phone-00007``."""
     only_second: tuple[str, ...]
-    units: Units
+    units: ResamplingUnits
     """What is drawn anew."""
     level: float
-    metrics: Mapping[str, Judged]
-    keys: tuple[Difference, ...]
+    metrics: Mapping[str, MetricDifference]
+    keys: tuple[SettingDifference, ...]
     """What the scenarios say differently."""
 
     @property
@@ -75,7 +75,7 @@ class Comparison:
         return any(each.differs or each.differs_here for each in self.metrics.values())
 
 
-def read_side(text: str) -> Side:
+def read_run_set(text: str) -> RunSet:
     """Return the runs that *text* names: a run directory, a folder of them, or several with commas between.
 
     Raises:
@@ -91,14 +91,14 @@ def read_side(text: str) -> Side:
         seed = _seed_of(measured)
         if seed in runs:
             raise InputError(f"{text}: {runs[seed].folder} and {folder} both have seed {seed}")
-        keys = differences(scenario or own, own)
+        keys = list_setting_differences(scenario or own, own)
         if keys:
             raise InputError(
                 f"{text}: a side is runs of one scenario, but {folders[0]} and {folder} "
                 f"differ in {keys[0].key}"
             )
         runs[seed], scenario = measured, own
-    return Side(text, dict(sorted(runs.items())), scenario or {})
+    return RunSet(text, dict(sorted(runs.items())), scenario or {})
 
 
 def run_folders(place: Path) -> list[Path]:
@@ -111,13 +111,13 @@ def run_folders(place: Path) -> list[Path]:
         return [place]
     found = _runs_in(place) if place.is_dir() else []
     if not found:
-        inner = [each.name for each in combinations_in(place)]
+        inner = [each.name for each in combination_folders(place)]
         hint = f": a sweep; name one of its combinations: {', '.join(inner)}" if inner else ""
         raise InputError(f"{place}: no run directory, nor a folder of them{hint}")
     return found
 
 
-def combinations_in(place: Path) -> list[Path]:
+def combination_folders(place: Path) -> list[Path]:
     """Return the folders of combinations in the sweep folder *place*, in the order of the scenario.
 
     They are those that hold runs. A folder that does not say which is first has them by name.
@@ -161,15 +161,19 @@ def _leaves(value: Value, key: str) -> Iterator[tuple[str, str]]:
         yield key, value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def differences(first: Mapping[str, str], second: Mapping[str, str]) -> tuple[Difference, ...]:
+def list_setting_differences(
+    first: Mapping[str, str], second: Mapping[str, str]
+) -> tuple[SettingDifference, ...]:
     """Return the keys in which two scenarios differ."""
     keys = dict.fromkeys([*first, *second])
     return tuple(
-        Difference(key, first.get(key), second.get(key)) for key in keys if first.get(key) != second.get(key)
+        SettingDifference(key, first.get(key), second.get(key))
+        for key in keys
+        if first.get(key) != second.get(key)
     )
 
 
-def compare(first: Side, second: Side, sides: int = 2) -> Comparison:
+def compare(first: RunSet, second: RunSet, sides: int = 2) -> Comparison:
     """Return how *second* differs from *first*.
 
     Args:
@@ -182,11 +186,11 @@ def compare(first: Side, second: Side, sides: int = 2) -> Comparison:
     """
     seeds = pair_seeds(tuple(first.runs), tuple(second.runs))
     same_lives = all(one == two for one, two in seeds)
-    pairs = [Pair(first.runs[one], second.runs[two], same_lives) for one, two in seeds]
+    pairs = [RunPair(first.runs[one], second.runs[two], same_lives) for one, two in seeds]
     if not sum(pair.count for pair in pairs):
         raise InputError(f"{first.name} and {second.name}: no device is in both")
     level = 1 - (1 - LEVEL) / (sides - 1)
-    units = units_of(pairs)
+    units = find_units(pairs)
     return Comparison(
         first=first,
         second=second,
@@ -196,8 +200,8 @@ def compare(first: Side, second: Side, sides: int = 2) -> Comparison:
         only_second=tuple(_alone(second, first, [(two, one) for one, two in seeds])),
         units=units,
         level=level,
-        metrics=judge_pairs(pairs, units, level),
-        keys=differences(first.scenario, second.scenario),
+        metrics=compare_pairs(pairs, units, level),
+        keys=list_setting_differences(first.scenario, second.scenario),
     )
 
 
@@ -207,7 +211,7 @@ def pair_seeds(first: Sequence[int], second: Sequence[int]) -> tuple[tuple[int, 
     return tuple(same or zip(first, second, strict=False))
 
 
-def _alone(side: Side, other: Side, seeds: Sequence[tuple[int, int]]) -> Iterator[str]:
+def _alone(side: RunSet, other: RunSet, seeds: Sequence[tuple[int, int]]) -> Iterator[str]:
     for own, its in seeds:
         there = set(other.runs[its].devices)
         yield from (f"seed {own}: {name}" for name in side.runs[own].devices if name not in there)

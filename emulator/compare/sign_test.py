@@ -20,7 +20,7 @@ _CHUNK = 500
 _ROUNDING = 1e-9
 
 
-def chances(scores: FloatArray, swaps: int = SWAPS) -> FloatArray:
+def sign_test(scores: FloatArray, swaps: int = SWAPS) -> FloatArray:
     """Return for each metric how often swapped sides differ as much as they do, either way.
 
     Args:
@@ -33,23 +33,23 @@ def chances(scores: FloatArray, swaps: int = SWAPS) -> FloatArray:
     ratio = np.divide(whole**2, square, out=np.zeros_like(whole), where=square > 0)
     found = np.minimum(2 * np.exp(-ratio / 2), 1.0)
     doubtful = np.flatnonzero(found > _SELDOM)
-    found[doubtful] = _swapped(scores[:, doubtful], swaps)
+    found[doubtful] = _sampled_probabilities(scores[:, doubtful], swaps)
     for at in doubtful:
         few = scores[:, at][scores[:, at] != 0]
         if len(few) <= _EXACT_UNITS:
-            found[at] = np.mean(np.abs(_all_signs(len(few)) @ few) >= _wanted(few[:, None])[0])
+            found[at] = np.mean(np.abs(_all_signs(len(few)) @ few) >= _sums_to_reach(few[:, None])[0])
     return np.asarray(found)
 
 
-def _wanted(scores: FloatArray) -> FloatArray:
+def _sums_to_reach(scores: FloatArray) -> FloatArray:
     """Return the sums that others must reach: rounding does not count."""
     return np.asarray(np.abs(scores.sum(axis=0)) - _ROUNDING * np.abs(scores).sum(axis=0))
 
 
-def _swapped(scores: FloatArray, swaps: int) -> FloatArray:
+def _sampled_probabilities(scores: FloatArray, swaps: int) -> FloatArray:
     """Return how often sums of scores with signs drawn anew reach those that are there."""
     units, metrics = scores.shape
-    wanted, reached, done = _wanted(scores), np.ones(metrics), np.ones(metrics)
+    wanted, reached, done = _sums_to_reach(scores), np.ones(metrics), np.ones(metrics)
     rng, open_ = stream(0, "signs", units), np.arange(metrics)
     for _ in range(0, swaps, _CHUNK):
         if not len(open_):
@@ -67,10 +67,10 @@ def _all_signs(units: int) -> FloatArray:
     return np.asarray(1.0 - 2.0 * ways)
 
 
-def adjusted(chances: FloatArray) -> FloatArray:
+def adjust_for_all_metrics(sign_test: FloatArray) -> FloatArray:
     """Return probabilities that hold for all metrics together (Holm's method)."""
-    order = np.argsort(chances, kind="stable")
-    steps = chances[order] * np.arange(len(chances), 0, -1)
-    found = np.empty(len(chances))
+    order = np.argsort(sign_test, kind="stable")
+    steps = sign_test[order] * np.arange(len(sign_test), 0, -1)
+    found = np.empty(len(sign_test))
     found[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
     return found

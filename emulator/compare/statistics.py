@@ -17,20 +17,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.compare.sign_test import adjusted, chances
+from emulator.compare.sign_test import adjust_for_all_metrics, sign_test
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
 
 LEVEL = 0.95
 RESAMPLES = 10_000
-LEAST_DIFFERENT = 10
+MIN_DIFFERING_UNITS = 10
 """A metric in which fewer units differ is not judged: some resamples would hold none of them."""
 
 _CHUNK = 500
 
 
 @dataclass(frozen=True)
-class Sums:
+class RatioSums:
     """What is divided, for one side.
 
     Args:
@@ -41,14 +41,14 @@ class Sums:
     above: FloatArray
     below: FloatArray
 
-    def by(self, bins: NDArray[np.int64], count: int) -> "Sums":
+    def by(self, bins: NDArray[np.int64], count: int) -> "RatioSums":
         """Return the sums over the units of each bin.
 
         Args:
             bins: the bin of each unit, shape (N,).
             count: how many bins there are.
         """
-        return Sums(_sums_by(bins, count, self.above), _sums_by(bins, count, self.below))
+        return RatioSums(_sums_by(bins, count, self.above), _sums_by(bins, count, self.below))
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Judged:
+class MetricDifference:
     """The difference in one metric, second side less first."""
 
     first: float
@@ -107,16 +107,16 @@ class Judged:
         return self.difference / abs(self.first) if self.first else None
 
 
-def judge(
-    first: Sums,
-    second: Sums,
+def estimate_differences(
+    first: RatioSums,
+    second: RatioSums,
     level: float = LEVEL,
     resamples: int = RESAMPLES,
     *,
     general: bool = True,
     paired: bool = True,
     bounds: Bounds | None = None,
-) -> list[Judged]:
+) -> list[MetricDifference]:
     """Return the difference in each metric with intervals that hold together.
 
     Args:
@@ -133,18 +133,20 @@ def judge(
     parts = _parts(first, second, ratios)
     influence = parts[2] - parts[0]  # what each unit adds to the difference, to first order: (N, K)
     spread = np.sqrt((influence**2).sum(axis=0)) / len(influence)
-    counts = np.count_nonzero(_differing(first, second) if paired else _there(first, second), axis=0)
-    judged = counts >= LEAST_DIFFERENT
+    counts = np.count_nonzero(
+        _differing(first, second) if paired else _units_with_values(first, second), axis=0
+    )
+    judged = counts >= MIN_DIFFERING_UNITS
     reach = np.full(len(counts), np.inf)
     if judged.any() and general:
         roots = np.concatenate(list(_roots(parts[:, :, judged], resamples)))
-        reach[judged] = balanced(roots, level)
+        reach[judged] = balanced_critical_values(roots, level)
     moved = np.where(counts > 0, ratios[1] - ratios[0], 0.0)
     low, high = _clipped(moved, reach * np.where(spread > 0, spread, np.where(judged, 0, np.inf)), bounds)
     chance = np.ones(len(counts))
-    chance[judged] = adjusted(chances(_scores(first, second)[:, judged]))
+    chance[judged] = adjust_for_all_metrics(sign_test(_scores(first, second)[:, judged]))
     return [
-        Judged(
+        MetricDifference(
             first=float(ratios[0][at]),
             second=float(ratios[1][at]),
             difference=float(moved[at]),
@@ -171,9 +173,9 @@ def _clipped(
     return low, high
 
 
-def _scores(first: Sums, second: Sums) -> FloatArray:
+def _scores(first: RatioSums, second: RatioSums) -> FloatArray:
     """Return what each unit adds to the difference where both sides have the same ratio: (N, K)."""
-    whole = Sums(first.above + second.above, first.below + second.below)
+    whole = RatioSums(first.above + second.above, first.below + second.below)
     ratio = np.nan_to_num(_ratio(whole))
     found = []
     for side in (first, second):
@@ -183,12 +185,12 @@ def _scores(first: Sums, second: Sums) -> FloatArray:
     return np.asarray(found[1] - found[0])
 
 
-def _there(first: Sums, second: Sums) -> NDArray[np.bool_]:
+def _units_with_values(first: RatioSums, second: RatioSums) -> NDArray[np.bool_]:
     """Tell which units have anything to divide: (N, K)."""
     return np.asarray((first.above != 0) | (second.above != 0))
 
 
-def balanced(roots: FloatArray, level: float) -> FloatArray:
+def balanced_critical_values(roots: FloatArray, level: float) -> FloatArray:
     """Return a critical value per metric: equally seldom exceeded each, and by none with probability *level*.
 
     Args:
@@ -204,14 +206,14 @@ def balanced(roots: FloatArray, level: float) -> FloatArray:
     return np.asarray(ordered[place], dtype=np.float64)
 
 
-def _ratio(side: Sums) -> FloatArray:
+def _ratio(side: RatioSums) -> FloatArray:
     below = side.below.sum(axis=0)
     return np.asarray(
         np.divide(side.above.sum(axis=0), below, out=np.full(len(below), np.nan), where=below > 0)
     )
 
 
-def _parts(first: Sums, second: Sums, ratios: Sequence[FloatArray]) -> FloatArray:
+def _parts(first: RatioSums, second: RatioSums, ratios: Sequence[FloatArray]) -> FloatArray:
     """Return errors and weights of both sides, by unit and metric: (4, N, K); weights have mean 1."""
     found = []
     for side, ratio in zip((first, second), ratios, strict=True):
@@ -221,7 +223,7 @@ def _parts(first: Sums, second: Sums, ratios: Sequence[FloatArray]) -> FloatArra
     return np.stack(found)
 
 
-def _differing(first: Sums, second: Sums) -> NDArray[np.bool_]:
+def _differing(first: RatioSums, second: RatioSums) -> NDArray[np.bool_]:
     """Tell in which metrics a unit's own value is not the same on both sides: (N, K)."""
     ours, theirs = (
         np.divide(side.above, side.below, out=np.full(side.below.shape, np.nan), where=side.below > 0)

@@ -19,7 +19,7 @@ from emulator.realtime.driver import Driver
 from emulator.realtime.real_cloud import Published, RoundTrips
 from emulator.realtime.wall_clock import Inlet, Pace, Tally
 from emulator.simulation.abort_monitor import AbortedError
-from emulator.simulation.simulation import Life, Simulation
+from emulator.simulation.simulation import Incarnation, Simulation
 from wire.errors import NoAnswerError
 from wire.mqtt.connection import Connection
 from wire.no_answer import no_answer_text
@@ -44,7 +44,7 @@ class Route:
     """When it begins whoever is connected by then, by the same clock; infinity: when all are."""
     place: tuple[int, int]
     """Which shard of how many, from 0."""
-    life: Life
+    life: Incarnation
     rng: np.random.Generator
     """For the waits before reconnections."""
     told: Callable[[LiveStatus], None]

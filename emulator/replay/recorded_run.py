@@ -55,7 +55,7 @@ _REPORTS: Final = (
 
 
 @dataclass(frozen=True)
-class Rows:
+class RecordedTable:
     """The rows of one table as whole numbers, device by device; words are their places."""
 
     columns: Mapping[str, IntColumn]
@@ -69,7 +69,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Acts:
+class RecordedRun:
     """What happened to each device of a run.
 
     Args:
@@ -77,7 +77,7 @@ class Acts:
         faults: of the scenario.
     """
 
-    rows: Mapping[str, Rows]
+    rows: Mapping[str, RecordedTable]
     faults: Sequence[Fault] = field(repr=False)
 
     def of(self, enrolled: Enrolled, node: Node, *, exchanges: bool) -> Recorded:
@@ -102,7 +102,7 @@ class Acts:
             if changed_bytes >= 0:
                 budget_bytes = changed_bytes
             else:
-                free_bytes = free_at(node, Pressure(pressure))
+                free_bytes = free_bytes_at(node, Pressure(pressure))
             yield t_ns - now, free_bytes, budget_bytes
             now = t_ns
 
@@ -142,11 +142,11 @@ class Acts:
             case Harm.PART_CORRUPTED:
                 return impairment._replace(corrupted=place)
         fault = self.faults[place]
-        assert isinstance(fault, LinkFault)  # as `read_acts` has checked
+        assert isinstance(fault, LinkFault)  # as `read_recorded_run` has checked
         return impairment._replace(held_back=place, held_back_ns=fault.holds_back_ns)
 
 
-def free_at(node: Node, pressure: Pressure) -> int:
+def free_bytes_at(node: Node, pressure: Pressure) -> int:
     """Return free memory at which *node* is under *pressure*: how much it was, a change of it does not say.
 
     Raises:
@@ -160,7 +160,9 @@ def free_at(node: Node, pressure: Pressure) -> int:
     raise InputError(f"the run directory is damaged: no free memory is {pressure.name.lower()} on its node")
 
 
-def read_acts(folder: Path, tables: Tables, names: Sequence[str], faults: Sequence[Fault]) -> Acts:
+def read_recorded_run(
+    folder: Path, tables: Tables, names: Sequence[str], faults: Sequence[Fault]
+) -> RecordedRun:
     """Return what happened to each device.
 
     Args:
@@ -172,7 +174,7 @@ def read_acts(folder: Path, tables: Tables, names: Sequence[str], faults: Sequen
     Raises:
         InputError: the tables contradict the scenario, themselves, or what their columns are for.
     """
-    frames = {name: _Frame(folder / f"{name}.parquet", tables[name], names) for name in _USED}
+    frames = {name: _TableReader(folder / f"{name}.parquet", tables[name], names) for name in _USED}
     _check_budgets(frames["budget"])
     _check_updates(frames["update"])
     _check_faults(frames["fault"], faults)
@@ -183,10 +185,10 @@ def read_acts(folder: Path, tables: Tables, names: Sequence[str], faults: Sequen
         "update": _rows(frames["update"].columns, _USED["update"], len(names), by="seq"),
         "fault": _rows(frames["fault"].columns, ("harm", "seq", "place", "times"), len(names)),
     }
-    return Acts(rows, faults)
+    return RecordedRun(rows, faults)
 
 
-class _Frame:
+class _TableReader:
     """One table's columns as whole numbers, and where errors say they come from."""
 
     def __init__(self, path: Path, table: pa.Table, names: Sequence[str]) -> None:
@@ -235,12 +237,12 @@ class _Frame:
         return numbers
 
 
-def _check_budgets(frame: _Frame) -> None:
+def _check_budgets(frame: _TableReader) -> None:
     for name in ("free_bytes", "budget_bytes"):
         frame.check(frame.columns[name] < 0, name, "must not be negative")
 
 
-def _check_updates(frame: _Frame) -> None:
+def _check_updates(frame: _TableReader) -> None:
     """Refuse exchanges that arrive before they leave, or that are there twice."""
     columns = frame.columns
     moments = ("sent_ns", "arrived_ns", "begun_ns", "left_ns", "answered_ns")
@@ -255,7 +257,7 @@ def _check_updates(frame: _Frame) -> None:
     frame.check(twice, "seq", "is there twice")
 
 
-def _check_faults(frame: _Frame, faults: Sequence[Fault]) -> None:
+def _check_faults(frame: _TableReader, faults: Sequence[Fault]) -> None:
     """Refuse harm done by what can do no such harm."""
     places, harms = frame.columns["place"], frame.columns["harm"]
     frame.check(frame.columns["times"] < 1, "times", "must be at least 1")
@@ -277,7 +279,7 @@ def _is_outage(fault: Fault) -> bool:
     return isinstance(fault, BrokerFault)
 
 
-def _with_pressure(budget: _Frame, quality: _Frame) -> dict[str, IntColumn]:
+def _with_pressure(budget: _TableReader, quality: _TableReader) -> dict[str, IntColumn]:
     """Return the changes of budgets and, with -1 as the budget, those of pressure alone.
 
     Where pressure changed and the budget did not, only the quality table tells.
@@ -293,11 +295,13 @@ def _with_pressure(budget: _Frame, quality: _Frame) -> dict[str, IntColumn]:
     return {name: column[kept] for name, column in whole.items()}
 
 
-def _rows(columns: Mapping[str, IntColumn], names: Sequence[str], devices: int, by: str = "order") -> Rows:
+def _rows(
+    columns: Mapping[str, IntColumn], names: Sequence[str], devices: int, by: str = "order"
+) -> RecordedTable:
     """Return columns device by device, each device's rows in the order of the column *by*."""
     ordered = np.lexsort((columns[by], columns["t_ns"] if by == "order" else columns[by], columns["device"]))
     bounds = np.searchsorted(columns["device"][ordered], np.arange(devices + 1))
-    return Rows({name: columns[name][ordered] for name in ("t_ns", *names)}, bounds)
+    return RecordedTable({name: columns[name][ordered] for name in ("t_ns", *names)}, bounds)
 
 
 def _trip(moments: Sequence[int], ended_ns: int, harms: Mapping[Harm, tuple[int, int]]) -> Trip:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from devices.simulated.recorded import Recorded
 from devices.simulated.roster import Enrolled, device_names
-from emulator.replay.recorded_run import Acts, read_acts
+from emulator.replay.recorded_run import RecordedRun, read_recorded_run
 from emulator.run_directory.event_log import logical_sha256, read_table, read_tables
 from emulator.run_directory.layout import DEVICES, EVENTS, PARTIAL, SCENARIO, read_scenario, read_summary
 from scenarios.language.load import parse
@@ -23,13 +23,13 @@ from scenarios.language.scenario import Scenario
 from scenarios.language.types import plain
 from wire.errors import InputError
 
-HOW: Final = ("clock", "broker", "realtime", "description", "warmup", "thresholds", "sweep")
+EXECUTION_KEYS: Final = ("clock", "broker", "realtime", "description", "warmup", "thresholds", "sweep")
 """Keys that say how a run is carried out: its log is the same with others."""
 
-POLICY: Final = ("model", "cloud", "updates", "networks", "rollout")
+POLICY_KEYS: Final = ("model", "cloud", "updates", "networks", "rollout")
 """Keys that say what the fleet and the cloud do about budgets, and on what links."""
 
-RECORDED: Final = (
+RECORDED_KEYS: Final = (
     "version",
     "name",
     "seed",
@@ -60,7 +60,7 @@ class Playback:
     users: Sequence[int] = field(repr=False)
     """Of each device, by its number."""
     start_ns: Sequence[int] = field(repr=False)
-    acts: Acts = field(repr=False)
+    acts: RecordedRun = field(repr=False)
 
     @property
     def exact(self) -> bool:
@@ -134,7 +134,7 @@ def read_replay(
     changes = tuple(check_changes(recorded, scenario))
     names = tuple(device_names(scenario.fleet))
     tables = read_tables(folder / EVENTS)
-    acts = read_acts(folder / EVENTS, tables, names, scenario.faults)
+    acts = read_recorded_run(folder / EVENTS, tables, names, scenario.faults)
     users, start_ns = _read_devices(folder / DEVICES, names)
     log_sha256, version = logical_sha256(tables), str(summary["model_version"])
     warnings = []
@@ -160,28 +160,28 @@ def check_changes(recorded: Scenario, scenario: Scenario) -> Iterator[str]:
     Raises:
         InputError: something contradicts the recording.
     """
-    for path, before, after in differences(plain(recorded), plain(scenario)):
+    for path, before, after in list_differences(plain(recorded), plain(scenario)):
         key = re.split(r"[.\[]", path)[0]
-        if key in HOW:
+        if key in EXECUTION_KEYS:
             continue
-        if key not in POLICY and not _ALSO_POLICY.fullmatch(path):
+        if key not in POLICY_KEYS and not _ALSO_POLICY.fullmatch(path):
             raise InputError(
                 f"{path}(={_shown(after)}) was {_shown(before)} in the recording: a replay plays what was "
-                f"recorded, and may change {', '.join((*POLICY, *HOW))}, fleet[].budget.publish and "
-                "nodes.NAME.apply_rate only"
+                f"recorded, and may change {', '.join((*POLICY_KEYS, *EXECUTION_KEYS))}, "
+                "fleet[].budget.publish and nodes.NAME.apply_rate only"
             )
         yield f"{path}={_shown(after)}"
 
 
-def differences(before: object, after: object, path: str = "") -> Iterator[tuple[str, object, object]]:
+def list_differences(before: object, after: object, path: str = "") -> Iterator[tuple[str, object, object]]:
     """Yield the path of each value that differs, with both values; None where there is none."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in {**before, **after}:
             inner = f"{path}.{key}" if path else str(key)
-            yield from differences(before.get(key), after.get(key), inner)
+            yield from list_differences(before.get(key), after.get(key), inner)
     elif isinstance(before, list | tuple) and isinstance(after, list | tuple) and len(before) == len(after):
         for at, (one, other) in enumerate(zip(before, after, strict=True)):
-            yield from differences(one, other, f"{path}[{at}]")
+            yield from list_differences(one, other, f"{path}[{at}]")
     elif before != after:
         yield path, before, after
 

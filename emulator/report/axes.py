@@ -28,33 +28,33 @@ _DIGITS = 7
 
 
 @dataclass(frozen=True)
-class Unit:
+class DisplayUnit:
     """A unit for people and its size."""
 
     name: str
     size: float
 
 
-def time_unit(seconds: float) -> Unit:
+def time_unit(seconds: float) -> DisplayUnit:
     """Return the unit in which a span of *seconds* has at least three."""
     name = next((name for name, size in _TIME_UNITS.items() if seconds >= 3 * size), "seconds")
-    return Unit(name, _TIME_UNITS.get(name, 1))
+    return DisplayUnit(name, _TIME_UNITS.get(name, 1))
 
 
-def byte_unit(size: float) -> Unit:
+def byte_unit(size: float) -> DisplayUnit:
     """Return the largest binary unit of which *size* has at least one and a half."""
     name = next((name for name, unit in _BYTE_UNITS.items() if size >= 1.5 * unit), "B")
-    return Unit(name, BYTE_UNITS[name])
+    return DisplayUnit(name, BYTE_UNITS[name])
 
 
-def plain(values: NDArray[np.generic] | Sequence[float]) -> list[float | None]:
+def json_numbers(values: NDArray[np.generic] | Sequence[float]) -> list[float | None]:
     """Return *values* as JSON can say them, rounded to what an eye can see."""
     return [
         float(f"{each:.{_DIGITS}g}") if math.isfinite(each) else None for each in np.asarray(values).tolist()
     ]
 
 
-def sampled(
+def sampled_line(
     name: str, values: FloatArray, color: str, stop_s: float, unit: str, *, lower: bool = False
 ) -> Json:
     """Return a line through values on an even grid from 0 to *stop_s*, from the first number on."""
@@ -62,22 +62,22 @@ def sampled(
     first = int(known[0]) if len(known) else 0
     step = stop_s / time_unit(stop_s).size / max(len(values) - 1, 1)
     trace: Json = {
-        **line(name, color),
+        **step_style(name, color),
         "x0": first * step,
         "dx": step,
-        "y": plain(values[first:]),
+        "y": json_numbers(values[first:]),
         "hovertemplate": f"%{{y:.4g}} {unit}".rstrip(),
     }
     return trace | ({"yaxis": "y2", "showlegend": False} if lower else {})
 
 
-def crosses(name: str, x: Sequence[object], y: Sequence[object]) -> Json:
+def cross_marks(name: str, x: Sequence[object], y: Sequence[object]) -> Json:
     """Return marks for what must not be."""
     marker: Json = {"symbol": "x", "size": 6, "color": LOST}
     return {"type": "scatter", "mode": "markers", "name": name, "x": x, "y": y, "marker": marker}
 
 
-def duration(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """Return *seconds* rounded for people, such as ``134 ms``."""
     if seconds < 1e-3:
         return f"{seconds * 1e6:.3g} µs"
@@ -89,28 +89,28 @@ def duration(seconds: float) -> str:
     return f"{seconds / unit.size:.3g} {unit.name}"
 
 
-def faint(color: str, opacity: float = 0.16) -> str:
+def transparent(color: str, opacity: float = 0.16) -> str:
     """Return *color*, ``#rrggbb``, nearly transparent."""
     red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def line(name: str, color: str) -> Json:
+def step_style(name: str, color: str) -> Json:
     """Return a step line that still lacks its points."""
-    return {"type": "scatter", "mode": "lines", "name": name, **stroke(color, 2)}
+    return {"type": "scatter", "mode": "lines", "name": name, **line_style(color, 2)}
 
 
-def stroke(color: str, width: float, *, dash: str = "solid") -> Json:
+def line_style(color: str, width: float, *, dash: str = "solid") -> Json:
     """Return how a step line is drawn."""
     return {"line": {"color": color, "width": width, "dash": dash, "shape": "hv"}}
 
 
-def steps(
+def step_line(
     name: str, edges: Sequence[float | None], values: NDArray[np.generic], color: str, unit: str
 ) -> Json:
     """Return a line that is level within each bin; the last value is repeated at the last edge."""
-    y = plain(values)
-    return line(name, color) | {"x": edges, "y": [*y, *y[-1:]], "hovertemplate": f"%{{y:,.4g}} {unit}"}
+    y = json_numbers(values)
+    return step_style(name, color) | {"x": edges, "y": [*y, *y[-1:]], "hovertemplate": f"%{{y:,.4g}} {unit}"}
 
 
 def axis(title: str, **more: object) -> Json:
@@ -142,7 +142,7 @@ def time_ticks(edges_s: FloatArray) -> tuple[list[float], list[str]]:
     factors = (1, 2, 5) if high / low < 300 else (1, 3) if high / low < 1e5 else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = _within([factor * 10.0**decade for decade in decades for factor in factors], low, high)
-    return ticks, [duration(tick) for tick in ticks]
+    return ticks, [format_seconds(tick) for tick in ticks]
 
 
 def byte_ticks(edges_bytes: FloatArray) -> tuple[list[float], list[str]]:
@@ -159,7 +159,7 @@ def _within(ticks: Sequence[float], low: float, high: float) -> list[float]:
     return inside if len(inside) > 1 else np.geomspace(low, high, 4).tolist()
 
 
-def peak(*curves: NDArray[np.generic]) -> float:
+def maximum(*curves: NDArray[np.generic]) -> float:
     """Return the largest number in *curves*, 0 if there is none."""
     values = np.concatenate([np.asarray(curve, dtype=np.float64) for curve in curves])
     return float(np.nanmax(values)) if np.isfinite(values).any() else 0.0

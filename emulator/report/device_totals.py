@@ -17,7 +17,7 @@ from emulator.report.time_series import (
     FINEST_S,
     STATE,
     Columns,
-    Fleet,
+    FleetViews,
     FloatArray,
     bin_of,
     log_edges,
@@ -32,7 +32,7 @@ MAX_POINTS = 600
 
 
 @dataclass(frozen=True)
-class Elasticity:
+class QualityByBudget:
     """Quality by budget: each point stands for the device time spent in a range of budgets."""
 
     edges_bytes: FloatArray
@@ -48,7 +48,9 @@ class Elasticity:
     """The same of the best PEE for the budget."""
 
 
-def elasticities(states: Columns, fleet: Fleet, bins: int = BUDGET_BINS) -> dict[str, Elasticity]:
+def quality_by_budget(
+    states: Columns, fleet: FleetViews, bins: int = BUDGET_BINS
+) -> dict[str, QualityByBudget]:
     """Return quality by budget for each view, on the same edges.
 
     Args:
@@ -63,7 +65,7 @@ def elasticities(states: Columns, fleet: Fleet, bins: int = BUDGET_BINS) -> dict
     }
 
 
-def _elasticity(states: Columns, edges: FloatArray) -> Elasticity:
+def _elasticity(states: Columns, edges: FloatArray) -> QualityByBudget:
     count = max(len(edges) - 1, 0)
     budget, seconds = _budgets(states), states["seconds"]
     place = bin_of(budget, edges) if count else np.empty(0, dtype=np.int64)
@@ -75,7 +77,7 @@ def _elasticity(states: Columns, edges: FloatArray) -> Elasticity:
     ndcg, best = total(states["ndcg_at_10"]), total(states["best_ndcg_at_10"])
     some = full > 0  # where the full table recommends nothing of use either, a ratio has no meaning
     share = time / max(float(time.sum()), FINEST_S)
-    return Elasticity(
+    return QualityByBudget(
         edges,
         share,
         total(budget)[some] / time[some],
@@ -95,7 +97,7 @@ def _pick(columns: Columns, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 
 @dataclass(frozen=True)
-class Tally:
+class DeviceTotals:
     """Sums per device over the run, by device number."""
 
     seconds: FloatArray
@@ -118,7 +120,7 @@ class Tally:
         return _ratio(self.best - self.ndcg, self.seconds)
 
 
-def tally(tables: Tables, states: Columns, fleet: Fleet) -> Tally:
+def sum_by_device(tables: Tables, states: Columns, fleet: FleetViews) -> DeviceTotals:
     """Return the sums per device.
 
     Args:
@@ -132,7 +134,7 @@ def tally(tables: Tables, states: Columns, fleet: Fleet) -> Tally:
     def weigh(values: NDArray[Any]) -> FloatArray:
         return np.bincount(device, seconds * values, fleet.size).astype(np.float64)
 
-    return Tally(
+    return DeviceTotals(
         seconds=weigh(np.ones(len(device))),
         over_seconds=weigh(states["resident_bytes"] > states["budget_bytes"]),
         ndcg=weigh(states["ndcg_at_10"]),
@@ -145,7 +147,7 @@ def tally(tables: Tables, states: Columns, fleet: Fleet) -> Tally:
     )
 
 
-def states_of(quality: pa.Table, fleet: Fleet, stop_ns: int) -> Columns:
+def number_states(quality: pa.Table, fleet: FleetViews, stop_ns: int) -> Columns:
     """Return the quality table by device, with device numbers and how many ``seconds`` each state held."""
     numbered = fleet.numbered(quality)
     columns = {name: numbered[name].to_numpy() for name in numbered.column_names}
@@ -153,7 +155,7 @@ def states_of(quality: pa.Table, fleet: Fleet, stop_ns: int) -> Columns:
 
 
 @dataclass(frozen=True)
-class Portrait:
+class DeviceTrajectory:
     """One device over time: a row holds until the next, the last one is at the stop time."""
 
     device: str
@@ -169,7 +171,9 @@ class Portrait:
     """Whether there was too much to show all of it."""
 
 
-def portraits(states: Columns, fleet: Fleet, sums: Tally, stop_ns: int) -> list[Portrait]:
+def extract_trajectories(
+    states: Columns, fleet: FleetViews, sums: DeviceTotals, stop_ns: int
+) -> list[DeviceTrajectory]:
     """Return the courses of the chosen devices."""
     return [
         _portrait(_pick(states, states["device"] == number), fleet, number, why, stop_ns)
@@ -186,7 +190,7 @@ class _Reason:
     above: float = -np.inf
 
 
-def _reasons(sums: Tally) -> Iterator[_Reason]:
+def _reasons(sums: DeviceTotals) -> Iterator[_Reason]:
     ratio, regret = sums.ratio, sums.regret
     median = np.nanmedian(ratio) if np.isfinite(ratio).any() else np.nan
 
@@ -203,7 +207,7 @@ def _reasons(sums: Tally) -> Iterator[_Reason]:
     yield _Reason(-np.abs(ratio - median), lambda at: f"median quality: {quality(at)}")
 
 
-def choose_devices(sums: Tally) -> list[tuple[int, str]]:
+def choose_devices(sums: DeviceTotals) -> list[tuple[int, str]]:
     """Return device numbers, each with why it was chosen; no device twice, of equals the first."""
     chosen: dict[int, str] = {}
     for reason in _reasons(sums):
@@ -215,7 +219,7 @@ def choose_devices(sums: Tally) -> list[tuple[int, str]]:
     return list(chosen.items())
 
 
-def _portrait(states: Columns, fleet: Fleet, number: int, why: str, stop_ns: int) -> Portrait:
+def _portrait(states: Columns, fleet: FleetViews, number: int, why: str, stop_ns: int) -> DeviceTrajectory:
     rows = np.flatnonzero(states["t_ns"] <= stop_ns)
     sampled = len(rows) > MAX_POINTS
     if sampled:
@@ -225,7 +229,7 @@ def _portrait(states: Columns, fleet: Fleet, number: int, why: str, stop_ns: int
     else:
         rows, times = np.append(rows, rows[-1:]), np.append(states["t_ns"][rows], stop_ns)
     budget, resident, ndcg, best, full = (states[name][rows].astype(np.float64) for name in STATE)
-    return Portrait(
+    return DeviceTrajectory(
         fleet.names[number],
         fleet.groups[fleet.group[number]],
         why,

@@ -19,27 +19,34 @@ from emulator.report.axes import (
     SUPERSEDED,
     WASTED,
     WIRE,
+    DisplayUnit,
     Json,
-    Unit,
     axis,
     byte_ticks,
     byte_unit,
-    crosses,
-    duration,
-    faint,
-    line,
+    cross_marks,
+    format_seconds,
+    json_numbers,
+    line_style,
     log_axis,
-    peak,
-    plain,
-    sampled,
-    steps,
-    stroke,
+    maximum,
+    sampled_line,
+    step_line,
+    step_style,
     time_axis,
     time_ticks,
     time_unit,
+    transparent,
 )
-from emulator.report.device_totals import Elasticity, Portrait
-from emulator.report.time_series import FINEST_S, Course, FloatArray, Latency, Spread, Traffic
+from emulator.report.device_totals import DeviceTrajectory, QualityByBudget
+from emulator.report.time_series import (
+    FINEST_S,
+    FleetSeries,
+    FloatArray,
+    LatencyDistribution,
+    PercentileBand,
+    TrafficSeries,
+)
 from wire.units import NS_PER_S, approximate_bytes
 
 _LEAST_VISIBLE = 0.005
@@ -58,7 +65,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class Figure:
+class ReportFigure:
     """A figure of the report."""
 
     name: str
@@ -72,9 +79,9 @@ class Figure:
     height: int = 430
 
 
-def budget_figure(courses: Mapping[str, Course], stop_s: float) -> Figure:
+def budget_figure(courses: Mapping[str, FleetSeries], stop_s: float) -> ReportFigure:
     """Return budget and bytes held over time."""
-    return Figure(
+    return ReportFigure(
         "budget",
         "Budget and bytes held",
         "What a device may use and what its embeddings take: above, the median over devices and the "
@@ -85,16 +92,16 @@ def budget_figure(courses: Mapping[str, Course], stop_s: float) -> Figure:
     )
 
 
-def _budget_view(label: str, course: Course, stop_s: float) -> View:
-    each = byte_unit(peak(course.budget.high, course.resident.high))
-    all_ = byte_unit(peak(course.total_budget, course.total_resident))
+def _budget_view(label: str, course: FleetSeries, stop_s: float) -> View:
+    each = byte_unit(maximum(course.budget.high, course.resident.high))
+    all_ = byte_unit(maximum(course.total_budget, course.total_resident))
     data = [
         *_band(course.budget, each, stop_s),
         *_outline(course.resident, each, stop_s),
-        sampled("budget, median", course.budget.median / each.size, BUDGET, stop_s, each.name),
-        sampled("held, median", course.resident.median / each.size, HELD, stop_s, each.name),
-        sampled("budget, sum", course.total_budget / all_.size, BUDGET, stop_s, all_.name, lower=True),
-        sampled("held, sum", course.total_resident / all_.size, HELD, stop_s, all_.name, lower=True),
+        sampled_line("budget, median", course.budget.median / each.size, BUDGET, stop_s, each.name),
+        sampled_line("held, median", course.resident.median / each.size, HELD, stop_s, each.name),
+        sampled_line("budget, sum", course.total_budget / all_.size, BUDGET, stop_s, all_.name, lower=True),
+        sampled_line("held, sum", course.total_resident / all_.size, HELD, stop_s, all_.name, lower=True),
     ]
     return View(
         label,
@@ -107,26 +114,26 @@ def _budget_view(label: str, course: Course, stop_s: float) -> View:
     )
 
 
-def _band(spread: Spread, unit: Unit, stop_s: float) -> list[Json]:
+def _band(spread: PercentileBand, unit: DisplayUnit, stop_s: float) -> list[Json]:
     """Return the middle 80 % of budgets as a surface."""
-    low = sampled("budget, 10 %", spread.low / unit.size, BUDGET, stop_s, unit.name)
-    high = sampled("budget, 10 to 90 %", spread.high / unit.size, BUDGET, stop_s, unit.name)
+    low = sampled_line("budget, 10 %", spread.low / unit.size, BUDGET, stop_s, unit.name)
+    high = sampled_line("budget, 10 to 90 %", spread.high / unit.size, BUDGET, stop_s, unit.name)
     edge: Json = {"line": {"width": 0, "shape": "hv"}, "hoverinfo": "skip"}
-    fill: Json = {"fill": "tonexty", "fillcolor": faint(BUDGET)}
+    fill: Json = {"fill": "tonexty", "fillcolor": transparent(BUDGET)}
     return [low | edge | {"showlegend": False}, high | edge | fill]
 
 
-def _outline(spread: Spread, unit: Unit, stop_s: float) -> list[Json]:
+def _outline(spread: PercentileBand, unit: DisplayUnit, stop_s: float) -> list[Json]:
     """Return the middle 80 % of bytes held as two lines: two surfaces on each other could not be read."""
-    low = sampled("held, 10 %", spread.low / unit.size, HELD, stop_s, unit.name)
-    high = sampled("held, 10 to 90 %", spread.high / unit.size, HELD, stop_s, unit.name)
-    thin = stroke(faint(HELD, 0.75), 1, dash="dot") | {"hoverinfo": "skip"}
+    low = sampled_line("held, 10 %", spread.low / unit.size, HELD, stop_s, unit.name)
+    high = sampled_line("held, 10 to 90 %", spread.high / unit.size, HELD, stop_s, unit.name)
+    thin = line_style(transparent(HELD, 0.75), 1, dash="dot") | {"hoverinfo": "skip"}
     return [low | thin | {"showlegend": False}, high | thin]
 
 
-def quality_figure(courses: Mapping[str, Course], stop_s: float) -> Figure:
+def quality_figure(courses: Mapping[str, FleetSeries], stop_s: float) -> ReportFigure:
     """Return mean quality over time."""
-    return Figure(
+    return ReportFigure(
         "quality",
         "Quality over time",
         "Mean NDCG@10 over the devices: of the PEE held, of the best PEE that the budget allows, and of "
@@ -138,18 +145,19 @@ def quality_figure(courses: Mapping[str, Course], stop_s: float) -> Figure:
     )
 
 
-def _quality_view(label: str, course: Course, stop_s: float) -> View:
+def _quality_view(label: str, course: FleetSeries, stop_s: float) -> View:
     data = [
-        sampled("full table", course.full, FULL, stop_s, "") | stroke(FULL, 1.5, dash="dash"),
-        sampled("best for the budget", course.best, BUDGET, stop_s, "") | stroke(faint(BUDGET, 0.45), 5),
-        sampled("held", course.ndcg, HELD, stop_s, ""),
+        sampled_line("full table", course.full, FULL, stop_s, "") | line_style(FULL, 1.5, dash="dash"),
+        sampled_line("best for the budget", course.best, BUDGET, stop_s, "")
+        | line_style(transparent(BUDGET, 0.45), 5),
+        sampled_line("held", course.ndcg, HELD, stop_s, ""),
     ]
     return View(
         label, data, {"xaxis": time_axis(stop_s), "yaxis": axis("mean NDCG@10", **_settled_range(course))}
     )
 
 
-def _settled_range(course: Course) -> Json:
+def _settled_range(course: FleetSeries) -> Json:
     """Return the range of an axis that shows all that comes after the fleet's first updates."""
     settled = np.flatnonzero(course.ndcg > course.full / 2)
     if len(settled) == 0:
@@ -160,11 +168,11 @@ def _settled_range(course: Course) -> Json:
     return {"range": [max(low - margin, 0.0), high + margin]}
 
 
-def portrait_figure(portraits: Sequence[Portrait], stop_s: float) -> Figure:
+def device_figure(portraits: Sequence[DeviceTrajectory], stop_s: float) -> ReportFigure:
     """Return the courses of chosen devices."""
     sampled = any(portrait.sampled for portrait in portraits)
     note = " Where there is too much to draw, the course is sampled." if sampled else ""
-    return Figure(
+    return ReportFigure(
         "devices",
         "Single devices",
         "One device at a time, each chosen for the reason given. Above, its budget and the bytes it "
@@ -176,26 +184,36 @@ def portrait_figure(portraits: Sequence[Portrait], stop_s: float) -> Figure:
     )
 
 
-def _portrait_view(portrait: Portrait, stop_s: float) -> View:
-    time, unit = time_unit(stop_s), byte_unit(peak(portrait.budget_bytes, portrait.resident_bytes))
-    x = plain(portrait.seconds / time.size)
+def _portrait_view(portrait: DeviceTrajectory, stop_s: float) -> View:
+    time, unit = time_unit(stop_s), byte_unit(maximum(portrait.budget_bytes, portrait.resident_bytes))
+    x = json_numbers(portrait.seconds / time.size)
     over = portrait.resident_bytes > portrait.budget_bytes
     held = portrait.resident_bytes / unit.size
 
     def course(name: str, y: FloatArray, color: str, suffix: str = "") -> Json:
-        return line(name, color) | {"x": x, "y": plain(y), "hovertemplate": f"%{{y:.4g}} {suffix}".rstrip()}
+        return step_style(name, color) | {
+            "x": x,
+            "y": json_numbers(y),
+            "hovertemplate": f"%{{y:.4g}} {suffix}".rstrip(),
+        }
 
     lower: Json = {"yaxis": "y2"}
     hidden: Json = lower | {"showlegend": False}
     data = [
         course("budget", portrait.budget_bytes / unit.size, BUDGET, unit.name),
-        course("held", held, HELD, unit.name) | {"fill": "tozeroy", "fillcolor": faint(HELD)},
-        course("full table", portrait.full, FULL) | stroke(FULL, 1.5, dash="dash") | lower,
-        course("best for the budget", portrait.best, BUDGET) | stroke(faint(BUDGET, 0.45), 5) | lower,
+        course("held", held, HELD, unit.name) | {"fill": "tozeroy", "fillcolor": transparent(HELD)},
+        course("full table", portrait.full, FULL) | line_style(FULL, 1.5, dash="dash") | lower,
+        course("best for the budget", portrait.best, BUDGET)
+        | line_style(transparent(BUDGET, 0.45), 5)
+        | lower,
         course("held", portrait.ndcg, HELD) | hidden,
     ]
     if over.any():
-        data.append(crosses("over budget", plain(portrait.seconds[over] / time.size), plain(held[over])))
+        data.append(
+            cross_marks(
+                "over budget", json_numbers(portrait.seconds[over] / time.size), json_numbers(held[over])
+            )
+        )
     layout: Json = {
         "xaxis": time_axis(stop_s) | {"anchor": "y2"},
         "yaxis": axis(unit.name, rangemode="tozero", domain=_UPPER),
@@ -204,23 +222,23 @@ def _portrait_view(portrait: Portrait, stop_s: float) -> View:
     return View(f"{portrait.device} ({portrait.why})", data, layout)
 
 
-def traffic_figure(traffic: Traffic, stop_s: float) -> Figure:
+def traffic_figure(traffic: TrafficSeries, stop_s: float) -> ReportFigure:
     """Return the bytes of updates over time."""
     width = float(traffic.edges_ns[1] - traffic.edges_ns[0]) / NS_PER_S
-    return Figure(
+    return ReportFigure(
         "traffic",
         "Update traffic",
-        f"Payload of the updates that were sent, per {duration(width)} and added up, beside what pushing "
-        "each PEE whole would have cost; wire bytes add MQTT and TCP/IP framing. Below, the updates that "
-        "were not applied. Each is shown at the time at which its report left. Over "
-        f"the run, {approximate_bytes(int(traffic.lost_bytes.sum()))} were lost on the way and "
+        f"Payload of the updates that were sent, per {format_seconds(width)} and added up, beside what "
+        "pushing each PEE whole would have cost. Wire bytes add MQTT and TCP/IP framing. Below: updates that "
+        "were not applied. Each update is shown at the time at which its report was sent. Over the run, "
+        f"{approximate_bytes(int(traffic.lost_bytes.sum()))} were lost on the way and "
         f"{approximate_bytes(int(traffic.wasted_bytes.sum()))} wasted: delivered, but never used.",
         [_traffic_view("per interval", traffic, stop_s), _traffic_view("cumulative", traffic, stop_s)],
         height=480,
     )
 
 
-def _traffic_view(label: str, traffic: Traffic, stop_s: float) -> View:
+def _traffic_view(label: str, traffic: TrafficSeries, stop_s: float) -> View:
     cumulative = label == "cumulative"
     curves = (
         ("full pushes", traffic.full_bytes, FULL),
@@ -230,11 +248,11 @@ def _traffic_view(label: str, traffic: Traffic, stop_s: float) -> View:
         ("lost on the way", traffic.lost_bytes, LOST),
     )
     shown = [(name, np.cumsum(each) if cumulative else each, color) for name, each, color in curves]
-    most = peak(*(each for _, each, _ in shown))
+    most = maximum(*(each for _, each, _ in shown))
     unit = byte_unit(most)
-    edges = plain(traffic.edges_ns / NS_PER_S / time_unit(stop_s).size)
+    edges = json_numbers(traffic.edges_ns / NS_PER_S / time_unit(stop_s).size)
     data = [
-        steps(name, edges, each / unit.size, color, unit.name)
+        step_line(name, edges, each / unit.size, color, unit.name)
         for name, each, color in shown
         if each.max(initial=0) > _LEAST_VISIBLE * most
     ]
@@ -254,14 +272,14 @@ def _traffic_view(label: str, traffic: Traffic, stop_s: float) -> View:
 def _emphasise(data: Sequence[Json]) -> list[Json]:
     """Fill what was sent, and draw the wire dotted: the two are close."""
     extra: dict[object, Json] = {
-        "sent": {"fill": "tozeroy", "fillcolor": faint(SENT)},
-        "on the wire": stroke(WIRE, 1.5, dash="dot"),
-        "full pushes": stroke(FULL, 1.5),
+        "sent": {"fill": "tozeroy", "fillcolor": transparent(SENT)},
+        "on the wire": line_style(WIRE, 1.5, dash="dot"),
+        "full pushes": line_style(FULL, 1.5),
     }
     return [trace | extra.get(trace["name"], {}) for trace in data]
 
 
-def _failures(traffic: Traffic, edges: Sequence[float | None]) -> list[Json]:
+def _failures(traffic: TrafficSeries, edges: Sequence[float | None]) -> list[Json]:
     width = (edges[1] or 0.0) - (edges[0] or 0.0)
     kinds = (
         ("superseded", traffic.superseded, SUPERSEDED),
@@ -284,9 +302,9 @@ def _failures(traffic: Traffic, edges: Sequence[float | None]) -> list[Json]:
     ]
 
 
-def latency_figure(latencies: Mapping[str, Latency]) -> Figure:
+def latency_figure(latencies: Mapping[str, LatencyDistribution]) -> ReportFigure:
     """Return how long updates took."""
-    return Figure(
+    return ReportFigure(
         "latency",
         "From budget change to new PEE",
         "How long applied updates took in simulated time: above, the number of updates by duration (each "
@@ -297,19 +315,19 @@ def latency_figure(latencies: Mapping[str, Latency]) -> Figure:
     )
 
 
-def _latency_view(label: str, latency: Latency) -> View:
+def _latency_view(label: str, latency: LatencyDistribution) -> View:
     if not latency.count:
         return View(label, [], _nothing("no update was applied"))
-    edges = plain(latency.edges_s)
-    fill: Json = {"fill": "tozeroy", "fillcolor": faint(HELD, 0.3)}
-    done: Json = {"x": edges, "y": plain(100 * latency.cumulative), "hovertemplate": "%{y:.2f} % done"}
+    edges = json_numbers(latency.edges_s)
+    fill: Json = {"fill": "tozeroy", "fillcolor": transparent(HELD, 0.3)}
+    done: Json = {"x": edges, "y": json_numbers(100 * latency.cumulative), "hovertemplate": "%{y:.2f} % done"}
     slope: Json = {"yaxis": "y2", "line": {"color": HELD, "width": 2, "shape": "linear"}}
     marks = [(name, seconds) for name, seconds in latency.percentiles.items() if name != "max"]
     return View(
         label,
         [
-            steps("updates", edges, latency.counts, HELD, "updates") | fill,
-            line("share done", HELD) | done | slope,
+            step_line("updates", edges, latency.counts, HELD, "updates") | fill,
+            step_style("share done", HELD) | done | slope,
         ],
         {
             "showlegend": False,
@@ -342,7 +360,7 @@ def _mark_label(name: str, seconds: float, place: int, edges_s: FloatArray) -> J
         "x": x,
         "y": 1 - 0.07 * max(place - 1, 0),
         "yref": "paper",
-        "text": f"{name} {duration(seconds)}",
+        "text": f"{name} {format_seconds(seconds)}",
         "showarrow": False,
         "xanchor": "right" if left else "left",
         "yanchor": "top",
@@ -350,9 +368,9 @@ def _mark_label(name: str, seconds: float, place: int, edges_s: FloatArray) -> J
     }
 
 
-def elasticity_figure(curves: Mapping[str, Elasticity]) -> Figure:
+def quality_by_budget_figure(curves: Mapping[str, QualityByBudget]) -> ReportFigure:
     """Return quality by budget."""
-    return Figure(
+    return ReportFigure(
         "elasticity",
         "Quality by budget",
         "The elasticity of the fleet: NDCG@10 as a share of what the same devices would have with the "
@@ -363,18 +381,22 @@ def elasticity_figure(curves: Mapping[str, Elasticity]) -> Figure:
     )
 
 
-def _elasticity_view(label: str, curve: Elasticity) -> View:
+def _elasticity_view(label: str, curve: QualityByBudget) -> View:
     if not len(curve.ratio):
         return View(label, [], _nothing("the full table recommends nothing of use to these devices"))
-    common: Json = {"x": plain(curve.budget_bytes), "hovertemplate": "%{y:.1f} % of full"}
-    best: Json = {"line": {"color": faint(BUDGET, 0.45), "width": 5, "shape": "linear"}}
+    common: Json = {"x": json_numbers(curve.budget_bytes), "hovertemplate": "%{y:.1f} % of full"}
+    best: Json = {"line": {"color": transparent(BUDGET, 0.45), "width": 5, "shape": "linear"}}
     held: Json = {"line": {"color": HELD, "width": 2, "shape": "linear"}, "mode": "lines+markers"}
-    sizes: Json = {"marker": {"size": plain(4 + 22 * np.sqrt(curve.weight)), "opacity": 1}}
-    below: Json = {"yaxis": "y2", "fill": "tozeroy", "fillcolor": faint(FULL, 0.3), "showlegend": False}
+    sizes: Json = {"marker": {"size": json_numbers(4 + 22 * np.sqrt(curve.weight)), "opacity": 1}}
+    below: Json = {"yaxis": "y2", "fill": "tozeroy", "fillcolor": transparent(FULL, 0.3), "showlegend": False}
     data = [
-        line("best for the budget", BUDGET) | common | {"y": plain(100 * curve.best_ratio)} | best,
-        line("held", HELD) | common | {"y": plain(100 * curve.ratio)} | held | sizes,
-        steps("device time", plain(curve.edges_bytes), 100 * curve.share, FULL, "% of device time") | below,
+        step_style("best for the budget", BUDGET)
+        | common
+        | {"y": json_numbers(100 * curve.best_ratio)}
+        | best,
+        step_style("held", HELD) | common | {"y": json_numbers(100 * curve.ratio)} | held | sizes,
+        step_line("device time", json_numbers(curve.edges_bytes), 100 * curve.share, FULL, "% of device time")
+        | below,
     ]
     full: Json = _mark(0) | {"xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": 100, "y1": 100}
     return View(

@@ -15,7 +15,7 @@ _NOUNS = {
 }
 
 
-def explained(key: str) -> tuple[str, str]:
+def describe_key(key: str) -> tuple[str, str]:
     """Return the unit and the meaning of a dotted key of the summary; nothing for one that nobody knows."""
     found = key_of(key)
     if found is None:

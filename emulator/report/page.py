@@ -16,7 +16,7 @@ import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
 from emulator.report import device_totals, figures, sections, tables, time_series
-from emulator.report.verdict import verdict
+from emulator.report.verdict import verdict_text
 from emulator.run_directory.event_log import Tables
 from emulator.run_directory.layout import REPORT, SCENARIO
 from emulator.run_directory.run_files import RunFiles
@@ -59,41 +59,41 @@ def render(
         script=script,
         name=escape(str(summary.get("scenario", ""))),
         description=escape(describe(scenario)),
-        identity=tables.identity(summary),
-        headline=tables.headline(summary),
-        doubts=tables.doubts(summary),
-        thresholds=tables.thresholds(summary),
+        identity=tables.run_terms(summary),
+        headline=tables.headline_tiles(summary),
+        doubts=tables.warnings_section(summary),
+        thresholds=tables.thresholds_section(summary),
         summary=tables.summary_table(summary),
         scenario=escape(scenario),
-        verdict=escape(verdict(summary)),
-        rollout=sections.rollout(summary),
-        accounts=sections.accounts(summary),
-        latency_parts=sections.latency_parts(summary),
-        pressure=sections.pressure(summary),
-        splits=sections.splits(measured),
-        **_sections(events, time_series.Fleet.read(devices), summary),
+        verdict=escape(verdict_text(summary)),
+        rollout=sections.rollout_section(summary),
+        accounts=sections.faults_section(summary),
+        latency_parts=sections.latency_parts_table(summary),
+        pressure=sections.pressure_section(summary),
+        splits=sections.dimensions_section(measured),
+        **_sections(events, time_series.FleetViews.read(devices), summary),
     )
 
 
-def _sections(events: Tables, fleet: time_series.Fleet, summary: dict[str, object]) -> dict[str, str]:
+def _sections(events: Tables, fleet: time_series.FleetViews, summary: dict[str, object]) -> dict[str, str]:
     """Return the figures, and the tables that belong to them, by their name in the page."""
     stop_s = summary["simulated_seconds"]
     assert isinstance(stop_s, int | float)
     stop_ns = round(stop_s * NS_PER_S)
-    courses = time_series.courses(events["quality"], fleet, time_series.time_grid(stop_ns))
-    held = device_totals.states_of(events["quality"], fleet, stop_ns)
-    sums = device_totals.tally(events, held, fleet)
-    latencies = time_series.latencies(events["update"], fleet, fleet.views)
+    courses = time_series.sample_fleet(events["quality"], fleet, time_series.time_grid(stop_ns))
+    held = device_totals.number_states(events["quality"], fleet, stop_ns)
+    sums = device_totals.sum_by_device(events, held, fleet)
+    latencies = time_series.measure_latencies(events["update"], fleet, fleet.views)
     over_time = (
         figures.budget_figure(courses, stop_s),
         figures.quality_figure(courses, stop_s),
-        figures.portrait_figure(device_totals.portraits(held, fleet, sums, stop_ns), stop_s),
-        figures.traffic_figure(time_series.traffic(events["update"], stop_ns), stop_s),
+        figures.device_figure(device_totals.extract_trajectories(held, fleet, sums, stop_ns), stop_s),
+        figures.traffic_figure(time_series.bin_traffic(events["update"], stop_ns), stop_s),
     )
     drawn = (
-        *(sections.marked(figure, summary) for figure in over_time),
+        *(sections.mark_events(figure, summary) for figure in over_time),
         figures.latency_figure(latencies),
-        figures.elasticity_figure(device_totals.elasticities(held, fleet)),
+        figures.quality_by_budget_figure(device_totals.quality_by_budget(held, fleet)),
     )
     return {
         **{f"{figure.name}_figure": figure_section(figure) for figure in drawn},
@@ -101,18 +101,18 @@ def _sections(events: Tables, fleet: time_series.Fleet, summary: dict[str, objec
     }
 
 
-def figure_section(figure: figures.Figure) -> str:
+def figure_section(figure: figures.ReportFigure) -> str:
     """Return the heading, caption and place of a figure, and its data for the page's script."""
     return (
         f'<h2 id="{figure.name}">{figure.title}</h2><p class="caption">{escape(figure.caption)}</p>'
         f"{_selector(figure)}"
         f'<div class="plot" id="{figure.name}-plot" role="img" aria-label="{escape(figure.title)}: '
         f'{escape(figure.caption)}" style="height:{figure.height}px"></div>'
-        f'<script type="application/json" id="{figure.name}-data">{embedded(figure.views)}</script>'
+        f'<script type="application/json" id="{figure.name}-data">{embed_json(figure.views)}</script>'
     )
 
 
-def _selector(figure: figures.Figure) -> str:
+def _selector(figure: figures.ReportFigure) -> str:
     if len(figure.views) < 2:
         return ""
     options = "".join(
@@ -121,7 +121,7 @@ def _selector(figure: figures.Figure) -> str:
     return f'<label class="choose">{figure.choose} <select id="{figure.name}-view">{options}</select></label>'
 
 
-def embedded(views: Sequence[figures.View]) -> str:
+def embed_json(views: Sequence[figures.View]) -> str:
     """Return *views* as JSON that may stand in a page: nothing in it ends a script."""
     return msgspec.json.encode(views).decode().replace("<", "\\u003c")
 

@@ -8,13 +8,13 @@ from typing import Any
 import pyarrow as pa
 
 from emulator.metrics.by_dimension import ALL
-from emulator.report.axes import FULL, LOST, Json, duration, faint, time_unit
-from emulator.report.figures import Figure, View
+from emulator.report.axes import FULL, LOST, Json, format_seconds, time_unit, transparent
+from emulator.report.figures import ReportFigure, View
 from emulator.report.tables import NONE, row, share, table
-from emulator.report.verdict import rollout_groups, rollout_verdict
+from emulator.report.verdict import rollout_groups, rollout_text
 from wire.units import approximate_bytes
 
-Summary = Mapping[str, Any]  # Any: JSON
+SummaryDict = Mapping[str, Any]  # Any: JSON
 Cells = Mapping[tuple[str, str], float | None]
 """Numbers of one value of a dimension, by metric and statistic."""
 
@@ -69,7 +69,7 @@ _SPLITS = (
 )
 
 
-def accounts(summary: Summary) -> str:
+def faults_section(summary: SummaryDict) -> str:
     """Return the section on faults and actions; nothing where there were none."""
     listed = [each for key in ("faults", "actions") for each in summary.get(key) or ()]
     if not listed:
@@ -105,7 +105,7 @@ def _account(account: Mapping[str, Any]) -> str:  # Any: JSON
     )
 
 
-def rollout(summary: Summary) -> str:
+def rollout_section(summary: SummaryDict) -> str:
     """Return the section on a rollout: its outcome, and a row per group; nothing where there was none."""
     groups = rollout_groups(summary)
     if not groups:
@@ -113,7 +113,7 @@ def rollout(summary: Summary) -> str:
     head = ["group", "offered at", "offered to", "updated", "of the group", "failed", "withdrawn",
             "time to update p50", "p95", "max"]  # fmt: skip
     return (
-        f'<section><h2 id="rollout">Rollout</h2><p class="caption">{escape(rollout_verdict(summary))} '
+        f'<section><h2 id="rollout">Rollout</h2><p class="caption">{escape(rollout_text(summary))} '
         f"{_ROLLOUT}</p>{table(head, [*map(_rollout_group, groups)])}</section>"
     )
 
@@ -133,7 +133,7 @@ def _rollout_group(group: Mapping[str, Any]) -> str:  # Any: JSON
     )
 
 
-def latency_parts(summary: Summary) -> str:
+def latency_parts_table(summary: SummaryDict) -> str:
     """Return the table of the parts of the latency; nothing for a run that has none."""
     names = [name for name in _PARTS if isinstance(summary.get(f"latency_{name}_seconds"), dict)]
     if not names:
@@ -149,7 +149,7 @@ def latency_parts(summary: Summary) -> str:
     )
 
 
-def pressure(summary: Summary) -> str:
+def pressure_section(summary: SummaryDict) -> str:
     """Return the section on pressure: how long it was at each level, and the changes between them."""
     dwell = summary.get("pressure_seconds_by_level")
     if not isinstance(dwell, dict):
@@ -177,7 +177,7 @@ def pressure(summary: Summary) -> str:
     )
 
 
-def splits(measured: pa.Table | None) -> str:
+def dimensions_section(measured: pa.Table | None) -> str:
     """Return the section of metrics by dimension, from the table of all metrics; nothing without one."""
     if measured is None:
         return ""
@@ -233,11 +233,11 @@ def _formatted(value: float | None, form: str) -> str:
         case "share":
             return share(value, 1)
         case "seconds":
-            return "0 s" if value == 0 else duration(value)
+            return "0 s" if value == 0 else format_seconds(value)
     return f"{value:.4f}"
 
 
-def marked(figure: Figure, summary: Summary) -> Figure:
+def mark_events(figure: ReportFigure, summary: SummaryDict) -> ReportFigure:
     """Return *figure*, whose x axis is simulated time, with faults shaded, and stages and actions marked."""
     simulated = float(summary["simulated_seconds"])
     shapes, notes = _marks(summary, simulated)
@@ -255,7 +255,7 @@ def _with_marks(view: View, shapes: Sequence[Json], notes: Sequence[Json]) -> Vi
     return replace(view, layout=layout)
 
 
-def _marks(summary: Summary, simulated: float) -> tuple[list[Json], list[Json]]:
+def _marks(summary: SummaryDict, simulated: float) -> tuple[list[Json], list[Json]]:
     size = time_unit(simulated).size
     shapes: list[Json] = []
     for start, end in _merged(summary.get("faults") or ()):
@@ -285,7 +285,7 @@ def _merged(spans: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:  #
 
 def _band(start: float, end: float) -> Json:
     over: Json = {"xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below", "line": {"width": 0}}
-    return {"type": "rect", "x0": start, "x1": end, "fillcolor": faint(LOST, 0.08), **over}
+    return {"type": "rect", "x0": start, "x1": end, "fillcolor": transparent(LOST, 0.08), **over}
 
 
 def _upright(at: float, dash: str) -> Json:
@@ -294,7 +294,7 @@ def _upright(at: float, dash: str) -> Json:
         "type": "line",
         "x0": at,
         "x1": at,
-        "line": {"color": faint(FULL, 0.6), "width": 1, "dash": dash},
+        "line": {"color": transparent(FULL, 0.6), "width": 1, "dash": dash},
         **over,
     }
 

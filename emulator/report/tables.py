@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from emulator.metrics.realtime_measurements import read_doubts
-from emulator.report.axes import duration
-from emulator.report.key_descriptions import explained
-from emulator.report.time_series import Latency
+from emulator.report.axes import format_seconds
+from emulator.report.key_descriptions import describe_key
+from emulator.report.time_series import LatencyDistribution
 from scenarios.language.thresholds import shown_value
 from wire.units import approximate_bytes
 
 NONE = "–"
 
 
-def headline(summary: Mapping[str, object]) -> str:
+def headline_tiles(summary: Mapping[str, object]) -> str:
     """Return the strip of the figures that matter most."""
     latency = _latency(summary)
     tiles = (
@@ -25,17 +25,17 @@ def headline(summary: Mapping[str, object]) -> str:
         (share(_number(summary, "delta_ratio"), 1), "delta ratio: sent ÷ full pushes"),
         (_bytes(_number(summary, "update_bytes")), "update bytes"),
         (_bytes(_number(summary, "update_wire_bytes")), "bytes on the wire"),
-        (NONE if latency is None else duration(latency), "latency p95"),
+        (NONE if latency is None else format_seconds(latency), "latency p95"),
     )
     return "".join(f"<div><b>{value}</b><span>{what}</span></div>" for value, what in tiles)
 
 
-def identity(summary: Mapping[str, object]) -> str:
+def run_terms(summary: Mapping[str, object]) -> str:
     """Return what was run, as a list of terms."""
     seconds = _number(summary, "simulated_seconds")
     terms = {
         "devices": _whole(_number(summary, "devices")),
-        "simulated": NONE if seconds is None else duration(seconds),
+        "simulated": NONE if seconds is None else format_seconds(seconds),
         "clock": str(summary.get("clock", NONE)),
         "seed": str(summary.get("seed", NONE)),
         "model": str(summary.get("model_version", NONE)),
@@ -43,7 +43,7 @@ def identity(summary: Mapping[str, object]) -> str:
     return "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in terms.items())
 
 
-def thresholds(summary: Mapping[str, object]) -> str:
+def thresholds_section(summary: Mapping[str, object]) -> str:
     """Return a section with the thresholds, nothing where there are none."""
     listed = summary.get("thresholds")
     rows = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
@@ -62,7 +62,7 @@ def thresholds(summary: Mapping[str, object]) -> str:
     )
 
 
-def doubts(summary: Mapping[str, object]) -> str:
+def warnings_section(summary: Mapping[str, object]) -> str:
     """Return warnings: of what a broker has dropped, and where figures are those of a slow machine."""
     lines = [f'<p class="failed">{escape(each)}</p>' for each in read_doubts(summary)]
     slow = f"<section><p><b>Read with care</b></p>{''.join(lines)}</section>" if lines else ""
@@ -90,7 +90,7 @@ def _verdict(threshold: Mapping[str, object]) -> str:
     return f"<b>{'passed' if threshold.get('passed') else 'broken'}</b>"
 
 
-def latency_table(latencies: Mapping[str, Latency]) -> str:
+def latency_table(latencies: Mapping[str, LatencyDistribution]) -> str:
     """Return the percentiles of every view."""
     names = ("p50", "p95", "p99", "max")
     body = [
@@ -104,7 +104,7 @@ def summary_table(summary: Mapping[str, object]) -> str:
     """Return every key of the summary with its value, unit and meaning."""
     body = []
     for key, value in flatten(summary).items():
-        unit, meaning = explained(key)
+        unit, meaning = describe_key(key)
         shown = f"{len(value)}" if isinstance(value, list) and value else _plain(value, unit)
         body.append(row([f"<code>{escape(key)}</code>", shown, escape(unit), escape(meaning)]))
     return table(["key", "value", "unit", "meaning"], body, classes="summary stacked")
@@ -186,4 +186,4 @@ def _decimal(value: float | None) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return NONE if value is None else "0 s" if value == 0 else duration(value)
+    return NONE if value is None else "0 s" if value == 0 else format_seconds(value)

@@ -35,7 +35,7 @@ STATE = ("budget_bytes", "resident_bytes", "ndcg_at_10", "best_ndcg_at_10", "ful
 
 
 @dataclass(frozen=True)
-class Fleet:
+class FleetViews:
     """The devices of a run, by device number: their place in ``devices.parquet``."""
 
     names: tuple[str, ...]
@@ -74,7 +74,7 @@ class Fleet:
 
 
 @dataclass(frozen=True)
-class Spread:
+class PercentileBand:
     """Percentiles over devices, at each time of a grid."""
 
     low: FloatArray
@@ -83,11 +83,11 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Course:
+class FleetSeries:
     """A set of devices over time; before its first device starts there is no number."""
 
-    budget: Spread
-    resident: Spread
+    budget: PercentileBand
+    resident: PercentileBand
     total_budget: FloatArray
     total_resident: FloatArray
     ndcg: FloatArray
@@ -100,7 +100,7 @@ def time_grid(stop_ns: int, steps: int = GRID_STEPS) -> IntArray:
     return np.array([stop_ns * step // steps for step in range(steps + 1)], dtype=np.int64)
 
 
-def courses(quality: pa.Table, fleet: Fleet, grid_ns: IntArray) -> dict[str, Course]:
+def sample_fleet(quality: pa.Table, fleet: FleetViews, grid_ns: IntArray) -> dict[str, FleetSeries]:
     """Return how budgets, bytes held and quality went, sampled at *grid_ns*, for each view.
 
     Args:
@@ -133,12 +133,12 @@ def _measure(state: FloatArray) -> FloatArray:
     return np.concatenate([spreads.T.ravel(), started[:, :2].sum(axis=0), started[:, 2:].mean(axis=0)])
 
 
-def _course(columns: FloatArray) -> Course:
-    return Course(Spread(*columns[0:3]), Spread(*columns[3:6]), *columns[6:11])
+def _course(columns: FloatArray) -> FleetSeries:
+    return FleetSeries(PercentileBand(*columns[0:3]), PercentileBand(*columns[3:6]), *columns[6:11])
 
 
 @dataclass(frozen=True)
-class Traffic:
+class TrafficSeries:
     """Updates by the time at which the report left that asked for them."""
 
     edges_ns: IntArray
@@ -154,7 +154,7 @@ class Traffic:
     lost: IntArray
 
 
-def traffic(updates: pa.Table, stop_ns: int, bins: int = TRAFFIC_BINS) -> Traffic:
+def bin_traffic(updates: pa.Table, stop_ns: int, bins: int = TRAFFIC_BINS) -> TrafficSeries:
     """Return the bytes and the failures per time bin; what was asked for after *stop_ns* is there too."""
     sent_ns = updates["sent_ns"].to_numpy()
     edges = time_grid(max(stop_ns, int(sent_ns.max(initial=0))), bins)
@@ -166,8 +166,8 @@ def traffic(updates: pa.Table, stop_ns: int, bins: int = TRAFFIC_BINS) -> Traffi
     update_bytes, used, lost = (
         updates[name].to_numpy() for name in ("update_bytes", "used_bytes", "lost_bytes")
     )
-    ends = {word: total(said(updates["result"], word)) for word in ("superseded", "rejected", "lost")}
-    return Traffic(
+    ends = {word: total(equals(updates["result"], word)) for word in ("superseded", "rejected", "lost")}
+    return TrafficSeries(
         edges,
         total(updates["full_update_bytes"].to_numpy()),
         total(update_bytes),
@@ -179,7 +179,7 @@ def traffic(updates: pa.Table, stop_ns: int, bins: int = TRAFFIC_BINS) -> Traffi
 
 
 @dataclass(frozen=True)
-class Latency:
+class LatencyDistribution:
     """How long applied updates took, from the budget change to the PEE applied."""
 
     edges_s: FloatArray
@@ -199,9 +199,9 @@ class Latency:
         return np.concatenate([[0.0], np.cumsum(self.counts) / max(self.count, 1)])
 
 
-def latencies(
-    updates: pa.Table, fleet: Fleet, views: Mapping[str, IntArray], bins: int = LATENCY_BINS
-) -> dict[str, Latency]:
+def measure_latencies(
+    updates: pa.Table, fleet: FleetViews, views: Mapping[str, IntArray], bins: int = LATENCY_BINS
+) -> dict[str, LatencyDistribution]:
     """Return the latencies of each of *views*, on the same edges."""
     applied = fleet.numbered(updates.filter(pc.equal(updates["result"], "applied")))
     device = applied["device"].to_numpy()
@@ -210,15 +210,17 @@ def latencies(
     return {name: _latency(seconds[np.isin(device, members)], edges) for name, members in views.items()}
 
 
-def _latency(seconds: FloatArray, edges: FloatArray) -> Latency:
+def _latency(seconds: FloatArray, edges: FloatArray) -> LatencyDistribution:
     if len(seconds) == 0:
-        return Latency(edges, np.zeros(max(len(edges) - 1, 0), dtype=np.int64), {})
+        return LatencyDistribution(edges, np.zeros(max(len(edges) - 1, 0), dtype=np.int64), {})
     counts = np.bincount(bin_of(np.maximum(seconds, FINEST_S), edges), minlength=len(edges) - 1)
     rising = np.sort(seconds)
     found = {f"p{percent}": nearest_rank(rising, percent, 1) for percent in (50, 95, 99)} | {
         "max": rising[-1]
     }
-    return Latency(edges, counts, {name: float(value) for name, value in found.items() if value is not None})
+    return LatencyDistribution(
+        edges, counts, {name: float(value) for name, value in found.items() if value is not None}
+    )
 
 
 def log_edges(values: FloatArray, bins: int) -> FloatArray:
@@ -234,6 +236,6 @@ def bin_of(values: FloatArray, edges: FloatArray) -> IntArray:
     return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
 
 
-def said(column: pa.ChunkedArray, word: str) -> NDArray[Any]:  # Any: truth values
+def equals(column: pa.ChunkedArray, word: str) -> NDArray[Any]:  # Any: truth values
     """Return where *column* says *word*."""
     return pc.equal(column, word).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ _UNFINISHED = (
 )
 
 
-def verdict(summary: Mapping[str, object]) -> str:
+def verdict_text(summary: Mapping[str, object]) -> str:
     """Return whether the run passed, and what it came to, in plain text.
 
     Args:
@@ -19,7 +19,7 @@ def verdict(summary: Mapping[str, object]) -> str:
     return " ".join(part for part in (judgement, _quality(summary), _memory(summary)) if part)
 
 
-def rollout_verdict(summary: Mapping[str, object]) -> str:
+def rollout_text(summary: Mapping[str, object]) -> str:
     """Return what became of the rollout of a run, in plain text; nothing where there was none."""
     groups = rollout_groups(summary)
     if not groups:

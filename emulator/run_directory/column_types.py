@@ -33,7 +33,7 @@ _FITS: Final[Mapping[str, Callable[[pa.DataType], bool]]] = {
 }
 
 
-def kinds_of(name: str) -> Mapping[str, str]:
+def column_types(name: str) -> Mapping[str, str]:
     """Return what each column of a run's table must hold, by the table's path inside the run directory."""
     folder, _, file = name.rpartition("/")
     table = file.removesuffix(".parquet")
@@ -52,11 +52,11 @@ def _of_log(kind: Column) -> str:
     return {"i": _WHOLE, "f": _NUMBERS, "?": _TRUTH}[kind[0]] if isinstance(kind, str) else _TEXT
 
 
-def holds(column: pa.ChunkedArray, kind: str) -> bool:
+def has_type(column: pa.ChunkedArray, kind: str) -> bool:
     """Tell whether *column* holds what *kind* says, in every row."""
     if kind.startswith(_LIST_OF):
         is_list = pa.types.is_list(column.type) and column.null_count == 0
-        return is_list and holds(pc.list_flatten(column), kind.removeprefix(_LIST_OF))
+        return is_list and has_type(pc.list_flatten(column), kind.removeprefix(_LIST_OF))
     given = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if not _FITS[kind](given):
         return False

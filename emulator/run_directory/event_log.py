@@ -18,16 +18,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from devices.event_log import COLUMNS, Column, FleetLog
-from emulator.run_directory.column_types import holds, kinds_of
+from emulator.run_directory.column_types import column_types, has_type
 from emulator.run_directory.layout import EVENTS
-from emulator.run_directory.manifest import MANIFEST, CountedFile, check_file, entry_of, write_entries
+from emulator.run_directory.manifest import MANIFEST, CountedFile, check_file, read_entry, write_entries
 from scenarios.catalogue.event_columns import EVENT_COLUMNS
 from wire.errors import InputError
 from wire.input_files import open_regular
 from wire.output_files import naming, os_error_text
 
 BATCH_ROWS = 50_000
-WHOLE_ROWS = 1_024
+BATCH_PART_ROWS = 1_024
 """Of a batch, so many are read again or none of them, where a disk was full or the process was killed."""
 JOURNAL = "journal.json"
 """Beside the draft files of a simulation that came to its end: their rows and checksums."""
@@ -45,7 +45,7 @@ _SCHEMAS = {
 }
 
 
-class Journal:
+class EventLogWriter:
     """Writes the log of one simulation as it grows.
 
     Args:
@@ -75,7 +75,7 @@ class Journal:
         rows = log.tables[name]
         if len(rows) >= at_least:
             taken = rows.take()
-            self._writers[name].write_table(_table(name, taken), max_chunksize=WHOLE_ROWS)
+            self._writers[name].write_table(_table(name, taken), max_chunksize=BATCH_PART_ROWS)
             self._sinks[name].flush()
             self._rows[name] += len(taken)
             self.tap(name, taken)
@@ -120,7 +120,7 @@ class Journal:
             self._writers[name].close()
 
 
-def gather(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.Table]:
+def merge_shards(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.Table]:
     """Return every table of the draft journals in *folders*, in total order, devices by id.
 
     Args:
@@ -141,10 +141,12 @@ def write_tables(tables: Tables, folder: Path) -> None:
     """Write each table as ``<name>.parquet`` in *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        write_table(described(table, EVENT_COLUMNS[name]), folder / f"{name}.parquet", compression="zstd")
+        write_table(
+            with_descriptions(table, EVENT_COLUMNS[name]), folder / f"{name}.parquet", compression="zstd"
+        )
 
 
-def described(table: pa.Table, meanings: Mapping[str, str]) -> pa.Table:
+def with_descriptions(table: pa.Table, meanings: Mapping[str, str]) -> pa.Table:
     """Return *table* with what each column is in the metadata of its field, as `description`."""
     fields = [
         field.with_metadata({"description": meanings[field.name]}) if field.name in meanings else field
@@ -176,7 +178,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
     """
     run = path.parent.parent if path.parent.name == EVENTS and path.stem in COLUMNS else path.parent
     name = path.relative_to(run).as_posix()
-    entry = entry_of(run / MANIFEST, name)
+    entry = read_entry(run / MANIFEST, name)
     if entry is not None:
         check_file(path, entry)
     try:
@@ -191,8 +193,8 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
     missing = set(columns) - set(table.column_names)
     if missing:
         raise InputError(f"{path}: the run directory is damaged: no column {', '.join(sorted(missing))}")
-    for column, kind in kinds_of(name).items():
-        if column in table.column_names and not holds(table[column], kind):
+    for column, kind in column_types(name).items():
+        if column in table.column_names and not has_type(table[column], kind):
             raise InputError(f"{path}: the run directory is damaged: {column} must be {kind}")
     return table
 
@@ -204,7 +206,7 @@ def read_draft(folder: Path, name: str) -> pa.Table:
         InputError: its simulation came to its end, and this is not what it wrote; or it cannot be read.
     """
     path = folder / f"{name}.arrows"
-    expected = entry_of(folder / JOURNAL, name)
+    expected = read_entry(folder / JOURNAL, name)
     if expected is not None:
         check_file(path, expected, "the log")
     try:

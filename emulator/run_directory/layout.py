@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from emulator.run_directory.manifest import MANIFEST, add_entries, check_content
-from emulator.run_directory.summary_types import mistake_in
+from emulator.run_directory.summary_types import find_mistake
 from wire.errors import InputError, RunError, first_error
 from wire.input_files import decode_json, read_at_most
 from wire.output_files import naming, os_error_text, with_name
@@ -30,7 +30,7 @@ SCENARIO, SUMMARY, EVENTS, DEVICES, METRICS, REPORT = (
 
 
 @dataclass
-class Draft:
+class RunDraft:
     """A run directory that is being written."""
 
     folder: Path
@@ -43,7 +43,7 @@ class Draft:
 
 
 @contextmanager
-def drafting(out: Path, name: str, seed: int, started: datetime) -> Iterator[Draft]:
+def new_run_directory(out: Path, name: str, seed: int, started: datetime) -> Iterator[RunDraft]:
     """Give a new run directory to write to; it gets its final name if the block succeeds.
 
     A wrong input leaves nothing behind, until the draft is kept; after that whatever goes wrong is a failed
@@ -65,20 +65,20 @@ def drafting(out: Path, name: str, seed: int, started: datetime) -> Iterator[Dra
                 out.rmdir()
         raise
     except Exception as error:
-        refusal = system_refusal(error)
+        refusal = os_error_of(error)
         if draft.kept and refusal:
             raise RunError(f"{refusal}; what the run has written is in {draft.folder}") from error
         raise
     draft.folder.rename(draft.final)
 
 
-def system_refusal(error: Exception) -> str | None:
+def os_error_of(error: Exception) -> str | None:
     """Return what the system has refused, with the file, as on a full disk; None for any other error."""
     first = first_error(error)
     return with_name(first) if isinstance(first, OSError) else None
 
 
-def _create(out: Path, name: str) -> Draft:
+def _create(out: Path, name: str) -> RunDraft:
     out.mkdir(parents=True, exist_ok=True)
     for attempt in range(1, 1000):
         final = out / (name if attempt == 1 else f"{name}-{attempt}")
@@ -89,7 +89,7 @@ def _create(out: Path, name: str) -> Draft:
             folder.mkdir()
         except FileExistsError:  # another run started in the same second
             continue
-        return Draft(folder, final)
+        return RunDraft(folder, final)
     raise InputError(f"{out}: 1000 runs named {name}")
 
 
@@ -117,7 +117,7 @@ def read_summary(folder: Path) -> dict[str, object]:
         summary = decode_json(content, dict[str, object])
     except ValueError as error:
         raise InputError(f"{path}: {damaged}: {error}") from None
-    mistake = mistake_in(summary)
+    mistake = find_mistake(summary)
     if mistake is not None:
         raise InputError(f"{path}: {damaged}: {mistake}")
     return summary

@@ -18,7 +18,7 @@ FORMAT = 1
 MOST_BYTES = 2**24
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was written of one file."""
 
     rows: int | None = None
@@ -27,13 +27,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sha256: str
 
 
-Entries = Mapping[str, Entry]
+Entries = Mapping[str, FileEntry]
 """By the table's name, or by the file's path inside its folder."""
 
 
 class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
     format: int
-    files: dict[str, Entry]
+    files: dict[str, FileEntry]
 
 
 class CountedFile:
@@ -96,9 +96,9 @@ class CountedFile:
             self._failed = True
             raise
 
-    def entry(self, rows: int) -> Entry:
+    def entry(self, rows: int) -> FileEntry:
         """Return what was written, which is a table of so many rows."""
-        return Entry(rows=rows, bytes=self._bytes, sha256=self._digest.hexdigest())
+        return FileEntry(rows=rows, bytes=self._bytes, sha256=self._digest.hexdigest())
 
 
 def write_entries(path: Path, entries: Entries) -> None:
@@ -144,7 +144,7 @@ def read_entries(path: Path) -> Entries | None:
         raise InputError(f"{path}: is damaged: {error}") from None
 
 
-def entry_of(path: Path, name: str) -> Entry | None:
+def read_entry(path: Path, name: str) -> FileEntry | None:
     """Return what the file *name* must be, as the manifest *path* says it; None where there is no manifest.
 
     Raises:
@@ -156,7 +156,7 @@ def entry_of(path: Path, name: str) -> Entry | None:
     return None if entries is None else entries[name]
 
 
-def check_file(path: Path, expected: Entry, what: str = "the run directory") -> None:
+def check_file(path: Path, expected: FileEntry, what: str = "the run directory") -> None:
     """Check that the file at *path* is, to the byte, the one that was written.
 
     Args:
@@ -201,7 +201,7 @@ def check_content(
         _check_equal(folder / name, _entry_of(content), expected, what)
 
 
-def _check_equal(path: Path, found: Entry, expected: Entry, what: str) -> None:
+def _check_equal(path: Path, found: FileEntry, expected: FileEntry, what: str) -> None:
     if found.bytes != expected.bytes:
         rows = "" if expected.rows is None else f" ({expected.rows:,} rows)"
         raise InputError(
@@ -215,7 +215,7 @@ def _check_equal(path: Path, found: Entry, expected: Entry, what: str) -> None:
         )
 
 
-def unchecked(folders: Iterable[Path]) -> list[str]:
+def list_unchecked(folders: Iterable[Path]) -> list[str]:
     """Return a note for each run directory whose tables cannot be checked."""
     return [
         f"{folder}: has no {MANIFEST}: it was written by an older version, and damage to its tables may show "
@@ -225,10 +225,10 @@ def unchecked(folders: Iterable[Path]) -> list[str]:
     ]
 
 
-def _entry_of(content: bytes) -> Entry:
-    return Entry(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+def _entry_of(content: bytes) -> FileEntry:
+    return FileEntry(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def _count(file: IO[bytes], rows: int | None) -> Entry:
+def _count(file: IO[bytes], rows: int | None) -> FileEntry:
     digest = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type]  # typeshed wants a readinto
-    return Entry(rows=rows, bytes=file.tell(), sha256=digest.hexdigest())
+    return FileEntry(rows=rows, bytes=file.tell(), sha256=digest.hexdigest())

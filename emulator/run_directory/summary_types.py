@@ -105,7 +105,7 @@ def _fields() -> Iterator[_Field]:
 _Summary = msgspec.defstruct("Summary", _fields())
 
 
-def mistake_in(summary: Mapping[str, object]) -> str | None:
+def find_mistake(summary: Mapping[str, object]) -> str | None:
     """Return what of *summary* has another type than it must have, in words; None where all is right."""
     try:
         msgspec.convert(summary, _Summary)

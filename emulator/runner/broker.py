@@ -11,17 +11,19 @@ from scenarios.language.scenario import Scenario
 from wire.errors import InputError, RunError
 
 REACH_TIMEOUT_S = 5.0
-OURS = ("auto", "mosquitto", "amqtt")
+MANAGED = ("auto", "mosquitto", "amqtt")
 """Brokers that a run starts by itself."""
 
 
 @contextmanager
-def broker_of(scenario: Scenario, wanted: str, warned: Callable[[str], None]) -> Iterator["Broker | None"]:
+def open_broker(
+    scenario: Scenario, wanted: str, warned: Callable[[str], None]
+) -> Iterator["RunBroker | None"]:
     """Give the broker that a run of *scenario* needs, reachable; None where it needs none.
 
     Args:
         scenario: what is to be run.
-        wanted: one of `OURS`, or a URL.
+        wanted: one of `MANAGED`, or a URL.
         warned: told of what the broker does not do, where the run can do without.
 
     Raises:
@@ -30,19 +32,19 @@ def broker_of(scenario: Scenario, wanted: str, warned: Callable[[str], None]) ->
     """
     if scenario.clock == "virtual":
         yield None
-    elif wanted in OURS:
+    elif wanted in MANAGED:
         passwords = passwords_of(scenario)
         with launched(wanted, devices=passwords) as running:  # type: ignore[arg-type]  # the literals just named
             _check_capable(scenario, running.endpoint, warned)
-            yield Broker(running.endpoint, running, passwords)
+            yield RunBroker(running.endpoint, running, passwords)
     else:
         endpoint = parse_url(wanted)
         check_reachable(endpoint, REACH_TIMEOUT_S)
-        yield Broker(endpoint, None)
+        yield RunBroker(endpoint, None)
 
 
 @dataclass(frozen=True)
-class Broker:
+class RunBroker:
     """The broker of a run."""
 
     endpoint: Endpoint

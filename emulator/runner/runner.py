@@ -36,15 +36,15 @@ from emulator.processes.worker_pool import interruptible, worker_pool
 from emulator.realtime.local_fleet import Ensemble, compose
 from emulator.replay.replay import Playback
 from emulator.report.page import write_report
-from emulator.run_directory.event_log import described, gather, write_table, write_tables
-from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, drafting, write_summary
+from emulator.run_directory.event_log import merge_shards, with_descriptions, write_table, write_tables
+from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, new_run_directory, write_summary
 from emulator.run_directory.manifest import write_manifest
 from emulator.run_directory.model_note import NOTE, write_model_note
-from emulator.runner.broker import OURS, Broker, broker_of
-from emulator.simulation.job import Job, prepare, timeline_of
+from emulator.runner.broker import MANAGED, RunBroker, open_broker
+from emulator.simulation.job import Job, build_timeline, prepare
 from emulator.simulation.model_cache import PreparedModel, resolve_data
-from emulator.simulation.simulation import Outcome, Simulation, evaluate, responder_of
-from emulator.simulation.trace_files import Recordings, read_recordings
+from emulator.simulation.simulation import Outcome, Simulation, evaluate, make_responder
+from emulator.simulation.trace_files import TraceFiles, read_trace_files
 from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, meanings_of
 from scenarios.language.load import check_readable, dump
 from scenarios.language.scenario import Scenario
@@ -60,7 +60,7 @@ DROPS_WAIT_S = 1.5
 """For the last count of dropped messages, which a broker of ours publishes every second."""
 
 
-class Watcher(Protocol):
+class RunObserver(Protocol):
     """Is told how a run goes."""
 
     live: bool
@@ -110,7 +110,7 @@ class Unwatched:
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """What the command line says beside the scenario."""
 
     out: Path
@@ -124,7 +124,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Finished:
+class RunResult:
     """A run that is complete."""
 
     folder: Path
@@ -138,7 +138,9 @@ class Finished:
         return all(verdict["passed"] for verdict in verdicts)
 
 
-def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback | None = None) -> Finished:
+def run(
+    scenario: Scenario, options: RunOptions, watcher: RunObserver, replay: Playback | None = None
+) -> RunResult:
     """Run *scenario*.
 
     Args:
@@ -151,7 +153,7 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
         InputError: the scenario, an argument or a data file is wrong; nothing is left behind.
         RunError: the run failed; what it wrote is left in a folder that ends in ``.partial``.
     """
-    scenario = resolve(scenario, options)
+    scenario = resolve_scenario(scenario, options)
     _check_shards(scenario, options.shards)
     _check_open_files(scenario, options)
     for doubt in doubts(scenario) if replay is None else ():
@@ -159,10 +161,12 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
     if replay is not None and scenario.clock == "realtime":
         raise InputError("clock(='realtime') must be virtual or lockstep to play a recording again")
     with (
-        broker_of(scenario, options.broker or scenario.broker, watcher.warned) as broker,
-        drafting(options.out, _folder_name(scenario, replay), scenario.seed, datetime.now()) as draft,
+        open_broker(scenario, options.broker or scenario.broker, watcher.warned) as broker,
+        new_run_directory(
+            options.out, _folder_name(scenario, replay), scenario.seed, datetime.now()
+        ) as draft,
     ):
-        recordings = Recordings() if replay else read_recordings(scenario.fleet, scenario.stop_time)
+        recordings = TraceFiles() if replay else read_trace_files(scenario.fleet, scenario.stop_time)
         for warning in recordings.warnings:
             watcher.warned(warning)
         prepared = prepare(
@@ -192,7 +196,7 @@ def run(scenario: Scenario, options: Options, watcher: Watcher, replay: Playback
         if options.report:
             write_report(draft.folder)
         (draft.folder / NOTE).unlink()
-    return Finished(draft.final, summary)
+    return RunResult(draft.final, summary)
 
 
 def _check_shards(scenario: Scenario, shards: int) -> None:
@@ -206,16 +210,16 @@ def _check_shards(scenario: Scenario, shards: int) -> None:
         raise InputError(f"shards(={shards}) must not exceed {MOST_SHARDS}: each is a process")
 
 
-def _check_open_files(scenario: Scenario, options: Options) -> None:
+def _check_open_files(scenario: Scenario, options: RunOptions) -> None:
     """Refuse now what the shards, and a broker of ours, could not open later."""
     if scenario.clock != "realtime" or scenario.realtime.connections != "per_device":
         return
     devices = len(list(device_names(scenario.fleet)))
-    ours = (options.broker or scenario.broker) in OURS
+    ours = (options.broker or scenario.broker) in MANAGED
     check_open_files(devices if ours else -(-devices // options.shards))
 
 
-def resolve(scenario: Scenario, options: Options) -> Scenario:
+def resolve_scenario(scenario: Scenario, options: RunOptions) -> Scenario:
     """Return *scenario* with every path absolute, so that it means the same from any folder, and no sweep.
 
     Raises:
@@ -255,7 +259,7 @@ def _folder_name(scenario: Scenario, replay: Playback | None) -> str:
 
 
 def _simulate(
-    job: Job, options: Options, broker: Broker | None, stores: Sequence[Path], watcher: Watcher
+    job: Job, options: RunOptions, broker: RunBroker | None, stores: Sequence[Path], watcher: RunObserver
 ) -> tuple[Outcome, list[Path]]:
     stop_ns = int(job.scenario.stop_time)
 
@@ -282,7 +286,7 @@ def _simulate(
 
 
 def _in_real_time(
-    job: Job, options: Options, broker: Broker, stores: Sequence[Path], watcher: Watcher
+    job: Job, options: RunOptions, broker: RunBroker, stores: Sequence[Path], watcher: RunObserver
 ) -> tuple[Outcome, list[Path]]:
     scenario_file, stop_ns = job.folder.parent / SCENARIO, int(job.scenario.stop_time)
     ensemble = Ensemble(
@@ -382,17 +386,17 @@ def write_results(
         shards: the folders of the draft journals.
         names: device ids by device number, where they are more than the devices to measure.
     """
-    tables = gather(shards, names or [each.name for each in job.devices])
+    tables = merge_shards(shards, names or [each.name for each in job.devices])
     write_tables(tables, folder / EVENTS)
     devices = _devices_table(job)
-    write_table(described(devices, meanings_of(DEVICE_COLUMNS)), folder / DEVICES)
+    write_table(with_descriptions(devices, meanings_of(DEVICE_COLUMNS)), folder / DEVICES)
     aborted = outcome.aborted_ns is not None
     ends = (outcome.aborted_ns, outcome.unfinished_ns, int(scenario.stop_time))
     stop_ns = next(each for each in ends if each is not None)
     identity = RunInfo(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
     metrics = compute_metrics(tables, devices, RunTimeline.from_scenario(scenario).until(stop_ns))
     splits = metrics_table(metrics)
-    write_table(described(splits, meanings_of(METRIC_COLUMNS)), folder / METRICS)
+    write_table(with_descriptions(splits, meanings_of(METRIC_COLUMNS)), folder / METRICS)
     rows = {f"{EVENTS}/{name}.parquet": table.num_rows for name, table in tables.items()}
     write_manifest(folder, {**rows, DEVICES: devices.num_rows, METRICS: splits.num_rows, SCENARIO: None})
     summary = summarize(identity, tables, metrics, outcome.wall_seconds)
@@ -412,7 +416,7 @@ def _retained_bytes(job: Job) -> int:
     if job.scenario.updates.delivery != "shared":
         return 0
     stores = [job.store] if job.newer is None else [job.store, job.newer]
-    responders = [responder_of(job.scenario, store) for store in stores]
+    responders = [make_responder(job.scenario, store) for store in stores]
     return sum(
         len(each.layer_part(group, layer)) for each in responders for group, layer, _ in each.layer_sizes()
     )
@@ -428,7 +432,7 @@ def _devices_table(job: Job) -> pa.Table:
     versions = [evaluate(store, job.truth, job.users)[1] for store in stores]
     full = {user: quality.full for user, quality in versions[0].items()}
     devices, groups = job.devices, job.store.groups
-    table = build_device_table(devices, job.store, timeline_of(job.scenario))
+    table = build_device_table(devices, job.store, build_timeline(job.scenario))
     more = {
         "full_bytes": [groups[job.store.user_groups[each.user]].layers.bytes[-1] for each in devices],
         "full_ndcg_at_10": [full[each.user].ndcg_at_10 for each in devices],

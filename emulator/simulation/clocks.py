@@ -37,7 +37,7 @@ Progress = Callable[[int], None]
 """Told the simulated time in nanoseconds that has been reached."""
 
 
-class InMemory:
+class InMemoryTransport:
     """The transport of the virtual clock: the same bytes, answered at once.
 
     Args:
@@ -75,7 +75,7 @@ class InMemory:
         """Nobody listens in memory."""
 
 
-class Remote(Transport, Protocol):
+class RemoteTransport(Transport, Protocol):
     """A transport through a broker, whose answers arrive later."""
 
     arrived: asyncio.Event
@@ -90,14 +90,14 @@ class Remote(Transport, Protocol):
         """Say what was published and what came of it."""
 
 
-class Barriers:
+class BarrierTransport:
     """The transport of one cell under lockstep: notes each barrier, passes everything on.
 
     Args:
         remote: what carries the bytes.
     """
 
-    def __init__(self, remote: Remote) -> None:
+    def __init__(self, remote: RemoteTransport) -> None:
         self.listening, self.sessions = remote.listening, False
         self._remote = remote
         self._heap: list[tuple[tuple[int, int, int], Exchange]] = []
@@ -137,7 +137,7 @@ class Barriers:
 class Cell:
     """A SimPy environment and the barriers of the devices in it."""
 
-    def __init__(self, env: simpy.Environment, barriers: Barriers) -> None:
+    def __init__(self, env: simpy.Environment, barriers: BarrierTransport) -> None:
         self.env = env
         self._barriers = barriers
 
@@ -174,7 +174,7 @@ def run_virtual(envs: Iterable[simpy.Environment], after_turn: Progress) -> None
 
 
 async def run_lockstep(
-    cells: Sequence[Cell], remote: Remote, after_turn: Progress, check: Callable[[], None]
+    cells: Sequence[Cell], remote: RemoteTransport, after_turn: Progress, check: Callable[[], None]
 ) -> None:
     """Run every cell to its end, all of them side by side.
 
@@ -201,7 +201,7 @@ async def run_lockstep(
             await _wait(remote, last_step, check)
 
 
-async def _wait(remote: Remote, last_step: float, check: Callable[[], None]) -> None:
+async def _wait(remote: RemoteTransport, last_step: float, check: Callable[[], None]) -> None:
     """Wait for an answer; send reports again when none comes, and give up in the end."""
     try:
         # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with an answer.

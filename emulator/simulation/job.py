@@ -16,7 +16,7 @@ from devices.simulated.start import Surroundings
 from devices.timeline.timeline import Timeline
 from emulator.replay.replay import Playback
 from emulator.simulation.model_cache import PreparedModel, TrainingProgress, prepare_model
-from emulator.simulation.trace_files import Recordings
+from emulator.simulation.trace_files import TraceFiles
 from scenarios.language.load import dump
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError
@@ -39,14 +39,14 @@ class Job:
     """Where the draft journal goes."""
     newer: BlockStore | None = None
     """The model version that a rollout brings."""
-    recordings: Recordings = field(default_factory=Recordings)
+    recordings: TraceFiles = field(default_factory=TraceFiles)
     """The traces that groups play."""
     replay: Playback | None = None
     """The run that is played again, if one is."""
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedJob:
     """A job with the models behind it."""
 
     job: Job
@@ -61,9 +61,9 @@ def prepare(
     *,
     training: TrainingProgress,
     found: Callable[[PreparedModel], None] = lambda _: None,
-    recordings: Recordings | None = None,
+    recordings: TraceFiles | None = None,
     replay: Playback | None = None,
-) -> Prepared:
+) -> PreparedJob:
     """Return the job of *scenario*; its models are trained, or taken from the cache.
 
     Args:
@@ -85,7 +85,7 @@ def prepare(
         model = msgspec.structs.replace(scenario.model, training=other)
         models.append(prepare_model(scenario.data, model, store, training))
         found(models[1])
-    devices, users = enrol_fleet(scenario, models[0], replay)
+    devices, users = build_fleet(scenario, models[0], replay)
     job = Job(
         scenario,
         fleet_name(scenario),
@@ -95,10 +95,10 @@ def prepare(
         users,
         folder,
         newer=models[1].store if len(models) > 1 else None,
-        recordings=recordings or Recordings(),
+        recordings=recordings or TraceFiles(),
         replay=replay,
     )
-    return Prepared(job, models)
+    return PreparedJob(job, models)
 
 
 def fleet_name(scenario: Scenario) -> str:
@@ -110,7 +110,7 @@ def fleet_name(scenario: Scenario) -> str:
     return f"{scenario.name}-{hashlib.sha256(dump(logical).encode()).hexdigest()[:8]}"
 
 
-def enrol_fleet(
+def build_fleet(
     scenario: Scenario, model: PreparedModel, replay: Playback | None = None
 ) -> tuple[tuple[Enrolled, ...], list[int]]:
     """Enrol the devices; only users with something to find in the test can be measured."""
@@ -119,13 +119,13 @@ def enrol_fleet(
         raise InputError(
             f"{model.interactions.name}: no user has test interactions, so quality has no meaning"
         )
-    devices = enrol(scenario.fleet, scenario.seed, measurable, timeline_of(scenario))
+    devices = enrol(scenario.fleet, scenario.seed, measurable, build_timeline(scenario))
     if replay is not None:
         devices = replay.cast(devices, measurable)
     return devices, sorted({user for each in devices for user in each.users})
 
 
-def timeline_of(scenario: Scenario) -> Timeline:
+def build_timeline(scenario: Scenario) -> Timeline:
     """Return what the scenario says will happen."""
     names = tuple(device_names(scenario.fleet)) if scenario.stages else ()
     return Timeline(
@@ -133,7 +133,7 @@ def timeline_of(scenario: Scenario) -> Timeline:
     )
 
 
-def surroundings(scenario: Scenario, fleet: str) -> Surroundings:
+def fleet_config(scenario: Scenario, fleet: str) -> Surroundings:
     """Return what the scenario's devices are set into; *fleet* is their fleet's name in topics."""
     return Surroundings(
         seed=scenario.seed,
@@ -141,5 +141,5 @@ def surroundings(scenario: Scenario, fleet: str) -> Surroundings:
         networks=scenario.networks,
         nodes=scenario.nodes,
         reporting=scenario.reporting,
-        timeline=timeline_of(scenario),
+        timeline=build_timeline(scenario),
     )

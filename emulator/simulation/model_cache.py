@@ -99,7 +99,7 @@ def prepare_model(
     interactions = load(data)
     if measured:
         check_measurable(interactions)
-    origin = origin_of(interactions, model)
+    origin = store_origin(interactions, model)
     folder = (root or default_root()) / origin.key
     if folder.exists():
         return PreparedModel(interactions, load_store(folder, origin), folder, trained=False)
@@ -110,7 +110,7 @@ def prepare_model(
 
     checkpoints = Checkpoints(folder.with_name(f".{origin.key}.training"), origin.key, notice=noticed)
     trained, new = train_once(interactions, model.training, folder.parent, progress, checkpoints)
-    store = store_of(trained, model, lambda done, total: progress("encode", done, total, "user groups"))
+    store = encode_store(trained, model, lambda done, total: progress("encode", done, total, "user groups"))
     try:
         save_store(store, folder, origin)
     except OSError as error:
@@ -119,7 +119,7 @@ def prepare_model(
     return PreparedModel(interactions, store, folder, trained=new)
 
 
-def origin_of(interactions: Interactions, model: Model) -> Origin:
+def store_origin(interactions: Interactions, model: Model) -> Origin:
     """Return what a store of *interactions* and *model* says of where it comes from."""
     digest, read = interactions.digest(), interactions.read
     data: dict[str, object] = {
@@ -198,7 +198,7 @@ def _train(
     return train(interactions, training, told, checkpoints)
 
 
-def store_of(trained: TrainedModel, model: Model, tick: Callable[[int, int], None]) -> BlockStore:
+def encode_store(trained: TrainedModel, model: Model, tick: Callable[[int, int], None]) -> BlockStore:
     """Return the blocks of a trained model, cut and stored as *model* says.
 
     Args:

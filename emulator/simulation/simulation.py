@@ -32,10 +32,10 @@ from devices.timeline.faults import CloudFault, FaultWindow
 from emulator.metrics.device_table import DeviceTable, build_device_table
 from emulator.metrics.live_status import LiveCounters, LiveStatus
 from emulator.metrics.timeline import RunTimeline
-from emulator.run_directory.event_log import Journal
+from emulator.run_directory.event_log import EventLogWriter
 from emulator.simulation.abort_monitor import AbortedError, AbortMonitor
-from emulator.simulation.clocks import Barriers, Cell, InMemory, run_lockstep, run_virtual
-from emulator.simulation.job import Job, surroundings
+from emulator.simulation.clocks import BarrierTransport, Cell, InMemoryTransport, run_lockstep, run_virtual
+from emulator.simulation.job import Job, fleet_config
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
 from wire.errors import NoAnswerError
@@ -55,7 +55,7 @@ clock."""
 
 
 @dataclass(frozen=True)
-class Life:
+class Incarnation:
     """Which life the devices of a process live."""
 
     since_ns: int = 0
@@ -64,7 +64,7 @@ class Life:
     """Their reports' numbers are above this: above all that was used in an earlier life."""
 
 
-FIRST_LIFE = Life()
+FIRST_INCARNATION = Incarnation()
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,10 @@ class Simulation:
 
     def __init__(self, job: Job, progress: Callable[[int], None]) -> None:
         stores = [job.store] if job.newer is None else [job.store, job.newer]
-        self.versions = Versions([responder_of(job.scenario, store) for store in stores])
+        self.versions = Versions([make_responder(job.scenario, store) for store in stores])
         self.log = FleetLog()
         self.job = job
-        self.journal = Journal(job.folder, keep=job.scenario.can_abort)
+        self.journal = EventLogWriter(job.folder, keep=job.scenario.can_abort)
         self._progress = progress
         self._done, self._share = 0.0, 1.0
         self._shelves = Shelves()
@@ -105,7 +105,7 @@ class Simulation:
         self.qualities: dict[str, dict[int, UserQuality]] = {}
         for store in stores:
             self._prepare(store)
-        self._around = surroundings(job.scenario, job.fleet)
+        self._around = fleet_config(job.scenario, job.fleet)
 
     def _prepare(self, store: BlockStore) -> None:
         """Announce a model version, and evaluate it for the fleet's users."""
@@ -120,9 +120,9 @@ class Simulation:
         cell = len(self.job.devices) if self.job.scenario.shared else cell
         started = time.monotonic()
         aborted_ns = None
-        with rare_collections(), self.rescue():
+        with fewer_gc_runs(), self.rescue():
             try:
-                run_virtual(self._cells(InMemory(self.versions), cell), self._progressing)
+                run_virtual(self._cells(InMemoryTransport(self.versions), cell), self._progressing)
             except AbortedError as aborted:
                 aborted_ns = aborted.t_ns
             return self._finish(started, None, aborted_ns)
@@ -182,12 +182,12 @@ class Simulation:
             cells = []
             count = 1 if self.job.scenario.shared else CELLS
             for place in range(count):
-                env, barriers = simpy.Environment(), Barriers(gateway)
+                env, barriers = simpy.Environment(), BarrierTransport(gateway)
                 self.populate(env, barriers, self.job.devices[place::count])
                 cells.append(Cell(env, barriers))
             started, aborted_ns = time.monotonic(), None
             after_turn = self._after_turn if told is None else self._telling(told, started)
-            with rare_collections():
+            with fewer_gc_runs():
                 try:
                     await run_lockstep(cells, gateway, after_turn, check)
                 except AbortedError as aborted:
@@ -216,7 +216,7 @@ class Simulation:
         transport: Transport,
         devices: Sequence[Enrolled],
         cloud: Capacity | None = None,
-        life: Life = FIRST_LIFE,
+        life: Incarnation = FIRST_INCARNATION,
     ) -> list[Device]:
         """Bring *devices* to life in *env*.
 
@@ -338,7 +338,7 @@ def last_retry_ns(scenario: Scenario) -> int:
 
 
 @contextmanager
-def rare_collections() -> Iterator[None]:
+def fewer_gc_runs() -> Iterator[None]:
     """Look for garbage seldom: a simulation drops millions of objects, hardly any of them in cycles."""
     before = gc.get_threshold()
     gc.collect()
@@ -351,7 +351,7 @@ def rare_collections() -> Iterator[None]:
         gc.unfreeze()
 
 
-def responder_of(scenario: Scenario, store: BlockStore) -> Responder:
+def make_responder(scenario: Scenario, store: BlockStore) -> Responder:
     """Return the cloud that answers from *store* as the scenario says."""
     updates = scenario.updates
     return Responder(

@@ -24,7 +24,7 @@ MANY_CHANGES = 1_000_000
 
 
 @dataclass(frozen=True)
-class Recordings:
+class TraceFiles:
     """What groups play, by the group's name."""
 
     memory: dict[str, tuple[Series[int], ...]] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Recordings:
     """What the user should know: series that several devices play, devices left out, many changes."""
 
 
-def read_recordings(groups: Sequence[FleetGroup], stop_ns: int = 0) -> Recordings:
+def read_trace_files(groups: Sequence[FleetGroup], stop_ns: int = 0) -> TraceFiles:
     """Return what *groups* play.
 
     Args:
@@ -56,14 +56,14 @@ def read_recordings(groups: Sequence[FleetGroup], stop_ns: int = 0) -> Recording
                 availability[group.name] = series
             reuse.append((group.name, group.count, trace, len(series)))
             warnings += _check_pace(group.name, trace, series, stop_ns)
-    return Recordings(memory, availability, tuple(dict.fromkeys([*reuse_warnings(reuse), *warnings])))
+    return TraceFiles(memory, availability, tuple(dict.fromkeys([*reuse_warnings(reuse), *warnings])))
 
 
-def check_recordings(scenarios: Iterable[Scenario]) -> list[str]:
+def check_trace_files(scenarios: Iterable[Scenario]) -> list[str]:
     """Return what to say of the traces that *scenarios* play, without running them; those alike once.
 
     Raises:
-        InputError: `read_recordings` refuses one.
+        InputError: `read_trace_files` refuses one.
     """
     played = {
         (group.name, group.count, group.memory, group.availability, scenario.stop_time): group
@@ -71,14 +71,14 @@ def check_recordings(scenarios: Iterable[Scenario]) -> list[str]:
         for group in scenario.fleet
         if isinstance(group.memory, Replay) or group.availability is not None
     }
-    warnings = (read_recordings([group], key[-1]).warnings for key, group in played.items())
+    warnings = (read_trace_files([group], key[-1]).warnings for key, group in played.items())
     return list(dict.fromkeys(line for lines in warnings for line in lines))
 
 
-def doubts_of_recordings(scenarios: Iterable[Scenario]) -> list[str]:
+def trace_warnings(scenarios: Iterable[Scenario]) -> list[str]:
     """Return what to say of the traces that *scenarios* play where none is played yet: refusals, too."""
     try:
-        return check_recordings(scenarios)
+        return check_trace_files(scenarios)
     except InputError as error:
         return [f"`run` would refuse this scenario: {error}"]
 

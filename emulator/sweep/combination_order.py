@@ -19,7 +19,7 @@ MOST_BYTES: Final = 2**28
 """Of either."""
 
 
-def keep_order(names: Sequence[str], folder: Path) -> None:
+def write_order(names: Sequence[str], folder: Path) -> None:
     """Write down the combinations *names* in their order, before those of earlier sweeps into *folder*.
 
     Raises:

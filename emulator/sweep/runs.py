@@ -22,7 +22,7 @@ from cloud.blocks.store_cache import store_key
 from cloud.data.datasets import load
 from cloud.data.sources import Data
 from emulator.run_directory.layout import PARTIAL
-from emulator.runner.runner import Options, Unwatched, resolve, run
+from emulator.runner.runner import RunOptions, Unwatched, resolve_scenario, run
 from emulator.simulation.model_cache import TrainingProgress, prepare_model
 from scenarios.language.load import dump
 from scenarios.language.scenario import Scenario
@@ -34,14 +34,14 @@ from wire.locks import Lock, acquire_lock
 from wire.output_files import os_error_text, with_name
 from wire.source_digest import digest_files, imported_modules
 
-MARK = "combination.json"
+MARKER_FILE = "combination.json"
 MOST_MARK_BYTES = 2**24
 LOCK = ".lock"
 _WORK = ".run-"
 _TRACEBACK = "traceback.txt"
 
 
-class Mark(msgspec.Struct, frozen=True):
+class RunMarker(msgspec.Struct, frozen=True):
     """What a run in a sweep folder is a run of."""
 
     combination: str
@@ -52,7 +52,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Run:
+class SweepRun:
     """One run of a sweep."""
 
     combination: Combination
@@ -69,16 +69,16 @@ class Run:
         return f"{self.combination.name}/seed-{self.seed}"
 
     @property
-    def mark(self) -> Mark:
+    def mark(self) -> RunMarker:
         """What is written into the run directory."""
-        return Mark(self.combination.name, self.seed, dict(self.combination.settings), self.digest)
+        return RunMarker(self.combination.name, self.seed, dict(self.combination.settings), self.digest)
 
 
 @dataclass(frozen=True)
-class Task:
+class SweepTask:
     """What a worker is told."""
 
-    run: Run
+    run: SweepRun
     folder: Path
     """Of the sweep."""
     broker: str | None
@@ -86,7 +86,7 @@ class Task:
     report: bool
 
 
-def list_runs(plan: Plan, data: Path | None) -> tuple[Run, ...]:
+def list_runs(plan: Plan, data: Path | None) -> tuple[SweepRun, ...]:
     """Return the runs of *plan*, resolved, seeds varying fastest.
 
     Raises:
@@ -100,9 +100,9 @@ def list_runs(plan: Plan, data: Path | None) -> tuple[Run, ...]:
 
 def _runs_of(
     combination: Combination, seeds: Sequence[int], data: Path | None, digests: Callable[[str], str]
-) -> Iterator[Run]:
+) -> Iterator[SweepRun]:
     try:
-        scenario = resolve(combination.scenario, Options(Path(), data=data))
+        scenario = resolve_scenario(combination.scenario, RunOptions(Path(), data=data))
         model = store_key(digests(_text(scenario.data)), scenario.model)
         parts = (dump(scenario), model, _files_sha256(plain(scenario)), _code_sha256())
     except InputError as error:
@@ -110,7 +110,7 @@ def _runs_of(
     for seed in seeds:
         own = msgspec.structs.replace(scenario, seed=seed)
         digest = hashlib.sha256("\0".join((*parts, str(seed))).encode()).hexdigest()
-        yield Run(combination, seed, own, model, digest)
+        yield SweepRun(combination, seed, own, model, digest)
 
 
 def _text(data: Data) -> str:
@@ -161,21 +161,21 @@ def _code_sha256() -> str:
 
 
 @contextmanager
-def opened(folder: Path) -> Iterator[None]:
+def open_sweep_folder(folder: Path) -> Iterator[None]:
     """Make the sweep folder *folder* this process's own, and sweep out what is half done.
 
     Raises:
         InputError: it cannot be written, or another sweep is at work in it.
     """
     with _locked(folder):
-        _sweep_out(folder)
+        _remove_leftovers(folder)
         try:
             yield
         finally:
-            _sweep_out(folder)
+            _remove_leftovers(folder)
 
 
-def _sweep_out(folder: Path) -> None:
+def _remove_leftovers(folder: Path) -> None:
     for left in folder.glob(f"{_WORK}*"):
         shutil.rmtree(left, ignore_errors=True)
 
@@ -190,7 +190,7 @@ def _locked(folder: Path) -> Lock:
         raise InputError(f"{folder}: cannot keep a sweep here: {os_error_text(error)}") from None
 
 
-def missing(runs: Sequence[Run], folder: Path) -> list[Run]:
+def list_missing(runs: Sequence[SweepRun], folder: Path) -> list[SweepRun]:
     """Return the runs that *folder* does not hold yet.
 
     Raises:
@@ -199,12 +199,12 @@ def missing(runs: Sequence[Run], folder: Path) -> list[Run]:
     return [each for each in runs if not _is_there(each, folder)]
 
 
-def _is_there(run: Run, folder: Path) -> bool:
+def _is_there(run: SweepRun, folder: Path) -> bool:
     place = folder / run.place
     if not place.exists():
         return False
     try:
-        mark = decode_json(read_at_most(place / MARK, MOST_MARK_BYTES), Mark)
+        mark = decode_json(read_at_most(place / MARKER_FILE, MOST_MARK_BYTES), RunMarker)
     except (OSError, InputError, ValueError):
         raise InputError(f"{place}: is no run of this sweep: give another --out, or remove it") from None
     if mark.digest != run.digest:
@@ -215,7 +215,7 @@ def _is_there(run: Run, folder: Path) -> bool:
     return True
 
 
-def train(runs: Sequence[Run], store: Path | None, progress: TrainingProgress) -> int:
+def train_models(runs: Sequence[SweepRun], store: Path | None, progress: TrainingProgress) -> int:
     """Train each model that *runs* need and the cache lacks, one after the other; return how many.
 
     Raises:
@@ -226,16 +226,16 @@ def train(runs: Sequence[Run], store: Path | None, progress: TrainingProgress) -
     return sum(each.trained for each in found)
 
 
-def carry_out(task: Task) -> str | None:
+def run_task(task: SweepTask) -> str | None:
     """Run *task* into its place; return what went wrong, None if nothing did."""
     final = task.folder / task.run.place
     if final.exists():
         return None
     work = Path(tempfile.mkdtemp(prefix=_WORK, dir=task.folder))
     try:
-        options = Options(work, task.broker, store=task.store, report=task.report)
+        options = RunOptions(work, task.broker, store=task.store, report=task.report)
         finished = run(task.run.scenario, options, Unwatched())
-        (finished.folder / MARK).write_bytes(msgspec.json.encode(task.run.mark))
+        (finished.folder / MARKER_FILE).write_bytes(msgspec.json.encode(task.run.mark))
         _move(finished.folder, final)
     except Exception as error:  # even a bug of ours: the other runs go on, and this one is told of
         return _keep(work, final, error)

@@ -14,7 +14,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from emulator.run_directory.layout import read_summary
-from emulator.sweep.runs import Run
+from emulator.sweep.runs import SweepRun
 from wire.errors import InputError
 from wire.output_files import atomic_file
 
@@ -28,7 +28,7 @@ Scalar = None | bool | int | float | str
 Row = Mapping[str, Scalar]
 
 
-def rows_of(runs: Sequence[Run], folder: Path) -> list[dict[str, Scalar]]:
+def table_rows(runs: Sequence[SweepRun], folder: Path) -> list[dict[str, Scalar]]:
     """Return a row per run: combination, swept keys, seed, run folder, every scalar of the summary.
 
     Args:
@@ -41,15 +41,15 @@ def rows_of(runs: Sequence[Run], folder: Path) -> list[dict[str, Scalar]]:
     return [_row(each, read_summary(folder / each.place)) for each in runs]
 
 
-def _row(run: Run, summary: Mapping[str, object]) -> dict[str, Scalar]:
+def _row(run: SweepRun, summary: Mapping[str, object]) -> dict[str, Scalar]:
     of_run: dict[str, Scalar] = {"combination": run.combination.name}
     of_run |= {key: _cell(value) for key, value in run.combination.settings.items()}
     of_run |= {"seed": run.seed, "run": run.place}
     figures = {key: value for key, value in flatten(summary) if key not in of_run}
-    return of_run | figures | {BROKEN: len(broken(summary))}
+    return of_run | figures | {BROKEN: len(broken_thresholds(summary))}
 
 
-def broken(summary: Mapping[str, object]) -> list[str]:
+def broken_thresholds(summary: Mapping[str, object]) -> list[str]:
     """Return the thresholds of a summary that did not hold, as ``metric: rule``."""
     found = summary.get("thresholds")
     entries = found if isinstance(found, list) else []
@@ -115,7 +115,7 @@ def _words(value: Scalar) -> str:
 
 
 @dataclass(frozen=True)
-class Figure:
+class SeedStatistics:
     """A metric of one combination over its seeds."""
 
     mean: float | None
@@ -125,14 +125,14 @@ class Figure:
     """To the mean of the first combination."""
 
 
-def figures_of(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, dict[str, Figure]]:
+def seed_statistics(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, dict[str, SeedStatistics]]:
     """Return the *metrics* of each combination, combinations in order.
 
     Raises:
         InputError: a metric is no number of any run.
     """
     _check_metrics(rows, metrics)
-    found: dict[str, dict[str, Figure]] = {}
+    found: dict[str, dict[str, SeedStatistics]] = {}
     first: dict[str, float | None] = {}
     for name in dict.fromkeys(str(row["combination"]) for row in rows):
         own = [row for row in rows if row["combination"] == name]
@@ -140,15 +140,15 @@ def figures_of(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, dict[st
     return found
 
 
-def _figure(values: Sequence[Scalar], first: dict[str, float | None], metric: str) -> Figure:
+def _figure(values: Sequence[Scalar], first: dict[str, float | None], metric: str) -> SeedStatistics:
     numbers = [float(value) for value in values if isinstance(value, int | float)]
     mean = math.fsum(numbers) / len(numbers) if numbers else None
     base = first.setdefault(metric, mean)
     ratio = mean / base if mean is not None and base else None
     if mean is None or len(numbers) < 2:
-        return Figure(mean, None, ratio)
+        return SeedStatistics(mean, None, ratio)
     square = math.fsum((number - mean) ** 2 for number in numbers) / (len(numbers) - 1)
-    return Figure(mean, math.sqrt(square), ratio)
+    return SeedStatistics(mean, math.sqrt(square), ratio)
 
 
 def _check_metrics(rows: Sequence[Row], metrics: Sequence[str]) -> None:

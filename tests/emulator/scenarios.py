@@ -4,7 +4,7 @@ from pathlib import Path
 
 from emulator.metrics.live_status import LiveStatus
 from emulator.replay.replay import read_replay
-from emulator.runner.runner import Finished, Options, run
+from emulator.runner.runner import RunOptions, RunResult, run
 from emulator.simulation.model_cache import PreparedModel
 from scenarios.language.load import parse
 
@@ -84,8 +84,8 @@ class Runner:
         shards: int = 1,
         broker: str | None = None,
         watcher: Silent | None = None,
-    ) -> Finished:
-        options = Options(self.out, broker=broker, store=self.store_root, shards=shards)
+    ) -> RunResult:
+        options = RunOptions(self.out, broker=broker, store=self.store_root, shards=shards)
         return run(parse(text, "tiny.yaml", overrides), options, watcher or Silent())
 
     def replay(
@@ -95,14 +95,14 @@ class Runner:
         shards: int = 1,
         clock: str | None = None,
         watcher: Silent | None = None,
-    ) -> Finished:
+    ) -> RunResult:
         watcher = watcher or Silent()
         scenario, playback, warnings = read_replay(folder, overrides, clock)
         watcher.warnings += warnings
-        return run(scenario, Options(self.out, store=self.store_root, shards=shards), watcher, playback)
+        return run(scenario, RunOptions(self.out, store=self.store_root, shards=shards), watcher, playback)
 
 
-def number(finished: Finished, key: str) -> float:
+def number(finished: RunResult, key: str) -> float:
     """Return a figure of the summary."""
     value = finished.summary[key]
     assert isinstance(value, int | float)

@@ -9,8 +9,8 @@ from typing import Any
 from devices.event_log import COLUMNS
 from devices.recommender.quality import HeldOut
 from devices.simulated.roster import Enrolled
-from emulator.run_directory.event_log import gather, logical_sha256
-from emulator.simulation.job import Job, enrol_fleet
+from emulator.run_directory.event_log import logical_sha256, merge_shards
+from emulator.simulation.job import Job, build_fleet
 from emulator.simulation.model_cache import PreparedModel, prepare_model
 from emulator.simulation.simulation import Simulation
 from scenarios.language.scenario import Scenario
@@ -118,7 +118,7 @@ class Storms:
 
     def simulate(self, scenario: Scenario, *, shards: int = 1, model: PreparedModel | None = None) -> Log:
         model = model or self.model(scenario)
-        devices, users = enrol_fleet(scenario, model)
+        devices, users = build_fleet(scenario, model)
         truth = HeldOut(model.interactions.known, model.interactions.test)
         self._runs += 1
         job = Job(scenario, "fleet", model.store, truth, devices, users, self._folder / f"{self._runs}")
@@ -126,7 +126,7 @@ class Storms:
         for place, folder in enumerate(folders):
             part = replace(job, devices=devices[place::shards], folder=folder)
             Simulation(part, lambda _: None).run_virtual()
-        return Log(scenario, model, devices, gather(folders, [each.name for each in devices]))
+        return Log(scenario, model, devices, merge_shards(folders, [each.name for each in devices]))
 
 
 def breaches(log: Log) -> Iterator[str]:

@@ -21,8 +21,8 @@ from devices.simulated.budget_trajectory import memory_of, scales_since
 from devices.simulated.roster import Enrolled, enrol
 from devices.timeline.actions import budget_factors
 from emulator.cli.main import app
-from emulator.simulation.job import timeline_of
-from emulator.simulation.trace_files import read_recordings
+from emulator.simulation.job import build_timeline
+from emulator.simulation.trace_files import read_trace_files
 from scenarios.language.load import dump, load, parse, question, shipped
 from scenarios.language.scenario import Scenario
 from scenarios.language.sweep_expansion import load_plan
@@ -135,7 +135,7 @@ def test_budgets_reach_from_about_the_floor_to_what_ranks_as_well_as_the_whole_t
 
 def samples(scenario: Scenario) -> Iterator[Enrolled]:
     """Yield up to 20 devices of each group, the first ones."""
-    for each in enrol(scenario.fleet, scenario.seed, [0], timeline_of(scenario)):
+    for each in enrol(scenario.fleet, scenario.seed, [0], build_timeline(scenario)):
         if int(each.name.rpartition("-")[2]) < 20:
             yield each
 
@@ -143,9 +143,11 @@ def samples(scenario: Scenario) -> Iterator[Enrolled]:
 def budgets(scenario: Scenario, device: Enrolled) -> list[int]:
     """Return the budgets of a device, those that follow each other equal told once."""
     group = device.group
-    played = read_recordings([group]).memory.get(group.name, ())
+    played = read_trace_files([group]).memory.get(group.name, ())
     memory = memory_of(device, scenario.seed, played, TABLE)
-    scales = scales_since(budget_factors(timeline_of(scenario).actions_for(device.member)), device.start_ns)
+    scales = scales_since(
+        budget_factors(build_timeline(scenario).actions_for(device.member)), device.start_ns
+    )
     now, found = device.start_ns, [-1]
     for wait, _, budget in course(memory, group.budget.of, scenario.nodes[group.node].memory, scales):
         now += wait

@@ -11,9 +11,9 @@ import pytest
 from benchmarks.compare_calibration import CHANGE, FULL, changed_pairs, null_pairs
 from emulator.cli.compare import verdict
 from emulator.compare import run_sets as compare_sides
-from emulator.compare.resampling_units import LEAST_SEEDS, MAX_UNITS
-from emulator.compare.run_sets import Comparison, Difference, pair_seeds, read_side, run_folders
-from emulator.compare.statistics import Judged, Sums, judge
+from emulator.compare.resampling_units import MAX_UNITS, MIN_SEEDS
+from emulator.compare.run_sets import Comparison, SettingDifference, pair_seeds, read_run_set, run_folders
+from emulator.compare.statistics import MetricDifference, RatioSums, estimate_differences
 from tests.emulator.cli.test_main import peelfleet
 from tests.emulator.scenarios import TINY, Runner, number
 from wire.errors import InputError
@@ -33,12 +33,12 @@ SUMMARY_OF = {
 }
 
 
-def means(values: FloatArray) -> Sums:
-    return Sums(values, np.ones_like(values))
+def means(values: FloatArray) -> RatioSums:
+    return RatioSums(values, np.ones_like(values))
 
 
 def both(one: Path, two: Path) -> Comparison:
-    return compare_sides.compare(read_side(str(one)), read_side(str(two)))
+    return compare_sides.compare(read_run_set(str(one)), read_run_set(str(two)))
 
 
 def test_a_side_has_the_figures_of_its_summary(runner: Runner) -> None:
@@ -86,7 +86,7 @@ def test_a_known_difference_is_reported(tmp_path: Path, store_root: Path) -> Non
         assert applied.differs
         assert applied.low > 0
         assert found.paired
-        assert found.keys == (Difference("updates.local_eviction", "true", "false"),)
+        assert found.keys == (SettingDifference("updates.local_eviction", "true", "false"),)
         assert found.metrics["over_budget_share"].first == 0 < found.metrics["over_budget_share"].second
 
 
@@ -94,7 +94,7 @@ def test_full_updates_differ_from_deltas_in_bytes_and_in_nothing_that_devices_ho
     tmp_path: Path, store_root: Path
 ) -> None:
     for found in changed_pairs(tmp_path, store_root, 3, FULL):
-        assert found.keys == (Difference("updates.encoding", "delta", "full"),)
+        assert found.keys == (SettingDifference("updates.encoding", "delta", "full"),)
         sent = found.metrics["update_bytes_per_device_hour"]
         assert sent.differs
         assert sent.low > 0
@@ -111,7 +111,7 @@ def test_intervals_hold_the_truth_together_as_often_as_they_say(units: int) -> N
         rng = stream(world, "world", units)
         life = rng.normal(size=(units, 6))  # what a device has in common on both sides
         one, two = (life + rng.normal(size=(units, 6)) for _ in range(2))
-        found = judge(means(one), means(two + truth), resamples=2000)
+        found = estimate_differences(means(one), means(two + truth), resamples=2000)
         misses += any(not each.low <= right <= each.high for each, right in zip(found, truth, strict=True))
     assert misses / 400 < 0.05 + 3.5 * 0.011
 
@@ -122,7 +122,7 @@ def test_heavy_tails_raise_no_alarm() -> None:
     alarms = 0
     for world in range(200):
         one, two = (stream(world, side).lognormal(0, 1.5, size=(60, 8)) for side in "ab")
-        alarms += any(each.differs for each in judge(means(one), means(two), resamples=2000))
+        alarms += any(each.differs for each in estimate_differences(means(one), means(two), resamples=2000))
     assert alarms / 200 < 0.05 + 3.5 * 0.0154
 
 
@@ -130,21 +130,21 @@ def test_a_known_effect_in_synthetic_tables_is_found_where_it_is_and_nowhere_els
     rng = stream(0, "effect")
     weights = rng.uniform(1, 2, size=(200, 4))
     rates = rng.lognormal(size=(200, 4))
-    one = Sums(rates * weights, weights)
-    two = Sums(rates * [1, 1.2, 1, 1] * weights * rng.normal(1, 0.01, size=(200, 4)), weights)
-    found = judge(one, two)
+    one = RatioSums(rates * weights, weights)
+    two = RatioSums(rates * [1, 1.2, 1, 1] * weights * rng.normal(1, 0.01, size=(200, 4)), weights)
+    found = estimate_differences(one, two)
     assert [each.differs for each in found] == [False, True, False, False]
     relative = found[1].relative
     assert relative is not None
     assert math.isclose(relative, 0.2, abs_tol=0.01)
-    assert judge(one, two) == found
+    assert estimate_differences(one, two) == found
 
 
 def test_what_too_few_units_show_is_not_judged_and_harms_no_other_metric() -> None:
     values = stream(0, "few").normal(size=(50, 2))
     other = values + np.array([0, 1])
     other[:9, 0] += 100
-    few, shift = judge(means(values), means(other))
+    few, shift = estimate_differences(means(values), means(other))
     assert (few.judged, few.differing_units, few.differs) == (False, 9, False)
     assert verdict("ndcg_at_10", few) == "not judged: only 9 units differ, of 10 needed"
     assert (shift.differs, verdict("ndcg_at_10", shift)) == (True, "better")
@@ -155,9 +155,9 @@ def test_devices_without_a_value_do_not_count() -> None:
     rng = stream(0, "gaps")
     there = (rng.random((100, 1)) < 0.5).astype(np.float64)
     one, two = (rng.normal(5, 1, size=(100, 1)) * there for _ in range(2))
-    found = judge(Sums(one, there), Sums(two, there))[0]
+    found = estimate_differences(RatioSums(one, there), RatioSums(two, there))[0]
     kept = there[:, 0] > 0
-    alone = judge(means(one[kept]), means(two[kept]))[0]
+    alone = estimate_differences(means(one[kept]), means(two[kept]))[0]
     assert math.isclose(found.first, alone.first)
     assert math.isclose(found.high - found.low, alone.high - alone.low, rel_tol=0.1)
 
@@ -167,8 +167,8 @@ def test_many_devices_are_drawn_in_buckets_with_the_same_interval() -> None:
     count = 5 * MAX_UNITS
     one, two = (means(rng.normal(size=(count, 1))) for _ in range(2))
     bins = np.arange(count) % MAX_UNITS
-    whole = judge(one, two, resamples=300)[0]
-    cut = judge(one.by(bins, MAX_UNITS), two.by(bins, MAX_UNITS), resamples=2000)[0]
+    whole = estimate_differences(one, two, resamples=300)[0]
+    cut = estimate_differences(one.by(bins, MAX_UNITS), two.by(bins, MAX_UNITS), resamples=2000)[0]
     assert math.isclose(whole.difference, cut.difference, abs_tol=1e-12)
     assert math.isclose(whole.high - whole.low, cut.high - cut.low, rel_tol=0.2)
 
@@ -178,14 +178,14 @@ def test_what_the_devices_of_a_seed_share_is_seen_by_drawing_seeds() -> None:
     alarms = {"devices": 0, "seeds": 0}
     for world in range(100):
         rng = stream(world, "storm")
-        storms = rng.normal(size=(2, LEAST_SEEDS, 1, 1))
-        sides = storms + rng.normal(size=(2, LEAST_SEEDS, 20, 1))
+        storms = rng.normal(size=(2, MIN_SEEDS, 1, 1))
+        sides = storms + rng.normal(size=(2, MIN_SEEDS, 20, 1))
         one, two = (means(side.reshape(-1, 1)) for side in sides)
-        bins = np.repeat(np.arange(LEAST_SEEDS), 20)
-        alarms["devices"] += judge(one, two, resamples=1000)[0].differs
-        alarms["seeds"] += judge(one.by(bins, LEAST_SEEDS), two.by(bins, LEAST_SEEDS), resamples=1000)[
-            0
-        ].differs
+        bins = np.repeat(np.arange(MIN_SEEDS), 20)
+        alarms["devices"] += estimate_differences(one, two, resamples=1000)[0].differs
+        alarms["seeds"] += estimate_differences(
+            one.by(bins, MIN_SEEDS), two.by(bins, MIN_SEEDS), resamples=1000
+        )[0].differs
     assert alarms["devices"] > 40
     assert alarms["seeds"] <= 5 + 3.5 * 2.2
 
@@ -200,7 +200,7 @@ def test_what_stands_on_one_side_only_is_told_and_left_out(runner: Runner, tmp_p
     found = both(few, more)
     assert (found.devices, found.only_first) == (30, ())
     assert found.only_second == ("seed 5: phone-00020", "seed 5: phone-00021")
-    assert found.keys == (Difference("fleet[phone].count", "20", "22"),)
+    assert found.keys == (SettingDifference("fleet[phone].count", "20", "22"),)
     assert not found.differs
     shown = peelfleet("compare", few, more, folder=tmp_path).stdout
     assert "scenarios differ in 1 key:\n  fleet[phone].count: 20 -> 22" in shown
@@ -273,7 +273,7 @@ def test_a_sweep_is_compared_combination_by_combination(tmp_path: Path, store_ro
 
 
 def test_verdicts_know_which_way_is_better() -> None:
-    up = Judged(1.0, 2.0, 1.0, 0.5, 1.5, 20, judged=True)
+    up = MetricDifference(1.0, 2.0, 1.0, 0.5, 1.5, 20, judged=True)
     assert verdict("ndcg_at_10", up) == "better"
     assert verdict("over_budget_share", up) == "worse"
     assert verdict("reports_per_device_hour", up) == "differs"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.event_log import COLUMNS
-from emulator.compare.event_log_diff import diff
+from emulator.compare.event_log_diff import diff_tables
 from tests.emulator.cli.test_main import peelfleet
 from tests.emulator.scenarios import TINY, Runner
 
@@ -35,7 +35,7 @@ def _nothing(column: str, kind: object) -> object:
 
 
 def counts(before: dict[str, pa.Table], after: dict[str, pa.Table], name: str) -> tuple[int, int, int, int]:
-    (found,) = (table for table in diff(before, after) if table.name == name)
+    (found,) = (table for table in diff_tables(before, after) if table.name == name)
     return found.equal, found.changed, found.only_before, found.only_after
 
 
@@ -49,7 +49,7 @@ def test_a_report_is_paired_by_its_number_and_told_with_what_changed() -> None:
         ]
     )
     assert counts(before, after, "update") == (1, 1, 1, 1)
-    (samples,) = (table.samples for table in diff(before, after) if table.name == "update")
+    (samples,) = (table.samples for table in diff_tables(before, after) if table.name == "update")
     assert samples == (
         "update: phone-00001 at 5 s, report 2: t_ns 5000000000 -> 6000000000, result applied -> lost",
         "update: phone-00001 at 5 s, report 3: only in the first",
@@ -93,26 +93,28 @@ def test_every_row_is_counted_once_and_both_ways_alike(
 @pytest.mark.parametrize("samples", [0, 2])
 def test_no_more_is_told_than_asked_for(samples: int) -> None:
     before = tables(update=[{**UPDATE, "seq": seq} for seq in range(9)])
-    assert len(next(t for t in diff(before, tables(), samples) if t.name == "update").samples) == samples
+    assert (
+        len(next(t for t in diff_tables(before, tables(), samples) if t.name == "update").samples) == samples
+    )
 
 
 def test_every_table_of_a_run_is_told_apart() -> None:
     """Rollouts, and tables of devices and metrics: lists, words and nothing at all among their values."""
     step = {"t_ns": 5, "device": "phone-00001", "step": "offered"}
     log = tables(rollout=[step])
-    assert [table.name for table in diff(log, log)] == list(COLUMNS)
+    assert [table.name for table in diff_tables(log, log)] == list(COLUMNS)
     assert counts(log, tables(rollout=[{**step, "t_ns": 6}]), "rollout") == (0, 1, 0, 0)
     assert counts(log, tables(), "rollout") == (0, 0, 1, 0)
     one = {"devices": pa.table({"device": ["a", "b"], "users": [[1], [2, 3]], "label": ["x", None]})}
     other = {"devices": pa.table({"device": ["a", "b"], "users": [[1], [2, 4]], "label": [None, None]})}
-    (found,) = diff(one, other)
+    (found,) = diff_tables(one, other)
     assert (found.equal, found.changed) == (0, 2)
     assert found.samples == ("devices: a: label x -> None", "devices: b: users [2, 3] -> [2, 4]")
     figures = pa.table(
         {"metric": ["m"], "dimension": ["all"], "value": [""], "statistic": ["p95"], "number": [1.5]}
     )
     words = {"metrics": figures.set_column(0, "metric", figures["metric"].dictionary_encode())}
-    (found,) = diff(words, {"metrics": figures.set_column(4, "number", pa.array([2.5]))})
+    (found,) = diff_tables(words, {"metrics": figures.set_column(4, "number", pa.array([2.5]))})
     assert found.samples == ("metrics: m all p95: number 1.5 -> 2.5",)
 
 

@@ -15,12 +15,12 @@ from rich.console import Console as Terminal
 from emulator.cli.compare import metric_lines, signed_share, verdict
 from emulator.cli.sweep import DEFAULT_METRICS, means_lines, means_table, training_seeds
 from emulator.cli.terminal_width import fits, plain_for
-from emulator.compare.percentiles import Ordered, judge_p95
-from emulator.compare.resampling_units import _clusters, shared_by
-from emulator.compare.sign_test import adjusted, chances
-from emulator.compare.statistics import Bounds, Judged, Sums, judge
+from emulator.compare.percentiles import SortedEvents, estimate_p95_difference
+from emulator.compare.resampling_units import _clusters, shared_causes
+from emulator.compare.sign_test import adjust_for_all_metrics, sign_test
+from emulator.compare.statistics import Bounds, MetricDifference, RatioSums, estimate_differences
 from emulator.metrics.per_device import COMPARED_METRICS
-from emulator.sweep.table import Figure
+from emulator.sweep.table import SeedStatistics
 from scenarios.language.load import load, parse
 from tests.emulator.scenarios import TINY
 from wire.errors import InputError
@@ -28,8 +28,8 @@ from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
 
 
-def means(values: FloatArray) -> Sums:
-    return Sums(values, np.ones_like(values))
+def means(values: FloatArray) -> RatioSums:
+    return RatioSums(values, np.ones_like(values))
 
 
 def test_devices_with_a_user_in_common_are_one_unit() -> None:
@@ -52,19 +52,19 @@ def test_devices_with_a_user_in_common_are_one_unit() -> None:
     ],
 )
 def test_what_the_devices_of_a_run_share_is_named(change: str, shared: list[str]) -> None:
-    assert list(shared_by(parse(TINY, "tiny", [change]))) == shared
+    assert list(shared_causes(parse(TINY, "tiny", [change]))) == shared
 
 
 def test_devices_that_replay_the_same_recording_share_it() -> None:
     scenario = load(Path("scenarios/trace-replay.yaml"))
-    assert any(key.endswith(".memory.file") for key in shared_by(scenario))
+    assert any(key.endswith(".memory.file") for key in shared_causes(scenario))
 
 
 def test_a_rare_difference_that_always_goes_one_way_is_never_called_none() -> None:
     """Over budget: 0 on one side; on the other 14 of 60 devices are, one of them nearly always."""
     after = np.zeros((60, 1))
     after[:14, 0] = [0.9, *np.linspace(0.001, 0.05, 13)]
-    (found,) = judge(means(np.zeros((60, 1))), means(after))
+    (found,) = estimate_differences(means(np.zeros((60, 1))), means(after))
     assert found.low < 0 < found.high
     assert (found.sure, found.differs) == (True, True)
     assert found.chance == pytest.approx(2 * 0.5**14, abs=2e-4)
@@ -73,7 +73,7 @@ def test_a_rare_difference_that_always_goes_one_way_is_never_called_none() -> No
 def test_the_same_counts_for_these_runs_alone_where_units_say_nothing_of_others() -> None:
     after = np.zeros((60, 1))
     after[:14, 0] = np.linspace(0.001, 0.05, 14)
-    (found,) = judge(means(np.zeros((60, 1))), means(after), general=False)
+    (found,) = estimate_differences(means(np.zeros((60, 1))), means(after), general=False)
     assert (found.differs, found.differs_here, found.has_interval) == (False, True, False)
 
 
@@ -83,7 +83,7 @@ def test_no_interval_is_wider_than_the_values() -> None:
     one, two = (rng.exponential(1, size=(40, 1)) for _ in range(2))
     two[0] = 120.0
     bounds = Bounds(one.min(axis=0), one.max(axis=0), two.min(axis=0), two.max(axis=0))
-    wide, cut = (judge(means(one), means(two), bounds=each)[0] for each in (None, bounds))
+    wide, cut = (estimate_differences(means(one), means(two), bounds=each)[0] for each in (None, bounds))
     assert cut.low == max(wide.low, two.min() - one.max())
     assert cut.high == min(wide.high, two.max() - one.min())
     assert wide.low < cut.low < cut.difference < cut.high
@@ -96,12 +96,14 @@ def test_sides_that_are_no_pairs_are_drawn_apart_and_seldom_differ() -> None:
     for world in range(200):
         one, two = (stream(world, side).lognormal(0, 0.5, size=(40, 3)) for side in "ab")
         ones = np.ones_like(one)
-        first = Sums(np.concatenate([one, none]), np.concatenate([ones, none]))
-        second = Sums(np.concatenate([none, two]), np.concatenate([none, ones]))
-        alarms += any(each.differs for each in judge(first, second, resamples=500, paired=False))
+        first = RatioSums(np.concatenate([one, none]), np.concatenate([ones, none]))
+        second = RatioSums(np.concatenate([none, two]), np.concatenate([none, ones]))
+        alarms += any(
+            each.differs for each in estimate_differences(first, second, resamples=500, paired=False)
+        )
     assert alarms / 200 < 0.05 + 3.5 * 0.0154
-    shifted = Sums(np.concatenate([none, two + 2]), np.concatenate([none, ones]))
-    assert all(each.differs for each in judge(first, shifted, paired=False))
+    shifted = RatioSums(np.concatenate([none, two + 2]), np.concatenate([none, ones]))
+    assert all(each.differs for each in estimate_differences(first, shifted, paired=False))
 
 
 def test_percentiles_have_intervals_of_their_own() -> None:
@@ -109,11 +111,14 @@ def test_percentiles_have_intervals_of_their_own() -> None:
     units = np.repeat(np.arange(50), 20)
     one = rng.exponential(1, 1000)
     sides = [
-        (Ordered(units[np.argsort(one)], np.sort(one)), Ordered(units[np.argsort(one)], np.sort(one) + 2))
+        (
+            SortedEvents(units[np.argsort(one)], np.sort(one)),
+            SortedEvents(units[np.argsort(one)], np.sort(one) + 2),
+        )
     ]
     values = (float(np.percentile(one, 95)), float(np.percentile(one + 2, 95)))
-    start = Judged(0.0, 1.0, 1.0, 0.0, 0.0, 50, judged=True, sure=True)
-    found = judge_p95(start, values, sides, 50, 0.95, (-5.0, 5.0))
+    start = MetricDifference(0.0, 1.0, 1.0, 0.0, 0.0, 50, judged=True, sure=True)
+    found = estimate_p95_difference(start, values, sides, 50, 0.95, (-5.0, 5.0))
     assert (found.first, found.second) == values
     assert found.differs
     assert found.low == pytest.approx(2) == found.high
@@ -121,7 +126,7 @@ def test_percentiles_have_intervals_of_their_own() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_holms_method_keeps_the_order_and_bounds_them_all(found: list[float]) -> None:
-    corrected = adjusted(np.array(found))
+    corrected = adjust_for_all_metrics(np.array(found))
     assert np.all(corrected >= np.minimum(found, 1))
     assert np.all(corrected <= np.minimum(np.array(found) * len(found), 1) + 1e-12)
     assert np.all(np.diff(corrected[np.argsort(found, kind="stable")]) >= 0)
@@ -129,7 +134,7 @@ def test_holms_method_keeps_the_order_and_bounds_them_all(found: list[float]) ->
 
 def test_few_units_are_swapped_in_all_ways() -> None:
     scores = np.array([[1.0, 1.0], [2.0, -2.0], [3.0, 3.0], [0.0, 0.0]])
-    assert chances(scores).tolist() == [2 / 8, 6 / 8]
+    assert sign_test(scores).tolist() == [2 / 8, 6 / 8]
 
 
 @pytest.mark.parametrize(
@@ -149,17 +154,19 @@ def test_a_difference_never_looks_like_none(share: float, text: str) -> None:
 
 @pytest.mark.parametrize(("units", "words"), [(1, "1 unit differs"), (9, "9 units differ")])
 def test_few_units_are_counted_in_plain_words(units: int, words: str) -> None:
-    few = Judged(1.0, 2.0, 1.0, 0.0, 0.0, units, judged=False)
+    few = MetricDifference(1.0, 2.0, 1.0, 0.0, 0.0, units, judged=False)
     assert verdict("ndcg_at_10", few) == f"not judged: only {words}, of 10 needed"
 
 
 def test_nothing_is_cut_on_a_narrow_screen() -> None:
     """Every figure stands on a line of its own, shorter than 80 columns, for `compare` and `sweep`."""
-    judged = Judged(0.9712345, 1234567.0, 1234566.0, -98765.4, 12345678.0, 60, judged=True, sure=True)
+    judged = MetricDifference(
+        0.9712345, 1234567.0, 1234566.0, -98765.4, 12345678.0, 60, judged=True, sure=True
+    )
     lines = [line for name in COMPARED_METRICS for line in metric_lines(name.name, judged)]
     assert max(map(len, lines)) <= 80
     assert "    interval   -9.877e+04 to 1.235e+07" in lines
-    figures = {"evict-at-once": {name: Figure(1.25, 0.5, 1.0) for name in DEFAULT_METRICS}}
+    figures = {"evict-at-once": {name: SeedStatistics(1.25, 0.5, 1.0) for name in DEFAULT_METRICS}}
     shown = list(means_lines(figures, DEFAULT_METRICS))
     assert max(map(len, shown)) <= 80
     assert "    update_latency_seconds.p95  1.25 ± 0.5  ×1" in shown

@@ -12,8 +12,8 @@ from emulator.metrics.realtime_measurements import (
     find_doubts,
     summarize_shards,
 )
-from emulator.report.key_descriptions import explained
-from emulator.report.tables import doubts
+from emulator.report.key_descriptions import describe_key
+from emulator.report.tables import warnings_section
 
 ROOT = Path(__file__).parents[3]
 
@@ -63,17 +63,17 @@ def test_it_is_doubted_what_a_slow_machine_makes_of_a_scenario(
 ) -> None:
     found = find_doubts(expected, round_trip_s, late_turns, unanswered)
     assert [doubt[: len(begin)] for doubt, begin in zip(found, begins, strict=True)] == begins
-    page = doubts({"realtime_doubts": found})
+    page = warnings_section({"realtime_doubts": found})
     assert all(escape(doubt) in page for doubt in found)
 
 
 @pytest.mark.parametrize("key", KEYS)
 def test_every_key_is_explained(key: str) -> None:
     assert f"`{key}`" in (ROOT / "docs" / "metrics.md").read_text()
-    assert explained(key)[1]
+    assert describe_key(key)[1]
 
 
 def test_the_report_warns_of_what_a_broker_dropped_and_only_then() -> None:
-    assert "<b>The broker dropped 1,234 messages</b>" in doubts({"broker_messages_dropped": 1234})
+    assert "<b>The broker dropped 1,234 messages</b>" in warnings_section({"broker_messages_dropped": 1234})
     for nothing in ({}, {"broker_messages_dropped": 0}, {"broker_messages_dropped": None}):
-        assert doubts(nothing) == ""
+        assert warnings_section(nothing) == ""

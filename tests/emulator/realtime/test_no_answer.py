@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker_config import mosquitto
-from emulator.runner.runner import Finished
+from emulator.runner.runner import RunResult
 from tests.cable import Cable
 from tests.emulator.scenarios import TINY, Runner, Silent, number
 from tests.foreign import foreign_broker
@@ -82,7 +82,7 @@ def test_a_broker_that_is_slow_times_the_speed_is_doubted(runner: Runner, tmp_pa
     """Four ways of 20 ms are .4 s of the fleet's time at speed 5, and the links take .1 s there and back."""
     watcher = Silent()
 
-    async def story(port: int) -> Finished:
+    async def story(port: int) -> RunResult:
         async with Cable(port, delay_s=0.02).laid() as cable:
             url = f"mqtt://127.0.0.1:{cable.in_port}"
             few = "fleet[0].count=4", "fleet[1].count=2"

@@ -8,8 +8,8 @@ from benchmarks.kills import VICTIMS, Killer, faults_of
 from broker_config import mosquitto
 from emulator.metrics.live_status import LiveStatus
 from emulator.metrics.realtime_measurements import read_doubts
-from emulator.run_directory.event_log import JOURNAL, Journal, gather
-from emulator.runner.runner import Finished
+from emulator.run_directory.event_log import JOURNAL, EventLogWriter, merge_shards
+from emulator.runner.runner import RunResult
 from tests.emulator.scenarios import TINY, Runner, Silent, number
 from wire.errors import InputError, RunError
 
@@ -24,7 +24,7 @@ CALM = TINY.replace("    network: flaky\n", "")
 REAL = ("clock=realtime", "realtime.speed=20", "stop_time=2 min", "realtime.max_lag=30 s")
 
 
-def check_whole(finished: Finished) -> None:
+def check_whole(finished: RunResult) -> None:
     """Every device holds the best PEE for its last budget, and nothing was applied twice or out of order."""
     assert faults_of(finished.folder) == []
     assert finished.summary["over_budget_device_seconds"] == 0
@@ -182,7 +182,7 @@ def test_a_journal_that_was_cut_short_is_read_up_to_its_last_batch(tmp_path: Pat
     from devices.event_log import FleetLog
     from devices.timeline.connectivity import ConnectivityCause
 
-    log, journal = FleetLog(lambda: 0.0), Journal(tmp_path)
+    log, journal = FleetLog(lambda: 0.0), EventLogWriter(tmp_path)
     for batch in range(3):
         log.connection(batch, 0.0, 0, batch, True, ConnectivityCause.START, 34, 120)
         journal.take(log, at_least=1)
@@ -190,10 +190,10 @@ def test_a_journal_that_was_cut_short_is_read_up_to_its_last_batch(tmp_path: Pat
     (tmp_path / JOURNAL).unlink()  # a process that is killed has not come to write it
     path = tmp_path / "connection.arrows"
     whole = path.read_bytes()
-    assert gather([tmp_path], ["d"])["connection"].num_rows == 3
+    assert merge_shards([tmp_path], ["d"])["connection"].num_rows == 3
     found = []
     for size in range(0, len(whole), 7):
         path.write_bytes(whole[:size])
-        found.append(gather([tmp_path], ["d"])["connection"].num_rows)
+        found.append(merge_shards([tmp_path], ["d"])["connection"].num_rows)
     assert found == sorted(found)
     assert set(found) == {0, 1, 2, 3}

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.simulated.roster import FleetGroup
-from emulator.replay.replay import HOW, POLICY, RECORDED, read_replay
+from emulator.replay.replay import EXECUTION_KEYS, POLICY_KEYS, RECORDED_KEYS, read_replay
 from emulator.run_directory.layout import read_summary, write_summary
-from emulator.runner.runner import Finished, Options, run
+from emulator.runner.runner import RunOptions, RunResult, run
 from scenarios.language.scenario import Scenario
 from tests.emulator.scenarios import TINY, Runner, Silent, number
 from wire.errors import InputError
@@ -87,15 +87,15 @@ updates: {debounce: 10 s, retry_after: 30 s}
 """All that happens, happens at full ten seconds."""
 
 
-def table(finished: Finished, name: str) -> pa.Table:
+def table(finished: RunResult, name: str) -> pa.Table:
     return pq.read_table(finished.folder / "events" / f"{name}.parquet")
 
 
-def same_log(one: Finished, other: Finished) -> bool:
+def same_log(one: RunResult, other: RunResult) -> bool:
     return one.summary["event_log_sha256"] == other.summary["event_log_sha256"]
 
 
-def changed(recording: Finished, folder: Path, name: str, change: Callable[[pa.Table], pa.Table]) -> Path:
+def changed(recording: RunResult, folder: Path, name: str, change: Callable[[pa.Table], pa.Table]) -> Path:
     """Return a copy of a recording with one of its tables changed."""
     copy = folder / f"changed-{name}"
     shutil.copytree(recording.folder, copy)
@@ -162,7 +162,7 @@ def test_the_seed_draws_nothing_in_a_replay_without_changes(runner: Runner) -> N
     recording = runner.run("\n".join(lines))
     scenario, playback, _ = read_replay(recording.folder, ())
     other = msgspec.structs.replace(scenario, seed=99)
-    options = Options(runner.out, store=runner.store_root)
+    options = RunOptions(runner.out, store=runner.store_root)
     assert same_log(run(other, options, Silent(), playback), recording)
 
 
@@ -385,7 +385,7 @@ def test_what_would_contradict_the_recording_is_refused(runner: Runner, change: 
 
 def test_every_key_of_a_scenario_is_recorded_or_free() -> None:
     """A new key must be put where it belongs: what made the recording may not be changed in silence."""
-    keys = sorted((*HOW, *POLICY, *RECORDED))
+    keys = sorted((*EXECUTION_KEYS, *POLICY_KEYS, *RECORDED_KEYS))
     assert keys == sorted({field.name for field in msgspec.structs.fields(Scenario)})
     assert [field.name for field in msgspec.structs.fields(FleetGroup)].count("budget") == 1
 

@@ -20,12 +20,26 @@ from devices.event_log import Cause, FleetLog, Pressure, Result, Sent
 from emulator.metrics.by_dimension import metrics_table
 from emulator.metrics.summary import RunInfo, compute_metrics, summarize
 from emulator.metrics.timeline import RunTimeline, Span
-from emulator.report.axes import byte_ticks, duration, time_ticks
-from emulator.report.device_totals import Tally, choose_devices, elasticities, portraits, states_of, tally
+from emulator.report.axes import byte_ticks, format_seconds, time_ticks
+from emulator.report.device_totals import (
+    DeviceTotals,
+    choose_devices,
+    extract_trajectories,
+    number_states,
+    quality_by_budget,
+    sum_by_device,
+)
 from emulator.report.page import write_report
 from emulator.report.tables import flatten, share
-from emulator.report.time_series import Fleet, courses, latencies, log_edges, time_grid, traffic
-from emulator.run_directory.event_log import Journal, gather, read_tables, write_tables
+from emulator.report.time_series import (
+    FleetViews,
+    bin_traffic,
+    log_edges,
+    measure_latencies,
+    sample_fleet,
+    time_grid,
+)
+from emulator.run_directory.event_log import EventLogWriter, merge_shards, read_tables, write_tables
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, SUMMARY, write_summary
 from wire.units import NS_PER_S
 
@@ -126,9 +140,9 @@ def write_events(
             0,
             1,
         )
-    journal = Journal(folder / "draft")
+    journal = EventLogWriter(folder / "draft")
     journal.close(log)
-    write_tables(gather([folder / "draft"], NAMES), folder / EVENTS)
+    write_tables(merge_shards([folder / "draft"], NAMES), folder / EVENTS)
 
 
 def devices_table(group: str = "a") -> pa.Table:
@@ -170,8 +184,8 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def fleet() -> Fleet:
-    return Fleet.read(devices_table())
+def fleet() -> FleetViews:
+    return FleetViews.read(devices_table())
 
 
 def page_of(run: Path) -> str:
@@ -380,22 +394,22 @@ class TestFigures:
 
 
 class TestSeries:
-    def test_before_a_device_starts_it_is_not_there(self, tmp_path: Path, fleet: Fleet) -> None:
+    def test_before_a_device_starts_it_is_not_there(self, tmp_path: Path, fleet: FleetViews) -> None:
         late = make_run(tmp_path / "run", states=((0, 0, 10, 5, 0.1, 0.1), (2, 2, 30, 5, 0.3, 0.3)))
-        found = courses(read_tables(late / EVENTS)["quality"], fleet, time_grid(ns(4), 4))
+        found = sample_fleet(read_tables(late / EVENTS)["quality"], fleet, time_grid(ns(4), 4))
         assert found["whole fleet"].total_budget.tolist() == [10, 10, 40, 40, 40]
         assert found["whole fleet"].full.tolist() == pytest.approx([0.4, 0.4, 0.6, 0.6, 0.6])
         assert np.isnan(found["b"].budget.median).tolist() == [True, True, False, False, False]
 
-    def test_of_states_at_the_same_time_the_last_counts(self, tmp_path: Path, fleet: Fleet) -> None:
+    def test_of_states_at_the_same_time_the_last_counts(self, tmp_path: Path, fleet: FleetViews) -> None:
         states = ((0, 0, 10, 0, 0.0, 0.1), (1, 0, 10, 4, 0.1, 0.1), (1, 0, 10, 8, 0.2, 0.1))
         run = make_run(tmp_path / "run", states=states)
-        found = courses(read_tables(run / EVENTS)["quality"], fleet, time_grid(ns(2), 2))
+        found = sample_fleet(read_tables(run / EVENTS)["quality"], fleet, time_grid(ns(2), 2))
         assert found["a"].total_resident.tolist() == [0, 8, 8]
 
     def test_traffic_adds_up_to_the_summary(self, run: Path) -> None:
         summary = msgspec.json.decode((run / SUMMARY).read_bytes())
-        found = traffic(read_tables(run / EVENTS)["update"], ns(STOP_S))
+        found = bin_traffic(read_tables(run / EVENTS)["update"], ns(STOP_S))
         for name, curve in {
             "update_bytes": found.sent_bytes,
             "update_wire_bytes": found.wire_bytes,
@@ -407,13 +421,13 @@ class TestSeries:
             assert curve.sum() == summary[name]
 
     def test_what_is_sent_after_the_stop_time_is_there(self, run: Path) -> None:
-        found = traffic(read_tables(run / EVENTS)["update"], ns(100), bins=2)
+        found = bin_traffic(read_tables(run / EVENTS)["update"], ns(100), bins=2)
         assert found.edges_ns.tolist() == [0, ns(149.75), ns(299.5)]
         assert found.sent_bytes.tolist() == [20000, 1700]
 
-    def test_latency_percentiles_are_those_of_the_summary(self, run: Path, fleet: Fleet) -> None:
+    def test_latency_percentiles_are_those_of_the_summary(self, run: Path, fleet: FleetViews) -> None:
         summary = msgspec.json.decode((run / SUMMARY).read_bytes())
-        found = latencies(read_tables(run / EVENTS)["update"], fleet, fleet.views)
+        found = measure_latencies(read_tables(run / EVENTS)["update"], fleet, fleet.views)
         whole = found["whole fleet"].percentiles
         assert whole == {key: summary["update_latency_seconds"][key] for key in ("p50", "p95", "p99", "max")}
         assert found["a"].count + found["b"].count == found["whole fleet"].count == 4
@@ -422,7 +436,7 @@ class TestSeries:
         groups = [f"g{at:02d}" for at in range(30)] + ["g29", "g28"]
         names = [f"d{at}" for at in range(32)]
         table = pa.table({"device": names, "group": groups})
-        views = Fleet.read(table).views
+        views = FleetViews.read(table).views
         assert list(views) == ["whole fleet", *(f"g{at:02d}" for at in range(14)), "g28", "g29"]
         assert views["g29"].tolist() == [29, 30]
 
@@ -433,34 +447,34 @@ class TestSeries:
 
 
 @pytest.fixture
-def sums(run: Path, fleet: Fleet) -> Tally:
+def sums(run: Path, fleet: FleetViews) -> DeviceTotals:
     tables = read_tables(run / EVENTS)
-    return tally(tables, states_of(tables["quality"], fleet, ns(STOP_S)), fleet)
+    return sum_by_device(tables, number_states(tables["quality"], fleet, ns(STOP_S)), fleet)
 
 
 class TestStates:
-    def test_sums_are_those_of_the_summary(self, run: Path, sums: Tally) -> None:
+    def test_sums_are_those_of_the_summary(self, run: Path, sums: DeviceTotals) -> None:
         summary = msgspec.json.decode((run / SUMMARY).read_bytes())
         assert sums.seconds.tolist() == [300, 300, 300]
         assert sums.over_seconds.sum() == summary["over_budget_device_seconds"] == 10
         assert sums.ndcg.sum() / sums.full.sum() == pytest.approx(summary["quality_ratio_to_full"])
         assert sums.regret.mean() == pytest.approx(summary["quality_regret"])
 
-    def test_quality_by_budget(self, run: Path, fleet: Fleet) -> None:
-        states = states_of(read_tables(run / EVENTS)["quality"], fleet, ns(STOP_S))
-        b = elasticities(states, fleet, bins=4)["b"]
+    def test_quality_by_budget(self, run: Path, fleet: FleetViews) -> None:
+        states = number_states(read_tables(run / EVENTS)["quality"], fleet, ns(STOP_S))
+        b = quality_by_budget(states, fleet, bins=4)["b"]
         assert b.edges_bytes[[0, 2, 4]] == pytest.approx([2 * KIB, 2**2.5 * KIB, 16 * KIB])
         assert b.share.tolist() == [0, 0.5, 0, 0.5]
         assert b.budget_bytes.tolist() == [4 * KIB, 16 * KIB]
         assert b.ratio == pytest.approx([0.3 / 0.8, 120 * 0.5 / (150 * 0.8)])
         assert b.best_ratio == pytest.approx([0.3 / 0.8, 0.6 / 0.8])
 
-    def test_long_courses_are_sampled(self, tmp_path: Path, fleet: Fleet) -> None:
+    def test_long_courses_are_sampled(self, tmp_path: Path, fleet: FleetViews) -> None:
         states = [(at / 4, 0, KIB + at, at, 0.1, 0.2) for at in range(900)]
         run = make_run(tmp_path / "run", states=states)
         tables = read_tables(run / EVENTS)
-        held = states_of(tables["quality"], fleet, ns(STOP_S))
-        found = portraits(held, fleet, tally(tables, held, fleet), ns(STOP_S))[0]
+        held = number_states(tables["quality"], fleet, ns(STOP_S))
+        found = extract_trajectories(held, fleet, sum_by_device(tables, held, fleet), ns(STOP_S))[0]
         assert found.sampled
         assert found.seconds.tolist() == [step / 2 for step in range(601)]
         assert found.budget_bytes.tolist() == [KIB + min(2 * step, 899) for step in range(601)]
@@ -469,7 +483,7 @@ class TestStates:
         def of(*values: float) -> Any:  # Any: an array of floats
             return np.array(values, dtype=np.float64)
 
-        sums = Tally(
+        sums = DeviceTotals(
             seconds=of(1, 1, 1, 1, 1, 1, 0),
             over_seconds=of(0, 0, 0, 0, 9, 0, 0),
             ndcg=of(0.1, 0.5, 0.5, 0.5, 0.6, 0.5, 0),
@@ -529,7 +543,7 @@ class TestEdges:
      (604_800, "7 days")],
 )  # fmt: skip
 def test_durations_are_told_in_the_unit_that_suits(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_seconds(seconds) == text
 
 
 @pytest.mark.parametrize(

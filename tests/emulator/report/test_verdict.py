@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from emulator.cli.terminal import as_json, rollout_table
-from emulator.report.sections import rollout
-from emulator.report.verdict import rollout_verdict, verdict
-from emulator.runner.runner import Finished
+from emulator.report.sections import rollout_section
+from emulator.report.verdict import rollout_text, verdict_text
+from emulator.runner.runner import RunResult
 
 SUMMARY: dict[str, object] = {
     "devices": 10,
@@ -47,7 +47,7 @@ def group(number: int, offered: int, updated: int, failed: int = 0, withdrawn: i
     ],
 )  # fmt: skip
 def test_the_verdict_says_what_a_run_came_to(changes: dict[str, object], text: str) -> None:
-    assert verdict(SUMMARY | changes) == text
+    assert verdict_text(SUMMARY | changes) == text
 
 
 @pytest.mark.parametrize(
@@ -67,21 +67,21 @@ def test_the_outcome_of_a_rollout_stands_in_words_in_terminal_and_report(
     groups: list[dict[str, object]], end: str
 ) -> None:
     summary = SUMMARY | {"rollout": groups}
-    assert rollout_verdict(summary) == f"The new model version was {end}"
+    assert rollout_text(summary) == f"The new model version was {end}"
     table = rollout_table(summary)
     assert table is not None
-    assert table.caption == rollout_verdict(summary)
+    assert table.caption == rollout_text(summary)
     assert table.row_count == len(groups)
-    html = rollout(summary)
+    html = rollout_section(summary)
     assert end in html
     assert html.count("<tr") == 1 + len(groups)
 
 
 def test_a_run_without_a_rollout_says_nothing_of_one() -> None:
-    assert (rollout_verdict(SUMMARY), rollout_table(SUMMARY), rollout(SUMMARY)) == ("", None, "")
+    assert (rollout_text(SUMMARY), rollout_table(SUMMARY), rollout_section(SUMMARY)) == ("", None, "")
 
 
 def test_a_run_printed_for_programs_is_one_object_with_its_folder() -> None:
-    line = as_json(Finished(Path("runs/squeeze-1"), SUMMARY))
+    line = as_json(RunResult(Path("runs/squeeze-1"), SUMMARY))
     assert msgspec.json.decode(line) == SUMMARY | {"run_directory": "runs/squeeze-1"}
     assert "\n" not in line

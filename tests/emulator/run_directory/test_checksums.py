@@ -12,10 +12,10 @@ import pytest
 
 from devices.event_log import FleetLog
 from emulator.cli.replay import show_diff
-from emulator.compare.run_sets import compare, read_side
+from emulator.compare.run_sets import compare, read_run_set
 from emulator.report.page import write_report
-from emulator.run_directory.event_log import JOURNAL, Journal, read_draft, read_table
-from emulator.run_directory.manifest import unchecked
+from emulator.run_directory.event_log import JOURNAL, EventLogWriter, read_draft, read_table
+from emulator.run_directory.manifest import list_unchecked
 from tests.emulator.scenarios import Runner
 from wire.errors import InputError
 
@@ -42,7 +42,7 @@ def refusal(act: Callable[[], object]) -> str:
 @pytest.fixture
 def draft(tmp_path: Path) -> Path:
     """A closed journal of 600 budget rows."""
-    log, journal = FleetLog(), Journal(tmp_path / "shard")
+    log, journal = FleetLog(), EventLogWriter(tmp_path / "shard")
     for at in range(600):
         log.budget(at, 0.0, 0, at, 1, 2, 3, 4, 0)
         journal.take(log, at_least=100)
@@ -68,7 +68,7 @@ def test_the_log_of_a_shard_that_was_killed_ends_with_its_last_whole_batch(draft
 
 READERS: dict[str, Callable[[Path], object]] = {
     "report": write_report,
-    "compare": lambda folder: compare(read_side(str(folder)), read_side(str(folder))),
+    "compare": lambda folder: compare(read_run_set(str(folder)), read_run_set(str(folder))),
     "diff": lambda folder: show_diff(folder, folder, lambda _: None, 1),
 }
 
@@ -91,7 +91,7 @@ def test_a_damaged_table_is_named_with_what_was_written(
 def test_an_older_run_without_checksums_is_read_and_noted(runner: Runner, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(runner.run().folder, folder)
-    assert unchecked([folder]) == []
+    assert list_unchecked([folder]) == []
     (folder / "manifest.json").unlink()
     said: list[str] = []
     assert show_diff(folder, folder, said.append, 1)

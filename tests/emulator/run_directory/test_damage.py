@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from emulator.cli.replay import show_diff
 from emulator.cli.report import report
-from emulator.compare.run_sets import read_side
+from emulator.compare.run_sets import read_run_set
 from emulator.metrics.per_device import COMPARED_METRICS, MeasuredRun
 from emulator.replay.replay import read_replay
 from emulator.run_directory.layout import read_summary
-from emulator.sweep.runs import Run, missing
+from emulator.sweep.runs import SweepRun, list_missing
 from emulator.sweep.table import flatten
 from scenarios.language.load import parse
 from scenarios.language.sweep_expansion import Combination
@@ -49,7 +49,7 @@ def compared(folder: Path) -> object:
     return (
         [each.tolist() for each in run.sums(COMPARED_METRICS)],
         list(run.users),
-        read_side(str(folder)).models,
+        read_run_set(str(folder)).models,
     )
 
 
@@ -148,12 +148,12 @@ def test_a_run_of_a_sweep_whose_mark_is_damaged_is_one_line(
 ) -> None:
     """The sweep would else take it for a run of its own, or end with a traceback."""
     scenario = parse(TINY, "tiny.yaml")
-    run = Run(Combination("a", None, {}, scenario), 5, scenario, "model", "digest")
+    run = SweepRun(Combination("a", None, {}, scenario), 5, scenario, "model", "digest")
     place = tmp_path / "a" / "seed-5"
     shutil.copytree(whole, place)
     (place / "combination.json").write_text(content)
     words = f"{place}: is no run of this sweep: give another --out, or remove it"
-    assert refusal(lambda: missing([run], tmp_path)) == words
+    assert refusal(lambda: list_missing([run], tmp_path)) == words
 
 
 def column(name: str, values: list[Any]) -> Callable[[pa.Table], pa.Table]:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from broker_config import mosquitto
-from emulator.run_directory.layout import drafting
+from emulator.run_directory.layout import new_run_directory
 from scenarios.language.load import check_readable, dump, parse
 from tests.emulator.scenarios import TINY
 from wire.errors import InputError, RunError
@@ -51,12 +51,15 @@ def test_shards_end_with_the_run_that_started_them(
 
 
 def test_a_wrong_input_deletes_nothing_once_the_simulation_has_begun(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^too early$"), drafting(tmp_path / "a", "x", 1, datetime.now()):
+    with (
+        pytest.raises(InputError, match=r"^too early$"),
+        new_run_directory(tmp_path / "a", "x", 1, datetime.now()),
+    ):
         raise InputError("too early")
     assert not (tmp_path / "a").exists()
 
     def fail_late() -> None:
-        with drafting(tmp_path / "b", "x", 1, datetime.now()) as draft:
+        with new_run_directory(tmp_path / "b", "x", 1, datetime.now()) as draft:
             (draft.folder / "table").write_text("hours of work")
             draft.keep()
             raise InputError("too late")

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from emulator.runner.runner import Finished
+from emulator.runner.runner import RunResult
 from tests.emulator.scenarios import TINY, Runner, number
 
 ROLLOUT = "rollout={at: 5 min, seed: 7, groups: 3, pause: 1 min, success_threshold: 60 %}"
@@ -16,12 +16,12 @@ SHARED = "updates.delivery=shared"
 Row = dict[str, Any]  # Any: numbers and words
 
 
-def rows(finished: Finished, table: str) -> list[Row]:
+def rows(finished: RunResult, table: str) -> list[Row]:
     found: list[Row] = pq.read_table(finished.folder / "events" / f"{table}.parquet").to_pylist()
     return found
 
 
-def last_of_each_device(finished: Finished) -> list[Row]:
+def last_of_each_device(finished: RunResult) -> list[Row]:
     return list({row["device"]: row for row in rows(finished, "quality")}.values())
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emulator.run_directory.layout import read_summary, write_summary
-from emulator.sweep.runs import opened
+from emulator.sweep.runs import open_sweep_folder
 from emulator.sweep.table import flatten
 from scenarios.language.load import load
 from tests.emulator.cli.test_main import parents, peelfleet
@@ -201,12 +201,12 @@ def test_a_second_sweep_into_the_same_folder_is_refused_as_long_as_the_first_liv
     file: Path, store_root: Path
 ) -> None:
     folder = file.parent / "s"
-    with opened(folder):
+    with open_sweep_folder(folder):
         (folder / ".run-of-the-first").mkdir()
         done = sweep(file, store_root, "--out", "s")
         assert (done.returncode, done.stderr) == (2, "peelfleet: s: another sweep is at work here\n")
         assert (folder / ".run-of-the-first").exists()
-    with opened(folder):
+    with open_sweep_folder(folder):
         assert not (folder / ".run-of-the-first").exists()
 
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.recommender.quality import HeldOut
-from emulator.simulation.job import Job, enrol_fleet
+from emulator.simulation.job import Job, build_fleet
 from emulator.simulation.model_cache import PreparedModel, prepare_model
 from emulator.simulation.simulation import Simulation
-from emulator.simulation.trace_files import check_recordings, read_recordings
+from emulator.simulation.trace_files import check_trace_files, read_trace_files
 from scenarios.language.load import dump, load, parse, shipped
 from scenarios.language.scenario import Scenario
 from tests.emulator.storms import STORM
@@ -56,8 +56,8 @@ def ran(scenario: Scenario, model: PreparedModel, folder: Path) -> str:
             raise Enough
 
     try:
-        recordings = read_recordings(scenario.fleet)
-        devices, users = enrol_fleet(scenario, model)
+        recordings = read_trace_files(scenario.fleet)
+        devices, users = build_fleet(scenario, model)
         truth = HeldOut(model.interactions.known, model.interactions.test)
         job = Job(scenario, "fleet", model.store, truth, devices, users, folder, recordings=recordings)
         Simulation(job, progress).run_virtual()
@@ -75,7 +75,7 @@ def outcome(text: str, model: PreparedModel, folder: Path) -> str:
     (folder / "traces").symlink_to(shipped()[0].parent / "traces")
     try:
         scenario = load(file)
-        check_recordings([scenario])
+        check_trace_files([scenario])
     except InputError as error:
         return str(error).replace(str(file), "x.yaml")
     assert parse(dump(scenario)) == scenario
