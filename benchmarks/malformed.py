@@ -41,8 +41,9 @@ from devices.protocol.block_prefix import Shelves
 from emulator.processes.cloud_process import cloud_process
 from scenarios.language.schema import Updates
 from wire.messages import BudgetReport, encode
+from wire.mqtt.client import Message
 from wire.mqtt.connection import PUBLISHES_AT_ONCE
-from wire.mqtt.direct_queue import Message, mailbox
+from wire.mqtt.direct_queue import direct_queue
 from wire.topics import TABLE, LayerName, MessageKind, Role, device_topic, fleet_topic, layer_topic
 
 FLEET = "malformed"
@@ -153,7 +154,7 @@ class GoodDevice:
                 held.set()
 
         options = connection.client_options()
-        async with aiomqtt.Client(**options, queue_type=mailbox(take)) as client:
+        async with aiomqtt.Client(**options, queue_type=direct_queue(take)) as client:
             await client.subscribe(device_topic(MessageKind.PEE, FLEET, GOOD), qos=1)
             for budget in itertools.cycle((4000, 20_000)):
                 if ended.is_set():

@@ -32,8 +32,9 @@ from cloud.service.responder import Responder
 from emulator.processes.cloud_process import cloud_process
 from scenarios.language.schema import Updates
 from wire.messages import BudgetReport, encode
+from wire.mqtt.client import Message
 from wire.mqtt.connection import PUBLISHES_AT_ONCE
-from wire.mqtt.direct_queue import Message, mailbox
+from wire.mqtt.direct_queue import direct_queue
 from wire.topics import MessageKind, Role, device_topic, fleet_topic, parse, subscription
 
 FLEET = "echo"
@@ -115,7 +116,7 @@ async def load(endpoint: Endpoint, count: int, payload: Callable[[int], bytes], 
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    async with aiomqtt.Client(**connection.client_options(), queue_type=mailbox(answered)) as client:
+    async with aiomqtt.Client(**connection.client_options(), queue_type=direct_queue(answered)) as client:
         client.pending_calls_threshold = 4 * max(count, PUBLISHES_AT_ONCE)
         await client.subscribe(subscription(MessageKind.PEE, FLEET), qos=1)
         for number in range(count):

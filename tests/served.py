@@ -16,8 +16,9 @@ from scenarios.language.load import parse
 from scenarios.language.schema import Updates
 from tests.emulator.scenarios import TINY
 from wire.messages import ModelNotice, decode
+from wire.mqtt.client import Message
 from wire.mqtt.connection import Connection
-from wire.mqtt.direct_queue import Message, mailbox
+from wire.mqtt.direct_queue import direct_queue
 from wire.topics import MessageKind, Role, fleet_topic
 
 FLEET = "served"
@@ -87,7 +88,7 @@ class Listener:
     def __init__(self, connection: Connection, *filters: str) -> None:
         self.heard: dict[str, list[bytes]] = {}
         self._filters = filters
-        self._client = aiomqtt.Client(**connection.client_options(), queue_type=mailbox(self._take))
+        self._client = aiomqtt.Client(**connection.client_options(), queue_type=direct_queue(self._take))
 
     async def __aenter__(self) -> "Listener":
         await self._client.__aenter__()

@@ -19,8 +19,8 @@ from devices.standalone.settings import Settings
 from wire.errors import Reason
 from wire.geometry import MAX_BLOCKS
 from wire.messages import MAX_JSON_BYTES
-from wire.mqtt.connection import FIRST_RETRY_S, KEEP_ALIVE_S, LAST_RETRY_S
-from wire.mqtt.reconnection import LASTING_S
+from wire.mqtt.backoff import FIRST_RETRY_S, LAST_RETRY_S, LASTING_S
+from wire.mqtt.connection import KEEP_ALIVE_S
 from wire.topics import TABLE, MessageKind, Role, subscription
 from wire.update_part import DEFAULT_MAX_PAYLOAD, MAX_HEADER_BYTES, MAX_PART_BYTES, TENSOR_TYPES
 

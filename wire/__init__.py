@@ -1,1 +1,4 @@
-"""What both ends must agree on; nothing here does I/O or reads a clock."""
+"""The format that both ends agree on (pure), and in `wire.mqtt` the MQTT client that both ends use.
+
+Beside them are helpers of every package: files and locks, units, errors, random streams.
+"""

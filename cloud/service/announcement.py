@@ -6,15 +6,13 @@ does not hear, no device hears.
 
 import asyncio
 
-import aiomqtt
-
 from cloud.service.model_versions import Versions
 from cloud.service.statistics import Counts
 from wire.errors import RemoteProtocolError, RunError
 from wire.messages import encode
-from wire.mqtt.connection import PUBLISHES_AT_ONCE, refuses
-from wire.mqtt.direct_queue import Message
-from wire.topics import TABLE, LayerName, MessageKind, fleet_topic, layer_topic, parse, subscription
+from wire.mqtt.client import Client, Message, SubscriptionRefusedError, publish, subscribe
+from wire.mqtt.connection import PUBLISHES_AT_ONCE
+from wire.topics import LayerName, MessageKind, fleet_topic, layer_topic, parse, subscription
 
 ECHO_S = 15.0
 """The time that the broker may take to hand our own notice back."""
@@ -52,14 +50,13 @@ class Announcement:
         self._confirmed.clear()
         self._heard.clear()
 
-    async def publish(self, client: aiomqtt.Client) -> None:
+    async def publish(self, client: Client) -> None:
         """Leave all of it with the broker, which may have forgotten it; return when we have heard the notice.
 
         Raises:
             RunError: we are not allowed to hear it, or did not.
         """
-        if refuses(await client.subscribe(self._topic, qos=1)):
-            raise RunError(f"the broker refuses to let us subscribe to {self._topic}, our own notice")
+        await subscribe(client, self._topic, 1)
         if self._layers:
             await self._publish_layers(client)
         await self._retain(client, MessageKind.MODEL, self._topic, self._notice)
@@ -92,29 +89,31 @@ class Announcement:
             self._old.put_nowait(topic)
         return True
 
-    async def clear_old_layers(self, client: aiomqtt.Client) -> int:
+    async def clear_old_layers(self, client: Client) -> int:
         """Clear the retained layers of models that we do not serve, or all where we leave none; count them.
 
         A broker keeps them for ever otherwise. It sends them at once; where we may not hear them, none come.
         """
         every, cleared = subscription(MessageKind.BLOCKS, self._fleet), 0
-        if refuses(await client.subscribe(every, qos=0)):
+        try:
+            await subscribe(client, every, 0)
+        except SubscriptionRefusedError:
             return 0
         try:
             while True:
                 async with asyncio.timeout(QUIET_S):
                     topic = await self._old.get()
-                await client.publish(topic, b"", qos=TABLE[MessageKind.BLOCKS].qos, retain=True)
+                await publish(client, MessageKind.BLOCKS, topic, b"")
                 cleared += 1
         except TimeoutError:
             await client.unsubscribe(every)
         return cleared
 
-    async def _publish_layers(self, client: aiomqtt.Client) -> None:
+    async def _publish_layers(self, client: Client) -> None:
         """Publish each layer of each user group once; the broker keeps it and fans it out."""
         slots = asyncio.Semaphore(PUBLISHES_AT_ONCE)
 
-        async def publish(name: LayerName) -> None:
+        async def publish_layer(name: LayerName) -> None:
             async with slots:
                 part, topic = self._versions.layer_part(name), layer_topic(self._fleet, name)
                 await self._retain(client, MessageKind.BLOCKS, topic, part)
@@ -122,9 +121,8 @@ class Announcement:
         async with asyncio.TaskGroup() as publishing:
             for responder in self._versions.all:
                 for group, layer, _ in responder.layer_sizes():
-                    publishing.create_task(publish(LayerName(responder.store.version, group, layer)))
+                    publishing.create_task(publish_layer(LayerName(responder.store.version, group, layer)))
 
-    async def _retain(self, client: aiomqtt.Client, kind: MessageKind, topic: str, payload: bytes) -> None:
-        route = TABLE[kind]
-        await client.publish(topic, payload, qos=route.qos, retain=route.retained)
+    async def _retain(self, client: Client, kind: MessageKind, topic: str, payload: bytes) -> None:
+        await publish(client, kind, topic, payload)
         self._counts.sent.add(len(payload))

@@ -1,68 +1,56 @@
 """The cloud as an MQTT service: a thin shell around the responder.
 
-It subscribes to budget reports, publishes what the responder answers, and announces the model. It decides
-nothing and keeps nothing that matters, so it may be killed and started at any moment: what was waiting at the
-broker comes to it then, and a device whose answer does not come asks again. Several of them can share the
-reports of a fleet.
+It subscribes to budget reports, publishes the answers of the responder, and announces the model. It decides
+nothing and keeps no state that matters, so it may be killed and started at any time: reports wait at the
+broker, and a device without an answer asks again. Several services can share the reports of a fleet.
 """
 
 import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
-
-import aiomqtt
 
 from cloud.service.announcement import Announcement
 from cloud.service.model_versions import Versions
 from cloud.service.outcomes import INTERNAL, NEWER, STOPPED, Cause, Content, Result, classify
 from cloud.service.report_queue import Inbox, Limits, Taken, Waiting
 from cloud.service.statistics import Counts
-from wire.errors import Reason, RemoteProtocolError, RunError, first_error
-from wire.mqtt.connection import (
-    NOT_ACCEPTED,
-    PUBLISHES_AT_ONCE,
-    Connection,
-    fail_fast,
-    leave,
-    refuses,
-    unless_broken,
-    unless_set,
-    weakens,
-)
-from wire.mqtt.direct_queue import Message, mailbox
-from wire.mqtt.reconnection import BRIEF_CONNECTIONS, Reconnections, plain_words
-from wire.mqtt.throttled_log import Complaints
+from wire.errors import Reason, RemoteProtocolError
+from wire.mqtt.backoff import BRIEF_CONNECTIONS, Backoff
+from wire.mqtt.client import Client, Message, MqttError, done_before, new_client, or_disconnected, subscribe
+from wire.mqtt.client_patches import stop_receiving
+from wire.mqtt.connection import PUBLISHES_AT_ONCE, Connection
+from wire.mqtt.reconnection import Ended, connections
+from wire.mqtt.throttled_log import ThrottledLog
 from wire.mqtt_bytes import publish_wire_bytes
 from wire.topics import TABLE, MessageKind, device_topic, parse, shared_subscription, subscription
 
 LOG = logging.getLogger("peelfleet.cloud")
 
-GOODBYE_S = 2.0
-"""How long the broker may take to let us go."""
+LEAVE_S = 2.0
+"""Seconds that the broker may take to confirm the end of a connection."""
 
 
 @dataclass(frozen=True)
-class Duty:
-    """Whom a service serves, and how."""
+class ServiceConfig:
+    """Settings of a service: the fleet, and how its reports are answered."""
 
     fleet: str
-    """Whose reports; the model is announced to this fleet."""
+    """The fleet whose reports are answered, and to which the model is announced."""
     shared: bool = False
     """Whether several services share the reports."""
     retain_blocks: bool = False
-    """Publish every layer's blocks on its own topic, for devices that take them from there."""
+    """Whether every layer is also published on a topic of its own, for shared delivery."""
     limits: Limits = field(default_factory=Limits)
     grace_s: float = 10.0
-    """How long what was taken may take to finish when the service is told to stop."""
+    """Seconds to finish the reports that were accepted before a stop."""
 
     @property
     def filter(self) -> str:
-        """What the service subscribes to."""
+        """The topic filter of the service's subscription."""
         if self.shared:
             return shared_subscription(MessageKind.BUDGET, self.fleet)
         return subscription(MessageKind.BUDGET, self.fleet)
@@ -72,97 +60,86 @@ class Service:
     """A cloud service.
 
     Args:
-        versions: what answers.
+        versions: answer the reports.
         connection: the broker.
-        duty: whom it serves, and how.
-        counts: kept up to date.
-        draw: a number from 0 to 1, for the waits before reconnections.
+        config: the fleet and the limits.
+        counts: statistics that the service updates.
+        draw: returns a random number from 0 to 1, for the waits before reconnections.
     """
 
     def __init__(
         self,
         versions: Versions,
         connection: Connection,
-        duty: Duty,
+        config: ServiceConfig,
         counts: Counts,
         draw: Callable[[], float],
     ) -> None:
         self._versions = versions
         self._connection = connection
-        self._duty = duty
+        self._config = config
         self._counts = counts
-        self._draw = draw
-        self._inbox = Inbox(duty.limits)
-        self._complaints = Complaints(LOG)
-        self._announcement = Announcement(versions, duty.fleet, counts, layers=duty.retain_blocks)
+        # The broker is up, and the fleet waits: the wait grows no further after brief connections.
+        self._backoff = Backoff(draw, brief_limit=BRIEF_CONNECTIONS)
+        self._reports = Inbox(config.limits)
+        self._log = ThrottledLog(LOG)
+        self._announcement = Announcement(versions, config.fleet, counts, layers=config.retain_blocks)
         self._cleared = False
-        self._stirred = asyncio.Event()
+        self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
-        self._taking = True
-        self._flying: set[asyncio.Task[bool]] = set()
+        self._replies: set[asyncio.Task[bool]] = set()
+        self._connect_began_s = 0.0
         self._broker = f"{connection.host}:{connection.port}"
-        self._pee_topic = device_topic(MessageKind.PEE, duty.fleet, "device").removesuffix(
+        self._pee_topic = device_topic(MessageKind.PEE, config.fleet, "device").removesuffix(
             f"device/{MessageKind.PEE}"
         )
 
     @property
     def queued(self) -> int:
-        """How many reports wait."""
-        return len(self._inbox)
+        """Number of reports that wait."""
+        return len(self._reports)
 
     @property
-    def flying(self) -> int:
-        """How many answers are on their way."""
-        return len(self._flying)
+    def in_flight(self) -> int:
+        """Number of answers that are being sent."""
+        return len(self._replies)
 
     def stop(self) -> None:
-        """Take no more; `serve` returns when what was taken is finished."""
+        """Accept no more reports; `serve` returns when the accepted ones are answered."""
         self._counts.ready = False
         self._stopping.set()
-        self._stirred.set()
+        self._wake.set()
 
     async def serve(self) -> None:
-        """Answer reports until stopped or cancelled; reconnect as often as it takes.
+        """Answer reports until stopped or cancelled; reconnect as often as needed.
 
         Raises:
-            ExceptionGroup: of a RunError: the broker refuses the subscription, or hands our notice to nobody.
+            ExceptionGroup: with a RunError: the broker refuses the subscription or loses our notice.
         """
-        reconnections = Reconnections(most=BRIEF_CONNECTIONS)  # the broker is there: it, and the fleet, wait
-        while not self._stopping.is_set():
-            reconnections.ended(await self._serve_once())
-            if self._stopping.is_set():
-                break
-            if reconnections.suspicious:
-                self._suspect(reconnections.brief)
-            await self._unless_stopped(asyncio.sleep(reconnections.wait_s(self._draw())))
-        self._give_up_what_waits()
+        async for ended in connections(
+            self._new_client, self._serve_connection, self._backoff, stopping=self._stopping, leave_s=LEAVE_S
+        ):
+            self._count_end(ended)
+            if self._backoff.suspicious and not self._stopping.is_set():
+                self._log_id_clash(self._backoff.brief)
+        self._drop_queue()
 
-    async def _serve_once(self) -> float | None:
-        """Connect and serve until stopped or the connection breaks; return how long it lasted, if it did."""
-        # A new client each time: the old one would send its unanswered publishes again.
-        client = aiomqtt.Client(**self._connection.client_options(), queue_type=mailbox(self._take))
-        fail_fast(client, aiomqtt.MqttError(NOT_ACCEPTED))
-        counts, began_s, up_s = self._counts, time.monotonic(), None
-        try:
-            if not await self._unless_stopped(client.__aenter__()):
-                self._take_no_more(client)  # it may connect all the same, before we have ended
-                return None
-            up_s = time.monotonic()
-            counts.connecting.add(up_s - began_s)
-            counts.connected += 1
-            await self._be_there_and_leave(client)
-        except* aiomqtt.MqttError as errors:
-            if up_s is None:
-                counts.refused += 1
-            else:
-                counts.broken += 1
-            what = plain_words(first_error(errors))
-            LOG.warning("broker %s: %s", self._broker, what, extra={"broker": self._broker, "error": what})
-        finally:
-            counts.ready = False
-        return None if up_s is None else time.monotonic() - up_s
+    async def _new_client(self) -> Client:
+        client = new_client(self._connection, on_message=self._on_message)
+        self._connect_began_s = time.monotonic()
+        return client
 
-    def _suspect(self, brief: int) -> None:
+    def _count_end(self, ended: Ended) -> None:
+        counts, reason = self._counts, ended.reason
+        if not reason:
+            return
+        if ended.lasted_s is None:
+            counts.refused += 1
+        else:
+            counts.broken += 1
+        LOG.warning("broker %s: %s", self._broker, reason, extra={"broker": self._broker, "error": reason})
+
+    def _log_id_clash(self, brief: int) -> None:
         LOG.error(
             "the broker has ended %d connections of ours soon after they were up: "
             "is another client connected as %r? Each replica needs a name of its own; "
@@ -172,48 +149,39 @@ class Service:
             extra={"broker": self._broker, "client_id": self._connection.client_id},
         )  # fmt: skip
 
-    def _give_up_what_waits(self) -> None:
-        if not (left := len(self._inbox)):
+    def _drop_queue(self) -> None:
+        if not (left := len(self._reports)):
             return
         LOG.warning("%d reports stay unanswered: their devices ask again", left, extra={"reports": left})
-        while len(self._inbox):
-            self._inbox.pop()
+        while len(self._reports):
+            self._reports.pop()
             self._counts.became(STOPPED, Result.FAILED)
 
-    async def _unless_stopped(self, doing: Coroutine[Any, Any, object]) -> bool:  # Any: as in `Coroutine`
-        """Do something, but give it up when told to stop; return whether it was done."""
-        return await unless_set(self._stopping, doing)
-
-    async def _be_there_and_leave(self, client: aiomqtt.Client) -> None:
-        try:
-            await self._be_there(client)
-        finally:
-            await leave(client, GOODBYE_S)
-
-    async def _be_there(self, client: aiomqtt.Client) -> None:
+    async def _serve_connection(self, client: Client) -> None:
         """Subscribe, announce and answer, until stopped or the connection breaks.
 
-        What the broker has kept for us comes at once, before we have subscribed, and is answered as soon as
-        the broker has the notice of our model.
+        The broker sends the messages of a kept session before we have subscribed. They are answered as soon
+        as the broker has the notice of our model.
         """
-        client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
+        self._counts.connecting.add(time.monotonic() - self._connect_began_s)
+        self._counts.connected += 1
         self._announcement.begin()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._unless_stopped(self._get_ready(client)))
-            await unless_broken(client, self._answer_all(client))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(done_before(self._stopping, self._subscribe(client)))
+                await or_disconnected(client, self._answer_all(client))
+        finally:
+            self._counts.ready = False
 
-    async def _get_ready(self, client: aiomqtt.Client) -> None:
-        granted = await client.subscribe(self._duty.filter, qos=TABLE[MessageKind.BUDGET].qos)
-        if refuses(granted):
-            raise RunError(f"the broker refuses to let us subscribe to {self._duty.filter}")
-        if weakens(granted, TABLE[MessageKind.BUDGET].qos):
+    async def _subscribe(self, client: Client) -> None:
+        if not await subscribe(client, self._config.filter, TABLE[MessageKind.BUDGET].qos):
             LOG.warning(
                 "the broker grants QoS 0 where QoS 1 is needed (max_qos): reports and answers may be lost",
                 extra={"broker": self._broker},
             )
-        await self._announcement.publish(client)  # not before: who hears of the model reports at once
+        await self._announcement.publish(client)  # after the subscription: devices report at once
         self._counts.ready = not self._stopping.is_set()
-        models, fleet = list(self._versions.names), self._duty.fleet
+        models, fleet = list(self._versions.names), self._config.fleet
         LOG.info(
             "serving model %s to fleet %s", ", ".join(models), fleet,
             extra={"broker": self._broker, "models": models, "fleet": fleet},
@@ -223,10 +191,8 @@ class Service:
             if count := await self._announcement.clear_old_layers(client):
                 LOG.info("cleared %d retained layers of models that are not served", count)
 
-    def _take(self, message: Message) -> None:
-        """Take in what has arrived: the broker is told that it has when this returns."""
-        if not self._taking:
-            return  # it is not told, and keeps it for our next start
+    def _on_message(self, message: Message) -> None:
+        """Queue the report in *message*; the client acknowledges the message when this returns."""
         if self._announcement.takes(message):
             return
         counts, payload, topic = self._counts, message.payload, message.topic.value
@@ -237,110 +203,106 @@ class Service:
             device = self._sender(topic)
             if message.retain:
                 raise RemoteProtocolError(Reason.RETAINED, "a budget report is not to be retained")
-            taken = self._inbox.put(device, payload, now_s)
+            taken = self._reports.put(device, payload, now_s)
         except RemoteProtocolError as error:
             self._refuse(error, topic)
             return
         match taken:
             case Taken.QUEUED:
-                self._stirred.set()
+                self._wake.set()
             case Taken.NEWER | Taken.OLDER:
                 counts.became(NEWER, Result.SUPERSEDED)
             case dropped:
                 counts.became(dropped.value, Result.DROPPED)
-                self._complaints.complain(dropped.value, topic, f"dropped: {dropped.value}", now_s)
+                self._log.refused(dropped.value, topic, f"dropped: {dropped.value}", now_s)
 
     def _sender(self, topic: str) -> str:
-        """Return whose report comes on *topic*.
+        """Return the device that published on *topic*.
 
         Raises:
-            RemoteProtocolError: it is another topic: a session that outlived its service may bring it.
+            RemoteProtocolError: it is not a topic of reports; a session that was kept may bring it.
         """
         address = parse(topic)
-        if address.device is None or (address.kind, address.fleet) != (MessageKind.BUDGET, self._duty.fleet):
-            raise RemoteProtocolError(Reason.UNKNOWN_TOPIC, f"no report to fleet {self._duty.fleet}")
+        if address.device is None or (address.kind, address.fleet) != (
+            MessageKind.BUDGET,
+            self._config.fleet,
+        ):
+            raise RemoteProtocolError(Reason.UNKNOWN_TOPIC, f"no report to fleet {self._config.fleet}")
         return address.device
 
     def _refuse(self, error: RemoteProtocolError, topic: str) -> None:
         self._counts.became(error.reason.value, Result.REJECTED)
-        self._complaints.complain(error.reason.value, topic, str(error), time.monotonic())
+        self._log.refused(error.reason.value, topic, str(error), time.monotonic())
 
-    async def _answer_all(self, client: aiomqtt.Client) -> None:
-        """Answer what waits, so many at a time, until told to stop; then finish what was taken, in time."""
-        async with asyncio.TaskGroup() as replies:
-            # An answer of a model whose notice has not come would be refused.
-            if not await self._unless_stopped(self._announcement.confirmed()):
+    async def _answer_all(self, client: Client) -> None:
+        """Answer reports until stopped; then finish the accepted ones within the grace period."""
+        async with asyncio.TaskGroup() as tasks:
+            # A device refuses an answer of a model that was not announced to it.
+            if not await done_before(self._stopping, self._announcement.confirmed()):
                 return
-            await self._answer_until(self._stopping.is_set, client, replies)
-            LOG.info("stopping: finishing %d reports", len(self._inbox) + len(self._flying))
+            await self._answer_until(self._stopping.is_set, client, tasks)
+            LOG.info("stopping: finishing %d reports", len(self._reports) + len(self._replies))
             try:
-                async with asyncio.timeout(self._duty.grace_s):
-                    await self._stop_taking(client)
-                    await self._answer_until(self._all_done, client, replies)
+                async with asyncio.timeout(self._config.grace_s):
+                    await self._stop_receiving(client)
+                    await self._answer_until(self._all_done, client, tasks)
             except TimeoutError:
-                LOG.warning("the broker has not confirmed everything in %g s", self._duty.grace_s)
-                for task in self._flying:
+                LOG.warning("the broker has not confirmed everything in %g s", self._config.grace_s)
+                for task in self._replies:
                     task.cancel()
 
     def _all_done(self) -> bool:
-        return not (len(self._inbox) or self._flying)
+        return not (len(self._reports) or self._replies)
 
-    async def _answer_until(
-        self, enough: Callable[[], bool], client: aiomqtt.Client, replies: asyncio.TaskGroup
-    ) -> None:
-        """Answer what waits whenever there is room for one more answer on its way."""
+    async def _answer_until(self, done: Callable[[], bool], client: Client, tasks: asyncio.TaskGroup) -> None:
+        """Answer the queued reports, a limited number at a time, until *done* returns true."""
         while True:
-            while len(self._inbox) and len(self._flying) < PUBLISHES_AT_ONCE:
-                self._answer(client, replies, self._inbox.pop())
-            if enough():
+            while len(self._reports) and len(self._replies) < PUBLISHES_AT_ONCE:
+                self._answer(client, tasks, self._reports.pop())
+            if done():
                 return
-            await self._stirred.wait()
-            self._stirred.clear()
+            await self._wake.wait()
+            self._wake.clear()
 
-    async def _stop_taking(self, client: aiomqtt.Client) -> None:
-        """Let the others have what comes from now on; alone, the broker keeps it for our next start."""
-        if self._duty.shared:
-            with contextlib.suppress(aiomqtt.MqttError):
-                await client.unsubscribe(self._duty.filter)
-        self._take_no_more(client)
+    async def _stop_receiving(self, client: Client) -> None:
+        """Leave further reports to the other services, or with the broker for our next start."""
+        if self._config.shared:
+            with contextlib.suppress(MqttError):
+                await client.unsubscribe(self._config.filter)
+        stop_receiving(client)
 
-    def _take_no_more(self, client: aiomqtt.Client) -> None:
-        self._taking = False
-        # aiomqtt has no word for it. What is taken was acknowledged at once.
-        client._client.manual_ack_set(True)
-
-    def _answer(self, client: aiomqtt.Client, replies: asyncio.TaskGroup, waiting: Waiting) -> None:
-        """Begin to send the answer to a report, if it has one."""
+    def _answer(self, client: Client, tasks: asyncio.TaskGroup, waiting: Waiting) -> None:
+        """Start to send the answer to a report, if it has one."""
         counts, began_s = self._counts, time.monotonic()
         counts.queue.add(began_s - waiting.arrived_s)
         try:
             parts = self._versions.respond(waiting.report)
             cause, content = classify(waiting.report, parts)
         except RemoteProtocolError as error:
-            self._refuse(error, device_topic(MessageKind.BUDGET, self._duty.fleet, waiting.device))
+            self._refuse(error, device_topic(MessageKind.BUDGET, self._config.fleet, waiting.device))
             return
-        except Exception:  # a mistake of ours: one report of one device must not end the service for all
+        except Exception:  # a bug of ours: one report of one device must not end the service for all
             LOG.exception("device %s: its report could not be answered", waiting.device)
             counts.became(INTERNAL, Result.REJECTED)
             return
         counts.selection.add(time.monotonic() - began_s)
-        task = replies.create_task(self._reply(client, waiting, parts, content))
-        self._flying.add(task)
-        task.add_done_callback(partial(self._landed, cause))
+        task = tasks.create_task(self._reply(client, waiting, parts, content))
+        self._replies.add(task)
+        task.add_done_callback(partial(self._on_reply_done, cause))
 
-    def _landed(self, cause: Cause, task: asyncio.Task[bool]) -> None:
-        """Count an answer; here and not in its task, which never runs if it is cancelled before it began."""
-        self._flying.discard(task)
-        self._stirred.set()
+    def _on_reply_done(self, cause: Cause, task: asyncio.Task[bool]) -> None:
+        """Count an answer. A callback, because a task that is cancelled before it starts never runs."""
+        self._replies.discard(task)
+        self._wake.set()
         sent = not task.cancelled() and task.result()
         self._counts.became(cause, Result.SENT if sent else Result.FAILED)
 
     async def _reply(
-        self, client: aiomqtt.Client, waiting: Waiting, parts: tuple[bytes, ...], content: Content
+        self, client: Client, waiting: Waiting, parts: tuple[bytes, ...], content: Content
     ) -> bool:
         """Send an answer; return whether the broker has confirmed all of it."""
         counts, began_s = self._counts, time.monotonic()
-        topic = f"{self._pee_topic}{waiting.device}/{MessageKind.PEE}"
+        topic = device_topic(MessageKind.PEE, self._config.fleet, waiting.device)
         qos = TABLE[MessageKind.PEE].qos
         try:
             for part in parts:
@@ -348,7 +310,7 @@ class Service:
                 counts.sent.add(len(part))
                 counts.update_bytes[content] += len(part)
                 counts.update_wire_bytes += publish_wire_bytes(len(topic), len(part), qos)
-        except aiomqtt.MqttError as error:
+        except MqttError as error:
             LOG.debug("an answer on %s was not sent: %s", topic, error)
             return False
         except Exception:  # as above

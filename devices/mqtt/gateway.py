@@ -13,23 +13,16 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import aiomqtt
 import msgspec
 
 from devices.mqtt.answer_assembly import Arrivals
 from devices.simulated.exchange import Exchange
 from wire.errors import RemoteProtocolError, RunError
 from wire.messages import ModelNotice, Status, decode, encode
-from wire.mqtt.connection import (
-    NOT_ACCEPTED,
-    PUBLISHES_AT_ONCE,
-    Connection,
-    fail_fast,
-    refuses,
-    unless_broken,
-    weakens,
-)
-from wire.mqtt.reconnection import Reconnections, plain_words
+from wire.mqtt.backoff import Backoff
+from wire.mqtt.client import Client, Message, new_client, publish, subscribe
+from wire.mqtt.connection import PUBLISHES_AT_ONCE, Connection
+from wire.mqtt.reconnection import connections
 from wire.no_answer import count_text
 from wire.topics import (
     TABLE,
@@ -53,10 +46,9 @@ MOST_WAIT_S = 2.0
 class Outgoing:
     """A message that waits to be published."""
 
+    kind: MessageKind
     topic: str
     payload: bytes
-    qos: int
-    retained: bool
 
 
 class Gateway:
@@ -142,11 +134,7 @@ class Gateway:
     def send_report(self, exchange: Exchange) -> None:
         """Publish a report and keep its exchange until the answer is complete."""
         self._arrivals.expect(exchange)
-        self._put(
-            device_topic(MessageKind.BUDGET, self._fleet, exchange.device),
-            exchange.report,
-            MessageKind.BUDGET,
-        )
+        self._put(exchange.device, MessageKind.BUDGET, exchange.report)
 
     def give_up(self, exchange: Exchange) -> None:
         """Nobody waits for the answer any more."""
@@ -169,18 +157,17 @@ class Gateway:
 
     def send_damaged(self, device: str, payload: bytes) -> None:
         """Publish a report that the cloud will refuse."""
-        self._put(device_topic(MessageKind.BUDGET, self._fleet, device), payload, MessageKind.BUDGET)
+        self._put(device, MessageKind.BUDGET, payload)
 
     def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
         """Publish a message that is not answered."""
-        self._put(device_topic(kind, self._fleet, device), encode(message), kind)
+        self._put(device, kind, encode(message))
 
     def send_again(self, older_than_s: float) -> int:
         """Publish once more every report that has waited longer; return how many."""
         overdue = self._arrivals.overdue(older_than_s)
         for exchange in overdue:
-            topic = device_topic(MessageKind.BUDGET, self._fleet, exchange.device)
-            self._put(topic, exchange.report, MessageKind.BUDGET)
+            self._put(exchange.device, MessageKind.BUDGET, exchange.report)
         self.counts["sent_again"] += len(overdue)
         return len(overdue)
 
@@ -188,18 +175,16 @@ class Gateway:
         """Publish that *devices* are gone, then clear what the broker retains of them."""
         gone = encode(Status(online=False, reason="end of run"))
         for device in devices:
-            topic = device_topic(MessageKind.STATUS, self._fleet, device)
-            self._put(topic, gone, MessageKind.STATUS)
-            self._put(topic, b"", MessageKind.STATUS)
+            self._put(device, MessageKind.STATUS, gone)
+            self._put(device, MessageKind.STATUS, b"")
         try:
             async with asyncio.timeout(timeout_s):
                 await self._outbox.join()
         except TimeoutError:
             LOG.warning("%d messages were not sent at the end of the run", self._outbox.qsize())
 
-    def _put(self, topic: str, payload: bytes, kind: MessageKind) -> None:
-        route = TABLE[kind]
-        self._outbox.put_nowait(Outgoing(topic, payload, route.qos, route.retained))
+    def _put(self, device: str, kind: MessageKind, payload: bytes) -> None:
+        self._outbox.put_nowait(Outgoing(kind, device_topic(kind, self._fleet, device), payload))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
@@ -207,54 +192,37 @@ class Gateway:
             self.arrived.set()
 
     async def _run(self) -> None:
-        away_since, task, reconnections = time.monotonic(), asyncio.current_task(), Reconnections()
-        assert task is not None
-        # Not `while True`, for the reason in `_publish_all`.
-        while not task.cancelling():
-            began_s, reason = time.monotonic(), await self._connected()
-            self.trouble = reason
-            stood = bool(self.counts.pop("connected", 0))
-            reconnections.ended(time.monotonic() - began_s if stood else None)
-            if stood:
-                away_since = time.monotonic()
-            elif time.monotonic() - away_since > self._give_up_s:
+        last_up_s = time.monotonic()
+        backoff = Backoff(lambda: 1.0, longest_s=MOST_WAIT_S)
+        async for ended in connections(self._new_client, self._serve, backoff, prepare=self._subscribe):
+            self.trouble = ended.reason or "it ended"
+            self.counts.pop("connected", None)
+            if ended.lasted_s is not None:
+                last_up_s = time.monotonic()
+            elif time.monotonic() - last_up_s > self._give_up_s:
                 broker = f"{self._connection.host}:{self._connection.port}"
-                raise RunError(f"the broker {broker} is gone for {self._give_up_s:g} s: {reason}")
-            LOG.warning("the connection to the broker broke: %s; trying again", reason)
-            await asyncio.sleep(min(reconnections.wait_s(1.0), MOST_WAIT_S))
+                raise RunError(f"the broker {broker} is gone for {self._give_up_s:g} s: {self.trouble}")
+            LOG.warning("the connection to the broker broke: %s; trying again", self.trouble)
 
-    async def _connected(self) -> str:
-        """Connect and pump messages until the connection breaks; return why it did."""
-        reasons: list[str] = []
-        try:
-            client = aiomqtt.Client(**self._connection.client_options())
-            fail_fast(client, aiomqtt.MqttError(NOT_ACCEPTED))
-            async with client:
-                client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
-                await unless_broken(client, self._subscribe(client))
-                await self._pump(client)
-        except* aiomqtt.MqttError as errors:
-            reasons = [plain_words(error) for error in errors.exceptions]
-        return reasons[0] if reasons else "it ended"
+    async def _new_client(self) -> Client:
+        return new_client(self._connection)
 
-    async def _subscribe(self, client: aiomqtt.Client) -> None:
+    async def _subscribe(self, client: Client) -> None:
         for topic in (
             subscription(MessageKind.PEE, self._fleet),
             fleet_topic(MessageKind.MODEL, self._fleet),
         ):
-            granted = await client.subscribe(topic, qos=1)
-            if refuses(granted):
-                raise RunError(f"the broker refuses to let the fleet subscribe to {topic}")
-            if weakens(granted, 1):
+            if not await subscribe(client, topic, 1, "the fleet"):
                 self.counts["weak"] += 1
+
+    async def _serve(self, client: Client) -> None:
+        """Send again what is not answered, then pass messages on until the connection breaks."""
         self.counts["connected"] = 1
         self.counts["connections"] += 1
         if self.counts["connections"] > 1:
             self.send_again(0.0)
             for layer in self._awaited:
                 self._outbox.put_nowait(layer)
-
-    async def _pump(self, client: aiomqtt.Client) -> None:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(PUBLISHES_AT_ONCE):
                 tasks.create_task(self._publish_all(client))
@@ -265,7 +233,7 @@ class Gateway:
                     self.counts["refused"] += 1
                     LOG.warning("refused a message on %s: %s", message.topic, error)
 
-    async def _publish_all(self, client: aiomqtt.Client) -> None:
+    async def _publish_all(self, client: Client) -> None:
         task = asyncio.current_task()
         assert task is not None
         # Not `while True`: aiomqtt waits with wait_for, which in Python 3.11 swallows a cancellation that
@@ -280,15 +248,15 @@ class Gateway:
             finally:
                 self._outbox.task_done()
 
-    async def _send(self, client: aiomqtt.Client, message: Outgoing | LayerName) -> None:
+    async def _send(self, client: Client, message: Outgoing | LayerName) -> None:
         if isinstance(message, LayerName):
             await client.subscribe(layer_topic(self._fleet, message), qos=TABLE[MessageKind.BLOCKS].qos)
         else:
-            await client.publish(message.topic, message.payload, qos=message.qos, retain=message.retained)
-            if message.topic.endswith(f"/{MessageKind.BUDGET}"):
+            await publish(client, message.kind, message.topic, message.payload)
+            if message.kind is MessageKind.BUDGET:
                 self.counts["reports_published"] += 1
 
-    def _receive(self, message: aiomqtt.Message) -> None:
+    def _receive(self, message: Message) -> None:
         match parse(message.topic.value):
             case TopicAddress(MessageKind.PEE, _, str(device)):
                 self._arrivals.part(device, message.payload)

@@ -13,28 +13,28 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
-import aiomqtt
 import msgspec
 import numpy as np
-from aiomqtt.exceptions import MqttConnectError
 
 from devices.mqtt.answer_assembly import Arrivals
 from devices.mqtt.settings import Realtime
 from devices.simulated.exchange import Exchange
 from wire.errors import InputError, RemoteProtocolError
-from wire.messages import Status, encode
-from wire.mqtt.connection import (
-    NOT_ACCEPTED,
-    PUBLISHES_AT_ONCE,
-    Connection,
-    fail_fast,
-    refuses,
-    unless_broken,
-    weakens,
+from wire.messages import encode
+from wire.mqtt.backoff import BRIEF_CONNECTIONS, Backoff
+from wire.mqtt.client import (
+    Client,
+    Message,
+    MqttError,
+    SubscriptionRefusedError,
+    new_client,
+    publish,
+    subscribe,
 )
-from wire.mqtt.reconnection import BRIEF_CONNECTIONS, Reconnections, plain_words
+from wire.mqtt.connection import Connection
+from wire.mqtt.reconnection import Ended, connections
 from wire.no_answer import count_text
 from wire.topics import (
     TABLE,
@@ -54,8 +54,6 @@ FLUSH_S = 2.0
 """How long a device that leaves waits for what it has published to be confirmed."""
 END_S = 30.0
 """How long all connections together may take to end."""
-NOT_WELCOME = (134, 135)
-"""CONNACK: bad user name or password, not authorized; paho says it as MQTT 5 would."""
 BRIEF_WAITS = 4
 """The wait of a device whose connections are brief grows no further than after so many: 4 s."""
 SPARE_FILES = 128
@@ -73,16 +71,13 @@ class Session:
     """Ends the device's connection before this one: two of the same client id would throw each other out."""
     keeping: "asyncio.Task[None] | None" = None
     """Keeps it up."""
-    client: aiomqtt.Client | None = None
-    """While it is up."""
+    client: Client | None = None
+    """The client while the connection is up."""
+    connect_began_s: float = 0.0
     connecting: bool = False
-    """Whether aiomqtt is at it: cut short it would leave a socket behind."""
+    """Whether aiomqtt is connecting: to cancel it would leave an open socket behind."""
     leaving: bool = False
     publishing: set["asyncio.Task[None]"] = field(default_factory=set)
-
-    def left(self) -> bool:
-        """Tell whether the device leaves, or has left."""
-        return self.leaving
 
 
 class Sessions:
@@ -189,8 +184,7 @@ class Sessions:
     def send_report(self, exchange: Exchange) -> None:
         """Publish a report and keep its exchange until the answer is complete."""
         self._arrivals.expect(exchange)
-        topic = device_topic(MessageKind.BUDGET, self._fleet, exchange.device)
-        self._put(exchange.device, topic, exchange.report, MessageKind.BUDGET)
+        self._put(exchange.device, MessageKind.BUDGET, exchange.report)
 
     def give_up(self, exchange: Exchange) -> None:
         """Nobody waits for the answer any more."""
@@ -208,29 +202,27 @@ class Sessions:
 
     def send_damaged(self, device: str, payload: bytes) -> None:
         """Publish a report that the cloud will refuse."""
-        self._put(device, device_topic(MessageKind.BUDGET, self._fleet, device), payload, MessageKind.BUDGET)
+        self._put(device, MessageKind.BUDGET, payload)
 
     def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
         """Publish a message that is not answered."""
-        self._put(device, device_topic(kind, self._fleet, device), encode(message), kind)
+        self._put(device, kind, encode(message))
 
     async def say_goodbye(self, devices: Iterable[str], timeout_s: float) -> None:
         """Clear what the broker retains of *devices*, then end their connections."""
         for device in devices:
             if self.is_up(device):
-                topic = device_topic(MessageKind.STATUS, self._fleet, device)
-                self._put(device, topic, b"", MessageKind.STATUS)
+                self._put(device, MessageKind.STATUS, b"")
             self.disconnect(device)
         if self._ending:
             await asyncio.wait(self._ending.values(), timeout=timeout_s)
 
-    def _put(self, device: str, topic: str, payload: bytes, kind: MessageKind) -> None:
+    def _put(self, device: str, kind: MessageKind, payload: bytes) -> None:
         session = self._sessions.get(device)
         if session is None or session.client is None:
             self.counts["unsent"] += 1
             return
-        route = TABLE[kind]
-        self._do(session, session.client.publish(topic, payload, qos=route.qos, retain=route.retained))
+        self._do(session, publish(session.client, kind, device_topic(kind, self._fleet, device), payload))
 
     def _do(self, session: Session, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(self._counted(work))
@@ -240,102 +232,91 @@ class Sessions:
     async def _counted(self, work: Coroutine[object, object, None]) -> None:
         try:
             await work
-        except aiomqtt.MqttError:
+        except MqttError:
             self.counts["unsent"] += 1  # or sent and not confirmed; the device asks again
 
-    async def _ask(self, client: aiomqtt.Client, layer: LayerName) -> None:
+    async def _ask(self, client: Client, layer: LayerName) -> None:
         topic = layer_topic(self._fleet, layer)
         await client.subscribe(topic, qos=TABLE[MessageKind.BLOCKS].qos)
         await client.unsubscribe(topic)
 
     async def _keep(self, session: Session) -> None:
-        """Connect as often as it takes, until the device leaves."""
+        """Connect as often as needed, until the device leaves."""
         if session.after is not None:
             await asyncio.wait([session.after])
-        reconnections = Reconnections(most=BRIEF_WAITS)
-        while not session.left():
-            began_s = time.monotonic()
-            up = await self._connected(session)
-            if session.left():
+        backoff = Backoff(self._draw, brief_limit=BRIEF_WAITS)
+        async for ended in connections(
+            partial(self._new_client, session),
+            partial(self._serve, session),
+            backoff,
+            prepare=partial(self._subscribe, session),
+        ):
+            session.connecting = False
+            self._note_end(session, ended)
+            if session.leaving:
                 return
             for task in tuple(session.publishing):
                 task.cancel()  # aiomqtt would let them wait for a confirmation that cannot come
-            reconnections.ended(time.monotonic() - began_s if up else None)
-            if up:
+            if ended.lasted_s is None:
+                self.counts["connects_failed"] += 1
+            else:
                 self.counts["broken"] += 1
                 self._broke(session.name)
-            else:
-                self.counts["connects_failed"] += 1
-            if reconnections.brief == BRIEF_CONNECTIONS:
+            if backoff.brief == BRIEF_CONNECTIONS:
                 self.counts["suspicious"] += 1
                 LOG.warning("%s: the broker ends its connections soon after they are up", session.name)
-            await asyncio.sleep(reconnections.wait_s(self._draw()))
 
-    async def _connected(self, session: Session) -> bool:
-        """Connect, and listen until the connection ends; return whether it ever stood."""
-        await self._turn()
-        began, up = time.monotonic(), False
-        session.connecting = True
-        client = aiomqtt.Client(**self._options(session))
-        fail_fast(client, aiomqtt.MqttError(NOT_ACCEPTED))
-        try:
-            async with client:
-                session.connecting = False
-                await unless_broken(client, self._subscribe(client, session.name))
-                self.connect_ns.append(int((time.monotonic() - began) * NS_PER_S))
-                up = True
-                if not session.left():
-                    await self._listen(session, client)
-        except aiomqtt.MqttError as error:
-            self.trouble = plain_words(error)
-            LOG.debug("%s: %s", session.name, error)
-            if isinstance(error, MqttConnectError) and error.rc in NOT_WELCOME:
-                self._failure = InputError(f"the broker refuses device {session.name}: {plain_words(error)}")
-            if session.connecting:
-                client._client.disconnect()  # aiomqtt leaves the socket open where no answer came
-        except InputError as error:
-            self._failure = error
-        finally:
-            session.client, session.connecting = None, False
-        return up
+    def _note_end(self, session: Session, ended: Ended) -> None:
+        if not ended.reason:
+            return
+        self.trouble = ended.reason
+        LOG.debug("%s: %s", session.name, ended.reason)
+        if ended.login_refused:
+            self._failure = InputError(f"the broker refuses device {session.name}: {ended.reason}")
 
-    async def _turn(self) -> None:
-        """Wait until the connection rate allows one more."""
-        now = time.monotonic()
-        self._next_s = max(now, self._next_s + self._gap_s)
-        await asyncio.sleep(self._next_s - now)
+    async def _new_client(self, session: Session) -> Client:
+        """Return a new client once the connection rate allows one more connection."""
+        now_s = time.monotonic()
+        self._next_s = max(now_s, self._next_s + self._gap_s)
+        await asyncio.sleep(self._next_s - now_s)
+        session.connect_began_s, session.connecting = time.monotonic(), True
+        return new_client(
+            self._login(session.name),
+            status_topic=device_topic(MessageKind.STATUS, self._fleet, session.name),
+        )
 
-    def _options(self, session: Session) -> dict[str, Any]:  # Any: as in `Connection`
-        gone = encode(Status(online=False, reason="connection lost"))
-        route = TABLE[MessageKind.STATUS]
-        topic = device_topic(MessageKind.STATUS, self._fleet, session.name)
-        will = aiomqtt.Will(topic, gone, qos=route.qos, retain=route.retained)
-        return {**self._login(session.name).client_options(), "will": will}
-
-    async def _subscribe(self, client: aiomqtt.Client, device: str) -> None:
-        client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
+    async def _subscribe(self, session: Session, client: Client) -> None:
+        session.connecting = False
         for topic, kind in (
-            (device_topic(MessageKind.PEE, self._fleet, device), MessageKind.PEE),
+            (device_topic(MessageKind.PEE, self._fleet, session.name), MessageKind.PEE),
             (fleet_topic(MessageKind.MODEL, self._fleet), MessageKind.MODEL),
         ):
-            granted = await client.subscribe(topic, qos=TABLE[kind].qos)
-            if refuses(granted):
-                raise InputError(f"the broker refuses device {device} to subscribe to {topic}")
-            if weakens(granted, TABLE[kind].qos):
+            try:
+                granted = await subscribe(client, topic, TABLE[kind].qos, f"device {session.name}")
+            except SubscriptionRefusedError as error:
+                raise InputError(str(error)) from None
+            if not granted:
                 self.counts["weak"] += 1
 
-    async def _listen(self, session: Session, client: aiomqtt.Client) -> None:
+    async def _serve(self, session: Session, client: Client) -> None:
+        """Pass messages on until the connection breaks."""
+        self.connect_ns.append(int((time.monotonic() - session.connect_began_s) * NS_PER_S))
+        if session.leaving:
+            return
         session.client = client
-        self.counts["connections"] += 1
-        self._joined(session.name)
-        async for message in client.messages:
-            try:
-                self._receive(session.name, message)
-            except RemoteProtocolError as error:
-                self.counts["refused"] += 1
-                LOG.warning("refused a message on %s: %s", message.topic, error)
+        try:
+            self.counts["connections"] += 1
+            self._joined(session.name)
+            async for message in client.messages:
+                try:
+                    self._receive(session.name, message)
+                except RemoteProtocolError as error:
+                    self.counts["refused"] += 1
+                    LOG.warning("refused a message on %s: %s", message.topic, error)
+        finally:
+            session.client = None
 
-    def _receive(self, device: str, message: aiomqtt.Message) -> None:
+    def _receive(self, device: str, message: Message) -> None:
         match parse(message.topic.value):
             case TopicAddress(MessageKind.PEE, _, str(named)) if named == device:
                 self._arrivals.part(device, message.payload)

@@ -12,33 +12,31 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-import aiomqtt
-
 from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import Shelves
 from devices.protocol.report_policy import MANY_REFUSALS, Refusals, Reporting, Told, due
 from devices.standalone.counts import Counts
 from devices.standalone.saved_state import Kept, read_kept, remove_pee, write_kept, write_pee
 from devices.standalone.settings import Settings
-from wire.errors import InputError, Reason, RemoteProtocolError, RunError, first_error
+from wire.errors import InputError, Reason, RemoteProtocolError, RunError
 from wire.messages import ModelNotice, Status, decode, encode
-from wire.mqtt.connection import (
-    NOT_ACCEPTED,
-    PUBLISHES_AT_ONCE,
-    Connection,
-    fail_fast,
-    leave,
-    refuses,
-    unless_broken,
-    unless_set,
-    weakens,
+from wire.mqtt.backoff import Backoff
+from wire.mqtt.client import (
+    Client,
+    Message,
+    MqttError,
+    done_before,
+    new_client,
+    or_disconnected,
+    publish,
+    subscribe,
 )
-from wire.mqtt.direct_queue import Message, mailbox
-from wire.mqtt.reconnection import Reconnections, plain_words
-from wire.mqtt.throttled_log import Complaints
+from wire.mqtt.connection import Connection
+from wire.mqtt.reconnection import connections
+from wire.mqtt.throttled_log import ThrottledLog
 from wire.no_answer import count_text, no_answer_text
 from wire.output_files import error_text
-from wire.topics import TABLE, MessageKind, TopicAddress, device_topic, fleet_topic, parse
+from wire.topics import MessageKind, TopicAddress, device_topic, fleet_topic, parse
 from wire.units import NS_PER_S
 
 LOG = logging.getLogger("peelfleet.agent")
@@ -80,7 +78,7 @@ class Standalone:
         self._connection = connection
         self._budget = budget
         self._draw = draw
-        self._complaints = Complaints(LOG)
+        self._complaints = ThrottledLog(LOG)
         self._rule = Reporting(hysteresis=GROWTH_WORTH_ASKING)
         self._shelves = Shelves()
         self._notice: ModelNotice | None = None
@@ -144,36 +142,26 @@ class Standalone:
             self.stop()
 
     async def _stay_connected(self) -> None:
-        reconnections, settings = Reconnections(), self._settings
-        while not self._stopping.is_set():
-            reconnections.ended(await self._connected())
+        backoff, settings, broker = Backoff(self._draw), self._settings, self._connection
+        async for ended in connections(
+            self._new_client, self._be_there, backoff, stopping=self._stopping, leave_s=GOODBYE_S
+        ):
+            if ended.reason:
+                LOG.warning("broker %s:%s: %s", broker.host, broker.port, ended.reason)
             if self._stopping.is_set():
                 return
             self.counts.broken += 1
-            if reconnections.suspicious:
+            if backoff.suspicious:
                 LOG.error(
                     "the broker has ended %d connections of ours soon after they were up: does somebody else "
                     "connect as device %r of fleet %r? Each device needs a name of its own",
-                    reconnections.brief, settings.device, settings.fleet,
+                    backoff.brief, settings.device, settings.fleet,
                 )  # fmt: skip
-            await unless_set(self._stopping, asyncio.sleep(reconnections.wait_s(self._draw())))
 
-    async def _connected(self) -> float | None:
-        """Connect, and be there until stopped or the connection breaks; return how long that lasted."""
-        client, up_s = aiomqtt.Client(**self._options()), None
-        fail_fast(client, aiomqtt.MqttError(NOT_ACCEPTED))
-        try:
-            if not await unless_set(self._stopping, client.__aenter__()):
-                return None
-            up_s = time.monotonic()
-            try:
-                await self._be_there(client)
-            finally:
-                await leave(client, GOODBYE_S)
-        except* aiomqtt.MqttError as errors:
-            words = plain_words(first_error(errors))
-            LOG.warning("broker %s:%s: %s", self._connection.host, self._connection.port, words)
-        return None if up_s is None else time.monotonic() - up_s
+    async def _new_client(self) -> Client:
+        return new_client(
+            self._connection, status_topic=self._topic(MessageKind.STATUS), on_message=self._take
+        )
 
     def look(self) -> None:
         """Look at the memory: what exceeds the budget is gone when this returns."""
@@ -203,42 +191,28 @@ class Standalone:
             self._due_s = min(self._due_s, due_ns / NS_PER_S)
             self._stirred.set()
 
-    def _options(self) -> dict[str, Any]:  # Any: as in `Connection`
-        gone = encode(Status(online=False, reason="connection lost"))
-        topic, route = self._topic(MessageKind.STATUS), TABLE[MessageKind.STATUS]
-        will = aiomqtt.Will(topic, gone, qos=route.qos, retain=route.retained)
-        options = self._connection.client_options()
-        return {**options, "will": will, "queue_type": mailbox(self._take)}
-
     def _topic(self, kind: MessageKind) -> str:
         return device_topic(kind, self._settings.fleet, self._settings.device)
 
-    async def _be_there(self, client: aiomqtt.Client) -> None:
-        client.pending_calls_threshold = PUBLISHES_AT_ONCE
-        if await unless_set(self._stopping, unless_broken(client, self._arrive(client))):
+    async def _be_there(self, client: Client) -> None:
+        if await done_before(self._stopping, or_disconnected(client, self._arrive(client))):
             self._due_s, self._waiting_since_s = 0.0, None  # whatever was asked for may be lost
-            await unless_set(self._stopping, unless_broken(client, self._tend(client)))
+            await done_before(self._stopping, or_disconnected(client, self._tend(client)))
         await _shortly(self._say(client, Status(online=False, reason="stopped")))
 
-    async def _arrive(self, client: aiomqtt.Client) -> None:
+    async def _arrive(self, client: Client) -> None:
         for topic in (self._topic(MessageKind.PEE), fleet_topic(MessageKind.MODEL, self._settings.fleet)):
-            granted = await client.subscribe(topic, qos=1)
-            if refuses(granted):
-                raise RunError(f"the broker refuses to let {self._settings.device} subscribe to {topic}")
-            if weakens(granted, 1):
+            if not await subscribe(client, topic, 1, self._settings.device):
                 LOG.warning("the broker grants QoS 0 on %s, not 1 (max_qos): answers may be lost", topic)
         self.counts.connections += 1
         await self._say(
             client, Status(online=True, reason="start" if self.counts.connections == 1 else "reconnect")
         )
 
-    async def _say(self, client: aiomqtt.Client, status: Status) -> None:
-        route = TABLE[MessageKind.STATUS]
-        await client.publish(
-            self._topic(MessageKind.STATUS), encode(status), qos=route.qos, retain=route.retained
-        )
+    async def _say(self, client: Client, status: Status) -> None:
+        await publish(client, MessageKind.STATUS, self._topic(MessageKind.STATUS), encode(status))
 
-    async def _tend(self, client: aiomqtt.Client) -> None:
+    async def _tend(self, client: Client) -> None:
         """Report when there is reason to, until stopped."""
         retry_s = self._settings.retry_s
         warn_s, quiet_s = time.monotonic() + min(retry_s, 10.0), retry_s
@@ -293,7 +267,7 @@ class Standalone:
             return f"group(={settings.group}) must be below {groups}"
         return ""
 
-    async def _report(self, client: aiomqtt.Client) -> None:
+    async def _report(self, client: Client) -> None:
         agent = self._agent
         report = agent.report()
         self._told, self._due_s = Told(agent.reported_bytes, time.monotonic_ns()), float("inf")
@@ -302,7 +276,7 @@ class Standalone:
         self._refusals.reported()
         self._settled.clear()
         self.counts.reports += 1
-        await client.publish(self._topic(MessageKind.BUDGET), report, qos=TABLE[MessageKind.BUDGET].qos)
+        await publish(client, MessageKind.BUDGET, self._topic(MessageKind.BUDGET), report)
 
     async def _pass_time(self, seconds: float) -> None:
         """Wait, at most until something happens."""
@@ -323,7 +297,7 @@ class Standalone:
                     self._learn(decode(message.payload, ModelNotice))
         except RemoteProtocolError as error:
             self.counts.refused[error.reason.value] += 1
-            self._complaints.complain(error.reason.value, message.topic.value, str(error), time.monotonic())
+            self._complaints.refused(error.reason.value, message.topic.value, str(error), time.monotonic())
         self._stirred.set()
 
     def _learn(self, notice: ModelNotice) -> None:
@@ -345,7 +319,7 @@ class Standalone:
             wait_s = self._refusals.wait_s(self._draw()) if receipt is Receipt.REJECTED else 0.0
             self._again_s = time.monotonic() + wait_s
             why = str(self._agent.rejected) if receipt is Receipt.REJECTED else "the budget has fallen"
-            self._complaints.complain(receipt.value, self._topic(MessageKind.PEE), why, time.monotonic())
+            self._complaints.refused(receipt.value, self._topic(MessageKind.PEE), why, time.monotonic())
             contradicts = receipt is Receipt.REJECTED and self._agent.rejected in CONTRADICTIONS
             if contradicts and self._refusals.many and self._agent.model:
                 self._begin_anew()
@@ -414,5 +388,5 @@ class Standalone:
 
 async def _shortly(doing: Coroutine[Any, Any, object]) -> None:  # Any: as in `Coroutine`
     """Do something that a broker may leave unanswered, for a moment only."""
-    with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+    with contextlib.suppress(MqttError, TimeoutError):
         await asyncio.wait_for(doing, GOODBYE_S)

@@ -17,7 +17,7 @@ import msgspec
 from broker_config.endpoint import check_host, parse_url
 from cloud.blocks.store import load_store
 from cloud.service.model_versions import Versions
-from cloud.service.mqtt_service import Duty, Service
+from cloud.service.mqtt_service import Service, ServiceConfig
 from cloud.service.outcomes import Result
 from cloud.service.prometheus import CloudCollector, Health, comes_round, exposed
 from cloud.service.report_queue import Limits
@@ -87,7 +87,7 @@ def serve_stores(serving: Serving) -> None:
     client_id = f"cloud:{serving.fleet}" + (f":{serving.replica}" if serving.replica else "")
     connection = parse_url(serving.broker).connection(Role.CLOUD, client_id)
     check_host(connection.host)
-    duty = Duty(
+    config = ServiceConfig(
         serving.fleet,
         shared=serving.replica is not None,
         retain_blocks=serving.retain_blocks,
@@ -99,12 +99,12 @@ def serve_stores(serving: Serving) -> None:
         ),
         grace_s=_duration("--grace", serving.grace),
     )
-    asyncio.run(_serve(versions, replace(connection, persistent=serving.persistent), duty, serving))
+    asyncio.run(_serve(versions, replace(connection, persistent=serving.persistent), config, serving))
 
 
-async def _serve(versions: Versions, connection: Connection, duty: Duty, serving: Serving) -> None:
+async def _serve(versions: Versions, connection: Connection, config: ServiceConfig, serving: Serving) -> None:
     counts, draw = Counts(), random.Random().random
-    service = Service(versions, connection, duty, counts, draw)
+    service = Service(versions, connection, config, counts, draw)
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, service.stop)
@@ -130,7 +130,7 @@ def _watched(serving: Serving, versions: Versions, counts: Counts, service: Serv
     labels = {
         "fleet": serving.fleet, "replica": serving.replica or "", "version": versions.first.store.version
     }  # fmt: skip
-    collector = CloudCollector(counts, lambda: service.queued, lambda: service.flying, labels)
+    collector = CloudCollector(counts, lambda: service.queued, lambda: service.in_flight, labels)
     loop = asyncio.get_running_loop()
     health = Health(alive=lambda: comes_round(loop), ready=lambda: counts.ready)
     with exposed(serving.metrics_host, serving.metrics_port, collector, health) as port:

@@ -26,8 +26,9 @@ from cloud.blocks.store import save_store
 from emulator.processes.cloud_process import BROKER_VARIABLE, url_with_password
 from tests.worlds import a_store
 from wire.messages import BudgetReport, encode
+from wire.mqtt.client import Message
 from wire.mqtt.connection import Connection
-from wire.mqtt.direct_queue import Message, mailbox
+from wire.mqtt.direct_queue import direct_queue
 from wire.topics import MessageKind, Role, device_topic, parse, subscription
 from wire.update_part import decode_part
 
@@ -158,7 +159,7 @@ class Fleet:
         self.answered: Counter[tuple[str, int]] = Counter()
         """How often the last part of the answer to (device, report) has come."""
         options = world.connection(Role.FLEET, name).client_options()
-        self._client = aiomqtt.Client(**options, queue_type=mailbox(self._take))
+        self._client = aiomqtt.Client(**options, queue_type=direct_queue(self._take))
         self._heard = asyncio.Event()
 
     async def __aenter__(self) -> "Fleet":

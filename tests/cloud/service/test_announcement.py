@@ -15,7 +15,7 @@ from tests.foreign import foreign_broker
 from tests.served import Listener
 from tests.worlds import a_store
 from wire.messages import ModelNotice, decode
-from wire.mqtt.direct_queue import Message
+from wire.mqtt.client import Message
 from wire.topics import MessageKind, Role, parse, subscription
 from wire.update_part import decode_part
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from devices.simulated.budget_trajectory import following
 from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange, resume_at
-from wire.mqtt.connection import FIRST_RETRY_S, LAST_RETRY_S, backoff_s
 
 Steps = list[tuple[int, int]]
 
@@ -57,11 +56,3 @@ def test_presence_that_is_followed_from_later_on_begins_with_what_holds_then(
         found
         == [ConnectivityChange(since_ns, True, ConnectivityCause.RESUMED)] * there + whole[len(before) :]
     )
-
-
-@given(st.integers(1, 10_000), st.floats(0, 1), st.floats(0, 1))
-def test_waits_before_reconnections_grow_and_differ(attempt: int, one: float, other: float) -> None:
-    wait_s = backoff_s(attempt, one)
-    assert FIRST_RETRY_S / 2 <= wait_s <= LAST_RETRY_S
-    assert backoff_s(attempt + 1, one) >= wait_s
-    assert (one < other) <= (wait_s <= backoff_s(attempt, other))

@@ -1,52 +1,77 @@
-"""How long a client waits before it connects again, and what it says of connections that do not last."""
+"""The loop of every client: connect, serve, connect again; and its end."""
+
+import asyncio
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from wire.mqtt.connection import FIRST_RETRY_S, LAST_RETRY_S
-from wire.mqtt.reconnection import LASTING_S, Reconnections, plain_words
+from wire.errors import RunError
+from wire.mqtt.backoff import Backoff
+from wire.mqtt.client import Client, SubscriptionRefusedError, new_client, subscribe
+from wire.mqtt.connection import Connection
+from wire.mqtt.reconnection import Ended, connections
 
-LASTED = st.none() | st.floats(0, 2 * LASTING_S)
-
-
-def test_two_clients_with_one_name_wait_ever_longer_and_one_that_lasts_begins_anew() -> None:
-    client, waits = Reconnections(), []
-    for lasted_s in (0.1, 0.2, 0.3, 5.0, 20.0, 25.0, 30.0, 30.0, LASTING_S):
-        client.ended(lasted_s)
-        waits.append((client.wait_s(1.0), client.suspicious))
-    assert waits == [
-        (0.5, False), (1.0, False), (2.0, True), (4.0, True), (8.0, True), (16.0, True), (30.0, True),
-        (30.0, True), (0.5, False),
-    ]  # fmt: skip
+ACCEPTED, NOT_AUTHORIZED = bytes([0x20, 2, 0, 0]), bytes([0x20, 2, 0, 5])
+SUBSCRIBED, REFUSED = bytes([0x90, 3, 0, 1, 1]), bytes([0x90, 3, 0, 1, 0x80])
 
 
-def test_who_is_waited_for_waits_no_longer_than_it_must() -> None:
-    client, waits = Reconnections(most=3), []
-    for lasted_s in (0.1, 0.1, 0.1, 0.1, 0.1, None, None):
-        client.ended(lasted_s)
-        waits.append(client.wait_s(1.0))
-    assert waits == [0.5, 1.0, 2.0, 2.0, 2.0, 4.0, 8.0]
+async def lives(
+    answers: list[list[bytes]], *, prepare: bool = False, enough: Callable[[list[Ended]], bool]
+) -> list[Ended]:
+    """Return the connections to a broker that gives *answers*, a list for each, and then closes."""
+    rest, closed = iter(answers), asyncio.Event()
+
+    async def broker(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        closed.clear()
+        for answer in next(rest):
+            await reader.read(1000)
+            writer.write(answer)
+        await asyncio.sleep(0.05)
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    async def open_client() -> Client:
+        return new_client(Connection("127.0.0.1", port, "c"))
+
+    async def subscribe_to_t(client: Client) -> None:
+        await subscribe(client, "t", 1, "the test")
+
+    async def read(client: Client) -> None:
+        async for _ in client.messages:
+            pass
+
+    server = await asyncio.start_server(broker, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    found, stopping = [], asyncio.Event()
+    async with server, asyncio.timeout(30):
+        try:
+            async for ended in connections(
+                open_client, read, Backoff(lambda: 0.0, longest_s=0.01), stopping=stopping,
+                prepare=subscribe_to_t if prepare else None,
+            ):  # fmt: skip
+                found.append(ended)
+                if enough(found):
+                    stopping.set()
+        finally:
+            await closed.wait()
+    return found
 
 
-@given(st.lists(LASTED, min_size=1), st.floats(0, 1))
-def test_no_wait_is_shorter_or_longer_than_the_protocol_says(lasted: list[float | None], draw: float) -> None:
-    client = Reconnections()
-    for each in lasted:
-        client.ended(each)
-        assert FIRST_RETRY_S / 2 <= client.wait_s(draw) <= LAST_RETRY_S
+def test_a_client_connects_again_after_a_refused_login_and_after_a_break() -> None:
+    found = asyncio.run(lives([[NOT_AUTHORIZED], [ACCEPTED]], enough=lambda found: len(found) == 2))
+    assert found[0] == Ended(None, "the broker refuses the login: Not authorized", login_refused=True)
+    assert found[1].lasted_s is not None
+    assert found[1].reason == "the broker closed the connection"
 
 
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        ("[code:128] Unspecified error", "the broker closed the connection"),
-        ("[code:135] Not authorized", "the broker refuses the login: Not authorized"),
-        ("[code:134] Bad user name or password", "the broker refuses the login: Bad user name or password"),
-        ("[code:7] The connection was lost.", "The connection was lost."),
-        ("Operation timed out", "Operation timed out"),
-        ("Disconnected during message iteration", "the broker closed the connection"),
-    ],
-)
-def test_what_a_client_says_is_said_without_the_numbers_of_its_library(error: str, words: str) -> None:
-    assert plain_words(Exception(error)) == words
+def test_a_connection_that_breaks_before_it_is_prepared_was_never_up() -> None:
+    answers = [[ACCEPTED], [ACCEPTED, SUBSCRIBED]]
+    found = asyncio.run(lives(answers, prepare=True, enough=lambda found: len(found) == 2))
+    assert [ended.lasted_s is not None for ended in found] == [False, True]
+
+
+def test_a_refused_subscription_ends_the_loop() -> None:
+    with pytest.raises(SubscriptionRefusedError, match="refuses to let the test subscribe to t") as refused:
+        asyncio.run(lives([[ACCEPTED, REFUSED]], prepare=True, enough=lambda _: False))
+    assert isinstance(refused.value, RunError)
