@@ -1,4 +1,4 @@
-"""The budget rule: how a budget follows from free memory."""
+"""The rule that derives a budget from free memory."""
 
 import msgspec
 
@@ -8,18 +8,18 @@ from wire.units import Bytes, Share, format_share
 
 
 class Budget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a device derives its budget from its free memory: clamp(share * (free - reserve), min, max)."""
+    """The rule for the budget of a device: clamp(share * (free - reserve), min, max)."""
 
     share: Share = Share(0.0001)
     """The share of free memory that the recommender's item embeddings may use."""
     reserve: Bytes = Bytes(0)
-    """Free memory that is left to others before the share is taken."""
+    """Free memory that is reserved for other applications before the share is taken."""
     min: Bytes | None = None
-    """The budget is never less, however little is free."""
+    """The lowest budget, however little memory is free."""
     max: Bytes | None = None
-    """The budget is never more, however much is free; where `min` is the same, the budget is fixed."""
+    """The highest budget, however much memory is free; if `min` is the same, the budget is fixed."""
     publish: Publish = Publish()
-    """When a device tells of its budget."""
+    """The rules for when a device reports its budget."""
 
     def __post_init__(self) -> None:
         if self.share <= 0:

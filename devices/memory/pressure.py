@@ -1,4 +1,4 @@
-"""A process that moves between levels of memory pressure, and stays at each for a while."""
+"""A memory process that moves between levels of memory pressure and stays at each for a while."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -39,7 +39,7 @@ class PressureLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     dwell: Duration = Duration(5 * MINUTE)
     """Mean time at this level."""
     next: dict[str, Probability] = {}
-    """How likely each other level follows, by its name; the sum is 1."""
+    """The probability of each level that may follow, by its name; the sum is 1."""
 
     def __post_init__(self) -> None:
         check_bounds(self.min, self.max)
@@ -53,7 +53,7 @@ class PressureLevel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     @property
     def row(self) -> tuple[float, ...]:
-        """How likely each level follows, in the order of `LEVELS`."""
+        """The probability of each level that may follow, in the order of `LEVELS`."""
         return tuple(self.next.get(name, 0.0) for name in LEVELS)
 
 
@@ -65,10 +65,10 @@ class PressureStates(
     tag="pressure_states",
     tag_field="type",
 ):
-    """Levels of memory pressure in turn, each with its sizes, its dwell time and its successors.
+    """Levels of memory pressure, each with its sizes, its dwell time and its successors.
 
-    The chain starts as it is in the long run: at each level with the share of time that it takes,
-    somewhere in a stay there.
+    A device starts as in the long run: at each level with the probability of its share of time, somewhere in
+    a stay.
     """
 
     normal: PressureLevel = PressureLevel(
@@ -95,17 +95,17 @@ class PressureStates(
         dwell=Duration(1 * MINUTE),
         next={"normal": 0.2, "low": 0.8},
     )
-    """Even what is in use may be killed."""
+    """Even applications in use may be killed."""
     distribution: Dwell = "exponential"
-    """How the time at a level is distributed."""
+    """The distribution of the time at a level."""
     sigma: Annotated[float, msgspec.Meta(gt=0.0, le=5.0)] = 1.0
     """Spread of a lognormal time at a level: the standard deviation of its logarithm."""
     step_every: Duration | None = Duration(MINUTE)
     """Mean time between draws of a new size within a level; null for one size per stay."""
     spacing: Spacing = "exponential"
-    """How the time between such draws is distributed."""
+    """The distribution of the time between such draws."""
     phase: Phase = "random"
-    """Where in its first stay a device starts: anywhere, drawn per device, or all at the beginning of one.
+    """The point of its first stay at which a device starts: random, drawn for each device; or the beginning.
 
     Aligned devices whose stays are `fixed` change their level together, which makes storms of reports.
     """
@@ -133,10 +133,10 @@ class PressureStates(
         return ((name, dwell) for name, dwell, _ in self._stays(rng))
 
     def _stays(self, rng: np.random.Generator) -> Iterator[tuple[str, int, int]]:
-        """Yield (level, dwell_ns, passed_ns) without end; only of the first stay some time has passed."""
+        """Yield (level, dwell_ns, passed_ns) without end; passed_ns is 0 except for the first stay."""
         start, *successors = _sums(self._rows(), self._dwells())
         dwells = self._dwells()
-        at = _place(start, rng.random())
+        at = _draw_index(start, rng.random())
         begun = None if self.phase == "aligned" else self._begun(rng)
         while True:
             chances = rng.random(STEPS_AT_ONCE).tolist()
@@ -145,7 +145,7 @@ class PressureStates(
                 begun = None
                 dwell = max(int(dwells[at] * whole), 1)
                 yield LEVELS[at], dwell, min(int(dwells[at] * passed), dwell - 1)
-                at = _place(successors[at], chance)
+                at = _draw_index(successors[at], chance)
 
     def periods(self) -> Iterator[Mapping[str, int]]:
         """Yield the mean time between draws within a level, and the mean stay at each level."""
@@ -162,19 +162,19 @@ class PressureStates(
         """Yield (wait_ns, free_bytes) without end."""
         wait = 0
         draws = self._draws(rng)
-        _, place = next(draws)
+        _, position = next(draws)
         for name, left, passed in self._stays(rng):
             left -= passed
             level = self.level(name)
             low, span = int(level.min), int(level.max) - int(level.min)
-            yield wait, low + round(place * span)
-            gap, place = next(draws)
+            yield wait, low + round(position * span)
+            gap, position = next(draws)
             if passed and self.spacing == "fixed":
                 gap -= passed % gap
             while gap < left:
                 left -= gap
-                yield gap, low + round(place * span)
-                gap, place = next(draws)
+                yield gap, low + round(position * span)
+                gap, position = next(draws)
             wait = left
 
     def _rows(self) -> tuple[tuple[float, ...], ...]:
@@ -184,10 +184,10 @@ class PressureStates(
         return tuple(int(self.level(name).dwell) for name in LEVELS)
 
     def _begun(self, rng: np.random.Generator) -> tuple[float, float] | None:
-        """Return how long the stay is that a device starts in, and what has passed, in units of its mean.
+        """Return the length of a device's first stay and the passed part of it, in units of the mean.
 
-        A long stay is more likely to be the one at hand, in proportion to its length. None: as any other,
-        since what is left of an exponential one is distributed as the whole.
+        The chance to start in a stay is in proportion to its length. None: the first stay is as any other,
+        since the rest of an exponential stay is distributed as a whole one.
         """
         if self.distribution == "exponential":
             if not self._in_step:
@@ -201,7 +201,7 @@ class PressureStates(
 
     @property
     def _in_step(self) -> bool:
-        """Whether sizes are drawn at fixed times since a stay began: when it began counts then."""
+        """Sizes are drawn at fixed times since a stay began, so the passed part of the first stay matters."""
         return self.step_every is not None and self.spacing == "fixed"
 
     def _factors(self, rng: np.random.Generator) -> list[float]:
@@ -217,7 +217,7 @@ class PressureStates(
         return factors
 
     def _draws(self, rng: np.random.Generator) -> Iterator[tuple[int, float]]:
-        """Yield (time to the next new size within a level, the place of a size between its bounds)."""
+        """Yield (time to the next new size within a level, position of a size between its bounds, 0 to 1)."""
         while True:
             waits = [2**62] * STEPS_AT_ONCE
             if self.step_every is not None:
@@ -228,7 +228,7 @@ class PressureStates(
 @lru_cache(maxsize=256)
 def _shares(rows: tuple[tuple[float, ...], ...], dwells: tuple[int, ...]) -> tuple[float, ...]:
     jumps = np.array(rows)
-    # The lazy chain has the same long run, and no period; 2^50 of its steps from anywhere are the long run.
+    # The lazy chain has the same stationary distribution and no period; 2^50 steps of it converge.
     chain = (jumps + np.eye(len(LEVELS))) / 2
     for _ in range(50):
         chain = chain @ chain
@@ -240,14 +240,14 @@ def _shares(rows: tuple[tuple[float, ...], ...], dwells: tuple[int, ...]) -> tup
 
 @lru_cache(maxsize=256)
 def _sums(rows: tuple[tuple[float, ...], ...], dwells: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
-    """Return the running sums of the chances of the first level, and of each level's successors."""
+    """Return the cumulative probabilities of the first level, and of each level's successors."""
     return tuple(_running(chances) for chances in (_shares(rows, dwells), *rows))
 
 
 def _running(chances: tuple[float, ...]) -> tuple[float, ...]:
-    # The last that is possible takes what rounding leaves of the sum.
+    # The last possible level gets the rest that rounding leaves of the sum.
     return tuple(math.inf if total > 1 - 1e-9 else total for total in accumulate(chances))
 
 
-def _place(sums: tuple[float, ...], chance: float) -> int:
-    return next(place for place, total in enumerate(sums) if chance < total)
+def _draw_index(sums: tuple[float, ...], chance: float) -> int:
+    return next(index for index, total in enumerate(sums) if chance < total)

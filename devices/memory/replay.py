@@ -23,7 +23,7 @@ class Replay(
     column: str = "mem_available_bytes"
     """The column with the free memory in bytes."""
     assign: Assign = "sample"
-    """Which series a device plays: one drawn for it; the first for the first device, and so on, from the
+    """The series that a device plays: one drawn for it; the first for the first device, and so on, from the
     start again after the last; or one drawn that no other device of the group plays."""
     on_end: Literal["wrap", "hold"] = "wrap"
     """At the end of a series: start it again, or keep its last value."""

@@ -10,7 +10,7 @@ from wire.units import BYTE_UNITS, TIME_UNITS, format_bytes, format_duration
 Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Spacing = Literal["exponential", "fixed"]
 Phase = Literal["random", "aligned"]
-"""Where in its process a device starts: anywhere, drawn for each device; or aligned, all at one point."""
+"""The point of its process at which a device starts: random, drawn for each; or aligned, one for all."""
 
 STEPS_AT_ONCE = 64
 """The count of numbers that a process draws with one call, which costs little more than to draw one."""
@@ -48,17 +48,17 @@ def check_bounds(low: int, high: int, names: tuple[str, str] = ("min", "max")) -
 
 
 def check_size(name: str, size: int) -> None:
-    """Check that *size* bytes are more than none.
+    """Check that *size* is more than 0 bytes.
 
     Raises:
-        ValueError: they are not.
+        ValueError: it is not.
     """
     if size <= 0:
         raise ValueError(f"{name}(={format_bytes(size)}) must be > 0")
 
 
 def check_span(name: str, span: int) -> None:
-    """Check that *span* is more than no time.
+    """Check that *span* is more than 0 nanoseconds.
 
     Raises:
         ValueError: it is not.

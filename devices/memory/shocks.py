@@ -1,7 +1,7 @@
-"""Shocks: what hits many devices of a group at once, on top of what their memory does by itself.
+"""Shocks: events that take memory from many devices of a group at once, in addition to their memory process.
 
-The moments of a shock are drawn from a stream of the group, so all its devices see the same ones; whether
-a device is hit is drawn from a stream of its own. A shock multiplies free memory; several multiply.
+The times of a shock are drawn from a stream of the group, so they are the same for all its devices. Whether a
+shock hits a device is drawn from a stream of the device. A shock multiplies free memory; several multiply.
 """
 
 import math
@@ -19,24 +19,24 @@ from wire.random_streams import stream
 from wire.units import Duration, Share, format_duration, format_share
 
 Factors = Iterator[tuple[int, float | None]]
-"""(time_ns, factor): from that time of the run on, free memory is so many times what it would be; None: it
-stays as it is, and whoever looks ahead for the next change need not look further than to here."""
+"""(time_ns, factor): from that time of the run on, free memory is multiplied by the factor. None: the factor
+stays the same; such an entry ends a search for the next change that would otherwise go on without end."""
 
 RAMP_STEPS: Final = 8
 NEVER: Final = 2**63
 
 
 class Shock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Something that takes memory from many devices of a group at the same time: an update, an evening."""
+    """An event that takes memory from many devices of a group at the same time: an update, an evening."""
 
     every: Duration = Duration(60 * MINUTE)
     """Mean time from the start of a shock to the start of the next; the first comes after such a time."""
     spacing: Spacing = "exponential"
-    """How that time is distributed, beyond what the shock itself takes."""
+    """The distribution of that time, except for the duration of the shock itself."""
     lasting: Duration = Duration(5 * MINUTE)
-    """How long memory is low."""
+    """The time for which memory is low."""
     over: Duration = Duration(0)
-    """How long it takes to fall before that, and to rise after it, in 8 equal steps; 0 is at once."""
+    """The time in which memory falls before that, and rises after it, in 8 equal steps; 0 is at once."""
     keeps: Share = Share(0.25)
     """The share of its free memory that a device keeps."""
     share: Share = Share(1.0)
@@ -69,10 +69,10 @@ class Shock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class ShockTimes:
-    """When a group's shock begins, again and again: drawn once, some at a time, for all its devices.
+    """The times at which a group's shock begins, without end, drawn once for all its devices.
 
     Args:
-        shock: what happens.
+        shock: the shock.
         rng: the group's stream for it.
     """
 
@@ -106,8 +106,8 @@ def apply_shocks(
     """Return *base* with the *shocks* of the device's group on top.
 
     Args:
-        base: what the device's memory does by itself, from its start on.
-        shocks: of its group.
+        base: the changes of the device's own memory process, from its start on.
+        shocks: the shocks of its group.
         seed: of the run.
         group: the group's name.
         device: the device's name.
@@ -169,7 +169,7 @@ def merge(base: Changes, factors: Sequence[Factors], start_ns: int) -> Changes:
 def _factors(shock: Shock, starts: ShockTimes, seed: int, group: str, place: int, device: str) -> Factors:
     """Yield the factors of one device: those of the shocks that hit it.
 
-    Where none does for long, it is said at times that none has: the first one may come after the end.
+    Between hits that are far apart, yield None at times: the next hit may come after the end of the run.
     """
     profile = shock.profile()
     hits = _hits(shock, seed, group, place, device)

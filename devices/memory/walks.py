@@ -1,4 +1,4 @@
-"""Processes that drift: a bounded random walk, and an Ornstein-Uhlenbeck process around a daily curve."""
+"""Memory processes that drift: a bounded random walk, an Ornstein-Uhlenbeck process around a daily curve."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -41,24 +41,24 @@ class BoundedWalk(
     max: Bytes = Bytes(4 * GIB)
     """Free memory never rises above this."""
     initial: Bytes | None = None
-    """Where the walk starts; anywhere between the bounds, drawn per device, if left out."""
+    """The start of the walk; drawn for each device between the bounds if left out."""
     max_step: Bytes = Bytes(512 * MIB)
     """The size of a step is uniform from 0 to this."""
     step_every: Duration = Duration(MINUTE)
     """Mean time between steps."""
     spacing: Spacing = "exponential"
-    """How the time between steps is distributed."""
+    """The distribution of the time between steps."""
     phase: Phase = "random"
-    """When the first of `fixed` steps comes: at any time within `step_every`, drawn per device; or aligned.
+    """The time of the first of `fixed` steps: random within `step_every`, drawn for each device; or aligned.
 
     Aligned devices that start together step together, which makes storms of reports.
     """
     increase_probability: Probability = 0.5
-    """How likely a step goes up."""
+    """The probability that a step goes up."""
     retain_probability: Probability = 0.0
-    """How likely a step leaves everything as it is."""
+    """The probability that a step changes nothing."""
     reset_probability: Probability = 0.0
-    """How likely a step leads back to `initial`, or where that is left out anywhere between the bounds."""
+    """The probability that a step leads back to `initial`, or to a draw between the bounds without it."""
 
     def __post_init__(self) -> None:
         check_bounds(self.min, self.max)
@@ -99,7 +99,7 @@ class BoundedWalk(
             waits = draw_waits(rng, self.step_every, self.spacing)
             waits[0], passed = waits[0] - passed, 0
             steps = np.where(up, sizes, -sizes)
-            resets = self._fates(rng, steps)
+            resets = self._resets(rng, steps)
             for wait, step, reset in zip(waits, steps.tolist(), resets, strict=True):
                 free = free + step if reset is None else reset
                 if free < low:
@@ -108,23 +108,23 @@ class BoundedWalk(
                     free = high
                 yield wait, free
 
-    def _fates(self, rng: np.random.Generator, steps: NDArray[np.int64]) -> list[int | None]:
-        """Strike out the *steps* that are retained; return where those that are resets lead."""
-        nowhere: list[int | None] = [None] * STEPS_AT_ONCE
+    def _resets(self, rng: np.random.Generator, steps: NDArray[np.int64]) -> list[int | None]:
+        """Set retained *steps* to 0; return the free memory after each reset, None for other steps."""
+        no_resets: list[int | None] = [None] * STEPS_AT_ONCE
         if not (self.retain_probability or self.reset_probability):
-            return nowhere  # and nothing is drawn
-        fates = rng.random(STEPS_AT_ONCE)
-        steps[fates < self.retain_probability] = 0
+            return no_resets  # and nothing is drawn
+        chances = rng.random(STEPS_AT_ONCE)
+        steps[chances < self.retain_probability] = 0
         if not self.reset_probability:
-            return nowhere
-        where = (
+            return no_resets
+        targets = (
             rng.integers(self.min, self.max, STEPS_AT_ONCE, endpoint=True).tolist()
             if self.initial is None
             else [int(self.initial)] * STEPS_AT_ONCE
         )
-        # From the other end, so that a fate of 1 - reset_probability or more is a reset.
-        reset = fates >= 1.0 - self.reset_probability
-        return [at if hit else None for at, hit in zip(where, reset.tolist(), strict=True)]
+        # From the other end, so that a chance of 1 - reset_probability or more is a reset.
+        reset = chances >= 1.0 - self.reset_probability
+        return [target if hit else None for target, hit in zip(targets, reset.tolist(), strict=True)]
 
 
 class DailyCurve(
@@ -135,7 +135,7 @@ class DailyCurve(
     mean: Bytes = Bytes(2 * GIB)
     """Free memory averaged over a day."""
     swing: Bytes = Bytes(1 * GIB)
-    """How far the daily curve rises above the mean, and falls below it."""
+    """The height of the daily curve above the mean, and its depth below."""
     peak_at: Duration = Duration(4 * TIME_UNITS["h"])
     """Time of day at which most memory is free; the run starts at midnight."""
     deviation: Bytes = Bytes(512 * MIB)
@@ -145,9 +145,9 @@ class DailyCurve(
     step_every: Duration = Duration(MINUTE)
     """Mean time between steps."""
     spacing: Spacing = "exponential"
-    """How the time between steps is distributed."""
+    """The distribution of the time between steps."""
     phase: Phase = "random"
-    """When the first of `fixed` steps comes: at any time within `step_every`, drawn per device; or aligned.
+    """The time of the first of `fixed` steps: random within `step_every`, drawn for each device; or aligned.
 
     Aligned devices that start together step together, which makes storms of reports.
     """

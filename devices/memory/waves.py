@@ -1,4 +1,4 @@
-"""Processes that come again: a square wave, a sawtooth, and an oscillation around a block boundary."""
+"""Memory processes that repeat: a square wave, a sawtooth, and an oscillation around a block boundary."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
@@ -28,24 +28,24 @@ from wire.layers import Layers
 from wire.units import Bytes, Duration, Share, format_bytes, format_share
 
 MOST_BYTES = 2**62
-"""More memory than any device has; a whole number of 64 bits with its sign."""
+"""More memory than any device has; fits a signed 64-bit integer."""
 
 
 class SquareWave(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="square_wave", tag_field="type"
 ):
-    """Two levels in turn: an application that comes to the foreground and goes."""
+    """Two levels in turn: an application that comes to the foreground and leaves it."""
 
     low: Bytes = Bytes(256 * MIB)
     """Free memory while the other application runs."""
     high: Bytes = Bytes(2 * GIB)
     """Free memory otherwise."""
     low_for: Duration = Duration(2 * MINUTE)
-    """How long it is low."""
+    """The time at the lower level."""
     high_for: Duration = Duration(8 * MINUTE)
-    """How long it is high."""
+    """The time at the upper level."""
     phase: Phase = "random"
-    """Where in the wave a device starts: anywhere, drawn per device, or all at the start of high."""
+    """The point of the wave at which a device starts: random, drawn for each device; or the start of high."""
 
     def __post_init__(self) -> None:
         check_bounds(self.low, self.high, ("low", "high"))
@@ -92,10 +92,10 @@ class Sawtooth(
     step_every: Duration = Duration(10 * SECOND)
     """Mean time between steps."""
     spacing: Spacing = "exponential"
-    """How the time between steps is distributed."""
+    """The distribution of the time between steps."""
     phase: Phase = "random"
-    """Where a device starts: anywhere between the levels and within a `fixed` step, drawn per device; or all
-    at `high`, and in step where steps are fixed."""
+    """The start of a device: random between the levels and within a `fixed` step, drawn for each device; or
+    aligned, at `high`, and with fixed steps at the same times."""
 
     def __post_init__(self) -> None:
         check_bounds(self.low, self.high, ("low", "high"))
@@ -130,18 +130,18 @@ class Sawtooth(
 class Boundary(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="boundary", tag_field="type"
 ):
-    """An adversary: the budget goes back and forth across the size of one PEE, so that each change counts."""
+    """The worst case: the budget moves back and forth across the size of one PEE, so each change counts."""
 
     at: Share = Share(0.5)
-    """Which boundary: the size of a PEE that is nearest to this share of the whole table's bytes."""
+    """The boundary: the size of a PEE that is nearest to this share of the whole table's bytes."""
     depth: Share = Share(0.02)
-    """How far the budget goes to either side, as a share of the boundary; at least to the next byte below."""
+    """The distance of the budget to either side, as a share of the boundary; below, at least one byte."""
     low_for: Duration = Duration(30 * SECOND)
-    """How long the budget is below the boundary."""
+    """The time for which the budget is below the boundary."""
     high_for: Duration = Duration(30 * SECOND)
-    """How long it is at the boundary, or above."""
+    """The time for which it is at the boundary, or above."""
     phase: Phase = "random"
-    """Where in the wave a device starts: anywhere, drawn per device, or all at the start of high."""
+    """The point of the wave at which a device starts: random, drawn for each device; or the start of high."""
 
     def __post_init__(self) -> None:
         if self.depth >= 1:

@@ -1,4 +1,4 @@
-"""A PEE as a file of its own: all that a device needs to recommend to one user, without a network.
+"""A PEE as a file: everything that a device needs to recommend to one user without a network.
 
 It is a safetensors file. Its ``__metadata__`` holds the fields of `Fields`, its tensors hold
 
@@ -11,9 +11,9 @@ It is a safetensors file. Its ``__metadata__`` holds the fields of `Fields`, its
     item_names      U8 [bytes]  in catalogue order, UTF-8; both are left out where items have numbers only
     known_items     U32 [known] items that the user has met, ascending: left out of recommendations
 
-B blocks, I items, d dimensions. Numbers are little-endian. The checksum is the SHA-256 of the fields but
-itself, in the order of their names, then of the tensors, in the order of theirs: of each the name and the
-content, both after their length in 8 bytes. It says nothing of how a safetensors writer orders them.
+B blocks, I items, d dimensions. Numbers are little-endian. The checksum is the SHA-256 of all other fields in
+the order of their names, then of the tensors in the order of theirs: for each the name and the content, both
+after their length in 8 bytes. It does not depend on the order in which a safetensors writer stores them.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ FORMAT = "peelfleet-pee-1"
 MAX_FILE_BYTES = BYTE_UNITS["GiB"]
 RANKING_BYTES = BYTE_UNITS["GiB"] // 2
 RANKING_TIMES = 100
-"""Ranking may take `RANKING_BYTES`, and this many times what the file has: a small file asks for no more."""
+"""Ranking may take `RANKING_BYTES` plus this many times the size of the file."""
 
 _DTYPES = {
     "item_name_ends": ("U32", "<u4"),
@@ -59,13 +59,13 @@ _OPTIONAL = ("sizes", "scales", *_NAMES)
 
 
 class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a PEE file says in its metadata, as text; the checksum aside."""
+    """The metadata of a PEE file, as text, without the checksum."""
 
     format: str = FORMAT
     model: ModelVersion
-    """The model version that the blocks are of."""
+    """The model version of the blocks."""
     group: Count
-    """The user group whose ranking they are of."""
+    """The user group of the ranking."""
     layer: Annotated[int, msgspec.Meta(ge=1)]
     """The layer that they complete."""
     budget_bytes: Count
@@ -73,18 +73,18 @@ class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     source: str
     """The name of the data."""
     user: str
-    """Whose PEE it is: the user's name in the data."""
+    """The user's name in the data."""
 
 
 class ItemNames:
-    """The names of all items, by item number; kept as bytes, since few of them are ever shown.
+    """The names of all items, by item number; stored as bytes, since few of them are ever shown.
 
     Args:
         text: the names end to end, UTF-8.
-        ends: where each ends, shape (I,).
+        ends: the offset of the end of each, shape (I,).
 
     Raises:
-        ValueError: they are no UTF-8, or the ends do not cut them into names.
+        ValueError: *text* is not UTF-8, or the ends do not divide it into names.
     """
 
     def __init__(self, text: bytes, ends: IntArray) -> None:
@@ -100,7 +100,7 @@ class ItemNames:
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Self:
-        """Return the names given."""
+        """Return the item names for a list of names."""
         encoded = [name.encode() for name in names]
         ends = np.array(list(itertools.accumulate(map(len, encoded))), dtype=np.int64)
         return cls(b"".join(encoded), ends)
@@ -113,10 +113,10 @@ class ItemNames:
 
 
 class ItemNumbers:
-    """The names of items that have none, as on a device: their numbers. They take no memory.
+    """Item numbers in place of names, as on a device, which has no names. They take no memory.
 
     Args:
-        count: how many items there are.
+        count: the number of items.
     """
 
     def __init__(self, count: int) -> None:
@@ -131,11 +131,11 @@ class ItemNumbers:
 
 @dataclass(frozen=True, eq=False)
 class Pee:
-    """One user's PEE with all that recommending takes."""
+    """The PEE of one user, with everything that recommending needs."""
 
     fields: Fields
     shelf: Shelf
-    """The blocks; nothing else lies there."""
+    """The blocks of the PEE, and no others."""
     user_vector: Float32Array
     """Shape (d,)."""
     item_names: ItemNames | ItemNumbers
@@ -144,7 +144,7 @@ class Pee:
 
     @property
     def blocks(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return len(self.shelf.ids)
 
     @property
@@ -154,14 +154,14 @@ class Pee:
 
     @property
     def ranked_items(self) -> int:
-        """How many items have a block, so that they can be ranked."""
+        """The number of items that have a block and can be ranked."""
         held = {self.shelf.geometry.cell(block)[0] for block in self.shelf.ids}
         rows = enumerate(item_group_rows(self.shelf.geometry))
-        return sum(each.stop - each.start for m, each in rows if m in held)
+        return sum(items.stop - items.start for m, items in rows if m in held)
 
 
 class Recommendation(NamedTuple):
-    """An item and its place among the recommendations, from 1."""
+    """An item and its rank among the recommendations, from 1."""
 
     rank: int
     item: str
@@ -169,26 +169,25 @@ class Recommendation(NamedTuple):
 
 
 def recommend(pee: Pee, k: int, *, known: bool = False) -> list[Recommendation]:
-    """Return the *k* best items for the user of *pee*, fewer where no more can be ranked.
+    """Return the *k* best items for the user of *pee*, fewer if no more can be ranked.
 
-    One item group is decoded at a time: `devices.recommender.scoring.lean_scores` says what memory
-    that takes.
+    One item group is decoded at a time: see `devices.recommender.scoring.streaming_scores` for the memory.
 
     Args:
-        pee: what the device holds.
+        pee: the PEE that the device holds.
         k: at least 1.
         known: whether items that the user has met are recommended too.
 
     Raises:
-        RemoteProtocolError: the bytes of a block are none of its codec.
+        RemoteProtocolError: the bytes of a block are not valid in its codec.
     """
     # Compared as float32, ties by the lower item: as `wire.ranking_metrics.rank` does it.
     scores = streaming_scores(pee.shelf, pee.blocks, pee.user_vector[None]).astype(np.float32)
     if not known:
         scores[:, pee.known_items] = -np.inf
     (best,) = top_k(scores, min(k, len(pee.item_names))).tolist()
-    found = [(item, float(scores[0, item])) for item in best if scores[0, item] > -np.inf]
-    return [Recommendation(rank, pee.item_names[item], score) for rank, (item, score) in enumerate(found, 1)]
+    ranked = [(item, float(scores[0, item])) for item in best if scores[0, item] > -np.inf]
+    return [Recommendation(rank, pee.item_names[item], score) for rank, (item, score) in enumerate(ranked, 1)]
 
 
 def a_shelf(geometry: Geometry, blocks: Blocks) -> Shelf:
@@ -220,7 +219,7 @@ def encode_pee(pee: Pee) -> bytes:
     blocks = ("sizes", "scales")
     present = [name for name in _DTYPES if name in tensors and (tensors[name] or name not in blocks)]
     tensors = {name: tensors[name] for name in present}
-    # Written here, since the library's own writer orders metadata anew in each process.
+    # Written here, because the library's writer orders metadata differently in each process.
     header: dict[str, object] = {"__metadata__": {**fields, "sha256": _checksum(fields, tensors)}}
     offset = 0
     for name, raw in tensors.items():
@@ -237,19 +236,19 @@ def encode_pee(pee: Pee) -> bytes:
 
 
 def decode_pee(raw: bytes) -> Pee:
-    """Return the PEE in the file *raw*, everything in it checked.
+    """Return the PEE in the file content *raw*, after checking all of it.
 
     Raises:
-        RemoteProtocolError: it is damaged, or no PEE file.
+        RemoteProtocolError: it is damaged, or is not a PEE file.
     """
     try:
-        found = safetensors.deserialize(raw)  # type: ignore[no-untyped-call]
+        entries = safetensors.deserialize(raw)  # type: ignore[no-untyped-call]
         metadata = msgspec.json.decode(
             raw[8 : 8 + int.from_bytes(raw[:8], "little")], type=_FileHeader
         ).metadata
         if metadata.get("format") != FORMAT:
             raise ValueError(f"format(={metadata.get('format')!r}) must be {FORMAT!r}")
-        tensors = {name: _tensor(name, described) for name, described in found}
+        tensors = {name: _tensor(name, described) for name, described in entries}
         claimed = metadata.pop("sha256", "")
         if missing := [name for name in _DTYPES if name not in tensors and name not in _OPTIONAL]:
             raise ValueError(f"tensor {missing[0]!r} is missing")
@@ -258,13 +257,13 @@ def decode_pee(raw: bytes) -> Pee:
         geometry = msgspec.json.decode(metadata.pop("geometry", ""), type=Geometry)
         fields = msgspec.convert(metadata, Fields, strict=False)  # not strict: numbers are strings
         _check_ranking(geometry, len(raw))
-        return _assembled(fields, geometry, tensors)
+        return _build_pee(fields, geometry, tensors)
     except (safetensors.SafetensorError, msgspec.DecodeError, ValueError, RecursionError) as error:
         raise RemoteProtocolError(Reason.MALFORMED, str(error)) from None
 
 
 def begins_as_pee(head: bytes) -> bool:
-    """Tell whether a file that begins with *head* is a PEE file, of whatever version, whole or not."""
+    """Return whether a file that begins with *head* is a PEE file, of any version, complete or not."""
     return head[8:].startswith(f'{{"__metadata__":{{"format":"{FORMAT.rstrip("1")}'.encode())
 
 
@@ -272,14 +271,14 @@ def read_pee(path: Path) -> Pee:
     """Return the PEE in the file *path*.
 
     Raises:
-        InputError: it cannot be read, is damaged, or is no PEE file.
+        InputError: it cannot be read, is damaged, or is not a PEE file.
     """
     try:
         return decode_pee(read_at_most(path, MAX_FILE_BYTES, "a PEE file", pipes=True))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except RemoteProtocolError as error:
-        raise InputError(f"{path}: damaged, or no PEE file: {error.detail}") from None
+        raise InputError(f"{path}: damaged, or not a PEE file: {error.detail}") from None
 
 
 class _FileHeader(msgspec.Struct, frozen=True, rename={"metadata": "__metadata__"}):
@@ -300,13 +299,13 @@ def _checksum(fields: Mapping[str, str], tensors: Mapping[str, bytes]) -> str:
     named = [(name, text.encode()) for name, text in sorted(fields.items())]
     for name, content in [*named, *sorted(tensors.items())]:
         for chunk in (name.encode(), content):
-            digest.update(len(chunk).to_bytes(8, "little"))  # lengths keep neighbours apart
+            digest.update(len(chunk).to_bytes(8, "little"))  # lengths separate neighbours
             digest.update(chunk)
     return digest.hexdigest()
 
 
 def _check_ranking(geometry: Geometry, file_bytes: int) -> None:
-    """Check, before memory is taken, that ranking takes no more than such a file may ask for.
+    """Check, before memory is allocated, that ranking takes no more than such a file may need.
 
     Raises:
         ValueError: it takes more.
@@ -322,12 +321,12 @@ def _check_ranking(geometry: Geometry, file_bytes: int) -> None:
         )
 
 
-def _assembled(fields: Fields, geometry: Geometry, tensors: Mapping[str, bytes]) -> Pee:
-    """Return the PEE.
+def _build_pee(fields: Fields, geometry: Geometry, tensors: Mapping[str, bytes]) -> Pee:
+    """Return the PEE that a file describes.
 
     Raises:
-        RemoteProtocolError: the blocks are none.
-        ValueError: something else does not fit.
+        RemoteProtocolError: the blocks are not valid.
+        ValueError: something else is not valid.
     """
 
     def numbers(name: str) -> Any:  # Any: an array of the tensor's type
@@ -352,9 +351,9 @@ def _assembled(fields: Fields, geometry: Geometry, tensors: Mapping[str, bytes])
 
 
 def _names(geometry: Geometry, tensors: Mapping[str, bytes], ends: IntArray) -> ItemNames | ItemNumbers:
-    there = [name in tensors for name in _NAMES]
-    if not any(there):
+    present = [name in tensors for name in _NAMES]
+    if not any(present):
         return ItemNumbers(geometry.items)
-    if not all(there):
-        raise ValueError(f"tensor {_NAMES[there.index(False)]!r} is missing")
+    if not all(present):
+        raise ValueError(f"tensor {_NAMES[present.index(False)]!r} is missing")
     return ItemNames(tensors["item_names"], ends)

@@ -1,7 +1,7 @@
-"""How good a PEE is for a user: exact, and cheap because a PEE is (group, layer).
+"""The quality of a PEE for a user: exact, and cheap because a PEE is a pair of group and layer.
 
-All users of a group are evaluated at a layer with one matrix product, when the first of them gets
-there; from then on the quality of (user, layer) is a lookup.
+All users of a group are evaluated at a layer with one matrix product when the first of them needs it. After
+that, the quality of (user, layer) is a lookup.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ NOTHING = Quality(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What is known of the users: to be masked, and to be found."""
+    """Interactions of the users: known ones, which are masked, and held-out ones, which should be found."""
 
     known: ItemLists
     test: ItemLists
@@ -44,7 +44,7 @@ class GroupQuality:
 
     Args:
         number: of the group.
-        shelf: the group's ranking, whole.
+        shelf: the group's complete ranking.
         users: user numbers, ascending.
         vectors: their vectors in the group's basis, shape (users, d).
         truth: of all users, by user number.
@@ -62,10 +62,10 @@ class GroupQuality:
 
     def at(self, layer: int) -> list[Quality]:
         """Return the quality of *layer* for each of the users, in their order."""
-        found = self._layers.get(layer)
-        if found is None:
-            found = self._layers[layer] = self._evaluate(layer)
-        return found
+        quality = self._layers.get(layer)
+        if quality is None:
+            quality = self._layers[layer] = self._evaluate(layer)
+        return quality
 
     def _evaluate(self, layer: int) -> list[Quality]:
         self._table.hold(self.layers.blocks[layer])
@@ -77,28 +77,28 @@ class GroupQuality:
 class UserQuality:
     """The quality of each layer for one user."""
 
-    __slots__ = ("_best", "_group", "_place", "_seen", "_sizes")
+    __slots__ = ("_best", "_group", "_index", "_known", "_sizes")
 
-    def __init__(self, group: GroupQuality, place: int) -> None:
+    def __init__(self, group: GroupQuality, index: int) -> None:
         self._best = group.layers.best
         self._group = group
-        self._place = place
-        self._seen: dict[int, Quality] = {}
+        self._index = index
+        self._known: dict[int, Quality] = {}
         self._sizes: dict[int, int] = {}
 
     def at(self, layer: int) -> Quality:
         """Return the quality of *layer* for this user."""
-        found = self._seen.get(layer)
-        if found is None:
-            found = self._seen[layer] = self._group.at(layer)[self._place]
-        return found
+        quality = self._known.get(layer)
+        if quality is None:
+            quality = self._known[layer] = self._group.at(layer)[self._index]
+        return quality
 
     def best_layer(self, budget_bytes: int) -> int:
         """Return the highest layer that fits into *budget_bytes*."""
         return self._best(budget_bytes)
 
     def message(self, model: str, layer: int, held: int) -> QualityReport:
-        """Return what a device of this user publishes that holds *held* blocks and uses *layer*."""
+        """Return the message of a device of this user that holds *held* blocks and uses *layer*."""
         ndcg, recall, hit_rate = self.at(layer)
         return QualityReport(
             model=model,
@@ -150,16 +150,16 @@ def user_qualities(
     """Return the quality table of each of *users*, by user number.
 
     Args:
-        shelves: the whole ranking of each user group.
-        users: which users there are.
+        shelves: the complete ranking of each user group.
+        users: numbers of the users.
         user_groups: the group of every user of the model, shape (U,).
         user_vectors: the vector of every user, shape (U, d).
         truth: of every user.
     """
-    found: dict[int, UserQuality] = {}
+    qualities: dict[int, UserQuality] = {}
     users = np.unique(users)
     for number, shelf in shelves.items():
         members = users[user_groups[users] == number]
         group = GroupQuality(number, shelf, members, user_vectors[members], truth)
-        found |= {user: UserQuality(group, place) for place, user in enumerate(members.tolist())}
-    return found
+        qualities |= {user: UserQuality(group, index) for index, user in enumerate(members.tolist())}
+    return qualities

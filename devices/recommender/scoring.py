@@ -1,12 +1,11 @@
-"""The recommender on a device: a parameter-free similarity between the user and the items held.
+"""The recommender of a device: a similarity without parameters between the user and the items held.
 
     aligned   score(u, i) = sum over held blocks (m(i), n) of <u^n, v_i^n>
     tiled     score(u, i) = N / |S| <sum over all n of u^n, sum over held n of v_i^n>,   |S| of N slices held
 
-The second is the one of the authors' code. There are two ways to the same scores: `ItemTable` keeps what
-it has decoded, `lean_scores` decodes one item group at a time and forgets it. Numpy only, besides the
-range coder where the codec is `coded`. Letters: B users, I items, d dimensions, M item groups, N slices of
-w dimensions.
+The second is that of the authors' code. Two functions compute the same scores: `ItemTable` keeps the decoded
+items, `streaming_scores` decodes one item group at a time and forgets it. Only numpy is needed, and the range
+coder for the codec `coded`. Letters: B users, I items, d dimensions, M item groups, N slices of w dimensions.
 """
 
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ class ItemTable:
     """The item embeddings that a prefix of a ranking decodes to.
 
     Args:
-        shelf: where the blocks lie.
+        shelf: the blocks.
     """
 
     def __init__(self, shelf: Shelf) -> None:
@@ -34,28 +33,28 @@ class ItemTable:
         self.values: Float32Array = np.zeros((geometry.items, geometry.dim), dtype=np.float32)
         """Shape (I, d); 0 where no block is held."""
         self.planes: IntArray = np.zeros((geometry.item_groups, geometry.slices), dtype=np.int64)
-        """How many planes of each cell are held, shape (M, N)."""
+        """The number of planes held of each cell, shape (M, N)."""
         self._shelf = shelf
 
     def hold(self, blocks: int) -> None:
-        """Hold the first *blocks* of the ranking; a growth decodes only what is new.
+        """Hold the first *blocks* of the ranking; only new blocks are decoded.
 
         Raises:
-            RemoteProtocolError: the bytes of a block are none of its codec.
+            RemoteProtocolError: the bytes of a block are not valid in its codec.
         """
         if blocks < self.held:
             self.values[:], self.planes[:], self.held = 0.0, 0, 0
         geometry = self._shelf.geometry
-        for place in range(self.held, blocks):
-            block = self._shelf.ids[place]
+        for index in range(self.held, blocks):
+            block = self._shelf.ids[index]
             m, _ = geometry.cell(block)
-            decode_into(self._shelf, place, self.values[geometry.rows(block)], self.planes[m])
+            decode_into(self._shelf, index, self.values[geometry.rows(block)], self.planes[m])
         self.held = blocks
 
     def scores(self, users: Float32Array) -> FloatArray:
         """Return the score of every item, shape (B, I); -inf for an item without a block.
 
-        In float64, so that a score does not depend on who else is in the batch (`wire.ranking_metrics.rank`).
+        In float64, so that the score of a user does not depend on the batch (`wire.ranking_metrics.rank`).
 
         Args:
             users: user vectors, shape (B, d).
@@ -63,22 +62,22 @@ class ItemTable:
         return table_scores(users, self.values, self.planes > 0, self._shelf.geometry)
 
 
-def decode_into(shelf: Shelf, place: int, values: Float32Array, planes: IntArray) -> None:
-    """Decode the block at *place* of the ranking into its cell.
+def decode_into(shelf: Shelf, index: int, values: Float32Array, planes: IntArray) -> None:
+    """Decode block number *index* of the ranking into its cell.
 
     Args:
-        shelf: where the block lies.
-        place: in the ranking, from 0; the cell's blocks before it are taken in already.
+        shelf: the blocks.
+        index: in the ranking, from 0; the cell's blocks before it are already decoded.
         values: the rows of the block's item group, shape (rows, d); changed.
-        planes: how many planes of the item group's cells are held, shape (N,); changed.
+        planes: the number of planes held of the item group's cells, shape (N,); changed.
 
     Raises:
-        RemoteProtocolError: the bytes of the block are none of its codec.
+        RemoteProtocolError: the bytes of the block are not valid in its codec.
     """
-    geometry, block = shelf.geometry, shelf.ids[place]
+    geometry, block = shelf.geometry, shelf.ids[index]
     _, n = geometry.cell(block)
     columns = geometry.columns(block)
-    data, scale = shelf.block(place)
+    data, scale = shelf.block(index)
     values[:, columns] = refined(values[:, columns], int(planes[n]), block, data, scale, geometry)
     planes[n] = geometry.plane(block) + 1
 
@@ -91,10 +90,10 @@ def table_scores(
     Args:
         users: shape (B, d).
         values: shape (I, d), 0 where no block is held.
-        held: which cells are held, shape (M, N).
-        geometry: how the table is cut, and how scores are made.
+        held: True for each cell that is held, shape (M, N).
+        geometry: the partition of the table and the form of the score.
     """
-    left = _left(users, geometry)
+    left = _user_factors(users, geometry)
     scores = np.empty((len(users), geometry.items))
     for m, rows in enumerate(item_group_rows(geometry)):
         scores[:, rows] = _group_scores(left, values[rows], held[m], geometry)
@@ -102,27 +101,29 @@ def table_scores(
 
 
 def streaming_scores(shelf: Shelf, blocks: int, users: Float32Array) -> FloatArray:
-    """Return what an `ItemTable` that holds the first *blocks* does, with one item group decoded at a time.
+    """Return the scores of an `ItemTable` with the first *blocks*, decoding one item group at a time.
 
     The working memory is the scores, 8 B I bytes, and the rows of one item group, 12 d bytes an item: as
     float32 and, while they are multiplied, as float64.
 
     Args:
-        shelf: where the blocks lie.
-        blocks: how many of the ranking are held.
+        shelf: the blocks.
+        blocks: the number of blocks held, the first of the ranking.
         users: user vectors, shape (B, d).
 
     Raises:
-        RemoteProtocolError: the bytes of a block are none of its codec, or decode to no finite numbers.
+        RemoteProtocolError: the bytes of a block are not valid in its codec, or a number is not finite.
     """
     geometry = shelf.geometry
-    left = _left(users, geometry)
+    left = _user_factors(users, geometry)
     scores = np.empty((len(users), geometry.items))
-    for m, (rows, places) in enumerate(zip(item_group_rows(geometry), _places(shelf, blocks), strict=True)):
+    for m, (rows, indices) in enumerate(
+        zip(item_group_rows(geometry), _block_indices(shelf, blocks), strict=True)
+    ):
         values = np.zeros((rows.stop - rows.start, geometry.dim), dtype=np.float32)
         planes = np.zeros(geometry.slices, dtype=np.int64)
-        for place in places.tolist():
-            decode_into(shelf, place, values, planes)
+        for index in indices.tolist():
+            decode_into(shelf, index, values, planes)
         if not np.isfinite(values).all():
             raise RemoteProtocolError(Reason.CONTENT, f"numbers of item group {m} are not finite")
         scores[:, rows] = _group_scores(left, values, planes > 0, geometry)
@@ -135,8 +136,8 @@ def item_group_rows(geometry: Geometry) -> Iterator[slice]:
         yield geometry.rows(m * geometry.slices * geometry.planes)
 
 
-def _places(shelf: Shelf, blocks: int) -> Iterator[IntArray]:
-    """Yield, for each item group, where its blocks are among the first *blocks* of the ranking, in order."""
+def _block_indices(shelf: Shelf, blocks: int) -> Iterator[IntArray]:
+    """Yield, for each item group, the indices of its blocks among the first *blocks* of the ranking."""
     geometry = shelf.geometry
     groups = np.array(shelf.ids[:blocks], dtype=np.int64) // (geometry.slices * geometry.planes)
     order = np.argsort(groups, kind="stable")
@@ -145,10 +146,10 @@ def _places(shelf: Shelf, blocks: int) -> Iterator[IntArray]:
         yield order[bounds[m] : bounds[m + 1]]
 
 
-def _left(users: Float32Array, geometry: Geometry) -> FloatArray:
-    """Return what the users bring to the product: (B, d), or (B, w) where the score is tiled."""
+def _user_factors(users: Float32Array, geometry: Geometry) -> FloatArray:
+    """Return the left factor of the product: user vectors (B, d), or their summed slices (B, w) if tiled."""
     left = users.astype(np.float64)
-    return _summed(left, geometry) if geometry.score is Score.TILED else left
+    return _sum_slices(left, geometry) if geometry.score is Score.TILED else left
 
 
 def _group_scores(
@@ -157,10 +158,10 @@ def _group_scores(
     """Return the scores of one item group's items, shape (B, rows).
 
     Args:
-        left: of `_left`.
+        left: the user factors.
         values: shape (rows, d), 0 where no block is held.
-        held: which slices are held, shape (N,).
-        geometry: how the table is cut, and how scores are made.
+        held: True for each slice that is held, shape (N,).
+        geometry: the partition of the table and the form of the score.
     """
     count = int(held.sum())
     if not count:
@@ -168,11 +169,11 @@ def _group_scores(
     right = values.astype(np.float64)
     if geometry.score is not Score.TILED:
         return np.asarray(left @ right.T)
-    return np.asarray(left @ _summed(right, geometry).T * (geometry.slices / count))
+    return np.asarray(left @ _sum_slices(right, geometry).T * (geometry.slices / count))
 
 
-def _summed(vectors: FloatArray, geometry: Geometry) -> FloatArray:
-    """Return the sum of each vector's slices, (rows, d) to (rows, w); a narrow last one has zeros besides."""
+def _sum_slices(vectors: FloatArray, geometry: Geometry) -> FloatArray:
+    """Return the sum of each vector's slices, (rows, d) to (rows, w); a narrow last slice is padded."""
     short = geometry.slices * geometry.slice_width - geometry.dim
-    whole = np.pad(vectors, ((0, 0), (0, short)))
-    return np.asarray(whole.reshape(len(vectors), geometry.slices, geometry.slice_width).sum(axis=1))
+    padded = np.pad(vectors, ((0, 0), (0, short)))
+    return np.asarray(padded.reshape(len(vectors), geometry.slices, geometry.slice_width).sum(axis=1))

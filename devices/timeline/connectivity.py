@@ -59,9 +59,9 @@ class Churn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     intermittent_share: Share = Share(1.0)
     """The share of the group's devices that do, drawn device by device; the others stay."""
     uptime_mean: Duration = Duration(10 * TIME_UNITS["min"])
-    """How long a device is connected, on average."""
+    """Mean time for which a device is connected."""
     downtime_mean: Duration = Duration(40 * TIME_UNITS["s"])
-    """How long it is away, on average."""
+    """Mean time for which it is offline."""
     deviation: Share | None = None
     """Standard deviation of both as a share of their means: normal, at least 1 ms; null: exponential.
 

@@ -21,16 +21,16 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """A part of the run, with a share of the fleet that is to be connected; stages follow each other."""
 
     name: str
-    """What actions, faults and the report call it: a letter, then letters, digits, '.', '_' or '-'."""
+    """The name in actions, faults and the report: a letter, then letters, digits, '.', '_' or '-'."""
     duration: Duration
-    """How long it lasts."""
+    """The length of the stage."""
     target: Share = Share(1.0)
     """The share of the fleet's devices that is connected from the end of the ramp on."""
     ramp: Duration | None = None
-    """How long devices take to come or go at the start of the stage; null: the whole stage. In the first
-    stage all of them come: `0 s` has them there at once, or as `start_within` says."""
+    """The time over which devices connect or leave at the start of the stage; null: the whole stage. In the
+    first stage all of them connect: `0 s` connects them at once, or as `start_within` says."""
     spread: Literal["linear", "uniform", "poisson"] = "linear"
-    """How they spread over the ramp: evenly, at times drawn for each, or as a Poisson process would."""
+    """Their distribution over the ramp: evenly, at times drawn for each, or as a Poisson process."""
 
     def __post_init__(self) -> None:
         if not _STAGE_NAME.fullmatch(self.name):
@@ -47,7 +47,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     @property
     def ramp_ns(self) -> int:
-        """How long devices take to come or go."""
+        """The time over which devices connect or leave."""
         return int(self.duration if self.ramp is None else self.ramp)
 
 

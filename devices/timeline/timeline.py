@@ -54,7 +54,7 @@ class Timeline:
 
     @cached_property
     def windows(self) -> tuple[FaultWindow[Fault], ...]:
-        """When each fault is active, in the order of their start."""
+        """The windows in which faults are active, in the order of their start."""
         windows = []
         for number, fault in enumerate(self.faults):
             start_ns = self.moment(fault.at)
@@ -64,12 +64,12 @@ class Timeline:
 
     @cached_property
     def cloud_windows(self) -> tuple[FaultWindow[CloudFault], ...]:
-        """When the cloud is down or slow."""
+        """The windows in which the cloud is down or slow."""
         return self._windows_of(CloudFault)
 
     @cached_property
     def outages(self) -> tuple[FaultWindow[BrokerFault], ...]:
-        """When the broker is down."""
+        """The windows in which the broker is down."""
         return self._windows_of(BrokerFault)
 
     def moment(self, at: str) -> int:

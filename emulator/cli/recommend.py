@@ -22,7 +22,7 @@ def recommended(path: Path, k: int, *, known: bool) -> list[Recommendation]:
     try:
         return recommend(pee, k, known=known)
     except RemoteProtocolError as error:
-        raise InputError(f"{path}: damaged, or no PEE file: {error.detail}") from None
+        raise InputError(f"{path}: damaged, or not a PEE file: {error.detail}") from None
 
 
 def table(found: Sequence[Recommendation]) -> Iterator[str]:

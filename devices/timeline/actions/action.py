@@ -32,14 +32,14 @@ class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """
 
     affects_from_start: ClassVar[bool] = False
-    """Whether its devices count as affected from its start, or only when it has happened to all of them."""
+    """True: its devices count as affected from its start. False: when it has happened to all of them."""
     reassigns_users: ClassVar[bool] = False
-    """Whether each of its devices gets a new user."""
+    """True: each of its devices gets a new user."""
 
     at: str
-    """When: a span since the start, a stage, or a stage and a span (`squeeze + 10 min`)."""
+    """The time: a span since the start, a stage, or a stage and a span (`squeeze + 10 min`)."""
     select: DeviceSelector = DeviceSelector()
-    """To which devices."""
+    """The devices that it changes."""
 
     def __post_init__(self) -> None:
         parse_moment(self.at)

@@ -14,7 +14,7 @@ class BudgetScaling(Action, frozen=True, kw_only=True, tag="budget_scale"):
     factor: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)]
     """The budget is multiplied by this, from what the device's memory gives; 1 ends an earlier scaling."""
     over: Duration = Duration(0)
-    """How long it takes to get there, in twenty steps; 0: at once."""
+    """The time until this factor is reached, in twenty steps; 0: at once."""
 
     @property
     def lasts_ns(self) -> int:
@@ -27,14 +27,14 @@ class BudgetScaling(Action, frozen=True, kw_only=True, tag="budget_scale"):
 
 
 class Disconnection(Action, frozen=True, kw_only=True, tag="disconnect"):
-    """Cuts devices off for a time; their memory goes on moving."""
+    """Cuts devices off for a time; their memory goes on changing."""
 
     affects_from_start: ClassVar[bool] = True
 
     duration: Duration = Duration(0)
-    """How long every one of them is away."""
+    """The time for which every one of them is offline."""
     reconnect_within: Duration = Duration(0)
-    """They come back later than that, at times drawn evenly over this span."""
+    """They reconnect after that, at times drawn evenly over this span."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,7 +62,7 @@ class NetworkChange(Action, frozen=True, kw_only=True, tag="network"):
     to: str
     """Its name under `networks`."""
     duration: Duration | None = None
-    """After this they are back on their own; null: they stay."""
+    """The time until they return to their own network; null: they stay."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,14 +80,14 @@ class NetworkChange(Action, frozen=True, kw_only=True, tag="network"):
 
 
 class UserChange(Action, frozen=True, kw_only=True, tag="new_users"):
-    """Gives devices to new users: what was held for the old one is dropped and asked for anew."""
+    """Gives devices to new users: a device drops the PEE of the old user and asks for one of the new user."""
 
     reassigns_users: ClassVar[bool] = True
 
     within: Duration = Duration(0)
-    """They change hands at times drawn evenly over this span."""
+    """The new users come at times drawn evenly over this span."""
 
     @property
     def spread_ns(self) -> int:
-        """The time over which devices change hands."""
+        """The time over which the new users come."""
         return int(self.within)

@@ -1,4 +1,4 @@
-"""What several actions together make of one device: its budget factors and its networks over time."""
+"""The combined effect of several actions on one device: its budget factors and its networks over time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

@@ -26,16 +26,16 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The keys that every fault has."""
 
     slows: ClassVar[bool] = False
-    """Whether it delays exchanges and loses nothing.
+    """True: it delays exchanges and loses nothing.
 
     Such a fault affects each device that has an exchange under way while the fault is active. A fault that
     changes messages affects the devices whose messages it changed.
     """
 
     at: str
-    """When it begins: a span since the start, a stage, or a stage and a span (`storm + 1 min`)."""
+    """The time of its start: a span since the start, a stage, or a stage and a span (`storm + 1 min`)."""
     duration: Duration
-    """How long it lasts; at most to the stop time."""
+    """The time for which it is active; at most to the stop time."""
 
     def __post_init__(self) -> None:
         parse_moment(self.at)
@@ -51,9 +51,9 @@ class LinkFault(Fault, frozen=True, kw_only=True):
     """
 
     stream: Stream = "both"
-    """Which direction it is on: `uplink`, toward the cloud; `downlink`, from it; or `both`."""
+    """The direction: `uplink`, toward the cloud; `downlink`, from it; or `both`."""
     select: DeviceSelector = DeviceSelector()
-    """Whose links."""
+    """The devices whose links it affects."""
 
     def added_delay_ns(self, draw: Draw) -> int:
         """Return the time in nanoseconds by which a message takes longer."""
@@ -73,7 +73,7 @@ class LinkFault(Fault, frozen=True, kw_only=True):
 
     @property
     def holds_back_ns(self) -> int:
-        """How long it holds a message back so that others overtake it; 0 if it holds none back."""
+        """The time for which it holds a message back, so that others overtake it; 0 if it holds none back."""
         return 0
 
 
@@ -89,7 +89,7 @@ class CloudFault(Fault, frozen=True, kw_only=True):
 
     slows: ClassVar[bool] = True
     stops: ClassVar[bool] = False
-    """Whether the cloud does nothing while it is active, and starts unfinished work again afterwards."""
+    """True: the cloud does nothing while it is active, and starts unfinished work again afterwards."""
 
     def serve_ns(self, service_ns: int) -> int:
         """Return the service time of work that begins while it is active and else takes *service_ns*."""

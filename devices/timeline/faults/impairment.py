@@ -22,7 +22,7 @@ class Impairment(NamedTuple):
     resent: int | None = None
     """It was lost, and the transport sent it again until it arrived."""
     retries: int = 0
-    """How often the transport sent it again."""
+    """The number of times that the transport sent it again."""
     late_ns: int = 0
     """The delay that the retries cost."""
 

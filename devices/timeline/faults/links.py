@@ -13,7 +13,7 @@ class LatencyFault(LinkFault, frozen=True, kw_only=True, tag="latency"):
     slows: ClassVar[bool] = True
 
     delay: Duration
-    """What is added to the delay of every report and of every answer, its parts together."""
+    """The time added to the delay of every report and of every answer, its parts together."""
     jitter: Duration = Duration(0)
     """As much more, or less, drawn evenly for each report and for each answer."""
 
@@ -77,7 +77,7 @@ class ReorderingFault(LinkFault, frozen=True, kw_only=True, tag="reordering"):
     share: Share
     """The share of parts."""
     delay: Duration = Duration(200 * TIME_UNITS["ms"])
-    """How long a part is held back."""
+    """The time for which a part is held back."""
     stream: Literal["downlink"] = "downlink"
     """Only parts of updates can overtake each other."""
 
@@ -88,7 +88,7 @@ class ReorderingFault(LinkFault, frozen=True, kw_only=True, tag="reordering"):
 
     @property
     def holds_back_ns(self) -> int:
-        """How long a part is held back."""
+        """The time for which a part is held back."""
         return int(self.delay)
 
     def impair(self, impairment: Impairment, number: int, draw: Draw) -> Impairment:

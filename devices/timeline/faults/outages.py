@@ -22,7 +22,7 @@ class CloudSlowdown(CloudFault, frozen=True, kw_only=True, tag="cloud_slow"):
     """The cloud takes longer to answer."""
 
     factor: Annotated[float, msgspec.Meta(gt=0.0, le=1e6)]
-    """How many times as long."""
+    """The factor of the service time."""
 
     def serve_ns(self, service_ns: int) -> int:
         """Return the service time times the factor."""

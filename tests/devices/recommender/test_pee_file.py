@@ -185,7 +185,7 @@ def test_another_safetensors_file_is_none(tmp_path: Path) -> None:
         ({"ids": np.ones(2, np.uint16)}, {"format": "peelfleet-pee-1"}, "tensor '.*' is missing"),
     ):
         file.write_bytes(safetensors.numpy.save(tensors, fields))
-        with pytest.raises(InputError, match=f"model.safetensors: damaged, or no PEE file: .*{message}"):
+        with pytest.raises(InputError, match=f"model.safetensors: damaged, or not a PEE file: .*{message}"):
             read_pee(file)
 
 

@@ -174,4 +174,4 @@ def test_a_damaged_or_foreign_file_is_one_line(tiny_pee: Path) -> None:
         (folder / name).write_bytes(content)
         done = peelfleet("recommend", name, folder=folder)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-        assert done.stderr.startswith(f"peelfleet: {name}: damaged, or no PEE file: ")
+        assert done.stderr.startswith(f"peelfleet: {name}: damaged, or not a PEE file: ")
