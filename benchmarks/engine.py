@@ -37,7 +37,7 @@ import simpy
 from benchmarks.figures import write
 from benchmarks.instructions import count_instructions
 from broker_config.endpoint import Endpoint
-from broker_config.launch import launched
+from broker_config.launch import launch_broker
 from cloud.blocks.store import save_store
 from devices.memory import BoundedWalk
 from devices.recommender.quality import HeldOut
@@ -246,7 +246,7 @@ def compare_with_echo(folder: Path) -> dict[str, object]:
     ready(job).run_virtual()
     updates = journal_of(job, "update")
     sizes = list(zip(updates["report_bytes"].to_pylist(), updates["update_bytes"].to_pylist(), strict=True))
-    with launched("auto") as running:
+    with launch_broker("auto") as running:
         echo = asyncio.run(echo_rate(running.endpoint, sizes[:ECHOES]))
         lockstep = lockstep_rate(job, running.endpoint, folder / "store")
         return {

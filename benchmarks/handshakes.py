@@ -16,7 +16,7 @@ import psutil
 from broker_config import mosquitto
 from broker_config.endpoint import Endpoint, check_reachable, parse_url
 from broker_config.installation import Installation, install
-from broker_config.launch import launched
+from broker_config.launch import launch_broker
 from devices.mqtt.sessions import Sessions, check_open_files
 from devices.mqtt.settings import Realtime
 from wire.errors import InputError
@@ -63,7 +63,7 @@ async def _connect(connection: Connection) -> None:
 
 @contextmanager
 def _plain() -> Iterator[tuple[Connection, psutil.Process]]:
-    with launched("mosquitto") as broker:
+    with launch_broker("mosquitto") as broker:
         children = psutil.Process().children(recursive=True)
         yield (
             broker.endpoint.connection(Role.FLEET, ""),

@@ -32,9 +32,9 @@ from benchmarks.engine import prepare
 from benchmarks.figures import verdict, write
 from benchmarks.service import SCENARIO
 from broker_config.endpoint import Endpoint
-from broker_config.launch import launched
+from broker_config.launch import launch_broker
 from cloud.blocks.store import BlockStore, save_store
-from cloud.service.outcomes import Result
+from cloud.service.outcomes import Outcome
 from cloud.service.responder import notice_of
 from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import Shelves
@@ -247,7 +247,7 @@ async def story(endpoint: Endpoint, service: Service, store: BlockStore, count: 
     await asyncio.sleep(2)
     counts = await service.counts()
     ours = good.agent.seq
-    accounted = sum(counts[name] for name in (*Result, "waiting", "in_flight"))
+    accounted = sum(counts[name] for name in (*Outcome, "waiting", "in_flight"))
     warm = service.sizes[int(len(service.sizes) * WARM_SHARE) :]
     return {
         "messages": count,
@@ -269,7 +269,7 @@ async def story(endpoint: Endpoint, service: Service, store: BlockStore, count: 
 
 def measure(count: int) -> list[str]:
     """Measure, print, write ``malformed.json``; return the promises that do not hold."""
-    with tempfile.TemporaryDirectory() as folder, launched("mosquitto") as broker:
+    with tempfile.TemporaryDirectory() as folder, launch_broker("mosquitto") as broker:
         job = prepare(SCENARIO, Path(folder))
         store = Path(folder) / "store"
         save_store(job.store, store)

@@ -26,7 +26,7 @@ import psutil
 from benchmarks.engine import prepare
 from benchmarks.figures import write
 from broker_config.endpoint import Endpoint
-from broker_config.launch import launched
+from broker_config.launch import launch_broker
 from cloud.blocks.store import BlockStore, save_store
 from cloud.service.responder import Responder
 from emulator.processes.cloud_process import cloud_process
@@ -186,7 +186,7 @@ def main() -> list[str]:
     rounds: dict[str, dict[int, list[Round]]] = {
         name: {count: [] for count in IN_FLIGHT} for name in ("echo", "service", "two_replicas")
     }
-    with tempfile.TemporaryDirectory() as folder, launched("mosquitto") as broker:
+    with tempfile.TemporaryDirectory() as folder, launch_broker("mosquitto") as broker:
         job = prepare(SCENARIO, Path(folder))
         store = Path(folder) / "store"
         save_store(job.store, store)

@@ -12,8 +12,8 @@ from typing import Literal
 from wire.topics import NAME, ROOT, AccessRule, Role, access_rules, matches
 
 # What a broker says about itself is not in the topic table; whoever may read everything reads it too.
-_ABOUT_THE_BROKER = {Role.OBSERVER: (AccessRule("read", "$SYS/broker/#"),)}
-_ABOUT_EMQX = {Role.OBSERVER: (AccessRule("read", "$SYS/brokers/#"),)}
+_BROKER_TOPICS = {Role.OBSERVER: (AccessRule("read", "$SYS/broker/#"),)}
+_EMQX_TOPICS = {Role.OBSERVER: (AccessRule("read", "$SYS/brokers/#"),)}
 
 
 def mosquitto_acl(users: Mapping[str, Role], fleet: str = "+") -> str:
@@ -33,7 +33,7 @@ def mosquitto_acl(users: Mapping[str, Role], fleet: str = "+") -> str:
 
 def _section(user: str, role: Role, fleet: str) -> Iterator[str]:
     yield f"user {user}"
-    yield f"topic deny {_as_a_device(user)}"
+    yield f"topic deny {_device_filter(user)}"
     for rule in _role_rules(role, fleet):
         yield f"topic {rule.access} {rule.filter}"
 
@@ -48,8 +48,8 @@ def emqx_acl(users: Mapping[str, Role], fleet: str = "+") -> str:
     lines = ["%% Generated from wire.topics by broker_config.acl. The first rule that matches decides."]
     for user, role in users.items():
         if role is not Role.DEVICE:
-            rules = access_rules(role, fleet) + _ABOUT_EMQX.get(role, ())
-            lines += ["", f'{{deny, {{user, "{user}"}}, all, ["{_as_a_device(user)}"]}}.']
+            rules = access_rules(role, fleet) + _EMQX_TOPICS.get(role, ())
+            lines += ["", f'{{deny, {{user, "{user}"}}, all, ["{_device_filter(user)}"]}}.']
             lines += _emqx_rules(f'{{user, "{user}"}}', rules)
     rules = access_rules(Role.DEVICE, fleet)
     lines += ["", *_emqx_rules("all", [rule for rule in rules if "%u" not in rule.filter])]
@@ -68,17 +68,19 @@ def _emqx_rules(who: str, rules: Iterable[AccessRule]) -> Iterator[str]:
 
 def permits(role: Role, user: str, access: Literal["read", "write"], topic: str) -> bool:
     """Tell whether *user*, who has *role*, may read or write *topic*."""
-    if role is not Role.DEVICE and matches(_as_a_device(user), topic):
+    if role is not Role.DEVICE and matches(_device_filter(user), topic):
         return False
     return any(rule.access == access and matches(rule.filter, topic) for rule in _rules(role, user))
 
 
 def may_subscribe(role: Role, user: str, topic_filter: str) -> bool:
     """Tell whether a subscription could ever deliver anything: its filter and a read rule overlap."""
-    return any(rule.access == "read" and _overlap(rule.filter, topic_filter) for rule in _rules(role, user))
+    return any(
+        rule.access == "read" and _filters_overlap(rule.filter, topic_filter) for rule in _rules(role, user)
+    )
 
 
-def _as_a_device(user: str) -> str:
+def _device_filter(user: str) -> str:
     """Return a filter for the topics of a device called *user*, whom no other role may be mistaken for.
 
     mosquitto applies the patterns, meant for devices, to every user.
@@ -95,10 +97,10 @@ def _rules(role: Role, user: str) -> tuple[AccessRule, ...]:
 
 
 def _role_rules(role: Role, fleet: str = "+") -> tuple[AccessRule, ...]:
-    return access_rules(role, fleet) + _ABOUT_THE_BROKER.get(role, ())
+    return access_rules(role, fleet) + _BROKER_TOPICS.get(role, ())
 
 
-def _overlap(one: str, other: str) -> bool:
+def _filters_overlap(one: str, other: str) -> bool:
     """Tell whether some topic matches both filters."""
     if one.startswith("$") != other.startswith("$"):  # a wildcard never stands for $SYS and the like
         return False

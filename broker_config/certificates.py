@@ -20,7 +20,7 @@ LONGEST_COMMON_NAME = 64
 
 
 @dataclass(frozen=True)
-class Signed:
+class SignedCertificate:
     """A certificate and its private key."""
 
     certificate: x509.Certificate
@@ -38,7 +38,7 @@ class Signed:
 class Authority:
     """Who vouches for a fleet's broker and its clients."""
 
-    signed: Signed
+    signed: SignedCertificate
 
     @classmethod
     def new(cls, name: str, now: datetime | None = None) -> Self:
@@ -46,15 +46,15 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(name, name, key, now or datetime.now(UTC), AUTHORITY_DAYS)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(_usage(signs=True), critical=True)
-        return cls(Signed(builder.sign(key, hashes.SHA256()), key))
+        builder = builder.add_extension(_key_usage(signs=True), critical=True)
+        return cls(SignedCertificate(builder.sign(key, hashes.SHA256()), key))
 
-    def server(self, hosts: list[str], now: datetime | None = None) -> Signed:
+    def server(self, hosts: list[str], now: datetime | None = None) -> SignedCertificate:
         """Return the certificate of a broker that clients reach as *hosts*: names or addresses."""
-        names = x509.SubjectAlternativeName([_host(host) for host in hosts])
+        names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
         return self._leaf(hosts[0], ExtendedKeyUsageOID.SERVER_AUTH, now, names)
 
-    def client(self, user: str, now: datetime | None = None) -> Signed:
+    def client(self, user: str, now: datetime | None = None) -> SignedCertificate:
         """Return the certificate of a client whose user name is *user*."""
         return self._leaf(user, ExtendedKeyUsageOID.CLIENT_AUTH, now, None)
 
@@ -64,12 +64,12 @@ class Authority:
         use: x509.ObjectIdentifier,
         now: datetime | None,
         names: x509.SubjectAlternativeName | None,
-    ) -> Signed:
+    ) -> SignedCertificate:
         key, authority = ec.generate_private_key(ec.SECP256R1()), self.signed.certificate
         issuer = str(authority.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
         builder = _builder(name, issuer, key, now or datetime.now(UTC), LEAF_DAYS)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        builder = builder.add_extension(_usage(signs=False), critical=True)
+        builder = builder.add_extension(_key_usage(signs=False), critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage([use]), critical=False)
         public = self.signed.key.public_key()
         builder = builder.add_extension(
@@ -77,7 +77,7 @@ class Authority:
         )
         if names is not None:
             builder = builder.add_extension(names, critical=False)
-        return Signed(builder.sign(self.signed.key, hashes.SHA256()), key)
+        return SignedCertificate(builder.sign(self.signed.key, hashes.SHA256()), key)
 
 
 def _builder(
@@ -98,7 +98,7 @@ def _builder(
     )
 
 
-def _usage(*, signs: bool) -> x509.KeyUsage:
+def _key_usage(*, signs: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=True,
         key_cert_sign=signs,
@@ -112,7 +112,7 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
     )
 
 
-def _host(host: str) -> x509.GeneralName:
+def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ip_address(host))
     except ValueError:

@@ -22,7 +22,7 @@ DROPPED, CLOCK = "$SYS/broker/publish/messages/dropped", "$SYS/broker/uptime"
 _RECONNECT_S = 1
 
 
-class Drops:
+class DropCounter:
     """Adds up what a broker counts, over its restarts.
 
     Only what is dropped from the first count on is told of: a broker that others use too has a past. What a
@@ -48,7 +48,7 @@ class Drops:
         return None if self._since is None else self._ended + self._now - self._since
 
 
-class DropWatch:
+class DropMonitor:
     """Listens to a broker in a thread of its own, over reconnections.
 
     Args:
@@ -56,7 +56,7 @@ class DropWatch:
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._drops = Drops()
+        self._drops = DropCounter()
         self._ticked = threading.Event()
         self._client = client = Client(
             CallbackAPIVersion.VERSION2,

@@ -22,7 +22,7 @@ COMMAND = [sys.executable, "-m", "broker_config.embedded"]
 
 
 @dataclass(frozen=True)
-class Settings:
+class BrokerSettings:
     """Where the broker listens, and who may connect."""
 
     host: str
@@ -41,7 +41,7 @@ class Settings:
         return cls(raw["host"], raw["port"], accounts)
 
 
-def read_line(descriptor: int) -> bytes:
+def read_first_line(descriptor: int) -> bytes:
     """Read up to the first newline; unbuffered, since what follows is watched for its end."""
     line = b""
     while not line.endswith(b"\n") and (chunk := os.read(descriptor, 65_536)):
@@ -52,7 +52,7 @@ def read_line(descriptor: int) -> bytes:
 def main() -> int:
     """Serve until the parent is gone; return the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = Settings.decode(read_line(0))
+    settings = BrokerSettings.decode(read_first_line(0))
     allow_many_connections()
     # Only this process needs amqtt, and importing it takes half a second.
     from broker_config.amqtt_broker import serve

@@ -26,9 +26,9 @@ CONFIGURATION, CREDENTIALS, STATE, CLIENTS = "mosquitto.conf", "credentials.csv"
 CA, CA_KEY, CERTIFICATE, KEY = "ca.crt", "ca.key", "server.crt", "server.key"
 LARGEST_MESSAGE = DEFAULT_MAX_PAYLOAD + 1024
 """Payload of the largest part that a cloud sends by default, with room for its topic."""
-SERVICES = (Role.FLEET, Role.CLOUD, Role.OBSERVER)
+SERVICE_ROLES = (Role.FLEET, Role.CLOUD, Role.OBSERVER)
 """Roles that a fleet has one user for each."""
-_OURS = {
+_WRITTEN_NAMES = {
     *(CA, CA_KEY, CERTIFICATE, KEY, CREDENTIALS, CLIENTS),
     *(CONFIGURATION, "passwords", "acl", STATE),
     *(cluster.COMPOSE, cluster.BALANCER, "emqx.conf", "acl.conf", "users.csv"),
@@ -68,7 +68,7 @@ def install(directory: Path, wanted: Installation, *, force: bool = False) -> tu
         InputError: an argument is wrong, or something is there.
     """
     accounts = _accounts(wanted)
-    directory = _room(directory, force=force)
+    directory = _check_target(directory, force=force)
     try:
         with atomic_folder(directory) as draft:  # open to all: the broker is another user
             _write(draft, directory, wanted, accounts)
@@ -79,7 +79,7 @@ def install(directory: Path, wanted: Installation, *, force: bool = False) -> tu
     return accounts
 
 
-def _room(directory: Path, *, force: bool) -> Path:
+def _check_target(directory: Path, *, force: bool) -> Path:
     """Return *directory* in full, which is not there, or is an earlier installation that may go."""
     directory = Path(os.path.realpath(directory))  # `resolve` raises where links go in a circle
     if not str(directory).isprintable():
@@ -89,7 +89,7 @@ def _room(directory: Path, *, force: bool) -> Path:
     if not force:
         raise InputError(f"{directory}: is there already; --force writes it anew")
     found = {path.name for path in directory.iterdir()} if directory.is_dir() else {directory.name}
-    if others := sorted(found - _OURS):
+    if others := sorted(found - _WRITTEN_NAMES):
         raise InputError(
             f"{directory}: holds other things than `broker init` writes: {', '.join(others[:3])}"
         )
@@ -108,7 +108,7 @@ def _accounts(wanted: Installation) -> tuple[Account, ...]:
             raise InputError(f"--host {host!r}: must be a name or an address: letters, digits, '.' and '-'")
     if not _address(wanted.bind):
         raise InputError(f"--bind {wanted.bind!r}: must be an IP address, such as 0.0.0.0")
-    services = [Account(f"_{role.value}", role, secrets.token_urlsafe(24)) for role in SERVICES]
+    services = [Account(f"_{role.value}", role, secrets.token_urlsafe(24)) for role in SERVICE_ROLES]
     devices = [Account(name, Role.DEVICE, secrets.token_urlsafe(12)) for name in wanted.devices]
     check_accounts([*services, *devices])
     return (*services, *devices)
@@ -145,7 +145,7 @@ def _write_mosquitto(draft: Path, final: Path, wanted: Installation, accounts: S
             wanted.port,
             user,
             state=final / STATE,
-            security=_security(final, wanted),
+            security=_tls_lines(final, wanted),
             largest_message=LARGEST_MESSAGE,
         ),
         "passwords": "".join(f"{mosquitto.password_line(each.user, each.password)}\n" for each in accounts),
@@ -154,7 +154,7 @@ def _write_mosquitto(draft: Path, final: Path, wanted: Installation, accounts: S
     for name, text in texts.items():
         write_secret(draft / name, text)
     (draft / STATE).mkdir(mode=0o700)
-    _hand_over([draft / STATE, draft / KEY, *(draft / name for name in texts)], user)
+    _change_owner([draft / STATE, draft / KEY, *(draft / name for name in texts)], user)
 
 
 def _write_cluster(draft: Path, wanted: Installation, accounts: Sequence[Account]) -> None:
@@ -165,10 +165,10 @@ def _write_cluster(draft: Path, wanted: Installation, accounts: Sequence[Account
         write_secret(draft / name, text)
     for name, text in cluster.open_files(wanted.bind, wanted.port).items():
         write_open(draft / name, text)
-    _hand_over([draft / KEY, *(draft / name for name in texts)], cluster.CONTAINER_USER)
+    _change_owner([draft / KEY, *(draft / name for name in texts)], cluster.CONTAINER_USER)
 
 
-def _security(directory: Path, wanted: Installation) -> str:
+def _tls_lines(directory: Path, wanted: Installation) -> str:
     lines = [
         "",
         "# TLS 1.2 at least; clients verify the certificate against ca.crt.",
@@ -194,7 +194,7 @@ def _write_clients(folder: Path, authority: Authority, accounts: Iterable[Accoun
         signed.write(folder / f"{account.user}.crt", folder / f"{account.user}.key")
 
 
-def _hand_over(paths: Iterable[Path], user: str | int) -> None:
+def _change_owner(paths: Iterable[Path], user: str | int) -> None:
     """Let the user own what the broker reads, whom it becomes when root starts it."""
     if os.geteuid() == 0:
         for path in paths:

@@ -17,7 +17,7 @@ from typing import IO, Literal
 from broker_config import embedded, mosquitto
 from broker_config.accounts import Account, check_accounts
 from broker_config.endpoint import CAPABILITIES, Credentials, Endpoint, check_reachable
-from broker_config.temporary_folders import scratch_folder
+from broker_config.temporary_folders import temporary_folder
 from wire.errors import InputError, RunError
 from wire.output_files import os_error_text
 from wire.topics import Role
@@ -112,7 +112,7 @@ class _PortTakenError(Exception):
 
 
 @contextmanager
-def launched(
+def launch_broker(
     kind: Literal["auto", "mosquitto", "amqtt"] = "auto",
     *,
     port: int | None = None,
@@ -131,13 +131,13 @@ def launched(
         InputError: no such broker here, the port is in use, or a user name is none.
         RunError: the broker does not start; its log is in the message.
     """
-    chosen = _installed(kind)
+    chosen = _choose_broker(kind)
     logins = {**_random_credentials(), **(credentials or {})}
     accounts = _accounts(logins, devices or {})
     for candidate in _candidate_ports(port):
         with ExitStack() as stack:
             try:
-                broker = stack.enter_context(_running(chosen, candidate, logins, accounts))
+                broker = stack.enter_context(_start_broker(chosen, candidate, logins, accounts))
             except _PortTakenError:
                 continue
             yield broker
@@ -147,7 +147,7 @@ def launched(
     raise RunError(f"no broker started: {_PORT_ATTEMPTS} free ports were taken before it could listen")
 
 
-def _installed(kind: Literal["auto", "mosquitto", "amqtt"]) -> Literal["mosquitto", "amqtt"]:
+def _choose_broker(kind: Literal["auto", "mosquitto", "amqtt"]) -> Literal["mosquitto", "amqtt"]:
     if kind == "amqtt" or (kind == "auto" and mosquitto.executable() is None):
         return "amqtt"
     if mosquitto.executable() is None:
@@ -194,7 +194,7 @@ def _bind(port: int) -> int:
 
 
 @contextmanager
-def _running(
+def _start_broker(
     kind: Literal["mosquitto", "amqtt"],
     port: int,
     logins: Mapping[Role, Credentials],
@@ -204,7 +204,7 @@ def _running(
     with ExitStack() as stack:
         log = stack.enter_context(TemporaryFile())
         if kind == "mosquitto":
-            directory = stack.enter_context(scratch_folder())
+            directory = stack.enter_context(temporary_folder())
             program = mosquitto.executable()
             assert program is not None
             try:
@@ -215,18 +215,18 @@ def _running(
                 ) from None
             start = partial(_spawn, mosquitto.command(program, directory), log)
         else:
-            start = partial(_embedded, port, accounts, log)
+            start = partial(_start_embedded, port, accounts, log)
         broker = RunningBroker(endpoint, start, log)
         stack.callback(broker.end)
         _wait_until_ready(broker)
         yield broker
 
 
-def _embedded(port: int, accounts: Sequence[Account], log: IO[bytes]) -> "subprocess.Popen[bytes]":
+def _start_embedded(port: int, accounts: Sequence[Account], log: IO[bytes]) -> "subprocess.Popen[bytes]":
     process = _spawn(embedded.COMMAND, log)
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):  # it died at once: whoever waits for it will say so
-        process.stdin.write(embedded.Settings(LOOPBACK, port, accounts).encode())
+        process.stdin.write(embedded.BrokerSettings(LOOPBACK, port, accounts).encode())
         process.stdin.flush()
     return process
 

@@ -17,7 +17,7 @@ from broker_config.acl import mosquitto_acl
 from broker_config.file_modes import write_secret
 from wire.update_part import MAX_PART_BYTES
 
-GUARD = Path(__file__).with_name("parent_guard.py")
+PARENT_GUARD = Path(__file__).with_name("parent_guard.py")
 # Daemons live in folders that are often missing from a user's PATH.
 _DAEMON_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 _SALT_BYTES = 12
@@ -33,7 +33,7 @@ def command(program: str, directory: Path) -> list[str]:
     """Return the command that runs mosquitto from the files in *directory*, as long as its parent lives."""
     configuration = str(directory / "mosquitto.conf")
     # -I -S: the guard needs the standard library only, and starts in 15 ms without the rest.
-    return [sys.executable, "-I", "-S", str(GUARD), str(directory), program, "-c", configuration]
+    return [sys.executable, "-I", "-S", str(PARENT_GUARD), str(directory), program, "-c", configuration]
 
 
 def write_files(directory: Path, host: str, port: int, accounts: Sequence[Account]) -> None:

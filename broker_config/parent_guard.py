@@ -30,7 +30,7 @@ def allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def end(child: "subprocess.Popen[bytes]") -> None:
+def end_process(child: "subprocess.Popen[bytes]") -> None:
     """Ask *child* to end, and make it end if it does not."""
     child.terminate()
     try:
@@ -43,7 +43,7 @@ def end_with_parent(child: "subprocess.Popen[bytes]", directory: str) -> None:
     """Wait until the parent is gone, or has closed its end on purpose; then end *child*."""
     while os.read(0, 4096):
         pass
-    end(child)
+    end_process(child)
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -58,7 +58,7 @@ def main(directory: str, command: list[str]) -> int:
         status = child.wait()
         watching.join(_LINGER_S)  # if it was the parent, its directory is being removed
     finally:
-        end(child)
+        end_process(child)
     return status if status >= 0 else 128 - status
 
 

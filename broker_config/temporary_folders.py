@@ -16,12 +16,12 @@ OWNER = "owner.lock"
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """Give a temporary folder that nobody else can read; it goes with the block.
 
     What processes that were killed have left behind goes first: it may hold passwords.
     """
-    remove_left_folders()
+    remove_orphaned_folders()
     folder, lock = _owned()
     try:
         yield folder
@@ -30,7 +30,7 @@ def scratch_folder() -> Iterator[Path]:
         lock.release()
 
 
-def remove_left_folders() -> None:
+def remove_orphaned_folders() -> None:
     """Remove the temporary folders of processes that are dead."""
     with suppress(OSError):
         for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):

@@ -16,7 +16,7 @@ import numpy as np
 
 from cloud.blocks.encoding import GroupTable, encode_cells, encode_group
 from cloud.blocks.store import BlockStore, build_store
-from cloud.service.model_versions import Versions
+from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.scoring import ItemTable
@@ -57,7 +57,7 @@ def examples() -> Files:
 def story() -> Files:
     """Return what user 0's device and the cloud say to each other."""
     other = other_version()
-    cloud = Versions([Responder(STORE, MAX_PAYLOAD), Responder(other, MAX_PAYLOAD)])
+    cloud = ModelVersions([Responder(STORE, MAX_PAYLOAD), Responder(other, MAX_PAYLOAD)])
     model, seq = STORE.version, count(FIRST_SEQ + 1)
     found = {
         "model.json": encode(cloud.first.notice()),

@@ -8,7 +8,7 @@ from pathlib import Path
 import aiomqtt
 
 from broker_config.endpoint import Credentials
-from broker_config.launch import RunningBroker, launched
+from broker_config.launch import RunningBroker, launch_broker
 from cloud.blocks.store import BlockStore, save_store
 from emulator.processes.cloud_process import CloudProcess, cloud_process
 from emulator.simulation.model_cache import prepare_model
@@ -71,7 +71,7 @@ def served(root: Path, folder: Path, devices: Sequence[str], options: Sequence[s
     passwords = dict.fromkeys(devices, PASSWORD)
     roles = {role: Credentials(f"_{role}", "secret") for role in (Role.CLOUD, Role.FLEET, Role.OBSERVER)}
     with (
-        launched("mosquitto", devices=passwords, credentials=roles) as broker,
+        launch_broker("mosquitto", devices=passwords, credentials=roles) as broker,
         cloud_process([folder / "store"], broker.endpoint, FLEET, Updates(), options=options) as cloud,
     ):
         yield Served(broker, cloud, model.store, folder / "store")

@@ -10,7 +10,7 @@ import safetensors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.service.model_versions import Versions
+from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
 from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import Shelves
@@ -24,7 +24,7 @@ from wire.planes import decode_planes, encode_planes
 from wire.update_part import decode_part
 
 OTHER = other_version()
-CLOUD = Versions([Responder(STORE), Responder(OTHER)])
+CLOUD = ModelVersions([Responder(STORE), Responder(OTHER)])
 STEMS = {"report": BudgetReport, "status": Status, "quality": QualityReport, "model": ModelNotice}
 
 

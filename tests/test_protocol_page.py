@@ -12,7 +12,7 @@ import pytest
 
 from cloud.service.announcement import ECHO_S
 from cloud.service.prometheus import LONGEST_S, MOST_CONNECTIONS
-from cloud.service.report_queue import Limits
+from cloud.service.report_queue import AdmissionLimits
 from devices.protocol.report_policy import LEAST_REFUSAL_WAIT_S, LONGEST_REFUSAL_WAIT_S
 from devices.standalone.device import NOTICES_S
 from devices.standalone.settings import Settings
@@ -65,7 +65,7 @@ def test_the_tensors_are_in_the_order_of_the_container() -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    limits = Limits()
+    limits = AdmissionLimits()
     for words in (
         f"| {limits.rate:g} a second in the long run, {limits.burst} at once (`--max-rate`)",
         f"| {limits.max_queue:,} (`--max-queue`)",

@@ -9,7 +9,7 @@ import typer
 
 from cloud.service.outcomes import REASONS
 from cloud.service.prometheus import CloudCollector
-from cloud.service.statistics import Counts
+from cloud.service.statistics import ServiceStatistics
 from emulator.cli.main import app
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -36,7 +36,7 @@ def options_of_the_command() -> set[str]:
 def test_the_metrics_are_those_of_the_table() -> None:
     labels = {"fleet": "f", "replica": "", "version": "v"}
     expected = {}
-    for family in CloudCollector(Counts(), int, int, labels).collect():
+    for family in CloudCollector(ServiceStatistics(), int, int, labels).collect():
         name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
         found = {label for sample in family.samples for label in sample.labels} - {"le"}
         expected[name] = ("gauge" if family.type == "info" else family.type, sorted(found))

@@ -6,8 +6,8 @@ does not hear, no device hears.
 
 import asyncio
 
-from cloud.service.model_versions import Versions
-from cloud.service.statistics import Counts
+from cloud.service.model_versions import ModelVersions
+from cloud.service.statistics import ServiceStatistics
 from wire.errors import RemoteProtocolError, RunError
 from wire.messages import encode
 from wire.mqtt.client import Client, Message, SubscriptionRefusedError, publish, subscribe
@@ -30,7 +30,9 @@ class Announcement:
         layers: whether each layer's blocks are left with the broker.
     """
 
-    def __init__(self, versions: Versions, fleet: str, counts: Counts, *, layers: bool) -> None:
+    def __init__(
+        self, versions: ModelVersions, fleet: str, counts: ServiceStatistics, *, layers: bool
+    ) -> None:
         self._versions = versions
         self._fleet = fleet
         self._counts = counts

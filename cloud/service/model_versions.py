@@ -8,7 +8,7 @@ from wire.messages import BudgetReport, decode
 from wire.topics import LayerName
 
 
-class Versions:
+class ModelVersions:
     """Answers each report from the model version that the device wants.
 
     As stateless as a responder: the report says which version. A version that is not served, because it was

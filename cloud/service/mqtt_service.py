@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from cloud.service.announcement import Announcement
-from cloud.service.model_versions import Versions
-from cloud.service.outcomes import INTERNAL, NEWER, STOPPED, Cause, Content, Result, classify
-from cloud.service.report_queue import Inbox, Limits, Taken, Waiting
-from cloud.service.statistics import Counts
+from cloud.service.model_versions import ModelVersions
+from cloud.service.outcomes import INTERNAL, NEWER, STOPPED, Outcome, UpdateCause, UpdateContent, classify
+from cloud.service.report_queue import Admission, AdmissionLimits, QueuedReport, ReportQueue
+from cloud.service.statistics import ServiceStatistics
 from wire.errors import Reason, RemoteProtocolError
 from wire.mqtt.backoff import BRIEF_CONNECTIONS, Backoff
 from wire.mqtt.client import Client, Message, MqttError, done_before, new_client, or_disconnected, subscribe
@@ -44,7 +44,7 @@ class ServiceConfig:
     """Whether several services share the reports."""
     retain_blocks: bool = False
     """Whether every layer is also published on a topic of its own, for shared delivery."""
-    limits: Limits = field(default_factory=Limits)
+    limits: AdmissionLimits = field(default_factory=AdmissionLimits)
     grace_s: float = 10.0
     """Seconds to finish the reports that were accepted before a stop."""
 
@@ -69,10 +69,10 @@ class Service:
 
     def __init__(
         self,
-        versions: Versions,
+        versions: ModelVersions,
         connection: Connection,
         config: ServiceConfig,
-        counts: Counts,
+        counts: ServiceStatistics,
         draw: Callable[[], float],
     ) -> None:
         self._versions = versions
@@ -81,7 +81,7 @@ class Service:
         self._counts = counts
         # The broker is up, and the fleet waits: the wait grows no further after brief connections.
         self._backoff = Backoff(draw, brief_limit=BRIEF_CONNECTIONS)
-        self._reports = Inbox(config.limits)
+        self._reports = ReportQueue(config.limits)
         self._log = ThrottledLog(LOG)
         self._announcement = Announcement(versions, config.fleet, counts, layers=config.retain_blocks)
         self._cleared = False
@@ -155,7 +155,7 @@ class Service:
         LOG.warning("%d reports stay unanswered: their devices ask again", left, extra={"reports": left})
         while len(self._reports):
             self._reports.pop()
-            self._counts.became(STOPPED, Result.FAILED)
+            self._counts.became(STOPPED, Outcome.FAILED)
 
     async def _serve_connection(self, client: Client) -> None:
         """Subscribe, announce and answer, until stopped or the connection breaks.
@@ -208,12 +208,12 @@ class Service:
             self._refuse(error, topic)
             return
         match taken:
-            case Taken.QUEUED:
+            case Admission.QUEUED:
                 self._wake.set()
-            case Taken.NEWER | Taken.OLDER:
-                counts.became(NEWER, Result.SUPERSEDED)
+            case Admission.NEWER | Admission.OLDER:
+                counts.became(NEWER, Outcome.SUPERSEDED)
             case dropped:
-                counts.became(dropped.value, Result.DROPPED)
+                counts.became(dropped.value, Outcome.DROPPED)
                 self._log.refused(dropped.value, topic, f"dropped: {dropped.value}", now_s)
 
     def _sender(self, topic: str) -> str:
@@ -231,7 +231,7 @@ class Service:
         return address.device
 
     def _refuse(self, error: RemoteProtocolError, topic: str) -> None:
-        self._counts.became(error.reason.value, Result.REJECTED)
+        self._counts.became(error.reason.value, Outcome.REJECTED)
         self._log.refused(error.reason.value, topic, str(error), time.monotonic())
 
     async def _answer_all(self, client: Client) -> None:
@@ -271,7 +271,7 @@ class Service:
                 await client.unsubscribe(self._config.filter)
         stop_receiving(client)
 
-    def _answer(self, client: Client, tasks: asyncio.TaskGroup, waiting: Waiting) -> None:
+    def _answer(self, client: Client, tasks: asyncio.TaskGroup, waiting: QueuedReport) -> None:
         """Start to send the answer to a report, if it has one."""
         counts, began_s = self._counts, time.monotonic()
         counts.queue.add(began_s - waiting.arrived_s)
@@ -283,22 +283,22 @@ class Service:
             return
         except Exception:  # a bug of ours: one report of one device must not end the service for all
             LOG.exception("device %s: its report could not be answered", waiting.device)
-            counts.became(INTERNAL, Result.REJECTED)
+            counts.became(INTERNAL, Outcome.REJECTED)
             return
         counts.selection.add(time.monotonic() - began_s)
         task = tasks.create_task(self._reply(client, waiting, parts, content))
         self._replies.add(task)
         task.add_done_callback(partial(self._on_reply_done, cause))
 
-    def _on_reply_done(self, cause: Cause, task: asyncio.Task[bool]) -> None:
+    def _on_reply_done(self, cause: UpdateCause, task: asyncio.Task[bool]) -> None:
         """Count an answer. A callback, because a task that is cancelled before it starts never runs."""
         self._replies.discard(task)
         self._wake.set()
         sent = not task.cancelled() and task.result()
-        self._counts.became(cause, Result.SENT if sent else Result.FAILED)
+        self._counts.became(cause, Outcome.SENT if sent else Outcome.FAILED)
 
     async def _reply(
-        self, client: Client, waiting: Waiting, parts: tuple[bytes, ...], content: Content
+        self, client: Client, waiting: QueuedReport, parts: tuple[bytes, ...], content: UpdateContent
     ) -> bool:
         """Send an answer; return whether the broker has confirmed all of it."""
         counts, began_s = self._counts, time.monotonic()

@@ -8,7 +8,7 @@ from wire.messages import BudgetReport
 from wire.update_part import peek
 
 
-class Result(StrEnum):
+class Outcome(StrEnum):
     """What became of a message: exactly one of these, once it waits no more."""
 
     SENT = "sent"  # answered, and the broker has confirmed all of the answer
@@ -18,7 +18,7 @@ class Result(StrEnum):
     DROPPED = "dropped"  # there was no room for it: the device asks again
 
 
-class Cause(StrEnum):
+class UpdateCause(StrEnum):
     """Why an update is sent, as far as one can see from the report and the answer."""
 
     MODEL_NEW = "model_new"  # the device holds another model, or none
@@ -27,7 +27,7 @@ class Cause(StrEnum):
     UNCHANGED = "unchanged"  # it holds what it should: it was at its start, or evicted before it asked
 
 
-class Content(StrEnum):
+class UpdateContent(StrEnum):
     """What an update brings."""
 
     FULL = "full"  # all blocks of the PEE
@@ -39,28 +39,28 @@ NEWER = "newer_report"
 INTERNAL = "internal_error"
 STOPPED = "stopped"
 
-REASONS: dict[Result, tuple[str, ...]] = {
-    Result.SENT: tuple(Cause),
-    Result.FAILED: (*Cause, STOPPED),
-    Result.SUPERSEDED: (NEWER,),
-    Result.REJECTED: (
+REASONS: dict[Outcome, tuple[str, ...]] = {
+    Outcome.SENT: tuple(UpdateCause),
+    Outcome.FAILED: (*UpdateCause, STOPPED),
+    Outcome.SUPERSEDED: (NEWER,),
+    Outcome.REJECTED: (
         Reason.TOO_LARGE, Reason.MALFORMED, Reason.RETAINED, Reason.UNKNOWN_TOPIC, Reason.UNKNOWN_USER,
         Reason.UNKNOWN_GROUP, Reason.OUT_OF_RANGE, INTERNAL,
     ),
-    Result.DROPPED: ("rate", "queue_full"),
+    Outcome.DROPPED: ("rate", "queue_full"),
 }  # fmt: skip
 """All the reasons that a result can have: no message of a device makes a new one."""
 
 
-def classify(report: BudgetReport, parts: Sequence[bytes]) -> tuple[Cause, Content]:
+def classify(report: BudgetReport, parts: Sequence[bytes]) -> tuple[UpdateCause, UpdateContent]:
     """Return why *parts* answer *report*, and what they bring."""
     (_, first), (_, last) = peek(parts[0]), peek(parts[-1])
     if first.introduces:
-        cause = Cause.MODEL_NEW
+        cause = UpdateCause.MODEL_NEW
     elif last.target == report.held:
-        cause = Cause.UNCHANGED
+        cause = UpdateCause.UNCHANGED
     else:
-        cause = Cause.BUDGET_UP if last.target > report.held else Cause.BUDGET_DOWN
+        cause = UpdateCause.BUDGET_UP if last.target > report.held else UpdateCause.BUDGET_DOWN
     if not last.blocks:
-        return cause, Content.CONTROL
-    return cause, Content.FULL if first.first == 0 else Content.DELTA
+        return cause, UpdateContent.CONTROL
+    return cause, UpdateContent.FULL if first.first == 0 else UpdateContent.DELTA

@@ -23,12 +23,12 @@ from prometheus_client.exposition import make_wsgi_app
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from cloud.service.statistics import BUCKETS_S, Counts, Times
+from cloud.service.statistics import BUCKETS_S, LatencyHistogram, ServiceStatistics
 from wire.errors import InputError
 
 LOG = logging.getLogger("peelfleet.cloud")
 
-OURS = "peelfleet_cloud_"
+PREFIX = "peelfleet_cloud_"
 """What the field has no name for begins with this."""
 STUCK_S = 5.0
 """An event loop that does not come round for so long is stuck."""
@@ -55,7 +55,7 @@ class CloudCollector(Collector):
 
     def __init__(
         self,
-        counts: Counts,
+        counts: ServiceStatistics,
         queued: Callable[[], int],
         flying: Callable[[], int],
         labels: Mapping[str, str],
@@ -70,19 +70,19 @@ class CloudCollector(Collector):
         yield from self._connection_metrics()
         yield from self._update_metrics()
         counts = self._counts
-        yield GaugeMetricFamily(OURS + "queue_length", "Reports that wait", value=self._queued())
+        yield GaugeMetricFamily(PREFIX + "queue_length", "Reports that wait", value=self._queued())
         yield GaugeMetricFamily(
-            OURS + "in_flight", "Reports whose answers are being sent", value=self._flying()
+            PREFIX + "in_flight", "Reports whose answers are being sent", value=self._flying()
         )
-        yield GaugeMetricFamily(OURS + "ready", "1 while it takes reports", value=int(counts.ready))
-        yield InfoMetricFamily(OURS + "model", "What is served", value=self._labels)
+        yield GaugeMetricFamily(PREFIX + "ready", "1 while it takes reports", value=int(counts.ready))
+        yield InfoMetricFamily(PREFIX + "model", "What is served", value=self._labels)
 
     def _connection_metrics(self) -> Iterable[Metric]:
         counts, again = self._counts, max(self._counts.connected - 1, 0)
         yield CounterMetricFamily("connect_succ", "Connections that the broker accepted", counts.connected)
         yield CounterMetricFamily("connect_fail", "Attempts to connect that came to nothing", counts.refused)
         yield CounterMetricFamily("reconnect_succ", "Accepted connections but the first", again)
-        yield CounterMetricFamily(OURS + "disconnections", "Connections that broke", counts.broken)
+        yield CounterMetricFamily(PREFIX + "disconnections", "Connections that broke", counts.broken)
         connecting = HistogramMetricFamily(
             "connect_duration_seconds", "From the attempt to the broker's word"
         )
@@ -117,11 +117,13 @@ class CloudCollector(Collector):
         ):  # fmt: skip
             _with(spans, [part], times)
         yield spans
-        answers = HistogramMetricFamily(OURS + "answer_seconds", "From a report's arrival to its sent answer")
+        answers = HistogramMetricFamily(
+            PREFIX + "answer_seconds", "From a report's arrival to its sent answer"
+        )
         yield _with(answers, [], counts.answers)
 
 
-def _with(family: HistogramMetricFamily, labels: list[str], times: Times) -> HistogramMetricFamily:
+def _with(family: HistogramMetricFamily, labels: list[str], times: LatencyHistogram) -> HistogramMetricFamily:
     seen, buckets = 0, []
     for bound, count in zip([*map(str, BUCKETS_S), "+Inf"], list(times.counts), strict=True):
         seen += count
@@ -140,7 +142,7 @@ class Health:
     """Whether it takes reports."""
 
 
-def comes_round(loop: asyncio.AbstractEventLoop, within_s: float = STUCK_S) -> bool:
+def is_responsive(loop: asyncio.AbstractEventLoop, within_s: float = STUCK_S) -> bool:
     """Tell whether *loop*, which runs in another thread, still gets to what it is given."""
     turned = threading.Event()
     try:
@@ -151,7 +153,7 @@ def comes_round(loop: asyncio.AbstractEventLoop, within_s: float = STUCK_S) -> b
 
 
 @contextmanager
-def exposed(host: str, port: int, collector: CloudCollector, health: Health) -> Iterator[int]:
+def serve_metrics(host: str, port: int, collector: CloudCollector, health: Health) -> Iterator[int]:
     """Serve ``/metrics``, ``/healthz`` and ``/readyz`` from threads of their own; give the port.
 
     Args:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from wire.messages import BudgetReport, decode
 
 
-class Taken(StrEnum):
+class Admission(StrEnum):
     """What came of a report that arrived."""
 
     QUEUED = "queued"
@@ -22,7 +22,7 @@ class Taken(StrEnum):
     RATE = "rate"  # dropped unread: its device sends too many
 
 
-class Waiting(NamedTuple):
+class QueuedReport(NamedTuple):
     """A report that waits."""
 
     device: str
@@ -31,7 +31,7 @@ class Waiting(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Limits:
+class AdmissionLimits:
     """What one cloud service takes in."""
 
     max_queue: int = 10_000
@@ -46,22 +46,22 @@ class Limits:
     """Devices whose rate is kept in mind; who was silent for longest is forgotten first."""
 
 
-class Inbox:
+class ReportQueue:
     """The reports that wait.
 
     Args:
         limits: how much it takes.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: AdmissionLimits) -> None:
         self._limits = limits
-        self._waiting: OrderedDict[object, Waiting] = OrderedDict()
+        self._waiting: OrderedDict[object, QueuedReport] = OrderedDict()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, device: str, payload: bytes, now_s: float) -> Taken:
+    def put(self, device: str, payload: bytes, now_s: float) -> Admission:
         """Take in the report in *payload*, which has arrived at *now_s*.
 
         Of two reports of a device the newer is the one with the higher number, in whatever order they come:
@@ -71,21 +71,21 @@ class Inbox:
             RemoteProtocolError: it is no report.
         """
         if not self._allows(device, now_s):
-            return Taken.RATE
+            return Admission.RATE
         waiting, report = self._waiting, decode(payload, BudgetReport)
         key: object = device if self._limits.coalesce else object()
         before = waiting.get(key)
         if before is not None:
             if before.report.seq > report.seq:
-                return Taken.OLDER
-            waiting[key] = Waiting(device, report, now_s)  # in the older one's place
-            return Taken.NEWER
+                return Admission.OLDER
+            waiting[key] = QueuedReport(device, report, now_s)  # in the older one's place
+            return Admission.NEWER
         if len(waiting) >= self._limits.max_queue:
-            return Taken.FULL
-        waiting[key] = Waiting(device, report, now_s)
-        return Taken.QUEUED
+            return Admission.FULL
+        waiting[key] = QueuedReport(device, report, now_s)
+        return Admission.QUEUED
 
-    def pop(self) -> Waiting:
+    def pop(self) -> QueuedReport:
         """Return the report of the device that has waited longest.
 
         Raises:

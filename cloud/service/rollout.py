@@ -42,7 +42,7 @@ class Rollout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ValueError(f"success_threshold(={format_share(self.success_threshold)}) must be > 0")
 
 
-class Verdict(Enum):
+class RolloutDecision(Enum):
     """What becomes of a rollout."""
 
     WAIT = "wait"
@@ -52,7 +52,7 @@ class Verdict(Enum):
 
 
 @dataclass(frozen=True)
-class Standing:
+class GroupStatus:
     """How a group stands."""
 
     devices: int
@@ -69,9 +69,9 @@ def group_of(version: str, device: str, groups: int) -> int:
     return int.from_bytes(digest, "little") * groups >> 64
 
 
-def judge(rollout: Rollout, standing: Standing) -> Verdict:
+def decide(rollout: Rollout, standing: GroupStatus) -> RolloutDecision:
     """Return what a group's standing means."""
     if standing.failed > rollout.error_threshold * standing.devices:
-        return Verdict.STOP
+        return RolloutDecision.STOP
     enough = standing.updated >= rollout.success_threshold * standing.devices
-    return Verdict.NEXT if enough and standing.since_ns >= rollout.pause else Verdict.WAIT
+    return RolloutDecision.NEXT if enough and standing.since_ns >= rollout.pause else RolloutDecision.WAIT

@@ -4,14 +4,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from cloud.service.outcomes import REASONS, Content, Result
+from cloud.service.outcomes import REASONS, Outcome, UpdateContent
 
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Upper bounds of the histograms of times."""
 
 
 @dataclass
-class Times:
+class LatencyHistogram:
     """A histogram of seconds."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
@@ -50,7 +50,7 @@ class Traffic:
 
 
 @dataclass
-class Counts:
+class ServiceStatistics:
     """What a service has done since it started."""
 
     received: Traffic = field(default_factory=Traffic)
@@ -61,7 +61,7 @@ class Counts:
     update_wire_bytes: int = 0
     updates: Counter[tuple[str, str]] = field(default_factory=_results)
     """Messages that wait no more, by (reason, result)."""
-    update_bytes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(Content, 0)))
+    update_bytes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(UpdateContent, 0)))
     """Payload of the parts that the broker has confirmed, by what their update brings."""
     connected: int = 0
     """Connections that the broker has accepted."""
@@ -71,21 +71,21 @@ class Counts:
     """Connections that broke."""
     ready: bool = False
     """Whether it is connected and subscribed, and takes reports."""
-    connecting: Times = field(default_factory=Times)
-    queue: Times = field(default_factory=Times)
+    connecting: LatencyHistogram = field(default_factory=LatencyHistogram)
+    queue: LatencyHistogram = field(default_factory=LatencyHistogram)
     """From a report's arrival until it was its turn."""
-    selection: Times = field(default_factory=Times)
+    selection: LatencyHistogram = field(default_factory=LatencyHistogram)
     """How long it took to work out an answer."""
-    downlink: Times = field(default_factory=Times)
+    downlink: LatencyHistogram = field(default_factory=LatencyHistogram)
     """From the first publish of an answer until the broker has confirmed all of it."""
-    answers: Times = field(default_factory=Times)
+    answers: LatencyHistogram = field(default_factory=LatencyHistogram)
     """From the arrival of a report until the broker has confirmed its answer."""
 
-    def became(self, reason: str, result: Result) -> None:
+    def became(self, reason: str, result: Outcome) -> None:
         """Count what became of a message."""
         self.updates[reason, result.value] += 1
 
-    def total(self, *results: Result) -> int:
+    def total(self, *results: Outcome) -> int:
         """Return how many messages ended with one of *results*."""
         wanted: Sequence[str] = [result.value for result in results]
         return sum(count for (_, result), count in self.updates.items() if result in wanted)

@@ -11,7 +11,7 @@ from wire.update_part import peek
 
 
 @dataclass
-class Waiting:
+class PendingAnswer:
     """A report without its answer."""
 
     exchange: Exchange
@@ -19,7 +19,7 @@ class Waiting:
     parts: dict[int, bytes] = field(default_factory=dict)
 
 
-class Arrivals:
+class AnswerAssembler:
     """The exchanges that wait for their answers.
 
     Args:
@@ -30,12 +30,12 @@ class Arrivals:
     def __init__(self, counts: Counter[str], answered: Callable[[Exchange], None]) -> None:
         self._counts = counts
         self._answered = answered
-        self._waiting: dict[tuple[str, int], Waiting] = {}
+        self._waiting: dict[tuple[str, int], PendingAnswer] = {}
         self._layered: dict[str, tuple[Exchange, dict[LayerName, bytes]]] = {}
 
     def expect(self, exchange: Exchange) -> None:
         """Keep *exchange*, whose report leaves now, until its answer is complete."""
-        self._waiting[exchange.device, exchange.seq] = Waiting(exchange, time.monotonic())
+        self._waiting[exchange.device, exchange.seq] = PendingAnswer(exchange, time.monotonic())
 
     def expect_layers(self, exchange: Exchange) -> None:
         """Keep *exchange* until its device has got all layers of it; what it waited for before is void."""

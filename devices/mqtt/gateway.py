@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from devices.mqtt.answer_assembly import Arrivals
+from devices.mqtt.answer_assembly import AnswerAssembler
 from devices.simulated.exchange import Exchange
 from wire.errors import RemoteProtocolError, RunError
 from wire.messages import ModelNotice, Status, decode, encode
@@ -82,7 +82,7 @@ class Gateway:
         self._outbox: asyncio.Queue[Outgoing | LayerName] = asyncio.Queue()
         self._layers: dict[LayerName, bytes] = {}
         self._awaited: dict[LayerName, list[Exchange]] = {}
-        self._arrivals = Arrivals(self.counts, self._answered)
+        self._arrivals = AnswerAssembler(self.counts, self._answered)
         self._tell = answered
         self._failure: BaseException | None = None
         self.trouble = ""

@@ -18,7 +18,7 @@ from functools import partial
 import msgspec
 import numpy as np
 
-from devices.mqtt.answer_assembly import Arrivals
+from devices.mqtt.answer_assembly import AnswerAssembler
 from devices.mqtt.settings import Realtime
 from devices.simulated.exchange import Exchange
 from wire.errors import InputError, RemoteProtocolError
@@ -59,7 +59,7 @@ BRIEF_WAITS = 4
 SPARE_FILES = 128
 """Open files that a process needs beside its connections."""
 
-Heard = Callable[[str], None]
+OnDevice = Callable[[str], None]
 
 
 @dataclass(eq=False)
@@ -99,8 +99,8 @@ class Sessions:
         fleet: str,
         settings: Realtime,
         *,
-        joined: Heard,
-        broke: Heard,
+        joined: OnDevice,
+        broke: OnDevice,
         answered: Callable[[Exchange], None],
         rng: np.random.Generator,
     ) -> None:
@@ -113,7 +113,7 @@ class Sessions:
         self._fleet = fleet
         self._gap_s = 1.0 / settings.connect_rate
         self._joined, self._broke = joined, broke
-        self._arrivals = Arrivals(self.counts, answered)
+        self._arrivals = AnswerAssembler(self.counts, answered)
         self._draw = rng.random
         self._sessions: dict[str, Session] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}

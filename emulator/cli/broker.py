@@ -22,10 +22,10 @@ def start(
     port: Annotated[int | None, typer.Option(help="Port on the loopback interface; else a free one.")] = None,
 ) -> None:
     """Run a broker with the project's configuration until interrupted; print a URL per role."""
-    from broker_config.launch import launched
+    from broker_config.launch import launch_broker
     from emulator.processes.cloud_process import url_with_password
 
-    with launched(kind, port=port) as running:
+    with launch_broker(kind, port=port) as running:
         typer.echo(f"{running.endpoint.kind} on {running.endpoint.url}")
         for role in running.endpoint.credentials:
             typer.echo(f"{role.value}\t{url_with_password(running.endpoint, role)}")

@@ -16,13 +16,13 @@ import msgspec
 
 from broker_config.endpoint import check_host, parse_url
 from cloud.blocks.store import load_store
-from cloud.service.model_versions import Versions
+from cloud.service.model_versions import ModelVersions
 from cloud.service.mqtt_service import Service, ServiceConfig
-from cloud.service.outcomes import Result
-from cloud.service.prometheus import CloudCollector, Health, comes_round, exposed
-from cloud.service.report_queue import Limits
+from cloud.service.outcomes import Outcome
+from cloud.service.prometheus import CloudCollector, Health, is_responsive, serve_metrics
+from cloud.service.report_queue import AdmissionLimits
 from cloud.service.responder import Responder
-from cloud.service.statistics import Counts
+from cloud.service.statistics import ServiceStatistics
 from emulator.processes.interrupts import SIGNALS
 from wire.errors import InputError
 from wire.mqtt.connection import Connection
@@ -91,7 +91,7 @@ def serve_stores(serving: Serving) -> None:
         serving.fleet,
         shared=serving.replica is not None,
         retain_blocks=serving.retain_blocks,
-        limits=Limits(
+        limits=AdmissionLimits(
             serving.max_queue,
             rate=serving.max_rate,
             burst=max(int(BURST_S * serving.max_rate), 1),
@@ -102,8 +102,10 @@ def serve_stores(serving: Serving) -> None:
     asyncio.run(_serve(versions, replace(connection, persistent=serving.persistent), config, serving))
 
 
-async def _serve(versions: Versions, connection: Connection, config: ServiceConfig, serving: Serving) -> None:
-    counts, draw = Counts(), random.Random().random
+async def _serve(
+    versions: ModelVersions, connection: Connection, config: ServiceConfig, serving: Serving
+) -> None:
+    counts, draw = ServiceStatistics(), random.Random().random
     service = Service(versions, connection, config, counts, draw)
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
@@ -112,7 +114,7 @@ async def _serve(versions: Versions, connection: Connection, config: ServiceConf
         threading.Thread(target=_wait_for_end, args=(loop, service), daemon=True).start()
     with _watched(serving, versions, counts, service):
         await service.serve()
-    came_of = {result.value: counts.total(result) for result in Result}
+    came_of = {result.value: counts.total(result) for result in Outcome}
     words = ", ".join(f"{count} {result}" for result, count in came_of.items())
     LOG.info(
         "stopped: it received %d messages (%s) and published %d, %d bytes in all, the largest of %d bytes",
@@ -122,7 +124,9 @@ async def _serve(versions: Versions, connection: Connection, config: ServiceConf
 
 
 @contextlib.contextmanager
-def _watched(serving: Serving, versions: Versions, counts: Counts, service: Service) -> Iterator[None]:
+def _watched(
+    serving: Serving, versions: ModelVersions, counts: ServiceStatistics, service: Service
+) -> Iterator[None]:
     """Expose figures and health, if wanted, before anything is connected: the port may be taken."""
     if serving.metrics_port is None:
         yield
@@ -132,13 +136,13 @@ def _watched(serving: Serving, versions: Versions, counts: Counts, service: Serv
     }  # fmt: skip
     collector = CloudCollector(counts, lambda: service.queued, lambda: service.in_flight, labels)
     loop = asyncio.get_running_loop()
-    health = Health(alive=lambda: comes_round(loop), ready=lambda: counts.ready)
-    with exposed(serving.metrics_host, serving.metrics_port, collector, health) as port:
+    health = Health(alive=lambda: is_responsive(loop), ready=lambda: counts.ready)
+    with serve_metrics(serving.metrics_host, serving.metrics_port, collector, health) as port:
         LOG.info("metrics on http://%s:%d/metrics", serving.metrics_host, port, extra={"port": port})
         yield
 
 
-def _versions(serving: Serving) -> Versions:
+def _versions(serving: Serving) -> ModelVersions:
     if serving.encoding not in ("delta", "full"):
         raise InputError(f"--encoding {serving.encoding!r}: must be delta or full")
     try:
@@ -158,7 +162,7 @@ def _versions(serving: Serving) -> Versions:
     if serving.retain_blocks:
         for each in responders:
             each.check_layers_fit()
-    return Versions(responders)
+    return ModelVersions(responders)
 
 
 def _duration(option: str, text: str) -> float:

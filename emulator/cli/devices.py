@@ -25,7 +25,7 @@ from emulator.metrics.live_status import LiveStatus
 from emulator.metrics.realtime_measurements import ShardMeasurements, ShardRun, write_measurements
 from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.shard_processes import MEASURED, READY
-from emulator.realtime.shard import Route, Shard
+from emulator.realtime.shard import Shard, ShardLinks
 from emulator.run_directory.event_log import JOURNAL
 from emulator.run_directory.layout import SCENARIO, RunDraft, os_error_of
 from emulator.run_directory.manifest import add_entries
@@ -211,7 +211,7 @@ async def _run(
         return began_s
 
     rng = np.random.default_rng()
-    route = Route(fleet, device, begin, due_s, wanted.place, life, rng, told, wanted.may_be_late)
+    route = ShardLinks(fleet, device, begin, due_s, wanted.place, life, rng, told, wanted.may_be_late)
     measured = await Shard(simulation, route).run(check)
     models = tuple(each.version for each in (job.store, job.newer) if each is not None)
     identity = ShardRun(

@@ -16,7 +16,7 @@ from emulator.cli import broker as broker_command
 from emulator.cli import trace as trace_command
 from emulator.cli.verbs import Verbs
 from emulator.processes import interrupts
-from emulator.processes.standard_error import forgive
+from emulator.processes.standard_error import ignore_write_errors
 from wire.errors import InputError, PeelfleetError, first_error
 from wire.redaction import redact_passwords
 from wire.text import printable_lines
@@ -556,7 +556,7 @@ def _overrides(set_: list[str] | None, **options: Any) -> list[str]:  # Any: a n
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit status 2."""
-    interrupts.listen()
+    interrupts.install_handlers()
     _show_whatever_is_said()
     try:
         _check_names(sys.argv)
@@ -569,14 +569,14 @@ def main() -> None:
             _end_interrupted(signal.SIGINT)
         raise
     except Exception as error:  # what goes wrong while an interrupted command ends is no news
-        if interrupts.ended_by() is not None:
+        if interrupts.received_signal() is not None:
             _end_interrupted(signal.SIGINT)
         _fail_by(error)
 
 
 def _show_whatever_is_said() -> None:
     """Let characters that an output cannot show stand as escapes: a name never ends a command."""
-    forgive()
+    ignore_write_errors()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where it is closed
             stream.reconfigure(errors="backslashreplace")
@@ -597,13 +597,13 @@ def _check_names(words: Sequence[str]) -> None:
 def _sweep_out() -> None:
     """Remove temporary folders of processes that were killed: they may hold passwords."""
     if next(Path(tempfile.gettempdir()).glob("peelfleet-*"), None) is not None:
-        from broker_config.temporary_folders import remove_left_folders
+        from broker_config.temporary_folders import remove_orphaned_folders
 
-        remove_left_folders()
+        remove_orphaned_folders()
 
 
 def _end_interrupted(otherwise: signal.Signals) -> NoReturn:
-    number = signal.Signals(interrupts.ended_by() or otherwise)
+    number = signal.Signals(interrupts.received_signal() or otherwise)
     by = "" if number is signal.SIGINT else f" by {number.name}"
     _fail(f"interrupted{by}", 128 + number)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from emulator.cli.terminal import Console
 from emulator.cli.terminal_width import fits, plain_for, print_line, wide_terminal
-from emulator.processes.worker_pool import work_off
+from emulator.processes.worker_pool import run_all
 from emulator.simulation.trace_files import check_trace_files
 from emulator.sweep.combination_order import write_order
 from emulator.sweep.runs import (
@@ -137,7 +137,7 @@ def _work_off(tasks: Sequence[SweepTask], total: int, jobs: int) -> dict[str, st
                     terminal, f"{done} of {total} runs, {time.monotonic() - begun:.0f} s: {task.run.place}"
                 )
 
-        work_off(run_task, tasks, jobs, started, ended)
+        run_all(run_task, tasks, jobs, started, ended)
         bars.update(bar, note=_counts(len(tasks), there))
     if not terminal.is_terminal:
         print_line(terminal, _counts(len(tasks), there))

@@ -33,7 +33,7 @@ NO_LIMIT = "1e9"
 
 
 @dataclass
-class Replica:
+class CloudReplica:
     """A running cloud service; started again when it dies."""
 
     command: Sequence[str]
@@ -103,7 +103,7 @@ class Replica:
         return tail.decode("utf-8", errors="replace").strip()
 
 
-def account_of(log: str) -> str:
+def summarise_logs(log: str) -> str:
     """Return what services say at their ends, and what they warned of last, from the ends of their logs."""
     last = [f"the cloud {words}" for words in _LAST.findall(log)]
     # By what is said but for its numbers: how often a connection was lost is said each time.
@@ -116,7 +116,7 @@ def account_of(log: str) -> str:
 class CloudProcess:
     """The cloud services of a run."""
 
-    replicas: Sequence[Replica]
+    replicas: Sequence[CloudReplica]
 
     @property
     def restarts(self) -> int:
@@ -127,7 +127,7 @@ class CloudProcess:
         """End the services, and say what they have received and published, and what they warned of."""
         for replica in self.replicas:
             replica.end()
-        return account_of("\n".join(replica.words() for replica in self.replicas))
+        return summarise_logs("\n".join(replica.words() for replica in self.replicas))
 
     def check(self) -> None:
         """Start again whichever has died.
@@ -170,10 +170,10 @@ def cloud_process(
     environment = os.environ | {BROKER_VARIABLE: url_with_password(endpoint, Role.CLOUD)}
     names = [["--replica", str(place + 1)] if replicas > 1 else [] for place in range(replicas)]
     with ExitStack() as stack:
-        started: list[Replica] = []
+        started: list[CloudReplica] = []
         for name in names:
             log = stack.enter_context(tempfile.TemporaryFile())
-            replica = Replica([*command, *name], environment, log)
+            replica = CloudReplica([*command, *name], environment, log)
             replica.start()
             stack.callback(replica.end)
             started.append(replica)

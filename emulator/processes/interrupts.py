@@ -11,14 +11,14 @@ SIGNALS: Final = tuple(
 
 
 @dataclass
-class _Ending:
+class _Received:
     number: int | None = None
 
 
-_ENDING = _Ending()
+_RECEIVED = _Received()
 
 
-def listen() -> None:
+def install_handlers() -> None:
     """Raise KeyboardInterrupt at the first of these signals.
 
     Later ones change nothing: they would cut short what removes temporary folders and ends processes,
@@ -29,12 +29,12 @@ def listen() -> None:
             signal.signal(number, _interrupt)
 
 
-def ended_by() -> int | None:
+def received_signal() -> int | None:
     """Return the signal that has told this process to end, if one has."""
-    return _ENDING.number
+    return _RECEIVED.number
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    if _ENDING.number is None:
-        _ENDING.number = number
+    if _RECEIVED.number is None:
+        _RECEIVED.number = number
         raise KeyboardInterrupt

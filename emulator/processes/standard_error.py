@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
-class _Forgiving(io.FileIO):
+class _IgnoringErrors(io.FileIO):
     """Takes whatever is written: a full disk, a closed terminal or a reader that has left lose the words."""
 
     def write(self, data: "ReadableBuffer") -> int:
@@ -18,12 +18,12 @@ class _Forgiving(io.FileIO):
             return memoryview(data).nbytes
 
 
-def forgive() -> None:
+def ignore_write_errors() -> None:
     """Let writing to standard error never fail, where it is the system's."""
     given = sys.__stderr__
     if given is None or sys.stderr is not given:  # closed, or a test's
         return
-    raw = _Forgiving(given.fileno(), "wb", closefd=False)
+    raw = _IgnoringErrors(given.fileno(), "wb", closefd=False)
     sys.stderr = io.TextIOWrapper(
         io.BufferedWriter(raw), given.encoding, "backslashreplace", line_buffering=True
     )

@@ -49,7 +49,7 @@ def worker_pool(size: int) -> Iterator[ProcessPoolExecutor]:
         end.close()
 
 
-def work_off(
+def run_all(
     act: Callable[[Task], str | None],
     tasks: Sequence[Task],
     jobs: int,

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import simpy
 
-from emulator.realtime.real_cloud import Network, RoundTrips
-from emulator.realtime.wall_clock import Act, Inlet, Pace, Tally
+from emulator.realtime.real_cloud import RealCloud, RealNetwork
+from emulator.realtime.wall_clock import Callback, ExternalEvents, StreamingHistogram, WallClock
 from wire.errors import RunError
 from wire.units import NS_PER_S, Duration, format_duration
 
@@ -34,14 +34,14 @@ class Driver:
     """
 
     env: simpy.Environment
-    pace: Pace
-    inlet: Inlet
-    trips: RoundTrips
-    network: Network
+    pace: WallClock
+    inlet: ExternalEvents
+    trips: RealCloud
+    network: RealNetwork
     max_lag: Duration
     ends: bool = True
     """Whether an event that is later ends the run; else it is counted."""
-    lag: Tally = field(default_factory=Tally)
+    lag: StreamingHistogram = field(default_factory=StreamingHistogram)
     """How late events were, in nanoseconds of the wall clock; one value a turn."""
     late_turns: int = 0
     """Turns with an event later than `max_lag`."""
@@ -49,7 +49,7 @@ class Driver:
     def __post_init__(self) -> None:
         self.trips.clock_ns = self.pace.now_ns
 
-    async def run(self, after_turn: Callable[[int, int], None], check: Act) -> None:
+    async def run(self, after_turn: Callable[[int, int], None], check: Callback) -> None:
         """Run until nothing is left to happen.
 
         Args:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from broker_config.accounts import Account, write_credentials
 from broker_config.endpoint import Endpoint
-from broker_config.temporary_folders import scratch_folder
+from broker_config.temporary_folders import temporary_folder
 from devices.simulated.roster import device_names
 from emulator.metrics.live_status import LiveStatus
 from emulator.metrics.realtime_measurements import ShardMeasurements
@@ -25,7 +25,7 @@ from wire.topics import Role
 
 
 @dataclass(frozen=True)
-class Composed:
+class LocalFleetResult:
     """What a run in real time leaves."""
 
     measured: Sequence[ShardMeasurements]
@@ -37,7 +37,7 @@ class Composed:
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class LocalFleet:
     """What plays together.
 
     Args:
@@ -63,7 +63,9 @@ class Ensemble:
     may_be_late: bool = False
 
 
-def compose(ensemble: Ensemble, check: Callable[[], None], told: Callable[[LiveStatus], None]) -> Composed:
+def run_local_fleet(
+    ensemble: LocalFleet, check: Callable[[], None], told: Callable[[LiveStatus], None]
+) -> LocalFleetResult:
     """Run the fleet to the end of its scenario.
 
     Args:
@@ -105,10 +107,12 @@ def compose(ensemble: Ensemble, check: Callable[[], None], told: Callable[[LiveS
             raise NoAnswerError(f"{error}. At its end {running.account()}") from error
         restarts = {"shard": sum(shard.restarts for shard in shards), "cloud": running.restarts}
         account = running.account()
-    return Composed(measured, [folder for shard in shards for folder in shard.folders], restarts, account)
+    return LocalFleetResult(
+        measured, [folder for shard in shards for folder in shard.folders], restarts, account
+    )
 
 
-def passwords_of(scenario: Scenario) -> dict[str, str]:
+def device_passwords(scenario: Scenario) -> dict[str, str]:
     """Return a new password for each device that logs in by itself."""
     if scenario.clock != "realtime" or scenario.realtime.connections != "per_device":
         return {}
@@ -121,14 +125,14 @@ def _written(passwords: Mapping[str, str]) -> Iterator[Path | None]:
     if not passwords:
         yield None
         return
-    with scratch_folder() as folder:
+    with temporary_folder() as folder:
         path = folder / "credentials.csv"
         accounts = [Account(user, Role.DEVICE, password) for user, password in passwords.items()]
         write_credentials(path, accounts)
         yield path
 
 
-def _command(ensemble: Ensemble, credentials: Path | None) -> ShardCommand:
+def _command(ensemble: LocalFleet, credentials: Path | None) -> ShardCommand:
     scenario = ensemble.job.scenario
     words = [str(ensemble.scenario_file), "--followed"]
     words += ["--may-be-late"] if ensemble.may_be_late else []

@@ -14,12 +14,12 @@ import simpy
 
 from devices.simulated.exchange import Drop, Exchange, Expect, Transport, Unanswered
 from devices.timeline.faults import CloudFault, FaultWindow, service_interval
-from emulator.realtime.wall_clock import Tally
+from emulator.realtime.wall_clock import StreamingHistogram
 from wire.topics import MessageKind
 from wire.units import NS_PER_S
 
 
-class Network(Transport, Protocol):
+class RealNetwork(Transport, Protocol):
     """Real connections to a real broker."""
 
     def give_up(self, exchange: Exchange) -> None:
@@ -30,7 +30,7 @@ class Network(Transport, Protocol):
 
 
 @dataclass(eq=False)
-class _Flight:
+class _InFlight:
     """A report that is at the cloud, for real."""
 
     exchange: Exchange
@@ -41,7 +41,7 @@ class _Flight:
     landed: bool = False
 
 
-class RoundTrips:
+class RealCloud:
     """The real cloud in the place of an emulated one: it takes as long as it takes.
 
     A report is published when it has come through its uplink; its answer leaves when the last of its parts
@@ -58,12 +58,12 @@ class RoundTrips:
     def __init__(
         self,
         env: simpy.Environment,
-        network: Network,
+        network: RealNetwork,
         retry_ns: int,
         service_ns: int = 0,
         windows: Sequence[FaultWindow[CloudFault]] = (),
     ) -> None:
-        self.seconds = Tally()
+        self.seconds = StreamingHistogram()
         """Round trips of a report and its answer, in nanoseconds of the wall clock."""
         self._env = env
         self._network = network
@@ -76,8 +76,8 @@ class RoundTrips:
         """Reports that went to the real broker, by what came of them; who was overtaken is in none."""
         self.flying = 0
         """How many reports are without their answers."""
-        self._flying: dict[int, dict[int, _Flight]] = {}
-        self._deadlines: list[tuple[int, int, _Flight]] = []
+        self._flying: dict[int, dict[int, _InFlight]] = {}
+        self._deadlines: list[tuple[int, int, _InFlight]] = []
         self._numbers = itertools.count()
 
     def take(self, exchange: Exchange, expect: Expect, drop: Drop) -> None:
@@ -86,7 +86,7 @@ class RoundTrips:
         if self._windows:
             _, left_ns = service_interval(at_ns, self._service_ns, self._windows)
             at_ns = max(at_ns, left_ns - self._service_ns)
-        flight = _Flight(exchange, expect, drop, exchange.sent_ns + self._retry_ns)
+        flight = _InFlight(exchange, expect, drop, exchange.sent_ns + self._retry_ns)
         self._flying.setdefault(exchange.number, {})[exchange.seq] = flight
         self.flying += 1
         self._env.timeout(max(0, at_ns - int(self._env.now)), flight).callbacks.append(self._publish)
@@ -122,17 +122,17 @@ class RoundTrips:
             self.counts["reports_unanswered"] += 1
             flight.drop(flight.exchange, Unanswered.LOST)
 
-    def _of(self, exchange: Exchange) -> list[_Flight]:
+    def _of(self, exchange: Exchange) -> list[_InFlight]:
         """Return what is under way of the exchange's device."""
         return list(self._flying.get(exchange.number, {}).values())
 
-    def _land(self, flight: _Flight) -> None:
+    def _land(self, flight: _InFlight) -> None:
         flight.landed = True
         del self._flying[flight.exchange.number][flight.exchange.seq]
         self.flying -= 1
 
     def _publish(self, event: simpy.Event) -> None:
-        flight: _Flight = event.value  # type: ignore[assignment]  # as `take` gave it
+        flight: _InFlight = event.value  # type: ignore[assignment]  # as `take` gave it
         if flight.landed:
             return  # a newer report has overtaken it
         flight.published_s = time.monotonic()
@@ -147,14 +147,14 @@ class RoundTrips:
             self._network.send_report(flight.exchange)
 
 
-class Published:
-    """The transport of a device in real time: `RoundTrips` has sent the report already.
+class NullReports:
+    """The transport of a device in real time: `RealCloud` has sent the report already.
 
     Args:
         network: what carries everything else.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: RealNetwork) -> None:
         self.listening, self.sessions = network.listening, network.sessions
         self.connect, self.disconnect = network.connect, network.disconnect
         self.send_damaged = network.send_damaged

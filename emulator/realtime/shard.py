@@ -16,8 +16,8 @@ from devices.simulated.exchange import Exchange
 from emulator.metrics.live_status import LiveCounters, LiveStatus
 from emulator.metrics.realtime_measurements import ShardMeasurements, StoredHistogram
 from emulator.realtime.driver import Driver
-from emulator.realtime.real_cloud import Published, RoundTrips
-from emulator.realtime.wall_clock import Inlet, Pace, Tally
+from emulator.realtime.real_cloud import NullReports, RealCloud
+from emulator.realtime.wall_clock import ExternalEvents, StreamingHistogram, WallClock
 from emulator.simulation.abort_monitor import AbortedError
 from emulator.simulation.simulation import Incarnation, Simulation
 from wire.errors import NoAnswerError
@@ -31,7 +31,7 @@ PULSE_S = 1.0
 
 
 @dataclass(frozen=True)
-class Route:
+class ShardLinks:
     """How a shard reaches its broker, and when it begins."""
 
     fleet: Connection
@@ -61,13 +61,13 @@ class Shard:
         route: how it reaches the broker.
     """
 
-    def __init__(self, simulation: Simulation, route: Route) -> None:
+    def __init__(self, simulation: Simulation, route: ShardLinks) -> None:
         job = simulation.job
         self._settings = job.scenario.realtime
         self._simulation = simulation
         self._route = route
-        self._inlet = Inlet()
-        self._connects = Tally()
+        self._inlet = ExternalEvents()
+        self._connects = StreamingHistogram()
         self._devices: dict[str, Device] = {}
         self._pulses = LiveCounters([each.number for each in job.devices])
         self._told_s = 0.0
@@ -75,7 +75,7 @@ class Shard:
         env = simpy.Environment(route.life.since_ns)
         self._network = self._connected()
         retry_ns, service_ns = int(job.scenario.updates.retry_after), int(job.scenario.cloud.service_time)
-        self._trips = RoundTrips(env, self._network, retry_ns, service_ns, simulation.cloud_windows)
+        self._trips = RealCloud(env, self._network, retry_ns, service_ns, simulation.cloud_windows)
         self._env = env
 
     async def run(self, check: Callable[[], None]) -> ShardMeasurements:
@@ -94,14 +94,14 @@ class Shard:
         simulation, route = self._simulation, self._route
         simulation.journal.tap = self._pulses.add_rows
         found = simulation.populate(
-            self._env, Published(self._network), simulation.job.devices, self._trips, route.life
+            self._env, NullReports(self._network), simulation.job.devices, self._trips, route.life
         )
         self._devices |= {device.name: device for device in found}
         aborted_ns = None
         async with self._network.running():
             await self._gather(check)
             started_s = await route.begin()
-            pace = Pace(self._settings.speed, started_s)
+            pace = WallClock(self._settings.speed, started_s)
             driver = Driver(
                 self._env, pace, self._inlet, self._trips, self._network, self._settings.max_lag,
                 ends=not route.may_be_late,

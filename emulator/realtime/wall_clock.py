@@ -14,10 +14,10 @@ from wire.units import NS_PER_S
 
 FOLD_AT = 4096
 
-Act = Callable[[], None]
+Callback = Callable[[], None]
 
 
-class Pace:
+class WallClock:
     """Simulated time as a function of the wall clock.
 
     Args:
@@ -41,7 +41,7 @@ class Pace:
 
 
 @dataclass
-class Tally:
+class StreamingHistogram:
     """Values that are counted a few thousand at a time, so that hours of them take no memory."""
 
     _whole: Histogram = field(default_factory=lambda: Histogram({}, 0, None, None))
@@ -61,14 +61,14 @@ class Tally:
         return self._whole
 
 
-class Inlet:
+class ExternalEvents:
     """What comes from outside and is to happen in simulated time: now, in the order of its coming."""
 
     def __init__(self) -> None:
         self.stirred = asyncio.Event()
-        self._acts: deque[Act] = deque()
+        self._acts: deque[Callback] = deque()
 
-    def post(self, act: Act) -> None:
+    def post(self, act: Callback) -> None:
         """Let *act* happen as soon as the driver has its turn."""
         self._acts.append(act)
         self.stirred.set()
@@ -79,9 +79,9 @@ class Inlet:
         while self._acts:
             act = self._acts.popleft()
             # Late or not, time never goes back: what was due before has happened, or is first in the heap.
-            env.timeout(max(0, now_ns - int(env.now)), act).callbacks.append(_happen)
+            env.timeout(max(0, now_ns - int(env.now)), act).callbacks.append(_call)
 
 
-def _happen(event: simpy.Event) -> None:
-    act: Act = event.value  # type: ignore[assignment]  # as `drain` gave it
+def _call(event: simpy.Event) -> None:
+    act: Callback = event.value  # type: ignore[assignment]  # as `drain` gave it
     act()

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from broker_config.endpoint import Endpoint, check_reachable, parse_url
-from broker_config.launch import RunningBroker, launched
-from emulator.realtime.local_fleet import passwords_of
+from broker_config.launch import RunningBroker, launch_broker
+from emulator.realtime.local_fleet import device_passwords
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError, RunError
 
@@ -33,8 +33,8 @@ def open_broker(
     if scenario.clock == "virtual":
         yield None
     elif wanted in MANAGED:
-        passwords = passwords_of(scenario)
-        with launched(wanted, devices=passwords) as running:  # type: ignore[arg-type]  # the literals just named
+        passwords = device_passwords(scenario)
+        with launch_broker(wanted, devices=passwords) as running:  # type: ignore[arg-type]  # the literals just named
             _check_capable(scenario, running.endpoint, warned)
             yield RunBroker(running.endpoint, running, passwords)
     else:

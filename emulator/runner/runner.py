@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 import pyarrow as pa
 
-from broker_config.dropped_messages import DropWatch
+from broker_config.dropped_messages import DropMonitor
 from broker_config.endpoint import parse_url
 from devices.memory import Replay
 from devices.mqtt.sessions import check_open_files
@@ -33,7 +33,7 @@ from emulator.metrics.timeline import RunTimeline
 from emulator.processes.cloud_process import cloud_process
 from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.worker_pool import interruptible, worker_pool
-from emulator.realtime.local_fleet import Ensemble, compose
+from emulator.realtime.local_fleet import LocalFleet, run_local_fleet
 from emulator.replay.replay import Playback
 from emulator.report.page import write_report
 from emulator.run_directory.event_log import merge_shards, with_descriptions, write_table, write_tables
@@ -289,7 +289,7 @@ def _in_real_time(
     job: Job, options: RunOptions, broker: RunBroker, stores: Sequence[Path], watcher: RunObserver
 ) -> tuple[Outcome, list[Path]]:
     scenario_file, stop_ns = job.folder.parent / SCENARIO, int(job.scenario.stop_time)
-    ensemble = Ensemble(
+    ensemble = LocalFleet(
         job,
         scenario_file,
         stores,
@@ -301,9 +301,9 @@ def _in_real_time(
         may_be_late=watcher.live,
     )
     expected = ExpectedTimes.from_scenario(job.scenario)
-    drops = DropWatch(broker.endpoint)
+    drops = DropMonitor(broker.endpoint)
     with drops.listening():
-        composed = compose(ensemble, broker.revive, lambda pulse: watcher.pulsed(pulse, stop_ns))
+        composed = run_local_fleet(ensemble, broker.revive, lambda pulse: watcher.pulsed(pulse, stop_ns))
         dropped = drops.messages(DROPS_WAIT_S)
     published, answered, unanswered = (
         sum(each.counts.get(f"reports_{key}", 0) for each in composed.measured)

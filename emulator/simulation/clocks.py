@@ -19,7 +19,7 @@ from typing import Protocol
 import msgspec
 import simpy
 
-from cloud.service.model_versions import Versions
+from cloud.service.model_versions import ModelVersions
 from devices.simulated.exchange import Exchange, Transport
 from wire.errors import NoAnswerError, RemoteProtocolError, RunError
 from wire.no_answer import no_answer_text
@@ -44,7 +44,7 @@ class InMemoryTransport:
         versions: the cloud.
     """
 
-    def __init__(self, versions: Versions) -> None:
+    def __init__(self, versions: ModelVersions) -> None:
         self.listening = self.sessions = False
         self._answer = versions.answer
         self._layer_part = versions.layer_part

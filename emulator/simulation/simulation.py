@@ -12,9 +12,9 @@ import numpy as np
 import simpy
 
 from cloud.blocks.store import BlockStore
-from cloud.service.model_versions import Versions
+from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder, notice_of
-from cloud.service.rollout import Rollout, Standing, Verdict, group_of, judge
+from cloud.service.rollout import GroupStatus, Rollout, RolloutDecision, decide, group_of
 from devices.event_log import FleetLog
 from devices.mqtt.gateway import Gateway
 from devices.protocol.agent import Agent
@@ -92,7 +92,7 @@ class Simulation:
 
     def __init__(self, job: Job, progress: Callable[[int], None]) -> None:
         stores = [job.store] if job.newer is None else [job.store, job.newer]
-        self.versions = Versions([make_responder(job.scenario, store) for store in stores])
+        self.versions = ModelVersions([make_responder(job.scenario, store) for store in stores])
         self.log = FleetLog()
         self.job = job
         self.journal = EventLogWriter(job.folder, keep=job.scenario.can_abort)
@@ -374,8 +374,8 @@ def plan_rollout(rollout: Rollout, version: str, names: Sequence[str], start_ns:
     """Return the rollout of *version* to the devices called *names*, from *start_ns* on."""
 
     def turn(devices: int, updated: int, failed: int, since_ns: int) -> Turn:
-        verdict = judge(rollout, Standing(devices, updated, failed, since_ns))
-        return Turn(go_on=verdict is Verdict.NEXT, stop=verdict is Verdict.STOP)
+        verdict = decide(rollout, GroupStatus(devices, updated, failed, since_ns))
+        return Turn(go_on=verdict is RolloutDecision.NEXT, stop=verdict is RolloutDecision.STOP)
 
     return RolloutPlan(
         version=version,

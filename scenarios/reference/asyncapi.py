@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import yaml
 
-from cloud.service.report_queue import Limits
+from cloud.service.report_queue import AdmissionLimits
 from scenarios.language.types import documentation, summary
 from wire.geometry import Codec, Geometry, Score
 from wire.messages import MAX_JSON_BYTES, BudgetReport, ModelNotice, QualityReport, Status
@@ -44,7 +44,7 @@ JSON_EXAMPLES: dict[MessageKind, tuple[str, ...]] = {
 }
 """The files whose content the messages show, each named as it is in ``docs/examples``."""
 
-_LIMITS = Limits()
+_LIMITS = AdmissionLimits()
 _INTRODUCTION = f"""\
 What travels between the devices of a fleet and the cloud that serves them personalized elastic
 embeddings (PEEs).

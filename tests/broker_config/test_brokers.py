@@ -13,7 +13,7 @@ from aiomqtt import Message
 
 from broker_config import mosquitto
 from broker_config.endpoint import Credentials, check_reachable
-from broker_config.launch import RunningBroker, launched
+from broker_config.launch import RunningBroker, launch_broker
 from tests.broker_config.clients import DEVICES, FLEET, RudeClient, client, contents, device, receive
 from wire.errors import InputError
 from wire.topics import (
@@ -58,7 +58,7 @@ class BrokerContract:
 
     @pytest.fixture
     def broker(self) -> Iterator[RunningBroker]:
-        with launched(self.kind, devices=DEVICES) as broker:
+        with launch_broker(self.kind, devices=DEVICES) as broker:
             yield broker
             assert broker.died() is None
 

@@ -14,10 +14,10 @@ import aiomqtt
 import pytest
 
 from broker_config import mosquitto
-from broker_config.dropped_messages import Drops, DropWatch
+from broker_config.dropped_messages import DropCounter, DropMonitor
 from broker_config.endpoint import CAPABILITIES, Credentials, Endpoint, check_reachable
 from broker_config.installation import CONFIGURATION, Installation, install
-from broker_config.launch import launched
+from broker_config.launch import launch_broker
 from wire.errors import InputError
 from wire.mqtt.connection import Tls
 from wire.topics import MessageKind, Role, device_topic
@@ -30,7 +30,7 @@ QUEUE = 5
 
 
 def test_counts_are_added_up_over_restarts_from_the_first_one_on() -> None:
-    drops, told = Drops(), []
+    drops, told = DropCounter(), []
     for counted in (5, 5, 8, 0, 2, 2, 1):
         drops.count(counted)
         told.append(drops.messages)
@@ -38,7 +38,7 @@ def test_counts_are_added_up_over_restarts_from_the_first_one_on() -> None:
 
 
 def test_who_has_heard_nothing_knows_nothing() -> None:
-    assert Drops().messages is None
+    assert DropCounter().messages is None
 
 
 class Small:
@@ -93,7 +93,7 @@ class Small:
                 await client.publish(TOPIC, b"x", qos=1)
 
 
-def wait_for(watch: DropWatch, messages: int) -> None:
+def wait_for(watch: DropMonitor, messages: int) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while (found := watch.messages(0.1)) != messages:
         assert time.monotonic() < deadline, f"{found} in place of {messages}"
@@ -106,7 +106,7 @@ def test_a_broker_is_watched_over_its_restart() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # mosquitto is another user
         broker = Small(Path(folder))
-        watch = DropWatch(broker.endpoint)
+        watch = DropMonitor(broker.endpoint)
         with watch.listening():
             with broker.running():
                 wait_for(watch, 0)
@@ -129,7 +129,7 @@ def test_what_a_broker_dropped_before_is_not_counted_and_its_last_count_is_waite
             asyncio.run(broker.let_somebody_leave())
             asyncio.run(broker.send(QUEUE + 4))
             time.sleep(2.2)  # two counts of the broker
-            watch = DropWatch(broker.endpoint)
+            watch = DropMonitor(broker.endpoint)
             with watch.listening():
                 wait_for(watch, 0)
                 asyncio.run(broker.send(1))
@@ -139,10 +139,10 @@ def test_what_a_broker_dropped_before_is_not_counted_and_its_last_count_is_waite
 @pytest.mark.broker
 @needs_mosquitto
 def test_a_broker_that_does_not_let_us_read_it_says_nothing() -> None:
-    with launched("mosquitto") as running:
+    with launch_broker("mosquitto") as running:
         cloud = running.endpoint.credentials[Role.CLOUD]
         blind = replace(running.endpoint, credentials=dict.fromkeys(Role, cloud))
-        watch = DropWatch(blind)
+        watch = DropMonitor(blind)
         with watch.listening():
             time.sleep(2.2)
             assert watch.messages(0.0) is None

@@ -20,7 +20,7 @@ import pytest
 
 from broker_config import embedded, launch, mosquitto
 from broker_config.endpoint import Capabilities, Credentials, Endpoint, check_reachable, parse_url
-from broker_config.launch import RunningBroker, launched
+from broker_config.launch import RunningBroker, launch_broker
 from wire.errors import InputError, RunError
 from wire.mqtt.connection import Tls
 from wire.topics import Role
@@ -38,8 +38,8 @@ BROKERS = [
 Kind = Literal["mosquitto", "amqtt"]
 ORPHAN = """
 import sys, time
-from broker_config.launch import launched
-with launched(sys.argv[1]) as broker:
+from broker_config.launch import launch_broker
+with launch_broker(sys.argv[1]) as broker:
     print(broker.endpoint.port, flush=True)
     time.sleep(60)
 """
@@ -75,7 +75,7 @@ def open_directory() -> Iterator[Path]:
 
 @pytest.mark.parametrize("kind", BROKERS)
 def test_a_broker_ends_with_its_block(kind: Kind) -> None:
-    with launched(kind) as broker:
+    with launch_broker(kind) as broker:
         port = broker.endpoint.port
         assert listens(port)
     assert not listens(port)
@@ -96,7 +96,7 @@ def test_a_broker_dies_with_its_parent_and_leaves_nothing(kind: Kind, open_direc
 
 @pytest.mark.parametrize("kind", BROKERS)
 def test_a_broker_that_dies_says_how(kind: Kind) -> None:
-    with launched(kind) as broker:
+    with launch_broker(kind) as broker:
         assert broker.died() is None
         os.kill(_server(broker), signal.SIGKILL)
         assert eventually(lambda: broker.died() is not None)
@@ -110,7 +110,7 @@ def test_a_broker_that_dies_says_how(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", BROKERS)
 def test_a_terminated_process_takes_its_broker_along(kind: Kind) -> None:
-    with launched(kind) as broker:
+    with launch_broker(kind) as broker:
         broker._process.terminate()
         assert eventually(lambda: broker.died() is not None)
         assert not listens(broker.endpoint.port)
@@ -125,9 +125,9 @@ def _server(broker: RunningBroker) -> int:
 
 @pytest.mark.parametrize("kind", BROKERS)
 def test_a_port_that_was_asked_for_is_used(kind: Kind) -> None:
-    with launched(kind) as first:
+    with launch_broker(kind) as first:
         port = first.endpoint.port
-    with launched(kind, port=port) as second:
+    with launch_broker(kind, port=port) as second:
         assert second.endpoint.port == port
 
 
@@ -135,7 +135,7 @@ def test_a_port_that_was_asked_for_is_used(kind: Kind) -> None:
 def test_a_busy_port_is_named(kind: Kind, listener: socket.socket) -> None:
     port = listener.getsockname()[1]
     with pytest.raises(InputError, match=rf"port\(={port}\) is in use"):
-        launched(kind, port=port).__enter__()
+        launch_broker(kind, port=port).__enter__()
 
 
 @pytest.mark.parametrize("kind", BROKERS)
@@ -143,20 +143,20 @@ def test_a_port_that_is_lost_at_the_last_moment_is_told_from_a_failure(
     kind: Kind, listener: socket.socket
 ) -> None:
     with pytest.raises(launch._PortTakenError):
-        launch._running(kind, listener.getsockname()[1], {}, []).__enter__()
+        launch._start_broker(kind, listener.getsockname()[1], {}, []).__enter__()
 
 
 def test_a_broker_that_cannot_start_shows_its_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "COMMAND", [sys.executable, "-c", "raise SystemExit('no luck')"])
     with pytest.raises(RunError, match=r"(?s)broker does not start: .* exit status 1; .*no luck"):
-        launched("amqtt").__enter__()
+        launch_broker("amqtt").__enter__()
 
 
 @pytest.mark.parametrize("port", [0, -1, 65_536])
 def test_a_port_that_is_none_is_refused(port: int) -> None:
     with (
         pytest.raises(InputError, match=rf"port\(={port}\) must be 1 to 65535"),
-        launched("amqtt", port=port),
+        launch_broker("amqtt", port=port),
     ):
         pass
 
@@ -168,7 +168,7 @@ def test_a_device_name_that_would_not_fit_a_topic_is_refused(user: str) -> None:
             InputError,
             match="no user name for role device: must be 1 to 64 letters, digits,",
         ),
-        launched("amqtt", devices={user: "x"}),
+        launch_broker("amqtt", devices={user: "x"}),
     ):
         pass
 
@@ -176,12 +176,12 @@ def test_a_device_name_that_would_not_fit_a_topic_is_refused(user: str) -> None:
 def test_a_role_cannot_take_a_name_that_a_device_could_have() -> None:
     cloud = {Role.CLOUD: Credentials("d1", "x")}
     with pytest.raises(InputError, match=r"user\(='d1'\) is no user name for role cloud"):
-        launched("amqtt", credentials=cloud).__enter__()
+        launch_broker("amqtt", credentials=cloud).__enter__()
 
 
 def test_given_credentials_are_used_and_the_others_made_up() -> None:
     cloud = Credentials("_service", "chosen")
-    with launched("amqtt", credentials={Role.CLOUD: cloud}) as one, launched("amqtt") as other:
+    with launch_broker("amqtt", credentials={Role.CLOUD: cloud}) as one, launch_broker("amqtt") as other:
         assert one.endpoint.credentials[Role.CLOUD] == cloud
         assert one.endpoint.credentials[Role.FLEET] != other.endpoint.credentials[Role.FLEET]
 
@@ -189,15 +189,15 @@ def test_given_credentials_are_used_and_the_others_made_up() -> None:
 def test_a_missing_mosquitto_is_named_and_auto_does_without(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(mosquitto, "_DAEMON_FOLDERS", ())
-    with pytest.raises(InputError, match=r"'mosquitto'.* is not installed"), launched("mosquitto"):
+    with pytest.raises(InputError, match=r"'mosquitto'.* is not installed"), launch_broker("mosquitto"):
         pass
-    with launched("auto") as broker:
+    with launch_broker("auto") as broker:
         assert broker.endpoint.kind == "amqtt"
 
 
 @pytest.mark.parametrize("kind", BROKERS)
 def test_no_password_shows(kind: Kind) -> None:
-    with launched(kind) as broker:
+    with launch_broker(kind) as broker:
         passwords = [each.password for each in broker.endpoint.credentials.values()]
         commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         seen = repr(broker) + str(broker.endpoint) + broker.log_tail() + commands
@@ -326,7 +326,7 @@ def test_a_broker_is_started_again_where_it_was_whichever_of_its_processes_was_k
     def gone(process: psutil.Process) -> bool:
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE  # nobody's child any more
 
-    with launched("mosquitto") as broker:
+    with launch_broker("mosquitto") as broker:
         for times in (1, 2, 3):
             guard, program = sorted(ours(), key=lambda each: "guard.py" not in " ".join(each.cmdline()))
             (guard if victim == "guard" else program).kill()
@@ -341,7 +341,7 @@ def test_a_broker_is_started_again_where_it_was_whichever_of_its_processes_was_k
 @pytest.mark.broker
 @pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed")
 def test_a_broker_that_dies_while_it_is_started_again_is_started_once_more() -> None:
-    with launched("mosquitto") as broker:
+    with launch_broker("mosquitto") as broker:
         start, tries = broker._start, list[subprocess.Popen[bytes]]()
 
         def at_the_second_try() -> "subprocess.Popen[bytes]":

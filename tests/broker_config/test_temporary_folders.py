@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from broker_config.temporary_folders import remove_left_folders, scratch_folder
+from broker_config.temporary_folders import remove_orphaned_folders, temporary_folder
 
 OWNER = """
-from broker_config.scratch import scratch_folder
-with scratch_folder() as folder:
+from broker_config.temporary_folders import temporary_folder
+with temporary_folder() as folder:
     print(folder, flush=True)
     input()
 """
@@ -25,7 +25,7 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_folder_goes_with_its_block(folders: Path) -> None:
-    with scratch_folder() as folder:
+    with temporary_folder() as folder:
         (folder / "credentials.csv").write_text("secret")
         assert (folder.parent, folder.stat().st_mode & 0o777) == (folders, 0o700)
     assert list(folders.iterdir()) == []
@@ -39,11 +39,11 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_uses_is_not
     ) as owner:
         assert owner.stdout is not None
         folder = Path(owner.stdout.readline().strip())
-        remove_left_folders()
+        remove_orphaned_folders()
         assert folder.is_dir()
         owner.kill()
         owner.wait()
         assert folder.is_dir()
-        with scratch_folder():
+        with temporary_folder():
             assert not folder.exists()
     assert sorted(path.name for path in folders.iterdir()) == ["peelfleet-link", "peelfleet-of-somebody"]

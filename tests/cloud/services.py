@@ -21,7 +21,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker_config.endpoint import Credentials
-from broker_config.launch import RunningBroker, launched
+from broker_config.launch import RunningBroker, launch_broker
 from cloud.blocks.store import save_store
 from emulator.processes.cloud_process import BROKER_VARIABLE, url_with_password
 from tests.worlds import a_store
@@ -133,7 +133,7 @@ class World:
 def a_world(folder: Path) -> Iterator[World]:
     save_store(STORE, folder / "store")
     login = {role: Credentials(f"_{role}", PASSWORD) for role in (Role.CLOUD, Role.FLEET, Role.EMULATOR)}
-    with launched("mosquitto", credentials=login) as broker:
+    with launch_broker("mosquitto", credentials=login) as broker:
         world = World(broker, folder)
         try:
             yield world

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from broker_config import mosquitto
-from cloud.service.model_versions import Versions
+from cloud.service.model_versions import ModelVersions
 from cloud.service.mqtt_service import Service, ServiceConfig
-from cloud.service.outcomes import Result
+from cloud.service.outcomes import Outcome
 from cloud.service.responder import Responder
-from cloud.service.statistics import Counts
+from cloud.service.statistics import ServiceStatistics
 from tests.cloud.services import FLEET, PATIENCE_S, STORE, Cloud, Fleet, World, a_report, a_world, wait_for
 from wire.mqtt import backoff
 from wire.mqtt.connection import Connection
@@ -32,9 +32,9 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield found
 
 
-def a_service(port: int, counts: Counts) -> Service:
+def a_service(port: int, counts: ServiceStatistics) -> Service:
     draws = itertools.cycle([1.0])
-    versions = Versions([Responder(STORE)])
+    versions = ModelVersions([Responder(STORE)])
     return Service(
         versions, Connection("127.0.0.1", port, "c"), ServiceConfig(FLEET), counts, lambda: next(draws)
     )
@@ -71,7 +71,7 @@ def test_it_ends_at_once_while_it_waits_to_connect_again(monkeypatch: pytest.Mon
     monkeypatch.setattr(backoff, "LAST_RETRY_S", 1000.0)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # does not listen
-        counts = Counts()
+        counts = ServiceStatistics()
 
         async def refused() -> None:
             while not counts.refused:
@@ -94,7 +94,7 @@ def test_it_ends_at_once_while_a_broker_takes_the_connection_and_says_nothing() 
             closed.set()
 
         async with await asyncio.start_server(listen, "127.0.0.1", 0) as silent:
-            await stopped_when(a_service(silent.sockets[0].getsockname()[1], Counts()), spoke.wait)
+            await stopped_when(a_service(silent.sockets[0].getsockname()[1], ServiceStatistics()), spoke.wait)
             gone.set()
             await closed.wait()
 
@@ -173,6 +173,6 @@ class TestBesideARealBroker:
                 await fleet.ask("d1", a_report())
                 await fleet.hears_all(["d1"])
                 # The device may have the answer before the cloud has its confirmation.
-                wait_for(lambda: cloud.became() == {("model_new", Result.SENT.value): 1}, "confirmed")
+                wait_for(lambda: cloud.became() == {("model_new", Outcome.SENT.value): 1}, "confirmed")
 
         asyncio.run(story())

@@ -8,7 +8,7 @@ import numpy as np
 import simpy
 
 from cloud.blocks.store import BlockStore
-from cloud.service.model_versions import Versions
+from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
 from devices.event_log import Cause, FleetLog, Result
 from devices.protocol.agent import Agent
@@ -43,7 +43,7 @@ class Transport:
     listening = sessions = False
 
     def __init__(self, damaged: int = 0, store: BlockStore = STORE, max_payload: int = 2**17) -> None:
-        self.versions = Versions([Responder(store, max_payload)])
+        self.versions = ModelVersions([Responder(store, max_payload)])
         self.store = store
         self.damaged = damaged
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud.service.model_versions import Versions
+from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
 from tests.worlds import a_store
 from wire.errors import Reason, RemoteProtocolError
@@ -11,7 +11,7 @@ from wire.topics import LayerName
 from wire.update_part import decode_part
 
 OLD, NEW = a_store(seed=1), a_store(seed=2)
-VERSIONS = Versions([Responder(OLD), Responder(NEW)])
+VERSIONS = ModelVersions([Responder(OLD), Responder(NEW)])
 
 
 def answer(**fields: object) -> list[tuple[str, int, bool]]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cloud.service.outcomes import Cause, Content, classify
+from cloud.service.outcomes import UpdateCause, UpdateContent, classify
 from cloud.service.responder import Responder
 from tests.worlds import a_store
 from wire.messages import BudgetReport
@@ -16,18 +16,18 @@ SAME = STORE.version
 @pytest.mark.parametrize(
     ("model", "held", "budget", "expected"),
     [
-        ("", 0, BYTES, (Cause.MODEL_NEW, Content.FULL)),
-        ("", 0, 0, (Cause.MODEL_NEW, Content.CONTROL)),
-        ("old", 3, BYTES, (Cause.MODEL_NEW, Content.FULL)),
-        (SAME, 0, BYTES, (Cause.BUDGET_UP, Content.FULL)),
-        (SAME, 5, BYTES, (Cause.BUDGET_UP, Content.DELTA)),
-        (SAME, BLOCKS, BYTES, (Cause.UNCHANGED, Content.CONTROL)),
-        (SAME, BLOCKS, BYTES // 2, (Cause.BUDGET_DOWN, Content.CONTROL)),
+        ("", 0, BYTES, (UpdateCause.MODEL_NEW, UpdateContent.FULL)),
+        ("", 0, 0, (UpdateCause.MODEL_NEW, UpdateContent.CONTROL)),
+        ("old", 3, BYTES, (UpdateCause.MODEL_NEW, UpdateContent.FULL)),
+        (SAME, 0, BYTES, (UpdateCause.BUDGET_UP, UpdateContent.FULL)),
+        (SAME, 5, BYTES, (UpdateCause.BUDGET_UP, UpdateContent.DELTA)),
+        (SAME, BLOCKS, BYTES, (UpdateCause.UNCHANGED, UpdateContent.CONTROL)),
+        (SAME, BLOCKS, BYTES // 2, (UpdateCause.BUDGET_DOWN, UpdateContent.CONTROL)),
     ],
 )
 @pytest.mark.parametrize("max_payload", [1200, 128 * 1024])
 def test_the_cause_and_the_content(
-    max_payload: int, model: str, held: int, budget: int, expected: tuple[Cause, Content]
+    max_payload: int, model: str, held: int, budget: int, expected: tuple[UpdateCause, UpdateContent]
 ) -> None:
     report = BudgetReport(seq=1, budget_bytes=budget, user=0, model=model, held=held)
     parts = Responder(STORE, max_payload).respond(report)
@@ -37,9 +37,12 @@ def test_the_cause_and_the_content(
 def test_the_whole_pee_sent_again_is_full() -> None:
     report = BudgetReport(seq=1, budget_bytes=BYTES, user=0, model=SAME, held=BLOCKS)
     parts = Responder(STORE, always_full=True).respond(report)
-    assert classify(report, parts) == (Cause.UNCHANGED, Content.FULL)
+    assert classify(report, parts) == (UpdateCause.UNCHANGED, UpdateContent.FULL)
 
 
 def test_who_takes_blocks_from_elsewhere_is_brought_none() -> None:
     report = BudgetReport(seq=1, budget_bytes=BYTES, user=0, shared=True)
-    assert classify(report, Responder(STORE).respond(report)) == (Cause.MODEL_NEW, Content.CONTROL)
+    assert classify(report, Responder(STORE).respond(report)) == (
+        UpdateCause.MODEL_NEW,
+        UpdateContent.CONTROL,
+    )

@@ -11,9 +11,9 @@ from functools import partial
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cloud.service.outcomes import REASONS, Content, Result
-from cloud.service.prometheus import MOST_CONNECTIONS, CloudCollector, Health, comes_round, exposed
-from cloud.service.statistics import Counts
+from cloud.service.outcomes import REASONS, Outcome, UpdateContent
+from cloud.service.prometheus import MOST_CONNECTIONS, CloudCollector, Health, is_responsive, serve_metrics
+from cloud.service.statistics import ServiceStatistics
 from tests.cloud.services import read, wait_for
 from wire.errors import InputError
 
@@ -22,9 +22,11 @@ WELL = Health(alive=lambda: True, ready=lambda: True)
 
 
 @contextmanager
-def on_a_port(counts: Counts, health: Health = WELL, queued: int = 0, flying: int = 0) -> Iterator[int]:
+def on_a_port(
+    counts: ServiceStatistics, health: Health = WELL, queued: int = 0, flying: int = 0
+) -> Iterator[int]:
     collector = CloudCollector(counts, lambda: queued, lambda: flying, LABELS)
-    with exposed("127.0.0.1", 0, collector, health) as port:
+    with serve_metrics("127.0.0.1", 0, collector, health) as port:
         yield port
 
 
@@ -36,13 +38,13 @@ def scraped(port: int) -> dict[tuple[str, ...], float]:
 
 
 def test_it_shows_what_was_counted() -> None:
-    counts = Counts(connected=3, refused=2, broken=1, ready=True, update_wire_bytes=70)
+    counts = ServiceStatistics(connected=3, refused=2, broken=1, ready=True, update_wire_bytes=70)
     counts.received.add(100)
     counts.sent.add(30)
-    counts.update_bytes[Content.DELTA] += 20
-    counts.became("budget_up", Result.SENT)
-    counts.became("rate", Result.DROPPED)
-    counts.became("rate", Result.DROPPED)
+    counts.update_bytes[UpdateContent.DELTA] += 20
+    counts.became("budget_up", Outcome.SENT)
+    counts.became("rate", Outcome.DROPPED)
+    counts.became("rate", Outcome.DROPPED)
     for seconds in (0.0004, 0.003, 99.0):
         counts.queue.add(seconds)
     with on_a_port(counts, queued=7, flying=4) as port:
@@ -65,7 +67,7 @@ def test_it_shows_what_was_counted() -> None:
 
 
 def test_all_that_can_happen_has_a_series_from_the_start() -> None:
-    with on_a_port(Counts()) as port:
+    with on_a_port(ServiceStatistics()) as port:
         found = [name[1:] for name in scraped(port) if name[0] == "fleet_updates_total"]
     assert sorted(found) == sorted((why, result) for result, reasons in REASONS.items() for why in reasons)
 
@@ -73,7 +75,7 @@ def test_all_that_can_happen_has_a_series_from_the_start() -> None:
 def test_ready_and_alive_are_two_things() -> None:
     answers = {"alive": True, "ready": False}
     health = Health(alive=lambda: answers["alive"], ready=lambda: answers["ready"])
-    with on_a_port(Counts(), health) as port:
+    with on_a_port(ServiceStatistics(), health) as port:
         ask = partial(read, port)
         assert ask("/healthz") == (200, "alive\n")
         assert ask("/readyz") == (503, "takes no reports\n")
@@ -92,8 +94,8 @@ def test_an_event_loop_that_is_stuck_is_not_alive() -> None:
 
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    health = Health(alive=lambda: comes_round(loop, 0.2 if stuck.is_set() else 20.0), ready=lambda: True)
-    with on_a_port(Counts(), health) as port:
+    health = Health(alive=lambda: is_responsive(loop, 0.2 if stuck.is_set() else 20.0), ready=lambda: True)
+    with on_a_port(ServiceStatistics(), health) as port:
         assert read(port, "/healthz")[0] == 200
         loop.call_soon_threadsafe(hold_up)
         stuck.wait()
@@ -108,7 +110,7 @@ def test_an_event_loop_that_is_stuck_is_not_alive() -> None:
 
 
 def test_clients_that_say_nothing_hold_nobody_up() -> None:
-    with on_a_port(Counts()) as port:
+    with on_a_port(ServiceStatistics()) as port:
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(10)]
         assert read(port, "/healthz") == (200, "alive\n")
         for each in silent:
@@ -120,7 +122,7 @@ def test_clients_that_go_away_or_dawdle_leave_no_word(
 ) -> None:
     monkeypatch.setattr("cloud.service.prometheus._Quiet.timeout", 0.2)
     monkeypatch.setattr("cloud.service.prometheus.LONGEST_S", 0.5)
-    with on_a_port(Counts()) as port:
+    with on_a_port(ServiceStatistics()) as port:
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3 * MOST_CONNECTIONS)]
         for at, each in enumerate(clients):
             with suppress(OSError):
@@ -153,8 +155,11 @@ def answers(port: int) -> bool:
 def test_it_listens_on_the_other_kind_of_address_too() -> None:
     if not socket.has_ipv6:
         pytest.skip("this machine has no such addresses")
-    collector = CloudCollector(Counts(), int, int, LABELS)
-    with exposed("::1", 0, collector, WELL) as port, socket.create_connection(("::1", port), 20) as client:
+    collector = CloudCollector(ServiceStatistics(), int, int, LABELS)
+    with (
+        serve_metrics("::1", 0, collector, WELL) as port,
+        socket.create_connection(("::1", port), 20) as client,
+    ):
         client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert client.makefile("rb").read().endswith(b"alive\n")
 
@@ -165,7 +170,7 @@ def test_a_port_that_cannot_be_had_is_the_users_mistake(host: str) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        collector = CloudCollector(Counts(), int, int, LABELS)
+        collector = CloudCollector(ServiceStatistics(), int, int, LABELS)
         with pytest.raises(InputError, match=rf"--metrics-port {port}: cannot listen on {host}: "):  # noqa: SIM117
-            with exposed(host, port, collector, WELL):
+            with serve_metrics(host, port, collector, WELL):
                 pass

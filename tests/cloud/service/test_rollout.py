@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.service.rollout import Rollout, Standing, Verdict, group_of, judge
+from cloud.service.rollout import GroupStatus, Rollout, RolloutDecision, decide, group_of
 from wire.units import NS_PER_S, Duration, Share
 
 RULE = Rollout(at="0 s", seed=2, success_threshold=Share(0.8), error_threshold=Share(0.1))
@@ -15,27 +15,27 @@ RULE = Rollout(at="0 s", seed=2, success_threshold=Share(0.8), error_threshold=S
 @pytest.mark.parametrize(
     ("updated", "failed", "verdict"),
     [
-        (0, 0, Verdict.WAIT),
-        (7, 1, Verdict.WAIT),
-        (8, 1, Verdict.NEXT),
-        (10, 0, Verdict.NEXT),
-        (8, 2, Verdict.STOP),  # more than a tenth has failed: enough updates do not make up for it
+        (0, 0, RolloutDecision.WAIT),
+        (7, 1, RolloutDecision.WAIT),
+        (8, 1, RolloutDecision.NEXT),
+        (10, 0, RolloutDecision.NEXT),
+        (8, 2, RolloutDecision.STOP),  # more than a tenth has failed: enough updates do not make up for it
     ],
 )
 def test_ten_devices_of_which_eight_are_enough_and_two_failures_too_many(
-    updated: int, failed: int, verdict: Verdict
+    updated: int, failed: int, verdict: RolloutDecision
 ) -> None:
-    assert judge(RULE, Standing(10, updated, failed, 0)) is verdict
+    assert decide(RULE, GroupStatus(10, updated, failed, 0)) is verdict
 
 
 def test_a_turn_lasts_at_least_the_pause() -> None:
     rule = Rollout(at="0 s", seed=2, pause=Duration(60 * NS_PER_S))
-    after = [judge(rule, Standing(10, 10, 0, seconds * NS_PER_S)) for seconds in (0, 59, 60)]
-    assert after == [Verdict.WAIT, Verdict.WAIT, Verdict.NEXT]
+    after = [decide(rule, GroupStatus(10, 10, 0, seconds * NS_PER_S)) for seconds in (0, 59, 60)]
+    assert after == [RolloutDecision.WAIT, RolloutDecision.WAIT, RolloutDecision.NEXT]
 
 
 def test_a_group_without_devices_holds_nobody_up() -> None:
-    assert judge(RULE, Standing(0, 0, 0, 0)) is Verdict.NEXT
+    assert decide(RULE, GroupStatus(0, 0, 0, 0)) is RolloutDecision.NEXT
 
 
 @given(st.text(min_size=1, max_size=20), st.integers(1, 20))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.service.model_versions import Versions
+from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
 from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import Shelves
@@ -14,7 +14,7 @@ from wire.errors import InputError
 from wire.topics import LayerName
 
 STORE = a_store(items=60)
-VERSIONS = Versions([Responder(STORE)])
+VERSIONS = ModelVersions([Responder(STORE)])
 LAYERS = STORE.groups[0].layers
 
 
@@ -80,7 +80,7 @@ def test_a_layer_for_which_there_is_no_room_any_more_is_ignored() -> None:
 
 def test_a_layer_of_another_group_or_model_is_ignored() -> None:
     agent = introduced(LAYERS.bytes[-1])
-    other = Versions([Responder(a_store(items=60, seed=2))])
+    other = ModelVersions([Responder(a_store(items=60, seed=2))])
     assert agent.receive(VERSIONS.layer_part(LayerName(STORE.version, 1, 1))) is Receipt.STALE
     assert agent.receive(other.layer_part(LayerName(other.first.store.version, 0, 1))) is Receipt.STALE
 

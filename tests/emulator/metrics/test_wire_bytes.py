@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from broker_config.endpoint import Credentials
-from broker_config.launch import launched
+from broker_config.launch import launch_broker
 from tests.emulator.scenarios import TINY, Runner
 from wire.mqtt_bytes import wire_bytes
 from wire.topics import Role
@@ -87,7 +87,7 @@ def test_bytes_of_every_kind_are_what_is_between_the_fleet_and_the_broker(runner
     """Nothing is lost or cut off, so that all that is logged as sent is there, and nothing else."""
     calm = "networks.flaky={uplink: {latency: 80 ms, deviation: 30 ms}, downlink: {bandwidth: 100 kbps}}"
     login = Credentials("_emulator", "secret")
-    with launched("auto", credentials={Role.EMULATOR: login}) as broker:
+    with launch_broker("auto", credentials={Role.EMULATOR: login}) as broker:
         proxy = Counting(broker.endpoint.port)
         with proxy.running():
             url = f"mqtt://_emulator:secret@127.0.0.1:{proxy.port}"

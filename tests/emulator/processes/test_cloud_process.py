@@ -1,6 +1,6 @@
 """What the clouds of a run say at their ends, for who waited in vain."""
 
-from emulator.processes.cloud_process import account_of
+from emulator.processes.cloud_process import summarise_logs
 
 LOG = """\
 2026-11-29 23:37:30,000 INFO peelfleet.cloud: serving model m to fleet f
@@ -12,9 +12,9 @@ LOG = """\
 
 
 def test_the_last_of_each_kind_of_warning_is_shown_and_what_was_published() -> None:
-    assert account_of(LOG) == (
+    assert summarise_logs(LOG) == (
         "the cloud received 8 messages and published 9, 70 bytes in all; "
         "it warned: refused a message on peel/1/f/d/budget: user(=9) of 6; "
         "it warned: the broker has ended 4 connections of ours soon"
     )
-    assert account_of("Traceback ...") == "the cloud said nothing at its end"
+    assert summarise_logs("Traceback ...") == "the cloud said nothing at its end"

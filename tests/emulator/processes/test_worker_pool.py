@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from emulator.processes.worker_pool import work_off, worker_pool
+from emulator.processes.worker_pool import run_all, worker_pool
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 60.0
@@ -20,14 +20,14 @@ SLOW = """
 import sys
 from pathlib import Path
 from emulator.processes import interrupts
-from emulator.processes.worker_pool import work_off
+from emulator.processes.worker_pool import run_all
 from tests.emulator.processes.test_worker_pool import wind_up
 
 if __name__ == "__main__":
     interrupts.listen()
     tasks = [f"{sys.argv[1]}/{number}" for number in range(4)]
     try:
-        work_off(wind_up, tasks, 2, lambda task: None, lambda task, wrong: print(task, wrong, flush=True))
+        run_all(wind_up, tasks, 2, lambda task: None, lambda task, wrong: print(task, wrong, flush=True))
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """
@@ -71,7 +71,7 @@ def test_a_worker_that_dies_takes_no_other_task_with_it() -> None:
         assert task not in found
         found[task] = wrong
 
-    work_off(act, tasks, 2, started, ended)
+    run_all(act, tasks, 2, started, ended)
     died = "its process died: killed for want of memory?"
     assert found == {
         "fine": None, "die": died, "fail": "went wrong", "signals": None, "end": died, "fine too": None,

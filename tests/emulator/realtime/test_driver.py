@@ -17,8 +17,8 @@ from devices.simulated.exchange import Exchange, Unanswered
 from devices.timeline.faults import CloudFault, CloudOutage, FaultWindow
 from emulator.metrics.histogram import Histogram
 from emulator.realtime.driver import Driver
-from emulator.realtime.real_cloud import RoundTrips
-from emulator.realtime.wall_clock import Inlet, Pace, Tally
+from emulator.realtime.real_cloud import RealCloud
+from emulator.realtime.wall_clock import ExternalEvents, StreamingHistogram, WallClock
 from wire.errors import RunError
 from wire.topics import MessageKind
 from wire.units import NS_PER_S, TIME_UNITS, Duration
@@ -77,12 +77,12 @@ class World:
         windows: tuple[FaultWindow[CloudFault], ...] = (),
         max_lag_ns: int = 5 * NS_PER_S,
     ) -> None:
-        self.env, self.inlet = simpy.Environment(), Inlet()
+        self.env, self.inlet = simpy.Environment(), ExternalEvents()
         self.told: list[tuple[str, int]] = []
         self.network = Network(
             lambda exchange: self.inlet.post(lambda: self.trips.answered(exchange)), delays_s
         )
-        self.trips = RoundTrips(self.env, self.network, retry_ns, MS, windows)
+        self.trips = RealCloud(self.env, self.network, retry_ns, MS, windows)
         self._speed, self._max_lag = speed, Duration(max_lag_ns)
 
     def report(self, seq: int, at_ns: int) -> Exchange:
@@ -96,7 +96,7 @@ class World:
         return exchange
 
     def run(self, *, ends: bool = True) -> Driver:
-        pace = Pace(self._speed, time.monotonic())
+        pace = WallClock(self._speed, time.monotonic())
         driver = Driver(self.env, pace, self.inlet, self.trips, self.network, self._max_lag, ends)
         asyncio.run(driver.run(lambda _now, _lag: None, lambda: None))
         return driver
@@ -183,7 +183,7 @@ def test_events_happen_in_order_and_never_before_their_time() -> None:
 
 @given(st.lists(st.integers(0, 2**40), max_size=10_000).map(lambda values: values * 3))
 def test_a_tally_counts_as_one_histogram_of_everything(values: list[int]) -> None:
-    tally = Tally()
+    tally = StreamingHistogram()
     for value in values:
         tally.add(value)
     assert tally.histogram() == Histogram.from_values(np.array(values, dtype=np.int64))
@@ -191,6 +191,6 @@ def test_a_tally_counts_as_one_histogram_of_everything(values: list[int]) -> Non
 
 @given(st.floats(0.001, 1000), st.floats(0, 1e6), st.floats(0, 1e5))
 def test_simulated_time_is_the_wall_clock_times_the_speed(speed: float, start: float, since: float) -> None:
-    pace = Pace(speed, start, lambda: start + since)
+    pace = WallClock(speed, start, lambda: start + since)
     assert pace.now_ns() == pytest.approx(since * speed * 1e9, rel=1e-6, abs=1e-3 * speed * 1e9)
     assert math.isclose(pace.wall_s(NS_PER_S), 1 / speed)

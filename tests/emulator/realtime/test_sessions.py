@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from broker_config import mosquitto
-from broker_config.launch import RunningBroker, launched
+from broker_config.launch import RunningBroker, launch_broker
 from devices.mqtt.sessions import Sessions
 from devices.mqtt.settings import Realtime
 from tests.cable import Cable
@@ -37,7 +37,7 @@ QUICK = Realtime(connect_rate=10_000)
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[RunningBroker]:
-    with launched("mosquitto", devices=dict.fromkeys(NAMES, "secret")) as running:
+    with launch_broker("mosquitto", devices=dict.fromkeys(NAMES, "secret")) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from broker_config import mosquitto
-from broker_config.launch import launched
+from broker_config.launch import launch_broker
 from devices.event_log import COLUMNS
 from emulator.metrics.realtime_measurements import KEYS as REALTIME_KEYS
 from emulator.processes.cloud_process import url_with_password
@@ -157,7 +157,7 @@ def test_time_over_budget_is_counted_when_the_cloud_evicts(runner: Runner, tmp_p
 
 
 def test_a_password_is_not_written_down(runner: Runner) -> None:
-    with launched("amqtt") as broker:
+    with launch_broker("amqtt") as broker:
         url = url_with_password(broker.endpoint, Role.FLEET)
         # one login serves both ends of an external broker: the fleet's may not publish as the cloud
         with pytest.raises(InputError, match="does not answer"):

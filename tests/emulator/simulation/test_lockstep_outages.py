@@ -12,7 +12,7 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from broker_config.endpoint import Credentials
-from broker_config.launch import launched
+from broker_config.launch import launch_broker
 from emulator.processes.cloud_process import url_with_password
 from tests.emulator.scenarios import TINY, Runner, Silent, number
 from wire.errors import InputError, RunError
@@ -94,10 +94,10 @@ def test_an_external_broker_that_is_killed_and_comes_back_changes_nothing(runner
             if not self.restarted and now_ns > 0.3 * stop_ns:
                 self.restarted = True
                 stack.close()
-                stack.enter_context(launched("auto", port=port, credentials={Role.EMULATOR: login}))
+                stack.enter_context(launch_broker("auto", port=port, credentials={Role.EMULATOR: login}))
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(launched("auto", port=port, credentials={Role.EMULATOR: login}))
+        stack.enter_context(launch_broker("auto", port=port, credentials={Role.EMULATOR: login}))
         watcher = Restarter()
         url = f"mqtt://_emulator:secret@127.0.0.1:{port}"
         stormy = runner.run(TINY, "clock=lockstep", broker=url, watcher=watcher)
@@ -112,7 +112,7 @@ def test_update_bytes_are_what_an_observer_of_the_broker_counts(runner: Runner) 
     def on_message(client: Client, userdata: object, message: MQTTMessage) -> None:
         counted.append(len(message.payload))
 
-    with launched("auto") as broker:
+    with launch_broker("auto") as broker:
         endpoint = broker.endpoint
         observer = Client(CallbackAPIVersion.VERSION2)
         login = endpoint.credentials[Role.OBSERVER]
