@@ -144,6 +144,8 @@ def _read_csv(path: Path, file: IO[bytes], names: Sequence[str]) -> Table:
     import pyarrow as pa
     import pyarrow.csv
 
+    from wire.arrow_input import arrow_input
+
     # As text: a column that is half numbers gets a message of ours, with its row.
     options = pyarrow.csv.ConvertOptions(
         include_columns=list(names), column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True,
@@ -151,7 +153,7 @@ def _read_csv(path: Path, file: IO[bytes], names: Sequence[str]) -> Table:
     )  # fmt: skip
     try:
         return pyarrow.csv.read_csv(
-            file,
+            arrow_input(file),
             read_options=pyarrow.csv.ReadOptions(use_threads=False),  # or it cannot number its rows
             convert_options=options,
         )
@@ -170,7 +172,9 @@ def _read_parquet(path: Path, file: IO[bytes], names: Sequence[str]) -> Table:
     import pyarrow as pa
     import pyarrow.parquet
 
-    stored = pyarrow.parquet.ParquetFile(file)
+    from wire.arrow_input import arrow_input
+
+    stored = pyarrow.parquet.ParquetFile(arrow_input(file))
     _check_rows(path, stored.metadata.num_rows)
     _check_bytes(path, _declared_bytes(stored.metadata))
     schema = pa.schema([stored.schema_arrow.field(name) for name in names])

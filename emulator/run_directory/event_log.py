@@ -22,6 +22,7 @@ from emulator.run_directory.column_types import column_types, has_type
 from emulator.run_directory.layout import EVENTS
 from emulator.run_directory.manifest import MANIFEST, CountedFile, check_file, read_entry, write_entries
 from scenarios.catalogue.event_columns import EVENT_COLUMNS
+from wire.arrow_input import arrow_input
 from wire.errors import InputError
 from wire.input_files import open_regular
 from wire.output_files import naming, os_error_text
@@ -183,9 +184,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
         check_file(path, entry)
     try:
         with open_regular(path, "a table of a run") as file:
-            # Not pq.read_table: its threads still let go of the file when the process already ends on an
-            # error in the next table, and abort it.
-            table = pq.ParquetFile(file).read()
+            table = pq.read_table(arrow_input(file))
         table.validate(full=True)  # text that is none, among others
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

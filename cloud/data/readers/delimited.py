@@ -19,6 +19,7 @@ import pyarrow.csv
 from cloud.data.readers.columns import ColumnNames, TableRows, find_columns, join_names, matching_columns
 from cloud.data.readers.text import Text, quote, raise_unreadable, suffix_of
 from cloud.data.sources import SEPARATORS
+from wire.arrow_input import arrow_input
 from wire.errors import InputError
 
 _USUAL_SEPARATORS = {".csv": ",", ".psv": "|"}
@@ -216,7 +217,7 @@ def _parse(
         null_values=[],
     )
     try:  # pyarrow counts blank lines among those that it skips
-        return pyarrow.csv.read_csv(pa.BufferReader(_from_first_row(raw)), read, parse, convert)
+        return pyarrow.csv.read_csv(arrow_input(_from_first_row(raw)), read, parse, convert)
     except pa.ArrowInvalid as error:
         _refuse_fields(path, raw, delimiter, quoted, header)
         raise_unreadable(path, error)

@@ -246,11 +246,12 @@ def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
     import pyarrow.parquet
 
     from devices.traces.columns import MAX_BYTES, decoded_bytes
+    from wire.arrow_input import arrow_input
 
     row = 0
     try:
         with open_regular(path) as file:
-            for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=2**12):
+            for batch in pyarrow.parquet.ParquetFile(arrow_input(file)).iter_batches(batch_size=2**12):
                 if sum(map(decoded_bytes, batch.columns)) > MAX_BYTES // 8:
                     raise InputError(f"{printable(path)}: row {row + 1}: a row is too large")
                 for record in _plain_times(batch).to_pylist():
