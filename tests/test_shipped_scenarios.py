@@ -37,6 +37,10 @@ SLOWER: Mapping[str, tuple[str, ...]] = {
 """A cloud that is as small for the few devices that are left as the file's is for its whole fleet."""
 
 
+LONGEST = ("ml-1m", "flaky-network", "heterogeneous-fleet", "day-in-the-life", "flash-crowd")
+"""They are run in the slow set."""
+
+
 def reduced(path: Path) -> Scenario:
     """Return the scenario in *path* as it is run here: with a few devices of each group, trained briefly."""
     fleet = load(path).fleet
@@ -90,7 +94,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem == "ml-1m" else [])
+        pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in LONGEST else [])
         for path in shipped()
     ],
 )
