@@ -1,7 +1,7 @@
-"""The messages that a cloud service leaves with the broker: the notice, and with shared delivery every layer.
+"""Retained messages of a cloud service: the model notice and, with shared delivery, every layer.
 
-A broker that forbids a publish confirms it all the same. So the service listens to its own notice: what it
-does not hear, no device hears.
+A broker confirms a publish even if an access rule forbids it. So the service subscribes to its own notice: if
+the service does not receive it, no device does.
 """
 
 import asyncio
@@ -15,48 +15,48 @@ from wire.mqtt.connection import PUBLISHES_AT_ONCE
 from wire.topics import LayerName, MessageKind, fleet_topic, layer_topic, parse, subscription
 
 ECHO_S = 15.0
-"""The time that the broker may take to hand our own notice back."""
+"""Seconds to wait for our own notice to come back from the broker."""
 QUIET_S = 1.0
-"""After so long without one, all retained layers have come."""
+"""After this time without a message, all retained layers have arrived."""
 
 
 class Announcement:
-    """Publishes the notice and the layers of a fleet's models, and clears layers of models that are history.
+    """Publishes the notice and the layers of a fleet's models, and clears layers of old models.
 
     Args:
-        versions: what is served.
-        fleet: to whom.
-        counts: kept up to date.
-        layers: whether each layer's blocks are left with the broker.
+        versions: the models that are served.
+        fleet: the fleet's name in topics.
+        statistics: updated here.
+        layers: whether the blocks of each layer are retained by the broker.
     """
 
     def __init__(
-        self, versions: ModelVersions, fleet: str, counts: ServiceStatistics, *, layers: bool
+        self, versions: ModelVersions, fleet: str, statistics: ServiceStatistics, *, layers: bool
     ) -> None:
         self._versions = versions
         self._fleet = fleet
-        self._counts = counts
+        self._statistics = statistics
         self._layers = layers
         self._topic = fleet_topic(MessageKind.MODEL, fleet)
         self._notice = encode(versions.first.notice())
-        self._heard = asyncio.Event()
+        self._echoed = asyncio.Event()
         self._confirmed = asyncio.Event()
         self._old: asyncio.Queue[str] = asyncio.Queue()
 
     async def confirmed(self) -> None:
-        """Wait until the broker has the notice, on this connection."""
+        """Wait until the broker has confirmed the notice on this connection."""
         await self._confirmed.wait()
 
     def begin(self) -> None:
-        """Forget what the broker has confirmed: the connection is a new one."""
+        """Start again for a new connection: the broker has confirmed nothing yet."""
         self._confirmed.clear()
-        self._heard.clear()
+        self._echoed.clear()
 
     async def publish(self, client: Client) -> None:
-        """Leave all of it with the broker, which may have forgotten it; return when we have heard the notice.
+        """Publish all retained messages, which the broker may have lost; wait for the notice to come back.
 
         Raises:
-            RunError: we are not allowed to hear it, or did not.
+            RunError: the broker refuses our subscription to the notice, or the notice did not come back.
         """
         await subscribe(client, self._topic, 1)
         if self._layers:
@@ -65,20 +65,20 @@ class Announcement:
         self._confirmed.set()
         try:
             async with asyncio.timeout(ECHO_S):
-                await self._heard.wait()
+                await self._echoed.wait()
         except TimeoutError:
             raise RunError(
                 f"the broker took our model notice ({len(self._notice)} bytes on {self._topic}) and did not "
-                f"hand it back within {ECHO_S:g} s, so no device hears it: may this user write and read that "
+                f"hand it back within {ECHO_S:g} s, so no device gets it: may this user write and read that "
                 f"topic (is --fleet {self._fleet} right?), and is the broker's payload limit above that?"
             ) from None
 
-    def takes(self, message: Message) -> bool:
-        """Take a message that is ours, not a device's; return whether it is."""
+    def handle(self, message: Message) -> bool:
+        """Handle a message of the service itself; return False for the message of a device."""
         topic = message.topic.value
         if topic == self._topic:
             if not message.retain and message.payload == self._notice:
-                self._heard.set()
+                self._echoed.set()
             return True
         if not topic.startswith(f"{self._topic.removesuffix(MessageKind.MODEL)}{MessageKind.BLOCKS}/"):
             return False
@@ -92,9 +92,10 @@ class Announcement:
         return True
 
     async def clear_old_layers(self, client: Client) -> int:
-        """Clear the retained layers of models that we do not serve, or all where we leave none; count them.
+        """Clear the retained layers that we do not serve; return their number.
 
-        A broker keeps them for ever otherwise. It sends them at once; where we may not hear them, none come.
+        A broker would keep them for ever. It sends all of them after the subscription, or none if we may not
+        read them.
         """
         every, cleared = subscription(MessageKind.BLOCKS, self._fleet), 0
         try:
@@ -112,7 +113,7 @@ class Announcement:
         return cleared
 
     async def _publish_layers(self, client: Client) -> None:
-        """Publish each layer of each user group once; the broker keeps it and fans it out."""
+        """Publish each layer of each user group once; the broker retains it and sends it to each device."""
         slots = asyncio.Semaphore(PUBLISHES_AT_ONCE)
 
         async def publish_layer(name: LayerName) -> None:
@@ -120,11 +121,11 @@ class Announcement:
                 part, topic = self._versions.layer_part(name), layer_topic(self._fleet, name)
                 await self._retain(client, MessageKind.BLOCKS, topic, part)
 
-        async with asyncio.TaskGroup() as publishing:
+        async with asyncio.TaskGroup() as tasks:
             for responder in self._versions.all:
                 for group, layer, _ in responder.layer_sizes():
-                    publishing.create_task(publish_layer(LayerName(responder.store.version, group, layer)))
+                    tasks.create_task(publish_layer(LayerName(responder.store.version, group, layer)))
 
     async def _retain(self, client: Client, kind: MessageKind, topic: str, payload: bytes) -> None:
         await publish(client, kind, topic, payload)
-        self._counts.sent.add(len(payload))
+        self._statistics.sent.add(len(payload))

@@ -1,4 +1,4 @@
-"""The model versions that a cloud serves side by side: one to everybody, others to who asks for them."""
+"""Model versions that a cloud serves side by side: one by default, the others on request."""
 
 from collections.abc import Sequence
 
@@ -9,29 +9,29 @@ from wire.topics import LayerName
 
 
 class ModelVersions:
-    """Answers each report from the model version that the device wants.
+    """Answers each report from the model version that the report names.
 
-    As stateless as a responder: the report says which version. A version that is not served, because it was
-    withdrawn, is answered with the first.
+    It is stateless, like a responder. A report that names no version, or one that is not served any more, is
+    answered from the first.
 
     Args:
-        responders: one per version; the first serves whoever asks for none.
+        responders: one per version; the first is the default.
     """
 
     def __init__(self, responders: Sequence[Responder]) -> None:
         self.first = responders[0]
-        self._responders = {each.store.version: each for each in responders}
+        self._responders = {responder.store.version: responder for responder in responders}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The versions, the first one first."""
+        """The names of the versions, the default first."""
         return tuple(self._responders)
 
     def answer(self, payload: bytes) -> tuple[bytes, ...]:
         """Return the update parts that answer the budget report in *payload*, in order.
 
         Raises:
-            RemoteProtocolError: the report is malformed, or names what does not exist.
+            RemoteProtocolError: the report is malformed, or names a user or a group that does not exist.
         """
         return self.respond(decode(payload, BudgetReport))
 
@@ -39,16 +39,16 @@ class ModelVersions:
         """Return the update parts that answer *report*, in order.
 
         Raises:
-            RemoteProtocolError: it names what does not exist.
+            RemoteProtocolError: the report names a user or a group that does not exist.
         """
-        wanted = report.wants
-        if not wanted:  # unset is false, too
+        version = report.wants
+        if not version:  # an unset field is false, too
             return self.first.respond(report)
-        return self._responders.get(str(wanted), self.first).respond(report)
+        return self._responders.get(str(version), self.first).respond(report)
 
     @property
     def all(self) -> tuple[Responder, ...]:
-        """A responder for each version."""
+        """The responders, one for each version."""
         return tuple(self._responders.values())
 
     def layer_part(self, name: LayerName) -> bytes:
@@ -63,5 +63,5 @@ class ModelVersions:
         return responder.layer_part(name.group, name.layer)
 
     def full_bytes(self, model: str, user: int, budget_bytes: int, seq: int) -> int:
-        """Return what report *seq* would have cost with the whole PEE of *model* sent anew."""
+        """Return the bytes of an answer to report *seq* that sends the complete PEE of *model*."""
         return self._responders[model].full_bytes(user, budget_bytes, seq)

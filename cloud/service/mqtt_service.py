@@ -63,7 +63,7 @@ class Service:
         versions: answer the reports.
         connection: the broker.
         config: the fleet and the limits.
-        counts: statistics that the service updates.
+        statistics: updated by the service.
         draw: returns a random number from 0 to 1, for the waits before reconnections.
     """
 
@@ -72,18 +72,18 @@ class Service:
         versions: ModelVersions,
         connection: Connection,
         config: ServiceConfig,
-        counts: ServiceStatistics,
+        statistics: ServiceStatistics,
         draw: Callable[[], float],
     ) -> None:
         self._versions = versions
         self._connection = connection
         self._config = config
-        self._counts = counts
+        self._statistics = statistics
         # The broker is up, and the fleet waits: the wait grows no further after brief connections.
         self._backoff = Backoff(draw, brief_limit=BRIEF_CONNECTIONS)
         self._reports = ReportQueue(config.limits)
         self._log = ThrottledLog(LOG)
-        self._announcement = Announcement(versions, config.fleet, counts, layers=config.retain_blocks)
+        self._announcement = Announcement(versions, config.fleet, statistics, layers=config.retain_blocks)
         self._cleared = False
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -106,7 +106,7 @@ class Service:
 
     def stop(self) -> None:
         """Accept no more reports; `serve` returns when the accepted ones are answered."""
-        self._counts.ready = False
+        self._statistics.ready = False
         self._stopping.set()
         self._wake.set()
 
@@ -130,13 +130,13 @@ class Service:
         return client
 
     def _count_end(self, ended: Ended) -> None:
-        counts, reason = self._counts, ended.reason
+        statistics, reason = self._statistics, ended.reason
         if not reason:
             return
         if ended.lasted_s is None:
-            counts.refused += 1
+            statistics.refused += 1
         else:
-            counts.broken += 1
+            statistics.broken += 1
         LOG.warning("broker %s: %s", self._broker, reason, extra={"broker": self._broker, "error": reason})
 
     def _log_id_clash(self, brief: int) -> None:
@@ -155,7 +155,7 @@ class Service:
         LOG.warning("%d reports stay unanswered: their devices ask again", left, extra={"reports": left})
         while len(self._reports):
             self._reports.pop()
-            self._counts.became(STOPPED, Outcome.FAILED)
+            self._statistics.count(STOPPED, Outcome.FAILED)
 
     async def _serve_connection(self, client: Client) -> None:
         """Subscribe, announce and answer, until stopped or the connection breaks.
@@ -163,15 +163,15 @@ class Service:
         The broker sends the messages of a kept session before we have subscribed. They are answered as soon
         as the broker has the notice of our model.
         """
-        self._counts.connecting.add(time.monotonic() - self._connect_began_s)
-        self._counts.connected += 1
+        self._statistics.latencies.connecting.observe(time.monotonic() - self._connect_began_s)
+        self._statistics.connected += 1
         self._announcement.begin()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(done_before(self._stopping, self._subscribe(client)))
                 await or_disconnected(client, self._answer_all(client))
         finally:
-            self._counts.ready = False
+            self._statistics.ready = False
 
     async def _subscribe(self, client: Client) -> None:
         if not await subscribe(client, self._config.filter, TABLE[MessageKind.BUDGET].qos):
@@ -180,7 +180,7 @@ class Service:
                 extra={"broker": self._broker},
             )
         await self._announcement.publish(client)  # after the subscription: devices report at once
-        self._counts.ready = not self._stopping.is_set()
+        self._statistics.ready = not self._stopping.is_set()
         models, fleet = list(self._versions.names), self._config.fleet
         LOG.info(
             "serving model %s to fleet %s", ", ".join(models), fleet,
@@ -193,11 +193,11 @@ class Service:
 
     def _on_message(self, message: Message) -> None:
         """Queue the report in *message*; the client acknowledges the message when this returns."""
-        if self._announcement.takes(message):
+        if self._announcement.handle(message):
             return
-        counts, payload, topic = self._counts, message.payload, message.topic.value
-        counts.received.add(len(payload))
-        counts.received_wire_bytes += publish_wire_bytes(len(topic.encode()), len(payload), qos=1)
+        statistics, payload, topic = self._statistics, message.payload, message.topic.value
+        statistics.received.add(len(payload))
+        statistics.received_wire_bytes += publish_wire_bytes(len(topic.encode()), len(payload), qos=1)
         now_s = time.monotonic()
         try:
             device = self._sender(topic)
@@ -211,9 +211,9 @@ class Service:
             case Admission.QUEUED:
                 self._wake.set()
             case Admission.NEWER | Admission.OLDER:
-                counts.became(NEWER, Outcome.SUPERSEDED)
+                statistics.count(NEWER, Outcome.SUPERSEDED)
             case dropped:
-                counts.became(dropped.value, Outcome.DROPPED)
+                statistics.count(dropped.value, Outcome.DROPPED)
                 self._log.refused(dropped.value, topic, f"dropped: {dropped.value}", now_s)
 
     def _sender(self, topic: str) -> str:
@@ -231,7 +231,7 @@ class Service:
         return address.device
 
     def _refuse(self, error: RemoteProtocolError, topic: str) -> None:
-        self._counts.became(error.reason.value, Outcome.REJECTED)
+        self._statistics.count(error.reason.value, Outcome.REJECTED)
         self._log.refused(error.reason.value, topic, str(error), time.monotonic())
 
     async def _answer_all(self, client: Client) -> None:
@@ -273,8 +273,8 @@ class Service:
 
     def _answer(self, client: Client, tasks: asyncio.TaskGroup, waiting: QueuedReport) -> None:
         """Start to send the answer to a report, if it has one."""
-        counts, began_s = self._counts, time.monotonic()
-        counts.queue.add(began_s - waiting.arrived_s)
+        statistics, began_s = self._statistics, time.monotonic()
+        statistics.latencies.queue.observe(began_s - waiting.arrived_s)
         try:
             parts = self._versions.respond(waiting.report)
             cause, content = classify(waiting.report, parts)
@@ -283,9 +283,9 @@ class Service:
             return
         except Exception:  # a bug of ours: one report of one device must not end the service for all
             LOG.exception("device %s: its report could not be answered", waiting.device)
-            counts.became(INTERNAL, Outcome.REJECTED)
+            statistics.count(INTERNAL, Outcome.REJECTED)
             return
-        counts.selection.add(time.monotonic() - began_s)
+        statistics.latencies.selection.observe(time.monotonic() - began_s)
         task = tasks.create_task(self._reply(client, waiting, parts, content))
         self._replies.add(task)
         task.add_done_callback(partial(self._on_reply_done, cause))
@@ -295,21 +295,21 @@ class Service:
         self._replies.discard(task)
         self._wake.set()
         sent = not task.cancelled() and task.result()
-        self._counts.became(cause, Outcome.SENT if sent else Outcome.FAILED)
+        self._statistics.count(cause, Outcome.SENT if sent else Outcome.FAILED)
 
     async def _reply(
         self, client: Client, waiting: QueuedReport, parts: tuple[bytes, ...], content: UpdateContent
     ) -> bool:
         """Send an answer; return whether the broker has confirmed all of it."""
-        counts, began_s = self._counts, time.monotonic()
+        statistics, began_s = self._statistics, time.monotonic()
         topic = device_topic(MessageKind.PEE, self._config.fleet, waiting.device)
         qos = TABLE[MessageKind.PEE].qos
         try:
             for part in parts:
                 await client.publish(topic, part, qos=qos)
-                counts.sent.add(len(part))
-                counts.update_bytes[content] += len(part)
-                counts.update_wire_bytes += publish_wire_bytes(len(topic), len(part), qos)
+                statistics.sent.add(len(part))
+                statistics.update_bytes[content] += len(part)
+                statistics.update_wire_bytes += publish_wire_bytes(len(topic), len(part), qos)
         except MqttError as error:
             LOG.debug("an answer on %s was not sent: %s", topic, error)
             return False
@@ -317,6 +317,6 @@ class Service:
             LOG.exception("device %s: its answer could not be sent", waiting.device)
             return False
         now_s = time.monotonic()
-        counts.downlink.add(now_s - began_s)
-        counts.answers.add(now_s - waiting.arrived_s)
+        statistics.latencies.downlink.observe(now_s - began_s)
+        statistics.latencies.answers.observe(now_s - waiting.arrived_s)
         return True

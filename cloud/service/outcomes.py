@@ -1,4 +1,4 @@
-"""What became of each message of a device, and what an update is for: the words of the metrics."""
+"""Label values of the metrics: outcome of a message, cause and content of an update."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -9,30 +9,30 @@ from wire.update_part import peek
 
 
 class Outcome(StrEnum):
-    """What became of a message: exactly one of these, once it waits no more."""
+    """Outcome of a message of a device; each finished message has exactly one."""
 
     SENT = "sent"  # answered, and the broker has confirmed all of the answer
-    FAILED = "failed"  # the answer did not get through: the device asks again
-    SUPERSEDED = "superseded"  # a newer report of its device is answered in its place
-    REJECTED = "rejected"  # no report, or one that names what does not exist
-    DROPPED = "dropped"  # there was no room for it: the device asks again
+    FAILED = "failed"  # the answer was not delivered: the device asks again
+    SUPERSEDED = "superseded"  # a newer report of its device is answered instead
+    REJECTED = "rejected"  # not a report, or it names a user or a group that does not exist
+    DROPPED = "dropped"  # the rate or the queue was full: the device asks again
 
 
 class UpdateCause(StrEnum):
-    """Why an update is sent, as far as one can see from the report and the answer."""
+    """Cause of an update, as far as the report and the answer show it."""
 
     MODEL_NEW = "model_new"  # the device holds another model, or none
     BUDGET_UP = "budget_up"  # more blocks fit than it holds
     BUDGET_DOWN = "budget_down"  # fewer
-    UNCHANGED = "unchanged"  # it holds what it should: it was at its start, or evicted before it asked
+    UNCHANGED = "unchanged"  # it holds the right blocks: it has just started, or evicted before it reported
 
 
 class UpdateContent(StrEnum):
-    """What an update brings."""
+    """Content of an update."""
 
     FULL = "full"  # all blocks of the PEE
-    DELTA = "delta"  # those that the device lacks
-    CONTROL = "control"  # none: it confirms, shrinks or introduces
+    DELTA = "delta"  # the blocks that the device lacks
+    CONTROL = "control"  # no blocks: it confirms, shrinks or introduces the model
 
 
 NEWER = "newer_report"
@@ -49,11 +49,11 @@ REASONS: dict[Outcome, tuple[str, ...]] = {
     ),
     Outcome.DROPPED: ("rate", "queue_full"),
 }  # fmt: skip
-"""All the reasons that a result can have: no message of a device makes a new one."""
+"""All possible reasons of each outcome; no message can add another one."""
 
 
 def classify(report: BudgetReport, parts: Sequence[bytes]) -> tuple[UpdateCause, UpdateContent]:
-    """Return why *parts* answer *report*, and what they bring."""
+    """Return the cause and the content of the update *parts* that answer *report*."""
     (_, first), (_, last) = peek(parts[0]), peek(parts[-1])
     if first.introduces:
         cause = UpdateCause.MODEL_NEW

@@ -1,7 +1,7 @@
-"""What waits to be answered: one report per device, the newest, in the order in which devices came.
+"""Queue of reports that wait for an answer: one per device, the newest, in the order of arrival.
 
-Pure but for memory: time is an argument, and nothing here knows a socket. All that is kept is bounded,
-whatever the network sends: a message is read before it may wait, so junk takes nobody's place.
+It does no I/O; time is an argument. Its memory is bounded, whatever the network sends. A message is decoded
+before it is queued, so invalid messages take no slot.
 """
 
 from collections import OrderedDict
@@ -13,13 +13,13 @@ from wire.messages import BudgetReport, decode
 
 
 class Admission(StrEnum):
-    """What came of a report that arrived."""
+    """Decision on a report that arrived."""
 
     QUEUED = "queued"
-    NEWER = "newer"  # it took the place of an older one of its device, which is superseded
-    OLDER = "older"  # a newer one of its device waits: it is superseded itself
+    NEWER = "newer"  # it replaces an older report of its device
+    OLDER = "older"  # a newer report of its device waits: this one is superseded
     FULL = "queue_full"  # dropped
-    RATE = "rate"  # dropped unread: its device sends too many
+    RATE = "rate"  # dropped without decoding: its device sends too many
 
 
 class QueuedReport(NamedTuple):
@@ -32,25 +32,25 @@ class QueuedReport(NamedTuple):
 
 @dataclass(frozen=True)
 class AdmissionLimits:
-    """What one cloud service takes in."""
+    """Limits of one cloud service on the reports that it accepts."""
 
     max_queue: int = 10_000
-    """Devices with a report that waits."""
+    """Maximum number of devices with a report that waits."""
     rate: float = 20.0
-    """Reports a second and device, in the long run."""
+    """Reports per second and device, on average."""
     burst: int = 100
-    """Reports of a device at once."""
+    """Reports that a device may send at once."""
     coalesce: bool = True
-    """Whether a device's newer report takes the place of its older one."""
-    known: int = 200_000
-    """Devices whose rate is kept in mind; who was silent for longest is forgotten first."""
+    """Whether a newer report of a device replaces its older one."""
+    rate_entries: int = 200_000
+    """Maximum number of rate-limit entries; the least recently used are evicted."""
 
 
 class ReportQueue:
     """The reports that wait.
 
     Args:
-        limits: how much it takes.
+        limits: rate, burst and size.
     """
 
     def __init__(self, limits: AdmissionLimits) -> None:
@@ -62,13 +62,13 @@ class ReportQueue:
         return len(self._waiting)
 
     def put(self, device: str, payload: bytes, now_s: float) -> Admission:
-        """Take in the report in *payload*, which has arrived at *now_s*.
+        """Queue the report in *payload*, which has arrived at *now_s*, if the limits allow it.
 
-        Of two reports of a device the newer is the one with the higher number, in whatever order they come:
-        a broker that hands on what another replica has left may turn them round.
+        The newer of two reports of a device is the one with the higher number, not the later one: a broker
+        that passes on the messages of a stopped replica may change their order.
 
         Raises:
-            RemoteProtocolError: it is no report.
+            RemoteProtocolError: the payload is not a report.
         """
         if not self._allows(device, now_s):
             return Admission.RATE
@@ -78,7 +78,7 @@ class ReportQueue:
         if before is not None:
             if before.report.seq > report.seq:
                 return Admission.OLDER
-            waiting[key] = QueuedReport(device, report, now_s)  # in the older one's place
+            waiting[key] = QueuedReport(device, report, now_s)  # at the position of the older one
             return Admission.NEWER
         if len(waiting) >= self._limits.max_queue:
             return Admission.FULL
@@ -86,20 +86,20 @@ class ReportQueue:
         return Admission.QUEUED
 
     def pop(self) -> QueuedReport:
-        """Return the report of the device that has waited longest.
+        """Remove and return the report of the device that has waited longest.
 
         Raises:
-            KeyError: none waits.
+            KeyError: the queue is empty.
         """
         return self._waiting.popitem(last=False)[1]
 
     def _allows(self, device: str, now_s: float) -> bool:
-        """Take a token out of the device's bucket, if there is one; it fills again with time."""
+        """Take a token from the device's bucket, if there is one; the bucket refills with time."""
         limits, buckets = self._limits, self._buckets
         tokens, since_s = buckets.pop(device, (float(limits.burst), now_s))
         tokens = min(tokens + max(now_s - since_s, 0.0) * limits.rate, limits.burst)
         allowed = tokens >= 1.0
         buckets[device] = (tokens - 1.0 if allowed else tokens), now_s
-        if len(buckets) > limits.known:
+        if len(buckets) > limits.rate_entries:
             buckets.popitem(last=False)
         return allowed

@@ -1,7 +1,7 @@
-"""What the cloud answers to a budget report: pure and stateless, bytes in, bytes out.
+"""Answers of the cloud to budget reports: pure and stateless, bytes in, bytes out.
 
-A report carries all that is needed (who, what is held, the budget), so any replica answers any
-device and a restarted cloud has forgotten nothing.
+A report carries all that is needed (user, held blocks, budget). So any replica can answer any device, and a
+restarted cloud has lost nothing.
 """
 
 from bisect import bisect_right
@@ -17,11 +17,11 @@ from wire.messages import BudgetReport, ModelNotice, decode
 from wire.update_part import DEFAULT_MAX_PAYLOAD, Body, build_body, encode_part, encoded_bytes
 
 HEADER_ALLOWANCE = 1024
-"""More than the header of any part takes."""
+"""Upper bound of the header of a part, in bytes."""
 CACHE_BYTES = 128 * 2**20
-"""What the bodies that are kept may take: enough for a whole fleet that is emulated in memory."""
+"""Size of the cache of bodies: enough for a fleet that is emulated in memory."""
 BODY_BYTES = 600
-"""About what a body takes besides its bytes: for small blocks that is most of it."""
+"""Approximate memory of a body beside its bytes; for small blocks it is the larger part."""
 
 
 class Responder:
@@ -29,10 +29,10 @@ class Responder:
 
     Args:
         store: the model.
-        max_payload_bytes: no part is larger; public IoT brokers take 128 KiB.
-        always_full: send the whole PEE every time, not the blocks that are missing.
-        full_above: send the whole PEE where the missing blocks are more than this share of it.
-        cache_bytes: what the bodies that are kept for the next device that needs them may take.
+        max_payload_bytes: maximum size of a part; public IoT brokers accept 128 KiB.
+        always_full: always send the complete PEE, not only the missing blocks.
+        full_above: send the complete PEE if the missing blocks are more than this share of it.
+        cache_bytes: size of the cache of bodies, which devices with equal needs share.
 
     Raises:
         InputError: a block does not fit into a part.
@@ -50,7 +50,7 @@ class Responder:
         self.store = store
         self._always_full = always_full
         self._full_above = full_above
-        self._room = max_payload_bytes - HEADER_ALLOWANCE
+        self._max_body_bytes = max_payload_bytes - HEADER_ALLOWANCE
         self._version = store.version
         self._codec = store.geometry.codec
         self._groups = store.groups
@@ -58,24 +58,24 @@ class Responder:
         self._cache: dict[tuple[int, int, int, bool], tuple[Body, ...]] = {}
         self._cached_bytes, self._cache_bytes = 0, cache_bytes
         self._full_bytes: dict[tuple[int, int, int], int] = {}
-        self._check_room()
+        self._check_blocks_fit()
 
     @property
     def cached_bytes(self) -> int:
-        """About what is kept of answers takes."""
+        """Approximate memory of the cache, in bytes."""
         return self._cached_bytes
 
     def notice(self) -> ModelNotice:
-        """Return what the cloud announces of its model."""
+        """Return the notice that announces the model."""
         return notice_of(self.store)
 
     def answer(self, payload: bytes) -> tuple[bytes, ...]:
         """Return the update parts that answer the budget report in *payload*, in order.
 
-        A device that already holds its whole PEE gets one part without blocks.
+        A device that already holds its complete PEE gets one part without blocks.
 
         Raises:
-            RemoteProtocolError: the report is malformed, or names what does not exist.
+            RemoteProtocolError: the report is malformed, or names a user or a group that does not exist.
         """
         return self.respond(decode(payload, BudgetReport))
 
@@ -83,7 +83,7 @@ class Responder:
         """Return the update parts that answer *report*, in order.
 
         Raises:
-            RemoteProtocolError: it names what does not exist.
+            RemoteProtocolError: it names a user or a group that does not exist.
         """
         number = self._group(report)
         group = self._groups[number]
@@ -99,12 +99,12 @@ class Responder:
             bodies = self._bodies(number, self._first(group, report.held, target), target)
         if len(bodies) == 1:
             return (encode_part(bodies[0], report.seq),)
-        return tuple([encode_part(each, report.seq) for each in bodies])
+        return tuple([encode_part(body, report.seq) for body in bodies])
 
     def layer_part(self, number: int, layer: int) -> bytes:
-        """Return the update part, to be retained, that brings *layer* to a device that holds the one before.
+        """Return the update part, to be retained, with the blocks of *layer* that the layer before lacks.
 
-        It answers no report: its number is 0.
+        Its report number is 0: it answers no report.
         """
         group = self._groups[number]
         first, end = group.layers.blocks[layer - 1], group.layers.blocks[layer]
@@ -118,31 +118,27 @@ class Responder:
                 yield number, layer, size - before
 
     def check_layers_fit(self) -> None:
-        """Make sure that each layer can be retained as one message.
-
-        Raises:
-            InputError: a layer is too large.
-        """
+        """Raise InputError if a layer is too large to be retained as one message."""
         number, layer, size = max(self.layer_sizes(), key=itemgetter(2))
-        if size > self._room:
+        if size > self._max_body_bytes:
             raise InputError(
-                f"max_payload(={self._room + HEADER_ALLOWANCE} B) must be at least "
+                f"max_payload(={self._max_body_bytes + HEADER_ALLOWANCE} B) must be at least "
                 f"{size + HEADER_ALLOWANCE} B for shared delivery, or there must be more layers: "
                 f"layer {layer} of user group {number} is one message"
             )
 
     def _without_blocks(self, number: int, report: BudgetReport) -> tuple[bytes, ...]:
-        """Return the answer for a device that takes its blocks from elsewhere."""
+        """Return the answer for a device that takes its blocks from retained layers."""
         if report.model != self._version:
             bodies = self._introduction(number, 0, report.user)
         elif report.held > self._groups[number].count:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held})")
         else:
             bodies = self._bodies(number, report.held, report.held)
-        return tuple([encode_part(each, report.seq) for each in bodies])
+        return tuple([encode_part(body, report.seq) for body in bodies])
 
     def full_bytes(self, user: int, budget_bytes: int, seq: int) -> int:
-        """Return what report *seq* would have cost with the whole PEE for *budget_bytes* sent anew."""
+        """Return the bytes of an answer to report *seq* that sends the complete PEE for *budget_bytes*."""
         number = self._group_of[user]
         layers = self.store.groups[number].layers
         target = layers.blocks[layers.best(budget_bytes)]
@@ -150,20 +146,20 @@ class Responder:
         total = self._full_bytes.get(key)
         if total is None:
             bodies = self._cut(number, 0, target)
-            total = sum(encoded_bytes(len(each.fields), len(each.data), seq) for each in bodies)
+            total = sum(encoded_bytes(len(body.fields), len(body.data), seq) for body in bodies)
             self._full_bytes[key] = total
         return total
 
-    def _check_room(self) -> None:
+    def _check_blocks_fit(self) -> None:
         largest = max(
             end - start + self._codec.overhead
             for group in self.store.groups
             for start, end in pairwise(group.starts)
         )
         introduction = 4 * self.store.geometry.dim + 8 * self.store.layers
-        if max(largest, introduction) > self._room:
+        if max(largest, introduction) > self._max_body_bytes:
             raise InputError(
-                f"max_payload(={self._room + HEADER_ALLOWANCE} B) must be at least "
+                f"max_payload(={self._max_body_bytes + HEADER_ALLOWANCE} B) must be at least "
                 f"{max(largest, introduction) + HEADER_ALLOWANCE} B, for the largest block"
             )
 
@@ -181,7 +177,7 @@ class Responder:
         return report.group
 
     def _first(self, group: GroupBlocks, held: int, target: int) -> int:
-        """Return from which block on a device that holds *held* is sent its *target* blocks."""
+        """Return the first block to send to a device that holds *held* of its *target* blocks."""
         first = min(held, target)
         if self._always_full:
             return 0
@@ -193,12 +189,12 @@ class Responder:
         return first
 
     def _bodies(self, number: int, first: int, target: int, *, introduced: bool = False) -> tuple[Body, ...]:
-        """The parts of an update, built once for all the devices that need these blocks."""
+        """Return the parts of an update, built once for all devices that need these blocks."""
         key = (number, first, target, introduced)
         bodies = self._cache.get(key)
         if bodies is None:
             bodies = self._cut(number, first, target, before=int(introduced))
-            size = sum(len(each.data) + len(each.fields) + BODY_BYTES for each in bodies)
+            size = sum(len(body.data) + len(body.fields) + BODY_BYTES for body in bodies)
             if self._cached_bytes + size > self._cache_bytes:
                 self._cache.clear()
                 self._cached_bytes = 0
@@ -207,13 +203,13 @@ class Responder:
         return bodies
 
     def _introduction(self, number: int, target: int, user: int | None) -> tuple[Body, ...]:
-        """A first update: a part with the layer table and the user's vector goes ahead of the blocks."""
+        """Return a first update: before the blocks, a part with the layer table and the user's vector."""
         layers = self._groups[number].layers
         tensors = {"layer_blocks": _u32(layers.blocks[1:]), "layer_bytes": _u32(layers.bytes[1:])}
         if user is not None:
             tensors["user_vector"] = self.store.user_vectors[user].astype("<f4").tobytes()
         rest = self._bodies(number, 0, target, introduced=True) if target else ()
-        ahead = build_body(
+        introduction = build_body(
             model=self._version,
             group=number,
             first=0,
@@ -222,28 +218,28 @@ class Responder:
             parts=1 + len(rest),
             tensors=tensors,
         )
-        return (ahead, *rest)
+        return (introduction, *rest)
 
     def _cut(self, number: int, first: int, target: int, *, before: int = 0) -> tuple[Body, ...]:
-        """Cut blocks into parts; *before* parts go ahead of them."""
+        """Split blocks into parts; *before* parts precede them."""
         group = self._groups[number]
-        cuts = part_ends(group, first, target, self._room, self._codec.overhead)
+        cuts = part_ends(group, first, target, self._max_body_bytes, self._codec.overhead)
         return tuple(
             build_body(
                 model=self._version,
                 group=number,
                 first=start,
                 target=target,
-                part=before + at + 1,
+                part=before + index + 1,
                 parts=before + len(cuts),
                 tensors=group.blocks.part(start, end, group.starts, self._codec)._asdict(),
             )
-            for at, (start, end) in enumerate(zip([first, *cuts[:-1]], cuts, strict=True))
+            for index, (start, end) in enumerate(zip([first, *cuts[:-1]], cuts, strict=True))
         )
 
 
 def notice_of(store: BlockStore) -> ModelNotice:
-    """Return what the cloud announces of the model in *store*."""
+    """Return the notice that announces the model in *store*."""
     return ModelNotice(
         version=store.version,
         geometry=store.geometry,
@@ -254,7 +250,7 @@ def notice_of(store: BlockStore) -> ModelNotice:
 
 
 def part_ends(group: GroupBlocks, first: int, target: int, room: int, overhead: int) -> list[int]:
-    """Return where the parts of the blocks *first* to *target* end, each at most *room* bytes.
+    """Return the ends of the parts of the blocks *first* to *target*, each part at most *room* bytes.
 
     An update without blocks is one empty part.
     """

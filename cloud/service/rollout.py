@@ -1,7 +1,7 @@
-"""Staged rollout of a model version: to whom it is offered, and when the next group's turn is. Pure.
+"""Staged rollout of a model version: which devices are offered it, and when the next group starts. Pure.
 
-The words and the rules are those of update servers: devices are split into groups, a group's turn comes when
-enough of the one before it hold the new version, and too many failures stop it all.
+The terms and rules are those of update servers: devices are split into groups; a group starts when enough
+devices of the group before it hold the new version; too many failures stop the rollout.
 """
 
 import hashlib
@@ -16,24 +16,25 @@ from wire.units import TIME_UNITS, Duration, Share, format_duration, format_shar
 
 
 class Rollout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a new model version comes to the fleet while budgets go on moving."""
+    """Staged rollout of a new model version, while budgets keep changing."""
 
     at: str
-    """When the first group's turn is: a span since the start, a stage, or a stage and a span."""
+    """When the first group starts: a span since the start, a stage, or a stage and a span."""
     seed: Seed
-    """The new version is the same model, trained anew with this seed."""
+    """The new version is the same model, trained again with this seed."""
     groups: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4
     """Devices are split into this number of groups of about equal size."""
     success_threshold: Share = Share(0.8)
-    """The next group's turn comes when this share of a group holds the new version."""
+    """The next group starts when this share of a group holds the new version."""
     error_threshold: Share = Share(0.05)
-    """It stops when more than this share of a group has failed."""
+    """The rollout stops when more than this share of a group has failed."""
     timeout: Duration = Duration(5 * TIME_UNITS["min"])
-    """A device has failed that was connected for so long since its turn and does not hold the new version."""
+    """A device has failed if it was connected for this time since its group started and does not hold the new
+    version."""
     pause: Duration = Duration(0)
-    """How long a group's turn lasts at least."""
+    """Shortest time between the starts of two groups."""
     on_error: Literal["pause", "rollback"] = "pause"
-    """What stopping means: no further group, or the old version for all."""
+    """Effect of a stop: no further group starts, or all devices get the old version."""
 
     def __post_init__(self) -> None:
         if self.timeout <= 0:
@@ -43,35 +44,35 @@ class Rollout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class RolloutDecision(Enum):
-    """What becomes of a rollout."""
+    """Decision on the next step of a rollout."""
 
     WAIT = "wait"
     NEXT = "next"
-    """The next group's turn; after the last group, it is done."""
+    """Start the next group; after the last group, the rollout is complete."""
     STOP = "stop"
 
 
 @dataclass(frozen=True)
 class GroupStatus:
-    """How a group stands."""
+    """Progress of a group."""
 
     devices: int
     updated: int
-    """How many hold the new version."""
+    """Number of devices that hold the new version."""
     failed: int
     since_ns: int
-    """How long its turn has lasted."""
+    """Time since the group started."""
 
 
 def group_of(version: str, device: str, groups: int) -> int:
-    """Return the rollout group of *device*: by a hash, so that nobody has to keep a list."""
+    """Return the rollout group of *device*: a hash, so that no list has to be kept."""
     digest = hashlib.blake2b(f"{version}\x1f{device}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") * groups >> 64
 
 
-def decide(rollout: Rollout, standing: GroupStatus) -> RolloutDecision:
-    """Return what a group's standing means."""
-    if standing.failed > rollout.error_threshold * standing.devices:
+def decide(rollout: Rollout, status: GroupStatus) -> RolloutDecision:
+    """Return the decision for a group with this status."""
+    if status.failed > rollout.error_threshold * status.devices:
         return RolloutDecision.STOP
-    enough = standing.updated >= rollout.success_threshold * standing.devices
-    return RolloutDecision.NEXT if enough and standing.since_ns >= rollout.pause else RolloutDecision.WAIT
+    enough = status.updated >= rollout.success_threshold * status.devices
+    return RolloutDecision.NEXT if enough and status.since_ns >= rollout.pause else RolloutDecision.WAIT

@@ -1,35 +1,25 @@
-"""What a cloud service counts."""
+"""Statistics of a cloud service since it started."""
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from prometheus_client import Histogram
 
 from cloud.service.outcomes import REASONS, Outcome, UpdateContent
 
+PREFIX = "peelfleet_cloud_"
+"""Prefix of metrics that have no standard name."""
 BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Upper bounds of the histograms of times."""
 
 
-@dataclass
-class LatencyHistogram:
-    """A histogram of seconds."""
-
-    counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
-    sum_s: float = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count a time."""
-        place = 0
-        for bound in BUCKETS_S:
-            if seconds <= bound:
-                break
-            place += 1
-        self.counts[place] += 1
-        self.sum_s += seconds
+def _histogram(name: str, help_text: str, *labels: str) -> Histogram:
+    return Histogram(name, help_text, labels, buckets=BUCKETS_S, registry=None)
 
 
-def _results() -> Counter[tuple[str, str]]:
-    return Counter({(reason, result.value): 0 for result, reasons in REASONS.items() for reason in reasons})
+def _new_updates() -> Counter[tuple[str, str]]:
+    """Return a zero for each possible reason and outcome: a series has to exist from the start."""
+    return Counter({(reason, outcome.value): 0 for outcome, reasons in REASONS.items() for reason in reasons})
 
 
 @dataclass
@@ -38,9 +28,9 @@ class Traffic:
 
     messages: int = 0
     bytes: int = 0
-    """Their payload."""
+    """Payload in total."""
     largest_bytes: int = 0
-    """That of the largest."""
+    """Payload of the largest message."""
 
     def add(self, payload_bytes: int) -> None:
         """Count a message."""
@@ -49,43 +39,50 @@ class Traffic:
         self.largest_bytes = max(self.largest_bytes, payload_bytes)
 
 
+class Latencies:
+    """Histograms of times, in seconds."""
+
+    def __init__(self) -> None:
+        self.connecting = _histogram("connect_duration_seconds", "From the attempt to the broker's word")
+        self.parts = _histogram("fleet_update_e2e_seconds", "What the cloud sees of it", "part")
+        self.queue = self.parts.labels("queue")
+        """From the arrival of a report until the service starts on it."""
+        self.selection = self.parts.labels("selection")
+        """Time to compute an answer."""
+        self.downlink = self.parts.labels("downlink")
+        """From the first publish of an answer until the broker has confirmed all of it."""
+        self.answers = _histogram(PREFIX + "answer_seconds", "From a report's arrival to its sent answer")
+        """From the arrival of a report until the broker has confirmed its answer."""
+
+
 @dataclass
 class ServiceStatistics:
-    """What a service has done since it started."""
+    """Counters and histograms that a service updates."""
 
     received: Traffic = field(default_factory=Traffic)
-    """What came, whatever came of it."""
+    """All messages from devices, refused ones included."""
     sent: Traffic = field(default_factory=Traffic)
-    """What the broker has confirmed: parts of updates, and what it retains."""
+    """Messages that the broker has confirmed: parts of updates, and retained messages."""
     received_wire_bytes: int = 0
     update_wire_bytes: int = 0
-    updates: Counter[tuple[str, str]] = field(default_factory=_results)
-    """Messages that wait no more, by (reason, result)."""
+    updates: Counter[tuple[str, str]] = field(default_factory=_new_updates)
+    """Finished messages of devices, by (reason, outcome)."""
     update_bytes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(UpdateContent, 0)))
-    """Payload of the parts that the broker has confirmed, by what their update brings."""
+    """Payload of confirmed parts, by the content of their update."""
     connected: int = 0
     """Connections that the broker has accepted."""
     refused: int = 0
-    """Attempts to connect that came to nothing."""
+    """Attempts to connect that failed."""
     broken: int = 0
     """Connections that broke."""
     ready: bool = False
-    """Whether it is connected and subscribed, and takes reports."""
-    connecting: LatencyHistogram = field(default_factory=LatencyHistogram)
-    queue: LatencyHistogram = field(default_factory=LatencyHistogram)
-    """From a report's arrival until it was its turn."""
-    selection: LatencyHistogram = field(default_factory=LatencyHistogram)
-    """How long it took to work out an answer."""
-    downlink: LatencyHistogram = field(default_factory=LatencyHistogram)
-    """From the first publish of an answer until the broker has confirmed all of it."""
-    answers: LatencyHistogram = field(default_factory=LatencyHistogram)
-    """From the arrival of a report until the broker has confirmed its answer."""
+    """Whether the service is connected and subscribed, and accepts reports."""
+    latencies: Latencies = field(default_factory=Latencies)
 
-    def became(self, reason: str, result: Outcome) -> None:
-        """Count what became of a message."""
-        self.updates[reason, result.value] += 1
+    def count(self, reason: str, outcome: Outcome) -> None:
+        """Count a message of a device that is finished."""
+        self.updates[reason, outcome.value] += 1
 
-    def total(self, *results: Outcome) -> int:
-        """Return how many messages ended with one of *results*."""
-        wanted: Sequence[str] = [result.value for result in results]
-        return sum(count for (_, result), count in self.updates.items() if result in wanted)
+    def total(self, *outcomes: Outcome) -> int:
+        """Return the number of messages that ended with one of *outcomes*."""
+        return sum(count for (_, outcome), count in self.updates.items() if outcome in outcomes)

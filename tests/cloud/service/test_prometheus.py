@@ -42,11 +42,11 @@ def test_it_shows_what_was_counted() -> None:
     counts.received.add(100)
     counts.sent.add(30)
     counts.update_bytes[UpdateContent.DELTA] += 20
-    counts.became("budget_up", Outcome.SENT)
-    counts.became("rate", Outcome.DROPPED)
-    counts.became("rate", Outcome.DROPPED)
+    counts.count("budget_up", Outcome.SENT)
+    counts.count("rate", Outcome.DROPPED)
+    counts.count("rate", Outcome.DROPPED)
     for seconds in (0.0004, 0.003, 99.0):
-        counts.queue.add(seconds)
+        counts.latencies.queue.observe(seconds)
     with on_a_port(counts, queued=7, flying=4) as port:
         found = scraped(port)
     assert {name: value for name, value in found.items() if value and name[0].endswith("_total")} == {
@@ -120,7 +120,7 @@ def test_clients_that_say_nothing_hold_nobody_up() -> None:
 def test_clients_that_go_away_or_dawdle_leave_no_word(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cloud.service.prometheus._Quiet.timeout", 0.2)
+    monkeypatch.setattr("cloud.service.prometheus._RequestHandler.timeout", 0.2)
     monkeypatch.setattr("cloud.service.prometheus.LONGEST_S", 0.5)
     with on_a_port(ServiceStatistics()) as port:
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3 * MOST_CONNECTIONS)]

@@ -100,7 +100,7 @@ def test_the_rate_of_one_device_is_bounded_and_costs_no_other_device_anything(
 
 @given(st.integers(1, 8), st.integers(0, 40))
 def test_it_remembers_the_rates_of_so_many_devices_and_forgets_the_most_silent(known: int, more: int) -> None:
-    inbox = ReportQueue(AdmissionLimits(rate=0.001, burst=1, known=known))
+    inbox = ReportQueue(AdmissionLimits(rate=0.001, burst=1, rate_entries=known))
     for number in range(known + more):
         assert inbox.put(str(number), report(1), 0.0) is Admission.QUEUED
     remembered = [str(number) for number in range(more, known + more)]
