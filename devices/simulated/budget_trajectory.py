@@ -104,7 +104,7 @@ def _own_memory(enrolled: Enrolled, seed: int, series: Sequence[Series[int]], la
             count=len(series),
             seed=seed,
             group=group.name,
-            at=place_in_group(name),
+            index=place_in_group(name),
             drawn=enrolled.series,
         )
         return memory_changes(series[played], memory, start_within(memory, seed, name))
@@ -131,7 +131,7 @@ def recorded_offline_spans(
         count=len(series),
         seed=seed,
         group=group.name,
-        at=place_in_group(name),
+        index=place_in_group(name),
         drawn=draw(seed, "availability", name),
     )
     for start_ns, end_ns in offline_spans(series[played], trace, start_within(trace, seed, name)):

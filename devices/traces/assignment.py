@@ -1,4 +1,4 @@
-"""Which device plays which series of a trace, where in it, and when that deserves a word of warning."""
+"""The assignment of the series of a trace to devices, and warnings about reuse."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -13,68 +13,70 @@ from wire.text import printable
 
 
 class ReplayedTrace(Protocol):
-    """What is played of a trace: a `Replay` or an `Availability`."""
+    """A trace as a scenario replays it: a `Replay` or an `Availability`."""
 
     @property
     def file(self) -> str:
-        """The trace."""
+        """The file of the trace."""
 
     @property
     def column(self) -> str:
-        """Its column."""
+        """The column that is played."""
 
     @property
     def assign(self) -> str:
-        """How series are assigned."""
+        """The rule by which series are assigned."""
 
     @property
     def on_end(self) -> str:
-        """What follows when a series is over."""
+        """The action at the end of a series."""
 
     @property
     def scale(self) -> float:
-        """How many times slower it goes than it was recorded."""
+        """The factor by which time is stretched."""
 
     @property
     def shift(self) -> int:
-        """How far into its series a device starts at most, in nanoseconds."""
+        """The latest point of its series at which a device starts, in nanoseconds."""
 
 
-def assigned_series(trace: ReplayedTrace, *, count: int, seed: int, group: str, at: int, drawn: float) -> int:
+def assigned_series(
+    trace: ReplayedTrace, *, count: int, seed: int, group: str, index: int, drawn: float
+) -> int:
     """Return the number of the series that a device plays.
 
     Args:
-        trace: what is played, and how it is assigned.
-        count: how many series there are.
+        trace: the trace and its rule of assignment.
+        count: the number of series.
         seed: of the run.
         group: the name of the device's group.
-        at: the device's place in its group, from 0.
+        index: the device's index in its group, from 0.
         drawn: a number from 0 to 1 from the device's stream.
     """
     if trace.assign == "by_order":
-        return at % count
+        return index % count
     if trace.assign == "sample_without_replacement":
-        return int(_shuffled(seed, group, trace.column, count)[at])
+        return int(_shuffled(seed, group, trace.column, count)[index])
     return int(drawn * count)
 
 
 def start_within(trace: ReplayedTrace, seed: int, device: str) -> int:
-    """Return where in its series the device starts, in nanoseconds of the recording."""
+    """Return the point of its series at which the device starts, in nanoseconds of the recording."""
     if not trace.shift:
         return 0
     return int(stream(seed, "trace", trace.column, device).integers(int(trace.shift) + 1))
 
 
 def reuse_warnings(groups: Iterable[tuple[str, int, ReplayedTrace, int]]) -> list[str]:
-    """Return what the user should know of reuse: a line for each group in which series are played twice.
+    """Return a warning for each group in which several devices play the same series.
 
     Args:
-        groups: (name, number of devices, what they play, number of its series).
+        groups: (name, number of devices, the trace that they play, number of its series).
 
     Raises:
         InputError: a group samples without replacement, and has more devices than there are series.
     """
-    return [line for each in groups for line in _warning(*each)]
+    return [line for group in groups for line in _warning(*group)]
 
 
 def _warning(group: str, devices: int, trace: ReplayedTrace, series: int) -> list[str]:

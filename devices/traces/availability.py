@@ -1,4 +1,4 @@
-"""Availability traces: when each device of a recording could not be reached."""
+"""Availability traces: the times at which each device of a recording could not be reached."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,21 +11,21 @@ from devices.traces.series import Series, read_series
 from wire.units import Duration
 
 FOREVER: Final = 2**62
-"""The end of a span that has none, in nanoseconds: 146 years."""
+"""The end of an endless span, in nanoseconds: 146 years."""
 
 
 class Availability(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag="trace", tag_field="type"
 ):
-    """Replays when recorded devices could be reached, see docs/traces.md."""
+    """Replays the times at which recorded devices could be reached, see docs/traces.md."""
 
     file: str
     """CSV or Parquet with the columns `t_s` (seconds from the start), the one named below, and `device_id`
     where it holds several series; looked up beside the scenario file, then in the working folder."""
     column: str = "online"
-    """The column that says whether the device is online; where it is empty, what it said before holds."""
+    """The column that says whether the device is online; an empty cell keeps the value before it."""
     assign: Assign = "sample"
-    """Which series a device plays: one drawn for it; the first for the first device, and so on, from the
+    """The series that a device plays: one drawn for it; the first for the first device, and so on, from the
     start again after the last; or one drawn that no other device of the group plays."""
     on_end: Literal["wrap", "hold", "stop"] = "wrap"
     """At the end of a series: start it again, keep its last state, or leave the fleet for good."""
@@ -54,13 +54,13 @@ def read_availability(trace: Availability, path: Path) -> tuple[Series[bool], ..
 def offline_spans(series: Series[bool], trace: Availability, from_ns: int = 0) -> Iterator[tuple[int, int]]:
     """Yield (start_ns, end_ns) of each time without connection, from where the device starts, rising.
 
-    Spans never touch. Without end where the series wraps, unless it never changes; a span that does not
-    end has the end `FOREVER`.
+    Spans never touch. They go on without end if the series wraps and changes. An endless span has the end
+    `FOREVER`.
 
     Args:
-        series: what the device plays.
-        trace: how.
-        from_ns: where in the series it starts.
+        series: the series that the device plays.
+        trace: the keys of the scenario.
+        from_ns: the point of the series at which the device starts.
     """
     since: int | None = None
     for now, online in _changes(series, trace, from_ns):
@@ -74,7 +74,7 @@ def offline_spans(series: Series[bool], trace: Availability, from_ns: int = 0) -
 
 
 def _changes(series: Series[bool], trace: Availability, from_ns: int) -> Iterator[tuple[int, bool]]:
-    """Yield (time_ns, online); ends where nothing changes any more."""
+    """Yield (time_ns, online) until nothing changes any more."""
     wrap = trace.on_end == "wrap" and len(set(series.values)) > 1
     now = 0
     for wait, online in series.steps(wrap=wrap, scale=trace.scale, from_ns=from_ns):

@@ -1,7 +1,7 @@
-"""The cells of a trace: from what a file holds to the types of the format.
+"""The cells of a trace: conversion of the values in a file to the types of the format.
 
-Each kind has one rule, `read_cell`. Whole columns are converted at once where pyarrow means the same;
-where it refuses, or could mean something else, cell by cell: so the row that is named is the row meant.
+Each kind has one rule, `read_cell`. A column is converted at once if pyarrow follows the same rule. If it
+refuses, or may follow another one, it is converted cell by cell, so that an error names the right row.
 """
 
 import re
@@ -15,7 +15,7 @@ from wire.text import MISSING_VALUE
 MOST_WHOLE: Final = 2**63 - 1
 MOST_SECONDS: Final = 2**53
 LONGEST: Final = 400
-"""Longer text is no number: Python takes a long time over those."""
+"""Longer text is refused as a number, because Python takes a long time to convert it."""
 
 RULES: Final[Mapping[str, str]] = {
     "text": "be a name: text or a whole number",
@@ -24,7 +24,7 @@ RULES: Final[Mapping[str, str]] = {
     "flag": "be true or false",
     "level": f"be one of {', '.join(LEVELS)}",
 }
-"""How a value of each kind must be."""
+"""The rule for values of each kind, as errors say it."""
 
 _NO_NUMBER = re.compile(MISSING_VALUE, re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
@@ -34,8 +34,8 @@ class RefusedCellError(ValueError):
     """A cell breaks the rule of its kind.
 
     Args:
-        row: which, from 1.
-        value: what it holds.
+        row: the number of the row, from 1.
+        value: the value of the cell.
     """
 
     def __init__(self, row: int, value: object) -> None:
@@ -64,7 +64,7 @@ def convert(array: Any, kind: str) -> Any:
 
 
 def read_cell(value: object, kind: str) -> Any:
-    """Return what one cell, which is not empty, says.
+    """Return the value of one cell, which is not empty.
 
     Raises:
         ValueError: it breaks the rule of its kind.
@@ -73,7 +73,7 @@ def read_cell(value: object, kind: str) -> Any:
 
 
 def check_names(names: list[Any]) -> object | None:
-    """Return the name that is no name: NaN, infinity or a word for nothing, where all others are numbers."""
+    """Return a name such as NaN, infinity or NULL if all others are numbers; None without one."""
     odd = next((name for name in names if _NO_NUMBER.fullmatch(name.strip())), None)
     if odd is None:
         return None
@@ -94,7 +94,7 @@ def _cell_by_cell(array: Any, kind: str) -> Any:
 
 
 def _plain(array: Any) -> Any:
-    """Return text as plain text: other files have it as codes of a dictionary, or with long offsets."""
+    """Return text columns as plain text: files may have dictionary codes or long offsets."""
     import pyarrow as pa
 
     if pa.types.is_dictionary(array.type):
@@ -117,7 +117,7 @@ def _type(kind: str) -> Any:
 
 
 def _text(value: object) -> str:
-    """Return a name; a float is one only where it is whole: tables with gaps hold whole numbers so."""
+    """Return a name; a float must be whole: tables with empty cells store whole numbers as floats."""
     if isinstance(value, bytes):
         value = value.decode()
     if isinstance(value, float):
@@ -130,7 +130,7 @@ def _text(value: object) -> str:
 
 
 def read_number(value: object) -> int | float | Decimal:
-    """Return a number as exact as it is written."""
+    """Return a number with all digits that are written."""
     if isinstance(value, bool):
         raise ValueError
     if isinstance(value, int | float | Decimal):
@@ -237,4 +237,4 @@ _FAST: Final[Mapping[str, Callable[[Any], Any]]] = {
     "flag": _fast_flag,
     "level": lambda array: _fast_words(array, LEVELS),
 }
-"""Converts a whole column at once; None or an error: cell by cell."""
+"""Convert a column at once; after None or an error it is converted cell by cell."""

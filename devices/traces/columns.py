@@ -19,9 +19,9 @@ from wire.text import printable
 
 SUFFIXES: Final = (".csv", ".parquet")
 MAX_ROWS: Final = 2**25
-"""A trace is read whole, some hundred bytes a row; one of more rows is refused before it is."""
+"""The most rows of a trace: it is read into memory, at some hundred bytes a row."""
 MAX_BYTES: Final = 2**31
-"""Of the file, and of what its columns hold when they are decoded: a Parquet file of 3 MB can hold 30 GB."""
+"""The most bytes of the file, and of its decoded columns: a Parquet file of 3 MB can hold 30 GB."""
 
 _RAGGED = re.compile(r"Row #([0-9]+): Expected ([0-9]+) columns, got ([0-9]+)")
 
@@ -63,15 +63,15 @@ class Columns:
     names: tuple[str, ...]
     """All columns that the file has."""
     table: Table
-    """Those asked for that it has, in the types of the format."""
+    """The requested columns that it has, in the types of the format."""
 
     def __contains__(self, name: str) -> bool:
-        """Tell whether *name* was asked for and is there."""
+        """Return whether the column *name* was requested and the file has it."""
         return name in self.table.column_names
 
 
-def read_columns(path: Path, wanted: Mapping[str, str]) -> Columns:
-    """Read the columns *wanted* (name -> kind) of the trace at *path*, no others.
+def read_columns(path: Path, requested: Mapping[str, str]) -> Columns:
+    """Read the columns *requested* (name -> kind) of the trace at *path*, and no others.
 
     Raises:
         InputError: the file cannot be read, is too large, or a value is not of its column's kind.
@@ -82,7 +82,7 @@ def read_columns(path: Path, wanted: Mapping[str, str]) -> Columns:
         with open_regular(path, "a trace") as file:
             names = _header(path, file)
             file.seek(0)
-            table = _read(path, file, [name for name in wanted if name in names])
+            table = _read(path, file, [name for name in requested if name in names])
     except FileNotFoundError:
         raise InputError(f"{printable(path)}: no such trace file") from None
     except UnicodeDecodeError:
@@ -92,24 +92,24 @@ def read_columns(path: Path, wanted: Mapping[str, str]) -> Columns:
         raise InputError(f"{printable(path)}: cannot be read as a trace: {reason}") from None
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{printable(path)}: column {twice!r} is there twice")
+        raise InputError(f"{printable(path)}: column {twice!r} occurs twice")
     typed = {
-        name: _typed(path, name, wanted[name], table[name].combine_chunks()) for name in table.column_names
+        name: _typed(path, name, requested[name], table[name].combine_chunks()) for name in table.column_names
     }
     return Columns(path, names, pa.table(typed))
 
 
-def missing(columns: Columns, name: str) -> InputError:
-    """Return the error that the column *name* is not there."""
-    there = printable(", ".join(columns.names), 200)
+def missing_column(columns: Columns, name: str) -> InputError:
+    """Return the error that the column *name* is missing."""
+    names = printable(", ".join(columns.names), 200)
     return InputError(
-        f"{printable(columns.path)}: column {name!r} is missing; there are {there}; "
+        f"{printable(columns.path)}: column {name!r} is missing; the file has {names}; "
         "`peelfleet trace import columns` takes tables with other names and units"
     )
 
 
 def refuse(path: Path, row: int, column: str, value: object, rule: str) -> NoReturn:
-    """Say which value breaks a rule; rows count from 1, the header left out.
+    """Raise the error that a value breaks a rule; rows count from 1, without the header.
 
     Raises:
         InputError: always.
@@ -146,7 +146,7 @@ def _read_csv(path: Path, file: IO[bytes], names: Sequence[str]) -> Table:
 
     from wire.arrow_input import arrow_input
 
-    # As text: a column that is half numbers gets a message of ours, with its row.
+    # As text: a column that is only partly numbers then gets our error message, with the row.
     options = pyarrow.csv.ConvertOptions(
         include_columns=list(names), column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True,
         null_values=[""],
@@ -161,10 +161,10 @@ def _read_csv(path: Path, file: IO[bytes], names: Sequence[str]) -> Table:
         ragged = _RAGGED.search(str(error))
         if ragged is None:
             raise
-        row, fields, there = (int(number) for number in ragged.groups())
+        row, fields, actual = (int(number) for number in ragged.groups())
         raise InputError(
             f"{printable(path)}: cannot be read as a trace: row {row - 1}: must have {fields} fields as the "
-            f"header, not {there}"
+            f"header, not {actual}"
         ) from None
 
 
@@ -198,15 +198,15 @@ def _check_bytes(path: Path, size: int) -> None:
 
 
 def _declared_bytes(metadata: Any) -> int:
-    """Return how many bytes the pages of all columns have, as the file says.
+    """Return the size of the pages of all columns that the file declares.
 
-    What it says of single columns is not asked for: pyarrow ends the process where that is damaged.
+    The sizes of single columns are not read: pyarrow ends the process if they are damaged.
     """
     return sum(int(metadata.row_group(at).total_byte_size) for at in range(metadata.num_row_groups))
 
 
 def decoded_bytes(array: Any) -> int:
-    """Return how many bytes *array* has at most when nothing in it is a code of a dictionary."""
+    """Return the most bytes that *array* has after its dictionary codes are replaced by values."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -220,7 +220,7 @@ def decoded_bytes(array: Any) -> int:
 
 
 def _typed(path: Path, name: str, kind: str, array: Any) -> Any:
-    """Return the pyarrow array *array* in the type of *kind*."""
+    """Return the pyarrow array *array* in the type of *kind*, or raise the error for a refused cell."""
     try:
         return convert(array, kind)
     except RefusedCellError as refusal:

@@ -1,8 +1,8 @@
-"""The draft of a recording: rows lie on the disk as they come, so that no ending of the process loses them.
+"""The draft of a recording: each row is written to disk at once, so that a crash loses none.
 
-``OUT.partial``, beside the trace that it becomes, has a JSON object a line: first the sidecar, then a row
-each, and a line with only a time now and then, which says how long the last row held. A line that was cut
-off is left out. A lock beside it goes with its process: a draft without one is what a process left behind.
+``OUT.partial``, in the folder of the trace, has one JSON object per line: the sidecar, then the rows. Now and
+then a line has only a time, until which the last row is still valid. An incomplete last line is ignored. A
+lock file is held while the recording runs: a draft without it comes from a process that ended.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from wire.text import printable
 
 SUFFIX: Final = ".partial"
 SAFE_EVERY_S: Final = 10.0
-"""So often the time is written and all is pushed to the disk: what a loss of power can cost."""
+"""The interval at which the time is written and the file synced: the most that a power failure can lose."""
 
 
 class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,15 +38,15 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def draft_path(out: Path) -> Path:
-    """Return where the draft of the recording *out* is."""
+    """Return the path of the draft of the recording *out*."""
     return out.with_name(out.name + SUFFIX)
 
 
 class TraceDraft:
-    """A recording on its way.
+    """A recording in progress.
 
     Args:
-        out: the trace that it becomes.
+        out: the path of the trace.
         file: the draft, open and locked.
     """
 
@@ -57,18 +57,18 @@ class TraceDraft:
         self._safe_s = 0.0
 
     def begin(self, sidecar: Sidecar) -> None:
-        """Write what will be said of the recording."""
+        """Write the sidecar of the recording."""
         self._write(msgspec.json.encode(sidecar))
 
     def add(self, row: Row) -> None:
-        """Write a row; it is on its way to the disk when this returns."""
+        """Write a row; it has left the process when this returns."""
         self.rows += 1
         line = _Line(row.device_id, row.t_s, row.mem_available_bytes, row.mem_total_bytes, row.pressure)
         self._write(msgspec.json.encode(line))
-        self.tell(row.device_id, row.t_s)
+        self.extend(row.device_id, row.t_s)
 
-    def tell(self, device: str, t_s: float) -> None:
-        """Say that the last row still holds at *t_s*; written every ten seconds."""
+    def extend(self, device: str, t_s: float) -> None:
+        """Record that the last row is still valid at *t_s*; written every ten seconds."""
         if t_s >= self._safe_s + SAFE_EVERY_S:
             self._safe_s = t_s
             self._write(msgspec.json.encode(_Line(device, t_s)))
@@ -87,14 +87,14 @@ class TraceDraft:
 
 @contextmanager
 def open_draft(out: Path) -> Iterator[TraceDraft]:
-    """Give the draft of the recording *out*; it goes away at the end if it holds no row.
+    """Yield the draft of the recording *out*; it is removed at the end if it has no row.
 
     Raises:
         InputError: *out* cannot be written, or another process records there.
     """
     check_output(out)
     path = draft_path(out)
-    with _locked(path):
+    with _lock(path):
         try:
             file = path.open("xb")
         except FileExistsError:
@@ -107,15 +107,15 @@ def open_draft(out: Path) -> Iterator[TraceDraft]:
                 yield draft
             finally:
                 if not draft.rows:
-                    file.close()  # Windows removes no open file
+                    file.close()  # Windows cannot remove an open file
                     path.unlink(missing_ok=True)
 
 
 def finish_draft(out: Path) -> Sidecar:
-    """Make the trace *out* of its draft, which goes away.
+    """Write the trace *out* from its draft, and remove the draft.
 
     Raises:
-        InputError: there is no draft, it holds no row, or the trace cannot be written; the draft stays.
+        InputError: the draft is missing or empty, or the trace cannot be written; the draft stays.
     """
     sidecar, rows = read_draft(draft_path(out))
     written = write_trace(out, rows, sidecar)
@@ -124,44 +124,44 @@ def finish_draft(out: Path) -> Sidecar:
 
 
 def set_aside(out: Path) -> Path | None:
-    """Make a trace of what a process left behind that recorded *out*, beside it under the first free name.
+    """Write the draft that an ended process left of *out* as a trace with the first free name beside it.
 
     Returns:
-        The trace; None if nothing was left.
+        The path of the trace; None if there is no draft.
 
     Raises:
-        InputError: the draft is still being written, is none of ours, or the trace cannot be written.
+        InputError: the draft is still being written or not valid, or the trace cannot be written.
     """
     path = draft_path(out)
     if not path.exists():
         return None
-    with _locked(path):
+    with _lock(path):
         sidecar, rows = read_draft(path)
         if not rows:
             path.unlink()
             return None
         names = (out.with_name(f"{out.stem}-{number}{out.suffix}") for number in itertools.count(1))
-        free = next(each for each in names if not each.exists())
+        free = next(name for name in names if not name.exists())
         write_trace(free, rows, sidecar)
         path.unlink()
     return free
 
 
 def recover(out: Path) -> Sidecar:
-    """Make the trace *out* of the draft that a process left behind.
+    """Write the trace *out* from the draft that an ended process left.
 
     Raises:
-        InputError: as from `finish`, or it is still being written.
+        InputError: as from `finish_draft`, or the draft is still being written.
     """
-    with _locked(draft_path(out)):
+    with _lock(draft_path(out)):
         return finish_draft(out)
 
 
 def read_draft(path: Path) -> tuple[Sidecar, list[Row]]:
-    """Return what the draft at *path* holds, up to the line that was cut off.
+    """Return the sidecar and the rows of the draft at *path*, without an incomplete last line.
 
     Raises:
-        InputError: it is no draft, or cannot be read.
+        InputError: it is not a draft, or cannot be read.
     """
     try:
         lines = read_at_most(path, MAX_BYTES, "a draft").split(b"\n")[:-1]
@@ -169,21 +169,21 @@ def read_draft(path: Path) -> tuple[Sidecar, list[Row]]:
     except OSError as error:
         raise InputError(f"{printable(path)}: cannot be read: {error.strerror}") from None
     except ValueError:
-        raise InputError(f"{printable(path)}: is no draft of a recording") from None
+        raise InputError(f"{printable(path)}: is not a draft of a recording") from None
     return sidecar, list(_rows(lines[1:]))
 
 
 def _rows(lines: Iterable[bytes]) -> Iterator[Row]:
-    """Yield the rows, times alone only where the last of them is later than the last row."""
+    """Yield the rows; of the lines with only a time, the last one if it follows the last row."""
     last: Row | None = None
     for line in lines:
         try:
-            said = decode_json(line, _Line)
+            entry = decode_json(line, _Line)
         except ValueError:
             break
-        row = Row(said.d, said.t, mem_available_bytes=said.available, mem_total_bytes=said.total,
-                  pressure=said.pressure)  # fmt: skip
-        if said.available is not None:
+        row = Row(entry.d, entry.t, mem_available_bytes=entry.available, mem_total_bytes=entry.total,
+                  pressure=entry.pressure)  # fmt: skip
+        if entry.available is not None:
             yield row
             last = None
         else:
@@ -192,8 +192,8 @@ def _rows(lines: Iterable[bytes]) -> Iterator[Row]:
         yield last
 
 
-def _locked(path: Path) -> Lock:
-    """Return the lock of the draft at *path*, which nobody else writes or reads as long."""
+def _lock(path: Path) -> Lock:
+    """Return the lock of the draft at *path*, which keeps other processes from reading or writing it."""
     try:
         return acquire_lock(path.with_name(f".{path.name}.lock"))
     except BlockingIOError:

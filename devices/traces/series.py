@@ -1,4 +1,4 @@
-"""The series of a trace: what each recorded device did, step by step."""
+"""The series of a trace: the values of each recorded device over time."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.memory import Changes, Replay
-from devices.traces.columns import Columns, missing, read_columns, refuse
+from devices.traces.columns import Columns, missing_column, read_columns, refuse
 from wire.errors import InputError
 from wire.text import printable
 from wire.units import NS_PER_S
@@ -18,52 +18,52 @@ from wire.units import NS_PER_S
 Value = TypeVar("Value", int, bool, str)
 Int64Array = NDArray[np.int64]
 MOST_SPAN_S = 2**32
-"""A device's rows lie at most so far apart, 136 years: nanoseconds must fit into 63 bits."""
+"""The longest time between rows of a device, 136 years: nanoseconds must fit into 63 bits."""
 
 
 @dataclass(frozen=True)
 class Series(Generic[Value]):
-    """What one recorded device did; each value holds until the next time."""
+    """The values of one recorded device; each is valid until the next time."""
 
     times_ns: tuple[int, ...]
     """From 0, rising."""
     values: tuple[Value, ...]
     length_ns: int
-    """When it is over; 0 for a single value that holds for ever."""
+    """The end of the series; 0 for a single value that is valid for ever."""
 
     def steps(self, *, wrap: bool, scale: float = 1.0, from_ns: int = 0) -> Iterator[tuple[int, Value]]:
         """Yield (wait_ns, value), the first wait being 0; without end where the series wraps.
 
         Args:
-            wrap: whether it starts again when it is over.
-            scale: how many times slower it goes than it was recorded.
-            from_ns: where in the recording to start.
+            wrap: start again at the end of the series.
+            scale: the factor by which time is stretched.
+            from_ns: the point of the recording at which to start.
         """
         times, length = self.times_ns, self.length_ns
         wrap = wrap and length > 0
         now = from_ns % length if wrap else min(from_ns, times[-1])
-        place, lap = bisect_right(times, now) - 1, 0
-        before = _scaled(now, scale)
-        yield 0, self.values[place]
+        index, lap = bisect_right(times, now) - 1, 0
+        before = _scale(now, scale)
+        yield 0, self.values[index]
         while True:
-            place += 1
-            if place == len(times):
+            index += 1
+            if index == len(times):
                 if not wrap:
                     return
-                place, lap = 0, lap + 1
-            at = _scaled(lap * length + times[place], scale)
-            yield at - before, self.values[place]
+                index, lap = 0, lap + 1
+            at = _scale(lap * length + times[index], scale)
+            yield at - before, self.values[index]
             before = at
 
 
 @dataclass(frozen=True)
 class TraceColumn:
-    """What one column of a trace says."""
+    """The series of one column of a trace."""
 
     series: Mapping[str, Series[Any]]
-    """Of each device that has a value, in the order of the ids."""
+    """The series of each device that has a value, in the order of the ids."""
     without: tuple[str, ...]
-    """Devices that have none, in the order of the ids."""
+    """The devices without a value, in the order of the ids."""
 
 
 def read_memory(trace: Replay, path: Path) -> tuple[Series[int], ...]:
@@ -83,13 +83,13 @@ def memory_changes(series: Series[int], trace: Replay, from_ns: int = 0) -> Chan
 def read_series(
     path: Path, column: str, kind: str, without_data: str = "refuse"
 ) -> Mapping[str, Series[Any]]:
-    """Return what *column* of the trace at *path* says, by device id, in the order of the ids.
+    """Return the series of *column* of the trace at *path*, by device id, in the order of the ids.
 
     Args:
         path: the trace.
-        column: of the trace.
-        kind: of the column.
-        without_data: whether devices without a value in it are refused (`refuse`) or left out (`leave_out`).
+        column: the name of the column.
+        kind: the kind of the column.
+        without_data: `refuse` or `leave_out`, for devices without a value in the column.
 
     Raises:
         InputError: it cannot be read, lacks a column, or breaks a rule of the format.
@@ -98,7 +98,7 @@ def read_series(
 
 
 def read_trace_column(path: Path, column: str, kind: str, without_data: str = "leave_out") -> TraceColumn:
-    """Return what *column* of the trace at *path* says of each device, and which have no value in it.
+    """Return the series of *column* of the trace at *path*, and the devices without a value in it.
 
     Args: as of `read_series`.
 
@@ -108,7 +108,7 @@ def read_trace_column(path: Path, column: str, kind: str, without_data: str = "l
     columns = read_columns(path, {"device_id": "text", "t_s": "seconds", column: kind})
     for name in ("t_s", column):
         if name not in columns:
-            raise missing(columns, name)
+            raise missing_column(columns, name)
     rows_of = device_rows(columns)
     values = columns.table[column].combine_chunks()
     known = np.asarray(values.is_valid())
@@ -132,10 +132,10 @@ def _without_data(path: Path, column: str, without: tuple[str, ...], count: int)
 
 
 def device_rows(columns: Columns) -> Mapping[str, tuple[Int64Array, Int64Array]]:
-    """Return, by device id, the places of its rows in the file and their times in ns from its first.
+    """Return, by device id, the numbers of its rows in the file and their times in ns from its first row.
 
     Raises:
-        InputError: there are no rows, or the time of a device is unknown or falls.
+        InputError: the trace is empty, or the time of a device is unknown or falls.
     """
     path = columns.path
     seconds = columns.table["t_s"].to_numpy()
@@ -185,14 +185,14 @@ def series_of_rows(times: Int64Array, known: NDArray[np.bool_], values: list[Any
     own = times[known]
     last = np.append(np.diff(own) > 0, True)
     starts = own[last].tolist()
-    kept = [value for value, stays in zip(values, last.tolist(), strict=True) if stays]
+    kept = [value for value, is_last in zip(values, last.tolist(), strict=True) if is_last]
     starts[0] = 0
-    # A last row without a value says when it is over; else its value lasts as long as that before it.
+    # A last row without a value marks the end; otherwise the last value lasts as long as the one before it.
     over = int(times[-1])
     if over == starts[-1] and len(starts) > 1:
         over += starts[-1] - starts[-2]
     return Series(tuple(starts), tuple(kept), over)
 
 
-def _scaled(span_ns: int, scale: float) -> int:
+def _scale(span_ns: int, scale: float) -> int:
     return span_ns if scale == 1 else round(span_ns * scale)

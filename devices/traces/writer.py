@@ -1,4 +1,4 @@
-"""Writing traces: the rows into CSV or Parquet, and beside them a sidecar that says where they come from."""
+"""Writes traces: the rows as CSV or Parquet, and a sidecar with their origin."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ MAX_SIDECAR_BYTES = 2**20
 
 
 class Row(NamedTuple):
-    """One row of the format: what is known of a device at a moment; None is unknown, or unchanged."""
+    """One row of the format: the known values of a device at one time; None is unknown or unchanged."""
 
     device_id: str
     t_s: float
@@ -36,36 +36,36 @@ class Row(NamedTuple):
 
 
 class Sidecar(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where a trace comes from, and what was done to it: the file ``NAME.meta.json`` beside it."""
+    """The origin of a trace and the changes made to it: the file ``NAME.meta.json`` beside it."""
 
     format: str = FORMAT
     source: str
-    """Who or what was recorded, in words."""
+    """The recorded devices or people, in words."""
     licence: str
-    """What may be done with it."""
+    """The licence of the trace."""
     sampling: str
-    """How often the source was looked at, and what makes a row."""
+    """The sampling interval of the source, and the rule by which a sample becomes a row."""
     transform: str = "none"
-    """What was done to the source's numbers."""
+    """The changes made to the source's numbers."""
     proxy_for: str | None = None
-    """Set where the numbers are not what their column says, but stand for it."""
+    """The quantity that the numbers stand for, if it is not the one of their column."""
     notes: str = ""
     rows: int = 0
     series: int = 0
     sha256: str = ""
-    """Of the trace file."""
+    """The checksum of the trace file."""
 
 
 def sidecar_path(trace: Path) -> Path:
-    """Return where the sidecar of *trace* is."""
+    """Return the path of the sidecar of *trace*."""
     return trace.with_name(trace.stem + SIDECAR)
 
 
 def read_sidecar(trace: Path) -> Sidecar | None:
-    """Return what the sidecar of *trace* says; None where there is none.
+    """Return the sidecar of *trace*; None if it has none.
 
     Raises:
-        InputError: it is no sidecar.
+        InputError: the file is not a sidecar.
     """
     path = sidecar_path(trace)
     try:
@@ -73,16 +73,16 @@ def read_sidecar(trace: Path) -> Sidecar | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise InputError(f"{printable(path)}: is no sidecar of a trace: {printable(error, 200)}") from None
+        raise InputError(f"{printable(path)}: is not a sidecar of a trace: {printable(error, 200)}") from None
 
 
 def with_notes(sidecar: Sidecar, notes: Sequence[str]) -> Sidecar:
     """Return *sidecar* with more notes."""
-    return msgspec.structs.replace(sidecar, notes="; ".join(each for each in (sidecar.notes, *notes) if each))
+    return msgspec.structs.replace(sidecar, notes="; ".join(note for note in (sidecar.notes, *notes) if note))
 
 
 def write_trace(path: Path, rows: Iterable[Row], sidecar: Sidecar) -> Sidecar:
-    """Write *rows* and their sidecar; both appear whole, or not at all.
+    """Write *rows* and their sidecar, each atomically.
 
     Columns in which no row has a value are left out.
 
@@ -90,18 +90,20 @@ def write_trace(path: Path, rows: Iterable[Row], sidecar: Sidecar) -> Sidecar:
         The sidecar as written.
 
     Raises:
-        InputError: the path is of no kind that we write, cannot be written, or there are no rows.
+        InputError: the path has another suffix or cannot be written, or there are no rows.
     """
     check_output(path)
-    taken = sorted(rows, key=lambda row: (row.device_id, row.t_s))  # stable: the later of equals stays last
-    if not taken:
-        raise InputError(f"{printable(path)}: there is nothing to write: the source holds no row")
+    ordered = sorted(
+        rows, key=lambda row: (row.device_id, row.t_s)
+    )  # stable: the later of equal rows stays last
+    if not ordered:
+        raise InputError(f"{printable(path)}: nothing to write: the source has no row")
     with atomic_file(path) as draft, atomic_file(sidecar_path(path)) as beside:
-        _write(draft, path.suffix, taken)
+        _write(draft, path.suffix, ordered)
         written = msgspec.structs.replace(
             sidecar,
-            rows=len(taken),
-            series=len({row.device_id for row in taken}),
+            rows=len(ordered),
+            series=len({row.device_id for row in ordered}),
             sha256=digest(draft),
         )
         beside.write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=2) + b"\n")
@@ -109,24 +111,24 @@ def write_trace(path: Path, rows: Iterable[Row], sidecar: Sidecar) -> Sidecar:
 
 
 def check_suffix(path: Path) -> None:
-    """Check that *path* is of a kind that we write.
+    """Check the suffix of *path*.
 
     Raises:
-        InputError: it is not.
+        InputError: it is not that of a trace.
     """
     if path.suffix not in SUFFIXES:
         raise InputError(f"{printable(path)}: a trace must end in {' or '.join(SUFFIXES)}")
 
 
 def check_output(path: Path) -> None:
-    """Check that a trace and its sidecar can be written at *path*: nothing that is no file is replaced.
+    """Check that a trace and its sidecar can be written at *path*; only files are replaced.
 
     Raises:
-        InputError: they cannot.
+        InputError: they cannot be written.
     """
     check_suffix(path)
-    for each in (path, sidecar_path(path)):
-        if not os.access(resolve_output(each).parent, os.W_OK):
+    for file in (path, sidecar_path(path)):
+        if not os.access(resolve_output(file).parent, os.W_OK):
             raise InputError(f"{printable(path)}: cannot be written: its folder takes no files")
 
 

@@ -70,7 +70,7 @@ def record(
             draft.begin(sidecar)
             looks = sampled(lambda: read_proc(proc, root), every_ns, for_ns, pressed)
             try:
-                for row in rows_of(name, looks, least, lambda t_s: draft.tell(name, t_s)):
+                for row in rows_of(name, looks, least, lambda t_s: draft.extend(name, t_s)):
                     draft.add(row)
             except InputError as error:  # what was recorded until then is kept
                 failed = error

@@ -1,7 +1,7 @@
-"""Alibaba's cluster trace of 2018, ``machine_usage.csv``: how full the memory of servers was, in percent.
+"""Alibaba's cluster trace of 2018, ``machine_usage.csv``: the memory use of servers in percent.
 
 No header: machine_id, time_stamp (s), cpu_util_percent, mem_util_percent, mem_gps, mkpi, net_in, net_out,
-disk_io_percent. A proxy: the numbers are of servers, and shares; they become bytes of a stated total.
+disk_io_percent. A proxy: the shares of servers become bytes of a stated total.
 """
 
 from collections.abc import Iterator
@@ -27,11 +27,11 @@ from wire.units import NS_PER_S, format_bytes
 
 FIELDS: Final = 9
 ABNORMAL: Final = (-1.0, 101.0)
-"""What the trace writes for a reading that failed: its schema says so of another percentage."""
+"""The values of a failed reading, as the schema of the trace says for another percentage."""
 
 
 def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """Yield what is free of the stated total, by machine in the order of the file.
+    """Yield the free memory out of the stated total, by machine in the order of the file.
 
     Raises:
         InputError: no total is given, or a row is damaged.
@@ -42,7 +42,7 @@ def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
     readings = group_by_device(_readings(path, options), options)
     if not readings:
         raise InputError(f"{printable(path)}: holds no reading")
-    left_out = sum(each is None for taken in readings.values() for each in taken)
+    left_out = sum(reading is None for taken in readings.values() for reading in taken)
     if left_out:
         options.notes.append(f"{left_out} readings of -1, of 101 or empty: left out")
     yield from keep_complete(
@@ -52,7 +52,7 @@ def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
 
 
 def _rows(machine: str, readings: list[tuple[int, float] | None], total: int) -> Iterator[Row]:
-    taken = sorted((each for each in readings if each is not None), key=itemgetter(0))
+    taken = sorted((reading for reading in readings if reading is not None), key=itemgetter(0))
     start = taken[0][0] if taken else 0
     moments = (
         (
@@ -65,11 +65,11 @@ def _rows(machine: str, readings: list[tuple[int, float] | None], total: int) ->
 
 
 def _readings(path: Path, options: ImportOptions) -> Iterator[tuple[str, tuple[int, float] | None]]:
-    """Yield (machine, (nanoseconds, percent of memory in use)); None where a reading failed."""
+    """Yield (machine, (nanoseconds, percent of memory in use)); None for a failed reading."""
     shown = printable(path)
     for row, fields in csv_rows(path, (line for _, line in read_lines(path, options.encoding))):
         if row == 1 and fields[0].strip() == "machine_id":
-            continue  # some who publish it again name its columns
+            continue  # some copies have a header
         if len(fields) != FIELDS:
             raise InputError(f"{shown}: row {row}: must have {FIELDS} fields, not {len(fields)}")
         machine = read_name(f"{shown}: row {row}", fields[0], "machine_id")
@@ -93,7 +93,7 @@ def _number(shown: str, row: int, name: str, text: str) -> float:
 
 
 def sidecar(path: Path, options: ImportOptions) -> Sidecar:
-    """Return what the sidecar says."""
+    """Return the sidecar."""
     total = format_bytes(options.total_bytes or 0)
     return Sidecar(
         source=f"Alibaba cluster-trace-v2018 machine_usage, from {source_name(path)}",

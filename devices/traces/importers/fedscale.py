@@ -1,4 +1,4 @@
-"""FedScale's ``client_behave_trace``: when each client was active, as a pickled dictionary.
+"""FedScale's ``client_behave_trace``: the times at which each client was active, as a pickled dictionary.
 
 ``{client: {"duration": s, "inactive": [s], "finish_time": s, "active": [s], "model": name}}``. FedScale
 takes a client to be active from ``active[i]`` to ``inactive[i]``, at any time modulo ``finish_time``.
@@ -19,7 +19,7 @@ from wire.text import printable
 
 
 class Behaviour(msgspec.Struct):
-    """What FedScale says of one client; times in seconds."""
+    """The record of one client; times in seconds."""
 
     finish_time: int | float
     active: list[int | float]
@@ -27,15 +27,15 @@ class Behaviour(msgspec.Struct):
 
 
 def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """Yield when the clients are online, by client in the order of the file.
+    """Yield the changes of the online state, by client in the order of the file.
 
     Raises:
-        InputError: the file is no such trace; says which client is damaged.
+        InputError: the file is not such a trace; names the damaged client.
     """
     shown = printable(path)
     content = read_source(path)
     try:
-        # No pickle begins with a brace; some who publish it again prefer JSON.
+        # No pickle begins with a brace; some copies are JSON.
         read = msgspec.json.decode if content.lstrip()[:1] == b"{" else read_plain_pickle
         clients = read(content)
     except UnsafePickleError as error:
@@ -45,7 +45,7 @@ def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
     if not isinstance(clients, dict):
         raise InputError(f"{shown}: must hold a dictionary of clients, not {type(clients).__name__}")
     seen: set[str] = set()
-    for number, (client, said) in enumerate(clients.items(), start=1):
+    for number, (client, record) in enumerate(clients.items(), start=1):
         if options.devices is not None and number > options.devices:
             return
         name = read_name(f"{shown}: row {number}", client, "client")
@@ -53,12 +53,12 @@ def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
         if name in seen:
             raise InputError(f"{where}: must be a number or text that no other client has")
         seen.add(name)
-        yield from _client(where, name, said)
+        yield from _client(where, name, record)
 
 
-def _client(where: str, device: str, said: Any) -> Iterator[Row]:
+def _client(where: str, device: str, record: Any) -> Iterator[Row]:
     try:
-        behaviour = msgspec.convert(said, Behaviour)
+        behaviour = msgspec.convert(record, Behaviour)
     except (msgspec.ValidationError, RecursionError) as error:
         raise InputError(f"{where}: {printable(error, 200)}") from None
     end_s = behaviour.finish_time
@@ -68,11 +68,11 @@ def _client(where: str, device: str, said: Any) -> Iterator[Row]:
     for begin, end in _spans(where, behaviour):
         if begin < end_s:
             moments += [(float(begin), {"online": True}), (float(min(end, end_s)), {"online": False})]
-    yield from rows_of_changes(device, (each for each in moments if each[0] < end_s), float(end_s))
+    yield from rows_of_changes(device, (moment for moment in moments if moment[0] < end_s), float(end_s))
 
 
 def _spans(where: str, behaviour: Behaviour) -> Sequence[tuple[float, float]]:
-    """Return the times of activity in order, those that touch or overlap as one."""
+    """Return the times of activity in order; times that touch or overlap are joined."""
     active, inactive = behaviour.active, behaviour.inactive
     if len(active) != len(inactive):
         raise InputError(
@@ -96,7 +96,7 @@ def _short(number: float) -> str:
 
 
 def sidecar(path: Path, options: ImportOptions) -> Sidecar:
-    """Return what the sidecar says."""
+    """Return the sidecar."""
     return Sidecar(
         source=f"FedScale client_behave_trace, from {source_name(path)}",
         licence="as its source: FedScale's repository is under Apache 2.0; see its notes on the data",

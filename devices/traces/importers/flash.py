@@ -43,28 +43,28 @@ EFFECTS: Final[Mapping[str, Mapping[str, object]]] = {
     "battery_low": {},
     "battery_okay": {},
 }
-"""What each state says; a battery level, such as 71.0%, says nothing that we keep."""
+"""The values that follow from each state; a battery level, such as 71.0%, is ignored."""
 
 _LEVEL = re.compile(r"[0-9]+(\.[0-9]+)?%")
 
 
 class Phone(msgspec.Struct):
-    """What FLASH says of one phone."""
+    """The record of one phone."""
 
     messages: str | msgspec.UnsetType | None = msgspec.UNSET
     guid: str | int = ""
 
 
 def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """Yield when phones are online, on which network, and in use, by phone in the order of the file.
+    """Yield the online state, the network and the use of phones, by phone in the order of the file.
 
     Raises:
-        InputError: the file is no such trace; says which phone and which line of it.
+        InputError: the file is not such a trace; names the damaged phone and line.
     """
     if options.online not in RULES:
         raise InputError(f"--online(={options.online!r}) must be one of {', '.join(RULES)}")
     phones = _phones(path, options)
-    taken = (each for number, each in enumerate(phones, start=1) if number <= (options.devices or number))
+    taken = (phone for number, phone in enumerate(phones, start=1) if number <= (options.devices or number))
     yield from keep_complete(
         ((name, list(_phone(name, where, phone, options))) for name, where, phone in taken),
         ("online",), "phone", options,
@@ -72,7 +72,7 @@ def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
 
 
 def _phones(path: Path, options: ImportOptions) -> Iterator[tuple[str, str, Phone]]:
-    """Yield (name, where it is, what is said of it) of each phone."""
+    """Yield (name, its place in the file for errors, record) of each phone."""
     text = read_text(path, options.encoding)
     try:
         read = _decoded(text)
@@ -93,7 +93,7 @@ def _phones(path: Path, options: ImportOptions) -> Iterator[tuple[str, str, Phon
 
 
 def _decoded(text: str) -> dict[str, Phone] | list[Phone]:
-    """Return the phones by id, or in a list, or one in each line."""
+    """Return the phones of a dictionary, of a list, or of one object per line."""
     try:
         return msgspec.json.decode(text, type=dict[str, Phone] | list[Phone])
     except msgspec.DecodeError:
@@ -135,7 +135,7 @@ def _events(where: str, messages: str, zone: tzinfo) -> Iterator[tuple[int, Mapp
 
 
 def _known(state: Mapping[str, object], rule: str) -> Known:
-    """Return what *state* tells of the columns; nothing of a column before its first event."""
+    """Return the columns that *state* determines; none before the first event of a column."""
     known: Known = {}
     if "network" in state:
         known["network"] = state["network"]
@@ -156,7 +156,7 @@ def _online(state: Mapping[str, object], rule: str) -> bool:
 
 
 def sidecar(path: Path, options: ImportOptions) -> Sidecar:
-    """Return what the sidecar says."""
+    """Return the sidecar."""
     rule = {
         "network": "while a network of known kind is there and the phone is on",
         "wifi": "while on wifi and the phone is on",

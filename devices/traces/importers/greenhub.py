@@ -43,10 +43,10 @@ Sample = Mapping[str, Any]
 
 
 def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """Yield what is available, the network, and whether the screen is on, by device in order.
+    """Yield the available memory, the network and the state of the screen, by device in order.
 
     Raises:
-        InputError: the file holds no such samples; says which row is damaged.
+        InputError: the file has no such samples; names the damaged row.
     """
     if options.layout not in LAYOUTS:
         raise InputError(f"--layout(={options.layout!r}) must be one of {', '.join(LAYOUTS)}")
@@ -76,7 +76,7 @@ def _rows(device: str, moments: list[tuple[int, Known]]) -> Iterator[Row]:
 
 
 def _read(where: str, sample: Sample, options: ImportOptions, zone: tzinfo) -> tuple[str, tuple[int, Known]]:
-    """Return (device, (nanoseconds since 1970, what is known))."""
+    """Return (device, (nanoseconds since 1970, known columns))."""
     device = next(
         (sample[name] for name in ("device_id", "uu_id") if sample.get(name) not in (None, "")), None
     )
@@ -114,7 +114,7 @@ def _memory(where: str, sample: Sample, layout: str) -> Known:
 
 
 def _kib(where: str, sample: Sample, name: str) -> int | None:
-    """Return a size in bytes; None where the sample has none."""
+    """Return a size in bytes; None if the sample has none."""
     value = sample.get(name)
     if value in (None, ""):
         return None
@@ -159,7 +159,7 @@ def _snake(name: str) -> str:
 
 
 def sidecar(path: Path, options: ImportOptions) -> Sidecar:
-    """Return what the sidecar says."""
+    """Return the sidecar."""
     free, capped = (
         ("memoryUser", ", at most memoryFree") if options.layout == "batteryhub" else ("memoryFree", "")
     )

@@ -1,4 +1,4 @@
-"""What the importers share: from what a source says of one device to rows of the format."""
+"""The contract of an importer, and the steps from the records of one device to rows of the format."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,64 +11,67 @@ from wire.errors import InputError
 from wire.text import printable
 
 Known = dict[str, Any]
-"""Some columns of the format, with what a moment tells of them; what is left out stays as it was."""
+"""Columns of the format with their values at one time; columns that are left out stay as they were."""
 INCOMPLETE: Final = ("leave_out", "keep")
 FORMULAS: Final = ("=", "+", "-", "@")
 MOST_NAME: Final = 1000
-"""Characters of a device id."""
+"""The most characters of a device id."""
 
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What the user says of an import; each importer takes what concerns it."""
+    """The options of an import; each importer uses those that concern it."""
 
     devices: int | None = None
-    """At most so many devices, the first of the source."""
+    """The most devices to import, the first of the source."""
     total_bytes: int | None = None
-    """The memory of a device, where the source has shares only."""
+    """The memory of a device, for a source that has shares only."""
     online: str = "network"
-    """FLASH: what counts as online, `network`, `wifi` or `eligible`."""
+    """FLASH: the condition for being online, `network`, `wifi` or `eligible`."""
     layout: str = "batteryhub"
-    """GreenHub: which field holds what, `batteryhub` or `named`."""
+    """GreenHub: the order of the fields, `batteryhub` or `named`."""
     incomplete: str = "leave_out"
-    """Devices without the signal that the source is imported for: `leave_out` or `keep`."""
+    """Devices without the signal for which the source is imported: `leave_out` or `keep`."""
     encoding: str | None = None
-    """Of a source that is text; None: as its first bytes say, or UTF-8."""
+    """The encoding of a text; None: found from its first bytes, or UTF-8."""
     zone: str = "UTC"
-    """The time zone of dates that name none."""
+    """The time zone of dates without one."""
     name: str = "recording"
-    """The device of a source that names none."""
+    """The device id for a source that names no device."""
     time: str | None = None
-    """Columns: which holds the time."""
+    """`columns`: the column of the time."""
     time_unit: str | None = None
-    """Columns: what the time counts."""
+    """`columns`: the unit of the time."""
     device: str | None = None
-    """Columns: which names the device."""
+    """`columns`: the column of the device id."""
     available: str | None = None
-    """Columns: which holds the available memory."""
+    """`columns`: the column of the available memory."""
     total: str | None = None
-    """Columns: which holds the total memory."""
+    """`columns`: the column of the total memory."""
     online_column: str | None = None
-    """Columns: which says whether the device is online."""
+    """`columns`: the column of the online state."""
     unit: str | None = None
-    """Columns: of memory."""
+    """`columns`: the unit of memory."""
     every_ns: int | None = None
-    """Logs of memory: the time from one look to the next, where the log has no times."""
+    """Logs of memory: the time from one look to the next, for a log without times."""
     notes: list[str] = field(default_factory=list)
-    """What the importer left out, or took otherwise than it stands there; it adds to them."""
+    """Notes of the importer on what it left out or changed; it appends to them."""
 
 
 @dataclass(frozen=True)
 class Importer:
-    """One kind of source."""
+    """An importer of one kind of source."""
 
     title: str
+    """The name of the source, for help texts."""
     rows: Callable[[Path, ImportOptions], Iterator[Row]]
+    """Yield the rows of a source; raise `InputError` if it is damaged."""
     sidecar: Callable[[Path, ImportOptions], Sidecar]
+    """Return the origin of the rows; called after `rows`."""
 
 
 def source_name(path: Path) -> str:
-    """Return what a sidecar calls the source *path*."""
+    """Return the name of the source *path* for a sidecar."""
     return printable(path.name)
 
 
@@ -76,7 +79,7 @@ def read_name(where: str, value: object, column: str = "device_id") -> str:
     """Return the name of a device.
 
     Raises:
-        InputError: it is none: nothing, NaN, a list, or text that cannot be written.
+        InputError: it is empty, NaN, a list, or text that cannot be written.
     """
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         value = int(value)
@@ -93,10 +96,10 @@ def read_name(where: str, value: object, column: str = "device_id") -> str:
 
 
 def check_devices(source: Path, names: Iterable[str]) -> None:
-    """Check that no device is called by a word for nothing, such as NULL, where all others are numbers.
+    """Check that no device id is a word such as NULL while all others are numbers.
 
     Raises:
-        InputError: one is.
+        InputError: one is such a word.
     """
     odd = check_names(list(names))
     if odd is not None:
@@ -108,13 +111,13 @@ def check_devices(source: Path, names: Iterable[str]) -> None:
 def keep_complete(
     devices: Iterable[tuple[str, list[Row]]], columns: tuple[str, ...], what: str, options: ImportOptions
 ) -> Iterator[Row]:
-    """Yield the rows of devices that have a value in one of *columns*; the others are counted, and left out.
+    """Yield the rows of devices that have a value in one of *columns*; leave the others out, with a note.
 
     Args:
-        devices: each with its rows.
-        columns: what the source is imported for; a device that lacks all of them is of no use to a scenario.
-        what: a device is called in the note.
-        options: say whether such devices are kept; take the note.
+        devices: (device id, rows).
+        columns: the signals for which the source is imported; a scenario cannot use a device without them.
+        what: the word for a device in the note.
+        options: decide whether such devices are kept; get the note.
 
     Raises:
         InputError: no device has a value.
@@ -151,7 +154,7 @@ def keep_complete(
 
 
 def formula_note(names: Iterable[str]) -> list[str]:
-    """Return a note if ids of devices would be formulas where a spreadsheet opens the trace as CSV."""
+    """Return a note if a spreadsheet would take ids of devices for formulas in the CSV file."""
     odd = [name for name in names if name.startswith(FORMULAS)]
     if not odd:
         return []
@@ -164,12 +167,12 @@ def formula_note(names: Iterable[str]) -> list[str]:
 def rows_of_changes(
     device: str, moments: Iterable[tuple[float, Known]], until: float | None = None
 ) -> Iterator[Row]:
-    """Yield a row for each moment that changes something, and one that only says when the last is over.
+    """Yield a row for each moment that changes something, and a last row with only the end time.
 
     Args:
-        device: whose they are.
-        moments: (seconds from the start, what is then known), not falling.
-        until: when it is over; with the last moment, if left out.
+        device: the device id.
+        moments: (seconds from the start, known columns), not falling.
+        until: the end time; that of the last moment if left out.
     """
     known: Known = {}
     pending: Known = {}
@@ -189,12 +192,12 @@ def rows_of_changes(
         yield Row(device, over)
 
 
-def group_by_device(found: Iterable[tuple[str, Any]], options: ImportOptions) -> dict[str, list[Any]]:
-    """Return what belongs to each device, in the order of the source; of so many devices as are wanted."""
+def group_by_device(records: Iterable[tuple[str, Any]], options: ImportOptions) -> dict[str, list[Any]]:
+    """Return the records of each device in the order of the source, for at most `options.devices` devices."""
     devices: dict[str, list[Any]] = {}
-    for device, each in found:
+    for device, record in records:
         if device in devices:
-            devices[device].append(each)
+            devices[device].append(record)
         elif options.devices is None or len(devices) < options.devices:
-            devices[device] = [each]
+            devices[device] = [record]
     return devices

@@ -1,7 +1,7 @@
-"""Logs of memory: ``/proc/meminfo`` or ``dumpsys meminfo``, written down again and again.
+"""Logs of memory: repeated outputs of ``/proc/meminfo`` or ``dumpsys meminfo``.
 
-A look is what was printed at once; its time stands before it, after it, or before each of its lines. All
-shapes are read by the same rule: lines that are a time, lines that are of memory, and everything else.
+A look is one output. Its time is on a line before or after it, or at the start of each of its lines.
+There is one rule for all forms: a line is a time, or has sizes of memory, or is ignored.
 """
 
 import re
@@ -23,7 +23,7 @@ from wire.units import NS_PER_S
 
 FIELDS: Final = ("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached")
 SIZES: Final = {"K": 2**10, "KB": 2**10, "KIB": 2**10, "M": 2**20, "MB": 2**20, "MIB": 2**20, "B": 1}
-"""What the kernel and Android call kB or K are KiB."""
+"""The units kB and K of the kernel and of Android are KiB."""
 
 _FIELD = re.compile(
     r"(?<![A-Za-z_(])(MemTotal|MemFree|MemAvailable|Buffers|Cached):\s*([0-9]+)\s*([A-Za-z]+)?"
@@ -60,10 +60,10 @@ _CLOCK = re.compile(
 
 
 class _NoUnitError(ValueError):
-    """A size has no unit; *refusal* says so.
+    """A size has no unit.
 
     Args:
-        refusal: the error of a line that is whole.
+        refusal: the error for a complete line.
     """
 
     def __init__(self, refusal: InputError) -> None:
@@ -73,22 +73,22 @@ class _NoUnitError(ValueError):
 
 @dataclass
 class _Look:
-    """What was printed at once."""
+    """One output."""
 
     line: int
     above: str
-    """What stands before it, where a time is expected."""
+    """The text before the sizes, which may be a time."""
     sizes: dict[str, int] = field(default_factory=dict)
     level: str | None = None
     running_ns: int | None = None
-    """Since the phone was started, as ``dumpsys`` says."""
+    """The time since the phone was started, as printed by ``dumpsys``."""
 
 
 def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """Yield what the log says of the memory of one device.
+    """Yield the memory of one device over time.
 
     Raises:
-        InputError: it holds no look, or one without a time; says in which line.
+        InputError: the log has no look, or one without a time; names the line.
     """
     looks = _timed(path, options)
     _leave_out_cut_off(looks, options)
@@ -106,7 +106,7 @@ def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
 
 
 def _leave_out_cut_off(looks: list[tuple[int, _Look]], options: ImportOptions) -> None:
-    """Leave the last look out where it lacks what all others have: the log was cut off within it."""
+    """Remove the last look if it lacks a size that all others have: the log ends within it."""
     others = [set(look.sizes) for _, look in looks[:-1]]
     if others and set.intersection(*others) & {"MemAvailable", "MemFree"} - set(looks[-1][1].sizes):
         options.notes.append(f"line {looks.pop()[1].line}: the last look is cut off: left out")
@@ -143,7 +143,7 @@ def _timed(path: Path, options: ImportOptions) -> list[tuple[int, _Look]]:
     for times in (before, after, [look.running_ns for look in looks]):
         if all(time is not None for time in times):
             return [(time, look) for time, look in zip(times, looks, strict=True) if time is not None]
-    times = max((before, after), key=lambda each: sum(time is not None for time in each))
+    times = max((before, after), key=lambda column: sum(time is not None for time in column))
     look = next(look for time, look in zip(times, looks, strict=True) if time is None)
     above = "" if _LINE.fullmatch(look.above) else f" that is read in {printable(look.above, 60)!r} before it"
     raise InputError(
@@ -161,7 +161,7 @@ def _read(
     looks: list[_Look] = []
     time: int | None = None
     used = False
-    """Whether the time belongs to a look already."""
+    """True if the last time belongs to a look already."""
     running: int | None = None
     open_look = False
     above = ""
@@ -170,30 +170,30 @@ def _read(
         if cut_off is not None:
             raise cut_off
         try:
-            found, prefix = _sizes(path, number, line)
+            sizes, prefix = _sizes(path, number, line)
         except _NoUnitError as error:  # the last line of a log may be cut off there
             cut_off = error.refusal
             continue
         stamp = _moment(prefix, zone, time)
         if stamp is not None:
-            if not found and looks and after[-1] is None:
+            if not sizes and looks and after[-1] is None:
                 after[-1] = stamp
-            if stamp != time or not found:
+            if stamp != time or not sizes:
                 time, used = stamp, False
-            open_look = open_look and bool(found)
-        told = _REALTIME.search(line) or _COMPACT_TIME.match(line.strip())
-        if told:
-            running = int(told[1]) * 10**6
+            open_look = open_look and bool(sizes)
+        uptime = _REALTIME.search(line) or _COMPACT_TIME.match(line.strip())
+        if uptime:
+            running = int(uptime[1]) * 10**6
             open_look = False
-        if not found:
+        if not sizes:
             above = line if line.strip() else above
             continue
-        if not open_look or any(name in looks[-1].sizes for name in found):
+        if not open_look or any(name in looks[-1].sizes for name in sizes):
             looks.append(_Look(number, prefix if prefix.strip() else above, running_ns=running))
             before.append(None if used else time)
             after.append(None)
             used, running, open_look = True, None, True
-        looks[-1].sizes |= found
+        looks[-1].sizes |= sizes
         above = line
         level = _STATUS.search(line)
         if level and level[1].lower() in LEVELS:
@@ -205,24 +205,24 @@ def _read(
 
 def _sizes(path: Path, number: int, line: str) -> tuple[dict[str, int], str]:
     """Return the sizes in a line by their names in meminfo, and the text before them."""
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     begin = len(line)
     for match in _FIELD.finditer(line):
         if match[3] is None:
             raise _NoUnitError(
                 InputError(f"{printable(path)}: line {number}: {match[1]}(={match[2][:20]}) must have a unit")
             )
-        found[match[1]] = _size(path, number, match[1], match[2]) * _unit(path, number, match[3])
+        sizes[match[1]] = _size(path, number, match[1], match[2]) * _unit(path, number, match[3])
         begin = min(begin, match.start())
     for match in _DUMP.finditer(line):
         digits = re.sub("[^0-9]", "", match[2])
         name = "MemTotal" if match[1].lower() == "total" else "MemAvailable"
-        found[name] = _size(path, number, name, digits) * _unit(path, number, match[3])
+        sizes[name] = _size(path, number, name, digits) * _unit(path, number, match[3])
         begin = min(begin, match.start())
     compact = _COMPACT.match(line.strip())
     if compact:
         return {"MemTotal": int(compact[1]) * 2**10, "MemAvailable": int(compact[2]) * 2**10}, ""
-    return found, line[:begin]
+    return sizes, line[:begin]
 
 
 def _size(path: Path, number: int, name: str, digits: str) -> int:
@@ -242,11 +242,11 @@ def _unit(path: Path, number: int, unit: str) -> int:
 
 
 def _moment(text: str, zone: tzinfo, before_ns: int | None) -> int | None:
-    """Return the time that a line, or what stands before its sizes, is; None where it is none."""
+    """Return the time in a line, or in the text before its sizes; None if it is not a time."""
     if len(text) > 200:
         return None
     bare = _LABEL.sub("", text.strip().strip("#=-*_[](){}<>|,;\"' \t").rstrip(":").strip()).strip()
-    uptime, of_day, logcat = (each.fullmatch(bare) for each in (_UPTIME, _DAY_CLOCK, _LOGCAT))
+    uptime, of_day, logcat = (pattern.fullmatch(bare) for pattern in (_UPTIME, _DAY_CLOCK, _LOGCAT))
     if of_day:
         return _of_day(of_day, before_ns)
     if uptime or logcat:
@@ -261,7 +261,7 @@ def _moment(text: str, zone: tzinfo, before_ns: int | None) -> int | None:
 
 
 def _of_day(clock: re.Match[str], before_ns: int | None) -> int:
-    """Return the time of a clock without a date: a new day when it falls."""
+    """Return the time of a clock without a date; a new day begins when it falls."""
     seconds = int(clock[1]) * 3600 + int(clock[2]) * 60 + int(clock[3])
     within = seconds * NS_PER_S + round(float(clock[4] or 0) * NS_PER_S)
     days = (before_ns or 0) // DAY_NS
@@ -269,7 +269,7 @@ def _of_day(clock: re.Match[str], before_ns: int | None) -> int:
 
 
 def sidecar(path: Path, options: ImportOptions) -> Sidecar:
-    """Return what the sidecar says."""
+    """Return the sidecar."""
     return Sidecar(
         source=f"a log of memory, {source_name(path)}",
         licence="as its source",

@@ -1,4 +1,4 @@
-"""The kinds of source that can be imported, by the word for them on the command line."""
+"""The registry of importers, by the kind that the command line takes."""
 
 from collections.abc import Mapping
 from typing import Final

@@ -26,7 +26,7 @@ class UnsafePickleError(ValueError):
 
 
 class _Mark:
-    """Where on the stack a container under construction begins."""
+    """The mark on the stack at the start of a container under construction."""
 
 
 _MARK: Final = _Mark()
@@ -68,12 +68,12 @@ def _check_size(value: object) -> None:
     built = 0
     todo: list[Any] = [value]
     while todo:
-        each = todo[-1]
-        key = id(each)
-        if key in sizes or not isinstance(each, dict | list | tuple):
+        container = todo[-1]
+        key = id(container)
+        if key in sizes or not isinstance(container, dict | list | tuple):
             todo.pop()
             continue
-        inner = [item for item in _items(each) if isinstance(item, dict | list | tuple)]
+        inner = [item for item in _items(container) if isinstance(item, dict | list | tuple)]
         if key not in opened:
             opened.add(key)
             if any(id(item) in opened and id(item) not in sizes for item in inner):
@@ -81,8 +81,8 @@ def _check_size(value: object) -> None:
             todo += (item for item in inner if id(item) not in sizes)
             continue
         todo.pop()
-        built += len(each) + 1
-        sizes[key] = len(each) + 1 + sum(sizes[id(item)] for item in inner)
+        built += len(container) + 1
+        sizes[key] = len(container) + 1 + sum(sizes[id(item)] for item in inner)
         depths[key] = 1 + max((depths[id(item)] for item in inner), default=0)
         if depths[key] > MAX_DEPTH:
             raise UnsafePickleError(f"is nested more than {MAX_DEPTH} deep")
@@ -110,14 +110,14 @@ def _apply(name: str, argument: Any, place: int | None, stack: Stack, memo: dict
 
 
 def _above_mark(stack: Stack) -> Stack:
-    """Take what lies above the last mark, and the mark."""
-    place = len(stack) - 1
-    while stack[place] is not _MARK:
-        place -= 1
-        if place < 0:
+    """Remove and return the items above the last mark, and remove the mark."""
+    index = len(stack) - 1
+    while stack[index] is not _MARK:
+        index -= 1
+        if index < 0:
             raise UnsafePickleError("is damaged: it has no mark where one is needed")
-    above = stack[place + 1 :]
-    del stack[place:]
+    above = stack[index + 1 :]
+    del stack[index:]
     return above
 
 

@@ -25,14 +25,14 @@ from wire.input_files import open_regular
 from wire.text import printable
 
 MAX_SOURCE_BYTES: Final = 2**36
-"""Of a source that is read as a stream, unpacked."""
+"""The most bytes of a source that is read as a stream, unpacked."""
 MAX_WHOLE_BYTES: Final = 2**30
-"""Of a source that is read whole, unpacked."""
+"""The most bytes of a source that is read into memory, unpacked."""
 MAX_LINE: Final = 2**24
-"""Bytes of a line."""
+"""The most bytes of a line."""
 MAX_DIGITS: Final = 400
 LAYERS: Final = 3
-"""An archive in a compressed file is two."""
+"""The most layers of packing: an archive in a compressed file has two."""
 SEPARATORS: Final = (",", ";", "\t", "|")
 Record = Mapping[str, Any]
 
@@ -48,7 +48,7 @@ _DAMAGED = (
 
 
 class _Counted(io.RawIOBase):
-    """A stream that ends with an error when it gives more than it may."""
+    """A stream that fails when it yields more than the limit."""
 
     def __init__(self, stream: Any, path: Path) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def read_text(path: Path, encoding: str | None = None) -> str:
     """Return the text of the source *path*, unpacked.
 
     Raises:
-        InputError: it cannot be read, is too large, or is no text.
+        InputError: it cannot be read, is too large, or is not text.
     """
     with open_source(path) as stream:
         found = _encoding(stream.peek(64)[:64], encoding)
@@ -122,10 +122,10 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
 
     Args:
         path: the source.
-        encoding: of its text; else what its first bytes say, or UTF-8.
+        encoding: of its text; None: found from its first bytes, or UTF-8.
 
     Raises:
-        InputError: it cannot be read, or is no text.
+        InputError: it cannot be read, or is not text.
     """
     with open_source(path) as stream:
         head = stream.peek(4096)[:4096]
@@ -146,12 +146,12 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
 
 
 def read_records(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Record]]:
-    """Yield (row from 1, what it says by name) of a table: CSV with a header, JSON, Parquet.
+    """Yield (row from 1, values by name) of a table: CSV with a header, JSON, Parquet.
 
-    JSON is an object a line, or an array of them. Blank lines are no rows.
+    JSON is one object per line, or an array of objects. Blank lines are skipped.
 
     Raises:
-        InputError: it is none of these, or damaged; says in which row.
+        InputError: it is none of these, or damaged; names the row.
     """
     with open_source(path) as stream:
         head = stream.peek(4096)[:4096]
@@ -170,10 +170,10 @@ def read_records(path: Path, encoding: str | None = None) -> Iterator[tuple[int,
 def csv_rows(
     path: Path, lines: Iterable[str], separator: str = ",", first: int = 1
 ) -> Iterator[tuple[int, list[str]]]:
-    """Yield (row, fields) of CSV *lines*, blank ones left out.
+    """Yield (row, fields) of CSV *lines*, without blank ones.
 
     Raises:
-        InputError: a row is no CSV.
+        InputError: a row is not CSV.
     """
     row = first - 1
     try:
@@ -188,14 +188,14 @@ def csv_rows(
 def _csv(path: Path, encoding: str | None) -> Iterator[tuple[int, Record]]:
     lines = (line for _, line in read_lines(path, encoding))
     header = next((line for line in lines if line.strip() and not line.startswith("#")), "")
-    separator = max(SEPARATORS, key=lambda each: len(next(csv_rows(path, [header], each), (0, [""]))[1]))
+    separator = max(SEPARATORS, key=lambda mark: len(next(csv_rows(path, [header], mark), (0, [""]))[1]))
     if separator not in header and len(header.split()) > 1:  # blanks, as many as look good
         header, separator = "\t".join(header.split()), "\t"
         lines = ("\t".join(line.split()) for line in lines)
     names = [name.strip() for _, fields in csv_rows(path, [header], separator) for name in fields]
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:
-        raise InputError(f"{printable(path)}: column {twice!r} is there twice")
+        raise InputError(f"{printable(path)}: column {twice!r} occurs twice")
     for row, fields in csv_rows(path, lines, separator):
         if len(fields) != len(names):
             raise InputError(
@@ -263,7 +263,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Record]]:
 
 
 def _plain_times(batch: Any) -> Any:
-    """Return *batch* with its times in microseconds: nanoseconds need a library that we do not have."""
+    """Return *batch* with its times in microseconds: nanoseconds need another library."""
     import pyarrow as pa
 
     columns = [
@@ -276,7 +276,7 @@ def _plain_times(batch: Any) -> Any:
 
 
 def _packing(head: bytes) -> Callable[[Path, Any, list[Callable[[], None]]], Any] | None:
-    """Return what unpacks a stream that begins with *head*; None where it is not packed."""
+    """Return the function that unpacks a stream that begins with *head*; None if it is not packed."""
     for magic, unpack in _MAGIC.items():
         if head.startswith(magic):
             return unpack
@@ -291,7 +291,7 @@ def _unzstd(path: Path, stream: Any, checks: object) -> Any:
 
 def _untar(path: Path, stream: Any, checks: list[Callable[[], None]]) -> IO[bytes]:
     archive = tarfile.open(fileobj=stream, mode="r|")  # noqa: SIM115 - ends with the stream
-    files = (each for each in archive if each.isfile() and _is_data(each.name))
+    files = (member for member in archive if member.isfile() and _is_data(member.name))
     member = next(files, None)
     content = None if member is None else archive.extractfile(member)
     if member is None or content is None:
@@ -310,7 +310,7 @@ def _unzip(path: Path, stream: Any, checks: object) -> IO[bytes]:
     if not stream.seekable():
         raise InputError(f"{printable(path)}: is a zip archive in a stream: unpack it first")
     archive = zipfile.ZipFile(stream)
-    names = [each for each in archive.namelist() if not each.endswith("/") and _is_data(each)]
+    names = [name for name in archive.namelist() if not name.endswith("/") and _is_data(name)]
     if len(names) != 1:
         raise (
             _several(path, names) if names else InputError(f"{printable(path)}: is an archive without a file")
@@ -319,7 +319,7 @@ def _unzip(path: Path, stream: Any, checks: object) -> IO[bytes]:
 
 
 def _is_data(name: str) -> bool:
-    """Tell whether a file of an archive is more than what macOS adds."""
+    """Return whether a file of an archive is data, and not added by macOS."""
     return not name.startswith("__MACOSX/") and not name.rsplit("/", 1)[-1].startswith("._")
 
 
@@ -370,7 +370,7 @@ def _encoding(head: bytes, named: str | None) -> str:
 
 
 def _one_byte(encoding: str) -> bool:
-    """Tell whether a line break is the byte of ASCII in *encoding*, and nothing else is."""
+    """Return whether in *encoding* the ASCII byte of a line break is a line break, and nothing else is."""
     return encoding == "utf-8-sig" or (
         "\n\r".encode(encoding) == b"\n\r" and "a\n".encode(encoding) == b"a\n"
     )

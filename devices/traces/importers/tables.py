@@ -1,6 +1,6 @@
-"""Tables of others, by the names of their columns: a time, the available memory, whether a device is online.
+"""Tables of other projects, by the names of their columns: a time, the available memory, the online state.
 
-Nothing is guessed: what a number counts, the user says.
+Nothing is guessed: the user names the units.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,10 +34,10 @@ ONLINE: Final[Mapping[str, bool]] = {
 
 
 def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
-    """Yield what the named columns say, by device in the order of the file.
+    """Yield the values of the named columns, by device in the order of the file.
 
     Raises:
-        InputError: a column or a unit is not named, or not there; says which row is damaged.
+        InputError: a column or a unit is not named or does not exist, or a row is damaged.
     """
     zone = _check(options)
     read = _read(path, options, zone)
@@ -82,7 +82,7 @@ def _read(path: Path, options: ImportOptions, zone: tzinfo) -> Iterator[tuple[st
     for row, record in read_records(path, options.encoding):
         where = f"{printable(path)}: row {row}"
         if row == 1:
-            _check_there(path, options, record)
+            _check_columns(path, options, record)
         device = options.name
         if options.device is not None:
             device = read_name(where, record.get(options.device), options.device)
@@ -91,12 +91,12 @@ def _read(path: Path, options: ImportOptions, zone: tzinfo) -> Iterator[tuple[st
         yield device, (t_ns, _known(where, record, options))
 
 
-def _check_there(path: Path, options: ImportOptions, record: Record) -> None:
+def _check_columns(path: Path, options: ImportOptions, record: Record) -> None:
     named = (options.time, options.device, options.available, options.total, options.online_column)
     for name in named:
         if name is not None and name not in record:
-            there = printable(", ".join(map(str, record)), 200)
-            raise InputError(f"{printable(path)}: column {name!r} is missing; there are {there}")
+            names = printable(", ".join(map(str, record)), 200)
+            raise InputError(f"{printable(path)}: column {name!r} is missing; the file has {names}")
 
 
 def _time(where: str, record: Record, options: ImportOptions, zone: tzinfo, before: int | None) -> int:
@@ -135,7 +135,7 @@ def _is_empty(value: object) -> bool:
 
 
 def _size(where: str, column: str, value: Any, unit: str) -> int:
-    """Return a size in bytes; the unit may stand behind the number, if it is the one that was named."""
+    """Return a size in bytes; the number may be followed by its unit if that is the named one."""
     text = value.strip() if isinstance(value, str) else value
     if isinstance(text, str) and text.lower().endswith(unit.lower()):
         text = text[: -len(unit)].strip()
@@ -151,12 +151,12 @@ def _size(where: str, column: str, value: Any, unit: str) -> int:
 
 
 def sidecar(path: Path, options: ImportOptions) -> Sidecar:
-    """Return what the sidecar says."""
+    """Return the sidecar."""
     taken = {
         "mem_available_bytes": options.available, "mem_total_bytes": options.total,
         "online": options.online_column,
     }  # fmt: skip
-    said = "; ".join(
+    units = "; ".join(
         f"{name} is {column!r}{'' if name == 'online' else f' in {options.unit}'}"
         for name, column in taken.items()
         if column is not None
@@ -167,7 +167,7 @@ def sidecar(path: Path, options: ImportOptions) -> Sidecar:
         sampling="as the source, rows that change nothing left out",
         transform=printable(
             f"t_s from {options.time!r} in {options.time_unit}, dates without a time zone taken as "
-            f"{options.zone}; {said}; each device from its first row, in the order of time"
+            f"{options.zone}; {units}; each device from its first row, in the order of time"
         ),
     )
 

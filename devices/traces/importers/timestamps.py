@@ -1,4 +1,4 @@
-"""Moments as others write them: numbers with a unit, ISO 8601, and what ``date`` prints."""
+"""Times as other projects write them: numbers with a unit, ISO 8601, and the output of ``date``."""
 
 import re
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
@@ -25,7 +25,7 @@ def read_zone(text: str) -> tzinfo:
     """Return the time zone *text*, a name such as Europe/Berlin or an offset such as +02:00.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a time zone.
     """
     offset = _OFFSET.fullmatch(text)
     if offset is not None:
@@ -40,22 +40,22 @@ def read_zone(text: str) -> tzinfo:
 
 
 def read_moment_ns(value: Any, unit: str, zone: tzinfo = UTC, after_ns: int | None = None) -> int:
-    """Return the nanoseconds that *value* means: from any moment for numbers, from 1970 for dates.
+    """Return *value* in nanoseconds: since any moment for numbers, since 1970 for dates.
 
     Args:
         value: a number, a text or a ``datetime``.
-        unit: one of `TIME_UNITS`; `epoch` is a number since 1970, in the unit that its size tells.
-        zone: of dates that name none.
-        after_ns: the moment before it: of an hour that comes twice, when clocks are set back, the one after.
+        unit: one of `TIME_UNITS`; `epoch` is a number since 1970, its unit found from its size.
+        zone: the time zone of dates without one.
+        after_ns: the time before it; decides between the two times of an hour that occurs twice.
 
     Raises:
-        ValueError: it is no such moment.
+        ValueError: it is not a time of this unit.
     """
     if unit == "iso" or isinstance(value, datetime):
         return _date_ns(value if isinstance(value, datetime) else _date(str(value)), zone, after_ns)
     number = Decimal(read_number(value))
     if unit == "epoch":
-        # Up to the year 5000 in seconds; what is larger counts finer units.
+        # Up to the year 5000 in seconds; a larger number is in a finer unit.
         unit = next((name for name, most in (("s", 1e11), ("ms", 1e14), ("us", 1e17)) if number < most), "ns")
     nanoseconds = number * UNITS[unit]
     if not 0 <= nanoseconds < MOST_NS:
@@ -64,10 +64,10 @@ def read_moment_ns(value: Any, unit: str, zone: tzinfo = UTC, after_ns: int | No
 
 
 def _date(text: str) -> datetime:
-    """Return the date that *text* is, in ISO 8601 or as ``date`` prints it.
+    """Return the date in *text*, in ISO 8601 or as ``date`` prints it.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a date.
     """
     text = " ".join(text.split())[:64]
     words = re.sub(r" (UTC|GMT|Z)$", "+00:00", text)

@@ -86,10 +86,10 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("t_s,free\n0,1\n", "column 'mem_available_bytes' is missing; there are t_s, free"),
-        ("mem_available_bytes\n1\n", "column 't_s' is missing; there are mem_available_bytes"),
-        ("", "column 't_s' is missing; there are "),
-        ("t_s,mem_available_bytes,t_s\n0,1,0\n", "column 't_s' is there twice"),
+        ("t_s,free\n0,1\n", "column 'mem_available_bytes' is missing; the file has t_s, free"),
+        ("mem_available_bytes\n1\n", "column 't_s' is missing; the file has mem_available_bytes"),
+        ("", "column 't_s' is missing; the file has "),
+        ("t_s,mem_available_bytes,t_s\n0,1,0\n", "column 't_s' occurs twice"),
         ("t_s,mem_available_bytes\n", "the trace is empty"),
         ("t_s,mem_available_bytes\n5,5\n4,6\n", r"row 2: t_s\(=4\) must not fall: it follows 5"),
         ("device_id,t_s,mem_available_bytes\na,5,5\nb,1,1\na,4,6\n", r"row 3: t_s\(=4\) must not fall"),
@@ -378,7 +378,7 @@ def test_offline_spans_say_at_each_moment_what_the_series_says(
 def assigned(assign: str, devices: int, series: int, seed: int = 1, group: str = "g") -> list[int]:
     trace = Replay(file="x.csv", assign=assign)  # type: ignore[arg-type]
     return [
-        assigned_series(trace, count=series, seed=seed, group=group, at=at, drawn=at / devices)
+        assigned_series(trace, count=series, seed=seed, group=group, index=at, drawn=at / devices)
         for at in range(devices)
     ]
 
@@ -454,7 +454,7 @@ def test_what_is_written_reads_back_and_has_a_sidecar(tmp_path: Path, suffix: st
     ("name", "make", "message"),
     [
         ("x.pickle", lambda: ROWS, "x.pickle: a trace must end in .csv or .parquet"),
-        ("x.csv", list, "x.csv: there is nothing to write: the source holds no row"),
+        ("x.csv", list, "x.csv: nothing to write: the source has no row"),
         ("no/x.csv", lambda: ROWS, "no/x.csv: cannot be written: No such file or directory"),
     ],
 )
@@ -470,7 +470,7 @@ def test_a_damaged_sidecar_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.csv"
     assert read_sidecar(file) is None
     sidecar_path(file).write_text("{}")
-    with pytest.raises(InputError, match=r"x\.meta\.json: is no sidecar of a trace"):
+    with pytest.raises(InputError, match=r"x\.meta\.json: is not a sidecar of a trace"):
         read_sidecar(file)
 
 

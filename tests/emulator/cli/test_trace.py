@@ -213,7 +213,7 @@ def test_what_is_in_the_way_is_told_before_the_first_look(tmp_path: Path) -> Non
         "l.csv": "l.csv: is a folder, not a file to write",
         "s.csv": "s.meta.json: is a folder, not a file to write",
         "p.csv": "p.csv: is a named pipe, not a file to write",
-        "mine.csv": "mine.csv.partial: is no draft of a recording",
+        "mine.csv": "mine.csv.partial: is not a draft of a recording",
         "x" * 300 + ".csv": "x" * 300 + ".csv: cannot be written: File name too long",
     }.items():
         done = peelfleet("trace", "record", "-o", out, "--for", "1 h", "--proc", proc, folder=tmp_path)
