@@ -114,7 +114,7 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
         ("device_id,t_s,mem_available_bytes\na,0,5\nb,0,\nc,0,\n", r"device 'b': mem_available_bytes must have a value in some row \(2 of 3 devices have none; `without_data: leave_out` leaves them out\)"),
         ("t_s,mem_available_bytes\n0,5\n1,\x1b[31m\n", r"row 2: mem_available_bytes\(=\\x1b\[31m\) must be a whole"),
         ("\xff\xfet_s,free\n0,5\n", "cannot be read as a trace: it is not UTF-8 text"),
-        ("t_s,\x1b[31mfree\n0,5\n", r"there are t_s, \\x1b\[31mfree"),
+        ("t_s,\x1b[31mfree\n0,5\n", r"the file has t_s, \\x1b\[31mfree"),
         ("t_s,mem_available_bytes\n0,99999999999999999999\n", r"mem_available_bytes\(=9+\) must be a whole"),
     ],
 )  # fmt: skip
