@@ -1,7 +1,6 @@
-"""The files of others: compressed or not, alone in an archive or not, in the encoding that they have.
+"""Files of other projects: compressed or not, alone or in an archive, in any encoding.
 
-What a file is shows in its first bytes, never in its name. Everything is counted as it comes: a small file
-can say that it holds any number of bytes.
+The first bytes decide the form of a file, not its name. Unpacked bytes are counted: they may be very many.
 """
 
 import bz2
