@@ -54,7 +54,8 @@ def test_what_runs_is_what_any_clock_needs() -> None:
     } <= counted  # fmt: skip
     assert not counted & {"cloud.service.prometheus", "emulator.compare.run_sets", "emulator.cli.sweep"}
     assert {name for name in counted if is_below(name, ("emulator.cli",))} == {
-        "emulator.cli", "emulator.cli.cloud", "emulator.cli.devices",
+        "emulator.cli", "emulator.cli.cloud", "emulator.cli.devices", "emulator.cli.options",
+        "emulator.cli.service_options",
     }  # fmt: skip
 
 

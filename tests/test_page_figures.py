@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import clocks_page, selection, traffic
 from benchmarks.quality.sources import open_source
-from emulator.cli.sweep import Options, sweep
+from emulator.cli.sweep import SweepOptions, run_sweep
 from emulator.run_directory.layout import read_summary
 from emulator.runner.runner import RunOptions, Unwatched, run
 from emulator.simulation.model_cache import train_once
@@ -76,7 +76,7 @@ def test_traffic_shows_the_sweeps_of_today(
 ) -> None:
     plan = load_plan(ROOT / "scenarios" / f"{name}.yaml")
     chosen = tuple(each for each in plan.combinations if not only or each.name in only)
-    sweep(replace(plan, combinations=chosen), Options(tmp_path, jobs=2, store=store))
+    run_sweep(replace(plan, combinations=chosen), SweepOptions(out=tmp_path, jobs=2, store=store))
     today = traffic.markdown(traffic.read_figures(tmp_path)).splitlines()[2:]
     shown = {row[0]: row for row in rows_between(traffic.PAGE, name)[1:]}
     for line in today:

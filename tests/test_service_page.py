@@ -5,12 +5,10 @@ import re
 import shlex
 from pathlib import Path
 
-import typer
-
 from cloud.service.outcomes import REASONS
 from cloud.service.prometheus import CloudCollector
 from cloud.service.statistics import ServiceStatistics
-from emulator.cli.main import app
+from emulator.cli.verbs import load_verb
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "service.md").read_text()
@@ -29,8 +27,8 @@ def ticked(cell: str) -> list[str]:
 
 
 def options_of_the_command() -> set[str]:
-    command = typer.main.get_command(app).commands["cloud"]  # type: ignore[attr-defined]  # a group
-    return {name for each in command.params for name in (*each.opts, *each.secondary_opts)} - {"--help"}
+    params = load_verb("cloud").params
+    return {name for param in params for name in (*param.opts, *param.secondary_opts)} - {"--help"}
 
 
 def test_the_metrics_are_those_of_the_table() -> None:

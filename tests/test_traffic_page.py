@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.traffic import COLUMNS, PAGE, SWEEPS, between, markdown, read_figures, rewritten
-from emulator.cli.sweep import Options, sweep
+from emulator.cli.sweep import SweepOptions, run_sweep
 from scenarios.language.sweep_expansion import load_plan
 from wire.units import BYTE_UNITS
 
@@ -41,7 +41,7 @@ def in_small(name: str, folder: Path, stores: Path, only: tuple[str, ...] = ()) 
     counts = (f"fleet[{place}].count={count}" for place, count in enumerate(COUNTS[name]))
     plan = load_plan(SCENARIOS / f"{name}.yaml", [*SMALL, *counts])
     wanted = tuple(each for each in plan.combinations if not only or each.name in only)
-    sweep(replace(plan, combinations=wanted), Options(folder, jobs=1, store=stores))
+    run_sweep(replace(plan, combinations=wanted), SweepOptions(out=folder, jobs=1, store=stores))
     return read_figures(folder)
 
 

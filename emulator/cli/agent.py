@@ -4,109 +4,107 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated, Final
 
-from broker_config.endpoint import check_host, parse_url
+import typer
+
 from devices.memory.budget import Budget
 from devices.standalone.device import Standalone
 from devices.standalone.saved_state import check_files
 from devices.standalone.settings import Settings
 from devices.traces.procfs import read_proc
+from emulator.cli.options import default, duration_option, name_option, path_option, share_option, size_option
+from emulator.cli.service_options import BrokerUrl, FleetName
 from emulator.processes.interrupts import SIGNALS
 from wire.errors import InputError
-from wire.topics import Role, valid_name
-from wire.units import parse_bytes, parse_duration, read_share
+from wire.mqtt.connection import Connection
+from wire.topics import Role
+from wire.units import NS_PER_S, Bytes, Duration, Share
 
-LOG = logging.getLogger("peelfleet.agent")
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the command line says."""
-
-    broker: str
-    fleet: str
-    device: str
-    user: int | None
-    group: int | None
-    budget: str | None
-    budget_share: str
-    proc: Path
-    interval: str
-    retry_after: str
-    pee: Path | None
-    state: Path | None
-    once: bool
-    give_up_after: str = "45 s"
+LOG: Final = logging.getLogger("peelfleet.agent")
 
 
-def run_agent(wanted: Wanted) -> None:
-    """Be a device until SIGTERM, SIGHUP or SIGINT; with ``once``, until it holds its first PEE.
+def agent(
+    broker: BrokerUrl,
+    fleet: FleetName,
+    device: Annotated[str, name_option("The device's id, which is also its user name at the broker.")],
+    user: Annotated[int | None, typer.Option(min=0, help="Number of the user whose PEE it holds.")] = None,
+    group: Annotated[
+        int | None, typer.Option(min=0, help="Instead of --user: only the user's group.")
+    ] = None,
+    budget: Annotated[Bytes | None, size_option("A fixed budget, such as 64KiB.")] = None,
+    budget_share: Annotated[
+        Share, share_option("Without --budget: share of the available memory.")
+    ] = default("0.01 %"),
+    proc: Annotated[Path, path_option("The folder of `meminfo`.")] = Path("/proc"),
+    interval: Annotated[Duration, duration_option("Time between two samples of the memory.")] = default(
+        "5 s"
+    ),
+    retry_after: Annotated[Duration, duration_option("Time to wait for an answer.")] = default("30 s"),
+    pee: Annotated[Path | None, path_option("Keep the PEE in this file, for `recommend`.")] = None,
+    state: Annotated[Path | None, path_option("File of the saved state, for a restart.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="End when the first PEE is held.")] = False,
+    give_up_after: Annotated[
+        Duration, duration_option("With --once: longest time to wait for it.")
+    ] = default("45 s"),
+) -> None:
+    """Run as one device: keep this machine's PEE inside its own memory; see docs/agent.md."""
+    if (user is None) == (group is None):
+        raise InputError("one of --user and --group is needed")
+    if group is not None and pee is not None:
+        raise InputError("--pee needs --user: without the user's vector nothing can be ranked")
+    check_files(pee, state)
+    settings = Settings(
+        fleet=fleet,
+        device=device,
+        user=user,
+        group=group,
+        interval_s=interval / NS_PER_S,
+        retry_s=retry_after / NS_PER_S,
+        pee=pee,
+        state=state,
+        once=once,
+        give_up_s=give_up_after / NS_PER_S,
+    )
+    run_agent(settings, broker.connection(Role.DEVICE, device), budget_source(budget, budget_share, proc))
+
+
+def run_agent(settings: Settings, connection: Connection, current_budget: Callable[[], int]) -> None:
+    """Run a device until SIGTERM, SIGHUP or SIGINT; with ``once``, until it holds its first PEE.
 
     Raises:
-        InputError: an argument is wrong.
-        RunError: the broker refuses us, or no PEE came in time where it was to live once.
+        InputError: the memory cannot be read.
+        RunError: the broker refuses the device, or no PEE came in time.
     """
-    for option, name in (("--fleet", wanted.fleet), ("--device", wanted.device)):
-        if not valid_name(name):
-            raise InputError(f"{option} {name!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
-    if (wanted.user is None) == (wanted.group is None):
-        raise InputError("one of --user and --group is needed")
-    if wanted.group is not None and wanted.pee is not None:
-        raise InputError("--pee needs --user: without the user's vector nothing can be ranked")
-    check_files(wanted.pee, wanted.state)
-    connection = parse_url(wanted.broker).connection(Role.DEVICE, wanted.device)
-    check_host(connection.host)
-    settings = Settings(
-        wanted.fleet,
-        wanted.device,
-        wanted.user,
-        wanted.group,
-        interval_s=_seconds("--interval", wanted.interval),
-        retry_s=_seconds("--retry-after", wanted.retry_after),
-        pee=wanted.pee,
-        state=wanted.state,
-        once=wanted.once,
-        give_up_s=_seconds("--give-up-after", wanted.give_up_after),
-    )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    budget = budget_of(wanted)
-    budget()  # a mistake shows now, not when the broker is there
-    device = Standalone(settings, replace(connection, persistent=True), budget, random.Random().random)
+    current_budget()  # an error shows now, and not only when the broker answers
+    device = Standalone(
+        settings, replace(connection, persistent=True), current_budget, random.Random().random
+    )
     try:
-        asyncio.run(_live(device))
+        asyncio.run(_run(device))
     finally:
         LOG.info("%s", device.counts.words())
 
 
-def budget_of(wanted: Wanted) -> Callable[[], int]:
-    """Return what tells how many bytes the item embeddings may take now."""
-    if wanted.budget is not None:
-        try:
-            fixed = int(parse_bytes(wanted.budget))
-        except ValueError as error:
-            raise InputError(f"--budget: {error}") from None
-        return lambda: fixed
-    try:
-        rule = Budget(share=read_share(wanted.budget_share))
-    except ValueError as error:
-        raise InputError(f"--budget-share: {error}") from None
-    return lambda: rule.of(read_proc(wanted.proc).available_bytes)
+def budget_source(budget: Bytes | None, budget_share: Share, proc: Path) -> Callable[[], int]:
+    """Return a function that returns the current budget of the item embeddings, in bytes.
+
+    Args:
+        budget: a fixed budget; None: a share of the available memory.
+        budget_share: the share of the available memory.
+        proc: the folder of ``meminfo``.
+    """
+    if budget is not None:
+        return lambda: int(budget)
+    rule = Budget(share=budget_share)
+    return lambda: rule.of(read_proc(proc).available_bytes)
 
 
-async def _live(device: Standalone) -> None:
+async def _run(device: Standalone) -> None:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, device.stop)
     await device.live()
-
-
-def _seconds(option: str, text: str) -> float:
-    try:
-        seconds = int(parse_duration(text)) / 1e9
-    except ValueError as error:
-        raise InputError(f"{option}: {error}") from None
-    if seconds <= 0:
-        raise InputError(f"{option} {text}: must be above 0 s")
-    return seconds

@@ -1,9 +1,8 @@
-"""``peelfleet cloud``: block stores served over MQTT until it is told to stop."""
+"""``peelfleet cloud``: a service that sends the blocks of stores over MQTT until it is stopped."""
 
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import random
 import sys
@@ -11,10 +10,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
+import typer
 
-from broker_config.endpoint import check_host, parse_url
+from broker_config.endpoint import Endpoint
 from cloud.blocks.store import load_store
 from cloud.service.model_versions import ModelVersions
 from cloud.service.mqtt_service import Service, ServiceConfig
@@ -23,157 +24,209 @@ from cloud.service.prometheus import CloudCollector, Health, is_responsive, serv
 from cloud.service.report_queue import AdmissionLimits
 from cloud.service.responder import Responder
 from cloud.service.statistics import ServiceStatistics
+from emulator.cli.options import (
+    default,
+    duration_option,
+    name_option,
+    path_option,
+    share_option,
+    size_option,
+    wrong,
+)
+from emulator.cli.service_options import BrokerUrl
 from emulator.processes.interrupts import SIGNALS
 from wire.errors import InputError
 from wire.mqtt.connection import Connection
-from wire.topics import Role, valid_name
-from wire.units import parse_bytes, parse_duration, read_share
+from wire.topics import Role
+from wire.units import NS_PER_S, Bytes, Duration, Share
 
 LOG = logging.getLogger("peelfleet.cloud")
 
 CACHE_BYTES = 16 * 2**20
-"""What a model version may keep of its answers: a service's memory is to be flat, and slicing is cheap."""
+"""Cached answers per model version: a small cache, since slicing is cheap."""
 HIGHEST_RATE = 1e9
-"""Reports a second and device: more than anybody can count."""
+"""The maximum of ``--max-rate``, in reports per second and device."""
 BURST_S = 5.0
-"""A device may send as much at once as its rate allows in this time."""
+"""A device may send the reports of this time at once."""
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-@dataclass(frozen=True)
-class Serving:
-    """What to serve, to whom and how, as the command line says it."""
+def report_rate(text: str) -> float:
+    """Return a number of reports per second, above 0."""
+    rule = f"a number above 0 and at most {HIGHEST_RATE:g}"
+    try:
+        rate = float(text)
+    except ValueError:
+        wrong(text, rule)
+    return rate if 0 < rate <= HIGHEST_RATE else wrong(text, rule)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudOptions:
+    """Settings of the service. The first store serves the devices that ask for no model version."""
 
     stores: Sequence[Path]
-    """Folders with block stores; the first one's model serves whoever asks for none."""
-    broker: str
+    broker: Endpoint
     fleet: str
-    max_payload: str
-    encoding: str
-    full_if_delta_over: str
+    replica: str | None = None
+    max_payload: int
+    encoding: Literal["delta", "full"]
+    full_if_delta_over: float
     retain_blocks: bool
-    replica: str | None
     max_queue: int
     max_rate: float
     coalesce: bool
     persistent: bool
-    grace: str
-    metrics_host: str
+    grace_s: float
     metrics_port: int | None
-    log_format: str
+    metrics_host: str
     until_stdin_closes: bool
 
 
-def serve_stores(serving: Serving) -> None:
-    """Serve until SIGTERM, SIGHUP, SIGINT or, if wanted, the end of standard input; finish what was taken.
+def cloud(
+    store: Annotated[
+        list[Path],
+        path_option("A block store: a folder with a manifest.json. Repeat it for more versions."),
+    ],
+    broker: BrokerUrl,
+    fleet: Annotated[str, name_option("The fleet to serve.")],
+    replica: Annotated[
+        str | None, name_option("The name of one of several services that share the reports.")
+    ] = None,
+    max_payload: Annotated[Bytes, size_option("Largest update part.")] = default("128 KiB"),
+    encoding: Annotated[
+        Literal["delta", "full"], typer.Option(help="full sends the whole PEE every time.")
+    ] = "delta",
+    full_if_delta_over: Annotated[
+        Share, share_option("A delta above this share of the whole PEE is sent whole.")
+    ] = default("100 %"),
+    retain_blocks: Annotated[
+        bool, typer.Option(help="Leave every layer's blocks on a topic of its own, for shared delivery.")
+    ] = False,
+    max_queue: Annotated[int, typer.Option(min=1, help="Devices with a report that waits.")] = 10_000,
+    max_rate: Annotated[
+        float,
+        typer.Option(
+            parser=report_rate, metavar="<number>", help="Reports a second from one device; more are dropped."
+        ),
+    ] = 20.0,
+    coalesce: Annotated[
+        bool, typer.Option(help="Answer only the newest of the reports of a device that wait.")
+    ] = True,
+    persistent: Annotated[
+        bool, typer.Option(help="Let the broker keep reports while the service is away.")
+    ] = True,
+    grace: Annotated[
+        Duration, duration_option("Longest time to finish after a signal to stop.", zero=True)
+    ] = default("10 s"),
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port of /metrics, /healthz and /readyz.")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Address to listen on for these.")] = "127.0.0.1",
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="json writes an object in each line.")
+    ] = "text",
+    until_stdin_closes: Annotated[bool, typer.Option(help="End when standard input ends.")] = False,
+) -> None:
+    """Serve trained models to a fleet over MQTT until interrupted; docs/service.md has the details."""
+    start_logging(log_format)
+    options = CloudOptions(
+        stores=store, broker=broker, fleet=fleet, replica=replica, max_payload=max_payload,
+        encoding=encoding, full_if_delta_over=full_if_delta_over, retain_blocks=retain_blocks,
+        max_queue=max_queue, max_rate=max_rate, coalesce=coalesce, persistent=persistent,
+        grace_s=grace / NS_PER_S, metrics_port=metrics_port, metrics_host=metrics_host,
+        until_stdin_closes=until_stdin_closes,
+    )  # fmt: skip
+    serve_stores(options)
+
+
+def serve_stores(options: CloudOptions) -> None:
+    """Serve until SIGTERM, SIGHUP, SIGINT or the end of standard input; answer the accepted reports first.
 
     Raises:
-        InputError: an argument is wrong, or a store is damaged.
-        RunError: the broker refuses us.
+        InputError: a store is damaged, or standard input is closed already.
+        RunError: the broker refuses the service.
     """
-    for option, name in (
-        ("--fleet", serving.fleet),
-        ("--replica", "one" if serving.replica is None else serving.replica),
-    ):
-        if not valid_name(name):
-            raise InputError(f"{option} {name!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
-    if not (math.isfinite(serving.max_rate) and 0 < serving.max_rate <= HIGHEST_RATE):
-        raise InputError(f"--max-rate {serving.max_rate}: must be above 0 and at most {HIGHEST_RATE:g}")
-    if serving.until_stdin_closes and not _has_input():
+    if options.until_stdin_closes and not _has_input():
         raise InputError("--until-stdin-closes: standard input is closed already")
-    _log(serving.log_format)
-    versions = _versions(serving)
-    # A colon, which no name has: fleet a-b alone is not replica b of fleet a.
-    client_id = f"cloud:{serving.fleet}" + (f":{serving.replica}" if serving.replica else "")
-    connection = parse_url(serving.broker).connection(Role.CLOUD, client_id)
-    check_host(connection.host)
+    versions = _versions(options)
+    # The colon cannot stand in a name: fleet a-b alone is not replica b of fleet a.
+    client_id = f"cloud:{options.fleet}" + (f":{options.replica}" if options.replica else "")
+    connection = replace(options.broker.connection(Role.CLOUD, client_id), persistent=options.persistent)
     config = ServiceConfig(
-        serving.fleet,
-        shared=serving.replica is not None,
-        retain_blocks=serving.retain_blocks,
+        options.fleet,
+        shared=options.replica is not None,
+        retain_blocks=options.retain_blocks,
         limits=AdmissionLimits(
-            serving.max_queue,
-            rate=serving.max_rate,
-            burst=max(int(BURST_S * serving.max_rate), 1),
-            coalesce=serving.coalesce,
+            options.max_queue,
+            rate=options.max_rate,
+            burst=max(int(BURST_S * options.max_rate), 1),
+            coalesce=options.coalesce,
         ),
-        grace_s=_duration("--grace", serving.grace),
+        grace_s=options.grace_s,
     )
-    asyncio.run(_serve(versions, replace(connection, persistent=serving.persistent), config, serving))
+    asyncio.run(_serve(versions, connection, config, options))
 
 
 async def _serve(
-    versions: ModelVersions, connection: Connection, config: ServiceConfig, serving: Serving
+    versions: ModelVersions, connection: Connection, config: ServiceConfig, options: CloudOptions
 ) -> None:
     counts, draw = ServiceStatistics(), random.Random().random
     service = Service(versions, connection, config, counts, draw)
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, service.stop)
-    if serving.until_stdin_closes:
+    if options.until_stdin_closes:
         threading.Thread(target=_wait_for_end, args=(loop, service), daemon=True).start()
-    with _watched(serving, versions, counts, service):
+    with _metrics_server(options, versions, counts, service):
         await service.serve()
-    came_of = {result.value: counts.total(result) for result in Outcome}
-    words = ", ".join(f"{count} {result}" for result, count in came_of.items())
+    totals = {result.value: counts.total(result) for result in Outcome}
+    words = ", ".join(f"{count} {result}" for result, count in totals.items())
     LOG.info(
         "stopped: it received %d messages (%s) and published %d, %d bytes in all, the largest of %d bytes",
         counts.received.messages, words, counts.sent.messages, counts.sent.bytes, counts.sent.largest_bytes,
-        extra={"received": counts.received.messages, **came_of},
+        extra={"received": counts.received.messages, **totals},
     )  # fmt: skip
 
 
 @contextlib.contextmanager
-def _watched(
-    serving: Serving, versions: ModelVersions, counts: ServiceStatistics, service: Service
+def _metrics_server(
+    options: CloudOptions, versions: ModelVersions, counts: ServiceStatistics, service: Service
 ) -> Iterator[None]:
-    """Expose figures and health, if wanted, before anything is connected: the port may be taken."""
-    if serving.metrics_port is None:
+    """Serve metrics and health, if they have a port; a used port is found before the service connects."""
+    if options.metrics_port is None:
         yield
         return
     labels = {
-        "fleet": serving.fleet, "replica": serving.replica or "", "version": versions.first.store.version
+        "fleet": options.fleet, "replica": options.replica or "", "version": versions.first.store.version
     }  # fmt: skip
     collector = CloudCollector(counts, lambda: service.queued, lambda: service.in_flight, labels)
     loop = asyncio.get_running_loop()
     health = Health(alive=lambda: is_responsive(loop), ready=lambda: counts.ready)
-    with serve_metrics(serving.metrics_host, serving.metrics_port, collector, health) as port:
-        LOG.info("metrics on http://%s:%d/metrics", serving.metrics_host, port, extra={"port": port})
+    with serve_metrics(options.metrics_host, options.metrics_port, collector, health) as port:
+        LOG.info("metrics on http://%s:%d/metrics", options.metrics_host, port, extra={"port": port})
         yield
 
 
-def _versions(serving: Serving) -> ModelVersions:
-    if serving.encoding not in ("delta", "full"):
-        raise InputError(f"--encoding {serving.encoding!r}: must be delta or full")
-    try:
-        max_payload = parse_bytes(serving.max_payload)
-    except ValueError as error:
-        raise InputError(f"--max-payload: {error}") from None
-    try:
-        full_above = read_share(serving.full_if_delta_over)
-    except ValueError as error:
-        raise InputError(f"--full-if-delta-over: {error}") from None
-    full = serving.encoding == "full"
-    stores = map(load_store, serving.stores)
+def _versions(options: CloudOptions) -> ModelVersions:
     responders = [
-        Responder(each, max_payload, always_full=full, full_above=full_above, cache_bytes=CACHE_BYTES)
-        for each in stores
+        Responder(
+            load_store(folder),
+            options.max_payload,
+            always_full=options.encoding == "full",
+            full_above=options.full_if_delta_over,
+            cache_bytes=CACHE_BYTES,
+        )
+        for folder in options.stores
     ]
-    if serving.retain_blocks:
-        for each in responders:
-            each.check_layers_fit()
+    if options.retain_blocks:
+        for responder in responders:
+            responder.check_layers_fit()
     return ModelVersions(responders)
 
 
-def _duration(option: str, text: str) -> float:
-    try:
-        return int(parse_duration(text)) / 1e9
-    except ValueError as error:
-        raise InputError(f"{option}: {error}") from None
-
-
 def _has_input() -> bool:
-    """Tell whether there is a standard input; Python has none where it was closed before the start."""
+    """Return whether there is a standard input; Python has none if it was closed before the start."""
     try:
         return sys.stdin is not None and sys.stdin.fileno() >= 0
     except (OSError, ValueError):
@@ -187,29 +240,28 @@ def _wait_for_end(loop: asyncio.AbstractEventLoop, service: Service) -> None:
         loop.call_soon_threadsafe(service.stop)
 
 
-def _log(form: str) -> None:
-    if form not in ("text", "json"):
-        raise InputError(f"--log-format {form!r}: must be text or json")
+def start_logging(log_format: Literal["text", "json"]) -> None:
+    """Write log records to standard error, as text or as JSON lines."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
+    handler.setFormatter(JsonLines() if log_format == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
-_USUAL = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
+_USUAL_FIELDS = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName"}
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and what else was said of it."""
+    """A formatter of JSON lines: time, level, logger, message, and the extra fields of the record."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        said = {key: value for key, value in vars(record).items() if key not in _USUAL}
+        """Return the line of a record."""
+        extra = {key: value for key, value in vars(record).items() if key not in _USUAL_FIELDS}
         line = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **said,
+            **extra,
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -1,16 +1,19 @@
-"""``peelfleet compare``: effects first, then intervals and verdicts; as a table, as JSON, as CSV."""
+"""``peelfleet compare``: effects, intervals and verdicts, as a table, as JSON and as CSV."""
 
 import csv as csv_format
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 from rich import box
 from rich.table import Table
 
+from emulator.cli.exit_statuses import THRESHOLD_BROKE
+from emulator.cli.options import path_option
 from emulator.cli.terminal_width import fits, print_line, wide_terminal
 from emulator.compare import run_sets
 from emulator.compare.resampling_units import MIN_SEEDS
@@ -27,39 +30,62 @@ SHOWN_KEYS, SHOWN_DEVICES = 12, 5
 _BETTER = {metric.name: metric.better for metric in COMPARED_METRICS}
 
 
-def compare(names: Sequence[str]) -> list[Comparison]:
-    """Compare the runs of *names* with those of the first; of a sweep folder alone, its combinations.
+def compare(
+    sides: Annotated[
+        list[str],
+        typer.Argument(
+            help="Run directories, or folders of runs; the first is the baseline.", metavar="A B [C...]"
+        ),
+    ],
+    json: Annotated[Path | None, path_option("File to write the comparison to, as JSON.")] = None,
+    csv: Annotated[Path | None, path_option("File to write a row per metric to.")] = None,
+    fail_on_difference: Annotated[
+        bool, typer.Option("--fail-on-difference", help="Exit with 99 if a metric differs.")
+    ] = False,
+) -> None:
+    """Show how runs differ from the first: paired by device and seed, with confidence intervals."""
+    comparisons = compare_runs(sides)
+    for note in notes(comparisons):
+        typer.echo(f"note: {note}", err=True)
+    show(comparisons)
+    write(comparisons, json, csv)
+    if fail_on_difference and any(comparison.differs for comparison in comparisons):
+        raise typer.Exit(THRESHOLD_BROKE)
+
+
+def compare_runs(names: Sequence[str]) -> list[Comparison]:
+    """Compare the runs of each name with those of the first; of one sweep folder, its combinations.
 
     Raises:
-        InputError: one of them is no run, or nothing can be paired.
+        InputError: a name is not that of a run, or no runs can be paired.
     """
     if len(names) == 1:
         names = [str(folder) for folder in run_sets.combination_folders(Path(names[0]))]
     if len(names) < 2:
-        raise InputError("compare needs two sides: a baseline, and what is compared with it")
+        raise InputError("compare needs two sides: a baseline, and another to compare with it")
     first, *others = map(run_sets.read_run_set, names)
     return [run_sets.compare(first, other, len(names)) for other in others]
 
 
 def notes(comparisons: Sequence[Comparison]) -> list[str]:
-    """Return what to say of runs whose tables cannot be checked."""
-    found = [side for each in comparisons for side in (each.first, each.second)]
-    return list_unchecked(sorted({run.folder for side in found for run in side.runs.values()}))
+    """Return a note for each run whose tables cannot be checked."""
+    sides = [side for comparison in comparisons for side in (comparison.first, comparison.second)]
+    return list_unchecked(sorted({run.folder for side in sides for run in side.runs.values()}))
 
 
 def show(comparisons: Sequence[Comparison]) -> None:
-    """Print each comparison: what is compared, what to beware of, the effects, the verdict."""
+    """Print each comparison: its sides, warnings, effects and verdict."""
     terminal = wide_terminal()
-    for each in comparisons:
-        for line in (*_headlines(each), *_warnings(each)):
+    for comparison in comparisons:
+        for line in (*_headlines(comparison), *_warnings(comparison)):
             print_line(terminal, line)
-        table = effects_table(each)
+        table = effects_table(comparison)
         if fits(terminal, table):
             terminal.print(table)
         else:
-            for line in effects_lines(each):
+            for line in effects_lines(comparison):
                 print_line(terminal, line)
-        print_line(terminal, conclusion(each))
+        print_line(terminal, conclusion(comparison))
 
 
 def _headlines(comparison: Comparison) -> Iterator[str]:
@@ -115,7 +141,7 @@ def _warnings(comparison: Comparison) -> Iterator[str]:
 
 
 def title(comparison: Comparison) -> str:
-    """Return what the intervals are worth, in words."""
+    """Return a sentence on the confidence of the intervals."""
     if not comparison.units.enough:
         return "no intervals: too few seeds"
     level = f"{comparison.level * 100:.4g} %"
@@ -133,7 +159,7 @@ def effects_table(comparison: Comparison) -> Table:
 
 
 def effects_lines(comparison: Comparison) -> Iterator[str]:
-    """Yield the same for a narrow screen: some short lines per metric."""
+    """Yield the table as short lines, for a narrow terminal."""
     yield ""
     yield title(comparison)
     for name, judged in comparison.metrics.items():
@@ -143,7 +169,7 @@ def effects_lines(comparison: Comparison) -> Iterator[str]:
 
 
 def metric_lines(name: str, judged: MetricDifference) -> Iterator[str]:
-    """Yield what is found of one metric, a line for each figure."""
+    """Yield the results of one metric, a line for each figure."""
     first, second, difference, relative, interval = _cells(name, judged)
     yield name
     yield f"    verdict    {verdict(name, judged)}"
@@ -182,7 +208,7 @@ def _number(name: str, value: float) -> str:
 
 
 def verdict(name: str, judged: MetricDifference) -> str:
-    """Return in words what is to be thought of a difference."""
+    """Return the verdict on a difference, in words."""
     if judged.equal:
         return "equal"
     if not judged.judged:
@@ -197,7 +223,7 @@ def verdict(name: str, judged: MetricDifference) -> str:
 
 
 def conclusion(comparison: Comparison) -> str:
-    """Return the verdict on the whole in one line."""
+    """Return the verdict on a comparison, in one line."""
     differing = [name for name, judged in comparison.metrics.items() if judged.differs or judged.differs_here]
     if differing:
         where = "" if comparison.units.enough else " in these runs"
@@ -209,7 +235,7 @@ def conclusion(comparison: Comparison) -> str:
 
 
 def write(comparisons: Sequence[Comparison], json: Path | None, csv: Path | None) -> None:
-    """Write what was found as JSON and as CSV, where wanted.
+    """Write the comparisons to the JSON file and to the CSV file, if they are given.
 
     Raises:
         InputError: a file cannot be written.
@@ -217,12 +243,12 @@ def write(comparisons: Sequence[Comparison], json: Path | None, csv: Path | None
     try:
         if json is not None:
             text = msgspec.json.format(
-                msgspec.json.encode([as_plain(each) for each in comparisons]), indent=2
+                msgspec.json.encode([as_plain(comparison) for comparison in comparisons]), indent=2
             )
             write_atomically(json, text + b"\n")
         if csv is not None:
             with atomic_file(csv) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-                rows = [row for each in comparisons for row in _rows(each)]
+                rows = [row for comparison in comparisons for row in _rows(comparison)]
                 writer = csv_format.DictWriter(file, rows[0])
                 writer.writeheader()
                 writer.writerows(rows)
@@ -231,7 +257,7 @@ def write(comparisons: Sequence[Comparison], json: Path | None, csv: Path | None
 
 
 def as_plain(comparison: Comparison) -> dict[str, Any]:
-    """Return a comparison as JSON has it."""
+    """Return a comparison as plain values, for JSON."""
     return {
         "baseline": comparison.first.name,
         "compared": comparison.second.name,

@@ -1,4 +1,4 @@
-"""``peelfleet devices``: one shard of a fleet in real time, in a process of its own."""
+"""``peelfleet devices``: one shard of a fleet in real time, in its own process."""
 
 import asyncio
 import math
@@ -11,16 +11,31 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 import numpy as np
+import typer
 
 from broker_config.accounts import Account, read_credentials
-from broker_config.endpoint import Endpoint, check_reachable, parse_url
+from broker_config.endpoint import Endpoint, check_reachable
 from devices.mqtt.gateway import Gateway
 from devices.mqtt.sessions import check_open_files
 from devices.simulated.roster import device_names
-from emulator.cli.terminal import Console
+from emulator.cli.options import (
+    Data,
+    Overrides,
+    ScenarioFile,
+    Seed,
+    Store,
+    default,
+    name_option,
+    overrides,
+    path_option,
+    wrong,
+)
+from emulator.cli.service_options import BrokerUrl
+from emulator.cli.terminal import RunDisplay
 from emulator.metrics.live_status import LiveStatus
 from emulator.metrics.realtime_measurements import ShardMeasurements, ShardRun, write_measurements
 from emulator.processes.event_loop import run_interruptibly
@@ -33,154 +48,198 @@ from emulator.simulation.job import prepare
 from emulator.simulation.model_cache import resolve_data
 from emulator.simulation.simulation import Incarnation, Simulation, fewer_gc_runs
 from emulator.simulation.trace_files import read_trace_files
-from scenarios.language.load import check_readable, dump
+from scenarios.language.load import check_readable, dump, load
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError, RunError
 from wire.mqtt.connection import Connection
-from wire.topics import Role, valid_name
+from wire.topics import Role
 from wire.units import NS_PER_S, format_duration
 
 REACH_TIMEOUT_S = 5.0
 JOIN_AFTER_S = 1.0
-"""A shard that comes late joins so long after it is ready."""
+"""A late shard joins this time after it is ready."""
+MAX_SHARDS: Final = 10_000
 
-Training = Callable[[str, int, int, str], None]
-Told = Callable[[LiveStatus], None]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the command line says."""
-
-    scenario: Scenario
-    broker: str
-    place: tuple[int, int]
-    """Which of how many shards, from 0."""
-    out: Path
-    store: Path | None = None
-    data: Path | None = None
-    credentials: Path | None = None
-    fleet: str | None = None
-    """The fleet's name in topics; None: that of the scenario, which hangs on where its data are."""
-    start_at: float | None = None
-    """When simulated time is 0, in seconds since the epoch; None: when told, or at once."""
-    first_seq: int | None = None
-    may_be_late: bool = False
-    """Whether turns that are later than `realtime.max_lag` are counted; else one ends the run."""
-    followed: bool = False
-    """Whether a run has started this process: it says when to begin, and hears what we do."""
-    run: str | None = None
-    """A name that all shards of the run have; None: it has none."""
+OnTraining = Callable[[str, int, int, str], None]
+OnStatus = Callable[[LiveStatus], None]
 
 
-def read_place(text: str) -> tuple[int, int]:
-    """Return which of how many shards ``2/4`` is, from 0.
+class ShardPosition(NamedTuple):
+    """The rank of a shard, from 0, and the number of shards."""
 
-    Raises:
-        InputError: it is something else.
-    """
-    place, _, count = text.partition("/")
-    if not (place.isdecimal() and count.isdecimal() and 1 <= int(place) <= int(count) <= 10_000):
-        raise InputError(f"--shard {text!r}: must be such as 2/4: the second of four")
-    return int(place) - 1, int(count)
+    rank: int
+    shards: int
 
 
-def read_moment(text: str) -> float:
-    """Return a moment in seconds since the epoch: such a number, or ``2026-11-24T12:00:00Z``.
+def shard_position(text: str) -> ShardPosition:
+    """Return the position that ``2/4`` stands for: the second of four shards."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) <= MAX_SHARDS):
+        wrong(text, "a shard such as 2/4: the second of four")
+    return ShardPosition(int(number) - 1, int(count))
 
-    Raises:
-        InputError: it is something else.
-    """
+
+def unix_time(text: str) -> float:
+    """Return the seconds since 1970 of a date and time such as ``2026-11-24T12:00:00Z``, or of a number."""
     with suppress(ValueError):
-        moment = float(text)
-        if math.isfinite(moment):
-            return moment
+        seconds = float(text)
+        if math.isfinite(seconds):
+            return seconds
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
-        raise InputError(
-            f"--start-at {text!r}: must be such as 2026-11-24T12:00:00Z, or seconds since 1970"
-        ) from None
+        wrong(text, "a time such as 2026-11-24T12:00:00Z, or seconds since 1970")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardOptions:
+    """Settings of a shard that are not part of its scenario."""
+
+    broker: Endpoint
+    position: ShardPosition
+    out: Path
+    data: Path | None = None
+    store: Path | None = None
+    credentials: Path | None = None
+    fleet: str | None = None
+    """The fleet's name in topics; None: that of the scenario, which depends on the path of its data."""
+    start_at: float | None = None
+    """The seconds since 1970 at which simulated time is 0; None: the parent process says, or at once."""
+    first_seq: int | None = None
+    may_be_late: bool = False
+    """Count turns that are later than `realtime.max_lag`; False: such a turn ends the run."""
+    supervised: bool = False
+    """A run has started this process: it sends the start time, and reads the status."""
+    run: str | None = None
+    """A name that all shards of the run share; None: it has none."""
+
+
+def devices(
+    scenario: ScenarioFile,
+    broker: BrokerUrl,
+    shard: Annotated[
+        ShardPosition,
+        typer.Option(
+            parser=shard_position,
+            metavar="<i/n>",
+            help="The part of the fleet: 2/4 is the second of four.",
+        ),
+    ] = default("1/1"),
+    out: Annotated[Path, path_option("The folder to create for the shard's logs.")] = Path("shard"),
+    set_: Overrides = None,
+    seed: Seed = None,
+    start_at: Annotated[
+        float | None,
+        typer.Option(
+            parser=unix_time,
+            metavar="<time>",
+            help="Start of simulated time, such as 2026-11-24T12:00:00Z; later shards join at once.",
+        ),
+    ] = None,
+    credentials: Annotated[
+        Path | None, path_option("Users and passwords of devices, as `broker init` writes them.")
+    ] = None,
+    fleet: Annotated[
+        str | None, name_option("The fleet's name in topics; else the scenario's, with a hash.")
+    ] = None,
+    data: Data = None,
+    store: Store = None,
+    first_seq: Annotated[int | None, typer.Option(hidden=True, min=0)] = None,
+    may_be_late: Annotated[
+        bool, typer.Option("--may-be-late", help="Count turns later than realtime.max_lag; do not end.")
+    ] = False,
+    supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+    run: Annotated[
+        str | None, name_option("A name that the shards of one run share: `gather` mixes no two.")
+    ] = None,
+) -> None:
+    """Run a part of a scenario's fleet in real time, on a broker that a cloud serves; see `gather`."""
+    resolved = load(scenario, overrides(set_, seed=seed, clock="realtime"))
+    options = ShardOptions(
+        broker=broker, position=shard, out=out, data=data, store=store, credentials=credentials,
+        fleet=fleet, start_at=start_at, first_seq=first_seq, may_be_late=may_be_late,
+        supervised=supervised, run=run,
+    )  # fmt: skip
+    with progress_callbacks(resolved, options) as (on_training, on_status):
+        folder = run_shard(resolved, options, on_training, on_status)
+    if not supervised:
+        typer.echo(f"shard: {folder}")
 
 
 @contextmanager
-def watched(wanted: Wanted) -> Iterator[tuple[Training, Told]]:
-    """Give what is told of training and of the devices: a terminal, or the run that has started us."""
-    if wanted.followed:
-        yield _quiet, _pass_on
+def progress_callbacks(scenario: Scenario, options: ShardOptions) -> Iterator[tuple[OnTraining, OnStatus]]:
+    """Yield the callbacks for progress: to the terminal, or to the parent run."""
+    if options.supervised:
+        yield _ignore, _write_status
         return
-    stop_ns = int(wanted.scenario.stop_time)
-    with Console() as console:
-        yield console.training, lambda pulse: console.simulating(pulse.t_ns, stop_ns)
+    stop_ns = int(scenario.stop_time)
+    with RunDisplay() as display:
+        yield display.training, lambda pulse: display.simulating(pulse.t_ns, stop_ns)
 
 
-def _quiet(*_: object) -> None:
-    """The run has trained the model already."""
+def _ignore(*_: object) -> None:
+    """Ignore the progress of training: the parent run has trained the model already."""
 
 
-def _pass_on(pulse: LiveStatus) -> None:
+def _write_status(pulse: LiveStatus) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(pulse) + b"\n")
     sys.stdout.buffer.flush()
 
 
-def run_shard(wanted: Wanted, training: Training, told: Told) -> Path:
+def run_shard(
+    scenario: Scenario, options: ShardOptions, on_training: OnTraining, on_status: OnStatus
+) -> Path:
     """Run one shard to the end of its scenario; return its folder.
 
     Raises:
-        InputError: an argument is wrong.
-        RunError: the shard failed; what it wrote is left.
+        InputError: an option contradicts the scenario, or a file is wrong.
+        RunError: the shard failed; its files are left.
     """
-    scenario = wanted.scenario
-    place, count = wanted.place
+    rank, count = options.position
     if count > 1 and scenario.shared_by:
-        raise InputError(f"--shard {place + 1}/{count}: must be 1/1: {scenario.shared_by}")
-    if wanted.fleet is not None and not valid_name(wanted.fleet):
-        raise InputError(f"--fleet {wanted.fleet!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
-    if wanted.run is not None and not valid_name(wanted.run):
-        raise InputError(f"--run {wanted.run!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
-    _check_not_over(wanted)
+        raise InputError(f"--shard(={rank + 1}/{count}) must be 1/1: {scenario.shared_by}")
+    _check_not_over(scenario, options)
     if scenario.realtime.connections == "per_device":
-        check_open_files(len(range(place, len(list(device_names(scenario.fleet))), count)))
-    endpoint = parse_url(wanted.broker)
-    check_reachable(endpoint, REACH_TIMEOUT_S)
-    logins = _logins(wanted.credentials)
+        check_open_files(len(range(rank, len(list(device_names(scenario.fleet))), count)))
+    check_reachable(options.broker, REACH_TIMEOUT_S)
+    logins = _logins(options.credentials)
     check_readable(scenario)
-    with _making(wanted.out) as making:
-        folder = making.folder
+    with _new_folder(options.out) as draft:
+        folder = draft.folder
         recordings = read_trace_files(scenario.fleet, scenario.stop_time)
-        resolved = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, wanted.data))
-        job = prepare(resolved, wanted.store, folder, training=training, recordings=recordings).job
+        resolved = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, options.data))
+        job = prepare(resolved, options.store, folder, training=on_training, recordings=recordings).job
         text = dump(msgspec.structs.replace(resolved, broker="auto"))
         (folder / SCENARIO).write_text(text, encoding="utf-8")
-        job = replace(job, devices=job.devices[place::count], fleet=wanted.fleet or job.fleet)
+        job = replace(job, devices=job.devices[rank::count], fleet=options.fleet or job.fleet)
         simulation = Simulation(job, lambda _: None)
         with fewer_gc_runs():
-            measured = run_interruptibly(_run(simulation, wanted, endpoint, logins, told, making.keep))
+            measured = run_interruptibly(_run(simulation, options, logins, on_status, draft.keep))
         add_entries(folder / JOURNAL, {SCENARIO: text.encode()})
         write_measurements(folder / MEASURED, measured)
     return folder
 
 
-def _check_not_over(wanted: Wanted) -> None:
-    if wanted.start_at is None or wanted.followed:
+def _check_not_over(scenario: Scenario, options: ShardOptions) -> None:
+    if options.start_at is None or options.supervised:
         return
-    late_ns = (time.time() - wanted.start_at) * wanted.scenario.realtime.speed * NS_PER_S
-    if late_ns >= wanted.scenario.stop_time:
-        stop = format_duration(wanted.scenario.stop_time)
-        raise InputError(f"--start-at: {stop} of simulated time after that moment are over already")
+    late_ns = (time.time() - options.start_at) * scenario.realtime.speed * NS_PER_S
+    if late_ns >= scenario.stop_time:
+        stop = format_duration(scenario.stop_time)
+        raise InputError(f"--start-at: {stop} of simulated time after that time are over already")
 
 
 async def _run(
     simulation: Simulation,
-    wanted: Wanted,
-    endpoint: Endpoint,
+    options: ShardOptions,
     logins: Mapping[str, Account],
-    told: Told,
+    on_status: OnStatus,
     keep: Callable[[], None],
 ) -> ShardMeasurements:
-    """Run the shard, once somebody says when; call *keep* when simulated time begins."""
-    job, ours = simulation.job, f"{simulation.job.fleet}-shard-{wanted.place[0] + 1}"
-    fleet = endpoint.connection(Role.FLEET, f"fleet-{ours}")
+    """Wait for the start time, then run the shard; call *keep* when simulated time begins."""
+    job, endpoint = simulation.job, options.broker
+    client_id = f"{job.fleet}-shard-{options.position.rank + 1}"
+    fleet = endpoint.connection(Role.FLEET, f"fleet-{client_id}")
     settings = job.scenario.realtime
 
     def device(name: str) -> Connection:
@@ -192,14 +251,14 @@ async def _run(
         return replace(connection, persistent=settings.persistent, keep_alive_s=keep_alive_s)
 
     def check() -> None:
-        """Somebody else looks after the broker and the cloud."""
+        """Check nothing: others supervise the broker and the cloud."""
 
-    start = _Start(wanted, settings.speed)
+    start = _StartTime(options, settings.speed)
     task = asyncio.current_task()
     assert task is not None
-    if wanted.followed:
-        start.follow(task)
-    probe = Gateway(replace(fleet, client_id=f"agree-{ours}"), job.fleet)
+    if options.supervised:
+        start.read_commands(task)
+    probe = Gateway(replace(fleet, client_id=f"agree-{client_id}"), job.fleet)
     async with probe.running():
         await simulation.agree(probe, check)
     life = start.life()
@@ -211,89 +270,91 @@ async def _run(
         return began_s
 
     rng = np.random.default_rng()
-    route = ShardLinks(fleet, device, begin, due_s, wanted.place, life, rng, told, wanted.may_be_late)
+    route = ShardLinks(
+        fleet, device, begin, due_s, options.position, life, rng, on_status, options.may_be_late
+    )
     measured = await Shard(simulation, route).run(check)
-    models = tuple(each.version for each in (job.store, job.newer) if each is not None)
+    models = tuple(store.version for store in (job.store, job.newer) if store is not None)
     identity = ShardRun(
-        name=wanted.run, fleet=job.fleet, models=models, start_at=wanted.start_at, began_at=start.began_at
+        name=options.run, fleet=job.fleet, models=models, start_at=options.start_at, began_at=start.began_at
     )
     return msgspec.structs.replace(measured, run=identity)
 
 
-class _Start:
-    """When simulated time begins, and when all ends.
+class _StartTime:
+    """The start of simulated time: an option gives it, or the parent process on standard input, or it is now.
 
     Args:
-        wanted: what the command line says of it.
-        speed: simulated seconds in a second.
+        options: settings of the shard.
+        speed: simulated seconds per second.
     """
 
-    def __init__(self, wanted: Wanted, speed: float) -> None:
-        self._wanted = wanted
+    def __init__(self, options: ShardOptions, speed: float) -> None:
+        self._options = options
         self._speed = speed
         loop = asyncio.get_running_loop()
-        self._told: asyncio.Future[float] = loop.create_future()
+        self._commanded_start: asyncio.Future[float] = loop.create_future()
         self._loop = loop
         self.began_at = math.nan
-        """The moment at which simulated time was 0, in seconds since the epoch; NaN before it begins."""
+        """The seconds since 1970 at which simulated time was 0, once it has begun."""
 
     def life(self) -> Incarnation:
-        """Return which life the devices live: their first, unless simulated time has begun without them."""
-        at = self._wanted.start_at
+        """Return the incarnation of the devices: the first, unless simulated time has begun already."""
+        at = self._options.start_at
         late_s = 0.0 if at is None else time.time() - at
         since_ns = int((late_s + JOIN_AFTER_S) * self._speed * NS_PER_S) if late_s > 0 else 0
-        first = self._wanted.first_seq
-        # From the clock: above whatever an earlier life has used.
+        first = self._options.first_seq
+        # A number from the clock is above those of earlier incarnations.
         return Incarnation(since_ns, int(time.time() * 1000) if first is None or since_ns else first)
 
     def due_s(self, life: Incarnation) -> float:
-        """Return when *life* begins by the monotonic clock; infinity where that is still open."""
-        at = self._wanted.start_at
+        """Return the start of *life* on the monotonic clock; infinity if it is not known yet."""
+        at = self._options.start_at
         if at is None:
             return math.inf
         return time.monotonic() + at + life.since_ns / NS_PER_S / self._speed - time.time()
 
     async def begin(self) -> float:
-        """Wait until it is known when simulated time is 0; return that by the monotonic clock."""
-        at = self._wanted.start_at
-        if self._wanted.followed:
+        """Wait for the start of simulated time; return it on the monotonic clock."""
+        at = self._options.start_at
+        if self._options.supervised:
             sys.stdout.buffer.write(READY)
             sys.stdout.buffer.flush()
         if at is None:
-            at = await self._told if self._wanted.followed else time.time()
+            at = await self._commanded_start if self._options.supervised else time.time()
         self.began_at = at
         return time.monotonic() + at - time.time()
 
-    def follow(self, shard: "asyncio.Task[ShardMeasurements]") -> None:
-        """Hear on standard input when to begin; its end is ours."""
+    def read_commands(self, shard: "asyncio.Task[ShardMeasurements]") -> None:
+        """Read the start time from standard input, in a thread; cancel *shard* when the input ends."""
         threading.Thread(target=self._read, args=(shard,), daemon=True).start()
 
     def _read(self, shard: "asyncio.Task[ShardMeasurements]") -> None:
         for line in iter(sys.stdin.readline, ""):
-            self._loop.call_soon_threadsafe(self._told.set_result, float(line))
+            self._loop.call_soon_threadsafe(self._commanded_start.set_result, float(line))
         with suppress(RuntimeError):  # the loop has ended by itself
             self._loop.call_soon_threadsafe(shard.cancel)
 
 
 def _logins(path: Path | None) -> Mapping[str, Account]:
-    """Return the users of devices, by device."""
+    """Return the accounts of devices, by device."""
     accounts = read_credentials(path) if path else ()
     return {account.user: account for account in accounts if account.role is Role.DEVICE}
 
 
 @contextmanager
-def _making(folder: Path) -> Iterator[RunDraft]:
-    """Give *folder*, new; a wrong input leaves nothing behind, a shard that fails what it wrote."""
+def _new_folder(folder: Path) -> Iterator[RunDraft]:
+    """Create *folder*, and yield it as a draft; remove it after an InputError, unless the shard had begun."""
     draft = RunDraft(folder, folder)
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise InputError(f"--out {folder}: cannot make this folder: {error.strerror}") from None
+        raise InputError(f"--out(={folder}) must be a folder that can be created: {error.strerror}") from None
     try:
         yield draft
     except InputError as error:
         if draft.kept:
-            raise RunError(f"{error}; what the shard has written is in {folder}") from error
+            raise RunError(f"{error}; the shard's files are in {folder}") from error
         shutil.rmtree(folder, ignore_errors=True)
         raise
     except Exception as error:

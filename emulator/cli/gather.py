@@ -1,15 +1,19 @@
-"""``peelfleet gather``: the shards of a fleet that ran on several machines, as one run directory."""
+"""``peelfleet gather``: one run directory of the shards of a fleet that ran on several machines."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import pyarrow.compute as pc
+import typer
 
 from devices.event_log import COLUMNS
 from devices.simulated.roster import device_names
-from emulator.cli.terminal import Console
+from emulator.cli.exit_statuses import THRESHOLD_BROKE
+from emulator.cli.options import Data, Out, Store
+from emulator.cli.terminal import RunDisplay
 from emulator.metrics.realtime_measurements import (
     ExpectedTimes,
     ShardMeasurements,
@@ -32,33 +36,48 @@ from wire.errors import InputError
 from wire.output_files import os_error_text
 
 BEGIN_WITHIN_S = 60.0
-"""Shards that nobody gave a moment begin when they are ready, some a little after others have ended."""
+"""Shards without a start time begin when they are ready: some a little after others have ended."""
 
 
-def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | None) -> RunResult:
-    """Write the run directory of the fleet whose shards lie in *folders*.
+def gather(
+    shards: Annotated[
+        list[Path], typer.Argument(help="Folders as `devices --out` wrote them.", show_default=False)
+    ],
+    out: Out = Path("runs"),
+    data: Data = None,
+    store: Store = None,
+) -> None:
+    """Make a run directory of the shards of a fleet that ran on several machines."""
+    finished = gather_shards(shards, out, data, store)
+    RunDisplay().show(finished)
+    if not finished.passed:
+        raise typer.Exit(THRESHOLD_BROKE)
+
+
+def gather_shards(folders: Sequence[Path], out: Path, data: Path | None, store: Path | None) -> RunResult:
+    """Write the run directory of the fleet whose shards are in *folders*.
 
     Raises:
-        InputError: a folder holds no shard, one did not end, or they are not all the shards of one run.
+        InputError: a folder holds no shard, a shard did not end, or they are not all the shards of one run.
     """
     scenario, measured, notes = read_shards(folders)
     scenario = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, data))
     check_readable(scenario)
     with (
-        Console() as console,
+        RunDisplay() as display,
         new_run_directory(out, scenario.name, scenario.seed, datetime.now()) as draft,
     ):
         recordings = read_trace_files(scenario.fleet, scenario.stop_time)
-        prepared = prepare(scenario, store, draft.folder, training=console.training, recordings=recordings)
-        console.prepared(prepared.models[0])
+        prepared = prepare(scenario, store, draft.folder, training=display.training, recordings=recordings)
+        display.prepared(prepared.models[0])
         for note in notes:
-            console.warned(note)
+            display.warned(note)
         write_scenario(draft.folder, scenario)
         draft.keep()
-        console.reporting()
-        aborted = [each.aborted_ns for each in measured if each.aborted_ns is not None]
+        display.reporting()
+        aborted = [shard.aborted_ns for shard in measured if shard.aborted_ns is not None]
         outcome = Outcome(
-            max(each.wall_seconds for each in measured),
+            max(shard.wall_seconds for shard in measured),
             None,
             min(aborted, default=None),
             summarize_shards(measured, ExpectedTimes.from_scenario(scenario), {}),
@@ -69,14 +88,14 @@ def gather(folders: Sequence[Path], out: Path, data: Path | None, store: Path | 
 
 
 def read_shards(folders: Sequence[Path]) -> tuple[Scenario, list[ShardMeasurements], list[str]]:
-    """Return what the shards in *folders* ran, what each measured, and notes on what cannot be checked.
+    """Return the scenario of the shards in *folders*, their measurements, and notes on missing checks.
 
     Raises:
-        InputError: one is damaged or did not end, or they are not all the shards of one run.
+        InputError: a shard is damaged or did not end, or they are not all the shards of one run.
     """
     scenario = _scenario(folders)
     measured = [_measured(folder) for folder in folders]
-    _check_whole(folders, measured)
+    _check_complete(folders, measured)
     notes = [*check_one_run(folders, measured), *_check_checksums(folders, measured)]
     _check_devices(folders, measured, len(list(device_names(scenario.fleet))))
     return scenario, measured, notes
@@ -106,24 +125,26 @@ def _measured(folder: Path) -> ShardMeasurements:
 
 
 def check_one_run(folders: Sequence[Path], measured: Sequence[ShardMeasurements]) -> list[str]:
-    """Check that all shards are of one run, by what its shards share; return notes where that cannot be told.
+    """Check that all shards are of one run; return notes if that cannot be known.
 
     Raises:
         InputError: two are of different runs.
     """
-    runs = [each.run for each in measured]
+    runs = [shard.run for shard in measured]
     first = runs[0]
     for folder, run in zip(folders, runs, strict=True):
         if (run is None) != (first is None):
             silent, other = (folder, folders[0]) if run is None else (folders[0], folder)
-            raise InputError(f"{silent}: does not say of which run it is a shard, as {other} does")
+            raise InputError(f"{silent}: does not name its run, as {other} does")
         if run is not None and first is not None and (why := _difference(first, run, measured)):
             raise InputError(f"{folders[0]} and {folder} are shards of different runs: {why}")
     if len(runs) < 2 or (first is not None and (first.name, first.start_at) != (None, None)):
         return []
     if first is None:
-        return [f"{folders[0]}: an older version wrote it: that all are shards of one run cannot be told"]
-    return ["the shards have no --run and no --start-at: only their times say that they are of one run"]
+        return [
+            f"{folders[0]}: an older version wrote it: it cannot be checked that all shards are of one run"
+        ]
+    return ["the shards have no --run and no --start-at: only their times show that they are of one run"]
 
 
 def _difference(first: ShardRun, run: ShardRun, measured: Sequence[ShardMeasurements]) -> str | None:
@@ -136,7 +157,7 @@ def _difference(first: ShardRun, run: ShardRun, measured: Sequence[ShardMeasurem
         if one != other:
             return f"{what} was {_shown(one)} and {_shown(other)}"
     apart_s = abs(first.began_at - run.began_at)
-    longest_s = max(each.wall_seconds for each in measured)
+    longest_s = max(shard.wall_seconds for shard in measured)
     if (run.name, run.start_at) == (None, None) and apart_s > longest_s + BEGIN_WITHIN_S:
         return (
             f"they began {apart_s:,.0f} s apart and took {longest_s:,.0f} s; "
@@ -153,36 +174,36 @@ def _shown(value: str | float | None) -> str:
 
 def _check_checksums(folders: Sequence[Path], measured: Sequence[ShardMeasurements]) -> list[str]:
     """Check that each shard that wrote checksums has them; return a note for each of an older version."""
-    for folder, each in zip(folders, measured, strict=True):
-        if each.has_checksums and not (folder / JOURNAL).exists():
+    for folder, shard in zip(folders, measured, strict=True):
+        if shard.has_checksums and not (folder / JOURNAL).exists():
             raise InputError(f"{folder / JOURNAL}: no such file, but the shard has written it")
     return [
         f"{folder}: has no {JOURNAL}: an older version wrote it, and damage to its log may show nowhere"
-        for folder, each in zip(folders, measured, strict=True)
-        if not each.has_checksums
+        for folder, shard in zip(folders, measured, strict=True)
+        if not shard.has_checksums
     ]
 
 
 def _check_devices(folders: Sequence[Path], measured: Sequence[ShardMeasurements], count: int) -> None:
-    """Check that each shard's log is whole and of its own devices: files get mixed up in copying."""
-    for folder, each in zip(folders, measured, strict=True):
-        ours = set(range(each.shard, count, each.shards))
+    """Check that each shard's log holds only its own devices: files may be mixed up in copying."""
+    for folder, shard in zip(folders, measured, strict=True):
+        ours = set(range(shard.shard, count, shard.shards))
         for name in COLUMNS:
             if not ours.issuperset(pc.unique(read_draft(folder, name)["device"]).to_pylist()):
                 raise InputError(
-                    f"{folder / name}.arrows: holds devices that are not of shard {each.shard + 1} of "
-                    f"{each.shards}: it is the log of another shard or run"
+                    f"{folder / name}.arrows: holds devices that are not of shard {shard.shard + 1} of "
+                    f"{shard.shards}: it is the log of another shard or run"
                 )
 
 
-def _check_whole(folders: Sequence[Path], measured: Sequence[ShardMeasurements]) -> None:
+def _check_complete(folders: Sequence[Path], measured: Sequence[ShardMeasurements]) -> None:
     count = measured[0].shards
-    places = {each.shard: folder for each, folder in zip(measured, folders, strict=True)}
-    if others := sorted({each.shards for each in measured} - {count}):
+    indices = {shard.shard for shard in measured}
+    if others := sorted({shard.shards for shard in measured} - {count}):
         raise InputError(
             f"{folders[0]} is one of {count} shards, others are of {others[0]}: one run has one count"
         )
-    missing = [str(place + 1) for place in range(count) if place not in places]
+    missing = [str(index + 1) for index in range(count) if index not in indices]
     if missing or len(folders) != count:
         raise InputError(
             f"there must be each of {count} shards once; missing: {', '.join(missing) or 'none'}"

@@ -1,49 +1,67 @@
-"""``peelfleet pee``: the PEE that a budget selects for one user, cut out of a trained model into a file."""
+"""``peelfleet pee``: a file with the PEE that a budget selects for one user of a trained model."""
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
+from cloud.data.datasets import load as load_data
 from cloud.data.interactions import Interactions
 from devices.protocol.block_prefix import Shelf
-from devices.recommender.pee_file import Fields, ItemNames, Pee, a_shelf
+from devices.recommender.pee_file import Fields, ItemNames, Pee, a_shelf, encode_pee
 from devices.recommender.quality import HeldOut, user_qualities
-from emulator.simulation.model_cache import PreparedModel
-from scenarios.language.load import shipped
+from emulator.cli.options import Data, Overrides, Store, path_option, size_option
+from emulator.cli.terminal import RunDisplay
+from emulator.simulation.model_cache import PreparedModel, prepare_model, resolve_data
+from scenarios.language.load import load, shipped
 from wire.errors import InputError
-from wire.units import Bytes, format_bytes, parse_bytes
+from wire.output_files import atomic_file
+from wire.units import Bytes, format_bytes
+
+
+def pee(
+    user: Annotated[str, typer.Option(help="The user's name in the data.")],
+    budget: Annotated[Bytes, size_option("Memory for the item embeddings, such as 64KiB.")],
+    scenario: Annotated[
+        Path | None, typer.Argument(help="A scenario file (YAML); else the quickstart.", show_default=False)
+    ] = None,
+    out: Annotated[Path, path_option("The file to write.", "--out", "-o")] = Path("pee.safetensors"),
+    set_: Overrides = None,
+    data: Data = None,
+    store: Store = None,
+) -> None:
+    """Write the PEE that a budget selects for one user: a file to recommend with, see `recommend`."""
+    resolved = load(scenario or quickstart(), set_ or [])
+    source = resolve_data(resolved.data, data)
+    number = user_number(load_data(source), user)  # before the model is trained, which takes time
+    with atomic_file(out) as draft:
+        with RunDisplay() as display:
+            model = prepare_model(source, resolved.model, store, display.training, measured=False)
+            display.prepared(model)
+        selected = cut_pee(model, number, budget)
+        draft.write_bytes(encode_pee(selected))
+    typer.echo(f"{out}: {describe(selected, model, number)}")
 
 
 def quickstart() -> Path:
-    """Return the scenario whose model is used where none is named."""
+    """Return the scenario file that is the default."""
     (path,) = (path for path in shipped() if path.stem == "quickstart")
     return path
 
 
-def read_budget(text: str) -> Bytes:
-    """Return the budget that ``--budget`` gives.
-
-    Raises:
-        InputError: it is no number of bytes.
-    """
-    try:
-        return parse_bytes(text)
-    except ValueError as error:
-        raise InputError(f"--budget: {error}") from None
-
-
 def user_number(interactions: Interactions, name: str) -> int:
-    """Return the number of the user called *name* in the data.
+    """Return the number of the user *name* in the data.
 
     Raises:
-        InputError: there is none.
+        InputError: the data have no such user.
     """
     if name in interactions.user_ids:
         return interactions.user_ids.index(name)
     some = ", ".join(map(repr, interactions.user_ids[:3]))
     raise InputError(
-        f"--user {name!r}: {interactions.name} has no such user; its {interactions.n_users:,} users are "
-        f"named as in its source, beginning with {some}"
+        f"--user(={name!r}) must be one of the {interactions.n_users:,} users of {interactions.name}, "
+        f"named as in its source, such as {some}"
     )
 
 
@@ -59,8 +77,8 @@ def cut_pee(model: PreparedModel, user: int, budget: Bytes) -> Pee:
     layer = group.layers.best(budget)
     if layer == 0:
         raise InputError(
-            f"--budget {format_bytes(budget)}: too small for any block; the least useful budget for this "
-            f"user is {format_bytes(group.layers.bytes[1])}"
+            f"--budget(={format_bytes(budget)}) must be at least {format_bytes(group.layers.bytes[1])}, the "
+            "size of the smallest PEE of this user"
         )
     count = group.layers.blocks[layer]
     fields = Fields(
@@ -81,7 +99,7 @@ def cut_pee(model: PreparedModel, user: int, budget: Bytes) -> Pee:
 
 
 def describe(pee: Pee, model: PreparedModel, user: int) -> str:
-    """Return one line: what the PEE holds, its bytes against the budget, how good it is."""
+    """Return one line: the blocks of a PEE, its bytes and the budget, and its quality."""
     geometry, layers = pee.shelf.geometry, model.store.groups[pee.fields.group].layers
     return (
         f"PEE of user {pee.fields.user!r}: {pee.blocks:,} of {layers.blocks[-1]:,} {geometry.codec} blocks "
@@ -92,14 +110,14 @@ def describe(pee: Pee, model: PreparedModel, user: int) -> str:
 
 def _quality(pee: Pee, model: PreparedModel, user: int) -> str:
     interactions, store, number = model.interactions, model.store, pee.fields.group
-    wanted = len(interactions.test[user])
-    if not wanted:
+    test_items = len(interactions.test[user])
+    if not test_items:
         return "no test interactions to measure it by"
-    whole = Shelf(store.geometry, store.groups[number].layers)
-    whole.fill(store.groups[number].blocks)
+    complete = Shelf(store.geometry, store.groups[number].layers)
+    complete.fill(store.groups[number].blocks)
     truth = HeldOut(interactions.known, interactions.test)
-    quality = user_qualities({number: whole}, np.array([user]), store.user_groups, store.user_vectors, truth)
-    held, full = quality[user].at(pee.fields.layer), quality[user].full
-    return (
-        f"NDCG@10 {held.ndcg_at_10:.4f} on {wanted} test items, {full.ndcg_at_10:.4f} with the whole ranking"
+    quality = user_qualities(
+        {number: complete}, np.array([user]), store.user_groups, store.user_vectors, truth
     )
+    held, full = quality[user].at(pee.fields.layer), quality[user].full
+    return f"NDCG@10 {held.ndcg_at_10:.4f} on {test_items} test items, {full.ndcg_at_10:.4f} with all blocks"

@@ -1,39 +1,44 @@
-"""``peelfleet recommend``: what a PEE file recommends, as lines of text.
+"""``peelfleet recommend``: the recommendations of a PEE file.
 
-It loads numpy, safetensors and msgspec; the range coder only where blocks are coded.
+It imports numpy, safetensors and msgspec; the range coder only if blocks are coded.
 """
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
+import typer
 
-from devices.recommender.pee_file import Recommendation, read_pee, recommend
+from devices.recommender.pee_file import Recommendation, read_pee
+from devices.recommender.pee_file import recommend as rank_items
 from wire.errors import InputError, RemoteProtocolError
 
 
-def recommended(path: Path, k: int, *, known: bool) -> list[Recommendation]:
-    """Return the *k* best items of the PEE file *path*; those that the user has met only if *known*.
-
-    Raises:
-        InputError: the file cannot be read, is damaged, or is no PEE file.
-    """
-    pee = read_pee(path)
+def recommend(
+    pee: Annotated[Path, typer.Argument(help="A PEE file, as `pee` writes it.", show_default=False)],
+    k: Annotated[int, typer.Option("-k", min=1, help="The number of items.")] = 10,
+    everything: Annotated[bool, typer.Option("--all", help="Include items that the user knows.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object per item.")] = False,
+) -> None:
+    """Rank all items with a PEE file: numpy and safetensors, no network, no model."""
     try:
-        return recommend(pee, k, known=known)
+        items = rank_items(read_pee(pee), k, known=everything)
     except RemoteProtocolError as error:
-        raise InputError(f"{path}: damaged, or not a PEE file: {error.detail}") from None
+        raise InputError(f"{pee}: damaged, or no PEE file: {error.detail}") from None
+    for line in map(as_json, items) if json else table(items):
+        typer.echo(line)
 
 
-def table(found: Sequence[Recommendation]) -> Iterator[str]:
-    """Yield the lines of a table for people; a name that would disturb a terminal is quoted."""
-    names = [each.item if each.item.isprintable() else repr(each.item) for each in found]
+def table(items: Sequence[Recommendation]) -> Iterator[str]:
+    """Yield the lines of a table for people; a name that could disturb a terminal is quoted."""
+    names = [item.item if item.item.isprintable() else repr(item.item) for item in items]
     width = max(map(len, [*names, "item"]))
     yield f"{'rank':>4}  {'item':<{width}}  {'score':>10}"
-    for each, name in zip(found, names, strict=True):
-        yield f"{each.rank:>4}  {name:<{width}}  {each.score:>10.4f}"
+    for item, name in zip(items, names, strict=True):
+        yield f"{item.rank:>4}  {name:<{width}}  {item.score:>10.4f}"
 
 
-def as_json(each: Recommendation) -> str:
+def as_json(item: Recommendation) -> str:
     """Return a recommendation as a JSON object on one line."""
-    return msgspec.json.encode(each._asdict()).decode()
+    return msgspec.json.encode(item._asdict()).decode()

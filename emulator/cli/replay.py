@@ -1,102 +1,46 @@
-"""``peelfleet replay`` and ``peelfleet diff``: play a run again, and see where two event logs differ."""
+"""``peelfleet replay``: a recorded run again, or its budgets under another policy."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
-from emulator.cli.terminal import Console
-from emulator.compare.event_log_diff import TableDiff, diff_tables
-from emulator.replay.replay import read_replay, read_run
-from emulator.run_directory.event_log import Tables, logical_sha256
+import typer
+
+from emulator.cli.diff import SAMPLES, describe_difference
+from emulator.cli.exit_statuses import THRESHOLD_BROKE
+from emulator.cli.options import Broker, Data, Out, Overrides, RunDirectory, Shards, Store
+from emulator.cli.terminal import RunDisplay
+from emulator.replay.replay import read_replay
 from emulator.run_directory.manifest import list_unchecked
-from emulator.run_directory.run_files import RunFiles
-from emulator.runner.runner import RunOptions, RunResult, run
-
-_DERIVED = ("devices", "metrics")
-"""Tables that are no part of the event log."""
-
-Say = Callable[[str], None]
+from emulator.runner.runner import RunOptions, run
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What to play, and how."""
-
-    folder: Path
-    overrides: Sequence[str] = ()
-    clock: str | None = None
-
-
-def replay(wanted: Wanted, options: RunOptions) -> RunResult:
-    """Play a recorded run again and show what came of it.
-
-    Raises:
-        InputError: it is no finished run, or a change contradicts it.
-        RunError: the replay failed.
-    """
-    with Console() as console:
-        scenario, recording, warnings = read_replay(wanted.folder, wanted.overrides, wanted.clock)
-        for warning in [*list_unchecked([wanted.folder]), *warnings]:
-            console.warned(warning)
-        finished = run(scenario, options, console, recording)
+def replay(
+    run_directory: RunDirectory,
+    set_: Overrides = None,
+    clock: Annotated[
+        Literal["virtual", "lockstep"] | None, typer.Option(help="The clock, instead of virtual.")
+    ] = None,
+    broker: Broker = None,
+    data: Data = None,
+    out: Out = Path("runs"),
+    store: Store = None,
+    shards: Shards = 1,
+    diff: Annotated[bool, typer.Option("--diff", help="Show the differences of its event log.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 99 if its event log differs.")] = False,
+) -> None:
+    """Play a recorded run again: its budgets and arrivals, or its budgets under another policy."""
+    options = RunOptions(out=out, broker=broker, data=data, store=store, shards=shards)
+    with RunDisplay() as display:
+        scenario, recording, warnings = read_replay(run_directory, set_ or [], clock)
+        for warning in [*list_unchecked([run_directory]), *warnings]:
+            display.warned(warning)
+        finished = run(scenario, options, display, recording)
         if recording.exact and not finished.summary["replay_log_equal"]:
-            console.warned(f"the event log differs from that of {wanted.folder}: --diff shows where")
-    console.show(finished)
-    return finished
-
-
-def show_diff(before: Path, after: Path, say: Say, most: int) -> bool:
-    """Say where the event logs of two runs differ; return whether they are equal.
-
-    Args:
-        before: a finished run.
-        after: another.
-        say: told line by line.
-        most: how many differences of a table to show.
-
-    Raises:
-        InputError: one is no finished run, or is damaged.
-    """
-    for folder in (before, after):
-        read_run(folder)
-    runs = RunFiles(before), RunFiles(after)
-    for note in list_unchecked([before, after]):
-        say(f"note: {note}")
-    one, other = (run.events for run in runs)
-    found = [*diff_tables(one, other, most), *diff_tables(_derived(runs[0]), _derived(runs[1]), most)]
-    equal = logical_sha256(one) == logical_sha256(other)
-    for line in lines(found, equal):
-        say(line)
-    return equal
-
-
-def _derived(run: RunFiles) -> Tables:
-    """Return the tables of a run that hold no events: those that it has."""
-    metrics = {} if run.metrics is None else {"metrics": run.metrics}
-    return {"devices": run.devices(("device",)), **metrics}
-
-
-def lines(found: Sequence[TableDiff], equal: bool) -> Iterator[str]:
-    """Yield what a person reads of a difference.
-
-    Args:
-        found: a difference per table.
-        equal: whether the event logs have the same hash.
-    """
-    yield f"{'':<12}{'equal':>10}{'changed':>10}{'only first':>12}{'only second':>13}"
-    for table in found:
-        yield (
-            f"{table.name:<12}{table.equal:>10}{table.changed:>10}"
-            f"{table.only_before:>12}{table.only_after:>13}"
-        )
-    for table in found:
-        yield from table.samples
-    other = [table.name for table in found if table.name in _DERIVED and not table.same]
-    if other:
-        yield f"tables that are not part of the event log differ: {', '.join(other)}"
-    if equal:
-        yield "the event logs are the same"
-    elif all(table.same for table in found if table.name not in _DERIVED):
-        yield "the event logs differ only in the order of a device's rows"
-    else:
-        yield "the event logs differ"
+            display.warned(f"the event log differs from that of {run_directory}: --diff shows where")
+    display.show(finished)
+    if diff:
+        _, lines = describe_difference(run_directory, finished.folder, SAMPLES)
+        for line in lines:
+            typer.echo(line)
+    if strict and not finished.summary["replay_log_equal"]:
+        raise typer.Exit(THRESHOLD_BROKE)

@@ -1,16 +1,20 @@
-"""``peelfleet report``: the report of a run again; of one that did not finish, from what it had logged."""
+"""``peelfleet report``: the report of a run, written again; of an unfinished run, from its partial log."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import pyarrow.compute as pc
+import typer
 
-from emulator.cli.terminal import Console
+from emulator.cli.options import Data, Store
+from emulator.cli.terminal import RunDisplay
 from emulator.report.page import write_report
 from emulator.run_directory.event_log import Tables, merge_shards
 from emulator.run_directory.layout import PARTIAL, SCENARIO, SUMMARY, read_scenario
+from emulator.run_directory.manifest import list_unchecked
 from emulator.run_directory.model_note import ModelNote, read_model_note
 from emulator.runner.runner import write_results
 from emulator.simulation.job import PreparedJob, prepare
@@ -22,16 +26,28 @@ from wire.errors import InputError
 from wire.units import NS_PER_S
 
 
-def report(folder: Path, data: Path | None, store: Path | None) -> list[str]:
-    """Write the report of the run in *folder*; return what to say of it.
+def report(
+    run_directory: Annotated[Path, typer.Argument(help="A run directory, finished or not.")],
+    data: Data = None,
+    store: Store = None,
+) -> None:
+    """Write the report of a run again; of an unfinished run, from what it had logged."""
+    for line in rewrite_report(run_directory, data, store):
+        typer.echo(line)
+    for note in list_unchecked([run_directory]):
+        typer.echo(f"note: {note}", err=True)
+
+
+def rewrite_report(folder: Path, data: Path | None, store: Path | None) -> list[str]:
+    """Write the report of the run in *folder*; return lines for the user.
 
     Args:
         folder: a run directory, finished or not.
-        data: where the scenario's data set is; needed only for a run that did not finish.
-        store: where its model is cached; likewise. None: where the run had it.
+        data: the folder or file of the scenario's data; only an unfinished run needs them.
+        store: the folder of cached models; likewise. None: the folder that the run had.
 
     Raises:
-        InputError: it is no run directory, it is damaged, or nothing was logged.
+        InputError: the folder is not a run directory, is damaged, or nothing was logged.
     """
     drafts = sorted(folder.glob(".shard-*"))
     if not drafts and not folder.name.endswith(PARTIAL):
@@ -39,7 +55,7 @@ def report(folder: Path, data: Path | None, store: Path | None) -> list[str]:
     if drafts:
         words = _measure(folder, drafts, data, store)
     elif (folder / SUMMARY).exists():
-        words = "all of it was simulated, but its tables and report may be incomplete"
+        words = "the simulation had ended, but its tables and report may be incomplete"
     elif not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     else:
@@ -48,29 +64,31 @@ def report(folder: Path, data: Path | None, store: Path | None) -> list[str]:
 
 
 def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Path | None) -> str:
-    """Measure what the draft journals hold, into the run directory; return how far the run had come."""
+    """Write the results of the draft journals to the run directory; return a line on their extent."""
     scenario = parse(read_scenario(folder), str(folder / SCENARIO))
     if folder.name.startswith(f"{scenario.name}-replay-"):
-        raise InputError(f"{folder}: this replay did not finish: only a replay of the recording tells of it")
+        raise InputError(
+            f"{folder}: this replay did not finish, and cannot be measured: replay the recording again"
+        )
     scenario = _with_data(scenario, data)
     note = read_model_note(folder)
-    with Console() as console:
+    with RunDisplay() as display:
         if store is None and note is not None:
             store = Path(note.store)
             if not store.exists():
-                console.warned(f"{store}: is not there any more: the model of the run is trained again")
-        prepared = prepare(scenario, store, drafts[0], training=console.training)
-        console.prepared(prepared.models[0])
+                display.warned(f"{store}: does not exist any more: the model of the run is trained again")
+        prepared = prepare(scenario, store, drafts[0], training=display.training)
+        display.prepared(prepared.models[0])
         _check_models(folder, note, prepared)
-        console.reporting()
+        display.reporting()
         job = prepared.job
-        names = [each.name for each in job.devices]
+        names = [device.name for device in job.devices]
         tables = merge_shards(drafts, names)
         seen = {name for table in tables.values() for name in pc.unique(table["device"]).to_pylist()}
         if not tables["quality"].num_rows:
             raise InputError(f"{folder}: this run did not finish, and had logged nothing of its devices")
         end_ns = _end_ns(tables)
-        devices = tuple(each for each in job.devices if each.name in seen)
+        devices = tuple(device for device in job.devices if device.name in seen)
         outcome = Outcome(_wall_seconds(tables), None, unfinished_ns=min(end_ns, int(scenario.stop_time)))
         write_results(folder, scenario, replace(job, devices=devices), outcome, drafts, names)
     return (
@@ -80,12 +98,12 @@ def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Pat
 
 
 def _check_models(folder: Path, note: ModelNote | None, prepared: PreparedJob) -> None:
-    """Check that the models are those that the run had: others would give its log another quality."""
-    versions = tuple(each.store.version for each in prepared.models)
+    """Check that the models are those of the run: with others, its quality would differ."""
+    versions = tuple(model.store.version for model in prepared.models)
     if note is not None and note.versions != versions:
         raise InputError(
-            f"{folder}: this run had model {', '.join(note.versions)}, but what was found or trained now is "
-            f"{', '.join(versions)}: name the folder that caches its model with --store"
+            f"{folder}: this run had model {', '.join(note.versions)}, but the cached or newly trained "
+            f"model is {', '.join(versions)}: name the folder that caches its model with --store"
         )
 
 
@@ -94,11 +112,11 @@ def _with_data(scenario: Scenario, data: Path | None) -> Scenario:
 
 
 def _end_ns(tables: Tables) -> int:
-    """Return the last moment that was logged."""
+    """Return the latest simulated time in the log."""
     return max(int(pc.max(table["t_ns"]).as_py()) for table in tables.values() if table.num_rows)
 
 
 def _wall_seconds(tables: Tables) -> float:
-    """Return how long the log grew."""
-    found = [pc.min_max(table["wall_s"]).as_py() for table in tables.values() if table.num_rows]
-    return float(max(each["max"] for each in found) - min(each["min"] for each in found))
+    """Return the wall time from the first to the last row of the log."""
+    ranges = [pc.min_max(table["wall_s"]).as_py() for table in tables.values() if table.num_rows]
+    return float(max(span["max"] for span in ranges) - min(span["min"] for span in ranges))

@@ -1,18 +1,32 @@
-"""``peelfleet sweep``: its progress, its table in the terminal, and how it ends."""
+"""``peelfleet sweep``: its runs under a progress bar, and its table in the terminal."""
 
 import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich import box
-from rich.console import Console as Terminal
+from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from emulator.cli.terminal import Console
+from emulator.cli.exit_statuses import THRESHOLD_BROKE
+from emulator.cli.options import (
+    Broker,
+    Clock,
+    Data,
+    Overrides,
+    ScenarioFile,
+    Store,
+    overrides,
+    path_option,
+    wrong,
+)
+from emulator.cli.terminal import RunDisplay
 from emulator.cli.terminal_width import fits, plain_for, print_line, wide_terminal
 from emulator.processes.worker_pool import run_all
 from emulator.simulation.trace_files import check_trace_files
@@ -27,9 +41,9 @@ from emulator.sweep.runs import (
     train_models,
 )
 from emulator.sweep.table import BROKEN, Row, SeedStatistics, seed_statistics, table_rows, write_tables
-from scenarios.language.sweep_expansion import Plan, read_seeds
+from scenarios.language.sweep_expansion import MAX_SEEDS, Plan, load_plan, read_seeds
 from scenarios.language.warnings import doubts_of_all
-from wire.errors import InputError, RunError
+from wire.errors import RunError
 from wire.units import approximate_bytes
 
 DEFAULT_METRICS = (
@@ -41,59 +55,135 @@ DEFAULT_METRICS = (
 )
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the command line says beside the scenario."""
+class Seeds(tuple[int, ...]):
+    """A list of seeds."""
+
+
+class MetricNames(tuple[str, ...]):
+    """A list of names of metrics."""
+
+
+def seeds_of(text: str) -> Seeds:
+    """Return the seeds of a list such as ``1-5`` or ``1,2,3``."""
+    try:
+        return Seeds(read_seeds(text))
+    except ValueError:
+        wrong(text, f"a list of seeds such as 1-5 or 1,2,3, at most {MAX_SEEDS} of them")
+
+
+def metric_names(text: str) -> MetricNames:
+    """Return the names of a list such as ``ndcg_at_10,update_bytes``."""
+    names = MetricNames(name.strip() for name in text.split(","))
+    return names if all(names) else wrong(text, "names of figures with commas between them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions:
+    """Settings of a sweep that are not part of its scenario."""
 
     out: Path | None = None
+    """The folder of the sweep; None: ``runs/NAME-sweep``."""
     jobs: int | None = None
+    """The number of runs at a time; None: one per core."""
     broker: str | None = None
     data: Path | None = None
     store: Path | None = None
-    report: bool = False
-    metrics: tuple[str, ...] = ()
+    reports: bool = False
+    """Write a report for each run."""
+    metrics: Sequence[str] = ()
+    """The figures to print; empty: those of `DEFAULT_METRICS`."""
 
 
-def sweep(plan: Plan, options: Options) -> bool:
-    """Run what is missing of *plan*, write its table and print it; return whether all thresholds held.
+def sweep(
+    scenario: ScenarioFile,
+    over: Annotated[
+        list[str] | None,
+        typer.Option("--over", metavar="KEY=V1,V2", help="Values of a key: updates.retry_after=10 s,30 s."),
+    ] = None,
+    seeds: Annotated[
+        Seeds | None,
+        typer.Option(parser=seeds_of, metavar="<seeds>", help="Seeds of the fleet: 1-5 or 1,2,3."),
+    ] = None,
+    train_seeds: Annotated[
+        Seeds | None,
+        typer.Option(
+            parser=seeds_of,
+            metavar="<seeds>",
+            help="Seeds of training, each with each of the others: 0-4.",
+        ),
+    ] = None,
+    set_: Overrides = None,
+    clock: Clock = None,
+    broker: Broker = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; else one per core.", show_default=False)
+    ] = None,
+    data: Data = None,
+    out: Annotated[Path | None, path_option("Folder of the sweep; else runs/NAME-sweep.")] = None,
+    store: Store = None,
+    reports: Annotated[bool, typer.Option("--reports", help="Write report.html for each run.")] = False,
+    metrics: Annotated[
+        MetricNames | None,
+        typer.Option(
+            parser=metric_names,
+            metavar="<names>",
+            help="TraceStatistics to print, by their names in summary.json: a,b,c.",
+        ),
+    ] = None,
+) -> None:
+    """Run every combination of a sweep with every seed; finished runs are not repeated."""
+    axes = [*(over or []), *training_seeds(train_seeds or ())]
+    plan = load_plan(scenario, overrides(set_, clock=clock), axes, seeds)
+    options = SweepOptions(
+        out=out, jobs=jobs, broker=broker, data=data, store=store, reports=reports, metrics=metrics or ()
+    )
+    if not run_sweep(plan, options):
+        raise typer.Exit(THRESHOLD_BROKE)
+
+
+def training_seeds(seeds: Sequence[int]) -> Sequence[str]:
+    """Return the axis, as ``--over`` has it, of *seeds* of training: each trains a model of its own."""
+    return [f"model.training.seed={','.join(map(str, seeds))}"] if seeds else ()
+
+
+def run_sweep(plan: Plan, options: SweepOptions) -> bool:
+    """Run the missing runs of *plan*, write and print its table; return whether all thresholds held.
 
     Raises:
         InputError: a combination cannot be run, or the folder holds something else.
-        RunError: some runs failed; the table has the others.
+        RunError: some runs failed; the table holds the others.
     """
     runs = list_runs(plan, options.data)
-    scenarios = [each.scenario for each in plan.combinations]
-    recorded = check_trace_files(scenarios)  # what a run would refuse, before any
-    for warning in [*doubts_of_all(scenarios), *recorded]:
-        Console().warned(warning)
+    scenarios = [combination.scenario for combination in plan.combinations]
+    trace_warnings = check_trace_files(scenarios)  # a run would refuse a wrong trace only when it starts
+    for warning in [*doubts_of_all(scenarios), *trace_warnings]:
+        RunDisplay().warned(warning)
     folder = options.out or Path("runs") / f"{plan.base.name}-sweep"
     with open_sweep_folder(folder):
-        write_order([each.name for each in plan.combinations], folder)
+        write_order([combination.name for combination in plan.combinations], folder)
         todo = list_missing(runs, folder)
         _train(todo, options.store)
-        failures = _work_off([_task(each, folder, options) for each in todo], len(runs), _jobs(plan, options))
-        rows = table_rows([each for each in runs if each.place not in failures], folder)
+        tasks = [SweepTask(run, folder, options.broker, options.store, options.reports) for run in todo]
+        failures = _run_tasks(tasks, len(runs), _jobs(plan, options))
+        rows = table_rows([run for run in runs if run.place not in failures], folder)
         if rows:
             _show(rows, options.metrics, write_tables(rows, folder))
     if failures:
-        raise RunError(_tell(failures, len(runs)))
+        raise RunError(_describe(failures, len(runs)))
     return not any(row[BROKEN] for row in rows)
 
 
-def _task(run: SweepRun, folder: Path, options: Options) -> SweepTask:
-    return SweepTask(run, folder, options.broker, options.store, options.report)
-
-
-def _jobs(plan: Plan, options: Options) -> int:
-    """Return how many runs may go on at a time: on a broker of others, equal runs must not meet."""
-    lockstep = [each.scenario for each in plan.combinations if each.scenario.clock != "virtual"]
-    if any((options.broker or scenario.broker).startswith("mqtt://") for scenario in lockstep):
+def _jobs(plan: Plan, options: SweepOptions) -> int:
+    """Return the number of runs at a time: 1 on an external broker, where equal runs would share topics."""
+    scenarios = [combination.scenario for combination in plan.combinations]
+    brokers = [options.broker or scenario.broker for scenario in scenarios if scenario.clock != "virtual"]
+    if any(broker.startswith("mqtt://") for broker in brokers):
         return 1
     return options.jobs or _cores()
 
 
 def _cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -101,14 +191,14 @@ def _cores() -> int:
 
 def _train(runs: Sequence[SweepRun], store: Path | None) -> None:
     if runs:
-        with Console() as console:
-            train_models(runs, store, console.training)
+        with RunDisplay() as display:
+            train_models(runs, store, display.training)
 
 
-def _work_off(tasks: Sequence[SweepTask], total: int, jobs: int) -> dict[str, str]:
-    """Carry out *tasks* under a progress bar; return what went wrong, by place."""
+def _run_tasks(tasks: Sequence[SweepTask], total: int, jobs: int) -> dict[str, str]:
+    """Carry out *tasks* under a progress bar; return the errors by place."""
     failures: dict[str, str] = {}
-    terminal = Terminal(stderr=True)
+    terminal = Console(stderr=True)
     bars = Progress(
         TextColumn("{task.description:<12}"),
         BarColumn(),
@@ -119,28 +209,27 @@ def _work_off(tasks: Sequence[SweepTask], total: int, jobs: int) -> dict[str, st
         disable=not terminal.is_terminal,
         refresh_per_second=4,
     )
-    there, begun = total - len(tasks), time.monotonic()
+    done_before, start_s = total - len(tasks), time.monotonic()
     with bars:
-        bar = bars.add_task("runs", total=total, completed=total - len(tasks), note="")
+        bar = bars.add_task("runs", total=total, completed=done_before, note="")
 
-        def started(task: SweepTask) -> None:
+        def on_start(task: SweepTask) -> None:
             bars.update(bar, note=task.run.place)
 
-        def ended(task: SweepTask, wrong: str | None) -> None:
-            if wrong is not None:
-                failures[task.run.place] = wrong
-                print_line(terminal, f"failed: {task.run.place}: {wrong}")
+        def on_end(task: SweepTask, error: str | None) -> None:
+            if error is not None:
+                failures[task.run.place] = error
+                print_line(terminal, f"failed: {task.run.place}: {error}")
             bars.advance(bar)
             if not terminal.is_terminal:
                 done = int(bars.tasks[bar].completed)
-                print_line(
-                    terminal, f"{done} of {total} runs, {time.monotonic() - begun:.0f} s: {task.run.place}"
-                )
+                spent_s = time.monotonic() - start_s
+                print_line(terminal, f"{done} of {total} runs, {spent_s:.0f} s: {task.run.place}")
 
-        run_all(run_task, tasks, jobs, started, ended)
-        bars.update(bar, note=_counts(len(tasks), there))
+        run_all(run_task, tasks, jobs, on_start, on_end)
+        bars.update(bar, note=_counts(len(tasks), done_before))
     if not terminal.is_terminal:
-        print_line(terminal, _counts(len(tasks), there))
+        print_line(terminal, _counts(len(tasks), done_before))
     return failures
 
 
@@ -148,15 +237,15 @@ def _counts(now: int, before: int) -> str:
     return f"{now} run now, {before} were there"
 
 
-def _tell(failures: dict[str, str], runs: int) -> str:
+def _describe(failures: dict[str, str], runs: int) -> str:
     first = min(failures)
     more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
     return f"{len(failures)} of {runs} runs failed: {first}: {failures[first]}{more}"
 
 
-def _show(rows: Sequence[Row], wanted: Sequence[str], file: Path) -> None:
+def _show(rows: Sequence[Row], metrics: Sequence[str], file: Path) -> None:
     terminal = wide_terminal()
-    metrics = wanted or [name for name in DEFAULT_METRICS if any(row.get(name) is not None for row in rows)]
+    metrics = metrics or [name for name in DEFAULT_METRICS if any(row.get(name) is not None for row in rows)]
     try:
         figures = seed_statistics(rows, metrics)
         table = means_table(figures, metrics, terminal)
@@ -165,7 +254,7 @@ def _show(rows: Sequence[Row], wanted: Sequence[str], file: Path) -> None:
         else:
             for line in means_lines(figures, metrics):
                 print_line(terminal, plain_for(terminal, line))
-    finally:  # the table is there even where a metric is misspelt
+    finally:  # the table is written even if a metric is misspelt
         print_line(terminal, f"table: {file}")
 
 
@@ -173,33 +262,33 @@ TITLE = "means over seeds ± standard deviation, × the first combination's"
 
 
 def means_table(
-    figures: dict[str, dict[str, SeedStatistics]], metrics: Sequence[str], terminal: Terminal
+    figures: dict[str, dict[str, SeedStatistics]], metrics: Sequence[str], terminal: Console
 ) -> Table:
     """Return a table for people: a row per combination, means over seeds and ratios to the first."""
     table = Table(box=box.SIMPLE_HEAD, title=plain_for(terminal, TITLE))
     table.add_column("combination", no_wrap=True)
     for metric in metrics:
         table.add_column(escape(metric), justify="right", no_wrap=True)
-    for name, found in figures.items():
-        cells = ["\n".join(_text(metric, found[metric])) for metric in metrics]
+    for name, row in figures.items():
+        cells = ["\n".join(_text(metric, row[metric])) for metric in metrics]
         table.add_row(escape(name), *(plain_for(terminal, cell) for cell in cells))
     return table
 
 
 def means_lines(figures: dict[str, dict[str, SeedStatistics]], metrics: Sequence[str]) -> Iterator[str]:
-    """Yield the same for a narrow screen: a line per figure."""
+    """Yield the table as lines, a figure each, for a narrow terminal."""
     yield TITLE
     wide = max(map(len, metrics), default=0)
-    for name, found in figures.items():
+    for name, row in figures.items():
         yield ""
         yield name
         for metric in metrics:
-            yield f"    {metric:<{wide}}  {'  '.join(_text(metric, found[metric]))}"
+            yield f"    {metric:<{wide}}  {'  '.join(_text(metric, row[metric]))}"
     yield ""
 
 
 def _text(metric: str, figure: SeedStatistics) -> Iterator[str]:
-    """Yield the mean and its deviation; then its ratio to the first."""
+    """Yield the mean with its deviation, then its ratio to the first combination's."""
     if figure.mean is None:
         yield "-"
         return
@@ -211,28 +300,3 @@ def _text(metric: str, figure: SeedStatistics) -> Iterator[str]:
 
 def _number(metric: str, value: float) -> str:
     return approximate_bytes(value) if metric.endswith("bytes") and value >= 0 else f"{value:.4g}"
-
-
-def training_seeds(text: str | None) -> Sequence[str]:
-    """Return what ``--over`` would say of seeds of training: each trains a model of its own.
-
-    Raises:
-        InputError: they are no seeds.
-    """
-    if text is None:
-        return ()
-    return [f"model.training.seed={','.join(map(str, read_seeds(text, f'--train-seeds {text}')))}"]
-
-
-def read_metrics(text: str | None) -> tuple[str, ...]:
-    """Read the names after ``--metrics``.
-
-    Raises:
-        InputError: one is empty.
-    """
-    if text is None:
-        return ()
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names):
-        raise InputError(f"--metrics {text}: must be names of figures with commas between them")
-    return names

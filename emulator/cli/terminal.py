@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import msgspec
 from rich import box
-from rich.console import Console as Terminal
+from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -32,7 +32,7 @@ class Lines:
         terminal: where they go.
     """
 
-    def __init__(self, terminal: Terminal) -> None:
+    def __init__(self, terminal: Console) -> None:
         self._terminal = terminal
         self._stage, self._note = "", ""
         self._began_s = self._said_s = time.monotonic()
@@ -62,12 +62,12 @@ class Lines:
         self._said_s, self._said_share = time.monotonic(), self._share
 
 
-def say(terminal: Terminal, text: str, style: str | None = None) -> None:
+def say(terminal: Console, text: str, style: str | None = None) -> None:
     """Print *text* as it is: brackets in it are no markup, and it is not wrapped."""
     terminal.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
 
 
-class Console:
+class RunDisplay:
     """Progress bars on standard error, results on standard output; plain lines where that is no terminal.
 
     Args:
@@ -75,7 +75,7 @@ class Console:
     """
 
     def __init__(self, live: LiveView | None = None) -> None:
-        self._terminal = Terminal(stderr=True)
+        self._terminal = Console(stderr=True)
         self._view = live
         self.live = live is not None
         self._screen: Live | None = None
@@ -160,7 +160,7 @@ class Console:
 
     def show(self, finished: RunResult) -> None:
         """Print the summary of a run and where its report is."""
-        terminal = Terminal()
+        terminal = Console()
         terminal.print(summary_table(finished.summary))
         for make_table in (rollout_table, account_table, threshold_table):
             table = make_table(finished.summary)

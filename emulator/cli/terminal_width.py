@@ -2,32 +2,32 @@
 
 import os
 
-from rich.console import Console as Terminal
+from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 LINE = 160
 
 
-def wide_terminal() -> Terminal:
+def wide_terminal() -> Console:
     """Return standard output; wide where no screen limits it: a file or a pipe, and no COLUMNS is set."""
-    terminal = Terminal()
+    terminal = Console()
     if terminal.is_terminal or os.environ.get("COLUMNS", "").isdecimal():
         return terminal
-    return Terminal(width=LINE)
+    return Console(width=LINE)
 
 
-def fits(terminal: Terminal, table: Table) -> bool:
+def fits(terminal: Console, table: Table) -> bool:
     """Tell whether *terminal* is wide enough to show *table* whole."""
     return Measurement.get(terminal, terminal.options.update(width=10_000), table).maximum <= terminal.width
 
 
-def print_line(terminal: Terminal, line: str) -> None:
+def print_line(terminal: Console, line: str) -> None:
     """Print *line* as it is: brackets in it are brackets, and it is never cut."""
     terminal.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def plain_for(terminal: Terminal, text: str) -> str:
+def plain_for(terminal: Console, text: str) -> str:
     """Return *text* with signs that the terminal's encoding has."""
     try:
         text.encode(terminal.encoding)

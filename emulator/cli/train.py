@@ -1,16 +1,42 @@
-"""``peelfleet train``: a model in ten lines, or as JSON with all that its stages did."""
+"""``peelfleet train``: a trained model, described in ten lines or as JSON."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+import typer
 
-from emulator.simulation.model_cache import PreparedModel
+from emulator.cli.options import Data, Overrides, ScenarioFile, Store
+from emulator.cli.terminal import RunDisplay
+from emulator.simulation.model_cache import PreparedModel, prepare_model, resolve_data
+from emulator.simulation.trace_files import trace_warnings
+from scenarios.language.load import load
+from scenarios.language.warnings import doubts
+from wire.text import printable_lines
 from wire.units import approximate_bytes
 
 
+def train(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    data: Data = None,
+    store: Store = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the results of all stages as JSON.")] = False,
+) -> None:
+    """Train a scenario's model and cache its block store; a cached model is not trained again."""
+    resolved = load(scenario, set_ or [])
+    # Training needs no trace, but the run after it does.
+    for warning in [*doubts(resolved), *trace_warnings([resolved])]:
+        typer.echo(printable_lines(f"warning: {warning}"), err=True)
+    with RunDisplay() as display:
+        model = prepare_model(resolve_data(resolved.data, data), resolved.model, store, display.training)
+        display.prepared(model, counts=False)
+    for line in [as_json(model)] if json else as_lines(model):
+        typer.echo(line)
+
+
 def as_lines(model: PreparedModel) -> Iterator[str]:
-    """Yield what a person wants to know of a model; the last line is where its store lies."""
+    """Yield the lines that describe a model; the last one is the folder of its store."""
     store, interactions = model.store, model.interactions
     yield f"model {store.version}, {'trained now' if model.trained else 'from the cache'}"
     yield f"data: {interactions.name}, {interactions.n_users:,} users, {interactions.n_items:,} items"
@@ -27,7 +53,7 @@ def as_lines(model: PreparedModel) -> Iterator[str]:
 
 
 def as_json(model: PreparedModel) -> str:
-    """Return all that is known of a model: an object."""
+    """Return everything that is known of a model as a JSON object."""
     store, interactions = model.store, model.interactions
     read = interactions.read
     tree = {

@@ -1,53 +1,35 @@
-"""``peelfleet validate``: the data of a scenario, looked at where they are there already."""
+"""``peelfleet validate``: a check of a scenario file, its traces and its data."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from typing import Annotated
 
-from cloud.data.datasets import check_measurable, load
-from cloud.data.sources import Data, Synthetic
-from emulator.simulation.model_cache import resolve_data
-from wire.errors import InputError
+import typer
 
-MOST_BYTES = 256 * 2**20
-"""Larger data are left to `train`: a check is to take seconds."""
-
-
-def checked_data(sources: Sequence[Data], given: Path | None) -> Iterator[str]:
-    """Yield what was seen of *sources*, each once, in lines.
-
-    Args:
-        sources: what the scenario says, and the combinations of its sweep.
-        given: ``--data``: wins over the scenario's path, and must be there.
-
-    Raises:
-        InputError: they are there, and a run would refuse them.
-    """
-    for data in dict.fromkeys(sources):
-        if given is not None or not isinstance(data, Synthetic):
-            yield from _checked(data, given)
+from cloud.data.sources import Synthetic
+from emulator.cli.options import Data, Overrides, ScenarioFile
+from emulator.simulation.trace_files import check_trace_files
+from scenarios.language.load import dump, load
+from scenarios.language.sweep_expansion import load_plan
+from scenarios.language.warnings import doubts_of_all
+from wire.redaction import redact_passwords
+from wire.text import printable_lines
 
 
-def _checked(data: Data, given: Path | None) -> Iterator[str]:
-    try:
-        found = resolve_data(data, given)
-    except InputError as error:
-        if given is not None:
-            raise
-        yield f"data: not looked at: {error}"
-        return
-    size = _size(Path(getattr(found, "path", "")))
-    if size > MOST_BYTES:
-        yield f"data: not looked at: they have {size:,} bytes; `train` reads them"
-        return
-    interactions = load(found)
-    check_measurable(interactions)
-    yield f"data: {interactions.name}, {interactions.n_users:,} users, {interactions.n_items:,} items"
-    yield from interactions.read.lines() if interactions.read is not None else ()
+def validate(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    show: Annotated[bool, typer.Option(help="Print the scenario with every default filled in.")] = False,
+    data: Data = None,
+) -> None:
+    """Check a scenario file, its traces, and its data if they exist; name every error."""
+    resolved = load(scenario, set_ or [])
+    checked = [resolved]
+    if resolved.sweep is not None:
+        checked += [combination.scenario for combination in load_plan(scenario, set_ or []).combinations]
+    for warning in [*doubts_of_all(checked), *check_trace_files(checked)]:
+        typer.echo(printable_lines(f"warning: {warning}"), err=True)
+    if data is not None or any(not isinstance(scenario.data, Synthetic) for scenario in checked):
+        from emulator.cli.data_check import check_data  # imports pyarrow, which most checks do not need
 
-
-def _size(path: Path) -> int:
-    try:
-        files = list(path.rglob("*")) if path.is_dir() else [path]
-        return sum(file.stat().st_size for file in files if file.is_file())
-    except OSError:
-        return 0
+        for line in check_data([scenario.data for scenario in checked], data):
+            typer.echo(printable_lines(line), err=True)
+    typer.echo(redact_passwords(dump(resolved)) if show else f"{scenario}: {resolved.name} is valid")

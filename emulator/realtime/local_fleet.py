@@ -134,7 +134,7 @@ def _written(passwords: Mapping[str, str]) -> Iterator[Path | None]:
 
 def _command(ensemble: LocalFleet, credentials: Path | None) -> ShardCommand:
     scenario = ensemble.job.scenario
-    words = [str(ensemble.scenario_file), "--followed"]
+    words = [str(ensemble.scenario_file), "--supervised"]
     words += ["--may-be-late"] if ensemble.may_be_late else []
     words += ["--store", str(ensemble.store)] if ensemble.store else []
     words += ["--credentials", str(credentials)] if credentials else []

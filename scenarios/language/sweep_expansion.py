@@ -81,7 +81,7 @@ class _Variant:
 
 
 def load_plan(
-    path: File, overrides: Sequence[str] = (), over: Sequence[str] = (), seeds: str | None = None
+    path: File, overrides: Sequence[str] = (), over: Sequence[str] = (), seeds: Sequence[int] | None = None
 ) -> Plan:
     """Read the scenario file *path* with its sweep; see `expand`.
 
@@ -105,7 +105,7 @@ def expand(
     where: str = "scenario",
     overrides: Sequence[str] = (),
     over: Sequence[str] = (),
-    seeds: str | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> Plan:
     """Return the combinations of the scenario *text*, which errors call *where*. Pure.
 
@@ -114,7 +114,7 @@ def expand(
         where: what to call it.
         overrides: ``key=value``, as after ``--set``.
         over: ``key=v1,v2``, as after ``--over``: a list of the grid, instead of the file's for that key.
-        seeds: such as ``1-5`` or ``1,2,3``, instead of the file's.
+        seeds: seeds instead of the file's.
 
     Raises:
         InputError: it is no valid scenario, sweeps nothing, or one of its combinations is no valid
@@ -141,7 +141,7 @@ def expand(
     return Plan(msgspec.structs.replace(base, sweep=None), keys, tuple(found), sweep.seeds or (base.seed,))
 
 
-def _add_options(tree: Tree, over: Sequence[str], seeds: str | None) -> None:
+def _add_options(tree: Tree, over: Sequence[str], seeds: Sequence[int] | None) -> None:
     """Write what the command line says into the sweep section; `decode` judges it there."""
     if not isinstance(tree.value, dict):
         return
@@ -154,8 +154,7 @@ def _add_options(tree: Tree, over: Sequence[str], seeds: str | None) -> None:
         _write(tree, path, read_value(f"[{text}]", place, path))
     if seeds is not None:
         path = ("sweep", "seeds")
-        place = one_line(f"--seeds {seeds}")
-        _write(tree, path, Tree(list(read_seeds(seeds, place)), {path: place}))
+        _write(tree, path, Tree(list(seeds), {path: "--seeds"}))
 
 
 def _write(tree: Tree, path: Path, new: Tree) -> None:
@@ -175,11 +174,11 @@ def _write(tree: Tree, path: Path, new: Tree) -> None:
         tree.wrong.update(new.wrong)
 
 
-def read_seeds(text: str, place: str) -> Iterator[int]:
-    """Yield the seeds that *text* lists, such as ``1-5`` or ``1,2,3``; errors begin with *place*.
+def read_seeds(text: str) -> Iterator[int]:
+    """Yield the seeds of a list such as ``1-5`` or ``1,2,3``.
 
     Raises:
-        InputError: they are none.
+        ValueError: *text* is not a list of seeds, or there are too many.
     """
     total = 0
     for part in text.split(","):
@@ -187,7 +186,7 @@ def read_seeds(text: str, place: str) -> Iterator[int]:
         first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         total += last - first + 1
         if first > last or total > MAX_SEEDS:
-            raise InputError(f"{place}: must be such as 1-5 or 1,2,3, at most {MAX_SEEDS} of them")
+            raise ValueError(f"seeds(={text!r}) must be such as 1-5 or 1,2,3, at most {MAX_SEEDS} of them")
         yield from range(first, last + 1)
 
 

@@ -117,6 +117,7 @@ def documentation(cls: type) -> Mapping[str, str]:
         for field, text in itertools.pairwise(_body(base))
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)
+        and field.target.id in base.__struct_fields__
         and isinstance(text, ast.Expr)
         and isinstance(text.value, ast.Constant)
         and isinstance(text.value.value, str)

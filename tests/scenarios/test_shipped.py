@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
-import typer.core
-import typer.main
 import yaml
 
 from devices.simulated.budget_trajectory import budgets as course
 from devices.simulated.budget_trajectory import memory_of, scales_since
 from devices.simulated.roster import Enrolled, enrol
 from devices.timeline.actions import budget_factors
-from emulator.cli.main import app
+from emulator.cli.verbs import load_verb
 from emulator.simulation.job import build_timeline
 from emulator.simulation.trace_files import read_trace_files
 from scenarios.language.load import dump, load, parse, question, shipped
@@ -92,9 +89,8 @@ def test_each_command_of_a_header_is_one_that_the_scenario_can_be_run_with(path:
 
 def arguments(command: str, words: list[str]) -> dict[str, Any]:  # Any: of every type that an option has
     """Return what the command line itself reads in *words*."""
-    group = typer.main.get_command(app)
-    assert isinstance(group, typer.core.TyperGroup)
-    return group.commands[command].make_context(command, list(words)).params
+    params: dict[str, Any] = load_verb(command).make_context(command, list(words)).params
+    return params
 
 
 @paths

@@ -6,8 +6,9 @@ import pytest
 
 from devices.traces.procfs import Sample, read_proc
 from devices.traces.series import read_series
-from emulator.cli.agent import Wanted, budget_of
-from emulator.cli.trace import record
+from emulator.cli.agent import budget_source
+from emulator.cli.trace.record import record
+from wire.units import NS_PER_S, Bytes, Duration, Share
 
 KIB, MIB = 2**10, 2**20
 MEMINFO = f"MemTotal: {4096 * KIB} kB\nMemAvailable: {2048 * KIB} kB\n"
@@ -112,9 +113,11 @@ def test_recorder_and_agent_count_the_limit_of_their_container(tmp_path: Path) -
     mount = V2_MOUNT.format(part="/").replace("/sys/fs/cgroup", f"{tmp_path}/sys/fs/cgroup")
     proc = machine(tmp_path, "0::/app\n", mount)
     v2(tmp_path, "app", 200 * MIB, 120 * MIB, 20 * MIB)
-    wanted = Wanted("", "", "", 1, None, None, "1 %", proc, "", "", None, None, True)
-    assert budget_of(wanted)() == MIB
+    assert budget_source(None, Share(0.01), proc)() == MIB
     out = tmp_path / "x.csv"
-    record(out, "1 s", "1 ms", "1 MiB", "me", "", "", "", proc, Path("/"))
+    record(
+        out, every=Duration(NS_PER_S), for_=Duration(10**6), resolution=Bytes(MIB), name="me",
+        source="", licence="", notes="", proc=proc, root=Path("/"),
+    )  # fmt: skip
     assert read_series(out, "mem_available_bytes", "whole")["me"].values == (100 * MIB,)
     assert read_series(out, "mem_total_bytes", "whole")["me"].values == (200 * MIB,)

@@ -125,10 +125,13 @@ def test_recommending_loads_numpy_and_safetensors_only(
     [
         (
             ["--user", "nobody", "--budget", "1 KiB"],
-            "--user 'nobody': synthetic has no such user; its 120 users are named as in its source, "
-            "beginning with 'user-0', 'user-1', 'user-2'",
+            "--user(='nobody') must be one of the 120 users of synthetic, named as in its source, such as "
+            "'user-0', 'user-1', 'user-2'",
         ),
-        (["--user", USER, "--budget", "much"], "--budget: cannot read 'much' as bytes: write for example"),
+        (
+            ["--user", USER, "--budget", "much"],
+            "--budget(='much') must be a size in whole bytes such as 64 MiB",
+        ),
         (
             ["--user", USER, "--budget", "1 KiB", "-o", "no/where"],
             "no/where: cannot be written: No such file or directory",
@@ -152,7 +155,7 @@ def test_a_budget_too_small_for_any_block_names_the_least_that_is_of_use(
     arguments = ["--user", USER, "--set", "model.codec=int8", "--store", str(store_root), "--budget"]
     done = peelfleet("pee", write(tmp_path), *arguments, "10 B", folder=tmp_path)
     said = re.search(
-        r"too small for any block; the least useful budget for this user is (\d+) B$", done.stderr
+        r"--budget\(=10 B\) must be at least (\d+) B, the size of the smallest PEE of this user$", done.stderr
     )
     assert (done.returncode, said is not None) == (2, True), done.stderr
     assert not (tmp_path / "pee.safetensors").exists()

@@ -21,7 +21,7 @@ from devices.traces.inspect import inspect
 from devices.traces.procfs import Sample, pressure_level, read_proc, rows_of
 from devices.traces.series import Series, read_memory, read_series
 from devices.traces.writer import Row, digest, read_sidecar
-from emulator.cli.trace import sampled
+from emulator.cli.trace.record import sampled
 from scenarios.language.load import load, parse
 from tests.emulator.cli.test_main import peelfleet, write
 from tests.emulator.scenarios import TINY, Runner
@@ -190,9 +190,7 @@ def test_a_recording_that_is_killed_is_recovered_by_a_command_or_set_aside_by_th
         if after[1] == "recover":
             assert (done.stdout, done.stderr) == ("x.csv: 1 rows\n", "")
         else:
-            assert done.stderr == (
-                "x.csv.partial: left of a recording that did not end; it is in x-1.csv now\n"
-            )
+            assert done.stderr == ("x.csv.partial: left by an unfinished recording; it is now x-1.csv\n")
             assert read_memory(Replay(file="x.csv"), tmp_path / "x-1.csv")[0].values == (1024 * 1024,)
         assert read_memory(Replay(file="x.csv"), tmp_path / "x.csv")[0].values == (1024 * 1024,)
         assert not list(tmp_path.glob("*.partial"))
@@ -229,7 +227,7 @@ def test_a_recording_ends_whole_where_the_memory_cannot_be_read_any_more(tmp_pat
     assert (running.returncode, out) == (1, "x.csv: 2 rows\n") or out == "x.csv: 1 rows\n"
     assert err == (
         f"peelfleet: {proc}/meminfo: cannot be read: No such file or directory; "
-        "what was recorded until then is in x.csv\n"
+        "the rows until then are in x.csv\n"
     )
     assert read_memory(Replay(file="x.csv"), tmp_path / "x.csv")[0].values == (1024 * 1024,)
 
@@ -332,9 +330,9 @@ def test_validate_refuses_a_trace_that_run_would_refuse(tmp_path: Path) -> None:
         (["import", "carat", "x", "--out", "o.csv"], "kind(='carat') must be one of fedscale, flash, greenhub, alibaba, columns, meminfo, dumpsys"),
         (["import", "fedscale", "x", "--out", "o.csv"], "x: cannot be read: No such file or directory"),
         (["import", "fedscale", "x", "--out", "o.pkl"], "o.pkl: a trace must end in .csv or .parquet"),
-        (["import", "alibaba", "x", "--out", "o.csv", "--total", "8"], "--total: cannot read '8' as bytes: write for example '64 MiB' (units: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB)"),
-        (["record", "--out", "o.csv", "--every", "0 s"], "--every(=0 s) must be > 0"),
-        (["record", "--out", "o.csv", "--for", "ever"], "--for: cannot read 'ever' as a duration: write for example '250 ms' (units: ns, us, ms, s, min, h, d)"),
+        (["import", "alibaba", "x", "--out", "o.csv", "--total", "8"], "--total(='8') must be a size such as 8 GiB"),
+        (["record", "--out", "o.csv", "--every", "0 s"], "--every(='0 s') must be a duration above 0 s"),
+        (["record", "--out", "o.csv", "--for", "ever"], "--for(='ever') must be a duration such as 250 ms or 1 h 30 min (units: ns, us, ms, s, min, h, d)"),
         (["record", "--out", "o.csv", "--proc", "none"], "none/meminfo: cannot be read: No such file or directory"),
         (["inspect", "o.csv"], "o.csv: no such trace file"),
         (["inspect", "o.txt"], "o.txt: a trace must end in .csv or .parquet"),
@@ -436,13 +434,13 @@ def test_what_inspect_says_of_being_online_is_what_is_played(tmp_path: Path) -> 
 
 
 def test_help_loads_nothing_heavy() -> None:
-    heavy = ("torch", "pyarrow", "simpy", "numpy", "yaml", "msgspec")
-    script = (
-        "import sys\nfrom emulator.cli.main import main\n"
-        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        f"print(sorted(set({heavy!r}) & set(sys.modules)))"
-    )
-    for arguments in (["trace", "--help"], ["trace", "record", "--help"]):
+    heavy = ("torch", "pyarrow", "simpy", "yaml")
+    for arguments, more in ((["trace", "--help"], ("numpy", "msgspec")), (["trace", "record", "--help"], ())):
+        script = (
+            "import sys\nfrom emulator.cli.main import main\n"
+            "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+            f"print(sorted({{*{heavy!r}, *{more!r}}} & set(sys.modules)))"
+        )
         done = subprocess.run(
             [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
         )

@@ -65,5 +65,5 @@ def test_data_that_are_not_there_are_not_looked_at(tmp_path: Path) -> None:
     write(tmp_path, []).with_name("w.inter").unlink()
     done = peelfleet("validate", "x.yaml", folder=tmp_path)
     assert done.returncode == 0
-    assert done.stderr.startswith("data: not looked at: w.inter: no such data; give --data")
+    assert done.stderr.startswith("data: not checked: w.inter: no such data; give --data")
     assert peelfleet("validate", "x.yaml", "--data", "w.inter", folder=tmp_path).returncode == 2

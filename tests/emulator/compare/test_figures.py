@@ -59,7 +59,7 @@ def hours_of(summary: dict[str, Any]) -> float:
 @pytest.mark.parametrize("changes", [(HANDOVERS,), (ROLLOUT,), (HANDOVERS, ROLLOUT, FAULTS)])
 def test_each_side_has_the_figures_of_its_summary(runner: Runner, changes: tuple[str, ...]) -> None:
     folders = [runner.run(TINY, ASK_FIRST, *changes, f"seed={seed}").folder for seed in (1, 2)]
-    (found,) = command.compare([str(each) for each in folders])
+    (found,) = command.compare_runs([str(each) for each in folders])
     rows = {row["metric"]: row for row in command.as_plain(found)["metrics"]}
     for side, folder in zip(("baseline", "compared"), folders, strict=True):
         summary = read_summary(folder)
@@ -74,7 +74,7 @@ def test_several_seeds_have_the_means_that_a_sweep_prints(runner: Runner, tmp_pa
         runner.out = tmp_path / name
         for seed in (1, 2):
             runner.run(TINY, change, "updates.local_eviction=false", f"seed={seed}")
-    (found,) = command.compare([str(tmp_path / name) for name in changes])
+    (found,) = command.compare_runs([str(tmp_path / name) for name in changes])
     for side, name in (("first", "ours"), ("second", "theirs")):
         summaries = [read_summary(folder) for folder in sorted((tmp_path / name).iterdir())]
         figure = figures(summaries, 1.0)
@@ -87,16 +87,16 @@ def test_tables_that_are_not_those_of_the_summary_are_refused(runner: Runner, tm
     tables = read_tables(folder / EVENTS)
     write_tables({"update": tables["update"].slice(0, tables["update"].num_rows // 2)}, folder / EVENTS)
     with pytest.raises(InputError, match=r"the run directory is damaged: .* bytes .* were written"):
-        command.compare([str(folder), str(folder)])
+        command.compare_runs([str(folder), str(folder)])
     (folder / "manifest.json").unlink()  # a run of an older version
     with pytest.raises(InputError, match="the run directory is damaged: the event log was changed"):
-        command.compare([str(folder), str(folder)])
+        command.compare_runs([str(folder), str(folder)])
 
 
 def test_what_is_written_says_what_it_is_worth(runner: Runner, tmp_path: Path) -> None:
     """One seed of a fleet that a fault hits: no interval, and no word about other runs."""
     folders = [runner.run(TINY, FAULTS, f"updates.local_eviction={on}").folder for on in ("true", "false")]
-    found = command.compare([str(each) for each in folders])
+    found = command.compare_runs([str(each) for each in folders])
     command.write(found, tmp_path / "c.json", tmp_path / "c.csv")
     (plain,) = msgspec.json.decode((tmp_path / "c.json").read_bytes())
     assert {key: plain[key] for key in ("enough_seeds", "seeds_needed", "shared", "seeds")} == {

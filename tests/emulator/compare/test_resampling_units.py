@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console as Terminal
 
 from emulator.cli.compare import metric_lines, signed_share, verdict
-from emulator.cli.sweep import DEFAULT_METRICS, means_lines, means_table, training_seeds
+from emulator.cli.sweep import DEFAULT_METRICS, means_lines, means_table, seeds_of, training_seeds
 from emulator.cli.terminal_width import fits, plain_for
 from emulator.compare.percentiles import SortedEvents, estimate_p95_difference
 from emulator.compare.resampling_units import _clusters, shared_causes
@@ -23,7 +24,6 @@ from emulator.metrics.per_device import COMPARED_METRICS
 from emulator.sweep.table import SeedStatistics
 from scenarios.language.load import load, parse
 from tests.emulator.scenarios import TINY
-from wire.errors import InputError
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
 
@@ -175,9 +175,9 @@ def test_nothing_is_cut_on_a_narrow_screen() -> None:
 
 
 def test_seeds_of_training_are_a_key_of_the_grid() -> None:
-    assert training_seeds("0-2,7") == ["model.training.seed=0,1,2,7"]
-    with pytest.raises(InputError, match="--train-seeds x: must be such as 1-5 or 1,2,3"):
-        training_seeds("x")
+    assert training_seeds(seeds_of("0-2,7")) == ["model.training.seed=0,1,2,7"]
+    with pytest.raises(typer.BadParameter, match="'x' is not a list of seeds such as 1-5 or 1,2,3"):
+        seeds_of("x")
 
 
 def test_a_letter_that_an_encoding_lacks_ends_no_command(tmp_path: Path) -> None:
@@ -187,7 +187,8 @@ def test_a_letter_that_an_encoding_lacks_ends_no_command(tmp_path: Path) -> None
     done = subprocess.run(command, cwd=tmp_path, env=ascii_only, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(".yaml: tiny is valid\n")
-    print_path = "from emulator.cli.main import main; main.__globals__['app'] = lambda: print('ö ±'); main()"
+    replaced = "main.__globals__['app'] = lambda **_: print('ö ±')"
+    print_path = f"from emulator.cli.main import main; {replaced}; main()"
     done = subprocess.run(
         [sys.executable, "-c", print_path], env=ascii_only, capture_output=True, text=True, check=False
     )

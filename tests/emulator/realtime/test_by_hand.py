@@ -207,10 +207,13 @@ def test_who_comes_late_joins_the_fleet_where_it_is(
 
 
 MISTAKES = [
-    (["--start-at", "nan"], "--start-at 'nan': must be such as 2026-11-24T12:00:00Z, or seconds since 1970"),
+    (
+        ["--start-at", "nan"],
+        "--start-at(='nan') must be a time such as 2026-11-24T12:00:00Z",
+    ),
     (["--start-at", "0"], "--start-at: 2 min of simulated time after that moment are over already"),
-    (["--shard", "3/2"], "--shard '3/2': must be such as 2/4: the second of four"),
-    (["--fleet", "a/b"], "--fleet 'a/b': must be 1 to 64 letters, digits, '.', '_' or '-'"),
+    (["--shard", "3/2"], "--shard(='3/2') must be a shard such as 2/4: the second of four"),
+    (["--fleet", "a/b"], "--fleet(='a/b') must be 1 to 64 letters, digits, '.', '_' or '-'"),
     (["--credentials", "nowhere.csv"], "nowhere.csv: must be credentials, as `broker init` writes them"),
     (["--broker", "mqtt://127.0.0.1:1"], "broker mqtt://127.0.0.1:1 does not answer"),
     (["--broker", "mosquitto"], "broker URL must be mqtt[s]://[user:password@]host[:port]"),
@@ -261,7 +264,7 @@ def test_a_device_whose_password_is_wrong_ends_its_shard_at_once(
     )
     assert time.monotonic() - began_s < 60  # not the two minutes that a broker may be away
     # The device comes when simulated time has begun: what the others have done by then is kept.
-    assert last.endswith(f"what the shard has written is in {tmp_path / 'shard'}")
+    assert last.endswith(f"the shard's files are in {tmp_path / 'shard'}")
     assert (tmp_path / "shard" / "scenario.yaml").exists()
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emulator.cli.replay import show_diff
+from emulator.cli.diff import describe_difference
 from emulator.cli.report import report
 from emulator.compare.run_sets import read_run_set
 from emulator.metrics.per_device import COMPARED_METRICS, MeasuredRun
@@ -54,8 +54,8 @@ def compared(folder: Path) -> object:
 
 
 def differences(folder: Path) -> object:
-    said: list[str] = []
-    return show_diff(folder, folder, said.append, 3), [each for each in said if not each.startswith("note:")]
+    equal, lines = describe_difference(folder, folder, 3)
+    return equal, [line for line in lines if not line.startswith("note:")]
 
 
 def replayed(folder: Path) -> object:
@@ -180,7 +180,7 @@ def test_a_table_that_was_changed_without_checksums_is_named(
 ) -> None:
     folder = copied(whole, tmp_path / "run", checked=False)
     pq.write_table(change(pq.read_table(folder / name)), folder / name)
-    said = refusal(lambda: show_diff(folder, folder, lambda _: None, 1))
+    said = refusal(lambda: describe_difference(folder, folder, 1))
     assert said == f"{folder / name}: the run directory is damaged: {words}"
 
 

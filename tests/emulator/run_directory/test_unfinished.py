@@ -48,7 +48,7 @@ def test_what_an_interrupted_run_had_logged_is_reported(
     assert (folder / ".shard-0" / "quality.arrows").exists()  # it can be reported again
     (folder / ".model.json").write_bytes(msgspec.json.encode(note | {"versions": ["another"]}))
     other = peelfleet("report", folder, folder=tmp_path)
-    words = f"peelfleet: {folder}: this run had model another, but what was found or trained now is "
+    words = f"peelfleet: {folder}: this run had model another, but the cached or newly trained model is "
     assert (other.returncode, words in other.stderr, "Traceback" in other.stderr) == (2, True, False)
     (folder / ".model.json").write_text('{"store": 1}')
     damaged = peelfleet("report", folder, folder=tmp_path)

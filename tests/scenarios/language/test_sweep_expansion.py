@@ -3,7 +3,7 @@
 
 import pytest
 
-from scenarios.language.sweep_expansion import Plan, expand
+from scenarios.language.sweep_expansion import Plan, expand, read_seeds
 from wire.errors import InputError
 
 SMALL = """\
@@ -58,7 +58,7 @@ def test_every_case_meets_every_point_of_the_grid() -> None:
 
 def test_the_command_line_adds_to_the_file_and_wins() -> None:
     over = ["updates.retry_after=5 s", "fleet[phone].count=1,2"]
-    plan = expand(SMALL, overrides=["model.layers=8"], over=over, seeds="3-5,9")
+    plan = expand(SMALL, overrides=["model.layers=8"], over=over, seeds=[3, 4, 5, 9])
     assert names(plan)[:2] == ["lean+retry_after=5s+count=1", "lean+retry_after=5s+count=2"]
     assert (len(plan.combinations), plan.seeds) == (4, (3, 4, 5, 9))
     assert {each.scenario.model.layers for each in plan.combinations} == {8}
@@ -72,7 +72,7 @@ def test_a_file_without_a_sweep_is_swept_by_the_command_line() -> None:
         {"fleet[0].memory": {"type": "bounded_walk"}},
     ]
     assert plan.seeds == (4,)
-    assert names(expand(PLAIN, seeds="1-3")) == ["base"]
+    assert names(expand(PLAIN, seeds=[1, 2, 3])) == ["base"]
 
 
 def test_short_mappings_are_named_by_what_they_say_and_shown_as_they_are_written() -> None:
@@ -136,10 +136,7 @@ def test_keys_with_the_same_end_are_told_apart() -> None:
         (PLAIN, ["stop_time"], None, "--over stop_time: must be KEY=V1,V2, such as fleet[0].count=10,20"),
         (PLAIN, ["stop_time=[1"], None, "--over stop_time=[1: not valid YAML: "),
         (PLAIN, ["seed=1,2"], None, "sweep.grid (='seed') must not set seed: that is what sweep.seeds is for"),
-        (PLAIN, [], "5-1", "--seeds 5-1: must be such as 1-5 or 1,2,3, at most 10000 of them"),
-        (PLAIN, [], "1,x", "--seeds 1,x: must be such as 1-5 or 1,2,3, at most 10000 of them"),
-        (PLAIN, [], "0-10000", "--seeds 0-10000: must be such as 1-5 or 1,2,3, at most 10000 of them"),
-        (PLAIN, [], "1,1", "--seeds 1,1: sweep.seeds[1] (=1) must differ from that of seeds[0]"),
+        (PLAIN, [], [1, 1], "--seeds: sweep.seeds[1] (=1) must differ from that of seeds[0]"),
         (
             PLAIN,
             [f"model.layers={','.join(map(str, range(1, 102)))}", f"stop_time={','.join(f'{n} s' for n in range(1, 101))}"],
@@ -149,10 +146,16 @@ def test_keys_with_the_same_end_are_told_apart() -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_run_is_refused_by_combination_key_and_place(
-    text: str, over: list[str], seeds: str | None, message: str
+    text: str, over: list[str], seeds: list[int] | None, message: str
 ) -> None:
     with pytest.raises(InputError) as refused:
         expand(text, "x.yaml", over=over, seeds=seeds)
     assert message in str(refused.value)
     assert str(refused.value).isprintable()
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["5-1", "1,x", "0-10000", ""])
+def test_what_is_no_list_of_seeds_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be such as 1-5 or 1,2,3, at most 10000 of them"):
+        list(read_seeds(text))

@@ -1,0 +1,92 @@
+"""``peelfleet diff``: the rows in which the event logs of two runs differ."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from emulator.cli.exit_statuses import THRESHOLD_BROKE
+from emulator.cli.options import RunDirectory
+from emulator.compare.event_log_diff import TableDiff, diff_tables
+from emulator.replay.replay import read_run
+from emulator.run_directory.event_log import Tables, logical_sha256
+from emulator.run_directory.manifest import list_unchecked
+from emulator.run_directory.run_files import RunFiles
+
+SAMPLES: Final = 5
+"""Differences to show of each table, by default."""
+_DERIVED: Final = ("devices", "metrics")
+"""Tables that are not part of the event log."""
+
+
+def diff(
+    first: RunDirectory,
+    second: RunDirectory,
+    samples: Annotated[
+        int, typer.Option(min=0, max=1000, help="Differences to show of each table.")
+    ] = SAMPLES,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 99 if they differ.")] = False,
+) -> None:
+    """Show where the event logs of two runs differ, row by row."""
+    equal, lines = describe_difference(first, second, samples)
+    for line in lines:
+        typer.echo(line)
+    if strict and not equal:
+        raise typer.Exit(THRESHOLD_BROKE)
+
+
+def describe_difference(before: Path, after: Path, samples: int) -> tuple[bool, list[str]]:
+    """Return whether the event logs of two runs are equal, and lines that describe their differences.
+
+    Args:
+        before: a finished run.
+        after: another finished run.
+        samples: the maximum number of differences to describe of each table.
+
+    Raises:
+        InputError: one is not a finished run, or is damaged.
+    """
+    for folder in (before, after):
+        read_run(folder)
+    runs = RunFiles(before), RunFiles(after)
+    one, other = (run.events for run in runs)
+    differences = [
+        *diff_tables(one, other, samples),
+        *diff_tables(_derived(runs[0]), _derived(runs[1]), samples),
+    ]
+    equal = logical_sha256(one) == logical_sha256(other)
+    notes = (f"note: {note}" for note in list_unchecked([before, after]))
+    return equal, [*notes, *_lines(differences, equal)]
+
+
+def _derived(run: RunFiles) -> Tables:
+    """Return the tables of a run that hold no events, if it has them."""
+    metrics = {} if run.metrics is None else {"metrics": run.metrics}
+    return {"devices": run.devices(("device",)), **metrics}
+
+
+def _lines(differences: Sequence[TableDiff], equal: bool) -> Iterator[str]:
+    """Yield the lines that describe a difference.
+
+    Args:
+        differences: one per table.
+        equal: whether the event logs have the same hash.
+    """
+    yield f"{'':<12}{'equal':>10}{'changed':>10}{'only first':>12}{'only second':>13}"
+    for table in differences:
+        yield (
+            f"{table.name:<12}{table.equal:>10}{table.changed:>10}"
+            f"{table.only_before:>12}{table.only_after:>13}"
+        )
+    for table in differences:
+        yield from table.samples
+    derived = [table.name for table in differences if table.name in _DERIVED and not table.same]
+    if derived:
+        yield f"tables that are not part of the event log differ: {', '.join(derived)}"
+    if equal:
+        yield "the event logs are the same"
+    elif all(table.same for table in differences if table.name not in _DERIVED):
+        yield "the event logs differ only in the order of a device's rows"
+    else:
+        yield "the event logs differ"

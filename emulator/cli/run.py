@@ -1,0 +1,59 @@
+"""``peelfleet run``: a scenario, from its file to a finished run directory."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emulator.cli.exit_statuses import THRESHOLD_BROKE
+from emulator.cli.live_view import live_view
+from emulator.cli.options import (
+    Broker,
+    Clock,
+    Data,
+    Out,
+    Overrides,
+    ScenarioFile,
+    Seed,
+    Shards,
+    Store,
+    overrides,
+)
+from emulator.cli.terminal import RunDisplay, as_json
+from emulator.runner.runner import RunOptions
+from emulator.runner.runner import run as run_scenario
+from scenarios.language.load import load
+
+
+def run(
+    scenario: ScenarioFile,
+    set_: Overrides = None,
+    seed: Seed = None,
+    clock: Clock = None,
+    broker: Broker = None,
+    data: Data = None,
+    out: Out = Path("runs"),
+    store: Store = None,
+    shards: Shards = 1,
+    speed: Annotated[
+        float | None, typer.Option(help="Simulated seconds in a second, in real time.", show_default=False)
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Show the fleet while it runs.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the summary and the run's folder as a JSON object.")
+    ] = False,
+) -> None:
+    """Run a scenario: train or load its model, simulate the fleet, write a run directory.
+
+    Exit status: 0 passed, 99 a threshold is broken, 2 the scenario is wrong, 1 the run failed.
+    """
+    resolved = load(scenario, overrides(set_, seed=seed, clock=clock, **{"realtime.speed": speed}))
+    options = RunOptions(out=out, broker=broker, data=data, store=store, shards=shards)
+    with RunDisplay(live_view(resolved) if live else None) as display:
+        finished = run_scenario(resolved, options, display)
+    if json:
+        typer.echo(as_json(finished))
+    else:
+        display.show(finished)
+    if not finished.passed:
+        raise typer.Exit(THRESHOLD_BROKE)

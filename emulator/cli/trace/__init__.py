@@ -1,0 +1,1 @@
+"""``peelfleet trace``: traces of memory and availability, recorded, imported and inspected."""
