@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from benchmarks.closed_form import ease, most_popular
 from benchmarks.figures import write
-from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
+from cloud.data.load import load
 from cloud.data.sources import LightGCN
 from cloud.training.config import Graph, Training
 from cloud.training.pretrain import pretrain

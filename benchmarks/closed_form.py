@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse  # type: ignore[import-untyped]
 
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import ItemLists
 
 EASE_L2 = 1000.0  # best validation NDCG@10 on MovieLens-1M of 14 from 100 to 1500

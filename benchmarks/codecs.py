@@ -31,7 +31,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from benchmarks.anchors import data_root
 from benchmarks.figures import write
 from cloud.blocks.trained_model import TrainedModel
-from cloud.data.datasets import load
+from cloud.data.load import load
 from cloud.data.sources import Data, LightGCN, Synthetic
 from cloud.training.config import Training
 from cloud.training.train import train
@@ -40,7 +40,8 @@ from devices.recommender.pee_file import a_shelf
 from devices.recommender.scoring import ItemTable, streaming_scores
 from emulator.simulation.model_cache import encode_store
 from scenarios.language.schema import Model
-from wire.geometry import Codec, Float32Array
+from wire.arrays import Float32Array
+from wire.codecs import Codec
 from wire.layers import Layers
 from wire.ranking_metrics import FloatArray, IntArray, top_k
 from wire.units import approximate_bytes

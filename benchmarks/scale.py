@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.anchors import data_root
 from benchmarks.figures import verdict, write
-from cloud.data.datasets import load
+from cloud.data.load import load
 from cloud.data.sources import Data, LightGCN, Synthetic
 from cloud.training.train import Progress, train
 from emulator.simulation.model_cache import encode_store

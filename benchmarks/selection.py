@@ -26,7 +26,9 @@ from benchmarks.anchors import data_root
 from benchmarks.best_subset import Chain, best_subsets
 from benchmarks.figures import write
 from benchmarks.quality.sources import Source, open_source
-from cloud.blocks.encoding import cell_candidates, group_table, rank_embedded, scale_for_embedding
+from cloud.blocks.embedded_table import rank_embedded, scale_for_embedding
+from cloud.blocks.encoding import cell_candidates
+from cloud.blocks.group_table import group_table
 from cloud.blocks.selection import Selection
 from cloud.blocks.store import BlockStore, GroupBlocks
 from cloud.blocks.trained_model import TrainedModel
@@ -37,7 +39,8 @@ from emulator.simulation.model_cache import encode_store, train_once
 from emulator.simulation.simulation import evaluate
 from scenarios.language.schema import Model
 from wire.blocks import Blocks
-from wire.geometry import Codec, Geometry
+from wire.codecs import Codec
+from wire.geometry import Geometry
 from wire.layers import Layers
 from wire.ranking_metrics import FloatArray
 
@@ -265,7 +268,7 @@ def _blocked(store: BlockStore, trained: TrainedModel, number: int) -> Blocked:
     group, ranking = group_table(trained, number), blocks.ranking()
     if geometry.codec.embedded:
         steps = rank_embedded(geometry, scale_for_embedding(group)[0], group)
-        weights = np.array([step.worth * step.bytes for step in steps])
+        weights = np.array([step.utility * step.bytes for step in steps])
     else:
         weights = cell_candidates(geometry, group).weights[ranking]
     sizes = np.diff(blocks.layers.bytes)

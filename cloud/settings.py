@@ -1,4 +1,4 @@
-"""The base of all settings of the cloud, and the ranges that they share."""
+"""The base class of the settings of the cloud, and the ranges that they share."""
 
 from typing import Annotated
 
@@ -6,11 +6,11 @@ import msgspec
 from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=1, le=100_000_000)]
-"""How many of something, at least one."""
+"""A number of things, at least one."""
 
 
 Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
-"""A part of the whole, less than all of it."""
+"""A fraction, at least 0 and less than 1."""
 
 
 Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -18,12 +18,12 @@ Seed = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all settings share: frozen, fields by name only, unknown fields refused."""
+    """Base class of settings: frozen, fields by name only, unknown fields refused."""
 
 
 Rate = Annotated[float, Meta(gt=0.0, le=1e6)]
-"""A positive size of step."""
+"""A positive step size."""
 
 
 Strength = Annotated[float, Meta(ge=0.0, le=1e6)]
-"""A weight of a term in a loss; 0 switches the term off."""
+"""The weight of a term of a loss; 0 switches the term off."""

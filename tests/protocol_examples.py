@@ -14,14 +14,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from cloud.blocks.encoding import GroupTable, encode_cells, encode_group
+from cloud.blocks.encoding import encode_cells, encode_group
+from cloud.blocks.group_table import GroupTable
 from cloud.blocks.store import BlockStore, build_store
 from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.scoring import ItemTable
 from tests.test_worked_example import ITEMS, USERS, a_store
-from wire.geometry import Codec, Geometry, Score
+from wire.codecs import Codec
+from wire.geometry import Geometry, Score
 from wire.messages import MAX_JSON_BYTES, BudgetReport, QualityReport, Status, encode
 from wire.update_part import build_body, decode_part, encode_part
 

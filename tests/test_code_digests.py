@@ -39,7 +39,7 @@ def test_what_trains_is_no_more_than_what_trains() -> None:
     counted = imported_modules(TRAINING_ROOTS, within=TRAINING_CODE)
     assert {
         "cloud.training.backbones.ials", "cloud.training.validation_guard", "cloud.blocks.selection",
-        "wire.planes",
+        "wire.codecs.planes",
     } <= set(counted)  # fmt: skip
     assert not [
         name for name in counted if is_below(name, ("cloud.service", "cloud.data.readers", "wire.units"))

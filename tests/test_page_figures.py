@@ -14,7 +14,7 @@ from emulator.runner.runner import RunOptions, Unwatched, run
 from emulator.simulation.model_cache import train_once
 from scenarios.language.load import load, parse
 from scenarios.language.sweep_expansion import load_plan
-from wire.geometry import Codec
+from wire.codecs import Codec
 
 ROOT = Path(__file__).parents[1]
 REALTIME = ROOT / "docs" / "realtime.md"

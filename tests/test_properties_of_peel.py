@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from cloud.blocks.store import BlockStore
 from cloud.blocks.trained_model import TrainedModel
-from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
+from cloud.data.load import load
 from cloud.data.sources import LightGCN, Synthetic
 from cloud.training.config import Training
 from cloud.training.evaluation import ndcg_per_user
@@ -21,7 +21,7 @@ from devices.recommender.scoring import ItemTable
 from emulator.simulation.model_cache import encode_store
 from emulator.simulation.simulation import evaluate
 from scenarios.language.schema import Model
-from wire.geometry import Codec
+from wire.codecs import Codec
 
 CODECS = list(Codec)
 

@@ -17,10 +17,9 @@ from devices.protocol.block_prefix import Shelves
 from devices.recommender.scoring import ItemTable
 from tests.protocol_examples import FIRST, FIRST_SEQ, FOLDER, GROWTH, SHRINK, STORE, examples, other_version
 from tests.test_worked_example import USERS
+from wire.codecs import Codec
 from wire.errors import Reason, RemoteProtocolError
-from wire.geometry import Codec
 from wire.messages import BudgetReport, ModelNotice, QualityReport, Status, decode
-from wire.planes import decode_planes, encode_planes
 from wire.update_part import decode_part
 
 OTHER = other_version()
@@ -161,7 +160,7 @@ def program() -> ModuleType:
 def test_the_program_reads_planes_as_the_code_does(
     program: ModuleType, rows: int, columns: int, cuts: set[int], coded: bool, size: float, seed: int
 ) -> None:
-    """In words: what the page says of the range coder and its chances is what `wire.planes` writes."""
+    """In words: what the page says of the range coder and its chances is what `wire.codecs` writes."""
     rng = np.random.default_rng(seed)
     values = np.clip(rng.laplace(scale=size / 4, size=(rows, columns)), -0.999, 0.999).astype(np.float32)
     codec = Codec.CODED if coded else Codec.PLANES
@@ -171,8 +170,8 @@ def test_the_program_reads_planes_as_the_code_does(
     }  # fmt: skip
     known = np.zeros_like(values)
     for before, planes in zip([0, *sorted(cuts)], sorted(cuts), strict=False):
-        data = encode_planes(values, before, planes, codec)
-        known = decode_planes(data, known, before, planes, codec)
+        data = codec.coder.encode(values, before, planes)[1]
+        known = codec.coder.decode(data, 1.0, known, before, planes)
         found = program.decoded(cell, data, 1.0, planes - 1, codec.value)
         assert np.array(found, dtype=np.float32).reshape(values.shape).tolist() == known.tolist()
 

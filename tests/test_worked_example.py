@@ -11,7 +11,8 @@ from cloud.service.responder import Responder
 from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import Shelf, Shelves
 from devices.recommender.quality import HeldOut, user_qualities
-from wire.geometry import Codec, Geometry
+from wire.codecs import Codec
+from wire.geometry import Geometry
 from wire.ranking_metrics import ItemLists
 from wire.update_part import decode_part
 

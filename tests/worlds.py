@@ -2,9 +2,11 @@
 
 import numpy as np
 
-from cloud.blocks.encoding import GroupTable, encode_group
+from cloud.blocks.encoding import encode_group
+from cloud.blocks.group_table import GroupTable
 from cloud.blocks.store import BlockStore, build_store
-from wire.geometry import Codec, Geometry
+from wire.codecs import Codec
+from wire.geometry import Geometry
 
 
 def a_store(

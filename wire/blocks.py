@@ -1,4 +1,4 @@
-"""Blocks as bytes: how numbers become a block's bytes and back, and many blocks end to end."""
+"""Blocks as bytes: many blocks end to end, and their sizes."""
 
 import functools
 from collections.abc import Sequence
@@ -6,25 +6,22 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from wire.codecs import Codec
+from wire.codecs.block_coder import CellCoder
 from wire.errors import Reason, RemoteProtocolError
-from wire.geometry import Codec, Float32Array, Geometry
-from wire.planes import decode_planes
-
-_TYPES = {Codec.FP32: "<f4", Codec.FP16: "<f2", Codec.INT8: "i1"}
-_LEVELS = {Codec.INT8: 127, Codec.INT4: 7}
+from wire.geometry import Geometry
 
 
 class Blocks(NamedTuple):
-    """Blocks of one ranking, in order, as they are stored and sent: little-endian, end to end."""
+    """Blocks of one ranking, in ranking order, as they are stored and sent: little-endian, end to end."""
 
     ids: bytes
-    """Unsigned 16 bit."""
+    """Block ids, unsigned 16 bit."""
     sizes: bytes
-    """Bytes of each block in *data*, unsigned 16 bit; nothing where the geometry says them."""
+    """Bytes of each block in *data*, unsigned 16 bit; empty if they follow from the geometry."""
     scales: bytes
-    """One float32 per block, or nothing where the codec has no scales."""
+    """One float32 per block; empty if the codec has no scales."""
     data: bytes
 
     def block_ids(self) -> list[int]:
@@ -32,10 +29,10 @@ class Blocks(NamedTuple):
         return _numbers(self.ids)
 
     def checked_sizes(self, geometry: Geometry) -> list[int]:
-        """Return the bytes of each block, everything being as long as it must be.
+        """Return the bytes of each block, after a check of all lengths.
 
         Raises:
-            RemoteProtocolError: a block does not exist, or something is too long or too short.
+            RemoteProtocolError: a block does not exist, or a field is too long or too short.
         """
         ids = self.block_ids()
         if ids and max(ids) >= geometry.blocks:
@@ -57,7 +54,7 @@ class Blocks(NamedTuple):
         return sizes
 
     def part(self, first: int, end: int, starts: Sequence[int], codec: Codec) -> "Blocks":
-        """Return the blocks *first* up to *end*; *starts* is where each lies in *data*."""
+        """Return the blocks *first* up to *end*, excluded; *starts* are the offsets of blocks in *data*."""
         return Blocks(
             self.ids[2 * first : 2 * end],
             self.sizes[2 * first : 2 * end],
@@ -67,69 +64,16 @@ class Blocks(NamedTuple):
 
 
 def block_offsets(sizes: Sequence[int]) -> list[int]:
-    """Return 0 and the running sums of *sizes*: where each block starts, and where the last one ends."""
+    """Return 0 and the running sums of *sizes*: the start of each block, and the end of the last one."""
     return list(accumulate(sizes, initial=0))
 
 
 @functools.lru_cache(maxsize=8)  # each of up to 65,536 numbers
 def data_sizes(geometry: Geometry) -> tuple[int, ...]:
-    """Return the bytes of every block, by block id, for codecs that store a number in so many bits."""
-    shapes = (geometry.shape(block) for block in range(geometry.blocks))
-    if geometry.codec is Codec.INT4:
-        return tuple(-(-rows * columns // 2) for rows, columns in shapes)
-    width = np.dtype(_TYPES[geometry.codec]).itemsize
-    return tuple(rows * columns * width for rows, columns in shapes)
-
-
-def encode_block(values: Float32Array, codec: Codec) -> tuple[float, bytes]:
-    """Return the scale and the stored bytes of *values*, shape (rows, columns), by a codec of one plane.
-
-    int8 and int4: the scale is max|v| / 127 or / 7, so the error is at most half a scale.
-    """
-    if codec not in _LEVELS:
-        return 1.0, values.astype(_TYPES[codec]).tobytes()
-    # Subnormal scales cannot divide exactly: a block that small is stored as zeros.
-    scale = max(np.float32(np.abs(values).max() / _LEVELS[codec]), np.finfo(np.float32).tiny)
-    levels = np.rint(values / scale).astype(np.int8)
-    return float(scale), (levels if codec is Codec.INT8 else _nibbles(levels.reshape(-1))).tobytes()
-
-
-def decode_block(data: bytes, scale: float, codec: Codec, shape: tuple[int, int]) -> Float32Array:
-    """Return the numbers of a block, shape *shape*, by a codec of one plane."""
-    if codec is Codec.INT4:
-        pairs = np.frombuffer(data, dtype=np.uint8)
-        levels = np.stack([pairs & 15, pairs >> 4], axis=1).reshape(-1)[: shape[0] * shape[1]]
-        values = (levels.astype(np.float32) - 8).reshape(shape)
-    else:
-        values = np.frombuffer(data, dtype=_TYPES[codec]).reshape(shape).astype(np.float32)
-    return values * np.float32(scale) if codec in _LEVELS else values
-
-
-def refined(
-    values: Float32Array, held: int, block: int, data: bytes, scale: float, geometry: Geometry
-) -> Float32Array:
-    """Return a cell's numbers after *block*.
-
-    Args:
-        values: the cell as it is known, shape (rows, columns).
-        held: how many planes of it are known.
-        block: which block came.
-        data: its bytes.
-        scale: its scale; 1 where the codec has none.
-        geometry: how the table is cut.
-
-    Raises:
-        RemoteProtocolError: *data* are not such a block.
-    """
-    if geometry.codec.embedded:
-        return decode_planes(data, values, held, geometry.plane(block) + 1, geometry.codec)
-    return decode_block(data, scale, geometry.codec, (values.shape[0], values.shape[1]))
-
-
-def _nibbles(levels: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """Pack levels -7 to 7, as 1 to 15, two a byte, the first one in the low half."""
-    shifted = np.append(levels, np.zeros(len(levels) % 2, dtype=np.int8)).astype(np.uint8) + np.uint8(8)
-    return np.asarray(shifted[::2] | shifted[1::2] << 4, dtype=np.uint8)
+    """Return the bytes of every block, by block id, for codecs that store a whole cell in a block."""
+    coder = geometry.codec.coder
+    assert isinstance(coder, CellCoder)
+    return tuple(coder.block_bytes(*geometry.shape(block)) for block in range(geometry.blocks))
 
 
 def _numbers(raw: bytes) -> list[int]:

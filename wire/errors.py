@@ -1,17 +1,17 @@
-"""The errors of peelfleet: whose fault it is decides the class.
+"""The errors of peelfleet, one class for each responsible party.
 
-Every error keeps all its data in ``args``, so it survives a trip between processes.
+Every error keeps all its data in ``args``, so that it can be sent between processes.
 """
 
 from enum import StrEnum
 
 
 class PeelfleetError(Exception):
-    """Root of everything that peelfleet raises on purpose."""
+    """Base class of the errors that peelfleet raises."""
 
 
 def first_error(error: BaseException) -> BaseException:
-    """Return one error of a group, however deep it lies; an error that is no group, as it is."""
+    """Return the first error inside *error*, a group of errors; any other error is returned as it is."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
@@ -21,7 +21,7 @@ class InputError(PeelfleetError):
     """The user's scenario, argument, data file or block store is wrong (exit status 2).
 
     Args:
-        lines: what is wrong, a line each; most often there is one.
+        lines: the problems, one a line; usually one.
     """
 
     def __init__(self, *lines: str) -> None:
@@ -29,7 +29,7 @@ class InputError(PeelfleetError):
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What is wrong, a line each."""
+        """The problems, one a line."""
         return tuple(map(str, self.args))
 
     def __str__(self) -> str:
@@ -38,19 +38,19 @@ class InputError(PeelfleetError):
 
 
 class RunError(PeelfleetError):
-    """A run failed: a broker is gone, the cloud does not answer, the disk is full (exit status 1)."""
+    """A run failed: a broker stopped, the cloud does not answer, the disk is full (exit status 1)."""
 
 
 class NoAnswerError(RunError):
-    """A wait has ended without an answer; the words say what was published, what came, and why."""
+    """A wait has ended without an answer; the text has the numbers sent and received, and usual causes."""
 
 
 class LocalProtocolError(PeelfleetError):
-    """We tried something that the protocol forbids: a bug of ours."""
+    """This program broke the protocol: a bug."""
 
 
 class Reason(StrEnum):
-    """Why a message from the network was refused; each reason is counted."""
+    """The reason why a message from the network was refused; reasons are counted."""
 
     TOO_LARGE = "too_large"
     MALFORMED = "malformed"
@@ -65,11 +65,11 @@ class Reason(StrEnum):
 
 
 class RemoteProtocolError(PeelfleetError):
-    """The peer sent something that the protocol forbids: count it, drop it, go on.
+    """The peer broke the protocol: count the message, drop it, continue.
 
     Args:
         reason: the counted reason.
-        detail: what exactly was wrong, for a log.
+        detail: the exact problem, for a log.
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:

@@ -1,4 +1,4 @@
-"""Reading a file of others without trusting its size: bytes are counted as they come."""
+"""Reading files of unknown origin: bytes are counted while they are read, sizes are not trusted."""
 
 import stat
 from pathlib import Path
@@ -14,12 +14,12 @@ _T = TypeVar("_T")
 
 
 def open_regular(path: Path, what: str = "a file to read", *, pipes: bool = False) -> IO[bytes]:
-    """Open the file at *path*; a device such as ``/dev/zero`` has no end, and is refused.
+    """Open the file at *path*; devices such as ``/dev/zero``, which have no end, are refused.
 
     Args:
         path: the file.
-        what: what it should be, for the error.
-        pipes: whether a pipe will do.
+        what: the kind of file, for the error.
+        pipes: True to accept a pipe.
 
     Raises:
         OSError: it cannot be opened.
@@ -33,13 +33,14 @@ def open_regular(path: Path, what: str = "a file to read", *, pipes: bool = Fals
 
 
 def read_at_most(path: Path, most_bytes: int, what: str = "a file to read", *, pipes: bool = False) -> bytes:
-    """Return the bytes of the file at *path*, which may have *most_bytes* at most.
+    """Return the bytes of the file at *path*, at most *most_bytes*.
 
-    Its size is not asked for: files of the kernel say 0, and one that grows says less than it has.
+    The size in the file system is not used: it is 0 for files of the kernel, and too small for a growing
+    file.
 
     Raises:
         OSError: it cannot be read.
-        InputError: it is no regular file, or has more bytes.
+        InputError: it is not a regular file, or is larger.
     """
     with open_regular(path, what, pipes=pipes) as file:
         parts, size = [], 0

@@ -1,7 +1,7 @@
-"""Layers: a ranking cut at block boundaries, so that a PEE has a short name.
+"""Layers: a ranking divided at block boundaries, so that a PEE has a short name.
 
-A budget selects the most layers that fit. Layer 0 is empty; layer l holds the first ``blocks[l]``
-blocks of the group's ranking, for which a device stores ``bytes[l]`` bytes.
+A budget selects the largest number of layers that fit. Layer 0 is empty; layer l holds the first
+``blocks[l]`` blocks of the group's ranking, for which a device stores ``bytes[l]`` bytes.
 """
 
 from bisect import bisect_right
@@ -30,12 +30,12 @@ class Layers(msgspec.Struct, frozen=True):
 
     @classmethod
     def above_zero(cls, blocks: Sequence[int], sizes: Sequence[int]) -> Self:
-        """Return the table whose layers 1, 2, ... are *blocks* and *sizes*."""
+        """Return the table with *blocks* and *sizes* of layers 1, 2, ..."""
         return cls((0, *map(int, blocks)), (0, *map(int, sizes)))
 
     @property
     def top(self) -> int:
-        """The number of the last layer: the whole ranking."""
+        """The number of the last layer, which holds the whole ranking."""
         return len(self.blocks) - 1
 
     def best(self, budget_bytes: int) -> int:
@@ -43,5 +43,5 @@ class Layers(msgspec.Struct, frozen=True):
         return bisect_right(self.bytes, budget_bytes) - 1
 
     def complete(self, held: int) -> int:
-        """Return the highest layer that *held* blocks of the ranking complete."""
+        """Return the highest layer that the first *held* blocks of the ranking complete."""
         return bisect_right(self.blocks, held) - 1

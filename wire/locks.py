@@ -1,4 +1,4 @@
-"""Locks between processes: a lock ends with the process that has it, whatever ended that process."""
+"""Locks between processes: a lock ends with the process that holds it."""
 
 import errno
 from collections.abc import Callable
@@ -11,10 +11,9 @@ from filelock import FileLock, Timeout
 
 
 class Lock:
-    """The lock of a file that this process has; it is given back at the end of a block.
+    """The lock of a file, held by this process until the end of a block.
 
-    The file that is locked is empty, and lies beside what the lock is for: a locked file cannot be read on
-    every system.
+    The locked file is empty and lies beside the resource: some systems cannot read a locked file.
     """
 
     def __init__(self, path: Path, lock: FileLock, *, stays: bool) -> None:
@@ -35,17 +34,17 @@ class Lock:
 
 
 def acquire_lock(path: Path, waiting: Callable[[], None] | None = None, *, stays: bool = False) -> Lock:
-    """Return the lock of *path*, once this process has it.
+    """Return the lock of *path*, once this process holds it.
 
     Args:
         path: the file to lock.
-        waiting: called once if another process has the lock, which is then waited for; None: nobody
-            waits.
-        stays: whether the file stays when the lock is given back; else it is removed.
+        waiting: called once if another process holds the lock, before this process waits for it; None: do
+            not wait.
+        stays: True to keep the file when the lock is released; else it is removed.
 
     Raises:
-        BlockingIOError: another process has the lock, and nobody waits.
-        OSError: nothing can be locked there.
+        BlockingIOError: another process holds the lock, and *waiting* is None.
+        OSError: the file cannot be locked.
     """
     lock = FileLock(path)
     while True:

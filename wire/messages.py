@@ -18,27 +18,27 @@ ModelVersion = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-zA-Z.
 
 
 class BudgetReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A device says what it may hold and what it holds: all that a stateless cloud needs.
+    """The budget and the state of a device: all that a stateless cloud needs for an answer.
 
-    A device names its user, or, where it keeps the user's vector to itself, only the user's group.
+    A device names its user or, if it keeps the user's vector to itself, only the user's group.
     """
 
     seq: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
-    """Counts up with every report of the device; the answer carries it back."""
+    """Number of the report; it rises with every report of the device, and the answer repeats it."""
     budget_bytes: Count
-    """The most bytes that the item embeddings may take, block ids and scales included."""
+    """Largest number of bytes for the item embeddings, block ids and scales included."""
     user: Count | None = None
-    """The user whose PEE is wanted."""
+    """The user who needs a PEE."""
     group: Count | None = None
-    """The user's group, for a device that does not tell its user."""
+    """The user's group, if the device does not name its user."""
     model: ModelVersion = ""
-    """The model version held; empty if none, and then the answer brings the user's vector too."""
+    """The model version held; empty if none, and then the answer includes the user's vector."""
     held: Count = 0
-    """How many blocks of the group's ranking are held: a prefix."""
+    """Number of blocks held: the first ones of the group's ranking."""
     wants: ModelVersion | msgspec.UnsetType = msgspec.UNSET
-    """The model version wanted, where it is not the one that the cloud serves to everybody."""
+    """The model version requested, if it is not the one that the cloud serves to all."""
     shared: bool | msgspec.UnsetType = msgspec.UNSET
-    """Whether the device takes its blocks from the layers' own topics: the answer then brings none."""
+    """True if the device takes its blocks from the topics of layers: then the answer has no blocks."""
 
 
 class QualityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -47,39 +47,39 @@ class QualityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     model: ModelVersion
     """The model version in use; empty if none."""
     layer: Count
-    """The layer in use: the highest that the blocks held complete; 0 recommends nothing."""
+    """The layer in use: the highest that the blocks held complete; layer 0 gives no recommendations."""
     held: Count
-    """How many blocks of the group's ranking are held."""
+    """Number of blocks of the group's ranking that are held."""
     ndcg_at_10: float
     """Normalized discounted cumulative gain of the first 10 recommended, 0 to 1."""
     recall_at_20: float
-    """The share of the items to be found that is among the first 20 recommended, 0 to 1."""
+    """The share of the test items that is among the first 20 recommended, 0 to 1."""
     hit_rate_at_10: float
-    """1 where any of them is among the first 10 recommended, else 0; of several rankings, the mean."""
+    """1 if a test item is among the first 10 recommended, else 0; the mean over several rankings."""
 
 
 class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Whether a device is there; also its last will."""
+    """The connection state of a device; also its last will."""
 
     online: bool
-    """Whether the device has a session."""
+    """True while the device has a session."""
     reason: Annotated[str, msgspec.Meta(max_length=200)]
-    """Why, for people to read, such as ``start``, ``reconnect`` or ``connection lost``."""
+    """The cause, for people to read, such as ``start``, ``reconnect`` or ``connection lost``."""
 
 
 class ModelNotice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The current model version and its geometry."""
 
     version: ModelVersion
-    """The name of the model, made of its content: equal names are equal bytes."""
+    """The name of the model, made of its content: equal names mean equal bytes."""
     geometry: Geometry
-    """How its item tables are cut into blocks."""
+    """The blocks of the item tables."""
     user_groups: Annotated[int, msgspec.Meta(ge=1, le=MAX_USER_GROUPS)]
-    """How many groups of users there are, numbered from 0; each has its own item table and ranking."""
+    """Number of user groups, numbered from 0; each has its own item table and ranking."""
     users: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
-    """How many users the model knows, numbered from 0."""
+    """Number of users that the model knows, numbered from 0."""
     layers: Annotated[int, msgspec.Meta(ge=1, le=MAX_BLOCKS)]
-    """The most layers that any group's ranking is cut into."""
+    """Largest number of layers of any group's ranking."""
 
 
 Message = TypeVar("Message", BudgetReport, QualityReport, Status, ModelNotice)
@@ -99,7 +99,7 @@ def decode(payload: bytes, kind: type[Message]) -> Message:
     """Return the message of type *kind* in *payload*.
 
     Raises:
-        RemoteProtocolError: it is too large, no JSON, or not of that type.
+        RemoteProtocolError: the payload is too large, not JSON, or not of that type.
     """
     if len(payload) > MAX_JSON_BYTES:
         raise RemoteProtocolError(Reason.TOO_LARGE, f"{len(payload)} bytes, at most {MAX_JSON_BYTES}")
@@ -113,7 +113,7 @@ def decode(payload: bytes, kind: type[Message]) -> Message:
 
 
 def _with_whole_numbers(value: object) -> object:
-    """Return decoded JSON with 1e3 and 1000.0 as 1000: some libraries write whole numbers so."""
+    """Return decoded JSON with 1e3 and 1000.0 as 1000: some libraries write integers so."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         return int(value)
     if isinstance(value, dict):

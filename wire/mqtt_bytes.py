@@ -1,11 +1,10 @@
-"""Byte accounting: what a message costs on the wire, by formula.
+"""Byte accounting: the bytes of a message on the wire, by formula.
 
     PUBLISH = 1 + varlen(r) + r, with r = 2 + |topic| + (2 if QoS > 0) + |payload|
     wire    = PUBLISH + 52 * ceil(PUBLISH / 1448)
 
-52 is 20 IPv4 + 20 TCP + 12 timestamps; 1448 is the segment size at an MTU of 1500. Pure TCP
-acknowledgements are excluded: they depend on timing, not on the message. Retransmissions, TLS
-and Ethernet are not counted either.
+52 is 20 IPv4 + 20 TCP + 12 timestamps; 1448 is the segment size at an MTU of 1500. Pure TCP acknowledgements
+are excluded: they depend on timing, not on the message. Retransmissions, TLS and Ethernet are excluded too.
 """
 
 import functools
@@ -32,20 +31,20 @@ def subscribe_bytes(topics: Sequence[str]) -> tuple[int, int]:
 
 
 def suback_bytes(topics: int) -> tuple[int, int]:
-    """Return the sizes of the SUBACK and the UNSUBACK that answer for so many topics (3.9, 3.11)."""
+    """Return the sizes of the SUBACK and the UNSUBACK for that many topics (3.9, 3.11)."""
     return _packet_bytes(2 + topics), _packet_bytes(2)
 
 
 @functools.lru_cache(maxsize=2**16)  # a fleet asks this for every message
 def publish_wire_bytes(topic_bytes: int, payload_bytes: int, qos: int) -> int:
-    """Return what an MQTT PUBLISH costs with TCP and IP headers on its data segments."""
+    """Return the bytes of an MQTT PUBLISH with TCP and IP headers on its data segments."""
     return wire_bytes(publish_bytes(topic_bytes, payload_bytes, qos))
 
 
 def wire_bytes(mqtt_bytes: int) -> int:
-    """Return what an MQTT packet costs with TCP and IP headers on its data segments."""
+    """Return the bytes of an MQTT packet with TCP and IP headers on its data segments."""
     return mqtt_bytes + SEGMENT_HEADER_BYTES * -(-mqtt_bytes // SEGMENT_BYTES)
 
 
 PUBACK_WIRE_BYTES = wire_bytes(4)
-"""What the confirmation of a QoS 1 PUBLISH costs (section 3.4), in a segment of its own."""
+"""Bytes of the confirmation of a QoS 1 PUBLISH (section 3.4), in a segment of its own."""

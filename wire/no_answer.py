@@ -1,6 +1,6 @@
-"""Words for a wait that ends without an answer: how much was published, how much came, and why that may be.
+"""The text of errors about a missing answer: the numbers published and received, and usual causes.
 
-MQTT tells nobody what a broker threw away, so nobody can do better than to count at both ends.
+MQTT does not tell which messages a broker dropped, so both ends count.
 """
 
 USUAL_CAUSES = (
@@ -11,10 +11,10 @@ USUAL_CAUSES = (
 
 
 def no_answer_text(*notes: str) -> str:
-    """Return the words.
+    """Return the text.
 
     Args:
-        notes: what was published, what came of it, and what else is known; empty ones are left out.
+        notes: numbers published and received, and other facts; empty ones are left out.
     """
     known = "; ".join(filter(None, notes))
     return f"{known}. Usual causes: {USUAL_CAUSES}"

@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all: the one way in which peelfleet replaces a file.
+"""Atomic replacement of files and folders: they appear completely or not at all.
 
-A library that writes a file is given a Python file object, never a name: some of them take names for
-UTF-8 text, and a folder may be named in other bytes.
+A library that writes a file is given a Python file object, not a name: some libraries take names for UTF-8
+text, but a folder's name may have other bytes.
 """
 
 import errno
@@ -28,17 +28,17 @@ _KINDS = {
 
 @contextmanager
 def atomic_file(path: Path, *, forced: bool = True) -> Iterator[Path]:
-    """Give a file to write that becomes *path* if the block succeeds, and leaves nothing if it fails.
+    """Yield a temporary file that replaces *path* when the block succeeds, and is removed when it fails.
 
-    Only a regular file is replaced: a link is followed, and the file at its end is replaced.
+    Only a regular file is replaced; a link is followed, and the file at its end is replaced.
 
     Args:
         path: the file.
-        forced: whether it is forced to the disk first. Without, a power cut may leave a damaged file, where
-            its reader finds that out and can do without it.
+        forced: True to write the file to the disk first. If False, a power cut may leave a damaged file:
+            only for files whose readers detect that.
 
     Raises:
-        InputError: *path* cannot be written; said before the block begins.
+        InputError: *path* cannot be written; raised before the block begins.
     """
     target = resolve_output(path)
     try:
@@ -60,10 +60,10 @@ def atomic_file(path: Path, *, forced: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to fill that becomes *path* if the block succeeds, and leaves nothing if it fails.
+    """Yield a temporary folder that becomes *path* when the block succeeds, and is removed when it fails.
 
     Raises:
-        OSError: it cannot be made, or a folder with something in it is at *path* when the block ends.
+        OSError: it cannot be made, or a folder that is not empty is at *path* when the block ends.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
@@ -76,7 +76,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write *content* to *path*: whoever reads it sees the old file or the new one.
+    """Write *content* to *path*; readers see the old file or the new one.
 
     Raises:
         InputError: *path* cannot be written.
@@ -87,10 +87,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def resolve_output(path: Path) -> Path:
-    """Return the file to which *path* leads, which may be written: a regular file, or none yet.
+    """Return the file that *path* leads to: a regular file, or one that does not exist yet.
 
     Raises:
-        InputError: something else is there, or its folder is none.
+        InputError: it is something else, or its folder does not exist.
     """
     try:
         target = Path(os.path.realpath(path))
@@ -111,15 +111,15 @@ def resolve_output(path: Path) -> Path:
 
 
 def check_overwritable(path: Path, begins: Callable[[bytes], bool], what: str) -> None:
-    """Check that *path* may be replaced unasked: it is not there, is empty, or is a file of ours.
+    """Check that *path* may be replaced: it does not exist, is empty, or was written by peelfleet.
 
     Args:
         path: the file.
-        begins: tells by its first bytes whether a file is ours.
-        what: what ours is.
+        begins: tells by the first bytes of a file whether peelfleet wrote it.
+        what: the kind of file, for the error.
 
     Raises:
-        InputError: it is a file of somebody else, or none that can be written.
+        InputError: it is a file of another program, or cannot be written.
     """
     target = resolve_output(path)
     try:
@@ -143,12 +143,12 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def os_error_text(error: OSError) -> str:
-    """Return why a file cannot be used, in words."""
+    """Return the text of an error of the operating system, without its number."""
     return error.strerror or str(error)
 
 
 def error_text(error: Exception) -> str:
-    """Return *error* for people; of one of the system, what it says without its number."""
+    """Return *error* as text for people; of an `OSError` without its number."""
     return os_error_text(error) if isinstance(error, OSError) else str(error)
 
 
@@ -162,7 +162,7 @@ def with_name(error: OSError) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Force a file to the disk, so that a power cut leaves the old one or the new one."""
+    """Write a file to the disk, so that a power cut leaves the old file or the new one."""
     handle = os.open(path, os.O_RDWR)  # Windows forces only what may be written
     try:
         os.fsync(handle)

@@ -1,7 +1,7 @@
 """Random streams: one seed per run, one named stream per consumer.
 
-A stream depends on the seed and its own name only, so adding a device, sharding a fleet or
-reordering events moves no other device's draws.
+A stream depends only on the seed and its own name. So a new device, another number of shards or another
+order of events changes no other device's draws.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import numpy as np
 def stream(seed: int, *name: str | int) -> np.random.Generator:
     """Return the random stream called *name* of the run with *seed*.
 
-    The name is hashed to 128 bits, so that a million device ids do not collide.
+    The name is hashed to 128 bits, so that the names of a million devices do not collide.
     """
     digest = _digest(*name)
     key = tuple(int.from_bytes(digest[at : at + 4], "little") for at in range(0, 16, 4))
@@ -20,7 +20,7 @@ def stream(seed: int, *name: str | int) -> np.random.Generator:
 
 
 def draw(seed: int, *name: str | int) -> float:
-    """Return the one number from 0 to below 1 called *name*: what a whole stream would be too much for."""
+    """Return one number from 0 to below 1, called *name*; cheaper than a stream."""
     return (int.from_bytes(_digest(seed, *name)[:8], "little") >> 11) * 2.0**-53
 
 

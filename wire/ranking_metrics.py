@@ -1,7 +1,7 @@
-"""Ranking metrics: a reported number means the same on both ends.
+"""Ranking metrics, defined once for cloud and devices.
 
-Full ranking over all items, known items masked, ties broken by the lower item index. Letters:
-B users in a batch, I items, K cut-off.
+Full ranking over all items, known items masked, ties broken by the lower item index. Letters: B users in a
+batch, I items, K cut-off.
 
     Recall@K = hits / |test|
     NDCG@K   = sum over hit ranks r (from 1) of 1/log2(r + 1), divided by the same sum over the
@@ -127,14 +127,13 @@ def top_k(scores: NDArray[np.floating], k: int) -> IntArray:
 def rank(scores: NDArray[np.floating], known: ItemLists, test: ItemLists, k: int) -> Ranking:
     """Rank all items for a batch of users, their known items masked.
 
-    Scores are compared as float32: computed in float64 they then do not depend on how users were
-    batched together.
+    Scores are compared as float32: if they were computed in float64, they do not depend on the batch.
 
     Args:
         scores: shape (B, I); not changed.
-        known: the items that are masked, one list per row of *scores*.
-        test: the items to be found, one list per row of *scores*.
-        k: the longest cut-off that will be asked for.
+        known: masked items, one list per row of *scores*.
+        test: items to find, one list per row of *scores*.
+        k: the largest cut-off that is needed.
     """
     masked = scores.astype(np.float32)  # always a copy
     users, items = known.pairs()

@@ -1,11 +1,10 @@
-"""Text of others: what a file or a peer says, made fit for a terminal."""
+"""Text from files and peers, made safe for a terminal."""
 
 import unicodedata
 from typing import Final
 
 MISSING_VALUE: Final = r"([+-]?(nan|inf|infinity)|<na>|#?n/a|na|null|none|nil|\\n|missing|undefined)"
-"""Words that stand for no number, or for nothing, in what pandas, databases and spreadsheets write: a regular
-expression for any case."""
+"""A regular expression, for any case, of words for a missing number in files of other programs."""
 
 _OBEYED: Final = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 """The kinds of character that a terminal may obey: control characters, marks of direction, halves of
@@ -13,11 +12,11 @@ pairs, separators of lines."""
 
 
 def printable(text: object, most: int | None = None) -> str:
-    """Return *text* in one line that a terminal only shows; what it would obey stands as an escape.
+    """Return *text* in one line, with escapes for characters that control a terminal.
 
     Args:
-        text: anything; its ``str`` is shown.
-        most: at most so many characters of it, then ``...``.
+        text: any value; its ``str`` is shown.
+        most: the largest number of characters, then ``...``.
     """
     whole = str(text)
     cut = whole if most is None or len(whole) <= most else whole[:most] + "..."
@@ -27,7 +26,7 @@ def printable(text: object, most: int | None = None) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Return *text* as `printable` does, its line breaks kept."""
+    """Return *text* as `printable` does, with its line breaks."""
     return "\n".join(printable(line) for line in text.split("\n"))
 
 

@@ -1,4 +1,4 @@
-"""The topic table: every topic is built, parsed and matched here and nowhere else.
+"""The topic table: all topics are built, parsed and matched here.
 
 The access rules of every broker are generated from the same table.
 """
@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
 class Role(StrEnum):
-    """Who speaks on a broker."""
+    """The roles of clients of a broker."""
 
     DEVICE = "device"  # one device; its MQTT user name is its device id
     FLEET = "fleet"  # a gateway that speaks for all devices of a fleet
@@ -26,7 +26,7 @@ class Role(StrEnum):
 
 
 class MessageKind(StrEnum):
-    """What a topic carries; the value is the last level of the topic."""
+    """The content of a topic; the value is the last level of the topic."""
 
     BUDGET = "budget"
     PEE = "pee"
@@ -41,13 +41,13 @@ class Route:
     """One row of the topic table."""
 
     per_device: bool
-    """Whether each device has a topic of its own; else the fleet has one, or one per layer."""
+    """True if each device has a topic of its own; else there is one per fleet, or one per layer."""
     writers: tuple[Role, ...]
     readers: tuple[Role, ...]
     qos: Literal[0, 1]
     retained: bool
     per_layer: bool = False
-    """Whether each layer of each user group's ranking has a topic."""
+    """True if each layer of each user group's ranking has a topic."""
 
 
 _ENDS = (Role.DEVICE, Role.FLEET, Role.EMULATOR)
@@ -70,7 +70,7 @@ _ROUTES: dict[str, Route] = {kind.value: route for kind, route in TABLE.items()}
 
 @dataclass(frozen=True)
 class TopicAddress:
-    """What a topic says: the kind of message, the fleet and, where there is one, the device."""
+    """The parts of a topic: the kind of message, the fleet and, if there is one, the device or the layer."""
 
     kind: MessageKind
     fleet: str
@@ -122,10 +122,10 @@ def shared_subscription(kind: MessageKind, fleet: str) -> str:
 
 
 def parse(topic: str) -> TopicAddress:
-    """Return what *topic* says.
+    """Return the parts of *topic*.
 
     Raises:
-        RemoteProtocolError: it is no topic of the table (reason ``unknown_topic``).
+        RemoteProtocolError: it is not a topic of the table (reason ``unknown_topic``).
     """
     match topic.split("/"):
         case ["peel", "1", fleet, device, kind] if _known(kind, per_device=True, names=(fleet, device)):
@@ -153,11 +153,11 @@ def matches(topic_filter: str, topic: str) -> bool:
 
 
 def access_rules(role: Role, fleet: str = "+") -> tuple[AccessRule, ...]:
-    """Return what *role* may read and write, generated from the topic table.
+    """Return the topics that *role* may read and write, generated from the topic table.
 
     Args:
-        role: who.
-        fleet: in which fleet; ``+``: in any.
+        role: the role.
+        fleet: its fleet; ``+``: any.
     """
     if role is Role.OBSERVER:
         return (AccessRule("read", f"{ROOT}/{'' if fleet == '+' else f'{fleet}/'}#"),)
@@ -171,7 +171,7 @@ def access_rules(role: Role, fleet: str = "+") -> tuple[AccessRule, ...]:
 
 
 def valid_name(name: str) -> bool:
-    """Tell whether *name* can be a fleet or a device: letters, digits and ``._-``, at most 64."""
+    """Tell whether *name* can be a fleet or a device: letters, digits and ``._-``, at most 64 characters."""
     return NAME.fullmatch(name) is not None
 
 

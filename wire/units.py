@@ -1,7 +1,7 @@
-"""Quantities: types that carry their unit, and the text that people write for them.
+"""Quantities: types with a unit, and the text in which people write them.
 
-Text converts exactly or is refused: ``"64 MiB"``, ``"250 ms"``, ``"1 h 30 min"``, ``"5 Mbps"``,
-``"0.5 %"``. A bare number is refused, except 0 where it means the same in every unit.
+Text is converted exactly or refused: ``"64 MiB"``, ``"250 ms"``, ``"1 h 30 min"``, ``"5 Mbps"``, ``"0.5
+%"``. A number without a unit is refused, except 0, which is the same in every unit.
 """
 
 import re
@@ -13,7 +13,7 @@ class Bytes(int):
 
 
 class Duration(int):
-    """A span of time in integer nanoseconds: floats would differ by the path to a moment."""
+    """A span of time in integer nanoseconds; sums of floats would depend on their order."""
 
 
 class BitsPerSecond(int):
@@ -21,7 +21,7 @@ class BitsPerSecond(int):
 
 
 class Share(float):
-    """A part of a whole, 0 to 1."""
+    """A fraction from 0 to 1."""
 
 
 NS_PER_S = 1_000_000_000
@@ -40,7 +40,7 @@ RATE_UNITS = {
 }  # fmt: skip
 
 MAX_TEXT = 400
-"""Nobody writes a quantity in more characters; to look for one in very many takes very long."""
+"""Largest number of characters of a quantity; the search in a very long text takes too long."""
 
 _PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 _TERM = re.compile(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([A-Za-z/%]+)")
@@ -50,7 +50,7 @@ def parse_bytes(value: object) -> Bytes:
     """Read ``"64 MiB"``; decimal units are kB, MB, GB, binary ones KiB, MiB, GiB.
 
     Raises:
-        ValueError: it is no text of this form, or not a whole number of bytes.
+        ValueError: the text has another form, or is not a whole number of bytes.
     """
     return Bytes(_parse(value, BYTE_UNITS, "bytes", "64 MiB"))
 
@@ -59,7 +59,7 @@ def parse_duration(value: object) -> Duration:
     """Read ``"250 ms"`` or ``"1 h 30 min"``, exact to the nanosecond.
 
     Raises:
-        ValueError: it is no text of this form, or not a whole number of nanoseconds.
+        ValueError: the text has another form, or is not a whole number of nanoseconds.
     """
     return Duration(_parse(value, TIME_UNITS, "a duration", "250 ms", several=True))
 
@@ -68,7 +68,7 @@ def parse_rate(value: object) -> BitsPerSecond:
     """Read ``"5 Mbps"`` (bits) or ``"200 kB/s"`` (bytes).
 
     Raises:
-        ValueError: it is no text of this form, or not a whole number of bits a second.
+        ValueError: the text has another form, or is not a whole number of bits a second.
     """
     return BitsPerSecond(_parse(value, RATE_UNITS, "a data rate", "5 Mbps"))
 
@@ -94,10 +94,10 @@ def parse_share(value: object) -> Share:
 
 
 def read_share(text: str) -> Share:
-    """Read the share that a command line gives: ``"5 %"``, ``"0.05"`` or ``".05"``.
+    """Read a share from a command line: ``"5 %"``, ``"0.05"`` or ``".05"``.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a share.
     """
     plain = _PLAIN_NUMBER.fullmatch(text.strip())
     return parse_share((int if plain[0].isdigit() else float)(plain[0]) if plain else text)

@@ -1,23 +1,23 @@
-"""The PEE container: one update part is one safetensors file.
+"""Update parts: one part of an update is one safetensors file.
 
-An update is a series of self-contained parts of whole blocks in ranking order. The header's
-``__metadata__`` holds the fields, the tensors hold the blocks:
+An update is a series of self-contained parts of whole blocks in ranking order. The ``__metadata__`` of the
+header has the fields, the tensors have the blocks:
 
     ids          U16 [B]    block ids, in ranking order
     data         U8 [bytes] the blocks' numbers, packed, in the same order
-    sizes        U16 [B]    bytes of each block, where the geometry does not say them
-    scales       F32 [B]    where the codec has scales
-    layer_blocks U32 [L]    in an introduction: how many blocks the first l layers hold, l = 1 .. L
-    layer_bytes  U32 [L]    with it: how many bytes a device stores for them
-    user_vector  F32 [d]    with them, where the cloud knows the user
+    sizes        U16 [B]    bytes of each block, unless they follow from the geometry
+    scales       F32 [B]    if the codec has scales
+    layer_blocks U32 [L]    in an introduction: the number of blocks of the first l layers, l = 1 .. L
+    layer_bytes  U32 [L]    with it: the bytes that a device stores for them
+    user_vector  F32 [d]    with them, if the cloud knows the user
 
-An introduction is the first part for a device that does not hold this model version; it has no blocks,
-so that all other parts are the same for every device.
+An introduction is the first part for a device that does not hold this model version. It has no blocks, so
+that all other parts are the same for every device.
 
-The header starts with the checksum and the report's number, at a fixed place:
+The header starts with the checksum and the number of the report, at fixed positions:
 ``{"__metadata__":{"crc32":"xxxxxxxx","seq":"7",``. The checksum is the CRC-32 of the data section followed
-by the header text, its own eight digits set to ``00000000``. Data first, so that a cloud which sends
-the same blocks to many devices checksums them once.
+by the header text, with ``00000000`` for its own eight digits. The data come first, so that a cloud that
+sends the same blocks to many devices computes their checksum once.
 """
 
 import functools
@@ -59,39 +59,39 @@ TENSOR_TYPES = {
 
 
 class Layout(msgspec.Struct, frozen=True, kw_only=True):
-    """What a part's header says, its checksum and its report's number aside."""
+    """The content of a part's header, without its checksum and the number of its report."""
 
     model: str
     group: int
-    """The user group whose ranking the blocks are of."""
+    """The user group of the ranking."""
     first: int
-    """The place in the ranking of this part's first block."""
+    """The index in the ranking of this part's first block."""
     target: int
-    """How many blocks the PEE for the reported budget has."""
+    """The number of blocks of the PEE for the reported budget."""
     part: int
     parts: int
     blocks: int
-    """How many blocks the part brings."""
+    """The number of blocks in the part."""
     introduces: bool
-    """Whether it brings the layer table or the user's vector."""
+    """True if the part has the layer table or the user's vector."""
     spans: dict[str, tuple[int, int]]
-    """Where each tensor lies in the data section."""
+    """The start and end of each tensor in the data section."""
 
 
 class Part(msgspec.Struct, frozen=True):
     """A verified update part."""
 
     seq: int
-    """The report that it answers."""
+    """The number of the report that it answers."""
     layout: Layout
     data_crc32: int
-    """CRC-32 of the data section: equal content has an equal value."""
+    """CRC-32 of the data section: equal data have equal values."""
     payload: bytes
     start: int
-    """Where the data section starts in the payload."""
+    """The start of the data section in the payload."""
 
     def tensor(self, name: str) -> bytes:
-        """Return the raw little-endian bytes of a tensor, empty where it is absent."""
+        """Return the raw little-endian bytes of a tensor, empty if it is absent."""
         begin, end = self.layout.spans.get(name, (0, 0))
         return self.payload[self.start + begin : self.start + end]
 
@@ -101,7 +101,7 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class Body(msgspec.Struct, frozen=True):
-    """A part without its report's number: the same for every device that needs these blocks."""
+    """A part without the number of its report: the same for every device that needs these blocks."""
 
     fields: bytes
     data: bytes
@@ -143,16 +143,16 @@ _decode_header = msgspec.json.Decoder(_PartHeader, strict=False).decode  # not s
 def build_body(
     *, model: str, group: int, first: int, target: int, part: int, parts: int, tensors: dict[str, bytes]
 ) -> Body:
-    """Return a part to be sealed with the number of each report that it answers.
+    """Return the body of a part.
 
     Args:
         model: model version.
         group: user group.
-        first: place in the ranking of the first block.
-        target: blocks of the whole PEE.
-        part: this part's number, from 1.
-        parts: how many there are.
-        tensors: raw bytes by tensor name; the names and types are those of the module's docstring.
+        first: index in the ranking of the first block.
+        target: number of blocks of the whole PEE.
+        part: number of this part, from 1.
+        parts: number of parts.
+        tensors: raw bytes by tensor name; names and types are listed at the head of this module.
     """
     described = [b""]
     offset = 0
@@ -187,16 +187,16 @@ def encode_part(build_body: Body, seq: int) -> bytes:
 
 
 def encoded_bytes(fields_bytes: int, data_bytes: int, seq: int) -> int:
-    """Return ``len(seal(body, seq))`` for a body with that many bytes of fields and data."""
+    """Return ``len(encode_part(body, seq))`` for a body with that many bytes of fields and data."""
     header = _FIXED + len(_SEQ) + len(str(seq)) + fields_bytes + 1
     return 8 + header + (-header % 8) + data_bytes
 
 
 def decode_part(payload: bytes) -> Part:
-    """Return the update part in *payload*, its checksum verified.
+    """Return the update part in *payload*, after a check of its checksum.
 
     Raises:
-        RemoteProtocolError: it is too large, damaged, or no update part.
+        RemoteProtocolError: it is too large, damaged, or not an update part.
     """
     seq, fields, start = _split(payload)
     data_crc32 = zlib.crc32(memoryview(payload)[start:])
@@ -207,17 +207,17 @@ def decode_part(payload: bytes) -> Part:
 
 
 def peek(payload: bytes) -> tuple[int, Layout]:
-    """Return the number and the layout of a part without verifying its checksum, to route it.
+    """Return the report number and the layout of a part, to route it, without a check of its checksum.
 
     Raises:
-        RemoteProtocolError: it is no update part.
+        RemoteProtocolError: it is not an update part.
     """
     seq, fields, start = _split(payload)
     return seq, _layout_of(fields, len(payload) - start)
 
 
 def _split(payload: bytes) -> tuple[int, bytes, int]:
-    """Return the report's number, the fields behind it, and where the data section starts."""
+    """Return the report number, the fields after it, and the start of the data section."""
     length = int.from_bytes(payload[:8], "little")
     start = 8 + length
     if len(payload) > MAX_PART_BYTES:
@@ -233,7 +233,7 @@ def _split(payload: bytes) -> tuple[int, bytes, int]:
 
 
 def _layout_of(fields: bytes, data_bytes: int) -> Layout:
-    """Return what *fields* say; those of ordinary length are remembered, so that a peer fills no memory."""
+    """Return the layout in *fields*; long ones are not cached, to limit the memory that a peer can use."""
     return (_layout if len(fields) <= MAX_REMEMBERED_BYTES else _layout.__wrapped__)(fields, data_bytes)
 
 

@@ -5,7 +5,7 @@ Letters: U users, I items, d dimensions.
 
 import numpy as np
 
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 
 
 def rotated(users: Float32Array, items: Float32Array) -> tuple[Float32Array, Float32Array]:

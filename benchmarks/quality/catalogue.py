@@ -17,7 +17,8 @@ from benchmarks.quality.softer import Distilled, Matryoshka
 from benchmarks.quality.whole import Whole
 from cloud.training.config import Controller, Guard, Refinement
 from scenarios.language.schema import RECIPES, Model
-from wire.geometry import Codec, Score
+from wire.codecs import Codec
+from wire.geometry import Score
 
 SHARES = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.10, 0.25, 1.0)
 QUICK_SHARES = (0.01, 0.05, 0.25)

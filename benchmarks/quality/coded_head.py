@@ -14,7 +14,7 @@ from benchmarks.quality.basis import rotated
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 
 HEADER_BYTES = 6  # the step as float32, the number of items in 16 bits
 CONTEXTS = 14  # magnitudes above are written in Elias's gamma code

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 
 CLIPS = np.linspace(0.4, 1.0, 13)  # largest level as a share of the largest number
 

@@ -8,7 +8,7 @@ from benchmarks.quality.codes import Precision, decoded, table_bytes, widest
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from benchmarks.quality.method import factored
 from benchmarks.quality.scoring import mean_ndcg
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.random_streams import stream
 from wire.ranking_metrics import IntArray
 

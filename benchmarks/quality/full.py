@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
 from cloud.training.train import GlobalModel, learn_global
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 
 
 @dataclass(frozen=True, eq=False)

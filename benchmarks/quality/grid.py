@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.quality.method import Candidate, factored
 from cloud.data.interactions import item_group_bounds
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, IntArray
 
 BLOCK_OVERHEAD = 6  # the block's number in 16 bits, its scale as float32

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.quality.full import Full
 from benchmarks.quality.scoring import mean_ndcg
 from cloud.data.interactions import Interactions
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, IntArray
 
 

@@ -19,7 +19,7 @@ from devices.recommender.scoring import ItemTable
 from emulator.simulation.model_cache import encode_store
 from emulator.simulation.simulation import evaluate
 from scenarios.language.schema import Model
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray
 

@@ -14,7 +14,7 @@ from sklearn.cluster import KMeans
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.random_streams import stream
 
 PARTS = (1, 2, 4, 8, 16, 32)

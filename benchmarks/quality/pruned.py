@@ -10,7 +10,7 @@ from benchmarks.quality.codes import Precision
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 
 PRECISIONS = (Precision.FP32, Precision.INT8)
 

@@ -13,7 +13,7 @@ from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
 from cloud.training.train import learn_global
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 
 Factors = tuple[Float32Array, Float32Array]
 Variant = tuple[Literal["mf", "lightgcn", "ials"], float]

@@ -11,7 +11,7 @@ from benchmarks.quality.grid import Grid, closed_form, cut
 from benchmarks.quality.method import Candidate, Choice
 from benchmarks.quality.scoring import CUT_OFF
 from cloud.data.interactions import Interactions
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, ItemLists, rank
 

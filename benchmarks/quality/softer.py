@@ -15,7 +15,7 @@ from benchmarks.quality.fitting import Targets, Task, fit_tables, liked
 from benchmarks.quality.full import Full
 from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import IntArray
 
 

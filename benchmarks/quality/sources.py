@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
+from cloud.data.load import load
 from cloud.data.sources import ByRatio, Data, LightGCN, MovieLens, RecBole
 from emulator.simulation.model_cache import DATA_VARIABLE, resolve_data
 from scenarios.language import load as scenario_files

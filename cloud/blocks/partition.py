@@ -1,4 +1,4 @@
-"""How an item table is cut into blocks.
+"""Partition of an item table into blocks of rows and columns.
 
 Letters: I items, d dimensions, M item groups, N slices.
 """
@@ -18,7 +18,7 @@ Value = TypeVar("Value", bound=np.generic)
 
 @dataclass(frozen=True, eq=False)
 class Partition:
-    """How a table of I items and d dimensions is cut: item group m starts at ``row_starts[m]``."""
+    """A partition of a table of I items and d dimensions: item group m starts at ``row_starts[m]``."""
 
     n_items: int
     dim: int
@@ -35,7 +35,7 @@ class Partition:
         by_rows = np.add.reduceat(values, self.row_starts, axis=0)  # (M, d)
         return np.asarray(np.add.reduceat(by_rows, self.column_starts, axis=1))
 
-    def spread(self, blocks: NDArray[Value]) -> NDArray[Value]:
+    def broadcast(self, blocks: NDArray[Value]) -> NDArray[Value]:
         """Return a value per block as a value per entry of the table, shape (M, N) to (I, d)."""
         return blocks[self.item_groups()][:, self.slices()]
 
@@ -49,7 +49,7 @@ class Partition:
 
 
 def partition_of(geometry: Geometry) -> Partition:
-    """Return how *geometry* cuts a table."""
+    """Return the partition of the tables of *geometry*."""
     bounds = item_group_bounds(geometry.items, geometry.item_groups)
     return Partition(
         geometry.items, geometry.dim, bounds[:-1], np.arange(0, geometry.dim, geometry.slice_width)
@@ -57,5 +57,5 @@ def partition_of(geometry: Geometry) -> Partition:
 
 
 def _repeat_indices(starts: IntArray, total: int) -> IntArray:
-    """Return 0 for the places before ``starts[1]``, then 1, and so on, shape (total,)."""
+    """Return 0 for the positions before ``starts[1]``, then 1, and so on, shape (total,)."""
     return np.repeat(np.arange(len(starts)), np.diff(starts, append=total))

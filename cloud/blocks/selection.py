@@ -1,9 +1,9 @@
-"""Which blocks a budget gets: one ranking per user group, cut into layers. Pure.
+"""Selection of blocks for a budget: one ranking of blocks per user group, cut into layers.
 
-PEEs of one ranking are nested: a larger budget's PEE holds all of a smaller one's. Every policy is a
-ranking, and every ranking starts with a floor, one block per item group: the first that the policy
-itself would take. So any policy can rank all items at the smallest budgets. Letters: M item groups, N
-slices, B blocks.
+PEEs of one ranking are nested: the PEE of a larger budget contains that of a smaller one. Every policy is a
+ranking, and every ranking starts with a floor of one block per item group, the first that the policy itself
+takes. So all items can be ranked at the smallest budgets, with any policy. Letters: M item groups, N slices,
+B blocks.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ from wire.layers import Layers
 from wire.ranking_metrics import FloatArray, IntArray
 
 SHARE_BELOW_FLOOR = 1 / 8
-"""The part of the layers that lies below the floor, where hardly any budget does."""
+"""The part of the layers that lies below the floor; few budgets are that small."""
 
 
 class Selection(StrEnum):
-    """By what blocks are ranked behind the floor."""
+    """The policies by which blocks are ranked after the floor."""
 
     PEEL = "peel"  # the weight of whole cells; what a plane buys per byte
     WEIGHT = "weight"  # what a block buys, whatever it costs
@@ -31,35 +31,35 @@ class Selection(StrEnum):
     RANDOM = "random"
 
     def is_peel(self, embedded: bool) -> bool:
-        """Return whether this ranks as `peel` does, where the codec is or is not *embedded*."""
+        """Tell whether this policy ranks as `peel` does, with codecs that are *embedded* or not."""
         return self in (Selection.PEEL, Selection.WEIGHT_PER_BYTE if embedded else Selection.WEIGHT)
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What is ranked. The blocks of a cell lie side by side, each behind those that it builds on.
+    """The blocks to rank. The blocks of a cell are consecutive, each after those that it refines.
 
-    Shapes (B,): ``item_groups`` and ``slices`` of the blocks; ``worth``, finite, by which `peel` ranks them,
-    never rising within a cell; ``bytes``, what each is stored in. ``per_byte`` says whether the worth is
-    that of a byte or of the block. ``wanted`` (M,) is how much the user group wants each item group.
+    Shapes (B,): ``item_groups`` and ``slices`` of the blocks; ``utility``, finite, by which `peel` ranks,
+    never rising within a cell; ``bytes``, the stored size. ``per_byte``: the utility is per byte, else per
+    block. ``demand`` (M,) is the user group's demand for each item group.
     """
 
     item_groups: IntArray
     slices: IntArray
-    worth: FloatArray
+    utility: FloatArray
     bytes: FloatArray
     per_byte: bool
-    wanted: FloatArray
+    demand: FloatArray
 
     @property
     def weights(self) -> FloatArray:
-        """What each block buys, whatever it costs."""
-        return self.worth * self.bytes if self.per_byte else self.worth
+        """The utility of each block."""
+        return self.utility * self.bytes if self.per_byte else self.utility
 
     @property
     def weights_per_byte(self) -> FloatArray:
-        """What each block buys per byte."""
-        return self.worth if self.per_byte else self.worth / self.bytes
+        """The utility of each block per byte."""
+        return self.utility if self.per_byte else self.utility / self.bytes
 
     @property
     def cells(self) -> IntArray:
@@ -68,42 +68,43 @@ class Candidates:
 
 
 RankingPolicy = Callable[[Candidates], IntArray]
-"""From an offer to the order of its blocks, the floor first, no block before one that it builds on."""
+"""Returns the order of the candidates: the floor first, and no block before one that it refines."""
 
 
-def rank_by_peel(offer: Candidates) -> IntArray:
-    """Rank as PEEL does."""
-    return order_floor_first(offer.worth, offer.item_groups)
+def rank_by_peel(candidates: Candidates) -> IntArray:
+    """Return the order of PEEL."""
+    return order_floor_first(candidates.utility, candidates.item_groups)
 
 
 def ranking_policy(selection: Selection, rng: np.random.Generator) -> RankingPolicy:
-    """Return how *selection* ranks; *rng* is drawn from at `random` alone."""
+    """Return the policy of *selection*; only `random` draws from *rng*."""
     orders: dict[Selection, RankingPolicy] = {
-        Selection.PEEL: lambda offer: _descending(offer.worth),
-        Selection.WEIGHT: lambda offer: _descending(_running_minimum(offer.weights, offer.cells)),
-        Selection.WEIGHT_PER_BYTE: lambda offer: _descending(
-            _running_minimum(offer.weights_per_byte, offer.cells)
+        Selection.PEEL: lambda candidates: _descending(candidates.utility),
+        Selection.WEIGHT: lambda candidates: _descending(
+            _running_minimum(candidates.weights, candidates.cells)
         ),
-        Selection.POPULARITY: lambda offer: np.lexsort(
-            (-offer.worth, offer.item_groups, -offer.wanted[offer.item_groups])
+        Selection.WEIGHT_PER_BYTE: lambda candidates: _descending(
+            _running_minimum(candidates.weights_per_byte, candidates.cells)
         ),
-        Selection.PREFIX: lambda offer: np.lexsort((-offer.worth, offer.slices)),
-        Selection.RANDOM: lambda offer: _shuffle_in_cell_order(offer.cells, rng),
+        Selection.POPULARITY: lambda candidates: np.lexsort(
+            (-candidates.utility, candidates.item_groups, -candidates.demand[candidates.item_groups])
+        ),
+        Selection.PREFIX: lambda candidates: np.lexsort((-candidates.utility, candidates.slices)),
+        Selection.RANDOM: lambda candidates: _shuffle_in_cell_order(candidates.cells, rng),
     }
-    return lambda offer: _move_floor_first(orders[selection](offer), offer.item_groups)
+    return lambda candidates: _move_floor_first(orders[selection](candidates), candidates.item_groups)
 
 
-def order_floor_first(worth: NDArray[np.floating], item_groups: IntArray) -> IntArray:
-    """Return the order from the most to the least wanted block.
+def order_floor_first(utility: NDArray[np.floating], item_groups: IntArray) -> IntArray:
+    """Return the order by falling utility, with the floor first.
 
-    First the floor, the worthiest block of each item group, so that the smallest budgets can rank
-    every item; then the others. Both by falling worth, equal ones in the order given.
+    The floor is the block of highest utility of each item group. Equal utilities keep their order.
 
     Args:
-        worth: of each block, finite, shape (B,).
+        utility: finite, shape (B,).
         item_groups: the item group of each block, shape (B,).
     """
-    return _move_floor_first(_descending(worth), item_groups)
+    return _move_floor_first(_descending(utility), item_groups)
 
 
 def rank_blocks(weights: NDArray[np.floating]) -> IntArray:
@@ -114,34 +115,35 @@ def rank_blocks(weights: NDArray[np.floating]) -> IntArray:
 def cut_layers(sizes: Sequence[int], count: int, floor: int) -> Layers:
     """Cut a ranking into at most *count* layers at block boundaries.
 
-    Layers are geometric in bytes from the floor's to the whole ranking's, and evenly divide the
-    floor. With as many layers as blocks, a budget selects the longest prefix of blocks that fits.
+    Above the floor, the bytes of the layers form a geometric series up to the whole ranking; below it,
+    layers divide the floor evenly. With as many layers as blocks, a budget selects the longest prefix of
+    blocks that fits.
 
     Args:
         sizes: stored bytes of each block in ranking order, overhead included.
         count: at least 1.
-        floor: how many blocks the floor has.
+        floor: the number of blocks of the floor.
     """
     ends = np.cumsum(sizes)
     if count >= len(ends):
         return Layers.above_zero(range(1, len(ends) + 1), ends.tolist())
     below = min(int(count * SHARE_BELOW_FLOOR), floor - 1)
-    wanted = np.concatenate(
+    targets = np.concatenate(
         [
             ends[floor - 1] * np.arange(1, below + 1) / (below + 1),
             np.geomspace(ends[floor - 1], ends[-1], count - below),
         ]
     )
-    # The block boundary at or above each wanted size; rounding must not lose the last block.
-    blocks = np.unique(np.minimum(np.searchsorted(ends, wanted - 0.5), len(ends) - 1) + 1)
+    # The block boundary at or above each target size; rounding must not lose the last block.
+    blocks = np.unique(np.minimum(np.searchsorted(ends, targets - 0.5), len(ends) - 1) + 1)
     blocks[-1] = len(ends)
     return Layers.above_zero(blocks.tolist(), ends[blocks - 1].tolist())
 
 
-def _descending(worth: NDArray[np.floating]) -> IntArray:
-    if not np.isfinite(worth).all():
+def _descending(utility: NDArray[np.floating]) -> IntArray:
+    if not np.isfinite(utility).all():
         raise ValueError("the worth of a block must be finite")
-    return np.argsort(-worth, kind="stable")
+    return np.argsort(-utility, kind="stable")
 
 
 def _move_floor_first(order: IntArray, item_groups: IntArray) -> IntArray:
@@ -152,15 +154,15 @@ def _move_floor_first(order: IntArray, item_groups: IntArray) -> IntArray:
     return np.concatenate([order[np.sort(first)], order[rest]])
 
 
-def _running_minimum(worth: FloatArray, cells: IntArray) -> FloatArray:
-    """Return the least *worth* of each block and those of its cell before it: it waits for them."""
+def _running_minimum(utility: FloatArray, cells: IntArray) -> FloatArray:
+    """Return the smallest *utility* of each block and the earlier blocks of its cell."""
     starts = np.flatnonzero(np.diff(cells, prepend=-1))
-    return np.concatenate([np.minimum.accumulate(each) for each in np.split(worth, starts[1:])])
+    return np.concatenate([np.minimum.accumulate(part) for part in np.split(utility, starts[1:])])
 
 
 def _shuffle_in_cell_order(cells: IntArray, rng: np.random.Generator) -> IntArray:
-    """Return a random order, every one equally likely that keeps the blocks of each cell in theirs."""
+    """Return a random order that keeps the order within cells; all such orders are equally likely."""
     order = np.empty(len(cells), dtype=np.int64)
-    # Deal the places of a random row of cells to the blocks of each cell, in their order.
+    # Assign the positions of each cell in a random sequence to its blocks in their order.
     order[np.argsort(rng.permutation(cells), kind="stable")] = np.argsort(cells, kind="stable")
     return order

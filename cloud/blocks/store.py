@@ -1,8 +1,8 @@
-"""The block store: what training leaves, immutable, on disk and in memory.
+"""The block store: the immutable result of training, on disk and in memory.
 
-A store is a folder with a manifest and safetensors files. The model version is the hash of their
-content; every file is checked against the manifest's checksum when it is read. Per user group the
-blocks lie in ranking order with running sums, so that an update's payload is a slice.
+A store is a folder with a manifest and safetensors files. The model version is the hash of their content;
+every file is checked against the checksum in the manifest when it is read. The blocks of each user group lie
+in ranking order with running sums of their sizes, so that the payload of an update is a slice.
 """
 
 import hashlib
@@ -17,9 +17,10 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from wire.arrays import Float32Array
 from wire.blocks import Blocks, block_offsets
 from wire.errors import InputError, RemoteProtocolError
-from wire.geometry import Float32Array, Geometry
+from wire.geometry import Geometry
 from wire.input_files import read_at_most
 from wire.layers import Layers
 from wire.output_files import atomic_folder
@@ -44,17 +45,17 @@ class GroupBlocks:
 
     blocks: Blocks
     starts: tuple[int, ...]
-    """Where each block starts in the blocks' data, and the end of the last one."""
+    """The start of each block in the data of *blocks*, and the end of the last one."""
     layers: Layers
 
     @classmethod
     def of(
         cls, geometry: Geometry, blocks: Blocks, layers: Callable[[Sequence[int]], Layers]
     ) -> "GroupBlocks":
-        """Return *blocks* with their layers, which *layers* cuts by the stored bytes of each block.
+        """Return *blocks* with the layer table that *layers* makes from the stored bytes of each block.
 
         Raises:
-            ValueError: blocks and geometry, or blocks and layers, do not fit.
+            ValueError: the blocks do not fit the geometry or the layers.
         """
         try:
             sizes = blocks.checked_sizes(geometry)
@@ -67,7 +68,7 @@ class GroupBlocks:
 
     @property
     def count(self) -> int:
-        """How many blocks there are."""
+        """The number of blocks."""
         return len(self.starts) - 1
 
     def ranking(self) -> list[int]:
@@ -77,7 +78,7 @@ class GroupBlocks:
 
 @dataclass(frozen=True)
 class BlockStore:
-    """All that the cloud needs to answer a budget report."""
+    """All data that the cloud needs to answer a budget report."""
 
     version: str
     geometry: Geometry
@@ -87,21 +88,21 @@ class BlockStore:
     user_vectors: Float32Array
     """Each user's vector in the basis of the user's group, shape (U, d)."""
     report: Mapping[str, object]
-    """What each stage of training did, and the quality it reached."""
+    """Figures of each stage of training, and the quality that it reached."""
 
     @property
     def users(self) -> int:
-        """How many users the model knows."""
+        """The number of users that the model knows."""
         return len(self.user_groups)
 
     @property
     def layers(self) -> int:
-        """The most layers that any group has."""
+        """The largest number of layers of any group."""
         return max(group.layers.top for group in self.groups)
 
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a store comes from: the data and the settings it was trained with, and its key in the cache."""
+    """Data and settings that a store was trained with, and its key in the cache."""
 
     key: str
     data: dict[str, object]
@@ -121,11 +122,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """SHA-256 of every file."""
     report: dict[str, object]
     origin: Origin | None = None
-    """None in stores of format 2, and of whoever made one by hand."""
+    """None in stores of format 2, and in stores that were not trained by `peelfleet`."""
 
 
 class _AnyManifest(msgspec.Struct, frozen=True):
-    """What the manifest of any version says."""
+    """The field that manifests of all formats have."""
 
     format: int
 
@@ -138,14 +139,14 @@ def build_store(
     user_groups: NDArray[np.int64],
     report: Mapping[str, object],
 ) -> BlockStore:
-    """Return the store of encoded groups, named by its content.
+    """Return the store of encoded groups; its version is a hash of its content.
 
     Args:
-        geometry: how tables are cut and stored.
+        geometry: the blocks of a table and their codec.
         groups: the blocks of each user group.
-        user_vectors: shape (U, d), to go with the blocks.
+        user_vectors: shape (U, d), scaled for the blocks.
         user_groups: shape (U,), values 0 to G - 1.
-        report: what training did, JSON types only.
+        report: figures of training, JSON types only.
     """
     vectors = user_vectors.astype(np.float32)
     store = BlockStore("", geometry, tuple(groups), user_groups.astype(np.int64), vectors, report)
@@ -153,14 +154,14 @@ def build_store(
 
 
 def save_store(store: BlockStore, folder: Path, origin: Origin | None = None) -> None:
-    """Write *store* to *folder*, which appears whole or not at all.
+    """Write *store* to *folder*, completely or not at all.
 
-    An existing folder is left as it is: a store never changes.
+    An existing folder is not changed: a store is immutable.
 
     Args:
-        store: what to write.
-        folder: where.
-        origin: where it comes from.
+        store: the store.
+        folder: the new folder.
+        origin: data and settings of the store.
     """
     if (folder / MANIFEST).exists():
         return
@@ -190,14 +191,14 @@ def _write(draft: Path, files: Mapping[str, bytes], store: BlockStore, origin: O
 
 
 def load_store(folder: Path, origin: Origin | None = None) -> BlockStore:
-    """Read the store in *folder*, every file checked against its checksum, and the whole for sense.
+    """Read the store in *folder* and check its checksums and its content.
 
     Args:
-        folder: where it lies.
-        origin: what it must have been made of; None: anything.
+        folder: the folder of the store.
+        origin: data and settings that it must have; None: any.
 
     Raises:
-        InputError: there is none, it is damaged, or it is of something else.
+        InputError: there is no store, it is damaged, or it has another origin.
     """
     manifest = _read_manifest(folder)
     if origin is not None:
@@ -230,31 +231,31 @@ def load_store(folder: Path, origin: Origin | None = None) -> BlockStore:
     return store
 
 
-def _check_origin(folder: Path, found: Origin | None, wanted: Origin) -> None:
-    """Check that a store in the cache is of the data and settings that its folder is named by."""
-    again = f"remove {folder} to train again"
-    if found is None:
-        raise InputError(f"{folder / MANIFEST}: does not say what it was trained with; {again}")
-    if found.data.get("digest") != wanted.data.get("digest"):
+def _check_origin(folder: Path, stored: Origin | None, expected: Origin) -> None:
+    """Check that a cached store has the data and settings that its folder name stands for."""
+    advice = f"remove {folder} to train again"
+    if stored is None:
+        raise InputError(f"{folder / MANIFEST}: does not say what it was trained with; {advice}")
+    if stored.data.get("digest") != expected.data.get("digest"):
         raise InputError(
             f"{folder / MANIFEST}: this block store was trained with other data "
-            f"({printable(found.data.get('name'), 40)}), not with {wanted.data.get('name')}; {again}"
+            f"({printable(stored.data.get('name'), 40)}), not with {expected.data.get('name')}; {advice}"
         )
-    if found.settings != wanted.settings:
-        keys = sorted(key for key in wanted.settings if found.settings.get(key) != wanted.settings[key])
+    if stored.settings != expected.settings:
+        keys = sorted(key for key in expected.settings if stored.settings.get(key) != expected.settings[key])
         raise InputError(
             f"{folder / MANIFEST}: this block store was trained with other settings of model "
-            f"({', '.join(keys) or 'more of them'}); {again}"
+            f"({', '.join(keys) or 'more of them'}); {advice}"
         )
-    if found.key != wanted.key:
+    if stored.key != expected.key:
         raise InputError(
-            f"{folder / MANIFEST}: this block store belongs to {printable(found.key, 40)}, not to "
-            f"{wanted.key}; {again}"
+            f"{folder / MANIFEST}: this block store belongs to {printable(stored.key, 40)}, not to "
+            f"{expected.key}; {advice}"
         )
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
-    """Check that the manifest lists the files of a store, and no others."""
+    """Check that the manifest lists exactly the files of a store."""
     for name in manifest.files:
         if Path(name).name != name or "\0" in name:
             shown = printable(name, 40)
@@ -269,7 +270,7 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
 
 
 def _tensors(raw: bytes, types: Mapping[str, type]) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a file, after checking that each has its type."""
+    """Return the tensors of a file after a check of their types."""
     tensors = safetensors.numpy.load(raw)
     for name, tensor in tensors.items():
         if tensor.dtype != types.get(name):
@@ -291,9 +292,9 @@ def _check_users(store: BlockStore) -> None:
 
 
 def _check_group(geometry: Geometry, group: GroupBlocks) -> None:
-    """Check that a ranking ranks every item, has no block twice, and layers of the bytes of their blocks.
+    """Check that a ranking ranks every item, repeats no block, and has layers with the bytes of their blocks.
 
-    Not every cell: a group may do without slices that tell it nothing.
+    Not every cell must be present: a group may leave out slices without information.
     """
     ids = np.array(group.ranking())
     cells, planes = np.divmod(ids, geometry.planes)
@@ -346,10 +347,10 @@ def _version(files: Mapping[str, bytes], geometry: Geometry, store: BlockStore) 
 def _read_manifest(folder: Path) -> Manifest:
     try:
         raw = read_at_most(folder / MANIFEST, MOST_MANIFEST_BYTES, "a manifest")
-        found = msgspec.json.decode(raw, type=_AnyManifest).format
-        if not OLDEST_FORMAT <= found <= FORMAT:
+        stored = msgspec.json.decode(raw, type=_AnyManifest).format
+        if not OLDEST_FORMAT <= stored <= FORMAT:
             raise InputError(
-                f"{folder / MANIFEST}: block store of format {found}, this version reads formats "
+                f"{folder / MANIFEST}: block store of format {stored}, this version reads formats "
                 f"{OLDEST_FORMAT} to {FORMAT}; train again, or use the version of peelfleet that wrote it"
             )
         manifest = msgspec.json.decode(raw, type=Manifest)
@@ -365,10 +366,10 @@ def _read_file(folder: Path, name: str, checksum: str) -> bytes:
         raw = read_at_most(folder / name, MOST_FILE_BYTES, "a part of a block store")
     except OSError as error:
         raise InputError(f"{folder / name}: block store is corrupted: {error.strerror}") from None
-    found = hashlib.sha256(raw).hexdigest()
-    if found != checksum:
+    actual = hashlib.sha256(raw).hexdigest()
+    if actual != checksum:
         raise InputError(
-            f"{folder / name}: block store is corrupted: SHA-256 is {found[:12]}..., the manifest says "
+            f"{folder / name}: block store is corrupted: SHA-256 is {actual[:12]}..., the manifest says "
             f"{printable(checksum, 12)}; remove {folder} to train again"
         )
     return raw

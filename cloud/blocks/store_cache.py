@@ -26,10 +26,9 @@ def default_root() -> Path:
 
 
 def store_key(*parts: object) -> str:
-    """Return the name under which a store made from *parts* is cached: a hash of all of them.
+    """Return the cache key of a store made from *parts*: a hash of them, the training code and its libraries.
 
-    The code that trains and encodes, and the libraries it stands on, count too: where one of them
-    changes, a model is trained anew.
+    A model is trained again when one of these changes.
     """
     digest = hashlib.sha256(_code_digest())
     for part in parts:
@@ -41,7 +40,7 @@ TRAINING_ROOTS = ("cloud.training.train", "cloud.blocks.encoding")
 """The modules that make a store from interactions."""
 TRAINING_CODE = (
     "cloud.settings", "cloud.data", "cloud.blocks", "cloud.training",
-    "wire.blocks", "wire.geometry", "wire.layers", "wire.planes",
+    "wire.arrays", "wire.blocks", "wire.codecs", "wire.geometry", "wire.layers",
     "wire.random_streams", "wire.ranking_metrics",
 )  # fmt: skip
 """The packages and modules whose code decides the content of a store, as far as `TRAINING_ROOTS` import them.
@@ -54,7 +53,7 @@ LIBRARIES = ("torch", "numpy", "constriction", "scipy", "scikit-learn")
 
 @functools.cache
 def _code_digest() -> bytes:
-    """Return a hash of everything that decides what training makes of given data and settings."""
+    """Return a hash of the code and the libraries that decide the result of training."""
     digest = hashlib.sha256()
     for library in LIBRARIES:
         digest.update(_version_of(library).encode() + b"\0")

@@ -2,19 +2,19 @@
 
 from dataclasses import dataclass
 
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import IntArray
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """What training leaves.
+    """The result of training.
 
-    User u's score of item i is ``user_vectors[u] @ item_tables[user_groups[u]][i]``; user vectors
-    are in the basis of the user's group. Shapes: ``user_vectors`` (U, d), ``user_groups`` (U,),
-    ``item_tables`` (I, d) for each of G groups, those that are the same one array, ``item_weights``
-    (G, I): how much an item counts in a group, rows sum to 1; ``corrections`` (G, M, N), positive: by
-    what the controller multiplies the closed-form weight of a block. ``report`` has JSON types only.
+    User u's score of item i is ``user_vectors[u] @ item_tables[user_groups[u]][i]``; a user's vector is in
+    the basis of the user's group. Shapes: ``user_vectors`` (U, d), ``user_groups`` (U,), ``item_tables`` (I,
+    d) for each of G groups (equal tables are one array), ``item_weights`` (G, I): the weight of an item in a
+    group, rows sum to 1; ``corrections`` (G, M, N), positive: factors by which the controller changes the
+    closed-form weights of blocks. ``report`` has JSON types only.
     """
 
     user_vectors: Float32Array

@@ -1,1 +1,1 @@
-"""Interactions: where they come from, how they are read, filtered and split."""
+"""Interactions: their sources, and reading, filtering and splitting them."""

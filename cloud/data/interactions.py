@@ -1,4 +1,4 @@
-"""Who interacted with what: the only form in which data reach the stages of PEEL.
+"""Interactions of users with items: the only form in which data reach the stages of PEEL.
 
 Letters: U users, I items.
 """
@@ -17,27 +17,27 @@ from wire.text import printable
 
 @dataclass(frozen=True)
 class ReadCounts:
-    """How many interactions a source has, and what of them is left out."""
+    """The number of interactions of a source, and of those that were left out."""
 
     rows: int
-    """Interactions in the source."""
+    """Number of interactions in the source."""
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """How many were left out, by the reason."""
+    """Number of interactions that were left out, by reason."""
     notes: tuple[str, ...] = ()
-    """What else the user should know of how the source was read."""
+    """Further remarks about the source, for the user."""
 
     @property
     def total_dropped(self) -> int:
-        """How many interactions were left out."""
+        """Number of interactions that were left out."""
         return sum(self.dropped.values())
 
     def describe(self) -> str:
-        """Return the counts in words, such as ``480 rows, 190 below min_rating 0``."""
+        """Return the counts as text, such as ``480 rows, 190 below min_rating 0``."""
         counts = [f"{count:,} {reason}" for reason, count in self.dropped.items() if count]
         return ", ".join([f"{self.rows:,} row{'s' * (self.rows != 1)}", *counts])
 
     def lines(self) -> Iterator[str]:
-        """Yield how many rows were read and dropped, and what else is to be known, for people."""
+        """Yield the counts and the notes as lines for people."""
         yield f"read: {printable(self.describe())}"
         yield from (f"note: {printable(note)}" for note in self.notes)
 
@@ -56,7 +56,7 @@ class Interactions:
     user_ids: tuple[str, ...]
     item_ids: tuple[str, ...]
     read: ReadCounts | None = None
-    """How the source was read; None where nothing was: it is made up."""
+    """Counts of reading the source; None if the interactions are synthetic."""
 
     @property
     def n_users(self) -> int:
@@ -70,7 +70,7 @@ class Interactions:
 
     @cached_property
     def known(self) -> ItemLists:
-        """What is masked when the test is ranked: training and validation items together."""
+        """The items that are masked when the test is ranked: training and validation items together."""
         return self.train.union(self.valid)
 
     def popularity(self) -> IntArray:
@@ -78,7 +78,7 @@ class Interactions:
         return np.bincount(self.train.items, minlength=self.n_items)
 
     def digest(self) -> str:
-        """Return the SHA-256 of the contents, in hexadecimal; the name does not count."""
+        """Return the SHA-256 of the content, in hexadecimal; the name does not count."""
         total = hashlib.sha256()
         for chunk in self._contents():
             total.update(len(chunk).to_bytes(8, "little"))  # lengths keep neighbours apart

@@ -1,8 +1,7 @@
-"""What a scenario may say about data: frozen values, decoded and checked, no files touched.
+"""Settings of data in a scenario: frozen values, decoded and checked; no files are read.
 
-Nothing in this file knows about the disk. The string below each field is its documentation: `docs/`
-prints it. Ranges are checked when a scenario is decoded; rules between fields hold for every value, however
-it was built.
+The string below each field is its documentation: `docs/` prints it. Ranges are checked when a scenario is
+decoded; rules between fields hold for every value, however it was built.
 """
 
 import codecs
@@ -14,7 +13,7 @@ from msgspec import Meta
 from cloud.settings import Count, Seed, Setting, Share
 
 Minimum = Annotated[int, Meta(ge=0, le=100_000_000)]
-"""The least number allowed; 0 asks for nothing."""
+"""A lower limit; 0 for none."""
 
 
 Name = Annotated[str, Meta(min_length=1)]
@@ -25,10 +24,10 @@ ColumnName = Name | Annotated[int, Meta(ge=1, le=1_000_000)]
 """A column, by its name or by its number from 1."""
 
 SEPARATORS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|", "colons": "::", "space": " "}
-"""Words that may stand for a separator; a space stands for any number of blanks."""
+"""Names of separators; `space` stands for any number of blanks."""
 
 MAX_SYNTHETIC_BYTES = 32 * 2**30
-"""The memory that making up a world may take, by an estimate: more is a slip of the pen."""
+"""Largest estimated memory of a synthetic world; more must be a mistake."""
 
 
 def _check_shares(valid_share: float, test_share: float) -> None:
@@ -71,7 +70,7 @@ def _check_columns(*columns: str | int | None) -> None:
 class ByTime(Setting, frozen=True, kw_only=True, tag_field="type", tag="time"):
     """Each user's last interactions are the test, those before them the validation.
 
-    Equal times keep the order of the file. A user always keeps one interaction to train on.
+    Equal times keep the order of the file. A user always keeps one interaction for training.
     """
 
     valid_share: Share = 0.1
@@ -101,11 +100,11 @@ class ByRatio(Setting, frozen=True, kw_only=True, tag_field="type", tag="ratio")
 
 
 Split = ByTime | ByRatio
-"""How interactions are divided into training, validation and test."""
+"""The ways to split interactions into training, validation and test."""
 
 
 class Synthetic(Setting, frozen=True, kw_only=True, tag_field="type", tag="synthetic"):
-    """A made-up world with a known structure: user groups with tastes of their own over kinds of items."""
+    """A synthetic world of known structure: user groups with different tastes for kinds of items."""
 
     users: Count = 600
     """Number of users."""
@@ -117,19 +116,19 @@ class Synthetic(Setting, frozen=True, kw_only=True, tag_field="type", tag="synth
     """Number of groups of users; members of a group share a taste."""
 
     item_kinds: Count = 32
-    """Number of kinds of items; a taste is a liking for kinds."""
+    """Number of kinds of items; a taste is a preference for kinds."""
 
     interactions_per_user: Annotated[float, Meta(ge=1.0, le=1e6)] = 80.0
-    """Mean number of interactions of a user; single users vary log-normally around it."""
+    """Mean number of interactions of a user; users vary log-normally around it."""
 
     popularity_skew: Annotated[float, Meta(ge=0.0, le=4.0)] = 0.7
     """Exponent of Zipf's law for the popularity of items; 0 makes all equally popular."""
 
     group_taste: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.5
-    """How strongly a group prefers kinds: standard deviation of its log-odds; 0 makes groups alike."""
+    """Strength of a group's preferences: standard deviation of its log-odds; 0 makes groups alike."""
 
     own_taste: Annotated[float, Meta(ge=0.0, le=20.0)] = 1.5
-    """How far a user departs from the group's taste: standard deviation of the log-odds."""
+    """Difference of a user from the group's taste: standard deviation of the log-odds."""
 
     seed: Seed = 0
     """Seed of the world."""
@@ -160,21 +159,21 @@ class LightGCN(Setting, frozen=True, kw_only=True, tag_field="type", tag="lightg
     """The folder."""
 
     valid_share: Share = 0.1
-    """Part of each user's training items that is held out for validation where there is no valid.txt, or an
-    empty one; rounded to the nearest number, half up."""
+    """Part of each user's training items that is held out for validation if valid.txt is missing or empty;
+    rounded to the nearest number, half up."""
 
     seed: Seed = 0
-    """Seed of drawing what is held out."""
+    """Seed of the random choice of held-out items."""
 
 
 class RecBole(Setting, frozen=True, kw_only=True, tag_field="type", tag="recbole"):
     """A RecBole atomic file, with a header such as `user_id:token item_id:token`.
 
-    Or one that is split already, as NAME.train.inter, NAME.valid.inter and NAME.test.inter.
+    Or one that is already split, as NAME.train.inter, NAME.valid.inter and NAME.test.inter.
     """
 
     path: Name
-    """A .inter file, or a folder that holds exactly one, or one split in two or three."""
+    """A .inter file, or a folder with exactly one, or with one that is split in two or three."""
 
     user: ColumnName = "user_id"
     """Column of the user, by its name, with or without its type, or its number from 1."""
@@ -183,32 +182,32 @@ class RecBole(Setting, frozen=True, kw_only=True, tag_field="type", tag="recbole
     """Column of the item, such as `artist_id`."""
 
     rating: ColumnName = "rating"
-    """Column of the rating, such as `weight`; it need not be there where `min_rating` asks for none."""
+    """Column of the rating, such as `weight`; it may be missing if `min_rating` is 0."""
 
     time: ColumnName = "timestamp"
     """Column of the time: a number, or a date and time such as `2020-01-31 10:00:00`."""
 
     separator: Annotated[str, Meta(min_length=1, max_length=10)] | None = None
-    """What divides fields: comma, tab, semicolon, pipe, space, colons, or the signs themselves; null: found
-    out, a tab where nothing speaks against it."""
+    """Separator of fields: comma, tab, semicolon, pipe, space, colons, or the characters themselves; null:
+    detected, a tab unless the header shows another."""
 
     encoding: Name = "utf-8"
-    """What the text is written in, such as latin-1; a byte order mark wins."""
+    """Encoding of the text, such as latin-1; a byte order mark wins."""
 
     split: Split | None = None
-    """How to divide the interactions; null: by time, or where there is no column `time`, at random (`ratio`).
-    Of files that are split already without a validation file, only `valid_share` of the training
-    interactions is divided off."""
+    """The way to split the interactions; null: by time, or at random (`ratio`) without a column `time`. For
+    files that are already split but have no validation file, only `valid_share` of the training interactions
+    is held out."""
 
     min_rating: float = 0.0
-    """Interactions rated lower are dropped, and counted; what is left counts as liked. At 0 or below, an
-    interaction without a rating, or one that is no number, stays."""
+    """Interactions with a lower rating are dropped, and counted; the others count as liked. At 0 or below,
+    interactions without a rating, or with one that is not a number, stay."""
 
     min_user_interactions: Minimum = 0
-    """Drop users with fewer interactions, again and again until both minima hold (k-core)."""
+    """Drop users with fewer interactions, repeatedly until both minima hold (k-core)."""
 
     min_item_interactions: Minimum = 0
-    """Drop items with fewer interactions, again and again until both minima hold (k-core)."""
+    """Drop items with fewer interactions, repeatedly until both minima hold (k-core)."""
 
     def __post_init__(self) -> None:
         _check_rating(self.min_rating)
@@ -221,32 +220,32 @@ class MovieLens(Setting, frozen=True, kw_only=True, tag_field="type", tag="movie
     """GroupLens' own files: ratings.dat (`::`), ratings.csv (commas, header) or u.data (tabs)."""
 
     path: Name
-    """One of these files, packed or not, or a folder that holds one of them."""
+    """One of these files, compressed or not, or a folder with one of them."""
 
     split: Split = ByTime()
-    """How to divide the interactions."""
+    """The way to split the interactions."""
 
     min_rating: float = 0.0
-    """Interactions rated lower are dropped; what is left counts as liked."""
+    """Interactions with a lower rating are dropped; the others count as liked."""
 
     min_user_interactions: Minimum = 0
-    """Drop users with fewer interactions, again and again until both minima hold (k-core)."""
+    """Drop users with fewer interactions, repeatedly until both minima hold (k-core)."""
 
     min_item_interactions: Minimum = 0
-    """Drop items with fewer interactions, again and again until both minima hold (k-core)."""
+    """Drop items with fewer interactions, repeatedly until both minima hold (k-core)."""
 
     def __post_init__(self) -> None:
         _check_rating(self.min_rating)
 
 
 class Table(Setting, frozen=True, kw_only=True, tag_field="type", tag="table"):
-    """Any table, one interaction a row: as text (.csv, .tsv, .txt, .inter and others) or as .parquet.
+    """Any table with one interaction a row: as text (.csv, .tsv, .txt, .inter and others) or as .parquet.
 
-    Text may be packed by gzip, bzip2, xz or zstd.
+    Text may be compressed by gzip, bzip2, xz or zstd.
     """
 
     path: Name
-    """The file; its ending says which format it has."""
+    """The file; its ending decides its format."""
 
     user: ColumnName = "user"
     """Column of the user, by its name or its number from 1."""
@@ -262,34 +261,34 @@ class Table(Setting, frozen=True, kw_only=True, tag_field="type", tag="table"):
     `2020-01-31T10:00:00+01:00`."""
 
     separator: Annotated[str, Meta(min_length=1, max_length=10)] | None = None
-    """What divides fields: comma, tab, semicolon, pipe, space, colons, or the signs themselves; null: found
-    out by the wanted columns, or where there is no header by lines that have as many fields."""
+    """Separator of fields: comma, tab, semicolon, pipe, space, colons, or the characters themselves; null:
+    detected by the names of the columns or, without a header, by lines with the same number of fields."""
 
     header: bool = True
-    """Whether the first line names the columns. If not, `columns` does, or they are numbered; then `user` and
-    `item`, where left out, are columns 1 and 2."""
+    """True if the first line has the names of the columns. If not, `columns` has them, or columns are
+    numbered; then `user` and `item` are by default columns 1 and 2."""
 
     columns: tuple[Name, ...] = ()
-    """The names of all columns, in order, where there is no header."""
+    """The names of all columns, in order, if there is no header."""
 
     encoding: Name = "utf-8"
-    """What the text is written in, such as latin-1 or utf-16; a byte order mark wins."""
+    """Encoding of the text, such as latin-1 or utf-16; a byte order mark wins."""
 
     decimal: Literal[".", ","] = "."
     """The decimal mark of ratings and times."""
 
     split: Split = ByRatio()
-    """How to divide the interactions; by time needs `time`."""
+    """The way to split the interactions; by time needs `time`."""
 
     min_rating: float = 0.0
-    """Interactions rated lower are dropped, and counted, where there is a column `rating`. At 0 or below, an
-    interaction without a rating, or one that is no number, stays."""
+    """Interactions with a lower rating are dropped, and counted, if there is a column `rating`. At 0 or
+    below, interactions without a rating, or with one that is not a number, stay."""
 
     min_user_interactions: Minimum = 0
-    """Drop users with fewer interactions, again and again until both minima hold (k-core)."""
+    """Drop users with fewer interactions, repeatedly until both minima hold (k-core)."""
 
     min_item_interactions: Minimum = 0
-    """Drop items with fewer interactions, again and again until both minima hold (k-core)."""
+    """Drop items with fewer interactions, repeatedly until both minima hold (k-core)."""
 
     def __post_init__(self) -> None:
         _check_rating(self.min_rating)
@@ -314,4 +313,4 @@ Ratings = RecBole | MovieLens | Table
 """The sources that are one table of interactions, to be filtered and split."""
 
 Data = Synthetic | LightGCN | RecBole | MovieLens | Table
-"""Where interactions come from."""
+"""The sources of interactions; to add one, see `cloud.data.load.READERS`."""

@@ -1,6 +1,6 @@
-"""Filtering and splitting: from a list of interactions to training, validation and test.
+"""Filtering and splitting of interactions into training, validation and test.
 
-Nothing in this file reads a file. Letters: L interactions, U users, I items.
+This file reads no files. Letters: L interactions, U users, I items.
 """
 
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from wire.ranking_metrics import IntArray, ItemLists
 class EventList:
     """L interactions in the order of their source; all arrays have shape (L,).
 
-    ``times`` is None where the source has none; any unit will do, only the order counts.
+    ``times`` is None if the source has none; the unit does not matter, only the order.
     """
 
     users: IntArray
     items: IntArray
     times: NDArray[np.int64] | NDArray[np.float64] | None
     parts: IntArray | None = None
-    """Where the source is split already: 0 to train, 1 to validate, 2 to test."""
+    """The part of each interaction if the source is already split: 0 training, 1 validation, 2 test."""
 
     def __len__(self) -> int:
         return len(self.users)
@@ -47,10 +47,10 @@ class TrainValidTest:
 
 
 def drop_repeats(events: EventList) -> EventList:
-    """Return the first interaction of each (user, item) pair, by time and then order in the source.
+    """Return the first interaction of each (user, item) pair, by time and then by order in the source.
 
-    A pair that came twice would otherwise land in both training and test. Where the source is split
-    already, the earliest part counts.
+    Otherwise a repeated pair could be in both training and test. If the source is already split, the
+    earliest part counts.
     """
     place = np.arange(len(events))
     times = place if events.times is None else events.times
@@ -63,7 +63,7 @@ def drop_repeats(events: EventList) -> EventList:
 
 
 def k_core(events: EventList, least_per_user: int, least_per_item: int) -> EventList:
-    """Drop users and items with too few interactions until none is left that has too few."""
+    """Drop users and items with too few interactions until all that remain have enough."""
     while len(events):
         enough = np.bincount(events.users)[events.users] >= least_per_user
         enough &= np.bincount(events.items)[events.items] >= least_per_item
@@ -74,10 +74,10 @@ def k_core(events: EventList, least_per_user: int, least_per_item: int) -> Event
 
 
 def split_events(events: EventList, n_users: int, split: Split) -> TrainValidTest:
-    """Divide interactions without repeats per user, as *split* says.
+    """Split interactions without repeats per user, as *split* says.
 
-    Sizes are those of `part_sizes`; the last interactions of a user, by time or in a random order,
-    are the test, those before them the validation.
+    Sizes are those of `part_sizes`; the last interactions of a user, by time or in a random order, are the
+    test, those before them the validation.
     """
     order = np.lexsort((*_order_within_user(events, split), events.users))
     users, items = events.users[order], events.items[order]
@@ -94,9 +94,9 @@ def split_events(events: EventList, n_users: int, split: Split) -> TrainValidTes
 
 
 def keep_split(events: EventList, n_users: int, split: Split) -> TrainValidTest:
-    """Return the parts of interactions that are split already.
+    """Return the parts of interactions that are already split.
 
-    Without any to validate, `valid_share` of *split* is divided off from those to train.
+    Without validation interactions, the `valid_share` of *split* is taken from the training interactions.
     """
     assert events.parts is not None
     chosen = [events.keep(events.parts == part) for part in range(3)]
@@ -117,8 +117,8 @@ def keep_split(events: EventList, n_users: int, split: Split) -> TrainValidTest:
 def part_sizes(counts: IntArray, split: Split) -> tuple[IntArray, IntArray]:
     """Return the sizes of validation and test for users with *counts* interactions, each (U,).
 
-    Each share is rounded to the nearest whole number, half up; one interaction is always left to
-    train on, at the cost of validation first, then of the test.
+    Each share is rounded to the nearest integer, half up. One interaction is always left for training, taken
+    from the validation first, then from the test.
     """
     spare = np.maximum(counts - 1, 0)
     n_test = np.minimum(_round_half_up(counts * split.test_share), spare)
@@ -133,7 +133,7 @@ def _round_half_up(numbers: NDArray[np.floating]) -> IntArray:
 
 
 def _order_within_user(events: EventList, split: Split) -> tuple[NDArray[np.generic], ...]:
-    """Return sort keys in lexsort's order: the last key counts most."""
+    """Return sort keys in the order of lexsort: the last key counts most."""
     place = np.arange(len(events))
     match split:
         case ByRatio(seed=seed):

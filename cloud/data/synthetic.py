@@ -1,9 +1,9 @@
-"""A made-up world whose structure is known: groups of users with tastes of their own.
+"""Synthetic interactions from a world of known structure: groups of users with different tastes.
 
-Every item is of one kind and has a base popularity by Zipf's law. Every user group likes kinds to
-its own degree; every user departs a little from the group. A user's interactions are drawn without
-repeats in proportion to exp(log popularity + group's taste + own taste). Letters: U users, I items,
-C kinds of items, G user groups.
+Every item is of one kind and has a base popularity by Zipf's law. Every user group prefers kinds to its own
+degree, and every user differs a little from the group. A user's interactions are drawn without repeats in
+proportion to exp(log popularity + taste of the group + taste of the user). Letters: U users, I items, C
+kinds of items, G user groups.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ MIN_COUNT = 10  # so that each of training, validation and test gets some of a 7
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The truth behind the interactions: ``group_of`` (U,), ``kind_of`` (I,), ``log_odds`` (U, C)."""
+    """The structure behind the interactions: ``group_of`` (U,), ``kind_of`` (I,), ``log_odds`` (U, C)."""
 
     group_of: IntArray
     kind_of: IntArray
@@ -53,7 +53,7 @@ def generate(config: Synthetic) -> Interactions:
 
 
 def build_world(config: Synthetic) -> World:
-    """Return who belongs to which group, which item is of which kind, and who likes what."""
+    """Return the group of each user, the kind of each item, and the users' tastes."""
     rng = stream(config.seed, "synthetic", "world")
     group_of = rng.permutation(np.arange(config.users) % config.user_groups)
     kind_of = rng.permutation(np.arange(config.items) % config.item_kinds)
@@ -63,13 +63,13 @@ def build_world(config: Synthetic) -> World:
 
 
 def _log_popularity(config: Synthetic) -> FloatArray:
-    """Return Zipf's law in logarithms, ranks shuffled over the items, shape (I,)."""
+    """Return the logarithms of Zipf's law, ranks shuffled over the items, shape (I,)."""
     ranks = stream(config.seed, "synthetic", "popularity").permutation(config.items) + 1
     return -config.popularity_skew * np.log(ranks)
 
 
 def _interaction_counts(config: Synthetic) -> IntArray:
-    """Return how many interactions each user has, shape (U,); at most half of the items."""
+    """Return the number of interactions of each user, shape (U,); at most half of the items."""
     # exp(mu + sigma^2 / 2) is the mean of a log-normal
     mu = np.log(config.interactions_per_user) - COUNT_SPREAD**2 / 2
     counts = stream(config.seed, "synthetic", "counts").lognormal(mu, COUNT_SPREAD, config.users)
@@ -80,8 +80,8 @@ def _interaction_counts(config: Synthetic) -> IntArray:
 def _draw(rng: np.random.Generator, log_weights: FloatArray, count: int) -> IntArray:
     """Draw *count* different items with odds exp(*log_weights*), by the Gumbel-top-k trick.
 
-    Adding Gumbel noise to log weights and taking the largest is drawing without replacement
-    (Kool, van Hoof, Welling 2019).
+    To add Gumbel noise to log weights and take the largest is to draw without replacement (Kool, van Hoof,
+    Welling 2019).
     """
     lost: NDArray[np.float64] = -(log_weights + rng.gumbel(size=len(log_weights)))
     chosen = np.argpartition(lost, count - 1)[:count]  # sorting all items would cost most of the time

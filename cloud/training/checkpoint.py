@@ -1,7 +1,8 @@
-"""From where training goes on after a kill: states on disk, beside the store that is being trained.
+"""Checkpoints: states on disk from which training continues after its process was killed.
 
-A checkpoint is one safetensors file whose metadata hold a JSON header with a checksum; nothing is ever
-unpickled. It is there whole or not at all. Nothing in this file knows about torch.
+They lie beside the store that is being trained. A checkpoint is one safetensors file with a JSON header and
+a checksum in its metadata; nothing is unpickled. Files are written atomically. This file does not import
+torch.
 """
 
 import errno
@@ -35,20 +36,20 @@ Arrays = dict[str, NDArray[Any]]  # Any: of several types
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """A state: arrays by name, and what JSON can say by name. Numbers come back exactly as they were."""
+    """Arrays by name, and JSON values by name. Numbers are read back exactly."""
 
     arrays: Arrays
     facts: dict[str, Any]  # Any: JSON types
 
 
 class CheckpointHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a file says of itself."""
+    """The header of a file."""
 
     format: int
     owner: str
-    """What is being trained: the key of the store."""
+    """The key of the store that is being trained."""
     sha256: str
-    """Of owner, facts and arrays."""
+    """Hash of owner, facts and arrays."""
     facts: dict[str, Any]
 
 
@@ -56,7 +57,7 @@ def write_tensors(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
     """Write *arrays* to the safetensors file *path*.
 
     Raises:
-        OSError: it cannot be written: safetensors itself says so by an error of its own.
+        OSError: it cannot be written; safetensors itself raises an error of its own.
     """
     try:
         safetensors.numpy.save_file(arrays, path, metadata)
@@ -67,7 +68,7 @@ def write_tensors(path: Path, arrays: Arrays, metadata: dict[str, str]) -> None:
 
 
 class Checkpoints:
-    """The states of one training, in one folder. Whether and when they are written changes no result."""
+    """The states of one training, in one folder. They do not change the result."""
 
     def __init__(
         self,
@@ -76,13 +77,13 @@ class Checkpoints:
         clock: Callable[[], float] = time.monotonic,
         notice: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Use *folder*, which appears with the first state.
+        """Use *folder*, which is created with the first state.
 
         Args:
-            folder: where states lie; with None nothing is ever kept.
-            owner: what is being trained; a state of anything else is not taken.
-            clock: the seconds by which the cost of writing is bounded.
-            notice: told once that states cannot be written; training goes on without them.
+            folder: the folder of the states; None: no state is written.
+            owner: the key of the training; states of another owner are refused.
+            clock: seconds, for the limit on the time spent writing.
+            notice: called once if states cannot be written; training continues.
         """
         self.folder = folder
         self._owner = owner
@@ -90,8 +91,8 @@ class Checkpoints:
         self._notice = notice
         self._due = clock()  # the first that is offered is written
 
-    def offer(self, name: str, state: Callable[[], State]) -> None:
-        """Write *state* if the last one is long enough ago, measured also by what writing it cost."""
+    def maybe_save(self, name: str, state: Callable[[], State]) -> None:
+        """Write *state* unless the last one is too recent, measured also by the time that writing it took."""
         begun = self._clock()
         if self.folder is None or begun < self._due:
             return
@@ -104,9 +105,9 @@ class Checkpoints:
         )
 
     def save(self, name: str, state: State) -> None:
-        """Write *state* in place of an earlier one of that *name*; where it cannot be, nothing more is kept.
+        """Replace the state called *name*; after a failure no more states are written.
 
-        An earlier state stays: whoever goes on from it gets the same model.
+        The earlier state stays: training from it gives the same model.
         """
         if self._due == math.inf:
             return
@@ -117,7 +118,7 @@ class Checkpoints:
             self._due = math.inf
 
     def write(self, name: str, state: State) -> None:
-        """Write *state* in place of an earlier one of that *name*.
+        """Replace the state called *name*.
 
         Raises:
             InputError: nothing can be written in its folder.
@@ -135,7 +136,7 @@ class Checkpoints:
             write_tensors(draft, arrays, {HEADER: msgspec.json.encode(header).decode()})
 
     def load(self, name: str, notice: Callable[[str], None]) -> State | None:
-        """Return the state of that *name*; None, after a *notice*, where it is not whole or not ours."""
+        """Return the state called *name*; None, after a *notice*, if it is damaged or has another owner."""
         if self.folder is None or not self._file(name).is_file():
             return None
         try:
@@ -144,13 +145,13 @@ class Checkpoints:
             notice(f"checkpoint {self._file(name).name} is not used: {error}")
             return None
 
-    def drop(self, name: str) -> None:
-        """Remove the state of that *name*, if there is one."""
+    def remove(self, name: str) -> None:
+        """Remove the state called *name*, if there is one."""
         if self.folder is not None:
             self._file(name).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove the folder: what was trained is stored."""
+        """Remove the folder, after the model is stored."""
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -180,4 +181,4 @@ class Checkpoints:
 
 
 NO_CHECKPOINTS = Checkpoints(None, "")
-"""Keeps nothing: a killed training starts anew."""
+"""Writes nothing: training starts again after a kill."""

@@ -1,6 +1,6 @@
-"""Stage 2: users of like taste form a group.
+"""Stage 2: clustering of users with similar taste into groups.
 
-Nothing in this file knows about torch. Letters: U users, G user groups, d dimensions.
+This file does not import torch. Letters: U users, G user groups, d dimensions.
 """
 
 import warnings
@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cloud.training.config import Training
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray
 
@@ -24,18 +24,18 @@ def cluster(users: Float32Array, config: Training) -> tuple[IntArray, dict[str, 
 
     Args:
         users: the users' vectors, shape (U, d); only their directions count.
-        config: how many groups, how small they may be, by which method.
+        config: the number of groups, their smallest size, and the method.
 
     Returns:
-        The group of each user, shape (U,), and what happened.
+        The group of each user, shape (U,), and the report.
     """
     directions = _normalise(users)
-    wanted = max(1, min(config.user_groups, len(users) // config.min_group_size))
+    count = max(1, min(config.user_groups, len(users) // config.min_group_size))
     match config.clustering:
         case "kmeans":
-            labels = _k_means(directions, wanted, config.seed)
+            labels = _k_means(directions, count, config.seed)
         case "random":
-            labels = stream(config.seed, "cluster", "random").permutation(len(users)) % wanted
+            labels = stream(config.seed, "cluster", "random").permutation(len(users)) % count
         case "off":
             labels = np.zeros(len(users), dtype=np.int64)
     groups = renumber_by_size(merge_small(directions, labels, config.min_group_size))
@@ -48,21 +48,21 @@ def cluster(users: Float32Array, config: Training) -> tuple[IntArray, dict[str, 
 
 
 def merge_small(directions: FloatArray, labels: IntArray, least: int) -> IntArray:
-    """Return *labels* with each group of fewer than *least* users joined to its nearest neighbour.
+    """Return *labels* with each group of fewer than *least* users merged into its nearest neighbour.
 
-    The smallest group goes first, of equal ones the lower label; the nearest group is the one with
-    the nearest mean.
+    The smallest group is merged first, of equal ones that with the lower label. The nearest group is the one
+    with the nearest mean.
     """
     labels = labels.copy()
     while True:
-        present, sizes = np.unique(labels, return_counts=True)
-        if len(present) == 1 or sizes.min() >= least:
+        existing, sizes = np.unique(labels, return_counts=True)
+        if len(existing) == 1 or sizes.min() >= least:
             return labels
         smallest = int(sizes.argmin())
-        centres = np.stack([directions[labels == label].mean(axis=0) for label in present])  # (G, d)
+        centres = np.stack([directions[labels == label].mean(axis=0) for label in existing])  # (G, d)
         distances = np.linalg.norm(centres - centres[smallest], axis=1)
         distances[smallest] = np.inf
-        labels[labels == present[smallest]] = present[distances.argmin()]
+        labels[labels == existing[smallest]] = existing[distances.argmin()]
 
 
 def renumber_by_size(labels: IntArray) -> IntArray:
@@ -89,6 +89,6 @@ def _normalise(users: NDArray[np.floating]) -> FloatArray:
 
 
 def _mean_cosine(directions: FloatArray, groups: IntArray) -> float:
-    """Return the mean cosine between a user and the centre of the user's group."""
+    """Return the mean cosine between users and the centres of their groups."""
     centres = np.stack([directions[groups == group].mean(axis=0) for group in range(groups.max() + 1)])
     return float(np.einsum("ud,ud->u", directions, _normalise(centres)[groups]).mean())

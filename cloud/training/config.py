@@ -1,8 +1,7 @@
-"""What a scenario may say about training, and about data (`cloud.data.sources`), which come with it here.
+"""Settings of training in a scenario: frozen values, decoded and checked; no files are read.
 
-Frozen values, decoded and checked, no files touched. Nothing in this file knows about torch, scikit-learn or
-the disk. The string below each field is its documentation: `docs/` prints it. Ranges are checked when a
-scenario is decoded; rules between fields hold for every value, however it was built.
+The string below each field is its documentation: `docs/` prints it. Ranges are checked when a scenario is
+decoded; rules between fields hold for every value, however it was built.
 """
 
 from typing import Annotated, Literal
@@ -17,7 +16,7 @@ class Refinement(Setting, frozen=True, kw_only=True):
     """Stage 3: each user group refines its copy of the item table on its own interactions."""
 
     enabled: bool = True
-    """Whether tables are refined; if not, every group gets the global table."""
+    """True to refine tables; else every group gets the global table."""
 
     epochs: Count = 12
     """Passes over a group's users, at most."""
@@ -29,28 +28,28 @@ class Refinement(Setting, frozen=True, kw_only=True):
     """Weight mu of the pull mu * |V_g - V|^2 / n_g toward the global table, n_g users in the group."""
 
     evaluate_every: Count = 3
-    """Epochs between two looks at the group's validation interactions."""
+    """Epochs between two evaluations on the group's validation interactions."""
 
     early_stop: bool = True
-    """Whether the best look on validation interactions counts; if not, `epochs` are done and the last."""
+    """True to keep the table of the best evaluation; else `epochs` are done, and the last table is kept."""
 
     patience: Count = 2
     """With `early_stop`: stop a group after this many evaluations without a gain."""
 
 
 class Controller(Setting, frozen=True, kw_only=True):
-    """Stage 4: a small network learns what blocks are worth."""
+    """Stage 4: a small network learns the weights of blocks."""
 
     enabled: bool = True
-    """Whether anything is learned; if not, the closed-form weights are used."""
+    """True to learn weights; else the closed-form weights are used."""
 
     learns: Literal["correction", "weights"] = "correction"
-    """A `correction` to the closed-form weight, one network for all groups; or, as in the paper, the
+    """A `correction` of the closed-form weight, one network for all groups; or, as in the paper, the
     `weights` themselves, a network per group that takes turns with the group's table."""
 
     steps: Count = 160
-    """Optimization steps; of a `correction` in all, each with one user group and one budget; of `weights`
-    in each user group, one for the table and one for the weights."""
+    """Optimization steps; of a `correction` in all, each with one user group and one budget; of `weights` in
+    each user group, one for the table and one for the weights."""
 
     batch_size: Count = 256
     """Users of the group in a step, at most."""
@@ -84,17 +83,17 @@ class Controller(Setting, frozen=True, kw_only=True):
 
 
 class Guard(Setting, frozen=True, kw_only=True):
-    """Validation decides whether a user group keeps what refinement, rotation and controller made of it.
+    """Validation users decide whether a user group keeps the results of refinement, rotation and controller.
 
-    All users that judge decide together first; a group departs from that if its own users disagree.
-    Refinement and controller must prove themselves, rotation holds unless it is refuted.
+    All of them decide together first; a group departs from that if its own users disagree. Refinement and
+    controller are kept only with evidence for them, rotation unless there is evidence against it.
     """
 
     enabled: bool = True
-    """Whether anything is compared; if not, every stage that is switched on is kept in every group."""
+    """True to compare; else every stage that is switched on is kept in every group."""
 
     standard_errors: Annotated[float, Meta(ge=0.0, le=100.0)] = 3.0
-    """Only a mean difference of more standard errors than this changes a choice; with 2, chance alone
+    """A choice changes only for a mean difference of more standard errors than this; with 2, chance alone
     changes it in one of 44 groups."""
 
 
@@ -114,10 +113,10 @@ class Graph(Setting, frozen=True, kw_only=True):
     """Weight of half the mean squared length of the three vectors, before they spread, of a pair."""
 
     batch_size: Count = 16_384
-    """Interactions in a step; each is compared with one item that its user has not met."""
+    """Interactions in a step; each is compared with one item that its user has not interacted with."""
 
     evaluate_every: Count = 4
-    """Epochs between two looks at the validation interactions."""
+    """Epochs between two evaluations on the validation interactions."""
 
     patience: Count = 3
     """Stop after this many evaluations without a gain."""
@@ -133,20 +132,20 @@ class LeastSquares(Setting, frozen=True, kw_only=True):
     """Turns, at most; each solves all users, then all items."""
 
     unobserved: Annotated[float, Meta(gt=0.0, le=1e6)] = 10.0
-    """Weight of wanting 0 from all pairs of user and item together, as a multiple of that of wanting 1 from
-    all interactions."""
+    """Total weight of target 0 for all pairs of user and item, as a multiple of that of target 1 for all
+    interactions."""
 
     l2: Annotated[float, Meta(gt=0.0, le=1e6)] = 0.007
     """Weight of the squared length of a vector, before it is scaled by the vector's frequency."""
 
     l2_doublings: Annotated[int, Meta(ge=0, le=32)] = 3
-    """How often, at most, `l2` is doubled and the model learned anew: as long as validation gains by it."""
+    """Largest number of times that `l2` is doubled and the model learned again, while validation improves."""
 
     frequency_exponent: Annotated[float, Meta(ge=0.0, le=2.0)] = 1.0
-    """Power of a vector's frequency by which its `l2` is scaled; 0 treats frequent and rare alike."""
+    """Power of a vector's frequency by which its `l2` is scaled; 0 treats frequent and rare ones alike."""
 
     evaluate_every: Count = 2
-    """Turns between two looks at the validation interactions."""
+    """Turns between two evaluations on the validation interactions."""
 
     patience: Count = 3
     """Stop after this many evaluations without a gain."""
@@ -160,10 +159,10 @@ class Training(Setting, frozen=True, kw_only=True):
     factorization with a softmax over all items, for catalogues of some thousands; or `lightgcn`."""
 
     lightgcn: Graph = Graph()
-    """What the backbone `lightgcn` takes in place of `epochs` to `patience`."""
+    """Settings of the backbone `lightgcn`, instead of `epochs` to `patience`."""
 
     ials: LeastSquares = LeastSquares()
-    """What the backbone `ials` takes in place of `epochs` to `patience`."""
+    """Settings of the backbone `ials`, instead of `epochs` to `patience`."""
 
     dim: Annotated[int, Meta(ge=1, le=4096)] = 64
     """Dimensions d of a vector."""
@@ -187,7 +186,7 @@ class Training(Setting, frozen=True, kw_only=True):
     """Users in a step of pretraining and refinement."""
 
     evaluate_every: Count = 5
-    """Epochs between two looks at the validation interactions."""
+    """Epochs between two evaluations on the validation interactions."""
 
     patience: Count = 4
     """Stop pretraining after this many evaluations without a gain."""
@@ -197,13 +196,13 @@ class Training(Setting, frozen=True, kw_only=True):
 
     diversity_form: Literal["bounded", "unbounded"] = "bounded"
     """`bounded`: + lambda * sum over m < n of cos^2(E^m, E^n). `unbounded`, as the authors have it:
-    - lambda / I * sum over n of |E^n - E^(n+1)|^2, I items, which only `l2` keeps from running away."""
+    - lambda / I * sum over n of |E^n - E^(n+1)|^2, I items, which only `l2` limits."""
 
     clustering: Literal["kmeans", "random", "off"] = "kmeans"
     """Stage 2: k-means on user vectors; random groups, as a control; or one group for all."""
 
     user_groups: Annotated[int, Meta(ge=1, le=65_535)] = 128
-    """Number G of user groups, at most; fewer where groups would be smaller than `min_group_size`."""
+    """Largest number G of user groups; fewer if groups would be smaller than `min_group_size`."""
 
     min_group_size: Count = 16
     """Smallest group of users; a smaller one joins the nearest."""
@@ -212,28 +211,27 @@ class Training(Setting, frozen=True, kw_only=True):
     """Number M of item groups: ranges of equal size in the order of popularity; at most one per item."""
 
     slice_width: Annotated[int, Meta(ge=1, le=4096)] = 8
-    """Dimensions w of a slice; the last slice is narrower where w does not divide d. At small budgets 2 is
-    better where blocks are stored whole (codecs `fp32` to `int4`)."""
+    """Dimensions w of a slice; the last slice is narrower if w does not divide d. At small budgets 2 is
+    better if blocks are whole cells (codecs `fp32` to `int4`)."""
 
     refine: Refinement = Refinement()
     """Stage 3: refinement per user group."""
 
     rotate: bool = True
-    """Whether each group's vectors are rotated so that the first dimensions carry most of the score."""
+    """True to rotate each group's vectors so that the first dimensions carry most of the score."""
 
     controller: Controller = Controller()
     """Stage 4: learned block weights."""
 
     guard: Guard = Guard()
-    """Whether validation decides what is kept of the stages."""
+    """The guard that decides by validation which results are kept."""
 
     seed: Seed = 0
     """Seed of everything random in training."""
 
     threads: Annotated[int, Meta(ge=1, le=1024)] = 1
-    """Threads of arithmetic; with another number, figures may differ in the last digits. The steps are
-    small: on a machine with other work, threads that wait for one another cost far more than they
-    save."""
+    """Threads of arithmetic; another number may change the last digits of figures. The steps are small: on a
+    machine with other work, threads that wait for each other cost much more than they save."""
 
     def __post_init__(self) -> None:
         if self.slice_width > self.dim:

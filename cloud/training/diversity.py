@@ -1,4 +1,4 @@
-"""The diversity-driven regularizer: a term of the pretraining loss that keeps slices of the table different.
+"""The diversity regularizer: a term of the pretraining loss that keeps the slices of a table different.
 
 Letters: I items, d dimensions, N slices of w dimensions; E^n is the columns of slice n as one long vector.
 """
@@ -10,7 +10,7 @@ from cloud.training.config import Training
 
 
 def diversity_term(items: Tensor, config: Training) -> Tensor:
-    """Return what *config* adds to the loss of a table, shape (I, d)."""
+    """Return the term that *config* adds to the loss of a table, shape (I, d)."""
     if config.diversity_form == "bounded":
         return config.diversity * slice_similarity(items, config.slice_width)
     return -config.diversity * neighbour_distance(items, config.slice_width)
@@ -28,15 +28,16 @@ def slice_similarity(items: Tensor, slice_width: int) -> Tensor:
 def neighbour_distance(items: Tensor, slice_width: int) -> Tensor:
     """Return 1 / I * sum over n of |E^n - E^(n+1)|^2.
 
-    The authors' form but for the 1 / I, which makes its weight comparable with that of L2, a mean over
-    items too. It grows without bound with the table, at most by 4 times the mean squared length.
+    This is the form of the authors but for the factor 1 / I, which makes its weight comparable with that of
+    L2, a mean over items too. It grows with the table without bound, at most by 4 times the mean squared
+    length.
     """
     slices = _slices(items, slice_width)
     return (slices[1:] - slices[:-1]).square().sum() / len(items)
 
 
 def _slices(items: Tensor, slice_width: int) -> Tensor:
-    """Return each slice as one vector, shape (N, w * I); the last is filled up with zeros."""
+    """Return each slice as one vector, shape (N, w * I); the last is padded with zeros."""
     n_items, dim = items.shape
     padded = torch.nn.functional.pad(items, (0, -dim % slice_width))
     return padded.T.reshape(-1, slice_width * n_items)

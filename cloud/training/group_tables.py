@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloud.training.loop import Factors
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import IntArray
 
 
@@ -13,8 +13,8 @@ from wire.ranking_metrics import IntArray
 class GroupTables:
     """The model of all groups: ``users`` (U, d), ``groups`` (U,), ``tables``: (I, d) for each of G groups.
 
-    User u's score of item i is ``users[u] @ tables[groups[u]][i]``. Groups whose tables are the same
-    share one array, so that a group costs nothing until it differs.
+    User u's score of item i is ``users[u] @ tables[groups[u]][i]``. Groups with the same table share one
+    array.
     """
 
     users: Float32Array

@@ -1,27 +1,27 @@
-"""How much each item counts in each user group, and the cut of the table that a training asks for."""
+"""Weights of items in user groups, and the partition of tables in training."""
 
 import numpy as np
 
 from cloud.blocks.partition import Partition
 from cloud.data.interactions import Interactions, item_group_bounds
 from cloud.training.config import Training
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import IntArray
 
 PRIOR_STRENGTH = 0.5  # of the global popularity that is mixed into a group's own, which counts 1
 
 
 def partition_table(n_items: int, dim: int, config: Training) -> Partition:
-    """Return the cut that *config* asks for, with at most one item group per item."""
+    """Return the partition of *config*, with at most one item group per item."""
     bounds = item_group_bounds(n_items, min(config.item_groups, n_items))
     return Partition(n_items, dim, bounds[:-1], np.arange(0, dim, config.slice_width))
 
 
 def group_item_weights(groups: IntArray, interactions: Interactions) -> Float32Array:
-    """Return how much each item counts in each user group, shape (G, I); rows sum to 1.
+    """Return the weight of each item in each user group, shape (G, I); rows sum to 1.
 
-    An item counts by its share of the group's training interactions, mixed with its share of all, so
-    that a small group does not deem worthless what it has not met.
+    The weight is the item's share of the group's training interactions, mixed with its share of all
+    interactions, so that items that a small group has not met keep a weight.
 
     Args:
         groups: the group of each user, shape (U,).

@@ -1,4 +1,4 @@
-"""What every training loop is made of: named random streams, batches, steps, when to stop, how to go on.
+"""Parts of every training loop: random streams, batches, steps, early stopping, checkpoints.
 
 Letters: U users, I items, d dimensions, B users in a batch.
 """
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from cloud.training.checkpoint import Checkpoints, State
+from wire.arrays import Float32Array
 from wire.errors import RunError
-from wire.geometry import Float32Array
 from wire.random_streams import stream
 from wire.ranking_metrics import IntArray
 
 Tick = Callable[[int, int, str], None]
-"""Told how far a stage is: steps done, steps in all, a note for people."""
+"""Called with the progress of a stage: steps done, all steps, a note for people."""
 
 LOOP = "loop"  # the name of a loop's checkpoint
 INIT_DEVIATION = 0.1  # standard deviation of the entries of a table before the first step
@@ -35,31 +35,31 @@ class Factors:
 
 @dataclass
 class EarlyStopping:
-    """Keeps the best of a series of tables and says when to give up.
+    """Keeps the best of a series of tables and tells when to stop.
 
-    A score that is not a number, for want of validation interactions, always counts as a gain: then
-    the last tables are kept.
+    A score that is not a number, without validation interactions, always counts as better: then the last
+    tables are kept.
     """
 
     patience: int
     score: float = -math.inf
     epoch: int = 0
     tables: tuple[Float32Array, ...] = ()
-    looks_without_gain: int = 0
+    evaluations_without_gain: int = 0
 
-    def look(self, score: float, epoch: int, *tables: Tensor) -> bool:
-        """Take note of *tables* with their *score*; return whether to stop."""
+    def update(self, score: float, epoch: int, *tables: Tensor) -> bool:
+        """Compare *tables* with the best ones by their *score*; return True to stop."""
         if score <= self.score:
-            self.looks_without_gain += 1
-            return self.looks_without_gain >= self.patience
-        self.score, self.epoch, self.looks_without_gain = score, epoch, 0
+            self.evaluations_without_gain += 1
+            return self.evaluations_without_gain >= self.patience
+        self.score, self.epoch, self.evaluations_without_gain = score, epoch, 0
         self.tables = tuple(table.detach().cpu().numpy().copy() for table in tables)
         return False
 
 
 @dataclass(eq=False)
 class TrainingLoop:
-    """A training loop between two epochs: all that decides how it goes on.
+    """The state of a training loop between two epochs.
 
     ``tables`` are changed in place; ``epoch`` is the last that was begun, 0 before the first.
     """
@@ -72,57 +72,59 @@ class TrainingLoop:
     epoch: int = 0
 
     def epochs(self, total: int, checkpoints: Checkpoints, tick: Tick) -> Iterator[int]:
-        """Yield the epochs that are left of *total*, from where an earlier process left off.
+        """Yield the remaining epochs of *total*, continuing from a checkpoint of an earlier process.
 
-        A checkpoint is offered after each, but not after the one at which the loop chose to stop: whoever
-        goes on from a state before it comes to the same choice.
+        A checkpoint is offered after each epoch but not after the one at which the loop stops: a process
+        that continues from an earlier state reaches the same decision.
         """
-        saved = checkpoints.load(LOOP, lambda why: tick(0, total, f"{why}; training starts anew"))
-        if saved is not None:
-            self.restore(saved)
-            tick(self.epoch, total, f"goes on from a checkpoint after epoch {self.epoch}")
+        state = checkpoints.load(LOOP, lambda problem: tick(0, total, f"{problem}; training starts again"))
+        if state is not None:
+            self.restore(state)
+            tick(self.epoch, total, f"continues from a checkpoint after epoch {self.epoch}")
         for epoch in range(self.epoch + 1, total + 1):
             self.epoch = epoch
             yield epoch
-            checkpoints.offer(LOOP, self.saved)
+            checkpoints.maybe_save(LOOP, self.state)
 
-    def saved(self) -> State:
+    def state(self) -> State:
         """Return the state between two epochs."""
         best = self.best
-        arrays = {f"table.{at}": table.detach().cpu().numpy() for at, table in enumerate(self.tables)}
-        arrays |= {f"best.{at}": table for at, table in enumerate(best.tables)}
+        arrays = {f"table.{index}": table.detach().cpu().numpy() for index, table in enumerate(self.tables)}
+        arrays |= {f"best.{index}": table for index, table in enumerate(best.tables)}
         arrays |= {"rng": self.rng.get_state().numpy(), "score": np.array(best.score)}  # JSON has no infinity
         facts: dict[str, Any] = {
             "epoch": self.epoch,
             "best_epoch": best.epoch,
-            "looks_without_gain": best.looks_without_gain,
+            "looks_without_gain": best.evaluations_without_gain,
         }
         if self.optimizer is not None:
-            for at, moments in self.optimizer.state_dict()["state"].items():
-                arrays |= {f"optimizer.{at}.{name}": each.cpu().numpy() for name, each in moments.items()}
+            for index, moments in self.optimizer.state_dict()["state"].items():
+                arrays |= {
+                    f"optimizer.{index}.{name}": moment.cpu().numpy() for name, moment in moments.items()
+                }
             facts["rates"] = [group["lr"] for group in self.optimizer.param_groups]
         if self.decay is not None:
             facts["decay"] = self.decay.state_dict()
         return State(arrays, facts)
 
-    def restore(self, saved: State) -> None:
-        """Return to a state: what follows is what would have followed then, bit for bit."""
-        arrays, facts = saved.arrays, saved.facts
+    def restore(self, state: State) -> None:
+        """Set the state: the following epochs are the same as from the saved point, bit for bit."""
+        arrays, facts = state.arrays, state.facts
         with torch.no_grad():
-            for at, table in enumerate(self.tables):
-                table.copy_(torch.from_numpy(arrays[f"table.{at}"]))
+            for index, table in enumerate(self.tables):
+                table.copy_(torch.from_numpy(arrays[f"table.{index}"]))
         self.rng.set_state(torch.from_numpy(arrays["rng"]))
         best = self.best
         best.score, best.epoch = float(arrays["score"]), facts["best_epoch"]
-        best.looks_without_gain = facts["looks_without_gain"]
+        best.evaluations_without_gain = facts["looks_without_gain"]
         best.tables = tuple(arrays[name] for name in sorted(arrays) if name.startswith("best."))
         self.epoch = facts["epoch"]
         if self.optimizer is not None:
             moments: dict[int, dict[str, Tensor]] = {}
             for name, array in arrays.items():
                 if name.startswith("optimizer."):
-                    _, place, moment = name.split(".")
-                    moments.setdefault(int(place), {})[moment] = torch.from_numpy(array)
+                    _, number, moment = name.split(".")
+                    moments.setdefault(int(number), {})[moment] = torch.from_numpy(array)
             groups = self.optimizer.state_dict()["param_groups"]
             for group, rate in zip(groups, facts["rates"], strict=True):
                 group["lr"] = rate
@@ -132,7 +134,7 @@ class TrainingLoop:
 
 
 def fastest_device() -> torch.device:
-    """Return the GPU where torch sees one, else the CPU."""
+    """Return the GPU if torch finds one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -142,7 +144,7 @@ def generator(seed: int, *name: str | int) -> torch.Generator:
 
 
 def init_table(rows: int, dim: int, rng: torch.Generator) -> Tensor:
-    """Return a random table that can be trained, shape (rows, dim), on the fastest device.
+    """Return a random table with gradients, shape (rows, dim), on the fastest device.
 
     It is drawn on the CPU, so that it is the same on any device.
     """

@@ -1,7 +1,7 @@
-"""A trained model before it is cut into blocks, and where it is kept: other blocks of it need no training.
+"""The cache of trained models: a run with another codec, selection or number of layers trains nothing.
 
-A model depends on the data and `model.training` alone; codec, selection and layers come later. Nothing in
-this file knows about torch. Letters: U users, I items, d dimensions, G user groups, M item groups, N slices.
+A model depends only on the data and `model.training`. This file does not import torch. Letters: U users, I
+items, d dimensions, G user groups, M item groups, N slices.
 """
 
 import os
@@ -18,42 +18,42 @@ from wire.locks import acquire_lock
 from wire.output_files import error_text, os_error_text
 
 MAX_BYTES = 512 * 2**20
-"""What the models that are kept take together; that of MovieLens-1M takes 116 MiB."""
+"""Largest total size of the cached models; the model of MovieLens-1M has 116 MiB."""
 
 _ARRAYS = ("user_vectors", "user_groups", "item_weights", "corrections")
 
 
 def to_state(model: TrainedModel) -> State:
-    """Return *model* as what is written; tables that are one array are written once."""
+    """Return *model* as a state to write; tables that are one array are written once."""
     distinct = {id(table): table for table in model.item_tables}
-    places = {key: place for place, key in enumerate(distinct)}
+    index_of = {key: index for index, key in enumerate(distinct)}
     arrays: Arrays = {name: getattr(model, name) for name in _ARRAYS}
-    arrays |= {_table(place): table for place, table in enumerate(distinct.values())}
+    arrays |= {_table(index): table for index, table in enumerate(distinct.values())}
     return State(
-        arrays, {"tables": [places[id(table)] for table in model.item_tables], "report": model.report}
+        arrays, {"tables": [index_of[id(table)] for table in model.item_tables], "report": model.report}
     )
 
 
 def from_state(state: State) -> TrainedModel:
-    """Return the model that *state* is of; every array has its rows end to end."""
+    """Return the model of *state*, with contiguous arrays."""
     arrays = {name: np.ascontiguousarray(array) for name, array in state.arrays.items()}
     return TrainedModel(
         **{name: arrays[name] for name in _ARRAYS},
-        item_tables=tuple(arrays[_table(place)] for place in state.facts["tables"]),
+        item_tables=tuple(arrays[_table(index)] for index in state.facts["tables"]),
         report=state.facts["report"],
     )
 
 
 class TrainedModelCache:
-    """The models in one folder, by key. Who uses most recently keeps longest."""
+    """The models in one folder, by key. The least recently used are removed first."""
 
     def __init__(self, folder: Path, most_bytes: int = MAX_BYTES) -> None:
-        """Use *folder*, which appears when it is needed, for files of *most_bytes* together."""
+        """Use *folder*, which is created when needed, for at most *most_bytes* of files."""
         self.folder = folder
         self._most_bytes = most_bytes
 
     def load(self, key: str, notice: Callable[[str], None]) -> TrainedModel | None:
-        """Return the model of *key*; None, after a *notice* if something is there, where it is not whole."""
+        """Return the model of *key*; None, after a *notice* if a file exists, if there is no complete one."""
         state = Checkpoints(self.folder, key).load(key, notice)
         if state is None:
             return None
@@ -65,10 +65,10 @@ class TrainedModelCache:
             notice(f"{self._file(key).name} is not used: it is no trained model: {error!r}")
             return None
 
-    def keep(self, key: str, state: State, notice: Callable[[str], None]) -> None:
-        """Write *state* if it is not too large, and drop what was not used for longest.
+    def store(self, key: str, state: State, notice: Callable[[str], None]) -> None:
+        """Write *state* unless it is too large, and remove the least recently used models.
 
-        That it cannot be written is a *notice* and no more: it only saves time.
+        If it cannot be written there is a *notice* only: the cache just saves time.
         """
         if sum(array.nbytes for array in state.arrays.values()) > self._most_bytes:
             return
@@ -76,13 +76,13 @@ class TrainedModelCache:
             Checkpoints(self.folder, key).write(key, state)
             self._make_room()
         except (InputError, OSError) as error:
-            notice(f"the trained model is not kept: {error_text(error)}")
+            notice(f"the trained model is not cached: {error_text(error)}")
 
     @contextmanager
-    def alone(self, key: str, notice: Callable[[str], None]) -> Iterator[None]:
-        """Let one process after the other train the model of *key*; the lock of a killed one is void.
+    def lock(self, key: str, notice: Callable[[str], None]) -> Iterator[None]:
+        """Let one process at a time train the model of *key*; a lock ends with its process.
 
-        Where no lock can be had there is a *notice*, and several may train at once.
+        If no lock can be taken there is a *notice*, and several processes may train at once.
         """
         path = self.folder / f".{key}.lock"
         try:
@@ -96,7 +96,7 @@ class TrainedModelCache:
             yield
 
     def _make_room(self) -> None:
-        """Remove files beyond the most bytes, with drafts that a kill has left; not the latest."""
+        """Remove files beyond the size limit, oldest first, with temporary files of killed processes."""
         files = [path for path in self.folder.iterdir() if path.suffix != ".lock"]
         room = self._most_bytes
         for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
@@ -108,5 +108,5 @@ class TrainedModelCache:
         return self.folder / f"{key}.safetensors"
 
 
-def _table(place: int) -> str:
-    return f"table-{place:04d}"
+def _table(index: int) -> str:
+    return f"table-{index:04d}"

@@ -1,7 +1,7 @@
-"""Stage 1: a global user table and item table, learned on all training interactions.
+"""Stage 1: a global user table and item table, learned from all training interactions.
 
-The model that is learned, the *backbone*, is chosen by name; whichever it is, a score is the inner
-product of a user's vector and an item's.
+The model that is learned, the *backbone*, is chosen by name. The score of any backbone is the inner product
+of a user's and an item's vector.
 """
 
 from typing import Final, Protocol
@@ -21,7 +21,7 @@ FACTORS = "factors"  # the name of the checkpoint of what pretraining leaves
 
 
 class Backbone(Protocol):
-    """Learns tables from training interactions and says what happened, in JSON types."""
+    """Learns tables from training interactions; returns them and a report in JSON types."""
 
     def __call__(
         self,
@@ -31,10 +31,11 @@ class Backbone(Protocol):
         checkpoints: Checkpoints = NO_CHECKPOINTS,
         /,
     ) -> tuple[Factors, dict[str, object]]:
-        """Learn, from where *checkpoints* left off."""
+        """Learn, or continue from *checkpoints*."""
 
 
 BACKBONES: Final[dict[str, Backbone]] = {"mf": mf, "lightgcn": lightgcn, "ials": ials}
+"""The registry of backbones. To add one, write it in `cloud.training.backbones` and add one line."""
 
 
 def pretrain(
@@ -43,35 +44,35 @@ def pretrain(
     """Learn the global model, stopped early by NDCG@20 on the validation interactions.
 
     Args:
-        interactions: what to learn from.
+        interactions: the data.
         config: the backbone and its settings.
-        tick: told how far it is.
-        checkpoints: where an earlier process may have left off; the result is the same to the bit.
+        tick: called with the progress.
+        checkpoints: states of an earlier process; the result is the same, bit for bit.
 
     Returns:
-        The model, and what happened.
+        The model, and the report.
 
     Raises:
         RunError: training diverged.
     """
-    done = checkpoints.load(FACTORS, lambda why: tick(0, 1, f"{why}; pretraining is done again"))
+    done = checkpoints.load(FACTORS, lambda problem: tick(0, 1, f"{problem}; pretraining is repeated"))
     if done is not None:
-        tick(1, 1, "taken from a checkpoint")
+        tick(1, 1, "loaded from a checkpoint")
         return Factors(done.arrays["users"], done.arrays["items"]), done.facts
     factors, report = _run_backbone(interactions, config, tick, checkpoints)
     report["valid_users_looked_at"] = len(validation_sample(interactions, config.seed))
     checkpoints.save(FACTORS, State({"users": factors.users, "items": factors.items}, report))
-    checkpoints.drop(LOOP)
+    checkpoints.remove(LOOP)
     return factors, report
 
 
 def _run_backbone(
     interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints
 ) -> tuple[Factors, dict[str, object]]:
-    """Learn with the backbone; with `ials`, as often as doubling its `l2` pays on validation.
+    """Learn with the backbone; with `ials`, repeat with doubled `l2` as long as validation improves.
 
-    How much regularization data want differs by more than anything else of a model, and least squares
-    are cheap enough to find out.
+    The best regularization differs between data sets more than any other setting, and least squares are
+    cheap.
     """
     backbone = BACKBONES[config.backbone]
     if config.backbone != "ials":
@@ -102,18 +103,18 @@ def _run_or_load(
     checkpoints: Checkpoints,
     name: str,
 ) -> tuple[Factors, dict[str, object]]:
-    """Learn once, or take what an earlier process has learned under that *name*."""
-    done = checkpoints.load(name, lambda why: tick(0, 1, f"{why}; it is done again"))
+    """Learn once, or load what an earlier process has learned under that *name*."""
+    done = checkpoints.load(name, lambda problem: tick(0, 1, f"{problem}; it is repeated"))
     if done is not None:
         return Factors(done.arrays["users"], done.arrays["items"]), done.facts
     factors, report = backbone(interactions, config, tick, checkpoints)
     report = {"backbone": report["backbone"], "l2": config.ials.l2} | report
     checkpoints.save(name, State({"users": factors.users, "items": factors.items}, report))
-    checkpoints.drop(LOOP)
+    checkpoints.remove(LOOP)
     return factors, report
 
 
 def _is_better(later: dict[str, object], earlier: dict[str, object]) -> bool:
-    """Return whether validation prefers *later*; without validation interactions it does not."""
+    """Tell whether *later* has the better validation score; False without validation interactions."""
     after, before = later["valid_ndcg_at_20"], earlier["valid_ndcg_at_20"]
     return isinstance(after, float) and isinstance(before, float) and after > before

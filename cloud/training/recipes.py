@@ -1,18 +1,21 @@
-"""Recipes: sets of defaults for training. What a scenario writes itself wins over its recipe.
+"""Recipes: sets of defaults for training. Keys that a scenario sets win over its recipe.
 
-`best` is what validation prefers, and guards every stage by it. `paper` follows the text of the paper
-(arXiv 2306.10532) as literally as it allows, where it gives a form but no figure with figures that
-suit the form:
+`best` is what validation prefers, and every stage is guarded by validation. `paper` follows the text of the
+paper (arXiv 2306.10532) as closely as possible. If the paper gives a form without numbers, the numbers suit
+the form:
 
-- the diversity term is the authors', without a lower bound but for the L2 that holds it;
-- refinement has no pull toward the global table and runs a fixed number of epochs, whatever
-  validation says; groups are larger, as there is nothing else to keep it from learning by heart;
+- the diversity term is the authors', bounded only by the L2 term;
+- refinement has no pull toward the global table and runs a fixed number of epochs, without early stop;
+  groups are
+  larger, because nothing else prevents overfitting;
 - there is no rotation;
-- the controller learns the weights themselves: from item groups' popularity and loss to a softmax
-  over the blocks, in turns with the tables; they are folded into the table;
-- slices are 8 dimensions wide, as the authors'; the width d of the whole stays, so that the full
-  tables of both recipes have the same bytes;
-- nothing is compared on validation and taken back.
+- the controller learns the weights themselves: from the popularity and loss of item groups to a softmax over
+  the
+  blocks, in turns with the tables; the tables are multiplied by them;
+- slices are 8 dimensions wide, as the authors'; the full width d stays, so that the full tables of both
+  recipes have
+  the same bytes;
+- nothing is compared on validation and undone.
 """
 
 from collections.abc import Mapping

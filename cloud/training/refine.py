@@ -1,10 +1,8 @@
-"""Stage 3: each user group gets an item table of its own, in a basis of its own.
+"""Stage 3: refinement of each user group's copy of the item table on the group's own interactions.
 
-Refinement trains a group's copy of the item table on the group's own interactions, held back by a
-pull toward the global table. Rotation then turns a group's user vectors and item table together, so
-that the first dimensions carry as much of the score as any can. Whether a group keeps either is for
-validation to say (`cloud.training.validation_guard`).
-Letters: U users, I items, d dimensions, G user groups, B users in a batch.
+A pull toward the global table holds it back. Validation users decide whether a group keeps its refined table
+(`cloud.training.validation_guard`). Letters: U users, I items, d dimensions, G user groups, B users in a
+batch.
 """
 
 import math
@@ -29,13 +27,13 @@ from cloud.training.validation_guard import (
     split_validation,
     validation_users,
 )
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
 class RefinedGroup:
-    """A group's refined table, shape (I, d), after *epoch* epochs, and what it does for those who judge.
+    """A group's refined table, shape (I, d), after *epoch* epochs, and its effect on the users who decide.
 
     ``before`` and ``after`` are their validation NDCG@20, shape (n,).
     """
@@ -51,34 +49,35 @@ def refine(
 ) -> tuple[GroupTables, StageReport]:
     """Refine the table of every group on the training interactions of its members.
 
-    With early stop and guard one half of a group's validation users says when to stop, the other
-    whether it was worth it: the same users would praise their own choice. The prior choice is the
-    table as it was.
+    With early stop and guard, one half of a group's validation users decides when to stop, and the other
+    half whether the result is kept: users would overrate their own choice. The prior choice is the old
+    table.
 
     Returns:
-        The refined model, and what happened.
+        The refined model, and the report.
     """
     n_groups = len(model.tables)
     refined: list[RefinedGroup] = []
     for group in range(n_groups):
         refined.append(_refine_group(model, group, interactions, config))
         tick(group + 1, n_groups, f"group {group}: {refined[-1].epoch} epochs")
-    verdict = keep_all(n_groups)
+    decisions = keep_all(n_groups)
     if config.guard.enabled:
-        gains = [gain((each.before, each.after)) for each in refined]
-        verdict = decide(gains, prior=False, standard_errors=config.guard.standard_errors)
-    # A group that best fits its start has nothing to keep, whatever the others prefer.
-    kept = [keep and each.epoch > 0 for keep, each in zip(verdict.kept, refined, strict=True)]
-    verdict = replace(verdict, kept=kept)
+        gains = [gain((result.before, result.after)) for result in refined]
+        decisions = decide(gains, prior=False, standard_errors=config.guard.standard_errors)
+    # A group that is best without any epoch has no result to keep.
+    kept = [keep and result.epoch > 0 for keep, result in zip(decisions.keep, refined, strict=True)]
+    decisions = replace(decisions, keep=kept)
     report = StageReport(
-        {"enabled": True, **verdict.report()},
+        {"enabled": True, **decisions.report()},
         [
-            _refinement_entry(start, each, keep)
-            for start, each, keep in zip(model.tables, refined, kept, strict=True)
+            _refinement_entry(start, result, keep)
+            for start, result, keep in zip(model.tables, refined, kept, strict=True)
         ],
     )
     tables = tuple(
-        each.table if keep else start for start, each, keep in zip(model.tables, refined, kept, strict=True)
+        result.table if keep else start
+        for start, result, keep in zip(model.tables, refined, kept, strict=True)
     )
     return GroupTables(model.users, model.groups, tables), report
 
@@ -98,18 +97,18 @@ def _refinement_entry(start: Float32Array, refined: RefinedGroup, kept: bool) ->
 def _refine_group(
     model: GroupTables, group: int, interactions: Interactions, config: Training
 ) -> RefinedGroup:
-    """Refine one group's table; with early stop the table it starts from is a candidate too."""
+    """Refine one group's table; with early stop the old table is a candidate too."""
     settings, start = config.refine, model.tables[group]
-    watching, judging = _split_users(model.members(group), interactions, config, group)
+    stopping, deciding = _split_users(model.members(group), interactions, config, group)
     best = EarlyStopping(settings.patience if settings.early_stop else settings.epochs)
-    best.look(_validation_score(model, start, watching), 0, torch.from_numpy(start))
+    best.update(_validation_score(model, start, stopping), 0, torch.from_numpy(start))
     if not settings.early_stop or math.isfinite(best.score):
-        _train_from(start, model, group, interactions, config, watching, best)
-    # Group tables that stay are one array: a copy of the start would be a second one.
+        _train_from(start, model, group, interactions, config, stopping, best)
+    # Unchanged group tables share one array: do not replace it by a copy.
     table = best.tables[0] if best.epoch else start
     before, after = (
-        ndcg_per_user(model.users[judging.users], each, judging.known, judging.wanted)
-        for each in (start, table)
+        ndcg_per_user(model.users[deciding.users], candidate, deciding.known, deciding.relevant)
+        for candidate in (start, table)
     )
     return RefinedGroup(table, best.epoch, before, after)
 
@@ -117,16 +116,16 @@ def _refine_group(
 def _split_users(
     members: IntArray, interactions: Interactions, config: Training, group: int
 ) -> tuple[ValidationUsers, ValidationUsers]:
-    """Return the users who say when to stop, and those who say what it was worth."""
+    """Return the users who decide when to stop, and those who decide whether the result is kept."""
     if config.refine.early_stop and config.guard.enabled:
         return split_validation(members, interactions, config.seed, group)
-    everyone = validation_users(members, interactions)
-    return everyone, everyone
+    all_users = validation_users(members, interactions)
+    return all_users, all_users
 
 
-def _validation_score(model: GroupTables, table: Float32Array, watching: ValidationUsers) -> float:
-    vectors = model.users[watching.users]
-    return mean_or_nan(ndcg_per_user(vectors, table, watching.known, watching.wanted))
+def _validation_score(model: GroupTables, table: Float32Array, stopping: ValidationUsers) -> float:
+    vectors = model.users[stopping.users]
+    return mean_or_nan(ndcg_per_user(vectors, table, stopping.known, stopping.relevant))
 
 
 def _train_from(
@@ -135,10 +134,10 @@ def _train_from(
     group: int,
     interactions: Interactions,
     config: Training,
-    watching: ValidationUsers,
+    stopping: ValidationUsers,
     best: EarlyStopping,
 ) -> None:
-    """Train a copy of *start*, shape (I, d), and let *best* look at it."""
+    """Train a copy of *start*, shape (I, d), with early stopping by *best*."""
     settings, members = config.refine, model.members(group)
     train = interactions.train.take(members)
     vectors = torch.from_numpy(model.users[members])  # (n_g, d)
@@ -158,11 +157,13 @@ def _train_from(
             decay.step()
         if not settings.early_stop:
             continue
-        looks = epoch % settings.evaluate_every == 0 or epoch == settings.epochs
-        if looks and best.look(_validation_score(model, table.detach().numpy(), watching), epoch, table):
+        at_evaluation = epoch % settings.evaluate_every == 0 or epoch == settings.epochs
+        if at_evaluation and best.update(
+            _validation_score(model, table.detach().numpy(), stopping), epoch, table
+        ):
             return
     if not settings.early_stop:
-        best.look(math.inf, settings.epochs, table)  # whatever validation says
+        best.update(math.inf, settings.epochs, table)  # the last table, without a look at validation
 
 
 def _pull(table: Tensor, origin: Tensor, strength: float) -> Tensor:

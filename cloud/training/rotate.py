@@ -1,9 +1,13 @@
-"""Rotation: the first dimensions of a group's vectors carry as much of the score as possible."""
+"""Rotation: the first dimensions of a group's vectors carry as much of the score as possible.
+
+Each group's user vectors and item table are rotated together. Validation users decide whether a group keeps
+the rotation (`cloud.training.validation_guard`). Letters: U users, I items, d dimensions, G user groups.
+"""
 
 import numpy as np
 
 from cloud.blocks.block_weights import second_moment
-from cloud.blocks.encoding import GroupTable
+from cloud.blocks.group_table import GroupTable
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
 from cloud.training.evaluation import mean_or_nan, number_or_none
@@ -19,7 +23,7 @@ from cloud.training.validation_guard import (
     sample_groups,
     validation_users,
 )
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, IntArray
 
 
@@ -28,63 +32,66 @@ def rotate(
     item_weights: Float32Array,
     interactions: Interactions,
     config: Training,
-    trial: Evaluator,
+    evaluate: Evaluator,
     tick: Tick,
 ) -> tuple[GroupTables, StageReport]:
-    """Turn each group's vectors into the basis of the singular vectors of its score matrix.
+    """Rotate each group's vectors into the basis of the singular vectors of its score matrix.
 
-    The prior choice is to rotate: the full table's scores stay as they are, so the only question is
-    what small budgets lose, and there rotation won by far where it was measured.
+    The prior choice is to rotate: the scores of the full table do not change, so only quality at small
+    budgets can suffer, and there rotation was far better when measured.
 
     Args:
         model: the groups' tables.
-        item_weights: how much each item counts in each group, shape (G, I).
-        interactions: whose validation part judges.
+        item_weights: the weight of each item in each group, shape (G, I).
+        interactions: their validation part decides.
         config: settings.
-        trial: how a table is tried at small budgets, closed-form weights both times.
-        tick: told how far it is.
+        evaluate: quality of a table at small budgets, with closed-form weights.
+        tick: called with the progress.
 
     Returns:
-        The same scores in new coordinates, up to a constant per user, and what happened.
+        The same scores in new coordinates, up to a constant per user, and the report.
     """
     n_groups, users, tables = len(model.tables), model.users.copy(), list(model.tables)
-    judging = sample_groups(model.tables, config.seed) if config.guard.enabled else []
-    trials: dict[int, tuple[FloatArray, FloatArray]] = {}
+    deciding = sample_groups(model.tables, config.seed) if config.guard.enabled else []
+    comparisons: dict[int, tuple[FloatArray, FloatArray]] = {}
     for group, table in enumerate(model.tables):
         members = model.members(group)
         if not group or table is not model.tables[group - 1]:
             basis = item_basis(table)  # what takes longest, once for groups that share the global table
         users[members], tables[group] = singular_basis(model.users[members], basis)
-        if group in judging:
-            judges, weights = validation_users(members, interactions), item_weights[group]
-            without = _evaluate(trial, model.users, members, table, weights, judges)
-            trials[group] = without, _evaluate(trial, users, members, tables[group], weights, judges)
+        if group in deciding:
+            validation, weights = validation_users(members, interactions), item_weights[group]
+            without = _evaluate(evaluate, model.users, members, table, weights, validation)
+            comparisons[group] = (
+                without,
+                _evaluate(evaluate, users, members, tables[group], weights, validation),
+            )
         tick(group + 1, n_groups, f"group {group}")
-    verdict = keep_all(n_groups)
+    decisions = keep_all(n_groups)
     if config.guard.enabled:
-        gains = [gain(trials.get(group)) for group in range(n_groups)]
-        verdict = decide(gains, prior=True, standard_errors=config.guard.standard_errors)
+        gains = [gain(comparisons.get(group)) for group in range(n_groups)]
+        decisions = decide(gains, prior=True, standard_errors=config.guard.standard_errors)
     entries = []
-    for group, kept in enumerate(verdict.kept):
+    for group, kept in enumerate(decisions.keep):
         rotated = (users, tables[group])
-        entries.append(_rotation_entry(model, rotated, group, kept, trials.get(group)))
+        entries.append(_rotation_entry(model, rotated, group, kept, comparisons.get(group)))
         if not kept:
             members = model.members(group)
             users[members], tables[group] = model.users[members], model.tables[group]
-    report = StageReport({"enabled": True, **verdict.report()}, entries)
+    report = StageReport({"enabled": True, **decisions.report()}, entries)
     return GroupTables(users, model.groups, tuple(tables)), report
 
 
 def _evaluate(
-    trial: Evaluator,
+    evaluate: Evaluator,
     users: Float32Array,
     members: IntArray,
     table: Float32Array,
     item_weights: Float32Array,
-    judges: ValidationUsers,
+    validation: ValidationUsers,
 ) -> FloatArray:
-    contender = GroupTable(table, second_moment(users[members]), item_weights)
-    return trial(contender, users[judges.users], judges)
+    group_table = GroupTable(table, second_moment(users[members]), item_weights)
+    return evaluate(group_table, users[validation.users], validation)
 
 
 def _rotation_entry(
@@ -92,17 +99,17 @@ def _rotation_entry(
     rotated: tuple[Float32Array, Float32Array],
     group: int,
     kept: bool,
-    trials: tuple[FloatArray, FloatArray] | None,
+    comparisons: tuple[FloatArray, FloatArray] | None,
 ) -> dict[str, object]:
-    """Return what the report says of one group; *rotated* are all users (U, d) and its table (I, d)."""
+    """Return the report of one group; *rotated* are all users (U, d) and its table (I, d)."""
     members, (users, table) = model.members(group), rotated
     entry: dict[str, object] = {
         "score_energy_in_first_quarter_without": _leading_share(model.users[members], model.tables[group]),
         "score_energy_in_first_quarter_with": _leading_share(users[members], table),
         "kept": kept,
     }
-    if trials:
-        without, with_it = trials
+    if comparisons:
+        without, with_it = comparisons
         entry |= {
             "judges": len(without),
             "valid_ndcg_at_20_without": number_or_none(mean_or_nan(without)),
@@ -120,19 +127,19 @@ def item_basis(items: Float32Array) -> tuple[FloatArray, FloatArray]:
 def singular_basis(
     users: Float32Array, items: tuple[FloatArray, FloatArray]
 ) -> tuple[Float32Array, Float32Array]:
-    """Return user vectors and item rows in the basis in which few dimensions say most.
+    """Return user vectors and item rows in the basis of the singular vectors of the scores.
 
-    The centred score matrix S = users @ (items - mean item).T has the singular value decomposition
-    P diag(s) Q'. The new vectors are P diag(sqrt(s)) and Q diag(sqrt(s)): their first k dimensions
-    are the best approximation of S of rank k (Eckart, Young 1936), all of them are S. Taking the
-    mean item away moves all scores of a user by one constant, so no ranking changes.
+    The centred score matrix S = users @ (items - mean item).T has the singular value decomposition P diag(s)
+    Q'. The new vectors are P diag(sqrt(s)) and Q diag(sqrt(s)): their first k dimensions are the best
+    approximation of S of rank k (Eckart, Young 1936), all of them are S. To subtract the mean item changes
+    all scores of a user by one constant, so no ranking changes.
 
     Args:
         users: shape (n, d).
         items: the `item_basis` of a table, shape (I, d).
 
     Returns:
-        Shapes (n, d) and (I, d); where n or I is below d, the last columns are 0.
+        Shapes (n, d) and (I, d); if n or I is below d, the last columns are 0.
     """
     # S is n times I; its decomposition follows from that of a d times d matrix.
     user_basis, user_parts = np.linalg.qr(users.astype(np.float64))  # (n, d), (d, d)
@@ -146,7 +153,7 @@ def singular_basis(
 
 
 def _column_signs(columns: FloatArray) -> FloatArray:
-    """Return +1 or -1 per column, so that its largest entry becomes positive: SVD leaves it open."""
+    """Return +1 or -1 per column that makes its largest entry positive: SVD leaves the sign open."""
     largest = np.abs(columns).argmax(axis=0)
     return np.where(columns[largest, np.arange(columns.shape[1])] < 0, -1.0, 1.0)
 
@@ -156,7 +163,7 @@ def _pad_columns(vectors: FloatArray, dim: int) -> Float32Array:
 
 
 def _leading_share(users: Float32Array, table: Float32Array) -> float:
-    """Return the part of the scores' energy that the first quarter of the dimensions carries."""
+    """Return the share of the scores' energy in the first quarter of the dimensions."""
     energy = second_moment(users) * second_moment(table)
     leading = energy[: max(1, len(energy) // 4)].sum()
     return float(leading / energy.sum()) if energy.any() else 1.0

@@ -1,8 +1,7 @@
-"""All stages of PEEL in order: interactions in, a trained model out.
+"""All stages of PEEL in order, from interactions to a trained model.
 
-Everything random has a named stream of the configured seed, so the same inputs give the same model,
-bit for bit, on the same machine. Letters: U users, I items, d dimensions, G user groups, M item
-groups, N slices.
+Every random draw has a named stream of the configured seed, so the same inputs give the same model, bit for
+bit, on the same machine. Letters: U users, I items, d dimensions, G user groups, M item groups, N slices.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,13 +27,14 @@ from cloud.training.pretrain import pretrain
 from cloud.training.refine import refine
 from cloud.training.rotate import rotate
 from cloud.training.validation_guard import StageReport, small_budget_evaluator
-from wire.geometry import Codec, Geometry
+from wire.codecs import Codec
+from wire.geometry import Geometry
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training is: *done* of *total* steps of *stage*, and a note for people."""
+    """Progress of training: *done* of *total* steps of *stage*, and a note for people."""
 
     stage: str
     done: int
@@ -43,19 +43,19 @@ class Progress:
 
 
 EVALUATION_PLANES = 8
-"""More than the largest trial budget reaches."""
+"""Planes of the tables on which stages are evaluated; more than the largest evaluation budget reaches."""
 
 
 @dataclass(frozen=True, eq=False)
 class GlobalModel:
-    """What pretraining leaves: the global tables, and what happened, in JSON types."""
+    """The result of pretraining: the global tables, and a report in JSON types."""
 
     factors: Factors
     report: dict[str, object]
 
 
 Listener = Callable[[Progress], None]
-"""Hears how training goes."""
+"""Called with the progress of training."""
 
 
 def train(
@@ -64,13 +64,13 @@ def train(
     progress: Listener,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> TrainedModel:
-    """Learn everything from *interactions*, which must be in catalogue order.
+    """Learn a model from *interactions*, which must be in catalogue order.
 
     Args:
-        interactions: what to learn from.
+        interactions: the data.
         config: the stages and their settings.
-        progress: hears how it goes.
-        checkpoints: where an earlier process may have left off; the result is the same to the bit.
+        progress: called with the progress.
+        checkpoints: states of an earlier process; the result is the same, bit for bit.
 
     Raises:
         RunError: training diverged.
@@ -85,7 +85,7 @@ def learn_global(
     progress: Listener,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> GlobalModel:
-    """Learn the global tables: stage 1. Arguments as of `train`.
+    """Learn the global tables: stage 1. The arguments are those of `train`.
 
     Raises:
         RunError: training diverged.
@@ -97,9 +97,9 @@ def learn_global(
 def personalize(
     start: GlobalModel, interactions: Interactions, config: Training, progress: Listener
 ) -> TrainedModel:
-    """Learn what is each user group's own: stages 2 to 4, which leave *start* as it is.
+    """Learn the tables and weights of each user group: stages 2 to 4, which do not change *start*.
 
-    Each stage draws from random streams of its own: switching one off changes no draw of another.
+    Each stage has random streams of its own: switching one off changes no draw of another.
 
     Raises:
         RunError: training diverged.
@@ -108,41 +108,39 @@ def personalize(
         factors = start.factors
         groups, clustering = cluster(factors.users, config)
         progress(Progress("cluster", 1, 1, f"{int(groups.max()) + 1} user groups"))
-        cut = partition_table(interactions.n_items, factors.items.shape[1], config)
-        trial, item_weights = (
-            small_budget_evaluator(_evaluation_geometry(cut, config)),
-            group_item_weights(groups, interactions),
-        )
+        partition = partition_table(interactions.n_items, factors.items.shape[1], config)
+        evaluator = small_budget_evaluator(_evaluation_geometry(partition, config))
+        item_weights = group_item_weights(groups, interactions)
         model = share_global_table(factors, groups)
         refinement = rotation = StageReport.off()
         if config.refine.enabled:
             model, refinement = refine(model, interactions, config, _ticker("refine", progress))
         if config.rotate:
             ticker = _ticker("rotate", progress)
-            model, rotation = rotate(model, item_weights, interactions, config, trial, ticker)
+            model, rotation = rotate(model, item_weights, interactions, config, evaluator, ticker)
         ticker = _ticker("controller", progress)
-        weighed = learn_block_weights(model, item_weights, interactions, config, cut, trial, ticker)
-        model = weighed.model
+        result = learn_block_weights(model, item_weights, interactions, config, partition, evaluator, ticker)
+        model = result.model
         report: dict[str, object] = {
             "interactions": _interactions_report(interactions),
             "pretrain": start.report,
             "cluster": clustering,
             "refine": refinement.summary,
             "rotate": rotation.summary,
-            "controller": weighed.report.summary,
-            "groups": _group_reports(groups, refine=refinement, rotate=rotation, controller=weighed.report),
+            "controller": result.report.summary,
+            "groups": _group_reports(groups, refine=refinement, rotate=rotation, controller=result.report),
             "valid": evaluate(model, interactions.train, interactions.valid),
             "test": evaluate(model, interactions.known, interactions.test),
         }
-    return TrainedModel(model.users, groups, model.tables, item_weights, weighed.corrections, report)
+    return TrainedModel(model.users, groups, model.tables, item_weights, result.corrections, report)
 
 
-def _evaluation_geometry(cut: Partition, config: Training) -> Geometry:
-    """Return the geometry in which stages are tried: entropy-coded planes, whatever the store will have."""
+def _evaluation_geometry(partition: Partition, config: Training) -> Geometry:
+    """Return the geometry in which stages are evaluated: entropy-coded planes, whatever the codec."""
     return Geometry(
-        items=cut.n_items,
-        dim=cut.dim,
-        item_groups=cut.shape[0],
+        items=partition.n_items,
+        dim=partition.dim,
+        item_groups=partition.shape[0],
         slice_width=config.slice_width,
         codec=Codec.CODED,
         planes=EVALUATION_PLANES,
@@ -150,43 +148,43 @@ def _evaluation_geometry(cut: Partition, config: Training) -> Geometry:
 
 
 def _group_reports(groups: IntArray, **stages: StageReport) -> list[dict[str, object]]:
-    """Return what each stage changed in each group and whether it was kept; a stage that is off, nothing."""
+    """Return the report of each stage for each group; nothing for a stage that is off."""
     return [
         {"users": users} | {name: stage.groups[group] for name, stage in stages.items() if stage.groups}
         for group, users in enumerate(np.bincount(groups).tolist())
     ]
 
 
-def evaluate(model: GroupTables, known: ItemLists, wanted: ItemLists) -> dict[str, object]:
-    """Return how good the full tables are, as means over the users that want anything.
+def evaluate(model: GroupTables, known: ItemLists, relevant: ItemLists) -> dict[str, object]:
+    """Return the quality of the full tables, as means over the users with relevant items.
 
     Args:
         model: vectors and tables.
-        known: the items that are masked, a list per user.
-        wanted: the items to be found, a list per user.
+        known: masked items, a list per user.
+        relevant: items to find, a list per user.
 
     Returns:
         NDCG@10, NDCG@20, Recall@20 and the number of users; None for a mean over no users.
     """
-    found = [
+    batches = [
         batch
         for group, table in enumerate(model.tables)
         for members in [model.members(group)]
         for batch in item_ranks_in_batches(
-            model.users[members], table, known.take(members), wanted.take(members)
+            model.users[members], table, known.take(members), relevant.take(members)
         )
     ]
     metrics: dict[str, Callable[[ItemLists, FloatArray], FloatArray]] = {
-        "ndcg_at_10": lambda asked, places: ndcg(asked, places, 10),
-        "ndcg_at_20": lambda asked, places: ndcg(asked, places, 20),
-        "recall_at_20": lambda asked, places: recall(asked, places, 20),
+        "ndcg_at_10": lambda items, ranks: ndcg(items, ranks, 10),
+        "ndcg_at_20": lambda items, ranks: ndcg(items, ranks, 20),
+        "recall_at_20": lambda items, ranks: recall(items, ranks, 20),
     }
     values = {
-        name: np.concatenate([np.empty(0), *(metric(*batch) for batch in found)])
+        name: np.concatenate([np.empty(0), *(metric(*batch) for batch in batches)])
         for name, metric in metrics.items()
     }
-    means = {name: number_or_none(mean_or_nan(each)) for name, each in values.items()}
-    return {**means, "users": int((wanted.counts() > 0).sum())}
+    means = {name: number_or_none(mean_or_nan(column)) for name, column in values.items()}
+    return {**means, "users": int((relevant.counts() > 0).sum())}
 
 
 def _interactions_report(interactions: Interactions) -> dict[str, object]:
@@ -207,7 +205,7 @@ def _ticker(stage: str, progress: Listener) -> Tick:
 
 @contextmanager
 def _thread_limit(count: int) -> Iterator[None]:
-    """Compute with *count* threads: how sums are split up between threads decides their last digits."""
+    """Compute with *count* threads: the last digits of sums depend on how they are split between threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,15 +1,14 @@
-"""Guards: what a stage made of a user group is tried on validation users, and kept where they prefer it.
+"""Guard: a group keeps the result of a stage only if validation users prefer it.
 
-The rule, fixed before any outcome is seen. A stage has a *prior* choice, with it or without it. First
-all users that judge decide together: the joint choice is the prior one unless they prefer the other by
-more than so many standard errors of the mean difference (`cloud.training.config.Guard.standard_errors`). Then
-each group of at least `MIN_VALIDATION_USERS` such users may depart from the joint choice, if its own users
-prefer the other by more than so many of their standard errors. A group has some fifty users, too few to
-choose by the sign of a difference; all groups together are enough. Where a trial at small budgets
-decides and tables are large, only a sample of the groups judges (`sample_groups`), and the others
-follow the joint choice.
+The rule was fixed before any result was seen. A stage has a *prior* choice, with it or without it. First all
+validation users decide together: the joint choice is the prior one unless they prefer the other by more than
+a number of standard errors of the mean difference (`cloud.training.config.Guard.standard_errors`). Then each
+group with at least `MIN_VALIDATION_USERS` such users may choose differently, if its own users prefer the
+other by more than so many of their standard errors. A group has about fifty users, too few to choose by the
+sign of a difference; all groups together have enough. If small budgets are evaluated and tables are large,
+only a sample of the groups decides (`sample_groups`), and the others follow the joint choice.
 
-Letters: I items, d dimensions, M item groups, N slices, n users that judge.
+Letters: I items, d dimensions, M item groups, N slices, n validation users.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,37 +16,40 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cloud.blocks.encoding import GroupTable, PlannedBlock, rank_embedded, scale_for_embedding
+from cloud.blocks.embedded_table import PlannedBlock, rank_embedded, scale_for_embedding
+from cloud.blocks.group_table import GroupTable
 from cloud.data.interactions import Interactions
 from cloud.training.evaluation import ndcg_per_user
-from wire.geometry import Float32Array, Geometry
-from wire.planes import dequantise
+from wire.arrays import Float32Array
+from wire.codecs.planes import dequantise
+from wire.geometry import Geometry
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 
 EVALUATION_BUDGETS = (0.005, 0.01, 0.03)  # shares of the fp32 table's bytes, ascending
 MIN_VALIDATION_USERS = 10  # users below which the spread of their differences says too little
 MAX_EVALUATED_NUMBERS = 50_000_000
-"""A stage is tried on so many groups that their tables together have at most so many numbers: on all 128
-of MovieLens-1M, and on 19, with the full catalogue each, where there are 40,000 items of 64 dimensions."""
+"""Largest number of table entries of the groups on which a stage is evaluated.
+
+It allows all 128 groups of MovieLens-1M, and 19 groups with 40,000 items of 64 dimensions."""
 
 
 @dataclass(frozen=True, eq=False)
 class ValidationUsers:
-    """Users of one group who judge: ``users`` (n,) are their numbers, the lists are theirs in that order."""
+    """Users of one group with validation items: numbers ``users`` (n,), and lists in that order."""
 
     users: IntArray
     known: ItemLists
-    wanted: ItemLists
+    relevant: ItemLists
 
 
 Evaluator = Callable[[GroupTable, Float32Array, ValidationUsers], FloatArray]
-"""NDCG@20 of the jury, whose vectors (n, d) are given, averaged over trial budgets, shape (n,)."""
+"""Returns NDCG@20 of the validation users, whose vectors (n, d) are given, mean over budgets, shape (n,)."""
 
 
 @dataclass(frozen=True)
 class StageReport:
-    """What a stage did: a ``summary``, and an entry for each of ``groups``; JSON types only."""
+    """The report of a stage: a ``summary``, and an entry for each of ``groups``; JSON types only."""
 
     summary: dict[str, object]
     groups: list[dict[str, object]]
@@ -60,127 +62,129 @@ class StageReport:
 
 @dataclass(frozen=True)
 class GuardDecisions:
-    """What all users choose together, and what each group ends up with: whether the stage is kept."""
+    """Decisions of all users together and of each group: True keeps the result of the stage."""
 
-    jointly: bool
-    kept: list[bool]
-    judged: int
-    """How many groups had users who judge; the others follow the joint choice."""
+    joint: bool
+    keep: list[bool]
+    deciding_groups: int
+    """Number of groups with users who decide; the others follow the joint choice."""
     gain: float | None
-    """Mean of all users' differences, with the stage less without it."""
+    """Mean difference of all users, with the stage minus without it."""
     standard_error: float | None
 
     def report(self) -> dict[str, object]:
-        """Return the verdicts in JSON types."""
+        """Return the decisions in JSON types."""
         return {
-            "kept_jointly": self.jointly,
-            "kept_in_groups": sum(self.kept),
-            "judged_in_groups": self.judged,
+            "kept_jointly": self.joint,
+            "kept_in_groups": sum(self.keep),
+            "judged_in_groups": self.deciding_groups,
             "mean_gain": self.gain,
             "standard_error": self.standard_error,
         }
 
 
 def decide(gains: Sequence[FloatArray], *, prior: bool, standard_errors: float) -> GuardDecisions:
-    """Decide by the rule at the head of this file.
+    """Decide by the rule of this module.
 
     Args:
-        gains: for each group, what each user who judges gains by the stage, shape (n,); (0,) for none.
-        prior: whether the stage is kept where nothing speaks against it.
-        standard_errors: how many it takes to change a choice.
+        gains: per group, the gain of each validation user by the stage, shape (n,); (0,) for none.
+        prior: True if the stage is kept without evidence against it.
+        standard_errors: the number of standard errors that changes a choice.
     """
-    everyone = np.concatenate([*gains, np.empty(0)])
-    judged = sum(len(each) > 0 for each in gains)
-    if len(everyone) < 2:
-        return GuardDecisions(prior, [prior] * len(gains), judged, None, None)
-    jointly = _prefers(everyone, prior, standard_errors)
-    kept = [
-        _prefers(each, jointly, standard_errors) if len(each) >= MIN_VALIDATION_USERS else jointly
-        for each in gains
+    all_gains = np.concatenate([*gains, np.empty(0)])
+    deciding_groups = sum(len(group_gains) > 0 for group_gains in gains)
+    if len(all_gains) < 2:
+        return GuardDecisions(prior, [prior] * len(gains), deciding_groups, None, None)
+    joint = _prefers(all_gains, prior, standard_errors)
+    keep = [
+        _prefers(group_gains, joint, standard_errors) if len(group_gains) >= MIN_VALIDATION_USERS else joint
+        for group_gains in gains
     ]
-    return GuardDecisions(jointly, kept, judged, float(everyone.mean()), _standard_error(everyone))
+    return GuardDecisions(joint, keep, deciding_groups, float(all_gains.mean()), _standard_error(all_gains))
 
 
 def keep_all(n_groups: int) -> GuardDecisions:
-    """Return the verdicts where no guard is asked: every group keeps what the stage made."""
+    """Return decisions without a guard: every group keeps the result of the stage."""
     return GuardDecisions(True, [True] * n_groups, 0, None, None)
 
 
 def sample_groups(tables: Sequence[Float32Array], seed: int) -> list[int]:
-    """Return the groups, ascending, on which stages are tried: all, or a sample that *seed* draws.
+    """Return the groups, ascending, on which stages are evaluated: all, or a sample drawn by *seed*.
 
-    It is the same for every stage, at least one group, and no more than `MAX_EVALUATED_NUMBERS` allows.
+    It is the same for every stage, and has at least one group and at most as many as `MAX_EVALUATED_NUMBERS`
+    allows.
     """
     most = max(1, MAX_EVALUATED_NUMBERS // tables[0].size)
     if len(tables) <= most:
         return list(range(len(tables)))
-    drawn: list[int] = stream(seed, "judging groups").choice(len(tables), most, replace=False).tolist()
-    return sorted(drawn)
+    sample: list[int] = stream(seed, "judging groups").choice(len(tables), most, replace=False).tolist()
+    return sorted(sample)
 
 
-def gain(trial: tuple[FloatArray, FloatArray] | None) -> FloatArray:
-    """Return what each user gains by a stage, from how good it was without and with it; (0,) for no trial."""
-    return np.empty(0) if trial is None else np.asarray(trial[1] - trial[0])
+def gain(evaluate: tuple[FloatArray, FloatArray] | None) -> FloatArray:
+    """Return each user's gain by a stage, given (quality without, quality with); (0,) for None."""
+    return np.empty(0) if evaluate is None else np.asarray(evaluate[1] - evaluate[0])
 
 
 def validation_users(members: IntArray, interactions: Interactions) -> ValidationUsers:
-    """Return those of *members* that have validation interactions, as judges."""
-    asking = members[interactions.valid.counts()[members] > 0]
-    return ValidationUsers(asking, interactions.train.take(asking), interactions.valid.take(asking))
+    """Return the *members* that have validation interactions."""
+    with_items = members[interactions.valid.counts()[members] > 0]
+    return ValidationUsers(
+        with_items, interactions.train.take(with_items), interactions.valid.take(with_items)
+    )
 
 
 def split_validation(
     members: IntArray, interactions: Interactions, seed: int, group: int
 ) -> tuple[ValidationUsers, ValidationUsers]:
-    """Divide the judges among *members* in two at random: one half to learn from, one to judge.
+    """Divide the validation users among *members* at random: one half to learn from, one to decide.
 
-    Every stage gets the same halves, so that no stage has learned from those who judge a later one.
+    All stages use the same halves, so that no stage learns from users who decide about a later one.
     """
-    asking = members[interactions.valid.counts()[members] > 0]
-    asking = stream(seed, "halves", group).permutation(asking)
-    middle = len(asking) // 2
-    return validation_users(np.sort(asking[:middle]), interactions), validation_users(
-        np.sort(asking[middle:]), interactions
+    with_items = members[interactions.valid.counts()[members] > 0]
+    with_items = stream(seed, "halves", group).permutation(with_items)
+    middle = len(with_items) // 2
+    return validation_users(np.sort(with_items[:middle]), interactions), validation_users(
+        np.sort(with_items[middle:]), interactions
     )
 
 
 def small_budget_evaluator(geometry: Geometry) -> Evaluator:
-    """Return the trial that holds what embedded blocks hold at small budgets, as they will be ranked.
+    """Return the evaluator that uses the blocks held at small budgets, in ranking order.
 
     Args:
-        geometry: how tables are cut; its codec is embedded. No more planes than the trial budgets reach
-            need to be tried.
+        geometry: with an embedded codec; no more planes are needed than the budgets reach.
     """
 
-    def trial(group: GroupTable, vectors: Float32Array, judges: ValidationUsers) -> FloatArray:
-        values, stretch = scale_for_embedding(group)
-        users = (vectors * stretch).astype(np.float32)
-        found = [
-            ndcg_per_user(users, table, judges.known, judges.wanted)
+    def evaluate(group: GroupTable, vectors: Float32Array, validation: ValidationUsers) -> FloatArray:
+        values, user_scale = scale_for_embedding(group)
+        users = (vectors * user_scale).astype(np.float32)
+        scores = [
+            ndcg_per_user(users, table, validation.known, validation.relevant)
             for table in _prefixes(geometry, values, rank_embedded(geometry, values, group))
         ]
-        return np.asarray(np.mean(found, axis=0))
+        return np.asarray(np.mean(scores, axis=0))
 
-    return trial
+    return evaluate
 
 
 def _prefixes(
     geometry: Geometry, values: Float32Array, steps: Sequence[PlannedBlock]
 ) -> Iterator[Float32Array]:
-    """Yield the table, shape (I, d), as it is known at each trial budget, the floor included.
+    """Yield the table, shape (I, d), as decoded at each evaluation budget, the floor included.
 
-    It is one array, which grows: a budget's table is gone when the next one is asked for.
+    All are one array that is changed in place.
     """
     ends = np.cumsum([step.bytes for step in steps])
-    known, done = np.zeros_like(values), 0
+    known, count_before = np.zeros_like(values), 0
     for share in EVALUATION_BUDGETS:
         count = max(int(np.searchsorted(ends, share * values.size * 4, side="right")), geometry.item_groups)
-        planes = {(step.item_group, step.slice): step.planes for step in steps[done:count]}
+        planes = {(step.item_group, step.slice): step.planes for step in steps[count_before:count]}
         for (m, n), held in planes.items():
             block = (m * geometry.slices + n) * geometry.planes
             cell = geometry.rows(block), geometry.columns(block)
             known[cell] = dequantise(values[cell], held - 1)
-        done = count
+        count_before = count
         yield known
 
 

@@ -29,9 +29,10 @@ import safetensors
 
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.scoring import item_group_rows, streaming_scores
+from wire.arrays import Float32Array
 from wire.blocks import Blocks
 from wire.errors import InputError, Reason, RemoteProtocolError
-from wire.geometry import Float32Array, Geometry
+from wire.geometry import Geometry
 from wire.input_files import read_at_most
 from wire.layers import Layers
 from wire.messages import Count, ModelVersion

@@ -12,7 +12,7 @@ import numpy as np
 
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.scoring import ItemTable
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.layers import Layers
 from wire.messages import QualityReport, encode
 from wire.ranking_metrics import IntArray, ItemLists, rank

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.protocol.block_prefix import Shelf
-from wire.blocks import refined
+from wire.arrays import Float32Array
 from wire.errors import Reason, RemoteProtocolError
-from wire.geometry import Float32Array, Geometry, Score
+from wire.geometry import Geometry, Score
 from wire.ranking_metrics import FloatArray, IntArray
 
 
@@ -78,8 +78,8 @@ def decode_into(shelf: Shelf, index: int, values: Float32Array, planes: IntArray
     _, n = geometry.cell(block)
     columns = geometry.columns(block)
     data, scale = shelf.block(index)
-    values[:, columns] = refined(values[:, columns], int(planes[n]), block, data, scale, geometry)
-    planes[n] = geometry.plane(block) + 1
+    held, planes[n] = int(planes[n]), geometry.plane(block) + 1
+    values[:, columns] = geometry.codec.coder.decode(data, scale, values[:, columns], held, int(planes[n]))
 
 
 def table_scores(

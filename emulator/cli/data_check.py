@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from cloud.data.datasets import check_measurable, load
+from cloud.data.load import check_measurable, load
 from cloud.data.sources import Data, Synthetic
 from emulator.simulation.model_cache import resolve_data
 from wire.errors import InputError

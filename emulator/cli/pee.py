@@ -6,8 +6,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from cloud.data.datasets import load as load_data
 from cloud.data.interactions import Interactions
+from cloud.data.load import load as load_data
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.pee_file import Fields, ItemNames, Pee, a_shelf, encode_pee
 from devices.recommender.quality import HeldOut, user_qualities

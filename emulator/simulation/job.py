@@ -117,7 +117,7 @@ def build_fleet(
     measurable = np.flatnonzero(model.interactions.test.counts() > 0).tolist()
     if not measurable:
         raise InputError(
-            f"{model.interactions.name}: no user has test interactions, so quality has no meaning"
+            f"{model.interactions.name}: no user has test interactions, so quality cannot be measured"
         )
     devices = enrol(scenario.fleet, scenario.seed, measurable, build_timeline(scenario))
     if replay is not None:

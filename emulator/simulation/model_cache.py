@@ -17,8 +17,8 @@ from cloud.blocks.encoding import RankingSettings, encode_model
 from cloud.blocks.store import BlockStore, Origin, load_store, save_store
 from cloud.blocks.store_cache import default_root, store_key
 from cloud.blocks.trained_model import TrainedModel
-from cloud.data.datasets import check_measurable, load
 from cloud.data.interactions import Interactions
+from cloud.data.load import check_measurable, load
 from cloud.data.sources import Data, Synthetic
 from cloud.training.checkpoint import NO_CHECKPOINTS, Checkpoints
 from cloud.training.config import Training
@@ -155,18 +155,18 @@ def train_once(
         progress: told how training goes.
         checkpoints: where an earlier process may have left off.
     """
-    kept = TrainedModelCache((root or default_root()) / TRAINED)
+    cache = TrainedModelCache((root or default_root()) / TRAINED)
     key = store_key(TRAINED, interactions.digest(), training)
 
     def noticed(words: str) -> None:
         progress("pretrain", 0, 1, words)
 
-    with kept.alone(key, noticed):
-        found = kept.load(key, noticed)
+    with cache.lock(key, noticed):
+        found = cache.load(key, noticed)
         if found is not None:
             return found, False
         state = to_state(_train(interactions, training, progress, checkpoints))
-        kept.keep(key, state, noticed)
+        cache.store(key, state, noticed)
     return from_state(state), True
 
 

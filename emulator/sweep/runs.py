@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from cloud.blocks.store_cache import store_key
-from cloud.data.datasets import load
+from cloud.data.load import load
 from cloud.data.sources import Data
 from emulator.run_directory.layout import PARTIAL
 from emulator.runner.runner import RunOptions, Unwatched, resolve_scenario, run

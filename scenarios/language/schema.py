@@ -27,7 +27,8 @@ from devices.timeline.faults import Faults
 from devices.timeline.schedule import Stage
 from scenarios.language.sweep import Sweep
 from scenarios.language.thresholds import Threshold, rules_of
-from wire.geometry import MAX_BLOCKS, Codec, Score
+from wire.codecs import Codec
+from wire.geometry import MAX_BLOCKS, Score
 from wire.units import (
     BYTE_UNITS,
     TIME_UNITS,

@@ -12,7 +12,8 @@ import yaml
 
 from cloud.service.report_queue import AdmissionLimits
 from scenarios.language.types import documentation, summary
-from wire.geometry import Codec, Geometry, Score
+from wire.codecs import Codec
+from wire.geometry import Geometry, Score
 from wire.messages import MAX_JSON_BYTES, BudgetReport, ModelNotice, QualityReport, Status
 from wire.mqtt.connection import KEEP_ALIVE_S
 from wire.topics import NAME, TABLE, MessageKind, Role, Route, subscription

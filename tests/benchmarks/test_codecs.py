@@ -4,9 +4,9 @@ import pytest
 
 from benchmarks.codecs import SMALL, SMALL_TRAINING, as_table, largest_group, measure, peak_bytes
 from cloud.blocks.trained_model import TrainedModel
-from cloud.data.datasets import load
+from cloud.data.load import load
 from cloud.training.train import train
-from wire.geometry import Codec
+from wire.codecs import Codec
 
 
 @pytest.fixture(scope="module")

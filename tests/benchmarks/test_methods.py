@@ -18,7 +18,7 @@ from benchmarks.quality.softer import Distilled, Matryoshka
 from benchmarks.quality.whole import Whole
 from scenarios.language.schema import Model
 from tests.benchmarks.worlds import SMALL, a_full, a_world
-from wire.geometry import Codec
+from wire.codecs import Codec
 from wire.ranking_metrics import top_k
 
 WORLD = a_world()

@@ -5,12 +5,12 @@ import pytest
 
 from benchmarks.selection import EXACT, FEW_LAYERS, Exact, Row, compare, full_ndcg, in_slices
 from cloud.blocks.trained_model import TrainedModel
-from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
+from cloud.data.load import load
 from cloud.data.sources import Synthetic
 from cloud.training.config import Training
 from cloud.training.train import train
-from wire.geometry import Codec
+from wire.codecs import Codec
 
 WORLD = Synthetic(users=160, items=120, interactions_per_user=15, user_groups=2, item_kinds=4)
 TRAINING = Training(dim=16, epochs=4, user_groups=2, item_groups=4)

@@ -8,7 +8,8 @@ from cloud.data.sources import ByRatio
 from cloud.data.splits import EventList, split_events
 from cloud.training.config import Training
 from cloud.training.validation_guard import Evaluator, small_budget_evaluator
-from wire.geometry import Codec, Geometry
+from wire.codecs import Codec
+from wire.geometry import Geometry
 
 SMALL = Training(
     backbone="mf",
@@ -32,14 +33,14 @@ def checkerboard(users: int = 40, items: int = 40) -> Interactions:
     return Interactions("checkerboard", parts.train, parts.valid, parts.test, names[:users], names[:items])
 
 
-def a_trial(cut: Partition) -> Evaluator:
+def a_trial(partition: Partition) -> Evaluator:
     """Return the trial that training uses, for tables that are cut so."""
-    width = int(cut.column_starts[1]) if len(cut.column_starts) > 1 else cut.dim
+    width = int(partition.column_starts[1]) if len(partition.column_starts) > 1 else partition.dim
     return small_budget_evaluator(
         Geometry(
-            items=cut.n_items,
-            dim=cut.dim,
-            item_groups=cut.shape[0],
+            items=partition.n_items,
+            dim=partition.dim,
+            item_groups=partition.shape[0],
             slice_width=width,
             codec=Codec.CODED,
             planes=8,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wire.geometry import Codec, Geometry
+from wire.codecs import Codec
+from wire.geometry import Geometry
 
 
 @st.composite

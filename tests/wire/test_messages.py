@@ -10,8 +10,9 @@ import safetensors
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wire.codecs import Codec
 from wire.errors import Reason, RemoteProtocolError
-from wire.geometry import Codec, Geometry
+from wire.geometry import Geometry
 from wire.messages import BudgetReport, ModelNotice, QualityReport, Status, decode, encode
 from wire.update_part import Body, _layout, build_body, decode_part, encode_part, encoded_bytes, peek
 

@@ -1,1 +1,1 @@
-"""Readers of interactions: a file or folder of each kind of source to a table in memory."""
+"""Readers of data files, one file for each format."""

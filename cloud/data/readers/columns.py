@@ -1,4 +1,4 @@
-"""Tables in memory: the columns of users, items, ratings and times, and what becomes of their values.
+"""Tables in memory: columns of users, items, ratings and times, and the conversion of their values.
 
 Letters: L rows.
 """
@@ -25,21 +25,21 @@ RowLocation = Callable[[int], str]  # from the index of a row to words such as "
 Numbers = NDArray[np.int64] | NDArray[np.float64]
 
 MAX_NAMES = 12
-"""Names of columns that a message lists."""
+"""Largest number of column names in a message."""
 _USUAL_NAMES = {
     "user": "user userid uid username customer customerid reviewerid visitorid sessionid viewer person",
     "item": "item itemid iid movieid isbn asin productid product bookid artistid songid trackid article",
     "rating": "rating score stars bookrating weight overall preference",
     "time": "time timestamp date datetime unixreviewtime timestampms createdat",
 }
-"""How columns are called in published data, without case and punctuation: for hints only."""
+"""Usual names of columns in published data, without case and punctuation: for hints only."""
 
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """The columns to read, each by its name or its number from 1; None: there is none.
+    """The columns to read, each by its name or its number from 1; None: no such column.
 
-    Those of the *optional* roles are read where the file has them.
+    Columns of the *optional* roles are read if the file has them.
     """
 
     user: str | int
@@ -48,17 +48,17 @@ class ColumnNames:
     time: str | int | None
     optional: frozenset[str] = frozenset()
     typed: bool = False
-    """Whether a column's name may be followed by a colon and a type, which need not be said."""
+    """True if the name of a column may be followed by a colon and a type, which may be left out."""
 
     def roles(self) -> dict[str, str | int]:
-        """Return what is wanted: columns by role."""
+        """Return the columns by role."""
         columns = {"user": self.user, "item": self.item, "rating": self.rating, "time": self.time}
         return {role: column for role, column in columns.items() if column is not None}
 
 
 @dataclass(frozen=True, eq=False)
 class TableRows:
-    """A table in memory: columns by role, their names, and where each row stands in its file."""
+    """A table in memory: columns by role, their names, and the location of each row in its file."""
 
     path: Path
     columns: Mapping[str, Column]
@@ -66,7 +66,7 @@ class TableRows:
     where: RowLocation
     notes: tuple[str, ...] = ()
     parts: IntArray | None = None
-    """The part that each row is of, where the source is split already: 0 to train, 1, 2 to test."""
+    """The part of each row if the source is already split: 0 training, 1 validation, 2 test."""
     decimal: str = "."
 
     def __len__(self) -> int:
@@ -74,10 +74,10 @@ class TableRows:
 
 
 def find_columns(path: Path, header: Sequence[str], wanted: ColumnNames, hint: str = "") -> dict[str, int]:
-    """Return the index of each wanted column that is there, by role.
+    """Return the index of each of the *wanted* columns that exist, by role.
 
     Raises:
-        InputError: one is missing, or its name is there more than once.
+        InputError: a column is missing, or its name occurs more than once.
     """
     found = {
         role: matching_columns(header, column, typed=wanted.typed) for role, column in wanted.roles().items()
@@ -96,7 +96,7 @@ def find_columns(path: Path, header: Sequence[str], wanted: ColumnNames, hint: s
 
 
 def matching_columns(header: Sequence[str], column: str | int, *, typed: bool) -> list[int]:
-    """Return where in *header* the column stands that *column* names or numbers."""
+    """Return the indices in *header* of the column with the name or number *column*."""
     if isinstance(column, int):
         return [column - 1] if column <= len(header) else []
     exact = [place for place, name in enumerate(header) if name == column]
@@ -106,13 +106,13 @@ def matching_columns(header: Sequence[str], column: str | int, *, typed: bool) -
 
 
 def join_names(header: Sequence[str]) -> str:
-    """Return the names of columns in words, as many as can be read."""
+    """Return the names of columns as text, up to `MAX_NAMES`."""
     names = ", ".join(shorten(name) for name in header[:MAX_NAMES])
     return names if len(header) <= MAX_NAMES else f"{names} and {len(header) - MAX_NAMES:,} more"
 
 
 def _suggestion(header: Sequence[str], role: str, column: str | int) -> str:
-    """Return a hint at the column that may be meant."""
+    """Return a hint with the column that the user may mean."""
     if isinstance(column, int):
         return ""
     plain = {re.sub(r"\W|_", "", name.split(":")[0].lower()): name for name in reversed(header)}
@@ -130,7 +130,7 @@ def encode_ids(rows: TableRows, role: str) -> tuple[IntArray, list[str]]:
     Numbers are given in the order of first appearance.
 
     Raises:
-        InputError: a row has no name there.
+        InputError: a row has no name in this column.
     """
     column, name = rows.columns[role], rows.names[role]
     if pa.types.is_floating(column.type):
@@ -154,7 +154,7 @@ def encode_ids(rows: TableRows, role: str) -> tuple[IntArray, list[str]]:
 
 
 def _number_by_appearance(indices: NDArray[Any], names: list[str]) -> tuple[IntArray, list[str]]:
-    """Return indices and names so that each name comes once, in the order of its first row."""
+    """Return indices and names so that each name occurs once, in the order of its first row."""
     number_of: dict[str, int] = {}
     same = np.array([number_of.setdefault(name, len(number_of)) for name in names], dtype=np.int64)
     parse_numbers = same[indices]
@@ -167,7 +167,7 @@ def _number_by_appearance(indices: NDArray[Any], names: list[str]) -> tuple[IntA
 
 
 def _check_no_empty(rows: TableRows, name: str, encoded: Column, wrong: Column) -> None:
-    """Refuse the first row that is null, or whose text is *wrong*, a mask over the dictionary."""
+    """Check that no row is null or has a *wrong* text, a mask over the dictionary."""
     bad = np.flatnonzero(wrong.to_numpy(zero_copy_only=False))
     indices = encoded.indices
     if not indices.null_count and not len(bad):
@@ -179,7 +179,7 @@ def _check_no_empty(rows: TableRows, name: str, encoded: Column, wrong: Column) 
 
 
 def _check_no_missing(rows: TableRows, name: str, encoded: Column, known: Column) -> None:
-    """Refuse NaN, infinity and what programs write for nothing, among numbers; among words they are words."""
+    """Check that a column of numbers has no NaN, infinity or word for a missing value; text may have them."""
     bad = pc.match_substring_regex(pc.utf8_trim_whitespace(known), f"^{MISSING_VALUE}$", ignore_case=True)
     if not pc.any(bad).as_py() or not _casts(known.filter(pc.invert(bad)), pa.float64()):
         return
@@ -191,7 +191,7 @@ def _check_no_missing(rows: TableRows, name: str, encoded: Column, known: Column
 
 
 def _to_whole_numbers(rows: TableRows, role: str) -> Column:
-    """Return a column of floating-point ids as whole numbers where all of them are."""
+    """Return a column of floating-point ids as integers, if all of them are integers."""
     column, name = rows.columns[role], rows.names[role]
     row = pc.index(pc.fill_null(pc.is_finite(column), True), False).as_py()
     if row >= 0:
@@ -206,10 +206,10 @@ def _to_whole_numbers(rows: TableRows, role: str) -> Column:
 
 
 def parse_numbers(rows: TableRows, role: str) -> Numbers:
-    """Return a column as whole numbers, or where it has others as floating-point numbers, (L,).
+    """Return a column as integers or, if it has others, as floating-point numbers, (L,).
 
     Raises:
-        InputError: a row has no finite number there.
+        InputError: a row has no finite number in this column.
     """
     column, name = _decimal_points(rows, rows.columns[role]), rows.names[role]
     for kind in (pa.int64(), pa.float64()):
@@ -232,7 +232,7 @@ def parse_numbers(rows: TableRows, role: str) -> Numbers:
 
 
 def parse_optional_numbers(rows: TableRows, role: str) -> NDArray[np.float64]:
-    """Return a column as numbers, NaN where a value is none, (L,)."""
+    """Return a column as numbers, NaN for a value that is not a number, (L,)."""
     column = _decimal_points(rows, rows.columns[role])
     if not _is_text(column.type):
         try:
@@ -248,7 +248,7 @@ def parse_optional_numbers(rows: TableRows, role: str) -> NDArray[np.float64]:
 
 
 def parse_times(rows: TableRows, role: str = "time") -> Numbers:
-    """Return a column of times as numbers that grow with time, (L,): as they are, or microseconds.
+    """Return a column of times as numbers that grow with time, (L,): unchanged, or microseconds.
 
     Raises:
         InputError: a row has neither a finite number nor an ISO date and time.
@@ -288,7 +288,7 @@ _ZONED = re.compile(r"(Z|[+-]\d\d(:?\d\d)?)$")
 
 
 def _parse_iso(column: Column) -> NDArray[np.int64] | None:
-    """Return ISO dates and times as microseconds; None where some are none, or zones are mixed."""
+    """Return ISO dates and times as microseconds; None if one is invalid, or zones are mixed."""
     if column.null_count:
         return None
     texts = pc.replace_substring_regex(column, r"\s*(?:UTC|GMT)$", "Z")
@@ -303,7 +303,7 @@ def _parse_iso(column: Column) -> NDArray[np.int64] | None:
 
 
 def _first_not_time(column: Column) -> int:
-    """Return the first row that is no ISO time, or has a zone where those before have none."""
+    """Return the first row that is not an ISO time, or has a zone unlike those before."""
     low, high = 0, len(column)
     while high - low > 1:
         middle = (low + high) // 2
@@ -351,7 +351,7 @@ def _casts(column: Column, kind: Any) -> bool:
 
 
 def _first_not_castable(column: Column, kind: Any) -> int:
-    """Return the first row that is not of *kind*, by bisection; there must be one."""
+    """Return the first row that cannot be cast to *kind*, by bisection; there must be one."""
     low, high = 0, len(column)  # all rows before low are fine, some row before high is not
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,7 +1,7 @@
-"""Tables as text: one row a line, its fields divided by a separator that is given or found out.
+"""Tables as text: one row a line, with fields divided by a given or detected separator.
 
-A separator is only found out where it cannot be wrong: where it yields the wanted columns, or, without a
-header, the same number of fields in every line.
+A separator is detected only if it cannot be wrong: it leads to the wanted columns or, without a header, to
+the same number of fields in every line.
 """
 
 import csv
@@ -30,13 +30,13 @@ _BLOCK_BYTES = 16 * 2**20  # the longest row
 
 @dataclass(frozen=True)
 class DelimitedFormat:
-    """How the text of a table is written."""
+    """The format of a table as text."""
 
     separator: str | None = None
-    """None: found out."""
+    """None: detected."""
     header: bool = True
     columns: Sequence[str] = ()
-    """The names of the columns where there is no header; without any they are numbered from 1."""
+    """The names of the columns if there is no header; if empty they are numbered from 1."""
     decimal: str = "."
 
 
@@ -70,8 +70,13 @@ def read_delimited(text: Text, layout: DelimitedFormat, wanted: ColumnNames) -> 
     return TableRows(path, columns, names, where, text.notes, decimal=layout.decimal)
 
 
+def separator_of(name: str | None) -> str | None:
+    """Return the separator that a scenario names; None: to be detected."""
+    return name if name is None else SEPARATORS.get(name, name)
+
+
 def _without_comments(text: Text) -> Text:
-    """Return the text with the comment that public lists of pairs begin with blank: lines keep numbers."""
+    """Return the text with its first comment replaced by blank lines, so that line numbers stay."""
     comment = re.match(rb"(?:[ \t]*\n)*(?:[#%](?:[ \t].*)?\n(?:[ \t]*\n)*)+", text.raw)
     if comment is None:
         return text
@@ -91,12 +96,12 @@ def _from_first_row(raw: bytes) -> bytes:
 
 
 def _has_quotes(first: str, separator: str) -> bool:
-    """Tell whether quotes mean something: tabs and blanks divide words that may begin with one."""
+    """Tell whether quotes enclose fields; with tabs and blanks they may be part of a name."""
     return separator in (",", ";", "|") or first.lstrip().startswith('"')
 
 
 def _single_character(path: Path, raw: bytes, separator: str) -> tuple[bytes, str]:
-    """Return the text with a separator of one character, and that."""
+    """Return the text with a separator of one character, and that separator."""
     if separator == " ":
         return re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", re.sub(rb"[ \t]+", b"\t", raw)), "\t"
     if len(separator) == 1:
@@ -110,7 +115,7 @@ def _single_character(path: Path, raw: bytes, separator: str) -> tuple[bytes, st
 
 
 def _detect_separator(text: Text, layout: DelimitedFormat, wanted: ColumnNames) -> str:
-    """Return the separator that yields what is wanted, else the one that yields most fields."""
+    """Return the separator that leads to the wanted columns, else the one with the most fields."""
     usual = _usual_separator(text.path)
     tried = [usual, *(each for each in SEPARATORS.values() if each != usual)]
     lines = [line for line in _head(text.raw).split("\n") if line.strip()][:_LINES_TRIED]
@@ -135,7 +140,7 @@ def _usual_separator(path: Path) -> str:
 
 
 def _head(raw: bytes) -> str:
-    """Return the first lines, whole ones where they are not very long."""
+    """Return the first lines, complete unless they are very long."""
     head = raw[: 2**16]
     return (head if len(head) == len(raw) else head[: head.rfind(b"\n") + 1] or head).decode(
         "utf-8", "replace"
@@ -155,7 +160,7 @@ def _fields(line: str, separator: str) -> list[str]:
 def _header(
     path: Path, raw: bytes, delimiter: str, quoted: bool, layout: DelimitedFormat
 ) -> tuple[int, Sequence[str]]:
-    """Return how many records the header takes, and the names of the columns."""
+    """Return the number of records of the header, and the names of the columns."""
     first = next(_records(raw, delimiter, quoted), (0, []))[1]
     if not first:
         raise InputError(f"{path}: has no line with a name or a value")
@@ -224,7 +229,11 @@ def _parse(
 
 
 def _refuse_fields(path: Path, raw: bytes, delimiter: str, quoted: bool, header: Sequence[str]) -> None:
-    """Say which row has not as many fields as the header."""
+    """Raise an error for the first row with another number of fields than the header.
+
+    Raises:
+        InputError: there is such a row.
+    """
     for line, fields in _records(raw, delimiter, quoted):
         if len(fields) != len(header):
             raise InputError(
@@ -234,7 +243,7 @@ def _refuse_fields(path: Path, raw: bytes, delimiter: str, quoted: bool, header:
 
 
 def _line(raw: bytes, delimiter: str, quoted: bool, record: int) -> int:
-    """Return the line in which a record begins: blank lines are none, and quotes may hold line breaks."""
+    """Return the line in which a record begins: blank lines are no records, quotes may hold line breaks."""
     for at, (line, _) in enumerate(_records(raw, delimiter, quoted)):
         if at == record:
             return line
@@ -242,7 +251,7 @@ def _line(raw: bytes, delimiter: str, quoted: bool, record: int) -> int:
 
 
 def _check_closed(path: Path, raw: bytes, delimiter: str) -> None:
-    """Check that no quoted field goes on to the end of the file, where quotes are odd."""
+    """Check that no quoted field goes on to the end of the file, given an odd number of quotes."""
     lines = io.TextIOWrapper(io.BytesIO(raw), "utf-8", "replace", newline="\n")
     reader, line = csv.reader(lines, delimiter=delimiter, strict=True), 1
     try:
@@ -256,7 +265,7 @@ def _check_closed(path: Path, raw: bytes, delimiter: str) -> None:
 
 
 def _records(raw: bytes, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record with the line in which it begins, blank ones left out."""
+    """Yield each record that is not blank, with the line in which it begins."""
     text = io.TextIOWrapper(io.BytesIO(raw), "utf-8", "replace", newline="\n")
     limit = csv.field_size_limit(2**31 - 1)  # one for all of Python
     try:

@@ -1,7 +1,7 @@
-"""LightGCN's folders: train.txt, test.txt and perhaps valid.txt, a line of each `user item item ...`.
+"""LightGCN's folders: train.txt, test.txt and perhaps valid.txt, with lines `user item item ...`.
 
-Published ones begin at user 0 or 1, leave numbers out, come in any order, and mostly lack valid.txt: then
-a share of train.txt is held out. Letters: U users, I items.
+Published ones begin at user 0 or 1, skip numbers, have any order, and mostly lack valid.txt: then a share of
+train.txt is held out. Letters: U users, I items.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,9 @@ from wire.ranking_metrics import IntArray, ItemLists
 from wire.units import format_share
 
 MAX_COLD_SHARE = 0.2
-"""With more of the items, or users, that are never trained on, train.txt must be cut off, if it is more than
-ten of them."""
+"""Largest share of items or users without training interactions, if they are more than ten.
+
+With more, train.txt must be incomplete."""
 MAX_DIGITS = 18
 
 Pairs = tuple[IntArray, IntArray]
@@ -28,7 +29,7 @@ Pairs = tuple[IntArray, IntArray]
 
 @dataclass(frozen=True, eq=False)
 class InteractionLists:
-    """One file of a folder: of each line that is not blank its number, its user and its items."""
+    """One file of a folder: the number, the user and the items of each line that is not blank."""
 
     path: Path
     lines: IntArray
@@ -42,7 +43,7 @@ class InteractionLists:
         return np.repeat(self.users, counts), np.concatenate([*self.items, np.empty(0, np.int64)])
 
     def where(self, user: int, item: int | None = None) -> str:
-        """Return the line of *user*, and *item*, in words."""
+        """Return the line of *user*, and *item*, as text."""
         at = next(
             at
             for at in np.flatnonzero(self.users == user).tolist()
@@ -52,10 +53,10 @@ class InteractionLists:
 
 
 def read_lightgcn(data: LightGCN, folder: Path) -> Interactions:
-    """Return what *folder* holds.
+    """Return the interactions in *folder*.
 
     Raises:
-        InputError: a file is missing, malformed or cut off.
+        InputError: a file is missing, malformed or incomplete.
     """
     folder = _folder_of(folder)
     train, test = (_read_lists(_file(folder, part)) for part in ("train", "test"))
@@ -93,7 +94,7 @@ def read_lightgcn(data: LightGCN, folder: Path) -> Interactions:
 
 
 def _folder_of(folder: Path) -> Path:
-    """Return *folder*, or the one inside it that has the files."""
+    """Return *folder*, or the one folder inside it that has the files."""
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; expected one with train.txt and test.txt")
     if _has(folder, "train"):
@@ -112,7 +113,7 @@ def _file(folder: Path, part: str) -> Path:
 
 
 def _read_validation(folder: Path) -> InteractionLists | None:
-    """Return what valid.txt lists; None where it is not there, or lists nothing."""
+    """Return the lists of valid.txt; None if it is missing or empty."""
     path = _file(folder, "valid")
     if not path.exists() or (path.is_file() and _is_blank(path)):
         return None
@@ -199,7 +200,7 @@ def _lists(listing: InteractionLists, users: IntArray, items: IntArray) -> ItemL
 
 
 def _hold_out(train: ItemLists, data: LightGCN) -> list[ItemLists]:
-    """Return what is left to train on, and what is held out; the order of lines does not count."""
+    """Return the training lists that are left, and the held-out ones; the order of lines does not count."""
     split = ByRatio(valid_share=data.valid_share, test_share=0.0, seed=data.seed)
     parts = split_events(EventList(*train.pairs(), None), len(train), split)
     return [parts.train, parts.valid]

@@ -1,4 +1,4 @@
-"""Tables as Parquet: one interaction a row, decoded batch by batch and bounded before memory is taken."""
+"""Tables as Parquet: one interaction a row, read batch by batch, with limits on memory."""
 
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,20 @@ from cloud.data.readers.text import check_file, quote, raise_unreadable
 from wire.errors import InputError
 
 MAX_ROWS = 200_000_000
-"""Of a table; a row costs some tens of bytes however small the file is."""
+"""Largest number of rows; a row costs some tens of bytes of memory, however small the file is."""
 MAX_BYTES = 256 * 2**30
-"""That all columns may unpack to, as the file says; only the wanted ones are unpacked, a batch at a time."""
+"""Largest size of all columns, uncompressed, as stated in the file; columns are read a batch at a time."""
 MAX_NAME_BYTES = 4 * 2**30
-"""That their distinct values take together."""
+"""Largest size of the distinct names."""
 
 _BATCH_ROWS = 2**17
 
 
 def read_parquet(path: Path, wanted: ColumnNames) -> TableRows:
-    """Return the wanted columns as they are stored; texts are kept once each.
+    """Return the wanted columns with their stored types; each distinct text is kept once.
 
     Raises:
-        InputError: it is no Parquet file, a column is missing, or it is too large.
+        InputError: it is not a Parquet file, a column is missing, or it is too large.
     """
     check_file(path)
     try:
@@ -46,7 +46,7 @@ def read_parquet(path: Path, wanted: ColumnNames) -> TableRows:
 
 
 def _check_size(path: Path, metadata: Any) -> None:
-    """Check what the file says of its size, before anything of it is decoded."""
+    """Check the size that the file states, before its data are decoded."""
     if metadata.num_rows > MAX_ROWS:
         raise InputError(f"{path}: has {metadata.num_rows:,} rows, expected at most {MAX_ROWS:,}")
     # What it says of single columns is not asked for: pyarrow ends the process where that is damaged.
@@ -78,7 +78,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _column(path: Path, name: str, column: Any, *, once: bool) -> Any:
-    """Return a column whose texts are kept *once* each, or as they are: those of times and ratings."""
+    """Return a column; *once*: keep each distinct text once, else as plain text (times and ratings)."""
     kind = column.type
     if pa.types.is_dictionary(kind) and _is_text(kind.value_type):
         try:  # a file may call any bytes text

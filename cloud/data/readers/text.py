@@ -1,6 +1,6 @@
-"""Data files as text: unpacked, decoded and bounded, whatever they were written with.
+"""Data files as text: decompressed, decoded, with limits on size.
 
-Whatever is wrong becomes an `InputError` of one line.
+Every problem becomes an `InputError` of one line.
 """
 
 import bz2
@@ -21,12 +21,12 @@ from wire.input_files import read_at_most
 from wire.text import printable
 
 MAX_BYTES = 8 * 2**30
-"""Of a data file, unpacked; the largest public one of this field has about 3 GB."""
+"""Largest size of a data file, uncompressed; the largest public one of this field has about 3 GB."""
 MAX_GROWTH = 200
-"""How many times its size a file may unpack to, beyond `FREE_BYTES`: a table packs to a tenth or so."""
+"""Largest ratio of uncompressed to compressed size, beyond `FREE_BYTES`; a table shrinks to about a tenth."""
 FREE_BYTES = 64 * 2**20
 SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
-"""Of packed files; their first bytes decide."""
+"""Endings of compressed files; their first bytes decide."""
 
 _CHUNK_BYTES = 2**20
 SHOWN_CHARACTERS = 40
@@ -49,23 +49,23 @@ _OTHER_FORMATS = (  # what people name by mistake: the first bytes, and what it 
 
 @dataclass(frozen=True, eq=False)
 class Text:
-    """The text of a file: UTF-8, lines that end in a line feed, the last one too, none blank at the end."""
+    """The text of a file: UTF-8, every line ends with a line feed, no blank lines at the end."""
 
     path: Path
     raw: bytes
     notes: tuple[str, ...] = ()
-    """What the user should know of it."""
+    """Remarks for the user."""
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> Text:
     """Return the text of *path*.
 
     Args:
-        path: a file, packed or not.
-        encoding: what it is written in, where it has no byte order mark that says so.
+        path: a file, compressed or not.
+        encoding: its encoding, unless a byte order mark says otherwise.
 
     Raises:
-        InputError: it is not there, not to be unpacked, no such text, or empty.
+        InputError: it is missing, cannot be decompressed or decoded, or is empty.
     """
     raw = _unpack(path, read_file(path))
     for start, words in _OTHER_FORMATS:
@@ -85,7 +85,7 @@ def read_text(path: Path, encoding: str = "utf-8") -> Text:
 
 
 def check_file(path: Path) -> None:
-    """Check that *path* is a file that has something.
+    """Check that *path* is a file and not empty.
 
     Raises:
         InputError: it is not.
@@ -105,7 +105,7 @@ def check_file(path: Path) -> None:
 
 
 def read_file(path: Path) -> bytes:
-    """Return what *path* holds.
+    """Return the bytes of *path*.
 
     Raises:
         InputError: it cannot be read, is empty or too large.
@@ -118,7 +118,7 @@ def read_file(path: Path) -> bytes:
 
 
 def suffix_of(path: Path) -> str:
-    """Return the ending of *path* in lower case, that of packing left out."""
+    """Return the ending of *path* in lower case, without that of a compressed file."""
     endings = [ending.lower() for ending in path.suffixes]
     if endings and endings[-1] in SUFFIXES:
         endings.pop()
@@ -126,7 +126,7 @@ def suffix_of(path: Path) -> str:
 
 
 def raise_unreadable(path: Path, error: Exception) -> NoReturn:
-    """Say in one line that *path* cannot be read.
+    """Raise an error of one line: *path* cannot be read.
 
     Raises:
         InputError: always.
@@ -136,13 +136,13 @@ def raise_unreadable(path: Path, error: Exception) -> NoReturn:
 
 
 def quote(value: object, most: int = SHOWN_CHARACTERS) -> str:
-    """Return *value* between quotes, unprintable characters escaped, cut to a readable length."""
+    """Return *value* between quotes, with escapes for unprintable characters, cut to a readable length."""
     text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
     return repr(text[:most] + ("..." if len(text) > most else ""))
 
 
 def shorten(text: str) -> str:
-    """Return *text* as a terminal only shows it, cut to a readable length."""
+    """Return *text* safe for a terminal, cut to a readable length."""
     return printable(text, SHOWN_CHARACTERS)
 
 

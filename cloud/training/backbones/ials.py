@@ -1,10 +1,10 @@
-"""Implicit ALS: every pair of user and item has a wanted score, and the tables are solved for in turns.
+"""Backbone `ials`: implicit alternating least squares over all pairs of user and item.
 
 Hu, Koren, Volinsky 2008, with the regularization of Rendle, Krichene, Zhang, Koren 2022 ("Revisiting the
-Performance of iALS on Item Recommendation Benchmarks"). A turn costs at most L d^2 for L training
-interactions, and (U + I) d^2 besides: no score of a pair without an interaction is ever computed. Letters:
-U users, I items, d dimensions, R rows of the table that is solved for, C rows of the other, B rows in a
-batch, n columns that the longest row of a batch has.
+Performance of iALS on Item Recommendation Benchmarks"). Users and items are solved in turns. A turn costs at
+most L d^2 for L training interactions, plus (U + I) d^2: scores of pairs without an interaction are never
+computed. Letters: U users, I items, d dimensions, R rows of the table that is solved, C rows of the other, B
+rows in a batch, n columns of the longest row of a batch.
 """
 
 from collections.abc import Iterator
@@ -27,13 +27,13 @@ ENTRIES_PER_BATCH = 8_000_000  # of gathered vectors or of matrices to solve, 32
 def ials(
     interactions: Interactions, config: Training, tick: Tick, checkpoints: Checkpoints = NO_CHECKPOINTS
 ) -> tuple[Factors, dict[str, object]]:
-    """Solve for users and items in turns, stopped early by NDCG@20 on the validation interactions.
+    """Solve users and items in turns, stopped early by NDCG@20 on the validation interactions.
 
     Returns:
-        The model, and what happened.
+        The model, and the report.
 
     Raises:
-        RunError: the tables are no longer numbers.
+        RunError: a table has an entry that is not a finite number.
     """
     settings, rng = config.ials, generator(config.seed, "pretrain")
     likes, liked_by = interactions.train, transpose(interactions.train, interactions.n_items)
@@ -48,7 +48,7 @@ def ials(
             continue
         score = validation_ndcg(users, items, interactions, config.seed)
         tick(epoch, settings.epochs, f"validation NDCG@{STOPPING_CUTOFF} {score:.4f}")
-        if best.look(score, epoch, users, items):
+        if best.update(score, epoch, users, items):
             break
     return Factors(*best.tables), {
         "backbone": "ials",
@@ -59,33 +59,35 @@ def ials(
 
 
 def solve_table(known: ItemLists, other: Tensor, settings: LeastSquares) -> Tensor:
-    """Return the table that minimizes the loss while the *other* table is held, shape (R, d).
+    """Return the table that minimizes the loss for a fixed *other* table, shape (R, d).
 
     Row u, whose interactions are with the rows v_i of the other table, solves
 
         (sum_i v_i v_i' + a V'V + l2 (n_u + a C)^nu 1) u = sum_i v_i
 
-    with a the weight of a pair that wants 0 and n_u the number of interactions. In the basis of the
-    eigenvectors of a V'V, which all rows share, it reads (W'W + D) u = W'1 with a diagonal D.
+    with a the weight of a pair with target 0 and n_u the number of interactions. In the basis of the
+    eigenvectors of a V'V, which all rows share, it is (W'W + D) u = W'1 with a diagonal D.
 
     Args:
         known: the columns of each of the R rows.
         other: V, shape (C, d).
-        settings: how a, l2 and nu are set.
+        settings: a, l2 and nu.
     """
     n_others, dim = other.shape
     zero_weight = settings.unobserved * len(known.items) / (len(known) * n_others)  # a
-    everything = zero_weight * (other.T @ other)  # (d, d)
-    if not torch.isfinite(everything).all():
+    base = zero_weight * (other.T @ other)  # (d, d)
+    if not torch.isfinite(base).all():
         return torch.full((len(known), dim), torch.nan).to(other)  # which is checked
-    sizes, basis = (each.to(other) for each in torch.linalg.eigh(everything.double()))  # (d,), (d, d)
-    turned = other @ basis  # (C, d)
+    eigenvalues, basis = (factor.to(other) for factor in torch.linalg.eigh(base.double()))  # (d,), (d, d)
+    rotated = other @ basis  # (C, d)
     frequencies = known.counts() + zero_weight * n_others  # (R,): the weight of all pairs of a row
-    pulls = torch.from_numpy(settings.l2 * frequencies**settings.frequency_exponent).to(other)  # (R,)
+    regularization = torch.from_numpy(settings.l2 * frequencies**settings.frequency_exponent).to(
+        other
+    )  # (R,)
     table = torch.zeros(len(known), dim, device=other.device)  # (R, d)
     for rows in batches_by_count(known.counts(), dim):  # (B,)
-        vectors = gather_rows(known.take(rows), turned)  # (B, n, d)
-        diagonals = sizes.clamp(min=0) + pulls[rows, None]  # (B, d)
+        vectors = gather_rows(known.take(rows), rotated)  # (B, n, d)
+        diagonals = eigenvalues.clamp(min=0) + regularization[rows, None]  # (B, d)
         table[rows] = solve_ridge(vectors, diagonals)
     solution: Tensor = table @ basis.T
     return solution
@@ -94,8 +96,8 @@ def solve_table(known: ItemLists, other: Tensor, settings: LeastSquares) -> Tens
 def solve_ridge(vectors: Tensor, diagonals: Tensor) -> Tensor:
     """Return the u that solve (W'W + D) u = W'1, shape (B, d).
 
-    Where there are fewer equations than unknowns the same u is D^-1 W' (W D^-1 W' + 1)^-1 1, a system of n
-    unknowns in place of d: most rows of a large catalogue have a few interactions.
+    With fewer equations than unknowns the same u is D^-1 W' (W D^-1 W' + 1)^-1 1, a system of n unknowns
+    instead of d: most rows of a large catalogue have a few interactions.
 
     Args:
         vectors: W of each row, shape (B, n, d); rows of zeros change nothing.
@@ -111,36 +113,36 @@ def solve_ridge(vectors: Tensor, diagonals: Tensor) -> Tensor:
 
 
 def solve_symmetric(left: Tensor, right: Tensor) -> Tensor:
-    """Return x of left x = right, shape (B, m, 1), where each *left*, (B, m, m), is positive definite."""
+    """Return x of left x = right, shape (B, m, 1), for positive definite *left*, each (m, m)."""
     factor, _ = torch.linalg.cholesky_ex(left)  # what fails becomes no number, which is checked
     solution: Tensor = torch.cholesky_solve(right, factor)
     return solution
 
 
 def gather_rows(known: ItemLists, other: Tensor) -> Tensor:
-    """Return the vectors of each row's columns, filled up with zeros: shape (B, n, d)."""
+    """Return the vectors of each row's columns, padded with zeros: shape (B, n, d)."""
     counts = known.counts()
     rows, columns = known.pairs()
-    places = np.arange(len(columns)) - np.repeat(known.starts[:-1], counts)
+    positions = np.arange(len(columns)) - np.repeat(known.starts[:-1], counts)
     numbers = np.full((len(counts), max(int(counts.max()), 1)), len(other))  # (B, n); one past the end: zeros
-    numbers[rows, places] = columns
+    numbers[rows, positions] = columns
     padded = torch.nn.functional.pad(other, (0, 0, 0, 1))  # (C + 1, d)
     return padded[torch.from_numpy(numbers).to(other.device)]
 
 
 def batches_by_count(counts: IntArray, dim: int) -> Iterator[IntArray]:
-    """Yield all rows that have interactions, those of like counts together, in batches that fit in memory.
+    """Yield all rows that have interactions, in batches of similar counts that fit in memory.
 
-    The longest row of a batch is at most twice as long as the shortest, so filling up costs no more than
-    the interactions do.
+    The longest row of a batch is at most twice as long as the shortest, so padding costs no more than the
+    interactions.
     """
     order = np.argsort(counts, kind="stable")
     order = order[counts[order] > 0]
     start = 0
     while start < len(order):
         longest = 2 * int(counts[order[start]])
-        like = int(np.searchsorted(counts[order], longest, side="right"))
-        stop = min(like, start + max(1, ENTRIES_PER_BATCH // (dim * max(longest, dim))))
+        end = int(np.searchsorted(counts[order], longest, side="right"))
+        stop = min(end, start + max(1, ENTRIES_PER_BATCH // (dim * max(longest, dim))))
         yield order[start:stop]
         start = stop
 

@@ -1,9 +1,9 @@
-"""LightGCN (He et al. 2020): vectors are spread along the graph of interactions, then averaged.
+"""Backbone `lightgcn` (He et al. 2020): vectors are spread along the graph of interactions, then averaged.
 
-A user's final vector is the mean over layers 0 to K of a weighted sum over all walks of that length from
-the user. Only the vectors of layer 0, the ego vectors, are learned, by ranking pairs (BPR, Rendle et al.
-2009). With zero layers this is BPR's matrix factorization. Letters: U users, I items, d dimensions, K
-layers, L training interactions, B interactions in a batch.
+A user's final vector is the mean over layers 0 to K of a weighted sum over all walks of that length from the
+user. Only the vectors of layer 0, the ego vectors, are learned, by ranking pairs (BPR, Rendle et al. 2009).
+With zero layers this is BPR's matrix factorization. Letters: U users, I items, d dimensions, K layers, L
+training interactions, B interactions in a batch.
 """
 
 import warnings
@@ -38,14 +38,14 @@ def lightgcn(
 ) -> tuple[Factors, dict[str, object]]:
     """Learn by ranking pairs, stopped early by NDCG@20 on the validation interactions.
 
-    Loss: the mean over the batch of -log sigmoid(s(u, i) - s(u, j)), i an item of user u and j drawn
-    from all other items, plus ``l2 / 2`` times the mean of the squared lengths of the three ego vectors.
+    Loss: the mean over the batch of -log sigmoid(s(u, i) - s(u, j)), i an item of user u and j drawn from
+    all other items, plus ``l2 / 2`` times the mean of the squared lengths of the three ego vectors.
 
     Returns:
-        The final vectors of all layers, averaged, and what happened.
+        The final vectors, the mean over all layers, and the report.
 
     Raises:
-        RunError: the loss is no longer a number.
+        RunError: the loss is not a finite number.
     """
     settings, rng = config.lightgcn, generator(config.seed, "pretrain")
     n_users, n_items, device = interactions.n_users, interactions.n_items, fastest_device()
@@ -56,7 +56,9 @@ def lightgcn(
     best = EarlyStopping(settings.patience)
     course = TrainingLoop((ego,), rng, best, optimizer)
     for epoch in course.epochs(settings.epochs, checkpoints, tick):
-        for users, liked in pair_batches(unknown.askable(interactions.train), settings.batch_size, rng):
+        for users, liked in pair_batches(
+            unknown.comparable_pairs(interactions.train), settings.batch_size, rng
+        ):
             others = unknown.draw(users, rng)  # (B,)
             rows = torch.stack([users, n_users + liked, n_users + others]).to(device)  # (3, B)
             final = average_layers(graph, ego, settings.layers)  # (U + I, d)
@@ -69,7 +71,7 @@ def lightgcn(
             final = average_layers(graph, ego, settings.layers)
         score = validation_ndcg(final[:n_users], final[n_users:], interactions, config.seed)
         tick(epoch, settings.epochs, f"validation NDCG@{STOPPING_CUTOFF} {score:.4f}")
-        if best.look(score, epoch, final[:n_users], final[n_users:]):
+        if best.update(score, epoch, final[:n_users], final[n_users:]):
             break
     return Factors(*best.tables), {
         "backbone": "lightgcn",
@@ -86,14 +88,14 @@ def bpr_loss(vectors: Tensor) -> Tensor:
     """Return the mean of -log sigmoid(s(u, i) - s(u, j)), BPR-Opt of Rendle et al. 2009.
 
     Args:
-        vectors: shape (3, B, d): of users, of an item that each likes, and of one that is not known.
+        vectors: shape (3, B, d): of users, of a known item of each, and of an unseen one.
     """
     users, liked, others = vectors
     return softplus(-(users * (liked - others)).sum(dim=1)).mean()  # over (B,)
 
 
 def average_layers(graph: Tensor, ego: Tensor, layers: int) -> Tensor:
-    """Return the mean of layers 0 to K, each the one before spread along the graph; shape (U + I, d)."""
+    """Return the mean of layers 0 to K, where each layer is spread from the one before; shape (U + I, d)."""
     total = layer = ego
     for _ in range(layers):
         layer = SymmetricProduct.apply(graph, layer)  # type: ignore[no-untyped-call]
@@ -102,9 +104,9 @@ def average_layers(graph: Tensor, ego: Tensor, layers: int) -> Tensor:
 
 
 class SymmetricProduct(torch.autograd.Function):
-    """``graph @ table`` for a symmetric *graph*: its gradient is the same product once more.
+    """``graph @ table`` for a symmetric *graph*: the gradient is the same product again.
 
-    Torch would transpose the sparse matrix at each step.
+    Torch would transpose the sparse matrix in each step.
     """
 
     @staticmethod
@@ -144,9 +146,9 @@ def interaction_graph(train: ItemLists, n_items: int) -> Tensor:
 class UnseenItems:
     """The items that each user has not interacted with, to draw from.
 
-    If user u's items are k_0 < k_1 < ..., then k_t - t items before k_t are unknown, and the r-th unknown
-    item is r + j, with j the number of t for which k_t - t <= r. ``keys`` has all k_t - t, plus u times
-    (I + 1) so that one ascending array serves all users; ``starts`` says where a user's begin.
+    If user u's items are k_0 < k_1 < ..., then k_t - t unseen items come before k_t, and the r-th unseen
+    item is r + j, with j the number of t for which k_t - t <= r. ``keys`` has all k_t - t, plus u times (I +
+    1) so that one ascending array serves all users; ``starts`` is the start of each user.
     """
 
     keys: Tensor
@@ -156,10 +158,10 @@ class UnseenItems:
 
     @classmethod
     def of(cls, known: ItemLists, n_items: int) -> Self:
-        """Return what users do not know, given what they know."""
+        """Return the unseen items, given the *known* ones."""
         users, items = known.pairs()
-        places = np.arange(len(items)) - known.starts[users]  # t
-        keys = users * (n_items + 1) + items - places
+        positions = np.arange(len(items)) - known.starts[users]  # t
+        keys = users * (n_items + 1) + items - positions
         return cls(
             torch.from_numpy(keys),
             torch.from_numpy(known.starts[:-1]),
@@ -168,20 +170,20 @@ class UnseenItems:
         )
 
     def draw(self, users: Tensor, rng: torch.Generator) -> Tensor:
-        """Return an unknown item of each user, all equally likely, shape (B,).
+        """Return an unseen item of each user, all equally likely, shape (B,).
 
         Args:
-            users: shape (B,); each must have an unknown item.
-            rng: what chance is taken from; nothing else is.
+            users: shape (B,); each must have an unseen item.
+            rng: the only source of chance.
         """
         # In float64 the product is below the count, which is far below 2^53.
         chances = torch.rand(len(users), generator=rng, dtype=torch.float64)
         ranks = (chances * self.counts[users]).long()  # r
-        wanted = users * (self.n_items + 1) + ranks
-        return ranks + torch.searchsorted(self.keys, wanted, right=True) - self.starts[users]
+        thresholds = users * (self.n_items + 1) + ranks
+        return ranks + torch.searchsorted(self.keys, thresholds, right=True) - self.starts[users]
 
-    def askable(self, known: ItemLists) -> tuple[IntArray, IntArray]:
-        """Return the pairs of *known* whose users have an unknown item to compare with."""
+    def comparable_pairs(self, known: ItemLists) -> tuple[IntArray, IntArray]:
+        """Return the pairs of *known* whose users have an unseen item."""
         users, items = known.pairs()
         chosen = self.counts.numpy()[users] > 0
         return users[chosen], items[chosen]

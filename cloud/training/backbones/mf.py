@@ -1,4 +1,4 @@
-"""Matrix factorization under a multinomial likelihood: a user's items are drawn from a softmax over all.
+"""Backbone `mf`: matrix factorization under a multinomial likelihood, a softmax over all items.
 
 Letters: U users, I items, d dimensions, B users in a batch, N slices of w dimensions.
 """
@@ -33,15 +33,15 @@ def mf(
 ) -> tuple[Factors, dict[str, object]]:
     """Learn the global model, stopped early by NDCG@20 on the validation interactions.
 
-    Loss: the weighted mean over the batch of the users' cross-entropies, plus
-    ``l2 * (mean |u|^2 + mean |v|^2)`` over the users of the batch and all items, plus
-    the diversity term over the slices of the item table (`cloud.training.diversity`).
+    Loss: the weighted mean over the batch of the users' cross-entropies, plus ``l2 * (mean |u|^2 + mean
+    |v|^2)`` over the users of the batch and all items, plus the diversity term over the slices of the item
+    table (`cloud.training.diversity`).
 
     Returns:
-        The model, and what happened.
+        The model, and the report.
 
     Raises:
-        RunError: the loss is no longer a number.
+        RunError: the loss is not a finite number.
     """
     rng = generator(config.seed, "pretrain")
     users = init_table(interactions.n_users, config.dim, rng)  # (U, d)
@@ -66,7 +66,7 @@ def mf(
             continue
         score = validation_ndcg(users, items, interactions, config.seed)
         tick(epoch, config.epochs, f"validation NDCG@{STOPPING_CUTOFF} {score:.4f}")
-        if best.look(score, epoch, users, items):
+        if best.update(score, epoch, users, items):
             break
     return Factors(*best.tables), {
         "backbone": "mf",
@@ -80,35 +80,35 @@ def mf(
 # --- the loss and its parts ---------------------------------------------------------------------
 
 
-def multinomial_loss(scores: Tensor, wanted: ItemLists, weights: Tensor) -> Tensor:
-    """Return the weighted mean over users of the mean of -log softmax(score) over wanted items.
+def multinomial_loss(scores: Tensor, targets: ItemLists, weights: Tensor) -> Tensor:
+    """Return the weighted mean over users of the mean of -log softmax(score) over the target items.
 
-    The multinomial likelihood of Liang et al. 2018 (Mult-VAE), eq. 2, divided by each user's number
-    of items and weighted anew.
+    The multinomial likelihood of Liang et al. 2018 (Mult-VAE), eq. 2, divided by each user's number of
+    items, times the user's weight.
 
     Args:
         scores: shape (B, I).
-        wanted: the items of each row; a user without any counts for nothing.
+        targets: the items of each row; a user without items counts for nothing.
         weights: shape (B,), not negative.
     """
-    counts = wanted.counts()
+    counts = targets.counts()
     shares = (1.0 / np.repeat(counts, counts)).astype(np.float32)  # of each pair in its user's mean
-    pairs = (torch.from_numpy(each).to(scores.device) for each in (*wanted.pairs(), shares))
+    pairs = (torch.from_numpy(array).to(scores.device) for array in (*targets.pairs(), shares))
     losses: Tensor = MultinomialNll.apply(scores, *pairs)  # type: ignore[no-untyped-call]  # (B,)
     wanting = torch.from_numpy(counts > 0).to(scores.device)  # (B,)
     return (losses * wanting * weights).sum() / weights.sum().clamp(min=1e-12)
 
 
 class MultinomialNll(torch.autograd.Function):
-    """log sum exp(score) minus the mean score of the wanted items, per user: shape (B,).
+    """log sum exp(score) minus the mean score of the target items, per user: shape (B,).
 
-    Its gradient is softmax(score) minus the shares of the wanted. Written down, both need a table of
-    (B, I) once; left to torch, they need it three times more, and half as much time again.
+    The gradient is softmax(score) minus the shares of the targets. Written explicitly, loss and gradient
+    need one table of (B, I) each; torch's automatic gradient needs three more, and half as much time again.
     """
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, rows: Tensor, columns: Tensor, shares: Tensor) -> Tensor:
-        """Return the losses; P wanted pairs have *rows*, *columns* and *shares*, each (P,)."""
+        """Return the losses; P target pairs have *rows*, *columns* and *shares*, each (P,)."""
         normalizers = torch.logsumexp(scores, dim=1)  # (B,)
         ctx.save_for_backward(scores, normalizers, rows, columns, shares)
         return normalizers.index_add(0, rows, scores[rows, columns] * shares, alpha=-1)
@@ -118,13 +118,13 @@ class MultinomialNll(torch.autograd.Function):
         """Return the gradient of the scores, shape (B, I)."""
         scores, normalizers, rows, columns, shares = ctx.saved_tensors
         (gradient,) = gradients  # (B,)
-        found = (scores - normalizers[:, None]).exp_().mul_(gradient[:, None])
-        found.index_put_((rows, columns), -shares * gradient[rows], accumulate=True)
-        return found, None, None, None
+        score_gradient = (scores - normalizers[:, None]).exp_().mul_(gradient[:, None])
+        score_gradient.index_put_((rows, columns), -shares * gradient[rows], accumulate=True)
+        return score_gradient, None, None, None
 
 
 def user_weights(counts: IntArray, exponent: float) -> Tensor:
-    """Return how much each user counts, (number of interactions) ** *exponent*, shape (U,)."""
+    """Return the weight of each user, (number of interactions) ** *exponent*, shape (U,)."""
     weights = np.where(counts > 0, np.maximum(counts, 1).astype(np.float64) ** exponent, 0.0)
     return torch.from_numpy(weights.astype(np.float32))
 
@@ -135,6 +135,6 @@ def mean_square_length(vectors: Tensor) -> Tensor:
 
 
 def dropout(vectors: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Return *vectors* with a random *share* of their entries 0, the rest scaled up to make up."""
+    """Return *vectors* with a random *share* of their entries set to 0 and the rest scaled up."""
     kept = (torch.rand(vectors.shape, generator=rng) >= share).to(vectors.device)
     return vectors * kept / (1 - share)

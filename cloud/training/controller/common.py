@@ -10,7 +10,7 @@ from cloud.blocks.block_weights import second_moment
 from cloud.blocks.partition import Partition
 from cloud.training.backbones.mf import multinomial_loss, user_weights
 from cloud.training.group_tables import GroupTables
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, ItemLists
 
 MASK_PENALTY = 1e4  # taken off the score of a known item; infinity would make 0 times infinity
@@ -18,7 +18,7 @@ MASK_PENALTY = 1e4  # taken off the score of a known item; infinity would make 0
 
 @dataclass(frozen=True, eq=False)
 class LearnedWeights:
-    """What was learned, for every group: its table with the weights folded in (I, d), corrections (M, N)."""
+    """Learned results of every group: its table with the weights folded in (I, d), and corrections (M, N)."""
 
     tables: tuple[Float32Array, ...]
     corrections: list[FloatArray]
@@ -29,19 +29,19 @@ def group_second_moment(model: GroupTables, group: int) -> FloatArray:
     return second_moment(model.users[model.members(group)])
 
 
-def item_group_popularity(item_weights: Float32Array, cut: Partition) -> FloatArray:
-    """Return how much each item group counts in each user group, shape (G, M)."""
-    return np.asarray(np.add.reduceat(item_weights.astype(np.float64), cut.row_starts, axis=1))
+def item_group_popularity(item_weights: Float32Array, partition: Partition) -> FloatArray:
+    """Return the weight of each item group in each user group, shape (G, M)."""
+    return np.asarray(np.add.reduceat(item_weights.astype(np.float64), partition.row_starts, axis=1))
 
 
-def broadcast(blocks: Tensor, cut: Partition) -> Tensor:
+def broadcast(blocks: Tensor, partition: Partition) -> Tensor:
     """Return a value per block as a value per entry of the table, shape (M, N) to (I, d)."""
-    return blocks[torch.from_numpy(cut.item_groups())][:, torch.from_numpy(cut.slices())]
+    return blocks[torch.from_numpy(partition.item_groups())][:, torch.from_numpy(partition.slices())]
 
 
-def validation_loss(scores: Tensor, known: ItemLists, wanted: ItemLists) -> Tensor:
-    """Return the multinomial loss of *wanted* items, all users equal, *known* items masked."""
+def validation_loss(scores: Tensor, known: ItemLists, targets: ItemLists) -> Tensor:
+    """Return the multinomial loss of *targets* items, all users equal, *known* items masked."""
     users, items = known.pairs()
     mask = torch.zeros_like(scores)  # (B, I)
     mask[torch.from_numpy(users), torch.from_numpy(items)] = MASK_PENALTY
-    return multinomial_loss(scores - mask, wanted, user_weights(wanted.counts(), 0.0))
+    return multinomial_loss(scores - mask, targets, user_weights(targets.counts(), 0.0))

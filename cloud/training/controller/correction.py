@@ -24,7 +24,7 @@ from cloud.training.loop import Tick, generator, gradient_step
 from cloud.training.validation_guard import (
     ValidationUsers,
 )
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray
 
@@ -40,7 +40,7 @@ class CorrectionNet:
     reach: float
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Return what to add to the logarithm of a weight, shape (..., F) to (...)."""
+        """Return the term to add to the logarithm of a weight, shape (..., F) to (...)."""
         hidden = torch.tanh(features @ self.inner[:-1] + self.inner[-1])  # (..., H)
         return self.reach * torch.tanh(hidden @ self.outer)
 
@@ -52,15 +52,15 @@ def learn_corrections(
     learning: Sequence[ValidationUsers],
     interactions: Interactions,
     config: Training,
-    cut: Partition,
+    partition: Partition,
     tick: Tick,
 ) -> LearnedWeights:
-    """Learn one network of corrections on the half of each group that may be learned from."""
+    """Learn one network of corrections on the *learning* half of each group's validation users."""
     settings = config.controller
-    features = block_features(model, closed, item_weights, interactions, cut)  # (G, M, N, F)
+    features = block_features(model, closed, item_weights, interactions, partition)  # (G, M, N, F)
     corrector = _new_correction_net(features.shape[-1], settings, generator(config.seed, "controller"))
     rng = stream(config.seed, "controller", "tasks")
-    open_groups = [group for group, task in enumerate(learning) if len(task.users)]
+    open_groups = [group for group, validation in enumerate(learning) if len(validation.users)]
     optimizer = torch.optim.Adam([corrector.inner, corrector.outer], lr=settings.learning_rate)
     log_closed = torch.from_numpy(np.log(closed).astype(np.float32))  # (G, M, N)
     steps = settings.steps if open_groups else 0
@@ -68,11 +68,11 @@ def learn_corrections(
         group = int(rng.choice(open_groups))
         budget = float(np.exp(rng.uniform(np.log(settings.least_budget), np.log(settings.most_budget))))
         logits = log_closed[group] + corrector(features[group])  # (M, N)
-        gates = broadcast(soft_gates(logits, budget, settings.temperature), cut)  # (I, d)
-        task, table = learning[group], torch.from_numpy(model.tables[group])
-        batch = rng.permutation(len(task.users))[: settings.batch_size]  # (B,)
-        scores = torch.from_numpy(model.users[task.users[batch]]) @ (table * gates).T  # (B, I)
-        loss = validation_loss(scores, task.known.take(batch), task.wanted.take(batch))
+        gates = broadcast(soft_gates(logits, budget, settings.temperature), partition)  # (I, d)
+        validation, table = learning[group], torch.from_numpy(model.tables[group])
+        batch = rng.permutation(len(validation.users))[: settings.batch_size]  # (B,)
+        scores = torch.from_numpy(model.users[validation.users[batch]]) @ (table * gates).T  # (B, I)
+        loss = validation_loss(scores, validation.known.take(batch), validation.relevant.take(batch))
         gradient_step(optimizer, loss, f"the controller in step {step}", settings.learning_rate)
         if step % 20 == 0 or step == steps:
             tick(step, steps, f"validation loss {loss.item():.3f}")
@@ -85,46 +85,48 @@ def block_features(
     closed: FloatArray,
     item_weights: Float32Array,
     interactions: Interactions,
-    cut: Partition,
+    partition: Partition,
 ) -> Tensor:
-    """Return what the controller knows of each block, shape (G, M, N, F), each about 0 +- 1.
+    """Return the features of each block, shape (G, M, N, F), each standardised.
 
-    In order: the logarithm of the closed form; of the item group's popularity in the user group;
-    of the slice's energy in the whole table; the training loss on the item group; the places of the
-    item group and of the slice in their order; the logarithm of the user group's size.
+    In order: the logarithm of the closed form; of the item group's popularity in the user group; of the
+    slice's energy in the whole table; the training loss on the item group; the index of the item group and
+    of the slice; the logarithm of the user group's size.
     """
-    n_groups, (n_rows, n_columns) = len(model.tables), cut.shape
+    n_groups, (n_rows, n_columns) = len(model.tables), partition.shape
     everywhere = np.ones((n_groups, n_rows, n_columns))
-    popularity = item_group_popularity(item_weights, cut)  # (G, M)
+    popularity = item_group_popularity(item_weights, partition)  # (G, M)
     moments = [
         second_moment(table) * group_second_moment(model, group) for group, table in enumerate(model.tables)
     ]
-    energy = np.add.reduceat(np.stack(moments), cut.column_starts, axis=1)  # (G, N)
+    energy = np.add.reduceat(np.stack(moments), partition.column_starts, axis=1)  # (G, N)
     sizes = np.bincount(model.groups, minlength=n_groups)
     features = [
         np.log(closed),
         np.log(popularity)[:, :, None] * everywhere,
         np.log(energy + MIN_ENERGY * (energy.sum() + 1))[:, None, :] * everywhere,
-        item_group_losses(model, interactions, cut)[:, :, None] * everywhere,
+        item_group_losses(model, interactions, partition)[:, :, None] * everywhere,
         np.arange(n_rows)[None, :, None] * everywhere,
         np.arange(n_columns)[None, None, :] * everywhere,
         np.log(sizes)[:, None, None] * everywhere,
     ]
-    return torch.from_numpy(np.stack([_standardised(each) for each in features], axis=-1).astype(np.float32))
+    return torch.from_numpy(
+        np.stack([_standardised(group_result) for group_result in features], axis=-1).astype(np.float32)
+    )
 
 
-def item_group_losses(model: GroupTables, interactions: Interactions, cut: Partition) -> FloatArray:
+def item_group_losses(model: GroupTables, interactions: Interactions, partition: Partition) -> FloatArray:
     """Return the mean of -log softmax(score) of training interactions, by item group, shape (G, M)."""
-    rows = cut.item_groups()
-    losses = np.zeros((len(model.tables), cut.shape[0]))
+    rows = partition.item_groups()
+    losses = np.zeros((len(model.tables), partition.shape[0]))
     for group, table in enumerate(model.tables):
-        found = [
+        batches = [
             (rows[items], values)
             for items, values in _log_losses(model, group, torch.from_numpy(table), interactions)
         ]
-        places, values = (np.concatenate(each) for each in zip(*found, strict=True))
-        counts = np.bincount(places, minlength=cut.shape[0])
-        losses[group] = np.bincount(places, values, minlength=cut.shape[0]) / np.maximum(counts, 1)
+        item_groups, values = (np.concatenate(group_result) for group_result in zip(*batches, strict=True))
+        counts = np.bincount(item_groups, minlength=partition.shape[0])
+        losses[group] = np.bincount(item_groups, values, minlength=partition.shape[0]) / np.maximum(counts, 1)
     return losses
 
 
@@ -144,10 +146,10 @@ def _log_losses(
 def soft_gates(logits: Tensor, budget: float, temperature: float) -> Tensor:
     """Return how far open each block is at a budget, from 0 to 1, shape (M, N).
 
-    sigmoid((logit - threshold) / temperature), where the threshold is such that the gates sum to the
-    budget; the floor, the best block of each item group, is open besides. The threshold moves with
-    the logits, so that opening one block closes others a little: by the implicit function theorem
-    its derivative is the mean of theirs, weighted by the slopes of the gates.
+    sigmoid((logit - threshold) / temperature), with the threshold at which the gates sum to the budget; the
+    floor, the best block of each item group, is open besides. The threshold depends on the logits, so that
+    opening one block closes others a little. By the implicit function theorem its derivative is the mean of
+    theirs, weighted by the slopes of the gates.
 
     Args:
         logits: logarithms of weights, shape (M, N).
@@ -165,7 +167,7 @@ def soft_gates(logits: Tensor, budget: float, temperature: float) -> Tensor:
 
 
 def _threshold(logits: Tensor, budget: float, temperature: float) -> float:
-    """Return the threshold at which soft gates are open by *budget* on average, by bisection."""
+    """Return the threshold at which the mean of the soft gates is *budget*, by bisection."""
     low = logits.min().item() - 30 * temperature
     high = logits.max().item() + 30 * temperature
     for _ in range(50):

@@ -1,22 +1,22 @@
-"""Stage 4: how much each block is worth.
+"""Stage 4: weights of blocks, learned by a small network on validation interactions.
 
-The closed-form weight of a block is the energy that its absence takes out of the scores
-(`cloud.blocks.block_weights`). A small network learns, on validation interactions, either a *correction*
-to it or, as the paper has it, the *weights* themselves. Letters: I items, d dimensions, G user groups, M item
-groups, N slices, F features of a block, B users in a batch.
+The closed-form weight of a block is the energy of the scores that is lost without it
+(`cloud.blocks.block_weights`). The network learns either a *correction* of it or, as in the paper, the
+*weights* themselves. Letters: I items, d dimensions, G user groups, M item groups, N slices, F features of a
+block, B users in a batch.
 
-The paper's problem has two levels: min over phi of L_val(W*(phi), phi), where W*(phi) are the tables
+The problem of the paper has two levels: min over phi of L_val(W*(phi), phi), where W*(phi) are the tables
 that are best for training under the weights of phi.
 
-For a correction the inner problem is training at the full budget, where every gate is open, because
-the same tables must serve every budget and be exact at the largest. Its solution does not depend on
-phi, so the derivative of W* is zero and the first-order gradient used below is the whole gradient of
-this problem. What is given up against the paper: tables do not adapt to the weights, as they would if
-refinement ran with gates half closed.
+For a correction the inner problem is training at the full budget with every gate open, because the same
+tables must serve every budget and be exact at the largest. Its solution does not depend on phi, so the
+derivative of W* is zero, and the first-order gradient used here is the whole gradient of this problem.
+Compared with the paper, tables do not adapt to the weights, as they would if refinement ran with partly
+closed gates.
 
-For weights the two levels take turns, a step each: the table on training data under the present
-weights, the weights on validation data with the present table. That ignores how the table will answer
-to the weights, as first-order methods do.
+For weights the two levels take turns, one step each: the table on training data under the current weights,
+the weights on validation data with the current table. This ignores how the table will respond to the
+weights, as first-order methods do.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloud.blocks.block_weights import closed_form_weights
-from cloud.blocks.encoding import GroupTable
+from cloud.blocks.group_table import GroupTable
 from cloud.blocks.partition import Partition
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
@@ -49,16 +49,16 @@ from cloud.training.validation_guard import (
     split_validation,
     validation_users,
 )
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
 class ControllerResult:
-    """What the controller leaves.
+    """The result of the controller.
 
-    ``corrections``, shape (G, M, N), positive and finite: by what the closed-form weight of a block of
-    ``model`` is to be multiplied; 1 where the closed form is kept.
+    ``corrections``, shape (G, M, N), positive and finite: factors for the closed-form weights of the blocks
+    of ``model``; 1 if the closed form is kept.
     """
 
     model: GroupTables
@@ -71,54 +71,58 @@ def learn_block_weights(
     item_weights: Float32Array,
     interactions: Interactions,
     config: Training,
-    cut: Partition,
-    trial: Evaluator,
+    partition: Partition,
+    evaluate: Evaluator,
     tick: Tick,
 ) -> ControllerResult:
-    """Learn what blocks are worth, and keep it in the groups whose held-out users prefer it.
+    """Learn the weights of blocks, and keep them in groups whose held-out users prefer them.
 
-    The prior choice is the closed form. One half of a group's validation users is learned from, the
-    other judges; with the guard off all are learned from.
+    The prior choice is the closed form. One half of a group's validation users is learned from, the other
+    half decides; without the guard all are learned from.
 
     Args:
         model: the groups' tables.
-        item_weights: how much each item counts in each group, shape (G, I).
+        item_weights: the weight of each item in each group, shape (G, I).
         interactions: training interactions for the tables, validation interactions for the weights.
         config: settings.
-        cut: where blocks begin.
-        trial: how a table and corrections are tried at small budgets.
-        tick: told how far it is.
+        partition: the blocks of the tables.
+        evaluate: quality of a table and corrections at small budgets.
+        tick: called with the progress.
 
     Raises:
         RunError: learning diverged.
     """
     n_groups, guard = len(model.tables), config.guard
     if not config.controller.enabled:
-        return ControllerResult(model, np.ones((n_groups, *cut.shape), dtype=np.float32), StageReport.off())
-    sides = [_split_users(model, group, interactions, config) for group in range(n_groups)]
+        return ControllerResult(
+            model, np.ones((n_groups, *partition.shape), dtype=np.float32), StageReport.off()
+        )
+    halves = [_split_users(model, group, interactions, config) for group in range(n_groups)]
     closed = [
-        closed_form_weights(table, group_second_moment(model, group), item_weights[group], cut)
+        closed_form_weights(table, group_second_moment(model, group), item_weights[group], partition)
         for group, table in enumerate(model.tables)
     ]
     learns = learn_corrections if config.controller.learns == "correction" else learn_weights
-    learning = [half for half, _ in sides]
-    learned = learns(model, np.stack(closed), item_weights, learning, interactions, config, cut, tick)
-    trials: dict[int, tuple[FloatArray, FloatArray]] = {}
-    verdict = keep_all(n_groups)
+    learning = [half for half, _ in halves]
+    learned = learns(model, np.stack(closed), item_weights, learning, interactions, config, partition, tick)
+    comparisons: dict[int, tuple[FloatArray, FloatArray]] = {}
+    decisions = keep_all(n_groups)
     if guard.enabled:
-        trying = sample_groups(model.tables, config.seed)
-        for group in trying:
-            _, judging = sides[group]
-            trials[group] = _evaluate_group(model, learned, group, item_weights[group], judging, trial)
-            tick(len(trials), len(trying), f"tried in group {group}")
-        gains = [gain(trials.get(group)) for group in range(n_groups)]
-        verdict = decide(gains, prior=False, standard_errors=guard.standard_errors)
-    summary = {"enabled": True, "learns": config.controller.learns, **verdict.report()}
+        sampled = sample_groups(model.tables, config.seed)
+        for group in sampled:
+            _, deciding = halves[group]
+            comparisons[group] = _evaluate_group(
+                model, learned, group, item_weights[group], deciding, evaluate
+            )
+            tick(len(comparisons), len(sampled), f"tried in group {group}")
+        gains = [gain(comparisons.get(group)) for group in range(n_groups)]
+        decisions = decide(gains, prior=False, standard_errors=guard.standard_errors)
+    summary = {"enabled": True, "learns": config.controller.learns, **decisions.report()}
     entries = [
-        _group_entry(factors, kept, trials.get(group))
-        for group, (factors, kept) in enumerate(zip(learned.corrections, verdict.kept, strict=True))
+        _group_entry(factors, kept, comparisons.get(group))
+        for group, (factors, kept) in enumerate(zip(learned.corrections, decisions.keep, strict=True))
     ]
-    return _apply_decisions(model, learned, verdict, StageReport(summary, entries))
+    return _apply_decisions(model, learned, decisions, StageReport(summary, entries))
 
 
 def _evaluate_group(
@@ -126,27 +130,27 @@ def _evaluate_group(
     learned: LearnedWeights,
     group: int,
     item_weights: Float32Array,
-    judges: ValidationUsers,
-    trial: Evaluator,
+    validation: ValidationUsers,
+    evaluate: Evaluator,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return what those who judge a group make of the closed form and of what was learned, shape (n,)."""
-    moment, vectors = group_second_moment(model, group), model.users[judges.users]
+    """Return the deciding users' quality with the closed form and with the learned weights, shapes (n,)."""
+    moment, vectors = group_second_moment(model, group), model.users[validation.users]
     factors = learned.corrections[group].astype(np.float32)
     before = GroupTable(model.tables[group], moment, item_weights)
     after = GroupTable(learned.tables[group], moment, item_weights, factors)
-    return trial(before, vectors, judges), trial(after, vectors, judges)
+    return evaluate(before, vectors, validation), evaluate(after, vectors, validation)
 
 
 def _group_entry(
-    factors: FloatArray, kept: bool, trials: tuple[FloatArray, FloatArray] | None
+    factors: FloatArray, kept: bool, comparisons: tuple[FloatArray, FloatArray] | None
 ) -> dict[str, object]:
     """Return what the report says of one group."""
     logarithms = np.log(factors)
     # Against the geometric mean: a factor that all blocks share changes nothing.
     largest = float(np.abs(logarithms - logarithms.mean()).max())
     entry: dict[str, object] = {"largest_change_of_logarithm": largest, "kept": kept}
-    if trials:
-        before, after = trials
+    if comparisons:
+        before, after = comparisons
         entry |= {
             "judges": len(before),
             "valid_ndcg_at_20_closed_form": number_or_none(mean_or_nan(before)),
@@ -156,12 +160,12 @@ def _group_entry(
 
 
 def _apply_decisions(
-    model: GroupTables, learned: LearnedWeights, verdict: GuardDecisions, report: StageReport
+    model: GroupTables, learned: LearnedWeights, decisions: GuardDecisions, report: StageReport
 ) -> ControllerResult:
-    """Return the model with what was learned where it is kept."""
-    triples = zip(model.tables, learned.tables, verdict.kept, strict=True)
+    """Return the model with the learned tables and corrections of the groups that keep them."""
+    triples = zip(model.tables, learned.tables, decisions.keep, strict=True)
     tables = tuple(new if kept else old for old, new, kept in triples)
-    pairs = zip(learned.corrections, verdict.kept, strict=True)
+    pairs = zip(learned.corrections, decisions.keep, strict=True)
     corrections = np.stack([factors if kept else np.ones_like(factors) for factors, kept in pairs])
     return ControllerResult(
         GroupTables(model.users, model.groups, tables), corrections.astype(np.float32), report
@@ -174,5 +178,5 @@ def _split_users(
     members = model.members(group)
     if config.guard.enabled:
         return split_validation(members, interactions, config.seed, group)
-    everyone = validation_users(members, interactions)
-    return everyone, everyone
+    all_users = validation_users(members, interactions)
+    return all_users, all_users

@@ -24,7 +24,7 @@ from cloud.training.loop import Tick, generator, gradient_step
 from cloud.training.validation_guard import (
     ValidationUsers,
 )
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, ItemLists
 
 MIN_WEIGHT = 1e-30  # of a correction: a weight that was learned to be 0 stays positive
@@ -34,7 +34,7 @@ MIN_WEIGHT = 1e-30  # of a correction: a weight that was learned to be 0 stays p
 class WeightNet:
     """The paper's controller: ``inner`` (2 M + 1, H) with a bias row, ``outer`` (H, M * N).
 
-    It sees the popularity and the training loss of every item group, and ends in a softmax.
+    Its input is the popularity and the training loss of every item group; its output layer is a softmax.
     """
 
     inner: Tensor
@@ -43,8 +43,8 @@ class WeightNet:
     def __call__(self, popularity: Tensor, losses: Tensor) -> Tensor:
         """Return the weight of every block, shape (M, N), from two features of shape (M,).
 
-        The mean is 1 in place of the softmax's 1 / (M N): the same weights up to a constant that the
-        table would have to make up for.
+        The mean is 1 instead of the softmax's 1 / (M N): the same weights up to a constant, which the table
+        would have to compensate.
         """
         features = torch.cat([popularity, _centred(losses)])  # (2 M,)
         hidden = torch.tanh(features @ self.inner[:-1] + self.inner[-1])  # (H,)
@@ -59,22 +59,23 @@ def learn_weights(
     learning: Sequence[ValidationUsers],
     interactions: Interactions,
     config: Training,
-    cut: Partition,
+    partition: Partition,
     tick: Tick,
 ) -> LearnedWeights:
-    """Learn each group's weights and table in turns, and fold the weights into the table.
+    """Learn each group's weights and table in turns, and multiply the table by the weights.
 
-    The closed form is not used; corrections are what makes learned weights of the folded table's own.
+    The closed form is not used; the corrections turn the closed-form weights of the multiplied table into
+    the learned ones.
     """
-    popularity = np.log(item_group_popularity(item_weights, cut))  # (G, M)
+    popularity = np.log(item_group_popularity(item_weights, partition))  # (G, M)
     tables, corrections = [], []
-    for group, task in enumerate(learning):
+    for group, validation in enumerate(learning):
         features = _centred(torch.from_numpy(popularity[group].astype(np.float32)))
-        table, weights = _alternate(model, group, features, task, interactions, config, cut)
-        again = closed_form_weights(table, group_second_moment(model, group), item_weights[group], cut)
+        table, weights = _alternate(model, group, features, validation, interactions, config, partition)
+        closed = closed_form_weights(table, group_second_moment(model, group), item_weights[group], partition)
         tables.append(table)
-        corrections.append(np.maximum(weights / weights.sum(), MIN_WEIGHT) / again)
-        tick(group + 1, len(learning), f"group {group}: {len(task.users)} users to learn from")
+        corrections.append(np.maximum(weights / weights.sum(), MIN_WEIGHT) / closed)
+        tick(group + 1, len(learning), f"group {group}: {len(validation.users)} users to learn from")
     return LearnedWeights(tuple(tables), corrections)
 
 
@@ -82,50 +83,50 @@ def _alternate(
     model: GroupTables,
     group: int,
     popularity: Tensor,
-    task: ValidationUsers,
+    validation: ValidationUsers,
     interactions: Interactions,
     config: Training,
-    cut: Partition,
+    partition: Partition,
 ) -> tuple[Float32Array, FloatArray]:
-    """Return one group's table with its weights folded in, shape (I, d), and the weights, (M, N)."""
+    """Return one group's table times its weights, shape (I, d), and the weights, (M, N)."""
     settings, members = config.controller, model.members(group)
     rng = generator(config.seed, "controller", "weights", group)
-    weigher = _new_weight_net(cut.shape, settings.hidden, rng)
+    weigher = _new_weight_net(partition.shape, settings.hidden, rng)
     train = interactions.train.take(members)
     importance = user_weights(train.counts(), config.user_weight_exponent)
     vectors = torch.from_numpy(model.users[members])  # (n_g, d)
-    judges = torch.from_numpy(model.users[task.users])  # (n, d)
+    validation_vectors = torch.from_numpy(model.users[validation.users])  # (n, d)
     table = torch.from_numpy(model.tables[group]).clone().requires_grad_()  # (I, d)
     inner = torch.optim.Adam([table], lr=settings.table_learning_rate)
     outer = torch.optim.Adam([weigher.inner, weigher.outer], lr=settings.learning_rate)
-    losses = torch.zeros(cut.shape[0])  # (M,)
+    losses = torch.zeros(partition.shape[0])  # (M,)
     for step in range(1, settings.steps + 1):
         doing = f"the controller of group {group} in step {step}"
         batch = torch.randperm(len(members), generator=rng).numpy()[: settings.batch_size]  # (B,)
-        entries = broadcast(weigher(popularity, losses).detach(), cut)  # (I, d)
+        entries = broadcast(weigher(popularity, losses).detach(), partition)  # (I, d)
         scores = dropout(vectors[batch], config.dropout, rng) @ (table * entries).T  # (B, I)
         loss = multinomial_loss(scores, train.take(batch), importance[batch])
         gradient_step(inner, loss, doing, settings.table_learning_rate)
-        losses = _losses_by_item_group(scores.detach(), train.take(batch), cut)
-        if not len(task.users):
+        losses = _losses_by_item_group(scores.detach(), train.take(batch), partition)
+        if not len(validation.users):
             continue
-        batch = torch.randperm(len(judges), generator=rng).numpy()[: settings.batch_size]
-        entries = broadcast(weigher(popularity, losses), cut)
-        scores = judges[batch] @ (table.detach() * entries).T
-        loss = validation_loss(scores, task.known.take(batch), task.wanted.take(batch))
+        batch = torch.randperm(len(validation_vectors), generator=rng).numpy()[: settings.batch_size]
+        entries = broadcast(weigher(popularity, losses), partition)
+        scores = validation_vectors[batch] @ (table.detach() * entries).T
+        loss = validation_loss(scores, validation.known.take(batch), validation.relevant.take(batch))
         gradient_step(outer, loss, doing, settings.learning_rate)
     weights = weigher(popularity, losses).detach()
-    folded = (table.detach() * broadcast(weights, cut)).numpy()
+    folded = (table.detach() * broadcast(weights, partition)).numpy()
     return folded, weights.numpy().astype(np.float64)
 
 
-def _losses_by_item_group(scores: Tensor, wanted: ItemLists, cut: Partition) -> Tensor:
-    """Return the mean of -log softmax(score) of *wanted* items by item group, 0 for none, shape (M,)."""
-    users, items = wanted.pairs()
-    surprises = -torch.log_softmax(scores, dim=1).numpy()[users, items]
-    places = cut.item_groups()[items]
-    counts = np.bincount(places, minlength=cut.shape[0])
-    sums = np.bincount(places, surprises, minlength=cut.shape[0])
+def _losses_by_item_group(scores: Tensor, targets: ItemLists, partition: Partition) -> Tensor:
+    """Return the mean of -log softmax(score) of *targets* by item group, 0 for none, shape (M,)."""
+    users, items = targets.pairs()
+    log_losses = -torch.log_softmax(scores, dim=1).numpy()[users, items]
+    item_groups = partition.item_groups()[items]
+    counts = np.bincount(item_groups, minlength=partition.shape[0])
+    sums = np.bincount(item_groups, log_losses, minlength=partition.shape[0])
     return torch.from_numpy((sums / np.maximum(counts, 1)).astype(np.float32))
 
 

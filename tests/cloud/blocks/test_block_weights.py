@@ -28,9 +28,9 @@ def test_the_closed_form_is_the_sum_it_says() -> None:
 
 
 def test_blocks_that_say_nothing_still_have_a_positive_weight() -> None:
-    cut = partition_table(40, 4, Training(dim=4, slice_width=2, item_groups=4))
+    partition = partition_table(40, 4, Training(dim=4, slice_width=2, item_groups=4))
     weights = closed_form_weights(
-        np.zeros((40, 4), np.float32), np.zeros(4), np.full(40, 1 / 40, np.float32), cut
+        np.zeros((40, 4), np.float32), np.zeros(4), np.full(40, 1 / 40, np.float32), partition
     )
     np.testing.assert_allclose(weights, np.full((4, 2), 1 / 8))
 
@@ -49,7 +49,7 @@ def test_an_item_counts_by_the_groups_own_interactions_and_a_little_by_all() -> 
 
 
 def test_a_value_per_block_is_spread_over_its_entries() -> None:
-    cut = partition_table(5, 3, Training(dim=3, slice_width=2, item_groups=2))
-    found = cut.spread(np.array([[1, 2], [3, 4]], dtype=np.float32))
+    partition = partition_table(5, 3, Training(dim=3, slice_width=2, item_groups=2))
+    found = partition.broadcast(np.array([[1, 2], [3, 4]], dtype=np.float32))
     assert found.tolist() == [[1, 1, 2], [1, 1, 2], [3, 3, 4], [3, 3, 4], [3, 3, 4]]
-    assert cut.sums(found.astype(np.float64)).tolist() == [[4, 4], [18, 12]]
+    assert partition.sums(found.astype(np.float64)).tolist() == [[4, 4], [18, 12]]

@@ -5,14 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.blocks.encoding import GroupTable, convex_hull, encode_group, rank_embedded, scale_for_embedding
+from cloud.blocks.embedded_table import convex_hull, rank_embedded, scale_for_embedding
+from cloud.blocks.encoding import encode_group
+from cloud.blocks.group_table import GroupTable
 from cloud.blocks.selection import Selection, ranking_policy
 from cloud.training.config import Training
 from cloud.training.item_weights import partition_table
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.scoring import ItemTable
-from wire.geometry import Codec, Geometry
-from wire.planes import dequantise, encode_planes
+from wire.codecs import Codec
+from wire.codecs.planes import dequantise
+from wire.geometry import Geometry
 from wire.random_streams import stream
 
 
@@ -52,13 +55,13 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
     and the first blocks of the ranking reach every item group.
     """
     geometry, group = made
-    blocks, stretch = encode_group(geometry, group, layers=10_000)
+    blocks, user_scale = encode_group(geometry, group, layers=10_000)
     shelf = Shelf(geometry, blocks.layers)
     shelf.fill(blocks.blocks)
     assert shelf.resident == list(blocks.layers.bytes)
     table = ItemTable(shelf)
     target = scale_for_embedding(group)[0] if geometry.codec.embedded else group.table
-    cut = partition_table(
+    partition = partition_table(
         geometry.items,
         geometry.dim,
         Training(dim=geometry.dim, item_groups=geometry.item_groups, slice_width=geometry.slice_width),
@@ -68,7 +71,7 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
     def distortion() -> float:
         rest = target.astype(np.float64) - table.values
         energy = group.item_weights[:, None] * moments * np.square(rest)
-        return float(group.corrected(cut.sums(energy)).sum())
+        return float(group.corrected(partition.sums(energy)).sum())
 
     left = [distortion()]
     for count in range(1, blocks.count + 1):
@@ -78,7 +81,7 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
     assert {geometry.cell(block)[0] for block in blocks.ranking()[: geometry.item_groups]} == set(
         range(geometry.item_groups)
     )
-    assert stretch.shape == (geometry.dim,)
+    assert user_scale.shape == (geometry.dim,)
     if not geometry.codec.embedded:
         assert sorted(blocks.ranking()) == list(range(geometry.blocks))
 
@@ -86,18 +89,18 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
 @given(groups())
 def test_the_whole_ranking_scores_like_the_table(made: tuple[Geometry, GroupTable]) -> None:
     geometry, group = made
-    blocks, stretch = encode_group(geometry, group, layers=8)
+    blocks, user_scale = encode_group(geometry, group, layers=8)
     shelf = Shelf(geometry, blocks.layers)
     shelf.fill(blocks.blocks)
     table = ItemTable(shelf)
     table.hold(blocks.count)
     users = np.random.default_rng(0).standard_normal((4, geometry.dim)) * np.sqrt(group.second_moment)
     wanted = users @ group.table.T
-    found = table.scores((users * stretch).astype(np.float32))
+    found = table.scores((users * user_scale).astype(np.float32))
     # int4 keeps 1/14 of a block's largest number; nine planes 1/512 of the table's, per dimension's spread
     loss = {Codec.FP32: 1e-6, Codec.FP16: 1e-3, Codec.INT8: 1 / 250, Codec.INT4: 1 / 13}.get(geometry.codec)
     if loss is None:
-        allowed = 2.0**-9 * np.abs(users * stretch).sum(axis=1, keepdims=True)
+        allowed = 2.0**-9 * np.abs(users * user_scale).sum(axis=1, keepdims=True)
     else:
         allowed = loss * np.abs(users).sum(axis=1, keepdims=True) * np.abs(group.table).max()
     assert (np.abs(found - wanted) <= allowed + 1e-6).all()
@@ -135,8 +138,8 @@ def test_the_steps_of_an_embedded_ranking_buy_less_and_less_per_byte() -> None:
     steps = rank_embedded(geometry, scale_for_embedding(group)[0], group)
     floor, rest = steps[:4], steps[4:]
     assert sorted(step.item_group for step in floor) == [0, 1, 2, 3]
-    worth = [step.worth for step in rest]
-    assert worth == sorted(worth, reverse=True)
+    utility = [step.utility for step in rest]
+    assert utility == sorted(utility, reverse=True)
     for m, n in {(step.item_group, step.slice) for step in steps}:
         planes = [(step.held, step.planes) for step in steps if (step.item_group, step.slice) == (m, n)]
         assert [held for held, _ in planes] == [0, *(end for _, end in planes[:-1])]  # without a gap
@@ -157,11 +160,11 @@ def test_a_step_buys_and_costs_what_the_plan_says(codec: Codec) -> None:
         block = (step.item_group * geometry.slices + step.slice) * geometry.planes
         rows = geometry.rows(block)
         cell = values[rows, geometry.columns(block)]
-        data = encode_planes(cell, step.held, step.planes, codec)
+        data = codec.coder.encode(cell, step.held, step.planes)[1]
         assert step.bytes == pytest.approx(len(data) + codec.overhead, abs=6)  # the last word may be cut
         before, after = (cell - dequantise(cell, planes - 1) for planes in (step.held, step.planes))
         bought = weights[rows] @ (np.square(before) - np.square(after)).sum(axis=1)
-        assert step.worth * step.bytes == pytest.approx(bought, rel=1e-3)
+        assert step.utility * step.bytes == pytest.approx(bought, rel=1e-3)
     assert max(step.planes for step in steps) == 16
 
 

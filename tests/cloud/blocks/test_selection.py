@@ -52,11 +52,11 @@ STORY = {
 
 
 def told(selection: Selection, per_byte: bool = True) -> str:
-    item_groups, slices, worth, sizes = (np.array(each) for each in zip(*STORY.values(), strict=True))
+    item_groups, slices, utility, sizes = (np.array(part) for part in zip(*STORY.values(), strict=True))
     if not per_byte:
-        worth = worth * sizes
-    offer = Candidates(item_groups, slices, worth, sizes, per_byte, np.array([0.4, 0.6]))
-    order = ranking_policy(selection, stream(0, "story"))(offer).tolist()
+        utility = utility * sizes
+    candidates = Candidates(item_groups, slices, utility, sizes, per_byte, np.array([0.4, 0.6]))
+    order = ranking_policy(selection, stream(0, "story"))(candidates).tolist()
     return " ".join(np.array(list(STORY))[order])
 
 
@@ -75,17 +75,21 @@ def test_what_each_policy_makes_of_a_story() -> None:
 
 
 def test_of_whole_cells_peel_takes_the_heaviest_and_per_byte_the_cheapest() -> None:
-    offer = Candidates(
+    candidates = Candidates(
         item_groups=np.array([0, 0, 0]),
         slices=np.array([0, 1, 2]),
-        worth=np.array([6.0, 5.0, 4.0]),
+        utility=np.array([6.0, 5.0, 4.0]),
         bytes=np.array([60.0, 25.0, 10.0]),
         per_byte=False,
-        wanted=np.ones(1),
+        demand=np.ones(1),
     )
     rng = stream(0, "cells")
-    assert rank_by_peel(offer).tolist() == ranking_policy(Selection.WEIGHT, rng)(offer).tolist() == [0, 1, 2]
-    assert ranking_policy(Selection.WEIGHT_PER_BYTE, rng)(offer).tolist() == [2, 1, 0]
+    assert (
+        rank_by_peel(candidates).tolist()
+        == ranking_policy(Selection.WEIGHT, rng)(candidates).tolist()
+        == [0, 1, 2]
+    )
+    assert ranking_policy(Selection.WEIGHT_PER_BYTE, rng)(candidates).tolist() == [2, 1, 0]
 
 
 @st.composite
@@ -96,33 +100,35 @@ def offers(draw: st.DrawFn) -> Candidates:
     cells = [(m, n) for m in range(groups) for n in range(slices) if n == 0 or draw(st.booleans())]
     blocks = [cell for cell in cells for _ in range(draw(st.integers(1, 4)) if per_byte else 1)]
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    item_groups, columns = (np.array(each) for each in zip(*blocks, strict=True))
-    worth = rng.integers(0, 5, len(blocks)).astype(np.float64)
-    worth = worth[np.lexsort((-worth, columns, item_groups))]  # falls within each cell
+    item_groups, columns = (np.array(part) for part in zip(*blocks, strict=True))
+    utility = rng.integers(0, 5, len(blocks)).astype(np.float64)
+    utility = utility[np.lexsort((-utility, columns, item_groups))]  # falls within each cell
     sizes = rng.integers(1, 9, len(blocks)).astype(np.float64)
-    return Candidates(item_groups, columns, worth, sizes, per_byte, rng.random(groups))
+    return Candidates(item_groups, columns, utility, sizes, per_byte, rng.random(groups))
 
 
 @given(offers(), st.sampled_from(Selection))
 def test_every_policy_keeps_the_floor_and_the_order_of_planes(
-    offer: Candidates, selection: Selection
+    candidates: Candidates, selection: Selection
 ) -> None:
-    order = ranking_policy(selection, stream(1, "any"))(offer).tolist()
-    assert sorted(order) == list(range(len(offer.cells)))
-    groups = sorted(set(offer.item_groups.tolist()))
-    assert sorted(offer.item_groups[order[: len(groups)]].tolist()) == groups
-    for cell in set(offer.cells.tolist()):
-        places = [block for block in order if offer.cells[block] == cell]
+    order = ranking_policy(selection, stream(1, "any"))(candidates).tolist()
+    assert sorted(order) == list(range(len(candidates.cells)))
+    groups = sorted(set(candidates.item_groups.tolist()))
+    assert sorted(candidates.item_groups[order[: len(groups)]].tolist()) == groups
+    for cell in set(candidates.cells.tolist()):
+        places = [block for block in order if candidates.cells[block] == cell]
         assert places == sorted(places)
-    if selection.is_peel(offer.per_byte):
-        assert order == rank_by_peel(offer).tolist()
+    if selection.is_peel(candidates.per_byte):
+        assert order == rank_by_peel(candidates).tolist()
 
 
 def test_random_is_any_order_that_planes_allow_equally_often() -> None:
     """Of one item group: a1 a2 and b have three orders, each a third of 3,000 draws within 5 errors."""
-    offer = Candidates(np.zeros(3, dtype=int), np.array([0, 0, 1]), np.ones(3), np.ones(3), True, np.ones(1))
+    candidates = Candidates(
+        np.zeros(3, dtype=int), np.array([0, 0, 1]), np.ones(3), np.ones(3), True, np.ones(1)
+    )
     rank = ranking_policy(Selection.RANDOM, stream(3, "orders"))
-    found = Counter(tuple(rank(offer).tolist()) for _ in range(3000))
+    found = Counter(tuple(rank(candidates).tolist()) for _ in range(3000))
     assert set(found) == {(0, 1, 2), (0, 2, 1), (2, 0, 1)}
     error = (3000 * (1 / 3) * (2 / 3)) ** 0.5
     assert all(abs(count - 1000) < 5 * error for count in found.values())

@@ -13,9 +13,8 @@ import safetensors.numpy
 from cloud.blocks.store import MANIFEST, BlockStore, GroupBlocks, Origin, build_store, load_store, save_store
 from cloud.blocks.store_cache import store_key
 from tests.worlds import a_store
-from wire.blocks import decode_block
+from wire.codecs import Codec
 from wire.errors import InputError
-from wire.geometry import Codec
 from wire.layers import Layers
 
 
@@ -47,7 +46,7 @@ def test_blocks_lie_in_ranking_order() -> None:
     group, geometry = store.groups[0], store.geometry
     for place, block in enumerate(group.ranking()):
         raw = group.blocks.data[group.starts[place] : group.starts[place + 1]]
-        values = decode_block(raw, 1.0, Codec.FP32, geometry.shape(block))
+        values = Codec.FP32.coder.decode(raw, 1.0, np.empty(geometry.shape(block), np.float32), 0, 1)
         # the world's number of (item, dimension) is 100 item + dimension
         rows, columns = geometry.rows(block), geometry.columns(block)
         assert values[0, 0] == 100 * rows.start + columns.start

@@ -18,8 +18,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cloud.data.datasets import check_measurable, load
 from cloud.data.interactions import Interactions, ReadCounts
+from cloud.data.load import check_measurable, load
 from cloud.data.sources import ByRatio, ByTime, Data, LightGCN, MovieLens, RecBole, Table
 from wire.errors import InputError
 
@@ -607,6 +607,6 @@ def test_movielens_of_other_shapes_is_read_or_sent_to_the_table(tmp_path: Path) 
 def test_nobody_to_measure_is_said(tmp_path: Path) -> None:
     path = timed(tmp_path / "w.csv", "1")
     with pytest.raises(
-        InputError, match="w: no user has test interactions, so quality has no meaning: its 1 u"
+        InputError, match="w: no user has test interactions, so quality cannot be measured: its 1 u"
     ):
         check_measurable(load(BY_TIME, path))

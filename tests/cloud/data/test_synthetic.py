@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cloud.data.datasets import load
+from cloud.data.load import load
 from cloud.data.sources import Synthetic
 from cloud.data.synthetic import build_world, generate
 

@@ -97,8 +97,8 @@ def test_the_last_state_of_a_name_counts_until_it_is_dropped(tmp_path: Path) -> 
     found = checkpoints.load("one", pytest.fail)
     assert found is not None
     assert found.facts == {"epoch": 2}
-    checkpoints.drop("one")
-    checkpoints.drop("one")
+    checkpoints.remove("one")
+    checkpoints.remove("one")
     assert checkpoints.load("one", pytest.fail) is None
     checkpoints.clear()
     checkpoints.clear()
@@ -139,7 +139,7 @@ def test_writing_takes_a_small_part_of_the_time(tmp_path: Path) -> None:
 
     checkpoints = Checkpoints(tmp_path, "ours", lambda: now)
     for _ in range(100):
-        checkpoints.offer("one", slow_state)
+        checkpoints.maybe_save("one", slow_state)
         now += 2.0
     assert written[:3] == [100.0, 121.0, 142.0]
 
@@ -149,14 +149,14 @@ def test_quick_states_are_written_now_and_then(tmp_path: Path) -> None:
     offered, written = 40, itertools.count()
     checkpoints = Checkpoints(tmp_path, "ours", seconds.__next__)
     for _ in range(offered):
-        checkpoints.offer("one", lambda: State({}, {"number": next(written)}))
+        checkpoints.maybe_save("one", lambda: State({}, {"number": next(written)}))
     assert 1 < next(written) <= 1 + offered * 0.5 / MIN_INTERVAL_S + 1
 
 
 def test_nowhere_keeps_nothing() -> None:
     NO_CHECKPOINTS.save("one", STATE)
-    NO_CHECKPOINTS.offer("one", lambda: pytest.fail("asked for a state that nobody keeps"))
-    NO_CHECKPOINTS.drop("one")
+    NO_CHECKPOINTS.maybe_save("one", lambda: pytest.fail("asked for a state that nobody keeps"))
+    NO_CHECKPOINTS.remove("one")
     NO_CHECKPOINTS.clear()
     assert NO_CHECKPOINTS.load("one", pytest.fail) is None
 
@@ -174,7 +174,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(backbone: str, ticks: i
     heard: list[tuple[int, str]] = []
     found = pretrain(world, config, lambda done, _, note: heard.append((done, note)), always(tmp_path))
     went_on = 2 * ticks - 1  # the epoch before the look at which patience was lost
-    assert heard[0] == (went_on, f"goes on from a checkpoint after epoch {went_on}")
+    assert heard[0] == (went_on, f"continues from a checkpoint after epoch {went_on}")
     assert bits(found) == bits(pretrain(world, config, ignore))
 
 
@@ -224,7 +224,7 @@ def test_pretraining_that_is_done_is_not_done_again(tmp_path: Path) -> None:
     once = pretrain(world, config, ignore, always(tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [f"{FACTORS}.safetensors"]
     again = pretrain(world, config, lambda done, total, note: heard.append(note), always(tmp_path))
-    assert heard == ["taken from a checkpoint"]
+    assert heard == ["loaded from a checkpoint"]
     assert bits(again) == bits(once)
 
 
@@ -242,5 +242,5 @@ def test_a_checkpoint_of_another_training_is_not_taken(tmp_path: Path) -> None:
     with pytest.raises(LostPatienceError):
         pretrain(world, replace(config, seed=9), giving_up_after(2), always(tmp_path, "theirs"))
     found = pretrain(world, config, lambda done, total, note: heard.append(note), always(tmp_path))
-    assert heard[0].endswith("it belongs to theirs, not to ours; training starts anew")
+    assert heard[0].endswith("it belongs to theirs, not to ours; training starts again")
     assert bits(found) == bits(pretrain(world, config, ignore))

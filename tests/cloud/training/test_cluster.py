@@ -3,7 +3,7 @@ import pytest
 
 from cloud.training.cluster import cluster, merge_small, renumber_by_size
 from cloud.training.config import Training
-from wire.geometry import Float32Array
+from wire.arrays import Float32Array
 from wire.random_streams import stream
 
 

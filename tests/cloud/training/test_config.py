@@ -85,7 +85,7 @@ def test_what_is_encoded_decodes_to_itself() -> None:
 
 def test_reading_a_scenario_loads_no_library_that_trains() -> None:
     code = (
-        "import sys, cloud.training.config, cloud.data.interactions, cloud.data.datasets;"
+        "import sys, cloud.training.config, cloud.data.interactions, cloud.data.load;"
         "assert not {'torch', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

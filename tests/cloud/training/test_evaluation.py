@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.data.datasets import load
+from cloud.data.load import load
 from cloud.data.sources import Synthetic
 from cloud.training import evaluation
 from cloud.training.evaluation import (

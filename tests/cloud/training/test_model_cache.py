@@ -17,8 +17,8 @@ from cloud.training.model_cache import TrainedModelCache, from_state, to_state
 HOLD = """
 import sys, time
 from pathlib import Path
-from cloud.trained import Kept
-with Kept(Path(sys.argv[1])).alone("key", print):
+from cloud.training.model_cache import TrainedModelCache
+with TrainedModelCache(Path(sys.argv[1])).lock("key", print):
     print("mine", flush=True)
     time.sleep(60)
 """
@@ -48,7 +48,7 @@ def test_a_model_comes_back_to_the_bit(tmp_path: Path) -> None:
     heard: list[str] = []
     kept, model = TrainedModelCache(tmp_path / "kept"), a_model()
     assert kept.load("key", heard.append) is None
-    kept.keep("key", to_state(model), heard.append)
+    kept.store("key", to_state(model), heard.append)
     found = kept.load("key", heard.append)
     assert found is not None
     assert bits(found) == bits(model) == bits(from_state(to_state(model)))
@@ -61,28 +61,28 @@ def test_a_model_comes_back_to_the_bit(tmp_path: Path) -> None:
 
 def test_who_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     one = tmp_path / "one"
-    TrainedModelCache(one).keep("size", to_state(a_model()), print)
+    TrainedModelCache(one).store("size", to_state(a_model()), print)
     size = (one / "size.safetensors").stat().st_size
     kept = TrainedModelCache(tmp_path / "kept", most_bytes=3 * size + size // 2)
     for age, key in enumerate(["old", "older", "oldest"]):
-        kept.keep(key, to_state(a_model()), print)
+        kept.store(key, to_state(a_model()), print)
         then = time.time_ns() - (age + 1) * 10**9
         os.utime(kept.folder / f"{key}.safetensors", ns=(then, then))
     assert kept.load("oldest", print) is not None  # which makes it the latest
-    kept.keep("new", to_state(a_model()), print)
+    kept.store("new", to_state(a_model()), print)
     assert sorted(path.stem for path in kept.folder.iterdir()) == ["new", "old", "oldest"]
 
 
 def test_what_is_too_large_is_not_kept(tmp_path: Path) -> None:
     kept = TrainedModelCache(tmp_path / "kept", most_bytes=1000)
-    kept.keep("key", to_state(a_model(items=200)), print)
+    kept.store("key", to_state(a_model(items=200)), print)
     assert not kept.folder.exists()
 
 
 def test_what_is_damaged_or_of_another_key_is_not_taken(tmp_path: Path) -> None:
     heard: list[str] = []
     kept = TrainedModelCache(tmp_path / "kept")
-    kept.keep("key", to_state(a_model()), heard.append)
+    kept.store("key", to_state(a_model()), heard.append)
     file = kept.folder / "key.safetensors"
     (kept.folder / "other.safetensors").write_bytes(file.read_bytes())
     raw = bytearray(file.read_bytes())
@@ -107,8 +107,8 @@ def test_a_folder_that_cannot_be_written_costs_no_training(tmp_path: Path) -> No
     heard: list[str] = []
     (tmp_path / "kept").write_text("a file where the folder should be")
     kept, model = TrainedModelCache(tmp_path / "kept"), a_model()
-    with kept.alone("key", heard.append):
-        kept.keep("key", to_state(model), heard.append)
+    with kept.lock("key", heard.append):
+        kept.store("key", to_state(model), heard.append)
     assert [words.rsplit(": ", 1)[1] for words in heard] == ["File exists", "File exists"]
 
 
@@ -123,7 +123,7 @@ def test_a_second_process_waits_until_the_first_is_gone(tmp_path: Path) -> None:
             heard.append(words)
             holder.kill()
 
-        with TrainedModelCache(tmp_path).alone("key", noticed):
+        with TrainedModelCache(tmp_path).lock("key", noticed):
             assert [path.name for path in tmp_path.iterdir()] == [".key.lock"]
     assert heard == ["another process trains this model; waiting for it"]
     assert list(tmp_path.iterdir()) == []

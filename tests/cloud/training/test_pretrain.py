@@ -117,14 +117,14 @@ def test_batches_are_every_user_once() -> None:
 def test_the_best_is_kept_until_patience_ends() -> None:
     best = EarlyStopping(patience=2)
     stops = [
-        best.look(score, epoch, torch.tensor([score])) for epoch, score in enumerate([1.0, 3.0, 2.0, 3.0])
+        best.update(score, epoch, torch.tensor([score])) for epoch, score in enumerate([1.0, 3.0, 2.0, 3.0])
     ]
     assert (stops, best.epoch, best.tables[0].tolist()) == ([False, False, False, True], 1, [3.0])
 
 
 def test_without_validation_the_last_is_kept() -> None:
     best = EarlyStopping(patience=1)
-    stops = [best.look(math.nan, epoch, torch.tensor([float(epoch)])) for epoch in range(3)]
+    stops = [best.update(math.nan, epoch, torch.tensor([float(epoch)])) for epoch in range(3)]
     assert (stops, best.epoch, best.tables[0].tolist()) == ([False] * 3, 2, [2.0])
 
 

@@ -130,13 +130,13 @@ def test_each_group_is_rotated_by_itself() -> None:
 
 def turned(model: GroupTables, **changes: object) -> tuple[GroupTables, StageReport]:
     world = checkerboard()
-    cut = partition_table(40, 8, SMALL)
+    partition = partition_table(40, 8, SMALL)
     return rotate(
         model,
         group_item_weights(model.groups, world),
         world,
         changed(SMALL, **changes),
-        a_trial(cut),
+        a_trial(partition),
         ignore,
     )
 

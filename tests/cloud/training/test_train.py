@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from cloud.blocks.block_weights import closed_form_weights, second_moment
 from cloud.blocks.selection import rank_blocks
 from cloud.blocks.trained_model import TrainedModel
-from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
+from cloud.data.load import load
 from cloud.data.sources import LightGCN, RecBole, Synthetic
 from cloud.training.config import Controller, Guard, Refinement, Training
 from cloud.training.evaluation import ndcg_per_user
@@ -44,16 +44,20 @@ def synthetic_model(clustering: str, rotate: bool = True) -> tuple[Interactions,
 
 def ndcg_at_budget(world: Interactions, model: TrainedModel, budget: float) -> float:
     """Return the mean test NDCG@20 when each group holds a share of its blocks, floor included."""
-    cut, found = partition_table(world.n_items, model.user_vectors.shape[1], Training(slice_width=2)), []
+    partition, found = (
+        partition_table(world.n_items, model.user_vectors.shape[1], Training(slice_width=2)),
+        [],
+    )
     for group, table in enumerate(model.item_tables):
         members = np.flatnonzero(model.user_groups == group)
         moment = second_moment(model.user_vectors[members])
         weights = (
-            closed_form_weights(table, moment, model.item_weights[group], cut) * model.corrections[group]
+            closed_form_weights(table, moment, model.item_weights[group], partition)
+            * model.corrections[group]
         )
         held = np.zeros(weights.size, dtype=np.float32)
         held[rank_blocks(weights)[: max(round(budget * weights.size), len(weights))]] = 1
-        table = table * cut.spread(held.reshape(cut.shape))
+        table = table * partition.broadcast(held.reshape(partition.shape))
         found.append(
             ndcg_per_user(
                 model.user_vectors[members], table, world.known.take(members), world.test.take(members)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cloud.blocks.encoding import GroupTable
+from cloud.blocks.group_table import GroupTable
 from cloud.training import validation_guard
 from cloud.training.config import Training
 from cloud.training.item_weights import partition_table
@@ -28,7 +28,7 @@ def gains(mean: float, users: int, seed: int = 0) -> FloatArray:
 
 def decided(*each: FloatArray, prior: bool) -> tuple[bool, list[bool]]:
     found = decide(each, prior=prior, standard_errors=3.0)
-    return found.jointly, found.kept
+    return found.joint, found.keep
 
 
 def test_within_noise_the_prior_choice_holds() -> None:
@@ -82,7 +82,7 @@ def test_groups_that_do_not_judge_follow_the_joint_choice() -> None:
     silent = np.empty(0)
     for prior in (True, False):
         found = decide([gains(2, 200), silent, gains(-2, 20, 1), silent], prior=prior, standard_errors=3.0)
-        assert (found.kept, found.judged) == ([True, True, False, True], 2)
+        assert (found.keep, found.deciding_groups) == ([True, True, False, True], 2)
 
 
 def test_halves_share_no_user_and_leave_none_out() -> None:
@@ -90,7 +90,7 @@ def test_halves_share_no_user_and_leave_none_out() -> None:
     one, other = split_validation(members, world, 0, 0)
     assert sorted([*one.users, *other.users]) == members.tolist()
     assert len(one.users) == len(other.users) == 10
-    assert one.wanted.pairs()[1].tolist() == world.valid.take(one.users).items.tolist()
+    assert one.relevant.pairs()[1].tolist() == world.valid.take(one.users).items.tolist()
     again, _ = split_validation(members, world, 0, 0)
     assert again.users.tolist() == one.users.tolist()
 
@@ -100,8 +100,8 @@ def test_a_trial_prefers_tables_whose_heavy_blocks_know_the_users() -> None:
     taste = np.where(PARITY == 0, 1.0, -1.0)
     vectors = np.stack([taste, np.ones(40)], axis=1).astype(np.float32)
     noise = stream(0, "trial").normal(size=40)
-    cut = partition_table(40, 2, Training(dim=2, slice_width=1, item_groups=1))
-    trying, judges = a_trial(cut), validation_users(np.arange(40), world)
+    partition = partition_table(40, 2, Training(dim=2, slice_width=1, item_groups=1))
+    trying, judges = a_trial(partition), validation_users(np.arange(40), world)
     items = np.full(40, 1 / 40, dtype=np.float32)
 
     def found(loudness: float, *corrections: float) -> float:

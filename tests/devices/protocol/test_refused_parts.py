@@ -14,8 +14,9 @@ from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import MOST_NOTICES, Shelves
 from devices.standalone.saved_state import ALL_MEMORY, Kept
 from tests.worlds import a_store
+from wire.codecs import Codec
 from wire.errors import Reason
-from wire.geometry import Codec, Geometry
+from wire.geometry import Geometry
 from wire.messages import BudgetReport, ModelNotice, decode
 from wire.update_part import TENSOR_TYPES, build_body, decode_part, encode_part
 

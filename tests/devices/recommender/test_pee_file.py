@@ -26,8 +26,9 @@ from devices.recommender.pee_file import (
 from devices.recommender.scoring import ItemTable
 from tests.worlds import a_store
 from wire.blocks import Blocks
+from wire.codecs import Codec
 from wire.errors import InputError, Reason, RemoteProtocolError
-from wire.geometry import Codec, Geometry
+from wire.geometry import Geometry
 from wire.ranking_metrics import ItemLists, rank
 
 NAMES = ("Amélie", "", "七人の侍", *(f"film {number}" for number in range(9)))

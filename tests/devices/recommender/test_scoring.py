@@ -5,13 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.blocks.encoding import GroupTable, encode_group
+from cloud.blocks.encoding import encode_group
+from cloud.blocks.group_table import GroupTable
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.pee_file import a_shelf
 from devices.recommender.scoring import ItemTable, streaming_scores, table_scores
-from wire.blocks import Blocks, encode_block
+from wire.blocks import Blocks
+from wire.codecs import Codec
 from wire.errors import Reason, RemoteProtocolError
-from wire.geometry import Codec, Geometry, Score
+from wire.geometry import Geometry, Score
 from wire.ranking_metrics import top_k
 
 
@@ -67,7 +69,7 @@ def test_scores_of_two_slices_by_hand(score: Score, expected: list[float]) -> No
     held = np.array([[True, True], [True, False], [False, False]])
     assert table_scores(user, values, held, geometry)[0].tolist() == expected
     cells = [(0, values[:1, :2]), (2, values[1:2, :2]), (1, values[:1, 2:])]
-    data = b"".join(encode_block(cell, Codec.FP32)[1] for _, cell in cells)
+    data = b"".join(Codec.FP32.coder.encode(cell, 0, 1)[1] for _, cell in cells)
     ids = np.array([block for block, _ in cells], dtype="<u2").tobytes()
     assert streaming_scores(a_shelf(geometry, Blocks(ids, b"", b"", data)), 3, user)[0].tolist() == expected
 

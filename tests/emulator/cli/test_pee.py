@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cloud.data.datasets import load as load_data
+from cloud.data.load import load as load_data
 from devices.protocol.block_prefix import Shelf
 from devices.recommender.pee_file import read_pee
 from devices.recommender.quality import HeldOut, user_qualities

@@ -57,7 +57,7 @@ def test_nobody_to_measure_is_said_before_training(verb: str, tmp_path: Path) ->
     stores = ["--store", "stores"] if verb != "validate" else []
     done = peelfleet(verb, "x.yaml", *stores, folder=tmp_path)
     assert done.returncode == 2
-    assert "w: no user has test interactions, so quality has no meaning" in done.stderr
+    assert "w: no user has test interactions, so quality cannot be measured" in done.stderr
     assert not (tmp_path / "stores").exists()
 
 

@@ -118,7 +118,7 @@ def test_a_disk_that_is_full_costs_checkpoints_first_and_then_one_line(tmp_path:
 
     notices = [
         "no checkpoints are kept: File too large; training goes on",
-        "the trained model is not kept: File too large",
+        "the trained model is not cached: File too large",
     ]
     assert trained(100) == ["RunError the model cannot be stored: File too large", *notices]
     assert trained(2**30) == ["stored", ""]

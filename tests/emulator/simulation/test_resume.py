@@ -88,6 +88,6 @@ def test_a_killed_training_ends_with_the_same_store(backbone: str, tmp_path: Pat
     scenario = parse(SCENARIO.format(backbone=backbone), "x.yaml", ())
     uninterrupted = prepare_model(scenario.data, scenario.model, whole, lambda *_: None)
     assert resumed[0].startswith("pretrain ")
-    assert "goes on from a checkpoint after epoch" in resumed[0]
+    assert "continues from a checkpoint after epoch" in resumed[0]
     assert resumed[-1] == f"version {uninterrupted.store.version}"
     assert tree(killed) == tree(whole)

@@ -23,8 +23,8 @@ from tests.scenarios.refusals import (
     WHOLE_FILES,
     YAML_PROBLEMS,
 )
+from wire.codecs import Codec
 from wire.errors import InputError
-from wire.geometry import Codec
 from wire.units import BitsPerSecond, Bytes, Duration, Share
 
 GIB = 2**30

@@ -54,8 +54,8 @@ from scenarios.language.sweep import Case, Sweep
 from scenarios.language.thresholds import MEANS, SIGNS, Threshold
 from scenarios.language.yaml_scalars import AmbiguousError, read_plain
 from tests.scenarios.conformity import problems
+from wire.codecs import Codec
 from wire.errors import InputError
-from wire.geometry import Codec
 from wire.units import BitsPerSecond, Bytes, Duration, Share
 
 texts = st.text(

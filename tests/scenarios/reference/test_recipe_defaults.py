@@ -10,8 +10,8 @@ from scenarios.reference import scenario_page
 from scenarios.reference.json_schema import json_schema
 from scenarios.reference.recipe_defaults import recipe_defaults
 from tests.scenarios.refusals import SMALL
+from wire.codecs import Codec
 from wire.errors import InputError
-from wire.geometry import Codec
 
 PAPER = SMALL + "model:\n  recipe: paper\n"
 

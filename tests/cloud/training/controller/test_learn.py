@@ -48,10 +48,10 @@ CONFIG = Training(dim=2, slice_width=1, item_groups=1, controller=Controller(ste
 def weighed(model: GroupTables, config: Training) -> tuple[ControllerResult, FloatArray]:
     """Return what the controller leaves, and the weights of the only group that follow from it."""
     world = checkerboard()
-    cut = partition_table(40, model.users.shape[1], config)
+    partition = partition_table(40, model.users.shape[1], config)
     items = group_item_weights(model.groups, world)
-    found = learn_block_weights(model, items, world, config, cut, a_trial(cut), ignore)
-    closed = closed_form_weights(found.model.tables[0], second_moment(found.model.users), items[0], cut)
+    found = learn_block_weights(model, items, world, config, partition, a_trial(partition), ignore)
+    closed = closed_form_weights(found.model.tables[0], second_moment(found.model.users), items[0], partition)
     return found, np.asarray(closed * found.corrections[0])
 
 

@@ -6,16 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from wire.codecs import Codec
+from wire.codecs.coded_planes import REFINEMENT_CHANCES, column_bits
+from wire.codecs.planes import RECONSTRUCTION_POINTS, dequantise
 from wire.errors import Reason, RemoteProtocolError
-from wire.geometry import Codec
-from wire.planes import (
-    RECONSTRUCTION_POINTS,
-    REFINEMENT_CHANCES,
-    column_bits,
-    decode_planes,
-    dequantise,
-    encode_planes,
-)
 
 EMBEDDED = [codec for codec in Codec if codec.embedded]
 cells = hnp.arrays(
@@ -32,8 +26,8 @@ def test_blocks_decode_one_after_the_other_to_what_is_known_after_each(
 ) -> None:
     known, held = np.zeros_like(values), 0
     for planes in ends:
-        block = encode_planes(values, held, planes, codec)
-        known = decode_planes(block, known, held, planes, codec)
+        block = codec.coder.encode(values, held, planes)[1]
+        known = codec.coder.decode(block, 1.0, known, held, planes)
         np.testing.assert_array_equal(known, dequantise(values, planes - 1))
         np.testing.assert_array_equal(known, dequantise(known, planes - 1))  # the numbers are the state
         held = planes
@@ -55,7 +49,7 @@ def test_three_numbers_by_hand() -> None:
     (1 + .4) / 2, 0, 0; after plane 1 (3 + .45) / 4, -(1 + .4) / 4, 0.
     """
     values = np.array([[0.75], [-0.3], [0.1]], dtype=np.float32)
-    assert encode_planes(values, 0, 2, Codec.PLANES) == bytes([0b10001101])
+    assert Codec.PLANES.coder.encode(values, 0, 2)[1] == bytes([0b10001101])
     after = [dequantise(values, plane)[:, 0].tolist() for plane in (0, 1)]
     assert after == [pytest.approx([0.7, 0, 0]), pytest.approx([0.8625, -0.35, 0])]
 
@@ -70,7 +64,7 @@ def test_the_range_coder_needs_hardly_more_than_the_information() -> None:
         one = REFINEMENT_CHANCES[np.minimum(q[plane - 1], 4)]
         refining = -np.log2(np.where(q[plane] & 1, one, 1 - one)[~zero]).sum()
         bits = column_bits((~zero).sum(0), zero.sum(0), fresh.sum(0)).sum() + refining
-        found = 8 * len(encode_planes(values, plane, plane + 1, Codec.CODED))
+        found = 8 * len(Codec.CODED.coder.encode(values, plane, plane + 1)[1])
         assert bits - 8 <= found <= bits + 16  # a last byte of zeros is left out; whole bytes are written
 
 
@@ -82,7 +76,7 @@ def test_bytes_that_are_no_block_are_refused_or_are_some_numbers(
         dequantise(np.full((7, 3), 0.3, dtype=np.float32), held - 1) if held else np.zeros((7, 3), np.float32)
     )
     try:
-        values = decode_planes(data, known, held, held + more, codec)
+        values = codec.coder.decode(data, 1.0, known, held, held + more)
     except RemoteProtocolError as refused:
         assert refused.reason is Reason.CONTENT  # noqa: PT017  # whether it is refused is up to the bytes
     else:
@@ -90,6 +84,6 @@ def test_bytes_that_are_no_block_are_refused_or_are_some_numbers(
 
 
 def test_plain_planes_that_end_too_early_are_refused() -> None:
-    block = encode_planes(np.full((7, 3), 0.3, dtype=np.float32), 0, 2, Codec.PLANES)
+    block = Codec.PLANES.coder.encode(np.full((7, 3), 0.3, dtype=np.float32), 0, 2)[1]
     with pytest.raises(RemoteProtocolError, match="it ends too early"):
-        decode_planes(block[:-2], np.zeros((7, 3), np.float32), 0, 2, Codec.PLANES)
+        Codec.PLANES.coder.decode(block[:-2], 1.0, np.zeros((7, 3), np.float32), 0, 2)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cloud.data.datasets import load
 from cloud.data.interactions import Interactions
+from cloud.data.load import load
 from cloud.data.sources import ByRatio, ByTime, Data, LightGCN, MovieLens, RecBole, Table
 from wire.errors import InputError
 

@@ -1,0 +1,48 @@
+"""One user group's item table, with what block weights are computed from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cloud.blocks.block_weights import second_moment
+from cloud.blocks.partition import partition_of
+from cloud.blocks.trained_model import TrainedModel
+from wire.arrays import Float32Array
+from wire.geometry import Geometry
+from wire.ranking_metrics import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class GroupTable:
+    """One user group's item table, and the data from which the weights of its blocks are computed.
+
+    Shapes: ``table`` (I, d); ``second_moment`` of the group's users (d,); ``item_weights`` (I,), the demand
+    of the group for each item; ``corrections`` (M, N), factors by which the controller changes the
+    closed-form weights, None for no change.
+    """
+
+    table: Float32Array
+    second_moment: FloatArray
+    item_weights: Float32Array
+    corrections: Float32Array | None = None
+
+    def corrected(self, utility: FloatArray) -> FloatArray:
+        """Return *utility*, shape (M, N), times the corrections."""
+        return utility if self.corrections is None else utility * self.corrections
+
+
+def group_table(model: TrainedModel, number: int) -> GroupTable:
+    """Return the table of user group *number*."""
+    members = np.flatnonzero(model.user_groups == number)
+    return GroupTable(
+        model.item_tables[number],
+        second_moment(model.user_vectors[members]),
+        model.item_weights[number],
+        model.corrections[number],
+    )
+
+
+def demand(geometry: Geometry, group: GroupTable) -> FloatArray:
+    """Return the demand of the group for each item group, shape (M,)."""
+    weights = group.item_weights.astype(np.float64)
+    return np.asarray(np.add.reduceat(weights, partition_of(geometry).row_starts))
