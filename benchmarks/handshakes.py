@@ -48,9 +48,9 @@ async def _connect(connection: Connection) -> None:
         lambda name: replace(connection, client_id=name),
         FLEET,
         Realtime(connect_rate=100_000),
-        joined=lambda _: None,
-        broke=lambda _: None,
-        answered=lambda _: None,
+        on_connected=lambda _: None,
+        on_disconnected=lambda _: None,
+        on_answer=lambda _: None,
         rng=np.random.default_rng(1),
     )
     async with sessions.running():

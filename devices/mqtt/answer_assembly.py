@@ -1,4 +1,4 @@
-"""Answers as they arrive from a broker: parts are put together until an exchange has all of them."""
+"""Assembly of answers from the parts that arrive from a broker."""
 
 import time
 from collections import Counter
@@ -12,7 +12,7 @@ from wire.update_part import peek
 
 @dataclass
 class PendingAnswer:
-    """A report without its answer."""
+    """A report whose answer is not complete."""
 
     exchange: Exchange
     sent_at: float
@@ -20,47 +20,47 @@ class PendingAnswer:
 
 
 class AnswerAssembler:
-    """The exchanges that wait for their answers.
+    """Collects the parts of each exchange that waits for its answer.
 
     Args:
-        counts: messages by what became of them: parts, answers, duplicates.
-        answered: told each exchange whose answer is complete.
+        counts: counters of parts, answers and duplicates.
+        on_answer: called with each exchange whose answer is complete.
     """
 
-    def __init__(self, counts: Counter[str], answered: Callable[[Exchange], None]) -> None:
+    def __init__(self, counts: Counter[str], on_answer: Callable[[Exchange], None]) -> None:
         self._counts = counts
-        self._answered = answered
+        self._on_answer = on_answer
         self._waiting: dict[tuple[str, int], PendingAnswer] = {}
-        self._layered: dict[str, tuple[Exchange, dict[LayerName, bytes]]] = {}
+        self._layers: dict[str, tuple[Exchange, dict[LayerName, bytes]]] = {}
 
     def expect(self, exchange: Exchange) -> None:
-        """Keep *exchange*, whose report leaves now, until its answer is complete."""
+        """Start to wait for the answer of *exchange*, whose report is sent now."""
         self._waiting[exchange.device, exchange.seq] = PendingAnswer(exchange, time.monotonic())
 
     def expect_layers(self, exchange: Exchange) -> None:
-        """Keep *exchange* until its device has got all layers of it; what it waited for before is void."""
-        self._layered[exchange.device] = exchange, {}
+        """Start to wait for all layers of *exchange*; it replaces an earlier exchange of its device."""
+        self._layers[exchange.device] = exchange, {}
 
     def forget(self, exchange: Exchange) -> None:
-        """Nobody waits for the answer any more."""
+        """Stop waiting for the answer of *exchange*."""
         self._waiting.pop((exchange.device, exchange.seq), None)
-        known = self._layered.get(exchange.device)
-        if known is not None and known[0] is exchange:
-            del self._layered[exchange.device]
+        pending = self._layers.get(exchange.device)
+        if pending is not None and pending[0] is exchange:
+            del self._layers[exchange.device]
 
     def overdue(self, older_than_s: float) -> list[Exchange]:
-        """Return what has waited longer than so many seconds; it counts as sent now."""
+        """Return the exchanges that have waited longer than *older_than_s*; they count as sent now."""
         now = time.monotonic()
-        found = [waiting for waiting in self._waiting.values() if waiting.sent_at <= now - older_than_s]
-        for waiting in found:
-            waiting.sent_at = now
-        return [waiting.exchange for waiting in found]
+        overdue = [pending for pending in self._waiting.values() if pending.sent_at <= now - older_than_s]
+        for pending in overdue:
+            pending.sent_at = now
+        return [pending.exchange for pending in overdue]
 
-    def part(self, device: str, payload: bytes) -> None:
-        """Take in an update part that came for *device*.
+    def add_part(self, device: str, payload: bytes) -> None:
+        """Add an update part that arrived for *device*.
 
         Raises:
-            RemoteProtocolError: it is damaged.
+            RemoteProtocolError: the part is damaged.
         """
         seq, fields = peek(payload)
         self._counts["parts"] += 1
@@ -73,19 +73,19 @@ class AnswerAssembler:
             del self._waiting[device, seq]
             self._complete(waiting.exchange, [part for _, part in sorted(waiting.parts.items())])
 
-    def layer(self, device: str, layer: LayerName, payload: bytes) -> None:
-        """Take in a retained layer that came to *device*."""
-        known = self._layered.get(device)
-        if known is None or layer not in known[0].layers:
+    def add_layer(self, device: str, layer: LayerName, payload: bytes) -> None:
+        """Add a retained layer that arrived for *device*."""
+        pending = self._layers.get(device)
+        if pending is None or layer not in pending[0].layers:
             self._counts["duplicates"] += 1
             return
-        exchange, parts = known
+        exchange, parts = pending
         parts[layer] = payload
         if len(parts) == len(exchange.layers):
-            del self._layered[device]
-            self._complete(exchange, [parts[each] for each in exchange.layers])
+            del self._layers[device]
+            self._complete(exchange, [parts[name] for name in exchange.layers])
 
     def _complete(self, exchange: Exchange, parts: list[bytes]) -> None:
         exchange.parts = parts
         self._counts["answers"] += 1
-        self._answered(exchange)
+        self._on_answer(exchange)

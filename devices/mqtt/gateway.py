@@ -1,8 +1,8 @@
-"""The MQTT gateway: many emulated devices on one connection to a real broker.
+"""The MQTT gateway: many simulated devices on one connection to a real broker.
 
-It carries bytes and decides nothing: reports go out, answers are stored in their exchange. After a
-break it makes a new client and sends every unanswered report again; the cloud is stateless and an
-answer that comes twice is dropped, so simulated devices notice nothing.
+It carries bytes and decides nothing: it publishes reports and stores answers in their exchange. When the
+connection breaks, it reconnects with a new client and publishes every unanswered report again. The cloud is
+stateless and a duplicate answer is dropped, so simulated devices notice nothing.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ from wire.topics import (
 LOG = logging.getLogger("peelfleet.gateway")
 
 MOST_WAIT_S = 2.0
-"""A whole fleet waits for the connection."""
+"""Longest wait before a reconnection: the whole fleet waits for it."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Outgoing:
 
 
 class Gateway:
-    """Speaks for a whole fleet on one connection.
+    """One connection for a whole fleet.
 
     Args:
-        connection: the broker.
+        connection: the broker and the login.
         fleet: the fleet's name in topics.
-        give_up_s: how long the broker may be away before the run fails.
-        answered: told each exchange whose answer is complete.
+        give_up_s: seconds without a broker after which the run fails.
+        on_answer: called with each exchange whose answer is complete.
     """
 
     def __init__(
@@ -67,32 +67,32 @@ class Gateway:
         fleet: str,
         *,
         give_up_s: float = 30.0,
-        answered: Callable[[Exchange], None] | None = None,
+        on_answer: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.counts: Counter[str] = Counter()
-        """Messages by what became of them: answers, duplicates, refused, sent_again; and reconnections."""
+        """Counters of messages (answers, duplicates, refused, sent_again) and of connections."""
         self.listening, self.sessions = True, False
         self.arrived = asyncio.Event()
-        """Set whenever an answer is complete, and when the gateway has failed."""
+        """Set when an answer is complete, and when the gateway has failed."""
         self.model: ModelNotice | None = None
-        """The model that the cloud announced last."""
+        """The last notice of the cloud."""
         self._connection = connection
         self._fleet = fleet
         self._give_up_s = give_up_s
         self._outbox: asyncio.Queue[Outgoing | LayerName] = asyncio.Queue()
         self._layers: dict[LayerName, bytes] = {}
-        self._awaited: dict[LayerName, list[Exchange]] = {}
-        self._arrivals = AnswerAssembler(self.counts, self._answered)
-        self._tell = answered
+        self._pending_layers: dict[LayerName, list[Exchange]] = {}
+        self._assembler = AnswerAssembler(self.counts, self._answered)
+        self._on_answer = on_answer
         self._failure: BaseException | None = None
-        self.trouble = ""
-        """Why it last had no connection."""
+        self.last_error = ""
+        """Reason of the last break or failed attempt."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep the connection up while the body runs; what ends it for good is raised by `check`."""
+        """Keep the connection up while the block runs; `check` raises an error that ends it for good."""
         task = asyncio.create_task(self._run(), name="gateway")
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_run_end)
         try:
             yield
         finally:
@@ -101,81 +101,81 @@ class Gateway:
 
     @property
     def up(self) -> int:
-        """How many connections there are."""
+        """Number of connections that are up."""
         return int(bool(self.counts["connected"]))
 
     @property
-    def wanted(self) -> int:
-        """How many connections there should be."""
+    def expected(self) -> int:
+        """Number of connections that should be up."""
         return 1
 
     def notes(self) -> list[str]:
-        """Say what has come of the connection and of what was published, for whom no answer comes."""
+        """Return facts about the connection and the messages, for an error about missing answers."""
         lost = max(self.counts["connections"] - 1, 0)
         twice = "is its client id used twice (use_username_as_clientid)?"
         return [
             f"{count_text(self.counts['reports_published'], 'report')} published",
             f"{count_text(self.counts['parts'], 'part')} of updates came",
-            f"our connection was lost {lost:,} times ({self.trouble}): {twice}" if lost else "",
+            f"our connection was lost {lost:,} times ({self.last_error}): {twice}" if lost else "",
             "the broker grants QoS 0, not 1 (max_qos)" if self.counts["weak"] else "",
         ]
 
     def check(self) -> None:
-        """Raise what ended the connection for good, if anything did."""
+        """Raise the error that ended the connection for good, if there is one."""
         if self._failure is not None:
             raise self._failure
 
     def connect(self, device: str) -> None:
-        """All devices share the connection."""
+        """Do nothing: all devices share the connection."""
 
     def disconnect(self, device: str) -> None:
-        """All devices share the connection."""
+        """Do nothing: all devices share the connection."""
 
     def send_report(self, exchange: Exchange) -> None:
-        """Publish a report and keep its exchange until the answer is complete."""
-        self._arrivals.expect(exchange)
+        """Publish the report of *exchange* and wait for its answer."""
+        self._assembler.expect(exchange)
         self._put(exchange.device, MessageKind.BUDGET, exchange.report)
 
     def give_up(self, exchange: Exchange) -> None:
-        """Nobody waits for the answer any more."""
-        self._arrivals.forget(exchange)
+        """Stop waiting for the answer of *exchange*."""
+        self._assembler.forget(exchange)
 
     def subscribe(self, exchange: Exchange) -> None:
-        """Give the exchange the retained parts of its layers, once the broker has sent them all.
+        """Complete the exchange with the retained parts of its layers, when all have arrived.
 
-        The devices of a gateway share its connection, so each layer is asked for once and kept.
+        The devices share one connection, so each layer is requested once and kept.
         """
         for layer in exchange.layers:
-            if layer not in self._layers and layer not in self._awaited:
-                self._awaited[layer] = []
+            if layer not in self._layers and layer not in self._pending_layers:
+                self._pending_layers[layer] = []
                 self._outbox.put_nowait(layer)
         missing = [layer for layer in exchange.layers if layer not in self._layers]
         for layer in missing:
-            self._awaited[layer].append(exchange)
+            self._pending_layers[layer].append(exchange)
         if not missing:
-            self._fill(exchange)
+            self._complete(exchange)
 
     def send_damaged(self, device: str, payload: bytes) -> None:
-        """Publish a report that the cloud will refuse."""
+        """Publish a damaged report, which the cloud will refuse."""
         self._put(device, MessageKind.BUDGET, payload)
 
     def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
-        """Publish a message that is not answered."""
+        """Publish a message that needs no answer."""
         self._put(device, kind, encode(message))
 
     def send_again(self, older_than_s: float) -> int:
-        """Publish once more every report that has waited longer; return how many."""
-        overdue = self._arrivals.overdue(older_than_s)
+        """Publish again every report that has waited longer than *older_than_s*; return their number."""
+        overdue = self._assembler.overdue(older_than_s)
         for exchange in overdue:
             self._put(exchange.device, MessageKind.BUDGET, exchange.report)
         self.counts["sent_again"] += len(overdue)
         return len(overdue)
 
-    async def say_goodbye(self, devices: Iterable[str], timeout_s: float) -> None:
-        """Publish that *devices* are gone, then clear what the broker retains of them."""
-        gone = encode(Status(online=False, reason="end of run"))
+    async def announce_offline(self, devices: Iterable[str], timeout_s: float) -> None:
+        """Publish that *devices* are offline, then clear their retained messages."""
+        offline = encode(Status(online=False, reason="end of run"))
         for device in devices:
-            self._put(device, MessageKind.STATUS, gone)
+            self._put(device, MessageKind.STATUS, offline)
             self._put(device, MessageKind.STATUS, b"")
         try:
             async with asyncio.timeout(timeout_s):
@@ -186,7 +186,7 @@ class Gateway:
     def _put(self, device: str, kind: MessageKind, payload: bytes) -> None:
         self._outbox.put_nowait(Outgoing(kind, device_topic(kind, self._fleet, device), payload))
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_run_end(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled():
             self._failure = task.exception()
             self.arrived.set()
@@ -195,14 +195,14 @@ class Gateway:
         last_up_s = time.monotonic()
         backoff = Backoff(lambda: 1.0, longest_s=MOST_WAIT_S)
         async for ended in connections(self._new_client, self._serve, backoff, prepare=self._subscribe):
-            self.trouble = ended.reason or "it ended"
+            self.last_error = ended.reason or "it ended"
             self.counts.pop("connected", None)
             if ended.lasted_s is not None:
                 last_up_s = time.monotonic()
             elif time.monotonic() - last_up_s > self._give_up_s:
                 broker = f"{self._connection.host}:{self._connection.port}"
-                raise RunError(f"the broker {broker} is gone for {self._give_up_s:g} s: {self.trouble}")
-            LOG.warning("the connection to the broker broke: %s; trying again", self.trouble)
+                raise RunError(f"the broker {broker} is gone for {self._give_up_s:g} s: {self.last_error}")
+            LOG.warning("the connection to the broker broke: %s; trying again", self.last_error)
 
     async def _new_client(self) -> Client:
         return new_client(self._connection)
@@ -216,12 +216,12 @@ class Gateway:
                 self.counts["weak"] += 1
 
     async def _serve(self, client: Client) -> None:
-        """Send again what is not answered, then pass messages on until the connection breaks."""
+        """Publish unanswered reports again, then send and receive until the connection breaks."""
         self.counts["connected"] = 1
         self.counts["connections"] += 1
         if self.counts["connections"] > 1:
             self.send_again(0.0)
-            for layer in self._awaited:
+            for layer in self._pending_layers:
                 self._outbox.put_nowait(layer)
         async with asyncio.TaskGroup() as tasks:
             for _ in range(PUBLISHES_AT_ONCE):
@@ -237,13 +237,13 @@ class Gateway:
         task = asyncio.current_task()
         assert task is not None
         # Not `while True`: aiomqtt waits with wait_for, which in Python 3.11 swallows a cancellation that
-        # comes together with the confirmation; the connection would then never be wound up.
+        # comes together with the confirmation. Then the connection would never be closed.
         while not task.cancelling():
             message = await self._outbox.get()
             try:
                 await self._send(client, message)
             except BaseException:
-                self._outbox.put_nowait(message)  # raised does not mean unsent, nor sent: send it again
+                self._outbox.put_nowait(message)  # it may have been sent or not: send it again
                 raise
             finally:
                 self._outbox.task_done()
@@ -259,23 +259,23 @@ class Gateway:
     def _receive(self, message: Message) -> None:
         match parse(message.topic.value):
             case TopicAddress(MessageKind.PEE, _, str(device)):
-                self._arrivals.part(device, message.payload)
+                self._assembler.add_part(device, message.payload)
             case TopicAddress(MessageKind.BLOCKS, layer=LayerName() as layer):
-                self._keep(layer, message.payload)
+                self._store_layer(layer, message.payload)
             case TopicAddress(MessageKind.MODEL):
                 self.model = decode(message.payload, ModelNotice)
 
-    def _keep(self, layer: LayerName, payload: bytes) -> None:
+    def _store_layer(self, layer: LayerName, payload: bytes) -> None:
         self._layers[layer] = payload
-        for exchange in self._awaited.pop(layer, ()):
-            if all(each in self._layers for each in exchange.layers):
-                self._fill(exchange)
+        for exchange in self._pending_layers.pop(layer, ()):
+            if all(name in self._layers for name in exchange.layers):
+                self._complete(exchange)
 
-    def _fill(self, exchange: Exchange) -> None:
+    def _complete(self, exchange: Exchange) -> None:
         exchange.parts = [self._layers[layer] for layer in exchange.layers]
         self._answered(exchange)
 
     def _answered(self, exchange: Exchange) -> None:
         self.arrived.set()
-        if self._tell is not None:
-            self._tell(exchange)
+        if self._on_answer is not None:
+            self._on_answer(exchange)

@@ -1,8 +1,8 @@
-"""A connection of its own for each device: an MQTT session with keep-alive, last will and reconnection.
+"""One connection per device: MQTT sessions with keep-alive, last will and reconnection.
 
-As `devices.mqtt.gateway`, it carries bytes and decides nothing. A device that is to be connected has a task
-that keeps its session up until the device leaves; what connects and what breaks is told to whoever runs the
-devices. A publish that a broken connection swallowed is not repeated here: the device asks again.
+Like `devices.mqtt.gateway`, it carries bytes and decides nothing. A task per connected device keeps its
+session up until the device leaves; callbacks report connections and breaks. A publish that is lost with a
+broken connection is not repeated here: the device reports again.
 """
 
 import asyncio
@@ -51,13 +51,13 @@ from wire.units import NS_PER_S
 LOG = logging.getLogger("peelfleet.sessions")
 
 FLUSH_S = 2.0
-"""How long a device that leaves waits for what it has published to be confirmed."""
+"""Seconds that a device that leaves waits for the confirmation of its publishes."""
 END_S = 30.0
-"""How long all connections together may take to end."""
+"""Seconds in which all connections have to end."""
 BRIEF_WAITS = 4
-"""The wait of a device whose connections are brief grows no further than after so many: 4 s."""
+"""After this many brief connections in a row, the wait grows no further: 4 s."""
 SPARE_FILES = 128
-"""Open files that a process needs beside its connections."""
+"""Open files of a process beside its connections."""
 
 OnDevice = Callable[[str], None]
 
@@ -67,15 +67,15 @@ class Session:
     """The connection of one device."""
 
     name: str
-    after: "asyncio.Task[None] | None" = None
-    """Ends the device's connection before this one: two of the same client id would throw each other out."""
-    keeping: "asyncio.Task[None] | None" = None
-    """Keeps it up."""
+    previous: "asyncio.Task[None] | None" = None
+    """Ends the device's previous connection: the broker allows one per client id."""
+    task: "asyncio.Task[None] | None" = None
+    """Keeps the connection up."""
     client: Client | None = None
     """The client while the connection is up."""
     connect_began_s: float = 0.0
     connecting: bool = False
-    """Whether aiomqtt is connecting: to cancel it would leave an open socket behind."""
+    """Whether aiomqtt is connecting: a cancellation would leave an open socket behind."""
     leaving: bool = False
     publishing: set["asyncio.Task[None]"] = field(default_factory=set)
 
@@ -84,13 +84,13 @@ class Sessions:
     """The connections of all devices of a process.
 
     Args:
-        login: how a device connects.
+        login: returns the connection settings of a device.
         fleet: the fleet's name in topics.
         settings: keep-alive, connection rate.
-        joined: told each device whose connection is there.
-        broke: told each device whose connection has broken.
-        answered: told each exchange whose answer is complete.
-        rng: for the waits before reconnections.
+        on_connected: called with each device whose connection is up.
+        on_disconnected: called with each device whose connection has broken.
+        on_answer: called with each exchange whose answer is complete.
+        rng: draws the waits before reconnections.
     """
 
     def __init__(
@@ -99,32 +99,32 @@ class Sessions:
         fleet: str,
         settings: Realtime,
         *,
-        joined: OnDevice,
-        broke: OnDevice,
-        answered: Callable[[Exchange], None],
+        on_connected: OnDevice,
+        on_disconnected: OnDevice,
+        on_answer: Callable[[Exchange], None],
         rng: np.random.Generator,
     ) -> None:
         self.listening = self.sessions = True
         self.counts: Counter[str] = Counter()
-        """What became of connections and messages."""
+        """Counters of connections and messages."""
         self.connect_ns: list[int] = []
-        """How long each connection took, subscriptions included, since somebody has last emptied this."""
+        """Duration of each connect, subscriptions included; the caller clears the list."""
         self._login = login
         self._fleet = fleet
-        self._gap_s = 1.0 / settings.connect_rate
-        self._joined, self._broke = joined, broke
-        self._arrivals = AnswerAssembler(self.counts, answered)
+        self._interval_s = 1.0 / settings.connect_rate
+        self._on_connected, self._on_disconnected = on_connected, on_disconnected
+        self._assembler = AnswerAssembler(self.counts, on_answer)
         self._draw = rng.random
         self._sessions: dict[str, Session] = {}
         self._ending: dict[str, asyncio.Task[None]] = {}
         self._next_s = 0.0
         self._failure: BaseException | None = None
-        self.trouble = ""
-        """Why a connection last broke, or did not come about."""
+        self.last_error = ""
+        """Reason of the last break or failed attempt."""
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """End every connection when the body has run."""
+        """End every connection after the block."""
         try:
             yield
         finally:
@@ -134,46 +134,46 @@ class Sessions:
                 await asyncio.wait(self._ending.values(), timeout=END_S)
 
     def notes(self) -> list[str]:
-        """Say what has come of the connections and of what was published, for whom no answer comes."""
+        """Return facts about the connections and the messages, for an error about missing answers."""
         counts, suspicious = self.counts, self.counts["suspicious"]
-        what = count_text(suspicious, "device loses its connection", "devices lose their connections")
+        losing = count_text(suspicious, "device loses its connection", "devices lose their connections")
         return [
             f"{count_text(counts['connections'], 'connection')} made, {counts['broken']:,} broken, "
             f"{counts['connects_failed']:,} attempts failed",
             f"{count_text(counts['parts'], 'part')} of updates came",
-            f"{what} again and again: is a client id used twice?" if suspicious else "",
+            f"{losing} again and again: is a client id used twice?" if suspicious else "",
             "the broker grants QoS 0, not 1 (max_qos)" if counts["weak"] else "",
         ]
 
     def check(self) -> None:
-        """Raise what no reconnection can mend, if there is anything."""
+        """Raise the error that no reconnection can repair, if there is one."""
         if self._failure is not None:
             raise self._failure
 
     @property
     def up(self) -> int:
-        """How many connections there are."""
+        """Number of connections that are up."""
         return sum(session.client is not None for session in self._sessions.values())
 
     @property
-    def wanted(self) -> int:
-        """How many connections there should be."""
+    def expected(self) -> int:
+        """Number of connections that should be up."""
         return len(self._sessions)
 
     def is_up(self, device: str) -> bool:
-        """Tell whether the device has a connection at this moment."""
+        """Tell whether the device is connected now."""
         session = self._sessions.get(device)
         return session is not None and session.client is not None
 
     def connect(self, device: str) -> None:
-        """Begin to keep a connection of *device* up."""
+        """Connect *device*, and keep the connection up."""
         session = Session(device, self._ending.get(device))
         self._sessions[device] = session
-        session.keeping = asyncio.create_task(self._keep(session))
-        session.keeping.add_done_callback(self._kept)
+        session.task = asyncio.create_task(self._keep(session))
+        session.task.add_done_callback(self._on_task_end)
 
     def disconnect(self, device: str) -> None:
-        """End the device's connection, once what it has published is confirmed."""
+        """End the device's connection after its publishes are confirmed."""
         session = self._sessions.pop(device, None)
         if session is None:
             return
@@ -182,34 +182,34 @@ class Sessions:
         ending.add_done_callback(lambda _: self._ended(device, ending))
 
     def send_report(self, exchange: Exchange) -> None:
-        """Publish a report and keep its exchange until the answer is complete."""
-        self._arrivals.expect(exchange)
+        """Publish the report of *exchange* and wait for its answer."""
+        self._assembler.expect(exchange)
         self._put(exchange.device, MessageKind.BUDGET, exchange.report)
 
     def give_up(self, exchange: Exchange) -> None:
-        """Nobody waits for the answer any more."""
-        self._arrivals.forget(exchange)
+        """Stop waiting for the answer of *exchange*."""
+        self._assembler.forget(exchange)
 
     def subscribe(self, exchange: Exchange) -> None:
-        """Ask for the retained parts of the exchange's layers."""
+        """Request the retained parts of the exchange's layers."""
         session = self._sessions.get(exchange.device)
         if session is None or session.client is None:
             self.counts["unsent"] += 1
             return
-        self._arrivals.expect_layers(exchange)
+        self._assembler.expect_layers(exchange)
         for layer in exchange.layers:
-            self._do(session, self._ask(session.client, layer))
+            self._start(session, self._request_layer(session.client, layer))
 
     def send_damaged(self, device: str, payload: bytes) -> None:
-        """Publish a report that the cloud will refuse."""
+        """Publish a damaged report, which the cloud will refuse."""
         self._put(device, MessageKind.BUDGET, payload)
 
     def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
-        """Publish a message that is not answered."""
+        """Publish a message that needs no answer."""
         self._put(device, kind, encode(message))
 
-    async def say_goodbye(self, devices: Iterable[str], timeout_s: float) -> None:
-        """Clear what the broker retains of *devices*, then end their connections."""
+    async def announce_offline(self, devices: Iterable[str], timeout_s: float) -> None:
+        """Clear the retained messages of *devices*, then end their connections."""
         for device in devices:
             if self.is_up(device):
                 self._put(device, MessageKind.STATUS, b"")
@@ -222,28 +222,28 @@ class Sessions:
         if session is None or session.client is None:
             self.counts["unsent"] += 1
             return
-        self._do(session, publish(session.client, kind, device_topic(kind, self._fleet, device), payload))
+        self._start(session, publish(session.client, kind, device_topic(kind, self._fleet, device), payload))
 
-    def _do(self, session: Session, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.create_task(self._counted(work))
+    def _start(self, session: Session, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(self._count_unsent(work))
         session.publishing.add(task)
         task.add_done_callback(session.publishing.discard)
 
-    async def _counted(self, work: Coroutine[object, object, None]) -> None:
+    async def _count_unsent(self, work: Coroutine[object, object, None]) -> None:
         try:
             await work
         except MqttError:
-            self.counts["unsent"] += 1  # or sent and not confirmed; the device asks again
+            self.counts["unsent"] += 1  # or sent and not confirmed; the device reports again
 
-    async def _ask(self, client: Client, layer: LayerName) -> None:
+    async def _request_layer(self, client: Client, layer: LayerName) -> None:
         topic = layer_topic(self._fleet, layer)
         await client.subscribe(topic, qos=TABLE[MessageKind.BLOCKS].qos)
         await client.unsubscribe(topic)
 
     async def _keep(self, session: Session) -> None:
         """Connect as often as needed, until the device leaves."""
-        if session.after is not None:
-            await asyncio.wait([session.after])
+        if session.previous is not None:
+            await asyncio.wait([session.previous])
         backoff = Backoff(self._draw, brief_limit=BRIEF_WAITS)
         async for ended in connections(
             partial(self._new_client, session),
@@ -252,7 +252,7 @@ class Sessions:
             prepare=partial(self._subscribe, session),
         ):
             session.connecting = False
-            self._note_end(session, ended)
+            self._record_end(session, ended)
             if session.leaving:
                 return
             for task in tuple(session.publishing):
@@ -261,15 +261,15 @@ class Sessions:
                 self.counts["connects_failed"] += 1
             else:
                 self.counts["broken"] += 1
-                self._broke(session.name)
+                self._on_disconnected(session.name)
             if backoff.brief == BRIEF_CONNECTIONS:
                 self.counts["suspicious"] += 1
                 LOG.warning("%s: the broker ends its connections soon after they are up", session.name)
 
-    def _note_end(self, session: Session, ended: Ended) -> None:
+    def _record_end(self, session: Session, ended: Ended) -> None:
         if not ended.reason:
             return
-        self.trouble = ended.reason
+        self.last_error = ended.reason
         LOG.debug("%s: %s", session.name, ended.reason)
         if ended.login_refused:
             self._failure = InputError(f"the broker refuses device {session.name}: {ended.reason}")
@@ -277,7 +277,7 @@ class Sessions:
     async def _new_client(self, session: Session) -> Client:
         """Return a new client once the connection rate allows one more connection."""
         now_s = time.monotonic()
-        self._next_s = max(now_s, self._next_s + self._gap_s)
+        self._next_s = max(now_s, self._next_s + self._interval_s)
         await asyncio.sleep(self._next_s - now_s)
         session.connect_began_s, session.connecting = time.monotonic(), True
         return new_client(
@@ -299,14 +299,14 @@ class Sessions:
                 self.counts["weak"] += 1
 
     async def _serve(self, session: Session, client: Client) -> None:
-        """Pass messages on until the connection breaks."""
+        """Receive messages until the connection breaks."""
         self.connect_ns.append(int((time.monotonic() - session.connect_began_s) * NS_PER_S))
         if session.leaving:
             return
         session.client = client
         try:
             self.counts["connections"] += 1
-            self._joined(session.name)
+            self._on_connected(session.name)
             async for message in client.messages:
                 try:
                     self._receive(session.name, message)
@@ -319,13 +319,13 @@ class Sessions:
     def _receive(self, device: str, message: Message) -> None:
         match parse(message.topic.value):
             case TopicAddress(MessageKind.PEE, _, str(named)) if named == device:
-                self._arrivals.part(device, message.payload)
+                self._assembler.add_part(device, message.payload)
             case TopicAddress(MessageKind.BLOCKS, layer=LayerName() as layer):
-                self._arrivals.layer(device, layer, message.payload)
+                self._assembler.add_layer(device, layer, message.payload)
 
-    def _kept(self, keeping: "asyncio.Task[None]") -> None:
-        if not keeping.cancelled() and keeping.exception() is not None:
-            self._failure = keeping.exception()
+    def _on_task_end(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
 
     def _ended(self, device: str, ending: "asyncio.Task[None]") -> None:
         if self._ending.get(device) is ending:
@@ -336,27 +336,27 @@ class Sessions:
             await asyncio.wait(session.publishing, timeout=FLUSH_S)
         for task in session.publishing:
             task.cancel()
-        if session.keeping is not None:
+        if session.task is not None:
             if not session.connecting:
-                session.keeping.cancel()
-            await asyncio.wait([session.keeping])
-        if session.after is not None:
-            await asyncio.wait([session.after])
+                session.task.cancel()
+            await asyncio.wait([session.task])
+        if session.previous is not None:
+            await asyncio.wait([session.previous])
 
 
 def check_open_files(connections: int) -> None:
-    """Raise this process's limit of open files as far as is needed and allowed.
+    """Raise this process's limit of open files as far as needed and allowed.
 
     Raises:
-        InputError: it is too low for so many connections.
+        InputError: the limit is too low for *connections*.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + SPARE_FILES
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
+    needed = connections + SPARE_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
         return
-    if hard != resource.RLIM_INFINITY and hard < wanted:
+    if hard != resource.RLIM_INFINITY and hard < needed:
         raise InputError(
-            f"{connections} connections need {wanted} open files, and the limit is {hard}: raise it "
+            f"{connections} connections need {needed} open files, and the limit is {hard}: raise it "
             "(ulimit -n), or use realtime.connections=pooled or a broker elsewhere and more shards"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))

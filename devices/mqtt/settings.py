@@ -1,4 +1,4 @@
-"""What a scenario says of a run in real time."""
+"""Settings of a run in real time."""
 
 from typing import Annotated, Literal
 
@@ -8,26 +8,26 @@ from wire.units import TIME_UNITS, Duration, format_duration
 
 
 class Realtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a run in real time goes; other clocks do not look at it."""
+    """Settings of a run in real time; other clocks ignore them."""
 
     speed: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0
-    """Simulated seconds in a second of wall-clock time. What is real, the broker and the cloud, is not sped
-    up: at speed 20 a millisecond of theirs is 20 ms of the fleet's."""
+    """Simulated seconds per second of wall-clock time. The broker and the cloud are real and are not sped
+    up: at speed 20, a millisecond of theirs is 20 ms for the fleet."""
     max_lag: Duration = Duration(TIME_UNITS["s"])
-    """How late, in wall-clock time, an event of the schedule may happen; beyond it the run fails, because
-    this machine cannot keep up; with `--live` it continues, counts how often, and warns."""
+    """Maximum delay of an event, in wall-clock time. A longer delay means that this machine is too slow: the
+    run fails; with `--live` it continues, counts the delays, and warns."""
     connections: Literal["per_device", "pooled"] = "per_device"
-    """Whether each device has an MQTT session of its own, with keep-alive, last will and reconnection; or the
-    devices of a shard share one connection, which is cheaper and never breaks for one of them alone."""
+    """`per_device`: each device has its own MQTT session, with keep-alive, last will and reconnection.
+    `pooled`: all devices of a shard share one connection: it costs less, but cannot break for one of them."""
     connect_rate: Annotated[float, msgspec.Meta(gt=0, le=100_000)] = 500.0
-    """The most connections that each shard begins in a second of wall-clock time."""
+    """Maximum number of connections that each shard opens per second of wall-clock time."""
     keep_alive: Duration = Duration(60 * TIME_UNITS["s"])
-    """How long, in wall-clock time, a device's connection may be silent: after half as long again the broker
-    publishes its last will."""
+    """Longest silence of a device's connection, in wall-clock time. After one and a half times as long, the
+    broker publishes its last will."""
     persistent: bool = True
-    """Whether the broker keeps a device's session, and what is sent to it, while the device is away."""
+    """Whether the broker keeps the session of an offline device and queues messages for it."""
     replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
-    """Cloud services that share the load by a shared subscription."""
+    """Number of cloud services that share the load by a shared subscription."""
 
     def __post_init__(self) -> None:
         if self.max_lag <= 0:

@@ -26,30 +26,30 @@ from wire.topics import Role
 
 @dataclass(frozen=True)
 class LocalFleetResult:
-    """What a run in real time leaves."""
+    """Results of a run in real time."""
 
-    measured: Sequence[ShardMeasurements]
+    measurements: Sequence[ShardMeasurements]
     folders: Sequence[Path]
-    """The draft journals of every life of every shard."""
+    """Folders of all incarnations of all shards."""
     restarts: Mapping[str, int]
     cloud: str
-    """What the cloud has published, in words."""
+    """Summary of the logs of the cloud, in words."""
 
 
 @dataclass(frozen=True)
 class LocalFleet:
-    """What plays together.
+    """The parts of a run in real time: job, stores, broker, shards.
 
     Args:
         job: of the whole fleet.
         scenario_file: the resolved scenario, as a file.
-        stores: where the block stores lie.
-        store: where models are cached; None: the default.
-        shards: how many processes carry the fleet.
+        stores: folders of the block stores.
+        store: folder where models are cached; None: the default.
+        shards: number of processes.
         endpoint: the broker.
-        passwords: of devices with users of their own.
-        ours: whether the broker is this run's own: nobody else has ever used it.
-        may_be_late: whether the schedule may be later than `realtime.max_lag`.
+        passwords: of devices with a login of their own.
+        managed_broker: whether this run has started the broker, so that nobody else has used it.
+        may_be_late: whether delays above `realtime.max_lag` are only counted.
     """
 
     job: Job
@@ -59,48 +59,48 @@ class LocalFleet:
     shards: int
     endpoint: Endpoint
     passwords: Mapping[str, str]
-    ours: bool
+    managed_broker: bool
     may_be_late: bool = False
 
 
 def run_local_fleet(
-    ensemble: LocalFleet, check: Callable[[], None], told: Callable[[LiveStatus], None]
+    fleet: LocalFleet, check: Callable[[], None], on_status: Callable[[LiveStatus], None]
 ) -> LocalFleetResult:
     """Run the fleet to the end of its scenario.
 
     Args:
-        ensemble: what plays together.
-        check: raises when the broker has died for good.
-        told: told what the fleet is doing.
+        fleet: the parts of the run.
+        check: raises if the broker has died for good.
+        on_status: called with the live status of the fleet.
 
     Raises:
         RunError: a process failed, or the machine could not keep up.
     """
-    job, scenario = ensemble.job, ensemble.job.scenario
+    job, scenario = fleet.job, fleet.job.scenario
     cloud = cloud_process(
-        ensemble.stores,
-        ensemble.endpoint,
+        fleet.stores,
+        fleet.endpoint,
         job.fleet,
         scenario.updates,
         replicas=scenario.realtime.replicas,
-        options=["--persistent" if ensemble.ours else "--no-persistent"],
+        options=["--persistent" if fleet.managed_broker else "--no-persistent"],
     )
     with ExitStack() as stack:
-        credentials = stack.enter_context(_written(ensemble.passwords))
+        credentials = stack.enter_context(_credentials_file(fleet.passwords))
         running = stack.enter_context(cloud)
-        command = _command(ensemble, credentials)
-        logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(ensemble.shards)]
+        command = _command(fleet, credentials)
+        logs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(fleet.shards)]
         shards = [
-            ShardProcess(command, (place, ensemble.shards), job.folder.with_name(f".shard-{place}"), log)
-            for place, log in enumerate(logs)
+            ShardProcess(command, (index, fleet.shards), job.folder.with_name(f".shard-{index}"), log)
+            for index, log in enumerate(logs)
         ]
 
-        def look() -> None:
+        def check_all() -> None:
             check()
             running.check()
 
         try:
-            measured = run_interruptibly(run_shards(shards, told, look))
+            measurements = run_interruptibly(run_shards(shards, on_status, check_all))
         except RunError as error:
             if USUAL_CAUSES not in str(error):
                 raise
@@ -108,20 +108,20 @@ def run_local_fleet(
         restarts = {"shard": sum(shard.restarts for shard in shards), "cloud": running.restarts}
         account = running.account()
     return LocalFleetResult(
-        measured, [folder for shard in shards for folder in shard.folders], restarts, account
+        measurements, [folder for shard in shards for folder in shard.folders], restarts, account
     )
 
 
 def device_passwords(scenario: Scenario) -> dict[str, str]:
-    """Return a new password for each device that logs in by itself."""
+    """Return a new password for each device with a connection of its own."""
     if scenario.clock != "realtime" or scenario.realtime.connections != "per_device":
         return {}
     return {name: secrets.token_urlsafe(12) for name in device_names(scenario.fleet)}
 
 
 @contextmanager
-def _written(passwords: Mapping[str, str]) -> Iterator[Path | None]:
-    """Give the passwords as a file that nobody else can read."""
+def _credentials_file(passwords: Mapping[str, str]) -> Iterator[Path | None]:
+    """Yield a file with the passwords that nobody else can read; None without passwords."""
     if not passwords:
         yield None
         return
@@ -132,12 +132,12 @@ def _written(passwords: Mapping[str, str]) -> Iterator[Path | None]:
         yield path
 
 
-def _command(ensemble: LocalFleet, credentials: Path | None) -> ShardCommand:
-    scenario = ensemble.job.scenario
-    words = [str(ensemble.scenario_file), "--supervised"]
-    words += ["--may-be-late"] if ensemble.may_be_late else []
-    words += ["--store", str(ensemble.store)] if ensemble.store else []
+def _command(fleet: LocalFleet, credentials: Path | None) -> ShardCommand:
+    scenario = fleet.job.scenario
+    words = [str(fleet.scenario_file), "--supervised"]
+    words += ["--may-be-late"] if fleet.may_be_late else []
+    words += ["--store", str(fleet.store)] if fleet.store else []
     words += ["--credentials", str(credentials)] if credentials else []
-    environment = os.environ | {BROKER_VARIABLE: url_with_password(ensemble.endpoint, Role.FLEET)}
+    environment = os.environ | {BROKER_VARIABLE: url_with_password(fleet.endpoint, Role.FLEET)}
     alone = scenario.rollout is None and not scenario.can_abort
-    return ShardCommand(words, environment, 0 if ensemble.ours else None, may_resume=alone)
+    return ShardCommand(words, environment, 0 if fleet.managed_broker else None, may_resume=alone)

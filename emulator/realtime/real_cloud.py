@@ -1,4 +1,4 @@
-"""The real cloud in the place of an emulated one."""
+"""The real cloud instead of a simulated one."""
 
 import heapq
 import itertools
@@ -23,36 +23,36 @@ class RealNetwork(Transport, Protocol):
     """Real connections to a real broker."""
 
     def give_up(self, exchange: Exchange) -> None:
-        """Nobody waits for the answer any more."""
+        """Stop waiting for the answer of *exchange*."""
 
     def check(self) -> None:
-        """Raise if something is broken for good."""
+        """Raise an error that no reconnection can repair."""
 
 
 @dataclass(eq=False)
 class _InFlight:
-    """A report that is at the cloud, for real."""
+    """A report that the real cloud has to answer."""
 
     exchange: Exchange
     expect: Expect
     drop: Drop
     deadline_ns: int
     published_s: float = 0.0
-    landed: bool = False
+    done: bool = False
 
 
 class RealCloud:
-    """The real cloud in the place of an emulated one: it takes as long as it takes.
+    """The real cloud: publishes reports, and measures how long their answers take.
 
-    A report is published when it has come through its uplink; its answer leaves when the last of its parts
-    has arrived here. Nothing is drawn, and nothing waits but for an outage or a slowness of the scenario.
+    A report is published when it has passed its uplink. Its answer is sent to the device when its last part
+    has arrived here. No time is drawn at random; only cloud faults of the scenario add delays.
 
     Args:
-        env: the environment that all devices live in.
-        network: what carries the reports.
-        retry_ns: how long a device waits for an answer.
-        service_ns: what a slow cloud is slower than.
-        windows: when the scenario has the cloud down or slow.
+        env: the environment of all devices.
+        network: the connections to the broker.
+        retry_ns: time that a device waits for an answer.
+        service_ns: service time that a slow cloud multiplies.
+        windows: cloud faults of the scenario.
     """
 
     def __init__(
@@ -63,82 +63,82 @@ class RealCloud:
         service_ns: int = 0,
         windows: Sequence[FaultWindow[CloudFault]] = (),
     ) -> None:
-        self.seconds = StreamingHistogram()
-        """Round trips of a report and its answer, in nanoseconds of the wall clock."""
+        self.round_trips = StreamingHistogram()
+        """Times from a report to its answer, in nanoseconds of the wall clock."""
         self._env = env
         self._network = network
         self._retry_ns = retry_ns
         self._service_ns = service_ns
         self._windows = tuple(windows)
         self.clock_ns: Callable[[], int] = lambda: int(env.now)
-        """What simulated time should be by now: the environment may be late."""
+        """Returns the simulated time by the wall clock: the environment may be late."""
         self.counts = Counter({"reports_published": 0, "reports_answered": 0, "reports_unanswered": 0})
-        """Reports that went to the real broker, by what came of them; who was overtaken is in none."""
-        self.flying = 0
-        """How many reports are without their answers."""
-        self._flying: dict[int, dict[int, _InFlight]] = {}
+        """Published reports, by outcome; superseded ones are neither answered nor unanswered."""
+        self.in_flight = 0
+        """Number of reports without an answer."""
+        self._flights: dict[int, dict[int, _InFlight]] = {}
         self._deadlines: list[tuple[int, int, _InFlight]] = []
         self._numbers = itertools.count()
 
     def take(self, exchange: Exchange, expect: Expect, drop: Drop) -> None:
-        """Publish the report when it has arrived where the cloud is."""
+        """Publish the report when it has passed its uplink."""
         at_ns = exchange.arrived_ns
         if self._windows:
             _, left_ns = service_interval(at_ns, self._service_ns, self._windows)
             at_ns = max(at_ns, left_ns - self._service_ns)
         flight = _InFlight(exchange, expect, drop, exchange.sent_ns + self._retry_ns)
-        self._flying.setdefault(exchange.number, {})[exchange.seq] = flight
-        self.flying += 1
+        self._flights.setdefault(exchange.number, {})[exchange.seq] = flight
+        self.in_flight += 1
         self._env.timeout(max(0, at_ns - int(self._env.now)), flight).callbacks.append(self._publish)
 
     def answered(self, exchange: Exchange) -> None:
-        """The answer is complete: it leaves for the device."""
-        flight = self._flying.get(exchange.number, {}).get(exchange.seq)
+        """Send the complete answer to the device."""
+        flight = self._flights.get(exchange.number, {}).get(exchange.seq)
         if flight is None:
             return
-        self._land(flight)
-        for older in [each for each in self._of(exchange) if each.exchange.seq < exchange.seq]:
-            # Its answer would be stale, and the cloud answers only the newest of what waits of a device.
-            self._land(older)
+        self._remove(flight)
+        for older in [other for other in self._of(exchange) if other.exchange.seq < exchange.seq]:
+            # Its answer would be stale, and the cloud answers only the newest waiting report of a device.
+            self._remove(older)
             self._network.give_up(older.exchange)
             older.drop(older.exchange, Unanswered.REPLACED)
         self.counts["reports_answered"] += 1
-        self.seconds.add(int((time.monotonic() - flight.published_s) * NS_PER_S))
+        self.round_trips.add(int((time.monotonic() - flight.published_s) * NS_PER_S))
         exchange.left_ns = int(self._env.now)
         flight.expect(exchange)
 
     def next_deadline_ns(self) -> float:
-        """Return when the next device gives up waiting; infinity where none waits."""
-        while self._deadlines and self._deadlines[0][2].landed:
+        """Return the time when the next device stops waiting; infinity if none waits."""
+        while self._deadlines and self._deadlines[0][2].done:
             heapq.heappop(self._deadlines)
         return self._deadlines[0][0] if self._deadlines else math.inf
 
     def expire(self, now_ns: int) -> None:
-        """Give up what has waited for too long."""
+        """Drop reports that have waited too long."""
         while self.next_deadline_ns() <= now_ns:
             _, _, flight = heapq.heappop(self._deadlines)
-            self._land(flight)
+            self._remove(flight)
             self._network.give_up(flight.exchange)
             self.counts["reports_unanswered"] += 1
             flight.drop(flight.exchange, Unanswered.LOST)
 
     def _of(self, exchange: Exchange) -> list[_InFlight]:
-        """Return what is under way of the exchange's device."""
-        return list(self._flying.get(exchange.number, {}).values())
+        """Return the reports of the exchange's device that have no answer."""
+        return list(self._flights.get(exchange.number, {}).values())
 
-    def _land(self, flight: _InFlight) -> None:
-        flight.landed = True
-        del self._flying[flight.exchange.number][flight.exchange.seq]
-        self.flying -= 1
+    def _remove(self, flight: _InFlight) -> None:
+        flight.done = True
+        del self._flights[flight.exchange.number][flight.exchange.seq]
+        self.in_flight -= 1
 
     def _publish(self, event: simpy.Event) -> None:
         flight: _InFlight = event.value  # type: ignore[assignment]  # as `take` gave it
-        if flight.landed:
-            return  # a newer report has overtaken it
+        if flight.done:
+            return  # a newer report has superseded it
         flight.published_s = time.monotonic()
         self.counts["reports_published"] += 1
         flight.exchange.begun_ns = int(self._env.now)
-        # A device waits as long by the wall clock as it would: it is not to blame for a late schedule.
+        # A delay of the schedule must not shorten the wait of the device.
         deadline_ns = flight.deadline_ns + max(0, self.clock_ns() - int(self._env.now))
         heapq.heappush(self._deadlines, (deadline_ns, next(self._numbers), flight))
         if flight.exchange.layers:
@@ -148,10 +148,10 @@ class RealCloud:
 
 
 class NullReports:
-    """The transport of a device in real time: `RealCloud` has sent the report already.
+    """Transport of a device in real time that sends no report: `RealCloud` has sent it already.
 
     Args:
-        network: what carries everything else.
+        network: carries all other messages.
     """
 
     def __init__(self, network: RealNetwork) -> None:
@@ -161,10 +161,10 @@ class NullReports:
         self._network = network
 
     def send_report(self, exchange: Exchange) -> None:
-        """It has been sent, and answered."""
+        """Do nothing: it has been sent and answered."""
 
     def subscribe(self, exchange: Exchange) -> None:
-        """It has been asked for, and answered."""
+        """Do nothing: it has been requested and answered."""
 
     def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
         """Pass the message on."""

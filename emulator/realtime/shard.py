@@ -1,4 +1,4 @@
-"""One shard of a fleet in real time, from a prepared simulation to a draft journal."""
+"""One shard of a fleet in real time, from a prepared simulation to its event log."""
 
 import asyncio
 import time
@@ -25,64 +25,64 @@ from wire.mqtt.connection import Connection
 from wire.no_answer import no_answer_text
 
 PATIENCE_S = 120.0
-"""How long the broker may be away before a pooled connection gives up."""
-GOODBYE_S = 30.0
-PULSE_S = 1.0
+"""Seconds without progress after which a run gives up connecting."""
+ANNOUNCE_OFFLINE_S = 30.0
+STATUS_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
 class ShardLinks:
-    """How a shard reaches its broker, and when it begins."""
+    """Connections of a shard to its broker, and the start of its simulated time."""
 
     fleet: Connection
-    """Of the shard as a whole."""
+    """Connection of the shard as a whole."""
     device: Callable[[str], Connection]
-    """Of one device, where each has its own."""
+    """Returns the connection of one device, if each has its own."""
     begin: Callable[[], Awaitable[float]]
-    """Waits until simulated time may begin; gives the moment when it was 0, by the monotonic clock."""
+    """Waits until simulated time may start; returns the monotonic time when it was 0."""
     due_s: float
-    """When it begins whoever is connected by then, by the same clock; infinity: when all are."""
-    place: tuple[int, int]
-    """Which shard of how many, from 0."""
-    life: Incarnation
+    """Monotonic time at which the shard starts in any case; infinity: it waits for all devices."""
+    shard: tuple[int, int]
+    """Index of the shard, from 0, and number of shards."""
+    incarnation: Incarnation
     rng: np.random.Generator
-    """For the waits before reconnections."""
-    told: Callable[[LiveStatus], None]
-    """Told once a second what the shard is doing."""
+    """Draws the waits before reconnections."""
+    on_status: Callable[[LiveStatus], None]
+    """Called once a second with the live status of the shard."""
     may_be_late: bool = False
-    """Whether turns later than `max_lag` are counted; else one ends the run."""
+    """Whether delays above `max_lag` are only counted; else the first one fails the run."""
 
 
 class Shard:
     """A shard that runs in real time.
 
     Args:
-        simulation: prepared.
-        route: how it reaches the broker.
+        simulation: the prepared simulation.
+        links: the connections to the broker.
     """
 
-    def __init__(self, simulation: Simulation, route: ShardLinks) -> None:
+    def __init__(self, simulation: Simulation, links: ShardLinks) -> None:
         job = simulation.job
         self._settings = job.scenario.realtime
         self._simulation = simulation
-        self._route = route
-        self._inlet = ExternalEvents()
+        self._links = links
+        self._events = ExternalEvents()
         self._connects = StreamingHistogram()
         self._devices: dict[str, Device] = {}
-        self._pulses = LiveCounters([each.number for each in job.devices])
-        self._told_s = 0.0
-        self._gathered, self._gather_s = 0, 0.0
-        env = simpy.Environment(route.life.since_ns)
-        self._network = self._connected()
+        self._live = LiveCounters([device.number for device in job.devices])
+        self._status_s = 0.0
+        self._connected_first, self._connect_s = 0, 0.0
+        env = simpy.Environment(links.incarnation.since_ns)
+        self._network = self._new_network()
         retry_ns, service_ns = int(job.scenario.updates.retry_after), int(job.scenario.cloud.service_time)
-        self._trips = RealCloud(env, self._network, retry_ns, service_ns, simulation.cloud_windows)
+        self._cloud = RealCloud(env, self._network, retry_ns, service_ns, simulation.cloud_windows)
         self._env = env
 
     async def run(self, check: Callable[[], None]) -> ShardMeasurements:
         """Run to the end of the scenario.
 
         Args:
-            check: raises when something that the run needs has died.
+            check: called now and then; raises if a process of the run has died.
 
         Raises:
             RunError: the run failed.
@@ -91,115 +91,115 @@ class Shard:
             return await self._run(check)
 
     async def _run(self, check: Callable[[], None]) -> ShardMeasurements:
-        simulation, route = self._simulation, self._route
-        simulation.journal.tap = self._pulses.add_rows
-        found = simulation.populate(
-            self._env, NullReports(self._network), simulation.job.devices, self._trips, route.life
+        simulation, links = self._simulation, self._links
+        simulation.journal.tap = self._live.add_rows
+        devices = simulation.populate(
+            self._env, NullReports(self._network), simulation.job.devices, self._cloud, links.incarnation
         )
-        self._devices |= {device.name: device for device in found}
+        self._devices |= {device.name: device for device in devices}
         aborted_ns = None
         async with self._network.running():
-            await self._gather(check)
-            started_s = await route.begin()
-            pace = WallClock(self._settings.speed, started_s)
+            await self._wait_for_connections(check)
+            started_s = await links.begin()
+            clock = WallClock(self._settings.speed, started_s)
             driver = Driver(
-                self._env, pace, self._inlet, self._trips, self._network, self._settings.max_lag,
-                ends=not route.may_be_late,
+                self._env, clock, self._events, self._cloud, self._network, self._settings.max_lag,
+                fail_if_late=not links.may_be_late,
             )  # fmt: skip
             try:
                 await driver.run(partial(self._after_turn, started_s), check)
             except AbortedError as aborted:
                 aborted_ns = aborted.t_ns
             wall_seconds = time.monotonic() - started_s
-            await self._network.say_goodbye(list(self._devices), GOODBYE_S)
+            await self._network.announce_offline(list(self._devices), ANNOUNCE_OFFLINE_S)
         simulation.journal.close(simulation.log)
         return self._measured(driver, wall_seconds, aborted_ns)
 
-    async def _gather(self, check: Callable[[], None]) -> None:
-        """Wait until every device is connected that is there from the start; simulated time stands still.
+    async def _wait_for_connections(self, check: Callable[[], None]) -> None:
+        """Wait until all devices that are online at the start are connected; simulated time stands still.
 
-        Where simulated time does not wait, the others join it when they are connected.
+        If the start time is fixed, the remaining devices connect later.
 
         Raises:
-            RunError: for long nobody more has connected.
+            RunError: no further device has connected for a long time.
         """
         env, network = self._env, self._network
         while env.peek() <= env.now:
             env.step()
         up, since_s = 0, time.monotonic()
         began_s = since_s
-        while network.up < network.wanted and time.monotonic() < self._route.due_s:
+        while network.up < network.expected and time.monotonic() < self._links.due_s:
             check()
             network.check()
             if network.up > up:
                 up, since_s = network.up, time.monotonic()
             if time.monotonic() - since_s > PATIENCE_S:
-                came = f"only {up} of {network.wanted} connections came about: {network.trouble}"
+                came = f"only {up} of {network.expected} connections were made: {network.last_error}"
                 raise NoAnswerError(no_answer_text(came, *network.notes()))
             await asyncio.sleep(0.05)
         if isinstance(network, Sessions):
-            self._gathered, self._gather_s = network.up, time.monotonic() - began_s
+            self._connected_first, self._connect_s = network.up, time.monotonic() - began_s
 
-    def _connected(self) -> Gateway | Sessions:
-        job, route = self._simulation.job, self._route
+    def _new_network(self) -> Gateway | Sessions:
+        job, links = self._simulation.job, self._links
         if self._settings.connections == "pooled":
-            return Gateway(route.fleet, job.fleet, give_up_s=PATIENCE_S, answered=self._answered)
+            return Gateway(links.fleet, job.fleet, give_up_s=PATIENCE_S, on_answer=self._on_answer)
         sessions = Sessions(
-            route.device,
+            links.device,
             job.fleet,
             self._settings,
-            joined=lambda name: self._inlet.post(lambda: self._joined(sessions, name)),
-            broke=lambda name: self._inlet.post(lambda: self._devices[name].broke()),
-            answered=self._answered,
-            rng=route.rng,
+            on_connected=lambda name: self._events.post(lambda: self._on_connected(sessions, name)),
+            on_disconnected=lambda name: self._events.post(lambda: self._devices[name].broke()),
+            on_answer=self._on_answer,
+            rng=links.rng,
         )
         return sessions
 
-    def _joined(self, sessions: Sessions, name: str) -> None:
-        # By now the device may have left and come again: then its new connection is not there yet.
+    def _on_connected(self, sessions: Sessions, name: str) -> None:
+        # The device may have left and come back since: then its new connection is not up yet.
         if sessions.is_up(name):
             self._devices[name].joined()
 
-    def _answered(self, exchange: Exchange) -> None:
-        self._inlet.post(lambda: self._trips.answered(exchange))
+    def _on_answer(self, exchange: Exchange) -> None:
+        self._events.post(lambda: self._cloud.answered(exchange))
 
     def _after_turn(self, started_s: float, now_ns: int, lag_ns: int) -> None:
-        self._pulses.add_lag(lag_ns)
+        self._live.add_lag(lag_ns)
         now_s = time.monotonic()
-        if now_s - self._told_s < PULSE_S:
+        if now_s - self._status_s < STATUS_EVERY_S:
             return
-        self._told_s = now_s
+        self._status_s = now_s
         simulation = self._simulation
-        simulation.journal.take(simulation.log, at_least=1)  # what a killed shard leaves ends here
+        simulation.journal.take(simulation.log, at_least=1)  # the log of a killed shard ends here
         stop_ns = int(simulation.job.scenario.stop_time)
-        self._fold()
-        pulse = self._pulses.snapshot(
+        self._collect_connect_times()
+        pulse = self._live.snapshot(
             min(now_ns, stop_ns),
             now_s - started_s,
             connections=self._network.up,
-            in_flight=self._trips.flying,
+            in_flight=self._cloud.in_flight,
         )
-        self._route.told(pulse)
+        self._links.on_status(pulse)
 
-    def _fold(self) -> None:
+    def _collect_connect_times(self) -> None:
         if isinstance(self._network, Sessions):
             for spent_ns in self._network.connect_ns:
                 self._connects.add(spent_ns)
             self._network.connect_ns.clear()
 
     def _measured(self, driver: Driver, wall_seconds: float, aborted_ns: int | None) -> ShardMeasurements:
-        self._fold()
+        self._collect_connect_times()
         return ShardMeasurements(
-            shard=self._route.place[0],
-            shards=self._route.place[1],
+            shard=self._links.shard[0],
+            shards=self._links.shard[1],
             wall_seconds=wall_seconds,
             aborted_ns=aborted_ns,
             lag=StoredHistogram.from_histogram(driver.lag.histogram()),
             connects=StoredHistogram.from_histogram(self._connects.histogram()),
-            round_trips=StoredHistogram.from_histogram(self._trips.seconds.histogram()),
-            connected_first=self._gathered,
-            connect_first_seconds=self._gather_s,
-            counts={**self._network.counts, **self._trips.counts},
+            round_trips=StoredHistogram.from_histogram(self._cloud.round_trips.histogram()),
+            connected_first=self._connected_first,
+            connect_first_seconds=self._connect_s,
+            counts={**self._network.counts, **self._cloud.counts},
             late_turns=driver.late_turns,
             has_checksums=True,
         )

@@ -289,7 +289,7 @@ def _in_real_time(
     job: Job, options: RunOptions, broker: RunBroker, stores: Sequence[Path], watcher: RunObserver
 ) -> tuple[Outcome, list[Path]]:
     scenario_file, stop_ns = job.folder.parent / SCENARIO, int(job.scenario.stop_time)
-    ensemble = LocalFleet(
+    fleet = LocalFleet(
         job,
         scenario_file,
         stores,
@@ -303,36 +303,36 @@ def _in_real_time(
     expected = ExpectedTimes.from_scenario(job.scenario)
     drops = DropMonitor(broker.endpoint)
     with drops.listening():
-        composed = run_local_fleet(ensemble, broker.revive, lambda pulse: watcher.pulsed(pulse, stop_ns))
+        result = run_local_fleet(fleet, broker.revive, lambda pulse: watcher.pulsed(pulse, stop_ns))
         dropped = drops.messages(DROPS_WAIT_S)
     published, answered, unanswered = (
-        sum(each.counts.get(f"reports_{key}", 0) for each in composed.measured)
+        sum(each.counts.get(f"reports_{key}", 0) for each in result.measurements)
         for key in ("published", "answered", "unanswered")
     )
-    late = sum(each.counts.get("duplicates", 0) for each in composed.measured)
-    words = _silence(published, unanswered, late, composed.cloud, dropped)
+    late = sum(each.counts.get("duplicates", 0) for each in result.measurements)
+    words = _silence(published, unanswered, late, result.cloud, dropped)
     if unanswered and not answered and not late:
         raise NoAnswerError(words)
     if dropped:
         watcher.warned(f"the broker dropped {dropped:,} messages: a queue was full; docs/realtime.md")
-    wall_seconds = max(each.wall_seconds for each in composed.measured)
-    aborted = [each.aborted_ns for each in composed.measured if each.aborted_ns is not None]
+    wall_seconds = max(each.wall_seconds for each in result.measurements)
+    aborted = [each.aborted_ns for each in result.measurements if each.aborted_ns is not None]
     real = summarize_shards(
-        composed.measured,
+        result.measurements,
         expected,
-        {**composed.restarts, "broker": broker.restarts()},
+        {**result.restarts, "broker": broker.restarts()},
         dropped,
     )
     for doubt in read_doubts(real):
         watcher.warned(doubt)
     if unanswered:
         watcher.warned(words)
-    if often := sum(each.counts.get("suspicious", 0) for each in composed.measured):
+    if often := sum(each.counts.get("suspicious", 0) for each in result.measurements):
         watcher.warned(
             f"{count_text(often, 'device')} lost connections again and again, soon after they were up: "
             "a broker that died often, or a client id that is used twice"
         )
-    return Outcome(wall_seconds, None, min(aborted, default=None), real), list(composed.folders)
+    return Outcome(wall_seconds, None, min(aborted, default=None), real), list(result.folders)
 
 
 def _silence(published: int, unanswered: int, late: int, cloud: str, dropped: int | None) -> str:

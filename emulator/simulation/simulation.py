@@ -193,7 +193,7 @@ class Simulation:
                 except AbortedError as aborted:
                     aborted_ns = aborted.t_ns
             outcome = self._finish(started, gateway.counts["sent_again"], aborted_ns)
-            await gateway.say_goodbye([each.name for each in self.job.devices], 10.0)
+            await gateway.announce_offline([each.name for each in self.job.devices], 10.0)
         return outcome
 
     async def agree(self, gateway: Gateway, check: Callable[[], None]) -> None:

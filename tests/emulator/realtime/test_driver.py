@@ -118,7 +118,7 @@ def test_a_report_leaves_when_it_is_through_its_uplink_and_its_answer_when_it_is
     assert world.told == [("answered", 1)]
     assert exchange.begun_ns == exchange.arrived_ns == 150 * MS
     assert exchange.left_ns >= exchange.begun_ns + 100 * MS  # 10 ms of the wall clock, ten times as fast
-    assert world.trips.seconds.histogram().count == 1
+    assert world.trips.round_trips.histogram().count == 1
 
 
 def test_who_gets_no_answer_gives_up_and_a_late_answer_changes_nothing() -> None:
@@ -130,7 +130,7 @@ def test_who_gets_no_answer_gives_up_and_a_late_answer_changes_nothing() -> None
     assert world.network.published == [1, 2, 3, 4]
     assert world.told == [("replaced", 1), ("answered", 2), ("lost", 3), ("answered", 4)]
     assert world.network.given_up == [1, 3]
-    assert world.trips.seconds.histogram().count == 2
+    assert world.trips.round_trips.histogram().count == 2
 
 
 def test_a_schedule_that_is_late_leaves_no_device_less_time_to_wait() -> None:

@@ -59,9 +59,9 @@ class World:
             self._login,
             FLEET,
             settings,
-            joined=lambda name: self._tell("joined", name),
-            broke=lambda name: self._tell("broke", name),
-            answered=lambda _: None,
+            on_connected=lambda name: self._tell("joined", name),
+            on_disconnected=lambda name: self._tell("broke", name),
+            on_answer=lambda _: None,
             rng=np.random.default_rng(1),
         )
 
@@ -116,7 +116,7 @@ def test_a_cut_device_is_told_of_by_its_last_will_and_comes_back_by_itself(broke
             async with Listener(replace(observer(broker), client_id="late"), topic) as late:
                 await until(lambda: topic in late.heard)
                 assert [decode(each, Status).online for each in late.heard[topic]] == [True]
-            await made.sessions.say_goodbye(["d0"], PATIENCE_S)
+            await made.sessions.announce_offline(["d0"], PATIENCE_S)
             await until(lambda: len(listener.heard[topic]) == 4)
             *said, cleared = listener.heard[topic]
         assert cleared == b""
@@ -191,7 +191,7 @@ def test_a_device_that_leaves_and_comes_at_once_does_not_throw_itself_out(broker
             await made.join("d3")
             assert made.times("broke") == []
             await made.join("d4")
-        assert made.sessions.up == made.sessions.wanted == 0
+        assert made.sessions.up == made.sessions.expected == 0
 
     asyncio.run(story())
     assert f"{FLEET}.d3 already connected" not in broker.log_tail()
@@ -237,8 +237,8 @@ def test_a_broker_that_says_nothing_costs_no_socket_for_each_attempt() -> None:
 
         async def story() -> None:
             sessions = Sessions(
-                lambda name: Impatient("127.0.0.1", port, name), FLEET, QUICK, joined=lambda _: None,
-                broke=lambda _: None, answered=lambda _: None, rng=np.random.default_rng(1),
+                lambda name: Impatient("127.0.0.1", port, name), FLEET, QUICK, on_connected=lambda _: None,
+                on_disconnected=lambda _: None, on_answer=lambda _: None, rng=np.random.default_rng(1),
             )  # fmt: skip
             async with sessions.running():
                 for name in NAMES[:5]:
@@ -246,6 +246,6 @@ def test_a_broker_that_says_nothing_costs_no_socket_for_each_attempt() -> None:
                 await until(lambda: sessions.counts["connects_failed"] >= 15)
                 open_ = [each for each in psutil.Process().net_connections() if each.raddr[1:] == (port,)]
                 assert len(open_) <= 5
-                assert "timed out" in sessions.trouble
+                assert "timed out" in sessions.last_error
 
         asyncio.run(story())
