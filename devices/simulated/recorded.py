@@ -198,10 +198,21 @@ class RecordedCapacity:
         else:
             exchange.begun_ns, exchange.left_ns = trip.begun_ns, trip.left_ns
             exchange.barrier_ns = trip.answered_ns
-            if self._in_turn:  # answers that begin to arrive at the same time do so in this order
-                self._at(exchange.arrived_ns, lambda _: expect(exchange))
+            if self._in_turn:
+                self._at(exchange.arrived_ns, lambda _: self._begin(exchange, expect))
             else:
                 expect(exchange)
+
+    def _begin(self, exchange: Exchange, expect: Expect) -> None:
+        """Schedule the answer when its service begins, as a queue does.
+
+        Events of one moment happen in the order in which they were scheduled. That of services which begin
+        at the same time is that of the arrivals.
+        """
+        if exchange.begun_ns > self._env.now:
+            self._at(exchange.begun_ns, lambda _: expect(exchange))
+        else:
+            expect(exchange)
 
     def _at(self, t_ns: int, act: Callable[[simpy.Event], None]) -> None:
         self._env.timeout(max(0, t_ns - int(self._env.now))).callbacks.append(act)

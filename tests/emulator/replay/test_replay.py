@@ -166,6 +166,24 @@ def test_the_seed_draws_nothing_in_a_replay_without_changes(runner: Runner) -> N
     assert same_log(run(other, options, Silent(), playback), recording)
 
 
+def test_a_retry_at_the_moment_of_an_answer_is_replayed_in_its_order(runner: Runner) -> None:
+    """A queue schedules an answer when its service begins, long after the report has arrived."""
+    text = GRID.replace("step_every: 10 s", "step_every: 5 s").replace("count: 20", "count: 6")
+    recording = runner.run(
+        text,
+        "networks.flaky.downlink.latency=0 s",
+        "networks.flaky.uplink.loss=0.3",
+        "updates.debounce=0 s",
+        "updates.supersede=false",
+        "updates.retry_after=10 s",
+        "updates.local_eviction=false",
+        "cloud.workers=1",
+        "cloud.service_time=5s",
+        "seed=0",
+    )
+    assert same_log(runner.replay(recording.folder), recording)
+
+
 @pytest.mark.slow
 @given(
     step=st.sampled_from(["5 s", "10 s", "7 s"]),
