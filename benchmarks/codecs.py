@@ -8,7 +8,7 @@ thread; ranking ends with the ten best items.
 
 Working memory is what is allocated between nothing but the stored blocks and a finished ranking, at its
 peak, as tracemalloc sees it: numpy's arrays and Python's objects, but not the state that the range coder
-keeps in Rust, which is that of one block, nor what a `Shelf` keeps beside the bytes.
+keeps in Rust, which is that of one block, nor what a `BlockPrefix` keeps beside the bytes.
 ``python -m benchmarks.codecs`` prints a table and writes ``codecs.json``.
 """
 
@@ -35,7 +35,7 @@ from cloud.data.load import load
 from cloud.data.sources import Data, LightGCN, Synthetic
 from cloud.training.config import Training
 from cloud.training.train import train
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.pee_file import a_shelf
 from devices.recommender.scoring import ItemTable, streaming_scores
 from emulator.simulation.model_cache import encode_store
@@ -143,7 +143,7 @@ def measure(
 
 
 def _cost(
-    shelf: Shelf,
+    shelf: BlockPrefix,
     layers: Layers,
     layer: int,
     user: Float32Array,

@@ -41,7 +41,7 @@ from broker_config.launch import launch_broker
 from cloud.blocks.store import save_store
 from devices.memory import BoundedWalk
 from devices.recommender.quality import HeldOut
-from devices.simulated.roster import Enrolled
+from devices.simulated.roster import DeviceSpec
 from emulator.processes.cloud_process import cloud_process
 from emulator.run_directory.event_log import read_draft
 from emulator.simulation.clocks import run_virtual
@@ -191,7 +191,7 @@ def run_bare(job: Job, cycles: int, cell: int, *, memory: bool) -> None:
     drawn = np.random.default_rng(1).exponential(60e9, 2**16).astype(np.int64).tolist()
     each = -(-cycles // len(job.devices))
 
-    def waits(device: Enrolled) -> Iterator[int]:
+    def waits(device: DeviceSpec) -> Iterator[int]:
         walk = device.group.memory
         if memory and isinstance(walk, BoundedWalk):
             changes = walk.changes(stream(job.scenario.seed, "memory", device.name))
@@ -199,7 +199,7 @@ def run_bare(job: Job, cycles: int, cell: int, *, memory: bool) -> None:
         first = device.number * 7919
         return (drawn[at & 0xFFFF] for at in range(first, first + each))
 
-    def live(env: simpy.Environment, device: Enrolled) -> Generator[simpy.Event, object, None]:
+    def live(env: simpy.Environment, device: DeviceSpec) -> Generator[simpy.Event, object, None]:
         for wait in waits(device):
             yield env.timeout(wait)
             yield env.timeout(105_000_000)

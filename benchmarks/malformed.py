@@ -37,7 +37,7 @@ from cloud.blocks.store import BlockStore, save_store
 from cloud.service.outcomes import Outcome
 from cloud.service.responder import notice_of
 from devices.protocol.agent import Agent, Receipt
-from devices.protocol.block_prefix import Shelves
+from devices.protocol.block_prefix import BlockCache
 from emulator.processes.cloud_process import cloud_process
 from scenarios.language.schema import Updates
 from wire.messages import BudgetReport, encode
@@ -233,7 +233,7 @@ async def flood(endpoint: Endpoint, service: Service, pool: Sequence[bytes], cou
 
 async def story(endpoint: Endpoint, service: Service, store: BlockStore, count: int) -> dict[str, object]:
     """Flood the service beside a good device; return the figures."""
-    shelves = Shelves()
+    shelves = BlockCache()
     shelves.announce(notice_of(store))
     good, ended = GoodDevice(Agent(0, shelves)), asyncio.Event()
     living = asyncio.create_task(good.live(endpoint, ended))

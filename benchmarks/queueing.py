@@ -1,6 +1,6 @@
 """The cloud's queue against the theory of queues: the mean wait of reports that come at random.
 
-`devices.simulated.cloud_model.Queue` is driven with Poisson arrivals, each from a device of its own, in
+`devices.simulated.cloud_model.QueueingCloud` is driven with Poisson arrivals, each from its own device, in
 simulated time. The mean wait must be within 3 % of the exact one: with constant service that of M/D/c, with
 exponential service that of M/M/c. So many reports are simulated that the standard error of each mean is below
 1 %.
@@ -10,15 +10,17 @@ exponential service that of M/M/c. So many reports are simulated that the standa
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import simpy
 
 from benchmarks.figures import write
-from devices.event_log import Cause
-from devices.simulated.cloud_model import Cloud, Queue
-from devices.simulated.exchange import Exchange, Unanswered
+from devices.protocol.report_scheduler import ReportCause
+from devices.simulated.clock import Clock
+from devices.simulated.cloud_model import CloudSettings, QueueingCloud
+from devices.simulated.exchange import AnswerTiming, Exchange, SentReport
 from wire.random_streams import stream
 from wire.units import NS_PER_S, Duration
 
@@ -57,41 +59,55 @@ def mean_wait_exponential(workers: int, utilization: float) -> float:
     return last / (sum(terms) + last) / (workers * (1 - utilization))
 
 
-def waits(cloud: Cloud, utilization: float, count: int, seed: int = 1) -> np.ndarray:
+def waits(cloud: CloudSettings, utilization: float, count: int, seed: int = 1) -> np.ndarray:
     """Return the waits, in services, of so many reports that come at random; each from another device."""
     assert cloud.workers is not None
-    env = simpy.Environment()
-    queue = Queue(env, cloud, stream(seed, "services"))
+    clock = Clock()
+    queue = QueueingCloud(clock, cloud, stream(seed, "services"))
     gaps = stream(seed, "arrivals").exponential(SERVICE_NS / (cloud.workers * utilization), count)
     moments = np.cumsum(gaps).astype(np.int64).tolist()
     waited: list[int] = []
 
-    def begun(exchange: Exchange) -> None:
-        waited.append(exchange.begun_ns - exchange.arrived_ns)
-
-    def dropped(exchange: Exchange, why: Unanswered) -> None:
-        raise AssertionError("there is room for every report")
-
     def arrive() -> simpy.events.ProcessGenerator:
         for number, moment in enumerate(moments):
-            yield env.timeout(moment - env.now)
-            queue.take(a_report(number, moment), begun, dropped)
+            yield clock.timeout(moment - clock.now_ns)
+            queue.submit(a_report(TimedExchange, number, moment, waited=waited))
 
-    env.process(arrive())
-    env.run()
+    clock.process(arrive())
+    clock.run()
     return np.array(waited) / SERVICE_NS
 
 
-def a_report(number: int, arrived_ns: int, seq: int = 1) -> Exchange:
-    """Return report *seq* of device *number*, which is at the cloud at *arrived_ns*."""
-    exchange = Exchange(number, f"d-{number}", 0, seq, b"", Cause.CHANGE, 0, 0, 0, 0)
-    exchange.arrived_ns = arrived_ns
-    return exchange
+class TimedExchange(Exchange, kw_only=True):
+    """A report that notes how long it waits."""
+
+    waited: list[int]
+
+    def on_answer(self, timing: AnswerTiming) -> None:
+        """Note the wait."""
+        self.waited.append(timing.service_start_ns - self.arrived_ns)
 
 
-def a_cloud(workers: int, distribution: str) -> Cloud:
+Asked = TypeVar("Asked", bound=Exchange)
+
+
+def a_report(kind: Callable[..., Asked], number: int, arrived_ns: int, seq: int = 1, **fields: Any) -> Asked:
+    """Return report *seq* of device *number*, which is at the cloud at *arrived_ns*.
+
+    Args:
+        kind: the class of the exchange.
+        number: of the device.
+        arrived_ns: in simulated time.
+        seq: of the report.
+        fields: of that class.
+    """  # Any: whatever fields it has
+    report = SentReport(number, f"d-{number}", 0, seq, b"", ReportCause.CHANGE, 0, 0, 0, 0)
+    return kind(report, arrived_ns, **fields)
+
+
+def a_cloud(workers: int, distribution: str) -> CloudSettings:
     """Return a cloud whose service takes a second on average."""
-    return Cloud(workers=workers, service_time=Duration(SERVICE_NS), distribution=distribution)  # type: ignore[arg-type]
+    return CloudSettings(workers=workers, service_time=Duration(SERVICE_NS), distribution=distribution)  # type: ignore[arg-type]
 
 
 def mean_and_error(values: np.ndarray, batches: int = 30) -> tuple[float, float]:

@@ -1,52 +1,45 @@
-"""What a fleet logs: one row per event, per table; the columns are fixed here.
+"""The event log of a fleet: one row per event, in six tables, whose columns are fixed here.
 
-``device`` is the device's number, ``order`` counts the rows of one device, so (t_ns, device, order) is
-a total order that does not depend on how the fleet was cut into environments or shards. Rows are
-packed as they are logged: a run of hours logs millions.
+A row is a structure with named fields; the class of a table's rows fixes the names and types of its columns.
+``device`` is the device's number, ``order`` counts the rows of one device. So (t_ns, device, order) is a
+total order that does not depend on how the fleet was cut into environments or shards. Rows are packed as they
+are logged: a run of hours logs millions.
 """
 
 import struct
 import time
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.protocol.report_scheduler import ReportCause
 from devices.timeline.connectivity import ConnectivityCause
 from wire.errors import RunError
 
 Column = str | tuple[str, ...]
-"""A numpy type, or the words that the column may hold."""
+"""A numpy type, or the labels that the column may hold."""
+
+Int32 = Annotated[int, "i4"]
+Int64 = Annotated[int, "i8"]
+Float64 = Annotated[float, "f8"]
 
 
-class Cause(IntEnum):
-    """Why a device reported."""
-
-    START = 0
-    CHANGE = 1  # its budget changed
-    RETRY = 2  # the last report, or its answer, was lost
-    REJECTED = 3  # the last answer was damaged or had a gap
-    RECONNECT = 4  # it is connected again
-    PERIODIC = 5  # it has not reported for long
-    MODEL = 6  # a new model version is offered to it
-    USER = 7  # it has a new user
-    INTRODUCED = 8  # it knows the layers of its ranking now, and asks for those it wants
-
-
-class Result(IntEnum):
-    """What came of a report."""
+class ExchangeResult(IntEnum):
+    """The result of a report."""
 
     APPLIED = 0  # the PEE for the budget is held now, and the answer changed what is held
     CONFIRMED = 1  # it was held already
-    SUPERSEDED = 2  # a newer report had left, or the budget had fallen, before the answer was there
+    SUPERSEDED = 2  # a newer report had left, or the budget had fallen, before the answer came
     REJECTED = 3  # the answer was damaged or had a gap
     LOST = 4  # the report, or the last part of the answer, never arrived
 
 
-class Sent(IntEnum):
-    """What kind of update answered a report."""
+class UpdateKind(IntEnum):
+    """The kind of update that answered a report."""
 
     NONE = 0  # none was sent
     FIRST = 1  # the whole PEE, to a device that held nothing of this model version
@@ -57,8 +50,8 @@ class Sent(IntEnum):
     SHARED = 6  # layers that the broker retained, for every device that wants them
 
 
-class Harm(IntEnum):
-    """What went wrong with a message on the way."""
+class MessageFault(IntEnum):
+    """A fault of a message on its way."""
 
     REPORT_LOST = 0
     PART_LOST = 1
@@ -75,7 +68,7 @@ class Harm(IntEnum):
 
 
 class Pressure(IntEnum):
-    """How scarce memory is on a device."""
+    """The memory pressure on a device."""
 
     NORMAL = 0
     MODERATE = 1
@@ -83,101 +76,146 @@ class Pressure(IntEnum):
     CRITICAL = 3
 
 
-class Step(IntEnum):
-    """What a rollout means to one device."""
+class RolloutStep(IntEnum):
+    """A step of a rollout on one device."""
 
     OFFERED = 0
     UPDATED = 1  # it holds the new version
-    FAILED = 2  # it was connected for long and does not
+    FAILED = 2  # it was connected for long and does not hold it
     WITHDRAWN = 3  # it is to go back to the old version
 
 
-def words(enum: type[IntEnum]) -> tuple[str, ...]:
+class EventRow(msgspec.Struct, gc=False):
+    """The first columns of every table."""
+
+    t_ns: Int64  # simulated time
+    wall_s: Float64  # wall clock
+    device: Int32  # number of the device
+    order: Int32  # counts the rows of the device
+
+
+class BudgetRow(EventRow, kw_only=True, gc=False):
+    """A change of a budget."""
+
+    free_bytes: Int64
+    budget_bytes: Int64
+    resident_before_bytes: Int64
+    resident_bytes: Int64  # after local eviction
+    pressure: Pressure
+
+
+class UpdateRow(EventRow, kw_only=True, gc=False):
+    """An exchange: a report and the answer to it."""
+
+    seq: Int64
+    cause: ReportCause
+    result: ExchangeResult
+    sent: UpdateKind
+    changed_ns: Int64  # when the budget, the user or the offered model changed that this answers
+    sent_ns: Int64  # when the report left
+    arrived_ns: Int64  # when it was at the cloud; -1 if never
+    begun_ns: Int64  # when the cloud began with it
+    left_ns: Int64  # when the answer left
+    answered_ns: Int64  # when it began to arrive on the device, or would have
+    received_ns: Int64  # when the last part was on the device
+    applied_ns: Int64  # when the PEE asked for was held; -1 if it never was
+    report_bytes: Int32
+    report_wire_bytes: Int32  # with MQTT and TCP/IP framing, every copy that was sent
+    ack_wire_bytes: Int32  # of the confirmations (PUBACK) of report and parts, both ways
+    resent_wire_bytes: Int32  # of report and update: bytes that the transport sent again
+    parts: Int32
+    update_bytes: Int64  # payload of all parts that were sent, duplicates included
+    copied_bytes: Int64  # of these the payload of second and third copies
+    update_wire_bytes: Int64
+    used_bytes: Int64  # payload of the parts that were taken in
+    lost_bytes: Int64  # payload of the parts that never arrived
+    full_update_bytes: Int64  # payload of a push of the whole PEE
+    wanted_bytes: Int64  # the budget as reported
+    held_before: Int32  # blocks
+    held: Int32
+
+
+class QualityRow(EventRow, kw_only=True, gc=False):
+    """The quality of the PEE in use, after a change."""
+
+    budget_bytes: Int64
+    resident_bytes: Int64
+    layer: Int32
+    best_layer: Int32
+    ndcg_at_10: Float64
+    recall_at_20: Float64
+    hit_rate_at_10: Float64
+    best_ndcg_at_10: Float64  # of the best PEE for the budget
+    full_ndcg_at_10: Float64  # of the whole table
+    pressure: Pressure
+    online: bool
+    version: Int32  # index of the model version in the run's list
+    user_group: Int32  # of the user, in that version
+    message_bytes: Int32  # payload of the quality message; 0: not connected, so none was sent
+    message_wire_bytes: Int32
+
+
+class ConnectionRow(EventRow, kw_only=True, gc=False):
+    """A connection or its end."""
+
+    online: bool
+    why: ConnectivityCause
+    message_bytes: Int32  # payload of the device's status
+    message_wire_bytes: Int32
+
+
+class FaultRow(EventRow, kw_only=True, gc=False):
+    """A fault of a message."""
+
+    harm: MessageFault
+    seq: Int64
+    bytes: Int64  # payload of the message
+    place: Int32  # index of the fault in the scenario's list; -1: the link's own loss
+    times: Int32  # how often; more than once only where a transport sends again what is lost
+
+
+class RolloutRow(EventRow, kw_only=True, gc=False):
+    """A step of a rollout."""
+
+    step: RolloutStep
+    group: Int32
+
+
+def labels_of(enum: type[IntEnum]) -> tuple[str, ...]:
     """Return the members' names as they stand in the tables, by value."""
     return tuple(member.name.lower() for member in enum)
 
 
-COMMON: dict[str, Column] = {"t_ns": "i8", "wall_s": "f8", "device": "i4", "order": "i4"}
-"""The first columns of every table: simulated time, wall clock, device number, row of the device."""
+def _columns(row: type[EventRow]) -> dict[str, Column]:
+    """Return the columns of a table by the class of its rows."""
+    hints = get_type_hints(row, include_extras=True)
+    return {field: _column(hints[field]) for field in row.__struct_fields__}
 
-COLUMNS: dict[str, dict[str, Column]] = {
-    "budget": COMMON
-    | {
-        "free_bytes": "i8",
-        "budget_bytes": "i8",
-        "resident_before_bytes": "i8",
-        "resident_bytes": "i8",  # after local eviction
-        "pressure": words(Pressure),
-    },
-    "update": COMMON
-    | {
-        "seq": "i8",
-        "cause": words(Cause),
-        "result": words(Result),
-        "sent": words(Sent),
-        "changed_ns": "i8",  # when the budget, the user or the offered model changed that this answers
-        "sent_ns": "i8",  # when the report left
-        "arrived_ns": "i8",  # when it was at the cloud; -1 if never
-        "begun_ns": "i8",  # when the cloud took it up
-        "left_ns": "i8",  # when the answer left
-        "answered_ns": "i8",  # when it began to arrive on the device, or would have
-        "received_ns": "i8",  # when the last part was on the device
-        "applied_ns": "i8",  # when the PEE asked for was held; -1 if that never came of it
-        "report_bytes": "i4",
-        "report_wire_bytes": "i4",  # with MQTT and TCP/IP framing, every copy that was sent
-        "ack_wire_bytes": "i4",  # of the confirmations (PUBACK) of report and parts, both ways
-        "resent_wire_bytes": "i4",  # of the report's and the update's: what the transport sent again
-        "parts": "i4",
-        "update_bytes": "i8",  # payload of all parts that were sent, duplicates included
-        "copied_bytes": "i8",  # of these the payload of second and third copies
-        "update_wire_bytes": "i8",
-        "used_bytes": "i8",  # payload of the parts that were taken in
-        "lost_bytes": "i8",  # payload of the parts that never arrived
-        "full_update_bytes": "i8",  # what the whole PEE would have cost
-        "wanted_bytes": "i8",  # the budget as reported
-        "held_before": "i4",  # blocks
-        "held": "i4",
-    },
-    "quality": COMMON
-    | {
-        "budget_bytes": "i8",
-        "resident_bytes": "i8",
-        "layer": "i4",
-        "best_layer": "i4",
-        "ndcg_at_10": "f8",
-        "recall_at_20": "f8",
-        "hit_rate_at_10": "f8",
-        "best_ndcg_at_10": "f8",  # of the best PEE for the budget
-        "full_ndcg_at_10": "f8",  # of the whole table
-        "pressure": words(Pressure),
-        "online": "?",
-        "version": "i4",  # place of the model version in the run's list
-        "user_group": "i4",  # of the user, in that version
-        "message_bytes": "i4",  # payload of the message that says so; 0: not connected, so none was sent
-        "message_wire_bytes": "i4",
-    },
-    "connection": COMMON
-    | {
-        "online": "?",
-        "why": words(ConnectivityCause),
-        "message_bytes": "i4",  # payload of the device's status
-        "message_wire_bytes": "i4",
-    },
-    "fault": COMMON
-    | {
-        "harm": words(Harm),
-        "seq": "i8",
-        "bytes": "i8",  # payload of the message
-        "place": "i4",  # of the fault in the scenario's list; -1 where the link itself did it
-        "times": "i4",  # how often; more than once only where a transport sends again what is lost
-    },
-    "rollout": COMMON | {"step": words(Step), "group": "i4"},
+
+def _column(hint: Any) -> Column:  # Any: a type, annotated or not
+    if get_origin(hint) is Annotated:
+        code: str = get_args(hint)[1]
+        return code
+    return "?" if hint is bool else labels_of(hint)
+
+
+ROWS: dict[str, type[EventRow]] = {
+    "budget": BudgetRow,
+    "update": UpdateRow,
+    "quality": QualityRow,
+    "connection": ConnectionRow,
+    "fault": FaultRow,
+    "rollout": RolloutRow,
 }
+COLUMNS: dict[str, dict[str, Column]] = {name: _columns(row) for name, row in ROWS.items()}
 
 _CODES = {"i8": "q", "i4": "i", "f8": "d", "?": "?"}
 
 
-class EventTable:
+Row = TypeVar("Row", bound=EventRow)
+
+
+class EventTable(Generic[Row]):
     """The rows of one table, packed.
 
     Args:
@@ -188,34 +226,34 @@ class EventTable:
         types = [kind if isinstance(kind, str) else "u1" for kind in columns.values()]
         rows = bytearray()
         pack = struct.Struct("<" + "".join(_CODES.get(kind, "B") for kind in types)).pack
-        extend = rows.extend
+        extend, values = rows.extend, msgspec.structs.astuple
         self._rows = rows
         self._type = np.dtype([(name, f"<{kind}") for name, kind in zip(columns, types, strict=True)])
 
-        def append(*values: float) -> None:
+        def append(row: Row) -> None:
             try:
-                extend(pack(*values))
+                extend(pack(*values(row)))
             except struct.error:
-                named = dict(zip(columns, values, strict=True))
+                named = msgspec.structs.asdict(row)
                 raise RunError(
                     f"a row cannot be logged: a number must fit 64 bits with its sign: {named}"
                 ) from None
 
         self.append = append
-        """Log a row; words are given as their place in the column's tuple."""
+        """Log a row."""
 
     def __len__(self) -> int:
         return len(self._rows) // self._type.itemsize
 
-    def take(self) -> NDArray[Any]:  # Any: a structured type
-        """Return all rows as a structured array, and forget them."""
+    def drain(self) -> NDArray[Any]:  # Any: a structured type
+        """Return all rows as a structured array, and remove them."""
         rows = np.frombuffer(bytes(self._rows), dtype=self._type)
         self._rows.clear()
         return rows
 
 
 class FleetLog:
-    """The event tables of one simulation; whoever writes them to disk takes the rows out.
+    """The event tables of one simulation; whoever writes them to disk drains them.
 
     Args:
         clock: the wall clock, for the column ``wall_s``.
@@ -223,10 +261,21 @@ class FleetLog:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        self.tables = {name: EventTable(columns) for name, columns in COLUMNS.items()}
-        self.budget = self.tables["budget"].append
-        self.update = self.tables["update"].append
-        self.quality = self.tables["quality"].append
-        self.connection = self.tables["connection"].append
-        self.fault = self.tables["fault"].append
-        self.rollout = self.tables["rollout"].append
+        budget, update, quality, connection, fault, rollout = (
+            EventTable[BudgetRow](COLUMNS["budget"]),
+            EventTable[UpdateRow](COLUMNS["update"]),
+            EventTable[QualityRow](COLUMNS["quality"]),
+            EventTable[ConnectionRow](COLUMNS["connection"]),
+            EventTable[FaultRow](COLUMNS["fault"]),
+            EventTable[RolloutRow](COLUMNS["rollout"]),
+        )
+        self.budget, self.update, self.quality = budget.append, update.append, quality.append
+        self.connection, self.fault, self.rollout = connection.append, fault.append, rollout.append
+        self.tables: dict[str, EventTable[Any]] = {  # Any: each has rows of its own class
+            "budget": budget,
+            "update": update,
+            "quality": quality,
+            "connection": connection,
+            "fault": fault,
+            "rollout": rollout,
+        }

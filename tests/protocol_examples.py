@@ -19,7 +19,7 @@ from cloud.blocks.group_table import GroupTable
 from cloud.blocks.store import BlockStore, build_store
 from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.scoring import ItemTable
 from tests.test_worked_example import ITEMS, USERS, a_store
 from wire.codecs import Codec
@@ -180,7 +180,7 @@ def _of_codec(codec: Codec, score: Score) -> Iterator[tuple[str, bytes]]:
 def numbers(store: BlockStore, part: bytes) -> dict[str, Any]:  # Any: JSON
     """Return what each number of blocks of *part* decodes to, and the scores of all items then."""
     content = decode_part(part).content()
-    shelf = Shelf(store.geometry, store.groups[0].layers)
+    shelf = BlockPrefix(store.geometry, store.groups[0].layers)
     shelf.fill(content)
     found = ItemTable(shelf)
     steps = []

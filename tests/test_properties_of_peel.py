@@ -15,7 +15,7 @@ from cloud.data.sources import LightGCN, Synthetic
 from cloud.training.config import Training
 from cloud.training.evaluation import ndcg_per_user
 from cloud.training.train import train
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.quality import HeldOut, user_qualities
 from devices.recommender.scoring import ItemTable
 from emulator.simulation.model_cache import encode_store
@@ -39,7 +39,7 @@ def stored(codec: Codec) -> BlockStore:
 
 
 @cache
-def shelves(codec: Codec) -> dict[int, Shelf]:
+def shelves(codec: Codec) -> dict[int, BlockPrefix]:
     data = world()[0]
     return evaluate(stored(codec), HeldOut(data.known, data.test), [])[0]
 
@@ -110,7 +110,7 @@ def assert_whole_is_as_good(
         members = np.flatnonzero(model.user_groups == number)
         known, wanted = data.known.take(members), data.test.take(members)
         full = ndcg_per_user(model.user_vectors[members], table, known, wanted).mean()
-        shelf = Shelf(store.geometry, store.groups[number].layers)
+        shelf = BlockPrefix(store.geometry, store.groups[number].layers)
         shelf.fill(store.groups[number].blocks)
         held = ItemTable(shelf)
         held.hold(store.groups[number].count)

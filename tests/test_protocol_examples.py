@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
 from devices.protocol.agent import Agent, Receipt
-from devices.protocol.block_prefix import Shelves
+from devices.protocol.block_prefix import BlockCache
 from devices.recommender.scoring import ItemTable
 from tests.protocol_examples import FIRST, FIRST_SEQ, FOLDER, GROWTH, SHRINK, STORE, examples, other_version
 from tests.test_worked_example import USERS
@@ -37,7 +37,7 @@ def answer(name: str) -> list[bytes]:
 
 def a_device(seq: int = FIRST_SEQ, *, group: int | None = None, shared: bool = False) -> Agent:
     """Return user 0's device, which has read both model notices."""
-    shelves = Shelves()
+    shelves = BlockCache()
     shelves.announce(decode(read("model.json"), ModelNotice))
     shelves.announce(Responder(OTHER).notice())
     return Agent(0, shelves, seq=seq, group=group, shared=shared)

@@ -13,15 +13,16 @@ import pytest
 from cloud.service.announcement import ECHO_S
 from cloud.service.prometheus import LONGEST_S, MOST_CONNECTIONS
 from cloud.service.report_queue import AdmissionLimits
-from devices.protocol.report_policy import LEAST_REFUSAL_WAIT_S, LONGEST_REFUSAL_WAIT_S
-from devices.standalone.device import NOTICES_S
-from devices.standalone.settings import Settings
+from devices.protocol.report_policy import LEAST_REFUSAL_WAIT_NS, LONGEST_REFUSAL_WAIT_NS, MANY_REFUSALS
+from devices.standalone.pee_holder import MODEL_SETTLE_S
+from devices.standalone.settings import DeviceSettings
 from wire.errors import Reason
 from wire.geometry import MAX_BLOCKS
 from wire.messages import MAX_JSON_BYTES
 from wire.mqtt.backoff import FIRST_RETRY_S, LAST_RETRY_S, LASTING_S
 from wire.mqtt.connection import KEEP_ALIVE_S
 from wire.topics import TABLE, MessageKind, Role, subscription
+from wire.units import NS_PER_S
 from wire.update_part import DEFAULT_MAX_PAYLOAD, MAX_HEADER_BYTES, MAX_PART_BYTES, TENSOR_TYPES
 
 ROOT = Path(__file__).parents[1]
@@ -81,15 +82,21 @@ def test_the_limits_are_those_of_the_code() -> None:
 
 def test_the_waits_are_those_of_the_code() -> None:
     service, agent = ((ROOT / "docs" / name).read_text() for name in ("service.md", "agent.md"))
-    refusals = f"{LEAST_REFUSAL_WAIT_S:g} s, and twice as long, up to a minute, with each report in a row"
-    assert LONGEST_REFUSAL_WAIT_S == LASTING_S == 60.0  # a minute, in words
+    refusals = (
+        f"Where {MANY_REFUSALS} answers in a row are refused and bring no block, wait "
+        f"{LEAST_REFUSAL_WAIT_NS // NS_PER_S} s before the next report, then twice as long, up to a minute"
+    )
+    assert LONGEST_REFUSAL_WAIT_NS / NS_PER_S == LASTING_S == 60.0  # a minute, in words
     for words, page in (
-        (f"wait a moment (`peelfleet agent`: {NOTICES_S:g} s) after a notice", PAGE),
+        (f"wait a moment (`peelfleet agent`: {MODEL_SETTLE_S:g} s) after a notice", PAGE),
         (refusals, PAGE),
         ("that lasted less than a minute counts as an attempt that failed", PAGE),
         (f"notice back within {ECHO_S:g} s", service),
         (f"At most {MOST_CONNECTIONS} connections at once, each for {LONGEST_S:g} s", service),
-        (f"if the PEE is not held within this time, {Settings('f', 'd', 0, None).give_up_s:g} s", agent),
+        (
+            f"if the PEE is not held within this time, {DeviceSettings('f', 'd', 0, None).give_up_s:g} s",
+            agent,
+        ),
     ):
         assert words in " ".join(page.split()), words
 

@@ -9,7 +9,7 @@ from cloud.blocks.encoding import encode_cells
 from cloud.blocks.store import BlockStore, build_store
 from cloud.service.responder import Responder
 from devices.protocol.agent import Agent, Receipt
-from devices.protocol.block_prefix import Shelf, Shelves
+from devices.protocol.block_prefix import BlockCache, BlockPrefix
 from devices.recommender.quality import HeldOut, user_qualities
 from wire.codecs import Codec
 from wire.geometry import Geometry
@@ -72,7 +72,7 @@ def test_selection_bytes_delta_and_ndcg_equal_what_paper_says() -> None:
           (1 / log2(3)) / (1 + 1 / log2(3))
     """
     store = a_store()
-    responder, shelves = Responder(store), Shelves()
+    responder, shelves = Responder(store), BlockCache()
     shelves.announce(responder.notice())
     assert store.groups[0].ranking() == [0, 3, 1, 2]
     assert store.groups[0].layers.bytes == (0, 14, 28, 42, 56)
@@ -95,7 +95,7 @@ def test_selection_bytes_delta_and_ndcg_equal_what_paper_says() -> None:
     ]
 
     group = store.groups[0]
-    shelf = Shelf(store.geometry, group.layers)
+    shelf = BlockPrefix(store.geometry, group.layers)
     shelf.fill(group.blocks)
     truth = HeldOut(lists(KNOWN), lists(TEST))
     quality = user_qualities({0: shelf}, np.array([0, 1]), store.user_groups, store.user_vectors, truth)

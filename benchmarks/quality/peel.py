@@ -13,7 +13,7 @@ from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
 from cloud.training.train import personalize
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.quality import HeldOut
 from devices.recommender.scoring import ItemTable
 from emulator.simulation.model_cache import encode_store
@@ -94,7 +94,7 @@ def shuffled(model: TrainedModel, items: Float32Array) -> TrainedModel:
     )
 
 
-def held(store: BlockStore, shelves: dict[int, Shelf], budget_bytes: int) -> Candidate:
+def held(store: BlockStore, shelves: dict[int, BlockPrefix], budget_bytes: int) -> Candidate:
     """Return what devices score with, each with its own group's prefix."""
     tables = {number: _table(shelf, budget_bytes) for number, shelf in shelves.items()}
     layers = [shelf.layers for shelf in shelves.values()]
@@ -102,7 +102,7 @@ def held(store: BlockStore, shelves: dict[int, Shelf], budget_bytes: int) -> Can
     return Candidate(size, lambda batch: _scores(store, tables, batch), f"{len(tables)} groups")
 
 
-def _table(shelf: Shelf, budget_bytes: int) -> ItemTable:
+def _table(shelf: BlockPrefix, budget_bytes: int) -> ItemTable:
     table = ItemTable(shelf)
     table.hold(shelf.layers.blocks[shelf.layers.best(budget_bytes)])
     return table

@@ -35,18 +35,18 @@ class AnswerAssembler:
 
     def expect(self, exchange: Exchange) -> None:
         """Start to wait for the answer of *exchange*, whose report is sent now."""
-        self._waiting[exchange.device, exchange.seq] = PendingAnswer(exchange, time.monotonic())
+        self._waiting[exchange.report.device, exchange.report.seq] = PendingAnswer(exchange, time.monotonic())
 
     def expect_layers(self, exchange: Exchange) -> None:
         """Start to wait for all layers of *exchange*; it replaces an earlier exchange of its device."""
-        self._layers[exchange.device] = exchange, {}
+        self._layers[exchange.report.device] = exchange, {}
 
     def forget(self, exchange: Exchange) -> None:
         """Stop waiting for the answer of *exchange*."""
-        self._waiting.pop((exchange.device, exchange.seq), None)
-        pending = self._layers.get(exchange.device)
+        self._waiting.pop((exchange.report.device, exchange.report.seq), None)
+        pending = self._layers.get(exchange.report.device)
         if pending is not None and pending[0] is exchange:
-            del self._layers[exchange.device]
+            del self._layers[exchange.report.device]
 
     def overdue(self, older_than_s: float) -> list[Exchange]:
         """Return the exchanges that have waited longer than *older_than_s*; they count as sent now."""
@@ -76,14 +76,14 @@ class AnswerAssembler:
     def add_layer(self, device: str, layer: LayerName, payload: bytes) -> None:
         """Add a retained layer that arrived for *device*."""
         pending = self._layers.get(device)
-        if pending is None or layer not in pending[0].layers:
+        if pending is None or layer not in pending[0].report.layers:
             self._counts["duplicates"] += 1
             return
         exchange, parts = pending
         parts[layer] = payload
-        if len(parts) == len(exchange.layers):
+        if len(parts) == len(exchange.report.layers):
             del self._layers[device]
-            self._complete(exchange, [parts[name] for name in exchange.layers])
+            self._complete(exchange, [parts[name] for name in exchange.report.layers])
 
     def _complete(self, exchange: Exchange, parts: list[bytes]) -> None:
         exchange.parts = parts

@@ -71,7 +71,6 @@ class Gateway:
     ) -> None:
         self.counts: Counter[str] = Counter()
         """Counters of messages (answers, duplicates, refused, sent_again) and of connections."""
-        self.listening, self.sessions = True, False
         self.arrived = asyncio.Event()
         """Set when an answer is complete, and when the gateway has failed."""
         self.model: ModelNotice | None = None
@@ -125,16 +124,10 @@ class Gateway:
         if self._failure is not None:
             raise self._failure
 
-    def connect(self, device: str) -> None:
-        """Do nothing: all devices share the connection."""
-
-    def disconnect(self, device: str) -> None:
-        """Do nothing: all devices share the connection."""
-
     def send_report(self, exchange: Exchange) -> None:
         """Publish the report of *exchange* and wait for its answer."""
         self._assembler.expect(exchange)
-        self._put(exchange.device, MessageKind.BUDGET, exchange.report)
+        self._put(exchange.report.device, MessageKind.BUDGET, exchange.report.payload)
 
     def give_up(self, exchange: Exchange) -> None:
         """Stop waiting for the answer of *exchange*."""
@@ -145,11 +138,11 @@ class Gateway:
 
         The devices share one connection, so each layer is requested once and kept.
         """
-        for layer in exchange.layers:
+        for layer in exchange.report.layers:
             if layer not in self._layers and layer not in self._pending_layers:
                 self._pending_layers[layer] = []
                 self._outbox.put_nowait(layer)
-        missing = [layer for layer in exchange.layers if layer not in self._layers]
+        missing = [layer for layer in exchange.report.layers if layer not in self._layers]
         for layer in missing:
             self._pending_layers[layer].append(exchange)
         if not missing:
@@ -167,7 +160,7 @@ class Gateway:
         """Publish again every report that has waited longer than *older_than_s*; return their number."""
         overdue = self._assembler.overdue(older_than_s)
         for exchange in overdue:
-            self._put(exchange.device, MessageKind.BUDGET, exchange.report)
+            self._put(exchange.report.device, MessageKind.BUDGET, exchange.report.payload)
         self.counts["sent_again"] += len(overdue)
         return len(overdue)
 
@@ -268,11 +261,11 @@ class Gateway:
     def _store_layer(self, layer: LayerName, payload: bytes) -> None:
         self._layers[layer] = payload
         for exchange in self._pending_layers.pop(layer, ()):
-            if all(name in self._layers for name in exchange.layers):
+            if all(name in self._layers for name in exchange.report.layers):
                 self._complete(exchange)
 
     def _complete(self, exchange: Exchange) -> None:
-        exchange.parts = [self._layers[layer] for layer in exchange.layers]
+        exchange.parts = [self._layers[layer] for layer in exchange.report.layers]
         self._answered(exchange)
 
     def _answered(self, exchange: Exchange) -> None:

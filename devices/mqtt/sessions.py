@@ -104,7 +104,6 @@ class Sessions:
         on_answer: Callable[[Exchange], None],
         rng: np.random.Generator,
     ) -> None:
-        self.listening = self.sessions = True
         self.counts: Counter[str] = Counter()
         """Counters of connections and messages."""
         self.connect_ns: list[int] = []
@@ -184,7 +183,7 @@ class Sessions:
     def send_report(self, exchange: Exchange) -> None:
         """Publish the report of *exchange* and wait for its answer."""
         self._assembler.expect(exchange)
-        self._put(exchange.device, MessageKind.BUDGET, exchange.report)
+        self._put(exchange.report.device, MessageKind.BUDGET, exchange.report.payload)
 
     def give_up(self, exchange: Exchange) -> None:
         """Stop waiting for the answer of *exchange*."""
@@ -192,12 +191,12 @@ class Sessions:
 
     def subscribe(self, exchange: Exchange) -> None:
         """Request the retained parts of the exchange's layers."""
-        session = self._sessions.get(exchange.device)
+        session = self._sessions.get(exchange.report.device)
         if session is None or session.client is None:
             self.counts["unsent"] += 1
             return
         self._assembler.expect_layers(exchange)
-        for layer in exchange.layers:
+        for layer in exchange.report.layers:
             self._start(session, self._request_layer(session.client, layer))
 
     def send_damaged(self, device: str, payload: bytes) -> None:

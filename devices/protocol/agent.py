@@ -11,7 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
-from devices.protocol.block_prefix import Shelf, Shelves
+from devices.protocol.block_prefix import BlockCache, BlockPrefix
 from wire.errors import LocalProtocolError, Reason, RemoteProtocolError
 from wire.messages import BudgetReport, encode
 from wire.topics import LayerName
@@ -57,20 +57,19 @@ class Agent:
         "received",
         "rejected",
         "reported_bytes",
-        "reported_model",
+        "reported_group",
+        "requested_bytes",
         "resident_bytes",
         "seq",
         "shared",
-        "told_group",
         "user",
         "user_vector",
-        "wanted_bytes",
     )
 
     def __init__(
         self,
         user: int,
-        shelves: Shelves,
+        shelves: BlockCache,
         *,
         group: int | None = None,
         local_eviction: bool = True,
@@ -78,19 +77,17 @@ class Agent:
         seq: int = 0,
     ) -> None:
         self.user = user
-        self.told_group = group
+        self.reported_group = group
         """The group that the device tells; None where it tells its user."""
         self.shared = shared
         self.group = 0
         """The user's group, of the model version held."""
         self.local_eviction = local_eviction
         self.budget_bytes = 0
-        self.wanted_bytes = 0
+        self.requested_bytes = 0
         """What is asked for: the budget, or less where a policy leaves some of it free."""
         self.reported_bytes = 0
         """What was asked for last."""
-        self.reported_model = ""
-        """The model version that was asked for last, as in `offered`."""
         self.seq = self._first_seq = seq
         self.model = ""
         """The model version held; empty if none."""
@@ -108,12 +105,12 @@ class Agent:
         self.rejected: Reason | None = None
         """Why the last part was rejected, if it was."""
         self._shelves = shelves
-        self._shelf: Shelf | None = None
+        self._shelf: BlockPrefix | None = None
         self._evicted = False
         self._moved = False
 
     @property
-    def shelf(self) -> Shelf | None:
+    def shelf(self) -> BlockPrefix | None:
         """Where its blocks lie; None before an introduction."""
         return self._shelf
 
@@ -122,22 +119,22 @@ class Agent:
         """Whether it has reported at all."""
         return self.seq != self._first_seq
 
-    def set_budget(self, budget_bytes: int, wanted_bytes: int | None = None) -> None:
+    def set_budget(self, budget_bytes: int, requested_bytes: int | None = None) -> None:
         """Take a new budget; with local eviction, what exceeds it is gone when this returns.
 
         Args:
             budget_bytes: the most that the item embeddings may take.
-            wanted_bytes: what to ask for, and what to evict to if something must go; else the budget.
+            requested_bytes: what to ask for, and what to evict to if something must go; else the budget.
         """
-        wanted_bytes = budget_bytes if wanted_bytes is None else wanted_bytes
-        if not 0 <= wanted_bytes <= budget_bytes:
+        requested_bytes = budget_bytes if requested_bytes is None else requested_bytes
+        if not 0 <= requested_bytes <= budget_bytes:
             raise LocalProtocolError(
-                f"wanted_bytes(={wanted_bytes}) must be from 0 to budget_bytes(={budget_bytes})"
+                f"requested_bytes(={requested_bytes}) must be from 0 to budget_bytes(={budget_bytes})"
             )
-        self.budget_bytes, self.wanted_bytes = budget_bytes, wanted_bytes
+        self.budget_bytes, self.requested_bytes = budget_bytes, requested_bytes
         shelf = self._shelf
         if self.local_eviction and self.resident_bytes > budget_bytes and shelf is not None:
-            self._set_held(shelf, self._fitting(shelf, wanted_bytes))
+            self._set_held(shelf, self._fitting(shelf, requested_bytes))
             self._evicted = True
 
     def change_user(self, user: int) -> None:
@@ -156,13 +153,13 @@ class Agent:
         """Return the next budget report; answers to earlier ones are stale from now on."""
         self.seq += 1
         self._evicted = self._moved = False
-        self.reported_bytes, self.reported_model = self.wanted_bytes, self.offered
+        self.reported_bytes = self.requested_bytes
         return encode(
             BudgetReport(
                 seq=self.seq,
-                budget_bytes=self.wanted_bytes,
-                user=self.user if self.told_group is None else None,
-                group=self.told_group,
+                budget_bytes=self.requested_bytes,
+                user=self.user if self.reported_group is None else None,
+                group=self.reported_group,
                 model=self.model,
                 held=self.held,
                 wants=self.offered or msgspec.UNSET,
@@ -175,14 +172,14 @@ class Agent:
         shelf = self._shelf
         if shelf is None or (self.offered and self.offered != self.model):
             return ()
-        best = shelf.layers.best(self.wanted_bytes)
+        best = shelf.layers.best(self.requested_bytes)
         return tuple(LayerName(self.model, self.group, layer) for layer in range(self.layer + 1, best + 1))
 
     def subscribe(self) -> tuple[LayerName, ...]:
         """Ask for the layers that are missing; answers to earlier reports are stale from now on."""
         self.seq += 1
         self._evicted = self._moved = False
-        self.reported_bytes, self.reported_model = self.wanted_bytes, self.offered
+        self.reported_bytes = self.requested_bytes
         return self.missing()
 
     def receive(self, payload: bytes) -> Receipt:
@@ -245,7 +242,7 @@ class Agent:
             return Receipt.STALE
         layers, end = shelf.layers, fields.first + fields.blocks
         layer = layers.complete(end)
-        if layers.bytes[layer] > self.wanted_bytes:
+        if layers.bytes[layer] > self.requested_bytes:
             return Receipt.STALE  # for a larger budget
         if fields.first > self.held and self._evicted:
             return Receipt.STALE  # what it follows on was there when it was asked for
@@ -260,11 +257,11 @@ class Agent:
         if end > self.held:
             self._set_held(shelf, end)
             self._moved = True
-        if self.layer < shelf.layers.best(self.wanted_bytes):
+        if self.layer < shelf.layers.best(self.requested_bytes):
             return Receipt.PROGRESS
         return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
 
-    def _introduced(self, part: Part) -> Shelf:
+    def _introduced(self, part: Part) -> BlockPrefix:
         """Return the shelf of the model version that *part* introduces; nothing is changed.
 
         Raises:
@@ -281,7 +278,7 @@ class Agent:
             )
         return shelf
 
-    def _begin(self, part: Part, shelf: Shelf) -> None:
+    def _begin(self, part: Part, shelf: BlockPrefix) -> None:
         """Begin with a model version: what is held of an older one is dropped."""
         self._leave()
         self._moved = self.held > 0
@@ -297,7 +294,7 @@ class Agent:
         if self._shelf is not None:
             self._shelves.leave(self.model, self.group, self._shelf)
 
-    def _fitting(self, shelf: Shelf, budget_bytes: int) -> int:
+    def _fitting(self, shelf: BlockPrefix, budget_bytes: int) -> int:
         """Return how many of the blocks held fit: a layer's, by what is stored, whatever the table says."""
         layers = shelf.layers
         for layer in range(layers.best(budget_bytes), 0, -1):
@@ -319,7 +316,7 @@ class Agent:
             Reason.OUT_OF_RANGE, f"{size_bytes} B exceed the budget of {self.budget_bytes} B"
         )
 
-    def _set_held(self, shelf: Shelf, blocks: int) -> None:
+    def _set_held(self, shelf: BlockPrefix, blocks: int) -> None:
         if blocks < self.held and shelf.holders == 1 and not shelf.permanent:
             shelf.cut(blocks)  # memory that is given up goes back now, not some time later
         self.held = blocks

@@ -23,7 +23,7 @@ MOST_SEEN = 2**14
 """Parts of a shelf whose bytes are known to be equal, by their checksum, without comparing them again."""
 
 
-class Shelf:
+class BlockPrefix:
     """The first blocks of one ranking.
 
     Args:
@@ -164,7 +164,7 @@ class Addition(NamedTuple):
     resident: list[int]
     """Bytes that a device stores up to each of them, those before them included."""
 
-    def bytes_of(self, count: int, shelf: Shelf) -> int:
+    def bytes_of(self, count: int, shelf: BlockPrefix) -> int:
         """Return the bytes that a device stores for the first *count* blocks of *shelf*, with these added."""
         there = len(shelf.resident)
         return shelf.resident[count] if count < there else self.resident[count - there]
@@ -173,12 +173,12 @@ class Addition(NamedTuple):
 NOTHING_NEW = Addition((0, 0), 0, Blocks(b"", b"", b"", b""), [])
 
 
-class Shelves:
+class BlockCache:
     """The shelves that devices hold blocks on, by model version and user group."""
 
     def __init__(self) -> None:
         self._notices: dict[str, ModelNotice] = {}
-        self._shelves: dict[tuple[str, int], Shelf] = {}
+        self._shelves: dict[tuple[str, int], BlockPrefix] = {}
 
     def announce(self, notice: ModelNotice) -> None:
         """Learn a model's geometry: parts of unknown models are refused.
@@ -196,12 +196,12 @@ class Shelves:
         """Return the notice of a model version, None where it is not known (any more)."""
         return self._notices.get(model)
 
-    def put(self, model: str, group: int, shelf: Shelf) -> None:
+    def put(self, model: str, group: int, shelf: BlockPrefix) -> None:
         """Use a shelf that is filled already: whatever arrives for it must be equal."""
         shelf.permanent = True
         self._shelves[model, group] = shelf
 
-    def find(self, part: Part) -> Shelf:
+    def find(self, part: Part) -> BlockPrefix:
         """Return the shelf that an introducing *part* belongs to, a new one with its layer table if need be.
 
         Nothing is kept of a new one before `enter`.
@@ -216,17 +216,17 @@ class Shelves:
                 Reason.UNKNOWN_MODEL, f"model {model!r}, group {group} was not announced"
             )
         layers = _layers(part, notice)
-        shelf = self._shelves.get((model, group)) or Shelf(notice.geometry, layers)
+        shelf = self._shelves.get((model, group)) or BlockPrefix(notice.geometry, layers)
         if shelf.layers != layers:
             raise RemoteProtocolError(Reason.CONTENT, "the layer table differs from the one held")
         return shelf
 
-    def enter(self, model: str, group: int, shelf: Shelf) -> None:
+    def enter(self, model: str, group: int, shelf: BlockPrefix) -> None:
         """Keep *shelf* as long as a device holds it: this is one more."""
         self._shelves[model, group] = shelf
         shelf.holders += 1
 
-    def leave(self, model: str, group: int, shelf: Shelf) -> None:
+    def leave(self, model: str, group: int, shelf: BlockPrefix) -> None:
         """Let go of *shelf* for one device; what no device holds is released."""
         shelf.holders -= 1
         if not (shelf.holders or shelf.permanent):

@@ -1,7 +1,7 @@
-"""When a device tells of its budget, and for how much it asks. Pure.
+"""Rules for the reports of a device: when it reports a budget, and how many bytes it asks for. Pure.
 
-A device that holds more than its budget reports at once, whatever the rules say: no policy may leave it
-above its budget. What a policy saves is growth, and reports that change nothing.
+A device that holds more than its budget reports at once, whatever the rules say: no rule may leave it above
+its budget. The rules save reports of growth, and reports that change nothing.
 """
 
 import math
@@ -10,11 +10,11 @@ from typing import Annotated
 
 import msgspec
 
-from wire.units import Duration, Share, format_duration
+from wire.units import NS_PER_S, Duration, Share, format_duration
 
 
 class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """When a group's devices report their budget."""
+    """Rules of a group's devices for reporting their budget."""
 
     on_change: Share = Share(0.0)
     """A change below this share of the last reported budget is reported only if it forces blocks out."""
@@ -33,115 +33,110 @@ class Publish(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             )
 
 
-LEAST_REFUSAL_WAIT_S, LONGEST_REFUSAL_WAIT_S = 1.0, 60.0
 LevelsPerDoubling = Annotated[int, msgspec.Meta(ge=1, le=64)]
 
 
-class Reporting(msgspec.Struct, frozen=True):
+class ReportPolicy(msgspec.Struct, frozen=True):
     """All rules for the reports of one device."""
 
     publish: Publish = Publish()
     hysteresis: float = 0.0
-    """A growth is asked for only beyond this share above the budget reported last."""
+    """Growth is requested only beyond this share above the budget reported last."""
     debounce_ns: int = 0
-    """A budget is told of when it has held for so long."""
+    """A budget is reported when it has not changed for so long."""
     levels_per_doubling: int | None = None
     """Budgets are rounded down to so many levels between a size and twice the size."""
     headroom: float = 0.0
     """This share of the budget is left free, so that a small dip forces nothing out."""
 
     @property
-    def plain(self) -> bool:
-        """Whether every change is reported at once, as it is."""
-        return self == Reporting(Publish(max_interval=self.publish.max_interval))
+    def reports_every_change(self) -> bool:
+        """Whether each change of the budget is reported at once, as it is."""
+        return self == ReportPolicy(Publish(max_interval=self.publish.max_interval))
 
-    def wanted(self, budget_bytes: int) -> int:
-        """Return the bytes that a device with *budget_bytes* asks for: never more than that."""
-        wanted = budget_bytes
+    def requested_bytes(self, budget_bytes: int) -> int:
+        """Return the bytes that a device with *budget_bytes* asks for: never more than the budget."""
+        requested = budget_bytes
         if self.headroom:
-            wanted = min(wanted, int(wanted * (1.0 - self.headroom)))
-        if self.levels_per_doubling is None or wanted < 1:
-            return wanted
-        # Levels are whole bytes, so the one that is wanted itself may have a step that lies behind it.
-        step = math.ceil(math.log2(wanted + 1) * self.levels_per_doubling)
-        while (level := int(2.0 ** (step / self.levels_per_doubling))) > wanted:
+            requested = min(requested, int(requested * (1.0 - self.headroom)))
+        if self.levels_per_doubling is None or requested < 1:
+            return requested
+        # Levels are whole bytes, so the size itself may be a level whose step is above it.
+        step = math.ceil(math.log2(requested + 1) * self.levels_per_doubling)
+        while (level := int(2.0 ** (step / self.levels_per_doubling))) > requested:
             step -= 1
         return level
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a device said last."""
+class LastReport:
+    """The last report of a device."""
 
-    wanted_bytes: int
+    requested_bytes: int
     t_ns: int
 
 
-def due(
-    rule: Reporting, told: Told, *, budget_bytes: int, resident_bytes: int, now_ns: int, forced: bool
+def next_report_ns(
+    policy: ReportPolicy,
+    last: LastReport,
+    *,
+    budget_bytes: int,
+    resident_bytes: int,
+    now_ns: int,
+    evicted_since_report: bool,
 ) -> int | None:
-    """Return when a device whose budget has just changed is to report it, in nanoseconds; None: not at all.
+    """Return when a device reports a budget that has just changed, in nanoseconds; None: it does not.
 
     Args:
-        rule: what its reports follow.
-        told: what it reported last.
+        policy: the rules of its reports.
+        last: its last report.
         budget_bytes: its budget now.
-        resident_bytes: what it holds, after eviction.
+        resident_bytes: bytes that it holds, after eviction.
         now_ns: the time.
-        forced: whether blocks have been forced out since it reported last: what is held is then less than
-            what was told, and no rule may have that forgotten.
+        evicted_since_report: whether blocks were evicted since the last report. The device then holds less
+            than it reported, and no rule may drop that.
     """
     if resident_bytes > budget_bytes:
         return now_ns
-    wanted = rule.wanted(budget_bytes)
-    if not forced and _spared(rule, told.wanted_bytes, wanted):
+    requested = policy.requested_bytes(budget_bytes)
+    if not evicted_since_report and is_suppressed(policy, last.requested_bytes, requested):
         return None
-    return max(now_ns + rule.debounce_ns, told.t_ns + int(rule.publish.min_interval))
+    return max(now_ns + policy.debounce_ns, last.t_ns + int(policy.publish.min_interval))
 
 
-def _spared(rule: Reporting, told: int, wanted: int) -> bool:
-    """Tell whether a rule keeps a device that has told of *told* bytes from telling of *wanted* ones."""
-    if wanted > told and rule.hysteresis and wanted <= told * (1.0 + rule.hysteresis):
+def is_suppressed(policy: ReportPolicy, last_bytes: int, requested_bytes: int) -> bool:
+    """Tell whether a rule suppresses a report of *requested_bytes* after one of *last_bytes*."""
+    if (
+        requested_bytes > last_bytes
+        and policy.hysteresis
+        and requested_bytes <= last_bytes * (1.0 + policy.hysteresis)
+    ):
         return True
-    if wanted < told and rule.headroom:
-        return True  # the dip that the headroom is for
-    return wanted == told or abs(wanted - told) < rule.publish.on_change * told
+    if requested_bytes < last_bytes and policy.headroom:
+        return True  # the headroom is for such a dip
+    change = abs(requested_bytes - last_bytes)
+    return change == 0 or change < policy.publish.on_change * last_bytes
 
 
-MANY_REFUSALS = 3
-"""Answers in a row, after which a device that refuses them drops what it holds and asks for all of it."""
+MANY_REFUSALS = 8
+"""After so many rejected answers in a row a device waits before it asks again.
+
+A bad link damages or reorders several answers in a row, so the first ones are asked for again at once.
+"""
+LEAST_REFUSAL_WAIT_NS, LONGEST_REFUSAL_WAIT_NS = NS_PER_S, 60 * NS_PER_S
 
 
-class Refusals:
-    """When a device asks again whose answers it refuses: ever later, where one report after another is.
+def refusal_wait_ns(in_a_row: int, draw: float) -> int:
+    """Return how long a device waits before it asks again after rejected answers, in nanoseconds.
 
-    What is wrong with one part is often wrong with the next, and a fleet that asks once a second for ever
-    is a load that helps nobody.
+    A fleet that asks again and again is a load without use. The wait is at least a second; it doubles with
+    each further answer, up to a minute, and half of it is drawn.
+
+    Args:
+        in_a_row: rejected answers in a row, the last one included.
+        draw: a number from 0 to 1.
     """
-
-    def __init__(self) -> None:
-        self._in_a_row = 0
-        self._counted = False
-
-    @property
-    def many(self) -> bool:
-        """Whether so many answers in a row were refused that what is held must be wrong, not they."""
-        return self._in_a_row >= MANY_REFUSALS
-
-    def reported(self) -> None:
-        """Note that another report has left."""
-        self._counted = False
-
-    def wait_s(self, draw: float) -> float:
-        """Return how long to wait after a part was refused, at least a second.
-
-        It doubles with each report whose answer is refused, up to a minute; half of it is drawn.
-
-        Args:
-            draw: a number from 0 to 1.
-        """
-        if not self._counted:  # an answer has many parts
-            self._counted = True
-            self._in_a_row += 1
-        whole = min(2.0 ** min(self._in_a_row - 1, 16), LONGEST_REFUSAL_WAIT_S)
-        return max(whole * (0.5 + 0.5 * draw), LEAST_REFUSAL_WAIT_S)
+    if in_a_row < MANY_REFUSALS:
+        return 0
+    wait_ns = min(NS_PER_S << min(in_a_row - MANY_REFUSALS, 16), LONGEST_REFUSAL_WAIT_NS)
+    return max(int(wait_ns * (0.5 + 0.5 * draw)), LEAST_REFUSAL_WAIT_NS)

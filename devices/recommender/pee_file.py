@@ -27,7 +27,7 @@ import msgspec
 import numpy as np
 import safetensors
 
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.scoring import item_group_rows, streaming_scores
 from wire.arrays import Float32Array
 from wire.blocks import Blocks
@@ -135,7 +135,7 @@ class Pee:
     """The PEE of one user, with everything that recommending needs."""
 
     fields: Fields
-    shelf: Shelf
+    shelf: BlockPrefix
     """The blocks of the PEE, and no others."""
     user_vector: Float32Array
     """Shape (d,)."""
@@ -191,13 +191,13 @@ def recommend(pee: Pee, k: int, *, known: bool = False) -> list[Recommendation]:
     return [Recommendation(rank, pee.item_names[item], score) for rank, (item, score) in enumerate(ranked, 1)]
 
 
-def a_shelf(geometry: Geometry, blocks: Blocks) -> Shelf:
+def a_shelf(geometry: Geometry, blocks: Blocks) -> BlockPrefix:
     """Return a shelf of its own with *blocks*.
 
     Raises:
         RemoteProtocolError: they are no blocks of a ranking of such a table.
     """
-    shelf = Shelf(geometry, Layers.above_zero((), ()))
+    shelf = BlockPrefix(geometry, Layers.above_zero((), ()))
     shelf.fill(blocks)
     return shelf
 

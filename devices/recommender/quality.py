@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.scoring import ItemTable
 from wire.arrays import Float32Array
 from wire.layers import Layers
@@ -51,7 +51,7 @@ class GroupQuality:
     """
 
     def __init__(
-        self, number: int, shelf: Shelf, users: IntArray, vectors: Float32Array, truth: HeldOut
+        self, number: int, shelf: BlockPrefix, users: IntArray, vectors: Float32Array, truth: HeldOut
     ) -> None:
         self.number = number
         self.layers = shelf.layers
@@ -141,7 +141,7 @@ class UserQuality:
 
 
 def user_qualities(
-    shelves: Mapping[int, Shelf],
+    shelves: Mapping[int, BlockPrefix],
     users: IntArray,
     user_groups: IntArray,
     user_vectors: Float32Array,

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from wire.arrays import Float32Array
 from wire.errors import Reason, RemoteProtocolError
 from wire.geometry import Geometry, Score
@@ -27,7 +27,7 @@ class ItemTable:
         shelf: the blocks.
     """
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: BlockPrefix) -> None:
         geometry = shelf.geometry
         self.held = 0
         self.values: Float32Array = np.zeros((geometry.items, geometry.dim), dtype=np.float32)
@@ -62,7 +62,7 @@ class ItemTable:
         return table_scores(users, self.values, self.planes > 0, self._shelf.geometry)
 
 
-def decode_into(shelf: Shelf, index: int, values: Float32Array, planes: IntArray) -> None:
+def decode_into(shelf: BlockPrefix, index: int, values: Float32Array, planes: IntArray) -> None:
     """Decode block number *index* of the ranking into its cell.
 
     Args:
@@ -100,7 +100,7 @@ def table_scores(
     return scores
 
 
-def streaming_scores(shelf: Shelf, blocks: int, users: Float32Array) -> FloatArray:
+def streaming_scores(shelf: BlockPrefix, blocks: int, users: Float32Array) -> FloatArray:
     """Return the scores of an `ItemTable` with the first *blocks*, decoding one item group at a time.
 
     The working memory is the scores, 8 B I bytes, and the rows of one item group, 12 d bytes an item: as
@@ -136,7 +136,7 @@ def item_group_rows(geometry: Geometry) -> Iterator[slice]:
         yield geometry.rows(m * geometry.slices * geometry.planes)
 
 
-def _block_indices(shelf: Shelf, blocks: int) -> Iterator[IntArray]:
+def _block_indices(shelf: BlockPrefix, blocks: int) -> Iterator[IntArray]:
     """Yield, for each item group, the indices of its blocks among the first *blocks* of the ranking."""
     geometry = shelf.geometry
     groups = np.array(shelf.ids[:blocks], dtype=np.int64) // (geometry.slices * geometry.planes)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from devices.memory import Boundary, Changes, Replay, apply_shocks
-from devices.simulated.roster import Enrolled
+from devices.simulated.roster import DeviceSpec
 from devices.timeline.connectivity import FOREVER, ConnectivityCause, OfflineSpan
 from devices.traces.assignment import assigned_series, start_within
 from devices.traces.availability import offline_spans
@@ -11,13 +11,13 @@ from devices.traces.series import Series, memory_changes
 from wire.layers import Layers
 from wire.random_streams import draw, stream
 
-Course = Iterator[tuple[int, int, int]]
+BudgetTrajectory = Iterator[tuple[int, int, int]]
 """How a budget moves: (wait_ns, free_bytes, budget_bytes)."""
 
 
-def budgets(
+def budget_trajectory(
     memory: Changes, rule: Callable[[int], int], most_free: int, scales: Sequence[tuple[int, float]]
-) -> Course:
+) -> BudgetTrajectory:
     """Yield (wait_ns, free_bytes, budget_bytes): the budget that follows from memory and from actions.
 
     Args:
@@ -26,31 +26,31 @@ def budgets(
         most_free: no more memory is ever free.
         scales: (t_ns, factor) since the device's start, rising: from when on the budget is multiplied.
     """
-    now, told, free, factor, following = 0, 0, 0, 1.0, list(reversed(scales))
+    now, told, free, factor, remaining = 0, 0, 0, 1.0, list(reversed(scales))
     for wait, free_bytes in memory:
         now += wait
-        while following and following[-1][0] < now:
-            at, factor = following.pop()
+        while remaining and remaining[-1][0] < now:
+            at, factor = remaining.pop()
             yield at - told, free, int(rule(free) * factor)
             told = at
-        while following and following[-1][0] == now:
-            factor = following.pop()[1]
+        while remaining and remaining[-1][0] == now:
+            factor = remaining.pop()[1]
         free = free_bytes if free_bytes < most_free else most_free
         yield now - told, free, rule(free) if factor == 1.0 else int(rule(free) * factor)
         told = now
-    for at, factor in reversed(following):
+    for at, factor in reversed(remaining):
         yield at - told, free, int(rule(free) * factor)
         told = at
 
 
-def following(course: Course, start_ns: int, since_ns: int) -> tuple[Course, int]:
+def resume_from(course: BudgetTrajectory, start_ns: int, since_ns: int) -> tuple[BudgetTrajectory, int]:
     """Return what is left of *course*, begun at *start_ns*, from *since_ns* on; and when that begins."""
     if start_ns >= since_ns:
         return course, start_ns
     return _rest(course, since_ns - start_ns), since_ns
 
 
-def _rest(course: Course, skipped_ns: int) -> Course:
+def _rest(course: BudgetTrajectory, skipped_ns: int) -> BudgetTrajectory:
     """Yield the budget that holds after *skipped_ns*, then every later one."""
     now, held = 0, (0, 0)
     for wait, *state in course:
@@ -63,7 +63,7 @@ def _rest(course: Course, skipped_ns: int) -> Course:
     yield 0, *held
 
 
-def scales_since(steps: Iterable[tuple[int, float]], start_ns: int) -> list[tuple[int, float]]:
+def scale_factors(steps: Iterable[tuple[int, float]], start_ns: int) -> list[tuple[int, float]]:
     """Return scalings by the device's own time; of those before its start only the last counts."""
     found: list[tuple[int, float]] = []
     for t_ns, factor in steps:
@@ -74,7 +74,7 @@ def scales_since(steps: Iterable[tuple[int, float]], start_ns: int) -> list[tupl
     return found
 
 
-def memory_of(enrolled: Enrolled, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
+def memory_process(enrolled: DeviceSpec, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
     """Return how a device's free memory moves, shocks included.
 
     Args:
@@ -94,7 +94,7 @@ def memory_of(enrolled: Enrolled, seed: int, series: Sequence[Series[int]], laye
     )
 
 
-def _own_memory(enrolled: Enrolled, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
+def _own_memory(enrolled: DeviceSpec, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
     """Return what a device's memory does by itself."""
     group, name = enrolled.group, enrolled.name
     memory = group.memory
@@ -120,7 +120,7 @@ def place_in_group(name: str) -> int:
 
 
 def recorded_offline_spans(
-    enrolled: Enrolled, seed: int, series: Sequence[Series[bool]]
+    enrolled: DeviceSpec, seed: int, series: Sequence[Series[bool]]
 ) -> Iterator[OfflineSpan]:
     """Yield when a device could not be reached in the recording that it plays, from its start on."""
     group, name = enrolled.group, enrolled.name

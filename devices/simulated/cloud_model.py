@@ -1,36 +1,36 @@
-"""The cloud's capacity in simulated time: how long a report waits, and how long it takes to answer it.
+"""The cloud in simulated time: how long a report waits, and how long it takes to answer it.
 
-`Unlimited` begins with every report when it arrives. `Queue` has so many workers: reports wait their turn,
-the newest of a device takes the place of its older one, and a queue that is full refuses. Devices that
-share a queue must live in one environment.
+`UnlimitedCloud` begins with each report when it arrives. `QueueingCloud` has a number of workers: reports
+wait in a queue, a newer report of a device takes the position of its older one, and a full queue refuses.
+Devices that share a queue must live in one environment.
 """
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
-import simpy
 
-from devices.simulated.exchange import Drop, Exchange, Expect, Unanswered
+from devices.simulated.clock import Clock
+from devices.simulated.exchange import AnswerTiming, DropReason, Exchange
 from devices.timeline.faults import CloudFault, FaultWindow, service_interval
 from wire.units import TIME_UNITS, Duration, format_duration
 
 
-class Cloud(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The cloud service, as simulated time sees it."""
+class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Settings of the cloud service in simulated time."""
 
     service_time: Duration = Duration(5 * TIME_UNITS["ms"])
     """Simulated time that it takes to answer a report, without waiting; the mean where it varies."""
     distribution: Literal["constant", "exponential"] = "constant"
-    """How the service time varies; drawn only where workers are limited."""
+    """Distribution of the service time; drawn only where workers are limited."""
     workers: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
-    """How many reports are worked on at once, the others wait in order of arrival; null: all of them."""
+    """Number of reports that are worked on at once; others wait in order of arrival. Null: no limit."""
     queue_limit: Annotated[int, msgspec.Meta(ge=1, le=2**31)] | None = None
-    """How many reports may wait; one more is refused, and its device asks again. Null: any number."""
+    """Number of reports that may wait; one more is refused, and its device asks again. Null: any number."""
     coalesce: bool = True
-    """Whether a device's newer report takes the place of its older one in the queue."""
+    """Let a device's newer report take the position of its older one in the queue."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.service_time <= 0:
@@ -46,106 +46,95 @@ class Cloud(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             raise ValueError(f"{key}(={value}) needs workers: without them nothing waits")
 
 
-class Unlimited:
-    """A cloud that begins with every report at once.
+class UnlimitedCloud:
+    """A cloud that begins with each report at once.
 
     Args:
-        service_ns: how long it takes.
-        windows: when it is down or slow.
+        service_ns: time to answer a report.
+        windows: spans in which it is down or slow.
     """
 
     def __init__(self, service_ns: int, windows: Sequence[FaultWindow[CloudFault]] = ()) -> None:
         self._service_ns = service_ns
         self._windows = tuple(windows)
 
-    def take(self, exchange: Exchange, expect: Expect, drop: Drop) -> None:
-        """Say when the answer leaves."""
-        begun_ns = exchange.arrived_ns
+    def submit(self, exchange: Exchange) -> None:
+        """Answer a report; the times are known at once."""
+        start_ns = exchange.arrived_ns
         if self._windows:
-            exchange.begun_ns, exchange.left_ns = service_interval(begun_ns, self._service_ns, self._windows)
+            exchange.on_answer(AnswerTiming(*service_interval(start_ns, self._service_ns, self._windows)))
         else:
-            exchange.begun_ns, exchange.left_ns = begun_ns, begun_ns + self._service_ns
-        expect(exchange)
+            exchange.on_answer(AnswerTiming(start_ns, start_ns + self._service_ns))
 
 
-class _Waiting(NamedTuple):
-    exchange: Exchange
-    expect: Expect
-    drop: Drop
-
-
-class Queue:
-    """A cloud with so many workers, first come first served.
+class QueueingCloud:
+    """A cloud with a number of workers, first come first served.
 
     Args:
-        env: the environment that all devices live in.
-        cloud: workers, service time, limit.
+        clock: of the environment that all devices live in.
+        settings: workers, service time, limit.
         rng: the stream for service times.
-        windows: when it is down or slow.
+        windows: spans in which it is down or slow.
     """
 
     def __init__(
         self,
-        env: simpy.Environment,
-        cloud: Cloud,
+        clock: Clock,
+        settings: CloudSettings,
         rng: np.random.Generator,
         windows: Sequence[FaultWindow[CloudFault]] = (),
     ) -> None:
-        assert cloud.workers is not None
-        self._env = env
-        self._cloud = cloud
+        assert settings.workers is not None
+        self._clock = clock
+        self._settings = settings
         self._windows = tuple(windows)
-        self._idle = cloud.workers
-        self._services = _services(cloud, rng)
-        self._waiting: OrderedDict[tuple[int, int], _Waiting] = OrderedDict()
+        self._idle = settings.workers
+        self._service_times = _service_times(settings, rng)
+        self._queue: OrderedDict[tuple[int, int], Exchange] = OrderedDict()
 
-    def take(self, exchange: Exchange, expect: Expect, drop: Drop) -> None:
-        """Queue the report when it arrives."""
-        wait_ns = exchange.arrived_ns - int(self._env.now)
-        arrival = self._env.timeout(wait_ns, _Waiting(exchange, expect, drop))
-        arrival.callbacks.append(self._arrive)
+    def submit(self, exchange: Exchange) -> None:
+        """Queue a report when it arrives."""
+        self._clock.after(exchange.arrived_ns - self._clock.now_ns, exchange, self._on_arrival)
 
-    def _arrive(self, event: simpy.Event) -> None:
-        arrived: _Waiting = event.value  # type: ignore[assignment]  # as `take` gave it
-        exchange = arrived.exchange
+    def _on_arrival(self, exchange: Exchange) -> None:
         if self._idle:
             self._idle -= 1
-            self._begin(arrived)
+            self._start(exchange)
             return
-        key = (exchange.number, 0 if self._cloud.coalesce else exchange.seq)
-        older = self._waiting.get(key)
-        if older is not None and older.exchange.seq > exchange.seq:
-            arrived.drop(exchange, Unanswered.REPLACED)  # it was overtaken on its way
+        report, settings = exchange.report, self._settings
+        key = (report.number, 0 if settings.coalesce else report.seq)
+        older = self._queue.get(key)
+        if older is not None and older.report.seq > report.seq:
+            exchange.on_drop(DropReason.REPLACED)  # the other one has overtaken it on the way
         elif older is not None:
-            self._waiting[key] = arrived  # in the older one's place
-            older.drop(older.exchange, Unanswered.REPLACED)
-        elif self._cloud.queue_limit is not None and len(self._waiting) >= self._cloud.queue_limit:
-            arrived.drop(exchange, Unanswered.REFUSED)
+            self._queue[key] = exchange  # in the older one's position
+            older.on_drop(DropReason.REPLACED)
+        elif settings.queue_limit is not None and len(self._queue) >= settings.queue_limit:
+            exchange.on_drop(DropReason.REFUSED)
         else:
-            self._waiting[key] = arrived
+            self._queue[key] = exchange
 
-    def _begin(self, arrived: _Waiting) -> None:
-        exchange, now = arrived.exchange, int(self._env.now)
-        exchange.begun_ns, exchange.left_ns = service_interval(now, next(self._services), self._windows)
-        free_ns = exchange.left_ns
-        for _ in range(exchange.answers - 1):  # a report that has arrived twice is worked on twice
-            _, free_ns = service_interval(free_ns, next(self._services), self._windows)
-        self._env.timeout(free_ns - now).callbacks.append(self._done)
-        arrived.expect(exchange)
+    def _start(self, exchange: Exchange) -> None:
+        now = self._clock.now_ns
+        start_ns, done_ns = service_interval(now, next(self._service_times), self._windows)
+        free_ns = done_ns
+        for _ in range(exchange.copies - 1):  # a report that has arrived twice is worked on twice
+            _, free_ns = service_interval(free_ns, next(self._service_times), self._windows)
+        self._clock.after(free_ns - now, None, self._on_worker_free)
+        exchange.on_answer(AnswerTiming(start_ns, done_ns))
 
-    def _done(self, event: simpy.Event) -> None:
-        if self._waiting:
-            _, following = self._waiting.popitem(last=False)
-            self._begin(following)
+    def _on_worker_free(self, _: None) -> None:
+        if self._queue:
+            self._start(self._queue.popitem(last=False)[1])
         else:
             self._idle += 1
 
 
-def _services(cloud: Cloud, rng: np.random.Generator) -> Iterator[int]:
+def _service_times(settings: CloudSettings, rng: np.random.Generator) -> Iterator[int]:
     """Yield the service time of one report after the other, in nanoseconds."""
-    mean = int(cloud.service_time)
+    mean = int(settings.service_time)
     while True:
-        if cloud.distribution == "constant":
+        if settings.distribution == "constant":
             yield mean
         else:
             yield from np.maximum(rng.exponential(mean, 64), 1).astype(np.int64).tolist()

@@ -1,22 +1,22 @@
 """Delivery: a report on its way up, its answer on its way down, and the end of the exchange.
 
-The weather is applied here: what a link loses, damages, doubles or holds back, and what a broken connection
-cuts off. Whatever happens, an exchange ends with one row of the log, and if its answer is still wanted the
-device reports again.
+The impairments of the links are applied here: messages are lost, damaged, doubled or held back, or cut off by
+a broken connection. In each case an exchange ends with one row of the log. Reports are decided elsewhere
+(`devices.protocol.report_scheduler`).
 """
 
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import simpy
-
-from devices.event_log import Cause, Harm, Result
-from devices.protocol.agent import Receipt
-from devices.simulated.exchange import Exchange, Unanswered
-from devices.simulated.exchange_log import log_end
+from devices.event_log import ExchangeResult, MessageFault
+from devices.protocol.agent import Agent, Receipt
+from devices.protocol.report_scheduler import ReportCause
+from devices.simulated.context import SimulationContext
+from devices.simulated.delivery_owner import DeliveryOwner
+from devices.simulated.exchange import AnswerTiming, DropReason, SentReport
+from devices.simulated.exchange_log import ExchangeRecord, log_exchange
 from devices.simulated.link import Link
-from devices.simulated.owner import Owner
 from devices.timeline.faults import NO_FAULT, NO_IMPAIRMENT, Impairment
 from wire.errors import RunError
 from wire.mqtt_bytes import PUBACK_WIRE_BYTES, publish_wire_bytes, suback_bytes, subscribe_bytes, wire_bytes
@@ -25,235 +25,252 @@ from wire.topics import TABLE, LayerName, MessageKind, layer_topic
 _REPORT_QOS, _PART_QOS = TABLE[MessageKind.BUDGET].qos, TABLE[MessageKind.PEE].qos
 
 MAX_REJECTIONS = 100
-"""A device that rejects so many updates in a row faces a cloud that is broken, not a link that is bad."""
+"""Intact updates rejected in a row after which a run fails: the cloud is broken, not a link."""
 
 
 class Delivery:
     """The exchanges of one device.
 
     Args:
-        device: whose.
+        owner: the device.
+        agent: its protocol logic, for the content of reports.
+        context: what all devices share.
         uplink: toward the cloud.
         downlink: from the cloud.
         address_bytes: length of the device's topics up to the last level.
-        apply_ns_per_byte: how long the device takes to take a byte of an update in.
+        apply_ns_per_byte: time in which the device takes in a byte of an update.
     """
 
     __slots__ = (
-        "_applied_at",
+        "_agent",
+        "_applied_at_ns",
         "_apply_ns_per_byte",
-        "_device",
+        "_context",
+        "_owner",
         "_part_topic_bytes",
-        "_plain",
+        "_queue",
         "_rejections",
         "_report_topic_bytes",
         "_sending",
-        "_setting",
-        "_waiting",
+        "_unimpaired",
         "downlink",
         "uplink",
     )
 
     def __init__(
-        self, device: Owner, uplink: Link, downlink: Link, address_bytes: int, apply_ns_per_byte: float
+        self,
+        owner: DeliveryOwner,
+        agent: Agent,
+        context: SimulationContext,
+        uplink: Link,
+        downlink: Link,
+        address_bytes: int,
+        apply_ns_per_byte: float,
     ) -> None:
-        self._device = device
-        self._setting = device.setting
+        self._owner = owner
+        self._agent = agent
+        self._context = context
         self._report_topic_bytes = address_bytes + len(MessageKind.BUDGET)
         self._part_topic_bytes = address_bytes + len(MessageKind.PEE)
         self._apply_ns_per_byte = apply_ns_per_byte
-        self._applied_at = 0
+        self._applied_at_ns = 0
         self._rejections = 0
-        self._waiting: deque[tuple[Exchange, int]] = deque()
+        self._queue: deque[tuple[ExchangeRecord, int]] = deque()
         self._sending = False
         self.change_links(uplink, downlink)
 
     def change_links(self, uplink: Link, downlink: Link) -> None:
         """Use other links for what is sent from now on."""
         self.uplink, self.downlink = uplink, downlink
-        self._plain = downlink.calm and not self._apply_ns_per_byte
+        self._unimpaired = downlink.unimpaired and not self._apply_ns_per_byte
 
-    def begin_anew(self) -> None:
+    def restart_order(self) -> None:
         """Let the messages of the next connection wait for none of this one's."""
-        self.uplink.begin_anew()
-        self.downlink.begin_anew()
+        self.uplink.restart_order()
+        self.downlink.restart_order()
 
-    def send(self, cause: Cause, changed_ns: int) -> None:
+    def send(self, cause: ReportCause, changed_ns: int) -> None:
         """Send the agent's next report."""
-        device, setting, uplink = self._device, self._setting, self.uplink
-        agent = device.agent
-        now: int = setting.env.now  # type: ignore[assignment]  # SimPy keeps integers as they are
+        owner, context, uplink, agent = self._owner, self._context, self.uplink, self._agent
+        now = context.clock.now_ns
         layers: Sequence[LayerName] = ()
         if agent.shared and agent.missing():
             layers = agent.subscribe()
-            topics = [layer_topic(setting.fleet, layer) for layer in layers]
+            topics = [layer_topic(context.fleet, layer) for layer in layers]
             packets = subscribe_bytes(topics)
-            report = bytes(sum(packets))  # what is asked is in `layers`: only the size counts
+            payload = bytes(sum(packets))  # `layers` says what is asked for: only the size counts
             framed, acks = sum(map(wire_bytes, packets)), sum(map(wire_bytes, suback_bytes(len(topics))))
         else:
-            report = agent.report()
-            framed = publish_wire_bytes(self._report_topic_bytes, len(report), _REPORT_QOS)
+            payload = agent.report()
+            framed = publish_wire_bytes(self._report_topic_bytes, len(payload), _REPORT_QOS)
             acks = PUBACK_WIRE_BYTES
         through = uplink.transfer(now, framed)
-        exchange = Exchange(
-            device.number,
-            device.name,
+        report = SentReport(
+            owner.number,
+            owner.name,
             agent.user,
             agent.seq,
-            report,
+            payload,
             cause,
             now,
             changed_ns,
-            agent.wanted_bytes,
+            agent.requested_bytes,
             agent.held,
             layers,
         )
-        exchange.report_wire_bytes = framed
-        exchange.arrived_ns = through + uplink.delay(now)
-        if (not uplink.calm or setting.outages) and not self._gets_through(exchange):
-            exchange.lost, exchange.arrived_ns = True, -1
-            self._after(now + setting.retry_ns, exchange, self._end)
+        record = ExchangeRecord(report, through + uplink.delay(now), handler=self, report_wire_bytes=framed)
+        if (not uplink.unimpaired or context.outages) and not self._apply_uplink_faults(record):
+            record.lost, record.arrived_ns = True, -1
+            self._at(now + context.retry_ns, record, self._end)
             return
-        if exchange.answers > 1:  # it was sent as often
-            exchange.report_wire_bytes += framed * (exchange.answers - 1)
-            acks *= exchange.answers
-        exchange.ack_wire_bytes = acks
-        answering = setting.relay if layers else setting.capacity
-        answering.take(exchange, self._expect, self._drop)
+        if record.copies > 1:
+            record.report_wire_bytes += framed * (record.copies - 1)
+            acks *= record.copies
+        record.ack_wire_bytes = acks
+        (context.relay if layers else context.cloud).submit(record)
 
-    def _gets_through(self, exchange: Exchange) -> bool:
-        """Apply the weather to a report; tell whether the cloud will answer it."""
-        device, setting, uplink = self._device, self._setting, self.uplink
-        size = len(exchange.report)
-        impairment = NO_IMPAIRMENT if uplink.calm else uplink.draw_impairment(exchange.sent_ns)
+    def _apply_uplink_faults(self, record: ExchangeRecord) -> bool:
+        """Apply the uplink's impairments to a report; tell whether the cloud will answer it."""
+        owner, context, uplink, report = self._owner, self._context, self.uplink, record.report
+        seq, size = report.seq, len(report.payload)
+        impairment = NO_IMPAIRMENT if uplink.unimpaired else uplink.draw_impairment(report.sent_ns)
         if impairment.retries:
-            exchange.resent_wire_bytes = exchange.report_wire_bytes * impairment.retries
-            exchange.report_wire_bytes += exchange.resent_wire_bytes
+            record.resent_wire_bytes = record.report_wire_bytes * impairment.retries
+            record.report_wire_bytes += record.resent_wire_bytes
         if impairment.lost is not None:
-            device.harm(Harm.REPORT_LOST, exchange.seq, size, impairment.lost, 1 + impairment.retries)
+            owner.log_fault(MessageFault.REPORT_LOST, seq, size, impairment.lost, 1 + impairment.retries)
             return False
         if impairment.resent is not None:
-            device.harm(Harm.REPORT_RESENT, exchange.seq, size, impairment.resent, impairment.retries)
+            owner.log_fault(MessageFault.REPORT_RESENT, seq, size, impairment.resent, impairment.retries)
         if uplink.recovers:
-            exchange.arrived_ns = uplink.in_order(exchange.arrived_ns + impairment.late_ns)
-        for window in setting.outages:
-            if window.is_active(exchange.arrived_ns):
-                device.harm(Harm.REPORT_CUT_OFF, exchange.seq, size, window.number)
+            record.arrived_ns = uplink.in_order(record.arrived_ns + impairment.late_ns)
+        for window in context.outages:
+            if window.is_active(record.arrived_ns):
+                owner.log_fault(MessageFault.REPORT_CUT_OFF, seq, size, window.number)
                 return False
         if impairment.corrupted is not None:
-            device.harm(Harm.REPORT_CORRUPTED, exchange.seq, size, impairment.corrupted)
-            exchange.ack_wire_bytes = PUBACK_WIRE_BYTES  # the broker does not know what is in it
-            # The first byte: a digit changed inside would be another report, which no checksum tells apart.
-            if not exchange.layers:
-                setting.transport.send_damaged(device.name, b"\xff" + exchange.report[1:])
+            owner.log_fault(MessageFault.REPORT_CORRUPTED, seq, size, impairment.corrupted)
+            record.ack_wire_bytes = PUBACK_WIRE_BYTES  # the broker does not read the payload
+            # The first byte: another digit inside would be another report, which no checksum tells apart.
+            if not report.layers:
+                context.transport.send_damaged(owner.name, b"\xff" + report.payload[1:])
             return False
         if impairment.duplicated is not None:
-            device.harm(Harm.REPORT_DUPLICATED, exchange.seq, size, impairment.duplicated)
-            exchange.answers = 2
+            owner.log_fault(MessageFault.REPORT_DUPLICATED, seq, size, impairment.duplicated)
+            record.copies = 2
         return True
 
-    def _expect(self, exchange: Exchange) -> None:
-        """The answer leaves at a known time: schedule the barrier, and let the bytes travel."""
-        env = self._setting.env
-        if exchange.barrier_ns < 0:  # else a recording says when
-            exchange.barrier_ns = exchange.left_ns + self.downlink.delay(exchange.left_ns)
-        transport = self._setting.transport
-        (transport.subscribe if exchange.layers else transport.send_report)(exchange)
-        env.timeout(exchange.barrier_ns - env.now, exchange).callbacks.append(self._answer)
+    def on_answer(self, record: ExchangeRecord, timing: AnswerTiming) -> None:
+        """Schedule the barrier of an answer whose times are known, and send the report's bytes."""
+        context = self._context
+        record.service_start_ns, record.answer_sent_ns = timing.service_start_ns, timing.answer_sent_ns
+        barrier_ns = timing.barrier_ns
+        if barrier_ns < 0:  # else a recorded run says it
+            barrier_ns = timing.answer_sent_ns + self.downlink.delay(timing.answer_sent_ns)
+        record.barrier_ns = barrier_ns
+        if record.parts is None:  # a real cloud has answered by now
+            transport = context.transport
+            (transport.subscribe if record.report.layers else transport.send_report)(record)
+        clock = context.clock
+        clock.after(barrier_ns - clock.now_ns, record, self._on_barrier)
 
-    def _drop(self, exchange: Exchange, why: Unanswered) -> None:
-        """The cloud does not answer: the device waits for as long as it does, and asks again."""
-        if why is Unanswered.REPLACED:
-            self._close(exchange)
+    def on_drop(self, record: ExchangeRecord, reason: DropReason) -> None:
+        """End an exchange that the cloud does not answer, now or when the device's wait ends."""
+        if reason is DropReason.REPLACED:
+            self._finish(record)
             return
-        if why is Unanswered.REFUSED:
-            self._device.harm(Harm.REPORT_REFUSED, exchange.seq, len(exchange.report), NO_FAULT)
-        exchange.lost = True
-        self._after(exchange.sent_ns + self._setting.retry_ns, exchange, self._end)
+        report = record.report
+        if reason is DropReason.REFUSED:
+            size = len(report.payload)
+            self._owner.log_fault(MessageFault.REPORT_REFUSED, report.seq, size, NO_FAULT)
+        record.lost = True
+        self._at(report.sent_ns + self._context.retry_ns, record, self._end)
 
-    def _after(self, t_ns: int, exchange: Exchange, action: Callable[[simpy.Event], None]) -> None:
-        """Do *action* at *t_ns*, not before now; the exchange rides on the event as its value."""
-        env = self._setting.env
-        env.timeout(max(0, t_ns - env.now), exchange).callbacks.append(action)
+    def _at(self, t_ns: int, record: ExchangeRecord, action: Callable[[ExchangeRecord], None]) -> None:
+        """Do *action* with the exchange at *t_ns*, not before now."""
+        clock = self._context.clock
+        clock.after(max(0, t_ns - clock.now_ns), record, action)
 
-    def _answer(self, event: simpy.Event) -> None:
-        """The barrier: the answer begins to arrive; each part takes its time on the link."""
-        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_expect` gave it
-        device, setting, parts = self._device, self._setting, exchange.parts
+    def _on_barrier(self, record: ExchangeRecord) -> None:
+        """Let the parts of an answer begin to arrive; each takes its time on the link."""
+        owner, context, parts = self._owner, self._context, record.parts
         if not parts:
-            raise RunError(f"device {device.name}: report {exchange.seq} has no answer at its barrier")
-        if setting.outages or not device.online:
-            place = self._cut_off_by(exchange.left_ns, int(setting.env.now))
-            if place is not None:
-                self._lose_answer(exchange, 0, place)
+            raise RunError(f"device {owner.name}: report {record.report.seq} has no answer at its barrier")
+        clock = context.clock
+        if context.outages or not owner.online:
+            fault_index = self._cut_off_by(record.answer_sent_ns, clock.now_ns)
+            if fault_index is not None:
+                self._drop_answer(record, 0, fault_index)
                 return
-        exchange.epoch = device.epoch
-        if setting.supersede and self._waiting and not self._take_back(exchange):
+        record.epoch = owner.epoch
+        if context.supersede and self._queue and not self._cancel_superseded(record):
             return
-        simple = len(parts) == exchange.answers == 1 and not exchange.layers
-        if simple and not self._sending and self._plain:
-            now: int = setting.env.now  # type: ignore[assignment]
-            arrives_ns, _ = self._transfer(parts[0], self._count(exchange, 0), now)
-            setting.env.timeout(arrives_ns - now, exchange).callbacks.append(self._arrive_only)
+        is_simple = len(parts) == record.copies == 1 and not record.report.layers
+        if is_simple and not self._sending and self._unimpaired:
+            now = clock.now_ns
+            arrives_ns, _ = self._transfer(parts[0], self._count(record, 0), now)
+            clock.after(arrives_ns - now, record, self._on_only_part)
             return
-        self._waiting.extend((exchange, place) for place in range(len(parts)))
+        self._queue.extend((record, index) for index in range(len(parts)))
         if not self._sending:
             self._send_next(None)
 
-    def _send_next(self, event: simpy.Event | None) -> None:
+    def _send_next(self, _: None) -> None:
         """Send the part that has waited longest; the next follows when it is through."""
-        env = self._setting.env
-        while self._waiting and self._waiting[0][0].epoch != self._device.epoch:
-            self._lose_rest()
-        self._sending = bool(self._waiting)
-        if not self._waiting:
+        queue, owner = self._queue, self._owner
+        while queue and queue[0][0].epoch != owner.epoch:
+            self._drop_remaining()
+            queue = self._queue
+        self._sending = bool(queue)
+        if not queue:
             return
-        exchange, place = self._waiting.popleft()
-        assert exchange.parts is not None
-        through = self._send_part(exchange, place)
-        env.timeout(through - env.now).callbacks.append(self._send_next)
+        record, index = queue.popleft()
+        through = self._send_part(record, index)
+        clock = self._context.clock
+        clock.after(through - clock.now_ns, None, self._send_next)
 
-    def _send_part(self, exchange: Exchange, place: int) -> int:
-        """Send a part through the weather; return when the link is free again."""
+    def _send_part(self, record: ExchangeRecord, index: int) -> int:
+        """Send a part with its impairments; return when the link is free again."""
         downlink = self.downlink
-        assert exchange.parts is not None
-        part, last = exchange.parts[place], place == len(exchange.parts) - 1
-        now: int = self._setting.env.now  # type: ignore[assignment]
-        impairment = NO_IMPAIRMENT if downlink.calm else downlink.draw_impairment(now)
+        assert record.parts is not None
+        part, is_last = record.parts[index], index == len(record.parts) - 1
+        now = self._context.clock.now_ns
+        impairment = NO_IMPAIRMENT if downlink.unimpaired else downlink.draw_impairment(now)
         if impairment is not NO_IMPAIRMENT:
-            self._note(exchange, len(part), impairment)
-        ends_ns = exchange.ends_ns
-        for copy in range(exchange.answers + (impairment.duplicated is not None)):
-            framed = self._count(exchange, place, copy)
+            self._log_impairment(record, len(part), impairment)
+        ends_ns = record.ends_ns
+        for copy in range(record.copies + (impairment.duplicated is not None)):
+            framed = self._count(record, index, copy)
             if impairment.retries and not copy:
-                exchange.resent_wire_bytes += framed * impairment.retries
-                exchange.wire_bytes += framed * impairment.retries
+                record.resent_wire_bytes += framed * impairment.retries
+                record.wire_bytes += framed * impairment.retries
             through_ns, taken_ns = self._transfer(part, framed, now, impairment.late_ns)
             arrives_ns = taken_ns + impairment.held_back_ns
             ends_ns = max(ends_ns, arrives_ns)
             if not copy:
-                exchange.received_ns = max(exchange.received_ns, through_ns + impairment.held_back_ns)
+                record.received_ns = max(record.received_ns, through_ns + impairment.held_back_ns)
             if impairment.lost is not None:
-                exchange.lost_bytes += len(part)
+                record.lost_bytes += len(part)
                 continue
             arrived = part if impairment.corrupted is None else self._damaged(part)
-            self._after(arrives_ns, exchange, partial(self._arrive, arrived, again=copy > 0))
-        if last:
-            late_ns = exchange.sent_ns + self._setting.retry_ns if impairment.lost is not None else 0
-            self._after(max(ends_ns, late_ns), exchange, self._end)
-        exchange.ends_ns = ends_ns
-        return downlink.free_after(now)
+            self._at(arrives_ns, record, partial(self._on_part, part=arrived, is_copy=copy > 0))
+        if is_last:
+            late_ns = 0 if impairment.lost is None else record.report.sent_ns + self._context.retry_ns
+            self._at(max(ends_ns, late_ns), record, self._end)
+        record.ends_ns = ends_ns
+        return downlink.next_free_ns(now)
 
-    def _count(self, exchange: Exchange, place: int, copy: int = 0) -> int:
-        """Count a part as sent: its payload, and what it takes on the wire; return the latter."""
-        assert exchange.parts is not None
-        size, topic_bytes = len(exchange.parts[place]), self._part_topic_bytes
-        if exchange.layers:
-            topic_bytes = len(layer_topic(self._setting.fleet, exchange.layers[place]))
+    def _count(self, record: ExchangeRecord, index: int, copy: int = 0) -> int:
+        """Count a part as sent: its payload, and its bytes on the wire; return the latter."""
+        assert record.parts is not None
+        size, topic_bytes = len(record.parts[index]), self._part_topic_bytes
+        if record.report.layers:
+            topic_bytes = len(layer_topic(self._context.fleet, record.report.layers[index]))
         framed = publish_wire_bytes(topic_bytes, size, _PART_QOS)
-        exchange.sent_bytes += size
-        exchange.copied_bytes += size if copy else 0
-        exchange.wire_bytes += framed
+        record.sent_bytes += size
+        if copy:
+            record.copied_bytes += size
+        record.wire_bytes += framed
         return framed
 
     def _transfer(self, part: bytes, framed: int, now: int, late_ns: int = 0) -> tuple[int, int]:
@@ -263,156 +280,138 @@ class Delivery:
             through = self.downlink.in_order(through + late_ns)
         if not self._apply_ns_per_byte:
             return through, through
-        self._applied_at = max(through, self._applied_at) + int(len(part) * self._apply_ns_per_byte)
-        return through, self._applied_at
+        self._applied_at_ns = max(through, self._applied_at_ns) + int(len(part) * self._apply_ns_per_byte)
+        return through, self._applied_at_ns
 
-    def _note(self, exchange: Exchange, size: int, impairment: Impairment) -> None:
-        """Log what the weather does to a part."""
-        device, seq = self._device, exchange.seq
+    def _log_impairment(self, record: ExchangeRecord, size: int, impairment: Impairment) -> None:
+        """Log the impairments of a part."""
+        owner, seq = self._owner, record.report.seq
         if impairment.duplicated is not None:
-            device.harm(Harm.PART_DUPLICATED, seq, size, impairment.duplicated)
+            owner.log_fault(MessageFault.PART_DUPLICATED, seq, size, impairment.duplicated)
         if impairment.lost is not None:
-            exchange.lost = True
-            device.harm(Harm.PART_LOST, seq, size, impairment.lost, 1 + impairment.retries)
+            record.lost = True
+            owner.log_fault(MessageFault.PART_LOST, seq, size, impairment.lost, 1 + impairment.retries)
         elif impairment.resent is not None:
-            device.harm(Harm.PART_RESENT, seq, size, impairment.resent, impairment.retries)
+            owner.log_fault(MessageFault.PART_RESENT, seq, size, impairment.resent, impairment.retries)
         if impairment.corrupted is not None and impairment.lost is None:
-            exchange.harmed = True
-            device.harm(Harm.PART_CORRUPTED, seq, size, impairment.corrupted)
+            record.impaired = True
+            owner.log_fault(MessageFault.PART_CORRUPTED, seq, size, impairment.corrupted)
         if impairment.held_back is not None:
-            exchange.harmed = True
-            device.harm(Harm.PART_REORDERED, seq, size, impairment.held_back)
+            record.impaired = True
+            owner.log_fault(MessageFault.PART_REORDERED, seq, size, impairment.held_back)
 
     def _damaged(self, part: bytes) -> bytes:
         at = int(self.downlink.draw() * len(part))
         return part[:at] + bytes([part[at] ^ 0x20]) + part[at + 1 :]
 
-    def _take_back(self, answered: Exchange) -> bool:
-        """Take back what has not begun to be sent of answers that are not the newest.
+    def _cancel_superseded(self, answered: ExchangeRecord) -> bool:
+        """Cancel parts that are not being sent yet, of answers that are not the newest.
 
         Answers may overtake each other on their way: the newest is that to the latest report.
 
         Returns:
             Whether *answered* is the newest.
         """
-        known = {exchange.seq: exchange for exchange, _ in self._waiting} | {answered.seq: answered}
-        newest = known.pop(max(known))
-        self._waiting = deque(each for each in self._waiting if each[0] is newest)
-        for exchange in known.values():
-            self._close(exchange)
+        records = {record.report.seq: record for record, _ in self._queue} | {answered.report.seq: answered}
+        newest = records.pop(max(records))
+        self._queue = deque(item for item in self._queue if item[0] is newest)
+        for record in records.values():
+            self._finish(record)
         return newest is answered
 
     def _cut_off_by(self, *moments: int) -> int | None:
-        """Return which fault keeps what is under way at one of *moments* from arriving, None if none does."""
-        for window in self._setting.outages:
+        """Return the fault that cuts off what is under way at one of *moments*, None if none does."""
+        for window in self._context.outages:
             if any(map(window.is_active, moments)):
                 return window.number
-        return None if self._device.online else NO_FAULT
+        return None if self._owner.online else NO_FAULT
 
-    def _lose_answer(self, exchange: Exchange, first: int, place: int) -> None:
-        """Nobody is connected to take the parts from the *first* on; the device reports again when it is."""
-        assert exchange.parts is not None
-        exchange.lost = True
-        before = exchange.sent_bytes
-        for copy in range(exchange.answers):
-            for at in range(first, len(exchange.parts)):
-                self._count(exchange, at, copy)
-        lost_bytes = exchange.sent_bytes - before
-        exchange.lost_bytes += lost_bytes
-        self._device.harm(Harm.PART_CUT_OFF, exchange.seq, lost_bytes, place)
-        late_ns = exchange.sent_ns + self._setting.retry_ns
-        self._after(max(late_ns, exchange.received_ns), exchange, self._end)
+    def _drop_answer(self, record: ExchangeRecord, first: int, fault_index: int) -> None:
+        """Count the parts from the *first* on as lost: no device is connected to receive them."""
+        assert record.parts is not None
+        record.lost = True
+        before = record.sent_bytes
+        for copy in range(record.copies):
+            for index in range(first, len(record.parts)):
+                self._count(record, index, copy)
+        lost_bytes = record.sent_bytes - before
+        record.lost_bytes += lost_bytes
+        report = record.report
+        self._owner.log_fault(MessageFault.PART_CUT_OFF, report.seq, lost_bytes, fault_index)
+        self._at(max(report.sent_ns + self._context.retry_ns, record.received_ns), record, self._end)
 
-    def _lose_rest(self) -> None:
-        """The connection that the next parts wait for is gone: they do not take the link of the new one."""
-        exchange, first = self._waiting[0]
-        self._waiting = deque(each for each in self._waiting if each[0] is not exchange)
-        place = self._cut_off_by(int(self._setting.env.now))
-        self._lose_answer(exchange, first, NO_FAULT if place is None else place)
+    def _drop_remaining(self) -> None:
+        """Drop parts whose connection is gone: they do not take the link of the new one."""
+        record, first = self._queue[0]
+        self._queue = deque(item for item in self._queue if item[0] is not record)
+        self._drop_answer(record, first, self._outage_now())
 
-    def _arrive_only(self, event: simpy.Event) -> None:
-        """The one part of an answer arrives, and that is its end."""
-        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
-        assert exchange.parts is not None
-        exchange.received_ns = self._setting.env.now  # type: ignore[assignment]
-        self._arrive(exchange.parts[0], event)
-        self._end(event)
+    def _outage_now(self) -> int:
+        fault_index = self._cut_off_by(self._context.clock.now_ns)
+        return NO_FAULT if fault_index is None else fault_index
 
-    def _arrive(self, part: bytes, event: simpy.Event, *, again: bool = False) -> None:
-        """A part is there, or *again* its second copy, for which the agent seldom has a use."""
-        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
-        if self._missed(exchange, len(part)):
+    def _on_only_part(self, record: ExchangeRecord) -> None:
+        """Receive the one part of an answer, and end the exchange."""
+        assert record.parts is not None
+        record.received_ns = self._context.clock.now_ns
+        self._on_part(record, record.parts[0])
+        self._end(record)
+
+    def _on_part(self, record: ExchangeRecord, part: bytes, *, is_copy: bool = False) -> None:
+        """Receive a part, or the second copy of one, for which the agent seldom has a use."""
+        if self._connection_gone(record, len(part)):
             return
-        exchange.ack_wire_bytes += PUBACK_WIRE_BYTES
-        device, agent = self._device, self._device.agent
-        before = agent.resident_bytes
+        record.ack_wire_bytes += PUBACK_WIRE_BYTES
+        agent, report = self._agent, record.report
+        is_latest = report.seq == agent.seq
         agent.received = None
-        receipt = agent.receive(part)
-        exchange.layout = exchange.layout or agent.received
+        receipt = self._owner.on_part(
+            part, is_latest=is_latest, of_layers=bool(report.layers), is_applied=record.applied_ns >= 0
+        )
+        record.layout = record.layout or agent.received
         if receipt is Receipt.REJECTED:
-            self._reject(exchange)
-        elif receipt is Receipt.MISFIT:
-            device.report(Cause.CHANGE)
-        elif receipt is not Receipt.STALE and not again:
-            exchange.used_bytes += len(part)
-            exchange.receipt = receipt
-        if agent.resident_bytes != before:
-            device.observe()
-        if receipt in (Receipt.APPLIED, Receipt.CONFIRMED) and exchange.applied_ns < 0:
-            exchange.applied_ns = self._setting.env.now  # type: ignore[assignment]
-            self._settled(exchange)
+            if is_latest:
+                self._on_rejected(record)
+        elif receipt is not Receipt.STALE and receipt is not Receipt.MISFIT and not is_copy:
+            record.used_bytes += len(part)
+            record.receipt = receipt
+        if record.applied_ns < 0 and (receipt is Receipt.APPLIED or receipt is Receipt.CONFIRMED):
+            record.applied_ns = self._context.clock.now_ns
 
-    def _settled(self, exchange: Exchange) -> None:
-        """The PEE is held that was asked for, or the layers are known from which to ask for it."""
-        device = self._device
-        if device.agent.shared and not exchange.layers and device.agent.missing():
-            device.report(Cause.INTRODUCED)
-        if self._setting.on_applied is not None:
-            self._setting.on_applied(device.number, device.agent.model)
-
-    def _missed(self, exchange: Exchange, size: int) -> bool:
-        """Tell whether the connection that a part came on is gone."""
-        if exchange.ended or exchange.epoch == self._device.epoch:
-            return exchange.ended
-        place = self._cut_off_by(int(self._setting.env.now))
-        self._device.harm(Harm.PART_CUT_OFF, exchange.seq, size, NO_FAULT if place is None else place)
-        exchange.lost = True
-        exchange.lost_bytes += size
+    def _connection_gone(self, record: ExchangeRecord, size: int) -> bool:
+        """Tell whether the connection that a part came on is gone; count such a part as lost."""
+        if record.ended or record.epoch == self._owner.epoch:
+            return record.ended
+        self._owner.log_fault(MessageFault.PART_CUT_OFF, record.report.seq, size, self._outage_now())
+        record.lost = True
+        record.lost_bytes += size
         return True
 
-    def _reject(self, exchange: Exchange) -> None:
-        """Report again at once: a part that is missing or damaged leaves a valid prefix held.
+    def _on_rejected(self, record: ExchangeRecord) -> None:
+        """Note that the latest answer was rejected.
 
-        What is damaged of an answer that is not awaited any more is let go: were each damaged part a report,
-        and each report more parts, a storm would feed on itself.
+        Raises:
+            RunError: too many intact answers were.
         """
-        device = self._device
-        if exchange.seq != device.agent.seq:
-            return
-        exchange.receipt = Receipt.REJECTED
-        self._rejections += not (exchange.lost or exchange.harmed)
+        record.receipt = Receipt.REJECTED
+        self._rejections += not (record.lost or record.impaired)
         if self._rejections > MAX_REJECTIONS:
             raise RunError(
-                f"device {device.name}: rejected {self._rejections} updates, "
-                f"the last as {device.agent.rejected}"
+                f"device {self._owner.name}: rejected {self._rejections} updates, "
+                f"the last as {self._agent.rejected}"
             )
-        device.report(Cause.REJECTED)
 
-    def _end(self, event: simpy.Event) -> None:
-        """The end of an exchange; report again if its answer was lost and is still wanted."""
-        exchange: Exchange = event.value  # type: ignore[assignment]  # as `_after` gave it
-        if exchange.ended:
+    def _end(self, record: ExchangeRecord) -> None:
+        """End an exchange; the device learns of it if no complete answer came."""
+        if record.ended:
             return
-        device, result = self._device, self._close(exchange)
-        if result in (Result.APPLIED, Result.CONFIRMED):
+        result = self._finish(record)
+        if result is ExchangeResult.APPLIED or result is ExchangeResult.CONFIRMED:
             self._rejections = 0
-        elif result is Result.LOST and exchange.seq == device.agent.seq and self._may_retry():
-            device.report(Cause.RETRY)
+        elif result is ExchangeResult.LOST:
+            self._owner.on_no_answer(record.report.seq)
 
-    def _may_retry(self) -> bool:
-        return self._device.online and self._setting.env.now < self._setting.last_retry_ns
-
-    def _close(self, exchange: Exchange) -> Result:
-        """Log what came of an exchange."""
-        exchange.ended = True
-        return log_end(exchange, self._setting, self._device.stamp(), self._device.agent.held)
+    def _finish(self, record: ExchangeRecord) -> ExchangeResult:
+        """Log an exchange and its result."""
+        record.ended = True
+        return log_exchange(record, self._context, self._owner.row_key(), self._agent.held)

@@ -8,7 +8,7 @@ from wire.units import BYTE_UNITS, BitsPerSecond, Bytes, Share, format_bytes, fo
 GIB = BYTE_UNITS["GiB"]
 
 
-class Node(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class DeviceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A class of devices."""
 
     memory: Bytes = Bytes(8 * GIB)

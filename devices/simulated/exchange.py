@@ -1,133 +1,117 @@
-"""Exchanges: a budget report on its way and the answer to it, and what carries them."""
+"""Exchanges: a budget report and the answer to it, and the interfaces of what carries and answers them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol
 
 import msgspec
 
-from devices.event_log import Cause
-from devices.protocol.agent import Receipt
+from devices.protocol.report_scheduler import ReportCause
 from wire.topics import LayerName, MessageKind
-from wire.update_part import Layout
 
 
-class Exchange(msgspec.Struct, eq=False):
-    """A report on its way, and the answer once it is there."""
+class SentReport(msgspec.Struct, frozen=True):
+    """A budget report that has left a device."""
 
     number: int
-    """The number of the device that reports."""
+    """The number of the device."""
     device: str
     """Its id."""
     user: int
-    """Whose PEE it asks for."""
+    """The user whose PEE it asks for."""
     seq: int
-    report: bytes
-    cause: Cause
-    """Why it reports."""
+    payload: bytes
+    cause: ReportCause
     sent_ns: int
     changed_ns: int
-    """When the budget, the user or the offered model changed that the report tells of."""
-    wanted_bytes: int
-    """The budget that the report tells of."""
+    """The time of the change that it reports: of the budget, the user or the offered model."""
+    requested_bytes: int
+    """The budget that it reports."""
     held_before: int
-    """Blocks that it held when the report left."""
+    """Blocks held when it left."""
     layers: Sequence[LayerName] = ()
-    """The layers that it asks for, where it takes blocks from the layers' own topics."""
-    arrived_ns: int = -1
-    """When the report is at the cloud; -1 if it never is."""
-    begun_ns: int = -1
-    """When the cloud begins with it."""
-    left_ns: int = -1
-    """When the answer leaves."""
+    """The layers that it asks for, where the device takes blocks from the layers' own topics."""
+
+
+class AnswerTiming(msgspec.Struct, frozen=True):
+    """Times of the cloud's work on a report."""
+
+    service_start_ns: int
+    answer_sent_ns: int
     barrier_ns: int = -1
-    """The earliest moment at which the answer can take effect."""
-    received_ns: int = -1
-    """When the last of its parts was on the device."""
-    applied_ns: int = -1
-    """When the PEE was held that it asks for."""
-    answers: int = 1
-    """How often the answer is sent: twice where the report arrived twice."""
-    ends_ns: int = -1
-    """When the last copy of the parts sent so far will have been taken in."""
-    epoch: int = 0
-    """Which connection of the device the answer came in on."""
+    """The start of the answer's arrival, where a recorded run says it; -1: the downlink's delay decides."""
+
+
+class DropReason(Enum):
+    """The reason for which a report gets no answer."""
+
+    REFUSED = 0  # the queue was full
+    REPLACED = 1  # a newer report of the device has taken its place
+    LOST = 2  # no answer came for as long as the device waits
+
+
+class Exchange(msgspec.Struct, eq=False):
+    """A report on its way, as the transport and the cloud model see it."""
+
+    report: SentReport
+    arrived_ns: int = -1
+    """The time at which the report is at the cloud; -1 if it never is."""
+    copies: int = 1
+    """The number of answers: 2 where the report arrives twice."""
+    barrier_ns: int = -1
+    """The earliest time at which the answer can take effect; known before the answer is."""
     parts: Sequence[bytes] | None = None
-    """The update parts that answer, in order; None until all of them are there."""
-    layout: Layout | None = None
-    """What the first of them that arrived undamaged says of itself."""
-    receipt: Receipt | None = None
-    """What came of the part that was taken in or rejected last."""
-    lost: bool = False
-    """Whether the report or a part never arrived."""
-    harmed: bool = False
-    """Whether weather has damaged or reordered anything of it."""
-    ended: bool = False
-    sent_bytes: int = 0
-    """Payload of the parts that were sent, duplicates included."""
-    copied_bytes: int = 0
-    """That of the duplicates."""
-    lost_bytes: int = 0
-    used_bytes: int = 0
-    wire_bytes: int = 0
-    report_wire_bytes: int = 0
-    resent_wire_bytes: int = 0
-    ack_wire_bytes: int = 0
-    """What the confirmations of all that arrived cost on the wire, both ways."""
+    """The update parts of the answer, in order; set by the transport when all of them are known."""
 
     @property
     def order(self) -> tuple[int, int, int]:
         """Exchanges order by barrier, device, report; never by arrival."""
-        return self.barrier_ns, self.number, self.seq
+        return self.barrier_ns, self.report.number, self.report.seq
+
+    def on_answer(self, timing: AnswerTiming) -> None:
+        """Schedule the answer; the cloud model calls it once the times are known."""
+        raise NotImplementedError
+
+    def on_drop(self, reason: DropReason, service_start_ns: int = -1) -> None:
+        """Expect no answer; the cloud model calls it instead of `on_answer`."""
+        raise NotImplementedError
 
 
 class Transport(Protocol):
-    """How bytes travel between devices and the cloud."""
-
-    listening: bool
-    """Whether anybody can hear what is published and not answered."""
-    sessions: bool
-    """Whether each device has a connection of its own, which takes time to come about and can break."""
-
-    def connect(self, device: str) -> None:
-        """Begin to connect a device; only where there are sessions. Its `Presence` hears what comes of it."""
-
-    def disconnect(self, device: str) -> None:
-        """End a device's connection; only where there are sessions."""
+    """The way of a report to the cloud and of the answer back."""
 
     def send_report(self, exchange: Exchange) -> None:
-        """Send a budget report; its answer is stored in ``exchange.parts``, now or later."""
+        """Send the report; the answer is stored in ``exchange.parts``, now or later."""
 
     def subscribe(self, exchange: Exchange) -> None:
-        """Ask for ``exchange.layers``; their parts are stored in ``exchange.parts``, now or later."""
+        """Ask for the report's layers; their parts are stored in ``exchange.parts``, now or later."""
 
     def send_damaged(self, device: str, payload: bytes) -> None:
         """Send a report that the cloud will refuse."""
 
+
+class Publisher(Protocol):
+    """The way of messages that are not answered."""
+
     def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
-        """Publish something that is not answered."""
+        """Publish a message of a device."""
 
 
-class Unanswered(Enum):
-    """Why a report gets no answer."""
+class DeviceConnections(Protocol):
+    """The connections of devices, where each has its own: it takes time to connect, and can break."""
 
-    REFUSED = 0  # the queue was full
-    REPLACED = 1  # a newer report of the device has taken its place
-    LOST = 2  # nothing came for as long as the device waits
+    def connect(self, device: str) -> None:
+        """Begin to connect a device; its `on_connected` is called when it is connected."""
 
-
-Expect = Callable[[Exchange], None]
-Drop = Callable[[Exchange, Unanswered], None]
+    def disconnect(self, device: str) -> None:
+        """End a device's connection."""
 
 
-class Capacity(Protocol):
-    """How long the cloud takes, as simulated time sees it."""
+class CloudModel(Protocol):
+    """The time that the cloud takes, in simulated time."""
 
-    def take(self, exchange: Exchange, expect: Expect, drop: Drop) -> None:
+    def submit(self, exchange: Exchange) -> None:
         """Take a report that will be at the cloud at ``exchange.arrived_ns``.
 
-        Args:
-            exchange: the report.
-            expect: called, now or in time, once it is known when the answer leaves.
-            drop: called instead of it if the report is not answered.
+        Call ``exchange.on_answer`` or ``exchange.on_drop``, now or in time.
         """

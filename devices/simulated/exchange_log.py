@@ -1,88 +1,152 @@
-"""The end of an exchange: what came of it, in one row of the log."""
+"""The record of an exchange, and its row in the event log."""
 
-from devices.event_log import Result, Sent
+from typing import Protocol
+
+from devices.event_log import ExchangeResult, UpdateKind, UpdateRow
 from devices.protocol.agent import Receipt
-from devices.simulated.context import Setting
-from devices.simulated.exchange import Exchange
-from wire.update_part import peek
+from devices.simulated.context import SimulationContext
+from devices.simulated.exchange import AnswerTiming, DropReason, Exchange
+from wire.update_part import Layout, peek
 
 
-def log_end(exchange: Exchange, setting: Setting, stamp: tuple[int, float, int, int], held: int) -> Result:
-    """Log what came of an exchange, and return it.
+class AnswerHandler(Protocol):
+    """The part of a delivery that handles what the cloud model decides."""
+
+    def on_answer(self, record: "ExchangeRecord", timing: AnswerTiming) -> None:
+        """Schedule the answer."""
+
+    def on_drop(self, record: "ExchangeRecord", reason: DropReason) -> None:
+        """Expect no answer."""
+
+
+class ExchangeRecord(Exchange, eq=False, kw_only=True):
+    """An exchange with all that its delivery counts and logs; nobody else writes it."""
+
+    handler: AnswerHandler
+    service_start_ns: int = -1
+    answer_sent_ns: int = -1
+    received_ns: int = -1
+    """The time at which the last of its parts was on the device."""
+    applied_ns: int = -1
+    """The time at which the PEE that it asks for was held."""
+    ends_ns: int = -1
+    """The time at which the last copy of the parts sent so far will have been taken in."""
+    epoch: int = 0
+    """The connection of the device that the answer came in on."""
+    layout: Layout | None = None
+    """The layout of the first part that arrived undamaged."""
+    receipt: Receipt | None = None
+    """The receipt of the part that was taken in or rejected last."""
+    lost: bool = False
+    """Whether the report or a part never arrived."""
+    impaired: bool = False
+    """Whether a part was damaged or reordered on the way."""
+    ended: bool = False
+    sent_bytes: int = 0
+    """Payload of the parts that were sent, duplicates included."""
+    copied_bytes: int = 0
+    """That of the duplicates."""
+    lost_bytes: int = 0
+    used_bytes: int = 0
+    wire_bytes: int = 0
+    report_wire_bytes: int = 0
+    resent_wire_bytes: int = 0
+    ack_wire_bytes: int = 0
+    """Bytes of the confirmations of all that arrived, on the wire, both ways."""
+
+    def on_answer(self, timing: AnswerTiming) -> None:
+        """Have the delivery schedule the answer."""
+        self.handler.on_answer(self, timing)
+
+    def on_drop(self, reason: DropReason, service_start_ns: int = -1) -> None:
+        """Have the delivery expect no answer."""
+        self.service_start_ns = service_start_ns
+        self.handler.on_drop(self, reason)
+
+
+def log_exchange(
+    record: ExchangeRecord, context: SimulationContext, row_key: tuple[int, float, int, int], held: int
+) -> ExchangeResult:
+    """Log an exchange that has ended, and return its result.
 
     Args:
-        exchange: the exchange.
-        setting: of the device.
-        stamp: the first columns of the row.
+        record: the exchange.
+        context: of the device.
+        row_key: the first columns of the row.
         held: blocks that the device holds now.
     """
-    result, (sent, full_bytes) = result_of(exchange), kind_of(exchange, setting)
-    setting.log.update(
-        *stamp,
-        exchange.seq,
-        exchange.cause,
-        result,
-        sent,
-        exchange.changed_ns,
-        exchange.sent_ns,
-        exchange.arrived_ns,
-        exchange.begun_ns,
-        exchange.left_ns,
-        exchange.barrier_ns,
-        _received_ns(exchange),
-        exchange.applied_ns,
-        len(exchange.report),
-        exchange.report_wire_bytes,
-        exchange.ack_wire_bytes,
-        exchange.resent_wire_bytes,
-        len(exchange.parts) if exchange.sent_bytes and exchange.parts else 0,
-        exchange.sent_bytes,
-        exchange.copied_bytes,
-        exchange.wire_bytes,
-        exchange.used_bytes,
-        exchange.lost_bytes,
-        full_bytes,
-        exchange.wanted_bytes,
-        exchange.held_before,
-        held,
+    result, (kind, full_bytes) = outcome_of(record), update_kind(record, context)
+    report = record.report
+    context.log.update(
+        UpdateRow(
+            *row_key,
+            seq=report.seq,
+            cause=report.cause,
+            result=result,
+            sent=kind,
+            changed_ns=report.changed_ns,
+            sent_ns=report.sent_ns,
+            arrived_ns=record.arrived_ns,
+            begun_ns=record.service_start_ns,
+            left_ns=record.answer_sent_ns,
+            answered_ns=record.barrier_ns,
+            received_ns=_received_ns(record),
+            applied_ns=record.applied_ns,
+            report_bytes=len(report.payload),
+            report_wire_bytes=record.report_wire_bytes,
+            ack_wire_bytes=record.ack_wire_bytes,
+            resent_wire_bytes=record.resent_wire_bytes,
+            parts=len(record.parts) if record.sent_bytes and record.parts else 0,
+            update_bytes=record.sent_bytes,
+            copied_bytes=record.copied_bytes,
+            update_wire_bytes=record.wire_bytes,
+            used_bytes=record.used_bytes,
+            lost_bytes=record.lost_bytes,
+            full_update_bytes=full_bytes,
+            wanted_bytes=report.requested_bytes,
+            held_before=report.held_before,
+            held=held,
+        )
     )
     return result
 
 
-def kind_of(exchange: Exchange, setting: Setting) -> tuple[Sent, int]:
-    """Return what kind of update was sent, and what it would have cost as a push of the whole PEE."""
-    if not (exchange.parts and exchange.sent_bytes):
-        return Sent.NONE, 0
-    user, wanted_bytes, seq = exchange.user, exchange.wanted_bytes, exchange.seq
-    if exchange.layers:
-        return Sent.SHARED, setting.full_bytes(exchange.layers[0].model, user, wanted_bytes, seq)
-    layout = exchange.layout
+def update_kind(record: ExchangeRecord, context: SimulationContext) -> tuple[UpdateKind, int]:
+    """Return the kind of update that was sent, and the payload bytes of a push of the whole PEE."""
+    parts = record.parts
+    if not (parts and record.sent_bytes):
+        return UpdateKind.NONE, 0
+    report = record.report
+    user, requested_bytes, seq = report.user, report.requested_bytes, report.seq
+    if report.layers:
+        return UpdateKind.SHARED, context.full_bytes(report.layers[0].model, user, requested_bytes, seq)
+    layout = record.layout
     if layout is None or layout.part > 1:
-        layout = peek(exchange.parts[0])[1]  # it is the first part that introduces, whether it arrived or not
+        layout = peek(parts[0])[1]  # the first part introduces, whether it arrived or not
     if layout.introduces:
-        return Sent.FIRST, sum([len(part) for part in exchange.parts])
-    full_bytes = setting.full_bytes(layout.model, user, wanted_bytes, seq)
+        return UpdateKind.FIRST, sum([len(part) for part in parts])
+    full_bytes = context.full_bytes(layout.model, user, requested_bytes, seq)
     if not layout.blocks:
-        return Sent.NOTHING, full_bytes
-    if layout.first or not exchange.held_before:
-        return Sent.DELTA, full_bytes
-    return Sent.FULL if setting.always_full else Sent.FALLBACK_FULL, full_bytes
+        return UpdateKind.NOTHING, full_bytes
+    if layout.first or not report.held_before:
+        return UpdateKind.DELTA, full_bytes
+    return UpdateKind.FULL if context.always_full else UpdateKind.FALLBACK_FULL, full_bytes
 
 
-def result_of(exchange: Exchange) -> Result:
-    """Return what came of an exchange."""
-    receipt = exchange.receipt
+def outcome_of(record: ExchangeRecord) -> ExchangeResult:
+    """Return the result of an exchange."""
+    receipt = record.receipt
     if receipt is Receipt.APPLIED:
-        return Result.APPLIED
+        return ExchangeResult.APPLIED
     if receipt is Receipt.CONFIRMED:
-        return Result.CONFIRMED
-    if exchange.lost:
-        return Result.LOST
-    return Result.REJECTED if receipt is Receipt.REJECTED else Result.SUPERSEDED
+        return ExchangeResult.CONFIRMED
+    if record.lost:
+        return ExchangeResult.LOST
+    return ExchangeResult.REJECTED if receipt is Receipt.REJECTED else ExchangeResult.SUPERSEDED
 
 
-def _received_ns(exchange: Exchange) -> int:
-    """Return when the last part was there that was needed: there may be no room left for later ones."""
-    if exchange.applied_ns < 0:
-        return exchange.received_ns
-    return min(exchange.received_ns, exchange.applied_ns)
+def _received_ns(record: ExchangeRecord) -> int:
+    """Return the arrival of the last part that was needed: there may be no room left for later ones."""
+    if record.applied_ns < 0:
+        return record.received_ns
+    return min(record.received_ns, record.applied_ns)

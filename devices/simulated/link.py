@@ -1,7 +1,7 @@
-"""Links: how long a message takes between a device and the cloud, and what becomes of it.
+"""Links: the delay of a message between a device and the cloud, and its impairments, such as loss and damage.
 
-The fixed part of a delay is drawn when the message is sent, so that the earliest moment at which
-an answer can matter is known before the answer is.
+The fixed part of a delay is drawn when the message is sent, so that the earliest moment at which an answer
+can take effect is known before the answer is.
 """
 
 import math
@@ -22,7 +22,7 @@ Recovery = Literal["none", "transport"]
 
 LEAST_TIMEOUT_NS, LONGEST_TIMEOUT_NS = 200 * MS, 60_000 * MS
 MOST_RETRIES = 15
-"""As TCP does on Linux: after so many retries in vain a message is lost for good."""
+"""After so many retries a message is lost for good, as with TCP on Linux."""
 
 _PARETO_SHAPE = 1.0 + math.sqrt(2.0)
 """With this shape a Pareto distribution's standard deviation equals its mean."""
@@ -46,8 +46,8 @@ class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     loss: Share = Share(0.0)
     """Share of messages that are lost on the way: they never arrive, or late, as `recovery` says."""
     recovery: Recovery = "none"
-    """What becomes of lost messages, those of a fault, too: none, they never arrive and the device reports
-    again after `updates.retry_after`; or transport, they are sent again, as TCP does, and what follows waits.
+    """Treatment of lost messages, those of a fault, too: none, they never arrive and the device reports
+    again after `updates.retry_after`; or transport, they are sent again, as TCP does, and later ones wait.
 
     The first time after a timeout of the mean round trip and four deviations, at least 200 ms; it doubles
     with each retry, to 60 s at most; after 15 retries the message is lost. Each retry counts on the wire, and
@@ -69,7 +69,7 @@ class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A kind of network: what a device's messages go through.
+    """A kind of network.
 
     The bandwidth is that of the device's own access: a report takes it first and has its delay then, an
     answer has its delay first and takes the bandwidth when it is near. Messages take it in turn.
@@ -82,7 +82,7 @@ class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def timeout_ns(self) -> int:
-        """How long a transport waits before it sends again (RFC 6298, mean and deviation being known)."""
+        """The time that a transport waits before it sends again (RFC 6298; mean and deviation are known)."""
         ends = self.uplink, self.downlink
         mean, deviation = sum(end.latency for end in ends), math.hypot(*(end.deviation for end in ends))
         return max(mean + int(4 * deviation), LEAST_TIMEOUT_NS)
@@ -92,26 +92,26 @@ class Link:
     """One direction of one device's connection.
 
     Args:
-        direction: what it is like.
+        direction: its settings.
         rng: the stream that this link alone draws from; None where it draws nothing.
         windows: the faults on it, by the order of their start.
-        weather: the stream for what is drawn in them.
+        impairment_rng: the stream for impairments by these faults.
     """
 
     __slots__ = (
         "_direction",
-        "_free_at",
+        "_free_ns",
+        "_impairment_rng",
         "_latency",
         "_lossy",
         "_ns_per_byte",
         "_ordered_ns",
         "_rng",
-        "_weather",
         "_windows",
-        "calm",
         "latency_ns",
         "recovers",
         "timeout_ns",
+        "unimpaired",
     )
 
     def __init__(
@@ -119,23 +119,23 @@ class Link:
         direction: Direction,
         rng: np.random.Generator | None,
         windows: Sequence[FaultWindow[LinkFault]] = (),
-        weather: np.random.Generator | None = None,
+        impairment_rng: np.random.Generator | None = None,
     ) -> None:
         self._direction = direction
         self.latency_ns = self._latency = int(direction.latency)
         """The mean delay of a message."""
         self._lossy = direction.loss > 0
-        self.calm = not self._lossy and not windows
+        self.unimpaired = not self._lossy and not windows
         """Whether every message arrives as it was sent."""
         self._ns_per_byte = 8 * NS_PER_S / direction.bandwidth
         self._rng = rng
         self._windows = tuple(windows)
-        self._weather = weather
-        self._free_at = 0
+        self._impairment_rng = impairment_rng
+        self._free_ns = 0
         self.recovers = direction.recovery == "transport"
         """Whether lost messages are sent again, and all arrive in order."""
         self.timeout_ns = Network(uplink=direction, downlink=direction).timeout_ns
-        """How long until a lost message is sent again for the first time."""
+        """Time until a lost message is sent again for the first time."""
         self._ordered_ns = 0
 
     @staticmethod
@@ -151,7 +151,7 @@ class Link:
         return delay
 
     def draw_impairment(self, t_ns: int) -> Impairment:
-        """Draw what becomes of a message that leaves at *t_ns*; not to be asked of a calm link."""
+        """Draw the impairment of a message that leaves at *t_ns*; only where not `unimpaired`."""
         lost: int | None = None
         if self._lossy and self._rng is not None and self._rng.random() < self._direction.loss:
             lost = NO_FAULT
@@ -172,37 +172,37 @@ class Link:
         return impairment._replace(resent=lost, retries=retries, late_ns=self.late_ns(retries))
 
     def late_ns(self, retries: int) -> int:
-        """Return how much later a message arrives that was sent again so often."""
+        """Return the delay that *retries* retries add to a message."""
         waits = (min(self.timeout_ns << retry, LONGEST_TIMEOUT_NS) for retry in range(retries))
         return sum(max(wait, self.timeout_ns) for wait in waits)
 
     def in_order(self, arrives_ns: int) -> int:
-        """Return when a message that is there at *arrives_ns* is handed on: not before those sent earlier."""
+        """Return when a message that arrives at *arrives_ns* is delivered: not before those sent earlier."""
         self._ordered_ns = max(arrives_ns, self._ordered_ns)
         return self._ordered_ns
 
-    def begin_anew(self) -> None:
+    def restart_order(self) -> None:
         """Wait for nothing that was sent on a connection that has ended."""
         self._ordered_ns = 0
 
     def transfer(self, now: int, wire_bytes: int) -> int:
-        """Return the time at which a message of *wire_bytes* that comes up at *now* is through.
+        """Return the time at which a message of *wire_bytes* that is sent at *now* is through.
 
         Messages of a link take its bandwidth one after the other.
         """
-        begin = now if now > self._free_at else self._free_at
+        begin = now if now > self._free_ns else self._free_ns
         ns_per_byte = self._ns_per_byte if not self._windows else self._slowest(begin)
-        self._free_at = through = begin + int(wire_bytes * ns_per_byte)
+        self._free_ns = through = begin + int(wire_bytes * ns_per_byte)
         return through
 
-    def free_after(self, now: int) -> int:
-        """Return when a message that comes up at *now* would begin to be sent."""
-        return max(now, self._free_at)
+    def next_free_ns(self, now: int) -> int:
+        """Return the time at which the link could begin to send a message at *now*."""
+        return max(now, self._free_ns)
 
     def draw(self) -> float:
-        """Draw a number from 0 to 1 from the stream of the weather."""
-        assert self._weather is not None
-        return float(self._weather.random())
+        """Draw a number from 0 to 1 from the stream for impairments."""
+        assert self._impairment_rng is not None
+        return float(self._impairment_rng.random())
 
     def _retries(self, t_ns: int) -> int:
         """Return which retry of a message that left at *t_ns* arrives; beyond `MOST_RETRIES` if none does."""

@@ -1,7 +1,7 @@
 """A rollout in simulated time: devices are offered the new model version, group by group.
 
-The offer is a message on the downlink; a device that is not connected finds it when it comes back. What
-the cloud knows of success is what it would see of a real fleet: messages that name the version held.
+The offer is a message on the downlink; a device that is not connected receives it when it connects. The cloud
+knows as much of success as with a real fleet: messages that name the version held.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -9,17 +9,18 @@ from dataclasses import dataclass
 
 import simpy
 
-from devices.event_log import Step
+from devices.event_log import RolloutStep
+from devices.simulated.clock import Clock
 from devices.simulated.device import Device
 from wire.units import NS_PER_S
 
-LOOK_EVERY_NS = NS_PER_S
-"""How often the cloud looks how a group stands."""
+CHECK_EVERY_NS = NS_PER_S
+"""Time between two checks of a group's progress."""
 
 
 @dataclass(frozen=True)
-class Turn:
-    """What a group's standing is judged by, and what follows; returned by the judge."""
+class GroupDecision:
+    """A decision on a group: go on with the next one, stop the rollout, or neither: wait."""
 
     go_on: bool
     stop: bool
@@ -36,21 +37,21 @@ class RolloutPlan:
     rollback: bool
     groups: Mapping[str, int]
     """The rollout group of each device, by its id."""
-    judge: Callable[[int, int, int, int], Turn]
-    """(devices, updated, failed, nanoseconds since the group's turn began) -> what follows."""
+    decide: Callable[[int, int, int, int], GroupDecision]
+    """Decides by (devices, updated, failed, nanoseconds since the group's turn began)."""
 
 
 class RolloutRun:
     """A rollout under way, in the one environment that all devices share.
 
     Args:
-        env: the environment.
-        plan: what is to happen.
-        stop_ns: when the run ends.
+        clock: of the environment.
+        plan: the rollout.
+        stop_ns: the end of the run.
     """
 
-    def __init__(self, env: simpy.Environment, plan: RolloutPlan, stop_ns: int) -> None:
-        self._env = env
+    def __init__(self, clock: Clock, plan: RolloutPlan, stop_ns: int) -> None:
+        self._clock = clock
         self._plan = plan
         self._stop_ns = stop_ns
         self._devices: dict[int, Device] = {}
@@ -67,44 +68,44 @@ class RolloutRun:
             self._updated.add(number)
             self._failed.discard(number)
             device = self._devices[number]
-            device.rolled(Step.UPDATED, self._plan.groups[device.name])
+            device.log_rollout(RolloutStep.UPDATED, self._plan.groups[device.name])
 
     def run(self) -> Generator[simpy.Event, object, None]:
         """The rollout, as a SimPy process."""
-        env, plan = self._env, self._plan
-        yield env.timeout(plan.start_ns)
+        clock, plan = self._clock, self._plan
+        yield clock.timeout(plan.start_ns)
         for group in range(1 + max(plan.groups.values(), default=-1)):
             members = [device for device in self._devices.values() if plan.groups[device.name] == group]
-            waiting, began_ns = list(members), int(env.now)
+            waiting, began_ns = list(members), clock.now_ns
             for device in members:
-                device.offer(plan.version, group)
+                device.offer_model(plan.version, group)
             while True:
-                turn = self._judge(members, waiting, began_ns)
-                if turn.stop:
+                decision = self._decide(members, waiting, began_ns)
+                if decision.stop:
                     self._stop()
                     return
-                if turn.go_on:
+                if decision.go_on:
                     break
-                if env.now + LOOK_EVERY_NS >= self._stop_ns:
+                if clock.now_ns + CHECK_EVERY_NS >= self._stop_ns:
                     return
-                yield env.timeout(LOOK_EVERY_NS)
+                yield clock.timeout(CHECK_EVERY_NS)
 
-    def _judge(self, members: Sequence[Device], waiting: list[Device], began_ns: int) -> Turn:
-        """Judge a group of which the devices *waiting* do not hold the new version yet."""
-        now, timeout_ns = int(self._env.now), self._plan.timeout_ns
+    def _decide(self, members: Sequence[Device], waiting: list[Device], began_ns: int) -> GroupDecision:
+        """Decide on a group of which the devices *waiting* do not hold the new version yet."""
+        now, timeout_ns = int(self._clock.now_ns), self._plan.timeout_ns
         waiting[:] = [device for device in waiting if device.number not in self._updated]
         for device in waiting:
             late = device.online and now - max(began_ns, device.online_since_ns) >= timeout_ns
             if late and device.number not in self._failed:
                 self._failed.add(device.number)
-                device.rolled(Step.FAILED, self._plan.groups[device.name])
+                device.log_rollout(RolloutStep.FAILED, self._plan.groups[device.name])
         failed = sum(device.number in self._failed for device in waiting)
-        return self._plan.judge(len(members), len(members) - len(waiting), failed, now - began_ns)
+        return self._plan.decide(len(members), len(members) - len(waiting), failed, now - began_ns)
 
     def _stop(self) -> None:
         if not self._plan.rollback:
             return
         for device in self._devices.values():
             if device.agent.offered == self._plan.version:
-                device.rolled(Step.WITHDRAWN, self._plan.groups[device.name])
-                device.offer("", self._plan.groups[device.name])
+                device.log_rollout(RolloutStep.WITHDRAWN, self._plan.groups[device.name])
+                device.offer_model("", self._plan.groups[device.name])

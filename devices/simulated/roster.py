@@ -58,7 +58,7 @@ class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 @dataclass(frozen=True)
-class Enrolled:
+class DeviceSpec:
     """A device of the fleet before it lives."""
 
     number: int
@@ -90,9 +90,9 @@ def device_names(groups: Sequence[FleetGroup]) -> dict[str, FleetGroup]:
     return dict(sorted(names.items(), key=itemgetter(0)))
 
 
-def enrol(
+def build_roster(
     groups: Sequence[FleetGroup], seed: int, users: Sequence[int], timeline: Timeline | None = None
-) -> tuple[Enrolled, ...]:
+) -> tuple[DeviceSpec, ...]:
     """Return all devices in the order of their ids, each with a user drawn from *users*.
 
     Everything drawn for a device depends on the seed and its id only.
@@ -106,11 +106,11 @@ def enrol(
 
 def _enrol(
     number: int, name: str, group: FleetGroup, seed: int, users: Sequence[int], timeline: Timeline
-) -> Enrolled:
+) -> DeviceSpec:
     rng = stream(seed, "device", name)
     user = users[int(rng.integers(len(users)))]
     start_ns = timeline.moment(group.start_at) + int(rng.integers(group.start_within + 1))
-    enrolled = Enrolled(number, name, group, user, start_ns, float(rng.random()))
+    enrolled = DeviceSpec(number, name, group, user, start_ns, float(rng.random()))
     handed_on = tuple(
         (action.t_ns, users[int(draw(seed, "new_user", action.number, name) * len(users))])
         for action in (timeline.actions_for(enrolled.member) if timeline.actions else ())

@@ -1,29 +1,30 @@
-"""The fleet: groups of devices with their own parameters, and how a device comes to life."""
+"""The start of a device: its memory, its connectivity, its links and its actions, from the scenario."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 
 from devices.protocol.agent import Agent
-from devices.protocol.report_policy import Reporting
+from devices.protocol.report_policy import ReportPolicy
+from devices.protocol.report_scheduler import ReportScheduler
 from devices.simulated.budget_trajectory import (
-    Course,
-    budgets,
-    following,
-    memory_of,
+    BudgetTrajectory,
+    budget_trajectory,
+    memory_process,
     recorded_offline_spans,
-    scales_since,
+    resume_from,
+    scale_factors,
 )
-from devices.simulated.context import Setting
+from devices.simulated.context import SimulationContext
 from devices.simulated.device import Device
-from devices.simulated.device_class import Node
+from devices.simulated.device_class import DeviceClass
 from devices.simulated.link import Direction, Link, Network
-from devices.simulated.recorded import Recorded, RecordedDownlink, RecordedUplink
-from devices.simulated.roster import Enrolled
+from devices.simulated.recorded import RecordedDevice, RecordedDownlink, RecordedUplink
+from devices.simulated.roster import DeviceSpec
 from devices.timeline.actions import ScheduledAction, budget_factors, network_changes
 from devices.timeline.connectivity import (
     ConnectivityChange,
@@ -35,124 +36,144 @@ from devices.timeline.connectivity import (
 from devices.timeline.faults import FaultWindow, LinkFault
 from devices.timeline.timeline import DeviceAttributes, Timeline
 from devices.traces.series import Series
-from wire.random_streams import stream
+from wire.random_streams import draw, stream
 from wire.topics import MessageKind, device_topic
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What the devices of a fleet are set into."""
+class FleetConfig:
+    """Settings that the devices of a fleet are made from."""
 
     seed: int
     fleet: str
     """The fleet's name in topics."""
     networks: Mapping[str, Network]
-    nodes: Mapping[str, Node]
-    reporting: Reporting
+    device_classes: Mapping[str, DeviceClass]
+    policy: ReportPolicy
     """Rules for reports that all groups share."""
     timeline: Timeline
 
 
 @dataclass(frozen=True)
-class Played:
-    """The recorded series that the devices of a group play; none where they play no trace."""
+class TraceSeries:
+    """The recorded series that the devices of a group replay; none where they replay no trace."""
 
     memory: Sequence[Series[int]] = ()
     availability: Sequence[Series[bool]] = ()
 
 
-def spawn(
-    enrolled: Enrolled,
-    setting: Setting,
-    around: Surroundings,
+def start_device(
+    spec: DeviceSpec,
+    context: SimulationContext,
+    config: FleetConfig,
     agent: Agent,
-    played: Played,
-    recorded: Recorded | None = None,
+    series: TraceSeries,
+    recorded: RecordedDevice | None = None,
     since_ns: int = 0,
 ) -> Device:
-    """Bring a device to life in the setting's environment.
+    """Start a device in the context's environment.
 
     Args:
-        enrolled: who it is.
-        setting: what it shares with the others of its environment.
-        around: what it is set into.
+        spec: the device.
+        context: what it shares with the others of its environment.
+        config: settings of the fleet.
         agent: its protocol logic.
-        played: the recorded series of its group, where it plays traces.
-        recorded: its life in a run that is played again, in place of one of its own.
-        since_ns: from when on it lives, where what ran it before has died: what came earlier is skipped.
+        series: the recorded series of its group, where it replays traces.
+        recorded: its part of a recorded run, which decides in place of the scenario.
+        since_ns: the time at which it starts, where the process that ran it before has died: what came
+            earlier is skipped.
     """
-    group, member, timeline = enrolled.group, enrolled.member, around.timeline
-    node = around.nodes[group.node]
+    group, member, timeline = spec.group, spec.member, config.timeline
+    device_class = config.device_classes[group.node]
     actions = timeline.actions_for(member) if timeline.actions else ()
-    presence: Iterable[ConnectivityChange] | None
+    changes: Iterable[ConnectivityChange] | None
     if recorded is None:
-        presence = _presence(enrolled, around, played, timeline.offline_spans(member, actions))
-        course, start_ns = _course(enrolled, setting, around, played, actions), enrolled.start_ns
+        changes = _connectivity(spec, config, series, timeline.offline_spans(member, actions))
+        trajectory, start_ns = _trajectory(spec, context, config, series, actions), spec.start_ns
     else:
-        presence, course, start_ns = recorded.connectivity, recorded.course, 0
+        changes, trajectory, start_ns = recorded.connectivity, recorded.trajectory, 0
     if since_ns:
-        course, start_ns = following(course, start_ns, since_ns)
-        presence = resume_at(presence or connectivity_changes([offline_until(enrolled.start_ns)]), since_ns)
-    links = _Links(member, around, _recorded_links(recorded, agent, setting))
+        trajectory, start_ns = resume_from(trajectory, start_ns, since_ns)
+        changes = resume_at(changes or connectivity_changes([offline_until(spec.start_ns)]), since_ns)
+    links = _Links(member, config, _recorded_links(recorded, agent, context))
     uplink, downlink = links.on(group.network)
     device = Device(
-        setting,
-        number=enrolled.number,
-        name=enrolled.name,
+        context,
+        number=spec.number,
+        name=spec.name,
         agent=agent,
-        course=course,
-        node=node,
-        reporting=msgspec.structs.replace(around.reporting, publish=group.budget.publish),
+        scheduler=_scheduler(spec, context, config, agent),
+        trajectory=trajectory,
+        device_class=device_class,
         uplink=uplink,
         downlink=downlink,
-        address_bytes=len(device_topic(MessageKind.PEE, around.fleet, enrolled.name)) - len(MessageKind.PEE),
+        address_bytes=len(device_topic(MessageKind.PEE, config.fleet, spec.name)) - len(MessageKind.PEE),
         start_ns=start_ns,
-        always_on=presence is None,
+        always_on=changes is None,
     )
-    if presence is not None:
-        setting.env.process(device.follow(presence))
-    setting.env.process(device.live())
-    _schedule(setting, enrolled.new_users, device.change_user, since_ns)
+    if changes is not None:
+        context.clock.process(device.run_connectivity(changes))
+    context.clock.process(device.run())
+    _schedule(context, spec.new_users, device.change_user, since_ns)
     if actions:
         moves = network_changes(actions, group.network)
-        _schedule(setting, moves, lambda to: device.change_links(*links.on(to)), since_ns)
+        _schedule(context, moves, lambda network: device.change_links(*links.on(network)), since_ns)
     return device
 
 
-def _course(
-    enrolled: Enrolled,
-    setting: Setting,
-    around: Surroundings,
-    played: Played,
+def _scheduler(
+    spec: DeviceSpec, context: SimulationContext, config: FleetConfig, agent: Agent
+) -> ReportScheduler:
+    """Return what decides on the device's reports; its delivery knows when no answer comes."""
+    return ReportScheduler(
+        agent,
+        msgspec.structs.replace(config.policy, publish=spec.group.budget.publish),
+        lambda: draw(config.seed, "refusals", spec.name, agent.seq),
+        last_retry_ns=context.last_retry_ns,
+        stop_ns=context.stop_ns,
+    )
+
+
+def _trajectory(
+    spec: DeviceSpec,
+    context: SimulationContext,
+    config: FleetConfig,
+    series: TraceSeries,
     actions: Sequence[ScheduledAction],
-) -> Course:
-    """Return how a device's budget moves, from its start on."""
-    group = enrolled.group
-    memory = memory_of(enrolled, around.seed, played.memory, setting.first_quality(enrolled.user).layers)
-    scales = scales_since(budget_factors(actions), enrolled.start_ns)
-    return budgets(memory, group.budget.of, around.nodes[group.node].memory, scales)
+) -> BudgetTrajectory:
+    """Return the budget of a device over time, from its start on."""
+    group = spec.group
+    memory = memory_process(spec, config.seed, series.memory, context.first_quality(spec.user).layers)
+    scales = scale_factors(budget_factors(actions), spec.start_ns)
+    return budget_trajectory(memory, group.budget.of, config.device_classes[group.node].memory, scales)
 
 
-def _presence(
-    enrolled: Enrolled, around: Surroundings, played: Played, offline_spans: list[Iterator[OfflineSpan]]
+def _connectivity(
+    spec: DeviceSpec, config: FleetConfig, series: TraceSeries, offline_spans: list[Iterator[OfflineSpan]]
 ) -> Iterator[ConnectivityChange] | None:
-    """Return when a device connects and is cut off; None if it is connected from its start on."""
-    group, name = enrolled.group, enrolled.name
+    """Return when a device connects and disconnects; None if it is connected from its start on."""
+    group, name = spec.group, spec.name
     if group.churn is not None:
-        offline_spans.append(group.churn.offline_spans(stream(around.seed, "churn", name), enrolled.start_ns))
+        offline_spans.append(group.churn.offline_spans(stream(config.seed, "churn", name), spec.start_ns))
     if group.availability is not None:
-        offline_spans.append(recorded_offline_spans(enrolled, around.seed, played.availability))
-    return connectivity_changes([offline_until(enrolled.start_ns), *offline_spans]) if offline_spans else None
+        offline_spans.append(recorded_offline_spans(spec, config.seed, series.availability))
+    return connectivity_changes([offline_until(spec.start_ns), *offline_spans]) if offline_spans else None
 
 
 def _schedule(
-    setting: Setting, moments: Sequence[tuple[int, Any]], act: Callable[[Any], None], since_ns: int
-) -> None:  # Any: what *act* takes
-    for _, what in [each for each in moments if each[0] < since_ns][-1:]:
-        act(what)
-    for t_ns, what in moments:
-        if since_ns <= t_ns < setting.stop_ns:
-            setting.env.timeout(t_ns - since_ns, what).callbacks.append(lambda event: act(event.value))
+    context: SimulationContext,
+    moments: Sequence[tuple[int, Value]],
+    action: Callable[[Value], None],
+    since_ns: int,
+) -> None:
+    """Do *action* with each value at its time; of the values before *since_ns* only the last one counts."""
+    for _, value in [moment for moment in moments if moment[0] < since_ns][-1:]:
+        action(value)
+    for t_ns, value in moments:
+        if since_ns <= t_ns < context.stop_ns:
+            context.clock.after(t_ns - since_ns, value, action)
 
 
 MakeLink = Callable[
@@ -161,43 +182,46 @@ MakeLink = Callable[
 ]
 
 
-def _recorded_links(recorded: Recorded | None, agent: Agent, setting: Setting) -> Mapping[str, MakeLink]:
-    """Return how a device's links are made, by their end, where its exchanges are played again."""
-    if recorded is None or recorded.script is None:
+def _recorded_links(
+    recorded: RecordedDevice | None, agent: Agent, context: SimulationContext
+) -> Mapping[str, MakeLink]:
+    """Return the constructors of a device's links, by their end, where its exchanges are replayed."""
+    if recorded is None or recorded.exchanges is None:
         return {}
-    script = recorded.script
+    exchanges = recorded.exchanges
     return {
-        "uplink": partial(RecordedUplink, script=script, agent=agent, outages=setting.outages),
-        "downlink": partial(RecordedDownlink, script=script),
+        "uplink": partial(RecordedUplink, recorded=exchanges, agent=agent, outages=context.outages),
+        "downlink": partial(RecordedDownlink, recorded=exchanges),
     }
 
 
 class _Links:
-    """A device's links, by network: one that it comes back to goes on where it was."""
+    """A device's links, by network; their state is kept when the device returns to a network."""
 
-    def __init__(self, member: DeviceAttributes, around: Surroundings, make: Mapping[str, MakeLink]) -> None:
+    def __init__(
+        self, member: DeviceAttributes, config: FleetConfig, constructors: Mapping[str, MakeLink]
+    ) -> None:
         self._member = member
-        self._around = around
-        self._make = make
-        self._known: dict[str, tuple[Link, Link]] = {}
+        self._config = config
+        self._constructors = constructors
+        self._links: dict[str, tuple[Link, Link]] = {}
 
     def on(self, network: str) -> tuple[Link, Link]:
         """Return the device's uplink and downlink on *network*."""
-        if network not in self._known:
-            kind = self._around.networks[network]
-            self._known[network] = (
-                self._link(kind.uplink, "uplink", network),
-                self._link(kind.downlink, "downlink", network),
+        if network not in self._links:
+            settings = self._config.networks[network]
+            self._links[network] = (
+                self._link(settings.uplink, "uplink", network),
+                self._link(settings.downlink, "downlink", network),
             )
-            for link in self._known[network]:
-                link.timeout_ns = kind.timeout_ns
-        return self._known[network]
+            for link in self._links[network]:
+                link.timeout_ns = settings.timeout_ns
+        return self._links[network]
 
     def _link(self, direction: Direction, end: str, network: str) -> Link:
-        member, around = self._member, self._around
+        member, config = self._member, self._config
         elsewhere = () if network == member.network else (network,)
-        own = stream(around.seed, end, member.name, *elsewhere) if Link.draws(direction) else None
-        windows = around.timeline.link_windows(member, end) if around.timeline.faults else ()
-        weather = stream(around.seed, "weather", end, member.name, *elsewhere) if windows else None
-        make = self._make.get(end, Link)
-        return make(direction, own, windows, weather)
+        rng = stream(config.seed, end, member.name, *elsewhere) if Link.draws(direction) else None
+        windows = config.timeline.link_windows(member, end) if config.timeline.faults else ()
+        impairment_rng = stream(config.seed, "weather", end, member.name, *elsewhere) if windows else None
+        return self._constructors.get(end, Link)(direction, rng, windows, impairment_rng)

@@ -1,4 +1,4 @@
-"""What a device on its own counts, and the words for it."""
+"""Counts of a real device, and the words for them."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -7,25 +7,25 @@ from wire.no_answer import count_text
 
 
 @dataclass
-class Counts:
-    """What has come of messages, and how often something went wrong."""
+class DeviceCounts:
+    """Numbers of messages, connections and errors."""
 
     reports: int = 0
     connections: int = 0
     broken: int = 0
     receipts: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
-    unkept: int = 0
-    """Times that what is held could not be written to the disk."""
+    write_failures: int = 0
+    """Failed writes to the disk."""
     parts: int = 0
-    """Update parts that came, whatever came of them."""
+    """Update parts that came, good or bad."""
     unanswered: int = 0
     """Reports without a complete answer in time."""
     evictions: int = 0
-    """Times that blocks were dropped since the budget had fallen."""
+    """Times that blocks were dropped because the budget had fallen."""
 
     def words(self) -> str:
-        """Return them for people to read."""
+        """Return the counts in words."""
         came = [f"{count} {receipt}" for receipt, count in sorted(self.receipts.items())]
         refused = [f"{count} {reason}" for reason, count in sorted(self.refused.items())]
         parts = [
@@ -37,5 +37,7 @@ class Counts:
             f"{self.broken} lost or not made",
         ]
         parts += [f"refused messages: {', '.join(refused)}"] if refused else []
-        parts += [f"{self.unkept} times the disk took nothing"] if self.unkept else []
+        parts += (
+            [f"{count_text(self.write_failures, 'failed write')} to the disk"] if self.write_failures else []
+        )
         return ", ".join(parts)

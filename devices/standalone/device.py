@@ -1,8 +1,7 @@
-"""A device on its own: one real machine that keeps its PEE inside its own memory.
+"""A real device: one machine that keeps its PEE inside its own memory.
 
-It needs neither a simulation nor a model: numpy, an MQTT client and the protocol logic that an emulated
-device has, too (`devices.protocol.agent`). What decides is pure; here are its clock, memory, connection and
-disk.
+It needs neither a simulation nor a model: numpy, an MQTT client and the protocol logic of an emulated device,
+too. Here are its clock, memory, connection and disk; `devices.standalone.pee_holder` decides.
 """
 
 import asyncio
@@ -13,12 +12,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from devices.protocol.agent import Agent, Receipt
-from devices.protocol.block_prefix import Shelves
-from devices.protocol.report_policy import MANY_REFUSALS, Refusals, Reporting, Told, due
-from devices.standalone.counts import Counts
-from devices.standalone.saved_state import Kept, read_kept, remove_pee, write_kept, write_pee
-from devices.standalone.settings import Settings
-from wire.errors import InputError, Reason, RemoteProtocolError, RunError
+from devices.protocol.block_prefix import BlockCache
+from devices.protocol.report_policy import MANY_REFUSALS
+from devices.protocol.report_scheduler import ReportCause
+from devices.standalone.counts import DeviceCounts
+from devices.standalone.pee_holder import PeeHolder
+from devices.standalone.saved_state import SavedState, read_state, remove_pee, write_pee, write_state
+from devices.standalone.settings import DeviceSettings
+from wire.errors import InputError, RemoteProtocolError, RunError
 from wire.messages import ModelNotice, Status, decode, encode
 from wire.mqtt.backoff import Backoff
 from wire.mqtt.client import (
@@ -43,108 +44,90 @@ LOG = logging.getLogger("peelfleet.agent")
 
 LEAST_WAIT_S = 0.01
 GOODBYE_S = 1.0
-"""How long the broker may take to hear that we leave, and again to let us go."""
-NOTICES_S = 0.1
-"""A session that was away brings every notice that it has missed, one by one: only the last one counts."""
+"""Time for the broker to confirm that we leave, and again to let us go."""
 LONGEST_QUIET_S = 300.0
-"""The longest time between two warnings that nobody announces a model."""
-KEEP_EVERY_S = 5.0
-"""While an update arrives its parts are kept this often: each part would wear a phone's memory out."""
-CONTRADICTIONS = (Reason.CONTENT, Reason.OUT_OF_RANGE)
-"""Why parts are refused that do not go with what is held."""
-GROWTH_WORTH_ASKING = 0.05
-"""The device asks for more only when its budget is this share above the one that it reported last."""
+"""The longest time between two warnings that no model is announced."""
+PERSIST_EVERY_S = 5.0
+"""Time between two writes while an update arrives: a write for each part would wear a phone's memory out."""
 
 
-class Standalone:
+class RealDevice:
     """One device.
 
     Args:
-        settings: who it is, and how it behaves.
+        settings: its id, its user and its times.
         connection: the broker.
-        budget: what the item embeddings may take now, in bytes.
-        draw: a number from 0 to 1, for the waits before reconnections.
+        budget: returns the bytes that the item embeddings may take now.
+        draw: returns a number from 0 to 1, for waits.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: DeviceSettings,
         connection: Connection,
         budget: Callable[[], int],
         draw: Callable[[], float],
     ) -> None:
-        self.counts = Counts()
+        self.counts = DeviceCounts()
         self._settings = settings
         self._connection = connection
         self._budget = budget
         self._draw = draw
         self._complaints = ThrottledLog(LOG)
-        self._rule = Reporting(hysteresis=GROWTH_WORTH_ASKING)
-        self._shelves = Shelves()
-        self._notice: ModelNotice | None = None
-        self._agent = self._restored()
-        self._told = Told(0, 0)
-        self._due_s = 0.0
-        """When to report next; far away where there is no reason."""
-        self._again_s = float("inf")
-        """When to report again since an answer was refused, likewise."""
-        self._waiting_since_s: float | None = None
-        self._forced = False
-        self._refusals = Refusals()
-        self._kept_s = 0.0
-        self._stirred = asyncio.Event()
+        self._holder = self._restored()
+        self._persisted_s = 0.0
+        self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._gave_up = False
-        self._settled = asyncio.Event()
 
     @property
     def agent(self) -> Agent:
         """The protocol logic, and what is held."""
-        return self._agent
+        return self._holder.agent
 
     @property
     def notice(self) -> ModelNotice | None:
         """The model that the cloud announced last; None before any."""
-        return self._notice
+        return self._holder.notice
 
     def stop(self) -> None:
         """Say goodbye and end."""
         self._stopping.set()
-        self._stirred.set()
+        self._wake.set()
 
-    async def live(self) -> None:
-        """Keep the PEE inside the budget until stopped; reconnect as often as it takes.
+    async def run(self) -> None:
+        """Keep the PEE inside the budget until stopped; reconnect as often as necessary.
 
         Raises:
-            ExceptionGroup: with a RunError, the broker refuses a subscription, or nothing came in time where
-                it was to live once; or with what *budget* raised.
+            ExceptionGroup: with a RunError, the broker refuses a subscription, or no PEE came in time where
+                it is to run once; or with what *budget* raised.
         """
         async with asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(self._watch())  # also while there is no broker
+            watching = tasks.create_task(self._watch_budget())  # also while there is no broker
             timer = asyncio.get_running_loop().call_later(self._settings.give_up_s, self._give_up)
             try:
                 await self._stay_connected()
             finally:
                 timer.cancel()
             watching.cancel()
-        self._keep()
+        self._persist()
         if self._gave_up:
-            raise ExceptionGroup("gave up", [RunError(self._silence())])
+            raise ExceptionGroup("gave up", [RunError(self._no_answer_text())])
 
-    async def _watch(self) -> None:
+    async def _watch_budget(self) -> None:
         while True:
-            self.look()
+            self.poll_budget()
             await asyncio.sleep(self._settings.interval_s)
 
     def _give_up(self) -> None:
-        if self._settings.once and not self._settled.is_set():
+        if self._settings.once and not self._holder.is_settled:
             self._gave_up = True
             self.stop()
 
     async def _stay_connected(self) -> None:
         backoff, settings, broker = Backoff(self._draw), self._settings, self._connection
         async for ended in connections(
-            self._new_client, self._be_there, backoff, stopping=self._stopping, leave_s=GOODBYE_S
+            self._new_client, self._serve, backoff, stopping=self._stopping, leave_s=GOODBYE_S
         ):
             if ended.reason:
                 LOG.warning("broker %s:%s: %s", broker.host, broker.port, ended.reason)
@@ -159,234 +142,176 @@ class Standalone:
                 )  # fmt: skip
 
     async def _new_client(self) -> Client:
-        return new_client(
-            self._connection, status_topic=self._topic(MessageKind.STATUS), on_message=self._take
-        )
+        status_topic = self._topic(MessageKind.STATUS)
+        return new_client(self._connection, status_topic=status_topic, on_message=self._on_message)
 
-    def look(self) -> None:
-        """Look at the memory: what exceeds the budget is gone when this returns."""
-        agent, budget_bytes = self._agent, self._budget()
-        if budget_bytes == agent.budget_bytes and agent.resident_bytes <= budget_bytes:
-            return
+    def poll_budget(self) -> None:
+        """Read the budget; blocks beyond it are gone when this returns."""
+        agent, budget_bytes = self.agent, self._budget()
         before = agent.resident_bytes
-        agent.set_budget(budget_bytes)
+        self._holder.set_budget(budget_bytes, time.monotonic_ns())
         if agent.resident_bytes < before:
-            self._forced = True
             self.counts.evictions += 1
             LOG.info(
                 "the budget has fallen to %d B: dropped %d B at once, holds layer %d, %d B",
                 budget_bytes, before - agent.resident_bytes, agent.layer, agent.resident_bytes,
             )  # fmt: skip
-            self._keep()
-        now_ns = time.monotonic_ns()
-        due_ns = due(
-            self._rule,
-            self._told,
-            budget_bytes=budget_bytes,
-            resident_bytes=agent.resident_bytes,
-            now_ns=now_ns,
-            forced=self._forced,
-        )
-        if due_ns is not None:
-            self._due_s = min(self._due_s, due_ns / NS_PER_S)
-            self._stirred.set()
+            self._persist()
+        self._wake.set()
 
     def _topic(self, kind: MessageKind) -> str:
         return device_topic(kind, self._settings.fleet, self._settings.device)
 
-    async def _be_there(self, client: Client) -> None:
-        if await done_before(self._stopping, or_disconnected(client, self._arrive(client))):
-            self._due_s, self._waiting_since_s = 0.0, None  # whatever was asked for may be lost
-            await done_before(self._stopping, or_disconnected(client, self._tend(client)))
-        await _shortly(self._say(client, Status(online=False, reason="stopped")))
+    async def _serve(self, client: Client) -> None:
+        """Subscribe, and send reports until stopped or the connection breaks."""
+        try:
+            if await done_before(self._stopping, or_disconnected(client, self._subscribe(client))):
+                self._holder.on_connected(time.monotonic_ns())
+                await done_before(self._stopping, or_disconnected(client, self._report_loop(client)))
+        finally:
+            self._holder.on_disconnected()
+        await _briefly(self._publish_status(client, Status(online=False, reason="stopped")))
 
-    async def _arrive(self, client: Client) -> None:
+    async def _subscribe(self, client: Client) -> None:
         for topic in (self._topic(MessageKind.PEE), fleet_topic(MessageKind.MODEL, self._settings.fleet)):
             if not await subscribe(client, topic, 1, self._settings.device):
                 LOG.warning("the broker grants QoS 0 on %s, not 1 (max_qos): answers may be lost", topic)
         self.counts.connections += 1
-        await self._say(
+        await self._publish_status(
             client, Status(online=True, reason="start" if self.counts.connections == 1 else "reconnect")
         )
 
-    async def _say(self, client: Client, status: Status) -> None:
+    async def _publish_status(self, client: Client, status: Status) -> None:
         await publish(client, MessageKind.STATUS, self._topic(MessageKind.STATUS), encode(status))
 
-    async def _tend(self, client: Client) -> None:
-        """Report when there is reason to, until stopped."""
-        retry_s = self._settings.retry_s
-        warn_s, quiet_s = time.monotonic() + min(retry_s, 10.0), retry_s
+    async def _report_loop(self, client: Client) -> None:
+        """Send each report when it is due, until stopped."""
+        settings, holder = self._settings, self._holder
+        warn_s, quiet_s = time.monotonic() + min(settings.retry_s, 10.0), settings.retry_s
         while not self._stopping.is_set():
-            now_s = time.monotonic()
-            if self._notice is None and now_s >= warn_s:
-                LOG.warning("no model is announced: %s", self._silence())
+            now_s, seq = time.monotonic(), self.agent.seq
+            if holder.notice is None and now_s >= warn_s:
+                LOG.warning("no model is announced: %s", self._no_answer_text())
                 warn_s, quiet_s = now_s + quiet_s, min(2 * quiet_s, LONGEST_QUIET_S)
-            waited = self._waiting_since_s is not None and now_s - self._waiting_since_s > retry_s
-            if waited:
-                self._waiting_since_s = None
-                self.counts.unanswered += 1
-                LOG.warning(
-                    "report %d has no answer after %g s: %s", self._agent.seq, retry_s, self._silence()
-                )
-            due_s = min(self._due_s, self._again_s)
-            if self._notice is not None and (waited or now_s >= due_s):
-                await self._report(client)
-            if self._settings.once and self._settled.is_set():
+            if (report := holder.next_report(time.monotonic_ns())) is not None:
+                await self._publish_report(client, *report, answered_seq=seq)
+            if settings.once and holder.is_settled:
                 self.stop()
                 return
-            interval_s = self._settings.interval_s
-            wait_s = interval_s if self._notice is None else self._next_s() - now_s
-            await self._pass_time(max(min(wait_s, interval_s), LEAST_WAIT_S))
+            wait_s = (holder.next_deadline_ns - time.monotonic_ns()) / NS_PER_S
+            await self._sleep_until_woken(max(min(wait_s, settings.interval_s), LEAST_WAIT_S))
 
-    def _next_s(self) -> float:
-        """Return when there is reason to report next, as far as one knows."""
-        since_s = self._waiting_since_s
-        unanswered_s = float("inf") if since_s is None else since_s + self._settings.retry_s
-        return min(self._due_s, self._again_s, unanswered_s)
-
-    def _silence(self) -> str:
-        """Say how much was published, how much came, and why that may be."""
-        settings, counts, notice = self._settings, self.counts, self._notice
-        arrived = f"{count_text(counts.parts, 'part')} of updates came"
-        lost = f"{count_text(counts.broken, 'connection')} lost or not made" if counts.broken else ""
-        published = f"{count_text(counts.reports, 'report')} published"
-        if notice is None:
-            topic = fleet_topic(MessageKind.MODEL, settings.fleet)
-            arrived = f"no model notice came on {topic}: does a cloud serve fleet {settings.fleet!r}?"
-        return no_answer_text(published, arrived, lost, self._stranger())
-
-    def _stranger(self) -> str:
-        """Say that the model does not have our user or group; nothing where it has."""
-        notice, settings = self._notice, self._settings
-        if notice is None:
-            return ""
-        if settings.user is not None and settings.user >= notice.users:
-            return f"user(={settings.user}) must be below {notice.users}, the users of model {notice.version}"
-        if settings.user is None and (settings.group or 0) >= notice.user_groups:
-            groups = f"{notice.user_groups}, the user groups of model {notice.version}"
-            return f"group(={settings.group}) must be below {groups}"
-        return ""
-
-    async def _report(self, client: Client) -> None:
-        agent = self._agent
-        report = agent.report()
-        self._told, self._due_s = Told(agent.reported_bytes, time.monotonic_ns()), float("inf")
-        self._again_s = float("inf")
-        self._forced, self._waiting_since_s = False, time.monotonic()
-        self._refusals.reported()
-        self._settled.clear()
+    async def _publish_report(
+        self, client: Client, cause: ReportCause, report: bytes, *, answered_seq: int
+    ) -> None:
+        if cause is ReportCause.RETRY:
+            self.counts.unanswered += 1
+            LOG.warning(
+                "report %d has no answer after %g s: %s",
+                answered_seq, self._settings.retry_s, self._no_answer_text(),
+            )  # fmt: skip
         self.counts.reports += 1
         await publish(client, MessageKind.BUDGET, self._topic(MessageKind.BUDGET), report)
 
-    async def _pass_time(self, seconds: float) -> None:
-        """Wait, at most until something happens."""
+    def _no_answer_text(self) -> str:
+        """Say how much was published, how much came, and why that may be."""
+        settings, counts = self._settings, self.counts
+        arrived = f"{count_text(counts.parts, 'part')} of updates came"
+        lost = f"{count_text(counts.broken, 'connection')} lost or not made" if counts.broken else ""
+        published = f"{count_text(counts.reports, 'report')} published"
+        if self.notice is None:
+            topic = fleet_topic(MessageKind.MODEL, settings.fleet)
+            arrived = f"no model notice came on {topic}: does a cloud serve fleet {settings.fleet!r}?"
+        return no_answer_text(published, arrived, lost, self._holder.unknown_to_model())
+
+    async def _sleep_until_woken(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds if not self._stopping.is_set() else 0):
-                await self._stirred.wait()
+                await self._wake.wait()
         except TimeoutError:
             pass
-        self._stirred.clear()
+        self._wake.clear()
 
-    def _take(self, message: Message) -> None:
-        """Take in what has arrived; what is damaged or unknown is counted."""
+    def _on_message(self, message: Message) -> None:
+        """Receive a message; what is damaged or unknown is counted."""
         try:
             match parse(message.topic.value):
                 case TopicAddress(MessageKind.PEE, _, self._settings.device):
-                    self._take_part(message.payload)
+                    self._on_part(message.payload)
                 case TopicAddress(MessageKind.MODEL) if message.payload:
-                    self._learn(decode(message.payload, ModelNotice))
+                    self._on_notice(decode(message.payload, ModelNotice))
         except RemoteProtocolError as error:
             self.counts.refused[error.reason.value] += 1
             self._complaints.refused(error.reason.value, message.topic.value, str(error), time.monotonic())
-        self._stirred.set()
+        self._wake.set()
 
-    def _learn(self, notice: ModelNotice) -> None:
-        """Learn of the model that the cloud serves; ask for it if it is another one."""
-        self._shelves.announce(notice)
-        before, self._notice = self._notice, notice
-        if notice == before:
-            return
-        if stranger := self._stranger():
-            LOG.error("%s: the cloud answers no report of ours", stranger)
-        if self._agent.model != notice.version:
-            self._due_s = time.monotonic() + NOTICES_S
+    def _on_notice(self, notice: ModelNotice) -> None:
+        is_new = self._holder.on_notice(notice, time.monotonic_ns())
+        if is_new and (unknown := self._holder.unknown_to_model()):
+            LOG.error("%s: the cloud answers no report of ours", unknown)
 
-    def _take_part(self, payload: bytes) -> None:
-        receipt = self._agent.receive(payload)
+    def _on_part(self, payload: bytes) -> None:
+        agent, model, held_bytes = self.agent, self.agent.model, self.agent.resident_bytes
+        receipt = self._holder.on_part(payload, time.monotonic_ns())
         self.counts.parts += 1
         self.counts.receipts[receipt.value] += 1
         if receipt in (Receipt.REJECTED, Receipt.MISFIT):
-            wait_s = self._refusals.wait_s(self._draw()) if receipt is Receipt.REJECTED else 0.0
-            self._again_s = time.monotonic() + wait_s
-            why = str(self._agent.rejected) if receipt is Receipt.REJECTED else "the budget has fallen"
-            self._complaints.refused(receipt.value, self._topic(MessageKind.PEE), why, time.monotonic())
-            contradicts = receipt is Receipt.REJECTED and self._agent.rejected in CONTRADICTIONS
-            if contradicts and self._refusals.many and self._agent.model:
-                self._begin_anew()
-        elif receipt in (Receipt.APPLIED, Receipt.CONFIRMED):
-            self._waiting_since_s, self._again_s, self._refusals = None, float("inf"), Refusals()
-            self._settled.set()
-        late = time.monotonic() - self._kept_s > KEEP_EVERY_S
-        if receipt is Receipt.APPLIED or (receipt is Receipt.PROGRESS and late):
-            self._keep()
+            reason = str(agent.rejected) if receipt is Receipt.REJECTED else "the budget has fallen"
+            self._complaints.refused(receipt.value, self._topic(MessageKind.PEE), reason, time.monotonic())
+        if model and not agent.model:
+            LOG.warning(
+                "%d answers in a row do not fit what is held: dropped %d B, asks for everything",
+                MANY_REFUSALS, held_bytes,
+            )  # fmt: skip
+            self._persist()
+        is_old = time.monotonic() - self._persisted_s > PERSIST_EVERY_S
+        if receipt is Receipt.APPLIED or (receipt is Receipt.PROGRESS and is_old):
+            self._persist()
         if receipt is Receipt.APPLIED:
-            agent = self._agent
             LOG.info("holds layer %d: %d B of %d B", agent.layer, agent.resident_bytes, agent.budget_bytes)
 
-    def _begin_anew(self) -> None:
-        """Drop what contradicts one answer after another: a part that was wrong and fitted may be in it."""
-        LOG.warning(
-            "%d answers in a row do not go with what is held: dropped %d B, asks for everything",
-            MANY_REFUSALS, self._agent.resident_bytes,
-        )  # fmt: skip
-        self._agent.forget()
-        self._keep()
+    def _persist(self) -> None:
+        """Free the memory of evicted blocks, and write the files.
 
-    def _keep(self) -> None:
-        """Give back the memory of what was evicted, and bring the files up to date.
-
-        A disk that takes nothing does not end the device; a PEE that may be above the budget goes.
+        A disk that cannot be written does not end the device; a PEE file above the budget is removed.
         """
-        agent, settings = self._agent, self._settings
+        agent, settings, notice = self.agent, self._settings, self._holder.held_notice
         if agent.shelf is not None:
             agent.shelf.cut(agent.held)
-        if self._notice is None:
+        if notice is None:
             return
-        self._kept_s = time.monotonic()
+        self._persisted_s = time.monotonic()
         try:
             if settings.pee is not None:
                 write_pee(settings.pee, agent, f"fleet {settings.fleet}")
             if settings.state is not None:
-                notice = self._shelves.notice(agent.model) or self._notice  # of what is held
-                write_kept(settings.state, Kept.of(agent, notice))
+                write_state(settings.state, SavedState.from_agent(agent, notice))
         except (OSError, InputError) as error:
-            self.counts.unkept += 1
+            self.counts.write_failures += 1
             LOG.error("what is held could not be written: %s", error_text(error))
             if settings.pee is not None:
-                with contextlib.suppress(OSError):  # read-only by now, and said above
+                with contextlib.suppress(OSError):  # a read-only file system, and reported above
                     remove_pee(settings.pee)
 
-    def _restored(self) -> Agent:
-        """Return the protocol logic as it was when this device last ran, as far as that is known."""
-        # Above whatever an earlier life has used: a thousand reports a second are not made.
-        seq = int(time.time() * 1000)
-        settings = self._settings
-        kept = read_kept(settings.state) if settings.state is not None else None
-        if kept is None:
-            return self._anew(seq)
-        self._shelves.announce(kept.notice)
-        agent = self._anew(seq := max(seq, kept.seq + 1))
-        if not kept.give_to(agent):
-            LOG.warning("%s: is of another user or damaged; beginning anew", settings.state)
-            return self._anew(seq)
-        self._notice = kept.notice
-        return agent
+    def _restored(self) -> PeeHolder:
+        """Return the decisions with what this device held when it ran last, as far as that is known."""
+        # Above all numbers that an earlier process has used: it did not make a thousand reports a second.
+        seq, settings, cache = int(time.time() * 1000), self._settings, BlockCache()
+        saved = read_state(settings.state) if settings.state is not None else None
+        if saved is None:
+            return PeeHolder(settings, cache, self._new_agent(cache, seq), None, self._draw)
+        cache.announce(saved.notice)
+        agent = self._new_agent(cache, seq := max(seq, saved.seq + 1))
+        if saved.restore(agent):
+            return PeeHolder(settings, cache, agent, saved.notice, self._draw)
+        LOG.warning("%s: is of another user or damaged; beginning anew", settings.state)
+        return PeeHolder(settings, cache, self._new_agent(cache, seq), None, self._draw)
 
-    def _anew(self, seq: int) -> Agent:
-        return Agent(self._settings.user or 0, self._shelves, group=self._settings.group, seq=seq)
+    def _new_agent(self, cache: BlockCache, seq: int) -> Agent:
+        return Agent(self._settings.user or 0, cache, group=self._settings.group, seq=seq)
 
 
-async def _shortly(doing: Coroutine[Any, Any, object]) -> None:  # Any: as in `Coroutine`
+async def _briefly(work: Coroutine[Any, Any, object]) -> None:  # Any: as in `Coroutine`
     """Do something that a broker may leave unanswered, for a moment only."""
     with contextlib.suppress(MqttError, TimeoutError):
-        await asyncio.wait_for(doing, GOODBYE_S)
+        await asyncio.wait_for(work, GOODBYE_S)

@@ -1,4 +1,4 @@
-"""What a device on its own keeps on its disk: its PEE for whoever recommends, and its state for itself."""
+"""Files of a real device: its PEE for programs that recommend, and its state for its next start."""
 
 import os
 from contextlib import suppress
@@ -24,24 +24,30 @@ from wire.messages import ModelNotice
 from wire.output_files import check_overwritable, write_atomically
 from wire.update_part import build_body, encode_part
 
-ALL_MEMORY = 2**53
+UNLIMITED_BYTES = 2**53
 
 
-class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A device's state: what it holds, as the update parts that would bring it there."""
+class SavedState(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    kw_only=True,
+    rename={"reported_group": "told_group"},
+):
+    """The state of a device: the blocks that it holds, as the update parts that would bring them."""
 
     format: int = 1
     seq: int
     """The last report's number."""
     user: int
-    told_group: int | None
-    """The group, where the device tells that and not its user."""
+    reported_group: int | None
+    """The group, where the device reports that and not its user."""
     notice: ModelNotice
     parts: tuple[bytes, ...]
 
     @classmethod
-    def of(cls, agent: Agent, notice: ModelNotice) -> Self:
-        """Return what there is to keep of *agent*."""
+    def from_agent(cls, agent: Agent, notice: ModelNotice) -> Self:
+        """Return the state of *agent*."""
         shelf, parts = agent.shelf, list[bytes]()
         if shelf is not None and agent.model == notice.version:
             layers = shelf.layers
@@ -59,18 +65,22 @@ class Kept(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
                 for at, each in enumerate(bring, 1)
             ]
         return cls(
-            seq=agent.seq, user=agent.user, told_group=agent.told_group, notice=notice, parts=tuple(parts)
+            seq=agent.seq,
+            user=agent.user,
+            reported_group=agent.reported_group,
+            notice=notice,
+            parts=tuple(parts),
         )
 
-    def give_to(self, agent: Agent) -> bool:
-        """Let *agent* hold what was kept; return whether it does, as the same user or of the same group."""
+    def restore(self, agent: Agent) -> bool:
+        """Let *agent* hold these blocks; return whether it does: it must have the same user and group."""
         if not self.parts:
             return True
-        if (agent.user, agent.told_group) != (self.user, self.told_group):
+        if (agent.user, agent.reported_group) != (self.user, self.reported_group):
             return False
         begun, agent.seq = agent.seq, self.seq
-        agent.set_budget(ALL_MEMORY)
-        agent.reported_bytes = ALL_MEMORY
+        agent.set_budget(UNLIMITED_BYTES)
+        agent.reported_bytes = UNLIMITED_BYTES
         receipts = [agent.receive(part) for part in self.parts]
         agent.seq = begun
         return receipts[-1] in (Receipt.APPLIED, Receipt.CONFIRMED)
@@ -101,15 +111,15 @@ def remove_pee(path: Path) -> None:
         Path(os.path.realpath(path)).unlink(missing_ok=True)
 
 
-def write_kept(path: Path, kept: Kept) -> None:
+def write_state(path: Path, kept: SavedState) -> None:
     """Write a device's state; a crash leaves the one before."""
     write_atomically(path, msgspec.msgpack.encode(kept))
 
 
-def read_kept(path: Path) -> Kept | None:
+def read_state(path: Path) -> SavedState | None:
     """Return a device's state; None where there is none, or it is damaged."""
     try:
-        return msgspec.msgpack.decode(read_at_most(path, MAX_FILE_BYTES), type=Kept)
+        return msgspec.msgpack.decode(read_at_most(path, MAX_FILE_BYTES), type=SavedState)
     except (OSError, InputError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 

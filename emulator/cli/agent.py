@@ -11,9 +11,9 @@ from typing import Annotated, Final
 import typer
 
 from devices.memory.budget import Budget
-from devices.standalone.device import Standalone
+from devices.standalone.device import RealDevice
 from devices.standalone.saved_state import check_files
-from devices.standalone.settings import Settings
+from devices.standalone.settings import DeviceSettings
 from devices.traces.procfs import read_proc
 from emulator.cli.options import default, duration_option, name_option, path_option, share_option, size_option
 from emulator.cli.service_options import BrokerUrl, FleetName
@@ -56,7 +56,7 @@ def agent(
     if group is not None and pee is not None:
         raise InputError("--pee needs --user: without the user's vector nothing can be ranked")
     check_files(pee, state)
-    settings = Settings(
+    settings = DeviceSettings(
         fleet=fleet,
         device=device,
         user=user,
@@ -71,7 +71,7 @@ def agent(
     run_agent(settings, broker.connection(Role.DEVICE, device), budget_source(budget, budget_share, proc))
 
 
-def run_agent(settings: Settings, connection: Connection, current_budget: Callable[[], int]) -> None:
+def run_agent(settings: DeviceSettings, connection: Connection, current_budget: Callable[[], int]) -> None:
     """Run a device until SIGTERM, SIGHUP or SIGINT; with ``once``, until it holds its first PEE.
 
     Raises:
@@ -80,7 +80,7 @@ def run_agent(settings: Settings, connection: Connection, current_budget: Callab
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     current_budget()  # an error shows now, and not only when the broker answers
-    device = Standalone(
+    device = RealDevice(
         settings, replace(connection, persistent=True), current_budget, random.Random().random
     )
     try:
@@ -103,8 +103,8 @@ def budget_source(budget: Bytes | None, budget_share: Share, proc: Path) -> Call
     return lambda: rule.of(read_proc(proc).available_bytes)
 
 
-async def _run(device: Standalone) -> None:
+async def _run(device: RealDevice) -> None:
     loop = asyncio.get_running_loop()
     for number in SIGNALS:
         loop.add_signal_handler(number, device.stop)
-    await device.live()
+    await device.run()

@@ -8,7 +8,7 @@ import typer
 
 from cloud.data.interactions import Interactions
 from cloud.data.load import load as load_data
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.pee_file import Fields, ItemNames, Pee, a_shelf, encode_pee
 from devices.recommender.quality import HeldOut, user_qualities
 from emulator.cli.options import Data, Overrides, Store, path_option, size_option
@@ -113,7 +113,7 @@ def _quality(pee: Pee, model: PreparedModel, user: int) -> str:
     test_items = len(interactions.test[user])
     if not test_items:
         return "no test interactions to measure it by"
-    complete = Shelf(store.geometry, store.groups[number].layers)
+    complete = BlockPrefix(store.geometry, store.groups[number].layers)
     complete.fill(store.groups[number].blocks)
     truth = HeldOut(interactions.known, interactions.test)
     quality = user_qualities(

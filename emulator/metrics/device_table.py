@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from cloud.blocks.store import BlockStore
 from devices.event_log import COLUMNS
-from devices.simulated.roster import Enrolled
+from devices.simulated.roster import DeviceSpec
 from devices.timeline.actions import network_changes
 from devices.timeline.timeline import Timeline
 from emulator.metrics.row_index import Columns, IntArray, RowIndex
@@ -19,7 +19,7 @@ from scenarios.catalogue.metrics import LABEL, UNLABELLED
 _LABELS = pa.map_(pa.string(), pa.string())
 
 
-def build_device_table(devices: Sequence[Enrolled], store: BlockStore, timeline: Timeline) -> pa.Table:
+def build_device_table(devices: Sequence[DeviceSpec], store: BlockStore, timeline: Timeline) -> pa.Table:
     """Return one row per device: its group, labels, node, network and user group, and how they change.
 
     ``network_ns`` and ``networks`` list its changes of network. ``new_user_ns`` and ``new_user_groups`` list

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from devices.event_log import Harm, Result
+from devices.event_log import ExchangeResult, MessageFault
 from devices.timeline.actions import ACTION_TYPES
 from devices.timeline.connectivity import ConnectivityCause
 from devices.timeline.faults import FAULT_TYPES, NO_FAULT, BrokerFault, CloudFault
@@ -25,12 +25,12 @@ Impact = Mapping[str, str | int | float | None]
 
 NEVER = np.iinfo(np.int64).max
 MESSAGE_COUNTS = {
-    "messages_lost": (Harm.REPORT_LOST, Harm.PART_LOST),
-    "messages_corrupted": (Harm.REPORT_CORRUPTED, Harm.PART_CORRUPTED),
-    "messages_duplicated": (Harm.REPORT_DUPLICATED, Harm.PART_DUPLICATED),
-    "messages_reordered": (Harm.PART_REORDERED,),
-    "messages_cut_off": (Harm.REPORT_CUT_OFF, Harm.PART_CUT_OFF),
-    "messages_refused": (Harm.REPORT_REFUSED,),
+    "messages_lost": (MessageFault.REPORT_LOST, MessageFault.PART_LOST),
+    "messages_corrupted": (MessageFault.REPORT_CORRUPTED, MessageFault.PART_CORRUPTED),
+    "messages_duplicated": (MessageFault.REPORT_DUPLICATED, MessageFault.PART_DUPLICATED),
+    "messages_reordered": (MessageFault.PART_REORDERED,),
+    "messages_cut_off": (MessageFault.REPORT_CUT_OFF, MessageFault.PART_CUT_OFF),
+    "messages_refused": (MessageFault.REPORT_REFUSED,),
 }
 
 
@@ -58,7 +58,7 @@ class FaultImpact:
         self._at_best = RowIndex(states["device"][self._whole], states["t_ns"][self._whole])
         updates = tables["update"]
         order = order_by_device(updates)
-        served = order[np.isin(updates["result"][order], [Result.APPLIED, Result.CONFIRMED])]
+        served = order[np.isin(updates["result"][order], [ExchangeResult.APPLIED, ExchangeResult.CONFIRMED])]
         self._served = RowIndex(updates["device"][served], updates["t_ns"][served])
         self._quality = mean_quality_over_time(states)
         self._faults = _devices_by_index(frame.devices.faults)

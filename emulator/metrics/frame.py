@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.event_log import Pressure, words
+from devices.event_log import Pressure, labels_of
 from emulator.metrics.budget_ranges import split_by_budget
 from emulator.metrics.device_table import DeviceTable
 from emulator.metrics.row_index import Columns, DeviceStates, FloatArray, IntArray, RowIndex
@@ -95,7 +95,7 @@ class Frame:
         if dimension == "stage":
             return [stage.type for stage in self.timeline.stages]
         if dimension == "pressure":
-            return words(Pressure)
+            return labels_of(Pressure)
         if dimension == "budget_range":
             return self._ranges.names
         return DECILES if dimension == "budget_decile" else self.devices.dimensions[dimension].values

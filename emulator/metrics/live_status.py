@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.event_log import Result
+from devices.event_log import ExchangeResult
 from emulator.metrics.histogram import Histogram, bucket_middle
 
 WINDOW_S = 10
@@ -113,10 +113,10 @@ class LiveCounters:
         return status
 
     def _count_exchanges(self, rows: NDArray[Any]) -> None:
-        applied = rows[rows["result"] == Result.APPLIED]
+        applied = rows[rows["result"] == ExchangeResult.APPLIED]
         self._reports += len(rows)
         self._applied += len(applied)
-        self._lost += int((rows["result"] == Result.LOST).sum())
+        self._lost += int((rows["result"] == ExchangeResult.LOST).sum())
         self._update_bytes += int(rows["update_bytes"].sum())
         self._latency += Histogram.from_values(applied["applied_ns"] - applied["changed_ns"])
 

@@ -6,8 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import simpy
-
+from devices.simulated.clock import Clock
 from emulator.realtime.real_cloud import RealCloud, RealNetwork
 from emulator.realtime.wall_clock import Callback, ExternalEvents, StreamingHistogram, WallClock
 from wire.errors import RunError
@@ -33,7 +32,7 @@ class Driver:
         max_lag: maximum delay of an event.
     """
 
-    env: simpy.Environment
+    env: Clock
     clock: WallClock
     events: ExternalEvents
     cloud: RealCloud
@@ -87,7 +86,7 @@ class Driver:
             env.step()
             steps += 1
         # The last event was also delayed by those before it.
-        lag_ns = max(lag_ns, self._lag_ns(int(env.now), self.clock.now_ns()))
+        lag_ns = max(lag_ns, self._lag_ns(env.now_ns, self.clock.now_ns()))
         self.lag.add(lag_ns)
         self.late_turns += lag_ns > self.max_lag
         return lag_ns, steps

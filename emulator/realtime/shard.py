@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import simpy
 
 from devices.mqtt.gateway import Gateway
 from devices.mqtt.sessions import Sessions
+from devices.simulated.clock import Clock
 from devices.simulated.device import Device
 from devices.simulated.exchange import Exchange
 from emulator.metrics.live_status import LiveCounters, LiveStatus
 from emulator.metrics.realtime_measurements import ShardMeasurements, StoredHistogram
 from emulator.realtime.driver import Driver
-from emulator.realtime.real_cloud import NullReports, RealCloud
+from emulator.realtime.real_cloud import RealCloud
 from emulator.realtime.wall_clock import ExternalEvents, StreamingHistogram, WallClock
 from emulator.simulation.abort_monitor import AbortedError
 from emulator.simulation.simulation import Incarnation, Simulation
@@ -72,11 +72,11 @@ class Shard:
         self._live = LiveCounters([device.number for device in job.devices])
         self._status_s = 0.0
         self._connected_first, self._connect_s = 0, 0.0
-        env = simpy.Environment(links.incarnation.since_ns)
+        clock = Clock(links.incarnation.since_ns)
         self._network = self._new_network()
         retry_ns, service_ns = int(job.scenario.updates.retry_after), int(job.scenario.cloud.service_time)
-        self._cloud = RealCloud(env, self._network, retry_ns, service_ns, simulation.cloud_windows)
-        self._env = env
+        self._cloud = RealCloud(clock, self._network, retry_ns, service_ns, simulation.cloud_windows)
+        self._clock = clock
 
     async def run(self, check: Callable[[], None]) -> ShardMeasurements:
         """Run to the end of the scenario.
@@ -94,7 +94,13 @@ class Shard:
         simulation, links = self._simulation, self._links
         simulation.journal.tap = self._live.add_rows
         devices = simulation.populate(
-            self._env, NullReports(self._network), simulation.job.devices, self._cloud, links.incarnation
+            self._clock,
+            self._network,
+            simulation.job.devices,
+            publisher=self._network,
+            connections=self._network if isinstance(self._network, Sessions) else None,
+            cloud=self._cloud,
+            life=links.incarnation,
         )
         self._devices |= {device.name: device for device in devices}
         aborted_ns = None
@@ -103,7 +109,7 @@ class Shard:
             started_s = await links.begin()
             clock = WallClock(self._settings.speed, started_s)
             driver = Driver(
-                self._env, clock, self._events, self._cloud, self._network, self._settings.max_lag,
+                self._clock, clock, self._events, self._cloud, self._network, self._settings.max_lag,
                 fail_if_late=not links.may_be_late,
             )  # fmt: skip
             try:
@@ -123,9 +129,9 @@ class Shard:
         Raises:
             RunError: no further device has connected for a long time.
         """
-        env, network = self._env, self._network
-        while env.peek() <= env.now:
-            env.step()
+        clock, network = self._clock, self._network
+        while clock.peek() <= clock.now_ns:
+            clock.step()
         up, since_s = 0, time.monotonic()
         began_s = since_s
         while network.up < network.expected and time.monotonic() < self._links.due_s:
@@ -149,7 +155,7 @@ class Shard:
             job.fleet,
             self._settings,
             on_connected=lambda name: self._events.post(lambda: self._on_connected(sessions, name)),
-            on_disconnected=lambda name: self._events.post(lambda: self._devices[name].broke()),
+            on_disconnected=lambda name: self._events.post(lambda: self._devices[name].on_disconnected()),
             on_answer=self._on_answer,
             rng=links.rng,
         )
@@ -158,7 +164,7 @@ class Shard:
     def _on_connected(self, sessions: Sessions, name: str) -> None:
         # The device may have left and come back since: then its new connection is not up yet.
         if sessions.is_up(name):
-            self._devices[name].joined()
+            self._devices[name].on_connected()
 
     def _on_answer(self, exchange: Exchange) -> None:
         self._events.post(lambda: self._cloud.answered(exchange))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-import simpy
 
+from devices.simulated.clock import Clock
 from emulator.metrics.histogram import Histogram
 from wire.units import NS_PER_S
 
@@ -74,15 +74,14 @@ class ExternalEvents:
         self._callbacks.append(callback)
         self.posted.set()
 
-    def drain(self, env: simpy.Environment, now_ns: int) -> None:
+    def drain(self, clock: Clock, now_ns: int) -> None:
         """Schedule all posted callbacks at *now_ns*."""
         self.posted.clear()
         while self._callbacks:
             callback = self._callbacks.popleft()
             # Time never goes back: earlier events have run, or are first in the heap.
-            env.timeout(max(0, now_ns - int(env.now)), callback).callbacks.append(_call)
+            clock.after(max(0, now_ns - clock.now_ns), callback, _call)
 
 
-def _call(event: simpy.Event) -> None:
-    callback: Callback = event.value  # type: ignore[assignment]  # as `drain` gave it
+def _call(callback: Callback) -> None:
     callback()

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from devices.event_log import COLUMNS, Harm, Pressure
-from devices.simulated.budget_trajectory import Course
-from devices.simulated.device_class import Node
-from devices.simulated.recorded import Recorded, Script, Trip
-from devices.simulated.roster import Enrolled
+from devices.event_log import COLUMNS, MessageFault, Pressure
+from devices.simulated.budget_trajectory import BudgetTrajectory
+from devices.simulated.device_class import DeviceClass
+from devices.simulated.recorded import RecordedDevice, RecordedExchange, RecordedExchanges
+from devices.simulated.roster import DeviceSpec
 from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange
 from devices.timeline.faults import BrokerFault, Fault, Impairment, LinkFault
 from emulator.run_directory.event_log import Tables
@@ -37,20 +37,20 @@ _USED: Final = {
 """What is read of each table, beside the time and the device."""
 
 _PARTS: Final = (
-    Harm.PART_DUPLICATED,
-    Harm.PART_LOST,
-    Harm.PART_RESENT,
-    Harm.PART_CORRUPTED,
-    Harm.PART_REORDERED,
+    MessageFault.PART_DUPLICATED,
+    MessageFault.PART_LOST,
+    MessageFault.PART_RESENT,
+    MessageFault.PART_CORRUPTED,
+    MessageFault.PART_REORDERED,
 )
 """What the weather does to one part, in the order in which it is logged."""
 _REPORTS: Final = (
-    Harm.REPORT_LOST,
-    Harm.REPORT_RESENT,
-    Harm.REPORT_CORRUPTED,
-    Harm.REPORT_DUPLICATED,
-    Harm.REPORT_CUT_OFF,
-    Harm.REPORT_REFUSED,
+    MessageFault.REPORT_LOST,
+    MessageFault.REPORT_RESENT,
+    MessageFault.REPORT_CORRUPTED,
+    MessageFault.REPORT_DUPLICATED,
+    MessageFault.REPORT_CUT_OFF,
+    MessageFault.REPORT_REFUSED,
 )
 
 
@@ -80,7 +80,7 @@ class RecordedRun:
     rows: Mapping[str, RecordedTable]
     faults: Sequence[Fault] = field(repr=False)
 
-    def of(self, enrolled: Enrolled, node: Node, *, exchanges: bool) -> Recorded:
+    def of(self, enrolled: DeviceSpec, node: DeviceClass, *, exchanges: bool) -> RecordedDevice:
         """Return what happened to a device.
 
         Args:
@@ -93,10 +93,10 @@ class RecordedRun:
             ConnectivityChange(t_ns, bool(online), ConnectivityCause(why))
             for t_ns, online, why in zip(*self.rows["connection"].of(number), strict=True)
         )
-        script = Script(self._trips(number), self._parts(number)) if exchanges else None
-        return Recorded(self._course(number, node), toggles, script)
+        script = RecordedExchanges(self._trips(number), self._parts(number)) if exchanges else None
+        return RecordedDevice(self._course(number, node), toggles, script)
 
-    def _course(self, number: int, node: Node) -> Course:
+    def _course(self, number: int, node: DeviceClass) -> BudgetTrajectory:
         now = budget_bytes = 0
         for t_ns, free_bytes, changed_bytes, pressure in zip(*self.rows["budget"].of(number), strict=True):
             if changed_bytes >= 0:
@@ -106,11 +106,11 @@ class RecordedRun:
             yield t_ns - now, free_bytes, budget_bytes
             now = t_ns
 
-    def _trips(self, number: int) -> dict[int, Trip]:
-        harms: dict[int, dict[Harm, tuple[int, int]]] = defaultdict(dict)
+    def _trips(self, number: int) -> dict[int, RecordedExchange]:
+        harms: dict[int, dict[MessageFault, tuple[int, int]]] = defaultdict(dict)
         for _, harm, seq, place, times in zip(*self.rows["fault"].of(number), strict=True):
             if harm in _REPORTS:
-                harms[seq][Harm(harm)] = place, times
+                harms[seq][MessageFault(harm)] = place, times
         return {
             seq: _trip(times, ended_ns, harms.get(seq, {}))
             for ended_ns, seq, *times in zip(*self.rows["update"].of(number), strict=True)
@@ -127,26 +127,26 @@ class RecordedRun:
             # Several rows are one part's as long as they go on in the order of the log.
             if last is None or last[:2] != here[:2] or last[2] >= here[2]:
                 impairments.append(Impairment())
-            impairments[-1] = self._worse(impairments[-1], Harm(harm), place, times)
+            impairments[-1] = self._worse(impairments[-1], MessageFault(harm), place, times)
             last = here
         return dict(found)
 
-    def _worse(self, impairment: Impairment, harm: Harm, place: int, times: int) -> Impairment:
+    def _worse(self, impairment: Impairment, harm: MessageFault, place: int, times: int) -> Impairment:
         match harm:
-            case Harm.PART_DUPLICATED:
+            case MessageFault.PART_DUPLICATED:
                 return impairment._replace(duplicated=place)
-            case Harm.PART_LOST:
+            case MessageFault.PART_LOST:
                 return impairment._replace(lost=place, retries=times - 1)
-            case Harm.PART_RESENT:
+            case MessageFault.PART_RESENT:
                 return impairment._replace(resent=place, retries=times)
-            case Harm.PART_CORRUPTED:
+            case MessageFault.PART_CORRUPTED:
                 return impairment._replace(corrupted=place)
         fault = self.faults[place]
         assert isinstance(fault, LinkFault)  # as `read_recorded_run` has checked
         return impairment._replace(held_back=place, held_back_ns=fault.holds_back_ns)
 
 
-def free_bytes_at(node: Node, pressure: Pressure) -> int:
+def free_bytes_at(node: DeviceClass, pressure: Pressure) -> int:
     """Return free memory at which *node* is under *pressure*: how much it was, a change of it does not say.
 
     Raises:
@@ -264,8 +264,8 @@ def _check_faults(frame: _TableReader, faults: Sequence[Fault]) -> None:
     unknown = (places < -1) | (places >= len(faults))
     frame.check(unknown, "place", "must be that of a fault of the scenario, or -1")
     for harm, causes, shown in (
-        (Harm.PART_REORDERED, _holds_back, "that holds parts back"),
-        (Harm.REPORT_CUT_OFF, _is_outage, "of the broker"),
+        (MessageFault.PART_REORDERED, _holds_back, "that holds parts back"),
+        (MessageFault.REPORT_CUT_OFF, _is_outage, "of the broker"),
     ):
         able = np.array([*(causes(fault) for fault in faults), False])  # the last for place -1
         frame.check((harms == harm) & ~able[places], "place", f"must be that of a fault {shown}")
@@ -304,15 +304,17 @@ def _rows(
     return RecordedTable({name: columns[name][ordered] for name in ("t_ns", *names)}, bounds)
 
 
-def _trip(moments: Sequence[int], ended_ns: int, harms: Mapping[Harm, tuple[int, int]]) -> Trip:
+def _trip(
+    moments: Sequence[int], ended_ns: int, harms: Mapping[MessageFault, tuple[int, int]]
+) -> RecordedExchange:
     sent_ns, arrived_ns, begun_ns, left_ns, answered_ns = moments
 
-    def place(harm: Harm) -> int | None:
+    def place(harm: MessageFault) -> int | None:
         return harms[harm][0] if harm in harms else None
 
-    lost, resent = harms.get(Harm.REPORT_LOST), harms.get(Harm.REPORT_RESENT)
+    lost, resent = harms.get(MessageFault.REPORT_LOST), harms.get(MessageFault.REPORT_RESENT)
     retries = lost[1] - 1 if lost is not None else resent[1] if resent is not None else 0
-    return Trip(
+    return RecordedExchange(
         sent_ns,
         arrived_ns,
         begun_ns,
@@ -320,12 +322,12 @@ def _trip(moments: Sequence[int], ended_ns: int, harms: Mapping[Harm, tuple[int,
         answered_ns,
         ended_ns,
         Impairment(
-            lost=place(Harm.REPORT_LOST),
-            corrupted=place(Harm.REPORT_CORRUPTED),
-            duplicated=place(Harm.REPORT_DUPLICATED),
-            resent=place(Harm.REPORT_RESENT),
+            lost=place(MessageFault.REPORT_LOST),
+            corrupted=place(MessageFault.REPORT_CORRUPTED),
+            duplicated=place(MessageFault.REPORT_DUPLICATED),
+            resent=place(MessageFault.REPORT_RESENT),
             retries=retries,
         ),
-        place(Harm.REPORT_CUT_OFF),
-        Harm.REPORT_REFUSED in harms,
+        place(MessageFault.REPORT_CUT_OFF),
+        MessageFault.REPORT_REFUSED in harms,
     )

@@ -13,8 +13,8 @@ from typing import Final
 
 import pyarrow as pa
 
-from devices.simulated.recorded import Recorded
-from devices.simulated.roster import Enrolled, device_names
+from devices.simulated.recorded import RecordedDevice
+from devices.simulated.roster import DeviceSpec, device_names
 from emulator.replay.recorded_run import RecordedRun, read_recorded_run
 from emulator.run_directory.event_log import logical_sha256, read_table, read_tables
 from emulator.run_directory.layout import DEVICES, EVENTS, PARTIAL, SCENARIO, read_scenario, read_summary
@@ -67,7 +67,7 @@ class Playback:
         """Whether exchanges are played as recorded, and the log must be the same."""
         return not self.changes
 
-    def cast(self, devices: Sequence[Enrolled], measurable: Collection[int]) -> tuple[Enrolled, ...]:
+    def cast(self, devices: Sequence[DeviceSpec], measurable: Collection[int]) -> tuple[DeviceSpec, ...]:
         """Return *devices* with the users that they had, who must be among the *measurable*.
 
         Raises:
@@ -85,7 +85,7 @@ class Playback:
             for device, user, start_ns in zip(devices, self.users, self.start_ns, strict=True)
         )
 
-    def of(self, enrolled: Enrolled, scenario: Scenario) -> Recorded:
+    def of(self, enrolled: DeviceSpec, scenario: Scenario) -> RecordedDevice:
         """Return what the recording has of a device."""
         return self.acts.of(enrolled, scenario.nodes[enrolled.group.node], exchanges=self.exact)
 

@@ -75,7 +75,7 @@ class EventLogWriter:
     def _take(self, name: str, log: FleetLog, at_least: int) -> None:
         rows = log.tables[name]
         if len(rows) >= at_least:
-            taken = rows.take()
+            taken = rows.drain()
             self._writers[name].write_table(_table(name, taken), max_chunksize=BATCH_PART_ROWS)
             self._sinks[name].flush()
             self._rows[name] += len(taken)

@@ -16,14 +16,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-import msgspec
 import simpy
 
 from cloud.service.model_versions import ModelVersions
-from devices.simulated.exchange import Exchange, Transport
+from devices.simulated.clock import Clock
+from devices.simulated.exchange import Exchange, Publisher, Transport
 from wire.errors import NoAnswerError, RemoteProtocolError, RunError
 from wire.no_answer import no_answer_text
-from wire.topics import MessageKind
 
 STEPS_AT_ONCE = 500
 """Steps of a cell before others, and the network, get their turn."""
@@ -45,23 +44,16 @@ class InMemoryTransport:
     """
 
     def __init__(self, versions: ModelVersions) -> None:
-        self.listening = self.sessions = False
         self._answer = versions.answer
         self._layer_part = versions.layer_part
 
-    def connect(self, device: str) -> None:
-        """There is nothing to connect."""
-
-    def disconnect(self, device: str) -> None:
-        """There is nothing to disconnect."""
-
     def send_report(self, exchange: Exchange) -> None:
         """Store the answer in the exchange."""
-        exchange.parts = self._answer(exchange.report)
+        exchange.parts = self._answer(exchange.report.payload)
 
     def subscribe(self, exchange: Exchange) -> None:
         """Store the layers' parts in the exchange."""
-        exchange.parts = [self._layer_part(layer) for layer in exchange.layers]
+        exchange.parts = [self._layer_part(layer) for layer in exchange.report.layers]
 
     def send_damaged(self, device: str, payload: bytes) -> None:
         """Have the cloud refuse the report."""
@@ -71,11 +63,8 @@ class InMemoryTransport:
             return
         raise RunError(f"device {device}: the cloud has answered a damaged report")
 
-    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
-        """Nobody listens in memory."""
 
-
-class RemoteTransport(Transport, Protocol):
+class RemoteTransport(Transport, Publisher, Protocol):
     """A transport through a broker, whose answers arrive later."""
 
     arrived: asyncio.Event
@@ -98,15 +87,8 @@ class BarrierTransport:
     """
 
     def __init__(self, remote: RemoteTransport) -> None:
-        self.listening, self.sessions = remote.listening, False
         self._remote = remote
         self._heap: list[tuple[tuple[int, int, int], Exchange]] = []
-
-    def connect(self, device: str) -> None:
-        """All devices share a connection."""
-
-    def disconnect(self, device: str) -> None:
-        """All devices share a connection."""
 
     def send_report(self, exchange: Exchange) -> None:
         """Note the barrier and send the report."""
@@ -122,10 +104,6 @@ class BarrierTransport:
         """Pass the damaged report on; nothing waits for it."""
         self._remote.send_damaged(device, payload)
 
-    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
-        """Pass the message on."""
-        self._remote.publish(device, kind, message)
-
     def earliest(self) -> float:
         """Return the earliest barrier that lacks its answer, infinity if there is none."""
         heap = self._heap
@@ -137,7 +115,7 @@ class BarrierTransport:
 class Cell:
     """A SimPy environment and the barriers of the devices in it."""
 
-    def __init__(self, env: simpy.Environment, barriers: BarrierTransport) -> None:
+    def __init__(self, env: Clock, barriers: BarrierTransport) -> None:
         self.env = env
         self._barriers = barriers
 
@@ -195,7 +173,7 @@ async def run_lockstep(
         running = [cell for cell in running if not cell.finished()]
         if steps:
             last_step = time.monotonic()
-            after_turn(int(min([cell.env.now for cell in running or cells])))
+            after_turn(int(min([cell.env.now_ns for cell in running or cells])))
             await asyncio.sleep(0)
         elif running:
             await _wait(remote, last_step, check)

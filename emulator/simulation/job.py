@@ -11,8 +11,8 @@ import numpy as np
 from cloud.blocks.store import BlockStore
 from devices.mqtt.settings import Realtime
 from devices.recommender.quality import HeldOut
-from devices.simulated.roster import Enrolled, device_names, enrol
-from devices.simulated.start import Surroundings
+from devices.simulated.roster import DeviceSpec, build_roster, device_names
+from devices.simulated.start import FleetConfig
 from devices.timeline.timeline import Timeline
 from emulator.replay.replay import Playback
 from emulator.simulation.model_cache import PreparedModel, TrainingProgress, prepare_model
@@ -31,7 +31,7 @@ class Job:
     """The fleet's name in topics."""
     store: BlockStore
     truth: HeldOut
-    devices: Sequence[Enrolled]
+    devices: Sequence[DeviceSpec]
     """The devices of this shard."""
     users: Sequence[int]
     """The users of the whole fleet, so that what is evaluated together is the same in every shard."""
@@ -112,14 +112,14 @@ def fleet_name(scenario: Scenario) -> str:
 
 def build_fleet(
     scenario: Scenario, model: PreparedModel, replay: Playback | None = None
-) -> tuple[tuple[Enrolled, ...], list[int]]:
+) -> tuple[tuple[DeviceSpec, ...], list[int]]:
     """Enrol the devices; only users with something to find in the test can be measured."""
     measurable = np.flatnonzero(model.interactions.test.counts() > 0).tolist()
     if not measurable:
         raise InputError(
             f"{model.interactions.name}: no user has test interactions, so quality cannot be measured"
         )
-    devices = enrol(scenario.fleet, scenario.seed, measurable, build_timeline(scenario))
+    devices = build_roster(scenario.fleet, scenario.seed, measurable, build_timeline(scenario))
     if replay is not None:
         devices = replay.cast(devices, measurable)
     return devices, sorted({user for each in devices for user in each.users})
@@ -133,13 +133,13 @@ def build_timeline(scenario: Scenario) -> Timeline:
     )
 
 
-def fleet_config(scenario: Scenario, fleet: str) -> Surroundings:
+def fleet_config(scenario: Scenario, fleet: str) -> FleetConfig:
     """Return what the scenario's devices are set into; *fleet* is their fleet's name in topics."""
-    return Surroundings(
+    return FleetConfig(
         seed=scenario.seed,
         fleet=fleet,
         networks=scenario.networks,
-        nodes=scenario.nodes,
-        reporting=scenario.reporting,
+        device_classes=scenario.nodes,
+        policy=scenario.reporting,
         timeline=build_timeline(scenario),
     )

@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
-import simpy
 
 from cloud.blocks.store import BlockStore
 from cloud.service.model_versions import ModelVersions
@@ -18,16 +17,17 @@ from cloud.service.rollout import GroupStatus, Rollout, RolloutDecision, decide,
 from devices.event_log import FleetLog
 from devices.mqtt.gateway import Gateway
 from devices.protocol.agent import Agent
-from devices.protocol.block_prefix import Shelf, Shelves
+from devices.protocol.block_prefix import BlockCache, BlockPrefix
 from devices.recommender.quality import HeldOut, UserQuality, user_qualities
-from devices.simulated.cloud_model import Queue, Unlimited
-from devices.simulated.context import Setting
+from devices.simulated.clock import Clock
+from devices.simulated.cloud_model import QueueingCloud, UnlimitedCloud
+from devices.simulated.context import SimulationContext
 from devices.simulated.device import Device
-from devices.simulated.exchange import Capacity, Transport
-from devices.simulated.recorded import Recorded, RecordedCapacity
-from devices.simulated.rollout import RolloutPlan, RolloutRun, Turn
-from devices.simulated.roster import Enrolled
-from devices.simulated.start import Played, spawn
+from devices.simulated.exchange import CloudModel, DeviceConnections, Publisher, Transport
+from devices.simulated.recorded import RecordedCloud, RecordedDevice
+from devices.simulated.rollout import GroupDecision, RolloutPlan, RolloutRun
+from devices.simulated.roster import DeviceSpec
+from devices.simulated.start import TraceSeries, start_device
 from devices.timeline.faults import CloudFault, FaultWindow
 from emulator.metrics.device_table import DeviceTable, build_device_table
 from emulator.metrics.live_status import LiveCounters, LiveStatus
@@ -98,7 +98,7 @@ class Simulation:
         self.journal = EventLogWriter(job.folder, keep=job.scenario.can_abort)
         self._progress = progress
         self._done, self._share = 0.0, 1.0
-        self._shelves = Shelves()
+        self._shelves = BlockCache()
         if job.scenario.updates.delivery == "shared":
             for responder in self.versions.all:
                 responder.check_layers_fit()
@@ -142,15 +142,15 @@ class Simulation:
         """When the scenario has the cloud down or slow."""
         return self._around.timeline.cloud_windows
 
-    def _cells(self, transport: Transport, size: int) -> Iterator[simpy.Environment]:
+    def _cells(self, transport: Transport, size: int) -> Iterator[Clock]:
         """Give one cell after the other: small enough for the caches, in memory only while it runs."""
         devices = self.job.devices
         for at in range(0, len(devices), size):
-            env = simpy.Environment()
-            self.populate(env, transport, devices[at : at + size])
+            clock = Clock()
+            self.populate(clock, transport, devices[at : at + size])
             self._done = at / len(devices)
             self._share = min(size, len(devices) - at) / len(devices)
-            yield env
+            yield clock
 
     def _progressing(self, now_ns: int) -> None:
         """Count device time: cells run one after the other."""
@@ -182,9 +182,9 @@ class Simulation:
             cells = []
             count = 1 if self.job.scenario.shared else CELLS
             for place in range(count):
-                env, barriers = simpy.Environment(), BarrierTransport(gateway)
-                self.populate(env, barriers, self.job.devices[place::count])
-                cells.append(Cell(env, barriers))
+                clock, barriers = Clock(), BarrierTransport(gateway)
+                self.populate(clock, barriers, self.job.devices[place::count], publisher=gateway)
+                cells.append(Cell(clock, barriers))
             started, aborted_ns = time.monotonic(), None
             after_turn = self._after_turn if told is None else self._telling(told, started)
             with fewer_gc_runs():
@@ -212,32 +212,39 @@ class Simulation:
 
     def populate(
         self,
-        env: simpy.Environment,
+        clock: Clock,
         transport: Transport,
-        devices: Sequence[Enrolled],
-        cloud: Capacity | None = None,
+        devices: Sequence[DeviceSpec],
+        *,
+        publisher: Publisher | None = None,
+        connections: DeviceConnections | None = None,
+        cloud: CloudModel | None = None,
         life: Incarnation = FIRST_INCARNATION,
     ) -> list[Device]:
-        """Bring *devices* to life in *env*.
+        """Start *devices* in one environment.
 
         Args:
-            env: where they live.
-            transport: how their bytes travel.
-            devices: who they are.
+            clock: of the environment.
+            transport: the way of their reports.
+            devices: the devices.
+            publisher: the way of their other messages, if anybody can hear them.
+            connections: their connections, where each has its own.
             cloud: the real one, where there is one.
             life: their first, or one after the process that ran them has died.
         """
         scenario, timeline, replay = self.job.scenario, self._around.timeline, self.job.replay
         if scenario.can_abort:
-            self._overseer().start(env)
+            self._overseer().start(clock)
         recorded = {each.number: replay.of(each, scenario) for each in devices} if replay else {}
-        rollout = self._rollout(env)
-        setting = Setting(
-            env=env,
+        rollout = self._rollout(clock)
+        setting = SimulationContext(
+            clock=clock,
             transport=transport,
+            publisher=publisher,
+            connections=connections,
             log=self.log,
-            capacity=cloud or self._capacity(env, recorded),
-            relay=cloud or _as_recorded(env, recorded, Unlimited(0), in_turn=False),
+            cloud=cloud or self._cloud_model(clock, recorded),
+            relay=cloud or _as_recorded(clock, recorded, UnlimitedCloud(0), in_turn=False),
             fleet=self.job.fleet,
             stop_ns=int(scenario.stop_time),
             retry_ns=int(scenario.updates.retry_after),
@@ -259,7 +266,7 @@ class Simulation:
                 seq=life.first_seq,
             )
             played, lived = self._played(enrolled), recorded.get(enrolled.number)
-            device = spawn(enrolled, setting, self._around, agent, played, lived, life.since_ns)
+            device = start_device(enrolled, setting, self._around, agent, played, lived, life.since_ns)
             if rollout is not None:
                 rollout.join(device)
             spawned.append(device)
@@ -274,31 +281,31 @@ class Simulation:
             rules, members, RunTimeline.from_scenario(scenario), lambda: self.journal.so_far(self.log)
         )
 
-    def _played(self, enrolled: Enrolled) -> Played:
+    def _played(self, enrolled: DeviceSpec) -> TraceSeries:
         recordings, name = self.job.recordings, enrolled.group.name
-        return Played(recordings.memory.get(name, ()), recordings.availability.get(name, ()))
+        return TraceSeries(recordings.memory.get(name, ()), recordings.availability.get(name, ()))
 
-    def _rollout(self, env: simpy.Environment) -> RolloutRun | None:
+    def _rollout(self, clock: Clock) -> RolloutRun | None:
         scenario, newer = self.job.scenario, self.job.newer
         if scenario.rollout is None or newer is None:
             return None
         names = [each.name for each in self.job.devices]
         start_ns = self._around.timeline.moment(scenario.rollout.at)
         run = RolloutRun(
-            env, plan_rollout(scenario.rollout, newer.version, names, start_ns), int(scenario.stop_time)
+            clock, plan_rollout(scenario.rollout, newer.version, names, start_ns), int(scenario.stop_time)
         )
-        env.process(run.run())
+        clock.process(run.run())
         return run
 
-    def _capacity(self, env: simpy.Environment, recorded: Mapping[int, Recorded]) -> Capacity:
+    def _cloud_model(self, clock: Clock, recorded: Mapping[int, RecordedDevice]) -> CloudModel:
         """Return how long the cloud takes."""
         scenario, windows = self.job.scenario, self._around.timeline.cloud_windows
-        capacity: Capacity
+        cloud: CloudModel
         if scenario.cloud.workers is None:
-            capacity = Unlimited(int(scenario.cloud.service_time), windows)
+            cloud = UnlimitedCloud(int(scenario.cloud.service_time), windows)
         else:
-            capacity = Queue(env, scenario.cloud, stream(scenario.seed, "cloud"), windows)
-        return _as_recorded(env, recorded, capacity, in_turn=scenario.cloud.workers is not None)
+            cloud = QueueingCloud(clock, scenario.cloud, stream(scenario.seed, "cloud"), windows)
+        return _as_recorded(clock, recorded, cloud, in_turn=scenario.cloud.workers is not None)
 
     def _telling(self, told: Callable[[LiveStatus], None], started_s: float) -> Callable[[int], None]:
         """Return what tells of the fleet once a second, beside what is done after each turn."""
@@ -363,19 +370,21 @@ def make_responder(scenario: Scenario, store: BlockStore) -> Responder:
 
 
 def _as_recorded(
-    env: simpy.Environment, recorded: Mapping[int, Recorded], capacity: Capacity, *, in_turn: bool
-) -> Capacity:
-    """Return *capacity*, or what was recorded of it."""
-    scripts = {number: each.script for number, each in recorded.items() if each.script is not None}
-    return RecordedCapacity(env, scripts, capacity, in_turn=in_turn) if scripts else capacity
+    clock: Clock, recorded: Mapping[int, RecordedDevice], cloud: CloudModel, *, in_turn: bool
+) -> CloudModel:
+    """Return *cloud*, or the recorded one."""
+    exchanges = {
+        number: device.exchanges for number, device in recorded.items() if device.exchanges is not None
+    }
+    return RecordedCloud(clock, exchanges, cloud, in_turn=in_turn) if exchanges else cloud
 
 
 def plan_rollout(rollout: Rollout, version: str, names: Sequence[str], start_ns: int) -> RolloutPlan:
     """Return the rollout of *version* to the devices called *names*, from *start_ns* on."""
 
-    def turn(devices: int, updated: int, failed: int, since_ns: int) -> Turn:
-        verdict = decide(rollout, GroupStatus(devices, updated, failed, since_ns))
-        return Turn(go_on=verdict is RolloutDecision.NEXT, stop=verdict is RolloutDecision.STOP)
+    def decide_group(devices: int, updated: int, failed: int, since_ns: int) -> GroupDecision:
+        decision = decide(rollout, GroupStatus(devices, updated, failed, since_ns))
+        return GroupDecision(go_on=decision is RolloutDecision.NEXT, stop=decision is RolloutDecision.STOP)
 
     return RolloutPlan(
         version=version,
@@ -383,15 +392,15 @@ def plan_rollout(rollout: Rollout, version: str, names: Sequence[str], start_ns:
         timeout_ns=int(rollout.timeout),
         rollback=rollout.on_error == "rollback",
         groups={name: group_of(version, name, rollout.groups) for name in names},
-        judge=turn,
+        decide=decide_group,
     )
 
 
 def evaluate(
     store: BlockStore, truth: HeldOut, users: Sequence[int]
-) -> tuple[dict[int, Shelf], dict[int, UserQuality]]:
+) -> tuple[dict[int, BlockPrefix], dict[int, UserQuality]]:
     """Return the whole ranking of each user group, and the quality of its layers for *users*."""
-    shelves = {number: Shelf(store.geometry, group.layers) for number, group in enumerate(store.groups)}
+    shelves = {number: BlockPrefix(store.geometry, group.layers) for number, group in enumerate(store.groups)}
     for number, group in enumerate(store.groups):
         shelves[number].fill(group.blocks)
     wanted = np.array(users, dtype=np.int64)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from devices.event_log import Cause, Harm, Pressure, Result, Sent, words
+from devices.event_log import ExchangeResult, MessageFault, Pressure, UpdateKind, labels_of
+from devices.protocol.report_scheduler import ReportCause
 from devices.timeline.connectivity import ConnectivityCause
 
 
@@ -56,7 +57,7 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "node": "class of device",
     "network": "network that the device was on at that time",
     "stage": "stage in which it was, or in which its report left; the last one lasts until the run has ended",
-    "pressure": "level of memory pressure on the device at that time: " + ", ".join(words(Pressure)),
+    "pressure": "level of memory pressure on the device at that time: " + ", ".join(labels_of(Pressure)),
     "user_group": "group of the user whose PEE the device held at that time, by number",
     "budget_decile": "1 to 10: tenths of the fleet's device time by budget, the smallest budgets first; "
     "equal budgets are in the same tenth, so other tenths may be smaller or empty",
@@ -103,7 +104,11 @@ class Metric:
         return [each for each in AGGREGATIONS[self.kind] if not (bytes_ and each == "count")]
 
 
-_EXCHANGE: Final = {"cause": words(Cause), "result": words(Result), "sent": words(Sent)}
+_EXCHANGE: Final = {
+    "cause": labels_of(ReportCause),
+    "result": labels_of(ExchangeResult),
+    "sent": labels_of(UpdateKind),
+}
 _QUALITY: Final = ("full", "best", "oracle")
 
 
@@ -128,7 +133,7 @@ _ALL: Final = (
     Metric("update_bytes", Kind.COUNTER, Unit.BYTES, "update",
            "payload of updates; its kinds add up: used, by what was sent; control: taken in, but without "
            "blocks; wasted: delivered and never used; lost: never delivered",
-           {"kind": KINDS_OF_BYTES, "cause": words(Cause)}),
+           {"kind": KINDS_OF_BYTES, "cause": labels_of(ReportCause)}),
     *_table(Kind.COUNTER, Unit.BYTES, "update", {
         "update_wire_bytes": "the same with MQTT and TCP/IP framing",
         "full_update_bytes": "what pushing every PEE whole would have cost",
@@ -210,9 +215,9 @@ _ALL: Final = (
            "budget changes at which a device evicted blocks by itself"),
     Metric("evicted_bytes", Kind.COUNTER, Unit.BYTES, "budget", "bytes that were evicted then"),
     Metric("pressure_seconds", Kind.TIME, Unit.SECONDS, "quality",
-           "device time at each level of memory pressure", {"level": words(Pressure)}),
+           "device time at each level of memory pressure", {"level": labels_of(Pressure)}),
     Metric("pressure_transitions", Kind.COUNTER, Unit.NUMBER, "quality",
-           "changes of the level of pressure", {"from": words(Pressure), "to": words(Pressure)}),
+           "changes of the level of pressure", {"from": labels_of(Pressure), "to": labels_of(Pressure)}),
     Metric("ndcg_at_10", Kind.LEVEL, Unit.SHARE, "quality", "NDCG@10 of the PEE held", bases=_QUALITY),
     *_table(Kind.LEVEL, Unit.SHARE, "quality", {
         "recall_at_20": "Recall@20 of the PEE held",
@@ -250,11 +255,11 @@ _ALL: Final = (
            "of each spell in which a device was disconnected: its length, up to the stop time"),
     Metric("connects", Kind.COUNTER, Unit.NUMBER, "connection",
            "connections made, by the reason why the device was not connected before",
-           {"why": words(ConnectivityCause)}),
+           {"why": labels_of(ConnectivityCause)}),
     Metric("disconnections", Kind.COUNTER, Unit.NUMBER, "connection",
-           "connections broken, by the reason", {"why": words(ConnectivityCause)}),
+           "connections broken, by the reason", {"why": labels_of(ConnectivityCause)}),
     Metric("messages_harmed", Kind.COUNTER, Unit.NUMBER, "fault",
-           "messages that were lost, damaged, copied, delayed or refused", {"harm": words(Harm)}),
+           "messages that were lost, damaged, copied, delayed or refused", {"harm": labels_of(MessageFault)}),
     *_table(Kind.COUNTER, Unit.BYTES, "quality", {
         "quality_bytes": "payload of the messages in which connected devices report their quality",
         "quality_wire_bytes": "the same with MQTT and TCP/IP framing",
@@ -263,7 +268,8 @@ _ALL: Final = (
         "status_bytes": "payload of the messages that say that a device is there, or gone (its will)",
         "status_wire_bytes": "the same with MQTT and TCP/IP framing",
     }),
-    Metric("harmed_bytes", Kind.COUNTER, Unit.BYTES, "fault", "their payload", {"harm": words(Harm)}),
+    Metric("harmed_bytes", Kind.COUNTER, Unit.BYTES, "fault", "their payload",
+           {"harm": labels_of(MessageFault)}),
 )  # fmt: skip
 
 METRICS: Final[Mapping[str, Metric]] = {metric.name: metric for metric in _ALL}

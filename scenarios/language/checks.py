@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from devices.event_log import Pressure, words
+from devices.event_log import Pressure, labels_of
 from devices.timeline.actions import Action
 from devices.timeline.faults import LinkFault
 from devices.timeline.schedule import DeviceSelector, parse_moment, stage_starts
@@ -340,7 +340,7 @@ def _dimensions(scenario: ScenarioFields) -> Mapping[str, Sequence[str]]:
         "node": list(scenario.nodes),
         "network": list(scenario.networks),
         "stage": [stage.name for stage in scenario.stages],
-        "pressure": list(words(Pressure)),
+        "pressure": list(labels_of(Pressure)),
         "user_group": [str(at) for at in range(scenario.model.training.user_groups)],
         "budget_decile": DECILES,
     }

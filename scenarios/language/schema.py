@@ -17,9 +17,9 @@ from cloud.settings import Seed
 from cloud.training.config import Training
 from cloud.training.recipes import TRAININGS, RecipeName
 from devices.mqtt.settings import Realtime
-from devices.protocol.report_policy import LevelsPerDoubling, Reporting
-from devices.simulated.cloud_model import Cloud
-from devices.simulated.device_class import Node
+from devices.protocol.report_policy import LevelsPerDoubling, ReportPolicy
+from devices.simulated.cloud_model import CloudSettings
+from devices.simulated.device_class import DeviceClass
 from devices.simulated.link import Network
 from devices.simulated.roster import FleetGroup
 from devices.timeline.actions import Actions
@@ -195,7 +195,7 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     realtime: Realtime = Realtime()
     """How a run in real time goes."""
 
-    cloud: Cloud = Cloud()
+    cloud: CloudSettings = CloudSettings()
     """How fast the cloud answers; in real time it takes as long as it takes."""
 
     updates: Updates = Updates()
@@ -204,7 +204,7 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     networks: dict[str, Network] = {}
     """Kinds of network, by name; one named `default` is always there."""
 
-    nodes: dict[str, Node] = {}
+    nodes: dict[str, DeviceClass] = {}
     """Classes of devices, by name; one named `default` is always there."""
 
     fleet: tuple[FleetGroup, ...]
@@ -240,16 +240,16 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         """Add what is always there, and what is left to the stages."""
         # Copies: the caller's dictionaries stay as they are.
         msgspec.structs.force_setattr(self, "networks", {"default": Network(), **self.networks})
-        msgspec.structs.force_setattr(self, "nodes", {"default": Node(), **self.nodes})
+        msgspec.structs.force_setattr(self, "nodes", {"default": DeviceClass(), **self.nodes})
         staged = sum(stage.duration for stage in self.stages)
         if not self.stop_time and staged:
             msgspec.structs.force_setattr(self, "stop_time", Duration(staged))
 
     @property
-    def reporting(self) -> Reporting:
+    def reporting(self) -> ReportPolicy:
         """The rules for reports that all groups share."""
         updates = self.updates
-        return Reporting(
+        return ReportPolicy(
             hysteresis=float(updates.hysteresis),
             debounce_ns=int(updates.debounce),
             levels_per_doubling=updates.levels_per_doubling,

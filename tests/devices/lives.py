@@ -1,32 +1,34 @@
-"""Lives of one virtual device, in memory, with whatever weather."""
+"""Lives of one emulated device, in memory, with any impairments of its links."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
-import msgspec
 import numpy as np
-import simpy
+import pytest
 
 from cloud.blocks.store import BlockStore
 from cloud.service.model_versions import ModelVersions
-from cloud.service.responder import Responder
-from devices.event_log import Cause, FleetLog, Result
+from cloud.service.responder import Responder, notice_of
+from devices.event_log import ExchangeResult, FleetLog
 from devices.protocol.agent import Agent
-from devices.protocol.block_prefix import Shelf, Shelves
-from devices.protocol.report_policy import Reporting
-from devices.recommender.quality import HeldOut, user_qualities
-from devices.simulated.cloud_model import Unlimited
-from devices.simulated.context import Setting
+from devices.protocol.block_prefix import BlockCache, BlockPrefix
+from devices.protocol.report_policy import ReportPolicy
+from devices.protocol.report_scheduler import ReportCause, ReportScheduler
+from devices.recommender.quality import HeldOut, UserQuality, user_qualities
+from devices.simulated.clock import Clock
+from devices.simulated.cloud_model import UnlimitedCloud
+from devices.simulated.context import SimulationContext
 from devices.simulated.device import Device
-from devices.simulated.device_class import Node
+from devices.simulated.device_class import DeviceClass
 from devices.simulated.exchange import Exchange
 from devices.simulated.link import Direction, Link
 from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange
 from devices.timeline.faults import NO_FAULT, NO_IMPAIRMENT, Impairment
 from tests.worlds import a_store
+from wire.errors import RemoteProtocolError
 from wire.random_streams import stream
 from wire.ranking_metrics import ItemLists
-from wire.topics import MessageKind
 from wire.units import NS_PER_S, BitsPerSecond, Duration
 
 STORE = a_store(items=60)
@@ -40,45 +42,35 @@ END = Direction(latency=Duration(S), bandwidth=BitsPerSecond(8_000_000_000))  # 
 class Transport:
     """Answers in memory; damages the first so many answers."""
 
-    listening = sessions = False
-
     def __init__(self, damaged: int = 0, store: BlockStore = STORE, max_payload: int = 2**17) -> None:
         self.versions = ModelVersions([Responder(store, max_payload)])
         self.store = store
         self.damaged = damaged
 
-    def connect(self, device: str) -> None:
-        raise AssertionError("nobody has a session")
-
-    def disconnect(self, device: str) -> None:
-        raise AssertionError("nobody has a session")
-
     def send_report(self, exchange: Exchange) -> None:
-        *ahead, last = self.versions.answer(exchange.report)
+        *ahead, last = self.versions.answer(exchange.report.payload)
         if self.damaged:
             self.damaged -= 1
             last = last[:-1] + bytes([last[-1] ^ 1])
         exchange.parts = (*ahead, last)
 
     def subscribe(self, exchange: Exchange) -> None:
-        raise AssertionError("nobody shares topics")
+        exchange.parts = [self.versions.layer_part(layer) for layer in exchange.report.layers]
 
     def send_damaged(self, device: str, payload: bytes) -> None:
-        raise AssertionError("no report is damaged")
-
-    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
-        raise AssertionError("nobody is listening")
+        with pytest.raises(RemoteProtocolError):
+            self.versions.answer(payload)
 
 
-class Weathered(Link):
-    """Does to one message after the other what it is told to; delays them by so many seconds."""
+class ScriptedLink(Link):
+    """Applies the given impairments and delays, in seconds, to one message after the other."""
 
     def __init__(
         self, impairments: Sequence[Impairment] = (), delays: Sequence[int] = (), rate: int = 8 * 10**9
     ) -> None:
         direction = Direction(latency=Duration(S), bandwidth=BitsPerSecond(rate))
-        super().__init__(direction, None, weather=stream(1, "weather"))
-        self.calm = not impairments
+        super().__init__(direction, None, impairment_rng=stream(1, "weather"))
+        self.unimpaired = not impairments
         self.impairments = iter(impairments)
         self.delays = iter(delays)
 
@@ -94,7 +86,7 @@ class Losing(Link):
 
     def __init__(self, losses: list[bool]) -> None:
         super().__init__(END, None)
-        self.calm = False
+        self.unimpaired = False
         self.losses = iter(losses)
 
     def draw_impairment(self, t_ns: int) -> Impairment:
@@ -102,64 +94,84 @@ class Losing(Link):
 
 
 def live(
-    changes: list[tuple[int, int]],
+    changes: Sequence[tuple[float, int]],
     transport: Transport,
     uplink: Link | None = None,
     downlink: Link | None = None,
-    reporting: Reporting = Reporting(),  # noqa: B008 - frozen
-    toggles: Sequence[tuple[int, bool]] | None = None,
-    node: Node = Node(),  # noqa: B008
-    **settings: Any,  # Any: whatever `Setting` takes
+    policy: ReportPolicy = ReportPolicy(),  # noqa: B008 - frozen
+    connectivity_changes: Sequence[tuple[float, bool]] | None = None,
+    offers: Sequence[tuple[float, BlockStore]] = (),
+    models: Sequence[BlockStore] = (),
+    device_class: DeviceClass = DeviceClass(),  # noqa: B008
+    **settings: Any,  # Any: whatever `SimulationContext` takes
 ) -> tuple[Device, FleetLog]:
-    """Run one device of user 0 whose budget is its free memory; waits and toggles in seconds."""
-    env, log, shelves = simpy.Environment(), FleetLog(clock=lambda: 0.0), Shelves()
-    shelves.announce(transport.versions.first.notice())
-    store = transport.store
-    shelf = Shelf(store.geometry, store.groups[0].layers)
-    shelf.fill(store.groups[0].blocks)
-    nobody = ItemLists.of_pairs(np.array([0]), np.array([3]), store.users)
-    qualities = user_qualities(
-        {0: shelf}, np.array([0]), store.user_groups, store.user_vectors, HeldOut(nobody, nobody)
-    )
-    setting = Setting(
-        env=env,
+    """Run one device of user 0 whose budget is its free memory; times and waits in seconds."""
+    clock, log, cache = Clock(), FleetLog(clock=lambda: 0.0), BlockCache()
+    models = models or [transport.store]
+    for store in models:
+        cache.announce(notice_of(store))
+    context = SimulationContext(
+        clock=clock,
         transport=transport,
         log=log,
-        capacity=Unlimited(S),
-        relay=Unlimited(0),
+        cloud=UnlimitedCloud(S),
+        relay=UnlimitedCloud(0),
         fleet="f",
         stop_ns=3600 * S,
         retry_ns=30 * S,
         full_bytes=transport.versions.full_bytes,
-        qualities={store.version: qualities},
+        qualities={store.version: qualities_of(store) for store in models},
         **settings,
     )
+    agent = Agent(0, cache)
     device = Device(
-        setting,
+        context,
         number=0,
         name="device-00000",
-        agent=Agent(0, shelves),
-        course=((wait * S, free, free) for wait, free in changes),
-        node=node,
-        reporting=reporting,
+        agent=agent,
+        scheduler=ReportScheduler(
+            agent, policy, lambda: 1.0, last_retry_ns=context.last_retry_ns, stop_ns=context.stop_ns
+        ),
+        trajectory=((round(wait * S), free, free) for wait, free in changes),
+        device_class=device_class,
         uplink=uplink or Link(END, None),
         downlink=downlink or Link(END, None),
         address_bytes=20,
         start_ns=0,
-        always_on=toggles is None,
+        always_on=connectivity_changes is None,
     )
-    env.process(device.live())
-    if toggles is not None:
-        env.process(
-            device.follow(
-                ConnectivityChange(t * S, online, ConnectivityCause.ACTION) for t, online in toggles
+    clock.process(device.run())
+    if connectivity_changes is not None:
+        clock.process(
+            device.run_connectivity(
+                ConnectivityChange(round(t * S), online, ConnectivityCause.ACTION)
+                for t, online in connectivity_changes
             )
         )
-    env.run()
+    for t, store in offers:
+        clock.after(round(t * S), store.version, partial(device.offer_model, group=0))
+    clock.run()
     return device, log
+
+
+def qualities_of(store: BlockStore) -> dict[int, UserQuality]:
+    """Return the quality of user 0, who has nothing to find."""
+    prefixes = {
+        number: BlockPrefix(store.geometry, group.layers) for number, group in enumerate(store.groups)
+    }
+    for number, group in enumerate(store.groups):
+        prefixes[number].fill(group.blocks)
+    nobody = ItemLists.of_pairs(np.array([0]), np.array([3]), store.users)
+    users = np.array([0])
+    return user_qualities(prefixes, users, store.user_groups, store.user_vectors, HeldOut(nobody, nobody))
 
 
 def updates(log: FleetLog) -> Iterator[tuple[int, str, str, int]]:
     """Yield (second, cause, result, blocks held) of every exchange."""
-    for row in log.tables["update"].take():
-        yield int(row["t_ns"] // S), Cause(row["cause"]).name, Result(row["result"]).name, int(row["held"])
+    for row in log.tables["update"].drain():
+        yield (
+            int(row["t_ns"] // S),
+            ReportCause(row["cause"]).name,
+            ExchangeResult(row["result"]).name,
+            int(row["held"]),
+        )

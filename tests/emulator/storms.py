@@ -8,7 +8,7 @@ from typing import Any
 
 from devices.event_log import COLUMNS
 from devices.recommender.quality import HeldOut
-from devices.simulated.roster import Enrolled
+from devices.simulated.roster import DeviceSpec
 from emulator.run_directory.event_log import logical_sha256, merge_shards
 from emulator.simulation.job import Job, build_fleet
 from emulator.simulation.model_cache import PreparedModel, prepare_model
@@ -82,7 +82,7 @@ class Log:
 
     scenario: Scenario
     model: PreparedModel
-    devices: Sequence[Enrolled]
+    devices: Sequence[DeviceSpec]
     tables: dict[str, Any]  # Any: Arrow has no types
 
     @property
@@ -99,7 +99,7 @@ class Log:
             found[row["device"]].append(row)
         return found
 
-    def best_layer(self, device: Enrolled, size_bytes: int) -> int:
+    def best_layer(self, device: DeviceSpec, size_bytes: int) -> int:
         """Return the highest layer that fits into *size_bytes* for the device's last user."""
         store = self.model.store
         return store.groups[int(store.user_groups[device.users[-1]])].layers.best(size_bytes)

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pyarrow as pa
 
-from devices.event_log import COLUMNS, Cause, Harm, Pressure, Result, Sent
+from devices.event_log import COLUMNS, ExchangeResult, MessageFault, Pressure, UpdateKind
+from devices.protocol.report_scheduler import ReportCause
 from devices.timeline.connectivity import ConnectivityCause
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.device_table import DeviceTable
@@ -39,15 +40,17 @@ def budget(t: float, device: int, budget: int, before: int = 0, after: int | Non
     }  # fmt: skip
 
 
-def update(device: int, moments: Iterable[float], result: Result = Result.APPLIED, **more: object) -> Row:
+def update(
+    device: int, moments: Iterable[float], result: ExchangeResult = ExchangeResult.APPLIED, **more: object
+) -> Row:
     """A row of the update table: changed, sent, arrived, begun, left, received and ended at these seconds."""
     names = ("changed_ns", "sent_ns", "arrived_ns", "begun_ns", "left_ns", "received_ns", "t_ns")
     times = {name: ns(each) for name, each in zip(names, moments, strict=True)}
-    usual = {"cause": Cause.CHANGE, "result": result, "sent": Sent.DELTA, "device": device}
+    usual = {"cause": ReportCause.CHANGE, "result": result, "sent": UpdateKind.DELTA, "device": device}
     return {**usual, **times, "applied_ns": times["t_ns"], **more}
 
 
-def harm(t: float, device: int, kind: Harm, place: int, size: int = 10) -> Row:
+def harm(t: float, device: int, kind: MessageFault, place: int, size: int = 10) -> Row:
     """A row of the fault table."""
     return {"t_ns": ns(t), "device": device, "harm": kind, "place": place, "bytes": size}
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import yaml
 
-from devices.simulated.budget_trajectory import budgets as course
-from devices.simulated.budget_trajectory import memory_of, scales_since
-from devices.simulated.roster import Enrolled, enrol
+from devices.simulated.budget_trajectory import budget_trajectory as course
+from devices.simulated.budget_trajectory import memory_process, scale_factors
+from devices.simulated.roster import DeviceSpec, build_roster
 from devices.timeline.actions import budget_factors
 from emulator.cli.verbs import load_verb
 from emulator.simulation.job import build_timeline
@@ -119,7 +119,7 @@ def test_budgets_reach_from_about_the_floor_to_what_ranks_as_well_as_the_whole_t
     shares = np.array(
         [
             budget / table
-            for device in enrol(scenario.fleet, scenario.seed, [0])
+            for device in build_roster(scenario.fleet, scenario.seed, [0])
             if device.number % 10 == 0
             for budget in budgets(scenario, device)
         ]
@@ -129,19 +129,19 @@ def test_budgets_reach_from_about_the_floor_to_what_ranks_as_well_as_the_whole_t
     assert np.quantile(shares, 0.99) > 1
 
 
-def samples(scenario: Scenario) -> Iterator[Enrolled]:
+def samples(scenario: Scenario) -> Iterator[DeviceSpec]:
     """Yield up to 20 devices of each group, the first ones."""
-    for each in enrol(scenario.fleet, scenario.seed, [0], build_timeline(scenario)):
+    for each in build_roster(scenario.fleet, scenario.seed, [0], build_timeline(scenario)):
         if int(each.name.rpartition("-")[2]) < 20:
             yield each
 
 
-def budgets(scenario: Scenario, device: Enrolled) -> list[int]:
+def budgets(scenario: Scenario, device: DeviceSpec) -> list[int]:
     """Return the budgets of a device, those that follow each other equal told once."""
     group = device.group
     played = read_trace_files([group]).memory.get(group.name, ())
-    memory = memory_of(device, scenario.seed, played, TABLE)
-    scales = scales_since(
+    memory = memory_process(device, scenario.seed, played, TABLE)
+    scales = scale_factors(
         budget_factors(build_timeline(scenario).actions_for(device.member)), device.start_ns
     )
     now, found = device.start_ns, [-1]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.event_log import Result, Sent
+from devices.event_log import ExchangeResult, UpdateKind
 from emulator.metrics.aggregates import Aggregate, Counter, Gauge, Ratio, Trend, WeightedSum
 from emulator.metrics.connections import connected_ns
 from emulator.metrics.inputs import MetricInputs
@@ -17,10 +17,10 @@ from scenarios.catalogue.metrics import KINDS_OF_BYTES
 from wire.units import NS_PER_S
 
 _KIND_OF = {
-    Sent.NONE: "control", Sent.FIRST: "first", Sent.DELTA: "delta", Sent.FULL: "full",
-    Sent.FALLBACK_FULL: "fallback_full", Sent.SHARED: "shared", Sent.NOTHING: "control",
+    UpdateKind.NONE: "control", UpdateKind.FIRST: "first", UpdateKind.DELTA: "delta", UpdateKind.FULL: "full",
+    UpdateKind.FALLBACK_FULL: "fallback_full", UpdateKind.SHARED: "shared", UpdateKind.NOTHING: "control",
 }  # fmt: skip
-_KINDS = np.array([KINDS_OF_BYTES.index(_KIND_OF[sent]) for sent in Sent])
+_KINDS = np.array([KINDS_OF_BYTES.index(_KIND_OF[sent]) for sent in UpdateKind])
 _WASTED, _LOST = KINDS_OF_BYTES.index("wasted"), KINDS_OF_BYTES.index("lost")
 
 Values = NDArray[Any]  # Any: whole numbers of any width, or truth values
@@ -35,7 +35,7 @@ def _column(name: str) -> Callable[[Columns], Values]:
     return lambda of: of[name]
 
 
-def _with_result(result: Result) -> Callable[[Columns], Values]:
+def _with_result(result: ExchangeResult) -> Callable[[Columns], Values]:
     return lambda of: of["result"] == result
 
 
@@ -46,14 +46,14 @@ def _wasted(of: Columns) -> Values:
 
 def _without_blocks(of: Columns) -> Values:
     """Return the bytes of answers without blocks."""
-    return np.where(of["sent"] == Sent.NOTHING, of["update_bytes"], 0)
+    return np.where(of["sent"] == UpdateKind.NOTHING, of["update_bytes"], 0)
 
 
 _COUNTERS: dict[str, Callable[[Columns], Values]] = {
     "budget_reports": lambda of: np.ones(len(of["device"])),
-    **{f"updates_{result.name.lower()}": _with_result(result) for result in Result},
-    "updates_sent": lambda of: of["sent"] != Sent.NONE,
-    "delta_fallbacks": lambda of: of["sent"] == Sent.FALLBACK_FULL,
+    **{f"updates_{result.name.lower()}": _with_result(result) for result in ExchangeResult},
+    "updates_sent": lambda of: of["sent"] != UpdateKind.NONE,
+    "delta_fallbacks": lambda of: of["sent"] == UpdateKind.FALLBACK_FULL,
     **{
         name: _column(name)
         for name in (
@@ -78,7 +78,7 @@ def _bytes_by_kind(inputs: MetricInputs) -> Counter:
 
 
 def _applied(of: Columns) -> BoolArray:
-    return np.asarray(of["result"] == Result.APPLIED)
+    return np.asarray(of["result"] == ExchangeResult.APPLIED)
 
 
 def _taken_up(of: Columns) -> BoolArray:
@@ -121,12 +121,12 @@ def _shares(inputs: MetricInputs, part: Values, total: Values, mask: BoolArray) 
 
 def _delta_ratios(inputs: MetricInputs) -> Trend:
     _, of = inputs.exchanges
-    return _shares(inputs, of["update_bytes"], of["full_update_bytes"], of["sent"] != Sent.NONE)
+    return _shares(inputs, of["update_bytes"], of["full_update_bytes"], of["sent"] != UpdateKind.NONE)
 
 
 def _reused_blocks(inputs: MetricInputs) -> Trend:
     _, of = inputs.exchanges
-    reused = np.where(of["sent"] == Sent.FIRST, 0, np.minimum(of["held_before"], of["held"]))
+    reused = np.where(of["sent"] == UpdateKind.FIRST, 0, np.minimum(of["held_before"], of["held"]))
     return _shares(inputs, reused.astype(np.int64), of["held"], _applied(of))
 
 
@@ -135,13 +135,13 @@ def _changed_blocks(inputs: MetricInputs) -> Trend:
     applied = _applied(of)
     # Two model versions share no block: all old blocks are removed, and all new ones are added.
     held, before = of["held"].astype(np.int64), of["held_before"]
-    changed = np.where(of["sent"] == Sent.FIRST, held + before, np.abs(held - before))
+    changed = np.where(of["sent"] == UpdateKind.FIRST, held + before, np.abs(held - before))
     return Trend(rows.select(applied), changed[applied], 1)
 
 
 def _peak(seconds: int, of_bytes: bool, inputs: MetricInputs) -> Gauge:
     rows, of = inputs.exchanges
-    left = np.flatnonzero((of["sent"] != Sent.NONE) & (of["left_ns"] >= 0))
+    left = np.flatnonzero((of["sent"] != UpdateKind.NONE) & (of["left_ns"] >= 0))
     left = left[np.argsort(of["left_ns"][left], kind="stable")]
     columns = {"t_ns": of["left_ns"][left], "bytes": of["update_wire_bytes"][left]}
     return Gauge(rows.select(left), columns, partial(peak_rate, seconds=seconds, of_bytes=of_bytes))

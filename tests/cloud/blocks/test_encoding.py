@@ -11,7 +11,7 @@ from cloud.blocks.group_table import GroupTable
 from cloud.blocks.selection import Selection, ranking_policy
 from cloud.training.config import Training
 from cloud.training.item_weights import partition_table
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.scoring import ItemTable
 from wire.codecs import Codec
 from wire.codecs.planes import dequantise
@@ -56,7 +56,7 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
     """
     geometry, group = made
     blocks, user_scale = encode_group(geometry, group, layers=10_000)
-    shelf = Shelf(geometry, blocks.layers)
+    shelf = BlockPrefix(geometry, blocks.layers)
     shelf.fill(blocks.blocks)
     assert shelf.resident == list(blocks.layers.bytes)
     table = ItemTable(shelf)
@@ -90,7 +90,7 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
 def test_the_whole_ranking_scores_like_the_table(made: tuple[Geometry, GroupTable]) -> None:
     geometry, group = made
     blocks, user_scale = encode_group(geometry, group, layers=8)
-    shelf = Shelf(geometry, blocks.layers)
+    shelf = BlockPrefix(geometry, blocks.layers)
     shelf.fill(blocks.blocks)
     table = ItemTable(shelf)
     table.hold(blocks.count)
@@ -117,7 +117,7 @@ def test_every_policy_stores_the_same_blocks_floor_first(
         blocks, _ = encode_group(geometry, group, 10_000, rank)
         floor = blocks.ranking()[: geometry.item_groups]
         assert {geometry.cell(block)[0] for block in floor} == set(range(geometry.item_groups))
-        shelf = Shelf(geometry, blocks.layers)
+        shelf = BlockPrefix(geometry, blocks.layers)
         shelf.fill(blocks.blocks)
         table = ItemTable(shelf)
         table.hold(blocks.count)

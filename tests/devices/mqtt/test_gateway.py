@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.simulated.budget_trajectory import following
+from devices.simulated.budget_trajectory import resume_from
 from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange, resume_at
 
 Steps = list[tuple[int, int]]
@@ -32,7 +32,7 @@ def test_a_course_that_is_followed_from_later_on_is_the_rest_of_it(
     steps: Steps, start_ns: int, since_ns: int
 ) -> None:
     whole = moments(start_ns, course(steps))
-    rest, begins_ns = following(course(steps), start_ns, since_ns)
+    rest, begins_ns = resume_from(course(steps), start_ns, since_ns)
     found = moments(begins_ns, rest)
     if start_ns >= since_ns:
         assert found == whole

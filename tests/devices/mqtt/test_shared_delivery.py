@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
 from devices.protocol.agent import Agent, Receipt
-from devices.protocol.block_prefix import Shelves
+from devices.protocol.block_prefix import BlockCache
 from tests.worlds import a_store
 from wire.errors import InputError
 from wire.topics import LayerName
@@ -20,7 +20,7 @@ LAYERS = STORE.groups[0].layers
 
 def introduced(budget_bytes: int) -> Agent:
     """Return an agent that has reported and knows its layers, and holds nothing yet."""
-    shelves = Shelves()
+    shelves = BlockCache()
     shelves.announce(VERSIONS.first.notice())
     agent = Agent(0, shelves, shared=True)
     agent.set_budget(budget_bytes)

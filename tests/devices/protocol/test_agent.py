@@ -12,7 +12,7 @@ from cloud.blocks.encoding import encode_cells
 from cloud.blocks.store import BlockStore
 from cloud.service.responder import Responder
 from devices.protocol.agent import Agent, Receipt
-from devices.protocol.block_prefix import Shelves
+from devices.protocol.block_prefix import BlockCache
 from tests.worlds import a_store
 from wire.errors import LocalProtocolError, Reason
 from wire.messages import BudgetReport, decode, encode
@@ -26,7 +26,7 @@ LARGE_TOTAL = LARGE.groups[0].layers.bytes[-1]
 def a_pair(
     *, store: BlockStore = STORE, max_payload: int = 128 * 1024, local_eviction: bool = True
 ) -> tuple[Agent, Responder]:
-    responder, shelves = Responder(store, max_payload), Shelves()
+    responder, shelves = Responder(store, max_payload), BlockCache()
     shelves.announce(responder.notice())
     return Agent(0, shelves, local_eviction=local_eviction), responder
 
@@ -196,7 +196,7 @@ def test_blocks_that_contradict_those_of_another_device_are_rejected() -> None:
 def test_a_negative_budget_is_our_own_mistake() -> None:
     agent, _ = a_pair()
     with pytest.raises(
-        LocalProtocolError, match=r"wanted_bytes\(=-1\) must be from 0 to budget_bytes\(=-1\)"
+        LocalProtocolError, match=r"requested_bytes\(=-1\) must be from 0 to budget_bytes\(=-1\)"
     ):
         agent.set_budget(-1)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from cloud.service.responder import Responder, notice_of
 from devices.protocol.agent import Agent, Receipt
-from devices.protocol.block_prefix import MOST_NOTICES, Shelves
-from devices.standalone.saved_state import ALL_MEMORY, Kept
+from devices.protocol.block_prefix import MOST_NOTICES, BlockCache
+from devices.standalone.saved_state import UNLIMITED_BYTES, SavedState
 from tests.worlds import a_store
 from wire.codecs import Codec
 from wire.errors import Reason
@@ -35,8 +35,8 @@ class Act:
     part: bytes = b""
 
 
-def a_device(shelves: Shelves | None = None) -> Agent:
-    shelves = shelves or Shelves()
+def a_device(shelves: BlockCache | None = None) -> Agent:
+    shelves = shelves or BlockCache()
     for store in STORES:
         shelves.announce(notice_of(store))
     return Agent(0, shelves)
@@ -164,7 +164,7 @@ def test_one_bad_part_does_not_keep_a_device_from_ever_growing_again() -> None:
 
 def test_parts_above_the_budget_take_no_memory_however_many_come() -> None:
     geometry = Geometry(items=4096, dim=16, item_groups=4096, slice_width=1, codec=Codec.PLANES)
-    agent = Agent(0, Shelves())
+    agent = Agent(0, BlockCache())
     agent._shelves.announce(ModelNotice(version="m", geometry=geometry, user_groups=1, users=1, layers=1))
     agent.set_budget(1024)
     agent.report()
@@ -201,7 +201,7 @@ def test_the_shelf_of_a_model_that_the_device_has_left_is_released() -> None:
 
 
 def test_devices_that_share_a_shelf_keep_it_until_the_last_of_them_has_left() -> None:
-    shelves = Shelves()
+    shelves = BlockCache()
     agents = [a_device(shelves) for _ in range(2)]
     for agent in agents:
         settle(agent, CLOUDS[0], 500)
@@ -269,11 +269,11 @@ def test_what_was_kept_for_a_larger_budget_is_cut_before_the_first_report() -> N
     """And where a device has not done so, the cloud's answer with a smaller target is taken."""
     before = a_device()
     settle(before, CLOUDS[0], MOST)
-    kept, held = Kept.of(before, notice_of(STORES[0])), before.held
+    kept, held = SavedState.from_agent(before, notice_of(STORES[0])), before.held
     for cut_first in (True, False):
         agent = a_device()
-        assert kept.give_to(agent)
-        assert (agent.held, agent.budget_bytes) == (held, ALL_MEMORY)
+        assert kept.restore(agent)
+        assert (agent.held, agent.budget_bytes) == (held, UNLIMITED_BYTES)
         agent.local_eviction = cut_first
         agent.set_budget(100)
         report = decode(agent.report(), BudgetReport)

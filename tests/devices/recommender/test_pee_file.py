@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace as changed
 
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.pee_file import (
     Fields,
     ItemNames,
@@ -59,7 +59,7 @@ def test_what_is_written_is_read_again_and_recommends_like_the_whole_model(codec
     assert encode_pee(again) == encode_pee(pee)
     assert (again.fields, again.resident_bytes) == (pee.fields, pee.resident_bytes)
     store = a_store(codec=codec)
-    whole = Shelf(store.geometry, store.groups[1].layers)
+    whole = BlockPrefix(store.geometry, store.groups[1].layers)
     whole.fill(store.groups[1].blocks)
     table = ItemTable(whole)
     table.hold(store.groups[1].layers.blocks[pee.fields.layer])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cloud.blocks.encoding import encode_group
 from cloud.blocks.group_table import GroupTable
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.pee_file import a_shelf
 from devices.recommender.scoring import ItemTable, streaming_scores, table_scores
 from wire.blocks import Blocks
@@ -18,7 +18,7 @@ from wire.ranking_metrics import top_k
 
 
 @st.composite
-def shelves(draw: st.DrawFn) -> Shelf:
+def shelves(draw: st.DrawFn) -> BlockPrefix:
     """The whole ranking of a random table, in any codec and score."""
     items, dim, codec = draw(st.integers(1, 40)), draw(st.integers(1, 9)), draw(st.sampled_from(Codec))
     geometry = Geometry(
@@ -39,7 +39,9 @@ def shelves(draw: st.DrawFn) -> Shelf:
 
 
 @given(shelves(), st.data())
-def test_a_table_that_is_kept_and_one_decoded_anew_rank_alike(shelf: Shelf, data: st.DataObject) -> None:
+def test_a_table_that_is_kept_and_one_decoded_anew_rank_alike(
+    shelf: BlockPrefix, data: st.DataObject
+) -> None:
     """At any prefix of the ranking, whatever was held before."""
     users = np.random.default_rng(1).standard_normal((3, shelf.geometry.dim)).astype(np.float32)
     table = ItemTable(shelf)

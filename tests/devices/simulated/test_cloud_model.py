@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,8 +16,9 @@ from benchmarks.queueing import (
     mean_wait_exponential,
     waits,
 )
-from devices.simulated.cloud_model import Cloud, Queue, Unlimited
-from devices.simulated.exchange import Exchange, Unanswered
+from devices.simulated.clock import Clock
+from devices.simulated.cloud_model import CloudSettings, QueueingCloud, UnlimitedCloud
+from devices.simulated.exchange import AnswerTiming, DropReason, Exchange
 from devices.timeline.faults import CloudFault, CloudOutage, CloudSlowdown, FaultWindow
 from wire.random_streams import stream
 from wire.units import Duration
@@ -55,40 +55,48 @@ class TestTheory:
 
 @dataclass
 class Desk:
-    """Takes reports to a queue, and notes what becomes of them: (device, report) and when."""
+    """Notes what becomes of reports: (device, report) and when."""
 
-    queue: Queue
     answered: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     coalesced: list[tuple[int, int]] = field(default_factory=list)
     refused: list[tuple[int, int]] = field(default_factory=list)
 
-    def take(self, number: int, seq: int, arrived_ns: int) -> None:
-        self.queue.take(a_report(number, arrived_ns, seq), self._expect, self._drop)
 
-    def _expect(self, exchange: Exchange) -> None:
-        assert (exchange.number, exchange.seq) not in self.answered
-        self.answered[exchange.number, exchange.seq] = exchange.begun_ns, exchange.left_ns
+class DeskExchange(Exchange, kw_only=True):
+    desk: Desk
 
-    def _drop(self, exchange: Exchange, why: Unanswered) -> None:
-        (self.refused if why is Unanswered.REFUSED else self.coalesced).append(
-            (exchange.number, exchange.seq)
-        )
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.report.number, self.report.seq
+
+    def on_answer(self, timing: AnswerTiming) -> None:
+        assert self.key not in self.desk.answered
+        self.desk.answered[self.key] = timing.service_start_ns, timing.answer_sent_ns
+
+    def on_drop(self, reason: DropReason, service_start_ns: int = -1) -> None:
+        (self.desk.refused if reason is DropReason.REFUSED else self.desk.coalesced).append(self.key)
 
 
 def queued(
-    cloud: Cloud, reports: list[tuple[int, int, int]], windows: tuple[FaultWindow[CloudFault], ...] = ()
+    cloud: CloudSettings,
+    reports: list[tuple[int, int, int]],
+    windows: tuple[FaultWindow[CloudFault], ...] = (),
 ) -> Desk:
     """Let (device, report, arrival) come to a cloud, and run to the end."""
-    env = simpy.Environment()
-    counter = Desk(Queue(env, cloud, stream(1, "cloud"), windows))
+    clock, desk = Clock(), Desk()
+    queue = QueueingCloud(clock, cloud, stream(1, "cloud"), windows)
     for number, seq, arrived_ns in reports:
-        counter.take(number, seq, arrived_ns)
-    env.run()
-    return counter
+        queue.submit(a_report(DeskExchange, number, arrived_ns, seq, desk=desk))
+    clock.run()
+    return desk
 
 
-def a_queue(workers: int = 1, limit: int | None = None, *, coalesce: bool = True, service: int = 10) -> Cloud:
-    return Cloud(workers=workers, service_time=Duration(service), queue_limit=limit, coalesce=coalesce)
+def a_queue(
+    workers: int = 1, limit: int | None = None, *, coalesce: bool = True, service: int = 10
+) -> CloudSettings:
+    return CloudSettings(
+        workers=workers, service_time=Duration(service), queue_limit=limit, coalesce=coalesce
+    )
 
 
 class TestStories:
@@ -101,13 +109,11 @@ class TestStories:
         assert done.answered == {(1, 1): (0, 10), (2, 1): (1, 11), (3, 1): (10, 20)}
 
     def test_a_report_that_came_twice_is_worked_on_twice(self) -> None:
-        env = simpy.Environment()
-        desk = Desk(Queue(env, a_queue(), stream(1, "cloud")))
-        twice = a_report(1, 0, 1)
-        twice.answers = 2
-        desk.queue.take(twice, desk._expect, desk._drop)
-        desk.take(2, 1, 1)
-        env.run()
+        clock, desk = Clock(), Desk()
+        queue = QueueingCloud(clock, a_queue(), stream(1, "cloud"))
+        queue.submit(a_report(DeskExchange, 1, 0, copies=2, desk=desk))
+        queue.submit(a_report(DeskExchange, 2, 1, desk=desk))
+        clock.run()
         assert desk.answered == {(1, 1): (0, 10), (2, 1): (20, 30)}
 
     def test_the_newest_takes_the_place_of_the_older_one(self) -> None:
@@ -143,15 +149,11 @@ class TestStories:
         assert done.answered == {(1, 1): (0, 30), (2, 1): (30, 40), (3, 1): (40, 50)}
 
     def test_without_a_limit_on_workers_nothing_waits(self) -> None:
-        begun: list[tuple[int, int]] = []
-        cloud = Unlimited(10, (FaultWindow(5, 50, 0, CloudOutage(at="0 s", duration=Duration(1))),))
+        desk = Desk()
+        cloud = UnlimitedCloud(10, (FaultWindow(5, 50, 0, CloudOutage(at="0 s", duration=Duration(1))),))
         for number, arrived in enumerate((0, 0, 6, 60)):
-            cloud.take(
-                a_report(number, arrived),
-                lambda exchange: begun.append((exchange.begun_ns, exchange.left_ns)),
-                lambda exchange, refused: None,
-            )
-        assert begun == [(50, 60), (50, 60), (50, 60), (60, 70)]
+            cloud.submit(a_report(DeskExchange, number, arrived, desk=desk))
+        assert list(desk.answered.values()) == [(50, 60), (50, 60), (50, 60), (60, 70)]
 
 
 reports = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 100)), max_size=40).map(

@@ -6,14 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.event_log import FleetLog, Harm, Result, Sent
-from devices.protocol.report_policy import Reporting
-from devices.simulated.device_class import Node
+from devices.event_log import ExchangeResult, FleetLog, MessageFault, UpdateKind
+from devices.protocol.report_policy import ReportPolicy
+from devices.simulated.device_class import DeviceClass
 from devices.simulated.exchange import Exchange
 from devices.simulated.link import Direction, Link
 from devices.timeline.faults import NO_IMPAIRMENT, BrokerOutage, FaultWindow, Impairment, LossFault
-from tests.devices.lives import LARGE, SMALL_PARTS, S, Transport, Weathered, live, updates
-from wire.errors import RemoteProtocolError
+from tests.devices.lives import LARGE, SMALL_PARTS, S, ScriptedLink, Transport, live, updates
 from wire.mqtt_bytes import publish_wire_bytes
 from wire.random_streams import stream
 from wire.units import BitsPerSecond, Duration, Share
@@ -24,8 +23,8 @@ def test_an_older_answer_that_comes_late_does_not_take_back_the_newer_one() -> N
     device, log = live(
         [(0, 0), (10, 3000), (1, 5000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
-        uplink=Weathered(delays=[1, 5, 1]),
-        downlink=Weathered(rate=8 * 500),
+        uplink=ScriptedLink(delays=[1, 5, 1]),
+        downlink=ScriptedLink(rate=8 * 500),
     )
     rows = list(updates(log))
     assert [(cause, result) for _, cause, result, _ in rows] == [
@@ -43,7 +42,7 @@ def test_damage_to_an_answer_that_is_not_awaited_any_more_is_let_go() -> None:
     _, log = live(
         [(0, 5000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
-        downlink=Weathered([damaged] * 4),
+        downlink=ScriptedLink([damaged] * 4),
         supersede=False,
     )
     assert [result for _, _, result, _ in updates(log)] == ["REJECTED", "APPLIED"]
@@ -54,10 +53,10 @@ def test_a_second_copy_that_a_device_has_a_use_for_is_seen_in_the_log() -> None:
     _, log = live(
         [(0, 900), (8, 28), (0, 900)],
         Transport(),
-        downlink=Weathered([NO_IMPAIRMENT, Impairment(duplicated=0)], rate=8 * 500),
-        reporting=Reporting(debounce_ns=60 * S),
+        downlink=ScriptedLink([NO_IMPAIRMENT, Impairment(duplicated=0)], rate=8 * 500),
+        policy=ReportPolicy(debounce_ns=60 * S),
     )
-    held = [(int(row["t_ns"]) // S, int(row["resident_bytes"])) for row in log.tables["quality"].take()]
+    held = [(int(row["t_ns"]) // S, int(row["resident_bytes"])) for row in log.tables["quality"].drain()]
     assert held == [(0, 0), (6, 576), (8, 0), (8, 0), (8, 576)]
 
 
@@ -66,7 +65,7 @@ def test_parts_for_a_connection_that_is_gone_do_not_take_the_link_of_the_next() 
     device, log = live(
         [(0, 5000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
-        downlink=Weathered(rate=8 * 500),
+        downlink=ScriptedLink(rate=8 * 500),
         connectivity_changes=[(0, True), (5, False), (6, True)],
         supersede=False,
     )
@@ -80,14 +79,14 @@ def test_an_answer_that_meets_an_outage_of_the_broker_is_lost_to_it() -> None:
     _, log = live(
         [(0, 900)], Transport(), connectivity_changes=[(0, True), (2, False), (20, True)], outages=(window,)
     )
-    faults = log.tables["fault"].take()
-    assert [(Harm(row["harm"]).name, int(row["place"])) for row in faults] == [("PART_CUT_OFF", 7)]
+    faults = log.tables["fault"].drain()
+    assert [(MessageFault(row["harm"]).name, int(row["place"])) for row in faults] == [("PART_CUT_OFF", 7)]
 
 
 def test_an_answer_that_follows_on_what_was_evicted_since_is_no_damage() -> None:
     """Reports wait for the debounce, so the answer to the older one still counts, and does not fit."""
-    rule = Reporting(debounce_ns=4 * S)
-    device, log = live([(0, 900), (10, 899), (5, 100), (1, 900)], Transport(), reporting=rule)
+    rule = ReportPolicy(debounce_ns=4 * S)
+    device, log = live([(0, 900), (10, 899), (5, 100), (1, 900)], Transport(), policy=rule)
     assert list(updates(log)) == [
         (3, "START", "APPLIED", 16),
         (17, "CHANGE", "SUPERSEDED", 2),
@@ -98,35 +97,30 @@ def test_an_answer_that_follows_on_what_was_evicted_since_is_no_damage() -> None
 
 def faults(log: FleetLog) -> list[tuple[str, int, int]]:
     """Return what went wrong: (what, report, the fault's place)."""
-    rows = log.tables["fault"].take()
-    return [(Harm(row["harm"]).name, int(row["seq"]), int(row["place"])) for row in rows]
+    rows = log.tables["fault"].drain()
+    return [(MessageFault(row["harm"]).name, int(row["seq"]), int(row["place"])) for row in rows]
 
 
 def figures(log: FleetLog, *columns: str) -> list[tuple[int, ...]]:
     """Return columns of all exchanges."""
-    return [tuple(int(row[column]) for column in columns) for row in log.tables["update"].take()]
+    return [tuple(int(row[column]) for column in columns) for row in log.tables["update"].drain()]
 
 
 def test_a_report_that_is_damaged_is_refused_and_repeated() -> None:
-    class Refusing(Transport):
-        def send_damaged(self, device: str, payload: bytes) -> None:
-            with pytest.raises(RemoteProtocolError):
-                self.versions.answer(payload)
-
-    _, log = live([(0, 900)], Refusing(), uplink=Weathered([Impairment(corrupted=4)]))
+    _, log = live([(0, 900)], Transport(), uplink=ScriptedLink([Impairment(corrupted=4)]))
     assert faults(log) == [("REPORT_CORRUPTED", 1, 4)]
     assert list(updates(log)) == [(30, "START", "LOST", 0), (33, "RETRY", "APPLIED", 16)]
 
 
 def test_a_report_that_arrives_twice_is_answered_twice_and_the_copy_is_wasted() -> None:
-    _, log = live([(0, 900)], Transport(), uplink=Weathered([Impairment(duplicated=4)]))
+    _, log = live([(0, 900)], Transport(), uplink=ScriptedLink([Impairment(duplicated=4)]))
     assert faults(log) == [("REPORT_DUPLICATED", 1, 4)]
     ((sent, used, lost),) = figures(log, "update_bytes", "used_bytes", "lost_bytes")
     assert (sent, lost) == (2 * used, 0)
 
 
 def test_a_part_that_arrives_twice_is_wasted_once() -> None:
-    _, log = live([(0, 900)], Transport(), downlink=Weathered([NO_IMPAIRMENT, Impairment(duplicated=4)]))
+    _, log = live([(0, 900)], Transport(), downlink=ScriptedLink([NO_IMPAIRMENT, Impairment(duplicated=4)]))
     assert faults(log) == [("PART_DUPLICATED", 1, 4)]
     ((sent, used, lost, parts),) = figures(log, "update_bytes", "used_bytes", "lost_bytes", "parts")
     assert (used < sent < 2 * used, lost, parts) == (True, 0, 2)
@@ -137,7 +131,7 @@ def test_parts_that_overtake_each_other_leave_a_gap_and_are_asked_for_again() ->
     device, log = live(
         [(0, 5000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
-        downlink=Weathered([NO_IMPAIRMENT, NO_IMPAIRMENT, Impairment(held_back=4, held_back_ns=9 * S)]),
+        downlink=ScriptedLink([NO_IMPAIRMENT, NO_IMPAIRMENT, Impairment(held_back=4, held_back_ns=9 * S)]),
     )
     assert faults(log) == [("PART_REORDERED", 1, 4)]
     assert [each[1:] for each in updates(log)] == [("REJECTED", "APPLIED", 16), ("START", "REJECTED", 16)]
@@ -146,7 +140,7 @@ def test_parts_that_overtake_each_other_leave_a_gap_and_are_asked_for_again() ->
 
 def test_the_link_does_not_wait_for_a_part_that_is_held_back() -> None:
     impairments = [NO_IMPAIRMENT, Impairment(held_back=4, held_back_ns=9 * S)]
-    _, log = live([(0, 900)], Transport(), downlink=Weathered(impairments))
+    _, log = live([(0, 900)], Transport(), downlink=ScriptedLink(impairments))
     assert list(updates(log)) == [(12, "START", "APPLIED", 16)]
 
 
@@ -154,7 +148,7 @@ def test_a_lost_part_in_the_middle_is_noticed_by_the_next() -> None:
     device, log = live(
         [(0, 5000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
-        downlink=Weathered([NO_IMPAIRMENT, NO_IMPAIRMENT, Impairment(lost=4)]),
+        downlink=ScriptedLink([NO_IMPAIRMENT, NO_IMPAIRMENT, Impairment(lost=4)]),
     )
     assert faults(log) == [("PART_LOST", 1, 4)]
     rows = list(updates(log))
@@ -176,7 +170,7 @@ def test_parts_of_a_connection_that_breaks_never_arrive() -> None:
     device, log = live(
         [(0, 5000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
-        downlink=Weathered(rate=8 * 500),
+        downlink=ScriptedLink(rate=8 * 500),
         connectivity_changes=[(0, True), (10, False), (60, True)],
     )
     held = figures(log, "seq", "held_before", "held")
@@ -191,19 +185,19 @@ def test_a_newer_answer_takes_back_what_has_not_begun_to_be_sent(supersede: bool
     _, log = live(
         [(0, 5000), (6, 4000)],
         Transport(store=LARGE, max_payload=SMALL_PARTS),
-        downlink=Weathered(rate=8 * 500),
+        downlink=ScriptedLink(rate=8 * 500),
         supersede=supersede,
     )
-    rows = log.tables["update"].take()
+    rows = log.tables["update"].drain()
     sent = {int(row["seq"]): int(row["update_bytes"]) for row in rows}
-    assert {Result(row["result"]).name for row in rows} == {"SUPERSEDED", "APPLIED"}
+    assert {ExchangeResult(row["result"]).name for row in rows} == {"SUPERSEDED", "APPLIED"}
     assert (sent[1] < 4000) is supersede
 
 
 def test_a_slow_device_takes_its_time_to_take_an_update_in() -> None:
     """An introduction and blocks of some 1.9 KB at 100 B/s."""
     ((sent, applied),) = figures(
-        live([(0, 900)], Transport(), node=Node(apply_rate=BitsPerSecond(800)))[1],
+        live([(0, 900)], Transport(), device_class=DeviceClass(apply_rate=BitsPerSecond(800)))[1],
         "update_bytes",
         "applied_ns",
     )
@@ -220,7 +214,7 @@ class Recording(Transport):
     def send_report(self, exchange: Exchange) -> None:
         super().send_report(exchange)
         assert exchange.parts is not None
-        self.parts[exchange.seq] = list(exchange.parts)
+        self.parts[exchange.report.seq] = list(exchange.parts)
 
 
 def on_the_wire(parts: Sequence[bytes]) -> int:
@@ -237,11 +231,13 @@ def test_an_answer_to_a_device_that_is_gone_has_been_sent_for_nothing_framing_an
     transport = Recording()
     impairments = [Impairment(duplicated=0)] if copies == 2 else []
     _, log = live(
-        [(0, 5000)], transport, uplink=Weathered(impairments), connectivity_changes=[(0, True), (2, False)]
+        [(0, 5000)], transport, uplink=ScriptedLink(impairments), connectivity_changes=[(0, True), (2, False)]
     )
     parts = transport.parts[1] * copies
     payload = sum(map(len, parts))
-    assert figures(log, *SENT) == [(Sent.FIRST, payload, on_the_wire(parts), payload, payload // copies)]
+    assert figures(log, *SENT) == [
+        (UpdateKind.FIRST, payload, on_the_wire(parts), payload, payload // copies)
+    ]
 
 
 def test_what_a_broken_connection_leaves_of_an_answer_counts_on_the_wire_too() -> None:
@@ -250,12 +246,17 @@ def test_what_a_broken_connection_leaves_of_an_answer_counts_on_the_wire_too() -
     _, log = live(
         [(0, 5000)],
         transport,
-        downlink=Weathered(rate=8 * 500),
+        downlink=ScriptedLink(rate=8 * 500),
         connectivity_changes=[(0, True), (10, False)],
     )
     parts = transport.parts[1]
     ((sent, payload, on_wire, lost, full),) = figures(log, *SENT)
-    assert (sent, payload, on_wire, full) == (Sent.FIRST, full, on_the_wire(parts), sum(map(len, parts)))
+    assert (sent, payload, on_wire, full) == (
+        UpdateKind.FIRST,
+        full,
+        on_the_wire(parts),
+        sum(map(len, parts)),
+    )
     assert 0 < lost < payload
 
 
@@ -263,8 +264,8 @@ def test_what_a_broken_connection_leaves_of_an_answer_counts_on_the_wire_too() -
 def test_an_answer_whose_introduction_is_lost_was_a_first_one_all_the_same(max_payload: int) -> None:
     """What arrives of it looks like a difference; pushed whole, it would have cost the introduction too."""
     transport = Recording(max_payload)
-    _, log = live([(0, 5000)], transport, downlink=Weathered([Impairment(lost=4)]))
-    sent = [(Sent(kind).name, full) for kind, full in sorted(figures(log, "sent", "full_update_bytes"))]
+    _, log = live([(0, 5000)], transport, downlink=ScriptedLink([Impairment(lost=4)]))
+    sent = [(UpdateKind(kind).name, full) for kind, full in sorted(figures(log, "sent", "full_update_bytes"))]
     whole = sum(map(len, transport.parts[1]))
     assert sent == [("FIRST", whole)] * len(sent)
     assert len(sent) == 2
@@ -284,18 +285,20 @@ def test_a_report_that_the_transport_sends_again_is_late_and_costs_as_often() ->
     """It is lost at 0 and at 2 s, and arrives on the third try, at 6 s and the delay."""
     _, calm = live([(0, 900)], Transport())
     _, log = live([(0, 900)], Transport(), uplink=recovering(5))
-    assert [tuple(row)[4:] for row in log.tables["fault"].take()] == [(Harm.REPORT_RESENT, 1, 70, 0, 2)]
+    assert [tuple(row)[4:] for row in log.tables["fault"].drain()] == [
+        (MessageFault.REPORT_RESENT, 1, 70, 0, 2)
+    ]
     columns = ("result", "arrived_ns", "report_bytes", "report_wire_bytes", "resent_wire_bytes")
     ((_, early, size, wire, _),) = figures(calm, *columns)
-    assert figures(log, *columns) == [(Result.APPLIED, early + 6 * S, size, 3 * wire, 2 * wire)]
+    assert figures(log, *columns) == [(ExchangeResult.APPLIED, early + 6 * S, size, 3 * wire, 2 * wire)]
 
 
 def test_parts_that_follow_one_that_is_sent_again_wait_for_it() -> None:
     """The answer begins to arrive at 3 s; of its 17 parts those that leave at once are lost for 2 s."""
     transport = Recording()
     device, log = live([(0, 5000)], transport, downlink=recovering(3 + 5e-7))
-    first = log.tables["fault"].take()
-    assert {(int(row["harm"]), int(row["times"])) for row in first} == {(Harm.PART_RESENT, 1)}
+    first = log.tables["fault"].drain()
+    assert {(int(row["harm"]), int(row["times"])) for row in first} == {(MessageFault.PART_RESENT, 1)}
     assert 1 <= len(first) < len(transport.parts[1])
     columns = (
         "result",
@@ -307,7 +310,7 @@ def test_parts_that_follow_one_that_is_sent_again_wait_for_it() -> None:
     )
     ((result, received, payload, lost, wire, resent),) = figures(log, *columns)
     parts = transport.parts[1]
-    assert (result, payload, lost, device.agent.held) == (Result.APPLIED, sum(map(len, parts)), 0, 16)
+    assert (result, payload, lost, device.agent.held) == (ExchangeResult.APPLIED, sum(map(len, parts)), 0, 16)
     assert received // S == 5
     assert (wire - resent, resent) == (on_the_wire(parts), on_the_wire(parts[: len(first)]))
 
@@ -317,7 +320,9 @@ def test_a_transport_gives_up_in_the_end_and_the_device_asks_again() -> None:
     _, log = live([(0, 900), (1799, 800)], Transport(), uplink=recovering(1800))
     results = [result for _, _, result, _ in updates(log)]
     assert (results[0], results[-1]) == ("LOST", "APPLIED")
-    lost = [int(row["times"]) for row in log.tables["fault"].take() if row["harm"] == Harm.REPORT_LOST]
+    lost = [
+        int(row["times"]) for row in log.tables["fault"].drain() if row["harm"] == MessageFault.REPORT_LOST
+    ]
     assert lost == [16] * results.count("LOST")
 
 
@@ -341,8 +346,8 @@ def test_whatever_is_sent_takes_more_on_the_wire_than_its_payload(
     _, log = live(
         [(7, each) for each in budgets],
         Recording(),
-        uplink=Weathered(up),
-        downlink=Weathered(down, rate=rate),
+        uplink=ScriptedLink(up),
+        downlink=ScriptedLink(down, rate=rate),
         connectivity_changes=connectivity_changes,
     )
     for payload, on_wire in figures(log, "update_bytes", "update_wire_bytes"):

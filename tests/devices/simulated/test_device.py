@@ -2,7 +2,7 @@
 
 import pytest
 
-from devices.protocol.report_policy import Publish, Reporting
+from devices.protocol.report_policy import Publish, ReportPolicy
 from devices.simulated.delivery import MAX_REJECTIONS
 from tests.devices.lives import STORE, Losing, S, Transport, live, updates
 from wire.errors import RunError
@@ -72,7 +72,7 @@ def test_a_lost_answer_that_nobody_wants_any_more_is_not_repeated() -> None:
 
 def test_a_dip_shorter_than_the_debounce_is_not_forgotten() -> None:
     """It forces blocks out, so what was told of before is no longer held when the budget is back."""
-    device, log = live([(0, 900), (10, 100), (5, 900)], Transport(), reporting=Reporting(debounce_ns=30 * S))
+    device, log = live([(0, 900), (10, 100), (5, 900)], Transport(), policy=ReportPolicy(debounce_ns=30 * S))
     assert list(updates(log)) == [(3, "START", "APPLIED", 16), (48, "CHANGE", "APPLIED", 16)]
     assert device.agent.held == 16
 
@@ -80,13 +80,13 @@ def test_a_dip_shorter_than_the_debounce_is_not_forgotten() -> None:
 @pytest.mark.parametrize(
     "reporting",
     [
-        Reporting(headroom=0.1, debounce_ns=30 * S),
-        Reporting(hysteresis=0.5, debounce_ns=30 * S),
-        Reporting(Publish(on_change=Share(0.5), min_interval=Duration(60 * S))),
-        Reporting(Publish(min_interval=Duration(60 * S)), levels_per_doubling=1),
+        ReportPolicy(headroom=0.1, debounce_ns=30 * S),
+        ReportPolicy(hysteresis=0.5, debounce_ns=30 * S),
+        ReportPolicy(Publish(on_change=Share(0.5), min_interval=Duration(60 * S))),
+        ReportPolicy(Publish(min_interval=Duration(60 * S)), levels_per_doubling=1),
     ],
 )
-def test_no_rule_has_a_device_forget_what_was_forced_out(reporting: Reporting) -> None:
-    device, _ = live([(0, 900), (10, 100), (5, 920)], Transport(), reporting=reporting)
+def test_no_rule_has_a_device_forget_what_was_forced_out(reporting: ReportPolicy) -> None:
+    device, _ = live([(0, 900), (10, 100), (5, 920)], Transport(), policy=reporting)
     layers = STORE.groups[0].layers
-    assert device.agent.held == layers.blocks[layers.best(reporting.wanted(920))]
+    assert device.agent.held == layers.blocks[layers.best(reporting.requested_bytes(920))]

@@ -33,7 +33,7 @@ def test_a_link_without_deviation_or_loss_draws_nothing() -> None:
     direction = Direction(latency=Duration(7))
     assert not Link.draws(direction)
     link = Link(direction, None)
-    assert ({link.delay(0) for _ in range(9)}, link.calm) == ({7}, True)
+    assert ({link.delay(0) for _ in range(9)}, link.unimpaired) == ({7}, True)
 
 
 def test_delays_spread_as_stated_and_are_never_negative() -> None:
@@ -184,7 +184,7 @@ class TestFaults:
         assert link.transfer(120, 10) == 250  # it waits for the one before, and begins at 150
         assert link.transfer(290, 1) == 300
         assert link.transfer(300, 1) == 301
-        assert (link.free_after(0), link.free_after(999)) == (301, 999)
+        assert (link.next_free_ns(0), link.next_free_ns(999)) == (301, 999)
 
     def test_latency_is_added_with_its_jitter_while_it_lasts(self) -> None:
         fault = LatencyFault(delay=Duration(500), jitter=Duration(400), **LASTING)
@@ -194,7 +194,7 @@ class TestFaults:
         assert (delays.min(), delays.max()) == (pytest.approx(107, abs=2), pytest.approx(907, abs=2))
         assert delays.mean() == pytest.approx(507, abs=4 * 400 / 3**0.5 / 20_000**0.5)
 
-    def test_fates_come_at_their_stated_rates_and_independently(self) -> None:
+    def test_impairments_come_at_their_stated_rates_and_independently(self) -> None:
         link = stormy(
             window(0, 9, LossFault(share=Share(0.1), **LASTING), 3),
             window(0, 9, CorruptionFault(share=Share(0.2), **LASTING), 4),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from devices.simulated.roster import FleetGroup, device_names, enrol
+from devices.simulated.roster import FleetGroup, build_roster, device_names
 from devices.timeline.actions import BudgetScaling, UserChange
 from devices.timeline.schedule import DeviceSelector, Stage
 from devices.timeline.timeline import Timeline
@@ -26,17 +26,17 @@ def test_devices_are_numbered_in_the_order_of_their_ids_whatever_the_order_of_gr
         "tv-00000",
         "tv-00001",
     ]
-    assert enrol(groups, 1, USERS) == enrol(groups[::-1], 1, USERS)
-    assert [each.number for each in enrol(groups, 1, USERS)] == list(range(5))
+    assert build_roster(groups, 1, USERS) == build_roster(groups[::-1], 1, USERS)
+    assert [each.number for each in build_roster(groups, 1, USERS)] == list(range(5))
 
 
 def test_what_is_drawn_for_a_device_depends_on_seed_and_id_only() -> None:
     group = a_group(start_within=Duration(60 * S))
     timeline = Timeline(1, actions=(UserChange(at="10 s", select=DeviceSelector(share=Share(0.5))),))
-    few = {each.name: each for each in enrol((group,), 1, USERS, timeline)}
+    few = {each.name: each for each in build_roster((group,), 1, USERS, timeline)}
     more = {
         each.name: each
-        for each in enrol(
+        for each in build_roster(
             (a_group("fridge"), a_group(start_within=Duration(60 * S), count=31)), 1, USERS, timeline
         )
     }
@@ -48,13 +48,13 @@ def test_what_is_drawn_for_a_device_depends_on_seed_and_id_only() -> None:
             each.series,
             each.new_users,
         )
-    assert few != {each.name: each for each in enrol((group,), 2, USERS, timeline)}
+    assert few != {each.name: each for each in build_roster((group,), 2, USERS, timeline)}
 
 
 def test_devices_start_within_the_span_from_their_moment_on() -> None:
     stages = (Stage(name="first", duration=Duration(100 * S)), Stage(name="then", duration=Duration(S)))
     group = a_group(count=2000, start_at="then + 5 s", start_within=Duration(60 * S))
-    starts = np.array([each.start_ns for each in enrol((group,), 1, USERS, Timeline(1, stages))]) / S
+    starts = np.array([each.start_ns for each in build_roster((group,), 1, USERS, Timeline(1, stages))]) / S
     assert (starts.min() >= 105, starts.max() <= 165) == (True, True)
     assert starts.mean() == pytest.approx(135, abs=4 * 60 / 12**0.5 / 2000**0.5)
 
@@ -65,7 +65,7 @@ def test_devices_change_hands_as_actions_say() -> None:
         UserChange(at="10 s", within=Duration(5 * S), select=DeviceSelector(groups=("phone",))),
         UserChange(at="30 s"),
     )
-    for each in enrol((a_group(), a_group("tv")), 1, USERS, Timeline(1, actions=actions)):
+    for each in build_roster((a_group(), a_group("tv")), 1, USERS, Timeline(1, actions=actions)):
         times = [t_ns / S for t_ns, _ in each.new_users]
         assert len(each.users) == 1 + len(times)
         assert set(each.users) <= set(USERS)
@@ -77,7 +77,7 @@ def test_devices_change_hands_as_actions_say() -> None:
 
 def test_users_are_drawn_evenly() -> None:
     """Each of 40 users has 100 of 4,000 devices, give or take four deviations."""
-    users = [each.user for each in enrol((a_group(count=4000),), 1, USERS)]
+    users = [each.user for each in build_roster((a_group(count=4000),), 1, USERS)]
     counts = np.bincount(users)[100:]
     assert len(counts) == 40
     assert np.abs(counts - 100).max() < 4 * 100**0.5

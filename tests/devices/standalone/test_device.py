@@ -21,11 +21,13 @@ from benchmarks.kills import kill
 from broker_config import mosquitto
 from cloud.service.responder import Responder, notice_of
 from devices.protocol.agent import Agent, Receipt
-from devices.protocol.block_prefix import Shelves
+from devices.protocol.block_prefix import BlockCache
+from devices.protocol.report_policy import MANY_REFUSALS
 from devices.recommender.pee_file import read_pee, recommend
-from devices.standalone.device import Standalone
-from devices.standalone.saved_state import Kept, check_files, read_kept, write_kept, write_pee
-from devices.standalone.settings import Settings
+from devices.standalone.device import RealDevice
+from devices.standalone.pee_holder import PeeHolder
+from devices.standalone.saved_state import SavedState, check_files, read_state, write_pee, write_state
+from devices.standalone.settings import DeviceSettings
 from tests.devices.lives import STORE
 from tests.served import FLEET, Listener, Served, served
 from wire.errors import InputError
@@ -33,6 +35,7 @@ from wire.messages import BudgetReport, Status, decode
 from wire.mqtt.connection import Connection
 from wire.output_files import write_atomically
 from wire.topics import Role
+from wire.units import NS_PER_S
 from wire.update_part import build_body, encode_part
 
 needs_mosquitto = [
@@ -44,7 +47,7 @@ PATIENCE_S = 20.0
 
 def holding(budget: int) -> Agent:
     """Return an agent that holds the PEE for *budget* of a small model."""
-    shelves = Shelves()
+    shelves = BlockCache()
     shelves.announce(notice_of(STORE))
     agent = Agent(0, shelves)
     agent.set_budget(budget)
@@ -61,13 +64,13 @@ def test_what_is_kept_is_held_again(
     notice = notice_of(STORE)
     if agent.shelf is not None:
         agent.shelf.cut(agent.held)
-    write_kept(path, Kept.of(agent, notice))
-    kept = read_kept(path)
+    write_state(path, SavedState.from_agent(agent, notice))
+    kept = read_state(path)
     assert kept is not None
-    shelves = Shelves()
+    shelves = BlockCache()
     shelves.announce(kept.notice)
     again = Agent(0, shelves, seq=kept.seq + 1)
-    assert kept.give_to(again)
+    assert kept.restore(again)
     again.set_budget(later)
     agent.set_budget(later)
     assert (again.held, again.resident_bytes, again.layer) == (agent.held, agent.resident_bytes, agent.layer)
@@ -78,26 +81,26 @@ def test_what_is_kept_is_held_again(
 
 def test_what_is_damaged_or_of_another_user_is_not_held(tmp_path: Path) -> None:
     path, notice = tmp_path / "state", notice_of(STORE)
-    write_kept(path, Kept.of(holding(2000), notice))
+    write_state(path, SavedState.from_agent(holding(2000), notice))
     whole = path.read_bytes()
     for damaged in (b"", whole[:-1], b"\xff" * 100):
         path.write_bytes(damaged)
-        assert read_kept(path) is None
+        assert read_state(path) is None
     path.write_bytes(whole)
-    kept = read_kept(path)
+    kept = read_state(path)
     assert kept is not None
-    shelves = Shelves()
+    shelves = BlockCache()
     shelves.announce(kept.notice)
-    assert not kept.give_to(Agent(1, shelves))
-    assert not kept.give_to(Agent(0, shelves, group=1))
-    assert kept.give_to(Agent(0, shelves))
+    assert not kept.restore(Agent(1, shelves))
+    assert not kept.restore(Agent(0, shelves, group=1))
+    assert kept.restore(Agent(0, shelves))
 
 
-def a_device(folder: Path, budget: Callable[[], int], pee: str = "pee") -> Standalone:
+def a_device(folder: Path, budget: Callable[[], int], pee: str = "pee") -> RealDevice:
     """Return a device that holds the PEE for 2000 bytes from an earlier life; nobody answers it."""
-    write_kept(folder / "state", Kept.of(holding(2000), notice_of(STORE)))
-    settings = Settings("f", "d", 0, None, interval_s=0.01, pee=folder / pee, state=folder / "state")
-    return Standalone(settings, Connection("127.0.0.1", 9, "d"), budget, lambda: 1.0)
+    write_state(folder / "state", SavedState.from_agent(holding(2000), notice_of(STORE)))
+    settings = DeviceSettings("f", "d", 0, None, interval_s=0.01, pee=folder / pee, state=folder / "state")
+    return RealDevice(settings, Connection("127.0.0.1", 9, "d"), budget, lambda: 1.0)
 
 
 def test_a_disk_that_takes_nothing_leaves_no_pee_above_the_budget(tmp_path: Path) -> None:
@@ -109,7 +112,7 @@ def test_a_disk_that_takes_nothing_leaves_no_pee_above_the_budget(tmp_path: Path
         pee, held = tmp_path / ("p" * 250), []
         write_pee(tmp_path / "pee", holding(2000), "fleet f")
         (tmp_path / "pee").rename(pee)
-        living = asyncio.create_task(device.live())
+        living = asyncio.create_task(device.run())
         for budget in (400, 200):
             async with asyncio.timeout(PATIENCE_S):
                 while device.agent.budget_bytes != budget:
@@ -118,7 +121,7 @@ def test_a_disk_that_takes_nothing_leaves_no_pee_above_the_budget(tmp_path: Path
             assert not pee.exists()
         device.stop()
         await living
-        return held, device.counts.unkept >= 2
+        return held, device.counts.write_failures >= 2
 
     assert asyncio.run(story()) == ([holding(budget).resident_bytes for budget in (400, 200)], True)
 
@@ -131,7 +134,7 @@ def test_a_file_that_can_be_neither_written_nor_removed_does_not_end_a_device(tm
         nonlocal budget
         device = a_device(tmp_path, lambda: budget, "a folder")
         (tmp_path / "a folder").mkdir()
-        living = asyncio.create_task(device.live())
+        living = asyncio.create_task(device.run())
         for budget in (400, 200):
             async with asyncio.timeout(PATIENCE_S):
                 while device.agent.budget_bytes != budget:
@@ -148,7 +151,7 @@ def test_a_device_overwrites_and_removes_only_what_is_its_own(tmp_path: Path) ->
     thesis, pee, state = (tmp_path / name for name in ("thesis.txt", "pee", "state"))
     thesis.write_bytes(b"thesis")
     write_pee(pee, holding(2000), "fleet f")
-    write_kept(state, Kept.of(holding(2000), notice_of(STORE)))
+    write_state(state, SavedState.from_agent(holding(2000), notice_of(STORE)))
     check_files(pee, state)  # its own
     check_files(tmp_path / "new", tmp_path / "new too")
     refused = {
@@ -182,7 +185,7 @@ def test_a_device_that_cannot_read_its_memory_says_so_and_ends(tmp_path: Path) -
         raise InputError("/proc/meminfo: cannot be read")
 
     with pytest.raises(ExceptionGroup) as caught:
-        asyncio.run(a_device(tmp_path, unreadable).live())
+        asyncio.run(a_device(tmp_path, unreadable).run())
     assert [str(error) for error in caught.value.exceptions] == ["/proc/meminfo: cannot be read"]
 
 
@@ -237,13 +240,13 @@ class Machine:
         self.start()
 
     def start(self) -> None:
-        settings = Settings(
+        settings = DeviceSettings(
             FLEET, "d1", 3, None, interval_s=0.05, retry_s=1.0, once=self.once,
             pee=self.folder / "pee.safetensors", state=self.folder / "state",
         )  # fmt: skip
         draws = itertools.cycle([0.0])
-        self.device = Standalone(settings, self.world.device("d1"), lambda: self.budget, lambda: next(draws))
-        self.task = asyncio.create_task(self.device.live())
+        self.device = RealDevice(settings, self.world.device("d1"), lambda: self.budget, lambda: next(draws))
+        self.task = asyncio.create_task(self.device.run())
 
     async def holds_the_best_for(self, budget: int) -> None:
         """Give it a budget, and wait until it holds the best PEE for that; it never holds more."""
@@ -378,25 +381,33 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_wrong_part_that_fits_is_got_rid_of(tmp_path: Path) -> None:
-    """Somebody with the cloud's login sends a part that fits: no later answer goes with what is held then."""
-    device, right, cloud = a_device(tmp_path, lambda: 2000), holding(2000).shelf, Responder(STORE)
+def test_a_wrong_part_that_fits_is_got_rid_of() -> None:
+    """Somebody with the cloud's login sends a part that fits: no later answer fits what is held then."""
+    right, cloud, cache = holding(2000).shelf, Responder(STORE), BlockCache()
     assert right is not None
-    agent, whole = device.agent, len(right.ids)
-    agent.set_budget(2000)
-    agent.report()
+    cache.announce(notice_of(STORE))
+    agent, whole = Agent(0, cache), len(right.ids)
+    holder = PeeHolder(DeviceSettings("f", "d", 0, None), cache, agent, notice_of(STORE), lambda: 0.0)
+    holder.set_budget(2000, 0)
+    holder.on_connected(0)
+    report = holder.next_report(0)
+    assert report is not None
+    introduction, *_ = cloud.answer(report[1])
+    holder.on_part(introduction, 0)
     for target, blocks in ((0, {}), (1, right.part(whole - 1, whole)._asdict())):
         fields = {"first": 0, "target": target, "part": 1, "parts": 1}
-        device._take_part(
-            encode_part(build_body(model=agent.model, group=agent.group, tensors=blocks, **fields), agent.seq)
-        )
-    held = [agent.held]
-    for _ in range(4):
-        report = agent.report()
-        device._refusals.reported()
-        for each in cloud.answer(report):
-            device._take_part(each)
+        wrong = build_body(model=agent.model, group=agent.group, tensors=blocks, **fields)
+        holder.on_part(encode_part(wrong, agent.seq), 0)
+    held, now_ns = [agent.held], 0
+    holder.set_budget(1999, now_ns)
+    for _ in range(MANY_REFUSALS + 1):
+        report = holder.next_report(now_ns)
+        assert report is not None
+        for part in cloud.answer(report[1]):
+            holder.on_part(part, now_ns)
         held.append(agent.held)
-    assert held == [1, 1, 1, 0, whole]
+        now_ns = min(holder.next_deadline_ns, now_ns + NS_PER_S)
+    assert held == [1] * MANY_REFUSALS + [0, whole]
+    assert now_ns == 2 * NS_PER_S  # one wait after so many, and nothing is due then
     assert agent.shelf is not None
     assert agent.shelf.part(0, whole) == right.part(0, whole)

@@ -18,8 +18,8 @@ import pytest
 from broker_config import mosquitto
 from cloud.blocks.store import save_store
 from cloud.service.responder import notice_of
-from devices.standalone.device import Standalone
-from devices.standalone.settings import Settings
+from devices.standalone.device import RealDevice
+from devices.standalone.settings import DeviceSettings
 from tests.cloud.services import FLEET, STORE, Cloud
 from tests.devices.standalone.test_device import a_device, holding
 from tests.foreign import ForeignBroker, foreign_broker, silent_broker
@@ -110,12 +110,12 @@ def test_two_devices_with_one_name_say_so_and_give_way(
     words = "does somebody else connect as device 'd1' of fleet 'f'?"
 
     async def story(port: int) -> None:
-        settings = Settings("f", "d1", 3, None)
+        settings = DeviceSettings("f", "d1", 3, None)
         connection = Connection("127.0.0.1", port, "d1")
         devices = [
-            Standalone(settings, connection, lambda: 1000, draw) for draw in (lambda: 0.0, lambda: 0.9)
+            RealDevice(settings, connection, lambda: 1000, draw) for draw in (lambda: 0.0, lambda: 0.9)
         ]
-        lives = [asyncio.create_task(each.live()) for each in devices]
+        lives = [asyncio.create_task(each.run()) for each in devices]
         async with asyncio.timeout(PATIENCE_S):
             while words not in caplog.text:
                 await asyncio.sleep(0.05)
@@ -157,7 +157,7 @@ def test_what_it_did_is_said_in_words(tmp_path: Path) -> None:
 @pytest.mark.parametrize("budget", [0, 400])
 def test_who_starts_again_with_less_drops_it_before_it_says_a_word(tmp_path: Path, budget: int) -> None:
     device = a_device(tmp_path, lambda: budget)
-    device.look()
+    device.poll_budget()
     report = decode(device.agent.report(), BudgetReport)
     assert device.agent.resident_bytes <= budget
     assert (report.budget_bytes, report.held) == (budget, holding(budget).held)
@@ -169,18 +169,18 @@ def test_of_the_notices_that_a_session_has_missed_only_the_last_one_counts(tmp_p
 
     async def story(port: int) -> int:
         settings, connection = (
-            Settings("f", "d1", 3, None),
+            DeviceSettings("f", "d1", 3, None),
             Connection("127.0.0.1", port, "d1", persistent=True),
         )
 
-        def device() -> Standalone:
-            return Standalone(settings, connection, lambda: 1000, lambda: 0.0)
+        def device() -> RealDevice:
+            return RealDevice(settings, connection, lambda: 1000, lambda: 0.0)
 
         async with Listener(Connection("127.0.0.1", port, "cloud"), budgets) as heard:
 
-            async def reports(alive: Standalone, version: str) -> int:
+            async def reports(alive: RealDevice, version: str) -> int:
                 """Let it live until it knows of *version* and has reported; return how often it did."""
-                life, before = asyncio.create_task(alive.live()), len(heard.heard.get(budgets, ()))
+                life, before = asyncio.create_task(alive.run()), len(heard.heard.get(budgets, ()))
                 async with asyncio.timeout(PATIENCE_S):
                     while len(heard.heard.get(budgets, ())) == before:
                         await asyncio.sleep(0.05)

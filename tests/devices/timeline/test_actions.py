@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.simulated.budget_trajectory import budgets, scales_since
+from devices.simulated.budget_trajectory import budget_trajectory, scale_factors
 from devices.timeline.actions import (
     RAMP_STEPS,
     BudgetScaling,
@@ -72,9 +72,9 @@ class TestScalings:
 
     def test_of_those_before_a_device_starts_the_last_counts(self) -> None:
         steps = [(5, 0.9), (10, 0.8), (20, 0.7)]
-        assert scales_since(steps, 10) == [(0, 0.8), (10, 0.7)]
-        assert scales_since(steps, 0) == steps
-        assert scales_since(steps, 99) == [(0, 0.7)]
+        assert scale_factors(steps, 10) == [(0, 0.8), (10, 0.7)]
+        assert scale_factors(steps, 0) == steps
+        assert scale_factors(steps, 99) == [(0, 0.7)]
 
 
 def value_at(steps: list[tuple[int, float]], t: int) -> float:
@@ -103,7 +103,7 @@ class TestBudgets:
         """Step by step against the two step functions."""
         scales.sort(key=lambda scale: scale[0])
         memory = [(0, first), *changes]
-        course = list(walked(budgets(iter(memory), rule, most_free, scales)))
+        course = list(walked(budget_trajectory(iter(memory), rule, most_free, scales)))
         assert course[0][0] == 0
         free_at = list(walked((wait, free, 0) for wait, free in memory))
         for t in range(320):
@@ -119,7 +119,7 @@ class TestBudgets:
             while True:
                 yield 10, 200
 
-        course = budgets(endless(), rule, 10**9, [(5, 0.5)])
+        course = budget_trajectory(endless(), rule, 10**9, [(5, 0.5)])
         assert [next(course) for _ in range(3)] == [(0, 100, 35), (5, 100, 17), (5, 200, 42)]
 
 

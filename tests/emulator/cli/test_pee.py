@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cloud.data.load import load as load_data
-from devices.protocol.block_prefix import Shelf
+from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.pee_file import read_pee
 from devices.recommender.quality import HeldOut, user_qualities
 from emulator.simulation.model_cache import PreparedModel, prepare_model
@@ -59,7 +59,7 @@ def test_a_pee_holds_the_layer_of_its_budget_and_says_so(tmp_path: Path, store_r
     assert said is not None, done.stdout
     assert said[1].replace(",", "") == str(pee.resident_bytes)
     assert (said[2], int(said[4])) == ("800", len(interactions.test[number]))
-    whole = Shelf(store.geometry, group.layers)
+    whole = BlockPrefix(store.geometry, group.layers)
     whole.fill(group.blocks)
     quality = user_qualities(
         {pee.fields.group: whole},

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.event_log import Cause, Harm, Pressure, Result, Sent
+from devices.event_log import ExchangeResult, MessageFault, Pressure, UpdateKind
+from devices.protocol.report_scheduler import ReportCause
 from emulator.metrics.aggregates import Counter, Trend
 from emulator.metrics.by_dimension import find_worst, metrics_table
 from emulator.metrics.compute import RunMetrics
@@ -47,8 +48,8 @@ def test_the_parts_of_a_latency_add_up_to_it() -> None:
 def test_queueing_counts_what_was_taken_up_whatever_came_of_it() -> None:
     rows = [
         update(0, (0, 0, 1, 4, 5, 6, 6)),
-        update(0, (0, 0, 1, 2, 3, 4, 4), Result.SUPERSEDED),
-        update(1, (0, 0, -1e-9, -1e-9, -1e-9, -1e-9, 9), Result.LOST),
+        update(0, (0, 0, 1, 2, 3, 4, 4), ExchangeResult.SUPERSEDED),
+        update(1, (0, 0, -1e-9, -1e-9, -1e-9, -1e-9, 9), ExchangeResult.LOST),
     ]
     metrics = metrics_of(TWO, TIMELINE, update=rows, quality=AT_0)
     assert metrics.aggregate("queue_seconds").stats["mean"] == 2
@@ -57,8 +58,9 @@ def test_queueing_counts_what_was_taken_up_whatever_came_of_it() -> None:
 
 def test_the_kinds_of_bytes_add_up() -> None:
     moments = (0, 0, 1, 1, 1, 2, 2)
-    sizes = ((Sent.FIRST, 100, 100, 0), (Sent.DELTA, 90, 40, 20), (Sent.FALLBACK_FULL, 30, 30, 0),
-             (Sent.NOTHING, 7, 7, 0), (Sent.NONE, 0, 0, 0))  # fmt: skip
+    sizes = ((UpdateKind.FIRST, 100, 100, 0), (UpdateKind.DELTA, 90, 40, 20),
+             (UpdateKind.FALLBACK_FULL, 30, 30, 0), (UpdateKind.NOTHING, 7, 7, 0),
+             (UpdateKind.NONE, 0, 0, 0))  # fmt: skip
     rows = [
         update(0, moments, sent=sent, update_bytes=size, used_bytes=used, lost_bytes=lost, report_bytes=1,
                full_update_bytes=100, update_wire_bytes=2 * size)
@@ -87,9 +89,9 @@ def test_blocks_of_another_model_version_are_other_blocks() -> None:
     """Ten of the old version go, and twelve of the new one come; then three more; then eight go."""
     moments = (0, 0, 1, 1, 1, 2, 2)
     rows = [
-        update(0, moments, sent=Sent.FIRST, held_before=10, held=12),
-        update(0, moments, sent=Sent.DELTA, held_before=12, held=15),
-        update(0, moments, sent=Sent.NOTHING, held_before=15, held=7),
+        update(0, moments, sent=UpdateKind.FIRST, held_before=10, held=12),
+        update(0, moments, sent=UpdateKind.DELTA, held_before=12, held=15),
+        update(0, moments, sent=UpdateKind.NOTHING, held_before=15, held=7),
     ]
     changed = metrics_of(TWO, TIMELINE, update=rows, quality=AT_0).aggregate("blocks_changed")
     assert isinstance(changed, Trend)
@@ -333,7 +335,12 @@ def test_latency_while_connected_leaves_out_the_time_cut_off() -> None:
 
 
 def test_control_bytes_are_reports_and_answers_without_blocks() -> None:
-    sizes = ((Sent.NOTHING, 7, 7, 0), (Sent.NOTHING, 6, 0, 6), (Sent.NOTHING, 5, 0, 0), (Sent.DELTA, 9, 9, 0))
+    sizes = (
+        (UpdateKind.NOTHING, 7, 7, 0),
+        (UpdateKind.NOTHING, 6, 0, 6),
+        (UpdateKind.NOTHING, 5, 0, 0),
+        (UpdateKind.DELTA, 9, 9, 0),
+    )
     rows = [
         update(0, (0,) * 7, sent=sent, update_bytes=size, used_bytes=used, lost_bytes=lost, report_bytes=1)
         for sent, size, used, lost in sizes
@@ -353,9 +360,9 @@ def test_the_worst_of_a_dimension_is_named() -> None:
 
 def test_harm_is_counted_by_kind() -> None:
     rows = [
-        harm(1, 0, Harm.PART_LOST, 0, 10),
-        harm(6, 1, Harm.PART_LOST, -1, 5),
-        harm(6, 1, Harm.REPORT_LOST, 0, 1),
+        harm(1, 0, MessageFault.PART_LOST, 0, 10),
+        harm(6, 1, MessageFault.PART_LOST, -1, 5),
+        harm(6, 1, MessageFault.REPORT_LOST, 0, 1),
     ]
     metrics = metrics_of(TWO, TIMELINE, fault=rows, quality=AT_0)
     assert by(metrics, "messages_harmed", "harm") == {"part_lost": 2, "report_lost": 1}
@@ -375,9 +382,9 @@ rows_of_updates = st.lists(
     st.builds(
         lambda device, at, result, sent, used, wasted, lost: update(
             device, at.tolist(), result, sent=sent, used_bytes=used, lost_bytes=lost,
-            update_bytes=used + wasted + lost, cause=Cause.RETRY,
+            update_bytes=used + wasted + lost, cause=ReportCause.RETRY,
         ),
-        st.integers(0, 1), moments, st.sampled_from(Result), st.sampled_from(Sent),
+        st.integers(0, 1), moments, st.sampled_from(ExchangeResult), st.sampled_from(UpdateKind),
         st.integers(0, 9), st.integers(0, 9), st.integers(0, 9),
     ),
     max_size=8,

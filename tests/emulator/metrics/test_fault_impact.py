@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 import pytest
 
-from devices.event_log import Harm, Result
+from devices.event_log import ExchangeResult, MessageFault
 from devices.timeline.connectivity import ConnectivityCause as Cause
 from emulator.metrics.fault_impact import FaultImpact, Impact
 from emulator.metrics.timeline import RunTimeline, Span
@@ -46,9 +46,9 @@ def best(t: float, device: int, ndcg: float = 1.0) -> Row:
 def test_what_was_lost_and_when_the_last_device_was_whole_again() -> None:
     """Both are harmed twice; the first is whole at 15, again at 22; the second at 35, 15 s too late."""
     harms = [
-        harm(11, 0, Harm.REPORT_LOST, 0, 80), harm(18, 0, Harm.PART_LOST, 0, 500),
-        harm(12, 1, Harm.PART_CORRUPTED, 0, 300), harm(19, 1, Harm.REPORT_CORRUPTED, 0, 90),
-        harm(12, 2, Harm.PART_LOST, -1, 7),  # the link's own loss, and not the fault's
+        harm(11, 0, MessageFault.REPORT_LOST, 0, 80), harm(18, 0, MessageFault.PART_LOST, 0, 500),
+        harm(12, 1, MessageFault.PART_CORRUPTED, 0, 300), harm(19, 1, MessageFault.REPORT_CORRUPTED, 0, 90),
+        harm(12, 2, MessageFault.PART_LOST, -1, 7),  # the link's own loss, and not the fault's
     ]  # fmt: skip
     states = [best(0, 0), below(11, 0), best(15, 0), below(17, 0), best(22, 0),
               best(0, 1), below(12, 1), best(35, 1), best(0, 2)]  # fmt: skip
@@ -63,7 +63,7 @@ def test_what_was_lost_and_when_the_last_device_was_whole_again() -> None:
 
 
 def test_a_device_that_never_recovers_is_counted() -> None:
-    harms = [harm(12, 0, Harm.PART_LOST, 0), harm(12, 1, Harm.PART_LOST, 0)]
+    harms = [harm(12, 0, MessageFault.PART_LOST, 0), harm(12, 1, MessageFault.PART_LOST, 0)]
     states = [best(0, 0), best(0, 1), below(11, 1)]
     found = account(plan_of("loss", 10, 20), fault=harms, quality=states)
     assert said(found, *WHOLE) == [2, 1, 1, None]
@@ -72,16 +72,21 @@ def test_a_device_that_never_recovers_is_counted() -> None:
 
 def test_harm_to_a_device_that_lacks_nothing_does_no_harm() -> None:
     found = account(
-        plan_of("duplicates", 10, 20), fault=[harm(12, 0, Harm.PART_DUPLICATED, 0)], quality=[best(0, 0)]
+        plan_of("duplicates", 10, 20),
+        fault=[harm(12, 0, MessageFault.PART_DUPLICATED, 0)],
+        quality=[best(0, 0)],
     )
     assert said(found, *WHOLE, "messages_duplicated") == [1, 1, 0, 0, 1]
 
 
 def test_a_device_that_rests_where_its_policy_keeps_it_is_whole() -> None:
     """It never holds the best for its budget: what it asked for is confirmed at 24."""
-    harms = [harm(12, 0, Harm.REPORT_LOST, 0)]
-    served = [update(0, (9, 9, 9, 9, 9, 10, 10)), update(0, (12, 23, 23, 23, 23, 24, 24), Result.CONFIRMED)]
-    lost = [update(0, (12, 12, 12, 12, 12, 22, 22), Result.LOST)]
+    harms = [harm(12, 0, MessageFault.REPORT_LOST, 0)]
+    served = [
+        update(0, (9, 9, 9, 9, 9, 10, 10)),
+        update(0, (12, 23, 23, 23, 23, 24, 24), ExchangeResult.CONFIRMED),
+    ]
+    lost = [update(0, (12, 12, 12, 12, 12, 22, 22), ExchangeResult.LOST)]
     states = [below(0, 0)]
     found = account(plan_of("loss", 10, 20), fault=harms, quality=states, update=[*served, *lost])
     assert said(found, *WHOLE) == [1, 1, 0, 4]
@@ -94,7 +99,7 @@ def test_a_device_that_rests_where_its_policy_keeps_it_is_whole() -> None:
 
 
 def test_a_device_without_a_connection_is_not_whole() -> None:
-    harms = [harm(12, 0, Harm.PART_CUT_OFF, 0)]
+    harms = [harm(12, 0, MessageFault.PART_CUT_OFF, 0)]
     away = state(11, 0, 9, 9, 1.0, online=False)
     found = account(plan_of("loss", 10, 20), fault=harms, quality=[best(0, 0), away, best(30, 0)])
     assert said(found, *WHOLE, "messages_cut_off") == [1, 1, 0, 10, 1]
@@ -137,9 +142,9 @@ def test_a_cloud_that_is_down_concerns_reports_that_wait_in_it() -> None:
 def test_a_storm_of_reconnections() -> None:
     """Two are cut off at 10 and may come back until 20; the third is not concerned."""
     rows = [
-        harm(10, 0, Harm.PART_CUT_OFF, -1),
-        harm(11, 2, Harm.PART_CUT_OFF, -1),
-        harm(12, 1, Harm.PART_LOST, 0),
+        harm(10, 0, MessageFault.PART_CUT_OFF, -1),
+        harm(11, 2, MessageFault.PART_CUT_OFF, -1),
+        harm(12, 1, MessageFault.PART_LOST, 0),
     ]
     states = [
         best(0, 0), state(10, 0, 9, 9, online=False), best(14, 0),

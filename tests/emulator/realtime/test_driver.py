@@ -5,22 +5,20 @@ import math
 import time
 from collections.abc import Callable
 
-import msgspec
 import numpy as np
 import pytest
-import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.event_log import Cause
-from devices.simulated.exchange import Exchange, Unanswered
+from devices.protocol.report_scheduler import ReportCause
+from devices.simulated.clock import Clock
+from devices.simulated.exchange import AnswerTiming, DropReason, Exchange, SentReport
 from devices.timeline.faults import CloudFault, CloudOutage, FaultWindow
 from emulator.metrics.histogram import Histogram
 from emulator.realtime.driver import Driver
 from emulator.realtime.real_cloud import RealCloud
 from emulator.realtime.wall_clock import ExternalEvents, StreamingHistogram, WallClock
 from wire.errors import RunError
-from wire.topics import MessageKind
 from wire.units import NS_PER_S, TIME_UNITS, Duration
 
 MS = TIME_UNITS["ms"]
@@ -29,8 +27,6 @@ MS = TIME_UNITS["ms"]
 class Network:
     """Answers a report after so many seconds of the wall clock, or never."""
 
-    listening = sessions = False
-
     def __init__(self, answered: Callable[[Exchange], None], delays_s: list[float | None]) -> None:
         self.published: list[int] = []
         self.given_up: list[int] = []
@@ -38,7 +34,7 @@ class Network:
         self._delays = iter(delays_s)
 
     def send_report(self, exchange: Exchange) -> None:
-        self.published.append(exchange.seq)
+        self.published.append(exchange.report.seq)
         delay = next(self._delays)
         if delay is not None:
             asyncio.get_running_loop().call_later(delay, self._answered, exchange)
@@ -46,20 +42,8 @@ class Network:
     def subscribe(self, exchange: Exchange) -> None:
         raise AssertionError("nobody shares topics")
 
-    def connect(self, device: str) -> None:
-        raise AssertionError("nobody has a session")
-
-    def disconnect(self, device: str) -> None:
-        raise AssertionError("nobody has a session")
-
-    def send_damaged(self, device: str, payload: bytes) -> None:
-        raise AssertionError("no report is damaged")
-
-    def publish(self, device: str, kind: MessageKind, message: msgspec.Struct) -> None:
-        raise AssertionError("nobody is listening")
-
     def give_up(self, exchange: Exchange) -> None:
-        self.given_up.append(exchange.seq)
+        self.given_up.append(exchange.report.seq)
 
     def check(self) -> None:
         pass
@@ -77,38 +61,39 @@ class World:
         windows: tuple[FaultWindow[CloudFault], ...] = (),
         max_lag_ns: int = 5 * NS_PER_S,
     ) -> None:
-        self.env, self.inlet = simpy.Environment(), ExternalEvents()
+        self.clock, self.inlet = Clock(), ExternalEvents()
         self.told: list[tuple[str, int]] = []
         self.network = Network(
             lambda exchange: self.inlet.post(lambda: self.trips.answered(exchange)), delays_s
         )
-        self.trips = RealCloud(self.env, self.network, retry_ns, MS, windows)
+        self.trips = RealCloud(self.clock, self.network, retry_ns, MS, windows)
         self._speed, self._max_lag = speed, Duration(max_lag_ns)
 
-    def report(self, seq: int, at_ns: int) -> Exchange:
-        exchange = Exchange(0, "d", 0, seq, b"", Cause.CHANGE, at_ns, at_ns, 0, 0)
-        exchange.arrived_ns = at_ns + 50 * MS
-
-        def send(_: simpy.Event) -> None:
-            self.trips.take(exchange, self._expect, self._drop)
-
-        self.env.timeout(at_ns).callbacks.append(send)
+    def report(self, seq: int, at_ns: int) -> "ToldExchange":
+        report = SentReport(0, "d", 0, seq, b"", ReportCause.CHANGE, at_ns, at_ns, 0, 0)
+        exchange = ToldExchange(report, at_ns + 50 * MS, told=self.told)
+        self.clock.after(at_ns, exchange, self.trips.submit)
         return exchange
 
     def run(self, *, ends: bool = True) -> Driver:
         pace = WallClock(self._speed, time.monotonic())
-        driver = Driver(self.env, pace, self.inlet, self.trips, self.network, self._max_lag, ends)
+        driver = Driver(self.clock, pace, self.inlet, self.trips, self.network, self._max_lag, ends)
         asyncio.run(driver.run(lambda _now, _lag: None, lambda: None))
         return driver
 
-    def _arrived(self, exchange: Exchange) -> None:
-        self.inlet.post(lambda: self.trips.answered(exchange))
 
-    def _expect(self, exchange: Exchange) -> None:
-        self.told.append(("answered", exchange.seq))
+class ToldExchange(Exchange, kw_only=True):
+    """Notes what the cloud says of it."""
 
-    def _drop(self, exchange: Exchange, why: Unanswered) -> None:
-        self.told.append((why.name.lower(), exchange.seq))
+    told: list[tuple[str, int]]
+    timing: AnswerTiming = AnswerTiming(-1, -1)
+
+    def on_answer(self, timing: AnswerTiming) -> None:
+        self.timing = timing
+        self.told.append(("answered", self.report.seq))
+
+    def on_drop(self, reason: DropReason, service_start_ns: int = -1) -> None:
+        self.told.append((reason.name.lower(), self.report.seq))
 
 
 def test_a_report_leaves_when_it_is_through_its_uplink_and_its_answer_when_it_is_there() -> None:
@@ -116,8 +101,10 @@ def test_a_report_leaves_when_it_is_through_its_uplink_and_its_answer_when_it_is
     exchange = world.report(1, 100 * MS)
     world.run()
     assert world.told == [("answered", 1)]
-    assert exchange.begun_ns == exchange.arrived_ns == 150 * MS
-    assert exchange.left_ns >= exchange.begun_ns + 100 * MS  # 10 ms of the wall clock, ten times as fast
+    assert exchange.timing.service_start_ns == exchange.arrived_ns == 150 * MS
+    assert (
+        exchange.timing.answer_sent_ns >= exchange.timing.service_start_ns + 100 * MS
+    )  # 10 ms of the wall clock, ten times as fast
     assert world.trips.round_trips.histogram().count == 1
 
 
@@ -135,11 +122,11 @@ def test_who_gets_no_answer_gives_up_and_a_late_answer_changes_nothing() -> None
 
 def test_a_schedule_that_is_late_leaves_no_device_less_time_to_wait() -> None:
     world = World([0.01])  # 100 ms of the fleet's time; a device waits for 400 ms
-    world.env.timeout(90 * MS).callbacks.append(lambda _: time.sleep(0.3))
+    world.clock.after(90 * MS, None, lambda _: time.sleep(0.3))
     exchange = world.report(1, 100 * MS)
     world.run()
     assert world.told == [("answered", 1)]
-    assert exchange.left_ns > 3 * NS_PER_S  # what it took longer is there to be seen
+    assert exchange.timing.answer_sent_ns > 3 * NS_PER_S  # what it took longer is there to be seen
 
 
 def test_an_outage_of_the_scenario_holds_reports_back() -> None:
@@ -147,13 +134,13 @@ def test_an_outage_of_the_scenario_holds_reports_back() -> None:
     world = World([0.0], windows=(FaultWindow(0, NS_PER_S, 0, down),), retry_ns=10 * NS_PER_S)
     exchange = world.report(1, 0)
     world.run()
-    assert exchange.begun_ns == NS_PER_S
+    assert exchange.timing.service_start_ns == NS_PER_S
     assert world.told == [("answered", 1)]
 
 
 def test_a_schedule_that_cannot_be_kept_fails_the_run() -> None:
     world = World([], max_lag_ns=50 * MS)  # the last event takes longer
-    world.env.timeout(10 * MS).callbacks.append(lambda _: time.sleep(0.1))
+    world.clock.after(10 * MS, None, lambda _: time.sleep(0.1))
     with pytest.raises(RunError, match=r"s late at 0\.010 s, more than realtime\.max_lag\(=50 ms\)"):
         world.run()
 
@@ -161,8 +148,8 @@ def test_a_schedule_that_cannot_be_kept_fails_the_run() -> None:
 def test_a_schedule_that_may_be_late_goes_on_and_counts_how_often() -> None:
     world, seen = World([], max_lag_ns=50 * MS), list[int]()
     for at in (10, 900):
-        world.env.timeout(at * MS).callbacks.append(lambda _: time.sleep(0.2))
-    world.env.timeout(1000 * MS).callbacks.append(lambda _: seen.append(int(world.env.now)))
+        world.clock.after(at * MS, None, lambda _: time.sleep(0.2))
+    world.clock.after(1000 * MS, None, lambda _: seen.append(int(world.clock.now_ns)))
     driver = world.run(ends=False)
     assert seen == [1000 * MS]
     assert driver.late_turns >= 2
@@ -172,8 +159,12 @@ def test_events_happen_in_order_and_never_before_their_time() -> None:
     world, seen = World([]), list[tuple[int, int]]()
     started = time.monotonic()
     for at in (30, 10, 20):
-        world.env.timeout(at * MS).callbacks.append(
-            lambda _: seen.append((int(world.env.now) // MS, int((time.monotonic() - started) * 10_000)))
+        world.clock.after(
+            at * MS,
+            None,
+            lambda _: seen.append(
+                (int(world.clock.now_ns) // MS, int((time.monotonic() - started) * 10_000))
+            ),
         )
     driver = world.run()
     assert [at for at, _ in seen] == [10, 20, 30]

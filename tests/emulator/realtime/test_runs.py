@@ -179,12 +179,23 @@ def test_what_must_stay_together_is_not_cut_into_shards(runner: Runner) -> None:
 
 
 def test_a_journal_that_was_cut_short_is_read_up_to_its_last_batch(tmp_path: Path) -> None:
-    from devices.event_log import FleetLog
+    from devices.event_log import ConnectionRow, FleetLog
     from devices.timeline.connectivity import ConnectivityCause
 
     log, journal = FleetLog(lambda: 0.0), EventLogWriter(tmp_path)
     for batch in range(3):
-        log.connection(batch, 0.0, 0, batch, True, ConnectivityCause.START, 34, 120)
+        log.connection(
+            ConnectionRow(
+                batch,
+                0.0,
+                0,
+                batch,
+                online=True,
+                why=ConnectivityCause.START,
+                message_bytes=34,
+                message_wire_bytes=120,
+            )
+        )
         journal.take(log, at_least=1)
     journal.close(log)
     (tmp_path / JOURNAL).unlink()  # a process that is killed has not come to write it

@@ -16,7 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 from plotly.offline import get_plotlyjs
 
-from devices.event_log import Cause, FleetLog, Pressure, Result, Sent
+from devices.event_log import (
+    BudgetRow,
+    ExchangeResult,
+    FleetLog,
+    Pressure,
+    QualityRow,
+    UpdateKind,
+    UpdateRow,
+)
+from devices.protocol.report_scheduler import ReportCause
 from emulator.metrics.by_dimension import metrics_table
 from emulator.metrics.summary import RunInfo, compute_metrics, summarize
 from emulator.metrics.timeline import RunTimeline, Span
@@ -63,16 +72,16 @@ STATES: tuple[State, ...] = (
 )
 
 # second, device, result, changed, sent, payload, on the wire, used, lost, full push
-Update = tuple[float, int, Result, float, float, int, int, int, int, int]
+Update = tuple[float, int, ExchangeResult, float, float, int, int, int, int, int]
 UPDATES: tuple[Update, ...] = (
-    (30, 0, Result.APPLIED, 0, 0, 4000, 4100, 4000, 0, 4000),
-    (30, 1, Result.APPLIED, 0, 0, 8000, 8200, 8000, 0, 8000),
-    (30, 2, Result.APPLIED, 0, 0, 8000, 8200, 8000, 0, 16000),
-    (150.25, 0, Result.CONFIRMED, 150, 150, 100, 200, 100, 0, 2000),
-    (160, 2, Result.APPLIED, 150, 150, 100, 200, 100, 0, 4000),
-    (201, 2, Result.SUPERSEDED, 200, 200, 500, 600, 0, 0, 900),
-    (230, 1, Result.LOST, 200, 200, 700, 800, 0, 700, 8000),
-    (300, 1, Result.REJECTED, 299.5, 299.5, 300, 400, 0, 0, 8000),
+    (30, 0, ExchangeResult.APPLIED, 0, 0, 4000, 4100, 4000, 0, 4000),
+    (30, 1, ExchangeResult.APPLIED, 0, 0, 8000, 8200, 8000, 0, 8000),
+    (30, 2, ExchangeResult.APPLIED, 0, 0, 8000, 8200, 8000, 0, 16000),
+    (150.25, 0, ExchangeResult.CONFIRMED, 150, 150, 100, 200, 100, 0, 2000),
+    (160, 2, ExchangeResult.APPLIED, 150, 150, 100, 200, 100, 0, 4000),
+    (201, 2, ExchangeResult.SUPERSEDED, 200, 200, 500, 600, 0, 0, 900),
+    (230, 1, ExchangeResult.LOST, 200, 200, 700, 800, 0, 700, 8000),
+    (300, 1, ExchangeResult.REJECTED, 299.5, 299.5, 300, 400, 0, 0, 8000),
 )
 
 
@@ -97,48 +106,68 @@ def write_events(
     order = iter(range(1, 1000))
     for t, device, budget, resident, ndcg, best in states:
         stamp = (ns(t), 0.0, device, next(order))
-        log.budget(*stamp, 10 * budget, budget, resident, resident, Pressure.NORMAL)
-        state = (
-            1,
-            2,
-            ndcg,
-            ndcg / 2,
-            1.0,
-            best,
-            whole[device],
-            Pressure.NORMAL,
-            True,
-            0,
-            7 if device < 2 else 3,
-            90,
-            160,
+        log.budget(
+            BudgetRow(
+                *stamp,
+                free_bytes=10 * budget,
+                budget_bytes=budget,
+                resident_before_bytes=resident,
+                resident_bytes=resident,
+                pressure=Pressure.NORMAL,
+            )
         )
-        log.quality(*stamp, budget, resident, *state)
+        log.quality(
+            QualityRow(
+                *stamp,
+                budget_bytes=budget,
+                resident_bytes=resident,
+                layer=1,
+                best_layer=2,
+                ndcg_at_10=ndcg,
+                recall_at_20=ndcg / 2,
+                hit_rate_at_10=1.0,
+                best_ndcg_at_10=best,
+                full_ndcg_at_10=whole[device],
+                pressure=Pressure.NORMAL,
+                online=True,
+                version=0,
+                user_group=7 if device < 2 else 3,
+                message_bytes=90,
+                message_wire_bytes=160,
+            )
+        )
     for seq, (t, device, result, changed, sent, size, wire, used, lost, full) in enumerate(updates):
         stamp = (ns(t), 0.0, device, next(order))
         log.update(
-            *stamp,
-            seq,
-            Cause.CHANGE,
-            result,
-            Sent.DELTA,
-            ns(changed),
-            *[ns(sent)] * 6,
-            ns(t),
-            90,
-            160,
-            112,
-            0,
-            1,
-            size,
-            0,
-            wire,
-            used,
-            lost,
-            full,
-            1000,
-            0,
-            1,
+            UpdateRow(
+                *stamp,
+                seq=seq,
+                cause=ReportCause.CHANGE,
+                result=result,
+                sent=UpdateKind.DELTA,
+                changed_ns=ns(changed),
+                sent_ns=ns(sent),
+                arrived_ns=ns(sent),
+                begun_ns=ns(sent),
+                left_ns=ns(sent),
+                answered_ns=ns(sent),
+                received_ns=ns(sent),
+                applied_ns=ns(t),
+                report_bytes=90,
+                report_wire_bytes=160,
+                ack_wire_bytes=112,
+                resent_wire_bytes=0,
+                parts=1,
+                update_bytes=size,
+                copied_bytes=0,
+                update_wire_bytes=wire,
+                used_bytes=used,
+                lost_bytes=lost,
+                full_update_bytes=full,
+                wanted_bytes=1000,
+                held_before=0,
+                held=1,
+            )
         )
     journal = EventLogWriter(folder / "draft")
     journal.close(log)
@@ -504,7 +533,7 @@ class TestStates:
 
 def applied_nothing() -> Iterator[Update]:
     for row in UPDATES:
-        if row[2] is not Result.APPLIED:
+        if row[2] is not ExchangeResult.APPLIED:
             yield row
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from devices.event_log import FleetLog
+from devices.event_log import BudgetRow, FleetLog, Pressure
 from emulator.cli.diff import describe_difference
 from emulator.compare.run_sets import compare, read_run_set
 from emulator.report.page import write_report
@@ -44,7 +44,12 @@ def draft(tmp_path: Path) -> Path:
     """A closed journal of 600 budget rows."""
     log, journal = FleetLog(), EventLogWriter(tmp_path / "shard")
     for at in range(600):
-        log.budget(at, 0.0, 0, at, 1, 2, 3, 4, 0)
+        log.budget(
+            BudgetRow(
+                at, 0.0, 0, at, free_bytes=1, budget_bytes=2, resident_before_bytes=3, resident_bytes=4,
+                pressure=Pressure.NORMAL,
+            )
+        )  # fmt: skip
         journal.take(log, at_least=100)
     journal.close(log)
     return tmp_path / "shard"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 
 from broker_config import mosquitto
-from devices.event_log import Harm, words
+from devices.event_log import MessageFault, labels_of
 from emulator.run_directory.event_log import logical_sha256, read_tables
 from scenarios.language.load import dump, parse
 from scenarios.language.scenario import Scenario
@@ -66,7 +66,7 @@ def test_after_the_storm_every_device_holds_the_best_pee_for_its_last_budget(
     log = storms.simulate(parse(STORM, overrides=(*FEWER, *overrides) if overrides else ()))
     assert list(breaches(log)) == []
     assert strays(log) == []
-    assert overrides or harms(log) == set(words(Harm)) - NEVER  # all that may go wrong has
+    assert overrides or harms(log) == set(labels_of(MessageFault)) - NEVER  # all that may go wrong has
     assert max(row["parts"] for row in log.rows("update")) > 5  # and much of it in the midst of updates
 
 
@@ -137,7 +137,9 @@ def test_another_device_or_group_changes_no_other_device(storms: Storms) -> None
 def tells_all(scenario: Scenario) -> bool:
     """Tell whether every device asks for its whole budget whenever that changes."""
     publishes = [group.budget.publish for group in scenario.fleet]
-    return scenario.reporting.plain and not any(each.on_change or each.min_interval for each in publishes)
+    return scenario.reporting.reports_every_change and not any(
+        each.on_change or each.min_interval for each in publishes
+    )
 
 
 @pytest.mark.slow

@@ -25,8 +25,8 @@ from devices.memory import (
 )
 from devices.mqtt.settings import Realtime
 from devices.protocol.report_policy import Publish
-from devices.simulated.cloud_model import Cloud
-from devices.simulated.device_class import Node
+from devices.simulated.cloud_model import CloudSettings
+from devices.simulated.device_class import DeviceClass
 from devices.simulated.link import Direction, Network
 from devices.simulated.roster import FleetGroup
 from devices.timeline.actions import Actions, BudgetScaling, Disconnection, NetworkChange, UserChange
@@ -209,8 +209,8 @@ updates = st.builds(
     levels_per_doubling=st.none() | st.integers(1, 64),
     headroom=st.floats(0, 0.99).map(Share),
 )
-clouds = st.builds(Cloud, service_time=spans) | st.builds(
-    Cloud,
+clouds = st.builds(CloudSettings, service_time=spans) | st.builds(
+    CloudSettings,
     service_time=some_time,
     distribution=st.sampled_from(["constant", "exponential"]),
     workers=st.integers(1, 10),
@@ -238,10 +238,10 @@ labels = st.dictionaries(st.sampled_from(["region", "os"]), st.sampled_from(["eu
 
 
 @st.composite
-def nodes(draw: st.DrawFn) -> Node:
+def nodes(draw: st.DrawFn) -> DeviceClass:
     critical, low, moderate = sorted(draw(st.lists(shares, min_size=3, max_size=3)))
     rate = draw(st.none() | st.integers(1, 10**12).map(BitsPerSecond))
-    return Node(memory=Bytes(2**51), apply_rate=rate, moderate=moderate, low=low, critical=critical)
+    return DeviceClass(memory=Bytes(2**51), apply_rate=rate, moderate=moderate, low=low, critical=critical)
 
 
 @st.composite
