@@ -1,1 +1,1 @@
-"""Brokers: configuration, access rules generated from the topic table, launcher."""
+"""Brokers: start one, describe one, write the configuration of one; accounts and access rules."""

@@ -1,4 +1,4 @@
-"""Who may connect to a broker that we run: a user name, a password and a role each."""
+"""Accounts of a broker: user name, password and role."""
 
 import csv
 import io
@@ -23,27 +23,26 @@ class Account:
 
 
 COLUMNS = ("role", "user", "password")
-"""Of a file of credentials."""
+"""Columns of a file of credentials."""
 MOST_BYTES = 2**28
-"""Of a file of credentials: millions of devices."""
+"""Maximum size of a file of credentials: millions of devices."""
 
 
 def write_credentials(path: Path, accounts: Iterable[Account]) -> None:
-    """Write who may connect as CSV; nobody else can read the file."""
+    """Write the accounts as CSV, to a file that only its owner can read."""
     text = io.StringIO()
-    rows = csv.writer(
-        text, lineterminator="\n"
-    )  # a carriage return would become part of a password in a shell
+    # A carriage return would become part of a password in a shell.
+    rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
-    rows.writerows((each.role.value, each.user, each.password) for each in accounts)
+    rows.writerows((account.role.value, account.user, account.password) for account in accounts)
     write_secret(path, text.getvalue())
 
 
 def read_credentials(path: Path) -> tuple[Account, ...]:
-    """Return who may connect.
+    """Return the accounts in the file at *path*.
 
     Raises:
-        InputError: the file is missing or is none.
+        InputError: the file is missing or malformed.
     """
     wrong = f"{path}: must be credentials, as `broker init` writes them"
     try:
@@ -57,17 +56,17 @@ def read_credentials(path: Path) -> tuple[Account, ...]:
         raise InputError(f"{wrong}: {error}") from None
     if not rows or tuple(rows[0]) != COLUMNS:
         raise InputError(f"{wrong}: the first line must be {','.join(COLUMNS)}")
-    for line, row in enumerate(rows[1:], start=2):  # what it holds stays secret
+    for line, row in enumerate(rows[1:], start=2):  # the row itself may hold a password: do not show it
         if len(row) != len(COLUMNS) or row[0] not in tuple(Role):
             raise InputError(f"{wrong}: row {line} must have one of {', '.join(Role)}, a user and a password")
     return tuple(Account(user, Role(role), password) for role, user, password in rows[1:])
 
 
 def check_accounts(accounts: Iterable[Account]) -> None:
-    """Refuse accounts that a password file or an access rule could not tell apart.
+    """Check that user names are unique and valid in password files and access rules.
 
     Raises:
-        InputError: a name is taken twice, or is none.
+        InputError: a name is used twice, or is invalid.
     """
     seen: set[str] = set()
     for account in accounts:
@@ -84,10 +83,10 @@ def check_accounts(accounts: Iterable[Account]) -> None:
 
 
 def _valid_user(account: Account) -> bool:
-    """Tell whether the name is safe in every file that it ends up in.
+    """Tell whether the user name is safe in all generated files.
 
-    A device's name stands for ``%u`` in topics. The others' names begin with an underscore, so that no
-    device can have them: mosquitto applies the devices' patterns to every user.
+    A device's name stands for ``%u`` in topics. Other user names begin with an
+    underscore, so that no device can have them: mosquitto applies the patterns of devices to every user.
     """
     if account.role is Role.DEVICE:
         return valid_name(account.user)

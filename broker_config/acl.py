@@ -1,7 +1,7 @@
-"""Access rules, generated from the topic table: for mosquitto, for EMQX, and as the embedded broker's check.
+"""Access rules, generated from the topic table: for mosquitto, for EMQX, and for the embedded broker.
 
-mosquitto and the embedded broker grant a subscription that asks for too much, and filter what arrives through
-it. EMQX refuses it, and filters nothing. Nothing here decides who may do what: ``wire.topics`` does.
+mosquitto and the embedded broker grant a subscription that is too wide and filter its messages. EMQX refuses
+such a subscription and filters nothing. The rights themselves are defined in ``wire.topics``.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,17 +11,17 @@ from typing import Literal
 
 from wire.topics import NAME, ROOT, AccessRule, Role, access_rules, matches
 
-# What a broker says about itself is not in the topic table; whoever may read everything reads it too.
+# Topics of the broker itself are not in the topic table; the observer, who may read everything, reads them.
 _BROKER_TOPICS = {Role.OBSERVER: (AccessRule("read", "$SYS/broker/#"),)}
 _EMQX_TOPICS = {Role.OBSERVER: (AccessRule("read", "$SYS/brokers/#"),)}
 
 
 def mosquitto_acl(users: Mapping[str, Role], fleet: str = "+") -> str:
-    """Return the text of mosquitto's access file; devices need no lines of their own.
+    """Return the text of mosquitto's access file; all devices share its patterns.
 
     Args:
-        users: the role of each.
-        fleet: whose topics; ``+``: of every fleet.
+        users: user names and their roles.
+        fleet: the fleet of the topics; ``+``: all fleets.
     """
     lines = ["# Generated from wire.topics by broker_config.acl."]
     for user, role in users.items():
@@ -39,11 +39,11 @@ def _section(user: str, role: Role, fleet: str) -> Iterator[str]:
 
 
 def emqx_acl(users: Mapping[str, Role], fleet: str = "+") -> str:
-    """Return the text of EMQX's access file, where the first rule that matches decides; none for a device.
+    """Return the text of EMQX's access file, in which the first matching rule decides.
 
     Args:
-        users: the role of each.
-        fleet: whose topics; ``+``: of every fleet.
+        users: user names and their roles.
+        fleet: the fleet of the topics; ``+``: all fleets.
     """
     lines = ["%% Generated from wire.topics by broker_config.acl. The first rule that matches decides."]
     for user, role in users.items():
@@ -53,7 +53,7 @@ def emqx_acl(users: Mapping[str, Role], fleet: str = "+") -> str:
             lines += _emqx_rules(f'{{user, "{user}"}}', rules)
     rules = access_rules(Role.DEVICE, fleet)
     lines += ["", *_emqx_rules("all", [rule for rule in rules if "%u" not in rule.filter])]
-    # Only for names that a device can have: EMQX would take a '+' in a user name for a wildcard.
+    # Only for valid names of devices: EMQX would treat a '+' in a user name as a wildcard.
     device = f'{{username, {{re, "^{NAME.pattern}$"}}}}'
     lines += _emqx_rules(device, [rule for rule in rules if "%u" in rule.filter])
     return "\n".join([*lines, "", "{deny, all}."]) + "\n"
@@ -61,36 +61,37 @@ def emqx_acl(users: Mapping[str, Role], fleet: str = "+") -> str:
 
 def _emqx_rules(who: str, rules: Iterable[AccessRule]) -> Iterator[str]:
     for access, action in (("write", "publish"), ("read", "subscribe")):
-        filters = [rule.filter.replace("%u", "${username}") for rule in rules if rule.access == access]
+        own = [rule for rule in rules if rule.access == access]
+        filters = [f'"{rule.filter.replace("%u", "${username}")}"' for rule in own]
         if filters:
-            yield f"{{allow, {who}, {action}, [" + ", ".join(f'"{each}"' for each in filters) + "]}."
+            yield f"{{allow, {who}, {action}, [" + ", ".join(filters) + "]}."
 
 
 def permits(role: Role, user: str, access: Literal["read", "write"], topic: str) -> bool:
-    """Tell whether *user*, who has *role*, may read or write *topic*."""
+    """Tell whether *user* with *role* may read or write *topic*."""
     if role is not Role.DEVICE and matches(_device_filter(user), topic):
         return False
     return any(rule.access == access and matches(rule.filter, topic) for rule in _rules(role, user))
 
 
 def may_subscribe(role: Role, user: str, topic_filter: str) -> bool:
-    """Tell whether a subscription could ever deliver anything: its filter and a read rule overlap."""
+    """Tell whether a subscription can deliver messages: its filter overlaps a read rule."""
     return any(
         rule.access == "read" and _filters_overlap(rule.filter, topic_filter) for rule in _rules(role, user)
     )
 
 
 def _device_filter(user: str) -> str:
-    """Return a filter for the topics of a device called *user*, whom no other role may be mistaken for.
+    """Return a filter for the topics of a device called *user*, to deny them to users of other roles.
 
-    mosquitto applies the patterns, meant for devices, to every user.
+    mosquitto applies the patterns, which are meant for devices, to every user.
     """
     return f"{ROOT}/+/{user}/#"
 
 
 @lru_cache(maxsize=8192)
 def _rules(role: Role, user: str) -> tuple[AccessRule, ...]:
-    # A pattern without %u gives its right to everybody in mosquitto, so it does here.
+    # In mosquitto, a pattern without %u gives its right to every user; so it does here.
     everyone = [rule for rule in access_rules(Role.DEVICE) if "%u" not in rule.filter]
     own = [AccessRule(rule.access, rule.filter.replace("%u", user)) for rule in _role_rules(role)]
     return (*own, *everyone)
@@ -102,7 +103,7 @@ def _role_rules(role: Role, fleet: str = "+") -> tuple[AccessRule, ...]:
 
 def _filters_overlap(one: str, other: str) -> bool:
     """Tell whether some topic matches both filters."""
-    if one.startswith("$") != other.startswith("$"):  # a wildcard never stands for $SYS and the like
+    if one.startswith("$") != other.startswith("$"):  # a wildcard never matches $SYS and similar topics
         return False
     for a, b in zip_longest(one.split("/"), other.split("/")):
         if "#" in (a, b):

@@ -1,7 +1,8 @@
-"""amqtt with our users and our access rules.
+"""The embedded broker: amqtt with our accounts and access rules.
 
-It serves lockstep, demonstrations and tests: no shared subscriptions, no last will on keep-alive expiry
-or takeover. Everything here that overrides a private name was read in amqtt 0.12.1; the project pins 0.12.
+It serves lockstep, demonstrations and tests. It has no shared subscriptions, and no last will on keep-alive
+expiry or takeover. All private attributes of amqtt are used in this file only; they were checked in amqtt
+0.12.1, and the project pins 0.12.
 """
 
 import asyncio
@@ -26,11 +27,11 @@ _ACCESS: dict[str, Literal["read", "write"]] = {Action.PUBLISH: "write", Action.
 
 
 class PasswordPlugin(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no types
-    """Lets in who knows the password of a user, and nobody without a name."""
+    """Authenticates clients by user name and password; a client without a name is refused."""
 
     @dataclass
     class Config:
-        """What amqtt fills in from the broker's configuration."""
+        """Settings that amqtt reads from its configuration."""
 
         passwords: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -39,7 +40,7 @@ class PasswordPlugin(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no ty
         self._passwords: dict[str, str] = context.config.passwords
 
     async def authenticate(self, *, session: Session) -> bool:
-        """Compare the session's password with the user's, in constant time."""
+        """Compare the session's password with that of the user, in constant time."""
         expected = self._passwords.get(session.username or "")
         given = session.password
         if expected is None or given is None:
@@ -48,12 +49,12 @@ class PasswordPlugin(BaseAuthPlugin):  # type: ignore[misc]  # amqtt ships no ty
 
 
 class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
-    """A broker that applies the access rules to everything it passes on.
+    """A broker that applies the access rules to all messages.
 
-    amqtt offers a plugin for this, but runs each of its checks in a task of its own, in the middle of a
-    loop over its table of subscriptions: a SUBSCRIBE that arrives meanwhile changes the table, and the
-    message is lost to the subscribers that were not yet served. The checks here never suspend. The
-    plugin is not asked about last wills and retained messages either.
+    amqtt offers a plugin for this, but it runs each check in a task of its own, in the middle of a loop over
+    its table of subscriptions. A SUBSCRIBE that arrives meanwhile changes the table, and the remaining
+    subscribers lose the message. The checks here never suspend. The plugin also ignores last wills and
+    retained messages.
     """
 
     def __init__(self, config: Mapping[str, Any], roles: Mapping[str, Role]) -> None:
@@ -69,7 +70,7 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
         return permits(self._roles[user], user, _ACCESS[action], topic)
 
     async def _authenticate(self, session: Session, listener: Any) -> bool:  # Any: amqtt ships no types
-        """Let a client in, without a last will that it may not write."""
+        """Authenticate a client; remove its last will if it may not write that topic."""
         if not await super()._authenticate(session, listener):
             return False
         if session.will_flag:
@@ -81,7 +82,7 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
     ) -> None:
         """Send the retained messages that *session* has subscribed to and may read.
 
-        amqtt calls this for every filter in its table when a client connects, whoever subscribed to it.
+        When a client connects, amqtt calls this for every filter in its table, also those of other clients.
         """
         topic_filter, qos = subscription
         if not any(subscriber is session for subscriber, _ in self.subscriptions.get(topic_filter, ())):
@@ -93,7 +94,7 @@ class EmbeddedBroker(Broker):  # type: ignore[misc]  # amqtt ships no types
                 self._deliver(retained, min(qos, retained.qos or 0), session)
 
     def _deliver(self, retained: Any, qos: int, session: Session) -> None:  # Any: amqtt ships no types
-        """Send in the background, as amqtt does with all else: the caller loops over a live table."""
+        """Send in the background, as amqtt does elsewhere: the caller loops over a table that may change."""
         sending = self._get_handler(session).mqtt_publish(retained.topic, retained.data, qos, retain=True)
         self._tasks_queue.append(asyncio.ensure_future(sending))
 
@@ -122,7 +123,7 @@ def _read_until_ended(ended: asyncio.Event) -> None:
 
 
 def configuration(host: str, port: int, accounts: Sequence[Account]) -> dict[str, Any]:
-    """Return amqtt's own configuration; anything left out there means no plugin, hence no anonymous user."""
+    """Return the configuration of amqtt: without further plugins, so without anonymous users."""
     passwords = {account.user: account.password for account in accounts}
     return {
         "listeners": {"default": {"type": "tcp", "bind": f"{host}:{port}"}},

@@ -1,4 +1,4 @@
-"""Certificates for a test fleet: an authority of its own, one for the broker and one for each client."""
+"""Certificates for a test fleet: an authority, one for the broker and one for each client."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from broker_config.file_modes import write_open, write_secret
 AUTHORITY_DAYS, LEAF_DAYS = 3650, 825
 CLOCKS_DIFFER = timedelta(minutes=5)
 LONGEST_COMMON_NAME = 64
-"""By X.520. A user name fits; nobody reads those of hosts and authorities."""
+"""Limit of X.520. User names fit; names of hosts and authorities are cut, since nothing reads them."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class SignedCertificate:
     key: ec.EllipticCurvePrivateKey
 
     def write(self, certificate: Path, key: Path) -> None:
-        """Write both as PEM; nobody else can read the key."""
+        """Write both as PEM; only the owner can read the key."""
         pem = serialization.Encoding.PEM
         write_open(certificate, self.certificate.public_bytes(pem))
         pkcs8, bare = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -36,13 +36,13 @@ class SignedCertificate:
 
 @dataclass(frozen=True)
 class Authority:
-    """Who vouches for a fleet's broker and its clients."""
+    """The certificate authority of a fleet's broker and its clients."""
 
     signed: SignedCertificate
 
     @classmethod
     def new(cls, name: str, now: datetime | None = None) -> Self:
-        """Return an authority that vouches for itself."""
+        """Return an authority with a self-signed certificate."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(name, name, key, now or datetime.now(UTC), AUTHORITY_DAYS)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -50,12 +50,12 @@ class Authority:
         return cls(SignedCertificate(builder.sign(key, hashes.SHA256()), key))
 
     def server(self, hosts: list[str], now: datetime | None = None) -> SignedCertificate:
-        """Return the certificate of a broker that clients reach as *hosts*: names or addresses."""
+        """Return the certificate of a broker with the names or addresses in *hosts*."""
         names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
         return self._leaf(hosts[0], ExtendedKeyUsageOID.SERVER_AUTH, now, names)
 
     def client(self, user: str, now: datetime | None = None) -> SignedCertificate:
-        """Return the certificate of a client whose user name is *user*."""
+        """Return the certificate of a client with the user name *user*."""
         return self._leaf(user, ExtendedKeyUsageOID.CLIENT_AUTH, now, None)
 
     def _leaf(
@@ -83,13 +83,13 @@ class Authority:
 def _builder(
     name: str, issuer: str, key: ec.EllipticCurvePrivateKey, now: datetime, days: int
 ) -> x509.CertificateBuilder:
-    def called(common: str) -> x509.Name:
+    def name_attribute(common: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common[:LONGEST_COMMON_NAME])])
 
     return (
         x509.CertificateBuilder()
-        .subject_name(called(name))
-        .issuer_name(called(issuer))
+        .subject_name(name_attribute(name))
+        .issuer_name(name_attribute(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCKS_DIFFER)

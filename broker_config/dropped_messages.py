@@ -1,7 +1,7 @@
-"""What a mosquitto says of the messages that it has dropped: watched while a run goes on.
+"""Number of messages that a mosquitto has dropped during a run.
 
-A queue that is full loses the newest messages, and neither end is told. The broker counts them on a topic of
-its own, which it publishes every `sys_interval` and begins anew when it is started again.
+A full queue drops the newest messages, and neither end is informed. The broker publishes a count on a topic
+of its own every `sys_interval`; the count starts again at 0 with the broker.
 """
 
 import secrets
@@ -18,45 +18,45 @@ from wire.mqtt.connection import tls_context
 from wire.topics import Role
 
 DROPPED, CLOCK = "$SYS/broker/publish/messages/dropped", "$SYS/broker/uptime"
-"""The count; and what is published as often as it, whether or not it has changed."""
+"""Topic of the count; and a topic that is published as often, even if its value has not changed."""
 _RECONNECT_S = 1
 
 
 class DropCounter:
-    """Adds up what a broker counts, over its restarts.
+    """Sum of a broker's counts over its restarts.
 
-    Only what is dropped from the first count on is told of: a broker that others use too has a past. What a
-    broker dropped between its last count and its death nobody knows.
+    It starts with the first count: a broker may have dropped messages of other runs before. Messages that are
+    dropped between the last count and a crash are unknown.
     """
 
     def __init__(self) -> None:
-        self._since: int | None = None
-        self._ended = 0
-        self._now = 0
+        self._first: int | None = None
+        self._before_restarts = 0
+        self._current = 0
 
     def count(self, dropped: int) -> None:
-        """Take in the broker's count."""
-        if self._since is None:
-            self._since = dropped
-        elif dropped < self._now:
-            self._ended += self._now
-        self._now = dropped
+        """Add the broker's current count."""
+        if self._first is None:
+            self._first = dropped
+        elif dropped < self._current:
+            self._before_restarts += self._current
+        self._current = dropped
 
     @property
     def messages(self) -> int | None:
-        """How many were dropped; None where the broker has never said."""
-        return None if self._since is None else self._ended + self._now - self._since
+        """Number of dropped messages; None if the broker has published no count."""
+        return None if self._first is None else self._before_restarts + self._current - self._first
 
 
 class DropMonitor:
-    """Listens to a broker in a thread of its own, over reconnections.
+    """Reads the counts of a broker in a thread of its own, with reconnections.
 
     Args:
-        endpoint: the broker; who it is as an observer.
+        endpoint: the broker, with the login of an observer.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self._drops = DropCounter()
+        self._counter = DropCounter()
         self._ticked = threading.Event()
         self._client = client = Client(
             CallbackAPIVersion.VERSION2,
@@ -69,12 +69,12 @@ class DropMonitor:
             client.tls_set_context(tls_context(endpoint.tls))
         client.reconnect_delay_set(_RECONNECT_S, _RECONNECT_S)
         client.on_connect = self._subscribe
-        client.on_message = self._take
+        client.on_message = self._on_message
         client.connect_async(endpoint.host, endpoint.port)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen while the block runs."""
+        """Read counts while the block runs."""
         self._client.loop_start()
         try:
             yield
@@ -83,25 +83,25 @@ class DropMonitor:
             self._client.loop_stop()
 
     def messages(self, wait_s: float) -> int | None:
-        """Return how many messages were dropped until now; None where the broker does not say.
+        """Return the number of messages dropped until now; None if the broker publishes no count.
 
         Args:
-            wait_s: how long to wait, at most twice, for the broker's next count: it has all that was dropped.
+            wait_s: seconds to wait, at most twice, for the broker's next count, which is complete.
         """
-        if self._drops.messages is not None:
-            for _ in range(2):  # a broker tells the time before it tells what it has dropped
+        if self._counter.messages is not None:
+            for _ in range(2):  # a broker publishes its uptime before its count of dropped messages
                 self._ticked.clear()
                 self._ticked.wait(wait_s)
-        return self._drops.messages
+        return self._counter.messages
 
     def _subscribe(
         self, client: Client, _userdata: object, _flags: ConnectFlags, _reason: ReasonCode, _more: object
     ) -> None:
         client.subscribe([(DROPPED, 0), (CLOCK, 0)])
 
-    def _take(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+    def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         if message.topic == CLOCK:
             if not message.retain:
                 self._ticked.set()
         elif message.payload.isdigit():
-            self._drops.count(int(message.payload))
+            self._counter.count(int(message.payload))

@@ -1,8 +1,8 @@
 """The embedded broker as a process of its own: ``python -m broker_config.embedded``.
 
-It reads its settings, one line of JSON, from its standard input, so that no password shows in a list of
-processes, and serves until that input ends, which it does when the parent dies, or until SIGTERM.
-Only warnings and errors are logged, to standard error.
+It reads its settings, one line of JSON, from its standard input, so that no password is visible in a list of
+processes. It serves until that input ends, which happens when the parent dies, or until SIGTERM. Only
+warnings and errors are logged, to standard error.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ COMMAND = [sys.executable, "-m", "broker_config.embedded"]
 
 @dataclass(frozen=True)
 class BrokerSettings:
-    """Where the broker listens, and who may connect."""
+    """Address of the broker, and its accounts."""
 
     host: str
     port: int
@@ -35,14 +35,14 @@ class BrokerSettings:
 
     @classmethod
     def decode(cls, line: bytes) -> Self:
-        """Read what ``encode`` wrote."""
+        """Return the settings from the output of ``encode``."""
         raw = json.loads(line)
-        accounts = [Account(each["user"], Role(each["role"]), each["password"]) for each in raw["accounts"]]
+        accounts = [Account(row["user"], Role(row["role"]), row["password"]) for row in raw["accounts"]]
         return cls(raw["host"], raw["port"], accounts)
 
 
 def read_first_line(descriptor: int) -> bytes:
-    """Read up to the first newline; unbuffered, since what follows is watched for its end."""
+    """Read the first line, unbuffered: the broker later waits for the end of the same input."""
     line = b""
     while not line.endswith(b"\n") and (chunk := os.read(descriptor, 65_536)):
         line += chunk
@@ -50,7 +50,7 @@ def read_first_line(descriptor: int) -> bytes:
 
 
 def main() -> int:
-    """Serve until the parent is gone; return the exit status."""
+    """Serve until the parent has ended; return the exit status."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = BrokerSettings.decode(read_first_line(0))
     allow_many_connections()

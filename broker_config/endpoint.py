@@ -1,4 +1,4 @@
-"""Endpoints: where a broker is, how it is reached, what it can do, and who each role is there."""
+"""Endpoints: address of a broker, its features, and the login of each role."""
 
 import os
 import re
@@ -33,7 +33,7 @@ _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 @dataclass(frozen=True)
 class Credentials:
-    """A user name and its password, which no repr shows."""
+    """A user name and its password; repr hides the password."""
 
     user: str
     password: str = field(repr=False)
@@ -41,7 +41,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a broker honours beyond plain publish and subscribe; a scenario may need some of it."""
+    """Features of a broker beyond publish and subscribe; some scenarios need them."""
 
     shared_subscriptions: bool  # $share/group/filter, from MQTT 3.1.1 clients too
     wills_on_keepalive_expiry: bool
@@ -58,13 +58,13 @@ _AMQTT = Capabilities(
 CAPABILITIES: Mapping[str, Capabilities] = {
     "mosquitto": _EVERYTHING,
     "amqtt": _AMQTT,
-    "external": _EVERYTHING,  # taken on trust: MQTT 3.1.1 has no way to ask
+    "external": _EVERYTHING,  # assumed: MQTT 3.1.1 has no way to ask
 }
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A broker's address, what it can do, and who each role is there; a role may have no user."""
+    """Address of a broker, its features, and the login of each role, if the role has one."""
 
     host: str
     port: int
@@ -75,7 +75,7 @@ class Endpoint:
 
     @property
     def url(self) -> str:
-        """The address without any credentials, for people to read, and for `parse_url`."""
+        """The address without credentials, for messages and for `parse_url`."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         if self.tls is None:
             return f"mqtt://{host}:{self.port}"
@@ -84,21 +84,21 @@ class Endpoint:
         return f"mqtts://{host}:{self.port}" + (f"?{query}" if query else "")
 
     def connection(self, role: Role, client_id: str) -> Connection:
-        """Return how *role* connects."""
+        """Return the connection settings of *role*."""
         login = self.credentials.get(role)
         user, password = (login.user, login.password) if login else (None, None)
         return Connection(self.host, self.port, client_id, user, password, self.tls)
 
 
 def parse_url(text: str) -> Endpoint:
-    """Read ``mqtt://[user:password@]host[:port]``, or ``mqtts://`` for TLS; the user serves all roles.
+    """Parse ``mqtt://[user:password@]host[:port]``, or ``mqtts://`` for TLS; all roles use the same login.
 
-    With ``mqtts://`` the files of certificates may follow: ``?ca=FILE&cert=FILE&key=FILE``, all PEM: who is
-    trusted, and the client's own. No message repeats *text*: it may hold a password.
+    With ``mqtts://``, certificates may follow, as PEM files: ``?ca=FILE&cert=FILE&key=FILE``, the trusted
+    authority and the client's own. No message repeats *text*: it may hold a password.
 
     Raises:
-        InputError: it is something else; a file is missing or damaged; or the host is another machine and
-            nobody logs in there.
+        InputError: the URL is malformed; a file is missing or damaged; or the host is another machine and the
+            URL has no login.
     """
     url = _split(text)
     credentials, tls = _url_credentials(url), _url_tls(url)
@@ -114,10 +114,10 @@ def parse_url(text: str) -> Endpoint:
 
 
 def check_host(host: str) -> None:
-    """Make sure that *host* can be looked up at all, before a client tries to again and again.
+    """Check that *host* can be looked up, before a client retries for ever.
 
     Raises:
-        InputError: it is no name of a host.
+        InputError: *host* is not a valid host name.
     """
     try:
         host.encode("idna")  # as connecting would
@@ -126,7 +126,7 @@ def check_host(host: str) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether *host* is this machine, as nobody else can reach it."""
+    """Tell whether *host* is a loopback address or name."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -156,22 +156,22 @@ def _split(text: str) -> SplitResult:
 
 
 def _check_login(rest: str) -> None:
-    """Make sure that user and password can be told from what follows them.
+    """Check that user and password can be separated from the rest of the URL.
 
     Args:
         rest: the URL without its scheme.
     """
-    place = _SPECIAL.search(rest)
-    before = rest[: place.start()] if place else rest
-    behind = rest[len(before) :]
-    files = behind if _FILES.match(behind) else ""
-    if "@" in behind.removesuffix(files):
+    special = _SPECIAL.search(rest)
+    authority = rest[: special.start()] if special else rest
+    tail = rest[len(authority) :]
+    files = tail if _FILES.match(tail) else ""
+    if "@" in tail.removesuffix(files):
         raise _url_error(f"user or password has a '/', '?' or '#'; {_ENCODE}")
-    login, at, _ = before.rpartition("@")
+    login, at, _ = authority.rpartition("@")
     if not at:
         return
-    if found := sorted(set(login) & set("[]@")):
-        raise _url_error(f"user or password has a {' and a '.join(map(repr, found))}; {_ENCODE}")
+    if reserved := sorted(set(login) & set("[]@")):
+        raise _url_error(f"user or password has a {' and a '.join(map(repr, reserved))}; {_ENCODE}")
     try:
         if _LONE_PERCENT.search(login):
             raise ValueError
@@ -189,11 +189,11 @@ def _url_credentials(url: SplitResult) -> Credentials | None:
 
 
 def _url_tls(url: SplitResult) -> Tls | None:
-    """Return how the broker is verified; the files are read here, so that mistakes show at once."""
+    """Return the TLS settings; the files are read here, so that errors show at once."""
     if url.scheme == "mqtt":
         return None
     given = dict(parse_qsl(url.query, keep_blank_values=True))
-    if set(given) - {"ca", "cert", "key"}:  # not repeated: it may be the end of a password with a '?'
+    if set(given) - {"ca", "cert", "key"}:  # not shown: it may be the end of a password with a '?'
         raise _url_error("only ca, cert and key may follow '?'; write '?' in a password as %3F")
     if ("cert" in given) != ("key" in given):
         raise _url_error("cert and key go together")
@@ -215,15 +215,15 @@ def _url_error(reason: str) -> InputError:
 
 
 def check_reachable(endpoint: Endpoint, timeout_s: float) -> None:
-    """Connect once as an MQTT client, and leave again; looking up a name may add to *timeout_s*.
+    """Connect once as an MQTT client and disconnect; a name look-up may exceed *timeout_s*.
 
     Raises:
-        InputError: nothing answers there, it does not speak MQTT, or it refuses the credentials.
+        InputError: nothing answers, the server does not speak MQTT, or it refuses the login.
     """
     credentials = next(iter(endpoint.credentials.values()), None)
     try:
         answer = _connack(endpoint, credentials, timeout_s)
-    except (OSError, UnicodeError) as error:  # UnicodeError: no name of a host
+    except (OSError, UnicodeError) as error:  # UnicodeError: not a host name
         raise InputError(
             f"broker {endpoint.url} does not answer: {error}{_scheme_hint(endpoint, error)}"
         ) from error
@@ -233,7 +233,7 @@ def check_reachable(endpoint: Endpoint, timeout_s: float) -> None:
 
 
 def _scheme_hint(endpoint: Endpoint, error: Exception) -> str:
-    """Return a hint at the other scheme, where a port that is there ends the talk at once."""
+    """Return a hint at the other scheme if an open port ends the connection at once."""
     if isinstance(error, ssl.SSLCertVerificationError | TimeoutError) or not isinstance(
         error, ssl.SSLError | ConnectionResetError | _EndedError
     ):
@@ -242,11 +242,15 @@ def _scheme_hint(endpoint: Endpoint, error: Exception) -> str:
 
 
 class _EndedError(ConnectionError):
-    """The broker ends the connection in place of an answer."""
+    """The broker ends the connection instead of answering."""
 
 
 def _connack(endpoint: Endpoint, credentials: Credentials | None, timeout_s: float) -> ReasonCode:
-    """Return the broker's answer to CONNECT; OSError where there is none."""
+    """Return the broker's answer to CONNECT.
+
+    Raises:
+        OSError: there is no answer.
+    """
     deadline = time.monotonic() + timeout_s
     answers: list[ReasonCode] = []
     client = Client(

@@ -1,4 +1,4 @@
-"""Files that others may read, and files that nobody else may: whatever the umask says."""
+"""Files for all users, and files for the owner only, whatever the umask is."""
 
 import os
 from pathlib import Path
@@ -7,17 +7,17 @@ SECRET, OPEN = 0o600, 0o644
 
 
 def write_secret(path: Path, content: str | bytes) -> None:
-    """Write *content* (text as UTF-8) so that nobody but the owner can read it, at no moment."""
+    """Write *content* (text as UTF-8) so that only the owner can read it, at any time."""
     _write(path, content, SECRET)
 
 
 def write_open(path: Path, content: str | bytes) -> None:
-    """Write *content* (text as UTF-8) so that everybody can read it, and only the owner write."""
+    """Write *content* (text as UTF-8) so that all users can read it and only the owner can write it."""
     _write(path, content, OPEN)
 
 
 def _write(path: Path, content: str | bytes, mode: int) -> None:
-    # O_NOFOLLOW: a link that somebody has put there leads elsewhere.
+    # O_NOFOLLOW: another user may have put a link there.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, SECRET), "wb") as file:
         os.fchmod(file.fileno(), mode)

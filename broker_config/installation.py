@@ -1,4 +1,4 @@
-"""A broker for a test fleet, as files: configuration, certificates, passwords and access rules."""
+"""Files of a broker for a test fleet: configuration, certificates, passwords and access rules."""
 
 import os
 import re
@@ -25,9 +25,9 @@ Product = Literal["mosquitto", "emqx"]
 CONFIGURATION, CREDENTIALS, STATE, CLIENTS = "mosquitto.conf", "credentials.csv", "state", "clients"
 CA, CA_KEY, CERTIFICATE, KEY = "ca.crt", "ca.key", "server.crt", "server.key"
 LARGEST_MESSAGE = DEFAULT_MAX_PAYLOAD + 1024
-"""Payload of the largest part that a cloud sends by default, with room for its topic."""
+"""Largest part that a cloud sends by default, with its topic, in bytes."""
 SERVICE_ROLES = (Role.FLEET, Role.CLOUD, Role.OBSERVER)
-"""Roles that a fleet has one user for each."""
+"""Roles with one user per fleet."""
 _WRITTEN_NAMES = {
     *(CA, CA_KEY, CERTIFICATE, KEY, CREDENTIALS, CLIENTS),
     *(CONFIGURATION, "passwords", "acl", STATE),
@@ -38,40 +38,38 @@ _HOST = re.compile(r"(?!.{254})[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 @dataclass(frozen=True)
 class Installation:
-    """What a test fleet's broker is to be like."""
+    """Options of a test fleet's broker."""
 
     fleet: str
-    """The fleet whose topics its users may use."""
+    """The fleet whose topics its users may access."""
     hosts: Sequence[str]
-    """How clients reach it: names or addresses, for its certificate."""
+    """Names or addresses of the broker, for its certificate."""
     devices: Sequence[str]
     port: int = 8883
     bind: str = "0.0.0.0"
-    """Where it listens: an IP address."""
+    """IP address to listen on."""
     client_certificates: bool = False
-    """Whether clients show certificates in place of passwords."""
+    """True if clients use certificates instead of passwords."""
     product: Product = "mosquitto"
     """One mosquitto, or a cluster of three EMQX nodes in containers."""
 
 
-def install(directory: Path, wanted: Installation, *, force: bool = False) -> tuple[Account, ...]:
-    """Write everything into *directory*; return who may connect.
-
-    It appears whole or not at all.
+def install(directory: Path, options: Installation, *, force: bool = False) -> tuple[Account, ...]:
+    """Write all files into *directory*, atomically; return the accounts.
 
     Args:
-        directory: where to.
-        wanted: what the broker is to be like.
-        force: whether an earlier installation there may go; nothing else ever does.
+        directory: the folder to create.
+        options: of the broker.
+        force: replace an earlier installation; other files are never removed.
 
     Raises:
-        InputError: an argument is wrong, or something is there.
+        InputError: an option is wrong, or the folder exists.
     """
-    accounts = _accounts(wanted)
+    accounts = _accounts(options)
     directory = _check_target(directory, force=force)
     try:
-        with atomic_folder(directory) as draft:  # open to all: the broker is another user
-            _write(draft, directory, wanted, accounts)
+        with atomic_folder(directory) as draft:  # readable for all: the broker runs as another user
+            _write(draft, directory, options, accounts)
             if directory.exists():
                 shutil.rmtree(directory)
     except OSError as error:
@@ -80,42 +78,42 @@ def install(directory: Path, wanted: Installation, *, force: bool = False) -> tu
 
 
 def _check_target(directory: Path, *, force: bool) -> Path:
-    """Return *directory* in full, which is not there, or is an earlier installation that may go."""
-    directory = Path(os.path.realpath(directory))  # `resolve` raises where links go in a circle
+    """Return the full path of *directory*, after a check that it is free or may be replaced."""
+    directory = Path(os.path.realpath(directory))  # `resolve` raises if links form a circle
     if not str(directory).isprintable():
         raise InputError(f"{str(directory)!r}: must be one line: it becomes part of a configuration")
     if not directory.exists():
         return directory
     if not force:
         raise InputError(f"{directory}: is there already; --force writes it anew")
-    found = {path.name for path in directory.iterdir()} if directory.is_dir() else {directory.name}
-    if others := sorted(found - _WRITTEN_NAMES):
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else {directory.name}
+    if others := sorted(names - _WRITTEN_NAMES):
         raise InputError(
             f"{directory}: holds other things than `broker init` writes: {', '.join(others[:3])}"
         )
     return directory
 
 
-def _accounts(wanted: Installation) -> tuple[Account, ...]:
-    if wanted.product not in get_args(Product):
-        raise InputError(f"--for {wanted.product!r}: must be mosquitto or emqx")
-    if not valid_name(wanted.fleet):
-        raise InputError(f"--fleet {wanted.fleet!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
-    if not wanted.hosts:
+def _accounts(options: Installation) -> tuple[Account, ...]:
+    if options.product not in get_args(Product):
+        raise InputError(f"--for {options.product!r}: must be mosquitto or emqx")
+    if not valid_name(options.fleet):
+        raise InputError(f"--fleet {options.fleet!r}: must be 1 to 64 letters, digits, '.', '_' or '-'")
+    if not options.hosts:
         raise InputError("--host: there must be at least one name or address for the certificate")
-    for host in wanted.hosts:
+    for host in options.hosts:
         if not _address(host) and not _HOST.fullmatch(host):
             raise InputError(f"--host {host!r}: must be a name or an address: letters, digits, '.' and '-'")
-    if not _address(wanted.bind):
-        raise InputError(f"--bind {wanted.bind!r}: must be an IP address, such as 0.0.0.0")
+    if not _address(options.bind):
+        raise InputError(f"--bind {options.bind!r}: must be an IP address, such as 0.0.0.0")
     services = [Account(f"_{role.value}", role, secrets.token_urlsafe(24)) for role in SERVICE_ROLES]
-    devices = [Account(name, Role.DEVICE, secrets.token_urlsafe(12)) for name in wanted.devices]
+    devices = [Account(name, Role.DEVICE, secrets.token_urlsafe(12)) for name in options.devices]
     check_accounts([*services, *devices])
     return (*services, *devices)
 
 
 def _address(text: str) -> bool:
-    """Tell whether *text* is an IP address; not one with a zone, where anything may stand after the %."""
+    """Tell whether *text* is an IP address without a zone: a zone may hold any text after the %."""
     try:
         ip_address(text)
     except ValueError:
@@ -123,33 +121,35 @@ def _address(text: str) -> bool:
     return "%" not in text
 
 
-def _write(draft: Path, final: Path, wanted: Installation, accounts: Sequence[Account]) -> None:
-    authority = Authority.new(f"peelfleet {wanted.fleet}")
+def _write(draft: Path, final: Path, options: Installation, accounts: Sequence[Account]) -> None:
+    authority = Authority.new(f"peelfleet {options.fleet}")
     authority.signed.write(draft / CA, draft / CA_KEY)
-    authority.server(list(wanted.hosts)).write(draft / CERTIFICATE, draft / KEY)
+    authority.server(list(options.hosts)).write(draft / CERTIFICATE, draft / KEY)
     write_credentials(draft / CREDENTIALS, accounts)
-    if wanted.client_certificates:
+    if options.client_certificates:
         _write_clients(draft / CLIENTS, authority, accounts)
-    if wanted.product == "emqx":
-        _write_cluster(draft, wanted, accounts)
+    if options.product == "emqx":
+        _write_cluster(draft, options, accounts)
     else:
-        _write_mosquitto(draft, final, wanted, accounts)
+        _write_mosquitto(draft, final, options, accounts)
 
 
-def _write_mosquitto(draft: Path, final: Path, wanted: Installation, accounts: Sequence[Account]) -> None:
+def _write_mosquitto(draft: Path, final: Path, options: Installation, accounts: Sequence[Account]) -> None:
     user = mosquitto.service_user()
     texts = {
         CONFIGURATION: mosquitto.configuration(
             final,
-            wanted.bind,
-            wanted.port,
+            options.bind,
+            options.port,
             user,
             state=final / STATE,
-            security=_tls_lines(final, wanted),
+            security=_tls_lines(final, options),
             largest_message=LARGEST_MESSAGE,
         ),
-        "passwords": "".join(f"{mosquitto.password_line(each.user, each.password)}\n" for each in accounts),
-        "acl": mosquitto_acl({each.user: each.role for each in accounts}, wanted.fleet),
+        "passwords": "".join(
+            f"{mosquitto.password_line(account.user, account.password)}\n" for account in accounts
+        ),
+        "acl": mosquitto_acl({account.user: account.role for account in accounts}, options.fleet),
     }
     for name, text in texts.items():
         write_secret(draft / name, text)
@@ -157,18 +157,18 @@ def _write_mosquitto(draft: Path, final: Path, wanted: Installation, accounts: S
     _change_owner([draft / STATE, draft / KEY, *(draft / name for name in texts)], user)
 
 
-def _write_cluster(draft: Path, wanted: Installation, accounts: Sequence[Account]) -> None:
+def _write_cluster(draft: Path, options: Installation, accounts: Sequence[Account]) -> None:
     texts = cluster.secret_files(
-        wanted.fleet, accounts, LARGEST_MESSAGE, client_certificates=wanted.client_certificates
+        options.fleet, accounts, LARGEST_MESSAGE, client_certificates=options.client_certificates
     )
     for name, text in texts.items():
         write_secret(draft / name, text)
-    for name, text in cluster.open_files(wanted.bind, wanted.port).items():
+    for name, text in cluster.open_files(options.bind, options.port).items():
         write_open(draft / name, text)
     _change_owner([draft / KEY, *(draft / name for name in texts)], cluster.CONTAINER_USER)
 
 
-def _tls_lines(directory: Path, wanted: Installation) -> str:
+def _tls_lines(directory: Path, options: Installation) -> str:
     lines = [
         "",
         "# TLS 1.2 at least; clients verify the certificate against ca.crt.",
@@ -177,7 +177,7 @@ def _tls_lines(directory: Path, wanted: Installation) -> str:
         f"keyfile {directory / KEY}",
         "tls_version tlsv1.2",
     ]
-    if wanted.client_certificates:
+    if options.client_certificates:
         lines += [
             "",
             "# Clients show certificates of the same authority; the common name is the user's name.",
@@ -195,7 +195,7 @@ def _write_clients(folder: Path, authority: Authority, accounts: Iterable[Accoun
 
 
 def _change_owner(paths: Iterable[Path], user: str | int) -> None:
-    """Let the user own what the broker reads, whom it becomes when root starts it."""
+    """Make *user*, as which a broker started by root runs, the owner of *paths*."""
     if os.geteuid() == 0:
         for path in paths:
             shutil.chown(path, user)

@@ -1,4 +1,4 @@
-"""Brokers of our own: how to start one that ends with this process."""
+"""Start a broker that ends with this process."""
 
 import contextlib
 import os
@@ -19,26 +19,27 @@ from broker_config.accounts import Account, check_accounts
 from broker_config.endpoint import CAPABILITIES, Credentials, Endpoint, check_reachable
 from broker_config.temporary_folders import temporary_folder
 from wire.errors import InputError, RunError
+from wire.input_files import read_tail
 from wire.output_files import os_error_text
 from wire.topics import Role
 
 LOOPBACK = "127.0.0.1"
-_PORT_ATTEMPTS = 5  # between finding a free port and listening on it, somebody else may take it
+_PORT_ATTEMPTS = 5  # another process may take a free port before the broker listens on it
 _RESTART_ATTEMPTS = 3
 _START_TIMEOUT_S = 20.0
-_STOP_TIMEOUT_S = 8.0  # longer than the guard and mosquitto's last save need
+_STOP_TIMEOUT_S = 8.0  # longer than the guard and mosquitto's final save take
 _POLL_S = 0.02
 _LOG_TAIL_BYTES = 2_000
-_PACKAGES = Path(__file__).parent.parent  # where `python -m broker_config...` finds us
+_PACKAGES = Path(__file__).parent.parent  # working folder for `python -m broker_config...`
 
 
 class RunningBroker:
     """A broker that this process has started.
 
     Args:
-        endpoint: where it is.
+        endpoint: its address.
         start: starts its process.
-        log: where it writes what it has to say.
+        log: file with its output.
     """
 
     def __init__(
@@ -46,15 +47,15 @@ class RunningBroker:
     ) -> None:
         self.endpoint = endpoint
         self.restarts = 0
-        """How often it was started again."""
+        """Number of restarts."""
         self._start = start
         self._log = log
         self._process = start()
 
     def restart(self) -> None:
-        """Start the broker again, which has died: where it was, with what it last saved.
+        """Restart the broker after its death, on the same port and with its saved state.
 
-        Whatever has killed it may do so again before it is there: it is tried a few times.
+        It is tried a few times, since the cause of its death may kill it again.
 
         Raises:
             RunError: it does not start.
@@ -75,22 +76,22 @@ class RunningBroker:
                 return
 
     def end(self) -> None:
-        """End the broker in the way that our own death would, and make sure that it is gone."""
+        """Stop the broker as the death of this process would, and kill it if it does not end."""
         process = self._process
         assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has died before
+        with contextlib.suppress(BrokenPipeError):  # it is dead already
             process.stdin.close()
         try:
             process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)  # the group: mosquitto with its guard
             process.wait()
-        if process.returncode < 0:  # the guard itself was killed, so that nobody has ended its broker
+        if process.returncode < 0:  # the guard itself was killed, so its broker may still run
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 
-    def died(self) -> str | None:
-        """Return how the broker ended and the end of its log, or None while it runs."""
+    def exit_report(self) -> str | None:
+        """Return the exit status of the broker and the end of its log; None while it runs."""
         status = self._process.poll()
         if status is None:
             return None
@@ -98,17 +99,14 @@ class RunningBroker:
         return f"{name} ended with exit status {status}; its log ends:\n{self.log_tail()}"
 
     def log_tail(self) -> str:
-        """Return the end of the broker's log, which is gone after the block."""
+        """Return the end of the broker's log; after the block the log is gone."""
         if self._log.closed:
             return "(gone)"
-        # pread: the broker writes through the same file position.
-        size = os.fstat(self._log.fileno()).st_size
-        tail = os.pread(self._log.fileno(), _LOG_TAIL_BYTES, max(0, size - _LOG_TAIL_BYTES))
-        return tail.decode("utf-8", errors="replace").strip() or "(empty)"
+        return read_tail(self._log, _LOG_TAIL_BYTES) or "(empty)"
 
 
 class _PortTakenError(Exception):
-    """Somebody else got the port first."""
+    """Another process has taken the port."""
 
 
 @contextmanager
@@ -119,16 +117,16 @@ def launch_broker(
     credentials: Mapping[Role, Credentials] | None = None,
     devices: Mapping[str, str] | None = None,
 ) -> Iterator[RunningBroker]:
-    """Run a broker on the loopback interface; it ends with the block, or with this process.
+    """Run a broker on the loopback interface; it ends with the block or with this process.
 
     Args:
-        kind: ``auto`` is mosquitto where it is installed, else the embedded amqtt.
-        port: where to listen; a free port if None.
-        credentials: users of the roles; the others get random passwords. Names begin with an underscore.
+        kind: ``auto`` is mosquitto if it is installed, else the embedded amqtt.
+        port: port to listen on; None: a free one.
+        credentials: logins of roles; other roles get random passwords. User names begin with an underscore.
         devices: device id to password, for devices with a connection of their own.
 
     Raises:
-        InputError: no such broker here, the port is in use, or a user name is none.
+        InputError: the broker is not installed, the port is in use, or a user name is invalid.
         RunError: the broker does not start; its log is in the message.
     """
     chosen = _choose_broker(kind)
@@ -183,9 +181,13 @@ def _candidate_ports(port: int | None) -> Iterator[int]:
 
 
 def _bind(port: int) -> int:
-    """Return *port*, or a free one for 0, having listened on it for a moment; OSError where it is taken."""
+    """Return *port*, or a free one for 0, after listening on it for a moment.
+
+    Raises:
+        OSError: the port is taken.
+    """
     with socket.socket() as probe:
-        # As brokers do, so that connections of a broker that has just ended do not count.
+        # As brokers do, so that connections of a broker that has just ended do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((LOOPBACK, port))
         probe.listen(1)
@@ -225,41 +227,41 @@ def _start_broker(
 def _start_embedded(port: int, accounts: Sequence[Account], log: IO[bytes]) -> "subprocess.Popen[bytes]":
     process = _spawn(embedded.COMMAND, log)
     assert process.stdin is not None
-    with contextlib.suppress(BrokenPipeError):  # it died at once: whoever waits for it will say so
+    with contextlib.suppress(BrokenPipeError):  # it died at once: `_wait_until_ready` will report it
         process.stdin.write(embedded.BrokerSettings(LOOPBACK, port, accounts).encode())
         process.stdin.flush()
     return process
 
 
 def _spawn(command: Sequence[str], log: IO[bytes]) -> "subprocess.Popen[bytes]":
-    """Start *command*; it may live as long as its standard input, whose other end nobody else gets."""
+    """Start *command*, which ends with its standard input; no other process holds the other end."""
     return subprocess.Popen(
         command,
         cwd=_PACKAGES,
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
-        start_new_session=True,  # Ctrl-C is for us; we then end the broker when the run is wound up
+        start_new_session=True,  # Ctrl-C must reach only this process, which then stops the broker in order
     )
 
 
 def _wait_until_ready(broker: RunningBroker) -> None:
-    """Wait until a client can log in; only our broker knows the password.
+    """Wait until a client can log in: only our broker knows the password.
 
     Raises:
-        _PortTakenError: it ended because its port is taken.
+        _PortTakenError: the broker ended because its port is taken.
         RunError: it ended for another reason, or takes too long.
     """
     deadline = time.monotonic() + _START_TIMEOUT_S
     while not _answers(broker.endpoint):
-        if broker.died():
+        if broker.exit_report():
             raise _start_failure(broker)
         if time.monotonic() > deadline:
             raise RunError(
                 f"broker does not start within {_START_TIMEOUT_S:g} s; its log ends:\n{broker.log_tail()}"
             )
         time.sleep(_POLL_S)
-    if broker.died():
+    if broker.exit_report():
         raise _start_failure(broker)
 
 
@@ -276,4 +278,4 @@ def _start_failure(broker: RunningBroker) -> Exception:
         _bind(broker.endpoint.port)
     except OSError:
         return _PortTakenError()
-    return RunError(f"broker does not start: {broker.died()}")
+    return RunError(f"broker does not start: {broker.exit_report()}")

@@ -1,4 +1,4 @@
-"""The files that a mosquitto of ours reads, and the command line that starts it."""
+"""Files of a mosquitto that this process runs, and its command line."""
 
 import base64
 import hashlib
@@ -18,30 +18,30 @@ from broker_config.file_modes import write_secret
 from wire.update_part import MAX_PART_BYTES
 
 PARENT_GUARD = Path(__file__).with_name("parent_guard.py")
-# Daemons live in folders that are often missing from a user's PATH.
+# Folders of daemons are often missing from a user's PATH.
 _DAEMON_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")
 _SALT_BYTES = 12
 _ITERATIONS = 101  # mosquitto's own default; random passwords need no slower hash
 
 
 def executable() -> str | None:
-    """Return the path of mosquitto, or None where there is none."""
+    """Return the path of mosquitto; None if it is not installed."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path=os.pathsep.join(_DAEMON_FOLDERS))
 
 
 def command(program: str, directory: Path) -> list[str]:
-    """Return the command that runs mosquitto from the files in *directory*, as long as its parent lives."""
+    """Return the command that runs mosquitto with the files in *directory* until its parent ends."""
     configuration = str(directory / "mosquitto.conf")
-    # -I -S: the guard needs the standard library only, and starts in 15 ms without the rest.
+    # -I -S: the guard needs only the standard library, and starts in 15 ms this way.
     return [sys.executable, "-I", "-S", str(PARENT_GUARD), str(directory), program, "-c", configuration]
 
 
 def write_files(directory: Path, host: str, port: int, accounts: Sequence[Account]) -> None:
-    """Write configuration, passwords and access rules; the service user owns them and the directory."""
+    """Write configuration, passwords and access rules, owned by the service user like *directory*."""
     user = service_user()
     texts = {
         "mosquitto.conf": configuration(directory, host, port, user),
-        "passwords": "".join(password_line(account.user, account.password) + "\n" for account in accounts),
+        "passwords": password_file(accounts),
         "acl": mosquitto_acl({account.user: account.role for account in accounts}),
     }
     for name, text in texts.items():
@@ -52,7 +52,7 @@ def write_files(directory: Path, host: str, port: int, accounts: Sequence[Accoun
 
 
 LARGEST_MESSAGE = MAX_PART_BYTES + 1024
-"""Payload of the largest part that a scenario may ask for, with room for its topic."""
+"""Largest part that a scenario may request, with its topic, in bytes."""
 
 
 def configuration(
@@ -68,13 +68,13 @@ def configuration(
     """Return the text of mosquitto.conf.
 
     Args:
-        directory: where passwords and access rules are.
-        host: where to listen.
-        port: likewise.
-        user: whom the broker becomes.
-        state: where it keeps sessions and retained messages; None: in *directory*.
-        security: the listener's lines on TLS.
-        largest_message: the most bytes that anybody may send at once.
+        directory: folder of passwords and access rules.
+        host: address to listen on.
+        port: port to listen on.
+        user: user as which the broker runs.
+        state: folder of sessions and retained messages; None: *directory*.
+        security: lines of the listener about TLS.
+        largest_message: maximum size of a message, in bytes.
     """
     template = files("broker_config").joinpath("mosquitto.conf").read_text(encoding="utf-8")
     return Template(template).substitute(
@@ -89,17 +89,22 @@ def configuration(
 
 
 def service_user() -> str:
-    """Return whom mosquitto becomes when root starts it: its own user, else nobody."""
+    """Return the user as which a mosquitto started by root runs: its own user, else ``nobody``."""
     try:
         return pwd.getpwnam("mosquitto").pw_name
     except KeyError:
         return "nobody"
 
 
+def password_file(accounts: Sequence[Account]) -> str:
+    """Return the text of a password file."""
+    return "".join(f"{password_line(account.user, account.password)}\n" for account in accounts)
+
+
 def password_line(user: str, password: str) -> str:
     """Return a line of a password file: ``user:$7$iterations$salt$hash``, PBKDF2 with SHA-512.
 
-    ``mosquitto_passwd`` would do the same, but shows the password to everyone who lists processes.
+    ``mosquitto_passwd`` writes the same, but its command line shows the password to all users.
     """
     salt = secrets.token_bytes(_SALT_BYTES)
     digest = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, _ITERATIONS)

@@ -1,12 +1,12 @@
-"""Runs a command for as long as the parent process lives: ``guard.py DIRECTORY COMMAND...``.
+"""Run a command until the parent process ends: ``parent_guard.py DIRECTORY COMMAND...``.
 
-When the parent is gone, *DIRECTORY* goes too. A command that ends by itself leaves it: the parent may start
-it again from there.
+When the parent has ended, *DIRECTORY* is removed. If the command ends by itself, the folder stays: the parent
+may start the command again.
 
-The parent holds the other end of our standard input; its end is the parent's. The kernel's own death
-signal (prctl) is lost when a daemon started by root changes its user, as mosquitto does.
+The parent holds the other end of our standard input, which closes when the parent ends. The kernel's own
+death signal (prctl) is lost when a daemon started by root changes its user, as mosquitto does.
 
-This file imports nothing but the standard library and is run by its path.
+This file imports only the standard library and is run by its path.
 """
 
 import os
@@ -19,19 +19,19 @@ import threading
 
 _KILL_AFTER_S = 5.0
 _LINGER_S = 0.2
-_OPEN_FILES = 65_536  # a connection is a file; the usual 1024 would be the limit of a fleet
+_OPEN_FILES = 65_536  # one per connection; the usual 1024 would limit a fleet
 
 
 def allow_many_connections() -> None:
-    """Raise the limit of open files of this process and its children, as far as we may."""
+    """Raise the limit of open files of this process and its children, as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    limit = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 def end_process(child: "subprocess.Popen[bytes]") -> None:
-    """Ask *child* to end, and make it end if it does not."""
+    """Ask *child* to end, and kill it if it does not."""
     child.terminate()
     try:
         child.wait(_KILL_AFTER_S)
@@ -40,7 +40,7 @@ def end_process(child: "subprocess.Popen[bytes]") -> None:
 
 
 def end_with_parent(child: "subprocess.Popen[bytes]", directory: str) -> None:
-    """Wait until the parent is gone, or has closed its end on purpose; then end *child*."""
+    """Wait until the parent has ended or closed its end on purpose; then end *child*."""
     while os.read(0, 4096):
         pass
     end_process(child)
@@ -48,7 +48,7 @@ def end_with_parent(child: "subprocess.Popen[bytes]", directory: str) -> None:
 
 
 def main(directory: str, command: list[str]) -> int:
-    """Run *command*, return the exit status: 128 + n where signal n ended it."""
+    """Run *command*; return its exit status, or 128 + n if signal n ended it."""
     allow_many_connections()
     signal.signal(signal.SIGTERM, lambda _signal, _frame: sys.exit(128 + signal.SIGTERM))
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL)
@@ -56,7 +56,7 @@ def main(directory: str, command: list[str]) -> int:
         watching = threading.Thread(target=end_with_parent, args=(child, directory), daemon=True)
         watching.start()
         status = child.wait()
-        watching.join(_LINGER_S)  # if it was the parent, its directory is being removed
+        watching.join(_LINGER_S)  # if the parent has ended, its directory is being removed
     finally:
         end_process(child)
     return status if status >= 0 else 128 - status

@@ -1,4 +1,4 @@
-"""Temporary folders of this process: gone when it ends, and swept out by the next one where it was killed."""
+"""Temporary folders that go with their process; those of killed processes are removed by the next one."""
 
 import os
 import shutil
@@ -12,17 +12,17 @@ from filelock import FileLock, Timeout
 
 PREFIX = "peelfleet-"
 OWNER = "owner.lock"
-"""Locked as long as the process lives that the folder belongs to."""
+"""Lock file that the owner of the folder holds as long as it lives."""
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """Give a temporary folder that nobody else can read; it goes with the block.
+    """Yield a temporary folder that only this user can read; it is removed after the block.
 
-    What processes that were killed have left behind goes first: it may hold passwords.
+    Folders of killed processes are removed first: they may hold passwords.
     """
     remove_orphaned_folders()
-    folder, lock = _owned()
+    folder, lock = _new_folder()
     try:
         yield folder
     finally:
@@ -35,11 +35,11 @@ def remove_orphaned_folders() -> None:
     with suppress(OSError):
         for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
             with suppress(OSError, Timeout):
-                _remove_left(folder)
+                _remove_orphan(folder)
 
 
-def _remove_left(folder: Path) -> None:
-    # Others may write there, too: links and locks of theirs are none of ours. A broker may own the folder.
+def _remove_orphan(folder: Path) -> None:
+    # Other users may write there: ignore their links and locks. A broker may own the folder.
     lock = (folder / OWNER).lstat()
     ours = stat.S_ISREG(lock.st_mode) and lock.st_uid == os.geteuid() and lock.st_nlink == 1
     if folder.is_symlink() or not ours:
@@ -48,8 +48,8 @@ def _remove_left(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _owned() -> tuple[Path, FileLock]:
-    """Return a new folder and its lock; another process may sweep it out before it is locked."""
+def _new_folder() -> tuple[Path, FileLock]:
+    """Return a new folder and its lock; another process may remove the folder before it is locked."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         lock = FileLock(folder / OWNER)

@@ -1,5 +1,6 @@
 """Reading files of unknown origin: bytes are counted while they are read, sizes are not trusted."""
 
+import os
 import stat
 from pathlib import Path
 from typing import IO, Final, TypeVar
@@ -66,3 +67,10 @@ def decode_json(content: bytes, kind: type[_T]) -> _T:
         raise ValueError("JSON is nested too deep") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from None
+
+
+def read_tail(file: IO[bytes], max_bytes: int) -> str:
+    """Return the end of a log that another process writes through the same file position."""
+    size = os.fstat(file.fileno()).st_size
+    tail = os.pread(file.fileno(), max_bytes, max(0, size - max_bytes))
+    return tail.decode("utf-8", errors="replace").strip()

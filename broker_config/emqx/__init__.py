@@ -1,1 +1,5 @@
-"""A cluster of three EMQX nodes behind one address: its files. It was never run here: see docs/scale.md."""
+"""Files of a cluster of three EMQX nodes behind one address.
+
+Tests check the settings, the access rules and the compose file; the cluster itself was never started: see
+docs/scale.md.
+"""

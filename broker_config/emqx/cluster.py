@@ -13,7 +13,7 @@ from broker_config.acl import emqx_acl
 
 COMPOSE, BALANCER = "compose.yaml", "haproxy.cfg"
 CONTAINER_USER = 1000
-"""Who EMQX is inside its containers (numeric): its secrets are for this user."""
+"""Numeric user id of EMQX inside its containers, which owns its secrets."""
 _NODES = ("node1", "node2", "node3")
 _DOMAIN = "emqx.internal"
 _SALT_BYTES = 16
@@ -23,13 +23,13 @@ _USER_COLUMNS = ("user_id", "password_hash", "salt", "is_superuser")
 def secret_files(
     fleet: str, accounts: Sequence[Account], largest_message: int, *, client_certificates: bool
 ) -> dict[str, str]:
-    """Return the texts that only EMQX may read, by file name.
+    """Return the texts of files that only EMQX may read, by file name.
 
     Args:
-        fleet: whose topics the users may use.
-        accounts: who may connect.
-        largest_message: the most bytes that anybody may send at once; whole KiB.
-        client_certificates: whether clients show certificates in place of passwords.
+        fleet: the fleet whose topics the users may access.
+        accounts: users, roles and passwords.
+        largest_message: maximum size of a message, in bytes; whole KiB.
+        client_certificates: whether clients use certificates instead of passwords.
     """
     template = files(__package__).joinpath("emqx.conf").read_text(encoding="utf-8")
     configuration = Template(template).substitute(
@@ -44,13 +44,13 @@ def secret_files(
     )
     return {
         "emqx.conf": configuration,
-        "acl.conf": emqx_acl({each.user: each.role for each in accounts}, fleet),
+        "acl.conf": emqx_acl({account.user: account.role for account in accounts}, fleet),
         "users.csv": users(accounts),
     }
 
 
 def open_files(bind: str, port: int) -> dict[str, str]:
-    """Return the texts that everybody may read, by file name; *bind* is an IP address."""
+    """Return the texts of files that all users may read, by file name; *bind* is an IP address."""
     package = files(__package__)
     address = f"[{bind}]:{port}" if ":" in bind else f"{bind}:{port}"
     compose = Template(package.joinpath(COMPOSE).read_text(encoding="utf-8")).substitute(address=address)
@@ -58,10 +58,10 @@ def open_files(bind: str, port: int) -> dict[str, str]:
 
 
 def users(accounts: Iterable[Account]) -> str:
-    """Return the users as EMQX's bootstrap file, with salted hashes of passwords; none is a superuser.
+    """Return EMQX's bootstrap file of users, with salted hashes of passwords; no user is a superuser.
 
-    Hashed, so that all nodes read the same: each would salt a plain password by itself. SHA-256 is enough for
-    passwords that were drawn at random.
+    Hashes, so that all nodes read the same: each node would salt a plain password by itself. SHA-256 is
+    enough for random passwords.
     """
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")

@@ -41,9 +41,9 @@ class ServiceConfig:
     fleet: str
     """The fleet whose reports are answered, and to which the model is announced."""
     shared: bool = False
-    """Whether several services share the reports."""
+    """True if several services share the reports."""
     retain_blocks: bool = False
-    """Whether every layer is also published on a topic of its own, for shared delivery."""
+    """True if every layer is also published on a topic of its own, for shared delivery."""
     limits: AdmissionLimits = field(default_factory=AdmissionLimits)
     grace_s: float = 10.0
     """Seconds to finish the reports that were accepted before a stop."""

@@ -41,7 +41,7 @@ class AdmissionLimits:
     burst: int = 100
     """Reports that a device may send at once."""
     coalesce: bool = True
-    """Whether a newer report of a device replaces its older one."""
+    """True if a newer report of a device replaces its older one."""
     rate_entries: int = 200_000
     """Maximum number of rate-limit entries; the least recently used are evicted."""
 

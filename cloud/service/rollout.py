@@ -19,7 +19,7 @@ class Rollout(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Staged rollout of a new model version, while budgets keep changing."""
 
     at: str
-    """When the first group starts: a span since the start, a stage, or a stage and a span."""
+    """Start of the first group: a span since the start, a stage, or a stage and a span."""
     seed: Seed
     """The new version is the same model, trained again with this seed."""
     groups: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 4

@@ -76,7 +76,7 @@ class ServiceStatistics:
     broken: int = 0
     """Connections that broke."""
     ready: bool = False
-    """Whether the service is connected and subscribed, and accepts reports."""
+    """True if the service is connected and subscribed, and accepts reports."""
     latencies: Latencies = field(default_factory=Latencies)
 
     def count(self, reason: str, outcome: Outcome) -> None:

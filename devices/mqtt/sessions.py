@@ -75,7 +75,7 @@ class Session:
     """The client while the connection is up."""
     connect_began_s: float = 0.0
     connecting: bool = False
-    """Whether aiomqtt is connecting: a cancellation would leave an open socket behind."""
+    """True if aiomqtt is connecting: a cancellation would leave an open socket behind."""
     leaving: bool = False
     publishing: set["asyncio.Task[None]"] = field(default_factory=set)
 

@@ -25,7 +25,7 @@ class Realtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Longest silence of a device's connection, in wall-clock time. After one and a half times as long, the
     broker publishes its last will."""
     persistent: bool = True
-    """Whether the broker keeps the session of an offline device and queues messages for it."""
+    """True if the broker keeps the session of an offline device and queues messages for it."""
     replicas: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     """Number of cloud services that share the load by a shared subscription."""
 

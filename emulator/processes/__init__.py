@@ -1,1 +1,1 @@
-"""Child processes: how they start, how they end with their parent, and how signals end a command."""
+"""Child processes that end with their parent, and the handlers of signals that end a command."""

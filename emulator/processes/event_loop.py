@@ -1,4 +1,4 @@
-"""Runs an asyncio program so that Ctrl-C, and what means the same, ends it in order."""
+"""Run an asyncio program so that Ctrl-C, SIGTERM and SIGHUP cancel it in order."""
 
 import asyncio
 import signal
@@ -12,11 +12,11 @@ from emulator.processes.interrupts import SIGNALS
 Result = TypeVar("Result")
 
 
-def run_interruptibly(main: Coroutine[Any, Any, Result]) -> Result:  # Any: what a coroutine sends and takes
-    """Run *main* to its end; an interruption cancels it, and is raised when it has ended.
+def run_interruptibly(main: Coroutine[Any, Any, Result]) -> Result:  # Any: as in `Coroutine`
+    """Run *main* to its end; an interruption cancels it, and KeyboardInterrupt is raised when it has ended.
 
-    A handler that raises, as Python's own and that of a sweep's workers do, would raise in the middle of
-    whatever the event loop was at, which leaves sockets half registered and tasks that wait for ever.
+    Signal handlers that raise, such as Python's own and that of a sweep's workers, would raise in the middle
+    of the event loop. That leaves sockets half registered and tasks that wait for ever.
     """
     if threading.current_thread() is not threading.main_thread():
         return asyncio.run(main)
@@ -36,7 +36,7 @@ def run_interruptibly(main: Coroutine[Any, Any, Result]) -> Result:  # Any: what
                 loop.call_soon_threadsafe(task.cancel)
 
         for number, handler in before.items():
-            if callable(handler):  # what is ignored stays so
+            if callable(handler):  # ignored signals stay ignored
                 signal.signal(number, interrupt)
         try:
             return loop.run_until_complete(task)

@@ -1,4 +1,4 @@
-"""How a command ends when it is told to: Ctrl-C, SIGTERM and SIGHUP wind it up in one way."""
+"""Handlers of Ctrl-C, SIGTERM and SIGHUP: each ends a command in the same orderly way."""
 
 import signal
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ _RECEIVED = _Received()
 def install_handlers() -> None:
     """Raise KeyboardInterrupt at the first of these signals.
 
-    Later ones change nothing: they would cut short what removes temporary folders and ends processes,
-    all of which has its time limits. A signal that is ignored, as under `nohup`, stays ignored.
+    Later signals are ignored: they would interrupt the removal of temporary folders and the end of processes,
+    which have time limits of their own. A signal that is ignored already, as under `nohup`, stays ignored.
     """
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -30,7 +30,7 @@ def install_handlers() -> None:
 
 
 def received_signal() -> int | None:
-    """Return the signal that has told this process to end, if one has."""
+    """Return the number of the signal that interrupted this process; None if there was none."""
     return _RECEIVED.number
 
 

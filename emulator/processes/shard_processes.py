@@ -1,7 +1,6 @@
-"""The shards of a run as processes: they begin together, and are started again when they are killed."""
+"""Shards of a run as processes: they start together, and are restarted when they are killed."""
 
 import asyncio
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,80 +13,81 @@ import msgspec
 from emulator.metrics.live_status import LiveStatus, merge_statuses
 from emulator.metrics.realtime_measurements import ShardMeasurements, read_measurements
 from wire.errors import RunError, first_error
+from wire.input_files import read_tail
 
 READY = b"ready\n"
-"""What a shard prints when its devices are there."""
+"""Line that a shard prints when its devices are connected."""
 MEASURED = "measured.json"
-START_AFTER_S = 0.5
-"""From when all shards are ready until simulated time begins."""
-LOOK_EVERY_S = 0.5
+START_DELAY_S = 0.5
+"""Seconds from when all shards are ready until simulated time starts."""
+CHECK_EVERY_S = 0.5
 LOG_TAIL_BYTES = 2000
 END_S = 10.0
 
 
 @dataclass(frozen=True)
 class ShardCommand:
-    """How to start a shard."""
+    """Command that starts a shard."""
 
     words: Sequence[str]
-    """The command line but for the shard's place and folder."""
+    """The command line without the shard's index and folder."""
     environment: Mapping[str, str] = field(repr=False)
     first_seq: int | None
-    """Where the reports of devices that live for the first time are counted from; None: from the clock."""
+    """First report number of new devices; None: from the clock."""
     may_resume: bool
-    """Whether a shard that was killed can go on: not where all devices live by what the others do."""
+    """True if a killed shard can resume: not if its devices depend on the devices of other shards."""
 
 
 class ShardProcess:
-    """One shard, in as many lives as it takes.
+    """One shard, restarted as often as needed.
 
     Args:
-        command: how to start it.
-        place: which of how many it is, from 0.
-        folder: where the draft journals of its lives go.
-        log: where it writes what it has to say.
+        command: starts it.
+        shard: its index, from 0, and the number of shards.
+        folder: name of the folders of its incarnations.
+        log: file for its standard error.
     """
 
-    def __init__(self, command: ShardCommand, place: tuple[int, int], folder: Path, log: IO[bytes]) -> None:
+    def __init__(self, command: ShardCommand, shard: tuple[int, int], folder: Path, log: IO[bytes]) -> None:
         self.ready = asyncio.Event()
-        self.pulse: LiveStatus | None = None
+        self.status: LiveStatus | None = None
         self.folders: list[Path] = []
         self._command = command
-        self._place = place
+        self._shard = shard
         self._folder = folder
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def restarts(self) -> int:
-        """How often it was started again."""
+        """Number of restarts."""
         return len(self.folders) - 1
 
     @property
     def pid(self) -> int | None:
-        """The process that lives, if one does."""
+        """The id of the running process; None if there is none."""
         running = self._process is not None and self._process.returncode is None
         return self._process.pid if running and self._process is not None else None
 
-    async def live(self, begin: "asyncio.Future[float]", told: Callable[[], None]) -> ShardMeasurements:
-        """Run the shard to its end; start it again when it is killed.
+    async def run(self, begin: "asyncio.Future[float]", on_status: Callable[[], None]) -> ShardMeasurements:
+        """Run the shard to its end; restart it when it is killed.
 
         Args:
-            begin: when simulated time was 0, in seconds since the epoch; set when all shards are ready.
-            told: called whenever it has told something.
+            begin: seconds since the epoch when simulated time was 0; set when all shards are ready.
+            on_status: called after each message of the shard.
 
         Raises:
-            RunError: it failed.
+            RunError: the shard failed.
         """
         while True:
-            status = await self._once(begin, told)
+            status = await self._once(begin, on_status)
             if status == 0:
                 return read_measurements(self.folders[-1] / MEASURED)
             if status > 0 or not self._command.may_resume or not begin.done():
                 raise RunError(self._failure(status))
 
-    async def end(self) -> None:
-        """End the process, if one lives."""
+    async def stop(self) -> None:
+        """Stop the process, if it is running."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -100,11 +100,12 @@ class ShardProcess:
             process.kill()
             await process.wait()
 
-    async def _once(self, begin: "asyncio.Future[float]", told: Callable[[], None]) -> int:
-        life = len(self.folders)
-        folder = self._folder.with_name(f"{self._folder.name}{f'-life-{life + 1}' if life else ''}")
+    async def _once(self, begin: "asyncio.Future[float]", on_status: Callable[[], None]) -> int:
+        incarnation = len(self.folders)
+        suffix = f"-life-{incarnation + 1}" if incarnation else ""
+        folder = self._folder.with_name(f"{self._folder.name}{suffix}")
         self.folders.append(folder)
-        words = [*self._command.words, "--shard", f"{self._place[0] + 1}/{self._place[1]}"]
+        words = [*self._command.words, "--shard", f"{self._shard[0] + 1}/{self._shard[1]}"]
         words += ["--out", str(folder)]
         if begin.done():
             words += ["--start-at", repr(begin.result())]
@@ -120,61 +121,59 @@ class ShardProcess:
         assert process.stdout is not None
         while line := await process.stdout.readline():
             if line != READY:
-                self.pulse = msgspec.json.decode(line, type=LiveStatus)
+                self.status = msgspec.json.decode(line, type=LiveStatus)
             elif not begin.done():
                 self.ready.set()
                 process.stdin.write(f"{await asyncio.shield(begin)!r}\n".encode())
-            told()
+            on_status()
         return await process.wait()
 
     def _failure(self, status: int) -> str:
-        size = os.fstat(self._log.fileno()).st_size
-        tail = os.pread(self._log.fileno(), LOG_TAIL_BYTES, max(0, size - LOG_TAIL_BYTES))
-        lines = tail.decode("utf-8", errors="replace").strip().splitlines() or ["(it said nothing)"]
+        lines = read_tail(self._log, LOG_TAIL_BYTES).splitlines() or ["(it said nothing)"]
         last = lines[-1].removeprefix("peelfleet: ")
         how = f"was killed by signal {-status}" if status < 0 else f"ended with exit status {status}"
-        return last if status in (1, 2) else f"shard {self._place[0] + 1} {how}: {last}"
+        return last if status in (1, 2) else f"shard {self._shard[0] + 1} {how}: {last}"
 
 
 async def run_shards(
-    shards: Sequence[ShardProcess], told: Callable[[LiveStatus], None], check: Callable[[], None]
+    shards: Sequence[ShardProcess], on_status: Callable[[LiveStatus], None], check: Callable[[], None]
 ) -> list[ShardMeasurements]:
     """Run all shards to their ends.
 
     Args:
-        shards: not yet started.
-        told: told what the fleet is doing whenever a shard says so.
-        check: called now and then; raises when something that the run needs has died.
+        shards: not started yet.
+        on_status: called with the status of the fleet after each message of a shard.
+        check: called now and then; raises if a process of the run has died.
 
     Raises:
         RunError: a shard failed.
     """
     begin: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
-    def heard() -> None:
-        pulses = [shard.pulse for shard in shards if shard.pulse is not None]
-        if len(pulses) == len(shards):
-            told(merge_statuses(pulses))
+    def report_status() -> None:
+        statuses = [shard.status for shard in shards if shard.status is not None]
+        if len(statuses) == len(shards):
+            on_status(merge_statuses(statuses))
 
     async def start() -> None:
         for shard in shards:
             await shard.ready.wait()
-        begin.set_result(time.time() + START_AFTER_S)
+        begin.set_result(time.time() + START_DELAY_S)
 
-    async def look() -> None:
+    async def watch() -> None:
         while True:
             check()
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_EVERY_S)
 
     try:
         async with asyncio.TaskGroup() as tasks:
-            lives = [tasks.create_task(shard.live(begin, heard)) for shard in shards]
-            beside = [tasks.create_task(start()), tasks.create_task(look())]
-            await asyncio.wait(lives, return_when=asyncio.FIRST_EXCEPTION)
+            runs = [tasks.create_task(shard.run(begin, report_status)) for shard in shards]
+            beside = [tasks.create_task(start()), tasks.create_task(watch())]
+            await asyncio.wait(runs, return_when=asyncio.FIRST_EXCEPTION)
             for task in beside:
                 task.cancel()
     except ExceptionGroup as group:
         raise first_error(group) from group
     finally:
-        await asyncio.gather(*(shard.end() for shard in shards))
-    return [life.result() for life in lives]
+        await asyncio.gather(*(shard.stop() for shard in shards))
+    return [run.result() for run in runs]

@@ -1,4 +1,4 @@
-"""Standard error that ends nothing: what cannot be said there is not worth a run of hours."""
+"""Standard error whose write errors are ignored: a lost message must not end a run of hours."""
 
 import io
 import sys
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class _IgnoringErrors(io.FileIO):
-    """Takes whatever is written: a full disk, a closed terminal or a reader that has left lose the words."""
+    """Ignores errors of writing: a full disk, a closed terminal, a pipe without a reader."""
 
     def write(self, data: "ReadableBuffer") -> int:
         try:
@@ -19,9 +19,9 @@ class _IgnoringErrors(io.FileIO):
 
 
 def ignore_write_errors() -> None:
-    """Let writing to standard error never fail, where it is the system's."""
+    """Make writes to standard error never fail, if it is the standard error of the system."""
     given = sys.__stderr__
-    if given is None or sys.stderr is not given:  # closed, or a test's
+    if given is None or sys.stderr is not given:  # closed, or replaced by a test
         return
     raw = _IgnoringErrors(given.fileno(), "wb", closefd=False)
     sys.stderr = io.TextIOWrapper(

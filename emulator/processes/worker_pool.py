@@ -1,8 +1,8 @@
 """Worker processes that end with the process that started them, whatever ends it.
 
-They are spawned, not forked: they inherit no socket, no thread and no event loop. A signal to the terminal is
-the parent's: where it ends for it, it interrupts them, and they have time to write what they hold and to end
-what they started. SIGTERM ends a worker at once: the pool sends it to the others where one of them has died.
+They are spawned, not forked: they inherit no socket, no thread and no event loop. Only the parent handles
+signals of the terminal: when it ends, it interrupts the workers, and they have time to write their data and
+to stop their own processes. SIGTERM ends a worker at once: the pool sends it to the others when one dies.
 """
 
 import _thread
@@ -25,19 +25,19 @@ from emulator.processes.interrupts import SIGNALS
 
 Task = TypeVar("Task")
 
-ENDED = 130
+EXIT_STATUS = 130
 GRACE_S = 60.0
-"""How long a worker that is interrupted may take: a run in lockstep has a broker and a cloud to end."""
+"""Seconds that an interrupted worker may take: a run in lockstep has to stop a broker and a cloud."""
 _LOOK_EVERY_S = 0.1
 
 
 @contextmanager
 def worker_pool(size: int) -> Iterator[ProcessPoolExecutor]:
-    """Give a pool of *size* processes; where the block fails or is interrupted they end, too."""
+    """Yield a pool of *size* processes; they end when the block fails or is interrupted."""
     context = multiprocessing.get_context("spawn")
     end, ours = context.Pipe(duplex=False)
     try:
-        with ProcessPoolExecutor(size, context, initializer=_attach, initargs=(end,)) as pool:
+        with ProcessPoolExecutor(size, context, initializer=_init_worker, initargs=(end,)) as pool:
             try:
                 yield pool
             except BaseException:
@@ -50,64 +50,64 @@ def worker_pool(size: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def run_all(
-    act: Callable[[Task], str | None],
+    run_task: Callable[[Task], str | None],
     tasks: Sequence[Task],
     jobs: int,
-    started: Callable[[Task], None],
-    ended: Callable[[Task, str | None], None],
+    on_start: Callable[[Task], None],
+    on_end: Callable[[Task, str | None], None],
 ) -> None:
-    """Carry out *tasks* in *jobs* processes: one that dies takes its own task with it, no other.
+    """Run *tasks* in *jobs* processes; a process that dies fails its own task only.
 
     Args:
-        act: carries out a task in a process of the pool, and returns what went wrong, if anything did.
+        run_task: runs a task in a process of the pool; returns an error message, or None.
         tasks: in the order in which they start.
-        jobs: how many at a time.
-        started: called with each task that is handed to a process.
-        ended: called with each task that is done, in whatever order, and what went wrong.
+        jobs: maximum number of processes.
+        on_start: called with each task that starts.
+        on_end: called with each task that is finished, in any order, and its error message.
     """
-    waiting, suspects = deque(tasks), list[Task]()
-    while waiting:
-        suspects += _in_pool(act, waiting, jobs, started, ended)
-    for task in suspects:  # one of these kills its process: alone it ends no other
-        if _in_pool(act, deque([task]), 1, started, ended):
-            ended(task, "its process died: killed for want of memory?")
+    queued, suspects = deque(tasks), list[Task]()
+    while queued:
+        suspects += _run_in_pool(run_task, queued, jobs, on_start, on_end)
+    for task in suspects:  # one of these kills its process; alone, it disturbs no other
+        if _run_in_pool(run_task, deque([task]), 1, on_start, on_end):
+            on_end(task, "its process died: killed for want of memory?")
 
 
-def _in_pool(
-    act: Callable[[Task], str | None],
-    waiting: deque[Task],
+def _run_in_pool(
+    run_task: Callable[[Task], str | None],
+    queued: deque[Task],
     jobs: int,
-    started: Callable[[Task], None],
-    ended: Callable[[Task, str | None], None],
+    on_start: Callable[[Task], None],
+    on_end: Callable[[Task, str | None], None],
 ) -> Sequence[Task]:
-    """Carry out *waiting*; return what was under way when a process died, if one did."""
-    flying: dict[Future[str | None], Task] = {}
-    size = min(jobs, len(waiting))
+    """Run the *queued* tasks; return those that were running when a process died, if one died."""
+    running: dict[Future[str | None], Task] = {}
+    size = min(jobs, len(queued))
     try:
         with worker_pool(size) as pool:
-            while waiting or flying:
-                while waiting and len(flying) < size:
-                    flying[pool.submit(_carry_out, act, waiting[0])] = waiting[0]
-                    started(waiting.popleft())
-                for future in wait(flying, return_when=FIRST_COMPLETED).done:
-                    ended(flying[future], future.result())
-                    del flying[future]
+            while queued or running:
+                while queued and len(running) < size:
+                    running[pool.submit(_run_task, run_task, queued[0])] = queued[0]
+                    on_start(queued.popleft())
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    on_end(running[future], future.result())
+                    del running[future]
     except BrokenProcessPool:
-        return list(flying.values())
+        return list(running.values())
     return []
 
 
-def _carry_out(act: Callable[[Task], str | None], task: Task) -> str | None:
+def _run_task(run_task: Callable[[Task], str | None], task: Task) -> str | None:
     with interruptible():
-        return act(task)
+        return run_task(task)
 
 
 @dataclass
 class _Worker:
-    """The state of this worker, for the handler of its signals."""
+    """State of this worker, for its signal handler."""
 
     busy: bool = False
-    pool_ends: bool = False
+    pool_ended: bool = False
     interrupted: bool = False
 
 
@@ -116,18 +116,18 @@ _WORKER = _Worker()
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let the end of the pool interrupt the block, in a worker: it has `GRACE_S` to wind up."""
+    """Allow the end of the pool to interrupt the block, in a worker; then `GRACE_S` is left to clean up."""
     _WORKER.busy = True
     try:
-        if _WORKER.pool_ends:
+        if _WORKER.pool_ended:
             raise KeyboardInterrupt
         yield
     finally:
         _WORKER.busy = False
 
 
-def _attach(end: connection.Connection) -> None:
-    """Let this worker end when its parent does, and not before."""
+def _init_worker(end: connection.Connection) -> None:
+    """Make this worker end with its parent, and not before."""
     for number in SIGNALS:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
@@ -136,21 +136,21 @@ def _attach(end: connection.Connection) -> None:
 
 
 def _watch(end: connection.Connection) -> None:
-    """Wait until the pool ends or its process is gone; then interrupt what this worker does, and end."""
+    """Wait until the pool or its process has ended; then interrupt the task of this worker, and exit."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     connection.wait([end, parent.sentinel])
-    _WORKER.pool_ends = True
+    _WORKER.pool_ended = True
     _interrupt_main()
     until_s = time.monotonic() + GRACE_S
-    # A living parent ends us itself: for the first that left unasked, the pool would terminate the others.
+    # A live parent ends its workers itself: if one exited earlier, the pool would terminate the others.
     while (parent.is_alive() or _WORKER.busy) and time.monotonic() < until_s:
         time.sleep(_LOOK_EVERY_S)
-    os._exit(ENDED)
+    os._exit(EXIT_STATUS)
 
 
 def _interrupt_main() -> None:
-    """Send SIGINT to the main thread, out of what it waits for where the system can do that."""
+    """Send SIGINT to the main thread; where the system allows it, this interrupts a blocking call."""
     if hasattr(signal, "pthread_kill"):
         ident = threading.main_thread().ident
         assert ident is not None
@@ -160,7 +160,7 @@ def _interrupt_main() -> None:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Interrupt what this worker does, once: what winds it up must not be cut short."""
-    if _WORKER.busy and _WORKER.pool_ends and not _WORKER.interrupted:
+    """Interrupt the task of this worker, once: its clean-up must not be interrupted."""
+    if _WORKER.busy and _WORKER.pool_ended and not _WORKER.interrupted:
         _WORKER.interrupted = True
         raise KeyboardInterrupt

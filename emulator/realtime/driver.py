@@ -39,7 +39,7 @@ class Driver:
     network: RealNetwork
     max_lag: Duration
     fail_if_late: bool = True
-    """Whether a longer delay fails the run; else it is counted."""
+    """True if a longer delay fails the run; else it is counted."""
     lag: StreamingHistogram = field(default_factory=StreamingHistogram)
     """Delays of events, in nanoseconds of the wall clock; one value per turn."""
     late_turns: int = 0

@@ -104,9 +104,9 @@ def run_local_fleet(
         except RunError as error:
             if USUAL_CAUSES not in str(error):
                 raise
-            raise NoAnswerError(f"{error}. At its end {running.account()}") from error
+            raise NoAnswerError(f"{error}. At its end {running.stop_and_summarise()}") from error
         restarts = {"shard": sum(shard.restarts for shard in shards), "cloud": running.restarts}
-        account = running.account()
+        account = running.stop_and_summarise()
     return LocalFleetResult(
         measurements, [folder for shard in shards for folder in shard.folders], restarts, account
     )

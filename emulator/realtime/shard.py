@@ -50,7 +50,7 @@ class ShardLinks:
     on_status: Callable[[LiveStatus], None]
     """Called once a second with the live status of the shard."""
     may_be_late: bool = False
-    """Whether delays above `max_lag` are only counted; else the first one fails the run."""
+    """True if delays above `max_lag` are only counted; else the first one fails the run."""
 
 
 class Shard:

@@ -63,12 +63,12 @@ class RunBroker:
         Raises:
             RunError: it does not start.
         """
-        if self.ours and self.ours.died():
+        if self.ours and self.ours.exit_report():
             self.ours.restart()
 
     def check(self) -> None:
         """Raise RunError if a broker of ours has died."""
-        died = self.ours.died() if self.ours else None
+        died = self.ours.exit_report() if self.ours else None
         if died:
             raise RunError(died)
 

@@ -282,7 +282,7 @@ def _simulate(
         try:
             return run_interruptibly(simulation.run_lockstep(connection, check, told)), [job.folder]
         except NoAnswerError as error:
-            raise NoAnswerError(f"{error}. At its end {cloud.account()}") from error
+            raise NoAnswerError(f"{error}. At its end {cloud.stop_and_summarise()}") from error
 
 
 def _in_real_time(

@@ -60,7 +60,7 @@ class BrokerContract:
     def broker(self) -> Iterator[RunningBroker]:
         with launch_broker(self.kind, devices=DEVICES) as broker:
             yield broker
-            assert broker.died() is None
+            assert broker.exit_report() is None
 
     @staticmethod
     def login(broker: RunningBroker, role: Role) -> Credentials:

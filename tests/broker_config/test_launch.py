@@ -97,22 +97,22 @@ def test_a_broker_dies_with_its_parent_and_leaves_nothing(kind: Kind, open_direc
 @pytest.mark.parametrize("kind", BROKERS)
 def test_a_broker_that_dies_says_how(kind: Kind) -> None:
     with launch_broker(kind) as broker:
-        assert broker.died() is None
+        assert broker.exit_report() is None
         os.kill(_server(broker), signal.SIGKILL)
-        assert eventually(lambda: broker.died() is not None)
+        assert eventually(lambda: broker.exit_report() is not None)
         # The guard reports a signal as shells do, Popen as a negative number.
         status = 137 if kind == "mosquitto" else -9
-        assert (broker.died() or "").startswith(
+        assert (broker.exit_report() or "").startswith(
             f"broker {broker.endpoint.url} ({kind}) ended with exit status {status}; its log ends:\n"
         )
-    assert (broker.died() or "").endswith("(gone)")
+    assert (broker.exit_report() or "").endswith("(gone)")
 
 
 @pytest.mark.parametrize("kind", BROKERS)
 def test_a_terminated_process_takes_its_broker_along(kind: Kind) -> None:
     with launch_broker(kind) as broker:
         broker._process.terminate()
-        assert eventually(lambda: broker.died() is not None)
+        assert eventually(lambda: broker.exit_report() is not None)
         assert not listens(broker.endpoint.port)
 
 
@@ -330,7 +330,7 @@ def test_a_broker_is_started_again_where_it_was_whichever_of_its_processes_was_k
         for times in (1, 2, 3):
             guard, program = sorted(ours(), key=lambda each: "guard.py" not in " ".join(each.cmdline()))
             (guard if victim == "guard" else program).kill()
-            assert eventually(lambda: broker.died() is not None)
+            assert eventually(lambda: broker.exit_report() is not None)
             broker.restart()
             check_reachable(broker.endpoint, 1.0)
             assert (broker.restarts, gone(program), len(ours())) == (times, True, 2)
@@ -352,7 +352,7 @@ def test_a_broker_that_dies_while_it_is_started_again_is_started_once_more() -> 
         broker._start = at_the_second_try
         for process in psutil.Process().children(recursive=True):
             process.kill()
-        assert eventually(lambda: broker.died() is not None)
+        assert eventually(lambda: broker.exit_report() is not None)
         broker.restart()
         check_reachable(broker.endpoint, 1.0)
-        assert (len(tries), broker.restarts, broker.died()) == (2, 1, None)
+        assert (len(tries), broker.restarts, broker.exit_report()) == (2, 1, None)

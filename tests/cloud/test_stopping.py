@@ -164,7 +164,7 @@ class TestBesideARealBroker:
         async def story() -> None:
             cloud = world.cloud().ready()
             world.mosquitto().kill()
-            wait_for(lambda: world.broker.died() is not None, "dead")
+            wait_for(lambda: world.broker.exit_report() is not None, "dead")
             wait_for(lambda: cloud.metric("peelfleet_cloud_ready") == 0, "noticed")
             world.broker.restart()
             async with Fleet(world) as fleet:

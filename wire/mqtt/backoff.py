@@ -54,7 +54,7 @@ class Backoff:
 
     @property
     def suspicious(self) -> bool:
-        """Whether so many connections were brief that an error should be logged."""
+        """True if so many connections were brief that an error should be logged."""
         return self.brief >= BRIEF_CONNECTIONS
 
     def wait_s(self) -> float:

@@ -54,7 +54,7 @@ class Connection:
     tls: Tls | None = None
     """None: the connection is not encrypted."""
     persistent: bool = False
-    """Whether the broker keeps the session, and queues messages for it, while the client is disconnected."""
+    """True if the broker keeps the session, and queues messages for it, while the client is disconnected."""
     keep_alive_s: int = KEEP_ALIVE_S
 
     def client_options(self) -> dict[str, Any]:  # Any: the keyword arguments have many types

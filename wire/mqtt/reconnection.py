@@ -29,9 +29,9 @@ class Ended:
     lasted_s: float | None = None
     """Seconds that the connection lasted; None: it was never up."""
     reason: str = ""
-    """Why it ended; empty: it was ended on purpose."""
+    """Reason of its end; empty: it was ended on purpose."""
     login_refused: bool = False
-    """Whether the broker refused the user or the password."""
+    """True if the broker refused the user or the password."""
 
 
 async def connections(

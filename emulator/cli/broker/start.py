@@ -26,6 +26,6 @@ def start(
         for role in running.endpoint.credentials:
             typer.echo(f"{role.value}\t{url_with_password(running.endpoint, role)}")
         sys.stdout.flush()
-        while running.died() is None:
+        while running.exit_report() is None:
             time.sleep(POLL_S)
-        raise PeelfleetError(running.died())
+        raise PeelfleetError(running.exit_report())

@@ -24,7 +24,7 @@ from emulator.processes.worker_pool import run_all
 from tests.emulator.processes.test_worker_pool import wind_up
 
 if __name__ == "__main__":
-    interrupts.listen()
+    interrupts.install_handlers()
     tasks = [f"{sys.argv[1]}/{number}" for number in range(4)]
     try:
         run_all(wind_up, tasks, 2, lambda task: None, lambda task, wrong: print(task, wrong, flush=True))
