@@ -1,1 +1,1 @@
-"""Benchmarks: every one writes its figures to benchmarks/out/<name>.json."""
+"""Benchmarks: each writes its figures to benchmarks/out/<name>.json."""

@@ -1,4 +1,4 @@
-"""``make bench``: run every benchmark, print its figures, and fail where a promise is broken."""
+"""``make bench``: run the benchmarks of speed, print their figures, and fail if a limit is exceeded."""
 
 import sys
 

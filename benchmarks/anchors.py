@@ -1,8 +1,8 @@
-"""The gate before any figure of PEEL: models that others have measured reach here what was printed there.
+"""A check of the pipeline: published results of known models are reproduced here.
 
-MovieLens-1M, 7:1:2, full ranking, K = 10. Printed figures mask the training items only, so validation
-items stand in the way of test items in both. ``python -m benchmarks.anchors`` trains, ranks, compares and
-writes ``anchors.json``; it fails where a model is further from print than is allowed.
+MovieLens-1M, 7:1:2, full ranking, K = 10. Published figures mask the training items only, so
+validation items compete with test items in both. ``python -m benchmarks.anchors`` trains, ranks, compares and
+writes ``anchors.json``; it fails if a model differs from the published figure by more than is allowed.
 """
 
 import argparse
@@ -49,13 +49,13 @@ LIGHTGCN = Graph(
 
 @dataclass(frozen=True)
 class Allowed:
-    """How far from print a figure may be: *share* of it, or *difference*, whichever is larger."""
+    """The allowed distance from a published figure: *share* of it, or *difference*, whichever is larger."""
 
     share: float = 0.0
     difference: float = 0.0
 
     def __contains__(self, pair: tuple[float, float]) -> bool:
-        """Say whether the first number is close enough to the second."""
+        """Return whether the first number is close enough to the second."""
         found, printed = pair
         return abs(found - printed) <= max(self.share * printed, self.difference)
 
@@ -69,7 +69,7 @@ Scores = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Anchor:
-    """A model, what was printed for it, and how close it has to come."""
+    """A model, its published figures, and the allowed distance."""
 
     method: str
     scores: Callable[[Interactions], Scores]
@@ -93,7 +93,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, write ``anchors.json``; return 1 if a model is too far from print."""
+    """Measure, print, write ``anchors.json``; return 1 if a model differs too much."""
     parser = argparse.ArgumentParser(description="Compare with printed figures on MovieLens-1M.")
     parser.add_argument("--data", type=Path, default=data_root(), help="the folder that holds ml-1m")
     folder = parser.parse_args(arguments).data / "ml-1m"
@@ -117,7 +117,7 @@ def data_root() -> Path:
 
 
 def compare(anchor: Anchor, interactions: Interactions) -> list[Row]:
-    """Return a model's figures beside the printed ones, for each mask that print knows of."""
+    """Return a model's figures and the published ones, for each published mask."""
     started = time.monotonic()
     scores = anchor.scores(interactions)
     seconds = time.monotonic() - started
@@ -151,16 +151,17 @@ def row(
 
 
 def measure(scores: Scores, known: ItemLists, wanted: ItemLists) -> tuple[float, float]:
-    """Return the means of Recall@10 and NDCG@10 over the users that want anything."""
+    """Return the means of Recall@10 and NDCG@10 over the users with test items."""
+    everyone = users_with_tests(wanted)
     found = [
         rank(scores[users], known.take(users), wanted.take(users), K)
-        for users in np.split(asking(wanted), range(USERS_AT_ONCE, len(asking(wanted)), USERS_AT_ONCE))
+        for users in np.split(everyone, range(USERS_AT_ONCE, len(everyone), USERS_AT_ONCE))
     ]
     return mean(found, Ranking.recall), mean(found, Ranking.ndcg)
 
 
-def asking(wanted: ItemLists) -> NDArray[np.int64]:
-    """Return the users that want anything, ascending."""
+def users_with_tests(wanted: ItemLists) -> NDArray[np.int64]:
+    """Return the users with test items, ascending."""
     return np.flatnonzero(wanted.counts())
 
 
@@ -169,8 +170,8 @@ def mean(rankings: Sequence[Ranking], metric: Callable[[Ranking, int], NDArray[n
     return float(np.concatenate([metric(ranking, K) for ranking in rankings]).mean())
 
 
-def learned(settings: Graph) -> Callable[[Interactions], Scores]:
-    """Return the model that the backbone `lightgcn` learns under *settings*."""
+def train_lightgcn(settings: Graph) -> Callable[[Interactions], Scores]:
+    """Return a function that trains the backbone `lightgcn` with *settings*."""
 
     def scores(interactions: Interactions) -> Scores:
         config = Training(backbone="lightgcn", lightgcn=settings, threads=THREADS)
@@ -194,8 +195,8 @@ ANCHORS = (
         THIRD_DIGIT,
         printed_all_masked=(0.1803, 0.3897),
     ),
-    Anchor("BPR-MF", learned(BPR_MF), (0.1291, 0.2677), THREE_PERCENT),
-    Anchor("LightGCN", learned(LIGHTGCN), (0.1495, 0.2977), THREE_PERCENT),
+    Anchor("BPR-MF", train_lightgcn(BPR_MF), (0.1291, 0.2677), THREE_PERCENT),
+    Anchor("LightGCN", train_lightgcn(LIGHTGCN), (0.1495, 0.2977), THREE_PERCENT),
 )
 
 if __name__ == "__main__":

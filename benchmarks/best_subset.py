@@ -1,9 +1,9 @@
-"""The best subset of blocks for a budget, exactly: what a nested ranking is measured against. Pure.
+"""The exact best subset of blocks for a budget, to compare a nested ranking with.
 
 A PEE is the start of a ranking, so the PEEs of two budgets are nested and an update is a slice. The best
-subset for each budget by itself need not be. It is a knapsack: of every cell some first blocks are taken,
-since a later one builds on those before it, and of every item group at least one, which is the floor.
-Dynamic programming over whole bytes solves it in steps for blocks times budget.
+subsets of two budgets need not be. This is a knapsack problem: the first blocks of each cell are taken, since
+a block builds on those before it, and at least one block of each item group, the floor. Dynamic programming
+over bytes solves it in blocks * budget steps.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ class Chain:
 
     item_group: int
     weights: tuple[float, ...]
-    """What each block buys, finite."""
+    """The utility of each block, finite."""
     sizes: tuple[int, ...]
-    """The bytes that each is stored in, at least 1."""
+    """The stored bytes of each block, at least 1."""
 
     def __post_init__(self) -> None:
         if len(self.weights) != len(self.sizes):
@@ -47,16 +47,16 @@ def best_subsets(
 ) -> list[tuple[int, ...] | None]:
     """Return, for each budget, how many blocks of each chain make up the heaviest subset that fits.
 
-    Takes time and memory for the blocks, and the chains, times the largest budget: 160 cells of some six
-    blocks and 25,000 bytes take a fifth of a second and 8 MB.
+    Time grows with the blocks times the largest budget, memory with the chains times it: 160 cells of about
+    six blocks and 25,000 bytes take a fifth of a second and 8 MB.
 
     Args:
         chains: in any order.
         budgets: in bytes, 0 or more.
-        floor: whether every item group must have at least one block.
+        floor: require at least one block of every item group.
 
     Returns:
-        Of subsets that weigh the same any one; None where not even the floor fits.
+        One of the heaviest subsets for each budget; None if not even the floor fits.
     """
     places = sorted(range(len(chains)), key=lambda place: chains[place].item_group)
     groups = [list(each) for _, each in groupby(places, key=lambda place: chains[place].item_group)]
@@ -72,15 +72,15 @@ def best_subsets(
 def _with_group(
     chains: Sequence[Chain], places: Sequence[int], before: FloatArray, taken: dict[int, Choices], floor: bool
 ) -> FloatArray:
-    """Return the best weight by bytes with an item group's chains beside what was there *before*.
+    """Return the best weight by bytes after adding an item group's chains to those *before*.
 
     Args:
         chains: of one item group.
-        places: what to call each in *taken*.
-        before: -inf where what must be there does not fit.
-        taken: is told for each chain and number of bytes how many blocks are taken, as ~n where n are
-            and nothing of the chains before it in the group.
-        floor: whether at least one block must be taken.
+        places: the row of each chain in *taken*.
+        before: the best weights without the group; -inf if the required blocks do not fit.
+        taken: filled with the number of blocks taken, by chain and bytes; ~n if n are taken and none of the
+            chains before it in the group.
+        floor: require at least one block.
     """
     best = np.full_like(before, -np.inf) if floor else before.copy()
     for chain, place in zip(chains, places, strict=True):
@@ -97,7 +97,7 @@ def _with_group(
 def _improve(
     after: FloatArray, choice: Choices, start: FloatArray, size: int, weight: float, count: int
 ) -> None:
-    """Put *count* wherever *weight* for *size* bytes on top of *start* is better than *after*."""
+    """Write *count* wherever *weight* for *size* more bytes than *start* is better than *after*."""
     offered = start[: len(start) - size] + weight
     better = offered > after[size:]
     after[size:][better] = offered[better]

@@ -1,4 +1,4 @@
-"""The table of docs/realtime.md that sets one scenario under two clocks side by side.
+"""The table of docs/realtime.md that compares one scenario under two clocks.
 
 ``make docs-realtime`` runs the scenario that the page shows, under ``virtual`` and under ``realtime``, and
 rewrites the table between the page's markers.
@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.traffic import rewritten
+from benchmarks.traffic import replace_tables
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "realtime.md"
 NAME = "both-clocks"
@@ -29,7 +29,7 @@ def _applied(summary: Summary) -> str:
 
 
 def _seconds(key: str) -> Callable[[Summary], str]:
-    """Return a writer of p50 and p95 of a figure in seconds; empty where the clock has none."""
+    """Return a function that formats p50 and p95 of a figure in seconds; empty if the clock has none."""
 
     def write(summary: Summary) -> str:
         figure = summary.get(key)
@@ -85,7 +85,7 @@ def main() -> None:
         file = Path(folder) / f"{NAME}.yaml"
         file.write_text(scenario_text(), encoding="utf-8")
         summaries = [run_under(clock, file) for clock in ("virtual", "realtime")]
-    page = rewritten(PAGE.read_text(encoding="utf-8"), {NAME: markdown(*summaries)})
+    page = replace_tables(PAGE.read_text(encoding="utf-8"), {NAME: markdown(*summaries)})
     PAGE.write_text(page, encoding="utf-8")
 
 
@@ -93,7 +93,7 @@ def run_under(clock: str, file: Path) -> Summary:
     """Run the scenario *file* under *clock* and return its summary.
 
     Raises:
-        SystemExit: the run failed, and has said why; says which it was.
+        SystemExit: the run failed; it has printed why.
     """
     out = file.parent / clock
     command = [sys.executable, "-m", "emulator.cli", "run", file.name, "--clock", clock, "--out", str(out)]

@@ -1,4 +1,4 @@
-"""Two models that need no steps: the most popular items, and EASE (Steck 2019).
+"""Two models in closed form: the most popular items, and EASE (Steck 2019).
 
 Both return the scores of all items for all users, shape (U, I). Letters: U users, I items.
 """

@@ -1,10 +1,10 @@
-"""What each codec costs a device besides bytes: time to decode, time to rank, working memory.
+"""The cost of each codec on a device, besides bytes: time to decode, time to rank, working memory.
 
-One model is trained; the table of its largest user group is stored by every codec. Budgets are shares of
-that table in fp32; each selects a layer, and one user is ranked with what it holds. *Decode* is from
-nothing to the layer, *grow* from the layer below it. *Table* keeps what it decoded (`ItemTable`), *lean*
-decodes one item group at a time at every ranking (`lean_scores`). Times are medians of rounds, on one
-thread; ranking ends with the ten best items.
+One model is trained; the table of its largest user group is stored by every codec. Budgets are shares of that
+table in fp32; each selects a layer, and one user is ranked with what it holds. *Decode* starts from nothing,
+*grow* from the layer below it. *Table* keeps the decoded items (`ItemTable`), *lean* decodes one item group
+at a time at every ranking (`streaming_scores`). Times are medians of rounds, on one thread; ranking ends with
+the ten best items.
 
 Working memory is what is allocated between nothing but the stored blocks and a finished ranking, at its
 peak, as tracemalloc sees it: numpy's arrays and Python's objects, but not the state that the range coder
@@ -54,7 +54,7 @@ SMALL_TRAINING = Training(dim=16, epochs=4, user_groups=2)
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What one codec costs at one budget."""
+    """The cost of one codec at one budget."""
 
     codec: Codec
     budget_share: float
@@ -123,14 +123,14 @@ def largest_group(model: TrainedModel) -> TrainedModel:
 def measure(
     model: TrainedModel, training: Training, codec: Codec, rounds: int, shares: Sequence[float] = SHARES
 ) -> Iterator[Cost]:
-    """Yield what *codec* costs at each budget.
+    """Yield the cost of *codec* at each budget.
 
     Args:
         model: of one user group.
-        training: how it was cut into blocks.
-        codec: how blocks are stored.
-        rounds: how often each time is taken.
-        shares: budgets, of the table in fp32; those that select nothing are left out.
+        training: the settings that cut it into blocks.
+        codec: of the blocks.
+        rounds: the number of times that each duration is measured.
+        shares: budgets, as shares of the table in fp32; those that select nothing are left out.
     """
     store = encode_store(model, Model(training=training, codec=codec), lambda done, total: None)
     (group,) = store.groups
@@ -193,7 +193,7 @@ def _best(scores: FloatArray) -> IntArray:
 
 
 def milliseconds(action: Callable[[], object]) -> float:
-    """Return how long *action* takes."""
+    """Return the time that *action* takes, in milliseconds."""
     begun = time.perf_counter()
     action()
     return 1000 * (time.perf_counter() - begun)

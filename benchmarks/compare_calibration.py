@@ -1,9 +1,9 @@
-"""``make bench-compare``: how often `compare` is wrong, and what it sees; printed and written down.
+"""``make bench-compare``: the error rates of `compare`.
 
-How often do intervals of each kind miss the truth, on differences with heavy tails? How often does `compare`
-report a difference between two runs that differ in nothing but the seed, at most 7 of 100 pairs? Does it
-report one that is there? And what does it say of what is rare, and of what devices share, by the number of
-seeds (`benchmarks.compare_units`)? The last has promises, too.
+Measured are the coverage of each kind of interval on differences with heavy tails; the rate of reported
+differences between two runs that differ only in the seed, at most 7 of 100 pairs; the detection of a real
+difference; and the verdicts on rare events and on events that devices share, by the number of seeds
+(`benchmarks.compare_units`), with limits of their own.
 """
 
 import argparse
@@ -69,7 +69,7 @@ SHAPES: dict[str, tuple[Draw, float]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print and write all; return 1 if a promise is broken."""
+    """Measure, print and write all; return 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description="How often `compare` is wrong.")
     parser.add_argument("--pairs", type=int, default=PAIRS)
     parser.add_argument("--trials", type=int, default=1000, help="samples per coverage")
@@ -133,13 +133,13 @@ def compare_folders(one: Path, two: Path) -> Comparison:
 
 
 def reasons(comparisons: Sequence[Comparison]) -> dict[str, int]:
-    """Return in how many comparisons each metric was reported as different."""
+    """Return the number of comparisons in which each metric was reported as different."""
     names = [name for each in comparisons for name, judged in each.metrics.items() if judged.differs]
     return {name: names.count(name) for name in dict.fromkeys(names)}
 
 
 def coverages(trials: int) -> dict[str, float]:
-    """Return how often 95 % intervals of each kind hold the true mean, by shape and devices."""
+    """Return the coverage of 95 % intervals of each kind, by shape and devices."""
     found = {}
     for shape, (draw, truth) in SHAPES.items():
         for units in (30, 100, 300):
@@ -189,7 +189,7 @@ INTERVALS = {"percentile": percentile, "BCa": bca, "studentized": studentized}
 
 
 def family_errors(trials: int, metrics: int = 14) -> dict[str, float]:
-    """Return how often any of 14 metrics of two equal sides is reported as different."""
+    """Return the rate at which any of 14 metrics of two equal sides is reported as different."""
     found = {}
     for shape, (draw, _) in SHAPES.items():
         for units in (30, 100, 300):

@@ -1,7 +1,7 @@
-"""The part of ``make bench-compare`` on what is rare and on what devices share.
+"""The part of ``make bench-compare`` on rare events and on events that devices share.
 
-Each figure has a promise. Worlds are drawn, so the truth is known; the last part runs a small fleet that
-shocks hit, whose truth is taken from all its seeds.
+Each figure has a limit. The samples are drawn from known distributions, so the truth is known. The last part
+runs a small fleet with shocks; its truth is the mean over all seeds.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +28,8 @@ Draw = Callable[[np.random.Generator, tuple[int, int]], FloatArray]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A figure and its promise."""
+class CheckedFigure:
+    """A figure and its limit."""
 
     name: str
     value: float
@@ -38,12 +38,12 @@ class Measured:
 
     @property
     def kept(self) -> bool:
-        """Tell whether the promise holds."""
+        """Return whether the limit is kept."""
         return self.least <= self.value <= self.most
 
 
-def drawn_worlds(trials: int) -> Iterator[Measured]:
-    """Yield what holds in drawn worlds."""
+def drawn_worlds(trials: int) -> Iterator[CheckedFigure]:
+    """Yield the figures of drawn samples."""
     yield from _rare(trials)
     yield from _seeds(trials)
     yield from _users(trials)
@@ -53,8 +53,8 @@ def _means(values: FloatArray) -> RatioSums:
     return RatioSums(values, np.ones_like(values))
 
 
-def _rare(trials: int) -> Iterator[Measured]:
-    """Yield how rare events are judged: most devices have 0 on both sides, some a heavy tail."""
+def _rare(trials: int) -> Iterator[CheckedFigure]:
+    """Yield the rates for rare events: most devices have 0 on both sides, some a heavy tail."""
     allowed = 0.05 + 3.5 * (0.05 * 0.95 / trials) ** 0.5  # 5 %, and what chance does to so many trials
     for share in (0.1, 0.25):
         seen, alarms = 0.0, 0
@@ -66,16 +66,16 @@ def _rare(trials: int) -> Iterator[Measured]:
             none = np.zeros_like(one)
             seen += sum(each.differs for each in _judged(none, two)) / METRICS
         name = f"rare (0 for {1 - share:.0%} of 120 devices, else lognormal)"
-        yield Measured(f"{name}: any of {METRICS} equal metrics reported", alarms / trials, most=allowed)
-        yield Measured(f"{name}: a metric that rises from 0 is reported", seen / trials, least=share * 2)
+        yield CheckedFigure(f"{name}: any of {METRICS} equal metrics reported", alarms / trials, most=allowed)
+        yield CheckedFigure(f"{name}: a metric that rises from 0 is reported", seen / trials, least=share * 2)
 
 
 def _judged(one: FloatArray, two: FloatArray) -> list[MetricDifference]:
     return estimate_differences(_means(one), _means(two), resamples=RESAMPLES)
 
 
-def _seeds(trials: int) -> Iterator[Measured]:
-    """Yield how often intervals hold together where seeds share storms, by the number of seeds."""
+def _seeds(trials: int) -> Iterator[CheckedFigure]:
+    """Yield the joint coverage of intervals if seeds share storms, by the number of seeds."""
     truth = np.linspace(0, 1, METRICS)
     draws: dict[str, Draw] = {
         "normal": lambda rng, size: rng.normal(0, 1, size),
@@ -90,7 +90,9 @@ def _seeds(trials: int) -> Iterator[Measured]:
                 storm = draw(rng, (seeds, METRICS))  # what both sides of a pair go through
                 one, two = (storm + 0.5 * draw(rng, (seeds, METRICS)) for _ in range(2))
                 held += _hold(_judged(one, two + truth), truth)
-            yield Measured(f"{kind} storms, {seeds} seeds: intervals hold together", held / trials, least=0.9)
+            yield CheckedFigure(
+                f"{kind} storms, {seeds} seeds: intervals hold together", held / trials, least=0.9
+            )
 
 
 def _hold(judged: Sequence[MetricDifference], truth: FloatArray) -> bool:
@@ -100,8 +102,8 @@ def _hold(judged: Sequence[MetricDifference], truth: FloatArray) -> bool:
     )
 
 
-def _users(trials: int) -> Iterator[Measured]:
-    """Yield how often intervals hold the mean over users where 200 devices have 80 users."""
+def _users(trials: int) -> Iterator[CheckedFigure]:
+    """Yield the coverage of the mean over users if 200 devices have 80 users."""
     for drawn in ("devices", "users"):
         held = 0
         for world in range(trials):
@@ -113,18 +115,20 @@ def _users(trials: int) -> Iterator[Measured]:
                 first, second = first.by(users, 80), second.by(users, 80)
             held += _hold(estimate_differences(first, second, resamples=RESAMPLES), np.zeros(1))
         promise = 0.92 if drawn == "users" else 0.0
-        yield Measured(f"shared users, {drawn} drawn: the interval holds", held / trials, least=promise)
+        yield CheckedFigure(f"shared users, {drawn} drawn: the interval holds", held / trials, least=promise)
 
 
-def shocked_fleet(folder: Path, store: Path | None, text: str, change: str, seeds: int) -> Iterator[Measured]:
-    """Yield what is said of *change* from 1, 3 and 10 seeds of a fleet that shocks hit.
+def shocked_fleet(
+    folder: Path, store: Path | None, text: str, change: str, seeds: int
+) -> Iterator[CheckedFigure]:
+    """Yield the verdicts on *change* from 1, 3 and 10 seeds of a fleet with shocks.
 
     Args:
         folder: for the runs.
-        store: where models are cached.
+        store: the cache of models.
         text: the scenario.
-        change: what the second side sets.
-        seeds: how many seeds are run; all together are the truth.
+        change: the override of the second side.
+        seeds: the number of seeds; all together are the truth.
     """
     runs = [
         [_run(folder / str(side), store, text, seed, *([change] if side else [])) for seed in range(seeds)]
@@ -139,9 +143,11 @@ def shocked_fleet(folder: Path, store: Path | None, text: str, change: str, seed
         none = sum(_is_called_none(each) for one in found for each in one)
         name = f"a fleet that shocks hit, {count} seeds"
         few = count < MIN_SEEDS
-        yield Measured(f"{name}: intervals, where there are any, hold together", float(held), least=0.8)
-        yield Measured(f"{name}: claims about other runs", float(claims), most=0 if few else len(COMPARED))
-        yield Measured(f"{name}: sure differences that are called none", none, most=0)
+        yield CheckedFigure(f"{name}: intervals, where there are any, hold together", float(held), least=0.8)
+        yield CheckedFigure(
+            f"{name}: claims about other runs", float(claims), most=0 if few else len(COMPARED)
+        )
+        yield CheckedFigure(f"{name}: sure differences that are called none", none, most=0)
 
 
 def _is_called_none(judged: MetricDifference) -> bool:

@@ -1,4 +1,4 @@
-"""A bare aiomqtt responder: answers every report with as many bytes as the report asks for."""
+"""A bare aiomqtt responder: answers every report with the number of bytes that it requests."""
 
 import asyncio
 import sys

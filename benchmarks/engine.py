@@ -1,19 +1,20 @@
-"""How fast the engine turns budget changes into applied, measured PEEs, against the engine below it.
+"""The speed of the engine, compared with bare SimPy.
 
-*A cycle* is the whole of it: memory moves, the report is encoded, decoded, answered by selection, the
-update part encoded, carried, decoded, verified and applied, the quality looked up and three rows logged.
+*A cycle* is a budget change with everything that follows: memory changes, the report is encoded, decoded,
+answered by selection, the update part encoded, carried, decoded, verified and applied, the quality looked up
+and three rows logged.
 
-*Bare SimPy* runs the same processes with the same number of timeouts and nothing else: as many devices,
-each moved by its memory process, each waiting three times in a cycle (the next change, the barrier, the
-part's arrival), in one environment. Two stricter ones stand beside it: the waits drawn before the clock
-starts, and that cut into small environments as our engine is.
+*Bare SimPy* runs the same processes with the same number of timeouts and nothing else: as many devices, each
+with its memory process, each waiting three times in a cycle (the next change, the barrier, the arrival of the
+part), in one environment. There are two stricter variants: with waits drawn before the clock starts, and with
+small environments, as in the engine.
 
-Two things are measured, since seconds depend on what else the machine does and on its caches:
+Two costs are measured, because seconds depend on other processes and on caches:
 
 - *instructions* of the Python interpreter in one more cycle, of the engine and of bare SimPy: nearly the same
-  number in every run of one version of Python (`benchmarks.instructions`). This is what is promised.
-- *processor seconds* of interleaved rounds in one process, as medians of their ratios. A wide floor is
-  promised: under it something is wrong that the interpreter does not see, such as a codec or a cache.
+  number in every run of one version of Python (`benchmarks.instructions`). This has a tight limit.
+- *processor seconds* of interleaved rounds in one process, as medians of their ratios. This has a wide limit:
+  beyond it something is slow that the interpreter does not count, such as a codec or a cache.
 """
 
 import asyncio
@@ -79,7 +80,7 @@ fleet:
 
 
 def main() -> list[str]:
-    """Measure, print, write ``engine.json``; return the promises that do not hold."""
+    """Measure, print, write ``engine.json``; return the limits that are exceeded."""
     with tempfile.TemporaryDirectory() as folder:
         job = prepare(SCENARIO, Path(folder))
         counts = compare_instructions(Path(folder))
@@ -90,11 +91,11 @@ def main() -> list[str]:
 
 
 def broken_promises(instructions: float, ratio: float) -> list[str]:
-    """Name each promise that does not hold, with its value and its limit.
+    """Return each limit that is exceeded, with the value.
 
     Args:
-        instructions: of a cycle, in those of a bare one.
-        ratio: cycles in a processor second, in those of bare SimPy.
+        instructions: of a cycle, as a multiple of those of a bare cycle.
+        ratio: cycles in a processor second, as a multiple of those of bare SimPy.
     """
     broken = []
     if not instructions <= INSTRUCTIONS_AT_MOST:
@@ -107,15 +108,15 @@ def broken_promises(instructions: float, ratio: float) -> list[str]:
 def compare_instructions(folder: Path) -> dict[str, float]:
     """Return the interpreter's instructions in one more cycle of the engine and of bare SimPy.
 
-    What a run costs once (enrolling, opening files) cancels out: a short and a longer run are subtracted.
-    A run before them fills the caches of the process.
+    The cost of a short run is subtracted from that of a longer one, so fixed costs (enrolling, opening files)
+    cancel out. A run before them fills the caches of the process.
     """
     engine, bare, cycles = [], [], []
     for minutes in (COUNTED_MINUTES[0], *COUNTED_MINUTES):
         job = prepare(SCENARIO, folder, f"fleet[0].count={COUNTED_DEVICES}", f"stop_time={minutes} min")
-        simulation = ready(job)
+        simulation = prepare_simulation(job)
         engine.append(count_instructions(simulation.run_virtual))
-        counted = journal_of(job, "update").num_rows
+        counted = event_table(job, "update").num_rows
         bare.append(count_instructions(partial(run_bare, job, counted, VIRTUAL_CELL, memory=True)))
         cycles.append(counted)
     more = cycles[2] - cycles[1]
@@ -136,8 +137,8 @@ def prepare(text: str, folder: Path, *overrides: str) -> Job:
     return Job(scenario, fleet_name(scenario), model.store, truth, devices, users, folder / "journal")
 
 
-def ready(job: Job) -> Simulation:
-    """Return a simulation whose qualities are looked up: that is done once, however long a fleet runs."""
+def prepare_simulation(job: Job) -> Simulation:
+    """Return a simulation with all qualities computed, which is done once for a fleet."""
     simulation = Simulation(job, lambda _: None)
     for quality in simulation.qualities[job.store.version].values():
         for layer in range(job.store.layers + 1):
@@ -145,8 +146,8 @@ def ready(job: Job) -> Simulation:
     return simulation
 
 
-def journal_of(job: Job, table: str) -> pa.Table:
-    """Return a table of the draft journal that a simulation left."""
+def event_table(job: Job, table: str) -> pa.Table:
+    """Return an event table that a simulation has written."""
     return read_draft(job.folder, table)
 
 
@@ -155,9 +156,9 @@ def compare_with_bare(job: Job) -> dict[str, float]:
     rounds: list[tuple[float, ...]] = []
     cycles = 0
     for _ in range(ROUNDS):
-        simulation = ready(job)
+        simulation = prepare_simulation(job)
         seconds = cpu_seconds(simulation.run_virtual)
-        cycles = journal_of(job, "update").num_rows
+        cycles = event_table(job, "update").num_rows
         kinds = ((DEVICES, True), (DEVICES, False), (VIRTUAL_CELL, True), (VIRTUAL_CELL, False))
         bare = [cpu_seconds(partial(run_bare, job, cycles, cell, memory=memory)) for cell, memory in kinds]
         rounds.append((cycles / seconds, *(cycles / each for each in bare)))
@@ -183,10 +184,10 @@ def run_bare(job: Job, cycles: int, cell: int, *, memory: bool) -> None:
     """Run bare SimPy, *cell* processes to an environment.
 
     Args:
-        job: whose devices the processes are.
-        cycles: how many, in all.
-        cell: processes in an environment.
-        memory: whether they draw their waits from their memory process, or from a list drawn beforehand.
+        job: the devices.
+        cycles: the number of cycles of all processes together.
+        cell: the number of processes in an environment.
+        memory: draw waits from the memory process; else from a list that was drawn before.
     """
     drawn = np.random.default_rng(1).exponential(60e9, 2**16).astype(np.int64).tolist()
     each = -(-cycles // len(job.devices))
@@ -217,7 +218,7 @@ def run_bare(job: Job, cycles: int, cell: int, *, memory: bool) -> None:
 
 
 def measure_memory() -> dict[str, object]:
-    """Return the peak memory that a device adds where all of them are there at once, as in lockstep."""
+    """Return the peak memory per device if all devices exist at once, as in lockstep."""
     few, many = (peak_bytes(count) for count in (DEVICES, 4 * DEVICES))
     return {"peak_bytes_per_device": (many - few) / (3 * DEVICES)}
 
@@ -232,19 +233,19 @@ def print_peak(devices: int) -> None:
     """Run so many devices for a minute and print the process's peak memory in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         job = prepare(SCENARIO, Path(folder), f"fleet[0].count={devices}", "stop_time=1 min")
-        ready(job).run_virtual(cell=devices)
+        prepare_simulation(job).run_virtual(cell=devices)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def compare_with_echo(folder: Path) -> dict[str, object]:
     """Return cycles per second in lockstep through a broker, and round trips of a bare aiomqtt echo.
 
-    The echo gets the same reports and answers with payloads of the same sizes, always as many in flight
-    as the gateway may have.
+    The echo gets the same reports and answers with payloads of the same sizes, with as many reports in flight
+    as the gateway allows.
     """
     job = prepare(SCENARIO, folder, *LOCKSTEP)
-    ready(job).run_virtual()
-    updates = journal_of(job, "update")
+    prepare_simulation(job).run_virtual()
+    updates = event_table(job, "update")
     sizes = list(zip(updates["report_bytes"].to_pylist(), updates["update_bytes"].to_pylist(), strict=True))
     with launch_broker("auto") as running:
         echo = asyncio.run(echo_rate(running.endpoint, sizes[:ECHOES]))
@@ -260,16 +261,16 @@ def compare_with_echo(folder: Path) -> dict[str, object]:
 def lockstep_rate(job: Job, broker: Endpoint, store: Path) -> float:
     """Return cycles per second of a fleet through the broker, with a real cloud process."""
     save_store(job.store, store)
-    simulation = ready(job)
+    simulation = prepare_simulation(job)
     with cloud_process([store], broker, job.fleet, job.scenario.updates) as cloud:
         connection = broker.connection(Role.FLEET, "fleet-bench")
         outcome = asyncio.run(simulation.run_lockstep(connection, cloud.check))
-    cycles: int = journal_of(job, "update").num_rows
+    cycles: int = event_table(job, "update").num_rows
     return cycles / outcome.wall_seconds
 
 
 async def echo_rate(broker: Endpoint, sizes: Sequence[tuple[int, int]]) -> float:
-    """Return round trips per second of an echo: a report asks for an answer of a size, and gets it."""
+    """Return round trips per second of an echo that answers with the size that a report requests."""
     command = [sys.executable, "-m", "benchmarks.echo"]
     login = broker.connection(Role.CLOUD, "echo-cloud")
     given = msgspec.json.encode([login.host, login.port, login.client_id, login.user, login.password])
@@ -285,7 +286,7 @@ async def echo_rate(broker: Endpoint, sizes: Sequence[tuple[int, int]]) -> float
 
 
 async def ask(connection: Connection, sizes: Sequence[tuple[int, int]]) -> float:
-    """Ask for every answer once, so many at a time; return the rate."""
+    """Request every answer once, with a fixed number in flight; return the rate."""
     waiting = iter(sizes)
     async with aiomqtt.Client(**connection.client_options()) as client:
         client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE

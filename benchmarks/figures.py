@@ -1,4 +1,4 @@
-"""Where benchmarks write their figures, and how they say which of their promises are broken."""
+"""The files of figures that benchmarks write, and their verdicts on limits."""
 
 from collections.abc import Sequence
 from pathlib import Path

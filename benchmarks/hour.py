@@ -76,7 +76,7 @@ def scenario(minutes: float) -> Scenario:
 
 
 def measure(minutes: float) -> list[str]:
-    """Run, write ``hour.json`` and ``hour.html``; return the promises that do not hold."""
+    """Run, write ``hour.json`` and ``hour.html``; return the limits that are exceeded."""
     with tempfile.TemporaryDirectory() as folder, Sampler(SAMPLE_EVERY_S) as sampler:
         options = RunOptions(Path(folder), shards=2, report=False)
         summary = run(scenario(minutes), options, Unwatched()).summary

@@ -1,8 +1,8 @@
-"""Counting the instructions of the Python interpreter: a cost that no other program on the machine moves.
+"""Counts instructions of the Python interpreter, a cost that does not depend on other programs.
 
-Seconds differ from run to run by a fifth on a shared machine, processor seconds too. The number of bytecode
-instructions of a deterministic program does not: it is the same in every run of one version of Python. Work
-inside of C (heaps, arrays, codecs) is not counted, so processor time is measured beside it.
+Seconds, and processor seconds too, differ by a fifth from run to run on a shared machine. The number of
+bytecode instructions of a deterministic program is the same in every run of one version of Python. Work in C
+(heaps, arrays, codecs) is not counted, so processor time is measured as well.
 """
 
 import sys
@@ -13,7 +13,7 @@ from typing import Any
 
 
 def count_instructions(call: Callable[[], object]) -> int:
-    """Call *call* and return how many bytecode instructions ran in this thread meanwhile.
+    """Call *call* and return the number of bytecode instructions that ran in this thread.
 
     Args:
         call: takes nothing; its result is dropped. It runs some fifty times slower than otherwise.

@@ -1,8 +1,8 @@
-"""Whatever is killed, and whenever: does every device end with the PEE for its last budget?
+"""Kills processes of a run at random, and checks that every device ends with the PEE for its last budget.
 
 A fleet of two shards is served by two cloud replicas over a mosquitto that saves once a second. Each process
 is killed with SIGKILL in turn, then all of them again and again in a random order, for ten minutes; the last
-minute is calm. Afterwards every device is looked at.
+minute has no kills. Afterwards every device is checked.
 
     python -m benchmarks.kills [--minutes 10] [--seed 1]
 """
@@ -62,7 +62,7 @@ class Killer(Unwatched):
     """Kills one process after the other.
 
     Args:
-        deaths: (simulated seconds, whom), rising.
+        deaths: (simulated seconds, victim), rising.
     """
 
     def __init__(self, deaths: Iterator[tuple[float, str]]) -> None:
@@ -71,7 +71,7 @@ class Killer(Unwatched):
         self._next = next(deaths, None)
 
     def pulsed(self, pulse: LiveStatus, stop_ns: int) -> None:
-        """Kill whoever is due."""
+        """Kill the processes that are due."""
         while self._next is not None and pulse.t_ns >= self._next[0] * NS_PER_S:
             name = self._next[1]
             self.killed[name] += kill(VICTIMS[name])
@@ -79,7 +79,7 @@ class Killer(Unwatched):
 
 
 def kill(words: str) -> int:
-    """Kill our descendants whose command line has *words*; return how many there were."""
+    """Kill the child processes whose command line has *words*; return their number."""
     found = 0
     for process in psutil.Process().children(recursive=True):
         try:
@@ -102,7 +102,7 @@ def in_turn_then_at_random(minutes: float, rng: np.random.Generator) -> Iterator
 
 
 def faults_of(folder: Path) -> list[str]:
-    """Return what is wrong with the devices of a run, device by device."""
+    """Return the faults of the devices of a run, device by device."""
     return [*_not_whole(folder), *_not_in_order(folder)]
 
 
@@ -143,7 +143,7 @@ def _not_in_order(folder: Path) -> Iterator[str]:
 
 
 def measure(minutes: float, seed: int) -> list[str]:
-    """Run, write ``kills.json``; return the promises that do not hold."""
+    """Run, write ``kills.json``; return the limits that are exceeded."""
     scenario = parse(SCENARIO, "kills.yaml", [f"stop_time={round(minutes * 60 * SPEED)} s"])
     killer = Killer(in_turn_then_at_random(minutes, np.random.default_rng(seed)))
     with tempfile.TemporaryDirectory() as folder:

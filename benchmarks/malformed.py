@@ -1,8 +1,8 @@
-"""A million messages that are no reports: does the service count them, serve the good, and stay small?
+"""Sends a million malformed messages: the service must count them, serve good devices, and stay small.
 
-Junk of every kind that a hostile or broken device could send goes to the real service over a real mosquitto,
-on every topic of the table, under many device names; beside it one good device reports, takes its updates in
-with the fleet's own protocol logic, and is timed. At the end every message must be accounted for.
+Every kind of junk that a hostile or broken device could send goes to the real service over a real mosquitto,
+on every topic, under many device names. Meanwhile one good device reports, applies its updates with the
+protocol logic of the fleet, and is timed. At the end every message must be counted.
 
     python -m benchmarks.malformed [--count 1000000]
 """
@@ -79,7 +79,7 @@ report_like = st.fixed_dictionaries(
 
 
 def junk(store: BlockStore, seed: int) -> list[bytes]:
-    """Return a pool of messages: of Hypothesis, mutations of good reports, and known nuisances."""
+    """Return a pool of messages: from Hypothesis, mutations of good reports, and known bad ones."""
     found: list[bytes] = []
 
     @settings(
@@ -105,7 +105,7 @@ def junk(store: BlockStore, seed: int) -> list[bytes]:
         for seq, wants in itertools.product(range(1, 50), WANTS)
     ]
     while len(found) < POOL:
-        found.append(mutated(good[int(rng.integers(len(good)))], rng))
+        found.append(mutate(good[int(rng.integers(len(good)))], rng))
     return found
 
 
@@ -116,8 +116,8 @@ def _lenient(value: object) -> bytes:
         return repr(value).encode("utf-8", "surrogatepass")
 
 
-def mutated(payload: bytes, rng: np.random.Generator) -> bytes:
-    """Return *payload* with a few bytes flipped, removed, doubled or swapped for others."""
+def mutate(payload: bytes, rng: np.random.Generator) -> bytes:
+    """Return *payload* with a few bytes flipped, removed, doubled or replaced."""
     changed = bytearray(payload)
     for _ in range(int(rng.integers(1, 5))):
         at = int(rng.integers(len(changed)))
@@ -135,7 +135,7 @@ def mutated(payload: bytes, rng: np.random.Generator) -> bytes:
 
 @dataclass
 class GoodDevice:
-    """A device that behaves, and how it fares."""
+    """A well-behaved device, and its timings."""
 
     agent: Agent
     seconds: list[float] = field(default_factory=list)
@@ -143,7 +143,7 @@ class GoodDevice:
     unanswered: int = 0
 
     async def live(self, endpoint: Endpoint, ended: asyncio.Event) -> None:
-        """Change the budget, report and wait for the PEE, again and again."""
+        """Change the budget, report and wait for the PEE, repeatedly."""
         connection = endpoint.connection(Role.EMULATOR, GOOD)
         held, topic = asyncio.Event(), device_topic(MessageKind.BUDGET, FLEET, GOOD)
 
@@ -175,14 +175,14 @@ class GoodDevice:
 
 @dataclass
 class Service:
-    """The service as it is seen from outside."""
+    """The service, measured from outside."""
 
     port: int
     pid: int
     sizes: list[int] = field(default_factory=list)
 
     async def counts(self) -> dict[str, int]:
-        """Return how many messages it has received, and what became of them, summed up over reasons."""
+        """Return the number of messages received, by outcome, summed over reasons."""
         text = await asyncio.to_thread(_read, f"http://127.0.0.1:{self.port}/metrics")
         found: Counter[str] = Counter()
         for family in text_string_to_metric_families(text):
@@ -201,7 +201,7 @@ def _read(url: str) -> str:
 
 
 def messages(pool: Sequence[bytes], count: int, seed: int) -> Iterator[tuple[str, bytes, bool]]:
-    """Yield (topic, payload, whether the service hears it): nine in ten on budget topics of many devices."""
+    """Yield (topic, payload, True if the service subscribes to it): nine in ten are on budget topics."""
     rng = np.random.default_rng(seed)
     others = [device_topic(kind, FLEET, GOOD) for kind in TABLE if TABLE[kind].per_device]
     others += [fleet_topic(MessageKind.MODEL, FLEET), layer_topic(FLEET, LayerName("m", 0, 1))]
@@ -215,7 +215,7 @@ def messages(pool: Sequence[bytes], count: int, seed: int) -> Iterator[tuple[str
 
 
 async def flood(endpoint: Endpoint, service: Service, pool: Sequence[bytes], count: int) -> int:
-    """Publish *count* messages; return how many of them the service is to hear."""
+    """Publish *count* messages; return the number that the service should receive."""
     connection = endpoint.connection(Role.EMULATOR, "flood")
     sent = heard = 0
     async with aiomqtt.Client(**connection.client_options()) as client:
@@ -231,8 +231,10 @@ async def flood(endpoint: Endpoint, service: Service, pool: Sequence[bytes], cou
     return heard
 
 
-async def story(endpoint: Endpoint, service: Service, store: BlockStore, count: int) -> dict[str, object]:
-    """Flood the service beside a good device; return the figures."""
+async def flood_beside_good_device(
+    endpoint: Endpoint, service: Service, store: BlockStore, count: int
+) -> dict[str, object]:
+    """Flood the service while a good device reports; return the figures."""
     shelves = BlockCache()
     shelves.announce(notice_of(store))
     good, ended = GoodDevice(Agent(0, shelves)), asyncio.Event()
@@ -268,7 +270,7 @@ async def story(endpoint: Endpoint, service: Service, store: BlockStore, count: 
 
 
 def measure(count: int) -> list[str]:
-    """Measure, print, write ``malformed.json``; return the promises that do not hold."""
+    """Measure, print, write ``malformed.json``; return the limits that are exceeded."""
     with tempfile.TemporaryDirectory() as folder, launch_broker("mosquitto") as broker:
         job = prepare(SCENARIO, Path(folder))
         store = Path(folder) / "store"
@@ -277,7 +279,7 @@ def measure(count: int) -> list[str]:
         with cloud_process([store], broker.endpoint, FLEET, Updates(), options=options) as cloud:
             _wait_until_ready(19464)
             service = Service(19464, cloud.replicas[0].pid)
-            figures = asyncio.run(story(broker.endpoint, service, job.store, count))
+            figures = asyncio.run(flood_beside_good_device(broker.endpoint, service, job.store, count))
             restarted = cloud.restarts or cloud.replicas[0].pid != service.pid
     write("malformed", figures)
     grown = int(str(figures["memory_bytes_end"])) - int(str(figures["memory_bytes_warm"]))

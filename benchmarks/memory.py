@@ -1,4 +1,4 @@
-"""The memory of a run's processes over time, and the processor time that each has taken."""
+"""The memory and the processor time of the processes of a run over time."""
 
 import threading
 import time
@@ -7,10 +7,10 @@ import psutil
 
 
 class Sampler:
-    """Samples this process and all that it starts.
+    """Samples this process and its child processes.
 
     Args:
-        every_s: how often.
+        every_s: the interval of samples.
     """
 
     def __init__(self, every_s: float) -> None:
@@ -47,7 +47,7 @@ class Sampler:
 
 
 def name_of(process: psutil.Process, this: psutil.Process) -> str | None:
-    """Return what part of the run a process is; None for those that only start others."""
+    """Return the part of the run that a process has; None for a process that only starts others."""
     if process.pid == this.pid:
         return "run"
     words = process.cmdline()

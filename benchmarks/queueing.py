@@ -1,10 +1,10 @@
-"""The cloud's queue against the theory of queues: the mean wait of reports that come at random.
+"""Compares the cloud's queue with queueing theory: the mean wait of reports with Poisson arrivals.
 
 `devices.simulated.cloud_model.QueueingCloud` is driven with Poisson arrivals, each from its own device, in
 simulated time. The mean wait must be within 3 % of the exact one: with constant service that of M/D/c, with
-exponential service that of M/M/c. So many reports are simulated that the standard error of each mean is below
-1 %.
-``python -m benchmarks.queueing`` prints a table, writes ``queueing.json`` and fails where a mean is off.
+exponential service that of M/M/c. Enough reports are simulated to keep the standard error of each mean below
+1 %. ``python -m benchmarks.queueing`` prints a table, writes ``queueing.json`` and fails if a mean differs by
+more.
 """
 
 import argparse
@@ -30,11 +30,11 @@ LEAST_MASS = 1e-13
 
 
 def mean_wait_constant(workers: int, utilization: float) -> float:
-    """Return the mean wait, in services, of Poisson arrivals to so many workers of constant service: M/D/c.
+    """Return the mean wait, in services, of Poisson arrivals to *workers* with constant service: M/D/c.
 
-    Crommelin: whoever is served at t is gone at t + 1, whoever comes until then is there: the number in the
-    system at t + 1 is max(number at t - c, 0) plus a Poisson number. Its stationary distribution is solved
-    for, cut off where hardly anything is left, and Little's law makes the mean queue the mean wait.
+    Crommelin: reports in service at t have left at t + 1, and reports that arrived since are present. So the
+    number in the system at t + 1 is max(number at t - c, 0) plus a Poisson number. Its stationary
+    distribution is computed numerically, and Little's law gives the mean wait from the mean queue.
     """
     rate = workers * utilization
     size = workers + int(-2 * math.log(LEAST_MASS) / (1 - utilization)) + 20 * workers
@@ -60,7 +60,7 @@ def mean_wait_exponential(workers: int, utilization: float) -> float:
 
 
 def waits(cloud: CloudSettings, utilization: float, count: int, seed: int = 1) -> np.ndarray:
-    """Return the waits, in services, of so many reports that come at random; each from another device."""
+    """Return the waits, in services, of *count* reports with Poisson arrivals, each from another device."""
     assert cloud.workers is not None
     clock = Clock()
     queue = QueueingCloud(clock, cloud, stream(seed, "services"))
@@ -71,7 +71,7 @@ def waits(cloud: CloudSettings, utilization: float, count: int, seed: int = 1) -
     def arrive() -> simpy.events.ProcessGenerator:
         for number, moment in enumerate(moments):
             yield clock.timeout(moment - clock.now_ns)
-            queue.submit(a_report(TimedExchange, number, moment, waited=waited))
+            queue.submit(make_report(TimedExchange, number, moment, waited=waited))
 
     clock.process(arrive())
     clock.run()
@@ -91,7 +91,9 @@ class TimedExchange(Exchange, kw_only=True):
 Asked = TypeVar("Asked", bound=Exchange)
 
 
-def a_report(kind: Callable[..., Asked], number: int, arrived_ns: int, seq: int = 1, **fields: Any) -> Asked:
+def make_report(
+    kind: Callable[..., Asked], number: int, arrived_ns: int, seq: int = 1, **fields: Any
+) -> Asked:
     """Return report *seq* of device *number*, which is at the cloud at *arrived_ns*.
 
     Args:
@@ -105,13 +107,13 @@ def a_report(kind: Callable[..., Asked], number: int, arrived_ns: int, seq: int 
     return kind(report, arrived_ns, **fields)
 
 
-def a_cloud(workers: int, distribution: str) -> CloudSettings:
+def make_cloud(workers: int, distribution: str) -> CloudSettings:
     """Return a cloud whose service takes a second on average."""
     return CloudSettings(workers=workers, service_time=Duration(SERVICE_NS), distribution=distribution)  # type: ignore[arg-type]
 
 
 def mean_and_error(values: np.ndarray, batches: int = 30) -> tuple[float, float]:
-    """Return the mean and its standard error by batch means, the first twentieth left out."""
+    """Return the mean and its standard error by batch means, without the first twentieth."""
     settled = values[len(values) // 20 :]
     means = np.array([batch.mean() for batch in np.array_split(settled, batches)])
     return float(settled.mean()), float(means.std(ddof=1) / batches**0.5)
@@ -141,14 +143,14 @@ def expected(distribution: str, workers: int, utilization: float) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Simulate every case; return how many means are off."""
+    """Simulate every case; return the number of means that differ by more than the limit."""
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.queueing")
     parser.add_argument("--part", type=float, default=1.0, help="simulate this part of the reports only")
     part = parser.parse_args(arguments).part
     figures: dict[str, object] = {}
     off = 0
     for distribution, workers, utilization in CASES:
-        cloud = a_cloud(workers, distribution)
+        cloud = make_cloud(workers, distribution)
         mean, error = mean_and_error(waits(cloud, utilization, int(COUNTS[distribution][utilization] * part)))
         theory = expected(distribution, workers, utilization)
         off += abs(mean / theory - 1) > MOST_OFF or error / theory > MOST_ERROR

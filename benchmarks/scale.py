@@ -1,12 +1,12 @@
-"""What training costs, and that it grows with the number of interactions and no faster.
+"""The cost of training, which must grow no faster than the number of interactions.
 
-A catalogue of 40,000 items, 40 interactions per user, and 0.15 to 1.2 million interactions; besides,
-MovieLens-1M as it comes. Every entry is trained, all stages, and encoded in a process of its own, whose
-peak memory is the whole process's; it has one thread, the default. ``python -m benchmarks.scale`` prints
-a row per entry, writes ``scale.json`` and fails where a promise is broken.
+A catalogue of 40,000 items, 40 interactions per user, and 0.15 to 1.2 million interactions; and
+MovieLens-1M. Every entry is trained in all stages and encoded in a process of its own with one thread, the
+default; peak memory is that of the process. ``python -m benchmarks.scale`` prints a row per entry, writes
+``scale.json`` and fails if a limit is exceeded.
 
-*Linear* means: twice the interactions, from 0.6 to 1.2 million, take at most 2.3 times the time. A line
-a + b n through all sizes, by least squares, stands beside it with its largest deviation.
+*Linear* means: twice the interactions, from 0.6 to 1.2 million, take at most 2.3 times the time. The
+least-squares line a + b n through all sizes is reported with its largest deviation.
 """
 
 import argparse
@@ -35,14 +35,14 @@ MOST_TIMES_FOR_TWICE = 2.3
 
 
 class Promise(msgspec.Struct, frozen=True):
-    """What an entry may cost."""
+    """The limits for the cost of an entry."""
 
     minutes: float
     gigabytes: float
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """What is trained, and what it may cost, where that is promised."""
+    """A data set to train on, and its limits if it has any."""
 
     name: str
     data: Data
@@ -50,7 +50,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What an entry did cost. Reading or making its data is no part of ``seconds``, but of ``peak_mib``."""
+    """The cost of an entry. ``seconds`` exclude reading or generating the data; ``peak_mib`` includes it."""
 
     name: str
     users: int
@@ -66,7 +66,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def catalogue(users: int) -> Synthetic:
-    """Return a world of so many users."""
+    """Return synthetic data with so many users."""
     return Synthetic(users=users, items=ITEMS, interactions_per_user=INTERACTIONS_PER_USER)
 
 
@@ -77,7 +77,7 @@ ENTRIES = tuple(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, write ``scale.json``; return 1 if a promise is broken."""
+    """Measure, print, write ``scale.json``; return 1 if a limit is exceeded."""
     parser = argparse.ArgumentParser(description="Measure what training costs at several sizes.")
     parser.add_argument("--data", type=Path, default=data_root(), help="the folder that holds ml-1m")
     parser.add_argument("--sizes", type=int, default=len(ENTRIES), help="only so many of the smallest")
@@ -91,9 +91,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         entries.append(Entry("ml-1m", LightGCN(path=str(folder)), Promise(3, 1.5)))
     else:
         print(f"SKIPPED ml-1m: no data at {folder}; name the folder that holds it by --data")
-    costs = [told(in_process(entry)) for entry in entries]
-    line = fitted([cost for cost in costs if cost.items == ITEMS])
-    broken = [*broken_promises(entries, costs), *not_linear(costs)]
+    costs = [print_cost(in_process(entry)) for entry in entries]
+    line = fit_line([cost for cost in costs if cost.items == ITEMS])
+    broken = [*broken_promises(entries, costs), *linearity_problem(costs)]
     write("scale", {**line, "broken": broken, "rows": [msgspec.to_builtins(cost) for cost in costs]})
     return verdict(broken)
 
@@ -110,7 +110,7 @@ def in_process(entry: Entry) -> Cost:
 
 
 def measure(entry: Entry) -> Cost:
-    """Train and encode, and return what it cost this process."""
+    """Train and encode; return the cost for this process."""
     begun = time.monotonic()
     interactions = load(entry.data)
     load_seconds = time.monotonic() - begun
@@ -143,7 +143,7 @@ def measure(entry: Entry) -> Cost:
 
 
 def stopwatch() -> tuple[dict[str, float], Callable[[Progress], None]]:
-    """Return seconds by stage, and what is to hear of progress: time up to a tick is its stage's."""
+    """Return the seconds by stage, and the progress callback: time before a tick counts for its stage."""
     seconds: dict[str, float] = {}
     last = time.monotonic()
 
@@ -156,7 +156,7 @@ def stopwatch() -> tuple[dict[str, float], Callable[[Progress], None]]:
     return seconds, heard
 
 
-def told(cost: Cost) -> Cost:
+def print_cost(cost: Cost) -> Cost:
     """Print an entry's row."""
     stages = "  ".join(f"{stage} {seconds:.1f}" for stage, seconds in cost.stage_seconds.items())
     print(
@@ -170,7 +170,7 @@ def told(cost: Cost) -> Cost:
 # --- all together -----------------------------------------------------------------------------------
 
 
-def fitted(costs: Sequence[Cost]) -> dict[str, object]:
+def fit_line(costs: Sequence[Cost]) -> dict[str, object]:
     """Return the line through the costs, seconds = a + b n for n million interactions."""
     if len(costs) < 3:
         return {}
@@ -186,7 +186,7 @@ def fitted(costs: Sequence[Cost]) -> dict[str, object]:
 
 
 def broken_promises(entries: Sequence[Entry], costs: Sequence[Cost]) -> list[str]:
-    """Return what cost more than was promised."""
+    """Return the limits that are exceeded."""
     broken = []
     for entry, cost in zip(entries, costs, strict=True):
         if entry.promise is None:
@@ -199,8 +199,8 @@ def broken_promises(entries: Sequence[Entry], costs: Sequence[Cost]) -> list[str
     return broken
 
 
-def not_linear(costs: Sequence[Cost]) -> list[str]:
-    """Return a complaint if the largest catalogue takes more than its share of the time of half of it."""
+def linearity_problem(costs: Sequence[Cost]) -> list[str]:
+    """Return a message if the largest catalogue takes too many times the time of half of it."""
     seconds = {cost.users: cost.seconds for cost in costs if cost.items == ITEMS}
     if not {USERS[-2], USERS[-1]} <= seconds.keys():
         return []

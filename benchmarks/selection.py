@@ -1,11 +1,10 @@
-"""What the ranking of blocks is worth: every selection policy at every budget, on one trained model.
+"""Compares all selection policies at every budget, on one trained model.
 
-One model is trained per data set (and kept among the stores); each policy then ranks the same blocks,
-a floor of one per item group first, in as many layers as blocks, so that a budget gets the longest prefix
-that fits. Budgets are shares of the item table in fp32, quality is test NDCG@10 as a share of the whole
-fp32 table's. *Exact* is no ranking: of each user group's blocks the subset that weighs most within the
-budget, by itself for each budget (`benchmarks.best_subset`). Blocks of codec int8 are in slices of 2, as in
-`benchmarks.quality`.
+One model is trained per data set and cached. Each policy then ranks the same blocks, a floor of one per item
+group first, in as many layers as blocks, so that a budget gets the longest prefix that fits. Budgets are
+shares of the item table in fp32, quality is test NDCG@10 as a share of the whole fp32 table's. *Exact* is not
+a ranking: it is the heaviest subset of each user group's blocks for each budget by itself
+(`benchmarks.best_subset`). Blocks of codec int8 are in slices of 2, as in `benchmarks.quality`.
 ``python -m benchmarks.selection`` prints tables and writes ``selection.json``.
 """
 
@@ -57,7 +56,7 @@ FEW_LAYERS = f"peel, {LAYERS} layers"
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What one policy reaches."""
+    """The quality of one policy at one budget."""
 
     policy: str
     ndcg: FloatArray
@@ -65,7 +64,7 @@ class Row:
 
 
 class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of the exact best subset's weight a prefix has, over user groups."""
+    """The share of the exact best subset's weight that a prefix has, over user groups."""
 
     budget_share: float
     prefix_mean: float
@@ -108,7 +107,7 @@ def _of_source(source: Source) -> list[dict[str, object]]:
 def _of_codec(
     interactions: Interactions, trained: TrainedModel, training: Training, codec: Codec
 ) -> list[dict[str, object]]:
-    narrow, model = in_slices(trained, training, codec)
+    narrow, model = cut_into_slices(trained, training, codec)
     rows, exact = compare(interactions, narrow, model, SHARES)
     full = full_ndcg(trained)
     title = f"{interactions.name}, {codec}: NDCG@10, share of full's {full:.4f}"
@@ -120,10 +119,10 @@ def _of_codec(
     ] + [{"data": interactions.name, "codec": codec} | msgspec.to_builtins(gap) for gap in exact.gaps]
 
 
-def in_slices(trained: TrainedModel, training: Training, codec: Codec) -> tuple[TrainedModel, Model]:
-    """Return a trained model to be stored by *codec* in the slices of `CODECS`, and how it is stored.
+def cut_into_slices(trained: TrainedModel, training: Training, codec: Codec) -> tuple[TrainedModel, Model]:
+    """Return a trained model cut into the slices of `CODECS` for *codec*, and its storage settings.
 
-    A narrower slice has the correction of the slice that it is a part of, so nothing is trained.
+    A narrower slice has the correction of the slice that contains it, so nothing is trained.
     """
     width = min(CODECS[codec], training.slice_width)
     dim, of = trained.user_vectors.shape[1], np.arange(0, trained.user_vectors.shape[1], width)
@@ -136,12 +135,12 @@ def in_slices(trained: TrainedModel, training: Training, codec: Codec) -> tuple[
 def compare(
     interactions: Interactions, trained: TrainedModel, model: Model, shares: Sequence[float]
 ) -> tuple[list[Row], Exact]:
-    """Return what each policy reaches at each budget, and how far PEEL's ranking is from the best subsets.
+    """Return the quality of each policy at each budget, and the gap of PEEL's ranking to the best subsets.
 
     Args:
-        interactions: what was trained on.
+        interactions: the training data.
         trained: the model.
-        model: how it is stored; its codec decides which policies there are.
+        model: its storage settings; the codec decides which policies differ.
         shares: budgets, ascending, as shares of the item table in fp32.
     """
     budgets = [int(share * trained.item_tables[0].nbytes) for share in shares]
@@ -151,7 +150,9 @@ def compare(
         if selection is Selection.PEEL or not selection.is_peel(model.codec.embedded)
     }
     few = _stored(trained, model, Selection.PEEL, LAYERS)
-    exact = exact_of(stores[Selection.PEEL], few, trained, list(zip(shares, budgets, strict=True)))
+    exact = best_subsets_by_group(
+        stores[Selection.PEEL], few, trained, list(zip(shares, budgets, strict=True))
+    )
     rows = [Row(each.value, ndcg_at(store, interactions, budgets)) for each, store in stores.items()]
     best = [_whole(store, interactions) for store in exact.stores]
     rows[1:1] = [Row(FEW_LAYERS, ndcg_at(few, interactions, budgets)), Row(EXACT, np.stack(best))]
@@ -171,10 +172,10 @@ def full_ndcg(trained: TrainedModel) -> float:
 
 
 def ndcg_at(store: BlockStore, interactions: Interactions, budgets: Sequence[int]) -> FloatArray:
-    """Return NDCG@10 of each user that wants anything, shape (budgets, users)."""
-    asking = np.flatnonzero(interactions.test.counts()).tolist()
-    _, qualities = evaluate(store, HeldOut(interactions.known, interactions.test), asking)
-    users = [qualities[user] for user in asking]
+    """Return NDCG@10 of each user with test items, shape (budgets, users)."""
+    users_with_tests = np.flatnonzero(interactions.test.counts()).tolist()
+    _, qualities = evaluate(store, HeldOut(interactions.known, interactions.test), users_with_tests)
+    users = [qualities[user] for user in users_with_tests]
     return np.array([[user.at(user.best_layer(budget)).ndcg_at_10 for user in users] for budget in budgets])
 
 
@@ -190,7 +191,7 @@ def _whole(store: BlockStore | None, interactions: Interactions) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class Blocked:
-    """A user group's blocks in PEEL's order: what each weighs and takes, shapes (B,), and whose it is."""
+    """A user group's blocks in PEEL's order: weights and bytes, shapes (B,), and the group."""
 
     blocks: GroupBlocks
     weights: FloatArray
@@ -198,7 +199,7 @@ class Blocked:
     cells: list[tuple[int, int]]
 
     def chains(self) -> tuple[list[Chain], list[list[int]]]:
-        """Return a chain for each cell, and the places of its blocks in the ranking."""
+        """Return a chain for each cell, and the indices of its blocks in the ranking."""
         places: dict[tuple[int, int], list[int]] = {}
         for place, cell in enumerate(self.cells):
             places.setdefault(cell, []).append(place)
@@ -210,7 +211,7 @@ class Blocked:
         return chains, list(places.values())
 
     def best(self, budgets: Sequence[int], *, floor: bool) -> list[list[int] | None]:
-        """Return the places of the best subset for each budget, None where the floor does not fit."""
+        """Return the indices of the best subset for each budget, None if the floor does not fit."""
         chains, places = self.chains()
         return [
             None
@@ -220,20 +221,20 @@ class Blocked:
         ]
 
     def weight_of_first(self, layers: Layers, budgets: Sequence[int]) -> list[float]:
-        """Return what the highest of *layers* within each budget weighs."""
+        """Return the weight of the highest of *layers* within each budget."""
         sums = np.concatenate([[0.0], np.cumsum(self.weights)])
         return [float(sums[layers.blocks[layers.best(budget)]]) for budget in budgets]
 
 
-def exact_of(
+def best_subsets_by_group(
     peel: BlockStore, few: BlockStore, trained: TrainedModel, budgets: Sequence[tuple[float, int]]
 ) -> Exact:
-    """Return the best subsets of every group, and what a prefix of PEEL's ranking has of their weight.
+    """Return the best subsets of every group, and the share of their weight in a prefix of PEEL's ranking.
 
     Args:
         peel: with as many layers as blocks.
         few: the same with few layers.
-        trained: what is stored there.
+        trained: the model.
         budgets: each as a share and in bytes.
     """
     sizes = [size for _, size in budgets]
@@ -280,7 +281,7 @@ def _weights(group: Blocked, found: Sequence[list[int] | None]) -> list[float]:
 
 
 def _subset_store(store: BlockStore, found: Sequence[list[int] | None]) -> BlockStore | None:
-    """Return *store* with only the blocks at the places *found* for each group."""
+    """Return *store* with only the blocks at the indices *found* for each group."""
     groups = [
         _subset(store.geometry, group, places)
         for group, places in zip(store.groups, found, strict=True)
@@ -299,7 +300,7 @@ def _subset(geometry: Geometry, group: GroupBlocks, places: Sequence[int]) -> Gr
 
 
 def as_table(rows: Sequence[Row], full: float, shares: Sequence[float], title: str) -> Table:
-    """Return what each policy reaches, as shares of *full*, and how sure the differences from PEEL are."""
+    """Return the quality of each policy as a share of *full*, with standard errors."""
     table = Table(title=title)
     table.add_column("selection", no_wrap=True)
     for share in shares:
@@ -314,7 +315,7 @@ def as_table(rows: Sequence[Row], full: float, shares: Sequence[float], title: s
 
 
 def gaps_table(gaps: Sequence[Gap]) -> Table:
-    """Return what prefixes have of the best subsets' weight."""
+    """Return the shares of the best subsets' weight that prefixes have."""
     table = Table(title="weight, of the exact best subset's: mean and least over user groups")
     for column in ("budget", "peel", "least", FEW_LAYERS, "least", "floor: exact with, of exact without"):
         table.add_column(column, justify="right")

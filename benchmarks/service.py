@@ -1,9 +1,9 @@
-"""How fast the cloud service answers, against a bare echo: same broker, same load, same payload sizes.
+"""The speed of the cloud service, compared with a bare echo: same broker, same load, same payload sizes.
 
-The load: K devices, each with one report under way, which reports again as soon as it has its answer. The
-*bare echo* (`benchmarks.echo`) is an aiomqtt client that answers each report with so many zero bytes. Rounds
-of one and of the other take turns; medians are quoted. Everything shares the machine's cores: the broker, the
-load generator and the responder; the CPU time of each is in the figures.
+The load is K devices, each with one report in flight, which reports again as soon as it has its answer. The
+*bare echo* (`benchmarks.echo`) is an aiomqtt client that answers each report with zero bytes of the same
+size. Rounds of both alternate; the figures are medians. Broker, load generator and responder share the cores
+of the machine; the figures have the CPU time of each.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ fleet: [{name: device, count: 1}]
 
 @dataclass(frozen=True)
 class Report:
-    """What every device of the load sends again and again."""
+    """The report that every device of the load sends repeatedly."""
 
     model: str
     held: int
@@ -89,7 +89,7 @@ def choose(store: BlockStore) -> Report:
 
 @dataclass
 class Round:
-    """What came of a round."""
+    """The result of a round."""
 
     per_s: float
     cpu_share: dict[str, float]
@@ -97,7 +97,7 @@ class Round:
 
 
 async def load(endpoint: Endpoint, count: int, payload: Callable[[int], bytes], seconds: float) -> float:
-    """Keep *count* reports in flight; return the answers in a second, after one to warm up."""
+    """Keep *count* reports in flight; return the answers per second, after a second to warm up."""
     tasks: set[asyncio.Task[None]] = set()
     answers, seqs = 0, itertools.count(1)
     connection = endpoint.connection(Role.FLEET, f"load-{time.monotonic_ns()}")
@@ -130,10 +130,10 @@ async def load(endpoint: Endpoint, count: int, payload: Callable[[int], bytes], 
     return rate
 
 
-def measured(
+def run_round(
     endpoint: Endpoint, count: int, payload: Callable[[int], bytes], processes: Mapping[str, Sequence[int]]
 ) -> Round:
-    """Run one round, and see what each process needs of the processor."""
+    """Run one round and measure the processor time of each process."""
 
     def spent() -> dict[str, float]:
         return {
@@ -148,8 +148,8 @@ def measured(
 
 
 @contextmanager
-def echoing(endpoint: Endpoint) -> Iterator[int]:
-    """Run the bare echo; give its process."""
+def start_echo(endpoint: Endpoint) -> Iterator[int]:
+    """Run the bare echo; yield its process id."""
     connection = endpoint.connection(Role.CLOUD, "echo")
     command = [sys.executable, "-m", "benchmarks.echo"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -166,8 +166,8 @@ def echoing(endpoint: Endpoint) -> Iterator[int]:
 
 
 @contextmanager
-def serving(endpoint: Endpoint, store: Path, replicas: int) -> Iterator[Sequence[int]]:
-    """Run the service; give its processes."""
+def start_service(endpoint: Endpoint, store: Path, replicas: int) -> Iterator[Sequence[int]]:
+    """Run the service; yield its process ids."""
     with cloud_process([store], endpoint, FLEET, Updates(), replicas=replicas, options=()) as cloud:
         asyncio.run(_until_announced(endpoint))
         time.sleep(1.0 * replicas)  # until each of them has subscribed
@@ -182,7 +182,7 @@ async def _until_announced(endpoint: Endpoint) -> None:
 
 
 def main() -> list[str]:
-    """Measure, print, write ``service.json``; return the promises that do not hold."""
+    """Measure, print, write ``service.json``; return the limits that are exceeded."""
     rounds: dict[str, dict[int, list[Round]]] = {
         name: {count: [] for count in IN_FLIGHT} for name in ("echo", "service", "two_replicas")
     }
@@ -198,22 +198,22 @@ def main() -> list[str]:
 
         ours = {"load": [psutil.Process().pid], "broker": _broker_pids()}
         for _, count in itertools.product(range(ROUNDS), IN_FLIGHT):
-            with echoing(endpoint) as pid:
-                found = measured(endpoint, count, size, ours | {"responder": [pid]})
+            with start_echo(endpoint) as pid:
+                found = run_round(endpoint, count, size, ours | {"responder": [pid]})
                 rounds["echo"][count].append(found)
             for name, replicas in (("service", 1), ("two_replicas", 2)):
-                with serving(endpoint, store, replicas) as pids:
-                    found = measured(endpoint, count, report.payload, ours | {"responder": pids})
+                with start_service(endpoint, store, replicas) as pids:
+                    found = run_round(endpoint, count, report.payload, ours | {"responder": pids})
                     rounds[name][count].append(found)
-    figures = summed_up(rounds, report)
+    figures = summarize(rounds, report)
     write("service", figures)
     ratio = figures["ratio"]
     assert isinstance(ratio, float)
     return [] if ratio >= PROMISED_RATIO else [f"service: ratio(={ratio:.3f}) must be >= {PROMISED_RATIO}"]
 
 
-def summed_up(rounds: dict[str, dict[int, list[Round]]], report: Report) -> dict[str, object]:
-    """Return medians over rounds, and ratios of what was measured in the same round."""
+def summarize(rounds: dict[str, dict[int, list[Round]]], report: Report) -> dict[str, object]:
+    """Return medians over rounds, and medians of the ratios within a round."""
 
     def ratio(name: str, other: str, count: int) -> float:
         pairs = zip(rounds[name][count], rounds[other][count], strict=True)

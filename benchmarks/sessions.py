@@ -1,9 +1,9 @@
-"""Five thousand devices, each with its own connection, on one machine: what does it take, is anything lost?
+"""The cost of five thousand devices, each with its own connection, on one machine; nothing may be lost.
 
-`scenarios/live-squeeze.yaml` with all devices there from the start: they connect as fast as `CONNECT_RATE`
-allows, before simulated time begins, and ask for their first PEEs at one instant; two minutes later all of
-them are squeezed at one instant. Broker, cloud and fleet share this machine's cores. Memory per device is
-what two shards with all devices take at most beyond two shards with one device each.
+All devices of `scenarios/live-squeeze.yaml` connect before simulated time begins, as fast as `CONNECT_RATE`
+allows. They request their first PEEs at one instant, and two minutes later all budgets shrink at one instant.
+Broker, cloud and fleet share the cores of the machine. Memory per device is the peak of two shards with all
+devices minus that of two shards with one device each.
 
     python -m benchmarks.sessions [--devices 5000]
 """
@@ -33,8 +33,8 @@ SAMPLE_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
-class Lived:
-    """A run, and what its processes took."""
+class RunCost:
+    """A run and the cost of its processes."""
 
     finished: RunResult
     max_bytes: Mapping[str, int]
@@ -49,15 +49,15 @@ class Lived:
         return sum(spent for name, spent in self.cpu_s.items() if name.startswith(part))
 
 
-def live(devices: int, folder: Path, *overrides: str) -> Lived:
-    """Run the scenario with so many devices."""
+def run_devices(devices: int, folder: Path, *overrides: str) -> RunCost:
+    """Run the scenario with *devices* devices."""
     path = next(each for each in shipped() if each.stem == "live-squeeze")
     changed = [f"fleet[phone].count={devices}", "fleet[phone].start_within=0 s"]
     scenario = load(path, [*changed, f"realtime.connect_rate={CONNECT_RATE}", *overrides])
     with Sampler(SAMPLE_EVERY_S) as sampler:
         finished = run(scenario, RunOptions(folder, shards=SHARDS, report=False), Unwatched())
     most = {name: max(size for _, size in found) for name, found in sampler.samples.items()}
-    return Lived(finished, most, sampler.cpu_s)
+    return RunCost(finished, most, sampler.cpu_s)
 
 
 def busiest_second(folder: Path) -> int:
@@ -67,10 +67,10 @@ def busiest_second(folder: Path) -> int:
 
 
 def measure(devices: int) -> list[str]:
-    """Run, write ``sessions.json``; return the promises that do not hold."""
+    """Run, write ``sessions.json``; return the limits that are exceeded."""
     with tempfile.TemporaryDirectory() as folder:
-        alone = live(SHARDS, Path(folder), "stop_time=5 s", "stages=[]", "actions=[]", "thresholds={}")
-        crowded = live(devices, Path(folder))
+        alone = run_devices(SHARDS, Path(folder), "stop_time=5 s", "stages=[]", "actions=[]", "thresholds={}")
+        crowded = run_devices(devices, Path(folder))
         busiest = busiest_second(crowded.finished.folder)
     summary = crowded.finished.summary
     trips = summary["round_trip_seconds"]

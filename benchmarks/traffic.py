@@ -1,7 +1,7 @@
-"""The tables of docs/traffic.md, from the folders of the sweeps that the page names.
+"""Writes the tables of docs/traffic.md from the folders of the sweeps that the page names.
 
-``make docs-traffic`` runs both sweeps and then ``python -m benchmarks.traffic FOLDER``, where FOLDER holds
-a sweep folder each for ``thrash`` and ``policy-matrix``; the tables between the page's markers are rewritten.
+``make docs-traffic`` runs both sweeps and then ``python -m benchmarks.traffic FOLDER``, where FOLDER has
+the sweep folders ``thrash`` and ``policy-matrix``; it rewrites the tables between the markers of the page.
 """
 
 import csv
@@ -60,15 +60,15 @@ def markdown(figures: Mapping[str, Figures]) -> str:
     return "\n".join(lines)
 
 
-def between(name: str) -> re.Pattern[str]:
+def table_pattern(name: str) -> re.Pattern[str]:
     """Return the pattern of the table called *name* with the markers around it."""
     return re.compile(rf"(?<=<!-- {name} -->\n)(?:(?!<!--).)*?(?=\n<!-- end -->)", re.DOTALL)
 
 
-def rewritten(page: str, tables: Mapping[str, str]) -> str:
+def replace_tables(page: str, tables: Mapping[str, str]) -> str:
     """Return *page* with *tables* between their markers."""
     for name, table in tables.items():
-        page, found = between(name).subn(lambda _, table=table: table, page)  # type: ignore[misc]  # bound now
+        page, found = table_pattern(name).subn(lambda _, table=table: table, page)  # type: ignore[misc]  # bound now
         if found != 1:
             raise ValueError(f"page must hold the markers of table {name!r} once, holds {found}")
     return page
@@ -77,7 +77,7 @@ def rewritten(page: str, tables: Mapping[str, str]) -> str:
 def main(folder: Path) -> None:
     """Rewrite the tables of the page from the sweeps in *folder*."""
     tables = {name: markdown(read_figures(folder / name)) for name in SWEEPS}
-    PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
+    PAGE.write_text(replace_tables(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
 
 
 if __name__ == "__main__":

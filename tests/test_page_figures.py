@@ -28,7 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows_between(page: Path, name: str) -> list[list[str]]:
     """Return the cells of a table of a page, the heading first."""
-    table = traffic.between(name).search(page.read_text(encoding="utf-8"))
+    table = traffic.table_pattern(name).search(page.read_text(encoding="utf-8"))
     assert table is not None, f"{page.name} must hold the table {name}"
     lines = [line for line in table[0].splitlines() if not line.startswith("|---")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -90,7 +90,7 @@ def test_method_shows_what_the_rankings_are_worth_today(store: Path) -> None:
     source = open_source(None, selection.QUICKSTART)
     training = source.model.training
     trained, _ = train_once(source.interactions, training, store, lambda *_: None)
-    narrow, model = selection.in_slices(trained, training, Codec.CODED)
+    narrow, model = selection.cut_into_slices(trained, training, Codec.CODED)
     compared, _ = selection.compare(source.interactions, narrow, model, selection.SHARES)
     full = selection.full_ndcg(trained)
     today = {row.policy: [f"{mean:.3f}" for mean in row.ndcg.mean(axis=1) / full] for row in compared}

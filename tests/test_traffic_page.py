@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.traffic import COLUMNS, PAGE, SWEEPS, between, markdown, read_figures, rewritten
+from benchmarks.traffic import COLUMNS, PAGE, SWEEPS, markdown, read_figures, replace_tables, table_pattern
 from emulator.cli.sweep import SweepOptions, run_sweep
 from scenarios.language.sweep_expansion import load_plan
 from wire.units import BYTE_UNITS
@@ -47,7 +47,7 @@ def in_small(name: str, folder: Path, stores: Path, only: tuple[str, ...] = ()) 
 
 def on_the_page(name: str) -> Table:
     """Return the figures of a table of the page, as far as it shows them."""
-    shown = between(name).search(PAGE.read_text(encoding="utf-8"))
+    shown = table_pattern(name).search(PAGE.read_text(encoding="utf-8"))
     assert shown is not None
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown[0].splitlines()]
     assert rows[0] == ["policy", *(heading for heading, _ in COLUMNS.values())]
@@ -199,6 +199,6 @@ def test_tables_are_written_between_their_markers() -> None:
         "| `full` | 3 MiB | 50 % | 4 MiB | 0 | 0.5000 | 0.500 | 0.50000 | 0.5 s | 50 % |"
     )
     page = "before\n<!-- thrash -->\nold\n<!-- end -->\n<!-- policy-matrix -->\nkept\n<!-- end -->\n"
-    assert rewritten(page, {"thrash": table}) == page.replace("old", table)
+    assert replace_tables(page, {"thrash": table}) == page.replace("old", table)
     with pytest.raises(ValueError, match="must hold the markers of table 'codecs' once, holds 0"):
-        rewritten(page, {"codecs": table})
+        replace_tables(page, {"codecs": table})

@@ -1,6 +1,16 @@
 from msgspec.structs import replace
 
-from benchmarks.scale import ITEMS, USERS, Cost, Entry, Promise, broken_promises, fitted, measure, not_linear
+from benchmarks.scale import (
+    ITEMS,
+    USERS,
+    Cost,
+    Entry,
+    Promise,
+    broken_promises,
+    fit_line,
+    linearity_problem,
+    measure,
+)
 from cloud.data.sources import Synthetic
 
 COST = Cost(
@@ -39,15 +49,17 @@ def test_promises_are_upper_bounds() -> None:
 
 def test_twice_the_interactions_may_take_twice_the_time_but_not_three_times() -> None:
     def at(seconds: float) -> list[str]:
-        return not_linear([replace(COST, users=USERS[-2], seconds=seconds), COST])
+        return linearity_problem([replace(COST, users=USERS[-2], seconds=seconds), COST])
 
     assert at(300.0) == []
     assert at(200.0) == ["twice the interactions: times(=3.00) must be <= 2.3"]
-    assert not_linear([COST]) == []  # nothing to compare with
+    assert linearity_problem([COST]) == []  # nothing to compare with
 
 
 def test_a_line_is_found_through_points_that_lie_on_one() -> None:
-    line = fitted([replace(COST, interactions=n, seconds=10 + n / 1e4) for n in (100_000, 200_000, 400_000)])
+    line = fit_line(
+        [replace(COST, interactions=n, seconds=10 + n / 1e4) for n in (100_000, 200_000, 400_000)]
+    )
     assert {name: round(float(str(value)), 6) for name, value in line.items()} == {
         "seconds_to_begin_with": 10,
         "seconds_per_million_interactions": 100,

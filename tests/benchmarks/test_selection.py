@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.selection import EXACT, FEW_LAYERS, Exact, Row, compare, full_ndcg, in_slices
+from benchmarks.selection import EXACT, FEW_LAYERS, Exact, Row, compare, cut_into_slices, full_ndcg
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
 from cloud.data.load import load
@@ -25,7 +25,7 @@ def world() -> tuple[Interactions, TrainedModel]:
 
 def compared(world: tuple[Interactions, TrainedModel], codec: Codec) -> tuple[list[Row], Exact]:
     data, trained = world
-    return compare(data, *in_slices(trained, TRAINING, codec), SHARES)
+    return compare(data, *cut_into_slices(trained, TRAINING, codec), SHARES)
 
 
 @pytest.mark.parametrize(

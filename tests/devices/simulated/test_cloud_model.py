@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.queueing import (
-    a_cloud,
-    a_report,
     expected,
+    make_cloud,
+    make_report,
     mean_and_error,
     mean_wait_constant,
     mean_wait_exponential,
@@ -48,7 +48,7 @@ class TestTheory:
     def test_reports_wait_as_theory_says(
         self, distribution: str, workers: int, utilization: float, count: int
     ) -> None:
-        mean, error = mean_and_error(waits(a_cloud(workers, distribution), utilization, count))
+        mean, error = mean_and_error(waits(make_cloud(workers, distribution), utilization, count))
         assert error < 0.2 * mean
         assert mean == pytest.approx(expected(distribution, workers, utilization), abs=4 * error)
 
@@ -86,7 +86,7 @@ def queued(
     clock, desk = Clock(), Desk()
     queue = QueueingCloud(clock, cloud, stream(1, "cloud"), windows)
     for number, seq, arrived_ns in reports:
-        queue.submit(a_report(DeskExchange, number, arrived_ns, seq, desk=desk))
+        queue.submit(make_report(DeskExchange, number, arrived_ns, seq, desk=desk))
     clock.run()
     return desk
 
@@ -111,8 +111,8 @@ class TestStories:
     def test_a_report_that_came_twice_is_worked_on_twice(self) -> None:
         clock, desk = Clock(), Desk()
         queue = QueueingCloud(clock, a_queue(), stream(1, "cloud"))
-        queue.submit(a_report(DeskExchange, 1, 0, copies=2, desk=desk))
-        queue.submit(a_report(DeskExchange, 2, 1, desk=desk))
+        queue.submit(make_report(DeskExchange, 1, 0, copies=2, desk=desk))
+        queue.submit(make_report(DeskExchange, 2, 1, desk=desk))
         clock.run()
         assert desk.answered == {(1, 1): (0, 10), (2, 1): (20, 30)}
 
@@ -152,7 +152,7 @@ class TestStories:
         desk = Desk()
         cloud = UnlimitedCloud(10, (FaultWindow(5, 50, 0, CloudOutage(at="0 s", duration=Duration(1))),))
         for number, arrived in enumerate((0, 0, 6, 60)):
-            cloud.submit(a_report(DeskExchange, number, arrived, desk=desk))
+            cloud.submit(make_report(DeskExchange, number, arrived, desk=desk))
         assert list(desk.answered.values()) == [(50, 60), (50, 60), (50, 60), (60, 70)]
 
 
