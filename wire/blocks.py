@@ -42,13 +42,13 @@ class Blocks(NamedTuple):
         else:
             known = data_sizes(geometry)
             sizes = [known[block] for block in ids]
-        wanted = (len(ids), sum(sizes), len(ids) * geometry.codec.scale_bytes)
-        if (len(sizes), len(self.data), len(self.scales)) != wanted or (
+        expected = (len(ids), sum(sizes), len(ids) * geometry.codec.scale_bytes)
+        if (len(sizes), len(self.data), len(self.scales)) != expected or (
             self.sizes and not geometry.codec.embedded
         ):
             raise RemoteProtocolError(
                 Reason.MALFORMED,
-                f"{len(ids)} blocks need {wanted} sizes, bytes and bytes of scales, "
+                f"{len(ids)} blocks need {expected} sizes, bytes and bytes of scales, "
                 f"not {(len(sizes), len(self.data), len(self.scales))}",
             )
         return sizes
@@ -77,5 +77,5 @@ def data_sizes(geometry: Geometry) -> tuple[int, ...]:
 
 
 def _numbers(raw: bytes) -> list[int]:
-    found: list[int] = np.frombuffer(raw, dtype="<u2").tolist()
-    return found
+    numbers: list[int] = np.frombuffer(raw, dtype="<u2").tolist()
+    return numbers

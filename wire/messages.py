@@ -3,7 +3,7 @@
 The PEE itself travels as a safetensors file: see `wire.update_part`.
 """
 
-from typing import Annotated, TypeVar
+from typing import Annotated, TypeVar, cast
 
 import msgspec
 
@@ -105,7 +105,7 @@ def decode(payload: bytes, kind: type[Message]) -> Message:
         raise RemoteProtocolError(Reason.TOO_LARGE, f"{len(payload)} bytes, at most {MAX_JSON_BYTES}")
     try:
         try:
-            return _DECODERS[kind].decode(payload)  # type: ignore[return-value]  # one decoder per type
+            return cast("Message", _DECODERS[kind].decode(payload))  # one decoder per type
         except msgspec.ValidationError:
             return msgspec.convert(_with_whole_numbers(msgspec.json.decode(payload)), kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -117,5 +117,5 @@ def _with_whole_numbers(value: object) -> object:
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         return int(value)
     if isinstance(value, dict):
-        return {key: _with_whole_numbers(each) for key, each in value.items()}
-    return [_with_whole_numbers(each) for each in value] if isinstance(value, list) else value
+        return {key: _with_whole_numbers(item) for key, item in value.items()}
+    return [_with_whole_numbers(item) for item in value] if isinstance(value, list) else value

@@ -102,10 +102,10 @@ def resolve_output(path: Path) -> Path:
     if kind != stat.S_IFREG:
         raise InputError(f"{path}: is {_KINDS.get(kind, 'no regular file')}, not a file to write")
     try:
-        found = target.parent.stat()
+        folder = target.parent.stat()
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {os_error_text(error)}") from None
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(folder.st_mode):
         raise InputError(f"{path}: cannot be written: {os.strerror(errno.ENOTDIR)}")
     return target
 

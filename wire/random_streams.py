@@ -15,7 +15,7 @@ def stream(seed: int, *name: str | int) -> np.random.Generator:
     The name is hashed to 128 bits, so that the names of a million devices do not collide.
     """
     digest = _digest(*name)
-    key = tuple(int.from_bytes(digest[at : at + 4], "little") for at in range(0, 16, 4))
+    key = tuple(int.from_bytes(digest[start : start + 4], "little") for start in range(0, 16, 4))
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
 
 

@@ -92,8 +92,8 @@ class Ranking:
         gains = 1.0 / np.log2(np.arange(2, k + 2))
         ideal = np.concatenate([[1.0], np.cumsum(gains)])  # ideal[0] only avoids a division by 0
         best = ideal[np.minimum(self.test_counts, k)]
-        gained = (self.hits[:, :k] * gains[: self.hits.shape[1]]).sum(axis=1)
-        return np.asarray(gained / best, dtype=np.float64)
+        dcg = (self.hits[:, :k] * gains[: self.hits.shape[1]]).sum(axis=1)
+        return np.asarray(dcg / best, dtype=np.float64)
 
     def hit_rate(self, k: int) -> FloatArray:
         """Return HR@k per user, shape (B,)."""
@@ -115,7 +115,7 @@ def top_k(scores: NDArray[np.floating], k: int) -> IntArray:
     chosen = np.argpartition(-scores, k - 1, axis=1)[:, :k]
     values = np.take_along_axis(scores, chosen, axis=1)
     cut = values.min(axis=1, keepdims=True)
-    # argpartition picks any of the items that tie at the cut: rank such rows in full.
+    # argpartition picks any of the items with equal scores at the cut: rank such rows in full.
     tied = np.flatnonzero((scores >= cut).sum(axis=1) > k)
     order = np.lexsort((chosen, -values), axis=1)
     best = np.take_along_axis(chosen, order, axis=1)
@@ -139,8 +139,8 @@ def rank(scores: NDArray[np.floating], known: ItemLists, test: ItemLists, k: int
     users, items = known.pairs()
     masked[users, items] = -np.inf
     best = top_k(masked, min(k, masked.shape[1]))
-    wanted = np.zeros(masked.shape, dtype=bool)
+    is_hit = np.zeros(masked.shape, dtype=bool)
     users, items = test.pairs()
-    wanted[users, items] = True
-    wanted &= masked > -np.inf  # a masked item is never a hit, even where fewer than k are left
-    return Ranking(best, np.take_along_axis(wanted, best, axis=1), test.counts())
+    is_hit[users, items] = True
+    is_hit &= masked > -np.inf  # a masked item is never a hit, even if fewer than k remain
+    return Ranking(best, np.take_along_axis(is_hit, best, axis=1), test.counts())

@@ -18,8 +18,8 @@ def printable(text: object, most: int | None = None) -> str:
         text: any value; its ``str`` is shown.
         most: the largest number of characters, then ``...``.
     """
-    whole = str(text)
-    cut = whole if most is None or len(whole) <= most else whole[:most] + "..."
+    full = str(text)
+    cut = full if most is None or len(full) <= most else full[:most] + "..."
     if cut.isascii() and cut.isprintable():
         return cut
     return "".join(_escape(char) if unicodedata.category(char) in _OBEYED else char for char in cut)

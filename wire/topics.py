@@ -141,15 +141,15 @@ def parse(topic: str) -> TopicAddress:
 
 def matches(topic_filter: str, topic: str) -> bool:
     """Tell whether *topic* matches *topic_filter* as MQTT 3.1.1 section 4.7 defines it."""
-    wanted, levels = topic_filter.split("/"), topic.split("/")
-    if topic.startswith("$") and wanted[0] in ("+", "#"):
+    pattern, levels = topic_filter.split("/"), topic.split("/")
+    if topic.startswith("$") and pattern[0] in ("+", "#"):
         return False
-    for at, level in enumerate(wanted):
+    for index, level in enumerate(pattern):
         if level == "#":
-            return at == len(wanted) - 1
-        if at >= len(levels) or level not in ("+", levels[at]):
+            return index == len(pattern) - 1
+        if index >= len(levels) or level not in ("+", levels[index]):
             return False
-    return len(wanted) == len(levels)
+    return len(pattern) == len(levels)
 
 
 def access_rules(role: Role, fleet: str = "+") -> tuple[AccessRule, ...]:

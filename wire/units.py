@@ -1,7 +1,7 @@
 """Quantities: types with a unit, and the text in which people write them.
 
-Text is converted exactly or refused: ``"64 MiB"``, ``"250 ms"``, ``"1 h 30 min"``, ``"5 Mbps"``, ``"0.5
-%"``. A number without a unit is refused, except 0, which is the same in every unit.
+Text is converted exactly or refused: ``"64 MiB"``, ``"250 ms"``, ``"1 h 30 min"``, ``"5 Mbps"``,
+``"0.5 %"``. A number without a unit is refused, except 0, which is the same in every unit.
 """
 
 import re
@@ -141,8 +141,13 @@ def _parse(value: object, units: dict[str, int], what: str, example: str, *, sev
         return 0
     text = value.strip() if isinstance(value, str) and len(value) <= MAX_TEXT else ""
     terms = _TERM.findall(text)
-    whole = _TERM.sub("", text).strip() == ""
-    if not terms or not whole or (len(terms) > 1 and not several) or any(u not in units for _, u in terms):
+    only_terms = _TERM.sub("", text).strip() == ""
+    if (
+        not terms
+        or not only_terms
+        or (len(terms) > 1 and not several)
+        or any(u not in units for _, u in terms)
+    ):
         raise ValueError(
             f"cannot read {value!r} as {what}: write for example '{example}' (units: {', '.join(units)})"
         )

@@ -50,7 +50,7 @@ def fit_tables(task: Task, name: str) -> tuple[Float32Array, Float32Array]:
         for batch in torch.split(order, config.batch_size):  # (B,)
             loss = _loss(task, users, items, batch, rng)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             optimizer.step()
             decay.step()
         if epoch % config.evaluate_every and epoch < config.epochs:

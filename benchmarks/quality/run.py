@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.quality.bootstrap import Curves, curves
 from benchmarks.quality.catalogue import BEST, FULL, QUICK_SHARES, SHARES, ablations, methods, quick_methods
@@ -24,6 +23,7 @@ from benchmarks.quality.slices import Labels, labels, parts, write_parts
 from benchmarks.quality.sources import Source
 from benchmarks.quality.tables import print_tables
 from cloud.training.config import Training
+from cloud.training.threads import limit_threads
 
 NAME = "quality"
 
@@ -99,7 +99,7 @@ def _parts(source: Source, plan: Plan) -> Iterator[Part]:
 def _part(source: Source, plan: Plan, training: Training) -> Part:
     every = CATALOGUES[plan.catalogue](source.model)
     chosen = [each for each in every if not plan.prefixes or each.name.startswith((FULL, *plan.prefixes))]
-    with threadpool_limits(limits=plan.threads):
+    with limit_threads(plan.threads):
         results = compare(source.interactions, training, chosen, plan.shares, _tell)
         return Part(results, _labels(source, training, chosen))
 

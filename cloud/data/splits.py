@@ -52,10 +52,10 @@ def drop_repeats(events: EventList) -> EventList:
     Otherwise a repeated pair could be in both training and test. If the source is already split, the
     earliest part counts.
     """
-    place = np.arange(len(events))
-    times = place if events.times is None else events.times
+    position = np.arange(len(events))
+    times = position if events.times is None else events.times
     parts = times if events.parts is None else events.parts
-    order = np.lexsort((place, times, parts, events.items, events.users))
+    order = np.lexsort((position, times, parts, events.items, events.users))
     users, items = events.users[order], events.items[order]
     first = np.ones(len(order), dtype=bool)
     first[1:] = (users[1:] != users[:-1]) | (items[1:] != items[:-1])
@@ -100,7 +100,9 @@ def keep_split(events: EventList, n_users: int, split: Split) -> TrainValidTest:
     """
     assert events.parts is not None
     chosen = [events.keep(events.parts == part) for part in range(3)]
-    train, valid, test = (ItemLists.of_pairs(each.users, each.items, n_users) for each in chosen)
+    train, valid, test = (
+        ItemLists.of_pairs(part_events.users, part_events.items, n_users) for part_events in chosen
+    )
     if not len(valid.items):
         by_time = isinstance(split, ByTime) and events.times is not None
         seed = split.seed if isinstance(split, ByRatio) else 0
@@ -109,8 +111,8 @@ def keep_split(events: EventList, n_users: int, split: Split) -> TrainValidTest:
             if by_time
             else ByRatio(valid_share=split.valid_share, test_share=0.0, seed=seed)
         )
-        held = split_events(chosen[0], n_users, share)
-        train, valid = held.train, held.valid
+        split_again = split_events(chosen[0], n_users, share)
+        train, valid = split_again.train, split_again.valid
     return TrainValidTest(train, valid, test)
 
 
@@ -128,17 +130,17 @@ def part_sizes(counts: IntArray, split: Split) -> tuple[IntArray, IntArray]:
 
 def _round_half_up(numbers: NDArray[np.floating]) -> IntArray:
     # 1e-9 makes 0.3 * 5 = 1.4999999999999998 round as the 1.5 that was meant
-    whole: IntArray = np.floor(numbers + 0.5 + 1e-9).astype(np.int64)
-    return whole
+    rounded: IntArray = np.floor(numbers + 0.5 + 1e-9).astype(np.int64)
+    return rounded
 
 
 def _order_within_user(events: EventList, split: Split) -> tuple[NDArray[np.generic], ...]:
     """Return sort keys in the order of lexsort: the last key counts most."""
-    place = np.arange(len(events))
+    position = np.arange(len(events))
     match split:
         case ByRatio(seed=seed):
             return (stream(seed, "split").permutation(len(events)),)
         case ByTime():
             if events.times is None:
                 raise ValueError("times(=None) must be given to split by time")
-            return (events.items, place, events.times)
+            return (events.items, position, events.times)

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cloud.training.config import Training
+from cloud.training.threads import limit_threads
 from wire.arrays import Float32Array
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray
@@ -75,7 +75,7 @@ def renumber_by_size(labels: IntArray) -> IntArray:
 def _k_means(directions: FloatArray, groups: int, seed: int) -> IntArray:
     state = int(stream(seed, "cluster", "k-means").integers(2**31))
     # Several threads add up in any order, so the last digits, and with them a label, would differ.
-    with threadpool_limits(limits=1), warnings.catch_warnings():
+    with limit_threads(1), warnings.catch_warnings():
         # Fewer different users than groups: the empty groups vanish when labels are renumbered.
         warnings.simplefilter("ignore", ConvergenceWarning)
         labels = KMeans(groups, n_init=STARTS, random_state=state).fit_predict(directions)

@@ -169,5 +169,5 @@ def gradient_step(optimizer: torch.optim.Optimizer, loss: Tensor, doing: str, le
             f"{doing}: the loss is {loss.item()}; learning_rate(={learning_rate}) may be too large"
         )
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(loss)
     optimizer.step()

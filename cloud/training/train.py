@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cloud.blocks.partition import Partition
 from cloud.blocks.trained_model import TrainedModel
@@ -26,6 +25,7 @@ from cloud.training.loop import Factors, Tick
 from cloud.training.pretrain import pretrain
 from cloud.training.refine import refine
 from cloud.training.rotate import rotate
+from cloud.training.threads import limit_threads
 from cloud.training.validation_guard import StageReport, small_budget_evaluator
 from wire.codecs import Codec
 from wire.geometry import Geometry
@@ -209,7 +209,7 @@ def _thread_limit(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        with threadpool_limits(limits=count):
+        with limit_threads(count):
             yield
     finally:
         torch.set_num_threads(before)

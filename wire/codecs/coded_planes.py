@@ -25,12 +25,13 @@ SIGNIFICANT: Chances = np.round(4096 * 0.6 * 1.5 ** -np.arange(CODES)) / 4096
 ACTIVE = (1024 / 4096, 3968 / 4096)
 """The chance that a column is active: before it has a number that is not 0, and once it has."""
 
-_OFF = {-1: 1440, 1: 320, -2: 128, 2: 96}
+_DISTANT = {-1: 1440, 1: 320, -2: 128, 2: 96}
 _CODE_CHANCES: Chances = (
-    np.array([[_OFF.get(code - foreseen, 16) for code in range(CODES)] for foreseen in range(CODES)]) / 4096
+    np.array([[_DISTANT.get(code - expected, 16) for code in range(CODES)] for expected in range(CODES)])
+    / 4096
 )
 np.fill_diagonal(_CODE_CHANCES, 0)
-np.fill_diagonal(_CODE_CHANCES, 1 - _CODE_CHANCES.sum(axis=1))  # the code that is foreseen: the rest
+np.fill_diagonal(_CODE_CHANCES, 1 - _CODE_CHANCES.sum(axis=1))  # the expected code: the rest
 _BOUNDS: Chances = np.round(4096 * 0.6 * 1.5 ** -(np.arange(CODES - 1) + 0.5)) / 4096
 
 REFINEMENT_CHANCES: Chances = np.array([0, 1536, 1728, 1728, 1920]) / 4096
@@ -82,8 +83,8 @@ def code_chances(known: NDArray[np.integer], zeros: NDArray[np.integer]) -> Chan
         zeros: numbers that are.
     """
     root = np.sqrt(known / (known + zeros))
-    foreseen = (root / (1 + root))[..., None] < _BOUNDS
-    return np.where(known[..., None] > 0, _CODE_CHANCES[foreseen.sum(axis=-1)], 1 / CODES)
+    exceeded = (root / (1 + root))[..., None] < _BOUNDS
+    return np.where(known[..., None] > 0, _CODE_CHANCES[exceeded.sum(axis=-1)], 1 / CODES)
 
 
 def column_bits(
@@ -100,8 +101,8 @@ def column_bits(
     chance = SIGNIFICANT[codes]
     code = np.take_along_axis(code_chances(known, zeros), codes[..., None], axis=-1)[..., 0]
     active = np.where(known > 0, ACTIVE[1], ACTIVE[0])
-    said = fresh * (1 - np.log2(chance)) - (zeros - fresh) * np.log2(1 - chance) - np.log2(code * active)
-    bits = np.where(fresh > 0, said, -np.log2(1 - active)) * (zeros > 0)
+    written = fresh * (1 - np.log2(chance)) - (zeros - fresh) * np.log2(1 - chance) - np.log2(code * active)
+    bits = np.where(fresh > 0, written, -np.log2(1 - active)) * (zeros > 0)
     return np.asarray(bits)
 
 

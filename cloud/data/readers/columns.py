@@ -21,7 +21,7 @@ from wire.ranking_metrics import IntArray
 from wire.text import MISSING_VALUE
 
 Column = Any  # pyarrow has no types
-RowLocation = Callable[[int], str]  # from the index of a row to words such as "u.data, line 7"
+RowLocation = Callable[[int], str]  # from the index of a row to text such as "u.data, line 7"
 Numbers = NDArray[np.int64] | NDArray[np.float64]
 
 MAX_NAMES = 12
@@ -73,36 +73,36 @@ class TableRows:
         return len(self.columns["user"])
 
 
-def find_columns(path: Path, header: Sequence[str], wanted: ColumnNames, hint: str = "") -> dict[str, int]:
-    """Return the index of each of the *wanted* columns that exist, by role.
+def find_columns(path: Path, header: Sequence[str], names: ColumnNames, hint: str = "") -> dict[str, int]:
+    """Return the index of each of the named columns that exist, by role.
 
     Raises:
         InputError: a column is missing, or its name occurs more than once.
     """
-    found = {
-        role: matching_columns(header, column, typed=wanted.typed) for role, column in wanted.roles().items()
+    matches = {
+        role: matching_columns(header, column, typed=names.typed) for role, column in names.roles().items()
     }
-    for role, places in found.items():
-        if len(places) == 1 or (not places and role in wanted.optional):
+    for role, indices in matches.items():
+        if len(indices) == 1 or (not indices and role in names.optional):
             continue
-        column = wanted.roles()[role]
-        name = column if isinstance(column, int) else quote(column)
-        count = f"{len(places)} columns" if places else "no column"
-        extra = "" if places else f"{_suggestion(header, role, column)}{hint}"
+        column = names.roles()[role]
+        shown = column if isinstance(column, int) else quote(column)
+        count = f"{len(indices)} columns" if indices else "no column"
+        extra = "" if indices else f"{_suggestion(header, role, column)}{hint}"
         raise InputError(
-            f"{path}: found {count} {name}, expected one; the columns are {join_names(header)}{extra}"
+            f"{path}: found {count} {shown}, expected one; the columns are {join_names(header)}{extra}"
         )
-    return {role: places[0] for role, places in found.items() if places}
+    return {role: indices[0] for role, indices in matches.items() if indices}
 
 
 def matching_columns(header: Sequence[str], column: str | int, *, typed: bool) -> list[int]:
     """Return the indices in *header* of the column with the name or number *column*."""
     if isinstance(column, int):
         return [column - 1] if column <= len(header) else []
-    exact = [place for place, name in enumerate(header) if name == column]
+    exact = [index for index, name in enumerate(header) if name == column]
     if exact or not typed:
         return exact
-    return [place for place, name in enumerate(header) if name.split(":")[0] == column]
+    return [index for index, name in enumerate(header) if name.split(":")[0] == column]
 
 
 def join_names(header: Sequence[str]) -> str:
@@ -183,8 +183,8 @@ def _check_no_missing(rows: TableRows, name: str, encoded: Column, known: Column
     bad = pc.match_substring_regex(pc.utf8_trim_whitespace(known), f"^{MISSING_VALUE}$", ignore_case=True)
     if not pc.any(bad).as_py() or not _casts(known.filter(pc.invert(bad)), pa.float64()):
         return
-    places = pa.array(np.flatnonzero(bad.to_numpy(zero_copy_only=False)), encoded.indices.type)
-    row = pc.index(pc.is_in(encoded.indices, places), True).as_py()
+    indices = pa.array(np.flatnonzero(bad.to_numpy(zero_copy_only=False)), encoded.indices.type)
+    row = pc.index(pc.is_in(encoded.indices, indices), True).as_py()
     if row >= 0:
         value = quote(encoded[row].as_py())
         raise InputError(f"{rows.where(row)}: found {value} in column {quote(name)}, expected a name")
@@ -214,19 +214,20 @@ def parse_numbers(rows: TableRows, role: str) -> Numbers:
     column, name = _decimal_points(rows, rows.columns[role]), rows.names[role]
     for kind in (pa.int64(), pa.float64()):
         if _casts(column, kind):
-            found: NDArray[Any] = column.cast(kind).to_numpy(zero_copy_only=False)
-            wrong = np.flatnonzero(~np.isfinite(found))
+            values: NDArray[Any] = column.cast(kind).to_numpy(zero_copy_only=False)
+            wrong = np.flatnonzero(~np.isfinite(values))
             if len(wrong):
                 row = int(wrong[0])
                 raise InputError(
-                    f"{rows.where(row)}: found {found[row]} in column {quote(name)}, expected a finite number"
+                    f"{rows.where(row)}: found {values[row]} in column {quote(name)}, "
+                    "expected a finite number"
                 )
-            return found
+            return values
     row = _first_not_castable(column, pa.float64())
     value = rows.columns[role][row].as_py()
-    words = "nothing" if value is None else quote(value)
+    shown = "nothing" if value is None else quote(value)
     raise InputError(
-        f"{rows.where(row)}: found {words} in column {quote(name)}, expected a number"
+        f"{rows.where(row)}: found {shown} in column {quote(name)}, expected a number"
         f"{_comma_hint(value, rows.decimal)}"
     )
 
@@ -243,8 +244,8 @@ def parse_optional_numbers(rows: TableRows, role: str) -> NDArray[np.float64]:
             return np.full(len(column), np.nan)
     encoded = column.dictionary_encode()
     values = np.array([_number(text) for text in encoded.dictionary.to_pylist()] + [np.nan])
-    found: NDArray[np.float64] = values[pc.fill_null(encoded.indices, len(values) - 1).to_numpy()]
-    return found
+    numbers: NDArray[np.float64] = values[pc.fill_null(encoded.indices, len(values) - 1).to_numpy()]
+    return numbers
 
 
 def parse_times(rows: TableRows, role: str = "time") -> Numbers:
@@ -274,13 +275,13 @@ def parse_times(rows: TableRows, role: str = "time") -> Numbers:
     )
 
 
-def mixes_time_units(found: Numbers) -> bool:
+def mixes_time_units(times: Numbers) -> bool:
     """Tell whether times seem to be seconds in some rows and milliseconds in others.
 
     Seconds of the years 1990 to 2100 have 9 or 10 digits, milliseconds 12 or 13.
     """
-    seconds = (found > 6.3e8) & (found < 4.2e9)
-    milliseconds = (found > 6.3e11) & (found < 4.2e12)
+    seconds = (times > 6.3e8) & (times < 4.2e9)
+    milliseconds = (times > 6.3e11) & (times < 4.2e12)
     return bool(seconds.any() and milliseconds.any() and (seconds | milliseconds).all())
 
 

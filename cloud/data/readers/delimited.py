@@ -40,34 +40,36 @@ class DelimitedFormat:
     decimal: str = "."
 
 
-def read_delimited(text: Text, layout: DelimitedFormat, wanted: ColumnNames) -> TableRows:
+def read_delimited(text: Text, form: DelimitedFormat, wanted: ColumnNames) -> TableRows:
     """Return the wanted columns as texts; every row must have as many fields as the header.
 
     Raises:
         InputError: a column is missing, or a row has too few or too many fields.
     """
-    if not layout.header:
+    if not form.header:
         text = _without_comments(text)
     path, first = text.path, _first_line(text.raw)
-    separator = layout.separator or _detect_separator(text, layout, wanted)
+    separator = form.separator or _detect_separator(text, form, wanted)
     raw, delimiter = _single_character(path, text.raw, separator)
     quoted = _has_quotes(first, separator)
     if quoted and re.search(re.escape(delimiter) + r"[ \t]", first):
         raw = re.sub(re.escape(delimiter.encode()) + rb'[ \t]+"', delimiter.encode() + b'"', raw)
     if quoted and raw.count(b'"') % 2:
         _check_closed(path, raw, delimiter)
-    skip, header = _header(path, raw, delimiter, quoted, layout)
-    found = find_columns(path, header, wanted, _hint(header, layout, separator, _usual_separator(path)))
-    table = _parse(path, raw, delimiter, header, found, skip, quoted)
+    skip, header = _header(path, raw, delimiter, quoted, form)
+    indices = find_columns(path, header, wanted, _hint(header, form, separator, _usual_separator(path)))
+    table = _parse(path, raw, delimiter, header, indices, skip, quoted)
     if not len(table):
         raise InputError(f"{path}: has no line after the header")
-    columns = {role: pc.utf8_trim_whitespace(table[str(at)].combine_chunks()) for role, at in found.items()}
+    columns = {
+        role: pc.utf8_trim_whitespace(table[str(index)].combine_chunks()) for role, index in indices.items()
+    }
 
     def where(row: int) -> str:
         return f"{path}, line {_line(raw, delimiter, quoted, row + skip)}"
 
-    names = {role: header[at] for role, at in found.items()}
-    return TableRows(path, columns, names, where, text.notes, decimal=layout.decimal)
+    names = {role: header[index] for role, index in indices.items()}
+    return TableRows(path, columns, names, where, text.notes, decimal=form.decimal)
 
 
 def separator_of(name: str | None) -> str | None:
@@ -114,25 +116,27 @@ def _single_character(path: Path, raw: bytes, separator: str) -> tuple[bytes, st
 # --- the separator and the header -----------------------------------------------------------------
 
 
-def _detect_separator(text: Text, layout: DelimitedFormat, wanted: ColumnNames) -> str:
+def _detect_separator(text: Text, form: DelimitedFormat, wanted: ColumnNames) -> str:
     """Return the separator that leads to the wanted columns, else the one with the most fields."""
     usual = _usual_separator(text.path)
-    tried = [usual, *(each for each in SEPARATORS.values() if each != usual)]
+    candidates = [usual, *(separator for separator in SEPARATORS.values() if separator != usual)]
     lines = [line for line in _head(text.raw).split("\n") if line.strip()][:_LINES_TRIED]
     if not lines:
         return usual
-    counts = {each: [len(_fields(line, each)) for line in lines] for each in tried}
-    if layout.header:
+    counts = {separator: [len(_fields(line, separator)) for line in lines] for separator in candidates}
+    if form.header:
         needed = [column for role, column in wanted.roles().items() if role not in wanted.optional]
-        for each in tried:
-            names = _fields(lines[0], each)
+        for separator in candidates:
+            names = _fields(lines[0], separator)
             if all(matching_columns(names, column, typed=wanted.typed) for column in needed):
-                return each
-    even = [each for each in tried if counts[each][0] > 1 and len(set(counts[each])) == 1]
-    even = [each for each in even if counts[each][0] == len(layout.columns)] or even
-    if even and not layout.header:
+                return separator
+    even = [
+        separator for separator in candidates if counts[separator][0] > 1 and len(set(counts[separator])) == 1
+    ]
+    even = [separator for separator in even if counts[separator][0] == len(form.columns)] or even
+    if even and not form.header:
         return even[0]
-    return max(even or tried, key=lambda each: counts[each][0])
+    return max(even or candidates, key=lambda separator: counts[separator][0])
 
 
 def _usual_separator(path: Path) -> str:
@@ -158,25 +162,25 @@ def _fields(line: str, separator: str) -> list[str]:
 
 
 def _header(
-    path: Path, raw: bytes, delimiter: str, quoted: bool, layout: DelimitedFormat
+    path: Path, raw: bytes, delimiter: str, quoted: bool, form: DelimitedFormat
 ) -> tuple[int, Sequence[str]]:
     """Return the number of records of the header, and the names of the columns."""
     first = next(_records(raw, delimiter, quoted), (0, []))[1]
     if not first:
         raise InputError(f"{path}: has no line with a name or a value")
-    if layout.header:
+    if form.header:
         return 1, [name.strip() for name in first]
-    if layout.columns and len(layout.columns) != len(first):
+    if form.columns and len(form.columns) != len(first):
         raise InputError(
-            f"{path}: found {len(first)} columns, expected the {len(layout.columns)} that data.columns names"
+            f"{path}: found {len(first)} columns, expected the {len(form.columns)} that data.columns names"
         )
-    return 0, layout.columns or [str(at) for at in range(1, len(first) + 1)]
+    return 0, form.columns or [str(number) for number in range(1, len(first) + 1)]
 
 
-def _hint(header: Sequence[str], layout: DelimitedFormat, separator: str, usual: str) -> str:
+def _hint(header: Sequence[str], form: DelimitedFormat, separator: str, usual: str) -> str:
     if len(header) == 1 and not header[0].startswith(("#", "%")):
         return f" (with the separator {separator!r}); is there another? Then set data.separator"
-    if layout.header and any(re.fullmatch(r"[\d.+-]+", name) for name in header):
+    if form.header and any(re.fullmatch(r"[\d.+-]+", name) for name in header):
         return "; where the file has no header, set data.header: false"
     if header[0].startswith(("#", "%")):
         return "; where the file begins with a comment and has no header, set data.header: false"
@@ -191,7 +195,7 @@ def _parse(
     raw: bytes,
     delimiter: str,
     header: Sequence[str],
-    found: dict[str, int],
+    indices: dict[str, int],
     skip: int,
     quoted: bool,
 ) -> Any:  # a pyarrow.Table
@@ -203,7 +207,7 @@ def _parse(
         wrong.append(row)
         return "error"
 
-    places = sorted(set(found.values()))
+    columns = sorted(set(indices.values()))
     parse = pyarrow.csv.ParseOptions(
         delimiter=delimiter,
         quote_char='"' if quoted else False,
@@ -212,13 +216,13 @@ def _parse(
     )
     read = pyarrow.csv.ReadOptions(
         use_threads=False,
-        column_names=[str(at) for at in range(len(header))],
+        column_names=[str(index) for index in range(len(header))],
         skip_rows_after_names=skip,
         block_size=_BLOCK_BYTES,
     )
     convert = pyarrow.csv.ConvertOptions(
-        column_types={str(at): pa.string() for at in places},
-        include_columns=[str(at) for at in places],
+        column_types={str(index): pa.string() for index in columns},
+        include_columns=[str(index) for index in columns],
         null_values=[],
     )
     try:  # pyarrow counts blank lines among those that it skips
@@ -244,8 +248,8 @@ def _refuse_fields(path: Path, raw: bytes, delimiter: str, quoted: bool, header:
 
 def _line(raw: bytes, delimiter: str, quoted: bool, record: int) -> int:
     """Return the line in which a record begins: blank lines are no records, quotes may hold line breaks."""
-    for at, (line, _) in enumerate(_records(raw, delimiter, quoted)):
-        if at == record:
+    for index, (line, _) in enumerate(_records(raw, delimiter, quoted)):
+        if index == record:
             return line
     return raw.count(b"\n")
 

@@ -51,5 +51,5 @@ def matching_files(path: Path, depth: str, *patterns: str) -> list[Path]:
 
 def part_of(file: Path) -> str | None:
     """Return the part of a file such as ``NAME.train.inter``; None for other names."""
-    words = file.name.split(".")
-    return next((part for part in PARTS if part in words[1:-1]), None)
+    name_parts = file.name.split(".")
+    return next((part for part in PARTS if part in name_parts[1:-1]), None)

@@ -5,6 +5,7 @@ train.txt is held out. Letters: U users, I items.
 """
 
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -44,12 +45,12 @@ class InteractionLists:
 
     def where(self, user: int, item: int | None = None) -> str:
         """Return the line of *user*, and *item*, as text."""
-        at = next(
-            at
-            for at in np.flatnonzero(self.users == user).tolist()
-            if item is None or item in self.items[at].tolist()
+        index = next(
+            index
+            for index in np.flatnonzero(self.users == user).tolist()
+            if item is None or item in self.items[index].tolist()
         )
-        return f"{self.path}, line {self.lines[at]}"
+        return f"{self.path}, line {self.lines[index]}"
 
 
 def read_lightgcn(data: LightGCN, folder: Path) -> Interactions:
@@ -63,34 +64,30 @@ def read_lightgcn(data: LightGCN, folder: Path) -> Interactions:
     valid = _read_validation(folder)
     if not len(train.pairs()[1]):
         raise InputError(f"{train.path}: has no interactions")
-    listings = [train, *([valid] if valid else []), test]
-    for later in listings[1:]:
+    files = [train, *([valid] if valid else []), test]
+    for later in files[1:]:
         _check_complete(later, train)
-    _check_cold(train, listings)
-    for at, first in enumerate(listings):
-        for second in listings[at + 1 :]:
-            _check_disjoint(first, second)
-    users, items = (
-        np.unique(np.concatenate(each))
-        for each in ([each.users for each in listings], [each.pairs()[1] for each in listings])
-    )
-    lists = [_lists(each, users, items) for each in listings]
-    notes = tuple(note for each in listings for note in each.notes)
-    untrained = int((lists[0].counts() == 0).sum())
+    _check_cold(train, files)
+    for first, second in combinations(files, 2):
+        _check_disjoint(first, second)
+    users = np.unique(np.concatenate([file.users for file in files]))
+    items = np.unique(np.concatenate([file.pairs()[1] for file in files]))
+    parts = [_renumber(file, users, items) for file in files]
+    notes = tuple(note for file in files for note in file.notes)
+    untrained = int((parts[0].counts() == 0).sum())
     if untrained:
         notes += (f"{folder.name}: {untrained:,} users have nothing in train.txt",)
     if valid is None:
-        held = _hold_out(lists[0], data)
-        lists[:1] = held
+        parts[:1] = _hold_out(parts[0], data)
         notes += (
             f"{folder.name}: without valid.txt, {format_share(data.valid_share)} of each user's training "
-            f"items are held out for validation: {len(held[1].items):,} of {len(listings[0].pairs()[1]):,}",
+            f"items are held out for validation: {len(parts[1].items):,} of {len(train.pairs()[1]):,}",
         )
-    rows = sum(len(each.pairs()[1]) for each in listings)
-    repeated = rows - sum(len(each.items) for each in lists)
+    rows = sum(len(file.pairs()[1]) for file in files)
+    repeated = rows - sum(len(part.items) for part in parts)
     names = tuple(map(str, users.tolist())), tuple(map(str, items.tolist()))
-    read = ReadCounts(rows, {"repeated": repeated}, notes)
-    return Interactions(folder.resolve().name, lists[0], lists[1], lists[2], *names, read)
+    counts = ReadCounts(rows, {"repeated": repeated}, notes)
+    return Interactions(folder.resolve().name, parts[0], parts[1], parts[2], *names, counts)
 
 
 def _folder_of(folder: Path) -> Path:
@@ -99,7 +96,7 @@ def _folder_of(folder: Path) -> Path:
         raise InputError(f"{folder}: no such folder; expected one with train.txt and test.txt")
     if _has(folder, "train"):
         return folder
-    inside = sorted(each for each in folder.iterdir() if each.is_dir() and _has(each, "train"))
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and _has(path, "train"))
     return inside[0] if len(inside) == 1 else folder
 
 
@@ -117,8 +114,8 @@ def _read_validation(folder: Path) -> InteractionLists | None:
     path = _file(folder, "valid")
     if not path.exists() or (path.is_file() and _is_blank(path)):
         return None
-    found = _read_lists(path)
-    return found if len(found.pairs()[1]) else None
+    lists = _read_lists(path)
+    return lists if len(lists.pairs()[1]) else None
 
 
 def _is_blank(path: Path) -> bool:
@@ -128,75 +125,75 @@ def _is_blank(path: Path) -> bool:
 def _read_lists(path: Path) -> InteractionLists:
     check_file(path)
     text: Text = read_text(path)
-    lines = [(at, line) for at, line in enumerate(text.raw.split(b"\n"), start=1) if line.strip()]
-    rows = [_parse_line(path, at, line) for at, line in lines]
+    lines = [(number, line) for number, line in enumerate(text.raw.split(b"\n"), start=1) if line.strip()]
+    rows = [_parse_line(path, number, line) for number, line in lines]
     return InteractionLists(
         path,
-        np.array([at for at, _ in lines], np.int64),
+        np.array([number for number, _ in lines], np.int64),
         np.array([row[0] for row in rows], np.int64),
         tuple(row[1:] for row in rows),
         text.notes,
     )
 
 
-def _parse_line(path: Path, at: int, line: bytes) -> IntArray:
+def _parse_line(path: Path, number: int, line: bytes) -> IntArray:
     words = line.split()
     if not b"".join(words).isdigit() or len(max(words, key=len)) > MAX_DIGITS:
         wrong = next(word for word in words if not word.isdigit() or len(word) > MAX_DIGITS)
         raise InputError(
-            f"{path}, line {at}: found {quote(wrong)}, expected numbers >= 0 as in `user item item ...`"
+            f"{path}, line {number}: found {quote(wrong)}, expected numbers >= 0 as in `user item item ...`"
         )
     return np.array(words, dtype=np.int64)
 
 
-def _check_complete(listing: InteractionLists, train: InteractionLists) -> None:
+def _check_complete(file: InteractionLists, train: InteractionLists) -> None:
     """Check that a file whose users ascend does not end long before the users of train.txt do."""
-    users, trained = listing.users, np.unique(train.users)
+    users, trained = file.users, np.unique(train.users)
     missing = np.setdiff1d(users, trained)
     if len(missing) > max(10, MAX_COLD_SHARE * len(np.unique(users))):
         raise InputError(
-            f"{listing.where(int(missing[0]))}: user {missing[0]} is not in {train.path}, "
+            f"{file.where(int(missing[0]))}: user {missing[0]} is not in {train.path}, "
             f"which ends at user {train.users[-1]}: it seems cut off"
         )
     # Users without a test item lie anywhere; a long run of them at the end does not happen by chance.
     later = int((trained > users[-1]).sum())
     if (np.diff(users) > 0).all() and later > max(10, len(trained) // 10):
         raise InputError(
-            f"{listing.path}: seems cut off: it ends at user {users[-1]}, but train.txt has {later:,} users "
+            f"{file.path}: seems cut off: it ends at user {users[-1]}, but train.txt has {later:,} users "
             "after that"
         )
 
 
-def _check_cold(train: InteractionLists, listings: list[InteractionLists]) -> None:
-    every = np.unique(np.concatenate([each.pairs()[1] for each in listings]))
-    cold = len(every) - len(np.unique(train.pairs()[1]))
-    if cold > max(10, MAX_COLD_SHARE * len(every)):
+def _check_cold(train: InteractionLists, files: list[InteractionLists]) -> None:
+    all_items = np.unique(np.concatenate([file.pairs()[1] for file in files]))
+    cold = len(all_items) - len(np.unique(train.pairs()[1]))
+    if cold > max(10, MAX_COLD_SHARE * len(all_items)):
         raise InputError(
-            f"{train.path}: seems cut off: {cold} of the {len(every)} items of all files are not in it"
+            f"{train.path}: seems cut off: {cold} of the {len(all_items)} items of all files are not in it"
         )
 
 
 def _check_disjoint(first: InteractionLists, second: InteractionLists) -> None:
-    (users, items), (more_users, more_items) = first.pairs(), second.pairs()
-    every = np.unique(np.concatenate([items, more_items]))
-    known = np.unique(np.concatenate([users, more_users]))
+    (users, items), (second_users, second_items) = first.pairs(), second.pairs()
+    all_items = np.unique(np.concatenate([items, second_items]))
+    known = np.unique(np.concatenate([users, second_users]))
 
     def keys(users: IntArray, items: IntArray) -> IntArray:
-        return np.searchsorted(known, users) * len(every) + np.searchsorted(every, items)
+        return np.searchsorted(known, users) * len(all_items) + np.searchsorted(all_items, items)
 
-    shared = np.intersect1d(keys(users, items), keys(more_users, more_items))
+    shared = np.intersect1d(keys(users, items), keys(second_users, second_items))
     if len(shared):
-        user, item = divmod(int(shared[0]), len(every))
-        user, item = int(known[user]), int(every[item])
+        user, item = divmod(int(shared[0]), len(all_items))
+        user, item = int(known[user]), int(all_items[item])
         raise InputError(
             f"{second.where(user, item)}: item {item} of user {user} is also in {first.path.name}, "
             "expected parts that share no interaction"
         )
 
 
-def _lists(listing: InteractionLists, users: IntArray, items: IntArray) -> ItemLists:
-    of, chosen = listing.pairs()
-    return ItemLists.of_pairs(np.searchsorted(users, of), np.searchsorted(items, chosen), len(users))
+def _renumber(file: InteractionLists, users: IntArray, items: IntArray) -> ItemLists:
+    of_users, of_items = file.pairs()
+    return ItemLists.of_pairs(np.searchsorted(users, of_users), np.searchsorted(items, of_items), len(users))
 
 
 def _hold_out(train: ItemLists, data: LightGCN) -> list[ItemLists]:

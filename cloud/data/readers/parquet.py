@@ -30,8 +30,8 @@ def read_parquet(path: Path, wanted: ColumnNames) -> TableRows:
     check_file(path)
     try:
         schema = pyarrow.parquet.read_schema(path)
-        found = find_columns(path, schema.names, wanted)
-        names = {role: schema.names[at] for role, at in found.items()}
+        indices = find_columns(path, schema.names, wanted)
+        names = {role: schema.names[index] for role, index in indices.items()}
         texts = [name for name in names.values() if _is_text(schema.field(name).type)]
         with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
             _check_size(path, file.metadata)
@@ -50,7 +50,7 @@ def _check_size(path: Path, metadata: Any) -> None:
     if metadata.num_rows > MAX_ROWS:
         raise InputError(f"{path}: has {metadata.num_rows:,} rows, expected at most {MAX_ROWS:,}")
     # What it says of single columns is not asked for: pyarrow ends the process where that is damaged.
-    size = sum(int(metadata.row_group(at).total_byte_size) for at in range(metadata.num_row_groups))
+    size = sum(int(metadata.row_group(index).total_byte_size) for index in range(metadata.num_row_groups))
     if size > MAX_BYTES:
         raise InputError(f"{path}: unpacks to {size:,} bytes, expected at most {MAX_BYTES:,}")
     if not metadata.num_rows:
@@ -60,7 +60,7 @@ def _check_size(path: Path, metadata: Any) -> None:
 def _read(path: Path, file: Any, names: list[str]) -> Any:
     batches, rows, size = [], 0, 0
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=names):
-        batch.validate(full=True)  # a damaged file may name words that its dictionary has not
+        batch.validate(full=True)  # indices of a damaged file may lie outside its dictionary
         batches.append(batch)
         rows, size = rows + len(batch), size + batch.nbytes
         if rows > MAX_ROWS or size > MAX_NAME_BYTES + 16 * rows:

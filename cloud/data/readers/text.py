@@ -68,20 +68,20 @@ def read_text(path: Path, encoding: str = "utf-8") -> Text:
         InputError: it is missing, cannot be decompressed or decoded, or is empty.
     """
     raw = _unpack(path, read_file(path))
-    for start, words in _OTHER_FORMATS:
+    for start, kind in _OTHER_FORMATS:
         if raw.startswith(start):
-            raise InputError(f"{path}: is {words}")
+            raise InputError(f"{path}: is {kind}")
     if raw[257:262] == b"ustar":
         raise InputError(f"{path}: is a tar archive; unpack it")
     text = _to_utf8(path, raw, encoding)
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    whole = text.endswith(b"\n")
+    complete = text.endswith(b"\n")
     text = text.rstrip(b"\n\x1a") + b"\n"  # \x1a ends files of DOS
     if not text.strip():
         raise InputError(f"{path}: the file is empty")
     last = f"{path.name}: the last line has no line break; if fields of it are missing, the file is cut off"
-    return Text(path, text, () if whole else (last,))
+    return Text(path, text, () if complete else (last,))
 
 
 def check_file(path: Path) -> None:
@@ -92,7 +92,7 @@ def check_file(path: Path) -> None:
     """
     try:
         if path.is_dir():
-            names = ", ".join(sorted(shorten(each.name) for each in path.iterdir())[:5]) or "nothing"
+            names = ", ".join(sorted(shorten(file.name) for file in path.iterdir())[:5]) or "nothing"
             raise InputError(f"{path}: is a folder, expected a file; it holds {names}")
         if not path.exists():
             raise InputError(f"{path}: no such file")
@@ -131,8 +131,8 @@ def raise_unreadable(path: Path, error: Exception) -> NoReturn:
     Raises:
         InputError: always.
     """
-    words = re.sub(r"Row #(\d+)", r"line \1", " ".join(str(error).split()))
-    raise InputError(f"{path}: cannot be read: {printable(words, 300)}") from None
+    reason = re.sub(r"Row #(\d+)", r"line \1", " ".join(str(error).split()))
+    raise InputError(f"{path}: cannot be read: {printable(reason, 300)}") from None
 
 
 def quote(value: object, most: int = SHOWN_CHARACTERS) -> str:

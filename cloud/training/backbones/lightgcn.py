@@ -7,7 +7,7 @@ training interactions, B interactions in a batch.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -98,7 +98,7 @@ def average_layers(graph: Tensor, ego: Tensor, layers: int) -> Tensor:
     """Return the mean of layers 0 to K, where each layer is spread from the one before; shape (U + I, d)."""
     total = layer = ego
     for _ in range(layers):
-        layer = SymmetricProduct.apply(graph, layer)  # type: ignore[no-untyped-call]
+        layer = _symmetric_product(graph, layer)
         total = total + layer
     return total / (layers + 1)
 
@@ -119,6 +119,9 @@ class SymmetricProduct(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
         """Return the gradient of the table."""
         return None, ctx.graph @ gradients[0]
+
+
+_symmetric_product: Callable[..., Tensor] = SymmetricProduct.apply
 
 
 def interaction_graph(train: ItemLists, n_items: int) -> Tensor:

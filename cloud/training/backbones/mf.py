@@ -4,6 +4,7 @@ Letters: U users, I items, d dimensions, B users in a batch, N slices of w dimen
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ def multinomial_loss(scores: Tensor, targets: ItemLists, weights: Tensor) -> Ten
     counts = targets.counts()
     shares = (1.0 / np.repeat(counts, counts)).astype(np.float32)  # of each pair in its user's mean
     pairs = (torch.from_numpy(array).to(scores.device) for array in (*targets.pairs(), shares))
-    losses: Tensor = MultinomialNll.apply(scores, *pairs)  # type: ignore[no-untyped-call]  # (B,)
+    losses = _multinomial_nll(scores, *pairs)  # (B,)
     wanting = torch.from_numpy(counts > 0).to(scores.device)  # (B,)
     return (losses * wanting * weights).sum() / weights.sum().clamp(min=1e-12)
 
@@ -121,6 +122,9 @@ class MultinomialNll(torch.autograd.Function):
         score_gradient = (scores - normalizers[:, None]).exp_().mul_(gradient[:, None])
         score_gradient.index_put_((rows, columns), -shares * gradient[rows], accumulate=True)
         return score_gradient, None, None, None
+
+
+_multinomial_nll: Callable[..., Tensor] = MultinomialNll.apply
 
 
 def user_weights(counts: IntArray, exponent: float) -> Tensor:
