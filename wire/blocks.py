@@ -68,7 +68,7 @@ def block_offsets(sizes: Sequence[int]) -> list[int]:
     return list(accumulate(sizes, initial=0))
 
 
-@functools.lru_cache(maxsize=8)  # each of up to 65,536 numbers
+@functools.lru_cache(maxsize=8)  # entries have up to 65,536 numbers
 def data_sizes(geometry: Geometry) -> tuple[int, ...]:
     """Return the bytes of every block, by block id, for codecs that store a whole cell in a block."""
     coder = geometry.codec.coder

@@ -22,7 +22,7 @@ class Score(StrEnum):
     """The ways to compute a score from the blocks held: `devices.recommender.scoring`."""
 
     ALIGNED = "aligned"
-    TILED = "tiled"  # the paper's own; its rank is that of one slice, however much is held
+    TILED = "tiled"  # as in the paper; the rank of the scores is that of one slice, whatever is held
 
 
 class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,7 +45,7 @@ class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def __post_init__(self) -> None:
         for name, most in (("items", MAX_ITEMS), ("dim", MAX_DIM)):
-            if getattr(self, name) > most:  # before memory is taken for it
+            if getattr(self, name) > most:  # before memory is allocated
                 raise ValueError(f"{name}(={getattr(self, name)}) must be at most {most}")
         if not 1 <= self.item_groups <= self.items:
             raise ValueError(f"item_groups(={self.item_groups}) must be from 1 to items(={self.items})")

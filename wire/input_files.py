@@ -56,10 +56,10 @@ def read_at_most(path: Path, most_bytes: int, what: str = "a file to read", *, p
 
 
 def decode_json(content: bytes, kind: type[_T]) -> _T:
-    """Return what *content* says in JSON, which must be of type *kind*.
+    """Return the JSON *content*, which must be of type *kind*.
 
     Raises:
-        ValueError: it is no such JSON; says why, in one line.
+        ValueError: it is not JSON of that type; the text is one line.
     """
     try:
         return msgspec.json.decode(content, type=kind)

@@ -28,7 +28,7 @@ class Lock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._stays:
-            with suppress(OSError):  # Windows removes no open file; filelock does it there, afterwards
+            with suppress(OSError):  # Windows cannot remove an open file; filelock removes it later
                 self._path.unlink()
         self._lock.release()
 
@@ -59,4 +59,4 @@ def acquire_lock(path: Path, waiting: Callable[[], None] | None = None, *, stays
             raise OSError(errno.ENOLCK, "its file system has no locks", str(path)) from None
         if path.exists():
             return Lock(path, lock, stays=stays)
-        lock.release()  # who had it has removed it meanwhile
+        lock.release()  # the previous holder has removed the file

@@ -35,7 +35,7 @@ def suback_bytes(topics: int) -> tuple[int, int]:
     return _packet_bytes(2 + topics), _packet_bytes(2)
 
 
-@functools.lru_cache(maxsize=2**16)  # a fleet asks this for every message
+@functools.lru_cache(maxsize=2**16)  # called for every message of a fleet
 def publish_wire_bytes(topic_bytes: int, payload_bytes: int, qos: int) -> int:
     """Return the bytes of an MQTT PUBLISH with TCP and IP headers on its data segments."""
     return wire_bytes(publish_bytes(topic_bytes, payload_bytes, qos))

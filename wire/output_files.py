@@ -163,7 +163,7 @@ def with_name(error: OSError) -> str:
 
 def _sync(path: Path) -> None:
     """Write a file to the disk, so that a power cut leaves the old file or the new one."""
-    handle = os.open(path, os.O_RDWR)  # Windows forces only what may be written
+    handle = os.open(path, os.O_RDWR)  # Windows syncs only writable files
     try:
         os.fsync(handle)
     finally:

@@ -32,7 +32,7 @@ def imported_modules(
         if file is not None:
             files[name] = file
             waiting += _imports(file)
-            waiting += name.rpartition(".")[:1]  # its package is run before it
+            waiting += name.rpartition(".")[:1]  # the package is imported first
     return dict(sorted(files.items()))
 
 

@@ -42,7 +42,7 @@ _FIXED = len(_START) + len(_ZEROS)
 _ZEROED = _START + _ZEROS
 _PADDING = tuple(b" " * (-over % 8) for over in range(8))
 
-# Where the checksum, what it covers of the header, and the report's number start in a part.
+# Offsets in a part: the checksum, the header text that it covers, the report number.
 _CLAIMED = 8 + len(_START)
 _CHECKED = 8 + _FIXED
 _NUMBER = _CHECKED + len(_SEQ)

@@ -1,4 +1,4 @@
-"""Which methods are compared, and where."""
+"""The methods of the comparison, and their data."""
 
 import msgspec
 

@@ -86,7 +86,7 @@ def most_items(levels: Levels, budget_bytes: int) -> int:
 
 
 def coded_bytes(levels: Levels) -> int:
-    """Return what *levels*, shape (rows, d), take, header included."""
+    """Return the bytes of *levels*, shape (rows, d), header included."""
     return HEADER_BYTES + int(np.ceil(coded_bits(np.abs(levels)) / 8))
 
 
@@ -104,6 +104,6 @@ def coded_bits(magnitudes: Levels) -> float:
 
 
 def _adaptive_bits(noes: Levels, yeses: Levels) -> NDArray[np.float64]:
-    """Return the bits of so many decisions, in whatever order, with nothing known before."""
+    """Return the bits of so many decisions, in any order, by an adaptive coder without prior knowledge."""
     length = (betaln(0.5, 0.5) - betaln(noes + 0.5, yeses + 0.5)) / np.log(2)
     return np.asarray(length, dtype=np.float64)

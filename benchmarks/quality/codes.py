@@ -1,4 +1,4 @@
-"""How baselines store numbers, and what that takes. Pure.
+"""Number formats of the baselines, and their bytes.
 
 int8 and int4: symmetric, one float32 scale per column; int4 packs two numbers into a byte.
 """
@@ -14,7 +14,7 @@ CLIPS = np.linspace(0.4, 1.0, 13)  # largest level as a share of the largest num
 
 
 class Precision(StrEnum):
-    """How a number is stored."""
+    """Format of a number."""
 
     FP32 = "fp32"
     INT8 = "int8"
@@ -37,7 +37,7 @@ class Precision(StrEnum):
 
 
 def table_bytes(precision: Precision, rows: int, columns: int) -> int:
-    """Return what a table takes, a scale per column included."""
+    """Return the bytes of a table, with one scale per column."""
     return -(-rows * columns * precision.bits // 8) + columns * precision.scale_bytes
 
 

@@ -26,7 +26,7 @@ Targets = Callable[[IntArray], Tensor]
 
 @dataclass(frozen=True)
 class Task:
-    """What to fit."""
+    """Tables to fit."""
 
     interactions: Interactions
     training: Training

@@ -50,7 +50,7 @@ STAGE_ONE = (
 
 
 def start_of(interactions: Interactions, training: Training) -> GlobalModel:
-    """Return the pretrained tables; the last two are remembered, whatever later stages will make of them."""
+    """Return the pretrained tables; the last two are cached."""
     return _start_of(interactions, stage_one(training))
 
 

@@ -33,7 +33,7 @@ class Grid:
     slices: IntArray
     """The slice of each dimension, shape (d,)."""
     sizes: IntArray
-    """What each block takes, shape (M, N)."""
+    """Bytes of each block, shape (M, N)."""
 
     def prefix(self, weights: FloatArray, budget_bytes: int) -> NDArray[np.bool_]:
         """Return which blocks are held, shape (M, N): the best of each item group, then by weight."""
@@ -56,7 +56,7 @@ class Grid:
         return groups[self.item_groups]
 
     def candidate(self, held: NDArray[np.bool_], note: str) -> Candidate:
-        """Return what the blocks *held*, shape (M, N), score with."""
+        """Return the tables with which the *held* blocks, shape (M, N), score."""
         size = int(self.sizes[held].sum())
         return factored(self.users, self.masked(held), size, note, self.covered(held))
 

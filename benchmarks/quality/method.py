@@ -1,9 +1,8 @@
-"""What a compression method is: fitted once per seed, it offers something to rank with at every budget.
+"""The interface of a compression method: fitted once per seed, it gives a candidate at every budget.
 
-A budget counts the bytes of what a device stores to rank all items: values, scales, indices and
-codebooks. The user's own vector, 4 d bytes, is the same for all methods and counted for none; where
-a method stores something else in its stead, its docstring says so. Letters: U users, I items, B
-users in a batch.
+A budget counts the bytes that a device stores to rank all items: values, scales, indices and codebooks. The
+user's own vector, 4 d bytes, is the same for all methods and not counted; the docstring of a method tells if
+it stores something else instead. Letters: U users, I items, B users in a batch.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,11 +24,11 @@ class Candidate:
     """Something that fits into a budget."""
 
     bytes: int
-    """What a device stores."""
+    """Bytes that a device stores."""
     scores: Callable[[IntArray], FloatArray]
     """From user numbers, shape (B,), to a score of every item, (B, I); -inf for an item not held."""
     note: str = ""
-    """Which choices were made, for people."""
+    """The choices that were made, for people."""
 
 
 class Fitted(Protocol):
@@ -48,7 +47,7 @@ class Method(Protocol):
 
     @property
     def name(self) -> str:
-        """What rows and curves are called."""
+        """The name in files and curves."""
 
     def fit(self, full: Full, interactions: Interactions) -> Fitted:
         """Do once per seed what does not depend on the budget."""

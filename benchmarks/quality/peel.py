@@ -43,12 +43,14 @@ class Peel:
         model = msgspec.structs.replace(
             self.model, training=msgspec.structs.replace(self.model.training, seed=full.training.seed)
         )
-        trained = personalized(interactions, model.training)
+        trained = train_cached(interactions, model.training)
         if self.shuffled:
             trained = shuffled(trained, start_of(interactions, model.training).factors.items)
         store = encode_store(trained, model, lambda _done, _total: None)
         shelves, _ = evaluate(store, HeldOut(interactions.known, interactions.test), [])
-        return FittedPeel(Choice(interactions, lambda budget: [held(store, shelves, budget)]), store)
+        return FittedPeel(
+            Choice(interactions, lambda budget: [prefix_candidate(store, shelves, budget)]), store
+        )
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,8 @@ class FittedPeel:
 
 
 @functools.lru_cache(maxsize=1)
-def personalized(interactions: Interactions, training: Training) -> TrainedModel:
-    """Return the trained model; the last one is remembered, whatever codec it will be stored in."""
+def train_cached(interactions: Interactions, training: Training) -> TrainedModel:
+    """Return the trained model; the last one is cached, for any codec."""
     return personalize(start_of(interactions, training), interactions, training, lambda _: None)
 
 
@@ -94,8 +96,8 @@ def shuffled(model: TrainedModel, items: Float32Array) -> TrainedModel:
     )
 
 
-def held(store: BlockStore, shelves: dict[int, BlockPrefix], budget_bytes: int) -> Candidate:
-    """Return what devices score with, each with its own group's prefix."""
+def prefix_candidate(store: BlockStore, shelves: dict[int, BlockPrefix], budget_bytes: int) -> Candidate:
+    """Return the tables with which devices score, each with its own group's prefix."""
     tables = {number: _table(shelf, budget_bytes) for number, shelf in shelves.items()}
     layers = [shelf.layers for shelf in shelves.values()]
     size = max(each.bytes[each.best(budget_bytes)] for each in layers)

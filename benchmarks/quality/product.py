@@ -46,7 +46,7 @@ class ProductQuantized:
 
 
 def product_bytes(rows: int, columns: int, parts: int, bits: int) -> int:
-    """Return what codes and codebooks take; there are no more typical parts than items."""
+    """Return the bytes of codes and codebooks; there are at most as many centroids as items."""
     typical: int = min(2**bits, rows)
     return -(-rows * parts * bits // 8) + 2 * typical * columns
 

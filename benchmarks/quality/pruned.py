@@ -43,12 +43,12 @@ class Pruned:
 
 
 def pruned_bytes(precision: Precision, rows: int, columns: int, kept: int) -> int:
-    """Return what *kept* numbers of a table take, index included."""
+    """Return the bytes of *kept* numbers of a table, index included."""
     return kept * precision.bits // 8 + precision.scale_bytes + index_bytes(rows, columns, kept)
 
 
 def index_bytes(rows: int, columns: int, kept: int) -> int:
-    """Return what the cheaper index takes."""
+    """Return the bytes of the cheaper index."""
     number = 1 if columns <= 256 else 2
     return min(-(-rows * columns // 8), number * (kept + rows))
 

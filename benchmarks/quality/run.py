@@ -16,7 +16,7 @@ from benchmarks.quality.catalogue import BEST, FULL, QUICK_SHARES, SHARES, ablat
 from benchmarks.quality.compare import Result, compare, seeds
 from benchmarks.quality.figure import write_figure
 from benchmarks.quality.method import Method
-from benchmarks.quality.peel import personalized
+from benchmarks.quality.peel import train_cached
 from benchmarks.quality.rivals import best_rival, duels, rivals
 from benchmarks.quality.scoring import HEAD_SHARE
 from benchmarks.quality.slices import Labels, labels, parts, write_parts
@@ -35,7 +35,7 @@ CATALOGUES = {"all": methods, "quick": quick_methods, "ablation": ablations}
 
 @dataclass(frozen=True)
 class Plan:
-    """How much to compare."""
+    """Extent of the comparison."""
 
     seeds: int
     threads: int
@@ -53,7 +53,7 @@ class Plan:
 
     @property
     def stem(self) -> str:
-        """What the files are called."""
+        """Common stem of the names of the files."""
         return "ablation" if self.catalogue == "ablation" else NAME
 
 
@@ -78,7 +78,7 @@ def run(source: Source, plan: Plan) -> None:
 
 @dataclass(frozen=True)
 class Part:
-    """What one seed gave."""
+    """Results of one seed."""
 
     results: list[Result]
     kinds: dict[str, Labels]
@@ -110,7 +110,7 @@ def _seeds(count: int) -> str:
 
 def _labels(source: Source, training: Training, chosen: Sequence[Method]) -> dict[str, Labels]:
     ours = any(method.name == BEST for method in chosen)
-    groups = personalized(source.interactions, training).user_groups if ours else None
+    groups = train_cached(source.interactions, training).user_groups if ours else None
     return labels(source.interactions, groups, source.folder)
 
 

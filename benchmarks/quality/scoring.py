@@ -23,14 +23,14 @@ Scores = Callable[[IntArray], FloatArray]
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """How good the recommendations of the users that want anything are."""
+    """Quality of the recommendations of the users with test items."""
 
     users: IntArray
-    """Which users these are, shape (V,)."""
+    """Numbers of these users, shape (V,)."""
     values: FloatArray
     """A row for each of `METRICS`, shape (3, V); tail recall is NaN for who wants nothing of the tail."""
     shown: NDArray[np.bool_]
-    """Which items are in somebody's first 20, shape (I,)."""
+    """Mask of the items that are in the first 20 of any user, shape (I,)."""
 
     @property
     def coverage(self) -> float:

@@ -1,4 +1,4 @@
-"""One selection of blocks for all users: at random, and found by a search like RULE's."""
+"""One selection of blocks for all users: random, or found by a search like RULE's."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,11 +35,11 @@ class RandomBlocks:
 
 @dataclass(frozen=True)
 class Evolved:
-    """One global selection found by evolution (as RULE, Chen et al. 2021), a search for each budget.
+    """One global selection found by evolution (as RULE, Chen et al. 2021), with a search for each budget.
 
-    An individual is a weight for each block; what it holds is the prefix that fits, so all obey the
-    budget. Its fitness is validation NDCG@20 on a sample of users. The first generation has the
-    closed-form weights in it, so that the search has a fair start. Bytes: as in `Grid`.
+    An individual is a weight for each block; it holds the prefix that fits, so all obey the budget. Its
+    fitness is validation NDCG@20 on a sample of users. The first generation includes the closed-form
+    weights, so that the search has a fair start. Bytes: as in `Grid`.
     """
 
     name: str = "rule"
@@ -86,7 +86,7 @@ class Evolved:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """What fitness is measured on."""
+    """Data on which fitness is measured."""
 
     grid: Grid
     vectors: Float32Array

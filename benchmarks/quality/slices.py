@@ -1,7 +1,7 @@
-"""How quality is spread: by user group, activity and demography, and who fares worst.
+"""Distribution of quality over user groups, activity and demography, and the slices with the worst quality.
 
-All figures are of the first seed. The worst part keeps the smallest share of what the full table gives
-it; among equals, and so for the full table itself, it is the one with the lowest NDCG@20.
+All figures are of the first seed. The worst slice keeps the smallest share of the quality of the full table;
+among equal ones, and so for the full table itself, it is the one with the lowest NDCG@20.
 """
 
 import csv
@@ -19,7 +19,7 @@ from cloud.data.interactions import Interactions
 from wire.ranking_metrics import IntArray
 
 Labels = NDArray[np.str_]
-"""What each user is, shape (U,)."""
+"""Label of each user, shape (U,)."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -37,12 +37,12 @@ class Part(msgspec.Struct, frozen=True):
 
 
 def labels(interactions: Interactions, groups: IntArray | None, folder: Path | None) -> dict[str, Labels]:
-    """Return every way in which users can be told apart.
+    """Return all labels by which users can be divided.
 
     Args:
         interactions: activity is the number of training interactions.
         groups: PEEL's user groups, shape (U,), if there are any.
-        folder: where ``user_map.csv`` may lie, with columns uid, gender and age.
+        folder: may contain ``user_map.csv``, with columns uid, gender and age.
     """
     found = {"activity": _quartiles(interactions.train.counts())}
     if groups is not None:

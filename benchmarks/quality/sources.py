@@ -1,4 +1,4 @@
-"""Which data are compared on, and how the model is trained."""
+"""Data of the comparison, and the training of the model."""
 
 import os
 from dataclasses import dataclass, replace
@@ -25,15 +25,15 @@ class Source:
 
 
 def open_source(data: Path | None, scenario: Path | None) -> Source:
-    """Return what a folder or a scenario names; with neither, ML-1M.
+    """Return the data of a folder or a scenario; MovieLens-1M if neither is given.
 
     Raises:
-        InputError: there is nothing there, or it is damaged.
+        InputError: the data are missing or damaged.
     """
     if scenario is not None:
         read = scenario_files.load(scenario)
         return _source(resolve_data(read.data, data), read.model)
-    return _source(guessed(data or default_folder()), Model())
+    return _source(detect_source(data or default_folder()), Model())
 
 
 def default_folder() -> Path:
@@ -42,11 +42,11 @@ def default_folder() -> Path:
     return Path(os.environ.get(DATA_VARIABLE, beside)) / "ml-1m"
 
 
-def guessed(folder: Path) -> Data:
-    """Return what kind of data *folder* holds, by its files; tables are split 7:1:2 at random.
+def detect_source(folder: Path) -> Data:
+    """Return the source of the data in *folder*, by its files; tables are split 7:1:2 at random.
 
     Raises:
-        InputError: no loader reads it.
+        InputError: no reader accepts it.
     """
     if (folder / "train.txt").is_file():
         return LightGCN(path=str(folder))

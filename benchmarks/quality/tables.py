@@ -1,4 +1,4 @@
-"""What the comparison prints."""
+"""Printed tables of the comparison."""
 
 from collections.abc import Sequence
 

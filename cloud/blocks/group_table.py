@@ -1,4 +1,4 @@
-"""One user group's item table, with what block weights are computed from."""
+"""One user group's item table, with the data for its block weights."""
 
 from dataclasses import dataclass
 

@@ -23,11 +23,11 @@ SHARE_BELOW_FLOOR = 1 / 8
 class Selection(StrEnum):
     """The policies by which blocks are ranked after the floor."""
 
-    PEEL = "peel"  # the weight of whole cells; what a plane buys per byte
-    WEIGHT = "weight"  # what a block buys, whatever it costs
+    PEEL = "peel"  # by weight of whole cells, or by utility per byte of planes
+    WEIGHT = "weight"  # by utility of a block, whatever its size
     WEIGHT_PER_BYTE = "weight_per_byte"
-    POPULARITY = "popularity"  # item groups, those the user group wants most first, each whole
-    PREFIX = "prefix"  # slices, the first dimensions first, each whole
+    POPULARITY = "popularity"  # whole item groups, by demand of the user group
+    PREFIX = "prefix"  # whole slices, in order of dimensions
     RANDOM = "random"
 
     def is_peel(self, embedded: bool) -> bool:

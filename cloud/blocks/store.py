@@ -27,14 +27,14 @@ from wire.output_files import atomic_folder
 from wire.text import printable
 
 FORMAT = 3
-OLDEST_FORMAT = 2  # says nothing of where a store comes from
+OLDEST_FORMAT = 2  # without origin
 MANIFEST = "manifest.json"
 USERS = "users.safetensors"
 
 MOST_MANIFEST_BYTES = 2**30
 MOST_FILE_BYTES = 64 * 2**30
 
-_CONTENT_FORMAT = 2  # what is hashed into a version stays: a manifest may grow without new versions
+_CONTENT_FORMAT = 2  # part of the hash of a version: a manifest may grow without new versions
 _TENSOR_TYPES = {"ids": np.uint16, "sizes": np.uint16, "scales": np.float32, "data": np.uint8}
 _USER_TYPES = {"user_groups": np.int64, "user_vectors": np.float32}
 
@@ -112,7 +112,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The table of contents of a store folder."""
+    """The content of the manifest of a store."""
 
     format: int
     version: str
@@ -170,7 +170,7 @@ def save_store(store: BlockStore, folder: Path, origin: Origin | None = None) ->
         with atomic_folder(folder) as draft:
             _write(draft, files, store, origin)
     except OSError:
-        # Another process has just written the same store: content-addressed, so it is as good.
+        # Another process has just written the same store, with the same content.
         if not (folder / MANIFEST).exists():
             raise
 

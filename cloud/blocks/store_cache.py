@@ -1,4 +1,4 @@
-"""The cache of block stores: its folder, and the keys that name stores by what made them."""
+"""The cache of block stores: its folder, and the keys by which stores are found."""
 
 import functools
 import hashlib
@@ -64,5 +64,5 @@ def _code_digest() -> bytes:
 def _version_of(library: str) -> str:
     try:
         return version(library)
-    except PackageNotFoundError:  # torch, where nothing is trained
+    except PackageNotFoundError:  # torch is optional
         return "none"

@@ -81,7 +81,7 @@ class Interactions:
         """Return the SHA-256 of the content, in hexadecimal; the name does not count."""
         total = hashlib.sha256()
         for chunk in self._contents():
-            total.update(len(chunk).to_bytes(8, "little"))  # lengths keep neighbours apart
+            total.update(len(chunk).to_bytes(8, "little"))  # lengths separate neighbouring chunks
             total.update(chunk)
         return total.hexdigest()
 

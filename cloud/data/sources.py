@@ -142,7 +142,7 @@ class Synthetic(Setting, frozen=True, kw_only=True, tag_field="type", tag="synth
             raise ValueError(
                 f"interactions_per_user(={self.interactions_per_user}) must be <= items(={self.items}) / 2"
             )
-        # Tastes of users for kinds, three times; interactions while they are sorted; names.
+        # Tastes of users for kinds (three arrays), interactions during sorting, names.
         of_user = 24 * self.item_kinds + 80 * self.interactions_per_user + 200
         if self.users * of_user + 1000 * self.items > MAX_SYNTHETIC_BYTES:
             raise ValueError(

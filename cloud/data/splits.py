@@ -129,7 +129,7 @@ def part_sizes(counts: IntArray, split: Split) -> tuple[IntArray, IntArray]:
 
 
 def _round_half_up(numbers: NDArray[np.floating]) -> IntArray:
-    # 1e-9 makes 0.3 * 5 = 1.4999999999999998 round as the 1.5 that was meant
+    # 1e-9 makes 0.3 * 5 = 1.4999999999999998 round like the intended 1.5
     rounded: IntArray = np.floor(numbers + 0.5 + 1e-9).astype(np.int64)
     return rounded
 

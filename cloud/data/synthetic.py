@@ -18,7 +18,7 @@ from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray
 
 COUNT_SPREAD = 0.5  # standard deviation of the logarithm of a user's number of interactions
-MIN_COUNT = 10  # so that each of training, validation and test gets some of a 7:1:2 split
+MIN_COUNT = 10  # enough for each part of a 7:1:2 split
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ def _draw(rng: np.random.Generator, log_weights: FloatArray, count: int) -> IntA
     Welling 2019).
     """
     lost: NDArray[np.float64] = -(log_weights + rng.gumbel(size=len(log_weights)))
-    chosen = np.argpartition(lost, count - 1)[:count]  # sorting all items would cost most of the time
+    chosen = np.argpartition(lost, count - 1)[:count]  # faster than sorting all items
     return chosen[np.argsort(lost[chosen])].astype(np.int64)
 
 

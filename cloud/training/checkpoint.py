@@ -29,7 +29,7 @@ from wire.output_files import atomic_file, error_text
 FORMAT = 1
 HEADER = "peelfleet"  # the key of the header in the file's metadata
 MIN_INTERVAL_S = 5.0  # between two checkpoints of a loop
-MAX_TIME_SHARE = 0.05  # of the time that may go into writing them
+MAX_TIME_SHARE = 0.05  # of the time of training, for writing checkpoints
 
 Arrays = dict[str, NDArray[Any]]  # Any: of several types
 
@@ -89,7 +89,7 @@ class Checkpoints:
         self._owner = owner
         self._clock = clock
         self._notice = notice
-        self._due = clock()  # the first that is offered is written
+        self._due = clock()  # the first one is written
 
     def maybe_save(self, name: str, state: Callable[[], State]) -> None:
         """Write *state* unless the last one is too recent, measured also by the time that writing it took."""
@@ -131,7 +131,7 @@ class Checkpoints:
             format=FORMAT, owner=self._owner, sha256=self._digest(arrays, state.facts), facts=state.facts
         )
         self.folder.mkdir(parents=True, exist_ok=True)
-        # Not forced to the disk: a kill leaves what was written, and what a power cut damages is not taken.
+        # Not synced: files survive a kill, and those damaged by a power cut are refused.
         with atomic_file(self._file(name), forced=False) as draft:
             write_tensors(draft, arrays, {HEADER: msgspec.json.encode(header).decode()})
 

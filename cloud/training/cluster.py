@@ -16,7 +16,7 @@ from wire.arrays import Float32Array
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray
 
-STARTS = 4  # k-means runs from so many random starts and keeps the tightest
+STARTS = 4  # number of random starts of k-means; the tightest result is kept
 
 
 def cluster(users: Float32Array, config: Training) -> tuple[IntArray, dict[str, object]]:
@@ -74,9 +74,9 @@ def renumber_by_size(labels: IntArray) -> IntArray:
 
 def _k_means(directions: FloatArray, groups: int, seed: int) -> IntArray:
     state = int(stream(seed, "cluster", "k-means").integers(2**31))
-    # Several threads add up in any order, so the last digits, and with them a label, would differ.
+    # With several threads the order of sums, their last digits and so a label could differ.
     with limit_threads(1), warnings.catch_warnings():
-        # Fewer different users than groups: the empty groups vanish when labels are renumbered.
+        # With fewer distinct users than groups, empty groups vanish when labels are renumbered.
         warnings.simplefilter("ignore", ConvergenceWarning)
         labels = KMeans(groups, n_init=STARTS, random_state=state).fit_predict(directions)
     return np.asarray(labels, dtype=np.int64)

@@ -245,7 +245,7 @@ class Training(Setting, frozen=True, kw_only=True):
                 f"diversity(={self.diversity}) must be 0 where backbone(={self.backbone}) is not mf"
             )
         # Twice the sum of squares bounds the squared distance of two slices, and an inner slice has two
-        # neighbours: beyond l2 / 4 longer vectors pay without end.
+        # neighbours: beyond l2 / 4 the loss falls without limit as vectors grow.
         if self.diversity_form == "unbounded" and self.diversity > self.l2 / 4:
             raise ValueError(
                 f"diversity(={self.diversity}) must be <= l2(={self.l2}) / 4 where diversity_form is "

@@ -17,7 +17,7 @@ from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 
 SCORES_PER_BATCH = 4_000_000  # limits the memory of an evaluation to 16 MB of float32
 BINS_PER_RANK = 16  # of `_lower_bound_of_kth`: more bins leave fewer candidates, but cost more
-STOPPING_CUTOFF = 20  # cut-off of the NDCG that decides when to stop
+STOPPING_CUTOFF = 20  # cut-off of the NDCG for early stopping
 MAX_VALIDATION_SCORES = 200_000_000  # with more, users are sampled: 5,000 for 40,000 items
 
 
@@ -108,7 +108,7 @@ def item_ranks(scores: NDArray[np.float32], known: ItemLists, relevant: ItemList
     rows, items = np.divmod(candidates, n_items)
     order = np.lexsort((items, -scores.reshape(-1)[candidates], rows))
     rank = np.empty(len(candidates))
-    rank[order] = np.arange(len(candidates)) - np.searchsorted(rows, rows)  # the order keeps rows together
+    rank[order] = np.arange(len(candidates)) - np.searchsorted(rows, rows)  # rows stay together in this order
     users, relevant_items = relevant.pairs()
     flat = users * n_items + relevant_items
     position = np.searchsorted(candidates, flat)

@@ -8,7 +8,7 @@ from cloud.training.config import Training
 from wire.arrays import Float32Array
 from wire.ranking_metrics import IntArray
 
-PRIOR_STRENGTH = 0.5  # of the global popularity that is mixed into a group's own, which counts 1
+PRIOR_STRENGTH = 0.5  # weight of the global popularity; that of the group counts 1
 
 
 def partition_table(n_items: int, dim: int, config: Training) -> Partition:

@@ -21,8 +21,8 @@ from wire.ranking_metrics import IntArray
 Tick = Callable[[int, int, str], None]
 """Called with the progress of a stage: steps done, all steps, a note for people."""
 
-LOOP = "loop"  # the name of a loop's checkpoint
-INIT_DEVIATION = 0.1  # standard deviation of the entries of a table before the first step
+LOOP = "loop"  # name of a loop's checkpoint
+INIT_DEVIATION = 0.1  # standard deviation of the entries of a new table
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,7 +57,7 @@ class TrainedModelCache:
         state = Checkpoints(self.folder, key).load(key, notice)
         if state is None:
             return None
-        with suppress(OSError):  # another process may just have dropped it
+        with suppress(OSError):  # another process may just have removed it
             os.utime(self._file(key))
         try:
             return from_state(state)

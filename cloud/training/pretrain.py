@@ -17,7 +17,7 @@ from cloud.training.config import Training
 from cloud.training.evaluation import validation_sample
 from cloud.training.loop import LOOP, Factors, Tick
 
-FACTORS = "factors"  # the name of the checkpoint of what pretraining leaves
+FACTORS = "factors"  # name of the checkpoint of the result
 
 
 class Backbone(Protocol):

@@ -1,6 +1,6 @@
 """Recipes: sets of defaults for training. Keys that a scenario sets win over its recipe.
 
-`best` is what validation prefers, and every stage is guarded by validation. `paper` follows the text of the
+`best` was chosen by validation, and every stage is guarded by validation. `paper` follows the text of the
 paper (arXiv 2306.10532) as closely as possible. If the paper gives a form without numbers, the numbers suit
 the form:
 

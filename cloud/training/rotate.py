@@ -57,7 +57,7 @@ def rotate(
     for group, table in enumerate(model.tables):
         members = model.members(group)
         if not group or table is not model.tables[group - 1]:
-            basis = item_basis(table)  # what takes longest, once for groups that share the global table
+            basis = item_basis(table)  # expensive: once for groups that share a table
         users[members], tables[group] = singular_basis(model.users[members], basis)
         if group in deciding:
             validation, weights = validation_users(members, interactions), item_weights[group]

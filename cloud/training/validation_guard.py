@@ -27,7 +27,7 @@ from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 
 EVALUATION_BUDGETS = (0.005, 0.01, 0.03)  # shares of the fp32 table's bytes, ascending
-MIN_VALIDATION_USERS = 10  # users below which the spread of their differences says too little
+MIN_VALIDATION_USERS = 10  # with fewer users the standard error is not reliable
 MAX_EVALUATED_NUMBERS = 50_000_000
 """Largest number of table entries of the groups on which a stage is evaluated.
 

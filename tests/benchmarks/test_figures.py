@@ -9,7 +9,7 @@ from benchmarks.quality.compare import Result
 from benchmarks.quality.run import Plan, run
 from benchmarks.quality.scoring import Scored, head_size, mean_ndcg, score
 from benchmarks.quality.slices import labels, parts
-from benchmarks.quality.sources import Source, guessed
+from benchmarks.quality.sources import Source, detect_source
 from cloud.data.sources import LightGCN, MovieLens, RecBole
 from scenarios.language.schema import Model
 from tests.benchmarks.worlds import SMALL, a_world, lists
@@ -86,12 +86,12 @@ def test_the_worst_part_keeps_the_least_of_the_full_table(tmp_path: Path) -> Non
 )
 def test_a_folder_is_known_by_its_files(tmp_path: Path, file: str, kind: type) -> None:
     (tmp_path / file).touch()
-    assert isinstance(guessed(tmp_path), kind)
+    assert isinstance(detect_source(tmp_path), kind)
 
 
 def test_an_unknown_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected train\.txt"):
-        guessed(tmp_path)
+        detect_source(tmp_path)
 
 
 def test_a_quick_comparison_writes_all_that_it_should(tmp_path: Path) -> None:

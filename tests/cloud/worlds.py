@@ -1,4 +1,4 @@
-"""Small worlds whose structure is known."""
+"""Small worlds of known structure."""
 
 import numpy as np
 
@@ -33,8 +33,8 @@ def checkerboard(users: int = 40, items: int = 40) -> Interactions:
     return Interactions("checkerboard", parts.train, parts.valid, parts.test, names[:users], names[:items])
 
 
-def a_trial(partition: Partition) -> Evaluator:
-    """Return the trial that training uses, for tables that are cut so."""
+def an_evaluator(partition: Partition) -> Evaluator:
+    """Return the evaluator of training, for tables with that partition."""
     width = int(partition.column_starts[1]) if len(partition.column_starts) > 1 else partition.dim
     return small_budget_evaluator(
         Geometry(
@@ -49,4 +49,4 @@ def a_trial(partition: Partition) -> Evaluator:
 
 
 def ignore(done: int, total: int, note: str) -> None:
-    """Hear of progress and say nothing."""
+    """Accept progress and do nothing."""

@@ -1,4 +1,4 @@
-"""A lock is one process's at a time; it ends with that process, even where it is killed."""
+"""One process at a time holds a lock; the lock ends with the process, also if it is killed."""
 
 import subprocess
 import sys

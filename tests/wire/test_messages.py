@@ -1,4 +1,4 @@
-"""What is encoded decodes to itself; garbage is refused with a reason, never a crash."""
+"""Encoded messages decode to themselves; garbage is refused with a reason and never crashes."""
 
 import contextlib
 import struct

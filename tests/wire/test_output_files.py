@@ -1,4 +1,4 @@
-"""Files that are replaced: whole or not at all, and nothing but a regular file."""
+"""Files are replaced atomically, and only regular files are replaced."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Text and files of others: nothing of them reaches a terminal raw, and no size is believed."""
+"""Text and files of unknown origin: no control characters reach a terminal, and no size is trusted."""
 
 import contextlib
 import os

@@ -20,10 +20,10 @@ Chances = NDArray[np.float64]
 
 CODES = 16
 SIGNIFICANT: Chances = np.round(4096 * 0.6 * 1.5 ** -np.arange(CODES)) / 4096
-"""The chances that a code chooses from: that a number of the column ceases to be 0."""
+"""The chances, by code, that a number of a column becomes non-zero."""
 
 ACTIVE = (1024 / 4096, 3968 / 4096)
-"""The chance that a column is active: before it has a number that is not 0, and once it has."""
+"""The chance that a column is active: while all its numbers are 0, and afterwards."""
 
 _DISTANT = {-1: 1440, 1: 320, -2: 128, 2: 96}
 _CODE_CHANCES: Chances = (
@@ -61,11 +61,11 @@ class CodedPlaneCoder(PlaneCoder):
 
 
 def best_codes(zeros: NDArray[np.integer], fresh: NDArray[np.integer]) -> Int32Array:
-    """Return which of `SIGNIFICANT` makes the shortest code for each column.
+    """Return the code of each column with the smallest number of bits.
 
     Args:
-        zeros: numbers that are still 0, any shape.
-        fresh: those of them that cease to be 0.
+        zeros: counts of numbers that are still 0, any shape.
+        fresh: counts of those that become non-zero.
     """
     bits = -(fresh[..., None] * np.log2(SIGNIFICANT) + (zeros - fresh)[..., None] * np.log2(1 - SIGNIFICANT))
     return np.asarray(bits.argmin(axis=-1), dtype=np.int32)
@@ -74,13 +74,13 @@ def best_codes(zeros: NDArray[np.integer], fresh: NDArray[np.integer]) -> Int32A
 def code_chances(known: NDArray[np.integer], zeros: NDArray[np.integer]) -> Chances:
     """Return the chance of each code of an active column, shape (..., 16).
 
-    With a share s of the column's numbers beyond the last threshold, a Laplace distribution has
-    sqrt(s) beyond half of it, so that a number that is still 0 ceases to be with the chance
-    sqrt(s) / (1 + sqrt(s)). A column without any is open: all codes are equally likely.
+    If a share s of the column's numbers lies beyond the last threshold, then with a Laplace distribution
+    sqrt(s) lies beyond half of it. So a number that is still 0 becomes non-zero with the chance sqrt(s) / (1
+    + sqrt(s)). In a column of zeros all codes are equally likely.
 
     Args:
-        known: numbers that are not 0, any shape.
-        zeros: numbers that are.
+        known: counts of numbers that are not 0, any shape.
+        zeros: counts of numbers that are 0.
     """
     root = np.sqrt(known / (known + zeros))
     exceeded = (root / (1 + root))[..., None] < _BOUNDS
@@ -90,12 +90,12 @@ def code_chances(known: NDArray[np.integer], zeros: NDArray[np.integer]) -> Chan
 def column_bits(
     known: NDArray[np.integer], zeros: NDArray[np.integer], fresh: NDArray[np.integer]
 ) -> Chances:
-    """Return the information, in bits, of one plane of columns, the refining of known numbers left out.
+    """Return the information, in bits, of one plane of columns, without the next bits of non-zero numbers.
 
     Args:
-        known: numbers that are not 0 before the plane, any shape.
-        zeros: numbers that are.
-        fresh: those of them that cease to be 0.
+        known: counts of numbers that are not 0 before the plane, any shape.
+        zeros: counts of numbers that are 0.
+        fresh: counts of those that become non-zero.
     """
     codes = best_codes(zeros, fresh)
     chance = SIGNIFICANT[codes]
@@ -107,13 +107,13 @@ def column_bits(
 
 
 def _count_by_column(chosen: NDArray[np.bool_]) -> Int32Array:
-    """Return how many numbers of each column are chosen, shape (columns,)."""
-    rows = np.ones(len(chosen), dtype=np.float32)  # a product adds up faster than a sum does, and is exact
+    """Return the number of chosen numbers of each column, shape (columns,)."""
+    rows = np.ones(len(chosen), dtype=np.float32)  # an exact sum, faster as a matrix product
     return (rows @ chosen.astype(np.float32)).astype(np.int32)
 
 
 def _active_chances(empty: NDArray[np.bool_]) -> Chances:
-    """Return the chance that a column is active, by whether all of its numbers are 0, shape (columns,)."""
+    """Return the chance that a column is active; *empty*: all its numbers are 0; shape (columns,)."""
     return np.where(empty, *ACTIVE)
 
 
@@ -126,7 +126,7 @@ def _bit_chances(before: Int32Array, codes: NDArray[np.integer]) -> Chances:
 
 class _RangeWriter:
     def __init__(self) -> None:
-        import constriction  # only where this codec is asked for
+        import constriction  # only needed for this codec
 
         self._categorical = constriction.stream.model.Categorical(perfect=False)
         self._bernoulli = constriction.stream.model.Bernoulli(perfect=False)
@@ -153,14 +153,14 @@ class _RangeWriter:
             self._encoder.encode(values.astype(np.int32), model, chances)
 
     def close(self) -> bytes:
-        """Return the shortest bytes that decode, zeros being read behind them.
+        """Return the shortest bytes that decode, if zeros are read after them.
 
-        The encoder would close with a word or two. Any number in its interval will do: the one with
-        the most zeros at its end is taken.
+        The encoder itself would end with one or two words. Any number in its interval is correct: the one
+        with the most zeros at its end is taken.
         """
         words = self._encoder.get_compressed()
         done, (low, width) = self._encoder.pos()
-        if low + width < 2**64:  # else a carry is pending, which only the encoder can resolve
+        if low + width < 2**64:  # else a carry is pending that only the encoder can resolve
             for shift in range(64, -1, -8):
                 number = -(-low >> shift) << shift
                 if number < low + width:
@@ -172,7 +172,7 @@ class _RangeWriter:
 
 class _RangeReader:
     def __init__(self, data: bytes) -> None:
-        import constriction  # only where this codec is asked for
+        import constriction  # only needed for this codec
 
         self._categorical = constriction.stream.model.Categorical(perfect=False)
         self._bernoulli = constriction.stream.model.Bernoulli(perfect=False)

@@ -1,4 +1,4 @@
-"""Codec `planes`, and what it shares with `coded`: precision planes, the most significant bit first.
+"""Codec `planes`, and the common part with `coded`: precision planes, most significant bit first.
 
 A cell of a table is a matrix of numbers x with |x| < 1, shape (rows, columns). After plane p a number is
 known by its sign and q = floor(|x| 2^(p + 1)). The interval of q = 0, the dead zone, is twice as wide as the

@@ -353,7 +353,7 @@ def _casts(column: Column, kind: Any) -> bool:
 
 def _first_not_castable(column: Column, kind: Any) -> int:
     """Return the first row that cannot be cast to *kind*, by bisection; there must be one."""
-    low, high = 0, len(column)  # all rows before low are fine, some row before high is not
+    low, high = 0, len(column)  # rows before low can be cast, one before high cannot
     while high - low > 1:
         middle = (low + high) // 2
         if _casts(column.slice(low, middle - low), kind):

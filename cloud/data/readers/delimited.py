@@ -225,7 +225,7 @@ def _parse(
         include_columns=[str(index) for index in columns],
         null_values=[],
     )
-    try:  # pyarrow counts blank lines among those that it skips
+    try:  # without leading blank lines, which pyarrow would count as skipped
         return pyarrow.csv.read_csv(arrow_input(_from_first_row(raw)), read, parse, convert)
     except pa.ArrowInvalid as error:
         _refuse_fields(path, raw, delimiter, quoted, header)
@@ -271,7 +271,7 @@ def _check_closed(path: Path, raw: bytes, delimiter: str) -> None:
 def _records(raw: bytes, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     """Yield each record that is not blank, with the line in which it begins."""
     text = io.TextIOWrapper(io.BytesIO(raw), "utf-8", "replace", newline="\n")
-    limit = csv.field_size_limit(2**31 - 1)  # one for all of Python
+    limit = csv.field_size_limit(2**31 - 1)  # it is global to Python
     try:
         reader, line = _reader(text, delimiter, csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE), 1
         for fields in reader:

@@ -155,7 +155,7 @@ def _check_complete(file: InteractionLists, train: InteractionLists) -> None:
             f"{file.where(int(missing[0]))}: user {missing[0]} is not in {train.path}, "
             f"which ends at user {train.users[-1]}: it seems cut off"
         )
-    # Users without a test item lie anywhere; a long run of them at the end does not happen by chance.
+    # Users without a test item can occur anywhere, but not by chance in a long run at the end.
     later = int((trained > users[-1]).sum())
     if (np.diff(users) > 0).all() and later > max(10, len(trained) // 10):
         raise InputError(

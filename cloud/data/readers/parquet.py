@@ -49,7 +49,7 @@ def _check_size(path: Path, metadata: Any) -> None:
     """Check the size that the file states, before its data are decoded."""
     if metadata.num_rows > MAX_ROWS:
         raise InputError(f"{path}: has {metadata.num_rows:,} rows, expected at most {MAX_ROWS:,}")
-    # What it says of single columns is not asked for: pyarrow ends the process where that is damaged.
+    # The metadata of columns are not read: pyarrow aborts the process if they are damaged.
     size = sum(int(metadata.row_group(index).total_byte_size) for index in range(metadata.num_row_groups))
     if size > MAX_BYTES:
         raise InputError(f"{path}: unpacks to {size:,} bytes, expected at most {MAX_BYTES:,}")
@@ -81,7 +81,7 @@ def _column(path: Path, name: str, column: Any, *, once: bool) -> Any:
     """Return a column; *once*: keep each distinct text once, else as plain text (times and ratings)."""
     kind = column.type
     if pa.types.is_dictionary(kind) and _is_text(kind.value_type):
-        try:  # a file may call any bytes text
+        try:  # a file may declare any bytes as text
             column.dictionary.cast(pa.binary()).cast(pa.string()).validate(full=True)
         except pa.ArrowException:
             raise InputError(f"{path}: column {quote(name)} has bytes that are no text in UTF-8") from None

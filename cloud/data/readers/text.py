@@ -37,7 +37,7 @@ _BOMS = (
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
-_OTHER_FORMATS = (  # what people name by mistake: the first bytes, and what it is
+_OTHER_FORMATS = (  # files named by mistake: the first bytes, and the format
     (b"PK\x03\x04", "a zip archive or a spreadsheet; unpack it, or save it as .csv"),
     (b"PAR1", "a Parquet file; its name must end in .parquet"),
     (b"\x89HDF", "an HDF5 file"),
@@ -77,7 +77,7 @@ def read_text(path: Path, encoding: str = "utf-8") -> Text:
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     complete = text.endswith(b"\n")
-    text = text.rstrip(b"\n\x1a") + b"\n"  # \x1a ends files of DOS
+    text = text.rstrip(b"\n\x1a") + b"\n"  # \x1a ends DOS files
     if not text.strip():
         raise InputError(f"{path}: the file is empty")
     last = f"{path.name}: the last line has no line break; if fields of it are missing, the file is cut off"
@@ -153,7 +153,7 @@ def _zstd(raw: io.BytesIO) -> Any:
     return pa.CompressedInputStream(pa.BufferReader(raw.getbuffer()), "zstd")
 
 
-_OPENERS: tuple[tuple[bytes, Callable[[io.BytesIO], Any]], ...] = (  # Any: what reads bytes
+_OPENERS: tuple[tuple[bytes, Callable[[io.BytesIO], Any]], ...] = (  # Any: readers of bytes
     (b"\x1f\x8b", lambda raw: gzip.GzipFile(fileobj=raw)),
     (b"BZh", bz2.BZ2File),
     (b"\xfd7zXZ\x00", lzma.LZMAFile),

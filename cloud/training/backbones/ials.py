@@ -21,7 +21,7 @@ from cloud.training.loop import EarlyStopping, Factors, Tick, TrainingLoop, gene
 from wire.errors import RunError
 from wire.ranking_metrics import IntArray, ItemLists
 
-ENTRIES_PER_BATCH = 8_000_000  # of gathered vectors or of matrices to solve, 32 MB of float32
+ENTRIES_PER_BATCH = 8_000_000  # of gathered vectors or matrices, 32 MB of float32
 
 
 def ials(
@@ -39,8 +39,8 @@ def ials(
     likes, liked_by = interactions.train, transpose(interactions.train, interactions.n_items)
     items = init_table(interactions.n_items, config.dim, rng).detach()  # (I, d)
     best = EarlyStopping(settings.patience)
-    course = TrainingLoop((items,), rng, best)  # users follow from items
-    for epoch in course.epochs(settings.epochs, checkpoints, tick):
+    loop = TrainingLoop((items,), rng, best)  # users are computed from items
+    for epoch in loop.epochs(settings.epochs, checkpoints, tick):
         users = solve_table(likes, items, settings)  # (U, d)
         items.copy_(solve_table(liked_by, users, settings))  # (I, d)
         check_finite(users, items, epoch, settings.l2)
@@ -52,7 +52,7 @@ def ials(
             break
     return Factors(*best.tables), {
         "backbone": "ials",
-        "epochs": course.epoch,
+        "epochs": loop.epoch,
         "best_epoch": best.epoch,
         "valid_ndcg_at_20": number_or_none(best.score),
     }
@@ -77,7 +77,7 @@ def solve_table(known: ItemLists, other: Tensor, settings: LeastSquares) -> Tens
     zero_weight = settings.unobserved * len(known.items) / (len(known) * n_others)  # a
     base = zero_weight * (other.T @ other)  # (d, d)
     if not torch.isfinite(base).all():
-        return torch.full((len(known), dim), torch.nan).to(other)  # which is checked
+        return torch.full((len(known), dim), torch.nan).to(other)  # checked by `check_finite`
     eigenvalues, basis = (factor.to(other) for factor in torch.linalg.eigh(base.double()))  # (d,), (d, d)
     rotated = other @ basis  # (C, d)
     frequencies = known.counts() + zero_weight * n_others  # (R,): the weight of all pairs of a row
@@ -114,7 +114,7 @@ def solve_ridge(vectors: Tensor, diagonals: Tensor) -> Tensor:
 
 def solve_symmetric(left: Tensor, right: Tensor) -> Tensor:
     """Return x of left x = right, shape (B, m, 1), for positive definite *left*, each (m, m)."""
-    factor, _ = torch.linalg.cholesky_ex(left)  # what fails becomes no number, which is checked
+    factor, _ = torch.linalg.cholesky_ex(left)  # failures become NaN, checked by `check_finite`
     solution: Tensor = torch.cholesky_solve(right, factor)
     return solution
 

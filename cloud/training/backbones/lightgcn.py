@@ -54,8 +54,8 @@ def lightgcn(
     unknown = UnseenItems.of(interactions.train, n_items)
     optimizer = torch.optim.Adam([ego], lr=settings.learning_rate)
     best = EarlyStopping(settings.patience)
-    course = TrainingLoop((ego,), rng, best, optimizer)
-    for epoch in course.epochs(settings.epochs, checkpoints, tick):
+    loop = TrainingLoop((ego,), rng, best, optimizer)
+    for epoch in loop.epochs(settings.epochs, checkpoints, tick):
         for users, liked in pair_batches(
             unknown.comparable_pairs(interactions.train), settings.batch_size, rng
         ):
@@ -75,7 +75,7 @@ def lightgcn(
             break
     return Factors(*best.tables), {
         "backbone": "lightgcn",
-        "epochs": course.epoch,
+        "epochs": loop.epoch,
         "best_epoch": best.epoch,
         "valid_ndcg_at_20": number_or_none(best.score),
     }
@@ -139,7 +139,7 @@ def interaction_graph(train: ItemLists, n_items: int) -> Tensor:
     graph = torch.sparse_coo_tensor(cells, values, (size, size), check_invariants=False).coalesce()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
-        return graph.to_sparse_csr()  # multiplies ten times as fast as coordinates do
+        return graph.to_sparse_csr()  # ten times faster to multiply than coordinates
 
 
 # --- drawing interactions and items that are none -------------------------------------------------
@@ -179,7 +179,7 @@ class UnseenItems:
             users: shape (B,); each must have an unseen item.
             rng: the only source of chance.
         """
-        # In float64 the product is below the count, which is far below 2^53.
+        # In float64 the product stays below the count, because the count is far below 2^53.
         chances = torch.rand(len(users), generator=rng, dtype=torch.float64)
         ranks = (chances * self.counts[users]).long()  # r
         thresholds = users * (self.n_items + 1) + ranks

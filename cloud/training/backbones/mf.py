@@ -52,8 +52,8 @@ def mf(
     steps = math.ceil(interactions.n_users / config.batch_size) * config.epochs
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     best = EarlyStopping(config.patience)
-    course = TrainingLoop((users, items), rng, best, optimizer, decay)
-    for epoch in course.epochs(config.epochs, checkpoints, tick):
+    loop = TrainingLoop((users, items), rng, best, optimizer, decay)
+    for epoch in loop.epochs(config.epochs, checkpoints, tick):
         for batch in batches(np.arange(interactions.n_users), config.batch_size, rng):  # (B,)
             vectors = users[batch]  # (B, d)
             scores = dropout(vectors, config.dropout, rng) @ items.T  # (B, I)
@@ -71,7 +71,7 @@ def mf(
             break
     return Factors(*best.tables), {
         "backbone": "mf",
-        "epochs": course.epoch,
+        "epochs": loop.epoch,
         "best_epoch": best.epoch,
         "valid_ndcg_at_20": number_or_none(best.score),
         "slice_similarity": float(slice_similarity(torch.from_numpy(best.tables[1]), config.slice_width)),
@@ -93,7 +93,7 @@ def multinomial_loss(scores: Tensor, targets: ItemLists, weights: Tensor) -> Ten
         weights: shape (B,), not negative.
     """
     counts = targets.counts()
-    shares = (1.0 / np.repeat(counts, counts)).astype(np.float32)  # of each pair in its user's mean
+    shares = (1.0 / np.repeat(counts, counts)).astype(np.float32)  # weight of each pair in its user's mean
     pairs = (torch.from_numpy(array).to(scores.device) for array in (*targets.pairs(), shares))
     losses = _multinomial_nll(scores, *pairs)  # (B,)
     wanting = torch.from_numpy(counts > 0).to(scores.device)  # (B,)

@@ -13,7 +13,7 @@ from cloud.training.group_tables import GroupTables
 from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, ItemLists
 
-MASK_PENALTY = 1e4  # taken off the score of a known item; infinity would make 0 times infinity
+MASK_PENALTY = 1e4  # subtracted from scores of known items; infinity would lead to 0 * infinity
 
 
 @dataclass(frozen=True, eq=False)

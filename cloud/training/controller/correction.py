@@ -160,7 +160,7 @@ def soft_gates(logits: Tensor, budget: float, temperature: float) -> Tensor:
     threshold = _threshold(still, budget, temperature)
     gates = torch.sigmoid((still - threshold) / temperature)
     slopes = gates * (1 - gates)
-    moves = (slopes / slopes.sum().clamp(min=1e-12) * (logits - still)).sum()  # 0, but its slope is not
+    moves = (slopes / slopes.sum().clamp(min=1e-12) * (logits - still)).sum()  # 0, but its gradient is not
     gates = torch.sigmoid((logits - threshold - moves) / temperature)
     floor = torch.nn.functional.one_hot(logits.argmax(dim=1), logits.shape[1])
     return torch.maximum(gates, floor.to(gates.dtype))

@@ -144,9 +144,9 @@ def _evaluate_group(
 def _group_entry(
     factors: FloatArray, kept: bool, comparisons: tuple[FloatArray, FloatArray] | None
 ) -> dict[str, object]:
-    """Return what the report says of one group."""
+    """Return the report of one group."""
     logarithms = np.log(factors)
-    # Against the geometric mean: a factor that all blocks share changes nothing.
+    # Relative to the geometric mean: a common factor of all blocks changes nothing.
     largest = float(np.abs(logarithms - logarithms.mean()).max())
     entry: dict[str, object] = {"largest_change_of_logarithm": largest, "kept": kept}
     if comparisons:

@@ -27,7 +27,7 @@ from cloud.training.validation_guard import (
 from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, ItemLists
 
-MIN_WEIGHT = 1e-30  # of a correction: a weight that was learned to be 0 stays positive
+MIN_WEIGHT = 1e-30  # smallest weight: corrections must be positive
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ def _losses_by_item_group(scores: Tensor, targets: ItemLists, partition: Partiti
 def _new_weight_net(shape: tuple[int, int], hidden: int, rng: torch.Generator) -> WeightNet:
     n_features = 2 * shape[0]
     inner = torch.randn(n_features + 1, hidden, generator=rng) / (n_features + 1) ** 0.5
-    outer = torch.zeros(hidden, shape[0] * shape[1])  # all blocks weigh alike at first
+    outer = torch.zeros(hidden, shape[0] * shape[1])  # equal weights at first
     return WeightNet(inner.requires_grad_(), outer.requires_grad_())
 
 

@@ -1,4 +1,4 @@
-"""Blocks of a trained table: what a prefix decodes to, what it is worth, and that worth falls."""
+"""Blocks of a trained table: decoded prefixes, their utility, and that utility falls."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A store is written whole, read back equal, and damage to it is found."""
+"""Stores are written atomically and read back equal; damage is detected."""
 
 import hashlib
 import json

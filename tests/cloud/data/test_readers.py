@@ -1,4 +1,4 @@
-"""Interactions are the same however they are written, and what cannot be read is said in one line."""
+"""Interactions do not depend on the file format; files that cannot be read are refused in one line."""
 
 import bz2
 import contextlib

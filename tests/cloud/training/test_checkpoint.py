@@ -1,4 +1,4 @@
-"""A training that is interrupted leaves what the next one needs, and ends as if nothing had happened."""
+"""An interrupted training continues from its checkpoint, with the same result as without an interruption."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""Looks at validation: the same NDCG as ranking in full gives, at a cost that is bounded."""
+"""Evaluation on validation items: the same NDCG as full ranking, at limited cost."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Trained models are kept whole or not at all, in bounded room, and trained by one process at a time."""
+"""Trained models are cached atomically, in limited space, and trained by one process at a time."""
 
 import os
 import subprocess

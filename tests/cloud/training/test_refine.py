@@ -14,7 +14,7 @@ from cloud.training.loop import Factors
 from cloud.training.refine import refine
 from cloud.training.rotate import item_basis, rotate, singular_basis
 from cloud.training.validation_guard import StageReport
-from tests.cloud.worlds import SMALL, a_trial, checkerboard, ignore
+from tests.cloud.worlds import SMALL, an_evaluator, checkerboard, ignore
 from wire.random_streams import stream
 from wire.ranking_metrics import ItemLists
 
@@ -136,7 +136,7 @@ def turned(model: GroupTables, **changes: object) -> tuple[GroupTables, StageRep
         group_item_weights(model.groups, world),
         world,
         changed(SMALL, **changes),
-        a_trial(partition),
+        an_evaluator(partition),
         ignore,
     )
 

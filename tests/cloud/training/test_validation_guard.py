@@ -13,7 +13,7 @@ from cloud.training.validation_guard import (
     split_validation,
     validation_users,
 )
-from tests.cloud.worlds import a_trial, checkerboard
+from tests.cloud.worlds import an_evaluator, checkerboard
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
 
@@ -101,7 +101,7 @@ def test_a_trial_prefers_tables_whose_heavy_blocks_know_the_users() -> None:
     vectors = np.stack([taste, np.ones(40)], axis=1).astype(np.float32)
     noise = stream(0, "trial").normal(size=40)
     partition = partition_table(40, 2, Training(dim=2, slice_width=1, item_groups=1))
-    trying, judges = a_trial(partition), validation_users(np.arange(40), world)
+    trying, judges = an_evaluator(partition), validation_users(np.arange(40), world)
     items = np.full(40, 1 / 40, dtype=np.float32)
 
     def found(loudness: float, *corrections: float) -> float:

@@ -1,4 +1,4 @@
-"""Embedded planes: any way of cutting them into blocks decodes to the same numbers, ever closer."""
+"""Embedded planes: any division into blocks decodes to the same numbers, with falling error."""
 
 import numpy as np
 import pytest
@@ -55,7 +55,7 @@ def test_three_numbers_by_hand() -> None:
 
 
 def test_the_range_coder_needs_hardly_more_than_the_information() -> None:
-    """A real block is a few bits longer than -log2 of the chances it is coded under."""
+    """A block is a few bits longer than -log2 of the chances under which it is coded."""
     rng = np.random.default_rng(0)
     values = np.clip(rng.laplace(size=(185, 8)) * 0.04, -0.99, 0.99).astype(np.float32)
     q = [np.floor(np.abs(values) * 2 ** (plane + 1)).astype(int) for plane in range(6)]

@@ -10,7 +10,7 @@ from cloud.training.controller.correction import soft_gates
 from cloud.training.controller.learn import ControllerResult, learn_block_weights
 from cloud.training.group_tables import GroupTables
 from cloud.training.item_weights import group_item_weights, partition_table
-from tests.cloud.worlds import a_trial, checkerboard, ignore
+from tests.cloud.worlds import an_evaluator, checkerboard, ignore
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
 
@@ -50,7 +50,7 @@ def weighed(model: GroupTables, config: Training) -> tuple[ControllerResult, Flo
     world = checkerboard()
     partition = partition_table(40, model.users.shape[1], config)
     items = group_item_weights(model.groups, world)
-    found = learn_block_weights(model, items, world, config, partition, a_trial(partition), ignore)
+    found = learn_block_weights(model, items, world, config, partition, an_evaluator(partition), ignore)
     closed = closed_form_weights(found.model.tables[0], second_moment(found.model.users), items[0], partition)
     return found, np.asarray(closed * found.corrections[0])
 
