@@ -85,7 +85,7 @@ def _embedded_candidates(steps: Sequence[PlannedBlock], group_demand: FloatArray
 def _plan_blocks(geometry: Geometry, values: Float32Array, group: GroupTable) -> list[PlannedBlock]:
     """Return the blocks of an embedded table, cell by cell."""
     distortion, sizes = _curves(geometry, values, group.item_weights)
-    corrections = group.corrected(np.ones((geometry.item_groups, geometry.slices)))
+    corrections = group.apply_corrections(np.ones((geometry.item_groups, geometry.slices)))
     overhead = geometry.codec.overhead
     steps: list[PlannedBlock] = []
     for m in range(geometry.item_groups):

@@ -93,7 +93,7 @@ def cell_candidates(geometry: Geometry, group: GroupTable) -> Candidates:
     return Candidates(
         item_groups=item_groups,
         slices=slices,
-        utility=group.corrected(closed).reshape(-1),
+        utility=group.apply_corrections(closed).reshape(-1),
         bytes=np.array(data_sizes(geometry), dtype=np.float64) + geometry.codec.overhead,
         per_byte=False,
         demand=demand(geometry, group),

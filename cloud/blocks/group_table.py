@@ -26,7 +26,7 @@ class GroupTable:
     item_weights: Float32Array
     corrections: Float32Array | None = None
 
-    def corrected(self, utility: FloatArray) -> FloatArray:
+    def apply_corrections(self, utility: FloatArray) -> FloatArray:
         """Return *utility*, shape (M, N), times the corrections."""
         return utility if self.corrections is None else utility * self.corrections
 

@@ -45,7 +45,7 @@ def interactions_of(data: Ratings, rows: TableRows) -> Interactions:
         return fewer
 
     if "rating" in rows.columns:
-        liked = _liked(data, rows, notes)
+        liked = _is_liked(data, rows, notes)
         events = keep(events.keep(liked), f"below min_rating {data.min_rating:g}")
     events = keep(drop_repeats(events), "repeated")
     minima = data.min_user_interactions, data.min_item_interactions
@@ -61,7 +61,7 @@ def interactions_of(data: Ratings, rows: TableRows) -> Interactions:
     return _split(data, rows.path, events, user_names, item_names, counts)
 
 
-def _liked(data: Ratings, rows: TableRows, notes: list[str]) -> NDArray[np.bool_]:
+def _is_liked(data: Ratings, rows: TableRows, notes: list[str]) -> NDArray[np.bool_]:
     """Return the mask of rows with a sufficient rating; without a minimum, missing ratings are sufficient."""
     if data.min_rating > 0:
         return np.asarray(parse_numbers(rows, "rating") >= data.min_rating)

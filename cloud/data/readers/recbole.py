@@ -48,11 +48,11 @@ def _split_files(path: Path) -> dict[str, Path]:
         if any(part_of(file) is None for file in files):
             return {}
         if files:
-            return _checked_parts(path, files)
+            return _check_parts(path, files)
     return {}
 
 
-def _checked_parts(path: Path, files: Sequence[Path]) -> dict[str, Path]:
+def _check_parts(path: Path, files: Sequence[Path]) -> dict[str, Path]:
     parts = {part: [file for file in files if part_of(file) == part] for part in PARTS}
     for part, of_part in parts.items():
         if len(of_part) > 1 or (not of_part and part != "valid"):

@@ -58,16 +58,16 @@ def learn_corrections(
     """Learn one network of corrections on the *learning* half of each group's validation users."""
     settings = config.controller
     features = block_features(model, closed, item_weights, interactions, partition)  # (G, M, N, F)
-    corrector = _new_correction_net(features.shape[-1], settings, generator(config.seed, "controller"))
+    correction_net = _new_correction_net(features.shape[-1], settings, generator(config.seed, "controller"))
     rng = stream(config.seed, "controller", "tasks")
     open_groups = [group for group, validation in enumerate(learning) if len(validation.users)]
-    optimizer = torch.optim.Adam([corrector.inner, corrector.outer], lr=settings.learning_rate)
+    optimizer = torch.optim.Adam([correction_net.inner, correction_net.outer], lr=settings.learning_rate)
     log_closed = torch.from_numpy(np.log(closed).astype(np.float32))  # (G, M, N)
     steps = settings.steps if open_groups else 0
     for step in range(1, steps + 1):
         group = int(rng.choice(open_groups))
         budget = float(np.exp(rng.uniform(np.log(settings.least_budget), np.log(settings.most_budget))))
-        logits = log_closed[group] + corrector(features[group])  # (M, N)
+        logits = log_closed[group] + correction_net(features[group])  # (M, N)
         gates = broadcast(soft_gates(logits, budget, settings.temperature), partition)  # (I, d)
         validation, table = learning[group], torch.from_numpy(model.tables[group])
         batch = rng.permutation(len(validation.users))[: settings.batch_size]  # (B,)
@@ -76,7 +76,7 @@ def learn_corrections(
         gradient_step(optimizer, loss, f"the controller in step {step}", settings.learning_rate)
         if step % 20 == 0 or step == steps:
             tick(step, steps, f"validation loss {loss.item():.3f}")
-    logarithms = corrector(features).detach().numpy().astype(np.float64)  # (G, M, N)
+    logarithms = correction_net(features).detach().numpy().astype(np.float64)  # (G, M, N)
     return LearnedWeights(model.tables, list(np.exp(logarithms)))
 
 
@@ -111,7 +111,7 @@ def block_features(
         np.log(sizes)[:, None, None] * everywhere,
     ]
     return torch.from_numpy(
-        np.stack([_standardised(group_result) for group_result in features], axis=-1).astype(np.float32)
+        np.stack([_standardise(group_result) for group_result in features], axis=-1).astype(np.float32)
     )
 
 
@@ -156,11 +156,11 @@ def soft_gates(logits: Tensor, budget: float, temperature: float) -> Tensor:
         budget: share of all blocks that fit, between 0 and 1.
         temperature: softness.
     """
-    still = logits.detach()
-    threshold = _threshold(still, budget, temperature)
-    gates = torch.sigmoid((still - threshold) / temperature)
+    detached = logits.detach()
+    threshold = _threshold(detached, budget, temperature)
+    gates = torch.sigmoid((detached - threshold) / temperature)
     slopes = gates * (1 - gates)
-    moves = (slopes / slopes.sum().clamp(min=1e-12) * (logits - still)).sum()  # 0, but its gradient is not
+    moves = (slopes / slopes.sum().clamp(min=1e-12) * (logits - detached)).sum()  # 0, but its gradient is not
     gates = torch.sigmoid((logits - threshold - moves) / temperature)
     floor = torch.nn.functional.one_hot(logits.argmax(dim=1), logits.shape[1])
     return torch.maximum(gates, floor.to(gates.dtype))
@@ -183,5 +183,5 @@ def _new_correction_net(n_features: int, settings: Controller, rng: torch.Genera
     return CorrectionNet(inner.requires_grad_(), outer.requires_grad_(), settings.reach)
 
 
-def _standardised(values: FloatArray) -> FloatArray:
+def _standardise(values: FloatArray) -> FloatArray:
     return np.asarray((values - values.mean()) / max(float(values.std()), 1e-6))

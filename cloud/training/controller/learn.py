@@ -114,7 +114,7 @@ def learn_block_weights(
             comparisons[group] = _evaluate_group(
                 model, learned, group, item_weights[group], deciding, evaluate
             )
-            tick(len(comparisons), len(sampled), f"tried in group {group}")
+            tick(len(comparisons), len(sampled), f"evaluated in group {group}")
         gains = [gain(comparisons.get(group)) for group in range(n_groups)]
         decisions = decide(gains, prior=False, standard_errors=guard.standard_errors)
     summary = {"enabled": True, "learns": config.controller.learns, **decisions.report()}

@@ -46,7 +46,7 @@ class WeightNet:
         The mean is 1 instead of the softmax's 1 / (M N): the same weights up to a constant, which the table
         would have to compensate.
         """
-        features = torch.cat([popularity, _centred(losses)])  # (2 M,)
+        features = torch.cat([popularity, _standardise(losses)])  # (2 M,)
         hidden = torch.tanh(features @ self.inner[:-1] + self.inner[-1])  # (H,)
         weights = torch.softmax(hidden @ self.outer, dim=0) * self.outer.shape[1]
         return weights.reshape(len(popularity), -1)
@@ -70,7 +70,7 @@ def learn_weights(
     popularity = np.log(item_group_popularity(item_weights, partition))  # (G, M)
     tables, corrections = [], []
     for group, validation in enumerate(learning):
-        features = _centred(torch.from_numpy(popularity[group].astype(np.float32)))
+        features = _standardise(torch.from_numpy(popularity[group].astype(np.float32)))
         table, weights = _alternate(model, group, features, validation, interactions, config, partition)
         closed = closed_form_weights(table, group_second_moment(model, group), item_weights[group], partition)
         tables.append(table)
@@ -91,19 +91,19 @@ def _alternate(
     """Return one group's table times its weights, shape (I, d), and the weights, (M, N)."""
     settings, members = config.controller, model.members(group)
     rng = generator(config.seed, "controller", "weights", group)
-    weigher = _new_weight_net(partition.shape, settings.hidden, rng)
+    weight_net = _new_weight_net(partition.shape, settings.hidden, rng)
     train = interactions.train.take(members)
     importance = user_weights(train.counts(), config.user_weight_exponent)
     vectors = torch.from_numpy(model.users[members])  # (n_g, d)
     validation_vectors = torch.from_numpy(model.users[validation.users])  # (n, d)
     table = torch.from_numpy(model.tables[group]).clone().requires_grad_()  # (I, d)
     inner = torch.optim.Adam([table], lr=settings.table_learning_rate)
-    outer = torch.optim.Adam([weigher.inner, weigher.outer], lr=settings.learning_rate)
+    outer = torch.optim.Adam([weight_net.inner, weight_net.outer], lr=settings.learning_rate)
     losses = torch.zeros(partition.shape[0])  # (M,)
     for step in range(1, settings.steps + 1):
         doing = f"the controller of group {group} in step {step}"
         batch = torch.randperm(len(members), generator=rng).numpy()[: settings.batch_size]  # (B,)
-        entries = broadcast(weigher(popularity, losses).detach(), partition)  # (I, d)
+        entries = broadcast(weight_net(popularity, losses).detach(), partition)  # (I, d)
         scores = dropout(vectors[batch], config.dropout, rng) @ (table * entries).T  # (B, I)
         loss = multinomial_loss(scores, train.take(batch), importance[batch])
         gradient_step(inner, loss, doing, settings.table_learning_rate)
@@ -111,13 +111,13 @@ def _alternate(
         if not len(validation.users):
             continue
         batch = torch.randperm(len(validation_vectors), generator=rng).numpy()[: settings.batch_size]
-        entries = broadcast(weigher(popularity, losses), partition)
+        entries = broadcast(weight_net(popularity, losses), partition)
         scores = validation_vectors[batch] @ (table.detach() * entries).T
         loss = validation_loss(scores, validation.known.take(batch), validation.relevant.take(batch))
         gradient_step(outer, loss, doing, settings.learning_rate)
-    weights = weigher(popularity, losses).detach()
-    folded = (table.detach() * broadcast(weights, partition)).numpy()
-    return folded, weights.numpy().astype(np.float64)
+    weights = weight_net(popularity, losses).detach()
+    weighted_table = (table.detach() * broadcast(weights, partition)).numpy()
+    return weighted_table, weights.numpy().astype(np.float64)
 
 
 def _losses_by_item_group(scores: Tensor, targets: ItemLists, partition: Partition) -> Tensor:
@@ -137,5 +137,5 @@ def _new_weight_net(shape: tuple[int, int], hidden: int, rng: torch.Generator) -
     return WeightNet(inner.requires_grad_(), outer.requires_grad_())
 
 
-def _centred(values: Tensor) -> Tensor:
+def _standardise(values: Tensor) -> Tensor:
     return (values - values.mean()) / values.std(correction=0).clamp(min=1e-6)

@@ -71,7 +71,7 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
     def distortion() -> float:
         rest = target.astype(np.float64) - table.values
         energy = group.item_weights[:, None] * moments * np.square(rest)
-        return float(group.corrected(partition.sums(energy)).sum())
+        return float(group.apply_corrections(partition.sums(energy)).sum())
 
     left = [distortion()]
     for count in range(1, blocks.count + 1):
