@@ -18,7 +18,7 @@ from broker_config.endpoint import Endpoint, check_reachable, parse_url
 from broker_config.installation import Installation, install
 from broker_config.launch import launch_broker
 from devices.mqtt.sessions import Sessions, check_open_files
-from devices.mqtt.settings import Realtime
+from devices.mqtt.settings import RealtimeSettings
 from wire.errors import InputError
 from wire.mqtt.connection import Connection
 from wire.topics import Role
@@ -47,7 +47,7 @@ async def _connect(connection: Connection) -> None:
     sessions = Sessions(
         lambda name: replace(connection, client_id=name),
         FLEET,
-        Realtime(connect_rate=100_000),
+        RealtimeSettings(connect_rate=100_000),
         on_connected=lambda _: None,
         on_disconnected=lambda _: None,
         on_answer=lambda _: None,

@@ -34,7 +34,7 @@ from benchmarks.service import SCENARIO
 from broker_config.endpoint import Endpoint
 from broker_config.launch import launch_broker
 from cloud.blocks.store import BlockStore, save_store
-from cloud.service.outcomes import Outcome
+from cloud.service.outcomes import MessageOutcome
 from cloud.service.responder import notice_of
 from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import BlockCache
@@ -249,7 +249,7 @@ async def flood_beside_good_device(
     await asyncio.sleep(2)
     counts = await service.counts()
     ours = good.agent.seq
-    accounted = sum(counts[name] for name in (*Outcome, "waiting", "in_flight"))
+    accounted = sum(counts[name] for name in (*MessageOutcome, "waiting", "in_flight"))
     warm = service.sizes[int(len(service.sizes) * WARM_SHARE) :]
     return {
         "messages": count,

@@ -41,8 +41,8 @@ def remove_orphaned_folders() -> None:
 def _remove_orphan(folder: Path) -> None:
     # Other users may write there: ignore their links and locks. A broker may own the folder.
     lock = (folder / OWNER).lstat()
-    ours = stat.S_ISREG(lock.st_mode) and lock.st_uid == os.geteuid() and lock.st_nlink == 1
-    if folder.is_symlink() or not ours:
+    own = stat.S_ISREG(lock.st_mode) and lock.st_uid == os.geteuid() and lock.st_nlink == 1
+    if folder.is_symlink() or not own:
         return
     with FileLock(folder / OWNER, timeout=0):
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""The cloud service: what it answers to budget reports, to whom it offers a model, and what it counts."""
+"""The cloud service: answers to budget reports, rollout of models, statistics, and the MQTT shell."""

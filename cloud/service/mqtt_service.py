@@ -15,7 +15,15 @@ from functools import partial
 
 from cloud.service.announcement import Announcement
 from cloud.service.model_versions import ModelVersions
-from cloud.service.outcomes import INTERNAL, NEWER, STOPPED, Outcome, UpdateCause, UpdateContent, classify
+from cloud.service.outcomes import (
+    INTERNAL,
+    NEWER,
+    STOPPED,
+    MessageOutcome,
+    UpdateCause,
+    UpdateContent,
+    classify,
+)
 from cloud.service.report_queue import Admission, AdmissionLimits, QueuedReport, ReportQueue
 from cloud.service.statistics import ServiceStatistics
 from wire.errors import Reason, RemoteProtocolError
@@ -155,7 +163,7 @@ class Service:
         LOG.warning("%d reports stay unanswered: their devices ask again", left, extra={"reports": left})
         while len(self._reports):
             self._reports.pop()
-            self._statistics.count(STOPPED, Outcome.FAILED)
+            self._statistics.count(STOPPED, MessageOutcome.FAILED)
 
     async def _serve_connection(self, client: Client) -> None:
         """Subscribe, announce and answer, until stopped or the connection breaks.
@@ -211,9 +219,9 @@ class Service:
             case Admission.QUEUED:
                 self._wake.set()
             case Admission.NEWER | Admission.OLDER:
-                statistics.count(NEWER, Outcome.SUPERSEDED)
+                statistics.count(NEWER, MessageOutcome.SUPERSEDED)
             case dropped:
-                statistics.count(dropped.value, Outcome.DROPPED)
+                statistics.count(dropped.value, MessageOutcome.DROPPED)
                 self._log.refused(dropped.value, topic, f"dropped: {dropped.value}", now_s)
 
     def _sender(self, topic: str) -> str:
@@ -231,7 +239,7 @@ class Service:
         return address.device
 
     def _refuse(self, error: RemoteProtocolError, topic: str) -> None:
-        self._statistics.count(error.reason.value, Outcome.REJECTED)
+        self._statistics.count(error.reason.value, MessageOutcome.REJECTED)
         self._log.refused(error.reason.value, topic, str(error), time.monotonic())
 
     async def _answer_all(self, client: Client) -> None:
@@ -283,7 +291,7 @@ class Service:
             return
         except Exception:  # a bug of ours: one report of one device must not end the service for all
             LOG.exception("device %s: its report could not be answered", waiting.device)
-            statistics.count(INTERNAL, Outcome.REJECTED)
+            statistics.count(INTERNAL, MessageOutcome.REJECTED)
             return
         statistics.latencies.selection.observe(time.monotonic() - began_s)
         task = tasks.create_task(self._reply(client, waiting, parts, content))
@@ -295,7 +303,7 @@ class Service:
         self._replies.discard(task)
         self._wake.set()
         sent = not task.cancelled() and task.result()
-        self._statistics.count(cause, Outcome.SENT if sent else Outcome.FAILED)
+        self._statistics.count(cause, MessageOutcome.SENT if sent else MessageOutcome.FAILED)
 
     async def _reply(
         self, client: Client, waiting: QueuedReport, parts: tuple[bytes, ...], content: UpdateContent

@@ -8,7 +8,7 @@ from wire.messages import BudgetReport
 from wire.update_part import peek
 
 
-class Outcome(StrEnum):
+class MessageOutcome(StrEnum):
     """Outcome of a message of a device; each finished message has exactly one."""
 
     SENT = "sent"  # answered, and the broker has confirmed all of the answer
@@ -39,15 +39,15 @@ NEWER = "newer_report"
 INTERNAL = "internal_error"
 STOPPED = "stopped"
 
-REASONS: dict[Outcome, tuple[str, ...]] = {
-    Outcome.SENT: tuple(UpdateCause),
-    Outcome.FAILED: (*UpdateCause, STOPPED),
-    Outcome.SUPERSEDED: (NEWER,),
-    Outcome.REJECTED: (
+REASONS: dict[MessageOutcome, tuple[str, ...]] = {
+    MessageOutcome.SENT: tuple(UpdateCause),
+    MessageOutcome.FAILED: (*UpdateCause, STOPPED),
+    MessageOutcome.SUPERSEDED: (NEWER,),
+    MessageOutcome.REJECTED: (
         Reason.TOO_LARGE, Reason.MALFORMED, Reason.RETAINED, Reason.UNKNOWN_TOPIC, Reason.UNKNOWN_USER,
         Reason.UNKNOWN_GROUP, Reason.OUT_OF_RANGE, INTERNAL,
     ),
-    Outcome.DROPPED: ("rate", "queue_full"),
+    MessageOutcome.DROPPED: ("rate", "queue_full"),
 }  # fmt: skip
 """All possible reasons of each outcome; no message can add another one."""
 

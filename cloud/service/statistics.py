@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import Histogram
 
-from cloud.service.outcomes import REASONS, Outcome, UpdateContent
+from cloud.service.outcomes import REASONS, MessageOutcome, UpdateContent
 
 PREFIX = "peelfleet_cloud_"
 """Prefix of metrics that have no standard name."""
@@ -79,10 +79,10 @@ class ServiceStatistics:
     """True if the service is connected and subscribed, and accepts reports."""
     latencies: Latencies = field(default_factory=Latencies)
 
-    def count(self, reason: str, outcome: Outcome) -> None:
+    def count(self, reason: str, outcome: MessageOutcome) -> None:
         """Count a message of a device that is finished."""
         self.updates[reason, outcome.value] += 1
 
-    def total(self, *outcomes: Outcome) -> int:
+    def total(self, *outcomes: MessageOutcome) -> int:
         """Return the number of messages that ended with one of *outcomes*."""
         return sum(count for (_, outcome), count in self.updates.items() if outcome in outcomes)

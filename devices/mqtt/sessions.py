@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from devices.mqtt.answer_assembly import AnswerAssembler
-from devices.mqtt.settings import Realtime
+from devices.mqtt.settings import RealtimeSettings
 from devices.simulated.exchange import Exchange
 from wire.errors import InputError, RemoteProtocolError
 from wire.messages import encode
@@ -97,7 +97,7 @@ class Sessions:
         self,
         login: Callable[[str], Connection],
         fleet: str,
-        settings: Realtime,
+        settings: RealtimeSettings,
         *,
         on_connected: OnDevice,
         on_disconnected: OnDevice,

@@ -7,7 +7,7 @@ import msgspec
 from wire.units import TIME_UNITS, Duration, format_duration
 
 
-class Realtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RealtimeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Settings of a run in real time; other clocks ignore them."""
 
     speed: Annotated[float, msgspec.Meta(gt=0, le=1000)] = 1.0

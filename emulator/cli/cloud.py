@@ -19,7 +19,7 @@ from broker_config.endpoint import Endpoint
 from cloud.blocks.store import load_store
 from cloud.service.model_versions import ModelVersions
 from cloud.service.mqtt_service import Service, ServiceConfig
-from cloud.service.outcomes import Outcome
+from cloud.service.outcomes import MessageOutcome
 from cloud.service.prometheus import CloudCollector, Health, is_responsive, serve_metrics
 from cloud.service.report_queue import AdmissionLimits
 from cloud.service.responder import Responder
@@ -180,7 +180,7 @@ async def _serve(
         threading.Thread(target=_wait_for_end, args=(loop, service), daemon=True).start()
     with _metrics_server(options, versions, counts, service):
         await service.serve()
-    totals = {result.value: counts.total(result) for result in Outcome}
+    totals = {result.value: counts.total(result) for result in MessageOutcome}
     words = ", ".join(f"{count} {result}" for result, count in totals.items())
     LOG.info(
         "stopped: it received %d messages (%s) and published %d, %d bytes in all, the largest of %d bytes",

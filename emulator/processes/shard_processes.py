@@ -29,7 +29,7 @@ END_S = 10.0
 class ShardCommand:
     """Command that starts a shard."""
 
-    words: Sequence[str]
+    arguments: Sequence[str]
     """The command line without the shard's index and folder."""
     environment: Mapping[str, str] = field(repr=False)
     first_seq: int | None
@@ -105,14 +105,14 @@ class ShardProcess:
         suffix = f"-life-{incarnation + 1}" if incarnation else ""
         folder = self._folder.with_name(f"{self._folder.name}{suffix}")
         self.folders.append(folder)
-        words = [*self._command.words, "--shard", f"{self._shard[0] + 1}/{self._shard[1]}"]
-        words += ["--out", str(folder)]
+        arguments = [*self._command.arguments, "--shard", f"{self._shard[0] + 1}/{self._shard[1]}"]
+        arguments += ["--out", str(folder)]
         if begin.done():
-            words += ["--start-at", repr(begin.result())]
+            arguments += ["--start-at", repr(begin.result())]
         elif self._command.first_seq is not None:
-            words += ["--first-seq", str(self._command.first_seq)]
+            arguments += ["--first-seq", str(self._command.first_seq)]
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "emulator.cli", "devices", *words,
+            sys.executable, "-m", "emulator.cli", "devices", *arguments,
             env=self._command.environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=self._log, start_new_session=True,
         )  # fmt: skip

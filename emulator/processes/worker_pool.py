@@ -35,18 +35,18 @@ _LOOK_EVERY_S = 0.1
 def worker_pool(size: int) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool of *size* processes; they end when the block fails or is interrupted."""
     context = multiprocessing.get_context("spawn")
-    end, ours = context.Pipe(duplex=False)
+    read_end, write_end = context.Pipe(duplex=False)
     try:
-        with ProcessPoolExecutor(size, context, initializer=_init_worker, initargs=(end,)) as pool:
+        with ProcessPoolExecutor(size, context, initializer=_init_worker, initargs=(read_end,)) as pool:
             try:
                 yield pool
             except BaseException:
-                ours.close()  # interrupts the workers
+                write_end.close()  # interrupts the workers
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
     finally:
-        ours.close()
-        end.close()
+        write_end.close()
+        read_end.close()
 
 
 def run_all(

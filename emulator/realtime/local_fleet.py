@@ -1,4 +1,4 @@
-"""A whole fleet in real time on one machine: the broker, the cloud and the shards of one run."""
+"""A fleet in real time on one machine: the broker, the cloud and the shards of one run."""
 
 import os
 import secrets
@@ -48,7 +48,7 @@ class LocalFleet:
         shards: number of processes.
         endpoint: the broker.
         passwords: of devices with a login of their own.
-        managed_broker: whether this run has started the broker, so that nobody else has used it.
+        managed_broker: whether this run has started the broker, so that no other run has used it.
         may_be_late: whether delays above `realtime.max_lag` are only counted.
     """
 
@@ -121,7 +121,7 @@ def device_passwords(scenario: Scenario) -> dict[str, str]:
 
 @contextmanager
 def _credentials_file(passwords: Mapping[str, str]) -> Iterator[Path | None]:
-    """Yield a file with the passwords that nobody else can read; None without passwords."""
+    """Yield a file with the passwords that only this user can read; None without passwords."""
     if not passwords:
         yield None
         return
@@ -134,10 +134,10 @@ def _credentials_file(passwords: Mapping[str, str]) -> Iterator[Path | None]:
 
 def _command(fleet: LocalFleet, credentials: Path | None) -> ShardCommand:
     scenario = fleet.job.scenario
-    words = [str(fleet.scenario_file), "--supervised"]
-    words += ["--may-be-late"] if fleet.may_be_late else []
-    words += ["--store", str(fleet.store)] if fleet.store else []
-    words += ["--credentials", str(credentials)] if credentials else []
+    arguments = [str(fleet.scenario_file), "--supervised"]
+    arguments += ["--may-be-late"] if fleet.may_be_late else []
+    arguments += ["--store", str(fleet.store)] if fleet.store else []
+    arguments += ["--credentials", str(credentials)] if credentials else []
     environment = os.environ | {BROKER_VARIABLE: url_with_password(fleet.endpoint, Role.FLEET)}
     alone = scenario.rollout is None and not scenario.can_abort
-    return ShardCommand(words, environment, 0 if fleet.managed_broker else None, may_resume=alone)
+    return ShardCommand(arguments, environment, 0 if fleet.managed_broker else None, may_resume=alone)

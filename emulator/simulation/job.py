@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from cloud.blocks.store import BlockStore
-from devices.mqtt.settings import Realtime
+from devices.mqtt.settings import RealtimeSettings
 from devices.recommender.quality import HeldOut
 from devices.simulated.roster import DeviceSpec, build_roster, device_names
 from devices.simulated.start import FleetConfig
@@ -106,7 +106,7 @@ def fleet_name(scenario: Scenario) -> str:
 
     Clock and broker do not count: the same bytes travel under every clock.
     """
-    logical = msgspec.structs.replace(scenario, clock="virtual", broker="auto", realtime=Realtime())
+    logical = msgspec.structs.replace(scenario, clock="virtual", broker="auto", realtime=RealtimeSettings())
     return f"{scenario.name}-{hashlib.sha256(dump(logical).encode()).hexdigest()[:8]}"
 
 

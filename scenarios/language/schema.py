@@ -16,7 +16,7 @@ from cloud.service.rollout import Rollout
 from cloud.settings import Seed
 from cloud.training.config import Training
 from cloud.training.recipes import TRAININGS, RecipeName
-from devices.mqtt.settings import Realtime
+from devices.mqtt.settings import RealtimeSettings
 from devices.protocol.report_policy import LevelsPerDoubling, ReportPolicy
 from devices.simulated.cloud_model import CloudSettings
 from devices.simulated.device_class import DeviceClass
@@ -192,7 +192,7 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     model: Model = Model()
     """What is trained and how it is stored."""
 
-    realtime: Realtime = Realtime()
+    realtime: RealtimeSettings = RealtimeSettings()
     """How a run in real time goes."""
 
     cloud: CloudSettings = CloudSettings()

@@ -13,7 +13,7 @@ import pytest
 from broker_config import mosquitto
 from cloud.service.model_versions import ModelVersions
 from cloud.service.mqtt_service import Service, ServiceConfig
-from cloud.service.outcomes import Outcome
+from cloud.service.outcomes import MessageOutcome
 from cloud.service.responder import Responder
 from cloud.service.statistics import ServiceStatistics
 from tests.cloud.services import FLEET, PATIENCE_S, STORE, Cloud, Fleet, World, a_report, a_world, wait_for
@@ -173,6 +173,6 @@ class TestBesideARealBroker:
                 await fleet.ask("d1", a_report())
                 await fleet.hears_all(["d1"])
                 # The device may have the answer before the cloud has its confirmation.
-                wait_for(lambda: cloud.became() == {("model_new", Outcome.SENT.value): 1}, "confirmed")
+                wait_for(lambda: cloud.became() == {("model_new", MessageOutcome.SENT.value): 1}, "confirmed")
 
         asyncio.run(story())

@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cloud.service.outcomes import REASONS, Outcome, UpdateContent
+from cloud.service.outcomes import REASONS, MessageOutcome, UpdateContent
 from cloud.service.prometheus import MOST_CONNECTIONS, CloudCollector, Health, is_responsive, serve_metrics
 from cloud.service.statistics import ServiceStatistics
 from tests.cloud.services import read, wait_for
@@ -42,9 +42,9 @@ def test_it_shows_what_was_counted() -> None:
     counts.received.add(100)
     counts.sent.add(30)
     counts.update_bytes[UpdateContent.DELTA] += 20
-    counts.count("budget_up", Outcome.SENT)
-    counts.count("rate", Outcome.DROPPED)
-    counts.count("rate", Outcome.DROPPED)
+    counts.count("budget_up", MessageOutcome.SENT)
+    counts.count("rate", MessageOutcome.DROPPED)
+    counts.count("rate", MessageOutcome.DROPPED)
     for seconds in (0.0004, 0.003, 99.0):
         counts.latencies.queue.observe(seconds)
     with on_a_port(counts, queued=7, flying=4) as port:

@@ -16,7 +16,7 @@ import pytest
 from broker_config import mosquitto
 from broker_config.launch import RunningBroker, launch_broker
 from devices.mqtt.sessions import Sessions
-from devices.mqtt.settings import Realtime
+from devices.mqtt.settings import RealtimeSettings
 from tests.cable import Cable
 from tests.served import Listener
 from wire.errors import InputError
@@ -32,7 +32,7 @@ pytestmark = [
 FLEET = "f"
 NAMES = [f"d{number}" for number in range(20)]
 PATIENCE_S = 60.0
-QUICK = Realtime(connect_rate=10_000)
+QUICK = RealtimeSettings(connect_rate=10_000)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,9 @@ async def until(holds: Callable[[], bool]) -> None:
 class World:
     """The sessions of some devices behind a cable, and what was told of them."""
 
-    def __init__(self, broker: RunningBroker, cable: Cable, settings: Realtime, password: str) -> None:
+    def __init__(
+        self, broker: RunningBroker, cable: Cable, settings: RealtimeSettings, password: str
+    ) -> None:
         self.cable = cable
         self.told: list[tuple[float, str, str]] = []
         self._endpoint = broker.endpoint
@@ -90,7 +92,7 @@ class World:
 
 @asynccontextmanager
 async def world(
-    broker: RunningBroker, settings: Realtime = QUICK, password: str = "secret"
+    broker: RunningBroker, settings: RealtimeSettings = QUICK, password: str = "secret"
 ) -> AsyncIterator[World]:
     async with Cable(broker.endpoint.port).laid() as cable:
         made = World(broker, cable, settings, password)
@@ -134,7 +136,7 @@ def test_a_cut_device_is_told_of_by_its_last_will_and_comes_back_by_itself(broke
 def test_what_is_sent_to_a_device_that_is_away_waits_for_it_if_its_session_persists(
     broker: RunningBroker, persistent: bool, arrives: int
 ) -> None:
-    settings = Realtime(connect_rate=10_000, persistent=persistent)
+    settings = RealtimeSettings(connect_rate=10_000, persistent=persistent)
     topic = device_topic(MessageKind.PEE, FLEET, "d1")
 
     async def story() -> None:
@@ -171,7 +173,7 @@ def test_those_who_are_cut_off_together_do_not_come_back_together(broker: Runnin
 
 def test_connections_are_begun_no_faster_than_the_scenario_says(broker: RunningBroker) -> None:
     async def story() -> None:
-        async with world(broker, Realtime(connect_rate=20)) as made:
+        async with world(broker, RealtimeSettings(connect_rate=20)) as made:
             began_s = time.monotonic()
             await made.join(*NAMES)
             for place, at in enumerate(sorted(made.times("joined"))):

@@ -23,7 +23,7 @@ from devices.memory import (
     Shock,
     SquareWave,
 )
-from devices.mqtt.settings import Realtime
+from devices.mqtt.settings import RealtimeSettings
 from devices.protocol.report_policy import Publish
 from devices.simulated.cloud_model import CloudSettings
 from devices.simulated.device_class import DeviceClass
@@ -218,7 +218,7 @@ clouds = st.builds(CloudSettings, service_time=spans) | st.builds(
     coalesce=st.booleans(),
 )
 realtimes = st.builds(
-    Realtime,
+    RealtimeSettings,
     speed=st.floats(0.001, 1000),
     max_lag=spans.filter(bool),
     connections=st.sampled_from(["per_device", "pooled"]),
