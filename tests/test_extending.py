@@ -85,6 +85,10 @@ def run_in(product: Path, folder: Path, *words: str) -> str:
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: re.findall(r"name: (\w+)", block)[0])
 def test_a_scenario_with_the_extension_runs(block: str, product: Path, tmp_path: Path) -> None:
     (tmp_path / "scenario.yaml").write_text(block, encoding="utf-8")
+    likes = (
+        f"u{user};i{(user * item) % 40};{user + item}\n" for user in range(1, 61) for item in range(1, 21)
+    )
+    (tmp_path / "likes.log").write_text("".join(likes), encoding="utf-8")
     run_in(product, tmp_path, "run", "scenario.yaml", "--out", "runs", "--store", str(product / "stores"))
     (summary,) = tmp_path.glob("runs/*/summary.json")
     figures = json.loads(summary.read_text())
