@@ -19,7 +19,8 @@ from benchmarks.compare_units import drawn_worlds, shocked_fleet
 from benchmarks.figures import write
 from emulator.compare.run_sets import Comparison, compare, read_run_set
 from emulator.compare.statistics import LEVEL, RatioSums, estimate_differences
-from emulator.runner.runner import RunOptions, Unwatched, run
+from emulator.runner.observer import RunObserver
+from emulator.runner.runner import RunOptions, run
 from scenarios.language.load import parse
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
@@ -124,7 +125,7 @@ def changed_pairs(folder: Path, store: Path | None, pairs: int, change: str = CH
 def run_seed(out: Path, store: Path | None, seed: int, *overrides: str) -> Path:
     """Run `SMALL` with *seed*; return its folder."""
     scenario = parse(SMALL, "small", [*overrides, f"seed={seed}"])
-    return run(scenario, RunOptions(out, store=store, report=False), Unwatched()).folder
+    return run(scenario, RunOptions(out, store=store, report=False), RunObserver()).folder
 
 
 def compare_folders(one: Path, two: Path) -> Comparison:

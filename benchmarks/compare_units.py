@@ -15,7 +15,8 @@ from emulator.compare.run_sets import RunSet, compare
 from emulator.compare.statistics import MetricDifference, RatioSums, estimate_differences
 from emulator.metrics.per_device import COMPARED_METRICS as COMPARED
 from emulator.metrics.per_device import MeasuredRun
-from emulator.runner.runner import RunOptions, Unwatched, run
+from emulator.runner.observer import RunObserver
+from emulator.runner.runner import RunOptions, run
 from scenarios.language.load import parse
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, IntArray
@@ -112,7 +113,7 @@ def _users(trials: int) -> Iterator[CheckedFigure]:
             gain = rng.normal(0, 1, (80, 1))[users] + rng.normal(0, 0.3, (200, 1))
             first, second = _means(np.zeros_like(gain)), _means(gain)
             if drawn == "users":
-                first, second = first.by(users, 80), second.by(users, 80)
+                first, second = first.sum_by(users, 80), second.sum_by(users, 80)
             held += _hold(estimate_differences(first, second, resamples=RESAMPLES), np.zeros(1))
         promise = 0.92 if drawn == "users" else 0.0
         yield CheckedFigure(f"shared users, {drawn} drawn: the interval holds", held / trials, least=promise)
@@ -156,7 +157,7 @@ def _is_called_none(judged: MetricDifference) -> bool:
 
 def _run(out: Path, store: Path | None, text: str, seed: int, *overrides: str) -> MeasuredRun:
     scenario = parse(text, "small", [SHOCKS, *overrides, f"seed={seed}"])
-    return MeasuredRun(run(scenario, RunOptions(out, store=store, report=False), Unwatched()).folder)
+    return MeasuredRun(run(scenario, RunOptions(out, store=store, report=False), RunObserver()).folder)
 
 
 def _sampled(runs: Sequence[Sequence[MeasuredRun]], seeds: Sequence[int]) -> dict[str, MetricDifference]:

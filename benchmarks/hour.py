@@ -19,7 +19,8 @@ import plotly.graph_objects as go
 
 from benchmarks.figures import OUT, verdict, write
 from benchmarks.memory import Sampler
-from emulator.runner.runner import RunOptions, Unwatched, run
+from emulator.runner.observer import RunObserver
+from emulator.runner.runner import RunOptions, run
 from scenarios.language.load import parse
 from scenarios.language.scenario import Scenario
 
@@ -79,7 +80,7 @@ def measure(minutes: float) -> list[str]:
     """Run, write ``hour.json`` and ``hour.html``; return the limits that are exceeded."""
     with tempfile.TemporaryDirectory() as folder, Sampler(SAMPLE_EVERY_S) as sampler:
         options = RunOptions(Path(folder), shards=2, report=False)
-        summary = run(scenario(minutes), options, Unwatched()).summary
+        summary = run(scenario(minutes), options, RunObserver()).summary
     # Tables and the summary are made when the fleet has ended: the run's own memory counts until then.
     ended_s = max(t for name, found in sampler.samples.items() if name.startswith("shard") for t, _ in found)
     samples = {

@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.figures import verdict, write
 from emulator.metrics.live_status import LiveStatus
-from emulator.runner.runner import RunOptions, Unwatched, run
+from emulator.runner.observer import RunObserver
+from emulator.runner.runner import RunOptions, run
 from scenarios.language.load import parse
 from wire.units import NS_PER_S
 
@@ -58,7 +59,7 @@ VICTIMS = {
 """What the command line of each process has that no other's has."""
 
 
-class Killer(Unwatched):
+class Killer(RunObserver):
     """Kills one process after the other.
 
     Args:
@@ -70,7 +71,7 @@ class Killer(Unwatched):
         self._deaths = deaths
         self._next = next(deaths, None)
 
-    def pulsed(self, pulse: LiveStatus, stop_ns: int) -> None:
+    def on_status(self, pulse: LiveStatus, stop_ns: int) -> None:
         """Kill the processes that are due."""
         while self._next is not None and pulse.t_ns >= self._next[0] * NS_PER_S:
             name = self._next[1]

@@ -34,8 +34,8 @@ from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
 from devices.recommender.quality import HeldOut
+from emulator.simulation.evaluation import evaluate
 from emulator.simulation.model_cache import encode_store, train_once
-from emulator.simulation.simulation import evaluate
 from scenarios.language.schema import Model
 from wire.blocks import Blocks
 from wire.codecs import Codec

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from benchmarks import handshakes
 from benchmarks.figures import verdict, write
 from benchmarks.memory import Sampler
-from emulator.runner.runner import RunOptions, RunResult, Unwatched, run
+from emulator.runner.observer import RunObserver
+from emulator.runner.runner import RunOptions, RunResult, run
 from scenarios.language.load import load, shipped
 from wire.units import NS_PER_S
 
@@ -55,7 +56,7 @@ def run_devices(devices: int, folder: Path, *overrides: str) -> RunCost:
     changed = [f"fleet[phone].count={devices}", "fleet[phone].start_within=0 s"]
     scenario = load(path, [*changed, f"realtime.connect_rate={CONNECT_RATE}", *overrides])
     with Sampler(SAMPLE_EVERY_S) as sampler:
-        finished = run(scenario, RunOptions(folder, shards=SHARDS, report=False), Unwatched())
+        finished = run(scenario, RunOptions(folder, shards=SHARDS, report=False), RunObserver())
     most = {name: max(size for _, size in found) for name, found in sampler.samples.items()}
     return RunCost(finished, most, sampler.cpu_s)
 

@@ -10,7 +10,8 @@ from benchmarks import clocks_page, selection, traffic
 from benchmarks.quality.sources import open_source
 from emulator.cli.sweep import SweepOptions, run_sweep
 from emulator.run_directory.layout import read_summary
-from emulator.runner.runner import RunOptions, Unwatched, run
+from emulator.runner.observer import RunObserver
+from emulator.runner.runner import RunOptions, run
 from emulator.simulation.model_cache import train_once
 from scenarios.language.load import load, parse
 from scenarios.language.sweep_expansion import load_plan
@@ -36,7 +37,7 @@ def rows_between(page: Path, name: str) -> list[list[str]]:
 
 def test_realtime_shows_the_run_under_the_virtual_clock_of_today(tmp_path: Path, store: Path) -> None:
     scenario = parse(clocks_page.scenario_text(), "both-clocks.yaml", ["clock=virtual"])
-    finished = run(scenario, RunOptions(tmp_path, None, None, store, 1), Unwatched())
+    finished = run(scenario, RunOptions(tmp_path, None, None, store, 1), RunObserver())
     shown = {row[0]: row[1] for row in rows_between(REALTIME, clocks_page.NAME)[1:]}
     today = clocks_page.cells(read_summary(finished.folder))
     assert list(shown) == list(clocks_page.ROWS)
@@ -55,7 +56,7 @@ def test_realtime_counts_as_many_changes_and_reports_under_both_clocks() -> None
 @pytest.mark.slow
 def test_the_readme_says_what_the_quickstart_comes_to_today(tmp_path: Path, store: Path) -> None:
     scenario = load(ROOT / "scenarios" / "quickstart.yaml", ["clock=virtual"])
-    summary = read_summary(run(scenario, RunOptions(tmp_path, None, None, store, 1), Unwatched()).folder)
+    summary = read_summary(run(scenario, RunOptions(tmp_path, None, None, store, 1), RunObserver()).folder)
     quality, traffic_share = summary["quality_ratio_to_full"], summary["delta_ratio"]
     assert isinstance(quality, float)
     assert isinstance(traffic_share, float)

@@ -18,8 +18,8 @@ from cloud.training.train import train
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.quality import HeldOut, user_qualities
 from devices.recommender.scoring import ItemTable
+from emulator.simulation.evaluation import evaluate
 from emulator.simulation.model_cache import encode_store
-from emulator.simulation.simulation import evaluate
 from scenarios.language.schema import Model
 from wire.codecs import Codec
 

@@ -14,7 +14,7 @@ from emulator.replay.replay import read_replay
 from emulator.runner.runner import RunOptions, RunResult, run
 from scenarios.language.load import load, shipped
 from scenarios.language.scenario import Scenario
-from tests.emulator.scenarios import Silent, number
+from tests.emulator.scenarios import RecordingObserver, number
 from wire.errors import InputError
 
 QUICK = (
@@ -76,13 +76,13 @@ class Station:
         options = RunOptions(
             self.folder / "runs", data=self.data, store=self.stores, shards=shards, report=False
         )
-        return run(scenario, options, Silent())
+        return run(scenario, options, RecordingObserver())
 
     def replay(self, recording: Path) -> RunResult:
         scenario, playback, warnings = read_replay(recording, ())
         assert warnings == []
         options = RunOptions(self.folder / "replays", data=self.data, store=self.stores, report=False)
-        return run(scenario, options, Silent(), playback)
+        return run(scenario, options, RecordingObserver(), playback)
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from cloud.training.train import personalize
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.quality import HeldOut
 from devices.recommender.scoring import ItemTable
+from emulator.simulation.evaluation import evaluate
 from emulator.simulation.model_cache import encode_store
-from emulator.simulation.simulation import evaluate
 from scenarios.language.schema import Model
 from wire.arrays import Float32Array
 from wire.random_streams import stream

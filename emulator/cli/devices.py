@@ -174,7 +174,7 @@ def progress_callbacks(scenario: Scenario, options: ShardOptions) -> Iterator[tu
         return
     stop_ns = int(scenario.stop_time)
     with RunDisplay() as display:
-        yield display.training, lambda pulse: display.simulating(pulse.t_ns, stop_ns)
+        yield display.on_training, lambda pulse: display.on_progress(pulse.t_ns, stop_ns)
 
 
 def _ignore(*_: object) -> None:
@@ -208,7 +208,7 @@ def run_shard(
         folder = draft.folder
         recordings = read_trace_files(scenario.fleet, scenario.stop_time)
         resolved = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, options.data))
-        job = prepare(resolved, options.store, folder, training=on_training, recordings=recordings).job
+        job = prepare(resolved, options.store, folder, on_training=on_training, traces=recordings).job
         text = dump(msgspec.structs.replace(resolved, broker="auto"))
         (folder / SCENARIO).write_text(text, encoding="utf-8")
         job = replace(job, devices=job.devices[rank::count], fleet=options.fleet or job.fleet)
@@ -260,7 +260,7 @@ async def _run(
         start.read_commands(task)
     probe = Gateway(replace(fleet, client_id=f"agree-{client_id}"), job.fleet)
     async with probe.running():
-        await simulation.agree(probe, check)
+        await simulation.wait_for_model(probe, check)
     life = start.life()
     due_s = start.due_s(life)
 

@@ -25,7 +25,9 @@ from emulator.processes.shard_processes import MEASURED
 from emulator.report.page import write_report
 from emulator.run_directory.event_log import JOURNAL, read_draft
 from emulator.run_directory.layout import SCENARIO, new_run_directory, read_scenario
-from emulator.runner.runner import RunResult, write_results, write_scenario
+from emulator.runner.resolved_scenario import write_scenario
+from emulator.runner.results import write_results
+from emulator.runner.runner import RunResult
 from emulator.simulation.job import prepare
 from emulator.simulation.model_cache import resolve_data
 from emulator.simulation.simulation import Outcome
@@ -68,13 +70,13 @@ def gather_shards(folders: Sequence[Path], out: Path, data: Path | None, store: 
         new_run_directory(out, scenario.name, scenario.seed, datetime.now()) as draft,
     ):
         recordings = read_trace_files(scenario.fleet, scenario.stop_time)
-        prepared = prepare(scenario, store, draft.folder, training=display.training, recordings=recordings)
-        display.prepared(prepared.models[0])
+        prepared = prepare(scenario, store, draft.folder, on_training=display.on_training, traces=recordings)
+        display.on_model(prepared.models[0])
         for note in notes:
-            display.warned(note)
+            display.on_warning(note)
         write_scenario(draft.folder, scenario)
         draft.keep()
-        display.reporting()
+        display.on_writing()
         aborted = [shard.aborted_ns for shard in measured if shard.aborted_ns is not None]
         outcome = Outcome(
             max(shard.wall_seconds for shard in measured),
@@ -144,7 +146,7 @@ def check_one_run(folders: Sequence[Path], measured: Sequence[ShardMeasurements]
         return [
             f"{folders[0]}: an older version wrote it: it cannot be checked that all shards are of one run"
         ]
-    return ["the shards have no --run and no --start-at: only their times show that they are of one run"]
+    return ["the shards have no --run and no --start-at: only their times say that they are of one run"]
 
 
 def _difference(first: ShardRun, run: ShardRun, measured: Sequence[ShardMeasurements]) -> str | None:

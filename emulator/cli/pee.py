@@ -37,8 +37,8 @@ def pee(
     number = user_number(load_data(source), user)  # before the model is trained, which takes time
     with atomic_file(out) as draft:
         with RunDisplay() as display:
-            model = prepare_model(source, resolved.model, store, display.training, measured=False)
-            display.prepared(model)
+            model = prepare_model(source, resolved.model, store, display.on_training, measured=False)
+            display.on_model(model)
         selected = cut_pee(model, number, budget)
         draft.write_bytes(encode_pee(selected))
     typer.echo(f"{out}: {describe(selected, model, number)}")

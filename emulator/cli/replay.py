@@ -33,10 +33,10 @@ def replay(
     with RunDisplay() as display:
         scenario, recording, warnings = read_replay(run_directory, set_ or [], clock)
         for warning in [*list_unchecked([run_directory]), *warnings]:
-            display.warned(warning)
+            display.on_warning(warning)
         finished = run(scenario, options, display, recording)
         if recording.exact and not finished.summary["replay_log_equal"]:
-            display.warned(f"the event log differs from that of {run_directory}: --diff shows where")
+            display.on_warning(f"the event log differs from that of {run_directory}: --diff shows where")
     display.show(finished)
     if diff:
         _, lines = describe_difference(run_directory, finished.folder, SAMPLES)

@@ -16,7 +16,7 @@ from emulator.run_directory.event_log import Tables, merge_shards
 from emulator.run_directory.layout import PARTIAL, SCENARIO, SUMMARY, read_scenario
 from emulator.run_directory.manifest import list_unchecked
 from emulator.run_directory.model_note import ModelNote, read_model_note
-from emulator.runner.runner import write_results
+from emulator.runner.results import write_results
 from emulator.simulation.job import PreparedJob, prepare
 from emulator.simulation.model_cache import resolve_data
 from emulator.simulation.simulation import Outcome
@@ -76,11 +76,11 @@ def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Pat
         if store is None and note is not None:
             store = Path(note.store)
             if not store.exists():
-                display.warned(f"{store}: does not exist any more: the model of the run is trained again")
-        prepared = prepare(scenario, store, drafts[0], training=display.training)
-        display.prepared(prepared.models[0])
+                display.on_warning(f"{store}: does not exist any more: the model of the run is trained again")
+        prepared = prepare(scenario, store, drafts[0], on_training=display.on_training)
+        display.on_model(prepared.models[0])
         _check_models(folder, note, prepared)
-        display.reporting()
+        display.on_writing()
         job = prepared.job
         names = [device.name for device in job.devices]
         tables = merge_shards(drafts, names)

@@ -157,7 +157,7 @@ def run_sweep(plan: Plan, options: SweepOptions) -> bool:
     scenarios = [combination.scenario for combination in plan.combinations]
     trace_warnings = check_trace_files(scenarios)  # a run would refuse a wrong trace only when it starts
     for warning in [*doubts_of_all(scenarios), *trace_warnings]:
-        RunDisplay().warned(warning)
+        RunDisplay().on_warning(warning)
     folder = options.out or Path("runs") / f"{plan.base.name}-sweep"
     with open_sweep_folder(folder):
         write_order([combination.name for combination in plan.combinations], folder)
@@ -192,7 +192,7 @@ def _cores() -> int:
 def _train(runs: Sequence[SweepRun], store: Path | None) -> None:
     if runs:
         with RunDisplay() as display:
-            train_models(runs, store, display.training)
+            train_models(runs, store, display.on_training)
 
 
 def _run_tasks(tasks: Sequence[SweepTask], total: int, jobs: int) -> dict[str, str]:

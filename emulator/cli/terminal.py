@@ -17,6 +17,7 @@ from emulator.cli.live_view import LiveView
 from emulator.metrics.live_status import LiveStatus
 from emulator.report.verdict import rollout_groups, rollout_text, verdict_text
 from emulator.run_directory.layout import REPORT
+from emulator.runner.observer import RunObserver
 from emulator.runner.runner import RunResult
 from emulator.simulation.model_cache import PreparedModel
 from scenarios.language.thresholds import shown_value
@@ -67,7 +68,7 @@ def say(terminal: Console, text: str, style: str | None = None) -> None:
     terminal.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
 
 
-class RunDisplay:
+class RunDisplay(RunObserver):
     """Progress bars on standard error, results on standard output; plain lines where that is no terminal.
 
     Args:
@@ -77,7 +78,7 @@ class RunDisplay:
     def __init__(self, live: LiveView | None = None) -> None:
         self._terminal = Console(stderr=True)
         self._view = live
-        self.live = live is not None
+        self.wants_status = live is not None
         self._screen: Live | None = None
         self._bars = Progress(
             TextColumn("{task.description:<12}"),
@@ -109,15 +110,15 @@ class RunDisplay:
         else:
             self._bars.stop()
 
-    def training(self, stage: str, done: int, total: int, note: str) -> None:
+    def on_training(self, stage: str, done: int, total: int, note: str) -> None:
         """Show a step of a training stage."""
         self._show(stage, done, total, note)
 
-    def warned(self, text: str) -> None:
+    def on_warning(self, text: str) -> None:
         """Print a warning above the bars."""
         say(self._terminal, f"warning: {text}", "yellow")
 
-    def prepared(self, model: PreparedModel, *, counts: bool = True) -> None:
+    def on_model(self, model: PreparedModel, *, counts: bool = True) -> None:
         """Show which model is used, and with *counts* what of its data was left out."""
         read = model.interactions.read
         if counts and read is not None and "model" not in self._shown:
@@ -126,15 +127,15 @@ class RunDisplay:
         how = "trained" if model.trained else "from the cache"
         self._show("model", 1, 1, f"{model.store.version}, {how}")
 
-    def simulating(self, now_ns: int, stop_ns: int) -> None:
+    def on_progress(self, now_ns: int, stop_ns: int) -> None:
         """Show how far simulated time has come."""
         self._show("simulate", now_ns, stop_ns, f"{now_ns / NS_PER_S:,.0f} of {stop_ns / NS_PER_S:,.0f} s")
 
-    def pulsed(self, pulse: LiveStatus, stop_ns: int) -> None:
+    def on_status(self, pulse: LiveStatus, stop_ns: int) -> None:
         """Show how far a fleet in real time has come."""
         if self._view is None:
             if pulse.t_ns < stop_ns:
-                self.simulating(pulse.t_ns, stop_ns)
+                self.on_progress(pulse.t_ns, stop_ns)
             else:
                 self._show("simulate", stop_ns, stop_ns, "at its end; last answers are awaited")
             return
@@ -153,7 +154,7 @@ class RunDisplay:
             if self._lines is None:
                 self._bars.start()
 
-    def reporting(self) -> None:
+    def on_writing(self) -> None:
         """Show that the simulation is over."""
         self._end_view()
         self._show("report", 0, 1, "writing tables and report")

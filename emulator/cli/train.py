@@ -29,8 +29,8 @@ def train(
     for warning in [*doubts(resolved), *trace_warnings([resolved])]:
         typer.echo(printable_lines(f"warning: {warning}"), err=True)
     with RunDisplay() as display:
-        model = prepare_model(resolve_data(resolved.data, data), resolved.model, store, display.training)
-        display.prepared(model, counts=False)
+        model = prepare_model(resolve_data(resolved.data, data), resolved.model, store, display.on_training)
+        display.on_model(model, counts=False)
     for line in [as_json(model)] if json else as_lines(model):
         typer.echo(line)
 

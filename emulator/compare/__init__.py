@@ -1,1 +1,1 @@
-"""What differs between runs, and how sure that is."""
+"""Comparison of runs: differences of metrics between sets of runs, and of event logs row by row."""

@@ -1,4 +1,4 @@
-"""Every metric of pairs of runs, judged by the units that chance is drawn from."""
+"""The differences of all metrics between the two sides of pairs of runs."""
 
 from collections.abc import Sequence
 from dataclasses import fields
@@ -12,20 +12,20 @@ from emulator.compare.resampling_units import ResamplingUnits
 from emulator.compare.statistics import Bounds, MetricDifference, RatioSums, estimate_differences
 from emulator.metrics.per_device import COMPARED_METRICS, Reduction
 
-_P95S = [at for at, metric in enumerate(COMPARED_METRICS) if metric.reduction is Reduction.P95]
+_P95S = [column for column, metric in enumerate(COMPARED_METRICS) if metric.reduction is Reduction.P95]
 
 
 def compare_pairs(
     pairs: Sequence[RunPair], units: ResamplingUnits, level: float
 ) -> dict[str, MetricDifference]:
-    """Return how the sides of *pairs* differ in each metric, by its name.
+    """Return the difference in each metric between the sides of *pairs*, by the metric's name.
 
     Args:
         pairs: of runs.
-        units: what is drawn anew.
-        level: with what probability all intervals hold.
+        units: the units of the bootstrap.
+        level: probability that all intervals hold.
     """
-    whole = units.kind == "seeds"
+    by_run = units.kind == "seeds"
     first, second = (
         RatioSums(
             *(
@@ -35,67 +35,67 @@ def compare_pairs(
         )
         for side in (0, 1)
     )
-    first, second = (side.by(units.of, units.count) for side in (first, second))
-    if whole:
-        _put_p95s(pairs, first, second)
-    # A percentile's interval is computed apart; it takes its part of the risk from the others.
-    own = 1 if whole else 1 - len(_P95S) / len(COMPARED_METRICS)
-    judged = estimate_differences(
+    first, second = (side.sum_by(units.of_row, units.count) for side in (first, second))
+    if by_run:
+        _insert_p95s(pairs, first, second)
+    # The interval of a percentile is computed apart; the others leave it its part of the risk of error.
+    share = 1 if by_run else 1 - len(_P95S) / len(COMPARED_METRICS)
+    estimated = estimate_differences(
         first,
         second,
-        1 - (1 - level) * own,
+        1 - (1 - level) * share,
         general=units.enough,
-        paired=whole or pairs[0].same_lives,
+        paired=by_run or pairs[0].same_seed,
         bounds=_bounds([pair.bounds() for pair in pairs]),
     )
-    found = dict(zip((metric.name for metric in COMPARED_METRICS), judged, strict=True))
-    return found if whole else found | _p95s(pairs, units, level, found)
+    differences = dict(zip((metric.name for metric in COMPARED_METRICS), estimated, strict=True))
+    return differences if by_run else differences | _compare_p95s(pairs, units, level, differences)
 
 
-def _put_p95s(pairs: Sequence[RunPair], first: RatioSums, second: RatioSums) -> None:
-    """Write the percentiles of each pair of runs where the shares of slow events stood."""
-    for place, side in enumerate((first, second)):
-        values = np.array([pair.p95[place] for pair in pairs])
-        for at in _P95S:
-            side.above[:, at] = np.nan_to_num(values)
-            side.below[:, at] = np.isfinite(values)
+def _insert_p95s(pairs: Sequence[RunPair], first: RatioSums, second: RatioSums) -> None:
+    """Replace the shares of slow events by the percentiles of each pair of runs."""
+    for number, side in enumerate((first, second)):
+        values = np.array([pair.p95[number] for pair in pairs])
+        for column in _P95S:
+            side.above[:, column] = np.nan_to_num(values)
+            side.below[:, column] = np.isfinite(values)
 
 
-def _p95s(
-    pairs: Sequence[RunPair], units: ResamplingUnits, level: float, judged: dict[str, MetricDifference]
+def _compare_p95s(
+    pairs: Sequence[RunPair], units: ResamplingUnits, level: float, shares: dict[str, MetricDifference]
 ) -> dict[str, MetricDifference]:
     ends = np.cumsum([0, *(pair.rows for pair in pairs)])
-    own = [units.of[start:end] for start, end in pairwise(ends.tolist())]
+    units_of_pairs = [units.of_row[start:end] for start, end in pairwise(ends.tolist())]
     sides = [
-        (SortedEvents.of(pair.events[0], of), SortedEvents.of(pair.events[1], of))
-        for pair, of in zip(pairs, own, strict=True)
+        (SortedEvents.from_events(pair.events[0], of_row), SortedEvents.from_events(pair.events[1], of_row))
+        for pair, of_row in zip(pairs, units_of_pairs, strict=True)
     ]
     values = [_mean([pair.p95[side] for pair in pairs]) for side in (0, 1)]
     bounds = _bounds([pair.bounds() for pair in pairs])
-    found = {}
-    for at in _P95S:
-        ends_at = (
-            float(bounds.second_low[at] - bounds.first_high[at]),
-            float(bounds.second_high[at] - bounds.first_low[at]),
+    differences = {}
+    for column in _P95S:
+        limits = (
+            float(bounds.second_low[column] - bounds.first_high[column]),
+            float(bounds.second_high[column] - bounds.first_low[column]),
         )
-        name, alone = COMPARED_METRICS[at].name, 1 - (1 - level) / len(COMPARED_METRICS)
-        found[name] = estimate_p95_difference(
-            judged[name], (values[0], values[1]), sides, units.count, alone, ends_at
+        name, own_level = COMPARED_METRICS[column].name, 1 - (1 - level) / len(COMPARED_METRICS)
+        differences[name] = estimate_p95_difference(
+            shares[name], (values[0], values[1]), sides, units.count, own_level, limits
         )
-    return found
+    return differences
 
 
 def _mean(values: Sequence[float]) -> float:
-    there = [value for value in values if np.isfinite(value)]
-    return float(np.mean(there)) if there else float("nan")
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
 
 
-def _bounds(each: Sequence[Bounds]) -> Bounds:
-    """Return what holds for all."""
-    found = {
+def _bounds(of_pairs: Sequence[Bounds]) -> Bounds:
+    """Return the bounds over all pairs."""
+    limits = {
         field.name: (np.minimum if field.name.endswith("low") else np.maximum).reduce(
-            [getattr(bounds, field.name) for bounds in each]
+            [getattr(bounds, field.name) for bounds in of_pairs]
         )
         for field in fields(Bounds)
     }
-    return Bounds(**found)
+    return Bounds(**limits)

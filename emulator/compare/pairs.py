@@ -1,7 +1,8 @@
-"""Pairs of runs, and their devices side by side: a row for each device that both have.
+"""Pairs of runs, with a row for each device that both have.
 
-Where the runs have one seed, a row is a device that lives the same life on both sides. Where they have not,
-equal ids mean nothing: each device is a row of its own, with nothing on the other side.
+If the runs have the same seed, a device has the same memory, network and user in both, and is one row. If
+they have different seeds, equal ids mean nothing: each device of each run is a row of its own, and its values
+of the other run are 0.
 """
 
 from collections.abc import Sequence
@@ -18,70 +19,69 @@ from wire.ranking_metrics import FloatArray
 
 @dataclass(frozen=True)
 class RunPair:
-    """Two runs."""
+    """Two runs, the baseline and the compared one."""
 
-    one: MeasuredRun
-    two: MeasuredRun
-    same_lives: bool
-    """Whether they have the same seed."""
+    first: MeasuredRun
+    second: MeasuredRun
+    same_seed: bool
 
     @cached_property
     def devices(self) -> tuple[IntArray, IntArray]:
-        """The places of the devices that both have, in either run."""
-        there = {name: at for at, name in enumerate(self.two.devices)}
-        ours = [at for at, name in enumerate(self.one.devices) if name in there]
-        theirs = [there[self.one.devices[at]] for at in ours]
-        return np.array(ours, dtype=np.int64), np.array(theirs, dtype=np.int64)
+        """The numbers, in each run, of the devices that both runs have."""
+        number_of = {name: number for number, name in enumerate(self.second.devices)}
+        first = [number for number, name in enumerate(self.first.devices) if name in number_of]
+        second = [number_of[self.first.devices[number]] for number in first]
+        return np.array(first, dtype=np.int64), np.array(second, dtype=np.int64)
 
     @property
     def count(self) -> int:
-        """How many devices both have."""
+        """Number of devices that both runs have."""
         return len(self.devices[0])
 
     @property
     def rows(self) -> int:
-        """How many rows they make."""
-        return self.count if self.same_lives else 2 * self.count
+        """Number of rows."""
+        return self.count if self.same_seed else 2 * self.count
 
     @cached_property
     def users(self) -> IntArray:
-        """The users of each row on either side, shape (2, rows)."""
-        ours, theirs = (
-            np.array(run.users, dtype=np.int64)[places]
-            for run, places in zip((self.one, self.two), self.devices, strict=True)
+        """The user of each row in each run, shape (2, rows)."""
+        first, second = (
+            np.array(run.users, dtype=np.int64)[numbers]
+            for run, numbers in zip((self.first, self.second), self.devices, strict=True)
         )
-        if self.same_lives:
-            return np.stack([ours, theirs])
-        # Apart: that a user is on both sides is no reason to draw them together.
-        each = np.concatenate([2 * ours, 2 * theirs + 1])
-        return np.stack([each, each])
+        if self.same_seed:
+            return np.stack([first, second])
+        # Made different: rows of two runs are not drawn together because of an equal user.
+        users = np.concatenate([2 * first, 2 * second + 1])
+        return np.stack([users, users])
 
     @cached_property
     def events(self) -> tuple[DeviceEvents, DeviceEvents]:
-        """Latencies of either side, by row."""
-        (metric,) = [each for each in COMPARED_METRICS if each.reduction is Reduction.P95]
-        one, two = (
-            run.events(metric).select(places, len(run.devices))
-            for run, places in zip((self.one, self.two), self.devices, strict=True)
+        """Latencies of each run, by row."""
+        (metric,) = [metric for metric in COMPARED_METRICS if metric.reduction is Reduction.P95]
+        first, second = (
+            run.events(metric).select(numbers, len(run.devices))
+            for run, numbers in zip((self.first, self.second), self.devices, strict=True)
         )
-        return one, two if self.same_lives else DeviceEvents(two.device + self.count, two.values)
+        return first, second if self.same_seed else DeviceEvents(second.device + self.count, second.values)
 
     @cached_property
     def sums(self) -> tuple[RatioSums, RatioSums]:
-        """What is divided by what in each row; over all rows, denominators add up to 1.
+        """Numerators and denominators of each row, scaled so that all denominators of a run add up to 1.
 
-        So the figures of several pairs of runs weigh alike, as the means of a sweep do. In place of a
-        percentile there is the share of events above that of both sides together.
+        So each pair of runs has the same weight, as in the means of a sweep. A percentile is replaced by the
+        share of events above the percentile of both runs together.
         """
-        found = []
-        for run, places in zip((self.one, self.two), self.devices, strict=True):
-            above, below = (values[places] for values in run.sums(COMPARED_METRICS))
-            found.append((above, below))
-        for at, metric in enumerate(COMPARED_METRICS):
+        parts = []
+        for run, numbers in zip((self.first, self.second), self.devices, strict=True):
+            above, below = (values[numbers] for values in run.sums(COMPARED_METRICS))
+            parts.append((above, below))
+        for column, metric in enumerate(COMPARED_METRICS):
             if metric.reduction is Reduction.P95:
-                self._exceed(found, at)
-        sums = [_scaled(*each) for each in found]
-        if not self.same_lives:
+                self._count_slow_events(parts, column)
+        sums = [_scaled(*part) for part in parts]
+        if not self.same_seed:
             none = np.zeros_like(sums[0].above)
             sums = [
                 RatioSums(np.concatenate([sums[0].above, none]), np.concatenate([sums[0].below, none])),
@@ -89,39 +89,40 @@ class RunPair:
             ]
         return sums[0], sums[1]
 
-    def _exceed(self, found: Sequence[tuple[FloatArray, FloatArray]], at: int) -> None:
-        """Put events above the percentile of both sides, and all events, into column *at*."""
-        events = self.events
-        edge = DeviceEvents(np.empty(0, np.int64), np.concatenate([each.values for each in events])).p95
-        for place, ((above, below), each) in enumerate(zip(found, events, strict=True)):
-            row = each.device if self.same_lives else each.device - place * self.count
-            above[:, at] = np.bincount(row, each.values > edge, self.count)
-            below[:, at] = np.bincount(row, minlength=self.count)
+    def _count_slow_events(self, parts: Sequence[tuple[FloatArray, FloatArray]], column: int) -> None:
+        """Write the number of events above the percentile of both runs, and of all events, into *column*."""
+        values = np.concatenate([events.values for events in self.events])
+        edge = DeviceEvents(np.empty(0, np.int64), values).p95
+        for run, ((above, below), events) in enumerate(zip(parts, self.events, strict=True)):
+            row = events.device if self.same_seed else events.device - run * self.count
+            above[:, column] = np.bincount(row, events.values > edge, self.count)
+            below[:, column] = np.bincount(row, minlength=self.count)
 
     @cached_property
     def p95(self) -> tuple[float, float]:
-        """The percentile of either side."""
-        one, two = self.events
-        return one.p95, two.p95
+        """The percentile of each run."""
+        first, second = self.events
+        return first.p95, second.p95
 
     def bounds(self) -> Bounds:
-        """Return the least and greatest value that any device has, or any event of a percentile."""
-        found = [_extremes(each) for each in self.sums]
-        for at, metric in enumerate(COMPARED_METRICS):
+        """Return the least and greatest value of any device, or of any event for a percentile."""
+        extremes = [_extremes(sums) for sums in self.sums]
+        for column, metric in enumerate(COMPARED_METRICS):
             if metric.reduction is Reduction.P95:
-                for (low, high), each in zip(found, self.events, strict=True):
-                    low[at], high[at] = each.values.min(initial=np.inf), each.values.max(initial=-np.inf)
-        return Bounds(*found[0], *found[1])
+                for (low, high), events in zip(extremes, self.events, strict=True):
+                    low[column] = events.values.min(initial=np.inf)
+                    high[column] = events.values.max(initial=-np.inf)
+        return Bounds(*extremes[0], *extremes[1])
 
 
 def _scaled(above: FloatArray, below: FloatArray) -> RatioSums:
-    whole = below.sum(axis=0)
-    scale = np.divide(1.0, whole, out=np.zeros_like(whole), where=whole > 0)
+    total = below.sum(axis=0)
+    scale = np.divide(1.0, total, out=np.zeros_like(total), where=total > 0)
     return RatioSums(above * scale, below * scale)
 
 
 def _extremes(side: RatioSums) -> tuple[FloatArray, FloatArray]:
-    there = side.below > 0
-    values = np.divide(side.above, side.below, out=np.zeros_like(side.above), where=there)
-    low, high = (np.where(there, values, none) for none in (np.inf, -np.inf))
+    defined = side.below > 0
+    values = np.divide(side.above, side.below, out=np.zeros_like(side.above), where=defined)
+    low, high = (np.where(defined, values, none) for none in (np.inf, -np.inf))
     return low.min(axis=0, initial=np.inf), high.max(axis=0, initial=-np.inf)

@@ -1,4 +1,4 @@
-"""Intervals of a difference between two 95th percentiles, which are sums of nothing."""
+"""Intervals of the difference between two 95th percentiles, which are not ratios of sums."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,25 +13,25 @@ from wire.ranking_metrics import FloatArray
 
 RESAMPLES = 2_000
 _MAX_EVENTS = 50_000
-"""Of more events every so manieth in their order stands for those around it."""
+"""Of more events only every n-th in their order is used."""
 
 
 @dataclass(frozen=True)
 class SortedEvents:
-    """Events in the order of their values, and the unit of each."""
+    """Events sorted by value, and the unit of each."""
 
     unit: IntArray
     values: FloatArray
 
     @classmethod
-    def of(cls, events: DeviceEvents, units: IntArray) -> "SortedEvents":
-        """Return *events* of rows, which belong to *units*."""
+    def from_events(cls, events: DeviceEvents, units: IntArray) -> "SortedEvents":
+        """Return *events* of rows sorted by value; *units* has the unit of each row."""
         order = np.argsort(events.values, kind="stable")
         order = order[:: -(-len(order) // _MAX_EVENTS) or 1]
         return cls(units[events.device[order]], events.values[order])
 
     def p95(self, weights: FloatArray) -> float:
-        """Return the percentile where each unit counts as often as *weights* say; NaN of nothing."""
+        """Return the percentile with a weight for each unit; NaN without events."""
         done = np.cumsum(weights[self.unit])
         if not len(done) or not done[-1]:
             return float("nan")
@@ -39,34 +39,34 @@ class SortedEvents:
 
 
 def estimate_p95_difference(
-    judged: MetricDifference,
+    shares: MetricDifference,
     values: tuple[float, float],
     sides: Sequence[tuple[SortedEvents, SortedEvents]],
     units: int,
     level: float,
     bounds: tuple[float, float],
 ) -> MetricDifference:
-    """Return *judged*, which compares shares of slow events, as the comparison of the percentiles.
+    """Return the difference of the percentiles, given the difference of the shares of slow events.
 
     Args:
-        judged: of the shares of events above the percentile of both sides.
-        values: the percentiles.
-        sides: of each pair of runs, the events of either side.
-        units: how many units are drawn.
-        level: of this interval alone.
-        bounds: no interval reaches beyond them.
+        shares: difference of the shares of events above the percentile of both sides together.
+        values: the percentiles of both sides.
+        sides: for each pair of runs, the events of both sides.
+        units: number of units.
+        level: probability that this interval alone holds.
+        bounds: limits of the interval.
     """
-    difference = values[1] - values[0] if not judged.equal else 0.0
+    difference = values[1] - values[0] if not shares.equal else 0.0
     low, high = -np.inf, np.inf
-    if judged.judged and judged.general:
+    if shares.judged and shares.general:
         rng = stream(0, "percentile", units)
-        found = np.array([_difference(sides, _draw(rng, units)) for _ in range(RESAMPLES)])
-        found = found[np.isfinite(found)]
+        drawn = np.array([_difference(sides, _draw(rng, units)) for _ in range(RESAMPLES)])
+        drawn = drawn[np.isfinite(drawn)]
         tail = (1 - level) / 2
-        low, high = np.quantile(found, [tail, 1 - tail]) if len(found) else (low, high)
+        low, high = np.quantile(drawn, [tail, 1 - tail]) if len(drawn) else (low, high)
         low, high = min(float(low), difference), max(float(high), difference)
     return replace(
-        judged,
+        shares,
         first=values[0],
         second=values[1],
         difference=difference,

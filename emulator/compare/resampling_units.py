@@ -1,8 +1,8 @@
-"""What chance is drawn from in a comparison: devices, users that several devices have, or whole runs.
+"""Units of the bootstrap in a comparison: devices, users of several devices, or complete runs.
 
-Devices that have the same user are one unit: what is particular to the user is in each of them. What
-happens to a fleet as a whole (a shock, a fault, a full queue, a rollout) is particular to the run: devices
-say nothing of how it would go at another time, and only whole runs can be drawn.
+Devices with the same user are one unit, since they share the properties of the user. Events that affect the
+whole fleet (a shock, a fault, a full queue, a rollout) are shared by all devices of a run: then devices do
+not show how another run would go, and complete runs must be drawn.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,35 +19,35 @@ from emulator.metrics.row_index import IntArray
 from scenarios.language.scenario import Scenario
 
 MIN_SEEDS: Final = 10
-"""With so many pairs of runs whole runs are drawn; with fewer, what a whole run shares cannot be judged."""
+"""From this number of pairs on complete runs are drawn; with fewer, shared events cannot be judged."""
 MAX_UNITS: Final = 2_000
-"""More units than this are drawn in buckets, for speed: their sums are what counts."""
+"""More units than this are grouped into buckets, for speed; only sums of units are needed."""
 
 _ONE_EACH: Final = "sample_without_replacement"
-"""No two devices of a group play the same series of a trace."""
+"""The assignment by which no two devices of a group play the same series of a trace."""
 
 
 @dataclass(frozen=True)
 class ResamplingUnits:
-    """What is drawn anew."""
+    """The units that are drawn in each resample."""
 
     kind: str
-    """``devices``; ``users`` where some devices have the same one; ``seeds``."""
-    of: IntArray
-    """The unit of each pair of devices."""
+    """``devices``; ``users`` if some devices share a user; ``seeds`` for complete runs."""
+    of_row: IntArray
+    """The unit of each row."""
     count: int
     shared: tuple[str, ...] = ()
-    """What all devices of a run have in common, by key of the scenario."""
+    """Keys of the scenario with events that all devices of a run share."""
     runs: int = 1
 
     @property
     def enough(self) -> bool:
-        """Tell whether they speak of more than these runs."""
+        """True if the result holds for other runs of the same scenarios, too."""
         return not self.shared or self.runs >= MIN_SEEDS
 
 
 def shared_causes(scenario: Scenario) -> Iterator[str]:
-    """Yield what happens to the devices of a run together, by key of the scenario."""
+    """Yield keys of the scenario with events that the devices of a run share."""
     for group in scenario.fleet:
         if group.shocks:
             yield f"fleet[{group.name}].shocks"
@@ -70,8 +70,8 @@ def shared_causes(scenario: Scenario) -> Iterator[str]:
 
 
 def find_units(pairs: Sequence[RunPair]) -> ResamplingUnits:
-    """Return what is drawn anew of *pairs* of runs."""
-    scenarios = [run.scenario for pair in pairs for run in (pair.one, pair.two)]
+    """Return the units of *pairs* of runs."""
+    scenarios = [run.scenario for pair in pairs for run in (pair.first, pair.second)]
     shared = tuple(dict.fromkeys(key for scenario in scenarios for key in shared_causes(scenario)))
     sizes = [pair.rows for pair in pairs]
     if len(pairs) >= MIN_SEEDS:
@@ -79,23 +79,23 @@ def find_units(pairs: Sequence[RunPair]) -> ResamplingUnits:
             "seeds", np.repeat(np.arange(len(pairs)), sizes), len(pairs), shared, len(pairs)
         )
     users = np.concatenate([pair.users for pair in pairs], axis=1)
-    of, count = _clusters(*users)
-    kind = "devices" if count == len(of) else "users"
+    of_row, count = _clusters(*users)
+    kind = "devices" if count == len(of_row) else "users"
     if count > MAX_UNITS:
-        of, count = of % MAX_UNITS, MAX_UNITS
-    return ResamplingUnits(kind, of, count, shared, len(pairs))
+        of_row, count = of_row % MAX_UNITS, MAX_UNITS
+    return ResamplingUnits(kind, of_row, count, shared, len(pairs))
 
 
 def _clusters(first: IntArray, second: IntArray) -> tuple[IntArray, int]:
-    """Return the cluster of each row, and how many there are: rows with a user in common are of one.
+    """Return the cluster of each row, and the number of clusters; rows that share a user are in one cluster.
 
     Args:
-        first: the user of each row on the first side.
-        second: the same on the second.
+        first: the user of each row in the first run.
+        second: the user of each row in the second run.
     """
     size = len(first)
-    users, place = np.unique(np.concatenate([first, second]), return_inverse=True)
-    ends = np.tile(np.arange(size), 2), place + size
+    users, user = np.unique(np.concatenate([first, second]), return_inverse=True)
+    ends = np.tile(np.arange(size), 2), user + size
     nodes = size + len(users)
     links = coo_array((np.ones(2 * size), ends), shape=(nodes, nodes))
     labels = connected_components(links, directed=False)[1][:size]

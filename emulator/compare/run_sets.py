@@ -1,4 +1,4 @@
-"""Which runs stand on each side of a comparison, how they pair, and what they were runs of."""
+"""Sets of runs of a comparison: how they are found, checked and paired."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ _PER_RUN = ("seed",)
 
 @dataclass(frozen=True)
 class RunSet:
-    """One or more runs of one scenario, each with a seed of its own."""
+    """One or more runs of one scenario, each with another seed."""
 
     name: str
     runs: Mapping[int, MeasuredRun]
-    """By seed, ascending."""
+    """The runs by seed, rising."""
     scenario: Mapping[str, str]
-    """What the scenario says, by dotted key; the seed is not among it."""
+    """The settings of the scenario by dotted key, without the seed."""
 
     @property
     def models(self) -> list[str]:
@@ -37,7 +37,7 @@ class RunSet:
 
 @dataclass(frozen=True)
 class SettingDifference:
-    """A key in which the scenarios of two sides differ; None where a side does not have it."""
+    """A setting that differs between two scenarios; None if a scenario does not have it."""
 
     key: str
     first: str | None
@@ -46,44 +46,44 @@ class SettingDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One side against the baseline."""
+    """The comparison of one set of runs with the baseline."""
 
     first: RunSet
     second: RunSet
     seeds: tuple[tuple[int, int], ...]
-    """The pairs of runs: by the same seed, or in order where no seed is the same."""
+    """Seeds of the pairs of runs: equal seeds, or in order if there are none."""
     devices: int
-    """Pairs of devices, over all pairs of runs."""
+    """Number of pairs of devices in all pairs of runs."""
     only_first: tuple[str, ...]
     """Devices that only the baseline has, as ``seed 3: phone-00007``."""
     only_second: tuple[str, ...]
     units: ResamplingUnits
-    """What is drawn anew."""
+    """The units of the bootstrap."""
     level: float
     metrics: Mapping[str, MetricDifference]
     keys: tuple[SettingDifference, ...]
-    """What the scenarios say differently."""
+    """The settings that differ."""
 
     @property
     def paired(self) -> bool:
-        """Tell whether the runs of a pair have the same seed, so that their devices live the same life."""
+        """True if the runs of each pair have the same seed, with equal memory and networks."""
         return all(one == two for one, two in self.seeds)
 
     @property
     def differs(self) -> bool:
-        """Tell whether any metric does, be it only in these runs."""
-        return any(each.differs or each.differs_here for each in self.metrics.values())
+        """True if any metric differs, at least in these runs."""
+        return any(metric.differs or metric.differs_here for metric in self.metrics.values())
 
 
 def read_run_set(text: str) -> RunSet:
-    """Return the runs that *text* names: a run directory, a folder of them, or several with commas between.
+    """Return the runs that *text* names: a run directory, a folder of them, or a comma-separated list.
 
     Raises:
-        InputError: there is none, they are runs of different scenarios, or two have the same seed.
+        InputError: there is no run, the scenarios differ, or two runs have the same seed.
     """
-    whole = Path(text)
-    places = [whole] if whole.exists() else [Path(part.strip()) for part in text.split(",")]
-    folders = [folder for place in places for folder in run_folders(place)]
+    single = Path(text)
+    paths = [single] if single.exists() else [Path(part.strip()) for part in text.split(",")]
+    folders = [folder for path in paths for folder in run_folders(path)]
     runs: dict[int, MeasuredRun] = {}
     scenario: Mapping[str, str] | None = None
     for folder in folders:
@@ -101,39 +101,39 @@ def read_run_set(text: str) -> RunSet:
     return RunSet(text, dict(sorted(runs.items())), scenario or {})
 
 
-def run_folders(place: Path) -> list[Path]:
-    """Return *place* if it is a run directory, else the run directories in it.
+def run_folders(path: Path) -> list[Path]:
+    """Return *path* if it is a run directory, else the run directories in it.
 
     Raises:
         InputError: there are none.
     """
-    if (place / SUMMARY).exists():
-        return [place]
-    found = _runs_in(place) if place.is_dir() else []
-    if not found:
-        inner = [each.name for each in combination_folders(place)]
+    if (path / SUMMARY).exists():
+        return [path]
+    folders = _runs_in(path) if path.is_dir() else []
+    if not folders:
+        inner = [folder.name for folder in combination_folders(path)]
         hint = f": a sweep; name one of its combinations: {', '.join(inner)}" if inner else ""
-        raise InputError(f"{place}: no run directory, nor a folder of them{hint}")
-    return found
+        raise InputError(f"{path}: no run directory, nor a folder of them{hint}")
+    return folders
 
 
-def combination_folders(place: Path) -> list[Path]:
-    """Return the folders of combinations in the sweep folder *place*, in the order of the scenario.
+def combination_folders(path: Path) -> list[Path]:
+    """Return the folders with runs in the sweep folder *path*, in the order of the scenario.
 
-    They are those that hold runs. A folder that does not say which is first has them by name.
+    Without a file that says the order, they are sorted by name.
     """
-    if not place.is_dir():
+    if not path.is_dir():
         return []
-    folders = [each for each in sorted(place.iterdir()) if each.is_dir() and _runs_in(each)]
-    ordered = dict.fromkeys([*read_order(place), *(each.name for each in folders)])
-    return [place / name for name in ordered if place / name in folders]
+    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _runs_in(folder)]
+    ordered = dict.fromkeys([*read_order(path), *(folder.name for folder in folders)])
+    return [path / name for name in ordered if path / name in folders]
 
 
-def _runs_in(place: Path) -> list[Path]:
+def _runs_in(path: Path) -> list[Path]:
     return [
-        each
-        for each in sorted(place.iterdir())
-        if (each / SUMMARY).exists() and not each.name.endswith(PARTIAL)
+        folder
+        for folder in sorted(path.iterdir())
+        if (folder / SUMMARY).exists() and not folder.name.endswith(PARTIAL)
     ]
 
 
@@ -149,14 +149,14 @@ def _read_keys(folder: Path) -> dict[str, str]:
 
 
 def _leaves(value: Value, key: str) -> Iterator[tuple[str, str]]:
-    """Yield each single value below *key* with its own key; an entry of a list goes by its name."""
+    """Yield each single value below *key* with its own key; an entry of a list is identified by its name."""
     if isinstance(value, dict) and value:
         for name, inner in value.items():
             yield from _leaves(inner, f"{key}.{dotted((name,))}".removeprefix("."))
     elif isinstance(value, list) and value:
-        for at, inner in enumerate(value):
+        for index, inner in enumerate(value):
             own = inner.get("name") if isinstance(inner, dict) else None
-            yield from _leaves(inner, f"{key}[{at if own is None else own}]")
+            yield from _leaves(inner, f"{key}[{index if own is None else own}]")
     else:
         yield key, value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
@@ -164,7 +164,7 @@ def _leaves(value: Value, key: str) -> Iterator[tuple[str, str]]:
 def list_setting_differences(
     first: Mapping[str, str], second: Mapping[str, str]
 ) -> tuple[SettingDifference, ...]:
-    """Return the keys in which two scenarios differ."""
+    """Return the settings that differ between two scenarios."""
     keys = dict.fromkeys([*first, *second])
     return tuple(
         SettingDifference(key, first.get(key), second.get(key))
@@ -174,19 +174,19 @@ def list_setting_differences(
 
 
 def compare(first: RunSet, second: RunSet, sides: int = 2) -> Comparison:
-    """Return how *second* differs from *first*.
+    """Compare *second* with *first*.
 
     Args:
         first: the baseline.
-        second: what is compared with it.
-        sides: how many sides are compared in all; the risk of error is shared among the comparisons.
+        second: the compared runs.
+        sides: number of sets of runs; the risk of error is shared among the comparisons.
 
     Raises:
-        InputError: they have no device in common.
+        InputError: no device is in both.
     """
     seeds = pair_seeds(tuple(first.runs), tuple(second.runs))
-    same_lives = all(one == two for one, two in seeds)
-    pairs = [RunPair(first.runs[one], second.runs[two], same_lives) for one, two in seeds]
+    same_seed = all(one == two for one, two in seeds)
+    pairs = [RunPair(first.runs[one], second.runs[two], same_seed) for one, two in seeds]
     if not sum(pair.count for pair in pairs):
         raise InputError(f"{first.name} and {second.name}: no device is in both")
     level = 1 - (1 - LEVEL) / (sides - 1)
@@ -196,8 +196,8 @@ def compare(first: RunSet, second: RunSet, sides: int = 2) -> Comparison:
         second=second,
         seeds=seeds,
         devices=sum(pair.count for pair in pairs),
-        only_first=tuple(_alone(first, second, seeds)),
-        only_second=tuple(_alone(second, first, [(two, one) for one, two in seeds])),
+        only_first=tuple(_only_in(first, second, seeds)),
+        only_second=tuple(_only_in(second, first, [(two, one) for one, two in seeds])),
         units=units,
         level=level,
         metrics=compare_pairs(pairs, units, level),
@@ -206,12 +206,12 @@ def compare(first: RunSet, second: RunSet, sides: int = 2) -> Comparison:
 
 
 def pair_seeds(first: Sequence[int], second: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Return the pairs of runs: those of the same seed; where there are none, in the order of seeds."""
+    """Return the seeds of the pairs of runs: equal seeds, or else pairs in the order of seeds."""
     same = [(seed, seed) for seed in first if seed in second]
     return tuple(same or zip(first, second, strict=False))
 
 
-def _alone(side: RunSet, other: RunSet, seeds: Sequence[tuple[int, int]]) -> Iterator[str]:
-    for own, its in seeds:
-        there = set(other.runs[its].devices)
-        yield from (f"seed {own}: {name}" for name in side.runs[own].devices if name not in there)
+def _only_in(side: RunSet, other: RunSet, seeds: Sequence[tuple[int, int]]) -> Iterator[str]:
+    for own, paired in seeds:
+        others = set(other.runs[paired].devices)
+        yield from (f"seed {own}: {name}" for name in side.runs[own].devices if name not in others)

@@ -87,20 +87,20 @@ class Shard:
         Raises:
             RunError: the run failed.
         """
-        with self._simulation.rescue():
+        with self._simulation.keep_log_on_error():
             return await self._run(check)
 
     async def _run(self, check: Callable[[], None]) -> ShardMeasurements:
         simulation, links = self._simulation, self._links
-        simulation.journal.tap = self._live.add_rows
-        devices = simulation.populate(
+        simulation.writer.on_rows = self._live.add_rows
+        devices = simulation.start_devices(
             self._clock,
             self._network,
             simulation.job.devices,
             publisher=self._network,
             connections=self._network if isinstance(self._network, Sessions) else None,
             cloud=self._cloud,
-            life=links.incarnation,
+            incarnation=links.incarnation,
         )
         self._devices |= {device.name: device for device in devices}
         aborted_ns = None
@@ -118,7 +118,7 @@ class Shard:
                 aborted_ns = aborted.t_ns
             wall_seconds = time.monotonic() - started_s
             await self._network.announce_offline(list(self._devices), ANNOUNCE_OFFLINE_S)
-        simulation.journal.close(simulation.log)
+        simulation.writer.close(simulation.log)
         return self._measured(driver, wall_seconds, aborted_ns)
 
     async def _wait_for_connections(self, check: Callable[[], None]) -> None:
@@ -176,7 +176,7 @@ class Shard:
             return
         self._status_s = now_s
         simulation = self._simulation
-        simulation.journal.take(simulation.log, at_least=1)  # the log of a killed shard ends here
+        simulation.writer.flush(simulation.log, at_least=1)  # the log of a killed shard ends here
         stop_ns = int(simulation.job.scenario.stop_time)
         self._collect_connect_times()
         pulse = self._live.snapshot(

@@ -1,6 +1,6 @@
-"""A recorded run, read from its directory: each device's budget, presence and exchanges, to be played again.
+"""A recorded run, read from its directory: the budgets, connections and exchanges of each device.
 
-Everything is checked before anything is played: a run directory may be damaged, or changed by hand.
+Everything is checked before the replay starts, since a run directory may be damaged or changed by hand.
 """
 
 import itertools
@@ -34,7 +34,7 @@ _USED: Final = {
     "update": ("seq", "sent_ns", "arrived_ns", "begun_ns", "left_ns", "answered_ns"),
     "fault": ("order", "harm", "seq", "place", "times"),
 }
-"""What is read of each table, beside the time and the device."""
+"""Columns that are read from each table, beside time and device."""
 
 _PARTS: Final = (
     MessageFault.PART_DUPLICATED,
@@ -43,7 +43,7 @@ _PARTS: Final = (
     MessageFault.PART_CORRUPTED,
     MessageFault.PART_REORDERED,
 )
-"""What the weather does to one part, in the order in which it is logged."""
+"""Impairments of one part of an answer, in the order in which they are logged."""
 _REPORTS: Final = (
     MessageFault.REPORT_LOST,
     MessageFault.REPORT_RESENT,
@@ -56,13 +56,13 @@ _REPORTS: Final = (
 
 @dataclass(frozen=True)
 class RecordedTable:
-    """The rows of one table as whole numbers, device by device; words are their places."""
+    """The rows of one table as integers, sorted by device; labels are indices."""
 
     columns: Mapping[str, IntColumn]
     bounds: IntColumn
-    """Where the rows of each device begin, by its number, and where the last one's end."""
+    """Index of the first row of each device, by its number, and the end of the last one's rows."""
 
-    def of(self, number: int) -> list[list[int]]:
+    def columns_of(self, number: int) -> list[list[int]]:
         """Return the columns of one device, the time first."""
         begin, end = self.bounds[number], self.bounds[number + 1]
         return [column[begin:end].tolist() for column in self.columns.values()]
@@ -70,35 +70,37 @@ class RecordedTable:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What happened to each device of a run.
+    """The budgets, connections and exchanges of each device of a run.
 
     Args:
-        rows: of each table; ``budget`` holds the changes of pressure too, their budget -1.
+        rows: of each table; ``budget`` has changes of pressure, too, with the budget -1.
         faults: of the scenario.
     """
 
     rows: Mapping[str, RecordedTable]
     faults: Sequence[Fault] = field(repr=False)
 
-    def of(self, enrolled: DeviceSpec, node: DeviceClass, *, exchanges: bool) -> RecordedDevice:
-        """Return what happened to a device.
+    def device(self, enrolled: DeviceSpec, node: DeviceClass, *, exchanges: bool) -> RecordedDevice:
+        """Return the recording of a device.
 
         Args:
             enrolled: the device.
-            node: what its hardware can do.
-            exchanges: whether its exchanges are played too.
+            node: its class of hardware.
+            exchanges: True to replay its exchanges, too.
         """
         number = enrolled.number
         toggles = (
             ConnectivityChange(t_ns, bool(online), ConnectivityCause(why))
-            for t_ns, online, why in zip(*self.rows["connection"].of(number), strict=True)
+            for t_ns, online, why in zip(*self.rows["connection"].columns_of(number), strict=True)
         )
         script = RecordedExchanges(self._trips(number), self._parts(number)) if exchanges else None
         return RecordedDevice(self._course(number, node), toggles, script)
 
     def _course(self, number: int, node: DeviceClass) -> BudgetTrajectory:
         now = budget_bytes = 0
-        for t_ns, free_bytes, changed_bytes, pressure in zip(*self.rows["budget"].of(number), strict=True):
+        for t_ns, free_bytes, changed_bytes, pressure in zip(
+            *self.rows["budget"].columns_of(number), strict=True
+        ):
             if changed_bytes >= 0:
                 budget_bytes = changed_bytes
             else:
@@ -108,23 +110,23 @@ class RecordedRun:
 
     def _trips(self, number: int) -> dict[int, RecordedExchange]:
         harms: dict[int, dict[MessageFault, tuple[int, int]]] = defaultdict(dict)
-        for _, harm, seq, place, times in zip(*self.rows["fault"].of(number), strict=True):
+        for _, harm, seq, place, times in zip(*self.rows["fault"].columns_of(number), strict=True):
             if harm in _REPORTS:
                 harms[seq][MessageFault(harm)] = place, times
         return {
             seq: _trip(times, ended_ns, harms.get(seq, {}))
-            for ended_ns, seq, *times in zip(*self.rows["update"].of(number), strict=True)
+            for ended_ns, seq, *times in zip(*self.rows["update"].columns_of(number), strict=True)
         }
 
     def _parts(self, number: int) -> dict[int, list[Impairment]]:
         found: dict[int, list[Impairment]] = defaultdict(list)
         last: tuple[int, int, int] | None = None
-        for t_ns, harm, seq, place, times in zip(*self.rows["fault"].of(number), strict=True):
+        for t_ns, harm, seq, place, times in zip(*self.rows["fault"].columns_of(number), strict=True):
             if harm not in _PARTS:
                 continue
             here = t_ns, seq, _PARTS.index(harm)
             impairments = found[t_ns]
-            # Several rows are one part's as long as they go on in the order of the log.
+            # Rows belong to the same part as long as they continue in the order of the log.
             if last is None or last[:2] != here[:2] or last[2] >= here[2]:
                 impairments.append(Impairment())
             impairments[-1] = self._worse(impairments[-1], MessageFault(harm), place, times)
@@ -147,10 +149,10 @@ class RecordedRun:
 
 
 def free_bytes_at(node: DeviceClass, pressure: Pressure) -> int:
-    """Return free memory at which *node* is under *pressure*: how much it was, a change of it does not say.
+    """Return an amount of free memory at which *node* has *pressure*; the recorded amount is not known.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such amount.
     """
     edges = (node.memory, node.low * node.memory, node.critical * node.memory, 0)
     for edge in edges:
@@ -163,16 +165,16 @@ def free_bytes_at(node: DeviceClass, pressure: Pressure) -> int:
 def read_recorded_run(
     folder: Path, tables: Tables, names: Sequence[str], faults: Sequence[Fault]
 ) -> RecordedRun:
-    """Return what happened to each device.
+    """Return the recorded run of the event tables.
 
     Args:
-        folder: where the tables lie, for errors.
+        folder: of the tables, for errors.
         tables: the event tables of the run.
-        names: its device ids by device number.
-        faults: of its scenario.
+        names: device ids by device number.
+        faults: of the scenario.
 
     Raises:
-        InputError: the tables contradict the scenario, themselves, or what their columns are for.
+        InputError: the tables contradict the scenario, each other, or the meaning of their columns.
     """
     frames = {name: _TableReader(folder / f"{name}.parquet", tables[name], names) for name in _USED}
     _check_budgets(frames["budget"])
@@ -189,15 +191,15 @@ def read_recorded_run(
 
 
 class _TableReader:
-    """One table's columns as whole numbers, and where errors say they come from."""
+    """The columns of one table as integers, with checks that name its file."""
 
     def __init__(self, path: Path, table: pa.Table, names: Sequence[str]) -> None:
         self.path = path
         kinds = COLUMNS[path.stem]
         self.columns = {
-            "device": self._words("device", table["device"], names),
+            "device": self._labels("device", table["device"], names),
             **{
-                name: self._words(name, table[name], kind)
+                name: self._labels(name, table[name], kind)
                 if isinstance(kind := kinds[name], tuple)
                 else self._numbers(name, table[name].fill_null(1) if name == "times" else table[name])
                 for name in ("t_ns", *_USED[path.stem])
@@ -206,12 +208,16 @@ class _TableReader:
         self.check(self.columns["t_ns"] < 0, "t_ns", "must not be negative")
 
     def check(self, wrong: NDArray[np.bool_], name: str, rule: str) -> None:
-        """Refuse the table if a row is *wrong*."""
-        found = np.flatnonzero(wrong)
-        if len(found):
-            raise self.refusal(int(found[0]), name, self.columns[name][found[0]], rule)
+        """Check that no row is *wrong*.
 
-    def refusal(self, row: int, name: str, value: object, rule: str) -> InputError:
+        Raises:
+            InputError: the first wrong row, with the *rule* that it breaks.
+        """
+        rows = np.flatnonzero(wrong)
+        if len(rows):
+            raise self.error(int(rows[0]), name, self.columns[name][rows[0]], rule)
+
+    def error(self, row: int, name: str, value: object, rule: str) -> InputError:
         """Return the error for a *value* of a row."""
         return InputError(
             f"{self.path}: row {row + 1}: the run directory is damaged: {name}(={value}) {rule}"
@@ -223,17 +229,17 @@ class _TableReader:
         numbers: IntColumn = column.to_numpy().astype(np.int64)
         return numbers
 
-    def _words(self, name: str, column: pa.ChunkedArray, words: Sequence[str]) -> IntColumn:
+    def _labels(self, name: str, column: pa.ChunkedArray, labels: Sequence[str]) -> IntColumn:
         if not pa.types.is_string(column.type):
             raise InputError(f"{self.path}: the run directory is damaged: {name} must be text")
-        places = pc.index_in(column, pa.array(words, pa.string()))
-        if places.null_count:
-            row = places.is_null().index(True).as_py()
+        indices = pc.index_in(column, pa.array(labels, pa.string()))
+        if indices.null_count:
+            row = indices.is_null().index(True).as_py()
             rule = (
-                "is no device of the scenario" if name == "device" else f"must be one of {', '.join(words)}"
+                "is no device of the scenario" if name == "device" else f"must be one of {', '.join(labels)}"
             )
-            raise self.refusal(row, name, column[row], rule)
-        numbers: IntColumn = places.to_numpy().astype(np.int64)
+            raise self.error(row, name, column[row], rule)
+        numbers: IntColumn = indices.to_numpy().astype(np.int64)
         return numbers
 
 
@@ -243,7 +249,7 @@ def _check_budgets(frame: _TableReader) -> None:
 
 
 def _check_updates(frame: _TableReader) -> None:
-    """Refuse exchanges that arrive before they leave, or that are there twice."""
+    """Check that times of an exchange are in order, and that no exchange is in the table twice."""
     columns = frame.columns
     moments = ("sent_ns", "arrived_ns", "begun_ns", "left_ns", "answered_ns")
     for before, after in itertools.pairwise(moments):
@@ -258,17 +264,17 @@ def _check_updates(frame: _TableReader) -> None:
 
 
 def _check_faults(frame: _TableReader, faults: Sequence[Fault]) -> None:
-    """Refuse harm done by what can do no such harm."""
-    places, harms = frame.columns["place"], frame.columns["harm"]
+    """Check that each impairment comes from a fault that can cause it."""
+    numbers, harms = frame.columns["place"], frame.columns["harm"]
     frame.check(frame.columns["times"] < 1, "times", "must be at least 1")
-    unknown = (places < -1) | (places >= len(faults))
+    unknown = (numbers < -1) | (numbers >= len(faults))
     frame.check(unknown, "place", "must be that of a fault of the scenario, or -1")
     for harm, causes, shown in (
         (MessageFault.PART_REORDERED, _holds_back, "that holds parts back"),
         (MessageFault.REPORT_CUT_OFF, _is_outage, "of the broker"),
     ):
-        able = np.array([*(causes(fault) for fault in faults), False])  # the last for place -1
-        frame.check((harms == harm) & ~able[places], "place", f"must be that of a fault {shown}")
+        able = np.array([*(causes(fault) for fault in faults), False])  # the last for number -1
+        frame.check((harms == harm) & ~able[numbers], "place", f"must be that of a fault {shown}")
 
 
 def _holds_back(fault: Fault) -> bool:
@@ -280,25 +286,25 @@ def _is_outage(fault: Fault) -> bool:
 
 
 def _with_pressure(budget: _TableReader, quality: _TableReader) -> dict[str, IntColumn]:
-    """Return the changes of budgets and, with -1 as the budget, those of pressure alone.
+    """Return the changes of budgets, and changes of pressure alone with the budget -1.
 
-    Where pressure changed and the budget did not, only the quality table tells.
+    If pressure changed without the budget, only the quality table has the change.
     """
-    nothing = np.full(len(quality.columns["t_ns"]), -1, dtype=np.int64)
-    more = {"free_bytes": nothing, "budget_bytes": nothing, **quality.columns}
-    whole = {name: np.concatenate([column, more[name]]) for name, column in budget.columns.items()}
-    ordered = np.lexsort((whole["order"], whole["device"]))
-    whole = {name: column[ordered] for name, column in whole.items()}
+    no_budget = np.full(len(quality.columns["t_ns"]), -1, dtype=np.int64)
+    more = {"free_bytes": no_budget, "budget_bytes": no_budget, **quality.columns}
+    rows = {name: np.concatenate([column, more[name]]) for name, column in budget.columns.items()}
+    ordered = np.lexsort((rows["order"], rows["device"]))
+    rows = {name: column[ordered] for name, column in rows.items()}
     changed = np.zeros(len(ordered), dtype=bool)
-    changed[1:] = (np.diff(whole["device"]) == 0) & (np.diff(whole["pressure"]) != 0)
-    kept = (whole["budget_bytes"] >= 0) | changed
-    return {name: column[kept] for name, column in whole.items()}
+    changed[1:] = (np.diff(rows["device"]) == 0) & (np.diff(rows["pressure"]) != 0)
+    kept = (rows["budget_bytes"] >= 0) | changed
+    return {name: column[kept] for name, column in rows.items()}
 
 
 def _rows(
     columns: Mapping[str, IntColumn], names: Sequence[str], devices: int, by: str = "order"
 ) -> RecordedTable:
-    """Return columns device by device, each device's rows in the order of the column *by*."""
+    """Return columns sorted by device; the rows of a device are in the order of the column *by*."""
     ordered = np.lexsort((columns[by], columns["t_ns"] if by == "order" else columns[by], columns["device"]))
     bounds = np.searchsorted(columns["device"][ordered], np.arange(devices + 1))
     return RecordedTable({name: columns[name][ordered] for name in ("t_ns", *names)}, bounds)

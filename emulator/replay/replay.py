@@ -1,8 +1,8 @@
-"""Replay: a recorded run played again, as it was or under other policies.
+"""Replay of a recorded run, unchanged or with other policies.
 
-Budgets, pressure, presence and users come from the recording, whatever is changed. Where nothing is changed
-that could change what the fleet does, exchanges come from it too, and the event log is the same; else they go
-as the links' own streams and the scenario's cloud make them go, as in any run.
+Budgets, pressure, connections and users always come from the recording. In an unchanged replay exchanges come
+from it, too, and the event log is the same. In a changed replay exchanges are simulated as in any other run,
+with the random streams of the links and the scenario's cloud.
 """
 
 import re
@@ -24,10 +24,10 @@ from scenarios.language.types import plain
 from wire.errors import InputError
 
 EXECUTION_KEYS: Final = ("clock", "broker", "realtime", "description", "warmup", "thresholds", "sweep")
-"""Keys that say how a run is carried out: its log is the same with others."""
+"""Keys that do not change the event log: they only say how a run is executed."""
 
 POLICY_KEYS: Final = ("model", "cloud", "updates", "networks", "rollout")
-"""Keys that say what the fleet and the cloud do about budgets, and on what links."""
+"""Keys that a replay may change: policies of the fleet and of the cloud, and the links."""
 
 RECORDED_KEYS: Final = (
     "version",
@@ -41,37 +41,39 @@ RECORDED_KEYS: Final = (
     "actions",
     "faults",
 )
-"""Keys that made the recording: other values would contradict it."""
+"""Keys that a replay may not change: other values would contradict the recording."""
 
 _ALSO_POLICY: Final = re.compile(r"fleet\[\d+\]\.budget\.publish\b.*|nodes\.[^.]+\.apply_rate")
 
 
 @dataclass(frozen=True)
 class Playback:
-    """A recorded run that is to be played again."""
+    """A recorded run, ready to be replayed."""
 
     folder: Path
-    """The recording."""
+    """Run directory of the recording."""
     log_sha256: str
-    """The hash of its event log, as it lies there."""
+    """Hash of its event log as read."""
     model_version: str
     changes: tuple[str, ...]
-    """What is changed, as ``key=value``."""
+    """The changed settings, as ``key=value``."""
     users: Sequence[int] = field(repr=False)
-    """Of each device, by its number."""
+    """The user of each device, by its number."""
     start_ns: Sequence[int] = field(repr=False)
-    acts: RecordedRun = field(repr=False)
+    recorded_run: RecordedRun = field(repr=False)
 
     @property
     def exact(self) -> bool:
-        """Whether exchanges are played as recorded, and the log must be the same."""
+        """True if nothing is changed: exchanges come from the recording, and the log must be the same."""
         return not self.changes
 
-    def cast(self, devices: Sequence[DeviceSpec], measurable: Collection[int]) -> tuple[DeviceSpec, ...]:
-        """Return *devices* with the users that they had, who must be among the *measurable*.
+    def assign_users(
+        self, devices: Sequence[DeviceSpec], measurable: Collection[int]
+    ) -> tuple[DeviceSpec, ...]:
+        """Return *devices* with the users and starts of the recording.
 
         Raises:
-            InputError: one is not.
+            InputError: a user is not *measurable*.
         """
         known = set(measurable)
         for device, user in zip(devices, self.users, strict=True):
@@ -85,15 +87,15 @@ class Playback:
             for device, user, start_ns in zip(devices, self.users, self.start_ns, strict=True)
         )
 
-    def of(self, enrolled: DeviceSpec, scenario: Scenario) -> RecordedDevice:
-        """Return what the recording has of a device."""
-        return self.acts.of(enrolled, scenario.nodes[enrolled.group.node], exchanges=self.exact)
+    def recorded_device(self, enrolled: DeviceSpec, scenario: Scenario) -> RecordedDevice:
+        """Return the recording of a device."""
+        return self.recorded_run.device(enrolled, scenario.nodes[enrolled.group.node], exchanges=self.exact)
 
     def mismatches(self, model_version: str) -> Iterator[str]:
-        """Yield a warning for each difference from the recording that nobody asked for.
+        """Yield a warning for each difference from the recording that is not a requested change.
 
         Args:
-            model_version: the model of the replay.
+            model_version: the model version of the replay.
         """
         asked = any(change.startswith("model") for change in self.changes)
         if not asked and model_version != self.model_version:
@@ -102,8 +104,8 @@ class Playback:
                 "differ in size and quality; trained on another machine, or from other data?"
             )
 
-    def note(self, log_sha256: object) -> dict[str, object]:
-        """Return what the summary of the replay says of it.
+    def summary_keys(self, log_sha256: object) -> dict[str, object]:
+        """Return the keys about the replay for its summary.
 
         Args:
             log_sha256: the hash of the replay's own event log.
@@ -118,15 +120,15 @@ class Playback:
 def read_replay(
     folder: Path, overrides: Sequence[str], clock: str | None = None
 ) -> tuple[Scenario, Playback, list[str]]:
-    """Return the scenario to play, the recording, and what the user should know of it.
+    """Return the scenario to run, the recording, and warnings.
 
     Args:
         folder: a finished run directory.
-        overrides: what to change, as after ``--set``.
-        clock: under which to play; the default is ``virtual``, which needs no broker.
+        overrides: changed settings, as after ``--set``.
+        clock: of the replay; the default is ``virtual``, which needs no broker.
 
     Raises:
-        InputError: it is no finished run, it is damaged, or a change contradicts it.
+        InputError: the folder is no finished run, is damaged, or a change contradicts it.
     """
     summary, recorded = read_run(folder)
     overrides = ["clock=virtual", *overrides, *([f"clock={clock}"] if clock else [])]
@@ -134,20 +136,20 @@ def read_replay(
     changes = tuple(check_changes(recorded, scenario))
     names = tuple(device_names(scenario.fleet))
     tables = read_tables(folder / EVENTS)
-    acts = read_recorded_run(folder / EVENTS, tables, names, scenario.faults)
+    recorded_run = read_recorded_run(folder / EVENTS, tables, names, scenario.faults)
     users, start_ns = _read_devices(folder / DEVICES, names)
     log_sha256, version = logical_sha256(tables), str(summary["model_version"])
     warnings = []
     if log_sha256 != summary["event_log_sha256"]:
         warnings.append(f"{folder}: the event log is not the one that the run wrote; it is played as it is")
-    return scenario, Playback(folder, log_sha256, version, changes, users, start_ns, acts), warnings
+    return scenario, Playback(folder, log_sha256, version, changes, users, start_ns, recorded_run), warnings
 
 
 def read_run(folder: Path) -> tuple[dict[str, object], Scenario]:
     """Return the summary and the scenario of a finished run.
 
     Raises:
-        InputError: it is none, or it is damaged.
+        InputError: the folder is no finished run, or is damaged.
     """
     if folder.name.endswith(PARTIAL):
         raise InputError(f"{folder}: this run did not finish")
@@ -155,10 +157,12 @@ def read_run(folder: Path) -> tuple[dict[str, object], Scenario]:
 
 
 def check_changes(recorded: Scenario, scenario: Scenario) -> Iterator[str]:
-    """Yield what of *scenario* differs from what was recorded, as ``key=value``; how it is run aside.
+    """Yield each setting of *scenario* that differs from the recording, as ``key=value``.
+
+    `EXECUTION_KEYS` are left out.
 
     Raises:
-        InputError: something contradicts the recording.
+        InputError: a setting contradicts the recording.
     """
     for path, before, after in list_differences(plain(recorded), plain(scenario)):
         key = re.split(r"[.\[]", path)[0]
@@ -174,14 +178,14 @@ def check_changes(recorded: Scenario, scenario: Scenario) -> Iterator[str]:
 
 
 def list_differences(before: object, after: object, path: str = "") -> Iterator[tuple[str, object, object]]:
-    """Yield the path of each value that differs, with both values; None where there is none."""
+    """Yield the path of each value that differs, with both values; None stands for a missing value."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in {**before, **after}:
             inner = f"{path}.{key}" if path else str(key)
             yield from list_differences(before.get(key), after.get(key), inner)
     elif isinstance(before, list | tuple) and isinstance(after, list | tuple) and len(before) == len(after):
-        for at, (one, other) in enumerate(zip(before, after, strict=True)):
-            yield from list_differences(one, other, f"{path}[{at}]")
+        for index, (one, other) in enumerate(zip(before, after, strict=True)):
+            yield from list_differences(one, other, f"{path}[{index}]")
     elif before != after:
         yield path, before, after
 

@@ -34,7 +34,7 @@ _FITS: Final[Mapping[str, Callable[[pa.DataType], bool]]] = {
 
 
 def column_types(name: str) -> Mapping[str, str]:
-    """Return what each column of a run's table must hold, by the table's path inside the run directory."""
+    """Return the type of each column of a run's table, given the table's path inside the run directory."""
     folder, _, file = name.rpartition("/")
     table = file.removesuffix(".parquet")
     if folder == EVENTS and table in COLUMNS:
@@ -53,7 +53,7 @@ def _of_log(kind: Column) -> str:
 
 
 def has_type(column: pa.ChunkedArray, kind: str) -> bool:
-    """Tell whether *column* holds what *kind* says, in every row."""
+    """Return True if every value of *column* has the type *kind*."""
     if kind.startswith(_LIST_OF):
         is_list = pa.types.is_list(column.type) and column.null_count == 0
         return is_list and has_type(pc.list_flatten(column), kind.removeprefix(_LIST_OF))

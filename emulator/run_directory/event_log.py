@@ -1,8 +1,8 @@
-"""The journal: a fleet's event log on disk, its order and its hash.
+"""The event log of a fleet on disk, its order and its hash.
 
-Rows are written to draft files in batches as they come; at the end every table is put into its total
-order (t_ns, device, order) and written for people. The hash covers the logical log only: wall-clock
-columns are left out, so it is the same for every clock, shard count and machine speed.
+Rows are written to draft files in batches while a simulation runs. At the end every table is sorted into its
+total order (t_ns, device, order) and written as Parquet. The hash leaves out wall-clock columns, so it does
+not depend on clock, number of shards and speed of the machine.
 """
 
 import hashlib
@@ -22,16 +22,15 @@ from emulator.run_directory.column_types import column_types, has_type
 from emulator.run_directory.layout import EVENTS
 from emulator.run_directory.manifest import MANIFEST, CountedFile, check_file, read_entry, write_entries
 from scenarios.catalogue.event_columns import EVENT_COLUMNS
-from wire.arrow_input import arrow_input
 from wire.errors import InputError
 from wire.input_files import open_regular
 from wire.output_files import naming, os_error_text
 
 BATCH_ROWS = 50_000
 BATCH_PART_ROWS = 1_024
-"""Of a batch, so many are read again or none of them, where a disk was full or the process was killed."""
+"""Rows of a part of a batch; after a full disk or a killed process, only complete parts are read again."""
 JOURNAL = "journal.json"
-"""Beside the draft files of a simulation that came to its end: their rows and checksums."""
+"""File beside the draft files of a simulation that ended: their rows and checksums."""
 WALL = "wall_s"
 ORDER = [("t_ns", "ascending"), ("device", "ascending"), ("order", "ascending")]
 
@@ -47,19 +46,19 @@ _SCHEMAS = {
 
 
 class EventLogWriter:
-    """Writes the log of one simulation as it grows.
+    """Writes the event log of one simulation to draft files while it grows.
 
     Args:
-        folder: where the draft files go.
-        keep: whether what is written stays in memory too, for `so_far`.
+        folder: of the draft files.
+        keep: True to keep all rows in memory too, for `snapshot`.
     """
 
     def __init__(self, folder: Path, *, keep: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.tap: Callable[[str, NDArray[Any]], None] = lambda _name, _rows: None
-        """Told the rows of each table as they are written."""
+        self.on_rows: Callable[[str, NDArray[Any]], None] = lambda _name, _rows: None
+        """Receives the rows of each table as they are written."""
         self._kept: dict[str, list[NDArray[Any]]] | None = {name: [] for name in COLUMNS} if keep else None
-        # Streams, not files: what a process has written that was killed can be read up to the last batch.
+        # Streams, not files: after a killed process they can be read up to the last complete batch.
         self._folder = folder
         self._rows = dict.fromkeys(_SCHEMAS, 0)
         self._sinks = {name: CountedFile(folder / f"{name}.arrows") for name in _SCHEMAS}
@@ -67,29 +66,29 @@ class EventLogWriter:
             name: pa.ipc.new_stream(self._sinks[name], schema) for name, schema in _SCHEMAS.items()
         }
 
-    def take(self, log: FleetLog, *, at_least: int = BATCH_ROWS) -> None:
-        """Move the rows of every table that has at least so many out of *log* onto the disk."""
+    def flush(self, log: FleetLog, *, at_least: int = BATCH_ROWS) -> None:
+        """Move the rows of every table with at least so many from *log* to the disk."""
         for name in self._writers:
-            self._take(name, log, at_least)
+            self._flush(name, log, at_least)
 
-    def _take(self, name: str, log: FleetLog, at_least: int) -> None:
+    def _flush(self, name: str, log: FleetLog, at_least: int) -> None:
         rows = log.tables[name]
         if len(rows) >= at_least:
             taken = rows.drain()
             self._writers[name].write_table(_table(name, taken), max_chunksize=BATCH_PART_ROWS)
             self._sinks[name].flush()
             self._rows[name] += len(taken)
-            self.tap(name, taken)
+            self.on_rows(name, taken)
             if self._kept is not None:
                 self._kept[name].append(taken)
 
-    def so_far(self, log: FleetLog) -> dict[str, dict[str, NDArray[Any]]]:
-        """Return the columns of every table as they have grown by now, with numbers for devices and words.
+    def snapshot(self, log: FleetLog) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return the columns of every table with all rows until now, with numbers for devices and labels.
 
-        Only a journal that keeps what it writes can tell.
+        Only for a writer that keeps its rows.
         """
         assert self._kept is not None
-        self.take(log, at_least=1)
+        self.flush(log, at_least=1)
         columns: dict[str, dict[str, NDArray[Any]]] = {}
         for name, parts in self._kept.items():
             empty = np.empty(0, dtype=[(column, kind if isinstance(kind, str) else "u1")
@@ -101,28 +100,28 @@ class EventLogWriter:
         return columns
 
     def close(self, log: FleetLog) -> None:
-        """Write what is left and finish the files; say beside them what they must be from now on."""
-        self.take(log, at_least=1)
+        """Write the remaining rows, close the files, and write their checksums beside them."""
+        self.flush(log, at_least=1)
         for name, writer in self._writers.items():
             writer.close()
             self._sinks[name].close()
         entries = {name: sink.entry(self._rows[name]) for name, sink in self._sinks.items()}
         write_entries(self._folder / JOURNAL, entries)
 
-    def leave(self, log: FleetLog) -> None:
-        """Write what is left and close the files of a simulation that did not end; claim nothing of them."""
-        with ExitStack() as stack:  # each of them, whatever the others do
+    def abandon(self, log: FleetLog) -> None:
+        """Write the remaining rows and close the files of a simulation that failed, without checksums."""
+        with ExitStack() as stack:  # all of them, even if one fails
             for name in self._writers:
-                stack.callback(self._leave, name, log)
+                stack.callback(self._abandon, name, log)
 
-    def _leave(self, name: str, log: FleetLog) -> None:
+    def _abandon(self, name: str, log: FleetLog) -> None:
         with self._sinks[name].closing():
-            self._take(name, log, 1)
+            self._flush(name, log, 1)
             self._writers[name].close()
 
 
 def merge_shards(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.Table]:
-    """Return every table of the draft journals in *folders*, in total order, devices by id.
+    """Return every table of the event logs of all shards, in total order, with ids for devices.
 
     Args:
         folders: one per shard.
@@ -131,10 +130,10 @@ def merge_shards(folders: Sequence[Path], names: Sequence[str]) -> dict[str, pa.
     ids = pa.array(names, pa.string())
     tables: dict[str, pa.Table] = {}
     for name in COLUMNS:
-        whole = pa.concat_tables([read_draft(folder, name) for folder in folders])
-        whole = whole.sort_by(ORDER).combine_chunks()
-        place = whole.column_names.index("device")
-        tables[name] = whole.set_column(place, "device", pc.take(ids, whole["device"]))
+        table = pa.concat_tables([read_draft(folder, name) for folder in folders])
+        table = table.sort_by(ORDER).combine_chunks()
+        column = table.column_names.index("device")
+        tables[name] = table.set_column(column, "device", pc.take(ids, table["device"]))
     return tables
 
 
@@ -148,7 +147,7 @@ def write_tables(tables: Tables, folder: Path) -> None:
 
 
 def with_descriptions(table: pa.Table, meanings: Mapping[str, str]) -> pa.Table:
-    """Return *table* with what each column is in the metadata of its field, as `description`."""
+    """Return *table* with the meaning of each column in the metadata of its field, as `description`."""
     fields = [
         field.with_metadata({"description": meanings[field.name]}) if field.name in meanings else field
         for field in table.schema
@@ -172,10 +171,10 @@ def read_tables(folder: Path) -> dict[str, pa.Table]:
 
 
 def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
-    """Return the Parquet table at *path* in a run directory, which has at least *columns*.
+    """Return the Parquet table at *path* in a run directory, which must have at least *columns*.
 
     Raises:
-        InputError: it is missing, or not what the run has written.
+        InputError: it is missing, was changed, or is damaged.
     """
     run = path.parent.parent if path.parent.name == EVENTS and path.stem in COLUMNS else path.parent
     name = path.relative_to(run).as_posix()
@@ -184,8 +183,10 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
         check_file(path, entry)
     try:
         with open_regular(path, "a table of a run") as file:
-            table = pq.read_table(arrow_input(file))
-        table.validate(full=True)  # text that is none, among others
+            # Not pq.read_table: its threads still let go of the file when the process already ends on an
+            # error in the next table, and abort it.
+            table = pq.ParquetFile(file).read()
+        table.validate(full=True)  # finds invalid text, among other damage
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{path}: the run directory is damaged: {text.splitlines()[0]}") from None
@@ -199,10 +200,10 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
 
 
 def read_draft(folder: Path, name: str) -> pa.Table:
-    """Return the draft of table *name*, up to the last batch that was whole when its process died.
+    """Return the draft of table *name*, up to the last complete part if its process died.
 
     Raises:
-        InputError: its simulation came to its end, and this is not what it wrote; or it cannot be read.
+        InputError: it was changed after the end of its simulation, or cannot be read.
     """
     path = folder / f"{name}.arrows"
     expected = read_entry(folder / JOURNAL, name)
@@ -244,13 +245,13 @@ def _next_batch(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
     except (StopIteration, pa.ArrowInvalid):
         return None
     except OSError as error:
-        if error.errno is None:  # Arrow's word for a batch that is cut off, not the system's for a bad disk
+        if error.errno is None:  # from Arrow: the batch is cut off; an error of the disk has a number
             return None
         raise
 
 
 def logical_sha256(tables: Tables) -> str:
-    """Return the hash of the logical event log: every table, wall-clock columns left out."""
+    """Return the hash of the logical event log: every table without its wall-clock columns."""
     digest = hashlib.sha256()
     for name in sorted(tables):
         digest.update(f"{name}:{tables[name].num_rows}\n".encode())

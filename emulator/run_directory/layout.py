@@ -1,4 +1,4 @@
-"""The run directory: it appears whole under its name, or it ends in ``.partial``."""
+"""The run directory: it ends in ``.partial`` until the run has succeeded."""
 
 import contextlib
 import shutil
@@ -18,7 +18,7 @@ from wire.output_files import naming, os_error_text, with_name
 
 PARTIAL = ".partial"
 MOST_BYTES = 2**26
-"""Of a summary, a scenario or another small file of a run directory."""
+"""Largest accepted size of a summary, a scenario or another small file of a run directory."""
 SCENARIO, SUMMARY, EVENTS, DEVICES, METRICS, REPORT = (
     "scenario.yaml",
     "summary.json",
@@ -38,16 +38,16 @@ class RunDraft:
     kept: bool = False
 
     def keep(self) -> None:
-        """Say that what follows cannot be had again for nothing: from here on nothing deletes it."""
+        """Keep the directory from now on, even if the run fails: its content has cost time."""
         self.kept = True
 
 
 @contextmanager
 def new_run_directory(out: Path, name: str, seed: int, started: datetime) -> Iterator[RunDraft]:
-    """Give a new run directory to write to; it gets its final name if the block succeeds.
+    """Yield a new run directory to write to; it gets its final name if the block succeeds.
 
-    A wrong input leaves nothing behind, until the draft is kept; after that whatever goes wrong is a failed
-    run, and leaves ``<name>.partial`` to be looked at.
+    Until the draft is kept, a wrong input removes it. After that any error is a failed run and leaves
+    ``<name>.partial``.
     """
     try:
         new = not out.exists()
@@ -61,19 +61,19 @@ def new_run_directory(out: Path, name: str, seed: int, started: datetime) -> Ite
             raise RunError(f"{error}; what the run has written is in {draft.folder}") from error
         shutil.rmtree(draft.folder, ignore_errors=True)
         if new:
-            with contextlib.suppress(OSError):  # another run has put something there by now
+            with contextlib.suppress(OSError):  # another run has written there meanwhile
                 out.rmdir()
         raise
     except Exception as error:
-        refusal = os_error_of(error)
-        if draft.kept and refusal:
-            raise RunError(f"{refusal}; what the run has written is in {draft.folder}") from error
+        text = os_error_of(error)
+        if draft.kept and text:
+            raise RunError(f"{text}; what the run has written is in {draft.folder}") from error
         raise
     draft.folder.rename(draft.final)
 
 
 def os_error_of(error: Exception) -> str | None:
-    """Return what the system has refused, with the file, as on a full disk; None for any other error."""
+    """Return the text of an error of the operating system, with the file; None for any other error."""
     first = first_error(error)
     return with_name(first) if isinstance(first, OSError) else None
 
@@ -94,7 +94,7 @@ def _create(out: Path, name: str) -> RunDraft:
 
 
 def write_summary(folder: Path, summary: dict[str, object]) -> None:
-    """Write ``summary.json``, and into the manifest, where there is one, what it is."""
+    """Write ``summary.json``, and add it to the manifest if there is one."""
     content = msgspec.json.format(msgspec.json.encode(summary), indent=2) + b"\n"
     with naming(folder / SUMMARY):
         (folder / SUMMARY).write_bytes(content)
@@ -102,10 +102,10 @@ def write_summary(folder: Path, summary: dict[str, object]) -> None:
 
 
 def read_summary(folder: Path) -> dict[str, object]:
-    """Return the summary of a run, whose keys have the types that they must have.
+    """Return the summary of a run; all keys have the right types.
 
     Raises:
-        InputError: *folder* is no run directory, or the summary is not what the run has written.
+        InputError: *folder* is no run directory, or the summary was changed or is damaged.
     """
     path, damaged = folder / SUMMARY, "the run directory is damaged"
     try:
@@ -128,10 +128,10 @@ def read_scenario(folder: Path, manifest: str = MANIFEST) -> str:
 
     Args:
         folder: of the run, or of a shard.
-        manifest: the name of the file there that says what the others must be.
+        manifest: name of the file with the checksums in that folder.
 
     Raises:
-        InputError: there is none, or it is not what the run has written.
+        InputError: the file is missing, was changed or is damaged.
     """
     path, damaged = folder / SCENARIO, "the run directory is damaged"
     try:

@@ -1,4 +1,4 @@
-"""What a file on the disk must be: its rows, bytes and SHA-256, told by the one who wrote it."""
+"""The manifest: rows, bytes and SHA-256 of each file, from the process that wrote it."""
 
 import errno
 import hashlib
@@ -19,16 +19,16 @@ MOST_BYTES = 2**24
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What was written of one file."""
+    """Rows, bytes and checksum of one file."""
 
     rows: int | None = None
-    """None where it is no table."""
+    """None for a file that is not a table."""
     bytes: int
     sha256: str
 
 
 Entries = Mapping[str, FileEntry]
-"""By the table's name, or by the file's path inside its folder."""
+"""Entries by the table's name, or by the file's path inside its folder."""
 
 
 class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,10 +37,10 @@ class _Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CountedFile:
-    """A file that is written once, from its beginning to its end, and counted on the way.
+    """A file that is written once, from start to end, while its bytes are counted and hashed.
 
     Args:
-        path: opened here, not by a library, so that its folder may have any name.
+        path: of the file. It is opened here, not by a library, so that its folder may have any name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -52,14 +52,14 @@ class CountedFile:
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed."""
+        """True if the file is closed."""
         return self._file.closed
 
     def write(self, data: bytes) -> int:
         """Write *data*, all of it.
 
         Raises:
-            OSError: the disk is full, or was: what followed a part that is cut off would be read as its rest.
+            OSError: the disk is full, or was full before, so that bytes are missing in the file.
         """
         self._digest.update(data)
         with self._naming():
@@ -70,18 +70,18 @@ class CountedFile:
         return written
 
     def flush(self) -> None:
-        """Hand everything to the system: the death of this process loses nothing of it."""
+        """Pass all bytes to the operating system, so that they survive the end of this process."""
         with self._naming():
             self._file.flush()
 
     def close(self) -> None:
-        """Finish the file."""
+        """Close the file."""
         with self._naming():
             self._file.close()
 
     @contextmanager
     def closing(self) -> Iterator[None]:
-        """Close the file at the end of the block, whatever the disk still takes."""
+        """Close the file at the end of the block, even if the disk is full."""
         try:
             yield
         finally:
@@ -102,17 +102,17 @@ class CountedFile:
 
 
 def write_entries(path: Path, entries: Entries) -> None:
-    """Write *entries* as a file of their own."""
+    """Write *entries* as a file."""
     content = msgspec.json.encode(_Manifest(format=FORMAT, files=dict(entries)))
     write_atomically(path, msgspec.json.format(content, indent=2) + b"\n")
 
 
 def write_manifest(folder: Path, rows: Mapping[str, int | None]) -> None:
-    """Write what the files in *folder* are now.
+    """Write the manifest of the files in *folder*.
 
     Args:
         folder: of a run.
-        rows: of each file that holds a table, None for others; by its path inside the folder.
+        rows: number of rows of each table, None for other files, by the path inside the folder.
     """
     files = {}
     for name, count in rows.items():
@@ -122,17 +122,17 @@ def write_manifest(folder: Path, rows: Mapping[str, int | None]) -> None:
 
 
 def add_entries(path: Path, contents: Mapping[str, bytes]) -> None:
-    """Say in the manifest *path* what these files hold, by their name; nothing where it is not there."""
+    """Add files with these contents to the manifest *path*; do nothing if there is no manifest."""
     entries = read_entries(path)
     if entries is not None:
         write_entries(path, {**entries, **{name: _entry_of(content) for name, content in contents.items()}})
 
 
 def read_entries(path: Path) -> Entries | None:
-    """Return what files must be, as *path* says it; None where there is no such file, as in older versions.
+    """Return the entries of the manifest *path*; None without a manifest, as in older versions.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the manifest is damaged.
     """
     try:
         return decode_json(read_at_most(path, MOST_BYTES, "a manifest"), _Manifest).files
@@ -145,10 +145,10 @@ def read_entries(path: Path) -> Entries | None:
 
 
 def read_entry(path: Path, name: str) -> FileEntry | None:
-    """Return what the file *name* must be, as the manifest *path* says it; None where there is no manifest.
+    """Return the entry of the file *name* in the manifest *path*; None without a manifest.
 
     Raises:
-        InputError: the manifest is damaged, or says nothing of it.
+        InputError: the manifest is damaged, or has no entry for it.
     """
     entries = read_entries(path)
     if entries is not None and name not in entries:
@@ -157,15 +157,15 @@ def read_entry(path: Path, name: str) -> FileEntry | None:
 
 
 def check_file(path: Path, expected: FileEntry, what: str = "the run directory") -> None:
-    """Check that the file at *path* is, to the byte, the one that was written.
+    """Check that the file at *path* was not changed since it was written.
 
     Args:
         path: the file.
-        expected: what was written.
-        what: what is damaged where it is not.
+        expected: its entry.
+        what: name of the damaged thing in an error.
 
     Raises:
-        InputError: it is not; says what was expected and what is there.
+        InputError: it was changed; the error has the expected and the actual size or checksum.
     """
     try:
         with open_regular(path, "a table of a run") as file:
@@ -182,19 +182,19 @@ def check_content(
     manifest: str = MANIFEST,
     what: str = "the run directory",
 ) -> None:
-    """Check that *content*, read from the file *name* in *folder*, is what was written.
+    """Check that *content*, read from the file *name* in *folder*, was not changed since it was written.
 
-    A manifest of an older version says nothing of files that hold no table.
+    A manifest of an older version has entries for tables only.
 
     Args:
         folder: of a run or a shard.
         name: of the file.
         content: of the file.
         manifest: the name of the manifest in *folder*.
-        what: what is damaged where it is not.
+        what: name of the damaged thing in an error.
 
     Raises:
-        InputError: it is not; or the manifest is damaged.
+        InputError: it was changed, or the manifest is damaged.
     """
     expected = (read_entries(folder / manifest) or {}).get(name)
     if expected is not None:
@@ -216,7 +216,7 @@ def _check_equal(path: Path, found: FileEntry, expected: FileEntry, what: str) -
 
 
 def list_unchecked(folders: Iterable[Path]) -> list[str]:
-    """Return a note for each run directory whose tables cannot be checked."""
+    """Return a warning for each run directory without a manifest, whose tables cannot be checked."""
     return [
         f"{folder}: has no {MANIFEST}: it was written by an older version, and damage to its tables may show "
         "nowhere"

@@ -1,4 +1,4 @@
-"""The model of an unfinished run, and where it is cached: measuring its log needs it."""
+"""A note about the models of an unfinished run: its log cannot be measured without them."""
 
 import os
 from collections.abc import Sequence
@@ -13,28 +13,28 @@ from wire.input_files import decode_json, read_at_most
 from wire.output_files import os_error_text
 
 NOTE: Final = ".model.json"
-"""In a run directory until the run has finished."""
+"""File in a run directory until the run has finished."""
 MOST_BYTES: Final = 2**16
 
 
 class ModelNote(msgspec.Struct, frozen=True):
-    """A run's note of its models."""
+    """The models of a run, and the folder in which they are cached."""
 
     store: str
-    """The folder that caches models."""
+    """Folder of the cache."""
     versions: tuple[str, ...]
-    """Of the model that is served to everybody; then of the one which a rollout brings."""
+    """Version of the first model of all devices; then of the model of the rollout."""
 
 
 def write_model_note(folder: Path, store: Path | None, versions: Sequence[str]) -> None:
-    """Note in the run directory *folder* that its models are *versions*, cached in *store* or the default."""
+    """Write the model *versions*, and the folder of their cache, into the run directory *folder*."""
     root = os.path.abspath(store or default_root())
     note = ModelNote(os.fsencode(root).decode(errors="replace"), tuple(versions))
     (folder / NOTE).write_bytes(msgspec.json.encode(note))
 
 
 def read_model_note(folder: Path) -> ModelNote | None:
-    """Return what the run in *folder* noted; None for one of an older version.
+    """Return the note of the run in *folder*; None for a run of an older version.
 
     Raises:
         InputError: it cannot be read.

@@ -1,4 +1,4 @@
-"""A run directory that is read: each file is checked as it is opened, and tables against each other."""
+"""The files of a run directory, checked when they are read, and tables against each other."""
 
 from collections.abc import Iterable
 from functools import cached_property
@@ -14,19 +14,20 @@ from scenarios.catalogue.event_columns import METRIC_COLUMNS
 from wire.errors import InputError
 
 _ALL = "all"
-"""The dimension of the figures over the whole run."""
+"""The dimension of statistics over the whole run."""
 _PAIRS = (("network_ns", "networks"), ("new_user_ns", "new_user_groups"))
-"""Columns of ``devices.parquet`` whose lists belong together: when something changes, and to what."""
+"""Columns of ``devices.parquet`` whose lists have equal lengths: times of changes, and values after them."""
 
 
 class RunFiles:
-    """The files that a run has written; read and checked when they are asked for.
+    """The files of a run; each is read and checked when it is first used.
 
     Args:
         folder: a run directory.
 
     Raises:
-        InputError: it is none, or its summary or scenario is damaged; each table raises the same.
+        InputError: the folder is no run directory, or its summary or scenario is damaged. Reading a damaged
+            table raises the same.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,7 +37,7 @@ class RunFiles:
         """The text of the resolved scenario."""
 
     def devices(self, columns: Iterable[str]) -> pa.Table:
-        """Return the table of devices, which has at least *columns*."""
+        """Return the table of devices, which must have at least *columns*."""
         path = self.folder / DEVICES
         missing = set(columns) - set(self._devices.column_names)
         if missing:
@@ -61,20 +62,20 @@ class RunFiles:
 
     @cached_property
     def events(self) -> Tables:
-        """The event tables by name; every device in them is one of the run."""
+        """The event tables by name; they name only devices of the run."""
         tables = read_tables(self.folder / EVENTS)
         known = self._devices["device"]
         for name, table in tables.items():
-            there = pc.unique(table["device"])
-            strange = there.filter(pc.invert(pc.is_in(there, value_set=known.combine_chunks())))
-            if len(strange):
+            ids = pc.unique(table["device"])
+            unknown = ids.filter(pc.invert(pc.is_in(ids, value_set=known.combine_chunks())))
+            if len(unknown):
                 path = self.folder / EVENTS / f"{name}.parquet"
-                raise _damaged(path, f"device(={strange[0].as_py()!r}) must be one of {DEVICES}")
+                raise _damaged(path, f"device(={unknown[0].as_py()!r}) must be one of {DEVICES}")
         return tables
 
     @cached_property
     def metrics(self) -> pa.Table | None:
-        """The metrics by every dimension; None for a run of an older version, which has none."""
+        """The metrics by every dimension; None for a run of an older version."""
         path = self.folder / METRICS
         if not path.exists() and METRICS not in (read_entries(self.folder / MANIFEST) or {}):
             return None

@@ -1,7 +1,7 @@
-"""The types of what ``summary.json`` holds: checked once where a summary is read, not where it is used.
+"""Types of the keys of ``summary.json``, checked once when a summary is read.
 
-They follow from the tables that describe the keys (`scenarios.summary_keys`, `scenarios.metrics`). Keys that
-nobody describes may hold anything; most that are described may be missing, as in summaries of older versions.
+They follow from the catalogues of keys and metrics (`scenarios.catalogue`). A key that is not in a catalogue
+may have any value. Most keys of the catalogues may be missing, as in summaries of older versions.
 """
 
 import re
@@ -23,7 +23,7 @@ from scenarios.catalogue.summary_keys import (
 )
 
 MOST_S: Final = 2**63 / 1e9
-"""The longest time that a run can simulate: its nanoseconds are whole numbers of 64 bits."""
+"""Longest simulated time of a run: nanoseconds are 64-bit integers."""
 
 _Field = tuple[str, Any] | tuple[str, Any, Any]  # Any: types as values
 _Number = float | None
@@ -41,14 +41,14 @@ _NEEDED: Final[Mapping[str, Any]] = {
     "simulated_seconds": _Simulated,
     "event_log_sha256": str,
 }
-"""Keys that every summary has: they say what was run."""
+"""Keys that every summary has."""
 _MAY_BE_NULL: Final = frozenset(
     {
         "whole_again_seconds", "quality_before", "quality_lowest", "quality_recovery_seconds",
         "offered_at_seconds", "updated_share",
     }
 )  # fmt: skip
-"""Numbers of an account that may say that there is none."""
+"""Keys of an entry of a list whose number may be null."""
 
 
 def _entry_of(name: str, keys: Mapping[str, Key]) -> type[msgspec.Struct]:
@@ -74,7 +74,7 @@ class _Verdict(msgspec.Struct):
 
 
 def _fields() -> Iterator[_Field]:
-    """Yield each key that is described, with its type; those that need not be there, with a default."""
+    """Yield each key of the catalogues with its type; keys that may be missing have a default."""
     yield from _NEEDED.items()
     special: dict[str, Any] = {
         "worst": dict[str, dict[str, str | None]],
@@ -106,7 +106,7 @@ _Summary = msgspec.defstruct("Summary", _fields())
 
 
 def find_mistake(summary: Mapping[str, object]) -> str | None:
-    """Return what of *summary* has another type than it must have, in words; None where all is right."""
+    """Return a text about the first key of *summary* with a wrong type; None if all types are right."""
     try:
         msgspec.convert(summary, _Summary)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""The broker of a run: one of our own, or one that is there already."""
+"""The broker of a run: one that the run starts, or one that is running already."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,33 +12,33 @@ from wire.errors import InputError, RunError
 
 REACH_TIMEOUT_S = 5.0
 MANAGED = ("auto", "mosquitto", "amqtt")
-"""Brokers that a run starts by itself."""
+"""Brokers that a run starts and stops itself."""
 
 
 @contextmanager
 def open_broker(
-    scenario: Scenario, wanted: str, warned: Callable[[str], None]
+    scenario: Scenario, broker: str, on_warning: Callable[[str], None]
 ) -> Iterator["RunBroker | None"]:
-    """Give the broker that a run of *scenario* needs, reachable; None where it needs none.
+    """Yield the broker for a run of *scenario*, ready to be used; None if the run needs none.
 
     Args:
-        scenario: what is to be run.
-        wanted: one of `MANAGED`, or a URL.
-        warned: told of what the broker does not do, where the run can do without.
+        scenario: the scenario.
+        broker: one of `MANAGED`, or a URL.
+        on_warning: receives a text about features that the broker lacks and the run does not need.
 
     Raises:
-        InputError: it does not answer, or has not what the scenario needs.
-        RunError: a broker of ours does not start.
+        InputError: the broker does not answer, or lacks a feature that the scenario needs.
+        RunError: a managed broker does not start.
     """
     if scenario.clock == "virtual":
         yield None
-    elif wanted in MANAGED:
+    elif broker in MANAGED:
         passwords = device_passwords(scenario)
-        with launch_broker(wanted, devices=passwords) as running:  # type: ignore[arg-type]  # the literals just named
-            _check_capable(scenario, running.endpoint, warned)
+        with launch_broker(broker, devices=passwords) as running:  # type: ignore[arg-type]  # the literals just named
+            _check_capable(scenario, running.endpoint, on_warning)
             yield RunBroker(running.endpoint, running, passwords)
     else:
-        endpoint = parse_url(wanted)
+        endpoint = parse_url(broker)
         check_reachable(endpoint, REACH_TIMEOUT_S)
         yield RunBroker(endpoint, None)
 
@@ -48,33 +48,37 @@ class RunBroker:
     """The broker of a run."""
 
     endpoint: Endpoint
-    ours: RunningBroker | None
-    """It, if this process started it."""
+    process: RunningBroker | None
+    """Its process, if the run started it."""
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Of devices with users of their own."""
+    """Passwords of devices that log in as users of their own."""
 
     def restarts(self) -> int:
-        """How often it was started again."""
-        return self.ours.restarts if self.ours else 0
+        """Return how often it was restarted."""
+        return self.process.restarts if self.process else 0
 
-    def revive(self) -> None:
-        """Start a broker of ours again if it has died.
+    def restart_if_dead(self) -> None:
+        """Restart a managed broker if its process has ended.
 
         Raises:
             RunError: it does not start.
         """
-        if self.ours and self.ours.exit_report():
-            self.ours.restart()
+        if self.process and self.process.exit_report():
+            self.process.restart()
 
     def check(self) -> None:
-        """Raise RunError if a broker of ours has died."""
-        died = self.ours.exit_report() if self.ours else None
-        if died:
-            raise RunError(died)
+        """Check that a managed broker is running.
+
+        Raises:
+            RunError: its process has ended.
+        """
+        report = self.process.exit_report() if self.process else None
+        if report:
+            raise RunError(report)
 
 
-def _check_capable(scenario: Scenario, endpoint: Endpoint, warned: Callable[[str], None]) -> None:
-    """Refuse what the broker grants and does not do; warn where only somebody who listens could tell."""
+def _check_capable(scenario: Scenario, endpoint: Endpoint, on_warning: Callable[[str], None]) -> None:
+    """Check that the broker has what the scenario needs; warn of features that only clients would miss."""
     if scenario.clock != "realtime":
         return
     settings, can = scenario.realtime, endpoint.capabilities
@@ -85,15 +89,17 @@ def _check_capable(scenario: Scenario, endpoint: Endpoint, warned: Callable[[str
         )
     if settings.connections != "per_device":
         return
-    # No figure of a run hangs on these: no device listens to wills, and each reports again when it is back.
+    # These change no result: no device listens to wills, and every device reports again when it reconnects.
     lacking = [
-        what
-        for what, there in (
+        feature
+        for feature, supported in (
             ("last wills of devices that fall silent", can.wills_on_keepalive_expiry),
             ("last wills of devices whose client id is taken over", can.wills_on_takeover),
             ("sessions that outlast a connection", can.offline_queues or not settings.persistent),
         )
-        if not there
+        if not supported
     ]
     if lacking:
-        warned(f"broker {endpoint.kind} has no {', no '.join(lacking)}: do not test here who relies on them")
+        on_warning(
+            f"broker {endpoint.kind} has no {', no '.join(lacking)}: do not test here who relies on them"
+        )

@@ -1,8 +1,8 @@
-"""The clocks: how simulated time advances and how bytes travel while it does.
+"""The clocks: how simulated time advances, and how messages travel.
 
-Devices that share nothing live in several SimPy environments, the cells. Under every clock a cell
-runs the same events in the same order, because an answer is only stored: the moment at which it takes
-effect, the barrier, was scheduled by the device when it sent the report.
+Devices that share nothing are spread over several SimPy environments, the cells. A cell runs the same events
+in the same order under every clock, since an answer is only stored when it arrives. The time at which it
+takes effect, the barrier, was scheduled by the device when it sent the report.
 
 - `run_virtual`: the answer is computed in memory when the report is sent.
 - `run_lockstep`: the report travels through a broker to a cloud process. A cell may step strictly up to
@@ -25,19 +25,19 @@ from wire.errors import NoAnswerError, RemoteProtocolError, RunError
 from wire.no_answer import no_answer_text
 
 STEPS_AT_ONCE = 500
-"""Steps of a cell before others, and the network, get their turn."""
-LOOK_EVERY_S = 0.5
-"""How soon a death is noticed, in wall-clock time."""
+"""Number of steps of a cell before other cells, and the network, get a turn."""
+CHECK_EVERY_S = 0.5
+"""Interval, in wall-clock time, at which processes are checked."""
 SEND_AGAIN_S = 5.0
-"""After so long without an answer a report is sent again: it, or the answer, died with something."""
+"""Time without an answer after which a report is sent again: a process may have died with it."""
 GIVE_UP_S = 60.0
 
 Progress = Callable[[int], None]
-"""Told the simulated time in nanoseconds that has been reached."""
+"""Receives the simulated time reached, in nanoseconds."""
 
 
 class InMemoryTransport:
-    """The transport of the virtual clock: the same bytes, answered at once.
+    """The transport of the virtual clock: the same messages, answered at once in memory.
 
     Args:
         versions: the cloud.
@@ -46,6 +46,12 @@ class InMemoryTransport:
     def __init__(self, versions: ModelVersions) -> None:
         self._answer = versions.answer
         self._layer_part = versions.layer_part
+
+    def connect(self, device: str) -> None:
+        """Do nothing: there is no connection."""
+
+    def disconnect(self, device: str) -> None:
+        """Do nothing: there is no connection."""
 
     def send_report(self, exchange: Exchange) -> None:
         """Store the answer in the exchange."""
@@ -56,12 +62,16 @@ class InMemoryTransport:
         exchange.parts = [self._layer_part(layer) for layer in exchange.report.layers]
 
     def send_damaged(self, device: str, payload: bytes) -> None:
-        """Have the cloud refuse the report."""
+        """Check that the cloud refuses the report.
+
+        Raises:
+            RunError: it does not.
+        """
         try:
             self._answer(payload)
         except RemoteProtocolError:
             return
-        raise RunError(f"device {device}: the cloud has answered a damaged report")
+        raise RunError(f"device {device}: the cloud answered a damaged report")
 
 
 class RemoteTransport(Transport, Publisher, Protocol):
@@ -70,25 +80,31 @@ class RemoteTransport(Transport, Publisher, Protocol):
     arrived: asyncio.Event
 
     def send_again(self, older_than_s: float) -> int:
-        """Send again every report that has waited longer; return how many."""
+        """Send every report again that has waited longer; return their number."""
 
     def check(self) -> None:
-        """Raise if the connection is gone for good."""
+        """Raise an error if the connection is lost for good."""
 
     def notes(self) -> list[str]:
-        """Say what was published and what came of it."""
+        """Return sentences about what was published and what was answered."""
 
 
 class BarrierTransport:
-    """The transport of one cell under lockstep: notes each barrier, passes everything on.
+    """The transport of one cell under lockstep: it notes each barrier and passes messages on.
 
     Args:
-        remote: what carries the bytes.
+        remote: the transport that carries the messages.
     """
 
     def __init__(self, remote: RemoteTransport) -> None:
         self._remote = remote
         self._heap: list[tuple[tuple[int, int, int], Exchange]] = []
+
+    def connect(self, device: str) -> None:
+        """Do nothing: all devices share a connection."""
+
+    def disconnect(self, device: str) -> None:
+        """Do nothing: all devices share a connection."""
 
     def send_report(self, exchange: Exchange) -> None:
         """Note the barrier and send the report."""
@@ -96,16 +112,16 @@ class BarrierTransport:
         self._remote.send_report(exchange)
 
     def subscribe(self, exchange: Exchange) -> None:
-        """Note the barrier and ask for the layers."""
+        """Note the barrier and subscribe to the layers."""
         heapq.heappush(self._heap, (exchange.order, exchange))
         self._remote.subscribe(exchange)
 
     def send_damaged(self, device: str, payload: bytes) -> None:
-        """Pass the damaged report on; nothing waits for it."""
+        """Pass the damaged report on, without a barrier."""
         self._remote.send_damaged(device, payload)
 
     def earliest(self) -> float:
-        """Return the earliest barrier that lacks its answer, infinity if there is none."""
+        """Return the earliest barrier without an answer; infinity if there is none."""
         heap = self._heap
         while heap and heap[0][1].parts is not None:
             heapq.heappop(heap)
@@ -113,23 +129,23 @@ class BarrierTransport:
 
 
 class Cell:
-    """A SimPy environment and the barriers of the devices in it."""
+    """A SimPy environment and the barriers of its devices."""
 
     def __init__(self, env: Clock, barriers: BarrierTransport) -> None:
         self.env = env
         self._barriers = barriers
 
     def advance(self) -> int:
-        """Step as far as causality allows, at most a turn; return the number of steps."""
+        """Step up to the earliest open barrier, at most one turn; return the number of steps."""
         env, barriers = self.env, self._barriers
         for steps in range(STEPS_AT_ONCE):
-            if env.peek() >= barriers.earliest():  # also when both are infinite: the end
+            if env.peek() >= barriers.earliest():  # true at the end, too, when both are infinite
                 return steps
             env.step()
         return STEPS_AT_ONCE
 
     def finished(self) -> bool:
-        """Tell whether nothing is left to happen."""
+        """Return True if no event is left."""
         return self.env.peek() == math.inf and self._barriers.earliest() == math.inf
 
 
@@ -137,8 +153,8 @@ def run_virtual(envs: Iterable[simpy.Environment], after_turn: Progress) -> None
     """Run every environment to its end, one after the other.
 
     Args:
-        envs: the cells; each is asked for when the one before it has ended.
-        after_turn: called now and then with the time that the cell has reached.
+        envs: the cells; the next one is made when the one before has ended.
+        after_turn: called from time to time with the time that the cell has reached.
     """
     for env in envs:
         step = env.step
@@ -154,13 +170,13 @@ def run_virtual(envs: Iterable[simpy.Environment], after_turn: Progress) -> None
 async def run_lockstep(
     cells: Sequence[Cell], remote: RemoteTransport, after_turn: Progress, check: Callable[[], None]
 ) -> None:
-    """Run every cell to its end, all of them side by side.
+    """Run all cells to their end, in turns.
 
     Args:
         cells: environments that share nothing.
-        remote: what carries their bytes.
-        after_turn: called now and then with the time that all cells have reached.
-        check: raises when something that the run needs has died.
+        remote: the transport that carries their messages.
+        after_turn: called from time to time with the time that all cells have reached.
+        check: raises if a process that the run needs has died.
 
     Raises:
         SilenceError: no answer came for a long time.
@@ -180,15 +196,15 @@ async def run_lockstep(
 
 
 async def _wait(remote: RemoteTransport, last_step: float, check: Callable[[], None]) -> None:
-    """Wait for an answer; send reports again when none comes, and give up in the end."""
+    """Wait for an answer; send reports again if none comes, and give up in the end."""
     try:
         # Not wait_for: in Python 3.11 it swallows a cancellation that comes together with an answer.
-        async with asyncio.timeout(LOOK_EVERY_S):
+        async with asyncio.timeout(CHECK_EVERY_S):
             await remote.arrived.wait()
     except TimeoutError:
         check()
         if time.monotonic() - last_step > GIVE_UP_S:
-            words = no_answer_text(f"no answer from the cloud for {GIVE_UP_S:g} s", *remote.notes())
-            raise NoAnswerError(words) from None
+            text = no_answer_text(f"no answer from the cloud for {GIVE_UP_S:g} s", *remote.notes())
+            raise NoAnswerError(text) from None
         remote.send_again(SEND_AGAIN_S)
     remote.arrived.clear()

@@ -1,4 +1,4 @@
-"""A job: everything that a simulation needs, made from a resolved scenario, the same in every process."""
+"""A job: all inputs of a simulation, made from a resolved scenario; it is the same in every process."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from wire.errors import InputError
 
 @dataclass(frozen=True)
 class Job:
-    """What to simulate."""
+    """All inputs of a simulation."""
 
     scenario: Scenario
     fleet: str
@@ -34,24 +34,24 @@ class Job:
     devices: Sequence[DeviceSpec]
     """The devices of this shard."""
     users: Sequence[int]
-    """The users of the whole fleet, so that what is evaluated together is the same in every shard."""
+    """The users of the whole fleet; all shards evaluate the same users together."""
     folder: Path
-    """Where the draft journal goes."""
+    """Folder of the event log while the simulation runs."""
     newer: BlockStore | None = None
     """The model version that a rollout brings."""
-    recordings: TraceFiles = field(default_factory=TraceFiles)
-    """The traces that groups play."""
+    traces: TraceFiles = field(default_factory=TraceFiles)
+    """Traces of memory and availability."""
     replay: Playback | None = None
-    """The run that is played again, if one is."""
+    """The recorded run to replay, if there is one."""
 
 
 @dataclass(frozen=True)
 class PreparedJob:
-    """A job with the models behind it."""
+    """A job with its models."""
 
     job: Job
     models: Sequence[PreparedModel]
-    """The model that is served to everybody; then the one that a rollout brings, if there is one."""
+    """The first model of all devices; then the model of the rollout, if there is one."""
 
 
 def prepare(
@@ -59,9 +59,9 @@ def prepare(
     store: Path | None,
     folder: Path,
     *,
-    training: TrainingProgress,
-    found: Callable[[PreparedModel], None] = lambda _: None,
-    recordings: TraceFiles | None = None,
+    on_training: TrainingProgress,
+    on_model: Callable[[PreparedModel], None] = lambda _: None,
+    traces: TraceFiles | None = None,
     replay: Playback | None = None,
 ) -> PreparedJob:
     """Return the job of *scenario*; its models are trained, or taken from the cache.
@@ -69,22 +69,22 @@ def prepare(
     Args:
         scenario: resolved.
         store: where models are cached.
-        folder: where the draft journal goes.
-        training: told how training goes.
-        found: told each model when it is there.
-        recordings: the traces that groups play.
-        replay: the recorded run to play again.
+        folder: of the event log while the simulation runs.
+        on_training: receives the progress of training.
+        on_model: receives each model that is ready.
+        traces: traces of memory and availability.
+        replay: the recorded run to replay.
 
     Raises:
         InputError: the data cannot be used.
     """
-    models = [prepare_model(scenario.data, scenario.model, store, training)]
-    found(models[0])
+    models = [prepare_model(scenario.data, scenario.model, store, on_training)]
+    on_model(models[0])
     if scenario.rollout is not None:
         other = msgspec.structs.replace(scenario.model.training, seed=scenario.rollout.seed)
         model = msgspec.structs.replace(scenario.model, training=other)
-        models.append(prepare_model(scenario.data, model, store, training))
-        found(models[1])
+        models.append(prepare_model(scenario.data, model, store, on_training))
+        on_model(models[1])
     devices, users = build_fleet(scenario, models[0], replay)
     job = Job(
         scenario,
@@ -95,16 +95,16 @@ def prepare(
         users,
         folder,
         newer=models[1].store if len(models) > 1 else None,
-        recordings=recordings or TraceFiles(),
+        traces=traces or TraceFiles(),
         replay=replay,
     )
     return PreparedJob(job, models)
 
 
 def fleet_name(scenario: Scenario) -> str:
-    """Return the fleet's name in topics: it tells runs of different scenarios on one broker apart.
+    """Return the fleet's name in topics, which differs between scenarios that run on one broker.
 
-    Clock and broker do not count: the same bytes travel under every clock.
+    It does not depend on the clock and the broker, so that messages are the same under every clock.
     """
     logical = msgspec.structs.replace(scenario, clock="virtual", broker="auto", realtime=RealtimeSettings())
     return f"{scenario.name}-{hashlib.sha256(dump(logical).encode()).hexdigest()[:8]}"
@@ -113,7 +113,7 @@ def fleet_name(scenario: Scenario) -> str:
 def build_fleet(
     scenario: Scenario, model: PreparedModel, replay: Playback | None = None
 ) -> tuple[tuple[DeviceSpec, ...], list[int]]:
-    """Enrol the devices; only users with something to find in the test can be measured."""
+    """Return the devices and their users; only users with test interactions get a device."""
     measurable = np.flatnonzero(model.interactions.test.counts() > 0).tolist()
     if not measurable:
         raise InputError(
@@ -121,12 +121,12 @@ def build_fleet(
         )
     devices = build_roster(scenario.fleet, scenario.seed, measurable, build_timeline(scenario))
     if replay is not None:
-        devices = replay.cast(devices, measurable)
-    return devices, sorted({user for each in devices for user in each.users})
+        devices = replay.assign_users(devices, measurable)
+    return devices, sorted({user for device in devices for user in device.users})
 
 
 def build_timeline(scenario: Scenario) -> Timeline:
-    """Return what the scenario says will happen."""
+    """Return the timeline of the scenario's stages, actions and faults."""
     names = tuple(device_names(scenario.fleet)) if scenario.stages else ()
     return Timeline(
         scenario.seed, scenario.stages, scenario.actions, scenario.faults, names, int(scenario.stop_time)
@@ -134,7 +134,7 @@ def build_timeline(scenario: Scenario) -> Timeline:
 
 
 def fleet_config(scenario: Scenario, fleet: str) -> FleetConfig:
-    """Return what the scenario's devices are set into; *fleet* is their fleet's name in topics."""
+    """Return the settings that all devices share; *fleet* is their fleet's name in topics."""
     return FleetConfig(
         seed=scenario.seed,
         fleet=fleet,

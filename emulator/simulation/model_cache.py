@@ -1,7 +1,7 @@
-"""The model of a scenario: trained once, cached by everything that it depends on.
+"""The model of a scenario: it is trained once, and cached by everything that it depends on.
 
-Two caches, one folder: stores, by data and model; and trained models, by data and training, so that another
-codec, selection or number of layers trains nothing. torch is loaded only when there is something to train.
+The folder holds two caches: block stores, by data and model; and trained models, by data and training. With
+another codec, selection or number of layers nothing is trained again. torch is loaded only for training.
 """
 
 import os
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from cloud.training.train import Progress
 
 TRAINED = "trained"
-"""The folder of trained models, among the stores."""
+"""Folder of the trained models, beside the stores."""
 
 DATA_VARIABLE = "PEELFLEET_DATA"
-"""The folder that holds data sets, for paths that are not found otherwise."""
+"""Environment variable with the folder of data sets, for relative paths that do not exist."""
 
 TrainingProgress = Callable[[str, int, int, str], None]
-"""Told the stage, steps done, steps in all, and a note."""
+"""Receives the stage, the steps done, the number of steps, and a note."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ class PreparedModel:
     interactions: Interactions
     store: BlockStore
     folder: Path
-    """Where the store lies."""
+    """Folder of the store."""
     trained: bool
-    """Whether it was trained just now; else the store was there, or the trained model."""
+    """True if it was trained now; False if the store or the trained model was in the cache."""
 
 
 def resolve_data(data: Data, given: Path | None) -> Data:
-    """Return *data* with the path that its files really have, absolute.
+    """Return *data* with the absolute path of its files.
 
     Args:
-        data: what the scenario says.
-        given: ``--data``: wins over the scenario's path.
+        data: as in the scenario.
+        given: value of ``--data``; it replaces the scenario's path.
 
     Raises:
-        InputError: nothing is there, or the source has no files.
+        InputError: the path does not exist, or the source has no files.
     """
     if isinstance(data, Synthetic):
         if given is not None:
@@ -81,19 +81,18 @@ def prepare_model(
 ) -> PreparedModel:
     """Return the block store for *data* and *model*, trained now or taken from the cache.
 
-    Where a model of the same data and training is kept, it is only encoded. A training that was killed
-    goes on from where it last left a checkpoint, in a hidden folder beside the store, and gives the same
-    store as one that was not.
+    A cached model of the same data and training is only encoded. A training that was killed continues from
+    its last checkpoint, in a hidden folder beside the store, and gives the same store as one that was not.
 
     Args:
         data: resolved (`resolve_data`).
         model: what to train.
         root: where stores are cached; the default is `cloud.blocks.store_cache.default_root`.
-        progress: told how training goes.
-        measured: whether its quality will be measured, for which somebody must have a test item.
+        progress: receives the progress of training.
+        measured: True if quality will be measured; some user must have a test item then.
 
     Raises:
-        InputError: the data or a cached store is damaged, or nobody has a test item.
+        InputError: the data or a cached store is damaged, or no user has a test item.
         RunError: the model cannot be stored.
     """
     interactions = load(data)
@@ -105,10 +104,10 @@ def prepare_model(
         return PreparedModel(interactions, load_store(folder, origin), folder, trained=False)
     check_writable(folder.parent)
 
-    def noticed(words: str) -> None:
-        progress("pretrain", 0, 1, words)
+    def notice(text: str) -> None:
+        progress("pretrain", 0, 1, text)
 
-    checkpoints = Checkpoints(folder.with_name(f".{origin.key}.training"), origin.key, notice=noticed)
+    checkpoints = Checkpoints(folder.with_name(f".{origin.key}.training"), origin.key, notice=notice)
     trained, new = train_once(interactions, model.training, folder.parent, progress, checkpoints)
     store = encode_store(trained, model, lambda done, total: progress("encode", done, total, "user groups"))
     try:
@@ -120,7 +119,7 @@ def prepare_model(
 
 
 def store_origin(interactions: Interactions, model: Model) -> Origin:
-    """Return what a store of *interactions* and *model* says of where it comes from."""
+    """Return the origin of a store of *interactions* and *model*: its key, data and settings."""
     digest, read = interactions.digest(), interactions.read
     data: dict[str, object] = {
         "name": interactions.name,
@@ -144,34 +143,34 @@ def train_once(
     progress: TrainingProgress,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> tuple[TrainedModel, bool]:
-    """Return the trained model, and whether it was trained just now; else it was kept.
+    """Return the trained model, and True if it was trained now, False if it was in the cache.
 
-    Of several processes that ask for the same model one trains it, and the others wait.
+    If several processes need the same model, one trains it, and the others wait.
 
     Args:
         interactions: in catalogue order.
         training: the stages and their settings.
-        root: below which trained models are kept; the default is `cloud.blocks.store_cache.default_root`.
-        progress: told how training goes.
-        checkpoints: where an earlier process may have left off.
+        root: folder of the caches; the default is `cloud.blocks.store_cache.default_root`.
+        progress: receives the progress of training.
+        checkpoints: checkpoints of an earlier process, if there are any.
     """
     cache = TrainedModelCache((root or default_root()) / TRAINED)
     key = store_key(TRAINED, interactions.digest(), training)
 
-    def noticed(words: str) -> None:
-        progress("pretrain", 0, 1, words)
+    def notice(text: str) -> None:
+        progress("pretrain", 0, 1, text)
 
-    with cache.lock(key, noticed):
-        found = cache.load(key, noticed)
-        if found is not None:
-            return found, False
+    with cache.lock(key, notice):
+        cached = cache.load(key, notice)
+        if cached is not None:
+            return cached, False
         state = to_state(_train(interactions, training, progress, checkpoints))
-        cache.store(key, state, noticed)
+        cache.store(key, state, notice)
     return from_state(state), True
 
 
 def check_writable(root: Path) -> None:
-    """Find out before training, not after it, whether a store can be written below *root*.
+    """Check before training, not after it, that a store can be written below *root*.
 
     Raises:
         InputError: it cannot.
@@ -192,19 +191,19 @@ def _train(
 ) -> TrainedModel:
     from cloud.training.train import train  # loads torch
 
-    def told(now: "Progress") -> None:
+    def on_progress(now: "Progress") -> None:
         progress(now.stage, now.done, now.total, now.note)
 
-    return train(interactions, training, told, checkpoints)
+    return train(interactions, training, on_progress, checkpoints)
 
 
 def encode_store(trained: TrainedModel, model: Model, tick: Callable[[int, int], None]) -> BlockStore:
-    """Return the blocks of a trained model, cut and stored as *model* says.
+    """Return the block store of a trained model, with the settings of *model*.
 
     Args:
         trained: tables and weights.
         model: codec, score, selection and layers.
-        tick: told after each user group how many of how many are encoded.
+        tick: receives the number of encoded user groups, and the number of all.
     """
     geometry = Geometry(
         items=len(trained.item_tables[0]),

@@ -1,4 +1,4 @@
-"""One simulation: a fleet, or a shard of it, under one clock, from a block store to a draft journal."""
+"""One simulation: a fleet, or a shard of it, under one clock, from a block store to an event log."""
 
 import asyncio
 import gc
@@ -8,24 +8,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-import numpy as np
-
 from cloud.blocks.store import BlockStore
 from cloud.service.model_versions import ModelVersions
-from cloud.service.responder import Responder, notice_of
-from cloud.service.rollout import GroupStatus, Rollout, RolloutDecision, decide, group_of
+from cloud.service.responder import notice_of
 from devices.event_log import FleetLog
 from devices.mqtt.gateway import Gateway
 from devices.protocol.agent import Agent
-from devices.protocol.block_prefix import BlockCache, BlockPrefix
-from devices.recommender.quality import HeldOut, UserQuality, user_qualities
+from devices.protocol.block_prefix import BlockCache
+from devices.recommender.quality import UserQuality
 from devices.simulated.clock import Clock
 from devices.simulated.cloud_model import QueueingCloud, UnlimitedCloud
 from devices.simulated.context import SimulationContext
 from devices.simulated.device import Device
 from devices.simulated.exchange import CloudModel, DeviceConnections, Publisher, Transport
 from devices.simulated.recorded import RecordedCloud, RecordedDevice
-from devices.simulated.rollout import GroupDecision, RolloutPlan, RolloutRun
+from devices.simulated.rollout import RolloutRun
 from devices.simulated.roster import DeviceSpec
 from devices.simulated.start import TraceSeries, start_device
 from devices.timeline.faults import CloudFault, FaultWindow
@@ -35,6 +32,8 @@ from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.event_log import EventLogWriter
 from emulator.simulation.abort_monitor import AbortedError, AbortMonitor
 from emulator.simulation.clocks import BarrierTransport, Cell, InMemoryTransport, run_lockstep, run_virtual
+from emulator.simulation.cloud_setup import make_responder, plan_rollout
+from emulator.simulation.evaluation import evaluate
 from emulator.simulation.job import Job, fleet_config
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
@@ -45,23 +44,23 @@ from wire.random_streams import stream
 from wire.units import NS_PER_S
 
 CELLS = 16
-"""Environments side by side in lockstep: more reports are in flight than the causality of one allows."""
+"""Number of environments in lockstep: several can have reports in flight at once, one alone often cannot."""
 VIRTUAL_CELL = 256
-"""Devices of one environment under the virtual clock."""
+"""Number of devices per environment under the virtual clock."""
 NOTICE_TIMEOUT_S = 60.0
 LAST_RETRIES, LAST_ANSWERS_S = 3, 10.0
-"""A fleet in real time waits for its last answers as long as so many retries take, and so long by the wall
-clock."""
+"""A fleet in real time waits for its last answers for this number of retries, and at least for this time of
+the wall clock."""
 
 
 @dataclass(frozen=True)
 class Incarnation:
-    """Which life the devices of a process live."""
+    """One start of a shard process; another follows when the process has died and is restarted."""
 
     since_ns: int = 0
-    """When it begins in simulated time: later than 0 where the process that ran them before has died."""
+    """Its start in simulated time; above 0 after a restart."""
     first_seq: int = 0
-    """Their reports' numbers are above this: above all that was used in an earlier life."""
+    """Reports have numbers above this one, and so above those of earlier incarnations."""
 
 
 FIRST_INCARNATION = Incarnation()
@@ -69,25 +68,25 @@ FIRST_INCARNATION = Incarnation()
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a simulation leaves beside its journal."""
+    """The outcome of a simulation, beside its event log."""
 
     wall_seconds: float
     reports_sent_again: int | None
-    """Reports that went unanswered in wall-clock time and were sent once more; None in memory."""
+    """Reports without an answer in wall-clock time that were sent again; None without a broker."""
     aborted_ns: int | None = None
-    """When a threshold ended the run early; None: none did."""
+    """Time at which a threshold ended the run; None: no threshold did."""
     realtime: Mapping[str, object] | None = None
-    """What was measured of the real part, for the summary; None where nothing is real."""
+    """Measurements of a run in real time, for the summary; None under other clocks."""
     unfinished_ns: int | None = None
-    """How far a run had come that was killed or interrupted; None: it came to its end."""
+    """Time that a killed or interrupted run had reached; None: the run ended."""
 
 
 class Simulation:
     """A fleet that is ready to run.
 
     Args:
-        job: what to simulate.
-        progress: told the simulated time in nanoseconds.
+        job: the inputs.
+        progress: receives the simulated time in nanoseconds.
     """
 
     def __init__(self, job: Job, progress: Callable[[int], None]) -> None:
@@ -95,7 +94,7 @@ class Simulation:
         self.versions = ModelVersions([make_responder(job.scenario, store) for store in stores])
         self.log = FleetLog()
         self.job = job
-        self.journal = EventLogWriter(job.folder, keep=job.scenario.can_abort)
+        self.writer = EventLogWriter(job.folder, keep=job.scenario.can_abort)
         self._progress = progress
         self._done, self._share = 0.0, 1.0
         self._shelves = BlockCache()
@@ -112,48 +111,48 @@ class Simulation:
         self._shelves.announce(notice_of(store))
         full, self.qualities[store.version] = evaluate(store, self.job.truth, self.job.users)
         for number, shelf in full.items():
-            # What arrives must equal what is measured, so a layer's quality is that of what is held.
+            # Received blocks are compared with these: the quality of a layer is then that of the blocks held.
             self._shelves.put(store.version, number, shelf)
 
     def run_virtual(self, cell: int = VIRTUAL_CELL) -> Outcome:
-        """Run in memory, *cell* devices at a time; all of them where they share something."""
+        """Run in memory, *cell* devices at a time, or all together if they share something."""
         cell = len(self.job.devices) if self.job.scenario.shared else cell
         started = time.monotonic()
         aborted_ns = None
-        with fewer_gc_runs(), self.rescue():
+        with fewer_gc_runs(), self.keep_log_on_error():
             try:
-                run_virtual(self._cells(InMemoryTransport(self.versions), cell), self._progressing)
+                run_virtual(self._cells(InMemoryTransport(self.versions), cell), self._report_progress)
             except AbortedError as aborted:
                 aborted_ns = aborted.t_ns
             return self._finish(started, None, aborted_ns)
 
     @contextmanager
-    def rescue(self) -> Iterator[None]:
-        """Write what is in memory of a run that fails or is interrupted; that it cannot be is no news."""
+    def keep_log_on_error(self) -> Iterator[None]:
+        """Write the rows in memory if the run fails or is interrupted; an error while writing is ignored."""
         try:
             yield
         except BaseException:
             with suppress(Exception):
-                self.journal.leave(self.log)
+                self.writer.abandon(self.log)
             raise
 
     @property
     def cloud_windows(self) -> Sequence[FaultWindow[CloudFault]]:
-        """When the scenario has the cloud down or slow."""
+        """Times at which faults stop or slow the cloud."""
         return self._around.timeline.cloud_windows
 
     def _cells(self, transport: Transport, size: int) -> Iterator[Clock]:
-        """Give one cell after the other: small enough for the caches, in memory only while it runs."""
+        """Yield one environment after the other, each small enough for the caches of the processor."""
         devices = self.job.devices
         for at in range(0, len(devices), size):
             clock = Clock()
-            self.populate(clock, transport, devices[at : at + size])
+            self.start_devices(clock, transport, devices[at : at + size])
             self._done = at / len(devices)
             self._share = min(size, len(devices) - at) / len(devices)
             yield clock
 
-    def _progressing(self, now_ns: int) -> None:
-        """Count device time: cells run one after the other."""
+    def _report_progress(self, now_ns: int) -> None:
+        """Report progress as a share of device time, since environments run one after the other."""
         stop_ns = int(self.job.scenario.stop_time)
         self._after_turn(int(stop_ns * self._done + min(now_ns, stop_ns) * self._share))
 
@@ -161,56 +160,60 @@ class Simulation:
         self,
         connection: Connection,
         check: Callable[[], None],
-        told: Callable[[LiveStatus], None] | None = None,
+        on_status: Callable[[LiveStatus], None] | None = None,
     ) -> Outcome:
         """Run through a broker.
 
         Args:
             connection: the broker, as the fleet.
-            check: raises when the broker or the cloud has died for good.
-            told: told once a second what the fleet is doing, if it is not None.
+            check: raises if the broker or the cloud has died for good.
+            on_status: receives the live status once a second, if it is not None.
         """
         gateway = Gateway(connection, self.job.fleet)
-        with self.rescue():
-            return await self._run_through(gateway, check, told)
+        with self.keep_log_on_error():
+            return await self._run_through(gateway, check, on_status)
 
     async def _run_through(
-        self, gateway: Gateway, check: Callable[[], None], told: Callable[[LiveStatus], None] | None
+        self, gateway: Gateway, check: Callable[[], None], on_status: Callable[[LiveStatus], None] | None
     ) -> Outcome:
         async with gateway.running():
-            await self.agree(gateway, check)
+            await self.wait_for_model(gateway, check)
             cells = []
             count = 1 if self.job.scenario.shared else CELLS
-            for place in range(count):
+            for number in range(count):
                 clock, barriers = Clock(), BarrierTransport(gateway)
-                self.populate(clock, barriers, self.job.devices[place::count], publisher=gateway)
+                self.start_devices(clock, barriers, self.job.devices[number::count], publisher=gateway)
                 cells.append(Cell(clock, barriers))
             started, aborted_ns = time.monotonic(), None
-            after_turn = self._after_turn if told is None else self._telling(told, started)
+            after_turn = self._after_turn if on_status is None else self._live_updates(on_status, started)
             with fewer_gc_runs():
                 try:
                     await run_lockstep(cells, gateway, after_turn, check)
                 except AbortedError as aborted:
                     aborted_ns = aborted.t_ns
             outcome = self._finish(started, gateway.counts["sent_again"], aborted_ns)
-            await gateway.announce_offline([each.name for each in self.job.devices], 10.0)
+            await gateway.announce_offline([device.name for device in self.job.devices], 10.0)
         return outcome
 
-    async def agree(self, gateway: Gateway, check: Callable[[], None]) -> None:
-        """Wait until the cloud announces our model."""
+    async def wait_for_model(self, gateway: Gateway, check: Callable[[], None]) -> None:
+        """Wait until the cloud announces the model of this run.
+
+        Raises:
+            NoAnswerError: it does not within `NOTICE_TIMEOUT_S`.
+        """
         ours, deadline = self.versions.first.notice(), time.monotonic() + NOTICE_TIMEOUT_S
         while gateway.model != ours:
             gateway.check()
             check()
             if time.monotonic() > deadline:
-                found = f"model {gateway.model.version}" if gateway.model else "none"
+                announced = f"model {gateway.model.version}" if gateway.model else "none"
                 raise NoAnswerError(
                     f"the cloud must announce model {ours.version} to fleet {self.job.fleet} within "
-                    f"{NOTICE_TIMEOUT_S:g} s; {no_answer_text(f'it announced {found}', *gateway.notes())}"
+                    f"{NOTICE_TIMEOUT_S:g} s; {no_answer_text(f'it announced {announced}', *gateway.notes())}"
                 )
             await asyncio.sleep(0.02)
 
-    def populate(
+    def start_devices(
         self,
         clock: Clock,
         transport: Transport,
@@ -219,25 +222,25 @@ class Simulation:
         publisher: Publisher | None = None,
         connections: DeviceConnections | None = None,
         cloud: CloudModel | None = None,
-        life: Incarnation = FIRST_INCARNATION,
+        incarnation: Incarnation = FIRST_INCARNATION,
     ) -> list[Device]:
         """Start *devices* in one environment.
 
         Args:
-            clock: of the environment.
-            transport: the way of their reports.
+            clock: the clock of the environment.
+            transport: carries their reports.
             devices: the devices.
-            publisher: the way of their other messages, if anybody can hear them.
-            connections: their connections, where each has its own.
-            cloud: the real one, where there is one.
-            life: their first, or one after the process that ran them has died.
+            publisher: carries their other messages, if other clients can receive them.
+            connections: their connections, if each has its own.
+            cloud: the real cloud; None: the cloud is simulated.
+            incarnation: the first one, or one after a restart of their process.
         """
         scenario, timeline, replay = self.job.scenario, self._around.timeline, self.job.replay
         if scenario.can_abort:
-            self._overseer().start(clock)
-        recorded = {each.number: replay.of(each, scenario) for each in devices} if replay else {}
+            self._abort_monitor().start(clock)
+        recorded = {spec.number: replay.recorded_device(spec, scenario) for spec in devices} if replay else {}
         rollout = self._rollout(clock)
-        setting = SimulationContext(
+        context = SimulationContext(
             clock=clock,
             transport=transport,
             publisher=publisher,
@@ -256,40 +259,40 @@ class Simulation:
             supersede=scenario.updates.supersede,
             on_applied=rollout.on_applied if rollout else None,
         )
-        spawned = []
-        for enrolled in devices:
+        started = []
+        for spec in devices:
             agent = Agent(
-                enrolled.user,
+                spec.user,
                 self._shelves,
                 local_eviction=scenario.updates.local_eviction,
                 shared=scenario.updates.delivery == "shared",
-                seq=life.first_seq,
+                seq=incarnation.first_seq,
             )
-            played, lived = self._played(enrolled), recorded.get(enrolled.number)
-            device = start_device(enrolled, setting, self._around, agent, played, lived, life.since_ns)
+            traces, record = self._traces(spec), recorded.get(spec.number)
+            device = start_device(spec, context, self._around, agent, traces, record, incarnation.since_ns)
             if rollout is not None:
                 rollout.join(device)
-            spawned.append(device)
-        return spawned
+            started.append(device)
+        return started
 
-    def _overseer(self) -> AbortMonitor:
-        """Return who judges while the run goes on; all devices live in one environment then."""
+    def _abort_monitor(self) -> AbortMonitor:
+        """Return the monitor of the rules that can end the run; all devices are in one environment then."""
         job, scenario = self.job, self.job.scenario
-        members = DeviceTable.read(build_device_table(job.devices, job.store, self._around.timeline))
+        table = DeviceTable.read(build_device_table(job.devices, job.store, self._around.timeline))
         rules = rules_of(scenario.thresholds)
         return AbortMonitor(
-            rules, members, RunTimeline.from_scenario(scenario), lambda: self.journal.so_far(self.log)
+            rules, table, RunTimeline.from_scenario(scenario), lambda: self.writer.snapshot(self.log)
         )
 
-    def _played(self, enrolled: DeviceSpec) -> TraceSeries:
-        recordings, name = self.job.recordings, enrolled.group.name
-        return TraceSeries(recordings.memory.get(name, ()), recordings.availability.get(name, ()))
+    def _traces(self, spec: DeviceSpec) -> TraceSeries:
+        traces, name = self.job.traces, spec.group.name
+        return TraceSeries(traces.memory.get(name, ()), traces.availability.get(name, ()))
 
     def _rollout(self, clock: Clock) -> RolloutRun | None:
         scenario, newer = self.job.scenario, self.job.newer
         if scenario.rollout is None or newer is None:
             return None
-        names = [each.name for each in self.job.devices]
+        names = [device.name for device in self.job.devices]
         start_ns = self._around.timeline.moment(scenario.rollout.at)
         run = RolloutRun(
             clock, plan_rollout(scenario.rollout, newer.version, names, start_ns), int(scenario.stop_time)
@@ -298,7 +301,7 @@ class Simulation:
         return run
 
     def _cloud_model(self, clock: Clock, recorded: Mapping[int, RecordedDevice]) -> CloudModel:
-        """Return how long the cloud takes."""
+        """Return the simulated cloud, which decides how long an answer takes."""
         scenario, windows = self.job.scenario, self._around.timeline.cloud_windows
         cloud: CloudModel
         if scenario.cloud.workers is None:
@@ -307,10 +310,12 @@ class Simulation:
             cloud = QueueingCloud(clock, scenario.cloud, stream(scenario.seed, "cloud"), windows)
         return _as_recorded(clock, recorded, cloud, in_turn=scenario.cloud.workers is not None)
 
-    def _telling(self, told: Callable[[LiveStatus], None], started_s: float) -> Callable[[int], None]:
-        """Return what tells of the fleet once a second, beside what is done after each turn."""
-        pulses = LiveCounters([each.number for each in self.job.devices])
-        self.journal.tap = pulses.add_rows
+    def _live_updates(
+        self, on_status: Callable[[LiveStatus], None], started_s: float
+    ) -> Callable[[int], None]:
+        """Return an after-turn callback that also reports the live status once a second."""
+        counters = LiveCounters([device.number for device in self.job.devices])
+        self.writer.on_rows = counters.add_rows
         last_s, stop_ns = started_s, int(self.job.scenario.stop_time)
 
         def after_turn(now_ns: int) -> None:
@@ -319,26 +324,26 @@ class Simulation:
             now_s = time.monotonic()
             if now_s - last_s >= 1.0:
                 last_s = now_s
-                self.journal.take(self.log, at_least=1)
-                told(pulses.snapshot(min(now_ns, stop_ns), now_s - started_s, connections=1))
+                self.writer.flush(self.log, at_least=1)
+                on_status(counters.snapshot(min(now_ns, stop_ns), now_s - started_s, connections=1))
 
         return after_turn
 
     def _after_turn(self, now_ns: int) -> None:
-        self.journal.take(self.log)
+        self.writer.flush(self.log)
         self._progress(now_ns)
 
     def _finish(self, started: float, reports_sent_again: int | None, aborted_ns: int | None) -> Outcome:
         wall_seconds = time.monotonic() - started
-        self.journal.close(self.log)
+        self.writer.close(self.log)
         return Outcome(wall_seconds, reports_sent_again, aborted_ns)
 
 
 def last_retry_ns(scenario: Scenario) -> int:
-    """Return when the devices of a fleet in real time cease to ask again, in simulated time.
+    """Return the simulated time at which devices of a fleet in real time stop to retry.
 
-    A broker may throw away what it has confirmed, again and again: who asks after the end of the scenario
-    for so long gets no answer any more.
+    A broker may lose messages that it has confirmed. A device that has retried for so long after the end of
+    the scenario will get no answer.
     """
     patience_ns = int(LAST_ANSWERS_S * scenario.realtime.speed * NS_PER_S)
     return int(scenario.stop_time) + max(LAST_RETRIES * int(scenario.updates.retry_after), patience_ns)
@@ -346,7 +351,7 @@ def last_retry_ns(scenario: Scenario) -> int:
 
 @contextmanager
 def fewer_gc_runs() -> Iterator[None]:
-    """Look for garbage seldom: a simulation drops millions of objects, hardly any of them in cycles."""
+    """Collect garbage less often: a simulation drops millions of objects, and few of them are in cycles."""
     before = gc.get_threshold()
     gc.collect()
     gc.freeze()
@@ -358,17 +363,6 @@ def fewer_gc_runs() -> Iterator[None]:
         gc.unfreeze()
 
 
-def make_responder(scenario: Scenario, store: BlockStore) -> Responder:
-    """Return the cloud that answers from *store* as the scenario says."""
-    updates = scenario.updates
-    return Responder(
-        store,
-        updates.max_payload,
-        always_full=updates.encoding == "full",
-        full_above=float(updates.full_if_delta_over),
-    )
-
-
 def _as_recorded(
     clock: Clock, recorded: Mapping[int, RecordedDevice], cloud: CloudModel, *, in_turn: bool
 ) -> CloudModel:
@@ -377,31 +371,3 @@ def _as_recorded(
         number: device.exchanges for number, device in recorded.items() if device.exchanges is not None
     }
     return RecordedCloud(clock, exchanges, cloud, in_turn=in_turn) if exchanges else cloud
-
-
-def plan_rollout(rollout: Rollout, version: str, names: Sequence[str], start_ns: int) -> RolloutPlan:
-    """Return the rollout of *version* to the devices called *names*, from *start_ns* on."""
-
-    def decide_group(devices: int, updated: int, failed: int, since_ns: int) -> GroupDecision:
-        decision = decide(rollout, GroupStatus(devices, updated, failed, since_ns))
-        return GroupDecision(go_on=decision is RolloutDecision.NEXT, stop=decision is RolloutDecision.STOP)
-
-    return RolloutPlan(
-        version=version,
-        start_ns=start_ns,
-        timeout_ns=int(rollout.timeout),
-        rollback=rollout.on_error == "rollback",
-        groups={name: group_of(version, name, rollout.groups) for name in names},
-        decide=decide_group,
-    )
-
-
-def evaluate(
-    store: BlockStore, truth: HeldOut, users: Sequence[int]
-) -> tuple[dict[int, BlockPrefix], dict[int, UserQuality]]:
-    """Return the whole ranking of each user group, and the quality of its layers for *users*."""
-    shelves = {number: BlockPrefix(store.geometry, group.layers) for number, group in enumerate(store.groups)}
-    for number, group in enumerate(store.groups):
-        shelves[number].fill(group.blocks)
-    wanted = np.array(users, dtype=np.int64)
-    return shelves, user_qualities(shelves, wanted, store.user_groups, store.user_vectors, truth)

@@ -1,4 +1,4 @@
-"""The recordings that a scenario plays, read before anything is trained: a mistake is told at once."""
+"""The trace files of a scenario. They are read before training, so that a mistake is reported at once."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,28 +17,28 @@ from wire.text import printable
 from wire.units import format_duration
 
 MOST_CHANGES = 10_000_000
-"""One device plays at most so many changes in a run, as for all that comes again
+"""Largest number of changes that one device plays in a run, as for other repeated events
 (scenarios/language/checks.py)."""
 MANY_CHANGES = 1_000_000
-"""More are warned of: they take minutes for each device."""
+"""Above this number there is a warning: the changes take minutes per device."""
 
 
 @dataclass(frozen=True)
 class TraceFiles:
-    """What groups play, by the group's name."""
+    """The series of each group, by the group's name."""
 
     memory: dict[str, tuple[Series[int], ...]] = field(default_factory=dict)
     availability: dict[str, tuple[Series[bool], ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    """What the user should know: series that several devices play, devices left out, many changes."""
+    """Warnings to the user: series that several devices play, devices left out, many changes."""
 
 
 def read_trace_files(groups: Sequence[FleetGroup], stop_ns: int = 0) -> TraceFiles:
-    """Return what *groups* play.
+    """Return the series of *groups*.
 
     Args:
         groups: of a scenario.
-        stop_ns: how long the run is; 0: how much is played in it is not checked.
+        stop_ns: the stop time; 0: the number of changes is not checked.
 
     Raises:
         InputError: a trace is missing or damaged, has too few series to be sampled without replacement, or
@@ -60,23 +60,23 @@ def read_trace_files(groups: Sequence[FleetGroup], stop_ns: int = 0) -> TraceFil
 
 
 def check_trace_files(scenarios: Iterable[Scenario]) -> list[str]:
-    """Return what to say of the traces that *scenarios* play, without running them; those alike once.
+    """Return the warnings about the traces of *scenarios* without running them; equal warnings once.
 
     Raises:
         InputError: `read_trace_files` refuses one.
     """
-    played = {
+    groups = {
         (group.name, group.count, group.memory, group.availability, scenario.stop_time): group
         for scenario in scenarios
         for group in scenario.fleet
         if isinstance(group.memory, Replay) or group.availability is not None
     }
-    warnings = (read_trace_files([group], key[-1]).warnings for key, group in played.items())
+    warnings = (read_trace_files([group], key[-1]).warnings for key, group in groups.items())
     return list(dict.fromkeys(line for lines in warnings for line in lines))
 
 
 def trace_warnings(scenarios: Iterable[Scenario]) -> list[str]:
-    """Return what to say of the traces that *scenarios* play where none is played yet: refusals, too."""
+    """Return warnings about the traces of *scenarios* that are not run now; an error becomes a warning."""
     try:
         return check_trace_files(scenarios)
     except InputError as error:
@@ -84,13 +84,15 @@ def trace_warnings(scenarios: Iterable[Scenario]) -> list[str]:
 
 
 def _series_of(group: FleetGroup, warnings: list[str]) -> Iterator[tuple[Replay | Availability, Any]]:
-    """Yield what *group* plays, and its series, devices without data left out where it says so."""
-    traces = [each for each in (group.memory, group.availability) if isinstance(each, Replay | Availability)]
-    found = [_read(trace) for trace in traces]
-    for trace, recorded in zip(traces, found, strict=True):
-        # Of one file the same devices: by_order pairs the memory of each with its own availability.
-        others = (r for t, r in zip(traces, found, strict=True) if t.file == trace.file)
-        without = {device for each in others for device in each.without}
+    """Yield each trace of *group* with its series; a trace may leave out devices without data."""
+    traces = [
+        trace for trace in (group.memory, group.availability) if isinstance(trace, Replay | Availability)
+    ]
+    recordings = [_read(trace) for trace in traces]
+    for trace, recorded in zip(traces, recordings, strict=True):
+        # The same devices for both columns of a file: by_order pairs a device's memory with its availability.
+        others = (r for t, r in zip(traces, recordings, strict=True) if t.file == trace.file)
+        without = {device for other in others for device in other.without}
         kept = tuple(series for device, series in recorded.series.items() if device not in without)
         count = len(recorded.series) + len(recorded.without)
         if not kept:
@@ -109,25 +111,25 @@ def _read(trace: Replay | Availability) -> TraceColumn:
 
 
 def _check_pace(group: str, trace: ReplayedTrace, series: tuple[Series[Any], ...], stop_ns: int) -> list[str]:
-    """Return a warning if a device that plays *trace* changes very often in *stop_ns*.
+    """Return a warning if a device that plays *trace* has very many changes until *stop_ns*.
 
     Raises:
-        InputError: it changes so often that the run would seem to hang.
+        InputError: it has so many changes that the run would seem to hang.
     """
-    most = max((changes_until(each, trace, stop_ns) for each in series), default=0)
-    if most <= MANY_CHANGES:
+    largest = max((changes_until(one, trace, stop_ns) for one in series), default=0)
+    if largest <= MANY_CHANGES:
         return []
     line = (
-        f"{printable(trace.file)}: {trace.column}: a device of group {group} plays up to {most} changes "
+        f"{printable(trace.file)}: {trace.column}: a device of group {group} plays up to {largest} changes "
         f"until stop_time(={format_duration(stop_ns)})"
     )
-    if most > MOST_CHANGES:
+    if largest > MOST_CHANGES:
         raise InputError(f"{line}; there must be at most {MOST_CHANGES}: see its t_s, on_end and scale")
     return [f"{line}: that takes long"]
 
 
 def changes_until(series: Series[Any], trace: ReplayedTrace, stop_ns: int) -> int:
-    """Return how often a device that plays *series* from its start changes until *stop_ns*, at most."""
+    """Return the largest number of changes until *stop_ns* of a device that plays *series* from its start."""
     times, length = series.times_ns, series.length_ns
     span = int(stop_ns / trace.scale)
     if trace.on_end != "wrap" or not length:

@@ -22,7 +22,9 @@ from cloud.blocks.store_cache import store_key
 from cloud.data.load import load
 from cloud.data.sources import Data
 from emulator.run_directory.layout import PARTIAL
-from emulator.runner.runner import RunOptions, Unwatched, resolve_scenario, run
+from emulator.runner.observer import RunObserver
+from emulator.runner.resolved_scenario import resolve_scenario
+from emulator.runner.runner import RunOptions, run
 from emulator.simulation.model_cache import TrainingProgress, prepare_model
 from scenarios.language.load import dump
 from scenarios.language.scenario import Scenario
@@ -102,7 +104,7 @@ def _runs_of(
     combination: Combination, seeds: Sequence[int], data: Path | None, digests: Callable[[str], str]
 ) -> Iterator[SweepRun]:
     try:
-        scenario = resolve_scenario(combination.scenario, RunOptions(Path(), data=data))
+        scenario = resolve_scenario(combination.scenario, data)
         model = store_key(digests(_text(scenario.data)), scenario.model)
         parts = (dump(scenario), model, _files_sha256(plain(scenario)), _code_sha256())
     except InputError as error:
@@ -234,7 +236,7 @@ def run_task(task: SweepTask) -> str | None:
     work = Path(tempfile.mkdtemp(prefix=_WORK, dir=task.folder))
     try:
         options = RunOptions(work, task.broker, store=task.store, report=task.report)
-        finished = run(task.run.scenario, options, Unwatched())
+        finished = run(task.run.scenario, options, RunObserver())
         (finished.folder / MARKER_FILE).write_bytes(msgspec.json.encode(task.run.mark))
         _move(finished.folder, final)
     except Exception as error:  # even a bug of ours: the other runs go on, and this one is told of

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from emulator.metrics.live_status import LiveStatus
 from emulator.replay.replay import read_replay
+from emulator.runner.observer import RunObserver
 from emulator.runner.runner import RunOptions, RunResult, run
 from emulator.simulation.model_cache import PreparedModel
 from scenarios.language.load import parse
@@ -42,32 +43,24 @@ fleet:
 """
 
 
-class Silent:
-    """Watches a run and says nothing."""
-
-    live = False
+class RecordingObserver(RunObserver):
+    """Records the models and warnings of a run."""
 
     def __init__(self) -> None:
         self.models: list[PreparedModel] = []
         self.warnings: list[str] = []
 
-    def training(self, stage: str, done: int, total: int, note: str) -> None:
-        pass
-
-    def warned(self, text: str) -> None:
+    def on_warning(self, text: str) -> None:
         self.warnings.append(text)
 
-    def prepared(self, model: PreparedModel) -> None:
+    def on_model(self, model: PreparedModel) -> None:
         self.models.append(model)
 
-    def simulating(self, now_ns: int, stop_ns: int) -> None:
+    def on_progress(self, now_ns: int, stop_ns: int) -> None:
         assert 0 <= now_ns <= stop_ns
 
-    def pulsed(self, pulse: LiveStatus, stop_ns: int) -> None:
-        assert 0 <= pulse.t_ns <= stop_ns
-
-    def reporting(self) -> None:
-        pass
+    def on_status(self, status: LiveStatus, stop_ns: int) -> None:
+        assert 0 <= status.t_ns <= stop_ns
 
 
 class Runner:
@@ -83,10 +76,10 @@ class Runner:
         *overrides: str,
         shards: int = 1,
         broker: str | None = None,
-        watcher: Silent | None = None,
+        observer: RecordingObserver | None = None,
     ) -> RunResult:
         options = RunOptions(self.out, broker=broker, store=self.store_root, shards=shards)
-        return run(parse(text, "tiny.yaml", overrides), options, watcher or Silent())
+        return run(parse(text, "tiny.yaml", overrides), options, observer or RecordingObserver())
 
     def replay(
         self,
@@ -94,12 +87,12 @@ class Runner:
         *overrides: str,
         shards: int = 1,
         clock: str | None = None,
-        watcher: Silent | None = None,
+        observer: RecordingObserver | None = None,
     ) -> RunResult:
-        watcher = watcher or Silent()
+        observer = observer or RecordingObserver()
         scenario, playback, warnings = read_replay(folder, overrides, clock)
-        watcher.warnings += warnings
-        return run(scenario, RunOptions(self.out, store=self.store_root, shards=shards), watcher, playback)
+        observer.warnings += warnings
+        return run(scenario, RunOptions(self.out, store=self.store_root, shards=shards), observer, playback)
 
 
 def number(finished: RunResult, key: str) -> float:

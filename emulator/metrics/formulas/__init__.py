@@ -15,4 +15,4 @@ FORMULAS: dict[str, Formula] = {
     **below_best.FORMULAS,
     **events.FORMULAS,
 }
-"""How each metric of the catalogue is computed."""
+"""The formula of each metric of the catalogue."""

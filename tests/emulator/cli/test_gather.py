@@ -101,7 +101,7 @@ def whole(store_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The only shard of a run, as `devices` leaves it."""
     folder = tmp_path_factory.mktemp("whole") / "shard"
     scenario = parse(TINY, "tiny.yaml", ["stop_time=1 min"])
-    job = prepare(scenario, store_root, folder, training=lambda *_: None).job
+    job = prepare(scenario, store_root, folder, on_training=lambda *_: None).job
     Simulation(job, lambda _: None).run_virtual()
     text = dump(scenario)
     (folder / "scenario.yaml").write_text(text)

@@ -168,7 +168,7 @@ def test_many_devices_are_drawn_in_buckets_with_the_same_interval() -> None:
     one, two = (means(rng.normal(size=(count, 1))) for _ in range(2))
     bins = np.arange(count) % MAX_UNITS
     whole = estimate_differences(one, two, resamples=300)[0]
-    cut = estimate_differences(one.by(bins, MAX_UNITS), two.by(bins, MAX_UNITS), resamples=2000)[0]
+    cut = estimate_differences(one.sum_by(bins, MAX_UNITS), two.sum_by(bins, MAX_UNITS), resamples=2000)[0]
     assert math.isclose(whole.difference, cut.difference, abs_tol=1e-12)
     assert math.isclose(whole.high - whole.low, cut.high - cut.low, rel_tol=0.2)
 
@@ -184,7 +184,7 @@ def test_what_the_devices_of_a_seed_share_is_seen_by_drawing_seeds() -> None:
         bins = np.repeat(np.arange(MIN_SEEDS), 20)
         alarms["devices"] += estimate_differences(one, two, resamples=1000)[0].differs
         alarms["seeds"] += estimate_differences(
-            one.by(bins, MIN_SEEDS), two.by(bins, MIN_SEEDS), resamples=1000
+            one.sum_by(bins, MIN_SEEDS), two.sum_by(bins, MIN_SEEDS), resamples=1000
         )[0].differs
     assert alarms["devices"] > 40
     assert alarms["seeds"] <= 5 + 3.5 * 2.2

@@ -24,7 +24,7 @@ from devices.simulated.roster import device_names
 from emulator.processes.cloud_process import url_with_password
 from emulator.run_directory.event_log import read_draft
 from scenarios.language.load import load
-from tests.emulator.scenarios import TINY, Runner, Silent
+from tests.emulator.scenarios import TINY, RecordingObserver, Runner
 from tests.served import FLEET, Served, served
 from wire.topics import Role
 from wire.units import NS_PER_S
@@ -123,9 +123,9 @@ def installed(scenario: Path) -> Iterator[tuple[Callable[[Role], str], Path]]:
 def test_shards_that_ran_by_hand_are_gathered_into_the_same_run(
     scenario: Path, runner: Runner, tmp_path: Path
 ) -> None:
-    watcher = Silent()
-    virtual = runner.run(SCENARIO, "clock=virtual", watcher=watcher)
-    store = watcher.models[0].folder
+    observer = RecordingObserver()
+    virtual = runner.run(SCENARIO, "clock=virtual", observer=observer)
+    store = observer.models[0].folder
     shards = []
     with installed(scenario) as (url, credentials), contextlib.ExitStack() as stack:
         serving = ("cloud", "--fleet", "byhand", "--store", store)

@@ -9,7 +9,7 @@ import pytest
 from broker_config import mosquitto
 from emulator.runner.runner import RunResult
 from tests.cable import Cable
-from tests.emulator.scenarios import TINY, Runner, Silent, number
+from tests.emulator.scenarios import TINY, RecordingObserver, Runner, number
 from tests.foreign import foreign_broker
 from wire.errors import NoAnswerError, RunError
 
@@ -44,12 +44,12 @@ def test_a_run_in_real_time_ends_where_no_update_ever_comes(
 
 def test_a_run_of_which_some_updates_never_come_counts_them_and_warns(runner: Runner, tmp_path: Path) -> None:
     """Devices of which the first half has budgets for little only."""
-    watcher = Silent()
+    observer = RecordingObserver()
     with foreign_broker(tmp_path, "message_size_limit 900") as broker:
-        finished = runner.run(CALM, *REAL, broker=broker.url, watcher=watcher)
+        finished = runner.run(CALM, *REAL, broker=broker.url, observer=observer)
     assert number(finished, "reports_unanswered") > 0
     assert number(finished, "reports_answered") > 0
-    (warned,) = [each for each in watcher.warnings if "Usual causes" in each]
+    (warned,) = [each for each in observer.warnings if "Usual causes" in each]
     assert f"{number(finished, 'reports_unanswered'):,} of them had no complete answer" in warned
 
 
@@ -80,14 +80,14 @@ def test_lockstep_says_that_a_client_id_is_used_twice(
 
 def test_a_broker_that_is_slow_times_the_speed_is_doubted(runner: Runner, tmp_path: Path) -> None:
     """Four ways of 20 ms are .4 s of the fleet's time at speed 5, and the links take .1 s there and back."""
-    watcher = Silent()
+    observer = RecordingObserver()
 
     async def story(port: int) -> RunResult:
         async with Cable(port, delay_s=0.02).laid() as cable:
             url = f"mqtt://127.0.0.1:{cable.in_port}"
             few = "fleet[0].count=4", "fleet[1].count=2"
             settings = (*REAL, "realtime.connections=pooled", "realtime.speed=5", *few)
-            return await asyncio.to_thread(runner.run, CALM, *settings, broker=url, watcher=watcher)
+            return await asyncio.to_thread(runner.run, CALM, *settings, broker=url, observer=observer)
 
     with foreign_broker(tmp_path) as broker:
         summary = asyncio.run(story(broker.port)).summary
@@ -95,7 +95,7 @@ def test_a_broker_that_is_slow_times_the_speed_is_doubted(runner: Runner, tmp_pa
     assert isinstance(doubts, list)
     assert doubts[0].startswith("at speed 5 a round trip to broker and cloud (p95) is ")
     assert "the links' own delays" in doubts[0] or "updates.retry_after" in doubts[0]
-    assert watcher.warnings[: len(doubts)] == doubts
+    assert observer.warnings[: len(doubts)] == doubts
     real, simulated = summary["round_trip_seconds"], summary["round_trip_simulated_seconds"]
     assert isinstance(real, dict)
     assert isinstance(simulated, dict)

@@ -10,7 +10,7 @@ from emulator.metrics.live_status import LiveStatus
 from emulator.metrics.realtime_measurements import read_doubts
 from emulator.run_directory.event_log import JOURNAL, EventLogWriter, merge_shards
 from emulator.runner.runner import RunResult
-from tests.emulator.scenarios import TINY, Runner, Silent, number
+from tests.emulator.scenarios import TINY, RecordingObserver, Runner, number
 from wire.errors import InputError, RunError
 
 needs_mosquitto = [
@@ -60,10 +60,10 @@ def test_the_same_scenario_counts_the_same_as_in_memory(
 def test_the_embedded_broker_carries_it_too_and_what_it_has_not_is_told(
     runner: Runner, connections: str
 ) -> None:
-    watcher = Silent()
+    observer = RecordingObserver()
     real = runner.run(
         CALM, *REAL, "realtime.speed=10", "stop_time=1 min", f"realtime.connections={connections}",
-        broker="amqtt", watcher=watcher,
+        broker="amqtt", observer=observer,
     )  # fmt: skip
     virtual = runner.run(CALM, "stop_time=1 min")
     for key in ("devices", "budget_changes", "budget_reports", "updates_lost"):
@@ -71,7 +71,7 @@ def test_the_embedded_broker_carries_it_too_and_what_it_has_not_is_told(
     assert real.summary["broker_messages_dropped"] is None
     wills = "broker amqtt has no last wills of devices that fall silent"
     # Whether a round trip is doubted depends on the machine.
-    warned = [each[: len(wills)] for each in watcher.warnings if each not in read_doubts(real.summary)]
+    warned = [each[: len(wills)] for each in observer.warnings if each not in read_doubts(real.summary)]
     assert warned == [wills] * (connections == "per_device")
     check_whole(real)
 
@@ -86,38 +86,38 @@ def test_what_the_embedded_broker_would_grant_and_not_do_is_refused(runner: Runn
 @pytest.mark.parametrize("connections", ["per_device", "pooled"])
 def test_a_broker_that_dies_again_and_again_comes_back(runner: Runner, connections: str) -> None:
     deaths = [(at, "broker") for at in range(20, 100, 15)]
-    watcher = Watched(*deaths)
+    observer = Watched(*deaths)
     finished = runner.run(
         CALM, *REAL, "realtime.speed=10", "stop_time=3 min", "updates.retry_after=5 s",
-        f"realtime.connections={connections}", watcher=watcher,
+        f"realtime.connections={connections}", observer=observer,
     )  # fmt: skip
-    assert finished.summary["broker_restarts"] == watcher.killer.killed["broker"] >= 3
+    assert finished.summary["broker_restarts"] == observer.killer.killed["broker"] >= 3
     assert finished.summary["shard_restarts"] == finished.summary["cloud_restarts"] == 0
     check_whole(finished)
 
 
-class Watched(Silent):
+class Watched(RecordingObserver):
     """A killer that watches a run as all tests do."""
 
     def __init__(self, *deaths: tuple[float, str]) -> None:
         super().__init__()
         self.killer = Killer(iter(deaths))
 
-    def pulsed(self, pulse: LiveStatus, stop_ns: int) -> None:
-        super().pulsed(pulse, stop_ns)
-        self.killer.pulsed(pulse, stop_ns)
+    def on_status(self, pulse: LiveStatus, stop_ns: int) -> None:
+        super().on_status(pulse, stop_ns)
+        self.killer.on_status(pulse, stop_ns)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("connections", ["per_device", "pooled"])
 def test_whoever_is_killed_no_device_is_left_without_its_pee(runner: Runner, connections: str) -> None:
     deaths = (20, "shard 1"), (50, "cloud 1"), (60, "cloud 2"), (90, "broker"), (130, "shard 2")
-    watcher = Watched(*deaths)
+    observer = Watched(*deaths)
     finished = runner.run(
         CALM, *REAL, "realtime.speed=10", "stop_time=4 min", "updates.retry_after=5 s", "realtime.replicas=2",
-        f"realtime.connections={connections}", shards=2, watcher=watcher,
+        f"realtime.connections={connections}", shards=2, observer=observer,
     )  # fmt: skip
-    assert watcher.killer.killed == dict.fromkeys(VICTIMS, 1)
+    assert observer.killer.killed == dict.fromkeys(VICTIMS, 1)
     restarts = [finished.summary[f"{name}_restarts"] for name in ("shard", "cloud", "broker")]
     assert restarts == [2, 2, 1]
     check_whole(finished)
@@ -156,20 +156,20 @@ def test_a_machine_that_cannot_keep_up_fails_the_run_and_says_so(runner: Runner)
     assert left.name.endswith(".partial")
 
 
-class Onlooker(Silent):
+class Onlooker(RecordingObserver):
     """Watches the fleet while it lives, as `--live` does."""
 
-    live = True
+    wants_status = True
 
 
 def test_a_run_that_somebody_watches_goes_on_where_the_schedule_is_late_and_warns(runner: Runner) -> None:
-    watcher = Onlooker()
+    observer = Onlooker()
     finished = runner.run(
-        CALM, *REAL, "stop_time=20 s", "fleet[0].start_within=0 s", "realtime.max_lag=1 us", watcher=watcher
+        CALM, *REAL, "stop_time=20 s", "fleet[0].start_within=0 s", "realtime.max_lag=1 us", observer=observer
     )
     late = number(finished, "schedule_late_turns")
     assert late > 0
-    assert f"the schedule was later than realtime.max_lag in {late:,} turns" in watcher.warnings
+    assert f"the schedule was later than realtime.max_lag in {late:,} turns" in observer.warnings
 
 
 def test_what_must_stay_together_is_not_cut_into_shards(runner: Runner) -> None:
@@ -196,7 +196,7 @@ def test_a_journal_that_was_cut_short_is_read_up_to_its_last_batch(tmp_path: Pat
                 message_wire_bytes=120,
             )
         )
-        journal.take(log, at_least=1)
+        journal.flush(log, at_least=1)
     journal.close(log)
     (tmp_path / JOURNAL).unlink()  # a process that is killed has not come to write it
     path = tmp_path / "connection.arrows"

@@ -18,7 +18,7 @@ from emulator.replay.replay import EXECUTION_KEYS, POLICY_KEYS, RECORDED_KEYS, r
 from emulator.run_directory.layout import read_summary, write_summary
 from emulator.runner.runner import RunOptions, RunResult, run
 from scenarios.language.scenario import Scenario
-from tests.emulator.scenarios import TINY, Runner, Silent, number
+from tests.emulator.scenarios import TINY, RecordingObserver, Runner, number
 from wire.errors import InputError
 from wire.units import NS_PER_S
 
@@ -119,13 +119,13 @@ def test_a_life_with_everything_in_it_replayed_gives_the_same_log(
     recording = runner.run(STORM, *changes)
     harms = set(table(recording, "fault")["harm"].to_pylist())
     assert len(harms) == kinds, harms
-    watcher = Silent()
-    replayed = runner.replay(recording.folder, watcher=watcher)
+    observer = RecordingObserver()
+    replayed = runner.replay(recording.folder, observer=observer)
     assert same_log(replayed, recording)
     assert replayed.summary["replay_of"] == recording.summary["event_log_sha256"]
     assert (replayed.summary["replay_log_equal"], replayed.summary["replay_changes"]) == (True, [])
     assert replayed.folder.name.startswith("tiny-replay-5-")
-    assert watcher.warnings == []
+    assert observer.warnings == []
     assert same_log(runner.replay(replayed.folder), recording)
 
 
@@ -163,7 +163,7 @@ def test_the_seed_draws_nothing_in_a_replay_without_changes(runner: Runner) -> N
     scenario, playback, _ = read_replay(recording.folder, ())
     other = msgspec.structs.replace(scenario, seed=99)
     options = RunOptions(runner.out, store=runner.store_root)
-    assert same_log(run(other, options, Silent(), playback), recording)
+    assert same_log(run(other, options, RecordingObserver(), playback), recording)
 
 
 def test_a_retry_at_the_moment_of_an_answer_is_replayed_in_its_order(runner: Runner) -> None:
@@ -297,9 +297,9 @@ def test_budgets_that_were_changed_by_hand_are_played(runner: Runner, tmp_path: 
         return with_values(rows, "budget_bytes", rows["budget_bytes"].to_numpy() * factor)
 
     copy = changed(recording, tmp_path, "budget", triple)
-    watcher = Silent()
-    replayed = runner.replay(copy, watcher=watcher)
-    assert watcher.warnings == [
+    observer = RecordingObserver()
+    replayed = runner.replay(copy, observer=observer)
+    assert observer.warnings == [
         f"{copy}: the event log is not the one that the run wrote; it is played as it is"
     ]
     wanted = triple(table(recording, "budget")).select(BUDGET)
@@ -367,9 +367,9 @@ def test_another_model_than_that_of_the_recording_is_warned_of(runner: Runner, t
     shutil.copytree(recording.folder, copy)
     summary = {**recording.summary, "model_version": "another"}
     write_summary(copy, summary)
-    watcher = Silent()
-    runner.replay(copy, watcher=watcher)
-    (warning,) = watcher.warnings
+    observer = RecordingObserver()
+    runner.replay(copy, observer=observer)
+    (warning,) = observer.warnings
     assert warning.startswith(
         f"the recording had model another, this is {recording.summary['model_version']}"
     )

@@ -50,7 +50,7 @@ def draft(tmp_path: Path) -> Path:
                 pressure=Pressure.NORMAL,
             )
         )  # fmt: skip
-        journal.take(log, at_least=100)
+        journal.flush(log, at_least=100)
     journal.close(log)
     return tmp_path / "shard"
 

@@ -15,7 +15,7 @@ from emulator.processes.cloud_process import url_with_password
 from emulator.run_directory.layout import PARTIAL
 from scenarios.catalogue.metrics import METRICS
 from scenarios.language.load import load
-from tests.emulator.scenarios import TINY, Runner, Silent, number
+from tests.emulator.scenarios import TINY, RecordingObserver, Runner, number
 from wire.errors import InputError
 from wire.topics import Role
 
@@ -83,12 +83,12 @@ def test_the_resolved_scenario_gives_the_same_run(runner: Runner) -> None:
 
 
 def test_a_model_is_trained_once(runner: Runner, tmp_path: Path) -> None:
-    fresh, watcher = Runner(tmp_path / "stores", tmp_path), Silent()
-    fresh.run(watcher=watcher)
-    fresh.run(watcher=watcher)
-    fresh.run(TINY, "model.layers=8", watcher=watcher)
-    assert [model.trained for model in watcher.models] == [True, False, False]
-    assert len({model.folder for model in watcher.models}) == 2
+    fresh, observer = Runner(tmp_path / "stores", tmp_path), RecordingObserver()
+    fresh.run(observer=observer)
+    fresh.run(observer=observer)
+    fresh.run(TINY, "model.layers=8", observer=observer)
+    assert [model.trained for model in observer.models] == [True, False, False]
+    assert len({model.folder for model in observer.models}) == 2
 
 
 @pytest.mark.parametrize("kind", [pytest.param("mosquitto", marks=pytest.mark.broker), "amqtt"])

@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from broker_config.endpoint import Credentials
 from broker_config.launch import launch_broker
 from emulator.processes.cloud_process import url_with_password
-from tests.emulator.scenarios import TINY, Runner, Silent, number
+from tests.emulator.scenarios import TINY, RecordingObserver, Runner, number
 from wire.errors import InputError, RunError
 from wire.topics import Role
 
@@ -41,7 +41,7 @@ def children(of: int) -> dict[int, str]:
     return found
 
 
-class Saboteur(Silent):
+class Saboteur(RecordingObserver):
     """Kills a child process once, when simulated time has come so far."""
 
     def __init__(self, command: str, at_share: float = 0.3) -> None:
@@ -49,8 +49,8 @@ class Saboteur(Silent):
         self.command, self.at_share = command, at_share
         self.killed: list[int] = []
 
-    def simulating(self, now_ns: int, stop_ns: int) -> None:
-        super().simulating(now_ns, stop_ns)
+    def on_progress(self, now_ns: int, stop_ns: int) -> None:
+        super().on_progress(now_ns, stop_ns)
         if not self.killed and now_ns > self.at_share * stop_ns:
             self.killed = [pid for pid, command in children(os.getpid()).items() if self.command in command]
             for pid in self.killed:
@@ -60,7 +60,7 @@ class Saboteur(Silent):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
 def test_a_cloud_killed_in_mid_run_is_started_again_and_the_log_is_the_same(runner: Runner) -> None:
     saboteur = Saboteur("emulator.cli cloud")
-    calm, stormy = runner.run(), runner.run(*LOCKSTEP, watcher=saboteur)
+    calm, stormy = runner.run(), runner.run(*LOCKSTEP, observer=saboteur)
     assert len(saboteur.killed) == 1
     assert stormy.summary["event_log_sha256"] == calm.summary["event_log_sha256"]
     assert number(stormy, "reports_sent_again") > 0
@@ -70,7 +70,7 @@ def test_a_cloud_killed_in_mid_run_is_started_again_and_the_log_is_the_same(runn
 def test_a_broker_of_ours_that_dies_fails_the_run_with_its_log(runner: Runner) -> None:
     saboteur = Saboteur("broker_config.embedded")
     with pytest.raises(RunError, match=r"broker mqtt://127.0.0.1:.* ended with exit status"):
-        runner.run(*LOCKSTEP, watcher=saboteur)
+        runner.run(*LOCKSTEP, observer=saboteur)
     assert [path.suffix for path in runner.out.iterdir()] == [".partial"]
 
 
@@ -86,11 +86,11 @@ def test_an_external_broker_that_is_killed_and_comes_back_changes_nothing(runner
     login = Credentials("_emulator", "secret")
     port = free_port()
 
-    class Restarter(Silent):
+    class Restarter(RecordingObserver):
         restarted = False
 
-        def simulating(self, now_ns: int, stop_ns: int) -> None:
-            super().simulating(now_ns, stop_ns)
+        def on_progress(self, now_ns: int, stop_ns: int) -> None:
+            super().on_progress(now_ns, stop_ns)
             if not self.restarted and now_ns > 0.3 * stop_ns:
                 self.restarted = True
                 stack.close()
@@ -98,10 +98,10 @@ def test_an_external_broker_that_is_killed_and_comes_back_changes_nothing(runner
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(launch_broker("auto", port=port, credentials={Role.EMULATOR: login}))
-        watcher = Restarter()
+        observer = Restarter()
         url = f"mqtt://_emulator:secret@127.0.0.1:{port}"
-        stormy = runner.run(TINY, "clock=lockstep", broker=url, watcher=watcher)
-    assert watcher.restarted
+        stormy = runner.run(TINY, "clock=lockstep", broker=url, observer=observer)
+    assert observer.restarted
     assert stormy.summary["event_log_sha256"] == runner.run().summary["event_log_sha256"]
 
 

@@ -59,7 +59,7 @@ def ran(scenario: Scenario, model: PreparedModel, folder: Path) -> str:
         recordings = read_trace_files(scenario.fleet)
         devices, users = build_fleet(scenario, model)
         truth = HeldOut(model.interactions.known, model.interactions.test)
-        job = Job(scenario, "fleet", model.store, truth, devices, users, folder, recordings=recordings)
+        job = Job(scenario, "fleet", model.store, truth, devices, users, folder, traces=recordings)
         Simulation(job, progress).run_virtual()
     except Enough:
         return ""
