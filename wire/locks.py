@@ -16,10 +16,10 @@ class Lock:
     The locked file is empty and lies beside the resource: some systems cannot read a locked file.
     """
 
-    def __init__(self, path: Path, lock: FileLock, *, stays: bool) -> None:
+    def __init__(self, path: Path, lock: FileLock, *, keep_file: bool) -> None:
         self._path = path
         self._lock = lock
-        self._stays = stays
+        self._keep_file = keep_file
 
     def __enter__(self) -> Self:
         return self
@@ -27,23 +27,23 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self._stays:
+        if not self._keep_file:
             with suppress(OSError):  # Windows cannot remove an open file; filelock removes it later
                 self._path.unlink()
         self._lock.release()
 
 
-def acquire_lock(path: Path, waiting: Callable[[], None] | None = None, *, stays: bool = False) -> Lock:
+def acquire_lock(path: Path, on_wait: Callable[[], None] | None = None, *, keep_file: bool = False) -> Lock:
     """Return the lock of *path*, once this process holds it.
 
     Args:
         path: the file to lock.
-        waiting: called once if another process holds the lock, before this process waits for it; None: do
+        on_wait: called once if another process holds the lock, before this process waits for it; None: do
             not wait.
-        stays: True to keep the file when the lock is released; else it is removed.
+        keep_file: True to keep the file when the lock is released; else it is removed.
 
     Raises:
-        BlockingIOError: another process holds the lock, and *waiting* is None.
+        BlockingIOError: another process holds the lock, and *on_wait* is None.
         OSError: the file cannot be locked.
     """
     lock = FileLock(path)
@@ -51,12 +51,12 @@ def acquire_lock(path: Path, waiting: Callable[[], None] | None = None, *, stays
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            if waiting is None:
+            if on_wait is None:
                 raise BlockingIOError(errno.EAGAIN, "another process has locked it", str(path)) from None
-            waiting()
+            on_wait()
             lock.acquire(timeout=-1)
         except NotImplementedError:  # a file system without locks
             raise OSError(errno.ENOLCK, "its file system has no locks", str(path)) from None
         if path.exists():
-            return Lock(path, lock, stays=stays)
+            return Lock(path, lock, keep_file=keep_file)
         lock.release()  # the previous holder has removed the file

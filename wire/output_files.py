@@ -27,14 +27,14 @@ _KINDS = {
 
 
 @contextmanager
-def atomic_file(path: Path, *, forced: bool = True) -> Iterator[Path]:
+def atomic_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary file that replaces *path* when the block succeeds, and is removed when it fails.
 
     Only a regular file is replaced; a link is followed, and the file at its end is replaced.
 
     Args:
         path: the file.
-        forced: True to write the file to the disk first. If False, a power cut may leave a damaged file:
+        sync: True to write the file to the disk first. If False, a power cut may leave a damaged file:
             only for files whose readers detect that.
 
     Raises:
@@ -50,7 +50,7 @@ def atomic_file(path: Path, *, forced: bool = True) -> Iterator[Path]:
     try:
         yield draft
         draft.chmod(FILE_MODE)
-        if forced:
+        if sync:
             _sync(draft)
         draft.replace(target)
     finally:
@@ -110,12 +110,12 @@ def resolve_output(path: Path) -> Path:
     return target
 
 
-def check_overwritable(path: Path, begins: Callable[[bytes], bool], what: str) -> None:
+def check_overwritable(path: Path, is_own: Callable[[bytes], bool], what: str) -> None:
     """Check that *path* may be replaced: it does not exist, is empty, or was written by peelfleet.
 
     Args:
         path: the file.
-        begins: tells by the first bytes of a file whether peelfleet wrote it.
+        is_own: tells by the first bytes of a file whether peelfleet wrote it.
         what: the kind of file, for the error.
 
     Raises:
@@ -129,7 +129,7 @@ def check_overwritable(path: Path, begins: Callable[[bytes], bool], what: str) -
         return
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {os_error_text(error)}") from None
-    if head and not begins(head):
+    if head and not is_own(head):
         raise InputError(f"{path}: is no {what}, and is not overwritten: name another file")
 
 

@@ -132,7 +132,7 @@ class Checkpoints:
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         # Not synced: files survive a kill, and those damaged by a power cut are refused.
-        with atomic_file(self._file(name), forced=False) as draft:
+        with atomic_file(self._file(name), sync=False) as draft:
             write_tensors(draft, arrays, {HEADER: msgspec.json.encode(header).decode()})
 
     def load(self, name: str, notice: Callable[[str], None]) -> State | None:

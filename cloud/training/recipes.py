@@ -6,15 +6,12 @@ the form:
 
 - the diversity term is the authors', bounded only by the L2 term;
 - refinement has no pull toward the global table and runs a fixed number of epochs, without early stop;
-  groups are
-  larger, because nothing else prevents overfitting;
+  groups are larger, because nothing else prevents overfitting;
 - there is no rotation;
 - the controller learns the weights themselves: from the popularity and loss of item groups to a softmax over
-  the
-  blocks, in turns with the tables; the tables are multiplied by them;
+  the blocks, in turns with the tables; the tables are multiplied by them;
 - slices are 8 dimensions wide, as the authors'; the full width d stays, so that the full tables of both
-  recipes have
-  the same bytes;
+  recipes have the same bytes;
 - nothing is compared on validation and undone.
 """
 

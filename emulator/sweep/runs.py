@@ -185,7 +185,7 @@ def _remove_leftovers(folder: Path) -> None:
 def _locked(folder: Path) -> Lock:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        return acquire_lock(folder / LOCK, stays=True)
+        return acquire_lock(folder / LOCK, keep_file=True)
     except BlockingIOError:
         raise InputError(f"{folder}: another sweep is at work here") from None
     except OSError as error:

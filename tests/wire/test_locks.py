@@ -60,7 +60,7 @@ def test_who_waits_has_it_when_the_other_process_is_gone(tmp_path: Path) -> None
             heard.append("waiting")
             process.kill()
 
-        with acquire_lock(tmp_path / "lock", waiting, stays=True):
+        with acquire_lock(tmp_path / "lock", waiting, keep_file=True):
             assert heard == ["waiting"]
     assert (tmp_path / "lock").exists()
 
