@@ -23,7 +23,7 @@ SPEED = 20
 Summary = Mapping[str, Any]  # Any: JSON
 
 
-def _applied(summary: Summary) -> str:
+def _applied_updates(summary: Summary) -> str:
     counts = [summary[f"updates_{end}"] for end in ("applied", "confirmed", "superseded")]
     return f"{' + '.join(f'{count:,}' for count in counts)} = {sum(counts):,}"
 
@@ -43,7 +43,7 @@ ROWS: Mapping[str, Callable[[Summary], str]] = {
     "`budget_changes`, `budget_reports`": lambda summary: (
         f"{summary['budget_changes']:,}, {summary['budget_reports']:,}"
     ),
-    "applied + confirmed + superseded": _applied,
+    "applied + confirmed + superseded": _applied_updates,
     "`updates_lost`": lambda summary: f"{summary['updates_lost']:,}",
     "`report_bytes`": lambda summary: f"{summary['report_bytes']:,}",
     "`ndcg_at_10`": lambda summary: f"{summary['ndcg_at_10']:.4f}",

@@ -155,13 +155,13 @@ def _holds(interval: tuple[float, float], truth: float) -> bool:
     return interval[0] <= truth <= interval[1]
 
 
-def percentile(values: FloatArray, resamples: int = 1000) -> tuple[float, float]:
+def percentile_interval(values: FloatArray, resamples: int = 1000) -> tuple[float, float]:
     """Return the percentile interval of the mean."""
     low, high = np.quantile(_resampled_means(values, resamples), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def bca(values: FloatArray, resamples: int = 1000) -> tuple[float, float]:
+def bca_interval(values: FloatArray, resamples: int = 1000) -> tuple[float, float]:
     """Return the bias-corrected and accelerated interval of the mean."""
     means = _resampled_means(values, resamples)
     bias = NORMAL.inv_cdf(float(np.clip((means < values.mean()).mean(), 1 / resamples, 1 - 1 / resamples)))
@@ -172,7 +172,7 @@ def bca(values: FloatArray, resamples: int = 1000) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def studentized(values: FloatArray, resamples: int = 1000) -> tuple[float, float]:
+def studentized_interval(values: FloatArray, resamples: int = 1000) -> tuple[float, float]:
     """Return the interval that `compare` gives a single metric."""
     ones, column = np.ones((len(values), 1)), values[:, None]
     (judged,) = estimate_differences(
@@ -186,7 +186,7 @@ def _resampled_means(values: FloatArray, resamples: int) -> FloatArray:
     return np.asarray(values[draws].mean(axis=1))
 
 
-INTERVALS = {"percentile": percentile, "BCa": bca, "studentized": studentized}
+INTERVALS = {"percentile": percentile_interval, "BCa": bca_interval, "studentized": studentized_interval}
 
 
 def family_errors(trials: int, metrics: int = 14) -> dict[str, float]:

@@ -63,15 +63,15 @@ def _rare(trials: int) -> Iterator[CheckedFigure]:
             rng = stream(world, "rare", str(share))
             size = (120, METRICS)
             one, two = (rng.lognormal(0, 1.5, size) * (rng.random(size) < share) for _ in range(2))
-            alarms += any(each.differs for each in _judged(one, two))
+            alarms += any(each.differs for each in _compare_sides(one, two))
             none = np.zeros_like(one)
-            seen += sum(each.differs for each in _judged(none, two)) / METRICS
+            seen += sum(each.differs for each in _compare_sides(none, two)) / METRICS
         name = f"rare (0 for {1 - share:.0%} of 120 devices, else lognormal)"
         yield CheckedFigure(f"{name}: any of {METRICS} equal metrics reported", alarms / trials, most=allowed)
         yield CheckedFigure(f"{name}: a metric that rises from 0 is reported", seen / trials, least=share * 2)
 
 
-def _judged(one: FloatArray, two: FloatArray) -> list[MetricDifference]:
+def _compare_sides(one: FloatArray, two: FloatArray) -> list[MetricDifference]:
     return estimate_differences(_means(one), _means(two), resamples=RESAMPLES)
 
 
@@ -90,7 +90,7 @@ def _seeds(trials: int) -> Iterator[CheckedFigure]:
                 rng = stream(world, "seeds", kind, seeds)
                 storm = draw(rng, (seeds, METRICS))  # what both sides of a pair go through
                 one, two = (storm + 0.5 * draw(rng, (seeds, METRICS)) for _ in range(2))
-                held += _hold(_judged(one, two + truth), truth)
+                held += _hold(_compare_sides(one, two + truth), truth)
             yield CheckedFigure(
                 f"{kind} storms, {seeds} seeds: intervals hold together", held / trials, least=0.9
             )
@@ -135,10 +135,10 @@ def shocked_fleet(
         [_run(folder / str(side), store, text, seed, *([change] if side else [])) for seed in range(seeds)]
         for side in range(2)
     ]
-    truth = np.array([each.difference for each in _sampled(runs, range(seeds)).values()])
+    truth = np.array([each.difference for each in _compare_sample(runs, range(seeds)).values()])
     for count in (1, 3, MIN_SEEDS):
         samples = [range(at, at + count) for at in range(0, seeds - count + 1, count)]
-        found = [list(_sampled(runs, sample).values()) for sample in samples]
+        found = [list(_compare_sample(runs, sample).values()) for sample in samples]
         held = np.mean([_hold(one, truth) for one in found])
         claims = np.mean([sum(each.differs for each in one) for one in found])
         none = sum(_is_called_none(each) for one in found for each in one)
@@ -160,7 +160,9 @@ def _run(out: Path, store: Path | None, text: str, seed: int, *overrides: str) -
     return MeasuredRun(run(scenario, RunOptions(out, store=store, report=False), RunObserver()).folder)
 
 
-def _sampled(runs: Sequence[Sequence[MeasuredRun]], seeds: Sequence[int]) -> dict[str, MetricDifference]:
+def _compare_sample(
+    runs: Sequence[Sequence[MeasuredRun]], seeds: Sequence[int]
+) -> dict[str, MetricDifference]:
     one, two = (
         RunSet(name, {seed: side[seed] for seed in seeds}, {}) for name, side in zip("ab", runs, strict=True)
     )

@@ -27,7 +27,7 @@ FLEET = "handshakes"
 CONNECTIONS = 1000
 
 
-def measured() -> dict[str, object]:
+def measure() -> dict[str, object]:
     """Return how many connections are made in a second, and in a second of the broker's processor time."""
     check_open_files(CONNECTIONS)
     figures: dict[str, object] = {}

@@ -136,7 +136,7 @@ MOST_OFF = 0.03
 MOST_ERROR = 0.01
 
 
-def expected(distribution: str, workers: int, utilization: float) -> float:
+def theoretical_wait(distribution: str, workers: int, utilization: float) -> float:
     """Return the mean wait in theory, in services."""
     mean_wait = mean_wait_constant if distribution == "constant" else mean_wait_exponential
     return mean_wait(workers, utilization)
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for distribution, workers, utilization in CASES:
         cloud = make_cloud(workers, distribution)
         mean, error = mean_and_error(waits(cloud, utilization, int(COUNTS[distribution][utilization] * part)))
-        theory = expected(distribution, workers, utilization)
+        theory = theoretical_wait(distribution, workers, utilization)
         off += abs(mean / theory - 1) > MOST_OFF or error / theory > MOST_ERROR
         kind = f"M/{'D' if distribution == 'constant' else 'M'}/{workers}"
         figures[f"{kind} at {utilization}: mean wait, services"] = mean

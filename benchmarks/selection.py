@@ -145,11 +145,11 @@ def compare(
     """
     budgets = [int(share * trained.item_tables[0].nbytes) for share in shares]
     stores = {
-        selection: _stored(trained, model, selection, EVERY_BLOCK)
+        selection: _build_store(trained, model, selection, EVERY_BLOCK)
         for selection in Selection
         if selection is Selection.PEEL or not selection.is_peel(model.codec.embedded)
     }
-    few = _stored(trained, model, Selection.PEEL, LAYERS)
+    few = _build_store(trained, model, Selection.PEEL, LAYERS)
     exact = best_subsets_by_group(
         stores[Selection.PEEL], few, trained, list(zip(shares, budgets, strict=True))
     )
@@ -159,7 +159,7 @@ def compare(
     return rows, exact
 
 
-def _stored(trained: TrainedModel, model: Model, selection: Selection, layers: int) -> BlockStore:
+def _build_store(trained: TrainedModel, model: Model, selection: Selection, layers: int) -> BlockStore:
     changed = msgspec.structs.replace(model, selection=selection, layers=layers)
     return encode_store(trained, changed, lambda _done, _total: None)
 
@@ -190,7 +190,7 @@ def _whole(store: BlockStore | None, interactions: Interactions) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
-class Blocked:
+class RankedBlocks:
     """A user group's blocks in PEEL's order: weights and bytes, shapes (B,), and the group."""
 
     blocks: GroupBlocks
@@ -238,7 +238,7 @@ def best_subsets_by_group(
         budgets: each as a share and in bytes.
     """
     sizes = [size for _, size in budgets]
-    groups = [_blocked(peel, trained, number) for number in range(len(peel.groups))]
+    groups = [_group_blocks(peel, trained, number) for number in range(len(peel.groups))]
     subsets = [group.best(sizes, floor=True) for group in groups]
     heaviest = np.array([_weights(group, group.best(sizes, floor=False)) for group in groups])
     best = np.array([_weights(group, found) for group, found in zip(groups, subsets, strict=True)])
@@ -264,7 +264,7 @@ def best_subsets_by_group(
     return Exact(stores, gaps)
 
 
-def _blocked(store: BlockStore, trained: TrainedModel, number: int) -> Blocked:
+def _group_blocks(store: BlockStore, trained: TrainedModel, number: int) -> RankedBlocks:
     geometry, blocks = store.geometry, store.groups[number]
     group, ranking = group_table(trained, number), blocks.ranking()
     if geometry.codec.embedded:
@@ -273,10 +273,10 @@ def _blocked(store: BlockStore, trained: TrainedModel, number: int) -> Blocked:
     else:
         weights = cell_candidates(geometry, group).weights[ranking]
     sizes = np.diff(blocks.layers.bytes)
-    return Blocked(blocks, weights, sizes, [geometry.cell(block) for block in ranking])
+    return RankedBlocks(blocks, weights, sizes, [geometry.cell(block) for block in ranking])
 
 
-def _weights(group: Blocked, found: Sequence[list[int] | None]) -> list[float]:
+def _weights(group: RankedBlocks, found: Sequence[list[int] | None]) -> list[float]:
     return [float("nan") if places is None else float(group.weights[places].sum()) for places in found]
 
 

@@ -96,7 +96,7 @@ def measure(devices: int) -> list[str]:
     for part in ("shard", "broker", "cloud"):
         spent_s = crowded.cpu_s_of(part) - alone.cpu_s_of(part)
         figures[f"{part}_cpu_seconds_per_thousand_round_trips"] = 1000 * spent_s / trips["count"]
-    figures |= handshakes.measured()
+    figures |= handshakes.measure()
     write("sessions", figures)
     promises = {
         "every device connects": summary["connections_made"] == devices,

@@ -141,9 +141,9 @@ class PressureStates(
         while True:
             chances = rng.random(STEPS_AT_ONCE).tolist()
             for factor, chance in zip(self._factors(rng), chances, strict=True):
-                whole, passed = begun or (factor, 0.0)
+                length, passed = begun or (factor, 0.0)
                 begun = None
-                dwell = max(int(dwells[at] * whole), 1)
+                dwell = max(int(dwells[at] * length), 1)
                 yield LEVELS[at], dwell, min(int(dwells[at] * passed), dwell - 1)
                 at = _draw_index(successors[at], chance)
 
@@ -194,10 +194,10 @@ class PressureStates(
                 return None
             passed, left = rng.exponential(1.0, 2).tolist()
             return passed + left, passed
-        whole, share = 1.0, float(rng.random())
+        length, share = 1.0, float(rng.random())
         if self.distribution == "lognormal":
-            whole = float(rng.lognormal(self.sigma**2 / 2, self.sigma))
-        return whole, whole * share
+            length = float(rng.lognormal(self.sigma**2 / 2, self.sigma))
+        return length, length * share
 
     @property
     def _in_step(self) -> bool:
@@ -241,10 +241,10 @@ def _shares(rows: tuple[tuple[float, ...], ...], dwells: tuple[int, ...]) -> tup
 @lru_cache(maxsize=256)
 def _sums(rows: tuple[tuple[float, ...], ...], dwells: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
     """Return the cumulative probabilities of the first level, and of each level's successors."""
-    return tuple(_running(chances) for chances in (_shares(rows, dwells), *rows))
+    return tuple(_cumulative(chances) for chances in (_shares(rows, dwells), *rows))
 
 
-def _running(chances: tuple[float, ...]) -> tuple[float, ...]:
+def _cumulative(chances: tuple[float, ...]) -> tuple[float, ...]:
     # The last possible level gets the rest that rounding leaves of the sum.
     return tuple(math.inf if total > 1 - 1e-9 else total for total in accumulate(chances))
 

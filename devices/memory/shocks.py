@@ -118,17 +118,17 @@ def apply_shocks(
     return merge(
         base,
         [
-            _factors(shock, shock_times(seed, group, place, shock), seed, group, place, device)
-            for place, shock in enumerate(shocks)
+            _factors(shock, shock_times(seed, group, index, shock), seed, group, index, device)
+            for index, shock in enumerate(shocks)
         ],
         start_ns,
     )
 
 
 @lru_cache(maxsize=4096)
-def shock_times(seed: int, group: str, place: int, shock: Shock) -> ShockTimes:
-    """Return when shock number *place* of the group begins; the same object for all its devices."""
-    return ShockTimes(shock, stream(seed, "shock", group, place))
+def shock_times(seed: int, group: str, index: int, shock: Shock) -> ShockTimes:
+    """Return when shock number *index* of the group begins; the same object for all its devices."""
+    return ShockTimes(shock, stream(seed, "shock", group, index))
 
 
 def merge(base: Changes, factors: Sequence[Factors], start_ns: int) -> Changes:
@@ -140,7 +140,7 @@ def merge(base: Changes, factors: Sequence[Factors], start_ns: int) -> Changes:
         start_ns: when the base begins.
     """
     current = [1.0] * len(factors)
-    ahead: list[tuple[int, float | None]] = [next(each, (NEVER, 1.0)) for each in factors]
+    ahead: list[tuple[int, float | None]] = [next(upcoming, (NEVER, 1.0)) for upcoming in factors]
     soonest = min((at for at, _ in ahead), default=NEVER)
     wait, value = next(base)
     last, at_base, free, product = start_ns, start_ns + wait, value, 1.0
@@ -150,12 +150,12 @@ def merge(base: Changes, factors: Sequence[Factors], start_ns: int) -> Changes:
             return
         changes = at_base <= now
         if soonest <= now:
-            for place, each in enumerate(factors):
-                while ahead[place][0] <= now:
-                    factor = ahead[place][1]
+            for index, upcoming in enumerate(factors):
+                while ahead[index][0] <= now:
+                    factor = ahead[index][1]
                     if factor is not None:
-                        current[place], changes = factor, True
-                    ahead[place] = next(each, (NEVER, 1.0))
+                        current[index], changes = factor, True
+                    ahead[index] = next(upcoming, (NEVER, 1.0))
             soonest, product = min(at for at, _ in ahead), math.prod(current)
         if at_base <= now:
             free = value
@@ -166,13 +166,13 @@ def merge(base: Changes, factors: Sequence[Factors], start_ns: int) -> Changes:
             last = now
 
 
-def _factors(shock: Shock, starts: ShockTimes, seed: int, group: str, place: int, device: str) -> Factors:
+def _factors(shock: Shock, starts: ShockTimes, seed: int, group: str, index: int, device: str) -> Factors:
     """Yield the factors of one device: those of the shocks that hit it.
 
     Between hits that are far apart, yield None at times: the next hit may come after the end of the run.
     """
     profile = shock.profile()
-    hits = _hits(shock, seed, group, place, device)
+    hits = _hits(shock, seed, group, index, device)
     for number in count():
         if next(hits):
             start = starts[number]
@@ -182,11 +182,11 @@ def _factors(shock: Shock, starts: ShockTimes, seed: int, group: str, place: int
             yield starts[number], None
 
 
-def _hits(shock: Shock, seed: int, group: str, place: int, device: str) -> Iterator[bool]:
+def _hits(shock: Shock, seed: int, group: str, index: int, device: str) -> Iterator[bool]:
     """Yield for each shock whether it hits the device."""
     if shock.share >= 1:
         while True:
             yield True
-    rng = stream(seed, "shock", group, place, device)
+    rng = stream(seed, "shock", group, index, device)
     while True:
         yield from (rng.random(STEPS_AT_ONCE) < shock.share).tolist()

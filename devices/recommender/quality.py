@@ -131,12 +131,12 @@ class UserQuality:
 
     @property
     def top(self) -> int:
-        """The last layer: the whole ranking."""
+        """The last layer: the complete ranking."""
         return self._group.layers.top
 
     @property
     def full(self) -> Quality:
-        """The quality with the whole ranking held."""
+        """The quality with the complete ranking held."""
         return self.at(self.top)
 
 

@@ -56,7 +56,7 @@ def assigned_series(
     if trace.assign == "by_order":
         return index % count
     if trace.assign == "sample_without_replacement":
-        return int(_shuffled(seed, group, trace.column, count)[index])
+        return int(_permutation(seed, group, trace.column, count)[index])
     return int(drawn * count)
 
 
@@ -92,5 +92,5 @@ def _warning(group: str, devices: int, trace: ReplayedTrace, series: int) -> lis
 
 
 @lru_cache(maxsize=64)
-def _shuffled(seed: int, group: str, column: str, count: int) -> NDArray[np.int64]:
+def _permutation(seed: int, group: str, column: str, count: int) -> NDArray[np.int64]:
     return stream(seed, "assign", column, group).permutation(count)

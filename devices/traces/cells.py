@@ -211,8 +211,8 @@ def _fast_whole(array: Any) -> Any:
         return None
     if pa.types.is_string(array.type) and not pc.all(pc.utf8_is_digit(array), min_count=0).as_py():
         return None  # signs, points and what else pyarrow would take: one such is 0x1F
-    whole = array.cast(pa.int64())
-    return whole if pc.all(pc.greater_equal(whole, 0), min_count=0).as_py() else None
+    integers = array.cast(pa.int64())
+    return integers if pc.all(pc.greater_equal(integers, 0), min_count=0).as_py() else None
 
 
 def _fast_flag(array: Any) -> Any:

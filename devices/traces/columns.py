@@ -94,7 +94,8 @@ def read_columns(path: Path, requested: Mapping[str, str]) -> Columns:
     if twice is not None:
         raise InputError(f"{printable(path)}: column {twice!r} occurs twice")
     typed = {
-        name: _typed(path, name, requested[name], table[name].combine_chunks()) for name in table.column_names
+        name: _convert_column(path, name, requested[name], table[name].combine_chunks())
+        for name in table.column_names
     }
     return Columns(path, names, pa.table(typed))
 
@@ -219,7 +220,7 @@ def decoded_bytes(array: Any) -> int:
     return int(array.nbytes) + len(array) * int(longest)
 
 
-def _typed(path: Path, name: str, kind: str, array: Any) -> Any:
+def _convert_column(path: Path, name: str, kind: str, array: Any) -> Any:
     """Return the pyarrow array *array* in the type of *kind*, or raise the error for a refused cell."""
     try:
         return convert(array, kind)

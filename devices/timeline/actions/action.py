@@ -19,7 +19,7 @@ class BudgetFactor(NamedTuple):
 
 
 class NetworkMove(NamedTuple):
-    """Another network, and how long a device stays there; None: to the end of the run."""
+    """Another network, and the time that a device stays on it; None: to the end of the run."""
 
     network: str
     stays_ns: int | None

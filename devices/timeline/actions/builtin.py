@@ -75,7 +75,7 @@ class NetworkChange(Action, frozen=True, kw_only=True, tag="network"):
         return int(self.duration or 0)
 
     def network_move(self) -> NetworkMove:
-        """Return the network, and how long devices stay there."""
+        """Return the network, and the time that devices stay on it."""
         return NetworkMove(self.to, self.duration)
 
 

@@ -75,7 +75,7 @@ def _phones(path: Path, options: ImportOptions) -> Iterator[tuple[str, str, Phon
     """Yield (name, its place in the file for errors, record) of each phone."""
     text = read_text(path, options.encoding)
     try:
-        read = _decoded(text)
+        read = _decode(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InputError(f"{printable(path)}: is no FLASH state trace: {printable(error, 200)}") from None
     named = list(read.items()) if isinstance(read, dict) else [(phone.guid, phone) for phone in read]
@@ -92,7 +92,7 @@ def _phones(path: Path, options: ImportOptions) -> Iterator[tuple[str, str, Phon
         yield name, f"{printable(path)}: {name[:60]!r}", phone
 
 
-def _decoded(text: str) -> dict[str, Phone] | list[Phone]:
+def _decode(text: str) -> dict[str, Phone] | list[Phone]:
     """Return the phones of a dictionary, of a list, or of one object per line."""
     try:
         return msgspec.json.decode(text, type=dict[str, Phone] | list[Phone])
@@ -158,7 +158,7 @@ def _online(state: Mapping[str, object], rule: str) -> bool:
 def sidecar(path: Path, options: ImportOptions) -> Sidecar:
     """Return the sidecar."""
     rule = {
-        "network": "while a network of known kind is there and the phone is on",
+        "network": "while the phone is on and a network of known kind is connected",
         "wifi": "while on wifi and the phone is on",
         "eligible": "while on wifi, charging, and the screen off or locked (FLASH's rule for training)",
     }[options.online]

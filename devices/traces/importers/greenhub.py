@@ -120,13 +120,13 @@ def _kib(where: str, sample: Sample, name: str) -> int | None:
         return None
     try:
         size = read_number(value)
-        whole = int(size) if 0 <= size < 2**43 and size == int(size) else None
+        kib = int(size) if 0 <= size < 2**43 and size == int(size) else None
     except (ValueError, ArithmeticError):
-        whole = None
-    if whole is None:
+        kib = None
+    if kib is None:
         shown = printable(value, 40)
         raise InputError(f"{where}: {name}(={shown}) must be a whole number of KiB, not negative")
-    return whole * KIB
+    return kib * KIB
 
 
 def _time(where: str, value: Any, zone: tzinfo) -> int:
@@ -172,7 +172,7 @@ def sidecar(path: Path, options: ImportOptions) -> Sidecar:
         "disconnected, disconnecting, connecting or unknown; "
         f"dates without a time zone taken as {options.zone}; "
         "foreground is screenOn; rows that change nothing left out; each device from its first sample",
-        notes="On kernels since 3.14 the app stores Active where memoryInactive should be: too much, there.",
+        notes="On kernels since 3.14 the app stores Active in place of memoryInactive, which gives too much.",
     )
 
 

@@ -138,9 +138,7 @@ def keep_complete(
         have = "has" if lacking == 1 else "have"
         none = f"{lacking} of {count} {what}s {have} no value of {' nor of '.join(columns)}"
         if lacking == count and options.incomplete != "keep":
-            raise InputError(
-                f"{none}: there is nothing to import (--incomplete keep writes what else there is)"
-            )
+            raise InputError(f"{none}: nothing can be imported (--incomplete keep writes the other columns)")
         kept = options.incomplete == "keep"
         options.notes.append(
             f"{none}: {'kept, a scenario that plays it refuses them' if kept else 'left out'}"

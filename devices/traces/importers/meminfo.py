@@ -90,7 +90,7 @@ def rows(path: Path, options: ImportOptions) -> Iterator[Row]:
     Raises:
         InputError: the log has no look, or one without a time; names the line.
     """
-    looks = _timed(path, options)
+    looks = _add_times(path, options)
     _leave_out_cut_off(looks, options)
     estimated = sum("MemAvailable" not in look.sizes for _, look in looks)
     if estimated:
@@ -130,7 +130,7 @@ def _known(path: Path, look: _Look) -> Known:
     return known
 
 
-def _timed(path: Path, options: ImportOptions) -> list[tuple[int, _Look]]:
+def _add_times(path: Path, options: ImportOptions) -> list[tuple[int, _Look]]:
     """Return the looks with their times in nanoseconds."""
     before, after, looks = _read(path, options, read_zone(options.zone))
     if not looks:

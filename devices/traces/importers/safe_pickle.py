@@ -40,10 +40,10 @@ def read_plain_pickle(data: bytes) -> object:
     """
     stack: Stack = []
     memo: dict[int, Any] = {}
-    place = 0
+    offset = 0
     try:
         for opcode, argument, at in pickletools.genops(data):
-            place = at or 0
+            offset = at or 0
             if opcode.name == "STOP":
                 (value,) = stack
                 _check_size(value)
@@ -52,7 +52,7 @@ def read_plain_pickle(data: bytes) -> object:
     except UnsafePickleError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError):
-        raise UnsafePickleError(f"is damaged, or no pickle: at byte {place}") from None
+        raise UnsafePickleError(f"is damaged, or no pickle: at byte {offset}") from None
     raise UnsafePickleError("is cut short")
 
 
@@ -94,10 +94,10 @@ def _items(container: Any) -> Any:
     return container.values() if isinstance(container, dict) else container
 
 
-def _apply(name: str, argument: Any, place: int | None, stack: Stack, memo: dict[int, Any]) -> None:
+def _apply(name: str, argument: Any, offset: int | None, stack: Stack, memo: dict[int, Any]) -> None:
     if name in _VALUES:
         if isinstance(argument, int) and argument.bit_length() > MAX_BITS:
-            raise UnsafePickleError(f"holds a number of {argument.bit_length()} bits at byte {place}")
+            raise UnsafePickleError(f"holds a number of {argument.bit_length()} bits at byte {offset}")
         stack.append(argument)
     elif name in _MEMOIZE:
         memo[len(memo) if argument is None else argument] = stack[-1]
@@ -106,7 +106,7 @@ def _apply(name: str, argument: Any, place: int | None, stack: Stack, memo: dict
     elif name in _BUILD:
         _BUILD[name](stack)
     elif name not in ("PROTO", "FRAME"):
-        raise UnsafePickleError(f"holds {name} at byte {place}: more than plain values, so it is not read")
+        raise UnsafePickleError(f"holds {name} at byte {offset}: more than plain values, so it is not read")
 
 
 def _above_mark(stack: Stack) -> Stack:

@@ -99,7 +99,7 @@ def read_source(path: Path) -> bytes:
         InputError: it cannot be read, or is too large.
     """
     with open_source(path) as stream:
-        return _whole(path, stream)
+        return _read_all(path, stream)
 
 
 def read_text(path: Path, encoding: str | None = None) -> str:
@@ -109,11 +109,11 @@ def read_text(path: Path, encoding: str | None = None) -> str:
         InputError: it cannot be read, is too large, or is not text.
     """
     with open_source(path) as stream:
-        found = _encoding(stream.peek(64)[:64], encoding)
+        charset = _encoding(stream.peek(64)[:64], encoding)
         try:
-            return _whole(path, stream).decode(found)
+            return _read_all(path, stream).decode(charset)
         except UnicodeError:
-            raise _no_text(path, found) from None
+            raise _not_text(path, charset) from None
 
 
 def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, str]]:
@@ -128,11 +128,11 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
     """
     with open_source(path) as stream:
         head = stream.peek(4096)[:4096]
-        found = _encoding(head, encoding)
-        if _one_byte(found) and (b"\n" in head or b"\r" not in head):
-            yield from _decoded(path, stream, found)
+        charset = _encoding(head, encoding)
+        if _one_byte(charset) and (b"\n" in head or b"\r" not in head):
+            yield from _decode_lines(path, stream, charset)
             return
-        text = io.TextIOWrapper(stream, encoding=found)
+        text = io.TextIOWrapper(stream, encoding=charset)
         try:
             for number in itertools.count(1):
                 line = text.readline(MAX_LINE)
@@ -141,7 +141,7 @@ def read_lines(path: Path, encoding: str | None = None) -> Iterator[tuple[int, s
                 _check_line(path, number, len(line))
                 yield number, line.rstrip("\r\n")
         except UnicodeError:
-            raise _no_text(path, found) from None
+            raise _not_text(path, charset) from None
 
 
 def read_records(path: Path, encoding: str | None = None) -> Iterator[tuple[int, Record]]:
@@ -338,7 +338,7 @@ _MAGIC: Final[Mapping[bytes, Callable[[Path, Any, list[Callable[[], None]]], Any
 }
 
 
-def _whole(path: Path, stream: IO[bytes]) -> bytes:
+def _read_all(path: Path, stream: IO[bytes]) -> bytes:
     parts, size = [], 0
     while part := stream.read(2**20):
         parts.append(part)
@@ -375,7 +375,7 @@ def _one_byte(encoding: str) -> bool:
     )
 
 
-def _decoded(path: Path, stream: IO[bytes], encoding: str) -> Iterator[tuple[int, str]]:
+def _decode_lines(path: Path, stream: IO[bytes], encoding: str) -> Iterator[tuple[int, str]]:
     number = 0
     while line := stream.readline(MAX_LINE + 1):
         number += 1
@@ -386,7 +386,7 @@ def _decoded(path: Path, stream: IO[bytes], encoding: str) -> Iterator[tuple[int
                 line.decode(encoding if number == 1 or encoding != "utf-8-sig" else "utf-8").rstrip("\r\n"),
             )
         except UnicodeError:
-            raise _no_text(path, encoding, number) from None
+            raise _not_text(path, encoding, number) from None
 
 
 def _check_line(path: Path, number: int, size: int) -> None:
@@ -394,7 +394,7 @@ def _check_line(path: Path, number: int, size: int) -> None:
         raise InputError(f"{printable(path)}: line {number}: is longer than {MAX_LINE} bytes")
 
 
-def _no_text(path: Path, encoding: str, line: int | None = None) -> InputError:
+def _not_text(path: Path, encoding: str, line: int | None = None) -> InputError:
     name = {"utf-8": "UTF-8", "utf-8-sig": "UTF-8"}.get(encoding, encoding)
     where = printable(path) if line is None else f"{printable(path)}: line {line}"
     return InputError(f"{where}: is not {name} text; --encoding names another, such as latin-1")

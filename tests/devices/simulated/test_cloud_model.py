@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.queueing import (
-    expected,
     make_cloud,
     make_report,
     mean_and_error,
     mean_wait_constant,
     mean_wait_exponential,
+    theoretical_wait,
     waits,
 )
 from devices.simulated.clock import Clock
@@ -50,7 +50,7 @@ class TestTheory:
     ) -> None:
         mean, error = mean_and_error(waits(make_cloud(workers, distribution), utilization, count))
         assert error < 0.2 * mean
-        assert mean == pytest.approx(expected(distribution, workers, utilization), abs=4 * error)
+        assert mean == pytest.approx(theoretical_wait(distribution, workers, utilization), abs=4 * error)
 
 
 @dataclass

@@ -228,7 +228,7 @@ def test_what_is_left_out_is_counted_and_said(tmp_path: Path) -> None:
     assert refused("flash", phones, incomplete="x") == "--incomplete(='x') must be one of leave_out, keep"
     phones.write_text('[{"guid": 7, "messages": ""}]')
     assert refused("flash", phones) == (
-        "1 of 1 phones has no value of online: there is nothing to import (--incomplete keep writes what else there is)"
+        "1 of 1 phones has no value of online: nothing can be imported (--incomplete keep writes the other columns)"
     )
 
 
@@ -354,7 +354,7 @@ def test_a_table_has_devices_totals_and_states(tmp_path: Path) -> None:
         ("ts,mem\n0,1\n", {"available": None, "online_column": "mem", "time": "ts", "unit": None}, ""),
         ("ts,mem\n0,perhaps\n", {"available": None, "online_column": "mem"}, "row 1: mem(=perhaps) must be true or false, 1 or 0, yes or no, on or off, online or offline, connected or disconnected"),
         ("ts,mem\n", {}, "holds no row"),
-        ("ts,mem\n0,\n", {}, "1 of 1 devices has no value of mem_available_bytes: there is nothing to import (--incomplete keep writes what else there is)"),
+        ("ts,mem\n0,\n", {}, "1 of 1 devices has no value of mem_available_bytes: nothing can be imported (--incomplete keep writes the other columns)"),
     ],
 )  # fmt: skip
 def test_nothing_of_a_table_is_guessed(
