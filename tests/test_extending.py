@@ -73,13 +73,24 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_in(product: Path, folder: Path, *words: str) -> str:
     """Return what ``peelfleet`` of the copy prints."""
-    command = [sys.executable, "-m", "emulator.cli", *words]
-    environment = {"PYTHONPATH": str(product), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
+    done = execute(product, folder, *words)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def refused_by(product: Path, folder: Path, *words: str) -> str:
+    """Return the line with which ``peelfleet`` of the copy refuses its arguments."""
+    done = execute(product, folder, *words)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    return done.stderr
+
+
+def execute(product: Path, folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "emulator.cli", *words]
+    environment = {"PYTHONPATH": str(product), "PATH": "/usr/bin:/bin", "COLUMNS": "80"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: re.findall(r"name: (\w+)", block)[0])
@@ -103,6 +114,14 @@ def test_the_commands_of_the_page_print_what_it_says(product: Path, tmp_path: Pa
     for block in blocks("console"):
         command, expected = block.split("\n", 1)
         assert run_in(product, tmp_path, *shlex.split(command.removeprefix("$ "))[1:]) == expected
+
+
+def test_the_command_of_the_page_has_help_and_refuses_wrong_values(product: Path, tmp_path: Path) -> None:
+    assert re.search(r"│ fit +Print how many embeddings fit", run_in(product, tmp_path, "--help"))
+    assert "--budget <size>" in run_in(product, tmp_path, "fit", "--help")
+    assert refused_by(product, tmp_path, "fit", "--budget", "9x").startswith(
+        "peelfleet: --budget(='9x') must"
+    )
 
 
 def test_the_examples_keep_the_rules_of_the_code(product: Path) -> None:
