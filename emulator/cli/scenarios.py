@@ -4,10 +4,10 @@ import os
 
 import typer
 
-from scenarios.language.load import question, shipped
+from scenarios.language.load import headline, shipped
 
 
 def scenarios() -> None:
     """List the scenarios that come with peelfleet, to be run by name, and the question that each answers."""
     for path in shipped():
-        typer.echo(f"{path.stem}\n    {question(path)}\n    {os.path.relpath(path)}")
+        typer.echo(f"{path.stem}\n    {headline(path)}\n    {os.path.relpath(path)}")

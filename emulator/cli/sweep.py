@@ -41,8 +41,8 @@ from emulator.sweep.runs import (
     train_models,
 )
 from emulator.sweep.table import BROKEN, Row, SeedStatistics, seed_statistics, table_rows, write_tables
-from scenarios.language.sweep_expansion import MAX_SEEDS, Plan, load_plan, read_seeds
-from scenarios.language.warnings import doubts_of_all
+from scenarios.language.sweep_expansion import MAX_SEEDS, SweepPlan, load_plan, read_seeds
+from scenarios.language.warnings import distinct_warnings
 from wire.errors import RunError
 from wire.units import approximate_bytes
 
@@ -146,7 +146,7 @@ def training_seeds(seeds: Sequence[int]) -> Sequence[str]:
     return [f"model.training.seed={','.join(map(str, seeds))}"] if seeds else ()
 
 
-def run_sweep(plan: Plan, options: SweepOptions) -> bool:
+def run_sweep(plan: SweepPlan, options: SweepOptions) -> bool:
     """Run the missing runs of *plan*, write and print its table; return whether all thresholds held.
 
     Raises:
@@ -156,7 +156,7 @@ def run_sweep(plan: Plan, options: SweepOptions) -> bool:
     runs = list_runs(plan, options.data)
     scenarios = [combination.scenario for combination in plan.combinations]
     trace_warnings = check_trace_files(scenarios)  # a run would refuse a wrong trace only when it starts
-    for warning in [*doubts_of_all(scenarios), *trace_warnings]:
+    for warning in [*distinct_warnings(scenarios), *trace_warnings]:
         RunDisplay().on_warning(warning)
     folder = options.out or Path("runs") / f"{plan.base.name}-sweep"
     with open_sweep_folder(folder):
@@ -173,7 +173,7 @@ def run_sweep(plan: Plan, options: SweepOptions) -> bool:
     return not any(row[BROKEN] for row in rows)
 
 
-def _jobs(plan: Plan, options: SweepOptions) -> int:
+def _jobs(plan: SweepPlan, options: SweepOptions) -> int:
     """Return the number of runs at a time: 1 on an external broker, where equal runs would share topics."""
     scenarios = [combination.scenario for combination in plan.combinations]
     brokers = [options.broker or scenario.broker for scenario in scenarios if scenario.clock != "virtual"]

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal while a run goes on, and at its end."""
+"""Progress of a run in the terminal, and its summary at the end."""
 
 import time
 from collections.abc import Mapping

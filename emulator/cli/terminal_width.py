@@ -1,4 +1,4 @@
-"""What fits on the screen: wide tables where there is room, and no number ever cut."""
+"""Terminal widths: wide tables if there is room, and no number is cut."""
 
 import os
 

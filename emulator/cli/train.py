@@ -11,7 +11,7 @@ from emulator.cli.terminal import RunDisplay
 from emulator.simulation.model_cache import PreparedModel, prepare_model, resolve_data
 from emulator.simulation.trace_files import trace_warnings
 from scenarios.language.load import load
-from scenarios.language.warnings import doubts
+from scenarios.language.warnings import scenario_warnings
 from wire.text import printable_lines
 from wire.units import approximate_bytes
 
@@ -26,7 +26,7 @@ def train(
     """Train a scenario's model and cache its block store; a cached model is not trained again."""
     resolved = load(scenario, set_ or [])
     # Training needs no trace, but the run after it does.
-    for warning in [*doubts(resolved), *trace_warnings([resolved])]:
+    for warning in [*scenario_warnings(resolved), *trace_warnings([resolved])]:
         typer.echo(printable_lines(f"warning: {warning}"), err=True)
     with RunDisplay() as display:
         model = prepare_model(resolve_data(resolved.data, data), resolved.model, store, display.on_training)

@@ -9,7 +9,7 @@ from emulator.cli.options import Data, Overrides, ScenarioFile
 from emulator.simulation.trace_files import check_trace_files
 from scenarios.language.load import dump, load
 from scenarios.language.sweep_expansion import load_plan
-from scenarios.language.warnings import doubts_of_all
+from scenarios.language.warnings import distinct_warnings
 from wire.redaction import redact_passwords
 from wire.text import printable_lines
 
@@ -25,7 +25,7 @@ def validate(
     checked = [resolved]
     if resolved.sweep is not None:
         checked += [combination.scenario for combination in load_plan(scenario, set_ or []).combinations]
-    for warning in [*doubts_of_all(checked), *check_trace_files(checked)]:
+    for warning in [*distinct_warnings(checked), *check_trace_files(checked)]:
         typer.echo(printable_lines(f"warning: {warning}"), err=True)
     if data is not None or any(not isinstance(scenario.data, Synthetic) for scenario in checked):
         from emulator.cli.data_check import check_data  # imports pyarrow, which most checks do not need

@@ -31,7 +31,7 @@ from emulator.simulation.job import Job, PreparedJob, prepare
 from emulator.simulation.simulation import Outcome, Simulation
 from emulator.simulation.trace_files import TraceFiles, read_trace_files
 from scenarios.language.scenario import Scenario
-from scenarios.language.warnings import doubts
+from scenarios.language.warnings import scenario_warnings
 from wire.errors import InputError, NoAnswerError
 from wire.no_answer import count_text, no_answer_text
 from wire.topics import Role
@@ -87,7 +87,7 @@ def run(
     scenario = resolve_scenario(scenario, options.data)
     check_shards(scenario, options.shards)
     _check_open_files(scenario, options)
-    for doubt in doubts(scenario) if replay is None else ():
+    for doubt in scenario_warnings(scenario) if replay is None else ():
         observer.on_warning(doubt)
     if replay is not None and scenario.clock == "realtime":
         raise InputError("clock(='realtime') must be virtual or lockstep to play a recording again")

@@ -28,7 +28,7 @@ from emulator.runner.runner import RunOptions, run
 from emulator.simulation.model_cache import TrainingProgress, prepare_model
 from scenarios.language.load import dump
 from scenarios.language.scenario import Scenario
-from scenarios.language.sweep_expansion import Combination, Plan
+from scenarios.language.sweep_expansion import Combination, SweepPlan
 from scenarios.language.types import plain
 from wire.errors import InputError, PeelfleetError
 from wire.input_files import decode_json, read_at_most
@@ -88,7 +88,7 @@ class SweepTask:
     report: bool
 
 
-def list_runs(plan: Plan, data: Path | None) -> tuple[SweepRun, ...]:
+def list_runs(plan: SweepPlan, data: Path | None) -> tuple[SweepRun, ...]:
     """Return the runs of *plan*, resolved, seeds varying fastest.
 
     Raises:

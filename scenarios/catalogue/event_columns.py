@@ -1,4 +1,4 @@
-"""The columns of the tables that a run leaves: what Parquet files say of themselves, and the page."""
+"""The columns of the tables of a run: descriptions for the Parquet files and for docs/events.md."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -93,7 +93,7 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 EVENT_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {name: {**COMMON, **_OWN[name]} for name in COLUMNS}
-"""What each column of each event table is."""
+"""Descriptions of the columns of each event table."""
 DEVICE_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "device": ("string", "id of the device; devices are numbered in the order of these rows, from 0"),
     "group": ("string", "its group of the fleet"),
@@ -120,7 +120,7 @@ DEVICE_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "full_bytes_by_version": ("list<int64>", "size of the whole table, of each model version"),
     "full_ndcg_at_10_by_version": ("list<double>", "NDCG@10 of the whole table, of each model version"),
 }
-"""The columns of devices.parquet: type and meaning."""
+"""The columns of devices.parquet: type and description."""
 METRIC_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "metric": ("string", "name of the metric"),
     "dimension": ("string", "what it is split by; `all`: the whole run"),
@@ -128,9 +128,9 @@ METRIC_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "statistic": ("string", "total, share, value, mean, n, min, p50, p90, p95, p99, p99.9, max"),
     "number": ("double", "the figure, in seconds, bytes, shares or a count; null: no data"),
 }
-"""The columns of metrics.parquet: type and meaning."""
+"""The columns of metrics.parquet: type and description."""
 
 
 def meanings_of(columns: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """Return what each column is."""
+    """Return the description of each column."""
     return {name: meaning for name, (_, meaning) in columns.items()}

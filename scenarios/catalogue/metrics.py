@@ -1,6 +1,6 @@
-"""The metrics of a run: their names, kinds, units and meanings, and what they can be split by.
+"""The metrics of a run: names, kinds, units, descriptions and dimensions.
 
-`emulator.metrics.compute` computes them, `scenarios.language.thresholds` checks what a scenario demands of
+`emulator.metrics.compute` computes them, `scenarios.language.thresholds` reads rules on
 them, and ``docs/metrics.md`` prints this table.
 """
 
@@ -15,18 +15,18 @@ from devices.timeline.connectivity import ConnectivityCause
 
 
 class Kind(StrEnum):
-    """What sort of number a metric is: it decides which aggregations it has."""
+    """The kind of a metric, which decides its aggregations."""
 
     COUNTER = "counter"  # a sum over events
     TREND = "trend"  # one value per event
-    LEVEL = "level"  # a state of each device, weighed by how long it held
-    TIME = "time"  # device time in which something held
+    LEVEL = "level"  # a state of each device, weighted by its duration
+    TIME = "time"  # device time in a state
     RATIO = "ratio"  # one sum over another
     GAUGE = "gauge"  # one number
 
 
 class Unit(StrEnum):
-    """What a metric is measured in."""
+    """The unit of a metric."""
 
     NUMBER = "number"
     SHARE = "share"  # mostly from 0 to 1
@@ -44,12 +44,12 @@ AGGREGATIONS: Final[Mapping[Kind, Sequence[str]]] = {
     Kind.RATIO: ("value", "rate", "share"),
     Kind.GAUGE: ("value", "max"),
 }
-"""Which aggregations a rule may use, by the kind of the metric; ``p`` is ``p(95)`` and the like."""
+"""Aggregations of a rule, by the kind of the metric; ``p`` stands for ``p(95)`` and other percentiles."""
 
 LABEL: Final = "label."
-"""A dimension ``label.region`` splits by what the label ``region`` says."""
+"""Prefix of dimensions: ``label.region`` splits by the value of the label ``region``."""
 UNLABELLED: Final = "(none)"
-"""What such a dimension calls devices that do not have the label, where others do."""
+"""The value of such a dimension for devices without the label."""
 DECILES: Final = tuple(str(at) for at in range(1, 11))
 DIMENSIONS: Final[Mapping[str, str]] = {
     "group": "group of the fleet",
@@ -64,7 +64,7 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "budget_range": "the same tenths without the empty ones, each named by its least and greatest budget; "
     "not for thresholds, since the ranges are not known before the run",
 }
-"""What every metric can be split by."""
+"""The dimensions of every metric."""
 
 KINDS_OF_BYTES: Final = ("first", "delta", "full", "fallback_full", "shared", "control", "wasted", "lost")
 DIRECTIONS: Final = ("first", "up", "down")
@@ -81,12 +81,12 @@ class Metric:
     """The event table that it is computed from."""
     meaning: str
     own: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Dimensions that only it has, with their values."""
+    """Dimensions of this metric only, with their values."""
     bases: Sequence[str] = ()
-    """What a threshold may compare its mean with, such as ``0.9*full``."""
+    """Bases with which a threshold may compare the mean, such as ``0.9*full``."""
 
     def unit_of(self, aggregation: str) -> Unit:
-        """Return what *aggregation* of the metric is measured in."""
+        """Return the unit of *aggregation* of the metric."""
         if aggregation == "count" and self.kind is Kind.TREND:
             return Unit.NUMBER
         if aggregation == "rate" and self.kind is Kind.COUNTER:
@@ -99,9 +99,9 @@ class Metric:
 
     @property
     def aggregations(self) -> Sequence[str]:
-        """The aggregations that it has; how many bytes are no count of anything."""
+        """The aggregations of the metric; bytes are not counted."""
         bytes_ = self.kind is Kind.COUNTER and self.unit is Unit.BYTES
-        return [each for each in AGGREGATIONS[self.kind] if not (bytes_ and each == "count")]
+        return [name for name in AGGREGATIONS[self.kind] if not (bytes_ and name == "count")]
 
 
 _EXCHANGE: Final = {

@@ -1,7 +1,7 @@
-"""The keys of ``summary.json``: what each is measured in, and what it means.
+"""The keys of ``summary.json``: units and descriptions.
 
 Keys inside others are written with dots: ``update_latency_seconds.p95``, ``faults.0.devices_affected``. The
-page and the report print this, and a threshold may be about any of them that is a number.
+page and the report print this, and thresholds may use the keys that are numbers.
 """
 
 from collections.abc import Mapping
@@ -17,13 +17,13 @@ class Key:
 
     meaning: str
     unit: Unit | None = None
-    """None: it is no number."""
+    """None: it is not a number."""
     of: str = ""
-    """What is counted, where it is a number of something."""
+    """The things that are counted, for a number of things."""
 
     @property
     def shown_unit(self) -> str:
-        """The unit for people; nothing for what has none."""
+        """The unit for people; empty if there is none."""
         return self.of or ("" if self.unit in (None, Unit.NUMBER) else str(self.unit))
 
 
@@ -151,7 +151,7 @@ STATISTICS: Final[Mapping[str, str]] = {
     **{f"p{percent}": f"{percent} % were no larger" for percent in ("50", "90", "95", "99", "99.9")},
     "max": "the most",
 }
-"""What the summary says of a trend."""
+"""The keys of a trend in the summary."""
 BREAKDOWNS: Final[Mapping[str, str]] = {
     "budget_changes": "direction",
     "update_bytes": "kind",
@@ -160,19 +160,19 @@ BREAKDOWNS: Final[Mapping[str, str]] = {
     "disconnections": "why",
     "messages_harmed": "harm",
 }
-"""Metrics that the summary has by a dimension of their own, too: ``<metric>_by_<dimension>``."""
+"""Metrics that the summary also splits by a dimension of their own: ``<metric>_by_<dimension>``."""
 PAIRS: Final[Mapping[str, tuple[str, str, str]]] = {
     "budget_reports_by_cause": ("budget_reports", "cause", "result"),
     "pressure_transitions_by_level": ("pressure_transitions", "from", "to"),
 }
-"""Metrics that the summary has by two dimensions of their own, those pairs that there are."""
+"""Metrics that the summary splits by two dimensions of their own; only pairs with events are present."""
 _LISTS: Final = {"faults": ACCOUNT, "actions": ACCOUNT, "rollout": ROLLOUT, "stages": STAGE}
 _PERCENTILES: Final = ("p50", "p95", "p99", "p100", "max", "count")
 _VERDICT: Final = ("metric", "rule", "value", "passed")
 
 
 def key_of(name: str) -> Key | None:
-    """Return what the dotted key *name* of the summary is; None: no summary has it."""
+    """Return the key with the dotted name *name*; None if no summary has it."""
     first, _, rest = name.partition(".")
     if not rest:
         return KEYS.get(name) or REALTIME_KEYS.get(name) or _of_metric(name)
@@ -189,7 +189,7 @@ def key_of(name: str) -> Key | None:
 
 
 def number_keys() -> list[str]:
-    """Return the keys of the summary that are one number and no metric's."""
+    """Return the names of keys that are one number and do not belong to a metric."""
     keys = {**KEYS, **REALTIME_KEYS}
     return [name for name, key in keys.items() if key.unit is not None]
 

@@ -1,6 +1,5 @@
-"""What no part of a scenario can check alone: names to be known, moments, and how often things come."""
+"""Checks across the parts of a scenario: names, times, and how often events repeat."""
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
@@ -15,26 +14,26 @@ from devices.timeline.faults import LinkFault
 from devices.timeline.schedule import DeviceSelector, parse_moment, stage_starts
 from scenarios.catalogue.metrics import DECILES, DIMENSIONS, LABEL
 from scenarios.language.schema import ScenarioFields
-from scenarios.language.thresholds import listed, read_rules, thresholds_that_mean_nothing
+from scenarios.language.thresholds import listed, read_rules, threshold_errors
 from wire.topics import valid_name
 from wire.units import format_bytes, format_duration
 
 MAX_NAME = 40
 BROKERS = ("auto", "mosquitto", "amqtt")
-MOST_SAID = 101
-"""Of more problems than these nobody reads: the others are not looked for."""
-MOST_DEVICES = 10_000_000
-MOST_LABELS = 1000
-"""Different labels of a fleet: every metric is told by each of them."""
-MOST_OFTEN = 10_000_000
-"""What comes again does so at most so many times in a run of one device: more would seem never to end."""
+MAX_ERRORS = 101
+"""The search for errors ends after these."""
+MAX_DEVICES = 10_000_000
+MAX_LABELS = 1000
+"""Different labels of a fleet: every metric is split by each of them."""
+MAX_REPETITIONS = 10_000_000
+"""Repetitions of an event in the run of one device; with more, a run would seem never to end."""
 
 
 class RuleError(ValueError):
     """A scenario breaks rules.
 
     Args:
-        texts: what is said of each.
+        texts: a text for each broken rule.
     """
 
     def __init__(self, *texts: str) -> None:
@@ -43,22 +42,22 @@ class RuleError(ValueError):
 
 
 def check_scenario(scenario: ScenarioFields) -> None:
-    """Check what no part of a scenario can check alone.
+    """Check the rules across the parts of a scenario.
 
     Raises:
         RuleError: rules are broken.
     """
-    found = list(islice(problems(scenario), MOST_SAID))
-    if found:
-        raise RuleError(*found)
+    errors = list(islice(find_errors(scenario), MAX_ERRORS))
+    if errors:
+        raise RuleError(*errors)
 
 
-def problems(scenario: ScenarioFields, unknown: AbstractSet[str] = frozenset()) -> Iterator[str]:
-    """Yield what is wrong with *scenario* as a whole.
+def find_errors(scenario: ScenarioFields, unknown: AbstractSet[str] = frozenset()) -> Iterator[str]:
+    """Yield the errors across the parts of *scenario*.
 
     Args:
-        scenario: to be checked.
-        unknown: keys that have no value, or one that nobody wrote: what needs them is not checked.
+        scenario: the scenario to check.
+        unknown: keys without a valid value: checks that need them are left out.
     """
     if "stop_time" not in unknown and scenario.stop_time <= 0:
         yield f"stop_time(={format_duration(scenario.stop_time)}) must be > 0, or left to stages"
@@ -68,8 +67,8 @@ def problems(scenario: ScenarioFields, unknown: AbstractSet[str] = frozenset()) 
             yield from check(scenario)
 
 
-def _said(check: Callable[..., None], *args: object) -> Iterator[str]:
-    """Yield what *check* raises."""
+def _errors_of(check: Callable[..., None], *args: object) -> Iterator[str]:
+    """Yield the text of the error that *check* raises, if it does."""
     try:
         check(*args)
     except ValueError as error:
@@ -80,7 +79,7 @@ def _realtime(scenario: ScenarioFields) -> Iterator[str]:
     if scenario.clock == "realtime" and scenario.cloud.workers is not None:
         yield (
             f"cloud.workers(={scenario.cloud.workers}) needs clock virtual or lockstep: in real time the "
-            "cloud is real, and takes as long as it takes"
+            "cloud is a real one"
         )
 
 
@@ -116,7 +115,7 @@ def _check_broker(broker: str) -> None:
 
 
 def _is_address(broker: str) -> bool:
-    """The form only: `broker_config.launch` has the last word, but loads an MQTT client."""
+    """Return whether *broker* has the form of a URL; `broker_config`, an MQTT client, checks the rest."""
     try:
         url = urlsplit(broker)
         return (
@@ -143,11 +142,11 @@ def _stages(scenario: ScenarioFields) -> Iterator[str]:
             yield f"stages[{at}].name(={stage.name!r}) must differ from that of stages[{same}]"
 
 
-def _program(scenario: ScenarioFields, key: str) -> Iterator[str]:
-    """Yield what is wrong with what names a stage, a group, a node or a network, and when it is."""
+def _timeline(scenario: ScenarioFields, key: str) -> Iterator[str]:
+    """Yield the errors in the times of actions or faults, and in the names that they refer to."""
     starts = stage_starts(scenario.stages)
     for at, entry in enumerate(getattr(scenario, key)):
-        yield from _said(_check_moment, scenario, starts, f"{key}[{at}].at", entry.at)
+        yield from _errors_of(_check_moment, scenario, starts, f"{key}[{at}].at", entry.at)
         if isinstance(entry, Action | LinkFault):
             yield from _select(scenario, f"{key}[{at}].select", entry.select)
         move = entry.network_move() if isinstance(entry, Action) else None
@@ -158,47 +157,46 @@ def _program(scenario: ScenarioFields, key: str) -> Iterator[str]:
 def _starts(scenario: ScenarioFields) -> Iterator[str]:
     starts = stage_starts(scenario.stages)
     for at, group in enumerate(scenario.fleet):
-        yield from _said(_check_moment, scenario, starts, f"fleet[{at}].start_at", group.start_at)
+        yield from _errors_of(_check_moment, scenario, starts, f"fleet[{at}].start_at", group.start_at)
 
 
 def _rollout(scenario: ScenarioFields) -> Iterator[str]:
     rollout = scenario.rollout
     if rollout is None:
         return
-    yield from _said(_check_moment, scenario, stage_starts(scenario.stages), "rollout.at", rollout.at)
+    yield from _errors_of(_check_moment, scenario, stage_starts(scenario.stages), "rollout.at", rollout.at)
     if rollout.seed == scenario.model.training.seed:
         yield (
             f"rollout.seed(={rollout.seed}) must differ from model.training.seed, or the version is the same"
         )
 
 
-def _pace(scenario: ScenarioFields) -> Iterator[str]:
-    """Yield what comes again so soon that the run would seem to hang."""
+def _repetitions(scenario: ScenarioFields) -> Iterator[str]:
+    """Yield the errors of events that repeat so soon that the run would seem to hang."""
     slow = {"updates.": {"retry_after": int(scenario.updates.retry_after)}}
-    for path, spans in [*slow.items(), *_paces(scenario)]:
-        if sum(spans.values()) * MOST_OFTEN < scenario.stop_time:
+    for path, spans in [*slow.items(), *_repeating_spans(scenario)]:
+        if sum(spans.values()) * MAX_REPETITIONS < scenario.stop_time:
             shown = " + ".join(f"{name}(={format_duration(span)})" for name, span in spans.items())
             yield (
                 f"{path}{shown} must be longer: until stop_time(={format_duration(scenario.stop_time)}) "
-                f"it comes again more than {MOST_OFTEN} times"
+                f"it repeats more than {MAX_REPETITIONS} times"
             )
 
 
-def paces(scenario: ScenarioFields) -> Iterator[tuple[int | None, Mapping[str, int]]]:
-    """Yield the number of a group of the fleet and the spans after which something of it comes again."""
-    for path, spans in _paces(scenario):
-        found = re.match(r"fleet\[([0-9]+)\]", path)
-        yield (int(found[1]) if found else None), spans
+def repeating_spans(scenario: ScenarioFields) -> Iterator[tuple[int, Mapping[str, int]]]:
+    """Yield the index of a group of the fleet and the spans after which an event of it repeats."""
+    for path, spans in _repeating_spans(scenario):
+        yield int(path.removeprefix("fleet[").partition("]")[0]), spans
 
 
-def _paces(scenario: ScenarioFields) -> Iterator[tuple[str, dict[str, int]]]:
-    """Yield whatever comes again: its path, and the spans from one time to the next."""
+def _repeating_spans(scenario: ScenarioFields) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield the path of each group's repeating events, and the spans from one event to the next."""
     for at, group in enumerate(scenario.fleet):
         path, memory, publish = f"fleet[{at}].", group.memory, group.budget.publish
         for spans in memory.periods():
             yield f"{path}memory.", dict(spans)
-        for place, shock in enumerate(group.shocks):
-            yield f"{path}shocks[{place}].", {"every": shock.every}
+        for index, shock in enumerate(group.shocks):
+            yield f"{path}shocks[{index}].", {"every": shock.every}
         if group.churn is not None:
             churn = group.churn
             yield f"{path}churn.", {"uptime_mean": churn.uptime_mean, "downtime_mean": churn.downtime_mean}
@@ -230,8 +228,8 @@ def _select(scenario: ScenarioFields, path: str, select: DeviceSelector) -> Iter
     ]
     yield from unknown
     if not unknown and not any(
-        select.fits(group=each.name, labels=each.labels, node=each.node, network=each.network)
-        for each in scenario.fleet
+        select.fits(group=group.name, labels=group.labels, node=group.node, network=group.network)
+        for group in scenario.fleet
     ):
         keys = {
             key: value for key, value in msgspec.structs.asdict(select).items() if value and key != "share"
@@ -241,9 +239,9 @@ def _select(scenario: ScenarioFields, path: str, select: DeviceSelector) -> Iter
 
 
 def _shown(value: Mapping[str, str] | Sequence[str]) -> str:
-    """Return a value of a selection as one would write it."""
+    """Return a value of a selector as in a scenario file."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {each}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {label}" for key, label in value.items()) + "}"
     return "[" + ", ".join(value) + "]"
 
 
@@ -261,11 +259,11 @@ def _fleet(scenario: ScenarioFields) -> Iterator[str]:
     if not scenario.fleet:
         yield "fleet(=[]) must have at least one group"
     devices = sum(group.count for group in scenario.fleet)
-    if devices > MOST_DEVICES:
-        yield f"fleet: the groups have {devices:,} devices in all, and must have at most {MOST_DEVICES:,}"
+    if devices > MAX_DEVICES:
+        yield f"fleet: the groups have {devices:,} devices in all, and must have at most {MAX_DEVICES:,}"
     labels = len({key for group in scenario.fleet for key in group.labels})
-    if labels > MOST_LABELS:
-        yield f"fleet: the groups have {labels:,} different labels, and must have at most {MOST_LABELS:,}"
+    if labels > MAX_LABELS:
+        yield f"fleet: the groups have {labels:,} different labels, and must have at most {MAX_LABELS:,}"
     first_at: dict[str, int] = {}
     for at, group in enumerate(scenario.fleet):
         # Device ids end in a hyphen and digits, so distinct names are enough for distinct ids.
@@ -285,17 +283,17 @@ def _nodes_of_fleet(scenario: ScenarioFields) -> Iterator[str]:
         yield from unknown
         if unknown:
             continue
-        there = scenario.nodes[group.node].memory
+        node_memory = scenario.nodes[group.node].memory
         for key, most in group.memory.limits().items():
-            if most > there:
+            if most > node_memory:
                 yield (
                     f"fleet[{at}].memory.{key}(={format_bytes(most)}) must not exceed "
-                    f"memory(={format_bytes(there)}) of node {group.node!r}"
+                    f"memory(={format_bytes(node_memory)}) of node {group.node!r}"
                 )
-        if group.budget.reserve >= there:
+        if group.budget.reserve >= node_memory:
             yield (
                 f"fleet[{at}].budget.reserve(={format_bytes(group.budget.reserve)}) must be less than "
-                f"memory(={format_bytes(there)}) of node {group.node!r}, or nothing is ever left"
+                f"memory(={format_bytes(node_memory)}) of node {group.node!r}, or no budget is left"
             )
 
 
@@ -312,7 +310,7 @@ _WHEN: Final = ("stages", "stop_time")
 
 
 def _filters(scenario: ScenarioFields) -> Iterator[str]:
-    """Yield what is wrong with each filter of the thresholds that names nothing in *scenario*."""
+    """Yield the errors of threshold filters that match nothing in *scenario*."""
     names = _dimensions(scenario)
     for rule in read_rules(scenario.thresholds):
         if isinstance(rule, str):
@@ -329,7 +327,7 @@ def _filters(scenario: ScenarioFields) -> Iterator[str]:
 
 
 def _dimensions(scenario: ScenarioFields) -> Mapping[str, Sequence[str]]:
-    """Return the values of each dimension by which any metric can be narrowed."""
+    """Return the values of each dimension by which any metric can be filtered."""
     labels: dict[str, dict[str, None]] = {}
     for group in scenario.fleet:
         for key, value in group.labels.items():
@@ -349,8 +347,8 @@ def _dimensions(scenario: ScenarioFields) -> Mapping[str, Sequence[str]]:
 
 
 _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[ScenarioFields], Iterable[str]]], ...]] = (
-    (("name",), lambda scenario: _said(_check_name, scenario.name)),
-    (("broker",), lambda scenario: _said(_check_broker, scenario.broker)),
+    (("name",), lambda scenario: _errors_of(_check_name, scenario.name)),
+    (("broker",), lambda scenario: _errors_of(_check_broker, scenario.broker)),
     ((*_WHEN, "warmup"), _times),
     (("networks",), lambda scenario: _names("networks", scenario.networks)),
     (("nodes",), lambda scenario: _names("nodes", scenario.nodes)),
@@ -361,11 +359,11 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[ScenarioFields], Iterable[
     (("fleet", "stop_time", "stages"), _start_within),
     (("rollout", "model", *_WHEN), _rollout),
     (("fleet", *_WHEN), _starts),
-    (("actions", "fleet", "nodes", "networks", *_WHEN), lambda scenario: _program(scenario, "actions")),
-    (("faults", "fleet", "nodes", "networks", *_WHEN), lambda scenario: _program(scenario, "faults")),
-    (("thresholds",), lambda scenario: thresholds_that_mean_nothing(scenario.thresholds)),
+    (("actions", "fleet", "nodes", "networks", *_WHEN), lambda scenario: _timeline(scenario, "actions")),
+    (("faults", "fleet", "nodes", "networks", *_WHEN), lambda scenario: _timeline(scenario, "faults")),
+    (("thresholds",), lambda scenario: threshold_errors(scenario.thresholds)),
     (("thresholds", "fleet", "nodes", "networks", "stages", "model"), _filters),
-    (("updates", "fleet", "stop_time", "stages"), _pace),
+    (("updates", "fleet", "stop_time", "stages"), _repetitions),
     (("clock", "cloud"), _realtime),
 )
-"""Each check with the keys that it needs to know; in the order in which what they find is said."""
+"""The keys that each check needs, and the check; errors are reported in this order."""

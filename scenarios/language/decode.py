@@ -1,4 +1,4 @@
-"""From plain values to a `Scenario`: what is wrong is told by its path, its value and the rule.
+"""Plain values into a `Scenario`; an error names the path, the value and the rule.
 
 The structs and their annotations are the only statement of what is allowed; this file walks them.
 """
@@ -14,7 +14,7 @@ import msgspec
 from msgspec import inspect as types
 
 from devices.simulated.roster import FleetGroup
-from scenarios.language.checks import RuleError, problems
+from scenarios.language.checks import RuleError, find_errors
 from scenarios.language.scenario import Scenario
 from scenarios.language.schema import RECIPES, Model
 from scenarios.language.types import (
@@ -31,18 +31,18 @@ from scenarios.language.yaml_tree import Path, Tree, Value, dotted, one_line
 from wire.errors import InputError
 from wire.units import BYTE_UNITS, RATE_UNITS, TIME_UNITS, BitsPerSecond, Bytes, Duration, parse_share
 
-MOST: Mapping[type, int] = {
+MAX_QUANTITIES: Mapping[type, int] = {
     Duration: 3650 * TIME_UNITS["d"],
     Bytes: 4096 * BYTE_UNITS["TiB"],
     BitsPerSecond: 1_000_000 * RATE_UNITS["Gbps"],
 }
-"""Times and sizes are kept as signed 64-bit numbers: the sums of these in a run must not run out of them."""
+"""The maximum of each quantity: sums of them in a run must fit into signed 64-bit integers."""
 
 MOST_ERRORS = 100
-"""So many errors of a file are said; of the others, that there are some."""
+"""The number of errors of a file that are reported; a last line says that there are more."""
 
 _BROKEN: Final = object()
-"""Stands for a value that breaks a rule, which has been said; whatever holds it is broken, too."""
+"""A value that breaks a rule, and has been reported; a value that contains it is broken, too."""
 _INDEX = re.compile(r"[0-9]{1,9}")
 _LINE = re.compile(r".*?:([0-9]{1,9}): ")
 MAX_LINES = 10**9
@@ -54,18 +54,18 @@ def decode(tree: Tree, before: Sequence[str] = ()) -> Scenario:
 
     Args:
         tree: the values, and where they are written.
-        before: lines that say what is wrong with it already.
+        before: lines of errors that are known already.
 
     Raises:
-        InputError: it breaks rules; for each a line with the place, the path, the value and the rule, in the
-            order of the file.
+        InputError: it breaks rules; for each there is a line with the place, the path, the value and the
+            rule, in the order of the file.
     """
     decoder = _Decoder(tree)
     scenario = decoder.value(Scenario, tree.value, ())
     lines = [
         *before,
         *tree.wrong.values(),
-        *(one_line(f"{tree.place(each.at)}: {each}") for each in decoder.found),
+        *(one_line(f"{tree.place(error.at)}: {error}") for error in decoder.found),
     ]
     if lines:
         raise InputError(*in_order(lines))
@@ -74,7 +74,7 @@ def decode(tree: Tree, before: Sequence[str] = ()) -> Scenario:
 
 
 def in_order(lines: Sequence[str]) -> list[str]:
-    """Return *lines* once each, by the number of the line that they begin with; the others come last."""
+    """Return *lines* without repetitions, by the line number at their beginning; those without come last."""
     numbered = {line: _LINE.match(line) for line in dict.fromkeys(lines)}
     rising = sorted(numbered, key=lambda line: int(found[1]) if (found := numbered[line]) else MAX_LINES)
     more = len(rising) - MOST_ERRORS
@@ -82,18 +82,18 @@ def in_order(lines: Sequence[str]) -> list[str]:
 
 
 def read_path(text: str) -> Path:
-    """Read ``fleet[0].memory.min``; what is in brackets may be a number or a name."""
+    """Read ``fleet[0].memory.min``; brackets may hold an index or a name."""
     parts = re.findall(r"\[([^]]*)\]|([^.\[\]]+)", text)
     return tuple(int(inner) if _INDEX.fullmatch(inner) else inner or outer for inner, outer in parts)
 
 
 class WrongError(Exception):
-    """Something breaks a rule.
+    """A value breaks a rule.
 
     Args:
-        path: what does.
-        text: what follows the dotted path in the message.
-        at: whose place to show, if not that of *path*.
+        path: the path of the value.
+        text: the message after the dotted path.
+        at: the path whose place to show, if it is not *path*.
     """
 
     def __init__(self, path: Path, text: str, at: Path | None = None) -> None:
@@ -107,10 +107,10 @@ class WrongError(Exception):
 
 
 class _Decoder:
-    """Walks hints and values together; what is wrong is collected, and the rest looked at all the same.
+    """Walks type hints and values together, collects the errors, and checks the rest, too.
 
     Args:
-        tree: the values, and which of them cannot be used or take the type of their default.
+        tree: the values; it also says which of them cannot be used or take the type of their default.
     """
 
     def __init__(self, tree: Tree) -> None:
@@ -119,7 +119,7 @@ class _Decoder:
 
     # Any: type hints are no types, and the default of a field may be anything.
     def value(self, hint: Any, value: Value, path: Path, default: Any = None) -> object:
-        """Return what *value*, at *path*, means where *hint* is wanted; `_BROKEN` if nothing."""
+        """Return *value*, at *path*, as the type *hint*; `_BROKEN` if it breaks a rule."""
         if path in self._tree.wrong:
             return _BROKEN
         try:
@@ -131,7 +131,7 @@ class _Decoder:
     def _value(self, hint: Any, value: Value, path: Path, default: Any) -> object:
         kind = kind_of(hint)
         if isinstance(kind, types.AnyType):
-            return _BROKEN if any(path == each[: len(path)] for each in self._tree.wrong) else value
+            return _BROKEN if any(path == wrong[: len(path)] for wrong in self._tree.wrong) else value
         structs = structs_of(kind)
         if structs and not _is_leaf(kind, value):
             given = self._with_type(_mapping(value, path, expected(kind)), path, default)
@@ -139,12 +139,12 @@ class _Decoder:
         if isinstance(kind, types.DictType):
             item = get_args(hint)[1]
             given = _mapping(value, path)
-            entries = {key: self.value(item, each, (*path, key)) for key, each in given.items()}
-            return _BROKEN if any(each is _BROKEN for each in entries.values()) else entries
+            entries = {key: self.value(item, inner, (*path, key)) for key, inner in given.items()}
+            return _BROKEN if any(entry is _BROKEN for entry in entries.values()) else entries
         if isinstance(kind, types.VarTupleType):
             item = get_args(hint)[0]
-            items = [self.value(item, each, (*path, at)) for at, each in enumerate(_list(value, path))]
-            return _BROKEN if any(each is _BROKEN for each in items) else tuple(items)
+            items = [self.value(item, inner, (*path, at)) for at, inner in enumerate(_list(value, path))]
+            return _BROKEN if any(entry is _BROKEN for entry in items) else tuple(items)
         return _leaf(hint, kind, value, path)
 
     def _with_type(self, given: Mapping[str, Value], path: Path, default: object) -> Mapping[str, Value]:
@@ -159,7 +159,7 @@ class _Decoder:
         wrong_keys = list(_wrong_keys(kind, given, path))
         self.found += wrong_keys
         hints, default = hints_of(kind.cls), _by_recipe(kind.cls, given, default)
-        # What is left out has the default of the whole, which may differ from that of its type.
+        # A key that is left out has its value in the default of the struct, not its own default.
         rest = msgspec.structs.asdict(default) if isinstance(default, kind.cls) else {}
         fields = {
             field.name: self.value(
@@ -172,15 +172,15 @@ class _Decoder:
             if field.name in given
         }
         broken = {name for name, value in fields.items() if value is _BROKEN}
-        broken |= {each for key in given for each in _meanings(key, kind) if each not in given}
+        broken |= {name for key in given for name in _likely_keys(key, kind) if name not in given}
         values = rest | {name: value for name, value in fields.items() if name not in broken}
-        made = self._made(kind, values, path, broken)
-        return _BROKEN if wrong_keys else made
+        struct = self._create(kind, values, path, broken)
+        return _BROKEN if wrong_keys else struct
 
-    def _made(
+    def _create(
         self, kind: types.StructType, values: dict[str, object], path: Path, broken: set[str]
     ) -> object:
-        """Return the struct with *values*; where it breaks a rule, go on with a default to find more.
+        """Return the struct with *values*; if it breaks a rule, go on with a default to find more errors.
 
         Args:
             kind: the struct.
@@ -191,18 +191,18 @@ class _Decoder:
         fields = {field.name: field for field in kind.fields}
         missing = {name for name, field in fields.items() if field.required and name not in values}
         if kind.cls is Scenario and (broken or missing):
-            for text in islice(problems(_with_gaps(values), broken | missing), MOST_ERRORS + 1):
+            for text in islice(find_errors(_with_gaps(values), broken | missing), MOST_ERRORS + 1):
                 self.found.append(_broken(path, text))
             return _BROKEN
         while not any(field.required and name not in values for name, field in fields.items()):
             try:
-                made = kind.cls(**values)
+                struct = kind.cls(**values)
             except RuleError as error:
                 self.found += [_broken(path, text) for text in error.texts]
                 return _BROKEN
             except ValueError as error:
                 rule = str(error)
-                if not _speaks_of(rule, broken):
+                if not _names_any(rule, broken):
                     self.found.append(_broken(path, rule))
                 subject = _SUBJECT.match(rule)
                 name = re.split(r"[.\[]", subject[0], maxsplit=1)[0] if subject else ""
@@ -211,13 +211,13 @@ class _Decoder:
                 broken.add(name)
                 del values[name]
             else:
-                return _BROKEN if broken else made
+                return _BROKEN if broken else struct
         return _BROKEN
 
 
 def _with_gaps(values: Mapping[str, object]) -> Scenario:
-    """Return a scenario with *values* only, which no rule has seen: what is not among them is a default."""
-    scenario = copy.copy(_ANY)  # which calls no `__post_init__`
+    """Return an unchecked scenario with *values* and defaults."""
+    scenario = copy.copy(_ANY)  # does not call `__post_init__`
     for field in msgspec.structs.fields(Scenario):
         default = None if field.required else default_of_field(field)
         msgspec.structs.force_setattr(scenario, field.name, values.get(field.name, default))
@@ -233,8 +233,8 @@ def default_of_field(field: msgspec.structs.FieldInfo) -> object:
     return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
 
 
-def _speaks_of(rule: str, names: set[str]) -> bool:
-    """Tell whether *rule* speaks of the value of a field that has a default in its stead."""
+def _names_any(rule: str, names: set[str]) -> bool:
+    """Return whether *rule* is about one of the fields *names*, whose values were replaced by defaults."""
     return any(re.search(rf"\b{re.escape(name)}\b", rule) for name in names)
 
 
@@ -257,7 +257,7 @@ def _list(value: Value, path: Path) -> Sequence[Value]:
 
 
 def _choose(structs: Sequence[types.StructType], given: Mapping[str, Value], path: Path) -> types.StructType:
-    """Return the one of *structs* that *given* names in its tag."""
+    """Return the struct that the tag in *given* names."""
     field = structs[0].tag_field
     if field is None or (len(structs) == 1 and field not in given):
         return structs[0]
@@ -267,23 +267,23 @@ def _choose(structs: Sequence[types.StructType], given: Mapping[str, Value], pat
     tag = given[field]
     if not isinstance(tag, str) or tag not in by_tag:
         one = f"one of {', '.join(by_tag)}" if len(by_tag) > 1 else next(iter(by_tag))
-        _refuse(tag, f"{one}{_meant(tag, list(by_tag))}", (*path, field))
+        _refuse(tag, f"{one}{_hint(tag, list(by_tag))}", (*path, field))
     return by_tag[tag]
 
 
-def _meanings(key: str, kind: types.StructType) -> Sequence[str]:
-    """Return the key that an unknown *key* of *kind* most likely means: what its value is, is not known."""
+def _likely_keys(key: str, kind: types.StructType) -> Sequence[str]:
+    """Return the key that an unknown *key* of *kind* most likely stands for; its value is not known."""
     known = [field.name for field in kind.fields]
     unknown = key not in known and key != kind.tag_field
     return difflib.get_close_matches(key, known, n=1) if unknown else ()
 
 
 def _wrong_keys(kind: types.StructType, given: Mapping[str, Value], path: Path) -> Iterator[WrongError]:
-    """Yield what is wrong with the keys of *given*: those that are not known, and those that are missing."""
+    """Yield the errors in the keys of *given*: unknown keys and missing keys."""
     known = [field.name for field in kind.fields]
     for key in given:
         if key not in known and key != kind.tag_field:
-            hint = _meant(key, known) or f"; known keys: {', '.join(known)}"
+            hint = _hint(key, known) or f"; known keys: {', '.join(known)}"
             yield WrongError(path, f": unknown key {key!r}{hint}", at=(*path, key))
     for field in kind.fields:
         if field.required and field.name not in given:
@@ -291,7 +291,7 @@ def _wrong_keys(kind: types.StructType, given: Mapping[str, Value], path: Path) 
 
 
 def _is_leaf(kind: types.Type, value: Value) -> bool:
-    """Tell whether *value* is what *kind* allows beside a mapping: nothing, or text."""
+    """Return whether *value* is null or text, and *kind* allows that beside a mapping."""
     if not isinstance(kind, types.UnionType):
         return False
     text = any(isinstance(option, types.StrType) for option in kind.types)
@@ -310,11 +310,11 @@ def _leaf(hint: Any, kind: types.Type, value: Value, path: Path) -> object:  # A
     try:
         return msgspec.convert(number, hint)
     except msgspec.ValidationError:
-        _refuse(value, f"{expected(kind)}{_meant(value, choices(kind))}", path)
+        _refuse(value, f"{expected(kind)}{_hint(value, choices(kind))}", path)
 
 
 def _percent(value: Value) -> Value:
-    """Return the number that a text such as ``5 %`` stands for; anything else as it is."""
+    """Return the number of a text such as ``5 %``; return other values unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -328,15 +328,15 @@ def _quantity(cls: type, value: Value, path: Path) -> float:
         quantity = QUANTITIES[cls].parse(value)
     except ValueError as error:
         raise _broken((*path, ""), str(error)) from None
-    if quantity > MOST.get(cls, quantity):
-        _refuse(value, f"at most {QUANTITIES[cls].format(MOST[cls])}", path)
+    if quantity > MAX_QUANTITIES.get(cls, quantity):
+        _refuse(value, f"at most {QUANTITIES[cls].format(MAX_QUANTITIES[cls])}", path)
     return quantity
 
 
 def _broken(path: Path, rule: str) -> WrongError:
-    """Join *path* and a rule such as ``min(=9 GiB) must not exceed max(=8 GiB)`` about a part of it.
+    """Join *path* and a rule about a part of it, such as ``min(=9 GiB) must not exceed max(=8 GiB)``.
 
-    An empty last part of *path* stands for whatever the rule calls its subject.
+    An empty last part of *path* stands for the subject of the rule.
     """
     subject = _SUBJECT.match(rule)
     text = re.sub(r"(?<=\w)\(=", " (=", rule[subject.end() :] if subject else f": {rule}")
@@ -346,23 +346,23 @@ def _broken(path: Path, rule: str) -> WrongError:
     return WrongError(path + inner, f" {text}" if subject else text)
 
 
-def _refuse(value: Value, wanted: str, path: Path) -> NoReturn:
+def _refuse(value: Value, rule: str, path: Path) -> NoReturn:
     match value:
         case None:
-            text = f" has no value: it must be {wanted}"
+            text = f" has no value: it must be {rule}"
         case dict():
-            text = f" must be {wanted}, not a mapping"
+            text = f" must be {rule}, not a mapping"
         case list():
-            text = f" must be {wanted}, not a list"
+            text = f" must be {rule}, not a list"
         case bool():
-            text = f" (={str(value).lower()}) must be {wanted}"
+            text = f" (={str(value).lower()}) must be {rule}"
         case _:
-            text = f" (={value!r}) must be {wanted}"
+            text = f" (={value!r}) must be {rule}"
     if not path:
         text = f": a scenario{text}"
     raise WrongError(path, text)
 
 
-def _meant(value: object, known: Sequence[str]) -> str:
+def _hint(value: object, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
     return f"; did you mean {close[0]!r}?" if close and close[0] != value else ""

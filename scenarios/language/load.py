@@ -35,7 +35,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
     """Read the scenario file *path*; *overrides* are ``key=value``, as after ``--set``.
 
     Raises:
-        InputError: it cannot be read, or is no valid scenario.
+        InputError: the file cannot be read, or is not a valid scenario.
     """
     path = located(path)
     scenario = with_traces_beside(parse(read(path), str(path), overrides), path.parent)
@@ -44,10 +44,10 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
 
 
 def parse(text: str, where: str = "scenario", overrides: Sequence[str] = ()) -> Scenario:
-    """Read the scenario *text*, which errors call *where*. Pure.
+    """Read the scenario *text*; errors name it *where*. Pure.
 
     Raises:
-        InputError: it is no valid scenario.
+        InputError: the text is not a valid scenario.
     """
     tree = read_tree(text, where)
     return decode(tree, apply_all(tree, overrides))
@@ -57,41 +57,41 @@ def dump(scenario: Scenario) -> str:
     """Return *scenario* as YAML with all defaults; `parse` reads it back as the same."""
     values = plain(scenario)
     if scenario.sweep is None:
-        del values["sweep"]  # no part of what one run does
+        del values["sweep"]  # not part of one run
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def check_readable(scenario: Scenario, where: str | None = None) -> None:
-    """Check, before it is run, that the resolved *scenario* can be read again, all defaults written out.
+    """Check before a run that the resolved *scenario*, with all defaults written out, can be read again.
 
     Args:
         scenario: resolved.
-        where: what errors call it; its name, if None.
+        where: its name in errors; None: the name of the scenario.
 
     Raises:
         InputError: it is too large.
     """
     values, characters = _size(plain(scenario))
-    if characters > MAX_CHARACTERS // 4:  # only then is it worth the time to write it
+    if characters > MAX_CHARACTERS // 4:  # else it is certainly small enough
         characters = len(dump(scenario))
-    for found, most, what in (
+    for count, most, noun in (
         (characters, MAX_CHARACTERS, "characters"),
         (values, MAX_VALUES, "values"),
     ):
-        if found > most:
+        if count > most:
             raise InputError(
-                f"{where or scenario.name}: has {found} {what} with every default written out; at most "
+                f"{where or scenario.name}: has {count} {noun} with every default written out; at most "
                 f"{most} can be read again"
             )
 
 
 def _size(value: object) -> tuple[int, int]:
-    """Return how many values there are in *value*, and at most how many characters they take as YAML."""
+    """Return the number of values in *value*, and a bound on their characters as YAML."""
     if isinstance(value, dict):
-        sizes = [_size(each) for each in value.values()]
+        sizes = [_size(inner) for inner in value.values()]
         keys = sum(6 * len(str(key)) for key in value)
     elif isinstance(value, list | tuple):
-        sizes, keys = [_size(each) for each in value], 0
+        sizes, keys = [_size(inner) for inner in value], 0
     else:
         return 1, 2 * MAX_DEPTH + 6 * len(str(value)) + 3
     return 1 + sum(count for count, _ in sizes), 2 * MAX_DEPTH + keys + sum(size for _, size in sizes)
@@ -103,16 +103,16 @@ def shipped() -> tuple[Path, ...]:
 
 
 def located(path: Path) -> Path:
-    """Return the scenario file that *path* means: itself, or the one that comes with peelfleet by that name.
+    """Return *path*, or the scenario of that name that comes with peelfleet.
 
     A file at *path* wins over a shipped scenario of its name, a folder does not.
 
     Raises:
-        InputError: there is neither; says which name may be meant.
+        InputError: neither exists; the message suggests a name.
     """
     if path.name != str(path) or (os.path.exists(path) and not os.path.isdir(path)):
         return path
-    names = {each.stem: each for each in shipped()}
+    names = {file.stem: file for file in shipped()}
     stem = path.name.removesuffix(".yaml")
     if stem in names:
         return names[stem]
@@ -126,32 +126,32 @@ def located(path: Path) -> Path:
     )
 
 
-def question(path: Path) -> str:
-    """Return the question that the scenario *path* answers: the first paragraph of its header comment."""
+def headline(path: Path) -> str:
+    """Return the headline of the scenario *path*: the first paragraph of its header comment."""
     header = (line.removeprefix("#").strip() for line in read(path).splitlines() if line.startswith("#"))
     return " ".join(itertools.takewhile(bool, header))
 
 
 def with_traces_beside(scenario: Scenario, folder: Path) -> Scenario:
-    """Return *scenario* with the traces that lie in *folder*, beside its file, found there."""
+    """Return *scenario* with the paths of those traces that are in *folder*, the folder of its file."""
     fleet = tuple(_with_traces_beside(group, folder) for group in scenario.fleet)
     return msgspec.structs.replace(scenario, fleet=fleet)
 
 
 def _with_traces_beside(group: FleetGroup, folder: Path) -> FleetGroup:
-    played = {
+    traces = {
         name: msgspec.structs.replace(value, file=str(folder / value.file))
         for name, value in msgspec.structs.asdict(group).items()
         if isinstance(value, Replay | Availability) and (folder / value.file).exists()
     }
-    return msgspec.structs.replace(group, **played)
+    return msgspec.structs.replace(group, **traces)
 
 
 def read(path: Path) -> str:
     """Return the text of the scenario file *path*.
 
     Raises:
-        InputError: it cannot be read.
+        InputError: the file cannot be read.
     """
     try:
         content = read_at_most(path, MAX_FILE_BYTES, "a scenario", pipes=True)
@@ -172,7 +172,7 @@ def read(path: Path) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes whatever `read_plain` would not take for text, and writes no aliases."""
+    """A dumper that quotes text that `read_plain` would not read as text, and writes no aliases."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -184,7 +184,7 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 def _style(text: str) -> str | None:
     if not text.replace("\n", "").isprintable():
-        return '"'  # the only style with escapes: YAML counts more characters as line breaks than we do
+        return '"'  # the only style with escapes: YAML has more line breaks than "\\n"
     if re.fullmatch(r"(\S.*\n)+(\S.*)?", text):
         return "|"
     return None if is_plain_text(text) else "'"

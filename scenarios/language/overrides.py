@@ -14,7 +14,7 @@ _PASSWORD = re.compile(r"//.*@")
 
 
 def apply(tree: Tree, override: str) -> None:
-    """Change *tree* as *override* says, such as ``fleet[0].memory.min=1 GiB``.
+    """Apply *override*, such as ``fleet[0].memory.min=1 GiB``, to *tree*.
 
     An entry of a list is meant by its number or by its name: ``fleet[phones].count=10``. A part that
     the file leaves out is taken with its defaults.
@@ -26,23 +26,23 @@ def apply(tree: Tree, override: str) -> None:
     place = one_line("--set " + _PASSWORD.sub("//...@", override))
     if not equals or not _KEY.fullmatch(key.strip()):
         raise InputError(f"{place}: must be key=value, such as fleet[0].count=100")
-    if isinstance(tree.value, dict):  # if not, that is what is wrong
+    if isinstance(tree.value, dict):  # else the decoder reports it
         _Override(tree, place).write(read_path(key.strip()), text)
 
 
 def apply_all(tree: Tree, overrides: Sequence[str]) -> list[str]:
-    """Change *tree* as each of *overrides* says; return what is wrong with those that cannot be."""
-    wrong: list[str] = []
+    """Apply each of *overrides* to *tree*; return the errors of those that cannot be applied."""
+    errors: list[str] = []
     for override in overrides:
         try:
             apply(tree, override)
         except InputError as error:
-            wrong += error.lines
-    return wrong
+            errors += error.lines
+    return errors
 
 
 def assign(tree: Tree, key: str, value: Value, place: str) -> Path:
-    """Change *key* of *tree* to *value*, which errors say is at *place*; return the path of *key*.
+    """Set *key* of *tree* to *value*, whose place in errors is *place*; return the path of *key*.
 
     Raises:
         InputError: no such entry can exist.
@@ -58,20 +58,20 @@ class _Override:
         self._tree = tree
         self._place = place
 
-    def write(self, wanted: Path, text: str) -> None:
-        path, outer = self.find(wanted)
+    def write(self, key: Path, text: str) -> None:
+        path, outer = self.find(key)
         self.put(outer, path, read_value(text, self._place, path))
 
-    def find(self, wanted: Path) -> tuple[Path, Value]:
-        """Return the path that *wanted* means, and the value around it."""
+    def find(self, key: Path) -> tuple[Path, Value]:
+        """Return the path of *key*, names of entries replaced by their indices, and the value around it."""
         path: Path = ()
         inner = self._tree.value
-        for part in wanted[:-1]:
+        for part in key[:-1]:
             inner = self._enter(inner, path := (*path, self._index(inner, part, path)))
-        return (*path, self._index(inner, wanted[-1], path)), inner
+        return (*path, self._index(inner, key[-1], path)), inner
 
     def _enter(self, outer: Value, path: Path) -> Value:
-        """Return the value at *path*, inside *outer*; an empty mapping where there is none yet."""
+        """Return the value at *path*, inside *outer*; create an empty mapping if it is missing."""
         at = path[-1]
         if isinstance(outer, list) and isinstance(at, int):
             return outer[at]
@@ -99,16 +99,16 @@ class _Override:
                 outer[at] = new.value
 
     def _below(self, outer: Value, path: Path) -> list[Path]:
-        """Return *path* and what is written below it, inside *outer*; most values hold nothing else."""
+        """Return *path*, if it is written inside *outer*, and the paths below it."""
         at = path[-1]
-        there = outer.get(at) if isinstance(outer, dict) and isinstance(at, str) else None
-        there = outer[at] if isinstance(outer, list) and isinstance(at, int) else there
-        if isinstance(there, dict | list):
+        inner = outer.get(at) if isinstance(outer, dict) and isinstance(at, str) else None
+        inner = outer[at] if isinstance(outer, list) and isinstance(at, int) else inner
+        if isinstance(inner, dict | list):
             return [old for old in self._tree.places if old[: len(path)] == path]
         return [path] if path in self._tree.places else []
 
     def _index(self, value: Value, part: str | int, path: Path) -> str | int:
-        """Return the key or the number by which *part* is found in *value*."""
+        """Return the key or the index of *part* in *value*."""
         if isinstance(value, dict):
             return str(part)
         if not isinstance(value, list):

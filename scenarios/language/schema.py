@@ -1,4 +1,4 @@
-"""What a scenario may say: frozen, closed values, composed of the settings that live with what they set.
+"""The fields of a scenario: frozen values, composed of settings that are defined beside the code they set.
 
 Nothing in this file touches a file, a clock or the environment. The string below each field is its
 documentation: `scenarios.reference.scenario_page` prints it.
@@ -48,32 +48,32 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The model: how it is trained, and how its blocks are stored."""
 
     recipe: RecipeName = "best"
-    """Which defaults the other keys of the model have: `best`, what validation prefers; or `paper`, the
-    paper's method to the letter. A key that is written wins over the recipe."""
+    """Defaults of the other keys of the model: `best`, those that validation prefers; or `paper`, exactly the
+    method of the paper. A key in the file wins over the recipe."""
 
     training: Training = Training()
     """The stages of PEEL and their settings."""
 
     codec: Codec = Codec.CODED
-    """How the numbers of a block are stored, on the wire and on the device: `fp32` to `int4` whole;
-    `planes` bit by bit, most significant first; `coded` likewise, entropy-coded."""
+    """Format of the numbers of a block, on the wire and on the device: `fp32` to `int4`, complete numbers;
+    `planes`, bit by bit, most significant first; `coded`, the same with entropy coding."""
 
     score: Score = Score.ALIGNED
-    """What a device ranks by: `aligned`, the user's and the item's numbers slice by slice; or `tiled`, the
-    sum of the item's slices with that of the user's, as in the authors' code."""
+    """Score by which a device ranks: `aligned`, products of the user's and the item's numbers, slice by
+    slice; or `tiled`, the product of the sums of their slices, as in the authors' code."""
 
     selection: Selection = Selection.PEEL
-    """By what a user group's blocks are ranked behind the floor (one block per item group, the first that the
-    policy itself would take): `peel`, by weight, or by what a block buys per byte where the codec is `planes`
-    or `coded`; `weight`, by what a block buys, whatever it costs; `weight_per_byte`, by weight over stored
-    bytes, another order only where cells differ in size; `popularity`, all blocks of the item group that the
-    user group wants most, then of the next; `prefix`, all blocks of the first slice of dimensions, then of
-    the second; `random`, in an order drawn for each user group (`training.seed`). Within an item group or a
-    slice `popularity` and `prefix` rank as `peel` does. What is `peel` by another name is refused: `weight`
-    where a block is a whole cell (`fp32` to `int4`), `weight_per_byte` where it is not."""
+    """Order of a user group's blocks. All policies begin with one block per item group, the first in their
+    own order. `peel`: by weight, or by weight per byte if the codec is `planes` or `coded`; `weight`: by
+    weight, whatever the size; `weight_per_byte`: by weight over stored bytes, which differs only if cells
+    differ in size; `popularity`: all blocks of the user group's most popular item group, then those of the
+    next; `prefix`: all blocks of the first slice of dimensions, then those of the second; `random`: in an
+    order drawn for each user group (`training.seed`). Within an item group or a slice, `popularity` and
+    `prefix` rank as `peel` does. A policy that gives the same order as `peel` is refused: `weight` if a block
+    is a complete cell (`fp32` to `int4`), `weight_per_byte` if it is not."""
 
     layers: Annotated[int, Meta(ge=1, le=65_536)] = 64
-    """Sizes of PEE to choose from, geometric in bytes; with as many as blocks, a PEE is whatever fits."""
+    """Number of sizes of a PEE, geometric in bytes; with as many layers as blocks, a PEE fills its budget."""
 
     def __post_init__(self) -> None:
         blocks = self.training.item_groups * self.training.slices * self.planes
@@ -84,12 +84,12 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             )
         if self.selection is not Selection.PEEL and self.selection.is_peel(self.codec.embedded):
             raise ValueError(
-                f"selection(={self.selection}) must be peel where codec is {self.codec}: they rank the same"
+                f"selection(={self.selection}) must be peel with codec {self.codec}: both give the same order"
             )
 
     @property
     def planes(self) -> int:
-        """P, the number of precision planes; with all of 12 a table ranks as the whole one does."""
+        """P, the number of precision planes; 12 planes rank as the complete table does."""
         return 12 if self.codec.embedded else 1
 
 
@@ -97,45 +97,45 @@ RECIPES: Final[Mapping[str, Model]] = {
     "best": Model(),
     "paper": Model(recipe="paper", training=TRAININGS["paper"], codec=Codec.FP32),
 }
-"""The model of each recipe, if nothing else is written."""
+"""The model of each recipe, with no other key in the file."""
 
 
 class Updates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How updates travel and what a device does by itself."""
+    """Transport of updates, and the rules by which a device acts alone."""
 
     max_payload: Bytes = Bytes(DEFAULT_MAX_PAYLOAD)
-    """No part of an update is larger; large public IoT brokers take 128 KiB."""
+    """Maximum size of an update part; large public IoT brokers accept 128 KiB."""
 
     delivery: Literal["device", "shared"] = "device"
-    """How blocks come to a device: in answers to its reports; or from topics that all devices of a user group
-    share, one per layer, on which the cloud leaves them once and the broker fans them out."""
+    """Path of blocks to a device: `device`, in answers to its reports; `shared`, from topics that all devices
+    of a user group share, one per layer: the cloud publishes the blocks once, the broker distributes them."""
 
     encoding: Literal["delta", "full"] = "delta"
-    """What an update brings: the blocks that are missing, or the whole PEE every time."""
+    """Content of an update: only the missing blocks, or always the complete PEE."""
 
     full_if_delta_over: Share = Share(1.0)
-    """With `delta`: where the missing blocks are more than this share of the whole PEE, it is sent whole."""
+    """With `delta`: if the missing blocks are more than this share of the PEE, the complete PEE is sent."""
 
     local_eviction: bool = True
-    """Whether a device whose budget shrinks evicts blocks at once, before it hears from the cloud."""
+    """Eviction without the cloud: a device whose budget shrinks evicts blocks at once."""
 
     retry_after: Duration = Duration(30 * TIME_UNITS["s"])
-    """How long a device waits for an answer before it reports again."""
+    """Time that a device waits for an answer before it reports again."""
 
     supersede: bool = True
-    """Whether a newer answer takes back the parts of an older one that have not begun to be sent."""
+    """Cancellation of old answers: a newer answer cancels the parts of an older one that are not yet sent."""
 
     hysteresis: Share = Share(0.0)
-    """A device asks for more only when its budget is this share above the one that it reported last."""
+    """A device reports a larger budget only if it is this share above the last reported one."""
 
     debounce: Duration = Duration(0)
-    """A device reports a budget that has not changed for this time; what does not fit is evicted at once."""
+    """Time for which a budget must not change before a device reports it; evictions do not wait."""
 
     levels_per_doubling: LevelsPerDoubling | None = None
     """Levels between a size and its double, to which reported budgets are rounded down; null: exact."""
 
     headroom: Share = Share(0.0)
-    """The share of its budget that a device leaves free, so that small dips force nothing out."""
+    """Share of its budget that a device leaves free, so that small dips evict nothing."""
 
     def __post_init__(self) -> None:
         if not LEAST_PAYLOAD <= self.max_payload <= MAX_PART_BYTES:
@@ -155,90 +155,90 @@ class Updates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ValueError("encoding(='full') needs delivery device: shared topics hold layers, not PEEs")
         if self.delivery == "shared" and not self.local_eviction:
             raise ValueError(
-                "local_eviction(=false) needs delivery device: with shared topics nobody else would evict"
+                "local_eviction(=false) needs delivery device: with shared topics only the device can evict"
             )
 
 
 class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The fields of a scenario; `scenarios.language.scenario.Scenario` is one that was checked."""
+    """The fields of a scenario; `scenarios.language.scenario.Scenario` adds the checks."""
 
     version: Literal[1]
     """Version of the scenario language."""
 
     name: str
-    """Name of the scenario: at most 40 letters, digits, '.', '_' or '-'; it names the run folder too."""
+    """Name of the scenario: at most 40 letters, digits, '.', '_' or '-'; it also names the run folder."""
 
     description: str = ""
-    """What the scenario is for, in the author's words."""
+    """Purpose of the scenario, in the author's words."""
 
     seed: Seed = 0
-    """Seed of everything random in the run; data and training have their own."""
+    """Seed of all random numbers of the run; data and training have their own seeds."""
 
     clock: Literal["virtual", "lockstep", "realtime"] = "lockstep"
-    """How time passes and messages travel: as fast as possible, in memory (virtual) or through a real broker
-    to a real cloud (lockstep); or with the wall clock, through a real broker (realtime)."""
+    """Clock and transport: `virtual`, as fast as possible, messages in memory; `lockstep`, as fast as
+    possible, messages through a real broker to a real cloud; `realtime`, the wall clock and a real broker."""
 
     stop_time: Duration = Duration(0)
-    """Simulated time at which memory stops moving; what is under way still arrives. Left out: the end of the
-    last stage."""
+    """Simulated time at which the memory stops changing; messages on their way still arrive. Left out: the
+    end of the last stage."""
 
     broker: str = "auto"
-    """Where lockstep and realtime find their broker: auto, mosquitto, amqtt, or mqtt://host[:port] of one
-    that runs."""
+    """Broker of lockstep and realtime: auto, mosquitto or amqtt to start one, or the mqtt://host[:port] of a
+    running one."""
 
     data: Data = Synthetic()
-    """Where interactions come from."""
+    """Source of the interactions."""
 
     model: Model = Model()
-    """What is trained and how it is stored."""
+    """Training and storage of the model."""
 
     realtime: RealtimeSettings = RealtimeSettings()
-    """How a run in real time goes."""
+    """Settings of a run in real time."""
 
     cloud: CloudSettings = CloudSettings()
-    """How fast the cloud answers; in real time it takes as long as it takes."""
+    """Speed of the simulated cloud; in real time the cloud is a real one."""
 
     updates: Updates = Updates()
-    """How updates travel."""
+    """Transport of updates."""
 
     networks: dict[str, Network] = {}
-    """Kinds of network, by name; one named `default` is always there."""
+    """Kinds of network, by name; `default` always exists."""
 
     nodes: dict[str, DeviceClass] = {}
-    """Classes of devices, by name; one named `default` is always there."""
+    """Classes of devices, by name; `default` always exists."""
 
     fleet: tuple[FleetGroup, ...]
     """Groups of devices, each with its own memory, budget and network."""
 
     stages: tuple[Stage, ...] = ()
-    """Parts of the run, one after the other, each with a share of the fleet that is connected."""
+    """Consecutive parts of the run, each with a share of the fleet that is connected."""
 
     actions: tuple[Actions, ...] = ()
-    """What happens to chosen devices at chosen times."""
+    """Changes of selected devices at given times."""
 
     faults: tuple[Faults, ...] = ()
-    """What goes wrong, from when and for how long."""
+    """Faults, each with a start and a duration."""
 
     warmup: Duration = Duration(0)
-    """What happens before this does not count for thresholds; it is in the summary and the report."""
+    """Events before this time do not count for thresholds; the summary and the report include them."""
 
     thresholds: dict[str, tuple[str | Threshold, ...]] = {}
-    """What the run must keep to, or it ends with exit status 99: rules by metric, such as
-    `update_latency_seconds: [p(95)<2s]`. A metric may be narrowed: `update_bytes{kind=wasted}`. A rule is an
-    aggregation that the metric has, `<`, `<=`, `>`, `>=` or `==`, and a value with its unit; the mean of
-    `ndcg_at_10` also compares with `0.9*full` or `0.9*best`. Any other number of `summary.json` can be named,
-    too: `broker_egress_bytes: [value<500MB]`. Metrics, aggregations and dimensions:
+    """Rules that the run must pass; if one is broken, the exit status is 99. Rules are listed by metric, such
+    as `update_latency_seconds: [p(95)<2s]`. A metric may be filtered: `update_bytes{kind=wasted}`. A rule is
+    an aggregation of the metric, `<`, `<=`, `>`, `>=` or `==`, and a value with its unit; the mean of
+    `ndcg_at_10` can also be compared with `0.9*full` or `0.9*best`. Other numbers of `summary.json` can be
+    named, too: `broker_egress_bytes: [value<500MB]`. Metrics, aggregations and dimensions:
     [metrics.md](metrics.md)."""
 
     rollout: Rollout | None = None
-    """A new model version that comes to the fleet in stages."""
+    """Rollout of a new model version to the fleet, in stages."""
 
     sweep: Sweep | None = None
     """Variants of this scenario that `peelfleet sweep` runs."""
 
     def fill_in(self) -> None:
-        """Add what is always there, and what is left to the stages."""
-        # Copies: the caller's dictionaries stay as they are.
+        """Add the default network and node, and the stop time if only the stages give it."""
+        # Copies, so that the dictionaries of the caller do not change.
         msgspec.structs.force_setattr(self, "networks", {"default": Network(), **self.networks})
         msgspec.structs.force_setattr(self, "nodes", {"default": DeviceClass(), **self.nodes})
         staged = sum(stage.duration for stage in self.stages)
@@ -247,7 +247,7 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     @property
     def reporting(self) -> ReportPolicy:
-        """The rules for reports that all groups share."""
+        """The report rules that all groups share."""
         updates = self.updates
         return ReportPolicy(
             hysteresis=float(updates.hysteresis),
@@ -258,19 +258,19 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     @property
     def shared_by(self) -> str | None:
-        """Why all devices must live in one environment, None if they need not."""
+        """The reason that all devices must be simulated in one environment; None if there is none."""
         if self.cloud.workers is not None:
             return "all devices share a cloud with few workers"
         if self.rollout is not None:
             return "the rollout is one for all devices"
-        return "a threshold that can end the run is judged by the whole fleet" if self.can_abort else None
+        return "a threshold that can end the run is evaluated on all devices" if self.can_abort else None
 
     @property
     def shared(self) -> bool:
-        """Whether devices share something, so that all of them must live in one environment."""
+        """True if all devices must be simulated in one environment."""
         return self.shared_by is not None
 
     @property
     def can_abort(self) -> bool:
-        """Whether a threshold can end the run early: what it is judged by is the whole fleet's."""
+        """True if a threshold can end the run early: it is evaluated on all devices."""
         return any(rule.abort_ns is not None for rule in rules_of(self.thresholds))

@@ -1,4 +1,4 @@
-"""What a ``sweep`` section may say: which variants of a scenario to run, and with which seeds."""
+"""The ``sweep`` section: variants of a scenario, and seeds."""
 
 import re
 from typing import Any
@@ -12,9 +12,9 @@ MAX_CASE_NAME = 40
 
 _KEY = re.compile(r"[A-Za-z_][\w-]*(?:\.[\w-]+|\[[^\[\]]+\])*")
 _NOT_SWEPT = {
-    "seed": "that is what sweep.seeds is for",
-    "sweep": "a sweep does not sweep itself",
-    "version": "a sweep speaks one version of the language",
+    "seed": "use sweep.seeds",
+    "sweep": "a sweep cannot vary itself",
+    "version": "a sweep has one version of the language",
 }
 
 
@@ -25,7 +25,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """At most 40 letters, digits, '.', '_' or '-'; it names rows and folders."""
 
     set: dict[str, Any] = {}
-    """Keys of the scenario, as after `--set`, and the value that each has in this variant."""
+    """Keys of the scenario, as after `--set`, with their values in this variant."""
 
     def __post_init__(self) -> None:
         if not valid_name(self.name) or len(self.name) > MAX_CASE_NAME:
@@ -40,13 +40,13 @@ class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Variants for `peelfleet sweep`: each case with each point of the grid, for each seed."""
 
     grid: dict[str, tuple[Any, ...]] = {}
-    """Keys of the scenario, as after `--set`, each with the list of values that it takes."""
+    """Keys of the scenario, as after `--set`, each with a list of values."""
 
     cases: tuple[Case, ...] = ()
-    """Named variants; the first is what the others are compared with."""
+    """Named variants; the others are compared with the first."""
 
     seeds: tuple[Seed, ...] = ()
-    """Seeds of the runs; the scenario's own if there are none."""
+    """Seeds of the runs; if empty, the scenario's own seed."""
 
     def __post_init__(self) -> None:
         for key, values in self.grid.items():

@@ -1,7 +1,7 @@
-"""Thresholds: what a run must keep to, in k6's words, checked against the metrics and the scenario.
+"""Thresholds: rules that a run must pass, in the syntax of k6, read against the metrics.
 
-``{metric: ["p(95)<2s"]}``; a metric may be narrowed, ``update_bytes{kind=wasted}``. Any other key of the
-summary that is a number can be demanded something of, too: ``{broker_egress_bytes: ["value<500MB"]}``. Pure.
+``{metric: ["p(95)<2s"]}``; a metric may be filtered, ``update_bytes{kind=wasted}``. Other numbers of the
+summary can have rules, too: ``{broker_egress_bytes: ["value<500MB"]}``. Pure.
 """
 
 import difflib
@@ -34,7 +34,7 @@ SIGNS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     ">": operator.gt,
 }
 SUMMARY: Final = "summary"
-"""The table of what is no metric but a key of the summary."""
+"""The table name of keys of the summary that are not metrics."""
 MEANS: Final = ("time_weighted_mean", "mean", "avg", "value")
 
 _SELECTOR = re.compile(r"(?P<metric>[^{}]*?)\s*(?:\{(?P<filters>[^{}]*)\})?")
@@ -54,15 +54,15 @@ _EXAMPLES: Final[Mapping[Unit, str]] = {
 
 
 class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A rule that can end the run early; one that cannot is written as its text alone."""
+    """A rule that can end the run early; other rules are written as their text alone."""
 
     threshold: str
     """The rule: an aggregation, a comparison and a value, such as `p(95)<3s`."""
     abort_on_fail: bool = False
-    """Whether the run ends when the rule is found broken. It is judged at every 50th part of the run, on what
-    has been logged by then; where nothing has, it is not broken yet."""
+    """End of the run when the rule is broken. It is evaluated after every 50th of the run, on the rows logged
+    until then; without rows it is not broken yet."""
     delay_abort_eval: Duration = Duration(0)
-    """Before this simulated time it is not judged."""
+    """The rule is not evaluated before this simulated time."""
 
     def __post_init__(self) -> None:
         if self.delay_abort_eval and not self.abort_on_fail:
@@ -73,7 +73,7 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 @dataclass(frozen=True)
 class Rule:
-    """What one threshold demands."""
+    """A threshold that has been read."""
 
     selector: str
     """The metric and its filters, as written."""
@@ -84,18 +84,18 @@ class Rule:
     """Values by dimension."""
     aggregation: str
     percent: float | None
-    """Of ``p``."""
+    """The percentile of ``p``."""
     sign: str
     limit: float
-    """In the unit of the aggregation; where there is a base, so many times that."""
+    """The limit in the unit of the aggregation; with a base, the factor of the base."""
     base: str | None
-    """``full`` or ``best``: what the mean is compared with."""
+    """``full`` or ``best``, if the mean is compared with one of them."""
     abort_ns: int | None
-    """From when on the run ends where the rule is broken; None: it does not."""
+    """The time from which the broken rule ends the run; None: it never does."""
 
     @property
     def of_summary(self) -> bool:
-        """Whether it is about a key of the summary that is no metric."""
+        """True if the rule is about a key of the summary that is not a metric."""
         return self.metric.table == SUMMARY
 
 
@@ -103,23 +103,23 @@ def rules_of(thresholds: Mapping[str, Sequence[str | Threshold]]) -> tuple[Rule,
     """Return the rules of *thresholds*, in their order.
 
     Raises:
-        ValueError: one has no meaning.
+        ValueError: a rule is wrong.
     """
     rules = []
-    for found in read_rules(thresholds):
-        if isinstance(found, str):
-            raise ValueError(found)
-        rules.append(found)
+    for rule in read_rules(thresholds):
+        if isinstance(rule, str):
+            raise ValueError(rule)
+        rules.append(rule)
     return tuple(rules)
 
 
-def thresholds_that_mean_nothing(thresholds: Mapping[str, Sequence[str | Threshold]]) -> Iterator[str]:
-    """Yield what is wrong with each of *thresholds* that has no meaning."""
-    return (found for found in read_rules(thresholds) if isinstance(found, str))
+def threshold_errors(thresholds: Mapping[str, Sequence[str | Threshold]]) -> Iterator[str]:
+    """Yield the error of each wrong rule."""
+    return (rule for rule in read_rules(thresholds) if isinstance(rule, str))
 
 
 def read_rules(thresholds: Mapping[str, Sequence[str | Threshold]]) -> Iterator[Rule | str]:
-    """Yield each rule of *thresholds*; where it has no meaning, why."""
+    """Yield each rule of *thresholds*; for a wrong one, its error."""
     for selector, entries in thresholds.items():
         try:
             metric, filters = _read_selector(selector)
@@ -146,12 +146,12 @@ def _read_selector(text: str) -> tuple[Metric, Mapping[str, str]]:
     name = found["metric"]
     metric = METRICS.get(name) or _summary_key(name)
     if metric is None:
-        raise ValueError(f"{path} must name a metric, or a number in summary.json{_meant(name)}")
+        raise ValueError(f"{path} must name a metric, or a number in summary.json{_hint(name)}")
     if metric.table == SUMMARY and found["filters"] is not None:
-        raise ValueError(f"{path} must have no filters: {name} is a key of the summary, and of the whole run")
+        raise ValueError(f"{path} must have no filters: {name} is a key of the summary, of the complete run")
     filters: dict[str, str] = {}
     for part in found["filters"].split(",") if found["filters"] is not None else ():
-        dimension, equals, value = (each.strip() for each in part.partition("="))
+        dimension, equals, value = (text.strip() for text in part.partition("="))
         if not (dimension and equals and value):
             raise ValueError(f"{path} must have filters such as group=phone, not {part.strip()!r}")
         if dimension in filters:
@@ -161,18 +161,18 @@ def _read_selector(text: str) -> tuple[Metric, Mapping[str, str]]:
 
 
 def _summary_key(name: str) -> Metric | None:
-    """Return the key of the summary called *name* as a metric with one value; None: it is no number."""
+    """Return the key *name* of the summary as a metric with one value; None if it is not a number."""
     key = key_of(name)
     if key is None or key.unit is None:
         return None
     return Metric(name, Kind.GAUGE, key.unit, SUMMARY, key.meaning)
 
 
-def _meant(name: str) -> str:
-    """Return which names *name* may have meant: those that have its words, or one that is spelt nearly so."""
+def _hint(name: str) -> str:
+    """Return a hint: known names that contain the words of *name*, or the one spelt most like it."""
     known = [*METRICS, *number_keys()]
     parts = set(name.lower().split("_"))
-    alike = [each for each in known if parts <= set(each.split("_"))][:4]
+    alike = [other for other in known if parts <= set(other.split("_"))][:4]
     alike = alike or difflib.get_close_matches(name, known, n=1, cutoff=0.8)
     return f"; did you mean {', '.join(map(repr, alike))}?" if alike else "; docs/metrics.md lists them"
 
@@ -190,9 +190,9 @@ def _read_rule(
         if what != "value":
             raise ValueError(f"{path} must be value: {metric.name} is one number of summary.json")
         if isinstance(entry, Threshold) and entry.abort_on_fail:
-            raise ValueError(f"{path} must not abort: the summary is there at the end of the run only")
+            raise ValueError(f"{path} must not abort: the summary exists only at the end of the run")
     if what not in metric.aggregations:
-        known = listed(what, ["p(N)" if each == "p" else each for each in metric.aggregations])
+        known = listed(what, ["p(N)" if name == "p" else name for name in metric.aggregations])
         raise ValueError(f"{path} must aggregate {metric.name}, a {metric.kind}, by one of {known}")
     percent = _read_percent(path, what, found["percent"])
     if what == "share" and metric.kind is Kind.COUNTER and not filters:
@@ -236,10 +236,10 @@ def _read_value(path: str, metric: Metric, what: str, text: str) -> tuple[float,
 
 
 def _quantity(unit: Unit, text: str) -> float:
-    """Return the value that *text* means in *unit*.
+    """Return the value of *text* in *unit*.
 
     Raises:
-        ValueError: it means none.
+        ValueError: *text* is not a value of this unit.
     """
     plain = float(text) if _NUMBER.fullmatch(text) else None
     match unit:
@@ -259,7 +259,7 @@ def _quantity(unit: Unit, text: str) -> float:
 
 
 def _data_rate(text: str) -> float:
-    """Return bytes a second: fractions of a bit do not matter here."""
+    """Return bytes per second; fractions of a bit do not matter here."""
     for name, bits in RATE_UNITS.items():
         number = text.removesuffix(name).strip()
         if number != text and _NUMBER.fullmatch(number):
@@ -268,18 +268,18 @@ def _data_rate(text: str) -> float:
 
 
 def shown_value(selector: str, text: str, value: float | None) -> str:
-    """Return the value that rule *text* judged in the unit in which the rule is written.
+    """Return *value* as text in the unit that the rule *text* uses.
 
     Args:
-        selector: the metric and its filters, as the scenario has them.
+        selector: the metric and its filters, as in the scenario.
         text: the rule.
-        value: in seconds, bytes or shares; None: there was nothing to judge by.
+        value: in seconds, bytes or shares; None: there are no data.
     """
     if value is None:
         return "no data"
     try:
         (rule,) = rules_of({selector: [text]})
-    except ValueError:  # of a run of another version
+    except ValueError:  # a run of another version
         return f"{value:,.6g}"
     found = _RULE.fullmatch(text.strip())
     written = "" if found is None or rule.base is not None else found["value"].strip()
@@ -289,8 +289,8 @@ def shown_value(selector: str, text: str, value: float | None) -> str:
 
 
 def _scale(unit: Unit, written: str) -> tuple[float, str]:
-    """Return how large the unit *written* is, and its name; where none is written that of *unit*."""
-    last = re.split(r"[0-9.\s]+", written)[-1]  # of 1 min 3 s, seconds
+    """Return the size and the name of the unit *written*; if it is empty, those of *unit*."""
+    last = re.split(r"[0-9.\s]+", written)[-1]  # seconds, in 1 min 3 s
     match unit:
         case Unit.SECONDS:
             return (TIME_UNITS[last] / NS_PER_S, last) if last in TIME_UNITS else (1.0, "s")
@@ -306,7 +306,7 @@ def _scale(unit: Unit, written: str) -> tuple[float, str]:
 
 
 def _rounded(value: float, limit: float | None) -> str:
-    """Return *value* with as many digits as tell it from *limit*."""
+    """Return *value* with enough digits to distinguish it from *limit*."""
     for digits in (4, 6, 9, 12):
         before = len(str(int(abs(value)))) if abs(value) >= 1 else 0
         places = max(digits - before, 0)
@@ -317,7 +317,7 @@ def _rounded(value: float, limit: float | None) -> str:
 
 
 def listed(value: str, known: Iterable[str]) -> str:
-    """Return the known words, and which of them *value* may have meant."""
+    """Return the known words, and the one that is most like *value*."""
     names = list(known)
     meant = difflib.get_close_matches(value, names, n=1)
     hint = f"; did you mean {meant[0]!r}?" if meant else ""

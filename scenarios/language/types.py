@@ -25,7 +25,7 @@ class Quantity:
     examples: tuple[str, ...]
     units: tuple[str, ...]
     several: bool = False
-    """Whether terms add up, as in ``1 h 30 min``."""
+    """Allow several terms, as in ``1 h 30 min``."""
 
 
 QUANTITIES: Mapping[type, Quantity] = {
@@ -49,7 +49,7 @@ QUANTITIES: Mapping[type, Quantity] = {
 
 @functools.cache
 def kind_of(hint: Any) -> types.Type:  # Any: a type hint is no type
-    """Return what *hint* allows."""
+    """Return msgspec's description of the type *hint*."""
     return types.type_info(hint)
 
 
@@ -60,22 +60,22 @@ def hints_of(cls: type) -> Mapping[str, Any]:
 
 
 def plain(value: object) -> Any:  # Any: whatever YAML and JSON can hold
-    """Return *value* as plain values, quantities as the text that people write."""
+    """Return *value* as plain values, with quantities as text."""
     return msgspec.to_builtins(value, enc_hook=_as_text)
 
 
 def structs_of(kind: types.Type) -> tuple[types.StructType, ...]:
-    """Return the structs that *kind* is, or chooses from."""
+    """Return the struct *kind*, or the structs of the union *kind*."""
     return tuple(option for option in _options(kind) if isinstance(option, types.StructType))
 
 
 def quantity_of(kind: types.Type) -> type | None:
-    """Return the quantity that *kind* is, None possibly allowed beside it."""
+    """Return the class of the quantity *kind*, which may also allow None; None for another kind."""
     return next((option.cls for option in _options(kind) if isinstance(option, types.CustomType)), None)
 
 
 def is_share(kind: types.Type) -> bool:
-    """Tell whether *kind* is a number from 0 to 1, which may be written in percent, too."""
+    """Return whether *kind* is a number from 0 to 1, which may also be written in percent."""
     if not isinstance(kind, types.FloatType):
         return False
     least = kind.ge if kind.ge is not None else kind.gt
@@ -84,7 +84,7 @@ def is_share(kind: types.Type) -> bool:
 
 
 def items_of(kind: types.Type) -> types.Type:
-    """Return what the items of *kind* are, if it is a collection; else *kind*."""
+    """Return the kind of the items of *kind*, if it is a collection; else *kind*."""
     match kind:
         case types.DictType():
             return kind.value_type
@@ -94,22 +94,22 @@ def items_of(kind: types.Type) -> types.Type:
 
 
 def default_of(field: types.Field) -> Any:  # Any: whatever the default is
-    """Return the default of a field that has one."""
+    """Return the default of a field that is not required."""
     return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
 
 
 @functools.cache
 def sections(cls: type) -> Sequence[tuple[types.StructType, Sequence[str]]]:
-    """Return each struct in *cls*, itself first, with its paths, such as ``fleet[].memory``."""
-    found: dict[type, tuple[types.StructType, dict[str, None]]] = {}
+    """Return the structs in *cls*, itself first, each with its paths, such as ``fleet[].memory``."""
+    structs: dict[type, tuple[types.StructType, dict[str, None]]] = {}
     for path, struct in _below("", cls):
-        found.setdefault(struct.cls, (struct, {}))[1][path] = None
-    return tuple((struct, tuple(paths)) for struct, paths in found.values())
+        structs.setdefault(struct.cls, (struct, {}))[1][path] = None
+    return tuple((struct, tuple(paths)) for struct, paths in structs.values())
 
 
 @functools.cache
 def documentation(cls: type) -> Mapping[str, str]:
-    """Return what the string below each field of *cls* says, those of its bases included."""
+    """Return the string below each field of *cls*, fields of its base classes included."""
     return {
         field.target.id: _flat(text.value.value)
         for base in reversed(cls.__mro__)
@@ -125,12 +125,12 @@ def documentation(cls: type) -> Mapping[str, str]:
 
 
 def summary(cls: type) -> str:
-    """Return what the docstring of *cls* says."""
+    """Return the docstring of *cls*, on one line."""
     return _flat(cls.__doc__ or "")
 
 
 def choices(kind: types.Type) -> list[str]:
-    """Return the words that *kind* chooses from, if it does."""
+    """Return the words of a closed choice; an empty list for another kind."""
     match kind:
         case types.EnumType():
             return [str(member.value) for member in kind.cls]
@@ -140,7 +140,7 @@ def choices(kind: types.Type) -> list[str]:
 
 
 def expected(kind: types.Type) -> str:
-    """Return in words what a value of *kind* is."""
+    """Return a description of the values of *kind*."""
     match kind:
         case types.BoolType():
             return "true or false"
@@ -165,9 +165,9 @@ def expected(kind: types.Type) -> str:
     return "a list" if isinstance(kind, types.VarTupleType) else "a mapping of keys"
 
 
-def _as_text(value: Any) -> object:  # Any: what msgspec does not know itself
+def _as_text(value: Any) -> object:  # Any: a quantity
     text = QUANTITIES[type(value)].format(value)
-    # Text such as 1e-07 would read as no share: very small ones stay numbers.
+    # Text such as 1e-07 cannot be read as a share: very small ones stay numbers.
     return float(value) if isinstance(value, units.Share) and not text.endswith("%") else text
 
 

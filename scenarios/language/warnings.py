@@ -1,28 +1,28 @@
-"""Doubts: what is allowed and yet may not be meant, or takes very long; told before anything runs."""
+"""Warnings: allowed settings that may be a mistake, or take very long; shown before a run."""
 
 from collections.abc import Iterable, Iterator
 
-from scenarios.language.checks import paces
+from scenarios.language.checks import repeating_spans
 from scenarios.language.scenario import Scenario
 from wire.units import NS_PER_S, format_duration
 
 EVENTS_A_SECOND = 50_000
-"""A simulation without a broker makes about so many steps a second of one core."""
+"""Approximate speed of a simulation without a broker, in events per second of one core."""
 MANY_SECONDS = 3600
 MANY_DEVICES = 1_000_000
 DEVICE_BYTES = 4_000
-"""A device takes about so much memory while it lives."""
+"""Approximate memory of a simulated device."""
 
 
-def doubts(scenario: Scenario) -> Iterator[str]:
-    """Yield what the user should know of *scenario* before it runs, a line each."""
+def scenario_warnings(scenario: Scenario) -> Iterator[str]:
+    """Yield the warnings about *scenario*, a line each."""
     yield from _of_first_stage(scenario)
     yield from _of_size(scenario)
 
 
-def doubts_of_all(scenarios: Iterable[Scenario]) -> list[str]:
-    """Return the doubts of *scenarios*, such as the combinations of a sweep; those that are alike once."""
-    return list(dict.fromkeys(line for scenario in scenarios for line in doubts(scenario)))
+def distinct_warnings(scenarios: Iterable[Scenario]) -> list[str]:
+    """Return the distinct warnings about *scenarios*, such as the combinations of a sweep."""
+    return list(dict.fromkeys(line for scenario in scenarios for line in scenario_warnings(scenario)))
 
 
 def _of_first_stage(scenario: Scenario) -> Iterator[str]:
@@ -33,8 +33,8 @@ def _of_first_stage(scenario: Scenario) -> Iterator[str]:
     if first.ramp is None and first.target > 0:
         also = f", besides start_within of {', '.join(late)}" if late else ""
         yield (
-            f"stages[0].ramp: is left out, so devices connect one after the other over the whole "
-            f"{format_duration(first.duration)} of {first.name!r}{also}; ramp: 0 s has them there at once"
+            f"stages[0].ramp: is left out, so devices connect one after the other over all "
+            f"{format_duration(first.duration)} of {first.name!r}{also}; ramp: 0 s connects them at once"
         )
 
 
@@ -45,18 +45,18 @@ def _of_size(scenario: Scenario) -> Iterator[str]:
             f"fleet: has {devices:,} devices: takes about {devices * DEVICE_BYTES / 1e9:,.0f} GB of memory; "
             "docs/scale.md says how to simulate a part"
         )
-    seconds = steps(scenario) / EVENTS_A_SECOND
+    seconds = estimate_events(scenario) / EVENTS_A_SECOND
     if scenario.clock != "realtime" and seconds > MANY_SECONDS:
         yield (
-            f"fleet: makes about {steps(scenario):.2g} steps until stop_time: at {EVENTS_A_SECOND:,} a "
-            f"second that takes about {format_duration(int(seconds // 60) * 60 * NS_PER_S)}"
+            f"fleet: makes about {estimate_events(scenario):.2g} events until stop_time: at "
+            f"{EVENTS_A_SECOND:,} a second that takes about "
+            f"{format_duration(int(seconds // 60) * 60 * NS_PER_S)}"
         )
 
 
-def steps(scenario: Scenario) -> float:
-    """Return about how many times something comes again, of all devices together."""
+def estimate_events(scenario: Scenario) -> float:
+    """Return the approximate number of repeated events of all devices."""
     total = 0.0
-    for at, spans in paces(scenario):
-        count = sum(group.count for group in scenario.fleet) if at is None else scenario.fleet[at].count
-        total += count * scenario.stop_time / max(sum(spans.values()), 1)
+    for index, spans in repeating_spans(scenario):
+        total += scenario.fleet[index].count * scenario.stop_time / max(sum(spans.values()), 1)
     return total

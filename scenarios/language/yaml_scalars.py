@@ -1,7 +1,7 @@
-"""What an unquoted word of YAML means: the same in YAML 1.1 and 1.2, or it is refused.
+"""Unquoted words of YAML: each has the same meaning in YAML 1.1 and 1.2, or is refused.
 
-Readers of both versions are in use, and PyYAML is one of 1.1. Where they disagree (``no``, ``1:30``,
-``1e3``, ``0777``, ``1_000``, dates), whatever we chose would surprise someone. Pure.
+Readers of both versions are in use; PyYAML reads 1.1. They disagree on ``no``, ``1:30``, ``1e3``, ``0777``,
+``1_000`` and dates. Pure.
 """
 
 import re
@@ -34,14 +34,14 @@ _YAML_11 = yaml.resolver.Resolver()
 
 
 class AmbiguousError(ValueError):
-    """An unquoted word does not mean the same to all readers, or nothing that a scenario can use."""
+    """An unquoted word has different meanings in YAML 1.1 and 1.2, or none that a scenario can use."""
 
 
 def read_plain(text: str) -> Scalar:
-    """Return what the unquoted *text* means.
+    """Return the value of the unquoted *text*.
 
     Raises:
-        AmbiguousError: readers of YAML disagree about it; says what to write instead.
+        AmbiguousError: readers of YAML disagree about it; the message says what to write instead.
     """
     kind = _kind_12(text)
     if kind == "infinite":
@@ -57,7 +57,7 @@ def read_plain(text: str) -> Scalar:
 
 
 def is_plain_text(text: str) -> bool:
-    """Tell whether *text* means itself without quotes, to every reader."""
+    """Return whether every reader reads the unquoted *text* as this text."""
     return _tag_11(text) == _kind_12(text) == "str"
 
 
@@ -67,7 +67,7 @@ def _kind_12(text: str) -> str:
 
 def _kind_11(text: str) -> str:
     kind = _tag_11(text)
-    # << and =, which mean something in YAML 1.1 only; and & * !, which no reader takes for a word.
+    # << and = have a meaning in YAML 1.1 only; & * ! do not begin a word in any version.
     return "str" if kind in ("merge", "value", "yaml") else kind
 
 
@@ -107,7 +107,7 @@ def _instead(text: str, old: str, new: str) -> str:
 
 
 def _decimal(text: str) -> str:
-    """Return the number that *text* most likely stands for, as every reader takes it."""
+    """Return the number that *text* most likely stands for, in a form that every reader reads equally."""
     digits = text.replace("_", "")
     if len(digits) > MAX_DIGITS:
         return "it in full"

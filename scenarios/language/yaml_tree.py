@@ -1,6 +1,6 @@
-"""YAML text as plain values, each with the place that it comes from.
+"""YAML text as plain values, each with its place in the text.
 
-Anchors, aliases and merge keys work, within bounds. What is easily misread is refused: tags, keys
+Anchors, aliases and merge keys work, within bounds. Refused are: tags, keys
 given twice, several documents, and the words of `scenarios.language.yaml_scalars`. Every refusal is an
 `InputError` of one line that starts with the place.
 """
@@ -34,22 +34,22 @@ class Tree:
     value: Value
     places: dict[Path, str]
     implied: set[Path] = field(default_factory=set)
-    """Mappings that no one wrote: an override reached into a part that the file leaves out."""
+    """Mappings that an override created, inside a part that the file leaves out."""
     wrong: dict[Path, str] = field(default_factory=dict)
-    """What is written there cannot be used, and why: a line that starts with the place. Its value is None."""
+    """The errors of values that cannot be used: lines that start with the place. The value itself is None."""
 
     def place(self, path: Path) -> str:
-        """Return where *path* is written, or the nearest thing around it."""
+        """Return the place of *path*, or that of the nearest value around it."""
         while path not in self.places:
             path = path[:-1]
         return self.places[path]
 
 
 def read_tree(text: str, where: str) -> Tree:
-    """Read the YAML document *text*, which comes from *where*.
+    """Read the YAML document *text* of the file *where*.
 
     Raises:
-        InputError: it is no YAML that a scenario may use.
+        InputError: it is not YAML, or uses YAML that a scenario may not use.
     """
     node = _compose(text, where)
     if node is None:
@@ -59,10 +59,10 @@ def read_tree(text: str, where: str) -> Tree:
 
 
 def read_value(text: str, place: str, path: Path) -> Tree:
-    """Read *text*, the YAML of one value at *path*, all of it from *place*; paths are absolute.
+    """Read *text*, the YAML of one value at *path*; its place is *place*, and its paths are absolute.
 
     Raises:
-        InputError: it is no YAML that a scenario may use.
+        InputError: it is not YAML, or uses YAML that a scenario may not use.
     """
     node = _compose(text, place, lines=False)
     builder = _Builder(lambda _: place)
@@ -71,7 +71,7 @@ def read_value(text: str, place: str, path: Path) -> Tree:
 
 
 def dotted(path: Path) -> str:
-    """Return *path* as people write it: ``fleet[0].memory.min``."""
+    """Return *path* in the form ``fleet[0].memory.min``."""
     text = ""
     for part in path:
         plain = isinstance(part, str) and re.fullmatch(r"[\w-]+", part)
@@ -80,13 +80,13 @@ def dotted(path: Path) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return *text* without line breaks, cut where it is too long to read."""
+    """Return *text* without line breaks, shortened if it is too long to read."""
     flat = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     return flat if len(flat) <= MAX_LINE else flat[: MAX_LINE - 1] + "…"
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes; a tag tells only whether a scalar was quoted, or is the one that was written."""
+    """A composer whose tags tell only whether a scalar was quoted, or the tag in the text."""
 
     depth = 0
 
@@ -137,8 +137,8 @@ class _Builder:
     """Builds the value of a node.
 
     Args:
-        place: what to call a place in the text.
-        ignore: top-level keys that start so are left out; "" for none.
+        place: returns the name of a place in the text.
+        ignore: prefix of top-level keys that are left out; "" for none.
     """
 
     def __init__(self, place: Callable[[yaml.Mark], str], ignore: str = "") -> None:
@@ -150,7 +150,7 @@ class _Builder:
         self._open: set[int] = set()
 
     def build(self, node: yaml.Node, path: Path) -> Value:
-        """Return the value of *node*, which is at *path*."""
+        """Return the value of *node* at *path*."""
         self.places.setdefault(path, self._place(node.start_mark))
         with self._inside(node, path):
             if isinstance(node, yaml.ScalarNode):
@@ -161,7 +161,7 @@ class _Builder:
             return self._mapping(node, path)
 
     def _value(self, node: yaml.ScalarNode, path: Path) -> Scalar:
-        """Return the value of *node*; where it has none, remember why, so that all such are said at once."""
+        """Return the value of *node*; collect its error, so that all errors are reported at once."""
         try:
             return self._scalar(node, dotted(path))
         except InputError as error:
@@ -177,7 +177,7 @@ class _Builder:
         return value
 
     def _pairs(self, node: yaml.MappingNode, path: Path) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """Return the keys of *node* with those it merges; its own come first, then the earlier merged.
+        """Return the keys of *node* and of the mappings that it merges: its own keys win.
 
         A key that is merged counts as a value that an alias brings, wherever it is used in the end.
         """
@@ -204,7 +204,7 @@ class _Builder:
         return own
 
     def _sources(self, node: yaml.Node, path: Path) -> list[yaml.MappingNode]:
-        """Return the mappings that ``<<`` names."""
+        """Return the mappings that ``<<`` refers to."""
         sources = node.value if isinstance(node, yaml.SequenceNode) else [node]
         for source in sources:
             if not isinstance(source, yaml.MappingNode):
@@ -232,7 +232,7 @@ class _Builder:
 
     @contextmanager
     def _inside(self, node: yaml.Node, path: Path) -> Iterator[None]:
-        """Bound what anchors can expand to, in depth and in number."""
+        """Limit the depth and the number of values that anchors can expand to."""
         self._count(node)
         if len(self._open) > 2 * MAX_DEPTH:
             self._refuse(node, f"aliases nest deeper than {MAX_DEPTH} levels")

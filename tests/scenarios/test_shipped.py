@@ -20,7 +20,7 @@ from devices.timeline.actions import budget_factors
 from emulator.cli.verbs import load_verb
 from emulator.simulation.job import build_timeline
 from emulator.simulation.trace_files import read_trace_files
-from scenarios.language.load import dump, load, parse, question, shipped
+from scenarios.language.load import dump, headline, load, parse, shipped
 from scenarios.language.scenario import Scenario
 from scenarios.language.sweep_expansion import load_plan
 from scenarios.language.types import documentation, sections
@@ -69,7 +69,7 @@ def test_each_loads_reads_back_and_obeys_the_schema(path: Path) -> None:
 
 @paths
 def test_each_asks_a_question_and_says_how_to_run_it(path: Path) -> None:
-    assert question(path).endswith("?")
+    assert headline(path).endswith("?")
     assert f"peelfleet run scenarios/{path.name}" in path.read_text(encoding="utf-8")
 
 

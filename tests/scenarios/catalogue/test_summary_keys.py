@@ -65,7 +65,7 @@ def test_what_is_no_number_is_refused_with_what_may_be_meant(selector: str, rule
 
 
 def test_a_key_that_is_there_only_at_the_end_cannot_end_a_run() -> None:
-    with pytest.raises(ValueError, match="must not abort: the summary is there at the end"):
+    with pytest.raises(ValueError, match="must not abort: the summary exists only at the end"):
         rules_of({"broker_egress_bytes": [Threshold(threshold="value<1 B", abort_on_fail=True)]})
 
 

@@ -10,7 +10,7 @@ import pytest
 from scenarios.language.load import load, located, parse, shipped
 from scenarios.language.scenario import Scenario
 from scenarios.language.sweep_expansion import load_plan
-from scenarios.language.warnings import doubts, steps
+from scenarios.language.warnings import estimate_events, scenario_warnings
 from wire.errors import InputError
 
 BEGIN = "version: 1\nname: x\nstop_time: 1 h\nfleet: [{name: a, count: 10, start_within: 5 min}]\n"
@@ -62,14 +62,14 @@ def test_what_has_no_end_is_no_scenario() -> None:
 
 
 def doubts_of(more: str, begin: str = BEGIN) -> list[str]:
-    return list(doubts(parse(begin + more)))
+    return list(scenario_warnings(parse(begin + more)))
 
 
 def test_a_first_stage_without_a_ramp_is_doubted_since_devices_come_over_all_of_it() -> None:
     (text,) = doubts_of("stages: [{name: steady, duration: 15 min}, {name: b, duration: 1 min}]")
     assert text == (
-        "stages[0].ramp: is left out, so devices connect one after the other over the whole 15 min of "
-        "'steady', besides start_within of a; ramp: 0 s has them there at once"
+        "stages[0].ramp: is left out, so devices connect one after the other over all 15 min of "
+        "'steady', besides start_within of a; ramp: 0 s connects them at once"
     )
     assert doubts_of("stages: [{name: steady, duration: 15 min, ramp: 0 s}]") == []
     assert doubts_of("stages: [{name: steady, duration: 15 min, ramp: 15 min}]") == []
@@ -78,7 +78,7 @@ def test_a_first_stage_without_a_ramp_is_doubted_since_devices_come_over_all_of_
 
 @pytest.mark.parametrize("path", shipped(), ids=lambda path: path.stem)
 def test_no_shipped_scenario_is_doubted(path: Path) -> None:
-    assert list(doubts(load(path))) == []
+    assert list(scenario_warnings(load(path))) == []
 
 
 def a_fleet(count: int, step_every: str) -> Scenario:
@@ -87,15 +87,15 @@ def a_fleet(count: int, step_every: str) -> Scenario:
 
 
 def test_a_run_that_takes_hours_says_so_first() -> None:
-    assert steps(a_fleet(1000, "1 s")) == 1000 * 3600
-    assert list(doubts(a_fleet(1000, "1 s"))) == []
-    (text,) = doubts(a_fleet(1_000_000, "100 ms"))
+    assert estimate_events(a_fleet(1000, "1 s")) == 1000 * 3600
+    assert list(scenario_warnings(a_fleet(1000, "1 s"))) == []
+    (text,) = scenario_warnings(a_fleet(1_000_000, "100 ms"))
     assert (
-        text == "fleet: makes about 3.6e+10 steps until stop_time: at 50,000 a second that takes about 200 h"
+        text == "fleet: makes about 3.6e+10 events until stop_time: at 50,000 a second that takes about 200 h"
     )
-    assert [text.partition(":")[2][:22] for text in doubts(a_fleet(10_000_000, "1 min"))] == [
+    assert [text.partition(":")[2][:22] for text in scenario_warnings(a_fleet(10_000_000, "1 min"))] == [
         " has 10,000,000 device",
-        " makes about 6e+08 ste",
+        " makes about 6e+08 eve",
     ]
 
 

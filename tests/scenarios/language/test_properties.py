@@ -46,7 +46,7 @@ from devices.timeline.faults import (
 from devices.timeline.schedule import DeviceSelector, Stage
 from devices.traces.availability import Availability
 from scenarios.catalogue.metrics import METRICS, Unit
-from scenarios.language.checks import BROKERS, MOST_DEVICES
+from scenarios.language.checks import BROKERS, MAX_DEVICES
 from scenarios.language.load import dump, parse
 from scenarios.language.scenario import Scenario
 from scenarios.language.schema import Model, Updates
@@ -344,7 +344,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
         FleetGroup(
             name=name,
             # Three groups of these keep below the most devices that a fleet may have.
-            count=draw(st.integers(1, MOST_DEVICES // 3)),
+            count=draw(st.integers(1, MAX_DEVICES // 3)),
             memory=draw(memories),
             shocks=tuple(draw(st.lists(shocks(), max_size=2))),
             budget=draw(budgets),

@@ -3,7 +3,7 @@
 
 import pytest
 
-from scenarios.language.sweep_expansion import Plan, expand, read_seeds
+from scenarios.language.sweep_expansion import SweepPlan, expand, read_seeds
 from wire.errors import InputError
 
 SMALL = """\
@@ -26,7 +26,7 @@ sweep:
 PLAIN = SMALL.split("sweep:")[0]
 
 
-def names(plan: Plan) -> list[str]:
+def names(plan: SweepPlan) -> list[str]:
     return [each.name for each in plan.combinations]
 
 
@@ -135,7 +135,7 @@ def test_keys_with_the_same_end_are_told_apart() -> None:
         ),
         (PLAIN, ["stop_time"], None, "--over stop_time: must be KEY=V1,V2, such as fleet[0].count=10,20"),
         (PLAIN, ["stop_time=[1"], None, "--over stop_time=[1: not valid YAML: "),
-        (PLAIN, ["seed=1,2"], None, "sweep.grid (='seed') must not set seed: that is what sweep.seeds is for"),
+        (PLAIN, ["seed=1,2"], None, "sweep.grid (='seed') must not set seed: use sweep.seeds"),
         (PLAIN, [], [1, 1], "--seeds: sweep.seeds[1] (=1) must differ from that of seeds[0]"),
         (
             PLAIN,
