@@ -1,10 +1,10 @@
-"""What a device does when its budget changes and when a message arrives.
+"""The protocol logic of a device: it holds blocks inside a budget, makes reports and receives updates.
 
 Nothing in this file knows a socket, a clock or SimPy: bytes go in, bytes come out.
 
-A device holds a prefix of its group's ranking: so many blocks. It recommends with the layers that
-are complete. On a shrink it evicts from the end of the ranking at once, before it even reports; on
-a growth it takes in the parts of the answer in order, each of which leaves a valid prefix.
+A device holds a prefix of its group's ranking: a number of blocks. It recommends with the layers that are
+complete. If the budget falls, it evicts blocks from the end of the ranking at once, before it reports. If the
+budget grows, it receives the parts of the answer in order; after each of them it holds a valid prefix.
 """
 
 from enum import StrEnum
@@ -19,13 +19,13 @@ from wire.update_part import Layout, Part, decode_part
 
 
 class Receipt(StrEnum):
-    """What came of a part."""
+    """The result of a part."""
 
-    APPLIED = "applied"  # the PEE for the reported budget is now held, and it changed
+    APPLIED = "applied"  # the PEE for the reported budget is now held, and the blocks held have changed
     CONFIRMED = "confirmed"  # it was held already
     PROGRESS = "progress"  # more parts are to come
     STALE = "stale"  # it answers an older report
-    MISFIT = "misfit"  # the budget has fallen since it was asked for: report again
+    MISFIT = "misfit"  # the budget has fallen since the report: report again
     REJECTED = "rejected"  # damaged or contradictory: report again
 
 
@@ -33,12 +33,12 @@ class Agent:
     """The protocol logic of one device.
 
     Args:
-        user: whose PEE is wanted.
-        shelves: where blocks lie.
-        local_eviction: evict on a shrink at once; else only when the cloud has answered.
+        user: the user whose PEE it holds.
+        shelves: the cache of blocks.
+        local_eviction: evict at once if the budget falls; else only when the cloud has answered.
         shared: take blocks from the layers' own topics; else from answers to reports.
-        group: the user's group, where the device tells that and not its user.
-        seq: the last report's number: a device that has forgotten begins above all that it may have used.
+        group: the user's group, where the device reports that and not its user.
+        seq: the number of the last report: a device without a memory of it begins above all used ones.
     """
 
     __slots__ = (
@@ -78,32 +78,32 @@ class Agent:
     ) -> None:
         self.user = user
         self.reported_group = group
-        """The group that the device tells; None where it tells its user."""
+        """The group that the device reports; None where it reports its user."""
         self.shared = shared
         self.group = 0
         """The user's group, of the model version held."""
         self.local_eviction = local_eviction
         self.budget_bytes = 0
         self.requested_bytes = 0
-        """What is asked for: the budget, or less where a policy leaves some of it free."""
+        """The bytes to ask for: the budget, or less where a policy leaves some of it free."""
         self.reported_bytes = 0
-        """What was asked for last."""
+        """The bytes asked for in the last report."""
         self.seq = self._first_seq = seq
         self.model = ""
         """The model version held; empty if none."""
         self.offered = ""
-        """The model version that is wanted, if it is not the one that the cloud serves to everybody."""
+        """The model version to ask for, if it is not the one that the cloud serves to everybody."""
         self.held = 0
         """Blocks held: a prefix of the ranking."""
         self.resident_bytes = 0
-        """Bytes that they take, ids and scales included."""
+        """Bytes of these blocks, ids and scales included."""
         self.layer = 0
         """The layer in use: the highest that is complete; 0 recommends nothing."""
         self.user_vector = b""
         self.received: Layout | None = None
-        """What the last part that was not damaged said of itself."""
+        """The layout of the last part that was not damaged."""
         self.rejected: Reason | None = None
-        """Why the last part was rejected, if it was."""
+        """The reason for which the last part was rejected, if it was."""
         self._shelves = shelves
         self._shelf: BlockPrefix | None = None
         self._evicted = False
@@ -111,20 +111,20 @@ class Agent:
 
     @property
     def shelf(self) -> BlockPrefix | None:
-        """Where its blocks lie; None before an introduction."""
+        """Its blocks; None before an introduction."""
         return self._shelf
 
     @property
     def reported(self) -> bool:
-        """Whether it has reported at all."""
+        """True if it has reported at all."""
         return self.seq != self._first_seq
 
     def set_budget(self, budget_bytes: int, requested_bytes: int | None = None) -> None:
-        """Take a new budget; with local eviction, what exceeds it is gone when this returns.
+        """Take a new budget; with local eviction, blocks beyond it are gone when this returns.
 
         Args:
             budget_bytes: the most that the item embeddings may take.
-            requested_bytes: what to ask for, and what to evict to if something must go; else the budget.
+            requested_bytes: the bytes to ask for, and to evict to if blocks must go; default: the budget.
         """
         requested_bytes = budget_bytes if requested_bytes is None else requested_bytes
         if not 0 <= requested_bytes <= budget_bytes:
@@ -138,12 +138,12 @@ class Agent:
             self._evicted = True
 
     def change_user(self, user: int) -> None:
-        """Recommend to somebody else from now on: what was held for the old user is dropped."""
+        """Recommend to another user from now on: the blocks for the old user are dropped."""
         self.user = user
         self.forget()
 
     def forget(self) -> None:
-        """Drop everything that is held: the next answer brings it anew."""
+        """Drop all blocks: the next answer brings them again."""
         self.user_vector = b""
         self._leave()
         self.model, self._shelf = "", None
@@ -168,7 +168,7 @@ class Agent:
         )
 
     def missing(self) -> tuple[LayerName, ...]:
-        """Return the layers, in order, that are wanted and not held: none before an introduction."""
+        """Return the missing layers, in order, that fit the budget: none before an introduction."""
         shelf = self._shelf
         if shelf is None or (self.offered and self.offered != self.model):
             return ()

@@ -1,4 +1,4 @@
-"""Where the blocks of a device lie: for each user group, the start of its ranking, as bytes.
+"""The blocks of devices: for each user group, the first blocks of its ranking, as bytes.
 
 Devices that hold PEEs of one model and group hold prefixes of the same ranking. An emulated fleet
 keeps one shelf for all of them and a number per device; a device on its own keeps its own shelf.
@@ -18,9 +18,9 @@ from wire.update_part import Part
 
 LAYER_TABLE = ("layer_blocks", "layer_bytes")
 MOST_NOTICES = 64
-"""Notices are remembered for the newest so many model versions, and for those that are held."""
+"""Number of the newest model versions whose notices are kept, besides those of versions that are held."""
 MOST_SEEN = 2**14
-"""Parts of a shelf whose bytes are known to be equal, by their checksum, without comparing them again."""
+"""Number of parts that are known by their checksum to be equal, and are not compared again."""
 
 
 class BlockPrefix:
@@ -38,18 +38,18 @@ class BlockPrefix:
         self.scales = bytearray()
         self.data = bytearray()
         self.starts = [0]
-        """Where each block's numbers start in *data*, and where the last one ends."""
+        """Start of each block's numbers in *data*, and the end of the last one."""
         self.resident = [0]
         """Bytes that a device stores for the first n blocks, all overhead included."""
         self._planes: dict[tuple[int, int], int] = {}
         self._seen: dict[tuple[int, int], int] = {}
         self.holders = 0
-        """Devices that hold some of it."""
+        """Number of devices that hold blocks of it."""
         self.permanent = False
-        """Whether it stays whole, whatever devices hold: it was filled before any device came."""
+        """True if no block is ever released: it was filled before any device came."""
 
     def check(self, part: Part) -> "Addition":
-        """Return what *part* brings beyond what is here; nothing is changed.
+        """Return the blocks of *part* that are new; nothing is changed.
 
         Raises:
             RemoteProtocolError: the part skips blocks, names unknown ones, has the wrong size, or
@@ -74,7 +74,7 @@ class BlockPrefix:
         return Addition((first, count), part.data_crc32, new, self._stored(new))
 
     def add(self, addition: "Addition") -> None:
-        """Take in what `check` has returned, as long as nothing else has been added or cut since."""
+        """Add what `check` has returned, as long as nothing else has been added or truncated since."""
         if addition.blocks.ids:
             self._append(addition.blocks)
         if addition.span != (0, 0):
@@ -83,7 +83,7 @@ class BlockPrefix:
             self._seen[addition.span] = addition.data_crc32
 
     def fill(self, blocks: Blocks) -> None:
-        """Put blocks behind those that are here.
+        """Append blocks.
 
         Raises:
             RemoteProtocolError: a block comes twice, or brings its cell back to an earlier plane.
@@ -119,7 +119,7 @@ class BlockPrefix:
         self.starts += [self.starts[-1] + end for end in block_offsets(sizes)[1:]]
 
     def _stored(self, blocks: Blocks) -> list[int]:
-        """Return the bytes stored up to each of *blocks*, which are to come behind those that are here."""
+        """Return the bytes stored up to each of *blocks*, if they are appended."""
         running = block_offsets(blocks.checked_sizes(self.geometry))[1:]
         return [
             self.resident[-1] + end + place * self.geometry.codec.overhead
@@ -127,7 +127,7 @@ class BlockPrefix:
         ]
 
     def cut(self, count: int) -> None:
-        """Give back the memory of the blocks beyond the first *count*: only where one device holds it."""
+        """Free the memory of the blocks beyond the first *count*; only where one device holds them."""
         if count >= len(self.ids):
             return
         geometry = self.geometry
@@ -139,7 +139,7 @@ class BlockPrefix:
     def part(self, first: int, end: int) -> Blocks:
         """Return the blocks *first* up to *end*, as they came."""
         starts, width = self.starts, self.geometry.codec.scale_bytes
-        sizes = [starts[place + 1] - starts[place] for place in range(first, end)]
+        sizes = [starts[index + 1] - starts[index] for index in range(first, end)]
         return Blocks(
             np.array(self.ids[first:end], dtype="<u2").tobytes(),
             np.array(sizes, dtype="<u2").tobytes() if self.geometry.codec.embedded else b"",
@@ -147,22 +147,22 @@ class BlockPrefix:
             bytes(self.data[starts[first] : starts[end]]),
         )
 
-    def block(self, place: int) -> tuple[bytes, float]:
-        """Return the numbers and the scale of the block at *place* of the ranking; 1 where it has none."""
-        scale = struct.unpack_from("<f", self.scales, 4 * place)[0] if self.scales else 1.0
-        return bytes(self.data[self.starts[place] : self.starts[place + 1]]), scale
+    def block(self, index: int) -> tuple[bytes, float]:
+        """Return the numbers and the scale of the block at *index* of the ranking; 1 where it has none."""
+        scale = struct.unpack_from("<f", self.scales, 4 * index)[0] if self.scales else 1.0
+        return bytes(self.data[self.starts[index] : self.starts[index + 1]]), scale
 
 
 class Addition(NamedTuple):
-    """What a part brings to a shelf, checked and not yet added."""
+    """The new blocks of a part, checked and not yet added."""
 
     span: tuple[int, int]
-    """The part's first place in the ranking, and how many blocks it has."""
+    """The part's first index in the ranking, and its number of blocks."""
     data_crc32: int
     blocks: Blocks
-    """Those that are not there yet."""
+    """The blocks that are not held yet."""
     resident: list[int]
-    """Bytes that a device stores up to each of them, those before them included."""
+    """Bytes that a device stores up to each of them, earlier blocks included."""
 
     def bytes_of(self, count: int, shelf: BlockPrefix) -> int:
         """Return the bytes that a device stores for the first *count* blocks of *shelf*, with these added."""
@@ -174,7 +174,7 @@ NOTHING_NEW = Addition((0, 0), 0, Blocks(b"", b"", b"", b""), [])
 
 
 class BlockCache:
-    """The shelves that devices hold blocks on, by model version and user group."""
+    """The blocks that devices hold, by model version and user group."""
 
     def __init__(self) -> None:
         self._notices: dict[str, ModelNotice] = {}
@@ -197,12 +197,12 @@ class BlockCache:
         return self._notices.get(model)
 
     def put(self, model: str, group: int, shelf: BlockPrefix) -> None:
-        """Use a shelf that is filled already: whatever arrives for it must be equal."""
+        """Use a prefix that is filled already: all blocks that arrive for it must be equal."""
         shelf.permanent = True
         self._shelves[model, group] = shelf
 
     def find(self, part: Part) -> BlockPrefix:
-        """Return the shelf that an introducing *part* belongs to, a new one with its layer table if need be.
+        """Return the prefix that an introducing *part* belongs to; a new one if it is not known.
 
         Nothing is kept of a new one before `enter`.
 
@@ -222,12 +222,12 @@ class BlockCache:
         return shelf
 
     def enter(self, model: str, group: int, shelf: BlockPrefix) -> None:
-        """Keep *shelf* as long as a device holds it: this is one more."""
+        """Keep *shelf* as long as devices hold it, and count one more."""
         self._shelves[model, group] = shelf
         shelf.holders += 1
 
     def leave(self, model: str, group: int, shelf: BlockPrefix) -> None:
-        """Let go of *shelf* for one device; what no device holds is released."""
+        """Release *shelf* for one device; it is dropped when no device holds it."""
         shelf.holders -= 1
         if not (shelf.holders or shelf.permanent):
             self._shelves.pop((model, group), None)

@@ -51,7 +51,7 @@ class ReportPolicy(msgspec.Struct, frozen=True):
 
     @property
     def reports_every_change(self) -> bool:
-        """Whether each change of the budget is reported at once, as it is."""
+        """True if each change of the budget is reported at once, as it is."""
         return self == ReportPolicy(Publish(max_interval=self.publish.max_interval))
 
     def requested_bytes(self, budget_bytes: int) -> int:

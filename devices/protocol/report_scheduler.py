@@ -122,7 +122,7 @@ class ReportScheduler:
 
     @property
     def awaits_answer(self) -> bool:
-        """Whether the last report has no complete answer yet."""
+        """True while the last report has no complete answer."""
         return self._awaits_answer
 
     def on_budget(self, budget_bytes: int, now_ns: int) -> None:

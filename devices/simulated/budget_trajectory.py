@@ -1,4 +1,4 @@
-"""The course of a device's budget: what its memory does, what shocks and actions make of it."""
+"""The budget of a device over time: its memory process, with shocks and actions."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -12,7 +12,7 @@ from wire.layers import Layers
 from wire.random_streams import draw, stream
 
 BudgetTrajectory = Iterator[tuple[int, int, int]]
-"""How a budget moves: (wait_ns, free_bytes, budget_bytes)."""
+"""The changes of a budget: (wait_ns, free_bytes, budget_bytes)."""
 
 
 def budget_trajectory(
@@ -26,38 +26,38 @@ def budget_trajectory(
         most_free: no more memory is ever free.
         scales: (t_ns, factor) since the device's start, rising: from when on the budget is multiplied.
     """
-    now, told, free, factor, remaining = 0, 0, 0, 1.0, list(reversed(scales))
+    now, last, free, factor, remaining = 0, 0, 0, 1.0, list(reversed(scales))
     for wait, free_bytes in memory:
         now += wait
         while remaining and remaining[-1][0] < now:
             at, factor = remaining.pop()
-            yield at - told, free, int(rule(free) * factor)
-            told = at
+            yield at - last, free, int(rule(free) * factor)
+            last = at
         while remaining and remaining[-1][0] == now:
             factor = remaining.pop()[1]
         free = free_bytes if free_bytes < most_free else most_free
-        yield now - told, free, rule(free) if factor == 1.0 else int(rule(free) * factor)
-        told = now
+        yield now - last, free, rule(free) if factor == 1.0 else int(rule(free) * factor)
+        last = now
     for at, factor in reversed(remaining):
-        yield at - told, free, int(rule(free) * factor)
-        told = at
+        yield at - last, free, int(rule(free) * factor)
+        last = at
 
 
-def resume_from(course: BudgetTrajectory, start_ns: int, since_ns: int) -> tuple[BudgetTrajectory, int]:
-    """Return what is left of *course*, begun at *start_ns*, from *since_ns* on; and when that begins."""
+def resume_from(trajectory: BudgetTrajectory, start_ns: int, since_ns: int) -> tuple[BudgetTrajectory, int]:
+    """Return the rest of *trajectory*, begun at *start_ns*, from *since_ns* on; and when that begins."""
     if start_ns >= since_ns:
-        return course, start_ns
-    return _rest(course, since_ns - start_ns), since_ns
+        return trajectory, start_ns
+    return _rest(trajectory, since_ns - start_ns), since_ns
 
 
-def _rest(course: BudgetTrajectory, skipped_ns: int) -> BudgetTrajectory:
+def _rest(trajectory: BudgetTrajectory, skipped_ns: int) -> BudgetTrajectory:
     """Yield the budget that holds after *skipped_ns*, then every later one."""
     now, held = 0, (0, 0)
-    for wait, *state in course:
+    for wait, *state in trajectory:
         if now + wait > skipped_ns:
             yield 0, *held
             yield now + wait - skipped_ns, state[0], state[1]
-            yield from course
+            yield from trajectory
             return
         now, held = now + wait, (state[0], state[1])
     yield 0, *held
@@ -65,38 +65,38 @@ def _rest(course: BudgetTrajectory, skipped_ns: int) -> BudgetTrajectory:
 
 def scale_factors(steps: Iterable[tuple[int, float]], start_ns: int) -> list[tuple[int, float]]:
     """Return scalings by the device's own time; of those before its start only the last counts."""
-    found: list[tuple[int, float]] = []
+    factors: list[tuple[int, float]] = []
     for t_ns, factor in steps:
         if t_ns <= start_ns:
-            found = [(0, factor)]
+            factors = [(0, factor)]
         else:
-            found.append((t_ns - start_ns, factor))
-    return found
+            factors.append((t_ns - start_ns, factor))
+    return factors
 
 
-def memory_process(enrolled: DeviceSpec, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
-    """Return how a device's free memory moves, shocks included.
+def memory_process(spec: DeviceSpec, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
+    """Return the changes of a device's free memory, shocks included.
 
     Args:
-        enrolled: the device.
+        spec: the device.
         seed: of the run.
         series: the recorded series, where its memory replays a trace.
         layers: of its user's ranking, for a memory that swings around a block boundary.
     """
-    group, name = enrolled.group, enrolled.name
+    group, name = spec.group, spec.name
     return apply_shocks(
-        _own_memory(enrolled, seed, series, layers),
+        _own_memory(spec, seed, series, layers),
         group.shocks,
         seed=seed,
         group=group.name,
         device=name,
-        start_ns=enrolled.start_ns,
+        start_ns=spec.start_ns,
     )
 
 
-def _own_memory(enrolled: DeviceSpec, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
-    """Return what a device's memory does by itself."""
-    group, name = enrolled.group, enrolled.name
+def _own_memory(spec: DeviceSpec, seed: int, series: Sequence[Series[int]], layers: Layers) -> Changes:
+    """Return the changes of a device's free memory without shocks."""
+    group, name = spec.group, spec.name
     memory = group.memory
     if isinstance(memory, Replay):
         played = assigned_series(
@@ -104,8 +104,8 @@ def _own_memory(enrolled: DeviceSpec, seed: int, series: Sequence[Series[int]], 
             count=len(series),
             seed=seed,
             group=group.name,
-            index=place_in_group(name),
-            drawn=enrolled.series,
+            index=index_in_group(name),
+            drawn=spec.series,
         )
         return memory_changes(series[played], memory, start_within(memory, seed, name))
     rng = stream(seed, "memory", name)
@@ -114,16 +114,16 @@ def _own_memory(enrolled: DeviceSpec, seed: int, series: Sequence[Series[int]], 
     return memory.changes(rng)
 
 
-def place_in_group(name: str) -> int:
-    """Return the place of the device called *name* in its group, from 0."""
+def index_in_group(name: str) -> int:
+    """Return the index of the device called *name* in its group, from 0."""
     return int(name.rpartition("-")[2])
 
 
 def recorded_offline_spans(
-    enrolled: DeviceSpec, seed: int, series: Sequence[Series[bool]]
+    spec: DeviceSpec, seed: int, series: Sequence[Series[bool]]
 ) -> Iterator[OfflineSpan]:
-    """Yield when a device could not be reached in the recording that it plays, from its start on."""
-    group, name = enrolled.group, enrolled.name
+    """Yield the spans in which a device is offline in the recording that it replays, from its start on."""
+    group, name = spec.group, spec.name
     trace = group.availability
     assert trace is not None
     played = assigned_series(
@@ -131,10 +131,10 @@ def recorded_offline_spans(
         count=len(series),
         seed=seed,
         group=group.name,
-        index=place_in_group(name),
+        index=index_in_group(name),
         drawn=draw(seed, "availability", name),
     )
     for start_ns, end_ns in offline_spans(series[played], trace, start_within(trace, seed, name)):
         yield OfflineSpan(
-            enrolled.start_ns + start_ns, min(enrolled.start_ns + end_ns, FOREVER), ConnectivityCause.TRACE
+            spec.start_ns + start_ns, min(spec.start_ns + end_ns, FOREVER), ConnectivityCause.TRACE
         )

@@ -1,7 +1,8 @@
 """The clock of simulated devices: SimPy's environment with whole nanoseconds and typed callbacks."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from heapq import heappush
+from typing import Any, TypeVar
 
 import simpy
 from simpy.events import NORMAL
@@ -27,22 +28,24 @@ class Clock(simpy.Environment):
         return self._now
 
     def after(self, delay_ns: int, value: Value, callback: Callable[[Value], object]) -> None:
-        """Call *callback* with *value* in *delay_ns*."""
-        if delay_ns < 0:
-            raise ValueError(f"delay_ns(={delay_ns}) must be >= 0")
-        self.schedule(_Call(self, value, callback), NORMAL, delay_ns)
+        """Call *callback* with *value* in *delay_ns*, which must not be negative."""
+        # As `simpy.Environment.schedule`: events are made a hundred thousand times a second.
+        heappush(self._queue, (self._now + delay_ns, NORMAL, next(self._eid), _Call(value, callback)))
 
 
 class _Call(simpy.Event):
     """An event that calls a function with a value."""
 
-    def __init__(self, clock: Clock, value: object, callback: Callable[..., object]) -> None:
-        # As in `simpy.Timeout`, without its base class: events are made a hundred thousand times a second.
-        self.env = clock
-        self.callbacks = [self._run]
-        self._value = value
-        self._ok = True
-        self._callback = callback
+    _ok = True
 
-    def _run(self, event: simpy.Event) -> None:
-        self._callback(self._value)
+    def __init__(self, value: object, callback: Callable[..., object]) -> None:
+        self.callbacks = _RUN
+        self.value_ = value
+        self.callback = callback
+
+
+def _run(event: Any) -> None:  # Any: a `_Call`
+    event.callback(event.value_)
+
+
+_RUN: Any = (_run,)  # Any: SimPy takes a list, and only iterates over it

@@ -1,4 +1,4 @@
-"""The context of a simulation: what its devices share."""
+"""The context of a simulation, which its devices share."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from devices.timeline.faults import BrokerFault, FaultWindow
 
 @dataclass(frozen=True)
 class SimulationContext:
-    """What all devices of one simulation share."""
+    """The things that all devices of one simulation share."""
 
     clock: Clock
     transport: Transport
@@ -42,13 +42,13 @@ class SimulationContext:
     outages: Sequence[FaultWindow[BrokerFault]] = ()
     """Spans in which the broker is down."""
     always_full: bool = False
-    """Whether every update is the whole PEE."""
+    """Send the whole PEE with every update."""
     on_applied: Callable[[int, str], None] | None = None
     """Called with (device number, model version) when a device holds the PEE that it asked for."""
     last_retry_ns: float = math.inf
     """No report is repeated for a missing answer from then on: an answer that never comes would never end."""
     supersede: bool = True
-    """Whether a newer answer cancels what is left to send of an older one."""
+    """Let a newer answer cancel the parts of an older one that are still to be sent."""
 
     def first_quality(self, user: int) -> UserQuality:
         """Return a user's quality by layer in the model version that is served to everybody."""

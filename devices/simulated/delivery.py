@@ -15,9 +15,9 @@ from devices.protocol.report_scheduler import ReportCause
 from devices.simulated.context import SimulationContext
 from devices.simulated.delivery_owner import DeliveryOwner
 from devices.simulated.exchange import AnswerTiming, DropReason, SentReport
-from devices.simulated.exchange_log import ExchangeRecord, log_exchange
+from devices.simulated.exchange_log import ExchangeRecord, log_exchange, log_impairment
 from devices.simulated.link import Link
-from devices.timeline.faults import NO_FAULT, NO_IMPAIRMENT, Impairment
+from devices.timeline.faults import NO_FAULT, NO_IMPAIRMENT
 from wire.errors import RunError
 from wire.mqtt_bytes import PUBACK_WIRE_BYTES, publish_wire_bytes, suback_bytes, subscribe_bytes, wire_bytes
 from wire.topics import TABLE, LayerName, MessageKind, layer_topic
@@ -237,7 +237,7 @@ class Delivery:
         now = self._context.clock.now_ns
         impairment = NO_IMPAIRMENT if downlink.unimpaired else downlink.draw_impairment(now)
         if impairment is not NO_IMPAIRMENT:
-            self._log_impairment(record, len(part), impairment)
+            log_impairment(record, len(part), impairment, self._owner)
         ends_ns = record.ends_ns
         for copy in range(record.copies + (impairment.duplicated is not None)):
             framed = self._count(record, index, copy)
@@ -282,23 +282,6 @@ class Delivery:
             return through, through
         self._applied_at_ns = max(through, self._applied_at_ns) + int(len(part) * self._apply_ns_per_byte)
         return through, self._applied_at_ns
-
-    def _log_impairment(self, record: ExchangeRecord, size: int, impairment: Impairment) -> None:
-        """Log the impairments of a part."""
-        owner, seq = self._owner, record.report.seq
-        if impairment.duplicated is not None:
-            owner.log_fault(MessageFault.PART_DUPLICATED, seq, size, impairment.duplicated)
-        if impairment.lost is not None:
-            record.lost = True
-            owner.log_fault(MessageFault.PART_LOST, seq, size, impairment.lost, 1 + impairment.retries)
-        elif impairment.resent is not None:
-            owner.log_fault(MessageFault.PART_RESENT, seq, size, impairment.resent, impairment.retries)
-        if impairment.corrupted is not None and impairment.lost is None:
-            record.impaired = True
-            owner.log_fault(MessageFault.PART_CORRUPTED, seq, size, impairment.corrupted)
-        if impairment.held_back is not None:
-            record.impaired = True
-            owner.log_fault(MessageFault.PART_REORDERED, seq, size, impairment.held_back)
 
     def _damaged(self, part: bytes) -> bytes:
         at = int(self.downlink.draw() * len(part))

@@ -232,9 +232,13 @@ class Device:
         if self.online:
             size = quality.message_bytes(agent.model, layer, agent.held)
             wire = publish_wire_bytes(self._quality_topic_bytes, size, _QUALITY_QOS)
+        self._order = order = self._order + 1
         context.log.quality(
             QualityRow(
-                *self.row_key(),
+                context.clock.now_ns,
+                context.log.clock(),
+                self.number,
+                order,
                 budget_bytes=budget_bytes,
                 resident_bytes=agent.resident_bytes,
                 layer=layer,

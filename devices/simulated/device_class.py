@@ -1,4 +1,4 @@
-"""Nodes: the classes of devices, by what their hardware can do."""
+"""Classes of devices, by their hardware."""
 
 import msgspec
 
@@ -12,9 +12,9 @@ class DeviceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """A class of devices."""
 
     memory: Bytes = Bytes(8 * GIB)
-    """How much memory there is; no more than that is ever free."""
+    """Memory of the device; no more than that is ever free."""
     apply_rate: BitsPerSecond | None = None
-    """How fast a device takes an update in once it is there; null: at once."""
+    """Bits a second at which a device takes in an update that has arrived; null: at once."""
     moderate: Share = Share(0.3)
     """Below this share of free memory its pressure is moderate."""
     low: Share = Share(0.15)
@@ -37,7 +37,7 @@ class DeviceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             )
 
     def pressure(self, free_bytes: int) -> Pressure:
-        """Return how scarce memory is with *free_bytes* free."""
+        """Return the memory pressure with *free_bytes* free."""
         free = free_bytes / self.memory
         if free >= self.moderate:
             return Pressure.NORMAL

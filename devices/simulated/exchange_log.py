@@ -1,11 +1,13 @@
-"""The record of an exchange, and its row in the event log."""
+"""The record of an exchange, and its rows in the event log."""
 
 from typing import Protocol
 
-from devices.event_log import ExchangeResult, UpdateKind, UpdateRow
+from devices.event_log import ExchangeResult, MessageFault, UpdateKind, UpdateRow
 from devices.protocol.agent import Receipt
 from devices.simulated.context import SimulationContext
+from devices.simulated.delivery_owner import DeliveryOwner
 from devices.simulated.exchange import AnswerTiming, DropReason, Exchange
+from devices.timeline.faults import Impairment
 from wire.update_part import Layout, peek
 
 
@@ -38,14 +40,14 @@ class ExchangeRecord(Exchange, eq=False, kw_only=True):
     receipt: Receipt | None = None
     """The receipt of the part that was taken in or rejected last."""
     lost: bool = False
-    """Whether the report or a part never arrived."""
+    """True if the report or a part never arrived."""
     impaired: bool = False
-    """Whether a part was damaged or reordered on the way."""
+    """True if a part was damaged or reordered on the way."""
     ended: bool = False
     sent_bytes: int = 0
     """Payload of the parts that were sent, duplicates included."""
     copied_bytes: int = 0
-    """That of the duplicates."""
+    """Payload of the duplicates."""
     lost_bytes: int = 0
     used_bytes: int = 0
     wire_bytes: int = 0
@@ -62,6 +64,24 @@ class ExchangeRecord(Exchange, eq=False, kw_only=True):
         """Have the delivery expect no answer."""
         self.service_start_ns = service_start_ns
         self.handler.on_drop(self, reason)
+
+
+def log_impairment(record: ExchangeRecord, size: int, impairment: Impairment, owner: DeliveryOwner) -> None:
+    """Log the impairments of a part of *size* bytes."""
+    seq = record.report.seq
+    if impairment.duplicated is not None:
+        owner.log_fault(MessageFault.PART_DUPLICATED, seq, size, impairment.duplicated)
+    if impairment.lost is not None:
+        record.lost = True
+        owner.log_fault(MessageFault.PART_LOST, seq, size, impairment.lost, 1 + impairment.retries)
+    elif impairment.resent is not None:
+        owner.log_fault(MessageFault.PART_RESENT, seq, size, impairment.resent, impairment.retries)
+    if impairment.corrupted is not None and impairment.lost is None:
+        record.impaired = True
+        owner.log_fault(MessageFault.PART_CORRUPTED, seq, size, impairment.corrupted)
+    if impairment.held_back is not None:
+        record.impaired = True
+        owner.log_fault(MessageFault.PART_REORDERED, seq, size, impairment.held_back)
 
 
 def log_exchange(

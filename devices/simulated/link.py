@@ -126,14 +126,14 @@ class Link:
         """The mean delay of a message."""
         self._lossy = direction.loss > 0
         self.unimpaired = not self._lossy and not windows
-        """Whether every message arrives as it was sent."""
+        """True if every message arrives as it was sent."""
         self._ns_per_byte = 8 * NS_PER_S / direction.bandwidth
         self._rng = rng
         self._windows = tuple(windows)
         self._impairment_rng = impairment_rng
         self._free_ns = 0
         self.recovers = direction.recovery == "transport"
-        """Whether lost messages are sent again, and all arrive in order."""
+        """True if lost messages are sent again, and all arrive in order."""
         self.timeout_ns = Network(uplink=direction, downlink=direction).timeout_ns
         """Time until a lost message is sent again for the first time."""
         self._ordered_ns = 0

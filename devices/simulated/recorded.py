@@ -38,7 +38,7 @@ class RecordedExchange(NamedTuple):
     cut_off: int | None = None
     """The outage in which the report would have arrived."""
     refused: bool = False
-    """Whether the cloud's queue was full when the report came."""
+    """True if the cloud's queue was full when the report came."""
 
 
 @dataclass(frozen=True)

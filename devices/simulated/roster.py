@@ -23,27 +23,27 @@ class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     name: str
     """Prefix of the device ids: device 7 of group ``phone`` is ``phone-00007``."""
     count: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
-    """How many devices there are."""
+    """Number of devices."""
     labels: dict[str, str] = {}
-    """What actions and faults select them by and the summary is split by; at most 1,000 in a fleet."""
+    """Labels: actions and faults select devices by them, the summary is split by them; at most 1,000."""
     node: str = "default"
-    """What class of device they are, by its name under ``nodes``."""
+    """Their class of device, by its name under ``nodes``."""
     memory: Memory = BoundedWalk()
-    """How their free memory moves."""
+    """The process that moves their free memory."""
     shocks: tuple[Shock, ...] = ()
-    """What takes memory from many of them at the same time, on top of that."""
+    """Shocks, which take memory from many of them at the same time, on top of that."""
     budget: Budget = Budget()
-    """How much of the free memory the recommender may use."""
+    """The part of the free memory that the recommender may use."""
     network: str = "default"
     """The network that they are on, by its name under ``networks``."""
     start_at: str = "0 s"
-    """When they start: a span since the start, a stage, or a stage and a span."""
+    """Start of the devices: a span since the start, a stage, or a stage and a span."""
     start_within: Duration = Duration(0)
     """Devices start at times spread evenly at random over this span."""
     churn: Churn | None = None
-    """How they come and go by themselves; null: they stay connected."""
+    """Connections and disconnections of their own; null: they stay connected."""
     availability: Availability | None = None
-    """When they are connected, as recorded; null: always, except for churn, stages, faults and actions."""
+    """A recording of when they are connected; null: always, except for churn, stages, faults and actions."""
 
     def __post_init__(self) -> None:
         if not valid_name(self.name) or len(self.name) > 48:
@@ -59,27 +59,27 @@ class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 @dataclass(frozen=True)
 class DeviceSpec:
-    """A device of the fleet before it lives."""
+    """A device of the fleet before it is started."""
 
     number: int
-    """Its place among all device ids in order."""
+    """Its index among all device ids in order."""
     name: str
     group: FleetGroup
     user: int
     start_ns: int
     series: float
-    """Which series of a trace it replays: a place from 0 to 1."""
+    """The series of a trace that it replays: a position from 0 to 1."""
     new_users: tuple[tuple[int, int], ...] = ()
-    """When it changes hands, and to whom: (t_ns, user)."""
+    """Changes of its user: (t_ns, user)."""
 
     @property
     def users(self) -> tuple[int, ...]:
-        """Everybody that it ever recommends to."""
+        """All users that it ever recommends to."""
         return (self.user, *(user for _, user in self.new_users))
 
     @property
     def member(self) -> DeviceAttributes:
-        """What decides whether an action or a fault concerns it."""
+        """The attributes by which actions and faults select it."""
         group = self.group
         return DeviceAttributes(self.name, group.name, group.labels, group.node, group.network)
 
@@ -99,12 +99,12 @@ def build_roster(
     """
     timeline = timeline or Timeline(seed)
     return tuple(
-        _enrol(number, name, group, seed, users, timeline)
+        _device_spec(number, name, group, seed, users, timeline)
         for number, (name, group) in enumerate(device_names(groups).items())
     )
 
 
-def _enrol(
+def _device_spec(
     number: int, name: str, group: FleetGroup, seed: int, users: Sequence[int], timeline: Timeline
 ) -> DeviceSpec:
     rng = stream(seed, "device", name)

@@ -64,7 +64,7 @@ class PeeHolder:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the last report has its complete answer."""
+        """True if the last report has its complete answer."""
         return self.agent.reported and not self._scheduler.awaits_answer
 
     @property

@@ -22,6 +22,6 @@ class DeviceSettings:
     state: Path | None = None
     """File of its state, so that a restart need not ask for all blocks again."""
     once: bool = False
-    """Whether it ends when it holds the PEE for its first budget."""
+    """End when it holds the PEE for its first budget."""
     give_up_s: float = 45.0
     """Time to reach that, if it is to end then."""

@@ -204,7 +204,7 @@ def test_it_needs_no_more_packages_than_its_page_says() -> None:
 import importlib.metadata as metadata, sys
 before = set(sys.modules)
 import emulator.cli.main, emulator.cli.agent, emulator.cli.recommend
-from wire import planes
+from wire.codecs import planes
 owners = metadata.packages_distributions()
 print(*{owner for module in set(sys.modules) - before for owner in owners.get(module.partition(".")[0], ())})
 """
