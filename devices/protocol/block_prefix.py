@@ -4,6 +4,7 @@ Devices that hold PEEs of one model and group hold prefixes of the same ranking.
 keeps one shelf for all of them and a number per device; a device on its own keeps its own shelf.
 """
 
+import operator
 import struct
 from typing import NamedTuple
 
@@ -139,7 +140,7 @@ class BlockPrefix:
     def part(self, first: int, end: int) -> Blocks:
         """Return the blocks *first* up to *end*, as they came."""
         starts, width = self.starts, self.geometry.codec.scale_bytes
-        sizes = [starts[index + 1] - starts[index] for index in range(first, end)]
+        sizes = list(map(operator.sub, starts[first + 1 : end + 1], starts[first:end]))
         return Blocks(
             np.array(self.ids[first:end], dtype="<u2").tobytes(),
             np.array(sizes, dtype="<u2").tobytes() if self.geometry.codec.embedded else b"",
