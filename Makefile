@@ -61,8 +61,8 @@ docs-traffic: $(STAMP) ## run the sweeps of docs/traffic.md and rewrite its tabl
 docs-realtime: $(STAMP) ## run the scenario of docs/realtime.md under both clocks and rewrite its table
 	$(BIN)/python -m benchmarks.clocks_page
 
-bench: $(STAMP) ## measure speed; figures go to benchmarks/out/
-	$(BIN)/python -m benchmarks
+bench: $(STAMP) ## measure speed; figures go to benchmarks/out/; NAME=codecs runs benchmarks/codecs.py instead
+	$(BIN)/python -m benchmarks$(if $(NAME),.$(NAME))
 
 bench-anchors: $(STAMP) ## compare known models with printed figures; fail where they differ
 	$(BIN)/python -m benchmarks.anchors

@@ -1,13 +1,12 @@
 """Availability traces: the times at which each device of a recording could not be reached."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
 from devices.memory.replay import Assign, Scale, WithoutData, check_file
-from devices.traces.series import Series, read_series
+from devices.traces.series import Series
 from wire.units import Duration
 
 FOREVER: Final = 2**62
@@ -40,15 +39,6 @@ class Availability(
 
     def __post_init__(self) -> None:
         check_file(self.file)
-
-
-def read_availability(trace: Availability, path: Path) -> tuple[Series[bool], ...]:
-    """Return the online states in the file at *path*, by device id.
-
-    Raises:
-        InputError: it cannot be read, lacks a column, or breaks a rule of the format.
-    """
-    return tuple(read_series(path, trace.column, "flag", trace.without_data).values())
 
 
 def offline_spans(series: Series[bool], trace: Availability, from_ns: int = 0) -> Iterator[tuple[int, int]]:

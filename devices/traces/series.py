@@ -66,24 +66,13 @@ class TraceColumn:
     """The devices without a value, in the order of the ids."""
 
 
-def read_memory(trace: Replay, path: Path) -> tuple[Series[int], ...]:
-    """Return the series of free memory in the file at *path*, by device id.
-
-    Raises:
-        InputError: it cannot be read, lacks a column, or breaks a rule of the format.
-    """
-    return tuple(read_series(path, trace.column, "whole", trace.without_data).values())
-
-
 def memory_changes(series: Series[int], trace: Replay, from_ns: int = 0) -> Changes:
     """Return the (wait_ns, free_bytes) of a device that plays *series*."""
     return series.steps(wrap=trace.on_end == "wrap", scale=trace.scale, from_ns=from_ns)
 
 
-def read_series(
-    path: Path, column: str, kind: str, without_data: str = "refuse"
-) -> Mapping[str, Series[Any]]:
-    """Return the series of *column* of the trace at *path*, by device id, in the order of the ids.
+def read_trace_column(path: Path, column: str, kind: str, without_data: str = "leave_out") -> TraceColumn:
+    """Return the series of *column* of the trace at *path*, and the devices without a value in it.
 
     Args:
         path: the trace.
@@ -93,17 +82,6 @@ def read_series(
 
     Raises:
         InputError: it cannot be read, lacks a column, or breaks a rule of the format.
-    """
-    return read_trace_column(path, column, kind, without_data).series
-
-
-def read_trace_column(path: Path, column: str, kind: str, without_data: str = "leave_out") -> TraceColumn:
-    """Return the series of *column* of the trace at *path*, and the devices without a value in it.
-
-    Args: as of `read_series`.
-
-    Raises:
-        InputError: as from `read_series`.
     """
     columns = read_columns(path, {"device_id": "text", "t_s": "seconds", column: kind})
     for name in ("t_s", column):

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from devices.traces.procfs import Sample, read_proc
-from devices.traces.series import read_series
 from emulator.cli.agent import budget_source
 from emulator.cli.trace.record import record
+from tests.devices.traces.reading import read_series
 from wire.units import NS_PER_S, Bytes, Duration, Share
 
 KIB, MIB = 2**10, 2**20

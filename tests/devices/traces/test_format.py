@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from devices.memory import Replay
 from devices.traces.assignment import assigned_series, reuse_warnings, start_within
-from devices.traces.availability import FOREVER, Availability, offline_spans, read_availability
+from devices.traces.availability import FOREVER, Availability, offline_spans
 from devices.traces.cells import RefusedCellError, check_names, convert, read_cell
 from devices.traces.columns import COLUMNS
 from devices.traces.draft import read_draft
-from devices.traces.series import Series, memory_changes, read_memory, read_series, read_trace_column
+from devices.traces.series import Series, memory_changes, read_trace_column
 from devices.traces.writer import Row, Sidecar, read_sidecar, sidecar_path, write_trace
+from tests.devices.traces.reading import read_availability, read_memory, read_series
 from wire.errors import InputError
 from wire.units import NS_PER_S, Duration
 

@@ -19,8 +19,8 @@ from devices.traces.columns import KINDS, read_columns
 from devices.traces.importers import alibaba, fedscale, flash, greenhub
 from devices.traces.importers.importer import Importer, ImportOptions, rows_of_changes
 from devices.traces.importers.safe_pickle import UnsafePickleError, read_plain_pickle
-from devices.traces.series import read_series
 from devices.traces.writer import Row, write_trace
+from tests.devices.traces.reading import read_series
 from wire.errors import InputError
 from wire.units import NS_PER_S
 

@@ -31,8 +31,8 @@ from devices.traces.importers.registry import IMPORTERS
 from devices.traces.importers.safe_pickle import UnsafePickleError, read_plain_pickle
 from devices.traces.importers.sources import read_records
 from devices.traces.importers.timestamps import read_moment_ns, read_zone
-from devices.traces.series import read_series
 from devices.traces.writer import Row, write_trace
+from tests.devices.traces.reading import read_series
 from wire.errors import InputError
 from wire.text import printable
 from wire.units import NS_PER_S

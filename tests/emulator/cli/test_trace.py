@@ -19,10 +19,11 @@ from devices.traces.availability import Availability, offline_spans
 from devices.traces.columns import COLUMNS, KINDS, read_columns
 from devices.traces.inspect import inspect
 from devices.traces.procfs import Sample, pressure_level, read_proc, rows_of
-from devices.traces.series import Series, read_memory, read_series
+from devices.traces.series import Series
 from devices.traces.writer import Row, digest, read_sidecar
 from emulator.cli.trace.record import sampled
 from scenarios.language.load import load, parse
+from tests.devices.traces.reading import read_memory, read_series
 from tests.emulator.cli.test_main import peelfleet, write
 from tests.emulator.scenarios import TINY, Runner
 from wire.errors import InputError
