@@ -58,16 +58,16 @@ def curves(results: Sequence[Result]) -> Curves:
     draws = {key: resampled(_mean_values(group), weights) for key, group in groups.items()}
     return Curves(
         {key: _bands(group, draws[key]) for key, group in groups.items()},
-        {key: float(np.mean([each.bytes for each in group])) for key, group in groups.items()},
+        {key: float(np.mean([result.bytes for result in group])) for key, group in groups.items()},
         draws,
     )
 
 
-def ratio(found: Curves, ours: Key, theirs: Key, metric: str) -> Band:
+def ratio(measured: Curves, ours: Key, theirs: Key, metric: str) -> Band:
     """Return how many times *theirs* our figure is, users drawn in pairs."""
     row = METRICS.index(metric)
-    ratios = found.draws[ours][row] / np.maximum(found.draws[theirs][row], 1e-12)
-    mean = found.bands[ours][metric].mean / max(found.bands[theirs][metric].mean, 1e-12)
+    ratios = measured.draws[ours][row] / np.maximum(measured.draws[theirs][row], 1e-12)
+    mean = measured.bands[ours][metric].mean / max(measured.bands[theirs][metric].mean, 1e-12)
     return Band(mean, *_interval(ratios))
 
 
@@ -89,18 +89,18 @@ def resampled(values: FloatArray, weights: FloatArray) -> FloatArray:
 def _weights(users: int) -> FloatArray:
     rng = stream(0, "bootstrap")
     drawn = (rng.multinomial(users, np.full(users, 1 / users)) for _ in range(RESAMPLES))
-    return np.stack([each.astype(np.float64) for each in drawn])
+    return np.stack([counts.astype(np.float64) for counts in drawn])
 
 
 def _mean_values(group: Sequence[Result]) -> FloatArray:
-    return np.asarray(np.mean([each.scored.values for each in group], axis=0), dtype=np.float64)
+    return np.asarray(np.mean([result.scored.values for result in group], axis=0), dtype=np.float64)
 
 
 def _bands(group: Sequence[Result], draws: FloatArray) -> dict[str, Band]:
-    means = {name: [each.scored.means()[name] for each in group] for name in (*METRICS, "coverage")}
+    means = {name: [result.scored.means()[name] for result in group] for name in (*METRICS, "coverage")}
     intervals = {name: _interval(row) for name, row in zip(METRICS, draws, strict=True)}
     intervals["coverage"] = (min(means["coverage"]), max(means["coverage"]))
-    return {name: Band(float(np.mean(each)), *intervals[name]) for name, each in means.items()}
+    return {name: Band(float(np.mean(values)), *intervals[name]) for name, values in means.items()}
 
 
 def _interval(draws: FloatArray) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def ablations(model: Model) -> tuple[Method, ...]:
     """
     return (
         Whole(FULL, Precision.FP32),
-        *(Peel(name, each) for name, each in _codecs(model).items()),
+        *(Peel(name, precision) for name, precision in _codecs(model).items()),
         *(Peel(f"peel:{name}", _trained(model, **changes)) for name, changes in _OF_BEST.items()),
         Peel("peel:shuffled-groups", model, shuffled=True),
         Peel("peel:paper", RECIPES["paper"]),
@@ -83,7 +83,9 @@ _OF_PAPER: dict[str, dict[str, object]] = {
 
 
 def _retrained(*precisions: Precision) -> list[Method]:
-    return [Retrained(f"retrained:{each}", each, (("mf", LESS_DROPOUT),)) for each in precisions]
+    return [
+        Retrained(f"retrained:{precision}", precision, (("mf", LESS_DROPOUT),)) for precision in precisions
+    ]
 
 
 def _codecs(model: Model) -> dict[str, Model]:
@@ -111,7 +113,7 @@ def _cheap_methods(model: Model) -> tuple[Method, ...]:
         Peel("peel:paper", RECIPES["paper"]),
         CodedHead(),
         CodedHead("head:entropy-unrotated", rotate=False),
-        *(Head(f"head:{each}", each) for each in Precision),
+        *(Head(f"head:{precision}", precision) for precision in Precision),
         FirstColumns("svd", rotate=True),
         FirstColumns("first-k", rotate=False),
         Whole("uniform:int8", Precision.INT8),

@@ -60,7 +60,7 @@ def decoded(table: Float32Array, precision: Precision) -> Float32Array:
     peaks = np.abs(table).max(axis=0, initial=0)  # (columns,)
     clips: Iterable[float] = CLIPS if precision is Precision.INT4 else (1.0,)
     tries = [_rounded(table, np.maximum(peaks * clip, 1e-30), precision.levels) for clip in clips]
-    errors = np.stack([np.square(each - table).sum(axis=0) for each in tries])  # (clips, columns)
+    errors = np.stack([np.square(candidate - table).sum(axis=0) for candidate in tries])  # (clips, columns)
     best = errors.argmin(axis=0)
     return np.stack([tries[clip][:, column] for column, clip in enumerate(best)], axis=1)
 

@@ -63,11 +63,11 @@ def compare(
         tell(f"seed {training.seed}, {time.monotonic() - started:5.0f} s: {words}")
 
     full = learn_full(interactions, training)
-    found = []
+    results = []
     for method in methods:
         say(method.name)
-        found += measure(method, full, interactions, shares)
-    return found
+        results += measure(method, full, interactions, shares)
+    return results
 
 
 def measure(method: Method, full: Full, interactions: Interactions, shares: Sequence[float]) -> list[Result]:
@@ -76,13 +76,13 @@ def measure(method: Method, full: Full, interactions: Interactions, shares: Sequ
     budgets = {share: int(share * full.bytes) for share in shares}
     if fitted.sizes:
         budgets = {size / full.bytes: size for size in fitted.sizes}
-    found = []
+    results = []
     for share, budget in budgets.items():
         candidate = fitted.at(budget)
         if candidate is not None:
             assert candidate.bytes <= budget, f"{method.name}: {candidate.bytes} bytes of {budget}"
-            found.append(_result(method.name, share, candidate, full, interactions))
-    return found
+            results.append(_result(method.name, share, candidate, full, interactions))
+    return results
 
 
 def _result(name: str, share: float, candidate: Candidate, full: Full, interactions: Interactions) -> Result:

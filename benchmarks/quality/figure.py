@@ -26,29 +26,29 @@ _SURFACE = {
 }
 
 
-def write_figure(found: Curves, title: str, file: Path) -> None:
+def write_figure(curves: Curves, title: str, file: Path) -> None:
     """Draw all methods; a click in the legend shows or hides one."""
     figure = make_subplots(
         rows=2, cols=2, subplot_titles=list(TITLES.values()), horizontal_spacing=0.08, vertical_spacing=0.12
     )
     palette = [*qualitative.D3, *qualitative.Set2, *qualitative.Dark2]
-    for number, method in enumerate(found.methods()):
+    for number, method in enumerate(curves.methods()):
         color = palette[number % len(palette)]
-        for place, metric in enumerate(TITLES):
-            cell = {"row": place // 2 + 1, "col": place % 2 + 1}
-            for trace in _traces(found, method, metric, color, legend=place == 0):
+        for index, metric in enumerate(TITLES):
+            cell = {"row": index // 2 + 1, "col": index % 2 + 1}
+            for trace in _traces(curves, method, metric, color, legend=index == 0):
                 figure.add_trace(trace, **cell)
     figure.update_xaxes(type="log", title_text="bytes stored")
     figure.update_layout(title=title, height=920, template="plotly_white", hovermode="closest")
     figure.write_html(file, include_plotlyjs=True)
 
 
-def _traces(found: Curves, method: str, metric: str, color: str, *, legend: bool) -> list[go.Scatter]:
+def _traces(curves: Curves, method: str, metric: str, color: str, *, legend: bool) -> list[go.Scatter]:
     shares = [
-        share for share in found.shares(method) if found.bytes[method, share] > 0
+        share for share in curves.shares(method) if curves.bytes[method, share] > 0
     ]  # the axis is logarithmic
-    bands = [found.bands[method, share][metric] for share in shares]
-    sizes = [found.bytes[method, share] for share in shares]
+    bands = [curves.bands[method, share][metric] for share in shares]
+    sizes = [curves.bytes[method, share] for share in shares]
     common = {
         "legendgroup": method,
         "name": method,
@@ -68,7 +68,7 @@ def _traces(found: Curves, method: str, metric: str, color: str, *, legend: bool
         y=[band.mean for band in bands],
         mode="lines+markers",
         line={"color": color, "width": 3 if method.startswith("peel:") else 1.5},
-        error_y=_bars(found, method, metric) if len(shares) == 1 else None,
+        error_y=_bars(curves, method, metric) if len(shares) == 1 else None,
         showlegend=legend,
         hovertemplate="%{y:.4f} at %{x:,.0f} B",
         **common,
@@ -76,7 +76,7 @@ def _traces(found: Curves, method: str, metric: str, color: str, *, legend: bool
     return [edge, curve]
 
 
-def _bars(found: Curves, method: str, metric: str) -> dict[str, object]:
+def _bars(curves: Curves, method: str, metric: str) -> dict[str, object]:
     """Return the band of a method that is a single point."""
-    band = found.bands[method, found.shares(method)[0]][metric]
+    band = curves.bands[method, curves.shares(method)[0]][metric]
     return {"array": [band.high - band.mean], "arrayminus": [band.mean - band.low], "symmetric": False}

@@ -66,19 +66,19 @@ def liked(interactions: Interactions) -> Targets:
     """Return the plain targets: a user's training items, all alike."""
 
     def targets(batch: IntArray) -> Tensor:
-        wanted = interactions.train.take(batch)
-        rows, columns = wanted.pairs()
-        found = torch.zeros(len(batch), interactions.n_items)
-        shares = 1.0 / np.maximum(wanted.counts(), 1)
-        found[rows, columns] = torch.from_numpy(shares[rows].astype(np.float32))
-        return found
+        targets = interactions.train.take(batch)
+        rows, columns = targets.pairs()
+        shares_of_items = torch.zeros(len(batch), interactions.n_items)
+        shares = 1.0 / np.maximum(targets.counts(), 1)
+        shares_of_items[rows, columns] = torch.from_numpy(shares[rows].astype(np.float32))
+        return shares_of_items
 
     return targets
 
 
 def _loss(task: Task, users: Tensor, items: Tensor, batch: Tensor, rng: torch.Generator) -> Tensor:
     config, numbers = task.training, batch.numpy()
-    wanted = task.targets(numbers)  # (B, I)
+    targets = task.targets(numbers)  # (B, I)
     counts = torch.from_numpy(task.interactions.train.counts()[numbers].astype(np.float32))
     weights = counts**config.user_weight_exponent * (counts > 0)  # (B,)
     vectors = users[batch]  # (B, d)
@@ -88,8 +88,8 @@ def _loss(task: Task, users: Tensor, items: Tensor, batch: Tensor, rng: torch.Ge
     widths = _widths(task.nested, rng)
     for width in widths:
         scores = dropped[:, :width] @ items[:, :width].T  # (B, I)
-        each = torch.nn.functional.cross_entropy(scores, wanted, reduction="none")  # (B,)
-        loss = loss + (each * weights).sum() / weights.sum() / len(widths)
+        losses = torch.nn.functional.cross_entropy(scores, targets, reduction="none")  # (B,)
+        loss = loss + (losses * weights).sum() / weights.sum() / len(widths)
     return loss
 
 

@@ -64,8 +64,10 @@ class Choice:
     def at(self, budget_bytes: int) -> Candidate | None:
         """Return the best option within *budget_bytes*, the first of equals."""
         fitting = list(self.options(budget_bytes))
-        for each in fitting:
-            assert each.bytes <= budget_bytes, f"{each.note}: {each.bytes} bytes of {budget_bytes}"
+        for candidate in fitting:
+            assert candidate.bytes <= budget_bytes, (
+                f"{candidate.note}: {candidate.bytes} bytes of {budget_bytes}"
+            )
         if len(fitting) < 2:
             return fitting[0] if fitting else None
         return max(fitting, key=self._validation)
@@ -88,9 +90,9 @@ def factored(
     """
 
     def scores(batch: IntArray) -> FloatArray:
-        found = users[batch].astype(np.float64) @ items.T.astype(np.float64)
+        scores = users[batch].astype(np.float64) @ items.T.astype(np.float64)
         if held is not None:
-            found[:, ~held] = -np.inf
-        return found
+            scores[:, ~held] = -np.inf
+        return scores
 
     return Candidate(size, scores, note)

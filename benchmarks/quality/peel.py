@@ -100,7 +100,7 @@ def prefix_candidate(store: BlockStore, shelves: dict[int, BlockPrefix], budget_
     """Return the tables with which devices score, each with its own group's prefix."""
     tables = {number: _table(shelf, budget_bytes) for number, shelf in shelves.items()}
     layers = [shelf.layers for shelf in shelves.values()]
-    size = max(each.bytes[each.best(budget_bytes)] for each in layers)
+    size = max(table.bytes[table.best(budget_bytes)] for table in layers)
     return Candidate(size, lambda batch: _scores(store, tables, batch), f"{len(tables)} groups")
 
 
@@ -111,10 +111,10 @@ def _table(shelf: BlockPrefix, budget_bytes: int) -> ItemTable:
 
 
 def _scores(store: BlockStore, tables: dict[int, ItemTable], batch: IntArray) -> FloatArray:
-    found = np.empty((len(batch), store.geometry.items))
+    scores = np.empty((len(batch), store.geometry.items))
     vectors: Float32Array = store.user_vectors[batch]
     groups = store.user_groups[batch]
     for group in np.unique(groups).tolist():
         members = groups == group
-        found[members] = tables[group].scores(vectors[members])
-    return found
+        scores[members] = tables[group].scores(vectors[members])
+    return scores

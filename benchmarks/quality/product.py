@@ -55,10 +55,10 @@ def quantized(table: Float32Array, parts: int, bits: int, seed: int) -> Float32A
     """Return *table*, shape (I, d), as it is read back."""
     numbers = stream(seed, "pq", parts, bits).integers(2**31, size=parts)
     pieces = np.array_split(table, parts, axis=1)
-    found = [
+    chunks = [
         _typical(piece, min(2**bits, len(table)), int(at)) for piece, at in zip(pieces, numbers, strict=True)
     ]
-    return np.concatenate(found, axis=1)
+    return np.concatenate(chunks, axis=1)
 
 
 def _typical(piece: Float32Array, count: int, seed: int) -> Float32Array:

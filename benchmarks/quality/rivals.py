@@ -20,32 +20,35 @@ class Duel:
     """PEEL's tail recall as a share of the full table's."""
 
 
-def duels(found: Curves) -> list[Duel]:
+def duels(curves: Curves) -> list[Duel]:
     """Return a duel for each budget at which PEEL and some baseline were measured."""
-    return [_duel(found, share) for share in found.shares(BEST) if rivals(found, share)]
+    return [_duel(curves, share) for share in curves.shares(BEST) if rivals(curves, share)]
 
 
-def rivals(found: Curves, share: float) -> list[tuple[str, float]]:
+def rivals(curves: Curves, share: float) -> list[tuple[str, float]]:
     """Return the baselines that fit into *share*: at that budget, or of one smaller size."""
     names = [
-        name for name in found.methods() if not name.startswith(("peel:", "paper:")) and name not in CONTROLS
+        name for name in curves.methods() if not name.startswith(("peel:", "paper:")) and name not in CONTROLS
     ]
-    fitting = {name: [each for each in found.shares(name) if each <= share] for name in names}
+    fitting = {
+        name: [candidate_share for candidate_share in curves.shares(name) if candidate_share <= share]
+        for name in names
+    }
     return [(name, max(shares)) for name, shares in fitting.items() if shares]
 
 
-def best_rival(found: Curves, share: float) -> tuple[str, float]:
+def best_rival(curves: Curves, share: float) -> tuple[str, float]:
     """Return the baseline with the best NDCG@20 on the test among those that fit into *share*."""
-    return max(rivals(found, share), key=lambda key: found.bands[key]["ndcg_at_20"].mean)
+    return max(rivals(curves, share), key=lambda key: curves.bands[key]["ndcg_at_20"].mean)
 
 
-def _duel(found: Curves, share: float) -> Duel:
-    ours, full = (BEST, share), (FULL, max(found.shares(FULL)))
-    rival = best_rival(found, share)
+def _duel(curves: Curves, share: float) -> Duel:
+    ours, full = (BEST, share), (FULL, max(curves.shares(FULL)))
+    rival = best_rival(curves, share)
     return Duel(
         share,
         rival[0],
-        ratio(found, ours, full, "ndcg_at_20"),
-        ratio(found, ours, rival, "ndcg_at_20"),
-        ratio(found, ours, full, "tail_recall_at_20"),
+        ratio(curves, ours, full, "ndcg_at_20"),
+        ratio(curves, ours, rival, "ndcg_at_20"),
+        ratio(curves, ours, full, "tail_recall_at_20"),
     )

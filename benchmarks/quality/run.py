@@ -68,11 +68,11 @@ def run(source: Source, plan: Plan) -> None:
     for part in _parts(source, plan):
         results = sorted([*results, *part.results], key=lambda result: result.seed)
         kinds = kinds or part.kinds
-        found, seconds = curves(results), time.monotonic() - started
+        measured, seconds = curves(results), time.monotonic() - started
         title = f"{source.interactions.name}, {_seeds(len({result.seed for result in results}))}"
-        _write_pages(results, found, kinds, title, plan)
-        _write_figures(results, found, plan, seconds)
-    print_tables(found, duels(found), plan.shares, title)
+        _write_pages(results, measured, kinds, title, plan)
+        _write_figures(results, measured, plan, seconds)
+    print_tables(measured, duels(measured), plan.shares, title)
     print(f"{seconds:.0f} s, {_peak_mib():.0f} MiB at most a process -> {plan.out}/{plan.stem}*")
 
 
@@ -97,8 +97,10 @@ def _parts(source: Source, plan: Plan) -> Iterator[Part]:
 
 
 def _part(source: Source, plan: Plan, training: Training) -> Part:
-    every = CATALOGUES[plan.catalogue](source.model)
-    chosen = [each for each in every if not plan.prefixes or each.name.startswith((FULL, *plan.prefixes))]
+    methods = CATALOGUES[plan.catalogue](source.model)
+    chosen = [
+        method for method in methods if not plan.prefixes or method.name.startswith((FULL, *plan.prefixes))
+    ]
     with limit_threads(plan.threads):
         results = compare(source.interactions, training, chosen, plan.shares, _tell)
         return Part(results, _labels(source, training, chosen))
@@ -116,7 +118,7 @@ def _labels(source: Source, training: Training, chosen: Sequence[Method]) -> dic
 
 def _peak_mib() -> float:
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(each).ru_maxrss for each in who) / 1024
+    return max(resource.getrusage(process).ru_maxrss for process in who) / 1024
 
 
 def _tell(words: str) -> None:
@@ -127,36 +129,43 @@ def _full(results: Sequence[Result]) -> Result:
     return next(result for result in results if result.method == FULL)
 
 
-def _of_interest(results: Sequence[Result], found: Curves) -> list[Result]:
+def _of_interest(results: Sequence[Result], measured: Curves) -> list[Result]:
     """Return the first seed's results of the full table, and at each budget of PEEL and its best rival."""
-    keys = {(FULL, share) for share in found.shares(FULL)}
-    for share in found.shares(BEST):
-        keys |= {(BEST, share)} | ({best_rival(found, share)} if rivals(found, share) else set())
+    keys = {(FULL, share) for share in measured.shares(FULL)}
+    for share in measured.shares(BEST):
+        keys |= {(BEST, share)} | ({best_rival(measured, share)} if rivals(measured, share) else set())
     first = results[0].seed
-    return [each for each in results if each.seed == first and (each.method, each.budget_share) in keys]
+    return [
+        result for result in results if result.seed == first and (result.method, result.budget_share) in keys
+    ]
 
 
 def _write_pages(
-    results: Sequence[Result], found: Curves, kinds: dict[str, Labels], title: str, plan: Plan
+    results: Sequence[Result], measured: Curves, kinds: dict[str, Labels], title: str, plan: Plan
 ) -> None:
     plan.out.mkdir(parents=True, exist_ok=True)
-    write_figure(found, title, plan.out / f"{plan.stem}.html")
-    chosen = parts(_of_interest(results, found), _full(results), kinds)
+    write_figure(measured, title, plan.out / f"{plan.stem}.html")
+    chosen = parts(_of_interest(results, measured), _full(results), kinds)
     write_parts(chosen, f"{title}: parts of the users", plan.out / f"{plan.stem}-parts")
 
 
-def _write_figures(results: Sequence[Result], found: Curves, plan: Plan, seconds: float) -> None:
+def _write_figures(results: Sequence[Result], measured: Curves, plan: Plan, seconds: float) -> None:
     content = {
         "rows": [result.row() for result in results],
         "bands": [
             {"method": method, "budget_share": share, **bands}
-            for (method, share), bands in found.bands.items()
+            for (method, share), bands in measured.bands.items()
         ],
-        "duels": duels(found),
+        "duels": duels(measured),
         "choices": [
-            {"method": each.method, "budget_share": each.budget_share, "seed": each.seed, "choice": each.note}
-            for each in results
-            if each.note
+            {
+                "method": result.method,
+                "budget_share": result.budget_share,
+                "seed": result.seed,
+                "choice": result.note,
+            }
+            for result in results
+            if result.note
         ],
         "head_share": HEAD_SHARE,
         "quick": plan.catalogue == "quick",

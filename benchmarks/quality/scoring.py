@@ -48,57 +48,57 @@ def head_size(n_items: int) -> int:
     return math.ceil(HEAD_SHARE * n_items)
 
 
-def score(scores: Scores, known: ItemLists, wanted: ItemLists, n_items: int) -> Scored:
+def score(scores: Scores, known: ItemLists, relevant: ItemLists, n_items: int) -> Scored:
     """Rank all of *n_items* items, in catalogue order, for every user that wants anything.
 
     Args:
         scores: from user numbers to scores.
         known: the items that are masked, a list per user.
-        wanted: the items to be found, a list per user.
+        relevant: the items to be found, a list per user.
         n_items: the number of items.
     """
     shown = np.zeros(n_items, dtype=bool)
     columns = []
-    for batch in _batches(wanted, n_items):
-        ranking, offered = _ranked(scores(batch), known.take(batch), wanted.take(batch))
+    for batch in _batches(relevant, n_items):
+        ranking, offered = _ranked(scores(batch), known.take(batch), relevant.take(batch))
         shown[ranking.items[offered]] = True
-        tail = _tail_recall(ranking, wanted.take(batch), head_size(n_items))
+        tail = _tail_recall(ranking, relevant.take(batch), head_size(n_items))
         columns.append(np.stack([ranking.ndcg(CUT_OFF), ranking.recall(CUT_OFF), tail]))
-    return Scored(np.flatnonzero(wanted.counts()), np.concatenate(columns, axis=1), shown)
+    return Scored(np.flatnonzero(relevant.counts()), np.concatenate(columns, axis=1), shown)
 
 
-def mean_ndcg(scores: Scores, known: ItemLists, wanted: ItemLists) -> float:
+def mean_ndcg(scores: Scores, known: ItemLists, relevant: ItemLists) -> float:
     """Return the mean NDCG@20 of the users that want anything; 0 where nobody does."""
-    asking = np.flatnonzero(wanted.counts())
-    if not len(asking):
+    users_with_items = np.flatnonzero(relevant.counts())
+    if not len(users_with_items):
         return 0.0
-    n_items = scores(asking[:1]).shape[1]
-    found = [
-        rank(scores(batch), known.take(batch), wanted.take(batch), CUT_OFF).ndcg(CUT_OFF)
-        for batch in _batches(wanted, n_items)
+    n_items = scores(users_with_items[:1]).shape[1]
+    parts = [
+        rank(scores(batch), known.take(batch), relevant.take(batch), CUT_OFF).ndcg(CUT_OFF)
+        for batch in _batches(relevant, n_items)
     ]
-    return float(np.concatenate(found).mean())
+    return float(np.concatenate(parts).mean())
 
 
-def _batches(wanted: ItemLists, n_items: int) -> Iterator[IntArray]:
-    asking = np.flatnonzero(wanted.counts())
+def _batches(relevant: ItemLists, n_items: int) -> Iterator[IntArray]:
+    users_with_items = np.flatnonzero(relevant.counts())
     size = max(1, SCORES_AT_ONCE // n_items)
-    for start in range(0, len(asking), size):
-        yield asking[start : start + size]
+    for start in range(0, len(users_with_items), size):
+        yield users_with_items[start : start + size]
 
 
-def _ranked(scores: FloatArray, known: ItemLists, wanted: ItemLists) -> tuple[Ranking, NDArray[np.bool_]]:
+def _ranked(scores: FloatArray, known: ItemLists, relevant: ItemLists) -> tuple[Ranking, NDArray[np.bool_]]:
     """Return the ranking, and which of its places, shape (B, 20), hold an item that can be shown.
 
     Where a method holds fewer than 20 items that a user does not know, places are left over.
     """
-    ranking = rank(scores, known, wanted, CUT_OFF)
+    ranking = rank(scores, known, relevant, CUT_OFF)
     scores[known.pairs()] = -np.inf
     return ranking, np.take_along_axis(scores, ranking.items, axis=1) > -np.inf
 
 
-def _tail_recall(ranking: Ranking, wanted: ItemLists, head: int) -> FloatArray:
-    users, items = wanted.pairs()
-    counts = np.bincount(users[items >= head], minlength=len(wanted))  # (B,)
+def _tail_recall(ranking: Ranking, relevant: ItemLists, head: int) -> FloatArray:
+    users, items = relevant.pairs()
+    counts = np.bincount(users[items >= head], minlength=len(relevant))  # (B,)
     hits = (ranking.hits & (ranking.items >= head)).sum(axis=1)
     return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)

@@ -60,26 +60,26 @@ class Evolved:
         def options(budget_bytes: int) -> Iterator[Candidate]:
             start = closed_form(grid)
             yield grid.candidate(grid.prefix(start, budget_bytes), "closed form")
-            found = self._search(trial, np.log(start + 1e-30), budget_bytes, rng)
-            yield grid.candidate(grid.prefix(found, budget_bytes), "evolved")
+            weights = self._search(trial, np.log(start + 1e-30), budget_bytes, rng)
+            yield grid.candidate(grid.prefix(weights, budget_bytes), "evolved")
 
         return Choice(interactions, options)
 
     def _search(self, trial: "Trial", start: FloatArray, budget_bytes: int, rng: Rng) -> FloatArray:
-        people = [start, *(start + rng.normal(0, 1, start.shape) for _ in range(self.population - 1))]
-        fitness = [trial.fitness(each, budget_bytes) for each in people]
+        population = [start, *(start + rng.normal(0, 1, start.shape) for _ in range(self.population - 1))]
+        fitness = [trial.fitness(individual, budget_bytes) for individual in population]
         for _ in range(self.generations):
-            children = [self._child(people, fitness, rng) for _ in range(self.population)]
-            people = people + children
-            fitness = fitness + [trial.fitness(each, budget_bytes) for each in children]
+            children = [self._child(population, fitness, rng) for _ in range(self.population)]
+            population = population + children
+            fitness = fitness + [trial.fitness(individual, budget_bytes) for individual in children]
             best = np.argsort(fitness, kind="stable")[::-1][: self.population]
-            people, fitness = [people[at] for at in best], [fitness[at] for at in best]
-        return people[int(np.argmax(fitness))]
+            population, fitness = [population[at] for at in best], [fitness[at] for at in best]
+        return population[int(np.argmax(fitness))]
 
-    def _child(self, people: list[FloatArray], fitness: list[float], rng: Rng) -> FloatArray:
+    def _child(self, population: list[FloatArray], fitness: list[float], rng: Rng) -> FloatArray:
         """Cross two winners of small tournaments, and mutate a tenth of the weights."""
-        pairs = rng.integers(len(people), size=(2, 2))
-        mother, father = (people[max(pair, key=lambda at: fitness[at])] for pair in pairs.tolist())
+        pairs = rng.integers(len(population), size=(2, 2))
+        mother, father = (population[max(pair, key=lambda at: fitness[at])] for pair in pairs.tolist())
         mixed = np.where(rng.random(mother.shape) < 0.5, mother, father)
         return np.asarray(mixed + rng.normal(0, 1, mixed.shape) * (rng.random(mixed.shape) < 0.1))
 
@@ -91,14 +91,14 @@ class Trial:
     grid: Grid
     vectors: Float32Array
     known: ItemLists
-    wanted: ItemLists
+    relevant: ItemLists
 
     def fitness(self, weights: FloatArray, budget_bytes: int) -> float:
         """Return the mean NDCG@20 of the sample with the prefix that fits."""
         held = self.grid.prefix(weights, budget_bytes)
         scores = self.vectors @ self.grid.masked(held).T
         scores[:, ~self.grid.covered(held)] = -np.inf
-        return float(rank(scores, self.known, self.wanted, CUT_OFF).ndcg(CUT_OFF).mean())
+        return float(rank(scores, self.known, self.relevant, CUT_OFF).ndcg(CUT_OFF).mean())
 
 
 def _grid(full: Full) -> Grid:

@@ -44,41 +44,41 @@ def labels(interactions: Interactions, groups: IntArray | None, folder: Path | N
         groups: PEEL's user groups, shape (U,), if there are any.
         folder: may contain ``user_map.csv``, with columns uid, gender and age.
     """
-    found = {"activity": _quartiles(interactions.train.counts())}
+    by_kind = {"activity": _quartiles(interactions.train.counts())}
     if groups is not None:
-        found["user group"] = np.array([f"group {group:02d}" for group in groups.tolist()])
+        by_kind["user group"] = np.array([f"group {group:02d}" for group in groups.tolist()])
     file = folder / "user_map.csv" if folder else None
     if file is not None and file.is_file():
-        found |= _demography(file, interactions.user_ids)
-    return found
+        by_kind |= _demography(file, interactions.user_ids)
+    return by_kind
 
 
 def parts(results: Sequence[Result], full: Result, kinds: Mapping[str, Labels]) -> list[Part]:
     """Return each part of the users with each of *results*."""
-    found: list[Part] = []
+    rows_of_parts: list[Part] = []
     for result in results:
         for kind, labels in kinds.items():
             rows = [_part(result, full.scored, kind, part, labels) for part in np.unique(labels).tolist()]
             rows = [row for row in rows if row.users]
             worst = min(rows, key=lambda row: (row.share_of_full, row.ndcg_at_20))
-            found += [msgspec.structs.replace(row, worst=row is worst) for row in rows]
-    return found
+            rows_of_parts += [msgspec.structs.replace(row, worst=row is worst) for row in rows]
+    return rows_of_parts
 
 
-def write_parts(found: Sequence[Part], title: str, stem: Path) -> None:
+def write_parts(rows_of_parts: Sequence[Part], title: str, stem: Path) -> None:
     """Write the parts as JSON and as a page."""
-    encoded = msgspec.json.format(msgspec.json.encode(found), indent=1)
+    encoded = msgspec.json.format(msgspec.json.encode(rows_of_parts), indent=1)
     stem.with_suffix(".json").write_bytes(encoded + b"\n")
-    stem.with_suffix(".html").write_text(_page(found, title), encoding="utf-8")
+    stem.with_suffix(".html").write_text(_page(rows_of_parts, title), encoding="utf-8")
 
 
 def _part(result: Result, full: Scored, kind: str, part: str, labels: Labels) -> Part:
     members = labels[result.scored.users] == part
     ndcg, tail = (result.scored.values[METRICS.index(name)][members] for name in ("ndcg_at_20", METRICS[2]))
     best = full.values[0][members]
-    mean, whole = (float(each.mean()) if len(each) else 0.0 for each in (ndcg, best))
+    mean, full_mean = (float(values.mean()) if len(values) else 0.0 for values in (ndcg, best))
     tail_mean = float(np.nanmean(tail)) if np.isfinite(tail).any() else 0.0
-    share = mean / whole if whole > 0 else 1.0
+    share = mean / full_mean if full_mean > 0 else 1.0
     return Part(
         result.method, result.budget_share, kind, part, int(members.sum()), mean, share, tail_mean, False
     )
@@ -94,15 +94,15 @@ def _demography(file: Path, user_ids: Sequence[str]) -> dict[str, Labels]:
     with file.open(encoding="utf-8", newline="") as lines:
         rows = {row["uid"]: row for row in csv.DictReader(lines)}
     return {
-        kind: np.array([rows[each][kind] if each in rows else "unknown" for each in user_ids])
+        kind: np.array([rows[user][kind] if user in rows else "unknown" for user in user_ids])
         for kind in ("gender", "age")
     }
 
 
-def _page(found: Sequence[Part], title: str) -> str:
+def _page(rows_of_parts: Sequence[Part], title: str) -> str:
     columns = [name for name in Part.__struct_fields__ if name != "worst"]
     head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in columns)
-    body = "\n".join(_line(row, columns) for row in found)
+    body = "\n".join(_line(row, columns) for row in rows_of_parts)
     style = (
         "body{font:15px system-ui;margin:2em}table{border-collapse:collapse}"
         "td,th{padding:3px 12px;text-align:right;border-bottom:1px solid #ddd}.worst{background:#fdf1ea}"

@@ -10,12 +10,12 @@ from benchmarks.quality.catalogue import FULL
 from benchmarks.quality.rivals import Duel
 
 
-def print_tables(found: Curves, fights: Sequence[Duel], shares: Sequence[float], title: str) -> None:
+def print_tables(curves: Curves, fights: Sequence[Duel], shares: Sequence[float], title: str) -> None:
     """Print each metric of every method by budget, and the duels."""
     console = Console(width=max(110, 24 + 11 * len(shares)))
     for metric in ("ndcg_at_20", "recall_at_20", "tail_recall_at_20", "coverage"):
-        console.print(_metric(found, shares, metric, title))
-    console.print(_own_sizes(found, shares))
+        console.print(_metric(curves, shares, metric, title))
+    console.print(_own_sizes(curves, shares))
     console.print(_duels(fights))
 
 
@@ -29,29 +29,29 @@ def interval(band: Band) -> str:
     return f"{band.mean:.4f} [{band.low:.4f}, {band.high:.4f}]"
 
 
-def _metric(found: Curves, shares: Sequence[float], metric: str, title: str) -> Table:
-    full = found.bands[FULL, max(found.shares(FULL))][metric].mean
+def _metric(curves: Curves, shares: Sequence[float], metric: str, title: str) -> Table:
+    full = curves.bands[FULL, max(curves.shares(FULL))][metric].mean
     share_of_full = metric != "coverage"
     what = f"share of full's {full:.4f}" if share_of_full else f"full: {full:.4f}"
     table = Table(title=f"{title}: {metric}, {what}")
     table.add_column("method", no_wrap=True)
     for share in shares:
         table.add_column(percent(share), justify="right")
-    for method in found.methods():
-        means = [found.bands.get((method, share), {}).get(metric) for share in shares]
+    for method in curves.methods():
+        means = [curves.bands.get((method, share), {}).get(metric) for share in shares]
         scale = max(full, 1e-12) if share_of_full else 1.0
         if any(means):
-            table.add_row(method, *("" if each is None else f"{each.mean / scale:.3f}" for each in means))
+            table.add_row(method, *("" if band is None else f"{band.mean / scale:.3f}" for band in means))
     return table
 
 
-def _own_sizes(found: Curves, shares: Sequence[float]) -> Table:
-    full = found.bands[FULL, max(found.shares(FULL))]
+def _own_sizes(curves: Curves, shares: Sequence[float]) -> Table:
+    full = curves.bands[FULL, max(curves.shares(FULL))]
     names = ("ndcg_at_20", "recall_at_20", "tail_recall_at_20")
     table = Table(title="methods of one size, share of full")
     for column in ("method", "size", *names, "coverage"):
         table.add_column(column, justify="left" if column == "method" else "right")
-    for (method, share), bands in found.bands.items():
+    for (method, share), bands in curves.bands.items():
         if share not in shares or method == FULL:
             ratios = [f"{bands[name].mean / max(full[name].mean, 1e-12):.4f}" for name in names]
             table.add_row(method, percent(share), *ratios, f"{bands['coverage'].mean:.4f}")
