@@ -50,6 +50,6 @@ def test_an_item_counts_by_the_groups_own_interactions_and_a_little_by_all() -> 
 
 def test_a_value_per_block_is_spread_over_its_entries() -> None:
     partition = partition_table(5, 3, Training(dim=3, slice_width=2, item_groups=2))
-    found = partition.broadcast(np.array([[1, 2], [3, 4]], dtype=np.float32))
-    assert found.tolist() == [[1, 1, 2], [1, 1, 2], [3, 3, 4], [3, 3, 4], [3, 3, 4]]
-    assert partition.sums(found.astype(np.float64)).tolist() == [[4, 4], [18, 12]]
+    actual = partition.broadcast(np.array([[1, 2], [3, 4]], dtype=np.float32))
+    assert actual.tolist() == [[1, 1, 2], [1, 1, 2], [3, 3, 4], [3, 3, 4], [3, 3, 4]]
+    assert partition.sums(actual.astype(np.float64)).tolist() == [[4, 4], [18, 12]]

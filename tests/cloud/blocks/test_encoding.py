@@ -95,15 +95,15 @@ def test_the_whole_ranking_scores_like_the_table(made: tuple[Geometry, GroupTabl
     table = ItemTable(shelf)
     table.hold(blocks.count)
     users = np.random.default_rng(0).standard_normal((4, geometry.dim)) * np.sqrt(group.second_moment)
-    wanted = users @ group.table.T
-    found = table.scores((users * user_scale).astype(np.float32))
+    expected = users @ group.table.T
+    actual = table.scores((users * user_scale).astype(np.float32))
     # int4 keeps 1/14 of a block's largest number; nine planes 1/512 of the table's, per dimension's spread
     loss = {Codec.FP32: 1e-6, Codec.FP16: 1e-3, Codec.INT8: 1 / 250, Codec.INT4: 1 / 13}.get(geometry.codec)
     if loss is None:
         allowed = 2.0**-9 * np.abs(users * user_scale).sum(axis=1, keepdims=True)
     else:
         allowed = loss * np.abs(users).sum(axis=1, keepdims=True) * np.abs(group.table).max()
-    assert (np.abs(found - wanted) <= allowed + 1e-6).all()
+    assert (np.abs(actual - expected) <= allowed + 1e-6).all()
 
 
 @given(groups(), st.sampled_from(Selection))

@@ -128,10 +128,10 @@ def test_random_is_any_order_that_planes_allow_equally_often() -> None:
         np.zeros(3, dtype=int), np.array([0, 0, 1]), np.ones(3), np.ones(3), True, np.ones(1)
     )
     rank = ranking_policy(Selection.RANDOM, stream(3, "orders"))
-    found = Counter(tuple(rank(candidates).tolist()) for _ in range(3000))
-    assert set(found) == {(0, 1, 2), (0, 2, 1), (2, 0, 1)}
+    actual = Counter(tuple(rank(candidates).tolist()) for _ in range(3000))
+    assert set(actual) == {(0, 1, 2), (0, 2, 1), (2, 0, 1)}
     error = (3000 * (1 / 3) * (2 / 3)) ** 0.5
-    assert all(abs(count - 1000) < 5 * error for count in found.values())
+    assert all(abs(count - 1000) < 5 * error for count in actual.values())
 
 
 def test_a_weight_that_is_no_number_is_refused() -> None:

@@ -44,8 +44,8 @@ def test_a_store_is_read_back_as_it_was_written(tmp_path: Path, codec: Codec) ->
 def test_blocks_lie_in_ranking_order() -> None:
     store = a_store(codec=Codec.FP32)
     group, geometry = store.groups[0], store.geometry
-    for place, block in enumerate(group.ranking()):
-        raw = group.blocks.data[group.starts[place] : group.starts[place + 1]]
+    for index, block in enumerate(group.ranking()):
+        raw = group.blocks.data[group.starts[index] : group.starts[index + 1]]
         values = Codec.FP32.coder.decode(raw, 1.0, np.empty(geometry.shape(block), np.float32), 0, 1)
         # the world's number of (item, dimension) is 100 item + dimension
         rows, columns = geometry.rows(block), geometry.columns(block)
@@ -273,8 +273,8 @@ ORIGIN = Origin(key="mine", data={"name": "w", "digest": "d"}, settings={"codec"
         ),
     ],
 )
-def test_a_store_of_something_else_is_refused(found: Origin | None, message: str, tmp_path: Path) -> None:
-    save_store(a_store(), tmp_path / "store", found)
+def test_a_store_of_something_else_is_refused(actual: Origin | None, message: str, tmp_path: Path) -> None:
+    save_store(a_store(), tmp_path / "store", actual)
     with pytest.raises(InputError, match=f"{message}; remove .* to train again"):
         load_store(tmp_path / "store", ORIGIN)
     save_store(a_store(), tmp_path / "right", ORIGIN)

@@ -12,8 +12,8 @@ def lists(*rows: list[int]) -> ItemLists:
     return ItemLists.of_pairs(users, items, len(rows))
 
 
-def as_rows(found: ItemLists) -> list[list[int]]:
-    return [found[user].tolist() for user in range(len(found))]
+def as_rows(actual: ItemLists) -> list[list[int]]:
+    return [actual[user].tolist() for user in range(len(actual))]
 
 
 SMALL = Interactions(

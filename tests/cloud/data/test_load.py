@@ -33,12 +33,13 @@ def write_parquet(path: Path) -> None:
     pyarrow.parquet.write_table(pa.table({"u": users, "i": items, "r": ratings, "t": stamps}), path)
 
 
-def named(found: Interactions) -> dict[str, dict[str, list[str]]]:
+def named(actual: Interactions) -> dict[str, dict[str, list[str]]]:
     """Return each part as the names of the items of each user."""
-    parts = {"train": found.train, "valid": found.valid, "test": found.test}
+    parts = {"train": actual.train, "valid": actual.valid, "test": actual.test}
     return {
         name: {
-            user: sorted(found.item_ids[item] for item in part[at]) for at, user in enumerate(found.user_ids)
+            user: sorted(actual.item_ids[item] for item in part[at])
+            for at, user in enumerate(actual.user_ids)
         }
         for name, part in parts.items()
     }
@@ -70,28 +71,28 @@ FORMATS: dict[str, tuple[Data, Callable[[Path], object]]] = {
 def test_the_same_world_in_every_format(name: str, tmp_path: Path) -> None:
     source, write = FORMATS[name]
     write(tmp_path / name)
-    found = load(source, tmp_path / name)
-    assert named(found) == {
+    actual = load(source, tmp_path / name)
+    assert named(actual) == {
         "train": {"ann": [f"i{n}" for n in range(8)], "bob": ["i0", "i3"]},
         "valid": {"ann": ["i8"], "bob": []},
         "test": {"ann": ["i9"], "bob": []},
     }
-    assert found.item_ids == ("i0", "i3", "i1", "i2", "i4", "i5", "i6", "i7", "i8", "i9")
+    assert actual.item_ids == ("i0", "i3", "i1", "i2", "i4", "i5", "i6", "i7", "i8", "i9")
     if not isinstance(source, Table):
-        assert load(source, tmp_path).digest() == found.digest()  # the folder will do
+        assert load(source, tmp_path).digest() == actual.digest()  # the folder will do
 
 
 def test_ratings_below_the_minimum_and_small_users_are_dropped(tmp_path: Path) -> None:
     (tmp_path / "u.data").write_text(delimited("\t"))
-    found = load(MovieLens(path="-", min_rating=4.5, min_user_interactions=3), tmp_path)
-    assert (found.user_ids, sorted(found.item_ids)) == (("ann",), [f"i{n}" for n in range(9)])
+    actual = load(MovieLens(path="-", min_rating=4.5, min_user_interactions=3), tmp_path)
+    assert (actual.user_ids, sorted(actual.item_ids)) == (("ann",), [f"i{n}" for n in range(9)])
 
 
 def test_a_table_needs_neither_rating_nor_time(tmp_path: Path) -> None:
     (tmp_path / "w.csv").write_text("item,user\n" + "".join(f'"item {n}",7\n' for n in range(10)))
-    found = load(Table(path=str(tmp_path / "w.csv")))
-    assert (found.user_ids, found.n_items) == (("7",), 10)
-    assert [len(part.items) for part in (found.train, found.valid, found.test)] == [7, 1, 2]
+    actual = load(Table(path=str(tmp_path / "w.csv")))
+    assert (actual.user_ids, actual.n_items) == (("7",), 10)
+    assert [len(part.items) for part in (actual.train, actual.valid, actual.test)] == [7, 1, 2]
 
 
 def test_columns_that_are_not_needed_may_be_absent_from_recbole_files(tmp_path: Path) -> None:
@@ -101,9 +102,9 @@ def test_columns_that_are_not_needed_may_be_absent_from_recbole_files(tmp_path: 
         InputError, match="found no column 'timestamp', expected one; the columns are user_id:token, it"
     ):
         load(RecBole(path="-", split=ByTime()), tmp_path)
-    found = load(RecBole(path="-"), tmp_path)
-    assert found.read is not None
-    assert found.read.notes == ("w.inter: without times, it is divided at random: data.split {type: ratio}",)
+    actual = load(RecBole(path="-"), tmp_path)
+    assert actual.read is not None
+    assert actual.read.notes == ("w.inter: without times, it is divided at random: data.split {type: ratio}",)
 
 
 BAD_TABLES = [
@@ -260,9 +261,9 @@ def test_a_cut_inside_a_line_is_found_or_told(
     cut = data.draw(st.integers(0, len(whole) - 1).filter(lambda at: whole[at - 1 : at] != b"\n"))
     (folder / name).write_bytes(whole[:cut])
     with contextlib.suppress(InputError):
-        found = load(source, folder / name)
-        assert found.read is not None
-        assert "the last line has no line break" in found.read.notes[0]
+        actual = load(source, folder / name)
+        assert actual.read is not None
+        assert "the last line has no line break" in actual.read.notes[0]
 
 
 # --- real data ------------------------------------------------------------------------------------
@@ -270,10 +271,15 @@ def test_a_cut_inside_a_line_is_found_or_told(
 
 @pytest.mark.data
 def test_movielens_1m_is_read_whole(data_root: Path) -> None:
-    found = load(LightGCN(path=str(data_root / "ml-1m")))
-    sizes = [len(part.items) for part in (found.train, found.valid, found.test)]
-    assert (found.name, found.n_users, found.n_items, sizes) == ("ml-1m", 6039, 3628, [590733, 80897, 164848])
-    assert (np.diff(found.popularity()) <= 0).all()
+    actual = load(LightGCN(path=str(data_root / "ml-1m")))
+    sizes = [len(part.items) for part in (actual.train, actual.valid, actual.test)]
+    assert (actual.name, actual.n_users, actual.n_items, sizes) == (
+        "ml-1m",
+        6039,
+        3628,
+        [590733, 80897, 164848],
+    )
+    assert (np.diff(actual.popularity()) <= 0).all()
 
 
 @pytest.mark.data
@@ -291,8 +297,8 @@ def test_half_of_movielens_1m_is_refused(data_root: Path, tmp_path: Path) -> Non
 
 @pytest.mark.data
 def test_movielens_100k_is_split_by_time(data_root: Path) -> None:
-    found = load(RecBole(path=str(data_root / "ml-100k")))
-    sizes = [len(part.items) for part in (found.train, found.valid, found.test)]
-    assert (found.n_users, found.n_items, sum(sizes)) == (943, 1682, 100_000)
+    actual = load(RecBole(path=str(data_root / "ml-100k")))
+    sizes = [len(part.items) for part in (actual.train, actual.valid, actual.test)]
+    assert (actual.n_users, actual.n_items, sum(sizes)) == (943, 1682, 100_000)
     liked = load(RecBole(path=str(data_root / "ml-100k"), min_rating=4))
     assert len(liked.train.items) + len(liked.valid.items) + len(liked.test.items) == 55_375

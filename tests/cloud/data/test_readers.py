@@ -30,9 +30,9 @@ WORLD: list[Row] = [
 ]
 
 
-def read(found: Interactions) -> ReadCounts:
-    assert found.read is not None
-    return found.read
+def read(actual: Interactions) -> ReadCounts:
+    assert actual.read is not None
+    return actual.read
 
 
 def refused(data: Data, path: Path) -> str:
@@ -119,10 +119,10 @@ def test_the_same_interactions_in_every_shape(
         encoding=encoding,
         decimal=decimal,  # type: ignore[arg-type]
     )
-    found = load(source, path)
-    assert found.digest() == load(PLAIN, write_plain(tmp_path_factory)).digest()
+    actual = load(source, path)
+    assert actual.digest() == load(PLAIN, write_plain(tmp_path_factory)).digest()
     assert (
-        read(found).describe() == f"{len(WORLD)} rows, {sum(row[2] < 1 for row in WORLD)} below min_rating 1"
+        read(actual).describe() == f"{len(WORLD)} rows, {sum(row[2] < 1 for row in WORLD)} below min_rating 1"
     )
 
 
@@ -178,15 +178,15 @@ def test_nan_is_a_name_among_names(tmp_path: Path) -> None:
 
 def test_ids_keep_their_digits(tmp_path: Path) -> None:
     (tmp_path / "w.csv").write_text("user,item\n007,18446744073709551617\n7,1.0\n1e3,x\n")
-    found = load(Table(path="-"), tmp_path / "w.csv")
-    assert (found.user_ids, sorted(found.item_ids)) == (
+    actual = load(Table(path="-"), tmp_path / "w.csv")
+    assert (actual.user_ids, sorted(actual.item_ids)) == (
         ("007", "7", "1e3"),
         ["1.0", "18446744073709551617", "x"],
     )
     big = pa.table({"user": pa.array([2**63, 5], pa.uint64()), "item": pa.array([1e15, 2.0])})
     pyarrow.parquet.write_table(big, tmp_path / "w.parquet")
-    found = load(Table(path="-"), tmp_path / "w.parquet")
-    assert (found.user_ids, sorted(found.item_ids)) == (
+    actual = load(Table(path="-"), tmp_path / "w.parquet")
+    assert (actual.user_ids, sorted(actual.item_ids)) == (
         ("9223372036854775808", "5"),
         ["1000000000000000", "2"],
     )
@@ -227,14 +227,14 @@ def test_what_is_dropped_is_counted(tmp_path: Path) -> None:
     path = rated(tmp_path / "w.csv", "-1", "3", "-1", "0", "5", "")
     assert read(load(Table(path="-", rating="rating"), path)).describe() == "6 rows, 2 below min_rating 0"
     path.write_text("user,item\na,x\na,y\na,x\nb,x\nb,y\nc,z\n")
-    found = load(Table(path="-", min_user_interactions=2), path)
-    assert read(found).dropped == {"repeated": 1, "of users or items with too few interactions": 1}
+    actual = load(Table(path="-", min_user_interactions=2), path)
+    assert read(actual).dropped == {"repeated": 1, "of users or items with too few interactions": 1}
 
 
 def test_ratings_are_numbers_where_something_is_asked_of_them(tmp_path: Path) -> None:
     path = rated(tmp_path / "w.csv", "good", "", "4", "bad")
-    found = load(Table(path="-", rating="rating"), path)
-    assert (read(found).describe(), read(found).notes) == (
+    actual = load(Table(path="-", rating="rating"), path)
+    assert (read(actual).describe(), read(actual).notes) == (
         "4 rows",
         ("w.csv: ratings that are no numbers: 3; their rows stay",),
     )
@@ -275,8 +275,8 @@ BY_TIME = Table(path="-", time="time", split=ByTime(valid_share=0.0, test_share=
 )
 def test_the_last_by_time_is_the_test(times: Sequence[str], tmp_path: Path) -> None:
     """Item i2 is the last, before 1970 or not, whatever the zone."""
-    found = load(BY_TIME, timed(tmp_path / "w.csv", *times))
-    assert [found.item_ids[item] for item in found.test[0]] == ["i2"]
+    actual = load(BY_TIME, timed(tmp_path / "w.csv", *times))
+    assert [actual.item_ids[item] for item in actual.test[0]] == ["i2"]
 
 
 def test_times_that_do_not_compare_are_refused(tmp_path: Path) -> None:
@@ -305,9 +305,9 @@ def test_ratings_and_times_of_parquet_may_be_texts_or_nothing(tmp_path: Path) ->
         "rating": pa.array([1, 2, 3], pa.timestamp("s")),
     }
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "w.parquet")
-    found = load(msgspec.structs.replace(BY_TIME, rating="rating"), tmp_path / "w.parquet")
-    assert [found.item_ids[item] for item in found.test[0]] == ["i2"]
-    assert read(found).notes == ("w.parquet: ratings that are no numbers: 3; their rows stay",)
+    actual = load(msgspec.structs.replace(BY_TIME, rating="rating"), tmp_path / "w.parquet")
+    assert [actual.item_ids[item] for item in actual.test[0]] == ["i2"]
+    assert read(actual).notes == ("w.parquet: ratings that are no numbers: 3; their rows stay",)
     pyarrow.parquet.write_table(pa.table(columns | {"time": [1, None, 3]}), tmp_path / "w.parquet")
     assert refused(BY_TIME, tmp_path / "w.parquet") == (
         "w.parquet, row 2: found nothing in column 'time', expected a number"
@@ -323,8 +323,8 @@ def test_times_in_parquet(tmp_path: Path) -> None:
         stamps = pa.array([START + timedelta(days=days) for days in (0, -3, 1)]).cast(kind)
         table = pa.table({"user": ["u"] * 3, "item": ["i0", "i1", "i2"], "time": stamps})
         pyarrow.parquet.write_table(table, tmp_path / "w.parquet")
-        found = load(BY_TIME, tmp_path / "w.parquet")
-        assert [found.item_ids[item] for item in found.test[0]] == ["i2"]
+        actual = load(BY_TIME, tmp_path / "w.parquet")
+        assert [actual.item_ids[item] for item in actual.test[0]] == ["i2"]
 
 
 # --- tables as people have them -------------------------------------------------------------------
@@ -347,8 +347,8 @@ def test_a_table_without_a_header_has_numbers_or_names(tmp_path: Path) -> None:
 def test_blank_lines_before_the_header_are_no_rows(header: str, blank: str, tmp_path: Path) -> None:
     path = tmp_path / "w.csv"
     path.write_text(f"{blank}{header}\na,x\n\nb,x\n")
-    found = load(Table(path="-"), path)
-    assert (found.user_ids, found.item_ids, read(found).rows) == (("a", "b"), ("x",), 2)
+    actual = load(Table(path="-"), path)
+    assert (actual.user_ids, actual.item_ids, read(actual).rows) == (("a", "b"), ("x",), 2)
     path.write_text(f"{blank}{header}\na,x\n\n,x\n")
     line = blank.count("\n") + 4
     assert (
@@ -361,9 +361,9 @@ def test_lists_of_pairs_begin_with_a_comment(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     for comment in ("% bip weighted\n% 3 2 2\n", "# Directed graph\n\n# From\tTo\n", "%\n"):
         path.write_text(f"{comment}a\tx\na\ty\n#b\tx\n")
-        found = load(Table(path="-", header=False), path)
-        assert (found.user_ids, read(found).rows) == (("a", "#b"), 3)
-        assert [note.partition(": ")[2][:44] for note in read(found).notes] == [
+        actual = load(Table(path="-", header=False), path)
+        assert (actual.user_ids, read(actual).rows) == (("a", "#b"), 3)
+        assert [note.partition(": ")[2][:44] for note in read(actual).notes] == [
             "a comment before the first row is left out: "
         ]
         path.write_text(f"{comment}a\tx\na\n")
@@ -465,8 +465,8 @@ def test_equal_rows_of_parquet_take_little_memory(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(table, tmp_path / "w.parquet")
     del table
     before = pa.total_allocated_bytes()
-    found = load(Table(path="-"), tmp_path / "w.parquet")
-    assert read(found).describe() == "1,000,000 rows, 999,999 repeated"
+    actual = load(Table(path="-"), tmp_path / "w.parquet")
+    assert read(actual).describe() == "1,000,000 rows, 999,999 repeated"
     assert pa.default_memory_pool().max_memory() - before < 400 * 2**20  # as text: 2 GB
 
 
@@ -511,14 +511,16 @@ def test_recbole_files_that_are_split_already(tmp_path: Path) -> None:
     parts = {"train": WORLD[:30], "valid": WORLD[30:34], "test": WORLD[34:]}
     for part, rows in parts.items():
         (tmp_path / f"ds.{part}.inter").write_text(inter(rows))
-    found = load(RecBole(path="-"), tmp_path)
+    actual = load(RecBole(path="-"), tmp_path)
     pairs = {part: {row[:2] for row in rows} for part, rows in parts.items()}
     pairs["valid"] -= pairs["train"]
     pairs["test"] -= pairs["train"] | pairs["valid"]
     for part, expected in pairs.items():
-        users, items = getattr(found, part).pairs()
-        assert {(found.user_ids[u], found.item_ids[i]) for u, i in zip(users, items, strict=True)} == expected
-    assert read(found).rows == len(WORLD)
+        users, items = getattr(actual, part).pairs()
+        assert {
+            (actual.user_ids[u], actual.item_ids[i]) for u, i in zip(users, items, strict=True)
+        } == expected
+    assert read(actual).rows == len(WORLD)
     (tmp_path / "ds.valid.inter").unlink()
     assert len(load(RecBole(path="-", split=ByTime(valid_share=0.2)), tmp_path).valid.items) > 0
     (tmp_path / "ds.test.inter").unlink()
@@ -550,13 +552,13 @@ def folder_of(folder: Path, **files: str) -> Path:
 
 def test_a_folder_without_valid_has_a_share_held_out(tmp_path: Path) -> None:
     source = LightGCN(path="-", valid_share=0.25)
-    found = load(source, folder_of(tmp_path / "w"))
-    assert [part.counts().tolist() for part in (found.train, found.valid, found.test)] == [
+    actual = load(source, folder_of(tmp_path / "w"))
+    assert [part.counts().tolist() for part in (actual.train, actual.valid, actual.test)] == [
         [3, 1, 1],
         [1, 1, 1],
         [1, 1, 1],
     ]
-    assert read(found).notes == (
+    assert read(actual).notes == (
         "w: without valid.txt, 25 % of each user's training items are held out for validation: 3 of 8",
     )
     for name, files in {
@@ -567,16 +569,16 @@ def test_a_folder_without_valid_has_a_share_held_out(tmp_path: Path) -> None:
         "nested/inside": {},
     }.items():
         folder_of(tmp_path / name, **files)
-        assert load(source, tmp_path / name.split("/")[0]).digest() == found.digest(), name
+        assert load(source, tmp_path / name.split("/")[0]).digest() == actual.digest(), name
 
 
 def test_numbers_of_a_folder_have_gaps(tmp_path: Path) -> None:
-    found = load(
+    actual = load(
         LightGCN(path="-"),
         folder_of(tmp_path / "w", train="7 900 5\n3 5\n", valid="3 900\n", test="9 5\n7 77\n"),
     )
-    assert (found.user_ids, sorted(found.item_ids)) == (("3", "7", "9"), ["5", "77", "900"])
-    assert read(found).notes == ("w: 1 users have nothing in train.txt",)
+    assert (actual.user_ids, sorted(actual.item_ids)) == (("3", "7", "9"), ["5", "77", "900"])
+    assert read(actual).notes == ("w: 1 users have nothing in train.txt",)
 
 
 def test_movielens_lies_in_a_folder_of_its_archive(tmp_path: Path) -> None:

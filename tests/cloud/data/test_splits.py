@@ -67,13 +67,13 @@ def test_shares_are_rounded_and_one_interaction_is_left_to_train_on() -> None:
 def test_a_split_loses_nothing_and_shares_nothing(triples: list[Triple], split: Split) -> None:
     events = drop_repeats(event_list(triples))
     parts = split_events(events, 5, split)
-    found = sorted(
+    actual = sorted(
         (user, item)
         for part in (parts.train, parts.valid, parts.test)
         for user in range(5)
         for item in part[user].tolist()
     )
-    assert found == sorted({(user, item) for user, item, _ in triples})
+    assert actual == sorted({(user, item) for user, item, _ in triples})
     counts = np.bincount(events.users, minlength=5)
     assert (parts.train.counts()[counts > 0] > 0).all()
     assert (parts.test.counts() <= counts * split.test_share + 0.5 + 1e-6).all()

@@ -12,20 +12,20 @@ def test_the_seed_decides_the_world() -> None:
 
 
 def test_the_world_has_the_shape_that_was_asked_for() -> None:
-    found = load(Synthetic())
-    sizes = np.array([len(part.items) for part in (found.train, found.valid, found.test)])
-    assert (found.n_users, found.n_items) == (600, 1000)
+    actual = load(Synthetic())
+    sizes = np.array([len(part.items) for part in (actual.train, actual.valid, actual.test)])
+    assert (actual.n_users, actual.n_items) == (600, 1000)
     assert sizes / sizes.sum() == pytest.approx([0.7, 0.1, 0.2], abs=0.01)
-    assert sizes.sum() / found.n_users == pytest.approx(80, rel=0.1)
-    head = found.popularity()[:100].sum() / sizes[0]
+    assert sizes.sum() / actual.n_users == pytest.approx(80, rel=0.1)
+    head = actual.popularity()[:100].sum() / sizes[0]
     assert 0.2 < head < 0.6  # a tenth of the items gets far more than a tenth, yet not all
 
 
 def test_members_of_a_group_share_more_than_strangers_do() -> None:
     config = Synthetic()
-    found, group_of = load(config), build_world(config).group_of
-    likes = np.zeros((found.n_users, found.n_items))
-    likes[found.known.pairs()] = 1
+    actual, group_of = load(config), build_world(config).group_of
+    likes = np.zeros((actual.n_users, actual.n_items))
+    likes[actual.known.pairs()] = 1
     alike = np.atleast_2d(np.corrcoef(likes))
     same = group_of[:, None] == group_of[None, :]
     np.fill_diagonal(alike, np.nan)
@@ -33,12 +33,12 @@ def test_members_of_a_group_share_more_than_strangers_do() -> None:
 
 
 def test_without_skew_and_tastes_all_items_are_alike() -> None:
-    found = load(Synthetic(popularity_skew=0, group_taste=0, own_taste=0))
-    counts = found.popularity()
+    actual = load(Synthetic(popularity_skew=0, group_taste=0, own_taste=0))
+    counts = actual.popularity()
     assert counts.max() < 3 * counts.mean()
 
 
 def test_the_smallest_world() -> None:
     tiny = Synthetic(users=1, items=2, user_groups=1, item_kinds=1, interactions_per_user=1)
-    found = load(tiny)
-    assert (found.n_users, found.n_items, len(found.train.items)) == (1, 2, 1)
+    actual = load(tiny)
+    assert (actual.n_users, actual.n_items, len(actual.train.items)) == (1, 2, 1)

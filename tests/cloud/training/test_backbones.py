@@ -65,10 +65,10 @@ def test_every_name_has_a_backbone() -> None:
 @pytest.mark.parametrize("name", NAMES[1:])  # the first has its own test
 def test_the_checkerboard_is_learned(name: Name) -> None:
     world = checkerboard()
-    found = learned(name, world)
-    assert (found.users.shape, found.items.shape) == ((40, 8), (40, 8))
-    assert {table.dtype.name for table in (found.users, found.items)} == {"float32"}
-    assert ndcg_per_user(found.users, found.items, world.known, world.test).tolist() == [1.0] * 40
+    actual = learned(name, world)
+    assert (actual.users.shape, actual.items.shape) == ((40, 8), (40, 8))
+    assert {table.dtype.name for table in (actual.users, actual.items)} == {"float32"}
+    assert ndcg_per_user(actual.users, actual.items, world.known, world.test).tolist() == [1.0] * 40
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,9 +109,9 @@ def test_users_and_items_without_interactions(name: Name) -> None:
     train = ItemLists.of_pairs(np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, 1, 2]), 3)  # user 1 knows all
     valid = ItemLists.of_pairs(np.array([2]), np.array([3]), 3)
     world = Interactions("sparse", train, valid, valid, ("a", "b", "c"), ("p", "q", "r", "s"))
-    found = learned(name, world, FEW)
-    assert np.isfinite(found.users).all()
-    assert np.isfinite(found.items).all()
+    actual = learned(name, world, FEW)
+    assert np.isfinite(actual.users).all()
+    assert np.isfinite(actual.items).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -123,8 +123,8 @@ def test_tables_that_are_no_numbers_stop_training(name: Name, monkeypatch: pytes
 
 def test_mf_is_what_it_was_before_there_were_others() -> None:
     config = replace(SMALL, epochs=3, evaluate_every=3, diversity=0.01)
-    found, report = pretrain(checkerboard(), config, ignore)
-    sizes = [float(np.abs(table).sum()) for table in (found.users, found.items)]
+    actual, report = pretrain(checkerboard(), config, ignore)
+    sizes = [float(np.abs(table).sum()) for table in (actual.users, actual.items)]
     assert sizes == pytest.approx(SIZES_BEFORE, rel=1e-5)  # bits differ between machines
     assert report["valid_ndcg_at_20"] == pytest.approx(NDCG_BEFORE)
 
@@ -141,8 +141,8 @@ def test_layers_are_those_of_the_dense_matrix() -> None:
     ego = torch.randn(11, 3, generator=generator(0, "ego"))
     for layers in range(4):
         expected = sum(np.linalg.matrix_power(spread, power) for power in range(layers + 1)) / (layers + 1)
-        found = average_layers(interaction_graph(train, 5), ego, layers)
-        np.testing.assert_allclose(found.numpy(), expected @ ego.numpy(), atol=1e-6)
+        actual = average_layers(interaction_graph(train, 5), ego, layers)
+        np.testing.assert_allclose(actual.numpy(), expected @ ego.numpy(), atol=1e-6)
 
 
 @pytest.mark.parametrize("layers", range(4))
@@ -159,14 +159,14 @@ def test_a_row_depends_on_its_neighbourhood_only(layers: int) -> None:
 
 def test_the_gradient_is_that_of_the_dense_product() -> None:
     graph = interaction_graph(random_lists(5, 4, 0.5), 4)
-    found, expected = (torch.randn(9, 2, generator=generator(0, "t")).requires_grad_() for _ in range(2))
-    average_layers(graph, found, 2).pow(3).sum().backward()  # type: ignore[no-untyped-call]
+    actual, expected = (torch.randn(9, 2, generator=generator(0, "t")).requires_grad_() for _ in range(2))
+    average_layers(graph, actual, 2).pow(3).sum().backward()  # type: ignore[no-untyped-call]
     matrix = graph.to_dense()
     averaged = (expected + matrix @ expected + matrix @ (matrix @ expected)) / 3
     averaged.pow(3).sum().backward()  # type: ignore[no-untyped-call]
-    assert found.grad is not None
+    assert actual.grad is not None
     assert expected.grad is not None
-    torch.testing.assert_close(found.grad, expected.grad)
+    torch.testing.assert_close(actual.grad, expected.grad)
 
 
 def test_the_loss_is_the_surprise_of_the_order() -> None:
@@ -179,15 +179,15 @@ def test_drawn_items_are_never_known(users: int, items: int, share: float, seed:
     known = random_lists(users, items, share, seed)
     open_users = np.flatnonzero(known.counts() < items)
     asked = torch.from_numpy(np.repeat(open_users, 20))
-    found = UnseenItems.of(known, items).draw(asked, generator(seed, "draw")).numpy()
-    assert ((found >= 0) & (found < items)).all()
-    assert not dense(known, items)[asked.numpy(), found].any()
+    actual = UnseenItems.of(known, items).draw(asked, generator(seed, "draw")).numpy()
+    assert ((actual >= 0) & (actual < items)).all()
+    assert not dense(known, items)[asked.numpy(), actual].any()
 
 
 def test_unknown_items_are_equally_likely() -> None:
     known = ItemLists.of_pairs(np.array([0, 0, 0, 1]), np.array([0, 3, 4, 6]), 2)
-    found = UnseenItems.of(known, 7).draw(torch.zeros(40_000, dtype=torch.long), generator(0, "draw"))
-    counts = torch.bincount(found, minlength=7)
+    actual = UnseenItems.of(known, 7).draw(torch.zeros(40_000, dtype=torch.long), generator(0, "draw"))
+    counts = torch.bincount(actual, minlength=7)
     assert counts[[0, 3, 4]].tolist() == [0, 0, 0]
     assert counts[[1, 2, 5, 6]].tolist() == pytest.approx([10_000] * 4, rel=0.05)
 
@@ -200,9 +200,9 @@ def test_drawing_depends_on_the_generator_only() -> None:
 
 def test_batches_are_every_pair_once() -> None:
     pairs = random_lists(7, 9, 0.5).pairs()
-    found = list(pair_batches(pairs, 8, generator(0, "batches")))
-    assert {len(users) for users, _ in found[:-1]} == {8}
-    together = [(int(u), int(i)) for users, items in found for u, i in zip(users, items, strict=True)]
+    actual = list(pair_batches(pairs, 8, generator(0, "batches")))
+    assert {len(users) for users, _ in actual[:-1]} == {8}
+    together = [(int(u), int(i)) for users, items in actual for u, i in zip(users, items, strict=True)]
     assert sorted(together) == list(zip(*map(np.ndarray.tolist, pairs), strict=True))
 
 
@@ -225,9 +225,9 @@ def test_solutions_are_those_of_the_slow_version(exponent: float) -> None:
     known = random_lists(30, 20, 0.3)
     other = np.random.default_rng(1).normal(size=(20, 4))
     settings = LeastSquares(unobserved=0.7, l2=0.05, frequency_exponent=exponent)
-    found = solve_table(known, torch.from_numpy(other.astype(np.float32)).to(fastest_device()), settings)
+    actual = solve_table(known, torch.from_numpy(other.astype(np.float32)).to(fastest_device()), settings)
     np.testing.assert_allclose(
-        found.cpu().numpy(), slowly_solved(dense(known, 20), other, settings), rtol=1e-3, atol=1e-4
+        actual.cpu().numpy(), slowly_solved(dense(known, 20), other, settings), rtol=1e-3, atol=1e-4
     )
 
 
@@ -239,8 +239,8 @@ def test_both_ways_to_solve_give_the_same(columns: int) -> None:
         np.linalg.solve(each.T @ each + np.diag(diagonal), each.sum(axis=0))
         for each, diagonal in zip(vectors, diagonals, strict=True)
     ]
-    found = solve_ridge(torch.from_numpy(vectors), torch.from_numpy(diagonals))
-    np.testing.assert_allclose(found.numpy(), expected)
+    actual = solve_ridge(torch.from_numpy(vectors), torch.from_numpy(diagonals))
+    np.testing.assert_allclose(actual.numpy(), expected)
 
 
 def test_a_solved_row_depends_on_its_own_interactions_only() -> None:
@@ -272,14 +272,14 @@ def test_each_turn_lowers_the_loss() -> None:
 
 def test_gathered_rows_are_filled_up_with_zeros() -> None:
     known = ItemLists.of_pairs(np.array([0, 2, 2]), np.array([1, 0, 2]), 3)
-    found = gather_rows(known, torch.tensor([[1.0], [2.0], [3.0]]))
-    assert found.squeeze(2).tolist() == [[2, 0], [0, 0], [1, 3]]
+    actual = gather_rows(known, torch.tensor([[1.0], [2.0], [3.0]]))
+    assert actual.squeeze(2).tolist() == [[2, 0], [0, 0], [1, 3]]
 
 
 @given(st.lists(st.integers(0, 300), max_size=50))
 def test_batches_of_like_rows_are_all_rows_once(counts: list[int]) -> None:
     array = np.array(counts, dtype=np.int64)
-    found = list(batches_by_count(array, 4))
-    every = np.concatenate([*found, np.empty(0, np.int64)])
+    actual = list(batches_by_count(array, 4))
+    every = np.concatenate([*actual, np.empty(0, np.int64)])
     assert sorted(every.tolist()) == np.flatnonzero(array).tolist()
-    assert all(array[batch].max() <= 2 * array[batch].min() for batch in found)
+    assert all(array[batch].max() <= 2 * array[batch].min() for batch in actual)

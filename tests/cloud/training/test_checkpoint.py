@@ -44,8 +44,8 @@ def settings_of(backbone: str, epochs: int = 6) -> Training:
     )
 
 
-def bits(found: tuple[Factors, dict[str, object]]) -> tuple[bytes, bytes, dict[str, object]]:
-    factors, report = found
+def bits(actual: tuple[Factors, dict[str, object]]) -> tuple[bytes, bytes, dict[str, object]]:
+    factors, report = actual
     return factors.users.tobytes(), factors.items.tobytes(), report
 
 
@@ -76,27 +76,27 @@ def giving_up_after(ticks: int) -> Tick:
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "new", "ours")
     checkpoints.save("one", STATE)
-    found = checkpoints.load("one", pytest.fail)
-    assert found is not None
-    assert same(found, STATE)
+    actual = checkpoints.load("one", pytest.fail)
+    assert actual is not None
+    assert same(actual, STATE)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["one.safetensors"]  # no draft is left
 
 
 def test_a_transposed_table_comes_back_as_it_was(tmp_path: Path) -> None:
     checkpoints, table = Checkpoints(tmp_path, "ours"), np.arange(6.0).reshape(2, 3).T
     checkpoints.save("one", State({"table": table}, {}))
-    found = checkpoints.load("one", pytest.fail)
-    assert found is not None
-    assert found.arrays["table"].tolist() == table.tolist()
+    actual = checkpoints.load("one", pytest.fail)
+    assert actual is not None
+    assert actual.arrays["table"].tolist() == table.tolist()
 
 
 def test_the_last_state_of_a_name_counts_until_it_is_dropped(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "new", "ours")
     for epoch in (1, 2):
         checkpoints.save("one", State({}, {"epoch": epoch}))
-    found = checkpoints.load("one", pytest.fail)
-    assert found is not None
-    assert found.facts == {"epoch": 2}
+    actual = checkpoints.load("one", pytest.fail)
+    assert actual is not None
+    assert actual.facts == {"epoch": 2}
     checkpoints.remove("one")
     checkpoints.remove("one")
     assert checkpoints.load("one", pytest.fail) is None
@@ -113,18 +113,18 @@ def test_a_state_of_something_else_is_not_taken(tmp_path: Path) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.booleans())
-def test_damage_is_found(tmp_path: Path, place: float, flip: int, cut: bool) -> None:
+@given(position=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255), cut=st.booleans())
+def test_damage_is_found(tmp_path: Path, position: float, flip: int, cut: bool) -> None:
     checkpoints, heard = Checkpoints(tmp_path, "ours"), list[str]()
     checkpoints.save("one", STATE)
     file = tmp_path / "one.safetensors"
     raw = bytearray(file.read_bytes())
-    at = int(place * len(raw))
+    at = int(position * len(raw))
     raw[at] ^= flip
     file.write_bytes(raw[:at] if cut else raw)
-    found = checkpoints.load("one", heard.append)
-    assert (found is None) == (len(heard) == 1)
-    assert found is None or same(found, STATE)  # the last digit of a number may not count
+    actual = checkpoints.load("one", heard.append)
+    assert (actual is None) == (len(heard) == 1)
+    assert actual is None or same(actual, STATE)  # the last digit of a number may not count
 
 
 def test_writing_takes_a_small_part_of_the_time(tmp_path: Path) -> None:
@@ -172,10 +172,10 @@ def test_an_interrupted_training_ends_with_the_same_bits(backbone: str, ticks: i
         pretrain(world, config, giving_up_after(ticks), always(tmp_path))
     assert (tmp_path / f"{LOOP}.safetensors").exists()
     heard: list[tuple[int, str]] = []
-    found = pretrain(world, config, lambda done, _, note: heard.append((done, note)), always(tmp_path))
+    actual = pretrain(world, config, lambda done, _, note: heard.append((done, note)), always(tmp_path))
     went_on = 2 * ticks - 1  # the epoch before the look at which patience was lost
     assert heard[0] == (went_on, f"continues from a checkpoint after epoch {went_on}")
-    assert bits(found) == bits(pretrain(world, config, ignore))
+    assert bits(actual) == bits(pretrain(world, config, ignore))
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -190,9 +190,9 @@ def test_a_training_that_is_interrupted_again_and_again_ends(backbone: str, tmp_
             except LostPatienceError:
                 yield None
 
-    number, found = next((number, each) for number, each in enumerate(attempts()) if each is not None)
+    number, actual = next((number, each) for number, each in enumerate(attempts()) if each is not None)
     assert number >= 2
-    assert bits(found) == bits(pretrain(world, config, ignore))
+    assert bits(actual) == bits(pretrain(world, config, ignore))
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -232,15 +232,15 @@ def test_pretraining_that_is_done_is_not_done_again(tmp_path: Path) -> None:
 def test_a_damaged_checkpoint_is_told_and_training_starts_anew(name: str, tmp_path: Path) -> None:
     config, world, heard = settings_of("mf"), checkerboard(), list[str]()
     (tmp_path / f"{name}.safetensors").write_bytes(b"not a checkpoint")
-    found = pretrain(world, config, lambda done, total, note: heard.append(note), always(tmp_path))
+    actual = pretrain(world, config, lambda done, total, note: heard.append(note), always(tmp_path))
     assert heard[0].startswith(f"checkpoint {name}.safetensors is not used: ")
-    assert bits(found) == bits(pretrain(world, config, ignore))
+    assert bits(actual) == bits(pretrain(world, config, ignore))
 
 
 def test_a_checkpoint_of_another_training_is_not_taken(tmp_path: Path) -> None:
     config, world, heard = settings_of("mf"), checkerboard(), list[str]()
     with pytest.raises(LostPatienceError):
         pretrain(world, replace(config, seed=9), giving_up_after(2), always(tmp_path, "theirs"))
-    found = pretrain(world, config, lambda done, total, note: heard.append(note), always(tmp_path))
+    actual = pretrain(world, config, lambda done, total, note: heard.append(note), always(tmp_path))
     assert heard[0].endswith("it belongs to theirs, not to ours; training starts again")
-    assert bits(found) == bits(pretrain(world, config, ignore))
+    assert bits(actual) == bits(pretrain(world, config, ignore))

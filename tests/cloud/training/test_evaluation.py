@@ -34,8 +34,8 @@ def test_places_worked_out_by_hand() -> None:
     scores = np.array([[5, 9, 5, 7, 5], [1, 2, 3, 4, 5]], dtype=np.float32)
     # User 0 knows item 1, so 3 is first, then 0, 2 and 4, which are equal. User 1 knows what is asked for.
     for k, out in ((20, 3), (4, 3), (3, np.inf)):
-        found = item_ranks(scores.copy(), lists([1], [4]), lists([0, 2, 3, 4], [0, 4]), k)
-        assert found.tolist() == [1, 2, 0, out, out, np.inf]
+        actual = item_ranks(scores.copy(), lists([1], [4]), lists([0, 2, 3, 4], [0, 4]), k)
+        assert actual.tolist() == [1, 2, 0, out, out, np.inf]
 
 
 @given(st.integers(1, 6), st.integers(1, 700), st.integers(1, 40), st.integers(0, 2**32))
@@ -51,8 +51,8 @@ def test_counting_and_ranking_agree(users: int, items: int, levels: int, seed: i
     batches = list(item_ranks_in_batches(vectors, table, known, wanted))
     for k in (1, 10, STOPPING_CUTOFF):
         for count, expected in ((ndcg, ranked.ndcg(k)), (recall, ranked.recall(k))):
-            found = [np.empty(0), *(count(asked, ranks, k) for asked, ranks in batches)]
-            np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-12)
+            actual = [np.empty(0), *(count(asked, ranks, k) for asked, ranks in batches)]
+            np.testing.assert_allclose(np.concatenate(actual), expected, rtol=1e-12)
 
 
 def test_a_small_world_is_looked_at_whole() -> None:
@@ -76,5 +76,5 @@ def test_a_large_world_is_looked_at_in_part(monkeypatch: pytest.MonkeyPatch) -> 
             strict=True,
         )
     )
-    found = validation_ndcg(torch.from_numpy(users), torch.from_numpy(items), world, 1)
-    assert found == pytest.approx(np.mean([everyone[user] for user in once.tolist()]))
+    actual = validation_ndcg(torch.from_numpy(users), torch.from_numpy(items), world, 1)
+    assert actual == pytest.approx(np.mean([everyone[user] for user in once.tolist()]))

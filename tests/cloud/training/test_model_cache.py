@@ -49,12 +49,12 @@ def test_a_model_comes_back_to_the_bit(tmp_path: Path) -> None:
     kept, model = TrainedModelCache(tmp_path / "kept"), a_model()
     assert kept.load("key", heard.append) is None
     kept.store("key", to_state(model), heard.append)
-    found = kept.load("key", heard.append)
-    assert found is not None
-    assert bits(found) == bits(model) == bits(from_state(to_state(model)))
-    assert found.item_tables[0] is found.item_tables[2]
+    actual = kept.load("key", heard.append)
+    assert actual is not None
+    assert bits(actual) == bits(model) == bits(from_state(to_state(model)))
+    assert actual.item_tables[0] is actual.item_tables[2]
     assert all(
-        each.flags.c_contiguous for each in (found.user_vectors, from_state(to_state(model)).user_vectors)
+        each.flags.c_contiguous for each in (actual.user_vectors, from_state(to_state(model)).user_vectors)
     )
     assert heard == []
 

@@ -34,8 +34,8 @@ def test_progress_is_told_in_order() -> None:
 
 def test_a_loss_that_is_no_number_stops_training() -> None:
     table = torch.ones(3, requires_grad=True)
-    for factor, found in ((math.nan, "nan"), (math.inf, "inf")):
-        with pytest.raises(RunError, match=rf"epoch 3: the loss is {found}; learning_rate\(=7.0\) may be"):
+    for factor, actual in ((math.nan, "nan"), (math.inf, "inf")):
+        with pytest.raises(RunError, match=rf"epoch 3: the loss is {actual}; learning_rate\(=7.0\) may be"):
             gradient_step(torch.optim.Adam([table]), (table * factor).sum(), "pretraining in epoch 3", 7.0)
     assert table.tolist() == [1, 1, 1]
 
@@ -52,16 +52,16 @@ def test_the_gradient_of_the_loss_is_that_of_cross_entropy() -> None:
     rng = np.random.default_rng(0)
     rows, columns = np.nonzero(rng.random((5, 9)) < 0.3)
     wanted, weights = ItemLists.of_pairs(rows, columns, 6), torch.tensor([1.0, 2.0, 0.5, 1.0, 3.0, 0.0])
-    found, expected = (torch.randn(6, 9, generator=generator(0, "s")).requires_grad_() for _ in range(2))
-    multinomial_loss(found, wanted, weights).backward()  # type: ignore[no-untyped-call]
+    actual, expected = (torch.randn(6, 9, generator=generator(0, "s")).requires_grad_() for _ in range(2))
+    multinomial_loss(actual, wanted, weights).backward()  # type: ignore[no-untyped-call]
     targets = torch.zeros(6, 9)
     targets[rows, columns] = torch.from_numpy(1 / wanted.counts()[rows]).float()
     losses = torch.nn.functional.cross_entropy(expected, targets, reduction="none")
     ((losses * weights).sum() / weights.sum()).backward()  # type: ignore[no-untyped-call]
-    assert found.grad is not None
+    assert actual.grad is not None
     assert expected.grad is not None
-    torch.testing.assert_close(found.grad, expected.grad)
-    assert found.grad.abs().max() > 0.01
+    torch.testing.assert_close(actual.grad, expected.grad)
+    assert actual.grad.abs().max() > 0.01
 
 
 def test_slices_that_are_the_same_are_similar_and_orthogonal_ones_are_not() -> None:
@@ -103,15 +103,15 @@ def test_within_its_limit_l2_holds_the_unbounded_form() -> None:
 
 
 def test_dropout_keeps_the_mean() -> None:
-    found = dropout(torch.ones(200, 200), 0.45, generator(0, "dropout"))
-    assert sorted(set(found.flatten().tolist())) == pytest.approx([0.0, 1 / 0.55])
-    assert found.mean().item() == pytest.approx(1.0, abs=0.02)
+    actual = dropout(torch.ones(200, 200), 0.45, generator(0, "dropout"))
+    assert sorted(set(actual.flatten().tolist())) == pytest.approx([0.0, 1 / 0.55])
+    assert actual.mean().item() == pytest.approx(1.0, abs=0.02)
 
 
 def test_batches_are_every_user_once() -> None:
-    found = list(batches(np.arange(10), 4, generator(0, "batches")))
-    assert [len(batch) for batch in found] == [4, 4, 2]
-    assert sorted(np.concatenate(found).tolist()) == list(range(10))
+    actual = list(batches(np.arange(10), 4, generator(0, "batches")))
+    assert [len(batch) for batch in actual] == [4, 4, 2]
+    assert sorted(np.concatenate(actual).tolist()) == list(range(10))
 
 
 def test_the_best_is_kept_until_patience_ends() -> None:

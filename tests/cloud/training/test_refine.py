@@ -60,17 +60,17 @@ def test_what_does_not_convince_those_who_judge_is_not_kept() -> None:
 def test_without_early_stop_all_epochs_are_done_whatever_validation_says() -> None:
     knowing = np.stack([1 - PARITY, PARITY, *np.zeros((6, 40))], axis=1).astype(np.float32)
     start = share_global_table(Factors(knowing, knowing), PARITY)
-    found = {}
+    actual = {}
     for early_stop in (False, True):
         ruinous = Refinement(epochs=7, learning_rate=1000.0, early_stop=early_stop)
         config = changed(SMALL, refine=ruinous, guard=Guard(enabled=False))
         refined, report = refine(start, checkerboard(), config, ignore)
         entry = report.groups[0]
         same = refined.tables[0] is start.tables[0]
-        found[early_stop] = (entry["best_epoch"], entry["kept"], same)
+        actual[early_stop] = (entry["best_epoch"], entry["kept"], same)
         if not early_stop:
             assert number(entry["valid_ndcg_at_20_after"]) < number(entry["valid_ndcg_at_20_before"])
-    assert found == {False: (7, True, False), True: (0, False, True)}
+    assert actual == {False: (7, True, False), True: (0, False, True)}
 
 
 def test_a_strong_pull_holds_tables_where_they_were() -> None:

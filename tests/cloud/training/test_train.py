@@ -44,7 +44,7 @@ def synthetic_model(clustering: str, rotate: bool = True) -> tuple[Interactions,
 
 def ndcg_at_budget(world: Interactions, model: TrainedModel, budget: float) -> float:
     """Return the mean test NDCG@20 when each group holds a share of its blocks, floor included."""
-    partition, found = (
+    partition, actual = (
         partition_table(world.n_items, model.user_vectors.shape[1], Training(slice_width=2)),
         [],
     )
@@ -58,12 +58,12 @@ def ndcg_at_budget(world: Interactions, model: TrainedModel, budget: float) -> f
         held = np.zeros(weights.size, dtype=np.float32)
         held[rank_blocks(weights)[: max(round(budget * weights.size), len(weights))]] = 1
         table = table * partition.broadcast(held.reshape(partition.shape))
-        found.append(
+        actual.append(
             ndcg_per_user(
                 model.user_vectors[members], table, world.known.take(members), world.test.take(members)
             )
         )
-    return float(np.concatenate(found).mean())
+    return float(np.concatenate(actual).mean())
 
 
 def popularity_ndcg(world: Interactions) -> float:
@@ -214,9 +214,9 @@ def test_the_papers_recipe_learns_the_checkerboard_too() -> None:
     model = quietly(checkerboard(), config)
     assert model.report["rotate"] == {"enabled": False}
     assert all(entry["kept"] for stage in ("refine", "controller") for entry in entries(model, stage))
-    found = model.report["test"]
-    assert isinstance(found, dict)
-    assert found["ndcg_at_20"] > 0.95
+    actual = model.report["test"]
+    assert isinstance(actual, dict)
+    assert actual["ndcg_at_20"] > 0.95
     assert np.isfinite(model.corrections).all()
 
 
@@ -250,18 +250,18 @@ def test_clusters_and_rotation_pay_when_memory_is_short() -> None:
 
 
 def test_more_memory_is_worth_having() -> None:
-    found = [ndcg_at_budget(*synthetic_model("kmeans"), budget) for budget in (0.03, 0.06, 1.0)]
-    assert found[0] * 1.08 < found[1]
-    assert found[1] * 1.01 < found[2]
+    actual = [ndcg_at_budget(*synthetic_model("kmeans"), budget) for budget in (0.03, 0.06, 1.0)]
+    assert actual[0] * 1.08 < actual[1]
+    assert actual[1] * 1.01 < actual[2]
 
 
 @pytest.mark.data
 def test_movielens_100k_is_learned(data_root: object) -> None:
     world = load(RecBole(path=f"{data_root}/ml-100k"))
     model = quietly(world, Training())
-    found = model.report["test"]
-    assert isinstance(found, dict)
-    assert found["ndcg_at_20"] > 1.5 * popularity_ndcg(world)
+    actual = model.report["test"]
+    assert isinstance(actual, dict)
+    assert actual["ndcg_at_20"] > 1.5 * popularity_ndcg(world)
 
 
 @pytest.mark.slow
@@ -274,6 +274,6 @@ def test_movielens_1m_reaches_the_recipes_figure_half_trained(data_root: object)
             epochs=30, evaluate_every=10, refine=Refinement(enabled=False), controller=Controller(steps=20)
         ),
     )
-    found = model.report["test"]
-    assert isinstance(found, dict)
-    assert found["ndcg_at_20"] > 0.355
+    actual = model.report["test"]
+    assert isinstance(actual, dict)
+    assert actual["ndcg_at_20"] > 0.355

@@ -27,8 +27,8 @@ def gains(mean: float, users: int, seed: int = 0) -> FloatArray:
 
 
 def decided(*each: FloatArray, prior: bool) -> tuple[bool, list[bool]]:
-    found = decide(each, prior=prior, standard_errors=3.0)
-    return found.joint, found.keep
+    actual = decide(each, prior=prior, standard_errors=3.0)
+    return actual.joint, actual.keep
 
 
 def test_within_noise_the_prior_choice_holds() -> None:
@@ -81,8 +81,8 @@ def test_small_tables_are_tried_in_all_groups_and_large_ones_in_a_sample(
 def test_groups_that_do_not_judge_follow_the_joint_choice() -> None:
     silent = np.empty(0)
     for prior in (True, False):
-        found = decide([gains(2, 200), silent, gains(-2, 20, 1), silent], prior=prior, standard_errors=3.0)
-        assert (found.keep, found.deciding_groups) == ([True, True, False, True], 2)
+        actual = decide([gains(2, 200), silent, gains(-2, 20, 1), silent], prior=prior, standard_errors=3.0)
+        assert (actual.keep, actual.deciding_groups) == ([True, True, False, True], 2)
 
 
 def test_halves_share_no_user_and_leave_none_out() -> None:
@@ -104,11 +104,11 @@ def test_a_trial_prefers_tables_whose_heavy_blocks_know_the_users() -> None:
     trying, judges = an_evaluator(partition), validation_users(np.arange(40), world)
     items = np.full(40, 1 / 40, dtype=np.float32)
 
-    def found(loudness: float, *corrections: float) -> float:
+    def actual(loudness: float, *corrections: float) -> float:
         table = np.stack([taste, loudness * noise], axis=1).astype(np.float32)
         factors = np.array([corrections], dtype=np.float32) if corrections else None
         return float(trying(GroupTable(table, np.ones(2), items, factors), vectors, judges).mean())
 
     # At every trial budget only the floor is held, the louder column; unless that is corrected.
-    assert found(0.1) > found(10.0) + 0.2
-    assert found(10.0, 1000.0, 1.0) == found(0.1)
+    assert actual(0.1) > actual(10.0) + 0.2
+    assert actual(10.0, 1000.0, 1.0) == actual(0.1)

@@ -64,8 +64,8 @@ def test_the_range_coder_needs_hardly_more_than_the_information() -> None:
         one = REFINEMENT_CHANCES[np.minimum(q[plane - 1], 4)]
         refining = -np.log2(np.where(q[plane] & 1, one, 1 - one)[~zero]).sum()
         bits = column_bits((~zero).sum(0), zero.sum(0), fresh.sum(0)).sum() + refining
-        found = 8 * len(Codec.CODED.coder.encode(values, plane, plane + 1)[1])
-        assert bits - 8 <= found <= bits + 16  # a last byte of zeros is left out; whole bytes are written
+        actual = 8 * len(Codec.CODED.coder.encode(values, plane, plane + 1)[1])
+        assert bits - 8 <= actual <= bits + 16  # a last byte of zeros is left out; whole bytes are written
 
 
 @given(st.binary(max_size=60), st.sampled_from(EMBEDDED), st.integers(0, 3), st.integers(1, 3))

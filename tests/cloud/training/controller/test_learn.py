@@ -50,19 +50,21 @@ def weighed(model: GroupTables, config: Training) -> tuple[ControllerResult, Flo
     world = checkerboard()
     partition = partition_table(40, model.users.shape[1], config)
     items = group_item_weights(model.groups, world)
-    found = learn_block_weights(model, items, world, config, partition, an_evaluator(partition), ignore)
-    closed = closed_form_weights(found.model.tables[0], second_moment(found.model.users), items[0], partition)
-    return found, np.asarray(closed * found.corrections[0])
+    actual = learn_block_weights(model, items, world, config, partition, an_evaluator(partition), ignore)
+    closed = closed_form_weights(
+        actual.model.tables[0], second_moment(actual.model.users), items[0], partition
+    )
+    return actual, np.asarray(closed * actual.corrections[0])
 
 
 def test_the_controller_learns_what_validation_likes_where_energy_misleads() -> None:
     model = misleading_model(checkerboard())
-    found, weights = weighed(model, CONFIG)
+    actual, weights = weighed(model, CONFIG)
     off, closed = weighed(model, replace(CONFIG, controller=Controller(enabled=False)))
     assert closed[0].argmax() == 0
     assert weights[0].argmax() == 1
-    assert found.model.tables[0] is model.tables[0]  # a correction leaves tables alone
-    (entry,) = found.report.groups
+    assert actual.model.tables[0] is model.tables[0]  # a correction leaves tables alone
+    (entry,) = actual.report.groups
     assert (entry["kept"], entry["judges"]) == (True, 20)
     before, after = entry["valid_ndcg_at_20_closed_form"], entry["valid_ndcg_at_20_learned"]
     assert isinstance(before, float)
@@ -73,11 +75,11 @@ def test_the_controller_learns_what_validation_likes_where_energy_misleads() -> 
 
 
 def test_a_correction_that_does_not_convince_is_not_kept() -> None:
-    found, weights = weighed(
+    actual, weights = weighed(
         misleading_model(checkerboard()), replace(CONFIG, guard=Guard(standard_errors=100))
     )
-    assert found.report.groups[0]["kept"] is False
-    assert (found.corrections == 1).all()
+    assert actual.report.groups[0]["kept"] is False
+    assert (actual.corrections == 1).all()
     assert weights[0].argmax() == 0
 
 
@@ -85,26 +87,26 @@ def test_weights_are_learned_from_nothing_and_folded_into_the_table() -> None:
     world = checkerboard()
     model = misleading_model(world)
     still = Controller(learns="weights", steps=200, learning_rate=0.05, table_learning_rate=1e-6)
-    found, weights = weighed(model, replace(CONFIG, controller=still, guard=Guard(enabled=False)))
+    actual, weights = weighed(model, replace(CONFIG, controller=still, guard=Guard(enabled=False)))
     assert weights[0].argmax() == 1
     assert weights.sum() == pytest.approx(1)
     # With a table that stays, what is folded in is the weights, of mean 1.
-    np.testing.assert_allclose(found.model.tables[0], model.tables[0] * weights[0] * 2, rtol=2e-2, atol=1e-3)
+    np.testing.assert_allclose(actual.model.tables[0], model.tables[0] * weights[0] * 2, rtol=2e-2, atol=1e-3)
 
 
 def test_weights_that_begin_alike_need_a_step_to_differ() -> None:
     model = misleading_model(checkerboard())
     controller = Controller(learns="weights", steps=1, learning_rate=1e-6, table_learning_rate=1e-6)
-    found, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
+    actual, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
     np.testing.assert_allclose(weights, [[0.5, 0.5]], atol=1e-4)
-    np.testing.assert_allclose(found.model.tables[0], model.tables[0], atol=1e-3)
+    np.testing.assert_allclose(actual.model.tables[0], model.tables[0], atol=1e-3)
 
 
 def test_tables_and_weights_take_turns() -> None:
     model = misleading_model(checkerboard())
     controller = Controller(learns="weights", steps=60, table_learning_rate=0.05)
-    found, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
-    table = found.model.tables[0] / (2 * weights[0])  # as it was before the weights were folded in
+    actual, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
+    table = actual.model.tables[0] / (2 * weights[0])  # as it was before the weights were folded in
     # The table unlearns its noise on training data while the weights turn to the taste.
     assert np.abs(table[:, 0]).mean() < 0.7 * np.abs(model.tables[0][:, 0]).mean()
     assert weights[0, 1] > 0.6
@@ -116,11 +118,11 @@ def test_corrections_of_blocks_that_say_nothing_are_positive_and_finite() -> Non
     )
     for learns in ("correction", "weights"):
         controller = Controller(learns=learns, steps=3)
-        found, _ = weighed(
+        actual, _ = weighed(
             empty,
             Training(dim=4, slice_width=2, item_groups=4, controller=controller, guard=Guard(enabled=False)),
         )
-        assert found.corrections.shape == (1, 4, 2)
-        assert found.corrections.dtype == np.float32
-        assert (found.corrections > 0).all()
-        assert np.isfinite(found.corrections).all()
+        assert actual.corrections.shape == (1, 4, 2)
+        assert actual.corrections.dtype == np.float32
+        assert (actual.corrections > 0).all()
+        assert np.isfinite(actual.corrections).all()
