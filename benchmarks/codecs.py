@@ -36,7 +36,7 @@ from cloud.data.sources import Data, LightGCN, Synthetic
 from cloud.training.config import Training
 from cloud.training.train import train
 from devices.protocol.block_prefix import BlockPrefix
-from devices.recommender.pee_file import a_shelf
+from devices.recommender.pee_file import prefix_of
 from devices.recommender.scoring import ItemTable, streaming_scores
 from emulator.simulation.model_cache import encode_store
 from scenarios.language.schema import Model
@@ -134,7 +134,7 @@ def measure(
     """
     store = encode_store(model, Model(training=training, codec=codec), lambda done, total: None)
     (group,) = store.groups
-    shelf = a_shelf(store.geometry, group.blocks)
+    shelf = prefix_of(store.geometry, group.blocks)
     for share in shares:
         budget_bytes = int(share * model.item_tables[0].nbytes)
         layer = group.layers.best(budget_bytes)

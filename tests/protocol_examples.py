@@ -181,7 +181,7 @@ def numbers(store: BlockStore, part: bytes) -> dict[str, Any]:  # Any: JSON
     """Return what each number of blocks of *part* decodes to, and the scores of all items then."""
     content = decode_part(part).content()
     shelf = BlockPrefix(store.geometry, store.groups[0].layers)
-    shelf.fill(content)
+    shelf.append(content)
     found = ItemTable(shelf)
     steps = []
     for held in range(1, len(shelf.ids) + 1):

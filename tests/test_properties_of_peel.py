@@ -111,7 +111,7 @@ def assert_whole_is_as_good(
         known, wanted = data.known.take(members), data.test.take(members)
         full = ndcg_per_user(model.user_vectors[members], table, known, wanted).mean()
         shelf = BlockPrefix(store.geometry, store.groups[number].layers)
-        shelf.fill(store.groups[number].blocks)
+        shelf.append(store.groups[number].blocks)
         held = ItemTable(shelf)
         held.hold(store.groups[number].count)
         whole = ndcg_per_user(store.user_vectors[members], held.values, known, wanted).mean()

@@ -46,8 +46,8 @@ def a_device(seq: int = FIRST_SEQ, *, group: int | None = None, shared: bool = F
 def takes(agent: Agent, parts: list[bytes]) -> tuple[list[Receipt], list[int], int]:
     """Let *agent* take in *parts*; return what came of them, the ids of the blocks held, and their bytes."""
     receipts = [agent.receive(part) for part in parts]
-    assert agent.shelf is not None
-    return receipts, agent.shelf.ids[: agent.held], agent.resident_bytes
+    assert agent.prefix is not None
+    return receipts, agent.prefix.ids[: agent.held], agent.resident_bytes
 
 
 def test_the_files_are_what_the_code_writes_today() -> None:
@@ -181,8 +181,8 @@ def test_the_first_pee_scores_items_as_the_page_says() -> None:
     agent.set_budget(FIRST)
     agent.report()
     takes(agent, answer("first"))
-    assert agent.shelf is not None
-    table = ItemTable(agent.shelf)
+    assert agent.prefix is not None
+    table = ItemTable(agent.prefix)
     table.hold(agent.held)
     assert table.scores(np.array([USERS[0]], dtype=np.float32))[0].round(3).tolist() == [
         0.95, 0.9, 0.4, 0.2, 0.45, 0.3,

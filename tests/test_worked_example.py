@@ -96,7 +96,7 @@ def test_selection_bytes_delta_and_ndcg_equal_what_paper_says() -> None:
 
     group = store.groups[0]
     shelf = BlockPrefix(store.geometry, group.layers)
-    shelf.fill(group.blocks)
+    shelf.append(group.blocks)
     truth = HeldOut(lists(KNOWN), lists(TEST))
     quality = user_qualities({0: shelf}, np.array([0, 1]), store.user_groups, store.user_vectors, truth)
     log2, ideal = math.log2, 1 + 1 / math.log2(3)

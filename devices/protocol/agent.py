@@ -34,7 +34,7 @@ class Agent:
 
     Args:
         user: the user whose PEE it holds.
-        shelves: the cache of blocks.
+        cache: the cache of blocks.
         local_eviction: evict at once if the budget falls; else only when the cloud has answered.
         shared: take blocks from the layers' own topics; else from answers to reports.
         group: the user's group, where the device reports that and not its user.
@@ -42,11 +42,11 @@ class Agent:
     """
 
     __slots__ = (
+        "_cache",
         "_evicted",
         "_first_seq",
         "_moved",
-        "_shelf",
-        "_shelves",
+        "_prefix",
         "budget_bytes",
         "group",
         "held",
@@ -69,7 +69,7 @@ class Agent:
     def __init__(
         self,
         user: int,
-        shelves: BlockCache,
+        cache: BlockCache,
         *,
         group: int | None = None,
         local_eviction: bool = True,
@@ -104,15 +104,15 @@ class Agent:
         """The layout of the last part that was not damaged."""
         self.rejected: Reason | None = None
         """The reason for which the last part was rejected, if it was."""
-        self._shelves = shelves
-        self._shelf: BlockPrefix | None = None
+        self._cache = cache
+        self._prefix: BlockPrefix | None = None
         self._evicted = False
         self._moved = False
 
     @property
-    def shelf(self) -> BlockPrefix | None:
+    def prefix(self) -> BlockPrefix | None:
         """Its blocks; None before an introduction."""
-        return self._shelf
+        return self._prefix
 
     @property
     def reported(self) -> bool:
@@ -132,9 +132,9 @@ class Agent:
                 f"requested_bytes(={requested_bytes}) must be from 0 to budget_bytes(={budget_bytes})"
             )
         self.budget_bytes, self.requested_bytes = budget_bytes, requested_bytes
-        shelf = self._shelf
-        if self.local_eviction and self.resident_bytes > budget_bytes and shelf is not None:
-            self._set_held(shelf, self._fitting(shelf, requested_bytes))
+        prefix = self._prefix
+        if self.local_eviction and self.resident_bytes > budget_bytes and prefix is not None:
+            self._set_held(prefix, self._fitting(prefix, requested_bytes))
             self._evicted = True
 
     def change_user(self, user: int) -> None:
@@ -146,7 +146,7 @@ class Agent:
         """Drop all blocks: the next answer brings them again."""
         self.user_vector = b""
         self._leave()
-        self.model, self._shelf = "", None
+        self.model, self._prefix = "", None
         self.held = self.resident_bytes = self.layer = 0
 
     def report(self) -> bytes:
@@ -169,10 +169,10 @@ class Agent:
 
     def missing(self) -> tuple[LayerName, ...]:
         """Return the missing layers, in order, that fit the budget: none before an introduction."""
-        shelf = self._shelf
-        if shelf is None or (self.offered and self.offered != self.model):
+        prefix = self._prefix
+        if prefix is None or (self.offered and self.offered != self.model):
             return ()
-        best = shelf.layers.best(self.requested_bytes)
+        best = prefix.layers.best(self.requested_bytes)
         return tuple(LayerName(self.model, self.group, layer) for layer in range(self.layer + 1, best + 1))
 
     def subscribe(self) -> tuple[LayerName, ...]:
@@ -205,31 +205,31 @@ class Agent:
 
         All that can be wrong is found before anything is changed: a part that is refused leaves no trace.
         """
-        fields, shelf, held = part.layout, self._shelf, self.held
-        begins = shelf is None or fields.model != self.model
-        if begins or shelf is None:
-            shelf, held = self._introduced(part), 0  # what is held of an older model will be dropped first
+        fields, prefix, held = part.layout, self._prefix, self.held
+        begins = prefix is None or fields.model != self.model
+        if begins or prefix is None:
+            prefix, held = self._introduced(part), 0  # what is held of an older model will be dropped first
         elif fields.group != self.group:
             raise RemoteProtocolError(Reason.CONTENT, f"group {fields.group} on blocks of {self.group}")
         first, target = fields.first, fields.target
         end = first + fields.blocks
         if first > held and self._evicted:
             return Receipt.MISFIT  # what it follows on was there when it was asked for
-        addition = shelf.check(part)
-        if first > held or not end <= target <= shelf.layers.blocks[-1]:
+        addition = prefix.check(part)
+        if first > held or not end <= target <= prefix.layers.blocks[-1]:
             raise RemoteProtocolError(
                 Reason.OUT_OF_RANGE, f"blocks {first} to {end} of {target} on {held} held"
             )
         blocks = min(max(end, held), target)
-        if blocks > held and self._misfits(addition.bytes_of(blocks, shelf)):
+        if blocks > held and self._misfits(addition.bytes_of(blocks, prefix)):
             return Receipt.MISFIT
         if fields.part == fields.parts and blocks != target:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"{blocks} blocks of {target} after the last part")
         if begins:
-            self._begin(part, shelf)
-        shelf.add(addition)
+            self._begin(part, prefix)
+        prefix.add(addition)
         if blocks != self.held:
-            self._set_held(shelf, blocks)
+            self._set_held(prefix, blocks)
             self._moved = True
         if fields.part < fields.parts:
             return Receipt.PROGRESS
@@ -237,10 +237,10 @@ class Agent:
 
     def _take_layer(self, part: Part) -> Receipt:
         """Take in the blocks of one layer, unless it is of another model or for a larger budget."""
-        fields, shelf = part.layout, self._shelf
-        if shelf is None or (fields.model, fields.group) != (self.model, self.group):
+        fields, prefix = part.layout, self._prefix
+        if prefix is None or (fields.model, fields.group) != (self.model, self.group):
             return Receipt.STALE
-        layers, end = shelf.layers, fields.first + fields.blocks
+        layers, end = prefix.layers, fields.first + fields.blocks
         layer = layers.complete(end)
         if layers.bytes[layer] > self.requested_bytes:
             return Receipt.STALE  # for a larger budget
@@ -250,19 +250,19 @@ class Agent:
             raise RemoteProtocolError(
                 Reason.OUT_OF_RANGE, f"blocks {fields.first} to {end} on {self.held} held"
             )
-        addition = shelf.check(part)
-        if end > self.held and self._misfits(addition.bytes_of(end, shelf)):
+        addition = prefix.check(part)
+        if end > self.held and self._misfits(addition.bytes_of(end, prefix)):
             return Receipt.STALE
-        shelf.add(addition)
+        prefix.add(addition)
         if end > self.held:
-            self._set_held(shelf, end)
+            self._set_held(prefix, end)
             self._moved = True
-        if self.layer < shelf.layers.best(self.requested_bytes):
+        if self.layer < prefix.layers.best(self.requested_bytes):
             return Receipt.PROGRESS
         return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
 
     def _introduced(self, part: Part) -> BlockPrefix:
-        """Return the shelf of the model version that *part* introduces; nothing is changed.
+        """Return the prefix of the model version that *part* introduces; nothing is changed.
 
         Raises:
             RemoteProtocolError: it introduces none, or one that cannot be.
@@ -270,35 +270,35 @@ class Agent:
         fields = part.layout
         if not fields.introduces:
             raise RemoteProtocolError(Reason.UNKNOWN_MODEL, f"an update of model {fields.model!r} unasked")
-        shelf, vector = self._shelves.find(part), part.tensor("user_vector")
-        if vector and len(vector) != 4 * shelf.geometry.dim:
+        prefix, vector = self._cache.find(part), part.tensor("user_vector")
+        if vector and len(vector) != 4 * prefix.geometry.dim:
             raise RemoteProtocolError(
                 Reason.MALFORMED,
-                f"a user's vector of {len(vector)} bytes for {shelf.geometry.dim} dimensions",
+                f"a user's vector of {len(vector)} bytes for {prefix.geometry.dim} dimensions",
             )
-        return shelf
+        return prefix
 
-    def _begin(self, part: Part, shelf: BlockPrefix) -> None:
+    def _begin(self, part: Part, prefix: BlockPrefix) -> None:
         """Begin with a model version: what is held of an older one is dropped."""
         self._leave()
         self._moved = self.held > 0
         self.model, self.group = part.layout.model, part.layout.group
         self.user_vector = part.tensor("user_vector")
-        self._shelf = shelf
-        self._shelves.enter(self.model, self.group, shelf)
+        self._prefix = prefix
+        self._cache.enter(self.model, self.group, prefix)
         self.held = 0
         self.resident_bytes, self.layer = 0, 0
 
     def _leave(self) -> None:
-        """Let go of the shelf in use."""
-        if self._shelf is not None:
-            self._shelves.leave(self.model, self.group, self._shelf)
+        """Let go of the prefix in use."""
+        if self._prefix is not None:
+            self._cache.leave(self.model, self.group, self._prefix)
 
-    def _fitting(self, shelf: BlockPrefix, budget_bytes: int) -> int:
+    def _fitting(self, prefix: BlockPrefix, budget_bytes: int) -> int:
         """Return how many of the blocks held fit: a layer's, by what is stored, whatever the table says."""
-        layers = shelf.layers
+        layers = prefix.layers
         for layer in range(layers.best(budget_bytes), 0, -1):
-            if layers.blocks[layer] <= self.held and shelf.resident[layers.blocks[layer]] <= budget_bytes:
+            if layers.blocks[layer] <= self.held and prefix.resident[layers.blocks[layer]] <= budget_bytes:
                 return layers.blocks[layer]
         return 0
 
@@ -316,9 +316,9 @@ class Agent:
             Reason.OUT_OF_RANGE, f"{size_bytes} B exceed the budget of {self.budget_bytes} B"
         )
 
-    def _set_held(self, shelf: BlockPrefix, blocks: int) -> None:
-        if blocks < self.held and shelf.holders == 1 and not shelf.permanent:
-            shelf.cut(blocks)  # memory that is given up goes back now, not some time later
+    def _set_held(self, prefix: BlockPrefix, blocks: int) -> None:
+        if blocks < self.held and prefix.holders == 1 and not prefix.permanent:
+            prefix.truncate(blocks)  # memory that is given up goes back now, not some time later
         self.held = blocks
-        self.resident_bytes = shelf.resident[blocks]
-        self.layer = shelf.layers.complete(blocks)
+        self.resident_bytes = prefix.resident[blocks]
+        self.layer = prefix.layers.complete(blocks)

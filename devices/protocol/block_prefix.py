@@ -1,7 +1,7 @@
 """The blocks of devices: for each user group, the first blocks of its ranking, as bytes.
 
 Devices that hold PEEs of one model and group hold prefixes of the same ranking. An emulated fleet
-keeps one shelf for all of them and a number per device; a device on its own keeps its own shelf.
+keeps one prefix for all of them and a number per device; a device on its own keeps its own prefix.
 """
 
 import operator
@@ -83,7 +83,7 @@ class BlockPrefix:
                 self._seen.clear()
             self._seen[addition.span] = addition.data_crc32
 
-    def fill(self, blocks: Blocks) -> None:
+    def append(self, blocks: Blocks) -> None:
         """Append blocks.
 
         Raises:
@@ -127,7 +127,7 @@ class BlockPrefix:
             for place, end in enumerate(running, start=1)
         ]
 
-    def cut(self, count: int) -> None:
+    def truncate(self, count: int) -> None:
         """Free the memory of the blocks beyond the first *count*; only where one device holds them."""
         if count >= len(self.ids):
             return
@@ -165,10 +165,10 @@ class Addition(NamedTuple):
     resident: list[int]
     """Bytes that a device stores up to each of them, earlier blocks included."""
 
-    def bytes_of(self, count: int, shelf: BlockPrefix) -> int:
-        """Return the bytes that a device stores for the first *count* blocks of *shelf*, with these added."""
-        there = len(shelf.resident)
-        return shelf.resident[count] if count < there else self.resident[count - there]
+    def bytes_of(self, count: int, prefix: BlockPrefix) -> int:
+        """Return the bytes that a device stores for the first *count* blocks of *prefix* and these."""
+        known = len(prefix.resident)
+        return prefix.resident[count] if count < known else self.resident[count - known]
 
 
 NOTHING_NEW = Addition((0, 0), 0, Blocks(b"", b"", b"", b""), [])
@@ -179,7 +179,7 @@ class BlockCache:
 
     def __init__(self) -> None:
         self._notices: dict[str, ModelNotice] = {}
-        self._shelves: dict[tuple[str, int], BlockPrefix] = {}
+        self._prefixes: dict[tuple[str, int], BlockPrefix] = {}
 
     def announce(self, notice: ModelNotice) -> None:
         """Learn a model's geometry: parts of unknown models are refused.
@@ -189,7 +189,7 @@ class BlockCache:
         self._notices.pop(notice.version, None)
         self._notices[notice.version] = notice
         if len(self._notices) > MOST_NOTICES:
-            held = {model for model, _ in self._shelves}
+            held = {model for model, _ in self._prefixes}
             oldest = next((version for version in self._notices if version not in held), notice.version)
             del self._notices[oldest]
 
@@ -197,10 +197,10 @@ class BlockCache:
         """Return the notice of a model version, None where it is not known (any more)."""
         return self._notices.get(model)
 
-    def put(self, model: str, group: int, shelf: BlockPrefix) -> None:
+    def preload(self, model: str, group: int, prefix: BlockPrefix) -> None:
         """Use a prefix that is filled already: all blocks that arrive for it must be equal."""
-        shelf.permanent = True
-        self._shelves[model, group] = shelf
+        prefix.permanent = True
+        self._prefixes[model, group] = prefix
 
     def find(self, part: Part) -> BlockPrefix:
         """Return the prefix that an introducing *part* belongs to; a new one if it is not known.
@@ -217,21 +217,21 @@ class BlockCache:
                 Reason.UNKNOWN_MODEL, f"model {model!r}, group {group} was not announced"
             )
         layers = _layers(part, notice)
-        shelf = self._shelves.get((model, group)) or BlockPrefix(notice.geometry, layers)
-        if shelf.layers != layers:
+        prefix = self._prefixes.get((model, group)) or BlockPrefix(notice.geometry, layers)
+        if prefix.layers != layers:
             raise RemoteProtocolError(Reason.CONTENT, "the layer table differs from the one held")
-        return shelf
+        return prefix
 
-    def enter(self, model: str, group: int, shelf: BlockPrefix) -> None:
-        """Keep *shelf* as long as devices hold it, and count one more."""
-        self._shelves[model, group] = shelf
-        shelf.holders += 1
+    def enter(self, model: str, group: int, prefix: BlockPrefix) -> None:
+        """Keep *prefix* as long as devices hold it, and count one more."""
+        self._prefixes[model, group] = prefix
+        prefix.holders += 1
 
-    def leave(self, model: str, group: int, shelf: BlockPrefix) -> None:
-        """Release *shelf* for one device; it is dropped when no device holds it."""
-        shelf.holders -= 1
-        if not (shelf.holders or shelf.permanent):
-            self._shelves.pop((model, group), None)
+    def leave(self, model: str, group: int, prefix: BlockPrefix) -> None:
+        """Release *prefix* for one device; it is dropped when no device holds it."""
+        prefix.holders -= 1
+        if not (prefix.holders or prefix.permanent):
+            self._prefixes.pop((model, group), None)
 
 
 def _layers(part: Part, notice: ModelNotice) -> Layers:

@@ -191,14 +191,14 @@ def recommend(pee: Pee, k: int, *, known: bool = False) -> list[Recommendation]:
     return [Recommendation(rank, pee.item_names[item], score) for rank, (item, score) in enumerate(ranked, 1)]
 
 
-def a_shelf(geometry: Geometry, blocks: Blocks) -> BlockPrefix:
+def prefix_of(geometry: Geometry, blocks: Blocks) -> BlockPrefix:
     """Return a shelf of its own with *blocks*.
 
     Raises:
         RemoteProtocolError: they are no blocks of a ranking of such a table.
     """
     shelf = BlockPrefix(geometry, Layers.above_zero((), ()))
-    shelf.fill(blocks)
+    shelf.append(blocks)
     return shelf
 
 
@@ -333,7 +333,7 @@ def _build_pee(fields: Fields, geometry: Geometry, tensors: Mapping[str, bytes])
     def numbers(name: str) -> Any:  # Any: an array of the tensor's type
         return np.frombuffer(tensors.get(name, b""), dtype=_DTYPES[name][1])
 
-    shelf = a_shelf(geometry, Blocks(*(tensors.get(name, b"") for name in Blocks._fields)))
+    shelf = prefix_of(geometry, Blocks(*(tensors.get(name, b"") for name in Blocks._fields)))
     names = _names(geometry, tensors, numbers("item_name_ends").astype(np.int64))
     known, vector = numbers("known_items").astype(np.int64), numbers("user_vector").astype(np.float32)
     pee = Pee(fields, shelf, vector, names, known)

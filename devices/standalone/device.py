@@ -276,8 +276,8 @@ class RealDevice:
         A disk that cannot be written does not end the device; a PEE file above the budget is removed.
         """
         agent, settings, notice = self.agent, self._settings, self._holder.held_notice
-        if agent.shelf is not None:
-            agent.shelf.cut(agent.held)
+        if agent.prefix is not None:
+            agent.prefix.truncate(agent.held)
         if notice is None:
             return
         self._persisted_s = time.monotonic()

@@ -14,9 +14,9 @@ from devices.recommender.pee_file import (
     Fields,
     ItemNumbers,
     Pee,
-    a_shelf,
     begins_as_pee,
     encode_pee,
+    prefix_of,
 )
 from wire.errors import InputError
 from wire.input_files import read_at_most
@@ -48,16 +48,16 @@ class SavedState(
     @classmethod
     def from_agent(cls, agent: Agent, notice: ModelNotice) -> Self:
         """Return the state of *agent*."""
-        shelf, parts = agent.shelf, list[bytes]()
-        if shelf is not None and agent.model == notice.version:
-            layers = shelf.layers
+        prefix, parts = agent.prefix, list[bytes]()
+        if prefix is not None and agent.model == notice.version:
+            layers = prefix.layers
             tensors = {
                 "layer_blocks": np.array(layers.blocks[1:], dtype="<u4").tobytes(),
                 "layer_bytes": np.array(layers.bytes[1:], dtype="<u4").tobytes(),
             }
             if agent.user_vector:
                 tensors["user_vector"] = agent.user_vector
-            bring = [tensors] + ([shelf.part(0, agent.held)._asdict()] if agent.held else [])
+            bring = [tensors] + ([prefix.part(0, agent.held)._asdict()] if agent.held else [])
             named: dict[str, Any] = {"model": agent.model, "group": agent.group, "first": 0}
             named |= {"target": agent.held, "parts": len(bring)}
             parts = [
@@ -134,10 +134,10 @@ def write_pee(path: Path, agent: Agent, source: str) -> None:
         agent: who holds it.
         source: where it is from, in words.
     """
-    if agent.shelf is None or not agent.layer or not agent.user_vector:
+    if agent.prefix is None or not agent.layer or not agent.user_vector:
         remove_pee(path)
         return
-    shelf = agent.shelf
+    prefix = agent.prefix
     pee = Pee(
         Fields(
             model=agent.model,
@@ -147,9 +147,9 @@ def write_pee(path: Path, agent: Agent, source: str) -> None:
             source=source,
             user=str(agent.user),
         ),
-        a_shelf(shelf.geometry, shelf.part(0, shelf.layers.blocks[agent.layer])),
+        prefix_of(prefix.geometry, prefix.part(0, prefix.layers.blocks[agent.layer])),
         np.frombuffer(agent.user_vector, dtype="<f4"),
-        ItemNumbers(shelf.geometry.items),
+        ItemNumbers(prefix.geometry.items),
         np.empty(0, dtype=np.int64),
     )
     write_atomically(path, encode_pee(pee))

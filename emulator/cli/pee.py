@@ -9,7 +9,7 @@ import typer
 from cloud.data.interactions import Interactions
 from cloud.data.load import load as load_data
 from devices.protocol.block_prefix import BlockPrefix
-from devices.recommender.pee_file import Fields, ItemNames, Pee, a_shelf, encode_pee
+from devices.recommender.pee_file import Fields, ItemNames, Pee, encode_pee, prefix_of
 from devices.recommender.quality import HeldOut, user_qualities
 from emulator.cli.options import Data, Overrides, Store, path_option, size_option
 from emulator.cli.terminal import RunDisplay
@@ -91,7 +91,7 @@ def cut_pee(model: PreparedModel, user: int, budget: Bytes) -> Pee:
     )
     return Pee(
         fields,
-        a_shelf(store.geometry, group.blocks.part(0, count, group.starts, store.geometry.codec)),
+        prefix_of(store.geometry, group.blocks.part(0, count, group.starts, store.geometry.codec)),
         store.user_vectors[user],
         ItemNames.of(interactions.item_ids),
         interactions.known[user],
@@ -114,7 +114,7 @@ def _quality(pee: Pee, model: PreparedModel, user: int) -> str:
     if not test_items:
         return "no test interactions to measure it by"
     complete = BlockPrefix(store.geometry, store.groups[number].layers)
-    complete.fill(store.groups[number].blocks)
+    complete.append(store.groups[number].blocks)
     truth = HeldOut(interactions.known, interactions.test)
     quality = user_qualities(
         {number: complete}, np.array([user]), store.user_groups, store.user_vectors, truth

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-import simpy
-
+from devices.simulated.clock import Clock
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.device_table import DeviceTable
 from emulator.metrics.row_index import Columns
@@ -52,15 +51,14 @@ class AbortMonitor:
         self._timeline = timeline
         self._read_tables = read_tables
 
-    def start(self, env: simpy.Environment) -> None:
-        """Schedule the checks in *env*, which raises `AbortedError` when a rule is broken."""
+    def start(self, clock: Clock) -> None:
+        """Schedule the checks, which raises `AbortedError` when a rule is broken."""
         for check in range(1, CHECKS):
             t_ns = self._timeline.stop_ns * check // CHECKS
             if any(rule.abort_ns is not None and rule.abort_ns <= t_ns for rule in self._rules):
-                env.timeout(t_ns, t_ns).callbacks.append(self._check)
+                clock.after(t_ns, t_ns, self._check)
 
-    def _check(self, event: simpy.Event) -> None:
-        now: int = event.value  # type: ignore[assignment]  # the value of the timeout in `start`
+    def _check(self, now: int) -> None:
         metrics = RunMetrics(
             self._devices, self._timeline.until(now), self._read_tables(), self._timeline.warmup_ns
         )

@@ -15,6 +15,6 @@ def evaluate(
     """Return the full ranking of each user group, and the quality of its layers for *users*."""
     shelves = {number: BlockPrefix(store.geometry, group.layers) for number, group in enumerate(store.groups)}
     for number, group in enumerate(store.groups):
-        shelves[number].fill(group.blocks)
+        shelves[number].append(group.blocks)
     numbers = np.array(users, dtype=np.int64)
     return shelves, user_qualities(shelves, numbers, store.user_groups, store.user_vectors, truth)

@@ -97,7 +97,7 @@ class Simulation:
         self.writer = EventLogWriter(job.folder, keep=job.scenario.can_abort)
         self._progress = progress
         self._done, self._share = 0.0, 1.0
-        self._shelves = BlockCache()
+        self._cache = BlockCache()
         if job.scenario.updates.delivery == "shared":
             for responder in self.versions.all:
                 responder.check_layers_fit()
@@ -108,11 +108,11 @@ class Simulation:
 
     def _prepare(self, store: BlockStore) -> None:
         """Announce a model version, and evaluate it for the fleet's users."""
-        self._shelves.announce(notice_of(store))
+        self._cache.announce(notice_of(store))
         full, self.qualities[store.version] = evaluate(store, self.job.truth, self.job.users)
         for number, shelf in full.items():
             # Received blocks are compared with these: the quality of a layer is then that of the blocks held.
-            self._shelves.put(store.version, number, shelf)
+            self._cache.preload(store.version, number, shelf)
 
     def run_virtual(self, cell: int = VIRTUAL_CELL) -> Outcome:
         """Run in memory, *cell* devices at a time, or all together if they share something."""
@@ -263,7 +263,7 @@ class Simulation:
         for spec in devices:
             agent = Agent(
                 spec.user,
-                self._shelves,
+                self._cache,
                 local_eviction=scenario.updates.local_eviction,
                 shared=scenario.updates.delivery == "shared",
                 seq=incarnation.first_seq,

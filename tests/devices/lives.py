@@ -160,7 +160,7 @@ def qualities_of(store: BlockStore) -> dict[int, UserQuality]:
         number: BlockPrefix(store.geometry, group.layers) for number, group in enumerate(store.groups)
     }
     for number, group in enumerate(store.groups):
-        prefixes[number].fill(group.blocks)
+        prefixes[number].append(group.blocks)
     nobody = ItemLists.of_pairs(np.array([0]), np.array([3]), store.users)
     users = np.array([0])
     return user_qualities(prefixes, users, store.user_groups, store.user_vectors, HeldOut(nobody, nobody))

@@ -57,7 +57,7 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
     geometry, group = made
     blocks, user_scale = encode_group(geometry, group, layers=10_000)
     shelf = BlockPrefix(geometry, blocks.layers)
-    shelf.fill(blocks.blocks)
+    shelf.append(blocks.blocks)
     assert shelf.resident == list(blocks.layers.bytes)
     table = ItemTable(shelf)
     target = scale_for_embedding(group)[0] if geometry.codec.embedded else group.table
@@ -91,7 +91,7 @@ def test_the_whole_ranking_scores_like_the_table(made: tuple[Geometry, GroupTabl
     geometry, group = made
     blocks, user_scale = encode_group(geometry, group, layers=8)
     shelf = BlockPrefix(geometry, blocks.layers)
-    shelf.fill(blocks.blocks)
+    shelf.append(blocks.blocks)
     table = ItemTable(shelf)
     table.hold(blocks.count)
     users = np.random.default_rng(0).standard_normal((4, geometry.dim)) * np.sqrt(group.second_moment)
@@ -118,7 +118,7 @@ def test_every_policy_stores_the_same_blocks_floor_first(
         floor = blocks.ranking()[: geometry.item_groups]
         assert {geometry.cell(block)[0] for block in floor} == set(range(geometry.item_groups))
         shelf = BlockPrefix(geometry, blocks.layers)
-        shelf.fill(blocks.blocks)
+        shelf.append(blocks.blocks)
         table = ItemTable(shelf)
         table.hold(blocks.count)
         tables.append(table.values.tobytes())

@@ -153,8 +153,8 @@ def test_a_part_that_crossed_with_an_eviction_is_a_misfit_where_the_evicted_bloc
     agent.set_budget(900)
     (growth,) = responder.answer(agent.report())
     agent.set_budget(100)
-    assert agent.shelf is not None
-    agent.shelf.cut(agent.held)
+    assert agent.prefix is not None
+    agent.prefix.truncate(agent.held)
     assert (agent.receive(growth), agent.rejected, agent.held) == (Receipt.MISFIT, None, 2)
 
 
@@ -170,7 +170,7 @@ def test_another_model_drops_the_old_one_before_it_takes_room() -> None:
     agent, responder = a_pair()
     settle(agent, responder, 500)
     newer = Responder(a_store(items=60, seed=9))
-    agent._shelves.announce(newer.notice())
+    agent._cache.announce(newer.notice())
     agent.set_budget(400)
     part, rest = newer.answer(agent.report())
     assert (agent.receive(part), agent.model, agent.held) == (Receipt.PROGRESS, newer.store.version, 0)
@@ -186,7 +186,7 @@ def test_blocks_that_contradict_those_of_another_device_are_rejected() -> None:
     same_ranking[STORE.groups[0].ranking()] = np.arange(16, 0, -1)
     group = encode_cells(STORE.geometry, sevens, same_ranking.reshape(4, 4), 64)
     forged = replace(STORE, groups=(group, group))
-    late = Agent(2, agent._shelves)
+    late = Agent(2, agent._cache)
     late.set_budget(900)
     introduction, part = Responder(forged).answer(late.report())
     assert late.receive(introduction) is Receipt.PROGRESS

@@ -35,21 +35,21 @@ class Act:
     part: bytes = b""
 
 
-def a_device(shelves: BlockCache | None = None) -> Agent:
-    shelves = shelves or BlockCache()
+def a_device(cache: BlockCache | None = None) -> Agent:
+    cache = cache or BlockCache()
     for store in STORES:
-        shelves.announce(notice_of(store))
-    return Agent(0, shelves)
+        cache.announce(notice_of(store))
+    return Agent(0, cache)
 
 
 def state(agent: Agent) -> tuple[Any, ...]:
-    """What a device holds, and all that its next answers depend on; of its shelves, the blocks."""
-    shelves = {
+    """What a device holds, and all that its next answers depend on; of its cache, the blocks."""
+    cache = {
         key: (each.layers, each.part(0, len(each.ids)), each.resident, each._planes)
-        for key, each in agent._shelves._shelves.items()
+        for key, each in agent._cache._prefixes.items()
     }
     told = (agent.model, agent.group, agent.held, agent.resident_bytes, agent.layer, agent.user_vector)
-    return told, (agent.seq, agent._moved, agent._evicted), shelves
+    return told, (agent.seq, agent._moved, agent._evicted), cache
 
 
 def play(agent: Agent, act: Act) -> Receipt | None:
@@ -117,10 +117,10 @@ def test_a_life_with_refused_parts_leaves_exactly_what_the_same_life_without_the
                     refused.append(len(acts))
                     assert state(agent) == was
                 acts.append(act)
-                shelves = agent._shelves._shelves
+                cache = agent._cache._prefixes
                 assert agent.resident_bytes <= agent.budget_bytes
-                assert len(shelves) <= 1
-                assert sum(each.resident[-1] for each in shelves.values()) <= agent.budget_bytes
+                assert len(cache) <= 1
+                assert sum(each.resident[-1] for each in cache.values()) <= agent.budget_bytes
     again = a_device()
     for at, act in enumerate(acts):
         if at not in refused:
@@ -165,7 +165,7 @@ def test_one_bad_part_does_not_keep_a_device_from_ever_growing_again() -> None:
 def test_parts_above_the_budget_take_no_memory_however_many_come() -> None:
     geometry = Geometry(items=4096, dim=16, item_groups=4096, slice_width=1, codec=Codec.PLANES)
     agent = Agent(0, BlockCache())
-    agent._shelves.announce(ModelNotice(version="m", geometry=geometry, user_groups=1, users=1, layers=1))
+    agent._cache.announce(ModelNotice(version="m", geometry=geometry, user_groups=1, users=1, layers=1))
     agent.set_budget(1024)
     agent.report()
     table = {name: np.array([value], "<u4").tobytes() for name, value in
@@ -183,8 +183,8 @@ def test_parts_above_the_budget_take_no_memory_however_many_come() -> None:
         }
         part = encode_part(build_body(**named, first=0, part=2, tensors=tensors), agent.seq)
         assert (agent.receive(part), agent.rejected) == (Receipt.REJECTED, Reason.OUT_OF_RANGE)
-    assert agent.shelf is not None
-    assert (len(agent.shelf.data), agent.shelf.ids, agent.shelf._seen) == (0, [], {})
+    assert agent.prefix is not None
+    assert (len(agent.prefix.data), agent.prefix.ids, agent.prefix._seen) == (0, [], {})
 
 
 def test_the_shelf_of_a_model_that_the_device_has_left_is_released() -> None:
@@ -192,28 +192,28 @@ def test_the_shelf_of_a_model_that_the_device_has_left_is_released() -> None:
     stores = [a_store(items=60, seed=seed) for seed in range(6)]
     agent, kept = a_device(), []
     for store in stores:
-        agent._shelves.announce(notice_of(store))
+        agent._cache.announce(notice_of(store))
         settle(agent, Responder(store), 500)
-        kept.append(list(agent._shelves._shelves))
+        kept.append(list(agent._cache._prefixes))
     assert kept == [[(store.version, 0)] for store in stores]
     agent.change_user(1)
-    assert agent._shelves._shelves == {}
+    assert agent._cache._prefixes == {}
 
 
 def test_devices_that_share_a_shelf_keep_it_until_the_last_of_them_has_left() -> None:
-    shelves = BlockCache()
-    agents = [a_device(shelves) for _ in range(2)]
+    cache = BlockCache()
+    agents = [a_device(cache) for _ in range(2)]
     for agent in agents:
         settle(agent, CLOUDS[0], 500)
-    (shelf,) = shelves._shelves.values()
+    (shelf,) = cache._prefixes.values()
     agents[0].set_budget(0)
     assert len(shelf.ids) == agents[1].held > 0  # the other one holds them
     agents[0].change_user(2)
-    assert list(shelves._shelves) == [(STORES[0].version, 0)]
+    assert list(cache._prefixes) == [(STORES[0].version, 0)]
     agents[1].set_budget(50)
     assert len(shelf.ids) == agents[1].held  # it is alone now: what it drops is gone
     agents[1].change_user(2)
-    assert shelves._shelves == {}
+    assert cache._prefixes == {}
 
 
 def an_introduction(agent: Agent, **tensors: bytes) -> bytes:
@@ -257,8 +257,8 @@ def test_a_flood_of_notices_leaves_the_newest_and_the_one_that_is_held() -> None
     settle(agent, CLOUDS[0], 500)
     notice = notice_of(STORES[1])
     for number in range(3 * MOST_NOTICES):
-        agent._shelves.announce(msgspec.structs.replace(notice, version=f"v{number}"))
-    known = list(agent._shelves._notices)
+        agent._cache.announce(msgspec.structs.replace(notice, version=f"v{number}"))
+    known = list(agent._cache._notices)
     assert known == [
         STORES[0].version,
         *(f"v{number}" for number in range(2 * MOST_NOTICES + 1, 3 * MOST_NOTICES)),

@@ -17,9 +17,9 @@ from devices.recommender.pee_file import (
     ItemNames,
     ItemNumbers,
     Pee,
-    a_shelf,
     decode_pee,
     encode_pee,
+    prefix_of,
     read_pee,
     recommend,
 )
@@ -43,7 +43,7 @@ def a_pee(codec: Codec = Codec.INT8, *, layer: int = 9) -> Pee:
     fields = Fields(
         model=store.version, group=1, layer=layer, budget_bytes=10_000, source="films", user="Zoë"
     )
-    shelf = a_shelf(store.geometry, blocks)
+    shelf = prefix_of(store.geometry, blocks)
     return Pee(fields, shelf, store.user_vectors[3], ItemNames.of(NAMES), np.array([2, 5, 11]))
 
 
@@ -60,7 +60,7 @@ def test_what_is_written_is_read_again_and_recommends_like_the_whole_model(codec
     assert (again.fields, again.resident_bytes) == (pee.fields, pee.resident_bytes)
     store = a_store(codec=codec)
     whole = BlockPrefix(store.geometry, store.groups[1].layers)
-    whole.fill(store.groups[1].blocks)
+    whole.append(store.groups[1].blocks)
     table = ItemTable(whole)
     table.hold(store.groups[1].layers.blocks[pee.fields.layer])
     known, nothing = (ItemLists.of_pairs(np.zeros(n, np.int64), np.array(items, np.int64), 1)
@@ -121,19 +121,19 @@ def test_garbage_is_refused(raw: bytes) -> None:
 
 def backwards(pee: Pee) -> Pee:
     """Turn the order of an embedded ranking round: a cell goes back to an earlier plane."""
-    shelf = a_shelf(pee.shelf.geometry, pee.shelf.part(0, pee.blocks))
+    shelf = prefix_of(pee.shelf.geometry, pee.shelf.part(0, pee.blocks))
     shelf.ids.reverse()
     return replace(pee, shelf=shelf)
 
 
 def twice(pee: Pee) -> Pee:
-    shelf = a_shelf(pee.shelf.geometry, pee.shelf.part(0, pee.blocks))
+    shelf = prefix_of(pee.shelf.geometry, pee.shelf.part(0, pee.blocks))
     shelf.ids[1] = shelf.ids[0]
     return replace(pee, shelf=shelf)
 
 
 def beyond(pee: Pee) -> Pee:
-    shelf = a_shelf(pee.shelf.geometry, pee.shelf.part(0, pee.blocks))
+    shelf = prefix_of(pee.shelf.geometry, pee.shelf.part(0, pee.blocks))
     shelf.ids[1] = 999
     return replace(pee, shelf=shelf)
 
@@ -220,7 +220,7 @@ def test_a_small_file_that_asks_for_much_memory_is_refused_in_one_line(
 ) -> None:
     blocks = Blocks(b"\0\0", b"\1\0", b"", b"\xff")
     vector, nothing = np.zeros(dim, dtype=np.float32), np.empty(0, dtype=np.int64)
-    bomb = Pee(PEE.fields, a_shelf(a_geometry_of(items, dim), blocks), vector, ItemNumbers(items), nothing)
+    bomb = Pee(PEE.fields, prefix_of(a_geometry_of(items, dim), blocks), vector, ItemNumbers(items), nothing)
     path = tmp_path / "bomb"
     path.write_bytes(encode_pee(bomb))
     with pytest.raises(
@@ -234,7 +234,7 @@ def test_the_largest_catalogues_of_today_can_be_ranked_from_a_file_of_a_kibibyte
     blocks = Blocks(b"\0\0", b"\1\0", b"", b"\xff")
     geometry = Geometry(items=10_000_000, dim=64, item_groups=5000, slice_width=64, codec=Codec.CODED)
     vector, nothing = np.zeros(64, dtype=np.float32), np.empty(0, dtype=np.int64)
-    file = encode_pee(Pee(PEE.fields, a_shelf(geometry, blocks), vector, ItemNumbers(10_000_000), nothing))
+    file = encode_pee(Pee(PEE.fields, prefix_of(geometry, blocks), vector, ItemNumbers(10_000_000), nothing))
     assert len(file) < 1500
     assert len(decode_pee(file).item_names) == 10_000_000
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cloud.blocks.encoding import encode_group
 from cloud.blocks.group_table import GroupTable
 from devices.protocol.block_prefix import BlockPrefix
-from devices.recommender.pee_file import a_shelf
+from devices.recommender.pee_file import prefix_of
 from devices.recommender.scoring import ItemTable, streaming_scores, table_scores
 from wire.blocks import Blocks
 from wire.codecs import Codec
@@ -35,7 +35,7 @@ def shelves(draw: st.DrawFn) -> BlockPrefix:
     worth = rng.uniform(0.5, 2, (geometry.item_groups, geometry.slices)).astype(np.float32)
     group = GroupTable(table, np.ones(dim), np.ones(items, dtype=np.float32), worth)
     blocks, _ = encode_group(geometry, group, layers=1)
-    return a_shelf(geometry, blocks.blocks)
+    return prefix_of(geometry, blocks.blocks)
 
 
 @given(shelves(), st.data())
@@ -73,7 +73,7 @@ def test_scores_of_two_slices_by_hand(score: Score, expected: list[float]) -> No
     cells = [(0, values[:1, :2]), (2, values[1:2, :2]), (1, values[:1, 2:])]
     data = b"".join(Codec.FP32.coder.encode(cell, 0, 1)[1] for _, cell in cells)
     ids = np.array([block for block, _ in cells], dtype="<u2").tobytes()
-    assert streaming_scores(a_shelf(geometry, Blocks(ids, b"", b"", data)), 3, user)[0].tolist() == expected
+    assert streaming_scores(prefix_of(geometry, Blocks(ids, b"", b"", data)), 3, user)[0].tolist() == expected
 
 
 def test_a_narrow_last_slice_adds_to_the_first_columns() -> None:
@@ -85,14 +85,14 @@ def test_a_narrow_last_slice_adds_to_the_first_columns() -> None:
 
 def test_without_blocks_no_item_can_be_ranked() -> None:
     geometry = Geometry(items=2, dim=2, item_groups=1, slice_width=1, codec=Codec.INT8)
-    empty = a_shelf(geometry, Blocks(b"", b"", b"", b""))
+    empty = prefix_of(geometry, Blocks(b"", b"", b"", b""))
     assert streaming_scores(empty, 0, np.ones((1, 2), dtype=np.float32)).tolist() == [[-np.inf, -np.inf]]
 
 
 def test_numbers_that_are_not_finite_are_refused() -> None:
     geometry = Geometry(items=2, dim=1, item_groups=2, slice_width=1, codec=Codec.FP32)
     data = np.array([1.0, np.nan], dtype="<f4").tobytes()
-    shelf = a_shelf(geometry, Blocks(b"\0\0\1\0", b"", b"", data))
+    shelf = prefix_of(geometry, Blocks(b"\0\0\1\0", b"", b"", data))
     assert streaming_scores(shelf, 1, np.ones((1, 1), dtype=np.float32)).tolist() == [[1.0, -np.inf]]
     with pytest.raises(RemoteProtocolError, match="item group 1 are not finite") as refused:
         streaming_scores(shelf, 2, np.ones((1, 1), dtype=np.float32))

@@ -62,8 +62,8 @@ def test_what_is_kept_is_held_again(
 ) -> None:
     agent, path = holding(budget), tmp_path_factory.mktemp("kept") / "state"
     notice = notice_of(STORE)
-    if agent.shelf is not None:
-        agent.shelf.cut(agent.held)
+    if agent.prefix is not None:
+        agent.prefix.truncate(agent.held)
     write_state(path, SavedState.from_agent(agent, notice))
     kept = read_state(path)
     assert kept is not None
@@ -260,8 +260,8 @@ class Machine:
                 assert agent.resident_bytes <= agent.budget_bytes
                 assert not self.task.done()
                 await asyncio.sleep(0.02)
-        assert agent.shelf is not None
-        assert len(agent.shelf.ids) == agent.held  # what was evicted is gone from its memory
+        assert agent.prefix is not None
+        assert len(agent.prefix.ids) == agent.held  # what was evicted is gone from its memory
 
     async def stop(self) -> None:
         self.device.stop()
@@ -383,7 +383,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 def test_a_wrong_part_that_fits_is_got_rid_of() -> None:
     """Somebody with the cloud's login sends a part that fits: no later answer fits what is held then."""
-    right, cloud, cache = holding(2000).shelf, Responder(STORE), BlockCache()
+    right, cloud, cache = holding(2000).prefix, Responder(STORE), BlockCache()
     assert right is not None
     cache.announce(notice_of(STORE))
     agent, whole = Agent(0, cache), len(right.ids)
@@ -409,5 +409,5 @@ def test_a_wrong_part_that_fits_is_got_rid_of() -> None:
         now_ns = min(holder.next_deadline_ns, now_ns + NS_PER_S)
     assert held == [1] * MANY_REFUSALS + [0, whole]
     assert now_ns == 2 * NS_PER_S  # one wait after so many, and nothing is due then
-    assert agent.shelf is not None
-    assert agent.shelf.part(0, whole) == right.part(0, whole)
+    assert agent.prefix is not None
+    assert agent.prefix.part(0, whole) == right.part(0, whole)

@@ -60,7 +60,7 @@ def test_a_pee_holds_the_layer_of_its_budget_and_says_so(tmp_path: Path, store_r
     assert said[1].replace(",", "") == str(pee.resident_bytes)
     assert (said[2], int(said[4])) == ("800", len(interactions.test[number]))
     whole = BlockPrefix(store.geometry, group.layers)
-    whole.fill(group.blocks)
+    whole.append(group.blocks)
     quality = user_qualities(
         {pee.fields.group: whole},
         np.array([number]),
