@@ -1,1 +1,1 @@
-"""The command line: one file for each command; what a command needs is imported when it runs."""
+"""The command line: one file per verb, imported when the verb runs."""

@@ -174,15 +174,15 @@ def progress_callbacks(scenario: Scenario, options: ShardOptions) -> Iterator[tu
         return
     stop_ns = int(scenario.stop_time)
     with RunDisplay() as display:
-        yield display.on_training, lambda pulse: display.on_progress(pulse.t_ns, stop_ns)
+        yield display.on_training, lambda status: display.on_progress(status.t_ns, stop_ns)
 
 
 def _ignore(*_: object) -> None:
     """Ignore the progress of training: the parent run has trained the model already."""
 
 
-def _write_status(pulse: LiveStatus) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(pulse) + b"\n")
+def _write_status(status: LiveStatus) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(status) + b"\n")
     sys.stdout.buffer.flush()
 
 

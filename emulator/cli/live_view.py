@@ -1,4 +1,4 @@
-"""The live view: what the fleet is doing now, in the terminal."""
+"""The live view of a fleet in the terminal."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,92 +17,94 @@ from wire.errors import InputError
 from wire.units import NS_PER_S, approximate_bytes
 
 HISTORY = 48
-"""Seconds that the curves show."""
+"""Seconds of history that are kept for the curves."""
 WIDTH = 104
-"""Columns of the whole view; a narrower terminal gets one table above the other."""
+"""Columns of the view; in a narrower terminal one table is above the other."""
 CURVE = 16
 """Values in a curve."""
 _BARS = "▁▂▃▄▅▆▇█"
 _LATE_NS = NS_PER_S // 10
-"""A lag that is worth a colour."""
+"""A longer lag is shown in colour."""
 
 
 class LiveView:
-    """Draws the pulses of a run.
+    """A view of the status of a run.
 
     Args:
-        name: of the scenario.
+        name: the name of the scenario.
         plan: its stages, faults and actions.
     """
 
     def __init__(self, name: str, plan: RunTimeline) -> None:
         self._name = name
         self._plan = plan
-        self._pulses: tuple[LiveStatus, ...] = ()  # never changed, only replaced: another thread draws it
+        self._history: tuple[LiveStatus, ...] = ()  # replaced, never changed: another thread draws it
 
-    def take(self, pulse: LiveStatus) -> None:
-        """Take in a pulse; of several within half a second the last one counts."""
-        recent = self._pulses[-1] if self._pulses else None
-        if recent is not None and pulse.wall_s - recent.wall_s < 0.5:
+    def add(self, status: LiveStatus) -> None:
+        """Add a status; within half a second only the last one is kept."""
+        recent = self._history[-1] if self._history else None
+        if recent is not None and status.wall_s - recent.wall_s < 0.5:
             latency = dict(recent.latency)
-            for bucket, count in pulse.latency.items():
+            for bucket, count in status.latency.items():
                 latency[bucket] = latency.get(bucket, 0) + count
-            self._pulses = (*self._pulses[:-1], _with_latency(pulse, latency))
+            self._history = (*self._history[:-1], _with_latency(status, latency))
         else:
-            self._pulses = (*self._pulses[-HISTORY:], pulse)
+            self._history = (*self._history[-HISTORY:], status)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw the newest pulse, as wide as the terminal is: narrow ones have one table above the other."""
+        """Draw the newest status in the width of the terminal."""
         yield self._panel(min(options.max_width, WIDTH))
 
     def _panel(self, width: int) -> Panel:
-        """Return what is to be shown now.
+        """Return the panel of the newest status.
 
         Args:
-            width: of the panel, in columns.
+            width: the width of the panel, in columns.
         """
         title = Text(self._name)
-        if not self._pulses:
+        if not self._history:
             return Panel("waiting for the fleet", title=title)
-        pulse = self._pulses[-1]
-        tables = (self._fleet(pulse), self._traffic(pulse))
+        status = self._history[-1]
+        tables = (self._fleet(status), self._traffic(status))
         both = _beside(*tables) if width >= WIDTH else Group(*tables)
-        title.append(f": {pulse.devices:,} devices")
-        return Panel(Group(self._time(pulse, width), both, self._weather(pulse)), title=title, width=width)
+        title.append(f": {status.devices:,} devices")
+        return Panel(
+            Group(self._time(status, width), both, self._active_faults(status)), title=title, width=width
+        )
 
-    def _time(self, pulse: LiveStatus, width: int) -> RenderableType:
+    def _time(self, status: LiveStatus, width: int) -> RenderableType:
         stop_ns = self._plan.stop_ns
         line = Table.grid(padding=(0, 1))
         line.add_row(
-            f"{pulse.t_ns / NS_PER_S:,.0f} of {stop_ns / NS_PER_S:,.0f} s",
-            ProgressBar(stop_ns, pulse.t_ns, width=max(min(40, width - 50), 8)),
-            f"stage {_names(self._plan.stages, pulse.t_ns) or '-'}",
+            f"{status.t_ns / NS_PER_S:,.0f} of {stop_ns / NS_PER_S:,.0f} s",
+            ProgressBar(stop_ns, status.t_ns, width=max(min(40, width - 50), 8)),
+            f"stage {_names(self._plan.stages, status.t_ns) or '-'}",
         )
         return line
 
-    def _fleet(self, pulse: LiveStatus) -> Table:
+    def _fleet(self, status: LiveStatus) -> Table:
         table = _table("fleet")
-        started = max(pulse.started, 1)
-        table.add_row("online", f"{pulse.online:,}", self._curve([each.online for each in self._pulses]))
-        table.add_row("connections", f"{pulse.connections:,}", "")
-        table.add_row("budget", approximate_bytes(pulse.budget_bytes), self._over_time("budget_bytes"))
-        table.add_row("held", approximate_bytes(pulse.resident_bytes), self._over_time("resident_bytes"))
-        over = f"[bold red]{pulse.over_budget:,}[/]" if pulse.over_budget else "0"
+        started = max(status.started, 1)
+        table.add_row("online", f"{status.online:,}", self._curve([past.online for past in self._history]))
+        table.add_row("connections", f"{status.connections:,}", "")
+        table.add_row("budget", approximate_bytes(status.budget_bytes), self._over_time("budget_bytes"))
+        table.add_row("held", approximate_bytes(status.resident_bytes), self._over_time("resident_bytes"))
+        over = f"[bold red]{status.over_budget:,}[/]" if status.over_budget else "0"
         table.add_row("over budget", over, "")
-        share = pulse.ndcg_sum / pulse.best_sum if pulse.best_sum else 0.0
-        quality = self._curve([each.ndcg_sum / max(each.started, 1) for each in self._pulses])
-        table.add_row("NDCG@10", f"{pulse.ndcg_sum / started:.4f}", quality)
+        share = status.ndcg_sum / status.best_sum if status.best_sum else 0.0
+        quality = self._curve([past.ndcg_sum / max(past.started, 1) for past in self._history])
+        table.add_row("NDCG@10", f"{status.ndcg_sum / started:.4f}", quality)
         table.add_row("of the best", f"{share:.1%}", "")
         return table
 
-    def _traffic(self, pulse: LiveStatus) -> Table:
+    def _traffic(self, status: LiveStatus) -> Table:
         table = _table("updates")
         updates, size = self._rates("reports"), self._rates("update_bytes")
         table.add_row("reports/s", f"{updates[-1]:,.0f}", self._curve(updates))
         table.add_row("update bytes/s", approximate_bytes(int(size[-1])), self._curve(size))
-        table.add_row("in flight", f"{pulse.in_flight:,}", self._over_time("in_flight"))
-        table.add_row("lost", f"{pulse.lost:,}", "")
-        recent = [each.latency for each in self._pulses[-WINDOW_S:]]
+        table.add_row("in flight", f"{status.in_flight:,}", self._over_time("in_flight"))
+        table.add_row("lost", f"{status.lost:,}", "")
+        recent = [past.latency for past in self._history[-WINDOW_S:]]
         shown = [
             "-" if value is None else f"{value / NS_PER_S:.3g}"
             for value in latency_percentiles(recent, (50.0, 95.0, 99.0))
@@ -110,15 +112,15 @@ class LiveView:
         table.add_row("latency p50", f"{shown[0]} s", "simulated")
         table.add_row("p95", f"{shown[1]} s", "")
         table.add_row("p99", f"{shown[2]} s", "")
-        if pulse.lag_ns >= 0:
-            style = "bold red" if pulse.lag_ns > _LATE_NS else ""
-            lag = Text(f"{pulse.lag_ns / 1e6:,.1f} ms", style=style)
+        if status.lag_ns >= 0:
+            style = "bold red" if status.lag_ns > _LATE_NS else ""
+            lag = Text(f"{status.lag_ns / 1e6:,.1f} ms", style=style)
             table.add_row("lag", lag, self._over_time("lag_ns"))
         return table
 
-    def _weather(self, pulse: LiveStatus) -> RenderableType:
-        faults = _names(self._plan.faults, pulse.t_ns)
-        actions = _names(self._plan.actions, pulse.t_ns)
+    def _active_faults(self, status: LiveStatus) -> RenderableType:
+        faults = _names(self._plan.faults, status.t_ns)
+        actions = _names(self._plan.actions, status.t_ns)
         line = Table.grid(padding=(0, 1))
         line.add_row("faults in force", Text(faults, style="bold yellow") if faults else "none")
         if actions:
@@ -129,15 +131,15 @@ class LiveView:
         rates = [
             # Never below 0: a shard that was killed counts from 0 again.
             max(getattr(after, name) - getattr(before, name), 0) / max(after.wall_s - before.wall_s, 1e-3)
-            for before, after in pairwise(self._pulses)
+            for before, after in pairwise(self._history)
         ]
         return rates or [0.0]
 
     def _over_time(self, name: str) -> str:
-        return self._curve([getattr(each, name) for each in self._pulses])
+        return self._curve([getattr(past, name) for past in self._history])
 
     def _curve(self, values: Sequence[float]) -> str:
-        """Return the last values as a row of bars between their least and their greatest; flat if equal."""
+        """Return the last values as a row of bars, scaled to their range; flat if all are equal."""
         recent = values[-CURVE:]
         least, most = min(recent, default=0), max(recent, default=0)
         if least == most:
@@ -147,14 +149,15 @@ class LiveView:
 
 
 def live_view(scenario: Scenario) -> LiveView:
-    """Return what shows a run of *scenario* while it goes on.
+    """Return the live view of a run of *scenario*.
 
     Raises:
-        InputError: its clock has no now.
+        InputError: the clock is virtual.
     """
     if scenario.clock == "virtual":
         raise InputError(
-            "--live needs clock lockstep or realtime: under virtual parts of the fleet live one by one"
+            "--live needs clock lockstep or realtime: under virtual the parts of the fleet are simulated one "
+            "by one"
         )
     return LiveView(scenario.name, RunTimeline.from_scenario(scenario))
 
@@ -175,12 +178,12 @@ def _table(title: str) -> Table:
 
 
 def _names(spans: Sequence[Span], t_ns: int) -> str:
-    """Return what is in force at a moment; what takes no time is shown for a second."""
+    """Return the types of the spans that are active at a time; an instant is shown for a second."""
     names = [
         span.type for span in spans if span.start_ns <= t_ns < max(span.end_ns, span.start_ns + NS_PER_S)
     ]
     return ", ".join(dict.fromkeys(names))
 
 
-def _with_latency(pulse: LiveStatus, latency: dict[int, int]) -> LiveStatus:
-    return msgspec.structs.replace(pulse, latency=latency)
+def _with_latency(status: LiveStatus, latency: dict[int, int]) -> LiveStatus:
+    return msgspec.structs.replace(status, latency=latency)

@@ -26,53 +26,53 @@ from wire.units import NS_PER_S, approximate_bytes
 LINE_EVERY_S = 10.0
 
 
-class Lines:
-    """Progress as plain lines, for a log: one now and then, and one at the end of each stage.
+class ProgressLines:
+    """Progress as plain lines, for a log: one from time to time, and one at the end of each stage.
 
     Args:
-        terminal: where they go.
+        terminal: the output.
     """
 
     def __init__(self, terminal: Console) -> None:
         self._terminal = terminal
         self._stage, self._note = "", ""
-        self._began_s = self._said_s = time.monotonic()
-        self._share, self._said_share = 0.0, 1.0
+        self._start_s = self._printed_s = time.monotonic()
+        self._share, self._printed_share = 0.0, 1.0
 
     def show(self, stage: str, done: float, total: float, note: str) -> None:
-        """Tell how far *stage* has come, if it is time for a line."""
+        """Print the progress of *stage*, if it is time for a line."""
         now_s = time.monotonic()
         if stage != self._stage:
-            self.end(whole=True)
-            self._stage, self._said_share = stage, -1.0
-            self._began_s = self._said_s = now_s
+            self.end(completed=True)
+            self._stage, self._printed_share = stage, -1.0
+            self._start_s = self._printed_s = now_s
         self._share, self._note = (min(done / total, 1.0) if total else 1.0), note
-        if (self._share == 1 and self._said_share < 1) or now_s - self._said_s >= LINE_EVERY_S:
-            self._say()
+        if (self._share == 1 and self._printed_share < 1) or now_s - self._printed_s >= LINE_EVERY_S:
+            self._print()
 
-    def end(self, *, whole: bool) -> None:
-        """Tell how the last stage has ended, if that was not said; *whole* if it is through."""
-        if self._said_share < 1:
-            self._share = 1.0 if whole else self._share
-            self._say()
+    def end(self, *, completed: bool) -> None:
+        """Print the end of the last stage, if it was not printed; at 100 % if it is *completed*."""
+        if self._printed_share < 1:
+            self._share = 1.0 if completed else self._share
+            self._print()
 
-    def _say(self) -> None:
-        spent_s = time.monotonic() - self._began_s
+    def _print(self) -> None:
+        spent_s = time.monotonic() - self._start_s
         line = f"{self._stage:<12} {100 * self._share:>3.0f} % {spent_s:>7,.0f} s  {self._note}"
-        say(self._terminal, line.rstrip())
-        self._said_s, self._said_share = time.monotonic(), self._share
+        print_text(self._terminal, line.rstrip())
+        self._printed_s, self._printed_share = time.monotonic(), self._share
 
 
-def say(terminal: Console, text: str, style: str | None = None) -> None:
-    """Print *text* as it is: brackets in it are no markup, and it is not wrapped."""
+def print_text(terminal: Console, text: str, style: str | None = None) -> None:
+    """Print *text* unchanged: without markup and line breaks."""
     terminal.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
 
 
 class RunDisplay(RunObserver):
-    """Progress bars on standard error, results on standard output; plain lines where that is no terminal.
+    """The display of a run: progress on standard error, as bars or lines; results on standard output.
 
     Args:
-        live: what shows the fleet while it lives, if anything does.
+        live: the live view of the fleet, if it is wanted.
     """
 
     def __init__(self, live: LiveView | None = None) -> None:
@@ -91,7 +91,7 @@ class RunDisplay(RunObserver):
         )
         self._tasks: dict[str, TaskID] = {}
         self._shown: set[str] = set()
-        self._lines = None if self._terminal.is_terminal else Lines(self._terminal)
+        self._lines = None if self._terminal.is_terminal else ProgressLines(self._terminal)
 
     def __enter__(self) -> Self:
         if self._lines is None:
@@ -106,7 +106,7 @@ class RunDisplay(RunObserver):
             for task in self._bars.tasks:
                 self._bars.update(task.id, completed=task.total)
         if self._lines is not None:
-            self._lines.end(whole=error is None)
+            self._lines.end(completed=error is None)
         else:
             self._bars.stop()
 
@@ -116,7 +116,7 @@ class RunDisplay(RunObserver):
 
     def on_warning(self, text: str) -> None:
         """Print a warning above the bars."""
-        say(self._terminal, f"warning: {text}", "yellow")
+        print_text(self._terminal, f"warning: {text}", "yellow")
 
     def on_model(self, model: PreparedModel, *, counts: bool = True) -> None:
         """Show which model is used, and with *counts* what of its data was left out."""
@@ -131,15 +131,15 @@ class RunDisplay(RunObserver):
         """Show how far simulated time has come."""
         self._show("simulate", now_ns, stop_ns, f"{now_ns / NS_PER_S:,.0f} of {stop_ns / NS_PER_S:,.0f} s")
 
-    def on_status(self, pulse: LiveStatus, stop_ns: int) -> None:
+    def on_status(self, status: LiveStatus, stop_ns: int) -> None:
         """Show how far a fleet in real time has come."""
         if self._view is None:
-            if pulse.t_ns < stop_ns:
-                self.on_progress(pulse.t_ns, stop_ns)
+            if status.t_ns < stop_ns:
+                self.on_progress(status.t_ns, stop_ns)
             else:
                 self._show("simulate", stop_ns, stop_ns, "at its end; last answers are awaited")
             return
-        self._view.take(pulse)
+        self._view.add(status)
         if self._screen is None:
             if self._lines is None:
                 self._bars.stop()
@@ -147,7 +147,7 @@ class RunDisplay(RunObserver):
             self._screen.start()
 
     def _end_view(self) -> None:
-        """Leave the last picture of the fleet on the screen."""
+        """Stop the live view; its last picture stays on the screen."""
         if self._screen is not None:
             self._screen.stop()
             self._screen = None
@@ -160,16 +160,16 @@ class RunDisplay(RunObserver):
         self._show("report", 0, 1, "writing tables and report")
 
     def show(self, finished: RunResult) -> None:
-        """Print the summary of a run and where its report is."""
+        """Print the summary of a run and the path of its report."""
         terminal = Console()
         terminal.print(summary_table(finished.summary))
-        for make_table in (rollout_table, account_table, threshold_table):
+        for make_table in (rollout_table, impact_table, threshold_table):
             table = make_table(finished.summary)
             if table is not None:
                 terminal.print(table)
         style = "" if finished.passed else "bold red"
         terminal.print(verdict_text(finished.summary), style=style, highlight=False, markup=False)
-        say(terminal, f"report: {finished.folder / REPORT}")
+        print_text(terminal, f"report: {finished.folder / REPORT}")
 
     def _show(self, name: str, done: int, total: int, note: str) -> None:
         self._shown.add(name)
@@ -177,14 +177,14 @@ class RunDisplay(RunObserver):
             self._lines.show(name, done, total, note)
             return
         if name not in self._tasks:
-            for task in self._bars.tasks:  # one may end before its last step, and its clock would go on
+            for task in self._bars.tasks:  # a stage may end before its last step; stop its clock
                 self._bars.update(task.id, completed=task.total)
             self._tasks[name] = self._bars.add_task(name, total=total, note=note)
         self._bars.update(self._tasks[name], completed=done, total=total, note=note)
 
 
 def as_json(finished: RunResult) -> str:
-    """Return the summary of a run as a line of JSON, and its folder as ``run_directory``, for programs."""
+    """Return the summary of a run and its folder, as ``run_directory``, as a line of JSON for programs."""
     return msgspec.json.encode({"run_directory": str(finished.folder), **finished.summary}).decode()
 
 
@@ -196,17 +196,17 @@ HEADLINE = (
     "over_budget_share", "ndcg_at_10", "recall_at_20", "hit_rate_at_10", "quality_ratio_to_full",
     "quality_regret", "update_latency_seconds", "online_share", "event_log_sha256", "reports_sent_again",
 )  # fmt: skip
-"""The keys of the summary that the terminal shows; the report has all of them."""
+"""The keys of the summary in the terminal; the report has all keys."""
 REAL = (
     "schedule_lag_seconds", "connections_made", "connections_per_second", "connections_broken",
     "connections_failed", "round_trips_per_second", "round_trip_seconds", "shard_restarts", "cloud_restarts",
     "broker_restarts", "broker_messages_dropped",
 )  # fmt: skip
-"""Those of a run in real time, shown besides."""
+"""More keys of a run in real time."""
 
 
 def summary_table(summary: dict[str, object]) -> Table:
-    """Return the headline of the summary as a table for people: every figure with its unit."""
+    """Return the main figures of the summary as a table, with units."""
     table = Table(
         box=box.SIMPLE_HEAD, title=f"{summary['scenario']}, seed {summary['seed']}, {summary['clock']} clock"
     )
@@ -222,27 +222,30 @@ def summary_table(summary: dict[str, object]) -> Table:
     return table
 
 
-def account_table(summary: Mapping[str, object]) -> Table | None:
-    """Return what faults and actions did and when the fleet was whole again; None where there were none."""
-    accounts = [each for key in ("faults", "actions") for each in dicts(summary.get(key))]
-    if not accounts:
+def impact_table(summary: Mapping[str, object]) -> Table | None:
+    """Return the impact of faults and actions, and the time to recovery; None if there were none."""
+    impacts = [impact for key in ("faults", "actions") for impact in dicts(summary.get(key))]
+    if not impacts:
         return None
     table = Table(box=box.SIMPLE_HEAD, title="faults and actions")
     table.add_column("", overflow="fold")
     for name in ("at", "messages", "devices", "recovered", "all recovered after"):
         table.add_column(name, justify="right" if name != "at" else "left", overflow="fold")
-    for each in accounts:
-        harmed = sum(value for key, value in each.items() if key.startswith("messages_"))
-        again = each["whole_again_seconds"]
-        whole = f"[red]{each['devices_not_whole']:,} never[/]" if again is None else f"{again:,.3g} s"
-        counts = [f"{each[key]:,}" for key in ("devices_affected", "devices_recovered")]
-        whole = whole if each["devices_affected"] else "-"
-        table.add_row(escape(str(each["type"])), escape(str(each["at"])), f"{harmed:,}", *counts, whole)
+    for impact in impacts:
+        messages = sum(value for key, value in impact.items() if key.startswith("messages_"))
+        seconds = impact["whole_again_seconds"]
+        recovery = (
+            f"[red]{impact['devices_not_whole']:,} never[/]" if seconds is None else f"{seconds:,.3g} s"
+        )
+        counts = [f"{impact[key]:,}" for key in ("devices_affected", "devices_recovered")]
+        recovery = recovery if impact["devices_affected"] else "-"
+        name, at = escape(str(impact["type"])), escape(str(impact["at"]))
+        table.add_row(name, at, f"{messages:,}", *counts, recovery)
     return table
 
 
 def rollout_table(summary: Mapping[str, object]) -> Table | None:
-    """Return how each group of a rollout fared, under a sentence on the whole; None where there was none."""
+    """Return the results of each group of a rollout, and a sentence on all; None if there was no rollout."""
     groups = rollout_groups(summary)
     if not groups:
         return None
@@ -261,23 +264,23 @@ def rollout_table(summary: Mapping[str, object]) -> Table | None:
 
 
 def threshold_table(summary: Mapping[str, object]) -> Table | None:
-    """Return the verdicts; None where there are none."""
+    """Return the results of the thresholds; None if there are none."""
     verdicts = dicts(summary.get("thresholds"))
     if not verdicts:
         return None
     table = Table(box=box.SIMPLE_HEAD, title="thresholds")
     for name in ("metric", "rule", "value", ""):
         table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
-    for each in verdicts:
-        value = shown_value(each["metric"], each["rule"], each["value"])
-        verdict = "[green]passed[/]" if each["passed"] else "[bold red]broken[/]"
-        table.add_row(escape(str(each["metric"])), escape(str(each["rule"])), value, verdict)
+    for verdict in verdicts:
+        value = shown_value(verdict["metric"], verdict["rule"], verdict["value"])
+        result = "[green]passed[/]" if verdict["passed"] else "[bold red]broken[/]"
+        table.add_row(escape(str(verdict["metric"])), escape(str(verdict["rule"])), value, result)
     return table
 
 
 def dicts(value: object) -> list[dict[str, Any]]:  # Any: JSON
     """Return the mappings in *value*, if it is a list."""
-    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def _text(name: str, value: object) -> str:

@@ -10,7 +10,7 @@ LINE = 160
 
 
 def wide_terminal() -> Console:
-    """Return standard output; wide where no screen limits it: a file or a pipe, and no COLUMNS is set."""
+    """Return standard output; a file or a pipe is wide, unless COLUMNS is set."""
     terminal = Console()
     if terminal.is_terminal or os.environ.get("COLUMNS", "").isdecimal():
         return terminal
@@ -18,17 +18,17 @@ def wide_terminal() -> Console:
 
 
 def fits(terminal: Console, table: Table) -> bool:
-    """Tell whether *terminal* is wide enough to show *table* whole."""
+    """Return whether *terminal* is wide enough for *table*."""
     return Measurement.get(terminal, terminal.options.update(width=10_000), table).maximum <= terminal.width
 
 
 def print_line(terminal: Console, line: str) -> None:
-    """Print *line* as it is: brackets in it are brackets, and it is never cut."""
+    """Print *line* unchanged: without markup, and never cut."""
     terminal.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def plain_for(terminal: Console, text: str) -> str:
-    """Return *text* with signs that the terminal's encoding has."""
+    """Return *text* without signs that the terminal's encoding lacks."""
     try:
         text.encode(terminal.encoding)
     except (UnicodeEncodeError, LookupError):

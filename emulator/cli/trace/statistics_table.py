@@ -1,4 +1,4 @@
-"""The table of ``trace inspect``: a series a line, in 80 columns; no number is cut."""
+"""The table of ``trace inspect``: one line per series, in 80 columns; no number is cut."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 WIDTH: Final = 80
 HEADER: Final = ("series", "rows", "span", "least", "median", "most", "online", "changes/h")
 LONGEST_NAME: Final = 24
-"""A longer name has a line of its own."""
+"""A longer name is on its own line."""
 
 
-def table(found: "TraceSummary", most: int) -> Iterator[str]:
-    """Yield the lines of a table: a series each, at most so many, and all of them together."""
-    shown = [(printable(name) or "(one)", figures) for name, figures in list(found.series.items())[:most]]
+def table(summary: "TraceSummary", most: int) -> Iterator[str]:
+    """Yield the lines of a table: one for each of the first *most* series, and one for all together."""
+    shown = [(printable(name) or "(one)", figures) for name, figures in list(summary.series.items())[:most]]
     lines = [(name, _cells(figures), figures.pressure_shares) for name, figures in shown]
-    whole = ("all", _cells(found.overall), found.overall.pressure_shares)
-    rows = [HEADER[1:], *(cells for _, cells, _ in [*lines, whole])]
+    overall = ("all", _cells(summary.overall), summary.overall.pressure_shares)
+    rows = [HEADER[1:], *(cells for _, cells, _ in [*lines, overall])]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     room = min(max(WIDTH - sum(widths) - 2 * len(widths), len(HEADER[0])), LONGEST_NAME)
     first = max(len(name) for name in ["series", *(name for name, _, _ in lines)] if len(name) <= room)
@@ -28,10 +28,10 @@ def table(found: "TraceSummary", most: int) -> Iterator[str]:
     for name, cells, pressure in lines:
         yield from _line(name, cells, first, widths)
         yield from _pressure(pressure)
-    if len(found.series) > most:
-        yield f"... {len(found.series) - most} more"
-    yield from _line("all", whole[1], first, widths)
-    yield from _pressure(whole[2])
+    if len(summary.series) > most:
+        yield f"... {len(summary.series) - most} more"
+    yield from _line("all", overall[1], first, widths)
+    yield from _pressure(overall[2])
 
 
 def _line(name: str, cells: tuple[str, ...], first: int, widths: list[int]) -> Iterator[str]:
@@ -59,7 +59,7 @@ def _cells(figures: "TraceStatistics") -> tuple[str, ...]:
 
 
 def _span(seconds: float) -> str:
-    """Return a span in the unit that shows it in few digits."""
+    """Return a span in a unit that needs few digits."""
     for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return (

@@ -211,7 +211,7 @@ MISTAKES = [
         ["--start-at", "nan"],
         "--start-at(='nan') must be a time such as 2026-11-24T12:00:00Z",
     ),
-    (["--start-at", "0"], "--start-at: 2 min of simulated time after that moment are over already"),
+    (["--start-at", "0"], "--start-at: 2 min of simulated time after that time are over already"),
     (["--shard", "3/2"], "--shard(='3/2') must be a shard such as 2/4: the second of four"),
     (["--fleet", "a/b"], "--fleet(='a/b') must be 1 to 64 letters, digits, '.', '_' or '-'"),
     (["--credentials", "nowhere.csv"], "nowhere.csv: must be credentials, as `broker init` writes them"),

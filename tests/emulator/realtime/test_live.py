@@ -67,7 +67,7 @@ def figure(text: str, name: str) -> str:
 def test_what_the_fleet_is_doing_stands_in_the_picture() -> None:
     view = live_view(parse(FAULTS, "tiny.yaml"))
     assert "waiting for the fleet" in drawn(view)
-    view.take(CALM)
+    view.add(CALM)
     calm = drawn(view)
     shown = (
         "online",
@@ -85,7 +85,7 @@ def test_what_the_fleet_is_doing_stands_in_the_picture() -> None:
     assert "10 of 120 s" in calm
     late, slow = {"t_ns": 55 * NS_PER_S, "wall_s": 3.0, "lag_ns": 1500 * MS}, bucketed(400, 9)
     counts = {"reports": 140, "update_bytes": 70_480, "lost": 7, "over_budget": 3, "online": 20}
-    view.take(after(CALM, **late, **counts, latency=slow))
+    view.add(after(CALM, **late, **counts, latency=slow))
     storm = drawn(view)
     moved = ("online", "over budget", "reports/s", "lost", "lag", "p99")
     assert [figure(storm, name) for name in moved] == ["20", "3", "20", "7", "1,500.0", "0.401"]
@@ -98,7 +98,7 @@ def test_every_line_fits_the_terminal_and_no_number_is_cut(width: int) -> None:
     view = live_view(parse(FAULTS, "tiny.yaml"))
     big = {"online": 24_000_000, "budget_bytes": 1023 << 20, "resident_bytes": 1022 << 20, "reports": 10**9}
     for second in range(40):
-        view.take(after(CALM, wall_s=float(second), update_bytes=second**4 * 10**6, **big))
+        view.add(after(CALM, wall_s=float(second), update_bytes=second**4 * 10**6, **big))
     text = drawn(view, width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
@@ -109,7 +109,7 @@ def test_every_line_fits_the_terminal_and_no_number_is_cut(width: int) -> None:
 def test_a_curve_is_flat_where_nothing_changes_and_spans_its_range_where_something_does() -> None:
     view = live_view(parse(FAULTS, "tiny.yaml"))
     for second in range(20):
-        view.take(after(CALM, wall_s=float(second), online=24, budget_bytes=10_000 + second))
+        view.add(after(CALM, wall_s=float(second), online=24, budget_bytes=10_000 + second))
     text = drawn(view)
     assert re.search("online +24 +▁{16}", text)
     assert re.search(r"budget +\S+ (KiB|B) +▁[▁▂▃▄▅▆▇]+█", text)
@@ -118,14 +118,14 @@ def test_a_curve_is_flat_where_nothing_changes_and_spans_its_range_where_somethi
 def test_a_name_in_brackets_is_shown_as_it_is() -> None:
     view = LiveView("squeeze [red]", live_view(parse(FAULTS, "tiny.yaml"))._plan)
     assert "squeeze [red]" in drawn(view)
-    view.take(CALM)
+    view.add(CALM)
     assert "squeeze [red]: 30 devices" in drawn(view)
 
 
 def test_a_shard_that_counts_from_the_start_again_shows_no_negative_rate() -> None:
     view = live_view(parse(FAULTS, "tiny.yaml"))
-    view.take(CALM)
-    view.take(after(CALM, wall_s=2.0, reports=3, update_bytes=10))
+    view.add(CALM)
+    view.add(after(CALM, wall_s=2.0, reports=3, update_bytes=10))
     text = drawn(view)
     assert (figure(text, "reports/s"), figure(text, "update bytes/s")) == ("0", "0")
 
@@ -142,13 +142,13 @@ def test_a_fleet_is_its_shards_together() -> None:
 
 def test_the_view_is_drawn_while_pulses_come_from_another_thread() -> None:
     view, ended = live_view(parse(FAULTS, "tiny.yaml")), threading.Event()
-    view.take(CALM)
+    view.add(CALM)
 
     def feed() -> None:
         at = 1.0
         while not ended.is_set():
             at += 1.0
-            view.take(after(CALM, wall_s=at))
+            view.add(after(CALM, wall_s=at))
 
     feeder = threading.Thread(target=feed)
     feeder.start()

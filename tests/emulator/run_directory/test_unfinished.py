@@ -114,11 +114,11 @@ def test_a_log_file_gets_plain_lines_to_the_end(tmp_path: Path, store_root: Path
 
 def test_names_that_can_be_none_are_one_line(tmp_path: Path, store_root: Path) -> None:
     (tmp_path / "x.yaml").write_text(TINY)
-    empty = "is empty; it must name a file or folder: is a variable not set?"
+    empty = "(='') must be the name of a file or folder: is a variable not set?"
     long = "n" * 300
     for arguments, words in (
-        (["--out", ""], f"--out: {empty}"),
-        (["--store="], f"--store: {empty}"),
+        (["--out", ""], f"--out{empty}"),
+        (["--store="], f"--store{empty}"),
         (["--out", long], f"{long}: cannot make a run directory here: File name too long"),
     ):
         done = peelfleet("run", "x.yaml", *arguments, folder=tmp_path)
