@@ -1,4 +1,4 @@
-"""The access rules are the topic table's, in mosquitto's words and in the embedded broker's check."""
+"""Access rules match the topic table, for mosquitto and for the embedded broker."""
 
 import pytest
 from hypothesis import given

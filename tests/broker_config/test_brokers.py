@@ -1,4 +1,4 @@
-"""What every broker that we run must do; each broker is one small class at the end."""
+"""Behaviour of all brokers that we run; every broker is one small class at the end."""
 
 import asyncio
 import socket
@@ -139,8 +139,8 @@ class BrokerContract:
             ):
                 await observer.subscribe("#", qos=1)
                 as_a_device = topic(MessageKind.BUDGET).replace("d1", self.login(broker, role).user)
-                for each in [*ALL_TOPICS, "elsewhere", as_a_device]:
-                    await writer.publish(each, role.value, qos=1)
+                for any_topic in [*ALL_TOPICS, "elsewhere", as_a_device]:
+                    await writer.publish(any_topic, role.value, qos=1)
                 return {name for name, _ in contents(await receive(observer, len(expected)))}
 
         expected = topics_for("writers", role)
@@ -155,10 +155,10 @@ class BrokerContract:
                 client(broker.endpoint, self.login(broker, role)) as reader,
             ):
                 await reader.subscribe("#", qos=1)
-                for each in topics_for("writers", Role.FLEET):
-                    await fleet.publish(each, b"", qos=1)
-                for each in topics_for("writers", Role.CLOUD):
-                    await cloud.publish(each, b"", qos=1)
+                for fleet_topic in topics_for("writers", Role.FLEET):
+                    await fleet.publish(fleet_topic, b"", qos=1)
+                for cloud_topic in topics_for("writers", Role.CLOUD):
+                    await cloud.publish(cloud_topic, b"", qos=1)
                 return {name for name, _ in contents(await receive(reader, len(expected)))}
 
         expected = topics_for("readers", role) | {MODEL, BLOCKS}  # a pattern without %u is for everybody
@@ -236,8 +236,8 @@ class BrokerContract:
                 taken = RudeClient(broker, device("d2"), topic(MessageKind.STATUS, "d2"), name="x")
                 new = RudeClient(broker, device("d2"), topic(MessageKind.STATUS, "d2"), name="x")
                 wills = set(contents(await receive(cloud, len(expected), quiet_s=0.2 if expected else 4)))
-                for each in (silent, taken, new):
-                    each.drop()
+                for lost in (silent, taken, new):
+                    lost.drop()
                 return wills
 
         said = broker.endpoint.capabilities

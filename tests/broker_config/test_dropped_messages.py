@@ -1,4 +1,4 @@
-"""What a broker drops is added up, over its restarts; what it dropped before us is not ours."""
+"""Dropped messages are added up over restarts of the broker; earlier ones do not count."""
 
 import asyncio
 import socket
@@ -30,11 +30,11 @@ QUEUE = 5
 
 
 def test_counts_are_added_up_over_restarts_from_the_first_one_on() -> None:
-    drops, told = DropCounter(), []
+    drops, totals = DropCounter(), []
     for counted in (5, 5, 8, 0, 2, 2, 1):
         drops.count(counted)
-        told.append(drops.messages)
-    assert told == [0, 0, 3, 3, 5, 5, 6]
+        totals.append(drops.messages)
+    assert totals == [0, 0, 3, 3, 5, 5, 6]
 
 
 def test_who_has_heard_nothing_knows_nothing() -> None:
@@ -53,7 +53,7 @@ class Small:
         text = configuration.read_text()
         assert "max_queued_messages 100000" in text
         configuration.write_text(text.replace("max_queued_messages 100000", f"max_queued_messages {QUEUE}"))
-        roles = {each.role: Credentials(each.user, each.password) for each in accounts}
+        roles = {account.role: Credentials(account.user, account.password) for account in accounts}
         self.endpoint = Endpoint(
             "127.0.0.1", port, "external", CAPABILITIES["external"], roles, Tls(self.directory / "ca.crt")
         )
@@ -95,8 +95,8 @@ class Small:
 
 def wait_for(watch: DropMonitor, messages: int) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while (found := watch.messages(0.1)) != messages:
-        assert time.monotonic() < deadline, f"{found} in place of {messages}"
+    while (dropped := watch.messages(0.1)) != messages:
+        assert time.monotonic() < deadline, f"{dropped} in place of {messages}"
 
 
 @pytest.mark.broker

@@ -1,4 +1,4 @@
-"""The files of an EMQX cluster: its rules are the topic table's, and what they refer to is there.
+"""The files of an EMQX cluster: their rules match the topic table, and all files that they name exist.
 
 No EMQX runs here. Its rules are read by an evaluator that does what EMQX 5.8 says in emqx_authz_rule and
 emqx_topic: the first rule that matches decides, a publish is judged by its topic, and a subscription by its
@@ -45,16 +45,16 @@ PACKAGE = Path(__file__).parents[2] / "broker_config" / "emqx"
 
 def topics() -> list[str]:
     """Every topic of the table, for every device of two fleets."""
-    found = []
+    every_topic = []
     for fleet in FLEETS:
         for kind, route in TABLE.items():
             if route.per_device:
-                found += [device_topic(kind, fleet, device) for device in DEVICES]
+                every_topic += [device_topic(kind, fleet, device) for device in DEVICES]
             elif route.per_layer:
-                found += [layer_topic(fleet, LayerName(model, 0, 1)) for model in ("m", "d1")]
+                every_topic += [layer_topic(fleet, LayerName(model, 0, 1)) for model in ("m", "d1")]
             else:
-                found.append(fleet_topic(kind, fleet))
-    return found
+                every_topic.append(fleet_topic(kind, fleet))
+    return every_topic
 
 
 EVERY = topics()
@@ -79,12 +79,12 @@ def read_rules(text: str) -> list[Rule]:
     for line in text.splitlines():
         if not line or line.startswith("%%"):
             continue
-        found = re.fullmatch(r"\{(allow|deny), (.+), (publish|subscribe|all), \[(.+)\]\}\.", line)
-        if found is None:
+        match = re.fullmatch(r"\{(allow|deny), (.+), (publish|subscribe|all), \[(.+)\]\}\.", line)
+        if match is None:
             assert line == "{deny, all}.", line
             rules.append(Rule(False, "all", ("publish", "subscribe"), ("#",)))
             continue
-        permission, who, action, filters = found.groups()
+        permission, who, action, filters = match.groups()
         assert re.fullmatch(r'all|\{user, "[^"]+"\}|\{username, \{re, "[^"]+"\}\}', who), who
         actions = ("publish", "subscribe") if action == "all" else (action,)
         assert re.fullmatch(r'"[^"]+"(, "[^"]+")*', filters)
@@ -114,9 +114,9 @@ def decides(rules: list[Rule], user: str, action: Literal["publish", "subscribe"
     if asked.startswith("$share/"):
         asked = asked.split("/", 2)[2]
     for rule in rules:
-        filters = [each.replace("${username}", user).split("/") for each in rule.filters]
-        wanted = action in rule.actions and is_meant(rule.who, user)
-        if wanted and any(covers(each, asked.split("/")) for each in filters):
+        filters = [topic_filter.replace("${username}", user).split("/") for topic_filter in rule.filters]
+        applies = action in rule.actions and is_meant(rule.who, user)
+        if applies and any(covers(topic_filter, asked.split("/")) for topic_filter in filters):
             return rule.allows
     return False  # no_match = deny
 
@@ -235,7 +235,9 @@ def test_the_compose_file_refers_to_nothing_but_what_is_written_beside_it(tmp_pa
     for name, service in nodes.items():
         assert service["environment"] == {"EMQX_NODE_NAME": f"emqx@{name}.emqx.internal"}
         assert service["networks"]["cluster"]["aliases"] == [service["hostname"]] == [f"{name}.emqx.internal"]
-    assert all(re.fullmatch(r"[\w/]+:\d+\.\d+\.\d+", each["image"]) for each in composed["services"].values())
+    assert all(
+        re.fullmatch(r"[\w/]+:\d+\.\d+\.\d+", service["image"]) for service in composed["services"].values()
+    )
     published = {name: service.get("ports", []) for name, service in composed["services"].items()}
     assert published == {
         "node1": ["127.0.0.1:18083:18083"],
@@ -254,9 +256,9 @@ SETTING = re.compile(r"([a-z][\w.]*) = (.*)")
 
 
 def settings(text: str) -> dict[str, str]:
-    """Return each dotted setting and what stands after it."""
-    found = [SETTING.match(line) for line in text.splitlines() if not line.startswith((" ", "#"))]
-    return {each[1]: each[2] for each in found if each}
+    """Return the dotted settings and their values."""
+    matches = [SETTING.match(line) for line in text.splitlines() if not line.startswith((" ", "#"))]
+    return {match[1]: match[2] for match in matches if match}
 
 
 def test_every_setting_names_the_page_that_it_was_checked_against() -> None:
@@ -272,11 +274,11 @@ def test_every_setting_names_the_page_that_it_was_checked_against() -> None:
 
 def test_the_configuration_asks_everybody_who_they_are(tmp_path: Path) -> None:
     text = (installed(tmp_path) / "emqx.conf").read_text()
-    found = settings(text)
+    values = settings(text)
     assert "$" not in text
-    assert found["mqtt.max_packet_size"] == f'"{LARGEST_MESSAGE // 1024}KB"'
+    assert values["mqtt.max_packet_size"] == f'"{LARGEST_MESSAGE // 1024}KB"'
     assert LARGEST_MESSAGE % 1024 == 0
-    wanted = {
+    expected = {
         "listeners.ssl.default.enable_authn": "true",
         "listeners.ssl.default.ssl_options.verify": "verify_none",
         "listeners.ssl.default.ssl_options.fail_if_no_peer_cert": "false",
@@ -286,30 +288,30 @@ def test_the_configuration_asks_everybody_who_they_are(tmp_path: Path) -> None:
         "listeners.ws.default.enable": "false",
         "listeners.wss.default.enable": "false",
     }
-    assert {name: found[name] for name in wanted} == wanted
-    secrets = [found["node.cookie"], found["dashboard.default_password"]]
+    assert {name: values[name] for name in expected} == expected
+    secrets = [values["node.cookie"], values["dashboard.default_password"]]
     (tmp_path / "other").mkdir()
     other = settings((installed(tmp_path / "other") / "emqx.conf").read_text())
-    assert all(len(each) > 20 for each in secrets)
+    assert all(len(secret) > 20 for secret in secrets)
     assert not {other["node.cookie"], other["dashboard.default_password"]} & set(secrets)
 
 
 def test_with_client_certificates_the_certificate_says_who_it_is(tmp_path: Path) -> None:
-    found = settings((installed(tmp_path, client_certificates=True) / "emqx.conf").read_text())
-    wanted = {
+    values = settings((installed(tmp_path, client_certificates=True) / "emqx.conf").read_text())
+    expected = {
         "listeners.ssl.default.enable_authn": "false",
         "listeners.ssl.default.ssl_options.verify": "verify_peer",
         "listeners.ssl.default.ssl_options.fail_if_no_peer_cert": "true",
         "mqtt.peer_cert_as_username": "cn",
     }
-    assert {name: found[name] for name in wanted} == wanted
+    assert {name: values[name] for name in expected} == expected
 
 
 def test_the_users_are_those_who_may_connect_with_hashes_of_their_passwords(tmp_path: Path) -> None:
     accounts = install(tmp_path / "b", Installation("f", ["localhost"], DEVICES, product="emqx"))
     text = (tmp_path / "b" / "users.csv").read_text()
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert [row["user_id"] for row in rows] == [each.user for each in accounts]
+    assert [row["user_id"] for row in rows] == [account.user for account in accounts]
     for row, account in zip(rows, accounts, strict=True):
         assert row["password_hash"] == hashlib.sha256(f"{row['salt']}{account.password}".encode()).hexdigest()
         assert row["is_superuser"] == "false"

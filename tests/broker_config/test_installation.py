@@ -1,4 +1,4 @@
-"""What `broker init` refuses, what it leaves alone, and who can read what it writes."""
+"""`broker init`: refused options, files that it keeps, and modes of the files that it writes."""
 
 import os
 import stat

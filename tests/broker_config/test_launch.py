@@ -1,4 +1,4 @@
-"""Brokers start on a free port, end with us, and are found again by their address."""
+"""Brokers start on a free port, end with this process, and are reached by their URL."""
 
 import gc
 import os
@@ -198,7 +198,7 @@ def test_a_missing_mosquitto_is_named_and_auto_does_without(monkeypatch: pytest.
 @pytest.mark.parametrize("kind", BROKERS)
 def test_no_password_shows(kind: Kind) -> None:
     with launch_broker(kind) as broker:
-        passwords = [each.password for each in broker.endpoint.credentials.values()]
+        passwords = [login.password for login in broker.endpoint.credentials.values()]
         commands = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         seen = repr(broker) + str(broker.endpoint) + broker.log_tail() + commands
         assert not [password for password in passwords if password in seen]
@@ -252,10 +252,10 @@ def test_a_url_is_read(text: str, host: str, port: int, credentials: Credentials
         ("mqtt://ann:secret@host:x", "port"),
         *[
             (
-                f"mqtt://ann:se{each}cret@127.0.0.1:1883",
-                f"user or password has a .*percent-encoded.*%{ord(each):X}",
+                f"mqtt://ann:se{character}cret@127.0.0.1:1883",
+                f"user or password has a .*percent-encoded.*%{ord(character):X}",
             )
-            for each in "/?#[]@"
+            for character in "/?#[]@"
         ],
         ("mqtts://ann:se?ca=cret@127.0.0.1:1883", "percent-encoded"),
         ("mqtt://ann:se%cret@127.0.0.1", "has a '%' that begins no character"),
@@ -328,7 +328,7 @@ def test_a_broker_is_started_again_where_it_was_whichever_of_its_processes_was_k
 
     with launch_broker("mosquitto") as broker:
         for times in (1, 2, 3):
-            guard, program = sorted(ours(), key=lambda each: "guard.py" not in " ".join(each.cmdline()))
+            guard, program = sorted(ours(), key=lambda process: "guard.py" not in " ".join(process.cmdline()))
             (guard if victim == "guard" else program).kill()
             assert eventually(lambda: broker.exit_report() is not None)
             broker.restart()

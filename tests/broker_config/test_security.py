@@ -1,4 +1,4 @@
-"""A broker as `broker init` writes it: who may do what over TLS, tried for every topic of the table."""
+"""The rights of every role over TLS, on a broker of `broker init`, for every topic of the table."""
 
 import asyncio
 import contextlib
@@ -56,15 +56,15 @@ QUIET_S = 0.4
 
 def topics(fleet: str) -> list[str]:
     """Every topic of the table, for two devices."""
-    found = []
+    every_topic = []
     for kind, route in TABLE.items():
         if route.per_device:
-            found += [device_topic(kind, fleet, device) for device in DEVICES]
+            every_topic += [device_topic(kind, fleet, device) for device in DEVICES]
         elif route.per_layer:
-            found.append(layer_topic(fleet, LayerName("m", 0, 1)))
+            every_topic.append(layer_topic(fleet, LayerName("m", 0, 1)))
         else:
-            found.append(fleet_topic(kind, fleet))
-    return found
+            every_topic.append(fleet_topic(kind, fleet))
+    return every_topic
 
 
 EVERY = [topic for fleet in FLEETS for topic in topics(fleet)]
@@ -106,8 +106,10 @@ def running(
         port = probe.getsockname()[1]
         probe.close()
         directory = Path(folder) / "broker"
-        wanted = Installation("f", hosts, devices, port, "127.0.0.1", client_certificates=client_certificates)
-        accounts = install(directory, wanted)
+        options = Installation(
+            "f", hosts, devices, port, "127.0.0.1", client_certificates=client_certificates
+        )
+        accounts = install(directory, options)
         program = mosquitto.executable()
         assert program is not None
         with subprocess.Popen(
@@ -115,7 +117,7 @@ def running(
         ) as process:
             try:
                 _wait_for(port)
-                yield World(directory, port, {each.user: each for each in accounts}, process)
+                yield World(directory, port, {account.user: account for account in accounts}, process)
             finally:
                 process.terminate()
 
@@ -132,19 +134,19 @@ def _wait_for(port: int) -> None:
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    with running() as found:
-        yield found
+    with running() as world:
+        yield world
 
 
 async def heard(subscriber: aiomqtt.Client) -> set[str]:
     """Return the topics of all messages until it is quiet."""
-    found = set()
+    received = set()
     try:
         while True:
             async with asyncio.timeout(QUIET_S):
-                found.add((await anext(subscriber.messages)).topic.value)
+                received.add((await anext(subscriber.messages)).topic.value)
     except TimeoutError:
-        return found
+        return received
 
 
 def allowed(role: Role, access: str) -> set[str]:
@@ -164,8 +166,8 @@ async def written(world: World, user: str) -> set[str]:
 async def read(world: World, user: str) -> set[str]:
     """Return on which topics *user* hears what fleet and cloud publish, whatever it subscribes to."""
     async with world.client(user) as reader, world.client("_fleet") as fleet, world.client("_cloud") as cloud:
-        for wanted in ("#", "+/#", "peel/1/#", "$SYS/#", *EVERY):
-            await reader.subscribe(wanted, qos=1)
+        for topic_filter in ("#", "+/#", "peel/1/#", "$SYS/#", *EVERY):
+            await reader.subscribe(topic_filter, qos=1)
         await heard(reader)
         for topic in EVERY:
             await fleet.publish(topic, b"x", qos=1)
@@ -189,8 +191,8 @@ def test_fleet_and_cloud_have_what_the_table_gives_them(world: World, role: Role
 
 
 def test_an_observer_reads_its_fleet_and_writes_nothing(world: World) -> None:
-    found = asyncio.run(read(world, "_observer"))
-    assert {topic for topic in found if not topic.startswith("$SYS/")} == set(topics("f"))
+    received = asyncio.run(read(world, "_observer"))
+    assert {topic for topic in received if not topic.startswith("$SYS/")} == set(topics("f"))
     assert asyncio.run(written(world, "_observer")) == set()
 
 
@@ -237,12 +239,12 @@ def test_a_device_with_the_client_id_of_another_hears_nothing_that_was_meant_for
 
         async def opened(user: str) -> list[bytes]:
             async with client(user) as session:
-                found = []
+                payloads = []
                 with contextlib.suppress(TimeoutError):
                     while True:
                         async with asyncio.timeout(QUIET_S):
-                            found.append(bytes((await anext(session.messages)).payload))
-                return found
+                            payloads.append(bytes((await anext(session.messages)).payload))
+                return payloads
 
         async with client("d2") as owner:
             await owner.subscribe("peel/1/f/d2/pee", qos=1)
@@ -398,8 +400,8 @@ def test_a_message_that_is_too_large_goes_no_further_and_the_others_are_served(w
                 with contextlib.suppress(aiomqtt.MqttError):  # the broker closes the connection
                     await device.publish("peel/1/f/d1/budget", bytes(LARGEST + 64), qos=1, timeout=2)
                 await other.publish("peel/1/f/d2/budget", b"x", qos=1)
-                found = [await anext(cloud.messages) for _ in range(2)]
-            return [len(message.payload) for message in found]
+                messages = [await anext(cloud.messages) for _ in range(2)]
+            return [len(message.payload) for message in messages]
 
     assert asyncio.run(story()) == [LARGEST - 64, 1]
 
@@ -415,7 +417,7 @@ def test_nobody_else_can_read_what_is_secret_and_nothing_is_overwritten(tmp_path
     with pytest.raises(InputError, match="is there already; --force"):
         install(directory, Installation("f", ["localhost"], DEVICES))
     install(directory, Installation("f", ["localhost"], ("d3",)), force=True)
-    assert [each.user for each in read_credentials(directory / "credentials.csv")][-1] == "d3"
+    assert [account.user for account in read_credentials(directory / "credentials.csv")][-1] == "d3"
     assert os.listdir(tmp_path) == ["broker"]
     shutil.rmtree(directory)
     with pytest.raises(InputError, match=r"broker user\(='d1'\) must be unique"):

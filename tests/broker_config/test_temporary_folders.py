@@ -1,4 +1,4 @@
-"""Temporary folders: with passwords in them, they outlive neither their process nor the next one's start."""
+"""Temporary folders, which may hold passwords, are removed with their process or by the next one."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The notice of a model: it comes before any answer, the service hears it itself, and old layers go."""
+"""The notice of a model precedes any answer, the service reads it back, and old layers are cleared."""
 
 import asyncio
 import shutil
@@ -28,8 +28,8 @@ NEWER = a_store(users=6, seed=2)
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with a_world(tmp_path) as found:
-        yield found
+    with a_world(tmp_path) as world:
+        yield world
 
 
 def serve_newer(world: World) -> None:

@@ -1,4 +1,4 @@
-"""A cloud that serves two model versions: each device gets the one that it asks for."""
+"""A cloud that serves two model versions: a device gets the version that it requests."""
 
 import pytest
 
@@ -26,8 +26,8 @@ def test_who_asks_for_nothing_gets_the_first() -> None:
 
 
 def test_who_asks_for_the_new_one_gets_it_whole_and_then_what_is_missing() -> None:
-    whole = [(NEW.version, 0, True), (NEW.version, 16, False)]
-    assert answer(wants=NEW.version, model=OLD.version, held=9) == whole
+    complete = [(NEW.version, 0, True), (NEW.version, 16, False)]
+    assert answer(wants=NEW.version, model=OLD.version, held=9) == complete
     assert answer(wants=NEW.version, model=NEW.version, held=9) == [(NEW.version, 7, False)]
 
 
@@ -43,8 +43,8 @@ def test_each_version_has_layers_to_share() -> None:
     for store in (OLD, NEW):
         blocks = store.groups[1].layers.blocks
         part = decode_part(VERSIONS.layer_part(LayerName(store.version, 1, 2)))
-        found = part.seq, part.layout.model, part.layout.group, part.layout.first, part.layout.blocks
-        assert found == (0, store.version, 1, blocks[1], blocks[2] - blocks[1])
+        fields = part.seq, part.layout.model, part.layout.group, part.layout.first, part.layout.blocks
+        assert fields == (0, store.version, 1, blocks[1], blocks[2] - blocks[1])
     with pytest.raises(RemoteProtocolError) as refused:
         VERSIONS.layer_part(LayerName("gone", 0, 1))
     assert refused.value.reason is Reason.UNKNOWN_MODEL

@@ -1,4 +1,4 @@
-"""The service beside a real broker: what waits for it, what floods it, and what it says."""
+"""The service with a real broker: queued messages, floods, and log lines."""
 
 import asyncio
 import contextlib
@@ -40,8 +40,8 @@ pytestmark = [
 
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
-    with a_world(tmp_path) as found:
-        yield found
+    with a_world(tmp_path) as world:
+        yield world
 
 
 def names(count: int) -> list[str]:
@@ -105,7 +105,7 @@ def test_killed_in_the_middle_of_a_flood_every_device_that_asks_again_is_answere
             left = [device for device in devices if not fleet.answered[device, 1]]
             await fleet.ask_all(left, seq=2)
             await fleet.hears(
-                lambda: all(fleet.answered[each, 1] or fleet.answered[each, 2] for each in devices)
+                lambda: all(fleet.answered[device, 1] or fleet.answered[device, 2] for device in devices)
             )
             assert second.send(signal.SIGTERM) == 0
 
@@ -268,9 +268,9 @@ def test_its_log_is_json_without_passwords_and_a_line_is_not_to_be_forged(world:
     (complaint,) = cloud.said("refused")
     assert "\n" not in complaint["message"]
     assert complaint["reason"] == "malformed"
-    for each in (wrong, cloud):
-        assert PASSWORD not in each.log.read_text()
-        assert all({"time", "level", "logger", "message"} <= line.keys() for line in each.lines)
+    for service in (wrong, cloud):
+        assert PASSWORD not in service.log.read_text()
+        assert all({"time", "level", "logger", "message"} <= line.keys() for line in service.lines)
 
 
 def test_two_services_with_one_name_are_told_so(world: World) -> None:

@@ -1,4 +1,4 @@
-"""Why an update is sent and what it brings, as a device lives through it."""
+"""Causes and contents of the updates that one device gets."""
 
 import pytest
 

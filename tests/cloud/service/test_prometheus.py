@@ -1,4 +1,4 @@
-"""Figures and health over a real port: what stands there, and that nobody holds it up."""
+"""Metrics and health over a real port; slow clients do not block it."""
 
 import asyncio
 import socket
@@ -31,10 +31,13 @@ def on_a_port(
 
 
 def scraped(port: int) -> dict[tuple[str, ...], float]:
-    """Return each sample, by its name and the values of its labels in the order of their names."""
+    """Return the samples by name and label values, in the order of the label names."""
     families = text_string_to_metric_families(read(port, "/metrics")[1])
     samples = (sample for family in families for sample in family.samples)
-    return {(each.name, *(value for _, value in sorted(each.labels.items()))): each.value for each in samples}
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for sample in samples
+    }
 
 
 def test_it_shows_what_was_counted() -> None:
@@ -48,28 +51,28 @@ def test_it_shows_what_was_counted() -> None:
     for seconds in (0.0004, 0.003, 99.0):
         counts.latencies.queue.observe(seconds)
     with on_a_port(counts, queued=7, flying=4) as port:
-        found = scraped(port)
-    assert {name: value for name, value in found.items() if value and name[0].endswith("_total")} == {
+        samples = scraped(port)
+    assert {name: value for name, value in samples.items() if value and name[0].endswith("_total")} == {
         ("connect_succ_total",): 3, ("connect_fail_total",): 2, ("reconnect_succ_total",): 2,
         ("peelfleet_cloud_disconnections_total",): 1, ("messages_received_total",): 1,
         ("bytes_received_total",): 100, ("messages_sent_total",): 1, ("bytes_sent_total",): 30,
         ("fleet_updates_total", "budget_up", "sent"): 1, ("fleet_updates_total", "rate", "dropped"): 2,
         ("fleet_update_bytes_total", "up", "control"): 100, ("fleet_update_bytes_total", "down", "delta"): 20,
         ("fleet_update_wire_bytes_total", "down"): 70,
-        ("process_cpu_seconds_total",): found["process_cpu_seconds_total",],
+        ("process_cpu_seconds_total",): samples["process_cpu_seconds_total",],
     }  # fmt: skip
-    gauges = [found[f"peelfleet_cloud_{name}",] for name in ("queue_length", "in_flight", "ready")]
+    gauges = [samples[f"peelfleet_cloud_{name}",] for name in ("queue_length", "in_flight", "ready")]
     assert gauges == [7, 4, 1]
-    assert found["peelfleet_cloud_model_info", "f", "", "v1"] == 1
+    assert samples["peelfleet_cloud_model_info", "f", "", "v1"] == 1
     bounds = ("0.0005", "0.002", "0.005", "10.0", "+Inf")
-    queue = [found["fleet_update_e2e_seconds_bucket", bound, "queue"] for bound in bounds]
+    queue = [samples["fleet_update_e2e_seconds_bucket", bound, "queue"] for bound in bounds]
     assert queue == [1, 1, 2, 2, 3]
 
 
 def test_all_that_can_happen_has_a_series_from_the_start() -> None:
     with on_a_port(ServiceStatistics()) as port:
-        found = [name[1:] for name in scraped(port) if name[0] == "fleet_updates_total"]
-    assert sorted(found) == sorted((why, result) for result, reasons in REASONS.items() for why in reasons)
+        labels = [name[1:] for name in scraped(port) if name[0] == "fleet_updates_total"]
+    assert sorted(labels) == sorted((why, result) for result, reasons in REASONS.items() for why in reasons)
 
 
 def test_ready_and_alive_are_two_things() -> None:
@@ -113,8 +116,8 @@ def test_clients_that_say_nothing_hold_nobody_up() -> None:
     with on_a_port(ServiceStatistics()) as port:
         silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(10)]
         assert read(port, "/healthz") == (200, "alive\n")
-        for each in silent:
-            each.close()
+        for client in silent:
+            client.close()
 
 
 def test_clients_that_go_away_or_dawdle_leave_no_word(
@@ -124,17 +127,17 @@ def test_clients_that_go_away_or_dawdle_leave_no_word(
     monkeypatch.setattr("cloud.service.prometheus.LONGEST_S", 0.5)
     with on_a_port(ServiceStatistics()) as port:
         clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(3 * MOST_CONNECTIONS)]
-        for at, each in enumerate(clients):
+        for at, client in enumerate(clients):
             with suppress(OSError):
-                each.sendall([b"", b"GET /metrics HTTP/1.0\r\n", b"GET /metrics HTTP/1.0\r\n\r\n"][at % 3])
+                client.sendall([b"", b"GET /metrics HTTP/1.0\r\n", b"GET /metrics HTTP/1.0\r\n\r\n"][at % 3])
             if at % 2:
-                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                each.close()  # a reset
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()  # a reset
         assert threading.active_count() <= MOST_CONNECTIONS + 10
         assert not ends(clients[0])
         wait_for(lambda: answers(port), "room for one more")
-        for each in clients:
-            each.close()
+        for client in clients:
+            client.close()
     assert capfd.readouterr() == ("", "")
 
 

@@ -1,4 +1,4 @@
-"""What waits: bounded, the newest of each device, in the order of arrival; nothing is lost unaccounted."""
+"""The queue is bounded and keeps the newest report of a device, in the order of arrival."""
 
 from collections import Counter, deque
 
@@ -24,7 +24,7 @@ def report(seq: int) -> bytes:
 
 
 def drained(inbox: ReportQueue) -> list[tuple[str, int]]:
-    return [(each.device, each.report.seq) for each in (inbox.pop() for _ in range(len(inbox)))]
+    return [(queued.device, queued.report.seq) for queued in (inbox.pop() for _ in range(len(inbox)))]
 
 
 def test_the_newest_of_a_device_waits_in_the_place_of_its_oldest() -> None:
@@ -53,23 +53,23 @@ def test_it_is_a_bounded_queue_of_devices(
     for step in story:
         if step is None:
             if expected:
-                found = inbox.pop()
-                assert (found.device, found.report.seq) == expected.popleft()
+                entry = inbox.pop()
+                assert (entry.device, entry.report.seq) == expected.popleft()
                 popped += 1
             continue
         device, seq, _ = step
         arrived += 1
         before = next((at for at, (other, _) in enumerate(expected) if coalesce and other == device), None)
         if before is not None:
-            wanted = Admission.NEWER if seq >= expected[before][1] else Admission.OLDER
+            admission = Admission.NEWER if seq >= expected[before][1] else Admission.OLDER
             expected[before] = device, max(seq, expected[before][1])
         elif len(expected) == room:
-            wanted = Admission.FULL
+            admission = Admission.FULL
         else:
-            wanted = Admission.QUEUED
+            admission = Admission.QUEUED
             expected.append((device, seq))
-        assert inbox.put(device, report(seq), 0.0) is wanted
-        taken[wanted] += 1
+        assert inbox.put(device, report(seq), 0.0) is admission
+        taken[admission] += 1
         assert len(inbox) == len(expected) <= room
     assert (
         arrived
@@ -88,9 +88,11 @@ def test_the_rate_of_one_device_is_bounded_and_costs_no_other_device_anything(
     now_s, times = 0.0, {device: list[float]() for device in DEVICES}
     for seq, (device, pause_s) in enumerate(story, 1):
         now_s += pause_s
-        found = together.put(device, report(seq), now_s)
-        assert (found is Admission.RATE) is (alone[device].put(device, report(seq), now_s) is Admission.RATE)
-        if found is not Admission.RATE:
+        admission = together.put(device, report(seq), now_s)
+        assert (admission is Admission.RATE) is (
+            alone[device].put(device, report(seq), now_s) is Admission.RATE
+        )
+        if admission is not Admission.RATE:
             times[device].append(now_s)
     for allowed in times.values():
         for first in range(len(allowed)):

@@ -1,4 +1,4 @@
-"""The responder answers any budget report from what the report says, and refuses what cannot be."""
+"""The responder answers a budget report from the report alone, and refuses impossible reports."""
 
 import pytest
 from hypothesis import given
@@ -32,7 +32,7 @@ def test_an_answer_brings_the_blocks_that_are_missing_and_no_others(
     group = STORE.groups[user % 2]
     target = group.layers.blocks[group.layers.best(budget)]
     parts = [
-        decode_part(each) for each in RESPONDER.answer(report(budget_bytes=budget, held=held, user=user))
+        decode_part(part) for part in RESPONDER.answer(report(budget_bytes=budget, held=held, user=user))
     ]
     assert [part.layout.target for part in parts] == [target]
     ids = b"".join(part.tensor("ids") for part in parts)
@@ -46,7 +46,7 @@ def test_no_part_is_larger_than_the_limit_and_parts_join_without_a_gap(budget: i
     store = a_store(items=4000)
     parts = Responder(store, limit).answer(encode(BudgetReport(seq=1, budget_bytes=budget, user=0)))
     assert max(map(len, parts)) <= limit
-    introduction, *layouts = [decode_part(each).layout for each in parts]
+    introduction, *layouts = [decode_part(part).layout for part in parts]
     assert (introduction.introduces, introduction.blocks) == (True, 0)
     assert [layout.introduces for layout in layouts] == [False] * len(layouts)
     ends = [layout.first + layout.blocks for layout in layouts]

@@ -1,4 +1,4 @@
-"""A rollout's rules: who is in which group, and when the next group's turn is."""
+"""Rules of a rollout: the groups, and the start of the next group."""
 
 from collections import Counter
 
@@ -40,9 +40,9 @@ def test_a_group_without_devices_holds_nobody_up() -> None:
 
 @given(st.text(min_size=1, max_size=20), st.integers(1, 20))
 def test_a_device_is_in_one_group_always_the_same(device: str, groups: int) -> None:
-    found = {group_of("v", device, groups) for _ in range(3)}
-    assert len(found) == 1
-    assert found <= set(range(groups))
+    numbers = {group_of("v", device, groups) for _ in range(3)}
+    assert len(numbers) == 1
+    assert numbers <= set(range(groups))
 
 
 def test_groups_are_about_equal_and_differ_from_version_to_version() -> None:

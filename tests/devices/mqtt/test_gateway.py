@@ -1,4 +1,4 @@
-"""What devices do in real time beside what they do under every clock: waits, resuming, sessions."""
+"""Behaviour of devices in real time only: to resume budgets and connectivity at a later time."""
 
 from collections.abc import Iterator
 
@@ -12,15 +12,15 @@ Steps = list[tuple[int, int]]
 
 
 def course(steps: Steps) -> Iterator[tuple[int, int, int]]:
-    return ((0 if not place else wait, value, value // 2) for place, (wait, value) in enumerate(steps))
+    return ((0 if not index else wait, value, value // 2) for index, (wait, value) in enumerate(steps))
 
 
 def moments(start_ns: int, waits: Iterator[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
-    found, now = [], start_ns
+    steps_from_start, now = [], start_ns
     for wait, free, budget in waits:
         now += wait
-        found.append((now, free, budget))
-    return found
+        steps_from_start.append((now, free, budget))
+    return steps_from_start
 
 
 @given(
@@ -31,28 +31,28 @@ def moments(start_ns: int, waits: Iterator[tuple[int, int, int]]) -> list[tuple[
 def test_a_course_that_is_followed_from_later_on_is_the_rest_of_it(
     steps: Steps, start_ns: int, since_ns: int
 ) -> None:
-    whole = moments(start_ns, course(steps))
+    complete = moments(start_ns, course(steps))
     rest, begins_ns = resume_from(course(steps), start_ns, since_ns)
-    found = moments(begins_ns, rest)
+    resumed = moments(begins_ns, rest)
     if start_ns >= since_ns:
-        assert found == whole
+        assert resumed == complete
         return
-    before = [each for each in whole if each[0] <= since_ns]
-    assert found == [(since_ns, *before[-1][1:]), *whole[len(before) :]]
+    before = [moment for moment in complete if moment[0] <= since_ns]
+    assert resumed == [(since_ns, *before[-1][1:]), *complete[len(before) :]]
 
 
 @given(st.lists(st.integers(1, 50), max_size=20), st.integers(0, 600))
 def test_presence_that_is_followed_from_later_on_begins_with_what_holds_then(
     gaps: list[int], since_ns: int
 ) -> None:
-    now, whole = 0, []
-    for place, gap in enumerate(gaps):
+    now, changes = 0, []
+    for index, gap in enumerate(gaps):
         now += gap
-        whole.append(ConnectivityChange(now, place % 2 == 0, ConnectivityCause.CHURN))
-    found = list(resume_at(whole, since_ns))
-    before = [toggle for toggle in whole if toggle.t_ns <= since_ns]
-    there = bool(before) and before[-1].online
+        changes.append(ConnectivityChange(now, index % 2 == 0, ConnectivityCause.CHURN))
+    resumed = list(resume_at(changes, since_ns))
+    before = [toggle for toggle in changes if toggle.t_ns <= since_ns]
+    online = bool(before) and before[-1].online
     assert (
-        found
-        == [ConnectivityChange(since_ns, True, ConnectivityCause.RESUMED)] * there + whole[len(before) :]
+        resumed
+        == [ConnectivityChange(since_ns, True, ConnectivityCause.RESUMED)] * online + changes[len(before) :]
     )

@@ -1,4 +1,4 @@
-"""Blocks from the layers' own topics: an agent and what the broker retains, bytes between them."""
+"""Blocks from retained layers: an agent gets them as bytes from the broker."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the clouds of a run say at their ends, for who waited in vain."""
+"""Summary of the logs of cloud services, for an error about missing answers."""
 
 from emulator.processes.cloud_process import summarise_logs
 

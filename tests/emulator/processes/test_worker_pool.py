@@ -1,4 +1,4 @@
-"""Processes of a pool: one that dies takes its own task with it; who is interrupted winds up; all end."""
+"""Worker pools: a dead worker fails its own task only, an interrupted one cleans up, and all end."""
 
 import os
 import signal
@@ -58,7 +58,7 @@ def act(task: str) -> str | None:
 
 def test_a_worker_that_dies_takes_no_other_task_with_it() -> None:
     tasks = ["fine", "die", "fail", "signals", "end", "fine too"]
-    found: dict[str, str | None] = {}
+    errors: dict[str, str | None] = {}
     most, flying = 0, set[str]()
 
     def started(task: str) -> None:
@@ -68,12 +68,12 @@ def test_a_worker_that_dies_takes_no_other_task_with_it() -> None:
 
     def ended(task: str, wrong: str | None) -> None:
         flying.discard(task)
-        assert task not in found
-        found[task] = wrong
+        assert task not in errors
+        errors[task] = wrong
 
     run_all(act, tasks, 2, started, ended)
     died = "its process died: killed for want of memory?"
-    assert found == {
+    assert errors == {
         "fine": None, "die": died, "fail": "went wrong", "signals": None, "end": died, "fine too": None,
     }  # fmt: skip
     assert most <= 4  # two at a time, besides those that were under way when a process died
@@ -88,7 +88,7 @@ def test_the_workers_end_with_a_block_that_fails() -> None:
     pids: list[int] = []
     with pytest.raises(ValueError, match="of the block"):
         fail()
-    assert not [each for each in set(pids) if psutil.pid_exists(each)]
+    assert not [pid for pid in set(pids) if psutil.pid_exists(pid)]
 
 
 def pid_of(_: int) -> int:
@@ -111,7 +111,7 @@ def ends(send: Callable[[psutil.Process], object], tmp_path: Path) -> tuple[int,
         send(psutil.Process(parent.pid))
         out, err = parent.communicate(timeout=PATIENCE_S)
     _, left = psutil.wait_procs(children, timeout=PATIENCE_S)
-    assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []
+    assert [process for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
     assert "Traceback" not in err
     return parent.returncode, out.splitlines(), sorted(path.name for path in tmp_path.glob("*.wound-up"))
 
@@ -132,7 +132,7 @@ def test_where_the_parent_is_killed_its_workers_wind_up(tmp_path: Path) -> None:
 
 def test_a_signal_to_all_processes_of_a_terminal_is_the_parents(tmp_path: Path) -> None:
     def to_all(parent: psutil.Process) -> None:
-        for each in [*parent.children(recursive=True), parent]:
-            each.send_signal(signal.SIGINT)
+        for process in [*parent.children(recursive=True), parent]:
+            process.send_signal(signal.SIGINT)
 
     assert ends(to_all, tmp_path) == (0, ["interrupted"], ["0.wound-up", "1.wound-up"])

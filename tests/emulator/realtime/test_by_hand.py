@@ -92,7 +92,7 @@ def started(*words: str | Path, broker: str) -> Iterator["subprocess.Popen[str]"
 
 @contextlib.contextmanager
 def installed(scenario: Path) -> Iterator[tuple[Callable[[Role], str], Path]]:
-    """Run the broker that `broker init` has written; give the URL of each role, and the credentials."""
+    """Run the broker of `broker init`; yield the URLs of the roles, and the credentials."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # mosquitto is another user
         directory = Path(folder) / "broker"
@@ -103,7 +103,7 @@ def installed(scenario: Path) -> Iterator[tuple[Callable[[Role], str], Path]]:
             "--bind", "127.0.0.1", "--scenario", scenario,
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
-        accounts = {each.role: each for each in read_credentials(directory / "credentials.csv")}
+        accounts = {account.role: account for account in read_credentials(directory / "credentials.csv")}
 
         def url(role: Role) -> str:
             account = accounts[role]
@@ -130,20 +130,20 @@ def test_shards_that_ran_by_hand_are_gathered_into_the_same_run(
     with installed(scenario) as (url, credentials), contextlib.ExitStack() as stack:
         serving = ("cloud", "--fleet", "byhand", "--store", store)
         stack.enter_context(started(*serving, broker=url(Role.CLOUD)))
-        for place in (1, 2):
+        for number in (1, 2):
             words: tuple[str | Path, ...] = (
                 "devices",
                 scenario,
                 "--shard",
-                f"{place}/2",
+                f"{number}/2",
                 "--out",
-                tmp_path / f"shard-{place}",
+                tmp_path / f"shard-{number}",
             )
             words += ("--store", runner.store_root, "--credentials", credentials, "--fleet", "byhand")
             words += ("--run", "first")
             shards.append(stack.enter_context(started(*words, broker=url(Role.FLEET))))
-        told = [shard.communicate(timeout=120) for shard in shards]
-    assert [shard.returncode for shard in shards] == [0, 0], told
+        output = [shard.communicate(timeout=120) for shard in shards]
+    assert [shard.returncode for shard in shards] == [0, 0], output
     half = peelfleet("gather", tmp_path / "shard-1", "--out", tmp_path / "g", "--store", runner.store_root)
     assert (half.returncode, half.stderr.splitlines()[-1]) == (
         2,
@@ -190,7 +190,7 @@ def test_who_comes_late_joins_the_fleet_where_it_is(
     scenario: Path, service: Served, runner: Runner, tmp_path: Path
 ) -> None:
     settings = ("speed=10", "connect_rate=4", "max_lag=2 s")  # to connect takes longer than it may be late
-    words = [word for each in settings for word in ("--set", f"realtime.{each}")]
+    words = [word for setting in settings for word in ("--set", f"realtime.{setting}")]
     done = peelfleet(
         "devices", scenario, "--start-at", repr(time.time()), "--store", runner.store_root, "--fleet", FLEET,
         "--out", tmp_path / "shard", "--set", "stop_time=150 s", *words, broker=fleet_url(service),
@@ -199,8 +199,8 @@ def test_who_comes_late_joins_the_fleet_where_it_is(
     connections = read_draft(tmp_path / "shard", "connection")
     first_s = pc.min(connections["t_ns"]).as_py() / NS_PER_S
     assert 10 <= first_s < 150
-    came = {each["values"]: each["counts"] for each in pc.value_counts(connections["why"]).to_pylist()}
-    assert came["resumed"] >= 10  # half of the fleet starts at 0, and has been there without us
+    came = {row["values"]: row["counts"] for row in pc.value_counts(connections["why"]).to_pylist()}
+    assert came["resumed"] >= 10  # half of the fleet starts at 0, before this shard
     assert connections.num_rows == 30
     measured = json.loads((tmp_path / "shard" / "measured.json").read_text())
     assert measured["counts"]["connections"] == 30
@@ -232,7 +232,7 @@ def test_a_mistake_is_a_line_and_leaves_nothing(
     line = done.stderr.strip()
     assert (done.returncode, line.startswith("peelfleet: "), said in line) == (2, True, True), line
     assert "\n" not in line
-    assert [each.name for each in tmp_path.iterdir()] == ["tiny.yaml"]
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.yaml"]
 
 
 def test_a_wrong_password_is_told_of_without_showing_it(
@@ -299,4 +299,4 @@ def test_a_shard_that_cannot_write_fails_and_says_so(
     assert not (tmp_path / "shard" / "measured.json").exists()
     gathered = peelfleet("gather", tmp_path / "shard", "--out", tmp_path / "runs")
     assert gathered.stderr.splitlines()[-1] == f"peelfleet: {tmp_path / 'shard'}: this shard did not end"
-    assert not [each for each in psutil.Process().children() if "devices" in each.cmdline()]
+    assert not [process for process in psutil.Process().children() if "devices" in process.cmdline()]

@@ -1,4 +1,4 @@
-"""The loop that paces a simulation, the real cloud as its devices see it, and what both measure."""
+"""The driver of the wall clock, the real cloud as its devices see it, and the measurements of both."""
 
 import asyncio
 import math
@@ -50,7 +50,7 @@ class Network:
 
 
 class World:
-    """One device that reports at given moments, and waits so long for each answer."""
+    """One device that reports at given times and waits for the answers."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class World:
         max_lag_ns: int = 5 * NS_PER_S,
     ) -> None:
         self.clock, self.inlet = Clock(), ExternalEvents()
-        self.told: list[tuple[str, int]] = []
+        self.outcomes: list[tuple[str, int]] = []
         self.network = Network(
             lambda exchange: self.inlet.post(lambda: self.trips.answered(exchange)), delays_s
         )
@@ -71,7 +71,7 @@ class World:
 
     def report(self, seq: int, at_ns: int) -> "ToldExchange":
         report = SentReport(0, "d", 0, seq, b"", ReportCause.CHANGE, at_ns, at_ns, 0, 0)
-        exchange = ToldExchange(report, at_ns + 50 * MS, told=self.told)
+        exchange = ToldExchange(report, at_ns + 50 * MS, outcomes=self.outcomes)
         self.clock.after(at_ns, exchange, self.trips.submit)
         return exchange
 
@@ -85,22 +85,22 @@ class World:
 class ToldExchange(Exchange, kw_only=True):
     """Notes what the cloud says of it."""
 
-    told: list[tuple[str, int]]
+    outcomes: list[tuple[str, int]]
     timing: AnswerTiming = AnswerTiming(-1, -1)
 
     def on_answer(self, timing: AnswerTiming) -> None:
         self.timing = timing
-        self.told.append(("answered", self.report.seq))
+        self.outcomes.append(("answered", self.report.seq))
 
     def on_drop(self, reason: DropReason, service_start_ns: int = -1) -> None:
-        self.told.append((reason.name.lower(), self.report.seq))
+        self.outcomes.append((reason.name.lower(), self.report.seq))
 
 
 def test_a_report_leaves_when_it_is_through_its_uplink_and_its_answer_when_it_is_there() -> None:
     world = World([0.01])
     exchange = world.report(1, 100 * MS)
     world.run()
-    assert world.told == [("answered", 1)]
+    assert world.outcomes == [("answered", 1)]
     assert exchange.timing.service_start_ns == exchange.arrived_ns == 150 * MS
     assert (
         exchange.timing.answer_sent_ns >= exchange.timing.service_start_ns + 100 * MS
@@ -115,7 +115,7 @@ def test_who_gets_no_answer_gives_up_and_a_late_answer_changes_nothing() -> None
     world.report(4, 3 * NS_PER_S)  # keeps the run going until the late answer has come
     world.run()
     assert world.network.published == [1, 2, 3, 4]
-    assert world.told == [("replaced", 1), ("answered", 2), ("lost", 3), ("answered", 4)]
+    assert world.outcomes == [("replaced", 1), ("answered", 2), ("lost", 3), ("answered", 4)]
     assert world.network.given_up == [1, 3]
     assert world.trips.round_trips.histogram().count == 2
 
@@ -125,8 +125,8 @@ def test_a_schedule_that_is_late_leaves_no_device_less_time_to_wait() -> None:
     world.clock.after(90 * MS, None, lambda _: time.sleep(0.3))
     exchange = world.report(1, 100 * MS)
     world.run()
-    assert world.told == [("answered", 1)]
-    assert exchange.timing.answer_sent_ns > 3 * NS_PER_S  # what it took longer is there to be seen
+    assert world.outcomes == [("answered", 1)]
+    assert exchange.timing.answer_sent_ns > 3 * NS_PER_S  # the delay shows in the timing
 
 
 def test_an_outage_of_the_scenario_holds_reports_back() -> None:
@@ -135,7 +135,7 @@ def test_an_outage_of_the_scenario_holds_reports_back() -> None:
     exchange = world.report(1, 0)
     world.run()
     assert exchange.timing.service_start_ns == NS_PER_S
-    assert world.told == [("answered", 1)]
+    assert world.outcomes == [("answered", 1)]
 
 
 def test_a_schedule_that_cannot_be_kept_fails_the_run() -> None:

@@ -1,4 +1,4 @@
-"""Ctrl-C in each phase of a run in real time: nothing of it is left but what it wrote, in `.partial`."""
+"""Ctrl-C in every phase of a run in real time: only its `.partial` folder is left."""
 
 import os
 import signal
@@ -33,8 +33,8 @@ def scratch() -> Iterator[Path]:
 
 def connected(run: psutil.Process) -> int:
     """Return how many connections the shards of a run have."""
-    shards = [each for each in run.children() if "devices" in each.cmdline()]
-    return sum(len(each.net_connections("tcp")) for each in shards)
+    shards = [process for process in run.children() if "devices" in process.cmdline()]
+    return sum(len(process.net_connections("tcp")) for process in shards)
 
 
 def connecting(run: psutil.Process, _: Path) -> bool:
@@ -42,7 +42,7 @@ def connecting(run: psutil.Process, _: Path) -> bool:
 
 
 def running(run: psutil.Process, folder: Path) -> bool:
-    sizes = [each.stat().st_size for each in folder.glob("runs/*/.shard-*/update.arrows")]
+    sizes = [file.stat().st_size for file in folder.glob("runs/*/.shard-*/update.arrows")]
     return len(sizes) == 2 and min(sizes) > 8_000
 
 
@@ -75,7 +75,7 @@ def test_an_interrupted_run_leaves_a_partial_folder_and_no_process(
     reached, settings = PHASES[phase]
     (tmp_path / "tiny.yaml").write_text(SCENARIO)
     command = [sys.executable, "-m", "emulator.cli", "run", "tiny.yaml", "--store", str(store_root)]
-    command += ["--shards", "2", *(word for each in settings for word in ("--set", each))]
+    command += ["--shards", "2", *(word for setting in settings for word in ("--set", setting))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(scratch)}
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -88,7 +88,7 @@ def test_an_interrupted_run_leaves_a_partial_folder_and_no_process(
     assert (run.returncode, b"Traceback" in errors) == (128 + number, False), errors.decode()
     assert errors.endswith(ENDS[number])
     _, left = psutil.wait_procs(seen, timeout=PATIENCE_S)
-    assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []
+    assert [process for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
     # The broker with its guard, the cloud, and two shards, which have ended by themselves before the report.
     assert len(seen) >= 5
     assert [folder.suffix for folder in (tmp_path / "runs").iterdir()] == [".partial"]
@@ -126,7 +126,7 @@ def test_a_run_that_is_killed_takes_everything_with_it(
         seen = wait_until(run, running, tmp_path)
         run.kill()
     _, left = psutil.wait_procs(seen, timeout=PATIENCE_S)
-    assert [each for each in left if each.status() != psutil.STATUS_ZOMBIE] == []
+    assert [process for process in left if process.status() != psutil.STATUS_ZOMBIE] == []
     assert len(seen) >= 5
     # Passwords of devices and of the broker stay behind, until the next command starts.
     assert list(scratch.glob("peelfleet-*/credentials.csv"))

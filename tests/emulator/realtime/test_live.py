@@ -1,4 +1,4 @@
-"""The live view: what it draws of pulses, and what a person sees in a terminal while a run goes on."""
+"""The live view: drawing of statuses, and the output in a terminal during a run."""
 
 import io
 import os
@@ -59,9 +59,9 @@ def drawn(view: LiveView, width: int = 110) -> str:
 
 def figure(text: str, name: str) -> str:
     """Return what stands behind *name*."""
-    found = re.search(rf"{re.escape(name)} +(\S+)", text)
-    assert found, f"{name} in\n{text}"
-    return found[1]
+    match = re.search(rf"{re.escape(name)} +(\S+)", text)
+    assert match, f"{name} in\n{text}"
+    return match[1]
 
 
 def test_what_the_fleet_is_doing_stands_in_the_picture() -> None:
@@ -182,10 +182,10 @@ def test_in_a_terminal_the_numbers_move(tmp_path: Path, store_root: Path) -> Non
     os.close(ours)
     assert run.returncode == 0, screen
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
-    times = [int(each) for each in re.findall(r"(\d+) of 120 s", text)]
+    times = [int(number) for number in re.findall(r"(\d+) of 120 s", text)]
     assert times == sorted(times)
     assert len(set(times)) >= 3
-    online = {int(each) for each in re.findall(r"online +(\d+)", text)}
+    online = {int(number) for number in re.findall(r"online +(\d+)", text)}
     assert max(online) == 30
     assert {"none", "loss"} <= set(re.findall(r"faults in force +(\w+)", text))
     assert len(set(re.findall(r"reports/s +(\S+)", text))) >= 2
@@ -194,15 +194,15 @@ def test_in_a_terminal_the_numbers_move(tmp_path: Path, store_root: Path) -> Non
 
 def read_all(terminal: int, run: "subprocess.Popen[bytes]") -> str:
     """Return what a program wrote to its terminal until it ended."""
-    found, deadline = bytearray(), time.monotonic() + 120
+    output, deadline = bytearray(), time.monotonic() + 120
     while time.monotonic() < deadline:
         ready, _, _ = select.select([terminal], [], [], 0.2)
         try:
             if ready:
-                found += os.read(terminal, 65_536)
+                output += os.read(terminal, 65_536)
             elif run.poll() is not None:
                 break
         except OSError:  # the program has closed its end
             break
     run.wait(30)
-    return found.decode(errors="replace")
+    return output.decode(errors="replace")

@@ -49,7 +49,7 @@ def test_a_run_of_which_some_updates_never_come_counts_them_and_warns(runner: Ru
         finished = runner.run(CALM, *REAL, broker=broker.url, observer=observer)
     assert number(finished, "reports_unanswered") > 0
     assert number(finished, "reports_answered") > 0
-    (warned,) = [each for each in observer.warnings if "Usual causes" in each]
+    (warned,) = [warning for warning in observer.warnings if "Usual causes" in warning]
     assert f"{number(finished, 'reports_unanswered'):,} of them had no complete answer" in warned
 
 

@@ -71,7 +71,8 @@ def test_the_embedded_broker_carries_it_too_and_what_it_has_not_is_told(
     assert real.summary["broker_messages_dropped"] is None
     wills = "broker amqtt has no last wills of devices that fall silent"
     # Whether a round trip is doubted depends on the machine.
-    warned = [each[: len(wills)] for each in observer.warnings if each not in read_doubts(real.summary)]
+    doubts = read_doubts(real.summary)
+    warned = [warning[: len(wills)] for warning in observer.warnings if warning not in doubts]
     assert warned == [wills] * (connections == "per_device")
     check_whole(real)
 

@@ -48,13 +48,13 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 class World:
-    """The sessions of some devices behind a cable, and what was told of them."""
+    """The sessions of some devices behind a cable, and their events."""
 
     def __init__(
         self, broker: RunningBroker, cable: Cable, settings: RealtimeSettings, password: str
     ) -> None:
         self.cable = cable
-        self.told: list[tuple[float, str, str]] = []
+        self.events: list[tuple[float, str, str]] = []
         self._endpoint = broker.endpoint
         self._settings, self._password = settings, password
         self.sessions = Sessions(
@@ -68,10 +68,10 @@ class World:
         )
 
     def times(self, what: str) -> list[float]:
-        return [at for at, each, _ in self.told if each == what]
+        return [at for at, kind, _ in self.events if kind == what]
 
     def story(self) -> list[tuple[str, str]]:
-        return [(what, name) for _, what, name in self.told]
+        return [(what, name) for _, what, name in self.events]
 
     async def join(self, *names: str) -> None:
         for name in names:
@@ -85,7 +85,7 @@ class World:
         )  # fmt: skip
 
     def _tell(self, what: str, name: str) -> None:
-        self.told.append((time.monotonic(), what, name))
+        self.events.append((time.monotonic(), what, name))
         if what == "joined":
             self.sessions.publish(name, MessageKind.STATUS, Status(online=True, reason="here"))
 
@@ -114,15 +114,15 @@ def test_a_cut_device_is_told_of_by_its_last_will_and_comes_back_by_itself(broke
             made.cable.cut()
             await until(lambda: made.story() == [("joined", "d0"), ("broke", "d0"), ("joined", "d0")])
             await until(lambda: len(listener.heard[topic]) == 3)
-            # Who subscribes now is told of the present only: it is retained.
+            # A new subscriber gets only the retained status.
             async with Listener(replace(observer(broker), client_id="late"), topic) as late:
                 await until(lambda: topic in late.heard)
-                assert [decode(each, Status).online for each in late.heard[topic]] == [True]
+                assert [decode(payload, Status).online for payload in late.heard[topic]] == [True]
             await made.sessions.announce_offline(["d0"], PATIENCE_S)
             await until(lambda: len(listener.heard[topic]) == 4)
             *said, cleared = listener.heard[topic]
         assert cleared == b""
-        assert [decode(each, Status) for each in said] == [
+        assert [decode(payload, Status) for payload in said] == [
             Status(online=True, reason="here"),
             Status(online=False, reason="connection lost"),
             Status(online=True, reason="here"),
@@ -160,7 +160,7 @@ def test_those_who_are_cut_off_together_do_not_come_back_together(broker: Runnin
     async def story() -> None:
         async with world(broker) as made:
             await made.join(*NAMES)
-            made.told.clear()
+            made.events.clear()
             cut_s = time.monotonic()
             made.cable.cut()
             await until(lambda: len(made.times("joined")) == len(NAMES))
@@ -176,8 +176,8 @@ def test_connections_are_begun_no_faster_than_the_scenario_says(broker: RunningB
         async with world(broker, RealtimeSettings(connect_rate=20)) as made:
             began_s = time.monotonic()
             await made.join(*NAMES)
-            for place, at in enumerate(sorted(made.times("joined"))):
-                assert at - began_s >= place / 20 - 0.01  # a timer may be early by its resolution
+            for index, at in enumerate(sorted(made.times("joined"))):
+                assert at - began_s >= index / 20 - 0.01  # a timer may be early by its resolution
 
     asyncio.run(story())
 
@@ -215,7 +215,7 @@ def test_who_is_refused_is_told_at_once_and_no_reconnection_is_waited_for(broker
 def test_a_mistake_of_ours_in_a_session_ends_the_run_instead_of_the_session(broker: RunningBroker) -> None:
     async def story() -> None:
         async with world(broker) as made:
-            made.told = ()  # type: ignore[assignment]  # cannot be appended to
+            made.events = ()  # type: ignore[assignment]  # cannot be appended to
             made.sessions.connect("d0")
             async with asyncio.timeout(PATIENCE_S):
                 while True:
@@ -246,7 +246,11 @@ def test_a_broker_that_says_nothing_costs_no_socket_for_each_attempt() -> None:
                 for name in NAMES[:5]:
                     sessions.connect(name)
                 await until(lambda: sessions.counts["connects_failed"] >= 15)
-                open_ = [each for each in psutil.Process().net_connections() if each.raddr[1:] == (port,)]
+                open_ = [
+                    connection
+                    for connection in psutil.Process().net_connections()
+                    if connection.raddr[1:] == (port,)
+                ]
                 assert len(open_) <= 5
                 assert "timed out" in sessions.last_error
 

@@ -43,32 +43,32 @@ async def lives(
 
     server = await asyncio.start_server(broker, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    found, stopping = [], asyncio.Event()
+    endings, stopping = [], asyncio.Event()
     async with server, asyncio.timeout(30):
         try:
             async for ended in connections(
                 open_client, read, Backoff(lambda: 0.0, longest_s=0.01), stopping=stopping,
                 prepare=subscribe_to_t if prepare else None,
             ):  # fmt: skip
-                found.append(ended)
-                if enough(found):
+                endings.append(ended)
+                if enough(endings):
                     stopping.set()
         finally:
             await closed.wait()
-    return found
+    return endings
 
 
 def test_a_client_connects_again_after_a_refused_login_and_after_a_break() -> None:
-    found = asyncio.run(lives([[NOT_AUTHORIZED], [ACCEPTED]], enough=lambda found: len(found) == 2))
-    assert found[0] == Ended(None, "the broker refuses the login: Not authorized", login_refused=True)
-    assert found[1].lasted_s is not None
-    assert found[1].reason == "the broker closed the connection"
+    endings = asyncio.run(lives([[NOT_AUTHORIZED], [ACCEPTED]], enough=lambda endings: len(endings) == 2))
+    assert endings[0] == Ended(None, "the broker refuses the login: Not authorized", login_refused=True)
+    assert endings[1].lasted_s is not None
+    assert endings[1].reason == "the broker closed the connection"
 
 
 def test_a_connection_that_breaks_before_it_is_prepared_was_never_up() -> None:
     answers = [[ACCEPTED], [ACCEPTED, SUBSCRIBED]]
-    found = asyncio.run(lives(answers, prepare=True, enough=lambda found: len(found) == 2))
-    assert [ended.lasted_s is not None for ended in found] == [False, True]
+    endings = asyncio.run(lives(answers, prepare=True, enough=lambda endings: len(endings) == 2))
+    assert [ended.lasted_s is not None for ended in endings] == [False, True]
 
 
 def test_a_refused_subscription_ends_the_loop() -> None:

@@ -1,4 +1,4 @@
-"""Words about the network: few, short, and none that the network could forge."""
+"""Log lines about the network: few, short, and not forgeable by the network."""
 
 import logging
 
