@@ -165,7 +165,7 @@ def run_sweep(plan: SweepPlan, options: SweepOptions) -> bool:
         _train(todo, options.store)
         tasks = [SweepTask(run, folder, options.broker, options.store, options.reports) for run in todo]
         failures = _run_tasks(tasks, len(runs), _jobs(plan, options))
-        rows = table_rows([run for run in runs if run.place not in failures], folder)
+        rows = table_rows([run for run in runs if run.subfolder not in failures], folder)
         if rows:
             _show(rows, options.metrics, write_tables(rows, folder))
     if failures:
@@ -214,17 +214,17 @@ def _run_tasks(tasks: Sequence[SweepTask], total: int, jobs: int) -> dict[str, s
         bar = bars.add_task("runs", total=total, completed=done_before, note="")
 
         def on_start(task: SweepTask) -> None:
-            bars.update(bar, note=task.run.place)
+            bars.update(bar, note=task.run.subfolder)
 
         def on_end(task: SweepTask, error: str | None) -> None:
             if error is not None:
-                failures[task.run.place] = error
-                print_line(terminal, f"failed: {task.run.place}: {error}")
+                failures[task.run.subfolder] = error
+                print_line(terminal, f"failed: {task.run.subfolder}: {error}")
             bars.advance(bar)
             if not terminal.is_terminal:
                 done = int(bars.tasks[bar].completed)
                 spent_s = time.monotonic() - start_s
-                print_line(terminal, f"{done} of {total} runs, {spent_s:.0f} s: {task.run.place}")
+                print_line(terminal, f"{done} of {total} runs, {spent_s:.0f} s: {task.run.subfolder}")
 
         run_all(run_task, tasks, jobs, on_start, on_end)
         bars.update(bar, note=_counts(len(tasks), done_before))

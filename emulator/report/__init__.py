@@ -1,1 +1,1 @@
-"""The report of a run."""
+"""The report of a run: one HTML page with figures and tables."""

@@ -1,7 +1,7 @@
-"""Lines, axes and quantities of the report's figures, in plotly's words.
+"""Lines, axes and units of the report's figures, as JSON for plotly.
 
-Colours mean the same everywhere; they come from a palette that colour-blind readers can tell apart,
-and stand out on white and on black.
+A colour means the same in all figures. The palette can be told apart by colour-blind readers, on white and on
+black.
 """
 
 import math
@@ -15,7 +15,7 @@ from emulator.report.time_series import FloatArray
 from wire.units import BYTE_UNITS, approximate_bytes
 
 Json = dict[str, object]
-"""A trace or a part of a layout, in plotly's own words."""
+"""A trace or a part of a layout of plotly."""
 
 BUDGET, HELD, FULL = "#2a85c7", "#d97b00", "#7d8894"
 SENT, WIRE, WASTED = "#1a9e74", "#56b4e9", "#a3850b"
@@ -29,35 +29,36 @@ _DIGITS = 7
 
 @dataclass(frozen=True)
 class DisplayUnit:
-    """A unit for people and its size."""
+    """A unit for display and its size."""
 
     name: str
     size: float
 
 
 def time_unit(seconds: float) -> DisplayUnit:
-    """Return the unit in which a span of *seconds* has at least three."""
+    """Return the largest unit of which *seconds* are at least three."""
     name = next((name for name, size in _TIME_UNITS.items() if seconds >= 3 * size), "seconds")
     return DisplayUnit(name, _TIME_UNITS.get(name, 1))
 
 
 def byte_unit(size: float) -> DisplayUnit:
-    """Return the largest binary unit of which *size* has at least one and a half."""
+    """Return the largest binary unit of which *size* is at least one and a half."""
     name = next((name for name, unit in _BYTE_UNITS.items() if size >= 1.5 * unit), "B")
     return DisplayUnit(name, BYTE_UNITS[name])
 
 
 def json_numbers(values: NDArray[np.generic] | Sequence[float]) -> list[float | None]:
-    """Return *values* as JSON can say them, rounded to what an eye can see."""
+    """Return *values* rounded for a figure, with None for NaN and infinity."""
     return [
-        float(f"{each:.{_DIGITS}g}") if math.isfinite(each) else None for each in np.asarray(values).tolist()
+        float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+        for value in np.asarray(values).tolist()
     ]
 
 
 def sampled_line(
     name: str, values: FloatArray, color: str, stop_s: float, unit: str, *, lower: bool = False
 ) -> Json:
-    """Return a line through values on an even grid from 0 to *stop_s*, from the first number on."""
+    """Return a line through values on an even grid from 0 to *stop_s*; it starts at the first number."""
     known = np.flatnonzero(np.isfinite(values))
     first = int(known[0]) if len(known) else 0
     step = stop_s / time_unit(stop_s).size / max(len(values) - 1, 1)
@@ -72,13 +73,13 @@ def sampled_line(
 
 
 def cross_marks(name: str, x: Sequence[object], y: Sequence[object]) -> Json:
-    """Return marks for what must not be."""
+    """Return marks for points that should not occur."""
     marker: Json = {"symbol": "x", "size": 6, "color": LOST}
     return {"type": "scatter", "mode": "markers", "name": name, "x": x, "y": y, "marker": marker}
 
 
 def format_seconds(seconds: float) -> str:
-    """Return *seconds* rounded for people, such as ``134 ms``."""
+    """Return *seconds* rounded for display, such as ``134 ms``."""
     if seconds < 1e-3:
         return f"{seconds * 1e6:.3g} µs"
     if seconds < 1:
@@ -91,24 +92,24 @@ def format_seconds(seconds: float) -> str:
 
 def transparent(color: str, opacity: float = 0.16) -> str:
     """Return *color*, ``#rrggbb``, nearly transparent."""
-    red, green, blue = (int(color[at : at + 2], 16) for at in (1, 3, 5))
+    red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 
 
 def step_style(name: str, color: str) -> Json:
-    """Return a step line that still lacks its points."""
+    """Return the style of a step line, without points."""
     return {"type": "scatter", "mode": "lines", "name": name, **line_style(color, 2)}
 
 
 def line_style(color: str, width: float, *, dash: str = "solid") -> Json:
-    """Return how a step line is drawn."""
+    """Return width, colour and dash of a step line."""
     return {"line": {"color": color, "width": width, "dash": dash, "shape": "hv"}}
 
 
 def step_line(
     name: str, edges: Sequence[float | None], values: NDArray[np.generic], color: str, unit: str
 ) -> Json:
-    """Return a line that is level within each bin; the last value is repeated at the last edge."""
+    """Return a line that is constant in each bin; the last value is repeated at the last edge."""
     y = json_numbers(values)
     return step_style(name, color) | {"x": edges, "y": [*y, *y[-1:]], "hovertemplate": f"%{{y:,.4g}} {unit}"}
 
@@ -119,7 +120,7 @@ def axis(title: str, **more: object) -> Json:
 
 
 def time_axis(stop_s: float, end_s: float | None = None) -> Json:
-    """Return the axis of simulated time, in the unit that suits *stop_s*."""
+    """Return the axis of simulated time, in a unit that fits *stop_s*."""
     unit = time_unit(stop_s)
     end = max(end_s or 0.0, stop_s) / unit.size
     step = next((float(step) for step in _STEPS if end / step <= 9), None)
@@ -137,7 +138,7 @@ def log_axis(title: str, values: Sequence[float], texts: Sequence[str]) -> Json:
 
 
 def time_ticks(edges_s: FloatArray) -> tuple[list[float], list[str]]:
-    """Return where to mark the times between the first and the last of *edges_s*, and as what."""
+    """Return positions and texts of ticks between the first and the last of *edges_s*."""
     low, high = float(edges_s[0]), float(edges_s[-1])
     factors = (1, 2, 5) if high / low < 300 else (1, 3) if high / low < 1e5 else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -146,7 +147,7 @@ def time_ticks(edges_s: FloatArray) -> tuple[list[float], list[str]]:
 
 
 def byte_ticks(edges_bytes: FloatArray) -> tuple[list[float], list[str]]:
-    """Return where to mark the sizes between the first and the last of *edges_bytes*, and as what."""
+    """Return positions and texts of ticks between the first and the last of *edges_bytes*."""
     low, high = float(edges_bytes[0]), float(edges_bytes[-1])
     first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
     ticks = _within([2.0**power for power in range(first, last + 1, max(1, (last - first) // 8))], low, high)
@@ -154,12 +155,24 @@ def byte_ticks(edges_bytes: FloatArray) -> tuple[list[float], list[str]]:
 
 
 def _within(ticks: Sequence[float], low: float, high: float) -> list[float]:
-    """Return those of *ticks* that are on the axis, or others if one could not read it by them."""
+    """Return the *ticks* that are on the axis, or other ones if there are fewer than two."""
     inside = [tick for tick in ticks if low <= tick <= high]
     return inside if len(inside) > 1 else np.geomspace(low, high, 4).tolist()
 
 
 def maximum(*curves: NDArray[np.generic]) -> float:
-    """Return the largest number in *curves*, 0 if there is none."""
+    """Return the largest number in *curves*; 0 if there is none."""
     values = np.concatenate([np.asarray(curve, dtype=np.float64) for curve in curves])
     return float(np.nanmax(values)) if np.isfinite(values).any() else 0.0
+
+
+def empty_layout(text: str) -> Json:
+    """Return the layout of a figure without data."""
+    note: Json = {"text": text, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
+    return {"xaxis": {"visible": False}, "yaxis": {"visible": False}, "annotations": [note]}
+
+
+def vertical_mark(x: float) -> Json:
+    """Return a dotted vertical line at *x*."""
+    dotted: Json = {"color": FULL, "width": 1.5, "dash": "dot"}
+    return {"type": "line", "x0": x, "x1": x, "yref": "paper", "y0": 0, "y1": 1, "line": dotted}

@@ -1,7 +1,7 @@
-"""What a report says by device time: from the tables of a run to arrays.
+"""Sums over the run by device, quality by budget, and trajectories of single devices, as arrays.
 
-Nothing in this file knows a figure or a page. Means over time weigh a state by how long it held, as
-the summary does.
+This module does not know figures or pages. A mean over time weights a state by its duration, as in the
+summary.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,35 +28,35 @@ from wire.units import NS_PER_S, approximate_bytes
 
 BUDGET_BINS = 16
 MAX_POINTS = 600
-"""Points of one device's course."""
+"""Largest number of points of one device's trajectory."""
 
 
 @dataclass(frozen=True)
 class QualityByBudget:
-    """Quality by budget: each point stands for the device time spent in a range of budgets."""
+    """Quality by budget: each point is a mean over the device time in a range of budgets."""
 
     edges_bytes: FloatArray
     share: FloatArray
-    """Of the device time, per bin."""
+    """Share of the device time in each bin."""
     budget_bytes: FloatArray
-    """Mean budget, per bin in which any time was spent, like the three below."""
+    """Mean budget of each bin with any device time; so are the three below."""
     weight: FloatArray
     """Share of the device time."""
     ratio: FloatArray
-    """NDCG@10 of the PEE held to that of the full table."""
+    """NDCG@10 of the PEE held ÷ that of the full table."""
     best_ratio: FloatArray
-    """The same of the best PEE for the budget."""
+    """The same for the best PEE for the budget."""
 
 
 def quality_by_budget(
     states: Columns, fleet: FleetViews, bins: int = BUDGET_BINS
 ) -> dict[str, QualityByBudget]:
-    """Return quality by budget for each view, on the same edges.
+    """Return quality by budget for each view, with the same edges.
 
     Args:
         states: the quality table with device numbers and ``seconds``, see `DeviceStates.with_seconds`.
-        fleet: whose they are.
-        bins: how many budgets to tell apart at most.
+        fleet: the devices.
+        bins: largest number of ranges of budgets.
     """
     edges = log_edges(_budgets(states), bins)
     return {
@@ -68,14 +68,14 @@ def quality_by_budget(
 def _elasticity(states: Columns, edges: FloatArray) -> QualityByBudget:
     count = max(len(edges) - 1, 0)
     budget, seconds = _budgets(states), states["seconds"]
-    place = bin_of(budget, edges) if count else np.empty(0, dtype=np.int64)
+    bin_ = bin_of(budget, edges) if count else np.empty(0, dtype=np.int64)
 
     def total(values: FloatArray | float) -> FloatArray:
-        return np.bincount(place, seconds * values, count).astype(np.float64)
+        return np.bincount(bin_, seconds * values, count).astype(np.float64)
 
     time, full = total(1.0), total(states["full_ndcg_at_10"])
     ndcg, best = total(states["ndcg_at_10"]), total(states["best_ndcg_at_10"])
-    some = full > 0  # where the full table recommends nothing of use either, a ratio has no meaning
+    some = full > 0  # without any quality of the full table a ratio has no meaning
     share = time / max(float(time.sum()), FINEST_S)
     return QualityByBudget(
         edges,
@@ -88,7 +88,7 @@ def _elasticity(states: Columns, edges: FloatArray) -> QualityByBudget:
 
 
 def _budgets(states: Columns) -> FloatArray:
-    """Return the budgets; one of 0 has no place on a logarithmic axis."""
+    """Return the budgets, at least 1, since a logarithmic axis has no 0."""
     return np.maximum(states["budget_bytes"], 1).astype(np.float64)
 
 
@@ -98,12 +98,12 @@ def _pick(columns: Columns, rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 @dataclass(frozen=True)
 class DeviceTotals:
-    """Sums per device over the run, by device number."""
+    """Sums over the run by device number."""
 
     seconds: FloatArray
     over_seconds: FloatArray
     ndcg: FloatArray
-    """NDCG@10 times seconds, like the two below."""
+    """NDCG@10 times seconds; so are the two below."""
     best: FloatArray
     full: FloatArray
     changes: FloatArray
@@ -111,22 +111,22 @@ class DeviceTotals:
 
     @property
     def ratio(self) -> FloatArray:
-        """Quality as a share of full; not a number where the full table has none."""
+        """Quality as a share of that of the full table; NaN if the full table has none."""
         return _ratio(self.ndcg, self.full)
 
     @property
     def regret(self) -> FloatArray:
-        """Mean over time of what the best PEE for the budget would have had more."""
+        """Mean over time of the NDCG@10 that the best PEE for the budget would have had more."""
         return _ratio(self.best - self.ndcg, self.seconds)
 
 
 def sum_by_device(tables: Tables, states: Columns, fleet: FleetViews) -> DeviceTotals:
-    """Return the sums per device.
+    """Return the sums by device.
 
     Args:
         tables: the event tables.
         states: the quality table with device numbers and ``seconds``, see `DeviceStates.with_seconds`.
-        fleet: whose they are.
+        fleet: the devices.
     """
     device, seconds = states["device"], states["seconds"]
     updates, changes = fleet.numbered(tables["update"]), fleet.numbered(tables["budget"])
@@ -148,7 +148,7 @@ def sum_by_device(tables: Tables, states: Columns, fleet: FleetViews) -> DeviceT
 
 
 def number_states(quality: pa.Table, fleet: FleetViews, stop_ns: int) -> Columns:
-    """Return the quality table by device, with device numbers and how many ``seconds`` each state held."""
+    """Return the quality table by device, with device numbers and the ``seconds`` that each state lasted."""
     numbered = fleet.numbered(quality)
     columns = {name: numbered[name].to_numpy() for name in numbered.column_names}
     return DeviceStates.from_rows(columns, stop_ns).with_seconds
@@ -156,11 +156,11 @@ def number_states(quality: pa.Table, fleet: FleetViews, stop_ns: int) -> Columns
 
 @dataclass(frozen=True)
 class DeviceTrajectory:
-    """One device over time: a row holds until the next, the last one is at the stop time."""
+    """One device over time; a point lasts until the next, and the last one is at the stop time."""
 
     device: str
     group: str
-    why: str
+    reason: str
     seconds: FloatArray
     budget_bytes: FloatArray
     resident_bytes: FloatArray
@@ -168,25 +168,25 @@ class DeviceTrajectory:
     best: FloatArray
     full: FloatArray
     sampled: bool
-    """Whether there was too much to show all of it."""
+    """True if there were too many states to show all."""
 
 
 def extract_trajectories(
     states: Columns, fleet: FleetViews, sums: DeviceTotals, stop_ns: int
 ) -> list[DeviceTrajectory]:
-    """Return the courses of the chosen devices."""
+    """Return the trajectories of the chosen devices."""
     return [
-        _portrait(_pick(states, states["device"] == number), fleet, number, why, stop_ns)
-        for number, why in choose_devices(sums)
+        _trajectory(_pick(states, states["device"] == number), fleet, number, reason, stop_ns)
+        for number, reason in choose_devices(sums)
     ]
 
 
 @dataclass(frozen=True)
 class _Reason:
-    """Why to look at a device: it has the highest score, if that is *above* something."""
+    """A reason to show a device: it has the highest score, and the score is *above* a limit."""
 
     scores: FloatArray
-    words: Callable[[int], str]
+    text: Callable[[int], str]
     above: float = -np.inf
 
 
@@ -194,32 +194,38 @@ def _reasons(sums: DeviceTotals) -> Iterator[_Reason]:
     ratio, regret = sums.ratio, sums.regret
     median = np.nanmedian(ratio) if np.isfinite(ratio).any() else np.nan
 
-    def quality(at: int) -> str:
-        return f"{100 * ratio[at]:.1f} % of full"
+    def quality(number: int) -> str:
+        return f"{100 * ratio[number]:.1f} % of full"
 
-    yield _Reason(-ratio, lambda at: f"lowest quality: {quality(at)}")
-    yield _Reason(sums.changes, lambda at: f"most budget changes: {sums.changes[at]:,.0f}")
+    yield _Reason(-ratio, lambda number: f"lowest quality: {quality(number)}")
+    yield _Reason(sums.changes, lambda number: f"most budget changes: {sums.changes[number]:,.0f}")
     yield _Reason(
-        sums.update_bytes, lambda at: f"most update bytes: {approximate_bytes(sums.update_bytes[at])}", 0
+        sums.update_bytes,
+        lambda number: f"most update bytes: {approximate_bytes(sums.update_bytes[number])}",
+        0,
     )
-    yield _Reason(regret, lambda at: f"highest regret: {regret[at]:.2g} NDCG@10 on average", 0)
-    yield _Reason(sums.over_seconds, lambda at: f"longest over budget: {sums.over_seconds[at]:,.3g} s", 0)
-    yield _Reason(-np.abs(ratio - median), lambda at: f"median quality: {quality(at)}")
+    yield _Reason(regret, lambda number: f"highest regret: {regret[number]:.2g} NDCG@10 on average", 0)
+    yield _Reason(
+        sums.over_seconds, lambda number: f"longest over budget: {sums.over_seconds[number]:,.3g} s", 0
+    )
+    yield _Reason(-np.abs(ratio - median), lambda number: f"median quality: {quality(number)}")
 
 
 def choose_devices(sums: DeviceTotals) -> list[tuple[int, str]]:
-    """Return device numbers, each with why it was chosen; no device twice, of equals the first."""
+    """Return device numbers with the reasons for showing them; no device twice, among equals the first."""
     chosen: dict[int, str] = {}
     for reason in _reasons(sums):
         scores = np.where((sums.seconds > 0) & np.isfinite(reason.scores), reason.scores, -np.inf)
         scores[list(chosen)] = -np.inf
         best = int(scores.argmax())
         if scores[best] > reason.above:
-            chosen[best] = reason.words(best)
+            chosen[best] = reason.text(best)
     return list(chosen.items())
 
 
-def _portrait(states: Columns, fleet: FleetViews, number: int, why: str, stop_ns: int) -> DeviceTrajectory:
+def _trajectory(
+    states: Columns, fleet: FleetViews, number: int, reason: str, stop_ns: int
+) -> DeviceTrajectory:
     rows = np.flatnonzero(states["t_ns"] <= stop_ns)
     sampled = len(rows) > MAX_POINTS
     if sampled:
@@ -232,7 +238,7 @@ def _portrait(states: Columns, fleet: FleetViews, number: int, why: str, stop_ns
     return DeviceTrajectory(
         fleet.names[number],
         fleet.groups[fleet.group[number]],
-        why,
+        reason,
         times / NS_PER_S,
         budget,
         resident,
@@ -243,11 +249,11 @@ def _portrait(states: Columns, fleet: FleetViews, number: int, why: str, stop_ns
     )
 
 
-def _ratio(values: FloatArray, whole: FloatArray) -> FloatArray:
+def _ratio(values: FloatArray, totals: FloatArray) -> FloatArray:
     ratio = np.full(len(values), np.nan)
-    np.divide(values, whole, out=ratio, where=whole > 0)
+    np.divide(values, totals, out=ratio, where=totals > 0)
     return ratio
 
 
-def _divided(value: float, whole: float) -> float | None:
+def _divide(value: float, whole: float) -> float | None:
     return value / whole if whole else None

@@ -1,7 +1,4 @@
-"""The figures of a report: what was computed of a run, as traces and layouts for plotly.
-
-A figure has one or more views to choose from.
-"""
+"""The figures of a report over time, as traces and layouts for plotly. A figure has one or more views."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,6 +22,7 @@ from emulator.report.axes import (
     byte_ticks,
     byte_unit,
     cross_marks,
+    empty_layout,
     format_seconds,
     json_numbers,
     line_style,
@@ -37,6 +35,7 @@ from emulator.report.axes import (
     time_ticks,
     time_unit,
     transparent,
+    vertical_mark,
 )
 from emulator.report.device_totals import DeviceTrajectory, QualityByBudget
 from emulator.report.time_series import (
@@ -50,7 +49,7 @@ from emulator.report.time_series import (
 from wire.units import NS_PER_S, approximate_bytes
 
 _LEAST_VISIBLE = 0.005
-"""A curve that nowhere reaches this share of the figure's height would lie on the axis."""
+"""A curve that never reaches this share of the figure's height is not drawn: it would lie on the axis."""
 _UPPER, _LOWER = (0.37, 1.0), (0.0, 0.27)
 _HIGH_UPPER, _THIN_LOWER = (0.3, 1.0), (0.0, 0.18)
 
@@ -72,10 +71,10 @@ class ReportFigure:
     """Part of ids in the page."""
     title: str
     caption: str
-    """What it shows and how to read it."""
+    """Explanation for the reader."""
     views: Sequence[View]
     choose: str = "show"
-    """What the selector between the views is called."""
+    """Label of the selector of views."""
     height: int = 430
 
 
@@ -84,22 +83,22 @@ def budget_figure(courses: Mapping[str, FleetSeries], stop_s: float) -> ReportFi
     return ReportFigure(
         "budget",
         "Budget and bytes held",
-        "What a device may use and what its embeddings take: above, the median over devices and the "
-        "range of the middle 80 % (budget shaded, held dotted); below, the sums over all devices. Held "
-        "bytes follow the budget in steps of whole layers, and stop rising where the whole table is held.",
+        "The budget of a device and the bytes that its embeddings take. Above: the median over devices and "
+        "the range of the middle 80 % (budget shaded, held dotted). Below: the sums over all devices. Held "
+        "bytes follow the budget in steps of whole layers, up to the size of the full table.",
         [_budget_view(label, course, stop_s) for label, course in courses.items()],
         height=500,
     )
 
 
 def _budget_view(label: str, course: FleetSeries, stop_s: float) -> View:
-    each = byte_unit(maximum(course.budget.high, course.resident.high))
+    single = byte_unit(maximum(course.budget.high, course.resident.high))
     all_ = byte_unit(maximum(course.total_budget, course.total_resident))
     data = [
-        *_band(course.budget, each, stop_s),
-        *_outline(course.resident, each, stop_s),
-        sampled_line("budget, median", course.budget.median / each.size, BUDGET, stop_s, each.name),
-        sampled_line("held, median", course.resident.median / each.size, HELD, stop_s, each.name),
+        *_band(course.budget, single, stop_s),
+        *_outline(course.resident, single, stop_s),
+        sampled_line("budget, median", course.budget.median / single.size, BUDGET, stop_s, single.name),
+        sampled_line("held, median", course.resident.median / single.size, HELD, stop_s, single.name),
         sampled_line("budget, sum", course.total_budget / all_.size, BUDGET, stop_s, all_.name, lower=True),
         sampled_line("held, sum", course.total_resident / all_.size, HELD, stop_s, all_.name, lower=True),
     ]
@@ -108,7 +107,7 @@ def _budget_view(label: str, course: FleetSeries, stop_s: float) -> View:
         data,
         {
             "xaxis": time_axis(stop_s) | {"anchor": "y2"},
-            "yaxis": axis(f"per device ({each.name})", rangemode="tozero", domain=_UPPER),
+            "yaxis": axis(f"per device ({single.name})", rangemode="tozero", domain=_UPPER),
             "yaxis2": axis(f"all devices ({all_.name})", rangemode="tozero", domain=_LOWER, nticks=4),
         },
     )
@@ -124,7 +123,7 @@ def _band(spread: PercentileBand, unit: DisplayUnit, stop_s: float) -> list[Json
 
 
 def _outline(spread: PercentileBand, unit: DisplayUnit, stop_s: float) -> list[Json]:
-    """Return the middle 80 % of bytes held as two lines: two surfaces on each other could not be read."""
+    """Return the middle 80 % of bytes held as two lines: two overlapping surfaces could not be read."""
     low = sampled_line("held, 10 %", spread.low / unit.size, HELD, stop_s, unit.name)
     high = sampled_line("held, 10 to 90 %", spread.high / unit.size, HELD, stop_s, unit.name)
     thin = line_style(transparent(HELD, 0.75), 1, dash="dot") | {"hoverinfo": "skip"}
@@ -136,10 +135,10 @@ def quality_figure(courses: Mapping[str, FleetSeries], stop_s: float) -> ReportF
     return ReportFigure(
         "quality",
         "Quality over time",
-        "Mean NDCG@10 over the devices: of the PEE held, of the best PEE that the budget allows, and of "
-        "the full table. The gap between held and best comes from waiting for updates, that between "
-        "best and full from too little memory. The axis does not start at zero, and leaves out the first "
-        "moments, when nothing is held yet.",
+        "Mean NDCG@10 over the devices: of the PEE held, of the best PEE for the budget, and of the full "
+        "table. The gap between held and best comes from waiting for updates, the gap between best and "
+        "full from too little memory. The axis does not start at zero, and leaves out the time before the "
+        "first updates.",
         [_quality_view(label, course, stop_s) for label, course in courses.items()],
         height=380,
     )
@@ -158,7 +157,7 @@ def _quality_view(label: str, course: FleetSeries, stop_s: float) -> View:
 
 
 def _settled_range(course: FleetSeries) -> Json:
-    """Return the range of an axis that shows all that comes after the fleet's first updates."""
+    """Return the range of an axis that shows all values after the fleet's first updates."""
     settled = np.flatnonzero(course.ndcg > course.full / 2)
     if len(settled) == 0:
         return {"rangemode": "tozero"}
@@ -168,27 +167,27 @@ def _settled_range(course: FleetSeries) -> Json:
     return {"range": [max(low - margin, 0.0), high + margin]}
 
 
-def device_figure(portraits: Sequence[DeviceTrajectory], stop_s: float) -> ReportFigure:
-    """Return the courses of chosen devices."""
-    sampled = any(portrait.sampled for portrait in portraits)
-    note = " Where there is too much to draw, the course is sampled." if sampled else ""
+def device_figure(trajectories: Sequence[DeviceTrajectory], stop_s: float) -> ReportFigure:
+    """Return the trajectories of chosen devices."""
+    sampled = any(trajectory.sampled for trajectory in trajectories)
+    note = " A device with too many changes is drawn at sampled times." if sampled else ""
     return ReportFigure(
         "devices",
         "Single devices",
-        "One device at a time, each chosen for the reason given. Above, its budget and the bytes it "
-        "holds (a cross where it holds more than it may); below, the NDCG@10 of its user with what it "
-        f"holds, with the best PEE for its budget, and with the full table.{note}",
-        [_portrait_view(portrait, stop_s) for portrait in portraits],
+        "One device at a time, with the reason why it was chosen. Above: its budget and the bytes held (a "
+        "cross where it holds more than its budget). Below: the NDCG@10 of its user with the PEE held, with "
+        f"the best PEE for its budget, and with the full table.{note}",
+        [_trajectory_view(trajectory, stop_s) for trajectory in trajectories],
         choose="device",
         height=500,
     )
 
 
-def _portrait_view(portrait: DeviceTrajectory, stop_s: float) -> View:
-    time, unit = time_unit(stop_s), byte_unit(maximum(portrait.budget_bytes, portrait.resident_bytes))
-    x = json_numbers(portrait.seconds / time.size)
-    over = portrait.resident_bytes > portrait.budget_bytes
-    held = portrait.resident_bytes / unit.size
+def _trajectory_view(trajectory: DeviceTrajectory, stop_s: float) -> View:
+    time, unit = time_unit(stop_s), byte_unit(maximum(trajectory.budget_bytes, trajectory.resident_bytes))
+    x = json_numbers(trajectory.seconds / time.size)
+    over = trajectory.resident_bytes > trajectory.budget_bytes
+    held = trajectory.resident_bytes / unit.size
 
     def course(name: str, y: FloatArray, color: str, suffix: str = "") -> Json:
         return step_style(name, color) | {
@@ -200,18 +199,18 @@ def _portrait_view(portrait: DeviceTrajectory, stop_s: float) -> View:
     lower: Json = {"yaxis": "y2"}
     hidden: Json = lower | {"showlegend": False}
     data = [
-        course("budget", portrait.budget_bytes / unit.size, BUDGET, unit.name),
+        course("budget", trajectory.budget_bytes / unit.size, BUDGET, unit.name),
         course("held", held, HELD, unit.name) | {"fill": "tozeroy", "fillcolor": transparent(HELD)},
-        course("full table", portrait.full, FULL) | line_style(FULL, 1.5, dash="dash") | lower,
-        course("best for the budget", portrait.best, BUDGET)
+        course("full table", trajectory.full, FULL) | line_style(FULL, 1.5, dash="dash") | lower,
+        course("best for the budget", trajectory.best, BUDGET)
         | line_style(transparent(BUDGET, 0.45), 5)
         | lower,
-        course("held", portrait.ndcg, HELD) | hidden,
+        course("held", trajectory.ndcg, HELD) | hidden,
     ]
     if over.any():
         data.append(
             cross_marks(
-                "over budget", json_numbers(portrait.seconds[over] / time.size), json_numbers(held[over])
+                "over budget", json_numbers(trajectory.seconds[over] / time.size), json_numbers(held[over])
             )
         )
     layout: Json = {
@@ -219,7 +218,7 @@ def _portrait_view(portrait: DeviceTrajectory, stop_s: float) -> View:
         "yaxis": axis(unit.name, rangemode="tozero", domain=_UPPER),
         "yaxis2": axis("NDCG@10", domain=_LOWER, nticks=4, rangemode="tozero"),
     }
-    return View(f"{portrait.device} ({portrait.why})", data, layout)
+    return View(f"{trajectory.device} ({trajectory.reason})", data, layout)
 
 
 def traffic_figure(traffic: TrafficSeries, stop_s: float) -> ReportFigure:
@@ -247,14 +246,14 @@ def _traffic_view(label: str, traffic: TrafficSeries, stop_s: float) -> View:
         ("wasted", traffic.wasted_bytes, WASTED),
         ("lost on the way", traffic.lost_bytes, LOST),
     )
-    shown = [(name, np.cumsum(each) if cumulative else each, color) for name, each, color in curves]
-    most = maximum(*(each for _, each, _ in shown))
-    unit = byte_unit(most)
+    shown = [(name, np.cumsum(values) if cumulative else values, color) for name, values, color in curves]
+    largest = maximum(*(values for _, values, _ in shown))
+    unit = byte_unit(largest)
     edges = json_numbers(traffic.edges_ns / NS_PER_S / time_unit(stop_s).size)
     data = [
-        step_line(name, edges, each / unit.size, color, unit.name)
-        for name, each, color in shown
-        if each.max(initial=0) > _LEAST_VISIBLE * most
+        step_line(name, edges, values / unit.size, color, unit.name)
+        for name, values, color in shown
+        if values.max(initial=0) > _LEAST_VISIBLE * largest
     ]
     return View(
         label,
@@ -270,7 +269,7 @@ def _traffic_view(label: str, traffic: TrafficSeries, stop_s: float) -> View:
 
 
 def _emphasise(data: Sequence[Json]) -> list[Json]:
-    """Fill what was sent, and draw the wire dotted: the two are close."""
+    """Fill the curve of sent bytes and draw the wire bytes dotted, since the two are close."""
     extra: dict[object, Json] = {
         "sent": {"fill": "tozeroy", "fillcolor": transparent(SENT)},
         "on the wire": line_style(WIRE, 1.5, dash="dot"),
@@ -303,21 +302,21 @@ def _failures(traffic: TrafficSeries, edges: Sequence[float | None]) -> list[Jso
 
 
 def latency_figure(latencies: Mapping[str, LatencyDistribution]) -> ReportFigure:
-    """Return how long updates took."""
+    """Return the latencies of updates."""
     return ReportFigure(
         "latency",
         "From budget change to new PEE",
-        "How long applied updates took in simulated time: above, the number of updates by duration (each "
-        "bar has the same width on the logarithmic axis); below, the share that took no longer. Dotted lines "
-        "are the 50th, 95th and 99th percentile. An eviction that a device does by itself takes no time "
-        "and is not among them.",
+        "Latencies of applied updates in simulated time. Above: the number of updates by latency (all bars "
+        "have the same width on the logarithmic axis). Below: the share of updates up to each latency. "
+        "Dotted lines are the 50th, 95th and 99th percentile. An eviction by the device itself takes no "
+        "time and is not included.",
         [_latency_view(label, latency) for label, latency in latencies.items()],
     )
 
 
 def _latency_view(label: str, latency: LatencyDistribution) -> View:
     if not latency.count:
-        return View(label, [], _nothing("no update was applied"))
+        return View(label, [], empty_layout("no update was applied"))
     edges = json_numbers(latency.edges_s)
     fill: Json = {"fill": "tozeroy", "fillcolor": transparent(HELD, 0.3)}
     done: Json = {"x": edges, "y": json_numbers(100 * latency.cumulative), "hovertemplate": "%{y:.2f} % done"}
@@ -335,30 +334,19 @@ def _latency_view(label: str, latency: LatencyDistribution) -> View:
             | {"anchor": "y2"},
             "yaxis": axis("updates", rangemode="tozero", domain=_UPPER),
             "yaxis2": axis("share (%)", domain=_LOWER, range=[0, 104], tickvals=[0, 50, 100]),
-            "shapes": [_mark(seconds) for _, seconds in marks],
-            "annotations": [_mark_label(*mark, at, latency.edges_s) for at, mark in enumerate(marks)],
+            "shapes": [vertical_mark(seconds) for _, seconds in marks],
+            "annotations": [_mark_label(*mark, number, latency.edges_s) for number, mark in enumerate(marks)],
         },
     )
 
 
-def _nothing(text: str) -> Json:
-    """Return the layout of a figure that has nothing to show."""
-    note: Json = {"text": text, "xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "showarrow": False}
-    return {"xaxis": {"visible": False}, "yaxis": {"visible": False}, "annotations": [note]}
-
-
-def _mark(seconds: float) -> Json:
-    dotted: Json = {"color": FULL, "width": 1.5, "dash": "dot"}
-    return {"type": "line", "x0": seconds, "x1": seconds, "yref": "paper", "y0": 0, "y1": 1, "line": dotted}
-
-
-def _mark_label(name: str, seconds: float, place: int, edges_s: FloatArray) -> Json:
-    """Return the label of a percentile, which does not lie on its neighbour however close they are."""
-    x, low, high = (math.log10(max(each, FINEST_S)) for each in (seconds, edges_s[0], edges_s[-1]))
-    left = place == 0 or x > low + 0.75 * (high - low)
+def _mark_label(name: str, seconds: float, number: int, edges_s: FloatArray) -> Json:
+    """Return the label of a percentile, moved down so that labels do not overlap."""
+    x, low, high = (math.log10(max(value, FINEST_S)) for value in (seconds, edges_s[0], edges_s[-1]))
+    left = number == 0 or x > low + 0.75 * (high - low)
     return {
         "x": x,
-        "y": 1 - 0.07 * max(place - 1, 0),
+        "y": 1 - 0.07 * max(number - 1, 0),
         "yref": "paper",
         "text": f"{name} {format_seconds(seconds)}",
         "showarrow": False,
@@ -373,17 +361,16 @@ def quality_by_budget_figure(curves: Mapping[str, QualityByBudget]) -> ReportFig
     return ReportFigure(
         "elasticity",
         "Quality by budget",
-        "The elasticity of the fleet: NDCG@10 as a share of what the same devices would have with the "
-        "full table, by the size of their budget; each point is a mean over device time. "
-        "Below, how much time that is: a point with little time comes from few users, and "
-        "can be above 100 %.",
+        "NDCG@10 as a share of the NDCG@10 of the same devices with the full table, by the size of the "
+        "budget. Each point is a mean over device time. Below: the share of device time. A point with "
+        "little time comes from few users, and can be above 100 %.",
         [_elasticity_view(label, curve) for label, curve in curves.items()],
     )
 
 
 def _elasticity_view(label: str, curve: QualityByBudget) -> View:
     if not len(curve.ratio):
-        return View(label, [], _nothing("the full table recommends nothing of use to these devices"))
+        return View(label, [], empty_layout("the full table recommends nothing of use to these devices"))
     common: Json = {"x": json_numbers(curve.budget_bytes), "hovertemplate": "%{y:.1f} % of full"}
     best: Json = {"line": {"color": transparent(BUDGET, 0.45), "width": 5, "shape": "linear"}}
     held: Json = {"line": {"color": HELD, "width": 2, "shape": "linear"}, "mode": "lines+markers"}
@@ -398,7 +385,7 @@ def _elasticity_view(label: str, curve: QualityByBudget) -> View:
         step_line("device time", json_numbers(curve.edges_bytes), 100 * curve.share, FULL, "% of device time")
         | below,
     ]
-    full: Json = _mark(0) | {"xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": 100, "y1": 100}
+    full: Json = vertical_mark(0) | {"xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": 100, "y1": 100}
     return View(
         label,
         data,

@@ -1,4 +1,4 @@
-"""What the keys of ``summary.json`` mean: for the report."""
+"""Units and meanings of the keys of ``summary.json``, for the report."""
 
 from scenarios.catalogue.metrics import METRICS, Unit
 from scenarios.catalogue.summary_keys import key_of
@@ -16,12 +16,12 @@ _NOUNS = {
 
 
 def describe_key(key: str) -> tuple[str, str]:
-    """Return the unit and the meaning of a dotted key of the summary; nothing for one that nobody knows."""
-    found = key_of(key)
-    if found is None:
+    """Return the unit and the meaning of a dotted key of the summary; empty texts for an unknown key."""
+    described = key_of(key)
+    if described is None:
         return "", ""
     name = key.partition(".")[0].partition("_by_")[0]
-    if name in METRICS and found.unit is Unit.NUMBER and not key.endswith(".n"):
+    if name in METRICS and described.unit is Unit.NUMBER and not key.endswith(".n"):
         noun = "updates" if name.startswith("updates_") else _NOUNS.get(name, str(Unit.NUMBER))
-        return noun, found.meaning
-    return found.shown_unit, found.meaning
+        return noun, described.meaning
+    return described.shown_unit, described.meaning

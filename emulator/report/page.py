@@ -1,7 +1,7 @@
 """The report of a run: one self-contained HTML page, made from the run directory alone.
 
-The page fetches nothing: plotly's script is in it once, and its content security policy allows the
-two scripts that are in it, by their hash, and no other. The same directory gives the same bytes.
+The page loads nothing: it contains the script of plotly, and its content security policy allows only its two
+scripts, by their hashes. The same directory gives the same bytes.
 """
 
 import base64
@@ -50,11 +50,11 @@ def render(
         scenario: the text of the resolved scenario.
         events: the event tables.
         devices: a row per device.
-        measured: the metrics by every dimension, where the run has them.
+        measured: the metrics by every dimension, if the run has them.
     """
     plotly, script = get_plotlyjs(), _SCRIPT.read_text(encoding="utf-8")
     return Template(_PAGE.read_text(encoding="utf-8")).substitute(
-        policy=" ".join(f"'{_sha256(each)}'" for each in (plotly, script)),
+        policy=" ".join(f"'{_sha256(text)}'" for text in (plotly, script)),
         plotly=plotly,
         script=script,
         name=escape(str(summary.get("scenario", ""))),
@@ -76,7 +76,7 @@ def render(
 
 
 def _sections(events: Tables, fleet: time_series.FleetViews, summary: dict[str, object]) -> dict[str, str]:
-    """Return the figures, and the tables that belong to them, by their name in the page."""
+    """Return the figures and the tables beside them, by their names in the page."""
     stop_s = summary["simulated_seconds"]
     assert isinstance(stop_s, int | float)
     stop_ns = round(stop_s * NS_PER_S)
@@ -102,7 +102,7 @@ def _sections(events: Tables, fleet: time_series.FleetViews, summary: dict[str, 
 
 
 def figure_section(figure: figures.ReportFigure) -> str:
-    """Return the heading, caption and place of a figure, and its data for the page's script."""
+    """Return the HTML of a figure: heading, caption, empty plot, and its data for the page's script."""
     return (
         f'<h2 id="{figure.name}">{figure.title}</h2><p class="caption">{escape(figure.caption)}</p>'
         f"{_selector(figure)}"
@@ -116,19 +116,19 @@ def _selector(figure: figures.ReportFigure) -> str:
     if len(figure.views) < 2:
         return ""
     options = "".join(
-        f'<option value="{at}">{escape(view.label)}</option>' for at, view in enumerate(figure.views)
+        f'<option value="{number}">{escape(view.label)}</option>' for number, view in enumerate(figure.views)
     )
     return f'<label class="choose">{figure.choose} <select id="{figure.name}-view">{options}</select></label>'
 
 
 def embed_json(views: Sequence[figures.View]) -> str:
-    """Return *views* as JSON that may stand in a page: nothing in it ends a script."""
+    """Return *views* as JSON without ``<``, so that it cannot end a script in the page."""
     return msgspec.json.encode(views).decode().replace("<", "\\u003c")
 
 
 def describe(scenario: str) -> str:
     """Return the description in the text of a scenario."""
-    # The tree, not the scenario: a run of an older version, with keys that are gone, can still be read.
+    # The YAML tree, not the scenario: a run of an older version may have keys that do not exist any more.
     value = read_tree(scenario, SCENARIO).value
     description = value.get("description") if isinstance(value, dict) else None
     return description if isinstance(description, str) else ""

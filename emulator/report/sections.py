@@ -23,7 +23,7 @@ _PERCENTILES = ("mean", "p50", "p90", "p95", "p99", "p99.9", "max")
 _LEVELS = ("normal", "moderate", "low", "critical")
 _LOWEST = ("quality_ratio_to_full", "value")
 _ORDERED = ("stage", "pressure", "budget_decile", "budget_range")
-"""Dimensions whose values have an order of their own; of others the worst is shown first."""
+"""Dimensions whose values have a natural order; for others the lowest quality is shown first."""
 
 _COLUMNS = (
     ("budget changes", ("budget_changes", "total"), "count"),
@@ -43,70 +43,70 @@ _COLUMNS = (
 )
 
 
-_ACCOUNTS = (
+_FAULTS = (
     "For each fault and action: the messages that it damaged, lost or delayed, and the devices that "
     "it affected. A device has recovered when it is connected again and holds the best PEE for its "
-    "budget, or what it asked for. Quality is the mean NDCG@10 of all devices; it has recovered when it "
-    "reaches 95 % of what it was before. Times count from the end of the fault or the action. An "
-    "action counts the messages of its devices that no fault touched in that time."
+    "budget, or the PEE that it requested. Quality is the mean NDCG@10 of all devices; it has recovered "
+    "when it is at 95 % of the value before. Times are counted from the end of the fault or action. An "
+    "action counts the messages of its devices that were cut off in that time without a fault."
 )
 _ROLLOUT = (
     "A device has failed when it was connected for the whole timeout and did not hold the new version; it "
-    "may still update later. Times count from the start of the group's turn."
+    "may still update later. Times are counted from the offer to the group."
 )
 _LATENCY = (
-    "The same updates: until the report left (wait), was at the cloud (uplink), was taken up (queue), "
-    "was answered (selection), until the answer was on the device (downlink) and in use (apply). The "
-    "means add up to the mean of the whole time; percentiles do not."
+    "The same updates in parts: until the report was sent (wait), reached the cloud (uplink), was started "
+    "(queue) and answered (selection), and until the answer was on the device (downlink) and in use "
+    "(apply). The means add up to the mean of the latency; percentiles do not."
 )
 _PRESSURE = (
-    "Device time at each level of memory pressure, and how often a device went from one level to another. A "
-    "node sets the free share of memory at which each level begins."
+    "Device time at each level of memory pressure, and the number of changes from one level to another. "
+    "The class of a device sets the free share of memory at which each level begins."
 )
 _SPLITS = (
-    "The same figures for parts of the fleet and of the time; the part with the lowest quality is "
-    "marked. All metrics, by every dimension, are in <code>metrics.parquet</code>."
+    "The same numbers for parts of the fleet and of the time; the part with the lowest quality is "
+    "marked. All metrics by every dimension are in <code>metrics.parquet</code>."
 )
 
 
 def faults_section(summary: SummaryDict) -> str:
-    """Return the section on faults and actions; nothing where there were none."""
-    listed = [each for key in ("faults", "actions") for each in summary.get(key) or ()]
+    """Return the section on faults and actions; empty without any."""
+    listed = [entry for key in ("faults", "actions") for entry in summary.get(key) or ()]
     if not listed:
         return ""
     head = ["what", "from", "until", "messages", "devices", "recovered", "all recovered after",
             "quality before", "lowest", "back after"]  # fmt: skip
     return (
         '<section class="long"><h2 id="faults">Faults and actions</h2>'
-        f'<p class="caption">{_ACCOUNTS}</p>{table(head, [*map(_account, listed)])}</section>'
+        f'<p class="caption">{_FAULTS}</p>{table(head, [*map(_fault_row, listed)])}</section>'
     )
 
 
-def _account(account: Mapping[str, Any]) -> str:  # Any: JSON
+def _fault_row(entry: Mapping[str, Any]) -> str:  # Any: JSON
     kinds = ("lost", "corrupted", "duplicated", "reordered", "cut_off", "refused")
-    counts = {kind.replace("_", " "): account[f"messages_{kind}"] for kind in kinds}
-    harmed = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
-    again, missing = account["whole_again_seconds"], account["devices_not_whole"]
-    whole = f"<b>never: {missing:,} devices</b>" if again is None else _formatted(again, "seconds")
+    counts = {kind.replace("_", " "): entry[f"messages_{kind}"] for kind in kinds}
+    messages = ", ".join(f"{count:,} {kind}" for kind, count in counts.items() if count)
+    again, missing = entry["whole_again_seconds"], entry["devices_not_whole"]
+    recovered = f"<b>never: {missing:,} devices</b>" if again is None else _formatted(again, "seconds")
     return row(
         [
-            f"{escape(account['type'])} <code>{escape(account['at'])}</code>",
-            _formatted(account["start_seconds"], "seconds"),
-            _formatted(account["end_seconds"], "seconds"),
-            f"{harmed}: {_formatted(account['harmed_bytes'], 'bytes')}" if harmed else NONE,
-            f"{account['devices_affected']:,}",
-            f"{account['devices_recovered']:,}",
-            whole,
-            _formatted(account["quality_before"], "decimal"),
-            _formatted(account["quality_lowest"], "decimal"),
-            _formatted(account["quality_recovery_seconds"], "seconds"),
+            f"{escape(entry['type'])} <code>{escape(entry['at'])}</code>",
+            _formatted(entry["start_seconds"], "seconds"),
+            _formatted(entry["end_seconds"], "seconds"),
+            f"{messages}: {_formatted(entry['harmed_bytes'], 'bytes')}" if messages else NONE,
+            f"{entry['devices_affected']:,}",
+            f"{entry['devices_recovered']:,}",
+            recovered,
+            _formatted(entry["quality_before"], "decimal"),
+            _formatted(entry["quality_lowest"], "decimal"),
+            _formatted(entry["quality_recovery_seconds"], "seconds"),
         ],
         classes="failed" if again is None else "",
     )
 
 
 def rollout_section(summary: SummaryDict) -> str:
-    """Return the section on a rollout: its outcome, and a row per group; nothing where there was none."""
+    """Return the section on a rollout: its outcome, and a row per group; empty without a rollout."""
     groups = rollout_groups(summary)
     if not groups:
         return ""
@@ -134,15 +134,15 @@ def _rollout_group(group: Mapping[str, Any]) -> str:  # Any: JSON
 
 
 def latency_parts_table(summary: SummaryDict) -> str:
-    """Return the table of the parts of the latency; nothing for a run that has none."""
+    """Return the table of the parts of the latency; empty for a run without latencies."""
     names = [name for name in _PARTS if isinstance(summary.get(f"latency_{name}_seconds"), dict)]
     if not names:
         return ""
     body = []
     for name in names:
-        found = summary[f"latency_{name}_seconds"]
-        cells = [_formatted(found.get(key), "seconds") for key in _PERCENTILES]
-        body.append(row([name, _formatted(found.get("n"), "count"), *cells]))
+        stats = summary[f"latency_{name}_seconds"]
+        cells = [_formatted(stats.get(key), "seconds") for key in _PERCENTILES]
+        body.append(row([name, _formatted(stats.get("n"), "count"), *cells]))
     return (
         f'<h3>Where the time went</h3><p class="caption">{_LATENCY}</p>'
         f"{table(['part', 'updates', *_PERCENTILES], body)}"
@@ -150,18 +150,18 @@ def latency_parts_table(summary: SummaryDict) -> str:
 
 
 def pressure_section(summary: SummaryDict) -> str:
-    """Return the section on pressure: how long it was at each level, and the changes between them."""
-    dwell = summary.get("pressure_seconds_by_level")
-    if not isinstance(dwell, dict):
+    """Return the section on pressure: the time at each level, and the changes between levels."""
+    times = summary.get("pressure_seconds_by_level")
+    if not isinstance(times, dict):
         return ""
-    total = sum(each or 0.0 for each in dwell.values()) or 1.0
+    total = sum(seconds or 0.0 for seconds in times.values()) or 1.0
     matrix = summary.get("pressure_transitions_by_level") or {}
     body = [
         row(
             [
                 level,
-                _formatted(dwell.get(level), "seconds"),
-                share((dwell.get(level) or 0.0) / total),
+                _formatted(times.get(level), "seconds"),
+                share((times.get(level) or 0.0) / total),
                 *(
                     f"{matrix.get(level, {}).get(other, 0):,}" if other != level else NONE
                     for other in _LEVELS
@@ -178,21 +178,23 @@ def pressure_section(summary: SummaryDict) -> str:
 
 
 def dimensions_section(measured: pa.Table | None) -> str:
-    """Return the section of metrics by dimension, from the table of all metrics; nothing without one."""
+    """Return the section of metrics by dimension, from the table of all metrics; empty without it."""
     if measured is None:
         return ""
-    found: dict[str, dict[str, dict[tuple[str, str], float | None]]] = {}
-    wanted = {pair for _, pair, _ in _COLUMNS}
+    cells: dict[str, dict[str, dict[tuple[str, str], float | None]]] = {}
+    shown = {pair for _, pair, _ in _COLUMNS}
     columns = (measured[name].to_pylist() for name in ("metric", "dimension", "value", "statistic", "number"))
     for metric, dimension, value, statistic, number in zip(*columns, strict=True):
-        if (metric, statistic) in wanted:
-            found.setdefault(dimension, {}).setdefault(value, {})[metric, statistic] = number
-    whole = found.pop(ALL, {}).get("", {})
-    # A dimension that only some metrics have is not one of the whole fleet.
-    general = [name for name, values in found.items() if all(_LOWEST in cells for cells in values.values())]
-    options = "".join(f'<option value="{at}">{escape(name)}</option>' for at, name in enumerate(general))
+        if (metric, statistic) in shown:
+            cells.setdefault(dimension, {}).setdefault(value, {})[metric, statistic] = number
+    fleet = cells.pop(ALL, {}).get("", {})
+    # Dimensions that only some metrics have are left out.
+    general = [name for name, values in cells.items() if all(_LOWEST in own for own in values.values())]
+    options = "".join(
+        f'<option value="{number}">{escape(name)}</option>' for number, name in enumerate(general)
+    )
     tables = "".join(
-        f'<div class="split"><h3>{escape(name)}</h3>{_split(name, found[name], whole)}</div>'
+        f'<div class="split"><h3>{escape(name)}</h3>{_dimension_table(name, cells[name], fleet)}</div>'
         for name in general
     )
     return (
@@ -201,22 +203,24 @@ def dimensions_section(measured: pa.Table | None) -> str:
     )
 
 
-def _there(cells: Cells) -> bool:
+def _has_values(cells: Cells) -> bool:
     return any(number for number in cells.values())
 
 
-def _split(name: str, values: Mapping[str, Cells], whole: Cells) -> str:
-    there = {value: cells for value, cells in values.items() if _there(cells)}
-    ratios = {value: cells[_LOWEST] for value, cells in there.items() if cells[_LOWEST] is not None}
+def _dimension_table(name: str, values: Mapping[str, Cells], fleet: Cells) -> str:
+    used = {value: cells for value, cells in values.items() if _has_values(cells)}
+    ratios = {value: cells[_LOWEST] for value, cells in used.items() if cells[_LOWEST] is not None}
     lowest = min(ratios, key=lambda value: ratios[value] or 0.0) if len(set(ratios.values())) > 1 else None
-    order = [*there]
+    order = [*used]
     if name not in _ORDERED and lowest is not None:
         order.sort(key=lambda value: value != lowest)
-    body = [_split_row(value, there[value], worst=value == lowest) for value in order]
-    return table([name, *(title for title, _, _ in _COLUMNS)], [*body, _split_row(ALL, whole, worst=False)])
+    body = [_dimension_row(value, used[value], worst=value == lowest) for value in order]
+    return table(
+        [name, *(title for title, _, _ in _COLUMNS)], [*body, _dimension_row(ALL, fleet, worst=False)]
+    )
 
 
-def _split_row(value: str, cells: Cells, *, worst: bool) -> str:
+def _dimension_row(value: str, cells: Cells, *, worst: bool) -> str:
     mark = " <em>lowest</em>" if worst else ""
     shown = [_formatted(cells.get(pair), form) for _, pair, form in _COLUMNS]
     return row([escape(value) + mark, *shown], classes="worst" if worst else "")
@@ -238,7 +242,7 @@ def _formatted(value: float | None, form: str) -> str:
 
 
 def mark_events(figure: ReportFigure, summary: SummaryDict) -> ReportFigure:
-    """Return *figure*, whose x axis is simulated time, with faults shaded, and stages and actions marked."""
+    """Return a *figure* over simulated time with shaded faults and marks for stages and actions."""
     simulated = float(summary["simulated_seconds"])
     shapes, notes = _marks(summary, simulated)
     if not shapes:
@@ -249,9 +253,9 @@ def mark_events(figure: ReportFigure, summary: SummaryDict) -> ReportFigure:
 def _with_marks(view: View, shapes: Sequence[Json], notes: Sequence[Json]) -> View:
     layout = {**view.layout}
     for key, more in (("shapes", shapes), ("annotations", notes)):
-        there = layout.get(key, [])
-        assert isinstance(there, list)
-        layout[key] = [*there, *more]
+        present = layout.get(key, [])
+        assert isinstance(present, list)
+        layout[key] = [*present, *more]
     return replace(view, layout=layout)
 
 
@@ -273,7 +277,7 @@ def _marks(summary: SummaryDict, simulated: float) -> tuple[list[Json], list[Jso
 
 
 def _merged(spans: Sequence[Mapping[str, Any]]) -> list[tuple[float, float]]:  # Any: JSON
-    """Return when any of *spans* lasted: where several do at once, a shade is still one shade."""
+    """Return the union of *spans*, so that overlapping faults are shaded once."""
     merged: list[tuple[float, float]] = []
     for start, end in sorted((span["start_seconds"], span["end_seconds"]) for span in spans):
         if merged and start <= merged[-1][1]:

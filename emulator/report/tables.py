@@ -1,4 +1,4 @@
-"""The tables of a report: HTML text. Whatever a person or a file said goes through `escape`."""
+"""The tables of a report, as HTML. All texts from users and files pass through `escape`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,26 +15,26 @@ NONE = "–"
 
 
 def headline_tiles(summary: Mapping[str, object]) -> str:
-    """Return the strip of the figures that matter most."""
+    """Return the tiles with the most important numbers."""
     latency = _latency(summary)
     tiles = (
         (share(_number(summary, "quality_ratio_to_full"), 1), "of full quality"),
         (_decimal(_number(summary, "ndcg_at_10")), "NDCG@10"),
         (share(_number(summary, "over_budget_share")), "of time over budget"),
-        (_whole(_number(summary, "updates_applied")), "updates applied"),
+        (_integer(_number(summary, "updates_applied")), "updates applied"),
         (share(_number(summary, "delta_ratio"), 1), "delta ratio: sent ÷ full pushes"),
         (_bytes(_number(summary, "update_bytes")), "update bytes"),
         (_bytes(_number(summary, "update_wire_bytes")), "bytes on the wire"),
         (NONE if latency is None else format_seconds(latency), "latency p95"),
     )
-    return "".join(f"<div><b>{value}</b><span>{what}</span></div>" for value, what in tiles)
+    return "".join(f"<div><b>{value}</b><span>{text}</span></div>" for value, text in tiles)
 
 
 def run_terms(summary: Mapping[str, object]) -> str:
-    """Return what was run, as a list of terms."""
+    """Return the identity of the run as a list of terms."""
     seconds = _number(summary, "simulated_seconds")
     terms = {
-        "devices": _whole(_number(summary, "devices")),
+        "devices": _integer(_number(summary, "devices")),
         "simulated": NONE if seconds is None else format_seconds(seconds),
         "clock": str(summary.get("clock", NONE)),
         "seed": str(summary.get("seed", NONE)),
@@ -44,17 +44,17 @@ def run_terms(summary: Mapping[str, object]) -> str:
 
 
 def thresholds_section(summary: Mapping[str, object]) -> str:
-    """Return a section with the thresholds, nothing where there are none."""
+    """Return the section with the thresholds; empty without thresholds."""
     listed = summary.get("thresholds")
-    rows = [each for each in listed if isinstance(each, dict)] if isinstance(listed, list) else []
-    if not rows:
+    rules = [rule for rule in listed if isinstance(rule, dict)] if isinstance(listed, list) else []
+    if not rules:
         return ""
     body = [
         row(
-            [_text(each.get("metric")), _text(each.get("rule")), _judged(each), _verdict(each)],
-            classes="passed" if each.get("passed") else "failed",
+            [_text(rule.get("metric")), _text(rule.get("rule")), _rule_value(rule), _verdict(rule)],
+            classes="passed" if rule.get("passed") else "failed",
         )
-        for each in rows
+        for rule in rules
     ]
     return (
         f"<section><h2>Thresholds</h2>"
@@ -63,8 +63,8 @@ def thresholds_section(summary: Mapping[str, object]) -> str:
 
 
 def warnings_section(summary: Mapping[str, object]) -> str:
-    """Return warnings: of what a broker has dropped, and where figures are those of a slow machine."""
-    lines = [f'<p class="failed">{escape(each)}</p>' for each in read_doubts(summary)]
+    """Return warnings: results that depend on the machine's speed, and messages that the broker dropped."""
+    lines = [f'<p class="failed">{escape(doubt)}</p>' for doubt in read_doubts(summary)]
     slow = f"<section><p><b>Read with care</b></p>{''.join(lines)}</section>" if lines else ""
     return slow + _dropped(_number(summary, "broker_messages_dropped"))
 
@@ -73,14 +73,14 @@ def _dropped(dropped: float | None) -> str:
     if not dropped:
         return ""
     return (
-        f'<section><p class="failed"><b>The broker dropped {_whole(dropped)} messages</b>: a queue was full. '
-        "Devices asked again, and what was dropped counts as lost: the figures depend "
+        f'<section><p class="failed"><b>The broker dropped {_integer(dropped)} messages</b>: '
+        "a queue was full. Devices reported again, and dropped messages count as lost: the results depend "
         "on the broker's limits, too."
         "</p></section>"
     )
 
 
-def _judged(threshold: Mapping[str, object]) -> str:
+def _rule_value(threshold: Mapping[str, object]) -> str:
     """Return the value of a verdict, in the unit of its rule."""
     value = _number(threshold, "value")
     return escape(shown_value(str(threshold.get("metric")), str(threshold.get("rule")), value))
@@ -91,17 +91,17 @@ def _verdict(threshold: Mapping[str, object]) -> str:
 
 
 def latency_table(latencies: Mapping[str, LatencyDistribution]) -> str:
-    """Return the percentiles of every view."""
+    """Return the table of percentiles of all views."""
     names = ("p50", "p95", "p99", "max")
     body = [
-        row([escape(name), f"{each.count:,}", *(_seconds(each.percentiles.get(key)) for key in names)])
-        for name, each in latencies.items()
+        row([escape(name), f"{view.count:,}", *(_seconds(view.percentiles.get(key)) for key in names)])
+        for name, view in latencies.items()
     ]
     return table(["of", "updates", *names], body)
 
 
 def summary_table(summary: Mapping[str, object]) -> str:
-    """Return every key of the summary with its value, unit and meaning."""
+    """Return the table of all keys of the summary with value, unit and meaning."""
     body = []
     for key, value in flatten(summary).items():
         unit, meaning = describe_key(key)
@@ -124,7 +124,7 @@ def flatten(summary: Mapping[str, object], prefix: str = "") -> dict[str, object
 def table(head: Sequence[str], body: Sequence[str], *, left: int = 1, classes: str = "") -> str:
     """Return a table; *head* is plain text, *body* are rows of HTML, the first *left* columns are text."""
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return (  # what scrolls can have the focus, so that a keyboard can scroll it
+    return (  # tabindex, so that the table can be scrolled by keyboard
         f'<div class="scroll" tabindex="0"><table class="left{left} {classes}">'
         f"<thead><tr>{names}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
@@ -137,7 +137,7 @@ def row(cells: Sequence[str], *, classes: str = "") -> str:
 
 
 def share(value: float | None, digits: int = 2) -> str:
-    """Return *value* in percent; what is more than nothing does not look like nothing."""
+    """Return *value* in percent; a small value above 0 is shown as ``<`` the last digit."""
     if value is None:
         return NONE
     if value == 0:
@@ -158,7 +158,7 @@ def _latency(summary: Mapping[str, object]) -> float | None:
 
 
 def _plain(value: object, unit: str = "") -> str:
-    """Return a value of the summary in full."""
+    """Return a value of the summary with all digits."""
     if value is None:
         return NONE
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -177,7 +177,7 @@ def _bytes(value: float | None) -> str:
     return NONE if value is None else approximate_bytes(value)
 
 
-def _whole(value: float | None) -> str:
+def _integer(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""The verdict on a run in words: for the first line of the report and the last of the terminal."""
+"""The verdict on a run as text, for the first line of the report and the last line of the terminal."""
 
 from collections.abc import Mapping
 
@@ -10,17 +10,17 @@ _UNFINISHED = (
 
 
 def verdict_text(summary: Mapping[str, object]) -> str:
-    """Return whether the run passed, and what it came to, in plain text.
+    """Return a text: whether the run passed its thresholds, and its quality and memory.
 
     Args:
-        summary: of the run; what it lacks is left out.
+        summary: of the run; parts about missing keys are left out.
     """
     judgement = _UNFINISHED if summary.get("unfinished") else _judgement(summary)
     return " ".join(part for part in (judgement, _quality(summary), _memory(summary)) if part)
 
 
 def rollout_text(summary: Mapping[str, object]) -> str:
-    """Return what became of the rollout of a run, in plain text; nothing where there was none."""
+    """Return a text about the rollout of a run; empty without a rollout."""
     groups = rollout_groups(summary)
     if not groups:
         return ""
@@ -44,7 +44,7 @@ def rollout_text(summary: Mapping[str, object]) -> str:
 
 
 def rollout_groups(summary: Mapping[str, object]) -> list[Mapping[str, object]]:
-    """Return the accounts of the rollout's groups, in the order of their turns."""
+    """Return the entries of the rollout's groups, in their order."""
     listed = summary.get("rollout")
     return [group for group in listed if isinstance(group, dict)] if isinstance(listed, list) else []
 

@@ -52,7 +52,7 @@ class AbortMonitor:
         self._read_tables = read_tables
 
     def start(self, clock: Clock) -> None:
-        """Schedule the checks, which raises `AbortedError` when a rule is broken."""
+        """Schedule the checks; a broken rule raises `AbortedError`."""
         for check in range(1, CHECKS):
             t_ns = self._timeline.stop_ns * check // CHECKS
             if any(rule.abort_ns is not None and rule.abort_ns <= t_ns for rule in self._rules):

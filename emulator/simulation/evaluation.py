@@ -13,8 +13,10 @@ def evaluate(
     store: BlockStore, truth: HeldOut, users: Sequence[int]
 ) -> tuple[dict[int, BlockPrefix], dict[int, UserQuality]]:
     """Return the full ranking of each user group, and the quality of its layers for *users*."""
-    shelves = {number: BlockPrefix(store.geometry, group.layers) for number, group in enumerate(store.groups)}
+    prefixes = {
+        number: BlockPrefix(store.geometry, group.layers) for number, group in enumerate(store.groups)
+    }
     for number, group in enumerate(store.groups):
-        shelves[number].append(group.blocks)
+        prefixes[number].append(group.blocks)
     numbers = np.array(users, dtype=np.int64)
-    return shelves, user_qualities(shelves, numbers, store.user_groups, store.user_vectors, truth)
+    return prefixes, user_qualities(prefixes, numbers, store.user_groups, store.user_vectors, truth)

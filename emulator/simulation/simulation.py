@@ -97,22 +97,22 @@ class Simulation:
         self.writer = EventLogWriter(job.folder, keep=job.scenario.can_abort)
         self._progress = progress
         self._done, self._share = 0.0, 1.0
-        self._cache = BlockCache()
+        self._block_cache = BlockCache()
         if job.scenario.updates.delivery == "shared":
             for responder in self.versions.all:
                 responder.check_layers_fit()
         self.qualities: dict[str, dict[int, UserQuality]] = {}
         for store in stores:
             self._prepare(store)
-        self._around = fleet_config(job.scenario, job.fleet)
+        self._fleet_config = fleet_config(job.scenario, job.fleet)
 
     def _prepare(self, store: BlockStore) -> None:
         """Announce a model version, and evaluate it for the fleet's users."""
-        self._cache.announce(notice_of(store))
+        self._block_cache.announce(notice_of(store))
         full, self.qualities[store.version] = evaluate(store, self.job.truth, self.job.users)
-        for number, shelf in full.items():
+        for number, prefix in full.items():
             # Received blocks are compared with these: the quality of a layer is then that of the blocks held.
-            self._cache.preload(store.version, number, shelf)
+            self._block_cache.preload(store.version, number, prefix)
 
     def run_virtual(self, cell: int = VIRTUAL_CELL) -> Outcome:
         """Run in memory, *cell* devices at a time, or all together if they share something."""
@@ -139,7 +139,7 @@ class Simulation:
     @property
     def cloud_windows(self) -> Sequence[FaultWindow[CloudFault]]:
         """Times at which faults stop or slow the cloud."""
-        return self._around.timeline.cloud_windows
+        return self._fleet_config.timeline.cloud_windows
 
     def _cells(self, transport: Transport, size: int) -> Iterator[Clock]:
         """Yield one environment after the other, each small enough for the caches of the processor."""
@@ -224,7 +224,7 @@ class Simulation:
         cloud: CloudModel | None = None,
         incarnation: Incarnation = FIRST_INCARNATION,
     ) -> list[Device]:
-        """Start *devices* in one environment.
+        """Start *devices*.
 
         Args:
             clock: the clock of the environment.
@@ -232,10 +232,10 @@ class Simulation:
             devices: the devices.
             publisher: carries their other messages, if other clients can receive them.
             connections: their connections, if each has its own.
-            cloud: the real cloud; None: the cloud is simulated.
-            incarnation: the first one, or one after a restart of their process.
+            cloud: the real cloud, if there is one.
+            incarnation: of their process.
         """
-        scenario, timeline, replay = self.job.scenario, self._around.timeline, self.job.replay
+        scenario, timeline, replay = self.job.scenario, self._fleet_config.timeline, self.job.replay
         if scenario.can_abort:
             self._abort_monitor().start(clock)
         recorded = {spec.number: replay.recorded_device(spec, scenario) for spec in devices} if replay else {}
@@ -261,24 +261,30 @@ class Simulation:
         )
         started = []
         for spec in devices:
-            agent = Agent(
-                spec.user,
-                self._cache,
-                local_eviction=scenario.updates.local_eviction,
-                shared=scenario.updates.delivery == "shared",
-                seq=incarnation.first_seq,
-            )
+            agent = self._make_agent(spec, incarnation)
             traces, record = self._traces(spec), recorded.get(spec.number)
-            device = start_device(spec, context, self._around, agent, traces, record, incarnation.since_ns)
+            device = start_device(
+                spec, context, self._fleet_config, agent, traces, record, incarnation.since_ns
+            )
             if rollout is not None:
                 rollout.join(device)
             started.append(device)
         return started
 
+    def _make_agent(self, spec: DeviceSpec, incarnation: Incarnation) -> Agent:
+        updates = self.job.scenario.updates
+        return Agent(
+            spec.user,
+            self._block_cache,
+            local_eviction=updates.local_eviction,
+            shared=updates.delivery == "shared",
+            seq=incarnation.first_seq,
+        )
+
     def _abort_monitor(self) -> AbortMonitor:
         """Return the monitor of the rules that can end the run; all devices are in one environment then."""
         job, scenario = self.job, self.job.scenario
-        table = DeviceTable.read(build_device_table(job.devices, job.store, self._around.timeline))
+        table = DeviceTable.read(build_device_table(job.devices, job.store, self._fleet_config.timeline))
         rules = rules_of(scenario.thresholds)
         return AbortMonitor(
             rules, table, RunTimeline.from_scenario(scenario), lambda: self.writer.snapshot(self.log)
@@ -293,7 +299,7 @@ class Simulation:
         if scenario.rollout is None or newer is None:
             return None
         names = [device.name for device in self.job.devices]
-        start_ns = self._around.timeline.moment(scenario.rollout.at)
+        start_ns = self._fleet_config.timeline.moment(scenario.rollout.at)
         run = RolloutRun(
             clock, plan_rollout(scenario.rollout, newer.version, names, start_ns), int(scenario.stop_time)
         )
@@ -302,7 +308,7 @@ class Simulation:
 
     def _cloud_model(self, clock: Clock, recorded: Mapping[int, RecordedDevice]) -> CloudModel:
         """Return the simulated cloud, which decides how long an answer takes."""
-        scenario, windows = self.job.scenario, self._around.timeline.cloud_windows
+        scenario, windows = self.job.scenario, self._fleet_config.timeline.cloud_windows
         cloud: CloudModel
         if scenario.cloud.workers is None:
             cloud = UnlimitedCloud(int(scenario.cloud.service_time), windows)

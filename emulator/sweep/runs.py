@@ -44,13 +44,13 @@ _TRACEBACK = "traceback.txt"
 
 
 class RunMarker(msgspec.Struct, frozen=True):
-    """What a run in a sweep folder is a run of."""
+    """The combination, seed and digest of a run, as a file in its folder."""
 
     combination: str
     seed: int
     settings: dict[str, object]
     digest: str
-    """Of the resolved scenario, the files that it names, its model, and the code that runs it."""
+    """Digest of the resolved scenario, its files, its model, and the code that runs it."""
 
 
 @dataclass(frozen=True)
@@ -62,41 +62,41 @@ class SweepRun:
     scenario: Scenario
     """Resolved, with the seed."""
     model: str
-    """The name of the block store that it needs."""
+    """Key of its block store."""
     digest: str
 
     @property
-    def place(self) -> str:
-        """The folder of the run, inside that of the sweep."""
+    def subfolder(self) -> str:
+        """The folder of the run inside the sweep folder."""
         return f"{self.combination.name}/seed-{self.seed}"
 
     @property
-    def mark(self) -> RunMarker:
-        """What is written into the run directory."""
+    def marker(self) -> RunMarker:
+        """The marker that is written into the run directory."""
         return RunMarker(self.combination.name, self.seed, dict(self.combination.settings), self.digest)
 
 
 @dataclass(frozen=True)
 class SweepTask:
-    """What a worker is told."""
+    """A run with its options, for a worker process."""
 
     run: SweepRun
     folder: Path
-    """Of the sweep."""
+    """Folder of the sweep."""
     broker: str | None
     store: Path | None
     report: bool
 
 
 def list_runs(plan: SweepPlan, data: Path | None) -> tuple[SweepRun, ...]:
-    """Return the runs of *plan*, resolved, seeds varying fastest.
+    """Return the runs of *plan* with resolved scenarios; the seeds of a combination follow each other.
 
     Raises:
-        InputError: a combination's data or traces are not there; tells which combination.
+        InputError: data or traces of a combination do not exist; the error names the combination.
     """
     digests = functools.cache(_data_digest)
     return tuple(
-        each for combination in plan.combinations for each in _runs_of(combination, plan.seeds, data, digests)
+        run for combination in plan.combinations for run in _runs_of(combination, plan.seeds, data, digests)
     )
 
 
@@ -145,29 +145,31 @@ def _file_names(value: object) -> Iterator[str]:
             yield from _file_names(inner)
 
 
-RUNNING = (
+RUN_ROOTS = (
     "emulator.runner.runner", "emulator.cli.cloud", "emulator.cli.devices", "broker_config.embedded",
 )  # fmt: skip
-"""What carries out a run: this process, and the programs that it starts."""
-SHOWING = (
-    "emulator.report", "emulator.cli.terminal", "emulator.cli.live_view", "cloud.service.prometheus",
-    "emulator.run_directory.run_files",
+"""The modules of a run: that of the run itself, and those of the programs that it starts."""
+RUN_CODE = (
+    "wire", "cloud", "devices", "broker_config", "scenarios.language", "scenarios.catalogue",
+    "emulator.metrics", "emulator.processes", "emulator.realtime", "emulator.replay",
+    "emulator.run_directory", "emulator.runner", "emulator.simulation", "emulator.cli.cloud",
+    "emulator.cli.devices",
 )  # fmt: skip
-"""What only shows how it goes, or reads and shows what came of it."""
+"""The packages and modules whose code decides the results of a run, as far as `RUN_ROOTS` import them."""
 
 
 @functools.cache
 def _code_sha256() -> str:
-    """Return a hash of the code that decides what a run gives."""
-    return digest_files(imported_modules(RUNNING, SHOWING)).hex()
+    """Return a hash of the code that decides the results of a run."""
+    return digest_files(imported_modules(RUN_ROOTS, within=RUN_CODE)).hex()
 
 
 @contextmanager
 def open_sweep_folder(folder: Path) -> Iterator[None]:
-    """Make the sweep folder *folder* this process's own, and sweep out what is half done.
+    """Lock the sweep folder *folder* for this process, and remove incomplete runs from it.
 
     Raises:
-        InputError: it cannot be written, or another sweep is at work in it.
+        InputError: it cannot be written, or another sweep uses it.
     """
     with _locked(folder):
         _remove_leftovers(folder)
@@ -178,8 +180,8 @@ def open_sweep_folder(folder: Path) -> Iterator[None]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    for left in folder.glob(f"{_WORK}*"):
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in folder.glob(f"{_WORK}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _locked(folder: Path) -> Lock:
@@ -193,53 +195,55 @@ def _locked(folder: Path) -> Lock:
 
 
 def list_missing(runs: Sequence[SweepRun], folder: Path) -> list[SweepRun]:
-    """Return the runs that *folder* does not hold yet.
+    """Return the runs that *folder* does not contain yet.
 
     Raises:
-        InputError: it holds a run under one of their names that is of something else.
+        InputError: it contains a run of another scenario, data or code under the same name.
     """
-    return [each for each in runs if not _is_there(each, folder)]
+    return [run for run in runs if not _exists(run, folder)]
 
 
-def _is_there(run: SweepRun, folder: Path) -> bool:
-    place = folder / run.place
-    if not place.exists():
+def _exists(run: SweepRun, folder: Path) -> bool:
+    path = folder / run.subfolder
+    if not path.exists():
         return False
     try:
-        mark = decode_json(read_at_most(place / MARKER_FILE, MOST_MARK_BYTES), RunMarker)
+        marker = decode_json(read_at_most(path / MARKER_FILE, MOST_MARK_BYTES), RunMarker)
     except (OSError, InputError, ValueError):
-        raise InputError(f"{place}: is no run of this sweep: give another --out, or remove it") from None
-    if mark.digest != run.digest:
+        raise InputError(f"{path}: is no run of this sweep: give another --out, or remove it") from None
+    if marker.digest != run.digest:
         raise InputError(
-            f"{place}: was run with another scenario, data or version of the code: "
+            f"{path}: was run with another scenario, data or version of the code: "
             "give another --out, or remove it"
         )
     return True
 
 
 def train_models(runs: Sequence[SweepRun], store: Path | None, progress: TrainingProgress) -> int:
-    """Train each model that *runs* need and the cache lacks, one after the other; return how many.
+    """Train each model of *runs* that is not in the cache, one after the other; return their number.
 
     Raises:
         InputError: the data or a cached store is damaged.
     """
-    models = {each.model: each.scenario for each in runs}
-    found = [prepare_model(each.data, each.model, store, progress) for each in models.values()]
-    return sum(each.trained for each in found)
+    scenarios = {run.model: run.scenario for run in runs}
+    models = [
+        prepare_model(scenario.data, scenario.model, store, progress) for scenario in scenarios.values()
+    ]
+    return sum(model.trained for model in models)
 
 
 def run_task(task: SweepTask) -> str | None:
-    """Run *task* into its place; return what went wrong, None if nothing did."""
-    final = task.folder / task.run.place
+    """Run *task* into its folder; return the text of an error, or None."""
+    final = task.folder / task.run.subfolder
     if final.exists():
         return None
     work = Path(tempfile.mkdtemp(prefix=_WORK, dir=task.folder))
     try:
         options = RunOptions(work, task.broker, store=task.store, report=task.report)
         finished = run(task.run.scenario, options, RunObserver())
-        (finished.folder / MARKER_FILE).write_bytes(msgspec.json.encode(task.run.mark))
+        (finished.folder / MARKER_FILE).write_bytes(msgspec.json.encode(task.run.marker))
         _move(finished.folder, final)
-    except Exception as error:  # even a bug of ours: the other runs go on, and this one is told of
+    except Exception as error:  # any error, even a bug: the other runs continue, and this one is reported
         return _keep(work, final, error)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -257,7 +261,7 @@ def _partial(final: Path) -> Path:
 
 
 def _keep(work: Path, final: Path, error: Exception) -> str:
-    """Leave what a failed run wrote where it can be looked at; return what to say of it."""
+    """Keep the files of a failed run in a ``.partial`` folder; return the text of its error."""
     partial = _partial(final)
     shutil.rmtree(partial, ignore_errors=True)
     left = next(work.glob(f"*{PARTIAL}"), None)

@@ -1,6 +1,6 @@
-"""The tidy table of a sweep: a row per run; the same bytes whatever the machine's speed and the jobs.
+"""The tidy table of a sweep, with a row per run; it does not depend on the speed of the machine.
 
-What differs from one execution of a run to the next (the wall clock) is in a table of its own.
+Columns that differ between two executions of a run (wall-clock times) are in a table of their own.
 """
 
 import json
@@ -22,42 +22,42 @@ TABLE, WALL = "table", "wall"
 BROKEN = "thresholds_broken"
 _OF_THE_RUN = ("combination", "seed", "run")
 _WALL_TOO = frozenset({"reports_sent_again"})
-"""Columns that depend on the wall clock without saying so."""
+"""Columns that depend on the wall clock, without ``wall`` in their names."""
 
 Scalar = None | bool | int | float | str
 Row = Mapping[str, Scalar]
 
 
 def table_rows(runs: Sequence[SweepRun], folder: Path) -> list[dict[str, Scalar]]:
-    """Return a row per run: combination, swept keys, seed, run folder, every scalar of the summary.
+    """Return a row per run: combination, swept keys, seed, folder, and every scalar of the summary.
 
     Args:
-        runs: finished ones.
+        runs: finished runs.
         folder: of the sweep.
 
     Raises:
         InputError: a run directory is damaged.
     """
-    return [_row(each, read_summary(folder / each.place)) for each in runs]
+    return [_row(run, read_summary(folder / run.subfolder)) for run in runs]
 
 
 def _row(run: SweepRun, summary: Mapping[str, object]) -> dict[str, Scalar]:
     of_run: dict[str, Scalar] = {"combination": run.combination.name}
     of_run |= {key: _cell(value) for key, value in run.combination.settings.items()}
-    of_run |= {"seed": run.seed, "run": run.place}
+    of_run |= {"seed": run.seed, "run": run.subfolder}
     figures = {key: value for key, value in flatten(summary) if key not in of_run}
     return of_run | figures | {BROKEN: len(broken_thresholds(summary))}
 
 
 def broken_thresholds(summary: Mapping[str, object]) -> list[str]:
     """Return the thresholds of a summary that did not hold, as ``metric: rule``."""
-    found = summary.get("thresholds")
-    entries = found if isinstance(found, list) else []
-    return [f"{each.get('metric')}: {each.get('rule')}" for each in entries if each.get("passed") is False]
+    listed = summary.get("thresholds")
+    rules = listed if isinstance(listed, list) else []
+    return [f"{rule.get('metric')}: {rule.get('rule')}" for rule in rules if rule.get("passed") is False]
 
 
 def flatten(value: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Scalar]]:
-    """Yield every scalar in *value*, with dots in the names of inner ones; lists are left out."""
+    """Yield every scalar in *value* by its dotted key; lists are left out."""
     for key, inner in value.items():
         if isinstance(inner, Mapping):
             yield from flatten(inner, f"{prefix}{key}.")
@@ -74,73 +74,75 @@ def _cell(value: object) -> Scalar:
 def write_tables(rows: Sequence[Row], folder: Path) -> Path:
     """Write *rows* as ``table.csv`` and ``table.parquet``; return the first.
 
-    Figures that one execution of a run does not share with the next are in ``wall.csv`` only.
+    Columns that differ between two executions of a run are in ``wall.csv`` only.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lasting = [name for name in names if not _on_the_wall(name)]
-    passing = [name for name in names if name in _OF_THE_RUN or _on_the_wall(name)]
-    table = to_table(rows, lasting)
+    logical = [name for name in names if not _is_wall_clock(name)]
+    wall = [name for name in names if name in _OF_THE_RUN or _is_wall_clock(name)]
+    table = to_table(rows, logical)
     with atomic_file(folder / f"{TABLE}.parquet") as draft, draft.open("wb") as file:
         pq.write_table(table, file, compression="zstd")
-    for name, columns in ((WALL, to_table(rows, passing)), (TABLE, table)):
+    for name, columns in ((WALL, to_table(rows, wall)), (TABLE, table)):
         with atomic_file(folder / f"{name}.csv") as draft, draft.open("wb") as file:
             pc.write_csv(columns, file)
     return folder / f"{TABLE}.csv"
 
 
-def _on_the_wall(name: str) -> bool:
+def _is_wall_clock(name: str) -> bool:
     return name not in _OF_THE_RUN and ("wall" in name or name in _WALL_TOO)
 
 
 def to_table(rows: Sequence[Row], names: Sequence[str]) -> pa.Table:
-    """Return the columns *names* of *rows*; what a row lacks is null."""
+    """Return the columns *names* of *rows*; missing values are null."""
     columns = {name: [row.get(name) for row in rows] for name in names}
     return pa.table({name: _column(values) for name, values in columns.items()})
 
 
 def _column(values: list[Scalar]) -> pa.Array:
-    there = [value for value in values if value is not None]
-    if all(isinstance(value, bool) for value in there) and there:
+    present = [value for value in values if value is not None]
+    if all(isinstance(value, bool) for value in present) and present:
         return pa.array(values, pa.bool_())
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in there)
-    if numbers and there and all(isinstance(value, int) and abs(value) < 2**63 for value in there):
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in present)
+    if numbers and present and all(isinstance(value, int) and abs(value) < 2**63 for value in present):
         return pa.array(values, pa.int64())
     if numbers:
         return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    return pa.array([None if value is None else _words(value) for value in values], pa.string())
+    return pa.array([None if value is None else _text(value) for value in values], pa.string())
 
 
-def _words(value: Scalar) -> str:
+def _text(value: Scalar) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
 @dataclass(frozen=True)
 class SeedStatistics:
-    """A metric of one combination over its seeds."""
+    """Statistics of a metric of one combination over its seeds."""
 
     mean: float | None
     deviation: float | None
     """The standard deviation between seeds; None for a single one."""
     ratio: float | None
-    """To the mean of the first combination."""
+    """Ratio to the mean of the first combination."""
 
 
 def seed_statistics(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, dict[str, SeedStatistics]]:
-    """Return the *metrics* of each combination, combinations in order.
+    """Return the statistics of *metrics* for each combination, in order.
 
     Raises:
-        InputError: a metric is no number of any run.
+        InputError: a metric has no number in any run.
     """
     _check_metrics(rows, metrics)
-    found: dict[str, dict[str, SeedStatistics]] = {}
+    statistics: dict[str, dict[str, SeedStatistics]] = {}
     first: dict[str, float | None] = {}
     for name in dict.fromkeys(str(row["combination"]) for row in rows):
         own = [row for row in rows if row["combination"] == name]
-        found[name] = {metric: _figure([row.get(metric) for row in own], first, metric) for metric in metrics}
-    return found
+        statistics[name] = {
+            metric: _statistics([row.get(metric) for row in own], first, metric) for metric in metrics
+        }
+    return statistics
 
 
-def _figure(values: Sequence[Scalar], first: dict[str, float | None], metric: str) -> SeedStatistics:
+def _statistics(values: Sequence[Scalar], first: dict[str, float | None], metric: str) -> SeedStatistics:
     numbers = [float(value) for value in values if isinstance(value, int | float)]
     mean = math.fsum(numbers) / len(numbers) if numbers else None
     base = first.setdefault(metric, mean)
