@@ -43,7 +43,7 @@ JSON_EXAMPLES: dict[MessageKind, tuple[str, ...]] = {
     MessageKind.STATUS: ("status-online", "status-will"),
     MessageKind.MODEL: ("model",),
 }
-"""The files whose content the messages show, each named as it is in ``docs/examples``."""
+"""The names of the example messages in ``docs/examples``."""
 
 _LIMITS = AdmissionLimits()
 _INTRODUCTION = f"""\
@@ -265,7 +265,7 @@ def _message(kind: MessageKind) -> Json:
 
 
 def _schemas() -> Json:
-    """Return the JSON Schema of every type of message, each field with its meaning and unit."""
+    """Return the JSON Schema of every type of message, with descriptions and units."""
     types: list[type[msgspec.Struct]] = [each for each in PAYLOADS.values() if each is not None]
     _, schemas = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     described: list[type[msgspec.Struct]] = [*types, Geometry]
@@ -302,7 +302,7 @@ def _update_part() -> Json:
 
 
 class _SpecDumper(yaml.SafeDumper):
-    """Writes texts of several lines as blocks, and no anchors."""
+    """A dumper that writes multi-line texts as blocks, and no anchors."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True

@@ -1,4 +1,4 @@
-"""The page ``docs/events.md``: every column of every table that a run leaves."""
+"""The page ``docs/events.md``: the columns of the tables of a run."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,9 +10,9 @@ _INTRODUCTION = """\
 
 # The tables of a run
 
-A run leaves `events/*.parquet`, a row per event; `devices.parquet`, a row per device; and `metrics.parquet`,
-every figure by every dimension ([metrics.md](metrics.md)). Any Parquet reader opens them; each column says
-what it is in its field's metadata, under `description`.
+A run writes `events/*.parquet`, a row per event; `devices.parquet`, a row per device; and `metrics.parquet`,
+every figure by every dimension ([metrics.md](metrics.md)). Any Parquet reader opens them; the metadata of
+each column's field describe it, under `description`.
 
 ```python
 import duckdb
@@ -21,10 +21,10 @@ duckdb.sql("SELECT result, count(*) FROM 'RUN/events/update.parquet' GROUP BY re
 ```
 
 - Rows are in total order: `t_ns`, the number of the device, `order`.
-- Times are whole nanoseconds of simulated time. -1 is never.
-- `group` and `order` are words of SQL: write them in quotes.
-- What a device belongs to is in `devices.parquet`: join by `device`. Its network at a time is the last of
-  `networks` whose `network_ns` is not later; its group of users is a column of `quality`.
+- Times are whole nanoseconds of simulated time. -1 means never.
+- `group` and `order` are keywords of SQL: write them in quotes.
+- The groups and classes of a device are in `devices.parquet`: join by `device`. Its network at a time is the
+  last of `networks` whose `network_ns` is not later; its group of users is a column of `quality`.
 - `event_log_sha256` in `summary.json` is the SHA-256 of this: for each event table in the order of their
   names, `NAME:ROWS` and a line feed; then for each column but `wall_s` its name and a line feed, and its
   values: little-endian numbers, a byte for each truth value, words joined by a zero byte.
@@ -38,8 +38,10 @@ def page() -> str:
     for name, columns in COLUMNS.items():
         rows = "\n".join(_event_rows(columns, EVENT_COLUMNS[name]))
         parts.append(f"## events/{name}.parquet\n\n{TABLES[name]}\n\n{_HEAD}\n{rows}\n")
-    for name, said in (("devices", DEVICE_COLUMNS), ("metrics", METRIC_COLUMNS)):
-        rows = "\n".join(f"| `{column}` | {kind} | {meaning} |" for column, (kind, meaning) in said.items())
+    for name, descriptions in (("devices", DEVICE_COLUMNS), ("metrics", METRIC_COLUMNS)):
+        rows = "\n".join(
+            f"| `{column}` | {kind} | {meaning} |" for column, (kind, meaning) in descriptions.items()
+        )
         parts.append(f"## {name}.parquet\n\n{_HEAD}\n{rows}\n")
     return "\n".join(parts)
 

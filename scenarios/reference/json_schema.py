@@ -1,4 +1,4 @@
-"""The JSON Schema of a scenario, from its types: for editors, and for whoever writes scenarios by program."""
+"""The JSON Schema of a scenario, from its types: for editors, and for programs that write scenarios."""
 
 import json
 import re
@@ -67,7 +67,7 @@ def _field(cls: type, field: types.Field) -> Json:
 
 
 def _description(cls: type, field: types.Field) -> str:
-    """Return what *field* means, and its default under recipes that give it another."""
+    """Return the description of *field*, and its defaults under recipes that change it."""
     others = [
         f" Default with recipe {recipe}: {json.dumps(plain(default), ensure_ascii=False)}."
         for recipe, default in recipe_defaults(cls, field.name).items()

@@ -1,4 +1,4 @@
-"""The page ``docs/metrics.md``: every metric, from the table of metrics."""
+"""The page ``docs/metrics.md``: the metrics and the keys of the summary, from the catalogue."""
 
 from collections.abc import Iterator, Mapping
 
@@ -15,36 +15,36 @@ same metrics under every clock and with any number of shards. `summary.json` has
 the whole run; `metrics.parquet` has them by every dimension, one row per statistic (columns `metric`,
 `dimension`, `value`, `statistic`, `number`). A scenario's `thresholds` can set a rule for each of them.
 
-- **States.** A row of `quality` says what its device holds from then on: until the device's next row (by
-  `t_ns`, then `order`), or until the stop time. Device time is the sum of that, from each device's first
+- **States.** A row of `quality` is a state of its device: it lasts until the device's next row (by `t_ns`,
+  then `order`), or until the stop time. Device time is the sum of the durations, from each device's first
   budget to the stop time. An exchange may end after the stop time; that adds no device time.
-- **What belongs where.** An exchange (a report, its answer, its end) belongs to the moment at which its
-  report left (`sent_ns`); any other event to its own moment (`t_ns`); a spell, a fall of quality and a change
-  of pressure to the moment at which they begin. At its moment an event belongs to the state that its device
-  was in (of several that begin then, the last; before the first, that one), to the network that it was on,
-  and to the stage; before the first state to the group of users that `devices.parquet` has. A state is cut
-  where a stage begins or ends and where its device moves to another network. Exchanges that have not ended
-  when a threshold ends the run are in no count.
-- **Parts add up to the whole**, by every dimension: a report that leaves after the stop time counts in the
-  last stage, as does all that follows the stages where `stop_time` is later.
+- **Times and dimensions of events.** An exchange (a report, its answer, its end) counts at the time at which
+  its report left (`sent_ns`); any other event at its own time (`t_ns`); a spell, a fall of quality and a
+  change of pressure at the time at which they begin. The event gets the dimensions of that time: the state of
+  its device (the last one, if several begin then; the first one, if it is earlier), its network, and the
+  stage; before the first state, the group of users of `devices.parquet`. A state is split where a stage
+  begins or ends and where its device moves to another network. Exchanges that have not ended when a
+  threshold ends the run do not count.
+- **Parts add up to the total**, by every dimension: a report that leaves after the stop time counts in the
+  last stage, as do events after the stages if `stop_time` is later.
 - **Percentiles** are those of the values themselves, by the nearest rank: p95 is the least value that at
   least 95 % of the values do not exceed. `summary.json`, `metrics.parquet`, thresholds and the report have
   the same number. Nothing is rounded before a threshold judges it, and percentiles are never averaged. Only
-  what the clock `realtime` measures by the wall clock (below) comes from histograms, at most 1/128 off.
-- **Means over time** weigh each state by how long it held.
-- **No data**: a count or a sum is 0 where there are no events; a mean, a percentile, a ratio or a time is
-  null where there are no events, or no device time, to compute it from.
+  the wall-clock values of the clock `realtime` (below) come from histograms, with an error of at most 1/128.
+- **Means over time** weight each state by its duration.
+- **No data**: without events, a count or a sum is 0; a mean, a percentile, a ratio or a time is null without
+  events or device time.
 - **Times that have no end yet**: `time_to_fit_seconds`, `offline_spell_seconds`, `below_best_spell_seconds`
-  and `low_quality_spell_seconds` count up to the stop time where they have not ended; a spell of length 0 is
+  and `low_quality_spell_seconds` count up to the stop time if they have not ended; a spell of length 0 is
   not counted. A fall of quality that has not ended is not in `quality_recovery_seconds`.
 - **Falls of quality** do not overlap: from the state that begins one until quality is at 95 % of that of the
-  state right before it, nothing else is a fall.
+  state right before it, no other fall begins.
 - **The best PEE** for a budget is the largest layer that fits it (`best_layer`), which is not always the one
   with the highest NDCG@10 on the test items. With hysteresis, headroom and similar policies a device may stay
   below it.
 - **Duplicates**: a second copy of a part counts in `update_bytes` and on the wire, not in
-  `full_update_bytes`, so that `delta_ratio` can exceed 1 where messages come twice; `delta_ratio_once` leaves
-  them out.
+  `full_update_bytes`, so `delta_ratio` can exceed 1 if messages arrive twice; `delta_ratio_once` leaves them
+  out.
 - **`warmup`** is for thresholds only: they leave out exchanges whose report left before its end, earlier
   events, and the time of states before it. The summary and the report cover the whole run. Quality without
   the start of devices is in the keys that end in `_after_first`: they leave out the time before the first
@@ -56,10 +56,10 @@ the whole run; `metrics.parquet` has them by every dimension, one row per statis
 |---|---|---|
 """
 _KINDS = {
-    Kind.COUNTER: "a sum over events; `rate` is per simulated second, `share` what a filter leaves",
-    Kind.TREND: "one value per event; `p(95)` and the like",
-    Kind.LEVEL: "a state of each device, weighed by how long it held",
-    Kind.TIME: "device time in which something held; `rate` and `share` are its part of all device time",
+    Kind.COUNTER: "a sum over events; `rate` is per simulated second, `share` the part that passes a filter",
+    Kind.TREND: "one value per event; `p(95)` and other percentiles",
+    Kind.LEVEL: "a state of each device, weighted by its duration",
+    Kind.TIME: "device time in a state; `rate` and `share` are its part of all device time",
     Kind.RATIO: "one sum over another",
     Kind.GAUGE: "one number",
 }
@@ -82,14 +82,14 @@ A rule is about a metric or another number of `summary.json` (`broker_egress_byt
 It is an aggregation, `<`, `<=`, `>`, `>=` or `==`, and a value with its unit; terminal and report show the
 result in that unit. Rules are checked when the file is read. A rule without data (no update was applied, the
 group had no devices yet) is **not passed**, with value null. One broken rule makes the exit status **99**.
-The mean of `ndcg_at_10` can be compared with `full`, the whole table's, and `best` (or `oracle`), that of the
-best PEE for each budget, over the same device time. With a filter of its own (`kind`), the `share` of a
-counter is of what the other filters leave; with others only, of the whole.
+The mean of `ndcg_at_10` can be compared with `full`, that of the complete table, and `best` (or `oracle`),
+that of the best PEE for each budget, over the same device time. With a filter of its own (`kind`), the
+`share` of a counter relates to the events that pass the other filters; else to all events.
 
-`abort_on_fail` ends the run: such a rule is judged at every 50th part of the simulated time, from
-`delay_abort_eval` on, by what has been logged until then, in the same way under every clock. All devices
-must then be in one process, so shards are refused. The run directory is complete, covers the time until the
-abort, and `aborted_at_seconds` says when that was.
+`abort_on_fail` ends the run: such a rule is evaluated after every 50th of the simulated time, from
+`delay_abort_eval` on, on the rows logged until then, in the same way under every clock. All devices must then
+be in one process, so shards are refused. The run directory is complete, covers the time until the abort, and
+`aborted_at_seconds` is the time of the abort.
 
 ## Faults and actions
 
@@ -97,14 +97,14 @@ abort, and `aborted_at_seconds` says when that was.
 beginning and end; `messages_lost`, `_corrupted`, `_duplicated`, `_reordered`, `_cut_off`, `_refused`
 and `harmed_bytes`; and the following keys:
 
-- `devices_affected`: for a fault, devices one of whose messages it harmed; that had an exchange under way
+- `devices_affected`: for a fault, devices with a message that it harmed; that had an exchange under way
   on its links (`latency`, `bandwidth`) or in the cloud (`cloud_down`, `cloud_slow`) while it lasted; or
   that `broker_down` disconnected or kept from connecting. For an action, the devices that it was applied to,
   if they had started;
 - `devices_recovered`: affected devices that **recovered** afterwards. A device has recovered when it is
-  connected and holds the best PEE for its budget, or when an exchange ends in which the device got what it
-  asked for (applied or confirmed). The second case is for policies: with hysteresis, headroom, rounded or
-  debounced budgets a device may correctly stay below what its budget allows. Only the time after the device
+  connected and holds the best PEE for its budget, or when an exchange ends in which the device got the update
+  that it requested (applied or confirmed). The second case is for policies: with hysteresis, headroom,
+  rounded or debounced budgets a device may correctly stay below its budget. Only the time after the device
   was affected *last* counts;
 - `devices_not_whole`: affected devices that did not recover;
 - `whole_again_seconds`: from the end of the fault or action until the last affected device had recovered; 0
@@ -126,36 +126,36 @@ _REALTIME = """\
 
 ## In real time
 
-These keys of `summary.json` have a value under the clock `realtime` only, where a broker, a cloud and
-connections are real ([realtime.md](realtime.md)). They are in wall-clock time, and not part of the event log.
-Under other clocks they are null, so a threshold on one is not passed there. What a shard had measured before
-it was killed is lost.
+These keys of `summary.json` have a value only under the clock `realtime`, with a real broker, a real cloud
+and real connections ([realtime.md](realtime.md)). They are in wall-clock time, and not part of the event log.
+Under other clocks they are null, so a threshold on one is not passed. The measurements of a shard that is
+killed are lost.
 
 | key | unit | meaning |
 |---|---|---|
 """
 _DROPPED = """\
 
-`realtime_doubts` has a reason where the p95 of `round_trip_simulated_seconds` reaches half of
+`realtime_doubts` has a text if the p95 of `round_trip_simulated_seconds` reaches half of
 `updates.retry_after` (answers come too late, count as lost and are asked for again), or else the mean delay
-of the fleet's quickest links there and back; where the schedule was later than `realtime.max_lag`; and where
-reports were not answered. The terminal and the report show them.
+of the fleet's fastest links there and back; if the schedule was later than `realtime.max_lag`; and if reports
+were not answered. The terminal and the report show them.
 
-`broker_messages_dropped` is what the broker's `$SYS/broker/publish/messages/dropped` grew by during the
-run, over its restarts. It is null where the broker does not say: amqtt, a broker that does not let us read
-it, and shards that were gathered.
+`broker_messages_dropped` is the growth of the broker's `$SYS/broker/publish/messages/dropped` during the run,
+over its restarts. It is null if the broker does not publish it (amqtt), does not allow reading it, and for
+gathered shards.
 """
 _TABLE = """\
 
 ## Other keys of summary.json
 
 `summary.json` also has these keys. A trend is an object there, with `n`, `mean`, `p50`, `p90`, `p95`, `p99`,
-`p99.9` and `max`. Some metrics are also there by a dimension of their own
+`p99.9` and `max`. Some metrics are also split by a dimension of their own
 (BREAKDOWNS), or by two (PAIRS).
 Every number can have a threshold. Numbers inside objects and lists are named with dots:
 `update_latency_seconds.p95`, `budget_reports_by_cause.retry.lost`, `faults.0.devices_not_whole` (the first
-fault), `rollout.1.updated_share`. Such a rule has no filters and only the aggregation `value`; it is judged
-by the value in `summary.json`, for the whole run, including the warm-up.
+fault), `rollout.1.updated_share`. Such a rule has no filters and only the aggregation `value`; it is
+evaluated on the value in `summary.json`, for the complete run, including the warm-up.
 
 | key | unit | meaning |
 |---|---|---|
@@ -183,10 +183,10 @@ ROLLOUT
 def page() -> str:
     """Return the page."""
     kinds = [
-        f"| {kind} | {said} | {', '.join(f'`{_shown(each)}`' for each in AGGREGATIONS[kind])} |"
-        for kind, said in _KINDS.items()
+        f"| {kind} | {description} | {', '.join(f'`{_shown(name)}`' for name in AGGREGATIONS[kind])} |"
+        for kind, description in _KINDS.items()
     ]
-    dimensions = [f"| `{name}` | {said} |" for name, said in DIMENSIONS.items()]
+    dimensions = [f"| `{name}` | {text} |" for name, text in DIMENSIONS.items()]
     own = (f"`{name}_by_{dimension}`" for name, dimension in BREAKDOWNS.items())
     tables = {
         "BREAKDOWNS": ", ".join(own),

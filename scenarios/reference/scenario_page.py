@@ -1,4 +1,4 @@
-"""The scenario language in writing, from its types: ``docs/scenario.md`` and ``scenarios/schema.json``.
+"""The reference of the scenario language, from its types: ``docs/scenario.md`` and ``scenarios/schema.json``.
 
 ``python -m scenarios.reference`` writes both, and ``docs/metrics.md``, ``docs/events.md`` and
 ``docs/asyncapi.yaml``.
@@ -44,32 +44,32 @@ _INTRODUCTION = """\
 # The scenario file
 
 A scenario is one YAML file. Keys that are not listed here are refused, with the line and the nearest known
-key. `peelfleet validate FILE` checks a file, and says all that is wrong with it, a line each; the run folder
-keeps it as resolved, defaults included. A scenario that comes with peelfleet is called by its name, from any
-folder (`peelfleet run squeeze`); a file of that name wins.
+key. `peelfleet validate FILE` checks a file and reports all errors, a line each; the run folder keeps the
+file with all defaults. A scenario that comes with peelfleet can be called by its name in any folder
+(`peelfleet run squeeze`); a file of that name wins.
 
 - **Units belong to the value**: `64 MiB`, `250 ms`, `1 h 30 min`, `5 Mbps`, `0.5 %`. A bare number is
-  refused, except 0; a share, and any number from 0 to 1, is written in percent or plainly: `45 %` or `.45`.
-- **A part that is left out has its default**; one that is written in part keeps the default for the rest.
-- **`model.recipe` chooses the defaults of all keys below `model`**; what is written wins. Where a recipe has
+  refused, except 0; a share, and any number from 0 to 1, may be written in percent or not: `45 %` or `.45`.
+- **A part that is left out has its default**; in a part that is written, other keys keep their defaults.
+- **`model.recipe` chooses the defaults of all keys below `model`**; keys in the file win. If a recipe has
   another default than `best`, the tables show both.
 - **Keys that start with `x-`** at the top level are ignored: a place for anchors. Anchors, aliases and
   merge keys (`<<: *phone`) work.
-- **What YAML readers disagree about is refused**: `1:30`, unquoted `no`, `yes`, `on` and `off`, `1e3`,
-  `0777`, `1_000` and dates. So are tags, and a key given twice. Quoted text stays text.
+- **Words that YAML readers read differently are refused**: `1:30`, unquoted `no`, `yes`, `on` and `off`,
+  `1e3`, `0777`, `1_000` and dates. So are tags, and a key given twice. Quoted text stays text.
 - **`--set key=value`** changes a value before the file is checked: `--set seed=3`,
-  `--set 'fleet[phones].memory.min=1 GiB'` (an entry of a list by its name or its number).
+  `--set 'fleet[phones].memory.min=1 GiB'` (an entry of a list by its name or its index).
 - **Editors** that know YAML schemas complete and check the keys of a file that holds the line
-  `# yaml-language-server: $schema=schema.json`, with the place of `schema.json`; `peelfleet init` writes it.
+  `# yaml-language-server: $schema=schema.json`, with the path of `schema.json`; `peelfleet init` writes it.
 """
 
 
 def page() -> str:
     """Return the page that lists every key."""
     units = "\n".join(_unit_row(quantity) for quantity in QUANTITIES.values())
-    found = sections(Scenario)
-    titles = {kind.cls: _title(kind, paths) for kind, paths in found}
-    parts = [_section(kind, titles) for kind, _ in found]
+    structs = sections(Scenario)
+    titles = {kind.cls: _title(kind, paths) for kind, paths in structs}
+    parts = [_section(kind, titles) for kind, _ in structs]
     return "\n".join([_INTRODUCTION, f"| quantity | such as | units |\n|---|---|---|\n{units}\n", *parts])
 
 
@@ -108,7 +108,7 @@ def _row(cls: type, field: types.Field, titles: Mapping[type, str]) -> str:
 
 
 def _defaults(cls: type, field: types.Field) -> str:
-    """Return the default of *field*, and those of recipes that give it another."""
+    """Return the default of *field*, and those of recipes that change it."""
     others = [
         f", with recipe {recipe} `{_shown(default)}`"
         for recipe, default in recipe_defaults(cls, field.name).items()
@@ -123,12 +123,12 @@ def _collection(kind: types.Type) -> str:
 
 
 def _shown(default: object) -> str:
-    """Return *default* as YAML in one line; of a struct only what differs from its own defaults."""
+    """Return *default* as YAML in one line; of a struct only the values that differ from its own defaults."""
     value = plain(default)
     kind = kind_of(type(default)) if isinstance(default, msgspec.Struct) else None
     if isinstance(kind, types.StructType):
         own = {field.name: plain(default_of(field)) for field in kind.fields if not field.required}
-        value = {key: each for key, each in value.items() if key not in own or own[key] != each}
+        value = {key: inner for key, inner in value.items() if key not in own or own[key] != inner}
     text: str = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")
 
