@@ -127,7 +127,7 @@ def sweep(
         typer.Option(
             parser=metric_names,
             metavar="<names>",
-            help="TraceStatistics to print, by their names in summary.json: a,b,c.",
+            help="Figures to print, by their names in summary.json: a,b,c.",
         ),
     ] = None,
 ) -> None:
