@@ -1,4 +1,4 @@
-"""Rows that metrics are computed from, and the dimensions by which they are told apart.
+"""Rows that metrics are computed from, and their dimensions.
 
 A dimension is a property such as group, network, stage or level of pressure. Devices are numbers here, and
 values of a dimension are codes: indices into the dimension's values. A device may change its network, its

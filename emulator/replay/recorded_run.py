@@ -93,10 +93,10 @@ class RecordedRun:
             ConnectivityChange(t_ns, bool(online), ConnectivityCause(why))
             for t_ns, online, why in zip(*self.rows["connection"].columns_of(number), strict=True)
         )
-        script = RecordedExchanges(self._trips(number), self._parts(number)) if exchanges else None
-        return RecordedDevice(self._course(number, node), toggles, script)
+        script = RecordedExchanges(self._exchanges(number), self._parts(number)) if exchanges else None
+        return RecordedDevice(self._trajectory(number, node), toggles, script)
 
-    def _course(self, number: int, node: DeviceClass) -> BudgetTrajectory:
+    def _trajectory(self, number: int, node: DeviceClass) -> BudgetTrajectory:
         now = budget_bytes = 0
         for t_ns, free_bytes, changed_bytes, pressure in zip(
             *self.rows["budget"].columns_of(number), strict=True
@@ -108,33 +108,33 @@ class RecordedRun:
             yield t_ns - now, free_bytes, budget_bytes
             now = t_ns
 
-    def _trips(self, number: int) -> dict[int, RecordedExchange]:
-        harms: dict[int, dict[MessageFault, tuple[int, int]]] = defaultdict(dict)
-        for _, harm, seq, place, times in zip(*self.rows["fault"].columns_of(number), strict=True):
-            if harm in _REPORTS:
-                harms[seq][MessageFault(harm)] = place, times
+    def _exchanges(self, number: int) -> dict[int, RecordedExchange]:
+        kinds: dict[int, dict[MessageFault, tuple[int, int]]] = defaultdict(dict)
+        for _, kind, seq, place, times in zip(*self.rows["fault"].columns_of(number), strict=True):
+            if kind in _REPORTS:
+                kinds[seq][MessageFault(kind)] = place, times
         return {
-            seq: _trip(times, ended_ns, harms.get(seq, {}))
+            seq: _exchange(times, ended_ns, kinds.get(seq, {}))
             for ended_ns, seq, *times in zip(*self.rows["update"].columns_of(number), strict=True)
         }
 
     def _parts(self, number: int) -> dict[int, list[Impairment]]:
         found: dict[int, list[Impairment]] = defaultdict(list)
         last: tuple[int, int, int] | None = None
-        for t_ns, harm, seq, place, times in zip(*self.rows["fault"].columns_of(number), strict=True):
-            if harm not in _PARTS:
+        for t_ns, kind, seq, place, times in zip(*self.rows["fault"].columns_of(number), strict=True):
+            if kind not in _PARTS:
                 continue
-            here = t_ns, seq, _PARTS.index(harm)
+            here = t_ns, seq, _PARTS.index(kind)
             impairments = found[t_ns]
             # Rows belong to the same part as long as they continue in the order of the log.
             if last is None or last[:2] != here[:2] or last[2] >= here[2]:
                 impairments.append(Impairment())
-            impairments[-1] = self._worse(impairments[-1], MessageFault(harm), place, times)
+            impairments[-1] = self._worse(impairments[-1], MessageFault(kind), place, times)
             last = here
         return dict(found)
 
-    def _worse(self, impairment: Impairment, harm: MessageFault, place: int, times: int) -> Impairment:
-        match harm:
+    def _worse(self, impairment: Impairment, kind: MessageFault, place: int, times: int) -> Impairment:
+        match kind:
             case MessageFault.PART_DUPLICATED:
                 return impairment._replace(duplicated=place)
             case MessageFault.PART_LOST:
@@ -265,16 +265,16 @@ def _check_updates(frame: _TableReader) -> None:
 
 def _check_faults(frame: _TableReader, faults: Sequence[Fault]) -> None:
     """Check that each impairment comes from a fault that can cause it."""
-    numbers, harms = frame.columns["place"], frame.columns["harm"]
+    numbers, kinds = frame.columns["place"], frame.columns["harm"]
     frame.check(frame.columns["times"] < 1, "times", "must be at least 1")
     unknown = (numbers < -1) | (numbers >= len(faults))
     frame.check(unknown, "place", "must be that of a fault of the scenario, or -1")
-    for harm, causes, shown in (
+    for kind, causes, shown in (
         (MessageFault.PART_REORDERED, _holds_back, "that holds parts back"),
         (MessageFault.REPORT_CUT_OFF, _is_outage, "of the broker"),
     ):
         able = np.array([*(causes(fault) for fault in faults), False])  # the last for number -1
-        frame.check((harms == harm) & ~able[numbers], "place", f"must be that of a fault {shown}")
+        frame.check((kinds == kind) & ~able[numbers], "place", f"must be that of a fault {shown}")
 
 
 def _holds_back(fault: Fault) -> bool:
@@ -310,15 +310,15 @@ def _rows(
     return RecordedTable({name: columns[name][ordered] for name in ("t_ns", *names)}, bounds)
 
 
-def _trip(
-    moments: Sequence[int], ended_ns: int, harms: Mapping[MessageFault, tuple[int, int]]
+def _exchange(
+    moments: Sequence[int], ended_ns: int, kinds: Mapping[MessageFault, tuple[int, int]]
 ) -> RecordedExchange:
     sent_ns, arrived_ns, begun_ns, left_ns, answered_ns = moments
 
-    def place(harm: MessageFault) -> int | None:
-        return harms[harm][0] if harm in harms else None
+    def place(kind: MessageFault) -> int | None:
+        return kinds[kind][0] if kind in kinds else None
 
-    lost, resent = harms.get(MessageFault.REPORT_LOST), harms.get(MessageFault.REPORT_RESENT)
+    lost, resent = kinds.get(MessageFault.REPORT_LOST), kinds.get(MessageFault.REPORT_RESENT)
     retries = lost[1] - 1 if lost is not None else resent[1] if resent is not None else 0
     return RecordedExchange(
         sent_ns,
@@ -335,5 +335,5 @@ def _trip(
             retries=retries,
         ),
         place(MessageFault.REPORT_CUT_OFF),
-        MessageFault.REPORT_REFUSED in harms,
+        MessageFault.REPORT_REFUSED in kinds,
     )

@@ -1,8 +1,8 @@
-"""Runs every combination of a sweep with every seed, in as many processes as wanted; what is there stays.
+"""Runs every combination of a sweep with every seed, in several processes; finished runs are kept.
 
-A sweep folder holds an ordinary run directory per run, ``<combination>/seed-<seed>``. A run is written in
-a hidden folder of its own and renamed when it is whole, with a mark that says what it is a run of: a
-sweep that was killed goes on where it stood, and a run of another scenario is never taken for one of this.
+A sweep folder has a run directory for each run, ``<combination>/seed-<seed>``. A run is written into a hidden
+folder and renamed when it is complete. A marker in it has its digest. So a sweep that was killed continues
+where it stopped, and a run of another scenario is never used.
 """
 
 import contextlib

@@ -49,7 +49,7 @@ SAME = [
     (changed(start_at=1000.0), changed(start_at=1000.0), []),
     (FIRST, changed(began_at=1150.0),
      ["the shards have no --run and no --start-at: only their times say that they are of one run"]),
-    (None, None, ["shard-1: an older version wrote it: that all are shards of one run cannot be told"]),
+    (None, None, ["shard-1: an older version wrote it: it cannot be checked that all shards are of one run"]),
 ]  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def test_shards_of_two_runs_are_refused(one: ShardRun, other: ShardRun, why: str
 def test_a_shard_that_says_nothing_of_its_run_is_not_mixed_with_one_that_does() -> None:
     with pytest.raises(InputError) as caught:
         notes(FIRST, None)
-    assert str(caught.value) == "shard-2: does not say of which run it is a shard, as shard-1 does"
+    assert str(caught.value) == "shard-2: does not name its run, as shard-1 does"
 
 
 def test_what_a_shard_measured_has_a_checksum(tmp_path: Path) -> None:
