@@ -29,11 +29,12 @@ test: $(STAMP) ## run the tests but the slow ones, one process per core
 test-slow: $(STAMP) ## run the tests that take more than twenty seconds each
 	$(BIN)/python -m pytest -n auto --dist load -m slow
 
-check: $(STAMP) ## lint, format, types, import direction
+check: $(STAMP) ## lint, format, types, import direction, the rules of the house
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.house_rules
 
 $(ASYNCAPI):
 	npm install --prefix $@.draft --silent --no-audit --no-fund --ignore-scripts --no-package-lock @asyncapi/parser@$(ASYNCAPI_PARSER)
