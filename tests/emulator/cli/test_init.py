@@ -37,7 +37,7 @@ def test_it_overwrites_only_when_forced(tmp_path: Path) -> None:
     (tmp_path / "scenario.yaml").write_text("mine")
     refused = peelfleet("init", folder=tmp_path)
     assert (refused.returncode, (tmp_path / "scenario.yaml").read_text()) == (2, "mine")
-    assert refused.stderr == "peelfleet: scenario.yaml: is there already; --force overwrites it\n"
+    assert refused.stderr == "peelfleet: scenario.yaml: exists already; --force overwrites it\n"
     assert peelfleet("init", "--force", folder=tmp_path).returncode == 0
     assert parse((tmp_path / "scenario.yaml").read_text()).name == "scenario"
 
