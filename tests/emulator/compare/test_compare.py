@@ -246,7 +246,7 @@ def test_several_sides_share_the_risk_of_error(runner: Runner, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("sides", "message"),
     [
-        (["a"], "compare needs two sides: a baseline, and what is compared with it"),
+        (["a"], "compare needs two sides: a baseline, and another to compare with it"),
         (["a", "b"], "a: no run directory, nor a folder of them"),
         (["runs,runs", "runs"], "both have seed 5"),
     ],

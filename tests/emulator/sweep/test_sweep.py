@@ -262,7 +262,7 @@ def test_a_broken_threshold_of_any_run_ends_with_99(file: Path, store_root: Path
     ("arguments", "message"),
     [
         (["--over", "stop_time=0"], "combination layers=16+stop_time=0: --over stop_time=0: stop_time (="),
-        (["--metrics", "ndcg_at_10,,"], "--metrics ndcg_at_10,,: must be names of figures with commas"),
+        (["--metrics", "ndcg_at_10,,"], "--metrics(='ndcg_at_10,,') must be names of figures with commas"),
         (["--out", "x.yaml/s"], "x.yaml/s: cannot keep a sweep here: "),
         (["--data", "here"], "combination layers=16: --data here: the scenario's data are synthetic"),
     ],
