@@ -16,7 +16,7 @@ from emulator.run_directory.layout import PARTIAL
 from scenarios.catalogue.metrics import METRICS
 from scenarios.language.load import load
 from tests.emulator.scenarios import TINY, RecordingObserver, Runner, number
-from wire.errors import InputError
+from wire.errors import InputError, RunError
 from wire.topics import Role
 
 KEYS = [
@@ -171,7 +171,7 @@ def test_a_failed_run_does_not_look_whole(runner: Runner, monkeypatch: pytest.Mo
     def full_disk(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("emulator.runner.runner.write_tables", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr("emulator.runner.results.write_tables", full_disk)
+    with pytest.raises(RunError, match="No space left"):
         runner.run()
     assert [path.suffix for path in runner.out.iterdir()] == [PARTIAL]
