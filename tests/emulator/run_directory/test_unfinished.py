@@ -129,7 +129,7 @@ def test_names_that_can_be_none_are_one_line(tmp_path: Path, store_root: Path) -
 def test_a_user_without_a_home_is_told_what_to_name() -> None:
     script = """
 import os
-from cloud.blocks.store import default_root
+from cloud.blocks.store_cache import default_root
 from wire.errors import InputError
 os.setuid(4242)
 os.environ.pop("HOME", None), os.environ.pop("XDG_CACHE_HOME", None), os.environ.pop("PEELFLEET_STORE", None)

@@ -92,8 +92,8 @@ def test_a_store_under_the_key_of_another_is_refused(tmp_path: Path) -> None:
 SMALL_FILES = """
 import resource, signal, sys
 from pathlib import Path
-from emulator.model import prepare_model
-from scenarios.load import parse
+from emulator.simulation.model_cache import prepare_model
+from scenarios.language.load import parse
 from tests.emulator.scenarios import TINY
 from wire.errors import InputError
 from wire.errors import PeelfleetError
@@ -105,7 +105,7 @@ try:
     print("stored")
 except PeelfleetError as error:
     print(type(error).__name__, str(error).split(": ", 1)[1])
-print(*sorted({words for words in told if "kept" in words}), sep="\\n")
+print(*sorted({words for words in told if "File too large" in words}), sep="\\n")
 """
 
 
