@@ -4,6 +4,8 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
+
 from tests.emulator.cli.test_main import peelfleet
 
 PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
@@ -14,6 +16,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
 
 
+@pytest.mark.slow
 def test_every_command_on_the_page_runs(tmp_path: Path) -> None:
     said = {}
     for command in commands():

@@ -173,6 +173,7 @@ def test_the_page_names_the_commands_that_make_its_tables() -> None:
         assert f"peelfleet sweep scenarios/{name}.yaml" in page
 
 
+@pytest.mark.slow
 def test_thrash_in_small_teaches_the_same(tmp_path: Path, stores: Path) -> None:
     thrash_teaches(in_small("thrash", tmp_path, stores))
 
@@ -188,6 +189,7 @@ def test_thrash_in_small_teaches_the_same(tmp_path: Path, stores: Path) -> None:
     assert pc.sum(first["update_bytes"]).as_py() > 0.9 * pc.sum(still["update_bytes"]).as_py()
 
 
+@pytest.mark.slow
 def test_the_policy_matrix_in_small_teaches_the_same(tmp_path: Path, stores: Path) -> None:
     the_matrix_teaches(in_small("policy-matrix", tmp_path, stores, FEW))
 

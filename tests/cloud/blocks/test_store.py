@@ -259,7 +259,7 @@ ORIGIN = Origin(key="mine", data={"name": "w", "digest": "d"}, settings={"codec"
 
 
 @pytest.mark.parametrize(
-    ("found", "message"),
+    ("actual", "message"),
     [
         (None, "does not say what it was trained with"),
         (msgspec.structs.replace(ORIGIN, key="theirs"), "belongs to theirs, not to mine"),

@@ -286,6 +286,7 @@ def test_a_replica_and_another_fleet_have_names_of_their_own(world: World) -> No
     assert [cloud.metric("peelfleet_cloud_disconnections_total") for cloud in (one, two)] == [0, 0]
 
 
+@pytest.mark.slow
 def test_every_line_is_an_object_whatever_clients_of_the_metrics_port_do(world: World) -> None:
     cloud = world.cloud().ready()
     clients = [socket.create_connection(("127.0.0.1", cloud.port)) for _ in range(100)]

@@ -120,6 +120,7 @@ def test_clients_that_say_nothing_hold_nobody_up() -> None:
             client.close()
 
 
+@pytest.mark.slow
 def test_clients_that_go_away_or_dawdle_leave_no_word(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,8 +15,8 @@ from scenarios.language.load import parse
 TRAIN = """
 import sys
 from pathlib import Path
-from emulator.model import prepare_model
-from scenarios.load import parse
+from emulator.simulation.model_cache import prepare_model
+from scenarios.language.load import parse
 
 report = lambda *told: print(*told, flush=True)
 scenario = parse(sys.argv[1], "x.yaml", ())
