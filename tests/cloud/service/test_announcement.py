@@ -98,6 +98,7 @@ def test_layers_that_nobody_serves_any_more_are_cleared_from_the_broker(world: W
     assert retained(world) == set()
 
 
+@pytest.mark.slow
 def test_who_may_not_announce_its_model_ends_and_says_so(world: World, tmp_path: Path) -> None:
     """mosquitto takes what it forbids without a word."""
     rules = tmp_path / "rules"

@@ -186,6 +186,7 @@ def fleet_url(service: Served) -> str:
     return url_with_password(service.broker.endpoint, Role.FLEET)
 
 
+@pytest.mark.slow
 def test_who_comes_late_joins_the_fleet_where_it_is(
     scenario: Path, service: Served, runner: Runner, tmp_path: Path
 ) -> None:

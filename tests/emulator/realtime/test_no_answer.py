@@ -27,6 +27,7 @@ LIMIT = "message_size_limit 300"
 """The notice of 180 bytes gets through, and no part of an answer."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connections", ["per_device", pytest.param("pooled", marks=pytest.mark.slow)])
 def test_a_run_in_real_time_ends_where_no_update_ever_comes(
     runner: Runner, tmp_path: Path, connections: str
@@ -42,6 +43,7 @@ def test_a_run_in_real_time_ends_where_no_update_ever_comes(
     assert "message_size_limit" in words
 
 
+@pytest.mark.slow
 def test_a_run_of_which_some_updates_never_come_counts_them_and_warns(runner: Runner, tmp_path: Path) -> None:
     """Devices of which the first half has budgets for little only."""
     observer = RecordingObserver()

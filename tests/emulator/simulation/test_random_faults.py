@@ -79,6 +79,7 @@ def test_no_rule_leaves_a_device_without_what_it_asked_for(
     assert strays(log, exact=False) == []
 
 
+@pytest.mark.slow
 def test_a_thousand_devices_are_whole_again(storms: Storms) -> None:
     """Who is connected at the end: phones come and go even in calm weather, a sixth of them at a time."""
     counts = ("fleet[phone].count=700", "fleet[tvbox].count=300")
