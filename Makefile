@@ -26,7 +26,7 @@ demo: $(STAMP) ## run the quickstart scenario end to end
 test: $(STAMP) ## run the tests but the slow ones, one process per core
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
-test-slow: $(STAMP) ## run the tests that take more than twenty seconds each
+test-slow: $(STAMP) ## run the tests that take longest
 	$(BIN)/python -m pytest -n auto --dist load -m slow
 
 check: $(STAMP) ## lint, format, types, import direction, the rules of the house

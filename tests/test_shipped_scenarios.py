@@ -37,7 +37,7 @@ SLOWER: Mapping[str, tuple[str, ...]] = {
 """A cloud that is as small for the few devices that are left as the file's is for its whole fleet."""
 
 
-QUICKEST = ("broker-restart", "cloud-outage", "policy-matrix", "reconnect-storm", "squeeze")
+QUICKEST = ("policy-matrix", "reconnect-storm", "squeeze")
 """The others are run in the slow set."""
 
 

@@ -56,6 +56,7 @@ def test_the_same_scenario_counts_the_same_as_in_memory(
     check_whole(real)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("connections", ["per_device", "pooled"])
 def test_the_embedded_broker_carries_it_too_and_what_it_has_not_is_told(
     runner: Runner, connections: str
@@ -128,6 +129,7 @@ def test_whoever_is_killed_no_device_is_left_without_its_pee(runner: Runner, con
     assert (connects["broken"] > 0) == (connections == "per_device")
 
 
+@pytest.mark.slow
 def test_every_fault_of_a_scenario_comes_in_real_time_too(runner: Runner) -> None:
     text = (
         CALM

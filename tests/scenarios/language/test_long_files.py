@@ -10,6 +10,8 @@ from scenarios.language.sweep_expansion import expand
 from scenarios.language.yaml_tree import MAX_CHARACTERS
 from wire.errors import InputError
 
+pytestmark = pytest.mark.slow
+
 HEAD = "version: 1\nname: x\nstop_time: 10 d\n"
 FLEET = "fleet: [{name: a, count: 1}]\n"
 MOST_S = 40.0
