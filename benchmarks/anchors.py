@@ -55,7 +55,7 @@ class Allowed:
     difference: float = 0.0
 
     def __contains__(self, pair: tuple[float, float]) -> bool:
-        """Return whether the first number is close enough to the second."""
+        """Return True if the first number is close enough to the second."""
         found, printed = pair
         return abs(found - printed) <= max(self.share * printed, self.difference)
 

@@ -39,7 +39,7 @@ class CheckedFigure:
 
     @property
     def kept(self) -> bool:
-        """Return whether the limit is kept."""
+        """Return True if the limit is kept."""
         return self.least <= self.value <= self.most
 
 

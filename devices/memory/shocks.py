@@ -127,7 +127,7 @@ def apply_shocks(
 
 @lru_cache(maxsize=4096)
 def shock_times(seed: int, group: str, index: int, shock: Shock) -> ShockTimes:
-    """Return when shock number *index* of the group begins; the same object for all its devices."""
+    """Return the start times of shock number *index* of the group, one object for all its devices."""
     return ShockTimes(shock, stream(seed, "shock", group, index))
 
 

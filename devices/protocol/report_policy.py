@@ -85,7 +85,7 @@ def next_report_ns(
     now_ns: int,
     evicted_since_report: bool,
 ) -> int | None:
-    """Return when a device reports a budget that has just changed, in nanoseconds; None: it does not.
+    """Return the time to report a budget that has just changed, in nanoseconds; None: no report.
 
     Args:
         policy: the rules of its reports.
@@ -127,7 +127,7 @@ LEAST_REFUSAL_WAIT_NS, LONGEST_REFUSAL_WAIT_NS = NS_PER_S, 60 * NS_PER_S
 
 
 def refusal_wait_ns(in_a_row: int, draw: float) -> int:
-    """Return how long a device waits before it asks again after rejected answers, in nanoseconds.
+    """Return the wait before a device asks again after rejected answers, in nanoseconds.
 
     A fleet that asks again and again is a load without use. The wait is at least a second; it doubles with
     each further answer, up to a minute, and half of it is drawn.

@@ -264,7 +264,7 @@ def decode_pee(raw: bytes) -> Pee:
 
 
 def begins_as_pee(head: bytes) -> bool:
-    """Return whether a file that begins with *head* is a PEE file, of any version, complete or not."""
+    """Return True if a file that begins with *head* is a PEE file, of any version, complete or not."""
     return head[8:].startswith(f'{{"__metadata__":{{"format":"{FORMAT.rstrip("1")}'.encode())
 
 

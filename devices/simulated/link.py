@@ -177,7 +177,7 @@ class Link:
         return sum(max(wait, self.timeout_ns) for wait in waits)
 
     def in_order(self, arrives_ns: int) -> int:
-        """Return when a message that arrives at *arrives_ns* is delivered: not before those sent earlier."""
+        """Return the delivery time of a message that arrives at *arrives_ns*: not before earlier ones."""
         self._ordered_ns = max(arrives_ns, self._ordered_ns)
         return self._ordered_ns
 

@@ -126,7 +126,7 @@ def start_device(
 def _scheduler(
     spec: DeviceSpec, context: SimulationContext, config: FleetConfig, agent: Agent
 ) -> ReportScheduler:
-    """Return what decides on the device's reports; its delivery knows when no answer comes."""
+    """Return the scheduler of the device's reports; its delivery tells it of a missing answer."""
     return ReportScheduler(
         agent,
         msgspec.structs.replace(config.policy, publish=spec.group.budget.publish),
@@ -153,7 +153,7 @@ def _trajectory(
 def _connectivity(
     spec: DeviceSpec, config: FleetConfig, series: TraceSeries, offline_spans: list[Iterator[OfflineSpan]]
 ) -> Iterator[ConnectivityChange] | None:
-    """Return when a device connects and disconnects; None if it is connected from its start on."""
+    """Return the connectivity changes of a device; None if it is connected from its start on."""
     group, name = spec.group, spec.name
     if group.churn is not None:
         offline_spans.append(group.churn.offline_spans(stream(config.seed, "churn", name), spec.start_ns))

@@ -144,7 +144,7 @@ def _log_losses(
 
 
 def soft_gates(logits: Tensor, budget: float, temperature: float) -> Tensor:
-    """Return how far open each block is at a budget, from 0 to 1, shape (M, N).
+    """Return the openness of each block at a budget, from 0 to 1, shape (M, N).
 
     sigmoid((logit - threshold) / temperature), with the threshold at which the gates sum to the budget; the
     floor, the best block of each item group, is open besides. The threshold depends on the logits, so that

@@ -55,7 +55,7 @@ class Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return self.spread_ns
 
     def offline_ns(self, draw: Draw) -> int | None:
-        """Return how long it cuts a device off; None if the device stays connected."""
+        """Return the time that a device is cut off, in nanoseconds; None if it stays connected."""
         return None
 
     def budget_factor(self) -> BudgetFactor | None:

@@ -50,7 +50,7 @@ class Disconnection(Action, frozen=True, kw_only=True, tag="disconnect"):
         return int(self.duration + self.reconnect_within)
 
     def offline_ns(self, draw: Draw) -> int:
-        """Return how long one device is away."""
+        """Return the time that one device is away, in nanoseconds."""
         return int(self.duration) + int(self.reconnect_within * draw())
 
 
