@@ -8,7 +8,7 @@ ASYNCAPI_PARSER := 3.6.6
 ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check asyncapi-parser check-asyncapi format docs docs-traffic docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
+.PHONY: help setup demo test test-slow fuzz check asyncapi-parser check-asyncapi format docs docs-traffic docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -28,6 +28,9 @@ test: $(STAMP) ## run the tests but the slow ones, one process per core
 
 test-slow: $(STAMP) ## run the tests that take longest
 	$(BIN)/python -m pytest -n auto --dist load -m slow
+
+fuzz: $(STAMP) ## run every property with new random examples; `make test` runs the same ones each time
+	$(BIN)/python -m pytest -n auto --dist load -m "hypothesis and not slow" --hypothesis-profile=new
 
 check: $(STAMP) ## lint, format, types, import direction, the rules of the house
 	$(BIN)/ruff check .

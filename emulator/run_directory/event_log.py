@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from devices.event_log import COLUMNS, Column, FleetLog
 from emulator.run_directory.column_types import column_types, has_type
 from emulator.run_directory.layout import EVENTS
-from emulator.run_directory.manifest import MANIFEST, CountedFile, check_file, read_entry, write_entries
+from emulator.run_directory.manifest import MANIFEST, CountedFile, check_file, read_table_entry, write_entries
 from scenarios.catalogue.event_columns import EVENT_COLUMNS
 from wire.errors import InputError
 from wire.input_files import open_regular
@@ -178,7 +178,7 @@ def read_table(path: Path, columns: Iterable[str]) -> pa.Table:
     """
     run = path.parent.parent if path.parent.name == EVENTS and path.stem in COLUMNS else path.parent
     name = path.relative_to(run).as_posix()
-    entry = read_entry(run / MANIFEST, name)
+    entry = read_table_entry(run / MANIFEST, name)
     if entry is not None:
         check_file(path, entry)
     try:
@@ -206,7 +206,7 @@ def read_draft(folder: Path, name: str) -> pa.Table:
         InputError: it was changed after the end of its simulation, or cannot be read.
     """
     path = folder / f"{name}.arrows"
-    expected = read_entry(folder / JOURNAL, name)
+    expected = read_table_entry(folder / JOURNAL, name)
     if expected is not None:
         check_file(path, expected, "the log")
     try:

@@ -144,16 +144,20 @@ def read_entries(path: Path) -> Entries | None:
         raise InputError(f"{path}: is damaged: {error}") from None
 
 
-def read_entry(path: Path, name: str) -> FileEntry | None:
-    """Return the entry of the file *name* in the manifest *path*; None without a manifest.
+def read_table_entry(path: Path, name: str) -> FileEntry | None:
+    """Return the entry of the table *name* in the manifest *path*; None without a manifest.
 
     Raises:
-        InputError: the manifest is damaged, or has no entry for it.
+        InputError: the manifest is damaged, or has no entry for it, or one without its number of rows.
     """
     entries = read_entries(path)
-    if entries is not None and name not in entries:
+    if entries is None:
+        return None
+    if name not in entries:
         raise InputError(f"{path}: is damaged: says nothing of {name}")
-    return None if entries is None else entries[name]
+    if entries[name].rows is None:
+        raise InputError(f"{path}: is damaged: does not say how many rows {name} has")
+    return entries[name]
 
 
 def check_file(path: Path, expected: FileEntry, what: str = "the run directory") -> None:

@@ -113,6 +113,18 @@ def whole(store_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 FILES = ("scenario.yaml", "measured.json", "journal.json", "budget.arrows", "quality.arrows", "fault.arrows")
 
 
+def test_a_journal_that_does_not_say_how_many_rows_a_table_has_is_damaged(
+    whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "shard"
+    shutil.copytree(whole, folder)
+    journal = folder / "journal.json"
+    journal.write_bytes(journal.read_bytes().replace(b'"rows"', b'"rovs"', 1))
+    with pytest.raises(InputError) as caught:
+        read_shards([folder])
+    assert str(caught.value) == f"{journal}: is damaged: does not say how many rows budget has"
+
+
 @given(
     name=st.sampled_from(FILES),
     kind=st.sampled_from(["delete", "cut", "change"]),
