@@ -19,6 +19,7 @@ from emulator.compare import run_sets
 from emulator.compare.resampling_units import MIN_SEEDS
 from emulator.compare.run_sets import Comparison
 from emulator.compare.statistics import MIN_DIFFERING_UNITS, MetricDifference
+from emulator.compare.typical_runs import unseen_share
 from emulator.metrics.per_device import COMPARED_METRICS
 from emulator.run_directory.manifest import list_unchecked
 from wire.errors import InputError
@@ -117,6 +118,12 @@ def _warnings(comparison: Comparison) -> Iterator[str]:
         yield (
             "note: some devices have the same user, and are drawn together: "
             f"{comparison.devices} pairs of devices in {units.count} units"
+        )
+    elif units.kind == "seeds":
+        share = unseen_share(units.runs)
+        yield (
+            f"note: {units.runs} seeds: what happens in fewer than {share:.0%} of all runs may be in none of "
+            "these; intervals hold the median run, and the mean unless such runs carry it"
         )
     if not comparison.paired:
         seeds = ", ".join(f"{one} with {two}" for one, two in comparison.seeds)

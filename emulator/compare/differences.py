@@ -46,6 +46,7 @@ def compare_pairs(
         1 - (1 - level) * share,
         general=units.enough,
         paired=by_run or pairs[0].same_seed,
+        whole_runs=by_run,
         bounds=_bounds([pair.bounds() for pair in pairs]),
     )
     differences = dict(zip((metric.name for metric in COMPARED_METRICS), estimated, strict=True))

@@ -5,6 +5,9 @@ mean has ones as denominators. Pairs of units are resampled. The intervals of al
 95 %: each is studentized, and its critical value is the same quantile of its own resampled distribution,
 chosen so that 95 % of the resamples are inside all intervals at once (Beran's balanced B method).
 
+If the units are whole runs, each interval also contains that of the median run, which is exact
+(`emulator.compare.typical_runs`): ten runs may lack the rare ones that carry a mean.
+
 A paired test (`emulator.compare.sign_test`) is done too: it detects rare differences, for which the interval
 is wide.
 
@@ -18,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.compare.sign_test import adjust_for_all_metrics, sign_test
+from emulator.compare.typical_runs import median_intervals
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
 
@@ -115,6 +119,7 @@ def estimate_differences(
     *,
     general: bool = True,
     paired: bool = True,
+    whole_runs: bool = False,
     bounds: Bounds | None = None,
 ) -> list[MetricDifference]:
     """Return the difference in each metric with intervals that hold together.
@@ -126,6 +131,7 @@ def estimate_differences(
         resamples: number of resamples; the draws depend on the number of units only.
         general: True if the result holds for other runs, too; else no interval is computed.
         paired: True if each unit has both sides; else units with equal values are not counted as equal.
+        whole_runs: True if each unit is a pair of runs; then the intervals hold the median run, too.
         bounds: limits of the intervals.
     """
     ratios = [_ratio(side) for side in (first, second)]
@@ -141,7 +147,12 @@ def estimate_differences(
         roots = np.concatenate(list(_roots(parts[:, :, judged], resamples)))
         reach[judged] = balanced_critical_values(roots, level)
     moved = np.where(counts > 0, ratios[1] - ratios[0], 0.0)
-    low, high = _clipped(moved, reach * np.where(spread > 0, spread, np.where(judged, 0, np.inf)), bounds)
+    reach = reach * np.where(spread > 0, spread, np.where(judged, 0, np.inf))
+    low, high = moved - reach, moved + reach
+    if whole_runs and general:
+        ends = median_intervals(_unit_differences(first, second), level)
+        low, high = np.fmin(low, ends[0]), np.fmax(high, ends[1])
+    low, high = _clipped(moved, low, high, bounds)
     chance = np.ones(len(counts))
     chance[judged] = adjust_for_all_metrics(sign_test(_scores(first, second)[:, judged]))
     return [
@@ -162,10 +173,9 @@ def estimate_differences(
 
 
 def _clipped(
-    difference: FloatArray, reach: FloatArray, bounds: Bounds | None
+    difference: FloatArray, low: FloatArray, high: FloatArray, bounds: Bounds | None
 ) -> tuple[FloatArray, FloatArray]:
     """Return the ends of the intervals, inside *bounds*."""
-    low, high = difference - reach, difference + reach
     if bounds is not None:
         low = np.maximum(low, np.minimum(bounds.second_low - bounds.first_high, difference))
         high = np.minimum(high, np.maximum(bounds.second_high - bounds.first_low, difference))
@@ -224,11 +234,19 @@ def _parts(first: RatioSums, second: RatioSums, ratios: Sequence[FloatArray]) ->
 
 def _differing(first: RatioSums, second: RatioSums) -> NDArray[np.bool_]:
     """Return a mask of units whose values differ between the sides: (N, K)."""
-    one, other = (
-        np.divide(side.above, side.below, out=np.full(side.below.shape, np.nan), where=side.below > 0)
-        for side in (first, second)
-    )
+    one, other = _unit_ratios(first), _unit_ratios(second)
     return np.asarray(~np.isclose(one, other, rtol=1e-9, atol=1e-12, equal_nan=True))
+
+
+def _unit_differences(first: RatioSums, second: RatioSums) -> FloatArray:
+    """Return the difference of each unit: (N, K); NaN if a side has no value."""
+    return _unit_ratios(second) - _unit_ratios(first)
+
+
+def _unit_ratios(side: RatioSums) -> FloatArray:
+    return np.asarray(
+        np.divide(side.above, side.below, out=np.full(side.below.shape, np.nan), where=side.below > 0)
+    )
 
 
 def _roots(parts: FloatArray, resamples: int) -> Iterator[FloatArray]:
