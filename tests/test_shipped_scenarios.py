@@ -14,6 +14,7 @@ from emulator.replay.replay import read_replay
 from emulator.runner.runner import RunOptions, RunResult, run
 from scenarios.language.load import load, shipped
 from scenarios.language.scenario import Scenario
+from tests.emulator.metrics.ranges import assert_equal_from_any_ranges
 from tests.emulator.scenarios import RecordingObserver, number
 from wire.errors import InputError
 
@@ -114,6 +115,7 @@ def test_a_shipped_scenario_gives_one_log_whatever_runs_it(path: Path, stores: P
     else:
         assert log_of(station.run(scenario, shards=4)) == log_of(once)
     shows_what_its_header_says(path.stem, once)
+    assert_equal_from_any_ranges(once.folder)
 
 
 def shows_what_its_header_says(name: str, finished: RunResult) -> None:

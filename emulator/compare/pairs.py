@@ -6,7 +6,7 @@ of the other run are 0.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -64,7 +64,7 @@ class RunPair:
             run.events(metric).select(numbers, len(run.devices))
             for run, numbers in zip((self.first, self.second), self.devices, strict=True)
         )
-        return first, second if self.same_seed else DeviceEvents(second.device + self.count, second.values)
+        return first, second if self.same_seed else replace(second, device=second.device + self.count)
 
     @cached_property
     def sums(self) -> tuple[RatioSums, RatioSums]:
@@ -91,11 +91,11 @@ class RunPair:
 
     def _count_slow_events(self, parts: Sequence[tuple[FloatArray, FloatArray]], column: int) -> None:
         """Write the number of events above the percentile of both runs, and of all events, into *column*."""
-        values = np.concatenate([events.values for events in self.events])
-        edge = DeviceEvents(np.empty(0, np.int64), values).p95
+        first, second = self.events
+        edge = replace(first, values=np.concatenate([first.values, second.values])).p95
         for run, ((above, below), events) in enumerate(zip(parts, self.events, strict=True)):
             row = events.device if self.same_seed else events.device - run * self.count
-            above[:, column] = np.bincount(row, events.values > edge, self.count)
+            above[:, column] = np.bincount(row, events.shown > edge, self.count)
             below[:, column] = np.bincount(row, minlength=self.count)
 
     @cached_property
@@ -110,8 +110,8 @@ class RunPair:
         for column, metric in enumerate(COMPARED_METRICS):
             if metric.reduction is Reduction.P95:
                 for (low, high), events in zip(extremes, self.events, strict=True):
-                    low[column] = events.values.min(initial=np.inf)
-                    high[column] = events.values.max(initial=-np.inf)
+                    low[column] = events.shown.min(initial=np.inf)
+                    high[column] = events.shown.max(initial=-np.inf)
         return Bounds(*extremes[0], *extremes[1])
 
 

@@ -26,9 +26,10 @@ class SortedEvents:
     @classmethod
     def from_events(cls, events: DeviceEvents, units: IntArray) -> "SortedEvents":
         """Return *events* of rows sorted by value; *units* has the unit of each row."""
-        order = np.argsort(events.values, kind="stable")
+        values = events.shown
+        order = np.argsort(values, kind="stable")
         order = order[:: -(-len(order) // _MAX_EVENTS) or 1]
-        return cls(units[events.device[order]], events.values[order])
+        return cls(units[events.device[order]], values[order])
 
     def p95(self, weights: FloatArray) -> float:
         """Return the percentile with a weight for each unit; NaN without events."""

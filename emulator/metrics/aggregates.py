@@ -1,36 +1,44 @@
-"""Aggregates: rows with values, and their statistics over the whole run and by dimension."""
+"""Metrics of a range of devices as rows with values, and their sums by slice."""
 
-import itertools
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.metrics.exact_sums import add_shifted, exact_sum, fraction_bits, limbs
 from emulator.metrics.frame import Frame, RowSet
-from emulator.metrics.histogram import PERCENTILES, exact_sum, exact_sums
+from emulator.metrics.histogram import bucket_numbers
+from emulator.metrics.intervals import Intervals, intervals_by_code
 from emulator.metrics.row_index import BoolArray, FloatArray, IntArray
+from emulator.metrics.slices import WHOLE, SliceLayout
+from emulator.metrics.sums import (
+    BUCKET_BITS,
+    Chunk,
+    CounterSums,
+    JointTime,
+    LargestValue,
+    LevelSums,
+    MetricSums,
+    RatioParts,
+    ScaledSums,
+    TimeSums,
+    TrendSums,
+)
 
-Number = int | float | None
-Stats = Mapping[str, Number]
-"""Statistics of a metric by name; None if there are no rows to compute them from."""
 Codes = Mapping[str, int]
 """A code for each of some dimensions: the index of a value; -1: no row has the value."""
+Values = NDArray[Any]  # Any: whole numbers of any width, truth values or floats
+
+_LARGEST = np.iinfo(np.int64).max
 
 
 class Aggregate(Protocol):
-    """A metric of a run as rows with values, from which statistics are computed."""
+    """A metric of a range of devices as rows with values."""
 
-    @property
-    def stats(self) -> Stats:
-        """The statistics over all rows."""
-
-    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
-        """Return the statistics for each value of *dimension*, in the order of `Frame.values`."""
+    def sums(self, frame: Frame, layout: SliceLayout) -> MetricSums:
+        """Return the sums of each slice."""
 
     def select(self, frame: Frame, codes: Codes) -> "Aggregate":
         """Return the metric over the rows that have *codes*."""
@@ -45,30 +53,53 @@ def select_rows(frame: Frame, rows: RowSet, codes: Codes) -> BoolArray:
     return mask
 
 
+def sum_slices(frame: Frame, rows: RowSet, layout: SliceLayout, values: Values) -> list[int]:
+    """Return the exact sum of the *values* of each slice, see `exact_sum`."""
+    sums = [0] * layout.count
+    if layout.count == 1:
+        return [exact_sum(values)]
+    cells = frame.cells(rows) if layout.general else None
+    own = own_bins(frame, rows, layout)
+    for shift, limb in limbs(values):
+        found = np.zeros(layout.count)
+        found[WHOLE] = limb.sum()
+        if cells is not None:
+            of_cells = np.bincount(cells.of_row, limb, cells.count)
+            for column in layout.general:
+                by_value = np.bincount(cells.bins[column.dimension], of_cells, column.size + 1)
+                found[column.first : column.first + column.size] = by_value[1:]
+        for first, size, bins in own:
+            found[first : first + size] = np.bincount(bins, limb, size + 1)[1:]
+        add_shifted(sums, found, shift)
+    return sums
+
+
+def own_bins(frame: Frame, rows: RowSet, layout: SliceLayout) -> list[tuple[int, int, IntArray]]:
+    """Return the first slice and the number of slices of each own column, and each row's code plus 1."""
+    columns = []
+    for column in layout.own:
+        codes = frame.codes(rows, column.dimension).astype(np.int64)
+        if column.other:
+            codes = codes * column.width + frame.codes(rows, column.other)
+        columns.append((column.first, column.size, codes + 1))
+    return columns
+
+
+def count_slices(frame: Frame, rows: RowSet, layout: SliceLayout) -> list[int]:
+    """Return the number of rows in each slice."""
+    return sum_slices(frame, rows, layout, np.ones(len(rows.device), dtype=np.bool_))
+
+
 @dataclass(frozen=True, eq=False)
 class Counter:
     """A sum over events."""
 
     rows: RowSet
-    values: IntArray
-    sums: dict[str, list[int]] = field(default_factory=dict)
-    """Sums of all cells, kept for the next dimension."""
+    values: Values
 
-    @property
-    def stats(self) -> Stats:
-        """The total."""
-        return {"total": exact_sum(self.values)}
-
-    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
-        """Return the total of each value."""
-        groups = len(frame.values(dimension))
-        if dimension in self.rows.own:
-            sums = exact_sums(self.values, frame.bins(self.rows, dimension), groups)
-            return [{"total": total} for total in sums]
-        cells = frame.cells(self.rows)
-        if "cells" not in self.sums:
-            self.sums["cells"] = exact_sums(self.values, cells.of_row + 1, len(cells.codes["pressure"]))
-        return [{"total": total} for total in cells.sum_by(self.sums["cells"], dimension, groups)]
+    def sums(self, frame: Frame, layout: SliceLayout) -> CounterSums:
+        """Return the total of each slice."""
+        return CounterSums(sum_slices(frame, self.rows, layout, self.values))
 
     def select(self, frame: Frame, codes: Codes) -> "Counter":
         """Return the sum over the rows that have *codes*."""
@@ -81,75 +112,66 @@ class Trend:
     """One value per event."""
 
     rows: RowSet
-    values: IntArray | FloatArray
-    """Whole numbers in the smallest unit (nanoseconds, bytes), or shares."""
+    values: IntArray
+    """Whole numbers in the smallest unit: nanoseconds, bytes, or parts of a share."""
     scale: int
     """Number of smallest units in one unit of the metric."""
 
-    @property
-    def stats(self) -> Stats:
-        """Count, mean and percentiles."""
-        return trend_statistics(self._rising, self.sum, self.scale)
-
-    @property
-    def sum(self) -> float:
-        """The sum of all values."""
-        return exact_total(self.values)
-
-    def percentile(self, percent: float) -> float | None:
-        """Return the least value that at least *percent* of all values do not exceed; None without values."""
-        return nearest_rank(self._rising, percent, self.scale)
-
-    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
-        """Return count, mean and percentiles of each value."""
-        bins, groups = frame.bins(self.rows, dimension), len(frame.values(dimension))
-        # Sorted by value once; then only grouped by bin, which is fast for few bins.
-        small = bins[self._order].astype(np.uint16 if groups < 2**16 else np.int64)
-        order = np.argsort(small, kind="stable")
-        rising = self.values[self._order][order]
-        ends = np.searchsorted(small[order], np.arange(groups + 1), side="right").tolist()
-        parts = [rising[start:end] for start, end in itertools.pairwise(ends)]
-        return [trend_statistics(part, exact_total(part), self.scale) for part in parts]
+    def sums(self, frame: Frame, layout: SliceLayout) -> TrendSums:
+        """Return count, sum, extremes and histogram of each slice."""
+        count = count_slices(frame, self.rows, layout)
+        total = sum_slices(frame, self.rows, layout, self.values)
+        least, most = self._extremes(frame, layout)
+        return TrendSums(self.scale, count, total, least, most, [self._histogram(frame, layout)])
 
     def select(self, frame: Frame, codes: Codes) -> "Trend":
         """Return the values of those rows that have *codes*."""
         mask = select_rows(frame, self.rows, codes)
         return Trend(self.rows.select(mask), self.values[mask], self.scale)
 
-    @cached_property
-    def _order(self) -> IntArray:
-        return np.argsort(self.values, kind="stable")
+    def _extremes(self, frame: Frame, layout: SliceLayout) -> tuple[IntArray, IntArray]:
+        least, most = np.full(layout.count, _LARGEST), np.full(layout.count, -1, dtype=np.int64)
+        least[WHOLE], most[WHOLE] = self.values.min(initial=_LARGEST), self.values.max(initial=-1)
+        if layout.general:
+            cells = frame.cells(self.rows)
+            low, high = extremes(self.values, self.values, cells.of_row, cells.count)
+            for column in layout.general:
+                ends = extremes(low, high, cells.bins[column.dimension], column.size + 1)
+                inside = slice(column.first, column.first + column.size)
+                least[inside], most[inside] = (each[1:] for each in ends)
+        for first, size, bins in own_bins(frame, self.rows, layout):
+            ends = extremes(self.values, self.values, bins, size + 1)
+            least[first : first + size], most[first : first + size] = (each[1:] for each in ends)
+        return least, most
 
-    @property
-    def _rising(self) -> IntArray | FloatArray:
-        return self.values[self._order]
+    def _histogram(self, frame: Frame, layout: SliceLayout) -> Chunk:
+        """Return the keys of slice and bucket, and their counts."""
+        buckets = bucket_numbers(self.values).astype(np.uint32)
+        parts = [buckets]
+        for column in layout.general:
+            bins = frame.cells(self.rows).bins[column.dimension][frame.cells(self.rows).of_row]
+            parts.append(_keys(buckets, bins, column.first))
+        for first, _, bins in own_bins(frame, self.rows, layout):
+            parts.append(_keys(buckets, bins, first))
+        keys = np.sort(np.concatenate(parts))
+        first_rows = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
+        counts = np.diff(np.append(first_rows, len(keys)))
+        return keys[first_rows].astype(np.uint64), counts.astype(np.int64)
 
 
-def trend_statistics(rising: IntArray | FloatArray, total: float, scale: int) -> Stats:
-    """Return the statistics of a trend from its values in rising order and their sum."""
-    count = len(rising)
-    return {
-        "n": count,
-        "mean": total / count / scale if count else None,
-        "min": float(rising[0]) / scale if count else None,
-        **{name: nearest_rank(rising, float(name.removeprefix("p")), scale) for name in PERCENTILES},
-        "max": float(rising[-1]) / scale if count else None,
-    }
+def _keys(buckets: NDArray[np.uint32], bins: IntArray, first: int) -> NDArray[np.uint32]:
+    """Return the keys of the rows that have a value: 2^15 slices of 2^17 buckets fit a key."""
+    number = (bins + (first - 1)).astype(np.uint32) << np.uint32(BUCKET_BITS)
+    keys = number | buckets
+    return keys if bins.all() else keys[bins > 0]
 
 
-def nearest_rank(rising: IntArray | FloatArray, percent: float, scale: int) -> float | None:
-    """Return the nearest rank: the least of *rising* that at least *percent* of them do not exceed."""
-    if not len(rising):
-        return None
-    rank = max(-(-Fraction(repr(percent)) * len(rising) // 100), 1)
-    return float(rising[int(rank) - 1]) / scale
-
-
-def exact_total(values: IntArray | FloatArray) -> float:
-    """Return the sum of *values* >= 0: exact for whole numbers, correctly rounded for floats."""
-    if np.issubdtype(values.dtype, np.floating):
-        return math.fsum(values.tolist())
-    return exact_sum(values.astype(np.int64))
+def extremes(low: IntArray, high: IntArray, group: IntArray, groups: int) -> tuple[IntArray, IntArray]:
+    """Return the least of *low* and the greatest of *high*, all >= 0, of each group; -1 without any."""
+    least, most = np.full(groups, _LARGEST), np.full(groups, -1, dtype=np.int64)
+    np.minimum.at(least, group, low)
+    np.maximum.at(most, group, high)
+    return least, most
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,31 +179,20 @@ class WeightedSum:
     """A sum over rows: one side of a ratio."""
 
     rows: RowSet
-    values: FloatArray
-    sums: dict[str, list[float]] = field(default_factory=dict)
-    """Sums of all cells, kept for the next dimension, or for another ratio with the same sum."""
+    values: Values
+    per_unit: int = 1
+    """Number of units of the values in one unit of the sum."""
 
-    def total(self) -> float:
-        """Return the sum."""
-        return float(self.values.sum())
-
-    def sum_by(self, frame: Frame, dimension: str) -> list[float]:
-        """Return the sum of each value of *dimension*."""
-        groups = len(frame.values(dimension))
-        if dimension in self.rows.own:
-            bins = frame.bins(self.rows, dimension)
-            own: list[float] = np.bincount(bins, self.values, groups + 1).tolist()[1:]
-            return own
-        cells = frame.cells(self.rows)
-        if "cells" not in self.sums:
-            count = len(cells.codes["pressure"])
-            self.sums["cells"] = np.bincount(cells.of_row, self.values, count).tolist()
-        return cells.sum_by(self.sums["cells"], dimension, groups)
+    def sums(self, frame: Frame, layout: SliceLayout) -> ScaledSums:
+        """Return the sum of each slice."""
+        return ScaledSums(
+            sum_slices(frame, self.rows, layout, self.values), self.per_unit << fraction_bits(self.values)
+        )
 
     def select(self, frame: Frame, codes: Codes) -> "WeightedSum":
         """Return the sum over the rows that have *codes*."""
         mask = select_rows(frame, self.rows, codes)
-        return WeightedSum(self.rows.select(mask), self.values[mask])
+        return replace(self, rows=self.rows.select(mask), values=self.values[mask])
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,30 +202,22 @@ class Level:
     rows: RowSet
     values: FloatArray
     time: WeightedSum
-    """Duration of each state, in seconds."""
+    """Duration of each state."""
 
     @property
-    def stats(self) -> Stats:
-        """The mean over time, the least and the greatest value."""
-        held = self.time.total()
-        if not held:
-            return {"mean": None, "min": None, "max": None}
-        mean = self._weighted.total() / held
-        return {"mean": mean, "min": float(self.values.min()), "max": float(self.values.max())}
+    def weighted(self) -> WeightedSum:
+        """The values, each times its duration in seconds."""
+        return WeightedSum(self.rows, self.values * (self.time.values / self.time.per_unit))
 
-    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
-        """Return the mean over time of each value."""
-        pairs = zip(self._weighted.sum_by(frame, dimension), self.time.sum_by(frame, dimension), strict=True)
-        return [{"mean": _divide(*pair, 1.0)} for pair in pairs]
+    def sums(self, frame: Frame, layout: SliceLayout) -> LevelSums:
+        """Return the sums of each slice, and the least and the greatest value."""
+        ends = (float(self.values.min()), float(self.values.max())) if len(self.values) else (None, None)
+        return LevelSums(self.weighted.sums(frame, layout), self.time.sums(frame, layout), *ends)
 
     def select(self, frame: Frame, codes: Codes) -> "Level":
         """Return the level of the states that have *codes*."""
         mask = select_rows(frame, self.rows, codes)
         return Level(self.rows.select(mask), self.values[mask], self.time.select(frame, codes))
-
-    @cached_property
-    def _weighted(self) -> WeightedSum:
-        return WeightedSum(self.rows, self.values * self.time.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,21 +226,14 @@ class Ratio:
 
     above: WeightedSum
     below: WeightedSum
-    factor: float = 1.0
 
-    @property
-    def stats(self) -> Stats:
-        """The ratio."""
-        return {"value": _divide(self.above.total(), self.below.total(), self.factor)}
-
-    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
-        """Return the ratio of each value."""
-        pairs = zip(self.above.sum_by(frame, dimension), self.below.sum_by(frame, dimension), strict=True)
-        return [{"value": _divide(above, below, self.factor)} for above, below in pairs]
+    def sums(self, frame: Frame, layout: SliceLayout) -> RatioParts:
+        """Return both sums of each slice."""
+        return RatioParts(self.above.sums(frame, layout), self.below.sums(frame, layout))
 
     def select(self, frame: Frame, codes: Codes) -> "Ratio":
         """Return the ratio over the rows that have *codes*."""
-        return replace(self, above=self.above.select(frame, codes), below=self.below.select(frame, codes))
+        return Ratio(self.above.select(frame, codes), self.below.select(frame, codes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,17 +244,13 @@ class Time:
     all: WeightedSum
     """All device time."""
 
-    @property
-    def stats(self) -> Stats:
-        """The time, and its share of all device time."""
-        return self._stats(self.held.total(), self.all.total())
-
-    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
-        """Return time and share of each value; by its own dimensions the share is of all device time."""
-        held = self.held.sum_by(frame, dimension)
-        own = dimension in self.held.rows.own
-        total = [self.all.total()] * len(held) if own else self.all.sum_by(frame, dimension)
-        return [self._stats(*pair) for pair in zip(held, total, strict=True)]
+    def sums(self, frame: Frame, layout: SliceLayout) -> TimeSums:
+        """Return the times of each slice; by its own dimensions the share is of all device time."""
+        total = self.all.sums(frame, replace(layout, own=()))
+        sums = list(total.sums)
+        for column in layout.own:
+            sums[column.first : column.first + column.size] = [sums[WHOLE]] * column.size
+        return TimeSums(self.held.sums(frame, layout), replace(total, sums=sums))
 
     def select(self, frame: Frame, codes: Codes) -> "Time":
         """Return the time of the rows that have *codes*; its own dimensions do not narrow all device time."""
@@ -266,43 +258,61 @@ class Time:
         general = {dimension: code for dimension, code in codes.items() if dimension not in own}
         return Time(self.held.select(frame, codes), self.all.select(frame, general))
 
-    @staticmethod
-    def _stats(held: float, total: float) -> Stats:
-        return {"total": held if total else None, "share": _divide(held, total, 1.0)}
+
+@dataclass(frozen=True, eq=False)
+class Largest:
+    """The largest value of any row; at least 0."""
+
+    rows: RowSet
+    values: IntArray
+
+    def sums(self, frame: Frame, layout: SliceLayout) -> LargestValue:
+        """Return the largest value of each slice."""
+        values = np.maximum(self.values, 0)
+        most = np.full(layout.count, -1, dtype=np.int64)
+        most[WHOLE] = values.max(initial=-1)
+        if layout.general:
+            cells = frame.cells(self.rows)
+            _, high = extremes(values, values, cells.of_row, cells.count)
+            for column in layout.general:
+                _, by_value = extremes(high, high, cells.bins[column.dimension], column.size + 1)
+                most[column.first : column.first + column.size] = by_value[1:]
+        return LargestValue([None if value < 0 else value for value in most.tolist()])
+
+    def select(self, frame: Frame, codes: Codes) -> "Largest":
+        """Return the largest of the rows that have *codes*."""
+        mask = select_rows(frame, self.rows, codes)
+        return Largest(self.rows.select(mask), self.values[mask])
 
 
 @dataclass(frozen=True, eq=False)
-class Gauge:
-    """One number that is not a sum over rows."""
+class AllAtOnce:
+    """The time in which a condition holds for every device that has a state."""
 
     rows: RowSet
-    columns: Mapping[str, NDArray[Any]]
-    """Columns of the rows from which it is computed."""
-    compute: Callable[[Mapping[str, NDArray[Any]]], Number]
+    """Pieces of states, each from its time on."""
+    lasting_ns: IntArray
+    holds: BoolArray
 
-    @property
-    def stats(self) -> Stats:
-        """The number."""
-        return {"value": self.compute(self.columns)}
+    def sums(self, frame: Frame, layout: SliceLayout) -> JointTime:
+        """Return the times of each slice."""
+        return JointTime(
+            self._intervals(frame, layout, np.ones(len(self.holds), dtype=np.bool_)),
+            self._intervals(frame, layout, ~self.holds),
+        )
 
-    def split(self, frame: Frame, dimension: str) -> Sequence[Stats]:
-        """Return the number of each value."""
-        codes = frame.codes(self.rows, dimension)
-        return [
-            {"value": self.compute(columns)}
-            for columns in self._parts(codes == code for code in range(len(frame.values(dimension))))
-        ]
-
-    def select(self, frame: Frame, codes: Codes) -> "Gauge":
-        """Return the number for the rows that have *codes*."""
+    def select(self, frame: Frame, codes: Codes) -> "AllAtOnce":
+        """Return the time of the states that have *codes*."""
         mask = select_rows(frame, self.rows, codes)
-        (columns,) = self._parts(iter([mask]))
-        return Gauge(self.rows.select(mask), columns, self.compute)
+        return AllAtOnce(self.rows.select(mask), self.lasting_ns[mask], self.holds[mask])
 
-    def _parts(self, masks: Iterator[BoolArray]) -> Iterator[Mapping[str, NDArray[Any]]]:
-        for mask in masks:
-            yield {name: values[mask] for name, values in self.columns.items()}
-
-
-def _divide(above: float, below: float, factor: float) -> float | None:
-    return above / below * factor if below else None
+    def _intervals(self, frame: Frame, layout: SliceLayout, mask: BoolArray) -> list[Intervals]:
+        order = np.flatnonzero(mask)
+        order = order[np.argsort(self.rows.t_ns[order], kind="stable")]
+        start = self.rows.t_ns[order]
+        end = start + self.lasting_ns[order]
+        found = [Intervals.from_sorted(start, end)]
+        for column in layout.general:
+            codes = frame.codes(self.rows, column.dimension)[order]
+            found += intervals_by_code(start, end, codes, column.size)
+        return found

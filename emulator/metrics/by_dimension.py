@@ -1,11 +1,12 @@
 """The metrics of a run by every dimension: one tidy table, and the worst value of each dimension."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import pyarrow as pa
 
-from emulator.metrics.aggregates import Number, Stats
 from emulator.metrics.compute import RunMetrics
+from emulator.metrics.slices import TRANSIENT
+from emulator.metrics.sums import Number, Stats
 from scenarios.catalogue.metrics import METRICS
 
 ALL = "all"
@@ -18,8 +19,6 @@ _RANKED_BY = {
     "update_latency_seconds": ("p95", max),
 }
 """Metrics that rank the values of a dimension: the statistic, and whether the least or the most is worst."""
-_TRANSIENT = ("pressure", "stage", "budget_decile", "budget_range")
-"""Dimensions whose values devices pass through during a run; they are not ranked."""
 
 Row = tuple[str, str, str, str, Number]
 
@@ -38,18 +37,14 @@ def metrics_table(metrics: RunMetrics) -> pa.Table:
 
 
 def _rows(metrics: RunMetrics) -> Iterator[Row]:
-    frame = metrics.frame
     for name, metric in METRICS.items():
-        aggregate = metrics.aggregate(name)
-        yield from _statistics(name, ALL, [""], [aggregate.stats])
-        for dimension in (*frame.dimensions, *metric.own):
-            yield from _statistics(
-                name, dimension, frame.values(dimension), aggregate.split(frame, dimension)
-            )
+        yield from _statistics(name, ALL, {"": metrics.stats(name)})
+        for dimension in metrics.slices.dimensions_of(metric):
+            yield from _statistics(name, dimension, metrics.split(name, dimension))
 
 
-def _statistics(name: str, dimension: str, values: Sequence[str], stats: Iterable[Stats]) -> Iterator[Row]:
-    for value, statistics in zip(values, stats, strict=True):
+def _statistics(name: str, dimension: str, by_value: Mapping[str, Stats]) -> Iterator[Row]:
+    for value, statistics in by_value.items():
         for statistic, number in statistics.items():
             yield name, dimension, value, statistic, number
 
@@ -59,25 +54,21 @@ def find_worst(metrics: RunMetrics) -> dict[str, dict[str, str | None]]:
 
     It is None if fewer than two values have the metric, or all have the same number.
     """
-    frame = metrics.frame
     return {
         dimension: {
             metric: _worst(
-                frame.values(dimension),
-                [stats[statistic] for stats in metrics.aggregate(metric).split(frame, dimension)],
+                {value: stats[statistic] for value, stats in metrics.split(metric, dimension).items()},
                 lowest=choose is min,
             )
             for metric, (statistic, choose) in _RANKED_BY.items()
         }
-        for dimension in frame.dimensions
-        if dimension not in _TRANSIENT
+        for dimension in metrics.slices.dimensions
+        if dimension not in TRANSIENT
     }
 
 
-def _worst(values: Sequence[str], numbers: Sequence[Number], *, lowest: bool) -> str | None:
-    number_of: Mapping[str, float] = {
-        value: number for value, number in zip(values, numbers, strict=True) if number is not None
-    }
+def _worst(numbers: Mapping[str, Number], *, lowest: bool) -> str | None:
+    number_of = {value: number for value, number in numbers.items() if number is not None}
     if len(set(number_of.values())) < 2:
         return None
     return (min if lowest else max)(number_of, key=lambda value: number_of[value])

@@ -1,87 +1,89 @@
-"""The metrics of a run, computed from its event tables and nothing else."""
+"""The metrics of a run, read from its merged sums."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from emulator.metrics.aggregates import Aggregate, Codes, Counter, Stats
 from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.formulas import FORMULAS
-from emulator.metrics.frame import Frame
-from emulator.metrics.inputs import MetricInputs
+from emulator.metrics.measure import RowSelection, RunSums, measure
 from emulator.metrics.row_index import Columns
+from emulator.metrics.scales import Scales, scan
+from emulator.metrics.slices import Slices
+from emulator.metrics.sums import CounterSums, MetricSums, Stats
 from emulator.metrics.timeline import RunTimeline
-from scenarios.catalogue.metrics import METRICS
+from scenarios.catalogue.metrics import METRICS, Kind
 from wire.units import NS_PER_S
 
 
 class RunMetrics:
-    """The metrics of a run. Each is computed when it is first asked for.
+    """The metrics of a run.
 
     Args:
-        devices: the devices.
+        sums: of all its devices.
+        scales: of the run.
         timeline: the stages, and when the run ended.
-        tables: the columns of the event tables, as `DeviceTable.encode` returns them.
-        since_ns: time before it is left out.
     """
 
-    def __init__(
-        self, devices: DeviceTable, timeline: RunTimeline, tables: Mapping[str, Columns], since_ns: int = 0
-    ) -> None:
-        self.frame = Frame(devices, timeline, tables["quality"])
-        self.since_ns = since_ns
-        self.tables = tables
-        """The columns of the event tables."""
-        self._inputs = MetricInputs(self.frame, tables, since_ns)
-        self._aggregates: dict[str, Aggregate] = {}
+    def __init__(self, sums: RunSums, scales: Scales, timeline: RunTimeline) -> None:
+        self.sums = sums
+        self.timeline = timeline
+        self.slices = Slices(scales, timeline)
 
-    def aggregate(self, name: str) -> Aggregate:
-        """Return the metric called *name*.
+    @classmethod
+    def of_tables(
+        cls,
+        devices: DeviceTable,
+        timeline: RunTimeline,
+        tables: Mapping[str, Columns],
+        selections: Sequence[RowSelection] = (),
+    ) -> "RunMetrics":
+        """Return the metrics of a run whose tables are in memory as a whole, see `measure`."""
+        scales = scan(tables, devices, timeline).scales()
+        return cls(measure(tables, devices, timeline, scales, selections), scales, timeline)
+
+    def stats(self, name: str) -> Stats:
+        """Return the statistics of the metric called *name* over the whole run.
 
         Raises:
             KeyError: there is no such metric.
         """
-        if name not in self._aggregates:
-            self._aggregates[name] = FORMULAS[name](self._inputs)
-        return self._aggregates[name]
-
-    def codes(self, name: str, filters: Mapping[str, str]) -> Codes:
-        """Return the codes of *filters*, values by dimension, for the metric called *name*."""
-        return {dimension: self._code(name, dimension, value) for dimension, value in filters.items()}
+        return self.sums.metric(name).stats()
 
     def split(self, name: str, dimension: str) -> Mapping[str, Stats]:
         """Return the statistics of the metric called *name* for each value of *dimension*."""
-        stats = self.aggregate(name).split(self.frame, dimension)
-        return dict(zip(self.frame.values(dimension), stats, strict=True))
+        sums, layout = self.sums.metric(name), self.slices.layout(name)
+        values = self.slices.values(dimension, METRICS[name])
+        split = zip(values, (sums.stats(number) for number in layout.numbers[dimension]), strict=True)
+        if METRICS[name].kind is Kind.LEVEL:  # the least and the greatest value are those of the whole run
+            return {value: {"mean": stats["mean"]} for value, stats in split}
+        return dict(split)
 
     def pair_totals(self, name: str, first: str, second: str) -> dict[str, dict[str, int]]:
         """Return the totals of a counter by two of its own dimensions, without the zeros."""
-        counter, own = self.aggregate(name), METRICS[name].own
-        assert isinstance(counter, Counter)
+        counter, own = self.sums.metric(name), METRICS[name].own
+        assert isinstance(counter, CounterSums)
+        column = self.slices.layout(name).pair(first, second)
         pairs: dict[str, dict[str, int]] = {}
-        for code, value in enumerate(own[first]):
-            split = counter.select(self.frame, {first: code}).split(self.frame, second)
-            totals = dict(zip(own[second], (stats["total"] for stats in split), strict=True))
-            inner = {other: int(total) for other, total in totals.items() if total}
+        for number, value in enumerate(own[first]):
+            start = column.first + number * column.width
+            totals = zip(own[second], counter.totals[start : start + column.width], strict=True)
+            inner = {other: total for other, total in totals if total}
             if inner:
                 pairs[value] = inner
         return pairs
 
-    def since(self, since_ns: int) -> "RunMetrics":
-        """Return the metrics of the same run without the time before *since_ns*."""
-        return RunMetrics(self.frame.devices, self.frame.timeline, self.tables, since_ns)
+    def selection(self, name: str, filters: Mapping[str, str]) -> MetricSums:
+        """Return the sums of a metric over the rows that pass *filters*, without the warm-up.
+
+        Raises:
+            KeyError: no rule for which the sums were made is about it.
+        """
+        return self.sums.selection(RowSelection(name, frozenset(filters.items())))
 
     def duration_s(self, filters: Mapping[str, str]) -> float:
-        """Return the duration of the run, or of the stage that *filters* select, in seconds."""
-        timeline = self.frame.timeline
-        low, high = self.since_ns, timeline.stop_ns
-        for stage in timeline.stages:
+        """Return the seconds of the run without warm-up, or of the stage that *filters* select."""
+        low, high = self.timeline.warmup_ns, self.timeline.stop_ns
+        stages = self.timeline.stages
+        for stage in stages:
             if stage.type == filters.get("stage"):
-                end_ns = high if stage is timeline.stages[-1] else stage.end_ns
+                end_ns = high if stage is stages[-1] else stage.end_ns
                 low, high = max(low, stage.start_ns), min(high, end_ns)
         return max(high - low, 0) / NS_PER_S
-
-    def _code(self, name: str, dimension: str, value: str) -> int:
-        if dimension in METRICS[name].own:
-            return list(METRICS[name].own[dimension]).index(value)
-        known = dimension in self.frame.dimensions
-        values = list(self.frame.values(dimension)) if known else []
-        return values.index(value) if value in values else -1

@@ -3,11 +3,13 @@
 A device is **whole** at a moment if it is connected and holds the best PEE for its budget, or if an exchange
 ends then in which what it requested was applied or confirmed. (With a report policy such as hysteresis,
 headroom or rounded budgets a device may rightly hold less than its budget allows.) The fleet is whole again
-when each affected device has been whole at least once since it was affected *last*.
+when each affected device has been whole at least once since it was affected *last*. The fleet's mean quality
+is known at the end of every clock second.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -15,10 +17,11 @@ from devices.event_log import ExchangeResult, MessageFault
 from devices.timeline.actions import ACTION_TYPES
 from devices.timeline.connectivity import ConnectivityCause
 from devices.timeline.faults import FAULT_TYPES, NO_FAULT, BrokerFault, CloudFault
+from emulator.metrics.exact_sums import exact_sum
 from emulator.metrics.frame import Frame
-from emulator.metrics.quality_recovery import RECOVERED_SHARE, mean_quality_over_time
-from emulator.metrics.row_index import BoolArray, Columns, IntArray, RowIndex, order_by_device
-from emulator.metrics.timeline import Span
+from emulator.metrics.quality_recovery import RECOVERED_SHARE, QualitySums
+from emulator.metrics.row_index import BoolArray, Columns, FloatArray, IntArray, RowIndex, order_by_device
+from emulator.metrics.timeline import RunTimeline, Span
 from wire.units import NS_PER_S
 
 Impact = Mapping[str, str | int | float | None]
@@ -42,8 +45,92 @@ class Affected:
     t_ns: IntArray
 
 
+@dataclass(frozen=True)
+class SpanSums:
+    """Messages and devices that a fault or an action affected."""
+
+    messages: Mapping[str, int]
+    """Number of messages by key of the summary."""
+    harmed_bytes: int
+    affected: int
+    recovered: int
+    last_whole_ns: int
+    """Time at which the last of the recovered devices had recovered; 0 if there is none."""
+
+    def merged(self, other: Self) -> Self:
+        """Return the sums of both."""
+        return type(self)(
+            {name: count + other.messages[name] for name, count in self.messages.items()},
+            self.harmed_bytes + other.harmed_bytes,
+            self.affected + other.affected,
+            self.recovered + other.recovered,
+            max(self.last_whole_ns, other.last_whole_ns),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ImpactSums:
+    """The impact of the faults and actions of a run."""
+
+    faults: Sequence[SpanSums]
+    actions: Sequence[SpanSums]
+    quality: QualitySums
+
+    def merged(self, other: Self) -> Self:
+        """Return the sums of both."""
+        return type(self)(
+            [one.merged(two) for one, two in zip(self.faults, other.faults, strict=True)],
+            [one.merged(two) for one, two in zip(self.actions, other.actions, strict=True)],
+            self.quality.merged(other.quality),
+        )
+
+    def summaries(self, timeline: RunTimeline) -> tuple[list[Impact], list[Impact]]:
+        """Return the impact of each fault and of each action for the summary, in their order."""
+        means = self.quality.means()
+        faults, actions = (
+            [_summary(span, each, means, timeline.stop_ns) for span, each in zip(spans, sums, strict=True)]
+            for spans, sums in ((timeline.faults, self.faults), (timeline.actions, self.actions))
+        )
+        return faults, actions
+
+
+def _summary(span: Span, sums: SpanSums, means: tuple[IntArray, FloatArray], stop_ns: int) -> Impact:
+    again = max(sums.last_whole_ns - span.end_ns, 0) / NS_PER_S
+    return {
+        "type": span.type,
+        "at": span.at,
+        "start_seconds": span.start_ns / NS_PER_S,
+        "end_seconds": span.end_ns / NS_PER_S,
+        **sums.messages,
+        "harmed_bytes": sums.harmed_bytes,
+        "devices_affected": sums.affected,
+        "devices_recovered": sums.recovered,
+        "devices_not_whole": sums.affected - sums.recovered,
+        "whole_again_seconds": again if sums.affected == sums.recovered else None,
+        **(_quality_around(span, means, stop_ns) if span.start_ns < stop_ns else _NO_QUALITY),
+    }
+
+
+def _quality_around(span: Span, means: tuple[IntArray, FloatArray], stop_ns: int) -> Impact:
+    """Return the fleet's mean NDCG@10 before, the lowest until it recovered, and the time that took."""
+    times, values = means
+    first = int(np.searchsorted(times, span.start_ns - NS_PER_S, side="right"))
+    if first == 0:
+        return _NO_QUALITY
+    before = float(values[first - 1])
+    end = max(int(np.searchsorted(times, span.end_ns - NS_PER_S, side="right")) - 1, first - 1)
+    recovered = np.flatnonzero((values[end:] >= RECOVERED_SHARE * before) & (times[end:] <= stop_ns))
+    until = end + int(recovered[0]) if len(recovered) else len(times)
+    took = max(int(times[until]) - span.end_ns, 0) / NS_PER_S if len(recovered) else None
+    return {
+        "quality_before": before,
+        "quality_lowest": float(values[first - 1 : until + 1].min()),
+        "quality_recovery_seconds": took,
+    }
+
+
 class FaultImpact:
-    """Computes the impact of the faults and actions of one run.
+    """Computes the impact of the faults and actions on a range of devices.
 
     Args:
         frame: the devices and their states.
@@ -60,48 +147,43 @@ class FaultImpact:
         order = order_by_device(updates)
         served = order[np.isin(updates["result"][order], [ExchangeResult.APPLIED, ExchangeResult.CONFIRMED])]
         self._served = RowIndex(updates["device"][served], updates["t_ns"][served])
-        self._quality = mean_quality_over_time(states)
         self._faults = _devices_by_index(frame.devices.faults)
         self._actions = _devices_by_index(frame.devices.actions)
 
-    def faults(self) -> list[Impact]:
-        """Return the impact of each fault, in the order of the scenario."""
+    def sums(self) -> ImpactSums:
+        """Return the impact of each fault and each action."""
+        timeline = self._frame.timeline
+        if not timeline.faults and not timeline.actions:
+            return ImpactSums((), (), QualitySums({}, {}))
         rows = self._tables["fault"]
-        return [
-            self._impact(span, self._affected_by_fault(index, span), rows["place"] == index)
-            for index, span in enumerate(self._frame.timeline.faults)
+        faults = [
+            self._impact(self._affected_by_fault(index, span), rows["place"] == index)
+            for index, span in enumerate(timeline.faults)
         ]
+        actions = [self._action(index, span) for index, span in enumerate(timeline.actions)]
+        return ImpactSums(faults, actions, QualitySums.from_states(self._frame.states))
 
-    def actions(self) -> list[Impact]:
-        """Return the impact of each action; its messages are those cut off on its devices meanwhile."""
-        impacts, rows = [], self._tables["fault"]
-        for index, span in enumerate(self._frame.timeline.actions):
-            affected = self._affected_by_action(index, span)
-            meanwhile = (rows["t_ns"] >= span.start_ns) & (rows["t_ns"] <= span.end_ns)
-            of_devices = np.isin(rows["device"], affected.device) & (rows["place"] == NO_FAULT)
-            impacts.append(self._impact(span, affected, meanwhile & of_devices))
-        return impacts
+    def _action(self, index: int, span: Span) -> SpanSums:
+        """Return the impact of an action; its messages are those cut off on its devices meanwhile."""
+        rows = self._tables["fault"]
+        affected = self._affected_by_action(index, span)
+        meanwhile = (rows["t_ns"] >= span.start_ns) & (rows["t_ns"] <= span.end_ns)
+        of_devices = np.isin(rows["device"], affected.device) & (rows["place"] == NO_FAULT)
+        return self._impact(affected, meanwhile & of_devices)
 
-    def _impact(self, span: Span, affected: Affected, rows: BoolArray) -> Impact:
-        faults, stop_ns = self._tables["fault"], self._frame.timeline.stop_ns
+    def _impact(self, affected: Affected, rows: BoolArray) -> SpanSums:
+        faults = self._tables["fault"]
         kinds = faults["harm"][rows]
         device, last = _last_by_device(affected)
         whole = self._whole_from(device, last)
         recovered = whole < NEVER
-        again = max(int(whole.max(initial=0)) - span.end_ns, 0) / NS_PER_S if recovered.all() else None
-        return {
-            "type": span.type,
-            "at": span.at,
-            "start_seconds": span.start_ns / NS_PER_S,
-            "end_seconds": span.end_ns / NS_PER_S,
-            **{name: int(np.isin(kinds, counted).sum()) for name, counted in MESSAGE_COUNTS.items()},
-            "harmed_bytes": int(faults["bytes"][rows].sum()),
-            "devices_affected": len(device),
-            "devices_recovered": int(recovered.sum()),
-            "devices_not_whole": int((~recovered).sum()),
-            "whole_again_seconds": again,
-            **(self._quality_around(span) if span.start_ns < stop_ns else _NO_QUALITY),
-        }
+        return SpanSums(
+            {name: int(np.isin(kinds, counted).sum()) for name, counted in MESSAGE_COUNTS.items()},
+            exact_sum(faults["bytes"][rows]),
+            len(device),
+            int(recovered.sum()),
+            int(whole[recovered].max(initial=0)),
+        )
 
     def _affected_by_fault(self, index: int, span: Span) -> Affected:
         """Return devices whose messages were impaired or delayed, and devices that an outage cut off."""
@@ -162,24 +244,6 @@ class FaultImpact:
         now = np.where(state >= 0, self._whole[state], False) if len(self._whole) else state >= 0
         later = [_first_time(rows, device, t_ns) for rows in (self._at_best, self._served)]
         return np.where(now, t_ns, np.minimum(*later))
-
-    def _quality_around(self, span: Span) -> Impact:
-        """Return the fleet's mean NDCG@10 before, the lowest until it recovered, and the time that took."""
-        times, means = self._quality
-        stop_ns = self._frame.timeline.stop_ns
-        first = int(np.searchsorted(times, span.start_ns, side="left"))
-        if first == 0:
-            return _NO_QUALITY
-        before = float(means[first - 1])
-        end = max(int(np.searchsorted(times, span.end_ns, side="right")) - 1, first - 1)
-        recovered = np.flatnonzero((means[end:] >= RECOVERED_SHARE * before) & (times[end:] <= stop_ns))
-        until = end + int(recovered[0]) if len(recovered) else len(times)
-        took = max(int(times[until]) - span.end_ns, 0) / NS_PER_S if len(recovered) else None
-        return {
-            "quality_before": before,
-            "quality_lowest": float(means[first - 1 : until + 1].min()),
-            "quality_recovery_seconds": took,
-        }
 
 
 _NO_QUALITY: Impact = {"quality_before": None, "quality_lowest": None, "quality_recovery_seconds": None}

@@ -5,7 +5,7 @@ values of a dimension are codes: indices into the dimension's values. A device m
 user or its state during a run; a row has the value that its device had at the row's time.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,18 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.event_log import Pressure, labels_of
-from emulator.metrics.budget_ranges import split_by_budget
 from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.row_index import Columns, DeviceStates, FloatArray, IntArray, RowIndex
+from emulator.metrics.row_index import Columns, DeviceStates, IntArray, RowIndex
+from emulator.metrics.scales import NO_CODE
+from emulator.metrics.slices import Slices
 from emulator.metrics.timeline import RunTimeline
-from scenarios.catalogue.metrics import DECILES, METRICS
-from wire.units import NS_PER_S
-
-OWN_DIMENSIONS = {
-    dimension: values for metric in METRICS.values() for dimension, values in metric.own.items()
-}
-"""Dimensions that only some metrics have, with their values."""
+from scenarios.catalogue.metrics import UNLABELLED
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,85 +49,59 @@ class Cells:
 
     of_row: IntArray
     """Cell of each row."""
-    codes: Mapping[str, IntArray]
-    """Code of each cell in each dimension; -1: no value."""
-
-    def sum_by(self, sums: Sequence[float], dimension: str, size: int) -> list[float]:
-        """Return sums by the *size* values of one dimension, from the sums of the cells."""
-        total: list[float] = [0] * size
-        for code, value in zip(self.codes[dimension].tolist(), sums, strict=True):
-            if code >= 0:
-                total[code] += value
-        return total
+    bins: Mapping[str, IntArray]
+    """Code of each cell in each dimension, plus 1; 0: no value."""
+    count: int
 
 
 class Frame:
-    """The states of a run's devices, and the dimensions of its rows.
+    """The states of a range of devices, and the dimensions of its rows.
 
     Args:
-        devices: the devices.
+        devices: the devices of the range.
         timeline: the stages, and when the run ended.
         quality: the columns of the quality table.
+        slices: the dimensions of the run.
     """
 
-    def __init__(self, devices: DeviceTable, timeline: RunTimeline, quality: Columns) -> None:
+    def __init__(self, devices: DeviceTable, timeline: RunTimeline, quality: Columns, slices: Slices) -> None:
         self.timeline = timeline
-        self.held = DeviceStates.from_rows(quality, timeline.stop_ns)
-        self.states = self.held.columns
+        self.slices = slices
+        held = DeviceStates.from_rows(quality, timeline.stop_ns)
+        self.states = held.columns
         """The states of all devices, by device and time."""
         self.devices = devices.with_user_groups(self.states)
-        self.start_ns, self.end_ns = self.held.start_ns, self.held.end_ns
+        self.start_ns, self.end_ns = held.start_ns, held.end_ns
         self._cells: dict[RowSet, Cells] = {}
-        self._ranges = split_by_budget(self.states["budget_bytes"], self.end_ns - self.start_ns)
+        self._code_maps: dict[str, IntArray] = {}
         self.index = RowIndex(self.states["device"], self.states["t_ns"])
         """Index of the states."""
 
-    def values(self, dimension: str) -> Sequence[str]:
-        """Return the values of a dimension."""
-        if dimension in OWN_DIMENSIONS:
-            return OWN_DIMENSIONS[dimension]
-        if dimension == "stage":
-            return [stage.type for stage in self.timeline.stages]
-        if dimension == "pressure":
-            return labels_of(Pressure)
-        if dimension == "budget_range":
-            return self._ranges.names
-        return DECILES if dimension == "budget_decile" else self.devices.dimensions[dimension].values
-
-    @property
-    def dimensions(self) -> Iterable[str]:
-        """The dimensions of this run that every row has."""
-        stage = ("stage",) if self.timeline.stages else ()
-        return (*self.devices.dimensions, *stage, "pressure", "budget_decile", "budget_range")
-
     def codes(self, rows: RowSet, dimension: str) -> IntArray:
-        """Return the code of each row in *dimension*, an index into `values`; -1: no value."""
+        """Return the code of each row in *dimension*, an index into its values; -1: no value."""
         if dimension in rows.own:
             return rows.own[dimension]
         if dimension not in rows.cache:
             rows.cache[dimension] = self._codes(rows, dimension)
         return rows.cache[dimension]
 
-    def bins(self, rows: RowSet, dimension: str) -> IntArray:
-        """Return the code of each row plus 1, so that no value is 0, as counting by value needs it."""
-        key = f"{dimension} bins"
-        if key not in rows.cache:
-            rows.cache[key] = self.codes(rows, dimension).astype(np.int64) + 1
-        return rows.cache[key]
-
     def cells(self, rows: RowSet) -> Cells:
         """Return *rows* grouped by all dimensions: sums by any one dimension are sums of cells."""
+        if rows not in self._cells:
+            self._cells[rows] = self._new_cells(rows)
+        return self._cells[rows]
+
+    def _new_cells(self, rows: RowSet) -> Cells:
         if rows.parent is not None:
             cells = self.cells(rows.parent)
-            return Cells(cells.of_row[rows.selected], cells.codes)
-        if rows not in self._cells:
-            joint = np.zeros(len(rows.device), dtype=np.int64)
-            for dimension in self.dimensions:
-                joint = joint * (len(self.values(dimension)) + 1) + self.bins(rows, dimension)
-            _, first, of_row = np.unique(joint, return_index=True, return_inverse=True)
-            codes = {name: self.codes(rows, name)[first] for name in self.dimensions}
-            self._cells[rows] = Cells(of_row, codes)
-        return self._cells[rows]
+            return Cells(cells.of_row[rows.selected], cells.bins, cells.count)
+        joint = np.zeros(len(rows.device), dtype=np.int64)
+        for dimension in self.slices.counted:
+            joint *= len(self.slices.values(dimension)) + 1
+            joint += self.codes(rows, dimension) + 1
+        _, first, of_row = np.unique(joint, return_index=True, return_inverse=True)
+        bins = {name: self.codes(rows, name)[first] + 1 for name in self.slices.counted}
+        return Cells(of_row, bins, len(first))
 
     def state_of(self, rows: RowSet) -> IntArray:
         """Return the state of each row's device; before its first state, that one; -1: it has none."""
@@ -157,40 +125,79 @@ class Frame:
             return np.searchsorted(ends, rows.t_ns, side="right").astype(np.int64)
         if dimension in ("pressure", "budget_decile", "budget_range"):
             state = self.state_of(rows)
-            of_state = {
-                "pressure": self._pressure,
-                "budget_decile": self._ranges.deciles,
-                "budget_range": self._ranges.ranges,
-            }[dimension]
-            return np.where(state >= 0, of_state[state], -1) if len(of_state) else state
-        return self.devices.dimensions[dimension].at(rows.device, rows.t_ns)
+            of_state = self._of_states[dimension]
+            return np.where(state >= 0, of_state[state], NO_CODE) if len(of_state) else state
+        return self._property_codes(rows, dimension)
+
+    def _property_codes(self, rows: RowSet, dimension: str) -> IntArray:
+        """Return the codes of a property of devices; this range may have only some of its values."""
+        if dimension not in self.devices.dimensions:
+            unlabelled = list(self.slices.values(dimension)).index(UNLABELLED)
+            return np.full(len(rows.device), unlabelled, dtype=np.int64)
+        known = self.devices.dimensions[dimension]
+        if dimension not in self._code_maps:
+            self._code_maps[dimension] = self.slices.scales.codes_of(dimension, known)
+        return self._code_maps[dimension][known.at(rows.device, rows.t_ns)]
 
     @cached_property
-    def _pressure(self) -> IntArray:
-        # Signed, since -1 means no value.
-        return self.states["pressure"].astype(np.int64)
+    def _of_states(self) -> Mapping[str, IntArray]:
+        """The code of each state in the dimensions that are properties of states."""
+        scales = self.slices.scales
+        tenths = scales.tenth_of(self.states["budget_bytes"])
+        return {
+            # Signed, since -1 means no value.
+            "pressure": self.states["pressure"].astype(np.int64),
+            "budget_decile": tenths,
+            "budget_range": np.searchsorted(np.array(scales.tenths, dtype=np.int64), tenths),
+        }
 
-    def pieces(self, since_ns: int = 0) -> tuple[RowSet, FloatArray]:
-        """Return the states in pieces, and how long each piece lasted, in seconds.
+    def pieces(self, since_ns: int = 0) -> tuple[RowSet, IntArray]:
+        """Return the states in pieces, and how long each piece lasted, in nanoseconds.
 
-        States are cut at the start and end of a stage, and where a device changes its network.
+        States are cut at the start and end of a stage, and where their device changes its network.
 
         Args:
             since_ns: time before it is left out.
         """
-        network, stages = self.devices.dimensions.get("network"), self.timeline.stages
-        moves: list[int] = network.t_ns.tolist() if network is not None else []
+        stages = self.timeline.stages
         edges_of_stages = [stage.start_ns for stage in stages] + [stage.end_ns for stage in stages]
-        cuts = np.unique(np.array([since_ns, *edges_of_stages, *moves], dtype=np.int64))
+        cuts = np.unique(np.array([since_ns, *edges_of_stages], dtype=np.int64))
         start = np.maximum(self.start_ns, since_ns)
         lasting = np.flatnonzero(self.end_ns > start)
         first = np.searchsorted(cuts, start[lasting], side="right")
         last = np.searchsorted(cuts, self.end_ns[lasting], side="left")
+        whole = Pieces(lasting, start[lasting], self.end_ns[lasting])
+        pieces = whole.cut(cuts, first.astype(np.int64), last.astype(np.int64))
+        network = self.devices.dimensions.get("network")
+        if network is not None and len(network.device):
+            device = self.states["device"][pieces.state]
+            moves = RowIndex(network.device, network.t_ns).between(device, pieces.begin, pieces.end)
+            pieces = pieces.cut(network.t_ns, *moves)
+        rows = RowSet(self.states["device"][pieces.state], pieces.begin, state=pieces.state)
+        return rows, pieces.end - pieces.begin
+
+
+@dataclass(frozen=True, eq=False)
+class Pieces:
+    """Pieces of states."""
+
+    state: IntArray
+    begin: IntArray
+    end: IntArray
+
+    def cut(self, moments: IntArray, first: IntArray, last: IntArray) -> "Pieces":
+        """Return the pieces cut at some moments, rising and within each piece.
+
+        Args:
+            moments: all moments.
+            first: index of the first moment of each piece.
+            last: index after its last one.
+        """
         count = last - first + 1
-        state = np.repeat(lasting, count)
-        nth = np.arange(len(state)) - np.repeat(np.cumsum(count) - count, count)
+        piece = np.repeat(np.arange(len(count)), count)
+        nth = np.arange(len(piece)) - np.repeat(np.cumsum(count) - count, count)
         cut = np.repeat(first, count) + nth
-        edges = np.append(cuts, np.iinfo(np.int64).max)
-        begin = np.where(nth == 0, start[state], edges[np.maximum(cut - 1, 0)])
-        end = np.minimum(self.end_ns[state], edges[cut])
-        return RowSet(self.states["device"][state], begin, state=state), (end - begin) / NS_PER_S
+        edges = np.append(moments, np.iinfo(np.int64).max)
+        begin = np.where(nth == 0, self.begin[piece], edges[np.maximum(cut - 1, 0)])
+        end = np.where(nth == count[piece] - 1, self.end[piece], edges[np.minimum(cut, len(moments))])
+        return Pieces(self.state[piece], begin, end)

@@ -1,12 +1,12 @@
-"""Histograms with percentiles, which can be merged without loss.
+"""Histograms with percentiles, which can be merged without loss: the one definition of a percentile.
 
-Values are whole numbers >= 0, in the smallest unit of the quantity. Buckets are logarithmic: 64 per doubling,
-and one per value below 128, so the error of a percentile is at most 1/128. Count, sum, minimum and maximum
-are exact. Everything is a whole number, so merging is associative and commutative to the last bit.
+Values are whole numbers >= 0, in the smallest unit of the quantity. Buckets are logarithmic: 1,024 of equal
+width per doubling, and one per value below 2,048. A percentile is the nearest rank, shown as the middle of
+its bucket, but not below the least nor above the greatest value, so its error is below 0.05 %. Count, sum,
+minimum and maximum are exact. Everything is a whole number, so merging is associative to the last bit.
 """
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Self
@@ -14,16 +14,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from emulator.metrics.exact_sums import exact_sum
+
 IntArray = NDArray[np.int64]
 
-PER_DOUBLING = 64
+PER_DOUBLING = 1024
 BUCKETS = PER_DOUBLING * 64 + 1
 """Buckets for every 63-bit number, and one for 0."""
+EXACT_BELOW = 2 * PER_DOUBLING
+"""Values below this have a bucket each."""
 RELATIVE_ERROR = 1 / (2 * PER_DOUBLING)
 PERCENTILES = ("p50", "p90", "p95", "p99", "p99.9")
-
-_LIMB = 22
-"""Bits of a number that are summed at a time: sums of two billion such parts are exact in a float."""
 
 
 @dataclass(frozen=True)
@@ -40,32 +41,9 @@ class Histogram:
     def from_values(cls, values: NDArray[Any]) -> Self:  # Any: whole numbers of any width
         """Return the histogram of *values*."""
         values = values.astype(np.int64)
-        (histogram,) = cls.by_group(values, bucket_numbers(values), np.ones(len(values), dtype=np.int64), 1)
-        return histogram
-
-    @classmethod
-    def by_group(cls, values: IntArray, bucket: IntArray, group: IntArray, groups: int) -> Sequence[Self]:
-        """Return one histogram per group.
-
-        Args:
-            values: whole numbers >= 0.
-            bucket: of each value, as `bucket_numbers` returns it.
-            group: of each value, from 1; 0: no group.
-            groups: number of groups.
-        """
-        first = int(bucket.min(initial=BUCKETS))
-        width = max(int(bucket.max(initial=0)) - first + 1, 1)
-        counts = np.bincount(group * width + (bucket - first), minlength=(groups + 1) * width)
-        least, most = np.full(groups + 1, np.iinfo(np.int64).max), np.full(groups + 1, -1)
-        np.minimum.at(least, group, values)
-        np.maximum.at(most, group, values)
-        sums = exact_sums(values, group, groups)
-        return [
-            cls(_sparse(row, first), total, None if high < 0 else low, None if high < 0 else high)
-            for row, total, low, high in zip(
-                counts.reshape(-1, width)[1:], sums, least.tolist()[1:], most.tolist()[1:], strict=True
-            )
-        ]
+        buckets, counts = np.unique(bucket_numbers(values), return_counts=True)
+        ends = (int(values.min()), int(values.max())) if len(values) else (None, None)
+        return cls(dict(zip(buckets.tolist(), counts.tolist(), strict=True)), exact_sum(values), *ends)
 
     @property
     def count(self) -> int:
@@ -94,16 +72,38 @@ class Histogram:
     def percentile(self, percent: float) -> float | None:
         """Return the least value that at least *percent* of all values do not exceed; None if there are none.
 
-        The error is at most `RELATIVE_ERROR`; below 128 and at 100 % there is none.
+        The error is at most `RELATIVE_ERROR`; below `EXACT_BELOW` and at 100 % there is none.
         """
         if self.min is None or self.max is None:
             return None
-        rank = max(-(-Fraction(repr(percent)) * self.count // 100), 1)
-        if rank == self.count:
-            return float(self.max)
-        seen = itertools.accumulate(self.counts.values())
-        bucket = next(bucket for bucket, done in zip(self.counts, seen, strict=True) if done >= rank)
-        return min(max(bucket_middle(bucket), float(self.min)), float(self.max))
+        buckets = np.fromiter(self.counts.keys(), np.int64, len(self.counts))
+        done = np.cumsum(np.fromiter(self.counts.values(), np.int64, len(self.counts)))
+        return find_percentile(buckets, done, (self.min, self.max), percent)
+
+
+def find_percentile(buckets: IntArray, done: IntArray, ends: tuple[int, int], percent: float) -> float:
+    """Return a percentile of values in buckets.
+
+    Args:
+        buckets: the buckets that are not empty, rising.
+        done: the number of values in each bucket and those before it.
+        ends: the least and the greatest value.
+        percent: above 0, up to 100.
+    """
+    count = int(done[-1])
+    rank = max(-(-Fraction(repr(percent)) * count // 100), 1)
+    if rank == count:
+        return float(ends[1])
+    bucket = buckets[np.searchsorted(done, int(rank), side="left")]
+    return min(max(bucket_middle(int(bucket)), float(ends[0])), float(ends[1]))
+
+
+def nearest_rank(rising: IntArray | NDArray[np.float64], percent: float, scale: int) -> float | None:
+    """Return the nearest rank: the least of *rising* that at least *percent* of them do not exceed."""
+    if not len(rising):
+        return None
+    rank = max(-(-Fraction(repr(percent)) * len(rising) // 100), 1)
+    return float(rising[int(rank) - 1]) / scale
 
 
 def bucket_numbers(values: IntArray) -> IntArray:
@@ -115,8 +115,8 @@ def bucket_numbers(values: IntArray) -> IntArray:
     if len(values) and values.min() < 0:
         raise ValueError(f"values(={values.min()}) must be >= 0")
     fraction, exponent = np.frexp(values.astype(np.float64))
-    within = np.floor((fraction - 0.5) * (2 * PER_DOUBLING)).astype(np.int64)
-    return np.where(values > 0, 1 + (exponent - 1) * PER_DOUBLING + within, 0)
+    within = ((fraction - 0.5) * (2 * PER_DOUBLING)).astype(np.int64)
+    return np.where(values > 0, 1 + (exponent.astype(np.int64) - 1) * PER_DOUBLING + within, 0)
 
 
 def bucket_middle(bucket: int) -> float:
@@ -129,24 +129,7 @@ def bucket_middle(bucket: int) -> float:
     return (least + max(most, least)) / 2
 
 
-def exact_sum(values: IntArray) -> int:
-    """Return the sum of *values* >= 0, however large."""
-    if int(values.max(initial=0)) * len(values) < 2**63:
-        return int(values.sum())
-    (total,) = exact_sums(values, np.ones(len(values), dtype=np.int64), 1)
-    return total
-
-
-def exact_sums(values: IntArray, group: IntArray, groups: int) -> list[int]:
-    """Return the sum of the *values* >= 0 of each group from 1 to *groups*, however large."""
-    sums = [0] * (groups + 1)
-    mask = (1 << _LIMB) - 1
-    for shift in range(0, int(values.max(initial=0)).bit_length(), _LIMB):
-        limbs = np.bincount(group, (values >> shift) & mask, groups + 1)
-        sums = [total + (int(limb) << shift) for total, limb in zip(sums, limbs.tolist(), strict=True)]
-    return sums[1:]
-
-
-def _sparse(row: IntArray, first: int) -> dict[int, int]:
-    used = np.flatnonzero(row)
-    return dict(zip((used + first).tolist(), row[used].tolist(), strict=True))
+def bucket_middles(values: IntArray) -> NDArray[np.float64]:
+    """Return the middle of each value's bucket."""
+    buckets, place = np.unique(bucket_numbers(values), return_inverse=True)
+    return np.array([bucket_middle(bucket) for bucket in buckets.tolist()], dtype=np.float64)[place]

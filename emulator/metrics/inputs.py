@@ -1,4 +1,4 @@
-"""Rows of a run from which metrics are computed. Each set of rows is made when a metric first needs it."""
+"""Rows of a range of devices from which metrics are computed, each set made when it is first needed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from emulator.metrics.aggregates import WeightedSum
 from emulator.metrics.frame import Frame, RowSet
-from emulator.metrics.row_index import Columns, FloatArray, IntArray, order_by_device
+from emulator.metrics.row_index import Columns, IntArray, order_by_device
 from scenarios.catalogue.metrics import DIRECTIONS
+from wire.units import NS_PER_S
 
 _FIRST, _UP, _DOWN = (DIRECTIONS.index(direction) for direction in ("first", "up", "down"))
 
@@ -32,7 +33,7 @@ class BudgetChanges:
 
 
 class MetricInputs:
-    """The event tables of a run as rows for metrics.
+    """The event tables of a range of devices as rows for metrics.
 
     An exchange counts at the time at which its report was sent, another event at its own time. A state is cut
     into pieces where a stage begins or ends, or its device changes its network.
@@ -72,11 +73,11 @@ class MetricInputs:
         """Return the sum over exchanges of a column of the update table."""
         if column not in self._sums:
             rows, of = self.exchanges
-            self._sums[column] = WeightedSum(rows, of[column].astype(np.float64))
+            self._sums[column] = WeightedSum(rows, of[column])
         return self._sums[column]
 
     @cached_property
-    def _pieces(self) -> tuple[RowSet, FloatArray]:
+    def _pieces(self) -> tuple[RowSet, IntArray]:
         return self.frame.pieces(self.since_ns)
 
     @property
@@ -85,9 +86,15 @@ class MetricInputs:
         return self._pieces[0]
 
     @property
-    def seconds(self) -> FloatArray:
+    def lasting_ns(self) -> IntArray:
         """Duration of each piece of a state."""
         return self._pieces[1]
+
+    def over_time(self, values: NDArray[Any]) -> WeightedSum:  # Any: truth values or numbers
+        """Return the sum of values of pieces, each times its duration in seconds."""
+        if values.dtype.kind == "b":
+            return WeightedSum(self.pieces, values * self.lasting_ns, NS_PER_S)
+        return WeightedSum(self.pieces, values * (self.lasting_ns / NS_PER_S))
 
     def state(self, column: str) -> NDArray[Any]:  # Any: columns differ in type
         """Return a column of the quality table, piece by piece."""
@@ -100,12 +107,12 @@ class MetricInputs:
     @cached_property
     def device_time(self) -> WeightedSum:
         """All device time, in seconds."""
-        return WeightedSum(self.pieces, self.seconds)
+        return WeightedSum(self.pieces, self.lasting_ns, NS_PER_S)
 
     @cached_property
     def device_hours(self) -> WeightedSum:
         """All device time, in hours."""
-        return WeightedSum(self.pieces, self.seconds / 3600)
+        return WeightedSum(self.pieces, self.lasting_ns, NS_PER_S * 3600)
 
     @cached_property
     def budget_changes(self) -> BudgetChanges:
@@ -127,4 +134,4 @@ class MetricInputs:
     def budget_change_count(self) -> WeightedSum:
         """The number of budget changes."""
         rows = self.budget_changes.rows
-        return WeightedSum(rows, np.ones(len(rows.device)))
+        return WeightedSum(rows, np.ones(len(rows.device), dtype=np.bool_))

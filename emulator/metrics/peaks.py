@@ -1,57 +1,141 @@
-"""Functions for gauges: peaks of a run that are not sums over rows."""
+"""TimedEvents by clock second and slice, and the peaks in it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-from emulator.metrics.row_index import BoolArray, Columns, IntArray
-from wire.units import NS_PER_S
+from devices.event_log import UpdateKind
+from emulator.metrics.aggregates import Codes, select_rows
+from emulator.metrics.frame import Frame, RowSet
+from emulator.metrics.inputs import MetricInputs
+from emulator.metrics.row_index import IntArray
+from emulator.metrics.seconds import Pages, add_pages, busiest, sum_by_second
+from emulator.metrics.slices import WHOLE, SliceLayout
+from emulator.metrics.sums import Stats
 
-
-def peak_rate(columns: Columns, seconds: int, of_bytes: bool) -> float:
-    """Return the largest rate in any span of *seconds*, in bytes or rows per second.
-
-    Args:
-        columns: ``t_ns``, rising, and ``bytes``.
-        seconds: length of the span, which may begin at any moment.
-        of_bytes: True to sum bytes, False to count rows.
-    """
-    t_ns = columns["t_ns"]
-    if not len(t_ns):
-        return 0.0
-    values = columns["bytes"] if of_bytes else np.ones(len(t_ns), dtype=np.int64)
-    done = np.concatenate([[0], np.cumsum(values)])
-    ends = np.searchsorted(t_ns, t_ns + seconds * NS_PER_S, side="left")
-    return float((done[ends] - done[:-1]).max()) / seconds
+Values = NDArray[Any]  # Any: whole numbers of any width
 
 
-def all_over_budget_seconds(columns: Columns) -> float:
-    """Return for how long all started devices were over their budgets at once, in seconds.
+@dataclass(frozen=True, eq=False)
+class TimedEvents:
+    """Events with their moments and values."""
 
-    Args:
-        columns: pieces of states by device and time: ``device``, ``start``, ``end``, ``over``.
-    """
-    over = columns["over"]
-    if not over.any():
-        return 0.0
-    started = _edges(columns, np.ones(len(over), dtype=np.bool_))
-    above = _edges(columns, over)
-    times, index = np.unique(np.concatenate([started[0], above[0]]), return_inverse=True)
-    count = len(started[0])
-    running = np.cumsum(np.bincount(index[:count], started[1], len(times)))
-    exceeding = np.cumsum(np.bincount(index[count:], above[1], len(times)))
-    all_over = (running > 0.5) & (np.abs(running - exceeding) < 0.5)
-    return float(np.diff(times)[all_over[:-1]].sum()) / NS_PER_S
+    rows: RowSet
+    t_ns: IntArray
+    """Moment of each event: that of a row is the moment by which it has its dimensions."""
+    values: Values
 
+    def sums(self, frame: Frame, layout: SliceLayout) -> "TrafficSums":
+        """Return the sums by second of each slice."""
+        pages: list[Pages] = [sum_by_second(self.t_ns, self.values)]
+        for column in layout.general:
+            codes = frame.codes(self.rows, column.dimension)
+            for code in range(column.size):
+                mask = codes == code
+                pages.append(sum_by_second(self.t_ns[mask], self.values[mask]))
+        return TrafficSums(pages)
 
-def _edges(columns: Columns, mask: BoolArray) -> tuple[IntArray, IntArray]:
-    """Return the start (+1) and the end (-1) of each run of consecutive pieces for which *mask* holds."""
-    device, start, end = columns["device"], columns["start"], columns["end"]
-    joined = np.zeros(len(mask) + 1, dtype=np.bool_)
-    joined[1:-1] = (device[1:] == device[:-1]) & (start[1:] == end[:-1]) & mask[1:] & mask[:-1]
-    begins, ends = start[mask & ~joined[:-1]], end[mask & ~joined[1:]]
-    ones = np.ones(len(begins), dtype=np.int64)
-    return np.concatenate([begins, ends]), np.concatenate([ones, -ones])
+    def select(self, frame: Frame, codes: Codes) -> "TimedEvents":
+        """Return the events that have *codes*."""
+        mask = select_rows(frame, self.rows, codes)
+        return TimedEvents(self.rows.select(mask), self.t_ns[mask], self.values[mask])
 
 
-def largest_excess(columns: Columns) -> int | None:
-    """Return the largest excess over a budget, in bytes; None if there are no rows."""
-    return max(int(columns["excess"].max()), 0) if len(columns["excess"]) else None
+@dataclass(frozen=True, eq=False)
+class TrafficSums:
+    """Sums by clock second, by slice."""
+
+    pages: Sequence[Pages]
+
+    def merged(self, other: Self) -> Self:
+        """Return the sums of both."""
+        return type(self)([add_pages(*each) for each in zip(self.pages, other.pages, strict=True)])
+
+
+@dataclass(frozen=True, eq=False)
+class PeakSums:
+    """The peak of some traffic."""
+
+    traffic: TrafficSums
+    seconds: int
+    """Length of the clock's spans in which it is measured."""
+
+    def stats(self, number: int = WHOLE) -> Stats:
+        """Return the largest rate, per second."""
+        return {"value": busiest(self.traffic.pages[number], self.seconds)}
+
+    def merged(self, other: Self) -> Self:
+        """Return the peak of the traffic of both."""
+        return replace(self, traffic=self.traffic.merged(other.traffic))
+
+
+def _updates(inputs: MetricInputs, column: str = "") -> TimedEvents:
+    """Return the updates that left, and a column of theirs; without its name, their number."""
+    rows, of = inputs.exchanges
+    left = np.flatnonzero((of["sent"] != UpdateKind.NONE) & (of["left_ns"] >= 0))
+    values = of[column][left] if column else np.ones(len(left), dtype=np.int64)
+    return TimedEvents(rows.select(left), of["left_ns"][left], values)
+
+
+def _sent(inputs: MetricInputs, *, in_bytes: bool) -> Sequence[TimedEvents]:
+    """Return what devices sent: reports, messages about their quality, and that they are there."""
+    parts = []
+    reports, of = inputs.exchanges
+    parts.append(TimedEvents(reports, reports.t_ns, of["report_wire_bytes"]))
+    for table in ("quality", "connection"):
+        rows, of = inputs.rows(table)
+        sent = of["message_wire_bytes"] > 0
+        if table == "connection":
+            sent &= of["online"].astype(np.bool_)  # the broker sends a will
+        rows = rows.select(sent)
+        parts.append(TimedEvents(rows, rows.t_ns, of["message_wire_bytes"][sent]))
+    if in_bytes:
+        return parts
+    return [TimedEvents(each.rows, each.t_ns, np.ones(len(each.t_ns), dtype=np.int64)) for each in parts]
+
+
+def _connections(inputs: MetricInputs) -> TimedEvents:
+    rows, of = inputs.rows("connection")
+    rows = rows.select(of["online"].astype(np.bool_))
+    return TimedEvents(rows, rows.t_ns, np.ones(len(rows.t_ns), dtype=np.int64))
+
+
+QUANTITIES: Mapping[str, Callable[[MetricInputs], Sequence[TimedEvents]]] = {
+    "updates": lambda inputs: [_updates(inputs)],
+    "downlink_bytes": lambda inputs: [_updates(inputs, "update_wire_bytes")],
+    "downlink_messages": lambda inputs: [_updates(inputs, "parts")],
+    "uplink_bytes": lambda inputs: _sent(inputs, in_bytes=True),
+    "uplink_messages": lambda inputs: _sent(inputs, in_bytes=False),
+    "connects": lambda inputs: [_connections(inputs)],
+}
+"""Events of which there are sums by second."""
+PEAKS: Mapping[str, tuple[str, int]] = {
+    "downlink_peak_1s": ("downlink_bytes", 1),
+    "downlink_peak_1min": ("downlink_bytes", 60),
+    "downlink_messages_peak_1s": ("downlink_messages", 1),
+    "downlink_messages_peak_1min": ("downlink_messages", 60),
+    "uplink_peak_1s": ("uplink_bytes", 1),
+    "uplink_peak_1min": ("uplink_bytes", 60),
+    "uplink_messages_peak_1s": ("uplink_messages", 1),
+    "uplink_messages_peak_1min": ("uplink_messages", 60),
+    "connects_peak_1s": ("connects", 1),
+    "connects_peak_1min": ("connects", 60),
+    "update_fanout_peak": ("updates", 1),
+}
+"""The quantity of each peak, and the length of its spans in seconds."""
+
+
+def sum_traffic(
+    inputs: MetricInputs, quantity: str, layout: SliceLayout, codes: Codes | None = None
+) -> TrafficSums:
+    """Return the sums by second of a quantity, by slice; with *codes*, only of the rows that have them."""
+    parts = QUANTITIES[quantity](inputs)
+    if codes is not None:
+        parts = [part.select(inputs.frame, codes) for part in parts]
+    first, *rest = (part.sums(inputs.frame, layout) for part in parts)
+    for sums in rest:
+        first = first.merged(sums)
+    return first

@@ -9,24 +9,22 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from emulator.metrics.aggregates import (
-    Aggregate,
-    Counter,
-    Level,
-    Ratio,
-    Time,
-    Trend,
-    WeightedSum,
-    nearest_rank,
-)
-from emulator.metrics.compute import RunMetrics
-from emulator.metrics.frame import RowSet
+from emulator.metrics.aggregates import Aggregate, Counter, Level, Ratio, Time, Trend, WeightedSum
+from emulator.metrics.device_table import DeviceTable
+from emulator.metrics.formulas import FORMULAS
+from emulator.metrics.frame import Frame, RowSet
+from emulator.metrics.histogram import Histogram, bucket_middles
+from emulator.metrics.inputs import MetricInputs
 from emulator.metrics.row_index import IntArray
-from emulator.metrics.summary import compute_metrics
+from emulator.metrics.scales import scan
+from emulator.metrics.slices import Slices
+from emulator.metrics.summary import encode_tables
 from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.event_log import logical_sha256
 from emulator.run_directory.layout import SCENARIO
@@ -91,23 +89,30 @@ COMPARED_METRICS = (
 
 @dataclass(frozen=True)
 class DeviceEvents:
-    """Events of devices: the device number and the value of each."""
+    """Events of devices: the device number and the value of each, in the smallest unit."""
 
     device: IntArray
-    values: FloatArray
+    values: IntArray
+    scale: int
+    """Number of smallest units in one unit of the metric."""
 
     def select(self, devices: IntArray, count: int) -> "DeviceEvents":
         """Return the events of some *devices* out of *count*, numbered by their index in *devices*."""
         numbers = np.full(count, -1, dtype=np.int64)
         numbers[devices] = np.arange(len(devices))
         number = numbers[self.device]
-        return DeviceEvents(number[number >= 0], self.values[number >= 0])
+        return DeviceEvents(number[number >= 0], self.values[number >= 0], self.scale)
+
+    @property
+    def shown(self) -> FloatArray:
+        """The values as a percentile shows them: each as the middle of its bucket."""
+        return bucket_middles(self.values) / self.scale
 
     @property
     def p95(self) -> float:
         """The 95th percentile, as in the summary; NaN without events."""
-        percentile = nearest_rank(np.sort(self.values), P95, 1)
-        return float("nan") if percentile is None else percentile
+        percentile = Histogram.from_values(self.values).percentile(P95)
+        return float("nan") if percentile is None else percentile / self.scale
 
 
 class MeasuredRun:
@@ -131,15 +136,18 @@ class MeasuredRun:
         return parse(self._files.scenario, str(self.folder / SCENARIO))
 
     @cached_property
-    def metrics(self) -> RunMetrics:
-        """The metrics of the run, as in its summary."""
+    def _inputs(self) -> MetricInputs:
+        """The rows of the metrics of the run."""
         seconds = self.summary["simulated_seconds"]
         assert isinstance(seconds, int | float)
-        tables = self._files.events
-        if logical_sha256(tables) != self.summary.get("event_log_sha256"):
+        events = self._files.events
+        if logical_sha256(events) != self.summary.get("event_log_sha256"):
             raise self._damaged("the event log was changed after the run")
         timeline = RunTimeline.from_scenario(self.scenario).until(round(seconds * NS_PER_S))
-        return compute_metrics(tables, self._devices, timeline)
+        devices = DeviceTable.read(self._devices)
+        tables = encode_tables(devices, events)
+        slices = Slices(scan(tables, devices, timeline).scales(), timeline)
+        return MetricInputs(Frame(devices, timeline, tables["quality"], slices), tables, 0)
 
     @cached_property
     def _devices(self) -> pa.Table:
@@ -162,17 +170,37 @@ class MeasuredRun:
 
         The ratio of their sums over all devices is the metric of the run. A percentile has zeros.
         """
-        sums = [self._sums(metric) for metric in metrics]
+        of_devices = DeviceSums(self._inputs, len(self.devices))
+        sums = [of_devices.of(metric) for metric in metrics]
         return np.stack([above for above, _ in sums], axis=1), np.stack([below for _, below in sums], axis=1)
 
     def events(self, metric: ComparedMetric) -> DeviceEvents:
         """Return the events of which *metric* is a percentile."""
-        trend = self.metrics.aggregate(metric.of)
+        trend = FORMULAS[metric.of](self._inputs)
         assert isinstance(trend, Trend)
-        return DeviceEvents(trend.rows.device, trend.values / trend.scale)
+        return DeviceEvents(trend.rows.device, trend.values, trend.scale)
 
-    def _sums(self, metric: ComparedMetric) -> tuple[FloatArray, FloatArray]:
-        aggregate = self.metrics.aggregate(metric.of)
+    def _damaged(self, what: str) -> InputError:
+        return InputError(f"{self.folder}: the run directory is damaged: {what}")
+
+
+class DeviceSums:
+    """Splits metrics of a range of devices into two sums by device.
+
+    Args:
+        inputs: the rows of the range.
+        count: number of its devices.
+    """
+
+    def __init__(self, inputs: MetricInputs, count: int) -> None:
+        self._inputs = inputs
+        self._count = count
+
+    def of(self, metric: ComparedMetric) -> tuple[FloatArray, FloatArray]:
+        """Return numerator and denominator of *metric* by device."""
+        if metric.reduction is Reduction.P95:
+            return np.zeros(self._count), np.zeros(self._count)
+        aggregate = FORMULAS[metric.of](self._inputs)
         match metric.reduction:
             case Reduction.PER_HOUR:
                 assert isinstance(aggregate, Counter)
@@ -181,16 +209,14 @@ class MeasuredRun:
                 assert isinstance(aggregate, Trend)
                 rows, values = aggregate.rows, aggregate.values / aggregate.scale
                 return self._by_device(rows, values), self._by_device(rows, np.ones(len(values)))
-            case Reduction.P95:
-                return np.zeros(len(self.devices)), np.zeros(len(self.devices))
         return self._ratio(aggregate)
 
     def _ratio(self, aggregate: Aggregate) -> tuple[FloatArray, FloatArray]:
         match aggregate:
-            case Level(rows=rows, values=values, time=time):
-                return self._by_device(rows, values * time.values), self._sum(time)
+            case Level():
+                return self._sum(aggregate.weighted), self._sum(aggregate.time)
             case Ratio():
-                return self._sum(aggregate.above) * aggregate.factor, self._sum(aggregate.below)
+                return self._sum(aggregate.above), self._sum(aggregate.below)
             case Time():
                 return self._sum(aggregate.held), self._sum(aggregate.all)
         raise TypeError(f"{aggregate!r} is not a ratio of sums over devices")
@@ -198,15 +224,10 @@ class MeasuredRun:
     @cached_property
     def _seconds(self) -> FloatArray:
         """Device time of each device."""
-        level = self.metrics.aggregate("ndcg_at_10")
-        assert isinstance(level, Level)
-        return self._sum(level.time)
+        return self._sum(self._inputs.device_time)
 
     def _sum(self, part: WeightedSum) -> FloatArray:
-        return self._by_device(part.rows, part.values)
+        return self._by_device(part.rows, part.values) / part.per_unit
 
-    def _by_device(self, rows: RowSet, values: FloatArray | IntArray) -> FloatArray:
-        return np.bincount(rows.device, values, len(self.devices)).astype(np.float64)
-
-    def _damaged(self, what: str) -> InputError:
-        return InputError(f"{self.folder}: the run directory is damaged: {what}")
+    def _by_device(self, rows: RowSet, values: NDArray[Any]) -> FloatArray:  # Any: numbers or truth values
+        return np.bincount(rows.device, values, self._count).astype(np.float64)

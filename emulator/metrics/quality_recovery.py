@@ -1,8 +1,16 @@
 """Drops of quality: when the quality of a device, or the fleet's mean, fell, and when it recovered."""
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 
 from emulator.metrics.row_index import Columns, FloatArray, IntArray
+from emulator.metrics.seconds import Pages, add_pages, running_totals, sum_by_second
+from wire.units import NS_PER_S
+
+QUALITY_BITS = 38
+"""Binary places of NDCG@10 in sums by second."""
 
 RECOVERED_SHARE = 0.95
 """Quality has recovered when it is this share of the quality before it fell."""
@@ -44,19 +52,35 @@ def find_recoveries(states: Columns) -> tuple[IntArray, IntArray]:
     return np.array(starts, dtype=np.int64), np.array(spans, dtype=np.int64)
 
 
-def mean_quality_over_time(states: Columns) -> tuple[IntArray, FloatArray]:
-    """Return the times at which the mean NDCG@10 of the started devices changes, and the new means.
+@dataclass(frozen=True, eq=False)
+class QualitySums:
+    """Changes of the sum of NDCG@10 over all started devices, and of their number, by clock second."""
 
-    Args:
-        states: by device and time.
-    """
-    device, t_ns, ndcg = states["device"], states["t_ns"], states["ndcg_at_10"]
-    first = np.diff(device, prepend=-1) != 0
-    change = np.diff(ndcg, prepend=0.0)
-    change[first] = ndcg[first]
-    order = np.argsort(t_ns, kind="stable")
-    total, started = np.cumsum(change[order]), np.cumsum(first[order])
-    times = t_ns[order]
-    last = np.append(times[1:] != times[:-1], True)[: len(times)]
-    # Rounded, so that errors of the sums do not make a mean differ from an equal one.
-    return times[last], np.round(total[last] / started[last], 12)
+    quality: Pages
+    """In units of 2^-38, so that sums over sixteen million devices are whole numbers of 63 bits."""
+    started: Pages
+
+    @classmethod
+    def from_states(cls, states: Columns) -> Self:
+        """Return the changes of *states*, which are sorted by device and time."""
+        quality = np.rint(states["ndcg_at_10"] * float(1 << QUALITY_BITS)).astype(np.int64)
+        first = np.diff(states["device"], prepend=-1) != 0
+        change = np.where(first, quality, np.diff(quality, prepend=0))
+        return cls(sum_by_second(states["t_ns"], change), sum_by_second(states["t_ns"], first))
+
+    def merged(self, other: Self) -> Self:
+        """Return the changes of both."""
+        return type(self)(add_pages(self.quality, other.quality), add_pages(self.started, other.started))
+
+    def means(self) -> tuple[IntArray, FloatArray]:
+        """Return clock seconds, in nanoseconds, and the mean NDCG@10 of the started devices at their ends.
+
+        Seconds in which the mean does not change are left out.
+        """
+        seconds, total = running_totals(self.quality)
+        _, started = running_totals(self.started)
+        there = started > 0
+        mean = total[there] / started[there] / float(1 << QUALITY_BITS)
+        begins = seconds[there] * NS_PER_S
+        changed = np.append(True, mean[1:] != mean[:-1])[: len(mean)]
+        return begins[changed], mean[changed]

@@ -50,6 +50,12 @@ class RowIndex:
         row = np.searchsorted(self._keys, self._key(device, t_ns, "left"), side="left")
         return self._checked(device, row.astype(np.int64))
 
+    def between(self, device: IntArray, after: IntArray, before: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the first row of each device between two times, without them, and the one after the last."""
+        first = np.searchsorted(self._keys, self._key(device, after, "right"), side="right")
+        last = np.searchsorted(self._keys, self._key(device, before, "left"), side="left")
+        return first.astype(np.int64), np.maximum(first, last).astype(np.int64)
+
     def _key(self, device: IntArray, t_ns: IntArray, side: Literal["left", "right"]) -> IntArray:
         """Return device and time as one number; a time between two times of the rows is rounded to *side*."""
         if self._times is None:

@@ -5,21 +5,18 @@ A mean over time weights each state by its duration, from the start of its devic
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from emulator.metrics.aggregates import Stats
 from emulator.metrics.by_dimension import find_worst
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.fault_impact import FaultImpact
+from emulator.metrics.measure import selections_of
 from emulator.metrics.row_index import Columns
+from emulator.metrics.sums import Stats
 from emulator.metrics.thresholds import judge_rule
 from emulator.metrics.timeline import RunTimeline, Span
-from emulator.run_directory.event_log import Tables, logical_sha256
+from emulator.run_directory.event_log import Tables
 from scenarios.catalogue.metrics import METRICS, Kind
 from scenarios.catalogue.summary_keys import BREAKDOWNS, PAIRS
 from scenarios.language.thresholds import Rule
@@ -31,6 +28,13 @@ _TRAFFIC = (
     "delta_ratio", "report_bytes", "wasted_bytes", "lost_bytes",
 )  # fmt: skip
 """The metrics that stand first in the summary."""
+
+
+_STATES = (
+    "over_budget_device_seconds", "over_budget_share", "ndcg_at_10", "recall_at_20", "hit_rate_at_10",
+    "quality_ratio_to_full", "quality_regret",
+)  # fmt: skip
+"""The metrics that stand next."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class RunInfo:
 
 
 def compute_metrics(
-    tables: Tables, devices: pa.Table, timeline: RunTimeline, since_ns: int = 0
+    tables: Tables, devices: pa.Table, timeline: RunTimeline, rules: Sequence[Rule] = ()
 ) -> RunMetrics:
     """Return the metrics of a run.
 
@@ -56,10 +60,10 @@ def compute_metrics(
         tables: the event tables, by name, in total order.
         devices: one row per device, see `emulator.metrics.device_table`.
         timeline: the stages, and when the run ended.
-        since_ns: time before it is left out.
+        rules: thresholds of the scenario.
     """
     table = DeviceTable.read(devices)
-    return RunMetrics(table, timeline, encode_tables(table, tables), since_ns)
+    return RunMetrics.of_tables(table, timeline, encode_tables(table, tables), selections_of(rules))
 
 
 def encode_tables(devices: DeviceTable, tables: Tables) -> dict[str, Columns]:
@@ -68,21 +72,23 @@ def encode_tables(devices: DeviceTable, tables: Tables) -> dict[str, Columns]:
 
 
 def summarize(
-    identity: RunInfo, tables: Tables, metrics: RunMetrics, wall_seconds: float
+    identity: RunInfo, metrics: RunMetrics, event_log_sha256: str, wall_seconds: float
 ) -> dict[str, object]:
     """Return the summary of a run.
 
     Args:
         identity: the run.
-        tables: the event tables, by name, in total order.
         metrics: the metrics of the run.
+        event_log_sha256: hash of the event log.
         wall_seconds: duration of the simulation itself.
 
     Returns:
         The summary without verdicts, since a threshold may be about any key in it.
     """
     simulated = identity.stop_ns / NS_PER_S
-    timeline, count = metrics.frame.timeline, len(metrics.frame.devices.names)
+    if not metrics.stats("device_seconds")["total"]:
+        raise ValueError("no device ran for any time")
+    timeline, count = metrics.timeline, metrics.sums.devices
     hours = count * simulated / 3600
     first: dict[str, object] = {
         "scenario": identity.scenario,
@@ -94,9 +100,11 @@ def summarize(
         "wall_seconds": round(wall_seconds, 3),
         "device_hours_per_wall_minute": round(hours / max(wall_seconds / 60, 1e-9), 1),
         **{name: _figure(name, metrics) for name in _TRAFFIC},
-        **average_states(metrics.frame.held.with_seconds),
+        **{name: _figure(name, metrics) for name in _STATES},
     }
-    impact = FaultImpact(metrics.frame, metrics.tables)
+    impact = metrics.sums.impact
+    assert impact is not None
+    faults, actions = impact.summaries(timeline)
     return {
         **first,
         "update_latency_seconds": _figure("update_latency_seconds", metrics),
@@ -106,18 +114,18 @@ def summarize(
         **breakdowns(metrics),
         "worst": find_worst(metrics),
         "stages": [_stage(stage) for stage in timeline.stages],
-        "faults": impact.faults(),
-        "actions": impact.actions(),
+        "faults": faults,
+        "actions": actions,
         "warmup_seconds": timeline.warmup_ns / NS_PER_S,
         "aborted_at_seconds": simulated if identity.aborted else None,
-        "event_log_sha256": logical_sha256(tables),
+        "event_log_sha256": event_log_sha256,
         "thresholds": [],
     }
 
 
 def _figure(name: str, metrics: RunMetrics) -> object:
     """Return the summary's value of a metric: a number, or the statistics of a trend."""
-    stats = metrics.aggregate(name).stats
+    stats = metrics.stats(name)
     match METRICS[name].kind:
         case Kind.TREND:
             return {key: value for key, value in stats.items() if key != "min"}
@@ -159,36 +167,4 @@ def judge_rules(
 
     Rules about metrics leave out the warm-up; rules about keys of *summary* that are no metrics include it.
     """
-    if rules and metrics.frame.timeline.warmup_ns > metrics.since_ns:
-        metrics = metrics.since(metrics.frame.timeline.warmup_ns)
     return [asdict(judge_rule(rule, metrics, summary)) for rule in rules]
-
-
-def average_states(states: Columns) -> dict[str, float | None]:
-    """Return means over all device time, and the time over budget.
-
-    These are the metrics of the same names, summed over whole states instead of pieces: the last digits of
-    a float differ, and older summaries have these.
-
-    Args:
-        states: columns of the quality table, and ``seconds``, see `DeviceStates.with_seconds`.
-    """
-    seconds, total = states["seconds"], float(states["seconds"].sum())
-    if total == 0:
-        raise ValueError("no device ran for any time")
-    over = float(seconds[states["resident_bytes"] > states["budget_bytes"]].sum())
-    ndcg = _mean(states["ndcg_at_10"], seconds)
-    full = _mean(states["full_ndcg_at_10"], seconds)
-    return {
-        "over_budget_device_seconds": over,
-        "over_budget_share": over / total,
-        "ndcg_at_10": ndcg,
-        "recall_at_20": _mean(states["recall_at_20"], seconds),
-        "hit_rate_at_10": _mean(states["hit_rate_at_10"], seconds),
-        "quality_ratio_to_full": ndcg / full if full else None,
-        "quality_regret": _mean(states["best_ndcg_at_10"] - states["ndcg_at_10"], seconds),
-    }
-
-
-def _mean(values: NDArray[Any], weights: NDArray[Any]) -> float:
-    return float(np.dot(values.astype(np.float64), weights.astype(np.float64)) / weights.sum())

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from emulator.metrics.aggregates import Aggregate, Counter, Number, Stats, Trend
 from emulator.metrics.compute import RunMetrics
+from emulator.metrics.measure import shared_filters
+from emulator.metrics.sums import Number, Stats, TrendSums
 from scenarios.catalogue.metrics import Kind
 from scenarios.catalogue.summary_keys import PAIRS
 from scenarios.language.thresholds import MEANS, SIGNS, Rule
@@ -60,14 +61,14 @@ def number_at(key: str, summary: Mapping[str, object]) -> Number:
 
 def value_of(rule: Rule, metrics: RunMetrics) -> Number:
     """Return the value that *rule* is about; None if there are no rows to compute it from."""
-    aggregate = _filtered(rule.metric.name, rule, metrics)
-    stats = aggregate.stats
+    sums = metrics.selection(rule.metric.name, rule.filters)
+    stats = sums.stats()
     match rule.metric.kind:
         case Kind.COUNTER:
             return _of_counter(rule, metrics, stats)
         case Kind.TREND:
-            assert isinstance(aggregate, Trend)
-            return _of_trend(rule, aggregate, stats)
+            assert isinstance(sums, TrendSums)
+            return _of_trend(rule, sums, stats)
         case Kind.TIME:
             return stats["share" if rule.aggregation in ("rate", "share") else "total"]
         case Kind.LEVEL:
@@ -79,15 +80,8 @@ def limit_of(rule: Rule, metrics: RunMetrics) -> Number:
     """Return the number with which *rule* compares its value."""
     if rule.base is None:
         return rule.limit
-    mean = _filtered(f"{rule.base}_ndcg_at_10", rule, metrics).stats["mean"]
+    mean = metrics.selection(f"{rule.base}_ndcg_at_10", rule.filters).stats()["mean"]
     return None if mean is None else rule.limit * mean
-
-
-def _filtered(name: str, rule: Rule, metrics: RunMetrics) -> Aggregate:
-    aggregate = metrics.aggregate(name)
-    if not rule.filters:
-        return aggregate
-    return aggregate.select(metrics.frame, metrics.codes(rule.metric.name, rule.filters))
 
 
 def _of_counter(rule: Rule, metrics: RunMetrics, stats: Stats) -> Number:
@@ -98,21 +92,15 @@ def _of_counter(rule: Rule, metrics: RunMetrics, stats: Stats) -> Number:
         return total / seconds if seconds else None
     if rule.aggregation != "share":
         return total
-    own = rule.metric.own
-    counter = metrics.aggregate(rule.metric.name)
-    # The share is of the total without filters by the metric's own dimensions.
-    general = {name: value for name, value in rule.filters.items() if name not in own}
-    if len(general) < len(rule.filters) and general:
-        counter = counter.select(metrics.frame, metrics.codes(rule.metric.name, general))
-    assert isinstance(counter, Counter)
-    all_ = counter.stats["total"]
+    general = shared_filters(frozenset(rule.filters.items()), rule.metric.own)
+    all_ = metrics.selection(rule.metric.name, dict(general)).stats()["total"]
     return total / all_ if all_ else None
 
 
-def _of_trend(rule: Rule, trend: Trend, stats: Stats) -> Number:
+def _of_trend(rule: Rule, trend: TrendSums, stats: Stats) -> Number:
     if rule.aggregation == "p":
         assert rule.percent is not None
         return trend.percentile(rule.percent)
     if rule.aggregation in ("sum", "total"):
-        return trend.sum / trend.scale
+        return trend.total()
     return stats[_STATISTICS.get(rule.aggregation, rule.aggregation)]

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emulator.metrics.aggregates import nearest_rank
 from emulator.metrics.device_table import device_numbers
+from emulator.metrics.histogram import nearest_rank
 from wire.units import NS_PER_S
 
 FloatArray = NDArray[np.float64]

@@ -10,10 +10,15 @@ from emulator.metrics.device_table import build_device_table
 from emulator.metrics.realtime_measurements import (
     empty_measurements,
 )
-from emulator.metrics.rollout_progress import count_egress, rollout_progress
 from emulator.metrics.summary import RunInfo, compute_metrics, judge_rules, summarize
 from emulator.metrics.timeline import RunTimeline
-from emulator.run_directory.event_log import merge_shards, with_descriptions, write_table, write_tables
+from emulator.run_directory.event_log import (
+    logical_sha256,
+    merge_shards,
+    with_descriptions,
+    write_table,
+    write_tables,
+)
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, write_summary
 from emulator.run_directory.manifest import write_manifest
 from emulator.simulation.cloud_setup import make_responder
@@ -51,17 +56,18 @@ def write_results(
     ends = (outcome.aborted_ns, outcome.unfinished_ns, int(scenario.stop_time))
     stop_ns = next(end for end in ends if end is not None)
     identity = RunInfo(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
-    metrics = compute_metrics(tables, devices, RunTimeline.from_scenario(scenario).until(stop_ns))
+    timeline, rules = RunTimeline.from_scenario(scenario).until(stop_ns), rules_of(scenario.thresholds)
+    metrics = compute_metrics(tables, devices, timeline, rules)
     splits = metrics_table(metrics)
     write_table(with_descriptions(splits, meanings_of(METRIC_COLUMNS)), folder / METRICS)
     rows = {f"{EVENTS}/{name}.parquet": table.num_rows for name, table in tables.items()}
     write_manifest(folder, {**rows, DEVICES: devices.num_rows, METRICS: splits.num_rows, SCENARIO: None})
-    summary = summarize(identity, tables, metrics, outcome.wall_seconds)
-    summary |= count_egress(tables["update"], _retained_bytes(job))
-    summary["rollout"] = rollout_progress(tables["rollout"])
+    summary = summarize(identity, metrics, logical_sha256(tables), outcome.wall_seconds)
+    summary |= metrics.sums.egress.summary(_retained_bytes(job))
+    summary["rollout"] = metrics.sums.rollout.summary()
     summary["reports_sent_again"] = outcome.reports_sent_again
     summary |= outcome.realtime or empty_measurements()
-    summary["thresholds"] = judge_rules(rules_of(scenario.thresholds), metrics, summary)
+    summary["thresholds"] = judge_rules(rules, metrics, summary)
     if outcome.unfinished_ns is not None:
         summary["unfinished"] = True
     write_summary(folder, summary)

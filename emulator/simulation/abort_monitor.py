@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from devices.simulated.clock import Clock
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.device_table import DeviceTable
+from emulator.metrics.measure import measure_selections, selections_of
 from emulator.metrics.row_index import Columns
+from emulator.metrics.scales import scan
 from emulator.metrics.thresholds import judge_rule
 from emulator.metrics.timeline import RunTimeline
 from scenarios.language.thresholds import Rule
@@ -59,8 +61,12 @@ class AbortMonitor:
                 clock.after(t_ns, t_ns, self._check)
 
     def _check(self, now: int) -> None:
+        tables, timeline = self._read_tables(), self._timeline.until(now)
+        scales = scan(tables, self._devices, timeline).scales()
         metrics = RunMetrics(
-            self._devices, self._timeline.until(now), self._read_tables(), self._timeline.warmup_ns
+            measure_selections(tables, self._devices, timeline, scales, selections_of(self._rules)),
+            scales,
+            timeline,
         )
         for rule in self._rules:
             if rule.abort_ns is not None and rule.abort_ns <= now and _broken(rule, metrics):

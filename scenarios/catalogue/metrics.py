@@ -60,11 +60,15 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "pressure": "level of memory pressure on the device at that time: " + ", ".join(labels_of(Pressure)),
     "user_group": "group of the user whose PEE the device held at that time, by number",
     "budget_decile": "1 to 10: tenths of the fleet's device time by budget, the smallest budgets first; "
-    "equal budgets are in the same tenth, so other tenths may be smaller or empty",
+    "budgets in one bucket (as for percentiles, below 0.1 % wide) are in the same tenth, so others may be "
+    "smaller or empty",
     "budget_range": "the same tenths without the empty ones, each named by its least and greatest budget; "
     "not for thresholds, since the ranges are not known before the run",
 }
 """The dimensions of every metric."""
+
+NOT_BY_SECOND: Final = ("pressure", "user_group", "budget_decile", "budget_range")
+"""Dimensions by which peaks are not split; a threshold may filter by them."""
 
 KINDS_OF_BYTES: Final = ("first", "delta", "full", "fallback_full", "shared", "control", "wasted", "lost")
 DIRECTIONS: Final = ("first", "up", "down")
@@ -84,6 +88,12 @@ class Metric:
     """Dimensions of this metric only, with their values."""
     bases: Sequence[str] = ()
     """Bases with which a threshold may compare the mean, such as ``0.9*full``."""
+    by_second: bool = False
+    """True if it is read from sums by clock second, which are kept by few dimensions."""
+
+    def has_dimension(self, dimension: str) -> bool:
+        """Return True if the metric is split by *dimension*, one that all rows have."""
+        return not (self.by_second and dimension in NOT_BY_SECOND)
 
     def unit_of(self, aggregation: str) -> Unit:
         """Return the unit of *aggregation* of the metric."""
@@ -114,6 +124,22 @@ _QUALITY: Final = ("full", "best", "oracle")
 
 def _table(kind: Kind, unit: Unit, table: str, rows: Mapping[str, str]) -> Iterable[Metric]:
     return [Metric(name, kind, unit, table, meaning) for name, meaning in rows.items()]
+
+
+def _peaks(unit: Unit, table: str, rows: Mapping[str, str]) -> Iterable[Metric]:
+    """Return the peaks of some traffic, by second and by minute, both per second."""
+    return [
+        Metric(
+            f"{name}_{short}",
+            Kind.GAUGE,
+            unit,
+            table,
+            f"in the busiest {span} of the clock, per second: {what}",
+            by_second=True,
+        )
+        for name, what in rows.items()
+        for short, span in (("1s", "second"), ("1min", "minute"))
+    ]
 
 
 _ALL: Final = (
@@ -184,15 +210,23 @@ _ALL: Final = (
         "queue_seconds": "of each report that the cloud took up: how long it waited for that",
         "update_staleness_seconds": "of each applied update: the age of the report that it answers",
     }),
-    *_table(Kind.GAUGE, Unit.BYTES_PER_SECOND, "update", {
-        "downlink_peak_1s": "most wire bytes of updates that left within any 1 s, per second; the second may "
-        "begin at any moment",
-        "downlink_peak_1min": "most wire bytes of updates that left within any 1 min, per second; the minute "
-        "may begin at any moment",
+    *_peaks(Unit.BYTES_PER_SECOND, "update", {
+        "downlink_peak": "wire bytes of updates that left",
     }),
-    *_table(Kind.GAUGE, Unit.PER_SECOND, "update", {
-        "update_fanout_peak": "most updates that left within any 1 s, which may begin at any moment",
+    *_peaks(Unit.PER_SECOND, "update", {
+        "downlink_messages_peak": "parts of updates that left, copies included",
     }),
+    *_peaks(Unit.BYTES_PER_SECOND, "update", {
+        "uplink_peak": "wire bytes that devices sent: reports, and messages about quality and connections",
+    }),
+    *_peaks(Unit.PER_SECOND, "update", {
+        "uplink_messages_peak": "messages that devices sent, the same, without repeats by the transport",
+    }),
+    *_peaks(Unit.PER_SECOND, "connection", {
+        "connects_peak": "connections made",
+    }),
+    Metric("update_fanout_peak", Kind.GAUGE, Unit.PER_SECOND, "update",
+           "in the busiest second of the clock: updates that left", by_second=True),
     Metric("device_seconds", Kind.TIME, Unit.SECONDS, "quality",
            "device time: of each device from its first budget to the stop time"),
     Metric("budget_bytes", Kind.LEVEL, Unit.BYTES, "quality", "what a device may use"),

@@ -27,10 +27,20 @@ the whole run; `metrics.parquet` has them by every dimension, one row per statis
   threshold ends the run do not count.
 - **Parts add up to the total**, by every dimension: a report that leaves after the stop time counts in the
   last stage, as do events after the stages if `stop_time` is later.
-- **Percentiles** are those of the values themselves, by the nearest rank: p95 is the least value that at
-  least 95 % of the values do not exceed. `summary.json`, `metrics.parquet`, thresholds and the report have
-  the same number. Nothing is rounded before a threshold judges it, and percentiles are never averaged. Only
-  the wall-clock values of the clock `realtime` (below) come from histograms, with an error of at most 1/128.
+- **Percentiles** are the nearest rank (p95 is the least value that at least 95 % of the values do not
+  exceed), shown as the middle of its bucket. Values are whole numbers: nanoseconds, bytes, numbers, or 10^-15
+  of a share. Below 2,048 each has a bucket of its own; from there on 1,024 buckets of equal width divide each
+  doubling, from 2^k to 2^(k+1) - 1. The middle is that of the least and the greatest whole number in the
+  bucket. A percentile is not below the least value nor above the greatest, and the last rank is the greatest
+  value itself. So its error is below 0.05 %; count, mean, least and greatest value have none. They
+  are never averaged. `summary.json`, `metrics.parquet`, thresholds, `compare` and the report have the same.
+- **Sums are exact**: whole numbers are added as such, and a value times a duration in seconds is cut to a
+  multiple of 2^-52 first. So no figure depends on how the fleet was cut into ranges, or on who counted it.
+- **Peaks** are of seconds and minutes of the simulated clock: second 0 is from 0 s to right before 1 s. They
+  are split by the dimensions of which a device has one value for long: not by user group, pressure or budget;
+  thresholds may filter by these. Updates, their parts and their wire bytes count when the update left the
+  cloud (`left_ns`), and belong to the dimensions of the moment at which the report left. Devices send reports
+  (`sent_ns`), messages about their quality, and messages that they are there; the broker sends their wills.
 - **Means over time** weight each state by its duration.
 - **No data**: without events, a count or a sum is 0; a mean, a percentile, a ratio or a time is null without
   events or device time.
@@ -111,8 +121,9 @@ and `harmed_bytes`; and the following keys:
   if all recovered before the end, null if some never did;
 - `quality_before`, `quality_lowest`: the mean NDCG@10 of all devices right before it, and the lowest mean
   from then until quality had recovered; `quality_recovery_seconds`: from the end until the mean was at 95 %
-  of `quality_before`; null if it never was. The mean is over the devices that have had a budget, rounded
-  to 12 decimals.
+  of `quality_before`; null if it never was. The mean is over the devices that have had a budget, at the end
+  of each second of the simulated clock: *right before* is at the end of the last second that ended by then,
+  and a recovery is timed by the beginning of its second.
 
 The messages of an action are those that were cut off on its devices while it lasted and that no fault lost
 or damaged.

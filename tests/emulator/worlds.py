@@ -1,6 +1,6 @@
 """Small runs as tables of rows, whose metrics can be worked out by hand."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +10,7 @@ from devices.protocol.report_scheduler import ReportCause
 from devices.timeline.connectivity import ConnectivityCause
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.device_table import DeviceTable
+from emulator.metrics.measure import RowSelection
 from emulator.metrics.row_index import Columns
 from emulator.metrics.timeline import RunTimeline
 from wire.units import NS_PER_S
@@ -84,4 +85,11 @@ def devices_of(*groups: str, **more: object) -> pa.Table:
 
 def metrics_of(devices: pa.Table, timeline: RunTimeline, **rows: Iterable[Row]) -> RunMetrics:
     """Return the metrics of a run of *devices* with these rows."""
-    return RunMetrics(DeviceTable.read(devices), timeline, tables_of(**rows))
+    return selected_of(devices, timeline, (), **rows)
+
+
+def selected_of(
+    devices: pa.Table, timeline: RunTimeline, selections: Sequence[RowSelection], **rows: Iterable[Row]
+) -> RunMetrics:
+    """Return the metrics of a run of *devices* with these rows, *selections* included."""
+    return RunMetrics.of_tables(DeviceTable.read(devices), timeline, tables_of(**rows), selections)

@@ -25,10 +25,11 @@ def accounts_of(tables: Tables, plan: Plan) -> dict[str, list[Account]]:
     con.execute(
         """CREATE TABLE whole AS SELECT n, t_ns, k, online AND layer = best_layer AS whole FROM s;
            CREATE TABLE mean AS
-           SELECT t_ns AS t,
-                  round(sum(sum(d)) OVER (ORDER BY t_ns) / sum(sum(first)) OVER (ORDER BY t_ns), 12) AS mean
-           FROM (SELECT t_ns, ndcg_at_10 - coalesce(lag(ndcg_at_10) OVER (PARTITION BY n ORDER BY k), 0) AS d,
-                        CASE WHEN k = 1 THEN 1 ELSE 0 END AS first FROM s) GROUP BY t_ns"""
+           SELECT second * 1000000000 AS t,
+                  sum(sum(d)) OVER (ORDER BY second) / sum(sum(first)) OVER (ORDER BY second) AS mean
+           FROM (SELECT t_ns // 1000000000 AS second,
+                        ndcg_at_10 - coalesce(lag(ndcg_at_10) OVER (PARTITION BY n ORDER BY k), 0) AS d,
+                        CASE WHEN k = 1 THEN 1 ELSE 0 END AS first FROM s) GROUP BY second"""
     )
     return {
         "faults": [_fault(tables, plan, place, span) for place, span in enumerate(plan.faults)],
@@ -107,13 +108,15 @@ def _account(tables: Tables, span: Span, hurt: str, rows: str) -> Account:
 def _quality(tables: Tables, span: Span) -> Account:
     """Return the fleet's mean NDCG@10 right before, at its lowest, and when it was at 95 % of that again."""
     none = dict.fromkeys(("quality_before", "quality_lowest", "quality_recovery_seconds"))
-    before = tables.rows(f"SELECT t, mean FROM mean WHERE t < {span.start_ns} ORDER BY t DESC LIMIT 1")
+    before = tables.rows(
+        f"SELECT t, mean FROM mean WHERE t + {NS} <= {span.start_ns} ORDER BY t DESC LIMIT 1"
+    )
     if not before or span.start_ns >= tables.stop_ns:
         return none
     ((since, quality),) = before
     back = tables.number(
         f"""SELECT min(t) FROM mean WHERE t <= {tables.stop_ns} AND mean >= 0.95::DOUBLE * {quality!r}::DOUBLE
-            AND t >= (SELECT max(t) FROM mean WHERE t <= {span.end_ns})"""
+            AND t >= (SELECT max(t) FROM mean WHERE t + {NS} <= {span.end_ns})"""
     )
     until = FOREVER if back is None else back
     return {
@@ -137,9 +140,13 @@ def _group(tables: Tables, group: int) -> Account:
     steps = {step: times(step) for step in ("offered", "updated", "failed", "withdrawn")}
     began = steps["offered"][0] if steps["offered"] else None
     took = [(t - (began or 0)) / NS for t in steps["updated"]]
+    middles = [float(tables.number(f"SELECT middle({t - (began or 0)})")) / NS for t in steps["updated"]]
 
     def nearest(percent: int) -> float | None:
-        return took[max(-(-percent * len(took) // 100), 1) - 1] if took else None
+        rank = max(-(-percent * len(took) // 100), 1)
+        if rank >= len(took):
+            return max(took, default=None)
+        return min(max(middles[rank - 1], took[0]), took[-1])
 
     return {
         "group": group,

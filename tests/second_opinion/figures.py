@@ -11,6 +11,8 @@ Stats = Mapping[str, Number]
 Filters = Mapping[str, str]
 
 NS = 1_000_000_000
+SHARE = 10**15
+NOT_BY_SECOND = ("pressure", "user_group", "budget_decile", "budget_range")
 
 
 @dataclass(frozen=True)
@@ -76,15 +78,25 @@ def _span(to: str, since: str, where: str = APPLIED) -> Trend:
     return Trend("u", f"{to} - {since}", where)
 
 
-def _busiest(seconds: int, value: str) -> Gauge:
+def _busiest(
+    seconds: int, value: str, t: str = "left_ns", table: str = "u", where: str = f"{SENT} AND left_ns >= 0"
+) -> Gauge:
+    """Return the peak of a sum by seconds or minutes of the clock."""
     return Gauge(
         f"""SELECT dimension, value, max(done) / {seconds}::DOUBLE FROM (
-            SELECT dimension, value, sum({value}) OVER (
-                PARTITION BY dimension, value ORDER BY left_ns
-                RANGE BETWEEN CURRENT ROW AND {seconds * NS - 1} FOLLOWING) AS done
-            FROM SOURCE WHERE {SENT} AND left_ns >= 0) GROUP BY dimension, value""",
-        "u",
+            SELECT dimension, value, {t} // {seconds * NS} AS span, sum({value}) AS done
+            FROM SOURCE WHERE {where} AND dimension NOT IN {NOT_BY_SECOND}
+            GROUP BY dimension, value, span) GROUP BY dimension, value""",
+        table,
     )
+
+
+def _sent(seconds: int, value: str) -> Gauge:
+    return _busiest(seconds, value, "t", "m", "true")
+
+
+def _connected(seconds: int) -> Gauge:
+    return _busiest(seconds, "1", "t_ns", "c", "online")
 
 
 TOGETHER = f"""SELECT dimension, value,
@@ -130,11 +142,14 @@ FIGURES: Mapping[str, Figure] = {
         _bytes("update_bytes"), Counter("p", "seconds / 3600 * ndcg_at_10 / 0.01::DOUBLE")
     ),
     "update_delta_ratio": Trend(
-        "u", "update_bytes / full_update_bytes", f"{SENT} AND full_update_bytes > 0", scale=1
+        "u", f"CAST(round(update_bytes / full_update_bytes * {SHARE}) AS BIGINT)",
+        f"{SENT} AND full_update_bytes > 0", scale=SHARE,
     ),
     "blocks_reused_ratio": Trend(
-        "u", "CASE WHEN sent = 'first' THEN 0 ELSE least(held_before, held) END / held",
-        f"{APPLIED} AND held > 0", scale=1,
+        "u",
+        f"CAST(round(CASE WHEN sent = 'first' THEN 0 ELSE least(held_before, held) END / held * {SHARE}) "
+        "AS BIGINT)",
+        f"{APPLIED} AND held > 0", scale=SHARE,
     ),
     "blocks_changed": Trend(
         "u", "CASE WHEN sent = 'first' THEN held + held_before ELSE abs(held - held_before) END", APPLIED,
@@ -152,6 +167,14 @@ FIGURES: Mapping[str, Figure] = {
     "update_staleness_seconds": _span("applied_ns", "sent_ns"),
     "downlink_peak_1s": _busiest(1, "update_wire_bytes"),
     "downlink_peak_1min": _busiest(60, "update_wire_bytes"),
+    "downlink_messages_peak_1s": _busiest(1, "parts"),
+    "downlink_messages_peak_1min": _busiest(60, "parts"),
+    "uplink_peak_1s": _sent(1, "v"),
+    "uplink_peak_1min": _sent(60, "v"),
+    "uplink_messages_peak_1s": _sent(1, "1"),
+    "uplink_messages_peak_1min": _sent(60, "1"),
+    "connects_peak_1s": _connected(1),
+    "connects_peak_1min": _connected(60),
     "update_fanout_peak": _busiest(1, "1"),
     "device_seconds": Time("true"),
     "budget_bytes": Level("budget_bytes"),
@@ -249,10 +272,15 @@ class Opinion:
         figure = FIGURES[name]
         assert isinstance(figure, Trend)
         where = _where(figure, filters)
-        sql = f"""SELECT {figure.value} AS found FROM {figure.table} AS source
+        sql = f"""SELECT {figure.value} AS found, middle(found) FROM {figure.table} AS source
                   WHERE {figure.where} AND {where} ORDER BY found"""
-        values = [value for (value,) in self.tables.rows(sql)]
-        return values[max(math.ceil(percent * len(values) / 100), 1) - 1] / figure.scale if values else None
+        rows = self.tables.rows(sql)
+        if not rows:
+            return None
+        rank = max(math.ceil(percent * len(rows) / 100), 1)
+        least, most = rows[0][0], rows[-1][0]
+        shown = most if rank == len(rows) else min(max(rows[rank - 1][1], least), most)
+        return float(shown) / figure.scale
 
     def _stats(self, figure: Figure, source: str) -> Found:
         match figure:
@@ -280,7 +308,7 @@ class Opinion:
 
     def _trend(self, figure: Trend, source: str) -> Found:
         ranks = ", ".join(
-            f"l[(count(*) * {round(float(each) * 10)} + 999) // 1000] / {figure.scale}::DOUBLE"
+            f"shown(l, (count(*) * {round(float(each) * 10)} + 999) // 1000) / {figure.scale}::DOUBLE"
             for each in PERCENTS
         )
         sql = f"""SELECT dimension, value, count(*), sum(one) / count(*) / {figure.scale}::DOUBLE,

@@ -31,10 +31,10 @@ class Tables:
     """The tables of a run.
 
     ``u``, ``b``, ``c``, ``f``, ``q``: updates, budget changes, connections, harm, quality. ``k``: updates by
-    kind of bytes. ``s``: states, with when they begin and end; ``p``: states cut where a stage begins or the
-    device moves to another network. ``x``: what is one value for several states. All have the device's
-    number ``n``, their moment ``t``, and a column for each dimension. ``u_by`` and so on has every row once
-    for each ``dimension`` with its ``value`` in it, and once for the dimension ``all``.
+    kind of bytes. ``m``: messages of devices. ``s``: states, with when they begin and end; ``p``: states cut
+    where a stage begins or the device moves to another network. ``x``: what is one value for several states.
+    All have the device's number ``n``, their moment ``t``, and a column for each dimension. ``u_by`` and so
+    on has every row once for each ``dimension`` with its ``value`` in it, and once for the dimension ``all``.
 
     Args:
         folder: the run directory.
@@ -47,6 +47,7 @@ class Tables:
         self.con = duckdb.connect(config={"threads": 1})
         self.stop_ns = stop_ns
         self.since_ns = since_ns
+        self._buckets()
         self._folder = folder
         self._devices()
         self._events()
@@ -70,6 +71,17 @@ class Tables:
         """Return the one number that *sql* finds."""
         ((found,),) = self.rows(sql)
         return found
+
+    def _buckets(self) -> None:
+        """Buckets of percentiles: their least value, and their middle."""
+        self.con.execute(
+            """CREATE MACRO width(v) AS CAST(2 ** (length(bin(CAST(v AS BIGINT))) - 11) AS BIGINT);
+               CREATE MACRO bucket(v) AS CASE WHEN v < 2048 THEN v ELSE v // width(v) * width(v) END;
+               CREATE MACRO middle(v) AS
+               CASE WHEN v < 2048 THEN v ELSE bucket(v) + (width(v) - 1) / 2.0::DOUBLE END;
+               CREATE MACRO shown(l, rank) AS CASE WHEN rank = len(l) THEN l[-1]
+               ELSE least(greatest(middle(l[rank]), l[1]), l[-1]) END"""
+        )
 
     def _make(self, name: str, sql: str) -> None:
         self.con.execute(f"CREATE TABLE {name} AS {sql}")
@@ -115,11 +127,13 @@ class Tables:
         )
 
     def _ranges(self) -> None:
-        """Tenths of all device time by budget: a state is in the first tenth whose end its budget reaches."""
+        """Tenths of all device time by buckets of budgets: a state is in the first whose end it reaches."""
         self._make(
             "edge",
-            """WITH done AS (SELECT budget_bytes, sum(e - a) OVER (ORDER BY budget_bytes) AS done,
-                                    sum(e - a) OVER () AS whole FROM s0)
+            """WITH held AS (SELECT max(budget_bytes) AS budget_bytes, sum(e - a) AS ns FROM s0
+                            GROUP BY bucket(budget_bytes)),
+                    done AS (SELECT budget_bytes, sum(ns) OVER (ORDER BY budget_bytes) AS done,
+                                    sum(ns) OVER () AS whole FROM held)
                SELECT k, min(budget_bytes) AS budget FROM done, range(1, 10) r(k)
                WHERE done * 10 >= whole * k AND whole > 0 GROUP BY k""",
         )
@@ -207,9 +221,17 @@ class Tables:
                UNION ALL SELECT *, 'wasted', update_bytes - used_bytes - lost_bytes FROM u
                UNION ALL SELECT *, 'lost', lost_bytes FROM u""",
         )
+        of_messages = f"n, {dimensions.replace('belongs.', '')}"
+        self._make(
+            "m",
+            f"""SELECT sent_ns AS t, report_wire_bytes AS v, {of_messages} FROM u
+                UNION ALL SELECT t_ns, message_wire_bytes, {of_messages} FROM q WHERE message_wire_bytes > 0
+                UNION ALL SELECT t_ns, message_wire_bytes, {of_messages} FROM c
+                WHERE message_wire_bytes > 0 AND online""",
+        )
         names = ", ".join(f"'{each}'" for each in ("all", *self.dimensions))
         values = ", ".join(["''", *map(quoted, self.dimensions)])
-        for name in (*sources, "k", "p"):
+        for name in (*sources, "k", "p", "m"):
             self._make(
                 f"{name}_by",
                 f"SELECT *, unnest([{names}]) AS dimension, unnest([{values}]) AS value FROM {name}",

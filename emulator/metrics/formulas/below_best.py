@@ -1,6 +1,7 @@
 """Metrics of what devices hold against what they could: below the best PEE, below full quality."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -40,7 +41,7 @@ def _after_first(inputs: MetricInputs) -> BoolArray:
 
 
 def _time_in(condition: Condition, inputs: MetricInputs) -> WeightedSum:
-    return WeightedSum(inputs.pieces, inputs.by_piece(condition(inputs)) * inputs.seconds)
+    return inputs.over_time(inputs.by_piece(condition(inputs)))
 
 
 def _time(condition: Condition, inputs: MetricInputs) -> Time:
@@ -51,17 +52,17 @@ def _share(condition: Condition, inputs: MetricInputs) -> Ratio:
     return Ratio(_time_in(condition, inputs), inputs.device_time)
 
 
-def _sum(inputs: MetricInputs, values: FloatArray, *, after_first: bool) -> WeightedSum:
-    """Return the sum of *values* of pieces, or only of those after the first PEE of their device."""
-    if not after_first:
-        return WeightedSum(inputs.pieces, values)
+def _later(inputs: MetricInputs, weights: WeightedSum) -> WeightedSum:
+    """Return a sum over pieces without those before the first PEE of their device."""
     mask = inputs.by_piece(_after_first(inputs))
-    return WeightedSum(inputs.pieces.select(mask), values[mask])
+    return replace(weights, rows=inputs.pieces.select(mask), values=weights.values[mask])
 
 
 def _level(inputs: MetricInputs, values: FloatArray, *, after_first: bool) -> Level:
-    counted = _sum(inputs, values, after_first=after_first)
-    return Level(counted.rows, counted.values, _sum(inputs, inputs.seconds, after_first=after_first))
+    if not after_first:
+        return Level(inputs.pieces, values, inputs.device_time)
+    time = _later(inputs, inputs.device_time)
+    return Level(time.rows, values[inputs.by_piece(_after_first(inputs))], time)
 
 
 def _shortfall(after_first: bool, inputs: MetricInputs) -> Level:
@@ -75,8 +76,7 @@ def _ndcg_after_first(inputs: MetricInputs) -> Level:
 
 def _ratio_after_first(inputs: MetricInputs) -> Ratio:
     above, below = (
-        _sum(inputs, inputs.state(column) * inputs.seconds, after_first=True)
-        for column in ("ndcg_at_10", "full_ndcg_at_10")
+        _later(inputs, inputs.over_time(inputs.state(column))) for column in ("ndcg_at_10", "full_ndcg_at_10")
     )
     return Ratio(above, below)
 

@@ -1,6 +1,7 @@
 """Metrics of exchanges: traffic, latencies, peaks. They are computed from the update table."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.event_log import ExchangeResult, UpdateKind
-from emulator.metrics.aggregates import Aggregate, Counter, Gauge, Ratio, Trend, WeightedSum
+from emulator.metrics.aggregates import Aggregate, Counter, Ratio, Trend, WeightedSum
 from emulator.metrics.connections import connected_ns
 from emulator.metrics.inputs import MetricInputs
-from emulator.metrics.peaks import peak_rate
 from emulator.metrics.row_index import BoolArray, Columns
 from scenarios.catalogue.metrics import KINDS_OF_BYTES
 from wire.units import NS_PER_S
@@ -21,6 +21,8 @@ _KIND_OF = {
     UpdateKind.FALLBACK_FULL: "fallback_full", UpdateKind.SHARED: "shared", UpdateKind.NOTHING: "control",
 }  # fmt: skip
 _KINDS = np.array([KINDS_OF_BYTES.index(_KIND_OF[sent]) for sent in UpdateKind])
+SHARE_PARTS = 10**15
+"""A share of an event is counted in whole parts of this size."""
 _WASTED, _LOST = KINDS_OF_BYTES.index("wasted"), KINDS_OF_BYTES.index("lost")
 
 Values = NDArray[Any]  # Any: whole numbers of any width, or truth values
@@ -28,7 +30,7 @@ Values = NDArray[Any]  # Any: whole numbers of any width, or truth values
 
 def _count(values: Callable[[Columns], Values], inputs: MetricInputs) -> Counter:
     rows, of = inputs.exchanges
-    return Counter(rows, values(of).astype(np.int64))
+    return Counter(rows, values(of))
 
 
 def _column(name: str) -> Callable[[Columns], Values]:
@@ -50,7 +52,7 @@ def _without_blocks(of: Columns) -> Values:
 
 
 _COUNTERS: dict[str, Callable[[Columns], Values]] = {
-    "budget_reports": lambda of: np.ones(len(of["device"])),
+    "budget_reports": lambda of: np.ones(len(of["device"]), dtype=np.bool_),
     **{f"updates_{result.name.lower()}": _with_result(result) for result in ExchangeResult},
     "updates_sent": lambda of: of["sent"] != UpdateKind.NONE,
     "delta_fallbacks": lambda of: of["sent"] == UpdateKind.FALLBACK_FULL,
@@ -116,7 +118,8 @@ def _connected_latency(inputs: MetricInputs) -> Trend:
 def _shares(inputs: MetricInputs, part: Values, total: Values, mask: BoolArray) -> Trend:
     rows, _ = inputs.exchanges
     mask = mask & (total > 0)
-    return Trend(rows.select(mask), part[mask] / total[mask], 1)
+    shares = np.rint(part[mask] / total[mask] * SHARE_PARTS).astype(np.int64)
+    return Trend(rows.select(mask), shares, SHARE_PARTS)
 
 
 def _delta_ratios(inputs: MetricInputs) -> Trend:
@@ -139,17 +142,9 @@ def _changed_blocks(inputs: MetricInputs) -> Trend:
     return Trend(rows.select(applied), changed[applied], 1)
 
 
-def _peak(seconds: int, of_bytes: bool, inputs: MetricInputs) -> Gauge:
-    rows, of = inputs.exchanges
-    left = np.flatnonzero((of["sent"] != UpdateKind.NONE) & (of["left_ns"] >= 0))
-    left = left[np.argsort(of["left_ns"][left], kind="stable")]
-    columns = {"t_ns": of["left_ns"][left], "bytes": of["update_wire_bytes"][left]}
-    return Gauge(rows.select(left), columns, partial(peak_rate, seconds=seconds, of_bytes=of_bytes))
-
-
 def _sum(values: Callable[[Columns], Values], inputs: MetricInputs) -> WeightedSum:
     rows, of = inputs.exchanges
-    return WeightedSum(rows, values(of).astype(np.float64))
+    return WeightedSum(rows, values(of))
 
 
 def _per_update_byte(values: Callable[[Columns], Values], inputs: MetricInputs) -> Ratio:
@@ -166,8 +161,8 @@ def _delta_ratio_once(inputs: MetricInputs) -> Ratio:
 
 
 def _bytes_per_ndcg_point(inputs: MetricInputs) -> Ratio:
-    points = WeightedSum(inputs.pieces, inputs.seconds / 3600 * inputs.state("ndcg_at_10") * 100)
-    return Ratio(inputs.exchange_sum("update_bytes"), points)
+    hundredths = inputs.over_time(inputs.state("ndcg_at_10") * 100)
+    return Ratio(inputs.exchange_sum("update_bytes"), replace(hundredths, per_unit=3600))
 
 
 FORMULAS: dict[str, Callable[[MetricInputs], Aggregate]] = {
@@ -188,7 +183,4 @@ FORMULAS: dict[str, Callable[[MetricInputs], Aggregate]] = {
     "blocks_changed": _changed_blocks,
     **{name: partial(_span, *span) for name, span in _SPANS.items()},
     "connected_latency_seconds": _connected_latency,
-    "downlink_peak_1s": partial(_peak, 1, True),
-    "downlink_peak_1min": partial(_peak, 60, True),
-    "update_fanout_peak": partial(_peak, 1, False),
 }

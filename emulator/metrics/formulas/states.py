@@ -1,16 +1,26 @@
 """Metrics of states: levels, device time and ratios over time. They are computed from the quality table."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.metrics.aggregates import Aggregate, Counter, Gauge, Level, Ratio, Time, Trend, WeightedSum
+from emulator.metrics.aggregates import (
+    Aggregate,
+    AllAtOnce,
+    Counter,
+    Largest,
+    Level,
+    Ratio,
+    Time,
+    Trend,
+    WeightedSum,
+)
 from emulator.metrics.frame import RowSet
 from emulator.metrics.inputs import MetricInputs
-from emulator.metrics.peaks import all_over_budget_seconds, largest_excess
 from emulator.metrics.quality_recovery import find_recoveries
 from wire.units import NS_PER_S
 
@@ -29,13 +39,8 @@ def _regret(inputs: MetricInputs) -> Level:
     return _level(inputs, inputs.state("best_ndcg_at_10") - inputs.state("ndcg_at_10"))
 
 
-def _over_time(inputs: MetricInputs, values: Values) -> WeightedSum:
-    """Return the sum of values of pieces, each times its duration."""
-    return WeightedSum(inputs.pieces, values * inputs.seconds)
-
-
 def _ratio_over_time(above: str, below: str, inputs: MetricInputs) -> Ratio:
-    return Ratio(_over_time(inputs, inputs.state(above)), _over_time(inputs, inputs.state(below)))
+    return Ratio(inputs.over_time(inputs.state(above)), inputs.over_time(inputs.state(below)))
 
 
 def _excess(inputs: MetricInputs) -> Values:
@@ -45,27 +50,24 @@ def _excess(inputs: MetricInputs) -> Values:
 
 def _over_budget(inputs: MetricInputs) -> WeightedSum:
     over = inputs.state("resident_bytes") > inputs.state("budget_bytes")
-    return _over_time(inputs, over)
+    return inputs.over_time(over)
 
 
-def _all_over_budget(inputs: MetricInputs) -> Gauge:
-    rows = inputs.pieces
-    end = rows.t_ns + np.rint(inputs.seconds * NS_PER_S).astype(np.int64)
-    columns = {"device": rows.device, "start": rows.t_ns, "end": end, "over": _excess(inputs) > 0}
-    return Gauge(rows, columns, all_over_budget_seconds)
+def _all_over_budget(inputs: MetricInputs) -> AllAtOnce:
+    return AllAtOnce(inputs.pieces, inputs.lasting_ns, _excess(inputs) > 0)
 
 
 def _offline(inputs: MetricInputs) -> Time:
     offline = ~inputs.state("online").astype(np.bool_)
-    return Time(_over_time(inputs, offline), inputs.device_time)
+    return Time(inputs.over_time(offline), inputs.device_time)
 
 
 def _pressure(inputs: MetricInputs) -> Time:
     rows = inputs.pieces
-    by_level = RowSet(
-        rows.device, rows.t_ns, {"level": inputs.state("pressure")}, rows.state, cache=rows.cache
+    by_level = replace(
+        rows, own={"level": inputs.state("pressure")}, parent=rows, selected=np.arange(len(rows.device))
     )
-    return Time(WeightedSum(by_level, inputs.seconds), inputs.device_time)
+    return Time(replace(inputs.device_time, rows=by_level), inputs.device_time)
 
 
 def _pressure_transitions(inputs: MetricInputs) -> Counter:
@@ -100,9 +102,11 @@ FORMULAS: dict[str, Callable[[MetricInputs], Aggregate]] = {
     "device_seconds": lambda inputs: Time(inputs.device_time, inputs.device_time),
     "over_budget_device_seconds": lambda inputs: Time(_over_budget(inputs), inputs.device_time),
     "over_budget_share": lambda inputs: Ratio(_over_budget(inputs), inputs.device_time),
-    "over_budget_bytes_max": lambda inputs: Gauge(inputs.pieces, {"excess": _excess(inputs)}, largest_excess),
+    "over_budget_bytes_max": lambda inputs: Largest(inputs.pieces, _excess(inputs)),
     "over_budget_all_seconds": _all_over_budget,
-    "online_share": lambda inputs: Ratio(_over_time(inputs, inputs.state("online")), inputs.device_time),
+    "online_share": lambda inputs: Ratio(
+        inputs.over_time(inputs.state("online").astype(np.bool_)), inputs.device_time
+    ),
     "offline_seconds": _offline,
     "pressure_seconds": _pressure,
     "pressure_transitions": _pressure_transitions,

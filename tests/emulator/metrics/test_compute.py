@@ -1,5 +1,7 @@
 """Metrics against figures worked out by hand from a few rows, and what holds for any rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,13 +10,26 @@ from hypothesis import strategies as st
 
 from devices.event_log import ExchangeResult, MessageFault, Pressure, UpdateKind
 from devices.protocol.report_scheduler import ReportCause
-from emulator.metrics.aggregates import Counter, Trend
 from emulator.metrics.by_dimension import find_worst, metrics_table
 from emulator.metrics.compute import RunMetrics
+from emulator.metrics.histogram import bucket_middle, bucket_numbers
+from emulator.metrics.measure import RowSelection
 from emulator.metrics.row_index import RowIndex
+from emulator.metrics.sums import BUCKET_BITS, TrendSums
 from emulator.metrics.timeline import RunTimeline, Span
 from scenarios.catalogue.metrics import DIMENSIONS, METRICS, Kind
-from tests.emulator.worlds import Row, budget, devices_of, harm, metrics_of, ns, state, toggle, update
+from tests.emulator.worlds import (
+    Row,
+    budget,
+    devices_of,
+    harm,
+    metrics_of,
+    ns,
+    selected_of,
+    state,
+    toggle,
+    update,
+)
 
 TWO = devices_of("phone", "tv")
 TIMELINE = RunTimeline(ns(20), stages=(Span("calm", "calm", 0, ns(5)), Span("storm", "storm", ns(5), ns(20))))
@@ -23,10 +38,24 @@ AT_0 = (state(0, 0, 100, 50), state(0, 1, 100, 50))
 
 def value(metrics: RunMetrics, name: str) -> object:
     """Return the one figure that the summary has of a metric."""
-    stats = metrics.aggregate(name).stats
+    stats = metrics.stats(name)
     return stats[
         {Kind.LEVEL: "mean", Kind.RATIO: "value", Kind.GAUGE: "value"}.get(METRICS[name].kind, "total")
     ]
+
+
+def values(metrics: RunMetrics, name: str) -> dict[int, int]:
+    """Return the number of events by bucket of their values, in the smallest unit."""
+    trend = metrics.sums.metric(name)
+    assert isinstance(trend, TrendSums)
+    keys, counts = trend.histogram
+    pairs = zip(keys.tolist(), counts.tolist(), strict=True)
+    return {int(key): count for key, count in pairs if key < 1 << BUCKET_BITS}
+
+
+def rounded(*values: int) -> dict[int, int]:
+    """Return the buckets of values that are all in different ones."""
+    return dict.fromkeys(bucket_numbers(np.array(values)).tolist(), 1)
 
 
 def by(metrics: RunMetrics, name: str, dimension: str, statistic: str = "total") -> dict[str, object]:
@@ -39,10 +68,10 @@ def test_the_parts_of_a_latency_add_up_to_it() -> None:
     rows = [update(0, (1, 2, 2.5, 3, 3.25, 4, 4.125))]
     metrics = metrics_of(TWO, TIMELINE, update=rows, quality=AT_0)
     names = ("wait", "uplink", "queue", "selection", "downlink", "apply")
-    found = [metrics.aggregate(f"latency_{name}_seconds").stats["max"] for name in names]
+    found = [metrics.stats(f"latency_{name}_seconds")["max"] for name in names]
     assert found == [1, 0.5, 0.5, 0.25, 0.75, 0.125]
-    assert metrics.aggregate("update_latency_seconds").stats["max"] == sum(found)  # type: ignore[arg-type]
-    assert metrics.aggregate("update_staleness_seconds").stats["max"] == 2.125
+    assert metrics.stats("update_latency_seconds")["max"] == sum(found)  # type: ignore[arg-type]
+    assert metrics.stats("update_staleness_seconds")["max"] == 2.125
 
 
 def test_queueing_counts_what_was_taken_up_whatever_came_of_it() -> None:
@@ -52,8 +81,8 @@ def test_queueing_counts_what_was_taken_up_whatever_came_of_it() -> None:
         update(1, (0, 0, -1e-9, -1e-9, -1e-9, -1e-9, 9), ExchangeResult.LOST),
     ]
     metrics = metrics_of(TWO, TIMELINE, update=rows, quality=AT_0)
-    assert metrics.aggregate("queue_seconds").stats["mean"] == 2
-    assert metrics.aggregate("latency_queue_seconds").stats["n"] == 1
+    assert metrics.stats("queue_seconds")["mean"] == 2
+    assert metrics.stats("latency_queue_seconds")["n"] == 1
 
 
 def test_the_kinds_of_bytes_add_up() -> None:
@@ -93,9 +122,8 @@ def test_blocks_of_another_model_version_are_other_blocks() -> None:
         update(0, moments, sent=UpdateKind.DELTA, held_before=12, held=15),
         update(0, moments, sent=UpdateKind.NOTHING, held_before=15, held=7),
     ]
-    changed = metrics_of(TWO, TIMELINE, update=rows, quality=AT_0).aggregate("blocks_changed")
-    assert isinstance(changed, Trend)
-    assert sorted(changed.values.tolist()) == [3, 8, 22]
+    metrics = metrics_of(TWO, TIMELINE, update=rows, quality=AT_0)
+    assert values(metrics, "blocks_changed") == rounded(3, 8, 22)
 
 
 def test_time_to_fit_counts_from_the_drop_to_what_fits_or_the_stop() -> None:
@@ -109,9 +137,7 @@ def test_time_to_fit_counts_from_the_drop_to_what_fits_or_the_stop() -> None:
         state(9, 0, 10, 9), state(0, 1, 100, 90), state(16, 1, 10, 90),
     ]  # fmt: skip
     metrics = metrics_of(TWO, TIMELINE, budget=changes, quality=states)
-    fit = metrics.aggregate("time_to_fit_seconds")
-    assert isinstance(fit, Trend)
-    assert sorted(fit.values.tolist()) == [0, ns(1), ns(3), ns(4)]
+    assert values(metrics, "time_to_fit_seconds") == rounded(0, ns(1), ns(3), ns(4))
     assert (value(metrics, "local_evictions"), value(metrics, "evicted_bytes")) == (1, 30)
     assert by(metrics, "over_budget_device_seconds", "group") == {"phone": 3, "tv": 4}
     assert value(metrics, "over_budget_bytes_max") == 80
@@ -139,9 +165,12 @@ def test_states_are_cut_where_a_stage_begins_and_events_belong_to_theirs() -> No
     metrics = metrics_of(TWO, TIMELINE, quality=states, update=rows)
     assert by(metrics, "ndcg_at_10", "stage", "mean") == {"calm": 0.5, "storm": 12.5 / 15}
     assert by(metrics, "update_latency_seconds", "stage", "max") == {"calm": 5, "storm": 1}
-    late = metrics.since(ns(15))
-    assert value(late, "ndcg_at_10") == 1
-    assert value(late, "updates_applied") == 0
+    late = [RowSelection(name) for name in ("ndcg_at_10", "updates_applied")]
+    metrics = selected_of(TWO, replace(TIMELINE, warmup_ns=ns(15)), late, quality=states, update=rows)
+    assert [metrics.selection(each.metric, {}).stats() for each in late] == [
+        {"mean": 1, "min": 1, "max": 1},
+        {"total": 0},
+    ]
 
 
 def test_pressure_dwells_and_changes() -> None:
@@ -160,7 +189,7 @@ def test_pressure_dwells_and_changes() -> None:
 def test_a_fall_of_quality_ends_when_it_is_back_at_95_percent() -> None:
     ndcg = [(0, 1.0), (2, 0.5), (3, 0.4), (5, 0.94), (7, 0.96), (9, 0.95), (12, 0.1)]
     metrics = metrics_of(TWO, TIMELINE, quality=[state(t, 0, 9, 9, each) for t, each in ndcg])
-    stats = metrics.aggregate("quality_recovery_seconds").stats
+    stats = metrics.stats("quality_recovery_seconds")
     assert (stats["n"], stats["max"]) == (1, 5)  # the second fall never ends
 
 
@@ -175,23 +204,48 @@ def test_being_away() -> None:
     states = [state(0, 0, 9, 9), state(4, 0, 9, 9, online=False), state(7, 0, 9, 9),
               state(12, 0, 9, 9, online=False), state(0, 1, 9, 9)]  # fmt: skip
     metrics = metrics_of(TWO, TIMELINE, connection=rows, quality=states)
-    assert metrics.aggregate("offline_spell_seconds").stats["max"] == 8
-    assert metrics.aggregate("offline_spell_seconds").stats["mean"] == 5.5
+    assert metrics.stats("offline_spell_seconds")["max"] == 8
+    assert metrics.stats("offline_spell_seconds")["mean"] == 5.5
     assert by(metrics, "disconnections", "group") == {"phone": 2}
     assert by(metrics, "connects", "why") == {"churn": 3}
     assert value(metrics, "offline_seconds") == 11
     assert value(metrics, "online_share") == 29 / 40
 
 
-def test_peaks_are_over_any_window() -> None:
-    """Three leave within .9 s, across the border of two seconds of the clock."""
+def test_peaks_are_of_seconds_of_the_clock() -> None:
+    """Two of three leave in one second, all in one minute; two hours later a larger one does."""
     rows = [update(0, (0, 0, left, left, left, 9, 9), update_wire_bytes=size)
             for left, size in ((0.6, 10), (1.1, 20), (1.5, 30), (1.6, 100))]  # fmt: skip
     metrics = metrics_of(TWO, TIMELINE, update=rows[:3], quality=AT_0)
-    assert value(metrics, "downlink_peak_1s") == 60
+    assert value(metrics, "downlink_peak_1s") == 50
     assert value(metrics, "downlink_peak_1min") == 1
     assert value(metrics_of(TWO, TIMELINE, update=rows, quality=AT_0), "downlink_peak_1s") == 150
-    assert value(metrics, "update_fanout_peak") == 3
+    assert value(metrics, "update_fanout_peak") == 2
+    late = update(1, (7199, 7199, 7200, 7200, 7201, 7202, 7202), update_wire_bytes=9000)
+    metrics = metrics_of(TWO, RunTimeline(ns(9000)), update=[*rows, late], quality=AT_0)
+    assert value(metrics, "downlink_peak_1min") == 150
+    assert by(metrics, "downlink_peak_1s", "group", "value") == {"phone": 150, "tv": 9000}
+
+
+def test_peaks_of_messages_both_ways_and_of_connections() -> None:
+    """Reports, quality and connections go up, a will does not; the parts of updates come down."""
+    moments = (0.1, 1.1, 1.2, 1.2, 2.5, 3, 3)
+    metrics = metrics_of(
+        TWO,
+        TIMELINE,
+        update=[update(0, moments, report_wire_bytes=60, update_wire_bytes=900, parts=3)] * 2,
+        quality=[state(1.9, 0, 9, 9, message_bytes=1, message_wire_bytes=50), state(1, 0, 9, 9), AT_0[1]],
+        connection=[
+            {**toggle(1.5, 1, True), "message_wire_bytes": 30},
+            {**toggle(1.6, 1, False), "message_wire_bytes": 40},
+            {**toggle(7, 0, True), "message_wire_bytes": 30},
+        ],
+    )
+    names = ("uplink", "uplink_messages", "downlink", "downlink_messages", "connects")
+    assert [value(metrics, f"{name}_peak_1s") for name in names] == [200, 4, 1800, 6, 1]
+    per_minute = (230, 5, 1800, 6, 2)
+    assert [value(metrics, f"{name}_peak_1min") for name in names] == [each / 60 for each in per_minute]
+    assert by(metrics, "uplink_messages_peak_1s", "group", "value") == {"phone": 3, "tv": 1}
 
 
 def test_who_a_device_is_may_change_in_the_run() -> None:
@@ -222,7 +276,7 @@ def test_a_group_of_users_is_one_of_the_model_version_that_is_held() -> None:
     ]
     rows = [update(0, (t, t, t, t, t, t, t)) for t in (1, 9, 11)]
     metrics = metrics_of(devices, TIMELINE, quality=states, update=rows)
-    assert metrics.frame.values("user_group") == ["0", "3", "12"]
+    assert metrics.slices.values("user_group") == ["0", "3", "12"]
     assert by(metrics, "updates_applied", "user_group") == {"3": 2, "12": 1}
     assert by(metrics, "pressure_seconds", "user_group") == {"0": 20, "3": 10, "12": 10}
     assert by(metrics, "quality_ratio_to_full", "user_group", "value") == {"0": 0.75, "3": 0.8, "12": 0.25}
@@ -271,14 +325,16 @@ def test_what_leaves_after_the_stop_time_is_of_the_last_stage() -> None:
     assert metrics.duration_s({"stage": "storm"}) == 25
 
 
-def test_percentiles_are_values_that_there_were() -> None:
-    """The nearest rank: of 59.9 s and 60.03 s the median is the first, and a limit of 60 s is kept by it."""
+def test_percentiles_are_the_nearest_rank_in_a_bucket() -> None:
+    """Of 59.9 s and twice 60.03 s the median is in the last one's bucket; the greatest value is exact."""
     rows = [update(0, (0, 0, 0, 0, 0, 0, t)) for t in (59.9, 60.03, 60.03)]
-    stats = metrics_of(TWO, TIMELINE, quality=AT_0, update=rows).aggregate("update_latency_seconds").stats
-    assert (stats["p50"], stats["p90"], stats["min"]) == (60.03, 60.03, 59.9)
+    stats = metrics_of(TWO, TIMELINE, quality=AT_0, update=rows).stats("update_latency_seconds")
+    assert (stats["p90"], stats["max"], stats["min"]) == (60.03, 60.03, 59.9)
+    assert stats["p50"] == min(bucket_middle(int(bucket_numbers(np.array([ns(60.03)]))[0])) / 1e9, 60.03)
     shares = [update(0, (0,) * 7, update_bytes=each, full_update_bytes=3) for each in (1, 2)]
-    stats = metrics_of(TWO, TIMELINE, quality=AT_0, update=shares).aggregate("update_delta_ratio").stats
-    assert (stats["mean"], stats["p50"], stats["max"]) == (0.5, 1 / 3, 2 / 3)
+    stats = metrics_of(TWO, TIMELINE, quality=AT_0, update=shares).stats("update_delta_ratio")
+    assert stats["mean"] == 0.5
+    assert [stats["min"], stats["max"]] == pytest.approx([1 / 3, 2 / 3], abs=1e-15)
 
 
 def test_the_wait_for_the_best_pee_is_counted_from_its_first_moment() -> None:
@@ -290,13 +346,15 @@ def test_the_wait_for_the_best_pee_is_counted_from_its_first_moment() -> None:
     ]  # fmt: skip
     rows = [update(0, (6, 6, 7, 7, 7, 9, 9))]
     metrics = metrics_of(TWO, TIMELINE, quality=states, update=rows)
-    assert metrics.aggregate("update_latency_seconds").stats["max"] == 3
+    assert metrics.stats("update_latency_seconds")["max"] == 3
     assert (value(metrics, "below_best_seconds"), value(metrics, "below_best_share")) == (7, 7 / 40)
-    spells = metrics.aggregate("below_best_spell_seconds").stats
+    spells = metrics.stats("below_best_spell_seconds")
     assert (spells["n"], spells["max"]) == (2, 5)
     assert by(metrics, "below_best_longest_seconds", "group", "n") == {"phone": 1, "tv": 1}
     assert by(metrics, "below_best_longest_seconds", "group", "max") == {"phone": 5}
-    late = metrics.since(ns(8)).aggregate("below_best_spell_seconds").stats
+    spells_only = [RowSelection("below_best_spell_seconds")]
+    metrics = selected_of(TWO, replace(TIMELINE, warmup_ns=ns(8)), spells_only, quality=states)
+    late = metrics.selection("below_best_spell_seconds", {}).stats()
     assert (late["n"], late["max"]) == (1, 1)
 
 
@@ -318,11 +376,10 @@ def test_quality_before_the_first_pee_and_signs_stay_out_of_the_shortfall() -> N
 def test_a_slow_decline_is_low_quality_though_no_fall() -> None:
     ndcg = [(0, 1.0), (2, 0.97), (4, 0.94), (6, 0.91), (9, 0.96), (15, 0.9)]
     metrics = metrics_of(devices_of("phone"), TIMELINE, quality=[state(t, 0, 9, 9, each) for t, each in ndcg])
-    assert metrics.aggregate("quality_recovery_seconds").stats["n"] == 0
+    assert metrics.stats("quality_recovery_seconds")["n"] == 0
     assert (value(metrics, "low_quality_seconds"), value(metrics, "low_quality_share")) == (10, 0.5)
-    spells = metrics.aggregate("low_quality_spell_seconds")
-    assert isinstance(spells, Trend)
-    assert sorted(spells.values.tolist()) == [ns(5), ns(5)]  # the second until the stop time
+    spells = metrics.stats("low_quality_spell_seconds")
+    assert (spells["n"], spells["min"], spells["max"]) == (2, 5, 5)  # the second until the stop time
 
 
 def test_latency_while_connected_leaves_out_the_time_cut_off() -> None:
@@ -373,7 +430,7 @@ def test_nothing_happened() -> None:
     metrics = metrics_of(TWO, TIMELINE, quality=AT_0)
     found = {name: value(metrics, name) for name, metric in METRICS.items() if metric.kind is Kind.COUNTER}
     assert set(found.values()) == {0}
-    assert metrics.aggregate("update_latency_seconds").stats["p95"] is None
+    assert metrics.stats("update_latency_seconds")["p95"] is None
     assert value(metrics, "delta_ratio") is None
 
 
@@ -405,44 +462,39 @@ def test_what_is_split_adds_up(updates: list[Row], states: list[Row]) -> None:
     """Every event and every device second has one value of each dimension."""
     metrics = metrics_of(TWO, TIMELINE, update=updates, quality=[*AT_0, *states])
     for name, metric in METRICS.items():
-        aggregate = metrics.aggregate(name)
-        for dimension in (*metrics.frame.dimensions, *metric.own):
-            if dimension == "level" and metric.kind is not Kind.TIME:
-                continue
-            parts = [
-                stats.get("total", stats.get("n")) for stats in aggregate.split(metrics.frame, dimension)
-            ]
-            if metric.kind in (Kind.COUNTER, Kind.TREND):
-                whole = aggregate.stats["total" if isinstance(aggregate, Counter) else "n"]
-                assert sum(part or 0 for part in parts) == whole, (name, dimension)
-            elif metric.kind is Kind.TIME:
-                assert sum(part or 0 for part in parts) == pytest.approx(aggregate.stats["total"] or 0)
+        statistic = {Kind.COUNTER: "total", Kind.TREND: "n", Kind.TIME: "total"}.get(metric.kind)
+        for dimension in metrics.slices.dimensions_of(metric) if statistic else ():
+            assert statistic is not None
+            parts = [stats[statistic] or 0 for stats in metrics.split(name, dimension).values()]
+            whole = metrics.stats(name)[statistic] or 0
+            assert sum(parts) == (pytest.approx(whole) if metric.kind is Kind.TIME else whole), dimension
 
 
 @settings(deadline=None, max_examples=40)
 @given(rows_of_updates, rows_of_states)
 def test_a_filter_leaves_what_the_split_says(updates: list[Row], states: list[Row]) -> None:
-    metrics = metrics_of(TWO, TIMELINE, update=updates, quality=states)
-    for name in METRICS:
-        for dimension in ("group", "stage", "pressure", "budget_decile", "budget_range"):
-            for word, stats in metrics.split(name, dimension).items():
-                codes = metrics.codes(name, {dimension: word})
-                found = metrics.aggregate(name).select(metrics.frame, codes).stats
-                for statistic, number in stats.items():
-                    assert found[statistic] == (None if number is None else pytest.approx(number)), (
-                        name,
-                        word,
-                    )
+    split = metrics_of(TWO, TIMELINE, update=updates, quality=states)
+    selections = {
+        (name, dimension, word): RowSelection(name, frozenset({(dimension, word)}))
+        for name, metric in METRICS.items()
+        for dimension in split.slices.dimensions_of(metric)
+        for word in split.slices.values(dimension, metric)
+    }
+    metrics = selected_of(TWO, TIMELINE, list(selections.values()), update=updates, quality=states)
+    for (name, dimension, word), selection in selections.items():
+        found = metrics.sums.selection(selection).stats()
+        for statistic, number in split.split(name, dimension)[word].items():
+            assert found[statistic] == number, (selection, statistic)
 
 
 @given(rows_of_updates)
 def test_the_parts_of_all_latencies_add_up(updates: list[Row]) -> None:
     metrics = metrics_of(TWO, TIMELINE, update=updates, quality=AT_0)
     names = ("wait", "uplink", "queue", "selection", "downlink", "apply")
-    latencies = [metrics.aggregate(f"latency_{name}_seconds") for name in names]
-    whole = metrics.aggregate("update_latency_seconds")
-    assert isinstance(whole, Trend)
-    assert sum(part.sum for part in latencies if isinstance(part, Trend)) == whole.sum
+    parts = [metrics.sums.metric(f"latency_{name}_seconds") for name in names]
+    whole = metrics.sums.metric("update_latency_seconds")
+    assert isinstance(whole, TrendSums)
+    assert sum(part.sum[0] for part in parts if isinstance(part, TrendSums)) == whole.sum[0]
 
 
 def test_the_table_has_every_metric_by_every_dimension() -> None:
@@ -450,7 +502,8 @@ def test_the_table_has_every_metric_by_every_dimension() -> None:
     found = {(row["metric"], row["dimension"]) for row in table.to_pylist()}
     dimensions = {"all", "group", "stage", "pressure", "budget_decile", "budget_range"}
     own = {(name, dimension) for name, metric in METRICS.items() for dimension in metric.own}
-    assert found == {(name, dimension) for name in METRICS for dimension in dimensions} | own
+    general = {(name, each) for name in METRICS for each in dimensions if METRICS[name].has_dimension(each)}
+    assert found == general | own
     assert dimensions - {"all"} <= set(DIMENSIONS)
 
 

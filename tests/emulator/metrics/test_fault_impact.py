@@ -7,7 +7,7 @@ import pytest
 
 from devices.event_log import ExchangeResult, MessageFault
 from devices.timeline.connectivity import ConnectivityCause as Cause
-from emulator.metrics.fault_impact import FaultImpact, Impact
+from emulator.metrics.fault_impact import Impact
 from emulator.metrics.timeline import RunTimeline, Span
 from tests.emulator.worlds import Row, devices_of, harm, metrics_of, ns, state, toggle, update
 
@@ -22,8 +22,9 @@ def plan_of(type_: str, start: float, end: float, *, action: bool = False) -> Ru
 def account(plan: RunTimeline, devices: pa.Table = THREE, **rows: Iterable[Row]) -> Impact:
     """Return the account of the one fault or action of a run."""
     metrics = metrics_of(devices, plan, **rows)
-    accountant = FaultImpact(metrics.frame, metrics.tables)
-    (found,) = [*accountant.faults(), *accountant.actions()]
+    assert metrics.sums.impact is not None
+    faults, actions = metrics.sums.impact.summaries(plan)
+    (found,) = [*faults, *actions]
     return found
 
 

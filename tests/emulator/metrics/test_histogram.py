@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emulator.metrics.histogram import BUCKETS, RELATIVE_ERROR, Histogram, bucket_middle, bucket_numbers
+from emulator.metrics.histogram import (
+    BUCKETS,
+    EXACT_BELOW,
+    RELATIVE_ERROR,
+    Histogram,
+    bucket_middle,
+    bucket_numbers,
+)
 
-some = st.lists(st.integers(0, 2**62) | st.integers(0, 300), max_size=40)
+some = st.lists(st.integers(0, 2**62) | st.integers(0, 4200), max_size=40)
 percents = st.floats(0.01, 100) | st.sampled_from([50, 90, 95, 99, 99.9, 100])
 
 
@@ -24,11 +31,11 @@ def exact(values: list[int], percent: float) -> int:
 
 
 @given(some.filter(bool), percents)
-def test_a_percentile_is_within_one_part_in_128_of_the_exact_one(values: list[int], percent: float) -> None:
+def test_a_percentile_is_within_one_part_in_2048_of_the_exact_one(values: list[int], percent: float) -> None:
     found, wanted = of(values).percentile(percent), exact(values, percent)
     assert found is not None
     assert abs(found - wanted) <= RELATIVE_ERROR * wanted
-    if wanted < 128:
+    if wanted < EXACT_BELOW:
         assert found == wanted
 
 
@@ -50,13 +57,6 @@ def test_merging_is_commutative_and_associative_and_that_of_all_values(
     assert (x + y) + z == x + (y + z) == of(a + b + c)
 
 
-@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 10**12)), max_size=40))
-def test_groups_are_histograms_of_their_own(rows: list[tuple[int, int]]) -> None:
-    places, values = (np.array([row[at] for row in rows], dtype=np.int64) for at in (0, 1))
-    found = Histogram.by_group(values, bucket_numbers(values), places, 4)
-    assert list(found) == [of([value for place, value in rows if place == group]) for group in range(1, 5)]
-
-
 def test_nothing_has_no_percentile_and_nothing_is_below_0() -> None:
     assert (of([]).percentile(50), of([]).mean) == (None, None)
     with pytest.raises(ValueError, match=r"values\(=-3\) must be >= 0"):
@@ -68,4 +68,5 @@ def test_buckets_rise_with_their_values() -> None:
     buckets = bucket_numbers(values)
     assert (np.diff(buckets) >= 0).all()
     assert buckets.max() < BUCKETS
-    assert [bucket_middle(int(bucket)) for bucket in bucket_numbers(np.arange(128))] == list(range(128))
+    small = np.arange(EXACT_BELOW)
+    assert [bucket_middle(int(bucket)) for bucket in bucket_numbers(small)] == small.tolist()

@@ -4,12 +4,14 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
+from emulator.metrics.histogram import RELATIVE_ERROR
+from emulator.metrics.measure import selections_of
 from emulator.metrics.thresholds import judge_rule
 from emulator.run_directory.layout import read_summary
 from scenarios.language.thresholds import rules_of
 from tests.emulator.metrics.test_compute import TIMELINE, TWO
 from tests.emulator.scenarios import TINY, Runner
-from tests.emulator.worlds import budget, metrics_of, state, update
+from tests.emulator.worlds import budget, selected_of, state, update
 from wire.errors import InputError
 from wire.units import NS_PER_S
 
@@ -65,9 +67,9 @@ STORY = {
 )  # fmt: skip
 def test_rules_and_what_comes_of_them(metric: str, rule: str, value: float | None, passed: bool) -> None:
     (wanted,) = rules_of({metric: [rule]})
-    verdict = judge_rule(wanted, metrics_of(TWO, TIMELINE, **STORY))
+    verdict = judge_rule(wanted, selected_of(TWO, TIMELINE, selections_of([wanted]), **STORY))
     assert (verdict.metric, verdict.rule, verdict.passed) == (metric, rule, passed)
-    assert verdict.value == (None if value is None else pytest.approx(value))
+    assert verdict.value == (None if value is None else pytest.approx(value, rel=RELATIVE_ERROR))
 
 
 def test_what_was_before_the_warm_up_does_not_count(runner: Runner) -> None:

@@ -88,7 +88,7 @@ def test_what_the_fleet_is_doing_stands_in_the_picture() -> None:
     view.add(after(CALM, **late, **counts, latency=slow))
     storm = drawn(view)
     moved = ("online", "over budget", "reports/s", "lost", "lag", "p99")
-    assert [figure(storm, name) for name in moved] == ["20", "3", "20", "7", "1,500.0", "0.401"]
+    assert [figure(storm, name) for name in moved] == ["20", "3", "20", "7", "1,500.0", "0.4"]
     assert figure(storm, "update bytes/s") == "10"  # KiB
     assert "loss, cloud_slow" in storm
 

@@ -48,7 +48,13 @@ from emulator.report.time_series import (
     sample_fleet,
     time_grid,
 )
-from emulator.run_directory.event_log import EventLogWriter, merge_shards, read_tables, write_tables
+from emulator.run_directory.event_log import (
+    EventLogWriter,
+    logical_sha256,
+    merge_shards,
+    read_tables,
+    write_tables,
+)
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, SUMMARY, write_summary
 from wire.units import NS_PER_S
 
@@ -202,7 +208,7 @@ def make_run(
     events = read_tables(folder / EVENTS)
     metrics = compute_metrics(events, devices, PLAN)
     pq.write_table(metrics_table(metrics), folder / METRICS)
-    write_summary(folder, summarize(identity, events, metrics, 1.5) | dict(more or {}))
+    write_summary(folder, summarize(identity, metrics, logical_sha256(events), 1.5) | dict(more or {}))
     (folder / SCENARIO).write_text(f"version: 1\nname: small\ndescription: '{description}'\n")
     return folder
 

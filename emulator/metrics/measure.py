@@ -1,0 +1,179 @@
+"""The sums of a range of devices, from which every figure of a run is read once they are merged.
+
+`measure` is pure: it needs the event tables of consecutive devices, and the scales of the run. Its sums are
+merged in any grouping of neighbouring ranges, and the figures are the same to the last bit.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+from emulator.metrics.device_table import DeviceTable
+from emulator.metrics.fault_impact import FaultImpact, ImpactSums
+from emulator.metrics.formulas import FORMULAS
+from emulator.metrics.frame import Frame
+from emulator.metrics.inputs import MetricInputs
+from emulator.metrics.peaks import PEAKS, PeakSums, TrafficSums, sum_traffic
+from emulator.metrics.rollout_progress import EgressSums, RolloutSums
+from emulator.metrics.row_index import Columns
+from emulator.metrics.scales import Scales
+from emulator.metrics.slices import ONLY_WHOLE, Slices
+from emulator.metrics.sums import MetricSums
+from emulator.metrics.timeline import RunTimeline
+from scenarios.catalogue.metrics import METRICS
+from scenarios.language.thresholds import Rule
+
+
+@dataclass(frozen=True)
+class RowSelection:
+    """A metric over the rows that pass some filters, without the warm-up."""
+
+    metric: str
+    filters: frozenset[tuple[str, str]] = frozenset()
+    """Pairs of dimension and value."""
+
+
+def selections_of(rules: Iterable[Rule]) -> Sequence[RowSelection]:
+    """Return the selections that *rules* are about."""
+    selections = dict[RowSelection, None]()
+    for rule in rules:
+        if rule.of_summary:
+            continue
+        own = rule.metric.own
+        filters = frozenset(rule.filters.items())
+        selections[RowSelection(rule.metric.name, filters)] = None
+        if rule.aggregation == "share":
+            selections[RowSelection(rule.metric.name, shared_filters(filters, own))] = None
+        if rule.base is not None:
+            selections[RowSelection(f"{rule.base}_ndcg_at_10", filters)] = None
+    return list(selections)
+
+
+def shared_filters(filters: frozenset[tuple[str, str]], own: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Return the filters of the total of which a rule takes a share: those of dimensions of all metrics.
+
+    Without a filter by the metric's *own* dimensions the share is of the total of the run.
+    """
+    general = frozenset(pair for pair in filters if pair[0] not in set(own))
+    return general if len(general) < len(filters) else frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class RunSums:
+    """The sums of a range of devices, or of several that follow each other."""
+
+    devices: int
+    metrics: Mapping[str, MetricSums] = field(default_factory=dict)
+    """All metrics but peaks, by slice."""
+    traffic: Mapping[str, TrafficSums] = field(default_factory=dict)
+    """Sums by clock second, from which peaks are read, by quantity."""
+    selected: Mapping[RowSelection, MetricSums] = field(default_factory=dict)
+    """Sums of the rows that the rules of the scenario are about."""
+    impact: ImpactSums | None = None
+    rollout: RolloutSums = field(default_factory=lambda: RolloutSums({}))
+    egress: EgressSums = field(default_factory=lambda: EgressSums(0, 0))
+
+    def metric(self, name: str) -> MetricSums:
+        """Return the sums of the metric called *name*, by slice."""
+        if name in PEAKS:
+            quantity, seconds = PEAKS[name]
+            return PeakSums(self.traffic[quantity], seconds)
+        return self.metrics[name]
+
+    def selection(self, selection: RowSelection) -> MetricSums:
+        """Return the sums of a selection."""
+        return self.selected[selection]
+
+    def merged(self, other: Self) -> Self:
+        """Return the sums of both; the devices of *other* come after these."""
+        return type(self)(
+            self.devices + other.devices,
+            {name: sums.merged(other.metrics[name]) for name, sums in self.metrics.items()},
+            {name: sums.merged(other.traffic[name]) for name, sums in self.traffic.items()},
+            {name: sums.merged(other.selected[name]) for name, sums in self.selected.items()},
+            self.impact.merged(other.impact) if self.impact and other.impact else self.impact,
+            self.rollout.merged(other.rollout),
+            self.egress.merged(other.egress),
+        )
+
+
+def measure(
+    tables: Mapping[str, Columns],
+    devices: DeviceTable,
+    timeline: RunTimeline,
+    scales: Scales,
+    selections: Sequence[RowSelection] = (),
+) -> RunSums:
+    """Return the sums of one range of devices.
+
+    Args:
+        tables: the columns of the event tables, as `DeviceTable.encode` returns them.
+        devices: the devices of the range; a device's number is its index here.
+        timeline: the stages, faults and actions, and when the run ended.
+        scales: of the run.
+        selections: rows that thresholds are about, see `selections_of`.
+    """
+    slices = Slices(scales, timeline)
+    frame = Frame(devices, timeline, tables["quality"], slices)
+    inputs = MetricInputs(frame, tables, 0)
+    metrics = {name: formula(inputs).sums(frame, slices.layout(name)) for name, formula in FORMULAS.items()}
+    by_device = slices.layout_by(
+        name for name in slices.dimensions if METRICS["connects_peak_1s"].has_dimension(name)
+    )
+    traffic = {
+        quantity: sum_traffic(inputs, quantity, by_device)
+        for quantity in dict.fromkeys(quantity for quantity, _ in PEAKS.values())
+    }
+    return RunSums(
+        len(devices.names),
+        metrics,
+        traffic,
+        _select(frame, tables, timeline.warmup_ns, selections),
+        FaultImpact(frame, tables).sums(),
+        RolloutSums.from_rows(tables["rollout"], scales.offered_ns),
+        EgressSums.from_rows(tables["update"]),
+    )
+
+
+def measure_selections(
+    tables: Mapping[str, Columns],
+    devices: DeviceTable,
+    timeline: RunTimeline,
+    scales: Scales,
+    selections: Sequence[RowSelection],
+) -> RunSums:
+    """Return only the sums of *selections*, of one range of devices, see `measure`."""
+    frame = Frame(devices, timeline, tables["quality"], Slices(scales, timeline))
+    return RunSums(len(devices.names), selected=_select(frame, tables, timeline.warmup_ns, selections))
+
+
+def _select(
+    frame: Frame, tables: Mapping[str, Columns], since_ns: int, selections: Sequence[RowSelection]
+) -> dict[RowSelection, MetricSums]:
+    inputs = MetricInputs(frame, tables, since_ns)
+    selected: dict[RowSelection, MetricSums] = {}
+    for selection in selections:
+        metric = METRICS[selection.metric]
+        codes = {
+            dimension: _code(frame.slices.values(dimension, metric), value)
+            for dimension, value in selection.filters
+        }
+        if selection.metric in PEAKS:
+            quantity, seconds = PEAKS[selection.metric]
+            selected[selection] = PeakSums(sum_traffic(inputs, quantity, ONLY_WHOLE, codes), seconds)
+        else:
+            aggregate = FORMULAS[selection.metric](inputs).select(frame, codes)
+            selected[selection] = aggregate.sums(frame, ONLY_WHOLE)
+    return selected
+
+
+def _code(values: Sequence[str], value: str) -> int:
+    return list(values).index(value) if value in values else -1
+
+
+def merge_sums(parts: Iterable[RunSums]) -> RunSums:
+    """Return the sums of a run from those of its ranges, in the order of their devices."""
+    first, *rest = parts
+    for part in rest:
+        first = first.merged(part)
+    return first
