@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.installed-demo
 # AsyncAPI's own validator, for docs/asyncapi.yaml.
 ASYNCAPI_PARSER := 3.6.6
 ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz check asyncapi-parser check-asyncapi format docs docs-traffic docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
+.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format docs docs-traffic docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -20,8 +21,18 @@ $(STAMP): pyproject.toml
 
 setup: $(STAMP) ## create .venv and install peelfleet into it
 
-demo: $(STAMP) ## run the quickstart scenario end to end
+$(DEMO_STAMP): pyproject.toml
+	@echo "peelfleet and what it trains with are installed into $(VENV): on Linux about 3 GB are downloaded, since"
+	@echo "PyTorch comes with CUDA there. README.md says how to have it without: 0.4 GB."
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -e $(STAMP) || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[train]'
+	touch $@
+
+demo: $(DEMO_STAMP) ## install what the demo needs; train and run the quickstart scenario end to end
 	$(BIN)/peelfleet run scenarios/quickstart.yaml
+
+shipped-store: $(STAMP) ## train the store of the quickstart that comes with peelfleet
+	$(BIN)/python -m emulator.simulation.shipped_stores
 
 test: $(STAMP) ## run the tests but the slow ones, one process per core
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"

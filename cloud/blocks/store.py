@@ -231,6 +231,24 @@ def load_store(folder: Path, origin: Origin | None = None) -> BlockStore:
     return store
 
 
+def read_origin(folder: Path) -> Origin | None:
+    """Return the data and settings that the store in *folder* was trained with; None: it does not say.
+
+    Raises:
+        InputError: there is no store, or its manifest is damaged.
+    """
+    return _read_manifest(folder).origin
+
+
+def read_version(folder: Path) -> str:
+    """Return the version that the store in *folder* says it has; `load_store` checks it.
+
+    Raises:
+        InputError: there is no store, or its manifest is damaged.
+    """
+    return _read_manifest(folder).version
+
+
 def _check_origin(folder: Path, stored: Origin | None, expected: Origin) -> None:
     """Check that a cached store has the data and settings that its folder name stands for."""
     advice = f"remove {folder} to train again"

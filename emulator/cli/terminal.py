@@ -124,8 +124,7 @@ class RunDisplay(RunObserver):
         if counts and read is not None and "model" not in self._shown:
             for line in read.lines():
                 self._terminal.print(line, soft_wrap=True, highlight=False, markup=False)
-        how = "trained" if model.trained else "from the cache"
-        self._show("model", 1, 1, f"{model.store.version}, {how}")
+        self._show("model", 1, 1, f"{model.store.version}, {model.source}")
 
     def on_progress(self, now_ns: int, stop_ns: int) -> None:
         """Show how far simulated time has come."""

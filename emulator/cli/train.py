@@ -38,7 +38,7 @@ def train(
 def as_lines(model: PreparedModel) -> Iterator[str]:
     """Yield the lines that describe a model; the last one is the folder of its store."""
     store, interactions = model.store, model.interactions
-    yield f"model {store.version}, {'trained now' if model.trained else 'from the cache'}"
+    yield f"model {store.version}, {'trained now' if model.trained else model.source}"
     yield f"data: {interactions.name}, {interactions.n_users:,} users, {interactions.n_items:,} items"
     yield from interactions.read.lines() if interactions.read is not None else ()
     sizes = (len(part.items) for part in (interactions.train, interactions.valid, interactions.test))

@@ -13,6 +13,7 @@ from emulator.run_directory.layout import SCENARIO
 from emulator.simulation.model_cache import resolve_data
 from scenarios.language.load import check_readable, dump
 from scenarios.language.scenario import Scenario
+from scenarios.language.schema import Model
 from wire.output_files import naming
 
 
@@ -28,7 +29,11 @@ def resolve_scenario(scenario: Scenario, data: Path | None) -> Scenario:
     """
     fleet = tuple(map(_with_absolute_paths, scenario.fleet))
     resolved = msgspec.structs.replace(
-        scenario, data=resolve_data(scenario.data, data), fleet=fleet, sweep=None
+        scenario,
+        data=resolve_data(scenario.data, data),
+        model=_with_absolute_store(scenario.model),
+        fleet=fleet,
+        sweep=None,
     )
     check_readable(without_password(resolved))
     return resolved
@@ -45,6 +50,12 @@ def without_password(scenario: Scenario) -> Scenario:
     if not scenario.broker.startswith(("mqtt://", "mqtts://")):
         return scenario
     return msgspec.structs.replace(scenario, broker=parse_url(scenario.broker).url)
+
+
+def _with_absolute_store(model: Model) -> Model:
+    if model.store is None:
+        return model
+    return msgspec.structs.replace(model, store=os.path.realpath(model.store))
 
 
 def _with_absolute_paths(group: FleetGroup) -> FleetGroup:

@@ -8,13 +8,15 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+import scenarios
 from cloud.blocks.encoding import RankingSettings, encode_model
-from cloud.blocks.store import BlockStore, Origin, load_store, save_store
+from cloud.blocks.store import BlockStore, Origin, load_store, read_origin, save_store
 from cloud.blocks.store_cache import default_root, store_key
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
@@ -26,7 +28,9 @@ from cloud.training.model_cache import TrainedModelCache, from_state, to_state
 from scenarios.language.schema import Model
 from scenarios.language.types import plain
 from wire.errors import InputError, RunError
+from wire.extras import is_installed, needs_extra
 from wire.geometry import Geometry
+from wire.text import printable
 
 if TYPE_CHECKING:
     from cloud.training.train import Progress
@@ -34,11 +38,26 @@ if TYPE_CHECKING:
 TRAINED = "trained"
 """Folder of the trained models, beside the stores."""
 
+TRAIN_MODULES: Final = ("torch", "sklearn", "threadpoolctl")
+"""The modules of the extra `train`."""
+
+SHIPPED: Final = Path(scenarios.__file__).parent / "stores"
+"""Folder of the stores that come with peelfleet: `make shipped-store` writes it."""
+
 DATA_VARIABLE = "PEELFLEET_DATA"
 """Environment variable with the folder of data sets, for relative paths that do not exist."""
 
 TrainingProgress = Callable[[str, int, int, str], None]
 """Receives the stage, the steps done, the number of steps, and a note."""
+
+
+class ModelSource(StrEnum):
+    """The source of a model, in words for the user."""
+
+    TRAINED = "trained"
+    CACHE = "from the cache"
+    NAMED = "from model.store"
+    SHIPPED = "comes with peelfleet"
 
 
 @dataclass(frozen=True)
@@ -49,8 +68,12 @@ class PreparedModel:
     store: BlockStore
     folder: Path
     """Folder of the store."""
-    trained: bool
-    """True if it was trained now; False if the store or the trained model was in the cache."""
+    source: ModelSource
+
+    @property
+    def trained(self) -> bool:
+        """True if it was trained now."""
+        return self.source is ModelSource.TRAINED
 
 
 def resolve_data(data: Data, given: Path | None) -> Data:
@@ -98,10 +121,15 @@ def prepare_model(
     interactions = load(data)
     if measured:
         check_measurable(interactions)
+    if model.store is not None:
+        folder = Path(model.store)
+        return PreparedModel(interactions, load_named(folder, interactions), folder, ModelSource.NAMED)
     origin = store_origin(interactions, model)
     folder = (root or default_root()) / origin.key
     if folder.exists():
-        return PreparedModel(interactions, load_store(folder, origin), folder, trained=False)
+        return PreparedModel(interactions, load_store(folder, origin), folder, ModelSource.CACHE)
+    if not can_train() and (shipped := find_shipped(origin)) is not None:
+        return PreparedModel(interactions, load_store(shipped), shipped, ModelSource.SHIPPED)
     check_writable(folder.parent)
 
     def notice(text: str) -> None:
@@ -115,7 +143,46 @@ def prepare_model(
     except OSError as error:
         raise RunError(f"{folder}: the model cannot be stored: {error.strerror}") from None
     checkpoints.clear()
-    return PreparedModel(interactions, store, folder, trained=new)
+    return PreparedModel(interactions, store, folder, ModelSource.TRAINED if new else ModelSource.CACHE)
+
+
+def load_named(folder: Path, interactions: Interactions) -> BlockStore:
+    """Return the store that a scenario names.
+
+    Args:
+        folder: of the store.
+        interactions: of the scenario; the store must have been trained with the same.
+
+    Raises:
+        InputError: there is no store, it is damaged, or it was trained with other data.
+    """
+    origin = read_origin(folder)
+    if origin is None:
+        raise InputError(f"{folder}: this block store does not say with which data it was trained")
+    if origin.data.get("digest") != interactions.digest():
+        raise InputError(
+            f"model.store(={str(folder)!r}) was trained with other data "
+            f"({printable(origin.data.get('name'), 40)}), not with the scenario's {interactions.name}"
+        )
+    return load_store(folder)
+
+
+def can_train() -> bool:
+    """Return whether the modules that train are installed, without importing them."""
+    return all(is_installed(module) for module in TRAIN_MODULES)
+
+
+def find_shipped(origin: Origin) -> Path | None:
+    """Return the folder of the store with the data and settings of *origin* that comes with peelfleet.
+
+    Its code and libraries may be others, so its figures may differ a little from those of a model trained
+    here. The version of the model tells them apart.
+    """
+    for folder in sorted(path.parent for path in SHIPPED.glob("*/manifest.json")):
+        shipped = read_origin(folder)
+        if shipped is not None and (shipped.data, shipped.settings) == (origin.data, origin.settings):
+            return folder
+    return None
 
 
 def store_origin(interactions: Interactions, model: Model) -> Origin:
@@ -189,7 +256,8 @@ def check_writable(root: Path) -> None:
 def _train(
     interactions: Interactions, training: Training, progress: TrainingProgress, checkpoints: Checkpoints
 ) -> TrainedModel:
-    from cloud.training.train import train  # loads torch
+    with needs_extra("train", TRAIN_MODULES, "training a model"):
+        from cloud.training.train import train  # loads torch
 
     def on_progress(now: "Progress") -> None:
         progress(now.stage, now.done, now.total, now.note)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from cloud.blocks.store import read_version
 from cloud.blocks.store_cache import store_key
 from cloud.data.load import load
 from cloud.data.sources import Data
@@ -28,6 +29,7 @@ from emulator.runner.runner import RunOptions, run
 from emulator.simulation.model_cache import TrainingProgress, prepare_model
 from scenarios.language.load import dump
 from scenarios.language.scenario import Scenario
+from scenarios.language.schema import Model
 from scenarios.language.sweep_expansion import Combination, SweepPlan
 from scenarios.language.types import plain
 from wire.errors import InputError, PeelfleetError
@@ -105,7 +107,7 @@ def _runs_of(
 ) -> Iterator[SweepRun]:
     try:
         scenario = resolve_scenario(combination.scenario, data)
-        model = store_key(digests(_text(scenario.data)), scenario.model)
+        model = store_key(digests(_text(scenario.data)), scenario.model, *_named_store(scenario.model))
         parts = (dump(scenario), model, _files_sha256(plain(scenario)), _code_sha256())
     except InputError as error:
         raise InputError(f"combination {combination.name}: {error}") from None
@@ -113,6 +115,12 @@ def _runs_of(
         own = msgspec.structs.replace(scenario, seed=seed)
         digest = hashlib.sha256("\0".join((*parts, str(seed))).encode()).hexdigest()
         yield SweepRun(combination, seed, own, model, digest)
+
+
+def _named_store(model: Model) -> Iterator[str]:
+    """Yield the version of the store that the scenario names, if it names one: its folder may change."""
+    if model.store is not None:
+        yield read_version(Path(model.store))
 
 
 def _text(data: Data) -> str:

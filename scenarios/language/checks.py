@@ -13,7 +13,7 @@ from devices.timeline.actions import Action
 from devices.timeline.faults import LinkFault
 from devices.timeline.schedule import DeviceSelector, parse_moment, stage_starts
 from scenarios.catalogue.metrics import DECILES, DIMENSIONS, LABEL
-from scenarios.language.schema import ScenarioFields
+from scenarios.language.schema import Model, ScenarioFields
 from scenarios.language.thresholds import listed, read_rules, threshold_errors
 from wire.topics import valid_name
 from wire.units import format_bytes, format_duration
@@ -165,7 +165,9 @@ def _rollout(scenario: ScenarioFields) -> Iterator[str]:
     if rollout is None:
         return
     yield from _errors_of(_check_moment, scenario, stage_starts(scenario.stages), "rollout.at", rollout.at)
-    if rollout.seed == scenario.model.training.seed:
+    if scenario.model.store is not None:
+        yield "rollout: its version is trained, so model.store must be left out"
+    elif rollout.seed == scenario.model.training.seed:
         yield (
             f"rollout.seed(={rollout.seed}) must differ from model.training.seed, or the version is the same"
         )
@@ -339,11 +341,16 @@ def _dimensions(scenario: ScenarioFields) -> Mapping[str, Sequence[str]]:
         "network": list(scenario.networks),
         "stage": [stage.name for stage in scenario.stages],
         "pressure": list(labels_of(Pressure)),
-        "user_group": [str(at) for at in range(scenario.model.training.user_groups)],
+        "user_group": [str(at) for at in range(_most_user_groups(scenario.model))],
         "budget_decile": DECILES,
     }
     assert set(DIMENSIONS) <= {*known, "label.<key>", "budget_range"}
     return known
+
+
+def _most_user_groups(model: Model) -> int:
+    """Return the largest number of user groups that the model may have; a store is not read here."""
+    return model.training.user_groups if model.store is None else 1024
 
 
 _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[ScenarioFields], Iterable[str]]], ...]] = (

@@ -38,7 +38,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Scenario:
         InputError: the file cannot be read, or is not a valid scenario.
     """
     path = located(path)
-    scenario = with_traces_beside(parse(read(path), str(path), overrides), path.parent)
+    scenario = with_files_beside(parse(read(path), str(path), overrides), path.parent)
     check_readable(scenario, str(path))
     return scenario
 
@@ -132,10 +132,13 @@ def headline(path: Path) -> str:
     return " ".join(itertools.takewhile(bool, header))
 
 
-def with_traces_beside(scenario: Scenario, folder: Path) -> Scenario:
-    """Return *scenario* with the paths of those traces that are in *folder*, the folder of its file."""
+def with_files_beside(scenario: Scenario, folder: Path) -> Scenario:
+    """Return *scenario* with the paths of those traces and that store that are in *folder*, its file's."""
     fleet = tuple(_with_traces_beside(group, folder) for group in scenario.fleet)
-    return msgspec.structs.replace(scenario, fleet=fleet)
+    model = scenario.model
+    if model.store is not None and (folder / model.store).exists():
+        model = msgspec.structs.replace(model, store=str(folder / model.store))
+    return msgspec.structs.replace(scenario, fleet=fleet, model=model)
 
 
 def _with_traces_beside(group: FleetGroup, folder: Path) -> FleetGroup:

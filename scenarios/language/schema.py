@@ -51,6 +51,10 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Defaults of the other keys of the model: `best`, those that validation prefers; or `paper`, exactly the
     method of the paper. A key in the file wins over the recipe."""
 
+    store: str | None = None
+    """Folder of a block store, as `peelfleet train` names it; nothing is trained then. A store decides every
+    other key of the model, so it stands alone. It must have been trained with the scenario's data."""
+
     training: Training = Training()
     """The stages of PEEL and their settings."""
 
@@ -76,6 +80,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Number of sizes of a PEE, geometric in bytes; with as many layers as blocks, a PEE fills its budget."""
 
     def __post_init__(self) -> None:
+        if self.store is not None:
+            self._check_alone()
         blocks = self.training.item_groups * self.training.slices * self.planes
         if blocks > MAX_BLOCKS:
             raise ValueError(
@@ -86,6 +92,15 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             raise ValueError(
                 f"selection(={self.selection}) must be peel with codec {self.codec}: both give the same order"
             )
+
+    def _check_alone(self) -> None:
+        if not self.store:
+            raise ValueError("store(='') must be the folder of a block store, or null")
+        for field in msgspec.structs.fields(self):
+            if field.name != "store" and getattr(self, field.name) != field.default:
+                raise ValueError(
+                    f"store(={self.store!r}) must be the only key of model: it decides {field.name}, too"
+                )
 
     @property
     def planes(self) -> int:

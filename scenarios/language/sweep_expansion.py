@@ -16,7 +16,7 @@ import msgspec
 
 from scenarios.language.combination_names import combination_name
 from scenarios.language.decode import MOST_ERRORS, decode, in_order
-from scenarios.language.load import located, read, with_traces_beside
+from scenarios.language.load import located, read, with_files_beside
 from scenarios.language.overrides import apply_all, assign
 from scenarios.language.scenario import Scenario
 from scenarios.language.sweep import Sweep
@@ -86,9 +86,9 @@ def load_plan(
     plan = expand(read(path), str(path), overrides, over, seeds)
     return replace(
         plan,
-        base=with_traces_beside(plan.base, path.parent),
+        base=with_files_beside(plan.base, path.parent),
         combinations=tuple(
-            replace(combination, scenario=with_traces_beside(combination.scenario, path.parent))
+            replace(combination, scenario=with_files_beside(combination.scenario, path.parent))
             for combination in plan.combinations
         ),
     )
