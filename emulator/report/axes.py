@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.report.time_series import FloatArray
+from emulator.report.keyed_sums import FloatArray
 from wire.units import BYTE_UNITS, approximate_bytes
 
 Json = dict[str, object]

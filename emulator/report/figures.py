@@ -37,15 +37,11 @@ from emulator.report.axes import (
     transparent,
     vertical_mark,
 )
-from emulator.report.device_totals import DeviceTrajectory, QualityByBudget
-from emulator.report.time_series import (
-    FINEST_S,
-    FleetSeries,
-    FloatArray,
-    LatencyDistribution,
-    PercentileBand,
-    TrafficSeries,
-)
+from emulator.report.budget_quality import QualityByBudget
+from emulator.report.example_devices import DeviceTrajectory
+from emulator.report.keyed_sums import FloatArray
+from emulator.report.state_series import FleetSeries, PercentileBand
+from emulator.report.update_sums import FINEST_S, LatencyDistribution, TrafficSeries
 from wire.units import NS_PER_S, approximate_bytes
 
 _LEAST_VISIBLE = 0.005

@@ -15,14 +15,15 @@ import msgspec
 import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
-from emulator.report import device_totals, figures, sections, tables, time_series
+from emulator.report import figures, sections, tables
+from emulator.report.figure_sums import FigureSums
+from emulator.report.fleet_views import FleetViews
+from emulator.report.load import load_figures
 from emulator.report.verdict import verdict_text
-from emulator.run_directory.event_log import Tables
 from emulator.run_directory.layout import REPORT, SCENARIO
 from emulator.run_directory.run_files import RunFiles
 from scenarios.language.yaml_tree import read_tree
 from wire.output_files import write_atomically
-from wire.units import NS_PER_S
 
 _PAGE = Path(__file__).with_name("page.html")
 _SCRIPT = Path(__file__).with_name("page.js")
@@ -31,7 +32,7 @@ _SCRIPT = Path(__file__).with_name("page.js")
 def write_report(folder: Path) -> Path:
     """Write ``report.html`` into the run directory *folder*, finished or a draft, and return its path."""
     run = RunFiles(folder)
-    page = render(run.summary, run.scenario, run.events, run.devices(("device", "group")), run.metrics)
+    page = render(run.summary, run.scenario, *load_figures(run), run.metrics)
     write_atomically(folder / REPORT, page.encode())
     return folder / REPORT
 
@@ -39,8 +40,8 @@ def write_report(folder: Path) -> Path:
 def render(
     summary: dict[str, object],
     scenario: str,
-    events: Tables,
-    devices: pa.Table,
+    views: FleetViews,
+    sums: FigureSums,
     measured: pa.Table | None = None,
 ) -> str:
     """Return the page.
@@ -48,8 +49,8 @@ def render(
     Args:
         summary: of the run.
         scenario: the text of the resolved scenario.
-        events: the event tables.
-        devices: a row per device.
+        views: the sets of devices that a figure shows.
+        sums: of all devices.
         measured: the metrics by every dimension, if the run has them.
     """
     plotly, script = get_plotlyjs(), _SCRIPT.read_text(encoding="utf-8")
@@ -71,29 +72,25 @@ def render(
         latency_parts=sections.latency_parts_table(summary),
         pressure=sections.pressure_section(summary),
         splits=sections.dimensions_section(measured),
-        **_sections(events, time_series.FleetViews.read(devices), summary),
+        **draw_figures(views, sums, summary),
     )
 
 
-def _sections(events: Tables, fleet: time_series.FleetViews, summary: dict[str, object]) -> dict[str, str]:
+def draw_figures(views: FleetViews, sums: FigureSums, summary: dict[str, object]) -> dict[str, str]:
     """Return the figures and the tables beside them, by their names in the page."""
     stop_s = summary["simulated_seconds"]
     assert isinstance(stop_s, int | float)
-    stop_ns = round(stop_s * NS_PER_S)
-    courses = time_series.sample_fleet(events["quality"], fleet, time_series.time_grid(stop_ns))
-    held = device_totals.number_states(events["quality"], fleet, stop_ns)
-    sums = device_totals.sum_by_device(events, held, fleet)
-    latencies = time_series.measure_latencies(events["update"], fleet, fleet.views)
+    series, latencies = sums.states.series(views), sums.updates.distributions(views)
     over_time = (
-        figures.budget_figure(courses, stop_s),
-        figures.quality_figure(courses, stop_s),
-        figures.device_figure(device_totals.extract_trajectories(held, fleet, sums, stop_ns), stop_s),
-        figures.traffic_figure(time_series.bin_traffic(events["update"], stop_ns), stop_s),
+        figures.budget_figure(series, stop_s),
+        figures.quality_figure(series, stop_s),
+        figures.device_figure(sums.examples.chosen(), stop_s),
+        figures.traffic_figure(sums.updates.traffic_series(), stop_s),
     )
     drawn = (
         *(sections.mark_events(figure, summary) for figure in over_time),
         figures.latency_figure(latencies),
-        figures.quality_by_budget_figure(device_totals.quality_by_budget(held, fleet)),
+        figures.quality_by_budget_figure(sums.by_budget.curves(views)),
     )
     return {
         **{f"{figure.name}_figure": figure_section(figure) for figure in drawn},

@@ -7,7 +7,7 @@ from html import escape
 from emulator.metrics.realtime_measurements import read_doubts
 from emulator.report.axes import format_seconds
 from emulator.report.key_descriptions import describe_key
-from emulator.report.time_series import LatencyDistribution
+from emulator.report.update_sums import LatencyDistribution
 from scenarios.language.thresholds import shown_value
 from wire.units import approximate_bytes
 

@@ -30,24 +30,12 @@ from emulator.metrics.by_dimension import metrics_table
 from emulator.metrics.summary import RunInfo, compute_metrics, summarize
 from emulator.metrics.timeline import RunTimeline, Span
 from emulator.report.axes import byte_ticks, format_seconds, time_ticks
-from emulator.report.device_totals import (
-    DeviceTotals,
-    choose_devices,
-    extract_trajectories,
-    number_states,
-    quality_by_budget,
-    sum_by_device,
-)
+from emulator.report.example_devices import DeviceTotals, choose_devices, count_ratios
+from emulator.report.figure_sums import FigureSums
+from emulator.report.fleet_views import FleetViews
+from emulator.report.load import load_figures
 from emulator.report.page import write_report
 from emulator.report.tables import flatten, share
-from emulator.report.time_series import (
-    FleetViews,
-    bin_traffic,
-    log_edges,
-    measure_latencies,
-    sample_fleet,
-    time_grid,
-)
 from emulator.run_directory.event_log import (
     EventLogWriter,
     logical_sha256,
@@ -56,6 +44,7 @@ from emulator.run_directory.event_log import (
     write_tables,
 )
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, SUMMARY, write_summary
+from emulator.run_directory.run_files import RunFiles
 from wire.units import NS_PER_S
 
 KIB = 1024
@@ -218,9 +207,8 @@ def run(tmp_path: Path) -> Path:
     return make_run(tmp_path / "run")
 
 
-@pytest.fixture
-def fleet() -> FleetViews:
-    return FleetViews.read(devices_table())
+def figures_of(run: Path) -> tuple[FleetViews, FigureSums]:
+    return load_figures(RunFiles(run))
 
 
 def page_of(run: Path) -> str:
@@ -384,7 +372,7 @@ class TestFigures:
         assert budget == [8.0] * 150 + [4.0] * 151
         assert held == [0.0] * 30 + [8.0] * 130 + [4.0] * 141
         assert fleet["budget, sum"]["y"] == [28.0] * 150 + [14.0] * 151
-        assert fleet["budget, 10 to 90 %"]["y"][0] == 14.4
+        assert fleet["budget, 10 to 90 %"]["y"][0] == 16.0  # of 4, 8 and 16 the nearest rank
         assert views[0]["layout"]["yaxis"]["title"]["text"] == "per device (KiB)"
         assert (fleet["budget, sum"]["x0"], fleet["budget, sum"]["dx"]) == (0, pytest.approx(1 / 60))
         assert traces(views[2])["budget, median"]["y"] == [16.0] * 150 + [4.0] * 151
@@ -429,22 +417,22 @@ class TestFigures:
 
 
 class TestSeries:
-    def test_before_a_device_starts_it_is_not_there(self, tmp_path: Path, fleet: FleetViews) -> None:
+    def test_before_a_device_starts_it_is_not_there(self, tmp_path: Path) -> None:
         late = make_run(tmp_path / "run", states=((0, 0, 10, 5, 0.1, 0.1), (2, 2, 30, 5, 0.3, 0.3)))
-        found = sample_fleet(read_tables(late / EVENTS)["quality"], fleet, time_grid(ns(4), 4))
-        assert found["whole fleet"].total_budget.tolist() == [10, 10, 40, 40, 40]
-        assert found["whole fleet"].full.tolist() == pytest.approx([0.4, 0.4, 0.6, 0.6, 0.6])
-        assert np.isnan(found["b"].budget.median).tolist() == [True, True, False, False, False]
+        views, sums = figures_of(late)
+        found = sums.states.series(views)
+        assert found["whole fleet"].total_budget[:4].tolist() == [10, 10, 40, 40]
+        assert found["whole fleet"].full[:4].tolist() == pytest.approx([0.4, 0.4, 0.6, 0.6])
+        assert np.isnan(found["b"].budget.median[:4]).tolist() == [True, True, False, False]
 
-    def test_of_states_at_the_same_time_the_last_counts(self, tmp_path: Path, fleet: FleetViews) -> None:
+    def test_of_states_at_the_same_time_the_last_counts(self, tmp_path: Path) -> None:
         states = ((0, 0, 10, 0, 0.0, 0.1), (1, 0, 10, 4, 0.1, 0.1), (1, 0, 10, 8, 0.2, 0.1))
-        run = make_run(tmp_path / "run", states=states)
-        found = sample_fleet(read_tables(run / EVENTS)["quality"], fleet, time_grid(ns(2), 2))
-        assert found["a"].total_resident.tolist() == [0, 8, 8]
+        views, sums = figures_of(make_run(tmp_path / "run", states=states))
+        assert sums.states.series(views)["a"].total_resident[:3].tolist() == [0, 8, 8]
 
     def test_traffic_adds_up_to_the_summary(self, run: Path) -> None:
         summary = msgspec.json.decode((run / SUMMARY).read_bytes())
-        found = bin_traffic(read_tables(run / EVENTS)["update"], ns(STOP_S))
+        found = figures_of(run)[1].updates.traffic_series()
         for name, curve in {
             "update_bytes": found.sent_bytes,
             "update_wire_bytes": found.wire_bytes,
@@ -455,61 +443,68 @@ class TestSeries:
         }.items():
             assert curve.sum() == summary[name]
 
-    def test_what_is_sent_after_the_stop_time_is_there(self, run: Path) -> None:
-        found = bin_traffic(read_tables(run / EVENTS)["update"], ns(100), bins=2)
-        assert found.edges_ns.tolist() == [0, ns(149.75), ns(299.5)]
-        assert found.sent_bytes.tolist() == [20000, 1700]
+    def test_what_is_sent_after_the_stop_time_is_there(self, tmp_path: Path) -> None:
+        """In further bins of 2.5 s; one that is sent at the very end is in the last bin of the run."""
+        late = (
+            (300, 0, ExchangeResult.APPLIED, 300, 300, 10, 10, 10, 0, 10),
+            (306, 0, ExchangeResult.APPLIED, 304, 304, 20, 20, 20, 0, 20),
+        )
+        found = figures_of(make_run(tmp_path / "run", updates=late))[1].updates.traffic_series()
+        assert found.edges_ns[-3:].tolist() == [ns(300), ns(302.5), ns(305)]
+        assert found.sent_bytes[-3:].tolist() == [10, 0, 20]
 
-    def test_latency_percentiles_are_those_of_the_summary(self, run: Path, fleet: FleetViews) -> None:
-        summary = msgspec.json.decode((run / SUMMARY).read_bytes())
-        found = measure_latencies(read_tables(run / EVENTS)["update"], fleet, fleet.views)
-        whole = found["whole fleet"].percentiles
-        assert whole == {key: summary["update_latency_seconds"][key] for key in ("p50", "p95", "p99", "max")}
+    def test_latency_percentiles_are_those_of_the_metrics(self, run: Path) -> None:
+        rows = pq.read_table(run / METRICS).to_pylist()
+        views, sums = figures_of(run)
+        found = sums.updates.distributions(views)
+        for name, dimension, value in (("whole fleet", "all", ""), ("a", "group", "a"), ("b", "group", "b")):
+            metric = ("update_latency_seconds", dimension, value)
+            stats = {
+                row["statistic"]: row["number"]
+                for row in rows
+                if (row["metric"], row["dimension"], row["value"]) == metric
+            }
+            percentiles = found[name].percentiles
+            assert percentiles == {key: stats[key] for key in ("p50", "p95", "p99", "max")}
         assert found["a"].count + found["b"].count == found["whole fleet"].count == 4
 
     def test_groups_beyond_the_largest_have_no_view(self) -> None:
-        groups = [f"g{at:02d}" for at in range(30)] + ["g29", "g28"]
-        names = [f"d{at}" for at in range(32)]
-        table = pa.table({"device": names, "group": groups})
-        views = FleetViews.read(table).views
-        assert list(views) == ["whole fleet", *(f"g{at:02d}" for at in range(14)), "g28", "g29"]
-        assert views["g29"].tolist() == [29, 30]
-
-    def test_bins_need_a_span(self) -> None:
-        assert log_edges(np.array([5.0, 5.0]), 10) == pytest.approx([5 / 1.1, 5.5])
-        assert log_edges(np.array([1.0, 100.0]), 2) == pytest.approx([1, 10, 100])
-        assert len(log_edges(np.empty(0), 2)) == 0
-
-
-@pytest.fixture
-def sums(run: Path, fleet: FleetViews) -> DeviceTotals:
-    tables = read_tables(run / EVENTS)
-    return sum_by_device(tables, number_states(tables["quality"], fleet, ns(STOP_S)), fleet)
+        sizes = {f"g{at:02d}": 1 for at in range(30)} | {"g28": 2, "g29": 2}
+        views = FleetViews.from_sizes(sizes)
+        assert [name for name, _ in views] == [
+            "whole fleet",
+            *(f"g{at:02d}" for at in range(14)),
+            "g28",
+            "g29",
+        ]
+        assert views.slots_of(["g00", "g14", "g29", "g27"]).tolist() == [0, 16, 15, 16]
 
 
 class TestStates:
-    def test_sums_are_those_of_the_summary(self, run: Path, sums: DeviceTotals) -> None:
+    def test_device_time_is_that_of_the_summary(self, run: Path) -> None:
         summary = msgspec.json.decode((run / SUMMARY).read_bytes())
-        assert sums.seconds.tolist() == [300, 300, 300]
-        assert sums.over_seconds.sum() == summary["over_budget_device_seconds"] == 10
-        assert sums.ndcg.sum() / sums.full.sum() == pytest.approx(summary["quality_ratio_to_full"])
-        assert sums.regret.mean() == pytest.approx(summary["quality_regret"])
+        totals = figures_of(run)[1].examples.totals
+        assert totals.number.tolist() == [0, 1, 2]
+        assert totals.seconds.tolist() == [300, 300, 300]
+        assert totals.over_seconds.sum() == summary["over_budget_device_seconds"] == 10
+        assert totals.ndcg.sum() / totals.full.sum() == pytest.approx(summary["quality_ratio_to_full"])
+        assert totals.regret.mean() == pytest.approx(summary["quality_regret"])
 
-    def test_quality_by_budget(self, run: Path, fleet: FleetViews) -> None:
-        states = number_states(read_tables(run / EVENTS)["quality"], fleet, ns(STOP_S))
-        b = quality_by_budget(states, fleet, bins=4)["b"]
-        assert b.edges_bytes[[0, 2, 4]] == pytest.approx([2 * KIB, 2**2.5 * KIB, 16 * KIB])
+    def test_quality_by_budget(self, run: Path) -> None:
+        views, sums = figures_of(run)
+        b = sums.by_budget.curves(views, bins=4)["b"]
+        # Edges lie on the fixed scale, 128 to a doubling: less than 0.8 % below the even ones.
+        even = [2 * KIB, 2**1.75 * KIB, 2**2.5 * KIB, 2**3.25 * KIB, 16 * KIB]
+        assert b.edges_bytes == pytest.approx(even, rel=1 / 128)
+        assert [(edge * 128 / 2 ** math.floor(math.log2(edge))) % 1 for edge in b.edges_bytes] == [0.0] * 5
         assert b.share.tolist() == [0, 0.5, 0, 0.5]
         assert b.budget_bytes.tolist() == [4 * KIB, 16 * KIB]
         assert b.ratio == pytest.approx([0.3 / 0.8, 120 * 0.5 / (150 * 0.8)])
         assert b.best_ratio == pytest.approx([0.3 / 0.8, 0.6 / 0.8])
 
-    def test_long_courses_are_sampled(self, tmp_path: Path, fleet: FleetViews) -> None:
+    def test_long_courses_are_sampled(self, tmp_path: Path) -> None:
         states = [(at / 4, 0, KIB + at, at, 0.1, 0.2) for at in range(900)]
-        run = make_run(tmp_path / "run", states=states)
-        tables = read_tables(run / EVENTS)
-        held = number_states(tables["quality"], fleet, ns(STOP_S))
-        found = extract_trajectories(held, fleet, sum_by_device(tables, held, fleet), ns(STOP_S))[0]
+        found = figures_of(make_run(tmp_path / "run", states=states))[1].examples.chosen()[0]
         assert found.sampled
         assert found.seconds.tolist() == [step / 2 for step in range(601)]
         assert found.budget_bytes.tolist() == [KIB + min(2 * step, 899) for step in range(601)]
@@ -518,7 +513,8 @@ class TestStates:
         def of(*values: float) -> Any:  # Any: an array of floats
             return np.array(values, dtype=np.float64)
 
-        sums = DeviceTotals(
+        totals = DeviceTotals(
+            number=np.arange(10, 17),
             seconds=of(1, 1, 1, 1, 1, 1, 0),
             over_seconds=of(0, 0, 0, 0, 9, 0, 0),
             ndcg=of(0.1, 0.5, 0.5, 0.5, 0.6, 0.5, 0),
@@ -527,13 +523,13 @@ class TestStates:
             changes=of(9, 8, 1, 1, 1, 1, 0),
             update_bytes=of(9, 9, 8, 1, 1, 1, 0),
         )
-        assert choose_devices(sums) == [
-            (0, "lowest quality: 10.0 % of full"),
-            (1, "most budget changes: 8"),
-            (2, "most update bytes: 8 B"),
-            (3, "highest regret: 0.3 NDCG@10 on average"),
-            (4, "longest over budget: 9 s"),
-            (5, "median quality: 50.0 % of full"),
+        assert choose_devices(totals, count_ratios(totals.ratio)) == [
+            (10, "lowest quality: 10.0 % of full"),
+            (11, "most budget changes: 8"),
+            (12, "most update bytes: 8 B"),
+            (13, "highest regret: 0.3 NDCG@10 on average"),
+            (14, "longest over budget: 9 s"),
+            (15, "median quality: 50.0 % of full"),
         ]
 
 
