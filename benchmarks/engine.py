@@ -138,7 +138,7 @@ def prepare(text: str, folder: Path, *overrides: str) -> Job:
 
 
 def prepare_simulation(job: Job) -> Simulation:
-    """Return a simulation with all qualities computed, which is done once for a fleet."""
+    """Return a simulation with all qualities looked up, which is done once for a fleet."""
     simulation = Simulation(job, lambda _: None)
     for quality in simulation.qualities[job.store.version].values():
         for layer in range(job.store.layers + 1):

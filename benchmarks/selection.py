@@ -34,7 +34,7 @@ from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
 from devices.recommender.quality import HeldOut
-from emulator.simulation.evaluation import evaluate
+from emulator.simulation.evaluation import evaluate, qualities_by_user
 from emulator.simulation.model_cache import encode_store, train_once
 from scenarios.language.schema import Model
 from wire.blocks import Blocks
@@ -174,7 +174,8 @@ def full_ndcg(trained: TrainedModel) -> float:
 def ndcg_at(store: BlockStore, interactions: Interactions, budgets: Sequence[int]) -> FloatArray:
     """Return NDCG@10 of each user with test items, shape (budgets, users)."""
     users_with_tests = np.flatnonzero(interactions.test.counts()).tolist()
-    _, qualities = evaluate(store, HeldOut(interactions.known, interactions.test), users_with_tests)
+    table = evaluate(store, HeldOut(interactions.known, interactions.test), users_with_tests)
+    qualities = qualities_by_user(store, table)
     users = [qualities[user] for user in users_with_tests]
     return np.array([[user.at(user.best_layer(budget)).ndcg_at_10 for user in users] for budget in budgets])
 

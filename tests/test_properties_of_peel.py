@@ -18,7 +18,7 @@ from cloud.training.train import train
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.quality import HeldOut, user_qualities
 from devices.recommender.scoring import ItemTable
-from emulator.simulation.evaluation import evaluate
+from emulator.simulation.evaluation import full_prefixes
 from emulator.simulation.model_cache import encode_store
 from scenarios.language.schema import Model
 from wire.codecs import Codec
@@ -40,8 +40,7 @@ def stored(codec: Codec) -> BlockStore:
 
 @cache
 def shelves(codec: Codec) -> dict[int, BlockPrefix]:
-    data = world()[0]
-    return evaluate(stored(codec), HeldOut(data.known, data.test), [])[0]
+    return full_prefixes(stored(codec))
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,9 +14,8 @@ from cloud.data.interactions import Interactions
 from cloud.training.config import Training
 from cloud.training.train import personalize
 from devices.protocol.block_prefix import BlockPrefix
-from devices.recommender.quality import HeldOut
 from devices.recommender.scoring import ItemTable
-from emulator.simulation.evaluation import evaluate
+from emulator.simulation.evaluation import full_prefixes
 from emulator.simulation.model_cache import encode_store
 from scenarios.language.schema import Model
 from wire.arrays import Float32Array
@@ -47,7 +46,7 @@ class Peel:
         if self.shuffled:
             trained = shuffled(trained, start_of(interactions, model.training).factors.items)
         store = encode_store(trained, model, lambda _done, _total: None)
-        shelves, _ = evaluate(store, HeldOut(interactions.known, interactions.test), [])
+        shelves = full_prefixes(store)
         return FittedPeel(
             Choice(interactions, lambda budget: [prefix_candidate(store, shelves, budget)]), store
         )

@@ -1,7 +1,7 @@
 """The quality of a PEE for a user: exact, and cheap because a PEE is a pair of group and layer.
 
-All users of a group are evaluated at a layer with one matrix product when the first of them needs it. After
-that, the quality of (user, layer) is a lookup.
+All users of a group are evaluated at a layer with one matrix product, layer after layer. After that, the
+quality of (user, layer) is a lookup.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from devices.recommender.scoring import ItemTable
 from wire.arrays import Float32Array
 from wire.layers import Layers
 from wire.messages import QualityReport, encode
-from wire.ranking_metrics import IntArray, ItemLists, rank
+from wire.ranking_metrics import FloatArray, IntArray, ItemLists, rank
 
 CUT_OFF = 20
 
@@ -39,39 +39,50 @@ class HeldOut:
     test: ItemLists
 
 
-class GroupQuality:
-    """The quality of one group's layers, for those of its users that the fleet has.
+def evaluate_layers(shelf: BlockPrefix, users: IntArray, vectors: Float32Array, truth: HeldOut) -> FloatArray:
+    """Return the quality of each layer of a group for its users, shape (layers + 1, users, 3); 0 at layer 0.
+
+    Layers are evaluated in rising order, so each block is decoded once.
 
     Args:
-        number: of the group.
         shelf: the group's complete ranking.
-        users: user numbers, ascending.
+        users: user numbers.
         vectors: their vectors in the group's basis, shape (users, d).
         truth: of all users, by user number.
     """
+    layers = shelf.layers
+    qualities = np.zeros((layers.top + 1, len(users), len(NOTHING)))
+    if not len(users):
+        return qualities
+    table, known, test = ItemTable(shelf), truth.known.take(users), truth.test.take(users)
+    for layer in range(1, layers.top + 1):
+        table.hold(layers.blocks[layer])
+        ranking = rank(table.scores(vectors), known, test, CUT_OFF)
+        qualities[layer] = np.stack([ranking.ndcg(10), ranking.recall(20), ranking.hit_rate(10)], axis=1)
+    return qualities
 
-    def __init__(
-        self, number: int, shelf: BlockPrefix, users: IntArray, vectors: Float32Array, truth: HeldOut
-    ) -> None:
+
+class GroupQuality:
+    """The quality of one group's layers, for those of its users that were evaluated.
+
+    Args:
+        number: of the group.
+        layers: the layer table of the group.
+        qualities: as `evaluate_layers` returns them.
+    """
+
+    def __init__(self, number: int, layers: Layers, qualities: FloatArray) -> None:
         self.number = number
-        self.layers = shelf.layers
-        self._table = ItemTable(shelf)
-        self._vectors = vectors
-        self._known, self._test = truth.known.take(users), truth.test.take(users)
-        self._layers: dict[int, list[Quality]] = {0: [NOTHING] * len(users)}
+        self.layers = layers
+        self._qualities = qualities
+        self._layers: dict[int, list[Quality]] = {}
 
     def at(self, layer: int) -> list[Quality]:
         """Return the quality of *layer* for each of the users, in their order."""
         quality = self._layers.get(layer)
         if quality is None:
-            quality = self._layers[layer] = self._evaluate(layer)
+            quality = self._layers[layer] = [Quality(*row) for row in self._qualities[layer].tolist()]
         return quality
-
-    def _evaluate(self, layer: int) -> list[Quality]:
-        self._table.hold(self.layers.blocks[layer])
-        ranking = rank(self._table.scores(self._vectors), self._known, self._test, CUT_OFF)
-        columns = (ranking.ndcg(10), ranking.recall(20), ranking.hit_rate(10))
-        return [Quality(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
 
 
 class UserQuality:
@@ -140,14 +151,39 @@ class UserQuality:
         return self.at(self.top)
 
 
-def user_qualities(
+@dataclass(frozen=True)
+class QualityTable:
+    """The quality of all layers for some users of a model version: numbers, which can be kept and sent."""
+
+    users: IntArray
+    """User numbers, ascending."""
+    groups: IntArray
+    """The user group of each of them."""
+    by_group: Mapping[int, FloatArray]
+    """For each user group, the quality of its layers for its users, as `evaluate_layers` returns it."""
+
+    def by_user(self, layers: Mapping[int, Layers]) -> dict[int, UserQuality]:
+        """Return the quality of each user by user number.
+
+        Args:
+            layers: the layer table of each user group.
+        """
+        qualities: dict[int, UserQuality] = {}
+        for number, values in self.by_group.items():
+            group = GroupQuality(number, layers[number], values)
+            members = self.users[self.groups == number].tolist()
+            qualities |= {user: UserQuality(group, index) for index, user in enumerate(members)}
+        return qualities
+
+
+def evaluate_users(
     shelves: Mapping[int, BlockPrefix],
     users: IntArray,
     user_groups: IntArray,
     user_vectors: Float32Array,
     truth: HeldOut,
-) -> dict[int, UserQuality]:
-    """Return the quality table of each of *users*, by user number.
+) -> QualityTable:
+    """Return the quality of all layers for *users*.
 
     Args:
         shelves: the complete ranking of each user group.
@@ -156,10 +192,22 @@ def user_qualities(
         user_vectors: the vector of every user, shape (U, d).
         truth: of every user.
     """
-    qualities: dict[int, UserQuality] = {}
     users = np.unique(users)
+    groups = user_groups[users]
+    by_group = {}
     for number, shelf in shelves.items():
-        members = users[user_groups[users] == number]
-        group = GroupQuality(number, shelf, members, user_vectors[members], truth)
-        qualities |= {user: UserQuality(group, index) for index, user in enumerate(members.tolist())}
-    return qualities
+        members = users[groups == number]
+        by_group[number] = evaluate_layers(shelf, members, user_vectors[members], truth)
+    return QualityTable(users, groups, by_group)
+
+
+def user_qualities(
+    shelves: Mapping[int, BlockPrefix],
+    users: IntArray,
+    user_groups: IntArray,
+    user_vectors: Float32Array,
+    truth: HeldOut,
+) -> dict[int, UserQuality]:
+    """Return the quality of all layers for each of *users*, with the arguments of `evaluate_users`."""
+    table = evaluate_users(shelves, users, user_groups, user_vectors, truth)
+    return table.by_user({number: shelf.layers for number, shelf in shelves.items()})

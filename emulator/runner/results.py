@@ -22,7 +22,7 @@ from emulator.run_directory.event_log import (
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, write_summary
 from emulator.run_directory.manifest import write_manifest
 from emulator.simulation.cloud_setup import make_responder
-from emulator.simulation.evaluation import evaluate
+from emulator.simulation.evaluation import qualities_by_user
 from emulator.simulation.job import Job, build_timeline
 from emulator.simulation.simulation import Outcome
 from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, meanings_of
@@ -94,7 +94,7 @@ def _table_of_devices(job: Job) -> pa.Table:
     in the quality table.
     """
     stores = [job.store] if job.newer is None else [job.store, job.newer]
-    versions = [evaluate(store, job.truth, job.users)[1] for store in stores]
+    versions = [qualities_by_user(store, job.quality_of(store)) for store in stores]
     full = {user: quality.full for user, quality in versions[0].items()}
     devices, groups = job.devices, job.store.groups
     table = build_device_table(devices, job.store, build_timeline(job.scenario))

@@ -1,7 +1,7 @@
 """A job: all inputs of a simulation, made from a resolved scenario; it is the same in every process."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from cloud.blocks.store import BlockStore
 from devices.mqtt.settings import RealtimeSettings
-from devices.recommender.quality import HeldOut
+from devices.recommender.quality import HeldOut, QualityTable
 from devices.simulated.roster import DeviceSpec, build_roster, device_names
 from devices.simulated.start import FleetConfig
 from devices.timeline.timeline import Timeline
 from emulator.replay.replay import Playback
+from emulator.simulation.evaluation import evaluate, look_up_or_evaluate
 from emulator.simulation.model_cache import PreparedModel, TrainingProgress, prepare_model
 from emulator.simulation.trace_files import TraceFiles
 from scenarios.language.load import dump
@@ -43,6 +44,13 @@ class Job:
     """Traces of memory and availability."""
     replay: Playback | None = None
     """The recorded run to replay, if there is one."""
+    evaluated: Mapping[str, QualityTable] = field(default_factory=dict)
+    """The quality of model versions that are evaluated already, by version."""
+
+    def quality_of(self, store: BlockStore) -> QualityTable:
+        """Return the quality of a model version for the users of the fleet."""
+        table = self.evaluated.get(store.version)
+        return evaluate(store, self.truth, self.users) if table is None else table
 
 
 @dataclass(frozen=True)
@@ -86,17 +94,23 @@ def prepare(
         models.append(prepare_model(scenario.data, model, store, on_training))
         on_model(models[1])
     devices, users = build_fleet(scenario, models[0], replay)
+    truth = HeldOut(models[0].interactions.known, models[0].interactions.test)
+    evaluated = {
+        model.store.version: look_up_or_evaluate(model.store, truth, users, model.folder.parent)
+        for model in models
+    }
     job = Job(
         scenario,
         fleet_name(scenario),
         models[0].store,
-        HeldOut(models[0].interactions.known, models[0].interactions.test),
+        truth,
         devices,
         users,
         folder,
         newer=models[1].store if len(models) > 1 else None,
         traces=traces or TraceFiles(),
         replay=replay,
+        evaluated=evaluated,
     )
     return PreparedJob(job, models)
 

@@ -33,7 +33,7 @@ from emulator.run_directory.event_log import EventLogWriter
 from emulator.simulation.abort_monitor import AbortedError, AbortMonitor
 from emulator.simulation.clocks import BarrierTransport, Cell, InMemoryTransport, run_lockstep, run_virtual
 from emulator.simulation.cloud_setup import make_responder, plan_rollout
-from emulator.simulation.evaluation import evaluate
+from emulator.simulation.evaluation import full_prefixes, qualities_by_user
 from emulator.simulation.job import Job, fleet_config
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
@@ -107,10 +107,10 @@ class Simulation:
         self._fleet_config = fleet_config(job.scenario, job.fleet)
 
     def _prepare(self, store: BlockStore) -> None:
-        """Announce a model version, and evaluate it for the fleet's users."""
+        """Announce a model version, and look up its quality for the fleet's users."""
         self._block_cache.announce(notice_of(store))
-        full, self.qualities[store.version] = evaluate(store, self.job.truth, self.job.users)
-        for number, prefix in full.items():
+        self.qualities[store.version] = qualities_by_user(store, self.job.quality_of(store))
+        for number, prefix in full_prefixes(store).items():
             # Received blocks are compared with these: the quality of a layer is then that of the blocks held.
             self._block_cache.preload(store.version, number, prefix)
 

@@ -10,6 +10,7 @@ from devices.event_log import COLUMNS
 from devices.recommender.quality import HeldOut
 from devices.simulated.roster import DeviceSpec
 from emulator.run_directory.event_log import logical_sha256, merge_shards
+from emulator.simulation.evaluation import look_up_or_evaluate
 from emulator.simulation.job import Job, build_fleet
 from emulator.simulation.model_cache import PreparedModel, prepare_model
 from emulator.simulation.simulation import Simulation
@@ -121,7 +122,17 @@ class Storms:
         devices, users = build_fleet(scenario, model)
         truth = HeldOut(model.interactions.known, model.interactions.test)
         self._runs += 1
-        job = Job(scenario, "fleet", model.store, truth, devices, users, self._folder / f"{self._runs}")
+        evaluated = look_up_or_evaluate(model.store, truth, users, model.folder.parent)
+        job = Job(
+            scenario,
+            "fleet",
+            model.store,
+            truth,
+            devices,
+            users,
+            self._folder / f"{self._runs}",
+            evaluated={model.store.version: evaluated},
+        )
         folders = [job.folder / str(place) for place in range(shards)]
         for place, folder in enumerate(folders):
             part = replace(job, devices=devices[place::shards], folder=folder)
