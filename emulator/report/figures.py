@@ -1,11 +1,11 @@
 """The figures of a report over time, as traces and layouts for plotly. A figure has one or more views."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from emulator.report import findings
 from emulator.report.axes import (
     BUDGET,
     FULL,
@@ -19,34 +19,30 @@ from emulator.report.axes import (
     DisplayUnit,
     Json,
     axis,
-    byte_ticks,
     byte_unit,
     cross_marks,
-    empty_layout,
     format_seconds,
     json_numbers,
     line_style,
-    log_axis,
     maximum,
     sampled_line,
     step_line,
     step_style,
     time_axis,
-    time_ticks,
     time_unit,
     transparent,
-    vertical_mark,
 )
-from emulator.report.budget_quality import QualityByBudget
 from emulator.report.example_devices import DeviceTrajectory
+from emulator.report.fleet_views import FLEET
 from emulator.report.keyed_sums import FloatArray
 from emulator.report.state_series import FleetSeries, PercentileBand
-from emulator.report.update_sums import FINEST_S, LatencyDistribution, TrafficSeries
+from emulator.report.update_sums import TrafficSeries
 from wire.units import NS_PER_S, approximate_bytes
 
 _LEAST_VISIBLE = 0.005
 """A curve that never reaches this share of the figure's height is not drawn: it would lie on the axis."""
-_UPPER, _LOWER = (0.37, 1.0), (0.0, 0.27)
+UPPER, LOWER = (0.37, 1.0), (0.0, 0.27)
+"""Heights of the two parts of a figure."""
 _HIGH_UPPER, _THIN_LOWER = (0.3, 1.0), (0.0, 0.18)
 
 
@@ -65,7 +61,9 @@ class ReportFigure:
 
     name: str
     """Part of ids in the page."""
-    title: str
+    topic: str
+    finding: str
+    """A sentence on what is seen."""
     caption: str
     """Explanation for the reader."""
     views: Sequence[View]
@@ -79,6 +77,7 @@ def budget_figure(courses: Mapping[str, FleetSeries], stop_s: float) -> ReportFi
     return ReportFigure(
         "budget",
         "Budget and bytes held",
+        findings.budget_finding(courses[FLEET]),
         "The budget of a device and the bytes that its embeddings take. Above: the median over devices and "
         "the range of the middle 80 % (budget shaded, held dotted). Below: the sums over all devices. Held "
         "bytes follow the budget in steps of whole layers, up to the size of the full table.",
@@ -103,8 +102,8 @@ def _budget_view(label: str, course: FleetSeries, stop_s: float) -> View:
         data,
         {
             "xaxis": time_axis(stop_s) | {"anchor": "y2"},
-            "yaxis": axis(f"per device ({single.name})", rangemode="tozero", domain=_UPPER),
-            "yaxis2": axis(f"all devices ({all_.name})", rangemode="tozero", domain=_LOWER, nticks=4),
+            "yaxis": axis(f"per device ({single.name})", rangemode="tozero", domain=UPPER),
+            "yaxis2": axis(f"all devices ({all_.name})", rangemode="tozero", domain=LOWER, nticks=4),
         },
     )
 
@@ -131,6 +130,7 @@ def quality_figure(courses: Mapping[str, FleetSeries], stop_s: float) -> ReportF
     return ReportFigure(
         "quality",
         "Quality over time",
+        findings.quality_finding(courses[FLEET]),
         "Mean NDCG@10 over the devices: of the PEE held, of the best PEE for the budget, and of the full "
         "table. The gap between held and best comes from waiting for updates, the gap between best and "
         "full from too little memory. The axis does not start at zero, and leaves out the time before the "
@@ -154,10 +154,10 @@ def _quality_view(label: str, course: FleetSeries, stop_s: float) -> View:
 
 def _settled_range(course: FleetSeries) -> Json:
     """Return the range of an axis that shows all values after the fleet's first updates."""
-    settled = np.flatnonzero(course.ndcg > course.full / 2)
-    if len(settled) == 0:
+    first = course.settled_at
+    if first is None:
         return {"rangemode": "tozero"}
-    shown = np.concatenate([curve[settled[0] :] for curve in (course.ndcg, course.best, course.full)])
+    shown = np.concatenate([curve[first:] for curve in (course.ndcg, course.best, course.full)])
     low, high = float(shown.min()), float(shown.max())
     margin = max(0.08 * (high - low), 0.01 * high)
     return {"range": [max(low - margin, 0.0), high + margin]}
@@ -170,6 +170,7 @@ def device_figure(trajectories: Sequence[DeviceTrajectory], stop_s: float) -> Re
     return ReportFigure(
         "devices",
         "Single devices",
+        findings.device_finding(trajectories),
         "One device at a time, with the reason why it was chosen. Above: its budget and the bytes held (a "
         "cross where it holds more than its budget). Below: the NDCG@10 of its user with the PEE held, with "
         f"the best PEE for its budget, and with the full table.{note}",
@@ -211,8 +212,8 @@ def _trajectory_view(trajectory: DeviceTrajectory, stop_s: float) -> View:
         )
     layout: Json = {
         "xaxis": time_axis(stop_s) | {"anchor": "y2"},
-        "yaxis": axis(unit.name, rangemode="tozero", domain=_UPPER),
-        "yaxis2": axis("NDCG@10", domain=_LOWER, nticks=4, rangemode="tozero"),
+        "yaxis": axis(unit.name, rangemode="tozero", domain=UPPER),
+        "yaxis2": axis("NDCG@10", domain=LOWER, nticks=4, rangemode="tozero"),
     }
     return View(f"{trajectory.device} ({trajectory.reason})", data, layout)
 
@@ -223,6 +224,7 @@ def traffic_figure(traffic: TrafficSeries, stop_s: float) -> ReportFigure:
     return ReportFigure(
         "traffic",
         "Update traffic",
+        findings.traffic_finding(traffic),
         f"Payload of the updates that were sent, per {format_seconds(width)} and added up, beside what "
         "pushing each PEE whole would have cost. Wire bytes add MQTT and TCP/IP framing. Below: updates that "
         "were not applied. Each update is shown at the time at which its report was sent. Over the run, "
@@ -295,100 +297,3 @@ def _failures(traffic: TrafficSeries, edges: Sequence[float | None]) -> list[Jso
         }
         for name, counts, color in kinds
     ]
-
-
-def latency_figure(latencies: Mapping[str, LatencyDistribution]) -> ReportFigure:
-    """Return the latencies of updates."""
-    return ReportFigure(
-        "latency",
-        "From budget change to new PEE",
-        "Latencies of applied updates in simulated time. Above: the number of updates by latency (all bars "
-        "have the same width on the logarithmic axis). Below: the share of updates up to each latency. "
-        "Dotted lines are the 50th, 95th and 99th percentile. An eviction by the device itself takes no "
-        "time and is not included.",
-        [_latency_view(label, latency) for label, latency in latencies.items()],
-    )
-
-
-def _latency_view(label: str, latency: LatencyDistribution) -> View:
-    if not latency.count:
-        return View(label, [], empty_layout("no update was applied"))
-    edges = json_numbers(latency.edges_s)
-    fill: Json = {"fill": "tozeroy", "fillcolor": transparent(HELD, 0.3)}
-    done: Json = {"x": edges, "y": json_numbers(100 * latency.cumulative), "hovertemplate": "%{y:.2f} % done"}
-    slope: Json = {"yaxis": "y2", "line": {"color": HELD, "width": 2, "shape": "linear"}}
-    marks = [(name, seconds) for name, seconds in latency.percentiles.items() if name != "max"]
-    return View(
-        label,
-        [
-            step_line("updates", edges, latency.counts, HELD, "updates") | fill,
-            step_style("share done", HELD) | done | slope,
-        ],
-        {
-            "showlegend": False,
-            "xaxis": log_axis("time from change to PEE applied", *time_ticks(latency.edges_s))
-            | {"anchor": "y2"},
-            "yaxis": axis("updates", rangemode="tozero", domain=_UPPER),
-            "yaxis2": axis("share (%)", domain=_LOWER, range=[0, 104], tickvals=[0, 50, 100]),
-            "shapes": [vertical_mark(seconds) for _, seconds in marks],
-            "annotations": [_mark_label(*mark, number, latency.edges_s) for number, mark in enumerate(marks)],
-        },
-    )
-
-
-def _mark_label(name: str, seconds: float, number: int, edges_s: FloatArray) -> Json:
-    """Return the label of a percentile, moved down so that labels do not overlap."""
-    x, low, high = (math.log10(max(value, FINEST_S)) for value in (seconds, edges_s[0], edges_s[-1]))
-    left = number == 0 or x > low + 0.75 * (high - low)
-    return {
-        "x": x,
-        "y": 1 - 0.07 * max(number - 1, 0),
-        "yref": "paper",
-        "text": f"{name} {format_seconds(seconds)}",
-        "showarrow": False,
-        "xanchor": "right" if left else "left",
-        "yanchor": "top",
-        "xshift": -3 if left else 3,
-    }
-
-
-def quality_by_budget_figure(curves: Mapping[str, QualityByBudget]) -> ReportFigure:
-    """Return quality by budget."""
-    return ReportFigure(
-        "elasticity",
-        "Quality by budget",
-        "NDCG@10 as a share of the NDCG@10 of the same devices with the full table, by the size of the "
-        "budget. Each point is a mean over device time. Below: the share of device time. A point with "
-        "little time comes from few users, and can be above 100 %.",
-        [_elasticity_view(label, curve) for label, curve in curves.items()],
-    )
-
-
-def _elasticity_view(label: str, curve: QualityByBudget) -> View:
-    if not len(curve.ratio):
-        return View(label, [], empty_layout("the full table recommends nothing of use to these devices"))
-    common: Json = {"x": json_numbers(curve.budget_bytes), "hovertemplate": "%{y:.1f} % of full"}
-    best: Json = {"line": {"color": transparent(BUDGET, 0.45), "width": 5, "shape": "linear"}}
-    held: Json = {"line": {"color": HELD, "width": 2, "shape": "linear"}, "mode": "lines+markers"}
-    sizes: Json = {"marker": {"size": json_numbers(4 + 22 * np.sqrt(curve.weight)), "opacity": 1}}
-    below: Json = {"yaxis": "y2", "fill": "tozeroy", "fillcolor": transparent(FULL, 0.3), "showlegend": False}
-    data = [
-        step_style("best for the budget", BUDGET)
-        | common
-        | {"y": json_numbers(100 * curve.best_ratio)}
-        | best,
-        step_style("held", HELD) | common | {"y": json_numbers(100 * curve.ratio)} | held | sizes,
-        step_line("device time", json_numbers(curve.edges_bytes), 100 * curve.share, FULL, "% of device time")
-        | below,
-    ]
-    full: Json = vertical_mark(0) | {"xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": 100, "y1": 100}
-    return View(
-        label,
-        data,
-        {
-            "xaxis": log_axis("budget", *byte_ticks(curve.edges_bytes)) | {"anchor": "y2"},
-            "yaxis": axis("NDCG@10, % of full", domain=_UPPER),
-            "yaxis2": axis("time (%)", domain=_LOWER, nticks=4, rangemode="tozero"),
-            "shapes": [full],
-        },
-    )

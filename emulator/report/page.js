@@ -14,13 +14,22 @@
       ? { text: "#c3ccd4", grid: "#2b333b", line: "#4a545e", hover: "#1c2229", page: "rgba(20,24,29,0.8)" }
       : { text: "#48535d", grid: "#e9edf0", line: "#b9c2ca", hover: "#ffffff", page: "rgba(255,255,255,0.8)" };
 
+  const narrow = () => innerWidth < 700;
+
+  // Every other tick from the last, where all would be turned or overlap.
+  const thinned = (axis) => {
+    if (!narrow() || (axis.tickvals || []).length <= 6) return axis;
+    const kept = (list) => list.filter((_, at) => (list.length - 1 - at) % 2 === 0);
+    return { ...axis, tickvals: kept(axis.tickvals), ticktext: kept(axis.ticktext), tickangle: 0 };
+  };
+
   const themed = (axis, c) => ({
     gridcolor: c.grid,
     linecolor: c.line,
     tickcolor: c.line,
     zeroline: false,
     showline: true,
-    ...axis,
+    ...thinned(axis),
     title: { standoff: 8, font: { size: 13 }, ...axis.title },
   });
 
@@ -30,10 +39,10 @@
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: c.text },
-      margin: { l: 58, r: 14, t: 34, b: 46 },
+      margin: narrow() ? { l: 42, r: 8, t: 34, b: 46 } : { l: 58, r: 14, t: 34, b: 46 },
       hovermode: "x unified",
       hoverlabel: { bgcolor: c.hover, bordercolor: c.line, font: { color: c.text } },
-      legend: { font: { size: innerWidth < 700 ? 11 : 12.5 }, orientation: "h", x: 0, xanchor: "left", y: 1.01, yanchor: "bottom", traceorder: "normal" },
+      legend: { font: { size: narrow() ? 10.5 : 12.5 }, orientation: "h", x: 0, xanchor: "left", y: 1.01, yanchor: "bottom", traceorder: "normal" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: c.line, activecolor: c.text },
       dragmode: coarse.matches ? false : "zoom",
       ...view.layout,

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
-from emulator.report import figures, sections, tables
+from emulator.report import distribution_figures, figures, sections, tables
 from emulator.report.figure_sums import FigureSums
 from emulator.report.fleet_views import FleetViews
 from emulator.report.load import load_figures
@@ -89,8 +89,8 @@ def draw_figures(views: FleetViews, sums: FigureSums, summary: dict[str, object]
     )
     drawn = (
         *(sections.mark_events(figure, summary) for figure in over_time),
-        figures.latency_figure(latencies),
-        figures.quality_by_budget_figure(sums.by_budget.curves(views)),
+        distribution_figures.latency_figure(latencies),
+        distribution_figures.quality_by_budget_figure(sums.by_budget.curves(views)),
     )
     return {
         **{f"{figure.name}_figure": figure_section(figure) for figure in drawn},
@@ -101,10 +101,11 @@ def draw_figures(views: FleetViews, sums: FigureSums, summary: dict[str, object]
 def figure_section(figure: figures.ReportFigure) -> str:
     """Return the HTML of a figure: heading, caption, empty plot, and its data for the page's script."""
     return (
-        f'<h2 id="{figure.name}">{figure.title}</h2><p class="caption">{escape(figure.caption)}</p>'
+        f'<h2 id="{figure.name}"><span class="topic">{figure.topic}</span> {escape(figure.finding)}</h2>'
+        f'<p class="caption">{escape(figure.caption)}</p>'
         f"{_selector(figure)}"
-        f'<div class="plot" id="{figure.name}-plot" role="img" aria-label="{escape(figure.title)}: '
-        f'{escape(figure.caption)}" style="height:{figure.height}px"></div>'
+        f'<div class="plot" id="{figure.name}-plot" role="img" aria-label="{figure.topic}: '
+        f'{escape(figure.finding)} {escape(figure.caption)}" style="height:{figure.height}px"></div>'
         f'<script type="application/json" id="{figure.name}-data">{embed_json(figure.views)}</script>'
     )
 

@@ -39,6 +39,12 @@ class FleetSeries:
     best: FloatArray
     full: FloatArray
 
+    @property
+    def settled_at(self) -> int | None:
+        """The first time of the grid after the fleet's first updates; None if they did not come."""
+        settled = np.flatnonzero(self.ndcg > self.full / 2)
+        return int(settled[0]) if len(settled) else None
+
 
 def time_grid(stop_ns: int, steps: int = GRID_STEPS) -> IntArray:
     """Return evenly spaced times from 0 to *stop_ns*."""

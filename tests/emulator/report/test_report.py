@@ -383,6 +383,18 @@ class TestFigures:
         assert b["best for the budget"]["y"] == [0.6] * 150 + [0.3] * 151
         assert fleet["full table"]["y"] == [0.5333333] * 301
 
+    def test_each_title_says_what_is_seen(self, run: Path) -> None:
+        titles = re.findall(r'<h2 id="(\w+)"><span class="topic">.*?</span> (.*?)</h2>', page_of(run))
+        assert dict(titles) == {
+            "budget": "Embeddings took 72.1 % of the budgets.",
+            "quality": "After the first updates, mean NDCG@10 was between 0.267 and 0.367; "
+            "the full table has 0.533.",
+            "devices": "Three devices show the extremes of the fleet, and its middle.",
+            "traffic": "Updates took 21.2 KiB, 42.6 % of what full pushes cost.",
+            "latency": "Half of the updates were in use within 30 s of the budget change, 95 % within 30 s.",
+            "elasticity": "Devices had 25.0 % of full quality at budgets of 2 KiB, and 50.0 % at 16 KiB.",
+        }
+
     def test_traffic(self, run: Path) -> None:
         page = page_of(run)
         each, added = views_of(page, "traffic")
