@@ -38,7 +38,8 @@ class Retrained:
     def fit(self, full: Full, interactions: Interactions) -> Choice:
         """Prepare to train; a width that comes again is not trained again."""
         trainer = _trainer(interactions, full.training)
-        variants = ((full.training.backbone, full.training.dropout), *self.variants)
+        learned = full.training.backbone
+        variants = (("ials" if learned == "file" else learned, full.training.dropout), *self.variants)
         rows, most = full.items.shape
 
         def options(budget_bytes: int) -> Iterator[Candidate]:

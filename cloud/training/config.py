@@ -151,18 +151,47 @@ class LeastSquares(Setting, frozen=True, kw_only=True):
     """Stop after this many evaluations without a gain."""
 
 
+class VectorFiles(Setting, frozen=True, kw_only=True):
+    """The backbone `file`: vectors that another program has learned; a score is their inner product.
+
+    Names of users and items are those of the data. Paths are absolute, or from the scenario's folder.
+    """
+
+    users: str = ""
+    """File with a vector per user: Parquet with the columns `id` and `vector`; `.npy`, one vector a row; or
+    `.safetensors` with a tensor `users`."""
+
+    items: str = ""
+    """File with a vector per item, likewise; the tensor is `items`."""
+
+    user_ids: str = ""
+    """Text file with the names of the users of `.npy` or `.safetensors`, one a line, in the order of rows."""
+
+    item_ids: str = ""
+    """Text file with the names of the items, likewise."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files that are named."""
+        return tuple(name for name in (self.users, self.items, self.user_ids, self.item_ids) if name)
+
+
 class Training(Setting, frozen=True, kw_only=True):
     """The stages of PEEL and their settings: pretrain, cluster, refine, rotate, weigh."""
 
-    backbone: Literal["ials", "mf", "lightgcn"] = "ials"
+    backbone: Literal["ials", "mf", "lightgcn", "file"] = "ials"
     """Stage 1: `ials`, least squares, whose cost grows with the number of interactions; `mf`, matrix
-    factorization with a softmax over all items, for catalogues of some thousands; or `lightgcn`."""
+    factorization with a softmax over all items, for catalogues of some thousands; `lightgcn`; or `file`,
+    vectors that another program has learned."""
 
     lightgcn: Graph = Graph()
     """Settings of the backbone `lightgcn`, instead of `epochs` to `patience`."""
 
     ials: LeastSquares = LeastSquares()
     """Settings of the backbone `ials`, instead of `epochs` to `patience`."""
+
+    file: VectorFiles = VectorFiles()
+    """Files of the backbone `file`; `dim` must be the number of values of a vector."""
 
     dim: Annotated[int, Meta(ge=1, le=4096)] = 64
     """Dimensions d of a vector."""
@@ -240,6 +269,12 @@ class Training(Setting, frozen=True, kw_only=True):
             raise ValueError(
                 f"item_groups(={self.item_groups}) times slices(={self.slices}) must be <= {MAX_BLOCKS}"
             )
+        if (self.backbone == "file") != bool(self.file.names):
+            raise ValueError(
+                f"backbone(={self.backbone}) must be file where files are named under file, and only there"
+            )
+        if self.backbone == "file" and not (self.file.users and self.file.items):
+            raise ValueError("file.users and file.items must both name a file")
         if self.diversity > 0 and self.backbone != "mf":
             raise ValueError(
                 f"diversity(={self.diversity}) must be 0 where backbone(={self.backbone}) is not mf"

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 import msgspec
 
 from cloud.data.interactions import Interactions
+from cloud.training.backbones.file import file
 from cloud.training.backbones.ials import ials
 from cloud.training.backbones.lightgcn import lightgcn
 from cloud.training.backbones.mf import mf
@@ -34,7 +35,7 @@ class Backbone(Protocol):
         """Learn, or continue from *checkpoints*."""
 
 
-BACKBONES: Final[dict[str, Backbone]] = {"mf": mf, "lightgcn": lightgcn, "ials": ials}
+BACKBONES: Final[dict[str, Backbone]] = {"mf": mf, "lightgcn": lightgcn, "ials": ials, "file": file}
 """The registry of backbones. To add one, write it in `cloud.training.backbones` and add one line."""
 
 

@@ -13,7 +13,7 @@ from emulator.run_directory.layout import SCENARIO
 from emulator.simulation.model_cache import resolve_data
 from scenarios.language.load import check_readable, dump
 from scenarios.language.scenario import Scenario
-from scenarios.language.schema import Model
+from scenarios.language.schema import with_paths
 from wire.output_files import naming
 
 
@@ -31,7 +31,7 @@ def resolve_scenario(scenario: Scenario, data: Path | None) -> Scenario:
     resolved = msgspec.structs.replace(
         scenario,
         data=resolve_data(scenario.data, data),
-        model=_with_absolute_store(scenario.model),
+        model=with_paths(scenario.model, os.path.realpath),
         fleet=fleet,
         sweep=None,
     )
@@ -50,12 +50,6 @@ def without_password(scenario: Scenario) -> Scenario:
     if not scenario.broker.startswith(("mqtt://", "mqtts://")):
         return scenario
     return msgspec.structs.replace(scenario, broker=parse_url(scenario.broker).url)
-
-
-def _with_absolute_store(model: Model) -> Model:
-    if model.store is None:
-        return model
-    return msgspec.structs.replace(model, store=os.path.realpath(model.store))
 
 
 def _with_absolute_paths(group: FleetGroup) -> FleetGroup:

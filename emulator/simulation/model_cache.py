@@ -4,9 +4,10 @@ The folder holds two caches: block stores, by data and model; and trained models
 another codec, selection or number of layers nothing is trained again. torch is loaded only for training.
 """
 
+import hashlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +31,8 @@ from scenarios.language.types import plain
 from wire.errors import InputError, RunError
 from wire.extras import is_installed, needs_extra
 from wire.geometry import Geometry
+from wire.input_files import open_regular
+from wire.output_files import os_error_text
 from wire.text import printable
 
 if TYPE_CHECKING:
@@ -200,7 +203,21 @@ def store_origin(interactions: Interactions, model: Model) -> Origin:
     if read is not None:
         data |= {"rows": read.rows, "dropped": dict(read.dropped), "notes": list(read.notes)}
     settings = msgspec.json.decode(msgspec.json.encode(plain(model)), type=dict[str, object])
-    return Origin(key=store_key(digest, model), data=data, settings=settings)
+    return Origin(key=store_key(digest, model, *vectors_sha256(model.training)), data=data, settings=settings)
+
+
+def vectors_sha256(training: Training) -> Iterator[str]:
+    """Yield the hash of each file of vectors that *training* names: a changed file is another model.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    for name in training.file.names:
+        try:
+            with open_regular(Path(name), "a file of vectors") as file:
+                yield hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        except OSError as error:
+            raise InputError(f"{name}: cannot be read: {os_error_text(error)}") from None
 
 
 def train_once(
@@ -222,7 +239,7 @@ def train_once(
         checkpoints: checkpoints of an earlier process, if there are any.
     """
     cache = TrainedModelCache((root or default_root()) / TRAINED)
-    key = store_key(TRAINED, interactions.digest(), training)
+    key = store_key(TRAINED, interactions.digest(), training, *vectors_sha256(training))
 
     def notice(text: str) -> None:
         progress("pretrain", 0, 1, text)

@@ -26,7 +26,7 @@ from emulator.run_directory.layout import PARTIAL
 from emulator.runner.observer import RunObserver
 from emulator.runner.resolved_scenario import resolve_scenario
 from emulator.runner.runner import RunOptions, run
-from emulator.simulation.model_cache import TrainingProgress, prepare_model
+from emulator.simulation.model_cache import TrainingProgress, prepare_model, vectors_sha256
 from scenarios.language.load import dump
 from scenarios.language.scenario import Scenario
 from scenarios.language.schema import Model
@@ -107,7 +107,7 @@ def _runs_of(
 ) -> Iterator[SweepRun]:
     try:
         scenario = resolve_scenario(combination.scenario, data)
-        model = store_key(digests(_text(scenario.data)), scenario.model, *_named_store(scenario.model))
+        model = store_key(digests(_text(scenario.data)), scenario.model, *_named_files(scenario.model))
         parts = (dump(scenario), model, _files_sha256(plain(scenario)), _code_sha256())
     except InputError as error:
         raise InputError(f"combination {combination.name}: {error}") from None
@@ -117,10 +117,11 @@ def _runs_of(
         yield SweepRun(combination, seed, own, model, digest)
 
 
-def _named_store(model: Model) -> Iterator[str]:
-    """Yield the version of the store that the scenario names, if it names one: its folder may change."""
+def _named_files(model: Model) -> Iterator[str]:
+    """Yield what identifies the content of the store and of the vectors that the scenario names."""
     if model.store is not None:
         yield read_version(Path(model.store))
+    yield from vectors_sha256(model.training)
 
 
 def _text(data: Data) -> str:

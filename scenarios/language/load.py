@@ -19,6 +19,7 @@ from devices.traces.availability import Availability
 from scenarios.language.decode import decode
 from scenarios.language.overrides import apply_all
 from scenarios.language.scenario import Scenario
+from scenarios.language.schema import with_paths
 from scenarios.language.types import plain
 from scenarios.language.yaml_scalars import is_plain_text
 from scenarios.language.yaml_tree import MAX_CHARACTERS, MAX_DEPTH, MAX_VALUES, read_tree
@@ -133,11 +134,9 @@ def headline(path: Path) -> str:
 
 
 def with_files_beside(scenario: Scenario, folder: Path) -> Scenario:
-    """Return *scenario* with the paths of those traces and that store that are in *folder*, its file's."""
+    """Return *scenario* with the paths of those files that are in *folder*, that of the scenario."""
     fleet = tuple(_with_traces_beside(group, folder) for group in scenario.fleet)
-    model = scenario.model
-    if model.store is not None and (folder / model.store).exists():
-        model = msgspec.structs.replace(model, store=str(folder / model.store))
+    model = with_paths(scenario.model, lambda name: str(folder / name) if (folder / name).exists() else name)
     return msgspec.structs.replace(scenario, fleet=fleet, model=model)
 
 

@@ -4,7 +4,7 @@ Nothing in this file touches a file, a clock or the environment. The string belo
 documentation: `scenarios.reference.scenario_page` prints it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -14,7 +14,7 @@ from cloud.blocks.selection import Selection
 from cloud.data.sources import Data, Synthetic
 from cloud.service.rollout import Rollout
 from cloud.settings import Seed
-from cloud.training.config import Training
+from cloud.training.config import Training, VectorFiles
 from cloud.training.recipes import TRAININGS, RecipeName
 from devices.mqtt.settings import RealtimeSettings
 from devices.protocol.report_policy import LevelsPerDoubling, ReportPolicy
@@ -106,6 +106,15 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def planes(self) -> int:
         """P, the number of precision planes; 12 planes rank as the complete table does."""
         return 12 if self.codec.embedded else 1
+
+
+def with_paths(model: Model, change: Callable[[str], str]) -> Model:
+    """Return *model* with *change* applied to the name of each file and folder."""
+    files = msgspec.structs.asdict(model.training.file)
+    vectors = VectorFiles(**{key: change(name) if name else name for key, name in files.items()})
+    training = msgspec.structs.replace(model.training, file=vectors)
+    store = None if model.store is None else change(model.store)
+    return msgspec.structs.replace(model, training=training, store=store)
 
 
 RECIPES: Final[Mapping[str, Model]] = {
