@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from cloud.data.interactions import Interactions
-from cloud.data.readers.vectors import read_vectors
 from cloud.training.checkpoint import NO_CHECKPOINTS, Checkpoints
 from cloud.training.config import Training
 from cloud.training.evaluation import STOPPING_CUTOFF, number_or_none, validation_ndcg
 from cloud.training.loop import Factors, Tick
+from cloud.training.vector_files import read_vectors
 from wire.errors import InputError
 
 

@@ -59,7 +59,7 @@ def dense(lists: ItemLists, items: int) -> FloatArray:
 
 
 def test_every_name_has_a_backbone() -> None:
-    assert tuple(BACKBONES) == NAMES
+    assert tuple(BACKBONES) == (*NAMES, "file")  # which learns nothing: tests/test_own_vectors.py
 
 
 @pytest.mark.parametrize("name", NAMES[1:])  # the first has its own test

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import safetensors.numpy
 
-from cloud.data.readers.vectors import read_vectors
+from cloud.training.vector_files import read_vectors
 from wire.arrays import Float32Array
 from wire.errors import InputError
 
