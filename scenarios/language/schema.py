@@ -202,6 +202,11 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """Clock and transport: `virtual`, as fast as possible, messages in memory; `lockstep`, as fast as
     possible, messages through a real broker to a real cloud; `realtime`, the wall clock and a real broker."""
 
+    engine: Literal["auto", "simpy", "kernel"] = "auto"
+    """Engine of the virtual clock, which changes nothing of the log: `simpy`, event by event in Python;
+    `kernel`, compiled code, many times faster, with the extra `peelfleet[fast]`; `auto`, the kernel where it
+    can be used and pays, see [engines.md](engines.md)."""
+
     stop_time: Duration = Duration(0)
     """Simulated time at which the memory stops changing; messages on their way still arrive. Left out: the
     end of the last stage."""
