@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.metrics.exact_sums import limbs
-from emulator.metrics.row_index import IntArray, find_distinct
+from emulator.metrics.row_index import IntArray
 from wire.units import NS_PER_S
 
 PAGE_SECONDS = 3600
@@ -24,14 +23,9 @@ def sum_by_second(t_ns: IntArray, values: NDArray[Any]) -> Pages:  # Any: whole 
     if not len(t_ns):
         return {}
     second = t_ns // NS_PER_S
-    hour = second // PAGE_SECONDS
-    hours, page = find_distinct(hour, int(hour.max()) + 1)
+    hours, page = np.unique(second // PAGE_SECONDS, return_inverse=True)
     sums = np.zeros(len(hours) * PAGE_SECONDS, dtype=np.int64)
-    for shift, limb in limbs(values):
-        sums += (
-            np.bincount(page * PAGE_SECONDS + second % PAGE_SECONDS, limb, len(sums)).astype(np.int64)
-            << shift
-        )
+    np.add.at(sums, page * PAGE_SECONDS + second % PAGE_SECONDS, values.astype(np.int64))
     pages = sums.reshape(-1, PAGE_SECONDS)
     return dict(zip(hours.tolist(), pages, strict=True))
 
