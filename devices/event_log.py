@@ -212,6 +212,12 @@ COLUMNS: dict[str, dict[str, Column]] = {name: _columns(row) for name, row in RO
 _CODES = {"i8": "q", "i4": "i", "f8": "d", "?": "?"}
 
 
+def row_type(columns: dict[str, Column]) -> np.dtype[Any]:  # Any: a structured type
+    """Return the type of packed rows with *columns*."""
+    kinds = [kind if isinstance(kind, str) else "u1" for kind in columns.values()]
+    return np.dtype([(name, f"<{kind}") for name, kind in zip(columns, kinds, strict=True)])
+
+
 Row = TypeVar("Row", bound=EventRow)
 
 
@@ -228,7 +234,7 @@ class EventTable(Generic[Row]):
         pack = struct.Struct("<" + "".join(_CODES.get(kind, "B") for kind in types)).pack
         extend, values = rows.extend, msgspec.structs.astuple
         self._rows = rows
-        self._type = np.dtype([(name, f"<{kind}") for name, kind in zip(columns, types, strict=True)])
+        self._type = row_type(columns)
 
         def append(row: Row) -> None:
             try:
@@ -244,6 +250,10 @@ class EventTable(Generic[Row]):
 
     def __len__(self) -> int:
         return len(self._rows) // self._type.itemsize
+
+    def extend(self, rows: NDArray[Any]) -> None:  # Any: a structured type
+        """Add rows of the type of `drain`."""
+        self._rows += rows.tobytes()
 
     def drain(self) -> NDArray[Any]:  # Any: a structured type
         """Return all rows as a structured array, and remove them."""

@@ -6,7 +6,6 @@ earliest moment at which an answer can take effect, the barrier. The answer must
 processed; it is stored, never scheduled, so that every clock runs the same events in the same order.
 """
 
-import functools
 from collections.abc import Generator, Iterable
 
 import simpy
@@ -31,8 +30,8 @@ from devices.simulated.context import SimulationContext
 from devices.simulated.delivery import Delivery
 from devices.simulated.device_class import DeviceClass
 from devices.simulated.link import Link
+from devices.simulated.status_message import status_message
 from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange
-from wire.messages import Status, encode
 from wire.mqtt_bytes import publish_wire_bytes
 from wire.topics import TABLE, MessageKind
 
@@ -334,7 +333,7 @@ class Device:
     def _publish_status(self, why: ConnectivityCause) -> None:
         """Publish, and log, whether the device is connected."""
         context, online = self._context, self.online
-        status, size = _status(online, why)
+        status, size = status_message(online, why)
         if context.publisher is not None:
             context.publisher.publish(self.name, MessageKind.STATUS, status)
         wire = publish_wire_bytes(self._status_topic_bytes, size, _STATUS_QOS)
@@ -390,10 +389,3 @@ class Device:
             self._version = list(qualities).index(model)
             self._full_ndcg = self._quality.full.ndcg_at_10
         return self._quality, self._version
-
-
-@functools.cache
-def _status(online: bool, why: ConnectivityCause) -> tuple[Status, int]:
-    """Return the message that says whether a device is connected, and its size."""
-    status = Status(online=online, reason=why.name.lower().replace("_", " "))
-    return status, len(encode(status))

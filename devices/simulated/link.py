@@ -24,7 +24,7 @@ LEAST_TIMEOUT_NS, LONGEST_TIMEOUT_NS = 200 * MS, 60_000 * MS
 MOST_RETRIES = 15
 """After so many retries a message is lost for good, as with TCP on Linux."""
 
-_PARETO_SHAPE = 1.0 + math.sqrt(2.0)
+PARETO_SHAPE = 1.0 + math.sqrt(2.0)
 """With this shape a Pareto distribution's standard deviation equals its mean."""
 
 
@@ -231,8 +231,8 @@ class Link:
                 return int(rng.lognormal(math.log(mean) - sigma * sigma / 2, sigma))
             case "pareto":
                 # Shifted so that mean and deviation are as stated: the excess has mean = deviation.
-                excess = rng.pareto(_PARETO_SHAPE) + 1.0
-                scale = deviation * (_PARETO_SHAPE - 1.0) / _PARETO_SHAPE
+                excess = rng.pareto(PARETO_SHAPE) + 1.0
+                scale = deviation * (PARETO_SHAPE - 1.0) / PARETO_SHAPE
                 return int(mean - deviation + scale * excess)
 
     def _disturbance(self, t_ns: int) -> int:

@@ -222,3 +222,13 @@ class RecordedCloud:
 
     def _at(self, t_ns: int, value: Value, action: Callable[[Value], None]) -> None:
         self._clock.after(max(0, t_ns - self._clock.now_ns), value, action)
+
+
+def cloud_as_recorded(
+    clock: Clock, recorded: Mapping[int, RecordedDevice], cloud: CloudModel, *, in_turn: bool
+) -> CloudModel:
+    """Return *cloud*, or the recorded one."""
+    exchanges = {
+        number: device.exchanges for number, device in recorded.items() if device.exchanges is not None
+    }
+    return RecordedCloud(clock, exchanges, cloud, in_turn=in_turn) if exchanges else cloud

@@ -1,7 +1,6 @@
 """The start of a device: its memory, its connectivity, its links and its actions, from the scenario."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -9,59 +8,27 @@ import msgspec
 import numpy as np
 
 from devices.protocol.agent import Agent
-from devices.protocol.report_policy import ReportPolicy
 from devices.protocol.report_scheduler import ReportScheduler
-from devices.simulated.budget_trajectory import (
-    BudgetTrajectory,
-    budget_trajectory,
-    memory_process,
-    recorded_offline_spans,
-    resume_from,
-    scale_factors,
-)
+from devices.simulated.budget_trajectory import resume_from
 from devices.simulated.context import SimulationContext
 from devices.simulated.device import Device
-from devices.simulated.device_class import DeviceClass
-from devices.simulated.link import Direction, Link, Network
+from devices.simulated.fleet_config import FleetConfig, TraceSeries, device_connectivity, device_trajectory
+from devices.simulated.link import Direction, Link
 from devices.simulated.recorded import RecordedDevice, RecordedDownlink, RecordedUplink
 from devices.simulated.roster import DeviceSpec
-from devices.timeline.actions import ScheduledAction, budget_factors, network_changes
+from devices.timeline.actions import network_changes
 from devices.timeline.connectivity import (
     ConnectivityChange,
-    OfflineSpan,
     connectivity_changes,
     offline_until,
     resume_at,
 )
 from devices.timeline.faults import FaultWindow, LinkFault
-from devices.timeline.timeline import DeviceAttributes, Timeline
-from devices.traces.series import Series
+from devices.timeline.timeline import DeviceAttributes
 from wire.random_streams import draw, stream
 from wire.topics import MessageKind, device_topic
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class FleetConfig:
-    """Settings that the devices of a fleet are made from."""
-
-    seed: int
-    fleet: str
-    """The fleet's name in topics."""
-    networks: Mapping[str, Network]
-    device_classes: Mapping[str, DeviceClass]
-    policy: ReportPolicy
-    """Rules for reports that all groups share."""
-    timeline: Timeline
-
-
-@dataclass(frozen=True)
-class TraceSeries:
-    """The recorded series that the devices of a group replay; none where they replay no trace."""
-
-    memory: Sequence[Series[int]] = ()
-    availability: Sequence[Series[bool]] = ()
 
 
 def start_device(
@@ -90,8 +57,9 @@ def start_device(
     actions = timeline.actions_for(member) if timeline.actions else ()
     changes: Iterable[ConnectivityChange] | None
     if recorded is None:
-        changes = _connectivity(spec, config, series, timeline.offline_spans(member, actions))
-        trajectory, start_ns = _trajectory(spec, context, config, series, actions), spec.start_ns
+        changes = device_connectivity(spec, config, series, actions)
+        layers = context.first_quality(spec.user).layers
+        trajectory, start_ns = device_trajectory(spec, config, series, actions, layers), spec.start_ns
     else:
         changes, trajectory, start_ns = recorded.connectivity, recorded.trajectory, 0
     if since_ns:
@@ -134,32 +102,6 @@ def _scheduler(
         last_retry_ns=context.last_retry_ns,
         stop_ns=context.stop_ns,
     )
-
-
-def _trajectory(
-    spec: DeviceSpec,
-    context: SimulationContext,
-    config: FleetConfig,
-    series: TraceSeries,
-    actions: Sequence[ScheduledAction],
-) -> BudgetTrajectory:
-    """Return the budget of a device over time, from its start on."""
-    group = spec.group
-    memory = memory_process(spec, config.seed, series.memory, context.first_quality(spec.user).layers)
-    scales = scale_factors(budget_factors(actions), spec.start_ns)
-    return budget_trajectory(memory, group.budget.of, config.device_classes[group.node].memory, scales)
-
-
-def _connectivity(
-    spec: DeviceSpec, config: FleetConfig, series: TraceSeries, offline_spans: list[Iterator[OfflineSpan]]
-) -> Iterator[ConnectivityChange] | None:
-    """Return the connectivity changes of a device; None if it is connected from its start on."""
-    group, name = spec.group, spec.name
-    if group.churn is not None:
-        offline_spans.append(group.churn.offline_spans(stream(config.seed, "churn", name), spec.start_ns))
-    if group.availability is not None:
-        offline_spans.append(recorded_offline_spans(spec, config.seed, series.availability))
-    return connectivity_changes([offline_until(spec.start_ns), *offline_spans]) if offline_spans else None
 
 
 def _schedule(

@@ -65,12 +65,12 @@ class Timeline:
     @cached_property
     def cloud_windows(self) -> tuple[FaultWindow[CloudFault], ...]:
         """The windows in which the cloud is down or slow."""
-        return self._windows_of(CloudFault)
+        return self.windows_of(CloudFault)
 
     @cached_property
     def outages(self) -> tuple[FaultWindow[BrokerFault], ...]:
         """The windows in which the broker is down."""
-        return self._windows_of(BrokerFault)
+        return self.windows_of(BrokerFault)
 
     def moment(self, at: str) -> int:
         """Return the time *at* in nanoseconds since the start."""
@@ -80,7 +80,7 @@ class Timeline:
         """Return the faults of a device's *stream*: ``uplink`` or ``downlink``."""
         return tuple(
             window
-            for window in self._windows_of(LinkFault)
+            for window in self.windows_of(LinkFault)
             if window.fault.stream in ("both", stream)
             and self._selects(window.fault.select, device, "fault", window.number)
         )
@@ -135,8 +135,8 @@ class Timeline:
             before = target
         return offsets
 
-    def _windows_of(self, kind: type[F]) -> tuple[FaultWindow[F], ...]:
-        """Return when faults of one kind are active."""
+    def windows_of(self, kind: type[F]) -> tuple[FaultWindow[F], ...]:
+        """Return when faults of one kind are active, in the order of their start."""
         return tuple(
             FaultWindow(start_ns, end_ns, number, fault)
             for start_ns, end_ns, number, fault in self.windows

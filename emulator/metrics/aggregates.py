@@ -1,7 +1,7 @@
 """Metrics of a range of devices as rows with values, and their sums by slice."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,7 +87,10 @@ def own_bins(frame: Frame, rows: RowSet, layout: SliceLayout) -> list[tuple[int,
 
 def count_slices(frame: Frame, rows: RowSet, layout: SliceLayout) -> list[int]:
     """Return the number of rows in each slice."""
-    return sum_slices(frame, rows, layout, np.ones(len(rows.device), dtype=np.bool_))
+    key = rows, layout
+    if key not in frame.counts:
+        frame.counts[key] = sum_slices(frame, rows, layout, np.ones(len(rows.device), dtype=np.bool_))
+    return frame.counts[key]
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,17 +185,19 @@ class WeightedSum:
     values: Values
     per_unit: int = 1
     """Number of units of the values in one unit of the sum."""
+    known: dict[SliceLayout, list[int]] = field(default_factory=dict)
+    """Sums that were computed already: several ratios have a side in common."""
 
     def sums(self, frame: Frame, layout: SliceLayout) -> ScaledSums:
         """Return the sum of each slice."""
-        return ScaledSums(
-            sum_slices(frame, self.rows, layout, self.values), self.per_unit << fraction_bits(self.values)
-        )
+        if layout not in self.known:
+            self.known[layout] = sum_slices(frame, self.rows, layout, self.values)
+        return ScaledSums(self.known[layout], self.per_unit << fraction_bits(self.values))
 
     def select(self, frame: Frame, codes: Codes) -> "WeightedSum":
         """Return the sum over the rows that have *codes*."""
         mask = select_rows(frame, self.rows, codes)
-        return replace(self, rows=self.rows.select(mask), values=self.values[mask])
+        return WeightedSum(self.rows.select(mask), self.values[mask], self.per_unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,10 +251,8 @@ class Time:
 
     def sums(self, frame: Frame, layout: SliceLayout) -> TimeSums:
         """Return the times of each slice; by its own dimensions the share is of all device time."""
-        total = self.all.sums(frame, replace(layout, own=()))
-        sums = list(total.sums)
-        for column in layout.own:
-            sums[column.first : column.first + column.size] = [sums[WHOLE]] * column.size
+        total = self.all.sums(frame, layout.common or layout)
+        sums = [*total.sums, *[total.sums[WHOLE]] * (layout.count - len(total.sums))]
         return TimeSums(self.held.sums(frame, layout), replace(total, sums=sums))
 
     def select(self, frame: Frame, codes: Codes) -> "Time":
@@ -296,19 +299,19 @@ class AllAtOnce:
 
     def sums(self, frame: Frame, layout: SliceLayout) -> JointTime:
         """Return the times of each slice."""
-        return JointTime(
-            self._intervals(frame, layout, np.ones(len(self.holds), dtype=np.bool_)),
-            self._intervals(frame, layout, ~self.holds),
-        )
+        order = np.argsort(self.rows.t_ns, kind="stable")
+        excepted = order[~self.holds[order]]
+        started = self._intervals(frame, layout, order)
+        # In most ranges there is no device for which the condition holds.
+        same = len(excepted) == len(order)
+        return JointTime(started, started if same else self._intervals(frame, layout, excepted))
 
     def select(self, frame: Frame, codes: Codes) -> "AllAtOnce":
         """Return the time of the states that have *codes*."""
         mask = select_rows(frame, self.rows, codes)
         return AllAtOnce(self.rows.select(mask), self.lasting_ns[mask], self.holds[mask])
 
-    def _intervals(self, frame: Frame, layout: SliceLayout, mask: BoolArray) -> list[Intervals]:
-        order = np.flatnonzero(mask)
-        order = order[np.argsort(self.rows.t_ns[order], kind="stable")]
+    def _intervals(self, frame: Frame, layout: SliceLayout, order: IntArray) -> list[Intervals]:
         start = self.rows.t_ns[order]
         end = start + self.lasting_ns[order]
         found = [Intervals.from_sorted(start, end)]

@@ -5,6 +5,7 @@ values of a dimension are codes: indices into the dimension's values. A device m
 user or its state during a run; a row has the value that its device had at the row's time.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.row_index import Columns, DeviceStates, IntArray, RowIndex
+from emulator.metrics.row_index import Columns, DeviceStates, IntArray, RowIndex, find_distinct
 from emulator.metrics.scales import NO_CODE
-from emulator.metrics.slices import Slices
+from emulator.metrics.slices import SliceLayout, Slices
 from emulator.metrics.timeline import RunTimeline
 from scenarios.catalogue.metrics import UNLABELLED
 
@@ -72,6 +73,8 @@ class Frame:
         """The states of all devices, by device and time."""
         self.devices = devices.with_user_groups(self.states)
         self.start_ns, self.end_ns = held.start_ns, held.end_ns
+        self.counts: dict[tuple[RowSet, SliceLayout], list[int]] = {}
+        """Number of rows by slice, of sets of rows that several metrics share."""
         self._cells: dict[RowSet, Cells] = {}
         self._code_maps: dict[str, IntArray] = {}
         self.index = RowIndex(self.states["device"], self.states["t_ns"])
@@ -96,12 +99,15 @@ class Frame:
             cells = self.cells(rows.parent)
             return Cells(cells.of_row[rows.selected], cells.bins, cells.count)
         joint = np.zeros(len(rows.device), dtype=np.int64)
-        for dimension in self.slices.counted:
-            joint *= len(self.slices.values(dimension)) + 1
+        sizes = {name: len(self.slices.values(name)) + 1 for name in self.slices.counted}
+        for dimension, size in sizes.items():
+            joint *= size
             joint += self.codes(rows, dimension) + 1
-        _, first, of_row = np.unique(joint, return_index=True, return_inverse=True)
-        bins = {name: self.codes(rows, name)[first] + 1 for name in self.slices.counted}
-        return Cells(of_row, bins, len(first))
+        used, of_row = find_distinct(joint, math.prod(sizes.values()))
+        bins, rest = dict[str, IntArray](), used
+        for dimension, size in reversed(sizes.items()):
+            rest, bins[dimension] = np.divmod(rest, size)
+        return Cells(of_row, bins, len(used))
 
     def state_of(self, rows: RowSet) -> IntArray:
         """Return the state of each row's device; before its first state, that one; -1: it has none."""

@@ -1,6 +1,6 @@
 """Rows of a range of devices from which metrics are computed, each set made when it is first needed."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -48,26 +48,45 @@ class MetricInputs:
         self.frame = frame
         self.tables = tables
         self.since_ns = since_ns
+        self._rows: dict[object, tuple[RowSet, Columns]] = {}
         self._sums: dict[str, WeightedSum] = {}
+        self._exchanges: dict[object, tuple[RowSet, NDArray[np.bool_]]] = {}
 
     def rows(self, table: str, t: str = "t_ns", **own: str) -> tuple[RowSet, Columns]:
-        """Return the rows of an event table that count, and their columns.
+        """Return the rows of an event table that count, and their columns; the same rows each time.
 
         Args:
             table: its name.
             t: the column with the time of a row.
             own: dimensions that only these rows have, each with its column.
         """
+        key = table, t, tuple(own.items())
+        if key not in self._rows:
+            self._rows[key] = self._new_rows(table, t, own)
+        return self._rows[key]
+
+    def _new_rows(self, table: str, t: str, own: Mapping[str, str]) -> tuple[RowSet, Columns]:
         columns = self.tables[table]
-        counts = columns[t] >= self.since_ns
-        columns = {name: values[counts] for name, values in columns.items()}
+        if self.since_ns > 0:
+            counts = columns[t] >= self.since_ns
+            columns = {name: values[counts] for name, values in columns.items()}
         codes = {dimension: columns[column] for dimension, column in own.items()}
-        return RowSet(columns["device"], columns[t].astype(np.int64), codes), columns
+        return RowSet(columns["device"], columns[t].astype(np.int64, copy=False), codes), columns
 
     @cached_property
     def exchanges(self) -> tuple[RowSet, Columns]:
         """The exchanges, and the columns of the update table."""
         return self.rows("update", "sent_ns", cause="cause", result="result", sent="sent")
+
+    def exchanges_where(
+        self, condition: Callable[[Columns], NDArray[np.bool_]]
+    ) -> tuple[RowSet, NDArray[np.bool_]]:
+        """Return the exchanges for which *condition* holds, and their mask; the same rows each time."""
+        if condition not in self._exchanges:
+            rows, of = self.exchanges
+            mask = condition(of)
+            self._exchanges[condition] = rows.select(mask), mask
+        return self._exchanges[condition]
 
     def exchange_sum(self, column: str) -> WeightedSum:
         """Return the sum over exchanges of a column of the update table."""

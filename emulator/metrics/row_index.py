@@ -17,6 +17,10 @@ Columns = Mapping[str, NDArray[Any]]
 """Columns of a table by name. Any: they differ in type."""
 
 
+MOST_COUNTED = 2**18
+"""Up to this number cells are counted in an array, not sorted."""
+
+
 @dataclass(frozen=True, eq=False)
 class RowIndex:
     """An index of rows that are sorted by device and time."""
@@ -73,7 +77,15 @@ class RowIndex:
 
 def order_by_device(columns: Columns) -> IntArray:
     """Return the order of rows by device; the rows of one device are sorted by time already."""
+    if is_by_device(columns):
+        return np.arange(len(columns["device"]))
     return np.argsort(columns["device"], kind="stable")
+
+
+def is_by_device(columns: Columns) -> bool:
+    """Return True if rows are sorted by device."""
+    device = columns["device"]
+    return bool((device[1:] >= device[:-1]).all())
 
 
 @dataclass(frozen=True)
@@ -90,8 +102,10 @@ class DeviceStates:
     @classmethod
     def from_rows(cls, quality: Columns, stop_ns: int) -> "DeviceStates":
         """Return the states of the rows *quality*, which are sorted by time, in a run until *stop_ns*."""
-        order = order_by_device(quality)
-        columns = {name: values[order] for name, values in quality.items()}
+        columns = quality
+        if not is_by_device(quality):
+            order = order_by_device(quality)
+            columns = {name: values[order] for name, values in quality.items()}
         start = np.minimum(columns["t_ns"], stop_ns)
         end = np.full(len(start), stop_ns, dtype=np.int64)
         same = columns["device"][1:] == columns["device"][:-1]
@@ -102,3 +116,19 @@ class DeviceStates:
     def with_seconds(self) -> Columns:
         """The columns, and the column ``seconds``: how long each state lasted."""
         return {**self.columns, "seconds": (self.end_ns - self.start_ns) / NS_PER_S}
+
+
+def find_distinct(numbers: IntArray, limit: int) -> tuple[IntArray, IntArray]:
+    """Return the distinct *numbers* >= 0, rising, and the index of each number among them.
+
+    Args:
+        numbers: the numbers.
+        limit: above all numbers; a small one makes this fast.
+    """
+    if limit > max(MOST_COUNTED, 4 * len(numbers)):
+        used, of_number = np.unique(numbers, return_inverse=True)
+        return used, of_number
+    present = np.zeros(limit, dtype=np.bool_)
+    present[numbers] = True
+    used = np.flatnonzero(present)
+    return used, (np.cumsum(present) - 1)[numbers]

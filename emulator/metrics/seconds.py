@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emulator.metrics.row_index import IntArray
+from emulator.metrics.exact_sums import limbs
+from emulator.metrics.row_index import IntArray, find_distinct
 from wire.units import NS_PER_S
 
 PAGE_SECONDS = 3600
@@ -23,9 +24,14 @@ def sum_by_second(t_ns: IntArray, values: NDArray[Any]) -> Pages:  # Any: whole 
     if not len(t_ns):
         return {}
     second = t_ns // NS_PER_S
-    hours, page = np.unique(second // PAGE_SECONDS, return_inverse=True)
+    hour = second // PAGE_SECONDS
+    hours, page = find_distinct(hour, int(hour.max()) + 1)
     sums = np.zeros(len(hours) * PAGE_SECONDS, dtype=np.int64)
-    np.add.at(sums, page * PAGE_SECONDS + second % PAGE_SECONDS, values.astype(np.int64))
+    for shift, limb in limbs(values):
+        sums += (
+            np.bincount(page * PAGE_SECONDS + second % PAGE_SECONDS, limb, len(sums)).astype(np.int64)
+            << shift
+        )
     pages = sums.reshape(-1, PAGE_SECONDS)
     return dict(zip(hours.tolist(), pages, strict=True))
 

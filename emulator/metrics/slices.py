@@ -34,7 +34,7 @@ class SliceColumn:
     """Number of values of the second dimension."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SliceLayout:
     """The slices of one metric, numbered from 0, the whole run."""
 
@@ -45,6 +45,8 @@ class SliceLayout:
     count: int = 1
     numbers: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Slices of the values of each dimension, in the order of the values."""
+    common: "SliceLayout | None" = None
+    """The first slices alone, without those of the metric's own dimensions; None: there are no others."""
 
     def pair(self, first: str, second: str) -> SliceColumn:
         """Return the slices of two of the metric's own dimensions."""
@@ -74,6 +76,7 @@ class Slices:
             "budget_range": scales.ranges,
         }
         self._layouts: dict[str, SliceLayout] = {}
+        self._common: dict[tuple[str, ...], SliceLayout] = {}
 
     @property
     def dimensions(self) -> Sequence[str]:
@@ -108,12 +111,15 @@ class Slices:
         return self._layouts[name]
 
     def layout_by(self, dimensions: Iterable[str]) -> SliceLayout:
-        """Return the slices by some dimensions that all rows have."""
-        return self._layout(dimensions, {}, ())
+        """Return the slices by some dimensions that all rows have; the same object each time."""
+        names = tuple(dimensions)
+        if names not in self._common:
+            self._common[names] = self._layout(names, {}, ())
+        return self._common[names]
 
     def _layout_of(self, metric: Metric, pairs: Sequence[tuple[str, str]]) -> SliceLayout:
         general = [name for name in self._values if metric.has_dimension(name)]
-        return self._layout(general, metric.own, pairs)
+        return self._layout(general, metric.own, pairs) if metric.own else self.layout_by(general)
 
     def _layout(
         self, dimensions: Iterable[str], own: Mapping[str, Sequence[str]], pairs: Sequence[tuple[str, str]]
@@ -139,4 +145,4 @@ class Slices:
             size, width = len(own[first]) * len(own[second]), len(own[second])
             special.append(SliceColumn(first, count, size, second, width))
             count += size
-        return SliceLayout(general, special, count, numbers)
+        return SliceLayout(general, special, count, numbers, self.layout_by(dimensions) if own else None)

@@ -27,6 +27,7 @@ from emulator.runner.observer import RunObserver
 from emulator.runner.resolved_scenario import resolve_scenario, write_scenario
 from emulator.runner.results import write_results
 from emulator.runner.shards import check_shards, run_virtual_shards
+from emulator.simulation.engines import check_engine
 from emulator.simulation.job import Job, PreparedJob, prepare
 from emulator.simulation.simulation import Outcome, Simulation
 from emulator.simulation.trace_files import TraceFiles, read_trace_files
@@ -87,6 +88,8 @@ def run(
     scenario = resolve_scenario(scenario, options.data)
     check_shards(scenario, options.shards)
     _check_open_files(scenario, options)
+    for note in check_engine(scenario, is_replay=replay is not None):
+        observer.on_warning(note)
     for doubt in scenario_warnings(scenario) if replay is None else ():
         observer.on_warning(doubt)
     if replay is not None and scenario.clock == "realtime":

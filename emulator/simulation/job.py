@@ -11,8 +11,8 @@ import numpy as np
 from cloud.blocks.store import BlockStore
 from devices.mqtt.settings import RealtimeSettings
 from devices.recommender.quality import HeldOut, QualityTable
+from devices.simulated.fleet_config import FleetConfig
 from devices.simulated.roster import DeviceSpec, build_roster, device_names
-from devices.simulated.start import FleetConfig
 from devices.timeline.timeline import Timeline
 from emulator.replay.replay import Playback
 from emulator.simulation.evaluation import evaluate, look_up_or_evaluate
@@ -118,10 +118,10 @@ def prepare(
 def fleet_name(scenario: Scenario) -> str:
     """Return the fleet's name in topics, which differs between scenarios that run on one broker.
 
-    It does not depend on the clock and the broker, so that messages are the same under every clock.
+    It does not depend on the clock, the broker and the engine, so that messages are the same with each.
     """
     logical = msgspec.structs.replace(scenario, clock="virtual", broker="auto", realtime=RealtimeSettings())
-    return f"{scenario.name}-{hashlib.sha256(dump(logical).encode()).hexdigest()[:8]}"
+    return f"{scenario.name}-{hashlib.sha256(dump(logical, without=['engine']).encode()).hexdigest()[:8]}"
 
 
 def build_fleet(
@@ -133,9 +133,7 @@ def build_fleet(
         raise InputError(
             f"{model.interactions.name}: no user has test interactions, so quality cannot be measured"
         )
-    devices = build_roster(
-        scenario.fleet, scenario.seed, measurable, build_timeline(scenario), scenario.sample
-    )
+    devices = build_roster(scenario.fleet, scenario.seed, measurable, build_timeline(scenario))
     if replay is not None:
         devices = replay.assign_users(devices, measurable)
     return devices, sorted({user for device in devices for user in device.users})

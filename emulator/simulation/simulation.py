@@ -14,17 +14,18 @@ from cloud.service.responder import notice_of
 from devices.event_log import FleetLog
 from devices.mqtt.gateway import Gateway
 from devices.protocol.agent import Agent
-from devices.protocol.block_prefix import BlockCache
+from devices.protocol.block_prefix import BlockCache, BlockPrefix
 from devices.recommender.quality import UserQuality
 from devices.simulated.clock import Clock
 from devices.simulated.cloud_model import QueueingCloud, UnlimitedCloud
 from devices.simulated.context import SimulationContext
 from devices.simulated.device import Device
 from devices.simulated.exchange import CloudModel, DeviceConnections, Publisher, Transport
-from devices.simulated.recorded import RecordedCloud, RecordedDevice
+from devices.simulated.fleet_config import TraceSeries
+from devices.simulated.recorded import RecordedDevice, cloud_as_recorded
 from devices.simulated.rollout import RolloutRun
 from devices.simulated.roster import DeviceSpec
-from devices.simulated.start import TraceSeries, start_device
+from devices.simulated.start import start_device
 from devices.timeline.faults import CloudFault, FaultWindow
 from emulator.metrics.device_table import DeviceTable, build_device_table
 from emulator.metrics.live_status import LiveCounters, LiveStatus
@@ -33,8 +34,10 @@ from emulator.run_directory.event_log import EventLogWriter
 from emulator.simulation.abort_monitor import AbortedError, AbortMonitor
 from emulator.simulation.clocks import BarrierTransport, Cell, InMemoryTransport, run_lockstep, run_virtual
 from emulator.simulation.cloud_setup import make_responder, plan_rollout
+from emulator.simulation.engines import uses_kernel
 from emulator.simulation.evaluation import full_prefixes, qualities_by_user
 from emulator.simulation.job import Job, fleet_config
+from emulator.simulation.kernel_run import make_kernel, simulate_all
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
 from wire.errors import NoAnswerError
@@ -102,6 +105,7 @@ class Simulation:
             for responder in self.versions.all:
                 responder.check_layers_fit()
         self.qualities: dict[str, dict[int, UserQuality]] = {}
+        self.prefixes: dict[str, dict[int, BlockPrefix]] = {}
         for store in stores:
             self._prepare(store)
         self._fleet_config = fleet_config(job.scenario, job.fleet)
@@ -110,7 +114,8 @@ class Simulation:
         """Announce a model version, and look up its quality for the fleet's users."""
         self._block_cache.announce(notice_of(store))
         self.qualities[store.version] = qualities_by_user(store, self.job.quality_of(store))
-        for number, prefix in full_prefixes(store).items():
+        self.prefixes[store.version] = full = full_prefixes(store)
+        for number, prefix in full.items():
             # Received blocks are compared with these: the quality of a layer is then that of the blocks held.
             self._block_cache.preload(store.version, number, prefix)
 
@@ -121,10 +126,28 @@ class Simulation:
         aborted_ns = None
         with fewer_gc_runs(), self.keep_log_on_error():
             try:
-                run_virtual(self._cells(InMemoryTransport(self.versions), cell), self._report_progress)
+                if uses_kernel(self.job.scenario, is_replay=self.job.replay is not None):
+                    self._run_kernel()
+                else:
+                    run_virtual(self._cells(InMemoryTransport(self.versions), cell), self._report_progress)
             except AbortedError as aborted:
                 aborted_ns = aborted.t_ns
             return self._finish(started, None, aborted_ns)
+
+    def _run_kernel(self) -> None:
+        """Run the compiled kernel, some devices at a time."""
+        version = self.job.store.version
+        kernel = make_kernel(self.job, self._fleet_config, self.prefixes[version], self.qualities[version])
+        for done in simulate_all(kernel, self.job.devices, self.simulate_in_simpy, self.log):
+            self._done = done
+            self._report_progress(0)
+
+    def simulate_in_simpy(self, devices: Sequence[DeviceSpec]) -> FleetLog:
+        """Return the log of some devices."""
+        log, clock = FleetLog(), Clock()
+        self.start_devices(clock, InMemoryTransport(self.versions), devices, log=log)
+        run_virtual([clock], lambda _: None)
+        return log
 
     @contextmanager
     def keep_log_on_error(self) -> Iterator[None]:
@@ -223,6 +246,7 @@ class Simulation:
         connections: DeviceConnections | None = None,
         cloud: CloudModel | None = None,
         incarnation: Incarnation = FIRST_INCARNATION,
+        log: FleetLog | None = None,
     ) -> list[Device]:
         """Start *devices*.
 
@@ -234,6 +258,7 @@ class Simulation:
             connections: their connections, if each has its own.
             cloud: the real cloud, if there is one.
             incarnation: of their process.
+            log: receives their events; None: that of the simulation.
         """
         scenario, timeline, replay = self.job.scenario, self._fleet_config.timeline, self.job.replay
         if scenario.can_abort:
@@ -245,9 +270,9 @@ class Simulation:
             transport=transport,
             publisher=publisher,
             connections=connections,
-            log=self.log,
+            log=self.log if log is None else log,
             cloud=cloud or self._cloud_model(clock, recorded),
-            relay=cloud or _as_recorded(clock, recorded, UnlimitedCloud(0), in_turn=False),
+            relay=cloud or cloud_as_recorded(clock, recorded, UnlimitedCloud(0), in_turn=False),
             fleet=self.job.fleet,
             stop_ns=int(scenario.stop_time),
             retry_ns=int(scenario.updates.retry_after),
@@ -284,9 +309,7 @@ class Simulation:
     def _abort_monitor(self) -> AbortMonitor:
         """Return the monitor of the rules that can end the run; all devices are in one environment then."""
         job, scenario = self.job, self.job.scenario
-        table = DeviceTable.read(
-            build_device_table(job.devices, job.store, self._fleet_config.timeline, job.scenario.sample)
-        )
+        table = DeviceTable.read(build_device_table(job.devices, job.store, self._fleet_config.timeline))
         rules = rules_of(scenario.thresholds)
         return AbortMonitor(
             rules, table, RunTimeline.from_scenario(scenario), lambda: self.writer.snapshot(self.log)
@@ -312,12 +335,11 @@ class Simulation:
         """Return the simulated cloud, which decides how long an answer takes."""
         scenario, windows = self.job.scenario, self._fleet_config.timeline.cloud_windows
         cloud: CloudModel
-        settings = scenario.cloud.of_sample(scenario.sample)
-        if settings.workers is None:
-            cloud = UnlimitedCloud(int(settings.service_time), windows)
+        if scenario.cloud.workers is None:
+            cloud = UnlimitedCloud(int(scenario.cloud.service_time), windows)
         else:
-            cloud = QueueingCloud(clock, settings, stream(scenario.seed, "cloud"), windows)
-        return _as_recorded(clock, recorded, cloud, in_turn=scenario.cloud.workers is not None)
+            cloud = QueueingCloud(clock, scenario.cloud, stream(scenario.seed, "cloud"), windows)
+        return cloud_as_recorded(clock, recorded, cloud, in_turn=scenario.cloud.workers is not None)
 
     def _live_updates(
         self, on_status: Callable[[LiveStatus], None], started_s: float
@@ -370,13 +392,3 @@ def fewer_gc_runs() -> Iterator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
-
-
-def _as_recorded(
-    clock: Clock, recorded: Mapping[int, RecordedDevice], cloud: CloudModel, *, in_turn: bool
-) -> CloudModel:
-    """Return *cloud*, or the recorded one."""
-    exchanges = {
-        number: device.exchanges for number, device in recorded.items() if device.exchanges is not None
-    }
-    return RecordedCloud(clock, exchanges, cloud, in_turn=in_turn) if exchanges else cloud

@@ -54,13 +54,18 @@ def parse(text: str, where: str = "scenario", overrides: Sequence[str] = ()) -> 
     return decode(tree, apply_all(tree, overrides))
 
 
-def dump(scenario: Scenario) -> str:
-    """Return *scenario* as YAML with all defaults; `parse` reads it back as the same."""
+def dump(scenario: Scenario, without: Sequence[str] = ()) -> str:
+    """Return *scenario* as YAML with all defaults; `parse` reads it back as the same.
+
+    Args:
+        scenario: the scenario.
+        without: keys to leave out.
+    """
     values = plain(scenario)
+    for key in without:
+        del values[key]
     if scenario.sweep is None:
         del values["sweep"]  # not part of one run
-    if scenario.sample is None:
-        del values["sample"]  # so that a run of the whole fleet is what it always was
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 

@@ -198,13 +198,14 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     seed: Seed = 0
     """Seed of all random numbers of the run; data and training have their own seeds."""
 
-    sample: Share | None = None
-    """Share of the devices of each group that is simulated, at least one of each: every total is scaled to
-    the fleet, and summary and report have intervals ([samples.md](samples.md)). Null: all devices."""
-
     clock: Literal["virtual", "lockstep", "realtime"] = "lockstep"
     """Clock and transport: `virtual`, as fast as possible, messages in memory; `lockstep`, as fast as
     possible, messages through a real broker to a real cloud; `realtime`, the wall clock and a real broker."""
+
+    engine: Literal["auto", "simpy", "kernel"] = "auto"
+    """Engine of the virtual clock, which changes nothing of the log: `simpy`, event by event in Python;
+    `kernel`, compiled code, many times faster, with the extra `peelfleet[fast]`; `auto`, the kernel where it
+    can be used and pays, see [engines.md](engines.md)."""
 
     stop_time: Duration = Duration(0)
     """Simulated time at which the memory stops changing; messages on their way still arrive. Left out: the

@@ -1,7 +1,6 @@
 """Metrics of what devices hold against what they could: below the best PEE, below full quality."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -55,7 +54,7 @@ def _share(condition: Condition, inputs: MetricInputs) -> Ratio:
 def _later(inputs: MetricInputs, weights: WeightedSum) -> WeightedSum:
     """Return a sum over pieces without those before the first PEE of their device."""
     mask = inputs.by_piece(_after_first(inputs))
-    return replace(weights, rows=inputs.pieces.select(mask), values=weights.values[mask])
+    return WeightedSum(inputs.pieces.select(mask), weights.values[mask], weights.per_unit)
 
 
 def _level(inputs: MetricInputs, values: FloatArray, *, after_first: bool) -> Level:
@@ -107,8 +106,8 @@ def _longest_spells(inputs: MetricInputs) -> Trend:
     spells, start, end = _find_spells(inputs, _below_best(inputs))
     owner = np.searchsorted(device, spells)
     # The last spell written for a device is its longest; among equals, the first in time.
-    for spell in np.lexsort((start, -(end - start)))[::-1].tolist():
-        longest[owner[spell]], begin[owner[spell]] = end[spell] - start[spell], start[spell]
+    order = np.lexsort((start, -(end - start)))[::-1]
+    longest[owner[order]], begin[owner[order]] = (end - start)[order], start[order]
     return Trend(RowSet(device, begin), longest, NS_PER_S)
 
 

@@ -1,7 +1,6 @@
 """Metrics of exchanges: traffic, latencies, peaks. They are computed from the update table."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -102,17 +101,16 @@ _SPANS = {
 
 
 def _span(start: str, end: str, counts: Callable[[Columns], BoolArray], inputs: MetricInputs) -> Trend:
-    rows, of = inputs.exchanges
-    mask = counts(of)
-    return Trend(rows.select(mask), of[end][mask] - of[start][mask], NS_PER_S)
+    rows, mask = inputs.exchanges_where(counts)
+    _, of = inputs.exchanges
+    return Trend(rows, of[end][mask] - of[start][mask], NS_PER_S)
 
 
 def _connected_latency(inputs: MetricInputs) -> Trend:
-    rows, of = inputs.exchanges
-    applied = _applied(of)
-    device, start, end = (values[applied] for values in (rows.device, of["changed_ns"], of["applied_ns"]))
-    spans = connected_ns(inputs.tables["connection"], device, start, end)
-    return Trend(rows.select(applied), spans, NS_PER_S)
+    rows, applied = inputs.exchanges_where(_applied)
+    _, of = inputs.exchanges
+    start, end = of["changed_ns"][applied], of["applied_ns"][applied]
+    return Trend(rows, connected_ns(inputs.tables["connection"], rows.device, start, end), NS_PER_S)
 
 
 def _shares(inputs: MetricInputs, part: Values, total: Values, mask: BoolArray) -> Trend:
@@ -134,12 +132,12 @@ def _reused_blocks(inputs: MetricInputs) -> Trend:
 
 
 def _changed_blocks(inputs: MetricInputs) -> Trend:
-    rows, of = inputs.exchanges
-    applied = _applied(of)
+    rows, applied = inputs.exchanges_where(_applied)
+    _, of = inputs.exchanges
     # Two model versions share no block: all old blocks are removed, and all new ones are added.
     held, before = of["held"].astype(np.int64), of["held_before"]
     changed = np.where(of["sent"] == UpdateKind.FIRST, held + before, np.abs(held - before))
-    return Trend(rows.select(applied), changed[applied], 1)
+    return Trend(rows, changed[applied], 1)
 
 
 def _sum(values: Callable[[Columns], Values], inputs: MetricInputs) -> WeightedSum:
@@ -162,7 +160,8 @@ def _delta_ratio_once(inputs: MetricInputs) -> Ratio:
 
 def _bytes_per_ndcg_point(inputs: MetricInputs) -> Ratio:
     hundredths = inputs.over_time(inputs.state("ndcg_at_10") * 100)
-    return Ratio(inputs.exchange_sum("update_bytes"), replace(hundredths, per_unit=3600))
+    points = WeightedSum(hundredths.rows, hundredths.values, 3600)
+    return Ratio(inputs.exchange_sum("update_bytes"), points)
 
 
 FORMULAS: dict[str, Callable[[MetricInputs], Aggregate]] = {

@@ -67,7 +67,7 @@ def _pressure(inputs: MetricInputs) -> Time:
     by_level = replace(
         rows, own={"level": inputs.state("pressure")}, parent=rows, selected=np.arange(len(rows.device))
     )
-    return Time(replace(inputs.device_time, rows=by_level), inputs.device_time)
+    return Time(WeightedSum(by_level, inputs.lasting_ns, NS_PER_S), inputs.device_time)
 
 
 def _pressure_transitions(inputs: MetricInputs) -> Counter:
