@@ -7,6 +7,7 @@ Devices that share a queue must live in one environment.
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import Annotated, Literal
 
 import msgspec
@@ -44,6 +45,36 @@ class CloudSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
                 else ("distribution", self.distribution)
             )
             raise ValueError(f"{key}(={value}) needs workers: without them nothing waits")
+
+    def of_sample(self, share: float | None) -> "CloudSettings":
+        """Return the cloud of a share of the fleet, which has that share of the workers and of the queue.
+
+        Raises:
+            ValueError: that is no whole number of workers, or of reports.
+        """
+        if share is None or self.workers is None:
+            return self
+        return msgspec.structs.replace(
+            self,
+            workers=_whole_part("workers", self.workers, share),
+            queue_limit=None
+            if self.queue_limit is None
+            else _whole_part("queue_limit", self.queue_limit, share),
+        )
+
+
+def exact_part(number: int, share: float) -> int | None:
+    """Return *share* of *number* if it is a whole number above 0, else None."""
+    part = Fraction(repr(float(share))) * number
+    whole = round(part)
+    return whole if whole > 0 and abs(part - whole) <= Fraction(1, 10**6) else None
+
+
+def _whole_part(name: str, number: int, share: float) -> int:
+    part = exact_part(number, share)
+    if part is None:
+        raise ValueError(f"{share} of {name}(={number}) must be a whole number above 0")
+    return part
 
 
 class UnlimitedCloud:

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from devices.memory import BoundedWalk, Budget, Memory, Shock
+from devices.simulated.sample import draw_sample
 from devices.timeline.connectivity import Churn
 from devices.timeline.schedule import parse_moment
 from devices.timeline.timeline import DeviceAttributes, Timeline
@@ -90,17 +91,34 @@ def device_names(groups: Sequence[FleetGroup]) -> dict[str, FleetGroup]:
     return dict(sorted(names.items(), key=itemgetter(0)))
 
 
+def simulated_names(groups: Sequence[FleetGroup], seed: int, sample: float | None) -> dict[str, FleetGroup]:
+    """Return the group of each device, or of each in a sample, by its id, in the order of the ids."""
+    if sample is None:
+        return device_names(groups)
+    names = {
+        f"{group.name}-{at:05d}": group
+        for group in groups
+        for at in draw_sample(group.name, group.count, seed, sample).tolist()
+    }
+    return dict(sorted(names.items(), key=itemgetter(0)))
+
+
 def build_roster(
-    groups: Sequence[FleetGroup], seed: int, users: Sequence[int], timeline: Timeline | None = None
+    groups: Sequence[FleetGroup],
+    seed: int,
+    users: Sequence[int],
+    timeline: Timeline | None = None,
+    sample: float | None = None,
 ) -> tuple[DeviceSpec, ...]:
-    """Return all devices in the order of their ids, each with a user drawn from *users*.
+    """Return all devices in the order of their ids, or a sample of them, each with a user drawn from *users*.
 
     Everything drawn for a device depends on the seed and its id only.
     """
     timeline = timeline or Timeline(seed)
+    names = simulated_names(groups, seed, sample)
     return tuple(
         _device_spec(number, name, group, seed, users, timeline)
-        for number, (name, group) in enumerate(device_names(groups).items())
+        for number, (name, group) in enumerate(names.items())
     )
 
 

@@ -74,6 +74,11 @@ def share(text: str) -> Share:
         wrong(text, "a share from 0 to 1 such as 5 % or 0.05")
 
 
+def sample_share(text: str) -> Share:
+    """Return a share above 0."""
+    return share(text) or wrong(text, "a share above 0")
+
+
 def topic_name(text: str) -> str:
     """Return a name that can stand in an MQTT topic."""
     return text if valid_name(text) else wrong(text, "1 to 64 letters, digits, '.', '_' or '-'")
@@ -134,6 +139,15 @@ Seed = Annotated[int | None, typer.Option(help="Seed of the run, instead of the 
 Clock = Annotated[
     Literal["virtual", "lockstep", "realtime"] | None,
     typer.Option(help="The clock, instead of the scenario's."),
+]
+Sample = Annotated[
+    Share | None,
+    typer.Option(
+        parser=sample_share,
+        metavar="<share>",
+        help="Simulate a share of each group and scale it to the fleet: 1 %.",
+        show_default=False,
+    ),
 ]
 Broker = Annotated[
     str | None, typer.Option(envvar="PEELFLEET_BROKER", help=f"auto, mosquitto, amqtt or {BROKER_URL}.")

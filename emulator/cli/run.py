@@ -13,6 +13,7 @@ from emulator.cli.options import (
     Data,
     Out,
     Overrides,
+    Sample,
     ScenarioFile,
     Seed,
     Shards,
@@ -30,6 +31,7 @@ def run(
     set_: Overrides = None,
     seed: Seed = None,
     clock: Clock = None,
+    sample: Sample = None,
     broker: Broker = None,
     data: Data = None,
     out: Out = Path("runs"),
@@ -47,7 +49,9 @@ def run(
 
     Exit status: 0 passed, 99 a threshold is broken, 2 the scenario is wrong, 1 the run failed.
     """
-    resolved = load(scenario, overrides(set_, seed=seed, clock=clock, **{"realtime.speed": speed}))
+    resolved = load(
+        scenario, overrides(set_, seed=seed, clock=clock, sample=sample, **{"realtime.speed": speed})
+    )
     options = RunOptions(out=out, broker=broker, data=data, store=store, shards=shards)
     with RunDisplay(live_view(resolved) if live else None) as display:
         finished = run_scenario(resolved, options, display)

@@ -20,6 +20,7 @@ from emulator.cli.options import (
     Clock,
     Data,
     Overrides,
+    Sample,
     ScenarioFile,
     Store,
     overrides,
@@ -114,6 +115,7 @@ def sweep(
     ] = None,
     set_: Overrides = None,
     clock: Clock = None,
+    sample: Sample = None,
     broker: Broker = None,
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time; else one per core.", show_default=False)
@@ -133,7 +135,7 @@ def sweep(
 ) -> None:
     """Run every combination of a sweep with every seed; finished runs are not repeated."""
     axes = [*(over or []), *training_seeds(train_seeds or ())]
-    plan = load_plan(scenario, overrides(set_, clock=clock), axes, seeds)
+    plan = load_plan(scenario, overrides(set_, clock=clock, sample=sample), axes, seeds)
     options = SweepOptions(
         out=out, jobs=jobs, broker=broker, data=data, store=store, reports=reports, metrics=metrics or ()
     )

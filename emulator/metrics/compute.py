@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.measure import RowSelection, RunSums, measure
+from emulator.metrics.measure import measure
 from emulator.metrics.row_index import Columns
+from emulator.metrics.run_sums import RowSelection, RunSums
 from emulator.metrics.scales import Scales, scan
 from emulator.metrics.slices import Slices
 from emulator.metrics.sums import CounterSums, MetricSums, Stats

@@ -11,21 +11,31 @@ import pyarrow.compute as pc
 from cloud.blocks.store import BlockStore
 from devices.event_log import COLUMNS
 from devices.simulated.roster import DeviceSpec
+from devices.simulated.sample import sample_size
 from devices.timeline.actions import network_changes
 from devices.timeline.timeline import Timeline
 from emulator.metrics.row_index import Columns, IntArray, RowIndex
+from emulator.metrics.strata import Strata
 from scenarios.catalogue.metrics import LABEL, UNLABELLED
 
 _LABELS = pa.map_(pa.string(), pa.string())
 
 
-def build_device_table(devices: Sequence[DeviceSpec], store: BlockStore, timeline: Timeline) -> pa.Table:
+def build_device_table(
+    devices: Sequence[DeviceSpec], store: BlockStore, timeline: Timeline, sample: float | None = None
+) -> pa.Table:
     """Return one row per device: its group, labels, node, network and user group, and how they change.
 
     ``network_ns`` and ``networks`` list its changes of network. ``new_user_ns`` and ``new_user_groups`` list
     its changes of user, with the new user's group in the first model version; the quality table has the group
     in the version that the device holds. ``faults`` and ``actions`` list the indices of the scenario's faults
     that affect its links, and of the actions that are applied to it.
+
+    Args:
+        devices: the devices.
+        store: the first model version.
+        timeline: the actions and faults.
+        sample: the share of each group that they are; None: they are the fleet.
     """
     members = [each.member for each in devices]
     actions = [timeline.actions_for(member) if timeline.actions else () for member in members]
@@ -56,8 +66,16 @@ def build_device_table(devices: Sequence[DeviceSpec], store: BlockStore, timelin
             "start_ns": [device.start_ns for device in devices],
             "faults": pa.array(faults, lists),
             "actions": pa.array([[action.number for action in each] for each in actions], lists),
+            **(_sample_columns(devices, sample) if sample is not None else {}),
         }
     )
+
+
+def _sample_columns(devices: Sequence[DeviceSpec], share: float) -> dict[str, list[int]]:
+    """Return how many devices of each one's group are in the fleet, and in the sample."""
+    counts = [device.group.count for device in devices]
+    sizes = {count: sample_size(count, share) for count in set(counts)}
+    return {"fleet_devices": counts, "sampled_devices": [sizes[count] for count in counts]}
 
 
 @dataclass(frozen=True)
@@ -129,6 +147,8 @@ class DeviceTable:
     """Indices of the actions that are applied to each device."""
     user_changes: TimeVarying
     """Changes of each device's user."""
+    strata: Strata | None = None
+    """The groups that the devices are a sample of; None: they are all devices of the fleet."""
 
     @classmethod
     def read(cls, devices: pa.Table) -> Self:
@@ -144,6 +164,7 @@ class DeviceTable:
             _indices(devices, "faults"),
             _indices(devices, "actions"),
             dimensions["user_group"],
+            Strata.read(devices),
         )
 
     def with_user_groups(self, states: Columns) -> Self:

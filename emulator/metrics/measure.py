@@ -5,32 +5,26 @@ merged in any grouping of neighbouring ranges, and the figures are the same to t
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Self
+from dataclasses import replace
 
+from emulator.metrics.device_sums import DeviceSums
 from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.fault_impact import FaultImpact, ImpactSums
+from emulator.metrics.fault_impact import FaultImpact
 from emulator.metrics.formulas import FORMULAS
 from emulator.metrics.frame import Frame
 from emulator.metrics.inputs import MetricInputs
-from emulator.metrics.peaks import PEAKS, PeakSums, TrafficSums, sum_traffic
+from emulator.metrics.peaks import PEAKS, PeakSums, sum_traffic
 from emulator.metrics.rollout_progress import EgressSums, RolloutSums
 from emulator.metrics.row_index import Columns
+from emulator.metrics.run_sums import RowSelection, RunSums
+from emulator.metrics.sample_sums import SampleSums
+from emulator.metrics.scaled_sums import measure_sample
 from emulator.metrics.scales import Scales
 from emulator.metrics.slices import ONLY_WHOLE, Slices
 from emulator.metrics.sums import MetricSums
 from emulator.metrics.timeline import RunTimeline
 from scenarios.catalogue.metrics import METRICS
 from scenarios.language.thresholds import Rule
-
-
-@dataclass(frozen=True)
-class RowSelection:
-    """A metric over the rows that pass some filters, without the warm-up."""
-
-    metric: str
-    filters: frozenset[tuple[str, str]] = frozenset()
-    """Pairs of dimension and value."""
 
 
 def selections_of(rules: Iterable[Rule]) -> Sequence[RowSelection]:
@@ -58,45 +52,6 @@ def shared_filters(filters: frozenset[tuple[str, str]], own: Iterable[str]) -> f
     return general if len(general) < len(filters) else frozenset()
 
 
-@dataclass(frozen=True, eq=False)
-class RunSums:
-    """The sums of a range of devices, or of several that follow each other."""
-
-    devices: int
-    metrics: Mapping[str, MetricSums] = field(default_factory=dict)
-    """All metrics but peaks, by slice."""
-    traffic: Mapping[str, TrafficSums] = field(default_factory=dict)
-    """Sums by clock second, from which peaks are read, by quantity."""
-    selected: Mapping[RowSelection, MetricSums] = field(default_factory=dict)
-    """Sums of the rows that the rules of the scenario are about."""
-    impact: ImpactSums | None = None
-    rollout: RolloutSums = field(default_factory=lambda: RolloutSums({}))
-    egress: EgressSums = field(default_factory=lambda: EgressSums(0, 0))
-
-    def metric(self, name: str) -> MetricSums:
-        """Return the sums of the metric called *name*, by slice."""
-        if name in PEAKS:
-            quantity, seconds = PEAKS[name]
-            return PeakSums(self.traffic[quantity], seconds)
-        return self.metrics[name]
-
-    def selection(self, selection: RowSelection) -> MetricSums:
-        """Return the sums of a selection."""
-        return self.selected[selection]
-
-    def merged(self, other: Self) -> Self:
-        """Return the sums of both; the devices of *other* come after these."""
-        return type(self)(
-            self.devices + other.devices,
-            {name: sums.merged(other.metrics[name]) for name, sums in self.metrics.items()},
-            {name: sums.merged(other.traffic[name]) for name, sums in self.traffic.items()},
-            {name: sums.merged(other.selected[name]) for name, sums in self.selected.items()},
-            self.impact.merged(other.impact) if self.impact and other.impact else self.impact,
-            self.rollout.merged(other.rollout),
-            self.egress.merged(other.egress),
-        )
-
-
 def measure(
     tables: Mapping[str, Columns],
     devices: DeviceTable,
@@ -108,11 +63,33 @@ def measure(
 
     Args:
         tables: the columns of the event tables, as `DeviceTable.encode` returns them.
-        devices: the devices of the range; a device's number is its index here.
+        devices: the devices of the range; a device's number is its index here. If they are a sample, the sums
+            are those of the devices that they stand for.
         timeline: the stages, faults and actions, and when the run ended.
         scales: of the run.
         selections: rows that thresholds are about, see `selections_of`.
     """
+    strata = devices.strata
+    if strata is None:
+        return _measure(tables, devices, timeline, scales, selections)
+
+    def measure_part(part: Mapping[str, Columns]) -> RunSums:
+        return _measure(part, devices, timeline, scales, selections)
+
+    frame = Frame(devices, timeline, tables["quality"], Slices(scales, timeline))
+    of_devices = DeviceSums(MetricInputs(frame, tables, 0), len(devices.names))
+    scaled = measure_sample(tables, strata, measure_part)
+    return replace(scaled, sample=SampleSums.from_devices(strata, of_devices))
+
+
+def _measure(
+    tables: Mapping[str, Columns],
+    devices: DeviceTable,
+    timeline: RunTimeline,
+    scales: Scales,
+    selections: Sequence[RowSelection],
+) -> RunSums:
+    """Return the sums of one range of devices, each of which stands for itself."""
     slices = Slices(scales, timeline)
     frame = Frame(devices, timeline, tables["quality"], slices)
     inputs = MetricInputs(frame, tables, 0)
@@ -143,8 +120,14 @@ def measure_selections(
     selections: Sequence[RowSelection],
 ) -> RunSums:
     """Return only the sums of *selections*, of one range of devices, see `measure`."""
-    frame = Frame(devices, timeline, tables["quality"], Slices(scales, timeline))
-    return RunSums(len(devices.names), selected=_select(frame, tables, timeline.warmup_ns, selections))
+
+    def measure_part(part: Mapping[str, Columns]) -> RunSums:
+        frame = Frame(devices, timeline, part["quality"], Slices(scales, timeline))
+        return RunSums(len(devices.names), selected=_select(frame, part, timeline.warmup_ns, selections))
+
+    if devices.strata is None:
+        return measure_part(tables)
+    return measure_sample(tables, devices.strata, measure_part)
 
 
 def _select(
@@ -169,11 +152,3 @@ def _select(
 
 def _code(values: Sequence[str], value: str) -> int:
     return list(values).index(value) if value in values else -1
-
-
-def merge_sums(parts: Iterable[RunSums]) -> RunSums:
-    """Return the sums of a run from those of its ranges, in the order of their devices."""
-    first, *rest = parts
-    for part in rest:
-        first = first.merged(part)
-    return first

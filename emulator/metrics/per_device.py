@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from emulator.metrics.aggregates import Aggregate, Counter, Level, Ratio, Time, Trend, WeightedSum
+from emulator.metrics.aggregates import Trend
+from emulator.metrics.device_sums import DeviceSums
 from emulator.metrics.device_table import DeviceTable
 from emulator.metrics.formulas import FORMULAS
-from emulator.metrics.frame import Frame, RowSet
+from emulator.metrics.frame import Frame
 from emulator.metrics.histogram import Histogram, bucket_middles
 from emulator.metrics.inputs import MetricInputs
 from emulator.metrics.row_index import IntArray
@@ -171,7 +170,7 @@ class MeasuredRun:
         The ratio of their sums over all devices is the metric of the run. A percentile has zeros.
         """
         of_devices = DeviceSums(self._inputs, len(self.devices))
-        sums = [of_devices.of(metric) for metric in metrics]
+        sums = [_sums(of_devices, metric) for metric in metrics]
         return np.stack([above for above, _ in sums], axis=1), np.stack([below for _, below in sums], axis=1)
 
     def events(self, metric: ComparedMetric) -> DeviceEvents:
@@ -184,50 +183,14 @@ class MeasuredRun:
         return InputError(f"{self.folder}: the run directory is damaged: {what}")
 
 
-class DeviceSums:
-    """Splits metrics of a range of devices into two sums by device.
-
-    Args:
-        inputs: the rows of the range.
-        count: number of its devices.
-    """
-
-    def __init__(self, inputs: MetricInputs, count: int) -> None:
-        self._inputs = inputs
-        self._count = count
-
-    def of(self, metric: ComparedMetric) -> tuple[FloatArray, FloatArray]:
-        """Return numerator and denominator of *metric* by device."""
-        if metric.reduction is Reduction.P95:
-            return np.zeros(self._count), np.zeros(self._count)
-        aggregate = FORMULAS[metric.of](self._inputs)
-        match metric.reduction:
-            case Reduction.PER_HOUR:
-                assert isinstance(aggregate, Counter)
-                return self._by_device(aggregate.rows, aggregate.values), self._seconds / HOUR_S
-            case Reduction.MEAN:
-                assert isinstance(aggregate, Trend)
-                rows, values = aggregate.rows, aggregate.values / aggregate.scale
-                return self._by_device(rows, values), self._by_device(rows, np.ones(len(values)))
-        return self._ratio(aggregate)
-
-    def _ratio(self, aggregate: Aggregate) -> tuple[FloatArray, FloatArray]:
-        match aggregate:
-            case Level():
-                return self._sum(aggregate.weighted), self._sum(aggregate.time)
-            case Ratio():
-                return self._sum(aggregate.above), self._sum(aggregate.below)
-            case Time():
-                return self._sum(aggregate.held), self._sum(aggregate.all)
-        raise TypeError(f"{aggregate!r} is not a ratio of sums over devices")
-
-    @cached_property
-    def _seconds(self) -> FloatArray:
-        """Device time of each device."""
-        return self._sum(self._inputs.device_time)
-
-    def _sum(self, part: WeightedSum) -> FloatArray:
-        return self._by_device(part.rows, part.values) / part.per_unit
-
-    def _by_device(self, rows: RowSet, values: NDArray[Any]) -> FloatArray:  # Any: numbers or truth values
-        return np.bincount(rows.device, values, self._count).astype(np.float64)
+def _sums(of_devices: DeviceSums, metric: ComparedMetric) -> tuple[FloatArray, FloatArray]:
+    """Return numerator and denominator of *metric* by device."""
+    match metric.reduction:
+        case Reduction.P95:
+            none = np.zeros_like(of_devices.seconds)
+            return none, none.copy()
+        case Reduction.PER_HOUR:
+            return of_devices.total(metric.of), of_devices.seconds / HOUR_S
+        case Reduction.MEAN:
+            return of_devices.mean(metric.of)
+    return of_devices.ratio(metric.of)

@@ -88,13 +88,13 @@ def summarize(
     simulated = identity.stop_ns / NS_PER_S
     if not metrics.stats("device_seconds")["total"]:
         raise ValueError("no device ran for any time")
-    timeline, count = metrics.timeline, metrics.sums.devices
-    hours = count * simulated / 3600
+    timeline, sample = metrics.timeline, metrics.sums.sample
+    hours = metrics.sums.devices * simulated / 3600
     first: dict[str, object] = {
         "scenario": identity.scenario,
         "seed": identity.seed,
         "clock": identity.clock,
-        "devices": count,
+        "devices": metrics.sums.devices if sample is None else sample.fleet_devices,
         "model_version": identity.model_version,
         "simulated_seconds": simulated,
         "wall_seconds": round(wall_seconds, 3),
@@ -121,6 +121,22 @@ def summarize(
         "event_log_sha256": event_log_sha256,
         "thresholds": [],
     }
+
+
+def sample_keys(metrics: RunMetrics, share: float) -> dict[str, object]:
+    """Return the keys of a run of a sample of the fleet: its size, and intervals of figures of the fleet.
+
+    Args:
+        metrics: the metrics of the run.
+        share: of each group that was simulated.
+    """
+    sample = metrics.sums.sample
+    assert sample is not None
+    intervals = {
+        name: None if each.low is None else {"low": each.low, "high": each.high}
+        for name, each in sample.estimates().items()
+    }
+    return {"sampled_devices": metrics.sums.devices, "sample_share": share, "intervals": intervals}
 
 
 def _figure(name: str, metrics: RunMetrics) -> object:

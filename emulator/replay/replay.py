@@ -14,7 +14,7 @@ from typing import Final
 import pyarrow as pa
 
 from devices.simulated.recorded import RecordedDevice
-from devices.simulated.roster import DeviceSpec, device_names
+from devices.simulated.roster import DeviceSpec, simulated_names
 from emulator.replay.recorded_run import RecordedRun, read_recorded_run
 from emulator.run_directory.event_log import logical_sha256, read_table, read_tables
 from emulator.run_directory.layout import DEVICES, EVENTS, PARTIAL, SCENARIO, read_scenario, read_summary
@@ -134,7 +134,7 @@ def read_replay(
     overrides = ["clock=virtual", *overrides, *([f"clock={clock}"] if clock else [])]
     scenario = parse(read_scenario(folder), str(folder / SCENARIO), overrides)
     changes = tuple(check_changes(recorded, scenario))
-    names = tuple(device_names(scenario.fleet))
+    names = tuple(simulated_names(scenario.fleet, scenario.seed, scenario.sample))
     tables = read_tables(folder / EVENTS)
     recorded_run = read_recorded_run(folder / EVENTS, tables, names, scenario.faults)
     users, start_ns = _read_devices(folder / DEVICES, names)

@@ -19,6 +19,7 @@ from emulator.report import distribution_figures, figures, sections, tables
 from emulator.report.figure_sums import FigureSums
 from emulator.report.fleet_views import FleetViews
 from emulator.report.load import load_figures
+from emulator.report.sample_section import sample_section
 from emulator.report.verdict import verdict_text
 from emulator.run_directory.layout import REPORT, SCENARIO
 from emulator.run_directory.run_files import RunFiles
@@ -62,7 +63,7 @@ def render(
         description=escape(describe(scenario)),
         identity=tables.run_terms(summary),
         headline=tables.headline_tiles(summary),
-        doubts=tables.warnings_section(summary),
+        doubts=tables.warnings_section(summary) + sample_section(summary),
         thresholds=tables.thresholds_section(summary),
         summary=tables.summary_table(summary),
         scenario=escape(scenario),

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from devices.event_log import COLUMNS, Column
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS
-from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS
+from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, SAMPLE_COLUMNS
 
 _WHOLE, _NUMBERS, _TRUTH, _TEXT = "whole numbers", "numbers", "true or false", "text"
 _OR_NULL: Final = "numbers or null"
@@ -41,7 +41,7 @@ def column_types(name: str) -> Mapping[str, str]:
         return {column: _of_log(kind) for column, kind in COLUMNS[table].items()} | {"device": _TEXT}
     if name == METRICS:
         return _declared(METRIC_COLUMNS) | {"number": _OR_NULL}
-    return _declared(DEVICE_COLUMNS) if name == DEVICES else {}
+    return _declared({**DEVICE_COLUMNS, **SAMPLE_COLUMNS}) if name == DEVICES else {}
 
 
 def _declared(columns: Mapping[str, tuple[str, str]]) -> dict[str, str]:

@@ -48,7 +48,7 @@ class RunFiles:
     def _devices(self) -> pa.Table:
         path = self.folder / DEVICES
         table = read_table(path, ("device", "group"))
-        count, named = len(pc.unique(table["device"])), self.summary["devices"]
+        count, named = len(pc.unique(table["device"])), self._simulated_devices
         if count != table.num_rows:
             raise _damaged(path, f"{table.num_rows - count:,} devices are there twice")
         if count != named:
@@ -59,6 +59,11 @@ class RunFiles:
                 if not pc.all(pc.equal(one, other), min_count=0).as_py():
                     raise _damaged(path, f"{times} and {values} must be of one length")
         return table
+
+    @property
+    def _simulated_devices(self) -> object:
+        """The number of devices that the run simulated, which may be a sample of its fleet."""
+        return self.summary.get("sampled_devices", self.summary["devices"])
 
     @cached_property
     def events(self) -> Tables:

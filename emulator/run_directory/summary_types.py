@@ -18,6 +18,7 @@ from scenarios.catalogue.summary_keys import (
     PAIRS,
     REALTIME_KEYS,
     ROLLOUT,
+    SAMPLE_KEYS,
     STAGE,
     Key,
 )
@@ -84,6 +85,7 @@ def _fields() -> Iterator[_Field]:
         "rollout": list[_entry_of("RolloutGroup", ROLLOUT)],  # type: ignore[misc]
         "thresholds": list[_Verdict],
         "realtime_doubts": list[str] | None,
+        "intervals": dict[str, dict[str, float] | None],
         "unfinished": bool,
         "replay_of": str,
         "replay_changes": list[str],
@@ -93,7 +95,7 @@ def _fields() -> Iterator[_Field]:
     }
     yield from ((name, kind, None) for name, kind in special.items())
     known = {*_NEEDED, *special}
-    for name, key in {**KEYS, **REALTIME_KEYS}.items():
+    for name, key in {**KEYS, **SAMPLE_KEYS, **REALTIME_KEYS}.items():
         if name not in known:
             spread = name in REALTIME_KEYS and key.unit is Unit.SECONDS
             yield name, (_Numbers | None if spread else _Number), None

@@ -10,7 +10,7 @@ from emulator.metrics.device_table import build_device_table
 from emulator.metrics.realtime_measurements import (
     empty_measurements,
 )
-from emulator.metrics.summary import RunInfo, compute_metrics, judge_rules, summarize
+from emulator.metrics.summary import RunInfo, compute_metrics, judge_rules, sample_keys, summarize
 from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.event_log import (
     logical_sha256,
@@ -25,7 +25,7 @@ from emulator.simulation.cloud_setup import make_responder
 from emulator.simulation.evaluation import qualities_by_user
 from emulator.simulation.job import Job, build_timeline
 from emulator.simulation.simulation import Outcome
-from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, meanings_of
+from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, SAMPLE_COLUMNS, meanings_of
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
 
@@ -51,7 +51,9 @@ def write_results(
     tables = merge_shards(shards, names or [device.name for device in job.devices])
     write_tables(tables, folder / EVENTS)
     devices = _table_of_devices(job)
-    write_table(with_descriptions(devices, meanings_of(DEVICE_COLUMNS)), folder / DEVICES)
+    write_table(
+        with_descriptions(devices, meanings_of({**DEVICE_COLUMNS, **SAMPLE_COLUMNS})), folder / DEVICES
+    )
     aborted = outcome.aborted_ns is not None
     ends = (outcome.aborted_ns, outcome.unfinished_ns, int(scenario.stop_time))
     stop_ns = next(end for end in ends if end is not None)
@@ -67,6 +69,8 @@ def write_results(
     summary["rollout"] = metrics.sums.rollout.summary()
     summary["reports_sent_again"] = outcome.reports_sent_again
     summary |= outcome.realtime or empty_measurements()
+    if scenario.sample is not None:
+        summary |= sample_keys(metrics, float(scenario.sample))
     summary["thresholds"] = judge_rules(rules, metrics, summary)
     if outcome.unfinished_ns is not None:
         summary["unfinished"] = True
@@ -97,7 +101,7 @@ def _table_of_devices(job: Job) -> pa.Table:
     versions = [qualities_by_user(store, job.quality_of(store)) for store in stores]
     full = {user: quality.full for user, quality in versions[0].items()}
     devices, groups = job.devices, job.store.groups
-    table = build_device_table(devices, job.store, build_timeline(job.scenario))
+    table = build_device_table(devices, job.store, build_timeline(job.scenario), job.scenario.sample)
     columns = {
         "full_bytes": [groups[job.store.user_groups[device.user]].layers.bytes[-1] for device in devices],
         "full_ndcg_at_10": [full[device.user].ndcg_at_10 for device in devices],

@@ -5,7 +5,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
-from devices.simulated.roster import device_names
+from devices.simulated.roster import simulated_names
 from emulator.processes.worker_pool import interruptible, worker_pool
 from emulator.simulation.job import Job
 from emulator.simulation.simulation import Outcome, Simulation
@@ -24,7 +24,8 @@ def check_shards(scenario: Scenario, shards: int) -> None:
     reason = scenario.shared_by or ("the clock is lockstep" if scenario.clock == "lockstep" else None)
     if shards > 1 and reason:
         raise InputError(f"shards(={shards}) must be 1: {reason}")
-    devices = len(list(device_names(scenario.fleet))) if shards > 1 else 1
+    drawn = simulated_names(scenario.fleet, scenario.seed, scenario.sample) if shards > 1 else ("",)
+    devices = len(drawn)
     if shards > devices:
         raise InputError(f"shards(={shards}) must not exceed the number of devices (={devices})")
     if shards > MAX_SHARDS:

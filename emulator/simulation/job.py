@@ -133,7 +133,9 @@ def build_fleet(
         raise InputError(
             f"{model.interactions.name}: no user has test interactions, so quality cannot be measured"
         )
-    devices = build_roster(scenario.fleet, scenario.seed, measurable, build_timeline(scenario))
+    devices = build_roster(
+        scenario.fleet, scenario.seed, measurable, build_timeline(scenario), scenario.sample
+    )
     if replay is not None:
         devices = replay.assign_users(devices, measurable)
     return devices, sorted({user for device in devices for user in device.users})

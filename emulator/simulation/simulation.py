@@ -309,7 +309,9 @@ class Simulation:
     def _abort_monitor(self) -> AbortMonitor:
         """Return the monitor of the rules that can end the run; all devices are in one environment then."""
         job, scenario = self.job, self.job.scenario
-        table = DeviceTable.read(build_device_table(job.devices, job.store, self._fleet_config.timeline))
+        table = DeviceTable.read(
+            build_device_table(job.devices, job.store, self._fleet_config.timeline, job.scenario.sample)
+        )
         rules = rules_of(scenario.thresholds)
         return AbortMonitor(
             rules, table, RunTimeline.from_scenario(scenario), lambda: self.writer.snapshot(self.log)
@@ -335,10 +337,11 @@ class Simulation:
         """Return the simulated cloud, which decides how long an answer takes."""
         scenario, windows = self.job.scenario, self._fleet_config.timeline.cloud_windows
         cloud: CloudModel
-        if scenario.cloud.workers is None:
-            cloud = UnlimitedCloud(int(scenario.cloud.service_time), windows)
+        settings = scenario.cloud.of_sample(scenario.sample)
+        if settings.workers is None:
+            cloud = UnlimitedCloud(int(settings.service_time), windows)
         else:
-            cloud = QueueingCloud(clock, scenario.cloud, stream(scenario.seed, "cloud"), windows)
+            cloud = QueueingCloud(clock, settings, stream(scenario.seed, "cloud"), windows)
         return cloud_as_recorded(clock, recorded, cloud, in_turn=scenario.cloud.workers is not None)
 
     def _live_updates(

@@ -121,6 +121,11 @@ DEVICE_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "full_ndcg_at_10_by_version": ("list<double>", "NDCG@10 of the whole table, of each model version"),
 }
 """The columns of devices.parquet: type and description."""
+SAMPLE_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
+    "fleet_devices": ("int64", "number of devices of the fleet in its group"),
+    "sampled_devices": ("int64", "number of devices of its group that were simulated"),
+}
+"""Further columns of devices.parquet where a sample of the fleet was simulated."""
 METRIC_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "metric": ("string", "name of the metric"),
     "dimension": ("string", "what it is split by; `all`: the whole run"),

@@ -68,6 +68,27 @@ KEYS: Final[Mapping[str, Key]] = {
     "thresholds": Key("verdicts in the order of the file: metric, rule, value, and whether it passed"),
 }
 """Keys of every run that are no metrics, but for those of real time."""
+SAMPLE_KEYS: Final[Mapping[str, Key]] = {
+    "sampled_devices": _count("devices", "of the fleet that were simulated, at least one of each group"),
+    "sample_share": Key("share of each group that was simulated", Unit.SHARE),
+    "intervals": Key(
+        "for some figures an interval, `low` to `high`: all of them hold the figures of the whole fleet with "
+        "95 %; null where fewer than 30 devices of the sample have a value"
+    ),
+}
+"""Keys of a run of a sample of the fleet only."""
+ESTIMATED: Final[Mapping[str, str]] = {
+    **{
+        name: name
+        for name in (
+            "budget_changes", "budget_reports", "updates_applied", "update_bytes", "update_wire_bytes",
+            "report_wire_bytes", "over_budget_device_seconds", "below_best_seconds", "ndcg_at_10",
+            "recall_at_20", "hit_rate_at_10", "quality_ratio_to_full", "delta_ratio",
+        )
+    },
+    "update_latency_mean_seconds": "update_latency_seconds",
+}  # fmt: skip
+"""The figures in `intervals`, and the metric of each."""
 REALTIME_KEYS: Final[Mapping[str, Key]] = {
     "realtime_speed": Key("simulated seconds in a second", Unit.NUMBER),
     "shards": _count("processes", "that carried the fleet"),
@@ -175,11 +196,13 @@ def key_of(name: str) -> Key | None:
     """Return the key with the dotted name *name*; None if no summary has it."""
     first, _, rest = name.partition(".")
     if not rest:
-        return KEYS.get(name) or REALTIME_KEYS.get(name) or _of_metric(name)
+        return KEYS.get(name) or SAMPLE_KEYS.get(name) or REALTIME_KEYS.get(name) or _of_metric(name)
     if first in _LISTS:
         return _of_list(first, rest)
     if first in PAIRS:
         return _of_pair(first, rest)
+    if first == "intervals":
+        return _of_interval(rest)
     if first in REALTIME_KEYS:
         return _part_of(REALTIME_KEYS[first], rest)
     if first == "worst":
@@ -225,6 +248,15 @@ def _of_pair(name: str, rest: str) -> Key | None:
     )
     said = ", ".join(f"{dimension} {word}" for dimension, word in zip(dimensions, words, strict=False))
     return Key(f"of {metric}: {said}", METRICS[metric].unit) if there else None
+
+
+def _of_interval(rest: str) -> Key | None:
+    name, _, end = rest.partition(".")
+    if name not in ESTIMATED or end not in ("", "low", "high"):
+        return None
+    if not end:
+        return Key(f"interval of {name}")
+    return Key(f"{end} end of the interval of {name}", METRICS[ESTIMATED[name]].unit)
 
 
 def _of_list(name: str, rest: str) -> Key | None:

@@ -13,6 +13,7 @@ from devices.timeline.actions import Action
 from devices.timeline.faults import LinkFault
 from devices.timeline.schedule import DeviceSelector, parse_moment, stage_starts
 from scenarios.catalogue.metrics import DECILES, DIMENSIONS, LABEL
+from scenarios.language.sample_checks import sample_errors
 from scenarios.language.schema import Model, ScenarioFields
 from scenarios.language.thresholds import listed, read_rules, threshold_errors
 from wire.topics import valid_name
@@ -372,5 +373,6 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[ScenarioFields], Iterable[
     (("thresholds", "fleet", "nodes", "networks", "stages", "model"), _filters),
     (("updates", "fleet", "stop_time", "stages"), _repetitions),
     (("clock", "cloud"), _realtime),
+    (("sample", "clock", "cloud", "fleet"), sample_errors),
 )
 """The keys that each check needs, and the check; errors are reported in this order."""

@@ -198,6 +198,10 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     seed: Seed = 0
     """Seed of all random numbers of the run; data and training have their own seeds."""
 
+    sample: Share | None = None
+    """Share of the devices of each group that is simulated, at least one of each: every total is scaled to
+    the fleet, and summary and report have intervals ([samples.md](samples.md)). Null: all devices."""
+
     clock: Literal["virtual", "lockstep", "realtime"] = "lockstep"
     """Clock and transport: `virtual`, as fast as possible, messages in memory; `lockstep`, as fast as
     possible, messages through a real broker to a real cloud; `realtime`, the wall clock and a real broker."""

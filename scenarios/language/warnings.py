@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
+from devices.simulated.sample import sample_size
 from scenarios.language.checks import repeating_spans
+from scenarios.language.sample_checks import sample_warnings
 from scenarios.language.scenario import Scenario
 from wire.units import NS_PER_S, format_duration
 
@@ -18,6 +20,7 @@ def scenario_warnings(scenario: Scenario) -> Iterator[str]:
     """Yield the warnings about *scenario*, a line each."""
     yield from _of_first_stage(scenario)
     yield from _of_size(scenario)
+    yield from sample_warnings(scenario)
 
 
 def distinct_warnings(scenarios: Iterable[Scenario]) -> list[str]:
@@ -39,11 +42,11 @@ def _of_first_stage(scenario: Scenario) -> Iterator[str]:
 
 
 def _of_size(scenario: Scenario) -> Iterator[str]:
-    devices = sum(group.count for group in scenario.fleet)
+    devices = sum(sample_size(group.count, scenario.sample or 1) for group in scenario.fleet)
     if devices > MANY_DEVICES:
         yield (
             f"fleet: has {devices:,} devices: takes about {devices * DEVICE_BYTES / 1e9:,.0f} GB of memory; "
-            "docs/scale.md says how to simulate a part"
+            "--sample simulates a part of them (docs/samples.md)"
         )
     seconds = estimate_events(scenario) / EVENTS_A_SECOND
     if scenario.clock != "realtime" and seconds > MANY_SECONDS:
@@ -58,5 +61,6 @@ def estimate_events(scenario: Scenario) -> float:
     """Return the approximate number of repeated events of all devices."""
     total = 0.0
     for index, spans in repeating_spans(scenario):
-        total += scenario.fleet[index].count * scenario.stop_time / max(sum(spans.values()), 1)
+        count = sample_size(scenario.fleet[index].count, scenario.sample or 1)
+        total += count * scenario.stop_time / max(sum(spans.values()), 1)
     return total

@@ -10,8 +10,8 @@ from devices.protocol.report_scheduler import ReportCause
 from devices.timeline.connectivity import ConnectivityCause
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.measure import RowSelection
 from emulator.metrics.row_index import Columns
+from emulator.metrics.run_sums import RowSelection
 from emulator.metrics.timeline import RunTimeline
 from wire.units import NS_PER_S
 

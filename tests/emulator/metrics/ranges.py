@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 from emulator.metrics.by_dimension import metrics_table
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.measure import RunSums, measure, merge_sums, selections_of
+from emulator.metrics.measure import measure, selections_of
 from emulator.metrics.row_index import Columns
+from emulator.metrics.run_sums import RunSums, merge_sums
 from emulator.metrics.scales import merge_scales, scan
 from emulator.metrics.summary import RunInfo, encode_tables, judge_rules, summarize
 from emulator.metrics.timeline import RunTimeline

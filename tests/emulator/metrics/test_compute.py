@@ -13,8 +13,8 @@ from devices.protocol.report_scheduler import ReportCause
 from emulator.metrics.by_dimension import find_worst, metrics_table
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.histogram import bucket_middle, bucket_numbers
-from emulator.metrics.measure import RowSelection
 from emulator.metrics.row_index import RowIndex
+from emulator.metrics.run_sums import RowSelection
 from emulator.metrics.sums import BUCKET_BITS, TrendSums
 from emulator.metrics.timeline import RunTimeline, Span
 from scenarios.catalogue.metrics import DIMENSIONS, METRICS, Kind
