@@ -13,6 +13,7 @@ Two costs are measured, because seconds depend on other processes and on caches:
 
 - *instructions* of the Python interpreter in one more cycle, of the engine and of bare SimPy: nearly the same
   number in every run of one version of Python (`benchmarks.instructions`). This has a tight limit.
+- *the kernel's processor seconds* for the same fleet, compiled before: printed beside, without a limit.
 - *processor seconds* of interleaved rounds in one process, as medians of their ratios. This has a wide limit:
   beyond it something is slow that the interpreter does not count, such as a codec or a cache.
 """
@@ -46,7 +47,8 @@ from devices.simulated.roster import DeviceSpec
 from emulator.processes.cloud_process import cloud_process
 from emulator.run_directory.event_log import read_draft
 from emulator.simulation.clocks import run_virtual
-from emulator.simulation.job import Job, build_fleet, fleet_name
+from emulator.simulation.job import Job, build_fleet, fleet_config, fleet_name
+from emulator.simulation.kernel_run import make_kernel
 from emulator.simulation.model_cache import prepare_model
 from emulator.simulation.simulation import VIRTUAL_CELL, Simulation, fewer_gc_runs
 from scenarios.language.load import parse
@@ -69,6 +71,7 @@ SCENARIO = f"""
 version: 1
 name: engine
 clock: virtual
+engine: simpy
 stop_time: 20 min
 data: {{type: synthetic}}
 fleet:
@@ -85,7 +88,8 @@ def main() -> list[str]:
         job = prepare(SCENARIO, Path(folder))
         counts = compare_instructions(Path(folder))
         rates = compare_with_bare(job)
-        write("engine", counts | rates | measure_memory() | compare_with_echo(Path(folder)))
+        kernel = compare_kernel(job, rates)
+        write("engine", counts | rates | kernel | measure_memory() | compare_with_echo(Path(folder)))
     instructions, ratio = counts["instructions_ratio"], rates["cpu_ratio"]
     return broken_promises(instructions, ratio)
 
@@ -171,6 +175,21 @@ def compare_with_bare(job: Job) -> dict[str, float]:
         | {"cpu_ratio": ratios[0]}
         | {f"cpu_ratio_to_{name}": ratio for name, ratio in zip(names[1:], ratios[1:], strict=True)}
     )
+
+
+def compare_kernel(job: Job, rates: dict[str, float]) -> dict[str, float]:
+    """Return cycles in a processor second of the compiled kernel, and their ratios to *rates*."""
+    simulation, version = prepare_simulation(job), job.store.version
+    simulation.writer.close(simulation.log)
+    config = fleet_config(job.scenario, job.fleet)
+    kernel = make_kernel(job, config, simulation.prefixes[version], simulation.qualities[version])
+    rounds = [cpu_seconds(partial(kernel.simulate, job.devices)) for _ in range(ROUNDS)]
+    rate = rates["cycles"] / statistics.median(rounds)
+    return {
+        "kernel_cycles_per_cpu_second": rate,
+        "kernel_ratio_to_simpy_engine": rate / rates["cycles_per_cpu_second"],
+        "kernel_ratio_to_bare": rate / rates["bare_cycles_per_cpu_second"],
+    }
 
 
 def cpu_seconds(call: Callable[[], object]) -> float:
