@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal, NoReturn
 
 import typer
 
+from emulator.executors.open_executor import FORMS, ExecutorName, read_executor
 from wire.topics import valid_name
 from wire.units import (
     BYTE_UNITS,
@@ -94,6 +95,16 @@ def one_of(choices: Iterable[str]) -> Callable[[str], str]:
     return choice
 
 
+def executor(text: str | ExecutorName) -> ExecutorName:
+    """Return the executor of a name such as ``processes`` or ``ray:auto``."""
+    if isinstance(text, ExecutorName):
+        return text
+    try:
+        return read_executor(text)
+    except ValueError:
+        wrong(text, FORMS)
+
+
 def path_option(text: str, *names: str) -> Any:  # Any, here and below: typer's own type is private
     """Return the declaration of an option whose value is a file or folder.
 
@@ -157,6 +168,10 @@ Data = Annotated[
 ]
 Out = Annotated[Path, path_option("Folder for run directories.")]
 Shards = Annotated[int, typer.Option(min=1, help="Processes to run the fleet in (virtual and realtime).")]
+ExecutorOption = Annotated[
+    ExecutorName,
+    typer.Option(parser=executor, metavar="<executor>", help=f"{FORMS}.", show_default=False),
+]
 RunDirectory = Annotated[Path, typer.Argument(help="A finished run directory.", show_default=False)]
 Store = Annotated[
     Path | None, path_option("Folder in which trained models are cached; else PEELFLEET_STORE.")

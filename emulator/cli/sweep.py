@@ -1,8 +1,7 @@
 """``peelfleet sweep``: its runs under a progress bar, and its table in the terminal."""
 
-import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,11 +13,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from cloud.blocks.store_cache import default_root
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
 from emulator.cli.options import (
     Broker,
     Clock,
     Data,
+    ExecutorOption,
     Overrides,
     Sample,
     ScenarioFile,
@@ -29,7 +30,9 @@ from emulator.cli.options import (
 )
 from emulator.cli.terminal import RunDisplay
 from emulator.cli.terminal_width import fits, plain_for, print_line, wide_terminal
-from emulator.processes.worker_pool import run_all
+from emulator.executors.executor import WorkerDiedError
+from emulator.executors.map_tasks import run_tasks
+from emulator.executors.open_executor import LOCAL, PROCESSES, ExecutorName, count_cores, open_executor
 from emulator.simulation.trace_files import check_trace_files
 from emulator.sweep.combination_order import write_order
 from emulator.sweep.runs import (
@@ -86,6 +89,7 @@ class SweepOptions:
     """The folder of the sweep; None: ``runs/NAME-sweep``."""
     jobs: int | None = None
     """The number of runs at a time; None: one per core."""
+    executor: ExecutorName = LOCAL
     broker: str | None = None
     data: Path | None = None
     store: Path | None = None
@@ -120,6 +124,7 @@ def sweep(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Runs at a time; else one per core.", show_default=False)
     ] = None,
+    executor: ExecutorOption = LOCAL,
     data: Data = None,
     out: Annotated[Path | None, path_option("Folder of the sweep; else runs/NAME-sweep.")] = None,
     store: Store = None,
@@ -137,7 +142,14 @@ def sweep(
     axes = [*(over or []), *training_seeds(train_seeds or ())]
     plan = load_plan(scenario, overrides(set_, clock=clock, sample=sample), axes, seeds)
     options = SweepOptions(
-        out=out, jobs=jobs, broker=broker, data=data, store=store, reports=reports, metrics=metrics or ()
+        out=out,
+        jobs=jobs,
+        executor=executor,
+        broker=broker,
+        data=data,
+        store=store,
+        reports=reports,
+        metrics=metrics or (),
     )
     if not run_sweep(plan, options):
         raise typer.Exit(THRESHOLD_BROKE)
@@ -165,8 +177,9 @@ def run_sweep(plan: SweepPlan, options: SweepOptions) -> bool:
         write_order([combination.name for combination in plan.combinations], folder)
         todo = list_missing(runs, folder)
         _train(todo, options.store)
-        tasks = [SweepTask(run, folder, options.broker, options.store, options.reports) for run in todo]
-        failures = _run_tasks(tasks, len(runs), _jobs(plan, options))
+        store = (options.store or default_root()).resolve()
+        tasks = [SweepTask(run, folder.resolve(), options.broker, store, options.reports) for run in todo]
+        failures = _run_tasks(tasks, len(runs), options.executor, _jobs(plan, options))
         rows = table_rows([run for run in runs if run.subfolder not in failures], folder)
         if rows:
             _show(rows, options.metrics, write_tables(rows, folder))
@@ -175,20 +188,13 @@ def run_sweep(plan: SweepPlan, options: SweepOptions) -> bool:
     return not any(row[BROKEN] for row in rows)
 
 
-def _jobs(plan: SweepPlan, options: SweepOptions) -> int:
-    """Return the number of runs at a time: 1 on an external broker, where equal runs would share topics."""
+def _jobs(plan: SweepPlan, options: SweepOptions) -> int | None:
+    """Return the most runs at a time: 1 on an external broker, where equal runs would share topics."""
     scenarios = [combination.scenario for combination in plan.combinations]
     brokers = [options.broker or scenario.broker for scenario in scenarios if scenario.clock != "virtual"]
     if any(broker.startswith("mqtt://") for broker in brokers):
         return 1
-    return options.jobs or _cores()
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return options.jobs
 
 
 def _train(runs: Sequence[SweepRun], store: Path | None) -> None:
@@ -197,7 +203,9 @@ def _train(runs: Sequence[SweepRun], store: Path | None) -> None:
             train_models(runs, store, display.on_training)
 
 
-def _run_tasks(tasks: Sequence[SweepTask], total: int, jobs: int) -> dict[str, str]:
+def _run_tasks(
+    tasks: Sequence[SweepTask], total: int, executor: ExecutorName, jobs: int | None
+) -> dict[str, str]:
     """Carry out *tasks* under a progress bar; return the errors by place."""
     failures: dict[str, str] = {}
     terminal = Console(stderr=True)
@@ -228,11 +236,33 @@ def _run_tasks(tasks: Sequence[SweepTask], total: int, jobs: int) -> dict[str, s
                 spent_s = time.monotonic() - start_s
                 print_line(terminal, f"{done} of {total} runs, {spent_s:.0f} s: {task.run.subfolder}")
 
-        run_all(run_task, tasks, jobs, on_start, on_end)
+        if tasks:
+            _execute(tasks, executor, jobs, on_start, on_end)
         bars.update(bar, note=_counts(len(tasks), done_before))
     if not terminal.is_terminal:
         print_line(terminal, _counts(len(tasks), done_before))
     return failures
+
+
+def _execute(
+    tasks: Sequence[SweepTask],
+    executor: ExecutorName,
+    jobs: int | None,
+    on_start: Callable[[SweepTask], None],
+    on_end: Callable[[SweepTask, str | None], None],
+) -> None:
+    """Run *tasks*; one that kills its process fails alone."""
+    if executor.kind == PROCESSES:
+        jobs = min(jobs or count_cores(), len(tasks))
+    with open_executor(executor, jobs) as opened:
+        for folder in {tasks[0].folder, tasks[0].store}:
+            opened.check_folder(folder)
+        for index, future in run_tasks(opened, run_task, tasks, in_flight=opened.workers, on_start=on_start):
+            try:
+                error = future.result()
+            except WorkerDiedError as died:
+                error = str(died)
+            on_end(tasks[index], error)
 
 
 def _counts(now: int, before: int) -> str:

@@ -11,10 +11,8 @@ import os
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -47,59 +45,6 @@ def worker_pool(size: int) -> Iterator[ProcessPoolExecutor]:
     finally:
         write_end.close()
         read_end.close()
-
-
-def run_all(
-    run_task: Callable[[Task], str | None],
-    tasks: Sequence[Task],
-    jobs: int,
-    on_start: Callable[[Task], None],
-    on_end: Callable[[Task, str | None], None],
-) -> None:
-    """Run *tasks* in *jobs* processes; a process that dies fails its own task only.
-
-    Args:
-        run_task: runs a task in a process of the pool; returns an error message, or None.
-        tasks: in the order in which they start.
-        jobs: maximum number of processes.
-        on_start: called with each task that starts.
-        on_end: called with each task that is finished, in any order, and its error message.
-    """
-    queued, suspects = deque(tasks), list[Task]()
-    while queued:
-        suspects += _run_in_pool(run_task, queued, jobs, on_start, on_end)
-    for task in suspects:  # one of these kills its process; alone, it disturbs no other
-        if _run_in_pool(run_task, deque([task]), 1, on_start, on_end):
-            on_end(task, "its process died: killed for want of memory?")
-
-
-def _run_in_pool(
-    run_task: Callable[[Task], str | None],
-    queued: deque[Task],
-    jobs: int,
-    on_start: Callable[[Task], None],
-    on_end: Callable[[Task, str | None], None],
-) -> Sequence[Task]:
-    """Run the *queued* tasks; return those that were running when a process died, if one died."""
-    running: dict[Future[str | None], Task] = {}
-    size = min(jobs, len(queued))
-    try:
-        with worker_pool(size) as pool:
-            while queued or running:
-                while queued and len(running) < size:
-                    running[pool.submit(_run_task, run_task, queued[0])] = queued[0]
-                    on_start(queued.popleft())
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    on_end(running[future], future.result())
-                    del running[future]
-    except BrokenProcessPool:
-        return list(running.values())
-    return []
-
-
-def _run_task(run_task: Callable[[Task], str | None], task: Task) -> str | None:
-    with interruptible():
-        return run_task(task)
 
 
 @dataclass

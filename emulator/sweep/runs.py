@@ -86,8 +86,12 @@ class SweepTask:
     folder: Path
     """Folder of the sweep."""
     broker: str | None
-    store: Path | None
+    store: Path
+    """Folder that caches models."""
     report: bool
+
+    def __str__(self) -> str:
+        return self.run.subfolder
 
 
 def list_runs(plan: SweepPlan, data: Path | None) -> tuple[SweepRun, ...]:

@@ -1,4 +1,4 @@
-"""Worker pools: a dead worker fails its own task only, an interrupted one cleans up, and all end."""
+"""Processes: a task that kills its worker fails alone, an interrupted worker cleans up, and all end."""
 
 import os
 import signal
@@ -6,12 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
-from emulator.processes.worker_pool import run_all, worker_pool
+from emulator.executors.map_tasks import map_tasks, run_tasks
+from emulator.executors.open_executor import open_executor
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 60.0
@@ -20,14 +22,16 @@ SLOW = """
 import sys
 from pathlib import Path
 from emulator.processes import interrupts
-from emulator.processes.worker_pool import run_all
-from tests.emulator.processes.test_worker_pool import wind_up
+from emulator.executors.map_tasks import map_tasks
+from emulator.executors.open_executor import read_executor, open_executor
+from tests.emulator.executors.test_processes import wind_up
 
 if __name__ == "__main__":
     interrupts.install_handlers()
     tasks = [f"{sys.argv[1]}/{number}" for number in range(4)]
     try:
-        run_all(wind_up, tasks, 2, lambda task: None, lambda task, wrong: print(task, wrong, flush=True))
+        with open_executor(read_executor(sys.argv[2]), 2) as executor:
+            print(*map_tasks(executor, wind_up, tasks), flush=True)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
 """
@@ -44,45 +48,42 @@ def wind_up(path: str) -> str | None:
         Path(f"{path}.wound-up").touch()
 
 
-def act(task: str) -> str | None:
+def act(task: str, folder: str) -> str:
     """Do what *task* says."""
-    if task == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if task == "end":
-        os.kill(os.getpid(), signal.SIGTERM)
+    if task in ("die", "end", "die once") and not Path(folder, task).exists():
+        if task == "die once":
+            Path(folder, task).touch()
+        os.kill(os.getpid(), signal.SIGTERM if task == "end" else signal.SIGKILL)
+    if task == "fail":
+        raise ValueError("went wrong")
     if task == "signals":
         os.kill(os.getpid(), signal.SIGINT)  # of a terminal: the parent's to hear
         os.kill(os.getpid(), signal.SIGHUP)
-    return "went wrong" if task == "fail" else None
+    return f"{task}: done"
 
 
-def test_a_worker_that_dies_takes_no_other_task_with_it() -> None:
-    tasks = ["fine", "die", "fail", "signals", "end", "fine too"]
-    errors: dict[str, str | None] = {}
-    most, flying = 0, set[str]()
-
-    def started(task: str) -> None:
-        nonlocal most
-        flying.add(task)
-        most = max(most, len(flying))
-
-    def ended(task: str, wrong: str | None) -> None:
-        flying.discard(task)
-        assert task not in errors
-        errors[task] = wrong
-
-    run_all(act, tasks, 2, started, ended)
-    died = "its process died: killed for want of memory?"
-    assert errors == {
-        "fine": None, "die": died, "fail": "went wrong", "signals": None, "end": died, "fine too": None,
-    }  # fmt: skip
-    assert most <= 4  # two at a time, besides those that were under way when a process died
+def test_a_worker_that_dies_takes_no_other_task_with_it(tmp_path: Path) -> None:
+    tasks = ["fine", "die", "fail", "die once", "signals", "end", "fine too"]
+    results: dict[str, str] = {}
+    with open_executor(workers=2) as executor:
+        for index, future in run_tasks(executor, partial(act, folder=str(tmp_path)), tasks):
+            error = future.exception()
+            results[tasks[index]] = future.result() if error is None else f"{type(error).__name__}: {error}"
+    assert results == {
+        "fine": "fine: done",
+        "die": "WorkerDiedError: act(die): its process died 3 times: killed for want of memory?",
+        "fail": "ValueError: went wrong",
+        "die once": "die once: done",
+        "signals": "signals: done",
+        "end": "WorkerDiedError: act(end): its process died 3 times: killed for want of memory?",
+        "fine too": "fine too: done",
+    }
 
 
 def test_the_workers_end_with_a_block_that_fails() -> None:
     def fail() -> None:
-        with worker_pool(2) as pool:
-            pids.extend(pool.map(pid_of, range(8)))
+        with open_executor(workers=2) as executor:
+            pids.extend(map_tasks(executor, pid_of, range(8)))
             raise ValueError("of the block")
 
     pids: list[int] = []
@@ -97,7 +98,7 @@ def pid_of(_: int) -> int:
 
 def ends(send: Callable[[psutil.Process], object], tmp_path: Path) -> tuple[int, list[str], list[str]]:
     """Return how the parent of two busy workers ends after *send*: status, words, what its workers wrote."""
-    command = [sys.executable, "-c", SLOW, str(tmp_path)]
+    command = [sys.executable, "-c", SLOW, str(tmp_path), "processes"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

@@ -1,0 +1,1 @@
+"""Executors: calls in this process, in processes of this machine, or on a Ray cluster."""
