@@ -106,8 +106,8 @@ def nearest_rank(rising: IntArray | NDArray[np.float64], percent: float, scale: 
     return float(rising[int(rank) - 1]) / scale
 
 
-def bucket_numbers(values: IntArray) -> IntArray:
-    """Return the bucket of each value: 0 for 0, then `PER_DOUBLING` buckets of equal width per doubling.
+def bucket_numbers(values: IntArray, per_doubling: int = PER_DOUBLING) -> IntArray:
+    """Return the bucket of each value: 0 for 0, then *per_doubling* buckets of equal width per doubling.
 
     Raises:
         ValueError: a value is below 0.
@@ -115,8 +115,8 @@ def bucket_numbers(values: IntArray) -> IntArray:
     if len(values) and values.min() < 0:
         raise ValueError(f"values(={values.min()}) must be >= 0")
     fraction, exponent = np.frexp(values.astype(np.float64))
-    within = ((fraction - 0.5) * (2 * PER_DOUBLING)).astype(np.int64)
-    return np.where(values > 0, 1 + (exponent.astype(np.int64) - 1) * PER_DOUBLING + within, 0)
+    within = ((fraction - 0.5) * (2 * per_doubling)).astype(np.int64)
+    return np.where(values > 0, 1 + (exponent.astype(np.int64) - 1) * per_doubling + within, 0)
 
 
 def bucket_middle(bucket: int) -> float:

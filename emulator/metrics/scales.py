@@ -4,6 +4,7 @@ They are fixed by a first pass: `scan` takes from the tables of a range what the
 merged, and `ScaleSums.scales` fixes the scales by which `emulator.metrics.measure` splits its sums.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -20,42 +21,58 @@ from scenarios.catalogue.metrics import DECILES, LABEL, UNLABELLED
 NO_CODE = -1
 
 
+BUDGETS_PER_DOUBLING = 2**15
+"""Buckets of budgets per doubling; budgets below twice this number of bytes have one each."""
+_LOW_BITS = 31
+
+
 @dataclass(frozen=True, eq=False)
 class BudgetTimes:
     """Device time by bucket of the budget, with the least and the greatest budget in each bucket."""
 
     bucket: IntArray
-    """The buckets of `emulator.metrics.histogram` that are not empty, rising."""
-    held_ns: Sequence[int]
+    """The buckets that are not empty, rising."""
+    high: IntArray
+    """Device time in each bucket: units of 2^31 ns, and the rest in ns; together they cannot overflow."""
+    low: IntArray
     least: IntArray
     most: IntArray
 
     @classmethod
     def from_states(cls, budget: IntArray, held_ns: IntArray) -> "BudgetTimes":
         """Return the device time of states, each with a budget."""
-        bucket, place = np.unique(bucket_numbers(budget), return_inverse=True)
-        # The states of a range last for less than 2^63 ns together: 292 years.
-        times = np.zeros(len(bucket), dtype=np.int64)
-        np.add.at(times, place, held_ns)
-        return cls(bucket.astype(np.int64), times.tolist(), *_extremes(budget, budget, place, len(bucket)))
+        buckets = bucket_numbers(budget, BUDGETS_PER_DOUBLING)
+        return _by_bucket(buckets, held_ns >> _LOW_BITS, held_ns & ((1 << _LOW_BITS) - 1), budget, budget)
 
     def merged(self, other: "BudgetTimes") -> "BudgetTimes":
         """Return the device time of both."""
-        bucket, place = np.unique(np.concatenate([self.bucket, other.bucket]), return_inverse=True)
-        held = [0] * len(bucket)
-        for at, ns in zip(place.tolist(), [*self.held_ns, *other.held_ns], strict=True):
-            held[at] += ns
-        least = np.concatenate([self.least, other.least])
-        most = np.concatenate([self.most, other.most])
-        return BudgetTimes(bucket, held, *_extremes(least, most, place, len(bucket)))
+        fields = ("bucket", "high", "low", "least", "most")
+        return _by_bucket(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in fields))
+
+    @property
+    def held_ns(self) -> Sequence[int]:
+        """Device time in each bucket, in nanoseconds."""
+        pairs = zip(self.high.tolist(), self.low.tolist(), strict=True)
+        return [(high << _LOW_BITS) + low for high, low in pairs]
 
 
-def _extremes(least: IntArray, most: IntArray, place: IntArray, count: int) -> tuple[IntArray, IntArray]:
-    low = np.full(count, np.iinfo(np.int64).max)
-    high = np.full(count, np.iinfo(np.int64).min)
-    np.minimum.at(low, place, least)
-    np.maximum.at(high, place, most)
-    return low, high
+def _by_bucket(
+    bucket: IntArray, high: IntArray, low: IntArray, least: IntArray, most: IntArray
+) -> BudgetTimes:
+    """Return the sums and the extremes of each bucket."""
+    order = np.argsort(bucket, kind="stable")
+    sorted_ = bucket[order]
+    first = np.flatnonzero(np.append(True, sorted_[1:] != sorted_[:-1])[: len(order)])
+    if not len(first):
+        return BudgetTimes(bucket, high, low, least, most)
+    low = np.add.reduceat(low[order], first)
+    return BudgetTimes(
+        sorted_[first],
+        np.add.reduceat(high[order], first) + (low >> _LOW_BITS),
+        low & ((1 << _LOW_BITS) - 1),
+        np.minimum.reduceat(least[order], first),
+        np.maximum.reduceat(most[order], first),
+    )
 
 
 @dataclass(frozen=True)
@@ -137,7 +154,7 @@ class ScaleSums:
         done = list(accumulate(times.held_ns))
         if done and done[-1]:
             for tenth in range(1, len(DECILES)):
-                at = next(index for index, ns in enumerate(done) if ns * len(DECILES) >= done[-1] * tenth)
+                at = bisect_left(done, -(-done[-1] * tenth // len(DECILES)))
                 edges.append(int(times.most[at]))
         tenths = np.searchsorted(np.array(edges, dtype=np.int64), times.most, side="left")
         used = sorted(set(tenths.tolist()))

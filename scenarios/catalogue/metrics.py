@@ -60,8 +60,8 @@ DIMENSIONS: Final[Mapping[str, str]] = {
     "pressure": "level of memory pressure on the device at that time: " + ", ".join(labels_of(Pressure)),
     "user_group": "group of the user whose PEE the device held at that time, by number",
     "budget_decile": "1 to 10: tenths of the fleet's device time by budget, the smallest budgets first; "
-    "budgets in one bucket (as for percentiles, below 0.1 % wide) are in the same tenth, so others may be "
-    "smaller or empty",
+    "equal budgets are in the same tenth (from 64 KiB on: in one of 32,768 buckets per doubling), so other "
+    "tenths may be smaller or empty",
     "budget_range": "the same tenths without the empty ones, each named by its least and greatest budget; "
     "not for thresholds, since the ranges are not known before the run",
 }

@@ -77,6 +77,8 @@ class Tables:
         self.con.execute(
             """CREATE MACRO width(v) AS CAST(2 ** (length(bin(CAST(v AS BIGINT))) - 11) AS BIGINT);
                CREATE MACRO bucket(v) AS CASE WHEN v < 2048 THEN v ELSE v // width(v) * width(v) END;
+               CREATE MACRO class(v) AS CASE WHEN v < 65536 THEN v
+               ELSE v // (width(v) // 32) * (width(v) // 32) END;
                CREATE MACRO middle(v) AS
                CASE WHEN v < 2048 THEN v ELSE bucket(v) + (width(v) - 1) / 2.0::DOUBLE END;
                CREATE MACRO shown(l, rank) AS CASE WHEN rank = len(l) THEN l[-1]
@@ -131,7 +133,7 @@ class Tables:
         self._make(
             "edge",
             """WITH held AS (SELECT max(budget_bytes) AS budget_bytes, sum(e - a) AS ns FROM s0
-                            GROUP BY bucket(budget_bytes)),
+                            GROUP BY class(budget_bytes)),
                     done AS (SELECT budget_bytes, sum(ns) OVER (ORDER BY budget_bytes) AS done,
                                     sum(ns) OVER () AS whole FROM held)
                SELECT k, min(budget_bytes) AS budget FROM done, range(1, 10) r(k)
