@@ -98,14 +98,6 @@ def find_percentile(buckets: IntArray, done: IntArray, ends: tuple[int, int], pe
     return min(max(bucket_middle(int(bucket)), float(ends[0])), float(ends[1]))
 
 
-def nearest_rank(rising: IntArray | NDArray[np.float64], percent: float, scale: int) -> float | None:
-    """Return the nearest rank: the least of *rising* that at least *percent* of them do not exceed."""
-    if not len(rising):
-        return None
-    rank = max(-(-Fraction(repr(percent)) * len(rising) // 100), 1)
-    return float(rising[int(rank) - 1]) / scale
-
-
 def bucket_numbers(values: IntArray, per_doubling: int = PER_DOUBLING) -> IntArray:
     """Return the bucket of each value: 0 for 0, then *per_doubling* buckets of equal width per doubling.
 
