@@ -11,6 +11,8 @@ import pytest
 
 from emulator.executors.map_tasks import map_tasks
 from emulator.executors.open_executor import ExecutorName, open_executor
+from tests.emulator.cli.test_main import peelfleet
+from tests.emulator.scenarios import TINY
 
 pytest.importorskip("ray", reason="the extra ray is not installed")
 pytestmark = pytest.mark.slow
@@ -60,3 +62,37 @@ def test_the_calls_of_a_killed_node_run_again_on_another(
     assert results == [number**2 for number in range(16)]
     assert list(tmp_path.iterdir())
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_sweep_over_a_cluster_that_loses_a_node_has_the_table_of_one_process(
+    cluster: Any, tmp_path: Path, store_root: Path
+) -> None:
+    """60 runs: the command has the address of the cluster, and says nothing of the node."""
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TINY.replace("count: 20", "count: 2").replace("count: 10", "count: 1"))
+    common: list[str | Path] = [
+        "--seeds",
+        "1-60",
+        "--set",
+        "stop_time=10 min",
+        "--store",
+        store_root,
+        "--out",
+    ]
+    local = peelfleet("sweep", file, *common, "local", folder=tmp_path)
+    assert local.returncode == 0, local.stderr
+    found = list[Path]()
+
+    def kill_in_the_middle() -> None:
+        while len(list((tmp_path / "far").glob("*/seed-*"))) < 10:
+            time.sleep(0.05)
+        cluster.remove_node(cluster.victims[0], allow_graceful=False)
+        found.extend((tmp_path / "far").glob("*/seed-*"))
+
+    killer = threading.Thread(target=kill_in_the_middle, daemon=True)
+    killer.start()
+    far = peelfleet("sweep", file, "--executor", f"ray:{cluster.address}", *common, "far", folder=tmp_path)
+    killer.join(1)
+    assert (far.returncode, far.stderr.count("\n"), 10 <= len(found) < 60) == (0, 61, True), far.stderr
+    assert (tmp_path / "far/table.csv").read_bytes() == (tmp_path / "local/table.csv").read_bytes()
+    assert (tmp_path / "far/table.parquet").read_bytes() == (tmp_path / "local/table.parquet").read_bytes()
