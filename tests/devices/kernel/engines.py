@@ -40,10 +40,10 @@ class BothEngines:
         config = fleet_config(job.scenario, job.fleet)
         return make_kernel(job, config, simulation.prefixes[version], simulation.qualities[version])
 
-    def kernel_rows(self) -> tuple[Rows, int]:
-        """Return the kernel's rows, and the number of devices that it leaves to SimPy."""
+    def kernel_rows(self) -> tuple[Rows, list[int]]:
+        """Return the kernel's rows, and the numbers of the devices that it leaves to SimPy."""
         rows, left = self.kernel().simulate(self.job.devices)
-        return rows, len(left)
+        return rows, [spec.number for spec in left]
 
     def simpy_rows(self) -> Rows:
         """Return SimPy's rows by device and order."""
