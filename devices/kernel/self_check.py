@@ -1,11 +1,12 @@
 """A check of the kernel's random numbers against those of numpy that is installed, before it is used."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.kernel.code_cache import code_folder, note_compiled
+from devices.kernel.code_cache import code_folder, is_compiled, note_compiled
 from devices.kernel.compiler import entry_point
 from devices.kernel.random_numbers import (
     SEPARATOR,
@@ -67,12 +68,20 @@ def check_random_numbers() -> None:
         )
 
 
-def compile_once(compile_all: Any) -> None:
-    """Call *compile_all*, which compiles all code; of several processes one does, and the others wait."""
+def compile_once(compile_all: Callable[[], None]) -> None:
+    """Call *compile_all*, which compiles all code; of several processes one does, and the others wait.
+
+    Code that is compiled already is only loaded, by all of them at once.
+    """
     folder = code_folder()
-    if folder is None:
+    if folder is None or is_compiled():
         compile_all()
         return
-    with acquire_lock(folder / "lock", lambda: None, keep_file=True):
+    try:
+        lock = acquire_lock(folder / "lock", lambda: None, keep_file=True)
+    except OSError:  # a file system without locks
+        compile_all()
+        return
+    with lock:
         compile_all()
         note_compiled()
