@@ -13,6 +13,7 @@ from emulator.metrics.fault_impact import FaultImpact
 from emulator.metrics.formulas import FORMULAS
 from emulator.metrics.frame import Frame
 from emulator.metrics.inputs import MetricInputs
+from emulator.metrics.message_units import MessageUnits
 from emulator.metrics.peaks import PEAKS, PeakSums, sum_traffic
 from emulator.metrics.rollout_progress import EgressSums, RolloutSums
 from emulator.metrics.row_index import Columns
@@ -101,6 +102,7 @@ def _measure(
         quantity: sum_traffic(inputs, quantity, by_device)
         for quantity in dict.fromkeys(quantity for quantity, _ in PEAKS.values())
     }
+    unit_bytes = timeline.message_unit_bytes
     return RunSums(
         len(devices.names),
         metrics,
@@ -109,6 +111,7 @@ def _measure(
         FaultImpact(frame, tables).sums(),
         RolloutSums.from_rows(tables["rollout"], scales.offered_ns),
         EgressSums.from_rows(tables["update"]),
+        None if unit_bytes is None else MessageUnits.from_rows(tables, devices, unit_bytes),
     )
 
 

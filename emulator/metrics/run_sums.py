@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from emulator.metrics.fault_impact import ImpactSums
+from emulator.metrics.message_units import MessageUnits
 from emulator.metrics.peaks import PEAKS, PeakSums, TrafficSums
 from emulator.metrics.rollout_progress import EgressSums, RolloutSums
 from emulator.metrics.sample_sums import SampleSums
@@ -34,6 +35,8 @@ class RunSums:
     impact: ImpactSums | None = None
     rollout: RolloutSums = field(default_factory=lambda: RolloutSums({}))
     egress: EgressSums = field(default_factory=lambda: EgressSums(0, 0))
+    message_units: MessageUnits | None = None
+    """Messages that are billed; None if nothing is."""
     sample: SampleSums | None = None
     """The parts of each device; None if the devices are all of the fleet."""
 
@@ -58,6 +61,9 @@ class RunSums:
             self.impact.merged(other.impact) if self.impact and other.impact else self.impact,
             self.rollout.merged(other.rollout),
             self.egress.merged(other.egress),
+            self.message_units.merged(other.message_units)
+            if self.message_units and other.message_units
+            else self.message_units,
             self.sample.merged(other.sample) if self.sample and other.sample else self.sample,
         )
 

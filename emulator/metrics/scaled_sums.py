@@ -66,6 +66,7 @@ def scale_sums(sums: RunSums, weight: Fraction) -> RunSums:
         selected={name: _metric(each, weight) for name, each in sums.selected.items()},
         impact=sums.impact and _impact(sums.impact, weight),
         rollout=_rollout(sums.rollout, weight),
+        message_units=sums.message_units and sums.message_units.scaled(weight),
         egress=EgressSums(*_times((sums.egress.all_bytes, sums.egress.shared_bytes), weight)),
     )
 

@@ -29,6 +29,8 @@ class RunTimeline:
     stages: Sequence[Span] = ()
     faults: Sequence[Span] = ()
     actions: Sequence[Span] = ()
+    message_unit_bytes: int | None = None
+    """Size of the unit in which messages are billed; None: nothing is billed."""
 
     @classmethod
     def from_scenario(cls, scenario: Scenario) -> Self:
@@ -45,6 +47,7 @@ class RunTimeline:
             [span(stage.name, stage.name, stage.duration) for stage in scenario.stages],
             [span(_type_of(fault), fault.at, fault.duration) for fault in scenario.faults],
             [span(_type_of(action), action.at, action.lasts_ns) for action in scenario.actions],
+            None if scenario.prices is None else int(scenario.prices.message_unit),
         )
 
     def until(self, stop_ns: int) -> Self:

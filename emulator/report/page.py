@@ -16,6 +16,7 @@ import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
 from emulator.report import distribution_figures, figures, sections, tables
+from emulator.report.costs_section import costs_section
 from emulator.report.figure_sums import FigureSums
 from emulator.report.fleet_views import FleetViews
 from emulator.report.load import load_figures
@@ -63,7 +64,7 @@ def render(
         description=escape(describe(scenario)),
         identity=tables.run_terms(summary),
         headline=tables.headline_tiles(summary),
-        doubts=tables.warnings_section(summary) + sample_section(summary),
+        doubts=tables.warnings_section(summary) + sample_section(summary) + costs_section(summary),
         thresholds=tables.thresholds_section(summary),
         summary=tables.summary_table(summary),
         scenario=escape(scenario),

@@ -86,6 +86,7 @@ def _fields() -> Iterator[_Field]:
         "thresholds": list[_Verdict],
         "realtime_doubts": list[str] | None,
         "intervals": dict[str, dict[str, float] | None],
+        "costs": dict[str, str | float | dict[str, float]],
         "unfinished": bool,
         "replay_of": str,
         "replay_changes": list[str],

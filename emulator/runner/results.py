@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from emulator.metrics.by_dimension import metrics_table
+from emulator.metrics.costs import summarize_costs
 from emulator.metrics.device_table import build_device_table
 from emulator.metrics.realtime_measurements import (
     empty_measurements,
@@ -28,6 +29,7 @@ from emulator.simulation.simulation import Outcome
 from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, SAMPLE_COLUMNS, meanings_of
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
+from wire.units import NS_PER_S
 
 
 def write_results(
@@ -71,6 +73,9 @@ def write_results(
     summary |= outcome.realtime or empty_measurements()
     if scenario.sample is not None:
         summary |= sample_keys(metrics, float(scenario.sample))
+    if scenario.prices is not None:
+        devices_of_fleet = sum(group.count for group in scenario.fleet)
+        summary["costs"] = summarize_costs(scenario.prices, metrics, devices_of_fleet, stop_ns / NS_PER_S)
     summary["thresholds"] = judge_rules(rules, metrics, summary)
     if outcome.unfinished_ns is not None:
         summary["unfinished"] = True

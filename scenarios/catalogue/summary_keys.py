@@ -89,6 +89,18 @@ ESTIMATED: Final[Mapping[str, str]] = {
     "update_latency_mean_seconds": "update_latency_seconds",
 }  # fmt: skip
 """The figures in `intervals`, and the metric of each."""
+_ITEMS: Final = ("gb_down", "gb_up", "messages_down", "messages_up", "connection_minutes")
+COSTS: Final[Mapping[str, Key]] = {
+    "currency": Key("of all costs"),
+    "total": Key("of the run, for the whole fleet", Unit.NUMBER, "currency"),
+    "per_device_month": Key(
+        "total ÷ devices, for 30 days at the mean rate of the run", Unit.NUMBER, "currency"
+    ),
+    "by_item": Key(f"the total by what is charged: {', '.join(_ITEMS)}"),
+    "by_group": Key("the total by group of the fleet"),
+    "billed": Key("how much of each item was charged; messages in units of `prices.message_unit`"),
+}
+"""Keys of `costs`, which is there only where the scenario has `prices`."""
 REALTIME_KEYS: Final[Mapping[str, Key]] = {
     "realtime_speed": Key("simulated seconds in a second", Unit.NUMBER),
     "shards": _count("processes", "that carried the fleet"),
@@ -196,11 +208,15 @@ def key_of(name: str) -> Key | None:
     """Return the key with the dotted name *name*; None if no summary has it."""
     first, _, rest = name.partition(".")
     if not rest:
+        if name == "costs":
+            return Key("what the traffic costs: see below")
         return KEYS.get(name) or SAMPLE_KEYS.get(name) or REALTIME_KEYS.get(name) or _of_metric(name)
     if first in _LISTS:
         return _of_list(first, rest)
     if first in PAIRS:
         return _of_pair(first, rest)
+    if first == "costs":
+        return _of_costs(rest)
     if first == "intervals":
         return _of_interval(rest)
     if first in REALTIME_KEYS:
@@ -248,6 +264,21 @@ def _of_pair(name: str, rest: str) -> Key | None:
     )
     said = ", ".join(f"{dimension} {word}" for dimension, word in zip(dimensions, words, strict=False))
     return Key(f"of {metric}: {said}", METRICS[metric].unit) if there else None
+
+
+def _of_costs(rest: str) -> Key | None:
+    name, _, part = rest.partition(".")
+    if not part or name not in ("by_item", "by_group", "billed"):
+        return COSTS.get(rest)
+    if name == "by_group":
+        return Key(f"cost of group {part}", Unit.NUMBER, "currency")
+    if part not in _ITEMS:
+        return None
+    return (
+        Key(f"cost of {part}", Unit.NUMBER, "currency")
+        if name == "by_item"
+        else Key(f"{part}, charged", Unit.NUMBER)
+    )
 
 
 def _of_interval(rest: str) -> Key | None:

@@ -66,8 +66,9 @@ def dump(scenario: Scenario, without: Sequence[str] = ()) -> str:
         del values[key]
     if scenario.sweep is None:
         del values["sweep"]  # not part of one run
-    if scenario.sample is None:
-        del values["sample"]  # so that a run of the whole fleet is what it always was
+    for key in ("sample", "prices"):  # so that a run without them is what it always was
+        if values[key] is None:
+            del values[key]
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 

@@ -25,6 +25,7 @@ from devices.simulated.roster import FleetGroup
 from devices.timeline.actions import Actions
 from devices.timeline.faults import Faults
 from devices.timeline.schedule import Stage
+from scenarios.language.prices import Prices
 from scenarios.language.sweep import Sweep
 from scenarios.language.thresholds import Threshold, rules_of
 from wire.codecs import Codec
@@ -262,6 +263,9 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     `ndcg_at_10` can also be compared with `0.9*full` or `0.9*best`. Other numbers of `summary.json` can be
     named, too: `broker_egress_bytes: [value<500MB]`. Metrics, aggregations and dimensions:
     [metrics.md](metrics.md)."""
+
+    prices: Prices | None = None
+    """Prices of traffic; with them, summary and report have costs. Null: none."""
 
     rollout: Rollout | None = None
     """Rollout of a new model version to the fleet, in stages."""

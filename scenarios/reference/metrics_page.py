@@ -6,6 +6,7 @@ from scenarios.catalogue.metrics import AGGREGATIONS, DIMENSIONS, METRICS, Kind,
 from scenarios.catalogue.summary_keys import (
     ACCOUNT,
     BREAKDOWNS,
+    COSTS,
     KEYS,
     PAIRS,
     REALTIME_KEYS,
@@ -179,6 +180,19 @@ to be too high ([samples.md](samples.md)). Each number inside can have a thresho
 | key | unit | meaning |
 |---|---|---|
 """
+_PRICES = """\
+
+## Costs
+
+With `prices` in the scenario, `costs` has what brokers and networks would charge for the run. Messages are
+counted as large IoT brokers meter them: every message to or from a device in pieces of 5 KiB, connection
+requests and a device's confirmations included, pings and the broker's own confirmations not; the parts of
+one update are taken to be of equal size. Subscriptions are not counted. Every number can have a threshold:
+`costs.per_device_month: ["value<0.02"]`.
+
+| key | unit | meaning |
+|---|---|---|
+"""
 _TABLE = """\
 
 ## Other keys of summary.json
@@ -236,7 +250,15 @@ def page() -> str:
         _INTRODUCTION + "\n".join(kinds),
         _THRESHOLDS + "\n".join(dimensions),
         _REALTIME + _keys(REALTIME_KEYS),
-        _DROPPED + _SAMPLE + _keys(SAMPLE_KEYS) + "\n" + text + "\n".join(_rows()),
+        _DROPPED
+        + _SAMPLE
+        + _keys(SAMPLE_KEYS)
+        + "\n"
+        + _PRICES
+        + _keys(COSTS)
+        + "\n"
+        + text
+        + "\n".join(_rows()),
     )
     return "\n".join(parts) + "\n"
 
