@@ -171,7 +171,12 @@ class MeasuredRun:
         """
         of_devices = DeviceSums(self._inputs, len(self.devices))
         sums = [_sums(of_devices, metric) for metric in metrics]
-        return np.stack([above for above, _ in sums], axis=1), np.stack([below for _, below in sums], axis=1)
+        above, below = (np.stack([pair[side] for pair in sums], axis=1) for side in (0, 1))
+        strata = self._inputs.frame.devices.strata
+        if strata is None:
+            return above, below
+        weights = (strata.fleet_devices / strata.sampled_devices)[:, None]  # devices that each stands for
+        return above * weights, below * weights
 
     def events(self, metric: ComparedMetric) -> DeviceEvents:
         """Return the events of which *metric* is a percentile."""

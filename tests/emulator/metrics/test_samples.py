@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from benchmarks.sample import WholeFleet
 from devices.simulated.cloud_model import CloudSettings, exact_part
 from devices.simulated.sample import draw_sample, sample_size
+from emulator.metrics.per_device import COMPARED_METRICS, MeasuredRun
 from emulator.metrics.sample_estimates import SampledDevices, estimate, symmetrical
 from emulator.report.page import write_report
 from emulator.run_directory.event_log import read_tables
@@ -87,6 +88,15 @@ def test_totals_are_scaled_by_group_and_judged_so(runner: Runner) -> None:
         hours = part.summary["device_seconds"]
         assert isinstance(hours, float)
         assert 0.9 * 30 * 1200 < hours <= 30 * 1200
+
+
+def test_compare_has_the_figures_of_a_sample(runner: Runner) -> None:
+    part = runner.run(TINY, "sample=0.35")  # devices of one group stand for 20/7, of the other for 2.5
+    metrics = [metric for metric in COMPARED_METRICS if metric.name in ("ndcg_at_10", "delta_ratio")]
+    above, below = MeasuredRun(part.folder).sums(metrics)
+    for number, metric in enumerate(metrics):
+        figure = part.summary[metric.name]
+        assert figure == pytest.approx(above[:, number].sum() / below[:, number].sum(), rel=1e-9)
 
 
 def test_the_report_has_the_intervals(runner: Runner) -> None:
