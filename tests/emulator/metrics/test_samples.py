@@ -96,7 +96,9 @@ def test_compare_has_the_figures_of_a_sample(runner: Runner) -> None:
     above, below = MeasuredRun(part.folder).sums(metrics)
     for number, metric in enumerate(metrics):
         figure = part.summary[metric.name]
-        assert figure == pytest.approx(above[:, number].sum() / below[:, number].sum(), rel=1e-9)
+        assert figure == pytest.approx(
+            above[:, number].sum() / below[:, number].sum(), rel=1e-5
+        )  # scaled bytes are rounded
 
 
 def test_the_report_has_the_intervals(runner: Runner) -> None:
