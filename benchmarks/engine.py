@@ -34,6 +34,7 @@ import aiomqtt
 import msgspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import simpy
 
 from benchmarks.figures import write
@@ -43,13 +44,15 @@ from broker_config.launch import launch_broker
 from cloud.blocks.store import save_store
 from devices.memory import BoundedWalk
 from devices.recommender.quality import HeldOut
-from devices.simulated.roster import DeviceSpec
+from devices.simulated.roster import DeviceSpec, split_ranges
 from emulator.processes.cloud_process import cloud_process
 from emulator.run_directory.event_log import read_draft
+from emulator.run_directory.event_parts import part_path
 from emulator.simulation.clocks import run_virtual
 from emulator.simulation.job import Job, build_fleet, fleet_config, fleet_name
 from emulator.simulation.kernel_run import make_kernel
 from emulator.simulation.model_cache import prepare_model
+from emulator.simulation.range_simulation import RangeSimulator
 from emulator.simulation.simulation import VIRTUAL_CELL, Simulation, fewer_gc_runs
 from scenarios.language.load import parse
 from wire.mqtt.connection import PUBLISHES_AT_ONCE, Connection
@@ -118,9 +121,9 @@ def compare_instructions(folder: Path) -> dict[str, float]:
     engine, bare, cycles = [], [], []
     for minutes in (COUNTED_MINUTES[0], *COUNTED_MINUTES):
         job = prepare(SCENARIO, folder, f"fleet[0].count={COUNTED_DEVICES}", f"stop_time={minutes} min")
-        simulation = prepare_simulation(job)
-        engine.append(count_instructions(simulation.run_virtual))
-        counted = event_table(job, "update").num_rows
+        simulate = prepare_range(job)
+        engine.append(count_instructions(simulate))
+        counted = read_part_rows(job)
         bare.append(count_instructions(partial(run_bare, job, counted, VIRTUAL_CELL, memory=True)))
         cycles.append(counted)
     more = cycles[2] - cycles[1]
@@ -142,8 +145,32 @@ def prepare(text: str, folder: Path, *overrides: str) -> Job:
 
 
 def prepare_simulation(job: Job) -> Simulation:
-    """Return a simulation with all qualities looked up, which is done once for a fleet."""
-    simulation = Simulation(job, lambda _: None)
+    """Return a simulation with all qualities computed, which is done once for a fleet."""
+    return with_qualities(job, Simulation(job, lambda _: None))
+
+
+def prepare_range(job: Job) -> Callable[[], object]:
+    """Return a call that simulates the fleet by ranges, with devices and qualities made before."""
+    simulator = RangeSimulator(job, job.folder)
+    with_qualities(job, simulator.simulation)
+    ranges = {each: job.devices[each.first : each.stop] for each in split_ranges(len(job.devices))}
+
+    def simulate() -> None:
+        with fewer_gc_runs():
+            for devices, specs in ranges.items():
+                simulator.simulate_devices(devices, specs)
+
+    return simulate
+
+
+def read_part_rows(job: Job) -> int:
+    """Return the number of exchanges that `prepare_range`'s call has written."""
+    ranges = split_ranges(len(job.devices))
+    return sum(pq.read_metadata(job.folder / part_path("update", each)).num_rows for each in ranges)
+
+
+def with_qualities(job: Job, simulation: Simulation) -> Simulation:
+    """Return *simulation* with all qualities computed."""
     for quality in simulation.qualities[job.store.version].values():
         for layer in range(job.store.layers + 1):
             quality.at(min(layer, quality.top))
@@ -160,9 +187,8 @@ def compare_with_bare(job: Job) -> dict[str, float]:
     rounds: list[tuple[float, ...]] = []
     cycles = 0
     for _ in range(ROUNDS):
-        simulation = prepare_simulation(job)
-        seconds = cpu_seconds(simulation.run_virtual)
-        cycles = event_table(job, "update").num_rows
+        seconds = cpu_seconds(prepare_range(job))
+        cycles = read_part_rows(job)
         kinds = ((DEVICES, True), (DEVICES, False), (VIRTUAL_CELL, True), (VIRTUAL_CELL, False))
         bare = [cpu_seconds(partial(run_bare, job, cycles, cell, memory=memory)) for cell, memory in kinds]
         rounds.append((cycles / seconds, *(cycles / each for each in bare)))
@@ -252,7 +278,7 @@ def print_peak(devices: int) -> None:
     """Run so many devices for a minute and print the process's peak memory in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         job = prepare(SCENARIO, Path(folder), f"fleet[0].count={devices}", "stop_time=1 min")
-        prepare_simulation(job).run_virtual(cell=devices)
+        prepare_simulation(job).run_virtual()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import psutil
-import pyarrow.parquet as pq
 
 from benchmarks.figures import verdict, write
 from emulator.metrics.live_status import LiveStatus
+from emulator.run_directory.event_reader import read_tables
 from emulator.runner.observer import RunObserver
 from emulator.runner.runner import RunOptions, run
 from scenarios.language.load import parse
@@ -110,8 +110,8 @@ def faults_of(folder: Path) -> list[str]:
 def _not_whole(folder: Path) -> Iterator[str]:
     """Yield each device that does not hold the best PEE for its last budget, or has ever held too much."""
     names = ("device", "layer", "best_layer", "resident_bytes", "budget_bytes")
-    table = pq.read_table(folder / "events" / "quality.parquet", columns=list(names))
-    budgets = pq.read_table(folder / "events" / "budget.parquet", columns=["device", "budget_bytes"])
+    table = read_tables(folder / "events")["quality"].select(names)
+    budgets = read_tables(folder / "events")["budget"].select(["device", "budget_bytes"])
     last_budget = dict(zip(*(budgets[name].to_pylist() for name in ("device", "budget_bytes")), strict=True))
     last: dict[str, tuple[int, int, int]] = {}
     for device, layer, best, resident, budget in zip(
@@ -128,7 +128,7 @@ def _not_whole(folder: Path) -> Iterator[str]:
 def _not_in_order(folder: Path) -> Iterator[str]:
     """Yield each report that has two ends, and each update that was applied out of order."""
     names = ("device", "seq", "result", "applied_ns")
-    table = pq.read_table(folder / "events" / "update.parquet", columns=list(names))
+    table = read_tables(folder / "events")["update"].select(names)
     ends: set[tuple[str, int]] = set()
     applied: dict[str, list[tuple[int, int]]] = {}
     for device, seq, result, applied_ns in zip(*(table[name].to_pylist() for name in names), strict=True):

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-import pyarrow.parquet as pq
 
 from benchmarks import handshakes
 from benchmarks.figures import verdict, write
 from benchmarks.memory import Sampler
+from emulator.run_directory.event_reader import read_tables
 from emulator.runner.observer import RunObserver
 from emulator.runner.runner import RunOptions, RunResult, run
 from scenarios.language.load import load, shipped
@@ -63,7 +63,7 @@ def run_devices(devices: int, folder: Path, *overrides: str) -> RunCost:
 
 def busiest_second(folder: Path) -> int:
     """Return the most answers that were complete within one second; at speed 1 simulated time is real."""
-    left_ns = pq.read_table(folder / "events" / "update.parquet", columns=["left_ns"])["left_ns"].to_numpy()
+    left_ns = read_tables(folder / "events")["update"]["left_ns"].to_numpy()
     return int(np.bincount(left_ns[left_ns >= 0] // NS_PER_S).max())
 
 

@@ -10,7 +10,7 @@ import struct
 import time
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Annotated, Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 import numpy as np
@@ -208,6 +208,13 @@ ROWS: dict[str, type[EventRow]] = {
     "rollout": RolloutRow,
 }
 COLUMNS: dict[str, dict[str, Column]] = {name: _columns(row) for name, row in ROWS.items()}
+
+WALL = "wall_s"
+"""The column that depends on the machine: it is no part of the logical log."""
+MOMENTS: Final = (
+    "changed_ns", "sent_ns", "arrived_ns", "begun_ns", "left_ns", "answered_ns", "received_ns", "applied_ns",
+)  # fmt: skip
+"""The moments of an exchange, in the order in which they come; those that did not come are -1."""
 
 _CODES = {"i8": "q", "i4": "i", "f8": "d", "?": "?"}
 

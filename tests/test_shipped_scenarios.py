@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-import pyarrow.parquet as pq
 import pytest
 
 from cloud.data.sources import Synthetic
@@ -14,6 +13,7 @@ from emulator.replay.replay import read_replay
 from emulator.runner.runner import RunOptions, RunResult, run
 from scenarios.language.load import load, shipped
 from scenarios.language.scenario import Scenario
+from tests.emulator.event_logs import event_table
 from tests.emulator.metrics.ranges import assert_equal_from_any_ranges
 from tests.emulator.scenarios import RecordingObserver, number
 from wire.errors import InputError
@@ -138,7 +138,7 @@ def shows_what_its_header_says(name: str, finished: RunResult) -> None:
         assert 0.1 < figure("updates_superseded") / figure("budget_reports") < 0.4
         assert latency_s(finished, "max") > 60
     elif name == "rollout-under-pressure":
-        steps = pq.read_table(finished.folder / "events" / "rollout.parquet")["step"].to_pylist()
+        steps = event_table(finished.folder, "rollout")["step"].to_pylist()
         assert sorted(set(steps)) == ["offered", "updated"]
         assert steps.count("updated") == figure("devices")
     elif name == "trace-replay":
@@ -156,6 +156,6 @@ def latency_s(finished: RunResult, percentile: str) -> float:
 
 def longest_wait_s(finished: RunResult) -> float:
     """Return how long the report that waited longest was in the cloud's queue."""
-    updates = pq.read_table(finished.folder / "events" / "update.parquet", columns=["arrived_ns", "begun_ns"])
+    updates = event_table(finished.folder, "update").select(["arrived_ns", "begun_ns"])
     waits = [row["begun_ns"] - row["arrived_ns"] for row in updates.to_pylist() if row["begun_ns"] >= 0]
     return float(max(waits) / 1e9)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.traffic import COLUMNS, PAGE, SWEEPS, markdown, read_figures, replace_tables, table_pattern
 from emulator.cli.sweep import SweepOptions, run_sweep
 from scenarios.language.sweep_expansion import load_plan
+from tests.emulator.event_logs import event_table
 from wire.units import BYTE_UNITS
 
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
@@ -55,7 +55,7 @@ def on_the_page(name: str) -> Table:
 
 
 def updates_of(combination: Path) -> pa.Table:
-    return pq.read_table(combination / "seed-1" / "events" / "update.parquet")
+    return event_table(combination / "seed-1", "update")
 
 
 def mean(values: pa.ChunkedArray) -> float:

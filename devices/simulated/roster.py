@@ -1,9 +1,16 @@
-"""The roster of a fleet: its groups, and who each device is."""
+"""The roster of a fleet: its groups, and who each device is.
 
-from collections.abc import Sequence
+Devices are numbered in the order of their ids. In a group of more than 100,000 devices the ids with six
+digits and more follow those with five: ``phone-99999``, ``phone-100000``. So the id of any number can be
+computed, and a roster of millions takes no memory.
+"""
+
+import itertools
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
-from typing import Annotated
+from functools import cached_property, partial
+from typing import Annotated, overload
 
 import msgspec
 
@@ -16,6 +23,33 @@ from devices.traces.availability import Availability
 from wire.random_streams import draw, stream
 from wire.topics import valid_name
 from wire.units import Duration
+
+RANGE_DEVICES = 2048
+"""Number of devices in a range, but for the last one of a fleet."""
+
+
+@dataclass(frozen=True, order=True)
+class DeviceRange:
+    """Devices of consecutive numbers: the unit of enrolment, of simulation, of part files and of the hash."""
+
+    first: int
+    stop: int
+    """The number after the last one."""
+
+    @property
+    def index(self) -> int:
+        """The index of the range in its fleet."""
+        return self.first // RANGE_DEVICES
+
+    def __len__(self) -> int:
+        return self.stop - self.first
+
+
+def split_ranges(devices: int) -> list[DeviceRange]:
+    """Return the ranges of a fleet of so many devices, in order."""
+    return [
+        DeviceRange(first, min(first + RANGE_DEVICES, devices)) for first in range(0, devices, RANGE_DEVICES)
+    ]
 
 
 class FleetGroup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,22 +119,149 @@ class DeviceSpec:
         return DeviceAttributes(self.name, group.name, group.labels, group.node, group.network)
 
 
-def device_names(groups: Sequence[FleetGroup]) -> dict[str, FleetGroup]:
-    """Return the group of each device by the device's id, in the order of the ids."""
-    names = {f"{group.name}-{at:05d}": group for group in groups for at in range(group.count)}
-    return dict(sorted(names.items(), key=itemgetter(0)))
+def count_devices(groups: Sequence[FleetGroup]) -> int:
+    """Return the number of devices of a fleet."""
+    return sum(group.count for group in groups)
 
 
-def simulated_names(groups: Sequence[FleetGroup], seed: int, sample: float | None) -> dict[str, FleetGroup]:
-    """Return the group of each device, or of each in a sample, by its id, in the order of the ids."""
-    if sample is None:
-        return device_names(groups)
-    names = {
-        f"{group.name}-{at:05d}": group
-        for group in groups
-        for at in draw_sample(group.name, group.count, seed, sample).tolist()
-    }
-    return dict(sorted(names.items(), key=itemgetter(0)))
+@dataclass(frozen=True)
+class _Run:
+    """Devices of one group whose numbers follow each other."""
+
+    number: int
+    """The number of the first one in the fleet."""
+    group: FleetGroup
+    first: int
+    """The number of the first one in its group."""
+
+
+class DeviceNames(Sequence[str]):
+    """The ids of a fleet's devices by number, computed when they are asked for.
+
+    Args:
+        groups: of the fleet.
+        seed: of the scenario; it draws the sample.
+        sample: the share of each group that is simulated; None: all devices.
+    """
+
+    def __init__(self, groups: Sequence[FleetGroup], seed: int = 0, sample: float | None = None) -> None:
+        self._runs = _runs(groups) if sample is None else _drawn(groups, seed, sample)
+        self._firsts = [run.number for run in self._runs]
+        self._count = count_devices(groups) if sample is None else len(self._runs)
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, key: int) -> str: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, key: int | slice) -> str | tuple[str, ...]:
+        if isinstance(key, slice):
+            return tuple(self[number] for number in range(*key.indices(self._count)))
+        group, at = self.locate(range(self._count)[key])
+        return _device_id(group, at)
+
+    def __iter__(self) -> Iterator[str]:
+        ends = [*self._firsts[1:], self._count]
+        for run, end in zip(self._runs, ends, strict=True):
+            for at in range(run.first, run.first + end - run.number):
+                yield _device_id(run.group, at)
+
+    def locate(self, number: int) -> tuple[FleetGroup, int]:
+        """Return the group of a device, and its number in that group."""
+        run = self._runs[bisect_right(self._firsts, number) - 1]
+        return run.group, run.first + number - run.number
+
+
+def _device_id(group: FleetGroup, at: int) -> str:
+    return f"{group.name}-{at:05d}"
+
+
+def _sort_key(group: FleetGroup, at: int) -> str:
+    """Return the key by which devices are numbered: the id, but ``:`` puts ids of six digits last."""
+    return _device_id(group, at) if at < 100_000 else f"{group.name}-:{at:08d}"
+
+
+def _runs(groups: Sequence[FleetGroup]) -> list[_Run]:
+    """Return the devices of all groups in order: few runs, since the ids of two groups hardly ever mix.
+
+    Those of ``a`` and ``a-00001`` do. All ids of one are then between two neighbours of the other.
+    """
+    pieces: list[tuple[str, FleetGroup, int, int]] = []
+    for group in groups:
+        cuts = {0, group.count}
+        for other in groups:
+            if other.name.startswith(f"{group.name}-"):
+                key = _sort_key(other, 0)
+                cuts.add(bisect_left(range(group.count), key, key=partial(_sort_key, group)))
+        edges = sorted(cuts)
+        pieces += [(_sort_key(group, first), group, first, stop) for first, stop in itertools.pairwise(edges)]
+    runs, number = [], 0
+    for _, group, first, stop in sorted(pieces, key=lambda piece: piece[0]):
+        runs.append(_Run(number, group, first))
+        number += stop - first
+    return runs
+
+
+def _drawn(groups: Sequence[FleetGroup], seed: int, sample: float) -> list[_Run]:
+    """Return the devices of a sample, in order, each alone."""
+    drawn = [
+        (group, at) for group in groups for at in draw_sample(group.name, group.count, seed, sample).tolist()
+    ]
+    drawn.sort(key=lambda device: _sort_key(*device))
+    return [_Run(number, group, at) for number, (group, at) in enumerate(drawn)]
+
+
+@dataclass(frozen=True)
+class Roster(Sequence[DeviceSpec]):
+    """The devices of a fleet by number, each made when it is asked for.
+
+    All that is drawn for a device depends on the seed and its id only.
+    """
+
+    groups: Sequence[FleetGroup]
+    seed: int
+    users: Sequence[int]
+    """Each device has one of these, drawn."""
+    timeline: Timeline
+    sample: float | None = None
+    """The share of each group that is simulated; None: all devices."""
+
+    @cached_property
+    def names(self) -> DeviceNames:
+        """The ids of the devices."""
+        return DeviceNames(self.groups, self.seed, self.sample)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, key: int) -> DeviceSpec: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> tuple[DeviceSpec, ...]: ...
+
+    def __getitem__(self, key: int | slice) -> DeviceSpec | tuple[DeviceSpec, ...]:
+        if isinstance(key, slice):
+            return tuple(self._spec(number) for number in range(*key.indices(len(self))))
+        return self._spec(range(len(self))[key])
+
+    def _spec(self, number: int) -> DeviceSpec:
+        group, at = self.names.locate(number)
+        seed, users, timeline, name = self.seed, self.users, self.timeline, _device_id(group, at)
+        rng = stream(seed, "device", name)
+        user = users[int(rng.integers(len(users)))]
+        start_ns = timeline.moment(group.start_at) + int(rng.integers(group.start_within + 1))
+        enrolled = DeviceSpec(number, name, group, user, start_ns, float(rng.random()))
+        handed_on = tuple(
+            (action.t_ns, users[int(draw(seed, "new_user", action.number, name) * len(users))])
+            for action in (timeline.actions_for(enrolled.member) if timeline.actions else ())
+            if action.action.reassigns_users
+        )
+        return replace(enrolled, new_users=handed_on) if handed_on else enrolled
 
 
 def build_roster(
@@ -109,29 +270,6 @@ def build_roster(
     users: Sequence[int],
     timeline: Timeline | None = None,
     sample: float | None = None,
-) -> tuple[DeviceSpec, ...]:
-    """Return all devices in the order of their ids, or a sample of them, each with a user drawn from *users*.
-
-    Everything drawn for a device depends on the seed and its id only.
-    """
-    timeline = timeline or Timeline(seed)
-    names = simulated_names(groups, seed, sample)
-    return tuple(
-        _device_spec(number, name, group, seed, users, timeline)
-        for number, (name, group) in enumerate(names.items())
-    )
-
-
-def _device_spec(
-    number: int, name: str, group: FleetGroup, seed: int, users: Sequence[int], timeline: Timeline
-) -> DeviceSpec:
-    rng = stream(seed, "device", name)
-    user = users[int(rng.integers(len(users)))]
-    start_ns = timeline.moment(group.start_at) + int(rng.integers(group.start_within + 1))
-    enrolled = DeviceSpec(number, name, group, user, start_ns, float(rng.random()))
-    handed_on = tuple(
-        (action.t_ns, users[int(draw(seed, "new_user", action.number, name) * len(users))])
-        for action in (timeline.actions_for(enrolled.member) if timeline.actions else ())
-        if action.action.reassigns_users
-    )
-    return replace(enrolled, new_users=handed_on) if handed_on else enrolled
+) -> Roster:
+    """Return the roster of a fleet, or of a *sample* of it, whose devices have users drawn from *users*."""
+    return Roster(groups, seed, users, timeline or Timeline(seed), sample)

@@ -21,7 +21,7 @@ from broker_config.accounts import Account, read_credentials
 from broker_config.endpoint import Endpoint, check_reachable
 from devices.mqtt.gateway import Gateway
 from devices.mqtt.sessions import check_open_files
-from devices.simulated.roster import device_names
+from devices.simulated.roster import count_devices
 from emulator.cli.options import (
     Data,
     Overrides,
@@ -200,7 +200,7 @@ def run_shard(
         raise InputError(f"--shard(={rank + 1}/{count}) must be 1/1: {scenario.shared_by}")
     _check_not_over(scenario, options)
     if scenario.realtime.connections == "per_device":
-        check_open_files(len(range(rank, len(list(device_names(scenario.fleet))), count)))
+        check_open_files(len(range(rank, count_devices(scenario.fleet), count)))
     check_reachable(options.broker, REACH_TIMEOUT_S)
     logins = _logins(options.credentials)
     check_readable(scenario)

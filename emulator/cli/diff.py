@@ -10,9 +10,9 @@ from emulator.cli.exit_statuses import THRESHOLD_BROKE
 from emulator.cli.options import RunDirectory
 from emulator.compare.event_log_diff import TableDiff, diff_tables
 from emulator.replay.replay import read_run
-from emulator.run_directory.event_log import Tables, logical_sha256
 from emulator.run_directory.manifest import list_unchecked
 from emulator.run_directory.run_files import RunFiles
+from emulator.run_directory.run_tables import Tables
 
 SAMPLES: Final = 5
 """Differences to show of each table, by default."""
@@ -55,7 +55,7 @@ def describe_difference(before: Path, after: Path, samples: int) -> tuple[bool, 
         *diff_tables(one, other, samples),
         *diff_tables(_derived(runs[0]), _derived(runs[1]), samples),
     ]
-    equal = logical_sha256(one) == logical_sha256(other)
+    equal = runs[0].events_sha256 == runs[1].events_sha256
     notes = (f"note: {note}" for note in list_unchecked([before, after]))
     return equal, [*notes, *_lines(differences, equal)]
 

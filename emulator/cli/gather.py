@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-import pyarrow.compute as pc
+import numpy as np
 import typer
 
 from devices.event_log import COLUMNS
-from devices.simulated.roster import device_names
+from devices.simulated.roster import count_devices
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
 from emulator.cli.options import Data, Out, Store
 from emulator.cli.terminal import RunDisplay
@@ -23,8 +23,9 @@ from emulator.metrics.realtime_measurements import (
 )
 from emulator.processes.shard_processes import MEASURED
 from emulator.report.page import write_report
-from emulator.run_directory.event_log import JOURNAL, read_draft
-from emulator.run_directory.layout import SCENARIO, new_run_directory, read_scenario
+from emulator.run_directory.event_log import JOURNAL, read_draft_rows
+from emulator.run_directory.event_split import draft_rows, split_rows
+from emulator.run_directory.layout import EVENTS, SCENARIO, new_run_directory, read_scenario
 from emulator.runner.resolved_scenario import write_scenario
 from emulator.runner.results import write_results
 from emulator.runner.runner import RunResult
@@ -84,7 +85,9 @@ def gather_shards(folders: Sequence[Path], out: Path, data: Path | None, store: 
             min(aborted, default=None),
             summarize_shards(measured, ExpectedTimes.from_scenario(scenario), {}),
         )
-        summary = write_results(draft.folder, scenario, prepared.job, outcome, folders)
+        devices = len(prepared.job.devices)
+        leaves = split_rows(draft_rows(folders), devices, draft.folder / EVENTS, wall=True)
+        summary = write_results(draft.folder, scenario, prepared.job, outcome, leaves)
         write_report(draft.folder)
     return RunResult(draft.final, summary)
 
@@ -99,7 +102,7 @@ def read_shards(folders: Sequence[Path]) -> tuple[Scenario, list[ShardMeasuremen
     measured = [_measured(folder) for folder in folders]
     _check_complete(folders, measured)
     notes = [*check_one_run(folders, measured), *_check_checksums(folders, measured)]
-    _check_devices(folders, measured, len(list(device_names(scenario.fleet))))
+    _check_devices(folders, measured, count_devices(scenario.fleet))
     return scenario, measured, notes
 
 
@@ -191,7 +194,8 @@ def _check_devices(folders: Sequence[Path], measured: Sequence[ShardMeasurements
     for folder, shard in zip(folders, measured, strict=True):
         ours = set(range(shard.shard, count, shard.shards))
         for name in COLUMNS:
-            if not ours.issuperset(pc.unique(read_draft(folder, name)["device"]).to_pylist()):
+            numbers = (np.unique(rows["device"]).tolist() for rows in read_draft_rows(folder, name))
+            if not all(ours.issuperset(batch) for batch in numbers):
                 raise InputError(
                     f"{folder / name}.arrows: holds devices that are not of shard {shard.shard + 1} of "
                     f"{shard.shards}: it is the log of another shard or run"

@@ -167,7 +167,13 @@ Data = Annotated[
     Path | None, path_option("Folder or file of the scenario's data; default: in PEELFLEET_DATA.")
 ]
 Out = Annotated[Path, path_option("Folder for run directories.")]
-Shards = Annotated[int, typer.Option(min=1, help="Processes to run the fleet in (virtual and realtime).")]
+Shards = Annotated[
+    int, typer.Option(min=1, help="Processes of a fleet in real time; under the virtual clock as --workers.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Most processes of a fleet under the virtual clock; default: all cores."),
+]
 ExecutorOption = Annotated[
     ExecutorName,
     typer.Option(parser=executor, metavar="<executor>", help=f"{FORMS}.", show_default=False),

@@ -7,7 +7,7 @@ import typer
 
 from emulator.cli.diff import SAMPLES, describe_difference
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
-from emulator.cli.options import Broker, Data, Out, Overrides, RunDirectory, Shards, Store
+from emulator.cli.options import Broker, Data, Out, Overrides, RunDirectory, Shards, Store, Workers
 from emulator.cli.terminal import RunDisplay
 from emulator.replay.replay import read_replay
 from emulator.run_directory.manifest import list_unchecked
@@ -24,12 +24,13 @@ def replay(
     data: Data = None,
     out: Out = Path("runs"),
     store: Store = None,
+    workers: Workers = None,
     shards: Shards = 1,
     diff: Annotated[bool, typer.Option("--diff", help="Show the differences of its event log.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 99 if its event log differs.")] = False,
 ) -> None:
     """Play a recorded run again: its budgets and arrivals, or its budgets under another policy."""
-    options = RunOptions(out=out, broker=broker, data=data, store=store, shards=shards)
+    options = RunOptions(out=out, broker=broker, data=data, store=store, shards=shards, workers=workers)
     with RunDisplay() as display:
         scenario, recording, warnings = read_replay(run_directory, set_ or [], clock)
         for warning in [*list_unchecked([run_directory]), *warnings]:

@@ -1,21 +1,24 @@
 """``peelfleet report``: the report of a run, written again; of an unfinished run, from its partial log."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
-import pyarrow.compute as pc
+import numpy as np
 import typer
 
+from devices.event_log import WALL
 from emulator.cli.options import Data, Store
 from emulator.cli.terminal import RunDisplay
 from emulator.report.page import write_report
-from emulator.run_directory.event_log import Tables, merge_shards
-from emulator.run_directory.layout import PARTIAL, SCENARIO, SUMMARY, read_scenario
+from emulator.run_directory.event_split import TableRows, draft_rows, part_rows, renumber, split_rows
+from emulator.run_directory.layout import EVENTS, PARTIAL, SCENARIO, SUMMARY, read_scenario
 from emulator.run_directory.manifest import list_unchecked
 from emulator.run_directory.model_note import ModelNote, read_model_note
+from emulator.runner.ranges import PARTS
 from emulator.runner.results import write_results
 from emulator.simulation.job import PreparedJob, prepare
 from emulator.simulation.model_cache import resolve_data
@@ -49,10 +52,11 @@ def rewrite_report(folder: Path, data: Path | None, store: Path | None) -> list[
     Raises:
         InputError: the folder is not a run directory, is damaged, or nothing was logged.
     """
-    drafts = sorted(folder.glob(".shard-*"))
-    if not drafts and not folder.name.endswith(PARTIAL):
+    drafts = sorted(path for path in folder.glob(".shard-*") if any(path.iterdir()))
+    logged = bool(drafts) or (folder / PARTS).exists()
+    if not logged and not folder.name.endswith(PARTIAL):
         return [str(write_report(folder))]
-    if drafts:
+    if logged:
         words = _measure(folder, drafts, data, store)
     elif (folder / SUMMARY).exists():
         words = "the simulation had ended, but its tables and report may be incomplete"
@@ -77,24 +81,64 @@ def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Pat
             store = Path(note.store)
             if not store.exists():
                 display.on_warning(f"{store}: does not exist any more: the model of the run is trained again")
-        prepared = prepare(scenario, store, drafts[0], on_training=display.on_training)
+        prepared = prepare(scenario, store, folder / PARTS, on_training=display.on_training)
         display.on_model(prepared.models[0])
         _check_models(folder, note, prepared)
         display.on_writing()
-        job = prepared.job
-        names = [device.name for device in job.devices]
-        tables = merge_shards(drafts, names)
-        seen = {name for table in tables.values() for name in pc.unique(table["device"]).to_pylist()}
-        if not tables["quality"].num_rows:
+        job, extent = prepared.job, _Extent.of(_logged(folder, drafts))
+        if not extent.devices:
             raise InputError(f"{folder}: this run did not finish, and had logged nothing of its devices")
-        end_ns = _end_ns(tables)
-        devices = tuple(device for device in job.devices if device.name in seen)
-        outcome = Outcome(_wall_seconds(tables), None, unfinished_ns=min(end_ns, int(scenario.stop_time)))
-        write_results(folder, scenario, replace(job, devices=devices), outcome, drafts, names)
+        wall = scenario.clock != "virtual"
+        rows = renumber(_logged(folder, drafts), extent.devices)
+        leaves = split_rows(rows, len(extent.devices), folder / EVENTS, wall=wall)
+        outcome = Outcome(
+            extent.wall_s if wall else _seconds_since_start(folder), None,
+            unfinished_ns=min(extent.end_ns, int(scenario.stop_time)),
+        )  # fmt: skip
+        devices = [job.devices[number] for number in extent.devices]
+        write_results(folder, scenario, replace(job, devices=devices), outcome, leaves)
+    end_s, stop_s = extent.end_ns / NS_PER_S, scenario.stop_time / NS_PER_S
     return (
-        f"this run had come to {end_ns / NS_PER_S:,.0f} s of {scenario.stop_time / NS_PER_S:,.0f} s of "
-        f"simulated time; what follows is measured on that part, of {len(devices)} of {len(names)} devices"
+        f"this run had come to {end_s:,.0f} s of {stop_s:,.0f} s of simulated time; what follows is measured "
+        f"on that part, of {len(devices)} of {len(job.devices)} devices"
     )
+
+
+def _logged(folder: Path, drafts: Sequence[Path]) -> Iterator[TableRows]:
+    """Yield all rows that the run had logged: in parts of its ranges, or in drafts."""
+    yield from part_rows(folder / PARTS)
+    yield from draft_rows(drafts)
+
+
+@dataclass(frozen=True)
+class _Extent:
+    """The extent of what a run had logged."""
+
+    devices: Sequence[int]
+    """Numbers of the devices that have a row, in order."""
+    end_ns: int
+    """The latest simulated time."""
+    wall_s: float
+    """Wall time from the first to the last row."""
+
+    @classmethod
+    def of(cls, rows: Iterable[TableRows]) -> Self:
+        """Return the extent of *rows*."""
+        seen, end_ns, first_s, last_s = set[int](), 0, math.inf, 0.0
+        for _, batch in rows:
+            if len(batch):
+                seen.update(np.unique(batch["device"]).tolist())
+                end_ns = max(end_ns, int(batch["t_ns"].max()))
+                first_s = min(first_s, float(batch[WALL].min()))
+                last_s = max(last_s, float(batch[WALL].max()))
+        return cls(sorted(seen), end_ns, max(last_s - first_s, 0.0))
+
+
+def _seconds_since_start(folder: Path) -> float:
+    """Return the wall time from the start of the run in *folder* to its last part."""
+    parts = [file.stat().st_mtime for file in (folder / PARTS).glob("*/*")]
+    started_s = (folder / SCENARIO).stat().st_mtime
+    return max(max(parts, default=started_s) - started_s, 0.0)
 
 
 def _check_models(folder: Path, note: ModelNote | None, prepared: PreparedJob) -> None:
@@ -109,14 +153,3 @@ def _check_models(folder: Path, note: ModelNote | None, prepared: PreparedJob) -
 
 def _with_data(scenario: Scenario, data: Path | None) -> Scenario:
     return msgspec.structs.replace(scenario, data=resolve_data(scenario.data, data))
-
-
-def _end_ns(tables: Tables) -> int:
-    """Return the latest simulated time in the log."""
-    return max(int(pc.max(table["t_ns"]).as_py()) for table in tables.values() if table.num_rows)
-
-
-def _wall_seconds(tables: Tables) -> float:
-    """Return the wall time from the first to the last row of the log."""
-    ranges = [pc.min_max(table["wall_s"]).as_py() for table in tables.values() if table.num_rows]
-    return float(max(span["max"] for span in ranges) - min(span["min"] for span in ranges))

@@ -18,6 +18,7 @@ from emulator.cli.options import (
     Seed,
     Shards,
     Store,
+    Workers,
     overrides,
 )
 from emulator.cli.terminal import RunDisplay, as_json
@@ -36,6 +37,7 @@ def run(
     data: Data = None,
     out: Out = Path("runs"),
     store: Store = None,
+    workers: Workers = None,
     shards: Shards = 1,
     speed: Annotated[
         float | None, typer.Option(help="Simulated seconds in a second, in real time.", show_default=False)
@@ -52,7 +54,7 @@ def run(
     resolved = load(
         scenario, overrides(set_, seed=seed, clock=clock, sample=sample, **{"realtime.speed": speed})
     )
-    options = RunOptions(out=out, broker=broker, data=data, store=store, shards=shards)
+    options = RunOptions(out=out, broker=broker, data=data, store=store, shards=shards, workers=workers)
     with RunDisplay(live_view(resolved) if live else None) as display:
         finished = run_scenario(resolved, options, display)
     if json:

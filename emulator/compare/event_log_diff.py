@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from emulator.run_directory.event_log import WALL, Tables
+from devices.event_log import WALL
+from emulator.run_directory.run_tables import Tables
 from wire.units import NS_PER_S
 
 _KEYS: Final = {

@@ -25,7 +25,6 @@ from emulator.metrics.scales import scan
 from emulator.metrics.slices import Slices
 from emulator.metrics.summary import encode_tables
 from emulator.metrics.timeline import RunTimeline
-from emulator.run_directory.event_log import logical_sha256
 from emulator.run_directory.layout import SCENARIO
 from emulator.run_directory.run_files import RunFiles
 from scenarios.language.load import parse
@@ -140,7 +139,7 @@ class MeasuredRun:
         seconds = self.summary["simulated_seconds"]
         assert isinstance(seconds, int | float)
         events = self._files.events
-        if logical_sha256(events) != self.summary.get("event_log_sha256"):
+        if self._files.events_sha256 != self.summary.get("event_log_sha256"):
             raise self._damaged("the event log was changed after the run")
         timeline = RunTimeline.from_scenario(self.scenario).until(round(seconds * NS_PER_S))
         devices = DeviceTable.read(self._devices)

@@ -16,7 +16,7 @@ from emulator.metrics.row_index import Columns
 from emulator.metrics.sums import Stats
 from emulator.metrics.thresholds import judge_rule
 from emulator.metrics.timeline import RunTimeline, Span
-from emulator.run_directory.event_log import Tables
+from emulator.run_directory.run_tables import Tables
 from scenarios.catalogue.metrics import METRICS, Kind
 from scenarios.catalogue.summary_keys import BREAKDOWNS, PAIRS
 from scenarios.language.thresholds import Rule

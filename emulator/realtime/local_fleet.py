@@ -11,7 +11,7 @@ from pathlib import Path
 from broker_config.accounts import Account, write_credentials
 from broker_config.endpoint import Endpoint
 from broker_config.temporary_folders import temporary_folder
-from devices.simulated.roster import device_names
+from devices.simulated.roster import DeviceNames
 from emulator.metrics.live_status import LiveStatus
 from emulator.metrics.realtime_measurements import ShardMeasurements
 from emulator.processes.cloud_process import BROKER_VARIABLE, cloud_process, url_with_password
@@ -116,7 +116,7 @@ def device_passwords(scenario: Scenario) -> dict[str, str]:
     """Return a new password for each device with a connection of its own."""
     if scenario.clock != "realtime" or scenario.realtime.connections != "per_device":
         return {}
-    return {name: secrets.token_urlsafe(12) for name in device_names(scenario.fleet)}
+    return {name: secrets.token_urlsafe(12) for name in DeviceNames(scenario.fleet)}
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from devices.simulated.recorded import RecordedDevice, RecordedExchange, Recorde
 from devices.simulated.roster import DeviceSpec
 from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange
 from devices.timeline.faults import BrokerFault, Fault, Impairment, LinkFault
-from emulator.run_directory.event_log import Tables
+from emulator.run_directory.run_tables import Tables
 from wire.errors import InputError
 
 IntColumn = NDArray[np.int64]
@@ -176,7 +176,7 @@ def read_recorded_run(
     Raises:
         InputError: the tables contradict the scenario, each other, or the meaning of their columns.
     """
-    frames = {name: _TableReader(folder / f"{name}.parquet", tables[name], names) for name in _USED}
+    frames = {name: _TableReader(folder / name, tables[name], names) for name in _USED}
     _check_budgets(frames["budget"])
     _check_updates(frames["update"])
     _check_faults(frames["fault"], faults)

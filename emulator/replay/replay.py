@@ -14,10 +14,11 @@ from typing import Final
 import pyarrow as pa
 
 from devices.simulated.recorded import RecordedDevice
-from devices.simulated.roster import DeviceSpec, simulated_names
+from devices.simulated.roster import DeviceNames, DeviceSpec
 from emulator.replay.recorded_run import RecordedRun, read_recorded_run
-from emulator.run_directory.event_log import logical_sha256, read_table, read_tables
+from emulator.run_directory.event_reader import EventReader, read_tables
 from emulator.run_directory.layout import DEVICES, EVENTS, PARTIAL, SCENARIO, read_scenario, read_summary
+from emulator.run_directory.run_tables import read_table
 from scenarios.language.load import parse
 from scenarios.language.scenario import Scenario
 from scenarios.language.types import plain
@@ -134,11 +135,11 @@ def read_replay(
     overrides = ["clock=virtual", *overrides, *([f"clock={clock}"] if clock else [])]
     scenario = parse(read_scenario(folder), str(folder / SCENARIO), overrides)
     changes = tuple(check_changes(recorded, scenario))
-    names = tuple(simulated_names(scenario.fleet, scenario.seed, scenario.sample))
+    names = tuple(DeviceNames(scenario.fleet, scenario.seed, scenario.sample))
     tables = read_tables(folder / EVENTS)
     recorded_run = read_recorded_run(folder / EVENTS, tables, names, scenario.faults)
     users, start_ns = _read_devices(folder / DEVICES, names)
-    log_sha256, version = logical_sha256(tables), str(summary["model_version"])
+    log_sha256, version = EventReader(folder).sha256(), str(summary["model_version"])
     warnings = []
     if log_sha256 != summary["event_log_sha256"]:
         warnings.append(f"{folder}: the event log is not the one that the run wrote; it is played as it is")

@@ -7,11 +7,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from devices.event_log import COLUMNS, Column
-from emulator.run_directory.layout import DEVICES, EVENTS, METRICS
-from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, SAMPLE_COLUMNS
+from emulator.run_directory.layout import DEVICES, METRICS
+from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, SAMPLE_COLUMNS, part_column
 
 _WHOLE, _NUMBERS, _TRUTH, _TEXT = "whole numbers", "numbers", "true or false", "text"
 _OR_NULL: Final = "numbers or null"
+_WHOLE_OR_NULL: Final = "whole numbers or null"
 _LABELS: Final = "labels"
 _LIST_OF: Final = "lists of "
 _DECLARED: Final[Mapping[str, str]] = {
@@ -27,6 +28,7 @@ _FITS: Final[Mapping[str, Callable[[pa.DataType], bool]]] = {
     _WHOLE: pa.types.is_integer,
     _NUMBERS: pa.types.is_floating,
     _OR_NULL: pa.types.is_floating,
+    _WHOLE_OR_NULL: pa.types.is_integer,
     _TRUTH: pa.types.is_boolean,
     _TEXT: pa.types.is_string,
     _LABELS: lambda kind: pa.types.is_map(kind) and kind.key_type == kind.item_type == pa.string(),
@@ -35,13 +37,18 @@ _FITS: Final[Mapping[str, Callable[[pa.DataType], bool]]] = {
 
 def column_types(name: str) -> Mapping[str, str]:
     """Return the type of each column of a run's table, given the table's path inside the run directory."""
-    folder, _, file = name.rpartition("/")
-    table = file.removesuffix(".parquet")
-    if folder == EVENTS and table in COLUMNS:
-        return {column: _of_log(kind) for column, kind in COLUMNS[table].items()} | {"device": _TEXT}
     if name == METRICS:
         return _declared(METRIC_COLUMNS) | {"number": _OR_NULL}
     return _declared({**DEVICE_COLUMNS, **SAMPLE_COLUMNS}) if name == DEVICES else {}
+
+
+def part_types(table: str) -> Mapping[str, str]:
+    """Return the type of each column of the parts of an event table."""
+    columns = {column: part_column(table, column) for column in COLUMNS[table]}
+    return {
+        columns[column]: _of_log(kind) if columns[column] == column else _WHOLE_OR_NULL
+        for column, kind in COLUMNS[table].items()
+    }
 
 
 def _declared(columns: Mapping[str, tuple[str, str]]) -> dict[str, str]:
@@ -60,6 +67,8 @@ def has_type(column: pa.ChunkedArray, kind: str) -> bool:
     given = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if not _FITS[kind](given):
         return False
+    if kind == _WHOLE_OR_NULL:
+        return True
     if kind == _OR_NULL:
         return bool(pc.all(pc.is_finite(column), min_count=0).as_py())
     return bool(column.null_count == 0)

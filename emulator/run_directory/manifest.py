@@ -107,14 +107,14 @@ def write_entries(path: Path, entries: Entries) -> None:
     write_atomically(path, msgspec.json.format(content, indent=2) + b"\n")
 
 
-def write_manifest(folder: Path, rows: Mapping[str, int | None]) -> None:
-    """Write the manifest of the files in *folder*.
+def add_files(folder: Path, rows: Mapping[str, int | None]) -> None:
+    """Add files to the manifest in *folder*.
 
     Args:
         folder: of a run.
         rows: number of rows of each table, None for other files, by the path inside the folder.
     """
-    files = {}
+    files = dict(read_entries(folder / MANIFEST) or {})
     for name, count in rows.items():
         with (folder / name).open("rb") as file:
             files[name] = _count(file, count)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emulator.run_directory.event_log import Tables, read_table, read_tables
+from emulator.run_directory.event_reader import EventReader, read_tables
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SUMMARY, read_scenario, read_summary
 from emulator.run_directory.manifest import MANIFEST, read_entries
+from emulator.run_directory.run_tables import Tables, damaged, read_table
 from scenarios.catalogue.event_columns import METRIC_COLUMNS
 from wire.errors import InputError
 
@@ -50,14 +51,14 @@ class RunFiles:
         table = read_table(path, ("device", "group"))
         count, named = len(pc.unique(table["device"])), self._simulated_devices
         if count != table.num_rows:
-            raise _damaged(path, f"{table.num_rows - count:,} devices are there twice")
+            raise damaged(path, f"{table.num_rows - count:,} devices are there twice")
         if count != named:
-            raise _damaged(path, f"has {count:,} devices, but {SUMMARY} says {named:,}")
+            raise damaged(path, f"has {count:,} devices, but {SUMMARY} says {named:,}")
         for times, values in _PAIRS:
             if {times, values} <= set(table.column_names):
                 one, other = (pc.list_value_length(table[name]) for name in (times, values))
                 if not pc.all(pc.equal(one, other), min_count=0).as_py():
-                    raise _damaged(path, f"{times} and {values} must be of one length")
+                    raise damaged(path, f"{times} and {values} must be of one length")
         return table
 
     @property
@@ -67,16 +68,14 @@ class RunFiles:
 
     @cached_property
     def events(self) -> Tables:
-        """The event tables by name; they name only devices of the run."""
-        tables = read_tables(self.folder / EVENTS)
-        known = self._devices["device"]
-        for name, table in tables.items():
-            ids = pc.unique(table["device"])
-            unknown = ids.filter(pc.invert(pc.is_in(ids, value_set=known.combine_chunks())))
-            if len(unknown):
-                path = self.folder / EVENTS / f"{name}.parquet"
-                raise _damaged(path, f"device(={unknown[0].as_py()!r}) must be one of {DEVICES}")
-        return tables
+        """The event tables by name."""
+        assert self._devices.num_rows
+        return read_tables(self.folder / EVENTS)
+
+    @cached_property
+    def events_sha256(self) -> str:
+        """The hash of the event log, computed from its parts."""
+        return EventReader(self.folder).sha256()
 
     @cached_property
     def metrics(self) -> pa.Table | None:
@@ -86,9 +85,5 @@ class RunFiles:
             return None
         table = read_table(path, METRIC_COLUMNS)
         if not pc.any(pc.equal(table["dimension"], _ALL), min_count=0).as_py():
-            raise _damaged(path, f"no row of the dimension {_ALL}")
+            raise damaged(path, f"no row of the dimension {_ALL}")
         return table
-
-
-def _damaged(path: Path, what: str) -> InputError:
-    return InputError(f"{path}: the run directory is damaged: {what}")

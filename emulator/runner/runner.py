@@ -1,6 +1,7 @@
 """Runs a scenario: from its resolved file to a finished run directory."""
 
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from broker_config.dropped_messages import DropMonitor
 from devices.mqtt.sessions import check_open_files
-from devices.simulated.roster import device_names
+from devices.simulated.roster import DeviceNames, count_devices
 from emulator.metrics.realtime_measurements import (
     ExpectedTimes,
     ShardMeasurements,
@@ -20,13 +21,15 @@ from emulator.processes.event_loop import run_interruptibly
 from emulator.realtime.local_fleet import LocalFleet, run_local_fleet
 from emulator.replay.replay import Playback
 from emulator.report.page import write_report
-from emulator.run_directory.layout import SCENARIO, new_run_directory, write_summary
+from emulator.run_directory.event_parts import Leaf
+from emulator.run_directory.event_split import draft_rows, split_rows
+from emulator.run_directory.layout import EVENTS, SCENARIO, new_run_directory, write_summary
 from emulator.run_directory.model_note import NOTE, write_model_note
 from emulator.runner.broker import MANAGED, RunBroker, open_broker
 from emulator.runner.observer import RunObserver
+from emulator.runner.ranges import PARTS, check_shards, simulate_ranges
 from emulator.runner.resolved_scenario import resolve_scenario, write_scenario
 from emulator.runner.results import write_results
-from emulator.runner.shards import check_shards, run_virtual_shards
 from emulator.simulation.engines import check_engine
 from emulator.simulation.job import Job, PreparedJob, prepare
 from emulator.simulation.simulation import Outcome, Simulation
@@ -51,6 +54,9 @@ class RunOptions:
     data: Path | None = None
     store: Path | None = None
     shards: int = 1
+    """Processes of the fleet in real time; under the virtual clock the same as *workers*."""
+    workers: int | None = None
+    """Most processes of a fleet under the virtual clock; None: a process for each core."""
     report: bool = True
     """True to write the report, some megabytes per run."""
 
@@ -86,7 +92,7 @@ def run(
         RunError: the run failed; its files are left in a folder that ends in ``.partial``.
     """
     scenario = resolve_scenario(scenario, options.data)
-    check_shards(scenario, options.shards)
+    check_shards(scenario, options.shards, len(DeviceNames(scenario.fleet, scenario.seed, scenario.sample)))
     _check_open_files(scenario, options)
     for note in check_engine(scenario, is_replay=replay is not None):
         observer.on_warning(note)
@@ -131,7 +137,7 @@ def _check_open_files(scenario: Scenario, options: RunOptions) -> None:
     """
     if scenario.clock != "realtime" or scenario.realtime.connections != "per_device":
         return
-    devices = len(list(device_names(scenario.fleet)))
+    devices = count_devices(scenario.fleet)
     managed = (options.broker or scenario.broker) in MANAGED
     check_open_files(devices if managed else -(-devices // options.shards))
 
@@ -142,19 +148,37 @@ def _simulate_and_write(
     """Simulate the job, write the results into *folder*, and return the summary."""
     job = prepared.job
     stores = [model.folder for model in prepared.models]
-    outcome, logs = _simulate(job, options, broker, stores, observer)
-    observer.on_writing()
-    summary = write_results(folder, job.scenario, job, outcome, logs)
-    for log in logs:
-        shutil.rmtree(log)
+    if broker is None and not job.scenario.shared:
+        outcome, leaves = _simulate_ranges(folder, job, options, observer)
+        observer.on_writing()
+    else:
+        outcome, logs = _simulate(job, broker, options, stores, observer)
+        observer.on_writing()
+        wall = job.scenario.clock != "virtual"
+        leaves = split_rows(draft_rows(logs), len(job.devices), folder / EVENTS, wall=wall)
+        for log in logs:
+            shutil.rmtree(log)
+    summary = write_results(folder, job.scenario, job, outcome, leaves)
     if job.replay is not None:
         summary |= job.replay.summary_keys(summary["event_log_sha256"])
         write_summary(folder, summary)
     return summary
 
 
+def _simulate_ranges(
+    folder: Path, job: Job, options: RunOptions, observer: RunObserver
+) -> tuple[Outcome, list[Leaf]]:
+    """Simulate the ranges of a fleet that shares nothing; put their parts into the run directory."""
+    stop_ns, started_s = int(job.scenario.stop_time), time.monotonic()
+    workers = options.shards if options.shards > 1 else options.workers
+    leaves = simulate_ranges(job, workers, lambda share: observer.on_progress(int(share * stop_ns), stop_ns))
+    outcome = Outcome(time.monotonic() - started_s, None)
+    (folder / PARTS).rename(folder / EVENTS)
+    return outcome, leaves
+
+
 def _simulate(
-    job: Job, options: RunOptions, broker: RunBroker | None, stores: Sequence[Path], observer: RunObserver
+    job: Job, broker: RunBroker | None, options: RunOptions, stores: Sequence[Path], observer: RunObserver
 ) -> tuple[Outcome, list[Path]]:
     """Simulate the job under its clock; return the outcome and the folders of the event logs."""
     stop_ns = int(job.scenario.stop_time)
@@ -163,7 +187,7 @@ def _simulate(
         observer.on_progress(min(now_ns, stop_ns), stop_ns)
 
     if broker is None:
-        return run_virtual_shards(job, options.shards, progress)
+        return Simulation(job, progress).run_virtual(), [job.folder]
     if job.scenario.clock == "realtime":
         return _run_realtime(job, options, broker, stores, observer)
     simulation = Simulation(job, progress)

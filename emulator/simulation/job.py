@@ -12,7 +12,7 @@ from cloud.blocks.store import BlockStore
 from devices.mqtt.settings import RealtimeSettings
 from devices.recommender.quality import HeldOut, QualityTable
 from devices.simulated.fleet_config import FleetConfig
-from devices.simulated.roster import DeviceSpec, build_roster, device_names
+from devices.simulated.roster import DeviceNames, DeviceSpec, build_roster
 from devices.timeline.timeline import Timeline
 from emulator.replay.replay import Playback
 from emulator.simulation.evaluation import evaluate, look_up_or_evaluate
@@ -21,6 +21,9 @@ from emulator.simulation.trace_files import TraceFiles
 from scenarios.language.load import dump
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError
+
+LARGE_FLEET = 3
+"""Devices per user from which nearly each user has a device: one in twenty has none."""
 
 
 @dataclass(frozen=True)
@@ -126,24 +129,30 @@ def fleet_name(scenario: Scenario) -> str:
 
 def build_fleet(
     scenario: Scenario, model: PreparedModel, replay: Playback | None = None
-) -> tuple[tuple[DeviceSpec, ...], list[int]]:
-    """Return the devices and their users; only users with test interactions get a device."""
+) -> tuple[Sequence[DeviceSpec], list[int]]:
+    """Return the devices and their users; only users with test interactions get a device.
+
+    Of a fleet much larger than the number of such users, the users are all of them: nearly each has a device,
+    and no device has to be made to know it.
+    """
     measurable = np.flatnonzero(model.interactions.test.counts() > 0).tolist()
     if not measurable:
         raise InputError(
             f"{model.interactions.name}: no user has test interactions, so quality cannot be measured"
         )
-    devices = build_roster(
+    devices: Sequence[DeviceSpec] = build_roster(
         scenario.fleet, scenario.seed, measurable, build_timeline(scenario), scenario.sample
     )
     if replay is not None:
         devices = replay.assign_users(devices, measurable)
+    if len(devices) > LARGE_FLEET * len(measurable):
+        return devices, measurable
     return devices, sorted({user for device in devices for user in device.users})
 
 
 def build_timeline(scenario: Scenario) -> Timeline:
     """Return the timeline of the scenario's stages, actions and faults."""
-    names = tuple(device_names(scenario.fleet)) if scenario.stages else ()
+    names = DeviceNames(scenario.fleet) if scenario.stages else ()
     return Timeline(
         scenario.seed, scenario.stages, scenario.actions, scenario.faults, names, int(scenario.stop_time)
     )

@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from cloud.blocks.store import BlockStore
 from cloud.service.model_versions import ModelVersions
@@ -27,6 +31,7 @@ from devices.simulated.rollout import RolloutRun
 from devices.simulated.roster import DeviceSpec
 from devices.simulated.start import start_device
 from devices.timeline.faults import CloudFault, FaultWindow
+from devices.timeline.timeline import Timeline
 from emulator.metrics.device_table import DeviceTable, build_device_table
 from emulator.metrics.live_status import LiveCounters, LiveStatus
 from emulator.metrics.timeline import RunTimeline
@@ -34,10 +39,9 @@ from emulator.run_directory.event_log import EventLogWriter
 from emulator.simulation.abort_monitor import AbortedError, AbortMonitor
 from emulator.simulation.clocks import BarrierTransport, Cell, InMemoryTransport, run_lockstep, run_virtual
 from emulator.simulation.cloud_setup import make_responder, plan_rollout
-from emulator.simulation.engines import uses_kernel
 from emulator.simulation.evaluation import full_prefixes, qualities_by_user
 from emulator.simulation.job import Job, fleet_config
-from emulator.simulation.kernel_run import make_kernel, simulate_all
+from emulator.simulation.kernel_run import make_kernel
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
 from wire.errors import NoAnswerError
@@ -45,6 +49,9 @@ from wire.mqtt.connection import Connection
 from wire.no_answer import no_answer_text
 from wire.random_streams import stream
 from wire.units import NS_PER_S
+
+if TYPE_CHECKING:
+    from devices.kernel.engine import Kernel
 
 CELLS = 16
 """Number of environments in lockstep: several can have reports in flight at once, one alone often cannot."""
@@ -97,9 +104,7 @@ class Simulation:
         self.versions = ModelVersions([make_responder(job.scenario, store) for store in stores])
         self.log = FleetLog()
         self.job = job
-        self.writer = EventLogWriter(job.folder, keep=job.scenario.can_abort)
         self._progress = progress
-        self._done, self._share = 0.0, 1.0
         self._block_cache = BlockCache()
         if job.scenario.updates.delivery == "shared":
             for responder in self.versions.all:
@@ -110,6 +115,20 @@ class Simulation:
             self._prepare(store)
         self._fleet_config = fleet_config(job.scenario, job.fleet)
 
+    @cached_property
+    def writer(self) -> EventLogWriter:
+        """Writes the draft of the event log; a simulation by ranges of devices has none."""
+        return EventLogWriter(self.job.folder, keep=self.job.scenario.can_abort)
+
+    @property
+    def timeline(self) -> Timeline:
+        """Stages, actions and faults."""
+        return self._fleet_config.timeline
+
+    def drain(self) -> dict[str, NDArray[Any]]:
+        """Return the rows logged since the last call, by table, and forget them."""
+        return {name: table.drain() for name, table in self.log.tables.items()}
+
     def _prepare(self, store: BlockStore) -> None:
         """Announce a model version, and look up its quality for the fleet's users."""
         self._block_cache.announce(notice_of(store))
@@ -119,28 +138,24 @@ class Simulation:
             # Received blocks are compared with these: the quality of a layer is then that of the blocks held.
             self._block_cache.preload(store.version, number, prefix)
 
-    def run_virtual(self, cell: int = VIRTUAL_CELL) -> Outcome:
-        """Run in memory, *cell* devices at a time, or all together if they share something."""
-        cell = len(self.job.devices) if self.job.scenario.shared else cell
+    def run_virtual(self) -> Outcome:
+        """Run in memory, all devices together: they share something."""
         started = time.monotonic()
         aborted_ns = None
         with fewer_gc_runs(), self.keep_log_on_error():
+            clock = Clock()
             try:
-                if uses_kernel(self.job.scenario, is_replay=self.job.replay is not None):
-                    self._run_kernel()
-                else:
-                    run_virtual(self._cells(InMemoryTransport(self.versions), cell), self._report_progress)
+                self.start_devices(clock, InMemoryTransport(self.versions), self.job.devices)
+                run_virtual([clock], self._after_turn)
             except AbortedError as aborted:
                 aborted_ns = aborted.t_ns
             return self._finish(started, None, aborted_ns)
 
-    def _run_kernel(self) -> None:
-        """Run the compiled kernel, some devices at a time."""
+    @cached_property
+    def kernel(self) -> "Kernel":
+        """The compiled kernel for the fleet."""
         version = self.job.store.version
-        kernel = make_kernel(self.job, self._fleet_config, self.prefixes[version], self.qualities[version])
-        for done in simulate_all(kernel, self.job.devices, self.simulate_in_simpy, self.log):
-            self._done = done
-            self._report_progress(0)
+        return make_kernel(self.job, self._fleet_config, self.prefixes[version], self.qualities[version])
 
     def simulate_in_simpy(self, devices: Sequence[DeviceSpec]) -> FleetLog:
         """Return the log of some devices."""
@@ -163,21 +178,6 @@ class Simulation:
     def cloud_windows(self) -> Sequence[FaultWindow[CloudFault]]:
         """Times at which faults stop or slow the cloud."""
         return self._fleet_config.timeline.cloud_windows
-
-    def _cells(self, transport: Transport, size: int) -> Iterator[Clock]:
-        """Yield one environment after the other, each small enough for the caches of the processor."""
-        devices = self.job.devices
-        for at in range(0, len(devices), size):
-            clock = Clock()
-            self.start_devices(clock, transport, devices[at : at + size])
-            self._done = at / len(devices)
-            self._share = min(size, len(devices) - at) / len(devices)
-            yield clock
-
-    def _report_progress(self, now_ns: int) -> None:
-        """Report progress as a share of device time, since environments run one after the other."""
-        stop_ns = int(self.job.scenario.stop_time)
-        self._after_turn(int(stop_ns * self._done + min(now_ns, stop_ns) * self._share))
 
     async def run_lockstep(
         self,

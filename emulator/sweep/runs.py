@@ -252,7 +252,7 @@ def run_task(task: SweepTask) -> str | None:
         return None
     work = Path(tempfile.mkdtemp(prefix=_WORK, dir=task.folder))
     try:
-        options = RunOptions(work, task.broker, store=task.store, report=task.report)
+        options = RunOptions(work, task.broker, store=task.store, workers=1, report=task.report)
         finished = run(task.run.scenario, options, RunObserver())
         (finished.folder / MARKER_FILE).write_bytes(msgspec.json.encode(task.run.marker))
         _move(finished.folder, final)

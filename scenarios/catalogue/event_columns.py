@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from typing import Final
 
-from devices.event_log import COLUMNS
+from devices.event_log import COLUMNS, MOMENTS
 
 COMMON: Final[Mapping[str, str]] = {
     "t_ns": "simulated time since the start of the run, in nanoseconds",
-    "wall_s": "seconds on the wall clock of the process that logged it; not part of the logical log",
-    "device": "id of the device, as in devices.parquet",
-    "order": "number of the row among all rows of its device, in all tables, from 1: rows are in the order "
-    "of t_ns, device, order",
+    "wall_s": "seconds on the wall clock of the process that logged it; not part of the logical log, and not "
+    "there under the virtual clock",
+    "device": "number of the device: its row in devices.parquet, from 0",
+    "order": "number of the row among all rows of its device, in all tables, from 1",
 }
 TABLES: Final[Mapping[str, str]] = {
     "budget": "A row for each change of a device's budget, the first one included.",
     "update": "A row for each exchange: a report, its answer, and the result. `t_ns` is its end. "
-    "A time is -1 where the event did not happen.",
+    "A span is null where its moment did not come.",
     "quality": "A row for each state of a device: what it holds from then on, until its next row.",
     "connection": "A row for each time that a device connects or is disconnected.",
     "fault": "A row for each message that was lost, damaged, copied, delayed or refused on its way.",
@@ -34,14 +34,14 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = {
         "cause": "why the device reported",
         "result": "how the exchange ended",
         "sent": "what kind of update answered it",
-        "changed_ns": "when the budget, the user or the offered model of this report last changed",
-        "sent_ns": "when the report left",
-        "arrived_ns": "when it was at the cloud",
-        "begun_ns": "when the cloud took it up",
-        "left_ns": "when the answer left",
-        "answered_ns": "when the answer began to arrive on the device, or would have",
-        "received_ns": "when the last part that was needed was on the device",
-        "applied_ns": "when the PEE asked for was held",
+        "changed_ns": "from the change of budget, user or offered model that this answers to the end",
+        "sent_ns": "from that change to when the report left",
+        "arrived_ns": "from the moment before to when it was at the cloud",
+        "begun_ns": "from the moment before to when the cloud took it up",
+        "left_ns": "from the moment before to when the answer left",
+        "answered_ns": "from the moment before to when the answer began to arrive, or would have",
+        "received_ns": "from the moment before to when the last part that was needed was on the device",
+        "applied_ns": "from the moment before to when the PEE asked for was held",
         "report_bytes": "payload of the report",
         "report_wire_bytes": "the same with MQTT and TCP/IP framing, every copy that was sent",
         "ack_wire_bytes": "confirmations of the report and of parts, both ways, with framing",
@@ -92,8 +92,23 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = {
         "group": "number of the device's group in the rollout, from 0",
     },
 }
-EVENT_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {name: {**COMMON, **_OWN[name]} for name in COLUMNS}
-"""Descriptions of the columns of each event table."""
+
+
+def span_name(moment: str) -> str:
+    """Return the column of a part that has the span to a moment of an exchange."""
+    return f"{moment.removesuffix('_ns')}_span_ns"
+
+
+def part_column(table: str, column: str) -> str:
+    """Return the name of a column of the log in the parts of its table."""
+    return span_name(column) if table == "update" and column in MOMENTS else column
+
+
+EVENT_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
+    name: {part_column(name, column): {**COMMON, **_OWN[name]}[column] for column in columns}
+    for name, columns in COLUMNS.items()
+}
+"""Descriptions of the columns of the parts of each event table."""
 DEVICE_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "device": ("string", "id of the device; devices are numbered in the order of these rows, from 0"),
     "group": ("string", "its group of the fleet"),

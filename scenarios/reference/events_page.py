@@ -9,6 +9,7 @@ from scenarios.catalogue.event_columns import (
     METRIC_COLUMNS,
     SAMPLE_COLUMNS,
     TABLES,
+    part_column,
 )
 
 _INTRODUCTION = """\
@@ -16,24 +17,35 @@ _INTRODUCTION = """\
 
 # The tables of a run
 
-A run writes `events/*.parquet`, a row per event; `devices.parquet`, a row per device; and `metrics.parquet`,
-every figure by every dimension ([metrics.md](metrics.md)). Any Parquet reader opens them; the metadata of
-each column's field describe it, under `description`.
+A run writes `events/*/*.parquet`, a row per event; `devices.parquet`, a row per device; and
+`metrics.parquet`, every figure by every dimension ([metrics.md](metrics.md)). Any Parquet reader opens them;
+the metadata of each column's field describe it, under `description`.
 
 ```python
 import duckdb
 
-duckdb.sql("SELECT result, count(*) FROM 'RUN/events/update.parquet' GROUP BY result")
+duckdb.sql("SELECT result, count(*) FROM 'RUN/events/update/*.parquet' GROUP BY result")
 ```
 
-- Rows are in total order: `t_ns`, the number of the device, `order`.
-- Times are whole nanoseconds of simulated time. -1 means never.
+- A table is a folder, with a part for each range of 2,048 devices: `00003.parquet` has devices 6,144 to
+  8,191. A range without a row has no part. Rows of a part are in the order of `device`, `t_ns`, `order`.
+- Devices are numbered in the order of their ids, from 0; in a group of more than 100,000, ids of six
+  digits and more follow those of five. `devices.parquet` has the ids, in that order: `file_row_number` is
+  the number.
+- Times are whole nanoseconds of simulated time. An exchange has the time of its end, `t_ns`, and spans:
+  the first goes back from there, each other one goes on from the last moment before it that came. So
+  `arrived_ns = t_ns - changed_span_ns + sent_span_ns + arrived_span_ns`, where a null counts 0.
 - `group` and `order` are keywords of SQL: write them in quotes.
-- The groups and classes of a device are in `devices.parquet`: join by `device`. Its network at a time is the
-  last of `networks` whose `network_ns` is not later; its group of users is a column of `quality`.
-- `event_log_sha256` in `summary.json` is the SHA-256 of this: for each event table in the order of their
-  names, `NAME:ROWS` and a line feed; then for each column but `wall_s` its name and a line feed, and its
-  values: little-endian numbers, a byte for each truth value, words joined by a zero byte.
+- The groups and classes of a device are in `devices.parquet`: join by number. Its network at a time is
+  the last of `networks` whose `network_ns` is not later; its group of users is a column of `quality`.
+- `event_log_sha256` in `summary.json` does not depend on files, encodings, workers and clocks. It is the
+  SHA-256 of this text: `ranges of 2048 devices`; then a line for each range, also without rows: its index
+  from 0, a space and its hash. The hash of a range is the SHA-256 of this text: for each table that has
+  rows, in the order of their names, a line `NAME:ROWS`; then for each column but `wall_s`, with moments
+  (`sent_ns`, -1: did not come) in place of spans, a line with its name, a space and the SHA-256 of its
+  values in the order of `device`, `t_ns`, `order`: little-endian numbers, a byte for each truth value,
+  and a byte for each word, its index from 0 in the list below. Hashes are in hexadecimal, and each line
+  ends with a line feed.
 """
 _TYPES = {"i4": "int32", "i8": "int64", "f8": "double", "?": "bool"}
 
@@ -42,8 +54,8 @@ def page() -> str:
     """Return the page."""
     parts = [_INTRODUCTION]
     for name, columns in COLUMNS.items():
-        rows = "\n".join(_event_rows(columns, EVENT_COLUMNS[name]))
-        parts.append(f"## events/{name}.parquet\n\n{TABLES[name]}\n\n{_HEAD}\n{rows}\n")
+        rows = "\n".join(_event_rows(name, columns, EVENT_COLUMNS[name]))
+        parts.append(f"## events/{name}/*.parquet\n\n{TABLES[name]}\n\n{_HEAD}\n{rows}\n")
     for name, descriptions in (("devices", DEVICE_COLUMNS), ("metrics", METRIC_COLUMNS)):
         more = f"\n{_SAMPLED}\n\n{_HEAD}\n{_rows(SAMPLE_COLUMNS)}\n" if name == "devices" else ""
         parts.append(f"## {name}.parquet\n\n{_HEAD}\n{_rows(descriptions)}\n{more}")
@@ -58,11 +70,10 @@ _SAMPLED = "If only a sample of the fleet was simulated (`sample`), also:"
 _HEAD = "| column | type | meaning |\n|---|---|---|"
 
 
-def _event_rows(columns: Mapping[str, Column], meanings: Mapping[str, str]) -> Iterator[str]:
-    for column, kind in columns.items():
-        if column == "device":
-            shown, words = "string", ""  # a number in the log, an id in the file
-        elif isinstance(kind, str):
+def _event_rows(table: str, columns: Mapping[str, Column], meanings: Mapping[str, str]) -> Iterator[str]:
+    for logged, kind in columns.items():
+        column = part_column(table, logged)
+        if isinstance(kind, str):
             shown, words = _TYPES[kind], ""
         else:
             shown, words = "string", f": {', '.join(kind)}"

@@ -69,6 +69,7 @@ class Runner:
     def __init__(self, store_root: Path, folder: Path) -> None:
         self.out = folder / "runs"
         self.store_root = store_root
+        self.workers: int | None = 1
 
     def run(
         self,
@@ -78,7 +79,9 @@ class Runner:
         broker: str | None = None,
         observer: RecordingObserver | None = None,
     ) -> RunResult:
-        options = RunOptions(self.out, broker=broker, store=self.store_root, shards=shards)
+        options = RunOptions(
+            self.out, broker=broker, store=self.store_root, shards=shards, workers=self.workers
+        )
         return run(parse(text, "tiny.yaml", overrides), options, observer or RecordingObserver())
 
     def replay(

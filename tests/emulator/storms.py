@@ -6,15 +6,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from devices.event_log import COLUMNS
 from devices.recommender.quality import HeldOut
 from devices.simulated.roster import DeviceSpec
-from emulator.run_directory.event_log import logical_sha256, merge_shards
+from emulator.run_directory.event_reader import read_tables
+from emulator.run_directory.layout import DEVICES, EVENTS
 from emulator.simulation.evaluation import look_up_or_evaluate
 from emulator.simulation.job import Job, build_fleet
 from emulator.simulation.model_cache import PreparedModel, prepare_model
 from emulator.simulation.simulation import Simulation
 from scenarios.language.scenario import Scenario
+from tests.emulator.event_logs import write_drafts
 
 Row = dict[str, Any]  # Any: a row of Parquet
 
@@ -85,10 +90,7 @@ class Log:
     model: PreparedModel
     devices: Sequence[DeviceSpec]
     tables: dict[str, Any]  # Any: Arrow has no types
-
-    @property
-    def sha256(self) -> str:
-        return logical_sha256(self.tables)
+    sha256: str
 
     def rows(self, name: str) -> list[Row]:
         found: list[Row] = self.tables[name].to_pylist()
@@ -137,7 +139,10 @@ class Storms:
         for place, folder in enumerate(folders):
             part = replace(job, devices=devices[place::shards], folder=folder)
             Simulation(part, lambda _: None).run_virtual()
-        return Log(scenario, model, devices, merge_shards(folders, [each.name for each in devices]))
+        names = pa.table({"device": [each.name for each in devices]})
+        sha256 = write_drafts(folders, len(devices), job.folder)
+        pq.write_table(names, job.folder / DEVICES)
+        return Log(scenario, model, devices, read_tables(job.folder / EVENTS), sha256)
 
 
 def breaches(log: Log) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from devices.event_log import COLUMNS
 from tests.second_opinion.accounts import NS, accounts_of, rollout_of
 from tests.second_opinion.figures import (
     FIGURES,
@@ -73,7 +74,7 @@ def summary_of(folder: Path, tables: Tables, plan: Plan) -> Summary:
         ],
         **accounts_of(tables, plan),
         "warmup_seconds": plan.warmup_ns / NS,
-        "event_log_sha256": _hash(folder),
+        "event_log_sha256": _hash(tables),
         "broker_egress_bytes": whole["update_bytes"]["total"],
         "rollout": rollout_of(tables),
     }
@@ -129,24 +130,31 @@ def _worst(folder: Path, opinion: Opinion) -> dict[str, dict[str, str | None]]:
     return worst
 
 
-def _hash(folder: Path) -> str:
-    """Return the hash of the event log: all columns but the wall clock's, little-endian, words by zeros."""
-    digest = hashlib.sha256()
+def _hash(tables: Tables) -> str:
+    """Return the hash of the event log, as docs/events.md defines it."""
+    devices = tables.number("SELECT count(*) FROM dev")
+    lines = ["ranges of 2048 devices\n"]
+    for at, first in enumerate(range(0, devices, 2048)):
+        lines.append(f"{at} {_range_hash(tables, first)}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _range_hash(tables: Tables, first: int) -> str:
+    lines = []
     for name in sorted(EVENTS):
-        table = pq.read_table(folder / "events" / f"{name}.parquet")
-        digest.update(f"{name}:{table.num_rows}\n".encode())
-        for column in table.column_names:
-            if column == "wall_s":
-                continue
-            digest.update(f"{column}\n".encode())
-            values = table[column].to_pylist()
-            kind = str(table.schema.field(column).type)
-            if kind == "string":
-                digest.update("\0".join(values).encode())
-            else:
-                types = {"int64": "<i8", "int32": "<i4", "double": "<f8", "bool": "?"}
-                digest.update(np.array(values, dtype=types[kind]).tobytes())
-    return digest.hexdigest()
+        rows: Any = tables.con.execute(  # Any: an Arrow table
+            f'SELECT * FROM raw_{name} WHERE n BETWEEN {first} AND {first + 2047} ORDER BY n, t_ns, "order"'
+        ).to_arrow_table()
+        if not rows.num_rows:
+            continue
+        lines.append(f"{name}:{rows.num_rows}\n")
+        for column, kind in COLUMNS[name].items():
+            if column != "wall_s":
+                values = rows[column].to_pylist()
+                numbers = values if isinstance(kind, str) else [kind.index(word) for word in values]
+                content = np.array(numbers, dtype=f"<{kind}" if isinstance(kind, str) else "u1").tobytes()
+                lines.append(f"{column} {hashlib.sha256(content).hexdigest()}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def verdicts(tables: Tables, plan: Plan, summary: Summary) -> list[dict[str, object]]:

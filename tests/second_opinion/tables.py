@@ -7,6 +7,8 @@ from typing import Any
 
 import duckdb
 
+from emulator.run_directory.event_parts import part_schema
+
 Row = tuple[Any, ...]  # Any: of whatever type a column has
 EVENTS = ("budget", "update", "quality", "connection", "fault", "rollout")
 FOREVER = 2**62
@@ -25,6 +27,18 @@ class Span:
 def quoted(name: str) -> str:
     """Return *name* as SQL writes a column."""
     return f'"{name}"'
+
+
+def moments_of(table: str) -> str:
+    """Return the moments of an exchange as SQL, from spans: each from the last one before that happened."""
+    if table != "update":
+        return ""
+    columns, before = [], "e.t_ns - coalesce(changed_span_ns, e.t_ns)"
+    columns.append("coalesce(e.t_ns - changed_span_ns, -1) AS changed_ns")
+    for name in ("sent", "arrived", "begun", "left", "answered", "received", "applied"):
+        columns.append(f"coalesce({before} + {name}_span_ns, -1) AS {name}_ns")
+        before += f" + coalesce({name}_span_ns, 0)"
+    return ", " + ", ".join(columns)
 
 
 class Tables:
@@ -104,8 +118,14 @@ class Tables:
 
     def _events(self) -> None:
         for name in EVENTS:
-            path = self._folder / "events" / f"{name}.parquet"
-            self._make(f"raw_{name}", f"SELECT dev.n, e.* FROM '{path}' e JOIN dev USING (device)")
+            parts = [str(path) for path in sorted((self._folder / "events" / name).glob("*.parquet"))]
+            if not parts:  # a table without rows has no file
+                empty = part_schema(name, wall=False).empty_table()  # noqa: F841  # DuckDB finds it by its name
+            source = f"read_parquet({parts})" if parts else "empty"
+            self._make(
+                f"raw_{name}",
+                f"SELECT dev.n, e.* {moments_of(name)} FROM {source} e JOIN dev ON dev.n = e.device",
+            )
 
     def _stages(self, stages: Sequence[Span]) -> None:
         """The last stage lasts until everything has ended."""

@@ -7,7 +7,7 @@ import typer
 
 from broker_config.emqx.cluster import COMPOSE
 from broker_config.installation import CONFIGURATION, CREDENTIALS, Installation, install
-from devices.simulated.roster import device_names
+from devices.simulated.roster import DeviceNames
 from emulator.cli.options import path_option
 from scenarios.language.load import load
 
@@ -35,7 +35,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace it if it exists.")] = False,
 ) -> None:
     """Write a broker for a test fleet: TLS, passwords, access rules; docs/security.md explains them."""
-    names = [*(device or []), *(device_names(load(scenario).fleet) if scenario else [])]
+    names = [*(device or []), *(DeviceNames(load(scenario).fleet) if scenario else [])]
     hosts = host or ["localhost", "127.0.0.1"]
     installation = Installation(
         fleet=fleet,

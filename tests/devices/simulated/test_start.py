@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from devices.simulated.roster import FleetGroup, build_roster, device_names
+from devices.simulated.roster import DeviceNames, FleetGroup, build_roster
 from devices.timeline.actions import BudgetScaling, UserChange
 from devices.timeline.schedule import DeviceSelector, Stage
 from devices.timeline.timeline import Timeline
@@ -19,15 +19,34 @@ def a_group(name: str = "phone", count: int = 20, **more: object) -> FleetGroup:
 
 def test_devices_are_numbered_in_the_order_of_their_ids_whatever_the_order_of_groups() -> None:
     groups = (a_group("tv", 2), a_group("phone", 3))
-    assert list(device_names(groups)) == [
+    assert list(DeviceNames(groups)) == [
         "phone-00000",
         "phone-00001",
         "phone-00002",
         "tv-00000",
         "tv-00001",
     ]
-    assert build_roster(groups, 1, USERS) == build_roster(groups[::-1], 1, USERS)
+    assert list(build_roster(groups, 1, USERS)) == list(build_roster(groups[::-1], 1, USERS))
     assert [each.number for each in build_roster(groups, 1, USERS)] == list(range(5))
+
+
+def test_any_device_of_a_fleet_is_computed_by_its_number() -> None:
+    """The ids of a group may lie between two of another; six digits come after five."""
+    groups = (
+        a_group("a", 12),
+        a_group("a-00003", 5),
+        a_group("a-0", 3),
+        a_group("b.c", 4),
+        a_group("a-x", 2),
+    )
+    names = DeviceNames(groups)
+    ids = sorted(f"{group.name}-{at:05d}" for group in groups for at in range(group.count))
+    assert list(names) == ids == [names[number] for number in range(len(names))]
+    assert names[5:9] == tuple(ids[5:9])
+    many = DeviceNames((a_group("p", 100_002), a_group("p-00001", 1)))
+    assert [many[number] for number in (1, 2, 3, 100_000, 100_001, 100_002)] == [
+        "p-00001", "p-00001-00000", "p-00002", "p-99999", "p-100000", "p-100001",
+    ]  # fmt: skip
 
 
 def test_what_is_drawn_for_a_device_depends_on_seed_and_id_only() -> None:

@@ -184,7 +184,7 @@ def test_a_report_is_written_again_and_only_of_a_finished_run(tmp_path: Path, st
 
 
 @pytest.mark.parametrize(
-    "name", ["events/quality.parquet", "devices.parquet", "scenario.yaml", "summary.json"]
+    "name", ["events/quality/00000.parquet", "devices.parquet", "scenario.yaml", "summary.json"]
 )
 def test_a_damaged_run_directory_is_named(runner: Runner, name: str) -> None:
     folder = runner.run().folder

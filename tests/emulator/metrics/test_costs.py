@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from emulator.report.page import write_report
-from emulator.run_directory.event_log import read_tables
+from emulator.run_directory.event_reader import read_tables
 from scenarios.catalogue.summary_keys import COSTS, key_of
 from scenarios.language.load import dump, parse
 from scenarios.language.thresholds import rules_of

@@ -16,7 +16,7 @@ from devices.simulated.sample import draw_sample, sample_size
 from emulator.metrics.per_device import COMPARED_METRICS, MeasuredRun
 from emulator.metrics.sample_estimates import SampledDevices, estimate, symmetrical
 from emulator.report.page import write_report
-from emulator.run_directory.event_log import read_tables
+from emulator.run_directory.event_reader import read_tables
 from scenarios.catalogue.summary_keys import ESTIMATED, SAMPLE_KEYS, key_of
 from scenarios.language.load import dump, parse
 from scenarios.language.thresholds import rules_of

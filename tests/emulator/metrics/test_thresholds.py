@@ -1,7 +1,6 @@
 """Verdicts: each kind of rule on a small story, and runs that a broken rule ends."""
 
 import msgspec
-import pyarrow.parquet as pq
 import pytest
 
 from emulator.metrics.histogram import RELATIVE_ERROR
@@ -9,6 +8,7 @@ from emulator.metrics.measure import selections_of
 from emulator.metrics.thresholds import judge_rule
 from emulator.run_directory.layout import read_summary
 from scenarios.language.thresholds import rules_of
+from tests.emulator.event_logs import event_rows
 from tests.emulator.metrics.test_compute import TIMELINE, TWO
 from tests.emulator.scenarios import TINY, Runner
 from tests.emulator.worlds import budget, selected_of, state, update
@@ -127,10 +127,7 @@ def test_what_an_ended_run_has_logged_is_how_the_whole_one_began(runner: Runner)
     at = ended.summary["aborted_at_seconds"]
     assert isinstance(at, float)
     for name in ("budget", "update", "quality", "connection"):
-        rows = [
-            pq.read_table(each.folder / "events" / f"{name}.parquet").drop_columns(["wall_s"]).to_pylist()
-            for each in (ended, whole)
-        ]
+        rows = [event_rows(each.folder, name) for each in (ended, whole)]
         assert rows[0] == [row for row in rows[1] if row["t_ns"] < at * NS_PER_S]
 
 

@@ -20,7 +20,7 @@ import pytest
 
 from broker_config import mosquitto
 from broker_config.accounts import read_credentials
-from devices.simulated.roster import device_names
+from devices.simulated.roster import DeviceNames
 from emulator.processes.cloud_process import url_with_password
 from emulator.run_directory.event_log import read_draft
 from scenarios.language.load import load
@@ -250,7 +250,7 @@ def test_a_device_whose_password_is_wrong_ends_its_shard_at_once(
     scenario: Path, service: Served, runner: Runner, tmp_path: Path
 ) -> None:
     credentials = tmp_path / "credentials.csv"
-    first = next(iter(device_names(load(scenario).fleet)))
+    first = DeviceNames(load(scenario).fleet)[0]
     credentials.write_text(f"role,user,password\ndevice,{first},wr0ng\n")
     began_s = time.monotonic()
     done = peelfleet(

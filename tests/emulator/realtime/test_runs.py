@@ -8,7 +8,7 @@ from benchmarks.kills import VICTIMS, Killer, faults_of
 from broker_config import mosquitto
 from emulator.metrics.live_status import LiveStatus
 from emulator.metrics.realtime_measurements import read_doubts
-from emulator.run_directory.event_log import JOURNAL, EventLogWriter, merge_shards
+from emulator.run_directory.event_log import JOURNAL, EventLogWriter, read_draft
 from emulator.runner.runner import RunResult
 from tests.emulator.scenarios import TINY, RecordingObserver, Runner, number
 from wire.errors import InputError, RunError
@@ -204,10 +204,10 @@ def test_a_journal_that_was_cut_short_is_read_up_to_its_last_batch(tmp_path: Pat
     (tmp_path / JOURNAL).unlink()  # a process that is killed has not come to write it
     path = tmp_path / "connection.arrows"
     whole = path.read_bytes()
-    assert merge_shards([tmp_path], ["d"])["connection"].num_rows == 3
+    assert read_draft(tmp_path, "connection").num_rows == 3
     found = []
     for size in range(0, len(whole), 7):
         path.write_bytes(whole[:size])
-        found.append(merge_shards([tmp_path], ["d"])["connection"].num_rows)
+        found.append(read_draft(tmp_path, "connection").num_rows)
     assert found == sorted(found)
     assert set(found) == {0, 1, 2, 3}

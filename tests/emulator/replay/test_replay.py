@@ -18,6 +18,7 @@ from emulator.replay.replay import EXECUTION_KEYS, POLICY_KEYS, RECORDED_KEYS, r
 from emulator.run_directory.layout import read_summary, write_summary
 from emulator.runner.runner import RunOptions, RunResult, run
 from scenarios.language.scenario import Scenario
+from tests.emulator.event_logs import event_table, part, rewrite_log
 from tests.emulator.scenarios import TINY, RecordingObserver, Runner, number
 from wire.errors import InputError
 from wire.units import NS_PER_S
@@ -88,7 +89,7 @@ updates: {debounce: 10 s, retry_after: 30 s}
 
 
 def table(finished: RunResult, name: str) -> pa.Table:
-    return pq.read_table(finished.folder / "events" / f"{name}.parquet")
+    return event_table(finished.folder, name)
 
 
 def same_log(one: RunResult, other: RunResult) -> bool:
@@ -99,9 +100,7 @@ def changed(recording: RunResult, folder: Path, name: str, change: Callable[[pa.
     """Return a copy of a recording with one of its tables changed."""
     copy = folder / f"changed-{name}"
     shutil.copytree(recording.folder, copy)
-    (copy / "manifest.json").unlink()  # as a run of an older version, which has no checksums
-    path = copy / "events" / f"{name}.parquet"
-    pq.write_table(change(pq.read_table(path)), path)
+    rewrite_log(copy, name, change)
     return copy
 
 
@@ -308,9 +307,7 @@ def test_budgets_that_were_changed_by_hand_are_played(runner: Runner, tmp_path: 
     assert replayed.summary["replay_log_equal"] is False
     for name in ("budget", "update"):
         early = pc.field("t_ns") < 5 * 60 * NS_PER_S
-        before, after = (
-            table(each, name).drop_columns(["wall_s"]).filter(early) for each in (recording, replayed)
-        )
+        before, after = (table(each, name).filter(early) for each in (recording, replayed))
         assert after.equals(before), "until the change all is as it was"
 
 
@@ -347,7 +344,7 @@ def test_a_loss_that_was_written_in_by_hand_is_played(runner: Runner, tmp_path: 
     def lose(rows: pa.Table) -> pa.Table:
         assert rows.num_rows == 0
         lost = {
-            "t_ns": row["answered_ns"], "wall_s": 0.0, "device": row["device"], "order": 0,
+            "t_ns": row["answered_ns"], "device": row["device"], "order": 0,
             "harm": "part_lost", "seq": row["seq"], "bytes": row["update_bytes"], "place": -1,
             "times": 1,
         }  # fmt: skip
@@ -437,41 +434,41 @@ def unnamed(folder: Path) -> None:
         (drop("scenario.yaml"), "scenario.yaml: the run directory is damaged"),
         (lambda folder: (folder / "scenario.yaml").write_text("version: 1\n"), "scenario.yaml"),
         (drop("devices.parquet"), "devices.parquet: the run directory is damaged"),
-        (drop("events/fault.parquet"), "fault.parquet: the run directory is damaged"),
-        (lambda folder: (folder / "events/update.parquet").write_bytes(b"PAR1"), "update.parquet: the run"),
+        (drop(part("fault")), "fault/00000.parquet: the run directory is damaged"),
+        (lambda folder: (folder / part("update")).write_bytes(b"PAR1"), "update/00000.parquet: the run"),
         (
-            rewritten("events/update.parquet", lambda rows: rows.drop_columns(["answered_ns"])),
-            "no column answered_ns",
+            rewritten(part("update"), lambda rows: rows.drop_columns(["answered_span_ns"])),
+            "no column answered_span_ns",
         ),
         (
-            rewritten("events/budget.parquet", first("device", "fridge-00001")),
-            "row 1: the run directory is damaged: device(=fridge-00001) is no device of the scenario",
+            rewritten(part("budget"), first("device", 30)),
+            "the run directory is damaged: device(=30) must be from 0 to 29",
         ),
         (
-            rewritten("events/budget.parquet", first("pressure", "awful")),
-            "pressure(=awful) must be one of normal, moderate, low, critical",
+            rewritten(part("budget"), first("pressure", "awful")),
+            "pressure must be one of normal, moderate, low, critical",
         ),
         (
-            rewritten("events/budget.parquet", first("budget_bytes", -5)),
+            rewritten(part("budget"), first("budget_bytes", -5)),
             "budget_bytes(=-5) must not be negative",
         ),
         (
-            rewritten("events/budget.parquet", first("budget_bytes", None)),
+            rewritten(part("budget"), first("budget_bytes", None)),
             "budget_bytes must be whole numbers",
         ),
-        (rewritten("events/connection.parquet", first("t_ns", -1)), "t_ns(=-1) must not be negative"),
-        (rewritten("events/update.parquet", first("left_ns", 1)), "left_ns(=1) must not be before begun_ns"),
-        (rewritten("events/update.parquet", first("answered_ns", -1)), "begun_ns"),
+        (rewritten(part("connection"), first("t_ns", -1)), "t_ns(=-1) must not be negative"),
+        (rewritten(part("update"), first("left_span_ns", -1)), "must not be before begun_ns"),
+        (rewritten(part("update"), first("answered_span_ns", None)), "begun_ns"),
         (
-            rewritten("events/update.parquet", lambda rows: pa.concat_tables([rows, rows.slice(0, 1)])),
+            rewritten(part("update"), lambda rows: pa.concat_tables([rows.slice(0, 1), rows])),
             "seq(=1) is there twice",
         ),
         (
-            rewritten("events/fault.parquet", first("place", 3)),
+            rewritten(part("fault"), first("place", 3)),
             "place(=3) must be that of a fault of the scenario",
         ),
         (
-            rewritten("events/fault.parquet", first("harm", "part_reordered")),
+            rewritten(part("fault"), first("harm", "part_reordered")),
             "place(=-1) must be that of a fault that holds parts back",
         ),
         (

@@ -36,15 +36,11 @@ from emulator.report.fleet_views import FleetViews
 from emulator.report.load import load_figures
 from emulator.report.page import write_report
 from emulator.report.tables import flatten, share
-from emulator.run_directory.event_log import (
-    EventLogWriter,
-    logical_sha256,
-    merge_shards,
-    read_tables,
-    write_tables,
-)
+from emulator.run_directory.event_log import EventLogWriter
+from emulator.run_directory.event_reader import read_tables
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, SUMMARY, write_summary
 from emulator.run_directory.run_files import RunFiles
+from tests.emulator.event_logs import write_drafts
 from wire.units import NS_PER_S
 
 KIB = 1024
@@ -166,7 +162,7 @@ def write_events(
         )
     journal = EventLogWriter(folder / "draft")
     journal.close(log)
-    write_tables(merge_shards([folder / "draft"], NAMES), folder / EVENTS)
+    write_drafts([folder / "draft"], len(whole), folder)
 
 
 def devices_table(group: str = "a") -> pa.Table:
@@ -197,7 +193,7 @@ def make_run(
     events = read_tables(folder / EVENTS)
     metrics = compute_metrics(events, devices, PLAN)
     pq.write_table(metrics_table(metrics), folder / METRICS)
-    write_summary(folder, summarize(identity, metrics, logical_sha256(events), 1.5) | dict(more or {}))
+    write_summary(folder, summarize(identity, metrics, "0", 1.5) | dict(more or {}))
     (folder / SCENARIO).write_text(f"version: 1\nname: small\ndescription: '{description}'\n")
     return folder
 

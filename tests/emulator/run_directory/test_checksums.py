@@ -14,8 +14,10 @@ from devices.event_log import BudgetRow, FleetLog, Pressure
 from emulator.cli.diff import describe_difference
 from emulator.compare.run_sets import compare, read_run_set
 from emulator.report.page import write_report
-from emulator.run_directory.event_log import JOURNAL, EventLogWriter, read_draft, read_table
+from emulator.run_directory.event_log import JOURNAL, EventLogWriter, read_draft
+from emulator.run_directory.event_reader import read_part
 from emulator.run_directory.manifest import list_unchecked
+from tests.emulator.event_logs import part
 from tests.emulator.scenarios import Runner
 from wire.errors import InputError
 
@@ -86,7 +88,7 @@ def test_a_damaged_table_is_named_with_what_was_written(
     folder = tmp_path / "copy"
     shutil.copytree(runner.run().folder, folder)
     READERS[reader](folder)
-    table = folder / "events" / "quality.parquet"
+    table = folder / part("quality")
     damage(table)
     words = refusal(lambda: READERS[reader](folder))
     assert words.startswith(f"{table}: the run directory is damaged: ")
@@ -109,19 +111,20 @@ def test_an_older_run_without_checksums_is_read_and_noted(runner: Runner, tmp_pa
         ("budget_bytes", ["much", "more"], "budget_bytes must be whole numbers"),
         ("budget_bytes", [1, None], "budget_bytes must be whole numbers"),
         ("ndcg_at_10", [1, 2], "ndcg_at_10 must be numbers"),
-        ("device", [1, 2], "device must be text"),
+        ("device", ["1", "2"], "device must be whole numbers"),
     ],
 )
 def test_a_column_of_another_type_is_named(
-    tmp_path: Path, column: str, values: list[object], words: str
+    runner: Runner, tmp_path: Path, column: str, values: list[object], words: str
 ) -> None:
-    path = tmp_path / "events" / "quality.parquet"
-    path.parent.mkdir()
-    pq.write_table(pa.table({column: values}), path)
-    assert refusal(lambda: read_table(path, [column])) == f"{path}: the run directory is damaged: {words}"
+    rows = pq.read_table(runner.run().folder / part("quality")).slice(0, 2)
+    path = tmp_path / "quality.parquet"
+    pq.write_table(rows.set_column(rows.column_names.index(column), column, pa.array(values)), path)
+    said = refusal(lambda: read_part(path, "quality", None))
+    assert said == f"{path}: the run directory is damaged: {words}"
 
 
-FILES = ["summary.json", "scenario.yaml", "manifest.json", "devices.parquet", "events/update.parquet"]
+FILES = ["summary.json", "scenario.yaml", "manifest.json", "devices.parquet", part("update")]
 
 
 @pytest.mark.parametrize("name", FILES)

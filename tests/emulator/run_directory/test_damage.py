@@ -24,6 +24,7 @@ from emulator.sweep.runs import SweepRun, list_missing
 from emulator.sweep.table import flatten
 from scenarios.language.load import parse
 from scenarios.language.sweep_expansion import Combination
+from tests.emulator.event_logs import part
 from tests.emulator.scenarios import TINY, Runner
 from wire.errors import InputError
 
@@ -186,17 +187,17 @@ def test_a_table_that_was_changed_without_checksums_is_named(
 
 def test_a_device_that_is_not_of_the_run_is_named(whole: Path, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path / "run", checked=False)
-    path = folder / "events" / "quality.parquet"
+    path = folder / part("quality")
     rows = pq.read_table(path)
-    strange = column("device", ["x-1", *rows["device"].to_pylist()[1:]])(rows)
+    strange = column("device", [6, *rows["device"].to_pylist()[1:]])(rows)
     pq.write_table(strange, path)
-    words = f"{path}: the run directory is damaged: device(='x-1') must be one of devices.parquet"
+    words = f"{path}: the run directory is damaged: device(=6) must be from 0 to 5"
     assert refusal(lambda: reported(folder)) == words
 
 
 NAMES = (
     "summary.json", "scenario.yaml", "manifest.json", "devices.parquet", "metrics.parquet",
-    *(f"events/{name}.parquet" for name in ("budget", "quality", "update", "fault", "connection", "rollout")),
+    *(part(name) for name in ("budget", "quality", "update", "fault", "connection")),
 )  # fmt: skip
 PLAIN: tuple[Any, ...] = (None, True, -1, 0, 10**30, 0.5, "x", "\x1b[31m", [], ["x"], [1], {}, {"p50": "x"})
 

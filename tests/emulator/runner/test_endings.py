@@ -30,11 +30,11 @@ def test_shards_end_with_the_run_that_started_them(
     command = [sys.executable, "-m", "emulator.cli", "run", "x.yaml", "--store", str(store_root)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [*command, "--shards", "2"], cwd=tmp_path, env=environment,
+        [*command, "--workers", "2", "--set", "fleet[0].count=2100"], cwd=tmp_path, env=environment,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as run:  # fmt: skip
         deadline = time.monotonic() + PATIENCE_S
-        while len(list(tmp_path.glob("runs/*/.shard-*/update.arrows"))) < 2:
+        while not list(tmp_path.glob("runs/*/.ranges")):
             assert run.poll() is None, run.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.1)

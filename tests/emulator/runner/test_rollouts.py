@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emulator.runner.runner import RunResult
+from tests.emulator.event_logs import event_rows
 from tests.emulator.scenarios import TINY, Runner, number
 
 ROLLOUT = "rollout={at: 5 min, seed: 7, groups: 3, pause: 1 min, success_threshold: 60 %}"
@@ -17,8 +18,7 @@ Row = dict[str, Any]  # Any: numbers and words
 
 
 def rows(finished: RunResult, table: str) -> list[Row]:
-    found: list[Row] = pq.read_table(finished.folder / "events" / f"{table}.parquet").to_pylist()
-    return found
+    return event_rows(finished.folder, table)
 
 
 def last_of_each_device(finished: RunResult) -> list[Row]:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, event, given, settings
 
 from broker_config import mosquitto
 from devices.event_log import MessageFault, labels_of
-from emulator.run_directory.event_log import logical_sha256, read_tables
+from emulator.run_directory.event_reader import EventReader
 from scenarios.language.load import dump, parse
 from scenarios.language.scenario import Scenario
 from tests.emulator.lives import lives
@@ -105,7 +105,7 @@ def test_through_a_real_broker_the_storm_is_the_same(runner: Runner, kind: str) 
     lockstep = runner.run(STORM, *REDUCED, "clock=lockstep", f"broker={kind}")
     assert lockstep.summary["event_log_sha256"] == virtual.summary["event_log_sha256"]
     assert lockstep.summary["reports_sent_again"] == 0
-    assert logical_sha256(read_tables(lockstep.folder / "events")) == virtual.summary["event_log_sha256"]
+    assert EventReader(lockstep.folder).sha256() == virtual.summary["event_log_sha256"]
 
 
 def test_through_a_real_broker_a_queue_of_two_workers_is_the_same(runner: Runner) -> None:

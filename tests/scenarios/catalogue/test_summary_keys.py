@@ -5,7 +5,7 @@ import pytest
 from devices.event_log import COLUMNS
 from emulator.metrics.realtime_measurements import KEYS as REAL
 from emulator.metrics.thresholds import number_at
-from scenarios.catalogue.event_columns import EVENT_COLUMNS, TABLES
+from scenarios.catalogue.event_columns import EVENT_COLUMNS, TABLES, part_column
 from scenarios.catalogue.metrics import METRICS, Kind
 from scenarios.catalogue.summary_keys import KEYS, REALTIME_KEYS, STATISTICS, key_of, number_keys
 from scenarios.language.thresholds import Threshold, rules_of, shown_value
@@ -110,6 +110,6 @@ def test_every_key_is_on_the_page() -> None:
 
 def test_every_column_of_the_event_tables_is_described() -> None:
     assert {name: list(columns) for name, columns in EVENT_COLUMNS.items()} == {
-        name: list(columns) for name, columns in COLUMNS.items()
+        name: [part_column(name, column) for column in columns] for name, columns in COLUMNS.items()
     }
     assert set(TABLES) == set(COLUMNS)

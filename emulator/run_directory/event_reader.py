@@ -1,0 +1,157 @@
+"""Reads the event log of a run directory: range by range, or all of it as tables."""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from devices.event_log import COLUMNS, WALL
+from devices.simulated.roster import DeviceRange, split_ranges
+from emulator.run_directory.column_types import part_types
+from emulator.run_directory.event_hash import RangeHash, log_sha256
+from emulator.run_directory.event_parts import SUFFIX, Columns, decode_part, part_path, part_schema
+from emulator.run_directory.layout import DEVICES, EVENTS
+from emulator.run_directory.manifest import MANIFEST, FileEntry, read_entries
+from emulator.run_directory.run_tables import check_columns, damaged, read_checked, read_table
+from wire.errors import InputError
+
+_ORDER: Final = [("t_ns", "ascending"), ("number", "ascending"), ("order", "ascending")]
+
+
+class EventReader:
+    """The event log of a finished run.
+
+    Args:
+        run: a run directory.
+
+    Raises:
+        InputError: an older version wrote it, or it is damaged; reading a damaged part raises the same.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._folder = run / EVENTS
+        self._entries = read_entries(run / MANIFEST)
+        old = [f"{EVENTS}/{name}{SUFFIX}" for name in COLUMNS]
+        if any(name in self._entries if self._entries else (run / name).exists() for name in old):
+            raise InputError(
+                f"{self._folder}: an older version of peelfleet wrote this run, with one file for each "
+                "table: run its scenario again"
+            )
+
+    @cached_property
+    def devices(self) -> pa.ChunkedArray:
+        """The ids of the devices, by number."""
+        return read_table(self._run / DEVICES, ("device",))["device"]
+
+    @property
+    def ranges(self) -> list[DeviceRange]:
+        """All ranges of devices, in order."""
+        return split_ranges(len(self.devices))
+
+    def read_range(self, devices: DeviceRange) -> dict[str, Columns]:
+        """Return the columns of each table for a range of devices, by device, time and order.
+
+        A device is its number, a label its index.
+
+        Raises:
+            InputError: a part is damaged.
+        """
+        return {name: self._read(name, devices) for name in COLUMNS}
+
+    def read_ranges(self) -> Iterator[dict[str, Columns]]:
+        """Yield the columns of each table for one range of devices after the other."""
+        for devices in self.ranges:
+            yield self.read_range(devices)
+
+    def sha256(self) -> str:
+        """Return the hash of the event log, computed from the parts."""
+        leaves = []
+        for tables in self.read_ranges():
+            digest = RangeHash()
+            for name, columns in tables.items():
+                digest.add(name, columns)
+            leaves.append(digest.hexdigest())
+        return log_sha256(leaves)
+
+    def _read(self, name: str, devices: DeviceRange) -> Columns:
+        path = self._folder / part_path(name, devices)
+        entry = None
+        if self._entries is not None:
+            entry = self._entries.get(f"{EVENTS}/{part_path(name, devices)}")
+            there = entry is not None
+        else:
+            there = path.exists() or path.is_symlink()
+        if not there:
+            return _no_rows(name)
+        columns = decode_part(name, read_part(path, name, entry))
+        _check(path, name, columns, devices)
+        return columns
+
+
+def read_part(path: Path, name: str, entry: FileEntry | None) -> pa.Table:
+    """Return a part of table *name* as it is in the file; *entry* is that of the manifest.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    table, types = read_checked(path, entry), part_types(name)
+    check_columns(path, table, [column for column in types if column != WALL], types)
+    return table
+
+
+def _check(path: Path, name: str, columns: Columns, devices: DeviceRange) -> None:
+    """Check that labels are known, and that rows are of these devices, in order."""
+    for column, kind in COLUMNS[name].items():
+        if not isinstance(kind, str) and (columns[column] < 0).any():
+            raise damaged(path, f"{column} must be one of {', '.join(kind)}")
+    numbers = columns["device"]
+    wrong = numbers[(numbers < devices.first) | (numbers >= devices.stop)]
+    if len(wrong):
+        raise damaged(path, f"device(={wrong[0]}) must be from {devices.first} to {devices.stop - 1}")
+    if (np.diff(numbers) < 0).any():
+        raise damaged(path, "its rows must be in the order of devices")
+
+
+def read_tables(folder: Path) -> dict[str, pa.Table]:
+    """Return the event tables of a run's ``events`` folder, in the order of time, with ids and labels.
+
+    All rows are in memory at once: `EventReader` yields a range after the other.
+
+    Raises:
+        InputError: one is missing or damaged.
+    """
+    reader = EventReader(folder.parent)
+    parts = {name: [_logical(name, _no_rows(name), reader.devices)] for name in COLUMNS}
+    for tables in reader.read_ranges():
+        for name, columns in tables.items():
+            parts[name].append(_logical(name, columns, reader.devices))
+    return {name: _join(tables).sort_by(_ORDER).drop_columns(["number"]) for name, tables in parts.items()}
+
+
+def _join(tables: list[pa.Table]) -> pa.Table:
+    filled = [
+        table for table in tables if table.num_rows
+    ]  # these may have a wall clock, empty ones have none
+    return pa.concat_tables(filled or tables[:1]).combine_chunks()
+
+
+def _no_rows(name: str) -> Columns:
+    return decode_part(name, part_schema(name, wall=False).empty_table())
+
+
+def _logical(name: str, columns: Columns, ids: pa.ChunkedArray) -> pa.Table:
+    """Return columns as a table, with the number of the device besides its id."""
+    arrays = {}
+    for column, values in columns.items():
+        kind = COLUMNS[name][column]
+        if isinstance(kind, str):
+            arrays[column] = pa.array(values)
+        else:
+            arrays[column] = pc.take(pa.array(kind, pa.string()), pa.array(values))
+    arrays["device"] = pc.take(ids, pa.array(columns["device"]))
+    return pa.table({**arrays, "number": columns["device"]})

@@ -1,0 +1,100 @@
+"""The simulation of a fleet under the virtual clock, one range of devices after the other, in any process.
+
+Memory is that of a range: its devices live and end, its rows go to its parts, and a leaf is left. Leaves and
+parts depend on the scenario and the range only.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from devices.simulated.clock import Clock
+from devices.simulated.roster import DeviceRange, DeviceSpec
+from emulator.run_directory.event_parts import Leaf, RangeWriter
+from emulator.run_directory.run_tables import write_table
+from emulator.simulation.clocks import InMemoryTransport, run_virtual
+from emulator.simulation.device_rows import device_rows
+from emulator.simulation.engines import uses_kernel
+from emulator.simulation.job import Job
+from emulator.simulation.kernel_run import simulate_all
+from emulator.simulation.simulation import VIRTUAL_CELL, Simulation
+
+DEVICES = "devices"
+"""Folder beside the parts with the rows of devices, by range."""
+
+
+class RangeSimulator:
+    """Simulates ranges of a fleet whose devices share nothing.
+
+    Args:
+        job: the inputs.
+        folder: gets the parts; all workers of a run have the same.
+    """
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self._job = job
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.simulation = Simulation(job, lambda _: None)
+
+    def simulate(self, devices: DeviceRange, on_share: Callable[[float], None] = lambda _: None) -> Leaf:
+        """Simulate a range, write its parts and the rows of its devices, and return its leaf.
+
+        Args:
+            devices: the range.
+            on_share: receives the share of the range's device time that is simulated.
+        """
+        specs = self._job.devices[devices.first : devices.stop]
+        leaf = self.simulate_devices(devices, specs, on_share)
+        simulation = self.simulation
+        rows = device_rows(
+            specs,
+            self._job.store,
+            list(simulation.qualities.values()),
+            simulation.timeline,
+            self._job.scenario.sample,
+        )
+        path = self._folder / DEVICES / f"{devices.index:05d}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_table(rows, path)
+        return leaf
+
+    def simulate_devices(
+        self,
+        devices: DeviceRange,
+        specs: Sequence[DeviceSpec],
+        on_share: Callable[[float], None] = lambda _: None,
+    ) -> Leaf:
+        """Simulate the devices of a range, and write its parts.
+
+        If it fails or is interrupted, the parts have the rows logged until then.
+        """
+        writer = RangeWriter(self._folder, devices, wall=False)
+        transport = InMemoryTransport(self.simulation.versions)
+        try:
+            if uses_kernel(self._job.scenario, is_replay=self._job.replay is not None):
+                simulation = self.simulation
+                for share in simulate_all(
+                    simulation.kernel, specs, simulation.simulate_in_simpy, simulation.log
+                ):
+                    writer.add(simulation.drain())
+                    on_share(share)
+                return writer.close()
+            for first in range(0, len(specs), VIRTUAL_CELL):
+                cell, clock = specs[first : first + VIRTUAL_CELL], Clock()
+                self.simulation.start_devices(clock, transport, cell)
+                run_virtual([clock], partial(self._report, on_share, first, len(cell), len(specs)))
+                writer.add(self.simulation.drain())
+            return writer.close()
+        except BaseException:
+            with suppress(Exception):
+                writer.add(self.simulation.drain())
+                writer.close()
+            raise
+
+    def _report(
+        self, on_share: Callable[[float], None], done: int, cell: int, devices: int, now_ns: int
+    ) -> None:
+        stop_ns = int(self._job.scenario.stop_time)
+        on_share((done + cell * min(now_ns, stop_ns) / stop_ns) / devices)

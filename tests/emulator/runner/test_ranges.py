@@ -1,0 +1,82 @@
+"""Ranges of devices: one hash, and the same parts, whatever simulates them."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from devices.simulated.roster import split_ranges
+from emulator.run_directory.event_reader import EventReader, read_tables
+from tests.emulator.scenarios import TINY, Runner
+
+TWO_RANGES = (
+    "fleet[phone].count=2060", "fleet[tvbox].count=5", "stop_time=40 s", "fleet[phone].start_within=20 s",
+)  # fmt: skip
+
+
+def parts(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted((folder / "events").rglob("*.*"))
+    }
+
+
+def test_workers_write_the_same_parts_and_have_one_hash(runner: Runner) -> None:
+    runs = []
+    for workers in (1, 2, 3):
+        runner.workers = workers
+        runs.append(runner.run(TINY, *TWO_RANGES))
+    assert {each.summary["event_log_sha256"] for each in runs} == {EventReader(runs[0].folder).sha256()}
+    written = [parts(each.folder) for each in runs]
+    assert written[0] == written[1] == written[2]
+    assert [name for name in written[0] if "quality" in name] == [
+        "events/quality/00000.parquet", "events/quality/00001.parquet",
+    ]  # fmt: skip
+
+
+def test_a_broker_carries_the_same_log(runner: Runner) -> None:
+    """All devices write one draft then, which is split into ranges."""
+    virtual = runner.run(TINY, *TWO_RANGES)
+    lockstep = runner.run(TINY, *TWO_RANGES, "clock=lockstep", "broker=amqtt")
+    assert lockstep.summary["event_log_sha256"] == virtual.summary["event_log_sha256"]
+
+
+def test_a_range_is_read_alone(runner: Runner) -> None:
+    folder = runner.run(TINY, *TWO_RANGES).folder
+    reader, whole = EventReader(folder), read_tables(folder / "events")
+    ranges = split_ranges(2065)
+    assert (reader.ranges, len(ranges)) == (ranges, 2)
+    read = [reader.read_range(each) for each in ranges]
+    assert {name: sum(len(tables[name]["t_ns"]) for tables in read) for name in whole} == {
+        name: table.num_rows for name, table in whole.items()
+    }
+    for devices, tables in zip(ranges, read, strict=True):
+        for columns in tables.values():
+            numbers = columns["device"]
+            assert all((devices.first <= numbers) & (numbers < devices.stop))
+
+
+def kill_a_worker(died: list[int]) -> None:
+    """Kill one worker process once it is there and busy."""
+    while not died:
+        for each in psutil.Process().children():
+            if "spawn_main" in " ".join(each.cmdline()) and each.cpu_times().user > 1:
+                os.kill(each.pid, signal.SIGKILL)
+                died.append(each.pid)
+                return
+
+
+@pytest.mark.slow
+def test_the_ranges_of_a_worker_that_dies_are_simulated_again(runner: Runner) -> None:
+    longer = (*TWO_RANGES, "stop_time=3 min")
+    once = runner.run(TINY, *longer)
+    runner.workers, died = 2, list[int]()
+    with ThreadPoolExecutor(1) as pool:
+        killer = pool.submit(kill_a_worker, died)
+        again = runner.run(TINY, *longer)
+        killer.result()
+    assert len(died) == 1
+    assert again.summary["event_log_sha256"] == once.summary["event_log_sha256"]
+    assert parts(again.folder) == parts(once.folder)
