@@ -153,6 +153,6 @@ def test_the_page_of_a_shipped_scenario_is_the_same_for_ranges_of_any_size(
     run = RunFiles(Station(stores, tmp_path, data_of(path)).run(reduced(path)).folder)
     pages = {
         size: render(run.summary, run.scenario, *load_figures(run, size), run.metrics)
-        for size in (1, 7, 64, 10**9)
+        for size in (1, 7, 64, 2048)
     }
     assert len(set(pages.values())) == 1
