@@ -142,7 +142,7 @@ def _hash(tables: Tables) -> str:
 def _range_hash(tables: Tables, first: int) -> str:
     lines = []
     for name in sorted(EVENTS):
-        rows: Any = tables.con.execute(  # Any: an Arrow table
+        rows: Any = tables.con.sql(  # Any: an Arrow table
             f'SELECT * FROM raw_{name} WHERE n BETWEEN {first} AND {first + 2047} ORDER BY n, t_ns, "order"'
         ).to_arrow_table()
         if not rows.num_rows:

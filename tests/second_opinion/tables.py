@@ -120,7 +120,7 @@ class Tables:
         for name in EVENTS:
             parts = [str(path) for path in sorted((self._folder / "events" / name).glob("*.parquet"))]
             if not parts:  # a table without rows has no file
-                empty = part_schema(name, wall=False).empty_table()  # noqa: F841  # DuckDB finds it by its name
+                self.con.register("empty", part_schema(name, wall=False).empty_table())
             source = f"read_parquet({parts})" if parts else "empty"
             self._make(
                 f"raw_{name}",
