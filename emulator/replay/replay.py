@@ -24,7 +24,9 @@ from scenarios.language.scenario import Scenario
 from scenarios.language.types import plain
 from wire.errors import InputError
 
-EXECUTION_KEYS: Final = ("clock", "broker", "realtime", "description", "warmup", "thresholds", "sweep")
+EXECUTION_KEYS: Final = (
+    "clock", "engine", "broker", "realtime", "description", "warmup", "thresholds", "prices", "sweep",
+)  # fmt: skip
 """Keys that do not change the event log: they only say how a run is executed."""
 
 POLICY_KEYS: Final = ("model", "cloud", "updates", "networks", "rollout")
@@ -36,6 +38,7 @@ RECORDED_KEYS: Final = (
     "seed",
     "stop_time",
     "data",
+    "sample",
     "fleet",
     "nodes",
     "stages",

@@ -473,7 +473,7 @@ def unnamed(folder: Path) -> None:
         ),
         (
             rewritten("devices.parquet", lambda rows: rows.slice(1)),
-            "its devices are not those of the scenario",
+            "device(=29) must be from 0 to 28",
         ),
         (rewritten("devices.parquet", first("user", 12345)), "user(=12345) of device phone-00000"),
         (lambda folder: folder.rename(folder.with_name("copy.partial")), "no run directory"),
