@@ -1,22 +1,27 @@
 """The results of a run: its tables, its manifest and its summary."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from devices.simulated.roster import split_ranges
 from emulator.metrics.by_dimension import metrics_table
+from emulator.metrics.compute import RunMetrics
 from emulator.metrics.costs import summarize_costs
+from emulator.metrics.device_table import DeviceTable
+from emulator.metrics.measure import measure, selections_of
 from emulator.metrics.realtime_measurements import (
     empty_measurements,
 )
-from emulator.metrics.summary import RunInfo, compute_metrics, judge_rules, sample_keys, summarize
+from emulator.metrics.run_sums import merge_sums
+from emulator.metrics.scales import merge_scales, scan
+from emulator.metrics.summary import RunInfo, judge_rules, sample_keys, summarize
 from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.event_hash import log_sha256
-from emulator.run_directory.event_parts import Leaf
-from emulator.run_directory.event_reader import read_tables
+from emulator.run_directory.event_parts import Columns, Leaf
+from emulator.run_directory.event_reader import EventReader
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, write_summary
 from emulator.run_directory.manifest import MANIFEST, add_files, write_entries
 from emulator.run_directory.run_tables import read_checked, read_table, with_descriptions, write_table
@@ -28,7 +33,7 @@ from emulator.simulation.range_simulation import DEVICES as RANGE_DEVICE_ROWS
 from emulator.simulation.simulation import Outcome
 from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, meanings_of
 from scenarios.language.scenario import Scenario
-from scenarios.language.thresholds import rules_of
+from scenarios.language.thresholds import Rule, rules_of
 from wire.units import NS_PER_S
 
 
@@ -47,14 +52,12 @@ def write_results(
     entries = {f"{EVENTS}/{name}": entry for leaf in leaves for name, entry in leaf.files.items()}
     entries[DEVICES] = write_device_rows(_device_rows(folder, job), folder / DEVICES)
     write_entries(folder / MANIFEST, entries)
-    tables = read_tables(folder / EVENTS)
-    devices = read_table(folder / DEVICES, DEVICE_COLUMNS)
     aborted = outcome.aborted_ns is not None
     ends = (outcome.aborted_ns, outcome.unfinished_ns, int(scenario.stop_time))
     stop_ns = next(end for end in ends if end is not None)
     identity = RunInfo(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
     timeline, rules = RunTimeline.from_scenario(scenario).until(stop_ns), rules_of(scenario.thresholds)
-    metrics = compute_metrics(tables, devices, timeline, rules)
+    metrics = measure_run(folder, timeline, rules)
     splits = metrics_table(metrics)
     write_table(with_descriptions(splits, meanings_of(METRIC_COLUMNS)), folder / METRICS)
     add_files(folder, {METRICS: splits.num_rows, SCENARIO: None})
@@ -74,6 +77,33 @@ def write_results(
         summary["unfinished"] = True
     write_summary(folder, summary)
     return summary
+
+
+def measure_run(folder: Path, timeline: RunTimeline, rules: Sequence[Rule]) -> RunMetrics:
+    """Return the metrics of the run in *folder*, read range by range: memory is that of a range.
+
+    Args:
+        folder: of the run; it has the parts of the event log, and the table of devices.
+        timeline: the stages, and when the run ended.
+        rules: thresholds of the scenario.
+    """
+    selections = selections_of(rules)
+    scales = merge_scales(scan(tables, devices, timeline) for tables, devices in _read_ranges(folder))
+    sums = merge_sums(
+        measure(tables, devices, timeline, scales, selections) for tables, devices in _read_ranges(folder)
+    )
+    return RunMetrics(sums, scales, timeline)
+
+
+def _read_ranges(folder: Path) -> Iterator[tuple[Mapping[str, Columns], DeviceTable]]:
+    """Yield the event tables of each range, in which its devices have numbers from 0, and its devices."""
+    reader, devices = EventReader(folder), read_table(folder / DEVICES, DEVICE_COLUMNS)
+    for numbers in reader.ranges:
+        tables = {
+            name: {**columns, "device": columns["device"] - numbers.first}
+            for name, columns in reader.read_range(numbers).items()
+        }
+        yield tables, DeviceTable.read(devices.slice(numbers.first, len(numbers)))
 
 
 def _device_rows(folder: Path, job: Job) -> Iterator[pa.Table]:

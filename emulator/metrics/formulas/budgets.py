@@ -35,8 +35,8 @@ def _time_to_fit(inputs: MetricInputs) -> Trend:
     fits = states["resident_bytes"] <= states["budget_bytes"]
     count = len(fits)
     next_fit = np.where(fits, np.arange(count), count)
-    next_fit = np.minimum.accumulate(next_fit[::-1])[::-1] if count else next_fit
-    state = next_fit[frame.state_of(selected)]
+    next_fit = np.minimum.accumulate(np.append(next_fit, count)[::-1])[::-1]
+    state = next_fit[frame.state_of(selected)]  # -1, no state: the last, where nothing fits any more
     found = state < count
     found[found] &= states["device"][state[found]] == selected.device[found]
     until = np.full(len(selected.device), frame.timeline.stop_ns, dtype=np.int64)
