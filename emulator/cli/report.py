@@ -86,7 +86,7 @@ def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Pat
         _check_models(folder, note, prepared)
         display.on_writing()
         job, extent = prepared.job, _Extent.of(_logged(folder, drafts))
-        if not extent.devices:
+        if not extent.states:
             raise InputError(f"{folder}: this run did not finish, and had logged nothing of its devices")
         wall = scenario.clock != "virtual"
         rows = renumber(_logged(folder, drafts), extent.devices)
@@ -116,6 +116,8 @@ class _Extent:
 
     devices: Sequence[int]
     """Numbers of the devices that have a row, in order."""
+    states: int
+    """Number of rows of the quality table, without which nothing can be measured."""
     end_ns: int
     """The latest simulated time."""
     wall_s: float
@@ -124,14 +126,15 @@ class _Extent:
     @classmethod
     def of(cls, rows: Iterable[TableRows]) -> Self:
         """Return the extent of *rows*."""
-        seen, end_ns, first_s, last_s = set[int](), 0, math.inf, 0.0
-        for _, batch in rows:
+        seen, states, end_ns, first_s, last_s = set[int](), 0, 0, math.inf, 0.0
+        for name, batch in rows:
+            states += len(batch) if name == "quality" else 0
             if len(batch):
                 seen.update(np.unique(batch["device"]).tolist())
                 end_ns = max(end_ns, int(batch["t_ns"].max()))
                 first_s = min(first_s, float(batch[WALL].min()))
                 last_s = max(last_s, float(batch[WALL].max()))
-        return cls(sorted(seen), end_ns, max(last_s - first_s, 0.0))
+        return cls(sorted(seen), states, end_ns, max(last_s - first_s, 0.0))
 
 
 def _seconds_since_start(folder: Path) -> float:

@@ -5,6 +5,7 @@ which make it small: a device is its number, and each moment of an exchange is a
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -89,6 +90,11 @@ class RangeWriter:
             {part_path(name, self._devices): entry for name, entry in entries.items()},
         )
 
+    def abandon(self) -> None:
+        """Keep of the rows of a simulation that failed as many as can be written, on a full disk, too."""
+        for part in self._parts.values():
+            part.abandon()
+
     def _part(self, name: str) -> "_Part":
         if name not in self._parts:
             path = self._folder / part_path(name, self._devices)
@@ -132,6 +138,21 @@ class _Part:
         self._file.close()
         self._path.with_name(self._path.name + _UNFINISHED).replace(self._path)
         return self._file.entry(self._rows)
+
+    def abandon(self) -> None:
+        """Close the file; if that fails, write the rows in memory again, then half of them, and so on."""
+        table = pa.concat_tables(self._batches) if self._batches else None
+        with suppress(OSError, ValueError, pa.ArrowException):  # a file that has failed may be closed
+            self.close()
+            return
+        unfinished = self._path.with_name(self._path.name + _UNFINISHED)
+        while table is not None and len(table):
+            with suppress(OSError, pa.ArrowException):
+                pq.write_table(table, unfinished, compression="zstd")
+                unfinished.replace(self._path)
+                return
+            table = table.slice(0, len(table) // 2)
+        unfinished.unlink(missing_ok=True)
 
     def _write(self) -> None:
         table = pa.concat_tables(self._batches)

@@ -90,7 +90,8 @@ class RangeSimulator:
         except BaseException:
             with suppress(Exception):
                 writer.add(self.simulation.drain())
-                writer.close()
+            with suppress(Exception):
+                writer.abandon()
             raise
 
     def _report(
