@@ -9,7 +9,7 @@ ASYNCAPI_PARSER := 3.6.6
 ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format docs docs-traffic docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
+.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format docs docs-traffic docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -102,6 +102,9 @@ bench-selection: $(STAMP) ## compare every selection policy, and the exact best 
 
 bench-compare: $(STAMP) ## measure how often `compare` is wrong: coverage, 100 equal pairs, pairs that differ
 	$(BIN)/python -m benchmarks.compare_calibration
+
+bench-million: $(STAMP) ## run a day of 100,000, 300,000 and 1,000,000 devices: time, memory and disk
+	$(BIN)/python -m benchmarks.million
 
 bench-sample: $(STAMP) ## measure how often the intervals of 100 samples hold the figures of 100,000 devices
 	$(BIN)/python -m benchmarks.sample
