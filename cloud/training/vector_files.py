@@ -13,6 +13,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from wire.arrays import Float32Array
+from wire.arrow_input import arrow_input
 from wire.errors import InputError
 from wire.input_files import open_regular, read_at_most
 from wire.output_files import os_error_text
@@ -61,7 +62,7 @@ def read_vectors(path: Path, ids: Path | None, names: Sequence[str], noun: str) 
 def _read_parquet(path: Path) -> tuple[list[str], NDArray[Any]]:
     try:
         with open_regular(path, "a file of vectors") as file:
-            table = pq.ParquetFile(file).read(columns=[ID, VECTOR])
+            table = pq.ParquetFile(arrow_input(file)).read(columns=[ID, VECTOR])
         table.validate(full=True)
         missing = {ID, VECTOR} - set(table.column_names)
         if missing:

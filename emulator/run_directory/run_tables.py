@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from emulator.run_directory.column_types import column_types, has_type
 from emulator.run_directory.manifest import MANIFEST, FileEntry, check_file, read_table_entry
+from wire.arrow_input import arrow_input
 from wire.errors import InputError
 from wire.input_files import open_regular
 from wire.output_files import naming
@@ -55,9 +56,7 @@ def read_checked(path: Path, entry: FileEntry | None) -> pa.Table:
         check_file(path, entry)
     try:
         with open_regular(path, "a table of a run") as file:
-            # Not pq.read_table: its threads still let go of the file when the process already ends on an
-            # error in the next table, and abort it.
-            table = pq.ParquetFile(file).read()
+            table = pq.ParquetFile(arrow_input(file)).read()
         table.validate(full=True)  # finds invalid text, among other damage
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
