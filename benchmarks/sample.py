@@ -145,7 +145,7 @@ class WholeFleet:
         return SampleSums(strata, self._all.above[chosen], self._all.below[chosen])
 
     def count_held(self, seeds: Sequence[int], share: float) -> Mapping[str, int]:
-        """Return how many of the samples of *seeds* have an interval that holds each figure."""
+        """Return the number of samples of *seeds* whose interval holds the figure, by figure."""
         held = dict.fromkeys(ESTIMATED, 0)
         for seed in seeds:
             for name, each in self.sample(seed, share).estimates().items():

@@ -8,7 +8,7 @@ from wire.errors import InputError
 
 
 def is_installed(module: str) -> bool:
-    """Return whether *module* is installed, without importing it."""
+    """Tell if *module* is installed, without importing it."""
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # from a finder that hides it

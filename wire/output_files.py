@@ -168,3 +168,16 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def remove_oldest(folder: Path, most_bytes: int) -> None:
+    """Remove the files of a cache beyond *most_bytes*, oldest first, with those that killed processes left.
+
+    Locks stay: another process may hold them.
+    """
+    files = [path for path in folder.iterdir() if path.suffix != ".lock"]
+    room = most_bytes
+    for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        room -= path.stat().st_size
+        if room < 0:
+            path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from cloud.blocks.trained_model import TrainedModel
 from cloud.training.checkpoint import Arrays, Checkpoints, State
 from wire.errors import InputError
 from wire.locks import acquire_lock
-from wire.output_files import error_text, os_error_text
+from wire.output_files import error_text, os_error_text, remove_oldest
 
 MAX_BYTES = 512 * 2**20
 """Largest total size of the cached models; the model of MovieLens-1M has 116 MiB."""
@@ -74,7 +74,7 @@ class TrainedModelCache:
             return
         try:
             Checkpoints(self.folder, key).write(key, state)
-            self._make_room()
+            remove_oldest(self.folder, self._most_bytes)
         except (InputError, OSError) as error:
             notice(f"the trained model is not cached: {error_text(error)}")
 
@@ -94,15 +94,6 @@ class TrainedModelCache:
             return
         with lock:
             yield
-
-    def _make_room(self) -> None:
-        """Remove files beyond the size limit, oldest first, with temporary files of killed processes."""
-        files = [path for path in self.folder.iterdir() if path.suffix != ".lock"]
-        room = self._most_bytes
-        for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-            room -= path.stat().st_size
-            if room < 0:
-                path.unlink(missing_ok=True)
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"

@@ -228,7 +228,7 @@ def _send_part(run: Run, device: Any, place: int, index: int) -> int:
 
 @compiled
 def _take_in(run: Run, device: Any, through_ns: int, size: int) -> int:
-    """Return when the device has taken a part in that is on it at *through_ns*."""
+    """Return the time at which the device has taken in a part that is on it at *through_ns*."""
     apply_ns_per_byte = run.groups[device.group].apply_ns_per_byte
     if apply_ns_per_byte == 0.0:
         return through_ns

@@ -136,7 +136,7 @@ class Timeline:
         return offsets
 
     def windows_of(self, kind: type[F]) -> tuple[FaultWindow[F], ...]:
-        """Return when faults of one kind are active, in the order of their start."""
+        """Return the times at which faults of one kind are active, in the order of their start."""
         return tuple(
             FaultWindow(start_ns, end_ns, number, fault)
             for start_ns, end_ns, number, fault in self.windows

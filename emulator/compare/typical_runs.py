@@ -40,7 +40,7 @@ def median_intervals(differences: FloatArray, level: float) -> tuple[FloatArray,
 
 
 def unseen_share(runs: int, level: float = 0.95) -> float:
-    """Return how frequent an event is that *runs* runs contain with probability *level*."""
+    """Return the frequency of an event that *runs* runs contain with probability *level*."""
     return float(1 - (1 - level) ** (1 / runs))
 
 

@@ -244,7 +244,7 @@ def _run_call(place: _Place, call: Callable[..., Result], arguments: tuple[objec
 
 
 def _reads(file: str, content: str) -> str | None:
-    """Return why this node does not read *content* in *file*, or None."""
+    """Return the reason for which this node does not read *content* in *file*, or None."""
     try:
         return None if Path(file).read_text() == content else "it has another file there"
     except OSError as error:

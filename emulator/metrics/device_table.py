@@ -72,7 +72,7 @@ def build_device_table(
 
 
 def _sample_columns(devices: Sequence[DeviceSpec], share: float) -> dict[str, list[int]]:
-    """Return how many devices of each one's group are in the fleet, and in the sample."""
+    """Return, for each device, the number of devices of its group in the fleet, and in the sample."""
     counts = [device.group.count for device in devices]
     sizes = {count: sample_size(count, share) for count in set(counts)}
     return {"fleet_devices": counts, "sampled_devices": [sizes[count] for count in counts]}

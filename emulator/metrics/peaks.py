@@ -81,7 +81,7 @@ def _updates(inputs: MetricInputs, column: str = "") -> TimedEvents:
 
 
 def _sent(inputs: MetricInputs, *, in_bytes: bool) -> Sequence[TimedEvents]:
-    """Return what devices sent: reports, messages about their quality, and that they are there."""
+    """Return the messages of devices: reports, qualities and statuses."""
     parts = []
     reports, of = inputs.exchanges
     parts.append(TimedEvents(reports, reports.t_ns, of["report_wire_bytes"]))

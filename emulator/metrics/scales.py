@@ -166,7 +166,7 @@ class ScaleSums:
 
 
 def scan(tables: Mapping[str, Columns], devices: DeviceTable, timeline: RunTimeline) -> ScaleSums:
-    """Return what the scales need of one range of devices.
+    """Return the part of one range of devices in the scales.
 
     Args:
         tables: columns of the event tables, as `DeviceTable.encode` returns them; of ``quality`` it takes

@@ -6,16 +6,13 @@ A mean over time weights each state by its duration, from the start of its devic
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-import pyarrow as pa
-
 from emulator.metrics.by_dimension import find_worst
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.measure import selections_of
 from emulator.metrics.row_index import Columns
 from emulator.metrics.sums import Stats
 from emulator.metrics.thresholds import judge_rule
-from emulator.metrics.timeline import RunTimeline, Span
+from emulator.metrics.timeline import Span
 from emulator.run_directory.run_tables import Tables
 from scenarios.catalogue.metrics import METRICS, Kind
 from scenarios.catalogue.summary_keys import BREAKDOWNS, PAIRS
@@ -49,21 +46,6 @@ class RunInfo:
     """The end of the run: its stop time, or the time at which a threshold ended it."""
     aborted: bool = False
     """True if a threshold ended it."""
-
-
-def compute_metrics(
-    tables: Tables, devices: pa.Table, timeline: RunTimeline, rules: Sequence[Rule] = ()
-) -> RunMetrics:
-    """Return the metrics of a run.
-
-    Args:
-        tables: the event tables, by name, in total order.
-        devices: one row per device, see `emulator.metrics.device_table`.
-        timeline: the stages, and when the run ended.
-        rules: thresholds of the scenario.
-    """
-    table = DeviceTable.read(devices)
-    return RunMetrics.of_tables(table, timeline, encode_tables(table, tables), selections_of(rules))
 
 
 def encode_tables(devices: DeviceTable, tables: Tables) -> dict[str, Columns]:

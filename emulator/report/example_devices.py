@@ -199,7 +199,7 @@ _REASONS = ("lowest quality", "most budget changes", "most update bytes", "highe
 
 
 def _nearness(totals: DeviceTotals, ratios: IntArray) -> FloatArray:
-    """Return how near the quality of each device is to the median: 0, or below."""
+    """Return minus the distance of each device's quality from the median."""
     done = np.cumsum(ratios)
     if not done[-1]:
         return np.full(len(totals.number), -np.inf)

@@ -15,7 +15,7 @@ _NUMBERS = ("No", "One", "Two", "Three", "Four", "Five", "Six")
 
 
 def budget_finding(fleet: FleetSeries) -> str:
-    """Return how much of the budgets embeddings took."""
+    """Return the part of the budgets that embeddings took."""
     budget = float(np.nansum(fleet.total_budget))
     if not budget:
         return "No device had a budget."
@@ -35,7 +35,7 @@ def quality_finding(fleet: FleetSeries) -> str:
 
 
 def device_finding(trajectories: Sequence[DeviceTrajectory]) -> str:
-    """Return how many devices are shown."""
+    """Return the number of devices that are shown."""
     count = len(trajectories)
     if count == 1:
         return "One device shows how budget, bytes held and quality went together."
@@ -43,7 +43,7 @@ def device_finding(trajectories: Sequence[DeviceTrajectory]) -> str:
 
 
 def traffic_finding(traffic: TrafficSeries) -> str:
-    """Return how much was sent, and its share of full pushes."""
+    """Return the bytes that were sent, and their share of full pushes."""
     sent, full = int(traffic.sent_bytes.sum()), int(traffic.full_bytes.sum())
     if not full:
         return "No update was sent."

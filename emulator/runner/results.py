@@ -11,12 +11,10 @@ from emulator.metrics.by_dimension import metrics_table
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.costs import summarize_costs
 from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.measure import measure, selections_of
+from emulator.metrics.measure import selections_of
 from emulator.metrics.realtime_measurements import (
     empty_measurements,
 )
-from emulator.metrics.run_sums import merge_sums
-from emulator.metrics.scales import merge_scales, scan
 from emulator.metrics.summary import RunInfo, judge_rules, sample_keys, summarize
 from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.event_hash import log_sha256
@@ -87,12 +85,7 @@ def measure_run(folder: Path, timeline: RunTimeline, rules: Sequence[Rule]) -> R
         timeline: the stages, and when the run ended.
         rules: thresholds of the scenario.
     """
-    selections = selections_of(rules)
-    scales = merge_scales(scan(tables, devices, timeline) for tables, devices in _read_ranges(folder))
-    sums = merge_sums(
-        measure(tables, devices, timeline, scales, selections) for tables, devices in _read_ranges(folder)
-    )
-    return RunMetrics(sums, scales, timeline)
+    return RunMetrics.of_ranges(lambda: _read_ranges(folder), timeline, selections_of(rules))
 
 
 def _read_ranges(folder: Path) -> Iterator[tuple[Mapping[str, Columns], DeviceTable]]:

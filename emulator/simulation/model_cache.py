@@ -171,7 +171,7 @@ def load_named(folder: Path, interactions: Interactions) -> BlockStore:
 
 
 def can_train() -> bool:
-    """Return whether the modules that train are installed, without importing them."""
+    """Tell if the modules that train are installed, without importing them."""
     return all(is_installed(module) for module in TRAIN_MODULES)
 
 

@@ -19,7 +19,7 @@ from devices.recommender.quality import QualityTable
 from wire.errors import InputError
 from wire.input_files import read_at_most
 from wire.locks import acquire_lock
-from wire.output_files import atomic_file
+from wire.output_files import atomic_file, remove_oldest
 
 FOLDER = "evaluated"
 """Folder of the files, beside the stores."""
@@ -68,7 +68,7 @@ class QualityCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic_file(self.file(key), sync=False) as draft:
                 draft.write_bytes(hashlib.sha256(tensors).digest() + tensors)
-            self._make_room()
+            remove_oldest(self.folder, self._most_bytes)
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -85,12 +85,3 @@ class QualityCache:
     def file(self, key: str) -> Path:
         """Return the file of *key*."""
         return self.folder / f"{key}{_SUFFIX}"
-
-    def _make_room(self) -> None:
-        """Remove files beyond the size limit, oldest first, with temporary files of killed processes."""
-        files = [path for path in self.folder.iterdir() if path.suffix != ".lock"]
-        room = self._most_bytes
-        for path in sorted(files, key=lambda path: path.stat().st_mtime_ns, reverse=True):
-            room -= path.stat().st_size
-            if room < 0:
-                path.unlink(missing_ok=True)

@@ -92,4 +92,5 @@ def selected_of(
     devices: pa.Table, timeline: RunTimeline, selections: Sequence[RowSelection], **rows: Iterable[Row]
 ) -> RunMetrics:
     """Return the metrics of a run of *devices* with these rows, *selections* included."""
-    return RunMetrics.of_tables(DeviceTable.read(devices), timeline, tables_of(**rows), selections)
+    whole = (tables_of(**rows), DeviceTable.read(devices))
+    return RunMetrics.of_ranges(lambda: [whole], timeline, selections)

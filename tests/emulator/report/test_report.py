@@ -27,7 +27,9 @@ from devices.event_log import (
 )
 from devices.protocol.report_scheduler import ReportCause
 from emulator.metrics.by_dimension import metrics_table
-from emulator.metrics.summary import RunInfo, compute_metrics, summarize
+from emulator.metrics.compute import RunMetrics
+from emulator.metrics.device_table import DeviceTable
+from emulator.metrics.summary import RunInfo, encode_tables, summarize
 from emulator.metrics.timeline import RunTimeline, Span
 from emulator.report.axes import byte_ticks, format_seconds, time_ticks
 from emulator.report.example_devices import DeviceTotals, choose_devices, count_ratios
@@ -191,7 +193,8 @@ def make_run(
     pq.write_table(devices, folder / DEVICES)
     identity = RunInfo("small", 3, "virtual", "0123456789abcdef", ns(STOP_S))
     events = read_tables(folder / EVENTS)
-    metrics = compute_metrics(events, devices, PLAN)
+    table = DeviceTable.read(devices)
+    metrics = RunMetrics.of_ranges(lambda: [(encode_tables(table, events), table)], PLAN)
     pq.write_table(metrics_table(metrics), folder / METRICS)
     write_summary(folder, summarize(identity, metrics, "0", 1.5) | dict(more or {}))
     (folder / SCENARIO).write_text(f"version: 1\nname: small\ndescription: '{description}'\n")
