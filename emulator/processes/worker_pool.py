@@ -11,18 +11,14 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from types import FrameType
-from typing import TypeVar, TypeVarTuple
 
 from emulator.processes.interrupts import SIGNALS
-
-Task = TypeVar("Task")
-Inputs = TypeVarTuple("Inputs")
 
 EXIT_STATUS = 130
 GRACE_S = 60.0
@@ -31,21 +27,12 @@ _LOOK_EVERY_S = 0.1
 
 
 @contextmanager
-def worker_pool(
-    size: int, prepare: Callable[[*Inputs], None] | None = None, *inputs: *Inputs
-) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool of *size* processes; they end when the block fails or is interrupted.
-
-    Args:
-        size: number of processes.
-        prepare: is called in each process before its first task, with *inputs*.
-        inputs: are sent to each process once.
-    """
+def worker_pool(size: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of *size* processes; they end when the block fails or is interrupted."""
     context = multiprocessing.get_context("spawn")
     read_end, write_end = context.Pipe(duplex=False)
     try:
-        initargs = (read_end, prepare, inputs)
-        with ProcessPoolExecutor(size, context, initializer=_init_worker, initargs=initargs) as pool:
+        with ProcessPoolExecutor(size, context, initializer=_init_worker, initargs=(read_end,)) as pool:
             try:
                 yield pool
             except BaseException:
@@ -81,17 +68,13 @@ def interruptible() -> Iterator[None]:
         _WORKER.busy = False
 
 
-def _init_worker(
-    end: connection.Connection, prepare: Callable[[*Inputs], None] | None, inputs: tuple[*Inputs]
-) -> None:
+def _init_worker(end: connection.Connection) -> None:
     """Make this worker end with its parent, and not before."""
     for number in SIGNALS:
         if number != signal.SIGTERM:
             signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGINT, _interrupt)
     threading.Thread(target=_watch, args=(end,), daemon=True).start()
-    if prepare is not None:
-        prepare(*inputs)
 
 
 def _watch(end: connection.Connection) -> None:

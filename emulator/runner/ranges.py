@@ -1,14 +1,13 @@
 """A fleet under the virtual clock whose devices share nothing: its ranges, over one process or several."""
 
-import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
 from devices.simulated.roster import DeviceRange, split_ranges
-from emulator.processes.worker_pool import interruptible, worker_pool
+from emulator.executors.executor import SharedValue, WorkerDiedError
+from emulator.executors.map_tasks import map_tasks
+from emulator.executors.open_executor import count_cores, open_executor
 from emulator.run_directory.event_parts import Leaf
 from emulator.simulation.job import Job
 from emulator.simulation.range_simulation import RangeSimulator
@@ -19,8 +18,6 @@ from wire.errors import InputError, RunError
 MAX_WORKERS = 256
 PARTS = ".ranges"
 """Folder of the parts while ranges are simulated."""
-_DEATHS = 3
-"""Number of deaths of worker processes that end a run."""
 
 
 def check_shards(scenario: Scenario, shards: int, devices: int) -> None:
@@ -49,12 +46,12 @@ def simulate_ranges(job: Job, workers: int | None, on_share: Callable[[float], N
         on_share: receives the share of the work that is done.
 
     Raises:
-        RunError: worker processes died again and again.
+        RunError: the process of a range died again and again.
     """
     folder, ranges = job.folder.with_name(PARTS), split_ranges(len(job.devices))
-    size = min(workers or os.cpu_count() or 1, len(ranges), MAX_WORKERS)
+    size = min(workers or count_cores(), len(ranges), MAX_WORKERS)
     if size > 1:
-        return _simulate_in_pool(job, folder, ranges, size, on_share)
+        return _simulate_in_processes(job, folder, ranges, size, on_share)
     with fewer_gc_runs():
         simulator, leaves = RangeSimulator(job, folder), list[Leaf]()
         for devices in ranges:
@@ -67,45 +64,28 @@ def _add_share(on_share: Callable[[float], None], done: int, ranges: int, share:
     on_share((done + share) / ranges)
 
 
-def _simulate_in_pool(
+def _simulate_in_processes(
     job: Job, folder: Path, ranges: Sequence[DeviceRange], size: int, on_share: Callable[[float], None]
 ) -> list[Leaf]:
-    """Simulate *ranges* in worker processes; those of a process that dies are simulated again."""
-    leaves: dict[DeviceRange, Leaf] = {}
-    for _ in range(_DEATHS):
+    """Simulate *ranges* in worker processes; a range whose process dies is simulated again."""
+    with open_executor(workers=size) as executor:
+        inputs = executor.share((job, folder))
         try:
-            with worker_pool(size, _prepare, job, folder) as pool:
-                futures: list[Future[Leaf]] = [
-                    pool.submit(_simulate, devices) for devices in ranges if devices not in leaves
-                ]
-                for future in as_completed(futures):
-                    leaf = future.result()
-                    leaves[leaf.devices] = leaf
-                    on_share(len(leaves) / len(ranges))
-            return [leaves[devices] for devices in ranges]
-        except BrokenProcessPool:
-            pass
-    raise RunError(
-        f"{_DEATHS} worker processes have died, one after the other: killed for want of memory? "
-        "fewer --workers need less"
-    )
+            return list(
+                map_tasks(
+                    executor, _simulate, ranges, inputs, on_done=lambda done: on_share(done / len(ranges))
+                )
+            )
+        except WorkerDiedError as error:
+            raise RunError(f"{error} fewer --workers need less") from None
 
 
-class _RangeWorker:
-    """State of this worker process: its job, and the simulator once a range was asked for."""
-
-    job: Job
-    folder: Path
-    simulator: RangeSimulator | None = None
+_SIMULATORS: dict[str, RangeSimulator] = {}
+"""The simulator of this worker process, by the key of its inputs."""
 
 
-def _prepare(job: Job, folder: Path) -> None:
-    """Give this worker process its job."""
-    _RangeWorker.job, _RangeWorker.folder = job, folder
-
-
-def _simulate(devices: DeviceRange) -> Leaf:
-    with interruptible(), fewer_gc_runs():
-        if _RangeWorker.simulator is None:
-            _RangeWorker.simulator = RangeSimulator(_RangeWorker.job, _RangeWorker.folder)
-        return _RangeWorker.simulator.simulate(devices)
+def _simulate(inputs: SharedValue[tuple[Job, Path]], devices: DeviceRange) -> Leaf:
+    with fewer_gc_runs():
+        if inputs.key not in _SIMULATORS:
+            _SIMULATORS[inputs.key] = RangeSimulator(*inputs.get())
+        return _SIMULATORS[inputs.key].simulate(devices)

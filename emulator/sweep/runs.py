@@ -164,7 +164,7 @@ RUN_ROOTS = (
 """The modules of a run: that of the run itself, and those of the programs that it starts."""
 RUN_CODE = (
     "wire", "cloud", "devices", "broker_config", "scenarios.language", "scenarios.catalogue",
-    "emulator.metrics", "emulator.processes", "emulator.realtime", "emulator.replay",
+    "emulator.executors", "emulator.metrics", "emulator.processes", "emulator.realtime", "emulator.replay",
     "emulator.run_directory", "emulator.runner", "emulator.simulation", "emulator.cli.cloud",
     "emulator.cli.devices",
 )  # fmt: skip
