@@ -44,6 +44,9 @@ class DeviceRange:
     def __len__(self) -> int:
         return self.stop - self.first
 
+    def __str__(self) -> str:
+        return f"devices {self.first} to {self.stop - 1}"
+
 
 def split_ranges(devices: int) -> list[DeviceRange]:
     """Return the ranges of a fleet of so many devices, in order."""

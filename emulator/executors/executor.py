@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from wire.errors import RunError
 
@@ -25,6 +25,7 @@ class WorkerDiedError(RunError):
     """The worker of a call died, and again each time that the call was run again."""
 
 
+@runtime_checkable
 class SharedValue(Protocol[Value]):
     """A value for many calls: it is sent once to a worker or to a node, not with each call."""
 
@@ -71,10 +72,11 @@ class Executor(Protocol):
 
 
 def death_text(call: Callable[..., object], arguments: tuple[object, ...]) -> str:
-    """Return a line that says which call has killed its workers."""
+    """Return a line that names the call that has killed its workers, without what it shares with others."""
     while isinstance(call, partial):
         call = call.func
-    name = f"{call.__name__}({', '.join(map(_short_text, arguments))})"
+    own = (argument for argument in arguments if not isinstance(argument, SharedValue))
+    name = f"{call.__name__}({', '.join(map(_short_text, own))})"
     times = MAX_RESTARTS + 1
     return f"{name}: its process died {times} times: killed for want of memory?"
 

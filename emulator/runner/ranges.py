@@ -73,18 +73,23 @@ def _simulate_in_processes(
         try:
             return list(
                 map_tasks(
-                    executor, _simulate, ranges, inputs, on_done=lambda done: on_share(done / len(ranges))
+                    executor,
+                    simulate_range,
+                    ranges,
+                    inputs,
+                    on_done=lambda done: on_share(done / len(ranges)),
                 )
             )
         except WorkerDiedError as error:
-            raise RunError(f"{error} fewer --workers need less") from None
+            raise RunError(f"{error} Fewer --workers need less") from None
 
 
 _SIMULATORS: dict[str, RangeSimulator] = {}
 """The simulator of this worker process, by the key of its inputs."""
 
 
-def _simulate(inputs: SharedValue[tuple[Job, Path]], devices: DeviceRange) -> Leaf:
+def simulate_range(inputs: SharedValue[tuple[Job, Path]], devices: DeviceRange) -> Leaf:
+    """Simulate a range in this worker process, and return its leaf."""
     with fewer_gc_runs():
         if inputs.key not in _SIMULATORS:
             _SIMULATORS[inputs.key] = RangeSimulator(*inputs.get())

@@ -12,8 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from devices.simulated.roster import DeviceRange
+from emulator.executors.executor import death_text
+from emulator.executors.in_process import InProcessExecutor
 from emulator.executors.map_tasks import map_tasks, run_tasks
 from emulator.executors.open_executor import open_executor
+from emulator.runner.ranges import simulate_range
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 60.0
@@ -137,3 +141,12 @@ def test_a_signal_to_all_processes_of_a_terminal_is_the_parents(tmp_path: Path) 
             process.send_signal(signal.SIGINT)
 
     assert ends(to_all, tmp_path) == (0, ["interrupted"], ["0.wound-up", "1.wound-up"])
+
+
+def test_a_dead_call_is_named_by_its_own_arguments() -> None:
+    """What calls share is nothing that a user has named."""
+    executor = InProcessExecutor()
+    arguments = (executor.share(["much"]), DeviceRange(2048, 4096))
+    assert death_text(simulate_range, arguments) == (
+        "simulate_range(devices 2048 to 4095): its process died 3 times: killed for want of memory?"
+    )
