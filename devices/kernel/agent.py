@@ -10,12 +10,12 @@ STALE, PROGRESS, MISFIT, REJECTED, APPLIED, CONFIRMED = fixed(*range(6))
 
 
 @compiled
-def best_layer(run: Run, group: int, budget: int) -> int:
-    """Return the highest layer of a ranking that fits into a budget."""
-    low, high = 0, run.tops[group] + 1
+def last_at_most(values: Any, top: int, most: int) -> int:
+    """Return the highest index up to *top* of rising *values* whose value is at most *most*; -1: none."""
+    low, high = 0, top + 1
     while low < high:
         middle = (low + high) // 2
-        if run.layer_bytes[group, middle] <= budget:
+        if values[middle] <= most:
             low = middle + 1
         else:
             high = middle
@@ -23,16 +23,15 @@ def best_layer(run: Run, group: int, budget: int) -> int:
 
 
 @compiled
+def best_layer(run: Run, group: int, budget: int) -> int:
+    """Return the highest layer of a ranking that fits into a budget."""
+    return int(last_at_most(run.layer_bytes[group], run.tops[group], budget))
+
+
+@compiled
 def complete_layer(run: Run, group: int, held: int) -> int:
     """Return the highest layer that the first *held* blocks of a ranking complete."""
-    low, high = 0, run.tops[group] + 1
-    while low < high:
-        middle = (low + high) // 2
-        if run.layer_blocks[group, middle] <= held:
-            low = middle + 1
-        else:
-            high = middle
-    return int(low - 1)
+    return int(last_at_most(run.layer_blocks[group], run.tops[group], held))
 
 
 @compiled
