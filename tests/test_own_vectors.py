@@ -76,6 +76,7 @@ def test_the_quality_is_that_of_the_vectors(project: Path) -> None:
     assert float(np.mean(own[test.counts() > 0])) > 0.15
 
 
+@pytest.mark.slow
 def test_changed_vectors_are_another_model(project: Path) -> None:
     first, again = run(project, "train", "own-vectors.yaml")[1], run(project, "train", "own-vectors.yaml")[1]
     kept = (project / "items.npy").read_bytes()

@@ -102,6 +102,7 @@ def wait_for(watch: DropMonitor, messages: int) -> None:
 @pytest.mark.broker
 @needs_mosquitto
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # paho, when its broker dies
+@pytest.mark.slow
 def test_a_broker_is_watched_over_its_restart() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # mosquitto is another user

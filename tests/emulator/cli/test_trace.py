@@ -293,6 +293,7 @@ def test_an_import_doubts_the_units_that_were_named(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_validate_refuses_a_trace_that_run_would_refuse(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("device_id,t_s,online\na,0,true\nb,0,\n")
     for rest, said in {

@@ -118,6 +118,7 @@ def test_every_table_of_a_run_is_told_apart() -> None:
     assert found.samples == ("metrics: m all p95: number 1.5 -> 2.5",)
 
 
+@pytest.mark.slow
 def test_the_commands_tell_equal_logs_from_different_ones(runner: Runner, tmp_path: Path) -> None:
     recording = runner.run(TINY, "fleet[0].count=3", "fleet[1].count=2").folder
     options = ("--store", runner.store_root)

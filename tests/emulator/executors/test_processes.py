@@ -66,6 +66,7 @@ def act(task: str, folder: str) -> str:
     return f"{task}: done"
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_takes_no_other_task_with_it(tmp_path: Path) -> None:
     tasks = ["fine", "die", "fail", "die once", "signals", "end", "fine too"]
     results: dict[str, str] = {}

@@ -113,6 +113,7 @@ def wait_until(
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_takes_everything_with_it(
     tmp_path: Path, store_root: Path, scratch: Path
 ) -> None:

@@ -169,6 +169,7 @@ def test_a_clock_without_a_now_has_no_live_view() -> None:
 
 @pytest.mark.broker
 @pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed")
+@pytest.mark.slow
 def test_in_a_terminal_the_numbers_move(tmp_path: Path, store_root: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(FAULTS)
     command = [sys.executable, "-m", "emulator.cli", "run", "tiny.yaml", "--live", "--store", str(store_root)]

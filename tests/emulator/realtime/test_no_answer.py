@@ -68,6 +68,7 @@ def test_lockstep_says_what_was_published_and_what_the_cloud_warned_of(
     assert "message_size_limit" in words
 
 
+@pytest.mark.slow
 def test_lockstep_says_that_a_client_id_is_used_twice(
     runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

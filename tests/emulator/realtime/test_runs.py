@@ -30,7 +30,9 @@ def check_whole(finished: RunResult) -> None:
     assert finished.summary["over_budget_device_seconds"] == 0
 
 
-@pytest.mark.parametrize(("connections", "shards"), [("per_device", 2), ("pooled", 1)])
+@pytest.mark.parametrize(
+    ("connections", "shards"), [("per_device", 2), pytest.param("pooled", 1, marks=pytest.mark.slow)]
+)
 def test_the_same_scenario_counts_the_same_as_in_memory(
     runner: Runner, connections: str, shards: int
 ) -> None:

@@ -56,6 +56,7 @@ def test_what_an_interrupted_run_had_logged_is_reported(tmp_path: Path, store_ro
     assert (refused.returncode, "this run did not finish" in refused.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_interrupted_workers_write_what_they_have_in_memory(tmp_path: Path, store_root: Path) -> None:
     (tmp_path / "x.yaml").write_text(TINY.replace("20 min", "20000 h"))
     command = [*COMMAND, "run", "x.yaml", "--store", str(store_root), "--workers", "2"]

@@ -36,6 +36,7 @@ def test_workers_write_the_same_parts_and_have_one_hash(runner: Runner) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_broker_carries_the_same_log(runner: Runner) -> None:
     """All devices write one draft then, which is split into ranges."""
     virtual = runner.run(TINY, *TWO_RANGES)

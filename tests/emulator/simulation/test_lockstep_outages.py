@@ -58,6 +58,7 @@ class Saboteur(RecordingObserver):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes in /proc")
+@pytest.mark.slow
 def test_a_cloud_killed_in_mid_run_is_started_again_and_the_log_is_the_same(runner: Runner) -> None:
     saboteur = Saboteur("emulator.cli cloud")
     calm, stormy = runner.run(), runner.run(*LOCKSTEP, observer=saboteur)

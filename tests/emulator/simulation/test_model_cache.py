@@ -109,6 +109,7 @@ print(*sorted({words for words in told if "File too large" in words}), sep="\\n"
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_costs_checkpoints_first_and_then_one_line(tmp_path: Path) -> None:
     """Files have a largest size here, which a disk says in the same way."""
 

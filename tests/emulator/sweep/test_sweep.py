@@ -77,6 +77,7 @@ def test_a_sweep_leaves_a_run_directory_per_run_and_one_tidy_table(file: Path, s
     assert "table: runs/tiny-sweep/table.csv" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_table_is_the_same_whatever_the_jobs_and_the_clock_of_the_wall(
     file: Path, store_root: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_run_of_a_sweep_is_the_run_of_its_scenario(file: Path, store_root: Pat
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_in_lockstep_each_run_has_a_broker_of_its_own(file: Path, store_root: Path) -> None:
     for clock in ("virtual", "lockstep"):
         done = sweep(file, store_root, "--clock", clock, "--broker", "amqtt", "--jobs", "2", "--out", clock)
@@ -107,6 +109,7 @@ def test_in_lockstep_each_run_has_a_broker_of_its_own(file: Path, store_root: Pa
     assert logs[0] == logs[1]
 
 
+@pytest.mark.slow
 def test_a_sweep_that_grows_runs_only_what_is_missing(file: Path, store_root: Path) -> None:
     sweep(file, store_root, "--out", "s")
     before = {name: (file.parent / "s" / name / "summary.json").stat().st_mtime_ns for name in NAMES}
@@ -210,6 +213,7 @@ def test_a_second_sweep_into_the_same_folder_is_refused_as_long_as_the_first_liv
         assert not (folder / ".run-of-the-first").exists()
 
 
+@pytest.mark.slow
 def test_a_doubt_is_told_once_whatever_the_number_of_runs_and_by_each_verb_alike(
     file: Path, store_root: Path
 ) -> None:
@@ -228,6 +232,7 @@ def test_a_doubt_is_told_once_whatever_the_number_of_runs_and_by_each_verb_alike
     assert doubts == {verb: [line] for verb in doubts}
 
 
+@pytest.mark.slow
 def test_a_failing_combination_is_named_and_the_others_finish(file: Path, store_root: Path) -> None:
     file.write_text(
         SWEPT.replace(
