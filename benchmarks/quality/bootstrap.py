@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.quality.compare import Result
-from benchmarks.quality.scoring import METRICS
+from cloud.training.baselines.scoring import METRICS
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
 

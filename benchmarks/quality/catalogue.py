@@ -1,60 +1,51 @@
 """The methods of the comparison, and their data."""
 
+from collections.abc import Callable
+
 import msgspec
 
-from benchmarks.quality.coded_head import CodedHead
-from benchmarks.quality.codes import Precision
-from benchmarks.quality.columns import FirstColumns
-from benchmarks.quality.head import Head
-from benchmarks.quality.method import Method
-from benchmarks.quality.peel import Peel
-from benchmarks.quality.product import ProductQuantized
-from benchmarks.quality.pruned import Pruned
-from benchmarks.quality.retrained import Retrained
-from benchmarks.quality.score_list import ScoreList
-from benchmarks.quality.selected import Evolved, RandomBlocks
-from benchmarks.quality.softer import Distilled, Matryoshka
-from benchmarks.quality.whole import Whole
+from benchmarks.quality.peel import train_cached, train_shuffled
+from cloud.training.baselines.catalogue import BASELINES, FULL
+from cloud.training.baselines.method import CompressionMethod
 from cloud.training.config import Controller, Guard, Refinement
+from emulator.evaluation.peel_method import PeelMethod
 from scenarios.language.schema import RECIPES, Model
 from wire.codecs import Codec
 from wire.geometry import Score
 
 SHARES = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.10, 0.25, 1.0)
 QUICK_SHARES = (0.01, 0.05, 0.25)
-FULL = "full"
 BEST = "peel:best"
 CONTROLS = frozenset({"score-list", "random-blocks"})
 """Not among the baselines that PEEL has to beat: one is no table, the other a control."""
-LESS_DROPOUT = 0.1
+SLOW = frozenset({"retrained:fp32", "retrained:distilled", "matryoshka", "pq", "rule"})
+"""Baselines that take long: a quick comparison leaves them out."""
 
 
-def methods(model: Model) -> tuple[Method, ...]:
+def methods(model: Model) -> tuple[CompressionMethod, ...]:
     """Return every method; *model* is PEEL's."""
-    less = (LESS_DROPOUT,)
-    slow = (Distilled(dropouts=less), Matryoshka(dropouts=less), ProductQuantized(), Evolved())
-    return (*_cheap_methods(model), *_retrained(*Precision), *slow)
+    return (BASELINES[FULL], *_peel_methods(model), *_rivals(lambda _: True))
 
 
-def quick_methods(model: Model) -> tuple[Method, ...]:
+def quick_methods(model: Model) -> tuple[CompressionMethod, ...]:
     """Return the methods that take little beside the full model and PEEL, and the plainest rival."""
-    return (*_cheap_methods(model), *_retrained(Precision.INT8, Precision.INT4))
+    return (BASELINES[FULL], *_peel_methods(model), *_rivals(lambda name: name not in SLOW))
 
 
-def ablations(model: Model) -> tuple[Method, ...]:
+def ablations(model: Model) -> tuple[CompressionMethod, ...]:
     """Return both recipes with each stage switched off in turn, and the controls.
 
     A name says what is different from the recipe in front of the colon.
     """
     return (
-        Whole(FULL, Precision.FP32),
-        *(Peel(name, precision) for name, precision in _codecs(model).items()),
-        *(Peel(f"peel:{name}", _trained(model, **changes)) for name, changes in _OF_BEST.items()),
-        Peel("peel:shuffled-groups", model, shuffled=True),
-        Peel("peel:paper", RECIPES["paper"]),
-        Peel("paper:tiled", msgspec.structs.replace(RECIPES["paper"], score=Score.TILED)),
+        BASELINES[FULL],
+        *(_peel(name, precision) for name, precision in _codecs(model).items()),
+        *(_peel(f"peel:{name}", _trained(model, **changes)) for name, changes in _OF_BEST.items()),
+        PeelMethod("peel:shuffled-groups", model, train_shuffled),
+        _peel("peel:paper", RECIPES["paper"]),
+        _peel("paper:tiled", msgspec.structs.replace(RECIPES["paper"], score=Score.TILED)),
         *(
-            Peel(f"paper:{name}", _trained(RECIPES["paper"], **changes))
+            _peel(f"paper:{name}", _trained(RECIPES["paper"], **changes))
             for name, changes in _OF_PAPER.items()
         ),
     )
@@ -82,12 +73,6 @@ _OF_PAPER: dict[str, dict[str, object]] = {
 }
 
 
-def _retrained(*precisions: Precision) -> list[Method]:
-    return [
-        Retrained(f"retrained:{precision}", precision, (("mf", LESS_DROPOUT),)) for precision in precisions
-    ]
-
-
 def _codecs(model: Model) -> dict[str, Model]:
     """Return *model* as it is, and in other codecs, those that store cells whole in narrow slices."""
     narrow = _trained(model, slice_width=2)
@@ -105,20 +90,17 @@ def _trained(model: Model, **changes: object) -> Model:
     return msgspec.structs.replace(model, training=msgspec.structs.replace(model.training, **changes))
 
 
-def _cheap_methods(model: Model) -> tuple[Method, ...]:
+def _peel_methods(model: Model) -> tuple[CompressionMethod, ...]:
     codecs = _codecs(model)
     return (
-        Whole(FULL, Precision.FP32),
-        *(Peel(name, codecs[name]) for name in (BEST, "peel:int8", "peel:fp32")),
-        Peel("peel:paper", RECIPES["paper"]),
-        CodedHead(),
-        CodedHead("head:entropy-unrotated", rotate=False),
-        *(Head(f"head:{precision}", precision) for precision in Precision),
-        FirstColumns("svd", rotate=True),
-        FirstColumns("first-k", rotate=False),
-        Whole("uniform:int8", Precision.INT8),
-        Whole("uniform:int4", Precision.INT4),
-        Pruned(),
-        RandomBlocks(),
-        ScoreList(),
+        *(_peel(name, codecs[name]) for name in (BEST, "peel:int8", "peel:fp32")),
+        _peel("peel:paper", RECIPES["paper"]),
     )
+
+
+def _rivals(chosen: Callable[[str], bool]) -> tuple[CompressionMethod, ...]:
+    return tuple(method for name, method in BASELINES.items() if name != FULL and chosen(name))
+
+
+def _peel(name: str, model: Model) -> PeelMethod:
+    return PeelMethod(name, model, train_cached)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from benchmarks.quality.full import Full, learn_full
-from benchmarks.quality.method import Candidate, Method
-from benchmarks.quality.scoring import Scored, score
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.full_model import FullModel, learn_full
+from cloud.training.baselines.method import CompressionMethod
+from cloud.training.baselines.scoring import UserMetrics
 from cloud.training.config import Training
+from emulator.evaluation.measure import measure as measure_method
 
 Tell = Callable[[str], None]
 """Told in a few words what is going on."""
@@ -27,7 +28,7 @@ class Result:
     bytes: int
     seed: int
     note: str
-    scored: Scored
+    scored: UserMetrics
 
     def row(self) -> dict[str, object]:
         """Return the row of ``quality.json``."""
@@ -44,7 +45,7 @@ class Result:
 def compare(
     interactions: Interactions,
     training: Training,
-    methods: Sequence[Method],
+    methods: Sequence[CompressionMethod],
     shares: Sequence[float],
     tell: Tell,
 ) -> list[Result]:
@@ -70,24 +71,23 @@ def compare(
     return results
 
 
-def measure(method: Method, full: Full, interactions: Interactions, shares: Sequence[float]) -> list[Result]:
+def measure(
+    method: CompressionMethod, full: FullModel, interactions: Interactions, shares: Sequence[float]
+) -> list[Result]:
     """Return the results of one method, those budgets left out in which nothing fits."""
-    fitted = method.fit(full, interactions)
-    budgets = {share: int(share * full.bytes) for share in shares}
-    if fitted.sizes:
-        budgets = {size / full.bytes: size for size in fitted.sizes}
-    results = []
-    for share, budget in budgets.items():
-        candidate = fitted.at(budget)
-        if candidate is not None:
-            assert candidate.bytes <= budget, f"{method.name}: {candidate.bytes} bytes of {budget}"
-            results.append(_result(method.name, share, candidate, full, interactions))
-    return results
-
-
-def _result(name: str, share: float, candidate: Candidate, full: Full, interactions: Interactions) -> Result:
-    scored = score(candidate.scores, interactions.known, interactions.test, interactions.n_items)
-    return Result(interactions.name, name, share, candidate.bytes, full.seed, candidate.note, scored)
+    shares_of = {int(share * full.bytes): share for share in shares}
+    return [
+        Result(
+            interactions.name,
+            method.name,
+            shares_of.get(found.budget_bytes, found.budget_bytes / full.bytes),
+            found.stored_bytes,
+            full.seed,
+            found.note,
+            found.metrics,
+        )
+        for found in measure_method(method, full, interactions, list(shares_of))
+    ]
 
 
 def seeds(training: Training, count: int) -> list[Training]:

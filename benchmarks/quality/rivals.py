@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from benchmarks.quality.bootstrap import Band, Curves, ratio
-from benchmarks.quality.catalogue import BEST, CONTROLS, FULL
+from benchmarks.quality.catalogue import BEST, CONTROLS
+from cloud.training.baselines.catalogue import FULL
 
 
 @dataclass(frozen=True)

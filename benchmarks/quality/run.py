@@ -12,16 +12,17 @@ from typing import Literal
 import msgspec
 
 from benchmarks.quality.bootstrap import Curves, curves
-from benchmarks.quality.catalogue import BEST, FULL, QUICK_SHARES, SHARES, ablations, methods, quick_methods
+from benchmarks.quality.catalogue import BEST, QUICK_SHARES, SHARES, ablations, methods, quick_methods
 from benchmarks.quality.compare import Result, compare, seeds
 from benchmarks.quality.figure import write_figure
-from benchmarks.quality.method import Method
 from benchmarks.quality.peel import train_cached
 from benchmarks.quality.rivals import best_rival, duels, rivals
-from benchmarks.quality.scoring import HEAD_SHARE
 from benchmarks.quality.slices import Labels, labels, parts, write_parts
 from benchmarks.quality.sources import Source
 from benchmarks.quality.tables import print_tables
+from cloud.training.baselines.catalogue import FULL
+from cloud.training.baselines.method import CompressionMethod
+from cloud.training.baselines.scoring import HEAD_SHARE
 from cloud.training.config import Training
 from cloud.training.threads import limit_threads
 
@@ -110,7 +111,7 @@ def _seeds(count: int) -> str:
     return f"{count} seed{'s' if count > 1 else ''}"
 
 
-def _labels(source: Source, training: Training, chosen: Sequence[Method]) -> dict[str, Labels]:
+def _labels(source: Source, training: Training, chosen: Sequence[CompressionMethod]) -> dict[str, Labels]:
     ours = any(method.name == BEST for method in chosen)
     groups = train_cached(source.interactions, training).user_groups if ours else None
     return labels(source.interactions, groups, source.folder)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.quality.compare import Result
-from benchmarks.quality.scoring import METRICS, Scored
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.scoring import METRICS, UserMetrics
 from wire.ranking_metrics import IntArray
 
 Labels = NDArray[np.str_]
@@ -72,7 +72,7 @@ def write_parts(rows_of_parts: Sequence[Part], title: str, stem: Path) -> None:
     stem.with_suffix(".html").write_text(_page(rows_of_parts, title), encoding="utf-8")
 
 
-def _part(result: Result, full: Scored, kind: str, part: str, labels: Labels) -> Part:
+def _part(result: Result, full: UserMetrics, kind: str, part: str, labels: Labels) -> Part:
     members = labels[result.scored.users] == part
     ndcg, tail = (result.scored.values[METRICS.index(name)][members] for name in ("ndcg_at_20", METRICS[2]))
     best = full.values[0][members]

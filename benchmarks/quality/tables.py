@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.quality.bootstrap import Band, Curves
-from benchmarks.quality.catalogue import FULL
 from benchmarks.quality.rivals import Duel
+from cloud.training.baselines.catalogue import FULL
 
 
 def print_tables(curves: Curves, fights: Sequence[Duel], shares: Sequence[float], title: str) -> None:

@@ -7,10 +7,10 @@ import pytest
 from benchmarks.quality.bootstrap import curves, ratio, resampled
 from benchmarks.quality.compare import Result
 from benchmarks.quality.run import Plan, run
-from benchmarks.quality.scoring import Scored, head_size, mean_ndcg, score
 from benchmarks.quality.slices import labels, parts
 from benchmarks.quality.sources import Source, detect_source
 from cloud.data.sources import LightGCN, MovieLens, RecBole
+from cloud.training.baselines.scoring import UserMetrics, head_size, mean_ndcg, score
 from scenarios.language.schema import Model
 from tests.benchmarks.worlds import SMALL, a_world, lists
 from wire.errors import InputError
@@ -52,7 +52,7 @@ def test_users_without_tail_items_are_left_out_of_tail_recall() -> None:
 
 def a_result(method: str, values: list[float]) -> Result:
     table = np.array([values, values, values])
-    scored = Scored(np.arange(len(values)), table, np.ones(4, dtype=bool))
+    scored = UserMetrics(np.arange(len(values)), table, np.ones(4, dtype=bool))
     return Result("world", method, 1.0, 10, 0, "", scored)
 
 

@@ -3,19 +3,20 @@ import functools
 import numpy as np
 import pytest
 
-from benchmarks.quality.basis import rotated
-from benchmarks.quality.codes import Precision
-from benchmarks.quality.columns import FirstColumns
 from benchmarks.quality.compare import measure
-from benchmarks.quality.full import Full, learn_full
-from benchmarks.quality.head import Head
-from benchmarks.quality.method import Method
-from benchmarks.quality.peel import Peel
-from benchmarks.quality.pruned import Pruned
-from benchmarks.quality.retrained import Retrained
-from benchmarks.quality.score_list import ScoreList
-from benchmarks.quality.softer import Distilled, Matryoshka
-from benchmarks.quality.whole import Whole
+from benchmarks.quality.peel import train_cached
+from cloud.training.baselines.basis import rotate_tables
+from cloud.training.baselines.columns import FirstColumns
+from cloud.training.baselines.distillation import DistilledModel, MatryoshkaModel
+from cloud.training.baselines.full_model import FullModel, learn_full
+from cloud.training.baselines.head import HeadItems
+from cloud.training.baselines.method import CompressionMethod
+from cloud.training.baselines.narrow import NarrowModel
+from cloud.training.baselines.precision import Precision
+from cloud.training.baselines.pruning import PrunedTable
+from cloud.training.baselines.score_list import ScoreList
+from cloud.training.baselines.whole import WholeTable
+from emulator.evaluation.peel_method import PeelMethod
 from scenarios.language.schema import Model
 from tests.benchmarks.worlds import SMALL, a_full, a_world
 from wire.codecs import Codec
@@ -27,11 +28,11 @@ EVERYBODY = np.arange(WORLD.n_users)
 
 
 @functools.cache
-def learned() -> Full:
+def learned() -> FullModel:
     return learn_full(WORLD, SMALL)
 
 
-def order(method: Method, full: Full, budget: int) -> list[list[int]]:
+def order(method: CompressionMethod, full: FullModel, budget: int) -> list[list[int]]:
     candidate = method.fit(full, WORLD).at(budget)
     assert candidate is not None
     ranked: list[list[int]] = top_k(candidate.scores(EVERYBODY), 10).tolist()
@@ -41,27 +42,27 @@ def order(method: Method, full: Full, budget: int) -> list[list[int]]:
 @pytest.mark.parametrize(
     "method",
     [
-        Head("head:fp32", Precision.FP32),
+        HeadItems("head:fp32", Precision.FP32),
         FirstColumns("first-k", rotate=False, precisions=(Precision.FP32,)),
         FirstColumns("svd", rotate=True, precisions=(Precision.FP32,)),
     ],
     ids=lambda method: method.name,
 )
-def test_a_full_budget_in_fp32_ranks_as_the_full_table(method: Method) -> None:
-    whole = order(Whole("full", Precision.FP32), FULL, FULL.bytes)
+def test_a_full_budget_in_fp32_ranks_as_the_full_table(method: CompressionMethod) -> None:
+    whole = order(WholeTable("full", Precision.FP32), FULL, FULL.bytes)
     assert order(method, FULL, FULL.bytes) == whole
 
 
 def test_pruning_nothing_ranks_as_the_full_table() -> None:
-    candidate = Pruned().fit(FULL, WORLD).at(2 * FULL.bytes)
+    candidate = PrunedTable().fit(FULL, WORLD).at(2 * FULL.bytes)
     assert candidate is not None
-    whole = order(Whole("full", Precision.FP32), FULL, FULL.bytes)
+    whole = order(WholeTable("full", Precision.FP32), FULL, FULL.bytes)
     agreeing = np.mean(np.array(whole) == top_k(candidate.scores(EVERYBODY), 10))
     assert agreeing > 0.9  # int8 may be chosen: validation decides
 
 
 def test_rotation_keeps_rankings_and_orders_dimensions() -> None:
-    users, items = rotated(FULL.users, FULL.items)
+    users, items = rotate_tables(FULL.users, FULL.items)
     before, after = FULL.users @ FULL.items.T, users @ items.T
     shift = before - after  # the mean item's score: one number per user
     assert np.allclose(shift, shift[:, :1], atol=1e-4)
@@ -73,12 +74,12 @@ def test_rotation_puts_a_model_of_rank_two_into_two_columns() -> None:
     rng = np.random.default_rng(1)
     users, mix = rng.standard_normal((20, 2)), rng.standard_normal((2, 8))
     items = rng.standard_normal((30, 2))
-    new_users, new_items = rotated((users @ mix).astype(np.float32), (items @ mix).astype(np.float32))
+    new_users, new_items = rotate_tables((users @ mix).astype(np.float32), (items @ mix).astype(np.float32))
     assert np.abs(new_users[:, 2:] @ new_items[:, 2:].T).max() < 1e-3
 
 
 def test_head_items_leave_the_others_out() -> None:
-    candidate = Head("head:fp32", Precision.FP32).fit(FULL, WORLD).at(5 * 8 * 4 + 31)
+    candidate = HeadItems("head:fp32", Precision.FP32).fit(FULL, WORLD).at(5 * 8 * 4 + 31)
     assert candidate is not None
     assert candidate.bytes == 5 * 8 * 4
     scores = candidate.scores(EVERYBODY)
@@ -103,17 +104,18 @@ def test_a_method_of_one_size_has_one_row() -> None:
 
 
 def test_peel_with_everything_held_is_about_as_good_as_the_full_table() -> None:
-    peel = Peel("peel:fp32", Model(training=SMALL, codec=Codec.FP32, layers=10_000))
+    model = Model(training=SMALL, codec=Codec.FP32, layers=10_000)
+    peel = PeelMethod("peel:fp32", model, train_cached)
     (ours,) = measure(peel, learned(), WORLD, (1.1,))
-    (full,) = measure(Whole("full", Precision.FP32), learned(), WORLD, (1.0,))
+    (full,) = measure(WholeTable("full", Precision.FP32), learned(), WORLD, (1.0,))
     assert ours.scored.means()["ndcg_at_20"] > 0.95 * full.scored.means()["ndcg_at_20"]
 
 
 @pytest.mark.parametrize(
     "method",
-    [Retrained("retrained:int8", Precision.INT8), Distilled(), Matryoshka()],
+    [NarrowModel("retrained:int8", Precision.INT8), DistilledModel(), MatryoshkaModel()],
     ids=lambda method: method.name,
 )
-def test_trained_methods_learn_a_world_of_two_kinds_in_few_bytes(method: Method) -> None:
+def test_trained_methods_learn_a_world_of_two_kinds_in_few_bytes(method: CompressionMethod) -> None:
     (result,) = measure(method, learned(), WORLD, (0.25,))
     assert result.scored.means()["ndcg_at_20"] > 0.6  # chance is about .3

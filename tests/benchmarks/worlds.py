@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from benchmarks.quality.full import Full
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.full_model import FullModel
 from cloud.training.config import Controller, Refinement, Training
 from tests.cloud.worlds import checkerboard
 from wire.ranking_metrics import ItemLists
@@ -27,12 +27,12 @@ def a_world() -> Interactions:
     return checkerboard().by_popularity()
 
 
-def a_full(interactions: Interactions, dim: int = 8, seed: int = 0) -> Full:
+def a_full(interactions: Interactions, dim: int = 8, seed: int = 0) -> FullModel:
     """Return a model of random vectors."""
     rng = np.random.default_rng(seed)
     users = rng.standard_normal((interactions.n_users, dim)).astype(np.float32)
     items = rng.standard_normal((interactions.n_items, dim)).astype(np.float32)
-    return Full(SMALL, users, items)
+    return FullModel(SMALL, users, items)
 
 
 def lists(*rows: list[int]) -> ItemLists:

@@ -8,7 +8,7 @@ import numpy as np
 from wire.arrays import Float32Array
 
 
-def rotated(users: Float32Array, items: Float32Array) -> tuple[Float32Array, Float32Array]:
+def rotate_tables(users: Float32Array, items: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Return tables with the same rankings, from the singular vectors of the centred score matrix.
 
     The first k columns are the best approximation of rank k (Eckart, Young). Taking the mean item

@@ -11,9 +11,9 @@ from itertools import product
 import numpy as np
 from sklearn.cluster import KMeans
 
-from benchmarks.quality.full import Full
-from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.full_model import FullModel
+from cloud.training.baselines.method import Candidate, Choice, by_products
 from wire.arrays import Float32Array
 from wire.random_streams import stream
 
@@ -22,7 +22,7 @@ BITS = (4, 8)
 
 
 @dataclass(frozen=True)
-class ProductQuantized:
+class ProductQuantization:
     """Parts and bits per part are chosen on validation.
 
     Bytes: a code of 4 or 8 bits per item and part, and the codebooks, 2**bits d numbers in float16.
@@ -31,16 +31,16 @@ class ProductQuantized:
     name: str = "pq"
     parts: tuple[int, ...] = PARTS
 
-    def fit(self, full: Full, interactions: Interactions) -> Choice:
+    def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Prepare to cluster; a setting that comes again is not clustered again."""
         rows, columns = full.items.shape
-        table = functools.cache(lambda parts, bits: quantized(full.items, parts, bits, full.seed))
+        table = functools.cache(lambda parts, bits: quantize_products(full.items, parts, bits, full.seed))
 
         def options(budget_bytes: int) -> Iterator[Candidate]:
             for bits, parts in product(BITS, self.parts):
                 size = product_bytes(rows, columns, parts, bits)
                 if size <= budget_bytes and parts <= columns:
-                    yield factored(full.users, table(parts, bits), size, f"{parts} parts of {bits} bits")
+                    yield by_products(full.users, table(parts, bits), size, f"{parts} parts of {bits} bits")
 
         return Choice(interactions, options)
 
@@ -51,7 +51,7 @@ def product_bytes(rows: int, columns: int, parts: int, bits: int) -> int:
     return -(-rows * parts * bits // 8) + 2 * typical * columns
 
 
-def quantized(table: Float32Array, parts: int, bits: int, seed: int) -> Float32Array:
+def quantize_products(table: Float32Array, parts: int, bits: int, seed: int) -> Float32Array:
     """Return *table*, shape (I, d), as it is read back."""
     numbers = stream(seed, "pq", parts, bits).integers(2**31, size=parts)
     pieces = np.array_split(table, parts, axis=1)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.quality.codes import Precision, decoded, longest, table_bytes
-from benchmarks.quality.full import Full
-from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.full_model import FullModel
+from cloud.training.baselines.method import Candidate, Choice, by_products
+from cloud.training.baselines.precision import Precision, longest, read_back, table_bytes
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadItems:
     """The most popular items, as many as fit, at one precision.
 
     Bytes: the numbers, and a scale per column of int8 or int4. Which items are held needs no index:
@@ -22,7 +22,7 @@ class Head:
     name: str
     precision: Precision
 
-    def fit(self, full: Full, interactions: Interactions) -> Choice:
+    def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Do nothing yet: how many items are held depends on the budget."""
 
         def options(budget_bytes: int) -> Iterator[Candidate]:
@@ -30,9 +30,9 @@ class Head:
             count = longest(self.precision, rows, columns, budget_bytes)
             if count:
                 table = np.zeros_like(full.items)
-                table[:count] = decoded(full.items[:count], self.precision)
+                table[:count] = read_back(full.items[:count], self.precision)
                 size = table_bytes(self.precision, count, columns)
                 held = np.arange(rows) < count
-                yield factored(full.users, table, size, f"{self.precision}, {count} items", held)
+                yield by_products(full.users, table, size, f"{self.precision}, {count} items", held)
 
         return Choice(interactions, options)

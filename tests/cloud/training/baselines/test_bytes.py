@@ -3,39 +3,39 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.quality.coded_head import (
+from cloud.training.baselines.block_grid import cut_blocks
+from cloud.training.baselines.block_selection import EvolvedBlocks, RandomBlocks
+from cloud.training.baselines.coded_head import (
     CONTEXTS,
-    CodedHead,
+    CodedHeadItems,
     coded_bits,
     coded_bytes,
+    dequantize,
     most_items,
-    quantized,
-    reconstructed,
+    quantize,
 )
-from benchmarks.quality.codes import Precision, decoded, longest, table_bytes, widest
-from benchmarks.quality.columns import FirstColumns
-from benchmarks.quality.grid import cut
-from benchmarks.quality.head import Head
-from benchmarks.quality.method import Method
-from benchmarks.quality.product import ProductQuantized, product_bytes
-from benchmarks.quality.pruned import Pruned, index_bytes, most_kept, pruned_bytes
-from benchmarks.quality.score_list import ScoreList
-from benchmarks.quality.selected import Evolved, RandomBlocks
-from benchmarks.quality.whole import Whole
+from cloud.training.baselines.columns import FirstColumns
+from cloud.training.baselines.head import HeadItems
+from cloud.training.baselines.method import CompressionMethod
+from cloud.training.baselines.precision import Precision, longest, read_back, table_bytes, widest
+from cloud.training.baselines.product_quantization import ProductQuantization, product_bytes
+from cloud.training.baselines.pruning import PrunedTable, index_bytes, most_kept, pruned_bytes
+from cloud.training.baselines.score_list import ScoreList
+from cloud.training.baselines.whole import WholeTable
 from tests.benchmarks.worlds import a_full, a_world
 
 WORLD = a_world()
 FULL = a_full(WORLD)
-CHEAP: tuple[Method, ...] = (
-    Whole("uniform:int8", Precision.INT8),
-    *(Head(f"head:{each}", each) for each in Precision),
-    CodedHead(),
+CHEAP: tuple[CompressionMethod, ...] = (
+    WholeTable("uniform:int8", Precision.INT8),
+    *(HeadItems(f"head:{each}", each) for each in Precision),
+    CodedHeadItems(),
     FirstColumns("svd", rotate=True),
     FirstColumns("first-k", rotate=False),
-    Pruned(),
+    PrunedTable(),
     RandomBlocks(),
-    Evolved(population=3, generations=2, users=10),
-    ProductQuantized(parts=(1, 2)),
+    EvolvedBlocks(population=3, generations=2, users=10),
+    ProductQuantization(parts=(1, 2)),
     ScoreList(),
 )
 
@@ -74,8 +74,8 @@ def test_widest_and_longest_fit_and_one_more_does_not(
 def test_int8_is_within_half_a_scale_and_int4_has_15_levels() -> None:
     table = FULL.items
     scales = np.abs(table).max(axis=0) / 127
-    assert (np.abs(decoded(table, Precision.INT8) - table) <= scales * 0.501).all()
-    coarse = decoded(table, Precision.INT4)
+    assert (np.abs(read_back(table, Precision.INT8) - table) <= scales * 0.501).all()
+    coarse = read_back(table, Precision.INT4)
     assert all(len(np.unique(column)) <= 15 for column in coarse.T)
     assert np.square(coarse - table).mean() < 0.02
 
@@ -102,7 +102,7 @@ def test_product_quantization_counts_codes_and_codebooks() -> None:
 
 
 def test_a_block_takes_a_byte_per_number_an_id_and_a_scale() -> None:
-    grid = cut(FULL.users, FULL.items, 4, 3)
+    grid = cut_blocks(FULL.users, FULL.items, 4, 3)
     assert grid.sizes.tolist() == [[36, 36, 26]] * 4  # ten items, slices of 3, 3 and 2
     weights = np.arange(12.0).reshape(4, 3)
     assert grid.prefix(weights, 4 * 26).sum(axis=1).tolist() == [1, 1, 1, 1]  # the floor
@@ -119,7 +119,7 @@ def test_coding_nothing_takes_the_header_and_zeros_take_little() -> None:
 
 @given(step=st.floats(0.05, 3.0), budget=st.integers(6, 400))
 def test_coded_prefixes_grow(step: float, budget: int) -> None:
-    levels = quantized(FULL.items, step)
+    levels = quantize(FULL.items, step)
     sizes = [coded_bytes(levels[:count]) for count in range(len(levels) + 1)]
     assert sizes == sorted(sizes)
     count = most_items(levels, budget)
@@ -128,12 +128,12 @@ def test_coded_prefixes_grow(step: float, budget: int) -> None:
 
 
 def test_reconstruction_errs_by_less_than_a_step() -> None:
-    levels = quantized(FULL.items, 0.25)
-    assert np.abs(reconstructed(levels, 0.25) - FULL.items).max() <= 0.25
+    levels = quantize(FULL.items, 0.25)
+    assert np.abs(dequantize(levels, 0.25) - FULL.items).max() <= 0.25
 
 
 @pytest.mark.parametrize("method", CHEAP, ids=lambda method: method.name)
-def test_no_method_exceeds_its_budget(method: Method) -> None:
+def test_no_method_exceeds_its_budget(method: CompressionMethod) -> None:
     fitted = method.fit(FULL, WORLD)
 
     @settings(max_examples=8, deadline=None)

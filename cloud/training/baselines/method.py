@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.full import Full
-from benchmarks.quality.scoring import mean_ndcg
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.full_model import FullModel
+from cloud.training.baselines.scoring import mean_ndcg
 from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, IntArray
 
@@ -31,7 +31,7 @@ class Candidate:
     """The choices that were made, for people."""
 
 
-class Fitted(Protocol):
+class FittedMethod(Protocol):
     """A method that has seen the full model and the interactions."""
 
     @property
@@ -42,14 +42,14 @@ class Fitted(Protocol):
         """Return its best within *budget_bytes*, None where nothing fits."""
 
 
-class Method(Protocol):
+class CompressionMethod(Protocol):
     """A way to make a model smaller."""
 
     @property
     def name(self) -> str:
         """The name in files and curves."""
 
-    def fit(self, full: Full, interactions: Interactions) -> Fitted:
+    def fit(self, full: FullModel, interactions: Interactions) -> FittedMethod:
         """Do once per seed what does not depend on the budget."""
 
 
@@ -76,7 +76,7 @@ class Choice:
         return mean_ndcg(candidate.scores, self.interactions.train, self.interactions.valid)
 
 
-def factored(
+def by_products(
     users: Float32Array, items: Float32Array, size: int, note: str, held: NDArray[np.bool_] | None = None
 ) -> Candidate:
     """Return the candidate that scores by inner products, in float64.

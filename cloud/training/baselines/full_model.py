@@ -10,7 +10,7 @@ from wire.arrays import Float32Array
 
 
 @dataclass(frozen=True, eq=False)
-class Full:
+class FullModel:
     """One global model: ``users`` (U, d), ``items`` (I, d), learned as ``training`` says."""
 
     training: Training
@@ -32,6 +32,7 @@ STAGE_ONE = (
     "backbone",
     "lightgcn",
     "ials",
+    "file",
     "dim",
     "epochs",
     "learning_rate",
@@ -49,7 +50,7 @@ STAGE_ONE = (
 """The keys of training that pretraining reads; and `slice_width`, for the diversity term."""
 
 
-def start_of(interactions: Interactions, training: Training) -> GlobalModel:
+def pretrain_once(interactions: Interactions, training: Training) -> GlobalModel:
     """Return the pretrained tables; the last two are cached."""
     return _start_of(interactions, stage_one(training))
 
@@ -67,7 +68,7 @@ def _start_of(interactions: Interactions, training: Training) -> GlobalModel:
     return learn_global(interactions, training, lambda _: None)
 
 
-def learn_full(interactions: Interactions, training: Training) -> Full:
+def learn_full(interactions: Interactions, training: Training) -> FullModel:
     """Train the global model that PEEL's stages start from."""
-    start = start_of(interactions, training)
-    return Full(training, start.factors.users, start.factors.items)
+    start = pretrain_once(interactions, training)
+    return FullModel(training, start.factors.users, start.factors.items)

@@ -22,7 +22,7 @@ Scores = Callable[[IntArray], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
-class Scored:
+class UserMetrics:
     """Quality of the recommendations of the users with test items."""
 
     users: IntArray
@@ -48,7 +48,7 @@ def head_size(n_items: int) -> int:
     return math.ceil(HEAD_SHARE * n_items)
 
 
-def score(scores: Scores, known: ItemLists, relevant: ItemLists, n_items: int) -> Scored:
+def score(scores: Scores, known: ItemLists, relevant: ItemLists, n_items: int) -> UserMetrics:
     """Rank all of *n_items* items, in catalogue order, for every user that wants anything.
 
     Args:
@@ -64,7 +64,7 @@ def score(scores: Scores, known: ItemLists, relevant: ItemLists, n_items: int) -
         shown[ranking.items[offered]] = True
         tail = _tail_recall(ranking, relevant.take(batch), head_size(n_items))
         columns.append(np.stack([ranking.ndcg(CUT_OFF), ranking.recall(CUT_OFF), tail]))
-    return Scored(np.flatnonzero(relevant.counts()), np.concatenate(columns, axis=1), shown)
+    return UserMetrics(np.flatnonzero(relevant.counts()), np.concatenate(columns, axis=1), shown)
 
 
 def mean_ndcg(scores: Scores, known: ItemLists, relevant: ItemLists) -> float:

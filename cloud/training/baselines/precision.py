@@ -53,19 +53,19 @@ def longest(precision: Precision, most: int, columns: int, budget_bytes: int) ->
     return int(min(max(rows, 0), most))
 
 
-def decoded(table: Float32Array, precision: Precision) -> Float32Array:
+def read_back(table: Float32Array, precision: Precision) -> Float32Array:
     """Return *table*, shape (rows, columns), as it is read back."""
     if precision is Precision.FP32:
         return table
     peaks = np.abs(table).max(axis=0, initial=0)  # (columns,)
     clips: Iterable[float] = CLIPS if precision is Precision.INT4 else (1.0,)
-    tries = [_rounded(table, np.maximum(peaks * clip, 1e-30), precision.levels) for clip in clips]
+    tries = [_round_columns(table, np.maximum(peaks * clip, 1e-30), precision.levels) for clip in clips]
     errors = np.stack([np.square(candidate - table).sum(axis=0) for candidate in tries])  # (clips, columns)
     best = errors.argmin(axis=0)
     return np.stack([tries[clip][:, column] for column, clip in enumerate(best)], axis=1)
 
 
-def _rounded(table: Float32Array, peaks: Float32Array, levels: int) -> Float32Array:
+def _round_columns(table: Float32Array, peaks: Float32Array, levels: int) -> Float32Array:
     scales = (peaks / levels).astype(np.float32)
     rounded = np.clip(np.rint(table / scales), -levels, levels)
     return np.asarray(rounded * scales, dtype=np.float32)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.quality.basis import rotated
-from benchmarks.quality.full import Full
-from benchmarks.quality.grid import Grid, closed_form, cut
-from benchmarks.quality.method import Candidate, Choice
-from benchmarks.quality.scoring import CUT_OFF
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.basis import rotate_tables
+from cloud.training.baselines.block_grid import BlockGrid, closed_form, cut_blocks
+from cloud.training.baselines.full_model import FullModel
+from cloud.training.baselines.method import Candidate, Choice
+from cloud.training.baselines.scoring import CUT_OFF
 from wire.arrays import Float32Array
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray, ItemLists, rank
@@ -22,11 +22,11 @@ SLICE_WIDTH = 2  # better at small budgets than wider slices
 
 @dataclass(frozen=True)
 class RandomBlocks:
-    """A random ranking of the rotated table's blocks, floor first: the control. Bytes: as in `Grid`."""
+    """A random ranking of the rotated table's blocks, floor first: the control. Bytes: as in `BlockGrid`."""
 
     name: str = "random-blocks"
 
-    def fit(self, full: Full, interactions: Interactions) -> Choice:
+    def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Draw the ranking."""
         grid = _grid(full)
         weights = stream(full.seed, self.name).random(grid.sizes.shape)
@@ -34,12 +34,12 @@ class RandomBlocks:
 
 
 @dataclass(frozen=True)
-class Evolved:
+class EvolvedBlocks:
     """One global selection found by evolution (as RULE, Chen et al. 2021), with a search for each budget.
 
     An individual is a weight for each block; it holds the prefix that fits, so all obey the budget. Its
     fitness is validation NDCG@20 on a sample of users. The first generation includes the closed-form
-    weights, so that the search has a fair start. Bytes: as in `Grid`.
+    weights, so that the search has a fair start. Bytes: as in `BlockGrid`.
     """
 
     name: str = "rule"
@@ -47,13 +47,13 @@ class Evolved:
     generations: int = 12
     users: int = 400
 
-    def fit(self, full: Full, interactions: Interactions) -> Choice:
+    def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Draw the users on whom fitness is measured."""
         grid = _grid(full)
         rng = stream(full.seed, self.name)
         asking = np.flatnonzero(interactions.valid.counts())
         sample = np.sort(rng.choice(asking, min(self.users, len(asking)), replace=False))
-        trial = Trial(
+        trial = FitnessSample(
             grid, grid.users[sample], interactions.train.take(sample), interactions.valid.take(sample)
         )
 
@@ -65,7 +65,7 @@ class Evolved:
 
         return Choice(interactions, options)
 
-    def _search(self, trial: "Trial", start: FloatArray, budget_bytes: int, rng: Rng) -> FloatArray:
+    def _search(self, trial: "FitnessSample", start: FloatArray, budget_bytes: int, rng: Rng) -> FloatArray:
         population = [start, *(start + rng.normal(0, 1, start.shape) for _ in range(self.population - 1))]
         fitness = [trial.fitness(individual, budget_bytes) for individual in population]
         for _ in range(self.generations):
@@ -85,10 +85,10 @@ class Evolved:
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
+class FitnessSample:
     """Data on which fitness is measured."""
 
-    grid: Grid
+    grid: BlockGrid
     vectors: Float32Array
     known: ItemLists
     relevant: ItemLists
@@ -96,11 +96,11 @@ class Trial:
     def fitness(self, weights: FloatArray, budget_bytes: int) -> float:
         """Return the mean NDCG@20 of the sample with the prefix that fits."""
         held = self.grid.prefix(weights, budget_bytes)
-        scores = self.vectors @ self.grid.masked(held).T
-        scores[:, ~self.grid.covered(held)] = -np.inf
+        scores = self.vectors @ self.grid.zero_where_not_held(held).T
+        scores[:, ~self.grid.rankable_items(held)] = -np.inf
         return float(rank(scores, self.known, self.relevant, CUT_OFF).ndcg(CUT_OFF).mean())
 
 
-def _grid(full: Full) -> Grid:
-    users, items = rotated(full.users, full.items)
-    return cut(users, items, full.training.item_groups, min(SLICE_WIDTH, items.shape[1]))
+def _grid(full: FullModel) -> BlockGrid:
+    users, items = rotate_tables(full.users, full.items)
+    return cut_blocks(users, items, full.training.item_groups, min(SLICE_WIDTH, items.shape[1]))

@@ -7,10 +7,10 @@ from typing import Literal
 
 import msgspec
 
-from benchmarks.quality.codes import Precision, decoded, table_bytes, widest
-from benchmarks.quality.full import Full
-from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.full_model import FullModel
+from cloud.training.baselines.method import Candidate, Choice, by_products
+from cloud.training.baselines.precision import Precision, read_back, table_bytes, widest
 from cloud.training.config import Training
 from cloud.training.train import learn_global
 from wire.arrays import Float32Array
@@ -24,7 +24,7 @@ Trainer = Callable[[int, Variant], Factors]
 
 
 @dataclass(frozen=True)
-class Retrained:
+class NarrowModel:
     """A model of fewer dimensions, as many as fit; its recipe is chosen on validation.
 
     Bytes: the numbers, and a scale per column of int8 or int4.
@@ -35,7 +35,7 @@ class Retrained:
     variants: tuple[Variant, ...] = ()
     """Recipes to try beside the full model's: a narrow model wants another."""
 
-    def fit(self, full: Full, interactions: Interactions) -> Choice:
+    def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Prepare to train; a width that comes again is not trained again."""
         trainer = _trainer(interactions, full.training)
         learned = full.training.backbone
@@ -48,7 +48,7 @@ class Retrained:
             for variant in variants if width else ():
                 users, items = trainer(width, variant)
                 note = f"{self.precision} x {width}, {variant[0]}, dropout {variant[1]:g}"
-                yield factored(users, decoded(items, self.precision), size, note)
+                yield by_products(users, read_back(items, self.precision), size, note)
 
         return Choice(interactions, options)
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.quality.full import Full
-from benchmarks.quality.method import Candidate, Choice
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.full_model import FullModel
+from cloud.training.baselines.method import Candidate, Choice
 from wire.ranking_metrics import FloatArray, IntArray
 
 LEVELS = 255
@@ -22,12 +22,12 @@ class ScoreList:
 
     name: str = "score-list"
 
-    def fit(self, full: Full, interactions: Interactions) -> Choice:
+    def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Return the lists of all users."""
         size = len(full.items) + 8
 
         def scores(batch: IntArray) -> FloatArray:
-            return rounded(full.users[batch].astype(np.float64) @ full.items.T.astype(np.float64))
+            return round_scores(full.users[batch].astype(np.float64) @ full.items.T.astype(np.float64))
 
         def options(budget_bytes: int) -> list[Candidate]:
             return [Candidate(size, scores)] if size <= budget_bytes else []
@@ -35,7 +35,7 @@ class ScoreList:
         return Choice(interactions, options, (size,))
 
 
-def rounded(scores: FloatArray) -> FloatArray:
+def round_scores(scores: FloatArray) -> FloatArray:
     """Return *scores*, shape (B, I), to the nearest of 256 levels between each row's ends."""
     low, high = scores.min(axis=1, keepdims=True), scores.max(axis=1, keepdims=True)
     step = np.maximum((high - low) / LEVELS, 1e-30)

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.quality.basis import rotated
-from benchmarks.quality.codes import Precision
-from benchmarks.quality.full import Full
-from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.basis import rotate_tables
+from cloud.training.baselines.full_model import FullModel
+from cloud.training.baselines.method import Candidate, Choice, by_products
+from cloud.training.baselines.precision import Precision
 from wire.arrays import Float32Array
 
 PRECISIONS = (Precision.FP32, Precision.INT8)
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PrunedTable:
     """The largest numbers of the table, as trained or rotated, in fp32 or int8: chosen on validation.
 
     Bytes: the numbers, one scale for int8, and the index: a bitmap of I d bits, or a column number
@@ -25,9 +25,9 @@ class Pruned:
 
     name: str = "pruned"
 
-    def fit(self, full: Full, interactions: Interactions) -> Choice:
+    def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Prepare both bases."""
-        bases = {"as trained": (full.users, full.items), "rotated": rotated(full.users, full.items)}
+        bases = {"as trained": (full.users, full.items), "rotated": rotate_tables(full.users, full.items)}
 
         rows, columns = full.items.shape
 
@@ -37,7 +37,9 @@ class Pruned:
                     count = most_kept(precision, rows, columns, budget_bytes)
                     size = pruned_bytes(precision, rows, columns, count)
                     if count:
-                        yield factored(users, _pruned(items, count, precision), size, f"{precision}, {basis}")
+                        yield by_products(
+                            users, _prune(items, count, precision), size, f"{precision}, {basis}"
+                        )
 
         return Choice(interactions, options)
 
@@ -63,7 +65,7 @@ def most_kept(precision: Precision, rows: int, columns: int, budget_bytes: int) 
     return min(max(by_bitmap, by_coordinates, 0), rows * columns)
 
 
-def _pruned(table: Float32Array, kept: int, precision: Precision) -> Float32Array:
+def _prune(table: Float32Array, kept: int, precision: Precision) -> Float32Array:
     flat = table.reshape(-1)
     chosen = np.argsort(-np.abs(flat), kind="stable")[:kept]
     values = flat[chosen]

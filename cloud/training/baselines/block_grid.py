@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.method import Candidate, factored
 from cloud.data.interactions import item_group_bounds
+from cloud.training.baselines.method import Candidate, by_products
 from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, IntArray
 
@@ -19,7 +19,7 @@ BLOCK_OVERHEAD = 6  # the block's number in 16 bits, its scale as float32
 
 
 @dataclass(frozen=True, eq=False)
-class Grid:
+class BlockGrid:
     """A pair of tables, the item table in blocks of int8.
 
     Bytes: the numbers of the blocks held, a number and a scale for each block.
@@ -46,11 +46,11 @@ class Grid:
         held[order[fits]] = True
         return held.reshape(weights.shape)
 
-    def masked(self, held: NDArray[np.bool_]) -> Float32Array:
+    def zero_where_not_held(self, held: NDArray[np.bool_]) -> Float32Array:
         """Return the item table with 0 for what is not held."""
         return self.items * held[self.item_groups][:, self.slices]
 
-    def covered(self, held: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def rankable_items(self, held: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return which items have a block at all, shape (I,)."""
         groups: NDArray[np.bool_] = np.any(held, axis=1)
         return groups[self.item_groups]
@@ -58,10 +58,10 @@ class Grid:
     def candidate(self, held: NDArray[np.bool_], note: str) -> Candidate:
         """Return the tables with which the *held* blocks, shape (M, N), score."""
         size = int(self.sizes[held].sum())
-        return factored(self.users, self.masked(held), size, note, self.covered(held))
+        return by_products(self.users, self.zero_where_not_held(held), size, note, self.rankable_items(held))
 
 
-def cut(users: Float32Array, items: Float32Array, item_groups: int, slice_width: int) -> Grid:
+def cut_blocks(users: Float32Array, items: Float32Array, item_groups: int, slice_width: int) -> BlockGrid:
     """Cut and quantize; there are at most as many item groups as items."""
     bounds = item_group_bounds(len(items), min(item_groups, len(items)))
     edges = np.array([*range(0, items.shape[1], slice_width), items.shape[1]])
@@ -72,7 +72,7 @@ def cut(users: Float32Array, items: Float32Array, item_groups: int, slice_width:
             block = items[top:bottom, left:right]
             scale = np.float32(max(np.abs(block).max() / 127, 1e-30))
             decoded[top:bottom, left:right] = np.rint(block / scale) * scale
-    return Grid(
+    return BlockGrid(
         users,
         decoded,
         np.repeat(np.arange(len(heights)), heights),
@@ -81,7 +81,7 @@ def cut(users: Float32Array, items: Float32Array, item_groups: int, slice_width:
     )
 
 
-def closed_form(grid: Grid) -> FloatArray:
+def closed_form(grid: BlockGrid) -> FloatArray:
     """Return each block's share of the score's energy per byte, sum of E[u^2] v^2, shape (M, N)."""
     spread = np.square(grid.users, dtype=np.float64).mean(axis=0)  # (d,)
     energy = np.square(grid.items, dtype=np.float64) * spread  # (I, d)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.quality.method import factored
-from benchmarks.quality.scoring import mean_ndcg
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.method import by_products
+from cloud.training.baselines.scoring import mean_ndcg
 from cloud.training.config import Training
 from wire.arrays import Float32Array
 from wire.random_streams import stream
@@ -25,7 +25,7 @@ Targets = Callable[[IntArray], Tensor]
 
 
 @dataclass(frozen=True)
-class Task:
+class FitTask:
     """Tables to fit."""
 
     interactions: Interactions
@@ -35,7 +35,7 @@ class Task:
     """Widths that have to do on their own, ascending; the last is the table's. One is drawn each step."""
 
 
-def fit_tables(task: Task, name: str) -> tuple[Float32Array, Float32Array]:
+def fit_tables(task: FitTask, name: str) -> tuple[Float32Array, Float32Array]:
     """Return user and item tables, the best on validation at full width."""
     config, interactions = task.training, task.interactions
     rng = torch.Generator().manual_seed(int(stream(config.seed, name, *task.nested).integers(2**63)))
@@ -62,7 +62,7 @@ def fit_tables(task: Task, name: str) -> tuple[Float32Array, Float32Array]:
     return tables
 
 
-def liked(interactions: Interactions) -> Targets:
+def plain_targets(interactions: Interactions) -> Targets:
     """Return the plain targets: a user's training items, all alike."""
 
     def targets(batch: IntArray) -> Tensor:
@@ -76,7 +76,7 @@ def liked(interactions: Interactions) -> Targets:
     return targets
 
 
-def _loss(task: Task, users: Tensor, items: Tensor, batch: Tensor, rng: torch.Generator) -> Tensor:
+def _loss(task: FitTask, users: Tensor, items: Tensor, batch: Tensor, rng: torch.Generator) -> Tensor:
     config, numbers = task.training, batch.numpy()
     targets = task.targets(numbers)  # (B, I)
     counts = torch.from_numpy(task.interactions.train.counts()[numbers].astype(np.float32))
@@ -110,4 +110,4 @@ def _copies(users: Tensor, items: Tensor) -> tuple[Float32Array, Float32Array]:
 
 
 def _validation(users: Float32Array, items: Float32Array, interactions: Interactions) -> float:
-    return mean_ndcg(factored(users, items, 0, "").scores, interactions.train, interactions.valid)
+    return mean_ndcg(by_products(users, items, 0, "").scores, interactions.train, interactions.valid)

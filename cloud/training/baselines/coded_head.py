@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaln  # type: ignore[import-untyped]
 
-from benchmarks.quality.basis import rotated
-from benchmarks.quality.full import Full
-from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.basis import rotate_tables
+from cloud.training.baselines.full_model import FullModel
+from cloud.training.baselines.method import Candidate, Choice, by_products
 from wire.arrays import Float32Array
 
 HEADER_BYTES = 6  # the step as float32, the number of items in 16 bits
@@ -25,7 +25,7 @@ Levels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class CodedHead:
+class CodedHeadItems:
     """The most popular items, rotated, quantized with one step; the step is chosen on validation.
 
     Where all items fit, it is a whole table, entropy-coded, in few bits: then it has a tail.
@@ -39,9 +39,9 @@ class CodedHead:
     name: str = "head:entropy"
     rotate: bool = True
 
-    def fit(self, full: Full, interactions: Interactions) -> Choice:
+    def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Rotate, if asked to, and scale the table."""
-        users, items = rotated(full.users, full.items) if self.rotate else (full.users, full.items)
+        users, items = rotate_tables(full.users, full.items) if self.rotate else (full.users, full.items)
         spread = np.sqrt(np.square(users).mean(axis=0)).clip(1e-12)  # (d,)
         users, items = users / spread, items * spread
         steps = STEPS * float(np.sqrt(np.square(items).mean()))
@@ -53,24 +53,24 @@ def _options(
 ) -> Iterator[Candidate]:
     """Yield one candidate per step, from the finest; once all items fit, coarser steps only lose."""
     for step in steps.tolist():
-        levels = quantized(items, step)
+        levels = quantize(items, step)
         count = most_items(levels, budget_bytes)
         if not count:
             continue
-        table = reconstructed(levels, step)
+        table = dequantize(levels, step)
         held = np.arange(len(items)) < count
         size = coded_bytes(levels[:count])
-        yield factored(users, table, size, f"step {step:.3g}, {count} items", held)
+        yield by_products(users, table, size, f"step {step:.3g}, {count} items", held)
         if count == len(items):
             return
 
 
-def quantized(table: Float32Array, step: float) -> Levels:
+def quantize(table: Float32Array, step: float) -> Levels:
     """Return whole numbers of steps, towards zero: an interval twice as wide around 0."""
     return np.asarray(np.trunc(table / step), dtype=np.int64)
 
 
-def reconstructed(levels: Levels, step: float) -> Float32Array:
+def dequantize(levels: Levels, step: float) -> Float32Array:
     """Return the numbers that *levels* stand for."""
     return np.asarray((levels + MIDDLE * np.sign(levels)) * step, dtype=np.float32)
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmarks.quality.basis import rotated
-from benchmarks.quality.codes import Precision, decoded, table_bytes, widest
-from benchmarks.quality.full import Full
-from benchmarks.quality.method import Candidate, Choice, factored
 from cloud.data.interactions import Interactions
+from cloud.training.baselines.basis import rotate_tables
+from cloud.training.baselines.full_model import FullModel
+from cloud.training.baselines.method import Candidate, Choice, by_products
+from cloud.training.baselines.precision import Precision, read_back, table_bytes, widest
 from wire.arrays import Float32Array
 
 
@@ -22,9 +22,9 @@ class FirstColumns:
     rotate: bool
     precisions: tuple[Precision, ...] = tuple(Precision)
 
-    def fit(self, full: Full, interactions: Interactions) -> Choice:
+    def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Rotate once, if at all."""
-        users, items = rotated(full.users, full.items) if self.rotate else (full.users, full.items)
+        users, items = rotate_tables(full.users, full.items) if self.rotate else (full.users, full.items)
         return Choice(interactions, lambda budget: truncations(users, items, self.precisions, budget))
 
 
@@ -36,5 +36,5 @@ def truncations(
         width = widest(precision, len(items), items.shape[1], budget_bytes)
         if width:
             size = table_bytes(precision, len(items), width)
-            table = decoded(items[:, :width], precision)
-            yield factored(users[:, :width], table, size, f"{precision} x {width}")
+            table = read_back(items[:, :width], precision)
+            yield by_products(users[:, :width], table, size, f"{precision} x {width}")

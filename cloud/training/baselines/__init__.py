@@ -1,0 +1,1 @@
+"""Ways to make an item table smaller, to compare PEEL with at equal bytes."""
