@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Self
 
 from emulator.metrics.fault_impact import ImpactSums
@@ -69,8 +70,8 @@ class RunSums:
 
 
 def merge_sums(parts: Iterable[RunSums]) -> RunSums:
-    """Return the sums of a run from those of its ranges, in the order of their devices."""
-    first, *rest = parts
-    for part in rest:
-        first = first.merged(part)
-    return first
+    """Return the sums of a run from those of its ranges, in the order of their devices.
+
+    One part is in memory at a time.
+    """
+    return reduce(RunSums.merged, parts)

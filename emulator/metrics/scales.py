@@ -7,6 +7,7 @@ merged, and `ScaleSums.scales` fixes the scales by which `emulator.metrics.measu
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import accumulate
 
 import numpy as np
@@ -204,7 +205,4 @@ def _offers(rollout: Columns) -> dict[int, int]:
 
 def merge_scales(parts: Iterable[ScaleSums]) -> Scales:
     """Return the scales of a run from what its ranges said."""
-    first, *rest = parts
-    for part in rest:
-        first = first.merged(part)
-    return first.scales()
+    return reduce(ScaleSums.merged, parts).scales()

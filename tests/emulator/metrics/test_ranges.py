@@ -1,5 +1,7 @@
 """Figures do not depend on how the devices of a run are cut into ranges."""
 
+import weakref
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from emulator.metrics.exact_sums import FRACTION_BITS, exact_sum
 from emulator.metrics.intervals import Intervals
 from emulator.metrics.row_index import IntArray
+from emulator.metrics.run_sums import RunSums, merge_sums
 from emulator.metrics.seconds import add_pages, busiest, sum_by_second
 from tests.emulator.metrics.ranges import assert_equal_from_any_ranges
 from tests.emulator.scenarios import Runner
@@ -22,6 +25,24 @@ from wire.units import NS_PER_S
 def test_figures_are_equal_from_any_ranges(number: int, runner: Runner, tmp_path: Path) -> None:
     """Random scenarios, in which whatever can happen to a fleet happens."""
     assert_equal_from_any_ranges(runner.run(scenario_of(number, tmp_path / "traces")).folder)
+
+
+def test_the_sums_of_a_large_fleet_are_never_in_memory_side_by_side() -> None:
+    """A part is merged before the next one is made: memory does not grow with the fleet."""
+    alive = weakref.WeakSet[RunSums]()
+    most = 0
+
+    def parts() -> Iterator[RunSums]:
+        nonlocal most
+        for _ in range(50):
+            part = RunSums(2048)
+            alive.add(part)
+            most = max(most, len(alive))
+            yield part
+            del part
+
+    assert merge_sums(parts()).devices == 50 * 2048
+    assert most <= 3
 
 
 whole_numbers = st.lists(st.integers(-(2**62), 2**62) | st.integers(-3, 3), max_size=30)
