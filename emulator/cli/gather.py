@@ -26,6 +26,7 @@ from emulator.report.page import write_report
 from emulator.run_directory.event_log import JOURNAL, read_draft_rows
 from emulator.run_directory.event_split import draft_rows, split_rows
 from emulator.run_directory.layout import EVENTS, SCENARIO, new_run_directory, read_scenario
+from emulator.runner.ranges import range_executor
 from emulator.runner.resolved_scenario import write_scenario
 from emulator.runner.results import write_results
 from emulator.runner.runner import RunResult
@@ -87,8 +88,9 @@ def gather_shards(folders: Sequence[Path], out: Path, data: Path | None, store: 
         )
         devices = len(prepared.job.devices)
         leaves = split_rows(draft_rows(folders), devices, draft.folder / EVENTS, wall=True)
-        summary = write_results(draft.folder, scenario, prepared.job, outcome, leaves)
-        write_report(draft.folder)
+        with range_executor(None, devices) as executor:
+            summary = write_results(draft.folder, scenario, prepared.job, outcome, leaves, executor)
+            write_report(draft.folder, executor)
     return RunResult(draft.final, summary)
 
 

@@ -18,7 +18,7 @@ from emulator.run_directory.event_split import TableRows, draft_rows, part_rows,
 from emulator.run_directory.layout import EVENTS, PARTIAL, SCENARIO, SUMMARY, read_scenario
 from emulator.run_directory.manifest import list_unchecked
 from emulator.run_directory.model_note import ModelNote, read_model_note
-from emulator.runner.ranges import PARTS
+from emulator.runner.ranges import PARTS, range_executor
 from emulator.runner.results import write_results
 from emulator.simulation.job import PreparedJob, prepare
 from emulator.simulation.model_cache import resolve_data
@@ -96,7 +96,8 @@ def _measure(folder: Path, drafts: Sequence[Path], data: Path | None, store: Pat
             unfinished_ns=min(extent.end_ns, int(scenario.stop_time)),
         )  # fmt: skip
         devices = [job.devices[number] for number in extent.devices]
-        write_results(folder, scenario, replace(job, devices=devices), outcome, leaves)
+        with range_executor(None, len(devices)) as executor:
+            write_results(folder, scenario, replace(job, devices=devices), outcome, leaves, executor)
     end_s, stop_s = extent.end_ns / NS_PER_S, scenario.stop_time / NS_PER_S
     return (
         f"this run had come to {end_s:,.0f} s of {stop_s:,.0f} s of simulated time; what follows is measured "

@@ -1,12 +1,9 @@
 """The metrics of a run, read from its merged sums."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
-from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.measure import measure
-from emulator.metrics.row_index import Columns
-from emulator.metrics.run_sums import RowSelection, RunSums, merge_sums
-from emulator.metrics.scales import Scales, merge_scales, scan
+from emulator.metrics.run_sums import RowSelection, RunSums
+from emulator.metrics.scales import Scales
 from emulator.metrics.slices import Slices
 from emulator.metrics.sums import CounterSums, MetricSums, Stats
 from emulator.metrics.timeline import RunTimeline
@@ -27,26 +24,6 @@ class RunMetrics:
         self.sums = sums
         self.timeline = timeline
         self.slices = Slices(scales, timeline)
-
-    @classmethod
-    def of_ranges(
-        cls,
-        read_ranges: Callable[[], Iterable[tuple[Mapping[str, Columns], DeviceTable]]],
-        timeline: RunTimeline,
-        selections: Sequence[RowSelection] = (),
-    ) -> "RunMetrics":
-        """Return the metrics of a run that is read range by range, twice: for the scales, and for the sums.
-
-        Args:
-            read_ranges: returns the event tables and the devices of each range, as `measure` takes them.
-            timeline: the stages, and when the run ended.
-            selections: rows that thresholds are about.
-        """
-        scales = merge_scales(scan(tables, devices, timeline) for tables, devices in read_ranges())
-        sums = merge_sums(
-            measure(tables, devices, timeline, scales, selections) for tables, devices in read_ranges()
-        )
-        return cls(sums, scales, timeline)
 
     def stats(self, name: str) -> Stats:
         """Return the statistics of the metric called *name* over the whole run.

@@ -5,9 +5,8 @@ merged, and `ScaleSums.scales` fixes the scales by which `emulator.metrics.measu
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 from itertools import accumulate
 
 import numpy as np
@@ -25,6 +24,8 @@ NO_CODE = -1
 BUDGETS_PER_DOUBLING = 2**15
 """Buckets of budgets per doubling; budgets below twice this number of bytes have one each."""
 _LOW_BITS = 31
+SCANNED = ("quality", "rollout")
+"""The event tables that `scan` takes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,8 +202,3 @@ def _offers(rollout: Columns) -> dict[int, int]:
     offered = rollout["step"] == RolloutStep.OFFERED
     groups, t_ns = rollout["group"][offered], rollout["t_ns"][offered]
     return {group: int(t_ns[groups == group].min()) for group in np.unique(groups).tolist()}
-
-
-def merge_scales(parts: Iterable[ScaleSums]) -> Scales:
-    """Return the scales of a run from what its ranges said."""
-    return reduce(ScaleSums.merged, parts).scales()

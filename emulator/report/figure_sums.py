@@ -4,9 +4,8 @@
 last byte. Their size depends neither on the number of devices nor on the number of events.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 
 from emulator.metrics.row_index import Columns, DeviceStates
 from emulator.report.budget_quality import BudgetQualitySums, sum_quality_by_budget
@@ -73,8 +72,3 @@ def measure_figures(
         sum_quality_by_budget(states, devices),
         find_examples(tables, states, devices, stop_ns),
     )
-
-
-def merge_figures(parts: Iterable[FigureSums]) -> FigureSums:
-    """Return the sums of a run from those of its ranges, in the order of their devices."""
-    return reduce(FigureSums.merged, parts)

@@ -15,6 +15,8 @@ import msgspec
 import pyarrow as pa
 from plotly.offline import get_plotlyjs
 
+from emulator.executors.executor import Executor
+from emulator.executors.in_process import InProcessExecutor
 from emulator.report import distribution_figures, figures, sections, tables
 from emulator.report.costs_section import costs_section
 from emulator.report.figure_sums import FigureSums
@@ -31,10 +33,14 @@ _PAGE = Path(__file__).with_name("page.html")
 _SCRIPT = Path(__file__).with_name("page.js")
 
 
-def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into the run directory *folder*, finished or a draft, and return its path."""
+def write_report(folder: Path, executor: Executor | None = None) -> Path:
+    """Write ``report.html`` into the run directory *folder*, finished or a draft, and return its path.
+
+    The *executor* measures the ranges of devices for figures; None: this process does.
+    """
     run = RunFiles(folder)
-    page = render(run.summary, run.scenario, *load_figures(run), run.metrics)
+    figures = load_figures(run, executor or InProcessExecutor())
+    page = render(run.summary, run.scenario, *figures, run.metrics)
     write_atomically(folder / REPORT, page.encode())
     return folder / REPORT
 

@@ -1,6 +1,6 @@
 """Reads the event log of a run directory: range by range, or all of it as tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -53,15 +53,15 @@ class EventReader:
         """All ranges of devices, in order."""
         return split_ranges(len(self.devices))
 
-    def read_range(self, devices: DeviceRange) -> dict[str, Columns]:
-        """Return the columns of each table for a range of devices, by device, time and order.
+    def read_range(self, devices: DeviceRange, names: Iterable[str] = COLUMNS) -> dict[str, Columns]:
+        """Return the columns of the tables called *names* for a range, by device, time and order.
 
         A device is its number, a label its index.
 
         Raises:
             InputError: a part is damaged.
         """
-        return {name: self._read(name, devices) for name in COLUMNS}
+        return {name: self._read(name, devices) for name in names}
 
     def read_ranges(self) -> Iterator[dict[str, Columns]]:
         """Yield the columns of each table for one range of devices after the other."""

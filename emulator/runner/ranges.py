@@ -1,13 +1,15 @@
-"""A fleet under the virtual clock whose devices share nothing: its ranges, over one process or several."""
+"""A fleet under the virtual clock whose devices share nothing: its ranges, over an executor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from devices.simulated.roster import DeviceRange, split_ranges
-from emulator.executors.executor import SharedValue, WorkerDiedError
+from emulator.executors.executor import Executor, SharedValue, WorkerDiedError
+from emulator.executors.in_process import InProcessExecutor
 from emulator.executors.map_tasks import map_tasks
-from emulator.executors.open_executor import count_cores, open_executor
+from emulator.executors.open_executor import IN_PROCESS, LOCAL, ExecutorName, count_cores, open_executor
 from emulator.run_directory.event_parts import Leaf
 from emulator.simulation.job import Job
 from emulator.simulation.range_simulation import RangeSimulator
@@ -35,53 +37,52 @@ def check_shards(scenario: Scenario, shards: int, devices: int) -> None:
         raise InputError(f"shards(={shards}) must not exceed {MAX_WORKERS}: each is a process")
 
 
-def simulate_ranges(job: Job, workers: int | None, on_share: Callable[[float], None]) -> list[Leaf]:
+@contextmanager
+def range_executor(workers: int | None, devices: int) -> Iterator[Executor]:
+    """Yield an executor for tasks on the ranges of a fleet of so many *devices*.
+
+    Args:
+        workers: most processes; None: a process for each core.
+        devices: the size of the fleet; one of a single range needs no other process.
+
+    Raises:
+        RunError: the process of a task died again and again.
+    """
+    size = min(workers or count_cores(), len(split_ranges(devices)), MAX_WORKERS)
+    try:
+        with open_executor(LOCAL if size > 1 else ExecutorName(IN_PROCESS), size) as executor:
+            yield executor
+    except WorkerDiedError as error:
+        raise RunError(f"{error} Fewer --workers need less") from None
+
+
+def simulate_ranges(job: Job, executor: Executor, on_share: Callable[[float], None]) -> list[Leaf]:
     """Simulate all ranges of the fleet, write their parts, and return the leaves.
 
-    The parts are in `PARTS`, beside the job's folder. Parts and leaves do not depend on the workers.
+    The parts are in `PARTS`, beside the job's folder. Parts and leaves do not depend on the executor.
 
     Args:
         job: the inputs.
-        workers: most processes; None: a process for each core.
+        executor: simulates the ranges; one whose worker dies is simulated again.
         on_share: receives the share of the work that is done.
-
-    Raises:
-        RunError: the process of a range died again and again.
     """
-    folder, ranges = job.folder.with_name(PARTS), split_ranges(len(job.devices))
-    size = min(workers or count_cores(), len(ranges), MAX_WORKERS)
-    if size > 1:
-        return _simulate_in_processes(job, folder, ranges, size, on_share)
+    folder, ranges = job.folder.with_name(PARTS).resolve(), split_ranges(len(job.devices))
+    if not isinstance(executor, InProcessExecutor):
+        inputs, count = executor.share((job, folder)), len(ranges)
+        leaves = map_tasks(
+            executor, simulate_range, ranges, inputs, on_done=lambda done: on_share(done / count)
+        )
+        return list(leaves)
     with fewer_gc_runs():
-        simulator, leaves = RangeSimulator(job, folder), list[Leaf]()
+        simulator, leaves_here = RangeSimulator(job, folder), list[Leaf]()
         for devices in ranges:
-            report = partial(_add_share, on_share, len(leaves), len(ranges))
-            leaves.append(simulator.simulate(devices, report))
-    return leaves
+            report = partial(_add_share, on_share, len(leaves_here), len(ranges))
+            leaves_here.append(simulator.simulate(devices, report))
+    return leaves_here
 
 
 def _add_share(on_share: Callable[[float], None], done: int, ranges: int, share: float) -> None:
     on_share((done + share) / ranges)
-
-
-def _simulate_in_processes(
-    job: Job, folder: Path, ranges: Sequence[DeviceRange], size: int, on_share: Callable[[float], None]
-) -> list[Leaf]:
-    """Simulate *ranges* in worker processes; a range whose process dies is simulated again."""
-    with open_executor(workers=size) as executor:
-        inputs = executor.share((job, folder))
-        try:
-            return list(
-                map_tasks(
-                    executor,
-                    simulate_range,
-                    ranges,
-                    inputs,
-                    on_done=lambda done: on_share(done / len(ranges)),
-                )
-            )
-        except WorkerDiedError as error:
-            raise RunError(f"{error} Fewer --workers need less") from None
 
 
 _SIMULATORS: dict[str, RangeSimulator] = {}

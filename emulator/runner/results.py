@@ -1,42 +1,51 @@
 """The results of a run: its tables, its manifest and its summary."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from devices.simulated.roster import split_ranges
+from devices.simulated.roster import DeviceRange, split_ranges
+from emulator.executors.executor import Executor
 from emulator.metrics.by_dimension import metrics_table
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.costs import summarize_costs
 from emulator.metrics.device_table import DeviceTable
-from emulator.metrics.measure import selections_of
+from emulator.metrics.measure import measure, selections_of
 from emulator.metrics.realtime_measurements import (
     empty_measurements,
 )
+from emulator.metrics.run_sums import RowSelection, RunSums
+from emulator.metrics.scales import SCANNED, Scales, ScaleSums, scan
 from emulator.metrics.summary import RunInfo, judge_rules, sample_keys, summarize
 from emulator.metrics.timeline import RunTimeline
+from emulator.ranges.range_reader import RangeReader
+from emulator.ranges.range_sums import sum_ranges
 from emulator.run_directory.event_hash import log_sha256
-from emulator.run_directory.event_parts import Columns, Leaf
-from emulator.run_directory.event_reader import EventReader
+from emulator.run_directory.event_parts import Leaf
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, write_summary
 from emulator.run_directory.manifest import MANIFEST, add_files, write_entries
-from emulator.run_directory.run_tables import read_checked, read_table, with_descriptions, write_table
+from emulator.run_directory.run_tables import read_checked, with_descriptions, write_table
 from emulator.simulation.cloud_setup import make_responder
 from emulator.simulation.device_rows import device_rows, write_device_rows
 from emulator.simulation.evaluation import qualities_by_user
 from emulator.simulation.job import Job, build_timeline
 from emulator.simulation.range_simulation import DEVICES as RANGE_DEVICE_ROWS
 from emulator.simulation.simulation import Outcome
-from scenarios.catalogue.event_columns import DEVICE_COLUMNS, METRIC_COLUMNS, meanings_of
+from scenarios.catalogue.event_columns import METRIC_COLUMNS, meanings_of
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import Rule, rules_of
 from wire.units import NS_PER_S
 
 
 def write_results(
-    folder: Path, scenario: Scenario, job: Job, outcome: Outcome, leaves: Sequence[Leaf]
+    folder: Path,
+    scenario: Scenario,
+    job: Job,
+    outcome: Outcome,
+    leaves: Sequence[Leaf],
+    executor: Executor,
 ) -> dict[str, object]:
     """Write the tables, the manifest and the summary of a run from its event log, and return the summary.
 
@@ -46,6 +55,7 @@ def write_results(
         job: the devices to measure, and their model.
         outcome: of the simulation.
         leaves: of all ranges of devices.
+        executor: measures the ranges.
     """
     entries = {f"{EVENTS}/{name}": entry for leaf in leaves for name, entry in leaf.files.items()}
     entries[DEVICES] = write_device_rows(_device_rows(folder, job), folder / DEVICES)
@@ -55,7 +65,7 @@ def write_results(
     stop_ns = next(end for end in ends if end is not None)
     identity = RunInfo(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
     timeline, rules = RunTimeline.from_scenario(scenario).until(stop_ns), rules_of(scenario.thresholds)
-    metrics = measure_run(folder, timeline, rules)
+    metrics = measure_run(folder, len(job.devices), timeline, rules, executor)
     splits = metrics_table(metrics)
     write_table(with_descriptions(splits, meanings_of(METRIC_COLUMNS)), folder / METRICS)
     add_files(folder, {METRICS: splits.num_rows, SCENARIO: None})
@@ -77,26 +87,40 @@ def write_results(
     return summary
 
 
-def measure_run(folder: Path, timeline: RunTimeline, rules: Sequence[Rule]) -> RunMetrics:
+def measure_run(
+    folder: Path, devices: int, timeline: RunTimeline, rules: Sequence[Rule], executor: Executor
+) -> RunMetrics:
     """Return the metrics of the run in *folder*, read range by range: memory is that of a range.
+
+    The run is read twice: for the scales, and for the sums.
 
     Args:
         folder: of the run; it has the parts of the event log, and the table of devices.
+        devices: the number of devices.
         timeline: the stages, and when the run ended.
         rules: thresholds of the scenario.
+        executor: measures the ranges.
     """
-    return RunMetrics.of_ranges(lambda: _read_ranges(folder), timeline, selections_of(rules))
+    scales = sum_ranges(executor, folder, devices, scan_range, timeline).scales()
+    sums = sum_ranges(executor, folder, devices, measure_range, timeline, scales, selections_of(rules))
+    return RunMetrics(sums, scales, timeline)
 
 
-def _read_ranges(folder: Path) -> Iterator[tuple[Mapping[str, Columns], DeviceTable]]:
-    """Yield the event tables of each range, in which its devices have numbers from 0, and its devices."""
-    reader, devices = EventReader(folder), read_table(folder / DEVICES, DEVICE_COLUMNS)
-    for numbers in reader.ranges:
-        tables = {
-            name: {**columns, "device": columns["device"] - numbers.first}
-            for name, columns in reader.read_range(numbers).items()
-        }
-        yield tables, DeviceTable.read(devices.slice(numbers.first, len(numbers)))
+def scan_range(reader: RangeReader, devices: DeviceRange, timeline: RunTimeline) -> ScaleSums:
+    """Return the part of a range in the scales of its run."""
+    return scan(reader.tables(devices, SCANNED), DeviceTable.read(reader.devices(devices)), timeline)
+
+
+def measure_range(
+    reader: RangeReader,
+    devices: DeviceRange,
+    timeline: RunTimeline,
+    scales: Scales,
+    selections: Sequence[RowSelection],
+) -> RunSums:
+    """Return the sums of a range."""
+    table = DeviceTable.read(reader.devices(devices))
+    return measure(reader.tables(devices), table, timeline, scales, selections)
 
 
 def _device_rows(folder: Path, job: Job) -> Iterator[pa.Table]:

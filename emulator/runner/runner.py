@@ -10,6 +10,7 @@ from pathlib import Path
 from broker_config.dropped_messages import DropMonitor
 from devices.mqtt.sessions import check_open_files
 from devices.simulated.roster import DeviceNames, count_devices
+from emulator.executors.executor import Executor
 from emulator.metrics.realtime_measurements import (
     ExpectedTimes,
     ShardMeasurements,
@@ -27,7 +28,7 @@ from emulator.run_directory.layout import EVENTS, SCENARIO, new_run_directory, w
 from emulator.run_directory.model_note import NOTE, write_model_note
 from emulator.runner.broker import MANAGED, RunBroker, open_broker
 from emulator.runner.observer import RunObserver
-from emulator.runner.ranges import PARTS, check_shards, simulate_ranges
+from emulator.runner.ranges import PARTS, check_shards, range_executor, simulate_ranges
 from emulator.runner.resolved_scenario import resolve_scenario, write_scenario
 from emulator.runner.results import write_results
 from emulator.simulation.engines import check_engine
@@ -122,9 +123,11 @@ def run(
         write_scenario(draft.folder, scenario)
         write_model_note(draft.folder, options.store, [model.store.version for model in prepared.models])
         draft.keep()
-        summary = _simulate_and_write(draft.folder, prepared, options, broker, observer)
-        if options.report:
-            write_report(draft.folder)
+        workers = options.shards if options.shards > 1 else options.workers
+        with range_executor(workers, len(prepared.job.devices)) as executor:
+            summary = _simulate_and_write(draft.folder, prepared, options, broker, executor, observer)
+            if options.report:
+                write_report(draft.folder, executor)
         (draft.folder / NOTE).unlink()
     return RunResult(draft.final, summary)
 
@@ -143,13 +146,18 @@ def _check_open_files(scenario: Scenario, options: RunOptions) -> None:
 
 
 def _simulate_and_write(
-    folder: Path, prepared: PreparedJob, options: RunOptions, broker: RunBroker | None, observer: RunObserver
+    folder: Path,
+    prepared: PreparedJob,
+    options: RunOptions,
+    broker: RunBroker | None,
+    executor: Executor,
+    observer: RunObserver,
 ) -> dict[str, object]:
     """Simulate the job, write the results into *folder*, and return the summary."""
     job = prepared.job
     stores = [model.folder for model in prepared.models]
     if broker is None and not job.scenario.shared:
-        outcome, leaves = _simulate_ranges(folder, job, options, observer)
+        outcome, leaves = _simulate_ranges(folder, job, executor, observer)
         observer.on_writing()
     else:
         outcome, logs = _simulate(job, broker, options, stores, observer)
@@ -158,7 +166,7 @@ def _simulate_and_write(
         leaves = split_rows(draft_rows(logs), len(job.devices), folder / EVENTS, wall=wall)
         for log in logs:
             shutil.rmtree(log)
-    summary = write_results(folder, job.scenario, job, outcome, leaves)
+    summary = write_results(folder, job.scenario, job, outcome, leaves, executor)
     if job.replay is not None:
         summary |= job.replay.summary_keys(summary["event_log_sha256"])
         write_summary(folder, summary)
@@ -166,12 +174,11 @@ def _simulate_and_write(
 
 
 def _simulate_ranges(
-    folder: Path, job: Job, options: RunOptions, observer: RunObserver
+    folder: Path, job: Job, executor: Executor, observer: RunObserver
 ) -> tuple[Outcome, list[Leaf]]:
     """Simulate the ranges of a fleet that shares nothing; put their parts into the run directory."""
     stop_ns, started_s = int(job.scenario.stop_time), time.monotonic()
-    workers = options.shards if options.shards > 1 else options.workers
-    leaves = simulate_ranges(job, workers, lambda share: observer.on_progress(int(share * stop_ns), stop_ns))
+    leaves = simulate_ranges(job, executor, lambda share: observer.on_progress(int(share * stop_ns), stop_ns))
     outcome = Outcome(time.monotonic() - started_s, None)
     (folder / PARTS).rename(folder / EVENTS)
     return outcome, leaves

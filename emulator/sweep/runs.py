@@ -164,9 +164,9 @@ RUN_ROOTS = (
 """The modules of a run: that of the run itself, and those of the programs that it starts."""
 RUN_CODE = (
     "wire", "cloud", "devices", "broker_config", "scenarios.language", "scenarios.catalogue",
-    "emulator.executors", "emulator.metrics", "emulator.processes", "emulator.realtime", "emulator.replay",
-    "emulator.run_directory", "emulator.runner", "emulator.simulation", "emulator.cli.cloud",
-    "emulator.cli.devices",
+    "emulator.executors", "emulator.metrics", "emulator.processes", "emulator.ranges", "emulator.realtime",
+    "emulator.replay", "emulator.run_directory", "emulator.runner", "emulator.simulation",
+    "emulator.cli.cloud", "emulator.cli.devices",
 )  # fmt: skip
 """The packages and modules whose code decides the results of a run, as far as `RUN_ROOTS` import them."""
 

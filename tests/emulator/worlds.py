@@ -10,8 +10,10 @@ from devices.protocol.report_scheduler import ReportCause
 from devices.timeline.connectivity import ConnectivityCause
 from emulator.metrics.compute import RunMetrics
 from emulator.metrics.device_table import DeviceTable
+from emulator.metrics.measure import measure
 from emulator.metrics.row_index import Columns
 from emulator.metrics.run_sums import RowSelection
+from emulator.metrics.scales import scan
 from emulator.metrics.timeline import RunTimeline
 from wire.units import NS_PER_S
 
@@ -92,5 +94,15 @@ def selected_of(
     devices: pa.Table, timeline: RunTimeline, selections: Sequence[RowSelection], **rows: Iterable[Row]
 ) -> RunMetrics:
     """Return the metrics of a run of *devices* with these rows, *selections* included."""
-    whole = (tables_of(**rows), DeviceTable.read(devices))
-    return RunMetrics.of_ranges(lambda: [whole], timeline, selections)
+    return whole_metrics(tables_of(**rows), DeviceTable.read(devices), timeline, selections)
+
+
+def whole_metrics(
+    tables: Mapping[str, Columns],
+    devices: DeviceTable,
+    timeline: RunTimeline,
+    selections: Sequence[RowSelection] = (),
+) -> RunMetrics:
+    """Return the metrics of a run that is one range."""
+    scales = scan(tables, devices, timeline).scales()
+    return RunMetrics(measure(tables, devices, timeline, scales, selections), scales, timeline)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from emulator.metrics.device_table import DeviceTable
 from emulator.metrics.measure import measure, selections_of
 from emulator.metrics.row_index import Columns
 from emulator.metrics.run_sums import RunSums, merge_sums
-from emulator.metrics.scales import merge_scales, scan
+from emulator.metrics.scales import ScaleSums, scan
 from emulator.metrics.summary import RunInfo, encode_tables, judge_rules, summarize
 from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.run_files import RunFiles
@@ -43,7 +44,8 @@ class CutRun:
         timeline = RunTimeline.from_scenario(self._scenario).until(self.stop_ns)
         rules = rules_of(self._scenario.thresholds)
         ranges = [self._range(first, size) for first in range(0, self._devices.num_rows, size)]
-        scales = merge_scales(scan(tables, devices, timeline) for devices, tables in ranges)
+        scanned = [scan(tables, devices, timeline) for devices, tables in ranges]
+        scales = reduce(ScaleSums.merged, scanned).scales()
         sums = [
             measure(tables, devices, timeline, scales, selections_of(rules)) for devices, tables in ranges
         ]

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.event_log import ExchangeResult
+from emulator.executors.in_process import InProcessExecutor
 from emulator.metrics.row_index import Columns
-from emulator.report.figure_sums import FigureSums, measure_figures, merge_figures
+from emulator.report.figure_sums import FigureSums, measure_figures
 from emulator.report.fleet_views import FleetViews, RangeDevices
 from emulator.report.keyed_sums import bucket_start, byte_bucket, from_limbs, to_limbs
 from emulator.report.load import load_figures
@@ -99,7 +101,7 @@ def test_any_ranges_merged_in_any_grouping_give_the_same_figures(
     whole = measure_range(tables, 0, devices, views)
     summary: dict[str, object] = {"simulated_seconds": STOP_S}
     drawn = draw_figures(views, whole, summary)
-    assert draw_figures(views, merge_figures(parts), summary) == drawn
+    assert draw_figures(views, reduce(FigureSums.merged, parts), summary) == drawn
     assert draw_figures(views, merge_anyhow(parts, draw), summary) == drawn
 
 
@@ -152,7 +154,7 @@ def test_the_page_of_a_shipped_scenario_is_the_same_for_ranges_of_any_size(
     path = next(path for path in shipped() if path.stem == name)
     run = RunFiles(Station(stores, tmp_path, data_of(path)).run(reduced(path)).folder)
     pages = {
-        size: render(run.summary, run.scenario, *load_figures(run, size), run.metrics)
+        size: render(run.summary, run.scenario, *load_figures(run, InProcessExecutor(), size), run.metrics)
         for size in (1, 7, 64, 2048)
     }
     assert len(set(pages.values())) == 1

@@ -26,8 +26,8 @@ from devices.event_log import (
     UpdateRow,
 )
 from devices.protocol.report_scheduler import ReportCause
+from emulator.executors.in_process import InProcessExecutor
 from emulator.metrics.by_dimension import metrics_table
-from emulator.metrics.compute import RunMetrics
 from emulator.metrics.device_table import DeviceTable
 from emulator.metrics.summary import RunInfo, encode_tables, summarize
 from emulator.metrics.timeline import RunTimeline, Span
@@ -43,6 +43,7 @@ from emulator.run_directory.event_reader import read_tables
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, SUMMARY, write_summary
 from emulator.run_directory.run_files import RunFiles
 from tests.emulator.event_logs import write_drafts
+from tests.emulator.worlds import whole_metrics
 from wire.units import NS_PER_S
 
 KIB = 1024
@@ -194,7 +195,7 @@ def make_run(
     identity = RunInfo("small", 3, "virtual", "0123456789abcdef", ns(STOP_S))
     events = read_tables(folder / EVENTS)
     table = DeviceTable.read(devices)
-    metrics = RunMetrics.of_ranges(lambda: [(encode_tables(table, events), table)], PLAN)
+    metrics = whole_metrics(encode_tables(table, events), table, PLAN)
     pq.write_table(metrics_table(metrics), folder / METRICS)
     write_summary(folder, summarize(identity, metrics, "0", 1.5) | dict(more or {}))
     (folder / SCENARIO).write_text(f"version: 1\nname: small\ndescription: '{description}'\n")
@@ -207,7 +208,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def figures_of(run: Path) -> tuple[FleetViews, FigureSums]:
-    return load_figures(RunFiles(run))
+    return load_figures(RunFiles(run), InProcessExecutor())
 
 
 def page_of(run: Path) -> str:

@@ -1,6 +1,7 @@
 """Ranges of devices: one hash, and the same parts, whatever simulates them."""
 
 import os
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from devices.simulated.roster import split_ranges
 from emulator.run_directory.event_reader import EventReader, read_tables
+from emulator.run_directory.layout import METRICS, REPORT
+from emulator.runner.runner import RunResult
 from tests.emulator.scenarios import TINY, Runner
 
 TWO_RANGES = (
@@ -23,12 +26,23 @@ def parts(folder: Path) -> dict[str, bytes]:
     }
 
 
+WALL = ("wall_seconds", "device_hours_per_wall_minute")
+
+
+def results(run: RunResult) -> tuple[dict[str, object], bytes, str]:
+    """Return what a run has measured, without wall times: its summary, its metrics, and its report."""
+    summary = {name: value for name, value in run.summary.items() if name not in WALL}
+    page = re.sub(rf"<code>({'|'.join(WALL)})</code></td><td>[^<]*<", "", (run.folder / REPORT).read_text())
+    return summary, (run.folder / METRICS).read_bytes(), page
+
+
 def test_workers_write_the_same_parts_and_have_one_hash(runner: Runner) -> None:
     runs = []
     for workers in (1, 2, 3):
         runner.workers = workers
         runs.append(runner.run(TINY, *TWO_RANGES))
     assert {each.summary["event_log_sha256"] for each in runs} == {EventReader(runs[0].folder).sha256()}
+    assert results(runs[0]) == results(runs[1]) == results(runs[2])
     written = [parts(each.folder) for each in runs]
     assert written[0] == written[1] == written[2]
     assert [name for name in written[0] if "quality" in name] == [
