@@ -3,7 +3,8 @@
 Each device changes its budget about 24 times. Printed for each size: wall time, processor time, the largest
 sum of the memory of all processes (PSS), and bytes of the event log for a cycle (a change, its exchange and
 the states after it). Promised: a million devices in 300 s, 2 GB and 60 B a cycle; and from 100,000 to 300,000
-devices at most 3.1 times the processor time and 1.15 times the memory.
+devices at most 3.1 times the processor time and 1.15 times the memory. With loss, jitter and churn
+(``--flaky``) time, memory and disk may be 1.5 times those of the calm day.
 """
 
 import argparse
@@ -21,6 +22,7 @@ import psutil
 SIZES = (100_000, 300_000, 1_000_000)
 LONGEST_S, LARGEST_BYTES, CYCLE_BYTES = 300.0, 2 * 10**9, 60.0
 CPU_GROWTH, MEMORY_GROWTH = 3.1, 1.15
+FLAKY_FACTOR = 1.5
 LINK = "{uplink: {latency: 40 ms}, downlink: {latency: 40 ms, bandwidth: 20 Mbps}}"
 FLAKY = (
     "{uplink: {latency: 80 ms, deviation: 30 ms, loss: 1 %}, "
@@ -105,12 +107,15 @@ def _memory_bytes(pid: int) -> int:
     return total
 
 
-def broken_promises(costs: list[Cost]) -> list[str]:
-    """Return a sentence for each promise that does not hold."""
+def broken_promises(costs: list[Cost], factor: float) -> list[str]:
+    """Return a sentence for each promise that does not hold; *factor* is on time, memory and disk."""
+    cycle_bytes, longest_s, largest_bytes = (
+        factor * each for each in (CYCLE_BYTES, LONGEST_S, LARGEST_BYTES)
+    )
     broken = [
-        f"{cost.devices:,} devices: {cost.events_bytes / cost.cycles:.1f} B a cycle, promised {CYCLE_BYTES:g}"
+        f"{cost.devices:,} devices: {cost.events_bytes / cost.cycles:.1f} B a cycle, promised {cycle_bytes:g}"
         for cost in costs
-        if cost.events_bytes / cost.cycles > CYCLE_BYTES
+        if cost.events_bytes / cost.cycles > cycle_bytes
     ]
     by_size = {cost.devices: cost for cost in costs}
     small, large, million = (by_size.get(size) for size in SIZES)
@@ -121,8 +126,8 @@ def broken_promises(costs: list[Cost]) -> list[str]:
                 f"100,000 to 300,000 devices: {cpu:.2f} times the processor time, {memory:.2f} times the "
                 f"memory, promised {CPU_GROWTH} and {MEMORY_GROWTH}"
             )
-    if million and (million.wall_s > LONGEST_S or million.memory_bytes > LARGEST_BYTES):
-        broken.append(f"a million devices: promised {LONGEST_S:g} s and {LARGEST_BYTES / 1e9:g} GB")
+    if million and (million.wall_s > longest_s or million.memory_bytes > largest_bytes):
+        broken.append(f"a million devices: promised {longest_s:g} s and {largest_bytes / 1e9:g} GB")
     return broken
 
 
@@ -139,8 +144,9 @@ def main() -> int:
     for devices in options.devices:
         costs.append(run_day(devices, flaky=options.flaky, workers=options.workers))
         print(costs[-1].row(), flush=True)
-    broken = broken_promises(costs)
-    print(*(f"BROKEN: {sentence}" for sentence in broken), sep="\n")
+    broken = broken_promises(costs, FLAKY_FACTOR if options.flaky else 1)
+    for sentence in broken:
+        print(f"BROKEN: {sentence}")
     return 1 if broken else 0
 
 
