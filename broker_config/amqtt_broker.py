@@ -10,7 +10,9 @@ import hmac
 import os
 import signal
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from threading import Thread
 from typing import Any, Literal
 
 from amqtt.broker import Broker
@@ -21,6 +23,7 @@ from amqtt.session import Session
 
 from broker_config.accounts import Account
 from broker_config.acl import may_subscribe, permits
+from wire.event_loops import call_on_signals
 from wire.topics import Role, matches
 
 _ACCESS: dict[str, Literal["read", "write"]] = {Action.PUBLISH: "write", Action.RECEIVE: "read"}
@@ -103,8 +106,8 @@ async def serve(host: str, port: int, accounts: Sequence[Account]) -> int:
     """Serve until standard input ends or SIGTERM arrives; return the exit status."""
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, ended.set)
-    loop.add_reader(0, _read_until_ended, ended)
+    call_on_signals([signal.SIGTERM], ended.set)
+    Thread(target=_wait_for_end_of_input, args=(loop, ended), daemon=True).start()
     broker = EmbeddedBroker(
         configuration(host, port, accounts), {account.user: account.role for account in accounts}
     )
@@ -117,9 +120,12 @@ async def serve(host: str, port: int, accounts: Sequence[Account]) -> int:
     return 0
 
 
-def _read_until_ended(ended: asyncio.Event) -> None:
-    if not os.read(0, 4096):
-        ended.set()
+def _wait_for_end_of_input(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    """Set *ended* when standard input ends, in a thread: not every event loop can watch an input."""
+    while os.read(0, 4096):
+        pass
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(ended.set)
 
 
 def configuration(host: str, port: int, accounts: Sequence[Account]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ processes. It serves until that input ends, which happens when the parent dies, 
 warnings and errors are logged, to standard error.
 """
 
-import asyncio
 import json
 import logging
 import os
@@ -16,6 +15,7 @@ from typing import Self
 
 from broker_config.accounts import Account
 from broker_config.parent_guard import allow_many_connections
+from wire.event_loops import run_event_loop
 from wire.topics import Role
 
 COMMAND = [sys.executable, "-m", "broker_config.embedded"]
@@ -57,7 +57,7 @@ def main() -> int:
     # Only this process needs amqtt, and importing it takes half a second.
     from broker_config.amqtt_broker import serve
 
-    return asyncio.run(serve(settings.host, settings.port, settings.accounts))
+    return run_event_loop(serve(settings.host, settings.port, settings.accounts))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from broker_config.accounts import Account, check_accounts, write_credentials
 from broker_config.acl import mosquitto_acl
 from broker_config.certificates import Authority
 from broker_config.emqx import cluster
-from broker_config.file_modes import write_open, write_secret
+from broker_config.file_modes import is_root, write_open, write_secret
 from wire.errors import InputError
 from wire.output_files import atomic_folder
 from wire.topics import Role, valid_name
@@ -196,6 +196,6 @@ def _write_clients(folder: Path, authority: Authority, accounts: Iterable[Accoun
 
 def _change_owner(paths: Iterable[Path], user: str | int) -> None:
     """Make *user*, as which a broker started by root runs, the owner of *paths*."""
-    if os.geteuid() == 0:
+    if is_root():
         for path in paths:
             shutil.chown(path, user)

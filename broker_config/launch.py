@@ -84,11 +84,11 @@ class RunningBroker:
         try:
             process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)  # the group: mosquitto with its guard
+            _kill_group(process)
             process.wait()
         if process.returncode < 0:  # the guard itself was killed, so its broker may still run
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+                _kill_group(process)
 
     def exit_report(self) -> str | None:
         """Return the exit status of the broker and the end of its log; None while it runs."""
@@ -103,6 +103,14 @@ class RunningBroker:
         if self._log.closed:
             return "(gone)"
         return read_tail(self._log, _LOG_TAIL_BYTES) or "(empty)"
+
+
+def _kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process and those of its group: mosquitto with its guard. Windows has no groups."""
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 class _PortTakenError(Exception):

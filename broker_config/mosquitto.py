@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import os
-import pwd
 import secrets
 import shutil
 import sys
@@ -14,7 +13,7 @@ from string import Template
 
 from broker_config.accounts import Account
 from broker_config.acl import mosquitto_acl
-from broker_config.file_modes import write_secret
+from broker_config.file_modes import is_root, write_secret
 from wire.update_part import MAX_PART_BYTES
 
 PARENT_GUARD = Path(__file__).with_name("parent_guard.py")
@@ -46,7 +45,7 @@ def write_files(directory: Path, host: str, port: int, accounts: Sequence[Accoun
     }
     for name, text in texts.items():
         write_secret(directory / name, text)
-    if os.geteuid() == 0:
+    if is_root():
         for path in (directory, *(directory / name for name in texts)):
             shutil.chown(path, user)
 
@@ -91,8 +90,10 @@ def configuration(
 def service_user() -> str:
     """Return the user as which a mosquitto started by root runs: its own user, else ``nobody``."""
     try:
+        import pwd
+
         return pwd.getpwnam("mosquitto").pw_name
-    except KeyError:
+    except (ImportError, KeyError):  # Windows has no such table of users
         return "nobody"
 
 

@@ -10,7 +10,6 @@ This file imports only the standard library and is run by its path.
 """
 
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -24,6 +23,10 @@ _OPEN_FILES = 65_536  # one per connection; the usual 1024 would limit a fleet
 
 def allow_many_connections() -> None:
     """Raise the limit of open files of this process and its children, as far as allowed."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < limit:

@@ -28,6 +28,7 @@ def temporary_folder() -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()
+        shutil.rmtree(folder, ignore_errors=True)  # Windows cannot remove a locked file
 
 
 def remove_orphaned_folders() -> None:
@@ -41,11 +42,13 @@ def remove_orphaned_folders() -> None:
 def _remove_orphan(folder: Path) -> None:
     # Other users may write there: ignore their links and locks. A broker may own the folder.
     lock = (folder / OWNER).lstat()
-    own = stat.S_ISREG(lock.st_mode) and lock.st_uid == os.geteuid() and lock.st_nlink == 1
+    user = os.geteuid() if hasattr(os, "geteuid") else lock.st_uid  # Windows: the folder is of one user
+    own = stat.S_ISREG(lock.st_mode) and lock.st_uid == user and lock.st_nlink == 1
     if folder.is_symlink() or not own:
         return
     with FileLock(folder / OWNER, timeout=0):
         shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # Windows cannot remove a locked file
 
 
 def _new_folder() -> tuple[Path, FileLock]:

@@ -8,21 +8,15 @@ from pathlib import Path
 
 import msgspec
 
-from wire.errors import InputError
 from wire.source_digest import digest_files, imported_modules
+from wire.user_folders import cache_folder
 
 
 def default_root() -> Path:
     """Return the folder that caches stores: PEELFLEET_STORE, else the user's cache folder."""
     if named := os.environ.get("PEELFLEET_STORE"):
         return Path(named)
-    try:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        raise InputError(
-            "this user has no home folder to keep models in: name a folder with --store or PEELFLEET_STORE"
-        ) from None
-    return cache / "peelfleet" / "stores"
+    return cache_folder() / "stores"
 
 
 def store_key(*parts: object) -> str:

@@ -6,7 +6,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from wire.errors import InputError
 from wire.source_digest import digest_files, imported_modules
+from wire.user_folders import cache_folder
 
 CACHE_VARIABLE = "NUMBA_CACHE_DIR"
 """Environment variable with the folder of compiled code; numba's own."""
@@ -29,12 +31,12 @@ def code_folder() -> Path | None:
     """
     named = os.environ.get(CACHE_VARIABLE)
     try:
-        cache = Path(named or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        cache = Path(named) / "peelfleet" if named else cache_folder()
         libraries = "-".join(version(library) for library in ("numba", "numpy"))
-    except (RuntimeError, PackageNotFoundError):
+    except (InputError, PackageNotFoundError):
         return None
     digest = digest_files(imported_modules(_ROOTS)).hex()[:16]
-    folder = cache / "peelfleet" / "kernel" / f"{libraries}-{digest}"
+    folder = cache / "kernel" / f"{libraries}-{digest}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:

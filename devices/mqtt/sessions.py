@@ -7,7 +7,6 @@ broken connection is not repeated here: the device reports again.
 
 import asyncio
 import logging
-import resource
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
@@ -349,6 +348,10 @@ def check_open_files(connections: int) -> None:
     Raises:
         InputError: the limit is too low for *connections*.
     """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = connections + SPARE_FILES
     if soft == resource.RLIM_INFINITY or soft >= needed:

@@ -1,6 +1,5 @@
 """``peelfleet agent``: this machine as a device of a fleet."""
 
-import asyncio
 import logging
 import random
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from emulator.cli.options import default, duration_option, name_option, path_opt
 from emulator.cli.service_options import BrokerUrl, FleetName
 from emulator.processes.interrupts import SIGNALS
 from wire.errors import InputError
+from wire.event_loops import call_on_signals, run_event_loop
 from wire.mqtt.connection import Connection
 from wire.topics import Role
 from wire.units import NS_PER_S, Bytes, Duration, Share
@@ -84,7 +84,7 @@ def run_agent(settings: DeviceSettings, connection: Connection, current_budget: 
         settings, replace(connection, persistent=True), current_budget, random.Random().random
     )
     try:
-        asyncio.run(_run(device))
+        run_event_loop(_run(device))
     finally:
         LOG.info("%s", device.counts.words())
 
@@ -104,7 +104,5 @@ def budget_source(budget: Bytes | None, budget_share: Share, proc: Path) -> Call
 
 
 async def _run(device: RealDevice) -> None:
-    loop = asyncio.get_running_loop()
-    for number in SIGNALS:
-        loop.add_signal_handler(number, device.stop)
+    call_on_signals(SIGNALS, device.stop)
     await device.run()

@@ -36,6 +36,7 @@ from emulator.cli.options import (
 from emulator.cli.service_options import BrokerUrl
 from emulator.processes.interrupts import SIGNALS
 from wire.errors import InputError
+from wire.event_loops import call_on_signals, run_event_loop
 from wire.mqtt.connection import Connection
 from wire.topics import Role
 from wire.units import NS_PER_S, Bytes, Duration, Share
@@ -165,7 +166,7 @@ def serve_stores(options: CloudOptions) -> None:
         ),
         grace_s=options.grace_s,
     )
-    asyncio.run(_serve(versions, connection, config, options))
+    run_event_loop(_serve(versions, connection, config, options))
 
 
 async def _serve(
@@ -174,8 +175,7 @@ async def _serve(
     counts, draw = ServiceStatistics(), random.Random().random
     service = Service(versions, connection, config, counts, draw)
     loop = asyncio.get_running_loop()
-    for number in SIGNALS:
-        loop.add_signal_handler(number, service.stop)
+    call_on_signals(SIGNALS, service.stop)
     if options.until_stdin_closes:
         threading.Thread(target=_wait_for_end, args=(loop, service), daemon=True).start()
     with _metrics_server(options, versions, counts, service):

@@ -3,26 +3,35 @@
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, TypeVar
 
 from emulator.processes.interrupts import SIGNALS
+from wire.event_loops import new_event_loop
 
 Result = TypeVar("Result")
 
 
-def run_interruptibly(main: Coroutine[Any, Any, Result]) -> Result:  # Any: as in `Coroutine`
+def run_interruptibly(
+    main: Coroutine[Any, Any, Result],  # Any: as in `Coroutine`
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = new_event_loop,
+) -> Result:
     """Run *main* to its end; an interruption cancels it, and KeyboardInterrupt is raised when it has ended.
 
     Signal handlers that raise, such as Python's own and that of a sweep's workers, would raise in the middle
     of the event loop. That leaves sockets half registered and tasks that wait for ever.
+
+    Args:
+        main: the program.
+        new_loop: makes its event loop.
     """
     if threading.current_thread() is not threading.main_thread():
-        return asyncio.run(main)
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(main)
     before = {number: signal.getsignal(number) for number in SIGNALS}
     interrupted = False
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
         loop = runner.get_loop()
         task = loop.create_task(main)
 

@@ -1,5 +1,6 @@
 """A fleet in real time on one machine: the broker, the cloud and the shards of one run."""
 
+import asyncio
 import os
 import secrets
 import tempfile
@@ -100,7 +101,9 @@ def run_local_fleet(
             running.check()
 
         try:
-            measurements = run_interruptibly(run_shards(shards, on_status, check_all))
+            running_shards = run_shards(shards, on_status, check_all)
+            # The usual loop, since it starts processes: on Windows those for MQTT cannot.
+            measurements = run_interruptibly(running_shards, asyncio.new_event_loop)
         except RunError as error:
             if USUAL_CAUSES not in str(error):
                 raise
