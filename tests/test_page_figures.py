@@ -8,11 +8,11 @@ import pytest
 
 from benchmarks import clocks_page, selection, traffic
 from benchmarks.quality.sources import open_source
-from emulator.cli.sweep import SweepOptions, run_sweep
 from emulator.run_directory.layout import read_summary
 from emulator.runner.observer import RunObserver
 from emulator.runner.runner import RunOptions, run
 from emulator.simulation.model_cache import train_once
+from emulator.sweep.run_sweep import SweepObserver, SweepOptions, run_sweep
 from scenarios.language.load import load, parse
 from scenarios.language.sweep_expansion import load_plan
 from wire.codecs import Codec
@@ -77,7 +77,9 @@ def test_traffic_shows_the_sweeps_of_today(
 ) -> None:
     plan = load_plan(ROOT / "scenarios" / f"{name}.yaml")
     chosen = tuple(each for each in plan.combinations if not only or each.name in only)
-    run_sweep(replace(plan, combinations=chosen), SweepOptions(out=tmp_path, jobs=2, store=store))
+    run_sweep(
+        replace(plan, combinations=chosen), SweepOptions(out=tmp_path, jobs=2, store=store), SweepObserver()
+    )
     today = traffic.markdown(traffic.read_figures(tmp_path)).splitlines()[2:]
     shown = {row[0]: row for row in rows_between(traffic.PAGE, name)[1:]}
     for line in today:

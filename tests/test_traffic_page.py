@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from benchmarks.traffic import COLUMNS, PAGE, SWEEPS, markdown, read_figures, replace_tables, table_pattern
-from emulator.cli.sweep import SweepOptions, run_sweep
+from emulator.sweep.run_sweep import SweepObserver, SweepOptions, run_sweep
 from scenarios.language.sweep_expansion import load_plan
 from tests.emulator.event_logs import event_table
 from wire.units import BYTE_UNITS
@@ -41,7 +41,9 @@ def in_small(name: str, folder: Path, stores: Path, only: tuple[str, ...] = ()) 
     counts = (f"fleet[{place}].count={count}" for place, count in enumerate(COUNTS[name]))
     plan = load_plan(SCENARIOS / f"{name}.yaml", [*SMALL, *counts])
     wanted = tuple(each for each in plan.combinations if not only or each.name in only)
-    run_sweep(replace(plan, combinations=wanted), SweepOptions(out=folder, jobs=1, store=stores))
+    run_sweep(
+        replace(plan, combinations=wanted), SweepOptions(out=folder, jobs=1, store=stores), SweepObserver()
+    )
     return read_figures(folder)
 
 

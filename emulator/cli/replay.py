@@ -9,9 +9,8 @@ from emulator.cli.diff import SAMPLES, describe_difference
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
 from emulator.cli.options import Broker, Data, Out, Overrides, RunDirectory, Shards, Store, Workers
 from emulator.cli.terminal import RunDisplay
-from emulator.replay.replay import read_replay
-from emulator.run_directory.manifest import list_unchecked
-from emulator.runner.runner import RunOptions, run
+from emulator.runner.replay_run import replay_run
+from emulator.runner.runner import RunOptions
 
 
 def replay(
@@ -32,12 +31,7 @@ def replay(
     """Play a recorded run again: its budgets and arrivals, or its budgets under another policy."""
     options = RunOptions(out=out, broker=broker, data=data, store=store, shards=shards, workers=workers)
     with RunDisplay() as display:
-        scenario, recording, warnings = read_replay(run_directory, set_ or [], clock)
-        for warning in [*list_unchecked([run_directory]), *warnings]:
-            display.on_warning(warning)
-        finished = run(scenario, options, display, recording)
-        if recording.exact and not finished.summary["replay_log_equal"]:
-            display.on_warning(f"the event log differs from that of {run_directory}: --diff shows where")
+        finished = replay_run(run_directory, set_ or [], clock, options, display)
     display.show(finished)
     if diff:
         _, lines = describe_difference(run_directory, finished.folder, SAMPLES)

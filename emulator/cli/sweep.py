@@ -1,19 +1,18 @@
 """``peelfleet sweep``: its runs under a progress bar, and its table in the terminal."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from types import TracebackType
+from typing import Annotated, Self
 
 import typer
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cloud.blocks.store_cache import default_root
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
 from emulator.cli.options import (
     Broker,
@@ -30,33 +29,12 @@ from emulator.cli.options import (
 )
 from emulator.cli.terminal import RunDisplay
 from emulator.cli.terminal_width import fits, plain_for, print_line, wide_terminal
-from emulator.executors.executor import WorkerDiedError
-from emulator.executors.map_tasks import run_tasks
-from emulator.executors.open_executor import LOCAL, PROCESSES, ExecutorName, count_cores, open_executor
-from emulator.simulation.trace_files import check_trace_files
-from emulator.sweep.combination_order import write_order
-from emulator.sweep.runs import (
-    SweepRun,
-    SweepTask,
-    list_missing,
-    list_runs,
-    open_sweep_folder,
-    run_task,
-    train_models,
-)
-from emulator.sweep.table import BROKEN, Row, SeedStatistics, seed_statistics, table_rows, write_tables
-from scenarios.language.sweep_expansion import MAX_SEEDS, SweepPlan, load_plan, read_seeds
-from scenarios.language.warnings import distinct_warnings
+from emulator.executors.open_executor import LOCAL
+from emulator.sweep.run_sweep import SweepObserver, SweepOptions, run_sweep
+from emulator.sweep.table import Row, SeedStatistics, seed_statistics, shown_metrics
+from scenarios.language.sweep_expansion import MAX_SEEDS, load_plan, read_seeds, training_seeds
 from wire.errors import RunError
 from wire.units import approximate_bytes
-
-DEFAULT_METRICS = (
-    "ndcg_at_10",
-    "quality_regret",
-    "over_budget_share",
-    "update_bytes",
-    "update_latency_seconds.p95",
-)
 
 
 class Seeds(tuple[int, ...]):
@@ -79,24 +57,6 @@ def metric_names(text: str) -> MetricNames:
     """Return the names of a list such as ``ndcg_at_10,update_bytes``."""
     names = MetricNames(name.strip() for name in text.split(","))
     return names if all(names) else wrong(text, "names of figures with commas between them")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepOptions:
-    """Settings of a sweep that are not part of its scenario."""
-
-    out: Path | None = None
-    """The folder of the sweep; None: ``runs/NAME-sweep``."""
-    jobs: int | None = None
-    """The number of runs at a time; None: one per core."""
-    executor: ExecutorName = LOCAL
-    broker: str | None = None
-    data: Path | None = None
-    store: Path | None = None
-    reports: bool = False
-    """Write a report for each run."""
-    metrics: Sequence[str] = ()
-    """The figures to print; empty: those of `DEFAULT_METRICS`."""
 
 
 def sweep(
@@ -142,142 +102,111 @@ def sweep(
     axes = [*(over or []), *training_seeds(train_seeds or ())]
     plan = load_plan(scenario, overrides(set_, clock=clock, sample=sample), axes, seeds)
     options = SweepOptions(
-        out=out,
-        jobs=jobs,
-        executor=executor,
-        broker=broker,
-        data=data,
-        store=store,
-        reports=reports,
-        metrics=metrics or (),
+        out=out, jobs=jobs, executor=executor, broker=broker, data=data, store=store, reports=reports
     )
-    if not run_sweep(plan, options):
+    with SweepDisplay() as display:
+        result = run_sweep(plan, options, display)
+    if result.table is not None:
+        show(result.rows, metrics or (), result.table)
+    if result.failures:
+        raise RunError(result.failure_text)
+    if not result.passed:
         raise typer.Exit(THRESHOLD_BROKE)
 
 
-def training_seeds(seeds: Sequence[int]) -> Sequence[str]:
-    """Return the axis, as ``--over`` has it, of *seeds* of training: each trains a model of its own."""
-    return [f"model.training.seed={','.join(map(str, seeds))}"] if seeds else ()
+class SweepDisplay(SweepObserver):
+    """The display of a sweep, on standard error: training, then a bar or lines of its runs."""
+
+    def __init__(self) -> None:
+        self._training: RunDisplay | None = None
+        self._terminal = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=self._terminal,
+            disable=not self._terminal.is_terminal,
+            refresh_per_second=4,
+        )
+        self._bar: TaskID | None = None
+        self._before, self._start_s = 0, 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end_training(kind, error, trace)
+        self._bars.stop()
+
+    def on_warning(self, text: str) -> None:
+        """Print a warning."""
+        RunDisplay().on_warning(text)
+
+    def on_training(self, stage: str, done: int, total: int, note: str) -> None:
+        """Show a step of a training stage."""
+        if self._training is None:
+            self._training = RunDisplay()
+            self._training.__enter__()
+        self._training.on_training(stage, done, total, note)
+
+    def on_runs(self, done: int, total: int) -> None:
+        """Start the bar of runs."""
+        self._end_training()
+        self._before, self._start_s = done, time.monotonic()
+        self._bars.start()
+        self._bar = self._bars.add_task("runs", total=total, completed=done, note="")
+
+    def on_run_start(self, name: str) -> None:
+        """Show which run has started."""
+        if self._bar is not None:
+            self._bars.update(self._bar, note=name)
+
+    def on_run_end(self, name: str, error: str | None) -> None:
+        """Show a run that has ended."""
+        if self._bar is None:
+            return
+        if error is not None:
+            print_line(self._terminal, f"failed: {name}: {error}")
+        self._bars.advance(self._bar)
+        if not self._terminal.is_terminal:
+            spent_s, (done, total) = time.monotonic() - self._start_s, self._counts
+            print_line(self._terminal, f"{done} of {total} runs, {spent_s:.0f} s: {name}")
+
+    def on_end(self) -> None:
+        """Show how many runs there were."""
+        if self._bar is None:
+            return
+        text = f"{self._counts[0] - self._before} run now, {self._before} were there"
+        self._bars.update(self._bar, note=text)
+        self._bars.stop()
+        if not self._terminal.is_terminal:
+            print_line(self._terminal, text)
+
+    @property
+    def _counts(self) -> tuple[int, int]:
+        """The number of runs that have ended, and of all."""
+        bar = self._bars.tasks[0]
+        return int(bar.completed), int(bar.total or 0)
+
+    def _end_training(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None:
+        if self._training is not None:
+            self._training.__exit__(kind, error, trace)
+            self._training = None
 
 
-def run_sweep(plan: SweepPlan, options: SweepOptions) -> bool:
-    """Run the missing runs of *plan*, write and print its table; return whether all thresholds held.
-
-    Raises:
-        InputError: a combination cannot be run, or the folder holds something else.
-        RunError: some runs failed; the table holds the others.
-    """
-    runs = list_runs(plan, options.data)
-    scenarios = [combination.scenario for combination in plan.combinations]
-    trace_warnings = check_trace_files(scenarios)  # a run would refuse a wrong trace only when it starts
-    for warning in [*distinct_warnings(scenarios), *trace_warnings]:
-        RunDisplay().on_warning(warning)
-    folder = options.out or Path("runs") / f"{plan.base.name}-sweep"
-    with open_sweep_folder(folder):
-        write_order([combination.name for combination in plan.combinations], folder)
-        todo = list_missing(runs, folder)
-        _train(todo, options.store)
-        store = (options.store or default_root()).resolve()
-        tasks = [SweepTask(run, folder.resolve(), options.broker, store, options.reports) for run in todo]
-        failures = _run_tasks(tasks, len(runs), options.executor, _jobs(plan, options))
-        rows = table_rows([run for run in runs if run.subfolder not in failures], folder)
-        if rows:
-            _show(rows, options.metrics, write_tables(rows, folder))
-    if failures:
-        raise RunError(_describe(failures, len(runs)))
-    return not any(row[BROKEN] for row in rows)
-
-
-def _jobs(plan: SweepPlan, options: SweepOptions) -> int | None:
-    """Return the most runs at a time: 1 on an external broker, where equal runs would share topics."""
-    scenarios = [combination.scenario for combination in plan.combinations]
-    brokers = [options.broker or scenario.broker for scenario in scenarios if scenario.clock != "virtual"]
-    if any(broker.startswith("mqtt://") for broker in brokers):
-        return 1
-    return options.jobs
-
-
-def _train(runs: Sequence[SweepRun], store: Path | None) -> None:
-    if runs:
-        with RunDisplay() as display:
-            train_models(runs, store, display.on_training)
-
-
-def _run_tasks(
-    tasks: Sequence[SweepTask], total: int, executor: ExecutorName, jobs: int | None
-) -> dict[str, str]:
-    """Carry out *tasks* under a progress bar; return the errors by place."""
-    failures: dict[str, str] = {}
-    terminal = Console(stderr=True)
-    bars = Progress(
-        TextColumn("{task.description:<12}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}", markup=False),
-        console=terminal,
-        disable=not terminal.is_terminal,
-        refresh_per_second=4,
-    )
-    done_before, start_s = total - len(tasks), time.monotonic()
-    with bars:
-        bar = bars.add_task("runs", total=total, completed=done_before, note="")
-
-        def on_start(task: SweepTask) -> None:
-            bars.update(bar, note=task.run.subfolder)
-
-        def on_end(task: SweepTask, error: str | None) -> None:
-            if error is not None:
-                failures[task.run.subfolder] = error
-                print_line(terminal, f"failed: {task.run.subfolder}: {error}")
-            bars.advance(bar)
-            if not terminal.is_terminal:
-                done = int(bars.tasks[bar].completed)
-                spent_s = time.monotonic() - start_s
-                print_line(terminal, f"{done} of {total} runs, {spent_s:.0f} s: {task.run.subfolder}")
-
-        if tasks:
-            _execute(tasks, executor, jobs, on_start, on_end)
-        bars.update(bar, note=_counts(len(tasks), done_before))
-    if not terminal.is_terminal:
-        print_line(terminal, _counts(len(tasks), done_before))
-    return failures
-
-
-def _execute(
-    tasks: Sequence[SweepTask],
-    executor: ExecutorName,
-    jobs: int | None,
-    on_start: Callable[[SweepTask], None],
-    on_end: Callable[[SweepTask, str | None], None],
-) -> None:
-    """Run *tasks*; one that kills its process fails alone."""
-    if executor.kind == PROCESSES:
-        jobs = min(jobs or count_cores(), len(tasks))
-    with open_executor(executor, jobs) as opened:
-        for folder in {tasks[0].folder, tasks[0].store}:
-            opened.check_folder(folder)
-        for index, future in run_tasks(opened, run_task, tasks, in_flight=opened.workers, on_start=on_start):
-            try:
-                error = future.result()
-            except WorkerDiedError as died:
-                error = str(died)
-            on_end(tasks[index], error)
-
-
-def _counts(now: int, before: int) -> str:
-    return f"{now} run now, {before} were there"
-
-
-def _describe(failures: dict[str, str], runs: int) -> str:
-    first = min(failures)
-    more = f", and {len(failures) - 1} more" if len(failures) > 1 else ""
-    return f"{len(failures)} of {runs} runs failed: {first}: {failures[first]}{more}"
-
-
-def _show(rows: Sequence[Row], metrics: Sequence[str], file: Path) -> None:
+def show(rows: Sequence[Row], metrics: Sequence[str], file: Path) -> None:
+    """Print the means of *metrics*, and the *file* with the table of a sweep."""
     terminal = wide_terminal()
-    metrics = metrics or [name for name in DEFAULT_METRICS if any(row.get(name) is not None for row in rows)]
+    metrics = metrics or shown_metrics(rows)
     try:
         figures = seed_statistics(rows, metrics)
         table = means_table(figures, metrics, terminal)

@@ -21,6 +21,7 @@ from emulator.runner.observer import RunObserver
 from emulator.runner.runner import RunResult
 from emulator.simulation.model_cache import PreparedModel
 from scenarios.language.thresholds import shown_value
+from wire.text import printable_lines
 from wire.units import NS_PER_S, approximate_bytes
 
 LINE_EVERY_S = 10.0
@@ -116,7 +117,7 @@ class RunDisplay(RunObserver):
 
     def on_warning(self, text: str) -> None:
         """Print a warning above the bars."""
-        print_text(self._terminal, f"warning: {text}", "yellow")
+        print_text(self._terminal, printable_lines(f"warning: {text}"), "yellow")
 
     def on_model(self, model: PreparedModel, *, counts: bool = True) -> None:
         """Show which model is used, and with *counts* what of its data was left out."""

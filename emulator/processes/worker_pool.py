@@ -3,6 +3,10 @@
 They are spawned, not forked: they inherit no socket, no thread and no event loop. Only the parent handles
 signals of the terminal: when it ends, it interrupts the workers, and they have time to write their data and
 to stop their own processes. SIGTERM ends a worker at once: the pool sends it to the others when one dies.
+
+A worker runs functions of modules, so it does not import the main module of its parent, as spawned processes
+do: a script without a guard would run again in each worker, and a program that was read from standard input
+cannot be found.
 """
 
 import _thread
@@ -15,8 +19,9 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection
+from multiprocessing import connection, context, process, spawn
 from types import FrameType
+from typing import Any, Final
 
 from emulator.processes.interrupts import SIGNALS
 
@@ -24,15 +29,55 @@ EXIT_STATUS = 130
 GRACE_S = 60.0
 """Seconds that an interrupted worker may take: a run in lockstep has to stop a broker and a cloud."""
 _LOOK_EVERY_S = 0.1
+_MAIN_KEYS: Final = ("init_main_from_name", "init_main_from_path")
+"""Keys that tell a spawned process the main module of its parent."""
+
+
+class _StartingThread(threading.local):
+    """Tells if this thread starts a worker just now."""
+
+    active = False
+
+
+_STARTING = _StartingThread()
+_preparation_data = spawn.get_preparation_data
+
+
+def _data_without_main(name: str) -> dict[str, Any]:  # Any: as in `multiprocessing`
+    """Return what a process is told at its start; a worker of ours is not told about the main module."""
+    data = _preparation_data(name)
+    return {key: value for key, value in data.items() if not (_STARTING.active and key in _MAIN_KEYS)}
+
+
+# There is no other way to say it. Processes that somebody else starts are told what they always were.
+spawn.get_preparation_data = _data_without_main
+
+
+class WorkerProcess(context.SpawnProcess):
+    """A spawned process that does not import the main module of its parent."""
+
+    @staticmethod
+    def _Popen(process_obj: process.BaseProcess) -> Any:  # noqa: N802
+        _STARTING.active = True
+        try:
+            return context.SpawnProcess._Popen(process_obj)
+        finally:
+            _STARTING.active = False
+
+
+class WorkerContext(context.SpawnContext):
+    """The context of workers."""
+
+    Process = WorkerProcess
 
 
 @contextmanager
 def worker_pool(size: int) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool of *size* processes; they end when the block fails or is interrupted."""
-    context = multiprocessing.get_context("spawn")
-    read_end, write_end = context.Pipe(duplex=False)
+    workers = WorkerContext()
+    read_end, write_end = workers.Pipe(duplex=False)
     try:
-        with ProcessPoolExecutor(size, context, initializer=_init_worker, initargs=(read_end,)) as pool:
+        with ProcessPoolExecutor(size, workers, initializer=_init_worker, initargs=(read_end,)) as pool:
             try:
                 yield pool
             except BaseException:

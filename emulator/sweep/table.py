@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.csv as pc
@@ -23,6 +24,15 @@ BROKEN = "thresholds_broken"
 _OF_THE_RUN = ("combination", "seed", "run")
 _WALL_TOO = frozenset({"reports_sent_again"})
 """Columns that depend on the wall clock, without ``wall`` in their names."""
+
+DEFAULT_METRICS: Final = (
+    "ndcg_at_10",
+    "quality_regret",
+    "over_budget_share",
+    "update_bytes",
+    "update_latency_seconds.p95",
+)
+"""The figures of a sweep that are shown unless others are asked for."""
 
 Scalar = None | bool | int | float | str
 Row = Mapping[str, Scalar]
@@ -140,6 +150,11 @@ def seed_statistics(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, di
             metric: _statistics([row.get(metric) for row in own], first, metric) for metric in metrics
         }
     return statistics
+
+
+def shown_metrics(rows: Sequence[Row]) -> list[str]:
+    """Return those of `DEFAULT_METRICS` that some run has."""
+    return [name for name in DEFAULT_METRICS if any(row.get(name) is not None for row in rows)]
 
 
 def _statistics(values: Sequence[Scalar], first: dict[str, float | None], metric: str) -> SeedStatistics:

@@ -26,7 +26,7 @@ from devices.timeline.actions import Actions
 from devices.timeline.faults import Faults
 from devices.timeline.schedule import Stage
 from scenarios.language.prices import Prices
-from scenarios.language.sweep import Sweep
+from scenarios.language.sweep import SweepSection
 from scenarios.language.thresholds import Threshold, rules_of
 from wire.codecs import Codec
 from wire.geometry import MAX_BLOCKS, Score
@@ -270,7 +270,7 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     rollout: Rollout | None = None
     """Rollout of a new model version to the fleet, in stages."""
 
-    sweep: Sweep | None = None
+    sweep: SweepSection | None = None
     """Variants of this scenario that `peelfleet sweep` runs."""
 
     def fill_in(self) -> None:

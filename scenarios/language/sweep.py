@@ -36,7 +36,7 @@ class Case(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             check_key("set", key)
 
 
-class Sweep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SweepSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Variants for `peelfleet sweep`: each case with each point of the grid, for each seed."""
 
     grid: dict[str, tuple[Any, ...]] = {}

@@ -19,7 +19,7 @@ from scenarios.language.decode import MOST_ERRORS, decode, in_order
 from scenarios.language.load import located, read, with_files_beside
 from scenarios.language.overrides import apply_all, assign
 from scenarios.language.scenario import Scenario
-from scenarios.language.sweep import Sweep
+from scenarios.language.sweep import SweepSection
 from scenarios.language.types import plain
 from scenarios.language.yaml_tree import Path, Tree, Value, one_line, read_tree, read_value
 from wire.errors import InputError
@@ -117,7 +117,7 @@ def expand(
     wrong = apply_all(tree, overrides)
     _add_options(tree, over, seeds)
     base = decode(tree, wrong)
-    sweep = base.sweep or Sweep()
+    sweep = base.sweep or SweepSection()
     if not (sweep.grid or sweep.cases or sweep.seeds):
         raise InputError(
             f"{where}: sweeps nothing: write a sweep section, or give --over KEY=V1,V2 or --seeds 1-5"
@@ -185,7 +185,12 @@ def read_seeds(text: str) -> Iterator[int]:
         yield from range(first, last + 1)
 
 
-def _variants(tree: Tree, sweep: Sweep) -> list[_Variant]:
+def training_seeds(seeds: Sequence[int]) -> Sequence[str]:
+    """Return the axis, as ``--over`` has it, of *seeds* of training: each trains a model of its own."""
+    return [f"model.training.seed={','.join(map(str, seeds))}"] if seeds else ()
+
+
+def _variants(tree: Tree, sweep: SweepSection) -> list[_Variant]:
     """Return the settings of each combination; the last key of the grid varies fastest."""
     cases: list[tuple[str | None, tuple[_Setting, ...]]] = [
         (case.name, tuple(_settings(tree, ("sweep", "cases", at, "set"), case.set)))

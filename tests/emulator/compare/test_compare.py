@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks.compare_calibration import CHANGE, FULL, changed_pairs, null_pairs
-from emulator.cli.compare import verdict
 from emulator.compare import run_sets as compare_sides
+from emulator.compare.descriptions import verdict
 from emulator.compare.resampling_units import MAX_UNITS, MIN_SEEDS
 from emulator.compare.run_sets import Comparison, SettingDifference, pair_seeds, read_run_set, run_folders
 from emulator.compare.statistics import MetricDifference, RatioSums, estimate_differences

@@ -8,7 +8,9 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from emulator.cli import compare as command
+from emulator.cli.compare import write
+from emulator.compare.compare_runs import compare_runs
+from emulator.compare.descriptions import as_plain
 from emulator.metrics.per_device import COMPARED_METRICS
 from emulator.run_directory.layout import read_summary
 from tests.emulator.event_logs import part
@@ -60,8 +62,8 @@ def hours_of(summary: dict[str, Any]) -> float:
 @pytest.mark.parametrize("changes", [(HANDOVERS,), (ROLLOUT,), (HANDOVERS, ROLLOUT, FAULTS)])
 def test_each_side_has_the_figures_of_its_summary(runner: Runner, changes: tuple[str, ...]) -> None:
     folders = [runner.run(TINY, ASK_FIRST, *changes, f"seed={seed}").folder for seed in (1, 2)]
-    (found,) = command.compare_runs([str(each) for each in folders])
-    rows = {row["metric"]: row for row in command.as_plain(found)["metrics"]}
+    (found,) = compare_runs([str(each) for each in folders])
+    rows = {row["metric"]: row for row in as_plain(found)["metrics"]}
     for side, folder in zip(("baseline", "compared"), folders, strict=True):
         summary = read_summary(folder)
         expected = figures([summary], hours_of(summary))
@@ -75,7 +77,7 @@ def test_several_seeds_have_the_means_that_a_sweep_prints(runner: Runner, tmp_pa
         runner.out = tmp_path / name
         for seed in (1, 2):
             runner.run(TINY, change, "updates.local_eviction=false", f"seed={seed}")
-    (found,) = command.compare_runs([str(tmp_path / name) for name in changes])
+    (found,) = compare_runs([str(tmp_path / name) for name in changes])
     for side, name in (("first", "ours"), ("second", "theirs")):
         summaries = [read_summary(folder) for folder in sorted((tmp_path / name).iterdir())]
         figure = figures(summaries, 1.0)
@@ -88,17 +90,17 @@ def test_tables_that_are_not_those_of_the_summary_are_refused(runner: Runner, tm
     path = folder / part("update")
     pq.write_table(pq.read_table(path).slice(9), path)
     with pytest.raises(InputError, match=r"the run directory is damaged: .* bytes .* were written"):
-        command.compare_runs([str(folder), str(folder)])
+        compare_runs([str(folder), str(folder)])
     (folder / "manifest.json").unlink()  # a run of an older version
     with pytest.raises(InputError, match="the run directory is damaged: the event log was changed"):
-        command.compare_runs([str(folder), str(folder)])
+        compare_runs([str(folder), str(folder)])
 
 
 def test_what_is_written_says_what_it_is_worth(runner: Runner, tmp_path: Path) -> None:
     """One seed of a fleet that a fault hits: no interval, and no word about other runs."""
     folders = [runner.run(TINY, FAULTS, f"updates.local_eviction={on}").folder for on in ("true", "false")]
-    found = command.compare_runs([str(each) for each in folders])
-    command.write(found, tmp_path / "c.json", tmp_path / "c.csv")
+    found = compare_runs([str(each) for each in folders])
+    write(found, tmp_path / "c.json", tmp_path / "c.csv")
     (plain,) = msgspec.json.decode((tmp_path / "c.json").read_bytes())
     assert {key: plain[key] for key in ("enough_seeds", "seeds_needed", "shared", "seeds")} == {
         "enough_seeds": False,

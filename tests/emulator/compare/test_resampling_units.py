@@ -13,16 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console as Terminal
 
-from emulator.cli.compare import metric_lines, signed_share, verdict
-from emulator.cli.sweep import DEFAULT_METRICS, means_lines, means_table, seeds_of, training_seeds
+from emulator.cli.compare import metric_lines
+from emulator.cli.sweep import means_lines, means_table, seeds_of
 from emulator.cli.terminal_width import fits, plain_for
+from emulator.compare.descriptions import signed_share, verdict
 from emulator.compare.percentiles import SortedEvents, estimate_p95_difference
 from emulator.compare.resampling_units import _clusters, shared_causes
 from emulator.compare.sign_test import adjust_for_all_metrics, sign_test
 from emulator.compare.statistics import Bounds, MetricDifference, RatioSums, estimate_differences
 from emulator.metrics.per_device import COMPARED_METRICS
-from emulator.sweep.table import SeedStatistics
+from emulator.sweep.table import DEFAULT_METRICS, SeedStatistics
 from scenarios.language.load import load, parse
+from scenarios.language.sweep_expansion import training_seeds
 from tests.emulator.scenarios import TINY
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray

@@ -50,7 +50,7 @@ from scenarios.language.checks import BROKERS, MAX_DEVICES
 from scenarios.language.load import dump, parse
 from scenarios.language.scenario import Scenario
 from scenarios.language.schema import Model, Updates
-from scenarios.language.sweep import Case, Sweep
+from scenarios.language.sweep import Case, SweepSection
 from scenarios.language.thresholds import MEANS, SIGNS, Threshold
 from scenarios.language.yaml_scalars import AmbiguousError, read_plain
 from tests.scenarios.conformity import problems
@@ -299,7 +299,7 @@ swept_values = st.recursive(
     max_leaves=4,
 )
 sweeps = st.builds(
-    Sweep,
+    SweepSection,
     grid=st.dictionaries(swept_keys, st.lists(swept_values, min_size=1, max_size=3).map(tuple), max_size=2),
     cases=st.lists(
         st.builds(Case, name=names, set=st.dictionaries(swept_keys, swept_values, max_size=2)),
