@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from benchmarks.figures import verdict, write
 from devices.simulated.roster import FleetGroup
@@ -27,6 +28,9 @@ from emulator.metrics.slices import Slices
 from emulator.metrics.strata import Strata
 from emulator.metrics.summary import encode_tables
 from emulator.metrics.timeline import RunTimeline
+from emulator.run_directory.event_reader import read_tables
+from emulator.run_directory.layout import DEVICES as DEVICE_FILE
+from emulator.run_directory.layout import EVENTS
 from emulator.run_directory.run_files import RunFiles
 from emulator.runner.observer import RunObserver
 from emulator.runner.runner import RunOptions, run
@@ -102,8 +106,9 @@ class WholeFleet:
     def __init__(self, folder: Path) -> None:
         files = RunFiles(folder)
         scenario = parse(files.scenario, str(folder))
-        table = DeviceTable.read(files.devices([]))
-        tables, timeline = encode_tables(table, files.events), RunTimeline.from_scenario(scenario)
+        table = DeviceTable.read(pq.read_table(folder / DEVICE_FILE))
+        tables = encode_tables(table, read_tables(folder / EVENTS))
+        timeline = RunTimeline.from_scenario(scenario)
         slices = Slices(scan(tables, table, timeline).scales(), timeline)
         inputs = MetricInputs(Frame(table, timeline, tables["quality"], slices), tables, 0)
         self.groups: Sequence[FleetGroup] = scenario.fleet

@@ -8,16 +8,15 @@ import typer
 
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
 from emulator.cli.options import RunDirectory
-from emulator.compare.event_log_diff import TableDiff, diff_tables
+from emulator.compare.event_log_diff import TableDiff
+from emulator.compare.run_diff import DERIVED, diff_runs
 from emulator.replay.replay import read_run
+from emulator.run_directory.event_reader import EventReader
 from emulator.run_directory.manifest import list_unchecked
 from emulator.run_directory.run_files import RunFiles
-from emulator.run_directory.run_tables import Tables
 
 SAMPLES: Final = 5
 """Differences to show of each table, by default."""
-_DERIVED: Final = ("devices", "metrics")
-"""Tables that are not part of the event log."""
 
 
 def diff(
@@ -49,21 +48,10 @@ def describe_difference(before: Path, after: Path, samples: int) -> tuple[bool, 
     """
     for folder in (before, after):
         read_run(folder)
-    runs = RunFiles(before), RunFiles(after)
-    one, other = (run.events for run in runs)
-    differences = [
-        *diff_tables(one, other, samples),
-        *diff_tables(_derived(runs[0]), _derived(runs[1]), samples),
-    ]
-    equal = runs[0].events_sha256 == runs[1].events_sha256
+    differences = diff_runs(RunFiles(before), RunFiles(after), samples)
+    equal = EventReader(before).sha256() == EventReader(after).sha256()
     notes = (f"note: {note}" for note in list_unchecked([before, after]))
     return equal, [*notes, *_lines(differences, equal)]
-
-
-def _derived(run: RunFiles) -> Tables:
-    """Return the tables of a run that hold no events, if it has them."""
-    metrics = {} if run.metrics is None else {"metrics": run.metrics}
-    return {"devices": run.devices(("device",)), **metrics}
 
 
 def _lines(differences: Sequence[TableDiff], equal: bool) -> Iterator[str]:
@@ -81,12 +69,12 @@ def _lines(differences: Sequence[TableDiff], equal: bool) -> Iterator[str]:
         )
     for table in differences:
         yield from table.samples
-    derived = [table.name for table in differences if table.name in _DERIVED and not table.same]
+    derived = [table.name for table in differences if table.name in DERIVED and not table.same]
     if derived:
         yield f"tables that are not part of the event log differ: {', '.join(derived)}"
     if equal:
         yield "the event logs are the same"
-    elif all(table.same for table in differences if table.name not in _DERIVED):
+    elif all(table.same for table in differences if table.name not in DERIVED):
         yield "the event logs differ only in the order of a device's rows"
     else:
         yield "the event logs differ"

@@ -5,8 +5,8 @@ their order. Wall-clock columns are not compared, nor is the running number of a
 would change all rows after it.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -32,13 +32,15 @@ _KEYS: Final = {
 _ANY_KEY: Final = ("device", "t_ns")
 """The same for any other table."""
 
-MAX_SAMPLES: Final = 1000
-"""Largest number of differences of a table that are written as text."""
 MAX_COLUMNS: Final = 4
 """Largest number of columns of a row that are written as text."""
 
 _OUT: Final = (WALL, "order")
 """Columns that are not compared."""
+
+
+Sample = tuple[tuple[int, str], str]
+"""A difference: time and device, by which it is sorted, and its text."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,33 @@ class TableDiff:
     changed: int
     only_before: int
     only_after: int
-    samples: tuple[str, ...]
-    """The first differences as text."""
+    first: tuple[Sample, ...] = field(repr=False)
+    """The first differences."""
 
     @property
     def same(self) -> bool:
         """True if all rows are equal."""
         return not (self.changed or self.only_before or self.only_after)
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """The first differences as text."""
+        return tuple(text for _, text in self.first)
+
+    def merged(self, other: "TableDiff", most: int) -> "TableDiff":
+        """Return the differences of the rows of both, which are of different devices; *most* as text."""
+        return TableDiff(
+            self.name,
+            self.equal + other.equal,
+            self.changed + other.changed,
+            self.only_before + other.only_before,
+            self.only_after + other.only_after,
+            _first((*self.first, *other.first), most),
+        )
+
+
+def _first(samples: Iterable[Sample], most: int) -> tuple[Sample, ...]:
+    return tuple(sorted(samples, key=lambda sample: sample[0])[:most])
 
 
 def diff_tables(before: Tables, after: Tables, most: int = 5) -> tuple[TableDiff, ...]:
@@ -82,24 +104,23 @@ def _diff_table(name: str, before: pa.Table, after: pa.Table, most: int) -> Tabl
     wrong = {column: _unequal(one[column], other[column]) for column in columns}
     changed = np.logical_or.reduce([np.zeros(len(common), dtype=bool), *wrong.values()])
     only = _others(first, at_before), _others(second, at_after)
-    samples = [
-        *_changes(name, one, other, wrong, changed),
-        *_unpaired(name, before, only[0], "only in the first"),
-        *_unpaired(name, after, only[1], "only in the second"),
-    ]
-    samples.sort(key=lambda sample: sample[0])
+    samples = (
+        *_changes(name, one, other, wrong, _earliest(one, np.flatnonzero(changed), most)),
+        *_unpaired(name, before, _earliest(before, only[0], most), "only in the first"),
+        *_unpaired(name, after, _earliest(after, only[1], most), "only in the second"),
+    )
     counts = int(np.count_nonzero(~changed)), int(np.count_nonzero(changed)), len(only[0]), len(only[1])
-    return TableDiff(name, *counts, tuple(text for _, text in samples[:most]))
+    return TableDiff(name, *counts, _first(samples, most))
 
 
 def _comparable(table: pa.Table) -> pa.Table:
     """Return *table* with text in place of lists, maps and encoded labels."""
-    for at, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            table = table.set_column(at, field.name, table[field.name].cast(pa.string()))
-        elif pa.types.is_nested(field.type):
-            texts = [None if value is None else str(value) for value in table[field.name].to_pylist()]
-            table = table.set_column(at, field.name, pa.array(texts, pa.string()))
+    for at, (name, kind) in enumerate(zip(table.column_names, table.schema.types, strict=True)):
+        if pa.types.is_dictionary(kind):
+            table = table.set_column(at, name, table[name].cast(pa.string()))
+        elif pa.types.is_nested(kind):
+            texts = [None if value is None else str(value) for value in table[name].to_pylist()]
+            table = table.set_column(at, name, pa.array(texts, pa.string()))
     return table
 
 
@@ -141,14 +162,10 @@ def _unequal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> NDArray[np.bool_]:
     return mask
 
 
-Sample = tuple[tuple[int, str], str]
-"""A difference: time and device, by which it is sorted, and its text."""
-
-
 def _changes(
-    name: str, one: pa.Table, other: pa.Table, wrong: dict[str, NDArray[np.bool_]], changed: NDArray[np.bool_]
+    name: str, one: pa.Table, other: pa.Table, wrong: Mapping[str, NDArray[np.bool_]], rows: Sequence[int]
 ) -> Iterator[Sample]:
-    for row in _earliest(one, np.flatnonzero(changed)):
+    for row in rows:
         pairs = [
             f"{column} {one[column][row].as_py()} -> {other[column][row].as_py()}"
             for column, unequal in wrong.items()
@@ -158,24 +175,24 @@ def _changes(
         yield _sample(name, one, row, ", ".join([*pairs[:MAX_COLUMNS], *more]))
 
 
-def _unpaired(name: str, table: pa.Table, rows: NDArray[np.int64], text: str) -> Iterator[Sample]:
-    for row in _earliest(table, rows):
+def _unpaired(name: str, table: pa.Table, rows: Sequence[int], text: str) -> Iterator[Sample]:
+    for row in rows:
         yield _sample(name, table, row, text)
 
 
-def _earliest(table: pa.Table, rows: NDArray[np.int64]) -> list[int]:
-    """Return the first `MAX_SAMPLES` of *rows* in the order of time."""
-    if "t_ns" not in table.column_names:
-        return [int(row) for row in rows[:MAX_SAMPLES]]
-    t_ns = table["t_ns"].to_numpy()[rows]
-    earliest: list[int] = rows[np.argsort(t_ns, kind="stable")][:MAX_SAMPLES].tolist()
+def _earliest(table: pa.Table, rows: NDArray[np.int64], most: int) -> list[int]:
+    """Return the first of *rows*, at *most* so many, in the order of samples."""
+    keys = [(key, "ascending") for key in ("t_ns", "device") if key in table.column_names]
+    if keys:
+        rows = rows[pc.sort_indices(table.select([key for key, _ in keys]).take(pa.array(rows)), keys)]
+    earliest: list[int] = rows[:most].tolist()
     return earliest
 
 
 def _sample(name: str, table: pa.Table, row: int, text: str) -> Sample:
     if "t_ns" not in table.column_names:
         named = " ".join(str(table[key][row]) for key in _KEYS.get(name, _ANY_KEY) if str(table[key][row]))
-        return (row, named), f"{name}: {named}: {text}"
+        return (0 if "device" in table.column_names else row, named), f"{name}: {named}: {text}"
     t_ns, device = table["t_ns"][row].as_py(), table["device"][row].as_py()
     seq = f", report {table['seq'][row]}" if "seq" in table.column_names else ""
     return (t_ns, device), f"{name}: {device} at {t_ns / NS_PER_S:g} s{seq}: {text}"

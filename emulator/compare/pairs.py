@@ -14,6 +14,7 @@ import numpy as np
 from emulator.compare.statistics import Bounds, RatioSums
 from emulator.metrics.per_device import COMPARED_METRICS, DeviceEvents, MeasuredRun, Reduction
 from emulator.metrics.row_index import IntArray
+from emulator.run_directory.device_reader import find_numbers
 from wire.ranking_metrics import FloatArray
 
 
@@ -28,10 +29,9 @@ class RunPair:
     @cached_property
     def devices(self) -> tuple[IntArray, IntArray]:
         """The numbers, in each run, of the devices that both runs have."""
-        number_of = {name: number for number, name in enumerate(self.second.devices)}
-        first = [number for number, name in enumerate(self.first.devices) if name in number_of]
-        second = [number_of[self.first.devices[number]] for number in first]
-        return np.array(first, dtype=np.int64), np.array(second, dtype=np.int64)
+        second = find_numbers(self.first.ids, self.second.ids)
+        first = np.flatnonzero(second >= 0)
+        return first, second[first]
 
     @property
     def count(self) -> int:
@@ -47,8 +47,7 @@ class RunPair:
     def users(self) -> IntArray:
         """The user of each row in each run, shape (2, rows)."""
         first, second = (
-            np.array(run.users, dtype=np.int64)[numbers]
-            for run, numbers in zip((self.first, self.second), self.devices, strict=True)
+            run.users[numbers] for run, numbers in zip((self.first, self.second), self.devices, strict=True)
         )
         if self.same_seed:
             return np.stack([first, second])
@@ -59,9 +58,8 @@ class RunPair:
     @cached_property
     def events(self) -> tuple[DeviceEvents, DeviceEvents]:
         """Latencies of each run, by row."""
-        (metric,) = [metric for metric in COMPARED_METRICS if metric.reduction is Reduction.P95]
         first, second = (
-            run.events(metric).select(numbers, len(run.devices))
+            run.events.select(numbers, len(run.ids))
             for run, numbers in zip((self.first, self.second), self.devices, strict=True)
         )
         return first, second if self.same_seed else replace(second, device=second.device + self.count)
@@ -75,7 +73,7 @@ class RunPair:
         """
         parts = []
         for run, numbers in zip((self.first, self.second), self.devices, strict=True):
-            above, below = (values[numbers] for values in run.sums(COMPARED_METRICS))
+            above, below = (values[numbers] for values in run.sums)
             parts.append((above, below))
         for column, metric in enumerate(COMPARED_METRICS):
             if metric.reduction is Reduction.P95:

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 
 from emulator.compare.differences import compare_pairs
 from emulator.compare.pairs import RunPair
 from emulator.compare.resampling_units import ResamplingUnits, find_units
 from emulator.compare.statistics import LEVEL, MetricDifference
 from emulator.metrics.per_device import MeasuredRun
+from emulator.run_directory.device_reader import find_numbers
 from emulator.run_directory.layout import PARTIAL, SCENARIO, SUMMARY, read_scenario
 from emulator.sweep.combination_order import read_order
 from scenarios.language.yaml_tree import Value, dotted, read_tree
@@ -213,5 +215,6 @@ def pair_seeds(first: Sequence[int], second: Sequence[int]) -> tuple[tuple[int, 
 
 def _only_in(side: RunSet, other: RunSet, seeds: Sequence[tuple[int, int]]) -> Iterator[str]:
     for own, paired in seeds:
-        others = set(other.runs[paired].devices)
-        yield from (f"seed {own}: {name}" for name in side.runs[own].devices if name not in others)
+        ids = side.runs[own].ids
+        alone = find_numbers(ids, other.runs[paired].ids) < 0
+        yield from (f"seed {own}: {name}" for name in ids.filter(pa.array(alone)).to_pylist())

@@ -4,15 +4,17 @@ There are no formulas here: the metrics are those of `emulator.metrics`, as in `
 into two sums by device, so that the ratio of the sums over all devices is the value in the summary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 
+from devices.simulated.roster import DeviceRange
 from emulator.metrics.aggregates import Trend
 from emulator.metrics.device_sums import DeviceSums
 from emulator.metrics.device_table import DeviceTable
@@ -20,11 +22,12 @@ from emulator.metrics.formulas import FORMULAS
 from emulator.metrics.frame import Frame
 from emulator.metrics.histogram import Histogram, bucket_middles
 from emulator.metrics.inputs import MetricInputs
-from emulator.metrics.row_index import IntArray
+from emulator.metrics.row_index import Columns, IntArray
 from emulator.metrics.scales import scan
 from emulator.metrics.slices import Slices
-from emulator.metrics.summary import encode_tables
 from emulator.metrics.timeline import RunTimeline
+from emulator.run_directory.device_reader import DeviceReader
+from emulator.run_directory.event_reader import EventReader
 from emulator.run_directory.layout import SCENARIO
 from emulator.run_directory.run_files import RunFiles
 from scenarios.language.load import parse
@@ -134,57 +137,101 @@ class MeasuredRun:
         return parse(self._files.scenario, str(self.folder / SCENARIO))
 
     @cached_property
-    def _inputs(self) -> MetricInputs:
-        """The rows of the metrics of the run."""
-        seconds = self.summary["simulated_seconds"]
-        assert isinstance(seconds, int | float)
-        events = self._files.events
-        if self._files.events_sha256 != self.summary.get("event_log_sha256"):
-            raise self._damaged("the event log was changed after the run")
-        timeline = RunTimeline.from_scenario(self.scenario).until(round(seconds * NS_PER_S))
-        devices = DeviceTable.read(self._devices)
-        tables = encode_tables(devices, events)
-        slices = Slices(scan(tables, devices, timeline).scales(), timeline)
-        return MetricInputs(Frame(devices, timeline, tables["quality"], slices), tables, 0)
+    def _devices(self) -> DeviceReader:
+        return self._files.devices(("user",))
+
+    @property
+    def ids(self) -> pa.ChunkedArray:
+        """The ids of its devices, by number."""
+        return self._devices.ids
 
     @cached_property
-    def _devices(self) -> pa.Table:
-        return self._files.devices(["device", "user"])
-
-    @cached_property
-    def devices(self) -> Sequence[str]:
-        """The ids of its devices."""
-        names: list[str] = self._devices["device"].to_pylist()
-        return names
-
-    @cached_property
-    def users(self) -> Sequence[int]:
+    def users(self) -> IntArray:
         """The first user of each device."""
-        numbers: list[int] = self._devices["user"].to_pylist()
-        return numbers
+        numbers: IntArray = self._devices.column("user").to_numpy()
+        return numbers.astype(np.int64)
 
-    def sums(self, metrics: Sequence[ComparedMetric]) -> tuple[FloatArray, FloatArray]:
-        """Return numerators and denominators by device: two arrays of shape (devices, metrics).
+    @property
+    def sums(self) -> tuple[FloatArray, FloatArray]:
+        """Numerators and denominators by device: two arrays of shape (devices, `COMPARED_METRICS`).
 
         The ratio of their sums over all devices is the metric of the run. A percentile has zeros.
         """
-        of_devices = DeviceSums(self._inputs, len(self.devices))
-        sums = [_sums(of_devices, metric) for metric in metrics]
-        above, below = (np.stack([pair[side] for pair in sums], axis=1) for side in (0, 1))
-        strata = self._inputs.frame.devices.strata
-        if strata is None:
-            return above, below
-        weights = (strata.fleet_devices / strata.sampled_devices)[:, None]  # devices that each stands for
-        return above * weights, below * weights
+        return self._values.above, self._values.below
 
-    def events(self, metric: ComparedMetric) -> DeviceEvents:
-        """Return the events of which *metric* is a percentile."""
-        trend = FORMULAS[metric.of](self._inputs)
-        assert isinstance(trend, Trend)
-        return DeviceEvents(trend.rows.device, trend.values, trend.scale)
+    @property
+    def events(self) -> DeviceEvents:
+        """The events of which a compared metric is a percentile, in the order of the event log."""
+        return self._values.events
+
+    @cached_property
+    def _values(self) -> "_DeviceValues":
+        """The values by device, from one range after the other."""
+        reader = EventReader(self.folder)
+        if reader.sha256() != self.summary.get("event_log_sha256"):
+            raise self._damaged("the event log was changed after the run")
+        seconds = self.summary["simulated_seconds"]
+        assert isinstance(seconds, int | float)
+        timeline = RunTimeline.from_scenario(self.scenario).until(round(seconds * NS_PER_S))
+        return _DeviceValues.joined(
+            [
+                _measure_range(reader.read_range(numbers), self._devices.read(numbers), numbers, timeline)
+                for numbers in self._devices.ranges
+            ]
+        )
 
     def _damaged(self, what: str) -> InputError:
         return InputError(f"{self.folder}: the run directory is damaged: {what}")
+
+
+@dataclass(frozen=True)
+class _DeviceValues:
+    """The values of consecutive devices: sums by device, and events with the time of their rows."""
+
+    above: FloatArray
+    below: FloatArray
+    events: DeviceEvents
+    t_ns: IntArray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the values of all devices, with the events in the order of time, then of devices."""
+        t_ns = np.concatenate([part.t_ns for part in parts])
+        device = np.concatenate([part.events.device for part in parts])
+        values = np.concatenate([part.events.values for part in parts])
+        order = np.argsort(t_ns, kind="stable")
+        return cls(
+            np.concatenate([part.above for part in parts]),
+            np.concatenate([part.below for part in parts]),
+            DeviceEvents(device[order], values[order], parts[0].events.scale),
+            t_ns[order],
+        )
+
+
+def _measure_range(
+    tables: Mapping[str, Columns], rows: pa.Table, numbers: DeviceRange, timeline: RunTimeline
+) -> _DeviceValues:
+    """Return the values of a range of devices.
+
+    Sums by device are not split by dimension, so they need no scales but those of the range itself.
+    """
+    devices = DeviceTable.read(rows)
+    own = {name: {**columns, "device": columns["device"] - numbers.first} for name, columns in tables.items()}
+    slices = Slices(scan(own, devices, timeline).scales(), timeline)
+    inputs = MetricInputs(Frame(devices, timeline, own["quality"], slices), own, 0)
+    of_devices = DeviceSums(inputs, len(numbers))
+    sums = [_sums(of_devices, metric) for metric in COMPARED_METRICS]
+    above, below = (np.stack([pair[side] for pair in sums], axis=1) for side in (0, 1))
+    if devices.strata is not None:  # the number of devices that each stands for
+        weights = (devices.strata.fleet_devices / devices.strata.sampled_devices)[:, None]
+        above, below = above * weights, below * weights
+    (percentile,) = [metric for metric in COMPARED_METRICS if metric.reduction is Reduction.P95]
+    trend = FORMULAS[percentile.of](inputs)
+    assert isinstance(trend, Trend)
+    exchanges, _ = inputs.exchanges
+    assert trend.rows.parent is exchanges
+    events = DeviceEvents(trend.rows.device + numbers.first, trend.values, trend.scale)
+    return _DeviceValues(above, below, events, own["update"]["t_ns"][trend.rows.selected])
 
 
 def _sums(of_devices: DeviceSums, metric: ComparedMetric) -> tuple[FloatArray, FloatArray]:

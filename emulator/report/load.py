@@ -27,8 +27,8 @@ def load_figures(
         most_devices: largest number of devices that are measured at a time; None: those of a range. The sums
             do not depend on it.
     """
-    devices = run.devices(("device", "group"))
-    sizes = {size["values"]: size["counts"] for size in pc.value_counts(devices["group"]).to_pylist()}
+    devices = run.devices()
+    sizes = {size["values"]: size["counts"] for size in pc.value_counts(devices.column("group")).to_pylist()}
     views = FleetViews.from_sizes(sizes)
     simulated = run.summary["simulated_seconds"]
     assert isinstance(simulated, int | float)

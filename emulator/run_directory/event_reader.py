@@ -10,13 +10,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from devices.event_log import COLUMNS, WALL
-from devices.simulated.roster import DeviceRange, split_ranges
+from devices.simulated.roster import DeviceRange
 from emulator.run_directory.column_types import part_types
+from emulator.run_directory.device_reader import DeviceReader
 from emulator.run_directory.event_hash import RangeHash, log_sha256
 from emulator.run_directory.event_parts import SUFFIX, Columns, decode_part, part_path, part_schema
-from emulator.run_directory.layout import DEVICES, EVENTS
+from emulator.run_directory.layout import EVENTS
 from emulator.run_directory.manifest import MANIFEST, FileEntry, read_entries
-from emulator.run_directory.run_tables import check_columns, damaged, read_checked, read_table
+from emulator.run_directory.run_tables import check_columns, damaged, read_checked
 from wire.errors import InputError
 
 _ORDER: Final = [("t_ns", "ascending"), ("number", "ascending"), ("order", "ascending")]
@@ -44,14 +45,14 @@ class EventReader:
             )
 
     @cached_property
-    def devices(self) -> pa.ChunkedArray:
-        """The ids of the devices, by number."""
-        return read_table(self._run / DEVICES, ("device",))["device"]
+    def devices(self) -> DeviceReader:
+        """The reader of the devices."""
+        return DeviceReader(self._run)
 
     @property
     def ranges(self) -> list[DeviceRange]:
         """All ranges of devices, in order."""
-        return split_ranges(len(self.devices))
+        return self.devices.ranges
 
     def read_range(self, devices: DeviceRange, names: Iterable[str] = COLUMNS) -> dict[str, Columns]:
         """Return the columns of the tables called *names* for a range, by device, time and order.
@@ -126,11 +127,27 @@ def read_tables(folder: Path) -> dict[str, pa.Table]:
         InputError: one is missing or damaged.
     """
     reader = EventReader(folder.parent)
-    parts = {name: [_logical(name, _no_rows(name), reader.devices)] for name in COLUMNS}
+    ids = reader.devices.ids
+    parts = {name: [_with_labels(name, _no_rows(name), ids)] for name in COLUMNS}
     for tables in reader.read_ranges():
         for name, columns in tables.items():
-            parts[name].append(_logical(name, columns, reader.devices))
-    return {name: _join(tables).sort_by(_ORDER).drop_columns(["number"]) for name, tables in parts.items()}
+            parts[name].append(_with_labels(name, columns, ids))
+    return {name: _in_order(_join(tables)) for name, tables in parts.items()}
+
+
+def labelled_table(name: str, columns: Columns, ids: pa.ChunkedArray) -> pa.Table:
+    """Return columns of table *name* as a table with ids and labels, in the order of time.
+
+    Args:
+        name: of the table.
+        columns: as `EventReader.read_range` returns them.
+        ids: of all devices of the run, by number.
+    """
+    return _in_order(_with_labels(name, columns, ids))
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    return table.sort_by(_ORDER).drop_columns(["number"])
 
 
 def _join(tables: list[pa.Table]) -> pa.Table:
@@ -144,7 +161,7 @@ def _no_rows(name: str) -> Columns:
     return decode_part(name, part_schema(name, wall=False).empty_table())
 
 
-def _logical(name: str, columns: Columns, ids: pa.ChunkedArray) -> pa.Table:
+def _with_labels(name: str, columns: Columns, ids: pa.ChunkedArray) -> pa.Table:
     """Return columns as a table, with the number of the device besides its id."""
     arrays = {}
     for column, values in columns.items():

@@ -1,6 +1,8 @@
 """Parquet tables of a run directory: how one is written, and checked when it is read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -52,16 +54,66 @@ def read_checked(path: Path, entry: FileEntry | None) -> pa.Table:
     Raises:
         InputError: it is missing, was changed, or is damaged.
     """
-    if entry is not None:
-        check_file(path, entry)
+    return TableFile(path, entry).read()
+
+
+class TableFile:
+    """A Parquet table of a run directory, of which some rows are read at a time.
+
+    Its bytes are in memory as they are in the file: few, since they are compressed.
+
+    Args:
+        path: of the file.
+        entry: of the file in the manifest; None: it is not checked.
+
+    Raises:
+        InputError: it is missing, was changed, or is damaged; reading damaged rows raises the same.
+    """
+
+    def __init__(self, path: Path, entry: FileEntry | None) -> None:
+        self.path = path
+        if entry is not None:
+            check_file(path, entry)
+        with _naming_damage(path):
+            with open_regular(path, "a table of a run") as file:
+                self._file = pq.ParquetFile(arrow_input(file))
+            footer = self._file.metadata
+            sizes = [footer.row_group(group).num_rows for group in range(footer.num_row_groups)]
+            self.columns: Sequence[str] = self._file.schema_arrow.names
+        self._bounds: list[int] = [0, *accumulate(sizes)]
+
+    def __len__(self) -> int:
+        return self._bounds[-1]
+
+    def read(self, first: int = 0, stop: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return rows from the row groups that have them.
+
+        Args:
+            first: index of the first row.
+            stop: index after the last row; None: all rows.
+            columns: names of the columns; None: all columns.
+        """
+        stop = len(self) if stop is None else stop
+        pairs = list(pairwise(self._bounds))
+        groups = [group for group, (begin, end) in enumerate(pairs) if begin < stop and first < end]
+        with _naming_damage(self.path):
+            table = self._file.read_row_groups(groups, columns=columns)
+            table.validate(full=True)  # finds invalid text, among other damage
+        if groups:
+            table = table.slice(first - self._bounds[groups[0]], stop - first)
+        if len(table) != stop - first:
+            raise damaged(self.path, f"has {len(table):,} of {stop - first:,} rows")
+        return table
+
+
+@contextmanager
+def _naming_damage(path: Path) -> Iterator[None]:
+    """Turn an error of reading the file at *path* into one that names it."""
     try:
-        with open_regular(path, "a table of a run") as file:
-            table = pq.ParquetFile(arrow_input(file)).read()
-        table.validate(full=True)  # finds invalid text, among other damage
+        yield
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise damaged(path, text.splitlines()[0]) from None
-    return table
 
 
 def check_columns(path: Path, table: pa.Table, columns: Iterable[str], types: Mapping[str, str]) -> None:

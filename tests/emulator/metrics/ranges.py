@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from emulator.metrics.by_dimension import metrics_table
 from emulator.metrics.compute import RunMetrics
@@ -17,6 +18,8 @@ from emulator.metrics.run_sums import RunSums, merge_sums
 from emulator.metrics.scales import ScaleSums, scan
 from emulator.metrics.summary import RunInfo, encode_tables, judge_rules, summarize
 from emulator.metrics.timeline import RunTimeline
+from emulator.run_directory.event_reader import read_tables
+from emulator.run_directory.layout import DEVICES, EVENTS
 from emulator.run_directory.run_files import RunFiles
 from scenarios.language.load import parse
 from scenarios.language.thresholds import rules_of
@@ -35,7 +38,7 @@ class CutRun:
 
     def __init__(self, folder: Path) -> None:
         files = RunFiles(folder)
-        self._events, self._devices = files.events, files.devices([])
+        self._events, self._devices = read_tables(folder / EVENTS), pq.read_table(folder / DEVICES)
         self._scenario = parse(files.scenario, str(folder))
         self.stop_ns = round(float(str(files.summary["simulated_seconds"])) * NS_PER_S)
 

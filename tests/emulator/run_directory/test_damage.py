@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from emulator.cli.diff import describe_difference
 from emulator.cli.report import report
 from emulator.compare.run_sets import read_run_set
-from emulator.metrics.per_device import COMPARED_METRICS, MeasuredRun
+from emulator.metrics.per_device import MeasuredRun
 from emulator.replay.replay import read_replay
 from emulator.run_directory.layout import read_summary
 from emulator.sweep.runs import SweepRun, list_missing
@@ -48,8 +48,8 @@ Damage = Callable[[Path], object]
 def compared(folder: Path) -> object:
     run = MeasuredRun(folder)
     return (
-        [each.tolist() for each in run.sums(COMPARED_METRICS)],
-        list(run.users),
+        [each.tolist() for each in run.sums],
+        run.users.tolist(),
         read_run_set(str(folder)).models,
     )
 
