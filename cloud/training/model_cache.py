@@ -44,29 +44,27 @@ def from_state(state: State) -> TrainedModel:
     )
 
 
-class TrainedModelCache:
-    """The models in one folder, by key. The least recently used are removed first."""
+class StateCache:
+    """The states in one folder, by key. The least recently used are removed first."""
+
+    content = "the result"
+    """Name of what is cached, for people."""
 
     def __init__(self, folder: Path, most_bytes: int = MAX_BYTES) -> None:
         """Use *folder*, which is created when needed, for at most *most_bytes* of files."""
         self.folder = folder
         self._most_bytes = most_bytes
 
-    def load(self, key: str, notice: Callable[[str], None]) -> TrainedModel | None:
-        """Return the model of *key*; None, after a *notice* if a file exists, if there is no complete one."""
+    def load_state(self, key: str, notice: Callable[[str], None]) -> State | None:
+        """Return the state of *key*; None, after a *notice* if a file exists, if there is no complete one."""
         state = Checkpoints(self.folder, key).load(key, notice)
-        if state is None:
-            return None
-        with suppress(OSError):  # another process may just have removed it
-            os.utime(self._file(key))
-        try:
-            return from_state(state)
-        except (KeyError, IndexError, TypeError) as error:
-            notice(f"{self._file(key).name} is not used: it is no trained model: {error!r}")
-            return None
+        if state is not None:
+            with suppress(OSError):  # another process may just have removed it
+                os.utime(self._file(key))
+        return state
 
     def store(self, key: str, state: State, notice: Callable[[str], None]) -> None:
-        """Write *state* unless it is too large, and remove the least recently used models.
+        """Write *state* unless it is too large, and remove the least recently used states.
 
         If it cannot be written there is a *notice* only: the cache just saves time.
         """
@@ -76,13 +74,13 @@ class TrainedModelCache:
             Checkpoints(self.folder, key).write(key, state)
             remove_oldest(self.folder, self._most_bytes)
         except (InputError, OSError) as error:
-            notice(f"the trained model is not cached: {error_text(error)}")
+            notice(f"{self.content} is not cached: {error_text(error)}")
 
     @contextmanager
     def lock(self, key: str, notice: Callable[[str], None]) -> Iterator[None]:
-        """Let one process at a time train the model of *key*; a lock ends with its process.
+        """Let one process at a time make the state of *key*; a lock ends with its process.
 
-        If no lock can be taken there is a *notice*, and several processes may train at once.
+        If no lock can be taken there is a *notice*, and several processes may make it at once.
         """
         path = self.folder / f".{key}.lock"
         try:
@@ -97,6 +95,23 @@ class TrainedModelCache:
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"
+
+
+class TrainedModelCache(StateCache):
+    """The trained models in one folder, by key."""
+
+    content = "the trained model"
+
+    def load(self, key: str, notice: Callable[[str], None]) -> TrainedModel | None:
+        """Return the model of *key*; None, after a *notice* if a file exists, if there is no complete one."""
+        state = self.load_state(key, notice)
+        if state is None:
+            return None
+        try:
+            return from_state(state)
+        except (KeyError, IndexError, TypeError) as error:
+            notice(f"{self._file(key).name} is not used: it is no trained model: {error!r}")
+            return None
 
 
 def _table(index: int) -> str:

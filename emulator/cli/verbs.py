@@ -56,6 +56,7 @@ VERBS: Final[Mapping[str, Verb | Family]] = {
     "run": Verb("emulator.cli.run", Panel.EXPERIMENT),
     "sweep": Verb("emulator.cli.sweep", Panel.EXPERIMENT),
     "compare": Verb("emulator.cli.compare", Panel.EXPERIMENT),
+    "evaluate": Verb("emulator.cli.evaluate", Panel.EXPERIMENT),
     "replay": Verb("emulator.cli.replay", Panel.EXPERIMENT),
     "diff": Verb("emulator.cli.diff", Panel.EXPERIMENT),
     "report": Verb("emulator.cli.report", Panel.EXPERIMENT),

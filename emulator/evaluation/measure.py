@@ -19,6 +19,8 @@ class Measurement:
     note: str
     """The choices that the method made, for people."""
     metrics: UserMetrics
+    one_size: bool = False
+    """True if the method has a size of its own, whatever the budget."""
 
 
 def measure(
@@ -35,4 +37,4 @@ def measure(
             continue
         assert candidate.bytes <= budget, f"{method.name}: {candidate.bytes} bytes of {budget}"
         metrics = score(candidate.scores, interactions.known, interactions.test, interactions.n_items)
-        yield Measurement(budget, candidate.bytes, candidate.note, metrics)
+        yield Measurement(budget, candidate.bytes, candidate.note, metrics, bool(fitted.sizes))

@@ -36,7 +36,7 @@ from wire.output_files import os_error_text
 from wire.text import printable
 
 if TYPE_CHECKING:
-    from cloud.training.train import Progress
+    from cloud.training.train import GlobalModel, Progress
 
 TRAINED = "trained"
 """Folder of the trained models, beside the stores."""
@@ -226,6 +226,7 @@ def train_once(
     root: Path | None,
     progress: TrainingProgress,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
+    pretrain: "Callable[[], GlobalModel] | None" = None,
 ) -> tuple[TrainedModel, bool]:
     """Return the trained model, and True if it was trained now, False if it was in the cache.
 
@@ -237,6 +238,7 @@ def train_once(
         root: folder of the caches; the default is `cloud.blocks.store_cache.default_root`.
         progress: receives the progress of training.
         checkpoints: checkpoints of an earlier process, if there are any.
+        pretrain: returns the global tables, if the caller has them or will need them, too.
     """
     cache = TrainedModelCache((root or default_root()) / TRAINED)
     key = store_key(TRAINED, interactions.digest(), training, *vectors_sha256(training))
@@ -248,7 +250,7 @@ def train_once(
         cached = cache.load(key, notice)
         if cached is not None:
             return cached, False
-        state = to_state(_train(interactions, training, progress, checkpoints))
+        state = to_state(_train(interactions, training, progress, checkpoints, pretrain))
         cache.store(key, state, notice)
     return from_state(state), True
 
@@ -271,14 +273,20 @@ def check_writable(root: Path) -> None:
 
 
 def _train(
-    interactions: Interactions, training: Training, progress: TrainingProgress, checkpoints: Checkpoints
+    interactions: Interactions,
+    training: Training,
+    progress: TrainingProgress,
+    checkpoints: Checkpoints,
+    pretrain: "Callable[[], GlobalModel] | None",
 ) -> TrainedModel:
     with needs_extra("train", TRAIN_MODULES, "training a model"):
-        from cloud.training.train import train  # loads torch
+        from cloud.training.train import personalize, train  # loads torch
 
     def on_progress(now: "Progress") -> None:
         progress(now.stage, now.done, now.total, now.note)
 
+    if pretrain is not None:
+        return personalize(pretrain(), interactions, training, on_progress)
     return train(interactions, training, on_progress, checkpoints)
 
 

@@ -1,0 +1,177 @@
+"""``peelfleet evaluate``: quality against bytes of policies and baselines, as a table and a figure."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from emulator.cli.options import Data, Overrides, Store, default, path_option, wrong
+from emulator.cli.terminal import RunDisplay
+from emulator.cli.terminal_width import fits, plain_for, print_line, wide_terminal
+from emulator.evaluation.observer import EvaluationObserver
+from emulator.exports.figure_file import check_figure_file
+from emulator.exports.printed_table import PrintedTable
+from emulator.exports.table_file import check_table_file
+from emulator.simulation.model_cache import TRAIN_MODULES
+from scenarios.language.load import load
+from scenarios.language.sweep_expansion import MAX_SEEDS, read_seeds
+from wire.extras import needs_extra
+
+BUDGETS: Final = "0.5%,1%,2%,5%,10%"
+POLICIES: Final = "peel,prefix,popularity,random"
+METRICS: Final = "ndcg_at_20,tail_recall_at_20"
+
+
+class SeedNumbers(tuple[int, ...]):
+    """The seeds of an evaluation."""
+
+
+class NameList(tuple[str, ...]):
+    """A list of names with commas between them."""
+
+
+def seed_numbers(text: str) -> SeedNumbers:
+    """Return the seeds of a number of seeds such as ``5``, from 0 on, or of a list such as ``1-5``."""
+    try:
+        if text.strip().isdecimal():
+            text = f"0-{int(text) - 1}"
+        return SeedNumbers(read_seeds(text))
+    except ValueError:
+        wrong(text, f"a number of seeds such as 5, or a list such as 1-5 or 1,2,3, at most {MAX_SEEDS}")
+
+
+def name_list(text: str) -> NameList:
+    """Return the names of a list with commas between them."""
+    names = NameList(name.strip() for name in text.split(","))
+    return names if all(names) else wrong(text, "names with commas between them")
+
+
+Scenarios = Annotated[
+    list[Path], typer.Argument(help="Scenario files (YAML), or names; several have the same data.")
+]
+Budgets = Annotated[
+    NameList,
+    typer.Option(parser=name_list, metavar="<budgets>", help="Bytes, or shares of the fp32 table: 8KiB,1%."),
+]
+Policies = Annotated[
+    NameList,
+    typer.Option(parser=name_list, metavar="<names>", help="Selections and baselines: peel,head:int8."),
+]
+SeedList = Annotated[
+    SeedNumbers,
+    typer.Option(parser=seed_numbers, metavar="<seeds>", help="How many seeds, from 0 on; or 1-5."),
+]
+VaryOption = Annotated[
+    Literal["training", "split", "both"],
+    typer.Option(help="The seeds that differ: of training, of the split of the data, or of both."),
+]
+Metrics = Annotated[
+    NameList, typer.Option(parser=name_list, metavar="<names>", help="Metrics to print and to draw.")
+]
+Shares = Annotated[
+    bool, typer.Option("--shares", help="Print and draw shares of the whole fp32 table's figures.")
+]
+TableFiles = Annotated[
+    list[Path] | None, path_option("File for the table: .csv, .parquet, .tex or .md; may be repeated.")
+]
+FigureFiles = Annotated[
+    list[Path] | None, path_option("File for the figure: .svg, .png or .html; may be repeated.")
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes that train and measure.")]
+
+
+def evaluate(
+    scenario: Scenarios,
+    budgets: Budgets = default(BUDGETS),
+    policies: Policies = default(POLICIES),
+    seeds: SeedList = default("5"),
+    vary: VaryOption = "training",
+    metrics: Metrics = default(METRICS),
+    shares: Shares = False,
+    table: TableFiles = None,
+    figure: FigureFiles = None,
+    set_: Overrides = None,
+    data: Data = None,
+    store: Store = None,
+    jobs: Jobs = 1,
+) -> None:
+    """Compare the quality of policies and baselines at equal bytes, without a fleet.
+
+    Models are trained for each seed, unless they are in the cache; so are all figures.
+    """
+    for file in table or ():
+        check_table_file(file)
+    for file in figure or ():
+        check_figure_file(file)
+    with needs_extra("train", TRAIN_MODULES, "an evaluation"):
+        from emulator.evaluation.evaluate import evaluate as evaluate_policies  # loads torch
+        from emulator.evaluation.results import check_metrics
+    check_metrics(metrics)
+    loaded = [load(path, set_ or []) for path in scenario]
+    with RunDisplay() as display:
+        found = evaluate_policies(
+            loaded, budgets, policies, seeds, vary=vary, data=data, store=store, jobs=jobs,
+            observer=EvaluationDisplay(display),
+        )  # fmt: skip
+    terminal = wide_terminal()
+    for printed in found.printed(metrics, shares=shares):
+        show_table(terminal, printed)
+    for file in table or ():
+        found.write_table(file, metrics, shares=shares)
+        print_line(terminal, f"table: {file}")
+    for file in figure or ():
+        found.write_figure(file, metrics, shares=shares)
+        print_line(terminal, f"figure: {file}")
+
+
+class EvaluationDisplay(EvaluationObserver):
+    """Shows the progress of an evaluation on the display of runs."""
+
+    def __init__(self, display: RunDisplay) -> None:
+        self._display = display
+
+    def on_training(self, stage: str, done: int, total: int, note: str) -> None:
+        """Show a step of training."""
+        self._display.on_training(stage, done, total, note)
+
+    def on_models(self, done: int, total: int) -> None:
+        """Show for how many seeds models are there."""
+        self._display.on_training("models", done, total, f"{done} of {total} seeds")
+
+    def on_measured(self, done: int, total: int) -> None:
+        """Show how many policies are measured."""
+        self._display.on_training("measure", done, total, f"{done} of {total} policies and seeds")
+
+
+def show_table(terminal: Console, printed: PrintedTable) -> None:
+    """Print *printed*, as lines where the terminal is too narrow for it."""
+    caption = plain_for(terminal, printed.caption)
+    shown = Table(box=box.SIMPLE_HEAD)
+    shown.add_column(printed.corner, no_wrap=True)
+    for column in printed.columns:
+        shown.add_column(escape(column), justify="right", no_wrap=True)
+    for name, row in printed.rows.items():
+        shown.add_row(escape(name), *(plain_for(terminal, cell.text()) for cell in row))
+    if fits(terminal, shown):
+        terminal.print(shown)
+    else:
+        for line in _lines(printed):
+            print_line(terminal, plain_for(terminal, line))
+    print_line(terminal, f"{caption}\n")
+
+
+def _lines(printed: PrintedTable) -> Sequence[str]:
+    wide = max(map(len, printed.columns), default=0)
+    return [
+        line
+        for name, row in printed.rows.items()
+        for line in [
+            name,
+            *(f"    {at:<{wide}}  {cell.text()}" for at, cell in zip(printed.columns, row, strict=True)),
+        ]
+    ]
