@@ -9,7 +9,7 @@ ASYNCAPI_PARSER := 3.6.6
 ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format docs docs-traffic docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
+.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format site docs docs-traffic docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -43,16 +43,20 @@ test-slow: $(STAMP) ## run the tests that take longest
 fuzz: $(STAMP) ## run every property with new random examples; `make test` runs the same ones each time
 	$(BIN)/python -m pytest -n auto --dist load -m "hypothesis and not slow" --hypothesis-profile=new
 
-check: $(STAMP) ## lint, format, types, import direction, the rules of the house
+check: $(STAMP) ## lint, format, types, import direction, the rules of the house, links of the documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.house_rules
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --site-dir $(VENV)/site
 
 $(ASYNCAPI):
 	npm install --prefix $@.draft --silent --no-audit --no-fund --ignore-scripts --no-package-lock @asyncapi/parser@$(ASYNCAPI_PARSER)
 	mv $@.draft $@
+
+site: $(STAMP) ## build the documentation as a site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 asyncapi-parser: $(ASYNCAPI)
 

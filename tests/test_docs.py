@@ -6,13 +6,10 @@ from pathlib import Path
 import pytest
 
 from scenarios.language.load import shipped
+from tests.pages import blocks
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 def test_the_scenario_that_the_readme_explains_is_one_that_ships() -> None:

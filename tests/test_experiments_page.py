@@ -1,25 +1,17 @@
 """docs/experiments.md: every command on the page does what it says, in the order in which it stands there."""
 
-import re
-import shlex
 from pathlib import Path
 
 import pytest
 
 from tests.emulator.cli.test_main import peelfleet
-
-PAGE = Path(__file__).parents[1] / "docs" / "experiments.md"
-
-
-def commands() -> list[list[str]]:
-    blocks = re.findall(r"^```\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [shlex.split(line)[1:] for block in blocks for line in block.splitlines()]
+from tests.pages import DOCS, commands
 
 
 @pytest.mark.slow
 def test_every_command_on_the_page_runs(tmp_path: Path) -> None:
     said = {}
-    for command in commands():
+    for command in commands(DOCS / "experiments.md"):
         store = ["--store", "stores"] if command[0] in ("run", "sweep") else []
         done = peelfleet(*command, *store, folder=tmp_path)
         assert done.returncode == 0, (command, done.stderr)
