@@ -148,8 +148,7 @@ class MeasuredRun:
     @cached_property
     def users(self) -> IntArray:
         """The first user of each device."""
-        numbers: IntArray = self._devices.column("user").to_numpy()
-        return numbers.astype(np.int64)
+        return self._devices.numbers("user")
 
     @property
     def sums(self) -> tuple[FloatArray, FloatArray]:

@@ -9,20 +9,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from weakref import WeakValueDictionary
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from devices.event_log import COLUMNS, MessageFault, Pressure
+from devices.event_log import MessageFault, Pressure
 from devices.simulated.budget_trajectory import BudgetTrajectory
 from devices.simulated.device_class import DeviceClass
 from devices.simulated.recorded import RecordedDevice, RecordedExchange, RecordedExchanges
-from devices.simulated.roster import DeviceSpec
+from devices.simulated.roster import RANGE_DEVICES, DeviceRange, DeviceSpec
 from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange
 from devices.timeline.faults import BrokerFault, Fault, Impairment, LinkFault
-from emulator.run_directory.run_tables import Tables
+from emulator.run_directory.event_hash import log_sha256, range_sha256
+from emulator.run_directory.event_parts import Columns, part_path
+from emulator.run_directory.event_reader import EventReader
+from emulator.run_directory.layout import EVENTS
+from emulator.run_directory.run_tables import damaged
 from wire.errors import InputError
 
 IntColumn = NDArray[np.int64]
@@ -56,21 +59,79 @@ _REPORTS: Final = (
 
 @dataclass(frozen=True)
 class RecordedTable:
-    """The rows of one table as integers, sorted by device; labels are indices."""
+    """The rows of one table for a range of devices, as integers, sorted by device; labels are indices."""
 
     columns: Mapping[str, IntColumn]
+    first: int
+    """The number of the first device."""
     bounds: IntColumn
-    """Index of the first row of each device, by its number, and the end of the last one's rows."""
+    """Index of the first row of each device, and the end of the last one's rows."""
 
     def columns_of(self, number: int) -> list[list[int]]:
         """Return the columns of one device, the time first."""
-        begin, end = self.bounds[number], self.bounds[number + 1]
+        begin, end = self.bounds[number - self.first], self.bounds[number - self.first + 1]
         return [column[begin:end].tolist() for column in self.columns.values()]
 
 
-@dataclass(frozen=True)
 class RecordedRun:
-    """The budgets, connections and exchanges of each device of a run.
+    """The budgets, connections and exchanges of each device of a run, read range by range.
+
+    A range is in memory as long as one of its devices lives; the last one, until the next one is read.
+
+    Args:
+        folder: the run directory.
+        faults: of the scenario.
+    """
+
+    def __init__(self, folder: Path, faults: Sequence[Fault]) -> None:
+        self._folder = folder
+        self._faults = faults
+        self._reader = EventReader(folder)
+        self._living: WeakValueDictionary[int, RecordedRange] = WeakValueDictionary()
+        self._last: RecordedRange | None = None
+
+    def __reduce__(self) -> tuple[type["RecordedRun"], tuple[Path, Sequence[Fault]]]:
+        """Return what another process makes it from: it reads ranges of its own."""
+        return RecordedRun, (self._folder, self._faults)
+
+    def check(self) -> str:
+        """Check all rows, and return the hash of the event log.
+
+        Raises:
+            InputError: rows contradict the scenario, each other, or the meaning of their columns.
+        """
+        leaves = []
+        for devices in self._reader.ranges:
+            tables = self._reader.read_range(devices)
+            leaves.append(range_sha256(tables))
+            read_recorded_range(self._folder, devices, tables, self._faults)
+        return log_sha256(leaves)
+
+    def device(self, enrolled: DeviceSpec, node: DeviceClass, *, exchanges: bool) -> RecordedDevice:
+        """Return the recording of a device.
+
+        Args:
+            enrolled: the device.
+            node: its class of hardware.
+            exchanges: True to replay its exchanges, too.
+
+        Raises:
+            InputError: the recording has been damaged meanwhile.
+        """
+        index = enrolled.number // RANGE_DEVICES
+        recorded = self._living.get(index)
+        if recorded is None:
+            devices = self._reader.ranges[index]
+            tables = self._reader.read_range(devices)
+            recorded = read_recorded_range(self._folder, devices, tables, self._faults)
+            self._living[index] = recorded
+        self._last = recorded
+        return recorded.device(enrolled.number, node, exchanges=exchanges)
+
+
+@dataclass(frozen=True)
+class RecordedRange:
+    """The budgets, connections and exchanges of the devices of a range.
 
     Args:
         rows: of each table; ``budget`` has changes of pressure, too, with the budget -1.
@@ -80,15 +141,8 @@ class RecordedRun:
     rows: Mapping[str, RecordedTable]
     faults: Sequence[Fault] = field(repr=False)
 
-    def device(self, enrolled: DeviceSpec, node: DeviceClass, *, exchanges: bool) -> RecordedDevice:
-        """Return the recording of a device.
-
-        Args:
-            enrolled: the device.
-            node: its class of hardware.
-            exchanges: True to replay its exchanges, too.
-        """
-        number = enrolled.number
+    def device(self, number: int, node: DeviceClass, *, exchanges: bool) -> RecordedDevice:
+        """Return the recording of a device."""
         toggles = (
             ConnectivityChange(t_ns, bool(online), ConnectivityCause(why))
             for t_ns, online, why in zip(*self.rows["connection"].columns_of(number), strict=True)
@@ -144,7 +198,7 @@ class RecordedRun:
             case MessageFault.PART_CORRUPTED:
                 return impairment._replace(corrupted=place)
         fault = self.faults[place]
-        assert isinstance(fault, LinkFault)  # as `read_recorded_run` has checked
+        assert isinstance(fault, LinkFault)  # as `read_recorded_range` has checked
         return impairment._replace(held_back=place, held_back_ns=fault.holds_back_ns)
 
 
@@ -162,48 +216,44 @@ def free_bytes_at(node: DeviceClass, pressure: Pressure) -> int:
     raise InputError(f"the run directory is damaged: no free memory is {pressure.name.lower()} on its node")
 
 
-def read_recorded_run(
-    folder: Path, tables: Tables, names: Sequence[str], faults: Sequence[Fault]
-) -> RecordedRun:
-    """Return the recorded run of the event tables.
+def read_recorded_range(
+    folder: Path, devices: DeviceRange, tables: Mapping[str, Columns], faults: Sequence[Fault]
+) -> RecordedRange:
+    """Return the recording of a range of devices.
 
     Args:
-        folder: of the tables, for errors.
-        tables: the event tables of the run.
-        names: device ids by device number.
+        folder: the run directory, for errors.
+        devices: the range.
+        tables: its event tables.
         faults: of the scenario.
 
     Raises:
-        InputError: the tables contradict the scenario, each other, or the meaning of their columns.
+        InputError: the rows contradict the scenario, each other, or the meaning of their columns.
     """
-    frames = {name: _TableReader(folder / name, tables[name], names) for name in _USED}
+    frames = {
+        name: _CheckedTable(folder / EVENTS / part_path(name, devices), tables[name], columns)
+        for name, columns in _USED.items()
+    }
     _check_budgets(frames["budget"])
     _check_updates(frames["update"])
     _check_faults(frames["fault"], faults)
     budget = _with_pressure(frames["budget"], frames["quality"])
     rows = {
-        "budget": _rows(budget, ("free_bytes", "budget_bytes", "pressure"), len(names)),
-        "connection": _rows(frames["connection"].columns, ("online", "why"), len(names)),
-        "update": _rows(frames["update"].columns, _USED["update"], len(names), by="seq"),
-        "fault": _rows(frames["fault"].columns, ("harm", "seq", "place", "times"), len(names)),
+        "budget": _rows(budget, ("free_bytes", "budget_bytes", "pressure"), devices),
+        "connection": _rows(frames["connection"].columns, ("online", "why"), devices),
+        "update": _rows(frames["update"].columns, _USED["update"], devices, by="seq"),
+        "fault": _rows(frames["fault"].columns, ("harm", "seq", "place", "times"), devices),
     }
-    return RecordedRun(rows, faults)
+    return RecordedRange(rows, faults)
 
 
-class _TableReader:
-    """The columns of one table as integers, with checks that name its file."""
+class _CheckedTable:
+    """Some columns of one table as integers, with checks that name its file."""
 
-    def __init__(self, path: Path, table: pa.Table, names: Sequence[str]) -> None:
+    def __init__(self, path: Path, columns: Columns, names: Sequence[str]) -> None:
         self.path = path
-        kinds = COLUMNS[path.stem]
-        self.columns = {
-            "device": self._labels("device", table["device"], names),
-            **{
-                name: self._labels(name, table[name], kind)
-                if isinstance(kind := kinds[name], tuple)
-                else self._numbers(name, table[name].fill_null(1) if name == "times" else table[name])
-                for name in ("t_ns", *_USED[path.stem])
-            },
+        self.columns: Mapping[str, IntColumn] = {
+            name: columns[name].astype(np.int64) for name in ("device", "t_ns", *names)
         }
         self.check(self.columns["t_ns"] < 0, "t_ns", "must not be negative")
 
@@ -215,40 +265,15 @@ class _TableReader:
         """
         rows = np.flatnonzero(wrong)
         if len(rows):
-            raise self.error(int(rows[0]), name, self.columns[name][rows[0]], rule)
-
-    def error(self, row: int, name: str, value: object, rule: str) -> InputError:
-        """Return the error for a *value* of a row."""
-        return InputError(
-            f"{self.path}: row {row + 1}: the run directory is damaged: {name}(={value}) {rule}"
-        )
-
-    def _numbers(self, name: str, column: pa.ChunkedArray) -> IntColumn:
-        if column.null_count or not (pa.types.is_integer(column.type) or pa.types.is_boolean(column.type)):
-            raise InputError(f"{self.path}: the run directory is damaged: {name} must be whole numbers")
-        numbers: IntColumn = column.to_numpy().astype(np.int64)
-        return numbers
-
-    def _labels(self, name: str, column: pa.ChunkedArray, labels: Sequence[str]) -> IntColumn:
-        if not pa.types.is_string(column.type):
-            raise InputError(f"{self.path}: the run directory is damaged: {name} must be text")
-        indices = pc.index_in(column, pa.array(labels, pa.string()))
-        if indices.null_count:
-            row = indices.is_null().index(True).as_py()
-            rule = (
-                "is no device of the scenario" if name == "device" else f"must be one of {', '.join(labels)}"
-            )
-            raise self.error(row, name, column[row], rule)
-        numbers: IntColumn = indices.to_numpy().astype(np.int64)
-        return numbers
+            raise damaged(self.path, f"row {rows[0] + 1}: {name}(={self.columns[name][rows[0]]}) {rule}")
 
 
-def _check_budgets(frame: _TableReader) -> None:
+def _check_budgets(frame: _CheckedTable) -> None:
     for name in ("free_bytes", "budget_bytes"):
         frame.check(frame.columns[name] < 0, name, "must not be negative")
 
 
-def _check_updates(frame: _TableReader) -> None:
+def _check_updates(frame: _CheckedTable) -> None:
     """Check that times of an exchange are in order, and that no exchange is in the table twice."""
     columns = frame.columns
     moments = ("sent_ns", "arrived_ns", "begun_ns", "left_ns", "answered_ns")
@@ -263,7 +288,7 @@ def _check_updates(frame: _TableReader) -> None:
     frame.check(twice, "seq", "is there twice")
 
 
-def _check_faults(frame: _TableReader, faults: Sequence[Fault]) -> None:
+def _check_faults(frame: _CheckedTable, faults: Sequence[Fault]) -> None:
     """Check that each impairment comes from a fault that can cause it."""
     numbers, kinds = frame.columns["place"], frame.columns["harm"]
     frame.check(frame.columns["times"] < 1, "times", "must be at least 1")
@@ -285,7 +310,7 @@ def _is_outage(fault: Fault) -> bool:
     return isinstance(fault, BrokerFault)
 
 
-def _with_pressure(budget: _TableReader, quality: _TableReader) -> dict[str, IntColumn]:
+def _with_pressure(budget: _CheckedTable, quality: _CheckedTable) -> dict[str, IntColumn]:
     """Return the changes of budgets, and changes of pressure alone with the budget -1.
 
     If pressure changed without the budget, only the quality table has the change.
@@ -302,12 +327,13 @@ def _with_pressure(budget: _TableReader, quality: _TableReader) -> dict[str, Int
 
 
 def _rows(
-    columns: Mapping[str, IntColumn], names: Sequence[str], devices: int, by: str = "order"
+    columns: Mapping[str, IntColumn], names: Sequence[str], devices: DeviceRange, by: str = "order"
 ) -> RecordedTable:
     """Return columns sorted by device; the rows of a device are in the order of the column *by*."""
     ordered = np.lexsort((columns[by], columns["t_ns"] if by == "order" else columns[by], columns["device"]))
-    bounds = np.searchsorted(columns["device"][ordered], np.arange(devices + 1))
-    return RecordedTable({name: columns[name][ordered] for name in ("t_ns", *names)}, bounds)
+    bounds = np.searchsorted(columns["device"][ordered], np.arange(devices.first, devices.stop + 1))
+    chosen = {name: columns[name][ordered] for name in ("t_ns", *names)}
+    return RecordedTable(chosen, devices.first, bounds)
 
 
 def _exchange(

@@ -5,20 +5,22 @@ from it, too, and the event log is the same. In a changed replay exchanges are s
 with the random streams of the links and the scenario's cloud.
 """
 
+import operator
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, overload
 
-import pyarrow as pa
+import numpy as np
 
 from devices.simulated.recorded import RecordedDevice
 from devices.simulated.roster import DeviceNames, DeviceSpec
-from emulator.replay.recorded_run import RecordedRun, read_recorded_run
-from emulator.run_directory.event_reader import EventReader, read_tables
-from emulator.run_directory.layout import DEVICES, EVENTS, PARTIAL, SCENARIO, read_scenario, read_summary
-from emulator.run_directory.run_tables import read_table
+from emulator.metrics.row_index import IntArray
+from emulator.replay.recorded_run import RecordedRun
+from emulator.run_directory.device_reader import DeviceReader
+from emulator.run_directory.layout import DEVICES, PARTIAL, SCENARIO, read_scenario, read_summary
+from emulator.run_directory.run_tables import damaged
 from scenarios.language.load import parse
 from scenarios.language.scenario import Scenario
 from scenarios.language.types import plain
@@ -61,9 +63,9 @@ class Playback:
     model_version: str
     changes: tuple[str, ...]
     """The changed settings, as ``key=value``."""
-    users: Sequence[int] = field(repr=False)
+    users: IntArray = field(repr=False)
     """The user of each device, by its number."""
-    start_ns: Sequence[int] = field(repr=False)
+    start_ns: IntArray = field(repr=False)
     recorded_run: RecordedRun = field(repr=False)
 
     @property
@@ -71,25 +73,20 @@ class Playback:
         """True if nothing is changed: exchanges come from the recording, and the log must be the same."""
         return not self.changes
 
-    def assign_users(
-        self, devices: Sequence[DeviceSpec], measurable: Collection[int]
-    ) -> tuple[DeviceSpec, ...]:
+    def assign_users(self, devices: Sequence[DeviceSpec], measurable: Collection[int]) -> "RecordedRoster":
         """Return *devices* with the users and starts of the recording.
 
         Raises:
             InputError: a user is not *measurable*.
         """
-        known = set(measurable)
-        for device, user in zip(devices, self.users, strict=True):
-            if user not in known:
-                raise InputError(
-                    f"{self.folder / DEVICES}: user(={user}) of device {device.name} has no test "
-                    "interactions: these are not the data of the recording"
-                )
-        return tuple(
-            replace(device, user=user, start_ns=start_ns)
-            for device, user, start_ns in zip(devices, self.users, self.start_ns, strict=True)
-        )
+        unknown = np.flatnonzero(~np.isin(self.users, list(measurable)))
+        if len(unknown):
+            number = int(unknown[0])
+            raise InputError(
+                f"{self.folder / DEVICES}: user(={self.users[number]}) of device {devices[number].name} "
+                "has no test interactions: these are not the data of the recording"
+            )
+        return RecordedRoster(devices, self.users, self.start_ns)
 
     def recorded_device(self, enrolled: DeviceSpec, scenario: Scenario) -> RecordedDevice:
         """Return the recording of a device."""
@@ -121,6 +118,33 @@ class Playback:
         }
 
 
+@dataclass(frozen=True)
+class RecordedRoster(Sequence[DeviceSpec]):
+    """The devices of a roster with the users and starts of a recording, each made when it is asked for."""
+
+    roster: Sequence[DeviceSpec]
+    user_of: IntArray
+    start_ns: IntArray
+
+    def __len__(self) -> int:
+        return len(self.roster)
+
+    @overload
+    def __getitem__(self, key: int) -> DeviceSpec: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> tuple[DeviceSpec, ...]: ...
+
+    def __getitem__(self, key: int | slice) -> DeviceSpec | tuple[DeviceSpec, ...]:
+        if isinstance(key, slice):
+            return tuple(map(self._recorded, self.roster[key]))
+        return self._recorded(self.roster[key])
+
+    def _recorded(self, spec: DeviceSpec) -> DeviceSpec:
+        number = spec.number
+        return replace(spec, user=int(self.user_of[number]), start_ns=int(self.start_ns[number]))
+
+
 def read_replay(
     folder: Path, overrides: Sequence[str], clock: str | None = None
 ) -> tuple[Scenario, Playback, list[str]]:
@@ -138,11 +162,9 @@ def read_replay(
     overrides = ["clock=virtual", *overrides, *([f"clock={clock}"] if clock else [])]
     scenario = parse(read_scenario(folder), str(folder / SCENARIO), overrides)
     changes = tuple(check_changes(recorded, scenario))
-    names = tuple(DeviceNames(scenario.fleet, scenario.seed, scenario.sample))
-    tables = read_tables(folder / EVENTS)
-    recorded_run = read_recorded_run(folder / EVENTS, tables, names, scenario.faults)
-    users, start_ns = _read_devices(folder / DEVICES, names)
-    log_sha256, version = EventReader(folder).sha256(), str(summary["model_version"])
+    recorded_run = RecordedRun(folder, scenario.faults)
+    log_sha256, version = recorded_run.check(), str(summary["model_version"])
+    users, start_ns = _read_devices(folder, DeviceNames(scenario.fleet, scenario.seed, scenario.sample))
     warnings = []
     if log_sha256 != summary["event_log_sha256"]:
         warnings.append(f"{folder}: the event log is not the one that the run wrote; it is played as it is")
@@ -200,12 +222,9 @@ def _shown(value: object) -> str:
     return "null" if value is None else str(value)
 
 
-def _read_devices(path: Path, names: Sequence[str]) -> tuple[list[int], list[int]]:
+def _read_devices(folder: Path, names: DeviceNames) -> tuple[IntArray, IntArray]:
     """Return the user and the start of each device."""
-    table = read_table(path, ("device", "user", "start_ns"))
-    if table["device"].to_pylist() != list(names):
-        raise InputError(f"{path}: the run directory is damaged: its devices are not those of the scenario")
-    for name in ("user", "start_ns"):
-        if table[name].null_count or not pa.types.is_integer(table[name].type):
-            raise InputError(f"{path}: the run directory is damaged: {name} must be whole numbers")
-    return table["user"].to_pylist(), table["start_ns"].to_pylist()
+    devices = DeviceReader(folder, ("user", "start_ns"))
+    if len(devices) != len(names) or any(map(operator.ne, names, devices.iterate_ids())):
+        raise damaged(folder / DEVICES, "its devices are not those of the scenario")
+    return devices.numbers("user"), devices.numbers("start_ns")

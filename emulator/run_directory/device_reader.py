@@ -1,6 +1,6 @@
 """Reads the table of devices of a run: the devices of a range, or a column of all."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -56,6 +56,16 @@ class DeviceReader:
         table = self._file.read(columns=[name])
         check_columns(self._path, table, [name], column_types(DEVICES))
         return table[name]
+
+    def numbers(self, name: str) -> NDArray[np.int64]:
+        """Return a column of whole numbers of all devices."""
+        numbers: NDArray[np.int64] = self.column(name).to_numpy()
+        return numbers.astype(np.int64)
+
+    def iterate_ids(self) -> Iterator[str]:
+        """Yield the ids of all devices, by number."""
+        for devices in self.ranges:
+            yield from self.ids.slice(devices.first, len(devices)).to_pylist()
 
     def read(self, devices: DeviceRange) -> pa.Table:
         """Return the rows of a range of devices."""

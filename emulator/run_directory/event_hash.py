@@ -47,6 +47,14 @@ class RangeHash:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def range_sha256(tables: Mapping[str, Mapping[str, NDArray[Any]]]) -> str:
+    """Return the hash of the rows of one range: the columns of its *tables* by name."""
+    digest = RangeHash()
+    for name, columns in tables.items():
+        digest.add(name, columns)
+    return digest.hexdigest()
+
+
 def numpy_type(kind: Column) -> str:
     """Return the type in which the values of a column are hashed: a label is a byte, its index."""
     return f"<{kind}" if isinstance(kind, str) else "u1"

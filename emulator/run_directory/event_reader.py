@@ -13,7 +13,7 @@ from devices.event_log import COLUMNS, WALL
 from devices.simulated.roster import DeviceRange
 from emulator.run_directory.column_types import part_types
 from emulator.run_directory.device_reader import DeviceReader
-from emulator.run_directory.event_hash import RangeHash, log_sha256
+from emulator.run_directory.event_hash import log_sha256, range_sha256
 from emulator.run_directory.event_parts import SUFFIX, Columns, decode_part, part_path, part_schema
 from emulator.run_directory.layout import EVENTS
 from emulator.run_directory.manifest import MANIFEST, FileEntry, read_entries
@@ -71,13 +71,7 @@ class EventReader:
 
     def sha256(self) -> str:
         """Return the hash of the event log, computed from the parts."""
-        leaves = []
-        for tables in self.read_ranges():
-            digest = RangeHash()
-            for name, columns in tables.items():
-                digest.add(name, columns)
-            leaves.append(digest.hexdigest())
-        return log_sha256(leaves)
+        return log_sha256(map(range_sha256, self.read_ranges()))
 
     def _read(self, name: str, devices: DeviceRange) -> Columns:
         path = self._folder / part_path(name, devices)

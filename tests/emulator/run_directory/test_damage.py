@@ -61,7 +61,7 @@ def differences(folder: Path) -> object:
 
 def replayed(folder: Path) -> object:
     scenario, playback, warnings = read_replay(folder, ())
-    return scenario, playback.users, playback.log_sha256, playback.model_version, warnings
+    return scenario, playback.users.tolist(), playback.log_sha256, playback.model_version, warnings
 
 
 def reported(folder: Path) -> object:
