@@ -67,8 +67,9 @@ format: $(STAMP) ## rewrite the code as ruff formats it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP) ## generate docs/scenario.md, metrics.md, events.md, asyncapi.yaml, examples, and scenarios/schema.json
+docs: $(STAMP) ## generate docs/scenario.md, metrics.md, events.md, python-reference.md, asyncapi.yaml, examples, and scenarios/schema.json
 	$(BIN)/python -m tests.protocol_examples
+	$(BIN)/python -m tests.python_reference
 	$(BIN)/python -m scenarios.reference
 
 docs-traffic: $(STAMP) ## run the sweeps of docs/traffic.md and rewrite its tables; takes some minutes

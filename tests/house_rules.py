@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
-PRODUCT: Final = ("wire", "cloud", "devices", "broker_config", "scenarios", "emulator")
+PRODUCT: Final = ("wire", "cloud", "devices", "broker_config", "scenarios", "emulator", "peelfleet")
 CLAUSES: Final = frozenset(
     ("What", "Who", "When", "Where", "Whether", "Which", "Whose", "Whom", "Why", "How", "That", "If")
 )

@@ -8,7 +8,7 @@ from cloud.blocks.store_cache import TRAINING_CODE, TRAINING_ROOTS
 from emulator.sweep.runs import RUN_CODE, RUN_ROOTS
 from wire.source_digest import digest_files, imported_modules, is_below
 
-OURS = ("wire", "cloud", "devices", "broker_config", "scenarios", "emulator")
+OURS = ("wire", "cloud", "devices", "broker_config", "scenarios", "emulator", "peelfleet")
 
 
 def imported(roots: tuple[str, ...]) -> set[str]:

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "extending.md"
-PACKAGES = ("wire", "cloud", "devices", "broker_config", "scenarios", "emulator")
+PACKAGES = ("wire", "cloud", "devices", "broker_config", "scenarios", "emulator", "peelfleet")
 
 
 def blocks(language: str) -> list[str]:

@@ -1,6 +1,5 @@
 """Progress of a run in the terminal, and its summary at the end."""
 
-import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -10,66 +9,22 @@ from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from emulator.cli.live_view import LiveView
 from emulator.metrics.live_status import LiveStatus
+from emulator.progress.run_progress import RunProgress
+from emulator.progress.views import ProgressBars, ProgressLines, print_text
 from emulator.report.verdict import rollout_groups, rollout_text, verdict_text
 from emulator.run_directory.layout import REPORT
-from emulator.runner.observer import RunObserver
 from emulator.runner.runner import RunResult
 from emulator.simulation.model_cache import PreparedModel
 from scenarios.language.thresholds import shown_value
 from wire.text import printable_lines
-from wire.units import NS_PER_S, approximate_bytes
-
-LINE_EVERY_S = 10.0
+from wire.units import approximate_bytes
 
 
-class ProgressLines:
-    """Progress as plain lines, for a log: one from time to time, and one at the end of each stage.
-
-    Args:
-        terminal: the output.
-    """
-
-    def __init__(self, terminal: Console) -> None:
-        self._terminal = terminal
-        self._stage, self._note = "", ""
-        self._start_s = self._printed_s = time.monotonic()
-        self._share, self._printed_share = 0.0, 1.0
-
-    def show(self, stage: str, done: float, total: float, note: str) -> None:
-        """Print the progress of *stage*, if it is time for a line."""
-        now_s = time.monotonic()
-        if stage != self._stage:
-            self.end(completed=True)
-            self._stage, self._printed_share = stage, -1.0
-            self._start_s = self._printed_s = now_s
-        self._share, self._note = (min(done / total, 1.0) if total else 1.0), note
-        if (self._share == 1 and self._printed_share < 1) or now_s - self._printed_s >= LINE_EVERY_S:
-            self._print()
-
-    def end(self, *, completed: bool) -> None:
-        """Print the end of the last stage, if it was not printed; at 100 % if it is *completed*."""
-        if self._printed_share < 1:
-            self._share = 1.0 if completed else self._share
-            self._print()
-
-    def _print(self) -> None:
-        spent_s = time.monotonic() - self._start_s
-        line = f"{self._stage:<12} {100 * self._share:>3.0f} % {spent_s:>7,.0f} s  {self._note}"
-        print_text(self._terminal, line.rstrip())
-        self._printed_s, self._printed_share = time.monotonic(), self._share
-
-
-def print_text(terminal: Console, text: str, style: str | None = None) -> None:
-    """Print *text* unchanged: without markup and line breaks."""
-    terminal.print(text, style=style, soft_wrap=True, highlight=False, markup=False)
-
-
-class RunDisplay(RunObserver):
+class RunDisplay(RunProgress):
     """The display of a run: progress on standard error, as bars or lines; results on standard output.
 
     Args:
@@ -78,42 +33,21 @@ class RunDisplay(RunObserver):
 
     def __init__(self, live: LiveView | None = None) -> None:
         self._terminal = Console(stderr=True)
-        self._view = live
+        self._live = live
         self.wants_status = live is not None
         self._screen: Live | None = None
-        self._bars = Progress(
-            TextColumn("{task.description:<12}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
-            console=self._terminal,
-            refresh_per_second=4,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._shown: set[str] = set()
-        self._lines = None if self._terminal.is_terminal else ProgressLines(self._terminal)
+        self._bars = ProgressBars(self._terminal) if self._terminal.is_terminal else None
+        self._counted = False
+        super().__init__(self._bars or ProgressLines(self._terminal))
 
     def __enter__(self) -> Self:
-        if self._lines is None:
-            self._bars.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end_view()
-        if error is None:
-            for task in self._bars.tasks:
-                self._bars.update(task.id, completed=task.total)
-        if self._lines is not None:
-            self._lines.end(completed=error is None)
-        else:
-            self._bars.stop()
-
-    def on_training(self, stage: str, done: int, total: int, note: str) -> None:
-        """Show a step of a training stage."""
-        self._show(stage, done, total, note)
+        self._end_live()
+        self.view.end(completed=error is None)
 
     def on_warning(self, text: str) -> None:
         """Print a warning above the bars."""
@@ -122,42 +56,34 @@ class RunDisplay(RunObserver):
     def on_model(self, model: PreparedModel, *, counts: bool = True) -> None:
         """Show which model is used, and with *counts* what of its data was left out."""
         read = model.interactions.read
-        if counts and read is not None and "model" not in self._shown:
+        if counts and read is not None and not self._counted:
             for line in read.lines():
-                self._terminal.print(line, soft_wrap=True, highlight=False, markup=False)
-        self._show("model", 1, 1, f"{model.store.version}, {model.source}")
-
-    def on_progress(self, now_ns: int, stop_ns: int) -> None:
-        """Show how far simulated time has come."""
-        self._show("simulate", now_ns, stop_ns, f"{now_ns / NS_PER_S:,.0f} of {stop_ns / NS_PER_S:,.0f} s")
+                print_text(self._terminal, line)
+        self._counted = True
+        super().on_model(model)
 
     def on_status(self, status: LiveStatus, stop_ns: int) -> None:
         """Show how far a fleet in real time has come."""
-        if self._view is None:
-            if status.t_ns < stop_ns:
-                self.on_progress(status.t_ns, stop_ns)
-            else:
-                self._show("simulate", stop_ns, stop_ns, "at its end; last answers are awaited")
+        if self._live is None:
+            super().on_status(status, stop_ns)
             return
-        self._view.add(status)
+        self._live.add(status)
         if self._screen is None:
-            if self._lines is None:
-                self._bars.stop()
-            self._screen = Live(self._view, console=self._terminal, refresh_per_second=2)
+            if self._bars is not None:
+                self._bars.pause()
+            self._screen = Live(self._live, console=self._terminal, refresh_per_second=2)
             self._screen.start()
 
-    def _end_view(self) -> None:
+    def on_writing(self) -> None:
+        """Show that the simulation is over."""
+        self._end_live()
+        super().on_writing()
+
+    def _end_live(self) -> None:
         """Stop the live view; its last picture stays on the screen."""
         if self._screen is not None:
             self._screen.stop()
             self._screen = None
-            if self._lines is None:
-                self._bars.start()
-
-    def on_writing(self) -> None:
-        """Show that the simulation is over."""
-        self._end_view()
-        self._show("report", 0, 1, "writing tables and report")
 
     def show(self, finished: RunResult) -> None:
         """Print the summary of a run and the path of its report."""
@@ -170,17 +96,6 @@ class RunDisplay(RunObserver):
         style = "" if finished.passed else "bold red"
         terminal.print(verdict_text(finished.summary), style=style, highlight=False, markup=False)
         print_text(terminal, f"report: {finished.folder / REPORT}")
-
-    def _show(self, name: str, done: int, total: int, note: str) -> None:
-        self._shown.add(name)
-        if self._lines is not None:
-            self._lines.show(name, done, total, note)
-            return
-        if name not in self._tasks:
-            for task in self._bars.tasks:  # a stage may end before its last step; stop its clock
-                self._bars.update(task.id, completed=task.total)
-            self._tasks[name] = self._bars.add_task(name, total=total, note=note)
-        self._bars.update(self._tasks[name], completed=done, total=total, note=note)
 
 
 def as_json(finished: RunResult) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from emulator.compare.run_sets import Comparison, combination_folders, compare, read_run_set
+from emulator.compare.run_sets import Comparison, RunSet, combination_folders, compare, read_run_set
 from emulator.run_directory.manifest import list_unchecked
 from wire.errors import InputError
 
@@ -16,10 +16,19 @@ def compare_runs(names: Sequence[str]) -> list[Comparison]:
     """
     if len(names) == 1:
         names = [str(folder) for folder in combination_folders(Path(names[0]))]
-    if len(names) < 2:
+    return compare_sets([read_run_set(name) for name in names])
+
+
+def compare_sets(sides: Sequence[RunSet]) -> list[Comparison]:
+    """Compare the runs of each of *sides* with those of the first.
+
+    Raises:
+        InputError: there are fewer than two, or no runs can be paired.
+    """
+    if len(sides) < 2:
         raise InputError("compare needs two sides: a baseline, and another to compare with it")
-    first, *others = map(read_run_set, names)
-    return [compare(first, other, len(names)) for other in others]
+    first, *others = sides
+    return [compare(first, other, len(sides)) for other in others]
 
 
 def list_notes(comparisons: Sequence[Comparison]) -> list[str]:

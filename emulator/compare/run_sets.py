@@ -84,7 +84,15 @@ def read_run_set(text: str) -> RunSet:
         InputError: there is no run, the scenarios differ, or two runs have the same seed.
     """
     single = Path(text)
-    paths = [single] if single.exists() else [Path(part.strip()) for part in text.split(",")]
+    return read_runs(text, [single] if single.exists() else [Path(part.strip()) for part in text.split(",")])
+
+
+def read_runs(text: str, paths: Sequence[Path]) -> RunSet:
+    """Return the runs of *paths*, run directories or folders of them, as a set with the name *text*.
+
+    Raises:
+        InputError: there is no run, the scenarios differ, or two runs have the same seed.
+    """
     folders = [folder for path in paths for folder in run_folders(path)]
     runs: dict[int, MeasuredRun] = {}
     scenario: Mapping[str, str] | None = None

@@ -17,11 +17,12 @@ from plotly.offline import get_plotlyjs
 
 from emulator.executors.executor import Executor
 from emulator.executors.in_process import InProcessExecutor
-from emulator.report import distribution_figures, figures, sections, tables
+from emulator.report import figures, sections, tables
 from emulator.report.costs_section import costs_section
 from emulator.report.figure_sums import FigureSums
 from emulator.report.fleet_views import FleetViews
 from emulator.report.load import load_figures
+from emulator.report.report_figures import report_figures
 from emulator.report.sample_section import sample_section
 from emulator.report.verdict import verdict_text
 from emulator.run_directory.layout import REPORT, SCENARIO
@@ -86,23 +87,11 @@ def render(
 
 def draw_figures(views: FleetViews, sums: FigureSums, summary: dict[str, object]) -> dict[str, str]:
     """Return the figures and the tables beside them, by their names in the page."""
-    stop_s = summary["simulated_seconds"]
-    assert isinstance(stop_s, int | float)
-    series, latencies = sums.states.series(views), sums.updates.distributions(views)
-    over_time = (
-        figures.budget_figure(series, stop_s),
-        figures.quality_figure(series, stop_s),
-        figures.device_figure(sums.examples.chosen(), stop_s),
-        figures.traffic_figure(sums.updates.traffic_series(), stop_s),
-    )
-    drawn = (
-        *(sections.mark_events(figure, summary) for figure in over_time),
-        distribution_figures.latency_figure(latencies),
-        distribution_figures.quality_by_budget_figure(sums.by_budget.curves(views)),
-    )
     return {
-        **{f"{figure.name}_figure": figure_section(figure) for figure in drawn},
-        "latency_table": tables.latency_table(latencies),
+        **{
+            f"{figure.name}_figure": figure_section(figure) for figure in report_figures(views, sums, summary)
+        },
+        "latency_table": tables.latency_table(sums.updates.distributions(views)),
     }
 
 

@@ -16,8 +16,14 @@ NONE = "–"
 
 def headline_tiles(summary: Mapping[str, object]) -> str:
     """Return the tiles with the most important numbers."""
+    tiles = list_headlines(summary)
+    return "".join(f"<div><b>{value}</b><span>{text}</span></div>" for value, text in tiles)
+
+
+def list_headlines(summary: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    """Return the most important numbers, each with what it is."""
     latency = _latency(summary)
-    tiles = (
+    return (
         (share(_number(summary, "quality_ratio_to_full"), 1), "of full quality"),
         (_decimal(_number(summary, "ndcg_at_10")), "NDCG@10"),
         (share(_number(summary, "over_budget_share")), "of time over budget"),
@@ -27,7 +33,6 @@ def headline_tiles(summary: Mapping[str, object]) -> str:
         (_bytes(_number(summary, "update_wire_bytes")), "bytes on the wire"),
         (NONE if latency is None else format_seconds(latency), "latency p95"),
     )
-    return "".join(f"<div><b>{value}</b><span>{text}</span></div>" for value, text in tiles)
 
 
 def run_terms(summary: Mapping[str, object]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from devices.event_log import COLUMNS, WALL
+from devices.event_log import COLUMNS, MOMENTS, WALL
 from devices.simulated.roster import DeviceRange
 from emulator.run_directory.column_types import part_types
 from emulator.run_directory.device_reader import DeviceReader
@@ -17,7 +17,8 @@ from emulator.run_directory.event_hash import log_sha256, range_sha256
 from emulator.run_directory.event_parts import SUFFIX, Columns, decode_part, part_path, part_schema
 from emulator.run_directory.layout import EVENTS
 from emulator.run_directory.manifest import MANIFEST, FileEntry, read_entries
-from emulator.run_directory.run_tables import check_columns, damaged, read_checked
+from emulator.run_directory.run_tables import check_columns, damaged, read_checked, with_descriptions
+from scenarios.catalogue.event_columns import ROW_COLUMNS
 from wire.errors import InputError
 
 _ORDER: Final = [("t_ns", "ascending"), ("number", "ascending"), ("order", "ascending")]
@@ -112,19 +113,19 @@ def _check(path: Path, name: str, columns: Columns, devices: DeviceRange) -> Non
         raise damaged(path, "its rows must be in the order of devices")
 
 
-def read_tables(folder: Path) -> dict[str, pa.Table]:
-    """Return the event tables of a run's ``events`` folder, in the order of time, with ids and labels.
+def read_tables(folder: Path, names: Iterable[str] = COLUMNS) -> dict[str, pa.Table]:
+    """Return tables of a run's ``events`` folder by name, in the order of time, with ids and labels.
 
-    All rows are in memory at once: `EventReader` yields a range after the other.
+    All their rows are in memory at once: `EventReader` yields a range after the other.
 
     Raises:
         InputError: one is missing or damaged.
     """
     reader = EventReader(folder.parent)
     ids = reader.devices.ids
-    parts = {name: [_with_labels(name, _no_rows(name), ids)] for name in COLUMNS}
-    for tables in reader.read_ranges():
-        for name, columns in tables.items():
+    parts = {name: [_with_labels(name, _no_rows(name), ids)] for name in names}
+    for devices in reader.devices.ranges:
+        for name, columns in reader.read_range(devices, parts).items():
             parts[name].append(_with_labels(name, columns, ids))
     return {name: _in_order(_join(tables)) for name, tables in parts.items()}
 
@@ -142,6 +143,25 @@ def labelled_table(name: str, columns: Columns, ids: pa.ChunkedArray) -> pa.Tabl
 
 def _in_order(table: pa.Table) -> pa.Table:
     return table.sort_by(_ORDER).drop_columns(["number"])
+
+
+def read_described_table(run: Path, name: str) -> pa.Table:
+    """Return an event table of a *run* for analysis, with a description and a unit for each column.
+
+    A moment that did not come is null.
+
+    Raises:
+        InputError: the run has no such table, or it is damaged.
+    """
+    if name not in COLUMNS:
+        raise InputError(f"events(={name!r}) must be one of {', '.join(COLUMNS)}")
+    table = read_tables(run / EVENTS, [name])[name]
+    for moment in MOMENTS:
+        if moment in table.column_names:
+            never = pc.equal(table[moment], -1)
+            known = pc.if_else(never, pa.scalar(None, pa.int64()), table[moment])
+            table = table.set_column(table.column_names.index(moment), moment, known)
+    return with_descriptions(table, ROW_COLUMNS[name])
 
 
 def _join(tables: list[pa.Table]) -> pa.Table:

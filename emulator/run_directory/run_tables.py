@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from emulator.run_directory.column_types import column_types, has_type
 from emulator.run_directory.manifest import MANIFEST, FileEntry, check_file, read_table_entry
+from scenarios.catalogue.event_columns import unit_of
 from wire.arrow_input import arrow_input
 from wire.errors import InputError
 from wire.input_files import open_regular
@@ -19,14 +20,16 @@ Tables = Mapping[str, pa.Table]
 
 
 def with_descriptions(table: pa.Table, meanings: Mapping[str, str]) -> pa.Table:
-    """Return *table* with the meaning of each column in the metadata of its field, as `description`."""
+    """Return *table* with `description` and `unit` of each column in the metadata of its field."""
     return table.cast(described(table.schema, meanings))
 
 
 def described(schema: pa.Schema, meanings: Mapping[str, str]) -> pa.Schema:
-    """Return *schema* with the meaning of each column in the metadata of its field, as `description`."""
+    """Return *schema* with `description` and `unit` of each column in the metadata of its field."""
     return pa.schema(
-        field.with_metadata({"description": meanings[field.name]}) if field.name in meanings else field
+        field.with_metadata({"description": meanings[field.name], "unit": unit_of(field.name)})
+        if field.name in meanings
+        else field
         for field in schema
     )
 

@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 
 from emulator.run_directory.layout import read_summary
 from emulator.sweep.runs import SweepRun
+from wire.arrow_input import arrow_input
 from wire.errors import InputError
-from wire.output_files import atomic_file
+from wire.input_files import open_regular
+from wire.output_files import atomic_file, os_error_text
 
 TABLE, WALL = "table", "wall"
 BROKEN = "thresholds_broken"
@@ -96,6 +98,25 @@ def write_tables(rows: Sequence[Row], folder: Path) -> Path:
         with atomic_file(folder / f"{name}.csv") as draft, draft.open("wb") as file:
             pc.write_csv(columns, file)
     return folder / f"{TABLE}.csv"
+
+
+def read_sweep_table(folder: Path) -> pa.Table:
+    """Return the table of the sweep in *folder*, a row per run.
+
+    Raises:
+        InputError: the folder is no sweep, or the table is damaged.
+    """
+    path = folder / f"{TABLE}.parquet"
+    try:
+        with open_regular(path, "the table of a sweep") as file:
+            table = pq.ParquetFile(arrow_input(file)).read()
+    except (OSError, pa.ArrowException) as error:
+        text = os_error_text(error) if isinstance(error, OSError) else str(error).splitlines()[0]
+        raise InputError(f"{folder}: no folder of a sweep: {path.name}: {text}") from None
+    missing = {*_OF_THE_RUN, BROKEN} - set(table.column_names)
+    if missing:
+        raise InputError(f"{path}: no table of a sweep: no column {', '.join(sorted(missing))}")
+    return table
 
 
 def _is_wall_clock(name: str) -> bool:

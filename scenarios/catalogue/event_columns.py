@@ -94,6 +94,20 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = {
 }
 
 
+_UNITS: Final[Mapping[str, str]] = {
+    "_ns": "ns",
+    "_s": "s",
+    "bytes": "B",
+    "bytes_by_version": "B",
+    "number": "that of the metric",
+}
+
+
+def unit_of(column: str) -> str:
+    """Return the unit of a column of a table, by its name; 1: a count, a share, a word or a number."""
+    return next((unit for ending, unit in _UNITS.items() if column.endswith(ending)), "1")
+
+
 def span_name(moment: str) -> str:
     """Return the column of a part that has the span to a moment of an exchange."""
     return f"{moment.removesuffix('_ns')}_span_ns"
@@ -109,6 +123,29 @@ EVENT_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
     for name, columns in COLUMNS.items()
 }
 """Descriptions of the columns of the parts of each event table."""
+_MOMENTS: Final[Mapping[str, str]] = {
+    "changed_ns": "the budget, user or offered model changed that this answers",
+    "sent_ns": "the report left",
+    "arrived_ns": "the report was at the cloud",
+    "begun_ns": "the cloud took it up",
+    "left_ns": "the answer left",
+    "answered_ns": "the answer began to arrive, or would have",
+    "received_ns": "the last part that was needed was on the device",
+    "applied_ns": "the PEE asked for was held",
+}
+ROW_COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
+    name: {
+        **{column: {**COMMON, **_OWN[name]}[column] for column in columns},
+        "device": "id of the device, as in devices.parquet",
+        **{
+            moment: f"simulated time at which {words}; null: it did not come"
+            for moment, words in _MOMENTS.items()
+            if moment in columns
+        },
+    }
+    for name, columns in COLUMNS.items()
+}
+"""Descriptions of the columns of the event tables as a program gets them, with ids and moments."""
 DEVICE_COLUMNS: Final[Mapping[str, tuple[str, str]]] = {
     "device": ("string", "id of the device; devices are numbered in the order of these rows, from 0"),
     "group": ("string", "its group of the fleet"),

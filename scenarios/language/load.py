@@ -8,6 +8,7 @@ import itertools
 import os
 import re
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -70,6 +71,14 @@ def dump(scenario: Scenario, without: Sequence[str] = ()) -> str:
         if values[key] is None:
             del values[key]
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def flow_text(value: object) -> str:
+    """Return *value*, of plain lists, mappings and scalars, as one line of YAML."""
+    text = yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=True, width=inf
+    )
+    return text.removesuffix("\n").removesuffix("\n...")
 
 
 def check_readable(scenario: Scenario, where: str | None = None) -> None:

@@ -113,7 +113,17 @@ def expand(
     Raises:
         InputError: the scenario is not valid, sweeps nothing, or has a combination that is not valid.
     """
-    tree = read_tree(text, where)
+    return expand_tree(read_tree(text, where), where, overrides, over, seeds)
+
+
+def expand_tree(
+    tree: Tree, where: str, overrides: Sequence[str], over: Sequence[str], seeds: Sequence[int] | None
+) -> SweepPlan:
+    """Return the combinations of the values of a scenario, which are changed; see `expand`.
+
+    Raises:
+        InputError: the scenario is not valid, sweeps nothing, or has a combination that is not valid.
+    """
     wrong = apply_all(tree, overrides)
     _add_options(tree, over, seeds)
     base = decode(tree, wrong)

@@ -10,6 +10,7 @@ from scenarios.catalogue.event_columns import (
     SAMPLE_COLUMNS,
     TABLES,
     part_column,
+    unit_of,
 )
 
 _INTRODUCTION = """\
@@ -19,7 +20,7 @@ _INTRODUCTION = """\
 
 A run writes `events/*/*.parquet`, a row per event; `devices.parquet`, a row per device; and
 `metrics.parquet`, every figure by every dimension ([metrics.md](metrics.md)). Any Parquet reader opens them;
-the metadata of each column's field describe it, under `description`.
+the metadata of each column's field say its `description` and its `unit`.
 
 ```python
 import duckdb
@@ -63,11 +64,14 @@ def page() -> str:
 
 
 def _rows(columns: Mapping[str, tuple[str, str]]) -> str:
-    return "\n".join(f"| `{column}` | {kind} | {meaning} |" for column, (kind, meaning) in columns.items())
+    return "\n".join(
+        f"| `{column}` | {kind} | {unit_of(column)} | {meaning} |"
+        for column, (kind, meaning) in columns.items()
+    )
 
 
 _SAMPLED = "If only a sample of the fleet was simulated (`sample`), also:"
-_HEAD = "| column | type | meaning |\n|---|---|---|"
+_HEAD = "| column | type | unit | meaning |\n|---|---|---|---|"
 
 
 def _event_rows(table: str, columns: Mapping[str, Column], meanings: Mapping[str, str]) -> Iterator[str]:
@@ -77,4 +81,4 @@ def _event_rows(table: str, columns: Mapping[str, Column], meanings: Mapping[str
             shown, words = _TYPES[kind], ""
         else:
             shown, words = "string", f": {', '.join(kind)}"
-        yield f"| `{column}` | {shown} | {meanings[column]}{words} |"
+        yield f"| `{column}` | {shown} | {unit_of(column)} | {meanings[column]}{words} |"

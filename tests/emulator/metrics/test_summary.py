@@ -8,7 +8,13 @@ import pytest
 from emulator.metrics.row_index import DeviceStates
 from emulator.metrics.summary import RunInfo, summarize
 from emulator.metrics.timeline import RunTimeline
-from scenarios.catalogue.event_columns import DEVICE_COLUMNS, EVENT_COLUMNS, METRIC_COLUMNS, meanings_of
+from scenarios.catalogue.event_columns import (
+    DEVICE_COLUMNS,
+    EVENT_COLUMNS,
+    METRIC_COLUMNS,
+    meanings_of,
+    unit_of,
+)
 from tests.emulator.event_logs import part
 from tests.emulator.scenarios import Runner
 from tests.emulator.worlds import columns_of, devices_of, metrics_of, ns, state
@@ -71,6 +77,8 @@ def test_every_parquet_file_says_what_its_columns_are(runner: Runner) -> None:
         schema = pq.read_schema(folder / name)
         said = {field.name: (field.metadata or {}).get(b"description", b"").decode() for field in schema}
         assert said == columns
+        units = {field.name: (field.metadata or {}).get(b"unit", b"").decode() for field in schema}
+        assert units == {column: unit_of(column) for column in columns}
     types = {field.name: str(field.type) for field in pq.read_schema(folder / "devices.parquet")}
     plain = {name: re.sub(r"(?<=<)(item|element): | \('labels'\)", "", kind) for name, kind in types.items()}
     assert plain == {name: kind for name, (kind, _) in DEVICE_COLUMNS.items()}

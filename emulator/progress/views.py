@@ -1,0 +1,117 @@
+"""Views of progress: bars in a terminal, and lines in a log."""
+
+import time
+from typing import Final, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+LINE_EVERY_S: Final = 10.0
+_STAGE: Final = 12
+"""Columns of the name of a stage."""
+
+
+class ProgressView(Protocol):
+    """A view of stages that follow each other."""
+
+    def show(self, stage: str, done: float, total: float, note: str) -> None:
+        """Show how far *stage* is; another stage ends the one before it."""
+        ...
+
+    def end(self, *, completed: bool) -> None:
+        """End the last stage; it is shown as done if it is *completed*."""
+        ...
+
+
+class NoView:
+    """A view that shows nothing."""
+
+    def show(self, stage: str, done: float, total: float, note: str) -> None:
+        """Ignore the progress of a stage."""
+
+    def end(self, *, completed: bool) -> None:
+        """Ignore the end."""
+
+
+class ProgressLines:
+    """Progress as plain lines, for a log: one from time to time, and one at the end of each stage.
+
+    Args:
+        terminal: the output.
+    """
+
+    def __init__(self, terminal: Console) -> None:
+        self._terminal = terminal
+        self._stage, self._note = "", ""
+        self._start_s = self._printed_s = time.monotonic()
+        self._share, self._printed_share = 0.0, 1.0
+
+    def show(self, stage: str, done: float, total: float, note: str) -> None:
+        """Print the progress of *stage*, if it is time for a line."""
+        now_s = time.monotonic()
+        if stage != self._stage:
+            self.end(completed=True)
+            self._stage, self._printed_share = stage, -1.0
+            self._start_s = self._printed_s = now_s
+        self._share, self._note = (min(done / total, 1.0) if total else 1.0), note
+        if (self._share == 1 and self._printed_share < 1) or now_s - self._printed_s >= LINE_EVERY_S:
+            self._print()
+
+    def end(self, *, completed: bool) -> None:
+        """Print the end of the last stage, if it was not printed; at 100 % if it is *completed*."""
+        if self._printed_share < 1:
+            self._share = 1.0 if completed else self._share
+            self._print()
+
+    def _print(self) -> None:
+        spent_s = time.monotonic() - self._start_s
+        line = f"{self._stage:<{_STAGE}} {100 * self._share:>3.0f} % {spent_s:>7,.0f} s  {self._note}"
+        print_text(self._terminal, line.rstrip())
+        self._printed_s, self._printed_share = time.monotonic(), self._share
+
+
+class ProgressBars:
+    """Progress as bars in a terminal, one for each stage.
+
+    Args:
+        terminal: the output.
+    """
+
+    def __init__(self, terminal: Console) -> None:
+        self._bars = Progress(
+            TextColumn(f"{{task.description:<{_STAGE}}}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            console=terminal,
+            refresh_per_second=4,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def show(self, stage: str, done: float, total: float, note: str) -> None:
+        """Move the bar of *stage*; the bars before it are full."""
+        self._bars.start()
+        if stage not in self._tasks:
+            self._fill()  # a stage may end before its last step; stop its clock
+            self._tasks[stage] = self._bars.add_task(stage, total=total, note=note)
+        self._bars.update(self._tasks[stage], completed=done, total=total, note=note)
+
+    def end(self, *, completed: bool) -> None:
+        """Stop; if it is *completed*, with full bars."""
+        if completed:
+            self._fill()
+        self.pause()
+
+    def pause(self) -> None:
+        """Stop drawing until there is progress again."""
+        self._bars.stop()
+
+    def _fill(self) -> None:
+        for task in self._bars.tasks:
+            self._bars.update(task.id, completed=task.total)
+
+
+def print_text(terminal: Console, text: str, style: str | None = None) -> None:
+    """Print *text* unchanged: without markup and line breaks."""
+    terminal.print(text, style=style, soft_wrap=True, highlight=False, markup=False)

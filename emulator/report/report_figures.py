@@ -1,0 +1,29 @@
+"""All figures of a run, in the order of its report."""
+
+from collections.abc import Mapping
+
+from emulator.report import figures
+from emulator.report.distribution_figures import latency_figure, quality_by_budget_figure
+from emulator.report.figure_sums import FigureSums
+from emulator.report.fleet_views import FleetViews
+from emulator.report.sections import mark_events
+
+
+def report_figures(
+    views: FleetViews, sums: FigureSums, summary: Mapping[str, object]
+) -> tuple[figures.ReportFigure, ...]:
+    """Return the figures of a run from the sums of its devices."""
+    stop_s = summary["simulated_seconds"]
+    assert isinstance(stop_s, int | float)
+    series = sums.states.series(views)
+    over_time = (
+        figures.budget_figure(series, stop_s),
+        figures.quality_figure(series, stop_s),
+        figures.device_figure(sums.examples.chosen(), stop_s),
+        figures.traffic_figure(sums.updates.traffic_series(), stop_s),
+    )
+    return (
+        *(mark_events(figure, summary) for figure in over_time),
+        latency_figure(sums.updates.distributions(views)),
+        quality_by_budget_figure(sums.by_budget.curves(views)),
+    )
