@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from peelfleet.comparisons import Comparisons as Comparisons
+    from peelfleet.evaluations import Evaluation as Evaluation
+    from peelfleet.evaluations import evaluate as evaluate
     from peelfleet.experiments import compare as compare
     from peelfleet.experiments import load as load
     from peelfleet.experiments import replay as replay
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Comparisons",
+    "Evaluation",
     "InputError",
     "ModelStore",
     "PeelfleetWarning",
@@ -34,6 +37,7 @@ __all__ = [
     "Scenario",
     "Sweep",
     "compare",
+    "evaluate",
     "load",
     "replay",
     "run",
@@ -44,6 +48,7 @@ __all__ = [
 
 _MODULES: Final = {
     "Comparisons": "peelfleet.comparisons",
+    "Evaluation": "peelfleet.evaluations",
     "InputError": "wire.errors",
     "ModelStore": "peelfleet.model_store",
     "PeelfleetWarning": "peelfleet.progress",
@@ -52,6 +57,7 @@ _MODULES: Final = {
     "Scenario": "scenarios.language.scenario",
     "Sweep": "peelfleet.sweep_results",
     "compare": "peelfleet.experiments",
+    "evaluate": "peelfleet.evaluations",
     "load": "peelfleet.experiments",
     "replay": "peelfleet.experiments",
     "run": "peelfleet.experiments",

@@ -29,7 +29,6 @@ from scenarios.language.load import headline, shipped
 from scenarios.language.scenario import Scenario
 from scenarios.language.sources import Source, list_axes, load_source, load_source_plan
 from scenarios.language.sweep_expansion import training_seeds
-from wire.errors import RunError
 
 Clock = Literal["virtual", "lockstep", "realtime"]
 
@@ -173,8 +172,7 @@ def sweep(
     )
     with progress_view(progress) as view:
         result = run_sweep(plan, options, observer := CallSweepProgress(view))
-    if result.failures:
-        raise RunError(result.failure_text)
+    result.check()
     observer.raise_first()
     return Sweep(result.folder)
 

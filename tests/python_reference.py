@@ -46,7 +46,7 @@ def _section(name: str, value: object) -> str:
 
 def _members(kind: type) -> Iterator[tuple[str, object]]:
     """Yield what a class of the API defines itself, in the order of the source."""
-    if not kind.__module__.startswith("peelfleet."):
+    if not kind.__module__.startswith(("peelfleet.", "emulator.")):  # the keys of a scenario have a page
         return
     for member, inner in vars(kind).items():
         if not member.startswith("_") and inspect.getdoc(inner):

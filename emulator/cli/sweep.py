@@ -33,7 +33,6 @@ from emulator.executors.open_executor import LOCAL
 from emulator.sweep.run_sweep import SweepObserver, SweepOptions, run_sweep
 from emulator.sweep.table import Row, SeedStatistics, seed_statistics, shown_metrics
 from scenarios.language.sweep_expansion import MAX_SEEDS, load_plan, read_seeds, training_seeds
-from wire.errors import RunError
 from wire.units import approximate_bytes
 
 
@@ -108,8 +107,7 @@ def sweep(
         result = run_sweep(plan, options, display)
     if result.table is not None:
         show(result.rows, metrics or (), result.table)
-    if result.failures:
-        raise RunError(result.failure_text)
+    result.check()
     if not result.passed:
         raise typer.Exit(THRESHOLD_BROKE)
 

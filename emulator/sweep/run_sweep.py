@@ -14,6 +14,7 @@ from emulator.sweep.runs import SweepTask, list_missing, list_runs, open_sweep_f
 from emulator.sweep.table import BROKEN, Row, table_rows, write_tables
 from scenarios.language.sweep_expansion import SweepPlan
 from scenarios.language.warnings import distinct_warnings
+from wire.errors import RunError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +73,18 @@ class SweepResult:
         """True if no threshold is broken in any run."""
         return not any(row[BROKEN] for row in self.rows)
 
-    @property
-    def failure_text(self) -> str:
-        """A line on the runs that failed; empty if none did."""
-        if not self.failures:
-            return ""
-        first = min(self.failures)
-        more = f", and {len(self.failures) - 1} more" if len(self.failures) > 1 else ""
-        return f"{len(self.failures)} of {self.runs} runs failed: {first}: {self.failures[first]}{more}"
+    def check(self) -> None:
+        """Check that no run failed.
+
+        Raises:
+            RunError: some did.
+        """
+        if self.failures:
+            first = min(self.failures)
+            more = f", and {len(self.failures) - 1} more" if len(self.failures) > 1 else ""
+            raise RunError(
+                f"{len(self.failures)} of {self.runs} runs failed: {first}: {self.failures[first]}{more}"
+            )
 
 
 def run_sweep(plan: SweepPlan, options: SweepOptions, observer: SweepObserver) -> SweepResult:
