@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from emulator.progress.run_progress import PacedView, RunProgress, SweepProgress
-from emulator.progress.views import NoView, ProgressBars, ProgressView
+from emulator.progress.run_progress import RunProgress
+from emulator.progress.sweep_progress import SweepProgress
+from emulator.progress.views import NoView, PacedView, ProgressBars, ProgressView
 from peelfleet.notebook_view import NotebookView, in_notebook
 
 _OWN = frozenset(("peelfleet", "emulator", "scenarios", "cloud", "devices", "broker_config", "wire"))

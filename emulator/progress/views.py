@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 LINE_EVERY_S: Final = 10.0
+LEAST_PAUSE_S: Final = 0.1
+"""Time between two pictures of the same stage: a simulation reports many thousand times a second."""
 _STAGE: Final = 12
 """Columns of the name of a stage."""
 
@@ -31,6 +33,29 @@ class NoView:
 
     def end(self, *, completed: bool) -> None:
         """Ignore the end."""
+
+
+class PacedView:
+    """A view that passes on what is new enough to be seen.
+
+    Args:
+        view: the view behind it.
+    """
+
+    def __init__(self, view: ProgressView) -> None:
+        self._view = view
+        self._stage, self._shown_s = "", 0.0
+
+    def show(self, stage: str, done: float, total: float, note: str) -> None:
+        """Show a new stage and the end of one at once, other progress from time to time."""
+        now_s = time.monotonic()
+        if stage != self._stage or done >= total or now_s - self._shown_s >= LEAST_PAUSE_S:
+            self._stage, self._shown_s = stage, now_s
+            self._view.show(stage, done, total, note)
+
+    def end(self, *, completed: bool) -> None:
+        """End the view."""
+        self._view.end(completed=completed)
 
 
 class ProgressLines:

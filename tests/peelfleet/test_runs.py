@@ -110,7 +110,7 @@ def test_a_mistake_is_one_line_of_one_class(mistake: str, tiny: Path, finished: 
     assert "\n" not in str(raised.value)
 
 
-DOUBTFUL = {"sample": "5 %", "cloud.workers": 20, "stop_time": "30 s"}
+DOUBTFUL = {"sample": "5 %", "cloud.workers": 20, "stop_time": "2 min"}
 """A sample of a fleet whose reports wait for workers: the waits are upper bounds, which a warning says."""
 
 
