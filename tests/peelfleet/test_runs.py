@@ -110,7 +110,9 @@ def test_a_mistake_is_one_line_of_one_class(mistake: str, tiny: Path, finished: 
     assert "\n" not in str(raised.value)
 
 
-DOUBTFUL = {"sample": "5 %", "cloud.workers": 20, "stop_time": "2 min"}
+DOUBTFUL = {
+    "fleet[0].count": 40, "fleet[1].count": 20, "sample": "5 %", "cloud.workers": 20, "stop_time": "2 min",
+}  # fmt: skip
 """A sample of a fleet whose reports wait for workers: the waits are upper bounds, which a warning says."""
 
 
@@ -133,4 +135,4 @@ def test_a_warning_that_is_an_error_is_raised_when_the_run_is_there(
         with pytest.raises(pf.PeelfleetWarning, match="sample"):
             pf.run(tiny, DOUBTFUL, out=tmp_path, store=stores, report=False)
     (folder,) = tmp_path.iterdir()
-    assert pf.Run(folder).summary["sampled_devices"] == 2
+    assert pf.Run(folder).summary["sampled_devices"] == 3
