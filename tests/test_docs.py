@@ -1,6 +1,9 @@
 """The docs say what the code does: their examples are real, their links exist."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +35,18 @@ def test_every_shipped_scenario_is_run_by_a_command_that_its_header_names() -> N
 def test_the_readme_lists_every_scenario_that_ships() -> None:
     text = (ROOT / "README.md").read_text()
     assert [path.stem for path in shipped() if f"`{path.stem}`" not in text and path.name not in text] == []
+
+
+@pytest.mark.slow
+def test_the_lines_of_python_in_the_readme_run_and_its_pictures_show_what_they_give(tmp_path: Path) -> None:
+    (program,) = blocks(ROOT / "README.md", "python")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\nprint(run.summary['event_log_sha256'])"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    first, sha256 = done.stdout.splitlines()[-2:]
+    quality, updates = first.split()
+    readme, picture = (ROOT / "README.md").read_text(), (ROOT / "docs" / "terminal.svg").read_text()
+    assert f"{float(quality):.1%}".replace("%", " %") in readme
+    assert all(words in picture for words in (sha256[:16], f"{float(quality):.4f}", f"{int(updates):,}"))
