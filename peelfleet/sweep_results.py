@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from emulator.sweep.table import BROKEN, SeedStatistics, read_sweep_table, seed_statistics, shown_metrics
+from emulator.sweep.exports import SweepMeans, sweep_means
+from emulator.sweep.table import BROKEN, SeedStatistics, read_sweep_table
 from peelfleet.arguments import Name, to_path
 from peelfleet.comparisons import Comparisons, compare_sides
 from peelfleet.html import html_table
@@ -59,32 +60,37 @@ class Sweep:
         return not any(self._table[BROKEN].to_pylist())
 
     def means(self, metrics: Sequence[str] = ()) -> pa.Table:
-        """Return the mean of each metric over the seeds of each combination.
+        """Return the mean of each metric over the seeds of each variant.
 
         Args:
             metrics: names of figures in `table`; empty: those that ``peelfleet sweep`` prints.
 
         Returns:
-            A row per combination and metric: ``mean``, ``deviation`` (the standard deviation between seeds)
-            and ``ratio`` (to the mean of the first combination).
+            A row per variant and metric: ``mean``, ``deviation`` (the standard deviation between trainings if
+            there are several, else between seeds of the fleet), ``half_width`` (of the interval of 95 %),
+            ``ratio`` (to the mean of the first variant), and ``over``, in words. Combinations that differ
+            in the seed of training only are one variant.
 
         Raises:
             InputError: a metric has no number in any run.
         """
-        rows = [
-            {
-                "combination": name,
-                "metric": metric,
-                "mean": each.mean,
-                "deviation": each.deviation,
-                "ratio": each.ratio,
-            }
-            for name, figures in self._statistics(metrics).items()
-            for metric, each in figures.items()
-        ]
-        number = pa.float64()
-        kinds = {"combination": pa.string(), "metric": pa.string(), "mean": number, "deviation": number}
-        return pa.Table.from_pylist(rows, pa.schema({**kinds, "ratio": number}))
+        return self._means(metrics).tidy()
+
+    def write_table(self, path: Name, metrics: Sequence[str] = ()) -> None:
+        """Write `means` to a file, by its ending: `.csv` or `.parquet`, or for print `.tex` or `.md`.
+
+        Raises:
+            InputError: the ending is none of these, or a metric has no number in any run.
+        """
+        self._means(metrics).write_table(to_path(path))
+
+    def write_figure(self, path: Name, metrics: Sequence[str] = ()) -> None:
+        """Draw the means into a file, by its ending: `.svg` or `.png` by matplotlib, `.html` by plotly.
+
+        Raises:
+            InputError: the ending is none of these, or a metric has no number in any run.
+        """
+        self._means(metrics).write_figure(to_path(path))
 
     def plot(self, metric: str = "ndcg_at_10") -> "Figure":
         """Return a plot of *metric*, one of the figures in `table`, as a figure of plotly.
@@ -94,7 +100,7 @@ class Sweep:
         """
         from emulator.sweep.figures import combinations_figure  # imports plotly
 
-        statistics = {name: figures[metric] for name, figures in self._statistics([metric]).items()}
+        statistics = {name: figures[metric] for name, figures in self._means([metric]).statistics.items()}
         return combinations_figure(self._table.to_pylist(), statistics, metric)
 
     def compare(self) -> Comparisons:
@@ -105,9 +111,8 @@ class Sweep:
         """
         return compare_sides([self._folder])
 
-    def _statistics(self, metrics: Sequence[str]) -> dict[str, dict[str, SeedStatistics]]:
-        rows = self._table.to_pylist()
-        return seed_statistics(rows, list(metrics) or shown_metrics(rows))
+    def _means(self, metrics: Sequence[str]) -> SweepMeans:
+        return sweep_means(self._table.to_pylist(), list(metrics))
 
     def __fspath__(self) -> str:
         return os.fspath(self._folder)
@@ -120,15 +125,15 @@ class Sweep:
         )
 
     def _repr_html_(self) -> str:
-        statistics = self._statistics(())
-        names = list(next(iter(statistics.values()), {}))
+        means = self._means(())
+        names = list(next(iter(means.statistics.values()), {}))
         rows = [
-            (combination, *(_text(figures[name]) for name in names))
-            for combination, figures in statistics.items()
+            (variant, *(_text(figures[name]) for name in names))
+            for variant, figures in means.statistics.items()
         ]
         return (
-            f"<p>{escape(repr(self)[1:-1])}; mean over seeds ± standard deviation</p>"
-            f"{html_table(['combination', *names], rows)}"
+            f"<p>{escape(repr(self)[1:-1])}. {escape(means.caption)}.</p>"
+            f"{html_table(['variant', *names], rows)}"
         )
 
 

@@ -10,13 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from emulator.cli.options import Data, Overrides, Store, default, path_option, wrong
+from emulator.cli.export_files import FigureFiles, TableFiles, check_files, write_files
+from emulator.cli.options import Data, Overrides, Store, default, wrong
 from emulator.cli.terminal import RunDisplay
 from emulator.cli.terminal_width import fits, plain_for, print_line, wide_terminal
 from emulator.evaluation.observer import EvaluationObserver
-from emulator.exports.figure_file import check_figure_file
 from emulator.exports.printed_table import PrintedTable
-from emulator.exports.table_file import check_table_file
 from emulator.simulation.model_cache import TRAIN_MODULES
 from scenarios.language.load import load
 from scenarios.language.sweep_expansion import MAX_SEEDS, read_seeds
@@ -76,12 +75,6 @@ Metrics = Annotated[
 Shares = Annotated[
     bool, typer.Option("--shares", help="Print and draw shares of the whole fp32 table's figures.")
 ]
-TableFiles = Annotated[
-    list[Path] | None, path_option("File for the table: .csv, .parquet, .tex or .md; may be repeated.")
-]
-FigureFiles = Annotated[
-    list[Path] | None, path_option("File for the figure: .svg, .png or .html; may be repeated.")
-]
 Jobs = Annotated[int, typer.Option(min=1, help="Processes that train and measure.")]
 
 
@@ -104,10 +97,7 @@ def evaluate(
 
     Models are trained for each seed, unless they are in the cache; so are all figures.
     """
-    for file in table or ():
-        check_table_file(file)
-    for file in figure or ():
-        check_figure_file(file)
+    check_files(table, figure)
     with needs_extra("train", TRAIN_MODULES, "an evaluation"):
         from emulator.evaluation.evaluate import evaluate as evaluate_policies  # loads torch
         from emulator.evaluation.results import check_metrics
@@ -121,12 +111,12 @@ def evaluate(
     terminal = wide_terminal()
     for printed in found.printed(metrics, shares=shares):
         show_table(terminal, printed)
-    for file in table or ():
-        found.write_table(file, metrics, shares=shares)
-        print_line(terminal, f"table: {file}")
-    for file in figure or ():
-        found.write_figure(file, metrics, shares=shares)
-        print_line(terminal, f"figure: {file}")
+    write_files(
+        table,
+        figure,
+        lambda file: found.write_table(file, metrics, shares=shares),
+        lambda file: found.write_figure(file, metrics, shares=shares),
+    )
 
 
 class EvaluationDisplay(EvaluationObserver):

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
+from emulator.cli.export_files import FigureFiles, TableFiles, check_files, write_files
 from emulator.cli.options import (
     Broker,
     Clock,
@@ -30,8 +31,9 @@ from emulator.cli.options import (
 from emulator.cli.terminal import RunDisplay
 from emulator.cli.terminal_width import fits, plain_for, print_line, wide_terminal
 from emulator.executors.open_executor import LOCAL
+from emulator.sweep.exports import SweepMeans, sweep_means
 from emulator.sweep.run_sweep import SweepObserver, SweepOptions, run_sweep
-from emulator.sweep.table import Row, SeedStatistics, seed_statistics, shown_metrics
+from emulator.sweep.table import Row, SeedStatistics
 from scenarios.language.sweep_expansion import MAX_SEEDS, load_plan, read_seeds, training_seeds
 from wire.units import approximate_bytes
 
@@ -96,8 +98,11 @@ def sweep(
             help="Figures to print, by their names in summary.json: a,b,c.",
         ),
     ] = None,
+    table: TableFiles = None,
+    figure: FigureFiles = None,
 ) -> None:
     """Run every combination of a sweep with every seed; finished runs are not repeated."""
+    check_files(table, figure)
     axes = [*(over or []), *training_seeds(train_seeds or ())]
     plan = load_plan(scenario, overrides(set_, clock=clock, sample=sample), axes, seeds)
     options = SweepOptions(
@@ -107,6 +112,8 @@ def sweep(
         result = run_sweep(plan, options, display)
     if result.table is not None:
         show(result.rows, metrics or (), result.table)
+        means = sweep_means(result.rows, metrics or ())
+        write_files(table, figure, means.write_table, means.write_figure)
     result.check()
     if not result.passed:
         raise typer.Exit(THRESHOLD_BROKE)
@@ -204,45 +211,44 @@ class SweepDisplay(SweepObserver):
 def show(rows: Sequence[Row], metrics: Sequence[str], file: Path) -> None:
     """Print the means of *metrics*, and the *file* with the table of a sweep."""
     terminal = wide_terminal()
-    metrics = metrics or shown_metrics(rows)
     try:
-        figures = seed_statistics(rows, metrics)
-        table = means_table(figures, metrics, terminal)
+        means = sweep_means(rows, metrics)
+        table = means_table(means, terminal)
         if fits(terminal, table):
             terminal.print(table)
         else:
-            for line in means_lines(figures, metrics):
+            for line in means_lines(means):
                 print_line(terminal, plain_for(terminal, line))
     finally:  # the table is written even if a metric is misspelt
         print_line(terminal, f"table: {file}")
 
 
-TITLE = "means over seeds ± standard deviation, × the first combination's"
-
-
-def means_table(
-    figures: dict[str, dict[str, SeedStatistics]], metrics: Sequence[str], terminal: Console
-) -> Table:
-    """Return a table for people: a row per combination, means over seeds and ratios to the first."""
-    table = Table(box=box.SIMPLE_HEAD, title=plain_for(terminal, TITLE))
-    table.add_column("combination", no_wrap=True)
-    for metric in metrics:
+def means_table(means: SweepMeans, terminal: Console) -> Table:
+    """Return a table for people: a row per variant, means and ratios to the first."""
+    table = Table(box=box.SIMPLE_HEAD, title=plain_for(terminal, title(means)))
+    table.add_column("variant", no_wrap=True)
+    for metric in next(iter(means.statistics.values()), {}):
         table.add_column(escape(metric), justify="right", no_wrap=True)
-    for name, row in figures.items():
-        cells = ["\n".join(_text(metric, row[metric])) for metric in metrics]
+    for name, row in means.statistics.items():
+        cells = ["\n".join(_text(metric, each)) for metric, each in row.items()]
         table.add_row(escape(name), *(plain_for(terminal, cell) for cell in cells))
     return table
 
 
-def means_lines(figures: dict[str, dict[str, SeedStatistics]], metrics: Sequence[str]) -> Iterator[str]:
+def title(means: SweepMeans) -> str:
+    """Return what the figures are, in words."""
+    return f"{means.caption}; ×: ratio to the first variant's"
+
+
+def means_lines(means: SweepMeans) -> Iterator[str]:
     """Yield the table as lines, a figure each, for a narrow terminal."""
-    yield TITLE
-    wide = max(map(len, metrics), default=0)
-    for name, row in figures.items():
+    yield from title(means).split("; ")
+    for name, row in means.statistics.items():
+        wide = max(map(len, row), default=0)
         yield ""
         yield name
-        for metric in metrics:
-            yield f"    {metric:<{wide}}  {'  '.join(_text(metric, row[metric]))}"
+        for metric, each in row.items():
+            yield f"    {metric:<{wide}}  {'  '.join(_text(metric, each))}"
     yield ""
 
 

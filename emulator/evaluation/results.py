@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from emulator.evaluation.budgets import MemoryBudget
 from emulator.evaluation.measure import Measurement
-from emulator.evaluation.statistics import LEVEL, METRIC_NAMES, Vary, over_seeds, over_text, share_over_seeds
+from emulator.evaluation.statistics import METRIC_NAMES, Vary, over_seeds, over_text, share_over_seeds
 from emulator.exports.chart import Chart, ChartPanel, ChartSeries
 from emulator.exports.figure_file import to_plotly, write_figure
+from emulator.exports.mean_interval import LEVEL
 from emulator.exports.printed_table import IntervalCell, PrintedTable
 from emulator.exports.table_file import write_table
 from wire.errors import InputError

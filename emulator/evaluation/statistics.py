@@ -1,16 +1,13 @@
-"""Means with their intervals, and words for what an interval is over."""
+"""Means over seeds or users with their intervals, and words for what an interval is over."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from scipy.stats import t as student  # type: ignore[import-untyped]
 
 from cloud.training.baselines.scoring import METRICS, UserMetrics
-from wire.ranking_metrics import FloatArray
+from emulator.exports.mean_interval import MeanInterval, mean_interval
 
-LEVEL: Final = 0.95
 COVERAGE: Final = "coverage"
 METRIC_NAMES: Final = (*METRICS, COVERAGE)
 Vary = Literal["training", "split", "both"]
@@ -20,29 +17,6 @@ _VARIED: Final = {
     "split": "splits of the data; one training seed",
     "both": "seeds, each of a split of the data and of the training on it",
 }
-
-
-@dataclass(frozen=True)
-class MeanInterval:
-    """A mean of *count* values, with the half-width of its interval of 95 %, by Student's t."""
-
-    mean: float
-    half_width: float | None
-    """None if there are fewer than two values."""
-    deviation: float | None
-    """The standard deviation of the values; None if there are fewer than two."""
-    count: int
-
-
-def mean_interval(values: FloatArray | Sequence[float]) -> MeanInterval:
-    """Return the mean of independent *values* and its interval; there must be one."""
-    numbers = np.asarray(values, dtype=np.float64)
-    mean, count = float(numbers.mean()), len(numbers)
-    if count < 2:
-        return MeanInterval(mean, None, None, count)
-    deviation = float(numbers.std(ddof=1))
-    factor = float(student.ppf((1 + LEVEL) / 2, count - 1))
-    return MeanInterval(mean, factor * deviation / count**0.5, deviation, count)
 
 
 def over_seeds(metric: str, seeds: Sequence[UserMetrics]) -> MeanInterval:

@@ -4,9 +4,6 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
-
 from emulator.exports.chart import Chart, ChartPanel, ChartSeries
 from wire.errors import InputError
 from wire.extras import needs_extra
@@ -14,6 +11,7 @@ from wire.output_files import atomic_file, naming
 from wire.units import BYTE_UNITS, approximate_bytes
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -38,6 +36,8 @@ _SETTINGS: Final = {
 }
 _CAPTION_CHARACTERS: Final = 72
 """Characters of a caption's line below one panel."""
+_FEW_TICKS: Final = 4
+"""Most ticks of an axis of numbers that may be long."""
 _TICKS: Final = 7
 """Most ticks of an axis of bytes."""
 
@@ -74,8 +74,10 @@ def write_figure(chart: Chart, file: Path) -> None:
                 _print(chart, draft, ending[1:])
 
 
-def to_plotly(chart: Chart) -> go.Figure:
+def to_plotly(chart: Chart) -> "go.Figure":
     """Return *chart* as a figure for a page or a notebook."""
+    from plotly.subplots import make_subplots
+
     figure = make_subplots(rows=1, cols=max(len(chart.panels), 1), horizontal_spacing=0.1)
     for column, panel in enumerate(chart.panels, start=1):
         for number, series in enumerate(panel.series):
@@ -97,7 +99,11 @@ def to_plotly(chart: Chart) -> go.Figure:
     return figure
 
 
-def _trace(chart: Chart, panel: ChartPanel, series: ChartSeries, number: int, *, legend: bool) -> go.Scatter:
+def _trace(
+    chart: Chart, panel: ChartPanel, series: ChartSeries, number: int, *, legend: bool
+) -> "go.Scatter":
+    import plotly.graph_objects as go
+
     color = COLORS[number % len(COLORS)]
     if series.level:
         sizes = [size for each in panel.series for size in each.x if not each.level or each is series]
@@ -133,11 +139,13 @@ def _print(chart: Chart, draft: Path, ending: str) -> None:
         lines = max((len(panel.series[0].x) for panel in chart.panels if panel.series), default=0)
         height = height if chart.kind == "bytes" else max(1.2, 0.25 * lines + 0.8)
         figure = Figure((width * max(len(chart.panels), 1), height), layout="constrained")
-        axes = figure.subplots(1, max(len(chart.panels), 1), squeeze=False)[0]
+        axes = figure.subplots(1, max(len(chart.panels), 1), squeeze=False, sharey=chart.kind == "names")[0]
         for at, panel in zip(axes, chart.panels, strict=False):
             for number, series in enumerate(panel.series):
                 _draw(chart, at, series, number)
             _label(chart, at, panel.x_label, panel.y_label)
+        if chart.kind == "names":
+            axes[0].invert_yaxis()
         _add_words(chart, figure, axes[0])
         metadata = {"Date": None} if ending == "svg" else {"Software": None}
         figure.savefig(draft, format=ending, dpi=_DOTS_PER_INCH, metadata=metadata)
@@ -160,13 +168,14 @@ def _draw(chart: Chart, axes: "Axes", series: ChartSeries, number: int) -> None:
 
 
 def _label(chart: Chart, axes: "Axes", names: str, values: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     axes.grid(visible=True, linewidth=0.3, color="#cccccc")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if chart.kind == "names":
-        axes.invert_yaxis()
+        axes.margins(y=0.2)
+        axes.xaxis.set_major_locator(MaxNLocator(_FEW_TICKS))
         axes.set_xlabel(values)
         return
     axes.set_xscale("log", base=2)

@@ -1,4 +1,4 @@
-"""The plot of a sweep: a metric of every combination, its mean over seeds, and each run."""
+"""The plot of a sweep: a metric of every variant, its mean over seeds, and each run."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from emulator.report.axes import BUDGET, HELD, transparent
 from emulator.report.plotly_figures import base_figure, with_axis_style
-from emulator.sweep.table import Row, SeedStatistics
+from emulator.sweep.table import Row, SeedStatistics, variant_of
 
 
 def combinations_figure(
@@ -16,7 +16,7 @@ def combinations_figure(
 
     Args:
         rows: of the table, a row per run.
-        statistics: of the metric, by combination, in order.
+        statistics: of the metric, by variant, in order.
         metric: its name in the table.
     """
     known = {name: figure for name, figure in statistics.items() if figure.mean is not None}
@@ -25,7 +25,7 @@ def combinations_figure(
     figure.add_scatter(
         name="runs",
         mode="markers",
-        x=[str(row["combination"]) for row in runs],
+        x=[variant_of(row) for row in runs],
         y=[row[metric] for row in runs],
         text=[f"seed {row['seed']}" for row in runs],
         marker={"color": transparent(BUDGET, 0.5), "size": 6},

@@ -14,14 +14,17 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
+from emulator.exports.mean_interval import mean_interval
 from emulator.run_directory.layout import read_summary
 from emulator.sweep.runs import SweepRun
+from scenarios.language.sweep_expansion import TRAINING_SEED
 from wire.arrow_input import arrow_input
 from wire.errors import InputError
 from wire.input_files import open_regular
 from wire.output_files import atomic_file, os_error_text
 
 TABLE, WALL = "table", "wall"
+VARIANT = "variant"
 BROKEN = "thresholds_broken"
 _OF_THE_RUN = ("combination", "seed", "run")
 _WALL_TOO = frozenset({"reports_sent_again"})
@@ -54,7 +57,7 @@ def table_rows(runs: Sequence[SweepRun], folder: Path) -> list[dict[str, Scalar]
 
 
 def _row(run: SweepRun, summary: Mapping[str, object]) -> dict[str, Scalar]:
-    of_run: dict[str, Scalar] = {"combination": run.combination.name}
+    of_run: dict[str, Scalar] = {"combination": run.combination.name, VARIANT: run.combination.variant}
     of_run |= {key: _cell(value) for key, value in run.combination.settings.items()}
     of_run |= {"seed": run.seed, "run": run.subfolder}
     figures = {key: value for key, value in flatten(summary) if key not in of_run}
@@ -147,17 +150,23 @@ def _text(value: Scalar) -> str:
 
 @dataclass(frozen=True)
 class SeedStatistics:
-    """Statistics of a metric of one combination over its seeds."""
+    """Statistics of a metric of one variant over its seeds."""
 
     mean: float | None
     deviation: float | None
-    """The standard deviation between seeds; None for a single one."""
+    """The standard deviation, between what `over_text` says; None for a single seed."""
     ratio: float | None
-    """Ratio to the mean of the first combination."""
+    """Ratio to the mean of the first variant."""
+    half_width: float | None
+    """Half the width of the interval of 95 % of the mean, by Student's t; None for a single seed."""
+    fleet_seeds: int
+    training_seeds: int
 
 
 def seed_statistics(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, dict[str, SeedStatistics]]:
-    """Return the statistics of *metrics* for each combination, in order.
+    """Return the statistics of *metrics* for each variant, in order.
+
+    With several seeds of training they are over these: the value of one is its mean over seeds of the fleet.
 
     Raises:
         InputError: a metric has no number in any run.
@@ -165,12 +174,25 @@ def seed_statistics(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, di
     _check_metrics(rows, metrics)
     statistics: dict[str, dict[str, SeedStatistics]] = {}
     first: dict[str, float | None] = {}
-    for name in dict.fromkeys(str(row["combination"]) for row in rows):
-        own = [row for row in rows if row["combination"] == name]
-        statistics[name] = {
-            metric: _statistics([row.get(metric) for row in own], first, metric) for metric in metrics
-        }
+    for name in dict.fromkeys(map(variant_of, rows)):
+        own = [row for row in rows if variant_of(row) == name]
+        statistics[name] = {metric: _statistics(own, first, metric) for metric in metrics}
     return statistics
+
+
+def variant_of(row: Row) -> str:
+    """Return the variant of a run; of a table of an older version its combination."""
+    return str(row.get(VARIANT) or row["combination"])
+
+
+def over_text(rows: Sequence[Row]) -> str:
+    """Return what a mean is over, and a standard deviation between, in words."""
+    fleet = len({row["seed"] for row in rows})
+    trainings = len({row.get(TRAINING_SEED) for row in rows})
+    of_the_fleet = f"{fleet} seeds of the fleet" if fleet > 1 else "one seed of the fleet"
+    if trainings > 1:
+        return f"{trainings} trainings, each with {of_the_fleet}"
+    return f"{of_the_fleet}, one training"
 
 
 def shown_metrics(rows: Sequence[Row]) -> list[str]:
@@ -178,15 +200,29 @@ def shown_metrics(rows: Sequence[Row]) -> list[str]:
     return [name for name in DEFAULT_METRICS if any(row.get(name) is not None for row in rows)]
 
 
-def _statistics(values: Sequence[Scalar], first: dict[str, float | None], metric: str) -> SeedStatistics:
-    numbers = [float(value) for value in values if isinstance(value, int | float)]
-    mean = math.fsum(numbers) / len(numbers) if numbers else None
+def _statistics(rows: Sequence[Row], first: dict[str, float | None], metric: str) -> SeedStatistics:
+    by_training: dict[Scalar, list[float]] = {}
+    seeds = set()
+    for row in rows:
+        value = row.get(metric)
+        if isinstance(value, int | float):
+            by_training.setdefault(row.get(TRAINING_SEED), []).append(float(value))
+            seeds.add(row["seed"])
+    values = [math.fsum(numbers) / len(numbers) for numbers in by_training.values()]
+    mean = math.fsum(values) / len(values) if values else None
     base = first.setdefault(metric, mean)
     ratio = mean / base if mean is not None and base else None
-    if mean is None or len(numbers) < 2:
-        return SeedStatistics(mean, None, ratio)
-    square = math.fsum((number - mean) ** 2 for number in numbers) / (len(numbers) - 1)
-    return SeedStatistics(mean, math.sqrt(square), ratio)
+    if len(by_training) == 1:
+        (values,) = by_training.values()
+    spread = mean_interval(values) if len(values) > 1 else None
+    return SeedStatistics(
+        mean,
+        None if spread is None else spread.deviation,
+        ratio,
+        None if spread is None else spread.half_width,
+        len(seeds),
+        len(by_training),
+    )
 
 
 def _check_metrics(rows: Sequence[Row], metrics: Sequence[str]) -> None:

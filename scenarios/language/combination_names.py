@@ -28,6 +28,27 @@ def combination_name(case: str | None, point: Sequence[tuple[str, Value]], keys:
     return _shorten("+".join(parts) or BASE, _MAX_NAME)
 
 
+def variant_name(case: str | None, point: Sequence[tuple[str, Value]]) -> str:
+    """Return the name of a combination for people, as it was written: ``lean, updates.retry_after=10 s``.
+
+    Args:
+        case: the name of its case, if it has one.
+        point: the keys and values of its point of the grid.
+    """
+    parts = [] if case is None else [case]
+    parts += [f"{key}={_written(value)}" for key, value in point]
+    return ", ".join(parts) or BASE
+
+
+def _written(value: Value) -> str:
+    """Return *value* as YAML on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_written(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _label(key: str, keys: Sequence[str]) -> str:
     """Return the shortest end of *key* that no other key has."""
     return _labels(tuple(dict.fromkeys([*keys, key])))[key]

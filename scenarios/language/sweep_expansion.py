@@ -14,7 +14,7 @@ from pathlib import Path as File
 
 import msgspec
 
-from scenarios.language.combination_names import combination_name
+from scenarios.language.combination_names import combination_name, variant_name
 from scenarios.language.decode import MOST_ERRORS, decode, in_order
 from scenarios.language.load import located, read, with_files_beside
 from scenarios.language.overrides import apply_all, assign
@@ -24,6 +24,8 @@ from scenarios.language.types import plain
 from scenarios.language.yaml_tree import Path, Tree, Value, one_line, read_tree, read_value
 from wire.errors import InputError
 
+TRAINING_SEED = "model.training.seed"
+"""The key by which a sweep trains several models of one variant."""
 MAX_COMBINATIONS = 10_000
 MAX_SEEDS = 10_000
 MAX_SWEPT_VALUES = 1_000_000
@@ -38,6 +40,9 @@ class Combination:
 
     name: str
     """Name of its case and its point of the grid, such as ``lean+retry_after=10s``; also a folder name."""
+    variant: str
+    """Its name for people, as its keys and values were written; combinations that differ in the seed of
+    training only have the same."""
     case: str | None
     settings: Mapping[str, Value]
     """The resolved value of every swept key; None if it has none. A mapping has only the keys that the sweep
@@ -197,7 +202,7 @@ def read_seeds(text: str) -> Iterator[int]:
 
 def training_seeds(seeds: Sequence[int]) -> Sequence[str]:
     """Return the axis, as ``--over`` has it, of *seeds* of training: each trains a model of its own."""
-    return [f"model.training.seed={','.join(map(str, seeds))}"] if seeds else ()
+    return [f"{TRAINING_SEED}={','.join(map(str, seeds))}"] if seeds else ()
 
 
 def _variants(tree: Tree, sweep: SweepSection) -> list[_Variant]:
@@ -299,7 +304,8 @@ def _combine(tree: Tree, written: Mapping[str, Sequence[Value]], variant: _Varia
         key: _as_written(_at(resolved, paths[key] if key in paths else _find(own, key)), written[key])
         for key in keys
     }
-    return Combination(name, variant.case, settings, scenario)
+    differing = [(key, value) for key, value in point if key != TRAINING_SEED]
+    return Combination(name, variant_name(variant.case, differing), variant.case, settings, scenario)
 
 
 def _as_written(value: Value, written: Sequence[Value]) -> Value:

@@ -28,6 +28,8 @@ def test_a_sweep_gives_its_table_its_runs_and_means(swept: pf.Sweep) -> None:
     of_first = [run.summary["update_bytes"] for run in again.runs[:2]]
     assert means[0]["mean"] == sum(of_first) / 2
     assert [row["ratio"] for row in means] == [1.0, means[1]["mean"] / means[0]["mean"]]
+    again.write_table(swept.path / "means.md", ["update_bytes"])
+    assert "| updates.local\\_eviction=true |" in (swept.path / "means.md").read_text()
     assert repr(again) == f"<Sweep '{again.path}': 4 runs of 2 combinations, passed>"
     assert again._repr_html_().count("<tr>") == 3
 

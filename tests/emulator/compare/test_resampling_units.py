@@ -22,6 +22,7 @@ from emulator.compare.resampling_units import _clusters, shared_causes
 from emulator.compare.sign_test import adjust_for_all_metrics, sign_test
 from emulator.compare.statistics import Bounds, MetricDifference, RatioSums, estimate_differences
 from emulator.metrics.per_device import COMPARED_METRICS
+from emulator.sweep.exports import SweepMeans
 from emulator.sweep.table import DEFAULT_METRICS, SeedStatistics
 from scenarios.language.load import load, parse
 from scenarios.language.sweep_expansion import training_seeds
@@ -168,12 +169,14 @@ def test_nothing_is_cut_on_a_narrow_screen() -> None:
     lines = [line for name in COMPARED_METRICS for line in metric_lines(name.name, judged)]
     assert max(map(len, lines)) <= 80
     assert "    interval   -9.877e+04 to 1.235e+07" in lines
-    figures = {"evict-at-once": {name: SeedStatistics(1.25, 0.5, 1.0) for name in DEFAULT_METRICS}}
-    shown = list(means_lines(figures, DEFAULT_METRICS))
+    figure = SeedStatistics(1.25, 0.5, 1.0, 0.7, 10, 5)
+    over = "5 trainings, each with 10 seeds of the fleet"
+    means = SweepMeans({"evict-at-once": dict.fromkeys(DEFAULT_METRICS, figure)}, over)
+    shown = list(means_lines(means))
     assert max(map(len, shown)) <= 80
     assert "    update_latency_seconds.p95  1.25 ± 0.5  ×1" in shown
     terminal = Terminal(width=80)
-    assert not fits(terminal, means_table(figures, DEFAULT_METRICS, terminal))
+    assert not fits(terminal, means_table(means, terminal))
 
 
 def test_seeds_of_training_are_a_key_of_the_grid() -> None:

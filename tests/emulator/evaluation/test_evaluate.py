@@ -20,7 +20,8 @@ from emulator.evaluation.evaluate import evaluate
 from emulator.evaluation.models import CachedModels
 from emulator.evaluation.observer import EvaluationObserver
 from emulator.evaluation.policies import NAMES
-from emulator.evaluation.statistics import mean_interval, over_seeds, share_over_seeds
+from emulator.evaluation.statistics import over_seeds, share_over_seeds
+from emulator.exports.mean_interval import mean_interval
 from emulator.simulation.model_cache import train_once
 from scenarios.language.load import parse
 from scenarios.language.scenario import Scenario

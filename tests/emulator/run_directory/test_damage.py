@@ -149,7 +149,7 @@ def test_a_run_of_a_sweep_whose_mark_is_damaged_is_one_line(
 ) -> None:
     """The sweep would else take it for a run of its own, or end with a traceback."""
     scenario = parse(TINY, "tiny.yaml")
-    run = SweepRun(Combination("a", None, {}, scenario), 5, scenario, "model", "digest")
+    run = SweepRun(Combination("a", "a", None, {}, scenario), 5, scenario, "model", "digest")
     place = tmp_path / "a" / "seed-5"
     shutil.copytree(whole, place)
     (place / "combination.json").write_text(content)
