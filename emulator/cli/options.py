@@ -178,6 +178,15 @@ ExecutorOption = Annotated[
     ExecutorName,
     typer.Option(parser=executor, metavar="<executor>", help=f"{FORMS}.", show_default=False),
 ]
+RangeExecutor = Annotated[
+    ExecutorName | None,
+    typer.Option(
+        parser=executor,
+        metavar="<executor>",
+        help=f"Where they run: {FORMS}; default: processes.",
+        show_default=False,
+    ),
+]
 RunDirectory = Annotated[Path, typer.Argument(help="A finished run directory.", show_default=False)]
 Store = Annotated[
     Path | None, path_option("Folder in which trained models are cached; else PEELFLEET_STORE.")

@@ -13,6 +13,7 @@ from emulator.cli.options import (
     Data,
     Out,
     Overrides,
+    RangeExecutor,
     Sample,
     ScenarioFile,
     Seed,
@@ -38,6 +39,7 @@ def run(
     out: Out = Path("runs"),
     store: Store = None,
     workers: Workers = None,
+    executor: RangeExecutor = None,
     shards: Shards = 1,
     speed: Annotated[
         float | None, typer.Option(help="Simulated seconds in a second, in real time.", show_default=False)
@@ -54,7 +56,15 @@ def run(
     resolved = load(
         scenario, overrides(set_, seed=seed, clock=clock, sample=sample, **{"realtime.speed": speed})
     )
-    options = RunOptions(out=out, broker=broker, data=data, store=store, shards=shards, workers=workers)
+    options = RunOptions(
+        out=out,
+        broker=broker,
+        data=data,
+        store=store,
+        shards=shards,
+        workers=workers,
+        executor=executor,
+    )
     with RunDisplay(live_view(resolved) if live else None) as display:
         finished = run_scenario(resolved, options, display)
     if json:

@@ -21,6 +21,9 @@ class ExecutorName:
     address: str | None = None
     """None: start one on this machine; ``auto``: the cluster that this machine is a part of."""
 
+    def __str__(self) -> str:
+        return self.kind if self.address is None else f"{self.kind}:{self.address}"
+
 
 LOCAL = ExecutorName()
 

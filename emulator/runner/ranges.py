@@ -9,7 +9,14 @@ from devices.simulated.roster import DeviceRange, split_ranges
 from emulator.executors.executor import Executor, SharedValue, WorkerDiedError
 from emulator.executors.in_process import InProcessExecutor
 from emulator.executors.map_tasks import map_tasks
-from emulator.executors.open_executor import IN_PROCESS, LOCAL, ExecutorName, count_cores, open_executor
+from emulator.executors.open_executor import (
+    IN_PROCESS,
+    LOCAL,
+    PROCESSES,
+    ExecutorName,
+    count_cores,
+    open_executor,
+)
 from emulator.run_directory.event_parts import Leaf
 from emulator.simulation.job import Job
 from emulator.simulation.range_simulation import RangeSimulator
@@ -37,20 +44,36 @@ def check_shards(scenario: Scenario, shards: int, devices: int) -> None:
         raise InputError(f"shards(={shards}) must not exceed {MAX_WORKERS}: each is a process")
 
 
+def check_executor(scenario: Scenario, executor: ExecutorName | None) -> None:
+    """Check that an *executor* that was asked for can simulate the ranges of *scenario*.
+
+    Raises:
+        InputError: it cannot, since one process simulates all devices, or real time has shards.
+    """
+    reason = scenario.shared_by or (None if scenario.clock == "virtual" else f"the clock is {scenario.clock}")
+    if executor is not None and reason:
+        raise InputError(f"executor(={executor}) must be left out: {reason}")
+
+
 @contextmanager
-def range_executor(workers: int | None, devices: int) -> Iterator[Executor]:
+def range_executor(workers: int | None, devices: int, name: ExecutorName | None = None) -> Iterator[Executor]:
     """Yield an executor for tasks on the ranges of a fleet of so many *devices*.
 
     Args:
-        workers: most processes; None: a process for each core.
-        devices: the size of the fleet; one of a single range needs no other process.
+        workers: most tasks at a time; None: one for each core.
+        devices: the size of the fleet; one of a single range needs no other process of this machine.
+        name: kind of the executor; None: processes of this machine.
 
     Raises:
+        InputError: there is no such cluster.
         RunError: the process of a task died again and again.
     """
-    size = min(workers or count_cores(), len(split_ranges(devices)), MAX_WORKERS)
+    name, size = name or LOCAL, workers
+    if name.kind == PROCESSES:
+        size = min(workers or count_cores(), len(split_ranges(devices)), MAX_WORKERS)
+        name = name if size > 1 else ExecutorName(IN_PROCESS)
     try:
-        with open_executor(LOCAL if size > 1 else ExecutorName(IN_PROCESS), size) as executor:
+        with open_executor(name, size) as executor:
             yield executor
     except WorkerDiedError as error:
         raise RunError(f"{error} Fewer --workers need less") from None

@@ -11,6 +11,7 @@ from broker_config.dropped_messages import DropMonitor
 from devices.mqtt.sessions import check_open_files
 from devices.simulated.roster import DeviceNames, count_devices
 from emulator.executors.executor import Executor
+from emulator.executors.open_executor import ExecutorName
 from emulator.metrics.realtime_measurements import (
     ExpectedTimes,
     ShardMeasurements,
@@ -28,7 +29,7 @@ from emulator.run_directory.layout import EVENTS, SCENARIO, new_run_directory, w
 from emulator.run_directory.model_note import NOTE, write_model_note
 from emulator.runner.broker import MANAGED, RunBroker, open_broker
 from emulator.runner.observer import RunObserver
-from emulator.runner.ranges import PARTS, check_shards, range_executor, simulate_ranges
+from emulator.runner.ranges import PARTS, check_executor, check_shards, range_executor, simulate_ranges
 from emulator.runner.resolved_scenario import resolve_scenario, write_scenario
 from emulator.runner.results import write_results
 from emulator.simulation.engines import check_engine
@@ -58,6 +59,8 @@ class RunOptions:
     """Processes of the fleet in real time; under the virtual clock the same as *workers*."""
     workers: int | None = None
     """Most processes of a fleet under the virtual clock; None: a process for each core."""
+    executor: ExecutorName | None = None
+    """The place of these processes, where devices share nothing; None: this machine."""
     report: bool = True
     """True to write the report, some megabytes per run."""
 
@@ -93,7 +96,9 @@ def run(
         RunError: the run failed; its files are left in a folder that ends in ``.partial``.
     """
     scenario = resolve_scenario(scenario, options.data)
-    check_shards(scenario, options.shards, len(DeviceNames(scenario.fleet, scenario.seed, scenario.sample)))
+    devices = len(DeviceNames(scenario.fleet, scenario.seed, scenario.sample))
+    check_shards(scenario, options.shards, devices)
+    check_executor(scenario, options.executor)
     _check_open_files(scenario, options)
     for note in check_engine(scenario, is_replay=replay is not None):
         observer.on_warning(note)
@@ -105,7 +110,9 @@ def run(
     with (
         open_broker(scenario, options.broker or scenario.broker, observer.on_warning) as broker,
         new_run_directory(options.out, name, scenario.seed, datetime.now()) as draft,
+        range_executor(_workers(options), devices, options.executor) as executor,
     ):
+        executor.check_folder(draft.folder)
         traces = TraceFiles() if replay else read_trace_files(scenario.fleet, scenario.stop_time)
         for warning in traces.warnings:
             observer.on_warning(warning)
@@ -123,13 +130,15 @@ def run(
         write_scenario(draft.folder, scenario)
         write_model_note(draft.folder, options.store, [model.store.version for model in prepared.models])
         draft.keep()
-        workers = options.shards if options.shards > 1 else options.workers
-        with range_executor(workers, len(prepared.job.devices)) as executor:
-            summary = _simulate_and_write(draft.folder, prepared, options, broker, executor, observer)
-            if options.report:
-                write_report(draft.folder, executor)
+        summary = _simulate_and_write(draft.folder, prepared, options, broker, executor, observer)
+        if options.report:
+            write_report(draft.folder, executor)
         (draft.folder / NOTE).unlink()
     return RunResult(draft.final, summary)
+
+
+def _workers(options: RunOptions) -> int | None:
+    return options.shards if options.shards > 1 else options.workers
 
 
 def _check_open_files(scenario: Scenario, options: RunOptions) -> None:
