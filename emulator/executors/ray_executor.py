@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import uuid
@@ -36,16 +37,33 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
+    # Else Ray prints 20 lines of a lost node's log, though it is told to print none; its calls run again.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "^",
 }
+"""Ray's settings, which it reads when it is imported, where the user has not set them."""
+_TOKEN_MODE = "RAY_AUTH_MODE"
+_TOKEN_PLACES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 _PREFIX = "PEELFLEET_"
 _VALUES: dict[str, Any] = {}  # Any: of any type
 """The shared values that this worker has read."""
 
+
+def _set_environment() -> None:
+    """Set the settings of Ray, unless it has read them already."""
+    if "ray" in sys.modules:
+        return
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    # A cluster that `ray start` makes asks for the user's token if there is one; a client has to be told.
+    default = Path("~/.ray/auth_token").expanduser()
+    if default.exists() or any(name in os.environ for name in _TOKEN_PLACES):
+        os.environ.setdefault(_TOKEN_MODE, "token")
+
+
 with needs_extra("ray", ["ray"], "the executor ray"), warnings.catch_warnings():
-    os.environ.update({name: os.environ.get(name, value) for name, value in _ENVIRONMENT.items()})
+    _set_environment()
     warnings.simplefilter("ignore")
     import ray
-    import ray._private.worker
     from ray.exceptions import (
         NodeDiedError,
         ObjectLostError,
@@ -182,8 +200,6 @@ class RayExecutor:
 
 def _connect(address: str | None, workers: int | None) -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    # Ray prints 20 lines of a lost node's log, whatever it is told; the calls of the node run again.
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     common: dict[str, Any] = {  # Any: options of several types
         "log_to_driver": False,
         "logging_level": logging.CRITICAL,

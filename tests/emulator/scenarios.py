@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from emulator.executors.open_executor import ExecutorName
 from emulator.metrics.live_status import LiveStatus
 from emulator.replay.replay import read_replay
 from emulator.runner.observer import RunObserver
@@ -70,6 +71,7 @@ class Runner:
         self.out = folder / "runs"
         self.store_root = store_root
         self.workers: int | None = 1
+        self.executor: ExecutorName | None = None
 
     def run(
         self,
@@ -80,7 +82,12 @@ class Runner:
         observer: RecordingObserver | None = None,
     ) -> RunResult:
         options = RunOptions(
-            self.out, broker=broker, store=self.store_root, shards=shards, workers=self.workers
+            self.out,
+            broker=broker,
+            store=self.store_root,
+            shards=shards,
+            workers=self.workers,
+            executor=self.executor,
         )
         return run(parse(text, "tiny.yaml", overrides), options, observer or RecordingObserver())
 

@@ -4,6 +4,8 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,15 @@ import pytest
 
 from emulator.executors.map_tasks import map_tasks
 from emulator.executors.open_executor import ExecutorName, open_executor
+from emulator.run_directory.layout import REPORT, SUMMARY, read_summary
+from emulator.run_directory.manifest import MANIFEST
 from tests.emulator.cli.test_main import peelfleet
+from tests.emulator.runner.test_ranges import WALL
 from tests.emulator.scenarios import TINY
 
-pytest.importorskip("ray", reason="the extra ray is not installed")
+if find_spec("ray") is None:
+    pytest.skip("the extra ray is not installed", allow_module_level=True)
+import_module("emulator.executors.ray_executor")  # before Ray, which reads our settings when it is imported
 pytestmark = pytest.mark.slow
 
 
@@ -96,3 +103,46 @@ def test_a_sweep_over_a_cluster_that_loses_a_node_has_the_table_of_one_process(
     assert (far.returncode, far.stderr.count("\n"), 10 <= len(found) < 60) == (0, 61, True), far.stderr
     assert (tmp_path / "far/table.csv").read_bytes() == (tmp_path / "local/table.csv").read_bytes()
     assert (tmp_path / "far/table.parquet").read_bytes() == (tmp_path / "local/table.parquet").read_bytes()
+
+
+def test_a_run_over_a_cluster_that_loses_a_node_has_the_files_of_one_process(
+    cluster: Any, tmp_path: Path, store_root: Path
+) -> None:
+    """Twelve ranges: the first parts are there when the node goes, and others are being written."""
+    file = tmp_path / "tiny.yaml"
+    file.write_text(TINY.replace("count: 20", "count: 24000").replace("20 min", "2 min"))
+    common = (file, "--store", store_root, "--out")
+    local = peelfleet("run", *common, "local", "--executor", "in-process", folder=tmp_path)
+    assert local.returncode == 0, local.stderr
+    found = list[Path]()
+
+    def kill_in_the_middle() -> None:
+        pattern = "far/*.partial/.ranges/quality/*.parquet"
+        while len(list(tmp_path.glob(pattern))) < 2:
+            time.sleep(0.02)
+        cluster.remove_node(cluster.victims[0], allow_graceful=False)
+        found.extend(tmp_path.glob(pattern))
+
+    killer = threading.Thread(target=kill_in_the_middle, daemon=True)
+    killer.start()
+    far = peelfleet("run", *common, "far", "--executor", f"ray:{cluster.address}", folder=tmp_path)
+    killer.join(1)
+    assert (far.returncode, 2 <= len(found) < 12) == (0, True), (far.stderr, len(found))
+    assert "ray" not in far.stderr.lower()
+    (one,), (other,) = (list((tmp_path / name).iterdir()) for name in ("local", "far"))
+    assert files(other) == files(one)
+    assert summary(other) == summary(one)
+
+
+def files(run: Path) -> dict[str, bytes]:
+    """Return the files of a run by path, without those that depend on wall times."""
+    return {
+        str(path.relative_to(run)): path.read_bytes()
+        for path in sorted(run.rglob("*"))
+        if path.is_file() and path.name not in (SUMMARY, REPORT, MANIFEST)
+    }
+
+
+def summary(run: Path) -> dict[str, object]:
+    """Return the summary of a run without its wall times."""
+    return {name: value for name, value in read_summary(run).items() if name not in WALL}

@@ -4,16 +4,22 @@ import os
 import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import pytest
 
 from devices.simulated.roster import split_ranges
+from emulator.executors.open_executor import read_executor
 from emulator.run_directory.event_reader import EventReader, read_tables
 from emulator.run_directory.layout import METRICS, REPORT
+from emulator.runner.ranges import check_executor
 from emulator.runner.runner import RunResult
+from scenarios.language.load import parse
 from tests.emulator.scenarios import TINY, Runner
+from wire.errors import InputError
 
 TWO_RANGES = (
     "fleet[phone].count=2060", "fleet[tvbox].count=5", "stop_time=40 s", "fleet[phone].start_within=20 s",
@@ -50,12 +56,57 @@ def test_workers_write_the_same_parts_and_have_one_hash(runner: Runner) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("clock=lockstep", "the clock is lockstep"),
+        ("clock=realtime", "the clock is realtime"),
+        ("cloud.workers=3", "all devices share a cloud with few workers"),
+    ],
+)
+def test_an_executor_is_refused_where_one_process_has_all_devices(change: str, reason: str) -> None:
+    scenario = parse(TINY, "tiny", [change])
+    check_executor(scenario, None)
+    message = f"executor(=ray:10.0.0.1:6379) must be left out: {reason}"
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        check_executor(scenario, read_executor("ray:10.0.0.1:6379"))
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to run one scenario."""
+
+    changes: tuple[str, ...] = ("engine=kernel",)
+    workers: int | None = None
+    executor: str | None = None
+
+
+WAYS = {
+    "one worker": Way(workers=1),
+    "two workers": Way(workers=2),
+    "three workers": Way(workers=3),
+    "in process": Way(executor="in-process"),
+    "processes": Way(executor="processes"),
+    "Ray": Way(executor="ray", workers=2),
+    "SimPy": Way(("engine=simpy",)),
+    "SimPy, on Ray": Way(("engine=simpy",), executor="ray", workers=3),
+    "lockstep": Way(("clock=lockstep", "broker=amqtt")),
+}
+
+
 @pytest.mark.slow
-def test_a_broker_carries_the_same_log(runner: Runner) -> None:
-    """All devices write one draft then, which is split into ranges."""
-    virtual = runner.run(TINY, *TWO_RANGES)
-    lockstep = runner.run(TINY, *TWO_RANGES, "clock=lockstep", "broker=amqtt")
-    assert lockstep.summary["event_log_sha256"] == virtual.summary["event_log_sha256"]
+@pytest.mark.timeout(900)
+def test_every_way_to_run_a_scenario_has_one_hash_and_the_same_figures(runner: Runner) -> None:
+    """Under lockstep all devices write one draft, which is split into ranges."""
+    found = {}
+    for name, way in WAYS.items():
+        if way.executor == "ray" and find_spec("ray") is None:
+            continue
+        runner.workers = way.workers
+        runner.executor = None if way.executor is None else read_executor(way.executor)
+        run = runner.run(TINY, *TWO_RANGES, "fleet[phone].count=4100", *way.changes)
+        found[name] = run.summary["event_log_sha256"], (run.folder / METRICS).read_bytes()
+    assert {name: each == found["one worker"] for name, each in found.items()} == dict.fromkeys(found, True)
 
 
 def test_a_range_is_read_alone(runner: Runner) -> None:
