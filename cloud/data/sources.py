@@ -260,6 +260,9 @@ class Table(Setting, frozen=True, kw_only=True, tag_field="type", tag="table"):
     """Column of the time, if there is one: a number, or a date and time such as `2020-01-31 10:00:00` or
     `2020-01-31T10:00:00+01:00`."""
 
+    title: ColumnName | None = None
+    """Column of the item's title, if there is one: for people, nothing is trained on it."""
+
     separator: Annotated[str, Meta(min_length=1, max_length=10)] | None = None
     """Separator of fields: comma, tab, semicolon, pipe, space, colons, or the characters themselves; null:
     detected by the names of the columns or, without a header, by lines with the same number of fields."""
@@ -303,7 +306,8 @@ class Table(Setting, frozen=True, kw_only=True, tag_field="type", tag="table"):
         if isinstance(self.split, ByTime) and self.time is None:
             raise ValueError(f"time(={self.time}) must name a column when the split is by time")
         _check_columns(self.user, self.item, self.rating, self.time)
-        names = [str(name) for name in (self.user, self.item, self.rating, self.time) if name is not None]
+        wanted = (self.user, self.item, self.rating, self.time, self.title)
+        names = [str(name) for name in wanted if name is not None]
         unknown = [name for name in names if self.columns and name not in self.columns and not name.isdigit()]
         if unknown:
             raise ValueError(f"columns(={', '.join(self.columns)}) must have {unknown[0]!r}")

@@ -9,6 +9,8 @@ It is a safetensors file. Its ``__metadata__`` holds the fields of `Fields`, its
     user_vector     F32 [d]
     item_name_ends  U32 [I]     where the name of each item ends in item_names; the first one starts at 0
     item_names      U8 [bytes]  in catalogue order, UTF-8; both are left out where items have numbers only
+    item_title_ends U32 [I]     likewise the titles of items for people, empty where an item has none
+    item_titles     U8 [bytes]  both are left out where no item has a title
     known_items     U32 [known] items that the user has met, ascending: left out of recommendations
 
 B blocks, I items, d dimensions. Numbers are little-endian. The checksum is the SHA-256 of all other fields in
@@ -47,6 +49,7 @@ RANKING_TIMES = 100
 
 _DTYPES = {
     "item_name_ends": ("U32", "<u4"),
+    "item_title_ends": ("U32", "<u4"),
     "known_items": ("U32", "<u4"),
     "scales": ("F32", "<f4"),
     "user_vector": ("F32", "<f4"),
@@ -54,9 +57,11 @@ _DTYPES = {
     "sizes": ("U16", "<u2"),
     "data": ("U8", "u1"),
     "item_names": ("U8", "u1"),
+    "item_titles": ("U8", "u1"),
 }  # in the order of the data section: widest first, so that every tensor is aligned
 _NAMES = ("item_name_ends", "item_names")
-_OPTIONAL = ("sizes", "scales", *_NAMES)
+_TITLES = ("item_title_ends", "item_titles")
+_OPTIONAL = ("sizes", "scales", *_NAMES, *_TITLES)
 
 
 class Fields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -142,6 +147,8 @@ class Pee:
     item_names: ItemNames | ItemNumbers
     known_items: IntArray
     """Numbers of the items that the user has met, ascending."""
+    item_titles: ItemNames | None = None
+    """Titles of all items, empty where there is none; None if no item has one."""
 
     @property
     def blocks(self) -> int:
@@ -167,6 +174,8 @@ class Recommendation(NamedTuple):
     rank: int
     item: str
     score: float
+    title: str = ""
+    """The item's title; empty if it has none."""
 
 
 def recommend(pee: Pee, k: int, *, known: bool = False) -> list[Recommendation]:
@@ -188,7 +197,11 @@ def recommend(pee: Pee, k: int, *, known: bool = False) -> list[Recommendation]:
         scores[:, pee.known_items] = -np.inf
     (best,) = top_k(scores, min(k, len(pee.item_names))).tolist()
     ranked = [(item, float(scores[0, item])) for item in best if scores[0, item] > -np.inf]
-    return [Recommendation(rank, pee.item_names[item], score) for rank, (item, score) in enumerate(ranked, 1)]
+    titles = pee.item_titles
+    return [
+        Recommendation(rank, pee.item_names[item], score, "" if titles is None else titles[item])
+        for rank, (item, score) in enumerate(ranked, 1)
+    ]
 
 
 def prefix_of(geometry: Geometry, blocks: Blocks) -> BlockPrefix:
@@ -217,6 +230,8 @@ def encode_pee(pee: Pee) -> bytes:
     names = pee.item_names
     if isinstance(names, ItemNames):
         tensors |= {"item_name_ends": names.ends.astype("<u4").tobytes(), "item_names": names.text}
+    if (titles := pee.item_titles) is not None:
+        tensors |= {"item_title_ends": titles.ends.astype("<u4").tobytes(), "item_titles": titles.text}
     blocks = ("sizes", "scales")
     present = [name for name in _DTYPES if name in tensors and (tensors[name] or name not in blocks)]
     tensors = {name: tensors[name] for name in present}
@@ -334,14 +349,17 @@ def _build_pee(fields: Fields, geometry: Geometry, tensors: Mapping[str, bytes])
         return np.frombuffer(tensors.get(name, b""), dtype=_DTYPES[name][1])
 
     shelf = prefix_of(geometry, Blocks(*(tensors.get(name, b"") for name in Blocks._fields)))
-    names = _names(geometry, tensors, numbers("item_name_ends").astype(np.int64))
+    names = _names(tensors, _NAMES) or ItemNumbers(geometry.items)
+    titles = _names(tensors, _TITLES)
     known, vector = numbers("known_items").astype(np.int64), numbers("user_vector").astype(np.float32)
-    pee = Pee(fields, shelf, vector, names, known)
+    pee = Pee(fields, shelf, vector, names, known, titles)
     if (len(names), len(vector)) != (geometry.items, geometry.dim):
         raise ValueError(
             f"{len(names)} item names and a vector of {len(vector)}: "
             f"there must be {geometry.items} and {geometry.dim}"
         )
+    if titles is not None and len(titles) != geometry.items:
+        raise ValueError(f"{len(titles)} item titles: there must be {geometry.items}")
     if not (np.isfinite(vector).all() and np.isfinite(numbers("scales")).all()):
         raise ValueError("the user's vector and the scales must be finite")
     if (np.diff(known) <= 0).any() or (known >= geometry.items).any():
@@ -351,10 +369,12 @@ def _build_pee(fields: Fields, geometry: Geometry, tensors: Mapping[str, bytes])
     return pee
 
 
-def _names(geometry: Geometry, tensors: Mapping[str, bytes], ends: IntArray) -> ItemNames | ItemNumbers:
-    present = [name in tensors for name in _NAMES]
+def _names(tensors: Mapping[str, bytes], keys: tuple[str, str]) -> ItemNames | None:
+    """Return the texts of two tensors, their ends and their bytes; None if there are none."""
+    present = [name in tensors for name in keys]
     if not any(present):
-        return ItemNumbers(geometry.items)
+        return None
     if not all(present):
-        raise ValueError(f"tensor {_NAMES[present.index(False)]!r} is missing")
-    return ItemNames(tensors["item_names"], ends)
+        raise ValueError(f"tensor {keys[present.index(False)]!r} is missing")
+    ends = np.frombuffer(tensors[keys[0]], dtype=_DTYPES[keys[0]][1])
+    return ItemNames(tensors[keys[1]], ends.astype(np.int64))

@@ -1,5 +1,7 @@
 """``peelfleet pee``: a file with the PEE that a budget selects for one user of a trained model."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +10,7 @@ import typer
 
 from cloud.data.interactions import Interactions
 from cloud.data.load import load as load_data
+from cloud.data.titles import read_titles
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.pee_file import Fields, ItemNames, Pee, encode_pee, prefix_of
 from devices.recommender.quality import HeldOut, user_qualities
@@ -35,11 +38,12 @@ def pee(
     resolved = load(scenario or quickstart(), set_ or [])
     source = resolve_data(resolved.data, data)
     number = user_number(load_data(source), user)  # before the model is trained, which takes time
+    titles = read_titles(source)
     with atomic_file(out) as draft:
         with RunDisplay() as display:
             model = prepare_model(source, resolved.model, store, display.on_training, measured=False)
             display.on_model(model)
-        selected = cut_pee(model, number, budget)
+        selected = replace(cut_pee(model, number, budget), item_titles=titles_of(model.interactions, titles))
         draft.write_bytes(encode_pee(selected))
     typer.echo(f"{out}: {describe(selected, model, number)}")
 
@@ -63,6 +67,12 @@ def user_number(interactions: Interactions, name: str) -> int:
         f"--user(={name!r}) must be one of the {interactions.n_users:,} users of {interactions.name}, "
         f"named as in its source, such as {some}"
     )
+
+
+def titles_of(interactions: Interactions, titles: Mapping[str, str]) -> ItemNames | None:
+    """Return the titles of all items by number, empty where there is none; None if no item has one."""
+    texts = [titles.get(name, "") for name in interactions.item_ids]
+    return ItemNames.of(texts) if any(texts) else None
 
 
 def cut_pee(model: PreparedModel, user: int, budget: Bytes) -> Pee:

@@ -31,14 +31,24 @@ def recommend(
 
 
 def table(items: Sequence[Recommendation]) -> Iterator[str]:
-    """Yield the lines of a table for people; a name that could disturb a terminal is quoted."""
-    names = [item.item if item.item.isprintable() else repr(item.item) for item in items]
+    """Yield the lines of a table for people, with titles if there are any.
+
+    A text that could disturb a terminal is quoted.
+    """
+    names, titles = [_shown(each.item) for each in items], [_shown(each.title) for each in items]
     width = max(map(len, [*names, "item"]))
-    yield f"{'rank':>4}  {'item':<{width}}  {'score':>10}"
-    for item, name in zip(items, names, strict=True):
-        yield f"{item.rank:>4}  {name:<{width}}  {item.score:>10.4f}"
+    yield f"{'rank':>4}  {'item':<{width}}  {'score':>10}" + ("  title" if any(titles) else "")
+    for item, name, title in zip(items, names, titles, strict=True):
+        yield f"{item.rank:>4}  {name:<{width}}  {item.score:>10.4f}  {title}".rstrip()
+
+
+def _shown(text: str) -> str:
+    return text if text.isprintable() else repr(text)
 
 
 def as_json(item: Recommendation) -> str:
-    """Return a recommendation as a JSON object on one line."""
-    return msgspec.json.encode(item._asdict()).decode()
+    """Return a recommendation as a JSON object on one line, without a title if it has none."""
+    fields = item._asdict()
+    if not item.title:
+        del fields["title"]
+    return msgspec.json.encode(fields).decode()

@@ -132,6 +132,18 @@ def twice(pee: Pee) -> Pee:
     return replace(pee, shelf=shelf)
 
 
+def test_titles_come_along_and_files_without_them_are_what_they_were() -> None:
+    titles = ("The Fabulous Destiny", "", "Seven Samurai", *[""] * 9)
+    titled = decode_pee(encode_pee(replace(PEE, item_titles=ItemNames.of(titles))))
+    assert [each[:3] for each in recommend(titled, 12)] == [each[:3] for each in recommend(PEE, 12)]
+    assert [each.title for each in recommend(titled, 12, known=True)] == [
+        titles[NAMES.index(each.item)] for each in recommend(PEE, 12, known=True)
+    ]
+    assert encode_pee(replace(titled, item_titles=None)) == FILE
+    with pytest.raises(RemoteProtocolError, match="2 item titles: there must be 12"):
+        decode_pee(encode_pee(replace(PEE, item_titles=ItemNames.of(["a", "b"]))))
+
+
 def beyond(pee: Pee) -> Pee:
     shelf = prefix_of(pee.shelf.geometry, pee.shelf.part(0, pee.blocks))
     shelf.ids[1] = 999

@@ -178,3 +178,23 @@ def test_a_damaged_or_foreign_file_is_one_line(tiny_pee: Path) -> None:
         done = peelfleet("recommend", name, folder=folder)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
         assert done.stderr.startswith(f"peelfleet: {name}: damaged, or not a PEE file: ")
+
+
+def test_films_are_recommended_by_their_titles(tmp_path: Path, store_root: Path) -> None:
+    rows = [f"{user}::{(user * 7 + step * step) % 60}::5::{step}" for user in range(60) for step in range(12)]
+    (tmp_path / "ratings.dat").write_text("\n".join(rows) + "\n")
+    films = "".join(f"{film}::Amélie {film}::Comedy\n" for film in range(60))
+    (tmp_path / "movies.dat").write_bytes(films.encode("latin-1"))
+    text = re.sub(r"data: \{.*\}", f"data: {{type: movielens, path: {tmp_path}}}", TINY)
+    done = peelfleet(
+        "pee", write(tmp_path, text), "--user", "7", "--budget", "800 B", "--store", store_root,
+        folder=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = peelfleet("recommend", "pee.safetensors", "-k", "3", folder=tmp_path).stdout.splitlines()
+    assert lines[0].split() == ["rank", "item", "score", "title"]
+    assert [line.split(maxsplit=3)[3] for line in lines[1:]] == [
+        f"Amélie {line.split()[1]}" for line in lines[1:]
+    ]
+    found = json.loads(peelfleet("recommend", "pee.safetensors", "-k", "1", "--json", folder=tmp_path).stdout)
+    assert found["title"] == f"Amélie {found['item']}"
