@@ -174,6 +174,7 @@ Workers = Annotated[
     int | None,
     typer.Option(min=1, help="Most processes of a fleet under the virtual clock; default: all cores."),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Start even where disk or memory will not suffice.")]
 ExecutorOption = Annotated[
     ExecutorName,
     typer.Option(parser=executor, metavar="<executor>", help=f"{FORMS}.", show_default=False),

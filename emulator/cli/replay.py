@@ -7,7 +7,7 @@ import typer
 
 from emulator.cli.diff import SAMPLES, describe_difference
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
-from emulator.cli.options import Broker, Data, Out, Overrides, RunDirectory, Shards, Store, Workers
+from emulator.cli.options import Broker, Data, Force, Out, Overrides, RunDirectory, Shards, Store, Workers
 from emulator.cli.terminal import RunDisplay
 from emulator.runner.replay_run import replay_run
 from emulator.runner.runner import RunOptions
@@ -25,11 +25,14 @@ def replay(
     store: Store = None,
     workers: Workers = None,
     shards: Shards = 1,
+    force: Force = False,
     diff: Annotated[bool, typer.Option("--diff", help="Show the differences of its event log.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 99 if its event log differs.")] = False,
 ) -> None:
     """Play a recorded run again: its budgets and arrivals, or its budgets under another policy."""
-    options = RunOptions(out=out, broker=broker, data=data, store=store, shards=shards, workers=workers)
+    options = RunOptions(
+        out=out, broker=broker, data=data, store=store, shards=shards, workers=workers, force=force
+    )
     with RunDisplay() as display:
         finished = replay_run(run_directory, set_ or [], clock, options, display)
     display.show(finished)

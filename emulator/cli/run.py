@@ -11,6 +11,7 @@ from emulator.cli.options import (
     Broker,
     Clock,
     Data,
+    Force,
     Out,
     Overrides,
     RangeExecutor,
@@ -41,6 +42,7 @@ def run(
     workers: Workers = None,
     executor: RangeExecutor = None,
     shards: Shards = 1,
+    force: Force = False,
     speed: Annotated[
         float | None, typer.Option(help="Simulated seconds in a second, in real time.", show_default=False)
     ] = None,
@@ -64,6 +66,7 @@ def run(
         shards=shards,
         workers=workers,
         executor=executor,
+        force=force,
     )
     with RunDisplay(live_view(resolved) if live else None) as display:
         finished = run_scenario(resolved, options, display)

@@ -20,6 +20,7 @@ from emulator.cli.options import (
     Clock,
     Data,
     ExecutorOption,
+    Force,
     Overrides,
     Sample,
     ScenarioFile,
@@ -73,9 +74,7 @@ def sweep(
     train_seeds: Annotated[
         Seeds | None,
         typer.Option(
-            parser=seeds_of,
-            metavar="<seeds>",
-            help="Seeds of training, each with each of the others: 0-4.",
+            parser=seeds_of, metavar="<seeds>", help="Seeds of training, each with each of the others: 0-4."
         ),
     ] = None,
     set_: Overrides = None,
@@ -100,14 +99,16 @@ def sweep(
     ] = None,
     table: TableFiles = None,
     figure: FigureFiles = None,
+    force: Force = False,
 ) -> None:
     """Run every combination of a sweep with every seed; finished runs are not repeated."""
     check_files(table, figure)
     axes = [*(over or []), *training_seeds(train_seeds or ())]
     plan = load_plan(scenario, overrides(set_, clock=clock, sample=sample), axes, seeds)
     options = SweepOptions(
-        out=out, jobs=jobs, executor=executor, broker=broker, data=data, store=store, reports=reports
-    )
+        out=out, jobs=jobs, executor=executor, broker=broker, data=data, store=store,
+        reports=reports, force=force,
+    )  # fmt: skip
     with SweepDisplay() as display:
         result = run_sweep(plan, options, display)
     if result.table is not None:

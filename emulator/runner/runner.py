@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -36,6 +36,9 @@ from emulator.simulation.engines import check_engine
 from emulator.simulation.job import Job, PreparedJob, prepare
 from emulator.simulation.simulation import Outcome, Simulation
 from emulator.simulation.trace_files import TraceFiles, read_trace_files
+from emulator.space.check_space import check_space, describe_size
+from emulator.space.fleet_size import estimate_size, recorded_size
+from emulator.space.space_estimate import Processes, estimate_space
 from scenarios.language.scenario import Scenario
 from scenarios.language.warnings import scenario_warnings
 from wire.errors import InputError, NoAnswerError
@@ -63,6 +66,8 @@ class RunOptions:
     """The place of these processes, where devices share nothing; None: this machine."""
     report: bool = True
     """True to write the report, some megabytes per run."""
+    force: bool = False
+    """True to start where disk or memory will not suffice."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +119,7 @@ def run(
     ):
         executor.check_folder(draft.folder)
         traces = TraceFiles() if replay else read_trace_files(scenario.fleet, scenario.stop_time)
-        for warning in traces.warnings:
+        for warning in (*traces.warnings, *_check_space(scenario, traces, options, executor, replay)):
             observer.on_warning(warning)
         prepared = prepare(
             scenario,
@@ -139,6 +144,29 @@ def run(
 
 def _workers(options: RunOptions) -> int | None:
     return options.shards if options.shards > 1 else options.workers
+
+
+def _check_space(
+    scenario: Scenario, traces: TraceFiles, options: RunOptions, executor: Executor, replay: Playback | None
+) -> Iterator[str]:
+    """Yield a warning where disk or memory may not suffice.
+
+    Raises:
+        InputError: they will not by far.
+    """
+    size = estimate_size(scenario, traces) if replay is None else recorded_size(replay.folder)
+    if size is None:
+        return
+    # The memory of the other machines of a cluster cannot be read here.
+    here = options.executor is None or options.executor.address is None
+    processes = Processes(executor.workers if here else 1, options.shards, replay is not None)
+    yield from check_space(
+        describe_size(size),
+        estimate_space(scenario, size, processes),
+        options.out,
+        force=options.force,
+        remedy="fewer --workers need less" if processes.workers > 1 else "",
+    )
 
 
 def _check_open_files(scenario: Scenario, options: RunOptions) -> None:

@@ -1,16 +1,27 @@
 """Carries out a sweep: trains its models, runs what is missing, writes its table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cloud.blocks.store_cache import default_root
 from emulator.executors.executor import WorkerDiedError
 from emulator.executors.map_tasks import run_tasks
-from emulator.executors.open_executor import LOCAL, PROCESSES, ExecutorName, count_cores, open_executor
-from emulator.simulation.trace_files import check_trace_files
+from emulator.executors.open_executor import LOCAL, PROCESSES, RAY, ExecutorName, count_cores, open_executor
+from emulator.simulation.trace_files import check_trace_files, read_trace_files
+from emulator.space.check_space import check_space
+from emulator.space.fleet_size import estimate_size
+from emulator.space.space_estimate import Processes, Space, estimate_space
 from emulator.sweep.combination_order import write_order
-from emulator.sweep.runs import SweepTask, list_missing, list_runs, open_sweep_folder, run_task, train_models
+from emulator.sweep.runs import (
+    SweepRun,
+    SweepTask,
+    list_missing,
+    list_runs,
+    open_sweep_folder,
+    run_task,
+    train_models,
+)
 from emulator.sweep.table import BROKEN, Row, table_rows, write_tables
 from scenarios.language.sweep_expansion import SweepPlan
 from scenarios.language.warnings import distinct_warnings
@@ -31,6 +42,8 @@ class SweepOptions:
     store: Path | None = None
     reports: bool = False
     """Write a report for each run."""
+    force: bool = False
+    """Start even where disk or memory will not suffice."""
 
 
 class SweepObserver:
@@ -102,6 +115,8 @@ def run_sweep(plan: SweepPlan, options: SweepOptions, observer: SweepObserver) -
     with open_sweep_folder(folder):
         write_order([combination.name for combination in plan.combinations], folder)
         todo = list_missing(runs, folder)
+        for warning in _check_space(todo, folder, options, _jobs(plan, options)):
+            observer.on_warning(warning)
         if todo:
             train_models(todo, options.store, observer.on_training)
         store = (options.store or default_root()).resolve()
@@ -112,6 +127,32 @@ def run_sweep(plan: SweepPlan, options: SweepOptions, observer: SweepObserver) -
         rows = table_rows([run for run in runs if run.subfolder not in failures], folder)
         table = write_tables(rows, folder) if rows else None
     return SweepResult(folder, rows, table, failures, len(runs))
+
+
+def _check_space(
+    runs: Sequence[SweepRun], folder: Path, options: SweepOptions, jobs: int | None
+) -> Iterator[str]:
+    """Yield a warning where disk or memory may not suffice for all *runs*, of which some run at a time.
+
+    Raises:
+        InputError: they will not by far.
+    """
+    of_combination: dict[str, Space] = {}
+    for run in runs:
+        if run.combination.name not in of_combination:
+            scenario = run.scenario
+            size = estimate_size(scenario, read_trace_files(scenario.fleet))
+            of_combination[run.combination.name] = estimate_space(scenario, size, Processes(workers=1))
+    spaces = [of_combination[run.combination.name] for run in runs]
+    at_a_time = min(jobs or count_cores(), len(runs))
+    # Other machines of a cluster have memory of their own, which cannot be read here.
+    local = options.executor.kind != RAY
+    largest = sorted((space.memory for space in spaces), reverse=True)[: at_a_time if local else 0]
+    needed = Space(sum(space.disk for space in spaces), sum(largest))
+    yield from check_space(
+        f"{len(runs):,} runs, {at_a_time:,} at a time,", needed, folder, force=options.force,
+        remedy="fewer --jobs need less" if at_a_time > 1 else "",
+    )  # fmt: skip
 
 
 def _jobs(plan: SweepPlan, options: SweepOptions) -> int | None:

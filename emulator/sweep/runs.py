@@ -252,7 +252,8 @@ def run_task(task: SweepTask) -> str | None:
         return None
     work = Path(tempfile.mkdtemp(prefix=_WORK, dir=task.folder))
     try:
-        options = RunOptions(work, task.broker, store=task.store, workers=1, report=task.report)
+        # The space of all runs was checked before the first.
+        options = RunOptions(work, task.broker, store=task.store, workers=1, report=task.report, force=True)
         finished = run(task.run.scenario, options, RunObserver())
         (finished.folder / MARKER_FILE).write_bytes(msgspec.json.encode(task.run.marker))
         _move(finished.folder, final)

@@ -11,9 +11,6 @@ from wire.units import NS_PER_S, format_duration
 EVENTS_A_SECOND = 50_000
 """Approximate speed of a simulation without a broker, in events per second of one core."""
 MANY_SECONDS = 3600
-MANY_DEVICES = 1_000_000
-DEVICE_BYTES = 4_000
-"""Approximate memory of a simulated device."""
 
 
 def scenario_warnings(scenario: Scenario) -> Iterator[str]:
@@ -42,12 +39,6 @@ def _of_first_stage(scenario: Scenario) -> Iterator[str]:
 
 
 def _of_size(scenario: Scenario) -> Iterator[str]:
-    devices = sum(sample_size(group.count, scenario.sample or 1) for group in scenario.fleet)
-    if devices > MANY_DEVICES:
-        yield (
-            f"fleet: has {devices:,} devices: takes about {devices * DEVICE_BYTES / 1e9:,.0f} GB of memory; "
-            "--sample simulates a part of them (docs/samples.md)"
-        )
     seconds = estimate_events(scenario) / EVENTS_A_SECOND
     if scenario.clock != "realtime" and seconds > MANY_SECONDS:
         yield (

@@ -72,6 +72,7 @@ class Runner:
         self.store_root = store_root
         self.workers: int | None = 1
         self.executor: ExecutorName | None = None
+        self.force = False
 
     def run(
         self,
@@ -88,6 +89,7 @@ class Runner:
             shards=shards,
             workers=self.workers,
             executor=self.executor,
+            force=self.force,
         )
         return run(parse(text, "tiny.yaml", overrides), options, observer or RecordingObserver())
 

@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "emulator.cli"]
 
 def test_what_an_interrupted_run_had_logged_is_reported(tmp_path: Path, store_root: Path) -> None:
     (tmp_path / "x.yaml").write_text(TINY.replace("20 min", "20000 h"))
-    command = [*COMMAND, "run", "x.yaml", "--store", str(store_root), "--set", "engine=simpy"]
+    command = [*COMMAND, "run", "x.yaml", "--store", str(store_root), "--set", "engine=simpy", "--force"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as run:
         deadline = time.monotonic() + PATIENCE_S
         while not list(tmp_path.glob("runs/*/.ranges")):
@@ -60,7 +60,7 @@ def test_what_an_interrupted_run_had_logged_is_reported(tmp_path: Path, store_ro
 def test_interrupted_workers_write_what_they_have_in_memory(tmp_path: Path, store_root: Path) -> None:
     (tmp_path / "x.yaml").write_text(TINY.replace("20 min", "20000 h"))
     command = [*COMMAND, "run", "x.yaml", "--store", str(store_root), "--workers", "2"]
-    command += ["--set", "fleet[0].count=2100", "--set", "engine=simpy"]
+    command += ["--set", "fleet[0].count=2100", "--set", "engine=simpy", "--force"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as run:
         deadline = time.monotonic() + PATIENCE_S
         while not list(tmp_path.glob("runs/*/.ranges")):

@@ -30,8 +30,8 @@ def test_shards_end_with_the_run_that_started_them(
     command = [sys.executable, "-m", "emulator.cli", "run", "x.yaml", "--store", str(store_root)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
-        [*command, "--workers", "2", "--set", "fleet[0].count=2100"], cwd=tmp_path, env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*command, "--workers", "2", "--set", "fleet[0].count=2100", "--force"], cwd=tmp_path,
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as run:  # fmt: skip
         deadline = time.monotonic() + PATIENCE_S
         while not list(tmp_path.glob("runs/*/.ranges")):

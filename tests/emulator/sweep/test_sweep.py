@@ -174,7 +174,17 @@ def wait_until_gone(pids: list[int]) -> None:
 
 def test_interrupted_it_ends_soon_and_leaves_no_process(file: Path, store_root: Path) -> None:
     command = [sys.executable, "-m", "emulator.cli", "sweep", "x.yaml", "--store", str(store_root)]
-    command += ["--set", "stop_time=1000 h", "--clock", "lockstep", "--broker", "amqtt", "--jobs", "2"]
+    command += [
+        "--set",
+        "stop_time=1000 h",
+        "--clock",
+        "lockstep",
+        "--broker",
+        "amqtt",
+        "--jobs",
+        "2",
+        "--force",
+    ]
     with subprocess.Popen(command, cwd=file.parent, stderr=subprocess.PIPE) as cut:
         deadline = time.monotonic() + 120
         folder = file.parent / "runs" / "tiny-sweep"

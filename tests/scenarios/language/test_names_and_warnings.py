@@ -93,10 +93,8 @@ def test_a_run_that_takes_hours_says_so_first() -> None:
     assert (
         text == "fleet: makes about 3.6e+10 events until stop_time: at 50,000 a second that takes about 200 h"
     )
-    assert [text.partition(":")[2][:22] for text in scenario_warnings(a_fleet(10_000_000, "1 min"))] == [
-        " has 10,000,000 device",
-        " makes about 6e+08 eve",
-    ]
+    (text,) = scenario_warnings(a_fleet(10_000_000, "1 min"))
+    assert text.startswith("fleet: makes about 6e+08 events")
 
 
 def test_a_fleet_that_no_machine_has_memory_for_is_refused() -> None:
