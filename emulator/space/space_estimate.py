@@ -25,7 +25,7 @@ _OTHER_BYTES: Final = 8 * _MIB
 
 _CHANGE_MEMORY: Final = 1_700
 """Bytes in memory of a change while its range is simulated, or measured."""
-_LIVING_MEMORY: Final = 30_000
+_LIVING_MEMORY: Final = 24_000
 """Bytes in memory of a device in SimPy where all devices live at the same time."""
 _CONNECTION_MEMORY: Final = 66_000
 """The same with a connection of its own, in real time."""
