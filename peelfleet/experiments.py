@@ -66,14 +66,13 @@ def run(
     out: Name = "runs",
     store: Name | None = None,
     workers: int | None = None,
+    executor: str | None = None,
     shards: int = 1,
     speed: float | None = None,
     report: bool = True,
     progress: bool = True,
 ) -> Run:
     """Run a scenario: train or load its model, simulate the fleet, write a run directory.
-
-    A broken threshold is no error: `Run.passed` is False.
 
     Args:
         scenario: as for `load`.
@@ -87,6 +86,7 @@ def run(
         out: folder for run directories.
         store: folder in which trained models are cached; None: in ``PEELFLEET_STORE``.
         workers: most processes of a fleet under the virtual clock; None: all cores.
+        executor: the place of these processes, as for `sweep`; None: this machine.
         shards: processes of a fleet in real time.
         speed: simulated seconds in a second, in real time.
         report: False to write no report now; `Run.report` writes it.
@@ -94,11 +94,10 @@ def run(
 
     Raises:
         InputError: the scenario, an argument or the data are wrong; nothing is written.
-        RunError: the run failed; the message says where its files are.
+        RunError: the run failed; the message says where its files are. A broken threshold is no error:
+            `Run.passed` is False.
     """
-    changes = overrides(
-        set, seed=seed, clock=clock, sample=sample, engine=engine, **{"realtime.speed": speed}
-    )
+    keys = overrides(set, seed=seed, clock=clock, sample=sample, engine=engine, **{"realtime.speed": speed})
     options = RunOptions(
         to_path(out),
         broker=broker,
@@ -106,11 +105,12 @@ def run(
         store=to_path_or_none(store),
         shards=at_least_one("shards", shards),
         workers=at_least_one_or_none("workers", workers),
+        executor=None if executor is None else to_executor(executor),
         report=report,
     )
     with progress_view(progress) as view:
         observer = CallProgress(view)
-        finished = run_scenario(load_source(scenario, changes), options, observer)
+        finished = run_scenario(load_source(scenario, keys), options, observer)
     observer.raise_first()
     return Run(finished.folder)
 

@@ -88,6 +88,10 @@ MISTAKES: dict[str, tuple[Callable[[Path, pf.Run], object], str]] = {
     ),
     "a name": (lambda *_: pf.run("quickstrat"), "did you mean 'quickstart'"),
     "workers": (lambda tiny, _: pf.run(tiny, workers=0), r"^workers\(=0\) must be a whole number above 0$"),
+    "executor": (
+        lambda tiny, _: pf.run(tiny, executor="ray", clock="lockstep"),
+        r"^executor\(=ray\) must be left out: the clock is lockstep$",
+    ),
     "seeds": (lambda tiny, _: pf.sweep(tiny, seeds="x"), r"^seeds\(='x'\) must be seeds such as"),
     "an axis": (
         lambda tiny, _: pf.sweep(tiny, over={"cloud.workers": "2"}),
