@@ -12,6 +12,7 @@ import pyarrow as pa
 from emulator.executors.in_process import InProcessExecutor
 from emulator.report.load import load_figures
 from emulator.report.page import write_report
+from emulator.report.recommended import read_recommended
 from emulator.report.report_figures import report_figures
 from emulator.report.tables import list_headlines
 from emulator.report.verdict import verdict_text
@@ -144,7 +145,8 @@ class Run:
 
     @cached_property
     def _figures(self) -> "tuple[ReportFigure, ...]":
-        return report_figures(*load_figures(self._files, InProcessExecutor()), self._files.summary)
+        views, sums = load_figures(self._files, InProcessExecutor())
+        return report_figures(views, sums, self._files.summary, read_recommended(self._folder))
 
     def __fspath__(self) -> str:
         return os.fspath(self._folder)

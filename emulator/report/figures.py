@@ -163,8 +163,11 @@ def _settled_range(course: FleetSeries) -> Json:
     return {"range": [max(low - margin, 0.0), high + margin]}
 
 
-def device_figure(trajectories: Sequence[DeviceTrajectory], stop_s: float) -> ReportFigure:
-    """Return the trajectories of chosen devices."""
+def device_figure(
+    trajectories: Sequence[DeviceTrajectory], stop_s: float, titles: Mapping[str, Sequence[str]]
+) -> ReportFigure:
+    """Return the trajectories of chosen devices, with the *titles* that are recommended to their users."""
+    films = " After a colon: the first recommendations for its user, by the whole table." if titles else ""
     sampled = any(trajectory.sampled for trajectory in trajectories)
     note = " A device with too many changes is drawn at sampled times." if sampled else ""
     return ReportFigure(
@@ -173,14 +176,14 @@ def device_figure(trajectories: Sequence[DeviceTrajectory], stop_s: float) -> Re
         findings.device_finding(trajectories),
         "One device at a time, with the reason why it was chosen. Above: its budget and the bytes held (a "
         "cross where it holds more than its budget). Below: the NDCG@10 of its user with the PEE held, with "
-        f"the best PEE for its budget, and with the full table.{note}",
-        [_trajectory_view(trajectory, stop_s) for trajectory in trajectories],
+        f"the best PEE for its budget, and with the full table.{films}{note}",
+        [_trajectory_view(each, stop_s, titles.get(each.device, ())) for each in trajectories],
         choose="device",
         height=500,
     )
 
 
-def _trajectory_view(trajectory: DeviceTrajectory, stop_s: float) -> View:
+def _trajectory_view(trajectory: DeviceTrajectory, stop_s: float, titles: Sequence[str]) -> View:
     time, unit = time_unit(stop_s), byte_unit(maximum(trajectory.budget_bytes, trajectory.resident_bytes))
     x = json_numbers(trajectory.seconds / time.size)
     over = trajectory.resident_bytes > trajectory.budget_bytes
@@ -215,7 +218,8 @@ def _trajectory_view(trajectory: DeviceTrajectory, stop_s: float) -> View:
         "yaxis": axis(unit.name, rangemode="tozero", domain=UPPER),
         "yaxis2": axis("NDCG@10", domain=LOWER, nticks=4, rangemode="tozero"),
     }
-    return View(f"{trajectory.device} ({trajectory.reason})", data, layout)
+    films = f": {', '.join(titles)}" if titles else ""
+    return View(f"{trajectory.device} ({trajectory.reason}){films}", data, layout)
 
 
 def traffic_figure(traffic: TrafficSeries, stop_s: float) -> ReportFigure:

@@ -6,7 +6,7 @@ scripts, by their hashes. The same directory gives the same bytes.
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
@@ -22,6 +22,7 @@ from emulator.report.costs_section import costs_section
 from emulator.report.figure_sums import FigureSums
 from emulator.report.fleet_views import FleetViews
 from emulator.report.load import load_figures
+from emulator.report.recommended import Recommender, read_recommended, write_recommended
 from emulator.report.report_figures import report_figures
 from emulator.report.sample_section import sample_section
 from emulator.report.verdict import verdict_text
@@ -34,14 +35,24 @@ _PAGE = Path(__file__).with_name("page.html")
 _SCRIPT = Path(__file__).with_name("page.js")
 
 
-def write_report(folder: Path, executor: Executor | None = None) -> Path:
+def write_report(
+    folder: Path, executor: Executor | None = None, recommend: Recommender | None = None
+) -> Path:
     """Write ``report.html`` into the run directory *folder*, finished or a draft, and return its path.
 
-    The *executor* measures the ranges of devices for figures; None: this process does.
+    Args:
+        folder: of the run.
+        executor: measures the ranges of devices for figures; None: this process does.
+        recommend: names what is recommended to the users of example devices; it is kept in the folder, for
+            a report that is made again. None: as it was kept, if it was.
     """
     run = RunFiles(folder)
-    figures = load_figures(run, executor or InProcessExecutor())
-    page = render(run.summary, run.scenario, *figures, run.metrics)
+    views, sums = load_figures(run, executor or InProcessExecutor())
+    if recommend is not None:
+        numbers = {each.device: number for number, each in sums.examples.trajectories.items()}
+        shown = {each.device: numbers[each.device] for each in sums.examples.chosen()}
+        write_recommended(folder, recommend(shown))
+    page = render(run.summary, run.scenario, views, sums, run.metrics, read_recommended(folder))
     write_atomically(folder / REPORT, page.encode())
     return folder / REPORT
 
@@ -52,6 +63,7 @@ def render(
     views: FleetViews,
     sums: FigureSums,
     measured: pa.Table | None = None,
+    titles: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """Return the page.
 
@@ -61,6 +73,7 @@ def render(
         views: the sets of devices that a figure shows.
         sums: of all devices.
         measured: the metrics by every dimension, if the run has them.
+        titles: of items that are recommended to the users of example devices, by device.
     """
     plotly, script = get_plotlyjs(), _SCRIPT.read_text(encoding="utf-8")
     return Template(_PAGE.read_text(encoding="utf-8")).substitute(
@@ -81,15 +94,18 @@ def render(
         latency_parts=sections.latency_parts_table(summary),
         pressure=sections.pressure_section(summary),
         splits=sections.dimensions_section(measured),
-        **draw_figures(views, sums, summary),
+        **draw_figures(views, sums, summary, titles or {}),
     )
 
 
-def draw_figures(views: FleetViews, sums: FigureSums, summary: dict[str, object]) -> dict[str, str]:
+def draw_figures(
+    views: FleetViews, sums: FigureSums, summary: dict[str, object], titles: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
     """Return the figures and the tables beside them, by their names in the page."""
     return {
         **{
-            f"{figure.name}_figure": figure_section(figure) for figure in report_figures(views, sums, summary)
+            f"{figure.name}_figure": figure_section(figure)
+            for figure in report_figures(views, sums, summary, titles)
         },
         "latency_table": tables.latency_table(sums.updates.distributions(views)),
     }

@@ -32,6 +32,7 @@ from emulator.runner.observer import RunObserver
 from emulator.runner.ranges import PARTS, check_executor, check_shards, range_executor, simulate_ranges
 from emulator.runner.resolved_scenario import resolve_scenario, write_scenario
 from emulator.runner.results import write_results
+from emulator.runner.titles import recommender_or_warning
 from emulator.simulation.engines import check_engine
 from emulator.simulation.job import Job, PreparedJob, prepare
 from emulator.simulation.simulation import Outcome, Simulation
@@ -137,7 +138,12 @@ def run(
         draft.keep()
         summary = _simulate_and_write(draft.folder, prepared, options, broker, executor, observer)
         if options.report:
-            write_report(draft.folder, executor)
+            recommend, no_titles = recommender_or_warning(
+                scenario.data, prepared.models[0], prepared.job.devices
+            )
+            if no_titles is not None:
+                observer.on_warning(no_titles)
+            write_report(draft.folder, executor, recommend)
         (draft.folder / NOTE).unlink()
     return RunResult(draft.final, summary)
 

@@ -100,9 +100,9 @@ def test_any_ranges_merged_in_any_grouping_give_the_same_figures(
     parts = [measure_range(tables, first, stop, views) for first, stop in pairwise(edges)]
     whole = measure_range(tables, 0, devices, views)
     summary: dict[str, object] = {"simulated_seconds": STOP_S}
-    drawn = draw_figures(views, whole, summary)
-    assert draw_figures(views, reduce(FigureSums.merged, parts), summary) == drawn
-    assert draw_figures(views, merge_anyhow(parts, draw), summary) == drawn
+    drawn = draw_figures(views, whole, summary, {})
+    assert draw_figures(views, reduce(FigureSums.merged, parts), summary, {}) == drawn
+    assert draw_figures(views, merge_anyhow(parts, draw), summary, {}) == drawn
 
 
 @given(st.lists(st.integers(0, 2**49 - 1), min_size=1, max_size=300), st.integers(0, 2**32))
