@@ -6,6 +6,9 @@ from emulator.runner.observer import RunObserver
 from emulator.simulation.model_cache import PreparedModel
 from wire.units import NS_PER_S
 
+MEASURING_SHARE = 0.7
+"""Part of the time of tables and report that goes into measuring."""
+
 
 class RunProgress(RunObserver):
     """Shows the stages of a run.
@@ -39,4 +42,8 @@ class RunProgress(RunObserver):
 
     def on_writing(self) -> None:
         """Show that the simulation is over."""
-        self.view.show("report", 0, 1, "writing tables and report")
+        self.on_measuring(0.0)
+
+    def on_measuring(self, share: float) -> None:
+        """Show how much of the tables and the report is done."""
+        self.view.show("report", MEASURING_SHARE * share, 1, "writing tables and report")

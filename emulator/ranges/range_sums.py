@@ -26,7 +26,12 @@ Sums = TypeVar("Sums", bound=MergeableSums)
 
 
 def sum_ranges(
-    executor: Executor, run: Path, devices: int, measure: Callable[..., Sums], *inputs: object
+    executor: Executor,
+    run: Path,
+    devices: int,
+    measure: Callable[..., Sums],
+    *inputs: object,
+    on_share: Callable[[float], None] = lambda _: None,
 ) -> Sums:
     """Return the sums of all ranges of a run; they do not depend on how many are measured in one task.
 
@@ -36,6 +41,7 @@ def sum_ranges(
         devices: the number of its devices.
         measure: a function of a module: returns the sums of a range from a reader, the range, and *inputs*.
         inputs: further arguments, the same for all ranges.
+        on_share: receives the share of the tasks that is done.
     """
     ranges = split_ranges(devices)
     size = min(RANGES_PER_TASK, -(-len(ranges) // (TASKS_PER_WORKER * executor.workers)))
@@ -44,7 +50,9 @@ def sum_ranges(
         for at in range(0, len(ranges), size)
     ]
     shared = executor.share((run.resolve(), inputs))
-    return reduce(_merge, map_tasks(executor, partial(measure_ranges, measure), tasks, shared))
+    call = partial(measure_ranges, measure)
+    sums = map_tasks(executor, call, tasks, shared, on_done=lambda done: on_share(done / len(tasks)))
+    return reduce(_merge, sums)
 
 
 def measure_ranges(

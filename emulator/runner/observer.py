@@ -27,3 +27,6 @@ class RunObserver:
 
     def on_writing(self) -> None:
         """Handle the end of the simulation: tables and the report are written next."""
+
+    def on_measuring(self, share: float) -> None:
+        """Handle the share of the measuring that is done; the report is written after it."""

@@ -1,7 +1,7 @@
 """The results of a run: its tables, its manifest and its summary."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,6 +38,9 @@ from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import Rule, rules_of
 from wire.units import NS_PER_S
 
+SCAN_SHARE = 0.15
+"""Part of the time of measuring that goes into the scales."""
+
 
 def write_results(
     folder: Path,
@@ -46,6 +49,7 @@ def write_results(
     outcome: Outcome,
     leaves: Sequence[Leaf],
     executor: Executor,
+    on_share: Callable[[float], None] = lambda _: None,
 ) -> dict[str, object]:
     """Write the tables, the manifest and the summary of a run from its event log, and return the summary.
 
@@ -56,6 +60,7 @@ def write_results(
         outcome: of the simulation.
         leaves: of all ranges of devices.
         executor: measures the ranges.
+        on_share: receives the share of the measuring that is done.
     """
     entries = {f"{EVENTS}/{name}": entry for leaf in leaves for name, entry in leaf.files.items()}
     entries[DEVICES] = write_device_rows(_device_rows(folder, job), folder / DEVICES)
@@ -65,7 +70,7 @@ def write_results(
     stop_ns = next(end for end in ends if end is not None)
     identity = RunInfo(scenario.name, scenario.seed, scenario.clock, job.store.version, stop_ns, aborted)
     timeline, rules = RunTimeline.from_scenario(scenario).until(stop_ns), rules_of(scenario.thresholds)
-    metrics = measure_run(folder, len(job.devices), timeline, rules, executor)
+    metrics = measure_run(folder, len(job.devices), timeline, rules, executor, on_share)
     splits = metrics_table(metrics)
     write_table(with_descriptions(splits, meanings_of(METRIC_COLUMNS)), folder / METRICS)
     add_files(folder, {METRICS: splits.num_rows, SCENARIO: None})
@@ -88,7 +93,12 @@ def write_results(
 
 
 def measure_run(
-    folder: Path, devices: int, timeline: RunTimeline, rules: Sequence[Rule], executor: Executor
+    folder: Path,
+    devices: int,
+    timeline: RunTimeline,
+    rules: Sequence[Rule],
+    executor: Executor,
+    on_share: Callable[[float], None],
 ) -> RunMetrics:
     """Return the metrics of the run in *folder*, read range by range: memory is that of a range.
 
@@ -100,9 +110,19 @@ def measure_run(
         timeline: the stages, and when the run ended.
         rules: thresholds of the scenario.
         executor: measures the ranges.
+        on_share: receives the share of the work that is done.
     """
-    scales = sum_ranges(executor, folder, devices, scan_range, timeline).scales()
-    sums = sum_ranges(executor, folder, devices, measure_range, timeline, scales, selections_of(rules))
+
+    def on_measured(share: float) -> None:
+        on_share(SCAN_SHARE + (1 - SCAN_SHARE) * share)
+
+    scanned = sum_ranges(
+        executor, folder, devices, scan_range, timeline, on_share=lambda share: on_share(SCAN_SHARE * share)
+    )
+    scales, selections = scanned.scales(), selections_of(rules)
+    sums = sum_ranges(
+        executor, folder, devices, measure_range, timeline, scales, selections, on_share=on_measured
+    )
     return RunMetrics(sums, scales, timeline)
 
 

@@ -209,7 +209,7 @@ def _simulate_and_write(
         leaves = split_rows(draft_rows(logs), len(job.devices), folder / EVENTS, wall=wall)
         for log in logs:
             shutil.rmtree(log)
-    summary = write_results(folder, job.scenario, job, outcome, leaves, executor)
+    summary = write_results(folder, job.scenario, job, outcome, leaves, executor, observer.on_measuring)
     if job.replay is not None:
         summary |= job.replay.summary_keys(summary["event_log_sha256"])
         write_summary(folder, summary)

@@ -50,6 +50,10 @@ class RecordingObserver(RunObserver):
     def __init__(self) -> None:
         self.models: list[PreparedModel] = []
         self.warnings: list[str] = []
+        self.measured: list[float] = []
+
+    def on_measuring(self, share: float) -> None:
+        self.measured.append(share)
 
     def on_warning(self, text: str) -> None:
         self.warnings.append(text)

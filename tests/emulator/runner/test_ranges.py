@@ -18,7 +18,7 @@ from emulator.run_directory.layout import METRICS, REPORT
 from emulator.runner.ranges import check_executor
 from emulator.runner.runner import RunResult
 from scenarios.language.load import parse
-from tests.emulator.scenarios import TINY, Runner
+from tests.emulator.scenarios import TINY, RecordingObserver, Runner
 from wire.errors import InputError
 
 TWO_RANGES = (
@@ -46,7 +46,9 @@ def test_workers_write_the_same_parts_and_have_one_hash(runner: Runner) -> None:
     runs = []
     for workers in (1, 2, 3):
         runner.workers = workers
-        runs.append(runner.run(TINY, *TWO_RANGES))
+        observer = RecordingObserver()
+        runs.append(runner.run(TINY, *TWO_RANGES, observer=observer))
+        assert observer.measured == pytest.approx([0.075, 0.15, 0.575, 1.0])
     assert {each.summary["event_log_sha256"] for each in runs} == {EventReader(runs[0].folder).sha256()}
     assert results(runs[0]) == results(runs[1]) == results(runs[2])
     written = [parts(each.folder) for each in runs]
