@@ -1,6 +1,7 @@
 """Figures as files: SVG and PNG for print by matplotlib, an extra; a page of HTML by plotly."""
 
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +21,8 @@ COLORS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9
 """Okabe and Ito's colours, which people with any colour vision tell apart, and one more."""
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*")
 _LEVEL_COLOR: Final = "#777777"
+_LEVEL_DASHES: Final = (("--", "dash"), (":", "dot"), ("-.", "dashdot"), ("-", "solid"))
+"""Of lines to compare with, for matplotlib and for plotly."""
 _DASHES: Final = ("-", "--", "-.", ":")
 """With the markers they tell curves apart in black and white."""
 _SYMBOLS: Final = (
@@ -34,6 +37,11 @@ _SETTINGS: Final = {
     "svg.hashsalt": "peelfleet",
     "axes.linewidth": 0.6,
 }
+_HANDLE_CHARACTERS: Final = 8
+_LEGEND_CHARACTERS: Final = 60
+"""Characters of a legend's line below one panel, a name's line and the space beside it counted as
+`_HANDLE_CHARACTERS`."""
+_LEGEND_LINE_INCHES: Final = 0.17
 _CAPTION_CHARACTERS: Final = 72
 """Characters of a caption's line below one panel."""
 _FEW_TICKS: Final = 4
@@ -80,7 +88,7 @@ def to_plotly(chart: Chart) -> "go.Figure":
 
     figure = make_subplots(rows=1, cols=max(len(chart.panels), 1), horizontal_spacing=0.1)
     for column, panel in enumerate(chart.panels, start=1):
-        for number, series in enumerate(panel.series):
+        for number, series in _numbered(panel):
             figure.add_trace(_trace(chart, panel, series, number, legend=column == 1), row=1, col=column)
         values, names = panel.y_label, panel.x_label
         if chart.kind == "bytes":
@@ -99,6 +107,12 @@ def to_plotly(chart: Chart) -> "go.Figure":
     return figure
 
 
+def _numbered(panel: ChartPanel) -> Iterator[tuple[int, ChartSeries]]:
+    """Yield each series with the number by which it is styled; levels have numbers of their own."""
+    for level in (True, False):
+        yield from enumerate(series for series in panel.series if series.level is level)
+
+
 def _trace(
     chart: Chart, panel: ChartPanel, series: ChartSeries, number: int, *, legend: bool
 ) -> "go.Scatter":
@@ -111,7 +125,7 @@ def _trace(
             x=[min(sizes), max(sizes)],
             y=[series.y[0]] * 2,
             mode="lines",
-            line={"color": _LEVEL_COLOR, "dash": "dash", "width": 1},
+            line={"color": _LEVEL_COLOR, "dash": _LEVEL_DASHES[number % len(_LEVEL_DASHES)][1], "width": 1},
             name=series.name,
             legendgroup=series.name,
             showlegend=legend,
@@ -141,7 +155,7 @@ def _print(chart: Chart, draft: Path, ending: str) -> None:
         figure = Figure((width * max(len(chart.panels), 1), height), layout="constrained")
         axes = figure.subplots(1, max(len(chart.panels), 1), squeeze=False, sharey=chart.kind == "names")[0]
         for at, panel in zip(axes, chart.panels, strict=False):
-            for number, series in enumerate(panel.series):
+            for number, series in _numbered(panel):
                 _draw(chart, at, series, number)
             _label(chart, at, panel.x_label, panel.y_label)
         if chart.kind == "names":
@@ -153,7 +167,8 @@ def _print(chart: Chart, draft: Path, ending: str) -> None:
 
 def _draw(chart: Chart, axes: "Axes", series: ChartSeries, number: int) -> None:
     if series.level:
-        axes.axhline(series.y[0], color=_LEVEL_COLOR, linewidth=0.8, linestyle="--", label=series.name)
+        dashes = _LEVEL_DASHES[number % len(_LEVEL_DASHES)][0]
+        axes.axhline(series.y[0], color=_LEVEL_COLOR, linewidth=0.8, linestyle=dashes, label=series.name)
         return
     color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
     widths = [width or 0.0 for width in series.half_widths]
@@ -198,6 +213,10 @@ def _add_words(chart: Chart, figure: "Figure", first: "Axes") -> None:
         figure.supxlabel(caption, fontsize=6, color="#444444")
         return
     handles, names = first.get_legend_handles_labels()
-    columns = min(len(names), 3 * panels) or 1
+    # A column has the width of the longest name, and that of its line.
+    width = max(map(len, names), default=0) + _HANDLE_CHARACTERS
+    columns = max(1, min(len(names), _LEGEND_CHARACTERS * panels // width))
+    rows = -(-len(names) // columns)
+    figure.set_figheight(figure.get_figheight() + _LEGEND_LINE_INCHES * max(rows - 1, 0))
     place = {"loc": "outside lower center", "ncols": columns, "frameon": False}
     figure.legend(handles, names, title=caption, title_fontsize=6, **place)
