@@ -1,32 +1,24 @@
 """The wheel, installed outside the checkout, has all that it needs."""
 
 import subprocess
-import sys
-import venv
 import zipfile
 from email.parser import Parser
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.wheel_environment import build_wheel, make_environment
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)],
-        cwd=ROOT, check=True, capture_output=True, timeout=120,
-    )  # fmt: skip
-    (path,) = folder.iterdir()
-    return path
+    return build_wheel(tmp_path_factory.mktemp("dist"))
 
 
 def test_its_metadata_are_fit_for_publication(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        assert "wire/py.typed" in archive.namelist()
+        assert {"wire/py.typed", "peelfleet/py.typed"} <= set(archive.namelist())
         metadata = Parser().parsestr(archive.read(name).decode())
     assert (metadata["Name"], metadata["Requires-Python"]) == ("peelfleet", ">=3.11")
     assert (metadata["License-Expression"], metadata["License-File"]) == ("MIT", "LICENSE")
@@ -38,12 +30,7 @@ def test_its_metadata_are_fit_for_publication(wheel: Path) -> None:
 def test_a_run_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
     """A new environment has the wheel and the libraries; its folder is not in the checkout."""
     environment = tmp_path / "environment"
-    venv.create(environment, symlinks=True)
-    (packages,) = environment.glob("lib/python*/site-packages")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(packages)
-    libraries = [path for path in sys.path if path.endswith("site-packages")]
-    (packages / "libraries.pth").write_text("\n".join(libraries))
+    packages = make_environment(wheel, environment)
     python = str(environment / "bin" / "python")
 
     def run(*args: str) -> str:
