@@ -132,7 +132,7 @@ def measure(entry: Entry) -> Cost:
         interactions=sum(
             len(part.items) for part in (interactions.train, interactions.valid, interactions.test)
         ),
-        backbone=model.training.backbone,
+        backbone=str(model.training.backbone),
         load_seconds=load_seconds,
         stage_seconds=stages,
         seconds=seconds,

@@ -9,11 +9,15 @@ B blocks.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wire.errors import InputError
 from wire.layers import Layers
+from wire.plugins.plugin import PluginKind
+from wire.plugins.registry import PluginRegistry, new_member
 from wire.ranking_metrics import FloatArray, IntArray
 
 SHARE_BELOW_FLOOR = 1 / 8
@@ -21,7 +25,10 @@ SHARE_BELOW_FLOOR = 1 / 8
 
 
 class Selection(StrEnum):
-    """The policies by which blocks are ranked after the floor."""
+    """The policies by which blocks are ranked after the floor.
+
+    A policy of a plug-in becomes a member when its name is first read; a loop has our own ones only.
+    """
 
     PEEL = "peel"  # by weight of whole cells, or by utility per byte of planes
     WEIGHT = "weight"  # by utility of a block, whatever its size
@@ -29,6 +36,15 @@ class Selection(StrEnum):
     POPULARITY = "popularity"  # whole item groups, by demand of the user group
     PREFIX = "prefix"  # whole slices, in order of dimensions
     RANDOM = "random"
+
+    @classmethod
+    def _missing_(cls, value: object) -> object:
+        """Return the policy of a plug-in; None, which is an unknown name, where there is none that works."""
+        try:
+            known = isinstance(value, str) and POLICY_PLUGINS.find(value) is not None
+        except InputError:
+            return None
+        return new_member(cls, str(value)) if known else None
 
     def is_peel(self, embedded: bool) -> bool:
         """Tell whether this policy ranks as `peel` does, with codecs that are *embedded* or not."""
@@ -70,6 +86,24 @@ class Candidates:
 RankingPolicy = Callable[[Candidates], IntArray]
 """Returns the order of the candidates: the floor first, and no block before one that it refines."""
 
+CandidateOrder = Callable[[Candidates, np.random.Generator], IntArray]
+"""A policy of a plug-in: returns the order of the candidates, no block before one that it refines.
+
+The generator is that of the user group; nothing else draws from it.
+"""
+
+
+def _check_plugin(name: str, found: object) -> CandidateOrder:
+    if not callable(found):
+        raise ValueError("must be a function of the candidates and a generator")
+    return found
+
+
+POLICY_PLUGINS: Final = PluginRegistry(
+    PluginKind.POLICY, [str(policy) for policy in Selection], _check_plugin
+)
+"""The selection policies of plug-ins."""
+
 
 def rank_by_peel(candidates: Candidates) -> IntArray:
     """Return the order of PEEL."""
@@ -77,7 +111,10 @@ def rank_by_peel(candidates: Candidates) -> IntArray:
 
 
 def ranking_policy(selection: Selection, rng: np.random.Generator) -> RankingPolicy:
-    """Return the policy of *selection*; only `random` draws from *rng*."""
+    """Return the policy of *selection*; only `random` and plug-ins draw from *rng*."""
+    plugin = POLICY_PLUGINS.find(selection)
+    if plugin is not None:
+        return lambda candidates: _order_by_plugin(selection, plugin, candidates, rng)
     orders: dict[Selection, RankingPolicy] = {
         Selection.PEEL: lambda candidates: _descending(candidates.utility),
         Selection.WEIGHT: lambda candidates: _descending(
@@ -93,6 +130,33 @@ def ranking_policy(selection: Selection, rng: np.random.Generator) -> RankingPol
         Selection.RANDOM: lambda candidates: _shuffle_in_cell_order(candidates.cells, rng),
     }
     return lambda candidates: _move_floor_first(orders[selection](candidates), candidates.item_groups)
+
+
+def _order_by_plugin(
+    selection: Selection, plugin: CandidateOrder, candidates: Candidates, rng: np.random.Generator
+) -> IntArray:
+    """Return the order of a plug-in, checked, with the floor first.
+
+    Raises:
+        InputError: it is no order of the candidates.
+    """
+    order = np.asarray(plugin(candidates, rng))
+    count = len(candidates.bytes)
+    if order.shape != (count,) or not np.array_equal(np.sort(order), np.arange(count)):
+        raise InputError(
+            f"{POLICY_PLUGINS.plugin(selection)}: must return each of {count} block numbers once"
+        )
+    rank = np.argsort(order)
+    if (np.diff(rank)[np.diff(candidates.cells) == 0] < 0).any():
+        raise InputError(
+            f"{POLICY_PLUGINS.plugin(selection)}: must not return a block before one that it refines"
+        )
+    return _move_floor_first(order.astype(np.int64), candidates.item_groups)
+
+
+def order_in_cells(utility: FloatArray, cells: IntArray) -> IntArray:
+    """Return the order by falling *utility* in which no block comes before one that it refines."""
+    return _descending(_running_minimum(utility, cells))
 
 
 def order_floor_first(utility: NDArray[np.floating], item_groups: IntArray) -> IntArray:

@@ -13,7 +13,7 @@ from cloud.data.readers.movielens import read_movielens
 from cloud.data.readers.recbole import read_recbole
 from cloud.data.readers.table import read_table
 from cloud.data.readers.text import raise_unreadable
-from cloud.data.sources import Data, LightGCN, MovieLens, RecBole, Synthetic, Table
+from cloud.data.sources import Data, LightGCN, MovieLens, RecBole, Synthetic, Table, has_files
 from cloud.data.synthetic import generate
 from wire.errors import InputError
 
@@ -41,14 +41,22 @@ def load(data: Data, path: Path | None = None) -> Interactions:
     Raises:
         InputError: the file is missing, malformed or incomplete, or no interactions are left.
     """
-    location = Path() if isinstance(data, Synthetic) else path or Path(data.path)
+    location = path or Path(data.path) if has_files(data) else Path()  # type: ignore[union-attr]  # has a path
     try:
-        return READERS[type(data)](data, location).by_popularity()
+        return _read(data, location).by_popularity()
     except MemoryError:
-        name = "synthetic data" if isinstance(data, Synthetic) else str(location)
+        name = str(location) if has_files(data) else "synthetic data"
         raise InputError(f"{name}: there is not enough memory for them") from None
     except (pa.ArrowException, csv.Error) as error:  # an error that no reader expected
         raise_unreadable(location, error)
+
+
+def _read(data: Any, location: Path) -> Interactions:  # Any: settings of a plug-in, too
+    reader = READERS.get(type(data))
+    interactions = data.read(location) if reader is None else reader(data, location)
+    if not isinstance(interactions, Interactions):
+        raise InputError(f"{location}: the reader of data {type(data).__name__} must return Interactions")
+    return interactions
 
 
 def check_measurable(interactions: Interactions) -> None:

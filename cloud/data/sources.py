@@ -6,11 +6,14 @@ decoded; rules between fields hold for every value, however it was built.
 
 import codecs
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, get_args
 
+import msgspec
 from msgspec import Meta
 
 from cloud.settings import Count, Seed, Setting, Share
+from wire.plugins.plugin import PluginKind
+from wire.plugins.registry import PluginRegistry, check_settings
 
 Minimum = Annotated[int, Meta(ge=0, le=100_000_000)]
 """A lower limit; 0 for none."""
@@ -317,4 +320,22 @@ Ratings = RecBole | MovieLens | Table
 """The sources that are one table of interactions, to be filtered and split."""
 
 Data = Synthetic | LightGCN | RecBole | MovieLens | Table
-"""The sources of interactions; to add one, see `cloud.data.load.READERS`."""
+"""The sources of interactions, beside `LOADER_PLUGINS`; to add one, see `cloud.data.load.READERS`."""
+
+
+def has_files(data: Data) -> bool:
+    """Tell whether *data* are read from files; else they are made."""
+    return "path" in data.__struct_fields__
+
+
+def _check_plugin(name: str, found: object) -> type[msgspec.Struct]:
+    return check_settings(name, found, ("read",))
+
+
+LOADER_PLUGINS: Final = PluginRegistry(
+    PluginKind.LOADER, [str(source.__struct_config__.tag) for source in get_args(Data)], _check_plugin
+)
+"""The readers of data of plug-ins: settings with a method `read`, which gets the path of the files.
+
+Settings without a key `path` have no files: they make their data.
+"""

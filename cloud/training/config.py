@@ -4,12 +4,18 @@ The string below each field is its documentation: `docs/` prints it. Ranges are 
 decoded; rules between fields hold for every value, however it was built.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Final, Literal, cast, get_args
 
+import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
+from cloud.data.interactions import Interactions
 from cloud.settings import Count, Rate, Seed, Setting, Share, Strength
 from wire.geometry import MAX_BLOCKS
+from wire.plugins.plugin import PluginKind
+from wire.plugins.registry import PluginRegistry, check_settings
 
 
 class Refinement(Setting, frozen=True, kw_only=True):
@@ -176,10 +182,33 @@ class VectorFiles(Setting, frozen=True, kw_only=True):
         return tuple(name for name in (self.users, self.items, self.user_ids, self.item_ids) if name)
 
 
+BackboneName = Literal["ials", "mf", "lightgcn", "file"]
+"""The registry: the names of our own backbones, beside those of `BACKBONE_PLUGINS`."""
+
+Vectors = NDArray[np.float32]
+"""Vectors, one a row."""
+
+
+class BackbonePlugin(Setting, frozen=True, kw_only=True):
+    """Base class of the backbones of plug-ins: the settings, and how vectors are learned with them."""
+
+    def learn(
+        self, interactions: Interactions, training: "Training", tick: Callable[[int, int, str], None]
+    ) -> tuple[Vectors, Vectors]:
+        """Return the vectors of all users and those of all items, `training.dim` numbers each.
+
+        Args:
+            interactions: the data; only ``interactions.train`` may be learned from.
+            training: the settings of all stages; random numbers must come from its seed.
+            tick: receives the steps done, the number of steps, and a note.
+        """
+        raise NotImplementedError
+
+
 class Training(Setting, frozen=True, kw_only=True):
     """The stages of PEEL and their settings: pretrain, cluster, refine, rotate, weigh."""
 
-    backbone: Literal["ials", "mf", "lightgcn", "file"] = "ials"
+    backbone: BackboneName | BackbonePlugin = "ials"
     """Stage 1: `ials`, least squares, whose cost grows with the number of interactions; `mf`, matrix
     factorization with a softmax over all items, for catalogues of some thousands; `lightgcn`; or `file`,
     vectors that another program has learned."""
@@ -291,3 +320,14 @@ class Training(Setting, frozen=True, kw_only=True):
     def slices(self) -> int:
         """N, the number of slices; the last is narrower where w does not divide d."""
         return -(-self.dim // self.slice_width)
+
+
+def _check_plugin(name: str, found: object) -> type[BackbonePlugin]:
+    checked = check_settings(name, found, (), base=BackbonePlugin)
+    if checked.learn is BackbonePlugin.learn:  # type: ignore[attr-defined]  # derived from it
+        raise ValueError(f"{checked.__name__} must have the method learn")
+    return cast("type[BackbonePlugin]", checked)
+
+
+BACKBONE_PLUGINS: Final = PluginRegistry(PluginKind.BACKBONE, get_args(BackboneName), _check_plugin)
+"""The backbones of plug-ins."""

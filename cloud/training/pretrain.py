@@ -13,8 +13,9 @@ from cloud.training.backbones.file import file
 from cloud.training.backbones.ials import ials
 from cloud.training.backbones.lightgcn import lightgcn
 from cloud.training.backbones.mf import mf
+from cloud.training.backbones.plugin import learn_by_plugin
 from cloud.training.checkpoint import NO_CHECKPOINTS, Checkpoints, State
-from cloud.training.config import Training
+from cloud.training.config import BackbonePlugin, Training
 from cloud.training.evaluation import validation_sample
 from cloud.training.loop import LOOP, Factors, Tick
 
@@ -75,6 +76,8 @@ def _run_backbone(
     The best regularization differs between data sets more than any other setting, and least squares are
     cheap.
     """
+    if isinstance(config.backbone, BackbonePlugin):
+        return learn_by_plugin(config.backbone, interactions, config, tick)
     backbone = BACKBONES[config.backbone]
     if config.backbone != "ials":
         return backbone(interactions, config, tick, checkpoints)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from cloud.data.load import check_measurable, load
-from cloud.data.sources import Data, Synthetic
+from cloud.data.sources import Data, has_files
 from emulator.simulation.model_cache import resolve_data
 from wire.errors import InputError
 
@@ -24,7 +24,7 @@ def check_data(sources: Sequence[Data], given: Path | None) -> Iterator[str]:
         InputError: the data exist, and a run would refuse them.
     """
     for data in dict.fromkeys(sources):
-        if given is not None or not isinstance(data, Synthetic):
+        if given is not None or has_files(data):
             yield from _check(data, given)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cloud.data.sources import Synthetic
+from cloud.data.sources import has_files
 from emulator.cli.options import Data, Overrides, ScenarioFile
 from emulator.simulation.trace_files import check_trace_files
 from scenarios.language.load import dump, load
@@ -27,7 +27,7 @@ def validate(
         checked += [combination.scenario for combination in load_plan(scenario, set_ or []).combinations]
     for warning in [*distinct_warnings(checked), *check_trace_files(checked)]:
         typer.echo(printable_lines(f"warning: {warning}"), err=True)
-    if data is not None or any(not isinstance(scenario.data, Synthetic) for scenario in checked):
+    if data is not None or any(has_files(scenario.data) for scenario in checked):
         from emulator.cli.data_check import check_data  # imports pyarrow, which most checks do not need
 
         for line in check_data([scenario.data for scenario in checked], data):

@@ -37,7 +37,8 @@ def metrics_table(metrics: RunMetrics) -> pa.Table:
 
 
 def _rows(metrics: RunMetrics) -> Iterator[Row]:
-    for name, metric in METRICS.items():
+    for name in (*METRICS, *metrics.timeline.more_metrics):
+        metric = METRICS[name]
         yield from _statistics(name, ALL, {"": metrics.stats(name)})
         for dimension in metrics.slices.dimensions_of(metric):
             yield from _statistics(name, dimension, metrics.split(name, dimension))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from emulator.metrics.device_sums import DeviceSums
 from emulator.metrics.device_table import DeviceTable
 from emulator.metrics.fault_impact import FaultImpact
-from emulator.metrics.formulas import FORMULAS
+from emulator.metrics.formulas import FORMULAS, all_formulas
 from emulator.metrics.frame import Frame
 from emulator.metrics.inputs import MetricInputs
 from emulator.metrics.message_units import MessageUnits
@@ -94,7 +94,10 @@ def _measure(
     slices = Slices(scales, timeline)
     frame = Frame(devices, timeline, tables["quality"], slices)
     inputs = MetricInputs(frame, tables, 0)
-    metrics = {name: formula(inputs).sums(frame, slices.layout(name)) for name, formula in FORMULAS.items()}
+    metrics = {
+        name: formula(inputs).sums(frame, slices.layout(name))
+        for name, formula in all_formulas(timeline.more_metrics)
+    }
     by_device = slices.layout_by(
         name for name in slices.dimensions if METRICS["connects_peak_1s"].has_dimension(name)
     )

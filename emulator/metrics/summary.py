@@ -91,7 +91,9 @@ def summarize(
         **first,
         "update_latency_seconds": _figure("update_latency_seconds", metrics),
         **{
-            name: _figure(name, metrics) for name in METRICS if name not in (*first, "update_latency_seconds")
+            name: _figure(name, metrics)
+            for name in (*METRICS, *metrics.timeline.more_metrics)
+            if name not in (*first, "update_latency_seconds")
         },
         **breakdowns(metrics),
         "worst": find_worst(metrics),

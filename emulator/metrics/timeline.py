@@ -1,4 +1,4 @@
-"""The timeline of a scenario as metrics need it: its stages, faults and actions, warm-up and stop time."""
+"""The parts of a scenario that metrics need: stages, faults and actions, warm-up, stop time, more metrics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,6 +6,7 @@ from typing import Self
 
 from devices.timeline.schedule import parse_moment, stage_starts
 from scenarios.language.scenario import Scenario
+from scenarios.language.thresholds import plugin_metrics
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class RunTimeline:
     actions: Sequence[Span] = ()
     message_unit_bytes: int | None = None
     """Size of the unit in which messages are billed; None: nothing is billed."""
+    more_metrics: Sequence[str] = ()
+    """Names of the metrics of plug-ins that the scenario names."""
 
     @classmethod
     def from_scenario(cls, scenario: Scenario) -> Self:
@@ -48,6 +51,7 @@ class RunTimeline:
             [span(_type_of(fault), fault.at, fault.duration) for fault in scenario.faults],
             [span(_type_of(action), action.at, action.lasts_ns) for action in scenario.actions],
             None if scenario.prices is None else int(scenario.prices.message_unit),
+            plugin_metrics(scenario.metrics, scenario.thresholds),
         )
 
     def until(self, stop_ns: int) -> Self:

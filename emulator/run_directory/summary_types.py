@@ -22,6 +22,7 @@ from scenarios.catalogue.summary_keys import (
     STAGE,
     Key,
 )
+from wire.plugins.plugin import PluginUse
 
 MOST_S: Final = 2**63 / 1e9
 """Longest simulated time of a run: nanoseconds are 64-bit integers."""
@@ -88,6 +89,7 @@ def _fields() -> Iterator[_Field]:
         "intervals": dict[str, dict[str, float] | None],
         "costs": dict[str, str | float | dict[str, float]],
         "unfinished": bool,
+        "plugins": list[PluginUse],
         "replay_of": str,
         "replay_changes": list[str],
         "replay_log_equal": bool,

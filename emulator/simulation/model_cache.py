@@ -22,7 +22,7 @@ from cloud.blocks.store_cache import default_root, store_key
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
 from cloud.data.load import check_measurable, load
-from cloud.data.sources import Data, Synthetic
+from cloud.data.sources import Data, Synthetic, has_files
 from cloud.training.checkpoint import NO_CHECKPOINTS, Checkpoints
 from cloud.training.config import Training
 from cloud.training.model_cache import TrainedModelCache, from_state, to_state
@@ -89,7 +89,7 @@ def resolve_data(data: Data, given: Path | None) -> Data:
     Raises:
         InputError: the path does not exist, or the source has no files.
     """
-    if isinstance(data, Synthetic):
+    if isinstance(data, Synthetic) or not has_files(data):
         if given is not None:
             raise InputError(f"--data {given}: the scenario's data are synthetic, they have no files")
         return data

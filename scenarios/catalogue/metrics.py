@@ -4,14 +4,17 @@
 them, and ``docs/metrics.md`` prints this table.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
-from devices.event_log import ExchangeResult, MessageFault, Pressure, UpdateKind, labels_of
+from devices.event_log import COLUMNS, ExchangeResult, MessageFault, Pressure, UpdateKind, labels_of
 from devices.protocol.report_scheduler import ReportCause
 from devices.timeline.connectivity import ConnectivityCause
+from wire.errors import InputError
+from wire.plugins.plugin import PluginKind
+from wire.plugins.registry import PluginRegistry, WithPlugins
 
 
 class Kind(StrEnum):
@@ -306,5 +309,46 @@ _ALL: Final = (
            {"harm": labels_of(MessageFault)}),
 )  # fmt: skip
 
-METRICS: Final[Mapping[str, Metric]] = {metric.name: metric for metric in _ALL}
+
+@dataclass(frozen=True)
+class MetricPlugin:
+    """A metric of a plug-in: its row in the catalogue, and its formula."""
+
+    metric: Metric
+    formula: Callable[[Any], Any]
+    """An `emulator.metrics.formulas.Formula`."""
+
+
+def _check_plugin(name: str, found: object) -> MetricPlugin:
+    if not isinstance(found, MetricPlugin):
+        raise ValueError("must be a scenarios.catalogue.metrics.MetricPlugin")
+    if found.metric.name != name:
+        raise ValueError(f"its metric is called {found.metric.name!r}; both names must be the same")
+    if found.metric.table not in COLUMNS:
+        raise ValueError(f"table(={found.metric.table!r}) must be one of {', '.join(COLUMNS)}")
+    if found.metric.by_second or found.metric.bases:
+        raise ValueError("by_second and bases must be left out")
+    return found
+
+
+METRIC_PLUGINS: Final = PluginRegistry(PluginKind.METRIC, [metric.name for metric in _ALL], _check_plugin)
+"""The metrics of plug-ins."""
+
+
+def _find_plugin(name: str) -> Metric | None:
+    plugin = METRIC_PLUGINS.find(name)
+    return None if plugin is None else plugin.metric
+
+
+METRICS: Final[Mapping[str, Metric]] = WithPlugins({metric.name: metric for metric in _ALL}, _find_plugin)
 """All metrics, by name, in the order in which they are shown."""
+
+
+def find_metric(name: str) -> Metric | None:
+    """Return the metric called *name*, of peelfleet or of a plug-in that works; None if there is none."""
+    if name in METRICS:
+        return METRICS[name]
+    try:
+        return _find_plugin(name)
+    except InputError:
+        return None

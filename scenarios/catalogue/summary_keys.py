@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from scenarios.catalogue.metrics import METRICS, Kind, Unit
+from scenarios.catalogue.metrics import METRICS, Kind, Unit, find_metric
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,20 @@ PAIRS: Final[Mapping[str, tuple[str, str, str]]] = {
     "pressure_transitions_by_level": ("pressure_transitions", "from", "to"),
 }
 """Metrics that the summary splits by two dimensions of their own; only pairs with events are present."""
-_LISTS: Final = {"faults": ACCOUNT, "actions": ACCOUNT, "rollout": ROLLOUT, "stages": STAGE}
+PLUGIN: Final[Mapping[str, Key]] = {
+    "kind": Key("of the plug-in, such as codec"),
+    "name": Key("of the plug-in in scenarios"),
+    "package": Key("that it comes from"),
+    "version": Key("of the package"),
+    "sha256": Key("of its source files"),
+}
+"""Keys of a plug-in, in `plugins`, which is there only where the scenario uses some."""
+_LISTS: Final = {
+    "faults": ACCOUNT, "actions": ACCOUNT, "rollout": ROLLOUT, "stages": STAGE, "plugins": PLUGIN,
+}  # fmt: skip
+_OTHERS: Final = (
+    "costs", "intervals", "thresholds", "unfinished", "replay_of", "replay_changes", "replay_log_equal",
+)  # fmt: skip
 _PERCENTILES: Final = ("p50", "p95", "p99", "p100", "max", "count")
 _VERDICT: Final = ("metric", "rule", "value", "passed")
 
@@ -210,6 +223,8 @@ def key_of(name: str) -> Key | None:
     if not rest:
         if name == "costs":
             return Key("what the traffic costs: see below")
+        if name == "plugins":
+            return Key("the plug-ins that the scenario uses")
         return KEYS.get(name) or SAMPLE_KEYS.get(name) or REALTIME_KEYS.get(name) or _of_metric(name)
     if first in _LISTS:
         return _of_list(first, rest)
@@ -227,6 +242,13 @@ def key_of(name: str) -> Key | None:
     return _of_statistic(first, rest) or _of_breakdown(first, rest)
 
 
+def is_own_key(name: str) -> bool:
+    """Return whether *name* is a key of every summary, or of some, that belongs to no metric."""
+    breakdowns = {f"{metric}_by_{dimension}" for metric, dimension in BREAKDOWNS.items()}
+    keys = (KEYS, SAMPLE_KEYS, REALTIME_KEYS, PAIRS, _LISTS, _OTHERS, breakdowns)
+    return any(name in each for each in keys)
+
+
 def number_keys() -> list[str]:
     """Return the names of keys that are one number and do not belong to a metric."""
     keys = {**KEYS, **REALTIME_KEYS}
@@ -234,15 +256,15 @@ def number_keys() -> list[str]:
 
 
 def _of_metric(name: str) -> Key | None:
-    if name in METRICS:
-        metric = METRICS[name]
+    metric = find_metric(name)
+    if metric is not None:
         return Key(metric.meaning, None if metric.kind is Kind.TREND else metric.unit)
     whole = any(name == f"{metric}_by_{dimension}" for metric, dimension in BREAKDOWNS.items())
     return Key("a metric by a dimension of its own") if whole or name in PAIRS else None
 
 
 def _of_statistic(name: str, statistic: str) -> Key | None:
-    metric = METRICS.get(name)
+    metric = find_metric(name)
     if metric is None or metric.kind is not Kind.TREND or statistic not in STATISTICS:
         return None
     meaning = f"{metric.meaning}: {STATISTICS[statistic]}"

@@ -15,7 +15,7 @@ from devices.timeline.schedule import DeviceSelector, parse_moment, stage_starts
 from scenarios.catalogue.metrics import DECILES, DIMENSIONS, LABEL
 from scenarios.language.sample_checks import sample_errors
 from scenarios.language.schema import Model, ScenarioFields
-from scenarios.language.thresholds import listed, read_rules, threshold_errors
+from scenarios.language.thresholds import listed, metric_errors, read_rules, threshold_errors
 from wire.topics import valid_name
 from wire.units import format_bytes, format_duration
 
@@ -369,6 +369,7 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[ScenarioFields], Iterable[
     (("fleet", *_WHEN), _starts),
     (("actions", "fleet", "nodes", "networks", *_WHEN), lambda scenario: _timeline(scenario, "actions")),
     (("faults", "fleet", "nodes", "networks", *_WHEN), lambda scenario: _timeline(scenario, "faults")),
+    (("metrics",), lambda scenario: metric_errors(scenario.metrics)),
     (("thresholds",), lambda scenario: threshold_errors(scenario.thresholds)),
     (("thresholds", "fleet", "nodes", "networks", "stages", "model"), _filters),
     (("updates", "fleet", "stop_time", "stages"), _repetitions),

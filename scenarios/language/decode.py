@@ -8,13 +8,14 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Final, NoReturn, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import inspect as types
 
 from devices.simulated.roster import FleetGroup
 from scenarios.language.checks import RuleError, find_errors
+from scenarios.language.plugin_types import plugin_struct, registry_of
 from scenarios.language.scenario import Scenario
 from scenarios.language.schema import RECIPES, Model
 from scenarios.language.types import (
@@ -27,8 +28,10 @@ from scenarios.language.types import (
     quantity_of,
     structs_of,
 )
-from scenarios.language.yaml_tree import Path, Tree, Value, dotted, one_line
+from scenarios.language.wrong_values import WrongError, hint_of, list_of, mapping_of, refuse
+from scenarios.language.yaml_tree import Path, Tree, Value, one_line
 from wire.errors import InputError
+from wire.plugins.registry import PluginRegistry
 from wire.units import BYTE_UNITS, RATE_UNITS, TIME_UNITS, BitsPerSecond, Bytes, Duration, parse_share
 
 MAX_QUANTITIES: Mapping[type, int] = {
@@ -41,6 +44,8 @@ MAX_QUANTITIES: Mapping[type, int] = {
 MOST_ERRORS = 100
 """The number of errors of a file that are reported; a last line says that there are more."""
 
+_TYPE: Final = "type"
+"""The key of the settings of a plug-in that has its name."""
 _BROKEN: Final = object()
 """A value that breaks a rule, and has been reported; a value that contains it is broken, too."""
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -87,25 +92,6 @@ def read_path(text: str) -> Path:
     return tuple(int(inner) if _INDEX.fullmatch(inner) else inner or outer for inner, outer in parts)
 
 
-class WrongError(Exception):
-    """A value breaks a rule.
-
-    Args:
-        path: the path of the value.
-        text: the message after the dotted path.
-        at: the path whose place to show, if it is not *path*.
-    """
-
-    def __init__(self, path: Path, text: str, at: Path | None = None) -> None:
-        super().__init__(path, text, at)
-        self.path = path
-        self.text = text
-        self.at = path if at is None else at
-
-    def __str__(self) -> str:
-        return f"{dotted(self.path)}{self.text}".removeprefix(": ")
-
-
 class _Decoder:
     """Walks type hints and values together, collects the errors, and checks the rest, too.
 
@@ -132,20 +118,48 @@ class _Decoder:
         kind = kind_of(hint)
         if isinstance(kind, types.AnyType):
             return _BROKEN if any(path == wrong[: len(path)] for wrong in self._tree.wrong) else value
+        registry = registry_of(hint)
+        if (
+            registry is not None
+            and (plugin := self._plugin(registry, kind, value, path, default)) is not None
+        ):
+            return plugin
         structs = structs_of(kind)
         if structs and not _is_leaf(kind, value):
-            given = self._with_type(_mapping(value, path, expected(kind)), path, default)
-            return self._struct(_choose(structs, given, path), given, path, default)
+            given = self._with_type(mapping_of(value, path, expected(kind)), path, default)
+            return self._struct(_choose(structs, given, path, registry), given, path, default)
         if isinstance(kind, types.DictType):
             item = get_args(hint)[1]
-            given = _mapping(value, path)
+            given = mapping_of(value, path)
             entries = {key: self.value(item, inner, (*path, key)) for key, inner in given.items()}
             return _BROKEN if any(entry is _BROKEN for entry in entries.values()) else entries
         if isinstance(kind, types.VarTupleType):
             item = get_args(hint)[0]
-            items = [self.value(item, inner, (*path, at)) for at, inner in enumerate(_list(value, path))]
+            items = [self.value(item, inner, (*path, at)) for at, inner in enumerate(list_of(value, path))]
             return _BROKEN if any(entry is _BROKEN for entry in items) else tuple(items)
-        return _leaf(hint, kind, value, path)
+        return _leaf(hint, kind, value, path, registry)
+
+    def _plugin(
+        self, registry: PluginRegistry[Any], kind: types.Type, value: Value, path: Path, default: object
+    ) -> object | None:
+        """Return *value* as the settings of a plug-in; None if it is no plug-in with settings."""
+        given = self._with_type(value, path, default) if isinstance(value, dict) else {_TYPE: value}
+        name = given.get(_TYPE)
+        if not isinstance(name, str) or not (isinstance(value, dict) or not structs_of(kind)):
+            return None
+        at = (*path, _TYPE) if isinstance(value, dict) else path
+        try:
+            struct = plugin_struct(registry, name)
+        except InputError as error:
+            raise WrongError(at, f": {error}") from None
+        if struct is not None:
+            return self._struct(struct, given, path, default)
+        if isinstance(value, dict) and isinstance(kind, types.LiteralType):
+            words = registry.names()
+            refuse(
+                name, f"one of {', '.join(words)}{hint_of(name, words)}" if words else "that of a plug-in", at
+            )
+        return None
 
     def _with_type(self, given: Mapping[str, Value], path: Path, default: object) -> Mapping[str, Value]:
         if path not in self._tree.implied or not isinstance(default, msgspec.Struct):
@@ -244,30 +258,24 @@ def _by_recipe(cls: type, given: Mapping[str, Value], default: object) -> object
     return RECIPES.get(recipe, default) if isinstance(recipe, str) else default
 
 
-def _mapping(value: Value, path: Path, wanted: str = "a mapping of keys") -> Mapping[str, Value]:
-    if not isinstance(value, dict):
-        _refuse(value, wanted, path)
-    return value
-
-
-def _list(value: Value, path: Path) -> Sequence[Value]:
-    if not isinstance(value, list):
-        _refuse(value, "a list", path)
-    return value
-
-
-def _choose(structs: Sequence[types.StructType], given: Mapping[str, Value], path: Path) -> types.StructType:
-    """Return the struct that the tag in *given* names."""
+def _choose(
+    structs: Sequence[types.StructType],
+    given: Mapping[str, Value],
+    path: Path,
+    registry: PluginRegistry[Any] | None,
+) -> types.StructType:
+    """Return the struct that the tag in *given* names, which is no plug-in of *registry*."""
     field = structs[0].tag_field
     if field is None or (len(structs) == 1 and field not in given):
         return structs[0]
     by_tag = {str(struct.tag): struct for struct in structs}
+    words = [*by_tag, *(registry.names() if registry is not None else ())]
     if field not in given:
-        raise WrongError(path, f": missing key {field!r}: one of {', '.join(by_tag)}")
+        raise WrongError(path, f": missing key {field!r}: one of {', '.join(words)}")
     tag = given[field]
     if not isinstance(tag, str) or tag not in by_tag:
-        one = f"one of {', '.join(by_tag)}" if len(by_tag) > 1 else next(iter(by_tag))
-        _refuse(tag, f"{one}{_hint(tag, list(by_tag))}", (*path, field))
+        one = f"one of {', '.join(words)}" if len(words) > 1 else words[0]
+        refuse(tag, f"{one}{hint_of(tag, words)}", (*path, field))
     return by_tag[tag]
 
 
@@ -283,7 +291,7 @@ def _wrong_keys(kind: types.StructType, given: Mapping[str, Value], path: Path) 
     known = [field.name for field in kind.fields]
     for key in given:
         if key not in known and key != kind.tag_field:
-            hint = _hint(key, known) or f"; known keys: {', '.join(known)}"
+            hint = hint_of(key, known) or f"; known keys: {', '.join(known)}"
             yield WrongError(path, f": unknown key {key!r}{hint}", at=(*path, key))
     for field in kind.fields:
         if field.required and field.name not in given:
@@ -298,11 +306,17 @@ def _is_leaf(kind: types.Type, value: Value) -> bool:
     return (value is None and kind.includes_none) or (text and isinstance(value, str))
 
 
-def _leaf(hint: Any, kind: types.Type, value: Value, path: Path) -> object:  # Any: a type hint
+def _leaf(
+    hint: Any,  # a type hint
+    kind: types.Type,
+    value: Value,
+    path: Path,
+    registry: PluginRegistry[Any] | None,
+) -> object:
     if value is None and isinstance(kind, types.UnionType) and kind.includes_none:
         return None
     if value is None or isinstance(value, list | dict):
-        _refuse(value, expected(kind), path)
+        refuse(value, expected(kind), path)
     cls = quantity_of(kind)
     if cls is not None:
         return _quantity(cls, value, path)
@@ -310,7 +324,9 @@ def _leaf(hint: Any, kind: types.Type, value: Value, path: Path) -> object:  # A
     try:
         return msgspec.convert(number, hint)
     except msgspec.ValidationError:
-        _refuse(value, f"{expected(kind)}{_hint(value, choices(kind))}", path)
+        more = registry.names() if registry is not None else ()
+        words = [*choices(kind), *more]
+        refuse(value, f"{', '.join([expected(kind), *more])}{hint_of(value, words)}", path)
 
 
 def _percent(value: Value) -> Value:
@@ -329,7 +345,7 @@ def _quantity(cls: type, value: Value, path: Path) -> float:
     except ValueError as error:
         raise _broken((*path, ""), str(error)) from None
     if quantity > MAX_QUANTITIES.get(cls, quantity):
-        _refuse(value, f"at most {QUANTITIES[cls].format(MAX_QUANTITIES[cls])}", path)
+        refuse(value, f"at most {QUANTITIES[cls].format(MAX_QUANTITIES[cls])}", path)
     return quantity
 
 
@@ -344,25 +360,3 @@ def _broken(path: Path, rule: str) -> WrongError:
     if path and path[-1] == "":
         path, inner = path[:-1], ()
     return WrongError(path + inner, f" {text}" if subject else text)
-
-
-def _refuse(value: Value, rule: str, path: Path) -> NoReturn:
-    match value:
-        case None:
-            text = f" has no value: it must be {rule}"
-        case dict():
-            text = f" must be {rule}, not a mapping"
-        case list():
-            text = f" must be {rule}, not a list"
-        case bool():
-            text = f" (={str(value).lower()}) must be {rule}"
-        case _:
-            text = f" (={value!r}) must be {rule}"
-    if not path:
-        text = f": a scenario{text}"
-    raise WrongError(path, text)
-
-
-def _hint(value: object, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
-    return f"; did you mean {close[0]!r}?" if close and close[0] != value else ""

@@ -256,6 +256,9 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     warmup: Duration = Duration(0)
     """Events before this time do not count for thresholds; the summary and the report include them."""
 
+    metrics: tuple[str, ...] = ()
+    """Metrics of plug-ins that are measured, too; those that a threshold names are measured in any case."""
+
     thresholds: dict[str, tuple[str | Threshold, ...]] = {}
     """Rules that the run must pass; if one is broken, the exit status is 99. Rules are listed by metric, such
     as `update_latency_seconds: [p(95)<2s]`. A metric may be filtered: `update_bytes{kind=wasted}`. A rule is

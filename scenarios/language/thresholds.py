@@ -13,8 +13,9 @@ from typing import Final
 
 import msgspec
 
-from scenarios.catalogue.metrics import METRICS, Kind, Metric, Unit
-from scenarios.catalogue.summary_keys import key_of, number_keys
+from scenarios.catalogue.metrics import METRIC_PLUGINS, METRICS, Kind, Metric, Unit
+from scenarios.catalogue.summary_keys import is_own_key, key_of, number_keys
+from wire.errors import InputError
 from wire.units import (
     BYTE_UNITS,
     NS_PER_S,
@@ -144,7 +145,7 @@ def _read_selector(text: str) -> tuple[Metric, Mapping[str, str]]:
     if found is None:
         raise ValueError(f"{path} must be a metric, or a metric and filters: metric{{dimension=value}}")
     name = found["metric"]
-    metric = METRICS.get(name) or _summary_key(name)
+    metric = METRICS.get(name) or _plugin_metric(path, name) or _summary_key(name)
     if metric is None:
         raise ValueError(f"{path} must name a metric, or a number in summary.json{_hint(name)}")
     if metric.table == SUMMARY and found["filters"] is not None:
@@ -166,6 +167,39 @@ def _summary_key(name: str) -> Metric | None:
     if key is None or key.unit is None:
         return None
     return Metric(name, Kind.GAUGE, key.unit, SUMMARY, key.meaning)
+
+
+def _plugin_metric(path: str, name: str) -> Metric | None:
+    """Return the metric of a plug-in; None if there is none of that name."""
+    try:
+        plugin = None if is_own_key(name) else METRIC_PLUGINS.find(name)
+    except InputError as error:
+        raise ValueError(f"{path} names the {error}") from None
+    return None if plugin is None else plugin.metric
+
+
+def plugin_metrics(
+    named: Sequence[str], thresholds: Mapping[str, Sequence[str | Threshold]]
+) -> tuple[str, ...]:
+    """Return the names of the metrics of plug-ins that a scenario names, in `metrics` or in a threshold."""
+    rules = (rule for rule in read_rules(thresholds) if isinstance(rule, Rule) and not rule.of_summary)
+    ruled = (rule.metric.name for rule in rules if rule.metric.name not in METRICS)
+    return tuple(dict.fromkeys([*named, *ruled]))
+
+
+def metric_errors(named: Sequence[str]) -> Iterator[str]:
+    """Yield the error of each of the *named* metrics that is none of a plug-in."""
+    for at, name in enumerate(named):
+        path = f"metrics[{at}](={name!r})"
+        if name in METRICS or is_own_key(name):
+            yield f"{path} must be a metric of a plug-in: every run has those of metrics.md"
+            continue
+        try:
+            if _plugin_metric(path, name) is None:
+                known = listed(name, METRIC_PLUGINS.names())
+                yield f"{path} must be {f'one of {known}' if known else 'left out: no plug-in has metrics'}"
+        except ValueError as error:
+            yield str(error)
 
 
 def _hint(name: str) -> str:

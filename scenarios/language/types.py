@@ -12,6 +12,7 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from msgspec import inspect as types
 
+from cloud.training.config import BackbonePlugin
 from wire import units
 
 
@@ -47,10 +48,18 @@ QUANTITIES: Mapping[type, Quantity] = {
 }
 
 
+_PLUGIN_BASES = (BackbonePlugin,)
+"""Classes in annotations that stand for the classes of plug-ins derived from them."""
+
+
 @functools.cache
 def kind_of(hint: Any) -> types.Type:  # Any: a type hint is no type
-    """Return msgspec's description of the type *hint*."""
-    return types.type_info(hint)
+    """Return msgspec's description of the type *hint*, without the base classes of plug-ins."""
+    kind = types.type_info(hint)
+    if isinstance(kind, types.UnionType):
+        left = tuple(option for option in kind.types if getattr(option, "cls", None) not in _PLUGIN_BASES)
+        return left[0] if len(left) == 1 else types.UnionType(left)
+    return kind
 
 
 @functools.cache

@@ -16,7 +16,8 @@ from cloud.training.train import learn_global
 from wire.arrays import Float32Array
 
 Factors = tuple[Float32Array, Float32Array]
-Variant = tuple[Literal["mf", "lightgcn", "ials"], float]
+Backbone = Literal["mf", "lightgcn", "ials"]
+Variant = tuple[Backbone, float]
 """A backbone and its dropout, which only `mf` has."""
 
 Trainer = Callable[[int, Variant], Factors]
@@ -39,7 +40,8 @@ class NarrowModel:
         """Prepare to train; a width that comes again is not trained again."""
         trainer = _trainer(interactions, full.training)
         learned = full.training.backbone
-        variants = (("ials" if learned == "file" else learned, full.training.dropout), *self.variants)
+        repeated: Backbone = "ials" if learned == "file" or not isinstance(learned, str) else learned
+        variants = ((repeated, full.training.dropout), *self.variants)
         rows, most = full.items.shape
 
         def options(budget_bytes: int) -> Iterator[Candidate]:

@@ -1,18 +1,35 @@
 """The formulas of all metrics. `scenarios.catalogue.metrics` has their names, kinds, units and meanings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
 
 from emulator.metrics.aggregates import Aggregate
 from emulator.metrics.formulas import below_best, budgets, events, exchanges, states
 from emulator.metrics.inputs import MetricInputs
+from scenarios.catalogue.metrics import METRIC_PLUGINS
+from wire.plugins.registry import WithPlugins
 
 Formula = Callable[[MetricInputs], Aggregate]
 
-FORMULAS: dict[str, Formula] = {
+_OWN: Final[dict[str, Formula]] = {
     **exchanges.FORMULAS,
     **budgets.FORMULAS,
     **states.FORMULAS,
     **below_best.FORMULAS,
     **events.FORMULAS,
 }
+
+
+def _find_plugin(name: str) -> Formula | None:
+    plugin = METRIC_PLUGINS.find(name)
+    return None if plugin is None else plugin.formula
+
+
+FORMULAS: Final[Mapping[str, Formula]] = WithPlugins(_OWN, _find_plugin)
 """The formula of each metric of the catalogue."""
+
+
+def all_formulas(more: Sequence[str]) -> Iterator[tuple[str, Formula]]:
+    """Yield each of our own metrics with its formula, then those of plug-ins called *more*."""
+    yield from FORMULAS.items()
+    yield from ((name, FORMULAS[name]) for name in more)
