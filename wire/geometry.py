@@ -25,6 +25,11 @@ class Score(StrEnum):
     TILED = "tiled"  # as in the paper; the rank of the scores is that of one slice, whatever is held
 
 
+def codec_hint(error: Exception) -> str:
+    """Return a hint for *error*, if it is about a codec that this program does not have; else nothing."""
+    return "; is it the codec of a plug-in that is not installed here?" if "codec`" in str(error) else ""
+
+
 class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The shape of an item table and of its blocks."""
 

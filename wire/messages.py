@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar, cast
 import msgspec
 
 from wire.errors import Reason, RemoteProtocolError
-from wire.geometry import MAX_BLOCKS, Geometry
+from wire.geometry import MAX_BLOCKS, Geometry, codec_hint
 
 MAX_JSON_BYTES = 4096
 MAX_USER_GROUPS = 2**24
@@ -109,7 +109,7 @@ def decode(payload: bytes, kind: type[Message]) -> Message:
         except msgspec.ValidationError:
             return msgspec.convert(_with_whole_numbers(msgspec.json.decode(payload)), kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RemoteProtocolError(Reason.MALFORMED, f"{kind.__name__}: {error}") from None
+        raise RemoteProtocolError(Reason.MALFORMED, f"{kind.__name__}: {error}{codec_hint(error)}") from None
 
 
 def _with_whole_numbers(value: object) -> object:

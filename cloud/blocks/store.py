@@ -17,6 +17,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from cloud.blocks.unknown_codec import unreadable_manifest
 from wire.arrays import Float32Array
 from wire.blocks import Blocks, block_offsets
 from wire.errors import InputError, RemoteProtocolError
@@ -375,7 +376,7 @@ def _read_manifest(folder: Path) -> Manifest:
     except OSError as error:
         raise InputError(f"{folder}: no block store here: {error.strerror}: {MANIFEST}") from None
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise InputError(f"{folder / MANIFEST}: block store is corrupted: {error}") from None
+        raise InputError(unreadable_manifest(folder, MANIFEST, raw, error)) from None
     return manifest
 
 

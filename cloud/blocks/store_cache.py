@@ -26,9 +26,12 @@ def store_key(*parts: object) -> str:
     """
     digest = hashlib.sha256(_code_digest())
     for part in parts:
-        digest.update(msgspec.json.encode(part, order="deterministic") + b"\0")
+        digest.update(_encode(part) + b"\0")
     return digest.hexdigest()[:16]
 
+
+_encode = msgspec.json.Encoder(order="deterministic", enc_hook=repr).encode
+"""Encodes settings; values with a unit, which only plug-ins have here, by their text."""
 
 TRAINING_ROOTS = ("cloud.training.train", "cloud.blocks.encoding")
 """The modules that make a store from interactions."""

@@ -160,7 +160,7 @@ class InputMaker:
         """Return the number of a group's settings, with its memory in the kernel or not."""
         key = f"{group.name}{'' if walks else SEPARATOR}"
         if key not in self._groups:
-            own = walks and isinstance(group.memory, BoundedWalk) and not group.shocks
+            own = walks and type(group.memory) is BoundedWalk and not group.shocks
             policy = msgspec.structs.replace(self._config.policy, publish=group.budget.publish)
             self._groups[key] = len(self._rows)
             self._rows.append(group_row(group, self._config.device_classes[group.node], policy, walks=own))

@@ -40,7 +40,7 @@ def unsupported_faults(faults: Iterable[Fault]) -> str | None:
     listed = list(faults)
     for number, fault in enumerate(listed):
         if type(fault) not in LINK_FAULTS and type(fault) not in _OTHERS:
-            return f"faults[{number}] is of a type that it does not know"
+            return f"faults[{number}] is of type {fault.__struct_config__.tag}, which it does not know"
     count = sum(isinstance(fault, LinkFault) for fault in listed)
     if count > MOST_LINK_FAULTS:
         return f"{count} faults of links are more than {MOST_LINK_FAULTS}"

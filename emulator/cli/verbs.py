@@ -63,6 +63,7 @@ VERBS: Final[Mapping[str, Verb | Family]] = {
     "init": Verb("emulator.cli.init", Panel.SCENARIO),
     "validate": Verb("emulator.cli.validate", Panel.SCENARIO),
     "scenarios": Verb("emulator.cli.scenarios", Panel.SCENARIO),
+    "plugins": Verb("emulator.cli.plugins", Panel.SCENARIO),
     "trace": Family(
         "Record, import and inspect traces of memory and availability.",
         Panel.SCENARIO,

@@ -20,11 +20,13 @@ from emulator.metrics.row_index import IntArray
 from emulator.replay.recorded_run import RecordedRun
 from emulator.run_directory.device_reader import DeviceReader
 from emulator.run_directory.layout import DEVICES, PARTIAL, SCENARIO, read_scenario, read_summary
+from emulator.run_directory.plugins_used import read_plugins
 from emulator.run_directory.run_tables import damaged
 from scenarios.language.load import parse
 from scenarios.language.scenario import Scenario
 from scenarios.language.types import plain
 from wire.errors import InputError
+from wire.plugins.installed import list_changed
 
 EXECUTION_KEYS: Final = (
     "clock", "engine", "broker", "realtime", "description", "warmup", "thresholds", "prices", "sweep",
@@ -165,7 +167,7 @@ def read_replay(
     recorded_run = RecordedRun(folder, scenario.faults)
     log_sha256, version = recorded_run.check(), str(summary["model_version"])
     users, start_ns = _read_devices(folder, DeviceNames(scenario.fleet, scenario.seed, scenario.sample))
-    warnings = []
+    warnings = [f"{folder}: was run with the {line}" for line in list_changed(read_plugins(folder))]
     if log_sha256 != summary["event_log_sha256"]:
         warnings.append(f"{folder}: the event log is not the one that the run wrote; it is played as it is")
     return scenario, Playback(folder, log_sha256, version, changes, users, start_ns, recorded_run), warnings

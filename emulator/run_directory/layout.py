@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from emulator.run_directory.manifest import MANIFEST, add_entries, check_content
+from emulator.run_directory.plugins_used import check_plugins
 from emulator.run_directory.summary_types import find_mistake
 from wire.errors import InputError, RunError, first_error
 from wire.input_files import decode_json, read_at_most
@@ -131,9 +132,10 @@ def read_scenario(folder: Path, manifest: str = MANIFEST) -> str:
         manifest: name of the file with the checksums in that folder.
 
     Raises:
-        InputError: the file is missing, was changed or is damaged.
+        InputError: the file is missing, was changed or is damaged, or a plug-in of the run is not installed.
     """
     path, damaged = folder / SCENARIO, "the run directory is damaged"
+    check_plugins(folder, manifest)
     try:
         content = read_at_most(path, MOST_BYTES, "the scenario of a run")
     except OSError as error:

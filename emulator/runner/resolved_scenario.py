@@ -10,8 +10,10 @@ from devices.memory import Replay
 from devices.simulated.roster import FleetGroup
 from devices.traces.availability import Availability
 from emulator.run_directory.layout import SCENARIO
+from emulator.run_directory.plugins_used import write_plugins
 from emulator.simulation.model_cache import resolve_data
 from scenarios.language.load import check_readable, dump
+from scenarios.language.plugin_types import plugins_of
 from scenarios.language.scenario import Scenario
 from scenarios.language.schema import with_paths
 from wire.output_files import naming
@@ -40,7 +42,8 @@ def resolve_scenario(scenario: Scenario, data: Path | None) -> Scenario:
 
 
 def write_scenario(folder: Path, scenario: Scenario) -> None:
-    """Write the resolved *scenario* into a run directory, without the password of the broker."""
+    """Write the resolved *scenario*, without the password of the broker, and its plug-ins into *folder*."""
+    write_plugins(folder, plugins_of(scenario))
     with naming(folder / SCENARIO):
         (folder / SCENARIO).write_text(dump(without_password(scenario)), encoding="utf-8")
 

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 
 from devices.simulated.roster import DeviceRange, split_ranges
@@ -26,6 +27,7 @@ from emulator.run_directory.event_hash import log_sha256
 from emulator.run_directory.event_parts import Leaf
 from emulator.run_directory.layout import DEVICES, EVENTS, METRICS, SCENARIO, write_summary
 from emulator.run_directory.manifest import MANIFEST, add_files, write_entries
+from emulator.run_directory.plugins_used import PLUGINS, read_plugins
 from emulator.run_directory.run_tables import read_checked, with_descriptions, write_table
 from emulator.simulation.cloud_setup import make_responder
 from emulator.simulation.device_rows import device_rows, write_device_rows
@@ -73,7 +75,8 @@ def write_results(
     metrics = measure_run(folder, len(job.devices), timeline, rules, executor, on_share)
     splits = metrics_table(metrics)
     write_table(with_descriptions(splits, meanings_of(METRIC_COLUMNS)), folder / METRICS)
-    add_files(folder, {METRICS: splits.num_rows, SCENARIO: None})
+    plugins = read_plugins(folder)
+    add_files(folder, {METRICS: splits.num_rows, SCENARIO: None, **({PLUGINS: None} if plugins else {})})
     sha256 = log_sha256(leaf.sha256 for leaf in leaves)
     summary = summarize(identity, metrics, sha256, outcome.wall_seconds)
     summary |= metrics.sums.egress.summary(_retained_bytes(job))
@@ -88,6 +91,8 @@ def write_results(
     summary["thresholds"] = judge_rules(rules, metrics, summary)
     if outcome.unfinished_ns is not None:
         summary["unfinished"] = True
+    if plugins:
+        summary["plugins"] = msgspec.to_builtins(plugins)
     write_summary(folder, summary)
     return summary
 

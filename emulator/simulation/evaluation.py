@@ -11,6 +11,7 @@ from cloud.blocks.store import BlockStore
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.quality import HeldOut, QualityTable, UserQuality, evaluate_users
 from emulator.simulation.quality_cache import QualityCache
+from scenarios.language.plugin_types import codec_plugins
 from wire.ranking_metrics import IntArray
 from wire.source_digest import digest_files, imported_modules
 
@@ -74,7 +75,8 @@ def _evaluated_users(store: BlockStore, truth: HeldOut, users: Sequence[int]) ->
 
 def _key(store: BlockStore, truth: HeldOut, users: IntArray) -> str:
     """Return the key of a table: a hash of the model version, the users, their items and the code."""
-    digest = hashlib.sha256(store.version.encode() + _code_digest())
+    plugins = "\0".join(use.identity for use in codec_plugins(store.geometry.codec))
+    digest = hashlib.sha256(store.version.encode() + _code_digest() + plugins.encode())
     for lists in (truth.known.take(users), truth.test.take(users)):
         for array in (lists.starts, lists.items):
             digest.update(np.ascontiguousarray(array, dtype="<i8").tobytes())

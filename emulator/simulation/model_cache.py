@@ -26,6 +26,7 @@ from cloud.data.sources import Data, Synthetic, has_files
 from cloud.training.checkpoint import NO_CHECKPOINTS, Checkpoints
 from cloud.training.config import Training
 from cloud.training.model_cache import TrainedModelCache, from_state, to_state
+from scenarios.language.plugin_types import model_plugins, training_plugins
 from scenarios.language.schema import Model
 from scenarios.language.types import plain
 from wire.errors import InputError, RunError
@@ -202,8 +203,23 @@ def store_origin(interactions: Interactions, model: Model) -> Origin:
     }
     if read is not None:
         data |= {"rows": read.rows, "dropped": dict(read.dropped), "notes": list(read.notes)}
+    plugins = model_plugins(model)
     settings = msgspec.json.decode(msgspec.json.encode(plain(model)), type=dict[str, object])
-    return Origin(key=store_key(digest, model, *vectors_sha256(model.training)), data=data, settings=settings)
+    if plugins:
+        settings["plugins"] = [msgspec.to_builtins(use) for use in plugins]
+    return Origin(key=model_key(digest, model), data=data, settings=settings)
+
+
+def model_key(digest: str, model: Model, *versions: str) -> str:
+    """Return the key of the store of *model* and of the interactions with that *digest*.
+
+    Args:
+        digest: of the interactions.
+        model: its settings.
+        versions: version of the store that the model names, if it names one.
+    """
+    plugins = (use.identity for use in model_plugins(model))
+    return store_key(digest, model, *versions, *vectors_sha256(model.training), *plugins)
 
 
 def vectors_sha256(training: Training) -> Iterator[str]:
@@ -241,7 +257,8 @@ def train_once(
         pretrain: returns the global tables, if the caller has them or will need them, too.
     """
     cache = TrainedModelCache((root or default_root()) / TRAINED)
-    key = store_key(TRAINED, interactions.digest(), training, *vectors_sha256(training))
+    plugins = (use.identity for use in training_plugins(training))
+    key = store_key(TRAINED, interactions.digest(), training, *vectors_sha256(training), *plugins)
 
     def notice(text: str) -> None:
         progress("pretrain", 0, 1, text)

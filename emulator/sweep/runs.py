@@ -19,15 +19,15 @@ from pathlib import Path
 import msgspec
 
 from cloud.blocks.store import read_version
-from cloud.blocks.store_cache import store_key
 from cloud.data.load import load
 from cloud.data.sources import Data
 from emulator.run_directory.layout import PARTIAL
 from emulator.runner.observer import RunObserver
 from emulator.runner.resolved_scenario import resolve_scenario
 from emulator.runner.runner import RunOptions, run
-from emulator.simulation.model_cache import TrainingProgress, prepare_model, vectors_sha256
+from emulator.simulation.model_cache import TrainingProgress, model_key, prepare_model
 from scenarios.language.load import dump
+from scenarios.language.plugin_types import plugins_of
 from scenarios.language.scenario import Scenario
 from scenarios.language.schema import Model
 from scenarios.language.sweep_expansion import Combination, SweepPlan
@@ -100,19 +100,27 @@ def list_runs(plan: SweepPlan, data: Path | None) -> tuple[SweepRun, ...]:
     Raises:
         InputError: data or traces of a combination do not exist; the error names the combination.
     """
-    digests = functools.cache(_data_digest)
+    known: dict[str, str] = {}
+
+    def digests(data: Data) -> str:
+        text = repr(data)
+        if text not in known:
+            known[text] = load(data).digest()
+        return known[text]
+
     return tuple(
         run for combination in plan.combinations for run in _runs_of(combination, plan.seeds, data, digests)
     )
 
 
 def _runs_of(
-    combination: Combination, seeds: Sequence[int], data: Path | None, digests: Callable[[str], str]
+    combination: Combination, seeds: Sequence[int], data: Path | None, digests: Callable[[Data], str]
 ) -> Iterator[SweepRun]:
     try:
         scenario = resolve_scenario(combination.scenario, data)
-        model = store_key(digests(_text(scenario.data)), scenario.model, *_named_files(scenario.model))
-        parts = (dump(scenario), model, _files_sha256(plain(scenario)), _code_sha256())
+        model = model_key(digests(scenario.data), scenario.model, *_named_store(scenario.model))
+        plugins = (use.identity for use in plugins_of(scenario))
+        parts = (dump(scenario), model, _files_sha256(plain(scenario)), _code_sha256(), *plugins)
     except InputError as error:
         raise InputError(f"combination {combination.name}: {error}") from None
     for seed in seeds:
@@ -121,19 +129,10 @@ def _runs_of(
         yield SweepRun(combination, seed, own, model, digest)
 
 
-def _named_files(model: Model) -> Iterator[str]:
-    """Yield what identifies the content of the store and of the vectors that the scenario names."""
+def _named_store(model: Model) -> Iterator[str]:
+    """Yield the version of the store that the scenario names."""
     if model.store is not None:
         yield read_version(Path(model.store))
-    yield from vectors_sha256(model.training)
-
-
-def _text(data: Data) -> str:
-    return msgspec.json.encode(data, order="deterministic").decode()
-
-
-def _data_digest(text: str) -> str:
-    return load(msgspec.json.decode(text, type=Data)).digest()
 
 
 def _files_sha256(value: object) -> str:

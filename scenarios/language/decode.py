@@ -156,9 +156,8 @@ class _Decoder:
             return self._struct(struct, given, path, default)
         if isinstance(value, dict) and isinstance(kind, types.LiteralType):
             words = registry.names()
-            refuse(
-                name, f"one of {', '.join(words)}{hint_of(name, words)}" if words else "that of a plug-in", at
-            )
+            known = f"one of {', '.join(words)}{hint_of(name, words)}" if words else "none is installed"
+            refuse(name, f"the name of a plug-in: {known}", at)
         return None
 
     def _with_type(self, given: Mapping[str, Value], path: Path, default: object) -> Mapping[str, Value]:

@@ -47,7 +47,7 @@ def plugin_struct(registry: PluginRegistry[Any], name: str) -> types.StructType 
     if not isinstance(found, type) or not issubclass(found, msgspec.Struct):
         return None
     try:
-        kinds = [items_of(kind_of(field.type)) for struct, _ in sections(found) for field in struct.fields]
+        kinds = [items_of(field.type) for struct, _ in sections(found) for field in struct.fields]
         wrong = next(
             (cls for cls in map(quantity_of, kinds) if cls is not None and cls not in QUANTITIES), None
         )

@@ -194,11 +194,12 @@ def _below(path: str, hint: Any) -> Iterator[tuple[str, types.StructType]]:  # A
 
 def _body(cls: type) -> list[ast.stmt]:
     source = inspect.getsource(importlib.import_module(cls.__module__))
-    return next(
+    bodies = (
         node.body
         for node in ast.parse(source).body
         if isinstance(node, ast.ClassDef) and node.name == cls.__name__
     )
+    return next(bodies, [])  # a plug-in may make its class by a function
 
 
 def _flat(text: str) -> str:

@@ -2,10 +2,13 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from msgspec import inspect as types
 
+from cloud.training.config import BACKBONE_PLUGINS
+from scenarios.language.plugin_types import plugin_struct, registry_of
 from scenarios.language.scenario import Scenario
 from scenarios.language.types import (
     QUANTITIES,
@@ -20,7 +23,9 @@ from scenarios.language.types import (
     sections,
     summary,
 )
+from scenarios.reference.plugin_list import REGISTRIES
 from scenarios.reference.recipe_defaults import recipe_defaults
+from wire.errors import InputError
 from wire.units import Share
 
 Json = dict[str, Any]  # Any: JSON
@@ -28,16 +33,19 @@ Json = dict[str, Any]  # Any: JSON
 _NUMBER = r"([0-9]+(\.[0-9]+)?|\.[0-9]+)"
 
 
-def schema_text() -> str:
-    """Return the content of ``schema.json``."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+def schema_text(*, plugins: bool = False) -> str:
+    """Return the content of ``schema.json``, or the same with the installed *plugins*."""
+    return json.dumps(json_schema(plugins=plugins), indent=2, ensure_ascii=False) + "\n"
 
 
-def json_schema() -> Json:
-    """Return the JSON Schema of a scenario."""
+def json_schema(*, plugins: bool = False) -> Json:
+    """Return the JSON Schema of a scenario, without or with the installed *plugins* that work."""
     structs = {kind.cls: kind for kind, _ in sections(Scenario)}
-    root = _struct(structs.pop(Scenario))
-    definitions = {cls.__name__: _struct(kind) for cls, kind in structs.items()}
+    more = _AllowedPlugins()
+    if plugins:
+        structs |= more.add_installed(structs)
+    root = _struct(structs.pop(Scenario), more)
+    definitions = {more.name_of(cls): _struct(kind, more) for cls, kind in structs.items()}
     assert len(definitions) == len(structs), "two structs have the same name"
     definitions |= {cls.__name__: _quantity(cls, QUANTITIES[cls]) for cls in QUANTITIES}
     return {
@@ -49,9 +57,46 @@ def json_schema() -> Json:
     }
 
 
-def _struct(kind: types.StructType) -> Json:
+class _AllowedPlugins:
+    """The plug-ins that a schema allows; none at first."""
+
+    def __init__(self) -> None:
+        self._names: dict[type, str] = {}
+        self._choices: dict[str, list[Json]] = {}
+
+    def add_installed(self, known: Mapping[type, types.StructType]) -> dict[type, types.StructType]:
+        """Allow all installed plug-ins that work; return their settings, without those in *known*."""
+        added: dict[type, types.StructType] = {}
+        for registry in REGISTRIES:
+            choices = self._choices.setdefault(registry.kind, [])
+            for name in registry.names():
+                try:
+                    kind = plugin_struct(registry, name)
+                except InputError:  # `peelfleet plugins` says why it cannot be used
+                    continue
+                if kind is None or registry is BACKBONE_PLUGINS:
+                    choices.append({"const": name})
+                for inner, _ in sections(kind.cls) if kind is not None else ():
+                    if inner.cls not in known:
+                        added[inner.cls] = inner
+                        self._names[inner.cls] = f"{registry.kind}.{name}.{inner.cls.__name__}"
+                if kind is not None:
+                    choices.append({"$ref": f"#/$defs/{self.name_of(kind.cls)}"})
+        return added
+
+    def name_of(self, cls: type) -> str:
+        """Return the name of the definition of *cls*."""
+        return self._names.get(cls, cls.__name__)
+
+    def choices_for(self, hint: Any) -> Sequence[Json]:  # Any: a type hint
+        """Return what plug-ins allow as a value of the type *hint*."""
+        registry = registry_of(hint)
+        return () if registry is None else self._choices.get(registry.kind, ())
+
+
+def _struct(kind: types.StructType, more: _AllowedPlugins) -> Json:
     tag: Json = {kind.tag_field: {"const": kind.tag}} if kind.tag_field else {}
-    fields = {field.name: _field(kind.cls, field) for field in kind.fields}
+    fields = {field.name: _field(kind.cls, field, more) for field in kind.fields}
     return {
         "type": "object",
         "description": summary(kind.cls),
@@ -61,8 +106,8 @@ def _struct(kind: types.StructType) -> Json:
     }
 
 
-def _field(cls: type, field: types.Field) -> Json:
-    schema = _value(hints_of(cls)[field.name]) | {"description": _description(cls, field)}
+def _field(cls: type, field: types.Field, more: _AllowedPlugins) -> Json:
+    schema = _value(hints_of(cls)[field.name], more) | {"description": _description(cls, field)}
     return schema if field.required else schema | {"default": plain(default_of(field))}
 
 
@@ -72,27 +117,28 @@ def _description(cls: type, field: types.Field) -> str:
         f" Default with recipe {recipe}: {json.dumps(plain(default), ensure_ascii=False)}."
         for recipe, default in recipe_defaults(cls, field.name).items()
     ]
-    return documentation(cls)[field.name] + "".join(others)
+    return documentation(cls).get(field.name, "") + "".join(others)
 
 
-def _value(hint: Any) -> Json:  # Any: a type hint
-    kind = kind_of(hint)
+def _value(hint: Any, more: _AllowedPlugins) -> Json:  # Any: a type hint
+    kind, others = kind_of(hint), more.choices_for(hint)
     match kind:
         case types.DictType():
-            return {"type": "object", "additionalProperties": _value(get_args(hint)[1])}
+            return {"type": "object", "additionalProperties": _value(get_args(hint)[1], more)}
         case types.VarTupleType():
-            return {"type": "array", "items": _value(get_args(hint)[0])}
-    return _leaf(kind)
+            return {"type": "array", "items": _value(get_args(hint)[0], more)}
+    own = _leaf(kind, more)
+    return {"anyOf": [*own.get("anyOf", [own]), *others]} if others else own
 
 
-def _leaf(kind: types.Type) -> Json:
+def _leaf(kind: types.Type, more: _AllowedPlugins) -> Json:
     match kind:
         case types.AnyType():
             return {}
         case types.UnionType():
-            return {"anyOf": [_leaf(option) for option in kind.types]}
+            return {"anyOf": [_leaf(option, more) for option in kind.types]}
         case types.StructType() | types.CustomType():
-            return {"$ref": f"#/$defs/{kind.cls.__name__}"}
+            return {"$ref": f"#/$defs/{more.name_of(kind.cls)}"}
         case types.LiteralType() if len(kind.values) == 1:
             return {"const": kind.values[0]}
         case types.LiteralType() | types.EnumType():

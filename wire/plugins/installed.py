@@ -8,12 +8,12 @@ import functools
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 
 from wire.errors import InputError
-from wire.plugins.plugin import GROUPS, Plugin, PluginKind, resolve, version_of
+from wire.plugins.plugin import GROUPS, Plugin, PluginKind, PluginUse, resolve, version_of
 
 VARIABLE = "PEELFLEET_PLUGINS"
 """Environment variable with plug-ins that are in no installed package, separated by spaces."""
@@ -39,6 +39,25 @@ def list_plugins(kind: PluginKind) -> Sequence[Plugin]:
     """
     known = dict.fromkeys([*_installed(), *_read_variable(os.environ.get(VARIABLE, ""))])
     return sorted((plugin for plugin in known if plugin.kind is kind), key=lambda plugin: plugin.name)
+
+
+def find_missing(uses: Iterable[PluginUse]) -> PluginUse | None:
+    """Return the first of *uses* whose plug-in this process does not have; None if it has all."""
+    for use in uses:
+        known = list_plugins(PluginKind(use.kind)) if use.kind in list(PluginKind) else ()
+        if (use.name, use.package) not in {(plugin.name, plugin.package) for plugin in known}:
+            return use
+    return None
+
+
+def list_changed(uses: Iterable[PluginUse]) -> Iterator[str]:
+    """Yield a line for each of *uses* whose plug-in is of another version now, or of other code."""
+    for use in uses:
+        for plugin in find_plugins(PluginKind(use.kind), use.name) if use.kind in list(PluginKind) else ():
+            now = plugin.use()
+            if plugin.package == use.package and now != use:
+                other = now.version if now.version != use.version else "the same version with other code"
+                yield f"{use}: installed is {other}"
 
 
 def unknown_groups() -> Sequence[tuple[str, str]]:

@@ -55,6 +55,7 @@ class PluginUse(msgspec.Struct, frozen=True, kw_only=True):
     """A plug-in that a run has used, as its run directory keeps it."""
 
     kind: str
+    """A `PluginKind`, perhaps one of a later version."""
     name: str
     package: str
     version: str
@@ -62,7 +63,8 @@ class PluginUse(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the source files of the plug-in."""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name!r} of {self.package} {self.version}"
+        noun = PluginKind(self.kind).noun if self.kind in list(PluginKind) else self.kind
+        return f"{noun} {self.name!r} of {self.package} {self.version}"
 
     @property
     def identity(self) -> str:
@@ -95,7 +97,7 @@ class Plugin:
     def use(self) -> PluginUse:
         """Return what a run directory and the keys of caches say of the plug-in."""
         return PluginUse(
-            kind=self.kind.noun,
+            kind=self.kind.value,
             name=self.name,
             package=self.package,
             version=self.version,
