@@ -144,7 +144,7 @@ def _order_by_plugin(
     count = len(candidates.bytes)
     if order.shape != (count,) or not np.array_equal(np.sort(order), np.arange(count)):
         raise InputError(
-            f"{POLICY_PLUGINS.plugin(selection)}: must return each of {count} block numbers once"
+            f"{POLICY_PLUGINS.plugin(selection)}: must return the numbers of {count} blocks once"
         )
     rank = np.argsort(order)
     if (np.diff(rank)[np.diff(candidates.cells) == 0] < 0).any():

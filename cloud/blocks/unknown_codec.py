@@ -1,4 +1,4 @@
-"""What is said of a block store that cannot be read, perhaps for want of the plug-in that has its codec."""
+"""The error about a block store that cannot be read, perhaps for want of the plug-in that has its codec."""
 
 from pathlib import Path
 from typing import Any

@@ -145,6 +145,8 @@ class _Decoder:
         """Return *value* as the settings of a plug-in; None if it is no plug-in with settings."""
         given = self._with_type(value, path, default) if isinstance(value, dict) else {_TYPE: value}
         name = given.get(_TYPE)
+        if name is None and isinstance(kind, types.LiteralType):
+            raise WrongError(path, f": missing key {_TYPE!r}: the name of a plug-in")
         if not isinstance(name, str) or not (isinstance(value, dict) or not structs_of(kind)):
             return None
         at = (*path, _TYPE) if isinstance(value, dict) else path
