@@ -7,7 +7,7 @@ import msgspec
 
 from wire.geometry import codec_hint
 from wire.plugins.installed import find_missing
-from wire.plugins.plugin import PluginUse
+from wire.plugins.plugin import PluginKind, PluginUse
 
 
 def unreadable_manifest(folder: Path, name: str, raw: bytes, error: Exception) -> str:
@@ -19,7 +19,7 @@ def unreadable_manifest(folder: Path, name: str, raw: bytes, error: Exception) -
         raw: its content.
         error: of reading it.
     """
-    missing = find_missing(_plugins_in(raw))
+    missing = find_missing(use for use in _plugins_in(raw) if use.kind == PluginKind.CODEC)
     if missing is not None:
         return f"{folder}: this block store needs the {missing}, which is not installed"
     return f"{folder / name}: block store is corrupted: {error}{codec_hint(error)}"

@@ -9,7 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from importlib import metadata
 
 from wire.errors import InputError
@@ -99,9 +99,10 @@ def _read_variable(text: str) -> Sequence[Plugin]:
     return plugins
 
 
-@contextmanager
-def use_objects(plugins: Objects) -> Iterator[None]:
-    """Let scenarios name *plugins* while the block runs, in this process and in those that it starts.
+def use_objects(plugins: Objects) -> AbstractContextManager[object]:
+    """Let scenarios name *plugins* from now on, in this process and in those that it starts.
+
+    The value is a context: as a ``with`` block it ends this again; otherwise this process keeps them.
 
     Raises:
         InputError: a kind or a name is wrong, or other processes could not import an object.
@@ -112,10 +113,9 @@ def use_objects(plugins: Objects) -> Iterator[None]:
         for name, item in items.items()
     ]
     _add(words)
-    try:
-        yield
-    finally:
-        _remove(words)
+    block = ExitStack()
+    block.callback(_remove, words)
+    return block
 
 
 def _add(words: Sequence[str]) -> None:

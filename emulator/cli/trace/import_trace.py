@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from devices.traces.importers.importer import ImportOptions, check_devices, formula_note, source_name
-from devices.traces.importers.registry import IMPORTERS
+from devices.traces.importers.registry import IMPORTER_PLUGINS, IMPORTERS
 from devices.traces.inspect import inspect, unit_warnings
 from devices.traces.writer import check_output, with_notes, write_trace
 from emulator.cli.options import duration_option, one_of
@@ -21,10 +21,8 @@ def column(name: str, *options: str) -> Any:  # Any: typer's own type is private
     return typer.Option(*options, metavar="COLUMN", help=f"columns: the column {name}.")
 
 
-Kind = Annotated[
-    str,
-    typer.Argument(parser=one_of(IMPORTERS), help=f"{', '.join(IMPORTERS)}."),
-]
+_KINDS = [*IMPORTERS, *IMPORTER_PLUGINS.names()]
+Kind = Annotated[str, typer.Argument(parser=one_of(_KINDS), help=f"{', '.join(_KINDS)}.")]
 TimeUnit = Annotated[
     Literal["s", "ms", "us", "ns", "iso", "epoch"] | None,
     typer.Option(help="columns: the unit of the time; iso: dates; epoch: since 1970, unit by its size."),

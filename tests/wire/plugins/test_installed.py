@@ -43,12 +43,13 @@ def test_objects_are_plugins_while_the_block_runs_and_in_processes_that_it_start
     assert not find_plugins(PluginKind.MEMORY, "steps")
 
 
-def test_a_block_that_ends_first_leaves_the_objects_of_another() -> None:
-    outer = use_objects({"memory": {"steps": Steps}})
+def test_objects_stay_without_a_block_and_a_block_ends_its_own_only() -> None:
+    stays = use_objects({"memory": {"steps": Steps}})
     with use_objects({"memory": {"steps": Steps}}):
-        outer.__enter__()
+        pass
     assert find_plugins(PluginKind.MEMORY, "steps")
-    outer.__exit__(None, None, None)
+    with stays:
+        pass
     assert not find_plugins(PluginKind.MEMORY, "steps")
 
 
