@@ -27,7 +27,7 @@ SHARE_BELOW_FLOOR = 1 / 8
 class Selection(StrEnum):
     """The policies by which blocks are ranked after the floor.
 
-    A policy of a plug-in becomes a member when its name is first read; a loop has our own ones only.
+    A policy of a plug-in is a `Selection`, too: `Selection(name)` finds it, and a loop has our own ones only.
     """
 
     PEEL = "peel"  # by weight of whole cells, or by utility per byte of planes
@@ -129,6 +129,8 @@ def ranking_policy(selection: Selection, rng: np.random.Generator) -> RankingPol
         Selection.PREFIX: lambda candidates: np.lexsort((-candidates.utility, candidates.slices)),
         Selection.RANDOM: lambda candidates: _shuffle_in_cell_order(candidates.cells, rng),
     }
+    if selection not in orders:
+        raise InputError(f"selection(={str(selection)!r}) is that of a plug-in that is not there any more")
     return lambda candidates: _move_floor_first(orders[selection](candidates), candidates.item_groups)
 
 

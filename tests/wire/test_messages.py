@@ -159,6 +159,16 @@ def test_a_notice_that_declares_more_than_the_page_allows_is_refused(said: bytes
     assert refusal.value.reason == Reason.MALFORMED
 
 
+def test_a_notice_with_the_codec_of_a_plugin_says_what_may_be_missing() -> None:
+    _, payload = MESSAGES[3]
+    with pytest.raises(RemoteProtocolError) as refusal:
+        decode(payload.replace(b'"int8"', b'"bf16"'), ModelNotice)
+    assert str(refusal.value) == (
+        "malformed: ModelNotice: Invalid enum value 'bf16' - at `$.geometry.codec`; is it the codec of a "
+        "plug-in that is not installed here?"
+    )
+
+
 def test_headers_that_are_long_are_not_remembered() -> None:
     """A peer that pads its headers fills no memory with them."""
     part = encode_part(build_body(model="m", group=0, first=0, target=0, part=1, parts=1, tensors={}), 1)

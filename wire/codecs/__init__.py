@@ -1,7 +1,7 @@
 """The registry of codecs: the ways in which the numbers of a block are stored.
 
 To add a codec, write a coder in a file of this folder and add one line to `Codec`. A codec of a plug-in
-becomes a member when its name is first read; a loop over `Codec` has our own ones only.
+is a `Codec`, too: `Codec(name)` finds it, and a loop over `Codec` has our own ones only.
 """
 
 from enum import StrEnum

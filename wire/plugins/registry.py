@@ -125,8 +125,7 @@ def check_settings(
 
 
 def new_member(cls: type[StrEnum], name: str, **attributes: object) -> StrEnum:
-    """Return the new member *name* of *cls*, which a later look-up by its name finds, too."""
+    """Return a member *name* of *cls*, which is not kept: another look-up asks for the plug-in again."""
     member = str.__new__(cls, name)
     member.__dict__.update(_name_=name, _value_=name, **attributes)
-    known: StrEnum = cls._value2member_map_.setdefault(name, member)  # type: ignore[assignment]  # its members
-    return known
+    return member

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from cloud.blocks.selection import (
+    POLICY_PLUGINS,
     Candidates,
     Selection,
     cut_layers,
@@ -16,6 +18,9 @@ from cloud.blocks.selection import (
     rank_by_peel,
     ranking_policy,
 )
+from tests.plugin_objects import order_backwards, order_cheapest, order_twice
+from wire.errors import InputError
+from wire.plugins.installed import use_objects
 from wire.random_streams import stream
 
 weights = hnp.arrays(
@@ -72,6 +77,25 @@ def test_what_each_policy_makes_of_a_story() -> None:
     assert told(Selection.PREFIX) == "a1 c1 c2 a2 c3 d1 b1"
     assert told(Selection.WEIGHT_PER_BYTE) == told(Selection.PEEL)
     assert sorted(told(Selection.RANDOM).split()) == sorted(STORY)
+
+
+def test_a_plugin_orders_the_blocks_and_the_floor_comes_first() -> None:
+    with use_objects({"policies": {"cheapest": order_cheapest}}):
+        assert told(msgspec.convert("cheapest", Selection)) == "a1 c1 b1 d1 c2 c3 a2"
+
+
+@pytest.mark.parametrize(
+    ("policy", "rule"),
+    [
+        (order_twice, "must return the numbers of 7 blocks once"),
+        (order_backwards, "must not return a block before one that it refines"),
+    ],
+)
+def test_an_order_of_a_plugin_that_is_none_is_refused(policy: object, rule: str) -> None:
+    with use_objects({"policies": {"wrong": policy}}):
+        with pytest.raises(InputError) as refused:
+            told(msgspec.convert("wrong", Selection))
+        assert str(refused.value) == f"{POLICY_PLUGINS.plugin('wrong')}: {rule}"
 
 
 def test_of_whole_cells_peel_takes_the_heaviest_and_per_byte_the_cheapest() -> None:

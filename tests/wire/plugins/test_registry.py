@@ -1,6 +1,8 @@
 """The registry of one kind: names that mean two things, and objects that break a rule, are one line."""
 # ruff: noqa: E501 - a table of cases: the object, and the exact message beside it
 
+import pickle
+
 import msgspec
 import pytest
 
@@ -60,13 +62,16 @@ def test_every_registry_finds_its_plugin() -> None:
             types["fog"]
 
 
-def test_a_codec_of_a_plugin_becomes_a_member() -> None:
+def test_a_codec_of_a_plugin_is_a_codec_while_it_is_there() -> None:
     with use_objects(ALL):
         codec = msgspec.json.decode(b'"big_endian"', type=Codec)
-        assert codec is msgspec.convert("big_endian", Codec)
+        assert (codec, hash(codec)) == (msgspec.convert("big_endian", Codec), hash(codec))
+        assert pickle.loads(pickle.dumps(codec)) == codec
         assert msgspec.json.encode(codec) == b'"big_endian"'
         assert (codec.overhead, codec.embedded) == (2, False)
     assert "big_endian" not in list(Codec)
+    with pytest.raises(msgspec.ValidationError, match="Invalid enum value 'big_endian'"):
+        msgspec.convert("big_endian", Codec)
     with pytest.raises(msgspec.ValidationError, match="Invalid enum value 'small_endian'"):
         msgspec.convert("small_endian", Codec)
 
