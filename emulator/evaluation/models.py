@@ -12,7 +12,7 @@ from cloud.training.config import Training
 from cloud.training.loop import Factors
 from cloud.training.model_cache import StateCache
 from cloud.training.train import GlobalModel, Progress, learn_global
-from emulator.simulation.model_cache import TrainingProgress, train_once, vectors_sha256
+from emulator.simulation.model_cache import TrainingProgress, train_once, training_sources
 
 PRETRAINED = "pretrained"
 """Folder of the global tables, beside the stores."""
@@ -44,7 +44,7 @@ class CachedModels:
     def _pretrain(self, interactions: Interactions, training: Training) -> GlobalModel:
         cache = StateCache((self.root or default_root()) / PRETRAINED, MAX_PRETRAINED_BYTES)
         settings = stage_one(training)
-        key = store_key(PRETRAINED, interactions.digest(), settings, *vectors_sha256(training))
+        key = store_key(PRETRAINED, interactions.digest(), settings, *training_sources(training))
         with cache.lock(key, self._notice):
             state = cache.load_state(key, self._notice)
             if state is None:

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from cloud.blocks.selection import Selection
+from cloud.blocks.selection import POLICY_PLUGINS, Selection
 from cloud.training.baselines.catalogue import BASELINES, FULL
 from cloud.training.baselines.method import CompressionMethod
 from emulator.evaluation.peel_method import Learner, PeelMethod
@@ -29,8 +29,9 @@ def check_policies(names: Sequence[str], model: Model) -> tuple[str, ...]:
         InputError: a name is unknown or comes twice, or gives the same order of blocks as another.
     """
     for at, name in enumerate(names):
-        if name not in NAMES:
-            raise InputError(f"policy(={name!r}) must be one of {', '.join(NAMES)}")
+        if name not in NAMES and POLICY_PLUGINS.find(name) is None:
+            known = (*NAMES, *POLICY_PLUGINS.names())
+            raise InputError(f"policy(={name!r}) must be one of {', '.join(known)}")
         if name in names[:at]:
             raise InputError(f"policies(={', '.join(names)!r}) must not name {name} twice")
         model_of(name, model)

@@ -22,7 +22,7 @@ from emulator.evaluation.budgets import MemoryBudget
 from emulator.evaluation.measure import Measurement, measure
 from emulator.evaluation.models import CachedModels
 from emulator.evaluation.policies import method_of, model_of
-from emulator.simulation.model_cache import TrainingProgress, vectors_sha256
+from emulator.simulation.model_cache import TrainingProgress, model_sources, training_sources
 from scenarios.language.schema import Model
 from wire.source_digest import digest_files, imported_modules
 
@@ -154,7 +154,7 @@ def _key(task: PolicyTask, interactions: Interactions, budget: int) -> str:
     )
     return store_key(
         MEASURED, _code_sha256(), _digest(interactions), task.policy, model, training, budget,
-        *vectors_sha256(training),
+        *(training_sources(training) if own is None else model_sources(own)),
     )  # fmt: skip
 
 

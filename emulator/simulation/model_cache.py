@@ -218,16 +218,32 @@ def model_key(digest: str, model: Model, *versions: str) -> str:
         model: its settings.
         versions: version of the store that the model names, if it names one.
     """
-    plugins = (use.identity for use in model_plugins(model))
-    return store_key(digest, model, *versions, *vectors_sha256(model.training), *plugins)
+    return store_key(digest, model, *versions, *model_sources(model))
 
 
-def vectors_sha256(training: Training) -> Iterator[str]:
-    """Yield the hash of each file of vectors that *training* names: a changed file is another model.
+def model_sources(model: Model) -> Iterator[str]:
+    """Yield what decides *model* beside its settings: files of vectors, and its plug-ins.
 
     Raises:
         InputError: a file cannot be read.
     """
+    yield from _vectors_sha256(model.training)
+    yield from (use.identity for use in model_plugins(model))
+
+
+def training_sources(training: Training) -> Iterator[str]:
+    """Yield what decides a trained model beside its settings: files of vectors, its backbone if of a plug-in.
+
+    A changed file, or another version of the plug-in, is another model.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    yield from _vectors_sha256(training)
+    yield from (use.identity for use in training_plugins(training))
+
+
+def _vectors_sha256(training: Training) -> Iterator[str]:
     for name in training.file.names:
         try:
             with open_regular(Path(name), "a file of vectors") as file:
@@ -257,8 +273,7 @@ def train_once(
         pretrain: returns the global tables, if the caller has them or will need them, too.
     """
     cache = TrainedModelCache((root or default_root()) / TRAINED)
-    plugins = (use.identity for use in training_plugins(training))
-    key = store_key(TRAINED, interactions.digest(), training, *vectors_sha256(training), *plugins)
+    key = store_key(TRAINED, interactions.digest(), training, *training_sources(training))
 
     def notice(text: str) -> None:
         progress("pretrain", 0, 1, text)
