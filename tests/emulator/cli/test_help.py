@@ -10,7 +10,7 @@ from emulator.cli.main import app
 
 PANELS = {
     "Experiments": ["run", "sweep", "compare", "evaluate", "replay", "diff", "report"],
-    "Scenarios and traces": ["init", "validate", "scenarios", "trace"],
+    "Scenarios and traces": ["init", "validate", "scenarios", "plugins", "trace"],
     "Models": ["train", "pee", "recommend"],
     "Services and devices": ["cloud", "devices", "gather", "agent", "broker"],
 }
