@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from scenarios.language.scenario import Scenario as Scenario
     from wire.errors import InputError as InputError
     from wire.errors import RunError as RunError
+    from wire.plugins.installed import use_plugins as use_plugins
 
 __all__ = [
     "Comparisons",
@@ -44,6 +45,7 @@ __all__ = [
     "scenarios",
     "sweep",
     "train",
+    "use_plugins",
 ]
 
 _MODULES: Final = {
@@ -64,6 +66,7 @@ _MODULES: Final = {
     "scenarios": "peelfleet.experiments",
     "sweep": "peelfleet.experiments",
     "train": "peelfleet.experiments",
+    "use_plugins": "wire.plugins.installed",
 }
 """The module of each public name."""
 

@@ -22,6 +22,7 @@ def test_the_programs_of_the_page_run_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # the folder of a script is there, too
     monkeypatch.setenv("PEELFLEET_STORE", str(tmp_path / "store"))
     names: dict[str, object] = {}
     printed = io.StringIO()
@@ -31,4 +32,5 @@ def test_the_programs_of_the_page_run_one_after_the_other(
     said = printed.getvalue()
     assert "--set fleet[0].count=-1: fleet[0].count (=-1) must be a whole number" in said
     assert "updates.retry_after: 10 s -> 30 s" in said
+    assert "'kind': 'policies', 'name': 'cheapest', 'package': 'my_policies'" in said
     assert (tmp_path / "latency.html").exists()

@@ -99,7 +99,7 @@ def _read_variable(text: str) -> Sequence[Plugin]:
     return plugins
 
 
-def use_objects(plugins: Objects) -> AbstractContextManager[object]:
+def use_plugins(plugins: Objects) -> AbstractContextManager[object]:
     """Let scenarios name *plugins* from now on, in this process and in those that it starts.
 
     The value is a context: as a ``with`` block it ends this again; otherwise this process keeps them.

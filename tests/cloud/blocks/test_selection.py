@@ -20,7 +20,7 @@ from cloud.blocks.selection import (
 )
 from tests.plugin_objects import order_backwards, order_cheapest, order_twice
 from wire.errors import InputError
-from wire.plugins.installed import use_objects
+from wire.plugins.installed import use_plugins
 from wire.random_streams import stream
 
 weights = hnp.arrays(
@@ -80,7 +80,7 @@ def test_what_each_policy_makes_of_a_story() -> None:
 
 
 def test_a_plugin_orders_the_blocks_and_the_floor_comes_first() -> None:
-    with use_objects({"policies": {"cheapest": order_cheapest}}):
+    with use_plugins({"policies": {"cheapest": order_cheapest}}):
         assert told(msgspec.convert("cheapest", Selection)) == "a1 c1 b1 d1 c2 c3 a2"
 
 
@@ -92,7 +92,7 @@ def test_a_plugin_orders_the_blocks_and_the_floor_comes_first() -> None:
     ],
 )
 def test_an_order_of_a_plugin_that_is_none_is_refused(policy: object, rule: str) -> None:
-    with use_objects({"policies": {"wrong": policy}}):
+    with use_plugins({"policies": {"wrong": policy}}):
         with pytest.raises(InputError) as refused:
             told(msgspec.convert("wrong", Selection))
         assert str(refused.value) == f"{POLICY_PLUGINS.plugin('wrong')}: {rule}"

@@ -29,7 +29,7 @@ from tests.emulator.cli.test_main import write
 from tests.emulator.scenarios import TINY
 from tests.plugin_objects import order_cheapest
 from wire.errors import InputError
-from wire.plugins.installed import use_objects
+from wire.plugins.installed import use_plugins
 
 SCENARIO = parse(TINY)
 FULL_BYTES = 80 * 8 * 4
@@ -89,7 +89,7 @@ def test_every_policy_is_measured_at_every_budget_and_kept(root: Path) -> None:
 
 def test_a_policy_of_a_plugin_is_compared_with_ours(root: Path) -> None:
     policies = ("peel", "cheapest")
-    with use_objects({"policies": {"cheapest": order_cheapest}}):
+    with use_plugins({"policies": {"cheapest": order_cheapest}}):
         rows = evaluate([SCENARIO], ("400 B",), policies, (0, 1), store=root).rows
     assert {row.policy for row in rows} == {"full", *policies}
     with pytest.raises(InputError, match=r"^policy\(='cheapest'\) must be one of peel, "):

@@ -18,7 +18,7 @@ from scenarios.language.sweep_expansion import load_plan
 from tests.emulator.scenarios import Runner, number
 from tests.plugin_objects import ALL, Narrow
 from wire.errors import InputError
-from wire.plugins.installed import use_objects
+from wire.plugins.installed import use_plugins
 from wire.plugins.plugin import source_sha256
 
 PLUGGED = """
@@ -48,7 +48,7 @@ metrics: [budget_falls]
 
 
 def test_a_run_with_a_plugin_of_every_kind_keeps_their_names_and_is_replayed(runner: Runner) -> None:
-    with use_objects(ALL):
+    with use_plugins(ALL):
         done = runner.run(PLUGGED)
         replayed = runner.replay(done.folder)
         assert read_summary(done.folder)["event_log_sha256"] == done.summary["event_log_sha256"]
@@ -78,7 +78,7 @@ def test_a_run_with_a_plugin_of_every_kind_keeps_their_names_and_is_replayed(run
 
 
 def test_a_run_without_plugins_is_what_it_was(runner: Runner) -> None:
-    with use_objects(ALL):
+    with use_plugins(ALL):
         done = runner.run()
     assert not (done.folder / "plugins.json").exists()
     assert not {"plugins", "budget_falls"} & done.summary.keys()
@@ -96,7 +96,7 @@ def test_a_change_of_the_code_of_plugins_changes_the_keys_of_all_that_they_decid
 
     def keys() -> list[tuple[object, ...]]:
         source_sha256.cache_clear()
-        with use_objects({**ALL, **moved}):
+        with use_plugins({**ALL, **moved}):
             return [
                 (run.digest, run.model, training_plugins(model.training), codec_plugins(model.codec))
                 for run in list_runs(load_plan(file), None)
@@ -110,7 +110,7 @@ def test_a_change_of_the_code_of_plugins_changes_the_keys_of_all_that_they_decid
 
 
 def test_the_compiled_engine_runs_memory_of_plugins_and_not_their_faults() -> None:
-    with use_objects(ALL):
+    with use_plugins(ALL):
         scenario = parse(PLUGGED)
         calm = parse(PLUGGED.replace("faults: [{type: fog, at: 5 min, duration: 10 min, delay: 2 s}]\n", ""))
     assert unsupported(scenario) == "faults[0] is of type fog, which it does not know"
@@ -130,7 +130,7 @@ def test_the_compiled_engine_runs_memory_of_plugins_and_not_their_faults() -> No
 def test_what_a_plugin_returns_is_checked(
     kind: str, name: str, value: object, change: tuple[str, str], line: str, runner: Runner
 ) -> None:
-    with use_objects({**ALL, kind: {name: value}}), pytest.raises(InputError) as refused:
+    with use_plugins({**ALL, kind: {name: value}}), pytest.raises(InputError) as refused:
         runner.run(PLUGGED.replace(*change))
     assert line in str(refused.value)
 
@@ -138,6 +138,6 @@ def test_what_a_plugin_returns_is_checked(
 def test_an_importer_of_a_plugin_writes_a_trace(tmp_path: Path) -> None:
     source, out = tmp_path / "number.txt", tmp_path / "trace.csv"
     source.write_text("4096")
-    with use_objects(ALL):
+    with use_plugins(ALL):
         write_import("number", source, out, ImportOptions(name="phone"))
     assert out.read_text().splitlines()[1:] == ['"phone",0,4096']

@@ -13,7 +13,7 @@ from scenarios.reference.plugin_list import REGISTRIES, list_installed
 from tests.plugin_objects import ALL, Drawn, Fog, Halving, Steps, Twins
 from tests.scenarios.refusals import SMALL
 from wire.errors import InputError
-from wire.plugins.installed import use_objects
+from wire.plugins.installed import use_plugins
 from wire.plugins.plugin import PluginKind
 from wire.units import parse_bytes, parse_duration
 
@@ -38,7 +38,7 @@ metrics: [budget_falls]
 
 @pytest.fixture(autouse=True)
 def _plugins() -> Iterator[None]:
-    with use_objects(ALL):
+    with use_plugins(ALL):
         yield
 
 
@@ -121,7 +121,7 @@ def test_the_schema_with_plugins_knows_their_settings() -> None:
 
 
 def test_the_list_of_plugins_says_what_works() -> None:
-    with use_objects({"memory": {"sawtooth": Steps}, "faults": {"rain": "tests.plugin_objects:Rain"}}):
+    with use_plugins({"memory": {"sawtooth": Steps}, "faults": {"rain": "tests.plugin_objects:Rain"}}):
         listed = {(each.kind, each.name): each.problem for each in list_installed()}
     assert [registry.kind for registry in REGISTRIES] == list(PluginKind)
     broken = {

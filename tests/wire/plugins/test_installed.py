@@ -18,7 +18,7 @@ from wire.plugins.installed import (
     find_plugins,
     list_changed,
     list_plugins,
-    use_objects,
+    use_plugins,
 )
 from wire.plugins.plugin import Plugin, PluginKind, PluginUse, source_sha256
 
@@ -27,7 +27,7 @@ OBJECTS: Objects = {"memory": {"steps": Steps}, "codecs": {"big_endian": "tests.
 
 def test_objects_are_plugins_while_the_block_runs_and_in_processes_that_it_starts() -> None:
     before = dict(os.environ)
-    with use_objects(OBJECTS), use_objects({"memory": {"steps": Steps}}):
+    with use_plugins(OBJECTS), use_plugins({"memory": {"steps": Steps}}):
         (steps,) = find_plugins(PluginKind.MEMORY, "steps")
         (codec,) = list_plugins(PluginKind.CODEC)
         assert (steps.package, steps.load(), codec.load()) == ("tests", Steps, BigEndian)
@@ -44,8 +44,8 @@ def test_objects_are_plugins_while_the_block_runs_and_in_processes_that_it_start
 
 
 def test_objects_stay_without_a_block_and_a_block_ends_its_own_only() -> None:
-    stays = use_objects({"memory": {"steps": Steps}})
-    with use_objects({"memory": {"steps": Steps}}):
+    stays = use_plugins({"memory": {"steps": Steps}})
+    with use_plugins({"memory": {"steps": Steps}}):
         pass
     assert find_plugins(PluginKind.MEMORY, "steps")
     with stays:
@@ -82,9 +82,9 @@ def test_what_another_process_could_not_import_is_refused(
     objects: dict[str, dict[str, object]], line: str | None
 ) -> None:
     if line is None:
-        with use_objects(objects):
+        with use_plugins(objects):
             return
-    with pytest.raises(InputError) as refused, use_objects(objects):
+    with pytest.raises(InputError) as refused, use_plugins(objects):
         pass
     assert str(refused.value) == line
     assert VARIABLE not in os.environ
@@ -100,13 +100,13 @@ def test_a_damaged_variable_is_one_line(text: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_an_installed_package_is_named_by_its_version() -> None:
-    with use_objects({"policies": {"mine": "msgspec:convert"}}):
+    with use_plugins({"policies": {"mine": "msgspec:convert"}}):
         (plugin,) = find_plugins(PluginKind.POLICY, "mine")
     assert str(plugin) == f"selection policy 'mine' of msgspec {metadata.version('msgspec')}"
 
 
 def test_uses_are_missing_or_changed() -> None:
-    with use_objects(OBJECTS):
+    with use_plugins(OBJECTS):
         (steps,) = find_plugins(PluginKind.MEMORY, "steps")
         use = steps.use()
         assert use == PluginUse(

@@ -18,7 +18,7 @@ from tests import plugin_objects
 from tests.plugin_objects import ALL, FALLS, Fog, Halving, Steps
 from wire.codecs import CODEC_PLUGINS, Codec
 from wire.errors import InputError
-from wire.plugins.installed import use_objects
+from wire.plugins.installed import use_plugins
 from wire.plugins.registry import PluginRegistry
 
 HERE = "tests.wire.plugins.test_registry"
@@ -48,7 +48,7 @@ BAD_TABLE = MetricPlugin(
 
 
 def test_every_registry_finds_its_plugin() -> None:
-    with use_objects(ALL):
+    with use_plugins(ALL):
         assert (FAULT_TYPES["fog"], ACTION_TYPES["halving"]) == (Fog, Halving)
         assert (METRICS["budget_falls"], find_metric("budget_falls")) == (FALLS.metric, FALLS.metric)
         assert IMPORTERS["number"] is plugin_objects.IMPORTER
@@ -63,7 +63,7 @@ def test_every_registry_finds_its_plugin() -> None:
 
 
 def test_a_codec_of_a_plugin_is_a_codec_while_it_is_there() -> None:
-    with use_objects(ALL):
+    with use_plugins(ALL):
         codec = msgspec.json.decode(b'"big_endian"', type=Codec)
         assert (codec, hash(codec)) == (msgspec.convert("big_endian", Codec), hash(codec))
         assert pickle.loads(pickle.dumps(codec)) == codec
@@ -111,15 +111,15 @@ def test_a_codec_of_a_plugin_is_a_codec_while_it_is_there() -> None:
 def test_an_object_that_breaks_a_rule_is_one_line(
     registry: PluginRegistry[object], name: str, value: str, line: str
 ) -> None:
-    with use_objects({registry.kind: {name: value}}), pytest.raises(InputError) as refused:
+    with use_plugins({registry.kind: {name: value}}), pytest.raises(InputError) as refused:
         registry.find(name)
     assert str(refused.value) == line.format(_version_of_tests())
 
 
 def test_two_packages_with_one_name_are_refused() -> None:
     with (
-        use_objects({"policies": {"mine": "msgspec:convert"}}),
-        use_objects({"policies": {"mine": "simpy:rt"}}),
+        use_plugins({"policies": {"mine": "msgspec:convert"}}),
+        use_plugins({"policies": {"mine": "simpy:rt"}}),
     ):
         with pytest.raises(
             InputError, match=r"^selection policy 'mine' of msgspec \S+: simpy \S+ has one of that"
@@ -129,7 +129,7 @@ def test_two_packages_with_one_name_are_refused() -> None:
 
 
 def _version_of_tests() -> str:
-    with use_objects({"memory": {"steps": Steps}}):
+    with use_plugins({"memory": {"steps": Steps}}):
         plugin = MEMORY_PLUGINS.plugin("steps")
     assert plugin is not None
     return plugin.version
