@@ -29,7 +29,8 @@ from wire.errors import InputError
 from wire.plugins.installed import list_changed
 
 EXECUTION_KEYS: Final = (
-    "clock", "engine", "broker", "realtime", "description", "warmup", "thresholds", "prices", "sweep",
+    "clock", "engine", "broker", "realtime", "description", "warmup", "metrics", "thresholds",
+    "prices", "sweep",
 )  # fmt: skip
 """Keys that do not change the event log: they only say how a run is executed."""
 
