@@ -3,6 +3,8 @@
 import re
 import shutil
 import subprocess
+import sys
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
@@ -116,3 +118,24 @@ def test_another_ending_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"x\.xls: a table must end in \.csv, \.parquet, \.tex, \.md"):
         write_table(TIDY, [], tmp_path / "x.xls")
     assert list(tmp_path.iterdir()) == []
+
+
+class WithoutMatplotlib(MetaPathFinder):
+    """Finds no matplotlib."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        if fullname.partition(".")[0] == "matplotlib":
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
+
+def test_without_matplotlib_a_figure_for_print_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [WithoutMatplotlib(), *sys.meta_path])
+    line = "a figure in SVG needs matplotlib, which is not installed: pip install 'peelfleet[plot]'"
+    with pytest.raises(InputError) as caught:
+        write_figure(CURVES, tmp_path / "x.svg")
+    assert str(caught.value) == line
+    write_figure(CURVES, tmp_path / "x.html")
