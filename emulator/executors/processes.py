@@ -19,6 +19,7 @@ from typing import Any, Generic
 
 from emulator.executors.executor import MAX_RESTARTS, Content, Result, WorkerDiedError, death_text
 from emulator.processes.worker_pool import interruptible, worker_pool
+from wire.output_files import naming
 
 _VALUES: dict[str, Any] = {}  # Any: of any type
 """The shared values that this worker has read."""
@@ -98,7 +99,8 @@ class ProcessExecutor:
         """Write *value* into a file that exists as long as the executor."""
         name = str(next(self._keys))
         file = Path(self._folder.name) / name
-        file.write_bytes(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL))
+        with naming(file):
+            file.write_bytes(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL))
         return FileValue(f"{self._folder.name}-{name}", str(file))
 
     def check_folder(self, folder: Path) -> None:

@@ -105,16 +105,21 @@ def test_a_run_whose_words_nobody_can_take_is_whole(tmp_path: Path, store_root: 
 
 @pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed")
 @pytest.mark.parametrize(
-    "words",
+    ("words", "kib"),
     [
-        "--clock virtual",
-        "--clock virtual --shards 2",
-        pytest.param("--clock lockstep", marks=pytest.mark.slow),
-        pytest.param("--clock realtime --shards 2", marks=pytest.mark.slow),
+        ("--clock virtual", 250),
+        pytest.param("--clock virtual", 1500, marks=pytest.mark.slow),  # only the report is larger
+        pytest.param(
+            "--clock virtual --workers 2 --set fleet[0].count=2100 --set engine=simpy --set stop_time=4min",
+            250,
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("--clock lockstep", 250, marks=pytest.mark.slow),
+        pytest.param("--clock realtime --shards 2", 250, marks=pytest.mark.slow),
     ],
 )
 def test_a_disk_that_is_full_ends_any_run_in_one_line_and_what_it_wrote_can_be_reported(
-    words: str, tmp_path: Path, store_root: Path
+    words: str, kib: int, tmp_path: Path, store_root: Path
 ) -> None:
     """Files have a largest size here, which a disk says in the same way."""
     often = TINY.replace("step_every: 20 s", "step_every: 2 s")
@@ -131,7 +136,7 @@ def test_a_disk_that_is_full_ends_any_run_in_one_line_and_what_it_wrote_can_be_r
         return done.returncode, done.stderr
 
     assert peelfleet("train", "x.yaml")[0] == 0
-    status, said = peelfleet("run", "x.yaml", *words.split(), most_bytes=250 * 1024)
+    status, said = peelfleet("run", "x.yaml", *words.split(), most_bytes=kib * 1024)
     assert (status, "Traceback" in said) == (1, False), said
     (folder,) = (tmp_path / "runs").iterdir()
     last = said.splitlines()[-1]
