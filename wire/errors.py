@@ -32,6 +32,10 @@ class InputError(PeelfleetError):
         """The problems, one a line."""
         return tuple(map(str, self.args))
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback: the problems."""
+        return [f"InputError: {line}" for line in self.lines]
+
     def __str__(self) -> str:
         more = len(self.args) - 1
         return f"{self.args[0]} (and {more} more)" if more > 0 else "".join(map(str, self.args))
@@ -39,6 +43,10 @@ class InputError(PeelfleetError):
 
 class RunError(PeelfleetError):
     """A run failed: a broker stopped, the cloud does not answer, the disk is full (exit status 1)."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython shows in place of a traceback: the text."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class NoAnswerError(RunError):

@@ -36,7 +36,7 @@ class NoView:
 
 
 class PacedView:
-    """A view that passes on what is new enough to be seen.
+    """A view that passes on what is new enough to be seen, and the last step of each stage.
 
     Args:
         view: the view behind it.
@@ -44,18 +44,30 @@ class PacedView:
 
     def __init__(self, view: ProgressView) -> None:
         self._view = view
-        self._stage, self._shown_s = "", 0.0
+        self._shown_s = 0.0
+        self._waiting: tuple[str, float, float, str] | None = None
+        self._stage = ""
 
     def show(self, stage: str, done: float, total: float, note: str) -> None:
         """Show a new stage and the end of one at once, other progress from time to time."""
         now_s = time.monotonic()
-        if stage != self._stage or done >= total or now_s - self._shown_s >= LEAST_PAUSE_S:
-            self._stage, self._shown_s = stage, now_s
-            self._view.show(stage, done, total, note)
+        if stage != self._stage:
+            self._show_waiting()
+        elif done < total and now_s - self._shown_s < LEAST_PAUSE_S:
+            self._waiting = (stage, done, total, note)
+            return
+        self._stage, self._shown_s, self._waiting = stage, now_s, None
+        self._view.show(stage, done, total, note)
 
     def end(self, *, completed: bool) -> None:
         """End the view."""
+        self._show_waiting()
         self._view.end(completed=completed)
+
+    def _show_waiting(self) -> None:
+        if self._waiting is not None:
+            self._view.show(*self._waiting)
+            self._waiting = None
 
 
 class ProgressLines:

@@ -112,6 +112,7 @@ def test_a_mistake_is_one_line_of_one_class(mistake: str, tiny: Path, finished: 
     with pytest.raises(pf.InputError, match=message) as raised:
         call(tiny, finished)
     assert "\n" not in str(raised.value)
+    assert raised.value._render_traceback_()[0] == f"InputError: {raised.value.lines[0]}"
 
 
 DOUBTFUL = {
