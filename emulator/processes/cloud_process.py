@@ -1,7 +1,6 @@
 """Cloud services as processes of their own, beside a run."""
 
 import contextlib
-import os
 import re
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from broker_config.endpoint import Endpoint
 from scenarios.language.schema import Updates
 from wire.errors import RunError
 from wire.input_files import read_tail
+from wire.plugins.installed import child_environment
 from wire.topics import Role
 
 BROKER_VARIABLE = "PEELFLEET_BROKER"
@@ -163,7 +163,7 @@ def cloud_process(
     command += ["--full-if-delta-over", repr(float(updates.full_if_delta_over)), "--max-rate", NO_LIMIT]
     command += ["--retain-blocks"] if updates.delivery == "shared" else []
     command += options
-    environment = os.environ | {BROKER_VARIABLE: url_with_password(endpoint, Role.CLOUD)}
+    environment = child_environment() | {BROKER_VARIABLE: url_with_password(endpoint, Role.CLOUD)}
     names = [["--replica", str(index + 1)] if replicas > 1 else [] for index in range(replicas)]
     with ExitStack() as stack:
         started: list[CloudReplica] = []

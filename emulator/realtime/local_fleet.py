@@ -1,7 +1,6 @@
 """A fleet in real time on one machine: the broker, the cloud and the shards of one run."""
 
 import asyncio
-import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from emulator.simulation.job import Job
 from scenarios.language.scenario import Scenario
 from wire.errors import NoAnswerError, RunError
 from wire.no_answer import USUAL_CAUSES
+from wire.plugins.installed import child_environment
 from wire.topics import Role
 
 
@@ -141,6 +141,6 @@ def _command(fleet: LocalFleet, credentials: Path | None) -> ShardCommand:
     arguments += ["--may-be-late"] if fleet.may_be_late else []
     arguments += ["--store", str(fleet.store)] if fleet.store else []
     arguments += ["--credentials", str(credentials)] if credentials else []
-    environment = os.environ | {BROKER_VARIABLE: url_with_password(fleet.endpoint, Role.FLEET)}
+    environment = child_environment() | {BROKER_VARIABLE: url_with_password(fleet.endpoint, Role.FLEET)}
     alone = scenario.rollout is None and not scenario.can_abort
     return ShardCommand(arguments, environment, 0 if fleet.managed_broker else None, may_resume=alone)

@@ -7,6 +7,7 @@ process that this one starts has them, too.
 import functools
 import os
 import re
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
@@ -116,6 +117,16 @@ def use_plugins(plugins: Objects) -> AbstractContextManager[object]:
     block = ExitStack()
     block.callback(_remove, words)
     return block
+
+
+def child_environment() -> dict[str, str]:
+    """Return the environment for a program that this one starts: it can import the same plug-ins.
+
+    Worker processes of `multiprocessing` get the folders of modules in another way.
+    """
+    if VARIABLE not in os.environ:
+        return dict(os.environ)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _add(words: Sequence[str]) -> None:

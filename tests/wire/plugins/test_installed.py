@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from wire.errors import InputError
 from wire.plugins.installed import (
     VARIABLE,
     Objects,
+    child_environment,
     find_missing,
     find_plugins,
     list_changed,
@@ -51,6 +53,27 @@ def test_objects_stay_without_a_block_and_a_block_ends_its_own_only() -> None:
     with stays:
         pass
     assert not find_plugins(PluginKind.MEMORY, "steps")
+
+
+def test_a_program_that_is_started_finds_the_modules_of_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script in another folder than the working folder has its own folder in its path, and nobody else has."""
+    (tmp_path / "peel_policy.py").write_text("def order(candidates, rng): return range(7)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    program = (
+        "from cloud.blocks.selection import POLICY_PLUGINS; print(POLICY_PLUGINS.find('mine')(None, None))"
+    )
+    with use_plugins({"policies": {"mine": "peel_policy:order"}}):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout == "range(0, 7)\n"
+    assert child_environment() == dict(os.environ)
 
 
 class Local:
