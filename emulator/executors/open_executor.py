@@ -1,5 +1,6 @@
 """Executors by their names on the command line."""
 
+import multiprocessing
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,7 +69,10 @@ def _start(name: ExecutorName, workers: int | None) -> Executor:
         from emulator.executors.ray_executor import RayExecutor  # an extra
 
         return RayExecutor(name.address, workers)
-    return InProcessExecutor() if name.kind == IN_PROCESS else ProcessExecutor(workers or count_cores())
+    # A worker of a pool of `multiprocessing`, the user's for example, may start no process.
+    if name.kind == IN_PROCESS or multiprocessing.current_process().daemon:
+        return InProcessExecutor()
+    return ProcessExecutor(workers or count_cores())
 
 
 def count_cores() -> int:
