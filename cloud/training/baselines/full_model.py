@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 
 from cloud.data.interactions import Interactions
-from cloud.training.config import Training
+from cloud.training.config import BackbonePlugin, Training
 from cloud.training.train import GlobalModel, learn_global
 from wire.arrays import Float32Array
 
@@ -56,7 +56,12 @@ def pretrain_once(interactions: Interactions, training: Training) -> GlobalModel
 
 
 def stage_one(training: Training) -> Training:
-    """Return *training* with every key that pretraining does not read at its default."""
+    """Return *training* with every key that pretraining does not read at its default.
+
+    The backbone of a plug-in may read all of them.
+    """
+    if isinstance(training.backbone, BackbonePlugin):
+        return training
     read = {name: getattr(training, name) for name in STAGE_ONE}
     if training.diversity:
         read["slice_width"] = training.slice_width

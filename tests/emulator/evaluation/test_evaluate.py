@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from cloud.data.interactions import Interactions
 from cloud.data.load import load as load_data
-from cloud.training.baselines.full_model import STAGE_ONE
+from cloud.training.baselines.full_model import STAGE_ONE, stage_one
 from cloud.training.baselines.scoring import UserMetrics
-from cloud.training.config import Training
+from cloud.training.config import BackbonePlugin, Training
 from emulator.cli.evaluate import seed_numbers
 from emulator.cli.main import app
 from emulator.evaluation.budgets import read_budgets
@@ -141,6 +141,16 @@ def test_pretraining_reads_no_other_setting_than_those_of_its_key() -> None:
     text = "".join(path.read_text() for path in [*files, *(folder / "backbones").glob("*.py")])
     read = set(re.findall(r"\bconfig\.(\w+)", text)) & set(Training.__struct_fields__)
     assert {"backbone", "dim", "seed"} <= read <= {*STAGE_ONE, "slice_width"}
+
+
+class GroupedVectors(BackbonePlugin, frozen=True, kw_only=True, tag_field="type", tag="grouped"):
+    """A backbone of a plug-in: it may read settings of later stages."""
+
+
+def test_a_backbone_of_a_plug_in_sees_all_settings() -> None:
+    training = Training(backbone=GroupedVectors(), user_groups=7, rotate=False)
+    assert stage_one(training) == training
+    assert stage_one(Training(user_groups=7, rotate=False)) == Training()
 
 
 def test_seeds_of_the_split_deal_the_interactions_anew(tmp_path: Path, root: Path) -> None:
