@@ -48,7 +48,6 @@ from devices.simulated.roster import DeviceSpec, split_ranges
 from emulator.processes.cloud_process import cloud_process
 from emulator.run_directory.event_log import read_draft
 from emulator.run_directory.event_parts import part_path
-from emulator.simulation.clocks import run_virtual
 from emulator.simulation.job import Job, build_fleet, fleet_config, fleet_name
 from emulator.simulation.kernel_run import make_kernel
 from emulator.simulation.model_cache import prepare_model
@@ -259,7 +258,8 @@ def run_bare(job: Job, cycles: int, cell: int, *, memory: bool) -> None:
             yield env
 
     with fewer_gc_runs():
-        run_virtual(envs(), lambda _: None)
+        for env in envs():
+            env.run()
 
 
 def measure_memory() -> dict[str, object]:

@@ -105,8 +105,23 @@ class Body(msgspec.Struct, frozen=True):
 
     fields: bytes
     data: bytes
+    data_crc32: int
+    """CRC-32 of the data section."""
     checksum: int
     """CRC-32 of the data section and the start of the header."""
+    layout: Layout
+    """The content of *fields*."""
+
+
+class SealedPart(bytes):
+    """An update part, made in this process: what it says is known without taking it apart again.
+
+    A copy of it, a piece of it, and what comes from a network are plain bytes, which are checked.
+    """
+
+    seq: int
+    """The number of the report that it answers."""
+    body: Body
 
 
 class _Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -155,35 +170,56 @@ def build_body(
         tensors: raw bytes by tensor name; names and types are listed at the head of this module.
     """
     described = [b""]
-    offset = 0
+    spans: dict[str, tuple[int, int]] = {}
+    end = 0
     present = [(name, tensors[name]) for name in TENSOR_TYPES if tensors.get(name)]
     for name, raw in present:
+        begin, end = end, end + len(raw)
+        spans[name] = begin, end
         kind = _TYPE_BYTES[TENSOR_TYPES[name]]
         described.append(
             f'"{name}":{{"dtype":"{TENSOR_TYPES[name]}","shape":[{len(raw) // kind}],'
-            f'"data_offsets":[{offset},{offset + len(raw)}]}}'.encode()
+            f'"data_offsets":[{begin},{end}]}}'.encode()
         )
-        offset += len(raw)
     fields = (
         f'","model":"{model}","group":"{group}","first":"{first}","target":"{target}",'
         f'"part":"{part}","parts":"{parts}"}}'
     ).encode() + b",".join(described)
-    data = b"".join(raw for _, raw in present)
-    return Body(fields, data, zlib.crc32(_ZEROED, zlib.crc32(data)))
+    data = b"".join([raw for _, raw in present])
+    data_crc32 = zlib.crc32(data)
+    layout = Layout(
+        model=model,
+        group=group,
+        first=first,
+        target=target,
+        part=part,
+        parts=parts,
+        blocks=len(tensors.get("ids", b"")) // 2,
+        introduces="user_vector" in spans or "layer_blocks" in spans,
+        spans=spans,
+    )
+    return Body(fields, data, data_crc32, zlib.crc32(_ZEROED, data_crc32), layout)
 
 
-def encode_part(build_body: Body, seq: int) -> bytes:
+def encode_part(body: Body, seq: int) -> bytes:
     """Return the safetensors file that answers report *seq* with *body*."""
-    rest = b'","seq":"%d%b}' % (seq, build_body.fields)
+    rest = b'","seq":"%d%b}' % (seq, body.fields)
     rest += _PADDING[(_FIXED + len(rest)) % 8]
-    checksum = zlib.crc32(rest, build_body.checksum)
+    checksum = zlib.crc32(rest, body.checksum)
     return b"%b%b%08x%b%b" % (
         (_FIXED + len(rest)).to_bytes(8, "little"),
         _START,
         checksum,
         rest,
-        build_body.data,
+        body.data,
     )
+
+
+def seal_part(body: Body, seq: int) -> SealedPart:
+    """Return the bytes of `encode_part`, as the object that `decode_part` knows."""
+    part = SealedPart(encode_part(body, seq))
+    part.seq, part.body = seq, body
+    return part
 
 
 def encoded_bytes(fields_bytes: int, data_bytes: int, seq: int) -> int:
@@ -193,11 +229,14 @@ def encoded_bytes(fields_bytes: int, data_bytes: int, seq: int) -> int:
 
 
 def decode_part(payload: bytes) -> Part:
-    """Return the update part in *payload*, after a check of its checksum.
+    """Return the update part in *payload*, after a check of its checksum if it is not a `SealedPart`.
 
     Raises:
         RemoteProtocolError: it is too large, damaged, or not an update part.
     """
+    if isinstance(payload, SealedPart):
+        body = payload.body
+        return Part(payload.seq, body.layout, body.data_crc32, payload, len(payload) - len(body.data))
     seq, fields, start = _split(payload)
     data_crc32 = zlib.crc32(memoryview(payload)[start:])
     checksum = zlib.crc32(payload[_CHECKED:start], zlib.crc32(_ZEROED, data_crc32))
@@ -212,6 +251,8 @@ def peek(payload: bytes) -> tuple[int, Layout]:
     Raises:
         RemoteProtocolError: it is not an update part.
     """
+    if isinstance(payload, SealedPart):
+        return payload.seq, payload.body.layout
     seq, fields, start = _split(payload)
     return seq, _layout_of(fields, len(payload) - start)
 

@@ -6,6 +6,7 @@ from cloud.service.responder import Responder
 from wire.errors import Reason, RemoteProtocolError
 from wire.messages import BudgetReport, decode
 from wire.topics import LayerName
+from wire.update_part import SealedPart
 
 
 class ModelVersions:
@@ -41,10 +42,22 @@ class ModelVersions:
         Raises:
             RemoteProtocolError: the report names a user or a group that does not exist.
         """
+        return self._of(report).respond(report)
+
+    def seal(self, report: BudgetReport) -> tuple[SealedPart, ...]:
+        """Return the same parts for a device in this process, which need not check them.
+
+        Raises:
+            RemoteProtocolError: the report names a user or a group that does not exist.
+        """
+        return self._of(report).seal(report)
+
+    def _of(self, report: BudgetReport) -> Responder:
+        """Return the responder of the version that *report* names."""
         version = report.wants
         if not version:  # an unset field is false, too
-            return self.first.respond(report)
-        return self._responders.get(str(version), self.first).respond(report)
+            return self.first
+        return self._responders.get(str(version), self.first)
 
     @property
     def all(self) -> tuple[Responder, ...]:

@@ -14,7 +14,15 @@ import numpy as np
 from cloud.blocks.store import BlockStore, GroupBlocks
 from wire.errors import InputError, Reason, RemoteProtocolError
 from wire.messages import BudgetReport, ModelNotice, decode
-from wire.update_part import DEFAULT_MAX_PAYLOAD, Body, build_body, encode_part, encoded_bytes
+from wire.update_part import (
+    DEFAULT_MAX_PAYLOAD,
+    Body,
+    SealedPart,
+    build_body,
+    encode_part,
+    encoded_bytes,
+    seal_part,
+)
 
 HEADER_ALLOWANCE = 1024
 """Upper bound of the header of a part, in bytes."""
@@ -85,6 +93,21 @@ class Responder:
         Raises:
             RemoteProtocolError: it names a user or a group that does not exist.
         """
+        return tuple([encode_part(body, report.seq) for body in self._select(report)])
+
+    def seal(self, report: BudgetReport) -> tuple[SealedPart, ...]:
+        """Return the same parts for a device in this process, which need not check them.
+
+        Raises:
+            RemoteProtocolError: it names a user or a group that does not exist.
+        """
+        bodies = self._select(report)
+        if len(bodies) == 1:
+            return (seal_part(bodies[0], report.seq),)
+        return tuple([seal_part(body, report.seq) for body in bodies])
+
+    def _select(self, report: BudgetReport) -> tuple[Body, ...]:
+        """Return the bodies of the parts that answer *report*."""
         number = self._group(report)
         group = self._groups[number]
         layers = group.layers
@@ -92,14 +115,10 @@ class Responder:
             return self._without_blocks(number, report)
         target = layers.blocks[layers.best(report.budget_bytes)]
         if report.model != self._version:
-            bodies = self._introduction(number, target, report.user)
-        elif report.held > group.count:
+            return self._introduction(number, target, report.user)
+        if report.held > group.count:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held}) of {group.count} blocks")
-        else:
-            bodies = self._bodies(number, self._first(group, report.held, target), target)
-        if len(bodies) == 1:
-            return (encode_part(bodies[0], report.seq),)
-        return tuple([encode_part(body, report.seq) for body in bodies])
+        return self._bodies(number, self._first(group, report.held, target), target)
 
     def layer_part(self, number: int, layer: int) -> bytes:
         """Return the update part, to be retained, with the blocks of *layer* that the layer before lacks.
@@ -127,15 +146,13 @@ class Responder:
                 f"layer {layer} of user group {number} is one message"
             )
 
-    def _without_blocks(self, number: int, report: BudgetReport) -> tuple[bytes, ...]:
-        """Return the answer for a device that takes its blocks from retained layers."""
+    def _without_blocks(self, number: int, report: BudgetReport) -> tuple[Body, ...]:
+        """Return the bodies for a device that takes its blocks from retained layers."""
         if report.model != self._version:
-            bodies = self._introduction(number, 0, report.user)
-        elif report.held > self._groups[number].count:
+            return self._introduction(number, 0, report.user)
+        if report.held > self._groups[number].count:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held})")
-        else:
-            bodies = self._bodies(number, report.held, report.held)
-        return tuple([encode_part(body, report.seq) for body in bodies])
+        return self._bodies(number, report.held, report.held)
 
     def full_bytes(self, user: int, budget_bytes: int, seq: int) -> int:
         """Return the bytes of an answer to report *seq* that sends the complete PEE for *budget_bytes*."""

@@ -150,21 +150,23 @@ class Agent:
         self.held = self.resident_bytes = self.layer = 0
 
     def report(self) -> bytes:
+        """Return the next budget report as it travels; answers to earlier ones are stale from now on."""
+        return encode(self.next_report())
+
+    def next_report(self) -> BudgetReport:
         """Return the next budget report; answers to earlier ones are stale from now on."""
         self.seq += 1
         self._evicted = self._moved = False
         self.reported_bytes = self.requested_bytes
-        return encode(
-            BudgetReport(
-                seq=self.seq,
-                budget_bytes=self.requested_bytes,
-                user=self.user if self.reported_group is None else None,
-                group=self.reported_group,
-                model=self.model,
-                held=self.held,
-                wants=self.offered or msgspec.UNSET,
-                shared=self.shared or msgspec.UNSET,
-            )
+        return BudgetReport(
+            seq=self.seq,
+            budget_bytes=self.requested_bytes,
+            user=self.user if self.reported_group is None else None,
+            group=self.reported_group,
+            model=self.model,
+            held=self.held,
+            wants=self.offered or msgspec.UNSET,
+            shared=self.shared or msgspec.UNSET,
         )
 
     def missing(self) -> tuple[LayerName, ...]:

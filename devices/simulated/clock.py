@@ -1,13 +1,40 @@
-"""The clock of simulated devices: SimPy's environment with whole nanoseconds and typed callbacks."""
+"""The clock of simulated devices: SimPy's environment with whole nanoseconds, calls at a time, and waits.
 
-from collections.abc import Callable
-from heapq import heappush
-from typing import Any, TypeVar
+SimPy's events are made for general use: they can fail, others wait for them, processes yield them. A device
+only needs calls at a time, a hundred thousand a second. So this module, and no other, puts such calls on
+SimPy's heap and takes them from it. All else on the heap is left to SimPy.
 
+An entry of the heap is ``(time, priority, number, event)``. The number counts all entries that were made, so
+the order of events is SimPy's, whoever processes them.
+"""
+
+from collections.abc import Callable, Iterator
+from heapq import heappop, heappush
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+import msgspec
 import simpy
-from simpy.events import NORMAL
+from simpy.events import NORMAL, URGENT, EventPriority
 
 Value = TypeVar("Value")
+
+
+def _run(event: Any) -> None:  # Any: a `_Call`
+    event.callback(event.value)
+
+
+class _Call(msgspec.Struct):
+    """A call on the heap; it has what SimPy's `step` needs of an event that cannot fail."""
+
+    callback: Callable[[Any], object]  # Any: the value is of the type that it takes
+    value: object
+    callbacks: object = (_run,)
+    _ok: ClassVar[bool] = True
+
+
+_event = cast("Callable[[Callable[[Any], object], object], simpy.Event]", _Call)
+"""Makes a call that the heap, typed by SimPy, takes."""
 
 
 class Clock(simpy.Environment):
@@ -22,30 +49,47 @@ class Clock(simpy.Environment):
     def __init__(self, initial_ns: int = 0) -> None:
         super().__init__(initial_ns)
 
-    @property
-    def now_ns(self) -> int:
-        """The time, in nanoseconds."""
-        return self._now
+    if TYPE_CHECKING:
+
+        @property
+        def now_ns(self) -> int:
+            """The time, in nanoseconds."""
+
+    else:  # the same without a call in Python: it is read a dozen times for a change of memory
+        now_ns = property(attrgetter("_now"), doc="The time, in nanoseconds.")
 
     def after(self, delay_ns: int, value: Value, callback: Callable[[Value], object]) -> None:
         """Call *callback* with *value* in *delay_ns*, which must not be negative."""
-        # As `simpy.Environment.schedule`: events are made a hundred thousand times a second.
-        heappush(self._queue, (self._now + delay_ns, NORMAL, next(self._eid), _Call(value, callback)))
+        heappush(self._queue, (self._now + delay_ns, NORMAL, next(self._eid), _event(callback, value)))
 
+    def follow(self, waits: Iterator[int], priority: EventPriority) -> None:
+        """Run a generator of waits in nanoseconds, as a SimPy process runs one of events.
 
-class _Call(simpy.Event):
-    """An event that calls a function with a value."""
+        Args:
+            waits: runs from one wait to the next; begins before all else that happens now.
+            priority: of what it does after each wait, among events of equal time.
+        """
+        queue, numbers = self._queue, self._eid
 
-    _ok = True
+        def resume(_: None) -> None:
+            for wait_ns in waits:
+                heappush(queue, (self._now + wait_ns, priority, next(numbers), again))
+                return
 
-    def __init__(self, value: object, callback: Callable[..., object]) -> None:
-        self.callbacks = _RUN
-        self.value_ = value
-        self.callback = callback
+        again = _event(resume, None)
+        heappush(queue, (self._now, URGENT, next(numbers), again))
 
-
-def _run(event: Any) -> None:  # Any: a `_Call`
-    event.callback(event.value_)
-
-
-_RUN: Any = (_run,)  # Any: SimPy takes a list, and only iterates over it
+    def advance(self, most: int) -> bool:
+        """Process the next *most* events, as so many calls of `step` do; return False if none is left."""
+        step = self.step
+        queue: Any = self._queue  # Any: to SimPy's types a time is a float
+        for _ in range(most):
+            if not queue:
+                return False
+            event = queue[0][3]
+            if event.__class__ is _Call:
+                self._now = heappop(queue)[0]
+                event.callback(event.value)
+            else:
+                step()
+        return True

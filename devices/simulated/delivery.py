@@ -19,6 +19,7 @@ from devices.simulated.exchange_log import ExchangeRecord, log_exchange, log_imp
 from devices.simulated.link import Link
 from devices.timeline.faults import NO_FAULT, NO_IMPAIRMENT
 from wire.errors import RunError
+from wire.messages import BudgetReport, encode
 from wire.mqtt_bytes import PUBACK_WIRE_BYTES, publish_wire_bytes, suback_bytes, subscribe_bytes, wire_bytes
 from wire.topics import TABLE, LayerName, MessageKind, layer_topic
 
@@ -94,6 +95,7 @@ class Delivery:
         owner, context, uplink, agent = self._owner, self._context, self.uplink, self._agent
         now = context.clock.now_ns
         layers: Sequence[LayerName] = ()
+        message: BudgetReport | None = None
         if agent.shared and agent.missing():
             layers = agent.subscribe()
             topics = [layer_topic(context.fleet, layer) for layer in layers]
@@ -101,7 +103,8 @@ class Delivery:
             payload = bytes(sum(packets))  # `layers` says what is asked for: only the size counts
             framed, acks = sum(map(wire_bytes, packets)), sum(map(wire_bytes, suback_bytes(len(topics))))
         else:
-            payload = agent.report()
+            message = agent.next_report()
+            payload = encode(message)
             framed = publish_wire_bytes(self._report_topic_bytes, len(payload), _REPORT_QOS)
             acks = PUBACK_WIRE_BYTES
         through = uplink.transfer(now, framed)
@@ -117,6 +120,7 @@ class Delivery:
             agent.requested_bytes,
             agent.held,
             layers,
+            message,
         )
         record = ExchangeRecord(report, through + uplink.delay(now), handler=self, report_wire_bytes=framed)
         if (not uplink.unimpaired or context.outages) and not self._apply_uplink_faults(record):

@@ -1,4 +1,4 @@
-"""An emulated device: a SimPy process around the protocol logic.
+"""An emulated device: processes in simulated time around the protocol logic.
 
 The device learns its budget, reports, and receives updates, in simulated time. It does not know how fast
 simulated time passes or how bytes travel: its delivery hands a report to a transport and schedules the
@@ -6,9 +6,8 @@ earliest moment at which an answer can take effect, the barrier. The answer must
 processed; it is stored, never scheduled, so that every clock runs the same events in the same order.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Iterable, Iterator
 
-import simpy
 from simpy.events import EventPriority
 
 from devices.event_log import (
@@ -25,7 +24,6 @@ from devices.protocol.agent import Agent, Receipt
 from devices.protocol.report_scheduler import NEVER, ReportScheduler
 from devices.recommender.quality import UserQuality
 from devices.simulated.budget_trajectory import BudgetTrajectory
-from devices.simulated.clock import Clock
 from devices.simulated.context import SimulationContext
 from devices.simulated.delivery import Delivery
 from devices.simulated.device_class import DeviceClass
@@ -39,22 +37,6 @@ _QUALITY_QOS, _STATUS_QOS = TABLE[MessageKind.QUALITY].qos, TABLE[MessageKind.ST
 
 CONNECTIVITY, MEMORY = EventPriority(2), EventPriority(3)
 """At equal times these run after messages and timers, in this order, not in insertion order."""
-
-
-class ScheduledChange(simpy.Event):
-    """A change of a device at a given time.
-
-    Args:
-        clock: the clock.
-        wait_ns: time until then.
-        kind: `CONNECTIVITY` or `MEMORY`.
-    """
-
-    def __init__(self, clock: Clock, wait_ns: int, kind: EventPriority) -> None:
-        super().__init__(clock)
-        self._ok = True
-        self._value = None
-        clock.schedule(self, kind, wait_ns)
 
 
 class Device:
@@ -143,19 +125,19 @@ class Device:
         self._looked_up = ("", -1)
         self._quality: UserQuality | None = None
 
-    def run(self) -> Generator[simpy.Event, object, None]:
-        """Follow the budget, as a SimPy process."""
+    def run(self) -> Iterator[int]:
+        """Follow the budget; yield each wait in nanoseconds."""
         clock, agent = self._context.clock, self.agent
         stop_ns, started = self._context.stop_ns, False
         if self._start_ns > clock.now_ns:
-            yield ScheduledChange(clock, self._start_ns - clock.now_ns, MEMORY)
+            yield self._start_ns - clock.now_ns
         if self._always_on and clock.now_ns < stop_ns:
             self._begin_connect(ConnectivityCause.START)
         for wait_ns, free_bytes, budget_bytes in self._trajectory:
             if clock.now_ns + wait_ns >= stop_ns:
                 return
             if wait_ns:
-                yield ScheduledChange(clock, wait_ns, MEMORY)
+                yield wait_ns
             pressure = self._device_class.pressure(free_bytes)
             if budget_bytes != agent.budget_bytes or not started:
                 started = True
@@ -165,14 +147,14 @@ class Device:
                 self._pressure = pressure
                 self.log_quality()
 
-    def run_connectivity(self, changes: Iterable[ConnectivityChange]) -> Generator[simpy.Event, object, None]:
-        """Connect and disconnect as *changes* say, as a SimPy process."""
+    def run_connectivity(self, changes: Iterable[ConnectivityChange]) -> Iterator[int]:
+        """Connect and disconnect as *changes* say; yield each wait in nanoseconds."""
         clock = self._context.clock
         for t_ns, online, why in changes:
             if t_ns >= self._context.stop_ns:
                 return
             if t_ns > clock.now_ns:
-                yield ScheduledChange(clock, t_ns - clock.now_ns, CONNECTIVITY)
+                yield t_ns - clock.now_ns
             if online:
                 self._begin_connect(why)
             else:

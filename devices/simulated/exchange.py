@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 
 from devices.protocol.report_scheduler import ReportCause
+from wire.messages import BudgetReport
 from wire.topics import LayerName, MessageKind
 
 
@@ -21,6 +22,7 @@ class SentReport(msgspec.Struct, frozen=True):
     """The user whose PEE it asks for."""
     seq: int
     payload: bytes
+    """The report as it travels."""
     cause: ReportCause
     sent_ns: int
     changed_ns: int
@@ -31,6 +33,8 @@ class SentReport(msgspec.Struct, frozen=True):
     """Blocks held when it left."""
     layers: Sequence[LayerName] = ()
     """The layers that it asks for, where the device takes blocks from the layers' own topics."""
+    message: BudgetReport | None = None
+    """The content of the payload; None where the report asks for layers."""
 
 
 class AnswerTiming(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from devices.protocol.agent import Agent
 from devices.protocol.report_scheduler import ReportScheduler
 from devices.simulated.budget_trajectory import resume_from
 from devices.simulated.context import SimulationContext
-from devices.simulated.device import Device
+from devices.simulated.device import CONNECTIVITY, MEMORY, Device
 from devices.simulated.fleet_config import FleetConfig, TraceSeries, device_connectivity, device_trajectory
 from devices.simulated.link import Direction, Link
 from devices.simulated.recorded import RecordedDevice, RecordedDownlink, RecordedUplink
@@ -82,8 +82,8 @@ def start_device(
         always_on=changes is None,
     )
     if changes is not None:
-        context.clock.process(device.run_connectivity(changes))
-    context.clock.process(device.run())
+        context.clock.follow(device.run_connectivity(changes), CONNECTIVITY)
+    context.clock.follow(device.run(), MEMORY)
     _schedule(context, spec.new_users, device.change_user, since_ns)
     if actions:
         moves = network_changes(actions, group.network)

@@ -158,9 +158,9 @@ class Simulation:
         return make_kernel(self.job, self._fleet_config, self.prefixes[version], self.qualities[version])
 
     def simulate_in_simpy(self, devices: Sequence[DeviceSpec]) -> FleetLog:
-        """Return the log of some devices."""
+        """Return the log of some devices; all their messages are decoded."""
         log, clock = FleetLog(), Clock()
-        self.start_devices(clock, InMemoryTransport(self.versions), devices, log=log)
+        self.start_devices(clock, InMemoryTransport(self.versions, decode_every=1), devices, log=log)
         run_virtual([clock], lambda _: None)
         return log
 

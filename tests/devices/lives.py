@@ -19,7 +19,7 @@ from devices.recommender.quality import HeldOut, UserQuality, user_qualities
 from devices.simulated.clock import Clock
 from devices.simulated.cloud_model import UnlimitedCloud
 from devices.simulated.context import SimulationContext
-from devices.simulated.device import Device
+from devices.simulated.device import CONNECTIVITY, MEMORY, Device
 from devices.simulated.device_class import DeviceClass
 from devices.simulated.exchange import Exchange
 from devices.simulated.link import Direction, Link
@@ -140,14 +140,13 @@ def live(
         start_ns=0,
         always_on=connectivity_changes is None,
     )
-    clock.process(device.run())
+    clock.follow(device.run(), MEMORY)
     if connectivity_changes is not None:
-        clock.process(
-            device.run_connectivity(
-                ConnectivityChange(round(t * S), online, ConnectivityCause.ACTION)
-                for t, online in connectivity_changes
-            )
+        changes_of_connectivity = (
+            ConnectivityChange(round(t * S), online, ConnectivityCause.ACTION)
+            for t, online in connectivity_changes
         )
+        clock.follow(device.run_connectivity(changes_of_connectivity), CONNECTIVITY)
     for t, store in offers:
         clock.after(round(t * S), store.version, partial(device.offer_model, group=0))
     clock.run()
