@@ -94,7 +94,7 @@ class EventRow(msgspec.Struct, gc=False):
     order: Int32  # counts the rows of the device
 
 
-class BudgetRow(EventRow, kw_only=True, gc=False):
+class BudgetRow(EventRow, gc=False):
     """A change of a budget."""
 
     free_bytes: Int64
@@ -104,7 +104,7 @@ class BudgetRow(EventRow, kw_only=True, gc=False):
     pressure: Pressure
 
 
-class UpdateRow(EventRow, kw_only=True, gc=False):
+class UpdateRow(EventRow, gc=False):
     """An exchange: a report and the answer to it."""
 
     seq: Int64
@@ -135,7 +135,7 @@ class UpdateRow(EventRow, kw_only=True, gc=False):
     held: Int32
 
 
-class QualityRow(EventRow, kw_only=True, gc=False):
+class QualityRow(EventRow, gc=False):
     """The quality of the PEE in use, after a change."""
 
     budget_bytes: Int64

@@ -66,6 +66,7 @@ class Responder:
         self._cache: dict[tuple[int, int, int, bool], tuple[Body, ...]] = {}
         self._cached_bytes, self._cache_bytes = 0, cache_bytes
         self._full_bytes: dict[tuple[int, int, int], int] = {}
+        self._part_sizes: dict[tuple[int, int], list[tuple[int, int]]] = {}
         self._check_blocks_fit()
 
     @property
@@ -160,11 +161,14 @@ class Responder:
         layers = self.store.groups[number].layers
         target = layers.blocks[layers.best(budget_bytes)]
         key = (number, target, len(str(seq)))
-        total = self._full_bytes.get(key)
-        if total is None:
+        try:
+            return self._full_bytes[key]
+        except KeyError:
+            sizes = self._part_sizes.get((number, target))
+        if sizes is None:
             bodies = self._cut(number, 0, target)
-            total = sum(encoded_bytes(len(body.fields), len(body.data), seq) for body in bodies)
-            self._full_bytes[key] = total
+            sizes = self._part_sizes[number, target] = [(len(body.fields), len(body.data)) for body in bodies]
+        total = self._full_bytes[key] = sum(encoded_bytes(*size, seq) for size in sizes)
         return total
 
     def _check_blocks_fit(self) -> None:
@@ -208,15 +212,16 @@ class Responder:
     def _bodies(self, number: int, first: int, target: int, *, introduced: bool = False) -> tuple[Body, ...]:
         """Return the parts of an update, built once for all devices that need these blocks."""
         key = (number, first, target, introduced)
-        bodies = self._cache.get(key)
-        if bodies is None:
+        try:
+            return self._cache[key]
+        except KeyError:
             bodies = self._cut(number, first, target, before=int(introduced))
-            size = sum(len(body.data) + len(body.fields) + BODY_BYTES for body in bodies)
-            if self._cached_bytes + size > self._cache_bytes:
-                self._cache.clear()
-                self._cached_bytes = 0
-            self._cached_bytes += size
-            self._cache[key] = bodies
+        size = sum(len(body.data) + len(body.fields) + BODY_BYTES for body in bodies)
+        if self._cached_bytes + size > self._cache_bytes:
+            self._cache.clear()
+            self._cached_bytes = 0
+        self._cached_bytes += size
+        self._cache[key] = bodies
         return bodies
 
     def _introduction(self, number: int, target: int, user: int | None) -> tuple[Body, ...]:

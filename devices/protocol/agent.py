@@ -29,6 +29,10 @@ class Receipt(StrEnum):
     REJECTED = "rejected"  # damaged or contradictory: report again
 
 
+# looked up once: it takes as long as a call
+_APPLIED, _CONFIRMED, _PROGRESS, _STALE, _MISFIT, _REJECTED = Receipt
+
+
 class Agent:
     """The protocol logic of one device.
 
@@ -196,11 +200,11 @@ class Agent:
             if part.seq == 0 and self.shared:
                 return self._take_layer(part)
             if part.seq != self.seq:
-                return Receipt.STALE
+                return _STALE
             return self._take(part)
         except RemoteProtocolError as error:
             self.rejected = error.reason
-            return Receipt.REJECTED
+            return _REJECTED
 
     def _take(self, part: Part) -> Receipt:
         """Take in a part of the answer to the last report.
@@ -216,7 +220,7 @@ class Agent:
         first, target = fields.first, fields.target
         end = first + fields.blocks
         if first > held and self._evicted:
-            return Receipt.MISFIT  # what it follows on was there when it was asked for
+            return _MISFIT  # what it follows on was there when it was asked for
         addition = prefix.check(part)
         if first > held or not end <= target <= prefix.layers.blocks[-1]:
             raise RemoteProtocolError(
@@ -224,7 +228,7 @@ class Agent:
             )
         blocks = min(max(end, held), target)
         if blocks > held and self._misfits(addition.bytes_of(blocks, prefix)):
-            return Receipt.MISFIT
+            return _MISFIT
         if fields.part == fields.parts and blocks != target:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"{blocks} blocks of {target} after the last part")
         if begins:
@@ -234,34 +238,34 @@ class Agent:
             self._set_held(prefix, blocks)
             self._moved = True
         if fields.part < fields.parts:
-            return Receipt.PROGRESS
-        return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
+            return _PROGRESS
+        return _APPLIED if self._moved else _CONFIRMED
 
     def _take_layer(self, part: Part) -> Receipt:
         """Take in the blocks of one layer, unless it is of another model or for a larger budget."""
         fields, prefix = part.layout, self._prefix
         if prefix is None or (fields.model, fields.group) != (self.model, self.group):
-            return Receipt.STALE
+            return _STALE
         layers, end = prefix.layers, fields.first + fields.blocks
         layer = layers.complete(end)
         if layers.bytes[layer] > self.requested_bytes:
-            return Receipt.STALE  # for a larger budget
+            return _STALE  # for a larger budget
         if fields.first > self.held and self._evicted:
-            return Receipt.STALE  # what it follows on was there when it was asked for
+            return _STALE  # what it follows on was there when it was asked for
         if fields.first > self.held or layers.blocks[layer] != end:
             raise RemoteProtocolError(
                 Reason.OUT_OF_RANGE, f"blocks {fields.first} to {end} on {self.held} held"
             )
         addition = prefix.check(part)
         if end > self.held and self._misfits(addition.bytes_of(end, prefix)):
-            return Receipt.STALE
+            return _STALE
         prefix.add(addition)
         if end > self.held:
             self._set_held(prefix, end)
             self._moved = True
         if self.layer < prefix.layers.best(self.requested_bytes):
-            return Receipt.PROGRESS
-        return Receipt.APPLIED if self._moved else Receipt.CONFIRMED
+            return _PROGRESS
+        return _APPLIED if self._moved else _CONFIRMED
 
     def _introduced(self, part: Part) -> BlockPrefix:
         """Return the prefix of the model version that *part* introduces; nothing is changed.

@@ -39,6 +39,10 @@ class ReportCause(IntEnum):
     INTRODUCED = 8  # the layers of the ranking are known now, and the device asks for them
 
 
+_APPLIED, _CONFIRMED = Receipt.APPLIED, Receipt.CONFIRMED  # looked up once: it takes as long as a call
+_MISFIT, _REJECTED, _CHANGE = Receipt.MISFIT, Receipt.REJECTED, ReportCause.CHANGE
+
+
 class ReportScheduler:
     """The scheduler of one device's reports.
 
@@ -138,7 +142,7 @@ class ReportScheduler:
         if agent.shared and agent.model and agent.resident_bytes <= budget_bytes and not agent.missing():
             return  # no layer is missing; the broker, not the cloud, will answer when one is
         if self._reports_every_change or not agent.reported:
-            self._cause, self.next_deadline_ns = ReportCause.CHANGE, now_ns
+            self._cause, self.next_deadline_ns = _CHANGE, now_ns
             return
         due_ns = next_report_ns(
             policy,
@@ -196,7 +200,7 @@ class ReportScheduler:
             is_latest: whether the part belongs to the answer to the last report.
             of_layers: whether that answer is made of shared layers.
         """
-        if receipt is Receipt.APPLIED or receipt is Receipt.CONFIRMED:
+        if receipt is _APPLIED or receipt is _CONFIRMED:
             self._awaits_answer = False
             self._refused, self._refused_held = 0, -1
             if self._again_ns != NEVER or self._silence_ns != NEVER:
@@ -204,9 +208,9 @@ class ReportScheduler:
                 self._find_deadline()
             if self._agent.shared and not of_layers and self._agent.missing():
                 self._cause, self.next_deadline_ns = ReportCause.INTRODUCED, now_ns
-        elif receipt is Receipt.MISFIT:
+        elif receipt is _MISFIT:
             self._cause, self.next_deadline_ns = ReportCause.CHANGE, now_ns
-        elif receipt is Receipt.REJECTED and is_latest:
+        elif receipt is _REJECTED and is_latest:
             self._on_rejected(now_ns)
 
     def on_no_answer(self, seq: int, now_ns: int) -> None:

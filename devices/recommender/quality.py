@@ -88,10 +88,12 @@ class GroupQuality:
 class UserQuality:
     """The quality of each layer for one user."""
 
-    __slots__ = ("_best", "_group", "_index", "_known", "_sizes")
+    __slots__ = ("_blocks", "_group", "_index", "_known", "_sizes", "best_layer")
 
     def __init__(self, group: GroupQuality, index: int) -> None:
-        self._best = group.layers.best
+        self.best_layer = group.layers.best
+        """Returns the highest layer that fits into so many bytes."""
+        self._blocks = group.layers.blocks
         self._group = group
         self._index = index
         self._known: dict[int, Quality] = {}
@@ -99,14 +101,11 @@ class UserQuality:
 
     def at(self, layer: int) -> Quality:
         """Return the quality of *layer* for this user."""
-        quality = self._known.get(layer)
-        if quality is None:
+        try:
+            return self._known[layer]
+        except KeyError:
             quality = self._known[layer] = self._group.at(layer)[self._index]
-        return quality
-
-    def best_layer(self, budget_bytes: int) -> int:
-        """Return the highest layer that fits into *budget_bytes*."""
-        return self._best(budget_bytes)
+            return quality
 
     def message(self, model: str, layer: int, held: int) -> QualityReport:
         """Return the message of a device of this user that holds *held* blocks and uses *layer*."""
@@ -122,13 +121,14 @@ class UserQuality:
 
     def message_bytes(self, model: str, layer: int, held: int) -> int:
         """Return the size of that message."""
+        if held != self._blocks[layer]:
+            return len(encode(self.message(model, layer, held)))
         key = layer if model else -1
-        size = self._sizes.get(key)
-        if size is None or held != self._group.layers.blocks[layer]:
-            size = len(encode(self.message(model, layer, held)))
-            if held == self._group.layers.blocks[layer]:
-                self._sizes[key] = size
-        return size
+        try:
+            return self._sizes[key]
+        except KeyError:
+            size = self._sizes[key] = len(encode(self.message(model, layer, held)))
+            return size
 
     @property
     def user_group(self) -> int:

@@ -26,6 +26,11 @@ def budget_trajectory(
         most_free: no more memory is ever free.
         scales: (t_ns, factor) since the device's start, rising: from when on the budget is multiplied.
     """
+    if not scales:
+        for wait, free_bytes in memory:
+            free = free_bytes if free_bytes < most_free else most_free
+            yield wait, free, rule(free)
+        return
     now, last, free, factor, remaining = 0, 0, 0, 1.0, list(reversed(scales))
     for wait, free_bytes in memory:
         now += wait

@@ -23,6 +23,7 @@ from wire.messages import BudgetReport, encode
 from wire.mqtt_bytes import PUBACK_WIRE_BYTES, publish_wire_bytes, suback_bytes, subscribe_bytes, wire_bytes
 from wire.topics import TABLE, LayerName, MessageKind, layer_topic
 
+_APPLIED, _CONFIRMED, _, _STALE, _MISFIT, _REJECTED = Receipt  # looked up once: it takes as long as a call
 _REPORT_QOS, _PART_QOS = TABLE[MessageKind.BUDGET].qos, TABLE[MessageKind.PEE].qos
 
 MAX_REJECTIONS = 100
@@ -185,8 +186,7 @@ class Delivery:
             return
         report = record.report
         if reason is DropReason.REFUSED:
-            size = len(report.payload)
-            self._owner.log_fault(MessageFault.REPORT_REFUSED, report.seq, size, NO_FAULT)
+            self._owner.log_fault(MessageFault.REPORT_REFUSED, report.seq, len(report.payload), NO_FAULT)
         record.lost = True
         self._at(report.sent_ns + self._context.retry_ns, record, self._end)
 
@@ -256,7 +256,7 @@ class Delivery:
             if impairment.lost is not None:
                 record.lost_bytes += len(part)
                 continue
-            arrived = part if impairment.corrupted is None else self._damaged(part)
+            arrived = part if impairment.corrupted is None else downlink.damage(part)
             self._at(arrives_ns, record, partial(self._on_part, part=arrived, is_copy=copy > 0))
         if is_last:
             late_ns = 0 if impairment.lost is None else record.report.sent_ns + self._context.retry_ns
@@ -286,10 +286,6 @@ class Delivery:
             return through, through
         self._applied_at_ns = max(through, self._applied_at_ns) + int(len(part) * self._apply_ns_per_byte)
         return through, self._applied_at_ns
-
-    def _damaged(self, part: bytes) -> bytes:
-        at = int(self.downlink.draw() * len(part))
-        return part[:at] + bytes([part[at] ^ 0x20]) + part[at + 1 :]
 
     def _cancel_superseded(self, answered: ExchangeRecord) -> bool:
         """Cancel parts that are not being sent yet, of answers that are not the newest.
@@ -356,13 +352,13 @@ class Delivery:
             part, is_latest=is_latest, of_layers=bool(report.layers), is_applied=record.applied_ns >= 0
         )
         record.layout = record.layout or agent.received
-        if receipt is Receipt.REJECTED:
+        if receipt is _REJECTED:
             if is_latest:
                 self._on_rejected(record)
-        elif receipt is not Receipt.STALE and receipt is not Receipt.MISFIT and not is_copy:
+        elif receipt is not _STALE and receipt is not _MISFIT and not is_copy:
             record.used_bytes += len(part)
             record.receipt = receipt
-        if record.applied_ns < 0 and (receipt is Receipt.APPLIED or receipt is Receipt.CONFIRMED):
+        if record.applied_ns < 0 and (receipt is _APPLIED or receipt is _CONFIRMED):
             record.applied_ns = self._context.clock.now_ns
 
     def _connection_gone(self, record: ExchangeRecord, size: int) -> bool:
@@ -380,7 +376,7 @@ class Delivery:
         Raises:
             RunError: too many intact answers were.
         """
-        record.receipt = Receipt.REJECTED
+        record.receipt = _REJECTED
         self._rejections += not (record.lost or record.impaired)
         if self._rejections > MAX_REJECTIONS:
             raise RunError(
@@ -393,7 +389,7 @@ class Delivery:
         if record.ended:
             return
         result = self._finish(record)
-        if result is ExchangeResult.APPLIED or result is ExchangeResult.CONFIRMED:
+        if record.receipt is _APPLIED or record.receipt is _CONFIRMED:
             self._rejections = 0
         elif result is ExchangeResult.LOST:
             self._owner.on_no_answer(record.report.seq)

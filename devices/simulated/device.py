@@ -22,7 +22,6 @@ from devices.event_log import (
 )
 from devices.protocol.agent import Agent, Receipt
 from devices.protocol.report_scheduler import NEVER, ReportScheduler
-from devices.recommender.quality import UserQuality
 from devices.simulated.budget_trajectory import BudgetTrajectory
 from devices.simulated.context import SimulationContext
 from devices.simulated.delivery import Delivery
@@ -34,6 +33,8 @@ from wire.mqtt_bytes import publish_wire_bytes
 from wire.topics import TABLE, MessageKind
 
 _QUALITY_QOS, _STATUS_QOS = TABLE[MessageKind.QUALITY].qos, TABLE[MessageKind.STATUS].qos
+
+_APPLIED, _CONFIRMED = Receipt.APPLIED, Receipt.CONFIRMED  # looked up once: it takes as long as a call
 
 CONNECTIVITY, MEMORY = EventPriority(2), EventPriority(3)
 """At equal times these run after messages and timers, in this order, not in insertion order."""
@@ -65,15 +66,17 @@ class Device:
         "_delivery",
         "_device_class",
         "_full_ndcg",
-        "_looked_up",
         "_order",
         "_pressure",
         "_quality",
+        "_quality_model",
         "_quality_topic_bytes",
+        "_quality_user",
         "_scheduler",
         "_start_ns",
         "_status_topic_bytes",
         "_trajectory",
+        "_user_group",
         "_version",
         "agent",
         "epoch",
@@ -120,10 +123,7 @@ class Device:
         self._alarm_ns = NEVER
         self._order = 0
         self._pressure = Pressure.NORMAL
-        self._version = 0
-        self._full_ndcg = 0.0
-        self._looked_up = ("", -1)
-        self._quality: UserQuality | None = None
+        self._look_up_quality()
 
     def run(self) -> Iterator[int]:
         """Follow the budget; yield each wait in nanoseconds."""
@@ -203,9 +203,10 @@ class Device:
 
     def log_quality(self) -> None:
         """Log the quality of the PEE in use, beside that of the best PEE for the budget."""
-        context, agent = self._context, self.agent
-        quality, version = self._look_up_quality()
-        budget_bytes, layer = agent.budget_bytes, agent.layer
+        context, agent, log = self._context, self.agent, self._context.log
+        if agent.model != self._quality_model or agent.user != self._quality_user:
+            self._look_up_quality()
+        quality, budget_bytes, layer = self._quality, agent.budget_bytes, agent.layer
         best_layer = quality.best_layer(budget_bytes)
         ndcg, recall, hit_rate = held = quality.at(layer)
         best = held if layer == best_layer else quality.at(best_layer)
@@ -214,29 +215,28 @@ class Device:
             size = quality.message_bytes(agent.model, layer, agent.held)
             wire = publish_wire_bytes(self._quality_topic_bytes, size, _QUALITY_QOS)
         self._order = order = self._order + 1
-        context.log.quality(
-            QualityRow(
-                context.clock.now_ns,
-                context.log.clock(),
-                self.number,
-                order,
-                budget_bytes=budget_bytes,
-                resident_bytes=agent.resident_bytes,
-                layer=layer,
-                best_layer=best_layer,
-                ndcg_at_10=ndcg,
-                recall_at_20=recall,
-                hit_rate_at_10=hit_rate,
-                best_ndcg_at_10=best[0],
-                full_ndcg_at_10=self._full_ndcg,
-                pressure=self._pressure,
-                online=self.online,
-                version=version,
-                user_group=quality.user_group,
-                message_bytes=size,
-                message_wire_bytes=wire,
-            )
+        row = QualityRow(  # by position: names would take as long as the rest of this function
+            context.clock.now_ns,
+            log.clock(),
+            self.number,
+            order,
+            budget_bytes,
+            agent.resident_bytes,
+            layer,
+            best_layer,
+            ndcg,
+            recall,
+            hit_rate,
+            best[0],
+            self._full_ndcg,
+            self._pressure,
+            self.online,
+            self._version,
+            self._user_group,
+            size,
+            wire,
         )
+        log.quality(row)
         if context.publisher is not None and self.online:
             message = quality.message(agent.model, layer, agent.held)
             context.publisher.publish(self.name, MessageKind.QUALITY, message)
@@ -246,7 +246,7 @@ class Device:
         agent, scheduler, context = self.agent, self._scheduler, self._context
         before = agent.resident_bytes
         receipt = agent.receive(part)
-        is_complete = receipt is Receipt.APPLIED or receipt is Receipt.CONFIRMED
+        is_complete = receipt is _APPLIED or receipt is _CONFIRMED
         if not (is_complete and is_applied):
             now = context.clock.now_ns
             scheduler.on_receipt(receipt, now, is_latest=is_latest, of_layers=of_layers)
@@ -327,11 +327,15 @@ class Device:
 
     def _change_budget(self, free_bytes: int, budget_bytes: int) -> None:
         agent, context = self.agent, self._context
-        before = agent.resident_bytes
-        self._scheduler.on_budget(budget_bytes, context.clock.now_ns)
+        before, now = agent.resident_bytes, context.clock.now_ns
+        self._scheduler.on_budget(budget_bytes, now)
+        self._order = order = self._order + 1
         context.log.budget(
             BudgetRow(
-                *self.row_key(),
+                now,
+                context.log.clock(),
+                self.number,
+                order,
                 free_bytes=free_bytes,
                 budget_bytes=budget_bytes,
                 resident_before_bytes=before,
@@ -361,13 +365,12 @@ class Device:
             self._scheduler.on_model(self._context.clock.now_ns)
             self._report_if_due()
 
-    def _look_up_quality(self) -> tuple[UserQuality, int]:
-        """Return the user's quality by layer in the model version in use, and that version's index."""
+    def _look_up_quality(self) -> None:
+        """Look up the user's quality by layer in the model version in use, and that version's index."""
         agent, qualities = self.agent, self._context.qualities
-        if self._quality is None or (agent.model, agent.user) != self._looked_up:
-            self._looked_up = agent.model, agent.user
-            model = agent.model or next(iter(qualities))
-            self._quality = qualities[model][agent.user]
-            self._version = list(qualities).index(model)
-            self._full_ndcg = self._quality.full.ndcg_at_10
-        return self._quality, self._version
+        self._quality_model, self._quality_user = agent.model, agent.user
+        model = agent.model or next(iter(qualities))
+        self._quality = quality = qualities[model][agent.user]
+        self._version = list(qualities).index(model)
+        self._user_group = quality.user_group
+        self._full_ndcg = quality.full.ndcg_at_10

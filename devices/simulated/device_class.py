@@ -8,6 +8,9 @@ from wire.units import BYTE_UNITS, BitsPerSecond, Bytes, Share, format_bytes, fo
 GIB = BYTE_UNITS["GiB"]
 
 
+_NORMAL, _MODERATE, _LOW, _CRITICAL = Pressure  # looked up once: it takes as long as a call
+
+
 class DeviceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A class of devices."""
 
@@ -40,7 +43,7 @@ class DeviceClass(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         """Return the memory pressure with *free_bytes* free."""
         free = free_bytes / self.memory
         if free >= self.moderate:
-            return Pressure.NORMAL
+            return _NORMAL
         if free >= self.low:
-            return Pressure.MODERATE
-        return Pressure.LOW if free >= self.critical else Pressure.CRITICAL
+            return _MODERATE
+        return _LOW if free >= self.critical else _CRITICAL

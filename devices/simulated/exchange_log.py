@@ -10,6 +10,11 @@ from devices.simulated.exchange import AnswerTiming, DropReason, Exchange
 from devices.timeline.faults import Impairment
 from wire.update_part import Layout, peek
 
+# looked up once: it takes as long as a call
+_APPLIED, _CONFIRMED = Receipt.APPLIED, Receipt.CONFIRMED
+_RESULT_APPLIED, _RESULT_CONFIRMED = ExchangeResult.APPLIED, ExchangeResult.CONFIRMED
+_NOTHING, _DELTA = UpdateKind.NOTHING, UpdateKind.DELTA
+
 
 class AnswerHandler(Protocol):
     """The part of a delivery that handles what the cloud model decides."""
@@ -96,38 +101,40 @@ def log_exchange(
         held: blocks that the device holds now.
     """
     result, (kind, full_bytes) = outcome_of(record), update_kind(record, context)
-    report = record.report
-    context.log.update(
-        UpdateRow(
-            *row_key,
-            seq=report.seq,
-            cause=report.cause,
-            result=result,
-            sent=kind,
-            changed_ns=report.changed_ns,
-            sent_ns=report.sent_ns,
-            arrived_ns=record.arrived_ns,
-            begun_ns=record.service_start_ns,
-            left_ns=record.answer_sent_ns,
-            answered_ns=record.barrier_ns,
-            received_ns=_received_ns(record),
-            applied_ns=record.applied_ns,
-            report_bytes=len(report.payload),
-            report_wire_bytes=record.report_wire_bytes,
-            ack_wire_bytes=record.ack_wire_bytes,
-            resent_wire_bytes=record.resent_wire_bytes,
-            parts=len(record.parts) if record.sent_bytes and record.parts else 0,
-            update_bytes=record.sent_bytes,
-            copied_bytes=record.copied_bytes,
-            update_wire_bytes=record.wire_bytes,
-            used_bytes=record.used_bytes,
-            lost_bytes=record.lost_bytes,
-            full_update_bytes=full_bytes,
-            wanted_bytes=report.requested_bytes,
-            held_before=report.held_before,
-            held=held,
-        )
+    report, parts, (t_ns, wall_s, device, order) = record.report, record.parts, row_key
+    row = UpdateRow(  # by position: names would take as long as the rest of this function
+        t_ns,
+        wall_s,
+        device,
+        order,
+        report.seq,
+        report.cause,
+        result,
+        kind,
+        report.changed_ns,
+        report.sent_ns,
+        record.arrived_ns,
+        record.service_start_ns,
+        record.answer_sent_ns,
+        record.barrier_ns,
+        _received_ns(record),
+        record.applied_ns,
+        len(report.payload),
+        record.report_wire_bytes,
+        record.ack_wire_bytes,
+        record.resent_wire_bytes,
+        len(parts) if parts and record.sent_bytes else 0,
+        record.sent_bytes,
+        record.copied_bytes,
+        record.wire_bytes,
+        record.used_bytes,
+        record.lost_bytes,
+        full_bytes,
+        report.requested_bytes,
+        report.held_before,
+        held,
     )
+    context.log.update(row)
     return result
 
 
@@ -147,19 +154,19 @@ def update_kind(record: ExchangeRecord, context: SimulationContext) -> tuple[Upd
         return UpdateKind.FIRST, sum([len(part) for part in parts])
     full_bytes = context.full_bytes(layout.model, user, requested_bytes, seq)
     if not layout.blocks:
-        return UpdateKind.NOTHING, full_bytes
+        return _NOTHING, full_bytes
     if layout.first or not report.held_before:
-        return UpdateKind.DELTA, full_bytes
+        return _DELTA, full_bytes
     return UpdateKind.FULL if context.always_full else UpdateKind.FALLBACK_FULL, full_bytes
 
 
 def outcome_of(record: ExchangeRecord) -> ExchangeResult:
     """Return the result of an exchange."""
     receipt = record.receipt
-    if receipt is Receipt.APPLIED:
-        return ExchangeResult.APPLIED
-    if receipt is Receipt.CONFIRMED:
-        return ExchangeResult.CONFIRMED
+    if receipt is _APPLIED:
+        return _RESULT_APPLIED
+    if receipt is _CONFIRMED:
+        return _RESULT_CONFIRMED
     if record.lost:
         return ExchangeResult.LOST
     return ExchangeResult.REJECTED if receipt is Receipt.REJECTED else ExchangeResult.SUPERSEDED

@@ -204,6 +204,11 @@ class Link:
         assert self._impairment_rng is not None
         return float(self._impairment_rng.random())
 
+    def damage(self, part: bytes) -> bytes:
+        """Return *part* with one byte changed."""
+        at = int(self.draw() * len(part))
+        return part[:at] + bytes([part[at] ^ 0x20]) + part[at + 1 :]
+
     def _retries(self, t_ns: int) -> int:
         """Return which retry of a message that left at *t_ns* arrives; beyond `MOST_RETRIES` if none does."""
         for retry in range(1, MOST_RETRIES + 1):
