@@ -11,7 +11,7 @@ the order of events is SimPy's, whoever processes them.
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 import simpy
@@ -20,17 +20,11 @@ from simpy.events import NORMAL, URGENT, EventPriority
 Value = TypeVar("Value")
 
 
-def _run(event: Any) -> None:  # Any: a `_Call`
-    event.callback(event.value)
-
-
 class _Call(msgspec.Struct):
-    """A call on the heap; it has what SimPy's `step` needs of an event that cannot fail."""
+    """A call on the heap."""
 
     callback: Callable[[Any], object]  # Any: the value is of the type that it takes
     value: object
-    callbacks: object = (_run,)
-    _ok: ClassVar[bool] = True
 
 
 _event = cast("Callable[[Callable[[Any], object], object], simpy.Event]", _Call)
@@ -79,17 +73,26 @@ class Clock(simpy.Environment):
         again = _event(resume, None)
         heappush(queue, (self._now, URGENT, next(numbers), again))
 
+    def step(self) -> None:
+        """Process the next event, as in SimPy."""
+        queue: Any = self._queue  # Any: to SimPy's types a time is a float
+        if queue and queue[0][3].__class__ is _Call:
+            self._now, _, _, call = heappop(queue)
+            call.callback(call.value)
+        else:
+            super().step()
+
     def advance(self, most: int) -> bool:
         """Process the next *most* events, as so many calls of `step` do; return False if none is left."""
-        step = self.step
         queue: Any = self._queue  # Any: to SimPy's types a time is a float
+        step = super().step
         for _ in range(most):
             if not queue:
                 return False
-            event = queue[0][3]
-            if event.__class__ is _Call:
+            call = queue[0][3]
+            if call.__class__ is _Call:
                 self._now = heappop(queue)[0]
-                event.callback(event.value)
+                call.callback(call.value)
             else:
                 step()
         return True

@@ -14,7 +14,16 @@ from wire.codecs import Codec
 from wire.errors import Reason, RemoteProtocolError
 from wire.geometry import Geometry
 from wire.messages import BudgetReport, ModelNotice, QualityReport, Status, decode, encode
-from wire.update_part import Body, _layout, build_body, decode_part, encode_part, encoded_bytes, peek
+from wire.update_part import (
+    Body,
+    _layout,
+    build_body,
+    decode_part,
+    encode_part,
+    encoded_bytes,
+    peek,
+    seal_part,
+)
 
 GEOMETRY = Geometry(items=6, dim=4, item_groups=2, slice_width=2, codec=Codec.INT8)
 
@@ -90,6 +99,19 @@ def test_a_part_decodes_to_what_was_sealed_and_safetensors_opens_it(sent: Body, 
     assert {name: bytes(tensor["data"]) for name, tensor in opened.items()} == {
         name: part.tensor(name) for name in opened
     }
+
+
+@given(bodies(), st.integers(1, 10**9), st.data())
+def test_a_sealed_part_says_what_its_bytes_say_and_a_damaged_one_is_checked(
+    sent: Body, seq: int, data: st.DataObject
+) -> None:
+    sealed = seal_part(sent, seq)
+    assert sealed == encode_part(sent, seq)
+    assert decode_part(sealed) == decode_part(bytes(sealed))
+    assert peek(sealed) == peek(bytes(sealed))
+    at = data.draw(st.integers(0, len(sealed) - 1))
+    with pytest.raises(RemoteProtocolError):
+        decode_part(sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :])
 
 
 def test_the_fields_are_metadata_that_any_client_can_read(tmp_path: Path) -> None:
