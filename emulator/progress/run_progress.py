@@ -1,7 +1,7 @@
 """The stages of a run, in a view of progress."""
 
 from emulator.metrics.live_status import LiveStatus
-from emulator.progress.views import ProgressView
+from emulator.progress.views import COMPILE, ProgressView
 from emulator.runner.observer import RunObserver
 from emulator.simulation.model_cache import PreparedModel
 from wire.units import NS_PER_S
@@ -27,6 +27,10 @@ class RunProgress(RunObserver):
     def on_model(self, model: PreparedModel) -> None:
         """Show which model is used."""
         self.view.show("model", 1, 1, f"{model.store.version}, {model.source}")
+
+    def on_compiling(self) -> None:
+        """Show that the kernel is compiled before the simulation begins."""
+        self.view.show(COMPILE, 0, 1, "the kernel, once for this version: about 20 s of one core")
 
     def on_progress(self, now_ns: int, stop_ns: int) -> None:
         """Show how far simulated time has come."""

@@ -9,6 +9,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 LINE_EVERY_S: Final = 10.0
 LEAST_PAUSE_S: Final = 0.1
 """Time between two pictures of the same stage: a simulation reports many thousand times a second."""
+COMPILE: Final = "compile"
+"""A stage of which a log has a line when it begins, too: nothing else happens, and no step of it ends."""
 _STAGE: Final = 12
 """Columns of the name of a stage."""
 
@@ -86,12 +88,14 @@ class ProgressLines:
     def show(self, stage: str, done: float, total: float, note: str) -> None:
         """Print the progress of *stage*, if it is time for a line."""
         now_s = time.monotonic()
-        if stage != self._stage:
+        is_new = stage != self._stage
+        if is_new:
             self.end(completed=True)
             self._stage, self._printed_share = stage, -1.0
             self._start_s = self._printed_s = now_s
         self._share, self._note = (min(done / total, 1.0) if total else 1.0), note
-        if (self._share == 1 and self._printed_share < 1) or now_s - self._printed_s >= LINE_EVERY_S:
+        is_due = now_s - self._printed_s >= LINE_EVERY_S or (is_new and stage == COMPILE)
+        if is_due or (self._share == 1 and self._printed_share < 1):
             self._print()
 
     def end(self, *, completed: bool) -> None:

@@ -19,6 +19,9 @@ class RunObserver:
     def on_model(self, model: PreparedModel) -> None:
         """Handle a model that was trained, or taken from the cache."""
 
+    def on_compiling(self) -> None:
+        """Handle the start of the compilation of the kernel, which is done once for a version."""
+
     def on_progress(self, now_ns: int, stop_ns: int) -> None:
         """Handle the simulated time reached."""
 

@@ -33,7 +33,7 @@ from emulator.runner.ranges import PARTS, check_executor, check_shards, range_ex
 from emulator.runner.resolved_scenario import resolve_scenario, write_scenario
 from emulator.runner.results import write_results
 from emulator.runner.titles import recommender_or_warning
-from emulator.simulation.engines import check_engine
+from emulator.simulation.engines import check_engine, must_compile
 from emulator.simulation.job import Job, PreparedJob, prepare
 from emulator.simulation.simulation import Outcome, Simulation
 from emulator.simulation.trace_files import TraceFiles, read_trace_files
@@ -221,6 +221,8 @@ def _simulate_ranges(
 ) -> tuple[Outcome, list[Leaf]]:
     """Simulate the ranges of a fleet that shares nothing; put their parts into the run directory."""
     stop_ns, started_s = int(job.scenario.stop_time), time.monotonic()
+    if must_compile(job.scenario, is_replay=job.replay is not None):
+        observer.on_compiling()
     leaves = simulate_ranges(job, executor, lambda share: observer.on_progress(int(share * stop_ns), stop_ns))
     outcome = Outcome(time.monotonic() - started_s, None)
     (folder / PARTS).rename(folder / EVENTS)

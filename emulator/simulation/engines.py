@@ -66,6 +66,11 @@ def uses_kernel(scenario: Scenario, *, is_replay: bool = False) -> bool:
     return changes >= PAYS_UNCOMPILED or (changes >= PAYS_COMPILED and is_compiled())
 
 
+def must_compile(scenario: Scenario, *, is_replay: bool = False) -> bool:
+    """Tell whether the kernel simulates *scenario* and is not compiled yet."""
+    return uses_kernel(scenario, is_replay=is_replay) and not is_compiled()
+
+
 def expected_changes(scenario: Scenario) -> float:
     """Return about how many changes of memory and connectivity the fleet has in the whole run."""
     stop_ns = int(scenario.stop_time)

@@ -1,17 +1,21 @@
 """The choice of the engine of a run, the same log from each, and the audit."""
 
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from devices.kernel import code_cache
 from devices.kernel.engine import Kernel, Rows
 from devices.simulated.roster import DeviceSpec
+from emulator.progress.run_progress import RunProgress
+from emulator.progress.views import ProgressLines
 from emulator.runner.runner import RunOptions, RunResult, run
-from emulator.simulation.engines import check_engine, unsupported, uses_kernel
+from emulator.simulation.engines import check_engine, must_compile, unsupported, uses_kernel
 from emulator.simulation.kernel_run import simulate_audited
 from scenarios.language.load import parse
 from scenarios.language.scenario import Scenario
@@ -60,6 +64,20 @@ def test_auto_is_the_kernel_for_large_fleets() -> None:
     assert not uses_kernel(tiny())
     assert uses_kernel(tiny("fleet[0].count=100000"))
     assert not uses_kernel(tiny("fleet[0].count=100000", "engine=simpy"))
+
+
+def test_a_run_says_that_it_compiles_when_the_kernel_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_there, compiles in ((False, True), (True, False)):
+        monkeypatch.setattr("emulator.simulation.engines.is_compiled", lambda is_there=is_there: is_there)
+        assert must_compile(tiny("engine=kernel")) is compiles
+        assert not must_compile(tiny("engine=simpy"))
+
+    output = io.StringIO()
+    progress = RunProgress(ProgressLines(Console(file=output, width=200)))
+    progress.on_compiling()
+    assert output.getvalue() == (
+        "compile        0 %       0 s  the kernel, once for this version: about 20 s of one core\n"
+    )
 
 
 def test_without_numba_large_fleets_are_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
