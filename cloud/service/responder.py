@@ -58,6 +58,7 @@ class Responder:
         self.store = store
         self._always_full = always_full
         self._full_above = full_above
+        self._sends_missing = not always_full and full_above >= 1.0
         self._max_body_bytes = max_payload_bytes - HEADER_ALLOWANCE
         self._version = store.version
         self._codec = store.geometry.codec
@@ -119,7 +120,8 @@ class Responder:
             return self._introduction(number, target, report.user)
         if report.held > group.count:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held}) of {group.count} blocks")
-        return self._bodies(number, self._first(group, report.held, target), target)
+        first = min(report.held, target) if self._sends_missing else self._first(group, report.held, target)
+        return self._bodies(number, first, target)
 
     def layer_part(self, number: int, layer: int) -> bytes:
         """Return the update part, to be retained, with the blocks of *layer* that the layer before lacks.

@@ -211,8 +211,10 @@ class Delivery:
             return
         is_simple = len(parts) == record.copies == 1 and not record.report.layers
         if is_simple and not self._sending and self._unimpaired:
-            now = clock.now_ns
-            arrives_ns, _ = self._transfer(parts[0], self._count(record, 0), now)
+            now, size = clock.now_ns, len(parts[0])
+            record.sent_bytes = size
+            record.wire_bytes = framed = publish_wire_bytes(self._part_topic_bytes, size, _PART_QOS)
+            arrives_ns, _ = self._transfer(parts[0], framed, now)
             clock.after(arrives_ns - now, record, self._on_only_part)
             return
         self._queue.extend((record, index) for index in range(len(parts)))
@@ -229,9 +231,8 @@ class Delivery:
         if not queue:
             return
         record, index = queue.popleft()
-        through = self._send_part(record, index)
         clock = self._context.clock
-        clock.after(through - clock.now_ns, None, self._send_next)
+        clock.after(self._send_part(record, index) - clock.now_ns, None, self._send_next)
 
     def _send_part(self, record: ExchangeRecord, index: int) -> int:
         """Send a part with its impairments; return when the link is free again."""
@@ -342,7 +343,8 @@ class Delivery:
 
     def _on_part(self, record: ExchangeRecord, part: bytes, *, is_copy: bool = False) -> None:
         """Receive a part, or the second copy of one, for which the agent seldom has a use."""
-        if self._connection_gone(record, len(part)):
+        if record.ended or record.epoch != self._owner.epoch:
+            self._drop_late(record, len(part))
             return
         record.ack_wire_bytes += PUBACK_WIRE_BYTES
         agent, report = self._agent, record.report
@@ -361,14 +363,12 @@ class Delivery:
         if record.applied_ns < 0 and (receipt is _APPLIED or receipt is _CONFIRMED):
             record.applied_ns = self._context.clock.now_ns
 
-    def _connection_gone(self, record: ExchangeRecord, size: int) -> bool:
-        """Tell whether the connection that a part came on is gone; count such a part as lost."""
-        if record.ended or record.epoch == self._owner.epoch:
-            return record.ended
-        self._owner.log_fault(MessageFault.PART_CUT_OFF, record.report.seq, size, self._outage_now())
-        record.lost = True
-        record.lost_bytes += size
-        return True
+    def _drop_late(self, record: ExchangeRecord, size: int) -> None:
+        """Count a part as lost, unless its exchange has ended: the connection that it came on is gone."""
+        if not record.ended:
+            self._owner.log_fault(MessageFault.PART_CUT_OFF, record.report.seq, size, self._outage_now())
+            record.lost = True
+            record.lost_bytes += size
 
     def _on_rejected(self, record: ExchangeRecord) -> None:
         """Note that the latest answer was rejected.

@@ -101,7 +101,8 @@ def log_exchange(
         held: blocks that the device holds now.
     """
     result, (kind, full_bytes) = outcome_of(record), update_kind(record, context)
-    report, parts, (t_ns, wall_s, device, order) = record.report, record.parts, row_key
+    report, parts, applied_ns = record.report, record.parts, record.applied_ns
+    t_ns, wall_s, device, order = row_key
     row = UpdateRow(  # by position: names would take as long as the rest of this function
         t_ns,
         wall_s,
@@ -117,8 +118,10 @@ def log_exchange(
         record.service_start_ns,
         record.answer_sent_ns,
         record.barrier_ns,
-        _received_ns(record),
-        record.applied_ns,
+        min(record.received_ns, applied_ns)
+        if applied_ns >= 0
+        else record.received_ns,  # later ones had no room
+        applied_ns,
         len(report.payload),
         record.report_wire_bytes,
         record.ack_wire_bytes,
@@ -170,10 +173,3 @@ def outcome_of(record: ExchangeRecord) -> ExchangeResult:
     if record.lost:
         return ExchangeResult.LOST
     return ExchangeResult.REJECTED if receipt is Receipt.REJECTED else ExchangeResult.SUPERSEDED
-
-
-def _received_ns(record: ExchangeRecord) -> int:
-    """Return the arrival of the last part that was needed: there may be no room left for later ones."""
-    if record.applied_ns < 0:
-        return record.received_ns
-    return min(record.received_ns, record.applied_ns)
