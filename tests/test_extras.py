@@ -43,6 +43,7 @@ def test_the_quickstart_runs_on_the_store_that_comes_with_peelfleet(tmp_path: Pa
     assert f"{version}, comes with peelfleet" in done.stdout + done.stderr
     (run,) = (tmp_path / "runs").iterdir()
     assert version in (run / "summary.json").read_text()
+    assert sorted(path.name for path in SHIPPED.iterdir() if path.is_dir()) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("verb", ["run", "train", "pee"])

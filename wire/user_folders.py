@@ -13,8 +13,11 @@ def cache_folder() -> Path:
     Raises:
         InputError: the user has no home folder.
     """
-    folder = user_cache_path("peelfleet", appauthor=False)
-    if not folder.is_absolute():
+    try:
+        folder = user_cache_path("peelfleet", appauthor=False)
+    except RuntimeError:
+        folder = Path()
+    if not folder.is_absolute():  # older versions of platformdirs do not raise
         raise InputError(
             "this user has no home folder to keep models in: name a folder with --store or PEELFLEET_STORE"
         )

@@ -99,8 +99,7 @@ def prepare(
     devices, users = build_fleet(scenario, models[0], replay)
     truth = HeldOut(models[0].interactions.known, models[0].interactions.test)
     evaluated = {
-        model.store.version: look_up_or_evaluate(model.store, truth, users, model.folder.parent)
-        for model in models
+        model.store.version: look_up_or_evaluate(model.store, truth, users, model.cache) for model in models
     }
     job = Job(
         scenario,

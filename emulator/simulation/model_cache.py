@@ -73,6 +73,8 @@ class PreparedModel:
     folder: Path
     """Folder of the store."""
     source: ModelSource
+    cache: Path
+    """Folder that caches what is computed from it; a store that is named may lie where nobody can write."""
 
     @property
     def trained(self) -> bool:
@@ -127,13 +129,15 @@ def prepare_model(
         check_measurable(interactions)
     if model.store is not None:
         folder = Path(model.store)
-        return PreparedModel(interactions, load_named(folder, interactions), folder, ModelSource.NAMED)
+        cache = root or _default_cache(folder.parent)
+        return PreparedModel(interactions, load_named(folder, interactions), folder, ModelSource.NAMED, cache)
+    cache = root or default_root()
     origin = store_origin(interactions, model)
-    folder = (root or default_root()) / origin.key
+    folder = cache / origin.key
     if folder.exists():
-        return PreparedModel(interactions, load_store(folder, origin), folder, ModelSource.CACHE)
+        return PreparedModel(interactions, load_store(folder, origin), folder, ModelSource.CACHE, cache)
     if not can_train() and (shipped := find_shipped(origin)) is not None:
-        return PreparedModel(interactions, load_store(shipped), shipped, ModelSource.SHIPPED)
+        return PreparedModel(interactions, load_store(shipped), shipped, ModelSource.SHIPPED, cache)
     check_writable(folder.parent)
 
     def notice(text: str) -> None:
@@ -147,7 +151,17 @@ def prepare_model(
     except OSError as error:
         raise RunError(f"{folder}: the model cannot be stored: {error.strerror}") from None
     checkpoints.clear()
-    return PreparedModel(interactions, store, folder, ModelSource.TRAINED if new else ModelSource.CACHE)
+    return PreparedModel(
+        interactions, store, folder, ModelSource.TRAINED if new else ModelSource.CACHE, cache
+    )
+
+
+def _default_cache(without_home: Path) -> Path:
+    """Return the user's cache of stores; *without_home* for a user who has no home folder."""
+    try:
+        return default_root()
+    except InputError:
+        return without_home
 
 
 def load_named(folder: Path, interactions: Interactions) -> BlockStore:

@@ -32,8 +32,8 @@ def test_a_named_store_is_taken_as_it_is(trained: PreparedModel) -> None:
     text = without_model(TINY)
     scenario = parse(text, "tiny.yaml", [f"model.store={trained.folder}"])
     named = prepare_model(scenario.data, scenario.model, Path("/nowhere"), lambda *_: None)
-    assert (named.store.version, named.source, named.trained) == (
-        trained.store.version, ModelSource.NAMED, False,
+    assert (named.store.version, named.source, named.trained, named.cache) == (
+        trained.store.version, ModelSource.NAMED, False, Path("/nowhere"),
     )  # fmt: skip
 
 
