@@ -61,7 +61,7 @@ def test_the_readme_says_what_the_quickstart_comes_to_today(tmp_path: Path, stor
     assert isinstance(quality, float)
     assert isinstance(traffic_share, float)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"keep {100 * quality:.1f} % of the quality of the whole table" in readme
+    assert f"keeps {100 * quality:.1f} % of the recommendation quality of the whole embedding table" in readme
     assert f"on {100 * traffic_share:.1f} % of the bytes that full pushes would cost" in readme
     assert summary["over_budget_device_seconds"] == 0
 
