@@ -21,7 +21,7 @@ FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 def printed_text(folder: Path) -> str:
-    """Return what the command prints, with its colours."""
+    """Return the output of the command, with its colours."""
     environment = os.environ | {"COLUMNS": "80", "FORCE_COLOR": "1", "TERM": "xterm-256color"}
     done = subprocess.run(
         [sys.executable, "-m", "emulator.cli", *COMMAND, "--out", str(folder)],

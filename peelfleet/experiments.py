@@ -1,6 +1,7 @@
 """The functions of the Python API. Each does what the verb of its name does, with the same words."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -70,6 +71,7 @@ def run(
     shards: int = 1,
     speed: float | None = None,
     report: bool = True,
+    force: bool = False,
     progress: bool = True,
 ) -> Run:
     """Run a scenario: train or load its model, simulate the fleet, write a run directory.
@@ -90,6 +92,7 @@ def run(
         shards: processes of a fleet in real time.
         speed: simulated seconds in a second, in real time.
         report: False to write no report now; `Run.report` writes it.
+        force: True to start even where disk or memory will not suffice.
         progress: False to show none. Nothing is shown either where nobody looks at a terminal or a notebook.
 
     Raises:
@@ -98,13 +101,9 @@ def run(
             `Run.passed` is False.
     """
     keys = overrides(set, seed=seed, clock=clock, sample=sample, engine=engine, **{"realtime.speed": speed})
-    options = RunOptions(
-        to_path(out),
-        broker=broker,
-        data=to_path_or_none(data),
-        store=to_path_or_none(store),
+    options = replace(
+        _run_options(out, broker, data, store, workers, force),
         shards=at_least_one("shards", shards),
-        workers=at_least_one_or_none("workers", workers),
         executor=None if executor is None else to_executor(executor),
         report=report,
     )
@@ -131,11 +130,10 @@ def sweep(
     out: Name | None = None,
     store: Name | None = None,
     reports: bool = False,
+    force: bool = False,
     progress: bool = True,
 ) -> Sweep:
     """Run every combination of a sweep with every seed; finished runs are not repeated.
-
-    A broken threshold is no error: `Sweep.passed` is False.
 
     Args:
         scenario: as for `load`.
@@ -152,24 +150,21 @@ def sweep(
         reports: True to write a report for each run.
         data: as for `run`.
         store: as for `run`.
+        force: as for `run`.
         progress: as for `run`.
 
     Raises:
         InputError: a combination or an argument is wrong, or the folder holds something else.
-        RunError: some runs failed; the table in the folder holds the others.
+        RunError: some runs failed; the table in the folder holds the others. A broken threshold is no
+            error: `Sweep.passed` is False.
     """
     axes = [*list_axes(over or {}), *training_seeds(to_seeds("train_seeds", train_seeds))]
-    changes = overrides(set, clock=clock, sample=sample)
-    plan = load_source_plan(scenario, changes, axes, to_seeds("seeds", seeds) or None)
+    changes, fleet_seeds = overrides(set, clock=clock, sample=sample), to_seeds("seeds", seeds) or None
+    plan = load_source_plan(scenario, changes, axes, fleet_seeds)
     options = SweepOptions(
-        out=to_path_or_none(out),
-        jobs=at_least_one_or_none("jobs", jobs),
-        executor=to_executor(executor),
-        broker=broker,
-        data=to_path_or_none(data),
-        store=to_path_or_none(store),
-        reports=reports,
-    )
+        out=to_path_or_none(out), data=to_path_or_none(data), store=to_path_or_none(store), broker=broker,
+        jobs=at_least_one_or_none("jobs", jobs), executor=to_executor(executor), reports=reports, force=force,
+    )  # fmt: skip
     with progress_view(progress) as view:
         result = run_sweep(plan, options, observer := CallSweepProgress(view))
     result.check()
@@ -200,6 +195,7 @@ def replay(
     out: Name = "runs",
     store: Name | None = None,
     workers: int | None = None,
+    force: bool = False,
     progress: bool = True,
 ) -> Run:
     """Play a recorded run again: its budgets and arrivals, or its budgets under another policy.
@@ -215,24 +211,33 @@ def replay(
         out: as for `run`.
         store: as for `run`.
         workers: as for `run`.
+        force: as for `run`.
         progress: as for `run`.
 
     Raises:
         InputError: it is no finished run, it is damaged, or a change contradicts it.
         RunError: the replay failed.
     """
-    options = RunOptions(
-        to_path(out),
-        broker=broker,
-        data=to_path_or_none(data),
-        store=to_path_or_none(store),
-        workers=at_least_one_or_none("workers", workers),
-    )
+    options = _run_options(out, broker, data, store, workers, force)
     with progress_view(progress) as view:
         observer = CallProgress(view)
         finished = replay_run(to_path(run), overrides(set), clock, options, observer)
     observer.raise_first()
     return Run(finished.folder)
+
+
+def _run_options(
+    out: Name, broker: str | None, data: Name | None, store: Name | None, workers: int | None, force: bool
+) -> RunOptions:
+    """Return the options that runs and replays share, checked."""
+    return RunOptions(
+        to_path(out),
+        broker=broker,
+        data=to_path_or_none(data),
+        store=to_path_or_none(store),
+        workers=at_least_one_or_none("workers", workers),
+        force=force,
+    )
 
 
 def train(

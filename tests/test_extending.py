@@ -11,15 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.pages import blocks
+
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "extending.md"
+SCENARIOS = blocks(PAGE, "yaml")
 PACKAGES = ("wire", "cloud", "devices", "broker_config", "scenarios", "emulator", "peelfleet")
-
-
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of the page in one language."""
-    text = PAGE.read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def apply_change(product: Path, block: str) -> None:
@@ -62,11 +59,11 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in PACKAGES:
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", copy)
-    for block in blocks("python"):
+    for block in blocks(PAGE, "python"):
         name = block.splitlines()[0].removeprefix("# ")
         assert not (copy / name).exists(), f"{name} must be a new file"
         (copy / name).write_text(block.split("\n", 1)[1], encoding="utf-8")
-    for block in blocks("diff"):
+    for block in blocks(PAGE, "diff"):
         apply_change(copy, block)
     return copy
 
@@ -93,7 +90,7 @@ def execute(product: Path, folder: Path, *words: str) -> "subprocess.CompletedPr
     )
 
 
-@pytest.mark.parametrize("block", blocks("yaml"), ids=lambda block: re.findall(r"name: (\w+)", block)[0])
+@pytest.mark.parametrize("block", SCENARIOS, ids=lambda block: re.findall(r"name: (\w+)", block)[0])
 def test_a_scenario_with_the_extension_runs(block: str, product: Path, tmp_path: Path) -> None:
     (tmp_path / "scenario.yaml").write_text(block, encoding="utf-8")
     likes = (
@@ -109,9 +106,9 @@ def test_a_scenario_with_the_extension_runs(block: str, product: Path, tmp_path:
 
 
 def test_the_commands_of_the_page_print_what_it_says(product: Path, tmp_path: Path) -> None:
-    (text,) = blocks("text")
+    (text,) = blocks(PAGE, "text")
     (tmp_path / "memory.log").write_text(text, encoding="utf-8")
-    for block in blocks("console"):
+    for block in blocks(PAGE, "console"):
         command, expected = block.split("\n", 1)
         assert run_in(product, tmp_path, *shlex.split(command.removeprefix("$ "))[1:]) == expected
 
@@ -125,7 +122,7 @@ def test_the_command_of_the_page_has_help_and_refuses_wrong_values(product: Path
 
 
 def test_the_examples_keep_the_rules_of_the_code(product: Path) -> None:
-    names = [block.splitlines()[0].removeprefix("# ") for block in blocks("python")]
+    names = [block.splitlines()[0].removeprefix("# ") for block in blocks(PAGE, "python")]
     ruff = Path(sys.executable).with_name("ruff")
     for command in (["check"], ["format", "--check"]):
         done = subprocess.run(

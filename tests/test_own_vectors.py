@@ -13,13 +13,14 @@ import pytest
 from cloud.data.load import load as load_data
 from cloud.data.sources import LightGCN, Synthetic
 from cloud.data.synthetic import generate
+from tests.pages import blocks
 from wire.ranking_metrics import rank
 
 PAGE = Path(__file__).parents[1] / "docs" / "own-vectors.md"
 
 
 def block(language: str) -> str:
-    (text,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    (text,) = blocks(PAGE, language)
     return str(text)
 
 

@@ -16,6 +16,7 @@ from cloud.service.report_queue import AdmissionLimits
 from devices.protocol.report_policy import LEAST_REFUSAL_WAIT_NS, LONGEST_REFUSAL_WAIT_NS, MANY_REFUSALS
 from devices.standalone.pee_holder import MODEL_SETTLE_S
 from devices.standalone.settings import DeviceSettings
+from tests.pages import blocks
 from wire.errors import Reason
 from wire.geometry import MAX_BLOCKS
 from wire.messages import MAX_JSON_BYTES
@@ -27,11 +28,8 @@ from wire.update_part import DEFAULT_MAX_PAYLOAD, MAX_HEADER_BYTES, MAX_PART_BYT
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
-PAGE = (ROOT / "docs" / "protocol.md").read_text()
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+FILE = ROOT / "docs" / "protocol.md"
+PAGE = FILE.read_text()
 
 
 def run(*command: object) -> str:
@@ -53,7 +51,7 @@ def test_the_topics_are_those_of_the_table() -> None:
 
 
 def test_the_report_that_it_shows_is_an_example() -> None:
-    assert blocks("json") == [(EXAMPLES / "report-growth.json").read_text() + "\n"]
+    assert blocks(FILE, "json") == [(EXAMPLES / "report-growth.json").read_text() + "\n"]
 
 
 def test_the_tensors_are_in_the_order_of_the_container() -> None:
@@ -112,8 +110,8 @@ def test_the_dump_is_that_of_the_file_and_the_program_counts_its_checksum() -> N
         f"{at:08x}  {row.hex(' '):47}  {''.join(chr(x) if 32 <= x < 127 else '.' for x in row)}\n"
         for at, row in rows
     ]
-    assert blocks("text") == ["".join(dump)]
-    checksum, *_ = blocks("python")
+    assert blocks(FILE, "text") == ["".join(dump)]
+    checksum, *_ = blocks(FILE, "python")
     (said,) = re.findall(r"print\(.*\)  # (\w+ \w+)", checksum)
     first, second = said.split()
     assert run(sys.executable, "-c", checksum) == f"{said}\n"
@@ -121,7 +119,7 @@ def test_the_dump_is_that_of_the_file_and_the_program_counts_its_checksum() -> N
 
 
 def test_the_ranking_that_it_shows_is_what_the_program_prints() -> None:
-    (shown,) = blocks("console")
+    (shown,) = blocks(FILE, "console")
     command, *lines = shown.removeprefix("$ python3 ").splitlines()
     script, notice, pattern = command.split()
     parts = sorted(ROOT.glob(pattern))

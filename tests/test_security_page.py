@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.pages import blocks
 from wire.topics import TABLE, MessageKind, Role, access_rules, subscription
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "security.md").read_text()
+FILE = ROOT / "docs" / "security.md"
+PAGE = FILE.read_text()
 ROLES = (Role.DEVICE, Role.FLEET, Role.CLOUD, Role.OBSERVER)
 
 
@@ -53,7 +55,7 @@ def test_the_table_of_rights_is_that_of_the_topics() -> None:
     reason="mosquitto and its clients are not installed",
 )
 def test_the_commands_set_a_broker_up_that_keeps_devices_apart() -> None:
-    script = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL))
+    script = "\n".join(blocks(FILE, "sh"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -33,7 +33,7 @@ class InputError(PeelfleetError):
         return tuple(map(str, self.args))
 
     def _render_traceback_(self) -> list[str]:
-        """Return what IPython shows in place of a traceback: the problems."""
+        """Return the lines that IPython shows in place of a traceback: the problems."""
         return [f"InputError: {line}" for line in self.lines]
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class RunError(PeelfleetError):
     """A run failed: a broker stopped, the cloud does not answer, the disk is full (exit status 1)."""
 
     def _render_traceback_(self) -> list[str]:
-        """Return what IPython shows in place of a traceback: the text."""
+        """Return the line that IPython shows in place of a traceback: the text."""
         return [f"{type(self).__name__}: {self}"]
 
 

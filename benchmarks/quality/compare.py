@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from benchmarks.quality.pretraining import learn_full
 from cloud.data.interactions import Interactions
-from cloud.training.baselines.full_model import FullModel, learn_full
+from cloud.training.baselines.full_model import FullModel
 from cloud.training.baselines.method import CompressionMethod
 from cloud.training.baselines.scoring import UserMetrics
 from cloud.training.config import Training

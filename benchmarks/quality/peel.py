@@ -4,9 +4,9 @@ import functools
 
 import numpy as np
 
+from benchmarks.quality.pretraining import pretrain_once
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
-from cloud.training.baselines.full_model import pretrain_once
 from cloud.training.config import Training
 from cloud.training.train import personalize
 from wire.arrays import Float32Array

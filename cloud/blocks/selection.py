@@ -117,11 +117,9 @@ def ranking_policy(selection: Selection, rng: np.random.Generator) -> RankingPol
         return lambda candidates: _order_by_plugin(selection, plugin, candidates, rng)
     orders: dict[Selection, RankingPolicy] = {
         Selection.PEEL: lambda candidates: _descending(candidates.utility),
-        Selection.WEIGHT: lambda candidates: _descending(
-            _running_minimum(candidates.weights, candidates.cells)
-        ),
-        Selection.WEIGHT_PER_BYTE: lambda candidates: _descending(
-            _running_minimum(candidates.weights_per_byte, candidates.cells)
+        Selection.WEIGHT: lambda candidates: order_in_cells(candidates.weights, candidates.cells),
+        Selection.WEIGHT_PER_BYTE: lambda candidates: order_in_cells(
+            candidates.weights_per_byte, candidates.cells
         ),
         Selection.POPULARITY: lambda candidates: np.lexsort(
             (-candidates.utility, candidates.item_groups, -candidates.demand[candidates.item_groups])

@@ -237,7 +237,7 @@ def means_table(means: SweepMeans, terminal: Console) -> Table:
 
 
 def title(means: SweepMeans) -> str:
-    """Return what the figures are, in words."""
+    """Return the caption of the table: the means, and what follows them."""
     return f"{means.caption}; ×: ratio to the first variant's"
 
 

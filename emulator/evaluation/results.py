@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from emulator.evaluation.budgets import MemoryBudget
 from emulator.evaluation.measure import Measurement
-from emulator.evaluation.statistics import METRIC_NAMES, Vary, over_seeds, over_text, share_over_seeds
+from emulator.evaluation.statistics import METRIC_NAMES, Vary, interval_text, over_seeds, share_over_seeds
 from emulator.exports.chart import Chart, ChartPanel, ChartSeries
 from emulator.exports.figure_file import to_plotly, write_figure
 from emulator.exports.mean_interval import LEVEL
@@ -230,7 +230,7 @@ def build_evaluation(
     results: Sequence[PolicyResult], budgets: tuple[MemoryBudget, ...], vary: Vary, seeds: int, data: str
 ) -> Evaluation:
     """Return the evaluation of *results*, with `full` in front for each scenario."""
-    over = over_text(vary, seeds)
+    over = interval_text(vary, seeds)
     rows: list[EvaluationRow] = []
     whole: dict[str, Mapping[int, Measurement]] = {}
     for result in results:

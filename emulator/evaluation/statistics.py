@@ -55,8 +55,8 @@ def _ratio(value: float, whole: float) -> float:
     return value / whole if whole else float("nan")
 
 
-def over_text(vary: Vary, seeds: int) -> str:
-    """Return what an interval is over, for a column and a caption."""
+def interval_text(vary: Vary, seeds: int) -> str:
+    """Name the source of the spread that an interval covers, for a column and a caption."""
     if seeds == 1:
         return "95 % interval over the users with test items; one training, one split of the data"
     return f"95 % interval of the mean (Student's t) over {seeds} {_VARIED[vary]}"

@@ -44,7 +44,7 @@ _preparation_data = spawn.get_preparation_data
 
 
 def _data_without_main(name: str) -> dict[str, Any]:  # Any: as in `multiprocessing`
-    """Return what a process is told at its start; a worker of ours is not told about the main module."""
+    """Return the data that a process gets at its start; a worker of ours gets nothing of the main module."""
     data = _preparation_data(name)
     return {key: value for key, value in data.items() if not (_STARTING.active and key in _MAIN_KEYS)}
 

@@ -91,7 +91,7 @@ class RecordedRun:
         self._last: RecordedRange | None = None
 
     def __reduce__(self) -> tuple[type["RecordedRun"], tuple[Path, Sequence[Fault]]]:
-        """Return what another process makes it from: it reads ranges of its own."""
+        """Name the arguments for a copy in another process, which reads ranges of its own."""
         return RecordedRun, (self._folder, self._faults)
 
     def check(self) -> str:

@@ -22,7 +22,9 @@ _MOST_CHARACTERS: Final = 40
 
 
 def title_recommender(data: Data, model: PreparedModel, devices: Sequence[DeviceSpec]) -> Recommender | None:
-    """Return what names the first recommendations of devices by the whole table; None without titles.
+    """Return a function that names the first recommendations of devices; None without titles.
+
+    It ranks with the whole table.
 
     Raises:
         InputError: the file of titles is damaged.

@@ -12,7 +12,7 @@ _KIB: Final = 1024
 
 
 def free_disk_bytes(folder: Path) -> int | None:
-    """Return how much can be written below *folder*, which need not exist; None: unknown."""
+    """Return the free bytes of the disk of *folder*, which need not exist; None: unknown."""
     for existing in (folder.absolute(), *folder.absolute().parents):
         try:
             return shutil.disk_usage(existing).free
@@ -22,7 +22,7 @@ def free_disk_bytes(folder: Path) -> int | None:
 
 
 def free_memory_bytes(proc: Path = PROC, cgroups: Path = CGROUPS) -> int | None:
-    """Return how much memory processes can take, swap included; None: unknown.
+    """Return the bytes of memory that processes can take, swap included; None: unknown.
 
     The limits of the control groups of this process count, such as those of a container. Without ``/proc``,
     as on macOS, it is all memory of the machine.

@@ -10,7 +10,7 @@ from emulator.exports.chart import Chart, ChartPanel, ChartSeries
 from emulator.exports.figure_file import write_figure
 from emulator.exports.printed_table import IntervalCell, PrintedTable
 from emulator.exports.table_file import write_table
-from emulator.sweep.table import Row, SeedStatistics, over_text, seed_statistics, shown_metrics
+from emulator.sweep.table import Row, SeedStatistics, seed_statistics, seeds_text, shown_metrics
 
 _NUMBERS = {
     "mean": pa.float64(),
@@ -107,4 +107,4 @@ def sweep_means(rows: Sequence[Row], metrics: Sequence[str] = ()) -> SweepMeans:
     Raises:
         InputError: a metric has no number in any run.
     """
-    return SweepMeans(seed_statistics(rows, metrics or shown_metrics(rows)), over_text(rows))
+    return SweepMeans(seed_statistics(rows, metrics or shown_metrics(rows)), seeds_text(rows))

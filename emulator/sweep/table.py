@@ -154,7 +154,7 @@ class SeedStatistics:
 
     mean: float | None
     deviation: float | None
-    """The standard deviation, between what `over_text` says; None for a single seed."""
+    """The standard deviation, between what `seeds_text` says; None for a single seed."""
     ratio: float | None
     """Ratio to the mean of the first variant."""
     half_width: float | None
@@ -185,8 +185,8 @@ def variant_of(row: Row) -> str:
     return str(row.get(VARIANT) or row["combination"])
 
 
-def over_text(rows: Sequence[Row]) -> str:
-    """Return what a mean is over, and a standard deviation between, in words."""
+def seeds_text(rows: Sequence[Row]) -> str:
+    """Name, in words, the seeds of a mean and of a standard deviation."""
     fleet = len({row["seed"] for row in rows})
     trainings = len({row.get(TRAINING_SEED) for row in rows})
     of_the_fleet = f"{fleet} seeds of the fleet" if fleet > 1 else "one seed of the fleet"

@@ -243,7 +243,7 @@ def key_of(name: str) -> Key | None:
 
 
 def is_own_key(name: str) -> bool:
-    """Return whether *name* is a key of every summary, or of some, that belongs to no metric."""
+    """Tell if *name* is a key of every summary, or of some, that belongs to no metric."""
     breakdowns = {f"{metric}_by_{dimension}" for metric, dimension in BREAKDOWNS.items()}
     keys = (KEYS, SAMPLE_KEYS, REALTIME_KEYS, PAIRS, _LISTS, _OTHERS, breakdowns)
     return any(name in each for each in keys)

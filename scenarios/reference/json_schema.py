@@ -89,7 +89,7 @@ class _AllowedPlugins:
         return self._names.get(cls, cls.__name__)
 
     def choices_for(self, hint: Any) -> Sequence[Json]:  # Any: a type hint
-        """Return what plug-ins allow as a value of the type *hint*."""
+        """Return the schemas of the values that plug-ins add to the type *hint*."""
         registry = registry_of(hint)
         return () if registry is None else self._choices.get(registry.kind, ())
 

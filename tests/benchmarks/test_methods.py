@@ -5,10 +5,11 @@ import pytest
 
 from benchmarks.quality.compare import measure
 from benchmarks.quality.peel import train_cached
+from benchmarks.quality.pretraining import learn_full
 from cloud.training.baselines.basis import rotate_tables
 from cloud.training.baselines.columns import FirstColumns
 from cloud.training.baselines.distillation import DistilledModel, MatryoshkaModel
-from cloud.training.baselines.full_model import FullModel, learn_full
+from cloud.training.baselines.full_model import FullModel
 from cloud.training.baselines.head import HeadItems
 from cloud.training.baselines.method import CompressionMethod
 from cloud.training.baselines.narrow import NarrowModel

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import peelfleet
+from tests.pages import blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 
@@ -24,7 +25,7 @@ def test_the_public_names_are_sorted_and_all_that_dir_shows() -> None:
 @pytest.mark.parametrize("name", peelfleet.__all__)
 def test_a_public_name_has_a_docstring_and_stands_in_a_program_of_the_page(name: str) -> None:
     assert inspect.getdoc(getattr(peelfleet, name))
-    programs = "\n".join(re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL))
+    programs = "\n".join(blocks(PAGE, "python"))
     assert re.search(rf"\bpf\.{name}\b", programs)
 
 

@@ -2,12 +2,12 @@
 
 import contextlib
 import io
-import re
 from pathlib import Path
 
 import pytest
 
 from tests import python_reference
+from tests.pages import blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 
@@ -26,7 +26,7 @@ def test_the_programs_of_the_page_run_one_after_the_other(
     monkeypatch.setenv("PEELFLEET_STORE", str(tmp_path / "store"))
     names: dict[str, object] = {}
     printed = io.StringIO()
-    for block in re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+    for block in blocks(PAGE, "python"):
         with contextlib.redirect_stdout(printed):
             exec(compile(block, "docs/python.md", "exec"), names)
     said = printed.getvalue()

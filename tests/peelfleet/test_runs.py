@@ -115,6 +115,23 @@ def test_a_mistake_is_one_line_of_one_class(mistake: str, tiny: Path, finished: 
     assert raised.value._render_traceback_()[0] == f"InputError: {raised.value.lines[0]}"
 
 
+def test_what_memory_will_not_hold_is_refused_unless_it_is_forced(
+    tiny: Path, stores: Path, finished: pf.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine has no free memory here."""
+    monkeypatch.setattr("emulator.space.check_space.free_memory_bytes", lambda: 1)
+    calls: list[Callable[[bool], pf.Run | pf.Sweep]] = [
+        lambda force: pf.run(tiny, out=tmp_path / "run", store=stores, force=force),
+        lambda force: pf.replay(finished, out=tmp_path / "replay", store=stores, force=force),
+        lambda force: pf.sweep(tiny, seeds=[1], out=tmp_path / "sweep", store=stores, force=force),
+    ]
+    for call in calls:
+        with pytest.raises(pf.InputError, match=r"of memory, .*; --force starts it all the same$"):
+            call(False)
+        with pytest.warns(pf.PeelfleetWarning, match="of memory"):
+            assert call(True).passed
+
+
 DOUBTFUL = {
     "fleet[0].count": 40, "fleet[1].count": 20, "sample": "5 %", "cloud.workers": 20, "stop_time": "2 min",
 }  # fmt: skip

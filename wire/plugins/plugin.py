@@ -95,7 +95,7 @@ class Plugin:
         return _load(self)
 
     def use(self) -> PluginUse:
-        """Return what a run directory and the keys of caches say of the plug-in."""
+        """Return the record of the plug-in in run directories and in the keys of caches."""
         return PluginUse(
             kind=self.kind.value,
             name=self.name,

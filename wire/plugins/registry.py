@@ -65,7 +65,7 @@ class PluginRegistry(Generic[T]):
         return None if plugin is None else self.load(plugin)
 
     def is_own(self, name: str) -> bool:
-        """Return whether peelfleet itself has *name*."""
+        """Tell if peelfleet itself has *name*."""
         return name in self._own
 
     def _fits(self, name: str) -> bool:

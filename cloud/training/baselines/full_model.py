@@ -1,11 +1,8 @@
 """The full model: what every method starts from and is measured against."""
 
-import functools
 from dataclasses import dataclass
 
-from cloud.data.interactions import Interactions
 from cloud.training.config import BackbonePlugin, Training
-from cloud.training.train import GlobalModel, learn_global
 from wire.arrays import Float32Array
 
 
@@ -50,11 +47,6 @@ STAGE_ONE = (
 """The keys of training that pretraining reads; and `slice_width`, for the diversity term."""
 
 
-def pretrain_once(interactions: Interactions, training: Training) -> GlobalModel:
-    """Return the pretrained tables; the last two are cached."""
-    return _start_of(interactions, stage_one(training))
-
-
 def stage_one(training: Training) -> Training:
     """Return *training* with every key that pretraining does not read at its default.
 
@@ -66,14 +58,3 @@ def stage_one(training: Training) -> Training:
     if training.diversity:
         read["slice_width"] = training.slice_width
     return Training(**{"slice_width": min(Training().slice_width, training.dim)} | read)
-
-
-@functools.lru_cache(maxsize=2)
-def _start_of(interactions: Interactions, training: Training) -> GlobalModel:
-    return learn_global(interactions, training, lambda _: None)
-
-
-def learn_full(interactions: Interactions, training: Training) -> FullModel:
-    """Train the global model that PEEL's stages start from."""
-    start = pretrain_once(interactions, training)
-    return FullModel(training, start.factors.users, start.factors.items)

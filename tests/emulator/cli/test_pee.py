@@ -17,6 +17,7 @@ from emulator.simulation.model_cache import PreparedModel, prepare_model
 from scenarios.language.load import parse
 from tests.emulator.cli.test_main import peelfleet, write
 from tests.emulator.scenarios import TINY
+from tests.pages import blocks
 
 USER = "user-7"
 HEAVY = ("torch", "pyarrow", "simpy", "aiomqtt", "yaml", "plotly", "sklearn", "scipy", "constriction")
@@ -90,7 +91,7 @@ def test_recommendations_come_as_a_table_or_as_json_without_what_is_known(tiny_p
 
 def test_the_program_that_the_protocol_page_shows_prints_the_same(tiny_pee: Path) -> None:
     page = Path(__file__).parents[3] / "docs" / "protocol.md"
-    *_, program = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    *_, program = blocks(page, "python")
     shown = subprocess.run(
         [sys.executable, "-c", program], cwd=tiny_pee.parent, capture_output=True, text=True, check=True
     )

@@ -36,7 +36,7 @@ WALL = ("wall_seconds", "device_hours_per_wall_minute")
 
 
 def results(run: RunResult) -> tuple[dict[str, object], bytes, str]:
-    """Return what a run has measured, without wall times: its summary, its metrics, and its report."""
+    """Return the results of a run without wall times: its summary, its metrics, and its report."""
     summary = {name: value for name, value in run.summary.items() if name not in WALL}
     page = re.sub(rf"<code>({'|'.join(WALL)})</code></td><td>[^<]*<", "", (run.folder / REPORT).read_text())
     return summary, (run.folder / METRICS).read_bytes(), page
