@@ -1,0 +1,153 @@
+// A device on a broker: the session of docs/protocol.md over an MQTT client that is handed in.
+//
+// MQTT.js (https://github.com/mqttjs/MQTT.js) fits as it is: pass its `connect`. In a browser the address is
+// that of a WebSocket listener.
+
+import { Device } from "./device.js";
+import { readNotice } from "./notice.js";
+import { ReportScheduler } from "./report_scheduler.js";
+
+const LEAST_BACK_OFF_MS = 500;
+const LONGEST_BACK_OFF_MS = 30_000;
+const SHORT_CONNECTION_MS = 60_000;
+const LOST = JSON.stringify({ online: false, reason: "connection lost" });
+
+/** A device that is connected, or connects again. */
+export class Connection {
+  /**
+   * @param {(url: string, options: Object) => Object} connect - of MQTT.js
+   * @param {Object} options
+   * @param {string} options.url - of the broker
+   * @param {string} options.fleet
+   * @param {string} options.name - the device's name
+   * @param {string} options.password
+   * @param {number|null} options.user - the user's number
+   * @param {number|null} options.group - the user's group instead
+   * @param {() => number} options.now - milliseconds; only differences count
+   * @param {Object} options.schedule - options of `ReportScheduler`
+   * @param {(event: Object) => void} options.on - receives what happens: `{type, ...}` with the types
+   *   connected, disconnected, refused, notice, report, part, failed
+   */
+  constructor(connect, options) {
+    this.options = { now: () => Date.now(), on: () => {}, schedule: {}, user: null, group: null, ...options };
+    const { user, group } = this.options;
+    this.device = new Device({ user, group, seq: Date.now() });
+    this.scheduler = new ReportScheduler(this.device, this.options.schedule);
+    this.connect = connect;
+    this.base = `peel/1/${options.fleet}/${options.name}`;
+    this.modelTopic = `peel/1/${options.fleet}/model`;
+    this.failures = 0;
+    this.reason = "start";
+    this.timer = null;
+    this.client = null;
+    this.closed = true;
+  }
+
+  /** Connect, and stay connected until `close`. */
+  open() {
+    this.closed = false;
+    const { url, name, password } = this.options;
+    const client = this.connect(url, {
+      clientId: name,
+      username: name,
+      password,
+      protocolVersion: 4,
+      clean: true,
+      keepalive: 60,
+      reconnectPeriod: 0, // this file connects again: a new client and a new report
+      will: { topic: `${this.base}/status`, payload: LOST, qos: 1, retain: true },
+    });
+    this.client = client;
+    client.on("connect", () => this.subscribe(client));
+    client.on("message", (topic, payload) => this.onMessage(topic, payload));
+    client.on("error", (error) => this.options.on({ type: "failed", error: String(error.message ?? error) }));
+    client.on("close", () => this.onClose(client));
+  }
+
+  subscribe(client) {
+    this.connectedMs = this.options.now();
+    client.subscribe([`${this.base}/pee`, this.modelTopic], { qos: 1 }, (error, granted) => {
+      const refused = error || granted.some(({ qos }) => qos === 128);
+      if (refused) {
+        this.options.on({ type: "refused", error: String(error ?? "a subscription was refused") });
+        return;
+      }
+      this.publish("status", { online: true, reason: this.reason }, { qos: 1, retain: true });
+      this.reason = "reconnect";
+      this.options.on({ type: "connected" });
+      this.scheduler.onConnected(this.options.now());
+      this.reportIfDue();
+    });
+  }
+
+  onMessage(topic, payload) {
+    const nowMs = this.options.now();
+    if (topic === this.modelTopic) this.onNotice(payload, nowMs);
+    else if (topic === `${this.base}/pee`) {
+      const receipt = this.scheduler.onPart(new Uint8Array(payload), nowMs);
+      this.options.on({ type: "part", receipt, bytes: payload.length, reason: this.device.rejected });
+    }
+    this.reportIfDue();
+  }
+
+  onNotice(payload, nowMs) {
+    try {
+      const notice = readNotice(new Uint8Array(payload));
+      if (notice === null) return;
+      this.scheduler.onNotice(notice, nowMs);
+      this.options.on({ type: "notice", notice });
+    } catch (error) {
+      this.options.on({ type: "failed", error: `model notice: ${error.message}` });
+    }
+  }
+
+  onClose(client) {
+    if (client !== this.client) return;
+    this.client = null;
+    this.scheduler.onDisconnected();
+    clearTimeout(this.timer);
+    this.options.on({ type: "disconnected" });
+    if (this.closed) return;
+    const lasted = this.connectedMs === undefined ? 0 : this.options.now() - this.connectedMs;
+    this.connectedMs = undefined;
+    this.failures = lasted < SHORT_CONNECTION_MS ? this.failures + 1 : 1;
+    const whole = Math.min(LEAST_BACK_OFF_MS * 2 ** (this.failures - 1), LONGEST_BACK_OFF_MS);
+    this.timer = setTimeout(() => this.open(), whole * (0.5 + 0.5 * Math.random()));
+  }
+
+  /** Take a new budget, in bytes; what exceeds it is dropped at once. */
+  setBudget(budgetBytes) {
+    this.scheduler.onBudget(budgetBytes, this.options.now());
+    this.reportIfDue();
+  }
+
+  /** Recommend to another user. */
+  setUser(user) {
+    this.scheduler.onUser(user, this.options.now());
+    this.reportIfDue();
+  }
+
+  reportIfDue() {
+    const nowMs = this.options.now();
+    const report = this.scheduler.poll(nowMs);
+    if (report) {
+      this.publish("budget", report, { qos: 1 });
+      this.options.on({ type: "report", report });
+    }
+    clearTimeout(this.timer);
+    const waitMs = this.scheduler.nextMs - nowMs;
+    if (waitMs < Infinity) this.timer = setTimeout(() => this.reportIfDue(), Math.max(waitMs, 1));
+  }
+
+  publish(kind, message, options) {
+    this.client?.publish(`${this.base}/${kind}`, JSON.stringify(message), options);
+  }
+
+  /** Say goodbye and disconnect. */
+  close(reason = "stop") {
+    this.closed = true;
+    clearTimeout(this.timer);
+    this.publish("status", { online: false, reason }, { qos: 1, retain: true });
+    this.client?.end();
+  }
+}

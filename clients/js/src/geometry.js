@@ -1,0 +1,65 @@
+// The geometry of a model's item table: how it is cut into blocks (docs/protocol.md, "Blocks").
+
+const NUMBERS = { fp32: 4, fp16: 2, int8: 1 };
+export const CODECS = ["fp32", "fp16", "int8", "int4", "planes", "coded"];
+const MOST_BLOCKS = 2 ** 16;
+
+/** The shape of an item table and of its blocks. */
+export class Geometry {
+  /** @param {Object} notice - `geometry` of a model notice */
+  constructor(notice) {
+    this.items = notice.items;
+    this.dim = notice.dim;
+    this.itemGroups = notice.item_groups;
+    this.sliceWidth = notice.slice_width;
+    this.codec = notice.codec;
+    this.planes = notice.planes ?? 1;
+    this.score = notice.score ?? "aligned";
+    this.slices = Math.ceil(this.dim / this.sliceWidth);
+    this.blocks = this.itemGroups * this.slices * this.planes;
+    if (!CODECS.includes(this.codec)) throw new RangeError(`codec ${this.codec} is not known here`);
+    if (!["aligned", "tiled"].includes(this.score)) throw new RangeError(`score ${this.score} is not known here`);
+    if (!(this.items >= 1 && this.items <= 2 ** 28 && this.dim >= 1 && this.dim <= 2 ** 16)) {
+      throw new RangeError(`a table of ${this.items} x ${this.dim} is too large`);
+    }
+    if (!(this.itemGroups >= 1 && this.itemGroups <= this.items && this.blocks <= MOST_BLOCKS)) {
+      throw new RangeError(`${this.blocks} blocks are too many`);
+    }
+  }
+
+  /** True if a block adds precision planes to a cell. */
+  get embedded() {
+    return this.codec === "planes" || this.codec === "coded";
+  }
+
+  /** Bytes that a device stores for a block beside its bytes in `data`: its id, and its scale or size. */
+  get overhead() {
+    return { fp32: 2, fp16: 2, int8: 6, int4: 6, planes: 4, coded: 4 }[this.codec];
+  }
+
+  /** Return the cell of a block: item group, slice, plane, and its rows and columns. */
+  cell(block) {
+    const number = Math.floor(block / this.planes);
+    const itemGroup = Math.floor(number / this.slices);
+    const slice = number % this.slices;
+    const rows = this.rows(itemGroup);
+    const firstColumn = slice * this.sliceWidth;
+    const endColumn = Math.min(firstColumn + this.sliceWidth, this.dim);
+    return { number, itemGroup, slice, plane: block % this.planes, ...rows, firstColumn, endColumn };
+  }
+
+  /** Return the items of an item group: from `firstRow` up to, without, `endRow`. */
+  rows(itemGroup) {
+    return {
+      firstRow: Math.floor((itemGroup * this.items) / this.itemGroups),
+      endRow: Math.floor(((itemGroup + 1) * this.items) / this.itemGroups),
+    };
+  }
+
+  /** Return the bytes in `data` of a block whose codec has no sizes of its own. */
+  dataBytes(block) {
+    const { firstRow, endRow, firstColumn, endColumn } = this.cell(block);
+    const count = (endRow - firstRow) * (endColumn - firstColumn);
+    return this.codec === "int4" ? Math.ceil(count / 2) : NUMBERS[this.codec] * count;
+  }
+}

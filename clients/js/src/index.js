@@ -1,0 +1,7 @@
+// The library without its connection: everything here is pure, bytes go in and bytes come out.
+export { BlockTable } from "./block_table.js";
+export { Device, Receipt } from "./device.js";
+export { Geometry } from "./geometry.js";
+export { readNotice } from "./notice.js";
+export { PartError, readPart } from "./update_part.js";
+export { ReportScheduler } from "./report_scheduler.js";

@@ -1,0 +1,136 @@
+// When a device reports, reports again and backs off (docs/protocol.md, "A device's life"). Pure: times are
+// arguments, in milliseconds.
+
+import { Receipt } from "./device.js";
+
+const MANY_REFUSALS = 8;
+const LEAST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 60_000;
+const CONTRADICTIONS = ["content", "out_of_range"];
+
+/** The scheduler of one device's reports: call a method for each event, then `poll`. */
+export class ReportScheduler {
+  /**
+   * @param {import("./device.js").Device} device
+   * @param {Object} options
+   * @param {number} options.retryMs - wait for an answer before the device reports again
+   * @param {number} options.settleMs - wait after a notice: those that were missed come in a burst
+   * @param {number} options.leastIntervalMs - between two reports of changed budgets
+   * @param {() => number} options.draw - returns a number from 0 to 1
+   */
+  constructor(device, { retryMs = 30_000, settleMs = 100, leastIntervalMs = 50, draw = Math.random } = {}) {
+    this.device = device;
+    this.options = { retryMs, settleMs, leastIntervalMs, draw };
+    this.online = false;
+    this.awaitsAnswer = false;
+    this.lastMs = -Infinity; // of the last report
+    this.reportedModel = null; // the version that it asked for
+    this.refusals = 0;
+    this.refusedHeld = -1;
+    this.cancel();
+  }
+
+  /** Forget what is planned. */
+  cancel() {
+    this.dueMs = Infinity; // a report for a reason of its own
+    this.againMs = Infinity; // after refused answers
+    this.modelMs = Infinity; // for a new model version, when it is settled
+    this.silenceMs = Infinity; // the end of the wait for an answer
+  }
+
+  /** The next time at which `poll` may return a report. */
+  get nextMs() {
+    if (!this.online || this.device.announced === null) return Infinity;
+    return Math.min(this.dueMs, this.againMs, this.modelMs, this.silenceMs);
+  }
+
+  /** Plan a report; not before the first model version that is announced is settled. */
+  plan(dueMs) {
+    if (this.online && this.device.announced !== null) this.dueMs = Math.min(this.dueMs, dueMs);
+  }
+
+  /** Take a new budget. */
+  onBudget(budgetBytes, nowMs) {
+    this.device.setBudget(budgetBytes);
+    this.plan(Math.max(nowMs, this.lastMs + this.options.leastIntervalMs));
+  }
+
+  /** Recommend to another user from now on. */
+  onUser(user, nowMs) {
+    this.device.changeUser(user);
+    this.plan(nowMs);
+  }
+
+  /** Learn of a model from a notice, as `readNotice` returns it. */
+  onNotice(notice, nowMs) {
+    const { device } = this;
+    const isFirst = device.announced === null;
+    device.announce(notice);
+    if (isFirst) this.dueMs = Infinity; // the first report waits, too, until the version is settled
+    else if (notice.version === this.reportedModel) {
+      this.modelMs = Infinity;
+      return;
+    }
+    if (this.online) this.modelMs = nowMs + this.options.settleMs;
+  }
+
+  /** Report: what was under way on an earlier connection may be lost. */
+  onConnected(nowMs) {
+    this.online = true;
+    this.plan(nowMs);
+  }
+
+  /** Plan nothing until the next connection. */
+  onDisconnected() {
+    this.online = this.awaitsAnswer = false;
+    this.cancel();
+  }
+
+  /** Take in a part; return its `Receipt`. */
+  onPart(payload, nowMs) {
+    const receipt = this.device.receive(payload);
+    if (receipt === Receipt.APPLIED || receipt === Receipt.CONFIRMED) {
+      this.awaitsAnswer = false;
+      this.refusals = 0;
+      this.refusedHeld = -1;
+      this.againMs = this.silenceMs = Infinity;
+    } else if (receipt === Receipt.MISFIT) this.plan(nowMs);
+    else if (receipt === Receipt.REJECTED) this.onRejected(nowMs);
+    return receipt;
+  }
+
+  /** Ask again; later and later where answers are refused one after another and none brings a block. */
+  onRejected(nowMs) {
+    const { device } = this;
+    if (!this.awaitsAnswer || this.againMs !== Infinity) return; // this answer is counted already
+    if (device.held > this.refusedHeld) this.refusals = 0;
+    this.refusals += 1;
+    this.refusedHeld = device.held;
+    if (this.refusals < MANY_REFUSALS) {
+      this.plan(nowMs);
+      return;
+    }
+    if (device.model && CONTRADICTIONS.includes(device.rejected)) {
+      device.forget(); // a block that is held must be wrong, not every answer
+      this.refusedHeld = 0;
+    }
+    const waitMs = Math.min(LEAST_WAIT_MS * 2 ** (this.refusals - MANY_REFUSALS), LONGEST_WAIT_MS);
+    this.againMs = nowMs + Math.max(waitMs * (0.5 + 0.5 * this.options.draw()), LEAST_WAIT_MS);
+  }
+
+  /** Return the report that is due, which must be sent; null if none is. */
+  poll(nowMs) {
+    if (this.nextMs > nowMs) return null;
+    const isSilent = Math.min(this.dueMs, this.againMs, this.modelMs) > nowMs;
+    if (isSilent && this.againMs !== Infinity) {
+      this.silenceMs = Infinity; // the device waits on purpose
+      return null;
+    }
+    this.cancel();
+    this.awaitsAnswer = true;
+    this.lastMs = nowMs;
+    this.reportedModel = this.device.announced.version;
+    this.silenceMs = nowMs + this.options.retryMs;
+    return this.device.report();
+  }
+}
