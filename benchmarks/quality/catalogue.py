@@ -6,6 +6,7 @@ import msgspec
 
 from benchmarks.quality.peel import train_cached, train_shuffled
 from cloud.training.baselines.catalogue import BASELINES, FULL
+from cloud.training.baselines.group_heads import GroupHeads
 from cloud.training.baselines.method import CompressionMethod
 from cloud.training.config import Controller, Guard, Refinement
 from emulator.evaluation.peel_method import PeelMethod
@@ -16,8 +17,8 @@ from wire.geometry import Score
 SHARES = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.10, 0.25, 1.0)
 QUICK_SHARES = (0.01, 0.05, 0.25)
 BEST = "peel:best"
-CONTROLS = frozenset({"score-list", "random-blocks"})
-"""Not among the baselines that PEEL has to beat: one is no table, the other a control."""
+CONTROLS = frozenset({"list", "score-list", "random-blocks"})
+"""Not among the tables that PEEL has to beat: two belong to one user, the last is a control."""
 SLOW = frozenset({"retrained:fp32", "retrained:distilled", "matryoshka", "pq", "rule"})
 """Baselines that take long: a quick comparison leaves them out."""
 
@@ -99,7 +100,9 @@ def _peel_methods(model: Model) -> tuple[CompressionMethod, ...]:
 
 
 def _rivals(chosen: Callable[[str], bool]) -> tuple[CompressionMethod, ...]:
-    return tuple(method for name, method in BASELINES.items() if name != FULL and chosen(name))
+    alone = (method for name, method in BASELINES.items() if name != FULL and chosen(name))
+    heads = GroupHeads(train_cached), GroupHeads(train_cached, "head:groups-shared-order", own_order=False)
+    return (*heads, *alone)
 
 
 def _peel(name: str, model: Model) -> PeelMethod:

@@ -1,17 +1,16 @@
 """PEEL as a method to compare: a user's group has its own ranking of blocks, and a budget gets a prefix."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
-from cloud.blocks.store import BlockStore
-from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
-from cloud.training.baselines.full_model import FullModel
+from cloud.training.baselines.full_model import FullModel, members_of
+from cloud.training.baselines.group_heads import Learner
 from cloud.training.baselines.method import Candidate, Choice
-from cloud.training.config import Training
+from cloud.training.baselines.newcomers import place_users
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.scoring import ItemTable
 from emulator.simulation.evaluation import full_prefixes
@@ -19,9 +18,6 @@ from emulator.simulation.model_cache import encode_store
 from scenarios.language.schema import Model
 from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, IntArray
-
-Learner = Callable[[Interactions, Training], TrainedModel]
-"""Trains a model, or takes it from a cache."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +37,32 @@ class PeelMethod:
         """Train and encode."""
         training = msgspec.structs.replace(self.model.training, seed=full.seed)
         model = msgspec.structs.replace(self.model, training=training)
-        store = encode_store(self.learn(interactions, training), model, lambda _done, _total: None)
+        trained = self.learn(members_of(interactions, full), training)
+        store = encode_store(trained, model, lambda _done, _total: None)
         prefixes = full_prefixes(store)
-        return Choice(interactions, lambda budget: [_prefix_candidate(store, prefixes, budget)])
+        users = place_users(
+            full,
+            store.user_vectors,
+            store.user_groups,
+            lambda group: _table(prefixes[group], prefixes[group].layers.bytes[-1]).values,
+        )
+        return Choice(interactions, lambda budget: [_prefix_candidate(users, prefixes, budget)])
 
 
-def _prefix_candidate(store: BlockStore, prefixes: Mapping[int, BlockPrefix], budget_bytes: int) -> Candidate:
-    """Return the tables with which devices score, each with its own group's prefix."""
+def _prefix_candidate(
+    users: tuple[Float32Array, IntArray], prefixes: Mapping[int, BlockPrefix], budget_bytes: int
+) -> Candidate:
+    """Return the tables with which devices score, each with its own group's prefix.
+
+    Args:
+        users: vector and group of each.
+        prefixes: the whole ranking of each group.
+        budget_bytes: the budget.
+    """
     tables = {number: _table(prefix, budget_bytes) for number, prefix in prefixes.items()}
     layers = [prefix.layers for prefix in prefixes.values()]
     size = max(table.bytes[table.best(budget_bytes)] for table in layers)
-    return Candidate(size, lambda batch: _scores(store, tables, batch), f"{len(tables)} groups")
+    return Candidate(size, lambda batch: _scores(users, tables, batch), f"{len(tables)} groups")
 
 
 def _table(prefix: BlockPrefix, budget_bytes: int) -> ItemTable:
@@ -60,10 +71,11 @@ def _table(prefix: BlockPrefix, budget_bytes: int) -> ItemTable:
     return table
 
 
-def _scores(store: BlockStore, tables: Mapping[int, ItemTable], batch: IntArray) -> FloatArray:
-    scores = np.empty((len(batch), store.geometry.items))
-    vectors: Float32Array = store.user_vectors[batch]
-    groups = store.user_groups[batch]
+def _scores(
+    users: tuple[Float32Array, IntArray], tables: Mapping[int, ItemTable], batch: IntArray
+) -> FloatArray:
+    vectors, groups = users[0][batch], users[1][batch]
+    scores = np.empty((len(batch), len(tables[0].values)))
     for group in np.unique(groups).tolist():
         members = groups == group
         scores[members] = tables[group].scores(vectors[members])

@@ -7,8 +7,9 @@ import msgspec
 
 from cloud.blocks.selection import POLICY_PLUGINS, Selection
 from cloud.training.baselines.catalogue import BASELINES, FULL
+from cloud.training.baselines.group_heads import GroupHeads, Learner
 from cloud.training.baselines.method import CompressionMethod
-from emulator.evaluation.peel_method import Learner, PeelMethod
+from emulator.evaluation.peel_method import PeelMethod
 from scenarios.language.schema import RECIPES, Model
 from wire.codecs import Codec
 from wire.errors import InputError
@@ -19,7 +20,8 @@ _CODECS: Final[Mapping[str, Codec]] = {
     f"peel:{codec}": codec for codec in (Codec.PLANES, Codec.INT8, Codec.INT4, Codec.FP32)
 }
 PAPER: Final = "peel:paper"
-NAMES: Final = (*map(str, Selection), *_CODECS, PAPER, *BASELINES)
+GROUP_HEADS: Final = "head:groups"
+NAMES: Final = (*map(str, Selection), *_CODECS, PAPER, GROUP_HEADS, *BASELINES)
 
 
 def check_policies(names: Sequence[str], model: Model) -> tuple[str, ...]:
@@ -41,13 +43,15 @@ def check_policies(names: Sequence[str], model: Model) -> tuple[str, ...]:
 
 
 def model_of(name: str, model: Model) -> Model | None:
-    """Return the model of the policy *name* for a scenario's *model*; None for a baseline.
+    """Return the model of the policy *name* for a scenario's *model*; None for a baseline without groups.
 
     Raises:
         InputError: the model's codec does not go with it.
     """
     if name in BASELINES:
         return None
+    if name == GROUP_HEADS:
+        return model
     if name == PAPER:
         return RECIPES["paper"]
     if name in _CODECS:
@@ -66,5 +70,7 @@ def model_of(name: str, model: Model) -> Model | None:
 
 def method_of(name: str, model: Model, learn: Learner) -> CompressionMethod:
     """Return the method of the policy *name*; its models are trained by *learn*."""
+    if name == GROUP_HEADS:
+        return GroupHeads(learn)
     own = model_of(name, model)
     return BASELINES[name] if own is None else PeelMethod(name, own, learn)

@@ -175,6 +175,7 @@ def _state(measurement: Measurement | None) -> State:
         "users": measurement.metrics.users,
         "values": measurement.metrics.values,
         "shown": measurement.metrics.shown,
+        "first": measurement.metrics.first,
     }
     facts = {
         "fits": True,
@@ -190,6 +191,6 @@ def _measurement(state: State | None) -> Measurement | None:
     if state is None or not state.facts["fits"]:
         return None
     facts, arrays = state.facts, state.arrays
-    metrics = UserMetrics(arrays["users"], arrays["values"], arrays["shown"])
+    metrics = UserMetrics(arrays["users"], arrays["values"], arrays["shown"], arrays["first"])
     sizes = facts["budget_bytes"], facts["stored_bytes"]
     return Measurement(*sizes, facts["note"], metrics, facts["one_size"])

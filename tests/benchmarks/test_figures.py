@@ -52,7 +52,9 @@ def test_users_without_tail_items_are_left_out_of_tail_recall() -> None:
 
 def a_result(method: str, values: list[float]) -> Result:
     table = np.array([values, values, values])
-    scored = UserMetrics(np.arange(len(values)), table, np.ones(4, dtype=bool))
+    scored = UserMetrics(
+        np.arange(len(values)), table, np.ones(4, dtype=bool), np.zeros((len(values), 10), dtype=np.int64)
+    )
     return Result("world", method, 1.0, 10, 0, "", scored)
 
 

@@ -63,7 +63,7 @@ def test_pruning_nothing_ranks_as_the_full_table() -> None:
 
 
 def test_rotation_keeps_rankings_and_orders_dimensions() -> None:
-    users, items = rotate_tables(FULL.users, FULL.items)
+    users, items = rotate_tables(FULL)
     before, after = FULL.users @ FULL.items.T, users @ items.T
     shift = before - after  # the mean item's score: one number per user
     assert np.allclose(shift, shift[:, :1], atol=1e-4)
@@ -75,7 +75,9 @@ def test_rotation_puts_a_model_of_rank_two_into_two_columns() -> None:
     rng = np.random.default_rng(1)
     users, mix = rng.standard_normal((20, 2)), rng.standard_normal((2, 8))
     items = rng.standard_normal((30, 2))
-    new_users, new_items = rotate_tables((users @ mix).astype(np.float32), (items @ mix).astype(np.float32))
+    new_users, new_items = rotate_tables(
+        FullModel(SMALL, (users @ mix).astype(np.float32), (items @ mix).astype(np.float32))
+    )
     assert np.abs(new_users[:, 2:] @ new_items[:, 2:].T).max() < 1e-3
 
 

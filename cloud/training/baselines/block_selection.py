@@ -102,5 +102,5 @@ class FitnessSample:
 
 
 def _grid(full: FullModel) -> BlockGrid:
-    users, items = rotate_tables(full.users, full.items)
+    users, items = rotate_tables(full)
     return cut_blocks(users, items, full.training.item_groups, min(SLICE_WIDTH, items.shape[1]))

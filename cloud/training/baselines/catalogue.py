@@ -14,6 +14,7 @@ from cloud.training.baselines.precision import Precision
 from cloud.training.baselines.product_quantization import ProductQuantization
 from cloud.training.baselines.pruning import PrunedTable
 from cloud.training.baselines.score_list import ScoreList
+from cloud.training.baselines.top_list import TopList
 from cloud.training.baselines.whole import WholeTable
 
 FULL: Final = "full"
@@ -32,6 +33,7 @@ _METHODS: Final[tuple[CompressionMethod, ...]] = (
     WholeTable("uniform:int4", Precision.INT4),
     PrunedTable(),
     RandomBlocks(),
+    TopList(),
     ScoreList(),
     *(NarrowModel(f"retrained:{precision}", precision, _MORE_VARIANTS) for precision in Precision),
     DistilledModel(dropouts=_LESS_DROPOUT),

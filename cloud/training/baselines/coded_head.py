@@ -41,8 +41,8 @@ class CodedHeadItems:
 
     def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Rotate, if asked to, and scale the table."""
-        users, items = rotate_tables(full.users, full.items) if self.rotate else (full.users, full.items)
-        spread = np.sqrt(np.square(users).mean(axis=0)).clip(1e-12)  # (d,)
+        users, items = rotate_tables(full) if self.rotate else (full.users, full.items)
+        spread = np.sqrt(np.square(users[: len(full.members)]).mean(axis=0)).clip(1e-12)  # (d,)
         users, items = users / spread, items * spread
         steps = STEPS * float(np.sqrt(np.square(items).mean()))
         return Choice(interactions, lambda budget: _options(users, items, steps, budget))

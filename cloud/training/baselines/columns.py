@@ -24,7 +24,7 @@ class FirstColumns:
 
     def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Rotate once, if at all."""
-        users, items = rotate_tables(full.users, full.items) if self.rotate else (full.users, full.items)
+        users, items = rotate_tables(full) if self.rotate else (full.users, full.items)
         return Choice(interactions, lambda budget: truncations(users, items, self.precisions, budget))
 
 

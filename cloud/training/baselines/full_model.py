@@ -1,7 +1,11 @@
 """The full model: what every method starts from and is measured against."""
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, replace
 
+import numpy as np
+
+from cloud.data.interactions import Interactions
 from cloud.training.config import BackbonePlugin, Training
 from wire.arrays import Float32Array
 
@@ -13,11 +17,21 @@ class FullModel:
     training: Training
     users: Float32Array
     items: Float32Array
+    newcomers: int = 0
+    """The number of the last users who were no part of training: nothing may be learned from them.
+
+    Their validation items count as known: the interactions with such a model have none of theirs.
+    """
 
     @property
     def seed(self) -> int:
         """The seed it was trained with; a method draws from streams of this seed."""
         return self.training.seed
+
+    @property
+    def members(self) -> Float32Array:
+        """The vectors of the users who were part of training."""
+        return self.users[: len(self.users) - self.newcomers]
 
     @property
     def bytes(self) -> int:
@@ -58,3 +72,20 @@ def stage_one(training: Training) -> Training:
     if training.diversity:
         read["slice_width"] = training.slice_width
     return Training(**{"slice_width": min(Training().slice_width, training.dim)} | read)
+
+
+@functools.lru_cache(maxsize=4)
+def _first_users(interactions: Interactions, count: int) -> Interactions:
+    first = np.arange(count)
+    return replace(
+        interactions,
+        train=interactions.train.take(first),
+        valid=interactions.valid.take(first),
+        test=interactions.test.take(first),
+        user_ids=interactions.user_ids[:count],
+    )
+
+
+def members_of(interactions: Interactions, full: FullModel) -> Interactions:
+    """Return the interactions of the users who were part of training, the same object each time."""
+    return _first_users(interactions, len(full.members)) if full.newcomers else interactions

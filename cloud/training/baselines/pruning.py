@@ -27,7 +27,7 @@ class PrunedTable:
 
     def fit(self, full: FullModel, interactions: Interactions) -> Choice:
         """Prepare both bases."""
-        bases = {"as trained": (full.users, full.items), "rotated": rotate_tables(full.users, full.items)}
+        bases = {"as trained": (full.users, full.items), "rotated": rotate_tables(full)}
 
         rows, columns = full.items.shape
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists, Ranking, rank
 
 CUT_OFF = 20
+FIRST = 10
 HEAD_SHARE = 0.2
 SCORES_AT_ONCE = 2_000_000  # 16 MB of float64
 METRICS = ("ndcg_at_20", "recall_at_20", "tail_recall_at_20")
@@ -31,6 +32,8 @@ class UserMetrics:
     """A row for each of `METRICS`, shape (3, V); tail recall is NaN for who wants nothing of the tail."""
     shown: NDArray[np.bool_]
     """Mask of the items that are in the first 20 of any user, shape (I,)."""
+    first: IntArray
+    """The first 10 items of each user, shape (V, 10); -1 where a method offers no more."""
 
     @property
     def coverage(self) -> float:
@@ -58,13 +61,15 @@ def score(scores: Scores, known: ItemLists, relevant: ItemLists, n_items: int) -
         n_items: the number of items.
     """
     shown = np.zeros(n_items, dtype=bool)
-    columns = []
+    columns, first = [], []
     for batch in _batches(relevant, n_items):
         ranking, offered = _ranked(scores(batch), known.take(batch), relevant.take(batch))
         shown[ranking.items[offered]] = True
+        first.append(np.where(offered, ranking.items, -1)[:, :FIRST])
         tail = _tail_recall(ranking, relevant.take(batch), head_size(n_items))
         columns.append(np.stack([ranking.ndcg(CUT_OFF), ranking.recall(CUT_OFF), tail]))
-    return UserMetrics(np.flatnonzero(relevant.counts()), np.concatenate(columns, axis=1), shown)
+    users = np.flatnonzero(relevant.counts())
+    return UserMetrics(users, np.concatenate(columns, axis=1), shown, np.concatenate(first))
 
 
 def mean_ndcg(scores: Scores, known: ItemLists, relevant: ItemLists) -> float:

@@ -253,4 +253,5 @@ def _with_data(data: str) -> Scenario:
 
 
 def _metrics(ndcg: list[float], tail: list[float]) -> UserMetrics:
-    return UserMetrics(np.arange(len(ndcg)), np.array([ndcg, ndcg, tail]), np.ones(4, dtype=bool))
+    first = np.zeros((len(ndcg), 10), dtype=np.int64)
+    return UserMetrics(np.arange(len(ndcg)), np.array([ndcg, ndcg, tail]), np.ones(4, dtype=bool), first)
