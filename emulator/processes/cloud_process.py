@@ -79,6 +79,11 @@ class CloudReplica:
         self.close_stdin()
         self.start()
 
+    def kill(self) -> None:
+        """Kill the service, as a machine that fails does; `check` starts it again."""
+        self._process.kill()
+        self._process.wait()
+
     def stop(self) -> None:
         """Stop the service, and kill it if it does not end."""
         self.close_stdin()
