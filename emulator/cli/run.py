@@ -22,8 +22,10 @@ from emulator.cli.options import (
     Store,
     Workers,
     overrides,
+    path_option,
 )
 from emulator.cli.terminal import RunDisplay, as_json
+from emulator.exports.result_file import check_result_file, write_result
 from emulator.runner.runner import RunOptions
 from emulator.runner.runner import run as run_scenario
 from scenarios.language.load import load
@@ -50,11 +52,20 @@ def run(
     json: Annotated[
         bool, typer.Option("--json", help="Print the summary and the run's folder as a JSON object.")
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the verdict and the report only; no progress.")
+    ] = False,
+    result: Annotated[
+        list[Path] | None,
+        path_option("File for the verdict: .xml (JUnit) or .md (Markdown); may be repeated."),
+    ] = None,
 ) -> None:
     """Run a scenario: train or load its model, simulate the fleet, write a run directory.
 
     Exit status: 0 passed, 99 a threshold is broken, 2 the scenario is wrong, 1 the run failed.
     """
+    for file in result or ():
+        check_result_file(file)
     resolved = load(
         scenario, overrides(set_, seed=seed, clock=clock, sample=sample, **{"realtime.speed": speed})
     )
@@ -68,8 +79,10 @@ def run(
         executor=executor,
         force=force,
     )
-    with RunDisplay(live_view(resolved) if live else None) as display:
+    with RunDisplay(live_view(resolved) if live else None, quiet=quiet) as display:
         finished = run_scenario(resolved, options, display)
+    for file in result or ():
+        write_result(finished.summary, file)
     if json:
         typer.echo(as_json(finished))
     else:

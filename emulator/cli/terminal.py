@@ -14,7 +14,7 @@ from rich.table import Table
 from emulator.cli.live_view import LiveView
 from emulator.metrics.live_status import LiveStatus
 from emulator.progress.run_progress import RunProgress
-from emulator.progress.views import ProgressBars, ProgressLines, print_text
+from emulator.progress.views import NoView, ProgressBars, ProgressLines, print_text
 from emulator.report.verdict import rollout_groups, rollout_text, verdict_text
 from emulator.run_directory.layout import REPORT
 from emulator.runner.runner import RunResult
@@ -29,16 +29,18 @@ class RunDisplay(RunProgress):
 
     Args:
         live: the live view of the fleet, if it is wanted.
+        quiet: whether only warnings and the verdict are shown.
     """
 
-    def __init__(self, live: LiveView | None = None) -> None:
+    def __init__(self, live: LiveView | None = None, *, quiet: bool = False) -> None:
         self._terminal = Console(stderr=True)
         self._live = live
         self.wants_status = live is not None
         self._screen: Live | None = None
-        self._bars = ProgressBars(self._terminal) if self._terminal.is_terminal else None
-        self._counted = False
-        super().__init__(self._bars or ProgressLines(self._terminal))
+        self._quiet = quiet
+        self._bars = ProgressBars(self._terminal) if self._terminal.is_terminal and not quiet else None
+        self._counted = quiet
+        super().__init__(NoView() if quiet else self._bars or ProgressLines(self._terminal))
 
     def __enter__(self) -> Self:
         return self
@@ -88,8 +90,8 @@ class RunDisplay(RunProgress):
     def show(self, finished: RunResult) -> None:
         """Print the summary of a run and the path of its report."""
         terminal = Console()
-        terminal.print(summary_table(finished.summary))
-        for make_table in (rollout_table, impact_table, threshold_table):
+        tables = (summary_table, rollout_table, impact_table, threshold_table)
+        for make_table in () if self._quiet else tables:
             table = make_table(finished.summary)
             if table is not None:
                 terminal.print(table)
