@@ -103,6 +103,7 @@ class ItemNames:
             raise ValueError("a name must not end inside a character")
         self.text = text
         self.ends = ends
+        self._numbers: dict[str, int] | None = None  # made when a name is first looked up
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Self:
@@ -116,6 +117,12 @@ class ItemNames:
 
     def __getitem__(self, item: int) -> str:
         return self.text[int(self.ends[item - 1]) if item else 0 : int(self.ends[item])].decode()
+
+    def number(self, name: str) -> int | None:
+        """Return the number of the item *name*; None if there is none."""
+        if self._numbers is None:
+            self._numbers = {self[item]: item for item in range(len(self))}
+        return self._numbers.get(name)
 
 
 class ItemNumbers:
@@ -133,6 +140,11 @@ class ItemNumbers:
 
     def __getitem__(self, item: int) -> str:
         return str(item)
+
+    def number(self, name: str) -> int | None:
+        """Return the number of the item *name*; None if there is none."""
+        is_number = name.isascii() and name.isdigit() and len(name) < 20
+        return int(name) if is_number and int(name) < self._count else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -117,6 +117,24 @@ def streaming_scores(shelf: BlockPrefix, blocks: int, users: Float32Array) -> Fl
     geometry = shelf.geometry
     left = _user_factors(users, geometry)
     scores = np.empty((len(users), geometry.items))
+    for rows, values, held in decode_item_groups(shelf, blocks):
+        scores[:, rows] = _group_scores(left, values, held, geometry)
+    return scores
+
+
+def decode_item_groups(
+    shelf: BlockPrefix, blocks: int
+) -> Iterator[tuple[slice, Float32Array, NDArray[np.bool_]]]:
+    """Yield each item group: its items, their vectors (rows, d), and the slices that are held (N,).
+
+    Args:
+        shelf: the blocks.
+        blocks: the number of blocks held, the first of the ranking.
+
+    Raises:
+        RemoteProtocolError: the bytes of a block are not valid in its codec, or a number is not finite.
+    """
+    geometry = shelf.geometry
     for m, (rows, indices) in enumerate(
         zip(item_group_rows(geometry), _block_indices(shelf, blocks), strict=True)
     ):
@@ -126,8 +144,22 @@ def streaming_scores(shelf: BlockPrefix, blocks: int, users: Float32Array) -> Fl
             decode_into(shelf, index, values, planes)
         if not np.isfinite(values).all():
             raise RemoteProtocolError(Reason.CONTENT, f"numbers of item group {m} are not finite")
-        scores[:, rows] = _group_scores(left, values, planes > 0, geometry)
-    return scores
+        yield rows, values, planes > 0
+
+
+def score_factors(values: Float32Array, held: NDArray[np.bool_], geometry: Geometry) -> FloatArray:
+    """Return the vectors of one item group whose products with the user's vector are its scores, (rows, d).
+
+    Args:
+        values: shape (rows, d), 0 where no block is held.
+        held: True for each slice that is held, shape (N,).
+        geometry: the partition of the table and the form of the score.
+    """
+    factors = values.astype(np.float64)
+    if geometry.score is not Score.TILED:
+        return factors
+    sums = _sum_slices(factors, geometry) * (geometry.slices / max(1, int(held.sum())))
+    return np.asarray(np.tile(sums, geometry.slices)[:, : geometry.dim])
 
 
 def item_group_rows(geometry: Geometry) -> Iterator[slice]:

@@ -11,7 +11,8 @@ import pytest
 
 from cloud.data.load import load as load_data
 from devices.protocol.block_prefix import BlockPrefix
-from devices.recommender.pee_file import read_pee
+from devices.recommender.learning import LearningSettings, learn_pee
+from devices.recommender.pee_file import read_pee, recommend
 from devices.recommender.quality import HeldOut, user_qualities
 from emulator.simulation.model_cache import PreparedModel, prepare_model
 from scenarios.language.load import parse
@@ -87,6 +88,26 @@ def test_recommendations_come_as_a_table_or_as_json_without_what_is_known(tiny_p
     ]
     every = peelfleet("recommend", tiny_pee, "-k", "1000", "--all", "--json", folder=tiny_pee.parent).stdout
     assert {json.loads(line)["item"] for line in every.splitlines()} == set(interactions.item_ids)
+
+
+def test_what_was_met_since_moves_the_vector_and_is_not_recommended_again(tiny_pee: Path) -> None:
+    """The recommendations are those of the learned vector; items that the catalogue lacks are left out."""
+    folder, pee = tiny_pee.parent, read_pee(tiny_pee)
+    met = [item for item in range(len(pee.item_names)) if item not in pee.known_items][:3]
+    names = [pee.item_names[item] for item in met]
+    lines = [f"{name},{time}" for name, time in zip([*names, "unheard"], (3, 1, 2, 0), strict=True)]
+    (folder / "met.csv").write_text("\n".join(["item,time", *lines]) + "\n")
+    done = peelfleet("recommend", tiny_pee, "-k", "5", "--json", "--interactions", "met.csv", folder=folder)
+    expected = recommend(learn_pee(pee, [met[1], met[2], met[0]], LearningSettings()), 5)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["item"] for line in done.stdout.splitlines()] == [each.item for each in expected]
+    assert {each.item for each in expected}.isdisjoint(names)
+    assert [each.score for each in expected] != [each.score for each in recommend(pee, 5)]
+    assert done.stderr == "met.csv: 1 of 4 items are not in the catalogue, such as 'unheard': left out\n"
+    (folder / "met.csv").write_text("unheard\nof\n")
+    done = peelfleet("recommend", tiny_pee, "--interactions", "met.csv", folder=folder)
+    mistake = "met.csv: none of its 2 items is in the catalogue, such as 'unheard'"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"peelfleet: {mistake}\n")
 
 
 def test_the_program_that_the_protocol_page_shows_prints_the_same(tiny_pee: Path) -> None:
