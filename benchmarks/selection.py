@@ -1,7 +1,7 @@
 """Compares all selection policies at every budget, on one trained model.
 
-One model is trained per data set and cached. Each policy then ranks the same blocks, a floor of one per item
-group first, in as many layers as blocks, so that a budget gets the longest prefix that fits. Budgets are
+One model is trained per data set and cached. Each policy then ranks the same blocks, without a floor of one
+per item group, in as many layers as blocks, so that a budget gets the longest prefix that fits. Budgets are
 shares of the item table in fp32, quality is test NDCG@10 as a share of the whole fp32 table's. *Exact* is not
 a ranking: it is the heaviest subset of each user group's blocks for each budget by itself
 (`benchmarks.best_subset`). Blocks of codec int8 are in slices of 2, as in `benchmarks.quality`.
@@ -79,7 +79,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, eq=False)
 class Exact:
-    """The best subsets of every user group: ``stores`` by budget, None where a group's floor does not fit."""
+    """The best subsets of every user group: ``stores`` by budget, None where a group has none."""
 
     stores: list[BlockStore | None]
     gaps: list[Gap]
@@ -240,9 +240,12 @@ def best_subsets_by_group(
     """
     sizes = [size for _, size in budgets]
     groups = [_group_blocks(peel, trained, number) for number in range(len(peel.groups))]
-    subsets = [group.best(sizes, floor=True) for group in groups]
-    heaviest = np.array([_weights(group, group.best(sizes, floor=False)) for group in groups])
-    best = np.array([_weights(group, found) for group, found in zip(groups, subsets, strict=True)])
+    floored, free = ([group.best(sizes, floor=floor) for group in groups] for floor in (True, False))
+    with_floor, heaviest = (
+        np.array([_weights(group, found) for group, found in zip(groups, subsets, strict=True)])
+        for subsets in (floored, free)
+    )
+    subsets, best = (floored, with_floor) if peel.geometry.floor else (free, heaviest)
     prefix = np.array([group.weight_of_first(group.blocks.layers, sizes) for group in groups])
     layered = np.array(
         [group.weight_of_first(few.groups[at].layers, sizes) for at, group in enumerate(groups)]
@@ -259,7 +262,7 @@ def best_subsets_by_group(
                     prefix_least=float(own.min()),
                     layers_mean=float(few_own.mean()),
                     layers_least=float(few_own.min()),
-                    floor_mean=float((best[:, at] / heaviest[:, at]).mean()),
+                    floor_mean=float((with_floor[:, at] / heaviest[:, at]).mean()),
                 )
             )
     return Exact(stores, gaps)
@@ -268,6 +271,8 @@ def best_subsets_by_group(
 def _group_blocks(store: BlockStore, trained: TrainedModel, number: int) -> RankedBlocks:
     geometry, blocks = store.geometry, store.groups[number]
     group, ranking = group_table(trained, number), blocks.ranking()
+    if not geometry.floor:
+        group = group.centred()  # as it was encoded
     if geometry.codec.embedded:
         steps = rank_embedded(geometry, scale_for_embedding(group)[0], group)
         weights = np.array([step.utility * step.bytes for step in steps])
@@ -278,7 +283,7 @@ def _group_blocks(store: BlockStore, trained: TrainedModel, number: int) -> Rank
 
 
 def _weights(group: RankedBlocks, found: Sequence[list[int] | None]) -> list[float]:
-    return [float("nan") if places is None else float(group.weights[places].sum()) for places in found]
+    return [float(group.weights[places or []].sum()) for places in found]
 
 
 def _subset_store(store: BlockStore, found: Sequence[list[int] | None]) -> BlockStore | None:
@@ -286,7 +291,7 @@ def _subset_store(store: BlockStore, found: Sequence[list[int] | None]) -> Block
     groups = [
         _subset(store.geometry, group, places)
         for group, places in zip(store.groups, found, strict=True)
-        if places is not None
+        if places
     ]
     return replace(store, groups=tuple(groups)) if len(groups) == len(found) else None
 

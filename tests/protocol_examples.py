@@ -7,6 +7,7 @@ paper, for the story of one device; and for each codec a table of random numbers
 import json
 import math
 from collections.abc import Iterator
+from enum import StrEnum
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.scoring import ItemTable
 from tests.test_worked_example import ITEMS, USERS, a_store
 from wire.codecs import Codec
-from wire.geometry import Geometry, Score
+from wire.geometry import Geometry, Score, Unheld
 from wire.messages import MAX_JSON_BYTES, BudgetReport, QualityReport, Status, encode
 from wire.update_part import build_body, decode_part, encode_part
 
@@ -136,20 +137,18 @@ def _one_part(seq: int, model: str, first: int, ids: list[int]) -> bytes:
 
 def codecs() -> Files:
     """Return for each codec all blocks of a small table, and what they decode to and how items score."""
-    return {
+    return {f"codecs/{name}": content for codec in Codec for name, content in _of_codec(codec)} | {
         f"codecs/{name}": content
-        for codec in Codec
-        for score in (Score.ALIGNED, Score.TILED)
-        if score is Score.ALIGNED or codec is Codec.FP32
-        for name, content in _of_codec(codec, score)
+        for changes in ({"score": Score.TILED}, {"unheld": Unheld.ZERO})
+        for name, content in _of_codec(Codec.FP32, **changes)
     }
 
 
-def _of_codec(codec: Codec, score: Score) -> Iterator[tuple[str, bytes]]:
+def _of_codec(codec: Codec, **changes: StrEnum) -> Iterator[tuple[str, bytes]]:
     rng = np.random.default_rng(7)
     planes = 4 if codec.embedded else 1
-    geometry = Geometry(
-        items=12, dim=3, item_groups=2, slice_width=2, codec=codec, planes=planes, score=score
+    geometry = msgspec.structs.replace(
+        Geometry(items=12, dim=3, item_groups=2, slice_width=2, codec=codec, planes=planes), **changes
     )
     table = (rng.laplace(size=(12, 3)) / 8).astype(np.float32)
     weights = rng.random((2, 2)).astype(np.float32)
@@ -169,7 +168,7 @@ def _of_codec(codec: Codec, score: Score) -> Iterator[tuple[str, bytes]]:
         user_groups=np.array([0]),
         report={},
     )
-    name = codec.value if score is Score.ALIGNED else f"{codec.value}-{score.value}"
+    name = "-".join([codec.value, *changes.values()])
     report = BudgetReport(seq=1, budget_bytes=2**20, user=0)
     introduction, blocks = Responder(store).answer(encode(report))
     yield f"{name}-1.safetensors", introduction

@@ -30,6 +30,13 @@ def codec_hint(error: Exception) -> str:
     return "; is it the codec of a plug-in that is not installed here?" if "codec`" in str(error) else ""
 
 
+class Unheld(StrEnum):
+    """The score of an item of whose group no block is held."""
+
+    LAST = "last"  # none: it ranks behind all others
+    ZERO = "zero"  # that of the mean item, since tables are centred
+
+
 class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The shape of an item table and of its blocks."""
 
@@ -47,6 +54,8 @@ class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """P; more than one only if the codec is embedded."""
     score: Score = Score.ALIGNED
     """The way to compute a score from the blocks held."""
+    unheld: Unheld | msgspec.UnsetType = msgspec.UNSET  # unset in the notices of older clouds
+    """The score of an item without a block; `last` if it is left out."""
 
     def __post_init__(self) -> None:
         for name, most in (("items", MAX_ITEMS), ("dim", MAX_DIM)):
@@ -61,6 +70,11 @@ class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"planes(={self.planes}) of codec {self.codec} must be from 1 to {most}")
         if self.blocks > MAX_BLOCKS:
             raise ValueError(f"blocks(={self.blocks}) must be at most {MAX_BLOCKS}")
+
+    @property
+    def floor(self) -> bool:
+        """True if only items with a block can be ranked: rankings begin with a block of each item group."""
+        return self.unheld is not Unheld.ZERO
 
     @property
     def slices(self) -> int:

@@ -3,7 +3,6 @@
 Letters: I items, d dimensions, M item groups, N slices, P planes.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -64,22 +63,19 @@ def rank_embedded(
 
     For each cell, distortion as a function of bytes after each plane is a curve. The corners of its lower
     convex hull are the blocks, so that no block has a larger utility per byte than the one before it. All
-    blocks are then ranked by the policy; PEEL ranks by utility per byte, the floor first.
+    blocks are then ranked by the policy; PEEL ranks by utility per byte.
     """
     steps = _plan_blocks(geometry, values, group)
-    order = rank(_embedded_candidates(steps, demand(geometry, group)))
-    return [steps[index] for index in order.tolist()]
-
-
-def _embedded_candidates(steps: Sequence[PlannedBlock], group_demand: FloatArray) -> Candidates:
-    return Candidates(
+    candidates = Candidates(
         item_groups=np.array([step.item_group for step in steps]),
         slices=np.array([step.slice for step in steps]),
         utility=np.array([step.utility for step in steps]),
         bytes=np.array([step.bytes for step in steps]),
         per_byte=True,
-        demand=group_demand,
+        demand=demand(geometry, group),
+        floor=geometry.floor,
     )
+    return [steps[index] for index in rank(candidates).tolist()]
 
 
 def _plan_blocks(geometry: Geometry, values: Float32Array, group: GroupTable) -> list[PlannedBlock]:
@@ -94,10 +90,9 @@ def _plan_blocks(geometry: Geometry, values: Float32Array, group: GroupTable) ->
             for n in range(geometry.slices)
             for held, planes, utility, size in convex_hull(distortion[:, m, n], sizes[:, m, n], overhead)
         ]
-        steps += own or [
-            PlannedBlock(m, 0, 0, 1, 0.0, float(overhead))
-        ]  # all zeros, but every item can be ranked
-    return steps
+        # All zeros, but ranked because it has a block.
+        steps += own or ([PlannedBlock(m, 0, 0, 1, 0.0, float(overhead))] if geometry.floor else [])
+    return steps or [PlannedBlock(0, 0, 0, 1, 0.0, float(overhead))]
 
 
 def convex_hull(

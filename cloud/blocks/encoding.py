@@ -77,7 +77,12 @@ def encode_model(
 def encode_group(
     geometry: Geometry, group: GroupTable, layers: int, rank: RankingPolicy = rank_by_peel
 ) -> tuple[GroupBlocks, FloatArray]:
-    """Return a group's blocks, and the factors for its users' vectors, shape (d,)."""
+    """Return a group's blocks, and the factors for its users' vectors, shape (d,).
+
+    If items without a block score 0, the table is centred first, so that 0 is the score of the mean item.
+    """
+    if not geometry.floor:
+        group = group.centred()
     if not geometry.codec.embedded:
         ranking = rank(cell_candidates(geometry, group)).tolist()
         return _encode_ranking(geometry, group.table, ranking, layers), np.ones(geometry.dim)
@@ -97,12 +102,13 @@ def cell_candidates(geometry: Geometry, group: GroupTable) -> Candidates:
         bytes=np.array(data_sizes(geometry), dtype=np.float64) + geometry.codec.overhead,
         per_byte=False,
         demand=demand(geometry, group),
+        floor=geometry.floor,
     )
 
 
 def encode_cells(geometry: Geometry, table: Float32Array, weights: FloatArray, layers: int) -> GroupBlocks:
     """Return the blocks of a table (I, d), by a codec of one plane, ranked by *weights* (M, N)."""
-    return _encode_ranking(geometry, table, rank_blocks(weights).tolist(), layers)
+    return _encode_ranking(geometry, table, rank_blocks(weights, floor=geometry.floor).tolist(), layers)
 
 
 def _encode_ranking(
@@ -119,7 +125,7 @@ def _encode_ranking(
         scales=scales if geometry.codec.scale_bytes else b"",
         data=b"".join(data for _, data in encoded),
     )
-    return GroupBlocks.of(geometry, blocks, lambda sizes: cut_layers(sizes, layers, geometry.item_groups))
+    return GroupBlocks.of(geometry, blocks, lambda sizes: cut_layers(sizes, layers, _floor_blocks(geometry)))
 
 
 def encode_planned(
@@ -140,7 +146,12 @@ def encode_planned(
         ids.append(block)
         encoded.append(geometry.codec.coder.encode(cell, step.held, step.planes)[1])
     blocks = Blocks(_u16(ids), _u16([len(data) for data in encoded]), b"", b"".join(encoded))
-    return GroupBlocks.of(geometry, blocks, lambda sizes: cut_layers(sizes, layers, geometry.item_groups))
+    return GroupBlocks.of(geometry, blocks, lambda sizes: cut_layers(sizes, layers, _floor_blocks(geometry)))
+
+
+def _floor_blocks(geometry: Geometry) -> int:
+    """Return the number of blocks before which a ranking may be of little use."""
+    return geometry.item_groups if geometry.floor else 1
 
 
 def _u16(values: Sequence[int]) -> bytes:

@@ -1,6 +1,6 @@
 """One user group's item table, with the data for its block weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,11 @@ class GroupTable:
     second_moment: FloatArray
     item_weights: Float32Array
     corrections: Float32Array | None = None
+
+    def centred(self) -> "GroupTable":
+        """Return the table less its mean item: each user's scores change by one number, no ranking does."""
+        mean = self.table.mean(axis=0, dtype=np.float64)
+        return replace(self, table=(self.table - mean).astype(np.float32))
 
     def apply_corrections(self, utility: FloatArray) -> FloatArray:
         """Return *utility*, shape (M, N), times the corrections."""

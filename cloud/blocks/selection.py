@@ -1,9 +1,9 @@
 """Selection of blocks for a budget: one ranking of blocks per user group, cut into layers.
 
 PEEs of one ranking are nested: the PEE of a larger budget contains that of a smaller one. Every policy is a
-ranking, and every ranking starts with a floor of one block per item group, the first that the policy itself
-takes. So all items can be ranked at the smallest budgets, with any policy. Letters: M item groups, N slices,
-B blocks.
+ranking. Where an item without a block cannot be ranked (`wire.geometry.Unheld`), every ranking starts with a
+floor of one block per item group, the first that the policy itself takes. Letters: M item groups, N slices, B
+blocks.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ SHARE_BELOW_FLOOR = 1 / 8
 
 
 class Selection(StrEnum):
-    """The policies by which blocks are ranked after the floor.
+    """The policies by which blocks are ranked, after the floor if there is one.
 
     A policy of a plug-in is a `Selection`, too: `Selection(name)` finds it, and a loop has our own ones only.
     """
@@ -57,7 +57,8 @@ class Candidates:
 
     Shapes (B,): ``item_groups`` and ``slices`` of the blocks; ``utility``, finite, by which `peel` ranks,
     never rising within a cell; ``bytes``, the stored size. ``per_byte``: the utility is per byte, else per
-    block. ``demand`` (M,) is the user group's demand for each item group.
+    block. ``demand`` (M,) is the user group's demand for each item group. ``floor``: the first block of each
+    item group comes before all others; the ranking sees to it, not the policy.
     """
 
     item_groups: IntArray
@@ -66,6 +67,7 @@ class Candidates:
     bytes: FloatArray
     per_byte: bool
     demand: FloatArray
+    floor: bool
 
     @property
     def weights(self) -> FloatArray:
@@ -84,7 +86,7 @@ class Candidates:
 
 
 RankingPolicy = Callable[[Candidates], IntArray]
-"""Returns the order of the candidates: the floor first, and no block before one that it refines."""
+"""Returns the order of the candidates: a floor first, and no block before one that it refines."""
 
 CandidateOrder = Callable[[Candidates, np.random.Generator], IntArray]
 """A policy of a plug-in: returns the order of the candidates, no block before one that it refines.
@@ -107,7 +109,7 @@ POLICY_PLUGINS: Final = PluginRegistry(
 
 def rank_by_peel(candidates: Candidates) -> IntArray:
     """Return the order of PEEL."""
-    return order_floor_first(candidates.utility, candidates.item_groups)
+    return _with_floor(_descending(candidates.utility), candidates)
 
 
 def ranking_policy(selection: Selection, rng: np.random.Generator) -> RankingPolicy:
@@ -129,13 +131,13 @@ def ranking_policy(selection: Selection, rng: np.random.Generator) -> RankingPol
     }
     if selection not in orders:
         raise InputError(f"selection(={str(selection)!r}) is that of a plug-in that is not there any more")
-    return lambda candidates: _move_floor_first(orders[selection](candidates), candidates.item_groups)
+    return lambda candidates: _with_floor(orders[selection](candidates), candidates)
 
 
 def _order_by_plugin(
     selection: Selection, plugin: CandidateOrder, candidates: Candidates, rng: np.random.Generator
 ) -> IntArray:
-    """Return the order of a plug-in, checked, with the floor first.
+    """Return the order of a plug-in, checked, with a floor first.
 
     Raises:
         InputError: it is no order of the candidates.
@@ -151,7 +153,7 @@ def _order_by_plugin(
         raise InputError(
             f"{POLICY_PLUGINS.plugin(selection)}: must not return a block before one that it refines"
         )
-    return _move_floor_first(order.astype(np.int64), candidates.item_groups)
+    return _with_floor(order.astype(np.int64), candidates)
 
 
 def order_in_cells(utility: FloatArray, cells: IntArray) -> IntArray:
@@ -159,21 +161,15 @@ def order_in_cells(utility: FloatArray, cells: IntArray) -> IntArray:
     return _descending(_running_minimum(utility, cells))
 
 
-def order_floor_first(utility: NDArray[np.floating], item_groups: IntArray) -> IntArray:
-    """Return the order by falling utility, with the floor first.
-
-    The floor is the block of highest utility of each item group. Equal utilities keep their order.
+def rank_blocks(weights: NDArray[np.floating], *, floor: bool) -> IntArray:
+    """Return the block ids of cells with one block each by falling *weights*, shape (M, N).
 
     Args:
-        utility: finite, shape (B,).
-        item_groups: the item group of each block, shape (B,).
+        weights: finite; equal weights keep their order.
+        floor: put the heaviest block of each item group before all others.
     """
-    return _move_floor_first(_descending(utility), item_groups)
-
-
-def rank_blocks(weights: NDArray[np.floating]) -> IntArray:
-    """Return the block ids of cells with one block each, `order_floor_first` by *weights*, shape (M, N)."""
-    return order_floor_first(weights.reshape(-1), np.repeat(np.arange(len(weights)), weights.shape[1]))
+    order = _descending(weights.reshape(-1))
+    return _move_floor_first(order, order // weights.shape[1]) if floor else order
 
 
 def cut_layers(sizes: Sequence[int], count: int, floor: int) -> Layers:
@@ -186,7 +182,7 @@ def cut_layers(sizes: Sequence[int], count: int, floor: int) -> Layers:
     Args:
         sizes: stored bytes of each block in ranking order, overhead included.
         count: at least 1.
-        floor: the number of blocks of the floor.
+        floor: the number of blocks of the floor; 1 for none.
     """
     ends = np.cumsum(sizes)
     if count >= len(ends):
@@ -210,9 +206,19 @@ def _descending(utility: NDArray[np.floating]) -> IntArray:
     return np.argsort(-utility, kind="stable")
 
 
+def _with_floor(order: IntArray, candidates: Candidates) -> IntArray:
+    """Return *order*, with the floor first if the candidates need one."""
+    return _move_floor_first(order, candidates.item_groups[order]) if candidates.floor else order
+
+
 def _move_floor_first(order: IntArray, item_groups: IntArray) -> IntArray:
-    """Return *order* with the first block of each item group before all others."""
-    _, first = np.unique(item_groups[order], return_index=True)
+    """Return *order* with the first block of each item group before all others.
+
+    Args:
+        order: of the blocks.
+        item_groups: the item group of each block, in that order.
+    """
+    _, first = np.unique(item_groups, return_index=True)
     rest = np.ones(len(order), dtype=bool)
     rest[first] = False
     return np.concatenate([order[np.sort(first)], order[rest]])

@@ -313,13 +313,15 @@ def _check_users(store: BlockStore) -> None:
 def _check_group(geometry: Geometry, group: GroupBlocks) -> None:
     """Check that a ranking ranks every item, repeats no block, and has layers with the bytes of their blocks.
 
-    Not every cell must be present: a group may leave out slices without information.
+    Not every cell must be present: a group may leave out slices without information, and item groups if items
+    without a block can be ranked.
     """
     ids = np.array(group.ranking())
     cells, planes = np.divmod(ids, geometry.planes)
-    items = len(np.unique(cells // geometry.slices))
-    if len(np.unique(ids)) < len(ids) or items < geometry.item_groups:
-        raise ValueError("a ranking must have a block of every item group, and no block twice")
+    if len(np.unique(ids)) < len(ids):
+        raise ValueError("a ranking must have no block twice")
+    if geometry.floor and len(np.unique(cells // geometry.slices)) < geometry.item_groups:
+        raise ValueError("a ranking must have a block of every item group")
     order = np.argsort(cells, kind="stable")
     same = np.diff(cells[order]) == 0
     if not (np.diff(planes[order]) > 0)[same].all():

@@ -28,7 +28,7 @@ from cloud.training.rotate import rotate
 from cloud.training.threads import limit_threads
 from cloud.training.validation_guard import StageReport, small_budget_evaluator
 from wire.codecs import Codec
-from wire.geometry import Geometry
+from wire.geometry import Geometry, Unheld
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 
 
@@ -144,6 +144,7 @@ def _evaluation_geometry(partition: Partition, config: Training) -> Geometry:
         slice_width=config.slice_width,
         codec=Codec.CODED,
         planes=EVALUATION_PLANES,
+        unheld=Unheld.ZERO,
     )
 
 

@@ -153,11 +153,12 @@ def small_budget_evaluator(geometry: Geometry) -> Evaluator:
     """Return the evaluator that uses the blocks held at small budgets, in ranking order.
 
     Args:
-        geometry: with an embedded codec; no more planes are needed than the budgets reach.
+        geometry: with an embedded codec, and a score of items without a block; no more planes are needed than
+            the budgets reach.
     """
 
     def evaluate(group: GroupTable, vectors: Float32Array, validation: ValidationUsers) -> FloatArray:
-        values, user_scale = scale_for_embedding(group)
+        values, user_scale = scale_for_embedding(group.centred())
         users = (vectors * user_scale).astype(np.float32)
         scores = [
             ndcg_per_user(users, table, validation.known, validation.relevant)
@@ -171,14 +172,14 @@ def small_budget_evaluator(geometry: Geometry) -> Evaluator:
 def _prefixes(
     geometry: Geometry, values: Float32Array, steps: Sequence[PlannedBlock]
 ) -> Iterator[Float32Array]:
-    """Yield the table, shape (I, d), as decoded at each evaluation budget, the floor included.
+    """Yield the table, shape (I, d), as decoded at each evaluation budget; one block is held at least.
 
     All are one array that is changed in place.
     """
     ends = np.cumsum([step.bytes for step in steps])
     known, count_before = np.zeros_like(values), 0
     for share in EVALUATION_BUDGETS:
-        count = max(int(np.searchsorted(ends, share * values.size * 4, side="right")), geometry.item_groups)
+        count = max(1, int(np.searchsorted(ends, share * values.size * 4, side="right")))
         planes = {(step.item_group, step.slice): step.planes for step in steps[count_before:count]}
         for (m, n), held in planes.items():
             block = (m * geometry.slices + n) * geometry.planes

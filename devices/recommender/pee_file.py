@@ -174,7 +174,9 @@ class Pee:
 
     @property
     def ranked_items(self) -> int:
-        """The number of items that have a block and can be ranked."""
+        """The number of items that can be ranked: those with a block, or all if the others score 0."""
+        if self.shelf.ids and not self.shelf.geometry.floor:
+            return self.shelf.geometry.items
         held = {self.shelf.geometry.cell(block)[0] for block in self.shelf.ids}
         rows = enumerate(item_group_rows(self.shelf.geometry))
         return sum(items.stop - items.start for m, items in rows if m in held)

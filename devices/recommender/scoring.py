@@ -3,7 +3,8 @@
     aligned   score(u, i) = sum over held blocks (m(i), n) of <u^n, v_i^n>
     tiled     score(u, i) = N / |S| <sum over all n of u^n, sum over held n of v_i^n>,   |S| of N slices held
 
-The second is that of the authors' code. Two functions compute the same scores: `ItemTable` keeps the decoded
+The second is that of the authors' code. Items of whose group nothing is held have no score, or 0
+(`wire.geometry.Unheld`). Two functions compute the same scores: `ItemTable` keeps the decoded
 items, `streaming_scores` decodes one item group at a time and forgets it. Only numpy is needed, and the range
 coder for the codec `coded`. Letters: B users, I items, d dimensions, M item groups, N slices of w dimensions.
 """
@@ -52,7 +53,7 @@ class ItemTable:
         self.held = blocks
 
     def scores(self, users: Float32Array) -> FloatArray:
-        """Return the score of every item, shape (B, I); -inf for an item without a block.
+        """Return the score of every item, shape (B, I); an item without a block has -inf or 0.
 
         In float64, so that the score of a user does not depend on the batch (`wire.ranking_metrics.rank`).
 
@@ -85,7 +86,7 @@ def decode_into(shelf: BlockPrefix, index: int, values: Float32Array, planes: In
 def table_scores(
     users: Float32Array, values: Float32Array, held: NDArray[np.bool_], geometry: Geometry
 ) -> FloatArray:
-    """Return the score of every item, shape (B, I); -inf for an item of whose group no slice is held.
+    """Return the score of every item, shape (B, I); -inf or 0 for an item of whose group no slice is held.
 
     Args:
         users: shape (B, d).
@@ -93,10 +94,10 @@ def table_scores(
         held: True for each cell that is held, shape (M, N).
         geometry: the partition of the table and the form of the score.
     """
-    left = _user_factors(users, geometry)
+    left, unheld = _user_factors(users, geometry), _unheld_score(geometry, bool(held.any()))
     scores = np.empty((len(users), geometry.items))
     for m, rows in enumerate(item_group_rows(geometry)):
-        scores[:, rows] = _group_scores(left, values[rows], held[m], geometry)
+        scores[:, rows] = _group_scores(left, values[rows], held[m], geometry) if held[m].any() else unheld
     return scores
 
 
@@ -115,10 +116,10 @@ def streaming_scores(shelf: BlockPrefix, blocks: int, users: Float32Array) -> Fl
         RemoteProtocolError: the bytes of a block are not valid in its codec, or a number is not finite.
     """
     geometry = shelf.geometry
-    left = _user_factors(users, geometry)
+    left, unheld = _user_factors(users, geometry), _unheld_score(geometry, blocks > 0)
     scores = np.empty((len(users), geometry.items))
     for rows, values, held in decode_item_groups(shelf, blocks):
-        scores[:, rows] = _group_scores(left, values, held, geometry)
+        scores[:, rows] = _group_scores(left, values, held, geometry) if held.any() else unheld
     return scores
 
 
@@ -192,16 +193,18 @@ def _group_scores(
     Args:
         left: the user factors.
         values: shape (rows, d), 0 where no block is held.
-        held: True for each slice that is held, shape (N,).
+        held: True for each slice that is held, shape (N,); one at least is.
         geometry: the partition of the table and the form of the score.
     """
-    count = int(held.sum())
-    if not count:
-        return np.full((len(left), len(values)), -np.inf)
     right = values.astype(np.float64)
     if geometry.score is not Score.TILED:
         return np.asarray(left @ right.T)
-    return np.asarray(left @ _sum_slices(right, geometry).T * (geometry.slices / count))
+    return np.asarray(left @ _sum_slices(right, geometry).T * (geometry.slices / int(held.sum())))
+
+
+def _unheld_score(geometry: Geometry, any_block: bool) -> float:
+    """Return the score of an item without a block: none, or 0 where *any_block* of the table is held."""
+    return 0.0 if any_block and not geometry.floor else -np.inf
 
 
 def _sum_slices(vectors: FloatArray, geometry: Geometry) -> FloatArray:

@@ -120,7 +120,7 @@ def decoded(cell, data, scale, plane, codec):
 
 
 def rank(geometry, user, blocks):
-    """Return (item, score) of the items with a block, the best first; *blocks* are (id, data, scale)."""
+    """Return (item, score) of the items that have a score, the best first; *blocks* are (id, data, scale)."""
     items, dim, width, planes = (geometry[key] for key in ("items", "dim", "slice_width", "planes"))
     slices, codec = -(-dim // width), geometry["codec"]
     cells, values = {}, {}
@@ -139,7 +139,7 @@ def rank(geometry, user, blocks):
         }
         numbers = decoded(cells.setdefault(cell_number, empty), data, scale, plane, codec)
         values.update(zip([(i, c) for i in rows for c in columns], numbers, strict=True))
-    scores = {}
+    scores = dict.fromkeys(range(items), 0.0) if geometry.get("unheld") == "zero" and blocks else {}
     for i in {i for i, _ in values}:
         held = [c for c in range(dim) if (i, c) in values]
         if geometry["score"] == "tiled":

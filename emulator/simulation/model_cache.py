@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import UNSET
 
 import scenarios
 from cloud.blocks.encoding import RankingSettings, encode_model
@@ -31,7 +32,7 @@ from scenarios.language.schema import Model
 from scenarios.language.types import plain
 from wire.errors import InputError, RunError
 from wire.extras import is_installed, needs_extra
-from wire.geometry import Geometry
+from wire.geometry import Geometry, Unheld
 from wire.input_files import open_regular
 from wire.output_files import os_error_text
 from wire.text import printable
@@ -352,6 +353,7 @@ def encode_store(trained: TrainedModel, model: Model, tick: Callable[[int, int],
         codec=model.codec,
         planes=model.planes,
         score=model.score,
+        unheld=UNSET if model.floor else Unheld.ZERO,
     )
     return encode_model(
         trained, geometry, RankingSettings(model.layers, model.selection, model.training.seed), tick

@@ -67,15 +67,19 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Score by which a device ranks: `aligned`, products of the user's and the item's numbers, slice by
     slice; or `tiled`, the product of the sums of their slices, as in the authors' code."""
 
+    floor: bool = False
+    """True to rank one block of each item group before all others: an item without a block is ranked last
+    then. Else it scores 0, as the mean item does, and blocks are ranked by their worth from the first."""
+
     selection: Selection = Selection.PEEL
-    """Order of a user group's blocks. All policies begin with one block per item group, the first in their
-    own order. `peel`: by weight, or by weight per byte if the codec is `planes` or `coded`; `weight`: by
-    weight, whatever the size; `weight_per_byte`: by weight over stored bytes, which differs only if cells
-    differ in size; `popularity`: all blocks of the user group's most popular item group, then those of the
-    next; `prefix`: all blocks of the first slice of dimensions, then those of the second; `random`: in an
-    order drawn for each user group (`training.seed`). Within an item group or a slice, `popularity` and
-    `prefix` rank as `peel` does. A policy that gives the same order as `peel` is refused: `weight` if a block
-    is a complete cell (`fp32` to `int4`), `weight_per_byte` if it is not."""
+    """Order of a user group's blocks, after the floor if there is one. `peel`: by weight, or by weight per
+    byte if the codec is `planes` or `coded`; `weight`: by weight, whatever the size; `weight_per_byte`: by
+    weight over stored bytes, which differs only if cells differ in size; `popularity`: all blocks of the user
+    group's most popular item group, then those of the next; `prefix`: all blocks of the first slice of
+    dimensions, then those of the second; `random`: in an order drawn for each user group (`training.seed`).
+    Within an item group or a slice, `popularity` and `prefix` rank as `peel` does. A policy that gives the
+    same order as `peel` is refused: `weight` if a block is a complete cell (`fp32` to `int4`),
+    `weight_per_byte` if it is not."""
 
     layers: Annotated[int, Meta(ge=1, le=65_536)] = 64
     """Number of sizes of a PEE, geometric in bytes; with as many layers as blocks, a PEE fills its budget."""
@@ -120,7 +124,7 @@ def with_paths(model: Model, change: Callable[[str], str]) -> Model:
 
 RECIPES: Final[Mapping[str, Model]] = {
     "best": Model(),
-    "paper": Model(recipe="paper", training=TRAININGS["paper"], codec=Codec.FP32),
+    "paper": Model(recipe="paper", training=TRAININGS["paper"], codec=Codec.FP32, floor=True),
 }
 """The model of each recipe, with no other key in the file."""
 

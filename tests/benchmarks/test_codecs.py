@@ -23,8 +23,8 @@ def test_the_largest_group_stands_alone(model: TrainedModel) -> None:
 def test_a_codec_costs_more_at_larger_budgets_and_less_memory_when_lean(
     model: TrainedModel, codec: Codec
 ) -> None:
-    costs = list(measure(model, SMALL_TRAINING, codec, 1, (0.001, 0.05, 1.0)))
-    assert [cost.budget_share for cost in costs] == [0.05, 1.0]  # 12 bytes are no block
+    costs = list(measure(model, SMALL_TRAINING, codec, 1, (0.0005, 0.05, 1.0)))
+    assert [cost.budget_share for cost in costs] == [0.05, 1.0]  # 6 bytes are no block
     few, all_ = costs
     assert few.held_bytes <= few.budget_bytes == 640
     assert (few.blocks < all_.blocks, few.held_bytes < all_.held_bytes) == (True, True)

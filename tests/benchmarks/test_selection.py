@@ -43,8 +43,8 @@ def test_policies_differ_between_nothing_and_everything(
     for row in rows:
         everything, full = row.ndcg[-1].mean(), full_ndcg(world[1])
         assert everything == pytest.approx(full, rel=0.05)  # int8 against fp32
-    assert [store is None for store in exact.stores] == [True, codec is Codec.INT8, False, False]
-    assert np.isnan(rows[2].ndcg[0]).all()  # 7 bytes hold no floor
+    assert [store is None for store in exact.stores] == [True, False, False, False]
+    assert np.isnan(rows[2].ndcg[0]).all()  # 7 bytes hold no block
     assert all(np.array_equal(row.ndcg[0], np.zeros_like(row.ndcg[0])) for row in [*rows[:2], *rows[3:]])
 
 

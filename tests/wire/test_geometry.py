@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wire.codecs import Codec
-from wire.geometry import Geometry
+from wire.geometry import Geometry, Unheld
 
 
 @st.composite
@@ -49,3 +50,14 @@ def test_an_impossible_geometry_names_the_rule(change: dict[str, int], rule: str
     shape: dict[str, Any] = {"items": 6, "dim": 4, "item_groups": 2, "slice_width": 2} | change
     with pytest.raises(ValueError, match=rule):
         Geometry(**shape, codec=Codec.FP32)
+
+
+def test_a_notice_says_what_items_without_a_block_score_only_where_they_score_something() -> None:
+    """So the geometry of a store of before is the same text, and clients of before refuse the new one."""
+    before = b'{"items":6,"dim":4,"item_groups":2,"slice_width":2,"codec":"fp32","planes":1,"score":"aligned"'
+    old = msgspec.json.decode(before + b"}", type=Geometry)
+    assert (msgspec.json.encode(old), old.floor) == (before + b"}", True)
+    new = msgspec.structs.replace(old, unheld=Unheld.ZERO)
+    assert (msgspec.json.encode(new), new.floor) == (before + b',"unheld":"zero"}', False)
+    with pytest.raises(msgspec.ValidationError, match=r"Invalid enum value 'mean' - at `\$\.unheld`"):
+        msgspec.json.decode(before + b',"unheld":"mean"}', type=Geometry)

@@ -15,7 +15,7 @@ from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.scoring import ItemTable
 from wire.codecs import Codec
 from wire.codecs.planes import dequantise
-from wire.geometry import Geometry
+from wire.geometry import Geometry, Unheld
 from wire.random_streams import stream
 
 
@@ -32,6 +32,7 @@ def groups(draw: st.DrawFn) -> tuple[Geometry, GroupTable]:
         slice_width=width,
         codec=codec,
         planes=9 if codec.embedded else 1,
+        unheld=draw(st.sampled_from(Unheld)),
     )
     table = rng.standard_normal((items, dim)) * 0.7 ** np.arange(dim)
     if draw(st.booleans()):
@@ -51,10 +52,12 @@ def groups(draw: st.DrawFn) -> tuple[Geometry, GroupTable]:
 def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometry, GroupTable]) -> None:
     """The corrected drop in weighted distortion, exactly as decoded on a device, grows block by block.
 
-    With an embedded codec every block buys no more per byte than the one before it, past the floor,
-    and the first blocks of the ranking reach every item group.
+    With an embedded codec every block buys no more per byte than the one before it, past a floor, and the
+    blocks of a floor reach every item group.
     """
     geometry, group = made
+    if not geometry.floor:
+        group = group.centred()
     blocks, user_scale = encode_group(geometry, group, layers=10_000)
     shelf = BlockPrefix(geometry, blocks.layers)
     shelf.append(blocks.blocks)
@@ -78,16 +81,22 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
         table.hold(count)
         left.append(distortion())
     assert (np.diff(left) <= 1e-9 * max(left)).all()
-    assert {geometry.cell(block)[0] for block in blocks.ranking()[: geometry.item_groups]} == set(
-        range(geometry.item_groups)
-    )
+    _check_floor(geometry, blocks.ranking())
     assert user_scale.shape == (geometry.dim,)
     if not geometry.codec.embedded:
         assert sorted(blocks.ranking()) == list(range(geometry.blocks))
 
 
+def _check_floor(geometry: Geometry, ranking: list[int]) -> None:
+    """Check that a ranking begins with a block of each item group, where it must."""
+    if geometry.floor:
+        floor = {geometry.cell(block)[0] for block in ranking[: geometry.item_groups]}
+        assert floor == set(range(geometry.item_groups))
+
+
 @given(groups())
 def test_the_whole_ranking_scores_like_the_table(made: tuple[Geometry, GroupTable]) -> None:
+    """But for one constant for each user, where the table is centred."""
     geometry, group = made
     blocks, user_scale = encode_group(geometry, group, layers=8)
     shelf = BlockPrefix(geometry, blocks.layers)
@@ -95,28 +104,28 @@ def test_the_whole_ranking_scores_like_the_table(made: tuple[Geometry, GroupTabl
     table = ItemTable(shelf)
     table.hold(blocks.count)
     users = np.random.default_rng(0).standard_normal((4, geometry.dim)) * np.sqrt(group.second_moment)
-    expected = users @ group.table.T
+    expected = users @ (group.table if geometry.floor else group.centred().table).T
     actual = table.scores((users * user_scale).astype(np.float32))
-    # int4 keeps 1/14 of a block's largest number; nine planes 1/512 of the table's, per dimension's spread
+    # int4 keeps 1/14 of a block's largest number; nine planes 1/512 of the table's, per dimension's spread;
+    # eight, where the last buys nothing, 1/256
     loss = {Codec.FP32: 1e-6, Codec.FP16: 1e-3, Codec.INT8: 1 / 250, Codec.INT4: 1 / 13}.get(geometry.codec)
     if loss is None:
-        allowed = 2.0**-9 * np.abs(users * user_scale).sum(axis=1, keepdims=True)
+        allowed = 2.0**-8 * np.abs(users * user_scale).sum(axis=1, keepdims=True)
     else:
-        allowed = loss * np.abs(users).sum(axis=1, keepdims=True) * np.abs(group.table).max()
+        allowed = loss * np.abs(users).sum(axis=1, keepdims=True) * 2 * np.abs(group.table).max()
     assert (np.abs(actual - expected) <= allowed + 1e-6).all()
 
 
 @given(groups(), st.sampled_from(Selection))
-def test_every_policy_stores_the_same_blocks_floor_first(
+def test_every_policy_stores_the_same_blocks_a_floor_first(
     made: tuple[Geometry, GroupTable], selection: Selection
 ) -> None:
-    """Held whole they decode to the same table; the first of them reach every item group."""
+    """Held whole they decode to the same table."""
     geometry, group = made
     tables = []
     for rank in (ranking_policy(Selection.PEEL, stream(0)), ranking_policy(selection, stream(0, "other"))):
         blocks, _ = encode_group(geometry, group, 10_000, rank)
-        floor = blocks.ranking()[: geometry.item_groups]
-        assert {geometry.cell(block)[0] for block in floor} == set(range(geometry.item_groups))
+        _check_floor(geometry, blocks.ranking())
         shelf = BlockPrefix(geometry, blocks.layers)
         shelf.append(blocks.blocks)
         table = ItemTable(shelf)

@@ -1,4 +1,4 @@
-"""Rankings are permutations, floors come first, cells stay in order, layers never exceed a budget."""
+"""Rankings are permutations, a floor comes first, cells stay in order, layers never exceed a budget."""
 
 from collections import Counter
 
@@ -29,13 +29,13 @@ weights = hnp.arrays(
 sizes = st.lists(st.integers(1, 500), min_size=1, max_size=60).map(lambda values: np.array(values))
 
 
-@given(weights)
-def test_a_ranking_is_a_permutation_that_starts_with_the_floor(values: np.ndarray) -> None:
-    ranking = rank_blocks(values).tolist()
+@given(weights, st.booleans())
+def test_a_ranking_is_a_permutation_that_starts_with_a_floor(values: np.ndarray, with_floor: bool) -> None:
+    ranking = rank_blocks(values, floor=with_floor).tolist()
     groups, slices = values.shape
     assert sorted(ranking) == list(range(groups * slices))
-    floor, rest = ranking[:groups], ranking[groups:]
-    assert sorted(block // slices for block in floor) == list(range(groups))
+    floor, rest = (ranking[:groups], ranking[groups:]) if with_floor else ([], ranking)
+    assert sorted(block // slices for block in floor) == list(range(groups if with_floor else 0))
     flat = values.reshape(-1)
     assert all(flat[block] == values[block // slices].max() for block in floor)
     for part in (floor, rest):
@@ -56,11 +56,10 @@ STORY = {
 }
 
 
-def told(selection: Selection, per_byte: bool = True) -> str:
+def told(selection: Selection, *, floor: bool = False) -> str:
     item_groups, slices, utility, sizes = (np.array(part) for part in zip(*STORY.values(), strict=True))
-    if not per_byte:
-        utility = utility * sizes
-    candidates = Candidates(item_groups, slices, utility, sizes, per_byte, np.array([0.4, 0.6]))
+    demand = np.array([0.4, 0.6])
+    candidates = Candidates(item_groups, slices, utility, sizes, per_byte=True, demand=demand, floor=floor)
     order = ranking_policy(selection, stream(0, "story"))(candidates).tolist()
     return " ".join(np.array(list(STORY))[order])
 
@@ -68,20 +67,28 @@ def told(selection: Selection, per_byte: bool = True) -> str:
 def test_what_each_policy_makes_of_a_story() -> None:
     """Weights: a1 90, a2 200, b1 50, c1 70, c2 240, c3 10, d1 160.
 
-    By weight a2 waits for a1 (90), and c2 for c1 (70); the floor is a1 and d1. By popularity the second
-    item group is whole before the rest of the first. By prefix slice 0, a and c, is whole before slice 1.
+    By weight a2 waits for a1 (90), and c2 for c1 (70). By popularity the second item group is whole before
+    the first. By prefix slice 0, a and c, is whole before slice 1.
     """
     assert told(Selection.PEEL) == "a1 d1 c1 c2 b1 a2 c3"
     assert told(Selection.WEIGHT) == "d1 a1 a2 c1 c2 b1 c3"
-    assert told(Selection.POPULARITY) == "d1 a1 c1 c2 c3 b1 a2"
+    assert told(Selection.POPULARITY) == "d1 c1 c2 c3 a1 b1 a2"
     assert told(Selection.PREFIX) == "a1 c1 c2 a2 c3 d1 b1"
     assert told(Selection.WEIGHT_PER_BYTE) == told(Selection.PEEL)
     assert sorted(told(Selection.RANDOM).split()) == sorted(STORY)
 
 
-def test_a_plugin_orders_the_blocks_and_the_floor_comes_first() -> None:
+def test_a_floor_is_the_first_block_of_each_item_group_in_the_policys_own_order() -> None:
+    """That is d1 and a1 by popularity, a1 and c1 by prefix; by worth they come first anyway."""
+    assert told(Selection.PEEL, floor=True) == told(Selection.PEEL)
+    assert told(Selection.POPULARITY, floor=True) == "d1 a1 c1 c2 c3 b1 a2"
+    assert told(Selection.PREFIX, floor=True) == "a1 c1 c2 a2 c3 d1 b1"
+
+
+def test_a_plugin_orders_the_blocks_and_a_floor_comes_first() -> None:
     with use_plugins({"policies": {"cheapest": order_cheapest}}):
-        assert told(msgspec.convert("cheapest", Selection)) == "a1 c1 b1 d1 c2 c3 a2"
+        assert told(msgspec.convert("cheapest", Selection)) == "a1 b1 c1 d1 c2 c3 a2"
+        assert told(msgspec.convert("cheapest", Selection), floor=True) == "a1 c1 b1 d1 c2 c3 a2"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +113,7 @@ def test_of_whole_cells_peel_takes_the_heaviest_and_per_byte_the_cheapest() -> N
         bytes=np.array([60.0, 25.0, 10.0]),
         per_byte=False,
         demand=np.ones(1),
+        floor=True,
     )
     rng = stream(0, "cells")
     assert (
@@ -128,17 +136,18 @@ def offers(draw: st.DrawFn) -> Candidates:
     utility = rng.integers(0, 5, len(blocks)).astype(np.float64)
     utility = utility[np.lexsort((-utility, columns, item_groups))]  # falls within each cell
     sizes = rng.integers(1, 9, len(blocks)).astype(np.float64)
-    return Candidates(item_groups, columns, utility, sizes, per_byte, rng.random(groups))
+    return Candidates(item_groups, columns, utility, sizes, per_byte, rng.random(groups), draw(st.booleans()))
 
 
 @given(offers(), st.sampled_from(Selection))
-def test_every_policy_keeps_the_floor_and_the_order_of_planes(
+def test_every_policy_keeps_a_floor_and_the_order_of_planes(
     candidates: Candidates, selection: Selection
 ) -> None:
     order = ranking_policy(selection, stream(1, "any"))(candidates).tolist()
     assert sorted(order) == list(range(len(candidates.cells)))
     groups = sorted(set(candidates.item_groups.tolist()))
-    assert sorted(candidates.item_groups[order[: len(groups)]].tolist()) == groups
+    if candidates.floor:
+        assert sorted(candidates.item_groups[order[: len(groups)]].tolist()) == groups
     for cell in set(candidates.cells.tolist()):
         places = [block for block in order if candidates.cells[block] == cell]
         assert places == sorted(places)
@@ -149,7 +158,7 @@ def test_every_policy_keeps_the_floor_and_the_order_of_planes(
 def test_random_is_any_order_that_planes_allow_equally_often() -> None:
     """Of one item group: a1 a2 and b have three orders, each a third of 3,000 draws within 5 errors."""
     candidates = Candidates(
-        np.zeros(3, dtype=int), np.array([0, 0, 1]), np.ones(3), np.ones(3), True, np.ones(1)
+        np.zeros(3, dtype=int), np.array([0, 0, 1]), np.ones(3), np.ones(3), True, np.ones(1), False
     )
     rank = ranking_policy(Selection.RANDOM, stream(3, "orders"))
     actual = Counter(tuple(rank(candidates).tolist()) for _ in range(3000))
@@ -160,7 +169,7 @@ def test_random_is_any_order_that_planes_allow_equally_often() -> None:
 
 def test_a_weight_that_is_no_number_is_refused() -> None:
     with pytest.raises(ValueError, match="worth of a block must be finite"):
-        rank_blocks(np.array([[1.0, np.nan]]))
+        rank_blocks(np.array([[1.0, np.nan]]), floor=False)
 
 
 @given(sizes, st.integers(1, 80), st.integers(1, 60), st.integers(0, 40_000))
@@ -190,3 +199,7 @@ def test_layers_are_geometric_in_bytes_above_the_floor_and_few_below_it() -> Non
     assert layers.bytes[:3] == (0, 220, 430)
     assert layers.bytes[3:8] == (640, 800, 980, 1220, 1510)
     assert (len(layers.bytes), layers.bytes[-2:]) == (17, (8280, 10240))
+
+
+def test_without_a_floor_layers_are_geometric_from_the_first_block() -> None:
+    assert cut_layers([10] * 1024, 11, floor=1).bytes == (0, *(10 * 2**power for power in range(11)))

@@ -56,7 +56,7 @@ def ndcg_at_budget(world: Interactions, model: TrainedModel, budget: float) -> f
             * model.corrections[group]
         )
         held = np.zeros(weights.size, dtype=np.float32)
-        held[rank_blocks(weights)[: max(round(budget * weights.size), len(weights))]] = 1
+        held[rank_blocks(weights, floor=True)[: max(round(budget * weights.size), len(weights))]] = 1
         table = table * partition.broadcast(held.reshape(partition.shape))
         actual.append(
             ndcg_per_user(

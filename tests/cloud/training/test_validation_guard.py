@@ -109,6 +109,6 @@ def test_a_trial_prefers_tables_whose_heavy_blocks_know_the_users() -> None:
         factors = np.array([corrections], dtype=np.float32) if corrections else None
         return float(trying(GroupTable(table, np.ones(2), items, factors), vectors, judges).mean())
 
-    # At every trial budget only the floor is held, the louder column; unless that is corrected.
+    # At every trial budget only one block is held, the louder column; unless that is corrected.
     assert actual(0.1) > actual(10.0) + 0.2
     assert actual(10.0, 1000.0, 1.0) == actual(0.1)

@@ -28,7 +28,7 @@ from tests.worlds import a_store
 from wire.blocks import Blocks
 from wire.codecs import Codec
 from wire.errors import InputError, Reason, RemoteProtocolError
-from wire.geometry import Geometry
+from wire.geometry import Geometry, Unheld
 from wire.ranking_metrics import ItemLists, rank
 
 NAMES = ("Amélie", "", "七人の侍", *(f"film {number}" for number in range(9)))
@@ -82,6 +82,17 @@ def test_below_the_floor_only_items_with_a_block_are_recommended() -> None:
     pee = a_pee(layer=1)
     assert pee.ranked_items == 3  # one of four item groups
     assert len(recommend(pee, 100, known=True)) == 3
+
+
+def test_where_items_without_a_block_score_0_every_item_is_recommended() -> None:
+    """The three with a block score what they score without the others, which lie between them at 0."""
+    few = a_pee(layer=1)
+    geometry = changed(few.shelf.geometry, unheld=Unheld.ZERO)
+    pee = replace(few, shelf=prefix_of(geometry, few.shelf.part(0, few.blocks)))
+    assert decode_pee(encode_pee(pee)).ranked_items == 12
+    found = {each.item: each.score for each in recommend(pee, 100, known=True)}
+    own = {each.item: each.score for each in recommend(few, 100, known=True)}
+    assert found == {name: own.get(name, 0.0) for name in NAMES}
 
 
 def test_any_safetensors_reader_can_open_it(tmp_path: Path) -> None:

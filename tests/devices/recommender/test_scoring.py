@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET, UnsetType
 
 from cloud.blocks.encoding import encode_group
 from cloud.blocks.group_table import GroupTable
@@ -13,7 +14,7 @@ from devices.recommender.scoring import ItemTable, streaming_scores, table_score
 from wire.blocks import Blocks
 from wire.codecs import Codec
 from wire.errors import Reason, RemoteProtocolError
-from wire.geometry import Geometry, Score
+from wire.geometry import Geometry, Score, Unheld
 from wire.ranking_metrics import top_k
 
 
@@ -29,6 +30,7 @@ def shelves(draw: st.DrawFn) -> BlockPrefix:
         codec=codec,
         planes=6 if codec.embedded else 1,
         score=draw(st.sampled_from(Score)),
+        unheld=draw(st.sampled_from(Unheld)),
     )
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     table = (rng.standard_normal((items, dim)) * 0.7 ** np.arange(dim)).astype(np.float32)
@@ -54,26 +56,34 @@ def test_a_table_that_is_kept_and_one_decoded_anew_rank_alike(
 
 
 @pytest.mark.parametrize(
+    ("unheld", "left_out"), [(UNSET, -np.inf), (Unheld.LAST, -np.inf), (Unheld.ZERO, 0.0)]
+)
+@pytest.mark.parametrize(
     ("score", "expected"),
     [
         # Item 0: 1 * 1 + 4 * 1. Item 1, its first slice: 1 * 2 + 2 * 1.
-        (Score.ALIGNED, [5.0, 4.0, -np.inf]),
+        (Score.ALIGNED, [5.0, 4.0]),
         # The user's slices add up to (4, 6). Item 0, both slices: (1, 1), times 2/2. Item 1: (2, 1) times
         # 2/1.
-        (Score.TILED, [10.0, 28.0, -np.inf]),
+        (Score.TILED, [10.0, 28.0]),
     ],
 )
-def test_scores_of_two_slices_by_hand(score: Score, expected: list[float]) -> None:
+def test_scores_of_two_slices_by_hand(
+    score: Score, expected: list[float], unheld: Unheld | UnsetType, left_out: float
+) -> None:
     """Three items in groups of their own: both slices are held, the first alone, none."""
-    geometry = Geometry(items=3, dim=4, item_groups=3, slice_width=2, codec=Codec.FP32, score=score)
+    geometry = Geometry(
+        items=3, dim=4, item_groups=3, slice_width=2, codec=Codec.FP32, score=score, unheld=unheld
+    )
     user = np.array([[1, 2, 3, 4]], dtype=np.float32)
     values = np.array([[1, 0, 0, 1], [2, 1, 0, 0], [0, 0, 0, 0]], dtype=np.float32)
     held = np.array([[True, True], [True, False], [False, False]])
-    assert table_scores(user, values, held, geometry)[0].tolist() == expected
+    assert table_scores(user, values, held, geometry)[0].tolist() == [*expected, left_out]
     cells = [(0, values[:1, :2]), (2, values[1:2, :2]), (1, values[:1, 2:])]
     data = b"".join(Codec.FP32.coder.encode(cell, 0, 1)[1] for _, cell in cells)
     ids = np.array([block for block, _ in cells], dtype="<u2").tobytes()
-    assert streaming_scores(prefix_of(geometry, Blocks(ids, b"", b"", data)), 3, user)[0].tolist() == expected
+    shelf = prefix_of(geometry, Blocks(ids, b"", b"", data))
+    assert streaming_scores(shelf, 3, user)[0].tolist() == [*expected, left_out]
 
 
 def test_a_narrow_last_slice_adds_to_the_first_columns() -> None:
@@ -83,8 +93,9 @@ def test_a_narrow_last_slice_adds_to_the_first_columns() -> None:
     assert table_scores(user, values, np.array([[True, True]]), geometry).tolist() == [[60.0]]
 
 
-def test_without_blocks_no_item_can_be_ranked() -> None:
-    geometry = Geometry(items=2, dim=2, item_groups=1, slice_width=1, codec=Codec.INT8)
+@pytest.mark.parametrize("unheld", Unheld)
+def test_without_blocks_no_item_can_be_ranked(unheld: Unheld) -> None:
+    geometry = Geometry(items=2, dim=2, item_groups=1, slice_width=1, codec=Codec.INT8, unheld=unheld)
     empty = prefix_of(geometry, Blocks(b"", b"", b"", b""))
     assert streaming_scores(empty, 0, np.ones((1, 2), dtype=np.float32)).tolist() == [[-np.inf, -np.inf]]
 
