@@ -49,7 +49,7 @@ stop_time: 4 min
 data: {type: synthetic, users: 120, items: 80, interactions_per_user: 12, user_groups: 2, item_kinds: 4}
 model:
   layers: 16
-  training: {dim: 8, epochs: 6, user_groups: 2, item_groups: 4, refine: {epochs: 2}, controller: {steps: 4}}
+  training: {dim: 8, epochs: 6, user_groups: 2, item_groups: 4}
 networks:
   flaky:
     uplink: {latency: 80 ms, deviation: 30 ms, loss: 2 %}

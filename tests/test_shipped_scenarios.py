@@ -21,8 +21,6 @@ from wire.errors import InputError
 QUICK = (
     "model.training.epochs=4",
     "model.training.dim=16",
-    "model.training.refine.epochs=2",
-    "model.training.controller.steps=4",
     "model.layers=16",
 )
 

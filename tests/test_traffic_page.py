@@ -21,8 +21,6 @@ SMALL = (
     "model.training.ials.epochs=6",
     "model.training.ials.l2_doublings=0",
     "model.training.user_groups=3",
-    "model.training.refine.epochs=2",
-    "model.training.controller.steps=4",
 )
 COUNTS = {"thrash": (6, 10, 10), "policy-matrix": (8, 6, 6, 6, 6)}
 FEW = ("full", "delta", "full-if-over-50", "cloud-evicts", "hysteresis-50", "debounce-15", "select-random")

@@ -34,7 +34,7 @@ def quick_methods(model: Model) -> tuple[CompressionMethod, ...]:
 
 
 def ablations(model: Model) -> tuple[CompressionMethod, ...]:
-    """Return both recipes with each stage switched off in turn, and the controls.
+    """Return both recipes with each stage switched off or on in turn, and the controls.
 
     A name says what is different from the recipe in front of the colon.
     """
@@ -53,10 +53,14 @@ def ablations(model: Model) -> tuple[CompressionMethod, ...]:
 
 
 _OF_BEST: dict[str, dict[str, object]] = {
-    "no-refinement": {"refine": Refinement(enabled=False)},
+    "with-refinement": {"refine": Refinement(enabled=True)},
+    "with-controller": {"controller": Controller(enabled=True)},
+    "all-stages-unguarded": {
+        "refine": Refinement(enabled=True),
+        "controller": Controller(enabled=True),
+        "guard": Guard(enabled=False),
+    },
     "no-rotation": {"rotate": False},
-    "no-controller": {"controller": Controller(enabled=False)},
-    "no-guard": {"guard": Guard(enabled=False)},
     "mf": {"backbone": "mf"},
     "mf-with-diversity": {"backbone": "mf", "diversity": 0.01},
     "lightgcn": {"backbone": "lightgcn"},

@@ -21,8 +21,8 @@ from wire.plugins.registry import PluginRegistry, check_settings
 class Refinement(Setting, frozen=True, kw_only=True):
     """Stage 3: each user group refines its copy of the item table on its own interactions."""
 
-    enabled: bool = True
-    """True to refine tables; else every group gets the global table."""
+    enabled: bool = False
+    """True to refine tables; else every group gets the global table. On four data sets no group kept it."""
 
     epochs: Count = 12
     """Passes over a group's users, at most."""
@@ -46,8 +46,8 @@ class Refinement(Setting, frozen=True, kw_only=True):
 class Controller(Setting, frozen=True, kw_only=True):
     """Stage 4: a small network learns the weights of blocks."""
 
-    enabled: bool = True
-    """True to learn weights; else the closed-form weights are used."""
+    enabled: bool = False
+    """True to learn weights; else the closed-form weights are used. On four data sets no group kept it."""
 
     learns: Literal["correction", "weights"] = "correction"
     """A `correction` of the closed-form weight, one network for all groups; or, as in the paper, the

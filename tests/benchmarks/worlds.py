@@ -17,8 +17,8 @@ SMALL = Training(
     item_groups=4,
     slice_width=2,
     dropout=0.0,
-    refine=Refinement(epochs=4),
-    controller=Controller(steps=4),
+    refine=Refinement(enabled=True, epochs=4),
+    controller=Controller(enabled=True, steps=4),
 )
 
 

@@ -6,7 +6,7 @@ from cloud.blocks.partition import Partition
 from cloud.data.interactions import Interactions
 from cloud.data.sources import ByRatio
 from cloud.data.splits import EventList, split_events
-from cloud.training.config import Training
+from cloud.training.config import Controller, Refinement, Training
 from cloud.training.validation_guard import Evaluator, small_budget_evaluator
 from wire.codecs import Codec
 from wire.geometry import Geometry
@@ -20,9 +20,11 @@ SMALL = Training(
     min_group_size=5,
     item_groups=4,
     slice_width=2,
+    refine=Refinement(enabled=True),
+    controller=Controller(enabled=True),
     threads=1,
 )
-"""Settings that suit `checkerboard`."""
+"""Settings that suit `checkerboard`, with all stages."""
 
 
 def checkerboard(users: int = 40, items: int = 40) -> Interactions:

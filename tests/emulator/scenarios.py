@@ -24,8 +24,6 @@ model:
     epochs: 6
     user_groups: 2
     item_groups: 4
-    refine: {epochs: 2}
-    controller: {steps: 4}
 networks:
   flaky:
     uplink: {latency: 80 ms, deviation: 30 ms, loss: 5 %}

@@ -36,8 +36,6 @@ model:
     epochs: 6
     user_groups: 2
     item_groups: 24
-    refine: {epochs: 2}
-    controller: {steps: 4}
 networks:
   flaky:
     uplink: {latency: 80 ms, deviation: 30 ms, loss: 5 %, distribution: pareto}

@@ -20,8 +20,7 @@ MODEL: Tree = {
     "model": {
         "layers": 12,
         "training": {
-            "dim": 8, "epochs": 4, "user_groups": 3, "item_groups": 8, "refine": {"epochs": 1},
-            "controller": {"steps": 3},
+            "dim": 8, "epochs": 4, "user_groups": 3, "item_groups": 8,
         },
     },
 }  # fmt: skip

@@ -35,9 +35,7 @@ def synthetic_model(clustering: str, rotate: bool = True) -> tuple[Interactions,
         user_groups=6,
         slice_width=2,
         epochs=40,
-        refine=Refinement(enabled=False),
         rotate=rotate,
-        controller=Controller(enabled=False),
     )
     return world, quietly(world, config)
 
@@ -117,8 +115,8 @@ def bits(model: TrainedModel) -> dict[str, bytes]:
 EAGER = replace(
     SMALL,
     guard=Guard(enabled=False),
-    refine=Refinement(epochs=4, early_stop=False),
-    controller=Controller(steps=8),
+    refine=Refinement(enabled=True, epochs=4, early_stop=False),
+    controller=Controller(enabled=True, steps=8),
 )
 
 
@@ -270,9 +268,7 @@ def test_movielens_1m_reaches_the_recipes_figure_half_trained(data_root: object)
     world = load(LightGCN(path=f"{data_root}/ml-1m"))
     model = quietly(
         world,
-        Training(
-            epochs=30, evaluate_every=10, refine=Refinement(enabled=False), controller=Controller(steps=20)
-        ),
+        Training(epochs=30, evaluate_every=10, controller=Controller(enabled=True, steps=20)),
     )
     actual = model.report["test"]
     assert isinstance(actual, dict)

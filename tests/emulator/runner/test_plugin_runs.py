@@ -37,8 +37,6 @@ model:
     dim: 8
     user_groups: 2
     item_groups: 4
-    refine: {epochs: 2}
-    controller: {steps: 4}
 fleet:
   - {name: phone, count: 6, memory: {type: steps, high: 1 MiB, every: 1 min}, budget: {share: 0.1 %}}
 actions: [{type: halving, at: 10 min}]

@@ -41,8 +41,6 @@ model:
     ials: {{epochs: 200, evaluate_every: 40}}
     user_groups: 2
     item_groups: 4
-    refine: {{epochs: 2}}
-    controller: {{steps: 4}}
 fleet:
   - name: phone
     count: 1

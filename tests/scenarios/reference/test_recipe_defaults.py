@@ -37,13 +37,13 @@ def test_paper_changes_the_defaults_of_keys_at_any_depth() -> None:
 def test_what_is_written_wins_and_the_rest_stays_the_recipes() -> None:
     found = model(PAPER + "  codec: int8\n  training: {rotate: true, refine: {epochs: 3}}\n")
     assert (found.codec, found.training.rotate, found.training.slice_width) == (Codec.INT8, True, 8)
-    assert found.training.refine == Refinement(epochs=3, pull=0.0, early_stop=False)
+    assert found.training.refine == Refinement(enabled=True, epochs=3, pull=0.0, early_stop=False)
     assert found.training.controller == RECIPES["paper"].training.controller
 
 
 def test_an_override_reaches_into_a_recipe_and_can_choose_it() -> None:
     once = model(PAPER, "model.training.controller.steps=7")
-    assert once.training.controller == Controller(learns="weights", steps=7)
+    assert once.training.controller == Controller(enabled=True, learns="weights", steps=7)
     assert model(SMALL, "model.recipe=paper") == model(PAPER)
     assert model(SMALL, "model.training.refine.epochs=3", "model.recipe=paper").training.refine.pull == 0
 

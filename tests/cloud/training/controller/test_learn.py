@@ -42,7 +42,9 @@ def misleading_model(world: Interactions) -> GroupTables:
     return GroupTables(users.astype(np.float32), np.zeros(40, np.int64), (table.astype(np.float32),))
 
 
-CONFIG = Training(dim=2, slice_width=1, item_groups=1, controller=Controller(steps=200, reach=3.0))
+CONFIG = Training(
+    dim=2, slice_width=1, item_groups=1, controller=Controller(enabled=True, steps=200, reach=3.0)
+)
 
 
 def weighed(model: GroupTables, config: Training) -> tuple[ControllerResult, FloatArray]:
@@ -86,7 +88,9 @@ def test_a_correction_that_does_not_convince_is_not_kept() -> None:
 def test_weights_are_learned_from_nothing_and_folded_into_the_table() -> None:
     world = checkerboard()
     model = misleading_model(world)
-    still = Controller(learns="weights", steps=200, learning_rate=0.05, table_learning_rate=1e-6)
+    still = Controller(
+        enabled=True, learns="weights", steps=200, learning_rate=0.05, table_learning_rate=1e-6
+    )
     actual, weights = weighed(model, replace(CONFIG, controller=still, guard=Guard(enabled=False)))
     assert weights[0].argmax() == 1
     assert weights.sum() == pytest.approx(1)
@@ -96,7 +100,9 @@ def test_weights_are_learned_from_nothing_and_folded_into_the_table() -> None:
 
 def test_weights_that_begin_alike_need_a_step_to_differ() -> None:
     model = misleading_model(checkerboard())
-    controller = Controller(learns="weights", steps=1, learning_rate=1e-6, table_learning_rate=1e-6)
+    controller = Controller(
+        enabled=True, learns="weights", steps=1, learning_rate=1e-6, table_learning_rate=1e-6
+    )
     actual, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
     np.testing.assert_allclose(weights, [[0.5, 0.5]], atol=1e-4)
     np.testing.assert_allclose(actual.model.tables[0], model.tables[0], atol=1e-3)
@@ -104,7 +110,7 @@ def test_weights_that_begin_alike_need_a_step_to_differ() -> None:
 
 def test_tables_and_weights_take_turns() -> None:
     model = misleading_model(checkerboard())
-    controller = Controller(learns="weights", steps=60, table_learning_rate=0.05)
+    controller = Controller(enabled=True, learns="weights", steps=60, table_learning_rate=0.05)
     actual, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
     table = actual.model.tables[0] / (2 * weights[0])  # as it was before the weights were folded in
     # The table unlearns its noise on training data while the weights turn to the taste.
@@ -117,7 +123,7 @@ def test_corrections_of_blocks_that_say_nothing_are_positive_and_finite() -> Non
         np.zeros((40, 4), np.float32), np.zeros(40, np.int64), (np.zeros((40, 4), np.float32),)
     )
     for learns in ("correction", "weights"):
-        controller = Controller(learns=learns, steps=3)
+        controller = Controller(enabled=True, learns=learns, steps=3)
         actual, _ = weighed(
             empty,
             Training(dim=4, slice_width=2, item_groups=4, controller=controller, guard=Guard(enabled=False)),
