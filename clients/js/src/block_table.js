@@ -54,11 +54,13 @@ export class BlockTable {
   }
 
   /**
-   * Return the score of every item as single-precision numbers; -Infinity for an item without a block.
+   * Return the score of every item as single-precision numbers; an item without a block has -Infinity, or 0
+   * where the notice says so and any block is held.
    * @param {ArrayLike<number>} user - the user's vector
    */
   scores(user) {
-    const { items, itemGroups, slices } = this.geometry;
+    const { items, itemGroups, slices, unheld } = this.geometry;
+    const without = unheld === "zero" && this.held ? 0 : -Infinity;
     const scores = new Float32Array(items);
     for (let group = 0; group < itemGroups; group++) {
       const held = [];
@@ -67,7 +69,7 @@ export class BlockTable {
       }
       const { firstRow, endRow } = this.geometry.rows(group);
       for (let item = firstRow; item < endRow; item++) {
-        scores[item] = held.length ? this.score(user, item, held.length) : -Infinity;
+        scores[item] = held.length ? this.score(user, item, held.length) : without;
       }
     }
     return scores;

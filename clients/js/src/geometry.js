@@ -2,12 +2,15 @@
 
 const NUMBERS = { fp32: 4, fp16: 2, int8: 1 };
 export const CODECS = ["fp32", "fp16", "int8", "int4", "planes", "coded"];
+const FIELDS = ["items", "dim", "item_groups", "slice_width", "codec", "planes", "score", "unheld"];
 const MOST_BLOCKS = 2 ** 16;
 
 /** The shape of an item table and of its blocks. */
 export class Geometry {
   /** @param {Object} notice - `geometry` of a model notice */
   constructor(notice) {
+    const unknown = Object.keys(notice).find((field) => !FIELDS.includes(field));
+    if (unknown !== undefined) throw new RangeError(`geometry has ${unknown}, which is not known here`);
     this.items = notice.items;
     this.dim = notice.dim;
     this.itemGroups = notice.item_groups;
@@ -15,10 +18,12 @@ export class Geometry {
     this.codec = notice.codec;
     this.planes = notice.planes ?? 1;
     this.score = notice.score ?? "aligned";
+    this.unheld = notice.unheld ?? "last";
     this.slices = Math.ceil(this.dim / this.sliceWidth);
     this.blocks = this.itemGroups * this.slices * this.planes;
     if (!CODECS.includes(this.codec)) throw new RangeError(`codec ${this.codec} is not known here`);
     if (!["aligned", "tiled"].includes(this.score)) throw new RangeError(`score ${this.score} is not known here`);
+    if (!["last", "zero"].includes(this.unheld)) throw new RangeError(`unheld ${this.unheld} is not known here`);
     if (!(this.items >= 1 && this.items <= 2 ** 28 && this.dim >= 1 && this.dim <= 2 ** 16)) {
       throw new RangeError(`a table of ${this.items} x ${this.dim} is too large`);
     }
