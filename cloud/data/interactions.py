@@ -5,13 +5,13 @@ Letters: U users, I items.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 
-from wire.ranking_metrics import IntArray, ItemLists
+from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 from wire.text import printable
 
 
@@ -43,6 +43,22 @@ class ReadCounts:
 
 
 @dataclass(frozen=True, eq=False)
+class LaterInteractions:
+    """L interactions after the cut, by time, which training does not see; all arrays have shape (L,).
+
+    Numbers below those of the model's users and items are theirs; higher ones are users and items first seen
+    after the cut, in the order of their first interaction.
+    """
+
+    users: IntArray
+    items: IntArray
+    times_s: FloatArray
+    """Seconds since the cut."""
+    new_user_ids: tuple[str, ...]
+    new_item_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Interactions:
     """Interactions of U users with I items, in three parts that share no (user, item) pair.
 
@@ -57,6 +73,8 @@ class Interactions:
     item_ids: tuple[str, ...]
     read: ReadCounts | None = None
     """Counts of reading the source; None if the interactions are synthetic."""
+    later: LaterInteractions | None = None
+    """The interactions after the cut, if the split is one; the test has those that the model can rank."""
 
     @property
     def n_users(self) -> int:
@@ -78,7 +96,10 @@ class Interactions:
         return np.bincount(self.train.items, minlength=self.n_items)
 
     def digest(self) -> str:
-        """Return the SHA-256 of the content, in hexadecimal; the name does not count."""
+        """Return the SHA-256 of the content, in hexadecimal; the name does not count.
+
+        Nor do later interactions: what the model can rank of them is the test.
+        """
         total = hashlib.sha256()
         for chunk in self._contents():
             total.update(len(chunk).to_bytes(8, "little"))  # lengths separate neighbouring chunks
@@ -101,7 +122,14 @@ class Interactions:
             self.user_ids,
             tuple(self.item_ids[i] for i in order),
             self.read,
+            self._renumber_later(new_number),
         )
+
+    def _renumber_later(self, new_number: IntArray) -> LaterInteractions | None:
+        if self.later is None:
+            return None
+        new_items = self.n_items + np.arange(len(self.later.new_item_ids))
+        return replace(self.later, items=np.concatenate([new_number, new_items])[self.later.items])
 
     def _contents(self) -> Iterator[bytes]:
         for part in (self.train, self.valid, self.test):

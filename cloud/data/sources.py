@@ -102,7 +102,25 @@ class ByRatio(Setting, frozen=True, kw_only=True, tag_field="type", tag="ratio")
         _check_shares(self.valid_share, self.test_share)
 
 
-Split = ByTime | ByRatio
+class ByCut(Setting, frozen=True, kw_only=True, tag_field="type", tag="cut"):
+    """One moment for all users: training and validation come before it, the test after it.
+
+    Nothing after the cut decides anything about the model: minima hold for what is before it, and users and
+    items first seen after it are no part of the model.
+    """
+
+    warm_up: Annotated[float, Meta(gt=0.0, lt=1.0)] = 0.8
+    """Part of all interactions, by time, before the cut; interactions of one moment stay together."""
+
+    valid_share: Share = 0.1
+    """Part of each user's interactions before the cut used for validation: the last ones, rounded to the
+    nearest number, half up."""
+
+
+SplitPerUser = ByTime | ByRatio
+"""The ways to split the interactions of each user for themselves."""
+
+Split = SplitPerUser | ByCut
 """The ways to split interactions into training, validation and test."""
 
 
@@ -306,8 +324,8 @@ class Table(Setting, frozen=True, kw_only=True, tag_field="type", tag="table"):
             raise ValueError(
                 f"rating(={self.rating}) must name a column when min_rating(={self.min_rating}) > 0"
             )
-        if isinstance(self.split, ByTime) and self.time is None:
-            raise ValueError(f"time(={self.time}) must name a column when the split is by time")
+        if isinstance(self.split, ByTime | ByCut) and self.time is None:
+            raise ValueError(f"time(={self.time}) must name a column when the split is by time or a cut")
         _check_columns(self.user, self.item, self.rating, self.time)
         wanted = (self.user, self.item, self.rating, self.time, self.title)
         names = [str(name) for name in wanted if name is not None]

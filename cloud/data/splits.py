@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.data.sources import ByRatio, ByTime, Split
+from cloud.data.sources import ByRatio, ByTime, SplitPerUser
 from wire.random_streams import stream
 from wire.ranking_metrics import IntArray, ItemLists
 
@@ -73,7 +73,7 @@ def k_core(events: EventList, least_per_user: int, least_per_item: int) -> Event
     return events
 
 
-def split_events(events: EventList, n_users: int, split: Split) -> TrainValidTest:
+def split_events(events: EventList, n_users: int, split: SplitPerUser) -> TrainValidTest:
     """Split interactions without repeats per user, as *split* says.
 
     Sizes are those of `part_sizes`; the last interactions of a user, by time or in a random order, are the
@@ -93,7 +93,7 @@ def split_events(events: EventList, n_users: int, split: Split) -> TrainValidTes
     )
 
 
-def keep_split(events: EventList, n_users: int, split: Split) -> TrainValidTest:
+def keep_split(events: EventList, n_users: int, split: SplitPerUser) -> TrainValidTest:
     """Return the parts of interactions that are already split.
 
     Without validation interactions, the `valid_share` of *split* is taken from the training interactions.
@@ -106,7 +106,7 @@ def keep_split(events: EventList, n_users: int, split: Split) -> TrainValidTest:
     if not len(valid.items):
         by_time = isinstance(split, ByTime) and events.times is not None
         seed = split.seed if isinstance(split, ByRatio) else 0
-        share: Split = (
+        share: SplitPerUser = (
             ByTime(valid_share=split.valid_share, test_share=0.0)
             if by_time
             else ByRatio(valid_share=split.valid_share, test_share=0.0, seed=seed)
@@ -116,7 +116,7 @@ def keep_split(events: EventList, n_users: int, split: Split) -> TrainValidTest:
     return TrainValidTest(train, valid, test)
 
 
-def part_sizes(counts: IntArray, split: Split) -> tuple[IntArray, IntArray]:
+def part_sizes(counts: IntArray, split: SplitPerUser) -> tuple[IntArray, IntArray]:
     """Return the sizes of validation and test for users with *counts* interactions, each (U,).
 
     Each share is rounded to the nearest integer, half up. One interaction is always left for training, taken
@@ -134,7 +134,7 @@ def _round_half_up(numbers: NDArray[np.floating]) -> IntArray:
     return rounded
 
 
-def _order_within_user(events: EventList, split: Split) -> tuple[NDArray[np.generic], ...]:
+def _order_within_user(events: EventList, split: SplitPerUser) -> tuple[NDArray[np.generic], ...]:
     """Return sort keys in the order of lexsort: the last key counts most."""
     position = np.arange(len(events))
     match split:

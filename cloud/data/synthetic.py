@@ -23,21 +23,25 @@ MIN_COUNT = 10  # enough for each part of a 7:1:2 split
 
 @dataclass(frozen=True, eq=False)
 class World:
-    """The structure behind the interactions: ``group_of`` (U,), ``kind_of`` (I,), ``log_odds`` (U, C)."""
+    """The structure behind the interactions.
+
+    Shapes: ``group_of`` (U,), ``kind_of`` (I,), ``group_taste`` (G, C), ``log_odds`` (U, C).
+    """
 
     group_of: IntArray
     kind_of: IntArray
+    group_taste: FloatArray
     log_odds: FloatArray
 
 
 def generate(config: Synthetic) -> Interactions:
     """Return the interactions of the world of *config*, split 7:1:2 per user."""
     world = build_world(config)
-    log_popularity = _log_popularity(config)
+    popularity = log_popularity(config)
     counts = _interaction_counts(config)
     rng = stream(config.seed, "synthetic", "interactions")
     chosen = [
-        _draw(rng, log_popularity + world.log_odds[user, world.kind_of], count)
+        draw_items(rng, popularity + world.log_odds[user, world.kind_of], count)
         for user, count in enumerate(counts)
     ]
     events = EventList(np.repeat(np.arange(config.users), counts), np.concatenate(chosen), None)
@@ -48,7 +52,7 @@ def generate(config: Synthetic) -> Interactions:
         parts.valid,
         parts.test,
         _ids("user", config.users),
-        _ids("item", config.items),
+        item_names(config),
     )
 
 
@@ -59,10 +63,10 @@ def build_world(config: Synthetic) -> World:
     kind_of = rng.permutation(np.arange(config.items) % config.item_kinds)
     group_taste = rng.normal(0, config.group_taste, (config.user_groups, config.item_kinds))  # (G, C)
     own_taste = rng.normal(0, config.own_taste, (config.users, config.item_kinds))  # (U, C)
-    return World(group_of, kind_of, group_taste[group_of] + own_taste)
+    return World(group_of, kind_of, group_taste, group_taste[group_of] + own_taste)
 
 
-def _log_popularity(config: Synthetic) -> FloatArray:
+def log_popularity(config: Synthetic) -> FloatArray:
     """Return the logarithms of Zipf's law, ranks shuffled over the items, shape (I,)."""
     ranks = stream(config.seed, "synthetic", "popularity").permutation(config.items) + 1
     return -config.popularity_skew * np.log(ranks)
@@ -77,7 +81,7 @@ def _interaction_counts(config: Synthetic) -> IntArray:
     return np.clip(np.rint(counts).astype(np.int64), min(MIN_COUNT, most), most)
 
 
-def _draw(rng: np.random.Generator, log_weights: FloatArray, count: int) -> IntArray:
+def draw_items(rng: np.random.Generator, log_weights: FloatArray, count: int) -> IntArray:
     """Draw *count* different items with odds exp(*log_weights*), by the Gumbel-top-k trick.
 
     To add Gumbel noise to log weights and take the largest is to draw without replacement (Kool, van Hoof,
@@ -86,6 +90,11 @@ def _draw(rng: np.random.Generator, log_weights: FloatArray, count: int) -> IntA
     lost: NDArray[np.float64] = -(log_weights + rng.gumbel(size=len(log_weights)))
     chosen = np.argpartition(lost, count - 1)[:count]  # faster than sorting all items
     return chosen[np.argsort(lost[chosen])].astype(np.int64)
+
+
+def item_names(config: Synthetic) -> tuple[str, ...]:
+    """Return the names of the items."""
+    return _ids("item", config.items)
 
 
 def _ids(word: str, count: int) -> tuple[str, ...]:

@@ -19,11 +19,14 @@ from devices.simulated.sample import draw_sample
 from devices.timeline.connectivity import Churn
 from devices.timeline.schedule import parse_moment
 from devices.timeline.timeline import DeviceAttributes, Timeline
+from devices.timeline.visits import FleetVisits
 from devices.traces.availability import Availability
 from wire.random_streams import draw, stream
 from wire.topics import valid_name
-from wire.units import Duration
+from wire.units import TIME_UNITS, Duration
 
+JOIN_AHEAD_NS = TIME_UNITS["min"]
+"""Time before the first visit of a newcomer at which the newcomer's device starts, and asks for blocks."""
 RANGE_DEVICES = 2048
 """Number of devices in a range, but for the last one of a fleet."""
 
@@ -232,11 +235,19 @@ class Roster(Sequence[DeviceSpec]):
     timeline: Timeline
     sample: float | None = None
     """The share of each group that is simulated; None: all devices."""
+    visits: FleetVisits | None = None
+    """The visits of the users; then users are not drawn: each has a device before any has two."""
 
     @cached_property
     def names(self) -> DeviceNames:
         """The ids of the devices."""
         return DeviceNames(self.groups, self.seed, self.sample)
+
+    @cached_property
+    def _order(self) -> list[int]:
+        """The order in which users get a device, so that a small fleet is a random part of them."""
+        order: list[int] = stream(self.seed, "users").permutation(len(self.users)).tolist()
+        return order
 
     def __len__(self) -> int:
         return len(self.names)
@@ -258,6 +269,10 @@ class Roster(Sequence[DeviceSpec]):
         rng = stream(seed, "device", name)
         user = users[int(rng.integers(len(users)))]
         start_ns = timeline.moment(group.start_at) + int(rng.integers(group.start_within + 1))
+        if self.visits is not None:
+            user = users[self._order[number % len(users)]]
+            if self.visits.newcomers[user]:
+                start_ns = max(start_ns, self.visits.first_ns(user) - JOIN_AHEAD_NS)
         enrolled = DeviceSpec(number, name, group, user, start_ns, float(rng.random()))
         handed_on = tuple(
             (action.t_ns, users[int(draw(seed, "new_user", action.number, name) * len(users))])
@@ -273,6 +288,11 @@ def build_roster(
     users: Sequence[int],
     timeline: Timeline | None = None,
     sample: float | None = None,
+    visits: FleetVisits | None = None,
 ) -> Roster:
-    """Return the roster of a fleet, or of a *sample* of it, whose devices have users drawn from *users*."""
-    return Roster(groups, seed, users, timeline or Timeline(seed), sample)
+    """Return the roster of a fleet, or of a *sample* of it, whose devices have users of *users*.
+
+    Users are drawn; with *visits* each has a device before any has two, and a newcomer's device starts
+    shortly before the first visit.
+    """
+    return Roster(groups, seed, users, timeline or Timeline(seed), sample, visits)

@@ -27,6 +27,8 @@ def unsupported(scenario: Scenario, *, is_replay: bool = False) -> str | None:
         return "a recorded run is played again"
     if scenario.shared_by is not None:
         return scenario.shared_by
+    if scenario.interactions is not None:
+        return "users meet items in simulated time (interactions)"
     if scenario.updates.delivery == "shared":
         return "updates.delivery is shared: devices subscribe to layers"
     return unsupported_faults(scenario.faults)

@@ -14,10 +14,12 @@ from devices.recommender.quality import HeldOut, QualityTable
 from devices.simulated.fleet_config import FleetConfig
 from devices.simulated.roster import DeviceNames, DeviceSpec, build_roster
 from devices.timeline.timeline import Timeline
+from devices.timeline.visits import FleetVisits
 from emulator.replay.replay import Playback
 from emulator.simulation.evaluation import evaluate, look_up_or_evaluate
 from emulator.simulation.model_cache import PreparedModel, TrainingProgress, prepare_model
 from emulator.simulation.trace_files import TraceFiles
+from emulator.simulation.visits import admit_newcomers, make_visits
 from scenarios.language.load import dump
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError
@@ -47,6 +49,8 @@ class Job:
     """Traces of memory and availability."""
     replay: Playback | None = None
     """The recorded run to replay, if there is one."""
+    visits: FleetVisits | None = None
+    """The visits of all users; None: they meet nothing in the run."""
     evaluated: Mapping[str, QualityTable] = field(default_factory=dict)
     """The quality of model versions that are evaluated already, by version."""
 
@@ -89,15 +93,21 @@ def prepare(
     Raises:
         InputError: the data cannot be used.
     """
-    models = [prepare_model(scenario.data, scenario.model, store, on_training)]
+    measured = scenario.interactions is None  # else quality is measured with the visits
+    models = [prepare_model(scenario.data, scenario.model, store, on_training, measured=measured)]
+    visits = make_visits(scenario, models[0].interactions)
+    if visits is not None:
+        models = [admit_newcomers(models[0], visits)]
     on_model(models[0])
     if scenario.rollout is not None:
         other = msgspec.structs.replace(scenario.model.training, seed=scenario.rollout.seed)
         model = msgspec.structs.replace(scenario.model, training=other)
-        models.append(prepare_model(scenario.data, model, store, on_training))
+        newer = prepare_model(scenario.data, model, store, on_training, measured=measured)
+        models.append(newer if visits is None else admit_newcomers(newer, visits))
         on_model(models[1])
-    devices, users = build_fleet(scenario, models[0], replay)
-    truth = HeldOut(models[0].interactions.known, models[0].interactions.test)
+    devices, users = build_fleet(scenario, models[0], replay, visits)
+    known, test = models[0].interactions.known, models[0].interactions.test
+    truth = HeldOut(known, test) if visits is None else HeldOut(visits.known, visits.met)
     evaluated = {
         model.store.version: look_up_or_evaluate(model.store, truth, users, model.cache) for model in models
     }
@@ -112,6 +122,7 @@ def prepare(
         newer=models[1].store if len(models) > 1 else None,
         traces=traces or TraceFiles(),
         replay=replay,
+        visits=visits,
         evaluated=evaluated,
     )
     return PreparedJob(job, models)
@@ -127,20 +138,24 @@ def fleet_name(scenario: Scenario) -> str:
 
 
 def build_fleet(
-    scenario: Scenario, model: PreparedModel, replay: Playback | None = None
+    scenario: Scenario,
+    model: PreparedModel,
+    replay: Playback | None = None,
+    visits: FleetVisits | None = None,
 ) -> tuple[Sequence[DeviceSpec], list[int]]:
-    """Return the devices and their users; only users with test interactions get a device.
+    """Return the devices and their users; only users with test interactions, or with visits, get a device.
 
     Of a fleet much larger than the number of such users, the users are all of them: nearly each has a device,
     and no device has to be made to know it.
     """
-    measurable = np.flatnonzero(model.interactions.test.counts() > 0).tolist()
+    test = model.interactions.test
+    measurable = (np.flatnonzero(test.counts() > 0) if visits is None else visits.users).tolist()
     if not measurable:
         raise InputError(
             f"{model.interactions.name}: no user has test interactions, so quality cannot be measured"
         )
     devices: Sequence[DeviceSpec] = build_roster(
-        scenario.fleet, scenario.seed, measurable, build_timeline(scenario), scenario.sample
+        scenario.fleet, scenario.seed, measurable, build_timeline(scenario), scenario.sample, visits
     )
     if replay is not None:
         devices = replay.assign_users(devices, measurable)

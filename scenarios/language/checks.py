@@ -13,6 +13,7 @@ from devices.timeline.actions import Action
 from devices.timeline.faults import LinkFault
 from devices.timeline.schedule import DeviceSelector, parse_moment, stage_starts
 from scenarios.catalogue.metrics import DECILES, DIMENSIONS, LABEL
+from scenarios.language.interaction_checks import interaction_errors
 from scenarios.language.sample_checks import sample_errors
 from scenarios.language.schema import Model, ScenarioFields
 from scenarios.language.thresholds import listed, metric_errors, read_rules, threshold_errors
@@ -375,5 +376,6 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[ScenarioFields], Iterable[
     (("updates", "fleet", "stop_time", "stages"), _repetitions),
     (("clock", "cloud"), _realtime),
     (("sample", "clock", "cloud", "fleet"), sample_errors),
+    (("interactions", "data", "sample", "actions"), interaction_errors),
 )
 """The keys that each check needs, and the check; errors are reported in this order."""

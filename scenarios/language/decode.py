@@ -46,6 +46,8 @@ MOST_ERRORS = 100
 
 _TYPE: Final = "type"
 """The key of the settings of a plug-in that has its name."""
+_NONE: Final = "none"
+"""The word for null where a value is a mapping of keys."""
 _BROKEN: Final = object()
 """A value that breaks a rule, and has been reported; a value that contains it is broken, too."""
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -125,6 +127,8 @@ class _Decoder:
         ):
             return plugin
         structs = structs_of(kind)
+        if structs and value == _NONE and _is_leaf(kind, None) and not _is_leaf(kind, ""):
+            return None
         if structs and not _is_leaf(kind, value):
             given = self._with_type(mapping_of(value, path, expected(kind)), path, default)
             return self._struct(_choose(structs, given, path, registry), given, path, default)

@@ -67,7 +67,12 @@ def dump(scenario: Scenario, without: Sequence[str] = ()) -> str:
         del values[key]
     if scenario.sweep is None:
         del values["sweep"]  # not part of one run
-    for key in ("sample", "prices", "metrics"):  # so that a run without them is what it always was
+    for key in (
+        "sample",
+        "prices",
+        "metrics",
+        "interactions",
+    ):  # so that a run without them is what it always was
         if values[key] in (None, ()):
             del values[key]
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

@@ -25,6 +25,7 @@ from devices.simulated.roster import FleetGroup
 from devices.timeline.actions import Actions
 from devices.timeline.faults import Faults
 from devices.timeline.schedule import Stage
+from scenarios.language.interactions import InteractionsKind
 from scenarios.language.prices import Prices
 from scenarios.language.sweep import SweepSection
 from scenarios.language.thresholds import Threshold, rules_of
@@ -226,6 +227,11 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     data: Data = Synthetic()
     """Source of the interactions."""
+
+    interactions: InteractionsKind | None = None
+    """Interactions in simulated time, with which each device's recommendations are measured as it goes
+    ([living.md](living.md)); a device per user that has any, newcomers included. Null, or `none`: users meet
+    nothing in the run."""
 
     model: Model = Model()
     """Training and storage of the model."""

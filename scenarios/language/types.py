@@ -166,7 +166,8 @@ def expected(kind: types.Type) -> str:
             quantity = QUANTITIES[kind.cls]
             return f"{quantity.words} such as {' or '.join(quantity.examples)}"
         case types.UnionType(includes_none=True):
-            return " or ".join(expected(option) for option in _options(kind)) + ", or null"
+            texts = dict.fromkeys(expected(option) for option in _options(kind))
+            return " or ".join(texts) + ", or null"
         case types.UnionType() if not structs_of(kind):
             return " or ".join(expected(option) for option in _options(kind))
         case types.UnionType() if any(isinstance(option, types.StrType) for option in kind.types):

@@ -62,6 +62,13 @@ SCALAR_TRAPS = [
 ]  # fmt: skip
 
 VALUE_PROBLEMS = [
+    # interactions
+    ("interactions: {type: drift}\ndata: {type: movielens, path: x}", "interactions.type (='drift') needs data of type synthetic: it is the same world, as time goes on"),
+    ("interactions: {type: replay}", "interactions.type (='replay') needs data with times, and data.split of type cut: what comes after it is replayed"),
+    ("interactions: {type: replay}\ndata: {type: movielens, path: x}", "interactions.type (='replay') needs data with times, and data.split of type cut: what comes after it is replayed"),
+    ("interactions: {type: drift, taste_half_life: 0 s}", "interactions.taste_half_life (=0 s) must be > 0"),
+    ("sample: 50 %\ninteractions: {type: drift}", "sample (=50 %) must be left out with interactions.type (='drift'): take fewer devices"),
+    ("interactions: replay", "interactions (='replay') must be a mapping of keys, or null"),
     # types and ranges
     ("seed: x", "seed (='x') must be a whole number from 0 to 2^63 - 1"),
     ("seed: -1", "seed (=-1) must be a whole number from 0 to 2^63 - 1"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cloud.data.cut import cut_events, divide_at_cut
 from cloud.data.interactions import Interactions, ReadCounts
 from cloud.data.readers.columns import (
     Numbers,
@@ -21,7 +22,7 @@ from cloud.data.readers.columns import (
     parse_times,
 )
 from cloud.data.readers.text import shorten
-from cloud.data.sources import ByRatio, ByTime, Ratings, Split
+from cloud.data.sources import ByCut, ByRatio, ByTime, Ratings, SplitPerUser
 from cloud.data.splits import EventList, drop_repeats, k_core, keep_split, split_events
 from wire.errors import InputError
 
@@ -48,6 +49,9 @@ def interactions_of(data: Ratings, rows: TableRows) -> Interactions:
         liked = _is_liked(data, rows, notes)
         events = keep(events.keep(liked), f"below min_rating {data.min_rating:g}")
     events = keep(drop_repeats(events), "repeated")
+    after = events
+    if isinstance(data.split, ByCut):
+        events, after = _cut(data.split, rows, events)
     minima = data.min_user_interactions, data.min_item_interactions
     events = keep(k_core(events, *minima), "of users or items with too few interactions")
     if not len(events):
@@ -58,7 +62,31 @@ def interactions_of(data: Ratings, rows: TableRows) -> Interactions:
             f"{ReadCounts(len(rows), dropped).describe()}"
         )
     counts = ReadCounts(len(rows), dropped, tuple(notes))
-    return _split(data, rows.path, events, user_names, item_names, counts)
+    if isinstance(data.split, ByCut):
+        return divide_at_cut(data.split, rows.path.stem, (events, after), (user_names, item_names), counts)
+    split = data.split if isinstance(data.split, ByTime | ByRatio) else _default_split(events)
+    return _split(split, rows.path, events, user_names, item_names, counts)
+
+
+def _cut(split: ByCut, rows: TableRows, events: EventList) -> tuple[EventList, EventList]:
+    """Return the interactions before the cut, and those after it.
+
+    Raises:
+        InputError: there are no times, the source is split already, or all have one time.
+    """
+    if rows.parts is not None:
+        raise InputError(f"{rows.path}: it is split already, and data.split(=cut) needs one file")
+    if events.times is None:
+        raise InputError(f"{rows.path}: it has no times, and data.split(=cut) needs them")
+    if not len(events):
+        return events, events
+    before, after = cut_events(events, split.warm_up)
+    if not len(before):
+        raise InputError(
+            f"{rows.path}: no interaction is before data.split.warm_up(={split.warm_up:.4g}) of them: the "
+            "first ones all have one time"
+        )
+    return before, after
 
 
 def _is_liked(data: Ratings, rows: TableRows, notes: list[str]) -> NDArray[np.bool_]:
@@ -91,7 +119,7 @@ def _times(data: Ratings, rows: TableRows, notes: list[str]) -> Numbers | None:
 
 
 def _split(
-    data: Ratings,
+    settings: SplitPerUser,
     path: Path,
     events: EventList,
     user_names: Sequence[str],
@@ -103,7 +131,7 @@ def _split(
     kept_items, items = np.unique(events.items, return_inverse=True)
     renumbered = EventList(users, items, events.times, events.parts)
     split = split_events if events.parts is None else keep_split
-    parts = split(renumbered, len(kept_users), _split_settings(data, events))
+    parts = split(renumbered, len(kept_users), settings)
     return Interactions(
         path.stem,
         parts.train,
@@ -115,6 +143,6 @@ def _split(
     )
 
 
-def _split_settings(data: Ratings, events: EventList) -> Split:
-    """Return the split of *data*; the default is by time if there are times, else at random."""
-    return data.split or (ByRatio() if events.times is None else ByTime())
+def _default_split(events: EventList) -> SplitPerUser:
+    """Return the split by time if there are times, else at random."""
+    return ByRatio() if events.times is None else ByTime()

@@ -13,7 +13,7 @@ from cloud.data.readers.delimited import DelimitedFormat, read_delimited, separa
 from cloud.data.readers.folders import PARTS, matching_files, one_file, part_of
 from cloud.data.readers.ratings import interactions_of
 from cloud.data.readers.text import read_text, shorten
-from cloud.data.sources import ByTime, RecBole
+from cloud.data.sources import ByCut, ByTime, RecBole
 from wire.errors import InputError
 from wire.ranking_metrics import IntArray
 
@@ -33,7 +33,7 @@ def read_recbole(data: RecBole, path: Path) -> Interactions:
 
 def _read_inter(path: Path, data: RecBole) -> TableRows:
     optional = {"rating"} if data.min_rating <= 0 else set()
-    optional |= set() if isinstance(data.split, ByTime) else {"time"}
+    optional |= set() if isinstance(data.split, ByTime | ByCut) else {"time"}
     names = ColumnNames(data.user, data.item, data.rating, data.time, frozenset(optional), typed=True)
     form = DelimitedFormat(separator_of(data.separator), header=True)
     return read_delimited(read_text(path, data.encoding), form, names)

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.data.sources import ByRatio, ByTime, Split
+from cloud.data.sources import ByRatio, ByTime, SplitPerUser
 from cloud.data.splits import EventList, TrainValidTest, drop_repeats, k_core, part_sizes, split_events
 
 Triple = tuple[int, int, int]
 
 events_of = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9), st.integers(0, 6)), min_size=1)
 shares = st.floats(0, 0.49)
-splits: st.SearchStrategy[Split] = st.one_of(
+splits: st.SearchStrategy[SplitPerUser] = st.one_of(
     st.builds(ByTime, valid_share=shares, test_share=shares),
     st.builds(ByRatio, valid_share=shares, test_share=shares, seed=st.integers(0, 99)),
 )
@@ -64,7 +64,7 @@ def test_shares_are_rounded_and_one_interaction_is_left_to_train_on() -> None:
 
 
 @given(events_of, splits)
-def test_a_split_loses_nothing_and_shares_nothing(triples: list[Triple], split: Split) -> None:
+def test_a_split_loses_nothing_and_shares_nothing(triples: list[Triple], split: SplitPerUser) -> None:
     events = drop_repeats(event_list(triples))
     parts = split_events(events, 5, split)
     actual = sorted(

@@ -1,0 +1,30 @@
+"""Checks of interactions in simulated time against the rest of a scenario."""
+
+from collections.abc import Iterator
+
+from cloud.data.sources import ByCut, Ratings, Synthetic
+from devices.timeline.actions import Action
+from scenarios.language.interactions import DriftingInteractions, ReplayedInteractions
+from scenarios.language.schema import ScenarioFields
+from wire.units import format_share
+
+
+def interaction_errors(scenario: ScenarioFields) -> Iterator[str]:
+    """Yield why users cannot meet items in simulated time as *scenario* says."""
+    data, interactions = scenario.data, scenario.interactions
+    if interactions is None:
+        return
+    kind = interactions.__struct_config__.tag
+    shown = f"interactions.type(={kind!r})"
+    if isinstance(interactions, DriftingInteractions) and not isinstance(data, Synthetic):
+        yield f"{shown} needs data of type synthetic: it is the same world, as time goes on"
+    # A reader of a plug-in may cut its data itself.
+    if isinstance(interactions, ReplayedInteractions) and (
+        isinstance(data, Synthetic) or (isinstance(data, Ratings) and not isinstance(data.split, ByCut))
+    ):
+        yield f"{shown} needs data with times, and data.split of type cut: what comes after it is replayed"
+    if scenario.sample is not None:
+        yield f"sample(={format_share(scenario.sample)}) must be left out with {shown}: take fewer devices"
+    for at, action in enumerate(scenario.actions):
+        if isinstance(action, Action) and action.reassigns_users:
+            yield f"actions[{at}]: gives devices to other users, which {shown} does not allow"
