@@ -54,6 +54,7 @@ class Family:
 
 VERBS: Final[Mapping[str, Verb | Family]] = {
     "play": Verb("emulator.cli.play", Panel.EXPERIMENT),
+    "ui": Verb("emulator.cli.ui", Panel.EXPERIMENT),
     "run": Verb("emulator.cli.run", Panel.EXPERIMENT),
     "sweep": Verb("emulator.cli.sweep", Panel.EXPERIMENT),
     "compare": Verb("emulator.cli.compare", Panel.EXPERIMENT),

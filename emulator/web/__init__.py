@@ -1,1 +1,1 @@
-"""The web application: the playground."""
+"""The web applications: the playground, and the pages of finished runs."""

@@ -7,13 +7,13 @@ address of this server, and where a browser names the origin of a request, it mu
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 POLICY = (
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "worker-src blob:"  # MQTT.js keeps its timers in a worker, since browsers slow those of hidden pages
 )
 
@@ -52,12 +52,10 @@ def _with_policy(send: Send) -> Send:
     async def send_with_policy(message: object) -> None:
         assert isinstance(message, dict)
         if message["type"] == "http.response.start":
-            message["headers"] = [
-                *message.get("headers", ()),
-                (b"content-security-policy", POLICY.encode()),
-                (b"x-content-type-options", b"nosniff"),
-                (b"cache-control", b"no-cache"),
-            ]
+            headers = MutableHeaders(scope=message)
+            headers.setdefault("content-security-policy", POLICY)
+            headers.setdefault("x-content-type-options", "nosniff")
+            headers.setdefault("cache-control", "no-cache")
         await send(message)
 
     return send_with_policy

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from emulator.cli.main import app
 
 PANELS = {
-    "Experiments": ["play", "run", "sweep", "compare", "evaluate", "replay", "diff", "report"],
+    "Experiments": ["play", "ui", "run", "sweep", "compare", "evaluate", "replay", "diff", "report"],
     "Scenarios and traces": ["init", "validate", "scenarios", "plugins", "trace"],
     "Models": ["train", "pee", "recommend"],
     "Services and devices": ["cloud", "devices", "gather", "agent", "broker"],

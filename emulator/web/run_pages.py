@@ -1,0 +1,331 @@
+"""The pages of ``peelfleet ui``: runs and sweeps, from fleet to group to device, and side by side."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from emulator.compare.compare_runs import compare_runs
+from emulator.compare.descriptions import (
+    conclusion,
+    headlines,
+    list_warnings,
+    metric_cells,
+    metric_rows,
+    title,
+    verdict,
+)
+from emulator.exports.chart import ChartPanel
+from emulator.metrics.per_device import COMPARED_METRICS, MeasuredRun
+from emulator.report.page import write_report
+from emulator.report.tables import list_headlines
+from emulator.report.verdict import verdict_text
+from emulator.run_directory.layout import REPORT
+from emulator.run_directory.run_files import RunFiles
+from emulator.sweep.exports import sweep_means
+from emulator.sweep.table import read_sweep_table
+from emulator.web.device_charts import device_history
+from emulator.web.guard import OwnPagesOnly
+from emulator.web.run_library import RunLibrary
+from scenarios.language.thresholds import shown_value
+from wire.errors import InputError
+from wire.units import approximate_bytes
+
+PAGES: Final = Path(__file__).parent / "pages"
+SHOWN_DEVICES: Final = 200
+GROUP_COLUMNS: Final = {
+    "quality_ratio_to_full": "of full quality",
+    "ndcg_at_10": "NDCG@10",
+    "over_budget_share": "of time over budget",
+    "update_bytes_per_device_hour": "update bytes an hour",
+    "reports_per_device_hour": "reports an hour",
+    "update_latency_mean_seconds": "mean latency",
+}
+"""The metrics of groups and devices, with their headings."""
+_PLACE: Final = {metric.name: place for place, metric in enumerate(COMPARED_METRICS)}
+
+_TEMPLATES: Final = Environment(
+    loader=PackageLoader("emulator.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
+
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+
+
+def runs_app(library: RunLibrary, hosts: tuple[str, ...]) -> Starlette:
+    """Return the application.
+
+    Args:
+        library: the runs.
+        hosts: host names of the server.
+    """
+    pages = _Pages(library)
+    return Starlette(
+        routes=[
+            Route("/", pages.answer(pages.index)),
+            Route("/compare", pages.answer(pages.compare)),
+            Route("/sweeps/{name}", pages.answer(pages.sweep)),
+            Route("/report/{name:path}", pages.answer(pages.report)),
+            Route("/group/{name:path}", pages.answer(pages.group)),
+            Route("/device/{name:path}", pages.answer(pages.device)),
+            Route("/run/{name:path}", pages.answer(pages.run)),
+            Route("/plotly.js", lambda _: Response(get_plotlyjs(), media_type="text/javascript")),
+            Mount("/pages", StaticFiles(directory=PAGES)),
+        ],
+        middleware=[Middleware(OwnPagesOnly, hosts=hosts)],
+    )
+
+
+class _Pages:
+    """The pages, each a function from a request to a response; they read files, so threads run them."""
+
+    def __init__(self, library: RunLibrary) -> None:
+        self._library = library
+
+    def answer(self, page: Callable[[Request], Response]) -> Callable[[Request], Any]:
+        """Return an endpoint that answers with *page*; a user's mistake is a page of one line."""
+
+        async def endpoint(request: Request) -> Response:
+            try:
+                return await run_in_threadpool(page, request)
+            except InputError as error:
+                return _page("mistake.html", status=404, title="Not here", lines=error.lines)
+
+        return endpoint
+
+    def index(self, _: Request) -> Response:
+        """All runs and sweeps."""
+        runs = [
+            {
+                "name": run.name,
+                "cells": _run_cells(run.summary),
+                "passed": _passed(run.summary),
+                "finished": f"{run.finished:%Y-%m-%d %H:%M}",
+            }
+            for run in self._library.runs()
+        ]
+        return _page(
+            "index.html", title="Runs", folder=str(self._library.folder), runs=runs,
+            sweeps=self._library.sweeps(),
+        )  # fmt: skip
+
+    def run(self, request: Request) -> Response:
+        """One run: its verdict, its figures, its groups and the devices with the lowest quality."""
+        name = request.path_params["name"]
+        files = RunFiles(self._library.run_folder(name))
+        measured = self._library.measured(name)
+        groups = files.devices().column("group").to_pylist()
+        table = _group_table(measured, groups)
+        if request.query_params.get("format") == "csv":
+            return _csv(("group", *GROUP_COLUMNS), table, f"{_file_name(name)}-groups.csv")
+        return _page(
+            "run.html", title=name, name=name, verdict=verdict_text(files.summary),
+            passed=_passed(files.summary), tiles=list_headlines(files.summary),
+            rules=_rules(files.summary), columns=GROUP_COLUMNS.values(), groups=_shown(table),
+            worst=_shown(_worst_devices(measured, groups, 10)), scenario=files.scenario,
+        )  # fmt: skip
+
+    def group(self, request: Request) -> Response:
+        """The devices of one group, those with the lowest quality first."""
+        name, group = request.path_params["name"], request.query_params.get("group", "")
+        files = RunFiles(self._library.run_folder(name))
+        groups = files.devices().column("group").to_pylist()
+        if group not in groups:
+            raise InputError(f"group(={group!r}) is not one of {name}")
+        measured = self._library.measured(name)
+        rows = _worst_devices(measured, groups, len(groups), group)
+        if request.query_params.get("format") == "csv":
+            return _csv(("device", "group", *GROUP_COLUMNS), rows, f"{_file_name(name)}-{group}.csv")
+        return _page(
+            "group.html", title=f"{group} of {name}", name=name, group=group, columns=GROUP_COLUMNS.values(),
+            devices=_shown(rows[:SHOWN_DEVICES]), count=len(rows),
+        )  # fmt: skip
+
+    def device(self, request: Request) -> Response:
+        """One device over time, with its exchanges."""
+        name = request.path_params["name"]
+        history = device_history(self._library.measured(name), request.query_params.get("device", ""))
+        return _page("device.html", title=f"{history.name} of {name}", name=name, history=history)
+
+    def report(self, request: Request) -> Response:
+        """The report of a run; it is made now if the run has none."""
+        folder = self._library.run_folder(request.path_params["name"])
+        if not (folder / REPORT).is_file():
+            write_report(folder)
+        response = FileResponse(folder / REPORT)
+        # The report has scripts inside, and a policy of its own that allows just these.
+        response.headers["content-security-policy"] = "frame-ancestors 'none'"
+        return response
+
+    def compare(self, request: Request) -> Response:
+        """Two or more runs side by side, with the statistics of `peelfleet compare`."""
+        names = request.query_params.getlist("run")
+        if len(names) < 2:
+            raise InputError("choose two runs or more: the first is the baseline")
+        order = sorted(names, key=lambda name: name != request.query_params.get("baseline"))
+        comparisons = compare_runs([str(self._library.run_folder(name)) for name in order])
+        if request.query_params.get("format") == "csv":
+            rows = [row for each in comparisons for row in metric_rows(each)]
+            return _csv(list(rows[0]), [list(row.values()) for row in rows], "compare.csv")
+        shown = [
+            {
+                "head": list(headlines(each)),
+                "warnings": list(list_warnings(each)),
+                "caption": title(each),
+                "conclusion": conclusion(each),
+                "rows": [
+                    (metric, *metric_cells(metric, judged), verdict(metric, judged))
+                    for metric, judged in each.metrics.items()
+                ],
+            }
+            for each in comparisons
+        ]
+        return _page("compare.html", title="Side by side", names=order, comparisons=shown)
+
+    def sweep(self, request: Request) -> Response:
+        """A sweep: a small chart for each metric, a point for each variant."""
+        name = request.path_params["name"]
+        table = read_sweep_table(self._library.sweep_folder(name))
+        if request.query_params.get("format") == "csv":
+            sink = pa.BufferOutputStream()
+            pc.write_csv(table, sink)
+            return _download(sink.getvalue().to_pybytes(), f"{name}.csv")
+        means = sweep_means(table.to_pylist())
+        charts = [_sweep_chart(number, panel) for number, panel in enumerate(means.chart().panels)]
+        return _page("sweep.html", title=name, name=name, caption=means.caption, charts=charts)
+
+
+def _sweep_chart(number: int, panel: ChartPanel) -> dict[str, object]:
+    """Return the chart of one metric: a point for each variant, with the width of its interval."""
+    (series,) = panel.series
+    values = [f"{x}: {_number(panel.y_label, y)}" for x, y in zip(series.x, series.y, strict=True)]
+    widths = [width or 0.0 for width in series.half_widths]
+    return {
+        "name": f"metric-{number}",
+        "title": panel.y_label,
+        "caption": "; ".join(values),
+        "data": [
+            {
+                "type": "scatter", "mode": "markers", "x": list(series.y), "y": list(series.x),
+                "error_x": {"type": "data", "array": widths}, "showlegend": False,
+            }
+        ],
+        "layout": {"yaxis": {"automargin": True, "autorange": "reversed"}},
+    }  # fmt: skip
+
+
+def _page(template: str, *, status: int = 200, **values: object) -> Response:
+    return HTMLResponse(_TEMPLATES.get_template(template).render(**values), status_code=status)
+
+
+def _csv(head: Sequence[str], rows: Sequence[Sequence[object]], name: str) -> Response:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(rows)
+    return _download(text.getvalue().encode(), name)
+
+
+def _download(content: bytes, name: str) -> Response:
+    disposition = {"content-disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type="text/csv", headers=disposition)
+
+
+def _file_name(name: str) -> str:
+    return name.replace("/", "-")
+
+
+def _passed(summary: Mapping[str, object]) -> bool:
+    listed = summary.get("thresholds")
+    return all(rule.get("passed") for rule in listed) if isinstance(listed, list) else True
+
+
+def _run_cells(summary: Mapping[str, object]) -> Sequence[str]:
+    """Return what the list says of a run."""
+    ratio, delta = summary.get("quality_ratio_to_full"), summary.get("delta_ratio")
+    return [
+        str(summary.get("scenario")), str(summary.get("seed")), str(summary.get("clock")),
+        f"{summary.get('devices', 0):,}", _share(ratio), _share(delta),
+    ]  # fmt: skip
+
+
+def _share(value: object) -> str:
+    return f"{100 * value:.1f} %" if isinstance(value, int | float) else "–"
+
+
+def _rules(summary: Mapping[str, object]) -> list[tuple[str, str, str, bool]]:
+    listed = summary.get("thresholds")
+    rules = [
+        (rule["metric"], rule["rule"], rule["value"], rule["passed"])
+        for rule in (listed if isinstance(listed, list) else ())
+    ]
+    return [(metric, rule, shown_value(metric, rule, value), held) for metric, rule, value, held in rules]
+
+
+def _group_table(run: MeasuredRun, groups: Sequence[str]) -> list[list[object]]:
+    """Return a row per group: its name and its `GROUP_COLUMNS`."""
+    above, below = run.sums
+    names, place = np.unique(np.array(groups), return_inverse=True)
+    sums = [np.stack([np.bincount(place, column) for column in side.T], axis=1) for side in (above, below)]
+    return [
+        [str(name), *(_ratio(sums[0][row], sums[1][row], column) for column in GROUP_COLUMNS)]
+        for row, name in enumerate(names)
+    ]
+
+
+def _worst_devices(
+    run: MeasuredRun, groups: Sequence[str], count: int, group: str | None = None
+) -> list[list[object]]:
+    """Return a row per device, those of lowest quality first: id, group and `GROUP_COLUMNS`."""
+    above, below = run.sums
+    place = _PLACE["quality_ratio_to_full"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        quality = np.where(below[:, place] > 0, above[:, place] / below[:, place], np.inf)
+    chosen = [number for number in np.argsort(quality, kind="stable") if group in (None, groups[number])]
+    ids = run.ids
+    return [
+        [
+            ids[number].as_py(),
+            groups[number],
+            *(_ratio(above[number], below[number], column) for column in GROUP_COLUMNS),
+        ]
+        for number in map(int, chosen[:count])
+    ]
+
+
+def _ratio(above: Any, below: Any, column: str) -> float | None:  # Any: rows of arrays
+    place = _PLACE[column]
+    return float(above[place] / below[place]) if below[place] > 0 else None
+
+
+def _shown(rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    """Return rows as texts for people; the last cells are the `GROUP_COLUMNS`."""
+    width = len(GROUP_COLUMNS)
+    return [[*map(str, row[:-width]), *(map(_cell, GROUP_COLUMNS, row[-width:]))] for row in rows]
+
+
+def _cell(column: str, value: object) -> str:
+    if not isinstance(value, float):
+        return "–"
+    if "bytes" in column:
+        return approximate_bytes(value)
+    if column.endswith(("share", "to_full")):
+        return _share(value)
+    return f"{value:.4g} s" if column.endswith("seconds") else f"{value:.4g}"
+
+
+def _number(metric: str, value: float) -> str:
+    return approximate_bytes(value) if metric.endswith("bytes") and value >= 0 else f"{value:.4g}"
