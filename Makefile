@@ -9,7 +9,7 @@ ASYNCAPI_PARSER := 3.6.6
 ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format site docs docs-traffic docs-terminal docs-playground docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
+.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format site docs docs-traffic docs-terminal docs-playground docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-deltas bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -107,6 +107,9 @@ bench-scale: $(STAMP) ## measure the time and memory of training, up to 1.2 mill
 
 bench-codecs: $(STAMP) ## measure time to decode, time to rank and working memory of each codec
 	$(BIN)/python -m benchmarks.codecs
+
+bench-deltas: $(STAMP) ## traffic of a model that is retrained daily: deltas against whole answers, by budget, with quality
+	$(BIN)/python -m benchmarks.deltas
 
 bench-selection: $(STAMP) ## compare every selection policy, and the exact best subset, on one trained model
 	$(BIN)/python -m benchmarks.selection

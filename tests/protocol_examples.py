@@ -23,6 +23,7 @@ from cloud.service.responder import Responder
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.scoring import ItemTable
 from tests.test_worked_example import ITEMS, USERS, a_store
+from tests.worlds import a_lineage
 from wire.codecs import Codec
 from wire.geometry import Geometry, Score, Unheld
 from wire.messages import MAX_JSON_BYTES, BudgetReport, QualityReport, Status, encode
@@ -54,7 +55,7 @@ def other_version() -> BlockStore:
 
 def examples() -> Files:
     """Return all example files by their names."""
-    return {**story(), **refused(), **codecs()}
+    return {**story(), **refused(), **delta(), **codecs()}
 
 
 def story() -> Files:
@@ -133,6 +134,28 @@ def _one_part(seq: int, model: str, first: int, ids: list[int]) -> bytes:
     return encode_part(
         build_body(model=model, group=0, first=first, target=end, part=1, parts=1, tensors=tensors), seq
     )
+
+
+def delta() -> Files:
+    """Return a version that a device holds, and the next one as a delta and whole."""
+    old, new = a_lineage(items=12, layers=4, drift=0.02)
+    cloud = ModelVersions([Responder(old), Responder(new)])
+    first = BudgetReport(seq=FIRST_SEQ + 1, budget_bytes=2**20, user=0)
+    change = BudgetReport(
+        seq=FIRST_SEQ + 2, budget_bytes=2**20, user=0, model=old.version, held=old.groups[0].count,
+        wants=new.version, deltas=True,
+    )  # fmt: skip
+    answers = {
+        "held": cloud.respond(first),
+        "answer": cloud.respond(change),
+        "whole": cloud.respond(msgspec.structs.replace(change, deltas=msgspec.UNSET)),
+    }
+    parts = {
+        f"delta/{name}-{number}.safetensors": part
+        for name, answer in answers.items()
+        for number, part in enumerate(answer, 1)
+    }
+    return {"delta/report.json": encode(change), **parts}
 
 
 def codecs() -> Files:

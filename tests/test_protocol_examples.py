@@ -17,6 +17,7 @@ from devices.protocol.block_prefix import BlockCache
 from devices.recommender.scoring import ItemTable
 from tests.protocol_examples import FIRST, FIRST_SEQ, FOLDER, GROWTH, SHRINK, STORE, examples, other_version
 from tests.test_worked_example import USERS
+from tests.worlds import a_lineage
 from wire.codecs import Codec
 from wire.errors import Reason, RemoteProtocolError
 from wire.messages import BudgetReport, ModelNotice, QualityReport, Status, decode
@@ -96,6 +97,27 @@ def test_a_device_that_is_fed_the_examples_lives_as_the_page_says() -> None:
     assert agent.report() == read("report-wants.json")
     assert takes(agent, answer("wants")) == ([progress, Receipt.APPLIED], [2, 1], 28)
     assert agent.model == OTHER.version
+
+
+def test_the_example_of_a_delta_leads_to_the_blocks_of_the_whole_answer() -> None:
+    old, new = a_lineage(items=12, layers=4, drift=0.02)
+    held = []
+    for deltas, name in ((True, "answer"), (False, "whole")):
+        shelves = BlockCache()
+        for store in (old, new):
+            shelves.announce(Responder(store).notice())
+        agent = Agent(0, shelves, seq=FIRST_SEQ, deltas=deltas)
+        agent.set_budget(2**20)
+        agent.report()
+        takes(agent, [path.read_bytes() for path in sorted(FOLDER.glob("delta/held-*"))])
+        agent.offered = new.version
+        report = agent.report()
+        assert (report == read("delta/report.json")) is deltas
+        takes(agent, [path.read_bytes() for path in sorted(FOLDER.glob(f"delta/{name}-*"))])
+        assert agent.prefix is not None
+        held.append((agent.model, agent.prefix.part(0, agent.held), agent.prefix.layers, agent.user_vector))
+    assert held[0] == held[1]
+    assert held[0][0] == new.version
 
 
 def test_a_device_that_names_its_group_only_gets_no_vector() -> None:

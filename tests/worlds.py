@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from cloud.blocks.embedded_table import scale_for_embedding
 from cloud.blocks.encoding import encode_group
 from cloud.blocks.group_table import GroupTable
+from cloud.blocks.next_version import NextNumbers, encode_next_version
 from cloud.blocks.store import BlockStore, build_store
 from wire.codecs import Codec
 from wire.geometry import Geometry
@@ -42,6 +44,35 @@ def a_store(
         user_groups=np.arange(users) % groups,
         report={"seed": seed},
     )
+
+
+def a_lineage(
+    *, codec: Codec = Codec.CODED, versions: int = 2, items: int = 60, layers: int = 8, drift: float = 0.01
+) -> tuple[BlockStore, ...]:
+    """Return a store and the versions that follow it: each number moves a little from one to the next."""
+    rng, geometry = np.random.default_rng(7), a_geometry(codec, items=items)
+    tables = [(rng.laplace(size=(items, 8)) / 10).clip(-0.9, 0.9) for _ in range(2)]
+    vectors = rng.standard_normal((6, 8))
+    groups = [
+        GroupTable(table.astype(np.float32), np.ones(8), np.ones(items, dtype=np.float32)) for table in tables
+    ]
+    scales = [scale_for_embedding(group)[0] / np.where(group.table == 0, 1, group.table) for group in groups]
+    stores = [
+        build_store(
+            geometry,
+            groups=[encode_group(geometry, group, layers)[0] for group in groups],
+            user_vectors=vectors.astype(np.float32),
+            user_groups=np.arange(6) % 2,
+            report={},
+        )
+    ]
+    for _ in range(versions - 1):
+        tables = [table + drift * rng.standard_normal(table.shape) for table in tables]
+        vectors = vectors + (np.arange(6) % 3 == 0)[:, None] * rng.standard_normal(vectors.shape)
+        scaled = [(table * scale).astype(np.float32) for table, scale in zip(tables, scales, strict=True)]
+        numbers = NextNumbers(scaled, vectors.astype(np.float32), np.arange(6) % 2)
+        stores.append(encode_next_version(stores[-1], numbers, 0.25, {}))
+    return tuple(stores)
 
 
 def a_geometry(codec: Codec, *, items: int = 12) -> Geometry:

@@ -39,6 +39,8 @@ class BudgetReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """The model version requested, if it is not the one that the cloud serves to all."""
     shared: bool | msgspec.UnsetType = msgspec.UNSET
     """True if the device takes its blocks from the topics of layers: then the answer has no blocks."""
+    deltas: bool | msgspec.UnsetType = msgspec.UNSET
+    """True if the device can turn the blocks of `model` into those of another version by a delta."""
 
 
 class QualityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

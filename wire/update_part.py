@@ -10,6 +10,7 @@ header has the fields, the tensors have the blocks:
     layer_blocks U32 [L]    in an introduction: the number of blocks of the first l layers, l = 1 .. L
     layer_bytes  U32 [L]    with it: the bytes that a device stores for them
     user_vector  F32 [d]    with them, if the cloud knows the user
+    delta        U8 [bytes] turns blocks of another version into those of this one (`wire.version_delta`)
 
 An introduction is the first part for a device that does not hold this model version. It has no blocks, so
 that all other parts are the same for every device.
@@ -55,6 +56,7 @@ TENSOR_TYPES = {
     "ids": "U16",
     "sizes": "U16",
     "data": "U8",
+    "delta": "U8",
 }  # in the order of the data section: widest first, so that every tensor is aligned
 
 
@@ -76,6 +78,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """True if the part has the layer table or the user's vector."""
     spans: dict[str, tuple[int, int]]
     """The start and end of each tensor in the data section."""
+
+    @property
+    def is_delta(self) -> bool:
+        """True if the part turns the blocks of another model version into those of this one."""
+        return "delta" in self.spans
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -150,6 +157,7 @@ class _PartHeader(
     ids: _Tensor | None = None
     sizes: _Tensor | None = None
     data: _Tensor | None = None
+    delta: _Tensor | None = None
 
 
 _decode_header = msgspec.json.Decoder(_PartHeader, strict=False).decode  # not strict: numbers are strings

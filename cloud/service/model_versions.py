@@ -12,7 +12,8 @@ from wire.update_part import SealedPart
 class ModelVersions:
     """Answers each report from the model version that the report names.
 
-    It is stateless, like a responder. A report that names no version, or one that is not served any more, is
+    It is stateless, like a responder. A device that holds one of the versions may get a delta to another.
+    A report that names no version, or one that is not served any more, is
     answered from the first.
 
     Args:
@@ -22,6 +23,8 @@ class ModelVersions:
     def __init__(self, responders: Sequence[Responder]) -> None:
         self.first = responders[0]
         self._responders = {responder.store.version: responder for responder in responders}
+        for responder in responders:
+            responder.serve_beside(other.store for other in responders if other is not responder)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -78,3 +81,7 @@ class ModelVersions:
     def full_bytes(self, model: str, user: int, budget_bytes: int, seq: int) -> int:
         """Return the bytes of an answer to report *seq* that sends the complete PEE of *model*."""
         return self._responders[model].full_bytes(user, budget_bytes, seq)
+
+    def first_bytes(self, model: str, user: int, budget_bytes: int, seq: int) -> int:
+        """Return the bytes of an answer to a device that holds nothing (`Responder.first_bytes`)."""
+        return self._responders[model].first_bytes(user, budget_bytes, seq)

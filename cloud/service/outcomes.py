@@ -31,7 +31,7 @@ class UpdateContent(StrEnum):
     """Content of an update."""
 
     FULL = "full"  # all blocks of the PEE
-    DELTA = "delta"  # the blocks that the device lacks
+    DELTA = "delta"  # the blocks that the device lacks, or the change of those of another model
     CONTROL = "control"  # no blocks: it confirms, shrinks or introduces the model
 
 
@@ -55,12 +55,14 @@ REASONS: dict[MessageOutcome, tuple[str, ...]] = {
 def classify(report: BudgetReport, parts: Sequence[bytes]) -> tuple[UpdateCause, UpdateContent]:
     """Return the cause and the content of the update *parts* that answer *report*."""
     (_, first), (_, last) = peek(parts[0]), peek(parts[-1])
-    if first.introduces:
+    if first.introduces or first.is_delta:
         cause = UpdateCause.MODEL_NEW
     elif last.target == report.held:
         cause = UpdateCause.UNCHANGED
     else:
         cause = UpdateCause.BUDGET_UP if last.target > report.held else UpdateCause.BUDGET_DOWN
+    if first.is_delta:
+        return cause, UpdateContent.DELTA
     if not last.blocks:
         return cause, UpdateContent.CONTROL
     return cause, UpdateContent.FULL if first.first == 0 else UpdateContent.DELTA

@@ -5,13 +5,14 @@ restarted cloud has lost nothing.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from operator import itemgetter
 
 import numpy as np
 
 from cloud.blocks.store import BlockStore, GroupBlocks
+from cloud.service.deltas import DeltaSource
 from wire.errors import InputError, Reason, RemoteProtocolError
 from wire.messages import BudgetReport, ModelNotice, decode
 from wire.update_part import (
@@ -68,12 +69,17 @@ class Responder:
         self._cached_bytes, self._cache_bytes = 0, cache_bytes
         self._full_bytes: dict[tuple[int, int, int], int] = {}
         self._part_sizes: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._deltas = DeltaSource(store)
         self._check_blocks_fit()
 
     @property
     def cached_bytes(self) -> int:
         """Approximate memory of the cache, in bytes."""
         return self._cached_bytes
+
+    def serve_beside(self, stores: Iterable[BlockStore]) -> None:
+        """Answer devices that hold one of these versions, and can take deltas, by a delta if there is one."""
+        self._deltas.add_bases(stores)
 
     def notice(self) -> ModelNotice:
         """Return the notice that announces the model."""
@@ -117,7 +123,7 @@ class Responder:
             return self._without_blocks(number, report)
         target = layers.blocks[layers.best(report.budget_bytes)]
         if report.model != self._version:
-            return self._introduction(number, target, report.user)
+            return self._delta(number, target, report) or self._introduction(number, target, report.user)
         if report.held > group.count:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held}) of {group.count} blocks")
         first = min(report.held, target) if self._sends_missing else self._first(group, report.held, target)
@@ -156,6 +162,13 @@ class Responder:
         if report.held > self._groups[number].count:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held})")
         return self._bodies(number, report.held, report.held)
+
+    def first_bytes(self, user: int, budget_bytes: int, seq: int) -> int:
+        """Return the bytes of an answer to report *seq* of a device that holds nothing."""
+        number = self._group_of[user]
+        layers = self._groups[number].layers
+        bodies = self._introduction(number, layers.blocks[layers.best(budget_bytes)], user)
+        return sum(encoded_bytes(len(body.fields), len(body.data), seq) for body in bodies)
 
     def full_bytes(self, user: int, budget_bytes: int, seq: int) -> int:
         """Return the bytes of an answer to report *seq* that sends the complete PEE for *budget_bytes*."""
@@ -243,6 +256,25 @@ class Responder:
             tensors=tensors,
         )
         return (introduction, *rest)
+
+    def _delta(self, number: int, target: int, report: BudgetReport) -> tuple[Body, ...]:
+        """Return the update for a device that holds another version: a delta, then blocks; () for none."""
+        found = self._deltas.find(number, target, report)
+        group, layers = self._groups[number], self._groups[number].layers
+        whole = 8 * layers.top + 4 * self.store.geometry.dim + group.starts[found.blocks if found else 0]
+        if found is None or len(found.delta) >= min(whole, self._max_body_bytes):
+            return ()
+        rest = self._bodies(number, found.blocks, target, introduced=True) if found.blocks < target else ()
+        delta = build_body(
+            model=self._version,
+            group=number,
+            first=0,
+            target=target,
+            part=1,
+            parts=1 + len(rest),
+            tensors={"delta": found.delta},
+        )
+        return (delta, *rest)
 
     def _cut(self, number: int, first: int, target: int, *, before: int = 0) -> tuple[Body, ...]:
         """Split blocks into parts; *before* parts precede them."""

@@ -10,12 +10,14 @@ budget grows, it receives the parts of the answer in order; after each of them i
 from enum import StrEnum
 
 import msgspec
+import numpy as np
 
 from devices.protocol.block_prefix import BlockCache, BlockPrefix
 from wire.errors import LocalProtocolError, Reason, RemoteProtocolError
 from wire.messages import BudgetReport, encode
 from wire.topics import LayerName
 from wire.update_part import Layout, Part, decode_part
+from wire.version_delta import apply_vector_change, block_count_of, vector_change_of
 
 
 class Receipt(StrEnum):
@@ -43,6 +45,8 @@ class Agent:
         shared: take blocks from the layers' own topics; else from answers to reports.
         group: the user's group, where the device reports that and not its user.
         seq: the number of the last report: a device without a memory of it begins above all used ones.
+        deltas: take the blocks of a new model version as a change of those that are held, where the cloud can
+            send that.
     """
 
     __slots__ = (
@@ -51,7 +55,9 @@ class Agent:
         "_first_seq",
         "_moved",
         "_prefix",
+        "_wants_blocks",
         "budget_bytes",
+        "deltas",
         "group",
         "held",
         "layer",
@@ -79,11 +85,13 @@ class Agent:
         local_eviction: bool = True,
         shared: bool = False,
         seq: int = 0,
+        deltas: bool = False,
     ) -> None:
         self.user = user
         self.reported_group = group
         """The group that the device reports; None where it reports its user."""
         self.shared = shared
+        self.deltas = deltas
         self.group = 0
         """The user's group, of the model version held."""
         self.local_eviction = local_eviction
@@ -112,6 +120,7 @@ class Agent:
         self._prefix: BlockPrefix | None = None
         self._evicted = False
         self._moved = False
+        self._wants_blocks = False
 
     @property
     def prefix(self) -> BlockPrefix | None:
@@ -171,6 +180,7 @@ class Agent:
             held=self.held,
             wants=self.offered or msgspec.UNSET,
             shared=self.shared or msgspec.UNSET,
+            deltas=(self.deltas and self.held > 0 and not self._wants_blocks) or msgspec.UNSET,
         )
 
     def missing(self) -> tuple[LayerName, ...]:
@@ -212,6 +222,8 @@ class Agent:
         All that can be wrong is found before anything is changed: a part that is refused leaves no trace.
         """
         fields, prefix, held = part.layout, self._prefix, self.held
+        if fields.is_delta and prefix is not None and fields.model != self.model:
+            return self._take_delta(part, prefix)
         begins = prefix is None or fields.model != self.model
         if begins or prefix is None:
             prefix, held = self._introduced(part), 0  # what is held of an older model will be dropped first
@@ -232,7 +244,7 @@ class Agent:
         if fields.part == fields.parts and blocks != target:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"{blocks} blocks of {target} after the last part")
         if begins:
-            self._begin(part, prefix)
+            self._begin(part, prefix, part.tensor("user_vector"))
         prefix.add(addition)
         if blocks != self.held:
             self._set_held(prefix, blocks)
@@ -240,6 +252,39 @@ class Agent:
         if fields.part < fields.parts:
             return _PROGRESS
         return _APPLIED if self._moved else _CONFIRMED
+
+    def _take_delta(self, part: Part, base: BlockPrefix) -> Receipt:
+        """Turn the blocks that are held into those of another version; a refused delta changes nothing.
+
+        A delta that leads elsewhere is not asked for again: the next report asks for blocks.
+        """
+        fields = part.layout
+        if self._evicted:
+            return _MISFIT  # it is for the blocks that were there when it was asked for
+        self._wants_blocks = True
+        if fields.group != self.group or not self.deltas:
+            raise RemoteProtocolError(Reason.UNKNOWN_MODEL, f"a delta to model {fields.model!r} unasked")
+        prefix, addition = self._cache.derive(part, base, self.model, self.held)
+        blocks, target, is_last = (
+            block_count_of(part.tensor("delta")),
+            fields.target,
+            fields.part == fields.parts,
+        )
+        if fields.first or not blocks <= target <= prefix.layers.blocks[-1] or (is_last and blocks != target):
+            raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"a delta to {blocks} blocks of {target}")
+        vector = self._changed_vector(vector_change_of(part.tensor("delta")))
+        if self._misfits(addition.bytes_of(blocks, prefix)):
+            self._wants_blocks = False
+            return _MISFIT
+        self._begin(part, prefix, vector)
+        prefix.add(addition)
+        self._set_held(prefix, blocks)
+        return _APPLIED if is_last else _PROGRESS
+
+    def _changed_vector(self, change: bytes) -> bytes:
+        """Return the user's vector after *change*."""
+        old = np.frombuffer(self.user_vector, dtype="<f4").astype(np.float32)
+        return apply_vector_change(old, change).astype("<f4").tobytes()
 
     def _take_layer(self, part: Part) -> Receipt:
         """Take in the blocks of one layer, unless it is of another model or for a larger budget."""
@@ -284,12 +329,13 @@ class Agent:
             )
         return prefix
 
-    def _begin(self, part: Part, prefix: BlockPrefix) -> None:
+    def _begin(self, part: Part, prefix: BlockPrefix, user_vector: bytes) -> None:
         """Begin with a model version: what is held of an older one is dropped."""
+        self._wants_blocks = False
         self._leave()
         self._moved = self.held > 0
         self.model, self.group = part.layout.model, part.layout.group
-        self.user_vector = part.tensor("user_vector")
+        self.user_vector = user_vector
         self._prefix = prefix
         self._cache.enter(self.model, self.group, prefix)
         self.held = 0

@@ -16,6 +16,7 @@ from wire.geometry import Geometry
 from wire.layers import Layers
 from wire.messages import ModelNotice
 from wire.update_part import Part
+from wire.version_delta import HeldBlocks, apply_delta, without_vector_change
 
 LAYER_TABLE = ("layer_blocks", "layer_bytes")
 MOST_NOTICES = 64
@@ -44,6 +45,8 @@ class BlockPrefix:
         """Bytes that a device stores for the first n blocks, all overhead included."""
         self._planes: dict[tuple[int, int], int] = {}
         self._seen: dict[tuple[int, int], int] = {}
+        self.derived: set[tuple[str, int, bytes]] = set()
+        """Deltas that led to blocks which were here: version and number of blocks before, and the bytes."""
         self.holders = 0
         """Number of devices that hold blocks of it."""
         self.permanent = False
@@ -62,8 +65,21 @@ class BlockPrefix:
             return NOTHING_NEW  # no blocks, or the same bytes came before, for another device
         if first > len(self.ids):
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"first(={first}) must be at most {len(self.ids)}")
+        return self.compare(first, part.content(), part.data_crc32)
+
+    def compare(self, first: int, blocks: Blocks, data_crc32: int | None = None) -> "Addition":
+        """Return those of *blocks*, the first of which is at index *first*, that are new; nothing is changed.
+
+        Args:
+            first: at most the number of blocks that are here.
+            blocks: in ranking order.
+            data_crc32: the checksum by which they are known later; None for blocks that came otherwise.
+
+        Raises:
+            RemoteProtocolError: they name unknown blocks, have the wrong size, or contradict those here.
+        """
+        count = len(blocks.ids) // 2
         known = min(len(self.ids) - first, count)
-        blocks = part.content()
         starts = block_offsets(blocks.checked_sizes(self.geometry))
         codec = self.geometry.codec
         if blocks.part(0, known, starts, codec) != self.part(first, first + known):
@@ -72,7 +88,9 @@ class BlockPrefix:
             )
         new = blocks.part(known, count, starts, codec)
         self._check_planes(new)
-        return Addition((first, count), part.data_crc32, new, self._stored(new))
+        if data_crc32 is None:
+            return Addition((0, 0), 0, new, self._stored(new))
+        return Addition((first, count), data_crc32, new, self._stored(new))
 
     def add(self, addition: "Addition") -> None:
         """Add what `check` has returned, as long as nothing else has been added or truncated since."""
@@ -136,6 +154,7 @@ class BlockPrefix:
         del self.data[self.starts[count] :], self.scales[geometry.codec.scale_bytes * count :]
         self._planes = {geometry.cell(block): geometry.plane(block) for block in self.ids}
         self._seen = {}
+        self.derived = set()
 
     def part(self, first: int, end: int) -> Blocks:
         """Return the blocks *first* up to *end*, as they came."""
@@ -221,6 +240,42 @@ class BlockCache:
         if prefix.layers != layers:
             raise RemoteProtocolError(Reason.CONTENT, "the layer table differs from the one held")
         return prefix
+
+    def derive(
+        self, part: Part, base: BlockPrefix, base_model: str, held: int
+    ) -> tuple[BlockPrefix, "Addition"]:
+        """Return the prefix of the version that a delta leads to, and the blocks of it that are new there.
+
+        Nothing is kept of a new prefix before `enter`, nor of its blocks before `BlockPrefix.add`.
+
+        Args:
+            part: with the delta.
+            base: the prefix that the device holds.
+            base_model: its version.
+            held: the number of blocks that the device holds of it.
+
+        Raises:
+            RemoteProtocolError: the version is unknown, or the delta is damaged or for other blocks.
+        """
+        model, group, delta = part.layout.model, part.layout.group, part.tensor("delta")
+        notice = self._notices.get(model)
+        if notice is None or group >= notice.user_groups or notice.geometry != base.geometry:
+            raise RemoteProtocolError(
+                Reason.UNKNOWN_MODEL, f"model {model!r}, group {group} was not announced, or is cut otherwise"
+            )
+        prefix, key = self._prefixes.get((model, group)), (base_model, held, without_vector_change(delta))
+        if prefix is not None and key in prefix.derived:
+            return prefix, NOTHING_NEW  # it led here before, for another device
+        new = apply_delta(base.geometry, HeldBlocks(base.part(0, held), base.layers), delta)
+        prefix = prefix or BlockPrefix(notice.geometry, new.layers)
+        if prefix.layers != new.layers:
+            raise RemoteProtocolError(Reason.CONTENT, "the layer table differs from the one held")
+        addition = prefix.compare(0, new.blocks)
+        if len(prefix.derived) >= MOST_SEEN:
+            prefix.derived.clear()
+        if not addition.blocks.ids:
+            prefix.derived.add(key)
+        return prefix, addition
 
     def enter(self, model: str, group: int, prefix: BlockPrefix) -> None:
         """Keep *prefix* as long as devices hold it, and count one more."""

@@ -31,6 +31,8 @@ class SimulationContext:
     """The time that a device waits for an answer before it reports again."""
     full_bytes: Callable[[str, int, int, int], int]
     """Returns the payload bytes of a push of the whole PEE: (model, user, requested_bytes, seq) -> bytes."""
+    first_bytes: Callable[[str, int, int, int], int]
+    """Returns those of a push to a device that holds nothing, likewise."""
     qualities: Mapping[str, Mapping[int, UserQuality]]
     """Each user's quality by layer, by model version; the version that is served to everybody first."""
     publisher: Publisher | None = None

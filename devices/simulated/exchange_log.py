@@ -142,7 +142,10 @@ def log_exchange(
 
 
 def update_kind(record: ExchangeRecord, context: SimulationContext) -> tuple[UpdateKind, int]:
-    """Return the kind of update that was sent, and the payload bytes of a push of the whole PEE."""
+    """Return the kind of update that was sent, and the payload bytes of a push of the whole PEE.
+
+    In place of a delta from another model version, that is with its introduction.
+    """
     parts = record.parts
     if not (parts and record.sent_bytes):
         return UpdateKind.NONE, 0
@@ -153,6 +156,8 @@ def update_kind(record: ExchangeRecord, context: SimulationContext) -> tuple[Upd
     layout = record.layout
     if layout is None or layout.part > 1:
         layout = peek(parts[0])[1]  # the first part introduces, whether it arrived or not
+    if layout.is_delta:
+        return _DELTA, context.first_bytes(layout.model, user, requested_bytes, seq)
     if layout.introduces:
         return UpdateKind.FIRST, sum([len(part) for part in parts])
     full_bytes = context.full_bytes(layout.model, user, requested_bytes, seq)

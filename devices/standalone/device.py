@@ -308,7 +308,8 @@ class RealDevice:
         return PeeHolder(settings, cache, self._new_agent(cache, seq), None, self._draw)
 
     def _new_agent(self, cache: BlockCache, seq: int) -> Agent:
-        return Agent(self._settings.user or 0, cache, group=self._settings.group, seq=seq)
+        settings = self._settings
+        return Agent(settings.user or 0, cache, group=settings.group, seq=seq, deltas=settings.deltas)
 
 
 async def _briefly(work: Coroutine[Any, Any, object]) -> None:  # Any: as in `Coroutine`

@@ -21,6 +21,8 @@ class DeviceSettings:
     """File of its PEE, for programs that recommend."""
     state: Path | None = None
     """File of its state, so that a restart need not ask for all blocks again."""
+    deltas: bool = False
+    """True to take a new model version as a delta, where the cloud can send one."""
     once: bool = False
     """End when it holds the PEE for its first budget."""
     give_up_s: float = 45.0

@@ -45,6 +45,9 @@ def agent(
     retry_after: Annotated[Duration, duration_option("Time to wait for an answer.")] = default("30 s"),
     pee: Annotated[Path | None, path_option("Keep the PEE in this file, for `recommend`.")] = None,
     state: Annotated[Path | None, path_option("File of the saved state, for a restart.")] = None,
+    deltas: Annotated[
+        bool, typer.Option("--deltas", help="Take new model versions as deltas; the cloud must know them.")
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="End when the first PEE is held.")] = False,
     give_up_after: Annotated[
         Duration, duration_option("With --once: longest time to wait for it.")
@@ -65,6 +68,7 @@ def agent(
         retry_s=retry_after / NS_PER_S,
         pee=pee,
         state=state,
+        deltas=deltas,
         once=once,
         give_up_s=give_up_after / NS_PER_S,
     )

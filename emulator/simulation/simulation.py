@@ -278,6 +278,7 @@ class Simulation:
             retry_ns=int(scenario.updates.retry_after),
             last_retry_ns=math.inf if cloud is None else last_retry_ns(scenario),
             full_bytes=self.versions.full_bytes,
+            first_bytes=self.versions.first_bytes,
             qualities=self.qualities,
             outages=timeline.outages,
             always_full=scenario.updates.encoding == "full",

@@ -120,6 +120,7 @@ _TENSORS = {
     "ids": ("B", "block ids, in ranking order"),
     "sizes": ("B", "where the codec is planes or coded: bytes of each block in `data`"),
     "data": ("bytes", "the blocks' numbers, end to end, in the same order"),
+    "delta": ("bytes", "in a delta: turns the blocks of another version into those of this one"),
 }
 
 

@@ -120,6 +120,7 @@ def live(
         stop_ns=3600 * S,
         retry_ns=30 * S,
         full_bytes=transport.versions.full_bytes,
+        first_bytes=transport.versions.first_bytes,
         qualities={store.version: qualities_of(store) for store in models},
         **settings,
     )

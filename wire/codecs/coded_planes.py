@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from wire.arrays import Int32Array
 from wire.codecs.planes import PlaneCoder, PlaneCounts, PlaneReader, PlaneWriter
+from wire.codecs.range_bits import coder_words, shortest_bytes
 
 Chances = NDArray[np.float64]
 
@@ -36,8 +37,6 @@ _BOUNDS: Chances = np.round(4096 * 0.6 * 1.5 ** -(np.arange(CODES - 1) + 0.5)) /
 
 REFINEMENT_CHANCES: Chances = np.array([0, 1536, 1728, 1728, 1920]) / 4096
 """The chance that the next bit of q is 1, for q = 1, 2, 3, and 4 and above: measured on MovieLens-1M."""
-
-_WORD_BYTES = 4  # the range coder reads whole words
 
 
 class CodedPlaneCoder(PlaneCoder):
@@ -153,21 +152,8 @@ class _RangeWriter:
             self._encoder.encode(values.astype(np.int32), model, chances)
 
     def close(self) -> bytes:
-        """Return the shortest bytes that decode, if zeros are read after them.
-
-        The encoder itself would end with one or two words. Any number in its interval is correct: the one
-        with the most zeros at its end is taken.
-        """
-        words = self._encoder.get_compressed()
-        done, (low, width) = self._encoder.pos()
-        if low + width < 2**64:  # else a carry is pending that only the encoder can resolve
-            for shift in range(64, -1, -8):
-                number = -(-low >> shift) << shift
-                if number < low + width:
-                    break
-            words = np.array([*words[:done], number >> 32, number & 0xFFFFFFFF], dtype=np.uint32)
-        raw: bytes = words.astype(">u4").tobytes()
-        return raw.rstrip(b"\0")
+        """Return the shortest bytes that decode, if zeros are read after them."""
+        return shortest_bytes(self._encoder)
 
 
 class _RangeReader:
@@ -176,9 +162,7 @@ class _RangeReader:
 
         self._categorical = constriction.stream.model.Categorical(perfect=False)
         self._bernoulli = constriction.stream.model.Bernoulli(perfect=False)
-        padded = data + bytes(-len(data) % _WORD_BYTES + 2 * _WORD_BYTES)
-        words = np.frombuffer(padded, dtype=">u4").astype(np.uint32)
-        self._decoder = constriction.stream.queue.RangeDecoder(words)
+        self._decoder = constriction.stream.queue.RangeDecoder(coder_words(data))
 
     def plane(self, before: Int32Array, zero: NDArray[np.bool_]) -> Int32Array:
         zeros, after = _count_by_column(zero), 2 * before

@@ -125,7 +125,7 @@ class PlaneCoder(BlockCoder):
             fresh = zero & (after == 1)
             negative[fresh] = reader.signs(int(fresh.sum()))
             before = after
-        return _reconstruct(before, negative, planes - 1)
+        return reconstruct(before, negative, planes - 1)
 
 
 class PlainPlaneCoder(PlaneCoder):
@@ -151,10 +151,11 @@ def magnitudes(values: Float32Array, plane: int) -> Int32Array:
 
 def dequantise(values: Float32Array, plane: int) -> Float32Array:
     """Return *values* as a decoder knows them after *plane*; idempotent."""
-    return _reconstruct(magnitudes(values, plane), np.signbit(values), plane)
+    return reconstruct(magnitudes(values, plane), np.signbit(values), plane)
 
 
-def _reconstruct(q: Int32Array, negative: NDArray[np.bool_], plane: int) -> Float32Array:
+def reconstruct(q: Int32Array, negative: NDArray[np.bool_], plane: int) -> Float32Array:
+    """Return the numbers as a decoder knows them that have *q* after *plane*."""
     point = np.where(q == 0, 0.0, np.where(q == 1, *RECONSTRUCTION_POINTS))
     sizes = ((q + point) * 2.0 ** -(plane + 1)).astype(np.float32)
     return np.where(negative & (q > 0), -sizes, sizes)
