@@ -9,7 +9,7 @@ ASYNCAPI_PARSER := 3.6.6
 ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format site docs docs-traffic docs-terminal docs-playground docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-scale bench-codecs bench-deltas bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
+.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format site docs docs-traffic docs-terminal docs-playground docs-realtime bench bench-anchors bench-quality bench-quality-quick bench-ablation bench-claims bench-scale bench-codecs bench-deltas bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -101,6 +101,9 @@ bench-quality-quick: $(STAMP) ## the same with 1 seed, 3 budgets and the cheap b
 
 bench-ablation: $(STAMP) ## compare both recipes with each stage switched off in turn, 3 seeds
 	$(BIN)/python -m benchmarks.quality --ablation --jobs 2
+
+bench-claims: $(STAMP) ## print the table of the paper's claims, each with what came out, 3 seeds; takes a while
+	$(BIN)/python -m benchmarks.quality --claims
 
 bench-scale: $(STAMP) ## measure the time and memory of training, up to 1.2 million interactions; takes a while
 	$(BIN)/python -m benchmarks.scale

@@ -29,6 +29,7 @@ def evaluate(
     policies: Sequence[str] = POLICIES,
     seeds: int | str | Iterable[int] = 5,
     vary: Literal["training", "split", "both"] = "training",
+    mask: Literal["known", "train"] = "known",
     data: Name | None = None,
     store: Name | None = None,
     jobs: int = 1,
@@ -45,6 +46,8 @@ def evaluate(
         policies: selections, such as ``prefix``, and baselines, such as ``head:int8``.
         seeds: how many, from 0 on; or as for `sweep`.
         vary: the seeds that differ: of training, of the split of the data, or of both.
+        mask: the items that are left out of rankings: ``known``, those of training and validation, or
+            ``train``, those of training only, as many papers do.
         data: as for `run`.
         store: as for `run`.
         jobs: processes that train and measure.
@@ -66,6 +69,7 @@ def evaluate(
             policies,
             to_seeds("seeds", seeds),
             vary=vary,
+            mask=mask,
             data=to_path_or_none(data),
             store=to_path_or_none(store),
             jobs=at_least_one("jobs", jobs),

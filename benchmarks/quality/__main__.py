@@ -6,17 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.figures import OUT
+from benchmarks.quality.claims import compare_claims
 from benchmarks.quality.run import Catalogue, Plan, run
-from benchmarks.quality.sources import open_source, with_threads
+from benchmarks.quality.sources import default_folder, open_source, with_threads
+from cloud.training.threads import limit_threads
 from wire.errors import InputError, RunError
 
 DEFAULT_SEEDS = {"quick": 1, "ablation": 3, "all": 5}
+CLAIMS_SEEDS = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, print and write; return the exit status."""
     asked = _parser().parse_args(arguments)
     try:
+        if asked.claims:
+            folders = [asked.data] if asked.data else [default_folder(), default_folder().parent / "ml-100k"]
+            with limit_threads(asked.threads):
+                compare_claims(folders, asked.seeds or CLAIMS_SEEDS, asked.out)
+            return 0
         source = with_threads(open_source(asked.data, asked.scenario), asked.threads)
         catalogue: Catalogue = "ablation" if asked.ablation else "quick" if asked.quick else "all"
         seeds = asked.seeds or DEFAULT_SEEDS[catalogue]
@@ -37,7 +45,12 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument(
         "--ablation", action="store_true", help="both recipes with each stage switched off in turn"
     )
-    parser.add_argument("--seeds", type=int, help="how many; the default is 5, quick 1, ablation 3")
+    which.add_argument(
+        "--claims", action="store_true", help="the claims of the paper with recipe paper, ML-1M and ML-100K"
+    )
+    parser.add_argument(
+        "--seeds", type=int, help="how many; the default is 5, quick 1, ablation and claims 3"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time, a process each")
     parser.add_argument("--threads", type=int, default=1, help="threads of arithmetic")
     parser.add_argument("--out", type=Path, default=OUT, help="folder for what is written")

@@ -38,7 +38,7 @@ class Curves:
     bands: Mapping[Key, Mapping[str, Band]]
     bytes: Mapping[Key, float]
     draws: Mapping[Key, FloatArray]
-    """The resampled metrics, shape (3, R), for comparisons in pairs."""
+    """The resampled metrics, a row for each of `METRICS`, shape (7, R), for comparisons in pairs."""
 
     def shares(self, method: str) -> list[float]:
         """Return the budget shares at which *method* was measured, ascending."""
@@ -75,11 +75,11 @@ def resampled(values: FloatArray, weights: FloatArray) -> FloatArray:
     """Return the mean of each row over resampled users, those without a value left out.
 
     Args:
-        values: shape (3, V).
+        values: shape (n, V).
         weights: how often each resample has each user, shape (R, V).
 
     Returns:
-        Shape (3, R).
+        Shape (n, R).
     """
     defined = np.isfinite(values)
     sums = np.where(defined, values, 0.0) @ weights.T

@@ -44,7 +44,10 @@ def ablations(model: Model) -> tuple[CompressionMethod, ...]:
         *(_peel(f"peel:{name}", _trained(model, **changes)) for name, changes in _OF_BEST.items()),
         PeelMethod("peel:shuffled-groups", model, train_shuffled),
         _peel("peel:paper", RECIPES["paper"]),
-        _peel("paper:tiled", msgspec.structs.replace(RECIPES["paper"], score=Score.TILED)),
+        _peel(
+            "paper:aligned",
+            msgspec.structs.replace(_trained(RECIPES["paper"], score=Score.ALIGNED), score=Score.ALIGNED),
+        ),
         *(
             _peel(f"paper:{name}", _trained(RECIPES["paper"], **changes))
             for name, changes in _OF_PAPER.items()

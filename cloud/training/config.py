@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cloud.data.interactions import Interactions
 from cloud.settings import Count, Rate, Seed, Setting, Share, Strength
-from wire.geometry import MAX_BLOCKS
+from wire.geometry import MAX_BLOCKS, Score
 from wire.plugins.plugin import PluginKind
 from wire.plugins.registry import PluginRegistry, check_settings
 
@@ -23,6 +23,13 @@ class Refinement(Setting, frozen=True, kw_only=True):
 
     enabled: bool = False
     """True to refine tables; else every group gets the global table. On four data sets no group kept it."""
+
+    through: Literal["table", "mlp"] = "table"
+    """Numbers that are learned: `table`, the entries of the group's table; or `mlp`, as in the paper's
+    figure, a network of one hidden layer per group: its output for an item's vector is added to that."""
+
+    hidden: Annotated[int, Meta(ge=1, le=4096)] = 128
+    """With `through: mlp`: width of the network's hidden layer."""
 
     epochs: Count = 12
     """Passes over a group's users, at most."""
@@ -51,7 +58,8 @@ class Controller(Setting, frozen=True, kw_only=True):
 
     learns: Literal["correction", "weights"] = "correction"
     """A `correction` of the closed-form weight, one network for all groups; or, as in the paper, the
-    `weights` themselves, a network per group that takes turns with the group's table."""
+    `weights` themselves, a network per group that takes turns with the group's table. Weights choose blocks;
+    no number of a block is multiplied by them."""
 
     steps: Count = 160
     """Optimization steps; of a `correction` in all, each with one user group and one budget; of `weights` in
@@ -108,6 +116,10 @@ class Graph(Setting, frozen=True, kw_only=True):
 
     layers: Annotated[int, Meta(ge=0, le=16)] = 2
     """Number K of times that vectors are spread; 0 is plain matrix factorization by ranking pairs (BPR)."""
+
+    combine: Literal["mean", "concat"] = "mean"
+    """Final vector: the `mean` of layers 0 to K; or `concat`, one layer after the other, each of d / (K + 1)
+    dimensions."""
 
     epochs: Count = 100
     """Passes over all training interactions, at most."""
@@ -225,6 +237,10 @@ class Training(Setting, frozen=True, kw_only=True):
     dim: Annotated[int, Meta(ge=1, le=4096)] = 64
     """Dimensions d of a vector."""
 
+    score: Score = Score.ALIGNED
+    """Score that is trained, see `model.score`; `tiled` with the backbones `mf` and `lightgcn` only. Under
+    `tiled` all slices of a user's vector are the same: only their sum counts."""
+
     epochs: Count = 80
     """Passes over all users in pretraining, at most."""
 
@@ -250,7 +266,8 @@ class Training(Setting, frozen=True, kw_only=True):
     """Stop pretraining after this many evaluations without a gain."""
 
     diversity: Strength = 0.0
-    """Weight lambda of the term that keeps slices of the table different, backbone `mf` only; 0: off."""
+    """Weight lambda of the term that keeps slices of the table different; 0: off. Backbones `mf` and, there
+    over layer 0, `lightgcn`."""
 
     diversity_form: Literal["bounded", "unbounded"] = "bounded"
     """`bounded`: + lambda * sum over m < n of cos^2(E^m, E^n). `unbounded`, as the authors have it:
@@ -304,17 +321,32 @@ class Training(Setting, frozen=True, kw_only=True):
             )
         if self.backbone == "file" and not (self.file.users and self.file.items):
             raise ValueError("file.users and file.items must both name a file")
-        if self.diversity > 0 and self.backbone != "mf":
+        self._check_diversity()
+        if self.score is Score.TILED and self.backbone not in ("mf", "lightgcn"):
             raise ValueError(
-                f"diversity(={self.diversity}) must be 0 where backbone(={self.backbone}) is not mf"
+                f"score(={self.score}) must be aligned where backbone(={self.backbone}) is neither mf nor "
+                "lightgcn"
+            )
+        if self.score is Score.TILED and self.rotate:
+            raise ValueError(f"rotate(=true) must be false where score(={self.score}) is tiled")
+
+    def _check_diversity(self) -> None:
+        if self.diversity > 0 and self.backbone not in ("mf", "lightgcn"):
+            raise ValueError(
+                f"diversity(={self.diversity}) must be 0 where backbone(={self.backbone}) is neither mf nor "
+                "lightgcn"
             )
         # Twice the sum of squares bounds the squared distance of two slices, and an inner slice has two
-        # neighbours: beyond l2 / 4 the loss falls without limit as vectors grow.
-        if self.diversity_form == "unbounded" and self.diversity > self.l2 / 4:
-            raise ValueError(
-                f"diversity(={self.diversity}) must be <= l2(={self.l2}) / 4 where diversity_form is "
-                "unbounded, or the loss has no least value"
+        # neighbours: beyond l2 / 4 the loss falls without limit as vectors grow. `lightgcn` halves its l2.
+        if self.diversity_form == "unbounded":
+            name, l2, part = (
+                ("lightgcn.l2", self.lightgcn.l2, 8) if self.backbone == "lightgcn" else ("l2", self.l2, 4)
             )
+            if self.diversity > l2 / part:
+                raise ValueError(
+                    f"diversity(={self.diversity}) must be <= {name}(={l2}) / {part} where diversity_form is "
+                    "unbounded, or the loss has no least value"
+                )
 
     @property
     def slices(self) -> int:

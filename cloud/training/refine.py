@@ -6,6 +6,7 @@ batch.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from cloud.data.interactions import Interactions
 from cloud.training.backbones.mf import dropout, multinomial_loss, user_weights
-from cloud.training.config import Training
+from cloud.training.config import Refinement, Training
 from cloud.training.evaluation import mean_or_nan, ndcg_per_user, number_or_none
 from cloud.training.group_tables import GroupTables
 from cloud.training.loop import EarlyStopping, Tick, batches, generator, gradient_step
@@ -144,12 +145,13 @@ def _train_from(
     rng = generator(config.seed, "refine", group)
     weights = user_weights(train.counts(), config.user_weight_exponent)
     origin = torch.from_numpy(start)  # (I, d)
-    table = origin.clone().requires_grad_()
-    optimizer = torch.optim.Adam([table], lr=settings.learning_rate, fused=True)
+    learned = _start_table(origin, settings, rng)
+    optimizer = torch.optim.Adam(learned.parameters, lr=settings.learning_rate, fused=True)
     steps = math.ceil(len(members) / config.batch_size) * settings.epochs
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for epoch in range(1, settings.epochs + 1):
         for batch in batches(np.arange(len(members)), config.batch_size, rng):  # (B,)
+            table = learned.table()
             scores = dropout(vectors[batch], config.dropout, rng) @ table.T  # (B, I)
             loss = multinomial_loss(scores, train.take(batch), weights[batch])
             loss = loss + _pull(table, origin, settings.pull / len(members))
@@ -159,11 +161,39 @@ def _train_from(
             continue
         at_evaluation = epoch % settings.evaluate_every == 0 or epoch == settings.epochs
         if at_evaluation and best.update(
-            _validation_score(model, table.detach().numpy(), stopping), epoch, table
+            _validation_score(model, learned.table().detach().numpy(), stopping), epoch, learned.table()
         ):
             return
     if not settings.early_stop:
-        best.update(math.inf, settings.epochs, table)  # the last table, without a look at validation
+        best.update(
+            math.inf, settings.epochs, learned.table()
+        )  # the last table, without a look at validation
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedTable:
+    """A group's table while it is refined: a function of the numbers that are learned."""
+
+    parameters: list[Tensor]
+    table: Callable[[], Tensor]
+    """Returns the table, shape (I, d)."""
+
+
+def _start_table(origin: Tensor, settings: Refinement, rng: torch.Generator) -> LearnedTable:
+    """Return the table that is refined, equal to *origin*, shape (I, d), at first.
+
+    With a network its output for an item, at first 0, is added to the item's vector.
+    """
+    if settings.through == "table":
+        table = origin.clone().requires_grad_()
+        return LearnedTable([table], lambda: table)
+    dim = origin.shape[1]
+    inner = (
+        torch.randn(dim + 1, settings.hidden, generator=rng) / (dim + 1) ** 0.5
+    )  # the last row is the bias
+    outer = torch.zeros(settings.hidden, dim)
+    parameters = [inner.requires_grad_(), outer.requires_grad_()]
+    return LearnedTable(parameters, lambda: origin + torch.tanh(origin @ inner[:-1] + inner[-1]) @ outer)
 
 
 def _pull(table: Tensor, origin: Tensor, strength: float) -> Tensor:

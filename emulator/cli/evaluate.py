@@ -69,6 +69,10 @@ VaryOption = Annotated[
     Literal["training", "split", "both"],
     typer.Option(help="The seeds that differ: of training, of the split of the data, or of both."),
 ]
+MaskOption = Annotated[
+    Literal["known", "train"],
+    typer.Option(help="Items left out of rankings: of training and validation, or of training only."),
+]
 Metrics = Annotated[
     NameList, typer.Option(parser=name_list, metavar="<names>", help="Metrics to print and to draw.")
 ]
@@ -84,6 +88,7 @@ def evaluate(
     policies: Policies = default(POLICIES),
     seeds: SeedList = default("5"),
     vary: VaryOption = "training",
+    mask: MaskOption = "known",
     metrics: Metrics = default(METRICS),
     shares: Shares = False,
     table: TableFiles = None,
@@ -105,7 +110,7 @@ def evaluate(
     loaded = [load(path, set_ or []) for path in scenario]
     with RunDisplay() as display:
         found = evaluate_policies(
-            loaded, budgets, policies, seeds, vary=vary, data=data, store=store, jobs=jobs,
+            loaded, budgets, policies, seeds, vary=vary, mask=mask, data=data, store=store, jobs=jobs,
             observer=EvaluationDisplay(display),
         )  # fmt: skip
     terminal = wide_terminal()

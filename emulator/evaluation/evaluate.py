@@ -9,6 +9,7 @@ import msgspec
 from cloud.data.interactions import Interactions
 from cloud.data.sources import ByRatio, Data, LightGCN, Synthetic
 from emulator.evaluation.budgets import MemoryBudget, read_budgets
+from emulator.evaluation.measure import Mask
 from emulator.evaluation.observer import EvaluationObserver
 from emulator.evaluation.policies import check_policies
 from emulator.evaluation.results import Evaluation, PolicyResult, build_evaluation
@@ -37,6 +38,7 @@ def evaluate(
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
     *,
     vary: Vary = "training",
+    mask: Mask = "known",
     data: Path | None = None,
     store: Path | None = None,
     jobs: int = 1,
@@ -53,6 +55,8 @@ def evaluate(
             always measured.
         seeds: what differs between the values that a mean is over.
         vary: the seeds that are set: that of training, that of the split, or both.
+        mask: the items that are left out of rankings: ``known``, those of training and validation, or
+            ``train``, those of training only, as many papers do.
         data: folder or file of the data, instead of the scenarios'.
         store: folder of the caches.
         jobs: processes.
@@ -67,7 +71,7 @@ def evaluate(
     for number, scenario in enumerate(scenarios):
         names = check_policies(policies, scenario.model)
         for seed in seeds:
-            task = _seed_task(scenario, seed, vary, read, data, store)
+            task = _seed_task(scenario, seed, vary, read, data, store, mask)
             tasks += [PolicyTask(task, number, seed, name) for name in names]
     first = _check_same_data(scenarios, tasks)
     if store is not None:
@@ -89,6 +93,7 @@ def _seed_task(
     budgets: tuple[MemoryBudget, ...],
     data: Path | None,
     store: Path | None,
+    mask: Mask,
 ) -> SeedTask:
     if scenario.model.store is not None:
         raise InputError(
@@ -101,7 +106,7 @@ def _seed_task(
     if vary != "split":
         training = msgspec.structs.replace(model.training, seed=seed)
         model = msgspec.structs.replace(model, training=training)
-    return SeedTask(source, model, budgets, store)
+    return SeedTask(source, model, budgets, store, mask)
 
 
 def _split_with(data: Data, seed: int) -> Data:

@@ -12,7 +12,7 @@ from cloud.training.baselines.group_heads import Learner
 from cloud.training.baselines.method import Candidate, Choice
 from cloud.training.baselines.newcomers import place_users
 from devices.protocol.block_prefix import BlockPrefix
-from devices.recommender.scoring import ItemTable
+from devices.recommender.scoring import ItemTable, product_form
 from emulator.simulation.evaluation import full_prefixes
 from emulator.simulation.model_cache import encode_store
 from scenarios.language.schema import Model
@@ -44,7 +44,9 @@ class PeelMethod:
             full,
             store.user_vectors,
             store.user_groups,
-            lambda group: _table(prefixes[group], prefixes[group].layers.bytes[-1]).values,
+            lambda group: product_form(
+                _table(prefixes[group], prefixes[group].layers.bytes[-1]).values, store.geometry
+            ),
         )
         return Choice(interactions, lambda budget: [_prefix_candidate(users, prefixes, budget)])
 
@@ -62,7 +64,7 @@ def _prefix_candidate(
     tables = {number: _table(prefix, budget_bytes) for number, prefix in prefixes.items()}
     layers = [prefix.layers for prefix in prefixes.values()]
     size = max(table.bytes[table.best(budget_bytes)] for table in layers)
-    return Candidate(size, lambda batch: _scores(users, tables, batch), f"{len(tables)} groups")
+    return Candidate(size, lambda batch: score_users(users, tables, batch), f"{len(tables)} groups")
 
 
 def _table(prefix: BlockPrefix, budget_bytes: int) -> ItemTable:
@@ -71,9 +73,16 @@ def _table(prefix: BlockPrefix, budget_bytes: int) -> ItemTable:
     return table
 
 
-def _scores(
+def score_users(
     users: tuple[Float32Array, IntArray], tables: Mapping[int, ItemTable], batch: IntArray
 ) -> FloatArray:
+    """Return the scores of the users *batch*, shape (B, I), each by the table of the user's group.
+
+    Args:
+        users: vectors (U, d) and groups (U,) of all users.
+        tables: the table of each group.
+        batch: numbers of users, shape (B,).
+    """
     vectors, groups = users[0][batch], users[1][batch]
     scores = np.empty((len(batch), len(tables[0].values)))
     for group in np.unique(groups).tolist():

@@ -29,6 +29,10 @@ _TITLES: Final = {
     "ndcg_at_20": "NDCG@20",
     "recall_at_20": "Recall@20",
     "tail_recall_at_20": "Tail recall@20",
+    "ndcg_at_50": "NDCG@50",
+    "recall_at_50": "Recall@50",
+    "ndcg_at_100": "NDCG@100",
+    "recall_at_100": "Recall@100",
     "coverage": "Coverage",
 }
 _DESCRIPTIONS: Final = {

@@ -19,7 +19,7 @@ from cloud.training.checkpoint import State
 from cloud.training.config import Training
 from cloud.training.model_cache import StateCache
 from emulator.evaluation.budgets import MemoryBudget
-from emulator.evaluation.measure import Measurement, measure
+from emulator.evaluation.measure import Mask, Measurement, measure
 from emulator.evaluation.models import CachedModels
 from emulator.evaluation.policies import method_of, model_of
 from emulator.simulation.model_cache import TrainingProgress, model_sources, training_sources
@@ -48,6 +48,8 @@ class SeedTask:
     budgets: tuple[MemoryBudget, ...]
     root: Path | None
     """Folder of the caches."""
+    mask: Mask
+    """The items that are left out of rankings."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _measure(
     models = CachedModels(task.of.root, progress)
     full = models.full(interactions, task.of.model.training)
     method = method_of(task.policy, task.of.model, models.learn)
-    made = list(measure(method, full, interactions, budgets))
+    made = list(measure(method, full, interactions, budgets, task.of.mask))
     one_size = next((each for each in made if each.one_size), None)
     by_budget = {each.budget_bytes: each for each in made}
     states = {budget: _state(one_size or by_budget.get(budget)) for budget in budgets}
@@ -154,6 +156,7 @@ def _key(task: PolicyTask, interactions: Interactions, budget: int) -> str:
     )
     return store_key(
         MEASURED, _code_sha256(), _digest(interactions), task.policy, model, training, budget,
+        task.of.mask,
         *(training_sources(training) if own is None else model_sources(own)),
     )  # fmt: skip
 

@@ -50,8 +50,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The model: how it is trained, and how its blocks are stored."""
 
     recipe: RecipeName = "best"
-    """Defaults of the other keys of the model: `best`, those that validation prefers; or `paper`, exactly the
-    method of the paper. A key in the file wins over the recipe."""
+    """Defaults of the other keys of the model: `best`, those that validation prefers; or `paper`, the method
+    of the paper, see [paper.md](paper.md). A key in the file wins over the recipe."""
 
     store: str | None = None
     """Folder of a block store, as `peelfleet train` names it; nothing is trained then. A store decides every
@@ -94,6 +94,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
                 f"item_groups(={self.training.item_groups}) times slices(={self.training.slices}) times "
                 f"planes(={self.planes}) of codec {self.codec} must be <= {MAX_BLOCKS}"
             )
+        if self.training.score is Score.TILED and self.score is not Score.TILED:
+            raise ValueError(f"score(={self.score}) must be tiled where training.score is tiled")
         if self.selection is not Selection.PEEL and self.selection.is_peel(self.codec.embedded):
             raise ValueError(
                 f"selection(={self.selection}) must be peel with codec {self.codec}: both give the same order"
@@ -125,7 +127,14 @@ def with_paths(model: Model, change: Callable[[str], str]) -> Model:
 
 RECIPES: Final[Mapping[str, Model]] = {
     "best": Model(),
-    "paper": Model(recipe="paper", training=TRAININGS["paper"], codec=Codec.FP32, floor=True),
+    "paper": Model(
+        recipe="paper",
+        training=TRAININGS["paper"],
+        codec=Codec.FP32,
+        score=Score.TILED,
+        floor=True,
+        layers=320,
+    ),
 }
 """The model of each recipe, with no other key in the file."""
 

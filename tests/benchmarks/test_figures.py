@@ -10,7 +10,7 @@ from benchmarks.quality.run import Plan, run
 from benchmarks.quality.slices import labels, parts
 from benchmarks.quality.sources import Source, detect_source
 from cloud.data.sources import LightGCN, MovieLens, RecBole
-from cloud.training.baselines.scoring import UserMetrics, head_size, mean_ndcg, score
+from cloud.training.baselines.scoring import METRICS, UserMetrics, head_size, mean_ndcg, score
 from scenarios.language.schema import Model
 from tests.benchmarks.worlds import SMALL, a_world, lists
 from wire.errors import InputError
@@ -31,7 +31,10 @@ def test_scores_of_a_world_worked_out_by_hand() -> None:
     # User 0 finds item 1 first of two wanted; item 40, the only one of the tail, comes too late.
     # User 2 finds item 15, a tail item, in place 15: item 1 is known.
     ndcg = [1 / (1 + 1 / np.log2(3)), 1 / np.log2(16)]
-    assert scored.values == pytest.approx(np.array([ndcg, [0.5, 1.0], [0.0, 1.0]]))
+    # Among the first 50 user 0 finds item 40, too, in place 40.
+    late = [(1 + 1 / np.log2(41)) / (1 + 1 / np.log2(3)), ndcg[1]]
+    found = [[*row] for row in (ndcg, [0.5, 1.0], [0.0, 1.0], late, [1.0, 1.0], late, [1.0, 1.0])]
+    assert scored.values == pytest.approx(np.array(found))
     assert scored.coverage == 21 / 50
     assert mean_ndcg(falling, known, wanted) == pytest.approx(np.mean(ndcg))
 
@@ -51,7 +54,7 @@ def test_users_without_tail_items_are_left_out_of_tail_recall() -> None:
 
 
 def a_result(method: str, values: list[float]) -> Result:
-    table = np.array([values, values, values])
+    table = np.array([values] * len(METRICS))
     scored = UserMetrics(
         np.arange(len(values)), table, np.ones(4, dtype=bool), np.zeros((len(values), 10), dtype=np.int64)
     )

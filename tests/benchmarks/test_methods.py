@@ -102,6 +102,10 @@ def test_a_method_of_one_size_has_one_row() -> None:
         "ndcg_at_20",
         "recall_at_20",
         "tail_recall_at_20",
+        "ndcg_at_50",
+        "recall_at_50",
+        "ndcg_at_100",
+        "recall_at_100",
         "coverage",
     }
 

@@ -1,9 +1,10 @@
-"""Backbone `lightgcn` (He et al. 2020): vectors are spread along the graph of interactions, then averaged.
+"""Backbone `lightgcn` (He et al. 2020): vectors are spread along the graph of interactions, then combined.
 
-A user's final vector is the mean over layers 0 to K of a weighted sum over all walks of that length from the
-user. Only the vectors of layer 0, the ego vectors, are learned, by ranking pairs (BPR, Rendle et al. 2009).
-With zero layers this is BPR's matrix factorization. Letters: U users, I items, d dimensions, K layers, L
-training interactions, B interactions in a batch.
+Layer k of a user's vector is a weighted sum over all walks of k steps from the user. The final vector is the
+mean of layers 0 to K, or all of them one after the other. Only the vectors of layer 0, the ego vectors, are
+learned, by ranking pairs (BPR, Rendle et al. 2009). With zero layers this is BPR's matrix factorization.
+Letters: U users, I items, d dimensions, K layers, e dimensions of a layer, L training interactions, B
+interactions in a batch.
 """
 
 import warnings
@@ -18,7 +19,8 @@ from torch.nn.functional import embedding, softplus
 
 from cloud.data.interactions import Interactions
 from cloud.training.checkpoint import NO_CHECKPOINTS, Checkpoints
-from cloud.training.config import Training
+from cloud.training.config import Graph, Training
+from cloud.training.diversity import diversity_term
 from cloud.training.evaluation import STOPPING_CUTOFF, number_or_none, validation_ndcg
 from cloud.training.loop import (
     EarlyStopping,
@@ -30,6 +32,7 @@ from cloud.training.loop import (
     gradient_step,
     init_table,
 )
+from cloud.training.tiled_score import user_factors
 from wire.ranking_metrics import IntArray, ItemLists
 
 
@@ -39,10 +42,11 @@ def lightgcn(
     """Learn by ranking pairs, stopped early by NDCG@20 on the validation interactions.
 
     Loss: the mean over the batch of -log sigmoid(s(u, i) - s(u, j)), i an item of user u and j drawn from
-    all other items, plus ``l2 / 2`` times the mean of the squared lengths of the three ego vectors.
+    all other items, plus ``l2 / 2`` times the mean of the squared lengths of the three ego vectors, plus the
+    diversity term over the slices of the items' ego vectors.
 
     Returns:
-        The final vectors, the mean over all layers, and the report.
+        The final vectors, and the report.
 
     Raises:
         RunError: the loss is not a finite number.
@@ -50,7 +54,7 @@ def lightgcn(
     settings, rng = config.lightgcn, generator(config.seed, "pretrain")
     n_users, n_items, device = interactions.n_users, interactions.n_items, fastest_device()
     graph = interaction_graph(interactions.train, n_items).to(device)  # (U + I, U + I), users first
-    ego = init_table(n_users + n_items, config.dim, rng)  # (U + I, d)
+    ego = init_table(n_users + n_items, layer_width(settings, config.dim), rng)  # (U + I, e)
     unknown = UnseenItems.of(interactions.train, n_items)
     optimizer = torch.optim.Adam([ego], lr=settings.learning_rate)
     best = EarlyStopping(settings.patience)
@@ -61,17 +65,21 @@ def lightgcn(
         ):
             others = unknown.draw(users, rng)  # (B,)
             rows = torch.stack([users, n_users + liked, n_users + others]).to(device)  # (3, B)
-            final = average_layers(graph, ego, settings.layers)  # (U + I, d)
-            loss = bpr_loss(embedding(rows, final))
+            final = combine_layers(graph, ego, settings, config.dim)  # (U + I, d)
+            vectors = embedding(rows, final)  # (3, B, d)
+            loss = bpr_loss(user_factors(vectors[0], config), vectors[1], vectors[2])
             loss = loss + settings.l2 / 2 * embedding(rows, ego).square().sum() / len(users)
+            if config.diversity:
+                loss = loss + diversity_term(ego[n_users:], config)
             gradient_step(optimizer, loss, f"pretraining in epoch {epoch}", settings.learning_rate)
         if epoch % settings.evaluate_every and epoch < settings.epochs:
             continue
         with torch.no_grad():
-            final = average_layers(graph, ego, settings.layers)
-        score = validation_ndcg(final[:n_users], final[n_users:], interactions, config.seed)
+            final = combine_layers(graph, ego, settings, config.dim)
+            users, items = user_factors(final[:n_users], config), final[n_users:]
+        score = validation_ndcg(users, items, interactions, config.seed)
         tick(epoch, settings.epochs, f"validation NDCG@{STOPPING_CUTOFF} {score:.4f}")
-        if best.update(score, epoch, final[:n_users], final[n_users:]):
+        if best.update(score, epoch, users, items):
             break
     return Factors(*best.tables), {
         "backbone": "lightgcn",
@@ -84,23 +92,36 @@ def lightgcn(
 # --- the loss and the layers ----------------------------------------------------------------------
 
 
-def bpr_loss(vectors: Tensor) -> Tensor:
+def bpr_loss(users: Tensor, liked: Tensor, others: Tensor) -> Tensor:
     """Return the mean of -log sigmoid(s(u, i) - s(u, j)), BPR-Opt of Rendle et al. 2009.
 
     Args:
-        vectors: shape (3, B, d): of users, of a known item of each, and of an unseen one.
+        users: vectors of users, shape (B, d).
+        liked: that of a known item of each, shape (B, d).
+        others: that of an unseen item of each, shape (B, d).
     """
-    users, liked, others = vectors
     return softplus(-(users * (liked - others)).sum(dim=1)).mean()  # over (B,)
 
 
-def average_layers(graph: Tensor, ego: Tensor, layers: int) -> Tensor:
-    """Return the mean of layers 0 to K, where each layer is spread from the one before; shape (U + I, d)."""
-    total = layer = ego
-    for _ in range(layers):
-        layer = _symmetric_product(graph, layer)
+def layer_width(settings: Graph, dim: int) -> int:
+    """Return e, the dimensions of a layer, for final vectors of *dim* dimensions."""
+    return dim if settings.combine == "mean" else -(-dim // (settings.layers + 1))
+
+
+def combine_layers(graph: Tensor, ego: Tensor, settings: Graph, dim: int) -> Tensor:
+    """Return the final vectors, shape (U + I, d): layer 0 is *ego*, each other is spread from the one before.
+
+    Concatenated layers are cut to *dim* dimensions.
+    """
+    layers = [ego]
+    for _ in range(settings.layers):
+        layers.append(_symmetric_product(graph, layers[-1]))
+    if settings.combine == "concat":
+        return torch.cat(layers, dim=1)[:, :dim]
+    total = ego
+    for layer in layers[1:]:
         total = total + layer
-    return total / (layers + 1)
+    return total / len(layers)
 
 
 class SymmetricProduct(torch.autograd.Function):

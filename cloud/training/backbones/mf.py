@@ -26,6 +26,7 @@ from cloud.training.loop import (
     gradient_step,
     init_table,
 )
+from cloud.training.tiled_score import user_factors
 from wire.ranking_metrics import IntArray, ItemLists
 
 
@@ -56,7 +57,8 @@ def mf(
     for epoch in loop.epochs(config.epochs, checkpoints, tick):
         for batch in batches(np.arange(interactions.n_users), config.batch_size, rng):  # (B,)
             vectors = users[batch]  # (B, d)
-            scores = dropout(vectors, config.dropout, rng) @ items.T  # (B, I)
+            factors = user_factors(vectors, config)  # (B, d)
+            scores = dropout(factors, config.dropout, rng) @ items.T  # (B, I)
             loss = multinomial_loss(scores, interactions.train.take(batch), weights[batch])
             loss = loss + config.l2 * (mean_square_length(vectors) + mean_square_length(items))
             if config.diversity:
@@ -65,9 +67,10 @@ def mf(
             decay.step()
         if epoch % config.evaluate_every and epoch < config.epochs:
             continue
-        score = validation_ndcg(users, items, interactions, config.seed)
+        factors = user_factors(users, config)  # (U, d)
+        score = validation_ndcg(factors, items, interactions, config.seed)
         tick(epoch, config.epochs, f"validation NDCG@{STOPPING_CUTOFF} {score:.4f}")
-        if best.update(score, epoch, users, items):
+        if best.update(score, epoch, factors, items):
             break
     return Factors(*best.tables), {
         "backbone": "mf",

@@ -8,6 +8,7 @@ import numpy as np
 from cloud.data.interactions import Interactions
 from cloud.training.config import BackbonePlugin, Training
 from wire.arrays import Float32Array
+from wire.geometry import Score
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,7 @@ STAGE_ONE = (
     "ials",
     "file",
     "dim",
+    "score",
     "epochs",
     "learning_rate",
     "dropout",
@@ -58,7 +60,7 @@ STAGE_ONE = (
     "seed",
     "threads",
 )
-"""The keys of training that pretraining reads; and `slice_width`, for the diversity term."""
+"""The keys of training that pretraining reads; and `slice_width`, for diversity and the tiled score."""
 
 
 def stage_one(training: Training) -> Training:
@@ -69,8 +71,9 @@ def stage_one(training: Training) -> Training:
     if isinstance(training.backbone, BackbonePlugin):
         return training
     read = {name: getattr(training, name) for name in STAGE_ONE}
-    if training.diversity:
+    if training.diversity or training.score is Score.TILED:
         read["slice_width"] = training.slice_width
+    read["rotate"] = training.score is not Score.TILED
     return Training(**{"slice_width": min(Training().slice_width, training.dim)} | read)
 
 

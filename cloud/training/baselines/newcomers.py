@@ -22,16 +22,16 @@ def place_users(
 
     Args:
         full: vectors of all users before they were put into groups.
-        members: vectors of the members in the bases of their groups.
+        members: vectors of the members in the bases of their groups; they may have another width.
         member_groups: the group of each member.
-        table_of: from a group to its whole item table, shape (I, d).
+        table_of: from a group to its whole item table, in the form in which a score is an inner product.
     """
     if not full.newcomers:
         return members, member_groups
     newcomers = full.users[len(full.members) :]
     groups = _nearest_groups(_directions(full.members), member_groups, _directions(newcomers))
     centred = full.items.astype(np.float64) - full.items.mean(axis=0, dtype=np.float64)
-    vectors = np.zeros_like(newcomers)
+    vectors = np.zeros((len(newcomers), members.shape[1]), dtype=np.float32)
     for group in np.unique(groups).tolist():
         table = table_of(group).astype(np.float64)
         turn = np.linalg.lstsq(table - table.mean(axis=0), centred, rcond=None)[0]  # (d, d)

@@ -15,9 +15,15 @@ from wire.ranking_metrics import FloatArray, IntArray, ItemLists, Ranking, rank
 
 CUT_OFF = 20
 FIRST = 10
+LATE_CUT_OFFS = (50, 100)  # of NDCG and recall, as papers print them, too
 HEAD_SHARE = 0.2
 SCORES_AT_ONCE = 2_000_000  # 16 MB of float64
-METRICS = ("ndcg_at_20", "recall_at_20", "tail_recall_at_20")
+METRICS = (
+    "ndcg_at_20",
+    "recall_at_20",
+    "tail_recall_at_20",
+    *(f"{name}_at_{k}" for k in LATE_CUT_OFFS for name in ("ndcg", "recall")),
+)
 
 Scores = Callable[[IntArray], FloatArray]
 
@@ -29,7 +35,7 @@ class UserMetrics:
     users: IntArray
     """Numbers of these users, shape (V,)."""
     values: FloatArray
-    """A row for each of `METRICS`, shape (3, V); tail recall is NaN for who wants nothing of the tail."""
+    """A row for each of `METRICS`, shape (7, V); tail recall is NaN for who wants nothing of the tail."""
     shown: NDArray[np.bool_]
     """Mask of the items that are in the first 20 of any user, shape (I,)."""
     first: IntArray
@@ -64,10 +70,11 @@ def score(scores: Scores, known: ItemLists, relevant: ItemLists, n_items: int) -
     columns, first = [], []
     for batch in _batches(relevant, n_items):
         ranking, offered = _ranked(scores(batch), known.take(batch), relevant.take(batch))
-        shown[ranking.items[offered]] = True
-        first.append(np.where(offered, ranking.items, -1)[:, :FIRST])
+        shown[ranking.items[:, :CUT_OFF][offered]] = True
+        first.append(np.where(offered, ranking.items[:, :CUT_OFF], -1)[:, :FIRST])
         tail = _tail_recall(ranking, relevant.take(batch), head_size(n_items))
-        columns.append(np.stack([ranking.ndcg(CUT_OFF), ranking.recall(CUT_OFF), tail]))
+        late = (rows for k in LATE_CUT_OFFS for rows in (ranking.ndcg(k), ranking.recall(k)))
+        columns.append(np.stack([ranking.ndcg(CUT_OFF), ranking.recall(CUT_OFF), tail, *late]))
     users = np.flatnonzero(relevant.counts())
     return UserMetrics(users, np.concatenate(columns, axis=1), shown, np.concatenate(first))
 
@@ -97,13 +104,13 @@ def _ranked(scores: FloatArray, known: ItemLists, relevant: ItemLists) -> tuple[
 
     Where a method holds fewer than 20 items that a user does not know, places are left over.
     """
-    ranking = rank(scores, known, relevant, CUT_OFF)
+    ranking = rank(scores, known, relevant, max(LATE_CUT_OFFS))
     scores[known.pairs()] = -np.inf
-    return ranking, np.take_along_axis(scores, ranking.items, axis=1) > -np.inf
+    return ranking, np.take_along_axis(scores, ranking.items[:, :CUT_OFF], axis=1) > -np.inf
 
 
 def _tail_recall(ranking: Ranking, relevant: ItemLists, head: int) -> FloatArray:
     users, items = relevant.pairs()
     counts = np.bincount(users[items >= head], minlength=len(relevant))  # (B,)
-    hits = (ranking.hits & (ranking.items >= head)).sum(axis=1)
+    hits = (ranking.hits & (ranking.items >= head))[:, :CUT_OFF].sum(axis=1)
     return np.where(counts > 0, hits / np.maximum(counts, 1), np.nan)

@@ -18,7 +18,7 @@ MASK_PENALTY = 1e4  # subtracted from scores of known items; infinity would lead
 
 @dataclass(frozen=True, eq=False)
 class LearnedWeights:
-    """Learned results of every group: its table with the weights folded in (I, d), and corrections (M, N)."""
+    """Learned results of every group: its table (I, d), and corrections (M, N)."""
 
     tables: tuple[Float32Array, ...]
     corrections: list[FloatArray]

@@ -62,10 +62,10 @@ def learn_weights(
     partition: Partition,
     tick: Tick,
 ) -> LearnedWeights:
-    """Learn each group's weights and table in turns, and multiply the table by the weights.
+    """Learn each group's weights and table in turns; no table is multiplied by its weights at the end.
 
-    The closed form is not used; the corrections turn the closed-form weights of the multiplied table into
-    the learned ones.
+    The closed form is not used; the corrections turn the closed-form weights of the table into the learned
+    ones.
     """
     popularity = np.log(item_group_popularity(item_weights, partition))  # (G, M)
     tables, corrections = [], []
@@ -88,7 +88,7 @@ def _alternate(
     config: Training,
     partition: Partition,
 ) -> tuple[Float32Array, FloatArray]:
-    """Return one group's table times its weights, shape (I, d), and the weights, (M, N)."""
+    """Return one group's table, shape (I, d), and the weights of its blocks, (M, N)."""
     settings, members = config.controller, model.members(group)
     rng = generator(config.seed, "controller", "weights", group)
     weight_net = _new_weight_net(partition.shape, settings.hidden, rng)
@@ -116,8 +116,7 @@ def _alternate(
         loss = validation_loss(scores, validation.known.take(batch), validation.relevant.take(batch))
         gradient_step(outer, loss, doing, settings.learning_rate)
     weights = weight_net(popularity, losses).detach()
-    weighted_table = (table.detach() * broadcast(weights, partition)).numpy()
-    return weighted_table, weights.numpy().astype(np.float64)
+    return table.detach().numpy(), weights.numpy().astype(np.float64)
 
 
 def _losses_by_item_group(scores: Tensor, targets: ItemLists, partition: Partition) -> Tensor:

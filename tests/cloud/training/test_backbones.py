@@ -13,8 +13,8 @@ from cloud.data.interactions import Interactions
 from cloud.training.backbones.ials import batches_by_count, gather_rows, solve_ridge, solve_table, transpose
 from cloud.training.backbones.lightgcn import (
     UnseenItems,
-    average_layers,
     bpr_loss,
+    combine_layers,
     interaction_graph,
     pair_batches,
 )
@@ -141,8 +141,12 @@ def test_layers_are_those_of_the_dense_matrix() -> None:
     ego = torch.randn(11, 3, generator=generator(0, "ego"))
     for layers in range(4):
         expected = sum(np.linalg.matrix_power(spread, power) for power in range(layers + 1)) / (layers + 1)
-        actual = average_layers(interaction_graph(train, 5), ego, layers)
+        actual = combine_layers(interaction_graph(train, 5), ego, Graph(layers=layers), 3)
         np.testing.assert_allclose(actual.numpy(), expected @ ego.numpy(), atol=1e-6)
+        powers = [np.linalg.matrix_power(spread, power) @ ego.numpy() for power in range(layers + 1)]
+        side_by_side = Graph(layers=layers, combine="concat")
+        actual = combine_layers(interaction_graph(train, 5), ego, side_by_side, 3 * layers + 2)
+        np.testing.assert_allclose(actual.numpy(), np.hstack(powers)[:, :-1], atol=1e-6)  # cut to the width
 
 
 @pytest.mark.parametrize("layers", range(4))
@@ -151,7 +155,7 @@ def test_a_row_depends_on_its_neighbourhood_only(layers: int) -> None:
     train = ItemLists.of_pairs(np.array([0, 1, 1, 2]), np.array([0, 0, 1, 1]), 4)  # 0 - p - 1 - q - 2, and 3
     graph, ego = interaction_graph(train, 2), torch.ones(6, 1, requires_grad=True)
     steps = {0: 0, 4: 1, 1: 2, 5: 3, 2: 4}  # from user 0; users are rows 0 to 3, items 4 and 5
-    average_layers(graph, ego, layers)[0].sum().backward()  # type: ignore[no-untyped-call]
+    combine_layers(graph, ego, Graph(layers=layers), 1)[0].sum().backward()  # type: ignore[no-untyped-call]
     assert ego.grad is not None
     reached = set(np.flatnonzero(ego.grad.numpy()).tolist())
     assert reached == {row for row, distance in steps.items() if distance <= layers}
@@ -160,7 +164,7 @@ def test_a_row_depends_on_its_neighbourhood_only(layers: int) -> None:
 def test_the_gradient_is_that_of_the_dense_product() -> None:
     graph = interaction_graph(random_lists(5, 4, 0.5), 4)
     actual, expected = (torch.randn(9, 2, generator=generator(0, "t")).requires_grad_() for _ in range(2))
-    average_layers(graph, actual, 2).pow(3).sum().backward()  # type: ignore[no-untyped-call]
+    combine_layers(graph, actual, Graph(layers=2), 2).pow(3).sum().backward()  # type: ignore[no-untyped-call]
     matrix = graph.to_dense()
     averaged = (expected + matrix @ expected + matrix @ (matrix @ expected)) / 3
     averaged.pow(3).sum().backward()  # type: ignore[no-untyped-call]
@@ -170,8 +174,14 @@ def test_the_gradient_is_that_of_the_dense_product() -> None:
 
 
 def test_the_loss_is_the_surprise_of_the_order() -> None:
-    vectors = torch.tensor([[[1.0, 2.0]], [[3.0, 0.0]], [[0.0, 1.0]]])  # scores 3 and 2
-    assert bpr_loss(vectors).item() == pytest.approx(-math.log(1 / (1 + math.exp(-1))))
+    vectors = [torch.tensor([row]) for row in ([1.0, 2.0], [3.0, 0.0], [0.0, 1.0])]  # scores 3 and 2
+    assert bpr_loss(*vectors).item() == pytest.approx(-math.log(1 / (1 + math.exp(-1))))
+
+
+def test_layers_side_by_side_have_the_width_that_is_asked_for() -> None:
+    config = replace(FEW, dim=7, lightgcn=replace(FEW.lightgcn, layers=2, combine="concat"))
+    actual = learned("lightgcn", checkerboard(), config)
+    assert (actual.users.shape, actual.items.shape) == ((40, 7), (40, 7))
 
 
 @given(st.integers(1, 6), st.integers(2, 12), st.floats(0, 0.9), st.integers(0, 2**32))

@@ -62,7 +62,19 @@ def test_a_wrong_source_is_refused_with_the_rule_it_breaks(raw: dict[str, Any], 
         ({"dim": 8, "slice_width": 9}, r"slice_width\(=9\) must be <= dim\(=8\)"),
         ({"dim": 4096, "item_groups": 200}, r"item_groups\(=200\) times slices\(=512\) must be <= 65536"),
         ({"controller": {"least_budget": 0.9}}, r"least_budget\(=0.9\) must be .* - at `\$.controller`"),
-        ({"diversity": 0.1}, r"diversity\(=0.1\) must be 0 where backbone\(=ials\) is not mf"),
+        (
+            {"diversity": 0.1},
+            r"diversity\(=0.1\) must be 0 where backbone\(=ials\) is neither mf nor lightgcn",
+        ),
+        (
+            {"backbone": "lightgcn", "diversity": 0.001, "diversity_form": "unbounded"},
+            r"diversity\(=0.001\) must be <= lightgcn.l2\(=0.001\) / 8 where diversity_form is unbounded",
+        ),
+        ({"score": "tiled"}, r"score\(=tiled\) must be aligned where backbone\(=ials\) is neither mf nor"),
+        (
+            {"score": "tiled", "backbone": "mf"},
+            r"rotate\(=true\) must be false where score\(=tiled\) is tiled",
+        ),
         (
             {"backbone": "mf", "diversity": 0.02, "diversity_form": "unbounded"},
             r"diversity\(=0.02\) must be <= l2\(=0.06\) / 4 where diversity_form is unbounded",

@@ -44,6 +44,25 @@ def test_refinement_teaches_each_group_its_own() -> None:
     assert (report.summary["kept_jointly"], report.summary["kept_in_groups"]) == (True, 2)
 
 
+def test_refinement_through_a_network_starts_from_the_global_table_and_teaches_each_group() -> None:
+    world, start = checkerboard(), vague_model()
+    start = share_global_table(
+        Factors(start.users, stream(1, "items").normal(0, 1, (40, 8)).astype(np.float32)), PARITY
+    )
+    still, taught = (
+        Refinement(through="mlp", hidden=64, epochs=80, learning_rate=rate, pull=0.0, early_stop=False)
+        for rate in (1e-9, 0.05)
+    )
+    config = changed(SMALL, dropout=0.0, guard=Guard(enabled=False))
+    refined, _ = refine(start, world, changed(config, refine=still), ignore)
+    np.testing.assert_allclose(refined.tables[0], start.tables[0], atol=1e-5)
+    refined, report = refine(start, world, changed(config, refine=taught), ignore)
+    for group in (0, 1):
+        scores = refined.tables[group][:, group]
+        assert scores[group == PARITY].min() > scores[group != PARITY].max()
+        assert report.groups[group]["kept"] is True
+
+
 def test_what_does_not_convince_those_who_judge_is_not_kept() -> None:
     start = vague_model()
     settings = Refinement(epochs=40, learning_rate=0.05, pull=0.0)

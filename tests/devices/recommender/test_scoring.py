@@ -10,7 +10,7 @@ from cloud.blocks.encoding import encode_group
 from cloud.blocks.group_table import GroupTable
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.pee_file import prefix_of
-from devices.recommender.scoring import ItemTable, streaming_scores, table_scores
+from devices.recommender.scoring import ItemTable, product_form, streaming_scores, table_scores
 from wire.blocks import Blocks
 from wire.codecs import Codec
 from wire.errors import Reason, RemoteProtocolError
@@ -108,3 +108,16 @@ def test_numbers_that_are_not_finite_are_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="item group 1 are not finite") as refused:
         streaming_scores(shelf, 2, np.ones((1, 1), dtype=np.float32))
     assert refused.value.reason is Reason.CONTENT
+
+
+@given(st.integers(1, 7), st.integers(1, 7), st.sampled_from(Score))
+def test_the_product_form_gives_the_scores_of_the_whole_table(dim: int, width: int, score: Score) -> None:
+    geometry = Geometry(
+        items=4, dim=dim, item_groups=2, slice_width=min(dim, width), codec=Codec.FP32, score=score
+    )
+    users, items = (
+        np.random.default_rng(rows).normal(size=(rows, dim)).astype(np.float32) for rows in (3, 4)
+    )
+    held = np.ones((2, geometry.slices), dtype=bool)
+    expected = table_scores(users, items, held, geometry)
+    np.testing.assert_allclose(users @ product_form(items, geometry).T, expected, rtol=1e-4, atol=1e-4)

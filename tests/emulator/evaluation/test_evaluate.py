@@ -11,12 +11,13 @@ from typer.testing import CliRunner
 from cloud.data.interactions import Interactions
 from cloud.data.load import load as load_data
 from cloud.training.baselines.full_model import STAGE_ONE, stage_one
-from cloud.training.baselines.scoring import UserMetrics
+from cloud.training.baselines.scoring import METRICS, UserMetrics
 from cloud.training.config import BackbonePlugin, Training
 from emulator.cli.evaluate import seed_numbers
 from emulator.cli.main import app
 from emulator.evaluation.budgets import read_budgets
 from emulator.evaluation.evaluate import evaluate
+from emulator.evaluation.measure import Mask
 from emulator.evaluation.models import CachedModels
 from emulator.evaluation.observer import EvaluationObserver
 from emulator.evaluation.policies import NAMES
@@ -119,6 +120,19 @@ def test_a_mean_over_seeds_is_that_of_evaluations_with_one_seed(root: Path) -> N
     assert "over the users" in alone[0].over
 
 
+def test_more_items_are_ranked_where_only_training_is_masked(root: Path) -> None:
+    """Validation items then take places of test items: so does a paper that masks training only."""
+    masks: tuple[Mask, ...] = ("known", "train")
+    both = {
+        mask: evaluate([SCENARIO], BUDGETS, ("peel",), (0,), mask=mask, store=root).rows for mask in masks
+    }
+    names = [row.metric for row in both["known"]]
+    assert names == [row.metric for row in both["train"]]
+    assert set(names) == {*METRICS, "coverage"}
+    for known, train in zip(both["known"], both["train"], strict=True):
+        assert train.mean < known.mean or known.metric not in ("ndcg_at_20", "recall_at_20")
+
+
 def test_the_model_that_is_evaluated_is_the_one_that_a_run_would_train(root: Path, tmp_path: Path) -> None:
     interactions = load_data(SCENARIO.data)
     training = SCENARIO.model.training
@@ -137,7 +151,9 @@ def test_the_model_that_is_evaluated_is_the_one_that_a_run_would_train(root: Pat
 def test_pretraining_reads_no_other_setting_than_those_of_its_key() -> None:
     """Else two trainings that differ in it would share a table."""
     folder = Path(__file__).parents[3] / "cloud" / "training"
-    files = [folder / f"{name}.py" for name in ("pretrain", "loop", "diversity", "vector_files")]
+    files = [
+        folder / f"{name}.py" for name in ("pretrain", "loop", "diversity", "tiled_score", "vector_files")
+    ]
     text = "".join(path.read_text() for path in [*files, *(folder / "backbones").glob("*.py")])
     read = set(re.findall(r"\bconfig\.(\w+)", text)) & set(Training.__struct_fields__)
     assert {"backbone", "dim", "seed"} <= read <= {*STAGE_ONE, "slice_width"}
@@ -254,4 +270,5 @@ def _with_data(data: str) -> Scenario:
 
 def _metrics(ndcg: list[float], tail: list[float]) -> UserMetrics:
     first = np.zeros((len(ndcg), 10), dtype=np.int64)
-    return UserMetrics(np.arange(len(ndcg)), np.array([ndcg, ndcg, tail]), np.ones(4, dtype=bool), first)
+    values = np.array([ndcg, ndcg, tail, *[ndcg] * 4])
+    return UserMetrics(np.arange(len(ndcg)), values, np.ones(4, dtype=bool), first)

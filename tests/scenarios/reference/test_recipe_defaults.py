@@ -26,18 +26,21 @@ def test_best_is_what_is_taken_where_nothing_is_said() -> None:
 
 def test_paper_changes_the_defaults_of_keys_at_any_depth() -> None:
     found = model(PAPER)
-    assert (found.recipe, found.codec, found.layers) == ("paper", Codec.FP32, Model().layers)
+    assert (found.recipe, found.codec, found.score, found.layers) == ("paper", Codec.FP32, "tiled", 320)
     training = found.training
+    assert (training.dim, training.slices * training.item_groups, training.score) == (128, 320, "tiled")
     assert (training.rotate, training.slice_width, training.diversity_form) == (False, 8, "unbounded")
     assert (training.refine.pull, training.refine.early_stop) == (0.0, False)
     assert (training.controller.learns, training.guard) == ("weights", Guard(enabled=False))
-    assert (training.dim, training.l2) == (Training().dim, Training().l2)
+    assert (training.epochs, training.l2) == (Training().epochs, Training().l2)
 
 
 def test_what_is_written_wins_and_the_rest_stays_the_recipes() -> None:
-    found = model(PAPER + "  codec: int8\n  training: {rotate: true, refine: {epochs: 3}}\n")
-    assert (found.codec, found.training.rotate, found.training.slice_width) == (Codec.INT8, True, 8)
-    assert found.training.refine == Refinement(enabled=True, epochs=3, pull=0.0, early_stop=False)
+    found = model(PAPER + "  codec: int8\n  training: {user_groups: 4, refine: {epochs: 3}}\n")
+    assert (found.codec, found.training.user_groups, found.training.slice_width) == (Codec.INT8, 4, 8)
+    assert found.training.refine == Refinement(
+        enabled=True, through="mlp", epochs=3, pull=0.0, early_stop=False
+    )
     assert found.training.controller == RECIPES["paper"].training.controller
 
 
@@ -69,8 +72,12 @@ def test_the_resolved_scenario_says_all_and_gives_the_same_again() -> None:
         ("{recipe: [paper]}", "model.recipe must be one of best, paper, not a list"),
         (
             "{recipe: paper, training: {diversity: 0.5}}",
-            "model.training.diversity (=0.5) must be <= l2 (=0.06) / 4 where diversity_form is unbounded, "
-            "or the loss has no least value",
+            "model.training.diversity (=0.5) must be <= lightgcn.l2 (=0.01) / 8 where diversity_form is "
+            "unbounded, or the loss has no least value",
+        ),
+        (
+            "{recipe: paper, score: aligned}",
+            "model.score (=aligned) must be tiled where training.score is tiled",
         ),
         ("{recipe: paper, training: {dim: 4}}", "model.training.slice_width (=8) must be <= dim (=4)"),
         (
