@@ -180,12 +180,11 @@ def _block_indices(shelf: BlockPrefix, blocks: int) -> Iterator[IntArray]:
 
 
 def product_form(items: Float32Array, geometry: Geometry) -> Float32Array:
-    """Return items, shape (I, d), whose inner product with a user's vector is the score of the whole table."""
+    """Return items, shape (I, d), whose inner product with a user is the score of the whole table."""
     if geometry.score is not Score.TILED:
         return items
-    return np.tile(_sum_slices(items.astype(np.float64), geometry), geometry.slices)[
-        :, : geometry.dim
-    ].astype(np.float32)
+    sums = _sum_slices(items.astype(np.float64), geometry)  # (I, w)
+    return np.tile(sums, geometry.slices)[:, : geometry.dim].astype(np.float32)
 
 
 def _user_factors(users: Float32Array, geometry: Geometry) -> FloatArray:

@@ -26,8 +26,8 @@ def test_the_table_says_of_each_claim_whether_it_came_out(
     """Even users like even items."""
     rows = [[str(item) for item in range(user % 2, 60, 2)] for user in range(40)]
     for name, part in (("train", slice(0, 24)), ("test", slice(24, 30))):
-        lines = (" ".join([str(user), *row[part]]) for user, row in enumerate(rows))
-        (tmp_path / f"{name}.txt").write_text("\n".join(lines) + "\n")
+        text = "".join(" ".join([str(user), *row[part]]) + "\n" for user, row in enumerate(rows))
+        (tmp_path / f"{name}.txt").write_text(text)
     compare_claims([tmp_path], 1, tmp_path / "out")
     printed = capsys.readouterr().out
     lines = [line for line in printed.splitlines() if line.startswith("| ")]
