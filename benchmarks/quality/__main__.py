@@ -1,4 +1,4 @@
-"""``python -m benchmarks.quality``: PEEL against every baseline at equal bytes, on one data set."""
+"""``python -m benchmarks.quality``: PEEL against its rivals at equal bytes, members and newcomers."""
 
 import argparse
 import sys
@@ -8,12 +8,18 @@ from pathlib import Path
 from benchmarks.figures import OUT
 from benchmarks.quality.claims import compare_claims
 from benchmarks.quality.run import Catalogue, Plan, run
-from benchmarks.quality.sources import default_folder, open_source, with_threads
+from benchmarks.quality.sources import DEFAULT_DATA, default_folder, open_sources, with_threads
 from cloud.training.threads import limit_threads
 from wire.errors import InputError, RunError
 
-DEFAULT_SEEDS = {"quick": 1, "ablation": 3, "all": 5}
+DEFAULT_SEEDS = {"quick": 1, "ablation": 3, "all": 5, "strongest": 5}
 CLAIMS_SEEDS = 3
+
+CATALOGUE_HELP = {
+    "quick": "one seed and three budgets",
+    "all": "every baseline, slow ones and hopeless ones, too; members only",
+    "ablation": "both recipes with each stage switched off in turn; members only",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -21,15 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         if asked.claims:
-            folders = [asked.data] if asked.data else [default_folder(), default_folder().parent / "ml-100k"]
+            folders = asked.data or [default_folder(name) for name in DEFAULT_DATA]
             with limit_threads(asked.threads):
                 compare_claims(folders, asked.seeds or CLAIMS_SEEDS, asked.out)
             return 0
-        source = with_threads(open_source(asked.data, asked.scenario), asked.threads)
-        catalogue: Catalogue = "ablation" if asked.ablation else "quick" if asked.quick else "all"
+        sources = [with_threads(source, asked.threads) for source in open_sources(asked.data, asked.scenario)]
+        catalogue: Catalogue = asked.catalogue
         seeds = asked.seeds or DEFAULT_SEEDS[catalogue]
-        prefixes = tuple(asked.methods or ())
-        run(source, Plan(seeds, asked.threads, asked.out, catalogue, prefixes, min(asked.jobs, seeds)))
+        run(sources, Plan(seeds, asked.threads, asked.out, catalogue, tuple(asked.methods or ()), asked.jobs))
     except (InputError, RunError) as error:
         print(error, file=sys.stderr)
         return 2
@@ -38,16 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
-    parser.add_argument("--data", type=Path, help="a folder with a data set; the default is ML-1M")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", help="folders with data sets; the default is ML-1M and ML-100K"
+    )
     parser.add_argument("--scenario", type=Path, help="take data and training from this scenario")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--quick", action="store_true", help="one seed, three budgets, the cheap methods")
-    which.add_argument(
-        "--ablation", action="store_true", help="both recipes with each stage switched off in turn"
-    )
-    which.add_argument(
-        "--claims", action="store_true", help="the claims of the paper with recipe paper, ML-1M and ML-100K"
-    )
+    parser.set_defaults(catalogue="strongest")
+    for name, words in CATALOGUE_HELP.items():
+        which.add_argument(f"--{name}", dest="catalogue", action="store_const", const=name, help=words)
+    which.add_argument("--claims", action="store_true", help="the claims of the paper with recipe paper")
     parser.add_argument(
         "--seeds", type=int, help="how many; the default is 5, quick 1, ablation and claims 3"
     )

@@ -1,7 +1,5 @@
 """The methods of the comparison, and their data."""
 
-from collections.abc import Callable
-
 import msgspec
 
 from benchmarks.quality.peel import train_cached, train_shuffled
@@ -14,23 +12,34 @@ from scenarios.language.schema import RECIPES, Model
 from wire.codecs import Codec
 from wire.geometry import Score
 
-SHARES = (0.0025, 0.005, 0.01, 0.02, 0.05, 0.10, 0.25, 1.0)
-QUICK_SHARES = (0.01, 0.05, 0.25)
+SHARES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05)
+ALL_SHARES = (*SHARES, 0.10, 0.25, 1.0)
+QUICK_SHARES = (0.0025, 0.01, 0.05)
 BEST = "peel:best"
-CONTROLS = frozenset({"list", "score-list", "random-blocks"})
+LIST = "list"
+CONTROLS = frozenset({LIST, "score-list", "random-blocks"})
 """Not among the tables that PEEL has to beat: two belong to one user, the last is a control."""
-SLOW = frozenset({"retrained:fp32", "retrained:distilled", "matryoshka", "pq", "rule"})
-"""Baselines that take long: a quick comparison leaves them out."""
+STRONGEST = ("head:entropy", "head:int4", "pruned", LIST)
+"""The baselines that are the best of their kind somewhere: the others are behind these at every budget."""
 
 
 def methods(model: Model) -> tuple[CompressionMethod, ...]:
-    """Return every method; *model* is PEEL's."""
-    return (BASELINES[FULL], *_peel_methods(model), *_rivals(lambda _: True))
+    """Return PEEL and its strongest rivals; *model* is PEEL's."""
+    heads = GroupHeads(train_cached)
+    return (BASELINES[FULL], _peel(BEST, model), heads, *(BASELINES[name] for name in STRONGEST))
 
 
-def quick_methods(model: Model) -> tuple[CompressionMethod, ...]:
-    """Return the methods that take little beside the full model and PEEL, and the plainest rival."""
-    return (BASELINES[FULL], *_peel_methods(model), *_rivals(lambda name: name not in SLOW))
+def all_methods(model: Model) -> tuple[CompressionMethod, ...]:
+    """Return every method."""
+    codecs = _codecs(model)
+    return (
+        BASELINES[FULL],
+        *(_peel(name, codecs[name]) for name in (BEST, "peel:int8", "peel:fp32")),
+        _peel("peel:paper", RECIPES["paper"]),
+        GroupHeads(train_cached),
+        GroupHeads(train_cached, "head:groups-shared-order", own_order=False),
+        *(method for name, method in BASELINES.items() if name != FULL),
+    )
 
 
 def ablations(model: Model) -> tuple[CompressionMethod, ...]:
@@ -96,20 +105,6 @@ def _codecs(model: Model) -> dict[str, Model]:
 
 def _trained(model: Model, **changes: object) -> Model:
     return msgspec.structs.replace(model, training=msgspec.structs.replace(model.training, **changes))
-
-
-def _peel_methods(model: Model) -> tuple[CompressionMethod, ...]:
-    codecs = _codecs(model)
-    return (
-        *(_peel(name, codecs[name]) for name in (BEST, "peel:int8", "peel:fp32")),
-        _peel("peel:paper", RECIPES["paper"]),
-    )
-
-
-def _rivals(chosen: Callable[[str], bool]) -> tuple[CompressionMethod, ...]:
-    alone = (method for name, method in BASELINES.items() if name != FULL and chosen(name))
-    heads = GroupHeads(train_cached), GroupHeads(train_cached, "head:groups-shared-order", own_order=False)
-    return (*heads, *alone)
 
 
 def _peel(name: str, model: Model) -> PeelMethod:

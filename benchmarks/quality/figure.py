@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.colors import qualitative
 from plotly.subplots import make_subplots
 
-from benchmarks.quality.bootstrap import Curves
+from benchmarks.quality.intervals import Curves
 
 TITLES = {
     "ndcg_at_20": "NDCG@20",

@@ -1,22 +1,26 @@
-"""PEEL against the best baseline at each budget."""
+"""PEEL against the best table at each budget, and against the list of the same bytes."""
 
 from dataclasses import dataclass
 
-from benchmarks.quality.bootstrap import Band, Curves, ratio
-from benchmarks.quality.catalogue import BEST, CONTROLS
+from benchmarks.quality.catalogue import BEST, CONTROLS, LIST
+from benchmarks.quality.intervals import Band, Curves, ratio
 from cloud.training.baselines.catalogue import FULL
 
 
 @dataclass(frozen=True)
 class Duel:
-    """PEEL and, at one budget, the baseline that is best on the test: the choice favours the rival."""
+    """PEEL and, at one budget, the table that is best on the test: the choice favours the rival."""
 
     budget_share: float
     rival: str
+    rival_share: float
+    """Of the fp32 table; of a rival of one size, its own."""
     of_full: Band
     """PEEL's NDCG@20 as a share of the full table's."""
     of_rival: Band
     """PEEL's NDCG@20 as a multiple of the rival's."""
+    of_list: Band | None
+    """PEEL's NDCG@20 as a multiple of that of a list of as many bytes."""
     tail_of_full: Band
     """PEEL's tail recall as a share of the full table's."""
 
@@ -27,7 +31,7 @@ def duels(curves: Curves) -> list[Duel]:
 
 
 def rivals(curves: Curves, share: float) -> list[tuple[str, float]]:
-    """Return the baselines that fit into *share*: at that budget, or of one smaller size."""
+    """Return the tables that fit into *share*: at that budget, or of one smaller size."""
     names = [
         name for name in curves.methods() if not name.startswith(("peel:", "paper:")) and name not in CONTROLS
     ]
@@ -39,7 +43,7 @@ def rivals(curves: Curves, share: float) -> list[tuple[str, float]]:
 
 
 def best_rival(curves: Curves, share: float) -> tuple[str, float]:
-    """Return the baseline with the best NDCG@20 on the test among those that fit into *share*."""
+    """Return the table with the best NDCG@20 on the test among those that fit into *share*."""
     return max(rivals(curves, share), key=lambda key: curves.bands[key]["ndcg_at_20"].mean)
 
 
@@ -48,8 +52,9 @@ def _duel(curves: Curves, share: float) -> Duel:
     rival = best_rival(curves, share)
     return Duel(
         share,
-        rival[0],
+        *rival,
         ratio(curves, ours, full, "ndcg_at_20"),
         ratio(curves, ours, rival, "ndcg_at_20"),
+        ratio(curves, ours, (LIST, share), "ndcg_at_20") if (LIST, share) in curves.bands else None,
         ratio(curves, ours, full, "tail_recall_at_20"),
     )

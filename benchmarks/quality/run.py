@@ -1,4 +1,4 @@
-"""The whole comparison: data in, tables, figure and files out."""
+"""The whole comparison: data in, tables, figures and files out."""
 
 import multiprocessing
 import resource
@@ -9,29 +9,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
-from benchmarks.quality.bootstrap import Curves, curves
-from benchmarks.quality.catalogue import BEST, QUICK_SHARES, SHARES, ablations, methods, quick_methods
+from benchmarks.quality.catalogue import (
+    ALL_SHARES,
+    BEST,
+    QUICK_SHARES,
+    SHARES,
+    ablations,
+    all_methods,
+    methods,
+)
 from benchmarks.quality.compare import Result, compare, seeds
 from benchmarks.quality.figure import write_figure
-from benchmarks.quality.peel import train_cached
-from benchmarks.quality.rivals import best_rival, duels, rivals
+from benchmarks.quality.intervals import Curves, curves
+from benchmarks.quality.populations import POPULATIONS
+from benchmarks.quality.rivals import best_rival, rivals
 from benchmarks.quality.slices import Labels, labels, parts, write_parts
 from benchmarks.quality.sources import Source
-from benchmarks.quality.tables import print_tables
+from benchmarks.quality.tables import Case, markdown, write_csv
 from cloud.training.baselines.catalogue import FULL
-from cloud.training.baselines.method import CompressionMethod
-from cloud.training.baselines.scoring import HEAD_SHARE
 from cloud.training.config import Training
 from cloud.training.threads import limit_threads
 
 NAME = "quality"
 
+Catalogue = Literal["strongest", "all", "quick", "ablation"]
 
-Catalogue = Literal["all", "quick", "ablation"]
-
-CATALOGUES = {"all": methods, "quick": quick_methods, "ablation": ablations}
+CATALOGUES = {"strongest": methods, "all": all_methods, "quick": methods, "ablation": ablations}
+SHARES_OF = {"strongest": SHARES, "all": ALL_SHARES, "quick": QUICK_SHARES, "ablation": ALL_SHARES}
+ONLY_MEMBERS = frozenset({"all", "ablation"})
+"""Catalogues with methods that train anew, and so have nothing for a user who was no part of training."""
 
 
 @dataclass(frozen=True)
@@ -50,84 +56,120 @@ class Plan:
     @property
     def shares(self) -> tuple[float, ...]:
         """The budgets."""
-        return QUICK_SHARES if self.catalogue == "quick" else SHARES
+        return SHARES_OF[self.catalogue]
 
     @property
     def stem(self) -> str:
         """Common stem of the names of the files."""
         return "ablation" if self.catalogue == "ablation" else NAME
 
+    @property
+    def populations(self) -> tuple[str, ...]:
+        """The kinds of users that are asked."""
+        return ("members",) if self.catalogue in ONLY_MEMBERS else tuple(POPULATIONS)
 
-def run(source: Source, plan: Plan) -> None:
-    """Compare, print and write ``quality.json``, ``quality.html`` and the page of parts of the users.
 
-    What is known is written after every seed, so that a run that is cut short leaves something.
-    """
-    started = time.monotonic()
-    results: list[Result] = []
-    kinds: dict[str, Labels] = {}
-    for part in _parts(source, plan):
-        results = sorted([*results, *part.results], key=lambda result: result.seed)
-        kinds = kinds or part.kinds
-        measured, seconds = curves(results), time.monotonic() - started
-        title = f"{source.interactions.name}, {_seeds(len({result.seed for result in results}))}"
-        _write_pages(results, measured, kinds, title, plan)
-        _write_figures(results, measured, plan, seconds)
-    print_tables(measured, duels(measured), plan.shares, title)
-    print(f"{seconds:.0f} s, {_peak_mib():.0f} MiB at most a process -> {plan.out}/{plan.stem}*")
+@dataclass(frozen=True)
+class Task:
+    """One training of one data set."""
+
+    source: int
+    """Its index."""
+    population: str
+    training: Training
 
 
 @dataclass(frozen=True)
 class Part:
-    """Results of one seed."""
+    """The results of one task."""
 
+    task: Task
     results: list[Result]
     kinds: dict[str, Labels]
+    """The labels by which members are divided."""
 
 
-def _parts(source: Source, plan: Plan) -> Iterator[Part]:
-    """Yield what each seed gave, as they come."""
-    trainings = seeds(source.model.training, plan.seeds)
+def run(sources: Sequence[Source], plan: Plan) -> None:
+    """Compare, print and write the tables, as Markdown and CSV, and pages of the members of each data set.
+
+    What is known is written after every training, so that a run that is cut short leaves something.
+    """
+    started, done = time.monotonic(), list[Part]()
+    plan.out.mkdir(parents=True, exist_ok=True)
+    for part in _parts(sources, plan):
+        done.append(part)
+        cases = _cases(sources, done)
+        text = markdown(cases, plan.shares)
+        (plan.out / f"{plan.stem}.md").write_text(text, encoding="utf-8")
+        write_csv(cases, plan.out / f"{plan.stem}.csv")
+    for source in range(len(sources)):
+        _write_pages(sources[source], [part for part in done if part.task.source == source], plan)
+    print(text)
+    seconds = time.monotonic() - started
+    print(f"{seconds:.0f} s, {_peak_mib():.0f} MiB at most a process -> {plan.out}/{plan.stem}*")
+
+
+def _parts(sources: Sequence[Source], plan: Plan) -> Iterator[Part]:
+    """Yield the results of each task, as they come."""
+    tasks = [
+        Task(number, population, training)
+        for number, source in enumerate(sources)
+        for training in seeds(source.model.training, plan.seeds)
+        for population in plan.populations
+    ]
     if plan.jobs == 1:
-        yield from (_part(source, plan, training) for training in trainings)
+        yield from (_part(sources[task.source], plan, task) for task in tasks)
         return
     spawn = multiprocessing.get_context("spawn")  # a forked torch may hang
     with ProcessPoolExecutor(plan.jobs, mp_context=spawn) as pool:
-        waiting = [pool.submit(_part, source, plan, training) for training in trainings]
-        yield from (done.result() for done in as_completed(waiting))
+        waiting = [pool.submit(_part, sources[task.source], plan, task) for task in tasks]
+        yield from (finished.result() for finished in as_completed(waiting))
 
 
-def _part(source: Source, plan: Plan, training: Training) -> Part:
-    methods = CATALOGUES[plan.catalogue](source.model)
+def _part(source: Source, plan: Plan, task: Task) -> Part:
     chosen = [
-        method for method in methods if not plan.prefixes or method.name.startswith((FULL, *plan.prefixes))
+        method
+        for method in CATALOGUES[plan.catalogue](source.model)
+        if not plan.prefixes or method.name.startswith((FULL, *plan.prefixes))
     ]
     with limit_threads(plan.threads):
-        results = compare(source.interactions, training, chosen, plan.shares, _tell)
-        return Part(results, _labels(source, training, chosen))
+        population = POPULATIONS[task.population](source.interactions, task.training)
+        results = compare(population, chosen, plan.shares, _tell)
+    kinds = (
+        labels(source.interactions, population.groups, source.folder) if population.groups is not None else {}
+    )
+    return Part(task, results, kinds)
 
 
-def _seeds(count: int) -> str:
-    return f"{count} seed{'s' if count > 1 else ''}"
+def _cases(sources: Sequence[Source], done: Sequence[Part]) -> list[Case]:
+    """Return the results of each data set and kind of users, seeds together."""
+    by_case: dict[tuple[int, str], list[Part]] = {}
+    for part in sorted(done, key=lambda part: part.task.training.seed):
+        by_case.setdefault((part.task.source, part.task.population), []).append(part)
+    return [
+        Case(
+            sources[source].interactions.name,
+            population,
+            len(same),
+            len({user for part in same for user in part.results[0].scored.users.tolist()}),
+            curves([result for part in same for result in part.results]),
+        )
+        for (source, population), same in sorted(by_case.items())
+    ]
 
 
-def _labels(source: Source, training: Training, chosen: Sequence[CompressionMethod]) -> dict[str, Labels]:
-    ours = any(method.name == BEST for method in chosen)
-    groups = train_cached(source.interactions, training).user_groups if ours else None
-    return labels(source.interactions, groups, source.folder)
-
-
-def _peak_mib() -> float:
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return max(resource.getrusage(process).ru_maxrss for process in who) / 1024
-
-
-def _tell(words: str) -> None:
-    print(words, flush=True)
-
-
-def _full(results: Sequence[Result]) -> Result:
-    return next(result for result in results if result.method == FULL)
+def _write_pages(source: Source, done: Sequence[Part], plan: Plan) -> None:
+    """Write the figure, and the page of the parts of the members with the first seed."""
+    name, stem = source.interactions.name, plan.out / f"{plan.stem}-{source.interactions.name}"
+    of_members = sorted(
+        (part for part in done if part.task.population == "members"), key=lambda part: part.task.training.seed
+    )
+    results = [result for part in of_members for result in part.results]
+    measured = curves(results)
+    write_figure(measured, f"{name}, {len(of_members)} seeds", stem.with_suffix(".html"))
+    full = next(result for result in results if result.method == FULL)
+    chosen = parts(_of_interest(results, measured), full, of_members[0].kinds)
+    write_parts(chosen, f"{name}: parts of the users", stem.with_name(f"{stem.name}-parts"))
 
 
 def _of_interest(results: Sequence[Result], measured: Curves) -> list[Result]:
@@ -141,37 +183,10 @@ def _of_interest(results: Sequence[Result], measured: Curves) -> list[Result]:
     ]
 
 
-def _write_pages(
-    results: Sequence[Result], measured: Curves, kinds: dict[str, Labels], title: str, plan: Plan
-) -> None:
-    plan.out.mkdir(parents=True, exist_ok=True)
-    write_figure(measured, title, plan.out / f"{plan.stem}.html")
-    chosen = parts(_of_interest(results, measured), _full(results), kinds)
-    write_parts(chosen, f"{title}: parts of the users", plan.out / f"{plan.stem}-parts")
+def _peak_mib() -> float:
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(process).ru_maxrss for process in who) / 1024
 
 
-def _write_figures(results: Sequence[Result], measured: Curves, plan: Plan, seconds: float) -> None:
-    content = {
-        "rows": [result.row() for result in results],
-        "bands": [
-            {"method": method, "budget_share": share, **bands}
-            for (method, share), bands in measured.bands.items()
-        ],
-        "duels": duels(measured),
-        "choices": [
-            {
-                "method": result.method,
-                "budget_share": result.budget_share,
-                "seed": result.seed,
-                "choice": result.note,
-            }
-            for result in results
-            if result.note
-        ],
-        "head_share": HEAD_SHARE,
-        "quick": plan.catalogue == "quick",
-        "seconds": seconds,
-        "peak_mib": _peak_mib(),
-    }
-    encoded = msgspec.json.format(msgspec.json.encode(content), indent=1)
-    (plan.out / f"{plan.stem}.json").write_bytes(encoded + b"\n")
+def _tell(words: str) -> None:
+    print(words, flush=True)

@@ -1,6 +1,7 @@
 """Data of the comparison, and the training of the model."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from emulator.simulation.model_cache import DATA_VARIABLE, resolve_data
 from scenarios.language import load as scenario_files
 from scenarios.language.schema import Model
 from wire.errors import InputError
+
+DEFAULT_DATA = ("ml-1m", "ml-100k")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +39,21 @@ def open_source(data: Path | None, scenario: Path | None) -> Source:
     return _source(detect_source(data or default_folder()), Model())
 
 
-def default_folder() -> Path:
-    """Return ML-1M's folder below PEELFLEET_DATA, else beside the checkout."""
+def open_sources(data: Sequence[Path] | None, scenario: Path | None) -> list[Source]:
+    """Return the data of folders or a scenario; MovieLens-1M and -100K if none is given.
+
+    Raises:
+        InputError: the data are missing or damaged.
+    """
+    if scenario is not None:
+        return [open_source(data[0] if data else None, scenario)]
+    return [open_source(folder, None) for folder in data or map(default_folder, DEFAULT_DATA)]
+
+
+def default_folder(name: str = DEFAULT_DATA[0]) -> Path:
+    """Return the folder of a data set below PEELFLEET_DATA, else beside the checkout."""
     beside = Path(__file__).resolve().parents[2].parent / "shared" / "data"
-    return Path(os.environ.get(DATA_VARIABLE, beside)) / "ml-1m"
+    return Path(os.environ.get(DATA_VARIABLE, beside)) / name
 
 
 def detect_source(folder: Path) -> Data:

@@ -1,22 +1,57 @@
-"""Printed tables of the comparison."""
+"""The comparison as Markdown for people and as CSV for programs."""
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.quality.bootstrap import Band, Curves
-from benchmarks.quality.rivals import Duel
+from benchmarks.quality.catalogue import BEST
+from benchmarks.quality.intervals import CHURN, Band, Curves, Key, ratio
+from benchmarks.quality.rivals import duels
 from cloud.training.baselines.catalogue import FULL
+from cloud.training.baselines.scoring import METRICS
+
+CSV_COLUMNS = (
+    "data", "users", "method", "budget_share", "bytes", "seeds", "metric", "mean", "low", "high",
+    "share_of_full", "share_low", "share_high",
+)  # fmt: skip
+SHARES_OF_FULL = {"ndcg_at_20": "NDCG@20", "tail_recall_at_20": "Tail recall@20"}
+AS_THEY_ARE = {
+    "coverage": "Coverage: share of the catalogue that is in somebody's first 20",
+    CHURN: "Churn: part of the first ten that is another at the next smaller budget",
+    "worst_group": "The worst user group: the share of the full table's NDCG@20 that it keeps",
+}
 
 
-def print_tables(curves: Curves, fights: Sequence[Duel], shares: Sequence[float], title: str) -> None:
-    """Print each metric of every method by budget, and the duels."""
-    console = Console(width=max(110, 24 + 11 * len(shares)))
-    for metric in ("ndcg_at_20", "recall_at_20", "tail_recall_at_20", "coverage"):
-        console.print(_metric(curves, shares, metric, title))
-    console.print(_own_sizes(curves, shares))
-    console.print(_duels(fights))
+@dataclass(frozen=True)
+class Case:
+    """The results for one kind of users of one data set."""
+
+    data: str
+    users: str
+    seeds: int
+    asked: int
+    """The number of users with test items, all seeds together."""
+    curves: Curves
+
+    @property
+    def title(self) -> str:
+        """The title of its tables."""
+        seeds = f"{self.seeds} seed{'s' if self.seeds > 1 else ''}"
+        return f"{self.data}, {self.users}, {seeds}, {self.asked:,} users"
+
+
+def markdown(cases: Sequence[Case], shares: Sequence[float]) -> str:
+    """Return all tables."""
+    return "\n".join(line for case in cases for line in _case_lines(case, shares))
+
+
+def write_csv(cases: Sequence[Case], file: Path) -> None:
+    """Write a row per data set, kind of users, method, budget and metric."""
+    with file.open("w", encoding="utf-8", newline="") as lines:
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(CSV_COLUMNS)
+        writer.writerows(row for case in cases for row in _csv_rows(case))
 
 
 def percent(share: float) -> str:
@@ -24,56 +59,96 @@ def percent(share: float) -> str:
     return f"{100 * share:.4g} %"
 
 
-def interval(band: Band) -> str:
-    """Return a ratio with its band."""
-    return f"{band.mean:.4f} [{band.low:.4f}, {band.high:.4f}]"
+def plain(value: float, digits: int = 3) -> str:
+    """Return a number without the 0 in front of its point."""
+    return f"{value:.{digits}f}".removeprefix("0")
 
 
-def _metric(curves: Curves, shares: Sequence[float], metric: str, title: str) -> Table:
-    full = curves.bands[FULL, max(curves.shares(FULL))][metric].mean
-    share_of_full = metric != "coverage"
-    what = f"share of full's {full:.4f}" if share_of_full else f"full: {full:.4f}"
-    table = Table(title=f"{title}: {metric}, {what}")
-    table.add_column("method", no_wrap=True)
-    for share in shares:
-        table.add_column(percent(share), justify="right")
-    for method in curves.methods():
-        means = [curves.bands.get((method, share), {}).get(metric) for share in shares]
-        scale = max(full, 1e-12) if share_of_full else 1.0
-        if any(means):
-            table.add_row(method, *("" if band is None else f"{band.mean / scale:.3f}" for band in means))
-    return table
+def interval(band: Band, digits: int = 3) -> str:
+    """Return a figure with its interval."""
+    return f"{plain(band.mean, digits)} [{plain(band.low, digits)}, {plain(band.high, digits)}]"
 
 
-def _own_sizes(curves: Curves, shares: Sequence[float]) -> Table:
-    full = curves.bands[FULL, max(curves.shares(FULL))]
-    names = ("ndcg_at_20", "recall_at_20", "tail_recall_at_20")
-    table = Table(title="methods of one size, share of full")
-    for column in ("method", "size", *names, "coverage"):
-        table.add_column(column, justify="left" if column == "method" else "right")
-    for (method, share), bands in curves.bands.items():
-        if share not in shares or method == FULL:
-            ratios = [f"{bands[name].mean / max(full[name].mean, 1e-12):.4f}" for name in names]
-            table.add_row(method, percent(share), *ratios, f"{bands['coverage'].mean:.4f}")
-    return table
+def _with_error(band: Band) -> str:
+    return f"{plain(band.mean)} ±{plain((band.high - band.low) / 2)}"
 
 
-def _duels(fights: Sequence[Duel]) -> Table:
-    table = Table(title="peel:best against the best baseline, NDCG@20, 95 % by paired bootstrap over users")
-    for column in (
-        "budget",
-        "share of full",
-        "best baseline",
-        "multiple of it",
-        "tail recall, share of full",
-    ):
-        table.add_column(column)
-    for duel in fights:
-        table.add_row(
-            percent(duel.budget_share),
-            interval(duel.of_full),
-            duel.rival,
-            interval(duel.of_rival),
-            interval(duel.tail_of_full),
+def _case_lines(case: Case, shares: Sequence[float]) -> Iterator[str]:
+    curves, full = case.curves, _full(case.curves)
+    bands = curves.bands[full]
+    yield from (f"## {case.title}", "")
+    yield (
+        f"Full table: NDCG@20 {interval(bands['ndcg_at_20'], 4)}, tail recall@20 "
+        f"{interval(bands['tail_recall_at_20'], 4)}, coverage {plain(bands['coverage'].mean)}."
+    )
+    for metric, words in SHARES_OF_FULL.items():
+        cells = {key: _with_error(ratio(curves, key, full, metric)) for key in curves.bands}
+        yield from _table(f"{words}, as a share of the full table's", curves, shares, cells)
+    for metric, words in AS_THEY_ARE.items():
+        measured = {key: plain(each[metric].mean) for key, each in curves.bands.items() if metric in each}
+        if measured:
+            yield from _table(words, curves, shares, measured)
+    yield from _own_sizes(curves, shares)
+    yield from _duel_lines(curves)
+
+
+def _full(curves: Curves) -> Key:
+    return FULL, max(curves.shares(FULL))
+
+
+def _table(words: str, curves: Curves, shares: Sequence[float], cells: Mapping[Key, str]) -> Iterator[str]:
+    """Yield the lines of a table: a row a method, a column a budget."""
+    methods = [
+        method
+        for method in curves.methods()
+        if method != FULL and any((method, share) in cells for share in shares)
+    ]
+    yield from ("", f"| {words} | {' | '.join(map(percent, shares))} |", f"|---|{'---|' * len(shares)}")
+    for method in methods:
+        row = (cells.get((method, share), "") for share in shares)
+        name = f"**{method}**" if method == BEST else method
+        yield f"| {name} | {' | '.join(row)} |"
+
+
+def _own_sizes(curves: Curves, shares: Sequence[float]) -> Iterator[str]:
+    """Yield the lines of a table of the methods that have one size."""
+    keys = [(method, share) for method, share in curves.bands if share not in shares and method != FULL]
+    if keys:
+        yield from ("", "| of one size | size | NDCG@20 | tail recall@20 |", "|---|---|---|---|")
+    for key in keys:
+        ndcg, tail = (_with_error(ratio(curves, key, _full(curves), metric)) for metric in SHARES_OF_FULL)
+        yield f"| {key[0]} | {percent(key[1])} | {ndcg} | {tail} |"
+
+
+def _duel_lines(curves: Curves) -> Iterator[str]:
+    found = duels(curves)
+    if not found:
+        return
+    yield from (
+        "",
+        f"| {BEST} at | share of full | times the best table | which | its tail recall, share of full |"
+        " times the list of these bytes |",
+        "|---|---|---|---|---|---|",
+    )
+    for duel in found:
+        of_list = interval(duel.of_list) if duel.of_list else ""
+        tail = plain(ratio(curves, (duel.rival, duel.rival_share), _full(curves), "tail_recall_at_20").mean)
+        yield (
+            f"| {percent(duel.budget_share)} | {interval(duel.of_full)} | {interval(duel.of_rival)} | "
+            f"{duel.rival} | {tail}; ours {plain(duel.tail_of_full.mean)} | {of_list} |"
         )
-    return table
+    yield ""
+
+
+def _csv_rows(case: Case) -> Iterator[tuple[object, ...]]:
+    curves, full = case.curves, _full(case.curves)
+    for key, bands in curves.bands.items():
+        for metric, band in bands.items():
+            share: tuple[float | str, ...] = ("", "", "")
+            if metric in METRICS:
+                of_full = ratio(curves, key, full, metric)
+                share = of_full.mean, of_full.low, of_full.high
+            yield (
+                case.data, case.users, *key, curves.bytes[key], case.seeds, metric,
+                band.mean, band.low, band.high, *share,
+            )  # fmt: skip

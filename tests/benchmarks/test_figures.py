@@ -1,15 +1,20 @@
+import csv
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from benchmarks.quality.bootstrap import curves, ratio, resampled
-from benchmarks.quality.compare import Result
+from benchmarks.quality.compare import Result, changed_share, worst_group
+from benchmarks.quality.intervals import clustered_variance, curves, ratio, ratio_of_means
+from benchmarks.quality.populations import fold_in, hold_out
+from benchmarks.quality.pretraining import learn_full, pretrain_once
 from benchmarks.quality.run import Plan, run
 from benchmarks.quality.slices import labels, parts
 from benchmarks.quality.sources import Source, detect_source
 from cloud.data.sources import LightGCN, MovieLens, RecBole
+from cloud.training.baselines.full_model import first_users
 from cloud.training.baselines.scoring import METRICS, UserMetrics, head_size, mean_ndcg, score
 from scenarios.language.schema import Model
 from tests.benchmarks.worlds import SMALL, a_world, lists
@@ -53,26 +58,96 @@ def test_users_without_tail_items_are_left_out_of_tail_recall() -> None:
     assert scored.means()["tail_recall_at_20"] == 1.0
 
 
-def a_result(method: str, values: list[float]) -> Result:
+def a_result(method: str, values: list[float], seed: int = 0) -> Result:
     table = np.array([values] * len(METRICS))
-    scored = UserMetrics(
-        np.arange(len(values)), table, np.ones(4, dtype=bool), np.zeros((len(values), 10), dtype=np.int64)
+    first = np.zeros((len(values), 10), dtype=np.int64)
+    scored = UserMetrics(np.arange(len(values)), table, np.ones(4, dtype=bool), first)
+    return Result(method, 1.0, 10, seed, "", scored)
+
+
+def test_bands_hold_the_mean_and_pairs_cancel_what_users_and_seeds_have_in_common() -> None:
+    rng = np.random.default_rng(0)
+    seeds = [rng.random(200) + rng.random() for _ in range(3)]
+    found = curves(
+        [
+            a_result(method, (factor * values).tolist(), seed)
+            for seed, values in enumerate(seeds)
+            for method, factor in (("a", 1.0), ("b", 0.9))
+        ]
     )
-    return Result("world", method, 1.0, 10, 0, "", scored)
-
-
-def test_bands_hold_the_mean_and_pairs_cancel_what_users_have_in_common() -> None:
-    values = np.random.default_rng(0).random(200)
-    found = curves([a_result("a", values.tolist()), a_result("b", (values * 0.9).tolist())])
     band = found.bands["a", 1.0]["ndcg_at_20"]
     assert band.low < band.mean < band.high
     pair = ratio(found, ("b", 1.0), ("a", 1.0), "ndcg_at_20")
     assert (pair.low, pair.mean, pair.high) == pytest.approx((0.9, 0.9, 0.9))
 
 
-def test_a_resample_leaves_out_users_without_a_value() -> None:
-    values = np.array([[1.0, np.nan, 3.0]])
-    assert resampled(values, np.array([[1.0, 5.0, 1.0], [2.0, 1.0, 0.0]])).tolist() == [[2.0, 1.0]]
+def test_cells_without_a_number_are_left_out() -> None:
+    users = np.arange(3)
+    band = ratio_of_means([(users, np.array([1.0, np.nan, 3.0]), np.ones(3))])
+    assert band.mean == 2.0
+
+
+@pytest.mark.parametrize("newcomers", [False, True], ids=["the same users", "users of their own"])
+@pytest.mark.parametrize("of_seeds", [0.0, 0.05, 0.5])
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_an_interval_holds_the_truth_nineteen_times_in_twenty(
+    newcomers: bool, of_seeds: float, seeds: int
+) -> None:
+    rng, users, runs = np.random.default_rng(0), 100, 600
+    held = 0
+    for _ in range(runs):
+        numbers = [np.arange(users) + (users * seed if newcomers else 0) for seed in range(seeds)]
+        tastes = rng.normal(1, 0.5, users * seeds)  # what a user brings, whatever the seed
+        y = [tastes[own] + rng.normal(0, of_seeds) + rng.normal(0, 0.2, users) for own in numbers]
+        x = [0.8 * each + rng.normal(0, of_seeds / 2) + rng.normal(0, 0.2, users) for each in y]
+        band = ratio_of_means(list(zip(numbers, x, y, strict=True)))
+        held += band.low <= 0.8 <= band.high
+    assert 0.93 <= held / runs <= 0.995
+
+
+def test_one_seed_has_the_interval_of_its_users() -> None:
+    errors = np.random.default_rng(0).normal(size=50)
+    one_seed = np.zeros(50, dtype=np.int64)
+    variance, freedom = clustered_variance(errors - errors.mean(), np.arange(50), one_seed)
+    assert variance == pytest.approx(errors.var(ddof=1) / 50)
+    assert freedom == 49
+
+
+def test_what_changes_in_a_list_is_what_was_not_in_it_before() -> None:
+    before = np.array([[3, 1, 2, *range(10, 17)], [0, 1, *[-1] * 8]])
+    after = np.array([[1, 3, 9, *range(10, 17)], [0, 5, *[-1] * 8]])
+    assert changed_share(before, after).tolist() == [0.1, 0.1]
+
+
+def test_the_worst_group_keeps_least_and_groups_without_quality_do_not_count() -> None:
+    own, full = a_result("a", [0.1, 0.1, 0.3, 0.0]).scored, a_result("full", [0.2, 0.2, 0.4, 0.0]).scored
+    assert worst_group(own, full, np.array([0, 0, 1, 2])) == pytest.approx(0.5)
+
+
+def test_newcomers_are_last_and_the_catalogue_is_that_of_the_others() -> None:
+    world = a_world()
+    late = np.array([4, 7])
+    everyone, history = hold_out(world, late)
+    assert everyone.user_ids[-2:] == ("4", "7")
+    names = np.array(everyone.item_ids)
+    for at, user in ((38, 4), (39, 7)):
+        known = {world.item_ids[item] for item in world.known[user]}
+        assert set(names[everyone.known[at]]) == known
+        assert set(names[history[at - 38]]) == {world.item_ids[item] for item in world.train[user]}
+    assert everyone.test.counts()[:38].sum() == 0 < everyone.test.counts()[38:].min()
+    assert everyone.valid.counts()[38:].sum() == 0
+    popularity = first_users(everyone, 38).popularity()
+    assert (np.diff(popularity) <= 0).all()
+
+
+def test_a_member_who_is_folded_in_has_the_vector_of_training() -> None:
+    world = a_world()
+    full = learn_full(world, msgspec.structs.replace(SMALL, backbone="ials"))
+    l2 = pretrain_once(world, full.training).report["l2"]
+    settings = msgspec.structs.replace(full.training.ials, l2=l2)
+    # Training stops after the items: their last step moves users by little.
+    folded = fold_in(world.train, full.items, settings)
+    assert np.abs(folded - full.users).max() < 0.1 * np.abs(full.users).max()
 
 
 def test_the_worst_part_keeps_the_least_of_the_full_table(tmp_path: Path) -> None:
@@ -101,13 +176,25 @@ def test_an_unknown_folder_is_refused(tmp_path: Path) -> None:
 
 def test_a_quick_comparison_writes_all_that_it_should(tmp_path: Path) -> None:
     source = Source(a_world(), Model(training=SMALL), None)
-    run(
-        source, Plan(seeds=2, threads=1, out=tmp_path, catalogue="quick", prefixes=("peel:best", "head:int8"))
-    )
-    content = json.loads((tmp_path / "quality.json").read_bytes())
-    assert {row["method"] for row in content["rows"]} == {"full", "peel:best", "head:int8"}
-    assert {row["seed"] for row in content["rows"]} == {0, 1}
-    assert [duel["budget_share"] for duel in content["duels"]] == [0.05, 0.25]
-    assert "head:int8" in (tmp_path / "quality.html").read_text(encoding="utf-8")
-    kinds = {part["kind"] for part in json.loads((tmp_path / "quality-parts.json").read_bytes())}
-    assert kinds == {"activity", "user group"}
+    methods = ("peel:best", "head:groups", "list")
+    run([source], Plan(seeds=2, threads=1, out=tmp_path, catalogue="quick", prefixes=methods))
+    with (tmp_path / "quality.csv").open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert {row["method"] for row in rows} == {"full", *methods}
+    assert {(row["data"], row["users"], row["seeds"]) for row in rows} == {
+        ("checkerboard", "members", "2"),
+        ("checkerboard", "newcomers", "2"),
+    }
+    assert {row["metric"] for row in rows} >= {
+        "ndcg_at_20",
+        "tail_recall_at_20",
+        "coverage",
+        "churn_at_10",
+        "worst_group",
+    }
+    text = (tmp_path / "quality.md").read_text(encoding="utf-8")
+    assert "## checkerboard, newcomers, 2 seeds, 16 users" in text
+    assert "| **peel:best** |" in text
+    assert "head:groups" in (tmp_path / "quality-checkerboard.html").read_text(encoding="utf-8")
+    pages = json.loads((tmp_path / "quality-checkerboard-parts.json").read_bytes())
+    assert {part["kind"] for part in pages} == {"activity", "user group"}

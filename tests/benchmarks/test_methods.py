@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.quality.compare import measure
 from benchmarks.quality.peel import train_cached
+from benchmarks.quality.populations import Population
 from benchmarks.quality.pretraining import learn_full
 from cloud.training.baselines.basis import rotate_tables
 from cloud.training.baselines.columns import FirstColumns
@@ -26,6 +27,10 @@ from wire.ranking_metrics import top_k
 WORLD = a_world()
 FULL = a_full(WORLD)
 EVERYBODY = np.arange(WORLD.n_users)
+
+
+def asked(full: FullModel) -> Population:
+    return Population("members", full, WORLD, EVERYBODY, None)
 
 
 @functools.cache
@@ -91,30 +96,15 @@ def test_head_items_leave_the_others_out() -> None:
 
 
 def test_a_method_of_one_size_has_one_row() -> None:
-    rows = [each.row() for each in measure(ScoreList(), FULL, WORLD, (0.01, 0.5))]
-    assert [(row["bytes"], row["budget_share"]) for row in rows] == [(48, 48 / FULL.bytes)]
-    assert set(rows[0]) == {
-        "dataset",
-        "method",
-        "budget_share",
-        "bytes",
-        "seed",
-        "ndcg_at_20",
-        "recall_at_20",
-        "tail_recall_at_20",
-        "ndcg_at_50",
-        "recall_at_50",
-        "ndcg_at_100",
-        "recall_at_100",
-        "coverage",
-    }
+    rows = [(each.bytes, each.budget_share) for each in measure(ScoreList(), asked(FULL), (0.01, 0.5))]
+    assert rows == [(48, 48 / FULL.bytes)]
 
 
 def test_peel_with_everything_held_is_about_as_good_as_the_full_table() -> None:
     model = Model(training=SMALL, codec=Codec.FP32, layers=10_000)
     peel = PeelMethod("peel:fp32", model, train_cached)
-    (ours,) = measure(peel, learned(), WORLD, (1.1,))
-    (full,) = measure(WholeTable("full", Precision.FP32), learned(), WORLD, (1.0,))
+    (ours,) = measure(peel, asked(learned()), (1.1,))
+    (full,) = measure(WholeTable("full", Precision.FP32), asked(learned()), (1.0,))
     assert ours.scored.means()["ndcg_at_20"] > 0.95 * full.scored.means()["ndcg_at_20"]
 
 
@@ -124,5 +114,5 @@ def test_peel_with_everything_held_is_about_as_good_as_the_full_table() -> None:
     ids=lambda method: method.name,
 )
 def test_trained_methods_learn_a_world_of_two_kinds_in_few_bytes(method: CompressionMethod) -> None:
-    (result,) = measure(method, learned(), WORLD, (0.25,))
+    (result,) = measure(method, asked(learned()), (0.25,))
     assert result.scored.means()["ndcg_at_20"] > 0.6  # chance is about .3

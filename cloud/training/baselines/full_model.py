@@ -78,7 +78,8 @@ def stage_one(training: Training) -> Training:
 
 
 @functools.lru_cache(maxsize=4)
-def _first_users(interactions: Interactions, count: int) -> Interactions:
+def first_users(interactions: Interactions, count: int) -> Interactions:
+    """Return the interactions of the first *count* users, the same object each time."""
     first = np.arange(count)
     return replace(
         interactions,
@@ -91,4 +92,4 @@ def _first_users(interactions: Interactions, count: int) -> Interactions:
 
 def members_of(interactions: Interactions, full: FullModel) -> Interactions:
     """Return the interactions of the users who were part of training, the same object each time."""
-    return _first_users(interactions, len(full.members)) if full.newcomers else interactions
+    return first_users(interactions, len(full.members)) if full.newcomers else interactions

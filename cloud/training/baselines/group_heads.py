@@ -5,7 +5,7 @@ it lacks are the tail, and a smaller table inside a larger one. Letters: U users
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,19 +13,16 @@ from scipy.special import gammaln  # type: ignore[import-untyped]
 
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
-from cloud.training.baselines.coded_head import STEPS, Levels, coded_bytes, dequantize, quantize
+from cloud.training.baselines.coded_head import StepSearch, dequantize, longest_prefix, quantize
 from cloud.training.baselines.full_model import FullModel, members_of
 from cloud.training.baselines.method import Candidate
 from cloud.training.baselines.newcomers import place_users
-from cloud.training.baselines.scoring import mean_ndcg
 from cloud.training.config import Training
 from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, IntArray
 
 Learner = Callable[[Interactions, Training], TrainedModel]
 """Trains a model, or takes it from a cache."""
-FALLS = 2
-"""The search for a step ends after so many in a row that are worse than the best."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +52,7 @@ class GroupHeads:
     own_order: bool = True
     """False: every group keeps the items that all users want most."""
 
-    def fit(self, full: FullModel, interactions: Interactions) -> "StepSearch":
+    def fit(self, full: FullModel, interactions: Interactions) -> StepSearch:
         """Take PEEL's groups and rotated tables."""
         model = self.learn(members_of(interactions, full), full.training)
         vectors, groups = place_users(
@@ -67,32 +64,6 @@ class GroupHeads:
         ]
         at = functools.partial(_heads_at, heads, groups, own_order=self.own_order)
         return StepSearch(interactions, at)
-
-
-@dataclass(frozen=True)
-class StepSearch:
-    """The step with the best NDCG@20 on validation, from the coarsest on, until finer ones are worse."""
-
-    interactions: Interactions
-    candidate: Callable[[int, float], Candidate | None]
-    """From a budget and a step, as a multiple of the root mean square."""
-    sizes: tuple[int, ...] = ()
-
-    def at(self, budget_bytes: int) -> Candidate | None:
-        """Return the best candidate within *budget_bytes*, None where no item fits."""
-        best, best_score, falls = None, -1.0, 0
-        for candidate in self._finer_and_finer(budget_bytes):
-            score = mean_ndcg(candidate.scores, self.interactions.train, self.interactions.valid)
-            best, best_score, falls = (
-                (candidate, score, 0) if score > best_score else (best, best_score, falls + 1)
-            )
-            if falls == FALLS:
-                break
-        return best
-
-    def _finer_and_finer(self, budget_bytes: int) -> Iterator[Candidate]:
-        found = (self.candidate(budget_bytes, step) for step in STEPS[::-1].tolist())
-        return (candidate for candidate in found if candidate is not None)
 
 
 def _head_of_group(
@@ -115,9 +86,10 @@ def _heads_at(
     heads: Sequence[HeadOfGroup], groups: IntArray, budget_bytes: int, step: float, *, own_order: bool
 ) -> Candidate | None:
     kept, sizes = [], []
+    index = functools.partial(index_bits, len(heads[0].order)) if own_order else _no_index
     for head in heads:
         levels = quantize(head.table[head.order], step * head.unit)
-        count, size = most_items(levels, budget_bytes, indexed=own_order)
+        count, size = longest_prefix(levels, budget_bytes, index)
         kept.append((head.order[:count], dequantize(levels[:count], step * head.unit)))
         sizes.append(size)
     rows = np.empty(len(groups), dtype=np.int64)  # the row of each user among those of the group
@@ -139,21 +111,8 @@ def _heads_at(
     return Candidate(max(sizes), scores, f"step {step:.3g}, {mean:.0f} items a group")
 
 
-def most_items(levels: Levels, budget_bytes: int, *, indexed: bool) -> tuple[int, int]:
-    """Return how many rows fit, found by doubling and halving, and their bytes, index included."""
-
-    def size(count: int) -> int:
-        index = index_bits(len(levels), count) if indexed else 0.0
-        return coded_bytes(levels[:count]) + int(np.ceil(index / 8)) if count else 0
-
-    low, high = 0, 16
-    while high < len(levels) and size(high) <= budget_bytes:
-        low, high = high, 2 * high
-    high = min(high, len(levels))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if size(middle) <= budget_bytes else (low, middle - 1)
-    return low, size(low)
+def _no_index(held: int) -> float:
+    return 0.0
 
 
 def index_bits(items: int, held: int) -> float:
