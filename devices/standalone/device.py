@@ -15,7 +15,9 @@ from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import BlockCache
 from devices.protocol.report_policy import MANY_REFUSALS
 from devices.protocol.report_scheduler import ReportCause
+from devices.recommender.learning import LearningSettings, history_bytes
 from devices.standalone.counts import DeviceCounts
+from devices.standalone.interaction_log import LARGEST_NUMBER, InteractionLog
 from devices.standalone.pee_holder import PeeHolder
 from devices.standalone.saved_state import SavedState, read_state, remove_pee, write_pee, write_state
 from devices.standalone.settings import DeviceSettings
@@ -74,6 +76,7 @@ class RealDevice:
         self._budget = budget
         self._draw = draw
         self._complaints = ThrottledLog(LOG)
+        self._log = InteractionLog(settings.interactions) if settings.interactions is not None else None
         self._holder = self._restored()
         self._persisted_s = 0.0
         self._wake = asyncio.Event()
@@ -147,7 +150,7 @@ class RealDevice:
 
     def poll_budget(self) -> None:
         """Read the budget; blocks beyond it are gone when this returns."""
-        agent, budget_bytes = self.agent, self._budget()
+        agent, budget_bytes = self.agent, self._block_budget()
         before = agent.resident_bytes
         self._holder.set_budget(budget_bytes, time.monotonic_ns())
         if agent.resident_bytes < before:
@@ -157,7 +160,17 @@ class RealDevice:
                 budget_bytes, before - agent.resident_bytes, agent.layer, agent.resident_bytes,
             )  # fmt: skip
             self._persist()
+        elif self._log is not None and self._log.poll():
+            self._persist()
         self._wake.set()
+
+    def _block_budget(self) -> int:
+        """Return the budget of the blocks: without the bytes set aside for the items met, where it learns."""
+        budget_bytes, prefix = self._budget(), self.agent.prefix
+        if self._log is None:
+            return budget_bytes
+        items = LARGEST_NUMBER if prefix is None else prefix.geometry.items
+        return budget_bytes - history_bytes(LearningSettings(), items, budget_bytes)
 
     def _topic(self, kind: MessageKind) -> str:
         return device_topic(kind, self._settings.fleet, self._settings.device)
@@ -283,10 +296,11 @@ class RealDevice:
         self._persisted_s = time.monotonic()
         try:
             if settings.pee is not None:
-                write_pee(settings.pee, agent, f"fleet {settings.fleet}")
+                met = () if self._log is None else self._log.met
+                write_pee(settings.pee, agent, f"fleet {settings.fleet}", met)
             if settings.state is not None:
-                write_state(settings.state, SavedState.from_agent(agent, notice))
-        except (OSError, InputError) as error:
+                write_state(settings.state, SavedState.from_agent(agent, notice, self._log))
+        except (OSError, InputError, RemoteProtocolError) as error:
             self.counts.write_failures += 1
             LOG.error("what is held could not be written: %s", error_text(error))
             if settings.pee is not None:
@@ -303,6 +317,8 @@ class RealDevice:
         cache.announce(saved.notice)
         agent = self._new_agent(cache, seq := max(seq, saved.seq + 1))
         if saved.restore(agent):
+            if settings.interactions is not None:
+                self._log = InteractionLog(settings.interactions, saved.met, saved.read_bytes)
             return PeeHolder(settings, cache, agent, saved.notice, self._draw)
         LOG.warning("%s: is of another user or damaged; beginning anew", settings.state)
         return PeeHolder(settings, cache, self._new_agent(cache, seq), None, self._draw)

@@ -1,6 +1,7 @@
 """Files of a real device: its PEE for programs that recommend, and its state for its next start."""
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +10,7 @@ import msgspec
 import numpy as np
 
 from devices.protocol.agent import Agent, Receipt
+from devices.recommender.learning import LearningSettings, learn_pee
 from devices.recommender.pee_file import (
     MAX_FILE_BYTES,
     Fields,
@@ -18,6 +20,7 @@ from devices.recommender.pee_file import (
     encode_pee,
     prefix_of,
 )
+from devices.standalone.interaction_log import InteractionLog
 from wire.errors import InputError
 from wire.input_files import read_at_most
 from wire.messages import ModelNotice
@@ -44,10 +47,14 @@ class SavedState(
     """The group, where the device reports that and not its user."""
     notice: ModelNotice
     parts: tuple[bytes, ...]
+    met: tuple[int, ...] = ()
+    """The items that the user has met, the latest last."""
+    read_bytes: int = 0
+    """Bytes of the file of interactions that they come from."""
 
     @classmethod
-    def from_agent(cls, agent: Agent, notice: ModelNotice) -> Self:
-        """Return the state of *agent*."""
+    def from_agent(cls, agent: Agent, notice: ModelNotice, log: InteractionLog | None = None) -> Self:
+        """Return the state of *agent*, whose user's interactions are in *log*."""
         prefix, parts = agent.prefix, list[bytes]()
         if prefix is not None and agent.model == notice.version:
             layers = prefix.layers
@@ -70,6 +77,8 @@ class SavedState(
             reported_group=agent.reported_group,
             notice=notice,
             parts=tuple(parts),
+            met=() if log is None else log.met,
+            read_bytes=0 if log is None else log.read_bytes,
         )
 
     def restore(self, agent: Agent) -> bool:
@@ -124,7 +133,7 @@ def read_state(path: Path) -> SavedState | None:
         return None
 
 
-def write_pee(path: Path, agent: Agent, source: str) -> None:
+def write_pee(path: Path, agent: Agent, source: str, met: Sequence[int] = ()) -> None:
     """Write what *agent* holds as a PEE file; where it can recommend nothing there is no file.
 
     The names of items are not on the wire: they have their numbers in the catalogue, and the file has none.
@@ -133,6 +142,10 @@ def write_pee(path: Path, agent: Agent, source: str) -> None:
         path: where to.
         agent: who holds it.
         source: where it is from, in words.
+        met: items that the user has met, the latest last: the vector is learned from them.
+
+    Raises:
+        RemoteProtocolError: the bytes of a block are not valid in its codec.
     """
     if agent.prefix is None or not agent.layer or not agent.user_vector:
         remove_pee(path)
@@ -152,4 +165,6 @@ def write_pee(path: Path, agent: Agent, source: str) -> None:
         ItemNumbers(prefix.geometry.items),
         np.empty(0, dtype=np.int64),
     )
+    if items := [item for item in met if item < prefix.geometry.items]:
+        pee = learn_pee(pee, items, LearningSettings())
     write_atomically(path, encode_pee(pee))

@@ -23,6 +23,8 @@ class DeviceSettings:
     """File of its state, so that a restart need not ask for all blocks again."""
     deltas: bool = False
     """True to take a new model version as a delta, where the cloud can send one."""
+    interactions: Path | None = None
+    """File of the items that its user meets, to learn from; another program appends to it."""
     once: bool = False
     """End when it holds the PEE for its first budget."""
     give_up_s: float = 45.0

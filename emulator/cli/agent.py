@@ -10,6 +10,7 @@ from typing import Annotated, Final
 import typer
 
 from devices.memory.budget import Budget
+from devices.recommender.interactions_file import read_interactions
 from devices.standalone.device import RealDevice
 from devices.standalone.saved_state import check_files
 from devices.standalone.settings import DeviceSettings
@@ -48,6 +49,9 @@ def agent(
     deltas: Annotated[
         bool, typer.Option("--deltas", help="Take new model versions as deltas; the cloud must know them.")
     ] = False,
+    interactions: Annotated[
+        Path | None, path_option("Learn from the item numbers that are appended to this file.")
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="End when the first PEE is held.")] = False,
     give_up_after: Annotated[
         Duration, duration_option("With --once: longest time to wait for it.")
@@ -59,6 +63,8 @@ def agent(
     if group is not None and pee is not None:
         raise InputError("--pee needs --user: without the user's vector nothing can be ranked")
     check_files(pee, state)
+    if interactions is not None:
+        check_interactions(interactions, pee)
     settings = DeviceSettings(
         fleet=fleet,
         device=device,
@@ -69,10 +75,23 @@ def agent(
         pee=pee,
         state=state,
         deltas=deltas,
+        interactions=interactions,
         once=once,
         give_up_s=give_up_after / NS_PER_S,
     )
     run_agent(settings, broker.connection(Role.DEVICE, device), budget_source(budget, budget_share, proc))
+
+
+def check_interactions(path: Path, pee: Path | None) -> None:
+    """Check that a device can learn from the file *path*, which may not exist yet.
+
+    Raises:
+        InputError: there is no PEE file for the result, or the file is not valid.
+    """
+    if pee is None:
+        raise InputError("--interactions needs --pee: the learned vector is in that file")
+    if path.exists():
+        read_interactions(path)
 
 
 def run_agent(settings: DeviceSettings, connection: Connection, current_budget: Callable[[], int]) -> None:
