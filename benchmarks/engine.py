@@ -53,11 +53,12 @@ from emulator.processes.cloud_process import cloud_process
 from emulator.run_directory.event_log import read_draft
 from emulator.run_directory.event_parts import part_path
 from emulator.simulation.evaluation import evaluate
+from emulator.simulation.garbage_collection import fewer_gc_runs
 from emulator.simulation.job import Job, build_fleet, fleet_config, fleet_name
 from emulator.simulation.kernel_run import make_kernel
 from emulator.simulation.model_cache import prepare_model
 from emulator.simulation.range_simulation import RangeSimulator
-from emulator.simulation.simulation import VIRTUAL_CELL, Simulation, fewer_gc_runs
+from emulator.simulation.simulation import VIRTUAL_CELL, Simulation
 from scenarios.language.load import parse
 from wire.mqtt.connection import PUBLISHES_AT_ONCE, Connection
 from wire.random_streams import stream

@@ -1,4 +1,4 @@
-"""The event log of a fleet: one row per event, in six tables, whose columns are fixed here.
+"""The event log of a fleet: one row per event, in seven tables, whose columns are fixed here.
 
 A row is a structure with named fields; the class of a table's rows fixes the names and types of its columns.
 ``device`` is the device's number, ``order`` counts the rows of one device. So (t_ns, device, order) is a
@@ -83,6 +83,13 @@ class RolloutStep(IntEnum):
     UPDATED = 1  # it holds the new version
     FAILED = 2  # it was connected for long and does not hold it
     WITHDRAWN = 3  # it is to go back to the old version
+
+
+class InteractionEvent(IntEnum):
+    """The kind of a row about a user's interactions."""
+
+    VISIT = 0  # the user met items: they were ranked, and then learned from
+    EXCHANGE = 1  # interactions went to the cloud, and a list or a vector came back
 
 
 class EventRow(msgspec.Struct, gc=False):
@@ -181,6 +188,28 @@ class RolloutRow(EventRow, kw_only=True, gc=False):
     group: Int32
 
 
+class InteractionRow(EventRow, kw_only=True, gc=False):
+    """A visit of a user: items met, and how well they had been ranked before."""
+
+    event: InteractionEvent
+    user: Int32
+    newcomer: bool  # training did not see the user
+    items: Int32  # met for the first time
+    known: Int32  # met before, or known from training
+    version: Int32  # index of the model version held in the run's list; -1: none
+    user_group: Int32  # of the user, in that version
+    layer: Int32
+    budget_bytes: Int64  # of the device's blocks
+    age_ns: Int64  # since the cloud made what the device ranks with; -1: it has nothing yet
+    ndcg_at_10: Float64
+    recall_at_20: Float64
+    hit_rate_at_10: Float64
+    cloud_ndcg_at_10: Float64  # of the whole table and a vector fitted to all that the user met before
+    learning_bytes: Int32  # what the device keeps in order to learn
+    down_bytes: Int32  # lists and vectors from the cloud
+    up_bytes: Int32  # interactions to the cloud
+
+
 def labels_of(enum: type[IntEnum]) -> tuple[str, ...]:
     """Return the members' names as they stand in the tables, by value."""
     return tuple(member.name.lower() for member in enum)
@@ -206,6 +235,7 @@ ROWS: dict[str, type[EventRow]] = {
     "connection": ConnectionRow,
     "fault": FaultRow,
     "rollout": RolloutRow,
+    "interaction": InteractionRow,
 }
 COLUMNS: dict[str, dict[str, Column]] = {name: _columns(row) for name, row in ROWS.items()}
 
@@ -278,16 +308,18 @@ class FleetLog:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
-        budget, update, quality, connection, fault, rollout = (
+        budget, update, quality, connection, fault, rollout, interaction = (
             EventTable[BudgetRow](COLUMNS["budget"]),
             EventTable[UpdateRow](COLUMNS["update"]),
             EventTable[QualityRow](COLUMNS["quality"]),
             EventTable[ConnectionRow](COLUMNS["connection"]),
             EventTable[FaultRow](COLUMNS["fault"]),
             EventTable[RolloutRow](COLUMNS["rollout"]),
+            EventTable[InteractionRow](COLUMNS["interaction"]),
         )
         self.budget, self.update, self.quality = budget.append, update.append, quality.append
         self.connection, self.fault, self.rollout = connection.append, fault.append, rollout.append
+        self.interaction = interaction.append
         self.tables: dict[str, EventTable[Any]] = {  # Any: each has rows of its own class
             "budget": budget,
             "update": update,
@@ -295,4 +327,5 @@ class FleetLog:
             "connection": connection,
             "fault": fault,
             "rollout": rollout,
+            "interaction": interaction,
         }

@@ -9,6 +9,7 @@ from devices.recommender.quality import UserQuality
 from devices.simulated.clock import Clock
 from devices.simulated.exchange import CloudModel, DeviceConnections, Publisher, Transport
 from devices.simulated.link import Network
+from devices.simulated.visit_process import VisitContext
 from devices.timeline.faults import BrokerFault, FaultWindow
 
 
@@ -47,6 +48,8 @@ class SimulationContext:
     """Send the whole PEE with every update."""
     on_applied: Callable[[int, str], None] | None = None
     """Called with (device number, model version) when a device holds the PEE that it asked for."""
+    visits: VisitContext | None = None
+    """The visits of users; None: nobody meets items in the run."""
     last_retry_ns: float = math.inf
     """No report is repeated for a missing answer from then on: an answer that never comes would never end."""
     supersede: bool = True

@@ -28,6 +28,7 @@ from devices.simulated.delivery import Delivery
 from devices.simulated.device_class import DeviceClass
 from devices.simulated.link import Link
 from devices.simulated.status_message import status_message
+from devices.simulated.visit_process import VisitProcess
 from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange
 from wire.mqtt_bytes import publish_wire_bytes
 from wire.topics import TABLE, MessageKind
@@ -36,7 +37,7 @@ _QUALITY_QOS, _STATUS_QOS = TABLE[MessageKind.QUALITY].qos, TABLE[MessageKind.ST
 
 _APPLIED, _CONFIRMED = Receipt.APPLIED, Receipt.CONFIRMED  # looked up once: it takes as long as a call
 
-CONNECTIVITY, MEMORY = EventPriority(2), EventPriority(3)
+CONNECTIVITY, MEMORY, VISITS = EventPriority(2), EventPriority(3), EventPriority(4)
 """At equal times these run after messages and timers, in this order, not in insertion order."""
 
 
@@ -84,6 +85,7 @@ class Device:
         "number",
         "online",
         "online_since_ns",
+        "visits",
     )
 
     def __init__(
@@ -109,6 +111,8 @@ class Device:
         self.online_since_ns = 0
         self.epoch = 0
         """Counts the connections that have ended: what is under way on one of them never arrives."""
+        self.visits: VisitProcess | None = None
+        """The visits of its user; None where nobody meets interactions."""
         self._context = context
         self._scheduler = scheduler
         self._trajectory = trajectory
@@ -138,6 +142,8 @@ class Device:
                 return
             if wait_ns:
                 yield wait_ns
+            if self.visits is not None:
+                budget_bytes = self.visits.reserve(budget_bytes)
             pressure = self._device_class.pressure(free_bytes)
             if budget_bytes != agent.budget_bytes or not started:
                 started = True
@@ -302,6 +308,8 @@ class Device:
         if self._scheduler.changed_ns >= 0:
             self.log_quality()
             self._report_if_due()
+        if self.visits is not None:
+            self.visits.fetch()
 
     def _cut_off(self, why: ConnectivityCause) -> None:
         self.online = False

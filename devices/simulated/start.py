@@ -11,11 +11,12 @@ from devices.protocol.agent import Agent
 from devices.protocol.report_scheduler import ReportScheduler
 from devices.simulated.budget_trajectory import resume_from
 from devices.simulated.context import SimulationContext
-from devices.simulated.device import CONNECTIVITY, MEMORY, Device
+from devices.simulated.device import CONNECTIVITY, MEMORY, VISITS, Device
 from devices.simulated.fleet_config import FleetConfig, TraceSeries, device_connectivity, device_trajectory
 from devices.simulated.link import Direction, Link
 from devices.simulated.recorded import RecordedDevice, RecordedDownlink, RecordedUplink
 from devices.simulated.roster import DeviceSpec
+from devices.simulated.visit_process import VisitProcess
 from devices.timeline.actions import network_changes
 from devices.timeline.connectivity import (
     ConnectivityChange,
@@ -84,11 +85,29 @@ def start_device(
     if changes is not None:
         context.clock.follow(device.run_connectivity(changes), CONNECTIVITY)
     context.clock.follow(device.run(), MEMORY)
+    if context.visits is not None:
+        _start_visits(device, spec, context, since_ns)
     _schedule(context, spec.new_users, device.change_user, since_ns)
     if actions:
         moves = network_changes(actions, group.network)
         _schedule(context, moves, lambda network: device.change_links(*links.on(network)), since_ns)
     return device
+
+
+def _start_visits(device: Device, spec: DeviceSpec, context: SimulationContext, since_ns: int) -> None:
+    """Let the users of *device* meet interactions."""
+    assert context.visits is not None
+    device.visits = VisitProcess(
+        device,
+        device.agent,
+        spec,
+        context.visits,
+        clock=context.clock,
+        log=context.log.interaction,
+        stop_ns=context.stop_ns,
+        since_ns=since_ns,
+    )
+    context.clock.follow(device.visits.run(), VISITS)
 
 
 def _scheduler(

@@ -44,9 +44,10 @@ from emulator.realtime.shard import Shard, ShardLinks
 from emulator.run_directory.event_log import JOURNAL
 from emulator.run_directory.layout import SCENARIO, RunDraft, os_error_of
 from emulator.run_directory.manifest import add_entries
+from emulator.simulation.garbage_collection import fewer_gc_runs
 from emulator.simulation.job import prepare
 from emulator.simulation.model_cache import resolve_data
-from emulator.simulation.simulation import Incarnation, Simulation, fewer_gc_runs
+from emulator.simulation.simulation import Incarnation, Simulation
 from emulator.simulation.trace_files import read_trace_files
 from scenarios.language.load import check_readable, dump, load
 from scenarios.language.scenario import Scenario

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from devices.timeline.schedule import parse_moment, stage_starts
+from scenarios.catalogue.metrics import INTERACTION_METRICS
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import plugin_metrics
 
@@ -33,7 +34,7 @@ class RunTimeline:
     message_unit_bytes: int | None = None
     """Size of the unit in which messages are billed; None: nothing is billed."""
     more_metrics: Sequence[str] = ()
-    """Names of the metrics of plug-ins that the scenario names."""
+    """Names of the metrics of interactions, where there are some, and of plug-ins that the scenario names."""
 
     @classmethod
     def from_scenario(cls, scenario: Scenario) -> Self:
@@ -51,12 +52,16 @@ class RunTimeline:
             [span(_type_of(fault), fault.at, fault.duration) for fault in scenario.faults],
             [span(_type_of(action), action.at, action.lasts_ns) for action in scenario.actions],
             None if scenario.prices is None else int(scenario.prices.message_unit),
-            plugin_metrics(scenario.metrics, scenario.thresholds),
+            (*_interaction_metrics(scenario), *plugin_metrics(scenario.metrics, scenario.thresholds)),
         )
 
     def until(self, stop_ns: int) -> Self:
         """Return the timeline of a run that ended at *stop_ns*."""
         return replace(self, stop_ns=stop_ns)
+
+
+def _interaction_metrics(scenario: Scenario) -> Sequence[str]:
+    return () if scenario.interactions is None else tuple(INTERACTION_METRICS)
 
 
 def _type_of(entry: object) -> str:

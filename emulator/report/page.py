@@ -26,6 +26,7 @@ from emulator.report.recommended import Recommender, read_recommended, write_rec
 from emulator.report.report_figures import report_figures
 from emulator.report.sample_section import sample_section
 from emulator.report.verdict import verdict_text
+from emulator.report.visits_section import visits_section
 from emulator.run_directory.layout import REPORT, SCENARIO
 from emulator.run_directory.run_files import RunFiles
 from scenarios.language.yaml_tree import read_tree
@@ -84,7 +85,10 @@ def render(
         description=escape(describe(scenario)),
         identity=tables.run_terms(summary),
         headline=tables.headline_tiles(summary),
-        doubts=tables.warnings_section(summary) + sample_section(summary) + costs_section(summary),
+        doubts=tables.warnings_section(summary)
+        + sample_section(summary)
+        + costs_section(summary)
+        + visits_section(summary, measured),
         thresholds=tables.thresholds_section(summary),
         summary=tables.summary_table(summary),
         scenario=escape(scenario),

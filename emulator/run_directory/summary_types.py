@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 
-from scenarios.catalogue.metrics import METRICS, Kind, Unit
+from scenarios.catalogue.metrics import INTERACTION_METRICS, METRICS, Kind, Unit
 from scenarios.catalogue.summary_keys import (
     ACCOUNT,
     BREAKDOWNS,
@@ -102,7 +102,7 @@ def _fields() -> Iterator[_Field]:
         if name not in known:
             spread = name in REALTIME_KEYS and key.unit is Unit.SECONDS
             yield name, (_Numbers | None if spread else _Number), None
-    for name, metric in METRICS.items():
+    for name, metric in {**METRICS, **INTERACTION_METRICS}.items():
         if name not in known and name not in KEYS:
             yield name, (_Numbers | None if metric.kind is Kind.TREND else _Number), None
 

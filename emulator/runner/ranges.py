@@ -18,9 +18,9 @@ from emulator.executors.open_executor import (
     open_executor,
 )
 from emulator.run_directory.event_parts import Leaf
+from emulator.simulation.garbage_collection import fewer_gc_runs
 from emulator.simulation.job import Job
 from emulator.simulation.range_simulation import RangeSimulator
-from emulator.simulation.simulation import fewer_gc_runs
 from scenarios.language.scenario import Scenario
 from wire.errors import InputError, RunError
 

@@ -1,7 +1,6 @@
 """One simulation: a fleet, or a shard of it, under one clock, from a block store to an event log."""
 
 import asyncio
-import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from devices.simulated.recorded import RecordedDevice, cloud_as_recorded
 from devices.simulated.rollout import RolloutRun
 from devices.simulated.roster import DeviceSpec
 from devices.simulated.start import start_device
+from devices.simulated.visit_process import VisitContext
 from devices.timeline.faults import CloudFault, FaultWindow
 from devices.timeline.timeline import Timeline
 from emulator.metrics.device_table import DeviceTable, build_device_table
@@ -40,8 +40,10 @@ from emulator.simulation.abort_monitor import AbortedError, AbortMonitor
 from emulator.simulation.clocks import BarrierTransport, Cell, InMemoryTransport, run_lockstep, run_virtual
 from emulator.simulation.cloud_setup import make_responder, plan_rollout
 from emulator.simulation.evaluation import full_prefixes, qualities_by_user
+from emulator.simulation.garbage_collection import fewer_gc_runs
 from emulator.simulation.job import Job, fleet_config
 from emulator.simulation.kernel_run import make_kernel
+from emulator.simulation.whole_table import make_visit_context
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
 from wire.errors import NoAnswerError
@@ -150,6 +152,12 @@ class Simulation:
             except AbortedError as aborted:
                 aborted_ns = aborted.t_ns
             return self._finish(started, None, aborted_ns)
+
+    @cached_property
+    def visit_context(self) -> VisitContext | None:
+        """The shared part of the visits of users; None where they meet nothing."""
+        job = self.job
+        return None if job.visits is None else make_visit_context(job, self.prefixes)
 
     @cached_property
     def kernel(self) -> "Kernel":
@@ -283,6 +291,7 @@ class Simulation:
             outages=timeline.outages,
             always_full=scenario.updates.encoding == "full",
             supersede=scenario.updates.supersede,
+            visits=self.visit_context,
             on_applied=rollout.on_applied if rollout else None,
         )
         started = []
@@ -382,17 +391,3 @@ def last_retry_ns(scenario: Scenario) -> int:
     """
     patience_ns = int(LAST_ANSWERS_S * scenario.realtime.speed * NS_PER_S)
     return int(scenario.stop_time) + max(LAST_RETRIES * int(scenario.updates.retry_after), patience_ns)
-
-
-@contextmanager
-def fewer_gc_runs() -> Iterator[None]:
-    """Collect garbage less often: a simulation drops millions of objects, and few of them are in cycles."""
-    before = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000, *before[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
-        gc.unfreeze()

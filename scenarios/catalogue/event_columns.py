@@ -20,6 +20,8 @@ TABLES: Final[Mapping[str, str]] = {
     "connection": "A row for each time that a device connects or is disconnected.",
     "fault": "A row for each message that was lost, damaged, copied, delayed or refused on its way.",
     "rollout": "A row for each step of a rollout that a device takes.",
+    "interaction": "A row for each visit of a user, which is ranked before it is learned from, and for each "
+    "exchange of items met for a list or a vector. Only where the scenario has `interactions`.",
 }
 _OWN: Final[Mapping[str, Mapping[str, str]]] = {
     "budget": {
@@ -90,6 +92,29 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = {
     "rollout": {
         "step": "what happened",
         "group": "number of the device's group in the rollout, from 0",
+    },
+    "interaction": {
+        "event": "visit: the user met items; exchange: the device reported the items met since the last one "
+        "and fetched a list or a vector",
+        "user": "number of the user",
+        "newcomer": "whether training did not see the user",
+        "items": "items that the user met, none of them known before; 0 for an exchange",
+        "known": "items that the user knew before",
+        "version": "number of the model version held, in the order of the run's versions, from 0; -1: none",
+        "user_group": "group of the user, in that version",
+        "layer": "the largest layer of which the device holds every block; 0: none",
+        "budget_bytes": "what the device's blocks may use",
+        "age_ns": "since the model version held was trained (the first one: since the start), or since the "
+        "list held was made; -1: the device has nothing to rank with",
+        "ndcg_at_10": "NDCG@10 of the items met, ranked before they were known; 0 for an exchange",
+        "recall_at_20": "Recall@20 of the same",
+        "hit_rate_at_10": "hit rate at 10 of the same",
+        "cloud_ndcg_at_10": "NDCG@10 of the same items, ranked by the whole table of the newest model "
+        "version with a vector fitted to everything that the user met before",
+        "learning_bytes": "what the device keeps in order to learn, besides its blocks and the vector that "
+        "came with them",
+        "down_bytes": "payload of the list or the vector that the exchange brought",
+        "up_bytes": "payload of the items that it reported",
     },
 }
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from devices.event_log import COLUMNS, ExchangeResult, MessageFault, Pressure, UpdateKind, labels_of
 from devices.protocol.report_scheduler import ReportCause
 from devices.timeline.connectivity import ConnectivityCause
+from scenarios.catalogue.visit_classes import VISIT_DIMENSIONS
 from wire.errors import InputError
 from wire.plugins.plugin import PluginKind
 from wire.plugins.registry import PluginRegistry, WithPlugins
@@ -310,6 +311,39 @@ _ALL: Final = (
 )  # fmt: skip
 
 
+_OF_INTERACTIONS: Final = (
+    Metric("visits", Kind.COUNTER, Unit.NUMBER, "interaction",
+           "visits of users: items that a user met at one moment, ranked before they were learned from; by "
+           "whether training saw the user, by the age of what the device ranked with (since the training of "
+           "its model version, or since its list was made), by the number of items that the user knew",
+           VISIT_DIMENSIONS),
+    Metric("items_met", Kind.COUNTER, Unit.NUMBER, "interaction", "items that users met then",
+           VISIT_DIMENSIONS),
+    *(Metric(name, Kind.RATIO, Unit.SHARE, "interaction", meaning, VISIT_DIMENSIONS) for name, meaning in {
+        "prequential_ndcg_at_10": "mean over visits of NDCG@10 of the items met, ranked by the device with "
+        "what it had at that moment; items known before are masked",
+        "prequential_recall_at_20": "the same of Recall@20",
+        "prequential_hit_rate_at_10": "the same of the hit rate at 10",
+        "prequential_ndcg_at_10_in_cloud": "the same visits ranked by the whole table, with a vector fitted "
+        "to everything that the user met before: NDCG@10",
+        "prequential_ndcg_at_10_of_cloud": "prequential NDCG@10 ÷ prequential NDCG@10 in the cloud",
+    }.items()),
+    Metric("recommender_exchanges", Kind.COUNTER, Unit.NUMBER, "interaction",
+           "exchanges in which a device fetched a list or a vector"),
+    *_table(Kind.COUNTER, Unit.BYTES, "interaction", {
+        "recommender_bytes_down": "payload of lists and vectors from the cloud, besides updates",
+        "recommender_bytes_up": "payload of the items met that devices sent to the cloud",
+    }),
+    Metric("recommender_bytes_per_visit", Kind.RATIO, Unit.BYTES, "interaction", "both ÷ visits"),
+    Metric("learning_bytes_max", Kind.GAUGE, Unit.BYTES, "interaction",
+           "the most that a device kept in order to learn"),
+    Metric("recommender_age_seconds", Kind.TREND, Unit.SECONDS, "interaction",
+           "of each visit: the age of what the device ranked with"),
+)  # fmt: skip
+INTERACTION_METRICS: Final[Mapping[str, Metric]] = {metric.name: metric for metric in _OF_INTERACTIONS}
+"""The metrics that a run has only where users meet interactions."""
+
+
 @dataclass(frozen=True)
 class MetricPlugin:
     """A metric of a plug-in: its row in the catalogue, and its formula."""
@@ -331,17 +365,22 @@ def _check_plugin(name: str, found: object) -> MetricPlugin:
     return found
 
 
-METRIC_PLUGINS: Final = PluginRegistry(PluginKind.METRIC, [metric.name for metric in _ALL], _check_plugin)
+METRIC_PLUGINS: Final = PluginRegistry(
+    PluginKind.METRIC, [metric.name for metric in (*_ALL, *_OF_INTERACTIONS)], _check_plugin
+)
 """The metrics of plug-ins."""
 
 
-def _find_plugin(name: str) -> Metric | None:
+def _find_other(name: str) -> Metric | None:
+    """Return a metric of interactions or of a plug-in."""
+    if name in INTERACTION_METRICS:
+        return INTERACTION_METRICS[name]
     plugin = METRIC_PLUGINS.find(name)
     return None if plugin is None else plugin.metric
 
 
-METRICS: Final[Mapping[str, Metric]] = WithPlugins({metric.name: metric for metric in _ALL}, _find_plugin)
-"""All metrics, by name, in the order in which they are shown."""
+METRICS: Final[Mapping[str, Metric]] = WithPlugins({metric.name: metric for metric in _ALL}, _find_other)
+"""The metrics of every run, by name, in the order in which they are shown; ``METRICS[name]`` finds others."""
 
 
 def find_metric(name: str) -> Metric | None:
@@ -349,6 +388,6 @@ def find_metric(name: str) -> Metric | None:
     if name in METRICS:
         return METRICS[name]
     try:
-        return _find_plugin(name)
+        return _find_other(name)
     except InputError:
         return None

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from cloud.data.drift import Drift
+from devices.simulated.recommender_settings import LearningVector, Recommender
 
 
 class ReplayedInteractions(
@@ -17,9 +18,15 @@ class ReplayedInteractions(
     """Seconds of the data in a second of simulated time; interactions after `stop_time` do not come. Null:
     as fast as lets the last interaction come at the end of the run."""
 
+    recommender: Recommender = LearningVector()
+    """The way to rank the items on a device."""
+
 
 class DriftingInteractions(Drift, frozen=True, kw_only=True, tag_field="type", tag="drift"):
     """Users of a synthetic world go on, and their tastes move; newcomers join. It needs `synthetic` data."""
+
+    recommender: Recommender = LearningVector()
+    """The way to rank the items on a device."""
 
 
 InteractionsKind = ReplayedInteractions | DriftingInteractions

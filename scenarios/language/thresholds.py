@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from scenarios.catalogue.metrics import METRIC_PLUGINS, METRICS, Kind, Metric, Unit
+from scenarios.catalogue.metrics import INTERACTION_METRICS, METRIC_PLUGINS, METRICS, Kind, Metric, Unit
 from scenarios.catalogue.summary_keys import is_own_key, key_of, number_keys
 from wire.errors import InputError
 from wire.units import (
@@ -145,7 +145,8 @@ def _read_selector(text: str) -> tuple[Metric, Mapping[str, str]]:
     if found is None:
         raise ValueError(f"{path} must be a metric, or a metric and filters: metric{{dimension=value}}")
     name = found["metric"]
-    metric = METRICS.get(name) or _plugin_metric(path, name) or _summary_key(name)
+    metric = METRICS.get(name) or INTERACTION_METRICS.get(name) or _plugin_metric(path, name)
+    metric = metric or _summary_key(name)
     if metric is None:
         raise ValueError(f"{path} must name a metric, or a number in summary.json{_hint(name)}")
     if metric.table == SUMMARY and found["filters"] is not None:
@@ -183,7 +184,8 @@ def plugin_metrics(
 ) -> tuple[str, ...]:
     """Return the names of the metrics of plug-ins that a scenario names, in `metrics` or in a threshold."""
     rules = (rule for rule in read_rules(thresholds) if isinstance(rule, Rule) and not rule.of_summary)
-    ruled = (rule.metric.name for rule in rules if rule.metric.name not in METRICS)
+    own = METRICS.keys() | INTERACTION_METRICS.keys()
+    ruled = (rule.metric.name for rule in rules if rule.metric.name not in own)
     return tuple(dict.fromkeys([*named, *ruled]))
 
 
@@ -191,7 +193,7 @@ def metric_errors(named: Sequence[str]) -> Iterator[str]:
     """Yield the error of each of the *named* metrics that is none of a plug-in."""
     for at, name in enumerate(named):
         path = f"metrics[{at}](={name!r})"
-        if name in METRICS or is_own_key(name):
+        if name in METRICS or name in INTERACTION_METRICS or is_own_key(name):
             yield f"{path} must be a metric of a plug-in: every run has those of metrics.md"
             continue
         try:
@@ -204,7 +206,7 @@ def metric_errors(named: Sequence[str]) -> Iterator[str]:
 
 def _hint(name: str) -> str:
     """Return a hint: known names that contain the words of *name*, or the one spelt most like it."""
-    known = [*METRICS, *number_keys()]
+    known = [*METRICS, *INTERACTION_METRICS, *number_keys()]
     parts = set(name.lower().split("_"))
     alike = [other for other in known if parts <= set(other.split("_"))][:4]
     alike = alike or difflib.get_close_matches(name, known, n=1, cutoff=0.8)

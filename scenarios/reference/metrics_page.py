@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from scenarios.catalogue.metrics import AGGREGATIONS, DIMENSIONS, METRICS, Kind, Metric
+from scenarios.catalogue.metrics import AGGREGATIONS, DIMENSIONS, INTERACTION_METRICS, METRICS, Kind, Metric
 from scenarios.catalogue.summary_keys import (
     ACCOUNT,
     BREAKDOWNS,
@@ -268,7 +268,7 @@ def _keys(keys: Mapping[str, Key]) -> str:
 
 
 def _rows() -> Iterator[str]:
-    for metric in METRICS.values():
+    for metric in (*METRICS.values(), *INTERACTION_METRICS.values()):
         yield (
             f"| `{metric.name}` | {metric.kind} | {metric.unit} | {metric.table} | {metric.meaning} "
             f"| {_own(metric)} |"

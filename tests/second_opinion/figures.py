@@ -45,6 +45,7 @@ class Time:
 class Ratio:
     above: Counter
     below: Counter
+    own: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,35 @@ FIGURES: Mapping[str, Figure] = {
     "delta_ratio_once": Ratio(_bytes("update_bytes - copied_bytes"), _bytes("full_update_bytes")),
     "harmed_bytes": Counter("f", "bytes", own={"harm": "harm"}),
 }  # fmt: skip
+OF_VISIT = {"newcomer": "joined", "age": "age_class", "known": "known_class"}
+VISIT = "event = 'visit'"
+
+
+def _mean_of_visits(column: str, by: str = "1") -> Ratio:
+    return Ratio(Counter("i", column, VISIT), Counter("i", by, VISIT), OF_VISIT)
+
+
+OF_INTERACTIONS: Mapping[str, Figure] = {
+    "visits": Counter("i", "1", VISIT, OF_VISIT),
+    "items_met": Counter("i", "items", VISIT, OF_VISIT),
+    "prequential_ndcg_at_10": _mean_of_visits("ndcg_at_10"),
+    "prequential_recall_at_20": _mean_of_visits("recall_at_20"),
+    "prequential_hit_rate_at_10": _mean_of_visits("hit_rate_at_10"),
+    "prequential_ndcg_at_10_in_cloud": _mean_of_visits("cloud_ndcg_at_10"),
+    "prequential_ndcg_at_10_of_cloud": _mean_of_visits("ndcg_at_10", "cloud_ndcg_at_10"),
+    "recommender_exchanges": Counter("i", "1", "event = 'exchange'"),
+    "recommender_bytes_down": Counter("i", "down_bytes"),
+    "recommender_bytes_up": Counter("i", "up_bytes"),
+    "recommender_bytes_per_visit": Ratio(
+        Counter("i", "down_bytes + up_bytes"), Counter("i", f"CASE WHEN {VISIT} THEN 1 ELSE 0 END")
+    ),
+    "learning_bytes_max": Gauge(
+        "SELECT dimension, value, max(learning_bytes) FROM SOURCE GROUP BY dimension, value", "i"
+    ),
+    "recommender_age_seconds": Trend("i", "age_ns", f"{VISIT} AND age_ns >= 0"),
+}
+"""The figures of a run whose users meet interactions."""
+ALL_FIGURES: Mapping[str, Figure] = {**FIGURES, **OF_INTERACTIONS}
 PERCENTS = ("50", "90", "95", "99", "99.9")
 EMPTY_TREND: Stats = {
     "n": 0, "mean": None, "min": None, **{f"p{percent}": None for percent in PERCENTS}, "max": None,
@@ -251,9 +281,15 @@ class Opinion:
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
 
+    @property
+    def names(self) -> list[str]:
+        """The figures of the run; those of interactions only where there are some."""
+        more = self.tables.number("SELECT count(*) FROM raw_interaction") > 0
+        return [*FIGURES, *(OF_INTERACTIONS if more else ())]
+
     def found(self, name: str) -> Found:
         """Return what is said of a figure, where there is something."""
-        figure = FIGURES[name]
+        figure = ALL_FIGURES[name]
         found = self._stats(figure, "{table}_by AS source")
         for dimension, column in own_of(figure).items():
             one = f"(SELECT *, '{dimension}' AS dimension, {column} AS value FROM {{table}}) AS source"
@@ -262,14 +298,14 @@ class Opinion:
 
     def narrowed(self, name: str, filters: Filters) -> Stats:
         """Return what is said of a figure, of those rows that have *filters*."""
-        figure = FIGURES[name]
+        figure = ALL_FIGURES[name]
         found = self._stats(figure, f"(FROM {{table}}_by WHERE dimension = 'all' AND "
                                     f"{_where(figure, filters)}) AS source")  # fmt: skip
         return found.get(("all", ""), nobody(figure, "all"))
 
     def ranked(self, name: str, percent: float, filters: Filters) -> Number:
         """Return any percentile of a trend: the nearest rank."""
-        figure = FIGURES[name]
+        figure = ALL_FIGURES[name]
         assert isinstance(figure, Trend)
         where = _where(figure, filters)
         sql = f"""SELECT {figure.value} AS found, middle(found) FROM {figure.table} AS source
@@ -342,7 +378,7 @@ class Opinion:
 
 def own_of(figure: Figure) -> Mapping[str, str]:
     """Return the columns of the dimensions that only *figure* has."""
-    return figure.own if isinstance(figure, Counter | Time) else {}
+    return figure.own if isinstance(figure, Counter | Time | Ratio) else {}
 
 
 def _where(figure: Figure, filters: Filters) -> str:
@@ -364,5 +400,6 @@ def nobody(figure: Figure, dimension: str) -> Stats:
         case Time():
             # Nobody was at a level: that is no time of all there is. Nobody had a value: there is no time.
             return {"total": 0, "share": 0} if dimension in figure.own else {"total": None, "share": None}
-    most = figure == FIGURES["over_budget_bytes_max"]  # of nobody there is no most, but there is no time
+    # Of nobody there is no most, but there is no time.
+    most = figure in (FIGURES["over_budget_bytes_max"], OF_INTERACTIONS["learning_bytes_max"])
     return {"value": 0 if isinstance(figure, Gauge) and not most else None}

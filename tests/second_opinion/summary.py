@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from devices.event_log import COLUMNS
 from tests.second_opinion.accounts import NS, accounts_of, rollout_of
 from tests.second_opinion.figures import (
-    FIGURES,
+    ALL_FIGURES,
     Counter,
     Filters,
     Gauge,
@@ -49,9 +49,9 @@ _RULE = re.compile(r"(?P<what>[a-z_]+)(?:\((?P<percent>[0-9.]+)\))?\s*(?P<sign>[
 def summary_of(folder: Path, tables: Tables, plan: Plan) -> Summary:
     """Return all that the summary says that follows from the tables and the scenario."""
     opinion = Opinion(tables)
-    found = {name: opinion.found(name) for name in FIGURES}
+    found = {name: opinion.found(name) for name in opinion.names}
     scenario, stop_s = plan.scenario, tables.stop_ns / NS
-    whole = {name: each.get(("all", ""), nobody(FIGURES[name], "all")) for name, each in found.items()}
+    whole = {name: each.get(("all", ""), nobody(ALL_FIGURES[name], "all")) for name, each in found.items()}
     own = {
         f"{name}_by_{dimension}": {
             value: found[name].get((dimension, value), {"total": 0})["total"]
@@ -81,7 +81,7 @@ def summary_of(folder: Path, tables: Tables, plan: Plan) -> Summary:
 
 
 def _said(name: str, stats: Stats) -> object:
-    match FIGURES[name]:
+    match ALL_FIGURES[name]:
         case Trend():
             return {key: value for key, value in stats.items() if key != "min"}
         case Level():
@@ -176,7 +176,7 @@ def _verdict(opinion: Opinion, plan: Plan, summary: Summary, selector: str, text
     filters = dict(part.split("=") for part in rest.rstrip("}").split(",") if part)
     rule = _RULE.fullmatch(text)
     assert rule is not None
-    if name in FIGURES:
+    if name in ALL_FIGURES:
         value = _value(opinion, plan, name, filters, rule["what"], rule["percent"])
     else:
         value = _at(summary, name)
@@ -188,7 +188,7 @@ def _verdict(opinion: Opinion, plan: Plan, summary: Summary, selector: str, text
 def _value(
     opinion: Opinion, plan: Plan, name: str, filters: Filters, what: str, percent: str | None
 ) -> Number:
-    figure, stats = FIGURES[name], opinion.narrowed(name, filters)
+    figure, stats = ALL_FIGURES[name], opinion.narrowed(name, filters)
     match figure:
         case Trend():
             if what == "p":
@@ -219,7 +219,7 @@ def _counted(opinion: Opinion, plan: Plan, name: str, filters: Filters, what: st
         return total / ((high - low) / NS) if high > low else None
     if what != "share":
         return total
-    general = {key: value for key, value in filters.items() if key not in own_of(FIGURES[name])}
+    general = {key: value for key, value in filters.items() if key not in own_of(ALL_FIGURES[name])}
     whole = opinion.narrowed(name, general if len(general) < len(filters) else {})["total"]
     return total / whole if whole else None
 

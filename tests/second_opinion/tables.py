@@ -10,7 +10,7 @@ import duckdb
 from emulator.run_directory.event_parts import part_schema
 
 Row = tuple[Any, ...]  # Any: of whatever type a column has
-EVENTS = ("budget", "update", "quality", "connection", "fault", "rollout")
+EVENTS = ("budget", "update", "quality", "connection", "fault", "rollout", "interaction")
 FOREVER = 2**62
 
 
@@ -44,7 +44,8 @@ def moments_of(table: str) -> str:
 class Tables:
     """The tables of a run.
 
-    ``u``, ``b``, ``c``, ``f``, ``q``: updates, budget changes, connections, harm, quality. ``k``: updates by
+    ``u``, ``b``, ``c``, ``f``, ``q``, ``i``: updates, budget changes, connections, harm, quality, visits and
+    exchanges about them. ``k``: updates by
     kind of bytes. ``m``: messages of devices. ``s``: states, with when they begin and end; ``p``: states cut
     where a stage begins or the device moves to another network. ``x``: what is one value for several states.
     All have the device's number ``n``, their moment ``t``, and a column for each dimension. ``u_by`` and so
@@ -209,11 +210,12 @@ class Tables:
         """Give every event what it belongs to; an exchange does so by the moment at which its report left."""
         sources: Mapping[str, tuple[str, str]] = {
             "u": ("raw_update", "sent_ns"), "b": ("b0", "t_ns"), "c": ("c0", "t_ns"),
-            "f": ("raw_fault", "t_ns"), "x": ("x0", "t"), "q": ("raw_quality", "t_ns"),
+            "f": ("raw_fault", "t_ns"), "x": ("x0", "t"), "q": ("raw_quality", "t_ns"), "i": ("i0", "t_ns"),
         }  # fmt: skip
         self._budgets()
         self._connections()
         self._spells()
+        self._visits()
         moments = " UNION ".join(f"SELECT n, {t} AS t FROM {source}" for source, t in sources.values())
         self._make("last_s", "SELECT n, t_ns AS t, max(k) AS k FROM s GROUP BY n, t_ns")
         self._make(
@@ -230,7 +232,8 @@ class Tables:
         )
         dimensions = ", ".join(f"belongs.{quoted(each)}" for each in self.dimensions)
         for name, (source, t) in sources.items():
-            own = {"b": "* EXCLUDE (pressure)", "q": "* EXCLUDE (pressure, user_group)"}.get(name, "*")
+            own = {"b": "* EXCLUDE (pressure)", "q": "* EXCLUDE (pressure, user_group)",
+                   "i": "* EXCLUDE (user_group)"}.get(name, "*")  # fmt: skip
             self._make(
                 name,
                 f"""SELECT e.{own}, {dimensions} FROM {source} e
@@ -284,6 +287,21 @@ class Tables:
             f"""SELECT *, lead(t_ns) OVER w AS next_ns,
                        greatest(coalesce(lead(t_ns) OVER w, {self.stop_ns}) - t_ns, 0) AS away_ns
                 FROM raw_connection WINDOW w AS (PARTITION BY n ORDER BY t_ns, "order")""",
+        )
+
+    def _visits(self) -> None:
+        """Visits and exchanges, with the classes of visits in words."""
+        ages = {"1h": 3600, "6h": 21_600, "1d": 86_400, "3d": 259_200, "7d": 604_800, "14d": 1_209_600}
+        of_age = " ".join(
+            f"WHEN age_ns < {1_000_000_000 * end} THEN 'below_{name}'" for name, end in ages.items()
+        )
+        known = {"0": 1, "1_to_4": 5, "5_to_19": 20, "20_to_99": 100}
+        of_known = " ".join(f"WHEN known < {end} THEN '{name}'" for name, end in known.items())
+        self._make(
+            "i0",
+            f"""SELECT *, CASE WHEN newcomer THEN 'yes' ELSE 'no' END AS joined,
+                       CASE WHEN age_ns < 0 THEN NULL {of_age} ELSE 'from_14d' END AS age_class,
+                       CASE {of_known} ELSE 'from_100' END AS known_class FROM raw_interaction""",
         )
 
     def _spells(self) -> None:

@@ -15,7 +15,7 @@ import pytest
 from scenarios.catalogue.summary_keys import key_of
 from tests.emulator.scenarios import Runner
 from tests.second_opinion.conservation import broken_laws
-from tests.second_opinion.figures import FIGURES, Opinion, nobody
+from tests.second_opinion.figures import ALL_FIGURES, Opinion, nobody
 from tests.second_opinion.plan import plan_of
 from tests.second_opinion.scenarios import scenario_of
 from tests.second_opinion.summary import summary_of, verdicts
@@ -70,12 +70,12 @@ def differences(number: int, runner: Runner, folder: Path) -> Iterator[object]:
 
 
 def _rows(folder: Path, opinion: Opinion) -> Iterator[object]:
-    found = {name: opinion.found(name) for name in FIGURES}
+    found = {name: opinion.found(name) for name in opinion.names}
     there = set()
     for row in pq.read_table(folder / "metrics.parquet").to_pylist():
         name, key = row["metric"], (row["dimension"], row["value"])
         there.add((name, *key))
-        mine = found[name].get(key, nobody(FIGURES[name], row["dimension"]))[row["statistic"]]
+        mine = found[name].get(key, nobody(ALL_FIGURES[name], row["dimension"]))[row["statistic"]]
         if not equal(mine, row["number"]):
             yield name, *key, row["statistic"], mine, row["number"]
     for name, each in found.items():
