@@ -376,6 +376,6 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[ScenarioFields], Iterable[
     (("updates", "fleet", "stop_time", "stages"), _repetitions),
     (("clock", "cloud"), _realtime),
     (("sample", "clock", "cloud", "fleet"), sample_errors),
-    (("interactions", "data", "sample", "actions"), interaction_errors),
+    (("interactions", "data", "sample", "actions", "thresholds"), interaction_errors),
 )
 """The keys that each check needs, and the check; errors are reported in this order."""

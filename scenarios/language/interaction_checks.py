@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 from cloud.data.sources import ByCut, Ratings, Synthetic
 from devices.timeline.actions import Action
+from scenarios.catalogue.metrics import INTERACTION_METRICS
 from scenarios.language.interactions import DriftingInteractions, ReplayedInteractions
 from scenarios.language.schema import ScenarioFields
+from scenarios.language.thresholds import Rule, read_rules
 from wire.units import format_share
 
 
@@ -13,6 +15,7 @@ def interaction_errors(scenario: ScenarioFields) -> Iterator[str]:
     """Yield why users cannot meet items in simulated time as *scenario* says."""
     data, interactions = scenario.data, scenario.interactions
     if interactions is None:
+        yield from _unmeasured(scenario)
         return
     kind = interactions.__struct_config__.tag
     shown = f"interactions.type(={kind!r})"
@@ -28,3 +31,10 @@ def interaction_errors(scenario: ScenarioFields) -> Iterator[str]:
     for at, action in enumerate(scenario.actions):
         if isinstance(action, Action) and action.reassigns_users:
             yield f"actions[{at}]: gives devices to other users, which {shown} does not allow"
+
+
+def _unmeasured(scenario: ScenarioFields) -> Iterator[str]:
+    """Yield the rules about visits of users who meet nothing."""
+    for rule in read_rules(scenario.thresholds):
+        if isinstance(rule, Rule) and rule.metric.name in INTERACTION_METRICS:
+            yield f"thresholds[{rule.selector}]: needs interactions: without them no user meets an item"
