@@ -9,12 +9,12 @@ from emulator.compare.resampling_units import MIN_SEEDS
 from emulator.compare.run_sets import Comparison
 from emulator.compare.statistics import MIN_DIFFERING_UNITS, MetricDifference
 from emulator.compare.typical_runs import unseen_share
-from emulator.metrics.per_device import COMPARED_METRICS
+from emulator.metrics.per_device import COMPARED_METRICS, VISIT_METRICS
 from wire.units import approximate_bytes
 
 SHOWN_KEYS, SHOWN_DEVICES = 12, 5
 
-_BETTER = {metric.name: metric.better for metric in COMPARED_METRICS}
+_BETTER = {metric.name: metric.better for metric in (*COMPARED_METRICS, *VISIT_METRICS)}
 
 
 def headlines(comparison: Comparison) -> Iterator[str]:

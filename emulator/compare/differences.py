@@ -10,9 +10,7 @@ from emulator.compare.pairs import RunPair
 from emulator.compare.percentiles import SortedEvents, estimate_p95_difference
 from emulator.compare.resampling_units import ResamplingUnits
 from emulator.compare.statistics import Bounds, MetricDifference, RatioSums, estimate_differences
-from emulator.metrics.per_device import COMPARED_METRICS, Reduction
-
-_P95S = [column for column, metric in enumerate(COMPARED_METRICS) if metric.reduction is Reduction.P95]
+from emulator.metrics.per_device import Reduction
 
 
 def compare_pairs(
@@ -39,7 +37,7 @@ def compare_pairs(
     if by_run:
         _insert_p95s(pairs, first, second)
     # The interval of a percentile is computed apart; the others leave it its part of the risk of error.
-    share = 1 if by_run else 1 - len(_P95S) / len(COMPARED_METRICS)
+    share = 1 if by_run else 1 - len(_percentiles(pairs)) / len(pairs[0].metrics)
     estimated = estimate_differences(
         first,
         second,
@@ -49,15 +47,20 @@ def compare_pairs(
         whole_runs=by_run,
         bounds=_bounds([pair.bounds() for pair in pairs]),
     )
-    differences = dict(zip((metric.name for metric in COMPARED_METRICS), estimated, strict=True))
+    differences = dict(zip((metric.name for metric in pairs[0].metrics), estimated, strict=True))
     return differences if by_run else differences | _compare_p95s(pairs, units, level, differences)
+
+
+def _percentiles(pairs: Sequence[RunPair]) -> list[int]:
+    """Return the columns of metrics that are percentiles."""
+    return [column for column, metric in enumerate(pairs[0].metrics) if metric.reduction is Reduction.P95]
 
 
 def _insert_p95s(pairs: Sequence[RunPair], first: RatioSums, second: RatioSums) -> None:
     """Replace the shares of slow events by the percentiles of each pair of runs."""
     for number, side in enumerate((first, second)):
         values = np.array([pair.p95[number] for pair in pairs])
-        for column in _P95S:
+        for column in _percentiles(pairs):
             side.above[:, column] = np.nan_to_num(values)
             side.below[:, column] = np.isfinite(values)
 
@@ -74,12 +77,12 @@ def _compare_p95s(
     values = [_mean([pair.p95[side] for pair in pairs]) for side in (0, 1)]
     bounds = _bounds([pair.bounds() for pair in pairs])
     differences = {}
-    for column in _P95S:
+    for column in _percentiles(pairs):
         limits = (
             float(bounds.second_low[column] - bounds.first_high[column]),
             float(bounds.second_high[column] - bounds.first_low[column]),
         )
-        name, own_level = COMPARED_METRICS[column].name, 1 - (1 - level) / len(COMPARED_METRICS)
+        name, own_level = pairs[0].metrics[column].name, 1 - (1 - level) / len(pairs[0].metrics)
         differences[name] = estimate_p95_difference(
             shares[name], (values[0], values[1]), sides, units.count, own_level, limits
         )

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from emulator.compare.statistics import Bounds, RatioSums
-from emulator.metrics.per_device import COMPARED_METRICS, DeviceEvents, MeasuredRun, Reduction
+from emulator.metrics.per_device import ComparedMetric, DeviceEvents, MeasuredRun, Reduction
 from emulator.metrics.row_index import IntArray
 from emulator.run_directory.device_reader import find_numbers
 from wire.ranking_metrics import FloatArray
@@ -32,6 +32,11 @@ class RunPair:
         second = find_numbers(self.first.ids, self.second.ids)
         first = np.flatnonzero(second >= 0)
         return first, second[first]
+
+    @cached_property
+    def metrics(self) -> Sequence[ComparedMetric]:
+        """The metrics that both runs have; the first columns of their sums."""
+        return min(self.first.metrics, self.second.metrics, key=len)
 
     @property
     def count(self) -> int:
@@ -73,9 +78,9 @@ class RunPair:
         """
         parts = []
         for run, numbers in zip((self.first, self.second), self.devices, strict=True):
-            above, below = (values[numbers] for values in run.sums)
+            above, below = (values[numbers, : len(self.metrics)] for values in run.sums)
             parts.append((above, below))
-        for column, metric in enumerate(COMPARED_METRICS):
+        for column, metric in enumerate(self.metrics):
             if metric.reduction is Reduction.P95:
                 self._count_slow_events(parts, column)
         sums = [_scaled(*part) for part in parts]
@@ -105,7 +110,7 @@ class RunPair:
     def bounds(self) -> Bounds:
         """Return the least and greatest value of any device, or of any event for a percentile."""
         extremes = [_extremes(sums) for sums in self.sums]
-        for column, metric in enumerate(COMPARED_METRICS):
+        for column, metric in enumerate(self.metrics):
             if metric.reduction is Reduction.P95:
                 for (low, high), events in zip(extremes, self.events, strict=True):
                     low[column] = events.shown.min(initial=np.inf)

@@ -85,7 +85,13 @@ COMPARED_METRICS = (
     ComparedMetric("update_latency_mean_seconds", -1, "update_latency_seconds", Reduction.MEAN),
     ComparedMetric("update_latency_p95_seconds", -1, "update_latency_seconds", Reduction.P95),
 )
-"""All compared metrics, in the order in which they are shown."""
+"""The compared metrics of every run, in the order in which they are shown."""
+VISIT_METRICS = (
+    ComparedMetric("prequential_ndcg_at_10", 1, "prequential_ndcg_at_10"),
+    ComparedMetric("prequential_recall_at_20", 1, "prequential_recall_at_20"),
+    ComparedMetric("prequential_ndcg_at_10_of_cloud", 1, "prequential_ndcg_at_10_of_cloud"),
+)
+"""Further ones, of two runs whose users meet interactions."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,11 @@ class MeasuredRun:
         """The scenario of the run."""
         return parse(self._files.scenario, str(self.folder / SCENARIO))
 
+    @property
+    def metrics(self) -> tuple[ComparedMetric, ...]:
+        """The metrics that can be compared with those of another run."""
+        return COMPARED_METRICS + (() if self.scenario.interactions is None else VISIT_METRICS)
+
     @cached_property
     def _devices(self) -> DeviceReader:
         return self._files.devices(("user",))
@@ -152,7 +163,7 @@ class MeasuredRun:
 
     @property
     def sums(self) -> tuple[FloatArray, FloatArray]:
-        """Numerators and denominators by device: two arrays of shape (devices, `COMPARED_METRICS`).
+        """Numerators and denominators by device: two arrays of shape (devices, `metrics`).
 
         The ratio of their sums over all devices is the metric of the run. A percentile has zeros.
         """
@@ -174,7 +185,9 @@ class MeasuredRun:
         timeline = RunTimeline.from_scenario(self.scenario).until(round(seconds * NS_PER_S))
         return _DeviceValues.joined(
             [
-                _measure_range(reader.read_range(numbers), self._devices.read(numbers), numbers, timeline)
+                _measure_range(
+                    reader.read_range(numbers), self._devices.read(numbers), numbers, timeline, self.metrics
+                )
                 for numbers in self._devices.ranges
             ]
         )
@@ -208,7 +221,11 @@ class _DeviceValues:
 
 
 def _measure_range(
-    tables: Mapping[str, Columns], rows: pa.Table, numbers: DeviceRange, timeline: RunTimeline
+    tables: Mapping[str, Columns],
+    rows: pa.Table,
+    numbers: DeviceRange,
+    timeline: RunTimeline,
+    metrics: Sequence[ComparedMetric],
 ) -> _DeviceValues:
     """Return the values of a range of devices.
 
@@ -219,12 +236,12 @@ def _measure_range(
     slices = Slices(scan(own, devices, timeline).scales(), timeline)
     inputs = MetricInputs(Frame(devices, timeline, own["quality"], slices), own, 0)
     of_devices = DeviceSums(inputs, len(numbers))
-    sums = [_sums(of_devices, metric) for metric in COMPARED_METRICS]
+    sums = [_sums(of_devices, metric) for metric in metrics]
     above, below = (np.stack([pair[side] for pair in sums], axis=1) for side in (0, 1))
     if devices.strata is not None:  # the number of devices that each stands for
         weights = (devices.strata.fleet_devices / devices.strata.sampled_devices)[:, None]
         above, below = above * weights, below * weights
-    (percentile,) = [metric for metric in COMPARED_METRICS if metric.reduction is Reduction.P95]
+    (percentile,) = [metric for metric in metrics if metric.reduction is Reduction.P95]
     trend = FORMULAS[percentile.of](inputs)
     assert isinstance(trend, Trend)
     exchanges, _ = inputs.exchanges

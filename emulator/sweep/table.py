@@ -36,6 +36,8 @@ DEFAULT_METRICS: Final = (
     "over_budget_share",
     "update_bytes",
     "update_latency_seconds.p95",
+    "prequential_ndcg_at_10",
+    "prequential_ndcg_at_10_of_cloud",
 )
 """The figures of a sweep that are shown unless others are asked for."""
 

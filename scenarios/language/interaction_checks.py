@@ -37,4 +37,7 @@ def _unmeasured(scenario: ScenarioFields) -> Iterator[str]:
     """Yield the rules about visits of users who meet nothing."""
     for rule in read_rules(scenario.thresholds):
         if isinstance(rule, Rule) and rule.metric.name in INTERACTION_METRICS:
-            yield f"thresholds[{rule.selector}]: needs interactions: without them no user meets an item"
+            yield (
+                f"thresholds[{rule.selector}](={rule.text!r}) needs interactions: without them no user meets "
+                "an item"
+            )
