@@ -70,7 +70,7 @@ VALUE_PROBLEMS = [
     ("sample: 50 %\ninteractions: {type: drift}", "sample (=50 %) must be left out with interactions.type (='drift'): take fewer devices"),
     ("interactions: {type: drift, recommender: {type: list_updates, every: 0 s}}", "interactions.recommender.every (=0 s) must be > 0"),
     ("interactions: {type: drift, recommender: {type: list, length: 5}}", "interactions.recommender.length (=5) must be a whole number from 20 to 65535"),
-    ("thresholds: {prequential_ndcg_at_10: [value>0.1]}", "thresholds[prequential_ndcg_at_10] (='value>0.1') needs interactions: without them no user meets an item"),
+    ("thresholds: {prequential_ndcg_at_10: [value>0.1]}", "thresholds.prequential_ndcg_at_10 (='value>0.1') needs interactions: without them no user meets an item"),
     ("interactions: replay", "interactions (='replay') must be a mapping of keys, or null"),
     # types and ranges
     ("seed: x", "seed (='x') must be a whole number from 0 to 2^63 - 1"),
