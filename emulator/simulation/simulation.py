@@ -296,11 +296,9 @@ class Simulation:
         )
         started = []
         for spec in devices:
-            agent = self._make_agent(spec, incarnation)
-            traces, record = self._traces(spec), recorded.get(spec.number)
-            device = start_device(
-                spec, context, self._fleet_config, agent, traces, record, incarnation.since_ns
-            )
+            agent, traces = self._make_agent(spec, incarnation), self._traces(spec)
+            record, since_ns = recorded.get(spec.number), incarnation.since_ns
+            device = start_device(spec, context, self._fleet_config, agent, traces, record, since_ns)
             if rollout is not None:
                 rollout.join(device)
             started.append(device)
