@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with limit_threads(asked.threads):
                 compare_claims(folders, asked.seeds or CLAIMS_SEEDS, asked.out)
             return 0
-        sources = [with_threads(source, asked.threads) for source in open_sources(asked.data, asked.scenario)]
+        opened = open_sources(asked.data, asked.scenario, cut=asked.cut)
+        sources = [with_threads(source, asked.threads) for source in opened]
         catalogue: Catalogue = asked.catalogue
         seeds = asked.seeds or DEFAULT_SEEDS[catalogue]
         run(sources, Plan(seeds, asked.threads, asked.out, catalogue, tuple(asked.methods or ()), asked.jobs))
@@ -45,6 +46,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.quality", description=__doc__)
     parser.add_argument(
         "--data", type=Path, nargs="+", help="folders with data sets; the default is ML-1M and ML-100K"
+    )
+    parser.add_argument(
+        "--cut",
+        action="store_true",
+        help="each folder with one cut in time, too; ML-100K has it by default",
     )
     parser.add_argument("--scenario", type=Path, help="take data and training from this scenario")
     which = parser.add_mutually_exclusive_group()

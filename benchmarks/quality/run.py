@@ -63,10 +63,9 @@ class Plan:
         """Common stem of the names of the files."""
         return "ablation" if self.catalogue == "ablation" else NAME
 
-    @property
-    def populations(self) -> tuple[str, ...]:
-        """The kinds of users that are asked."""
-        return ("members",) if self.catalogue in ONLY_MEMBERS else tuple(POPULATIONS)
+    def populations(self, source: Source) -> tuple[str, ...]:
+        """Return the kinds of users that are asked; after a cut in time newcomers have no past to fold in."""
+        return ("members",) if self.catalogue in ONLY_MEMBERS or source.cut else tuple(POPULATIONS)
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def _parts(sources: Sequence[Source], plan: Plan) -> Iterator[Part]:
         Task(number, population, training)
         for number, source in enumerate(sources)
         for training in seeds(source.model.training, plan.seeds)
-        for population in plan.populations
+        for population in plan.populations(source)
     ]
     if plan.jobs == 1:
         yield from (_part(sources[task.source], plan, task) for task in tasks)
@@ -148,7 +147,7 @@ def _cases(sources: Sequence[Source], done: Sequence[Part]) -> list[Case]:
         by_case.setdefault((part.task.source, part.task.population), []).append(part)
     return [
         Case(
-            sources[source].interactions.name,
+            sources[source].title,
             population,
             len(same),
             len({user for part in same for user in part.results[0].scored.users.tolist()}),
@@ -160,7 +159,8 @@ def _cases(sources: Sequence[Source], done: Sequence[Part]) -> list[Case]:
 
 def _write_pages(source: Source, done: Sequence[Part], plan: Plan) -> None:
     """Write the figure, and the page of the parts of the members with the first seed."""
-    name, stem = source.interactions.name, plan.out / f"{plan.stem}-{source.interactions.name}"
+    name = source.title
+    stem = plan.out / f"{plan.stem}-{source.interactions.name}{'-cut' if source.cut else ''}"
     of_members = sorted(
         (part for part in done if part.task.population == "members"), key=lambda part: part.task.training.seed
     )

@@ -9,7 +9,7 @@ import msgspec
 
 from cloud.data.interactions import Interactions
 from cloud.data.load import load
-from cloud.data.sources import ByRatio, Data, LightGCN, MovieLens, RecBole
+from cloud.data.sources import ByCut, ByRatio, Data, LightGCN, MovieLens, RecBole
 from emulator.simulation.model_cache import DATA_VARIABLE, resolve_data
 from scenarios.language import load as scenario_files
 from scenarios.language.schema import Model
@@ -25,6 +25,13 @@ class Source:
     interactions: Interactions
     model: Model
     folder: Path | None
+    cut: bool = False
+    """True if one moment for all users is where the test begins, and not a random part of each user's."""
+
+    @property
+    def title(self) -> str:
+        """The name of the data, and how they are split."""
+        return f"{self.interactions.name}, one cut in time" if self.cut else self.interactions.name
 
 
 def open_source(data: Path | None, scenario: Path | None) -> Source:
@@ -39,15 +46,31 @@ def open_source(data: Path | None, scenario: Path | None) -> Source:
     return _source(detect_source(data or default_folder()), Model())
 
 
-def open_sources(data: Sequence[Path] | None, scenario: Path | None) -> list[Source]:
+def open_sources(data: Sequence[Path] | None, scenario: Path | None, *, cut: bool) -> list[Source]:
     """Return the data of folders or a scenario; MovieLens-1M and -100K if none is given.
 
+    Args:
+        data: folders.
+        scenario: its data and its model.
+        cut: true for one cut in time, beside the split, of each folder; the default has it where it can.
+
     Raises:
-        InputError: the data are missing or damaged.
+        InputError: the data are missing or damaged, or without times that are to be cut.
     """
     if scenario is not None:
         return [open_source(data[0] if data else None, scenario)]
-    return [open_source(folder, None) for folder in data or map(default_folder, DEFAULT_DATA)]
+    folders = data or [default_folder(name) for name in DEFAULT_DATA]
+    timed = [
+        folder for folder in folders if cut or (not data and not isinstance(detect_source(folder), LightGCN))
+    ]
+    return [open_source(folder, None) for folder in folders] + [_cut_in_time(folder) for folder in timed]
+
+
+def _cut_in_time(folder: Path) -> Source:
+    found = detect_source(folder)
+    if isinstance(found, LightGCN):
+        raise InputError(f"{folder}: has no times to cut: leave out --cut")
+    return replace(_source(msgspec.structs.replace(found, split=ByCut()), Model()), cut=True)
 
 
 def default_folder(name: str = DEFAULT_DATA[0]) -> Path:
@@ -56,7 +79,7 @@ def default_folder(name: str = DEFAULT_DATA[0]) -> Path:
     return Path(os.environ.get(DATA_VARIABLE, beside)) / name
 
 
-def detect_source(folder: Path) -> Data:
+def detect_source(folder: Path) -> LightGCN | RecBole | MovieLens:
     """Return the source of the data in *folder*, by its files; tables are split 7:1:2 at random.
 
     Raises:

@@ -12,7 +12,7 @@ from benchmarks.quality.populations import fold_in, hold_out
 from benchmarks.quality.pretraining import learn_full, pretrain_once
 from benchmarks.quality.run import Plan, run
 from benchmarks.quality.slices import labels, parts
-from benchmarks.quality.sources import Source, detect_source
+from benchmarks.quality.sources import Source, detect_source, open_sources
 from cloud.data.sources import LightGCN, MovieLens, RecBole
 from cloud.training.baselines.full_model import first_users
 from cloud.training.baselines.scoring import METRICS, UserMetrics, head_size, mean_ndcg, score
@@ -172,6 +172,20 @@ def test_a_folder_is_known_by_its_files(tmp_path: Path, file: str, kind: type) -
 def test_an_unknown_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"expected train\.txt"):
         detect_source(tmp_path)
+
+
+def test_a_folder_with_times_is_compared_with_one_cut_in_time_too(tmp_path: Path) -> None:
+    lines = "".join(
+        f"{user}\t{item}\t5\t{10 * item + user}\n" for user in range(4) for item in range(user, 30)
+    )
+    (tmp_path / "u.data").write_text(lines)
+    shares, cut = open_sources([tmp_path], None, cut=True)
+    assert (shares.title, cut.title) == ("u", "u, one cut in time")
+    later = {int(cut.interactions.item_ids[item]) for item in cut.interactions.test.items}
+    assert min(later) > max(int(cut.interactions.item_ids[item]) for item in cut.interactions.train.items) - 1
+    (tmp_path / "u.data").rename(tmp_path / "train.txt")
+    with pytest.raises(InputError, match="has no times to cut"):
+        open_sources([tmp_path], None, cut=True)
 
 
 def test_a_quick_comparison_writes_all_that_it_should(tmp_path: Path) -> None:
