@@ -31,6 +31,10 @@ class Refinement(Setting, frozen=True, kw_only=True):
     hidden: Annotated[int, Meta(ge=1, le=4096)] = 128
     """With `through: mlp`: width of the network's hidden layer."""
 
+    loss: Literal["softmax", "bpr"] = "softmax"
+    """Loss on a group's interactions: `softmax` over all items, as of the backbone `mf`; or `bpr`, by ranking
+    pairs, as of the backbone `lightgcn`."""
+
     epochs: Count = 12
     """Passes over a group's users, at most."""
 

@@ -44,6 +44,14 @@ def test_refinement_teaches_each_group_its_own() -> None:
     assert (report.summary["kept_jointly"], report.summary["kept_in_groups"]) == (True, 2)
 
 
+def test_refinement_by_ranking_pairs_teaches_each_group_its_own() -> None:
+    settings = Refinement(loss="bpr", epochs=40, learning_rate=0.05, pull=0.0)
+    refined, _ = refine(vague_model(), checkerboard(), changed(SMALL, refine=settings), ignore)
+    for group in (0, 1):
+        scores = refined.tables[group][:, group]
+        assert scores[group == PARITY].min() > scores[group != PARITY].max()
+
+
 def test_refinement_through_a_network_starts_from_the_global_table_and_teaches_each_group() -> None:
     world, start = checkerboard(), vague_model()
     start = share_global_table(

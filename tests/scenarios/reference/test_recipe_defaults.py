@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from msgspec.structs import replace
 
 from cloud.training.config import Controller, Guard, Refinement, Training
 from scenarios.language.load import dump, parse
@@ -38,9 +39,7 @@ def test_paper_changes_the_defaults_of_keys_at_any_depth() -> None:
 def test_what_is_written_wins_and_the_rest_stays_the_recipes() -> None:
     found = model(PAPER + "  codec: int8\n  training: {user_groups: 4, refine: {epochs: 3}}\n")
     assert (found.codec, found.training.user_groups, found.training.slice_width) == (Codec.INT8, 4, 8)
-    assert found.training.refine == Refinement(
-        enabled=True, through="mlp", epochs=3, pull=0.0, early_stop=False
-    )
+    assert found.training.refine == replace(RECIPES["paper"].training.refine, epochs=3)
     assert found.training.controller == RECIPES["paper"].training.controller
 
 
@@ -94,10 +93,10 @@ def test_what_breaks_a_rule_under_a_recipe_is_told_with_its_place(text: str, mes
 
 def test_the_reference_and_the_schema_show_what_the_paper_changes() -> None:
     assert recipe_defaults(Refinement, "pull") == {"paper": 0.0}
-    assert recipe_defaults(Refinement, "learning_rate") == {}
+    assert recipe_defaults(Refinement, "evaluate_every") == {}
     assert recipe_defaults(Model, "recipe") == {}
     assert "| `7.0`, with recipe paper `0.0` |" in scenario_page.page()
     definition = json_schema()["$defs"]["Refinement"]["properties"]
     assert definition["pull"]["description"].endswith(" Default with recipe paper: 0.0.")
     assert definition["early_stop"]["description"].endswith(" Default with recipe paper: false.")
-    assert "recipe" not in definition["learning_rate"]["description"]
+    assert "recipe" not in definition["evaluate_every"]["description"]
