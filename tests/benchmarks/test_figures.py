@@ -175,15 +175,14 @@ def test_an_unknown_folder_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_with_times_is_compared_with_one_cut_in_time_too(tmp_path: Path) -> None:
-    lines = "".join(
-        f"{user}\t{item}\t5\t{10 * item + user}\n" for user in range(4) for item in range(user, 30)
-    )
-    (tmp_path / "u.data").write_text(lines)
+    rows = [(user, item, 5, 10 * item + user) for user in range(4) for item in range(user, 30)]
+    (tmp_path / "u.data").write_text("".join("\t".join(map(str, row)) + "\n" for row in rows))
     shares, cut = open_sources([tmp_path], None, cut=True)
     assert (shares.title, cut.title) == ("u", "u, one cut in time")
-    later = {int(cut.interactions.item_ids[item]) for item in cut.interactions.test.items}
-    assert min(later) > max(int(cut.interactions.item_ids[item]) for item in cut.interactions.train.items) - 1
-    (tmp_path / "u.data").rename(tmp_path / "train.txt")
+    first = min(int(cut.interactions.item_ids[item]) for item in cut.interactions.test.items)
+    assert all(int(cut.interactions.item_ids[item]) <= first for item in cut.interactions.known.items)
+    for name, items in (("train.txt", "1 2 3"), ("test.txt", "4")):
+        (tmp_path / name).write_text(f"0 {items}\n")
     with pytest.raises(InputError, match="has no times to cut"):
         open_sources([tmp_path], None, cut=True)
 
