@@ -43,6 +43,7 @@ RECORDED_KEYS: Final = (
     "seed",
     "stop_time",
     "data",
+    "interactions",
     "sample",
     "fleet",
     "nodes",
@@ -162,6 +163,11 @@ def read_replay(
         InputError: the folder is no finished run, is damaged, or a change contradicts it.
     """
     summary, recorded = read_run(folder)
+    if recorded.interactions is not None:
+        raise InputError(
+            f"{folder}: users met items in this run (interactions), which a replay cannot play: run its "
+            "scenario again"
+        )
     overrides = ["clock=virtual", *overrides, *([f"clock={clock}"] if clock else [])]
     scenario = parse(read_scenario(folder), str(folder / SCENARIO), overrides)
     changes = tuple(check_changes(recorded, scenario))

@@ -10,7 +10,15 @@ import yaml
 
 from tests.second_opinion.tables import Span
 
-_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9}
+_UNITS = {
+    "ns": 1,
+    "us": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "min": 60 * 10**9,
+    "d": 86_400 * 10**9,
+    "h": 3600 * 10**9,
+}
 _PART = re.compile(r"([0-9.]+)\s*([a-z]+)")
 
 

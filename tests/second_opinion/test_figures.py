@@ -23,6 +23,35 @@ from tests.second_opinion.tables import Tables
 
 QUICK = (11, 19, 25)
 MANY = tuple(range(40))
+VISITED = """
+version: 1
+name: visited
+seed: 4
+clock: virtual
+stages: [{name: week, duration: 4 d}, {name: weekend, duration: 2 d}]
+warmup: 12 h
+data: {type: synthetic, users: 90, items: 60, interactions_per_user: 15, user_groups: 3, item_kinds: 4}
+model: {layers: 12, training: {dim: 8, epochs: 3, user_groups: 3, item_groups: 4}}
+interactions: {type: drift, visits_per_day: 2, newcomers: 0.5, recommender: {type: RECOMMENDER}}
+fleet:
+  - name: phone
+    count: 25
+    labels: {os: x}
+    memory: {type: bounded_walk, min: 1 KiB, max: 1200 KiB, max_step: 300 KiB, step_every: 8 h}
+    budget: {share: 0.1 %}
+    churn: {uptime_mean: 5 h, downtime_mean: 3 h}
+  - name: tvbox
+    count: 10
+    memory: {type: square_wave, low: 20 KiB, high: 1 MiB, low_for: 9 h, high_for: 8 h}
+    budget: {share: 0.1 %}
+thresholds:
+  prequential_ndcg_at_10: [value>0.01]
+  prequential_hit_rate_at_10{newcomer=yes}: [value<0.9]
+  visits{age=below_3d,group=phone}: [count>10]
+  recommender_bytes_down: [value<1MB]
+  recommender_age_seconds{stage=week}: [p(90)<345600s, max<432000s]
+"""
+OTHERS = ("learning", "frozen", "list", "cloud_refit")
 MEASURED = {"wall_seconds", "device_hours_per_wall_minute", "model_version", "aborted_at_seconds"}
 """What the tables cannot tell."""
 
@@ -39,18 +68,25 @@ def runner(store_root: Path, tmp_path: Path) -> Runner:
 
 @pytest.mark.parametrize("number", QUICK)
 def test_every_figure_computed_again_is_equal(number: int, runner: Runner, tmp_path: Path) -> None:
-    assert list(differences(number, runner, tmp_path)) == []
+    assert list(differences(scenario_of(number, tmp_path / "traces"), runner)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [number for number in MANY if number not in QUICK])
 def test_every_figure_of_many_runs_is_equal(number: int, runner: Runner, tmp_path: Path) -> None:
-    assert list(differences(number, runner, tmp_path)) == []
+    assert list(differences(scenario_of(number, tmp_path / "traces"), runner)) == []
 
 
-def differences(number: int, runner: Runner, folder: Path) -> Iterator[object]:
-    """Yield where the figures of random run *number* differ from those computed again."""
-    finished = runner.run(scenario_of(number, folder / "traces"))
+@pytest.mark.parametrize(
+    "recommender", ["list_updates", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS)]
+)
+def test_every_figure_of_visits_computed_again_is_equal(recommender: str, runner: Runner) -> None:
+    assert list(differences(VISITED.replace("RECOMMENDER", recommender), runner)) == []
+
+
+def differences(text: str, runner: Runner) -> Iterator[object]:
+    """Yield where the figures of a run differ from those computed again."""
+    finished = runner.run(text)
     plan = plan_of(finished.folder)
     stop_ns = round(float(str(finished.summary["simulated_seconds"])) * 1e9)
     tables = Tables(finished.folder, plan.stages, stop_ns)

@@ -420,6 +420,18 @@ def test_what_would_contradict_the_recording_is_refused(runner: Runner, change: 
     assert [path.name for path in runner.out.iterdir()] == [recording.folder.name]
 
 
+def test_a_run_whose_users_met_items_is_refused(runner: Runner) -> None:
+    """The visits are no part of the recording; the run itself can be run again, and is the same."""
+    text = TINY.replace("stop_time: 20 min", "stop_time: 5 min\ninteractions: {type: drift}")
+    recording = runner.run(text)
+    with pytest.raises(InputError) as refused:
+        runner.replay(recording.folder)
+    assert str(refused.value) == (
+        f"{recording.folder}: users met items in this run (interactions), which a replay cannot play: "
+        "run its scenario again"
+    )
+
+
 def test_every_key_of_a_scenario_is_recorded_or_free() -> None:
     """A new key must be put where it belongs: what made the recording may not be changed in silence."""
     keys = sorted((*EXECUTION_KEYS, *POLICY_KEYS, *RECORDED_KEYS))

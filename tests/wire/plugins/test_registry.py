@@ -103,7 +103,7 @@ def test_a_codec_of_a_plugin_is_a_codec_while_it_is_there() -> None:
         (METRIC_PLUGINS, "falls", "tests.plugin_objects:FALLS",
          "metric 'falls' of tests {}: its metric is called 'budget_falls'; both names must be the same"),
         (METRIC_PLUGINS, "bad_table", f"{HERE}:BAD_TABLE", "metric 'bad_table' of tests {}: table(='weather') must "
-         "be one of budget, update, quality, connection, fault, rollout"),
+         "be one of budget, update, quality, connection, fault, rollout, interaction"),
         (IMPORTER_PLUGINS, "steps", "tests.plugin_objects:Steps", "importer of traces 'steps' of tests {}: must be "
          "a devices.traces.importers.importer.Importer"),
     ],
