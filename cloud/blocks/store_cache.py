@@ -33,12 +33,14 @@ def store_key(*parts: object) -> str:
 _encode = msgspec.json.Encoder(order="deterministic", enc_hook=repr).encode
 """Encodes settings; values with a unit, which only plug-ins have here, by their text."""
 
-TRAINING_ROOTS = ("cloud.training.train", "cloud.blocks.encoding")
-"""The modules that make a store from interactions."""
+TRAINING_ROOTS = (
+    "cloud.training.train", "cloud.blocks.encoding", "cloud.training.retrain", "cloud.blocks.next_version",
+)  # fmt: skip
+"""The modules that make a store from interactions, and the versions after it."""
 TRAINING_CODE = (
     "cloud.settings", "cloud.data", "cloud.blocks", "cloud.training",
     "wire.arrays", "wire.blocks", "wire.codecs", "wire.geometry", "wire.layers",
-    "wire.random_streams", "wire.ranking_metrics",
+    "wire.random_streams", "wire.ranking_metrics", "wire.version_delta",
 )  # fmt: skip
 """The packages and modules whose code decides the content of a store, as far as `TRAINING_ROOTS` import them.
 

@@ -188,16 +188,16 @@ class Device:
             self.log_quality()
             self._report_if_due()
 
-    def offer_model(self, model: str, group: int) -> None:
+    def offer_model(self, model: str, group: int | None = None) -> None:
         """Send the device a notice of the model version to ask for; none: the one served to everybody.
 
         Args:
             model: the version.
-            group: the device's group in the rollout.
+            group: the device's group in the rollout; None where there is no rollout.
         """
         # The broker retains it: a device that is away finds it when it connects.
         self.agent.offered = self._scheduler.model = model
-        if model:
+        if model and group is not None:
             self.log_rollout(RolloutStep.OFFERED, group)
         if self.online and self._scheduler.changed_ns >= 0:
             # Not drawn: the delays of answers stay as they are, with a rollout or without.

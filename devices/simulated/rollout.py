@@ -41,6 +41,16 @@ class RolloutPlan:
     """Decides by (devices, updated, failed, nanoseconds since the group's turn began)."""
 
 
+def offer_versions(
+    clock: Clock, device: Device, trained_ns: Mapping[str, int]
+) -> Generator[simpy.Event, object, None]:
+    """Offer each version to a device at its time, as a SimPy process; devices share nothing by that."""
+    for version, t_ns in sorted(trained_ns.items(), key=lambda item: item[1]):
+        if t_ns > clock.now_ns:
+            yield clock.timeout(t_ns - clock.now_ns)
+        device.offer_model(version)
+
+
 class RolloutRun:
     """A rollout under way, in the one environment that all devices share.
 

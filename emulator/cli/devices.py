@@ -275,7 +275,7 @@ async def _run(
         fleet, device, begin, due_s, options.position, life, rng, on_status, options.may_be_late
     )
     measured = await Shard(simulation, route).run(check)
-    models = tuple(store.version for store in (job.store, job.newer) if store is not None)
+    models = tuple(store.version for store in job.stores)
     identity = ShardRun(
         name=options.run, fleet=job.fleet, models=models, start_at=options.start_at, began_at=start.began_at
     )

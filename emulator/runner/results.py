@@ -157,8 +157,7 @@ def _device_rows(folder: Path, job: Job) -> Iterator[pa.Table]:
             yield read_checked(written / f"{devices.index:05d}.parquet", None)
         shutil.rmtree(written)
         return
-    stores = [job.store] if job.newer is None else [job.store, job.newer]
-    versions = [qualities_by_user(store, job.quality_of(store)) for store in stores]
+    versions = [qualities_by_user(store, job.quality_of(store)) for store in job.stores]
     timeline = build_timeline(job.scenario)
     for devices in ranges:
         yield device_rows(
@@ -170,8 +169,7 @@ def _retained_bytes(job: Job) -> int:
     """Return the payload of the retained messages: each layer of each model version, once."""
     if job.scenario.updates.delivery != "shared":
         return 0
-    stores = [job.store] if job.newer is None else [job.store, job.newer]
-    responders = [make_responder(job.scenario, store) for store in stores]
+    responders = [make_responder(job.scenario, store) for store in job.stores]
     return sum(
         len(responder.layer_part(group, layer))
         for responder in responders

@@ -18,6 +18,7 @@ from devices.timeline.visits import FleetVisits
 from emulator.replay.replay import Playback
 from emulator.simulation.evaluation import evaluate, look_up_or_evaluate
 from emulator.simulation.model_cache import PreparedModel, TrainingProgress, prepare_model
+from emulator.simulation.retraining import LaterVersion, retrain_model
 from emulator.simulation.trace_files import TraceFiles
 from emulator.simulation.visits import admit_newcomers, make_visits
 from scenarios.language.load import dump
@@ -43,8 +44,10 @@ class Job:
     """The users of the whole fleet; all shards evaluate the same users together."""
     folder: Path
     """Folder of the event log while the simulation runs."""
-    newer: BlockStore | None = None
-    """The model version that a rollout brings."""
+    later: tuple[BlockStore, ...] = ()
+    """The model versions that come in the run: that of a rollout, or those of retraining, by time."""
+    trained_ns: Mapping[str, int] = field(default_factory=dict)
+    """The simulated time of each version of retraining, by its name."""
     traces: TraceFiles = field(default_factory=TraceFiles)
     """Traces of memory and availability."""
     replay: Playback | None = None
@@ -53,6 +56,11 @@ class Job:
     """The visits of all users; None: they meet nothing in the run."""
     evaluated: Mapping[str, QualityTable] = field(default_factory=dict)
     """The quality of model versions that are evaluated already, by version."""
+
+    @property
+    def stores(self) -> tuple[BlockStore, ...]:
+        """The first model version of all devices, and those that come later."""
+        return (self.store, *self.later)
 
     def quality_of(self, store: BlockStore) -> QualityTable:
         """Return the quality of a model version for the users of the fleet."""
@@ -66,7 +74,7 @@ class PreparedJob:
 
     job: Job
     models: Sequence[PreparedModel]
-    """The first model of all devices; then the model of the rollout, if there is one."""
+    """The first model of all devices; then that of the rollout, or those of retraining, if there are any."""
 
 
 def prepare(
@@ -99,11 +107,9 @@ def prepare(
     if visits is not None:
         models = [admit_newcomers(models[0], visits)]
     on_model(models[0])
+    later = _later_versions(scenario, models[0], visits, store, on_training)
+    models += [version.model for version in later]
     if scenario.rollout is not None:
-        other = msgspec.structs.replace(scenario.model.training, seed=scenario.rollout.seed)
-        model = msgspec.structs.replace(scenario.model, training=other)
-        newer = prepare_model(scenario.data, model, store, on_training, measured=measured)
-        models.append(newer if visits is None else admit_newcomers(newer, visits))
         on_model(models[1])
     devices, users = build_fleet(scenario, models[0], replay, visits)
     known, test = models[0].interactions.known, models[0].interactions.test
@@ -119,13 +125,35 @@ def prepare(
         devices,
         users,
         folder,
-        newer=models[1].store if len(models) > 1 else None,
+        later=tuple(model.store for model in models[1:]),
+        trained_ns={version.model.store.version: version.trained_ns for version in later}
+        if scenario.retrain is not None
+        else {},
         traces=traces or TraceFiles(),
         replay=replay,
         visits=visits,
         evaluated=evaluated,
     )
     return PreparedJob(job, models)
+
+
+def _later_versions(
+    scenario: Scenario,
+    first: PreparedModel,
+    visits: FleetVisits | None,
+    store: Path | None,
+    on_training: TrainingProgress,
+) -> list[LaterVersion]:
+    """Return the versions that come in the run: that of a rollout, or those of retraining."""
+    if scenario.retrain is not None and visits is not None:
+        return retrain_model(scenario, first, visits, on_training)
+    if scenario.rollout is None:
+        return []
+    other = msgspec.structs.replace(scenario.model.training, seed=scenario.rollout.seed)
+    model = msgspec.structs.replace(scenario.model, training=other)
+    measured = scenario.interactions is None
+    newer = prepare_model(scenario.data, model, store, on_training, measured=measured)
+    return [LaterVersion(newer if visits is None else admit_newcomers(newer, visits), 0)]
 
 
 def fleet_name(scenario: Scenario) -> str:

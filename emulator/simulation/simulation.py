@@ -26,7 +26,7 @@ from devices.simulated.device import Device
 from devices.simulated.exchange import CloudModel, DeviceConnections, Publisher, Transport
 from devices.simulated.fleet_config import TraceSeries
 from devices.simulated.recorded import RecordedDevice, cloud_as_recorded
-from devices.simulated.rollout import RolloutRun
+from devices.simulated.rollout import RolloutRun, offer_versions
 from devices.simulated.roster import DeviceSpec
 from devices.simulated.start import start_device
 from devices.simulated.visit_process import VisitContext
@@ -102,8 +102,7 @@ class Simulation:
     """
 
     def __init__(self, job: Job, progress: Callable[[int], None]) -> None:
-        stores = [job.store] if job.newer is None else [job.store, job.newer]
-        self.versions = ModelVersions([make_responder(job.scenario, store) for store in stores])
+        self.versions = ModelVersions([make_responder(job.scenario, store) for store in job.stores])
         self.log = FleetLog()
         self.job = job
         self._progress = progress
@@ -113,7 +112,7 @@ class Simulation:
                 responder.check_layers_fit()
         self.qualities: dict[str, dict[int, UserQuality]] = {}
         self.prefixes: dict[str, dict[int, BlockPrefix]] = {}
-        for store in stores:
+        for store in job.stores:
             self._prepare(store)
         self._fleet_config = fleet_config(job.scenario, job.fleet)
 
@@ -296,22 +295,31 @@ class Simulation:
         )
         started = []
         for spec in devices:
-            agent, traces = self._make_agent(spec, incarnation), self._traces(spec)
-            record, since_ns = recorded.get(spec.number), incarnation.since_ns
-            device = start_device(spec, context, self._fleet_config, agent, traces, record, since_ns)
+            device = self._start_device(spec, context, incarnation, recorded.get(spec.number))
             if rollout is not None:
                 rollout.join(device)
             started.append(device)
         return started
 
+    def _start_device(
+        self, spec: DeviceSpec, context: SimulationContext, life: Incarnation, record: RecordedDevice | None
+    ) -> Device:
+        """Start a device, which is offered each version of retraining at its time."""
+        agent, traces = self._make_agent(spec, life), self._traces(spec)
+        device = start_device(spec, context, self._fleet_config, agent, traces, record, life.since_ns)
+        if self.job.trained_ns:
+            context.clock.process(offer_versions(context.clock, device, self.job.trained_ns))
+        return device
+
     def _make_agent(self, spec: DeviceSpec, incarnation: Incarnation) -> Agent:
-        updates = self.job.scenario.updates
+        updates, retrain = self.job.scenario.updates, self.job.scenario.retrain
         return Agent(
             spec.user,
             self._block_cache,
             local_eviction=updates.local_eviction,
             shared=updates.delivery == "shared",
             seq=incarnation.first_seq,
+            deltas=retrain is not None and retrain.deltas,
         )
 
     def _abort_monitor(self) -> AbortMonitor:
@@ -330,9 +338,10 @@ class Simulation:
         return TraceSeries(traces.memory.get(name, ()), traces.availability.get(name, ()))
 
     def _rollout(self, clock: Clock) -> RolloutRun | None:
-        scenario, newer = self.job.scenario, self.job.newer
-        if scenario.rollout is None or newer is None:
+        scenario = self.job.scenario
+        if scenario.rollout is None:
             return None
+        (newer,) = self.job.later
         names = [device.name for device in self.job.devices]
         start_ns = self._fleet_config.timeline.moment(scenario.rollout.at)
         run = RolloutRun(

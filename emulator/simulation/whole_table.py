@@ -83,7 +83,7 @@ def make_visit_context(job: Job, prefixes: Mapping[str, Mapping[int, BlockPrefix
     """
     assert job.visits is not None
     assert job.scenario.interactions is not None
-    stores = {store.version: store for store in (job.store, job.newer) if store is not None}
+    stores = {store.version: store for store in job.stores}
     recommender = job.scenario.interactions.recommender
     learning = recommender if isinstance(recommender, LearningVector) else LearningSettings()
     tables = DecodedTables(prefixes, learning)
@@ -93,4 +93,5 @@ def make_visit_context(job: Job, prefixes: Mapping[str, Mapping[int, BlockPrefix
         tables=tables,
         cloud=WholeTableRecommender(stores, tables, job.visits),
         versions=tuple(stores),
+        trained_ns=job.trained_ns,
     )

@@ -13,7 +13,7 @@ from devices.timeline.actions import Action
 from devices.timeline.faults import LinkFault
 from devices.timeline.schedule import DeviceSelector, parse_moment, stage_starts
 from scenarios.catalogue.metrics import DECILES, DIMENSIONS, LABEL
-from scenarios.language.interaction_checks import interaction_errors
+from scenarios.language.interaction_checks import interaction_errors, retrain_errors
 from scenarios.language.sample_checks import sample_errors
 from scenarios.language.schema import Model, ScenarioFields
 from scenarios.language.thresholds import listed, metric_errors, read_rules, threshold_errors
@@ -377,5 +377,6 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[ScenarioFields], Iterable[
     (("clock", "cloud"), _realtime),
     (("sample", "clock", "cloud", "fleet"), sample_errors),
     (("interactions", "data", "sample", "actions", "thresholds"), interaction_errors),
+    (("retrain", "interactions", "rollout", "model", "updates", *_WHEN), retrain_errors),
 )
 """The keys that each check needs, and the check; errors are reported in this order."""

@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 
 from cloud.data.sources import ByCut, Ratings, Synthetic
+from cloud.service.retraining import MOST_VERSIONS
 from devices.timeline.actions import Action
 from scenarios.catalogue.metrics import INTERACTION_METRICS
 from scenarios.language.interactions import DriftingInteractions, ReplayedInteractions
 from scenarios.language.schema import ScenarioFields
 from scenarios.language.thresholds import Rule, read_rules
-from wire.units import format_share
+from wire.units import format_duration, format_share
 
 
 def interaction_errors(scenario: ScenarioFields) -> Iterator[str]:
@@ -41,3 +42,36 @@ def _unmeasured(scenario: ScenarioFields) -> Iterator[str]:
                 f"thresholds[{rule.selector}](={rule.text!r}) needs interactions: without them no user meets "
                 "an item"
             )
+
+
+def retrain_errors(scenario: ScenarioFields) -> Iterator[str]:
+    """Yield why the model cannot be retrained as *scenario* says."""
+    settings, model = scenario.retrain, scenario.model
+    if settings is None:
+        return
+    shown = f"retrain.every(={format_duration(settings.every)})"
+    if scenario.interactions is None:
+        yield f"{shown} needs interactions: without them nothing new is known"
+        return
+    if scenario.rollout is not None:
+        yield f"{shown} must stand without rollout: each brings versions of its own"
+    if model.store is not None:
+        yield f"model.store(={model.store!r}) must be left out with retrain, which goes on with training"
+    elif model.training.backbone != "ials":
+        yield f"model.training.backbone(={_name(model.training.backbone)}) must be 'ials' with retrain"
+    if not model.codec.embedded:
+        yield f"model.codec(={model.codec.value!r}) must be coded or planes with retrain"
+    if scenario.updates.delivery == "shared":
+        yield "updates.delivery(='shared') must be device with retrain: a delta is for one device's blocks"
+    count, stop = len(settings.times_ns(int(scenario.stop_time))), format_duration(scenario.stop_time)
+    if count > MOST_VERSIONS:
+        yield (
+            f"{shown} must be longer: until stop_time(={stop}) it makes {count:,} versions, at most "
+            f"{MOST_VERSIONS}"
+        )
+    elif not count:
+        yield f"{shown} must be shorter than stop_time(={stop})"
+
+
+def _name(backbone: object) -> str:
+    return repr(backbone) if isinstance(backbone, str) else "that of a plug-in"

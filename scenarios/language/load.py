@@ -72,6 +72,7 @@ def dump(scenario: Scenario, without: Sequence[str] = ()) -> str:
         "prices",
         "metrics",
         "interactions",
+        "retrain",
     ):  # so that a run without them is what it always was
         if values[key] in (None, ()):
             del values[key]

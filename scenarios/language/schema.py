@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from cloud.blocks.selection import Selection
 from cloud.data.sources import Data, Synthetic
+from cloud.service.retraining import Retraining
 from cloud.service.rollout import Rollout
 from cloud.settings import Seed
 from cloud.training.config import Training, VectorFiles
@@ -291,6 +292,10 @@ class ScenarioFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     rollout: Rollout | None = None
     """Rollout of a new model version to the fleet, in stages."""
+
+    retrain: Retraining | None = None
+    """Retraining of the model on a cadence, with what users have met and reported ([living.md](living.md));
+    it needs `interactions`. Null: the model stays."""
 
     sweep: SweepSection | None = None
     """Variants of this scenario that `peelfleet sweep` runs."""

@@ -71,6 +71,14 @@ VALUE_PROBLEMS = [
     ("interactions: {type: drift, recommender: {type: list_updates, every: 0 s}}", "interactions.recommender.every (=0 s) must be > 0"),
     ("interactions: {type: drift, recommender: {type: list, length: 5}}", "interactions.recommender.length (=5) must be a whole number from 20 to 65535"),
     ("thresholds: {prequential_ndcg_at_10: [value>0.1]}", "thresholds.prequential_ndcg_at_10 (='value>0.1') needs interactions: without them no user meets an item"),
+    # retrain
+    ("retrain: {}", "retrain.every (=1 d) needs interactions: without them nothing new is known"),
+    ("retrain: {every: 0 s}", "retrain.every (=0 s) must be > 0"),
+    ("retrain: {}\ninteractions: {type: drift}", "retrain.every (=1 d) must be shorter than stop_time (=1 h)"),
+    ("retrain: {every: 1 min}\ninteractions: {type: drift}\nrollout: {at: 1 min, seed: 9}", "retrain.every (=1 min) must stand without rollout: each brings versions of its own"),
+    ("model: {training: {backbone: mf}}\ninteractions: {type: drift}\nretrain: {every: 1 min}", "model.training.backbone (='mf') must be 'ials' with retrain"),
+    ("model: {codec: int8}\ninteractions: {type: drift}\nretrain: {every: 1 min}", "model.codec (='int8') must be coded or planes with retrain"),
+    ("retrain: {every: 1 ms}\ninteractions: {type: drift}", "retrain.every (=1 ms) must be longer: until stop_time (=1 h) it makes 3,599,999 versions, at most 400"),
     ("interactions: replay", "interactions (='replay') must be a mapping of keys, or null"),
     # types and ranges
     ("seed: x", "seed (='x') must be a whole number from 0 to 2^63 - 1"),
