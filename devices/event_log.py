@@ -204,7 +204,7 @@ class InteractionRow(EventRow, kw_only=True, gc=False):
     ndcg_at_10: Float64
     recall_at_20: Float64
     hit_rate_at_10: Float64
-    cloud_ndcg_at_10: Float64  # of the whole table and a vector fitted to all that the user met before
+    cloud_ndcg_at_10: Float64  # of the whole table and a vector learned from what the user met before
     learning_bytes: Int32  # what the device keeps in order to learn
     down_bytes: Int32  # lists and vectors from the cloud
     up_bytes: Int32  # interactions to the cloud

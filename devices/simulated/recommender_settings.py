@@ -61,7 +61,7 @@ class ListUpdates(
 class CloudRefit(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="cloud_refit"
 ):
-    """The blocks held, and a user vector that the cloud fits anew after each reported visit."""
+    """The blocks held, and a user vector that the cloud learns anew after each reported visit."""
 
 
 Recommender = LearningVector | FrozenVector | FirstList | ListUpdates | CloudRefit

@@ -40,10 +40,10 @@ class CloudRecommender(Protocol):
         """Return the *count* best items that the user did not meet in the first *visits*, best first."""
 
     def vector(self, version: str, user: int, visits: int) -> Float32Array:
-        """Return the user's vector, fitted to what the user met before and in the first *visits*."""
+        """Return the user's vector, learned from what the user met in the first *visits*."""
 
     def ndcg_at_10(self, version: str, user: int, visit: int) -> float:
-        """Return NDCG@10 of *visit* with the whole table and a vector fitted to all visits before it."""
+        """Return NDCG@10 of *visit* with the whole table and a vector learned from the visits before it."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ _DIMENSIONS = {
 }
 _WHAT = (
     "Prequential quality: the items that a user met next were ranked with what the device had then, and only "
-    "afterwards known and learned from. The cloud's line is the whole table with a vector fitted to all that "
+    "afterwards known and learned from. The cloud's line is the whole table with a vector learned from what "
     "the user met before."
 )
 Values = Mapping[str, Mapping[str, float]]

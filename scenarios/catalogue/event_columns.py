@@ -110,7 +110,7 @@ _OWN: Final[Mapping[str, Mapping[str, str]]] = {
         "recall_at_20": "Recall@20 of the same",
         "hit_rate_at_10": "hit rate at 10 of the same",
         "cloud_ndcg_at_10": "NDCG@10 of the same items, ranked by the whole table of the newest model "
-        "version with a vector fitted to everything that the user met before",
+        "version with a vector learned from what the user met before",
         "learning_bytes": "what the device keeps in order to learn, besides its blocks and the vector that "
         "came with them",
         "down_bytes": "payload of the list or the vector that the exchange brought",

@@ -324,8 +324,8 @@ _OF_INTERACTIONS: Final = (
         "what it had at that moment; items known before are masked",
         "prequential_recall_at_20": "the same of Recall@20",
         "prequential_hit_rate_at_10": "the same of the hit rate at 10",
-        "prequential_ndcg_at_10_in_cloud": "the same visits ranked by the whole table, with a vector fitted "
-        "to everything that the user met before: NDCG@10",
+        "prequential_ndcg_at_10_in_cloud": "the same visits ranked by the whole table, with a vector learned "
+        "from what the user met before: NDCG@10",
         "prequential_ndcg_at_10_of_cloud": "prequential NDCG@10 ÷ prequential NDCG@10 in the cloud",
     }.items()),
     Metric("recommender_exchanges", Kind.COUNTER, Unit.NUMBER, "interaction",
