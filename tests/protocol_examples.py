@@ -7,7 +7,6 @@ paper, for the story of one device; and for each codec a table of random numbers
 import json
 import math
 from collections.abc import Iterator
-from enum import StrEnum
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from devices.recommender.scoring import ItemTable
 from tests.test_worked_example import ITEMS, USERS, a_store
 from tests.worlds import a_lineage
 from wire.codecs import Codec
-from wire.geometry import Geometry, Score, Unheld
+from wire.geometry import Geometry, ItemOrder, Score, Unheld
 from wire.messages import MAX_JSON_BYTES, BudgetReport, QualityReport, Status, encode
 from wire.update_part import build_body, decode_part, encode_part
 
@@ -160,14 +159,22 @@ def delta() -> Files:
 
 def codecs() -> Files:
     """Return for each codec all blocks of a small table, and what they decode to and how items score."""
-    return {f"codecs/{name}": content for codec in Codec for name, content in _of_codec(codec)} | {
-        f"codecs/{name}": content
-        for changes in ({"score": Score.TILED}, {"unheld": Unheld.ZERO})
-        for name, content in _of_codec(Codec.FP32, **changes)
+    plain: list[tuple[Codec, str, dict[str, Any]]] = [(codec, codec.value, {}) for codec in Codec]
+    return {
+        f"codecs/{file}": content
+        for codec, name, changes in plain + VARIANTS
+        for file, content in _of_codec(codec, name, **changes)
     }
 
 
-def _of_codec(codec: Codec, **changes: StrEnum) -> Iterator[tuple[str, bytes]]:
+VARIANTS: list[tuple[Codec, str, dict[str, Any]]] = [  # Any: fields of a geometry
+    (Codec.FP32, "fp32-tiled", {"score": Score.TILED}),
+    (Codec.FP32, "fp32-zero", {"unheld": Unheld.ZERO}),
+    (Codec.CODED, "coded-own", {"unheld": Unheld.ZERO, "order": ItemOrder.OWN, "item_group_ends": (5, 12)}),
+]
+
+
+def _of_codec(codec: Codec, name: str, **changes: Any) -> Iterator[tuple[str, bytes]]:
     rng = np.random.default_rng(7)
     planes = 4 if codec.embedded else 1
     geometry = msgspec.structs.replace(
@@ -176,8 +183,9 @@ def _of_codec(codec: Codec, **changes: StrEnum) -> Iterator[tuple[str, bytes]]:
     table = (rng.laplace(size=(12, 3)) / 8).astype(np.float32)
     weights = rng.random((2, 2)).astype(np.float32)
     user = np.array([1.0, -0.5, 0.25], dtype=np.float32)
+    wanted = rng.permutation(12) if geometry.order is ItemOrder.OWN else np.ones(12)
     group, stretch = encode_group(
-        geometry, GroupTable(table, np.ones(3), np.ones(12, dtype=np.float32), weights), layers=4
+        geometry, GroupTable(table, np.ones(3), wanted.astype(np.float32), weights), layers=4
     )
     tensors = {
         "layer_blocks": np.array(group.layers.blocks[1:], dtype="<u4").tobytes(),
@@ -191,7 +199,6 @@ def _of_codec(codec: Codec, **changes: StrEnum) -> Iterator[tuple[str, bytes]]:
         user_groups=np.array([0]),
         report={},
     )
-    name = "-".join([codec.value, *changes.values()])
     report = BudgetReport(seq=1, budget_bytes=2**20, user=0)
     introduction, blocks = Responder(store).answer(encode(report))
     yield f"{name}-1.safetensors", introduction

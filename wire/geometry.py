@@ -8,6 +8,7 @@ it. Most codecs have one plane: then a block is a whole cell.
 """
 
 from enum import StrEnum
+from itertools import pairwise
 
 import msgspec
 
@@ -16,6 +17,7 @@ from wire.codecs import Codec
 MAX_BLOCKS = 2**16
 MAX_ITEMS = 2**28
 MAX_DIM = 2**16
+MAX_ITEM_GROUP_ENDS = 256
 
 
 class Score(StrEnum):
@@ -37,6 +39,13 @@ class Unheld(StrEnum):
     ZERO = "zero"  # that of the mean item, since tables are centred
 
 
+class ItemOrder(StrEnum):
+    """The order in which item groups divide the items."""
+
+    CATALOGUE = "catalogue"  # that of the catalogue, the same for all user groups
+    OWN = "own"  # each user group's own: blocks bring lists of items (`wire.item_lists`)
+
+
 class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The shape of an item table and of its blocks."""
 
@@ -56,6 +65,10 @@ class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """The way to compute a score from the blocks held."""
     unheld: Unheld | msgspec.UnsetType = msgspec.UNSET  # unset in the notices of older clouds
     """The score of an item without a block; `last` if it is left out."""
+    order: ItemOrder | msgspec.UnsetType = msgspec.UNSET
+    """The order of items from which item groups are cut; `catalogue` if it is left out."""
+    item_group_ends: tuple[int, ...] | msgspec.UnsetType = msgspec.UNSET
+    """The end of each item group in that order; if it is left out, they are equally long."""
 
     def __post_init__(self) -> None:
         for name, most in (("items", MAX_ITEMS), ("dim", MAX_DIM)):
@@ -70,6 +83,19 @@ class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"planes(={self.planes}) of codec {self.codec} must be from 1 to {most}")
         if self.blocks > MAX_BLOCKS:
             raise ValueError(f"blocks(={self.blocks}) must be at most {MAX_BLOCKS}")
+        if self.order is ItemOrder.OWN and (self.floor or not self.codec.embedded):
+            raise ValueError("order(=own) needs unheld(=zero) and a codec whose blocks have sizes")
+        self._check_ends()
+
+    def _check_ends(self) -> None:
+        ends = self.item_group_ends
+        if ends is msgspec.UNSET:
+            return
+        if len(ends) > MAX_ITEM_GROUP_ENDS:
+            raise ValueError(f"item_group_ends(={len(ends)} numbers) must be at most {MAX_ITEM_GROUP_ENDS}")
+        rising = all(before < end for before, end in pairwise((0, *ends)))
+        if len(ends) != self.item_groups or not rising or ends[-1] != self.items:
+            raise ValueError(f"item_group_ends must rise item group by item group to items(={self.items})")
 
     @property
     def floor(self) -> bool:
@@ -95,8 +121,13 @@ class Geometry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return block % self.planes
 
     def rows(self, block: int) -> slice:
-        """Return the items of *block*."""
-        m = block // self.planes // self.slices
+        """Return the items of *block*, by their places in the order."""
+        return self.item_group(block // self.planes // self.slices)
+
+    def item_group(self, m: int) -> slice:
+        """Return the items of an item group, by their places in the order."""
+        if self.item_group_ends is not msgspec.UNSET:
+            return slice(self.item_group_ends[m - 1] if m else 0, self.item_group_ends[m])
         return slice(m * self.items // self.item_groups, (m + 1) * self.items // self.item_groups)
 
     def columns(self, block: int) -> slice:

@@ -4,7 +4,7 @@ Two versions of a lineage have the same geometry, ranking and number of blocks i
 differ, and few of them by more than a step. So a delta does not send blocks. It sends, for each number of the
 cells that are held, the change of its q (`wire.codecs.planes`, with its sign) at the last plane that the new
 blocks have. The device decodes the old blocks of a cell, adds the changes, and encodes the new blocks, which
-are the same bytes as the cloud's. A checksum of the new blocks proves it.
+are the same bytes as the cloud's; a list of items (`wire.item_lists`) at the start of a block stays. A checksum of the new blocks proves it.
 
 A delta is, little-endian:
 
@@ -45,6 +45,7 @@ from wire.codecs.range_bits import (
 )
 from wire.errors import Reason, RemoteProtocolError
 from wire.geometry import Geometry
+from wire.item_lists import read_lists
 from wire.layers import Layers
 from wire.ranking_metrics import FloatArray
 
@@ -92,7 +93,8 @@ def encode_delta(geometry: Geometry, old: HeldBlocks, new: HeldBlocks) -> bytes 
         new: the blocks that it will hold, at least one and at most as many.
 
     Returns:
-        The delta; None where there is none: the rankings or layers differ, or the codec has no planes.
+        The delta; None where there is none: rankings, layers or item groups differ, or the codec has no
+        planes.
     """
     count = new.count
     same = new.blocks.ids == old.blocks.ids[: 2 * count] and new.layers.blocks == old.layers.blocks
@@ -101,6 +103,8 @@ def encode_delta(geometry: Geometry, old: HeldBlocks, new: HeldBlocks) -> bytes 
     writer = BitWriter()
     writer.signed(np.diff(_later_sizes(new.layers, count)) - np.diff(_later_sizes(old.layers, count)))
     read_old, read_new = CellReader(geometry, old.blocks), CellReader(geometry, new.blocks)
+    if any(read_old.list_of(index) != read_new.list_of(index) for index in range(count)):
+        return None
     changes = [
         (read_old.numbers(before, after.planes[-1]), read_new.numbers(after, after.planes[-1]))
         for before, after in _pairs_of_cells(geometry, old, count)
@@ -265,12 +269,19 @@ class CellReader:
     def __init__(self, geometry: Geometry, blocks: Blocks) -> None:
         self._coder, self._data = geometry.codec.coder, blocks.data
         self._starts = block_offsets(blocks.checked_sizes(geometry))
+        self.groups, self._list_bytes = read_lists(geometry, blocks.block_ids(), self._data, self._starts)
+        """The items of each item group."""
+
+    def list_of(self, index: int) -> bytes:
+        """Return the list of items at the start of the block at *index* of the ranking."""
+        start = self._starts[index]
+        return self._data[start : start + self._list_bytes[index]]
 
     def numbers(self, cell: CellBlocks, planes: int) -> WholeNumbers:
         """Return q of each number of a cell after *planes* planes, with its sign."""
         values, held = np.zeros(cell.shape, dtype=np.float32), 0
         for index, reached in zip(cell.indices, cell.planes, strict=True):
-            data = self._data[self._starts[index] : self._starts[index + 1]]
+            data = self._data[self._starts[index] + self._list_bytes[index] : self._starts[index + 1]]
             values, held = self._coder.decode(data, 1.0, values, held, reached), reached
             if held >= planes:
                 break
@@ -332,7 +343,7 @@ def _apply(geometry: Geometry, old: HeldBlocks, count: int, reader: BitReader) -
         if (np.abs(q) >= 2 ** after.planes[-1]).any():
             raise ValueError("a number is too large")
         for index, data in _encode_cell(geometry, q, after):
-            encoded[index] = data
+            encoded[index] = cells.list_of(index) + data
     sizes = np.array([len(data) for data in encoded])
     if (sizes > 0xFFFF).any():
         raise ValueError("a block is too large")

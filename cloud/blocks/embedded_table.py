@@ -3,6 +3,7 @@
 Letters: I items, d dimensions, M item groups, N slices, P planes.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -57,15 +58,26 @@ def scale_for_embedding(group: GroupTable) -> tuple[Float32Array, FloatArray]:
 
 
 def rank_embedded(
-    geometry: Geometry, values: Float32Array, group: GroupTable, rank: RankingPolicy = rank_by_peel
+    geometry: Geometry,
+    values: Float32Array,
+    group: GroupTable,
+    rank: RankingPolicy = rank_by_peel,
+    lists: Sequence[int] = (),
 ) -> list[PlannedBlock]:
     """Return the blocks of an embedded table in ranking order.
 
     For each cell, distortion as a function of bytes after each plane is a curve. The corners of its lower
     convex hull are the blocks, so that no block has a larger utility per byte than the one before it. All
     blocks are then ranked by the policy; PEEL ranks by utility per byte.
+
+    Args:
+        geometry: of the table.
+        values: the scaled table, in the order of item groups, shape (I, d).
+        group: weights, in that order.
+        rank: the policy.
+        lists: bytes of the list of each item group, which come with its first block; empty for none.
     """
-    steps = _plan_blocks(geometry, values, group)
+    steps = _plan_blocks(geometry, values, group, lists or [0] * geometry.item_groups)
     candidates = Candidates(
         item_groups=np.array([step.item_group for step in steps]),
         slices=np.array([step.slice for step in steps]),
@@ -78,7 +90,9 @@ def rank_embedded(
     return [steps[index] for index in rank(candidates).tolist()]
 
 
-def _plan_blocks(geometry: Geometry, values: Float32Array, group: GroupTable) -> list[PlannedBlock]:
+def _plan_blocks(
+    geometry: Geometry, values: Float32Array, group: GroupTable, lists: Sequence[int]
+) -> list[PlannedBlock]:
     """Return the blocks of an embedded table, cell by cell."""
     distortion, sizes = _curves(geometry, values, group.item_weights)
     corrections = group.apply_corrections(np.ones((geometry.item_groups, geometry.slices)))
@@ -91,8 +105,25 @@ def _plan_blocks(geometry: Geometry, values: Float32Array, group: GroupTable) ->
             for held, planes, utility, size in convex_hull(distortion[:, m, n], sizes[:, m, n], overhead)
         ]
         # All zeros, but ranked because it has a block.
-        steps += own or ([PlannedBlock(m, 0, 0, 1, 0.0, float(overhead))] if geometry.floor else [])
+        steps += _with_list(own, lists[m]) or (
+            [PlannedBlock(m, 0, 0, 1, 0.0, float(overhead))] if geometry.floor else []
+        )
     return steps or [PlannedBlock(0, 0, 0, 1, 0.0, float(overhead))]
+
+
+def _with_list(blocks: list[PlannedBlock], size: int) -> list[PlannedBlock]:
+    """Return the blocks of an item group; the most useful first one pays for the list of *size* bytes.
+
+    No other block of the item group can come before it, so none is worth more.
+    """
+    if not (size and blocks):
+        return blocks
+    firsts = [at for at, block in enumerate(blocks) if not block.held]
+    worth = [blocks[at].utility * blocks[at].bytes / (blocks[at].bytes + size) for at in firsts]
+    most, place = max(worth), firsts[worth.index(max(worth))]
+    capped = [block._replace(utility=min(block.utility, most)) for block in blocks]
+    capped[place] = capped[place]._replace(bytes=capped[place].bytes + size)
+    return capped
 
 
 def convex_hull(

@@ -15,6 +15,7 @@ import numpy as np
 from cloud.blocks.block_weights import closed_form_weights
 from cloud.blocks.embedded_table import PlannedBlock, rank_embedded, scale_for_embedding
 from cloud.blocks.group_table import GroupTable, demand, group_table
+from cloud.blocks.item_order import item_order, list_sizes
 from cloud.blocks.partition import partition_of
 from cloud.blocks.selection import (
     Candidates,
@@ -30,8 +31,9 @@ from cloud.blocks.trained_model import TrainedModel
 from wire.arrays import Float32Array
 from wire.blocks import Blocks, data_sizes
 from wire.geometry import Geometry
+from wire.item_lists import ItemGroups
 from wire.random_streams import stream
-from wire.ranking_metrics import FloatArray
+from wire.ranking_metrics import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,11 @@ def encode_group(
     if not geometry.codec.embedded:
         ranking = rank(cell_candidates(geometry, group)).tolist()
         return _encode_ranking(geometry, group.table, ranking, layers), np.ones(geometry.dim)
+    order = item_order(geometry, group.item_weights)
+    group = group.taken(order)
     values, user_scale = scale_for_embedding(group)
-    steps = rank_embedded(geometry, values, group, rank)
-    return encode_planned(geometry, values, steps, layers), user_scale
+    steps = rank_embedded(geometry, values, group, rank, list_sizes(geometry, order))
+    return encode_planned(geometry, values, steps, layers, order), user_scale
 
 
 def cell_candidates(geometry: Geometry, group: GroupTable) -> Candidates:
@@ -129,22 +133,24 @@ def _encode_ranking(
 
 
 def encode_planned(
-    geometry: Geometry, values: Float32Array, steps: Sequence[PlannedBlock], layers: int
+    geometry: Geometry, values: Float32Array, steps: Sequence[PlannedBlock], layers: int, order: IntArray
 ) -> GroupBlocks:
     """Return the blocks of an embedded table, in the order of *steps*.
 
     Args:
         geometry: with an embedded codec.
-        values: shape (I, d), absolute values below 1.
+        values: shape (I, d), absolute values below 1, in the order of item groups.
         steps: the ranking.
         layers: the largest number of layers.
+        order: the items in that order, shape (I,).
     """
-    ids, encoded = [], []
+    ids, encoded, groups = [], [], ItemGroups(geometry)
     for step in steps:
         block = (step.item_group * geometry.slices + step.slice) * geometry.planes + step.planes - 1
         cell = values[geometry.rows(block), geometry.columns(block)]
         ids.append(block)
-        encoded.append(geometry.codec.coder.encode(cell, step.held, step.planes)[1])
+        items = groups.write(step.item_group, order[geometry.rows(block)])
+        encoded.append(items + geometry.codec.coder.encode(cell, step.held, step.planes)[1])
     blocks = Blocks(_u16(ids), _u16([len(data) for data in encoded]), b"", b"".join(encoded))
     return GroupBlocks.of(geometry, blocks, lambda sizes: cut_layers(sizes, layers, _floor_blocks(geometry)))
 

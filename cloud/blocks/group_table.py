@@ -9,7 +9,7 @@ from cloud.blocks.partition import partition_of
 from cloud.blocks.trained_model import TrainedModel
 from wire.arrays import Float32Array
 from wire.geometry import Geometry
-from wire.ranking_metrics import FloatArray
+from wire.ranking_metrics import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +30,10 @@ class GroupTable:
         """Return the table less its mean item: each user's scores change by one number, no ranking does."""
         mean = self.table.mean(axis=0, dtype=np.float64)
         return replace(self, table=(self.table - mean).astype(np.float32))
+
+    def taken(self, order: IntArray) -> "GroupTable":
+        """Return the table with its items in that order."""
+        return replace(self, table=self.table[order], item_weights=self.item_weights[order])
 
     def apply_corrections(self, utility: FloatArray) -> FloatArray:
         """Return *utility*, shape (M, N), times the corrections."""

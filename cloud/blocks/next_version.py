@@ -105,11 +105,12 @@ def _encode_group(geometry: Geometry, group: GroupBlocks, table: Float32Array, m
     reader, encoded = CellReader(geometry, group.blocks), [b""] * len(ids)
     for cell in cells_of(geometry, ids).values():
         block, planes = ids[cell.indices[0]], cell.planes[-1]
-        values = table[geometry.rows(block), geometry.columns(block)].astype(np.float64)
+        rows = reader.groups.rows(geometry.cell(block)[0])
+        values = table[rows, geometry.columns(block)].astype(np.float64)
         settled = settle(values, reader.numbers(cell, planes), planes, margin).astype(np.float32)
         held = 0
         for index, reached in zip(cell.indices, cell.planes, strict=True):
-            encoded[index] = geometry.codec.coder.encode(settled, held, reached)[1]
+            encoded[index] = reader.list_of(index) + geometry.codec.coder.encode(settled, held, reached)[1]
             held = reached
     sizes = np.array([len(data) for data in encoded])
     if (sizes > 0xFFFF).any():

@@ -9,7 +9,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cloud.data.interactions import item_group_bounds
 from wire.geometry import Geometry
 from wire.ranking_metrics import FloatArray, IntArray
 
@@ -50,10 +49,8 @@ class Partition:
 
 def partition_of(geometry: Geometry) -> Partition:
     """Return the partition of the tables of *geometry*."""
-    bounds = item_group_bounds(geometry.items, geometry.item_groups)
-    return Partition(
-        geometry.items, geometry.dim, bounds[:-1], np.arange(0, geometry.dim, geometry.slice_width)
-    )
+    starts = np.array([geometry.item_group(m).start for m in range(geometry.item_groups)])
+    return Partition(geometry.items, geometry.dim, starts, np.arange(0, geometry.dim, geometry.slice_width))
 
 
 def _repeat_indices(starts: IntArray, total: int) -> IntArray:

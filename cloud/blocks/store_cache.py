@@ -39,7 +39,7 @@ TRAINING_ROOTS = (
 """The modules that make a store from interactions, and the versions after it."""
 TRAINING_CODE = (
     "cloud.settings", "cloud.data", "cloud.blocks", "cloud.training",
-    "wire.arrays", "wire.blocks", "wire.codecs", "wire.geometry", "wire.layers",
+    "wire.arrays", "wire.blocks", "wire.codecs", "wire.geometry", "wire.item_lists", "wire.layers",
     "wire.random_streams", "wire.ranking_metrics", "wire.version_delta",
 )  # fmt: skip
 """The packages and modules whose code decides the content of a store, as far as `TRAINING_ROOTS` import them.

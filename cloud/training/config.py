@@ -286,8 +286,12 @@ class Training(Setting, frozen=True, kw_only=True):
     min_group_size: Count = 16
     """Smallest group of users; a smaller one joins the nearest."""
 
-    item_groups: Annotated[int, Meta(ge=1, le=65_535)] = 20
-    """Number M of item groups: ranges of equal size in the order of popularity; at most one per item."""
+    item_groups: Annotated[int, Meta(ge=1, le=65_535)] = 16
+    """Number M of item groups: ranges of an order of the items (`model.order`); at most one per item."""
+
+    item_weights: Literal["recommended", "met"] = "recommended"
+    """Weight of an item where blocks are ranked: `recommended`, how often the whole table recommends it to
+    members of the user group; or `met`, how often they have interacted with it."""
 
     slice_width: Annotated[int, Meta(ge=1, le=4096)] = 8
     """Dimensions w of a slice; the last slice is narrower if w does not divide d. At small budgets 2 is

@@ -45,6 +45,7 @@ TRAININGS: Final[Mapping[RecipeName, Training]] = {
         user_groups=16,
         min_group_size=32,
         item_groups=20,
+        item_weights="met",
         slice_width=8,
         refine=Refinement(
             enabled=True,

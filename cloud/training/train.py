@@ -20,7 +20,7 @@ from cloud.training.config import Training
 from cloud.training.controller.learn import learn_block_weights
 from cloud.training.evaluation import item_ranks_in_batches, mean_or_nan, ndcg, number_or_none, recall
 from cloud.training.group_tables import GroupTables, share_global_table
-from cloud.training.item_weights import group_item_weights, partition_table
+from cloud.training.item_weights import group_item_weights, partition_table, recommended_item_weights
 from cloud.training.loop import Factors, Tick
 from cloud.training.pretrain import pretrain
 from cloud.training.refine import refine
@@ -111,6 +111,8 @@ def personalize(
         partition = partition_table(interactions.n_items, factors.items.shape[1], config)
         evaluator = small_budget_evaluator(_evaluation_geometry(partition, config))
         item_weights = group_item_weights(groups, interactions)
+        if config.item_weights == "recommended":
+            item_weights = recommended_item_weights(factors, groups, interactions, item_weights)
         model = share_global_table(factors, groups)
         refinement = rotation = StageReport.off()
         if config.refine.enabled:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.learning import LearningSettings, LearningTable
-from devices.recommender.scoring import ItemTable, item_group_rows, score_factors, table_scores
+from devices.recommender.scoring import ItemTable, score_factors, table_scores
 from wire.arrays import Float32Array
 from wire.geometry import Geometry, Score
+from wire.item_lists import ItemGroups
 from wire.ranking_metrics import FloatArray
 
 Key = TypeVar("Key", bound=Hashable)
@@ -33,30 +34,38 @@ class DecodedTable:
         values: shape (I, d); 0 where no block is held.
         held: True for each cell of which a block is held, shape (M, N).
         geometry: the partition of the table and the form of the score.
+        groups: the items of each item group, of those at least of which a block is held.
         learning: the settings of learning.
     """
 
     def __init__(
-        self, values: Float32Array, held: NDArray[np.bool_], geometry: Geometry, learning: LearningSettings
+        self,
+        values: Float32Array,
+        held: NDArray[np.bool_],
+        geometry: Geometry,
+        groups: ItemGroups,
+        learning: LearningSettings,
     ) -> None:
         self.values = values
         self._geometry = geometry
+        self._groups = groups
         self._settings = learning
         self.size_bytes = values.nbytes + held.nbytes
         self._held = held
 
     def scores(self, user: Float32Array) -> FloatArray:
         """Return the score of every item for a user's vector, shape (1, I), as `ItemTable.scores` does."""
-        return table_scores(user[np.newaxis], self.values, self._held, self._geometry)
+        return table_scores(user[np.newaxis], self.values, self._held, self._geometry, self._groups)
 
     @cached_property
     def learning(self) -> LearningTable:
         """The table to learn with."""
         if self._geometry.score is Score.ALIGNED:
             return LearningTable(self.values, self._settings)
-        groups = zip(item_group_rows(self._geometry), self._held, strict=True)
-        factors = [score_factors(self.values[rows], held, self._geometry) for rows, held in groups]
-        return LearningTable(np.concatenate(factors), self._settings)
+        factors = np.zeros(self.values.shape)
+        for m, rows in self._groups.known():
+            factors[rows] = score_factors(self.values[rows], self._held[m], self._geometry)
+        return LearningTable(factors, self._settings)
 
 
 class DecodedRanking:
@@ -76,12 +85,13 @@ class DecodedRanking:
 
     def table(self, layer: int) -> DecodedTable:
         """Return the table of *layer*."""
-        prefix, geometry = self._prefix, self._prefix.geometry
+        prefix, geometry, groups = self._prefix, self._prefix.geometry, self._table.groups
         blocks = prefix.layers.blocks[layer]
         for index in range(len(self._cells), blocks):
             self._table.hold(index + 1)
             block = prefix.ids[index]
-            cell = self._table.values[geometry.rows(block), geometry.columns(block)].copy()
+            rows = groups.rows(geometry.cell(block)[0])
+            cell = self._table.values[rows, geometry.columns(block)].copy()
             self._cells.append(cell)
             self.size_bytes += cell.nbytes
         values = np.zeros((geometry.items, geometry.dim), dtype=np.float32)
@@ -89,9 +99,9 @@ class DecodedRanking:
         newest = {prefix.ids[index] // geometry.planes: index for index in range(blocks)}
         for index in newest.values():
             block = prefix.ids[index]
-            values[geometry.rows(block), geometry.columns(block)] = self._cells[index]
+            values[groups.rows(geometry.cell(block)[0]), geometry.columns(block)] = self._cells[index]
             held[geometry.cell(block)] = True
-        return DecodedTable(values, held, geometry, self._learning)
+        return DecodedTable(values, held, geometry, groups, self._learning)
 
 
 class DecodedTables:

@@ -135,8 +135,9 @@ def learn_from_blocks(
     for rows, values, held in decode_item_groups(shelf, blocks):
         factors = score_factors(values, held, geometry)
         squares += factors.T @ factors
-        inside = (items >= rows.start) & (items < rows.stop)
-        met[inside] = factors[items[inside] - rows.start]
+        numbers = np.arange(geometry.items)[rows]
+        inside = np.isin(items, numbers)
+        met[inside] = factors[np.searchsorted(numbers, items[inside])]
     return _VectorUpdate(squares / geometry.items, settings).apply(start, met)
 
 

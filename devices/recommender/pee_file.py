@@ -30,7 +30,7 @@ import numpy as np
 import safetensors
 
 from devices.protocol.block_prefix import BlockPrefix
-from devices.recommender.scoring import item_group_rows, streaming_scores
+from devices.recommender.scoring import streaming_scores
 from wire.arrays import Float32Array
 from wire.blocks import Blocks
 from wire.errors import InputError, Reason, RemoteProtocolError
@@ -178,8 +178,7 @@ class Pee:
         if self.shelf.ids and not self.shelf.geometry.floor:
             return self.shelf.geometry.items
         held = {self.shelf.geometry.cell(block)[0] for block in self.shelf.ids}
-        rows = enumerate(item_group_rows(self.shelf.geometry))
-        return sum(items.stop - items.start for m, items in rows if m in held)
+        return sum(items.stop - items.start for items in map(self.shelf.geometry.item_group, held))
 
 
 class Recommendation(NamedTuple):

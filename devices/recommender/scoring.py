@@ -18,6 +18,7 @@ from devices.protocol.block_prefix import BlockPrefix
 from wire.arrays import Float32Array
 from wire.errors import Reason, RemoteProtocolError
 from wire.geometry import Geometry, Score
+from wire.item_lists import ItemGroups, Rows
 from wire.ranking_metrics import FloatArray, IntArray
 
 
@@ -36,6 +37,8 @@ class ItemTable:
         self.planes: IntArray = np.zeros((geometry.item_groups, geometry.slices), dtype=np.int64)
         """The number of planes held of each cell, shape (M, N)."""
         self._shelf = shelf
+        self.groups = ItemGroups(geometry)
+        """The items of each item group."""
 
     def hold(self, blocks: int) -> None:
         """Hold the first *blocks* of the ranking; only new blocks are decoded.
@@ -45,11 +48,15 @@ class ItemTable:
         """
         if blocks < self.held:
             self.values[:], self.planes[:], self.held = 0.0, 0, 0
+            self.groups = ItemGroups(self._shelf.geometry)
         geometry = self._shelf.geometry
         for index in range(self.held, blocks):
-            block = self._shelf.ids[index]
-            m, _ = geometry.cell(block)
-            decode_into(self._shelf, index, self.values[geometry.rows(block)], self.planes[m])
+            m, _ = geometry.cell(self._shelf.ids[index])
+            start = self.groups.read(m, self._shelf.block(index)[0])
+            rows = self.groups.rows(m)
+            values = self.values[rows]
+            decode_into(self._shelf, index, start, values, self.planes[m])
+            self.values[rows] = values
         self.held = blocks
 
     def scores(self, users: Float32Array) -> FloatArray:
@@ -60,15 +67,16 @@ class ItemTable:
         Args:
             users: user vectors, shape (B, d).
         """
-        return table_scores(users, self.values, self.planes > 0, self._shelf.geometry)
+        return table_scores(users, self.values, self.planes > 0, self._shelf.geometry, self.groups)
 
 
-def decode_into(shelf: BlockPrefix, index: int, values: Float32Array, planes: IntArray) -> None:
+def decode_into(shelf: BlockPrefix, index: int, start: int, values: Float32Array, planes: IntArray) -> None:
     """Decode block number *index* of the ranking into its cell.
 
     Args:
         shelf: the blocks.
         index: in the ranking, from 0; the cell's blocks before it are already decoded.
+        start: the bytes of the list of items at the start of the block's data.
         values: the rows of the block's item group, shape (rows, d); changed.
         planes: the number of planes held of the item group's cells, shape (N,); changed.
 
@@ -80,11 +88,17 @@ def decode_into(shelf: BlockPrefix, index: int, values: Float32Array, planes: In
     columns = geometry.columns(block)
     data, scale = shelf.block(index)
     held, planes[n] = int(planes[n]), geometry.plane(block) + 1
-    values[:, columns] = geometry.codec.coder.decode(data, scale, values[:, columns], held, int(planes[n]))
+    values[:, columns] = geometry.codec.coder.decode(
+        data[start:], scale, values[:, columns], held, int(planes[n])
+    )
 
 
 def table_scores(
-    users: Float32Array, values: Float32Array, held: NDArray[np.bool_], geometry: Geometry
+    users: Float32Array,
+    values: Float32Array,
+    held: NDArray[np.bool_],
+    geometry: Geometry,
+    groups: ItemGroups | None = None,
 ) -> FloatArray:
     """Return the score of every item, shape (B, I); -inf or 0 for an item of whose group no slice is held.
 
@@ -93,11 +107,13 @@ def table_scores(
         values: shape (I, d), 0 where no block is held.
         held: True for each cell that is held, shape (M, N).
         geometry: the partition of the table and the form of the score.
+        groups: the items of each item group; None: they are in catalogue order.
     """
     left, unheld = _user_factors(users, geometry), _unheld_score(geometry, bool(held.any()))
-    scores = np.empty((len(users), geometry.items))
-    for m, rows in enumerate(item_group_rows(geometry)):
-        scores[:, rows] = _group_scores(left, values[rows], held[m], geometry) if held[m].any() else unheld
+    scores = np.full((len(users), geometry.items), unheld)
+    for m, rows in (groups or ItemGroups(geometry)).known():
+        if held[m].any():
+            scores[:, rows] = _group_scores(left, values[rows], held[m], geometry)
     return scores
 
 
@@ -117,16 +133,16 @@ def streaming_scores(shelf: BlockPrefix, blocks: int, users: Float32Array) -> Fl
     """
     geometry = shelf.geometry
     left, unheld = _user_factors(users, geometry), _unheld_score(geometry, blocks > 0)
-    scores = np.empty((len(users), geometry.items))
+    scores = np.full((len(users), geometry.items), unheld)
     for rows, values, held in decode_item_groups(shelf, blocks):
-        scores[:, rows] = _group_scores(left, values, held, geometry) if held.any() else unheld
+        scores[:, rows] = _group_scores(left, values, held, geometry)
     return scores
 
 
 def decode_item_groups(
     shelf: BlockPrefix, blocks: int
-) -> Iterator[tuple[slice, Float32Array, NDArray[np.bool_]]]:
-    """Yield each item group: its items, their vectors (rows, d), and the slices that are held (N,).
+) -> Iterator[tuple[Rows, Float32Array, NDArray[np.bool_]]]:
+    """Yield each item group with blocks: its items, their vectors (rows, d), and the slices held (N,).
 
     Args:
         shelf: the blocks.
@@ -135,14 +151,16 @@ def decode_item_groups(
     Raises:
         RemoteProtocolError: the bytes of a block are not valid in its codec, or a number is not finite.
     """
-    geometry = shelf.geometry
-    for m, (rows, indices) in enumerate(
-        zip(item_group_rows(geometry), _block_indices(shelf, blocks), strict=True)
-    ):
-        values = np.zeros((rows.stop - rows.start, geometry.dim), dtype=np.float32)
+    geometry, groups = shelf.geometry, ItemGroups(shelf.geometry)
+    starts = [groups.read(geometry.cell(shelf.ids[at])[0], shelf.block(at)[0]) for at in range(blocks)]
+    for m, indices in enumerate(_block_indices(shelf, blocks)):
+        if not len(indices):
+            continue
+        rows, size = groups.rows(m), geometry.item_group(m)
+        values = np.zeros((size.stop - size.start, geometry.dim), dtype=np.float32)
         planes = np.zeros(geometry.slices, dtype=np.int64)
         for index in indices.tolist():
-            decode_into(shelf, index, values, planes)
+            decode_into(shelf, index, starts[index], values, planes)
         if not np.isfinite(values).all():
             raise RemoteProtocolError(Reason.CONTENT, f"numbers of item group {m} are not finite")
         yield rows, values, planes > 0
@@ -161,12 +179,6 @@ def score_factors(values: Float32Array, held: NDArray[np.bool_], geometry: Geome
         return factors
     sums = _sum_slices(factors, geometry) * (geometry.slices / max(1, int(held.sum())))
     return np.asarray(np.tile(sums, geometry.slices)[:, : geometry.dim])
-
-
-def item_group_rows(geometry: Geometry) -> Iterator[slice]:
-    """Yield the rows of each item group."""
-    for m in range(geometry.item_groups):
-        yield geometry.rows(m * geometry.slices * geometry.planes)
 
 
 def _block_indices(shelf: BlockPrefix, blocks: int) -> Iterator[IntArray]:

@@ -119,15 +119,44 @@ def decoded(cell, data, scale, plane, codec):
     return [scale * level for level in levels]
 
 
+def read_list(data, size, left):
+    """Return the *size* items of a list, of those in *left*, and the number of its bytes."""
+    if size == len(left):
+        return list(left), 0
+    bits = [byte >> place & 1 for byte in data for place in range(7, -1, -1)]
+    total, count, place, at, items = 4, 1, -1, 0, []
+    for _ in range(size):
+        k = next(k for k in range(64) if count << k >= total)
+        end = bits.index(0, at)
+        gap = (end - at) << k | sum(bits[end + 1 + low] << k - 1 - low for low in range(k))
+        place, at = place + 1 + gap, end + 1 + k
+        items.append(left[place])
+        total, count = total + gap, count + 1
+        if count == 16:
+            total, count = total // 2, count // 2
+    return items, -(-at // 8)
+
+
+def places(geometry, m):
+    """Return the places of the items of an item group in the order."""
+    items, groups, ends = geometry["items"], geometry["item_groups"], geometry.get("item_group_ends")
+    if ends:
+        return range(ends[m - 1] if m else 0, ends[m])
+    return range(m * items // groups, (m + 1) * items // groups)
+
+
 def rank(geometry, user, blocks):
     """Return (item, score) of the items that have a score, the best first; *blocks* are (id, data, scale)."""
     items, dim, width, planes = (geometry[key] for key in ("items", "dim", "slice_width", "planes"))
     slices, codec = -(-dim // width), geometry["codec"]
-    cells, values = {}, {}
+    cells, values, groups, left = {}, {}, {}, list(range(items))
     for block, data, scale in blocks:
         cell_number, plane = divmod(block, planes)
         m, n = divmod(cell_number, slices)
-        rows = range(m * items // geometry["item_groups"], (m + 1) * items // geometry["item_groups"])
+        if geometry.get("order") == "own" and m not in groups:
+            groups[m], begin = read_list(data, len(places(geometry, m)), left)
+            left, data = [item for item in left if item not in groups[m]], data[begin:]
+        rows = groups.get(m, places(geometry, m))
         columns = range(n * width, min((n + 1) * width, dim))
         count = len(rows) * len(columns)
         empty = {

@@ -18,6 +18,7 @@ from msgspec import UNSET
 
 import scenarios
 from cloud.blocks.encoding import RankingSettings, encode_model
+from cloud.blocks.item_order import growing_ends
 from cloud.blocks.store import BlockStore, Origin, load_store, read_origin, save_store
 from cloud.blocks.store_cache import default_root, store_key
 from cloud.blocks.trained_model import TrainedModel
@@ -32,7 +33,7 @@ from scenarios.language.schema import Model
 from scenarios.language.types import plain
 from wire.errors import InputError, RunError
 from wire.extras import is_installed, needs_extra
-from wire.geometry import Geometry, Unheld
+from wire.geometry import Geometry, ItemOrder, Unheld
 from wire.input_files import open_regular
 from wire.output_files import os_error_text
 from wire.text import printable
@@ -345,15 +346,18 @@ def encode_store(trained: TrainedModel, model: Model, tick: Callable[[int, int],
         model: codec, score, selection and layers.
         tick: receives the number of encoded user groups, and the number of all.
     """
+    items, item_groups = len(trained.item_tables[0]), trained.corrections.shape[1]
     geometry = Geometry(
-        items=len(trained.item_tables[0]),
+        items=items,
         dim=trained.user_vectors.shape[1],
-        item_groups=trained.corrections.shape[1],
+        item_groups=item_groups,
         slice_width=model.training.slice_width,
         codec=model.codec,
         planes=model.planes,
         score=model.score,
         unheld=UNSET if model.floor else Unheld.ZERO,
+        order=ItemOrder.OWN if model.own_order else UNSET,
+        item_group_ends=growing_ends(items, item_groups) if model.own_order else UNSET,
     )
     return encode_model(
         trained, geometry, RankingSettings(model.layers, model.selection, model.training.seed), tick

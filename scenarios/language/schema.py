@@ -31,7 +31,7 @@ from scenarios.language.prices import Prices
 from scenarios.language.sweep import SweepSection
 from scenarios.language.thresholds import Threshold, rules_of
 from wire.codecs import Codec
-from wire.geometry import MAX_BLOCKS, Score
+from wire.geometry import MAX_BLOCKS, MAX_ITEM_GROUP_ENDS, Score
 from wire.units import (
     BYTE_UNITS,
     TIME_UNITS,
@@ -73,6 +73,12 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """True to rank one block of each item group before all others: an item without a block is ranked last
     then. Else it scores 0, as the mean item does, and blocks are ranked by their worth from the first."""
 
+    order: Literal["auto", "own", "catalogue"] = "auto"
+    """Order of the items from which item groups are cut: each user group's `own`, the items that are
+    recommended most to it first, with lists of items in the blocks and item groups that grow; or that of the
+    `catalogue`, for all the same, in equal parts. `auto`: `own` where it is possible: if the codec is
+    `planes` or `coded`, without a floor and without the controller, with at most 256 item groups."""
+
     selection: Selection = Selection.PEEL
     """Order of a user group's blocks, after the floor if there is one. `peel`: by weight, or by weight per
     byte if the codec is `planes` or `coded`; `weight`: by weight, whatever the size; `weight_per_byte`: by
@@ -89,6 +95,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     def __post_init__(self) -> None:
         if self.store is not None:
             self._check_alone()
+        self._check_order()
         blocks = self.training.item_groups * self.training.slices * self.planes
         if blocks > MAX_BLOCKS:
             raise ValueError(
@@ -101,6 +108,29 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
             raise ValueError(
                 f"selection(={self.selection}) must be peel with codec {self.codec}: both give the same order"
             )
+
+    @property
+    def own_order(self) -> bool:
+        """True if item groups are cut from each user group's own order of items."""
+        return self.order == "own" or (self.order == "auto" and self._without_own_order is None)
+
+    @property
+    def _without_own_order(self) -> str | None:
+        """The key that rules out an order of each user group's own; None if none does."""
+        training = self.training
+        reasons = {
+            f"codec is {self.codec}": not self.codec.embedded,
+            "floor is true": self.floor,
+            "training.controller is enabled": training.controller.enabled,
+            f"training.item_groups is above {MAX_ITEM_GROUP_ENDS}": training.item_groups
+            > MAX_ITEM_GROUP_ENDS,
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)
+
+    def _check_order(self) -> None:
+        reason = self._without_own_order
+        if self.order == "own" and reason is not None:
+            raise ValueError(f"order(=own) must be catalogue where {reason}")
 
     def _check_alone(self) -> None:
         if not self.store:

@@ -1,5 +1,6 @@
 // The item table that blocks decode to, and the ranking of its items.
 
+import { ItemGroups } from "./item_lists.js";
 import { PlaneCell } from "./planes.js";
 
 /** The decoded blocks of a PEE. */
@@ -20,6 +21,7 @@ export class BlockTable {
     /** For each cell (item group, slice): the number of its planes held. */
     this.planes = new Uint8Array(itemGroups * slices);
     this.cells = new Map();
+    this.groups = new ItemGroups(this.geometry);
   }
 
   /**
@@ -30,13 +32,15 @@ export class BlockTable {
    */
   add(block, data, scale = 1) {
     const { geometry, values } = this;
-    const { number, plane, firstRow, endRow, firstColumn, endColumn } = geometry.cell(block);
+    const { number, itemGroup, plane, firstRow, endRow, firstColumn, endColumn } = geometry.cell(block);
     const columns = endColumn - firstColumn;
+    const rest = this.groups.read(itemGroup, data);
+    const items = this.groups.items.get(itemGroup);
     const read = geometry.embedded
-      ? this.bringPlanes(number, endRow - firstRow, columns, data, plane)
-      : numbers(geometry.codec, data, scale);
-    for (let row = firstRow, at = 0; row < endRow; row++) {
-      const start = row * geometry.dim + firstColumn;
+      ? this.bringPlanes(number, endRow - firstRow, columns, rest, plane)
+      : numbers(geometry.codec, rest, scale);
+    for (let row = 0, at = 0; row < items.length; row++) {
+      const start = items[row] * geometry.dim + firstColumn;
       for (let column = 0; column < columns; column++, at++) values[start + column] = read(at);
     }
     this.planes[number] = plane + 1;
@@ -61,16 +65,14 @@ export class BlockTable {
   scores(user) {
     const { items, itemGroups, slices, unheld } = this.geometry;
     const without = unheld === "zero" && this.held ? 0 : -Infinity;
-    const scores = new Float32Array(items);
+    const scores = new Float32Array(items).fill(without);
     for (let group = 0; group < itemGroups; group++) {
       const held = [];
       for (let slice = 0; slice < slices; slice++) {
         if (this.planes[group * slices + slice]) held.push(slice);
       }
-      const { firstRow, endRow } = this.geometry.rows(group);
-      for (let item = firstRow; item < endRow; item++) {
-        scores[item] = held.length ? this.score(user, item, held.length) : without;
-      }
+      if (!held.length) continue;
+      for (const item of this.groups.items.get(group)) scores[item] = this.score(user, item, held.length);
     }
     return scores;
   }

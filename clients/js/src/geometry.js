@@ -2,7 +2,7 @@
 
 const NUMBERS = { fp32: 4, fp16: 2, int8: 1 };
 export const CODECS = ["fp32", "fp16", "int8", "int4", "planes", "coded"];
-const FIELDS = ["items", "dim", "item_groups", "slice_width", "codec", "planes", "score", "unheld"];
+const FIELDS = ["items", "dim", "item_groups", "slice_width", "codec", "planes", "score", "unheld", "order", "item_group_ends"];
 const MOST_BLOCKS = 2 ** 16;
 
 /** The shape of an item table and of its blocks. */
@@ -19,16 +19,29 @@ export class Geometry {
     this.planes = notice.planes ?? 1;
     this.score = notice.score ?? "aligned";
     this.unheld = notice.unheld ?? "last";
+    this.order = notice.order ?? "catalogue";
+    this.itemGroupEnds = notice.item_group_ends;
     this.slices = Math.ceil(this.dim / this.sliceWidth);
     this.blocks = this.itemGroups * this.slices * this.planes;
     if (!CODECS.includes(this.codec)) throw new RangeError(`codec ${this.codec} is not known here`);
     if (!["aligned", "tiled"].includes(this.score)) throw new RangeError(`score ${this.score} is not known here`);
     if (!["last", "zero"].includes(this.unheld)) throw new RangeError(`unheld ${this.unheld} is not known here`);
+    if (!["catalogue", "own"].includes(this.order)) throw new RangeError(`order ${this.order} is not known here`);
+    if (this.order === "own" && !(this.embedded && this.unheld === "zero")) {
+      throw new RangeError("order own needs unheld zero and blocks with sizes");
+    }
     if (!(this.items >= 1 && this.items <= 2 ** 28 && this.dim >= 1 && this.dim <= 2 ** 16)) {
       throw new RangeError(`a table of ${this.items} x ${this.dim} is too large`);
     }
     if (!(this.itemGroups >= 1 && this.itemGroups <= this.items && this.blocks <= MOST_BLOCKS)) {
       throw new RangeError(`${this.blocks} blocks are too many`);
+    }
+    const ends = this.itemGroupEnds;
+    if (ends !== undefined) {
+      const rising = ends.every((end, m) => Number.isInteger(end) && end > (m ? ends[m - 1] : 0));
+      if (ends.length !== this.itemGroups || !rising || ends.at(-1) !== this.items) {
+        throw new RangeError("item_group_ends must rise item group by item group to the number of items");
+      }
     }
   }
 
@@ -53,8 +66,10 @@ export class Geometry {
     return { number, itemGroup, slice, plane: block % this.planes, ...rows, firstColumn, endColumn };
   }
 
-  /** Return the items of an item group: from `firstRow` up to, without, `endRow`. */
+  /** Return the places of an item group's items in the order: from `firstRow` up to, without, `endRow`. */
   rows(itemGroup) {
+    const ends = this.itemGroupEnds;
+    if (ends !== undefined) return { firstRow: itemGroup ? ends[itemGroup - 1] : 0, endRow: ends[itemGroup] };
     return {
       firstRow: Math.floor((itemGroup * this.items) / this.itemGroups),
       endRow: Math.floor(((itemGroup + 1) * this.items) / this.itemGroups),

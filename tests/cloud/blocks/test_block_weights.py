@@ -3,7 +3,8 @@ import numpy as np
 from cloud.blocks.block_weights import closed_form_weights, second_moment
 from cloud.data.interactions import item_group_bounds
 from cloud.training.config import Training
-from cloud.training.item_weights import group_item_weights, partition_table
+from cloud.training.item_weights import group_item_weights, partition_table, recommended_item_weights
+from cloud.training.loop import Factors
 from tests.cloud.worlds import checkerboard
 from wire.random_streams import stream
 
@@ -46,6 +47,22 @@ def test_an_item_counts_by_the_groups_own_interactions_and_a_little_by_all() -> 
     expected = (own / own.sum() + 0.5 * everywhere / everywhere.sum()) / 1.5
     np.testing.assert_allclose(weights[0], expected, rtol=1e-5)
     assert (weights > 0).all()
+
+
+def test_an_item_counts_by_how_often_the_table_recommends_it_and_a_little_by_what_was_met() -> None:
+    """Even users like item 0 most, then 2, then 4, and so on; what they have met is not recommended."""
+    world, parity = checkerboard(), np.arange(40) % 2
+    users = np.stack([1 - parity, parity], axis=1).astype(np.float32)
+    liking = np.where(np.arange(40) % 2 == 0, 100.0, 10.0) - np.arange(40)
+    factors = Factors(users, np.stack([liking, -liking], axis=1).astype(np.float32))
+    met = group_item_weights(parity, world)
+    weights = recommended_item_weights(factors, parity, world, met)
+    shown = np.zeros(40)
+    for user in range(0, 40, 2):
+        ranked = [item for item in np.argsort(-liking) if item not in world.train[user]]
+        shown[ranked[:20]] += 1 / 20
+    np.testing.assert_allclose(weights[0], 0.7 * shown / 20 + 0.3 * met[0], rtol=1e-5)
+    np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-5)
 
 
 def test_a_value_per_block_is_spread_over_its_entries() -> None:

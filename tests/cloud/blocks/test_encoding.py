@@ -1,5 +1,6 @@
 """Blocks of a trained table: decoded prefixes, their utility, and that utility falls."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,14 +9,14 @@ from hypothesis import strategies as st
 from cloud.blocks.embedded_table import convex_hull, rank_embedded, scale_for_embedding
 from cloud.blocks.encoding import encode_group
 from cloud.blocks.group_table import GroupTable
+from cloud.blocks.item_order import growing_ends, item_order
+from cloud.blocks.partition import partition_of
 from cloud.blocks.selection import Selection, ranking_policy
-from cloud.training.config import Training
-from cloud.training.item_weights import partition_table
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.scoring import ItemTable
 from wire.codecs import Codec
 from wire.codecs.planes import dequantise
-from wire.geometry import Geometry, Unheld
+from wire.geometry import Geometry, ItemOrder, Unheld
 from wire.random_streams import stream
 
 
@@ -34,11 +35,14 @@ def groups(draw: st.DrawFn) -> tuple[Geometry, GroupTable]:
         planes=9 if codec.embedded else 1,
         unheld=draw(st.sampled_from(Unheld)),
     )
+    if codec.embedded and not geometry.floor and draw(st.booleans()):
+        ends = growing_ends(items, item_groups)
+        geometry = msgspec.structs.replace(geometry, order=ItemOrder.OWN, item_group_ends=ends)
     table = rng.standard_normal((items, dim)) * 0.7 ** np.arange(dim)
     if draw(st.booleans()):
         table[geometry.rows(0)] = 0.0  # nobody has met these
     moments = rng.random(dim) * (rng.random(dim) < 0.9)
-    weights = 1 / np.arange(1, items + 1)
+    weights = rng.permutation(1 / np.arange(1, items + 1))
     corrections = rng.uniform(0.5, 2, (item_groups, geometry.slices))
     return geometry, GroupTable(
         table.astype(np.float32),
@@ -63,16 +67,13 @@ def test_more_budget_never_lowers_what_the_ranking_maximizes(made: tuple[Geometr
     shelf.append(blocks.blocks)
     assert shelf.resident == list(blocks.layers.bytes)
     table = ItemTable(shelf)
+    group = group.taken(order := item_order(geometry, group.item_weights))
     target = scale_for_embedding(group)[0] if geometry.codec.embedded else group.table
-    partition = partition_table(
-        geometry.items,
-        geometry.dim,
-        Training(dim=geometry.dim, item_groups=geometry.item_groups, slice_width=geometry.slice_width),
-    )
+    partition = partition_of(geometry)
     moments = np.ones(geometry.dim) if geometry.codec.embedded else group.second_moment
 
     def distortion() -> float:
-        rest = target.astype(np.float64) - table.values
+        rest = target.astype(np.float64) - table.values[order]
         energy = group.item_weights[:, None] * moments * np.square(rest)
         return float(group.apply_corrections(partition.sums(energy)).sum())
 

@@ -1,5 +1,6 @@
 """Scores of what is held: by hand on two slices, and the same from a table that is kept or decoded anew."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from devices.recommender.scoring import ItemTable, product_form, streaming_score
 from wire.blocks import Blocks
 from wire.codecs import Codec
 from wire.errors import Reason, RemoteProtocolError
-from wire.geometry import Geometry, Score, Unheld
+from wire.geometry import Geometry, ItemOrder, Score, Unheld
 from wire.ranking_metrics import top_k
 
 
@@ -32,10 +33,12 @@ def shelves(draw: st.DrawFn) -> BlockPrefix:
         score=draw(st.sampled_from(Score)),
         unheld=draw(st.sampled_from(Unheld)),
     )
+    if codec.embedded and not geometry.floor and draw(st.booleans()):
+        geometry = msgspec.structs.replace(geometry, order=ItemOrder.OWN)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     table = (rng.standard_normal((items, dim)) * 0.7 ** np.arange(dim)).astype(np.float32)
     worth = rng.uniform(0.5, 2, (geometry.item_groups, geometry.slices)).astype(np.float32)
-    group = GroupTable(table, np.ones(dim), np.ones(items, dtype=np.float32), worth)
+    group = GroupTable(table, np.ones(dim), rng.random(items).astype(np.float32), worth)
     blocks, _ = encode_group(geometry, group, layers=1)
     return prefix_of(geometry, blocks.blocks)
 
