@@ -1,5 +1,6 @@
 """Small worlds with known numbers, for tests of any part."""
 
+import msgspec
 import numpy as np
 
 from cloud.blocks.embedded_table import scale_for_embedding
@@ -8,7 +9,7 @@ from cloud.blocks.group_table import GroupTable
 from cloud.blocks.next_version import NextNumbers, encode_next_version
 from cloud.blocks.store import BlockStore, build_store
 from wire.codecs import Codec
-from wire.geometry import Geometry
+from wire.geometry import Geometry, ItemOrder, Unheld
 
 
 def a_store(
@@ -47,14 +48,27 @@ def a_store(
 
 
 def a_lineage(
-    *, codec: Codec = Codec.CODED, versions: int = 2, items: int = 60, layers: int = 8, drift: float = 0.01
+    *,
+    codec: Codec = Codec.CODED,
+    versions: int = 2,
+    items: int = 60,
+    layers: int = 8,
+    drift: float = 0.01,
+    own_order: bool = False,
 ) -> tuple[BlockStore, ...]:
-    """Return a store and the versions that follow it: each number moves a little from one to the next."""
+    """Return a store and the versions that follow it: each number moves a little from one to the next.
+
+    With *own_order* item groups are not ranges of the catalogue, but of the even items, then of the odd ones.
+    """
     rng, geometry = np.random.default_rng(7), a_geometry(codec, items=items)
+    if own_order:
+        geometry = msgspec.structs.replace(geometry, unheld=Unheld.ZERO, order=ItemOrder.OWN)
+    wanted = (np.arange(items) % 2 == 0).astype(np.float32) + 1
     tables = [(rng.laplace(size=(items, 8)) / 10).clip(-0.9, 0.9) for _ in range(2)]
     vectors = rng.standard_normal((6, 8))
     groups = [
-        GroupTable(table.astype(np.float32), np.ones(8), np.ones(items, dtype=np.float32)) for table in tables
+        GroupTable(table.astype(np.float32), np.ones(8), wanted if own_order else np.ones_like(wanted))
+        for table in tables
     ]
     scales = [scale_for_embedding(group)[0] / np.where(group.table == 0, 1, group.table) for group in groups]
     stores = [

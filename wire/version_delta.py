@@ -4,7 +4,8 @@ Two versions of a lineage have the same geometry, ranking and number of blocks i
 differ, and few of them by more than a step. So a delta does not send blocks. It sends, for each number of the
 cells that are held, the change of its q (`wire.codecs.planes`, with its sign) at the last plane that the new
 blocks have. The device decodes the old blocks of a cell, adds the changes, and encodes the new blocks, which
-are the same bytes as the cloud's; a list of items (`wire.item_lists`) at the start of a block stays. A checksum of the new blocks proves it.
+are the same bytes as the cloud's. A list of items at the start of a block (`wire.item_lists`) stays as it is.
+A checksum of the new blocks proves it.
 
 A delta is, little-endian:
 
