@@ -171,3 +171,12 @@ def history_length(settings: LearningSettings, items: int, budget_bytes: int) ->
 def history_bytes(settings: LearningSettings, items: int, budget_bytes: int) -> int:
     """Return the bytes of a device's budget that are set aside for the items that it has met."""
     return history_length(settings, items, budget_bytes) * item_number_bytes(items)
+
+
+def whole_budget(settings: LearningSettings, items: int, blocks_bytes: int) -> int:
+    """Return the budget that leaves *blocks_bytes* for blocks; of some small ones the largest that does."""
+    size = item_number_bytes(items)
+    budgets = (blocks_bytes + count * size for count in range(settings.history, -1, -1))
+    return next(
+        budget for budget in budgets if budget - history_bytes(settings, items, budget) == blocks_bytes
+    )

@@ -9,7 +9,7 @@ import numpy as np
 
 from devices.protocol.agent import Agent
 from devices.protocol.report_scheduler import ReportScheduler
-from devices.simulated.budget_trajectory import resume_from
+from devices.simulated.budget_trajectory import BudgetTrajectory, resume_from
 from devices.simulated.context import SimulationContext
 from devices.simulated.device import CONNECTIVITY, MEMORY, VISITS, Device
 from devices.simulated.fleet_config import FleetConfig, TraceSeries, device_connectivity, device_trajectory
@@ -62,7 +62,7 @@ def start_device(
         layers = context.first_quality(spec.user).layers
         trajectory, start_ns = device_trajectory(spec, config, series, actions, layers), spec.start_ns
     else:
-        changes, trajectory, start_ns = recorded.connectivity, recorded.trajectory, 0
+        changes, trajectory, start_ns = recorded.connectivity, _recorded_budgets(recorded, context), 0
     if since_ns:
         trajectory, start_ns = resume_from(trajectory, start_ns, since_ns)
         changes = resume_at(changes or connectivity_changes([offline_until(spec.start_ns)]), since_ns)
@@ -92,6 +92,13 @@ def start_device(
         moves = network_changes(actions, group.network)
         _schedule(context, moves, lambda network: device.change_links(*links.on(network)), since_ns)
     return device
+
+
+def _recorded_budgets(recorded: RecordedDevice, context: SimulationContext) -> BudgetTrajectory:
+    """Return the recorded budgets, with what learning keeps of them."""
+    return (
+        recorded.trajectory if context.visits is None else context.visits.whole_budgets(recorded.trajectory)
+    )
 
 
 def _start_visits(device: Device, spec: DeviceSpec, context: SimulationContext, since_ns: int) -> None:

@@ -13,9 +13,10 @@ import numpy as np
 from devices.event_log import InteractionEvent, InteractionRow
 from devices.protocol.agent import Agent
 from devices.recommender.decoded_tables import DecodedTable, DecodedTables
-from devices.recommender.learning import history_bytes, history_length, item_number_bytes
+from devices.recommender.learning import history_bytes, history_length, item_number_bytes, whole_budget
 from devices.recommender.prequential import rank_list, rank_scores
 from devices.recommender.quality import NOTHING, Quality
+from devices.simulated.budget_trajectory import BudgetTrajectory
 from devices.simulated.clock import Clock
 from devices.simulated.recommender_settings import (
     CloudRefit,
@@ -65,6 +66,14 @@ class VisitContext:
             (version for version in self.versions if self.trained_ns.get(version, 0) <= t_ns),
             key=lambda version: (self.trained_ns.get(version, 0), -self.versions.index(version)),
         )
+
+    def whole_budgets(self, recorded: BudgetTrajectory) -> BudgetTrajectory:
+        """Yield a recorded trajectory, whose budgets are those of blocks, with the budgets of the device."""
+        settings, items = self.recommender, self.visits.n_items
+        for wait_ns, free_bytes, budget_bytes in recorded:
+            if isinstance(settings, LearningVector):
+                budget_bytes = whole_budget(settings, items, budget_bytes)
+            yield wait_ns, free_bytes, budget_bytes
 
 
 class VisitingDevice(Protocol):

@@ -51,7 +51,8 @@ def _first_titles(model: PreparedModel, titles: Mapping[str, str], user: int) ->
     table.hold(group.count)
     # As `recommend` compares them: as float32, items that the user has met left out.
     scores = np.asarray(table.scores(store.user_vectors[user][None]), dtype=np.float32)
-    scores[:, interactions.known[user]] = -np.inf
+    if user < interactions.n_users:  # a newcomer knows nothing yet
+        scores[:, interactions.known[user]] = -np.inf
     for item in top_k(scores, min(SHOWN, interactions.n_items))[0].tolist():
         if scores[0, item] > -np.inf:
             name = interactions.item_ids[item]

@@ -13,6 +13,7 @@ from devices.recommender.learning import (
     history_length,
     item_number_bytes,
     learn_from_blocks,
+    whole_budget,
 )
 from devices.recommender.scoring import ItemTable, score_factors, streaming_scores
 from tests.devices.recommender.test_scoring import shelves
@@ -149,3 +150,16 @@ def test_what_is_remembered_takes_at_most_an_eighth_of_any_budget(
     assert size == length * item_number_bytes(items) <= budget / 8
     assert length == history or size + item_number_bytes(items) > budget // 8
     assert items <= 256 ** item_number_bytes(items)
+
+
+@given(st.integers(0, 5000), st.integers(1, 200_000), st.integers(1, 64))
+def test_the_budget_of_a_recording_is_found_from_what_it_left_for_blocks(
+    budget: int, items: int, history: int
+) -> None:
+    settings = LearningSettings(history=history)
+    blocks = budget - history_bytes(settings, items, budget)
+    found = whole_budget(settings, items, blocks)
+    assert found - history_bytes(settings, items, found) == blocks
+    assert found >= budget
+    if budget > 8 * item_number_bytes(items) * history:
+        assert found == budget
