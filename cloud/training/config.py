@@ -79,7 +79,7 @@ class Controller(Setting, frozen=True, kw_only=True):
     """Width of the network's hidden layer."""
 
     table_learning_rate: Rate = 0.005
-    """Adam's rate for the table, which `weights` take turns with."""
+    """Adam's rate for the copy of the table that `weights` take turns with; the table stays as it is."""
 
     reach: Annotated[float, Meta(gt=0.0, le=20.0)] = 2.0
     """Largest `correction`, up or down, of a weight's natural logarithm."""

@@ -6,19 +6,17 @@ batch.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cloud.data.interactions import Interactions
-from cloud.training.backbones.lightgcn import UnseenItems, bpr_loss, pair_batches
-from cloud.training.backbones.mf import dropout, multinomial_loss, user_weights
 from cloud.training.config import Refinement, Training
 from cloud.training.evaluation import mean_or_nan, ndcg_per_user, number_or_none
+from cloud.training.group_loss import GroupLoss
 from cloud.training.group_tables import GroupTables
 from cloud.training.loop import EarlyStopping, Tick, batches, generator, gradient_step
 from cloud.training.validation_guard import (
@@ -31,7 +29,7 @@ from cloud.training.validation_guard import (
     validation_users,
 )
 from wire.arrays import Float32Array
-from wire.ranking_metrics import FloatArray, IntArray, ItemLists
+from wire.ranking_metrics import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,22 +140,17 @@ def _train_from(
 ) -> None:
     """Train a copy of *start*, shape (I, d), with early stopping by *best*."""
     settings, members = config.refine, model.members(group)
-    train = interactions.train.take(members)
-    vectors = torch.from_numpy(model.users[members])  # (n_g, d)
     rng = generator(config.seed, "refine", group)
+    loss_of = GroupLoss.of(model.users[members], interactions.train.take(members), len(start), config, rng)
     origin = torch.from_numpy(start)  # (I, d)
     learned = _start_table(origin, settings, rng)
-    losses = (
-        _pair_losses(vectors, train, len(start), config, rng)
-        if settings.loss == "bpr"
-        else _softmax_losses(vectors, train, config, rng)
-    )
     optimizer = torch.optim.Adam(learned.parameters, lr=settings.learning_rate, fused=True)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, losses.steps * settings.epochs))
+    steps = math.ceil(len(members) / config.batch_size) * settings.epochs
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for epoch in range(1, settings.epochs + 1):
-        for loss_of in losses.epoch():
+        for batch in batches(np.arange(len(members)), config.batch_size, rng):  # (B,)
             table = learned.table()
-            loss = loss_of(table) + _pull(table, origin, settings.pull / len(members))
+            loss = loss_of(table, batch) + _pull(table, origin, settings.pull / len(members))
             gradient_step(optimizer, loss, f"refinement of group {group}", settings.learning_rate)
             decay.step()
         if not settings.early_stop:
@@ -171,48 +164,6 @@ def _train_from(
         best.update(
             math.inf, settings.epochs, learned.table()
         )  # the last table, without a look at validation
-
-
-@dataclass(frozen=True, eq=False)
-class GroupLosses:
-    """The losses of a table, shape (I, d), on a group's interactions: *steps* of them in an epoch."""
-
-    steps: int
-    epoch: Callable[[], Iterator[Callable[[Tensor], Tensor]]]
-    """Yields the loss of each batch of an epoch, as a function of the table."""
-
-
-def _softmax_losses(vectors: Tensor, train: ItemLists, config: Training, rng: torch.Generator) -> GroupLosses:
-    """Return the losses of the backbone `mf`, on batches of users with *vectors*, shape (n_g, d)."""
-    weights = user_weights(train.counts(), config.user_weight_exponent)
-
-    def of_batch(batch: IntArray, table: Tensor) -> Tensor:
-        scores = dropout(vectors[batch], config.dropout, rng) @ table.T  # (B, I)
-        return multinomial_loss(scores, train.take(batch), weights[batch])
-
-    def epoch() -> Iterator[Callable[[Tensor], Tensor]]:
-        for batch in batches(np.arange(len(vectors)), config.batch_size, rng):  # (B,)
-            yield partial(of_batch, batch)
-
-    return GroupLosses(math.ceil(len(vectors) / config.batch_size), epoch)
-
-
-def _pair_losses(
-    vectors: Tensor, train: ItemLists, n_items: int, config: Training, rng: torch.Generator
-) -> GroupLosses:
-    """Return the losses of the backbone `lightgcn`, on batches of interactions; see `_softmax_losses`."""
-    unknown = UnseenItems.of(train, n_items)
-    pairs, size = unknown.comparable_pairs(train), config.lightgcn.batch_size
-
-    def of_batch(users: Tensor, liked: Tensor, table: Tensor) -> Tensor:
-        others = unknown.draw(users, rng)
-        return bpr_loss(dropout(vectors[users], config.dropout, rng), table[liked], table[others])
-
-    def epoch() -> Iterator[Callable[[Tensor], Tensor]]:
-        for users, liked in pair_batches(pairs, size, rng):
-            yield partial(of_batch, users, liked)
-
-    return GroupLosses(math.ceil(len(pairs[0]) / size), epoch)
 
 
 @dataclass(frozen=True, eq=False)

@@ -122,7 +122,6 @@ def personalize(
             model, rotation = rotate(model, item_weights, interactions, config, evaluator, ticker)
         ticker = _ticker("controller", progress)
         result = learn_block_weights(model, item_weights, interactions, config, partition, evaluator, ticker)
-        model = result.model
         report: dict[str, object] = {
             "interactions": _interactions_report(interactions),
             "pretrain": start.report,

@@ -1,7 +1,5 @@
 """Parts of the controller that a correction and learned weights share."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,14 +12,6 @@ from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, ItemLists
 
 MASK_PENALTY = 1e4  # subtracted from scores of known items; infinity would lead to 0 * infinity
-
-
-@dataclass(frozen=True, eq=False)
-class LearnedWeights:
-    """Learned results of every group: its table (I, d), and corrections (M, N)."""
-
-    tables: tuple[Float32Array, ...]
-    corrections: list[FloatArray]
 
 
 def group_second_moment(model: GroupTables, group: int) -> FloatArray:

@@ -12,7 +12,6 @@ from cloud.blocks.partition import Partition
 from cloud.data.interactions import Interactions
 from cloud.training.config import Controller, Training
 from cloud.training.controller.common import (
-    LearnedWeights,
     broadcast,
     group_second_moment,
     item_group_popularity,
@@ -54,7 +53,7 @@ def learn_corrections(
     config: Training,
     partition: Partition,
     tick: Tick,
-) -> LearnedWeights:
+) -> list[FloatArray]:
     """Learn one network of corrections on the *learning* half of each group's validation users."""
     settings = config.controller
     features = block_features(model, closed, item_weights, interactions, partition)  # (G, M, N, F)
@@ -77,7 +76,7 @@ def learn_corrections(
         if step % 20 == 0 or step == steps:
             tick(step, steps, f"validation loss {loss.item():.3f}")
     logarithms = correction_net(features).detach().numpy().astype(np.float64)  # (G, M, N)
-    return LearnedWeights(model.tables, list(np.exp(logarithms)))
+    return list(np.exp(logarithms))
 
 
 def block_features(

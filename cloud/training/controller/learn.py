@@ -14,11 +14,13 @@ derivative of W* is zero, and the first-order gradient used here is the whole gr
 Compared with the paper, tables do not adapt to the weights, as they would if refinement ran with partly
 closed gates.
 
-For weights the two levels take turns, one step each: the table on training data under the current weights,
-the weights on validation data with the current table. This ignores how the table will respond to the
-weights, as first-order methods do.
+For weights the two levels take turns, one step each: a copy of the table on training data under the current
+weights, the weights on validation data with the current copy. This ignores how the copy will respond to the
+weights, as first-order methods do. The weights choose blocks; the table that is cut into blocks stays as
+refinement left it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,10 +30,7 @@ from cloud.blocks.group_table import GroupTable
 from cloud.blocks.partition import Partition
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
-from cloud.training.controller.common import (
-    LearnedWeights,
-    group_second_moment,
-)
+from cloud.training.controller.common import group_second_moment
 from cloud.training.controller.correction import learn_corrections
 from cloud.training.controller.weights import learn_weights
 from cloud.training.evaluation import mean_or_nan, number_or_none
@@ -39,7 +38,6 @@ from cloud.training.group_tables import GroupTables
 from cloud.training.loop import Tick
 from cloud.training.validation_guard import (
     Evaluator,
-    GuardDecisions,
     StageReport,
     ValidationUsers,
     decide,
@@ -57,11 +55,10 @@ from wire.ranking_metrics import FloatArray
 class ControllerResult:
     """The result of the controller.
 
-    ``corrections``, shape (G, M, N), positive and finite: factors for the closed-form weights of the blocks
-    of ``model``; 1 if the closed form is kept.
+    ``corrections``, shape (G, M, N), positive and finite: factors for the closed-form weights of the blocks;
+    1 if the closed form is kept.
     """
 
-    model: GroupTables
     corrections: Float32Array
     report: StageReport
 
@@ -94,9 +91,7 @@ def learn_block_weights(
     """
     n_groups, guard = len(model.tables), config.guard
     if not config.controller.enabled:
-        return ControllerResult(
-            model, np.ones((n_groups, *partition.shape), dtype=np.float32), StageReport.off()
-        )
+        return ControllerResult(np.ones((n_groups, *partition.shape), dtype=np.float32), StageReport.off())
     halves = [_split_users(model, group, interactions, config) for group in range(n_groups)]
     closed = [
         closed_form_weights(table, group_second_moment(model, group), item_weights[group], partition)
@@ -120,14 +115,16 @@ def learn_block_weights(
     summary = {"enabled": True, "learns": config.controller.learns, **decisions.report()}
     entries = [
         _group_entry(factors, kept, comparisons.get(group))
-        for group, (factors, kept) in enumerate(zip(learned.corrections, decisions.keep, strict=True))
+        for group, (factors, kept) in enumerate(zip(learned, decisions.keep, strict=True))
     ]
-    return _apply_decisions(model, learned, decisions, StageReport(summary, entries))
+    pairs = zip(learned, decisions.keep, strict=True)
+    corrections = np.stack([factors if kept else np.ones_like(factors) for factors, kept in pairs])
+    return ControllerResult(corrections.astype(np.float32), StageReport(summary, entries))
 
 
 def _evaluate_group(
     model: GroupTables,
-    learned: LearnedWeights,
+    learned: Sequence[FloatArray],
     group: int,
     item_weights: Float32Array,
     validation: ValidationUsers,
@@ -135,9 +132,9 @@ def _evaluate_group(
 ) -> tuple[FloatArray, FloatArray]:
     """Return the deciding users' quality with the closed form and with the learned weights, shapes (n,)."""
     moment, vectors = group_second_moment(model, group), model.users[validation.users]
-    factors = learned.corrections[group].astype(np.float32)
+    factors = learned[group].astype(np.float32)
     before = GroupTable(model.tables[group], moment, item_weights)
-    after = GroupTable(learned.tables[group], moment, item_weights, factors)
+    after = GroupTable(model.tables[group], moment, item_weights, factors)
     return evaluate(before, vectors, validation), evaluate(after, vectors, validation)
 
 
@@ -157,19 +154,6 @@ def _group_entry(
             "valid_ndcg_at_20_learned": number_or_none(mean_or_nan(after)),
         }
     return entry
-
-
-def _apply_decisions(
-    model: GroupTables, learned: LearnedWeights, decisions: GuardDecisions, report: StageReport
-) -> ControllerResult:
-    """Return the model with the learned tables and corrections of the groups that keep them."""
-    triples = zip(model.tables, learned.tables, decisions.keep, strict=True)
-    tables = tuple(new if kept else old for old, new, kept in triples)
-    pairs = zip(learned.corrections, decisions.keep, strict=True)
-    corrections = np.stack([factors if kept else np.ones_like(factors) for factors, kept in pairs])
-    return ControllerResult(
-        GroupTables(model.users, model.groups, tables), corrections.astype(np.float32), report
-    )
 
 
 def _split_users(

@@ -7,18 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloud.blocks.block_weights import closed_form_weights
 from cloud.blocks.partition import Partition
 from cloud.data.interactions import Interactions
-from cloud.training.backbones.mf import dropout, multinomial_loss, user_weights
 from cloud.training.config import Training
 from cloud.training.controller.common import (
-    LearnedWeights,
     broadcast,
-    group_second_moment,
     item_group_popularity,
     validation_loss,
 )
+from cloud.training.group_loss import GroupLoss
 from cloud.training.group_tables import GroupTables
 from cloud.training.loop import Tick, generator, gradient_step
 from cloud.training.validation_guard import (
@@ -61,22 +58,19 @@ def learn_weights(
     config: Training,
     partition: Partition,
     tick: Tick,
-) -> LearnedWeights:
-    """Learn each group's weights and table in turns; no table is multiplied by its weights at the end.
+) -> list[FloatArray]:
+    """Learn each group's weights, in turns with a copy of its table; the table itself stays as it is.
 
-    The closed form is not used; the corrections turn the closed-form weights of the table into the learned
-    ones.
+    The closed form is not used; the corrections turn the closed-form weights into the learned ones.
     """
     popularity = np.log(item_group_popularity(item_weights, partition))  # (G, M)
-    tables, corrections = [], []
+    corrections = []
     for group, validation in enumerate(learning):
         features = _standardise(torch.from_numpy(popularity[group].astype(np.float32)))
-        table, weights = _alternate(model, group, features, validation, interactions, config, partition)
-        closed = closed_form_weights(table, group_second_moment(model, group), item_weights[group], partition)
-        tables.append(table)
-        corrections.append(np.maximum(weights / weights.sum(), MIN_WEIGHT) / closed)
+        weights = _alternate(model, group, features, validation, interactions, config, partition)
+        corrections.append(np.maximum(weights / weights.sum(), MIN_WEIGHT) / closed[group])
         tick(group + 1, len(learning), f"group {group}: {len(validation.users)} users to learn from")
-    return LearnedWeights(tuple(tables), corrections)
+    return corrections
 
 
 def _alternate(
@@ -87,14 +81,14 @@ def _alternate(
     interactions: Interactions,
     config: Training,
     partition: Partition,
-) -> tuple[Float32Array, FloatArray]:
-    """Return one group's table, shape (I, d), and the weights of its blocks, (M, N)."""
+) -> FloatArray:
+    """Return the weights of one group's blocks, shape (M, N)."""
     settings, members = config.controller, model.members(group)
     rng = generator(config.seed, "controller", "weights", group)
     weight_net = _new_weight_net(partition.shape, settings.hidden, rng)
     train = interactions.train.take(members)
-    importance = user_weights(train.counts(), config.user_weight_exponent)
     vectors = torch.from_numpy(model.users[members])  # (n_g, d)
+    loss_of = GroupLoss.of(model.users[members], train, partition.n_items, config, rng)
     validation_vectors = torch.from_numpy(model.users[validation.users])  # (n, d)
     table = torch.from_numpy(model.tables[group]).clone().requires_grad_()  # (I, d)
     inner = torch.optim.Adam([table], lr=settings.table_learning_rate)
@@ -104,10 +98,9 @@ def _alternate(
         doing = f"the controller of group {group} in step {step}"
         batch = torch.randperm(len(members), generator=rng).numpy()[: settings.batch_size]  # (B,)
         entries = broadcast(weight_net(popularity, losses).detach(), partition)  # (I, d)
-        scores = dropout(vectors[batch], config.dropout, rng) @ (table * entries).T  # (B, I)
-        loss = multinomial_loss(scores, train.take(batch), importance[batch])
-        gradient_step(inner, loss, doing, settings.table_learning_rate)
-        losses = _losses_by_item_group(scores.detach(), train.take(batch), partition)
+        gradient_step(inner, loss_of(table * entries, batch), doing, settings.table_learning_rate)
+        scores = vectors[batch] @ (table.detach() * entries).T  # (B, I)
+        losses = _losses_by_item_group(scores, train.take(batch), partition)
         if not len(validation.users):
             continue
         batch = torch.randperm(len(validation_vectors), generator=rng).numpy()[: settings.batch_size]
@@ -115,8 +108,7 @@ def _alternate(
         scores = validation_vectors[batch] @ (table.detach() * entries).T
         loss = validation_loss(scores, validation.known.take(batch), validation.relevant.take(batch))
         gradient_step(outer, loss, doing, settings.learning_rate)
-    weights = weight_net(popularity, losses).detach()
-    return table.detach().numpy(), weights.numpy().astype(np.float64)
+    return weight_net(popularity, losses).detach().numpy().astype(np.float64)
 
 
 def _losses_by_item_group(scores: Tensor, targets: ItemLists, partition: Partition) -> Tensor:

@@ -45,7 +45,9 @@ def test_what_is_written_wins_and_the_rest_stays_the_recipes() -> None:
 
 def test_an_override_reaches_into_a_recipe_and_can_choose_it() -> None:
     once = model(PAPER, "model.training.controller.steps=7")
-    assert once.training.controller == Controller(enabled=True, learns="weights", steps=7)
+    assert once.training.controller == Controller(
+        enabled=True, learns="weights", steps=7, table_learning_rate=0.0003
+    )
     assert model(SMALL, "model.recipe=paper") == model(PAPER)
     assert model(SMALL, "model.training.refine.epochs=3", "model.recipe=paper").training.refine.pull == 0
 

@@ -53,9 +53,7 @@ def weighed(model: GroupTables, config: Training) -> tuple[ControllerResult, Flo
     partition = partition_table(40, model.users.shape[1], config)
     items = group_item_weights(model.groups, world)
     actual = learn_block_weights(model, items, world, config, partition, an_evaluator(partition), ignore)
-    closed = closed_form_weights(
-        actual.model.tables[0], second_moment(actual.model.users), items[0], partition
-    )
+    closed = closed_form_weights(model.tables[0], second_moment(model.users), items[0], partition)
     return actual, np.asarray(closed * actual.corrections[0])
 
 
@@ -65,7 +63,6 @@ def test_the_controller_learns_what_validation_likes_where_energy_misleads() -> 
     off, closed = weighed(model, replace(CONFIG, controller=Controller(enabled=False)))
     assert closed[0].argmax() == 0
     assert weights[0].argmax() == 1
-    assert actual.model.tables[0] is model.tables[0]  # a correction leaves tables alone
     (entry,) = actual.report.groups
     assert (entry["kept"], entry["judges"]) == (True, 20)
     before, after = entry["valid_ndcg_at_20_closed_form"], entry["valid_ndcg_at_20_learned"]
@@ -85,16 +82,15 @@ def test_a_correction_that_does_not_convince_is_not_kept() -> None:
     assert weights[0].argmax() == 0
 
 
-def test_weights_are_learned_from_nothing_and_change_no_number_of_the_table() -> None:
+def test_weights_are_learned_from_nothing() -> None:
     world = checkerboard()
     model = misleading_model(world)
     still = Controller(
         enabled=True, learns="weights", steps=200, learning_rate=0.05, table_learning_rate=1e-6
     )
-    actual, weights = weighed(model, replace(CONFIG, controller=still, guard=Guard(enabled=False)))
+    _, weights = weighed(model, replace(CONFIG, controller=still, guard=Guard(enabled=False)))
     assert weights[0].argmax() == 1
     assert weights.sum() == pytest.approx(1)
-    np.testing.assert_allclose(actual.model.tables[0], model.tables[0], rtol=2e-2, atol=1e-3)
 
 
 def test_weights_that_begin_alike_need_a_step_to_differ() -> None:
@@ -102,19 +98,20 @@ def test_weights_that_begin_alike_need_a_step_to_differ() -> None:
     controller = Controller(
         enabled=True, learns="weights", steps=1, learning_rate=1e-6, table_learning_rate=1e-6
     )
-    actual, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
+    _, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
     np.testing.assert_allclose(weights, [[0.5, 0.5]], atol=1e-4)
-    np.testing.assert_allclose(actual.model.tables[0], model.tables[0], atol=1e-3)
 
 
-def test_tables_and_weights_take_turns() -> None:
-    model = misleading_model(checkerboard())
-    controller = Controller(enabled=True, learns="weights", steps=60, table_learning_rate=0.05)
-    actual, weights = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
-    table = actual.model.tables[0]
-    # The table unlearns its noise on training data while the weights turn to the taste.
-    assert np.abs(table[:, 0]).mean() < 0.7 * np.abs(model.tables[0][:, 0]).mean()
-    assert weights[0, 1] > 0.6
+def test_weights_see_how_the_table_would_learn() -> None:
+    """The copy of the table unlearns its noise on training data, which makes the noisy block less bad."""
+    model, before = misleading_model(checkerboard()), misleading_model(checkerboard()).tables[0]
+    weights = {}
+    for rate in (1e-6, 0.05):
+        controller = Controller(enabled=True, learns="weights", steps=60, table_learning_rate=rate)
+        _, weights[rate] = weighed(model, replace(CONFIG, controller=controller, guard=Guard(enabled=False)))
+    assert weights[0.05][0, 1] > 0.6
+    assert weights[1e-6][0, 1] > weights[0.05][0, 1]
+    np.testing.assert_array_equal(model.tables[0], before)  # the table that ships is as it was
 
 
 def test_corrections_of_blocks_that_say_nothing_are_positive_and_finite() -> None:
