@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.learning import LearningSettings, LearningTable
-from devices.recommender.scoring import ItemTable, score_factors, table_scores
+from devices.recommender.scoring import ItemTable, score_factors, unheld_score
 from wire.arrays import Float32Array
-from wire.geometry import Geometry, Score
+from wire.geometry import Geometry
 from wire.item_lists import ItemGroups
 from wire.ranking_metrics import FloatArray
 
@@ -28,7 +28,7 @@ MOST_BYTES = 256 * 2**20
 
 
 class DecodedTable:
-    """The item embeddings of one layer of a ranking.
+    """The item embeddings of one layer of a ranking, as factors of scores.
 
     Args:
         values: shape (I, d); 0 where no block is held.
@@ -46,26 +46,28 @@ class DecodedTable:
         groups: ItemGroups,
         learning: LearningSettings,
     ) -> None:
-        self.values = values
-        self._geometry = geometry
-        self._groups = groups
+        self.factors = np.zeros(values.shape)
+        """The vectors whose products with a user's vector are the scores, shape (I, d)."""
+        self.size_bytes = self.factors.nbytes
+        is_held = np.zeros(len(values), dtype=np.bool_)
+        for m, rows in groups.known():
+            if held[m].any():
+                is_held[rows] = True
+                self.factors[rows] = score_factors(values[rows], held[m], geometry)
+        self._unheld = np.flatnonzero(~is_held)
+        self._unheld_score = unheld_score(geometry, bool(held.any()))
         self._settings = learning
-        self.size_bytes = values.nbytes + held.nbytes
-        self._held = held
 
     def scores(self, user: Float32Array) -> FloatArray:
         """Return the score of every item for a user's vector, shape (1, I), as `ItemTable.scores` does."""
-        return table_scores(user[np.newaxis], self.values, self._held, self._geometry, self._groups)
+        scores = self.factors @ user.astype(np.float64)
+        scores[self._unheld] = self._unheld_score
+        return np.asarray(scores[np.newaxis])
 
     @cached_property
     def learning(self) -> LearningTable:
         """The table to learn with."""
-        if self._geometry.score is Score.ALIGNED:
-            return LearningTable(self.values, self._settings)
-        factors = np.zeros(self.values.shape)
-        for m, rows in self._groups.known():
-            factors[rows] = score_factors(self.values[rows], self._held[m], self._geometry)
-        return LearningTable(factors, self._settings)
+        return LearningTable(self.factors, self._settings)
 
 
 class DecodedRanking:

@@ -109,7 +109,7 @@ def table_scores(
         geometry: the partition of the table and the form of the score.
         groups: the items of each item group; None: they are in catalogue order.
     """
-    left, unheld = _user_factors(users, geometry), _unheld_score(geometry, bool(held.any()))
+    left, unheld = _user_factors(users, geometry), unheld_score(geometry, bool(held.any()))
     scores = np.full((len(users), geometry.items), unheld)
     for m, rows in (groups or ItemGroups(geometry)).known():
         if held[m].any():
@@ -132,7 +132,7 @@ def streaming_scores(shelf: BlockPrefix, blocks: int, users: Float32Array) -> Fl
         RemoteProtocolError: the bytes of a block are not valid in its codec, or a number is not finite.
     """
     geometry = shelf.geometry
-    left, unheld = _user_factors(users, geometry), _unheld_score(geometry, blocks > 0)
+    left, unheld = _user_factors(users, geometry), unheld_score(geometry, blocks > 0)
     scores = np.full((len(users), geometry.items), unheld)
     for rows, values, held in decode_item_groups(shelf, blocks):
         scores[:, rows] = _group_scores(left, values, held, geometry)
@@ -222,7 +222,7 @@ def _group_scores(
     return np.asarray(left @ _sum_slices(right, geometry).T * (geometry.slices / int(held.sum())))
 
 
-def _unheld_score(geometry: Geometry, any_block: bool) -> float:
+def unheld_score(geometry: Geometry, any_block: bool) -> float:
     """Return the score of an item without a block: none, or 0 where *any_block* of the table is held."""
     return 0.0 if any_block and not geometry.floor else -np.inf
 

@@ -93,6 +93,29 @@ def test_lists_are_made_at_intervals_from_what_was_reported(store_root: Path, tm
         assert rows["age_ns"].tolist() == ages.tolist()
 
 
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(share=st.sampled_from(["0.003 %", "0.02 %", "0.1 %", "1 %"]), history=st.integers(1, 64))
+def test_what_is_kept_to_learn_and_the_blocks_never_exceed_the_budget(
+    share: str, history: int, store_root: Path, tmp_path: Path
+) -> None:
+    """At every row, blocks and two bytes for each item remembered are within the rule of the group."""
+    chosen = (f"fleet[0].budget.share={share}", f"interactions.recommender.history={history}")
+    job = job_of("learning", store_root, tmp_path, *chosen)
+    specs = list(job.devices)[:20]
+    log = Simulation(job, lambda _: None).simulate_in_simpy(specs)
+    budgets, states, visits = (log.tables[name].drain() for name in ("budget", "quality", "interaction"))
+    rule, most = specs[0].group.budget.of, 0
+    for spec in specs:
+        own_budgets, own_states = (rows[rows["device"] == spec.number] for rows in (budgets, states))
+        for row in visits[visits["device"] == spec.number]:
+            allowed = rule(int(own_budgets[own_budgets["order"] < row["order"]][-1]["free_bytes"]))
+            resident = int(own_states[own_states["order"] < row["order"]][-1]["resident_bytes"])
+            assert resident + row["learning_bytes"] <= allowed
+            assert row["learning_bytes"] <= min(2 * history, allowed // 8)
+            most = max(most, int(row["learning_bytes"]))
+    assert most > 0 or share == "0.003 %"
+
+
 @settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(recommender=st.sampled_from(RECOMMENDERS), share=st.floats(0.05, 0.95), cut=st.integers(1, 11))
 def test_rows_depend_on_earlier_visits_of_their_own_device_only(
