@@ -69,14 +69,17 @@ def encode_next_version(
 def settle_vectors(old: Float32Array, new: Float32Array, margin: float) -> Float32Array:
     """Return *new* vectors (n, d) of a group in steps; a number hardly further than half a step stays.
 
-    The step is a power of two, the same for all: `VECTOR_STEPS` are about the root mean square of all numbers
-    that are not 0.
+    The step is a power of two, the same for all: `VECTOR_STEPS` are about the root mean square of the *old*
+    numbers of a dimension, the median over dimensions, since a few may have next to no users. A vector of
+    which no number changes stays as it is, whatever its numbers are; else all of them are whole steps, so
+    that the change is one of whole steps (`wire.version_delta`).
     """
-    numbers = np.concatenate([old[old != 0], new[new != 0]]).astype(np.float64)
-    size = float(np.sqrt(np.mean(numbers**2))) if len(numbers) else 1.0
+    sizes = np.sqrt(np.mean(np.square(old, dtype=np.float64), axis=0)) if len(old) else np.zeros(0)
+    size = float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 1.0
     step = 2.0 ** np.floor(np.log2(size / VECTOR_STEPS))
-    rounded = np.rint(new / step) * step
-    return np.where(np.abs(new - old) <= (0.5 + margin) * step, old, rounded).astype(np.float32)
+    stays = np.abs(new - old) <= (0.5 + margin) * step
+    rounded = np.rint(np.where(stays, old, new) / step) * step
+    return np.where(stays.all(axis=1, keepdims=True), old, rounded).astype(np.float32)
 
 
 def settle(values: FloatArray, q: IntArray, planes: int, margin: float) -> FloatArray:

@@ -20,7 +20,7 @@ from wire.codecs import Codec
 from wire.errors import InputError
 from wire.geometry import Geometry
 from wire.ranking_metrics import ItemLists
-from wire.version_delta import encode_delta
+from wire.version_delta import encode_delta, encode_vector_change
 
 WORLD = checkerboard()
 CONFIG = msgspec.structs.replace(
@@ -118,3 +118,8 @@ def test_a_vector_moves_in_steps_and_stays_where_it_moves_by_less() -> None:
     new = old + np.array([[0, 0.01, 0.1, -0.1]], dtype=np.float32)
     assert settle_vectors(old, new, 0.0).tolist() == 2 * [[1.0, 1.0, 1.09375, 0.90625]]
     assert settle_vectors(old, old + np.float32(0.02), 0.25).tolist() == old.tolist()
+    odd = np.full((1, 64), 317.1234, dtype=np.float32)
+    moved = settle_vectors(odd, odd + np.float32(40) * (np.arange(64) == 0).astype(np.float32), 0.25)
+    change = encode_vector_change(odd[0], moved[0])
+    assert change is not None
+    assert len(change) < 10
