@@ -147,10 +147,12 @@ def write_pee(path: Path, agent: Agent, source: str, met: Sequence[int] = ()) ->
     Raises:
         RemoteProtocolError: the bytes of a block are not valid in its codec.
     """
-    if agent.prefix is None or not agent.layer or not agent.user_vector:
+    prefix = agent.prefix
+    items = [] if prefix is None else [item for item in met if item < prefix.geometry.items]
+    if prefix is None or not agent.layer or not (agent.user_vector or items):
         remove_pee(path)
         return
-    prefix = agent.prefix
+    delivered = agent.user_vector or bytes(4 * prefix.geometry.dim)  # none: learned from nothing but *met*
     pee = Pee(
         Fields(
             model=agent.model,
@@ -161,10 +163,10 @@ def write_pee(path: Path, agent: Agent, source: str, met: Sequence[int] = ()) ->
             user=str(agent.user),
         ),
         prefix_of(prefix.geometry, prefix.part(0, prefix.layers.blocks[agent.layer])),
-        np.frombuffer(agent.user_vector, dtype="<f4"),
+        np.frombuffer(delivered, dtype="<f4"),
         ItemNumbers(prefix.geometry.items),
         np.empty(0, dtype=np.int64),
     )
-    if items := [item for item in met if item < prefix.geometry.items]:
+    if items:
         pee = learn_pee(pee, items, LearningSettings())
     write_atomically(path, encode_pee(pee))

@@ -60,8 +60,10 @@ def agent(
     """Run as one device: keep this machine's PEE inside its own memory; see docs/agent.md."""
     if (user is None) == (group is None):
         raise InputError("one of --user and --group is needed")
-    if group is not None and pee is not None:
-        raise InputError("--pee needs --user: without the user's vector nothing can be ranked")
+    if group is not None and pee is not None and interactions is None:
+        raise InputError(
+            "--pee needs --user, or --interactions: without the user's vector nothing can be ranked"
+        )
     check_files(pee, state)
     if interactions is not None:
         check_interactions(interactions, pee)

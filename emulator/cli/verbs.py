@@ -78,6 +78,7 @@ VERBS: Final[Mapping[str, Verb | Family]] = {
     ),
     "train": Verb("emulator.cli.train", Panel.MODEL),
     "pee": Verb("emulator.cli.pee", Panel.MODEL),
+    "fold-in": Verb("emulator.cli.fold_in", Panel.MODEL),
     "recommend": Verb("emulator.cli.recommend", Panel.MODEL),
     "cloud": Verb("emulator.cli.cloud", Panel.SERVICE),
     "devices": Verb("emulator.cli.devices", Panel.SERVICE),

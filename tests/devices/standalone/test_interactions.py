@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cloud.service.responder import notice_of
+from cloud.service.responder import Responder, notice_of
+from devices.protocol.agent import Agent
+from devices.protocol.block_prefix import BlockCache
 from devices.recommender.learning import LearningSettings, history_bytes, learn_pee
 from devices.recommender.pee_file import Pee, read_pee
 from devices.standalone.device import RealDevice
@@ -101,6 +104,24 @@ def test_a_device_learns_what_is_met_and_keeps_it_inside_its_budget(tmp_path: Pa
     state = read_state(tmp_path / "state")
     assert state is not None
     assert (state.met, state.read_bytes) == ((3, 8, 1, 99999), 12)
+
+
+def test_a_device_that_keeps_its_user_to_itself_learns_from_nothing_but_what_was_met(tmp_path: Path) -> None:
+    """It reports its group, so it gets no vector; what it ranks with is learned from a zero vector."""
+    cache = BlockCache()
+    cache.announce(notice_of(STORE))
+    agent, pee = Agent(0, cache, group=0), tmp_path / "pee"
+    agent.set_budget(2000)
+    for part in Responder(STORE).answer(agent.report()):
+        agent.receive(part)
+    assert (agent.layer > 0, agent.user_vector) == (True, b"")
+    write_pee(pee, agent, "fleet f")
+    assert not pee.exists()  # it can rank nothing yet
+    write_pee(pee, agent, "fleet f", [7, 4])
+    found, dim = read_pee(pee), STORE.geometry.dim
+    begin = replace(found, user_vector=np.zeros(dim, dtype=np.float32), known_items=np.empty(0, dtype=int))
+    assert np.array_equal(found.user_vector, learn_pee(begin, [7, 4], LearningSettings()).user_vector)
+    assert found.user_vector.any()
 
 
 def test_what_cannot_be_learned_from_is_said_before_the_device_starts(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from emulator.cli.main import app
 PANELS = {
     "Experiments": ["play", "ui", "run", "sweep", "compare", "evaluate", "replay", "diff", "report"],
     "Scenarios and traces": ["init", "validate", "scenarios", "plugins", "trace"],
-    "Models": ["train", "pee", "recommend"],
+    "Models": ["train", "pee", "fold-in", "recommend"],
     "Services and devices": ["cloud", "devices", "gather", "agent", "broker"],
 }
 
@@ -28,7 +28,7 @@ def test_every_verb_stands_in_the_panel_of_what_a_person_wants_to_do() -> None:
     for line in printed("--help").splitlines():
         if title := re.match(r"╭─ (.+?) ─", line):
             panel = title[1]
-        elif verb := re.match(r"│ ([a-z]+) +\S", line):
+        elif verb := re.match(r"│ ([a-z][a-z-]*) +\S", line):
             panels.setdefault(panel, []).append(verb[1])
     assert panels == PANELS
 
