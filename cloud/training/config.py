@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cloud.data.interactions import Interactions
 from cloud.settings import Count, Rate, Seed, Setting, Share, Strength
+from cloud.training.cosine_settings import CosineSoftmax
 from wire.geometry import MAX_BLOCKS, Score
 from wire.plugins.plugin import PluginKind
 from wire.plugins.registry import PluginRegistry, check_settings
@@ -198,7 +199,7 @@ class VectorFiles(Setting, frozen=True, kw_only=True):
         return tuple(name for name in (self.users, self.items, self.user_ids, self.item_ids) if name)
 
 
-BackboneName = Literal["ials", "mf", "lightgcn", "file"]
+BackboneName = Literal["auto", "cosine", "ials", "mf", "lightgcn", "file"]
 """The registry: the names of our own backbones, beside those of `BACKBONE_PLUGINS`."""
 
 Vectors = NDArray[np.float32]
@@ -225,12 +226,21 @@ class Training(Setting, frozen=True, kw_only=True):
     """The stages of PEEL and their settings: pretrain, cluster, refine, rotate, weigh."""
 
     backbone: BackboneName | BackbonePlugin = "ials"
-    """Stage 1: `ials`, least squares, whose cost grows with the number of interactions; `mf`, matrix
-    factorization with a softmax over all items, for catalogues of some thousands; `lightgcn`; or `file`,
-    vectors that another program has learned."""
+    """Stage 1: `ials`, least squares, whose cost grows with the number of interactions; `cosine`, items
+    learned by a softmax over cosines along the graph, likewise, with more of the tail; `auto`, that of these
+    two which validation prefers; `mf`, matrix factorization with a softmax over all items, for catalogues of
+    some thousands; `lightgcn`; or `file`, vectors that another program has learned."""
+
+    refit: bool = False
+    """True to learn stage 1 again, with the settings that validation chose, from training and validation
+    interactions together. Later stages then compare on validation interactions that the vectors know, and
+    only the report's figures for the test are fair."""
 
     lightgcn: Graph = Graph()
     """Settings of the backbone `lightgcn`, instead of `epochs` to `patience`."""
+
+    cosine: CosineSoftmax = CosineSoftmax()
+    """Settings of the backbone `cosine`, instead of `epochs` to `patience`."""
 
     ials: LeastSquares = LeastSquares()
     """Settings of the backbone `ials`, instead of `epochs` to `patience`."""
@@ -329,6 +339,10 @@ class Training(Setting, frozen=True, kw_only=True):
             )
         if self.backbone == "file" and not (self.file.users and self.file.items):
             raise ValueError("file.users and file.items must both name a file")
+        if self.refit and (self.backbone == "file" or not isinstance(self.backbone, str)):
+            raise ValueError(
+                f"refit(={self.refit}) must be false where vectors are from files or from a plug-in"
+            )
         self._check_diversity()
         if self.score is Score.TILED and self.backbone not in ("mf", "lightgcn"):
             raise ValueError(

@@ -4,7 +4,8 @@ Letters: U users, I items, d dimensions, B users in a batch.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,19 +19,61 @@ from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 SCORES_PER_BATCH = 4_000_000  # limits the memory of an evaluation to 16 MB of float32
 BINS_PER_RANK = 16  # of `_lower_bound_of_kth`: more bins leave fewer candidates, but cost more
 STOPPING_CUTOFF = 20  # cut-off of the NDCG for early stopping
+HEAD_SHARE = 0.2  # of the items, by popularity, are no tail
 MAX_VALIDATION_SCORES = 200_000_000  # with more, users are sampled: 5,000 for 40,000 items
 
 
 def validation_ndcg(users: Tensor, items: Tensor, interactions: Interactions, seed: int) -> float:
     """Return the mean NDCG@20 on validation items over `validation_sample`, training items masked."""
+    arrays = [table.detach().cpu().numpy() for table in (users, items)]
+    return validation_quality(arrays[0], arrays[1], interactions, seed).mean
+
+
+@dataclass(frozen=True, eq=False)
+class ValidationQuality:
+    """The quality of tables on the validation items of `validation_sample`, training items masked."""
+
+    ndcg: FloatArray
+    """NDCG@20 of each user, in order."""
+    tail_recall: float
+    """Share of the interactions with tail items that are among the user's first 20; 0 where there are none.
+    The tail is all but the most popular fifth of the items by training interactions."""
+
+    @property
+    def mean(self) -> float:
+        """The mean NDCG@20; not-a-number without validation users."""
+        return mean_or_nan(self.ndcg)
+
+
+def validation_quality(
+    users: Float32Array, items: Float32Array, interactions: Interactions, seed: int
+) -> ValidationQuality:
+    """Return the quality of the tables on validation items."""
     sample = validation_sample(interactions, seed)
-    scores = ndcg_per_user(
-        users.detach()[sample].cpu().numpy(),
-        items.detach().cpu().numpy(),
-        interactions.train.take(sample),
-        interactions.valid.take(sample),
-    )
-    return mean_or_nan(scores)
+    popularity = np.bincount(interactions.train.items, minlength=len(items))
+    in_tail = np.ones(len(items), dtype=bool)
+    in_tail[np.argsort(-popularity, kind="stable")[: math.ceil(HEAD_SHARE * len(items))]] = False
+    known, relevant = interactions.train.take(sample), interactions.valid.take(sample)
+    scores, found = [np.empty(0)], [np.empty(0, dtype=bool)]
+    for items_of, ranks in item_ranks_in_batches(users[sample], items, known, relevant):
+        scores.append(ndcg(items_of, ranks, STOPPING_CUTOFF))
+        found.append(ranks[in_tail[items_of.items]] < STOPPING_CUTOFF)
+    tail = np.concatenate(found)
+    return ValidationQuality(np.concatenate(scores), float(tail.mean()) if len(tail) else 0.0)
+
+
+def prefer(qualities: Sequence[ValidationQuality]) -> int:
+    """Return the number of the quality to prefer: the best tail among those that are as good as the best.
+
+    As good is a mean NDCG@20 within one standard error of the best; the error is that of the difference,
+    paired over users. Of equals, and with fewer than two users, the first is preferred.
+    """
+    if len(qualities[0].ndcg) < 2:
+        return 0
+    best = max(qualities, key=lambda quality: quality.mean)
+    losses = [best.ndcg - quality.ndcg for quality in qualities]
+    as_good = [n for n, loss in enumerate(losses) if loss.mean() <= loss.std(ddof=1) / math.sqrt(len(loss))]
+    return max(as_good, key=lambda number: qualities[number].tail_recall)
 
 
 def validation_sample(interactions: Interactions, seed: int) -> IntArray:

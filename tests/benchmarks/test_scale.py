@@ -1,3 +1,4 @@
+import pytest
 from msgspec.structs import replace
 
 from benchmarks.scale import (
@@ -10,8 +11,10 @@ from benchmarks.scale import (
     fit_line,
     linearity_problem,
     measure,
+    printed_problems,
 )
 from cloud.data.sources import Synthetic
+from cloud.training.pretrain import CANDIDATES
 
 COST = Cost(
     name="x",
@@ -25,6 +28,7 @@ COST = Cost(
     peak_mib=3_000.0,
     valid_ndcg_at_20=None,
     test_ndcg_at_20=None,
+    pretrain_cpu_seconds=100.0,
 )
 ENTRY = Entry("x", Synthetic(), Promise(minutes=15, gigabytes=4))
 
@@ -33,7 +37,7 @@ def test_an_entry_says_what_it_cost() -> None:
     world = Synthetic(users=80, items=60, user_groups=2, item_kinds=4, interactions_per_user=12)
     cost = measure(Entry("small", world))
     assert (cost.users, cost.items, cost.backbone) == (80, 60, "ials")
-    assert {"pretrain", "cluster", "refine", "controller", "evaluate", "encode"} <= cost.stage_seconds.keys()
+    assert {"pretrain", "cluster", "rotate", "evaluate", "encode"} <= cost.stage_seconds.keys()
     assert abs(sum(cost.stage_seconds.values()) - cost.seconds) < 1e-6
     assert all(seconds >= 0 for seconds in cost.stage_seconds.values())
     assert cost.valid_ndcg_at_20 is not None
@@ -65,3 +69,21 @@ def test_a_line_is_found_through_points_that_lie_on_one() -> None:
         "seconds_per_million_interactions": 100,
         "largest_deviation_from_the_line": 0,
     }
+
+
+def test_full_tables_must_be_as_good_as_print_and_cheap() -> None:
+    full = {"recall_at_20": 0.18, "ndcg_at_20": 0.15, "tail_recall_at_20": 0.03, "coverage": 0.4}
+    assert printed_problems([COST, replace(COST, full=full)]) == []
+    weak = replace(COST, full=full | {"ndcg_at_20": 0.1}, pretrain_cpu_seconds=300.0)
+    assert printed_problems([weak]) == [
+        "x: ndcg_at_20(=0.1000) must be >= 0.1378",
+        "x: pretrain_cpu_seconds(=300) must be <= 240",
+    ]
+
+
+def test_an_entry_that_is_in_print_is_learned_from_all_that_is_known() -> None:
+    world = Synthetic(users=80, items=60, user_groups=2, item_kinds=4, interactions_per_user=12)
+    cost = measure(Entry("small", world, is_printed=True))
+    assert cost.backbone in CANDIDATES
+    assert cost.full is not None
+    assert cost.full["ndcg_at_20"] == pytest.approx(cost.test_ndcg_at_20, abs=0.02)  # rounding may swap items

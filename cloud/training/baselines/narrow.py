@@ -16,7 +16,7 @@ from cloud.training.train import learn_global
 from wire.arrays import Float32Array
 
 Factors = tuple[Float32Array, Float32Array]
-Backbone = Literal["mf", "lightgcn", "ials"]
+Backbone = Literal["auto", "cosine", "mf", "lightgcn", "ials"]
 Variant = tuple[Backbone, float]
 """A backbone and its dropout, which only `mf` has."""
 

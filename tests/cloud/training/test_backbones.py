@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from cloud.data.interactions import Interactions
+from cloud.training.backbones.cosine import sampled_softmax_loss, scale
 from cloud.training.backbones.ials import batches_by_count, gather_rows, solve_ridge, solve_table, transpose
 from cloud.training.backbones.lightgcn import (
     UnseenItems,
@@ -19,6 +20,7 @@ from cloud.training.backbones.lightgcn import (
     pair_batches,
 )
 from cloud.training.config import Graph, LeastSquares, Training
+from cloud.training.cosine_settings import CosineSoftmax
 from cloud.training.evaluation import ndcg_per_user
 from cloud.training.loop import Factors, fastest_device, generator
 from cloud.training.pretrain import BACKBONES, pretrain
@@ -26,14 +28,21 @@ from tests.cloud.worlds import SMALL, checkerboard, ignore
 from wire.errors import RunError
 from wire.ranking_metrics import FloatArray, ItemLists
 
-Name = Literal["mf", "lightgcn", "ials"]
-NAMES: tuple[Name, ...] = ("mf", "lightgcn", "ials")
+Name = Literal["mf", "lightgcn", "ials", "cosine"]
+NAMES: tuple[Name, ...] = ("mf", "lightgcn", "ials", "cosine")
 QUICK = replace(
     SMALL,
     lightgcn=Graph(layers=2, learning_rate=0.02, batch_size=128, epochs=15),
     ials=LeastSquares(epochs=6, l2=0.1),
+    cosine=CosineSoftmax(rounds=4, batch_size=32, sampled_items=20),
 )
-FEW = replace(QUICK, epochs=2, lightgcn=replace(QUICK.lightgcn, epochs=2), ials=LeastSquares(epochs=2))
+FEW = replace(
+    QUICK,
+    epochs=2,
+    lightgcn=replace(QUICK.lightgcn, epochs=2),
+    ials=LeastSquares(epochs=2),
+    cosine=replace(QUICK.cosine, rounds=2),
+)
 
 SIZES_BEFORE = [22.6253, 23.2185]  # of what `mf` learned when it was the only one
 NDCG_BEFORE = 0.424991219
@@ -81,7 +90,7 @@ def test_the_same_seed_gives_the_same_bits(name: Name) -> None:
     assert torch.equal(torch.get_rng_state(), state)  # no global stream is touched
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES[:3])  # the last is evaluated at the end only
 def test_progress_and_report(name: Name) -> None:
     heard: list[tuple[int, int]] = []
     every, config = 3, replace(FEW, backbone=name, epochs=7, evaluate_every=3)
@@ -293,3 +302,42 @@ def test_batches_of_like_rows_are_all_rows_once(counts: list[int]) -> None:
     every = np.concatenate([*actual, np.empty(0, np.int64)])
     assert sorted(every.tolist()) == np.flatnonzero(array).tolist()
     assert all(array[batch].max() <= 2 * array[batch].min() for batch in actual)
+
+
+# --- a softmax over cosines -----------------------------------------------------------------------
+
+
+def test_the_sampled_loss_with_every_item_is_the_softmax_over_cosines() -> None:
+    """The target counts once more, as one item among the sampled ones."""
+    users, items = (torch.randn(rows, 4, generator=generator(0, "tables")) for rows in (3, 5))
+    targets = ItemLists.of_pairs(np.array([0, 0, 2]), np.array([1, 4, 3]), 3)  # user 1 likes nothing
+    actual = sampled_softmax_loss(users, items, targets, torch.arange(5), 0.2)
+    cosines = torch.nn.functional.cosine_similarity(users[:, None], items[None], dim=2) / 0.2
+    shares = [
+        cosines[user, item].exp() / (cosines[user].exp().sum() + cosines[user, item].exp())
+        for user, item in zip(*targets.pairs(), strict=True)
+    ]
+    torch.testing.assert_close(actual, -torch.stack(shares).log().mean())
+
+
+def test_the_loss_does_not_know_lengths_nor_how_many_are_sampled() -> None:
+    users, items = (torch.randn(rows, 4, generator=generator(1, "tables")) for rows in (3, 5))
+    targets = ItemLists.of_pairs(np.array([0, 1]), np.array([1, 4]), 3)
+    once = sampled_softmax_loss(users, items, targets, torch.arange(5), 0.2)
+    lengths = torch.tensor([1.0, 5.0, 0.1, 2.0, 3.0])[:, None]
+    for again in (
+        sampled_softmax_loss(7 * users, items * lengths, targets, torch.arange(5), 0.2),
+        sampled_softmax_loss(users, items, targets, torch.arange(5).repeat(3), 0.2),
+    ):
+        torch.testing.assert_close(again, once)
+
+
+def test_an_item_is_as_long_as_it_is_popular_and_known_items_score_1() -> None:
+    train = ItemLists.of_pairs(np.array([0, 1, 2, 3, 0]), np.array([0, 0, 0, 0, 1]), 4)  # 4, 1 and 0 times
+    users = torch.nn.functional.normalize(torch.tensor([[1.0, 1.0], [1.0, 1.0], [1.0, 2.0], [-1.0, 0.0]]))
+    model = scale(users, torch.nn.functional.normalize(torch.ones(3, 2)), train, 0.5)
+    np.testing.assert_allclose(np.linalg.norm(model.items, axis=1), [0.6, 0.3, 0.3], rtol=1e-6)
+    scores = model.users @ model.items.T
+    assert scores[0, :2].mean() == pytest.approx(1)
+    assert scores[1:3, 0].tolist() == pytest.approx([1, 1])
+    assert -20 <= scores[3, 0] < 0  # who was learned badly is no longer than is allowed

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from cloud.training.checkpoint import MIN_INTERVAL_S, NO_CHECKPOINTS, Checkpoints, State
 from cloud.training.config import Graph, LeastSquares, Training
+from cloud.training.cosine_settings import CosineSoftmax
 from cloud.training.loop import LOOP, Factors, Tick
 from cloud.training.pretrain import BACKBONES, FACTORS, pretrain
 from tests.cloud.worlds import SMALL, checkerboard, ignore
@@ -43,6 +44,7 @@ def settings_of(backbone: str, epochs: int = 6) -> Training:
         evaluate_every=2,
         lightgcn=Graph(batch_size=64, epochs=epochs, evaluate_every=2),
         ials=LeastSquares(epochs=epochs, evaluate_every=2, l2=0.1),
+        cosine=CosineSoftmax(rounds=epochs, batch_size=32, sampled_items=20),
     )
 
 
@@ -197,7 +199,7 @@ def test_a_training_that_is_interrupted_again_and_again_ends(backbone: str, tmp_
     assert bits(actual) == bits(pretrain(world, config, ignore))
 
 
-@pytest.mark.parametrize("backbone", LEARNED)
+@pytest.mark.parametrize("backbone", [name for name in LEARNED if name != "cosine"])  # it stops at its end
 def test_early_stopping_is_the_same_after_an_interruption(backbone: str, tmp_path: Path) -> None:
     """The count of looks without a gain survives, and so do the best tables of long ago."""
     hasty = Training(

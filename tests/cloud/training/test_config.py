@@ -76,6 +76,10 @@ def test_a_wrong_source_is_refused_with_the_rule_it_breaks(raw: dict[str, Any], 
             r"rotate\(=true\) must be false where score\(=tiled\) is tiled",
         ),
         (
+            {"backbone": "file", "file": {"users": "u.npy", "items": "i.npy"}, "refit": True},
+            r"refit\(=True\) must be false",
+        ),
+        (
             {"backbone": "mf", "diversity": 0.02, "diversity_form": "unbounded"},
             r"diversity\(=0.02\) must be <= l2\(=0.06\) / 4 where diversity_form is unbounded",
         ),

@@ -1,4 +1,6 @@
+import dataclasses
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -7,10 +9,11 @@ from msgspec.structs import replace
 
 from cloud.training.backbones.mf import dropout, mean_square_length, multinomial_loss, user_weights
 from cloud.training.config import LeastSquares
+from cloud.training.cosine_settings import CosineSoftmax
 from cloud.training.diversity import diversity_term, neighbour_distance, slice_similarity
-from cloud.training.evaluation import ndcg_per_user
+from cloud.training.evaluation import ValidationQuality, ndcg_per_user, prefer
 from cloud.training.loop import EarlyStopping, batches, generator, gradient_step
-from cloud.training.pretrain import pretrain
+from cloud.training.pretrain import CANDIDATES, fix_settings, pretrain
 from tests.cloud.worlds import SMALL, checkerboard, ignore
 from wire.errors import RunError
 from wire.ranking_metrics import ItemLists
@@ -142,3 +145,53 @@ def test_least_squares_double_their_regularization_while_validation_gains() -> N
     alone = LeastSquares(l2=report["l2"], epochs=8, l2_doublings=0)  # type: ignore[arg-type]  # a number
     again, _ = pretrain(world, replace(SMALL, backbone="ials", ials=alone), ignore)
     np.testing.assert_array_equal(factors.items, again.items)
+
+
+# --- what validation chooses ------------------------------------------------------------------------
+
+SEARCH = replace(
+    SMALL, backbone="auto", ials=LeastSquares(epochs=4, l2=0.1), cosine=CosineSoftmax(rounds=2, batch_size=32)
+)
+
+
+def quality(ndcg: list[float], tail_recall: float) -> ValidationQuality:
+    return ValidationQuality(np.array(ndcg), tail_recall)
+
+
+def test_of_those_as_good_as_the_best_the_better_tail_is_preferred() -> None:
+    best = quality([0.5, 0.7, 0.6, 0.8], 0.1)
+    as_good = quality([0.7, 0.5, 0.8, 0.5], 0.2)  # .025 less, with a standard error of .11
+    worse = quality([0.4, 0.6, 0.5, 0.7], 0.9)  # .1 less for every user
+    assert prefer([best, as_good, worse]) == 1
+    assert prefer([worse, best]) == 1
+    assert prefer([best, best]) == 0
+    assert prefer([quality([], 0.0), quality([], 1.0)]) == 0  # nobody to ask
+
+
+def test_auto_is_the_backbone_that_validation_prefers() -> None:
+    world = checkerboard()
+    factors, report = pretrain(world, SEARCH, ignore)
+    compared = report["compared"]
+    assert isinstance(compared, list)
+    assert [each["backbone"] for each in compared] == list(CANDIDATES)
+    chosen = next(each for each in compared if each["backbone"] == report["backbone"])
+    assert chosen["valid_ndcg_at_20"] == report["valid_ndcg_at_20"]
+    alone, _ = pretrain(world, replace(SEARCH, backbone=chosen["backbone"]), ignore)
+    np.testing.assert_array_equal(factors.items, alone.items)
+    np.testing.assert_array_equal(factors.users, alone.users)
+
+
+@pytest.mark.parametrize("backbone", ["ials", "cosine", "mf"])
+def test_to_refit_is_to_learn_from_all_known_with_what_was_chosen(
+    backbone: Literal["ials", "cosine", "mf"],
+) -> None:
+    world = checkerboard()
+    config = replace(SEARCH, backbone=backbone, epochs=8, evaluate_every=2)
+    searched = pretrain(world, config, ignore)[1]
+    factors, report = pretrain(world, replace(config, refit=True), ignore)
+    assert report == searched | {"refit": True}
+    fixed = fix_settings(config, searched)
+    nothing = ItemLists.of_pairs(np.empty(0, np.int64), np.empty(0, np.int64), world.n_users)
+    more = dataclasses.replace(world, train=world.known, valid=nothing)
+    expected, _ = pretrain(more, fixed, ignore)
+    np.testing.assert_array_equal(factors.items, expected.items)

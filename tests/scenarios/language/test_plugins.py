@@ -80,7 +80,7 @@ PROBLEMS = [
     ("data: {type: twin}", "x.yaml:7: data.type (='twin') must be one of synthetic, lightgcn, recbole, movielens, table, twins; did you mean 'twins'?"),
     ("data: {type: twins, users: many}", "x.yaml:7: data.users (='many') must be a whole number"),
     ("model: {codec: big}", "x.yaml:7: model.codec (='big') must be one of fp32, fp16, int8, int4, planes, coded, big_endian"),
-    ("model: {training: {backbone: draw}}", "x.yaml:7: model.training.backbone (='draw') must be one of file, ials, lightgcn, mf, drawn; did you mean 'drawn'?"),
+    ("model: {training: {backbone: draw}}", "x.yaml:7: model.training.backbone (='draw') must be one of auto, cosine, file, ials, lightgcn, mf, drawn; did you mean 'drawn'?"),
     ("model: {training: {backbone: {type: mf}}}", "x.yaml:7: model.training.backbone.type (='mf') must be the name of a plug-in: one of drawn"),
     ("model: {training: {backbone: {scale: 2}}}", "x.yaml:7: model.training.backbone: missing key 'type': the name of a plug-in"),
     ("model: {training: {backbone: {type: drawn, size: 2}}}", "x.yaml:7: model.training.backbone: unknown key 'size'; known keys: scale"),
