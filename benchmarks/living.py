@@ -37,15 +37,14 @@ SETS: Mapping[str, Data] = {
 }
 BUDGETS = (0.0025, 0.01, 0.05)
 """Shares of the item table as fp32."""
-TABLES = ("learning", "frozen", "cloud_refit")
+TABLES = ("learning", "frozen")
 """Ways that hold blocks of the table; each runs at each budget."""
 LISTS = ("list", "list_updates")
 """Ways that hold a list, which fills the least budget: a longer one shows nobody anything else."""
 IN_CLOUD = "in_cloud"
-"""The whole table and a vector that the cloud fits to all that the user met before, at each visit."""
+"""The whole table and a vector that the cloud learns anew at each visit, from all that was reported."""
 NAMES = {
     "learning": "table, learns on the device",
-    "cloud_refit": "table, the cloud fits the vector at each visit",
     "frozen": "table, frozen vector",
     "list_updates": "list pushed each day",
     "list": "list pushed once",
