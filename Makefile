@@ -9,7 +9,7 @@ ASYNCAPI_PARSER := 3.6.6
 ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format site docs docs-traffic docs-terminal docs-playground docs-realtime bench bench-anchors bench-quality bench-quality-all bench-quality-quick bench-ablation bench-claims bench-scale bench-codecs bench-deltas bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
+.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format site docs docs-traffic docs-terminal docs-playground docs-realtime docs-quality bench bench-anchors bench-quality bench-quality-all bench-quality-quick bench-ablation bench-claims bench-scale bench-codecs bench-deltas bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -95,6 +95,9 @@ bench-anchors: $(STAMP) ## compare known models with printed figures; fail where
 
 bench-quality: $(STAMP) ## compare PEEL with its rivals at equal bytes: two data sets, members and newcomers, 5 seeds
 	$(BIN)/python -m benchmarks.quality --jobs 2
+
+docs-quality: $(STAMP) ## put what bench-quality wrote into docs/method.md
+	$(BIN)/python -m benchmarks.quality.page
 
 bench-quality-all: $(STAMP) ## compare PEEL with every baseline there is, members only; takes long
 	$(BIN)/python -m benchmarks.quality --all --jobs 2

@@ -122,13 +122,15 @@ def _of_codec(
 def cut_into_slices(trained: TrainedModel, training: Training, codec: Codec) -> tuple[TrainedModel, Model]:
     """Return a trained model cut into the slices of `CODECS` for *codec*, and its storage settings.
 
-    A narrower slice has the correction of the slice that contains it, so nothing is trained.
+    A narrower slice has the correction of the slice that contains it, so nothing is trained. Item groups are
+    those of the catalogue: a list of items in front of some blocks would have no place in a knapsack.
     """
     width = min(CODECS[codec], training.slice_width)
     dim, of = trained.user_vectors.shape[1], np.arange(0, trained.user_vectors.shape[1], width)
     assert training.slice_width % width == 0, f"slices of {training.slice_width} of {dim} cannot be cut"
     corrections = trained.corrections[:, :, of // training.slice_width]
-    model = Model(training=msgspec.structs.replace(training, slice_width=width), codec=codec)
+    sliced = msgspec.structs.replace(training, slice_width=width)
+    model = Model(training=sliced, codec=codec, order="catalogue")
     return replace(trained, corrections=corrections), model
 
 

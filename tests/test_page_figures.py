@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import clocks_page, selection, traffic
+from benchmarks.quality import page
+from benchmarks.quality.catalogue import SHARES
 from benchmarks.quality.sources import open_source
+from benchmarks.quality.tables import percent
 from emulator.run_directory.layout import read_summary
 from emulator.runner.observer import RunObserver
 from emulator.runner.runner import RunOptions, run
@@ -20,6 +23,7 @@ from wire.codecs import Codec
 ROOT = Path(__file__).parents[1]
 REALTIME = ROOT / "docs" / "realtime.md"
 METHOD = ROOT / "docs" / "method.md"
+SELECTIONS = ROOT / "docs" / "selections.md"
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,18 @@ def test_traffic_shows_the_sweeps_of_today(
         assert shown[row[0]] == row, "run make docs-traffic"
 
 
+def test_method_compares_members_and_newcomers_at_the_budgets_of_today() -> None:
+    tables = traffic.table_pattern(page.NAME).search(METHOD.read_text(encoding="utf-8"))
+    assert tables is not None
+    titles = [line for line in tables[0].splitlines() if line.startswith("### ")]
+    for users in ("members", "newcomers", "one cut in time"):
+        assert any(users in title for title in titles)
+    end = f"| {' | '.join(map(percent, SHARES))} |"
+    quality = [line for line in tables[0].splitlines() if line.startswith("| NDCG@20, as a share of")]
+    assert len(quality) == len(titles)
+    assert all(line.endswith(end) for line in quality), "run make bench-quality docs-quality"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_method_shows_what_the_rankings_are_worth_today(store: Path) -> None:
@@ -102,7 +118,7 @@ def test_method_shows_what_the_rankings_are_worth_today(store: Path) -> None:
 
 def selection_rows() -> dict[str, list[str]]:
     """Return the rows of the page's first table of rankings: quickstart's data, blocks coded."""
-    text = METHOD.read_text(encoding="utf-8")
+    text = SELECTIONS.read_text(encoding="utf-8")
     part = text[text.index("| `coded` |") :]
     part = part[: part.index("| *MovieLens-100K* |")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines()[3:]]

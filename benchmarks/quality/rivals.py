@@ -1,8 +1,8 @@
-"""PEEL against the best table at each budget, and against the list of the same bytes."""
+"""PEEL against the best table at each budget."""
 
 from dataclasses import dataclass
 
-from benchmarks.quality.catalogue import BEST, CONTROLS, LIST
+from benchmarks.quality.catalogue import BEST, CONTROLS
 from benchmarks.quality.intervals import Band, Curves, ratio
 from cloud.training.baselines.catalogue import FULL
 
@@ -19,8 +19,6 @@ class Duel:
     """PEEL's NDCG@20 as a share of the full table's."""
     of_rival: Band
     """PEEL's NDCG@20 as a multiple of the rival's."""
-    of_list: Band | None
-    """PEEL's NDCG@20 as a multiple of that of a list of as many bytes."""
     tail_of_full: Band
     """PEEL's tail recall as a share of the full table's."""
 
@@ -55,6 +53,5 @@ def _duel(curves: Curves, share: float) -> Duel:
         *rival,
         ratio(curves, ours, full, "ndcg_at_20"),
         ratio(curves, ours, rival, "ndcg_at_20"),
-        ratio(curves, ours, (LIST, share), "ndcg_at_20") if (LIST, share) in curves.bands else None,
         ratio(curves, ours, full, "tail_recall_at_20"),
     )

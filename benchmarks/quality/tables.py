@@ -16,11 +16,9 @@ CSV_COLUMNS = (
     "share_of_full", "share_low", "share_high",
 )  # fmt: skip
 SHARES_OF_FULL = {"ndcg_at_20": "NDCG@20", "tail_recall_at_20": "Tail recall@20"}
-AS_THEY_ARE = {
-    "coverage": "Coverage: share of the catalogue that is in somebody's first 20",
-    CHURN: "Churn: part of the first ten that is another at the next smaller budget",
-    "worst_group": "The worst user group: the share of the full table's NDCG@20 that it keeps",
-}
+OTHERS = {"coverage": "coverage", CHURN: "churn", "worst_group": "worst group"}
+MIDDLE = (0.0025, 0.01)
+"""The budgets at which the other measures are shown; the CSV file has all."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def _with_error(band: Band) -> str:
 def _case_lines(case: Case, shares: Sequence[float]) -> Iterator[str]:
     curves, full = case.curves, _full(case.curves)
     bands = curves.bands[full]
-    yield from (f"## {case.title}", "")
+    yield from (f"### {case.title}", "")
     yield (
         f"Full table: NDCG@20 {interval(bands['ndcg_at_20'], 4)}, tail recall@20 "
         f"{interval(bands['tail_recall_at_20'], 4)}, coverage {plain(bands['coverage'].mean)}."
@@ -84,12 +82,9 @@ def _case_lines(case: Case, shares: Sequence[float]) -> Iterator[str]:
     for metric, words in SHARES_OF_FULL.items():
         cells = {key: _with_error(ratio(curves, key, full, metric)) for key in curves.bands}
         yield from _table(f"{words}, as a share of the full table's", curves, shares, cells)
-    for metric, words in AS_THEY_ARE.items():
-        measured = {key: plain(each[metric].mean) for key, each in curves.bands.items() if metric in each}
-        if measured:
-            yield from _table(words, curves, shares, measured)
     yield from _own_sizes(curves, shares)
     yield from _duel_lines(curves)
+    yield from _other_lines(curves, [share for share in MIDDLE if share in shares])
 
 
 def _full(curves: Curves) -> Key:
@@ -106,8 +101,7 @@ def _table(words: str, curves: Curves, shares: Sequence[float], cells: Mapping[K
     yield from ("", f"| {words} | {' | '.join(map(percent, shares))} |", f"|---|{'---|' * len(shares)}")
     for method in methods:
         row = (cells.get((method, share), "") for share in shares)
-        name = f"**{method}**" if method == BEST else method
-        yield f"| {name} | {' | '.join(row)} |"
+        yield f"| {_bold(method)} | {' | '.join(row)} |"
 
 
 def _own_sizes(curves: Curves, shares: Sequence[float]) -> Iterator[str]:
@@ -126,18 +120,34 @@ def _duel_lines(curves: Curves) -> Iterator[str]:
         return
     yield from (
         "",
-        f"| {BEST} at | share of full | times the best table | which | its tail recall, share of full |"
-        " times the list of these bytes |",
-        "|---|---|---|---|---|---|",
+        f"| {BEST} at | share of full | times the best table | which | its tail recall, share of full |",
+        "|---|---|---|---|---|",
     )
     for duel in found:
-        of_list = interval(duel.of_list) if duel.of_list else ""
         tail = plain(ratio(curves, (duel.rival, duel.rival_share), _full(curves), "tail_recall_at_20").mean)
         yield (
             f"| {percent(duel.budget_share)} | {interval(duel.of_full)} | {interval(duel.of_rival)} | "
-            f"{duel.rival} | {tail}; ours {plain(duel.tail_of_full.mean)} | {of_list} |"
+            f"{duel.rival} | {tail}; ours {plain(duel.tail_of_full.mean)} |"
         )
+
+
+def _other_lines(curves: Curves, shares: Sequence[float]) -> Iterator[str]:
+    """Yield the lines of a table of the measures that are no shares of the full table's."""
+    measured = [name for name in OTHERS if any(name in each for each in curves.bands.values())]
+    columns = [(name, share) for name in measured for share in shares]
+    heads = (f"{OTHERS[name]} at {percent(share)}" for name, share in columns)
+    yield from ("", f"| | {' | '.join(heads)} |", f"|---|{'---|' * len(columns)}")
+    for method in curves.methods():
+        if method == FULL:
+            continue
+        bands = [curves.bands.get((method, share), {}).get(name) for name, share in columns]
+        cells = ("" if band is None else plain(band.mean) for band in bands)
+        yield f"| {_bold(method)} | {' | '.join(cells)} |"
     yield ""
+
+
+def _bold(method: str) -> str:
+    return f"**{method}**" if method == BEST else method
 
 
 def _csv_rows(case: Case) -> Iterator[tuple[object, ...]]:

@@ -206,7 +206,7 @@ def test_a_quick_comparison_writes_all_that_it_should(tmp_path: Path) -> None:
         "worst_group",
     }
     text = (tmp_path / "quality.md").read_text(encoding="utf-8")
-    assert "## checkerboard, newcomers, 2 seeds, 16 users" in text
+    assert "### checkerboard, newcomers, 2 seeds, 16 users" in text
     assert "| **peel:best** |" in text
     assert "head:groups" in (tmp_path / "quality-checkerboard.html").read_text(encoding="utf-8")
     pages = json.loads((tmp_path / "quality-checkerboard-parts.json").read_bytes())
