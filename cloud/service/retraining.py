@@ -22,7 +22,7 @@ class Retraining(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """Time from an interaction until a version can know of it: it is reported, and training takes time."""
     turns: Annotated[int, msgspec.Meta(ge=1, le=100)] = 1
     """Number of times that users and items are solved, from the version before."""
-    margin: Annotated[float, msgspec.Meta(ge=0.0, le=0.9)] = 0.25
+    margin: Annotated[float, msgspec.Meta(ge=0.0, le=0.9)] = 0.5
     """Part of an interval's length by which a number must leave its interval before the stored number
     changes; 0: at once. A larger margin makes smaller deltas and coarser tables."""
     deltas: bool = True

@@ -32,6 +32,7 @@ from wire.layers import Layers
 # name -> (devices, budget changes, 5 % of the fp32 item table: bytes in which coded planes rank as well)
 SHIPPED = {
     "broker-restart": (800, 11_800, 12_800),
+    "cadence": (288, 3_600, 5_120),
     "cloud-outage": (400, 18_600, 12_800),
     "day-in-the-life": (250, 25_500, 12_800),
     "flaky-network": (240, 6_000, 12_800),
