@@ -37,7 +37,6 @@ DEFAULT_METRICS: Final = (
     "update_bytes",
     "update_latency_seconds.p95",
     "prequential_ndcg_at_10",
-    "prequential_ndcg_at_10_of_cloud",
 )
 """The figures of a sweep that are shown unless others are asked for."""
 
