@@ -23,7 +23,7 @@ class Refinement(Setting, frozen=True, kw_only=True):
     """Stage 3: each user group refines its copy of the item table on its own interactions."""
 
     enabled: bool = False
-    """True to refine tables; else every group gets the global table. No group of the data sets tried kept it."""
+    """True to refine tables; else every group gets the global table. No group kept it on the sets tried."""
 
     through: Literal["table", "mlp"] = "table"
     """Numbers that are learned: `table`, the entries of the group's table; or `mlp`, as in the paper's
@@ -59,7 +59,7 @@ class Controller(Setting, frozen=True, kw_only=True):
     """Stage 4: a small network learns the weights of blocks."""
 
     enabled: bool = False
-    """True to learn weights; else the closed-form weights are used. No group of the data sets tried kept it."""
+    """True to learn weights; else the closed-form weights are used. No group kept it on the sets tried."""
 
     learns: Literal["correction", "weights"] = "correction"
     """A `correction` of the closed-form weight, one network for all groups; or, as in the paper, the
