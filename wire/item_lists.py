@@ -10,6 +10,7 @@ bytes. A list of all items that are left takes no bytes.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class ItemGroups:
         if item_group in self._rows:
             return b""
         places = np.searchsorted(self._left, items)
-        data = encode_list(places.tolist(), len(self._left))
+        data = encode_list(places, len(self._left))
         self._rows[item_group] = items
         self._left = np.delete(self._left, places)
         return data
@@ -97,20 +98,38 @@ def read_lists(
     return groups, sizes
 
 
-def encode_list(places: Sequence[int], left: int) -> bytes:
+def encode_list(places: Sequence[int] | IntArray, left: int) -> bytes:
     """Return the list of *places*, ascending, among *left* items."""
     if len(places) == left:
         return b""
-    bits: list[str] = []
-    total, count, before = _START_SUM, 1, -1
-    for place in places:
-        gap, before = place - before - 1, place
-        k = _parameter(total, count)
-        bits.append("1" * (gap >> k) + "0" + (f"{gap & (1 << k) - 1:0{k}b}" if k else ""))
-        total, count = _next(total, count, gap)
-    text = "".join(bits)
-    text += "0" * (-len(text) % 8)
-    return int(text, 2).to_bytes(len(text) // 8, "big")
+    gaps: IntArray = np.diff(np.asarray(places, dtype=np.int64), prepend=-1) - 1
+    low = _parameters(gaps)
+    high = gaps >> low
+    ends = np.cumsum(high + 1 + low)
+    zeros = ends - low - 1
+    edges = np.zeros(ends[-1], dtype=np.int8)
+    edges[zeros - high] += 1  # a run of ones begins
+    edges[zeros] -= 1  # and ends
+    bits = np.cumsum(edges, dtype=np.uint8)
+    for place in range(int(low.max())):
+        has = low > place
+        bits[ends[has] - 1 - place] = gaps[has] >> place & 1
+    return np.packbits(bits).tobytes()
+
+
+def _parameters(gaps: IntArray) -> IntArray:
+    """Return the parameter k of each gap, all at once: as `_next` and `_parameter` say."""
+    # Rounds of gaps between halvings: N is 1 to 15 in the first, then 8 to 15. In a round A only grows.
+    starts = np.concatenate([[0], np.arange(_MOST_COUNT - 1, len(gaps), _MOST_COUNT // 2)])
+    sums = np.concatenate([[0], np.cumsum(gaps)])
+    grown = np.diff(sums[starts]).tolist()
+    totals = list(accumulate(grown, lambda total, more: (total + more) >> 1, initial=_START_SUM))
+    counts = np.where(starts > 0, _MOST_COUNT // 2, 1)
+    lengths = np.diff(starts, append=len(gaps))
+    total = sums[:-1] + np.repeat(np.array(totals) - sums[starts], lengths)
+    count = np.arange(len(gaps)) + np.repeat(counts - starts, lengths)
+    least = np.maximum(-(-total // count) - 1, 0)
+    return np.asarray(np.frexp(least)[1], dtype=np.int64)  # the number of its bits
 
 
 def decode_list(data: bytes, size: int, left: int) -> tuple[IntArray, int]:

@@ -25,6 +25,10 @@ from wire.ranking_metrics import FloatArray, IntArray
 MIN_MOMENT = 1e-20
 """Dimensions whose users have a smaller mean square are left out of an embedded table."""
 
+_POINTS = np.array(RECONSTRUCTION_POINTS, dtype=np.float32)
+_POINT_OF_1 = (1 + _POINTS[1]) - np.float32(RECONSTRUCTION_POINTS[1] - RECONSTRUCTION_POINTS[0]) - 1
+"""The first of them, off by a rounding error on which stored rankings depend."""
+
 
 class PlannedBlock(NamedTuple):
     """A block of an embedded table before it is encoded: it brings a cell to *planes* planes."""
@@ -176,17 +180,24 @@ def _column_curves(
     last, weights = geometry.planes - 1, item_weights.astype(np.float64)
     sizes, every = np.abs(values), np.ones(len(values), dtype=np.float32)
     all_bits = magnitudes(values, last).astype(np.uint16)
-    distortion, ones = [weights @ np.square(sizes, dtype=np.float64)], []
+    distortion, ones = [_weighted_squares(weights, sizes)], []
     for plane in range(geometry.planes):
         q = all_bits >> np.uint16(last - plane)
-        rest = sizes - _known_sizes(q, plane)
-        distortion.append(weights @ np.square(rest, dtype=np.float64))
+        distortion.append(_weighted_squares(weights, sizes - _known_sizes(q, plane)))
         ones.append(every @ (q & np.uint16(1)).astype(np.float32))
     counts = _plane_counts(geometry.planes, all_bits, np.stack(ones).astype(np.int64))
-    return np.stack(distortion), _plane_coder(geometry).plane_bits(counts)
+    return np.stack(distortion), plane_coder(geometry).plane_bits(counts)
 
 
-def _plane_coder(geometry: Geometry) -> PlaneCoder:
+def _weighted_squares(weights: FloatArray, values: Float32Array) -> FloatArray:
+    """Return the sum of the squares of each column of *values*, with the weights of rows."""
+    squares = values.astype(np.float64)
+    squares *= squares
+    return np.asarray(weights @ squares)
+
+
+def plane_coder(geometry: Geometry) -> PlaneCoder:
+    """Return the coder of an embedded codec."""
     coder = geometry.codec.coder
     assert isinstance(coder, PlaneCoder)
     return coder
@@ -195,9 +206,8 @@ def _plane_coder(geometry: Geometry) -> PlaneCoder:
 def _known_sizes(q: NDArray[np.uint16], plane: int) -> Float32Array:
     """Return the absolute values of `wire.codecs.planes.dequantise`, up to the last digit, in less time."""
     known = q.astype(np.float32)
-    known += np.float32(RECONSTRUCTION_POINTS[1])
-    known -= np.float32(RECONSTRUCTION_POINTS[1] - RECONSTRUCTION_POINTS[0]) * (q == 1)
-    known *= q > 0
+    points = known * _POINT_OF_1
+    known += np.minimum(points, _POINTS[1], out=points)  # 0 for q = 0
     known *= np.float32(2.0 ** -(plane + 1))
     return known
 

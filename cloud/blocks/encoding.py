@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cloud.blocks.block_weights import closed_form_weights
-from cloud.blocks.embedded_table import PlannedBlock, rank_embedded, scale_for_embedding
+from cloud.blocks.embedded_table import PlannedBlock, plane_coder, rank_embedded, scale_for_embedding
 from cloud.blocks.group_table import GroupTable, demand, group_table
 from cloud.blocks.item_order import item_order, list_sizes
 from cloud.blocks.partition import partition_of
@@ -30,6 +30,7 @@ from cloud.blocks.store import BlockStore, GroupBlocks, build_store
 from cloud.blocks.trained_model import TrainedModel
 from wire.arrays import Float32Array
 from wire.blocks import Blocks, data_sizes
+from wire.codecs.planes import CellEncoder
 from wire.geometry import Geometry
 from wire.item_lists import ItemGroups
 from wire.random_streams import stream
@@ -145,12 +146,15 @@ def encode_planned(
         order: the items in that order, shape (I,).
     """
     ids, encoded, groups = [], [], ItemGroups(geometry)
+    coder, cells = plane_coder(geometry), dict[tuple[int, int], CellEncoder]()
     for step in steps:
         block = (step.item_group * geometry.slices + step.slice) * geometry.planes + step.planes - 1
-        cell = values[geometry.rows(block), geometry.columns(block)]
+        rows, cell = geometry.rows(block), geometry.cell(block)
+        if cell not in cells:
+            cells[cell] = CellEncoder(coder, values[rows, geometry.columns(block)], geometry.planes)
+        items = groups.write(step.item_group, order[rows])
         ids.append(block)
-        items = groups.write(step.item_group, order[geometry.rows(block)])
-        encoded.append(items + geometry.codec.coder.encode(cell, step.held, step.planes)[1])
+        encoded.append(items + cells[cell].block(step.held, step.planes))
     blocks = Blocks(_u16(ids), _u16([len(data) for data in encoded]), b"", b"".join(encoded))
     return GroupBlocks.of(geometry, blocks, lambda sizes: cut_layers(sizes, layers, _floor_blocks(geometry)))
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wire.arrays import Int32Array
-from wire.codecs.planes import PlaneCoder, PlaneCounts, PlaneReader, PlaneWriter
+from wire.codecs.planes import PlaneCoder, PlaneCounts, PlaneReader, PlaneWriter, Uint16Array
 from wire.codecs.range_bits import coder_words, shortest_bytes
 
 Chances = NDArray[np.float64]
@@ -33,18 +33,29 @@ _CODE_CHANCES: Chances = (
 )
 np.fill_diagonal(_CODE_CHANCES, 0)
 np.fill_diagonal(_CODE_CHANCES, 1 - _CODE_CHANCES.sum(axis=1))  # the expected code: the rest
+_CODE_CHANCES = np.concatenate([_CODE_CHANCES, np.full((1, CODES), 1 / CODES)])  # of a column of zeros
 _BOUNDS: Chances = np.round(4096 * 0.6 * 1.5 ** -(np.arange(CODES - 1) + 0.5)) / 4096
 
 REFINEMENT_CHANCES: Chances = np.array([0, 1536, 1728, 1728, 1920]) / 4096
 """The chance that the next bit of q is 1, for q = 1, 2, 3, and 4 and above: measured on MovieLens-1M."""
 
 
+def _pairs(chances: Chances) -> Chances:
+    """Return the chances of 0 and 1: the coder takes half the time if it need not make them of one number."""
+    return np.stack([1 - chances, chances], axis=-1)
+
+
+_SIGNIFICANT_PAIRS, _REFINEMENT_PAIRS = _pairs(SIGNIFICANT), _pairs(REFINEMENT_CHANCES)
+_ACTIVE_PAIRS = _pairs(np.array(ACTIVE[::-1]))  # not empty, empty
+_SIGNIFICANT_BITS, _OTHER_BITS = -np.log2(SIGNIFICANT), -np.log2(1 - SIGNIFICANT)
+
+
 class CodedPlaneCoder(PlaneCoder):
     """The codec `coded`: range-coded planes."""
 
-    def writer(self) -> PlaneWriter:
+    def writer(self, zeros: NDArray[np.int64]) -> PlaneWriter:
         """Return a range encoder."""
-        return _RangeWriter()
+        return _RangeWriter(zeros)
 
     def reader(self, data: bytes) -> PlaneReader:
         """Return a range decoder of *data*."""
@@ -66,7 +77,7 @@ def best_codes(zeros: NDArray[np.integer], fresh: NDArray[np.integer]) -> Int32A
         zeros: counts of numbers that are still 0, any shape.
         fresh: counts of those that become non-zero.
     """
-    bits = -(fresh[..., None] * np.log2(SIGNIFICANT) + (zeros - fresh)[..., None] * np.log2(1 - SIGNIFICANT))
+    bits = fresh[..., None] * _SIGNIFICANT_BITS + (zeros - fresh)[..., None] * _OTHER_BITS
     return np.asarray(bits.argmin(axis=-1), dtype=np.int32)
 
 
@@ -82,8 +93,8 @@ def code_chances(known: NDArray[np.integer], zeros: NDArray[np.integer]) -> Chan
         zeros: counts of numbers that are 0.
     """
     root = np.sqrt(known / (known + zeros))
-    exceeded = (root / (1 + root))[..., None] < _BOUNDS
-    return np.where(known[..., None] > 0, _CODE_CHANCES[exceeded.sum(axis=-1)], 1 / CODES)
+    exceeded = ((root / (1 + root))[..., None] < _BOUNDS).sum(axis=-1)
+    return _CODE_CHANCES[np.where(known > 0, exceeded, CODES)]
 
 
 def column_bits(
@@ -112,48 +123,85 @@ def _count_by_column(chosen: NDArray[np.bool_]) -> Int32Array:
 
 
 def _active_chances(empty: NDArray[np.bool_]) -> Chances:
-    """Return the chance that a column is active; *empty*: all its numbers are 0; shape (columns,)."""
-    return np.where(empty, *ACTIVE)
+    """Return the chances that a column is not active, and is, shape (..., 2).
+
+    Args:
+        empty: True where all numbers of a column are 0.
+    """
+    return _ACTIVE_PAIRS.take(empty, axis=0)
 
 
-def _bit_chances(before: Int32Array, codes: NDArray[np.integer]) -> Chances:
-    """Return the chance that the next bit of q is 1, shape (rows, columns)."""
-    refined = REFINEMENT_CHANCES.take(np.minimum(before, 4))
-    np.copyto(refined, SIGNIFICANT[codes], where=before == 0)
-    return refined
+def _bit_table(codes: NDArray[np.integer]) -> Chances:
+    """Return the chances that the next bit of q is 0 and 1, for q = 0, 1, 2, 3 and 4, shape (..., 5, 2).
+
+    Args:
+        codes: of columns, shape (...).
+    """
+    table = np.empty((*codes.shape, *_REFINEMENT_PAIRS.shape))
+    table[:] = _REFINEMENT_PAIRS
+    table[..., 0, :] = _SIGNIFICANT_PAIRS[codes]
+    return table
+
+
+def _bit_chances(before: NDArray[np.integer], table: Chances, written: NDArray[np.bool_] | None) -> Chances:
+    """Return the chances that the next bit of q is 0 and 1, of the numbers of which it is *written*.
+
+    Args:
+        before: q, shape (rows, columns).
+        table: `_bit_table` of the columns.
+        written: a choice of the numbers, None for all.
+    """
+    columns, kinds, _ = table.shape
+    indices = np.minimum(before, kinds - 1)
+    indices += np.arange(0, columns * kinds, kinds, dtype=before.dtype)
+    chosen = indices.reshape(-1) if written is None else indices[written]
+    return np.asarray(table.reshape(-1, 2).take(chosen, axis=0))
 
 
 class _RangeWriter:
-    def __init__(self) -> None:
+    def __init__(self, zeros: NDArray[np.int64]) -> None:
         import constriction  # only needed for this codec
 
         self._categorical = constriction.stream.model.Categorical(perfect=False)
-        self._bernoulli = constriction.stream.model.Bernoulli(perfect=False)
         self._even = constriction.stream.model.Bernoulli(0.5, perfect=False)
-        self._encoder = constriction.stream.queue.RangeEncoder()
+        self._new_encoder = constriction.stream.queue.RangeEncoder
+        self._encoder = self._new_encoder()
+        before, fresh = zeros[:-1], zeros[:-1] - zeros[1:]  # (P, columns)
+        known = zeros[0] - before
+        self._active, self._incomplete, self._known = fresh > 0, before > 0, known > 0
+        self._active_chances = _active_chances(known == 0)
+        self._codes, self._code_chances = best_codes(before, fresh), code_chances(known, before)
+        self._table = _bit_table(self._codes)
 
-    def plane(
-        self, before: Int32Array, after: Int32Array, zero: NDArray[np.bool_], fresh: NDArray[np.bool_]
-    ) -> None:
-        zeros, new = _count_by_column(zero), _count_by_column(fresh)
-        active, incomplete = new > 0, zeros > 0
-        codes = best_codes(zeros, new)
-        self._write(self._bernoulli, active[incomplete], _active_chances(zeros == len(zero))[incomplete])
-        self._write(self._categorical, codes[active], code_chances(len(zero) - zeros, zeros)[active])
-        written = ~zero | active
-        self._write(self._bernoulli, (after & 1)[written], _bit_chances(before, codes)[written])
+    def plane(self, plane: int, after: Uint16Array) -> None:
+        active, incomplete, table = self._active[plane], self._incomplete[plane], self._table[plane]
+        self._write(active[incomplete], self._active_chances[plane, incomplete])
+        self._write(self._codes[plane, active], self._code_chances[plane, active])
+        columns = active | self._known[plane]
+        if not columns.all():
+            after, table = after[:, columns], table[columns]
+            active, incomplete = active[columns], incomplete[columns]
+        written = None if (active | ~incomplete).all() else (after > 1) | active
+        bits = after & np.uint16(1)
+        self._write(
+            bits.reshape(-1) if written is None else bits[written],
+            _bit_chances(after >> np.uint16(1), table, written),
+        )
 
     def signs(self, negative: NDArray[np.bool_]) -> None:
         if len(negative):
             self._encoder.encode(negative.astype(np.int32), self._even)
 
-    def _write(self, model: object, values: NDArray[np.generic], chances: Chances) -> None:
+    def _write(self, values: NDArray[np.generic], chances: Chances) -> None:
+        """Write *values* with the chances of each possible value, shape (values, possible values)."""
         if len(values):
-            self._encoder.encode(values.astype(np.int32), model, chances)
+            self._encoder.encode(values.astype(np.int32), self._categorical, chances)
 
     def close(self) -> bytes:
         """Return the shortest bytes that decode, if zeros are read after them."""
-        return shortest_bytes(self._encoder)
+        data = shortest_bytes(self._encoder)
+        self._encoder = self._new_encoder()  # its `clear` would keep a carry that is pending
+        return data
 
 
 class _RangeReader:
@@ -161,23 +209,27 @@ class _RangeReader:
         import constriction  # only needed for this codec
 
         self._categorical = constriction.stream.model.Categorical(perfect=False)
-        self._bernoulli = constriction.stream.model.Bernoulli(perfect=False)
+        self._even = constriction.stream.model.Bernoulli(0.5, perfect=False)
         self._decoder = constriction.stream.queue.RangeDecoder(coder_words(data))
 
     def plane(self, before: Int32Array, zero: NDArray[np.bool_]) -> Int32Array:
         zeros, after = _count_by_column(zero), 2 * before
         incomplete, active, codes = zeros > 0, np.zeros(len(zeros), dtype=bool), np.zeros_like(zeros)
-        active[incomplete] = self._read(self._bernoulli, _active_chances(zeros == len(zero))[incomplete])
-        codes[active] = self._read(self._categorical, code_chances(len(zero) - zeros, zeros)[active])
+        known = len(zero) - zeros
+        active[incomplete] = self._read(_active_chances(known == 0)[incomplete])
+        codes[active] = self._read(code_chances(known[active], zeros[active]))
         written = ~zero | active
-        after[written] += self._read(self._bernoulli, _bit_chances(before, codes)[written])
+        after[written] += self._read(_bit_chances(before, _bit_table(codes), written))
         return after
 
     def signs(self, count: int) -> Int32Array:
-        return self._read(self._bernoulli, np.full(count, 0.5))
+        if not count:
+            return np.zeros(0, dtype=np.int32)
+        values: Int32Array = self._decoder.decode(self._even, count)
+        return values
 
-    def _read(self, model: object, chances: Chances) -> Int32Array:
+    def _read(self, chances: Chances) -> Int32Array:
         if not len(chances):
             return np.zeros(0, dtype=np.int32)
-        values: Int32Array = self._decoder.decode(model, chances)
+        values: Int32Array = self._decoder.decode(self._categorical, chances)
         return values

@@ -25,6 +25,8 @@ from wire.arrays import Float32Array, Int32Array
 from wire.codecs.block_coder import BlockCoder
 from wire.errors import Reason, RemoteProtocolError
 
+Uint16Array = NDArray[np.uint16]
+
 RECONSTRUCTION_POINTS = (0.40, 0.45)
 """The point of an interval at which a number is reconstructed: for q = 1, and for q > 1.
 
@@ -47,18 +49,16 @@ class PlaneCounts(NamedTuple):
 
 
 class PlaneWriter(Protocol):
-    """Writes the planes of a block."""
+    """Writes the planes of the blocks of a cell."""
 
-    def plane(
-        self, before: Int32Array, after: Int32Array, zero: NDArray[np.bool_], fresh: NDArray[np.bool_]
-    ) -> None:
-        """Write the step from q *before* to q *after*; *zero*: before is 0, *fresh*: q becomes non-zero."""
+    def plane(self, plane: int, after: Uint16Array) -> None:
+        """Write the step to q *after* the plane; 0 and 1 were 0 before it, and 1 has become non-zero."""
 
     def signs(self, negative: NDArray[np.bool_]) -> None:
         """Write the signs of the numbers that became non-zero."""
 
     def close(self) -> bytes:
-        """Return the bytes of the block."""
+        """Return the bytes of the block, and begin the next."""
 
 
 class PlaneReader(Protocol):
@@ -79,8 +79,12 @@ class PlaneCoder(BlockCoder):
     usual_planes = 12
 
     @abstractmethod
-    def writer(self) -> PlaneWriter:
-        """Return a writer for one block."""
+    def writer(self, zeros: NDArray[np.int64]) -> PlaneWriter:
+        """Return a writer for the blocks of a cell.
+
+        Args:
+            zeros: numbers of each column that are 0 with 0, 1, ..., P planes held, shape (P + 1, columns).
+        """
 
     @abstractmethod
     def reader(self, data: bytes) -> PlaneReader:
@@ -92,15 +96,7 @@ class PlaneCoder(BlockCoder):
 
     def encode(self, values: Float32Array, held: int, planes: int) -> tuple[float, bytes]:
         """Return scale 1 and the block that brings a cell, |x| < 1, from *held* planes to *planes*."""
-        writer, all_bits = self.writer(), magnitudes(values, planes - 1)
-        before = all_bits >> planes - held
-        for plane in range(held, planes):
-            after, zero = all_bits >> planes - 1 - plane, before == 0
-            fresh = zero & (after == 1)
-            writer.plane(before, after, zero, fresh)
-            writer.signs(np.signbit(values[fresh]))
-            before = after
-        return 1.0, writer.close()
+        return 1.0, CellEncoder(self, values, planes).block(held, planes)
 
     def decode(self, data: bytes, scale: float, values: Float32Array, held: int, planes: int) -> Float32Array:
         """Return a cell after a block; *values*, the numbers before it, are the whole state of the decoder.
@@ -128,10 +124,43 @@ class PlaneCoder(BlockCoder):
         return reconstruct(before, negative, planes - 1)
 
 
+class CellEncoder:
+    """Encodes blocks of one cell; what they share is counted once.
+
+    Args:
+        coder: of the blocks.
+        values: of the cell, |x| < 1.
+        planes: P, the most that blocks bring.
+    """
+
+    def __init__(self, coder: PlaneCoder, values: Float32Array, planes: int) -> None:
+        self._planes = planes
+        self._q = magnitudes(values, planes - 1).astype(np.uint16)
+        self._negative = np.signbit(values)
+        columns = values.shape[1]
+        places = _LENGTHS[self._q]
+        places *= columns
+        places += np.arange(columns)
+        lengths = np.bincount(places.reshape(-1), minlength=(planes + 1) * columns).reshape(-1, columns)
+        self._writer = coder.writer(np.cumsum(lengths, axis=0)[::-1])
+
+    def block(self, held: int, planes: int) -> bytes:
+        """Return the block that brings the cell from *held* planes to *planes*."""
+        for plane in range(held, planes):
+            after = self._q >> np.uint16(self._planes - 1 - plane)
+            self._writer.plane(plane, after)
+            self._writer.signs(self._negative[after == 1])
+        return self._writer.close()
+
+
+_LENGTHS: NDArray[np.int64] = np.frexp(np.arange(2**16))[1].astype(np.int64)
+"""The number of bits of each number."""
+
+
 class PlainPlaneCoder(PlaneCoder):
     """The codec `planes`: packed bits."""
 
-    def writer(self) -> PlaneWriter:
+    def writer(self, zeros: NDArray[np.int64]) -> PlaneWriter:
         """Return a writer of packed bits."""
         return _BitWriter()
 
@@ -146,7 +175,7 @@ class PlainPlaneCoder(PlaneCoder):
 
 def magnitudes(values: Float32Array, plane: int) -> Int32Array:
     """Return q of each number after *plane*: floor(|x| 2^(plane + 1))."""
-    return np.floor(np.abs(values) * np.float32(2 ** (plane + 1))).astype(np.int32)
+    return (np.abs(values) * np.float32(2 ** (plane + 1))).astype(np.int32)  # rounded towards 0
 
 
 def dequantise(values: Float32Array, plane: int) -> Float32Array:
@@ -165,16 +194,15 @@ class _BitWriter:
     def __init__(self) -> None:
         self._bits: list[NDArray[np.uint8]] = []
 
-    def plane(
-        self, before: Int32Array, after: Int32Array, zero: NDArray[np.bool_], fresh: NDArray[np.bool_]
-    ) -> None:
+    def plane(self, plane: int, after: Uint16Array) -> None:
         self._bits.append((after & 1).reshape(-1).astype(np.uint8))
 
     def signs(self, negative: NDArray[np.bool_]) -> None:
         self._bits.append(negative.astype(np.uint8))
 
     def close(self) -> bytes:
-        return np.packbits(np.concatenate(self._bits)).tobytes()
+        bits, self._bits = self._bits, []
+        return np.packbits(np.concatenate(bits)).tobytes()
 
 
 class _BitReader:

@@ -148,11 +148,13 @@ def shortest_bytes(encoder: Any) -> bytes:  # Any: constriction has no types
     """
     words = encoder.get_compressed()
     done, (low, width) = encoder.pos()
+    last = b""
     if low + width < 2**64:  # else a carry is pending that only the encoder can resolve
         for shift in range(64, -1, -8):
             number = -(-low >> shift) << shift
             if number < low + width:
                 break
-        words = np.array([*words[:done], number >> 32, number & 0xFFFFFFFF], dtype=np.uint32)
-    raw: bytes = words.astype(">u4").tobytes()
+        last = number.to_bytes(8, "big")
+        words = words[:done]
+    raw: bytes = words.astype(">u4").tobytes() + last
     return raw.rstrip(b"\0")
