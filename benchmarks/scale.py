@@ -69,6 +69,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     users: int
     items: int
     interactions: int
+    user_groups: int
     backbone: str
     load_seconds: float
     stage_seconds: dict[str, float]
@@ -77,6 +78,9 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     valid_ndcg_at_20: float | None
     test_ndcg_at_20: float | None
     pretrain_cpu_seconds: float
+    rotate_cpu_seconds: float
+    """Of all groups, and of what decides about rotation on validation."""
+    encode_cpu_seconds: float
     full: dict[str, float] | None = None
     """Quality of the full tables on the test, if it is compared with print."""
 
@@ -136,13 +140,15 @@ def measure(entry: Entry) -> Cost:
     interactions = load(entry.data)
     load_seconds = time.monotonic() - begun
     model = Model(training=Training(backbone="auto", refit=True) if entry.is_printed else Training())
-    stages, heard = stopwatch()
+    stages, cpu_stages, heard = stopwatch()
     begun, cpu_begun = time.monotonic(), time.process_time()
     start = learn_global(interactions, model.training, heard)
     pretrain_cpu_seconds = time.process_time() - cpu_begun
     trained = personalize(start, interactions, model.training, heard)
     stages["evaluate"] = time.monotonic() - begun - sum(stages.values())
+    cpu_begun = time.process_time()
     encode_store(trained, model, lambda done, total: None)
+    encode_cpu_seconds = time.process_time() - cpu_begun
     seconds = time.monotonic() - begun
     stages["encode"] = seconds - sum(stages.values())
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -157,6 +163,7 @@ def measure(entry: Entry) -> Cost:
         interactions=sum(
             len(part.items) for part in (interactions.train, interactions.valid, interactions.test)
         ),
+        user_groups=len(trained.item_tables),
         backbone=str(start.report["backbone"]),
         load_seconds=load_seconds,
         stage_seconds=stages,
@@ -165,6 +172,8 @@ def measure(entry: Entry) -> Cost:
         valid_ndcg_at_20=valid["ndcg_at_20"],
         test_ndcg_at_20=test["ndcg_at_20"],
         pretrain_cpu_seconds=pretrain_cpu_seconds,
+        rotate_cpu_seconds=cpu_stages["rotate"],
+        encode_cpu_seconds=encode_cpu_seconds,
         full=full,
     )
 
@@ -179,18 +188,24 @@ def measure_full(factors: Factors, interactions: Interactions) -> dict[str, floa
     ).means()
 
 
-def stopwatch() -> tuple[dict[str, float], Callable[[Progress], None]]:
-    """Return the seconds by stage, and the progress callback: time before a tick counts for its stage."""
+def stopwatch() -> tuple[dict[str, float], dict[str, float], Callable[[Progress], None]]:
+    """Return the seconds and the CPU seconds by stage, and the progress callback.
+
+    Time before a tick counts for its stage.
+    """
     seconds: dict[str, float] = {}
-    last = time.monotonic()
+    cpu_seconds: dict[str, float] = {}
+    last, cpu_last = time.monotonic(), time.process_time()
 
     def heard(now: Progress) -> None:
-        nonlocal last
+        nonlocal last, cpu_last
         before, last = last, time.monotonic()
+        cpu_before, cpu_last = cpu_last, time.process_time()
         seconds[now.stage] = seconds.get(now.stage, 0.0) + last - before
+        cpu_seconds[now.stage] = cpu_seconds.get(now.stage, 0.0) + cpu_last - cpu_before
         print(f"{now.stage} {now.done}/{now.total} {now.note}", end="\033[K\r", file=sys.stderr, flush=True)
 
-    return seconds, heard
+    return seconds, cpu_seconds, heard
 
 
 def print_cost(cost: Cost) -> Cost:
@@ -198,7 +213,9 @@ def print_cost(cost: Cost) -> Cost:
     stages = "  ".join(f"{stage} {seconds:.1f}" for stage, seconds in cost.stage_seconds.items())
     print(
         f"{cost.name:<14} {cost.interactions:>9,} interactions  {cost.backbone:<5} {cost.seconds:7.1f} s  "
-        f"{cost.peak_mib:6,.0f} MiB   [{stages}]",
+        f"{cost.peak_mib:6,.0f} MiB   [{stages}]\n"
+        f"  CPU: rotation {cost.rotate_cpu_seconds:.1f} s, encoding {cost.encode_cpu_seconds:.1f} s "
+        f"for {cost.user_groups} groups",
         flush=True,
     )
     if cost.full:

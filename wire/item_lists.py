@@ -102,7 +102,7 @@ def encode_list(places: Sequence[int] | IntArray, left: int) -> bytes:
     """Return the list of *places*, ascending, among *left* items."""
     if len(places) == left:
         return b""
-    gaps: IntArray = np.diff(np.asarray(places, dtype=np.int64), prepend=-1) - 1
+    gaps = np.asarray(np.diff(places, prepend=-1), dtype=np.int64) - 1
     low = _parameters(gaps)
     high = gaps >> low
     ends = np.cumsum(high + 1 + low)

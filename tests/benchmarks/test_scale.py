@@ -21,6 +21,7 @@ COST = Cost(
     users=USERS[-1],
     items=ITEMS,
     interactions=1_200_000,
+    user_groups=128,
     backbone="ials",
     load_seconds=1.0,
     stage_seconds={},
@@ -29,6 +30,8 @@ COST = Cost(
     valid_ndcg_at_20=None,
     test_ndcg_at_20=None,
     pretrain_cpu_seconds=100.0,
+    rotate_cpu_seconds=5.0,
+    encode_cpu_seconds=45.0,
 )
 ENTRY = Entry("x", Synthetic(), Promise(minutes=15, gigabytes=4))
 
