@@ -44,6 +44,7 @@ RECORDED_KEYS: Final = (
     "stop_time",
     "data",
     "interactions",
+    "retrain",
     "sample",
     "fleet",
     "nodes",

@@ -339,7 +339,7 @@ class Simulation:
 
     def _rollout(self, clock: Clock) -> RolloutRun | None:
         scenario = self.job.scenario
-        if scenario.rollout is None:
+        if scenario.rollout is None or not self.job.later:
             return None
         (newer,) = self.job.later
         names = [device.name for device in self.job.devices]

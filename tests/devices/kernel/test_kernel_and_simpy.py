@@ -23,7 +23,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 SUPPORTED = (
     "day-in-the-life", "flaky-network", "heterogeneous-fleet", "live-squeeze", "ml-100k", "ml-1m",
-    "policy-matrix", "quickstart", "squeeze", "thrash", "trace-replay",
+    "playground", "policy-matrix", "quickstart", "squeeze", "thrash", "trace-replay",
 )  # fmt: skip
 QUICKEST = ("flaky-network", "heterogeneous-fleet", "policy-matrix")
 """The others are run in the slow set."""

@@ -59,7 +59,7 @@ FROM_FILES = TINY.replace(
         (
             TINY.replace("min: 1 KiB", "min: 2 MiB"),
             [],
-            "x.yaml:25: fleet[0].memory.min (=2 MiB) must not exceed max (=1200 KiB)",
+            "x.yaml:23: fleet[0].memory.min (=2 MiB) must not exceed max (=1200 KiB)",
         ),
         (
             TINY,

@@ -38,7 +38,7 @@ def test_a_larger_sample_holds_a_smaller_one(count: int, one: float, other: floa
 
 def test_a_device_of_a_sample_lives_as_in_the_fleet_and_nothing_else_changes(runner: Runner) -> None:
     whole, part = runner.run(TINY), runner.run(TINY, *HALF)
-    assert "sample" not in dump(parse(TINY))
+    assert "\nsample:" not in dump(parse(TINY))
     assert set(part.summary) - set(whole.summary) == set(SAMPLE_KEYS)
     assert (part.summary["devices"], part.summary["sampled_devices"]) == (whole.summary["devices"], 15)
     devices = pq.read_table(part.folder / "devices.parquet")

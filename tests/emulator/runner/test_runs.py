@@ -43,7 +43,7 @@ def log_of(runner: Runner, *overrides: str, text: str = TINY, shards: int = 1) -
 def test_a_run_leaves_what_the_design_promises(runner: Runner) -> None:
     finished = runner.run()
     files = {str(path.relative_to(finished.folder)) for path in finished.folder.rglob("*.*")}
-    tables = {part(name) for name in COLUMNS if name != "rollout"}  # no table without rows
+    tables = {part(name) for name in COLUMNS if name not in ("rollout", "interaction")}
     others = {
         "devices.parquet", "manifest.json", "metrics.parquet", "report.html", "scenario.yaml", "summary.json",
     }  # fmt: skip
