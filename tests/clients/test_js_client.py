@@ -177,7 +177,7 @@ def test_any_life_of_a_device_is_the_same_in_both_languages(
         elif parts or step == "repeat":
             last = last if step == "repeat" else parts.pop(0)
             if step == "damage":
-                at = number % len(last)
+                at = number % min(len(last), 80 if number % 2 else len(last))  # often in the header's start
                 last = last[:at] + bytes([last[at] ^ 4]) + last[at + 1 :]
             receipt, found = agent.receive(last), js.call("receive", payload=last)
             assert found["receipt"] == receipt

@@ -10,7 +10,8 @@ const TENSORS = {
   sizes: "U16",
   data: "U8",
 };
-const CHECKSUM_AT = 26; // in the header: {"__metadata__":{"crc32":"
+const CHECKSUM_AT = 26; // in the header
+const START = /^\{"__metadata__":\{"crc32":"[^]{8}","seq":"[0-9]{1,16}"/;
 const MOST_HEADER_BYTES = 4096;
 const MOST_PART_BYTES = 64 * 2 ** 20;
 const NUMBER_FIELDS = ["seq", "group", "first", "target", "part", "parts"];
@@ -69,12 +70,13 @@ export function readPart(payload) {
 }
 
 function checkChecksum(header, data) {
-  const digits = new TextDecoder().decode(header.subarray(CHECKSUM_AT, CHECKSUM_AT + 8));
-  if (!/^[0-9a-f]{8}$/.test(digits)) throw new PartError("malformed", "the header has no checksum");
+  const text = new TextDecoder("latin1").decode(header);
+  if (!START.test(text)) throw new PartError("malformed", "no header of an update part");
+  const digits = text.slice(CHECKSUM_AT, CHECKSUM_AT + 8);
   const zeroed = header.slice();
   zeroed.fill(48, CHECKSUM_AT, CHECKSUM_AT + 8);
-  const checksum = crc32(zeroed, crc32(data));
-  if (checksum !== parseInt(digits, 16)) throw new PartError("checksum", `${checksum} is not ${digits}`);
+  const checksum = crc32(zeroed, crc32(data)).toString(16).padStart(8, "0");
+  if (checksum !== digits) throw new PartError("checksum", `${checksum} is not ${digits}`);
 }
 
 function parseHeader(header) {
