@@ -56,9 +56,10 @@ def scale_for_embedding(group: GroupTable) -> tuple[Float32Array, FloatArray]:
     spread = np.sqrt(group.second_moment)
     seen = spread > np.sqrt(MIN_MOMENT)
     values = group.table * np.where(seen, spread, 0.0)
-    size = float(np.abs(values).max()) * (1 + 1e-6) or 1.0
+    size = float(max(values.max(), -values.min())) * (1 + 1e-6) or 1.0
     user_scale = np.where(seen, size / np.where(seen, spread, 1.0), 0.0)
-    return (values / size).astype(np.float32), user_scale
+    values /= size
+    return values.astype(np.float32), user_scale
 
 
 def rank_embedded(

@@ -178,6 +178,8 @@ class _RangeWriter:
         self._write(active[incomplete], self._active_chances[plane, incomplete])
         self._write(self._codes[plane, active], self._code_chances[plane, active])
         columns = active | self._known[plane]
+        if not columns.any():
+            return
         if not columns.all():
             after, table = after[:, columns], table[columns]
             active, incomplete = active[columns], incomplete[columns]

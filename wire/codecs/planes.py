@@ -136,7 +136,7 @@ class CellEncoder:
     def __init__(self, coder: PlaneCoder, values: Float32Array, planes: int) -> None:
         self._planes = planes
         self._q = magnitudes(values, planes - 1).astype(np.uint16)
-        self._negative = np.signbit(values)
+        self._negative = np.signbit(values).reshape(-1)
         columns = values.shape[1]
         places = _LENGTHS[self._q]
         places *= columns
@@ -149,7 +149,7 @@ class CellEncoder:
         for plane in range(held, planes):
             after = self._q >> np.uint16(self._planes - 1 - plane)
             self._writer.plane(plane, after)
-            self._writer.signs(self._negative[after == 1])
+            self._writer.signs(self._negative[np.flatnonzero(after == 1)])  # faster than by a choice
         return self._writer.close()
 
 
