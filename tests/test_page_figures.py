@@ -120,7 +120,7 @@ def selection_rows() -> dict[str, list[str]]:
     """Return the rows of the page's first table of rankings: quickstart's data, blocks coded."""
     text = SELECTIONS.read_text(encoding="utf-8")
     part = text[text.index("| `coded` |") :]
-    part = part[: part.index("| *MovieLens-100K* |")]
+    part = part[: part.index("| *MovieLens-100K*")]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines()[3:]]
     shares = {row[0].replace("`", ""): row[1 : 1 + len(selection.SHARES)] for row in rows}
     return {name: [re.sub(r"^\.", "0.", cell) for cell in row] for name, row in shares.items()}
