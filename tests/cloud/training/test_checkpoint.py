@@ -30,6 +30,11 @@ class LostPatienceError(Exception):
     """The user has lost patience."""
 
 
+QUICKLY_LEARNED = [
+    pytest.param(name, marks=[pytest.mark.slow] if name == "cosine" else []) for name in LEARNED
+]
+
+
 def always(folder: Path, owner: str = "ours") -> Checkpoints:
     """Keep every state that is offered: an hour passes before each, and none while it is written."""
     hours = (hour // 2 for hour in itertools.count(1))  # 0 at first, then each twice
@@ -168,7 +173,7 @@ def test_nowhere_keeps_nothing() -> None:
 # --- trainings that go on ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backbone", LEARNED)
+@pytest.mark.parametrize("backbone", QUICKLY_LEARNED)
 @pytest.mark.parametrize("ticks", [1, 2, 3])
 def test_an_interrupted_training_ends_with_the_same_bits(backbone: str, ticks: int, tmp_path: Path) -> None:
     config, world = settings_of(backbone), checkerboard()
@@ -182,7 +187,7 @@ def test_an_interrupted_training_ends_with_the_same_bits(backbone: str, ticks: i
     assert bits(actual) == bits(pretrain(world, config, ignore))
 
 
-@pytest.mark.parametrize("backbone", LEARNED)
+@pytest.mark.parametrize("backbone", QUICKLY_LEARNED)
 def test_a_training_that_is_interrupted_again_and_again_ends(backbone: str, tmp_path: Path) -> None:
     config, world = settings_of(backbone, epochs=12), checkerboard()
 
