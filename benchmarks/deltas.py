@@ -68,11 +68,11 @@ class World:
     days: IntArray
 
     def known(self, day: int) -> ItemLists:
-        """Return what is known at the end of *day*."""
+        """Return the interactions that are known at the end of *day*."""
         return self._lists(self.days <= day)
 
     def met(self, day: int) -> ItemLists:
-        """Return what users meet on *day*."""
+        """Return the items that users meet on *day*."""
         return self._lists(self.days == day)
 
     def _lists(self, chosen: np.ndarray) -> ItemLists:

@@ -68,7 +68,7 @@ def curves(results: Sequence[Result]) -> Curves:
 
 
 def ratio(measured: Curves, ours: Key, theirs: Key, metric: str) -> Band:
-    """Return how many times *theirs* our figure is, users and seeds in pairs."""
+    """Return the ratio of our figure to *theirs*, users and seeds in pairs."""
     others = {result.seed: result for result in measured.results[theirs]}
     pairs = [(own, others[own.seed]) for own in measured.results[ours] if own.seed in others]
     return ratio_of_means(

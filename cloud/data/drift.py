@@ -96,7 +96,7 @@ class _DriftingWorld:
 
 
 def drift(config: Synthetic, settings: Drift, interactions: Interactions, stop_s: float) -> LaterInteractions:
-    """Return what users meet in *stop_s* seconds after the start.
+    """Return the interactions of users in the *stop_s* seconds after the start.
 
     Args:
         config: the world.

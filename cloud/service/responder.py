@@ -245,8 +245,23 @@ class Responder:
         tensors = {"layer_blocks": _u32(layers.blocks[1:]), "layer_bytes": _u32(layers.bytes[1:])}
         if user is not None:
             tensors["user_vector"] = self.store.user_vectors[user].astype("<f4").tobytes()
-        rest = self._bodies(number, 0, target, introduced=True) if target else ()
-        introduction = build_body(
+        return self._led_by(tensors, number, 0, target)
+
+    def _delta(self, number: int, target: int, report: BudgetReport) -> tuple[Body, ...]:
+        """Return the update for a device that holds another version: a delta, then blocks; () for none."""
+        found = self._deltas.find(number, target, report)
+        if found is None:
+            return ()
+        group, layers = self._groups[number], self._groups[number].layers
+        whole = 8 * layers.top + 4 * self.store.geometry.dim + group.starts[found.blocks]
+        if len(found.delta) >= min(whole, self._max_body_bytes):
+            return ()
+        return self._led_by({"delta": found.delta}, number, found.blocks, target)
+
+    def _led_by(self, tensors: dict[str, bytes], number: int, first: int, target: int) -> tuple[Body, ...]:
+        """Return an update: a part with *tensors* and no blocks, then the blocks *first* up to *target*."""
+        rest = self._bodies(number, first, target, introduced=True) if first < target else ()
+        leader = build_body(
             model=self._version,
             group=number,
             first=0,
@@ -255,26 +270,7 @@ class Responder:
             parts=1 + len(rest),
             tensors=tensors,
         )
-        return (introduction, *rest)
-
-    def _delta(self, number: int, target: int, report: BudgetReport) -> tuple[Body, ...]:
-        """Return the update for a device that holds another version: a delta, then blocks; () for none."""
-        found = self._deltas.find(number, target, report)
-        group, layers = self._groups[number], self._groups[number].layers
-        whole = 8 * layers.top + 4 * self.store.geometry.dim + group.starts[found.blocks if found else 0]
-        if found is None or len(found.delta) >= min(whole, self._max_body_bytes):
-            return ()
-        rest = self._bodies(number, found.blocks, target, introduced=True) if found.blocks < target else ()
-        delta = build_body(
-            model=self._version,
-            group=number,
-            first=0,
-            target=target,
-            part=1,
-            parts=1 + len(rest),
-            tensors={"delta": found.delta},
-        )
-        return (delta, *rest)
+        return (leader, *rest)
 
     def _cut(self, number: int, first: int, target: int, *, before: int = 0) -> tuple[Body, ...]:
         """Split blocks into parts; *before* parts precede them."""

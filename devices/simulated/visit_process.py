@@ -203,7 +203,7 @@ class VisitProcess:
         self._remembered = items[max(0, len(items) - most) :]
 
     def _rank(self, known: IntArray, met: IntArray) -> Quality:
-        """Return how well the items *met* rank now."""
+        """Return the quality of the ranking of the items *met* now."""
         if isinstance(self._recommender, FirstList | ListUpdates):
             return NOTHING if self._list is None else rank_list(self._list, known, met)
         agent = self._agent

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from emulator.cli.options import Store
+from emulator.cli.options import WEB_MODULES, Store
 from emulator.cli.terminal import RunDisplay
 from emulator.simulation.model_cache import prepare_model, resolve_data
-from scenarios.language.load import load, shipped
-from wire.errors import InputError
+from scenarios.language.load import load, located
+from wire.extras import needs_extra
 
 SCENARIO = "playground"
 
@@ -29,13 +29,9 @@ def play(
 
     A broker, a cloud and a small fleet run on this machine until you press Ctrl-C. Nothing is downloaded.
     """
-    try:
+    with needs_extra("web", WEB_MODULES, "play"):
         from emulator.web.playground_app import playground_app
         from emulator.web.serve import LOOPBACK, listening_socket, serve
-    except ImportError as error:
-        raise InputError(
-            f"play needs the extra web ({error.name} is missing): pip install 'peelfleet[web]'"
-        ) from None
     from emulator.web.playground import open_playground
     from emulator.web.playground_world import PlaygroundWorld
 
@@ -57,5 +53,4 @@ def play(
 
 def playground_file() -> Path:
     """Return the scenario file of the small fleet."""
-    (path,) = (path for path in shipped() if path.stem == SCENARIO)
-    return path
+    return located(Path(SCENARIO))

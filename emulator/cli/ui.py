@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 
+from emulator.cli.options import WEB_MODULES
 from wire.errors import InputError
+from wire.extras import needs_extra
 
 
 def ui(
@@ -16,13 +18,9 @@ def ui(
     browser: Annotated[bool, typer.Option(help="Open the page in the browser.")] = True,
 ) -> None:
     """Read finished runs in the browser: from fleet to group to device, and side by side."""
-    try:
+    with needs_extra("web", WEB_MODULES, "ui"):
         from emulator.web.run_pages import runs_app
         from emulator.web.serve import LOOPBACK, listening_socket, serve
-    except ImportError as error:
-        raise InputError(
-            f"ui needs the extra web ({error.name} is missing): pip install 'peelfleet[web]'"
-        ) from None
     from emulator.web.run_library import RunLibrary
 
     if runs.exists() and not runs.is_dir():

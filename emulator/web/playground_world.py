@@ -55,7 +55,7 @@ class PlaygroundWorld:
 
     @functools.lru_cache(maxsize=256)  # noqa: B019  # one world lives as long as the program
     def user(self, number: int) -> dict[str, object]:
-        """Return what the page must know of a user: the items met, and the quality of each layer."""
+        """Return a user for the page: the items met, and the quality of each layer."""
         store = self._model.store
         quality = qualities_by_user(store, evaluate(store, self._truth, [number]))[number]
         known = self._truth.known[number]

@@ -28,11 +28,6 @@ class ListedRun:
     summary: dict[str, object]
     finished: datetime
 
-    @property
-    def is_alone(self) -> bool:
-        """True if the run is not one of a sweep."""
-        return "/" not in self.name
-
 
 class RunLibrary:
     """The runs and sweeps below a folder.

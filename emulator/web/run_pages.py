@@ -37,7 +37,7 @@ from emulator.report.verdict import verdict_text
 from emulator.run_directory.layout import REPORT
 from emulator.run_directory.run_files import RunFiles
 from emulator.sweep.exports import sweep_means
-from emulator.sweep.table import read_sweep_table
+from emulator.sweep.table import broken_thresholds, read_sweep_table
 from emulator.web.device_charts import device_history
 from emulator.web.guard import OwnPagesOnly
 from emulator.web.run_library import RunLibrary
@@ -112,7 +112,7 @@ class _Pages:
             {
                 "name": run.name,
                 "cells": _run_cells(run.summary),
-                "passed": _passed(run.summary),
+                "passed": not broken_thresholds(run.summary),
                 "finished": f"{run.finished:%Y-%m-%d %H:%M}",
             }
             for run in self._library.runs()
@@ -133,7 +133,7 @@ class _Pages:
             return _csv(("group", *GROUP_COLUMNS), table, f"{_file_name(name)}-groups.csv")
         return _page(
             "run.html", title=name, name=name, verdict=verdict_text(files.summary),
-            passed=_passed(files.summary), tiles=list_headlines(files.summary),
+            passed=not broken_thresholds(files.summary), tiles=list_headlines(files.summary),
             rules=_rules(files.summary), columns=GROUP_COLUMNS.values(), groups=_shown(table),
             worst=_shown(_worst_devices(measured, groups, 10)), scenario=files.scenario,
         )  # fmt: skip
@@ -248,13 +248,8 @@ def _file_name(name: str) -> str:
     return name.replace("/", "-")
 
 
-def _passed(summary: Mapping[str, object]) -> bool:
-    listed = summary.get("thresholds")
-    return all(rule.get("passed") for rule in listed) if isinstance(listed, list) else True
-
-
 def _run_cells(summary: Mapping[str, object]) -> Sequence[str]:
-    """Return what the list says of a run."""
+    """Return the cells of a run in the list."""
     ratio, delta = summary.get("quality_ratio_to_full"), summary.get("delta_ratio")
     return [
         str(summary.get("scenario")), str(summary.get("seed")), str(summary.get("clock")),

@@ -115,7 +115,7 @@ def most_items(levels: Levels, budget_bytes: int) -> int:
 
 
 def longest_prefix(levels: Levels, budget_bytes: int, index_bits: Callable[[int], float]) -> tuple[int, int]:
-    """Return how many rows fit, and their bytes.
+    """Return the number of rows that fit, and their bytes.
 
     Args:
         levels: shape (rows, d).
@@ -174,7 +174,7 @@ class PrefixLengths:
 
 
 def _counts_before(chosen: NDArray[np.bool_]) -> Levels:
-    """Return how many of each column are chosen before each row and in all, shape (rows + 1, columns)."""
+    """Return the number chosen of each column before each row and in all, shape (rows + 1, columns)."""
     counts = np.zeros((len(chosen) + 1, chosen.shape[1]), dtype=np.int64)
     np.cumsum(chosen, axis=0, out=counts[1:])
     return counts

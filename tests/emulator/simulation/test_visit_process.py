@@ -45,7 +45,7 @@ def rows_of(job: Job, devices: list[DeviceSpec] | None = None) -> Rows:
 
 
 def logical(rows: Rows) -> list[tuple[Any, ...]]:
-    """Return what of rows does not depend on the machine."""
+    """Return the columns of rows that do not depend on the machine."""
     columns = [column for column in COLUMNS["interaction"] if column != WALL]
     return [tuple(row) for row in rows[columns].tolist()]
 
@@ -121,7 +121,7 @@ def test_what_is_kept_to_learn_and_the_blocks_never_exceed_the_budget(
 def test_rows_depend_on_earlier_visits_of_their_own_device_only(
     recommender: str, share: float, cut: int, store_root: Path, tmp_path: Path
 ) -> None:
-    """What comes after a moment, and who else lives in the environment, changes no row before it."""
+    """No row changes with later moments, or with other devices in the environment."""
     job = job_of(recommender, store_root, tmp_path, CHURN)
     assert job.visits is not None
     specs, until_ns = list(job.devices)[14:26], int(share * 4 * DAY_NS)

@@ -82,7 +82,7 @@ def model() -> PreparedModel:
 
 
 def device(page: Page) -> dict[str, Any]:  # Any: JSON
-    """Return what the page's device holds and shows."""
+    """Return the state of the page's device, and its list."""
     found: dict[str, Any] = page.evaluate(
         "() => { const {device, person, budget, shown} = window.playground; return {user: person.user,"
         " budget, layer: device.layer, held: device.residentBytes, shown, above: window.above}; }"
