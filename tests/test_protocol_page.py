@@ -99,6 +99,17 @@ def test_the_waits_are_those_of_the_code() -> None:
         assert words in " ".join(page.split()), words
 
 
+def test_each_rule_has_a_number_of_its_own_and_those_that_are_named_exist() -> None:
+    given = [
+        int(number)
+        for number in re.findall(r"\*\*R(\d+)\*\*|^\| R(\d+) \|", PAGE, re.MULTILINE)
+        for number in number
+        if number
+    ]
+    assert sorted(given) == list(range(1, len(given) + 1))
+    assert {int(number) for number in re.findall(r"\bR(\d+)\b", PAGE)} == set(given)
+
+
 def test_every_reason_for_which_something_is_refused_is_named() -> None:
     assert [reason.value for reason in Reason if f"`{reason.value}`" not in PAGE] == []
 
