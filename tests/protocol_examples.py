@@ -82,6 +82,8 @@ def story() -> Files:
         parts = cloud.answer(encode(report))
         for number, part in enumerate(parts, 1):
             found[f"answer-{name}-{number}.safetensors"] = part
+    for name in ("model", "report-first"):
+        found[f"newer/{name}.json"] = found[f"{name}.json"][:-1] + b',"colour":{"of_the_sky":"blue"}}'
     for layer in (1, 2):
         found[f"layer-{layer}.safetensors"] = cloud.first.layer_part(0, layer)
     # Item 3, which user 0 is to find, comes fifth of those not met: `tests.test_worked_example`.
@@ -102,7 +104,7 @@ def refused() -> Files:
     )
     flipped = growth[:-1] + bytes([growth[-1] ^ 1])
     reports = {
-        "malformed-unknown-field": report.replace(b'"user"', b'"colour":"red","user"'),
+        "malformed-fraction": report.replace(b":%d," % FIRST, b":%d.5," % FIRST),
         "malformed-no-json": report[:-1],
         "malformed-seq": encode(BudgetReport(seq=0, budget_bytes=FIRST, user=0)),
         "too_large-spaces": report + b" " * (MAX_JSON_BYTES + 1 - len(report)),

@@ -76,6 +76,11 @@ def test_each_message_decodes_and_each_part_opens_as_a_safetensors_file() -> Non
             }
 
 
+@pytest.mark.parametrize(("name", "kind"), [("model", ModelNotice), ("report-first", BudgetReport)])
+def test_a_field_that_is_not_known_here_is_ignored(name: str, kind: type[BudgetReport]) -> None:
+    assert decode(read(f"newer/{name}.json"), kind) == decode(read(f"{name}.json"), kind)
+
+
 def test_a_device_that_is_fed_the_examples_lives_as_the_page_says() -> None:
     agent, progress = a_device(), Receipt.PROGRESS
     agent.set_budget(FIRST)

@@ -1,4 +1,7 @@
-"""The JSON messages of the wire: frozen types, closed, bounded in size.
+"""The JSON messages of the wire: frozen types, bounded in size.
+
+A field that is not known is ignored, so that the other end may be newer; only `geometry` is closed, since a
+device that does not know all of it cannot decode a block.
 
 The PEE itself travels as a safetensors file: see `wire.update_part`.
 """
@@ -17,7 +20,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 ModelVersion = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-zA-Z._-]*$")]
 
 
-class BudgetReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class BudgetReport(msgspec.Struct, frozen=True, kw_only=True):
     """The budget and the state of a device: all that a stateless cloud needs for an answer.
 
     A device names its user or, if it keeps the user's vector to itself, only the user's group.
@@ -43,7 +46,7 @@ class BudgetReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     """True if the device can turn the blocks of `model` into those of another version by a delta."""
 
 
-class QualityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
     """The quality of the PEE in use."""
 
     model: ModelVersion
@@ -60,7 +63,7 @@ class QualityReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """1 if a test item is among the first 10 recommended, else 0; the mean over several rankings."""
 
 
-class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The connection state of a device; also its last will."""
 
     online: bool
@@ -69,7 +72,7 @@ class Status(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The cause, for people to read, such as ``start``, ``reconnect`` or ``connection lost``."""
 
 
-class ModelNotice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ModelNotice(msgspec.Struct, frozen=True, kw_only=True):
     """The current model version and its geometry."""
 
     version: ModelVersion

@@ -131,7 +131,7 @@ class SealedPart(bytes):
     body: Body
 
 
-class _Metadata(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Metadata(msgspec.Struct, frozen=True):
     model: ModelVersion
     group: Count
     first: Count

@@ -55,7 +55,8 @@ This document describes **one application, a device**: what it *sends* the cloud
 and `blocks`; a cloud subscribes to `budget`, with `+` in the place of the device, may read `quality` and
 `status` likewise, and publishes the other three.
 
-JSON messages are UTF-8, at most {MAX_JSON_BYTES} bytes, and closed: a field that is not listed is refused.
+JSON messages are UTF-8 and at most {MAX_JSON_BYTES} bytes. They are open: a receiver ignores a field that
+is not listed, so that the other end may be newer. Only `geometry` is closed.
 Update parts are safetensors files, by default at most {DEFAULT_MAX_PAYLOAD} bytes. What is refused is
 counted by its reason and not answered. The order of things, the bytes of blocks and worked examples are in
 `protocol.md` beside this file; `examples/` holds the payloads that are shown here and the binary ones.
@@ -277,6 +278,8 @@ def _schemas() -> Json:
             # Beside a reference nothing else is read.
             whole = {"allOf": [{"$ref": field.pop("$ref")}]} if "$ref" in field else {}
             schema["properties"][name] = {"description": words[name].replace("``", "`"), **whole, **field}
+        if cls is not Geometry:
+            schema["additionalProperties"] = True
     schemas[Codec.__name__]["description"] = "How numbers are stored: protocol.md, under Blocks."
     schemas[Score.__name__]["description"] = "How a score is made: protocol.md, under Ranking."
     return {name: schemas[name] for name in sorted(schemas)}
