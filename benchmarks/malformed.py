@@ -55,7 +55,7 @@ AHEAD = 20_000
 MOST_GROWTH_BYTES = 16 * 2**20
 POOL = 20_000
 NAMES = {
-    "messages_received_total": "received",
+    "peelfleet_cloud_messages_received_total": "received",
     "peelfleet_cloud_queue_length": "waiting",
     "peelfleet_cloud_in_flight": "in_flight",
 }
@@ -187,7 +187,7 @@ class Service:
         found: Counter[str] = Counter()
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if sample.name == "fleet_updates_total":
+                if sample.name == "peelfleet_cloud_updates_total":
                     found[sample.labels["result"]] += int(sample.value)
                 elif sample.name in NAMES:
                     found[NAMES[sample.name]] = int(sample.value)

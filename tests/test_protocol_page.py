@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from cloud.service.announcement import ECHO_S
-from cloud.service.prometheus import LONGEST_S, MOST_CONNECTIONS
 from cloud.service.report_queue import AdmissionLimits
 from devices.protocol.report_policy import LEAST_REFUSAL_WAIT_NS, LONGEST_REFUSAL_WAIT_NS, MANY_REFUSALS
 from devices.standalone.pee_holder import MODEL_SETTLE_S
@@ -22,6 +21,7 @@ from wire.geometry import MAX_BLOCKS
 from wire.messages import MAX_JSON_BYTES
 from wire.mqtt.backoff import FIRST_RETRY_S, LAST_RETRY_S, LASTING_S
 from wire.mqtt.connection import KEEP_ALIVE_S
+from wire.prometheus.http_server import LONGEST_S, MOST_CONNECTIONS
 from wire.topics import TABLE, MessageKind, Role, subscription
 from wire.units import NS_PER_S
 from wire.update_part import DEFAULT_MAX_PAYLOAD, MAX_HEADER_BYTES, MAX_PART_BYTES, TENSOR_TYPES

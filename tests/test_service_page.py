@@ -1,29 +1,17 @@
 """What docs/service.md says is what the service has: its options, its metrics, and a unit that names them."""
 
 import configparser
-import re
 import shlex
 from pathlib import Path
 
 from cloud.service.outcomes import REASONS
-from cloud.service.prometheus import CloudCollector
+from cloud.service.prometheus import OLD_NAMES, CloudCollector
 from cloud.service.statistics import ServiceStatistics
 from emulator.cli.verbs import load_verb
+from tests.pages import DOCS, metric_rows, metrics_of, rows, ticked
 
-DOCS = Path(__file__).parents[1] / "docs"
-PAGE = (DOCS / "service.md").read_text()
+PAGE = DOCS / "service.md"
 UNIT = DOCS / "examples" / "peelfleet-cloud@.service"
-
-
-def rows(section: str) -> list[list[str]]:
-    """Return the cells of each row of the tables of a section, their heads left out."""
-    text = PAGE.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    lines = [line for line in text.splitlines() if line.startswith("| `") and "| `reason` |" not in line]
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
-
-
-def ticked(cell: str) -> list[str]:
-    return re.findall(r"`([^`]*)`", cell)
 
 
 def options_of_the_command() -> set[str]:
@@ -33,22 +21,18 @@ def options_of_the_command() -> set[str]:
 
 def test_the_metrics_are_those_of_the_table() -> None:
     labels = {"fleet": "f", "replica": "", "version": "v"}
-    expected = {}
-    for family in CloudCollector(ServiceStatistics(), int, int, labels).collect():
-        name = family.name + {"counter": "_total", "info": "_info"}.get(family.type, "")
-        found = {label for sample in family.samples for label in sample.labels} - {"le"}
-        expected[name] = ("gauge" if family.type == "info" else family.type, sorted(found))
-    table = {ticked(row[0])[0]: (row[1], sorted(ticked(row[2]))) for row in rows("Metrics") if len(row) == 4}
-    assert table == expected
+    families = CloudCollector(ServiceStatistics(), int, int, labels).collect()
+    expected = metrics_of(family for family in families if family.name not in OLD_NAMES.values())
+    assert metric_rows(PAGE, "Metrics") == expected
 
 
 def test_the_results_and_their_reasons_are_those_of_the_table() -> None:
-    table = {ticked(row[0])[0]: sorted(ticked(row[1])) for row in rows("Metrics") if len(row) == 3}
+    table = {ticked(row[0])[0]: sorted(ticked(row[1])) for row in rows(PAGE, "Metrics") if len(row) == 3}
     assert table == {result.value: sorted(reasons) for result, reasons in REASONS.items()}
 
 
 def test_the_options_are_those_of_the_command() -> None:
-    assert {name for row in rows("Options") for name in ticked(row[0])} == options_of_the_command()
+    assert {name for row in rows(PAGE, "Options") for name in ticked(row[0])} == options_of_the_command()
 
 
 def test_the_unit_parses_and_names_options_that_exist() -> None:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from prometheus_client import Histogram
 
 from cloud.service.outcomes import REASONS, MessageOutcome, UpdateContent
+from wire.prometheus.families import BUCKETS_S
 
 PREFIX = "peelfleet_cloud_"
-"""Prefix of metrics that have no standard name."""
-BUCKETS_S = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Upper bounds of the histograms of times."""
+"""Prefix of all metrics of a cloud."""
 
 
 def _histogram(name: str, help_text: str, *labels: str) -> Histogram:
@@ -43,8 +42,10 @@ class Latencies:
     """Histograms of times, in seconds."""
 
     def __init__(self) -> None:
-        self.connecting = _histogram("connect_duration_seconds", "From the attempt to the broker's word")
-        self.parts = _histogram("fleet_update_e2e_seconds", "What the cloud sees of it", "part")
+        self.connecting = _histogram(
+            PREFIX + "connect_duration_seconds", "From the attempt to the broker's word"
+        )
+        self.parts = _histogram(PREFIX + "update_e2e_seconds", "Parts of the way of an update", "part")
         self.queue = self.parts.labels("queue")
         """From the arrival of a report until the service starts on it."""
         self.selection = self.parts.labels("selection")

@@ -16,7 +16,7 @@ from devices.standalone.saved_state import check_files
 from devices.standalone.settings import DeviceSettings
 from devices.traces.procfs import read_proc
 from emulator.cli.options import default, duration_option, name_option, path_option, share_option, size_option
-from emulator.cli.service_options import BrokerUrl, FleetName
+from emulator.cli.service_options import BrokerUrl, FleetName, MetricsHost, MetricsPort
 from emulator.processes.interrupts import SIGNALS
 from wire.errors import InputError
 from wire.event_loops import call_on_signals, run_event_loop
@@ -52,6 +52,8 @@ def agent(
     interactions: Annotated[
         Path | None, path_option("Learn from the item numbers that are appended to this file.")
     ] = None,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
     once: Annotated[bool, typer.Option("--once", help="End when the first PEE is held.")] = False,
     give_up_after: Annotated[
         Duration, duration_option("With --once: longest time to wait for it.")
@@ -81,7 +83,8 @@ def agent(
         once=once,
         give_up_s=give_up_after / NS_PER_S,
     )
-    run_agent(settings, broker.connection(Role.DEVICE, device), budget_source(budget, budget_share, proc))
+    budget_now = budget_source(budget, budget_share, proc)
+    run_agent(settings, broker.connection(Role.DEVICE, device), budget_now, metrics_host, metrics_port)
 
 
 def check_interactions(path: Path, pee: Path | None) -> None:
@@ -96,7 +99,13 @@ def check_interactions(path: Path, pee: Path | None) -> None:
         read_interactions(path)
 
 
-def run_agent(settings: DeviceSettings, connection: Connection, current_budget: Callable[[], int]) -> None:
+def run_agent(
+    settings: DeviceSettings,
+    connection: Connection,
+    current_budget: Callable[[], int],
+    metrics_host: str,
+    metrics_port: int | None,
+) -> None:
     """Run a device until SIGTERM, SIGHUP or SIGINT; with ``once``, until it holds its first PEE.
 
     Raises:
@@ -109,7 +118,7 @@ def run_agent(settings: DeviceSettings, connection: Connection, current_budget: 
         settings, replace(connection, persistent=True), current_budget, random.Random().random
     )
     try:
-        run_event_loop(_run(device))
+        run_event_loop(_run(device, settings, metrics_host, metrics_port))
     finally:
         LOG.info("%s", device.counts.words())
 
@@ -128,6 +137,14 @@ def budget_source(budget: Bytes | None, budget_share: Share, proc: Path) -> Call
     return lambda: rule.of(read_proc(proc).available_bytes)
 
 
-async def _run(device: RealDevice) -> None:
+async def _run(device: RealDevice, settings: DeviceSettings, host: str, port: int | None) -> None:
     call_on_signals(SIGNALS, device.stop)
-    await device.run()
+    if port is None:
+        await device.run()
+        return
+    try:
+        from emulator.cli.agent_metrics import device_metrics
+    except ModuleNotFoundError as error:
+        raise InputError(f"--metrics-port needs {error.name}, which is not installed") from None
+    with device_metrics(device, settings, host, port):
+        await device.run()

@@ -20,7 +20,7 @@ from cloud.blocks.store import load_store
 from cloud.service.model_versions import ModelVersions
 from cloud.service.mqtt_service import Service, ServiceConfig
 from cloud.service.outcomes import MessageOutcome
-from cloud.service.prometheus import CloudCollector, Health, is_responsive, serve_metrics
+from cloud.service.prometheus import CloudCollector
 from cloud.service.report_queue import AdmissionLimits
 from cloud.service.responder import Responder
 from cloud.service.statistics import ServiceStatistics
@@ -33,11 +33,12 @@ from emulator.cli.options import (
     size_option,
     wrong,
 )
-from emulator.cli.service_options import BrokerUrl
+from emulator.cli.service_options import BrokerUrl, MetricsHost, MetricsPort
 from emulator.processes.interrupts import SIGNALS
 from wire.errors import InputError
 from wire.event_loops import call_on_signals, run_event_loop
 from wire.mqtt.connection import Connection
+from wire.prometheus.http_server import Health, is_responsive, serve_metrics
 from wire.topics import Role
 from wire.units import NS_PER_S, Bytes, Duration, Share
 
@@ -120,10 +121,8 @@ def cloud(
     grace: Annotated[
         Duration, duration_option("Longest time to finish after a signal to stop.", zero=True)
     ] = default("10 s"),
-    metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="Port of /metrics, /healthz and /readyz.")
-    ] = None,
-    metrics_host: Annotated[str, typer.Option(help="Address to listen on for these.")] = "127.0.0.1",
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
     log_format: Annotated[
         Literal["text", "json"], typer.Option(help="json writes an object in each line.")
     ] = "text",
@@ -194,17 +193,13 @@ def _metrics_server(
     options: CloudOptions, versions: ModelVersions, counts: ServiceStatistics, service: Service
 ) -> Iterator[None]:
     """Serve metrics and health, if they have a port; a used port is found before the service connects."""
-    if options.metrics_port is None:
-        yield
-        return
     labels = {
         "fleet": options.fleet, "replica": options.replica or "", "version": versions.first.store.version
     }  # fmt: skip
     collector = CloudCollector(counts, lambda: service.queued, lambda: service.in_flight, labels)
     loop = asyncio.get_running_loop()
     health = Health(alive=lambda: is_responsive(loop), ready=lambda: counts.ready)
-    with serve_metrics(options.metrics_host, options.metrics_port, collector, health) as port:
-        LOG.info("metrics on http://%s:%d/metrics", options.metrics_host, port, extra={"port": port})
+    with serve_metrics(options.metrics_host, options.metrics_port, collector, health):
         yield
 
 

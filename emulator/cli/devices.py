@@ -22,6 +22,7 @@ from broker_config.endpoint import Endpoint, check_reachable
 from devices.mqtt.gateway import Gateway
 from devices.mqtt.sessions import check_open_files
 from devices.simulated.roster import count_devices
+from emulator.cli.metered_run import fleet_metrics, run_display
 from emulator.cli.options import (
     Data,
     Overrides,
@@ -34,9 +35,9 @@ from emulator.cli.options import (
     path_option,
     wrong,
 )
-from emulator.cli.service_options import BrokerUrl
-from emulator.cli.terminal import RunDisplay
+from emulator.cli.service_options import BrokerUrl, MetricsHost, MetricsPort
 from emulator.metrics.live_status import LiveStatus
+from emulator.metrics.prometheus import FleetCollector
 from emulator.metrics.realtime_measurements import ShardMeasurements, ShardRun, write_measurements
 from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.shard_processes import MEASURED, READY
@@ -149,6 +150,8 @@ def devices(
     may_be_late: Annotated[
         bool, typer.Option("--may-be-late", help="Count turns later than realtime.max_lag; do not end.")
     ] = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
     run: Annotated[
         str | None, name_option("A name that the shards of one run share: `gather` mixes no two.")
@@ -161,21 +164,26 @@ def devices(
         fleet=fleet, start_at=start_at, first_seq=first_seq, may_be_late=may_be_late,
         supervised=supervised, run=run,
     )  # fmt: skip
-    with progress_callbacks(resolved, options) as (on_training, on_status):
+    with (
+        fleet_metrics(resolved, metrics_host, metrics_port) as metrics,
+        progress_callbacks(resolved, options, metrics) as (on_training, on_status),
+    ):
         folder = run_shard(resolved, options, on_training, on_status)
     if not supervised:
         typer.echo(f"shard: {folder}")
 
 
 @contextmanager
-def progress_callbacks(scenario: Scenario, options: ShardOptions) -> Iterator[tuple[OnTraining, OnStatus]]:
+def progress_callbacks(
+    scenario: Scenario, options: ShardOptions, metrics: FleetCollector | None
+) -> Iterator[tuple[OnTraining, OnStatus]]:
     """Yield the callbacks for progress: to the terminal, or to the parent run."""
     if options.supervised:
         yield _ignore, _write_status
         return
     stop_ns = int(scenario.stop_time)
-    with RunDisplay() as display:
-        yield display.on_training, lambda status: display.on_progress(status.t_ns, stop_ns)
+    with run_display(metrics, None, quiet=False) as display:
+        yield display.on_training, lambda status: display.on_status(status, stop_ns)
 
 
 def _ignore(*_: object) -> None:

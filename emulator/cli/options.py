@@ -177,6 +177,13 @@ Workers = Annotated[
     typer.Option(min=1, help="Most processes of a fleet under the virtual clock; default: all cores."),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Start even where disk or memory will not suffice.")]
+Speed = Annotated[
+    float | None, typer.Option(help="Simulated seconds in a second, in real time.", show_default=False)
+]
+ResultFiles = Annotated[
+    list[Path] | None,
+    path_option("File for the verdict: .xml (JUnit) or .md (Markdown); may be repeated."),
+]
 ExecutorOption = Annotated[
     ExecutorName,
     typer.Option(parser=executor, metavar="<executor>", help=f"{FORMS}.", show_default=False),

@@ -7,6 +7,7 @@ import typer
 
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
 from emulator.cli.live_view import live_view
+from emulator.cli.metered_run import fleet_metrics, run_display
 from emulator.cli.options import (
     Broker,
     Clock,
@@ -15,16 +16,18 @@ from emulator.cli.options import (
     Out,
     Overrides,
     RangeExecutor,
+    ResultFiles,
     Sample,
     ScenarioFile,
     Seed,
     Shards,
+    Speed,
     Store,
     Workers,
     overrides,
-    path_option,
 )
-from emulator.cli.terminal import RunDisplay, as_json
+from emulator.cli.service_options import MetricsHost, MetricsPort
+from emulator.cli.terminal import as_json
 from emulator.exports.result_file import check_result_file, write_result
 from emulator.runner.runner import RunOptions
 from emulator.runner.runner import run as run_scenario
@@ -45,20 +48,17 @@ def run(
     executor: RangeExecutor = None,
     shards: Shards = 1,
     force: Force = False,
-    speed: Annotated[
-        float | None, typer.Option(help="Simulated seconds in a second, in real time.", show_default=False)
-    ] = None,
+    speed: Speed = None,
     live: Annotated[bool, typer.Option("--live", help="Show the fleet while it runs.")] = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = "127.0.0.1",
     json: Annotated[
         bool, typer.Option("--json", help="Print the summary and the run's folder as a JSON object.")
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print the verdict and the report only; no progress.")
     ] = False,
-    result: Annotated[
-        list[Path] | None,
-        path_option("File for the verdict: .xml (JUnit) or .md (Markdown); may be repeated."),
-    ] = None,
+    result: ResultFiles = None,
 ) -> None:
     """Run a scenario: train or load its model, simulate the fleet, write a run directory.
 
@@ -79,7 +79,11 @@ def run(
         executor=executor,
         force=force,
     )
-    with RunDisplay(live_view(resolved) if live else None, quiet=quiet) as display:
+    view = live_view(resolved) if live else None
+    with (
+        fleet_metrics(resolved, metrics_host, metrics_port) as metrics,
+        run_display(metrics, view, quiet=quiet) as display,
+    ):
         finished = run_scenario(resolved, options, display)
     for file in result or ():
         write_result(finished.summary, file)

@@ -1,4 +1,4 @@
-"""Options of the verbs that connect to a broker of the user's."""
+"""Options of the verbs that connect to a broker of the user's, and of those that serve metrics."""
 
 from typing import Annotated
 
@@ -24,3 +24,10 @@ BrokerUrl = Annotated[
     typer.Option(parser=broker_endpoint, metavar="<url>", envvar="PEELFLEET_BROKER", help=f"{BROKER_URL}."),
 ]
 FleetName = Annotated[str, name_option("The fleet's name in topics.")]
+MetricsPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=65_535, help="Port of /metrics, /healthz and /readyz; 0: a free one.", show_default=False
+    ),
+]
+MetricsHost = Annotated[str, typer.Option(help="Address to listen on for these.")]

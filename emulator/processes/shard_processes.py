@@ -154,6 +154,8 @@ async def run_shards(
         statuses = [shard.status for shard in shards if shard.status is not None]
         if len(statuses) == len(shards):
             on_status(merge_statuses(statuses))
+            for shard, status in zip(shards, statuses, strict=True):  # a latency is counted once
+                shard.status = msgspec.structs.replace(status, latency={})
 
     async def start() -> None:
         for shard in shards:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -43,6 +44,13 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"still not: {what}"
         time.sleep(0.02)
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def read(port: int, path: str) -> tuple[int, str]:
@@ -98,7 +106,9 @@ class Cloud:
     def became(self) -> dict[tuple[str, str], int]:
         """Return what became of how many messages, by reason and result."""
         found = {
-            words[1:]: int(value) for words, value in self.samples() if words[0] == "fleet_updates_total"
+            words[1:]: int(value)
+            for words, value in self.samples()
+            if words[0] == "peelfleet_cloud_updates_total"
         }
         return {(words[0], words[1]): count for words, count in found.items() if count}
 

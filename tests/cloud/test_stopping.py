@@ -143,7 +143,9 @@ class TestBesideARealBroker:
                 world.mosquitto().suspend()
                 try:
                     cloud.process.send_signal(signal.SIGCONT)
-                    wait_for(lambda: cloud.metric("messages_received_total") == 100, "all taken")
+                    wait_for(
+                        lambda: cloud.metric("peelfleet_cloud_messages_received_total") == 100, "all taken"
+                    )
                     cloud.process.send_signal(signal.SIGTERM)
                     assert cloud.process.wait(8) == 0
                 finally:
@@ -157,7 +159,7 @@ class TestBesideARealBroker:
     def test_it_ends_while_the_broker_is_dead(self, world: World) -> None:
         cloud = world.cloud().ready()
         world.mosquitto().kill()
-        wait_for(lambda: cloud.metric("connect_fail_total") >= 2, "tried in vain")
+        wait_for(lambda: cloud.metric("peelfleet_cloud_connect_fail_total") >= 2, "tried in vain")
         assert cloud.send(signal.SIGTERM) == 0
 
     def test_it_comes_back_to_a_broker_that_was_killed(self, world: World) -> None:
@@ -168,7 +170,7 @@ class TestBesideARealBroker:
             wait_for(lambda: cloud.metric("peelfleet_cloud_ready") == 0, "noticed")
             world.broker.restart()
             async with Fleet(world) as fleet:
-                wait_for(lambda: cloud.metric("reconnect_succ_total") == 1, "connected again")
+                wait_for(lambda: cloud.metric("peelfleet_cloud_reconnect_succ_total") == 1, "connected again")
                 cloud.ready()
                 await fleet.ask("d1", a_report())
                 await fleet.hears_all(["d1"])

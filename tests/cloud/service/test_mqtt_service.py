@@ -51,7 +51,7 @@ def names(count: int) -> list[str]:
 def settled(cloud: Cloud, messages: int) -> dict[tuple[str, str], int]:
     """Wait until so many messages are accounted for; return what became of them."""
     wait_for(lambda: sum(cloud.became().values()) >= messages, f"{messages} messages accounted for")
-    assert cloud.metric("messages_received_total") == messages
+    assert cloud.metric("peelfleet_cloud_messages_received_total") == messages
     assert (cloud.metric("peelfleet_cloud_queue_length"), cloud.metric("peelfleet_cloud_in_flight")) == (0, 0)
     return cloud.became()
 
@@ -252,7 +252,7 @@ def test_its_log_is_json_without_passwords_and_a_line_is_not_to_be_forged(world:
     endpoint = world.broker.endpoint
     wrong = world.cloud(url=f"mqtt://nobody:{PASSWORD}-too@{endpoint.host}:{endpoint.port}")
     wait_for(lambda: len(wrong.said("broker ")) >= 2, "refused twice")
-    assert wrong.metric("connect_fail_total") >= 2
+    assert wrong.metric("peelfleet_cloud_connect_fail_total") >= 2
     assert read(wrong.port, "/readyz")[0] == 503
     assert wrong.send(signal.SIGTERM) == 0
 

@@ -28,6 +28,7 @@ from devices.standalone.device import RealDevice
 from devices.standalone.pee_holder import PeeHolder
 from devices.standalone.saved_state import SavedState, check_files, read_state, write_pee, write_state
 from devices.standalone.settings import DeviceSettings
+from tests.cloud.services import free_port, read
 from tests.devices.lives import STORE
 from tests.served import FLEET, Listener, Served, served
 from wire.errors import InputError
@@ -350,10 +351,11 @@ class TestBesideARealCloud:
             write_atomically(meminfo, f"MemTotal: 4000 kB\nMemAvailable: {kib} kB\n".encode())
 
         available(2000)
-        pee = tmp_path / "pee.safetensors"
+        pee, port = tmp_path / "pee.safetensors", free_port()
         words = [
-            "agent", "--fleet", FLEET, "--device", "d1", "--user", "3", "--budget-share", "0.05 %",
-            "--pee", pee, "--proc", meminfo.parent, "--interval", "50 ms", "--state", tmp_path / "state",
+            "agent", "--metrics-port", port, "--fleet", FLEET, "--device", "d1", "--user", "3",
+            "--budget-share", "0.05 %", "--pee", pee, "--proc", meminfo.parent, "--interval", "50 ms",
+            "--state", tmp_path / "state",
         ]  # fmt: skip
         command = [sys.executable, "-m", "emulator.cli", *map(str, words)]
         environment = os.environ | {"PEELFLEET_BROKER": world.url("d1")}
@@ -362,6 +364,10 @@ class TestBesideARealCloud:
             assert read_pee(pee).resident_bytes <= 2000 * 1024 * 0.0005
             available(800)
             wait_for(lambda: read_pee(pee).resident_bytes <= 800 * 1024 * 0.0005)
+            assert (
+                f"peelfleet_device_held_bytes {read_pee(pee).resident_bytes}.0\n" in read(port, "/metrics")[1]
+            )
+            assert read(port, "/readyz") == (200, "ready\n")
             process.send_signal(signal.SIGTERM)
             _, errors = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 0, errors.decode()

@@ -1,0 +1,1 @@
+"""Metrics over HTTP for Prometheus: the server, and what all makers of metrics share."""
