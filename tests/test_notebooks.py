@@ -67,7 +67,7 @@ def test_notebooks_are_kept_without_outputs() -> None:
 def test_own_vectors(environment: Path, tmp_path: Path) -> None:
     outputs = execute("own-vectors.ipynb", environment, tmp_path)
     assert count(outputs, "text/html", "<progress") >= 2  # training, and the run
-    assert count(outputs, "text/html", "of the quality of the full table") == 1
+    assert count(outputs, "text/html", "of the quality of the whole table") == 1
     assert count(outputs, "application/vnd.plotly.v1+json", "data") == 2
 
 

@@ -13,12 +13,15 @@ from emulator.report.example_devices import ExampleDevices, find_examples
 from emulator.report.fleet_views import FleetViews, RangeDevices
 from emulator.report.state_series import QUALITIES, SIZES, StateSeriesSums, sample_states
 from emulator.report.update_sums import UpdateSums, sum_updates
+from emulator.report.version_sums import VersionSums, sum_versions
 
 FIGURE_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "budget": ("device",),
-    "quality": ("device", "t_ns", *SIZES, *QUALITIES),
+    "quality": ("device", "t_ns", "version", *SIZES, *QUALITIES),
+    "rollout": ("device", "t_ns", "step", "group"),
     "update": (
         "device",
+        "cause",
         "result",
         "changed_ns",
         "sent_ns",
@@ -41,6 +44,7 @@ class FigureSums:
     updates: UpdateSums
     by_budget: BudgetQualitySums
     examples: ExampleDevices
+    versions: VersionSums
 
     def merged(self, other: "FigureSums") -> "FigureSums":
         """Return the sums of both; the devices of *other* come after these."""
@@ -49,6 +53,7 @@ class FigureSums:
             self.updates.merged(other.updates),
             self.by_budget.merged(other.by_budget),
             self.examples.merged(other.examples),
+            self.versions.merged(other.versions),
         )
 
 
@@ -71,4 +76,5 @@ def measure_figures(
         sum_updates(tables["update"], devices, views.slots, stop_ns),
         sum_quality_by_budget(states, devices),
         find_examples(tables, states, devices, stop_ns),
+        sum_versions(tables, held.columns, stop_ns),
     )

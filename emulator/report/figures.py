@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -59,6 +60,7 @@ class View:
 class ReportFigure:
     """A figure of the report."""
 
+    kind: ClassVar[str] = "figure"
     name: str
     """Part of ids in the page."""
     topic: str

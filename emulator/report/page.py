@@ -1,39 +1,48 @@
 """The report of a run: one self-contained HTML page, made from the run directory alone.
 
-The page loads nothing: it contains the script of plotly, and its content security policy allows only its two
+The page loads nothing: it contains the script that draws, and its content security policy allows only its own
 scripts, by their hashes. The same directory gives the same bytes.
 """
 
-import base64
-import hashlib
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from string import Template
+from typing import Final
 
-import msgspec
 import pyarrow as pa
-from plotly.offline import get_plotlyjs
 
 from emulator.executors.executor import Executor
 from emulator.executors.in_process import InProcessExecutor
-from emulator.report import figures, sections, tables
+from emulator.report import sections, tables
 from emulator.report.costs_section import costs_section
+from emulator.report.dimension_section import dimensions_section
 from emulator.report.figure_sums import FigureSums
+from emulator.report.figures import ReportFigure
 from emulator.report.fleet_views import FleetViews
 from emulator.report.load import load_figures
+from emulator.report.page_parts import (
+    PAGES,
+    STYLE,
+    ReportPart,
+    ReportSection,
+    ReportText,
+    environment,
+    page_scripts,
+)
 from emulator.report.recommended import Recommender, read_recommended, write_recommended
 from emulator.report.report_figures import report_figures
+from emulator.report.rollout_section import rollout_section
 from emulator.report.sample_section import sample_section
-from emulator.report.verdict import verdict_text
+from emulator.report.verdict import judgement, verdict_numbers, verdict_word
 from emulator.report.visits_section import visits_section
 from emulator.run_directory.layout import REPORT, SCENARIO
 from emulator.run_directory.run_files import RunFiles
 from scenarios.language.yaml_tree import read_tree
 from wire.output_files import write_atomically
 
-_PAGE = Path(__file__).with_name("page.html")
-_SCRIPT = Path(__file__).with_name("page.js")
+SCRIPT: Final = PAGES / "report.js"
+_HEADLINE: Final = "quality"
+"""The figure that stands on the first screen."""
+_FOLDED: Final = ("devices", "elasticity")
 
 
 def write_report(
@@ -76,69 +85,69 @@ def render(
         measured: the metrics by every dimension, if the run has them.
         titles: of items that are recommended to the users of example devices, by device.
     """
-    plotly, script = get_plotlyjs(), _SCRIPT.read_text(encoding="utf-8")
-    return Template(_PAGE.read_text(encoding="utf-8")).substitute(
-        policy=" ".join(f"'{_sha256(text)}'" for text in (plotly, script)),
-        plotly=plotly,
-        script=script,
-        name=escape(str(summary.get("scenario", ""))),
-        description=escape(describe(scenario)),
-        identity=tables.run_terms(summary),
-        headline=tables.headline_tiles(summary),
-        doubts=tables.warnings_section(summary)
-        + sample_section(summary)
-        + costs_section(summary)
-        + visits_section(summary, measured),
-        thresholds=tables.thresholds_section(summary),
-        summary=tables.summary_table(summary),
-        scenario=escape(scenario),
-        verdict=escape(verdict_text(summary)),
-        rollout=sections.rollout_section(summary),
-        accounts=sections.faults_section(summary),
-        latency_parts=sections.latency_parts_table(summary),
-        pressure=sections.pressure_section(summary),
-        splits=sections.dimensions_section(measured),
-        **draw_figures(views, sums, summary, titles or {}),
+    figures = {figure.name: figure for figure in report_figures(views, sums, summary, titles or {})}
+    scripts = page_scripts(SCRIPT)
+    return environment().get_template("report.html").render(
+        style=STYLE.read_text(encoding="utf-8"),
+        scripts=scripts.texts,
+        policy=scripts.policy,
+        title=str(summary.get("scenario", "")),
+        description=describe(scenario),
+        terms=tables.run_terms(summary),
+        word=verdict_word(summary),
+        judgement=judgement(summary),
+        numbers=verdict_numbers(summary),
+        warnings=tables.list_warnings(summary),
+        rules=tables.thresholds_table(summary),
+        tiles_shown=tables.list_headlines(summary),
+        headline=figures.pop(_HEADLINE),
+        sections=[*_sections(figures, views, sums, summary, measured), *_files(summary, scenario)],
+    )  # fmt: skip
+
+
+def _sections(
+    figures: Mapping[str, ReportFigure],
+    views: FleetViews,
+    sums: FigureSums,
+    summary: dict[str, object],
+    measured: pa.Table | None,
+) -> Iterator[ReportSection]:
+    """Yield the sections of a run in their order: what happened, how it went, and the parts of it."""
+    latency: list[ReportPart] = [
+        tables.latency_table(sums.updates.distributions(views)), *sections.latency_parts(summary)
+    ]  # fmt: skip
+    yield from sections.list_sections(
+        sample_section(summary),
+        rollout_section(summary, figures.get("rollout")),
+        sections.faults_section(summary),
+        visits_section(summary, measured),
+        costs_section(summary),
+        _figure_section(figures["budget"]),
+        _figure_section(figures["traffic"]),
+        sections.peaks_section(summary),
+        _figure_section(figures["latency"], latency),
+        _figure_section(figures["elasticity"]),
+        _figure_section(figures["devices"]),
+        sections.pressure_section(summary),
+        dimensions_section(measured),
     )
 
 
-def draw_figures(
-    views: FleetViews, sums: FigureSums, summary: dict[str, object], titles: Mapping[str, Sequence[str]]
-) -> dict[str, str]:
-    """Return the figures and the tables beside them, by their names in the page."""
-    return {
-        **{
-            f"{figure.name}_figure": figure_section(figure)
-            for figure in report_figures(views, sums, summary, titles)
-        },
-        "latency_table": tables.latency_table(sums.updates.distributions(views)),
-    }
-
-
-def figure_section(figure: figures.ReportFigure) -> str:
-    """Return the HTML of a figure: heading, caption, empty plot, and its data for the page's script."""
-    return (
-        f'<h2 id="{figure.name}"><span class="topic">{figure.topic}</span> {escape(figure.finding)}</h2>'
-        f'<p class="caption">{escape(figure.caption)}</p>'
-        f"{_selector(figure)}"
-        f'<div class="plot" id="{figure.name}-plot" role="img" aria-label="{figure.topic}: '
-        f'{escape(figure.finding)} {escape(figure.caption)}" style="height:{figure.height}px"></div>'
-        f'<script type="application/json" id="{figure.name}-data">{embed_json(figure.views)}</script>'
+def _figure_section(figure: ReportFigure, parts: Sequence[ReportPart] = ()) -> ReportSection:
+    """Return a section with a figure, whose finding is that of the section."""
+    return ReportSection(
+        figure.name, figure.topic, figure.finding, "", [figure, *parts], folded=figure.name in _FOLDED
     )
 
 
-def _selector(figure: figures.ReportFigure) -> str:
-    if len(figure.views) < 2:
-        return ""
-    options = "".join(
-        f'<option value="{number}">{escape(view.label)}</option>' for number, view in enumerate(figure.views)
-    )
-    return f'<label class="choose">{figure.choose} <select id="{figure.name}-view">{options}</select></label>'
-
-
-def embed_json(views: Sequence[figures.View]) -> str:
-    """Return *views* as JSON without ``<``, so that it cannot end a script in the page."""
-    return msgspec.json.encode(views).decode().replace("<", "\\u003c")
+def _files(summary: Mapping[str, object], scenario: str) -> Iterator[ReportSection]:
+    """Yield the sections with all that the run's files say: every key, and the scenario."""
+    keys = tables.summary_table(summary)
+    finding = f"The {len(keys.rows)} keys of summary.json, with units and meanings."
+    yield ReportSection("keys", "All figures", finding, "", [keys], folded=True, search=True)
+    file = ReportText([scenario], code=True)
+    finding = "The file scenario.yaml, with every default."
+    yield ReportSection("scenario", "The scenario", finding, "", [file], folded=True)
 
 
 def describe(scenario: str) -> str:
@@ -147,7 +156,3 @@ def describe(scenario: str) -> str:
     value = read_tree(scenario, SCENARIO).value
     description = value.get("description") if isinstance(value, dict) else None
     return description if isinstance(description, str) else ""
-
-
-def _sha256(script: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from emulator.report import figures
 from emulator.report.distribution_figures import latency_figure, quality_by_budget_figure
+from emulator.report.event_marks import mark_events
 from emulator.report.figure_sums import FigureSums
 from emulator.report.fleet_views import FleetViews
-from emulator.report.sections import mark_events
+from emulator.report.rollout_section import is_rollout, rollout_figure
 
 
 def report_figures(
@@ -32,8 +33,11 @@ def report_figures(
         figures.device_figure(sums.examples.chosen(), stop_s, titles),
         figures.traffic_figure(sums.updates.traffic_series(), stop_s),
     )
+    versions = sums.versions
+    rollouts = (rollout_figure(versions, sums.updates, stop_s),) if is_rollout(versions) else ()
     return (
         *(mark_events(figure, summary) for figure in over_time),
         latency_figure(sums.updates.distributions(views)),
         quality_by_budget_figure(sums.by_budget.curves(views)),
+        *(mark_events(figure, summary) for figure in rollouts),
     )

@@ -1,9 +1,9 @@
-"""The section of a report on the sample of the fleet that was simulated: HTML."""
+"""The section of a report on the sample of the fleet that was simulated."""
 
 from collections.abc import Mapping
-from html import escape
 
-from emulator.report.tables import NONE, row, share, table
+from emulator.report.page_parts import ReportCell, ReportRow, ReportSection, ReportTable
+from emulator.report.tables import NONE, share
 from scenarios.catalogue.metrics import METRICS, Kind, Unit
 from scenarios.catalogue.summary_keys import ESTIMATED
 from wire.units import approximate_bytes
@@ -16,34 +16,32 @@ _CAPTION = (
 _UNKNOWN = "too few devices of the sample have a value"
 
 
-def sample_section(summary: Mapping[str, object]) -> str:
-    """Return the section with the intervals; empty if the whole fleet was simulated."""
+def sample_section(summary: Mapping[str, object]) -> ReportSection | None:
+    """Return the section with the intervals; None if the whole fleet was simulated."""
     intervals = summary.get("intervals")
     if not isinstance(intervals, dict):
-        return ""
+        return None
     size, part = summary.get("sampled_devices"), summary.get("sample_share")
     assert isinstance(size, int)
     assert isinstance(part, int | float)
     head = ["figure", "fleet", "from", "to", "half width"]
-    body = [_row(name, summary, intervals.get(name)) for name in ESTIMATED if name in intervals]
-    return (
-        f'<section><h2 id="sample">Sample</h2><p class="caption">{size:,} devices, {share(part, 1)} of each '
-        f"group, were simulated. {_CAPTION}</p>{table(head, body)}</section>"
-    )
+    rows = [_row(name, summary, intervals.get(name)) for name in ESTIMATED if name in intervals]
+    finding = f"{size:,} devices, {share(part, 1)} of each group, were simulated."
+    return ReportSection("sample", "Sample", finding, _CAPTION, [ReportTable("Intervals", head, rows)])
 
 
-def _row(name: str, summary: Mapping[str, object], interval: object) -> str:
+def _row(name: str, summary: Mapping[str, object], interval: object) -> ReportRow:
     metric = METRICS[ESTIMATED[name]]
     value = summary.get(metric.name)
     if metric.kind is Kind.TREND and isinstance(value, dict):
         value = value.get("mean")
     number = value if isinstance(value, int | float) else None
-    label = f"<code>{escape(name)}</code>"
+    label = ReportCell(name, code=True)
     if not isinstance(interval, dict) or number is None:
-        return row([label, _shown(number, metric.unit), _UNKNOWN, NONE, NONE])
+        return ReportRow([label, _shown(number, metric.unit), _UNKNOWN, NONE, NONE])
     low, high = interval["low"], interval["high"]
     reach = max(high - number, number - low)
-    return row(
+    return ReportRow(
         [
             label,
             *(_shown(each, metric.unit) for each in (number, low, high)),

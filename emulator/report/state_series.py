@@ -13,6 +13,8 @@ GRID_STEPS = 300
 QUALITIES = ("ndcg_at_10", "best_ndcg_at_10", "full_ndcg_at_10")
 SIZES = ("budget_bytes", "resident_bytes")
 _PERCENTS = (10, 50, 90)
+_SETTLED_SHARE = 0.9
+"""Part of the usual quality at which the first updates are over."""
 _QUALITY_UNIT = float(1 << 36)
 _SIZE_BITS = 49
 """A size and its cell make one number of 63 bits: larger ones count as 512 TiB."""
@@ -42,7 +44,8 @@ class FleetSeries:
     @property
     def settled_at(self) -> int | None:
         """The first time of the grid after the fleet's first updates; None if they did not come."""
-        settled = np.flatnonzero(self.ndcg > self.full / 2)
+        usual = _SETTLED_SHARE * float(np.nanmedian(self.ndcg)) if np.isfinite(self.ndcg).any() else 0.0
+        settled = np.flatnonzero((self.ndcg > self.full / 2) & (self.ndcg >= usual))
         return int(settled[0]) if len(settled) else None
 
 

@@ -1,23 +1,18 @@
-"""The tables of a report, as HTML. All texts from users and files pass through `escape`."""
+"""The tables of a report on the whole run: rules, latencies, all keys; and numbers as texts."""
 
 import json
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Mapping
 
 from emulator.metrics.realtime_measurements import read_doubts
 from emulator.report.axes import format_seconds
 from emulator.report.key_descriptions import describe_key
+from emulator.report.page_parts import ReportCell, ReportRow, ReportTable
 from emulator.report.update_sums import LatencyDistribution
+from emulator.report.verdict import list_rules
 from scenarios.language.thresholds import shown_value
 from wire.units import approximate_bytes
 
 NONE = "–"
-
-
-def headline_tiles(summary: Mapping[str, object]) -> str:
-    """Return the tiles with the most important numbers."""
-    tiles = list_headlines(summary)
-    return "".join(f"<div><b>{value}</b><span>{text}</span></div>" for value, text in tiles)
 
 
 def list_headlines(summary: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
@@ -35,84 +30,76 @@ def list_headlines(summary: Mapping[str, object]) -> tuple[tuple[str, str], ...]
     )
 
 
-def run_terms(summary: Mapping[str, object]) -> str:
-    """Return the identity of the run as a list of terms."""
+def run_terms(summary: Mapping[str, object]) -> dict[str, str]:
+    """Return the identity of the run, by name."""
     seconds = _number(summary, "simulated_seconds")
-    terms = {
+    return {
         "devices": _integer(_number(summary, "devices")),
         "simulated": NONE if seconds is None else format_seconds(seconds),
         "clock": str(summary.get("clock", NONE)),
         "seed": str(summary.get("seed", NONE)),
         "model": str(summary.get("model_version", NONE)),
     }
-    return "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in terms.items())
 
 
-def thresholds_section(summary: Mapping[str, object]) -> str:
-    """Return the section with the thresholds; empty without thresholds."""
-    listed = summary.get("thresholds")
-    rules = [rule for rule in listed if isinstance(rule, dict)] if isinstance(listed, list) else []
-    if not rules:
-        return ""
-    body = [
-        row(
-            [_text(rule.get("metric")), _text(rule.get("rule")), _rule_value(rule), _verdict(rule)],
-            classes="passed" if rule.get("passed") else "failed",
+def thresholds_table(summary: Mapping[str, object]) -> ReportTable | None:
+    """Return the rules with what was measured, each in the unit of its rule; None without rules."""
+    rows = [
+        ReportRow(
+            [
+                _text(rule.get("metric")),
+                ReportCell(_text(rule.get("rule")), code=True),
+                _rule_value(rule),
+                ReportCell("passed" if rule.get("passed") else "broken", strong=True),
+            ],
+            "passed" if rule.get("passed") else "failed",
         )
-        for rule in rules
+        for rule in list_rules(summary)
     ]
-    return (
-        f"<section><h2>Thresholds</h2>"
-        f"{table(['metric', 'rule', 'value', 'verdict'], body, left=2, classes='stacked')}</section>"
-    )
+    return ReportTable("Thresholds", ["metric", "rule", "value", "verdict"], rows, left=2) if rows else None
 
 
-def warnings_section(summary: Mapping[str, object]) -> str:
+def list_warnings(summary: Mapping[str, object]) -> list[str]:
     """Return warnings: results that depend on the machine's speed, and messages that the broker dropped."""
-    lines = [f'<p class="failed">{escape(doubt)}</p>' for doubt in read_doubts(summary)]
-    slow = f"<section><p><b>Read with care</b></p>{''.join(lines)}</section>" if lines else ""
-    return slow + _dropped(_number(summary, "broker_messages_dropped"))
-
-
-def _dropped(dropped: float | None) -> str:
-    if not dropped:
-        return ""
-    return (
-        f'<section><p class="failed"><b>The broker dropped {_integer(dropped)} messages</b>: '
-        "a queue was full. Devices reported again, and dropped messages count as lost: the results depend "
-        "on the broker's limits, too."
-        "</p></section>"
-    )
+    dropped = _number(summary, "broker_messages_dropped")
+    lines = [*read_doubts(summary)]
+    deeds = _number(summary, "steered_by_hand")
+    if deeds:
+        lines.append(f"This run was steered by hand, {_integer(deeds)} times: deeds.json has the deeds.")
+    if dropped:
+        lines.append(
+            f"The broker dropped {_integer(dropped)} messages: a queue was full. Devices reported again, and "
+            "dropped messages count as lost: the results depend on the broker's limits, too."
+        )
+    return lines
 
 
 def _rule_value(threshold: Mapping[str, object]) -> str:
     """Return the value of a verdict, in the unit of its rule."""
     value = _number(threshold, "value")
-    return escape(shown_value(str(threshold.get("metric")), str(threshold.get("rule")), value))
+    return shown_value(str(threshold.get("metric")), str(threshold.get("rule")), value)
 
 
-def _verdict(threshold: Mapping[str, object]) -> str:
-    return f"<b>{'passed' if threshold.get('passed') else 'broken'}</b>"
-
-
-def latency_table(latencies: Mapping[str, LatencyDistribution]) -> str:
+def latency_table(latencies: Mapping[str, LatencyDistribution]) -> ReportTable:
     """Return the table of percentiles of all views."""
     names = ("p50", "p95", "p99", "max")
-    body = [
-        row([escape(name), f"{view.count:,}", *(_seconds(view.percentiles.get(key)) for key in names)])
+    rows = [
+        ReportRow(
+            [name, f"{view.count:,}", *(formatted(view.percentiles.get(key), "seconds") for key in names)]
+        )
         for name, view in latencies.items()
     ]
-    return table(["of", "updates", *names], body)
+    return ReportTable("Latency by group", ["of", "updates", *names], rows)
 
 
-def summary_table(summary: Mapping[str, object]) -> str:
+def summary_table(summary: Mapping[str, object]) -> ReportTable:
     """Return the table of all keys of the summary with value, unit and meaning."""
-    body = []
+    rows = []
     for key, value in flatten(summary).items():
         unit, meaning = describe_key(key)
         shown = f"{len(value)}" if isinstance(value, list) and value else _plain(value, unit)
-        body.append(row([f"<code>{escape(key)}</code>", shown, escape(unit), escape(meaning)]))
-    return table(["key", "value", "unit", "meaning"], body, classes="summary stacked")
+        rows.append(ReportRow([ReportCell(key, code=True), shown, unit, meaning]))
+    return ReportTable("All keys of the summary", ["key", "value", "unit", "meaning"], rows, long=True)
 
 
 def flatten(summary: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -126,21 +113,6 @@ def flatten(summary: Mapping[str, object], prefix: str = "") -> dict[str, object
     return flat
 
 
-def table(head: Sequence[str], body: Sequence[str], *, left: int = 1, classes: str = "") -> str:
-    """Return a table; *head* is plain text, *body* are rows of HTML, the first *left* columns are text."""
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    return (  # tabindex, so that the table can be scrolled by keyboard
-        f'<div class="scroll" tabindex="0"><table class="left{left} {classes}">'
-        f"<thead><tr>{names}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def row(cells: Sequence[str], *, classes: str = "") -> str:
-    """Return a row of a table from *cells* of HTML."""
-    opening = f'<tr class="{classes}">' if classes else "<tr>"
-    return opening + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
-
-
 def share(value: float | None, digits: int = 2) -> str:
     """Return *value* in percent; a small value above 0 is shown as ``<`` the last digit."""
     if value is None:
@@ -149,7 +121,23 @@ def share(value: float | None, digits: int = 2) -> str:
         return "0 %"
     least = 10.0**-digits
     percent = 100 * value
-    return f"&lt; {least:g} %" if 0 < percent < least else f"{percent:.{digits}f} %"
+    return f"< {least:g} %" if 0 < percent < least else f"{percent:.{digits}f} %"
+
+
+def formatted(value: float | None, form: str) -> str:
+    """Return a number as text; *form* is count, bytes, share, seconds or decimal."""
+    if value is None:
+        return NONE
+    match form:
+        case "count":
+            return f"{value:,.0f}"
+        case "bytes":
+            return approximate_bytes(value)
+        case "share":
+            return share(value, 1)
+        case "seconds":
+            return "0 s" if value == 0 else format_seconds(value)
+    return f"{value:.4f}"
 
 
 def _number(summary: Mapping[str, object], key: str) -> float | None:
@@ -175,7 +163,7 @@ def _plain(value: object, unit: str = "") -> str:
 
 
 def _text(value: object) -> str:
-    return escape(value if isinstance(value, str) else json.dumps(value))
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _bytes(value: float | None) -> str:
@@ -188,7 +176,3 @@ def _integer(value: float | None) -> str:
 
 def _decimal(value: float | None) -> str:
     return NONE if value is None else f"{value:.4f}"
-
-
-def _seconds(value: float | None) -> str:
-    return NONE if value is None else "0 s" if value == 0 else format_seconds(value)

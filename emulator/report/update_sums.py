@@ -109,11 +109,8 @@ def sum_updates(
     applied = result == ExchangeResult.APPLIED
     nanoseconds = (updates["applied_ns"] - updates["changed_ns"])[applied]
     slot = devices.slots[device[applied]]
-    edges = np.array([stop_ns * step // bins for step in range(bins + _LATE_BINS + 1)], dtype=np.int64)
-    sent_ns = updates["sent_ns"]
-    bin_ = np.searchsorted(edges, sent_ns, side="right") - 1
-    # The stop time belongs to the last bin before it.
-    bin_ = np.where(sent_ns == stop_ns, bins - 1, np.minimum(bin_, len(edges) - 2))
+    edges = traffic_edges(stop_ns, bins)
+    bin_ = traffic_bins(updates["sent_ns"], edges, stop_ns)
     used, lost = updates["used_bytes"], updates["lost_bytes"]
     quantities = (
         updates["full_update_bytes"],
@@ -128,6 +125,19 @@ def sum_updates(
         np.stack([_total(bin_, values, len(edges) - 1) for values in quantities]),
         [Histogram.from_values(nanoseconds[slot == number]) for number in range(slots)],
     )
+
+
+def traffic_edges(stop_ns: int, bins: int = TRAFFIC_BINS) -> IntArray:
+    """Return the edges of the bins of time: so many until *stop_ns*, and as long ones after it."""
+    return np.array([stop_ns * step // bins for step in range(bins + _LATE_BINS + 1)], dtype=np.int64)
+
+
+def traffic_bins(sent_ns: IntArray, edges: IntArray, stop_ns: int) -> IntArray:
+    """Return the bin of each time; the last bin also has what is later."""
+    bin_ = np.searchsorted(edges, sent_ns, side="right") - 1
+    # The stop time belongs to the last bin before it.
+    last = len(edges) - 2 - _LATE_BINS
+    return np.where(sent_ns == stop_ns, last, np.minimum(bin_, len(edges) - 2)).astype(np.int64)
 
 
 def _total(bin_: IntArray, values: NDArray[np.generic], bins: int) -> IntArray:

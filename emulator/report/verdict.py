@@ -1,22 +1,72 @@
-"""The verdict on a run as text, for the first line of the report and the last line of the terminal."""
+"""The verdict on a run as text: first in the report, last in the terminal."""
 
 from collections.abc import Mapping
-
-from wire.units import approximate_bytes
 
 _UNFINISHED = (
     "NOT FINISHED: this run was interrupted or killed; all figures cover only what it had logged until then."
 )
+_MOST_DIGITS = 8
+"""Most digits behind the point of a share that is nearly 0 or 100 %."""
+
+
+def verdict_word(summary: Mapping[str, object]) -> str:
+    """Return the verdict in a word or two: Passed, Broken, Aborted, Finished or Not finished."""
+    if summary.get("unfinished"):
+        return "Not finished"
+    if _number(summary, "aborted_at_seconds") is not None:
+        return "Aborted"
+    rules = list_rules(summary)
+    if not rules:
+        return "Finished"
+    return "Passed" if all(rule.get("passed") for rule in rules) else "Broken"
 
 
 def verdict_text(summary: Mapping[str, object]) -> str:
-    """Return a text: whether the run passed its thresholds, and its quality and memory.
+    """Return the verdict on a run: whether it held its thresholds, and one sentence in numbers.
 
     Args:
         summary: of the run; parts about missing keys are left out.
     """
-    judgement = _UNFINISHED if summary.get("unfinished") else _judgement(summary)
-    return " ".join(part for part in (judgement, _quality(summary), _memory(summary)) if part)
+    return " ".join(part for part in (judgement(summary), verdict_numbers(summary)) if part)
+
+
+def judgement(summary: Mapping[str, object]) -> str:
+    """Return whether a run held its thresholds."""
+    rules, word = list_rules(summary), verdict_word(summary)
+    match word:
+        case "Not finished":
+            return _UNFINISHED
+        case "Aborted":
+            return f"Aborted at {_number(summary, 'aborted_at_seconds'):,g} s: a threshold broke."
+        case "Finished":
+            return "Finished: the run set no thresholds."
+        case "Broken":
+            broken = sum(not rule.get("passed") for rule in rules)
+            return f"Broken: {broken} of {len(rules)} thresholds did not hold."
+    return f"{word}."
+
+
+def verdict_numbers(summary: Mapping[str, object]) -> str:
+    """Return one sentence on quality, traffic and memory; empty where nothing of them is known."""
+    parts = [part for part in (_quality(summary), _memory(summary)) if part]
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def list_rules(summary: Mapping[str, object]) -> list[Mapping[str, object]]:
+    """Return the verdicts on the thresholds of a run, in their order."""
+    listed = summary.get("thresholds")
+    return [rule for rule in listed if isinstance(rule, dict)] if isinstance(listed, list) else []
+
+
+def percent_text(share: float) -> str:
+    """Return a share in whole percent, with as many more digits as tell it from 0 and from 100 %."""
+    percent = 100 * share
+    if share <= 0 or share == 1:
+        return f"{percent:.0f} %"
+    first = 1 if percent < 1 or 99 < percent < 100 else 0
+    texts = [f"{percent:.{digits}f}" for digits in range(first, _MOST_DIGITS + 1)]
+    return f"{next((text for text in texts if float(text) not in (0, 100)), texts[-1])} %"
 
 
 def rollout_text(summary: Mapping[str, object]) -> str:
@@ -49,30 +99,14 @@ def rollout_groups(summary: Mapping[str, object]) -> list[Mapping[str, object]]:
     return [group for group in listed if isinstance(group, dict)] if isinstance(listed, list) else []
 
 
-def _judgement(summary: Mapping[str, object]) -> str:
-    listed = summary.get("thresholds")
-    rules = [rule for rule in listed if isinstance(rule, dict)] if isinstance(listed, list) else []
-    count, broken = len(rules), sum(not rule.get("passed") for rule in rules)
-    aborted = _number(summary, "aborted_at_seconds")
-    if aborted is not None:
-        return f"Aborted at {aborted:,g} s: a threshold broke."
-    if not rules:
-        return "The run set no thresholds."
-    if broken:
-        return f"Broken: {broken} of {count} thresholds did not hold."
-    return "Passed: the threshold held." if count == 1 else f"Passed: all {count} thresholds held."
-
-
 def _quality(summary: Mapping[str, object]) -> str:
     ratio, delta = _number(summary, "quality_ratio_to_full"), _number(summary, "delta_ratio")
-    sent = _number(summary, "update_bytes")
     if ratio is None:
         return ""
-    text = f"The devices had {100 * ratio:.1f} % of the quality of the full table"
-    if sent is None or delta is None:
-        return f"{text}."
-    full = f"{100 * delta:.1f} % of what full pushes would have cost"
-    return f"{text}; updates took {approximate_bytes(sent)}, {full}."
+    text = f"the fleet kept {percent_text(ratio)} of the quality of the whole table"
+    if delta is None:
+        return text
+    return f"{text} on {percent_text(delta)} of the traffic that full pushes would have cost"
 
 
 def _memory(summary: Mapping[str, object]) -> str:
@@ -80,8 +114,8 @@ def _memory(summary: Mapping[str, object]) -> str:
     if share is None:
         return ""
     if share == 0:
-        return "No device was ever above its budget."
-    return f"Devices were above their budget for {100 * share:.2f} % of the time."
+        return "no device was ever over its budget"
+    return f"devices were over their budgets for {percent_text(share)} of the time"
 
 
 def _devices(count: float) -> str:

@@ -1,13 +1,13 @@
-"""The section of a report on the visits of users: quality as it went, by age, user and budget. HTML."""
+"""The section of a report on the visits of users: quality as it went, by age, user and budget."""
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from emulator.report.tables import NONE, row, share, table
+from emulator.report.page_parts import ReportRow, ReportSection, ReportTable, ReportText
+from emulator.report.tables import NONE, share
 from scenarios.catalogue.metrics import INTERACTION_METRICS
 from wire.units import approximate_bytes
 
@@ -35,25 +35,24 @@ Values = Mapping[str, Mapping[str, float]]
 """The numbers of each value of a dimension, by metric."""
 
 
-def visits_section(summary: Mapping[str, Any], measured: pa.Table | None) -> str:  # Any: JSON
-    """Return the section; empty where users meet no interactions.
+def visits_section(
+    summary: Mapping[str, Any], measured: pa.Table | None
+) -> ReportSection | None:  # Any: JSON
+    """Return the section; None where users meet no interactions.
 
     Args:
         summary: of the run.
         measured: the metrics by every dimension, if the run has them.
     """
     if not summary.get("visits"):
-        return ""
+        return None
     by_dimension = _by_dimension(measured) if measured is not None else {}
-    parts = [
-        f"<h3>By {title}</h3>{_sentence(name, values)}{_table(title, values)}"
-        for name, title in _DIMENSIONS.items()
-        if len(values := by_dimension.get(name, {})) > 1 or (values and name == "age")
-    ]
-    return (
-        f'<section class="long"><h2 id="visits"><span class="topic">Visits</span> {escape(_finding(summary))}'
-        f'</h2><p class="caption">{_WHAT} {escape(_traffic(summary))}</p>{"".join(parts)}</section>'
-    )
+    parts: list[ReportText | ReportTable] = []
+    for name, title in _DIMENSIONS.items():
+        values = by_dimension.get(name, {})
+        if len(values) > 1 or (values and name == "age"):
+            parts += [ReportText([_sentence(name, values)], f"By {title}"), _table(title, values)]
+    return ReportSection("visits", "Visits", _finding(summary), f"{_WHAT} {_traffic(summary)}", parts)
 
 
 def _finding(summary: Mapping[str, Any]) -> str:  # Any: JSON
@@ -101,15 +100,15 @@ def _sentence(dimension: str, values: Values) -> str:
             f"NDCG@10 was {values[low][_NDCG]:.3f} at the lowest ({low}), {values[high][_NDCG]:.3f} at the "
             f"highest ({high})."
         )
-    return f'<p class="caption">{escape(text.replace("_", " "))}</p>'
+    return text.replace("_", " ")
 
 
-def _table(title: str, values: Values) -> str:
-    body = [
-        row([escape(value.replace("_", " ")), *(_shown(metric, numbers.get(metric)) for metric in _COLUMNS)])
+def _table(title: str, values: Values) -> ReportTable:
+    rows = [
+        ReportRow([value.replace("_", " "), *(_shown(metric, numbers.get(metric)) for metric in _COLUMNS)])
         for value, numbers in values.items()
     ]
-    return table([title, *_COLUMNS.values()], body)
+    return ReportTable(f"Visits by {title}", [title, *_COLUMNS.values()], rows)
 
 
 def _shown(metric: str, number: float | None) -> str:

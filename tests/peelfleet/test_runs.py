@@ -19,9 +19,9 @@ def test_a_run_gives_its_summary_its_scenario_and_its_verdicts(tiny: Path, finis
     assert again.summary == finished.summary
     assert (again.passed, again.thresholds) == (True, [])
     assert dump(again.scenario, ["data"]) == dump(pf.load(tiny), ["data"])
-    assert repr(again).startswith(f"<Run '{finished.path}': The run set no thresholds. The devices had ")
+    assert repr(again).startswith(f"<Run '{finished.path}': Finished: the run set no thresholds. The fleet ")
     page = again._repr_html_()
-    assert page.startswith("<p><b>tiny, seed 5</b>: The run set no thresholds.")
+    assert page.startswith("<p><b>tiny, seed 5</b>: Finished: the run set no thresholds.")
     assert page.count("<td") == 5
     assert page.endswith('report.html">report</a></p>')
 

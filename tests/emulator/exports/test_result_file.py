@@ -19,8 +19,8 @@ SUMMARY: dict[str, object] = {
     ],
 }  # fmt: skip
 VERDICT = (
-    "Broken: 1 of 2 thresholds did not hold. The devices had 91.2 % of the quality of the full table. "
-    "No device was ever above its budget."
+    "Broken: 1 of 2 thresholds did not hold. The fleet kept 91 % of the quality of the whole table; "
+    "no device was ever over its budget."
 )
 
 

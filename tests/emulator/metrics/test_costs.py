@@ -73,7 +73,7 @@ def test_costs_add_up_and_are_shown(runner: Runner) -> None:
     assert isinstance(verdicts, list)
     assert [verdict["passed"] for verdict in verdicts] == [True, False]
     page = write_report(run.folder).read_text()
-    assert '<h2 id="costs">Costs</h2>' in page
+    assert '<details class="card section" id="costs" open>' in page
     assert "cost, EUR" in page
 
 
@@ -81,7 +81,7 @@ def test_without_prices_there_are_no_costs(runner: Runner) -> None:
     run = runner.run(TINY)
     assert "costs" not in run.summary
     assert "prices" not in dump(parse(TINY))
-    assert '<h2 id="costs">' not in write_report(run.folder).read_text()
+    assert 'id="costs"' not in write_report(run.folder).read_text()
 
 
 def test_a_confirmation_may_be_free_and_a_sample_is_scaled(runner: Runner) -> None:

@@ -11,14 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.event_log import ExchangeResult
+from devices.event_log import ExchangeResult, RolloutStep
+from devices.protocol.report_scheduler import ReportCause
 from emulator.executors.in_process import InProcessExecutor
 from emulator.metrics.row_index import Columns
 from emulator.report.figure_sums import FigureSums, measure_figures
 from emulator.report.fleet_views import FleetViews, RangeDevices
 from emulator.report.keyed_sums import bucket_start, byte_bucket, from_limbs, to_limbs
 from emulator.report.load import load_figures
-from emulator.report.page import draw_figures, render
+from emulator.report.page import render
+from emulator.report.report_figures import report_figures
 from emulator.run_directory.run_files import RunFiles
 from scenarios.language.load import shipped
 from tests.test_shipped_scenarios import Station, data_of, reduced, stores
@@ -42,6 +44,7 @@ def tables_of(seed: int, devices: int) -> Mapping[str, Columns]:
 
     states, updates, changes = (owners(int(rng.integers(1, 8 * devices))) for _ in range(3))
     rows, sent = len(states["device"]), len(updates["device"])
+    steps = int(rng.integers(0, 2 * devices))
     budget = rng.integers(0, 2 ** rng.integers(1, 40), size=rows)
     quality = rng.random((3, rows))
     size = rng.integers(1, 10**6, size=sent)
@@ -49,14 +52,21 @@ def tables_of(seed: int, devices: int) -> Mapping[str, Columns]:
         "budget": {"device": changes["device"]},
         "quality": {
             **states,
+            "version": rng.integers(-1, 3, size=rows),
             "budget_bytes": budget,
             "resident_bytes": (budget * rng.random(rows) * 1.2).astype(np.int64),
             "ndcg_at_10": quality[0],
             "best_ndcg_at_10": quality[1],
             "full_ndcg_at_10": quality[2] * rng.integers(2, size=rows),
         },
+        "rollout": {
+            **owners(steps),
+            "step": rng.integers(len(RolloutStep), size=steps),
+            "group": rng.integers(3, size=steps),
+        },
         "update": {
             "device": updates["device"],
+            "cause": rng.integers(len(ReportCause), size=sent),
             "sent_ns": updates["t_ns"],
             "changed_ns": updates["t_ns"],
             "applied_ns": updates["t_ns"] + rng.integers(0, 2 ** rng.integers(1, 40), size=sent),
@@ -100,9 +110,9 @@ def test_any_ranges_merged_in_any_grouping_give_the_same_figures(
     parts = [measure_range(tables, first, stop, views) for first, stop in pairwise(edges)]
     whole = measure_range(tables, 0, devices, views)
     summary: dict[str, object] = {"simulated_seconds": STOP_S}
-    drawn = draw_figures(views, whole, summary, {})
-    assert draw_figures(views, reduce(FigureSums.merged, parts), summary, {}) == drawn
-    assert draw_figures(views, merge_anyhow(parts, draw), summary, {}) == drawn
+    drawn = report_figures(views, whole, summary, {})
+    assert report_figures(views, reduce(FigureSums.merged, parts), summary, {}) == drawn
+    assert report_figures(views, merge_anyhow(parts, draw), summary, {}) == drawn
 
 
 @given(st.lists(st.integers(0, 2**49 - 1), min_size=1, max_size=300), st.integers(0, 2**32))
@@ -112,11 +122,14 @@ def test_percentiles_over_devices_are_within_half_a_percent(budgets: list[int], 
     quality = dict.fromkeys(("ndcg_at_10", "best_ndcg_at_10", "full_ndcg_at_10"), zero)
     states = {"device": np.arange(count), "t_ns": np.zeros(count, dtype=np.int64)}
     sizes = {"budget_bytes": budget, "resident_bytes": budget}
-    none = {name: values[:0] for name, values in tables_of(seed, 1)["update"].items()}
+    none = {
+        table: {name: values[:0] for name, values in tables_of(seed, 1)[table].items()}
+        for table in ("update", "rollout")
+    }
     tables = {
         "budget": {"device": np.arange(count)},
-        "quality": {**states, **sizes, **quality},
-        "update": none,
+        "quality": {**states, "version": np.zeros(count, dtype=np.int64), **sizes, **quality},
+        **none,
     }
     views = FleetViews(())
     band = measure_range(tables, 0, count, views).states.series(views)["whole fleet"].budget

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from emulator.cli.terminal import as_json, rollout_table
-from emulator.report.sections import rollout_section
-from emulator.report.verdict import rollout_text, verdict_text
+from emulator.report.page_parts import ReportTable
+from emulator.report.rollout_section import rollout_section
+from emulator.report.verdict import percent_text, rollout_text, verdict_text
 from emulator.runner.runner import RunResult
 
 SUMMARY: dict[str, object] = {
@@ -32,22 +33,33 @@ def group(number: int, offered: int, updated: int, failed: int = 0, withdrawn: i
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({}, "Passed: all 2 thresholds held. The devices had 97.1 % of the quality of the full table; "
-             "updates took 25 MiB, 18.0 % of what full pushes would have cost. No device was ever above its "
-             "budget."),
+        ({}, "Passed. The fleet kept 97 % of the quality of the whole table on 18 % of the traffic that full "
+             "pushes would have cost; no device was ever over its budget."),
         ({"thresholds": [], "over_budget_share": 0.0021, "delta_ratio": None},
-         "The run set no thresholds. The devices had 97.1 % of the quality of the full table. Devices were "
-         "above their budget for 0.21 % of the time."),
+         "Finished: the run set no thresholds. The fleet kept 97 % of the quality of the whole table; "
+         "devices were over their budgets for 0.2 % of the time."),
+        ({"unfinished": True, "quality_ratio_to_full": None},
+         "NOT FINISHED: this run was interrupted or killed; all figures cover only what it had logged until "
+         "then. No device was ever over its budget."),
         ({"thresholds": [{"passed": True}, {"passed": False}], "quality_ratio_to_full": None,
           "over_budget_share": None}, "Broken: 1 of 2 thresholds did not hold."),
         ({"aborted_at_seconds": 1200.0, "quality_ratio_to_full": None, "over_budget_share": None},
          "Aborted at 1,200 s: a threshold broke."),
         ({"thresholds": [{"passed": True}], "quality_ratio_to_full": None, "over_budget_share": None},
-         "Passed: the threshold held."),
+         "Passed."),
     ],
 )  # fmt: skip
 def test_the_verdict_says_what_a_run_came_to(changes: dict[str, object], text: str) -> None:
     assert verdict_text(SUMMARY | changes) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.0, "0 %"), (1.0, "100 %"), (0.97136, "97 %"), (0.0021, "0.2 %"), (0.00001, "0.001 %"),
+     (0.9926, "99.3 %"), (0.99996, "99.996 %"), (1.2, "120 %")],
+)  # fmt: skip
+def test_a_share_in_whole_percent_never_looks_like_nothing_or_all(share: float, text: str) -> None:
+    assert percent_text(share) == text
 
 
 @pytest.mark.parametrize(
@@ -72,13 +84,15 @@ def test_the_outcome_of_a_rollout_stands_in_words_in_terminal_and_report(
     assert table is not None
     assert table.caption == rollout_text(summary)
     assert table.row_count == len(groups)
-    html = rollout_section(summary)
-    assert end in html
-    assert html.count("<tr") == 1 + len(groups)
+    section = rollout_section(summary)
+    assert section is not None
+    assert section.finding == rollout_text(summary)
+    (rows,) = (part.rows for part in section.parts if isinstance(part, ReportTable))
+    assert [row.state for row in rows] == ["failed" if each["failed"] else "" for each in groups]
 
 
 def test_a_run_without_a_rollout_says_nothing_of_one() -> None:
-    assert (rollout_text(SUMMARY), rollout_table(SUMMARY), rollout_section(SUMMARY)) == ("", None, "")
+    assert (rollout_text(SUMMARY), rollout_table(SUMMARY), rollout_section(SUMMARY)) == ("", None, None)
 
 
 def test_a_run_printed_for_programs_is_one_object_with_its_folder() -> None:

@@ -1,9 +1,8 @@
 """The section of a report on visits: sentences and tables from the numbers of a run."""
 
-import re
-
 import pyarrow as pa
 
+from emulator.report.page_parts import ReportTable, ReportText
 from emulator.report.visits_section import visits_section
 
 NDCG = "prequential_ndcg_at_10"
@@ -28,11 +27,6 @@ def measured(*rows: tuple[str, str, float, float]) -> pa.Table:
     return pa.table(dict(zip(columns, zip(*both, strict=True), strict=True)))
 
 
-def text_of(html: str) -> list[str]:
-    """Return the words between tags."""
-    return [each.strip() for each in re.split("<[^>]+>", html) if each.strip()]
-
-
 def test_each_dimension_with_visits_has_a_sentence_and_a_row_per_value() -> None:
     table = measured(
         ("all", "", 1200, 0.25),
@@ -43,21 +37,28 @@ def test_each_dimension_with_visits_has_a_sentence_and_a_row_per_value() -> None
         ("newcomer", "yes", 200, 0.1),
         ("group", "phone", 1200, 0.25),
     )
-    words = text_of(visits_section(SUMMARY, table))
-    assert words[:2] == [
-        "Visits",
-        "In 1,200 visits the mean NDCG@10 was 0.250, 50.00 % of the cloud&#x27;s 0.500.",
+    section = visits_section(SUMMARY, table)
+    assert section is not None
+    assert section.finding == "In 1,200 visits the mean NDCG@10 was 0.250, 50.00 % of the cloud's 0.500."
+    assert "40 exchanges brought lists and vectors of 8 KiB; devices sent 512 B" in section.caption
+    texts = [(part.heading, *part.lines) for part in section.parts if isinstance(part, ReportText)]
+    assert texts == [  # one group is the whole, so there is no table of groups
+        (
+            "By age of what the device ranked with",
+            "NDCG@10 was 0.300 with the newest and 0.150 with the oldest.",
+        ),
+        ("By newcomer", "Newcomers had an NDCG@10 of 0.100, users that training saw one of 0.280."),
     ]
-    assert "40 exchanges brought lists and vectors of 8 KiB; devices sent 512 B" in words[2]
-    by_age = words.index("By age of what the device ranked with")
-    assert words[by_age + 1] == "NDCG@10 was 0.300 with the newest and 0.150 with the oldest."
-    assert words[by_age + 8 : by_age + 14] == ["below 1d", "800", "0.300", "–", "–", "–"]
-    assert "Newcomers had an NDCG@10 of 0.100, users that training saw one of 0.280." in words
-    assert "from 14d" not in words
-    assert "By group" not in words  # one group is the whole
+    by_age = next(part for part in section.parts if isinstance(part, ReportTable))
+    assert [row.cells for row in by_age.rows] == [  # no visit was as late as 14 days
+        ["below 1d", "800", "0.300", "–", "–", "–"],
+        ["below 3d", "400", "0.150", "–", "–", "–"],
+    ]
 
 
 def test_a_run_without_visits_has_no_section() -> None:
-    assert visits_section({"visits": 0}, None) == visits_section({}, None) == ""
+    assert visits_section({"visits": 0}, None) is visits_section({}, None) is None
     alone = {**SUMMARY, "recommender_exchanges": 0}
-    assert "what users met stayed on their devices" in visits_section(alone, None)
+    section = visits_section(alone, None)
+    assert section is not None
+    assert "what users met stayed on their devices" in section.caption
