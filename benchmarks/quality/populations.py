@@ -4,15 +4,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-import msgspec
 import numpy as np
 
 from benchmarks.quality.peel import train_cached
-from benchmarks.quality.pretraining import learn_full, pretrain_once
+from benchmarks.quality.pretraining import learn_full
+from cloud.blocks.fold_in import KnownUsers, fold_in
 from cloud.data.interactions import Interactions
 from cloud.training.baselines.full_model import FullModel, first_users
-from cloud.training.config import LeastSquares, Training
-from wire.arrays import Float32Array
+from cloud.training.config import Training
 from wire.random_streams import stream
 from wire.ranking_metrics import IntArray, ItemLists
 
@@ -48,10 +47,11 @@ def newcomers(interactions: Interactions, training: Training) -> Population:
     numbers = np.concatenate([np.setdiff1d(drawn, late), late])
     everyone, history = hold_out(interactions, late)
     trained = first_users(everyone, interactions.n_users - len(late))
-    full, report = learn_full(trained, training), pretrain_once(trained, training).report
-    settings = msgspec.structs.replace(training.ials, l2=report.get("l2", training.ials.l2))
-    users = np.concatenate([full.users, fold_in(history, full.items, settings)])
-    return Population("newcomers", replace(full, users=users, newcomers=len(late)), everyone, numbers, None)
+    full = learn_full(trained, training)
+    known = KnownUsers(full.users, np.zeros(len(full.users), dtype=np.int64), trained.train.counts().mean())
+    folded = fold_in(known, lambda _group: full.items, history)
+    users = np.concatenate([full.users, folded.vectors])
+    return Population("newcomers", replace(full, users=users, newcomers=history), everyone, numbers, None)
 
 
 def hold_out(interactions: Interactions, late: IntArray) -> tuple[Interactions, ItemLists]:
@@ -81,19 +81,6 @@ def hold_out(interactions: Interactions, late: IntArray) -> tuple[Interactions, 
         user_ids=tuple(interactions.user_ids[user] for user in order),
         item_ids=tuple(interactions.item_ids[item] for item in items),
     ), train.take(np.arange(len(others), len(order)))
-
-
-def fold_in(histories: ItemLists, items: Float32Array, settings: LeastSquares) -> Float32Array:
-    """Return a vector for each history, shape (n, d), by the least squares of the backbone `ials`."""
-    table = items.astype(np.float64)
-    unobserved = settings.unobserved * len(histories.items) / (len(histories) * len(items))
-    base = unobserved * table.T @ table
-    vectors = np.zeros((len(histories), items.shape[1]))
-    for user in range(len(histories)):
-        met = table[histories[user]]
-        pull = settings.l2 * (len(met) + unobserved * len(items)) ** settings.frequency_exponent
-        vectors[user] = np.linalg.solve(met.T @ met + base + pull * np.eye(len(base)), met.sum(axis=0))
-    return vectors.astype(np.float32)
 
 
 POPULATIONS: Final[Mapping[str, Callable[[Interactions, Training], Population]]] = {

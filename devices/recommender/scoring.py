@@ -199,6 +199,13 @@ def product_form(items: Float32Array, geometry: Geometry) -> Float32Array:
     return np.tile(sums, geometry.slices)[:, : geometry.dim].astype(np.float32)
 
 
+def whole_table(shelf: BlockPrefix) -> Float32Array:
+    """Return the items of all blocks, shape (I, d), whose inner product with a user is the score."""
+    table = ItemTable(shelf)
+    table.hold(len(shelf.ids))
+    return product_form(table.values, shelf.geometry)
+
+
 def _user_factors(users: Float32Array, geometry: Geometry) -> FloatArray:
     """Return the left factor of the product: user vectors (B, d), or their summed slices (B, w) if tiled."""
     left = users.astype(np.float64)

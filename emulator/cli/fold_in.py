@@ -7,13 +7,12 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from cloud.blocks.fold_in import add_users
+from cloud.blocks.fold_in import KnownUsers, add_users
 from cloud.blocks.fold_in import fold_in as fold_users_in
 from cloud.blocks.store import load_store, save_store
-from devices.recommender.scoring import ItemTable
+from devices.recommender.scoring import whole_table
 from emulator.cli.options import path_option
 from emulator.simulation.evaluation import full_prefixes
-from wire.arrays import Float32Array
 from wire.errors import InputError
 from wire.input_files import read_at_most
 from wire.ranking_metrics import ItemLists
@@ -35,12 +34,7 @@ def fold_in(
     names, met = read_histories(interactions, model.geometry.items)
     prefixes = full_prefixes(model)
 
-    def table(group: int) -> Float32Array:
-        decoded = ItemTable(prefixes[group])
-        decoded.hold(len(prefixes[group].ids))
-        return decoded.values
-
-    users = fold_users_in(model, table, met)
+    users = fold_users_in(KnownUsers.of(model), lambda group: whole_table(prefixes[group]), met)
     later = add_users(model, users)
     save_store(later, out)
     typer.echo(

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
+from cloud.blocks.fold_in import KnownUsers
 from cloud.data.interactions import Interactions
 from cloud.training.baselines.full_model import FullModel, members_of
 from cloud.training.baselines.group_heads import Learner
 from cloud.training.baselines.method import Candidate, Choice
 from cloud.training.baselines.newcomers import place_users
 from devices.protocol.block_prefix import BlockPrefix
-from devices.recommender.scoring import ItemTable, product_form
+from devices.recommender.scoring import ItemTable, whole_table
 from emulator.simulation.evaluation import full_prefixes
 from emulator.simulation.model_cache import encode_store
 from scenarios.language.schema import Model
@@ -40,14 +41,7 @@ class PeelMethod:
         trained = self.learn(members_of(interactions, full), training)
         store = encode_store(trained, model, lambda _done, _total: None)
         prefixes = full_prefixes(store)
-        users = place_users(
-            full,
-            store.user_vectors,
-            store.user_groups,
-            lambda group: product_form(
-                _table(prefixes[group], prefixes[group].layers.bytes[-1]).values, store.geometry
-            ),
-        )
+        users = place_users(full, KnownUsers.of(store), lambda group: whole_table(prefixes[group]))
         return Choice(interactions, lambda budget: [_prefix_candidate(users, prefixes, budget)])
 
 

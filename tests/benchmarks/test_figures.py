@@ -8,8 +8,7 @@ import pytest
 
 from benchmarks.quality.compare import Result, changed_share, worst_group
 from benchmarks.quality.intervals import clustered_variance, curves, ratio, ratio_of_means
-from benchmarks.quality.populations import fold_in, hold_out
-from benchmarks.quality.pretraining import learn_full, pretrain_once
+from benchmarks.quality.populations import hold_out, newcomers
 from benchmarks.quality.run import Plan, run
 from benchmarks.quality.slices import labels, parts
 from benchmarks.quality.sources import Source, detect_source, open_sources
@@ -140,14 +139,13 @@ def test_newcomers_are_last_and_the_catalogue_is_that_of_the_others() -> None:
     assert (np.diff(popularity) <= 0).all()
 
 
-def test_a_member_who_is_folded_in_has_the_vector_of_training() -> None:
-    world = a_world()
-    full = learn_full(world, msgspec.structs.replace(SMALL, backbone="ials"))
-    l2 = pretrain_once(world, full.training).report["l2"]
-    settings = msgspec.structs.replace(full.training.ials, l2=l2)
-    # Training stops after the items: their last step moves users by little.
-    folded = fold_in(world.train, full.items, settings)
-    assert np.abs(folded - full.users).max() < 0.1 * np.abs(full.users).max()
+def test_newcomers_have_the_taste_of_what_they_met() -> None:
+    found = newcomers(a_world(), msgspec.structs.replace(SMALL, backbone="ials"))
+    assert found.full.newcomers is not None
+    late = np.array([int(name) % 2 for name in found.interactions.user_ids[-len(found.full.newcomers) :]])
+    parity = np.array([int(name) % 2 for name in found.interactions.item_ids])
+    best = np.argsort(-found.full.users[-len(late) :] @ found.full.items.T, axis=1)[:, : len(parity) // 2]
+    assert (parity[best] == late[:, None]).all()
 
 
 def test_the_worst_part_keeps_the_least_of_the_full_table(tmp_path: Path) -> None:

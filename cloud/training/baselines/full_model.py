@@ -9,6 +9,7 @@ from cloud.data.interactions import Interactions
 from cloud.training.config import BackbonePlugin, Training
 from wire.arrays import Float32Array
 from wire.geometry import Score
+from wire.ranking_metrics import ItemLists
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +19,8 @@ class FullModel:
     training: Training
     users: Float32Array
     items: Float32Array
-    newcomers: int = 0
-    """The number of the last users who were no part of training: nothing may be learned from them.
+    newcomers: ItemLists | None = None
+    """The items of each of the last users, who were no part of training: nothing may be learned from them.
 
     Their validation items count as known: the interactions with such a model have none of theirs.
     """
@@ -32,7 +33,7 @@ class FullModel:
     @property
     def members(self) -> Float32Array:
         """The vectors of the users who were part of training."""
-        return self.users[: len(self.users) - self.newcomers]
+        return self.users if self.newcomers is None else self.users[: -len(self.newcomers)]
 
     @property
     def bytes(self) -> int:
@@ -94,4 +95,4 @@ def first_users(interactions: Interactions, count: int) -> Interactions:
 
 def members_of(interactions: Interactions, full: FullModel) -> Interactions:
     """Return the interactions of the users who were part of training, the same object each time."""
-    return first_users(interactions, len(full.members)) if full.newcomers else interactions
+    return first_users(interactions, len(full.members)) if full.newcomers is not None else interactions

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln  # type: ignore[import-untyped]
 
+from cloud.blocks.fold_in import KnownUsers
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
 from cloud.training.baselines.coded_head import StepSearch, dequantize, longest_prefix, quantize
@@ -54,10 +55,10 @@ class GroupHeads:
 
     def fit(self, full: FullModel, interactions: Interactions) -> StepSearch:
         """Take PEEL's groups and rotated tables."""
-        model = self.learn(members_of(interactions, full), full.training)
-        vectors, groups = place_users(
-            full, model.user_vectors, model.user_groups, model.item_tables.__getitem__
-        )
+        trained = members_of(interactions, full)
+        model = self.learn(trained, full.training)
+        members = KnownUsers(model.user_vectors, model.user_groups, trained.train.counts().mean())
+        vectors, groups = place_users(full, members, model.item_tables.__getitem__)
         heads = [
             _head_of_group(model, number, vectors, groups, own_order=self.own_order)
             for number in range(len(model.item_tables))

@@ -23,7 +23,6 @@ from cloud.training.baselines.whole import WholeTable
 from emulator.evaluation.peel_method import PeelMethod
 from scenarios.language.schema import Model
 from tests.benchmarks.worlds import SMALL, a_full, a_world
-from wire.arrays import Float32Array
 from wire.codecs import Codec
 from wire.ranking_metrics import ItemLists, top_k
 
@@ -114,13 +113,14 @@ def _without_choices(world: Interactions, newcomers: int) -> Interactions:
 
 NEWCOMERS = 4
 EVERYONE = _without_choices(WORLD, NEWCOMERS)
-MEMBERS = members_of(EVERYONE, replace(a_full(EVERYONE), newcomers=NEWCOMERS))
+MEMBERS = members_of(EVERYONE, replace(a_full(EVERYONE), newcomers=WORLD.train.take(EVERYBODY[-NEWCOMERS:])))
 
 
-def with_newcomers(vectors: Float32Array) -> FullModel:
-    """Return a model of all but the last users of `EVERYONE`, whose vectors are *vectors*."""
+def with_newcomers(members: list[int]) -> FullModel:
+    """Return a model of all but the last users of `EVERYONE`, who have met what *members* have."""
     trained = learn_full(MEMBERS, SMALL)
-    return replace(trained, users=np.concatenate([trained.users, vectors]), newcomers=len(vectors))
+    met = MEMBERS.train.take(np.array(members))
+    return replace(trained, users=np.concatenate([trained.users, trained.users[members]]), newcomers=met)
 
 
 METHODS = (PEEL, HEADS, CodedHeadItems(), TopList())
@@ -129,8 +129,8 @@ METHODS = (PEEL, HEADS, CodedHeadItems(), TopList())
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_nothing_is_learned_from_a_newcomer(method: CompressionMethod) -> None:
     ranked = []
-    for factor in (1.0, -20.0):
-        full = with_newcomers((factor * a_full(WORLD).users[:NEWCOMERS]).astype(np.float32))
+    for members in ([0, 1, 2, 3], [4, 4, 4, 4]):
+        full = with_newcomers(members)
         candidate = method.fit(full, EVERYONE).at(full.bytes // 2)
         assert candidate is not None
         ranked.append(candidate.scores(EVERYBODY[:-NEWCOMERS]))
@@ -141,7 +141,7 @@ def test_nothing_is_learned_from_a_newcomer(method: CompressionMethod) -> None:
 def test_a_newcomer_with_the_taste_of_a_member_gets_what_the_full_table_gives(
     method: CompressionMethod,
 ) -> None:
-    full = with_newcomers(learn_full(MEMBERS, SMALL).users[:NEWCOMERS])
+    full = with_newcomers([0, 1, 2, 3])
     candidate = method.fit(full, EVERYONE).at(2 * full.bytes)
     assert candidate is not None
     for own, whole in zip(
