@@ -17,6 +17,7 @@ import numpy as np
 from cloud.blocks.encoding import encode_cells, encode_group
 from cloud.blocks.group_table import GroupTable
 from cloud.blocks.store import BlockStore, build_store
+from cloud.service.error_answers import ErrorAnswers
 from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
 from devices.protocol.block_prefix import BlockPrefix
@@ -24,8 +25,17 @@ from devices.recommender.scoring import ItemTable
 from tests.test_worked_example import ITEMS, USERS, a_store
 from tests.worlds import a_lineage
 from wire.codecs import Codec
+from wire.errors import Reason
 from wire.geometry import Geometry, ItemOrder, Score, Unheld
-from wire.messages import MAX_JSON_BYTES, BudgetReport, QualityReport, Status, encode
+from wire.messages import (
+    MAX_JSON_BYTES,
+    PROTOCOL,
+    BudgetReport,
+    CloudStatus,
+    QualityReport,
+    Status,
+    encode,
+)
 from wire.update_part import build_body, decode_part, encode_part
 
 FOLDER = Path(__file__).parents[1] / "docs" / "examples"
@@ -66,7 +76,22 @@ def story() -> Files:
         "model.json": encode(cloud.first.notice()),
         "status-online.json": encode(Status(online=True, reason="start")),
         "status-will.json": encode(Status(online=False, reason="connection lost")),
+        "cloud-online.json": encode(
+            CloudStatus(
+                online=True, reason="start", protocol=PROTOCOL, models=cloud.names, max_part=MAX_PAYLOAD
+            )
+        ),
+        "cloud-will.json": encode(
+            CloudStatus(online=False, reason="connection lost", protocol=PROTOCOL, models=cloud.names)
+        ),
     }
+    for name, reason, text, wait_s in (
+        ("unknown_user", Reason.UNKNOWN_USER.value, f"user(={len(USERS)}) of {len(USERS)}", None),
+        ("rate", "rate", "reports come too fast", 0.05),
+    ):
+        errors = ErrorAnswers()
+        errors.add("phone-1", FIRST_SEQ + 8 if wait_s is None else 0, reason, text, 0.0, wait_s=wait_s)
+        found[f"error-{name}.json"] = errors.pop()[2]
     reports = {
         "first": BudgetReport(seq=next(seq), budget_bytes=FIRST, user=0),
         "growth": BudgetReport(seq=next(seq), budget_bytes=GROWTH, user=0, model=model, held=3),
@@ -76,10 +101,14 @@ def story() -> Files:
         ),
         "group": BudgetReport(seq=next(seq), budget_bytes=28, group=0),
         "shared": BudgetReport(seq=next(seq), budget_bytes=28, user=0, shared=True),
+        "capabilities": BudgetReport(
+            seq=next(seq), budget_bytes=42, user=0, max_part=MAX_PAYLOAD, codecs=("fp32", "int8")
+        ),
     }
+    large_parts = Responder(STORE)
     for name, report in reports.items():
         found[f"report-{name}.json"] = encode(report)
-        parts = cloud.answer(encode(report))
+        parts = (large_parts if name == "capabilities" else cloud).answer(encode(report))
         for number, part in enumerate(parts, 1):
             found[f"answer-{name}-{number}.safetensors"] = part
     for name in ("model", "report-first"):
@@ -110,6 +139,12 @@ def refused() -> Files:
         "too_large-spaces": report + b" " * (MAX_JSON_BYTES + 1 - len(report)),
         "unknown_user": encode(BudgetReport(seq=seq, budget_bytes=FIRST, user=len(USERS))),
         "unknown_group": encode(BudgetReport(seq=seq, budget_bytes=FIRST)),
+        "unknown_codec-int8-only": encode(
+            BudgetReport(seq=seq, budget_bytes=FIRST, user=0, codecs=("int8",))
+        ),
+        "part_too_small-1063": encode(
+            BudgetReport(seq=seq, budget_bytes=FIRST, user=0, max_part=MAX_PAYLOAD - 1)
+        ),
         "out_of_range-held": encode(
             BudgetReport(seq=seq, budget_bytes=FIRST, user=0, model=model, held=STORE.groups[0].count + 1)
         ),

@@ -20,12 +20,27 @@ from tests.test_worked_example import USERS
 from tests.worlds import a_lineage
 from wire.codecs import Codec
 from wire.errors import Reason, RemoteProtocolError
-from wire.messages import BudgetReport, ModelNotice, QualityReport, Status, decode
+from wire.messages import (
+    BudgetReport,
+    CloudStatus,
+    ErrorAnswer,
+    ModelNotice,
+    QualityReport,
+    Status,
+    decode,
+)
 from wire.update_part import decode_part
 
 OTHER = other_version()
 CLOUD = ModelVersions([Responder(STORE), Responder(OTHER)])
-STEMS = {"report": BudgetReport, "status": Status, "quality": QualityReport, "model": ModelNotice}
+STEMS = {
+    "report": BudgetReport,
+    "status": Status,
+    "quality": QualityReport,
+    "model": ModelNotice,
+    "cloud": CloudStatus,
+    "error": ErrorAnswer,
+}
 
 
 def read(name: str) -> bytes:
@@ -64,7 +79,7 @@ def test_the_files_are_what_the_code_writes_today() -> None:
 
 def test_each_message_decodes_and_each_part_opens_as_a_safetensors_file() -> None:
     for path in FOLDER.glob("*.json"):
-        kind: type[BudgetReport] = STEMS[path.stem.split("-")[0]]  # type: ignore[assignment]  # one of four
+        kind: type[BudgetReport] = STEMS[path.stem.split("-")[0]]  # type: ignore[assignment]  # one of six
         decode(path.read_bytes(), kind)
     for path in [*FOLDER.glob("*.safetensors"), *FOLDER.glob("codecs/*.safetensors")]:
         part = decode_part(path.read_bytes())

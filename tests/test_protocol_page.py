@@ -43,6 +43,7 @@ def test_the_topics_are_those_of_the_table() -> None:
     expected = []
     for kind, route in TABLE.items():
         topic = subscription(kind, "F", "D").replace("+/+/+", "<model>/<group>/<layer>")
+        topic = topic.replace("+", "<replica>")
         sender = "cloud" if Role.CLOUD in route.writers else "device"
         shown = topic.replace("/F", "/<fleet>").replace("/D", "/<device>")
         expected.append((shown, sender, str(route.qos), "yes" if route.retained else "no"))
@@ -51,7 +52,10 @@ def test_the_topics_are_those_of_the_table() -> None:
 
 
 def test_the_report_that_it_shows_is_an_example() -> None:
-    assert blocks(FILE, "json") == [(EXAMPLES / "report-growth.json").read_text() + "\n"]
+    names = ("report-growth", "error-unknown_user")
+    assert blocks(FILE, "json") == [
+        f"{(EXAMPLES / name).with_suffix('.json').read_text()}\n" for name in names
+    ]
 
 
 def test_the_tensors_are_in_the_order_of_the_container() -> None:

@@ -70,6 +70,8 @@ class Reason(StrEnum):
     UNKNOWN_MODEL = "unknown_model"
     OUT_OF_RANGE = "out_of_range"
     CONTENT = "content"
+    UNKNOWN_CODEC = "unknown_codec"
+    PART_TOO_SMALL = "part_too_small"
 
 
 class RemoteProtocolError(PeelfleetError):

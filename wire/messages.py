@@ -6,7 +6,8 @@ device that does not know all of it cannot decode a block.
 The PEE itself travels as a safetensors file: see `wire.update_part`.
 """
 
-from typing import Annotated, TypeVar, cast
+from enum import StrEnum
+from typing import Annotated, Final, TypeVar, cast
 
 import msgspec
 
@@ -15,9 +16,15 @@ from wire.geometry import MAX_BLOCKS, Geometry, codec_hint
 
 MAX_JSON_BYTES = 4096
 MAX_USER_GROUPS = 2**24
+PROTOCOL: Final = "1.1"
+"""The version of the protocol that is written here: additions to version 1 count up the second number."""
+MAX_NAMED_MODELS = 32
+"""Model versions that a cloud's status names."""
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 ModelVersion = Annotated[str, msgspec.Meta(max_length=64, pattern=r"^[0-9a-zA-Z._-]*$")]
+ProtocolVersion = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,4}\.[0-9]{1,4}$")]
+CodecNames = Annotated[tuple[Annotated[str, msgspec.Meta(max_length=64)], ...], msgspec.Meta(max_length=32)]
 
 
 class BudgetReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +51,10 @@ class BudgetReport(msgspec.Struct, frozen=True, kw_only=True):
     """True if the device takes its blocks from the topics of layers: then the answer has no blocks."""
     deltas: bool | msgspec.UnsetType = msgspec.UNSET
     """True if the device can turn the blocks of `model` into those of another version by a delta."""
+    max_part: Count | msgspec.UnsetType = msgspec.UNSET
+    """Bytes of the largest update part that the device can take in; the cloud sends no larger one."""
+    codecs: CodecNames | msgspec.UnsetType = msgspec.UNSET
+    """The codecs that the device knows; without the field it is asked for none."""
 
 
 class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +81,49 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """True while the device has a session."""
     reason: Annotated[str, msgspec.Meta(max_length=200)]
     """The cause, for people to read, such as ``start``, ``reconnect`` or ``connection lost``."""
+    protocol: ProtocolVersion | msgspec.UnsetType = msgspec.UNSET
+    """The version of the protocol that the device speaks; without the field 1.0."""
+
+
+class CloudStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The connection state of a service of the cloud, and what it offers; also its last will."""
+
+    online: bool
+    """True while the service answers reports."""
+    reason: Annotated[str, msgspec.Meta(max_length=200)]
+    """The cause, for people to read, such as ``start``, ``stop`` or ``connection lost``."""
+    protocol: ProtocolVersion
+    """The version of the protocol that it speaks: a device sends it no field of a newer one."""
+    models: Annotated[tuple[ModelVersion, ...], msgspec.Meta(max_length=MAX_NAMED_MODELS)] = ()
+    """The model versions that it serves, the announced one first; at most 32 of them."""
+    max_part: Count = 0
+    """Bytes of the largest update part that it sends, if the device asks for no smaller ones."""
+    layers: bool = False
+    """True if it leaves each layer at the broker, for shared delivery."""
+
+
+class Remedy(StrEnum):
+    """The ways in which a device reacts to an error."""
+
+    WAIT = "wait"  # nothing: the report is answered later
+    RETRY = "retry"  # report again, later
+    RESTART = "restart"  # drop all blocks, and report again
+    CHANGE = "change"  # the report is wrong: until somebody changes a setting, no report is answered
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a report that is refused, or not answered now."""
+
+    seq: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    """The report's number; 0 where it could not be read."""
+    reason: Annotated[str, msgspec.Meta(max_length=64)]
+    """The reason, a word that stays the same; the page lists them, and more may come."""
+    text: Annotated[str, msgspec.Meta(max_length=300)]
+    """The exact problem, for people to read."""
+    remedy: Annotated[str, msgspec.Meta(max_length=32)]
+    """The device's task: wait, retry, restart or change; another word means retry."""
+    retry_after_s: Annotated[float, msgspec.Meta(ge=0, le=86_400)]
+    """The least number of seconds to the next report; with wait: to the answer."""
 
 
 class ModelNotice(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,11 +141,12 @@ class ModelNotice(msgspec.Struct, frozen=True, kw_only=True):
     """Largest number of layers of any group's ranking."""
 
 
-Message = TypeVar("Message", BudgetReport, QualityReport, Status, ModelNotice)
+Message = TypeVar("Message", BudgetReport, QualityReport, Status, ModelNotice, CloudStatus, ErrorAnswer)
 
 _encode = msgspec.json.Encoder().encode
 _DECODERS: dict[type, msgspec.json.Decoder[object]] = {
-    kind: msgspec.json.Decoder(kind) for kind in (BudgetReport, QualityReport, Status, ModelNotice)
+    kind: msgspec.json.Decoder(kind)
+    for kind in (BudgetReport, QualityReport, Status, ModelNotice, CloudStatus, ErrorAnswer)
 }
 
 
@@ -124,3 +179,9 @@ def _with_whole_numbers(value: object) -> object:
     if isinstance(value, dict):
         return {key: _with_whole_numbers(item) for key, item in value.items()}
     return [_with_whole_numbers(item) for item in value] if isinstance(value, list) else value
+
+
+def knows_capabilities(protocol: str) -> bool:
+    """Tell whether a cloud of this version of the protocol knows the fields `max_part` and `codecs`."""
+    major, _, minor = protocol.partition(".")
+    return major == "1" and minor.isdigit() and int(minor) >= 1

@@ -26,7 +26,7 @@ class Role(StrEnum):
 
 
 class MessageKind(StrEnum):
-    """The content of a topic; the value is the last level of the topic."""
+    """The content of a topic; the value is a level of the topic, the last one where no name follows."""
 
     BUDGET = "budget"
     PEE = "pee"
@@ -34,6 +34,8 @@ class MessageKind(StrEnum):
     STATUS = "status"
     MODEL = "model"
     BLOCKS = "blocks"
+    ERROR = "error"
+    CLOUD = "cloud"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class Route:
     retained: bool
     per_layer: bool = False
     """True if each layer of each user group's ranking has a topic."""
+    per_replica: bool = False
+    """True if each service of a cloud has a topic."""
 
 
 _ENDS = (Role.DEVICE, Role.FLEET, Role.EMULATOR)
@@ -62,6 +66,10 @@ TABLE: dict[MessageKind, Route] = {
     MessageKind.BLOCKS: Route(
         per_device=False, writers=_CLOUD, readers=_ENDS, qos=1, retained=True, per_layer=True
     ),
+    MessageKind.ERROR: Route(per_device=True, writers=_CLOUD, readers=_ENDS, qos=1, retained=False),
+    MessageKind.CLOUD: Route(
+        per_device=False, writers=_CLOUD, readers=_ENDS, qos=1, retained=True, per_replica=True
+    ),
 }
 
 
@@ -70,12 +78,14 @@ _ROUTES: dict[str, Route] = {kind.value: route for kind, route in TABLE.items()}
 
 @dataclass(frozen=True)
 class TopicAddress:
-    """The parts of a topic: the kind of message, the fleet and, if there is one, the device or the layer."""
+    """The parts of a topic: the kind of message, the fleet and, if there is one, a name."""
 
     kind: MessageKind
     fleet: str
     device: str | None = None
     layer: "LayerName | None" = None
+    replica: str | None = None
+    """A service of the fleet's cloud."""
 
 
 class LayerName(NamedTuple):
@@ -109,10 +119,20 @@ def layer_topic(fleet: str, name: LayerName) -> str:
     return f"{ROOT}/{_name(fleet)}/{MessageKind.BLOCKS.value}/{_name(name.model)}/{name.group}/{name.layer}"
 
 
+def cloud_topic(fleet: str, replica: str) -> str:
+    """Return the topic of a service's status, such as ``peel/1/<fleet>/cloud/<replica>/status``.
+
+    It has one level more than the topics of devices, so no device can be called so that it could write it.
+    """
+    return f"{ROOT}/{_name(fleet)}/{MessageKind.CLOUD.value}/{_name(replica)}/{MessageKind.STATUS.value}"
+
+
 def subscription(kind: MessageKind, fleet: str = "+", device: str = "+") -> str:
     """Return the topic filter for *kind*; ``+`` stands for any fleet or device."""
     route = TABLE[kind]
     above, below = [device] if route.per_device else [], ["+", "+", "+"] if route.per_layer else []
+    if route.per_replica:
+        below = ["+", MessageKind.STATUS.value]
     return "/".join([ROOT, fleet, *above, kind.value, *below])
 
 
@@ -136,6 +156,10 @@ def parse(topic: str) -> TopicAddress:
             valid_name(fleet) and valid_name(model) and _NUMBER.fullmatch(group) and _NUMBER.fullmatch(layer)
         ):
             return TopicAddress(MessageKind.BLOCKS, fleet, layer=LayerName(model, int(group), int(layer)))
+        case ["peel", "1", fleet, MessageKind.CLOUD.value, replica, MessageKind.STATUS.value] if valid_name(
+            fleet
+        ) and valid_name(replica):
+            return TopicAddress(MessageKind.CLOUD, fleet, replica=replica)
     raise RemoteProtocolError(Reason.UNKNOWN_TOPIC, f"no topic of the table: {topic[:200]!r}")
 
 
@@ -186,6 +210,6 @@ def _known(kind: str, *, per_device: bool, names: tuple[str, ...]) -> bool:
     return (
         route is not None
         and route.per_device is per_device
-        and not route.per_layer
+        and not (route.per_layer or route.per_replica)
         and all(map(valid_name, names))
     )

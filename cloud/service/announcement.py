@@ -1,4 +1,4 @@
-"""Retained messages of a cloud service: the model notice and, with shared delivery, every layer.
+"""Retained messages of a cloud service: the model notice, its status and, with shared delivery, every layer.
 
 A broker confirms a publish even if an access rule forbids it. So the service subscribes to its own notice: if
 the service does not receive it, no device does.
@@ -9,10 +9,10 @@ import asyncio
 from cloud.service.model_versions import ModelVersions
 from cloud.service.statistics import ServiceStatistics
 from wire.errors import RemoteProtocolError, RunError
-from wire.messages import encode
-from wire.mqtt.client import Client, Message, SubscriptionRefusedError, publish, subscribe
+from wire.messages import MAX_NAMED_MODELS, PROTOCOL, CloudStatus, encode
+from wire.mqtt.client import LOST, Client, Message, SubscriptionRefusedError, publish, subscribe
 from wire.mqtt.connection import PUBLISHES_AT_ONCE
-from wire.topics import LayerName, MessageKind, fleet_topic, layer_topic, parse, subscription
+from wire.topics import LayerName, MessageKind, cloud_topic, fleet_topic, layer_topic, parse, subscription
 
 ECHO_S = 15.0
 """Seconds to wait for our own notice to come back from the broker."""
@@ -28,20 +28,51 @@ class Announcement:
         fleet: the fleet's name in topics.
         statistics: updated here.
         layers: whether the blocks of each layer are retained by the broker.
+        replica: the name of the service among those of the fleet's cloud.
     """
 
     def __init__(
-        self, versions: ModelVersions, fleet: str, statistics: ServiceStatistics, *, layers: bool
+        self,
+        versions: ModelVersions,
+        fleet: str,
+        statistics: ServiceStatistics,
+        *,
+        layers: bool,
+        replica: str,
     ) -> None:
         self._versions = versions
         self._fleet = fleet
         self._statistics = statistics
         self._layers = layers
+        self._status_topic = cloud_topic(fleet, replica)
+        self._connections = 0
         self._topic = fleet_topic(MessageKind.MODEL, fleet)
         self._notice = encode(versions.first.notice())
         self._echoed = asyncio.Event()
         self._confirmed = asyncio.Event()
         self._old: asyncio.Queue[str] = asyncio.Queue()
+
+    @property
+    def last_will(self) -> tuple[str, bytes]:
+        """The topic and the payload of the service's last will."""
+        return self._status_topic, self._status(online=False, reason=LOST)
+
+    def _status(self, *, online: bool, reason: str) -> bytes:
+        return encode(
+            CloudStatus(
+                online=online,
+                reason=reason,
+                protocol=PROTOCOL,
+                models=self._versions.names[:MAX_NAMED_MODELS],
+                max_part=self._versions.first.max_payload_bytes,
+                layers=self._layers,
+            )
+        )
+
+    async def publish_status(self, client: Client, *, online: bool, reason: str) -> None:
+        """Say that the service answers reports, or does so no more."""
+        payload = self._status(online=online, reason=reason)
+        await self._retain(client, MessageKind.CLOUD, self._status_topic, payload)
 
     async def confirmed(self) -> None:
         """Wait until the broker has confirmed the notice on this connection."""
@@ -72,6 +103,9 @@ class Announcement:
                 f"hand it back within {ECHO_S:g} s, so no device gets it: may this user write and read that "
                 f"topic (is --fleet {self._fleet} right?), and is the broker's payload limit above that?"
             ) from None
+        self._connections += 1
+        reason = "start" if self._connections == 1 else "reconnect"
+        await self.publish_status(client, online=True, reason=reason)
 
     def handle(self, message: Message) -> bool:
         """Handle a message of the service itself; return False for the message of a device."""

@@ -8,12 +8,14 @@ broker, and a device without an answer asks again. Several services can share th
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from cloud.service.announcement import Announcement
+from cloud.service.error_sender import ErrorSender
 from cloud.service.model_versions import ModelVersions
 from cloud.service.outcomes import (
     INTERNAL,
@@ -38,6 +40,10 @@ from wire.topics import TABLE, MessageKind, device_topic, parse, shared_subscrip
 
 LOG = logging.getLogger("peelfleet.cloud")
 
+_DROPPED = {
+    Admission.RATE: "reports come too fast: the newest of them is answered when the rate allows it",
+    Admission.FULL: "too many devices wait for an answer",
+}
 LEAVE_S = 2.0
 """Seconds that the broker may take to confirm the end of a connection."""
 
@@ -50,6 +56,8 @@ class ServiceConfig:
     """The fleet whose reports are answered, and to which the model is announced."""
     shared: bool = False
     """True if several services share the reports."""
+    replica: str = "main"
+    """The name of the service in the topic of its status."""
     retain_blocks: bool = False
     """True if every layer is also published on a topic of its own, for shared delivery."""
     limits: AdmissionLimits = field(default_factory=AdmissionLimits)
@@ -91,9 +99,12 @@ class Service:
         self._backoff = Backoff(draw, brief_limit=BRIEF_CONNECTIONS)
         self._reports = ReportQueue(config.limits)
         self._log = ThrottledLog(LOG)
-        self._announcement = Announcement(versions, config.fleet, statistics, layers=config.retain_blocks)
+        self._announcement = Announcement(
+            versions, config.fleet, statistics, layers=config.retain_blocks, replica=config.replica
+        )
         self._cleared = False
         self._wake = asyncio.Event()
+        self._errors = ErrorSender(config.fleet, statistics, self._wake.set)
         self._stopping = asyncio.Event()
         self._replies: set[asyncio.Task[bool]] = set()
         self._connect_began_s = 0.0
@@ -133,7 +144,9 @@ class Service:
         self._drop_queue()
 
     async def _new_client(self) -> Client:
-        client = new_client(self._connection, on_message=self._on_message)
+        client = new_client(
+            self._connection, last_will=self._announcement.last_will, on_message=self._on_message
+        )
         self._connect_began_s = time.monotonic()
         return client
 
@@ -158,11 +171,10 @@ class Service:
         )  # fmt: skip
 
     def _drop_queue(self) -> None:
-        if not (left := len(self._reports)):
+        if not (left := self._reports.clear()):
             return
         LOG.warning("%d reports stay unanswered: their devices ask again", left, extra={"reports": left})
-        while len(self._reports):
-            self._reports.pop()
+        for _ in range(left):
             self._statistics.count(STOPPED, MessageOutcome.FAILED)
 
     async def _serve_connection(self, client: Client) -> None:
@@ -178,6 +190,9 @@ class Service:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(done_before(self._stopping, self._subscribe(client)))
                 await or_disconnected(client, self._answer_all(client))
+            with contextlib.suppress(MqttError, TimeoutError):  # the last will says it then
+                async with asyncio.timeout(LEAVE_S):
+                    await self._announcement.publish_status(client, online=False, reason="stop")
         finally:
             self._statistics.ready = False
 
@@ -206,23 +221,32 @@ class Service:
         statistics, payload, topic = self._statistics, message.payload, message.topic.value
         statistics.received.add(len(payload))
         statistics.received_wire_bytes += publish_wire_bytes(len(topic.encode()), len(payload), qos=1)
-        now_s = time.monotonic()
+        now_s, device = time.monotonic(), None
         try:
             device = self._sender(topic)
             if message.retain:
                 raise RemoteProtocolError(Reason.RETAINED, "a budget report is not to be retained")
-            taken = self._reports.put(device, payload, now_s)
+            self._count_admission(device, self._reports.put(device, payload, now_s), now_s)
         except RemoteProtocolError as error:
-            self._refuse(error, topic)
+            self._refuse(error, topic, device)
+
+    def _count_admission(self, device: str, decision: Admission, now_s: float) -> None:
+        """Count what was decided on a report, and tell its device if it is not answered now."""
+        statistics = self._statistics
+        if decision in (Admission.QUEUED, Admission.LATE):
+            self._wake.set()
+        if decision is Admission.QUEUED:
             return
-        match taken:
-            case Admission.QUEUED:
-                self._wake.set()
-            case Admission.NEWER | Admission.OLDER:
-                statistics.count(NEWER, MessageOutcome.SUPERSEDED)
-            case dropped:
-                statistics.count(dropped.value, MessageOutcome.DROPPED)
-                self._log.refused(dropped.value, topic, f"dropped: {dropped.value}", now_s)
+        if decision in (Admission.NEWER, Admission.OLDER):
+            statistics.count(NEWER, MessageOutcome.SUPERSEDED)
+            return
+        reason = Admission.FULL if decision is Admission.FULL else Admission.RATE
+        if decision is not Admission.LATE:
+            statistics.count(reason.value, MessageOutcome.DROPPED)
+            topic = device_topic(MessageKind.BUDGET, self._config.fleet, device)
+            self._log.refused(reason.value, topic, f"dropped: {reason.value}", now_s)
+        wait_s = self._reports.wait_s(device) if reason is Admission.RATE else None
+        self._errors.tell(device, reason.value, _DROPPED[reason], wait_s=wait_s)
 
     def _sender(self, topic: str) -> str:
         """Return the device that published on *topic*.
@@ -238,9 +262,11 @@ class Service:
             raise RemoteProtocolError(Reason.UNKNOWN_TOPIC, f"no report to fleet {self._config.fleet}")
         return address.device
 
-    def _refuse(self, error: RemoteProtocolError, topic: str) -> None:
+    def _refuse(self, error: RemoteProtocolError, topic: str, device: str | None, seq: int = 0) -> None:
         self._statistics.count(error.reason.value, MessageOutcome.REJECTED)
         self._log.refused(error.reason.value, topic, str(error), time.monotonic())
+        if device is not None:
+            self._errors.tell(device, error.reason.value, error.detail, seq=seq)
 
     async def _answer_all(self, client: Client) -> None:
         """Answer reports until stopped; then finish the accepted ones within the grace period."""
@@ -250,6 +276,7 @@ class Service:
                 return
             await self._answer_until(self._stopping.is_set, client, tasks)
             LOG.info("stopping: finishing %d reports", len(self._reports) + len(self._replies))
+            self._admit_late(math.inf)
             try:
                 async with asyncio.timeout(self._config.grace_s):
                     await self._stop_receiving(client)
@@ -258,6 +285,13 @@ class Service:
                 LOG.warning("the broker has not confirmed everything in %g s", self._config.grace_s)
                 for task in self._replies:
                     task.cancel()
+            self._errors.cancel()
+
+    def _admit_late(self, until_s: float) -> None:
+        """Queue the reports above the rate of their devices whose time has come."""
+        for late, decision in self._reports.admit_late(until_s):
+            if decision is not Admission.QUEUED:
+                self._count_admission(late.device, decision, time.monotonic())
 
     def _all_done(self) -> bool:
         return not (len(self._reports) or self._replies)
@@ -265,12 +299,21 @@ class Service:
     async def _answer_until(self, done: Callable[[], bool], client: Client, tasks: asyncio.TaskGroup) -> None:
         """Answer the queued reports, a limited number at a time, until *done* returns true."""
         while True:
-            while len(self._reports) and len(self._replies) < PUBLISHES_AT_ONCE:
+            self._admit_late(time.monotonic())
+            while self._reports.is_ready and len(self._replies) < PUBLISHES_AT_ONCE:
                 self._answer(client, tasks, self._reports.pop())
+            self._errors.start_sending(client, tasks)
             if done():
                 return
-            await self._wake.wait()
-            self._wake.clear()
+            await self._sleep_until_woken()
+
+    async def _sleep_until_woken(self) -> None:
+        """Sleep until something has come or is done, or a late report is due."""
+        due_s = self._reports.next_due_s
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if due_s == math.inf else max(due_s - time.monotonic(), 0.0)):
+                await self._wake.wait()
+        self._wake.clear()
 
     async def _stop_receiving(self, client: Client) -> None:
         """Leave further reports to the other services, or with the broker for our next start."""
@@ -287,11 +330,13 @@ class Service:
             parts = self._versions.respond(waiting.report)
             cause, content = classify(waiting.report, parts)
         except RemoteProtocolError as error:
-            self._refuse(error, device_topic(MessageKind.BUDGET, self._config.fleet, waiting.device))
+            topic = device_topic(MessageKind.BUDGET, self._config.fleet, waiting.device)
+            self._refuse(error, topic, waiting.device, waiting.report.seq)
             return
         except Exception:  # a bug of ours: one report of one device must not end the service for all
             LOG.exception("device %s: its report could not be answered", waiting.device)
             statistics.count(INTERNAL, MessageOutcome.REJECTED)
+            self._errors.tell(waiting.device, INTERNAL, "an error of the cloud", seq=waiting.report.seq)
             return
         statistics.latencies.selection.observe(time.monotonic() - began_s)
         task = tasks.create_task(self._reply(client, waiting, parts, content))

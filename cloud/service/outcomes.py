@@ -45,7 +45,7 @@ REASONS: dict[MessageOutcome, tuple[str, ...]] = {
     MessageOutcome.SUPERSEDED: (NEWER,),
     MessageOutcome.REJECTED: (
         Reason.TOO_LARGE, Reason.MALFORMED, Reason.RETAINED, Reason.UNKNOWN_TOPIC, Reason.UNKNOWN_USER,
-        Reason.UNKNOWN_GROUP, Reason.OUT_OF_RANGE, INTERNAL,
+        Reason.UNKNOWN_GROUP, Reason.OUT_OF_RANGE, Reason.UNKNOWN_CODEC, Reason.PART_TOO_SMALL, INTERNAL,
     ),
     MessageOutcome.DROPPED: ("rate", "queue_full"),
 }  # fmt: skip

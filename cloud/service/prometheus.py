@@ -80,6 +80,10 @@ class CloudCollector(Collector):
         for reason_and_result, count in list(counts.updates.items()):
             updates.add_metric(reason_and_result, count)
         yield updates
+        errors = CounterMetricFamily(PREFIX + "errors", "Errors to devices", labels=["reason", "result"])
+        for reason_and_result, count in list(counts.errors.items()):
+            errors.add_metric(reason_and_result, count)
+        yield errors
         payload = CounterMetricFamily(PREFIX + "update_bytes", "Payload", labels=["direction", "kind"])
         payload.add_metric(["up", "control"], counts.received.bytes)
         for kind, size in list(counts.update_bytes.items()):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from operator import itemgetter
 
+import msgspec
 import numpy as np
 
 from cloud.blocks.store import BlockStore, GroupBlocks
@@ -60,17 +61,24 @@ class Responder:
         self._always_full = always_full
         self._full_above = full_above
         self._sends_missing = not always_full and full_above >= 1.0
+        self.max_payload_bytes = int(max_payload_bytes)
         self._max_body_bytes = max_payload_bytes - HEADER_ALLOWANCE
         self._version = store.version
         self._codec = store.geometry.codec
         self._groups = store.groups
         self._group_of: list[int] = store.user_groups.tolist()
-        self._cache: dict[tuple[int, int, int, bool], tuple[Body, ...]] = {}
+        self._cache: dict[tuple[int, int, int, int, bool], tuple[Body, ...]] = {}
         self._cached_bytes, self._cache_bytes = 0, cache_bytes
         self._full_bytes: dict[tuple[int, int, int], int] = {}
         self._part_sizes: dict[tuple[int, int], list[tuple[int, int]]] = {}
         self._deltas = DeltaSource(store)
-        self._check_blocks_fit()
+        self.least_part_bytes = self._least_body_bytes() + HEADER_ALLOWANCE
+        """The size of the smallest part that holds the largest block, and the layer table."""
+        if max_payload_bytes < self.least_part_bytes:
+            raise InputError(
+                f"max_payload(={max_payload_bytes} B) must be at least {self.least_part_bytes} B, "
+                "for the largest block"
+            )
 
     @property
     def cached_bytes(self) -> int:
@@ -119,15 +127,41 @@ class Responder:
         number = self._group(report)
         group = self._groups[number]
         layers = group.layers
+        room = self._max_body_bytes
+        if report.max_part is not msgspec.UNSET or report.codecs is not msgspec.UNSET:
+            room = self._room(report)
         if report.shared is True:
             return self._without_blocks(number, report)
         target = layers.blocks[layers.best(report.budget_bytes)]
         if report.model != self._version:
-            return self._delta(number, target, report) or self._introduction(number, target, report.user)
+            return self._delta(number, target, report, room) or self._introduction(
+                number, target, report.user, room
+            )
         if report.held > group.count:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held}) of {group.count} blocks")
         first = min(report.held, target) if self._sends_missing else self._first(group, report.held, target)
-        return self._bodies(number, first, target)
+        return self._bodies(number, first, target, room)
+
+    def _room(self, report: BudgetReport) -> int:
+        """Return the largest size of a part's body that the device can take in.
+
+        Raises:
+            RemoteProtocolError: it cannot take in this model.
+        """
+        codec = self.store.geometry.codec.value
+        if report.codecs is not msgspec.UNSET and codec not in report.codecs:
+            raise RemoteProtocolError(
+                Reason.UNKNOWN_CODEC, f"model {self._version} has codec {codec}, which is not in codecs"
+            )
+        if report.max_part is msgspec.UNSET:
+            return self._max_body_bytes
+        if report.max_part < self.least_part_bytes:
+            raise RemoteProtocolError(
+                Reason.PART_TOO_SMALL,
+                f"max_part(={report.max_part}) must be at least {self.least_part_bytes} for model "
+                f"{self._version}",
+            )
+        return min(self._max_body_bytes, report.max_part - HEADER_ALLOWANCE)
 
     def layer_part(self, number: int, layer: int) -> bytes:
         """Return the update part, to be retained, with the blocks of *layer* that the layer before lacks.
@@ -136,7 +170,7 @@ class Responder:
         """
         group = self._groups[number]
         first, end = group.layers.blocks[layer - 1], group.layers.blocks[layer]
-        (only,) = self._cut(number, first, end)
+        (only,) = self._cut(number, first, end, self._max_body_bytes)
         return encode_part(only, 0)
 
     def layer_sizes(self) -> Iterator[tuple[int, int, int]]:
@@ -158,16 +192,17 @@ class Responder:
     def _without_blocks(self, number: int, report: BudgetReport) -> tuple[Body, ...]:
         """Return the bodies for a device that takes its blocks from retained layers."""
         if report.model != self._version:
-            return self._introduction(number, 0, report.user)
+            return self._introduction(number, 0, report.user, self._max_body_bytes)
         if report.held > self._groups[number].count:
             raise RemoteProtocolError(Reason.OUT_OF_RANGE, f"held(={report.held})")
-        return self._bodies(number, report.held, report.held)
+        return self._bodies(number, report.held, report.held, self._max_body_bytes)
 
     def first_bytes(self, user: int, budget_bytes: int, seq: int) -> int:
         """Return the bytes of an answer to report *seq* of a device that holds nothing."""
         number = self._group_of[user]
         layers = self._groups[number].layers
-        bodies = self._introduction(number, layers.blocks[layers.best(budget_bytes)], user)
+        target = layers.blocks[layers.best(budget_bytes)]
+        bodies = self._introduction(number, target, user, self._max_body_bytes)
         return sum(encoded_bytes(len(body.fields), len(body.data), seq) for body in bodies)
 
     def full_bytes(self, user: int, budget_bytes: int, seq: int) -> int:
@@ -181,23 +216,19 @@ class Responder:
         except KeyError:
             sizes = self._part_sizes.get((number, target))
         if sizes is None:
-            bodies = self._cut(number, 0, target)
+            bodies = self._cut(number, 0, target, self._max_body_bytes)
             sizes = self._part_sizes[number, target] = [(len(body.fields), len(body.data)) for body in bodies]
         total = self._full_bytes[key] = sum(encoded_bytes(*size, seq) for size in sizes)
         return total
 
-    def _check_blocks_fit(self) -> None:
+    def _least_body_bytes(self) -> int:
         largest = max(
             end - start + self._codec.overhead
             for group in self.store.groups
             for start, end in pairwise(group.starts)
         )
         introduction = 4 * self.store.geometry.dim + 8 * self.store.layers
-        if max(largest, introduction) > self._max_body_bytes:
-            raise InputError(
-                f"max_payload(={self._max_body_bytes + HEADER_ALLOWANCE} B) must be at least "
-                f"{max(largest, introduction) + HEADER_ALLOWANCE} B, for the largest block"
-            )
+        return max(largest, introduction)
 
     def _group(self, report: BudgetReport) -> int:
         if report.user is not None:
@@ -224,13 +255,15 @@ class Responder:
                 return 0
         return first
 
-    def _bodies(self, number: int, first: int, target: int, *, introduced: bool = False) -> tuple[Body, ...]:
+    def _bodies(
+        self, number: int, first: int, target: int, room: int, *, introduced: bool = False
+    ) -> tuple[Body, ...]:
         """Return the parts of an update, built once for all devices that need these blocks."""
-        key = (number, first, target, introduced)
+        key = (number, first, target, room, introduced)
         try:
             return self._cache[key]
         except KeyError:
-            bodies = self._cut(number, first, target, before=int(introduced))
+            bodies = self._cut(number, first, target, room, before=int(introduced))
         size = sum(len(body.data) + len(body.fields) + BODY_BYTES for body in bodies)
         if self._cached_bytes + size > self._cache_bytes:
             self._cache.clear()
@@ -239,28 +272,30 @@ class Responder:
         self._cache[key] = bodies
         return bodies
 
-    def _introduction(self, number: int, target: int, user: int | None) -> tuple[Body, ...]:
+    def _introduction(self, number: int, target: int, user: int | None, room: int) -> tuple[Body, ...]:
         """Return a first update: before the blocks, a part with the layer table and the user's vector."""
         layers = self._groups[number].layers
         tensors = {"layer_blocks": _u32(layers.blocks[1:]), "layer_bytes": _u32(layers.bytes[1:])}
         if user is not None:
             tensors["user_vector"] = self.store.user_vectors[user].astype("<f4").tobytes()
-        return self._led_by(tensors, number, 0, target)
+        return self._led_by(tensors, number, 0, target, room)
 
-    def _delta(self, number: int, target: int, report: BudgetReport) -> tuple[Body, ...]:
+    def _delta(self, number: int, target: int, report: BudgetReport, room: int) -> tuple[Body, ...]:
         """Return the update for a device that holds another version: a delta, then blocks; () for none."""
         found = self._deltas.find(number, target, report)
         if found is None:
             return ()
         group, layers = self._groups[number], self._groups[number].layers
         whole = 8 * layers.top + 4 * self.store.geometry.dim + group.starts[found.blocks]
-        if len(found.delta) >= min(whole, self._max_body_bytes):
+        if len(found.delta) >= min(whole, room):
             return ()
-        return self._led_by({"delta": found.delta}, number, found.blocks, target)
+        return self._led_by({"delta": found.delta}, number, found.blocks, target, room)
 
-    def _led_by(self, tensors: dict[str, bytes], number: int, first: int, target: int) -> tuple[Body, ...]:
+    def _led_by(
+        self, tensors: dict[str, bytes], number: int, first: int, target: int, room: int
+    ) -> tuple[Body, ...]:
         """Return an update: a part with *tensors* and no blocks, then the blocks *first* up to *target*."""
-        rest = self._bodies(number, first, target, introduced=True) if first < target else ()
+        rest = self._bodies(number, first, target, room, introduced=True) if first < target else ()
         leader = build_body(
             model=self._version,
             group=number,
@@ -272,10 +307,10 @@ class Responder:
         )
         return (leader, *rest)
 
-    def _cut(self, number: int, first: int, target: int, *, before: int = 0) -> tuple[Body, ...]:
-        """Split blocks into parts; *before* parts precede them."""
+    def _cut(self, number: int, first: int, target: int, room: int, *, before: int = 0) -> tuple[Body, ...]:
+        """Split blocks into parts with bodies of at most *room* bytes; *before* parts precede them."""
         group = self._groups[number]
-        cuts = part_ends(group, first, target, self._max_body_bytes, self._codec.overhead)
+        cuts = part_ends(group, first, target, room, self._codec.overhead)
         return tuple(
             build_body(
                 model=self._version,

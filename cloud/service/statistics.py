@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from prometheus_client import Histogram
 
 from cloud.service.outcomes import REASONS, MessageOutcome, UpdateContent
+from wire.errors import Reason
 from wire.prometheus.families import BUCKETS_S
 
 PREFIX = "peelfleet_cloud_"
@@ -19,6 +20,13 @@ def _histogram(name: str, help_text: str, *labels: str) -> Histogram:
 def _new_updates() -> Counter[tuple[str, str]]:
     """Return a zero for each possible reason and outcome: a series has to exist from the start."""
     return Counter({(reason, outcome.value): 0 for outcome, reasons in REASONS.items() for reason in reasons})
+
+
+def _new_errors() -> Counter[tuple[str, str]]:
+    """Return a zero for each error that can be told, sent or left out."""
+    reasons = REASONS[MessageOutcome.REJECTED] + REASONS[MessageOutcome.DROPPED]
+    told = [reason for reason in reasons if reason != Reason.UNKNOWN_TOPIC]  # it does not say which device
+    return Counter({(reason, result): 0 for reason in told for result in ("sent", "left_out")})
 
 
 @dataclass
@@ -68,6 +76,8 @@ class ServiceStatistics:
     update_wire_bytes: int = 0
     updates: Counter[tuple[str, str]] = field(default_factory=_new_updates)
     """Finished messages of devices, by (reason, outcome)."""
+    errors: Counter[tuple[str, str]] = field(default_factory=_new_errors)
+    """Errors to devices, by reason, and ``sent`` or ``left_out``."""
     update_bytes: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(UpdateContent, 0)))
     """Payload of confirmed parts, by the content of their update."""
     connected: int = 0

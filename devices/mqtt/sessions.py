@@ -28,6 +28,7 @@ from wire.mqtt.client import (
     Message,
     MqttError,
     SubscriptionRefusedError,
+    device_will,
     new_client,
     publish,
     subscribe,
@@ -280,7 +281,7 @@ class Sessions:
         session.connect_began_s, session.connecting = time.monotonic(), True
         return new_client(
             self._login(session.name),
-            status_topic=device_topic(MessageKind.STATUS, self._fleet, session.name),
+            last_will=device_will(device_topic(MessageKind.STATUS, self._fleet, session.name)),
         )
 
     async def _subscribe(self, session: Session, client: Client) -> None:

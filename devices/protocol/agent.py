@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from devices.protocol.block_prefix import BlockCache, BlockPrefix
+from devices.protocol.capabilities import DeviceCapabilities
 from wire.errors import LocalProtocolError, Reason, RemoteProtocolError
 from wire.messages import BudgetReport, encode
 from wire.topics import LayerName
@@ -47,6 +48,7 @@ class Agent:
         seq: the number of the last report: a device without a memory of it begins above all used ones.
         deltas: take the blocks of a new model version as a change of those that are held, where the cloud can
             send that.
+        capabilities: the largest part that it takes in, and the codecs that it knows; None: any.
     """
 
     __slots__ = (
@@ -57,12 +59,14 @@ class Agent:
         "_prefix",
         "_wants_blocks",
         "budget_bytes",
+        "capabilities",
         "deltas",
         "group",
         "held",
         "layer",
         "local_eviction",
         "model",
+        "names_capabilities",
         "offered",
         "received",
         "rejected",
@@ -86,12 +90,16 @@ class Agent:
         shared: bool = False,
         seq: int = 0,
         deltas: bool = False,
+        capabilities: DeviceCapabilities | None = None,
     ) -> None:
         self.user = user
         self.reported_group = group
         """The group that the device reports; None where it reports its user."""
         self.shared = shared
         self.deltas = deltas
+        self.capabilities = capabilities
+        self.names_capabilities = False
+        """True if the cloud knows these fields: one of protocol 1.0 would refuse the report."""
         self.group = 0
         """The user's group, of the model version held."""
         self.local_eviction = local_eviction
@@ -171,7 +179,7 @@ class Agent:
         self.seq += 1
         self._evicted = self._moved = False
         self.reported_bytes = self.requested_bytes
-        return BudgetReport(
+        report = BudgetReport(
             seq=self.seq,
             budget_bytes=self.requested_bytes,
             user=self.user if self.reported_group is None else None,
@@ -182,6 +190,9 @@ class Agent:
             shared=self.shared or msgspec.UNSET,
             deltas=(self.deltas and self.held > 0 and not self._wants_blocks) or msgspec.UNSET,
         )
+        if self.capabilities is None or not self.names_capabilities:
+            return report
+        return self.capabilities.told_in(report)
 
     def missing(self) -> tuple[LayerName, ...]:
         """Return the missing layers, in order, that fit the budget: none before an introduction."""
@@ -205,6 +216,8 @@ class Agent:
         reason kept in `rejected`.
         """
         try:
+            if self.capabilities is not None:
+                self.capabilities.check_size(len(payload))
             part = decode_part(payload)
             self.received = part.layout
             if part.seq == 0 and self.shared:

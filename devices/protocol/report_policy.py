@@ -140,3 +140,22 @@ def refusal_wait_ns(in_a_row: int, draw: float) -> int:
         return 0
     wait_ns = min(NS_PER_S << min(in_a_row - MANY_REFUSALS, 16), LONGEST_REFUSAL_WAIT_NS)
     return max(int(wait_ns * (0.5 + 0.5 * draw)), LEAST_REFUSAL_WAIT_NS)
+
+
+LEAST_ERROR_WAIT_NS, LONGEST_ERROR_WAIT_NS = NS_PER_S, 3600 * NS_PER_S
+
+
+def error_wait_ns(in_a_row: int, retry_after_s: float, draw: float) -> int:
+    """Return the wait of a device before it reports again after an error of the cloud, in nanoseconds.
+
+    It is never less than the cloud asks for. It doubles with each further error, up to an hour, and up to
+    half as much again is drawn, so that devices that are refused together do not come back together.
+
+    Args:
+        in_a_row: errors without a complete answer between them, the last one included.
+        retry_after_s: what the cloud asks for.
+        draw: a number from 0 to 1.
+    """
+    least_ns = max(int(retry_after_s * NS_PER_S), LEAST_ERROR_WAIT_NS)
+    wait_ns = min(least_ns << min(in_a_row - 1, 16), max(LONGEST_ERROR_WAIT_NS, least_ns))
+    return int(wait_ns * (1.0 + 0.5 * draw))

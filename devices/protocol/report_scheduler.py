@@ -14,10 +14,13 @@ from devices.protocol.report_policy import (
     MANY_REFUSALS,
     LastReport,
     ReportPolicy,
+    error_wait_ns,
     next_report_ns,
     refusal_wait_ns,
 )
 from wire.errors import Reason
+from wire.messages import ErrorAnswer, Remedy
+from wire.units import NS_PER_S
 
 NEVER: Final = 2**63 - 1
 """Later than any time."""
@@ -62,9 +65,11 @@ class ReportScheduler:
         "_again_ns",
         "_agent",
         "_awaits_answer",
+        "_blocked_ns",
         "_cause",
         "_change_ns",
         "_draw",
+        "_errors",
         "_evicted_since_report",
         "_last",
         "_last_retry_ns",
@@ -123,6 +128,9 @@ class ReportScheduler:
         self._last = LastReport(0, 0)
         self._reported_model = ""
         self._refused, self._refused_held = 0, -1
+        self._errors = 0
+        self._blocked_ns = 0
+        """No change of the budget is reported before: the cloud has answered by an error."""
 
     @property
     def awaits_answer(self) -> bool:
@@ -137,7 +145,7 @@ class ReportScheduler:
         if agent.resident_bytes < before:
             self._evicted_since_report = True
         self.changed_ns = now_ns
-        if not self._online:
+        if not self._online or now_ns < self._blocked_ns:
             return
         if agent.shared and agent.model and agent.resident_bytes <= budget_bytes and not agent.missing():
             return  # no layer is missing; the broker, not the cloud, will answer when one is
@@ -203,6 +211,7 @@ class ReportScheduler:
         if receipt is _APPLIED or receipt is _CONFIRMED:
             self._awaits_answer = False
             self._refused, self._refused_held = 0, -1
+            self._errors = self._blocked_ns = 0
             if self._again_ns != NEVER or self._silence_ns != NEVER:
                 self._again_ns = self._silence_ns = NEVER
                 self._find_deadline()
@@ -220,6 +229,30 @@ class ReportScheduler:
         if self._again_ns == NEVER:  # else the device waits on purpose
             self._cause, self.next_deadline_ns = ReportCause.RETRY, now_ns
 
+    def on_error(self, error: ErrorAnswer, now_ns: int) -> bool:
+        """Wait as an error to the last report asks for; return whether it was one to that.
+
+        Until the wait is over no change of the budget is reported; a new connection, model or user is.
+        """
+        agent = self._agent
+        if error.seq not in (0, agent.seq) or not self._awaits_answer:
+            return False
+        if error.remedy == Remedy.WAIT:
+            if self._silence_ns != NEVER:
+                self._silence_ns = now_ns + int(error.retry_after_s * NS_PER_S) + self._retry_ns
+                self._find_deadline()
+            return True
+        if error.remedy == Remedy.RESTART:
+            agent.forget()
+        self._errors += 1
+        self._cause = None
+        self._cancel_plans()
+        self._again_ns = self._blocked_ns = now_ns + error_wait_ns(
+            self._errors, error.retry_after_s, self._draw()
+        )
+        self._find_deadline()
+        return True
+
     def poll(self, now_ns: int) -> ReportCause | None:
         """Return the cause of a report that is due, None if none is; the driver must send that report."""
         if self._cause is None:
@@ -233,6 +266,7 @@ class ReportScheduler:
         self._cause = None
         self._awaits_answer, self._evicted_since_report = True, False
         self._reported_model = self.model
+        self._blocked_ns = 0
         if self._reports_every_change and not self._max_interval_ns and self._retry_ns == NEVER:
             self._change_ns = self._again_ns = self._model_ns = self.next_deadline_ns = NEVER
             return cause
@@ -267,7 +301,7 @@ class ReportScheduler:
         if now_ns >= self._change_ns:
             self._cause = ReportCause.CHANGE
         elif now_ns >= self._again_ns:
-            self._cause = ReportCause.REJECTED
+            self._cause = ReportCause.RETRY if self._blocked_ns else ReportCause.REJECTED
         elif now_ns >= self._model_ns:
             self._cause = ReportCause.MODEL
         elif now_ns >= self._silence_ns:
@@ -281,6 +315,7 @@ class ReportScheduler:
                 self._cause = ReportCause.PERIODIC
 
     def _cancel_plans(self) -> None:
+        self._blocked_ns = 0
         self._change_ns = self._again_ns = self._model_ns = self._periodic_ns = self._silence_ns = NEVER
         self.next_deadline_ns = NEVER
 

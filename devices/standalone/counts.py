@@ -17,6 +17,8 @@ class DeviceCounts:
     refused: Counter[str] = field(default_factory=Counter)
     write_failures: int = 0
     """Failed writes to the disk."""
+    errors: Counter[str] = field(default_factory=Counter)
+    """Errors of the cloud about the last report, by reason."""
     parts: int = 0
     """Update parts that came, good or bad."""
     unanswered: int = 0
@@ -36,6 +38,8 @@ class DeviceCounts:
             count_text(self.connections, "connection"),
             f"{self.broken} lost or not made",
         ]
+        errors = [f"{count} {reason}" for reason, count in sorted(self.errors.items())]
+        parts += [f"errors of the cloud: {', '.join(errors)}"] if errors else []
         parts += [f"refused messages: {', '.join(refused)}"] if refused else []
         parts += (
             [f"{count_text(self.write_failures, 'failed write')} to the disk"] if self.write_failures else []

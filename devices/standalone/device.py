@@ -13,6 +13,7 @@ from typing import Any
 
 from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import BlockCache
+from devices.protocol.capabilities import DeviceCapabilities, codecs_known_here
 from devices.protocol.report_policy import MANY_REFUSALS
 from devices.protocol.report_scheduler import ReportCause
 from devices.recommender.learning import LearningSettings, history_bytes
@@ -22,12 +23,14 @@ from devices.standalone.pee_holder import PeeHolder
 from devices.standalone.saved_state import SavedState, read_state, remove_pee, write_pee, write_state
 from devices.standalone.settings import DeviceSettings
 from wire.errors import InputError, RemoteProtocolError, RunError
-from wire.messages import ModelNotice, Status, decode, encode
+from wire.messages import PROTOCOL, CloudStatus, ErrorAnswer, ModelNotice, Status, decode, encode
 from wire.mqtt.backoff import Backoff
 from wire.mqtt.client import (
     Client,
     Message,
     MqttError,
+    SubscriptionRefusedError,
+    device_will,
     done_before,
     new_client,
     or_disconnected,
@@ -39,7 +42,8 @@ from wire.mqtt.reconnection import connections
 from wire.mqtt.throttled_log import ThrottledLog
 from wire.no_answer import count_text, no_answer_text
 from wire.output_files import error_text
-from wire.topics import MessageKind, TopicAddress, device_topic, fleet_topic, parse
+from wire.text import printable
+from wire.topics import MessageKind, TopicAddress, device_topic, fleet_topic, parse, subscription
 from wire.units import NS_PER_S
 
 LOG = logging.getLogger("peelfleet.agent")
@@ -145,8 +149,8 @@ class RealDevice:
                 )  # fmt: skip
 
     async def _new_client(self) -> Client:
-        status_topic = self._topic(MessageKind.STATUS)
-        return new_client(self._connection, status_topic=status_topic, on_message=self._on_message)
+        last_will = device_will(self._topic(MessageKind.STATUS))
+        return new_client(self._connection, last_will=last_will, on_message=self._on_message)
 
     def poll_budget(self) -> None:
         """Read the budget; blocks beyond it are gone when this returns."""
@@ -186,12 +190,25 @@ class RealDevice:
         await _briefly(self._publish_status(client, Status(online=False, reason="stopped")))
 
     async def _subscribe(self, client: Client) -> None:
-        for topic in (self._topic(MessageKind.PEE), fleet_topic(MessageKind.MODEL, self._settings.fleet)):
-            if not await subscribe(client, topic, 1, self._settings.device):
+        settings = self._settings
+        for topic in (self._topic(MessageKind.ERROR), subscription(MessageKind.CLOUD, settings.fleet)):
+            try:
+                await subscribe(client, topic, 1, settings.device)
+            except SubscriptionRefusedError:  # a broker whose rules were made for protocol 1.0
+                LOG.info(
+                    "the broker refuses %s: this device hears no errors, or no status, of the cloud", topic
+                )
+        for topic in (self._topic(MessageKind.PEE), fleet_topic(MessageKind.MODEL, settings.fleet)):
+            if not await subscribe(client, topic, 1, settings.device):
                 LOG.warning("the broker grants QoS 0 on %s, not 1 (max_qos): answers may be lost", topic)
         self.counts.connections += 1
         await self._publish_status(
-            client, Status(online=True, reason="start" if self.counts.connections == 1 else "reconnect")
+            client,
+            Status(
+                online=True,
+                reason="start" if self.counts.connections == 1 else "reconnect",
+                protocol=PROTOCOL,
+            ),
         )
 
     async def _publish_status(self, client: Client, status: Status) -> None:
@@ -235,7 +252,8 @@ class RealDevice:
         if self.notice is None:
             topic = fleet_topic(MessageKind.MODEL, settings.fleet)
             arrived = f"no model notice came on {topic}: does a cloud serve fleet {settings.fleet!r}?"
-        return no_answer_text(published, arrived, lost, self._holder.unknown_to_model())
+        away = "every service of the cloud says that it is away" if self._holder.has_lost_cloud else ""
+        return no_answer_text(published, arrived, lost, self._holder.unknown_to_model() or away)
 
     async def _sleep_until_woken(self, seconds: float) -> None:
         try:
@@ -253,6 +271,10 @@ class RealDevice:
                     self._on_part(message.payload)
                 case TopicAddress(MessageKind.MODEL) if message.payload:
                     self._on_notice(decode(message.payload, ModelNotice))
+                case TopicAddress(MessageKind.ERROR, _, self._settings.device):
+                    self._on_error(decode(message.payload, ErrorAnswer))
+                case TopicAddress(MessageKind.CLOUD, replica=str(replica)) if message.payload:
+                    self._on_cloud_status(replica, decode(message.payload, CloudStatus))
         except RemoteProtocolError as error:
             self.counts.refused[error.reason.value] += 1
             self._complaints.refused(error.reason.value, message.topic.value, str(error), time.monotonic())
@@ -262,6 +284,22 @@ class RealDevice:
         is_new = self._holder.on_notice(notice, time.monotonic_ns())
         if is_new and (unknown := self._holder.unknown_to_model()):
             LOG.error("%s: the cloud answers no report of ours", unknown)
+
+    def _on_error(self, error: ErrorAnswer) -> None:
+        now_ns = time.monotonic_ns()
+        if not self._holder.on_error(error, now_ns):
+            return
+        self.counts.errors[error.reason] += 1
+        wait_s = (self._holder.next_deadline_ns - now_ns) / NS_PER_S
+        LOG.warning(
+            "the cloud answers report %d by an error: %s: %s (%s; reports again in %.1f s at the latest)",
+            self.agent.seq, printable(error.reason), printable(error.text), printable(error.remedy), wait_s,
+        )  # fmt: skip
+
+    def _on_cloud_status(self, replica: str, status: CloudStatus) -> None:
+        self._holder.on_cloud_status(replica, status)
+        state = "is there" if status.online else "is away"
+        LOG.info("cloud %s %s: %s", replica, state, printable(status.reason))
 
     def _on_part(self, payload: bytes) -> None:
         agent, model, held_bytes = self.agent, self.agent.model, self.agent.resident_bytes
@@ -325,7 +363,14 @@ class RealDevice:
 
     def _new_agent(self, cache: BlockCache, seq: int) -> Agent:
         settings = self._settings
-        return Agent(settings.user or 0, cache, group=settings.group, seq=seq, deltas=settings.deltas)
+        return Agent(
+            settings.user or 0,
+            cache,
+            group=settings.group,
+            seq=seq,
+            deltas=settings.deltas,
+            capabilities=DeviceCapabilities(settings.max_part_bytes, codecs_known_here()),
+        )
 
 
 async def _briefly(work: Coroutine[Any, Any, object]) -> None:  # Any: as in `Coroutine`

@@ -11,13 +11,15 @@ from devices.protocol.report_policy import ReportPolicy
 from devices.protocol.report_scheduler import NEVER, ReportCause, ReportScheduler
 from devices.standalone.settings import DeviceSettings
 from wire.errors import RemoteProtocolError
-from wire.messages import ModelNotice
+from wire.messages import CloudStatus, ErrorAnswer, ModelNotice, knows_capabilities
 from wire.units import NS_PER_S
 from wire.update_part import peek
 
 MODEL_SETTLE_S = 0.1
 """Time from a model notice to the report that asks for the version: a session that was away receives every
 notice that it has missed, one by one."""
+MOST_CLOUDS = 64
+"""Services of the cloud whose statuses are remembered."""
 GROWTH_WORTH_ASKING = 0.05
 """Growth is requested only if the budget is this share above the one that was reported last."""
 
@@ -46,6 +48,7 @@ class PeeHolder:
         """The model that the cloud announced last; None before any."""
         self._settings = settings
         self._cache = cache
+        self._clouds: dict[str, CloudStatus] = {}
         self._scheduler = ReportScheduler(
             agent,
             ReportPolicy(hysteresis=GROWTH_WORTH_ASKING),
@@ -103,6 +106,30 @@ class PeeHolder:
         is_latest = receipt is not Receipt.REJECTED or self._may_answer_last(payload)
         self._scheduler.on_receipt(receipt, now_ns, is_latest=is_latest)
         return receipt
+
+    def on_error(self, error: ErrorAnswer, now_ns: int) -> bool:
+        """Receive an error of the cloud; return whether it is about the last report."""
+        return self._scheduler.on_error(error, now_ns)
+
+    def on_cloud_status(self, replica: str, status: CloudStatus) -> None:
+        """Learn whether a service of the cloud is there, and what it knows."""
+        self._clouds[replica] = status
+        if len(self._clouds) > MOST_CLOUDS:
+            del self._clouds[next(iter(self._clouds))]
+        online = self.online_clouds
+        self.agent.names_capabilities = bool(online) and all(
+            knows_capabilities(each.protocol) for each in online
+        )
+
+    @property
+    def online_clouds(self) -> list[CloudStatus]:
+        """The statuses of the services that say that they answer reports."""
+        return [status for status in self._clouds.values() if status.online]
+
+    @property
+    def has_lost_cloud(self) -> bool:
+        """True if services of the cloud have said that they were there, and none is now."""
+        return bool(self._clouds) and not self.online_clouds
 
     def _may_answer_last(self, payload: bytes) -> bool:
         """Tell whether a rejected part may belong to the answer to the last report."""

@@ -21,6 +21,8 @@ class DeviceSettings:
     """File of its PEE, for programs that recommend."""
     state: Path | None = None
     """File of its state, so that a restart need not ask for all blocks again."""
+    max_part_bytes: int = 0
+    """The largest update part that it has room for; 0: any."""
     deltas: bool = False
     """True to take a new model version as a delta, where the cloud can send one."""
     interactions: Path | None = None

@@ -46,6 +46,9 @@ def agent(
     retry_after: Annotated[Duration, duration_option("Time to wait for an answer.")] = default("30 s"),
     pee: Annotated[Path | None, path_option("Keep the PEE in this file, for `recommend`.")] = None,
     state: Annotated[Path | None, path_option("File of the saved state, for a restart.")] = None,
+    max_part: Annotated[
+        Bytes | None, size_option("Largest update part to ask for, where memory is short; default: any.")
+    ] = None,
     deltas: Annotated[
         bool, typer.Option("--deltas", help="Take new model versions as deltas; the cloud must know them.")
     ] = False,
@@ -78,6 +81,7 @@ def agent(
         retry_s=retry_after / NS_PER_S,
         pee=pee,
         state=state,
+        max_part_bytes=int(max_part or 0),
         deltas=deltas,
         interactions=interactions,
         once=once,

@@ -156,6 +156,7 @@ def serve_stores(options: CloudOptions) -> None:
     config = ServiceConfig(
         options.fleet,
         shared=options.replica is not None,
+        replica=options.replica or "main",
         retain_blocks=options.retain_blocks,
         limits=AdmissionLimits(
             options.max_queue,

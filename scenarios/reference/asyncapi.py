@@ -14,7 +14,15 @@ from cloud.service.report_queue import AdmissionLimits
 from scenarios.language.types import documentation, summary
 from wire.codecs import Codec
 from wire.geometry import Geometry, Score
-from wire.messages import MAX_JSON_BYTES, BudgetReport, ModelNotice, QualityReport, Status
+from wire.messages import (
+    MAX_JSON_BYTES,
+    BudgetReport,
+    CloudStatus,
+    ErrorAnswer,
+    ModelNotice,
+    QualityReport,
+    Status,
+)
 from wire.mqtt.connection import KEEP_ALIVE_S
 from wire.topics import NAME, TABLE, MessageKind, Role, Route, subscription
 from wire.update_part import DEFAULT_MAX_PAYLOAD, MAX_HEADER_BYTES, TENSOR_TYPES
@@ -32,16 +40,20 @@ PAYLOADS: dict[MessageKind, type[msgspec.Struct] | None] = {
     MessageKind.STATUS: Status,
     MessageKind.MODEL: ModelNotice,
     MessageKind.BLOCKS: None,
+    MessageKind.ERROR: ErrorAnswer,
+    MessageKind.CLOUD: CloudStatus,
 }
 """The type of each topic's JSON; None: an update part, which is binary."""
 
 JSON_EXAMPLES: dict[MessageKind, tuple[str, ...]] = {
     MessageKind.BUDGET: tuple(
-        f"report-{name}" for name in ("first", "growth", "shrink", "wants", "group", "shared")
+        f"report-{name}" for name in ("first", "growth", "shrink", "wants", "group", "shared", "capabilities")
     ),
     MessageKind.QUALITY: ("quality",),
     MessageKind.STATUS: ("status-online", "status-will"),
     MessageKind.MODEL: ("model",),
+    MessageKind.ERROR: ("error-unknown_user", "error-rate"),
+    MessageKind.CLOUD: ("cloud-online", "cloud-will"),
 }
 """The names of the example messages in ``docs/examples``."""
 
@@ -51,15 +63,15 @@ What travels between the devices of a fleet and the cloud that serves them perso
 embeddings (PEEs).
 
 This document describes **one application, a device**: what it *sends* the cloud receives, and what it
-*receives* the cloud sends. So a device sends `budget`, `quality` and `status` and receives `pee`, `model`
-and `blocks`; a cloud subscribes to `budget`, with `+` in the place of the device, may read `quality` and
-`status` likewise, and publishes the other three.
+*receives* the cloud sends. So a device sends `budget`, `quality` and `status` and receives `pee`, `error`,
+`model`, `blocks` and `cloud`; a cloud subscribes to `budget`, with `+` in the place of the device, may read
+`quality` and `status` likewise, and publishes the others.
 
 JSON messages are UTF-8 and at most {MAX_JSON_BYTES} bytes. They are open: a receiver ignores a field that
 is not listed, so that the other end may be newer. Only `geometry` is closed.
 Update parts are safetensors files, by default at most {DEFAULT_MAX_PAYLOAD} bytes. What is refused is
-counted by its reason and not answered. The order of things, the bytes of blocks and worked examples are in
-`protocol.md` beside this file; `examples/` holds the payloads that are shown here and the binary ones.
+counted by its reason and answered by an error. The order of things, the bytes of blocks and worked examples
+are in `protocol.md` beside this file; `examples/` holds the payloads that are shown here and the binary ones.
 """
 _CHANNELS: dict[MessageKind, tuple[str, str, str]] = {
     MessageKind.BUDGET: (
@@ -95,6 +107,16 @@ _CHANNELS: dict[MessageKind, tuple[str, str, str]] = {
         "With shared delivery: the cloud leaves each layer at the broker; a device takes what it lacks.",
         "An update part whose `seq` is 0. Only from a cloud with `--retain-blocks`.",
     ),
+    MessageKind.ERROR: (
+        "Error answer",
+        "The cloud says why it does not answer a report, or not now; the device waits, or changes something.",
+        "At most one a second and device. A device that cannot read it waits as for an answer that is lost.",
+    ),
+    MessageKind.CLOUD: (
+        "Cloud status",
+        "A service of the cloud says that it is there, and what it offers; or the broker that it is lost.",
+        "Also the last will of that service. A cloud of protocol 1.0 has none.",
+    ),
 }
 _PARAMETERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "fleet": (f"The fleet, {NAME.pattern}.", ("lab",)),
@@ -102,6 +124,7 @@ _PARAMETERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "model": ("The model version.", ("86933656a3633a9a",)),
     "group": ("The user group, from 0.", ("0",)),
     "layer": ("The layer, from 1.", ("1",)),
+    "replica": ("A service of the cloud; `main` where there is one only.", ("main",)),
 }
 _FIELDS = {
     "crc32": "checksum, eight hexadecimal digits, at a fixed place: protocol.md",
@@ -200,6 +223,7 @@ def _server(*, secure: bool) -> Json:
 def _channel(kind: MessageKind, route: Route) -> Json:
     title, words, _ = _CHANNELS[kind]
     names = ["fleet", *(["device"] if route.per_device else []), *(_LAYER if route.per_layer else [])]
+    names += ["replica"] if route.per_replica else []
     return {
         "address": _address(kind),
         "title": title,
@@ -214,7 +238,7 @@ _LAYER = ("model", "group", "layer")
 
 def _address(kind: MessageKind) -> str:
     levels = "/".join(f"{{{name}}}" for name in _LAYER)
-    return subscription(kind, "{fleet}", "{device}").replace("+/+/+", levels)
+    return subscription(kind, "{fleet}", "{device}").replace("+/+/+", levels).replace("+", "{replica}")
 
 
 def _operation(kind: MessageKind, route: Route) -> tuple[str, Json]:

@@ -31,6 +31,8 @@ def test_the_text_for_a_known_table() -> None:
             "topic write peel/1/+/+/status",
             "topic read peel/1/+/model",
             "topic read peel/1/+/blocks/+/+/+",
+            "topic read peel/1/+/+/error",
+            "topic read peel/1/+/cloud/+/status",
             "",
             "user _cloud",
             "topic deny peel/1/+/_cloud/#",
@@ -40,6 +42,8 @@ def test_the_text_for_a_known_table() -> None:
             "topic read peel/1/+/+/status",
             "topic write peel/1/+/model",
             "topic write peel/1/+/blocks/+/+/+",
+            "topic write peel/1/+/+/error",
+            "topic write peel/1/+/cloud/+/status",
             "",
             "user _observer",
             "topic deny peel/1/+/_observer/#",
@@ -52,6 +56,8 @@ def test_the_text_for_a_known_table() -> None:
             "pattern write peel/1/+/%u/status",
             "pattern read peel/1/+/model",
             "pattern read peel/1/+/blocks/+/+/+",
+            "pattern read peel/1/+/%u/error",
+            "pattern read peel/1/+/cloud/+/status",
             "",
         ]
     )

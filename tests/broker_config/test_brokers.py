@@ -21,6 +21,7 @@ from wire.topics import (
     LayerName,
     MessageKind,
     Role,
+    cloud_topic,
     device_topic,
     fleet_topic,
     layer_topic,
@@ -29,10 +30,12 @@ from wire.topics import (
 
 MODEL = fleet_topic(MessageKind.MODEL, FLEET)
 BLOCKS = layer_topic(FLEET, LayerName("ab12", 0, 3))
+CLOUD = cloud_topic(FLEET, "main")
 ALL_TOPICS = [
     *(device_topic(kind, FLEET, name) for kind in TABLE if TABLE[kind].per_device for name in DEVICES),
     MODEL,
     BLOCKS,
+    CLOUD,
 ]
 
 
@@ -42,7 +45,7 @@ def topics_for(roles: str, role: Role) -> set[str]:
     for kind, route in TABLE.items():
         if role in getattr(route, roles):
             names = ["d1"] if role is Role.DEVICE else list(DEVICES)
-            shared = {BLOCKS} if route.per_layer else {MODEL}
+            shared = {BLOCKS} if route.per_layer else {CLOUD} if route.per_replica else {MODEL}
             topics |= {device_topic(kind, FLEET, name) for name in names} if route.per_device else shared
     return topics
 
@@ -161,7 +164,11 @@ class BrokerContract:
                     await cloud.publish(cloud_topic, b"", qos=1)
                 return {name for name, _ in contents(await receive(reader, len(expected)))}
 
-        expected = topics_for("readers", role) | {MODEL, BLOCKS}  # a pattern without %u is for everybody
+        expected = topics_for("readers", role) | {
+            MODEL,
+            BLOCKS,
+            CLOUD,
+        }  # a pattern without %u is for everybody
         if role is Role.OBSERVER:
             expected = set(ALL_TOPICS)
         assert asyncio.run(story()) == expected

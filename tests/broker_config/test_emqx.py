@@ -28,6 +28,7 @@ from wire.topics import (
     MessageKind,
     Role,
     access_rules,
+    cloud_topic,
     device_topic,
     fleet_topic,
     layer_topic,
@@ -37,7 +38,7 @@ from wire.topics import (
 )
 
 USERS = {f"_{role}": role for role in (Role.FLEET, Role.CLOUD, Role.EMULATOR, Role.OBSERVER)}
-DEVICES = ("d1", "d2", "model", "blocks", "pee", "peel", "1", "f", "a.b-c_d")
+DEVICES = ("d1", "d2", "model", "blocks", "cloud", "pee", "peel", "1", "f", "a.b-c_d")
 EVERYBODY = {**USERS, **dict.fromkeys(DEVICES, Role.DEVICE)}
 FLEETS = ("f", "g", "blocks", "d1")
 PACKAGE = Path(__file__).parents[2] / "broker_config" / "emqx"
@@ -52,6 +53,8 @@ def topics() -> list[str]:
                 every_topic += [device_topic(kind, fleet, device) for device in DEVICES]
             elif route.per_layer:
                 every_topic += [layer_topic(fleet, LayerName(model, 0, 1)) for model in ("m", "d1")]
+            elif route.per_replica:
+                every_topic += [cloud_topic(fleet, replica) for replica in ("main", "d1", "budget")]
             else:
                 every_topic.append(fleet_topic(kind, fleet))
     return every_topic
@@ -134,16 +137,17 @@ def test_the_text_for_a_known_table() -> None:
         '{allow, {user, "_fleet"}, publish, '
         '["peel/1/f/+/budget", "peel/1/f/+/quality", "peel/1/f/+/status"]}.',
         '{allow, {user, "_fleet"}, subscribe, '
-        '["peel/1/f/+/pee", "peel/1/f/model", "peel/1/f/blocks/+/+/+"]}.',
+        '["peel/1/f/+/pee", "peel/1/f/model", "peel/1/f/blocks/+/+/+", '
+        '"peel/1/f/+/error", "peel/1/f/cloud/+/status"]}.',
         "",
         '{deny, {user, "_observer"}, all, ["peel/1/+/_observer/#"]}.',
         '{allow, {user, "_observer"}, subscribe, ["peel/1/f/#", "$SYS/brokers/#"]}.',
         "",
-        '{allow, all, subscribe, ["peel/1/f/model", "peel/1/f/blocks/+/+/+"]}.',
+        '{allow, all, subscribe, ["peel/1/f/model", "peel/1/f/blocks/+/+/+", "peel/1/f/cloud/+/status"]}.',
         '{allow, {username, {re, "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}}, publish, '
         '["peel/1/f/${username}/budget", "peel/1/f/${username}/quality", "peel/1/f/${username}/status"]}.',
         '{allow, {username, {re, "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"}}, subscribe, '
-        '["peel/1/f/${username}/pee"]}.',
+        '["peel/1/f/${username}/pee", "peel/1/f/${username}/error"]}.',
         "",
         "{deny, all}.",
     ]
@@ -206,7 +210,9 @@ def test_what_our_own_clients_subscribe_to_is_granted() -> None:
 @pytest.mark.parametrize("user", ["+", "#", "d1/+", "", "_unknown", "_fleet2"])
 def test_a_user_name_that_no_device_has_gives_no_right_over_devices(user: str) -> None:
     public = {
-        topic for topic in EVERY if topic.split("/")[3] in ("model", "blocks") and len(topic.split("/")) != 5
+        topic
+        for topic in EVERY
+        if topic.split("/")[3] in ("model", "blocks", "cloud") and len(topic.split("/")) != 5
     }
     assert {topic for topic in EVERY if decides(RULES, user, "subscribe", topic)} == public
     assert not any(decides(RULES, user, "publish", topic) for topic in EVERY)

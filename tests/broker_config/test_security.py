@@ -34,6 +34,7 @@ from wire.topics import (
     MessageKind,
     Role,
     access_rules,
+    cloud_topic,
     device_topic,
     fleet_topic,
     layer_topic,
@@ -62,6 +63,8 @@ def topics(fleet: str) -> list[str]:
             every_topic += [device_topic(kind, fleet, device) for device in DEVICES]
         elif route.per_layer:
             every_topic.append(layer_topic(fleet, LayerName("m", 0, 1)))
+        elif route.per_replica:
+            every_topic.append(cloud_topic(fleet, "main"))
         else:
             every_topic.append(fleet_topic(kind, fleet))
     return every_topic
@@ -70,7 +73,10 @@ def topics(fleet: str) -> list[str]:
 EVERY = [topic for fleet in FLEETS for topic in topics(fleet)]
 OF_D1 = {
     "write": {f"peel/1/f/d1/{name}" for name in ("budget", "quality", "status")},
-    "read": {"peel/1/f/d1/pee", "peel/1/f/model", "peel/1/f/blocks/m/0/1"},
+    "read": {
+        *(f"peel/1/f/d1/{name}" for name in ("pee", "error")),
+        *("peel/1/f/model", "peel/1/f/blocks/m/0/1", "peel/1/f/cloud/main/status"),
+    },
 }
 
 

@@ -1,7 +1,7 @@
 // The JavaScript client behind a pipe: each line of the input is a call, each line of the output its result.
 import { createInterface } from "node:readline";
 
-import { Device, Geometry, BlockTable, ReportScheduler, readNotice } from "../../clients/js/src/index.js";
+import { Device, Geometry, BlockTable, ReportScheduler, readCloudStatus, readError, readNotice } from "../../clients/js/src/index.js";
 import { PlaneCell } from "../../clients/js/src/planes.js";
 
 const bytes = (text) => new Uint8Array(Buffer.from(text, "base64"));
@@ -35,6 +35,9 @@ const calls = {
   device_seq({ seq }) {
     device.seq = seq;
   },
+  cloud({ payload }) {
+    device.namesCapabilities = readCloudStatus(bytes(payload)).knowsCapabilities;
+  },
   notice: ({ payload }) => device.announce(readNotice(bytes(payload))),
   wants({ model }) {
     device.wants = model;
@@ -54,6 +57,7 @@ const calls = {
       user: () => scheduler.onUser(argument, nowMs),
       notice: () => scheduler.onNotice(readNotice(bytes(argument)), nowMs),
       part: () => scheduler.onPart(bytes(argument), nowMs),
+      error: () => scheduler.onError(readError(bytes(argument)), nowMs),
       time: () => {},
     };
     events[event]();

@@ -25,7 +25,7 @@ from tests.worlds import a_store
 from wire.blocks import block_offsets
 from wire.codecs import Codec
 from wire.geometry import Geometry
-from wire.messages import encode
+from wire.messages import ErrorAnswer, encode
 from wire.update_part import decode_part
 
 OTHER = other_version()
@@ -247,6 +247,16 @@ class TwoSchedulers:
             self.tell("disconnected")
             self.ours.on_connected(now_ns)
             self.tell("connected")
+        elif event == "error":
+            error = ErrorAnswer(
+                seq=self.agent.seq if number % 3 else number % 2,
+                reason="unknown_user",
+                text="a text",
+                remedy=("wait", "retry", "restart", "change", "a later word")[number % 5],
+                retry_after_s=number % 7,
+            )
+            self.ours.on_error(error, now_ns)
+            self.tell("error", b64encode(encode(error)).decode())
         elif event in ("part", "damage") and self.parts:
             part = self.parts.pop(0)
             if event == "damage":
@@ -258,7 +268,7 @@ class TwoSchedulers:
 @given(
     steps=st.lists(
         st.tuples(
-            st.sampled_from(["budget", "part", "part", "damage", "connect", "notice"]),
+            st.sampled_from(["budget", "part", "part", "damage", "connect", "notice", "error"]),
             st.integers(0, 2000), st.sampled_from([1, 150, 1_000, 31_000]),
         ),
         max_size=40,

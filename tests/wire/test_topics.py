@@ -16,6 +16,7 @@ from wire.topics import (
     Role,
     TopicAddress,
     access_rules,
+    cloud_topic,
     device_topic,
     fleet_topic,
     layer_topic,
@@ -34,6 +35,8 @@ def test_a_topic_parses_to_what_it_was_built_from(kind: MessageKind, fleet: str,
     elif TABLE[kind].per_layer:
         layer = LayerName(device, 3, 64)
         topic, address = layer_topic(fleet, layer), TopicAddress(kind, fleet, layer=layer)
+    elif TABLE[kind].per_replica:
+        topic, address = cloud_topic(fleet, device), TopicAddress(kind, fleet, replica=device)
     else:
         topic, address = fleet_topic(kind, fleet), TopicAddress(kind, fleet)
     assert parse(topic) == address
@@ -49,7 +52,15 @@ def test_any_text_is_a_topic_or_refused_never_a_crash(text: str) -> None:
 
 @pytest.mark.parametrize(
     "topic",
-    ["peel/1/f/model/budget/x", "peel/1/f/budget", "peel/1/f/d/model", "peel/2/f/d/pee", "peel/1//d/pee"],
+    [
+        "peel/1/f/model/budget/x",
+        "peel/1/f/cloud/status/x",
+        "peel/1/f/cloud/+/status",
+        "peel/1/f/budget",
+        "peel/1/f/d/model",
+        "peel/2/f/d/pee",
+        "peel/1//d/pee",
+    ],
 )
 def test_a_topic_that_is_not_in_the_table_is_refused(topic: str) -> None:
     with pytest.raises(RemoteProtocolError, match="unknown_topic"):
@@ -87,6 +98,8 @@ def test_a_device_may_touch_its_own_topics_only_and_the_model() -> None:
         AccessRule("write", "peel/1/+/%u/status"),
         AccessRule("read", "peel/1/+/model"),
         AccessRule("read", "peel/1/+/blocks/+/+/+"),
+        AccessRule("read", "peel/1/+/%u/error"),
+        AccessRule("read", "peel/1/+/cloud/+/status"),
     )
 
 

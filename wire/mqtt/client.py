@@ -20,6 +20,8 @@ __all__ = ["Client", "Message", "MqttError"]
 
 Result = TypeVar("Result")
 
+LOST = "connection lost"
+"""The reason that a last will gives."""
 LOGIN_REFUSED = (134, 135)
 """CONNACK: bad user name or password, not authorized. paho gives the numbers of MQTT 5."""
 _CODED = re.compile(r"\[code:(\d+)\] (.*)", re.DOTALL)
@@ -34,7 +36,7 @@ class SubscriptionRefusedError(RunError):
 def new_client(
     connection: Connection,
     *,
-    status_topic: str | None = None,
+    last_will: tuple[str, bytes] | None = None,
     on_message: Callable[[Message], None] | None = None,
 ) -> Client:
     """Return a client that is not connected yet.
@@ -43,19 +45,24 @@ def new_client(
 
     Args:
         connection: the broker and the login.
-        status_topic: where the last will says that the device is offline; None: no will.
+        last_will: topic and payload of a status that the broker retains when the connection is lost.
         on_message: called with each message on its arrival; None: `Client.messages` yields them.
     """
     options = connection.client_options()
-    if status_topic is not None:
-        route, offline = TABLE[MessageKind.STATUS], encode(Status(online=False, reason="connection lost"))
-        options["will"] = Will(status_topic, offline, qos=route.qos, retain=route.retained)
+    if last_will is not None:
+        route = TABLE[MessageKind.STATUS]
+        options["will"] = Will(*last_will, qos=route.qos, retain=route.retained)
     if on_message is not None:
         options["queue_type"] = direct_queue(on_message)
     client = Client(**options)
     client.pending_calls_threshold = 2 * PUBLISHES_AT_ONCE
     fail_fast(client)
     return client
+
+
+def device_will(status_topic: str) -> tuple[str, bytes]:
+    """Return the last will of a device."""
+    return status_topic, encode(Status(online=False, reason=LOST))
 
 
 async def subscribe(client: Client, topic: str, qos: int, who: str = "us") -> bool:

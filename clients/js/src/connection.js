@@ -4,12 +4,13 @@
 // that of a WebSocket listener.
 
 import { Device } from "./device.js";
-import { readNotice } from "./notice.js";
+import { readCloudStatus, readError, readNotice } from "./notice.js";
 import { ReportScheduler } from "./report_scheduler.js";
 
 const LEAST_BACK_OFF_MS = 500;
 const LONGEST_BACK_OFF_MS = 30_000;
 const SHORT_CONNECTION_MS = 60_000;
+const MOST_CLOUDS = 64;
 const LOST = JSON.stringify({ online: false, reason: "connection lost" });
 
 /** A device that is connected, or connects again. */
@@ -26,16 +27,19 @@ export class Connection {
    * @param {() => number} options.now - milliseconds; only differences count
    * @param {Object} options.schedule - options of `ReportScheduler`
    * @param {(event: Object) => void} options.on - receives what happens: `{type, ...}` with the types
-   *   connected, disconnected, refused, notice, report, part, failed
+   *   connected, disconnected, refused, notice, cloud, error, report, part, failed
+   * @param {number} options.maxPart - bytes of the largest part that there is room for; 0: any
    */
   constructor(connect, options) {
-    this.options = { now: () => Date.now(), on: () => {}, schedule: {}, user: null, group: null, ...options };
-    const { user, group } = this.options;
-    this.device = new Device({ user, group, seq: Date.now() });
+    this.options = { now: () => Date.now(), on: () => {}, schedule: {}, user: null, group: null, maxPart: 0, ...options };
+    const { user, group, maxPart } = this.options;
+    this.device = new Device({ user, group, maxPart, seq: Date.now() });
+    this.clouds = new Map(); // the services of the cloud, by name: their last status
     this.scheduler = new ReportScheduler(this.device, this.options.schedule);
     this.connect = connect;
     this.base = `peel/1/${options.fleet}/${options.name}`;
     this.modelTopic = `peel/1/${options.fleet}/model`;
+    this.cloudTopic = `peel/1/${options.fleet}/cloud/+/status`;
     this.failures = 0;
     this.reason = "start";
     this.timer = null;
@@ -66,6 +70,8 @@ export class Connection {
 
   subscribe(client) {
     this.connectedMs = this.options.now();
+    // A broker whose rules were made for protocol 1.0 may refuse these two: the device lives without them.
+    client.subscribe([`${this.base}/error`, this.cloudTopic], { qos: 1 }, () => {});
     client.subscribe([`${this.base}/pee`, this.modelTopic], { qos: 1 }, (error, granted) => {
       const refused = error || granted.some(({ qos }) => qos === 128);
       if (refused) {
@@ -82,7 +88,10 @@ export class Connection {
 
   onMessage(topic, payload) {
     const nowMs = this.options.now();
+    const cloud = /\/cloud\/([^/]+)\/status$/.exec(topic);
     if (topic === this.modelTopic) this.onNotice(payload, nowMs);
+    else if (topic === `${this.base}/error`) this.onError(payload, nowMs);
+    else if (cloud) this.onCloudStatus(cloud[1], payload);
     else if (topic === `${this.base}/pee`) {
       const receipt = this.scheduler.onPart(new Uint8Array(payload), nowMs);
       this.options.on({ type: "part", receipt, bytes: payload.length, reason: this.device.rejected });
@@ -98,6 +107,28 @@ export class Connection {
       this.options.on({ type: "notice", notice });
     } catch (error) {
       this.options.on({ type: "failed", error: `model notice: ${error.message}` });
+    }
+  }
+
+  onError(payload, nowMs) {
+    try {
+      const error = readError(new Uint8Array(payload));
+      if (this.scheduler.onError(error, nowMs)) this.options.on({ type: "error", ...error });
+    } catch (error) {
+      this.options.on({ type: "failed", error: `error answer: ${error.message}` });
+    }
+  }
+
+  onCloudStatus(name, payload) {
+    try {
+      const status = readCloudStatus(new Uint8Array(payload));
+      if (status === null) this.clouds.delete(name);
+      else if (this.clouds.has(name) || this.clouds.size < MOST_CLOUDS) this.clouds.set(name, status);
+      const online = [...this.clouds.values()].filter((each) => each.online);
+      this.device.namesCapabilities = online.length > 0 && online.every((each) => each.knowsCapabilities);
+      this.options.on({ type: "cloud", name, ...status });
+    } catch (error) {
+      this.options.on({ type: "failed", error: `cloud status: ${error.message}` });
     }
   }
 

@@ -23,8 +23,9 @@ export class Device {
    * @param {number|null} options.user - the user's number
    * @param {number|null} options.group - the user's group, for a device that keeps its user to itself
    * @param {number} options.seq - the number of the last report
+   * @param {number} options.maxPart - bytes of the largest part that there is room for; 0: any
    */
-  constructor({ user = null, group = null, seq = 0 }) {
+  constructor({ user = null, group = null, seq = 0, maxPart = 0 }) {
     this.user = user;
     this.reportedGroup = group;
     this.seq = seq;
@@ -32,6 +33,9 @@ export class Device {
     this.reportedBytes = 0;
     /** The model version to ask for, where it is not the announced one. */
     this.wants = "";
+    this.maxPart = maxPart;
+    /** Whether the cloud knows `max_part`: one of protocol 1.0 refuses a report that has it. */
+    this.namesCapabilities = false;
     this.rejected = null;
     this.notices = new Map();
     this.announced = null;
@@ -91,6 +95,7 @@ export class Device {
       held: this.held,
     };
     if (this.wants) report.wants = this.wants;
+    if (this.maxPart && this.namesCapabilities) report.max_part = this.maxPart;
     return report;
   }
 
@@ -113,6 +118,9 @@ export class Device {
    */
   receive(payload) {
     try {
+      if (this.maxPart && payload.length > this.maxPart) {
+        throw new PartError("too_large", `${payload.length} bytes, this device takes ${this.maxPart}`);
+      }
       const part = readPart(payload);
       return part.seq === this.seq ? this.take(part) : Receipt.STALE;
     } catch (error) {

@@ -2,6 +2,6 @@
 export { BlockTable } from "./block_table.js";
 export { Device, Receipt } from "./device.js";
 export { Geometry } from "./geometry.js";
-export { readNotice } from "./notice.js";
+export { readCloudStatus, readError, readNotice } from "./notice.js";
 export { PartError, readPart } from "./update_part.js";
 export { ReportScheduler } from "./report_scheduler.js";

@@ -1,4 +1,4 @@
-// Model notices: which model the cloud serves, and how its table is cut.
+// What the cloud says in JSON: model notices, statuses and errors. Fields that are not known here are ignored.
 
 import { Geometry } from "./geometry.js";
 
@@ -10,9 +10,8 @@ import { Geometry } from "./geometry.js";
  * @throws {Error} it is no notice, or one of a model that this client cannot hold
  */
 export function readNotice(payload) {
-  const text = typeof payload === "string" ? payload : new TextDecoder().decode(payload);
-  if (text === "") return null;
-  const notice = JSON.parse(text);
+  const notice = readJson(payload);
+  if (notice === null) return null;
   if (typeof notice.version !== "string" || !/^[A-Za-z0-9._-]{1,64}$/.test(notice.version)) {
     throw new Error(`version ${notice.version} is no name`);
   }
@@ -28,4 +27,39 @@ export function readNotice(payload) {
     users: notice.users,
     layers: notice.layers,
   };
+}
+
+/**
+ * Read an error answer.
+ * @param {Uint8Array|string} payload
+ * @returns {{seq: number, reason: string, text: string, remedy: string, retryAfterMs: number}}
+ * @throws {Error} it is none
+ */
+export function readError(payload) {
+  const { seq, reason, text, remedy, retry_after_s: retryAfter } = readJson(payload);
+  if (!Number.isInteger(seq) || seq < 0) throw new Error(`seq ${seq} must be a whole number`);
+  if (![reason, text, remedy].every((each) => typeof each === "string")) throw new Error("a text is missing");
+  if (!(retryAfter >= 0 && retryAfter <= 86_400)) throw new Error(`retry_after_s ${retryAfter} must be to 86400`);
+  return { seq, reason, text, remedy, retryAfterMs: 1000 * retryAfter };
+}
+
+/**
+ * Read the status of a service of the cloud.
+ * @param {Uint8Array|string} payload
+ * @returns {{online: boolean, reason: string, knowsCapabilities: boolean, layers: boolean}|null}
+ *   null: the payload is empty, which clears what the broker keeps
+ * @throws {Error} it is no status
+ */
+export function readCloudStatus(payload) {
+  const status = readJson(payload);
+  if (status === null) return null;
+  const { online, reason, protocol, layers = false } = status;
+  if (typeof online !== "boolean" || typeof reason !== "string") throw new Error("online or reason is missing");
+  const version = /^1\.([0-9]{1,4})$/.exec(protocol);
+  return { online, reason, knowsCapabilities: version !== null && Number(version[1]) >= 1, layers };
+}
+
+function readJson(payload) {
+  const text = typeof payload === "string" ? payload : new TextDecoder().decode(payload);
+  return text === "" ? null : JSON.parse(text);
 }

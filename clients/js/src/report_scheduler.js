@@ -6,6 +6,7 @@ import { Receipt } from "./device.js";
 const MANY_REFUSALS = 8;
 const LEAST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 60_000;
+const LONGEST_ERROR_WAIT_MS = 3_600_000;
 const CONTRADICTIONS = ["content", "out_of_range"];
 
 /** The scheduler of one device's reports: call a method for each event, then `poll`. */
@@ -27,11 +28,13 @@ export class ReportScheduler {
     this.reportedModel = null; // the version that it asked for
     this.refusals = 0;
     this.refusedHeld = -1;
+    this.errors = 0; // in a row, without a complete answer between them
     this.cancel();
   }
 
   /** Forget what is planned. */
   cancel() {
+    this.blockedMs = -Infinity; // the end of the wait that an error has asked for
     this.dueMs = Infinity; // a report for a reason of its own
     this.againMs = Infinity; // after refused answers
     this.modelMs = Infinity; // for a new model version, when it is settled
@@ -52,6 +55,7 @@ export class ReportScheduler {
   /** Take a new budget. */
   onBudget(budgetBytes, nowMs) {
     this.device.setBudget(budgetBytes);
+    if (nowMs < this.blockedMs) return;
     this.plan(Math.max(nowMs, this.lastMs + this.options.leastIntervalMs));
   }
 
@@ -93,10 +97,33 @@ export class ReportScheduler {
       this.awaitsAnswer = false;
       this.refusals = 0;
       this.refusedHeld = -1;
+      this.errors = 0;
+      this.blockedMs = -Infinity;
       this.againMs = this.silenceMs = Infinity;
     } else if (receipt === Receipt.MISFIT) this.plan(nowMs);
     else if (receipt === Receipt.REJECTED) this.onRejected(nowMs);
     return receipt;
+  }
+
+  /**
+   * Wait as an error answer to the last report asks for; until then no change of the budget is reported.
+   * @param {Object} error - as `readError` returns it
+   * @returns {boolean} whether it is about the last report
+   */
+  onError(error, nowMs) {
+    const { device, options } = this;
+    if (![0, device.seq].includes(error.seq) || !this.awaitsAnswer) return false;
+    if (error.remedy === "wait") {
+      this.silenceMs = nowMs + error.retryAfterMs + options.retryMs;
+      return true;
+    }
+    if (error.remedy === "restart") device.forget();
+    this.errors += 1;
+    this.cancel();
+    const least = Math.max(error.retryAfterMs, LEAST_WAIT_MS);
+    const wait = Math.min(least * 2 ** Math.min(this.errors - 1, 16), Math.max(LONGEST_ERROR_WAIT_MS, least));
+    this.againMs = this.blockedMs = nowMs + wait * (1 + 0.5 * options.draw());
+    return true;
   }
 
   /** Ask again; later and later where answers are refused one after another and none brings a block. */

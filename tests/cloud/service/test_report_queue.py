@@ -1,5 +1,6 @@
 """The queue is bounded and keeps the newest report of a device, in the order of arrival."""
 
+import math
 from collections import Counter, deque
 
 import pytest
@@ -23,8 +24,9 @@ def report(seq: int) -> bytes:
     return encode(BudgetReport(seq=seq, budget_bytes=1, user=0))
 
 
-def drained(inbox: ReportQueue) -> list[tuple[str, int]]:
-    return [(queued.device, queued.report.seq) for queued in (inbox.pop() for _ in range(len(inbox)))]
+def drained(inbox: ReportQueue, count: int | None = None) -> list[tuple[str, int]]:
+    pops = (inbox.pop() for _ in range(len(inbox) if count is None else count))
+    return [(queued.device, queued.report.seq) for queued in pops]
 
 
 def test_the_newest_of_a_device_waits_in_the_place_of_its_oldest() -> None:
@@ -78,26 +80,74 @@ def test_it_is_a_bounded_queue_of_devices(
     assert drained(inbox) == list(expected)
 
 
-@given(st.lists(st.tuples(st.sampled_from(DEVICES), st.floats(0.0, 0.5)), max_size=200), st.integers(1, 5))
-def test_the_rate_of_one_device_is_bounded_and_costs_no_other_device_anything(
+@given(st.lists(st.tuples(st.sampled_from(DEVICES), st.floats(0.0, 0.5)), max_size=100), st.integers(1, 5))
+def test_above_its_rate_a_device_is_answered_later_and_its_last_report_always(
     story: list[tuple[str, float]], burst: int
 ) -> None:
+    """And no other device has to wait for it: each is treated as if it were alone."""
     limits, rate = AdmissionLimits(rate=4.0, burst=burst), 4.0
-    together = ReportQueue(limits)
-    alone = {device: ReportQueue(limits) for device in DEVICES}
-    now_s, times = 0.0, {device: list[float]() for device in DEVICES}
+    everybody = {device: Answered(limits) for device in DEVICES}
+    together, now_s, reported = Answered(limits), 0.0, dict[str, int]()
     for seq, (device, pause_s) in enumerate(story, 1):
         now_s += pause_s
-        admission = together.put(device, report(seq), now_s)
-        assert (admission is Admission.RATE) is (
-            alone[device].put(device, report(seq), now_s) is Admission.RATE
-        )
-        if admission is not Admission.RATE:
-            times[device].append(now_s)
-    for allowed in times.values():
-        for first in range(len(allowed)):
-            for last in range(first, len(allowed)):
-                assert last - first + 1 <= burst + rate * (allowed[last] - allowed[first]) + 1e-6
+        reported[device] = seq
+        for queue in (together, everybody[device]):
+            queue.report(device, seq, now_s)
+    for queue in (together, *everybody.values()):
+        queue.wait(now_s + len(story))
+        assert queue.finished == queue.came
+    for device, seq in reported.items():
+        answered = [(at_s, number) for at_s, who, number in together.answers if who == device]
+        assert answered == [(at_s, number) for at_s, _, number in everybody[device].answers]
+        assert answered[-1][1] == seq
+        for first in range(len(answered)):
+            for last in range(first, len(answered)):
+                span_s = answered[last][0] - answered[first][0]
+                assert last - first + 1 <= burst + rate * span_s + 1e-6
+
+
+class Answered:
+    """A queue whose reports are answered as soon as they are ready."""
+
+    def __init__(self, limits: AdmissionLimits) -> None:
+        self.queue = ReportQueue(limits)
+        self.came = self.finished = 0
+        self.answers: list[tuple[float, str, int]] = []
+
+    def report(self, device: str, seq: int, now_s: float) -> None:
+        self.wait(now_s)
+        self.came += 1
+        self.finished += self.queue.put(device, report(seq), now_s) in (
+            Admission.NEWER, Admission.OLDER, Admission.FULL, Admission.RATE
+        )  # fmt: skip
+        self.answer(now_s)
+
+    def wait(self, now_s: float) -> None:
+        """Let time pass."""
+        while (due_s := self.queue.next_due_s) <= now_s:
+            admitted = [decision for _, decision in self.queue.admit_late(due_s)]
+            self.finished += sum(decision is not Admission.QUEUED for decision in admitted)
+            self.answer(due_s)
+
+    def answer(self, now_s: float) -> None:
+        while self.queue.is_ready:
+            found = self.queue.pop()
+            self.answers.append((now_s, found.device, found.report.seq))
+            self.finished += 1
+
+
+def test_of_the_reports_above_the_rate_the_newest_waits_and_the_others_are_dropped() -> None:
+    inbox = ReportQueue(AdmissionLimits(rate=2.0, burst=1, max_queue=1))
+    log = [inbox.put("a", report(seq), 0.1 * seq) for seq in (1, 2, 4, 3)]
+    assert log == [Admission.QUEUED, Admission.LATE, Admission.RATE, Admission.RATE]
+    assert [inbox.put("b", report(seq), 0.5) for seq in (1, 2)] == [Admission.FULL, Admission.FULL]
+    assert drained(inbox, 1) == [("a", 1)]
+    assert inbox.next_due_s == pytest.approx(0.6)
+    assert list(inbox.admit_late(0.59)) == []
+    assert [(late.report.seq, decision) for late, decision in inbox.admit_late(0.61)] == [
+        (4, Admission.QUEUED)
+    ]
+    assert (drained(inbox, 1), len(inbox)) == ([("a", 4)], 0)
 
 
 @given(st.integers(1, 8), st.integers(0, 40))
@@ -106,11 +156,20 @@ def test_it_remembers_the_rates_of_so_many_devices_and_forgets_the_most_silent(k
     for number in range(known + more):
         assert inbox.put(str(number), report(1), 0.0) is Admission.QUEUED
     remembered = [str(number) for number in range(more, known + more)]
-    assert [inbox.put(device, report(2), 0.0) for device in remembered] == [Admission.RATE] * known
+    assert [inbox.put(device, report(2), 0.0) for device in remembered] == [Admission.LATE] * known
     assert len(inbox._buckets) == known
 
 
 def test_a_clock_that_goes_backwards_gives_no_tokens() -> None:
     inbox = ReportQueue(AdmissionLimits(rate=1.0, burst=1))
-    log = [inbox.put("a", report(seq), now_s) for seq, now_s in enumerate([10.0, 5.0, 5.5, 6.0], 1)]
-    assert log == [Admission.QUEUED, Admission.RATE, Admission.RATE, Admission.NEWER]
+    log = [inbox.put("a", report(seq), now_s) for seq, now_s in enumerate([10.0, 5.0, 5.5, 5.9], 1)]
+    assert log == [Admission.QUEUED, Admission.LATE, Admission.RATE, Admission.RATE]
+    assert list(inbox.admit_late(5.9)) == []
+    assert [decision for _, decision in inbox.admit_late(6.0)] == [Admission.NEWER]
+
+
+def test_what_is_left_at_the_end_is_counted() -> None:
+    inbox = ReportQueue(AdmissionLimits(rate=1.0, burst=1))
+    for seq in (1, 2):
+        inbox.put("a", report(seq), 0.0)
+    assert (inbox.clear(), len(inbox), inbox.is_ready, inbox.next_due_s) == (2, 0, False, math.inf)

@@ -102,6 +102,8 @@ def test_a_device_that_nobody_knows_says_so(tmp_path: Path, fleet: str, user: st
         status, said = words_of(world.agent("--once", "--give-up-after", "2s", "--fleet", fleet, user=user))
     assert status == 1
     assert words in said[-1]
+    errors = [line for line in said if "by an error: unknown_user: user(=9999) of 6 (change; " in line]
+    assert len(errors) == (fleet == FLEET)
 
 
 def test_two_devices_with_one_name_say_so_and_give_way(
