@@ -4,6 +4,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from wire.no_answer import count_text
+from wire.text import printable
+
+
+MOST_REASONS = 32
 
 
 @dataclass
@@ -26,6 +30,11 @@ class DeviceCounts:
     evictions: int = 0
     """Times that blocks were dropped because the budget had fallen."""
 
+    def count_error(self, reason: str) -> None:
+        """Count an error of the cloud; the reasons are the cloud's, so only so many are told apart."""
+        errors = self.errors
+        errors[reason if reason in errors or len(errors) < MOST_REASONS else "other"] += 1
+
     def words(self) -> str:
         """Return the counts in words."""
         came = [f"{count} {receipt}" for receipt, count in sorted(self.receipts.items())]
@@ -39,7 +48,7 @@ class DeviceCounts:
             f"{self.broken} lost or not made",
         ]
         errors = [f"{count} {reason}" for reason, count in sorted(self.errors.items())]
-        parts += [f"errors of the cloud: {', '.join(errors)}"] if errors else []
+        parts += [f"errors of the cloud: {', '.join(map(printable, errors))}"] if errors else []
         parts += [f"refused messages: {', '.join(refused)}"] if refused else []
         parts += (
             [f"{count_text(self.write_failures, 'failed write')} to the disk"] if self.write_failures else []

@@ -289,7 +289,7 @@ class RealDevice:
         now_ns = time.monotonic_ns()
         if not self._holder.on_error(error, now_ns):
             return
-        self.counts.errors[error.reason] += 1
+        self.counts.count_error(error.reason)
         wait_s = (self._holder.next_deadline_ns - now_ns) / NS_PER_S
         LOG.warning(
             "the cloud answers report %d by an error: %s: %s (%s; reports again in %.1f s at the latest)",

@@ -51,3 +51,9 @@ class DeviceCollector(Collector):
         for reason, count in list(counts.refused.items()):
             refused.add_metric([reason], count)
         yield refused
+        errors = CounterMetricFamily(
+            PREFIX + "errors", "Errors of the cloud about its last report", labels=["reason"]
+        )
+        for reason, count in list(counts.errors.items()):
+            errors.add_metric([reason], count)
+        yield errors
