@@ -23,6 +23,7 @@ def test_the_metrics_of_a_device_are_those_of_the_table() -> None:
     connection = Connection("127.0.0.1", 1883, "d1", "d1", "x")
     device = RealDevice(DeviceSettings("f", "d1", 0, None), connection, lambda: 0, lambda: 0.0)
     device.counts.refused["malformed"] += 1
+    device.counts.count_error("unknown_user")
     assert metric_rows(PAGE, "Metrics of a device") == metrics_of(
         DeviceCollector(device, "d1", "f").collect()
     )

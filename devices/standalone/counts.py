@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from wire.no_answer import count_text
 from wire.text import printable
 
-
 MOST_REASONS = 32
 
 

@@ -27,6 +27,17 @@ from wire.units import NS_PER_S, Bytes, Duration, Share
 LOG: Final = logging.getLogger("peelfleet.agent")
 
 
+MaxPart = Annotated[
+    Bytes | None, size_option("Largest update part to ask for, where memory is short; default: any.")
+]
+Deltas = Annotated[
+    bool, typer.Option("--deltas", help="Take new model versions as deltas; the cloud must know them.")
+]
+Interactions = Annotated[
+    Path | None, path_option("Learn from the item numbers that are appended to this file.")
+]
+
+
 def agent(
     broker: BrokerUrl,
     fleet: FleetName,
@@ -46,15 +57,9 @@ def agent(
     retry_after: Annotated[Duration, duration_option("Time to wait for an answer.")] = default("30 s"),
     pee: Annotated[Path | None, path_option("Keep the PEE in this file, for `recommend`.")] = None,
     state: Annotated[Path | None, path_option("File of the saved state, for a restart.")] = None,
-    max_part: Annotated[
-        Bytes | None, size_option("Largest update part to ask for, where memory is short; default: any.")
-    ] = None,
-    deltas: Annotated[
-        bool, typer.Option("--deltas", help="Take new model versions as deltas; the cloud must know them.")
-    ] = False,
-    interactions: Annotated[
-        Path | None, path_option("Learn from the item numbers that are appended to this file.")
-    ] = None,
+    max_part: MaxPart = None,
+    deltas: Deltas = False,
+    interactions: Interactions = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     once: Annotated[bool, typer.Option("--once", help="End when the first PEE is held.")] = False,
