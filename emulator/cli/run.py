@@ -1,5 +1,6 @@
 """``peelfleet run``: a scenario, from its file to a finished run directory."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -27,9 +28,10 @@ from emulator.cli.options import (
     overrides,
 )
 from emulator.cli.service_options import MetricsHost, MetricsPort
-from emulator.cli.terminal import as_json
+from emulator.cli.terminal import RunDisplay, as_json
+from emulator.cli.web_page import OpenBrowser, Port, Watched, Web, page_of_runs
 from emulator.exports.result_file import check_result_file, write_result
-from emulator.runner.runner import RunOptions
+from emulator.runner.runner import RunOptions, RunResult
 from emulator.runner.runner import run as run_scenario
 from scenarios.language.load import load
 
@@ -52,6 +54,10 @@ def run(
     live: Annotated[bool, typer.Option("--live", help="Show the fleet while it runs.")] = False,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
+    web: Web = False,
+    watched: Watched = False,
+    port: Port = None,
+    browser: OpenBrowser = True,
     json: Annotated[
         bool, typer.Option("--json", help="Print the summary and the run's folder as a JSON object.")
     ] = False,
@@ -78,18 +84,25 @@ def run(
         workers=workers,
         executor=executor,
         force=force,
+        watched=watched or web,
     )
     view = live_view(resolved) if live else None
-    with (
-        fleet_metrics(resolved, metrics_host, metrics_port) as metrics,
-        run_display(metrics, view, quiet=quiet) as display,
-    ):
-        finished = run_scenario(resolved, options, display)
-    for file in result or ():
+    with page_of_runs(web, out, port, opens_browser=browser):
+        with (
+            fleet_metrics(resolved, metrics_host, metrics_port) as metrics,
+            run_display(metrics, view, quiet=quiet) as display,
+        ):
+            finished = run_scenario(resolved, options, display)
+        _show_results(finished, display, result or (), json=json)
+    if not finished.passed:
+        raise typer.Exit(THRESHOLD_BROKE)
+
+
+def _show_results(finished: RunResult, display: RunDisplay, files: Sequence[Path], *, json: bool) -> None:
+    """Print the results of a run, and write its verdict to *files*."""
+    for file in files:
         write_result(finished.summary, file)
     if json:
         typer.echo(as_json(finished))
     else:
         display.show(finished)
-    if not finished.passed:
-        raise typer.Exit(THRESHOLD_BROKE)

@@ -1,6 +1,6 @@
 """Live status of a fleet, counted from the rows that it logs; the statuses of shards can be merged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,18 @@ from emulator.metrics.histogram import Histogram, bucket_middle
 
 WINDOW_S = 10
 """Number of statuses whose latencies are shown together; there is one status per second."""
+
+
+class LiveGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """The status of one group of a fleet."""
+
+    devices: int
+    online: int
+    budget_bytes: int
+    resident_bytes: int
+    over_budget: int
+    ndcg_sum: float
+    best_sum: float
 
 
 class LiveStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,18 +58,23 @@ class LiveStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The greatest lag since the last status, in wall-clock time; -1 if it is not measured."""
     latency: dict[int, int]
     """Latencies since the last status, in nanoseconds of simulated time, by bucket of a `Histogram`."""
+    groups: dict[str, LiveGroup] = {}
+    """By group of the fleet."""
 
 
 class LiveCounters:
     """Counts the rows of a fleet's log for its live status.
 
     Args:
-        numbers: the numbers of the devices of this shard.
+        groups: the group of each device of this shard, by the device's number.
     """
 
-    def __init__(self, numbers: Sequence[int]) -> None:
-        size = max(numbers, default=-1) + 1
-        self._devices = len(numbers)
+    def __init__(self, groups: Mapping[int, str]) -> None:
+        size = max(groups, default=-1) + 1
+        self._devices = len(groups)
+        self._groups = {name: place for place, name in enumerate(dict.fromkeys(groups.values()))}
+        self._numbers = np.array(list(groups), dtype=np.int64)
+        self._group_of = np.array([self._groups[name] for name in groups.values()], dtype=np.int64)
         self._online = np.zeros(size, dtype=bool)
         self._columns = {
             name: np.zeros(size)
@@ -108,9 +125,19 @@ class LiveCounters:
             in_flight=in_flight,
             lag_ns=self._lag_ns,
             latency=dict(self._latency.counts),
+            groups=self._live_groups(),
         )
         self._latency, self._lag_ns = Histogram({}, 0, None, None), -1
         return status
+
+    def _live_groups(self) -> dict[str, LiveGroup]:
+        """Return the status of each group."""
+        own = self._numbers
+        budget, resident, ndcg, best = (column[own] for column in self._columns.values())
+        columns = (np.ones(len(own)), self._online[own], budget, resident, resident > budget, ndcg, best)
+        return live_groups(
+            self._groups, [np.bincount(self._group_of, column, len(self._groups)) for column in columns]
+        )
 
     def _count_exchanges(self, rows: NDArray[Any]) -> None:
         applied = rows[rows["result"] == ExchangeResult.APPLIED]
@@ -119,6 +146,22 @@ class LiveCounters:
         self._lost += int((rows["result"] == ExchangeResult.LOST).sum())
         self._update_bytes += int(rows["update_bytes"].sum())
         self._latency += Histogram.from_values(applied["applied_ns"] - applied["changed_ns"])
+
+
+def live_groups(names: Iterable[str], columns: Sequence[NDArray[Any]]) -> dict[str, LiveGroup]:
+    """Return the statuses of groups from columns, which are the fields of `LiveGroup` in their order."""
+    return {
+        name: LiveGroup(
+            devices=int(devices),
+            online=int(online),
+            budget_bytes=int(budget),
+            resident_bytes=int(resident),
+            over_budget=int(over),
+            ndcg_sum=float(ndcg),
+            best_sum=float(best),
+        )
+        for name, devices, online, budget, resident, over, ndcg, best in zip(names, *columns, strict=True)
+    }
 
 
 def merge_statuses(statuses: Sequence[LiveStatus]) -> LiveStatus:
@@ -134,15 +177,25 @@ def merge_statuses(statuses: Sequence[LiveStatus]) -> LiveStatus:
     sums = {
         name: sum(getattr(status, name) for status in statuses)
         for name in LiveStatus.__struct_fields__
-        if name not in ("t_ns", "wall_s", "lag_ns", "latency")
+        if name not in ("t_ns", "wall_s", "lag_ns", "latency", "groups")
     }
+    groups: dict[str, LiveGroup] = {}
+    for name, group in (pair for status in statuses for pair in status.groups.items()):
+        groups[name] = _both(groups[name], group) if name in groups else group
     return LiveStatus(
         t_ns=min(status.t_ns for status in statuses),
         wall_s=max(status.wall_s for status in statuses),
         lag_ns=max(status.lag_ns for status in statuses),
         latency=dict(sorted(latency.items())),
+        groups=groups,
         **sums,
     )
+
+
+def _both(one: LiveGroup, other: LiveGroup) -> LiveGroup:
+    """Return the status of a group from those of two parts of it."""
+    names = LiveGroup.__struct_fields__
+    return LiveGroup(**{name: getattr(one, name) + getattr(other, name) for name in names})
 
 
 def latency_percentiles(

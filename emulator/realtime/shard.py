@@ -69,7 +69,7 @@ class Shard:
         self._events = ExternalEvents()
         self._connects = StreamingHistogram()
         self._devices: dict[str, Device] = {}
-        self._live = LiveCounters([device.number for device in job.devices])
+        self._live = LiveCounters({spec.number: spec.group.name for spec in job.devices})
         self._status_s = 0.0
         self._connected_first, self._connect_s = 0, 0.0
         clock = Clock(links.incarnation.since_ns)

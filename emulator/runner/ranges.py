@@ -17,6 +17,7 @@ from emulator.executors.open_executor import (
     count_cores,
     open_executor,
 )
+from emulator.live.range_watch import RangeWatch
 from emulator.run_directory.event_parts import Leaf
 from emulator.simulation.garbage_collection import fewer_gc_runs
 from emulator.simulation.job import Job
@@ -79,7 +80,9 @@ def range_executor(workers: int | None, devices: int, name: ExecutorName | None 
         raise RunError(f"{error} Fewer --workers need less") from None
 
 
-def simulate_ranges(job: Job, executor: Executor, on_share: Callable[[float], None]) -> list[Leaf]:
+def simulate_ranges(
+    job: Job, executor: Executor, on_share: Callable[[float], None], watch: RangeWatch | None = None
+) -> list[Leaf]:
     """Simulate all ranges of the fleet, write their parts, and return the leaves.
 
     The parts are in `PARTS`, beside the job's folder. Parts and leaves do not depend on the executor.
@@ -88,16 +91,17 @@ def simulate_ranges(job: Job, executor: Executor, on_share: Callable[[float], No
         job: the inputs.
         executor: simulates the ranges; one whose worker dies is simulated again.
         on_share: receives the share of the work that is done.
+        watch: shows the ranges to those who watch the run.
     """
     folder, ranges = job.folder.with_name(PARTS).resolve(), split_ranges(len(job.devices))
     if not isinstance(executor, InProcessExecutor):
-        inputs, count = executor.share((job, folder)), len(ranges)
+        inputs, count = executor.share((job, folder, watch)), len(ranges)
         leaves = map_tasks(
             executor, simulate_range, ranges, inputs, on_done=lambda done: on_share(done / count)
         )
         return list(leaves)
     with fewer_gc_runs():
-        simulator, leaves_here = RangeSimulator(job, folder), list[Leaf]()
+        simulator, leaves_here = RangeSimulator(job, folder, watch), list[Leaf]()
         for devices in ranges:
             report = partial(_add_share, on_share, len(leaves_here), len(ranges))
             leaves_here.append(simulator.simulate(devices, report))
@@ -112,7 +116,7 @@ _SIMULATORS: dict[str, RangeSimulator] = {}
 """The simulator of this worker process, by the key of its inputs."""
 
 
-def simulate_range(inputs: SharedValue[tuple[Job, Path]], devices: DeviceRange) -> Leaf:
+def simulate_range(inputs: SharedValue[tuple[Job, Path, RangeWatch | None]], devices: DeviceRange) -> Leaf:
     """Simulate a range in this worker process, and return its leaf."""
     with fewer_gc_runs():
         if inputs.key not in _SIMULATORS:

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from emulator.replay.replay import Playback
 from emulator.report.page import write_report
 from emulator.run_directory.event_parts import Leaf
 from emulator.run_directory.event_split import draft_rows, split_rows
-from emulator.run_directory.layout import EVENTS, SCENARIO, new_run_directory, write_summary
+from emulator.run_directory.layout import EVENTS, SCENARIO, RunDraft, new_run_directory, write_summary
 from emulator.run_directory.model_note import NOTE, write_model_note
 from emulator.runner.broker import MANAGED, RunBroker, open_broker
 from emulator.runner.observer import RunObserver
@@ -33,8 +34,10 @@ from emulator.runner.ranges import PARTS, check_executor, check_shards, range_ex
 from emulator.runner.resolved_scenario import resolve_scenario, write_scenario
 from emulator.runner.results import write_results
 from emulator.runner.titles import recommender_or_warning
+from emulator.runner.watched_run import WatchedObserver, watched_run
 from emulator.simulation.engines import check_engine, must_compile
 from emulator.simulation.job import Job, PreparedJob, prepare
+from emulator.simulation.live_hooks import NOT_WATCHED, LiveHooks
 from emulator.simulation.simulation import Outcome, Simulation
 from emulator.simulation.trace_files import TraceFiles, read_trace_files
 from emulator.space.check_space import check_space, describe_size
@@ -69,6 +72,8 @@ class RunOptions:
     """True to write the report, some megabytes per run."""
     force: bool = False
     """True to start where disk or memory will not suffice."""
+    watched: bool = False
+    """True to let pages show the run while it lasts, and steer it."""
 
 
 @dataclass(frozen=True)
@@ -116,36 +121,61 @@ def run(
     with (
         open_broker(scenario, options.broker or scenario.broker, observer.on_warning) as broker,
         new_run_directory(options.out, name, scenario.seed, datetime.now()) as draft,
+        _watched(draft.folder, scenario, devices, observer, options) as told,
         range_executor(_workers(options), devices, options.executor) as executor,
     ):
         executor.check_folder(draft.folder)
-        traces = TraceFiles() if replay else read_trace_files(scenario.fleet, scenario.stop_time)
-        for warning in (*traces.warnings, *_check_space(scenario, traces, options, executor, replay)):
-            observer.on_warning(warning)
-        prepared = prepare(
-            scenario,
-            options.store,
-            draft.folder / ".shard-0",
-            on_training=observer.on_training,
-            on_model=observer.on_model,
-            traces=traces,
-            replay=replay,
-        )
-        for mismatch in replay.mismatches(prepared.models[0].store.version) if replay else ():
-            observer.on_warning(mismatch)
-        write_scenario(draft.folder, scenario)
-        write_model_note(draft.folder, options.store, [model.store.version for model in prepared.models])
-        draft.keep()
-        summary = _simulate_and_write(draft.folder, prepared, options, broker, executor, observer)
-        if options.report:
-            recommend, no_titles = recommender_or_warning(
-                scenario.data, prepared.models[0], prepared.job.devices
-            )
-            if no_titles is not None:
-                observer.on_warning(no_titles)
-            write_report(draft.folder, executor, recommend)
-        (draft.folder / NOTE).unlink()
+        summary = _run_in(draft, scenario, options, broker, executor, told, replay)
     return RunResult(draft.final, summary)
+
+
+@contextmanager
+def _watched(
+    folder: Path, scenario: Scenario, devices: int, observer: RunObserver, options: RunOptions
+) -> Iterator[RunObserver]:
+    """Yield the observer of a run, with its live side where the run is watched."""
+    if not options.watched:
+        yield observer
+        return
+    with watched_run(folder, scenario, devices, observer) as told:
+        yield told
+
+
+def _run_in(
+    draft: RunDraft,
+    scenario: Scenario,
+    options: RunOptions,
+    broker: RunBroker | None,
+    executor: Executor,
+    observer: RunObserver,
+    replay: Playback | None,
+) -> dict[str, object]:
+    """Prepare the job, simulate it and write its run directory; return the summary."""
+    traces = TraceFiles() if replay else read_trace_files(scenario.fleet, scenario.stop_time)
+    for warning in (*traces.warnings, *_check_space(scenario, traces, options, executor, replay)):
+        observer.on_warning(warning)
+    prepared = prepare(
+        scenario,
+        options.store,
+        draft.folder / ".shard-0",
+        on_training=observer.on_training,
+        on_model=observer.on_model,
+        traces=traces,
+        replay=replay,
+    )
+    for mismatch in replay.mismatches(prepared.models[0].store.version) if replay else ():
+        observer.on_warning(mismatch)
+    write_scenario(draft.folder, scenario)
+    write_model_note(draft.folder, options.store, [model.store.version for model in prepared.models])
+    draft.keep()
+    summary = _simulate_and_write(draft.folder, prepared, options, broker, executor, observer)
+    if options.report:
+        recommend, no_titles = recommender_or_warning(scenario.data, prepared.models[0], prepared.job.devices)
+        if no_titles is not None:
+            observer.on_warning(no_titles)
+        write_report(draft.folder, executor, recommend)
+    (draft.folder / NOTE).unlink()
+    return summary
 
 
 def _workers(options: RunOptions) -> int | None:
@@ -223,7 +253,10 @@ def _simulate_ranges(
     stop_ns, started_s = int(job.scenario.stop_time), time.monotonic()
     if must_compile(job.scenario, is_replay=job.replay is not None):
         observer.on_compiling()
-    leaves = simulate_ranges(job, executor, lambda share: observer.on_progress(int(share * stop_ns), stop_ns))
+    watch = observer.range_watch() if isinstance(observer, WatchedObserver) else None
+    leaves = simulate_ranges(
+        job, executor, lambda share: observer.on_progress(int(share * stop_ns), stop_ns), watch
+    )
     outcome = Outcome(time.monotonic() - started_s, None)
     (folder / PARTS).rename(folder / EVENTS)
     return outcome, leaves
@@ -238,8 +271,9 @@ def _simulate(
     def progress(now_ns: int) -> None:
         observer.on_progress(min(now_ns, stop_ns), stop_ns)
 
+    live = observer.hooks() if isinstance(observer, WatchedObserver) else NOT_WATCHED
     if broker is None:
-        return Simulation(job, progress).run_virtual(), [job.folder]
+        return Simulation(job, progress).run_virtual(live), [job.folder]
     if job.scenario.clock == "realtime":
         return _run_realtime(job, options, broker, stores, observer)
     simulation = Simulation(job, progress)
@@ -249,10 +283,11 @@ def _simulate(
             broker.check()
             cloud.check()
 
-        on_status = (lambda status: observer.on_status(status, stop_ns)) if observer.wants_status else None
+        if live is NOT_WATCHED and observer.wants_status:
+            live = LiveHooks(lambda status: observer.on_status(status, stop_ns))
         connection = broker.endpoint.connection(Role.FLEET, f"fleet-{job.fleet}")
         try:
-            return run_interruptibly(simulation.run_lockstep(connection, check, on_status)), [job.folder]
+            return run_interruptibly(simulation.run_lockstep(connection, check, live)), [job.folder]
         except NoAnswerError as error:
             raise NoAnswerError(f"{error}. At its end {cloud.stop_and_summarise()}") from error
 

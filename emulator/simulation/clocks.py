@@ -19,6 +19,7 @@ from typing import Protocol
 from cloud.service.model_versions import ModelVersions
 from devices.simulated.clock import Clock
 from devices.simulated.exchange import Exchange, Publisher, Transport
+from emulator.live.pause import LOOK_EVERY_S, Pause
 from wire.errors import NoAnswerError, RemoteProtocolError, RunError
 from wire.no_answer import no_answer_text
 
@@ -160,21 +161,28 @@ class Cell:
         return self.env.peek() == math.inf and self._barriers.earliest() == math.inf
 
 
-def run_virtual(clocks: Iterable[Clock], after_turn: Progress) -> None:
+def run_virtual(clocks: Iterable[Clock], after_turn: Progress, pause: Pause | None = None) -> None:
     """Run every environment to its end, one after the other.
 
     Args:
         clocks: of the cells; the next one is made when the one before has ended.
         after_turn: called from time to time with the time that the cell has reached.
+        pause: tells whether to wait.
     """
     for clock in clocks:
         while clock.advance(20 * STEPS_AT_ONCE):
             after_turn(clock.now_ns)
+            if pause is not None:
+                pause.wait()
         after_turn(clock.now_ns)
 
 
 async def run_lockstep(
-    cells: Sequence[Cell], remote: RemoteTransport, after_turn: Progress, check: Callable[[], None]
+    cells: Sequence[Cell],
+    remote: RemoteTransport,
+    after_turn: Progress,
+    check: Callable[[], None],
+    pause: Pause | None = None,
 ) -> None:
     """Run all cells to their end, in turns.
 
@@ -183,6 +191,7 @@ async def run_lockstep(
         remote: the transport that carries their messages.
         after_turn: called from time to time with the time that all cells have reached.
         check: raises if a process that the run needs has died.
+        pause: tells whether to wait.
 
     Raises:
         SilenceError: no answer came for a long time.
@@ -197,6 +206,11 @@ async def run_lockstep(
             last_step = time.monotonic()
             after_turn(int(min([cell.env.now_ns for cell in running or cells])))
             await asyncio.sleep(0)
+            while pause is not None and pause.is_on():
+                check()
+                remote.check()
+                await asyncio.sleep(LOOK_EVERY_S)
+                last_step = time.monotonic()
         elif running:
             await _wait(remote, last_step, check)
 

@@ -96,8 +96,8 @@ def simulate_all(
     devices: Sequence[DeviceSpec],
     simulate_in_simpy: Callable[[Sequence[DeviceSpec]], FleetLog],
     log: FleetLog,
-) -> Iterator[float]:
-    """Simulate some of *devices* at a time; yield the share that is done.
+) -> Iterator[tuple[int, float]]:
+    """Simulate some of *devices* at a time; yield the index of the first of them, and the share that is done.
 
     Args:
         kernel: the kernel.
@@ -114,7 +114,7 @@ def simulate_all(
         members = devices[at : at + KERNEL_DEVICES]
         for name, rows in simulate_audited(kernel, members, exact_rows).items():
             log.tables[name].extend(rows)
-        yield (at + len(members)) / len(devices)
+        yield at, (at + len(members)) / len(devices)
 
 
 def simulate_audited(

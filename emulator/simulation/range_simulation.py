@@ -11,13 +11,14 @@ from pathlib import Path
 
 from devices.simulated.clock import Clock
 from devices.simulated.roster import DeviceRange, DeviceSpec
+from emulator.live.range_watch import RangeWatch
 from emulator.run_directory.event_parts import Leaf, RangeWriter
 from emulator.run_directory.run_tables import write_table
 from emulator.simulation.clocks import InMemoryTransport, run_virtual
 from emulator.simulation.device_rows import device_rows
 from emulator.simulation.engines import uses_kernel
 from emulator.simulation.job import Job
-from emulator.simulation.kernel_run import simulate_all
+from emulator.simulation.kernel_run import KERNEL_DEVICES, simulate_all
 from emulator.simulation.simulation import VIRTUAL_CELL, Simulation
 
 DEVICES = "devices"
@@ -30,11 +31,13 @@ class RangeSimulator:
     Args:
         job: the inputs.
         folder: gets the parts; all workers of a run have the same.
+        watch: shows the ranges to those who watch the run; None: nobody does.
     """
 
-    def __init__(self, job: Job, folder: Path) -> None:
+    def __init__(self, job: Job, folder: Path, watch: RangeWatch | None = None) -> None:
         self._job = job
         self._folder = folder
+        self._watch = watch
         folder.mkdir(parents=True, exist_ok=True)
         self.simulation = Simulation(job, lambda _: None)
 
@@ -75,17 +78,18 @@ class RangeSimulator:
         try:
             if uses_kernel(self._job.scenario, is_replay=self._job.replay is not None):
                 simulation = self.simulation
-                for share in simulate_all(
+                for first, share in simulate_all(
                     simulation.kernel, specs, simulation.simulate_in_simpy, simulation.log
                 ):
-                    writer.add(simulation.drain())
+                    self._add(writer, devices, specs, slice(first, first + KERNEL_DEVICES))
                     on_share(share)
                 return writer.close()
             for first in range(0, len(specs), VIRTUAL_CELL):
                 cell, clock = specs[first : first + VIRTUAL_CELL], Clock()
                 self.simulation.start_devices(clock, transport, cell)
-                run_virtual([clock], partial(self._report, on_share, first, len(cell), len(specs)))
-                writer.add(self.simulation.drain())
+                report = partial(self._report, on_share, first, len(cell), len(specs))
+                run_virtual([clock], report, None if self._watch is None else self._watch.pause)
+                self._add(writer, devices, specs, slice(first, first + VIRTUAL_CELL))
             return writer.close()
         except BaseException:
             with suppress(Exception):
@@ -93,6 +97,16 @@ class RangeSimulator:
             with suppress(Exception):
                 writer.abandon()
             raise
+
+    def _add(
+        self, writer: RangeWriter, devices: DeviceRange, specs: Sequence[DeviceSpec], part: slice
+    ) -> None:
+        """Write the rows of a part of the range, and show them to those who watch."""
+        rows = self.simulation.drain()
+        writer.add(rows)
+        if self._watch is not None:
+            self._watch.add(devices, specs[part], rows, is_last=part.stop >= len(specs))
+            self._watch.pause.wait()
 
     def _report(
         self, on_share: Callable[[float], None], done: int, cell: int, devices: int, now_ns: int

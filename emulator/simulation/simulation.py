@@ -33,7 +33,6 @@ from devices.simulated.visit_process import VisitContext
 from devices.timeline.faults import CloudFault, FaultWindow
 from devices.timeline.timeline import Timeline
 from emulator.metrics.device_table import DeviceTable, build_device_table
-from emulator.metrics.live_status import LiveCounters, LiveStatus
 from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.event_log import EventLogWriter
 from emulator.simulation.abort_monitor import AbortedError, AbortMonitor
@@ -43,6 +42,7 @@ from emulator.simulation.evaluation import full_prefixes, qualities_by_user
 from emulator.simulation.garbage_collection import fewer_gc_runs
 from emulator.simulation.job import Job, fleet_config
 from emulator.simulation.kernel_run import make_kernel
+from emulator.simulation.live_hooks import NOT_WATCHED, LiveHooks, status_updates
 from emulator.simulation.whole_table import make_visit_context
 from scenarios.language.scenario import Scenario
 from scenarios.language.thresholds import rules_of
@@ -139,15 +139,15 @@ class Simulation:
             # Received blocks are compared with these: the quality of a layer is then that of the blocks held.
             self._block_cache.preload(store.version, number, prefix)
 
-    def run_virtual(self) -> Outcome:
-        """Run in memory, all devices together: they share something."""
+    def run_virtual(self, live: LiveHooks = NOT_WATCHED) -> Outcome:
+        """Run in memory, all devices together: they share something; *live* are hooks of those who watch."""
         started = time.monotonic()
-        aborted_ns = None
+        aborted_ns, after_turn = None, self._after_turn_of(live)
         with fewer_gc_runs(), self.keep_log_on_error():
             clock = Clock()
             try:
                 self.start_devices(clock, InMemoryTransport(self.versions), self.job.devices)
-                run_virtual([clock], self._after_turn)
+                run_virtual([clock], after_turn, live.pause)
             except AbortedError as aborted:
                 aborted_ns = aborted.t_ns
             return self._finish(started, None, aborted_ns)
@@ -190,22 +190,20 @@ class Simulation:
         self,
         connection: Connection,
         check: Callable[[], None],
-        on_status: Callable[[LiveStatus], None] | None = None,
+        live: LiveHooks = NOT_WATCHED,
     ) -> Outcome:
         """Run through a broker.
 
         Args:
             connection: the broker, as the fleet.
             check: raises if the broker or the cloud has died for good.
-            on_status: receives the live status once a second, if it is not None.
+            live: hooks of those who watch.
         """
         gateway = Gateway(connection, self.job.fleet)
         with self.keep_log_on_error():
-            return await self._run_through(gateway, check, on_status)
+            return await self._run_through(gateway, check, live)
 
-    async def _run_through(
-        self, gateway: Gateway, check: Callable[[], None], on_status: Callable[[LiveStatus], None] | None
-    ) -> Outcome:
+    async def _run_through(self, gateway: Gateway, check: Callable[[], None], live: LiveHooks) -> Outcome:
         async with gateway.running():
             await self.wait_for_model(gateway, check)
             cells = []
@@ -215,10 +213,10 @@ class Simulation:
                 self.start_devices(clock, barriers, self.job.devices[number::count], publisher=gateway)
                 cells.append(Cell(clock, barriers))
             started, aborted_ns = time.monotonic(), None
-            after_turn = self._after_turn if on_status is None else self._live_updates(on_status, started)
+            after_turn = self._after_turn_of(live)
             with fewer_gc_runs():
                 try:
-                    await run_lockstep(cells, gateway, after_turn, check)
+                    await run_lockstep(cells, gateway, after_turn, check, live.pause)
                 except AbortedError as aborted:
                     aborted_ns = aborted.t_ns
             outcome = self._finish(started, gateway.counts["sent_again"], aborted_ns)
@@ -361,22 +359,15 @@ class Simulation:
             cloud = QueueingCloud(clock, settings, stream(scenario.seed, "cloud"), windows)
         return cloud_as_recorded(clock, recorded, cloud, in_turn=scenario.cloud.workers is not None)
 
-    def _live_updates(
-        self, on_status: Callable[[LiveStatus], None], started_s: float
-    ) -> Callable[[int], None]:
-        """Return an after-turn callback that also reports the live status once a second."""
-        counters = LiveCounters([device.number for device in self.job.devices])
-        self.writer.on_rows = counters.add_rows
-        last_s, stop_ns = started_s, int(self.job.scenario.stop_time)
+    def _after_turn_of(self, live: LiveHooks) -> Callable[[int], None]:
+        """Return the callback after a turn, with that of those who watch."""
+        if live.on_status is None:
+            return self._after_turn
+        report = status_updates(self.job, self.writer, self.log, live.on_status)
 
         def after_turn(now_ns: int) -> None:
-            nonlocal last_s
             self._after_turn(now_ns)
-            now_s = time.monotonic()
-            if now_s - last_s >= 1.0:
-                last_s = now_s
-                self.writer.flush(self.log, at_least=1)
-                on_status(counters.snapshot(min(now_ns, stop_ns), now_s - started_s, connections=1))
+            report(now_ns)
 
         return after_turn
 

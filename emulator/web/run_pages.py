@@ -9,14 +9,11 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
-from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from emulator.compare.compare_runs import compare_runs
@@ -39,8 +36,9 @@ from emulator.run_directory.run_files import RunFiles
 from emulator.sweep.exports import sweep_means
 from emulator.sweep.table import broken_thresholds, read_sweep_table
 from emulator.web.device_charts import device_history
-from emulator.web.guard import OwnPagesOnly
+from emulator.web.live_library import LiveLibrary
 from emulator.web.run_library import RunLibrary
+from emulator.web.templates_of_ui import TEMPLATES
 from scenarios.language.thresholds import shown_value
 from wire.errors import InputError
 from wire.units import approximate_bytes
@@ -58,42 +56,36 @@ GROUP_COLUMNS: Final = {
 """The metrics of groups and devices, with their headings."""
 _PLACE: Final = {metric.name: place for place, metric in enumerate(COMPARED_METRICS)}
 
-_TEMPLATES: Final = Environment(
-    loader=PackageLoader("emulator.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-)
-
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
-def runs_app(library: RunLibrary, hosts: tuple[str, ...]) -> Starlette:
-    """Return the application.
+def run_routes(library: RunLibrary, live: LiveLibrary) -> list[BaseRoute]:
+    """Return the routes.
 
     Args:
         library: the runs.
-        hosts: host names of the server.
+        live: those under way, for the first page.
     """
-    pages = _Pages(library)
-    return Starlette(
-        routes=[
-            Route("/", pages.answer(pages.index)),
-            Route("/compare", pages.answer(pages.compare)),
-            Route("/sweeps/{name}", pages.answer(pages.sweep)),
-            Route("/report/{name:path}", pages.answer(pages.report)),
-            Route("/group/{name:path}", pages.answer(pages.group)),
-            Route("/device/{name:path}", pages.answer(pages.device)),
-            Route("/run/{name:path}", pages.answer(pages.run)),
-            Route("/plotly.js", lambda _: Response(get_plotlyjs(), media_type="text/javascript")),
-            Mount("/pages", StaticFiles(directory=PAGES)),
-        ],
-        middleware=[Middleware(OwnPagesOnly, hosts=hosts)],
-    )
+    pages = _Pages(library, live)
+    return [
+        Route("/", pages.answer(pages.index)),
+        Route("/compare", pages.answer(pages.compare)),
+        Route("/sweeps/{name}", pages.answer(pages.sweep)),
+        Route("/report/{name:path}", pages.answer(pages.report)),
+        Route("/group/{name:path}", pages.answer(pages.group)),
+        Route("/device/{name:path}", pages.answer(pages.device)),
+        Route("/run/{name:path}", pages.answer(pages.run)),
+        Route("/plotly.js", lambda _: Response(get_plotlyjs(), media_type="text/javascript")),
+        Mount("/pages", StaticFiles(directory=PAGES)),
+    ]
 
 
 class _Pages:
     """The pages, each a function from a request to a response; they read files, so threads run them."""
 
-    def __init__(self, library: RunLibrary) -> None:
+    def __init__(self, library: RunLibrary, live: LiveLibrary) -> None:
         self._library = library
+        self._live = live
 
     def answer(self, page: Callable[[Request], Response]) -> Callable[[Request], Any]:
         """Return an endpoint that answers with *page*; a user's mistake is a page of one line."""
@@ -119,7 +111,7 @@ class _Pages:
         ]
         return _page(
             "index.html", title="Runs", folder=str(self._library.folder), runs=runs,
-            sweeps=self._library.sweeps(),
+            sweeps=self._library.sweeps(), running=self._live.running(),
         )  # fmt: skip
 
     def run(self, request: Request) -> Response:
@@ -228,7 +220,7 @@ def _sweep_chart(number: int, panel: ChartPanel) -> dict[str, object]:
 
 
 def _page(template: str, *, status: int = 200, **values: object) -> Response:
-    return HTMLResponse(_TEMPLATES.get_template(template).render(**values), status_code=status)
+    return HTMLResponse(TEMPLATES.get_template(template).render(**values), status_code=status)
 
 
 def _csv(head: Sequence[str], rows: Sequence[Sequence[object]], name: str) -> Response:

@@ -1,0 +1,104 @@
+"""The pages of runs under way: live figures as server-sent events, and commands to the runs."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from emulator.live.live_folder import LiveCommand
+from emulator.web.live_library import LiveLibrary
+from emulator.web.templates_of_ui import TEMPLATES
+from wire.errors import InputError
+
+LOOK_EVERY_S: Final = 0.5
+SPEAK_EVERY_S: Final = 3.0
+"""A page hears the server at least so often: then it knows that the server is there."""
+MOST_BODY_BYTES: Final = 2**20
+
+
+def live_routes(library: LiveLibrary) -> list[Route]:
+    """Return the routes.
+
+    Args:
+        library: the runs under way.
+    """
+    pages = _LivePages(library)
+    return [
+        Route("/live", pages.newest),
+        Route("/live/{name}", pages.page),
+        Route("/live/{name}/events", pages.events),
+        Route("/live/{name}/commands", posted(pages.command), methods=["POST"]),
+    ]
+
+
+def posted(action: Callable[[Request, bytes], Response]) -> Callable[[Request], Any]:
+    """Return an endpoint that does *action* with the JSON that a page of ours has posted.
+
+    A form of another page cannot send JSON, even from a browser that names no origin.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        if request.headers.get("content-type", "").partition(";")[0] != "application/json":
+            return JSONResponse({"error": "the content must be application/json"}, status_code=415)
+        if int(request.headers.get("content-length", MOST_BODY_BYTES + 1)) > MOST_BODY_BYTES:
+            return JSONResponse({"error": f"more than {MOST_BODY_BYTES} bytes"}, status_code=413)
+        try:
+            return await run_in_threadpool(action, request, await request.body())
+        except InputError as error:
+            return JSONResponse({"error": str(error)}, status_code=400)
+
+    return endpoint
+
+
+class _LivePages:
+    def __init__(self, library: LiveLibrary) -> None:
+        self._library = library
+
+    async def newest(self, _: Request) -> Response:
+        """Lead to the run that has begun last, as soon as there is one."""
+        running = [run for run in await run_in_threadpool(self._library.running) if run.status == "running"]
+        if running:
+            return RedirectResponse(f"/live/{running[0].name}", status_code=303)
+        return HTMLResponse(TEMPLATES.get_template("waiting.html").render(title="The run begins"))
+
+    async def page(self, request: Request) -> Response:
+        """Show a run; its figures come as events."""
+        name = request.path_params["name"]
+        return HTMLResponse(TEMPLATES.get_template("live.html").render(title=name, name=name))
+
+    async def events(self, request: Request) -> Response:
+        """Send the state of a run again and again."""
+        name = request.path_params["name"]
+        try:
+            self._library.live_folder(name)
+        except InputError as error:
+            return JSONResponse({"error": str(error)}, status_code=404)
+        return StreamingResponse(
+            self._messages(name), media_type="text/event-stream", headers={"cache-control": "no-store"}
+        )
+
+    async def _messages(self, name: str) -> AsyncIterator[bytes]:
+        last, spoken_s = b"", 0.0
+        while True:
+            message = await run_in_threadpool(self._library.message, name)
+            now_s = time.monotonic()
+            if message != last or now_s - spoken_s >= SPEAK_EVERY_S:
+                last, spoken_s = message, now_s
+                yield b"data: " + message + b"\n\n"
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def command(self, request: Request, body: bytes) -> Response:
+        """Pass a command on to a run."""
+        folder = self._library.live_folder(request.path_params["name"])
+        try:
+            command = msgspec.json.decode(body, type=LiveCommand)
+        except msgspec.DecodeError as error:
+            raise InputError(str(error)) from None
+        folder.send(command)
+        return JSONResponse({"taken": True})
