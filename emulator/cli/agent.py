@@ -15,7 +15,15 @@ from devices.standalone.device import RealDevice
 from devices.standalone.saved_state import check_files
 from devices.standalone.settings import DeviceSettings
 from devices.traces.procfs import read_proc
-from emulator.cli.options import default, duration_option, name_option, path_option, share_option, size_option
+from emulator.cli.options import (
+    default,
+    duration_option,
+    name_option,
+    path_option,
+    quiet_option,
+    share_option,
+    size_option,
+)
 from emulator.cli.service_options import BrokerUrl, FleetName, MetricsHost, MetricsPort
 from emulator.processes.interrupts import SIGNALS
 from wire.errors import InputError
@@ -25,6 +33,7 @@ from wire.topics import Role
 from wire.units import NS_PER_S, Bytes, Duration, Share
 
 LOG: Final = logging.getLogger("peelfleet.agent")
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 MaxPart = Annotated[
@@ -66,6 +75,7 @@ def agent(
     give_up_after: Annotated[
         Duration, duration_option("With --once: longest time to wait for it.")
     ] = default("45 s"),
+    quiet: Annotated[bool, quiet_option("Log warnings and errors only.")] = False,
 ) -> None:
     """Run as one device: keep this machine's PEE inside its own memory; see docs/agent.md."""
     if (user is None) == (group is None):
@@ -74,6 +84,7 @@ def agent(
         raise InputError(
             "--pee needs --user, or --interactions: without the user's vector nothing can be ranked"
         )
+    logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, format=LOG_FORMAT)
     check_files(pee, state)
     if interactions is not None:
         check_interactions(interactions, pee)
@@ -121,7 +132,6 @@ def run_agent(
         InputError: the memory cannot be read.
         RunError: the broker refuses the device, or no PEE came in time.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     current_budget()  # an error shows now, and not only when the broker answers
     device = RealDevice(
         settings, replace(connection, persistent=True), current_budget, random.Random().random

@@ -33,6 +33,7 @@ from emulator.cli.options import (
     name_option,
     overrides,
     path_option,
+    quiet_option,
     wrong,
 )
 from emulator.cli.service_options import BrokerUrl, MetricsHost, MetricsPort
@@ -114,6 +115,8 @@ class ShardOptions:
     """A run has started this process: it sends the start time, and reads the status."""
     run: str | None = None
     """A name that all shards of the run share; None: it has none."""
+    quiet: bool = False
+    """Show no progress."""
 
 
 def devices(
@@ -156,13 +159,14 @@ def devices(
     run: Annotated[
         str | None, name_option("A name that the shards of one run share: `gather` mixes no two.")
     ] = None,
+    quiet: Annotated[bool, quiet_option("Print only the folder of the shard; no progress.")] = False,
 ) -> None:
     """Run a part of a scenario's fleet in real time, on a broker that a cloud serves; see `gather`."""
     resolved = load(scenario, overrides(set_, seed=seed, clock="realtime"))
     options = ShardOptions(
         broker=broker, position=shard, out=out, data=data, store=store, credentials=credentials,
         fleet=fleet, start_at=start_at, first_seq=first_seq, may_be_late=may_be_late,
-        supervised=supervised, run=run,
+        supervised=supervised, run=run, quiet=quiet,
     )  # fmt: skip
     with (
         fleet_metrics(resolved, metrics_host, metrics_port) as metrics,
@@ -182,7 +186,7 @@ def progress_callbacks(
         yield _ignore, _write_status
         return
     stop_ns = int(scenario.stop_time)
-    with run_display(metrics, None, quiet=False) as display:
+    with run_display(metrics, None, quiet=options.quiet) as display:
         yield display.on_training, lambda status: display.on_status(status, stop_ns)
 
 

@@ -1,19 +1,16 @@
 """``peelfleet evaluate``: quality against bytes of policies and baselines, as a table and a figure."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
+import msgspec
 import typer
-from rich import box
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from emulator.cli.export_files import FigureFiles, TableFiles, check_files, write_files
-from emulator.cli.options import Data, Overrides, Store, default, wrong
+from emulator.cli.options import Data, Json, Overrides, Store, default, quiet_option, wrong
 from emulator.cli.terminal import RunDisplay
-from emulator.cli.terminal_width import fits, plain_for, print_line, wide_terminal
+from emulator.cli.terminal_width import wide_terminal
+from emulator.cli.text_table import TextTable, print_table
 from emulator.evaluation.observer import EvaluationObserver
 from emulator.exports.printed_table import PrintedTable
 from emulator.simulation.model_cache import TRAIN_MODULES
@@ -97,6 +94,8 @@ def evaluate(
     data: Data = None,
     store: Store = None,
     jobs: Jobs = 1,
+    json: Json = False,
+    quiet: Annotated[bool, quiet_option("Print the tables only; no progress.")] = False,
 ) -> None:
     """Compare the quality of policies and baselines at equal bytes, without a fleet.
 
@@ -108,19 +107,24 @@ def evaluate(
         from emulator.evaluation.results import check_metrics
     check_metrics(metrics)
     loaded = [load(path, set_ or []) for path in scenario]
-    with RunDisplay() as display:
+    with RunDisplay(quiet=quiet) as display:
         found = evaluate_policies(
             loaded, budgets, policies, seeds, vary=vary, mask=mask, data=data, store=store, jobs=jobs,
             observer=EvaluationDisplay(display),
         )  # fmt: skip
-    terminal = wide_terminal()
-    for printed in found.printed(metrics, shares=shares):
-        show_table(terminal, printed)
+    if json:
+        described = {"data": found.data, "over": found.over, "rows": found.rows}
+        typer.echo(msgspec.json.encode(described).decode())
+    else:
+        terminal = wide_terminal()
+        for printed in found.printed(metrics, shares=shares):
+            print_table(terminal, text_table(printed))
     write_files(
         table,
         figure,
         lambda file: found.write_table(file, metrics, shares=shares),
         lambda file: found.write_figure(file, metrics, shares=shares),
+        names=not json,
     )
 
 
@@ -143,30 +147,11 @@ class EvaluationDisplay(EvaluationObserver):
         self._display.on_training("measure", done, total, f"{done} of {total} policies and seeds")
 
 
-def show_table(terminal: Console, printed: PrintedTable) -> None:
-    """Print *printed*, as lines where the terminal is too narrow for it."""
-    caption = plain_for(terminal, printed.caption)
-    shown = Table(box=box.SIMPLE_HEAD)
-    shown.add_column(printed.corner, no_wrap=True)
-    for column in printed.columns:
-        shown.add_column(escape(column), justify="right", no_wrap=True)
-    for name, row in printed.rows.items():
-        shown.add_row(escape(name), *(plain_for(terminal, cell.text()) for cell in row))
-    if fits(terminal, shown):
-        terminal.print(shown)
-    else:
-        for line in _lines(printed):
-            print_line(terminal, plain_for(terminal, line))
-    print_line(terminal, f"{caption}\n")
-
-
-def _lines(printed: PrintedTable) -> Sequence[str]:
-    wide = max(map(len, printed.columns), default=0)
-    return [
-        line
-        for name, row in printed.rows.items()
-        for line in [
-            name,
-            *(f"    {at:<{wide}}  {cell.text()}" for at, cell in zip(printed.columns, row, strict=True)),
-        ]
-    ]
+def text_table(printed: PrintedTable) -> TextTable:
+    """Return *printed* for the terminal."""
+    return TextTable(
+        title="",
+        head=(printed.corner, *printed.columns),
+        rows=[(name, *(cell.text() for cell in row)) for name, row in printed.rows.items()],
+        caption=printed.caption,
+    )

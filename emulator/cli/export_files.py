@@ -4,8 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
+from rich.console import Console
+
 from emulator.cli.options import path_option
-from emulator.cli.terminal_width import print_line, wide_terminal
+from emulator.cli.terminal_width import print_line
 from emulator.exports.figure_file import check_figure_file
 from emulator.exports.table_file import check_table_file
 
@@ -34,9 +36,11 @@ def write_files(
     figures: Sequence[Path] | None,
     write_table: Callable[[Path], None],
     write_figure: Callable[[Path], None],
+    *,
+    names: bool = True,
 ) -> None:
-    """Write the files, and print their names."""
-    terminal = wide_terminal()
+    """Write the files, and print their *names*."""
+    terminal = Console(quiet=not names)
     for file in tables or ():
         write_table(file)
         print_line(terminal, f"table: {file}")

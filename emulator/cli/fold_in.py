@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import numpy as np
 import typer
 
@@ -11,7 +12,7 @@ from cloud.blocks.fold_in import KnownUsers, add_users
 from cloud.blocks.fold_in import fold_in as fold_users_in
 from cloud.blocks.store import load_store, save_store
 from devices.recommender.scoring import whole_table
-from emulator.cli.options import path_option
+from emulator.cli.options import Json, path_option, quiet_option
 from emulator.simulation.evaluation import full_prefixes
 from wire.errors import InputError
 from wire.input_files import read_at_most
@@ -26,6 +27,8 @@ def fold_in(
     store: Annotated[Path, typer.Argument(help="The folder of a block store.", show_default=False)],
     interactions: Annotated[Path, path_option("CSV file: a user and the number of an item in each line.")],
     out: Annotated[Path, path_option("Folder of the new store.", "--out", "-o")],
+    json: Json = False,
+    quiet: Annotated[bool, quiet_option("Print no line for each new user.")] = False,
 ) -> None:
     """Write a block store with new users: group and vector of each from the items that the user has met."""
     if out.exists():
@@ -37,10 +40,25 @@ def fold_in(
     users = fold_users_in(KnownUsers.of(model), lambda group: whole_table(prefixes[group]), met)
     later = add_users(model, users)
     save_store(later, out)
+    groups = users.groups.tolist()
+    if json:
+        described = {
+            "store": str(out),
+            "model_version": later.version,
+            "users": later.users,
+            "new_users": [
+                {"user": number, "name": name, "user_group": group, "items": len(met[number - model.users])}
+                for number, (name, group) in enumerate(zip(names, groups, strict=True), model.users)
+            ],
+        }
+        typer.echo(msgspec.json.encode(described).decode())
+        return
     typer.echo(
         f"{printable(out)}: version {later.version}, {later.users:,} users, {len(names):,} of them new"
     )
-    for number, (name, group) in enumerate(zip(names, users.groups.tolist(), strict=True), model.users):
+    if quiet:
+        return
+    for number, (name, group) in enumerate(zip(names, groups, strict=True), model.users):
         typer.echo(f"user {number}: {printable(name)}, group {group}, {len(met[number - model.users])} items")
 
 

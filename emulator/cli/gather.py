@@ -12,7 +12,7 @@ import typer
 from devices.event_log import COLUMNS
 from devices.simulated.roster import count_devices
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
-from emulator.cli.options import Data, Out, Store
+from emulator.cli.options import Data, Out, RunJson, RunQuiet, Store
 from emulator.cli.terminal import RunDisplay
 from emulator.metrics.realtime_measurements import (
     ExpectedTimes,
@@ -26,6 +26,7 @@ from emulator.report.page import write_report
 from emulator.run_directory.event_log import JOURNAL, read_draft_rows
 from emulator.run_directory.event_split import draft_rows, split_rows
 from emulator.run_directory.layout import EVENTS, SCENARIO, new_run_directory, read_scenario
+from emulator.runner.observer import RunObserver
 from emulator.runner.ranges import range_executor
 from emulator.runner.resolved_scenario import write_scenario
 from emulator.runner.results import write_results
@@ -50,16 +51,28 @@ def gather(
     out: Out = Path("runs"),
     data: Data = None,
     store: Store = None,
+    json: RunJson = False,
+    quiet: RunQuiet = False,
 ) -> None:
     """Make a run directory of the shards of a fleet that ran on several machines."""
-    finished = gather_shards(shards, out, data, store)
-    RunDisplay().show(finished)
+    with RunDisplay(quiet=quiet) as display:
+        finished = gather_shards(shards, out, data, store, display)
+    display.show(finished, json=json)
     if not finished.passed:
         raise typer.Exit(THRESHOLD_BROKE)
 
 
-def gather_shards(folders: Sequence[Path], out: Path, data: Path | None, store: Path | None) -> RunResult:
+def gather_shards(
+    folders: Sequence[Path], out: Path, data: Path | None, store: Path | None, observer: RunObserver
+) -> RunResult:
     """Write the run directory of the fleet whose shards are in *folders*.
+
+    Args:
+        folders: one for each shard.
+        out: the folder for run directories.
+        data: replaces the path of the scenario's data.
+        store: where models are cached; None: the default.
+        observer: receives warnings and progress.
 
     Raises:
         InputError: a folder holds no shard, a shard did not end, or they are not all the shards of one run.
@@ -67,18 +80,15 @@ def gather_shards(folders: Sequence[Path], out: Path, data: Path | None, store: 
     scenario, measured, notes = read_shards(folders)
     scenario = msgspec.structs.replace(scenario, data=resolve_data(scenario.data, data))
     check_readable(scenario)
-    with (
-        RunDisplay() as display,
-        new_run_directory(out, scenario.name, scenario.seed, datetime.now()) as draft,
-    ):
+    with new_run_directory(out, scenario.name, scenario.seed, datetime.now()) as draft:
         recordings = read_trace_files(scenario.fleet, scenario.stop_time)
-        prepared = prepare(scenario, store, draft.folder, on_training=display.on_training, traces=recordings)
-        display.on_model(prepared.models[0])
+        prepared = prepare(scenario, store, draft.folder, on_training=observer.on_training, traces=recordings)
+        observer.on_model(prepared.models[0])
         for note in notes:
-            display.on_warning(note)
+            observer.on_warning(note)
         write_scenario(draft.folder, scenario)
         draft.keep()
-        display.on_writing()
+        observer.on_writing()
         aborted = [shard.aborted_ns for shard in measured if shard.aborted_ns is not None]
         outcome = Outcome(
             max(shard.wall_seconds for shard in measured),

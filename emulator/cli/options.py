@@ -49,9 +49,9 @@ def path(text: str | Path) -> Path:
 
 
 def size(text: str) -> Bytes:
-    """Return the number of bytes of a size such as ``64 MiB``."""
+    """Return the number of bytes of a size such as ``64 MiB``; a number without a unit is one of bytes."""
     try:
-        return parse_bytes(text)
+        return Bytes(int(text)) if text.isascii() and text.isdecimal() else parse_bytes(text)
     except ValueError:
         wrong(text, f"a size in whole bytes such as 64 MiB (units: {', '.join(BYTE_UNITS)})")
 
@@ -107,7 +107,16 @@ def executor(text: str | ExecutorName) -> ExecutorName:
         wrong(text, FORMS)
 
 
-def path_option(text: str, *names: str) -> Any:  # Any, here and below: typer's own type is private
+def quiet_option(text: str) -> Any:  # Any, here and below: typer's own type is private
+    """Return the declaration of ``--quiet``.
+
+    Args:
+        text: the help: it says which line is still printed.
+    """
+    return typer.Option("--quiet", "-q", help=text)
+
+
+def path_option(text: str, *names: str) -> Any:
     """Return the declaration of an option whose value is a file or folder.
 
     Args:
@@ -198,6 +207,13 @@ RangeExecutor = Annotated[
     ),
 ]
 RunDirectory = Annotated[Path, typer.Argument(help="A finished run directory.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as a JSON object, for programs.")]
+RunJson = Annotated[
+    bool, typer.Option("--json", help="Print the summary and the run's folder as a JSON object.")
+]
+RunQuiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print the verdict and the report only; no progress.")
+]
 Store = Annotated[
     Path | None, path_option("Folder in which trained models are cached; else PEELFLEET_STORE.")
 ]

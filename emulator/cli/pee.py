@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import numpy as np
 import typer
+from rich.console import Console
 
 from cloud.data.interactions import Interactions
 from cloud.data.load import load as load_data
@@ -14,8 +16,9 @@ from cloud.data.titles import read_titles
 from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.pee_file import Fields, ItemNames, Pee, encode_pee, prefix_of
 from devices.recommender.quality import HeldOut, user_qualities
-from emulator.cli.options import Data, Overrides, Store, path_option, size_option
+from emulator.cli.options import Data, Json, Overrides, Store, path_option, quiet_option, size_option
 from emulator.cli.terminal import RunDisplay
+from emulator.cli.terminal_width import print_prose
 from emulator.simulation.model_cache import PreparedModel, prepare_model, resolve_data
 from scenarios.language.load import load, shipped
 from wire.errors import InputError
@@ -33,6 +36,8 @@ def pee(
     set_: Overrides = None,
     data: Data = None,
     store: Store = None,
+    json: Json = False,
+    quiet: Annotated[bool, quiet_option("Print no progress and nothing about the PEE.")] = False,
 ) -> None:
     """Write the PEE that a budget selects for one user: a file to recommend with, see `recommend`."""
     resolved = load(scenario or quickstart(), set_ or [])
@@ -40,12 +45,15 @@ def pee(
     number = user_number(load_data(source), user)  # before the model is trained, which takes time
     titles = read_titles(source)
     with atomic_file(out) as draft:
-        with RunDisplay() as display:
+        with RunDisplay(quiet=quiet) as display:
             model = prepare_model(source, resolved.model, store, display.on_training, measured=False)
             display.on_model(model)
         selected = replace(cut_pee(model, number, budget), item_titles=titles_of(model.interactions, titles))
         draft.write_bytes(encode_pee(selected))
-    typer.echo(f"{out}: {describe(selected, model, number)}")
+    if json:
+        typer.echo(msgspec.json.encode(pee_facts(selected, model, number, out)).decode())
+    elif not quiet:
+        print_prose(Console(), f"{out}: {describe(selected, model, number)}")
 
 
 def quickstart() -> Path:
@@ -118,16 +126,49 @@ def describe(pee: Pee, model: PreparedModel, user: int) -> str:
     )
 
 
+def pee_facts(pee: Pee, model: PreparedModel, user: int, file: Path) -> dict[str, object]:
+    """Return what `describe` says and more, for JSON."""
+    fields, geometry = pee.fields, pee.shelf.geometry
+    layers = model.store.groups[fields.group].layers
+    quality = _measured(pee, model, user)
+    return {
+        "file": str(file),
+        "user": fields.user,
+        "model_version": fields.model,
+        "user_group": fields.group,
+        "layer": fields.layer,
+        "layers": layers.top,
+        "blocks": pee.blocks,
+        "all_blocks": layers.blocks[-1],
+        "codec": geometry.codec,
+        "ranked_items": pee.ranked_items,
+        "items": geometry.items,
+        "resident_bytes": pee.resident_bytes,
+        "budget_bytes": int(fields.budget_bytes),
+        "test_items": len(model.interactions.test[user]),
+        "ndcg_at_10": None if quality is None else quality[0],
+        "full_ndcg_at_10": None if quality is None else quality[1],
+    }
+
+
 def _quality(pee: Pee, model: PreparedModel, user: int) -> str:
-    interactions, store, number = model.interactions, model.store, pee.fields.group
-    test_items = len(interactions.test[user])
-    if not test_items:
+    quality = _measured(pee, model, user)
+    if quality is None:
         return "no test interactions to measure it by"
+    held, full = quality
+    test_items = len(model.interactions.test[user])
+    return f"NDCG@10 {held:.4f} on {test_items} test items, {full:.4f} with all blocks"
+
+
+def _measured(pee: Pee, model: PreparedModel, user: int) -> tuple[float, float] | None:
+    """Return NDCG@10 of the PEE and of all blocks; None if the user has no test items."""
+    interactions, store, number = model.interactions, model.store, pee.fields.group
+    if not len(interactions.test[user]):
+        return None
     complete = BlockPrefix(store.geometry, store.groups[number].layers)
     complete.append(store.groups[number].blocks)
     truth = HeldOut(interactions.known, interactions.test)
     quality = user_qualities(
         {number: complete}, np.array([user]), store.user_groups, store.user_vectors, truth
     )
-    held, full = quality[user].at(pee.fields.layer), quality[user].full
-    return f"NDCG@10 {held.ndcg_at_10:.4f} on {test_items} test items, {full.ndcg_at_10:.4f} with all blocks"
+    return quality[user].at(pee.fields.layer).ndcg_at_10, quality[user].full.ndcg_at_10

@@ -5,12 +5,25 @@ from typing import Annotated, Literal
 
 import typer
 
-from emulator.cli.diff import SAMPLES, describe_difference
+from emulator.cli.diff import SAMPLES, compare_logs
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
-from emulator.cli.options import Broker, Data, Force, Out, Overrides, RunDirectory, Shards, Store, Workers
+from emulator.cli.options import (
+    Broker,
+    Data,
+    Force,
+    Out,
+    Overrides,
+    RunDirectory,
+    RunJson,
+    RunQuiet,
+    Shards,
+    Store,
+    Workers,
+)
 from emulator.cli.terminal import RunDisplay
 from emulator.runner.replay_run import replay_run
 from emulator.runner.runner import RunOptions
+from wire.errors import InputError
 
 
 def replay(
@@ -28,17 +41,19 @@ def replay(
     force: Force = False,
     diff: Annotated[bool, typer.Option("--diff", help="Show the differences of its event log.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 99 if its event log differs.")] = False,
+    json: RunJson = False,
+    quiet: RunQuiet = False,
 ) -> None:
     """Play a recorded run again: its budgets and arrivals, or its budgets under another policy."""
     options = RunOptions(
         out=out, broker=broker, data=data, store=store, shards=shards, workers=workers, force=force
     )
-    with RunDisplay() as display:
+    if json and diff:
+        raise InputError("--json and --diff exclude each other: `peelfleet diff --json` shows differences")
+    with RunDisplay(quiet=quiet) as display:
         finished = replay_run(run_directory, set_ or [], clock, options, display)
-    display.show(finished)
+    display.show(finished, json=json)
     if diff:
-        _, lines = describe_difference(run_directory, finished.folder, SAMPLES)
-        for line in lines:
-            typer.echo(line)
+        compare_logs(run_directory, finished.folder, SAMPLES).show(quiet=quiet)
     if strict and not finished.summary["replay_log_equal"]:
         raise typer.Exit(THRESHOLD_BROKE)

@@ -18,6 +18,8 @@ from emulator.cli.options import (
     Overrides,
     RangeExecutor,
     ResultFiles,
+    RunJson,
+    RunQuiet,
     Sample,
     ScenarioFile,
     Seed,
@@ -28,7 +30,7 @@ from emulator.cli.options import (
     overrides,
 )
 from emulator.cli.service_options import MetricsHost, MetricsPort
-from emulator.cli.terminal import RunDisplay, as_json
+from emulator.cli.terminal import RunDisplay
 from emulator.cli.web_page import OpenBrowser, Port, Watched, Web, page_of_runs
 from emulator.exports.result_file import check_result_file, write_result
 from emulator.runner.runner import RunOptions, RunResult
@@ -58,12 +60,8 @@ def run(
     watched: Watched = False,
     port: Port = None,
     browser: OpenBrowser = True,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the summary and the run's folder as a JSON object.")
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the verdict and the report only; no progress.")
-    ] = False,
+    json: RunJson = False,
+    quiet: RunQuiet = False,
     result: ResultFiles = None,
 ) -> None:
     """Run a scenario: train or load its model, simulate the fleet, write a run directory.
@@ -102,7 +100,4 @@ def _show_results(finished: RunResult, display: RunDisplay, files: Sequence[Path
     """Print the results of a run, and write its verdict to *files*."""
     for file in files:
         write_result(finished.summary, file)
-    if json:
-        typer.echo(as_json(finished))
-    else:
-        display.show(finished)
+    display.show(finished, json=json)

@@ -1,27 +1,28 @@
 """Progress of a run in the terminal, and its summary at the end."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
-from rich import box
+import typer
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
 
+from emulator.cli.figure_lines import print_figures
 from emulator.cli.live_view import LiveView
+from emulator.cli.terminal_width import print_prose
+from emulator.cli.text_table import TextTable, print_table
 from emulator.metrics.live_status import LiveStatus
+from emulator.metrics.shown_figures import seconds_text
 from emulator.progress.run_progress import RunProgress
-from emulator.progress.views import NoView, ProgressBars, ProgressLines, print_text
+from emulator.progress.views import NoView, ProgressBars, ProgressLines, ProgressView, print_text
 from emulator.report.verdict import rollout_groups, rollout_text, verdict_text
 from emulator.run_directory.layout import REPORT
 from emulator.runner.runner import RunResult
 from emulator.simulation.model_cache import PreparedModel
 from scenarios.language.thresholds import shown_value
 from wire.text import printable_lines
-from wire.units import approximate_bytes
 
 
 class RunDisplay(RunProgress):
@@ -38,9 +39,10 @@ class RunDisplay(RunProgress):
         self.wants_status = live is not None
         self._screen: Live | None = None
         self._quiet = quiet
-        self._bars = ProgressBars(self._terminal) if self._terminal.is_terminal and not quiet else None
         self._counted = quiet
-        super().__init__(NoView() if quiet else self._bars or ProgressLines(self._terminal))
+        view = terminal_view(self._terminal, quiet=quiet)
+        self._bars = view if isinstance(view, ProgressBars) else None
+        super().__init__(view)
 
     def __enter__(self) -> Self:
         return self
@@ -53,7 +55,7 @@ class RunDisplay(RunProgress):
 
     def on_warning(self, text: str) -> None:
         """Print a warning above the bars."""
-        print_text(self._terminal, printable_lines(f"warning: {text}"), "yellow")
+        print_warning(self._terminal, text)
 
     def on_model(self, model: PreparedModel, *, counts: bool = True) -> None:
         """Show which model is used, and with *counts* what of its data was left out."""
@@ -87,17 +89,31 @@ class RunDisplay(RunProgress):
             self._screen.stop()
             self._screen = None
 
-    def show(self, finished: RunResult) -> None:
-        """Print the summary of a run and the path of its report."""
+    def show(self, finished: RunResult, *, json: bool = False) -> None:
+        """Print the figures of a run, its verdict and the path of its report; or all of it as *json*."""
+        if json:
+            typer.echo(as_json(finished))
+            return
         terminal = Console()
-        tables = (summary_table, rollout_table, impact_table, threshold_table)
-        for make_table in () if self._quiet else tables:
-            table = make_table(finished.summary)
-            if table is not None:
-                terminal.print(table)
-        style = "" if finished.passed else "bold red"
-        terminal.print(verdict_text(finished.summary), style=style, highlight=False, markup=False)
+        if not self._quiet:
+            print_figures(terminal, finished.summary)
+            for make_table in (rollout_table, impact_table, threshold_table):
+                print_table(terminal, make_table(finished.summary))
+        style = None if finished.passed else "bold red"
+        print_prose(terminal, verdict_text(finished.summary), style)
         print_text(terminal, f"report: {finished.folder / REPORT}")
+
+
+def terminal_view(terminal: Console, *, quiet: bool) -> ProgressView:
+    """Return the view of progress: bars in a terminal, lines in a file or a pipe; none if *quiet*."""
+    if quiet:
+        return NoView()
+    return ProgressBars(terminal) if terminal.is_terminal else ProgressLines(terminal)
+
+
+def print_warning(terminal: Console, text: str) -> None:
+    """Print a warning."""
+    print_prose(terminal, printable_lines(f"warning: {text}"), "yellow")
 
 
 def as_json(finished: RunResult) -> str:
@@ -105,109 +121,75 @@ def as_json(finished: RunResult) -> str:
     return msgspec.json.encode({"run_directory": str(finished.folder), **finished.summary}).decode()
 
 
-HEADLINE = (
-    "devices", "model_version", "simulated_seconds", "wall_seconds", "device_hours_per_wall_minute",
-    "budget_changes", "budget_reports", "updates_applied", "updates_confirmed", "updates_superseded",
-    "updates_rejected", "updates_lost", "update_bytes", "update_wire_bytes", "full_update_bytes",
-    "delta_ratio", "report_bytes", "wasted_bytes", "lost_bytes", "over_budget_device_seconds",
-    "over_budget_share", "ndcg_at_10", "recall_at_20", "hit_rate_at_10", "quality_ratio_to_full",
-    "quality_regret", "update_latency_seconds", "online_share", "event_log_sha256", "reports_sent_again",
-)  # fmt: skip
-"""The keys of the summary in the terminal; the report has all keys."""
-REAL = (
-    "schedule_lag_seconds", "connections_made", "connections_per_second", "connections_broken",
-    "connections_failed", "round_trips_per_second", "round_trip_seconds", "shard_restarts", "cloud_restarts",
-    "broker_restarts", "broker_messages_dropped",
-)  # fmt: skip
-"""More keys of a run in real time."""
-
-
-def summary_table(summary: dict[str, object]) -> Table:
-    """Return the main figures of the summary as a table, with units."""
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"{summary['scenario']}, seed {summary['seed']}, {summary['clock']} clock"
-    )
-    table.add_column("", overflow="fold")
-    table.add_column("value", justify="right")
-    for name in HEADLINE if summary["clock"] != "realtime" else HEADLINE + REAL:
-        value = summary.get(name)
-        if isinstance(value, dict):
-            for percentile in ("p50", "p95", "p99", "max"):
-                table.add_row(f"{escape(name)}.{percentile}", _text("seconds", value[percentile]))
-        elif name in summary:
-            table.add_row(escape(name), _text(name, value))
-    return table
-
-
-def impact_table(summary: Mapping[str, object]) -> Table | None:
-    """Return the impact of faults and actions, and the time to recovery; None if there were none."""
+def impact_table(summary: Mapping[str, object]) -> TextTable:
+    """Return the impact of faults and actions, and the time to recovery; without rows if there were none."""
     impacts = [impact for key in ("faults", "actions") for impact in dicts(summary.get(key))]
-    if not impacts:
-        return None
-    table = Table(box=box.SIMPLE_HEAD, title="faults and actions")
-    table.add_column("", overflow="fold")
-    for name in ("at", "messages", "devices", "recovered", "all recovered after"):
-        table.add_column(name, justify="right" if name != "at" else "left", overflow="fold")
-    for impact in impacts:
-        messages = sum(value for key, value in impact.items() if key.startswith("messages_"))
-        seconds = impact["whole_again_seconds"]
-        recovery = (
-            f"[red]{impact['devices_not_whole']:,} never[/]" if seconds is None else f"{seconds:,.3g} s"
+    rows = [
+        (
+            str(impact["type"]),
+            str(impact["at"]),
+            f"{sum(value for key, value in impact.items() if key.startswith('messages_')):,}",
+            *(f"{impact[key]:,}" for key in ("devices_affected", "devices_recovered")),
+            _recovery(impact),
         )
-        counts = [f"{impact[key]:,}" for key in ("devices_affected", "devices_recovered")]
-        recovery = recovery if impact["devices_affected"] else "-"
-        name, at = escape(str(impact["type"])), escape(str(impact["at"]))
-        table.add_row(name, at, f"{messages:,}", *counts, recovery)
-    return table
+        for impact in impacts
+    ]
+    return TextTable(
+        title="faults and actions",
+        head=("type", "at", "messages", "devices", "recovered", "all recovered after"),
+        words=("at",),
+        rows=rows,
+        styles={row[-1]: "red" for row in rows if row[-1].endswith("never")},
+    )
 
 
-def rollout_table(summary: Mapping[str, object]) -> Table | None:
-    """Return the results of each group of a rollout, and a sentence on all; None if there was no rollout."""
-    groups = rollout_groups(summary)
-    if not groups:
-        return None
-    table = Table(box=box.SIMPLE_HEAD, title="rollout", caption=rollout_text(summary))
-    for name in ("group", "offered", "updated", "failed", "withdrawn", "p95", "max"):
-        table.add_column(name, justify="right", overflow="fold")
-    for group in groups:
-        times = group["update_seconds"]
-        seconds = [times.get(name) for name in ("p95", "p100")] if isinstance(times, dict) else [None, None]
-        table.add_row(
-            str(group["group"]),
-            *(f"{group[step]:,}" for step in ("offered", "updated", "failed", "withdrawn")),
-            *("-" if value is None else f"{value:,.3g} s" for value in seconds),
-        )
-    return table
+def _recovery(impact: Mapping[str, Any]) -> str:  # Any: JSON
+    if not impact["devices_affected"]:
+        return "-"
+    seconds = impact["whole_again_seconds"]
+    return f"{impact['devices_not_whole']:,} never" if seconds is None else seconds_text(seconds)
 
 
-def threshold_table(summary: Mapping[str, object]) -> Table | None:
-    """Return the results of the thresholds; None if there are none."""
-    verdicts = dicts(summary.get("thresholds"))
-    if not verdicts:
-        return None
-    table = Table(box=box.SIMPLE_HEAD, title="thresholds")
-    for name in ("metric", "rule", "value", ""):
-        table.add_column(name, justify="right" if name == "value" else "left", overflow="fold")
-    for verdict in verdicts:
-        value = shown_value(verdict["metric"], verdict["rule"], verdict["value"])
-        result = "[green]passed[/]" if verdict["passed"] else "[bold red]broken[/]"
-        table.add_row(escape(str(verdict["metric"])), escape(str(verdict["rule"])), value, result)
-    return table
+def rollout_table(summary: Mapping[str, object]) -> TextTable:
+    """Return the results of each group of a rollout, and a sentence on all; no rows if there was none."""
+    steps = ("offered", "updated", "failed", "withdrawn")
+    return TextTable(
+        title="rollout",
+        head=("group", *steps, "p95", "max"),
+        rows=[
+            (str(group["group"]), *(f"{group[step]:,}" for step in steps), *_update_times(group))
+            for group in rollout_groups(summary)
+        ],
+        caption=rollout_text(summary),
+    )
+
+
+def _update_times(group: Mapping[str, object]) -> Iterator[str]:
+    times = group["update_seconds"]
+    for name in ("p95", "p100"):
+        value = times.get(name) if isinstance(times, dict) else None
+        yield "-" if value is None else seconds_text(value)
+
+
+def threshold_table(summary: Mapping[str, object]) -> TextTable:
+    """Return the results of the thresholds, each value in the unit of its rule; no rows if none are set."""
+    return TextTable(
+        title="thresholds",
+        head=("metric", "rule", "value", ""),
+        words=("rule", ""),
+        rows=[
+            (
+                str(verdict["metric"]),
+                str(verdict["rule"]),
+                shown_value(verdict["metric"], verdict["rule"], verdict["value"]),
+                "passed" if verdict["passed"] else "broken",
+            )
+            for verdict in dicts(summary.get("thresholds"))
+        ],
+        styles={"passed": "green", "broken": "bold red"},
+    )
 
 
 def dicts(value: object) -> list[dict[str, Any]]:  # Any: JSON
     """Return the mappings in *value*, if it is a list."""
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
-
-
-def _text(name: str, value: object) -> str:
-    if value is None:
-        return "-"
-    if name == "event_log_sha256":
-        return str(value)[:16] + "..."
-    if isinstance(value, int) and name.endswith("bytes"):
-        return f"{value:,} ({approximate_bytes(value)})"
-    if isinstance(value, float):
-        number = f"{value:,.4f}".rstrip("0").rstrip(".") if abs(value) >= 0.001 else f"{value:.3g}"
-        return f"{number} s" if "seconds" in name else number
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,6 +1,8 @@
-"""Terminal widths: wide tables if there is room, and no number is cut."""
+"""Terminal widths: what fits is printed as it is, and no number is cut."""
 
 import os
+import textwrap
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.measure import Measurement
@@ -17,14 +19,37 @@ def wide_terminal() -> Console:
     return Console(width=LINE)
 
 
-def fits(terminal: Console, table: Table) -> bool:
-    """Return whether *terminal* is wide enough for *table*."""
-    return Measurement.get(terminal, terminal.options.update(width=10_000), table).maximum <= terminal.width
+def needed_width(terminal: Console, table: Table) -> int:
+    """Return the number of columns that *table* needs on *terminal*."""
+    return Measurement.get(terminal, terminal.options.update(width=10_000), table).maximum
 
 
-def print_line(terminal: Console, line: str) -> None:
+def print_line(terminal: Console, line: str, style: str | None = None) -> None:
     """Print *line* unchanged: without markup, and never cut."""
-    terminal.print(line, soft_wrap=True, highlight=False, markup=False)
+    terminal.print(line, style=style, soft_wrap=True, highlight=False, markup=False)
+
+
+def print_prose(terminal: Console, text: str, style: str | None = None, indent: int = 0) -> None:
+    """Print *text* in lines that fit into *terminal*, broken between words; in a file or a pipe as it is."""
+    width = terminal.width - indent if terminal.is_terminal else None
+    for line in prose_lines(plain_for(terminal, text), width):
+        print_line(terminal, " " * indent + line, style)
+
+
+def prose_lines(text: str, width: int | None) -> Sequence[str]:
+    """Return the lines of *text*, broken between words at *width* columns; a longer word is left whole.
+
+    Args:
+        text: words, which may have line breaks.
+        width: None: lines stay as long as they are.
+    """
+    if width is None:
+        return text.split("\n")
+    return [
+        part
+        for line in text.split("\n")
+        for part in textwrap.wrap(line, max(width, 1), break_long_words=False, break_on_hyphens=False) or [""]
+    ]
 
 
 def plain_for(terminal: Console, text: str) -> str:

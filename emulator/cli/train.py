@@ -1,11 +1,11 @@
-"""``peelfleet train``: a trained model, described in ten lines or as JSON."""
+"""``peelfleet train``: a trained model, described in ten lines, in one, or as JSON."""
 
 from typing import Annotated
 
 import msgspec
 import typer
 
-from emulator.cli.options import Data, Overrides, ScenarioFile, Store
+from emulator.cli.options import Data, Overrides, ScenarioFile, Store, quiet_option
 from emulator.cli.terminal import RunDisplay
 from emulator.runner.train_model import describe_model, model_facts, train_model
 from scenarios.language.load import load
@@ -17,13 +17,15 @@ def train(
     data: Data = None,
     store: Store = None,
     json: Annotated[bool, typer.Option("--json", help="Print the results of all stages as JSON.")] = False,
+    quiet: Annotated[bool, quiet_option("Print only the line with the folder of the store.")] = False,
 ) -> None:
     """Train a scenario's model and cache its block store; a cached model is not trained again."""
-    with RunDisplay() as display:
+    with RunDisplay(quiet=quiet) as display:
         model = train_model(load(scenario, set_ or []), data, store, display)
         display.on_model(model, counts=False)
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(model_facts(model)), indent=2))
     else:
-        for line in describe_model(model):
+        lines = list(describe_model(model))
+        for line in lines[-1:] if quiet else lines:
             typer.echo(line)

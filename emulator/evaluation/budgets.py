@@ -47,11 +47,11 @@ def _read_budget(text: str) -> MemoryBudget:
             share = parse_share(text)
             if share > 0:
                 return MemoryBudget(text, None, float(share))
-        elif (size := parse_bytes(text)) > 0:
+        elif (size := int(text) if text.isascii() and text.isdecimal() else parse_bytes(text)) > 0:
             return MemoryBudget(text, int(size), None)
     except ValueError:
         pass
     raise InputError(
-        f"budget(={text!r}) must be a size above 0 such as 8 KiB (units: {', '.join(BYTE_UNITS)}), or a "
-        "share of the item table in fp32 such as 1 %"
+        f"budget(={text!r}) must be a size above 0 such as 8 KiB or 8192 (units: {', '.join(BYTE_UNITS)}), "
+        "or a share of the item table in fp32 such as 1 %"
     )

@@ -35,7 +35,12 @@ class SweepProgress(SweepObserver):
 
     def on_end(self) -> None:
         """Show how many runs were new."""
-        self._show(f"{self._done - self._before} run now, {self._before} were there")
+        self._show(self.ended_text)
+
+    @property
+    def ended_text(self) -> str:
+        """Words for how many runs were new."""
+        return f"{self._done - self._before} run now, {self._before} were there"
 
     def _show(self, note: str) -> None:
         self.view.show("runs", self._done, self._total, f"{self._done} of {self._total} runs  {note}")

@@ -4,15 +4,20 @@ import time
 from typing import Final, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
+from rich.text import Text
 
-LINE_EVERY_S: Final = 10.0
+LINE_EVERY_S: Final = 5.0
+"""Time between two lines of the same stage in a log."""
 LEAST_PAUSE_S: Final = 0.1
 """Time between two pictures of the same stage: a simulation reports many thousand times a second."""
 COMPILE: Final = "compile"
 """A stage of which a log has a line when it begins, too: nothing else happens, and no step of it ends."""
 _STAGE: Final = 12
 """Columns of the name of a stage."""
+_BAR, _LEAST_BAR = 40, 8
+"""Columns of a bar: the most, and the least in a narrow terminal."""
 
 
 class ProgressView(Protocol):
@@ -111,6 +116,14 @@ class ProgressLines:
         self._printed_s, self._printed_share = time.monotonic(), self._share
 
 
+class _NoteColumn(ProgressColumn):
+    """Shows the note of a stage; a long one goes on in the next line."""
+
+    def render(self, task: Task) -> Text:
+        """Return the note of *task*."""
+        return Text(task.fields["note"])
+
+
 class ProgressBars:
     """Progress as bars in a terminal, one for each stage.
 
@@ -121,11 +134,12 @@ class ProgressBars:
     def __init__(self, terminal: Console) -> None:
         self._bars = Progress(
             TextColumn(f"{{task.description:<{_STAGE}}}"),
-            BarColumn(),
+            BarColumn(bar_width=None, table_column=Column(min_width=_LEAST_BAR, max_width=_BAR, ratio=1)),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            _NoteColumn(table_column=Column(overflow="fold", ratio=2)),
             console=terminal,
+            expand=True,
             refresh_per_second=4,
         )
         self._tasks: dict[str, TaskID] = {}

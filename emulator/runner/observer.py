@@ -22,6 +22,9 @@ class RunObserver:
     def on_compiling(self) -> None:
         """Handle the start of the compilation of the kernel, which is done once for a version."""
 
+    def on_fleet(self, devices: int) -> None:
+        """Handle the number of devices that are simulated next."""
+
     def on_progress(self, now_ns: int, stop_ns: int) -> None:
         """Handle the simulated time reached."""
 

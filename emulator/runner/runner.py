@@ -228,6 +228,7 @@ def _simulate_and_write(
 ) -> dict[str, object]:
     """Simulate the job, write the results into *folder*, and return the summary."""
     job = prepared.job
+    observer.on_fleet(len(job.devices))
     stores = [model.folder for model in prepared.models]
     if broker is None and not job.scenario.shared:
         outcome, leaves = _simulate_ranges(folder, job, executor, observer)

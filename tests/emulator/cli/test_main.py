@@ -1,6 +1,7 @@
 """The command line as a user meets it: one clear line for a mistake, exit status 2, nothing left behind."""
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -152,8 +153,10 @@ def test_validate_says_yes_and_shows_every_default(tmp_path: Path) -> None:
 def test_the_shipped_scenarios_are_listed(tmp_path: Path) -> None:
     done = peelfleet("scenarios", folder=tmp_path)
     assert done.returncode == 0
-    for name in ("quickstart.yaml", "ml-1m.yaml", "ml-100k.yaml", "squeeze.yaml"):
-        assert name in done.stdout
+    for name in ("quickstart", "ml-1m", "ml-100k", "squeeze"):
+        assert name in done.stdout.splitlines()
+    listed = json.loads(peelfleet("scenarios", "--json", folder=tmp_path).stdout)
+    assert all(Path(each["file"]).is_file() for each in listed)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["validate", "x.yaml"], ["scenarios"]])

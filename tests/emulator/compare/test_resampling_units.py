@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from rich.console import Console as Terminal
 
 from emulator.cli.compare import metric_lines
-from emulator.cli.sweep import means_lines, means_table, seeds_of
-from emulator.cli.terminal_width import fits, plain_for
+from emulator.cli.sweep import means_table, seeds_of
+from emulator.cli.terminal_width import plain_for
+from emulator.cli.text_table import print_table
 from emulator.compare.descriptions import signed_share, verdict
 from emulator.compare.percentiles import SortedEvents, estimate_p95_difference
 from emulator.compare.resampling_units import _clusters, shared_causes
@@ -172,11 +173,12 @@ def test_nothing_is_cut_on_a_narrow_screen() -> None:
     figure = SeedStatistics(1.25, 0.5, 1.0, 0.7, 10, 5)
     over = "5 trainings, each with 10 seeds of the fleet"
     means = SweepMeans({"evict-at-once": dict.fromkeys(DEFAULT_METRICS, figure)}, over)
-    shown = list(means_lines(means))
+    terminal = Terminal(width=80, file=io.StringIO(), force_terminal=True, color_system=None)
+    print_table(terminal, means_table(means))
+    shown = terminal.file.getvalue().splitlines()  # type: ignore[attr-defined]  # a StringIO
     assert max(map(len, shown)) <= 80
     assert "    update_latency_seconds.p95  1.25 ± 0.5  ×1" in shown
-    terminal = Terminal(width=80)
-    assert not fits(terminal, means_table(means, terminal))
+    assert "(as lines: the table needs " in " ".join(shown)
 
 
 def test_seeds_of_training_are_a_key_of_the_grid() -> None:

@@ -81,9 +81,8 @@ def test_the_outcome_of_a_rollout_stands_in_words_in_terminal_and_report(
     summary = SUMMARY | {"rollout": groups}
     assert rollout_text(summary) == f"The new model version was {end}"
     table = rollout_table(summary)
-    assert table is not None
     assert table.caption == rollout_text(summary)
-    assert table.row_count == len(groups)
+    assert len(table.rows) == len(groups)
     section = rollout_section(summary)
     assert section is not None
     assert section.finding == rollout_text(summary)
@@ -92,7 +91,7 @@ def test_the_outcome_of_a_rollout_stands_in_words_in_terminal_and_report(
 
 
 def test_a_run_without_a_rollout_says_nothing_of_one() -> None:
-    assert (rollout_text(SUMMARY), rollout_table(SUMMARY), rollout_section(SUMMARY)) == ("", None, None)
+    assert (rollout_text(SUMMARY), rollout_table(SUMMARY).rows, rollout_section(SUMMARY)) == ("", [], None)
 
 
 def test_a_run_printed_for_programs_is_one_object_with_its_folder() -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from devices.event_log import BudgetRow, FleetLog, Pressure
-from emulator.cli.diff import describe_difference
+from emulator.cli.diff import compare_logs
 from emulator.compare.run_sets import compare, read_run_set
 from emulator.report.page import write_report
 from emulator.run_directory.event_log import JOURNAL, EventLogWriter, read_draft
@@ -76,7 +76,7 @@ def test_the_log_of_a_shard_that_was_killed_ends_with_its_last_whole_batch(draft
 READERS: dict[str, Callable[[Path], object]] = {
     "report": write_report,
     "compare": lambda folder: compare(read_run_set(str(folder)), read_run_set(str(folder))),
-    "diff": lambda folder: describe_difference(folder, folder, 1),
+    "diff": lambda folder: compare_logs(folder, folder, 1),
 }
 
 
@@ -100,9 +100,9 @@ def test_an_older_run_without_checksums_is_read_and_noted(runner: Runner, tmp_pa
     shutil.copytree(runner.run().folder, folder)
     assert list_unchecked([folder]) == []
     (folder / "manifest.json").unlink()
-    equal, lines = describe_difference(folder, folder, 1)
-    assert equal
-    assert lines[0].startswith(f"note: {folder}: has no manifest.json: it was written by an older version")
+    found = compare_logs(folder, folder, 1)
+    assert found.equal
+    assert found.notes[0].startswith(f"{folder}: has no manifest.json: it was written by an older version")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from emulator.cli.diff import describe_difference
+from emulator.cli.diff import compare_logs
 from emulator.cli.report import report
 from emulator.compare.run_sets import read_run_set
 from emulator.metrics.per_device import MeasuredRun
@@ -55,8 +55,8 @@ def compared(folder: Path) -> object:
 
 
 def differences(folder: Path) -> object:
-    equal, lines = describe_difference(folder, folder, 3)
-    return equal, [line for line in lines if not line.startswith("note:")]
+    found = compare_logs(folder, folder, 3)
+    return found.equal, found.tables
 
 
 def replayed(folder: Path) -> object:
@@ -181,7 +181,7 @@ def test_a_table_that_was_changed_without_checksums_is_named(
 ) -> None:
     folder = copied(whole, tmp_path / "run", checked=False)
     pq.write_table(change(pq.read_table(folder / name)), folder / name)
-    said = refusal(lambda: describe_difference(folder, folder, 1))
+    said = refusal(lambda: compare_logs(folder, folder, 1))
     assert said == f"{folder / name}: the run directory is damaged: {words}"
 
 
