@@ -32,7 +32,7 @@ from cloud.data.load import load
 from cloud.data.sources import LightGCN
 from cloud.service.model_versions import ModelVersions
 from cloud.service.responder import Responder
-from cloud.training.config import Controller, LeastSquares, Refinement, Training
+from cloud.training.config import Controller, Refinement, Training
 from cloud.training.evaluation import ndcg_per_user
 from cloud.training.retrain import Lineage
 from cloud.training.train import learn_global, personalize
@@ -49,12 +49,13 @@ SHARES = (0.0025, 0.005, 0.01, 0.02, 0.05)
 """Budgets, as shares of the table in fp32."""
 MARGINS = (0.0, 0.25, 0.5)
 WARM_UP = 0.7
+VALIDATION = 0.1
+"""Part of the first interactions that decides on `l2`; the model is then learned from all of them."""
 DAYS = 24
 DAY_S = 86_400
 ARTIFICIAL_DAYS = 100
 """Days of the later part of a data set without times."""
 MOST_DEVICES = 400
-TURNS_AT_FIRST, L2 = 12, 0.028
 SEQ = 1_767_225_600_001
 
 
@@ -144,7 +145,10 @@ def first_version(world: World, training: Training) -> tuple[BlockStore, Lineage
     members = np.flatnonzero(everybody.counts())
     known, nobody = everybody.take(members), world.met(-1).take(members)
     names = tuple(map(str, range(len(known)))), tuple(map(str, range(int(world.items.max()) + 1)))
-    interactions = Interactions(world.name, known, nobody, nobody, *names)
+    users, items = known.pairs()
+    kept = np.random.default_rng(0).random(len(users)) >= VALIDATION
+    train, valid = (ItemLists.of_pairs(users[part], items[part], len(known)) for part in (kept, ~kept))
+    interactions = Interactions(world.name, train, valid, nobody, *names)
     start = learn_global(interactions, training, lambda _: None)
     model = personalize(start, interactions, training, lambda _: None)
     geometry = Geometry(
@@ -170,11 +174,7 @@ def first_version(world: World, training: Training) -> tuple[BlockStore, Lineage
 
 def measure(world: World, days: int, margins: Sequence[float] = MARGINS) -> list[dict[str, object]]:
     """Return a row of figures for each budget."""
-    training = Training(
-        refine=Refinement(enabled=False),
-        controller=Controller(enabled=False),
-        ials=LeastSquares(epochs=TURNS_AT_FIRST, l2=L2, l2_doublings=0),
-    )
+    training = Training(refine=Refinement(enabled=False), controller=Controller(enabled=False), refit=True)
     first, lineage = first_version(world, training)
     members = np.flatnonzero(world.known(0).counts() > 0)
     devices = np.sort(np.random.default_rng(0).permutation(members)[:MOST_DEVICES])

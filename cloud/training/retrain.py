@@ -34,8 +34,12 @@ from wire.arrays import Float32Array
 from wire.errors import InputError
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 
-LEAST_SINGULAR = 1e-6
-"""Smallest singular value, as a part of the largest, of a matrix that is inverted."""
+LEAST_SINGULAR = 1e-3
+"""Smallest singular value, as a part of the largest, of a matrix that is inverted.
+
+What is smaller adds next to nothing to a score. It may be rounding noise of a dimension that training has
+left empty, and its inverse would then make vectors that are a million times too long.
+"""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from cloud.blocks.next_version import encode_next_version, settle, settle_vector
 from cloud.blocks.store import BlockStore
 from cloud.data.interactions import Interactions
 from cloud.service.deltas import first_blocks
-from cloud.training.config import Controller, LeastSquares, Refinement
+from cloud.training.config import Controller, LeastSquares, Refinement, Training
 from cloud.training.evaluation import ndcg_per_user
 from cloud.training.retrain import Lineage
 from cloud.training.train import learn_global, personalize
@@ -33,11 +33,11 @@ CONFIG = msgspec.structs.replace(
 GEOMETRY = Geometry(items=40, dim=8, item_groups=4, slice_width=2, codec=Codec.CODED, planes=12)
 
 
-def first_version(interactions: Interactions) -> tuple[BlockStore, Lineage]:
-    start = learn_global(interactions, CONFIG, lambda _: None)
-    model = personalize(start, interactions, CONFIG, lambda _: None)
+def first_version(interactions: Interactions, config: Training = CONFIG) -> tuple[BlockStore, Lineage]:
+    start = learn_global(interactions, config, lambda _: None)
+    model = personalize(start, interactions, config, lambda _: None)
     store = encode_model(model, GEOMETRY, RankingSettings(16), lambda done, total: None)
-    return store, Lineage.begin(start, model, interactions.train, CONFIG)
+    return store, Lineage.begin(start, model, interactions.train, config)
 
 
 def next_version(
@@ -77,6 +77,18 @@ def test_with_nothing_new_less_changes_and_with_more_the_groups_and_the_ranking_
         assert [group.ranking() for group in store.groups] == [group.ranking() for group in first.groups]
         assert [group.layers.blocks for group in store.groups] == [g.layers.blocks for g in first.groups]
         assert store.user_groups.tolist() == first.user_groups.tolist()
+        assert quality(store) > 0.9 * quality(first)
+
+
+def test_dimensions_that_training_has_left_empty_stay_empty_in_every_version() -> None:
+    """A large l2 leaves rounding noise in some dimensions; nothing may be divided by it."""
+    strict = msgspec.structs.replace(CONFIG, ials=LeastSquares(epochs=12, l2=0.05, l2_doublings=0))
+    first, lineage = first_version(WORLD, strict)
+    largest = np.abs(first.user_vectors).max()
+    store = first
+    for known in (WORLD.train, WORLD.known, WORLD.known):
+        store, lineage = next_version(store, lineage, known)
+        assert np.abs(store.user_vectors).max() < 4 * largest
         assert quality(store) > 0.9 * quality(first)
 
 
