@@ -31,7 +31,6 @@ from cloud.training.loop import Factors
 from cloud.training.threads import limit_threads
 from cloud.training.train import GlobalModel
 from wire.arrays import Float32Array
-from wire.errors import InputError
 from wire.ranking_metrics import FloatArray, IntArray, ItemLists
 
 LEAST_SINGULAR = 1e-3
@@ -82,16 +81,11 @@ class Lineage:
         """Return the lineage whose first version is *model*.
 
         Args:
-            start: the global tables behind it.
+            start: the global tables behind it, learned by `ials`.
             model: the first version.
             known: the interactions that it was trained with.
             config: its settings.
-
-        Raises:
-            InputError: the backbone cannot go on from a table.
         """
-        if config.backbone != "ials":
-            raise InputError(f"retrain needs the backbone ials, not backbone(={config.backbone})")
         l2 = start.report["l2"]  # doubled, perhaps
         assert isinstance(l2, float)
         factors, settings = start.factors, msgspec.structs.replace(config.ials, l2=l2)

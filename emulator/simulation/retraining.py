@@ -5,10 +5,10 @@ who report, up to the lag before its time. No clock, device or shard changes it.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from cloud.training.config import Training
 from devices.timeline.visits import FleetVisits
 from emulator.simulation.model_cache import TRAIN_MODULES, PreparedModel, TrainingProgress, train_once
 from scenarios.language.scenario import Scenario
+from wire.errors import InputError
 from wire.extras import needs_extra
 from wire.random_streams import stream
 from wire.ranking_metrics import ItemLists
@@ -47,9 +48,13 @@ def retrain_model(
         first: the first version, with a row for each newcomer.
         visits: of all users.
         progress: receives the progress of training.
+
+    Raises:
+        InputError: the first version has a backbone that cannot go on from a table.
     """
     settings = scenario.retrain
     assert settings is not None
+    check_backbone(scenario.model.training, first.store.report)
     times = settings.times_ns(int(scenario.stop_time))
     known = [known_at(visits, settings, scenario.seed, t_ns) for t_ns in times]
     folders = _folders(scenario, first, settings, known)
@@ -60,6 +65,20 @@ def retrain_model(
         LaterVersion(replace(first, store=load_store(folder), folder=folder), t_ns)
         for folder, t_ns in zip(folders, times, strict=True)
     ]
+
+
+def check_backbone(training: Training, report: Mapping[str, Any]) -> None:
+    """Check that a model whose report is *report* can be retrained: `auto` may have chosen another backbone.
+
+    Raises:
+        InputError: it cannot.
+    """
+    backbone = report["pretrain"]["backbone"]
+    if backbone != "ials":
+        raise InputError(
+            f"retrain needs the backbone ials: model.training.backbone(={training.backbone!r}) chose "
+            f"{backbone!r} on validation"
+        )
 
 
 def known_at(visits: FleetVisits, settings: Retraining, seed: int, t_ns: int) -> ItemLists:

@@ -57,8 +57,8 @@ def retrain_errors(scenario: ScenarioFields) -> Iterator[str]:
         yield f"{shown} must stand without rollout: each brings versions of its own"
     if model.store is not None:
         yield f"model.store(={model.store!r}) must be left out with retrain, which goes on with training"
-    elif model.training.backbone != "ials":
-        yield f"model.training.backbone(={_name(model.training.backbone)}) must be 'ials' with retrain"
+    elif model.training.backbone not in ("ials", "auto"):
+        yield f"model.training.backbone(={_name(model.training.backbone)}) must be ials or auto with retrain"
     if not model.codec.embedded:
         yield f"model.codec(={model.codec.value!r}) must be coded or planes with retrain"
     if scenario.updates.delivery == "shared":

@@ -76,7 +76,7 @@ VALUE_PROBLEMS = [
     ("retrain: {every: 0 s}", "retrain.every (=0 s) must be > 0"),
     ("retrain: {}\ninteractions: {type: drift}", "retrain.every (=1 d) must be shorter than stop_time (=1 h)"),
     ("retrain: {every: 1 min}\ninteractions: {type: drift}\nrollout: {at: 1 min, seed: 9}", "retrain.every (=1 min) must stand without rollout: each brings versions of its own"),
-    ("model: {training: {backbone: mf}}\ninteractions: {type: drift}\nretrain: {every: 1 min}", "model.training.backbone (='mf') must be 'ials' with retrain"),
+    ("model: {training: {backbone: mf}}\ninteractions: {type: drift}\nretrain: {every: 1 min}", "model.training.backbone (='mf') must be ials or auto with retrain"),
     ("model: {codec: int8}\ninteractions: {type: drift}\nretrain: {every: 1 min}", "model.codec (='int8') must be coded or planes with retrain"),
     ("retrain: {every: 1 ms}\ninteractions: {type: drift}", "retrain.every (=1 ms) must be longer: until stop_time (=1 h) it makes 3,599,999 versions, at most 400"),
     ("interactions: replay", "interactions (='replay') must be a mapping of keys, or null"),

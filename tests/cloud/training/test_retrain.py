@@ -2,7 +2,6 @@
 
 import msgspec
 import numpy as np
-import pytest
 
 from cloud.blocks.encoding import RankingSettings, encode_model
 from cloud.blocks.next_version import encode_next_version, settle, settle_vectors
@@ -10,6 +9,7 @@ from cloud.blocks.store import BlockStore
 from cloud.data.interactions import Interactions
 from cloud.service.deltas import first_blocks
 from cloud.training.config import Controller, LeastSquares, Refinement, Training
+from cloud.training.cosine_settings import CosineSoftmax
 from cloud.training.evaluation import ndcg_per_user
 from cloud.training.retrain import Lineage
 from cloud.training.train import learn_global, personalize
@@ -17,7 +17,6 @@ from devices.protocol.block_prefix import BlockPrefix
 from devices.recommender.scoring import ItemTable
 from tests.cloud.worlds import SMALL, checkerboard
 from wire.codecs import Codec
-from wire.errors import InputError
 from wire.geometry import Geometry
 from wire.ranking_metrics import ItemLists
 from wire.version_delta import encode_delta, encode_vector_change
@@ -30,6 +29,7 @@ CONFIG = msgspec.structs.replace(
     refine=Refinement(enabled=False),
     controller=Controller(enabled=False),
 )
+IDLE = CosineSoftmax(layers=0, rounds=1, learning_rate=1e-9)
 GEOMETRY = Geometry(items=40, dim=8, item_groups=4, slice_width=2, codec=Codec.CODED, planes=12)
 
 
@@ -108,11 +108,16 @@ def test_a_newcomer_joins_the_group_whose_taste_its_items_are_and_stays_there() 
     assert second.user_vectors[38].any()
 
 
-def test_a_backbone_that_cannot_go_on_is_refused() -> None:
-    start = learn_global(WORLD, CONFIG, lambda _: None)
-    model = personalize(start, WORLD, CONFIG, lambda _: None)
-    with pytest.raises(InputError, match=r"retrain needs the backbone ials, not backbone\(=mf\)"):
-        Lineage.begin(start, model, WORLD.train, msgspec.structs.replace(CONFIG, backbone="mf"))
+def test_a_lineage_goes_on_with_the_backbone_that_auto_chose() -> None:
+    """Cosines learn nothing here, so validation prefers least squares; the versions are those of `ials`."""
+    auto = msgspec.structs.replace(CONFIG, backbone="auto", cosine=IDLE)
+    start = learn_global(WORLD, auto, lambda _: None)
+    assert start.report["backbone"] == "ials"
+    versions = []
+    for config in (auto, CONFIG):
+        store, lineage = first_version(WORLD, config)
+        versions.append(next_version(store, lineage, WORLD.known)[0].groups)
+    assert versions[0] == versions[1]
 
 
 def test_a_value_stays_in_its_interval_until_it_has_left_it_by_the_margin() -> None:

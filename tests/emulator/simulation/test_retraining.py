@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from cloud.service.retraining import Retraining
+from cloud.training.config import Training
 from devices.timeline.visits import FleetVisits
-from emulator.simulation.retraining import known_at
+from emulator.simulation.retraining import check_backbone, known_at
 from tests.emulator.scenarios import Runner, number
 from tests.emulator.simulation.test_visits import DRIFT
+from wire.errors import InputError
 from wire.ranking_metrics import ItemLists
 from wire.units import NS_PER_S, Duration, Share
 
@@ -39,6 +41,13 @@ def test_a_version_knows_what_was_reported_before_the_lag_and_no_more() -> None:
     assert 70 < len(reporting) < 130
     later = known_at(visits(), Retraining(lag=lag, reports=Share(0.5)), 3, 2 * now_ns)
     assert set(reporting) <= set(np.flatnonzero(later.counts() == 2))  # the same users report each time
+
+
+def test_a_model_of_which_validation_preferred_cosines_is_not_retrained() -> None:
+    auto = Training(backbone="auto")
+    check_backbone(auto, {"pretrain": {"backbone": "ials"}})
+    with pytest.raises(InputError, match=r"^retrain needs the backbone ials: .*'auto'\) chose 'cosine' on"):
+        check_backbone(auto, {"pretrain": {"backbone": "cosine"}})
 
 
 @pytest.mark.slow
