@@ -84,8 +84,10 @@ def _with_tls() -> Iterator[tuple[Connection, psutil.Process]]:
         password = next(each.password for each in accounts if each.role is Role.FLEET)
         program = mosquitto.executable()
         assert program is not None
-        command = [program, "-c", str(folder / "broker" / "mosquitto.conf")]
-        process = stack.enter_context(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        command = [program, "-c", "mosquitto.conf"]
+        process = stack.enter_context(
+            subprocess.Popen(command, cwd=folder / "broker", stderr=subprocess.DEVNULL)
+        )
         stack.callback(process.terminate)
         endpoint = parse_url(f"mqtts://_fleet:{password}@localhost:{port}?ca={folder / 'broker' / 'ca.crt'}")
         _wait_until_reachable(endpoint)

@@ -69,7 +69,7 @@ def install(directory: Path, options: Installation, *, force: bool = False) -> t
     directory = _check_target(directory, force=force)
     try:
         with atomic_folder(directory) as draft:  # readable for all: the broker runs as another user
-            _write(draft, directory, options, accounts)
+            _write(draft, options, accounts)
             if directory.exists():
                 shutil.rmtree(directory)
     except OSError as error:
@@ -121,7 +121,7 @@ def _address(text: str) -> bool:
     return "%" not in text
 
 
-def _write(draft: Path, final: Path, options: Installation, accounts: Sequence[Account]) -> None:
+def _write(draft: Path, options: Installation, accounts: Sequence[Account]) -> None:
     authority = Authority.new(f"peelfleet {options.fleet}")
     authority.signed.write(draft / CA, draft / CA_KEY)
     authority.server(list(options.hosts)).write(draft / CERTIFICATE, draft / KEY)
@@ -131,19 +131,19 @@ def _write(draft: Path, final: Path, options: Installation, accounts: Sequence[A
     if options.product == "emqx":
         _write_cluster(draft, options, accounts)
     else:
-        _write_mosquitto(draft, final, options, accounts)
+        _write_mosquitto(draft, options, accounts)
 
 
-def _write_mosquitto(draft: Path, final: Path, options: Installation, accounts: Sequence[Account]) -> None:
+def _write_mosquitto(draft: Path, options: Installation, accounts: Sequence[Account]) -> None:
     user = mosquitto.service_user()
     texts = {
         CONFIGURATION: mosquitto.configuration(
-            final,
+            Path(),  # relative: the folder may be moved
             options.bind,
             options.port,
             user,
-            state=final / STATE,
-            security=_tls_lines(final, options),
+            state=Path(STATE),
+            security=_tls_lines(options),
             largest_message=LARGEST_MESSAGE,
         ),
         "passwords": "".join(
@@ -168,13 +168,13 @@ def _write_cluster(draft: Path, options: Installation, accounts: Sequence[Accoun
     _change_owner([draft / KEY, *(draft / name for name in texts)], cluster.CONTAINER_USER)
 
 
-def _tls_lines(directory: Path, options: Installation) -> str:
+def _tls_lines(options: Installation) -> str:
     lines = [
         "",
         "# TLS 1.2 at least; clients verify the certificate against ca.crt.",
-        f"cafile {directory / CA}",
-        f"certfile {directory / CERTIFICATE}",
-        f"keyfile {directory / KEY}",
+        f"cafile {CA}",
+        f"certfile {CERTIFICATE}",
+        f"keyfile {KEY}",
         "tls_version tlsv1.2",
     ]
     if options.client_certificates:

@@ -62,8 +62,8 @@ class Small:
     def running(self) -> Iterator[None]:
         program = mosquitto.executable()
         assert program is not None
-        command = [program, "-c", str(self.directory / CONFIGURATION)]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        command = [program, "-c", CONFIGURATION]
+        with subprocess.Popen(command, cwd=self.directory, stderr=subprocess.DEVNULL) as process:
             try:
                 self._wait()
                 yield

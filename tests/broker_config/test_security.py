@@ -119,7 +119,7 @@ def running(
         program = mosquitto.executable()
         assert program is not None
         with subprocess.Popen(
-            [program, "-c", str(directory / "mosquitto.conf")], stderr=subprocess.DEVNULL
+            [program, "-c", "mosquitto.conf"], cwd=directory, stderr=subprocess.DEVNULL
         ) as process:
             try:
                 _wait_for(port)

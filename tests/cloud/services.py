@@ -39,8 +39,8 @@ PASSWORD = "swordfish"
 PATIENCE_S = 30.0
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+def wait_for(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> None:
+    deadline = time.monotonic() + patience_s
     while not condition():
         assert time.monotonic() < deadline, f"still not: {what}"
         time.sleep(0.02)

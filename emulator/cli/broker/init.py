@@ -1,5 +1,6 @@
 """``peelfleet broker init``: the files of a broker for a test fleet."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -60,4 +61,4 @@ def init(
 def _start_command(directory: Path, product: str) -> str:
     if product == "emqx":
         return f"docker compose -f {directory / COMPOSE} up -d --wait"
-    return f"mosquitto -c {directory / CONFIGURATION}"
+    return f"cd {shlex.quote(str(directory))} && mosquitto -c {CONFIGURATION}"

@@ -112,7 +112,7 @@ def installed(scenario: Path) -> Iterator[tuple[Callable[[Role], str], Path]]:
         program = mosquitto.executable()
         assert program is not None
         with subprocess.Popen(
-            [program, "-c", str(directory / "mosquitto.conf")], stderr=subprocess.DEVNULL
+            [program, "-c", "mosquitto.conf"], cwd=directory, stderr=subprocess.DEVNULL
         ) as process:
             try:
                 yield url, directory / "credentials.csv"
