@@ -35,6 +35,7 @@ from tests.deploy.files import (
     stage,
 )
 from tests.emulator.realtime.test_live import CALM
+from tests.pages import DOCS, rows, ticked
 from tests.wheel_environment import build_wheel
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
@@ -53,7 +54,7 @@ def names_of_metrics() -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", ["build", "cloud", "emulator"])
+@pytest.mark.parametrize("name", ["source", "build-cloud", "base", "emulator"])
 def test_an_image_copies_what_is_there_and_not_ignored(name: str) -> None:
     ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     kept = [line[1:] for line in ignored if line.startswith("!")]
@@ -65,7 +66,7 @@ def test_an_image_copies_what_is_there_and_not_ignored(name: str) -> None:
 
 @pytest.mark.slow
 def test_what_the_image_copies_is_the_whole_product(tmp_path: Path) -> None:
-    for sources, target in copies("build"):
+    for sources, target in copies("source"):
         for source in sources:
             place = tmp_path / "source" / target
             if (ROOT / source).is_dir():
@@ -88,7 +89,7 @@ def test_no_image_ends_as_root_and_none_names_torch() -> None:
     for name in ("cloud", "emulator"):
         assert [rest for instruction, rest in stage(name) if instruction == "USER"][-1] == "10001"
     extras = [rest for instruction, rest in instructions() if instruction == "ARG"]
-    assert extras == ['EXTRAS=""']  # the dependencies without an extra: test_serving_without_torch.py
+    assert extras == ['EXTRAS=""']  # the dependencies without an extra; the cloud: test_serving.py
     assert "torch" not in " ".join(rest for _, rest in instructions())
 
 
@@ -106,7 +107,7 @@ def test_a_command_line_has_options_that_exist(where: str) -> None:
 
 def test_stores_and_scenarios_of_the_command_lines_are_in_the_images() -> None:
     inside = {}
-    for name in ("cloud", "emulator"):
+    for name in ("base", "emulator"):
         for sources, target in copies(name):
             for source in sources:
                 inside[target + Path(source).name if target.endswith("/") else target] = ROOT / source
@@ -220,6 +221,12 @@ def test_each_alert_fires_when_it_should_and_not_before() -> None:
     cases = [case for test in tests for case in test.get("alert_rule_test", ())]
     fired = {case["alertname"] for case in cases if "exp_alerts" in case}
     assert fired == {rule["alert"] for rule in rules}
+
+
+def test_the_page_says_what_to_do_about_each_alert() -> None:
+    rules = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"][0]["rules"]
+    told = {name for row in rows(DOCS / "operate.md", "What to do about an alert") for name in ticked(row[0])}
+    assert told == {rule["alert"] for rule in rules}
 
 
 def promtool(*words: str) -> None:
