@@ -9,7 +9,7 @@ ASYNCAPI_PARSER := 3.6.6
 ASYNCAPI := $(VENV)/asyncapi-$(ASYNCAPI_PARSER)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format site docs docs-traffic docs-terminal docs-playground docs-realtime docs-quality bench bench-anchors bench-quality bench-quality-all bench-quality-quick bench-ablation bench-claims bench-scale bench-codecs bench-deltas bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
+.PHONY: help setup demo shipped-store test test-slow fuzz check asyncapi-parser check-asyncapi format site docs docs-traffic docs-terminal docs-captures docs-playground docs-realtime docs-quality bench bench-anchors bench-quality bench-quality-all bench-quality-quick bench-ablation bench-claims bench-scale bench-codecs bench-deltas bench-selection bench-compare bench-million bench-sample bench-queueing bench-hour bench-sessions bench-malformed bench-kills clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -80,6 +80,9 @@ docs-traffic: $(STAMP) ## run the sweeps of docs/traffic.md and rewrite its tabl
 
 docs-terminal: $(STAMP) ## run quickstart and draw what it prints, for the README
 	$(BIN)/python -m benchmarks.terminal_picture
+
+docs-captures: $(STAMP) ## write again what every verb prints, for tests/emulator/cli/captures; then read what has changed
+	$(BIN)/python -m tests.emulator.cli.captures
 
 docs-playground: $(STAMP) ## record the playground in a headless browser, for the README; needs chromium
 	$(BIN)/python -m benchmarks.playground_pictures

@@ -163,8 +163,8 @@ def test_a_sweep_is_resumed_and_a_new_version_makes_everything_again(
         "--jobs",
         "2",
     )
-    assert "4 run now, 0 were there" in _both(peelfleet(finished, *sweep, path=site))
-    assert "0 run now, 4 were there" in _both(peelfleet(finished, *sweep, path=site))
+    assert "4 new runs, 0 were there" in _both(peelfleet(finished, *sweep, path=site))
+    assert "0 new runs, 4 were there" in _both(peelfleet(finished, *sweep, path=site))
     text = (source / "pyproject.toml").read_text()
     (source / "pyproject.toml").write_text(text.replace('version = "0.1.0"', 'version = "0.2.0"'))
     newer = finished / "newer"

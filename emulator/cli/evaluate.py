@@ -149,9 +149,10 @@ class EvaluationDisplay(EvaluationObserver):
 
 def text_table(printed: PrintedTable) -> TextTable:
     """Return *printed* for the terminal."""
+    title, _, caption = printed.caption.partition(". ")
     return TextTable(
-        title="",
+        title=title,
         head=(printed.corner, *printed.columns),
         rows=[(name, *(cell.text() for cell in row)) for name, row in printed.rows.items()],
-        caption=printed.caption,
+        caption=caption,
     )

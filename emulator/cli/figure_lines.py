@@ -23,7 +23,9 @@ def print_figures(terminal: Console, summary: Mapping[str, object]) -> None:
     for line in _lines(main, groups, keys=width <= terminal.width):
         terminal.print(line, soft_wrap=True)
     if width > terminal.width:
-        print_prose(terminal, f"{_INDENT}(in {width} columns: with the keys of summary.json)", "dim")
+        print_prose(
+            terminal, f"{_INDENT}(a terminal of {width} columns shows the keys of summary.json, too)", "dim"
+        )
     terminal.print()
     for name, key in (("model", "model_version"), ("event log", "event_log_sha256")):
         if key in summary:

@@ -11,7 +11,7 @@ from rich.live import Live
 
 from emulator.cli.figure_lines import print_figures
 from emulator.cli.live_view import LiveView
-from emulator.cli.terminal_width import print_prose
+from emulator.cli.terminal_width import print_prose, wide_terminal
 from emulator.cli.text_table import TextTable, print_table
 from emulator.metrics.live_status import LiveStatus
 from emulator.metrics.shown_figures import seconds_text
@@ -94,7 +94,7 @@ class RunDisplay(RunProgress):
         if json:
             typer.echo(as_json(finished))
             return
-        terminal = Console()
+        terminal = wide_terminal()
         if not self._quiet:
             print_figures(terminal, finished.summary)
             for make_table in (rollout_table, impact_table, threshold_table):

@@ -4,9 +4,11 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich.console import Console
 
 from emulator.cli.options import Data, Overrides, ScenarioFile, Store, quiet_option
 from emulator.cli.terminal import RunDisplay
+from emulator.cli.terminal_width import print_prose
 from emulator.runner.train_model import describe_model, model_facts, train_model
 from scenarios.language.load import load
 
@@ -26,6 +28,6 @@ def train(
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(model_facts(model)), indent=2))
     else:
-        lines = list(describe_model(model))
+        lines, terminal = list(describe_model(model)), Console()
         for line in lines[-1:] if quiet else lines:
-            typer.echo(line)
+            print_prose(terminal, line)

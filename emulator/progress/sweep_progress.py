@@ -40,7 +40,7 @@ class SweepProgress(SweepObserver):
     @property
     def ended_text(self) -> str:
         """Words for how many runs were new."""
-        return f"{self._done - self._before} run now, {self._before} were there"
+        return f"{self._done - self._before} new runs, {self._before} were there"
 
     def _show(self, note: str) -> None:
         self.view.show("runs", self._done, self._total, f"{self._done} of {self._total} runs  {note}")

@@ -48,6 +48,10 @@ class WatchedObserver(RunObserver):
         self.live.show("compiling", "the kernel, once for this version", 0.0)
         self._observer.on_compiling()
 
+    def on_fleet(self, devices: int) -> None:
+        """Pass the number of devices on."""
+        self._observer.on_fleet(devices)
+
     def on_progress(self, now_ns: int, stop_ns: int) -> None:
         """Show the simulated time reached."""
         self.live.t_ns = now_ns

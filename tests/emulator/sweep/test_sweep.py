@@ -72,7 +72,7 @@ def test_a_sweep_leaves_a_run_directory_per_run_and_one_tidy_table(file: Path, s
     *_, last, end = done.stderr.splitlines()
     assert "100 %" in last
     assert "4 of 4 runs" in last
-    assert end == "4 run now, 0 were there"
+    assert end == "4 new runs, 0 were there"
     assert "layers=16" in done.stdout
     assert "×1" in done.stdout
     assert "table: runs/tiny-sweep/table.csv" in done.stdout
@@ -115,7 +115,7 @@ def test_a_sweep_that_grows_runs_only_what_is_missing(file: Path, store_root: Pa
     sweep(file, store_root, "--out", "s")
     before = {name: (file.parent / "s" / name / "summary.json").stat().st_mtime_ns for name in NAMES}
     done = sweep(file, store_root, "--out", "s", "--seeds", "1-3")
-    assert "2 run now, 4 were there" in done.stderr
+    assert "2 new runs, 4 were there" in done.stderr
     assert {name: (file.parent / "s" / name / "summary.json").stat().st_mtime_ns for name in NAMES} == before
     assert [row["seed"] for row in rows(file.parent / "s")] == ["1", "2", "3"] * 2
 

@@ -1,0 +1,195 @@
+"""``make docs-captures``: what every verb prints at 80 and 120 columns and without a terminal.
+
+The files in ``captures/`` are for reading; a test compares them with what is printed now. What differs from
+one run or machine to the next is replaced by named rules, in the files, and numbers in the comparison only.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import scenarios
+from cloud.blocks.store import save_store
+from scenarios.language.load import dump, load
+from tests.emulator.cli.pty_screen import on_terminal, without_terminal
+from tests.emulator.scenarios import TINY
+from tests.worlds import a_store
+
+FILES = Path(__file__).with_name("captures")
+WIDTHS = {"80": 80, "120": 120, "file": None}
+"""The columns of the terminal, by the ending of the name of a capture; None: there is no terminal."""
+
+
+class Rule(NamedTuple):
+    """A rule by which texts are made equal."""
+
+    name: str
+    pattern: str
+    replacement: str
+
+
+SMALL = (
+    "clock=virtual", "model.store=stores/quickstart", "fleet[0].count=3", "fleet[1].count=2",
+    "fleet[2].count=1", "stop_time=2 h", "faults=[{type: loss, at: 20 min, duration: 10 min, share: 100 %}]",
+)  # fmt: skip
+"""Changes of the quickstart: a small fleet with the model that comes with peelfleet, and a fault."""
+WRONG = "name: wrong\nversion: 1\nstop_tme: 5 min\n"
+TRACE = """device_id,t_s,mem_available_bytes
+phone-1,0,2000000000
+phone-1,60,1500000000
+phone-2,0,900000000
+"""
+OVER = ("--over", "updates.hysteresis=0 %,20 %", "--seeds", "1-2", "--jobs", "1")
+COMMANDS: Mapping[str, Sequence[str]] = {
+    "help": ("--help",),
+    "run": ("run", "small.yaml", "--out", "out"),
+    "run-broken": ("run", "small.yaml", "--out", "out", "-q", "--set", "thresholds={ndcg_at_10: [mean>0.9]}"),
+    "run-wrong-option": ("run", "quickstart", "--sed", "1"),
+    "replay": ("replay", "runs/one", "--out", "out", "--diff"),
+    "sweep": ("sweep", "small.yaml", *OVER),
+    "sweep-quiet": ("sweep", "small.yaml", *OVER, "--quiet"),
+    "compare": ("compare", "runs/one", "runs/two"),
+    "compare-quiet": ("compare", "runs/one", "runs/two", "--quiet"),
+    "evaluate": (
+        "evaluate", "tiny.yaml", "--budgets", "10%,25%,50%,1KiB,2KiB", "--policies", "peel,popularity",
+        "--seeds", "2",
+    ),
+    "diff": ("diff", "runs/one", "runs/two", "--samples", "1"),
+    "diff-json": ("diff", "runs/one", "runs/one", "--json"),
+    "train": ("train", "small.yaml"),
+    "train-quiet": ("train", "small.yaml", "--quiet"),
+    "pee": ("pee", "small.yaml", "--user", "user-7", "--budget", "8192"),
+    "pee-json": ("pee", "small.yaml", "--user", "user-7", "--budget", "8 KiB", "--json"),
+    "recommend": ("recommend", "pee.safetensors", "-k", "3"),
+    "validate": ("validate", "quickstart"),
+    "validate-wrong": ("validate", "wrong.yaml"),
+    "validate-json": ("validate", "wrong.yaml", "--json"),
+    "scenarios": ("scenarios",),
+    "plugins": ("plugins",),
+    "init": ("init", "mine.yaml", "--force"),
+    "fold-in": ("fold-in", "store", "--interactions", "met.csv", "--out", "folded"),
+    "trace-inspect": ("trace", "inspect", "memory.csv"),
+    "trace-import": (
+        "trace", "import", "columns", "memory.csv", "--time", "t_s", "--time-unit", "s", "--available",
+        "mem_available_bytes", "--unit", "B", "--device", "device_id", "--out", "imported.csv",
+    ),
+    "broker-init": ("broker", "init", "broker", "--fleet", "home", "--device", "kettle", "--force"),
+}  # fmt: skip
+"""The commands, by the name of their captures."""
+FIRST = ("pee-json",)
+"""Commands whose files others read."""
+PREPARED = ("sweep", "evaluate")
+"""Commands that are called once before the captures, which then show what they find done."""
+SLOW = frozenset(("run-broken", "replay", "sweep", "sweep-quiet", "evaluate"))
+"""Commands that take long."""
+WIDE_IS_SLOW = frozenset(("run", "compare", "compare-quiet", "diff", "diff-json", "pee", "pee-json"))
+"""Commands that take long enough to be compared in the fast tests at one width only."""
+STORED: Sequence[Rule] = (
+    Rule("folder of peelfleet", re.escape(str(Path(scenarios.__file__).parents[1])), "PEELFLEET"),
+    Rule("time of a run", r"-\d{8}T\d{6}(-\d+)?", "-TIME"),
+    Rule("hash", r"(?<![.\d])\b[0-9a-f]{16}([0-9a-f]{48})?\b", "HASH"),
+    Rule("version of a plug-in", r"source [0-9a-f]{12}", "source HASH"),
+    Rule("wall time", r"(?<=that it took)( +)[\d,.]+ (ms|s|min)|(?<=of real time)( +)[\d,.]+", r"\1\3#"),
+    Rule("wall time of a stage", r"\d:\d\d:\d\d|(?<= % )[ \d]{7} s(?=  )", "#"),
+    Rule("wall time in JSON", r'(?<="wall_seconds":)[\d.]+', "#"),
+    Rule("spaces at the end of a line", r" +(?=\n)", ""),
+)
+"""What differs from one run or machine to the next, and what the files have in its place."""
+COMPARED: Sequence[Rule] = (
+    Rule("number", r"[-+]?\d[\d,.]*(e[-+]\d+)?", "#"),
+    Rule("unit of a small number", r"# (ms|us|s|min|h|B|KiB|MiB)\b", "#"),
+    Rule("width of a column", r"[ ─━╸╺]+", " "),
+    Rule("space at an end of a line", r" (?=\n)|(?<=\n) ", ""),
+)
+"""What differs when a model is trained again: it is left out of the comparison."""
+
+
+def stored_text(text: str) -> str:
+    """Return *text* as the files have it."""
+    return _replaced(text, STORED)
+
+
+def compared_text(text: str) -> str:
+    """Return *text* of a file as it is compared."""
+    return _replaced(text, COMPARED)
+
+
+def _replaced(text: str, rules: Sequence[Rule]) -> str:
+    for rule in rules:
+        text = re.sub(rule.pattern, rule.replacement, text)
+    return text
+
+
+@contextmanager
+def prepared_folder(*, slow: bool) -> Iterator[Path]:
+    """Yield a folder with what the commands read, which is the working folder meanwhile.
+
+    Args:
+        slow: whether it is for the slow commands, too.
+    """
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder = Path(name)
+        os.chdir(folder)
+        try:
+            patch.setenv("PEELFLEET_PLUGINS", "memory.steps=tests.plugin_objects:Steps")
+            patch.setenv("PEELFLEET_STORE", "stores")
+            _write_inputs(folder)
+            for run, options in (("one", ()), ("two", ("--set", "updates.hysteresis=20 %"))):
+                without_terminal(("run", "small.yaml", *options, "--out", run), folder)
+                next((folder / run).iterdir()).rename(folder / "runs" / run)
+            for command in (*FIRST, *(PREPARED if slow else ())):
+                without_terminal(COMMANDS[command], folder)
+            yield folder
+        finally:
+            os.chdir(before)
+
+
+def _write_inputs(folder: Path) -> None:
+    (folder / "small.yaml").write_text(dump(load(Path("quickstart"), SMALL)))
+    (folder / "tiny.yaml").write_text(TINY)
+    (folder / "wrong.yaml").write_text(WRONG)
+    (folder / "memory.csv").write_text(TRACE)
+    (folder / "met.csv").write_text("anna,3\nben,7\nanna,5\n")
+    (folder / "runs").mkdir()
+    save_store(a_store(items=60), folder / "store")
+
+
+def capture(name: str, width: int | None, folder: Path) -> str:
+    """Return what a command prints, as the files have it.
+
+    Args:
+        name: of the command.
+        width: of the terminal; None: there is none.
+        folder: the prepared folder.
+    """
+    arguments = COMMANDS[name]
+    if name == "fold-in":  # a store is never changed
+        arguments = [*arguments[:-1], f"folded-{width or 'file'}"]
+    text = without_terminal(arguments, folder) if width is None else on_terminal(arguments, width)
+    return stored_text(
+        f"$ peelfleet {' '.join(COMMANDS[name])}\n{text}".replace(f"folded-{width or 'file'}", "folded")
+    )
+
+
+def main() -> int:
+    """Write the captures again."""
+    FILES.mkdir(exist_ok=True)
+    for file in FILES.iterdir():
+        file.unlink()
+    with prepared_folder(slow=True) as folder:
+        for name in COMMANDS:
+            for ending, width in WIDTHS.items():
+                (FILES / f"{name}.{ending}.txt").write_text(capture(name, width, folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""What a command prints, on a terminal of a set size or without one, called in this process."""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import sys
+import termios
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import typer
+
+from emulator.cli.main import app, usage_error
+from wire.errors import InputError
+
+ROWS = 200
+_CONTROL = re.compile(r"\x1b\[(?P<number>[?0-9;]*)(?P<letter>[A-Za-z])|\r|\n")
+
+
+def screen(text: str) -> str:
+    """Return what a terminal shows after *text*: without colours, lines that were drawn again once."""
+    lines, row, column = [""], 0, 0
+    at = 0
+    for control in _CONTROL.finditer(text):
+        lines[row], column = _written(lines[row], column, text[at : control.start()])
+        at = control.end()
+        if control[0] == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif control[0] == "\r":
+            column = 0
+        elif control["letter"] == "A":
+            row = max(row - int(control["number"] or 1), 0)
+        elif control["letter"] == "K":
+            lines[row] = "" if control["number"] == "2" else lines[row][:column]
+    lines[row], _ = _written(lines[row], column, text[at:])
+    return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
+
+
+def _written(line: str, column: int, text: str) -> tuple[str, int]:
+    end = column + len(text)
+    return f"{line[:column]:<{column}}{text}{line[end:]}", end
+
+
+def on_terminal(arguments: Sequence[str], columns: int) -> str:
+    """Return the screen after the command *arguments* on a terminal of *columns*."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+    received: list[bytes] = []
+
+    def read() -> None:
+        while True:
+            try:
+                chunk = os.read(ours, 65_536)
+            except OSError:  # the other end is closed
+                return
+            if not chunk:
+                return
+            received.append(chunk)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with _streams(theirs, theirs):
+        _call(arguments)
+    os.close(theirs)
+    reader.join()
+    os.close(ours)
+    return screen(b"".join(received).decode().replace("\r\n", "\n"))
+
+
+def without_terminal(arguments: Sequence[str], folder: Path) -> str:
+    """Return standard output and standard error of the command *arguments*, each under its name."""
+    files = [folder / "stdout", folder / "stderr"]
+    with files[0].open("wb") as out, files[1].open("wb") as err, _streams(out.fileno(), err.fileno()):
+        _call(arguments)
+    texts = [file.read_text() for file in files]
+    for file in files:
+        file.unlink()
+    return "".join(
+        f"-- {name}\n{text}" for name, text in zip(("output", "errors"), texts, strict=True) if text
+    )
+
+
+def _call(arguments: Sequence[str]) -> None:
+    """Run the command; print an error of the user as the command line does."""
+    try:
+        status = app(list(arguments), prog_name="peelfleet", standalone_mode=False)
+    except InputError as error:
+        typer.echo("peelfleet: " + "\npeelfleet: ".join(error.lines), err=True)
+        status = 2
+    except Exception as error:  # typer's base class is private
+        typer.echo(f"peelfleet: {usage_error(error)}", err=True)
+        status = 2
+    if status:
+        typer.echo(f"-- exit status {status}")
+
+
+@contextmanager
+def _streams(out: int, err: int) -> Iterator[None]:
+    """Let the standard streams be *out* and *err*, for this process and those that it starts."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(number) for number in (0, 1, 2)]
+    for number, other in enumerate((out, out, err)):
+        if number or os.isatty(other):
+            os.dup2(other, number)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_INTERACTIVE", "TTY_COMPATIBLE"):
+            patch.delenv(name, raising=False)
+        patch.setenv("TERM", "xterm-256color")
+        streams = [os.fdopen(os.dup(number), "w", encoding="utf-8", buffering=1) for number in (1, 2)]
+        patch.setattr(sys, "stdout", streams[0])
+        patch.setattr(sys, "stderr", streams[1])
+        try:
+            yield
+        finally:
+            for stream in streams:
+                stream.close()
+            for number, saved in enumerate(kept):
+                os.dup2(saved, number)
+                os.close(saved)
