@@ -12,7 +12,13 @@ import pytest
 
 from cloud.service.announcement import ECHO_S
 from cloud.service.report_queue import AdmissionLimits
-from devices.protocol.report_policy import LEAST_REFUSAL_WAIT_NS, LONGEST_REFUSAL_WAIT_NS, MANY_REFUSALS
+from devices.protocol.report_policy import (
+    LEAST_REFUSAL_WAIT_NS,
+    LONGEST_REFUSAL_WAIT_NS,
+    MANY_REFUSALS,
+    SILENCE_JITTER,
+    silence_wait_ns,
+)
 from devices.standalone.pee_holder import MODEL_SETTLE_S
 from devices.standalone.settings import DeviceSettings
 from tests.pages import blocks
@@ -88,10 +94,18 @@ def test_the_waits_are_those_of_the_code() -> None:
         f"Where {MANY_REFUSALS} answers in a row are refused and bring no block, wait "
         f"{LEAST_REFUSAL_WAIT_NS // NS_PER_S} s before the next report, then twice as long, up to a minute"
     )
+    retry_ns = int(DeviceSettings("f", "d", 0, None).retry_s * NS_PER_S)
+    assert SILENCE_JITTER == 0.5  # half as much again, in words
     assert LONGEST_REFUSAL_WAIT_NS / NS_PER_S == LASTING_S == 60.0  # a minute, in words
     for words, page in (
         (f"wait a moment (`peelfleet agent`: {MODEL_SETTLE_S:g} s) after a notice", PAGE),
         (refusals, PAGE),
+        (
+            f"| no complete answer within {silence_wait_ns(1, retry_ns) / NS_PER_S:g} s, and up to half as "
+            "much again, which is drawn",
+            PAGE,
+        ),
+        (f"and so on up to {silence_wait_ns(99, retry_ns) / NS_PER_S / 60:g} min", PAGE),
         ("that lasted less than a minute counts as an attempt that failed", PAGE),
         (f"notice back within {ECHO_S:g} s", service),
         (f"At most {MOST_CONNECTIONS} connections at once, each for {LONGEST_S:g} s", service),

@@ -61,6 +61,7 @@ def _prepare(run: Run, at: int) -> None:
     device.downlink = 1
     device.walk_at = device.alarm_ns = device.changed_ns = device.cause = device.refused_held = -1
     device.change_ns = device.again_ns = device.periodic_ns = device.deadline_ns = device.alarm_ns = _NEVER
+    device.resend_ns = _NEVER
 
 
 @compiled

@@ -116,7 +116,7 @@ def end(run: Run, device: Any, exchange: Any) -> bool:
     if exchange.receipt in (APPLIED, CONFIRMED):
         device.rejections = 0
     elif result == _LOST:
-        scheduler.on_no_answer(device, exchange.seq)
+        scheduler.on_no_answer(run, device, exchange.seq)
         return True
     return False
 

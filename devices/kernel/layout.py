@@ -64,7 +64,8 @@ DEVICE = np.dtype(
         "evicted", "moved",
         # the scheduler
         "online", "changed_ns", "deadline_ns", "cause", "change_ns", "again_ns", "periodic_ns", "awaits",
-        "evicted_since", "last_requested", "last_ns", "refused", "refused_held", "alarm_ns",
+        "evicted_since", "last_requested", "last_ns", "refused", "refused_held", "alarm_ns", "silent",
+        "resend_ns",
         # the delivery
         "epoch", "uplink", "downlink", "applied_at_ns", "rejections", "is_sending", "queued", "free_exchange",
     )

@@ -6,10 +6,11 @@ from typing import Any
 from devices.kernel.agent import APPLIED, CONFIRMED, MISFIT, REJECTED, forget, set_budget
 from devices.kernel.compiler import compiled, fixed
 from devices.kernel.layout import DeviceStatus, Run
-from devices.protocol.report_policy import MANY_REFUSALS
+from devices.protocol.report_policy import LONGEST_SILENCE, MANY_REFUSALS, MOST_DOUBLINGS
 from devices.protocol.report_scheduler import NEVER, ReportCause
 
 _NEVER, _MANY_REFUSALS, _NO_CAUSE = fixed(NEVER, MANY_REFUSALS, -1)
+_LONGEST_SILENCE, _MOST_DOUBLINGS = fixed(LONGEST_SILENCE, MOST_DOUBLINGS)
 _START, _CHANGE, _RETRY = fixed(ReportCause.START, ReportCause.CHANGE, ReportCause.RETRY)
 _REJECTED, _RECONNECT = fixed(ReportCause.REJECTED, ReportCause.RECONNECT)
 _PERIODIC, _USER = fixed(ReportCause.PERIODIC, ReportCause.USER)
@@ -100,8 +101,9 @@ def on_receipt(device: Any, receipt: int, is_latest: bool) -> None:
     if receipt in (APPLIED, CONFIRMED):
         device.awaits = 0
         device.refused, device.refused_held = 0, -1
-        if device.again_ns != _NEVER:
-            device.again_ns = _NEVER
+        device.silent = 0
+        if device.again_ns != _NEVER or device.resend_ns != _NEVER:
+            device.again_ns = device.resend_ns = _NEVER
             find_deadline(device)
     elif receipt == MISFIT:
         device.cause, device.deadline_ns = _CHANGE, device.now_ns
@@ -110,9 +112,17 @@ def on_receipt(device: Any, receipt: int, is_latest: bool) -> None:
 
 
 @compiled
-def on_no_answer(device: Any, seq: int) -> None:
-    """Repeat a report if it is the last one."""
-    if seq == device.seq and device.online != 0 and device.again_ns == _NEVER:
+def on_no_answer(run: Run, device: Any, seq: int) -> None:
+    """Repeat a report if it is the last one; ever later where one after another has no answer."""
+    if seq != device.seq or device.online == 0 or device.again_ns != _NEVER:
+        return
+    device.silent += 1
+    first_ns = run.settings[0].retry_ns
+    wait_ns = min(first_ns << min(device.silent - 1, _MOST_DOUBLINGS), _LONGEST_SILENCE * first_ns)
+    if wait_ns > first_ns:
+        device.resend_ns = device.now_ns + wait_ns - first_ns
+        find_deadline(device)
+    else:
         device.cause, device.deadline_ns = _RETRY, device.now_ns
 
 
@@ -159,6 +169,10 @@ def _check_deadlines(run: Run, device: Any) -> None:
         device.cause = _CHANGE
     elif now >= device.again_ns:
         device.cause = _REJECTED
+    elif now >= device.resend_ns:
+        device.resend_ns = _NEVER
+        find_deadline(device)
+        device.cause = _RETRY
     elif now >= device.periodic_ns:
         device.periodic_ns = _NEVER
         find_deadline(device)
@@ -169,10 +183,11 @@ def _check_deadlines(run: Run, device: Any) -> None:
 @compiled
 def _cancel_plans(device: Any) -> None:
     device.change_ns = device.again_ns = device.periodic_ns = device.deadline_ns = _NEVER
+    device.resend_ns = _NEVER
 
 
 @compiled
 def find_deadline(device: Any) -> None:
     """Set the next deadline; a report that is due already keeps the one it has."""
     if device.cause == _NO_CAUSE:
-        device.deadline_ns = min(device.change_ns, device.again_ns, device.periodic_ns)
+        device.deadline_ns = min(device.change_ns, device.again_ns, device.periodic_ns, device.resend_ns)

@@ -6,7 +6,7 @@ its budget. The rules save reports of growth, and reports that change nothing.
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -159,3 +159,22 @@ def error_wait_ns(in_a_row: int, retry_after_s: float, draw: float) -> int:
     least_ns = max(int(retry_after_s * NS_PER_S), LEAST_ERROR_WAIT_NS)
     wait_ns = min(least_ns << min(in_a_row - 1, 16), max(LONGEST_ERROR_WAIT_NS, least_ns))
     return int(wait_ns * (1.0 + 0.5 * draw))
+
+
+LONGEST_SILENCE: Final = 20
+"""The longest wait for an answer, in first waits."""
+MOST_DOUBLINGS: Final = LONGEST_SILENCE.bit_length()
+SILENCE_JITTER: Final = 0.5
+"""The share of a wait for an answer that is drawn on top of it by a real device."""
+
+
+def silence_wait_ns(in_a_row: int, retry_ns: int) -> int:
+    """Return the wait for an answer that did not come, without what is drawn, in nanoseconds.
+
+    It doubles with each report without a complete answer: a cloud that is overloaded gets less to do.
+
+    Args:
+        in_a_row: reports in a row without a complete answer, this one included.
+        retry_ns: the first wait.
+    """
+    return min(retry_ns << min(in_a_row - 1, MOST_DOUBLINGS), LONGEST_SILENCE * retry_ns)

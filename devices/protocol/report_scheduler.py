@@ -17,6 +17,7 @@ from devices.protocol.report_policy import (
     error_wait_ns,
     next_report_ns,
     refusal_wait_ns,
+    silence_wait_ns,
 )
 from wire.errors import Reason
 from wire.messages import ErrorAnswer, Remedy
@@ -52,8 +53,10 @@ class ReportScheduler:
     Args:
         agent: the protocol logic of the device.
         policy: the rules of its reports.
-        draw: returns a number from 0 to 1, for the wait after rejected answers.
+        draw: returns a number from 0 to 1, for waits.
         retry_ns: the time to wait for an answer; `NEVER` where the driver calls `on_no_answer` itself.
+        silence_ns: that time, where the driver keeps it.
+        silence_jitter: the share of the wait for an answer that is drawn on top of it.
         last_retry_ns: no report is repeated for a missing answer from then on.
         stop_ns: no periodic report is made from then on.
         model_settle_ns: the time from a new model version to the report that asks for it: notices that were
@@ -71,6 +74,7 @@ class ReportScheduler:
         "_draw",
         "_errors",
         "_evicted_since_report",
+        "_first_wait_ns",
         "_last",
         "_last_retry_ns",
         "_max_interval_ns",
@@ -84,8 +88,11 @@ class ReportScheduler:
         "_refused_held",
         "_reported_model",
         "_reports_every_change",
+        "_resend_ns",
         "_retry_ns",
+        "_silence_jitter",
         "_silence_ns",
+        "_silent",
         "_stop_ns",
         "changed_ns",
         "model",
@@ -99,6 +106,8 @@ class ReportScheduler:
         draw: Callable[[], float],
         *,
         retry_ns: int = NEVER,
+        silence_ns: int = 0,
+        silence_jitter: float = 0.0,
         last_retry_ns: float = NEVER,
         stop_ns: int = NEVER,
         model_settle_ns: int = 0,
@@ -116,6 +125,10 @@ class ReportScheduler:
         self._max_interval_ns = int(policy.publish.max_interval or 0)
         self._draw = draw
         self._retry_ns = retry_ns
+        self._silence_jitter = silence_jitter
+        self._first_wait_ns = silence_ns if retry_ns == NEVER else retry_ns
+        self._silent = 0  # reports in a row without a complete answer in time
+        self._resend_ns = NEVER
         self._last_retry_ns = last_retry_ns
         self._stop_ns = stop_ns
         self._model_settle_ns = model_settle_ns
@@ -211,9 +224,9 @@ class ReportScheduler:
         if receipt is _APPLIED or receipt is _CONFIRMED:
             self._awaits_answer = False
             self._refused, self._refused_held = 0, -1
-            self._errors = self._blocked_ns = 0
-            if self._again_ns != NEVER or self._silence_ns != NEVER:
-                self._again_ns = self._silence_ns = NEVER
+            self._errors = self._blocked_ns = self._silent = 0
+            if self._again_ns != NEVER or self._silence_ns != NEVER or self._resend_ns != NEVER:
+                self._again_ns = self._silence_ns = self._resend_ns = NEVER
                 self._find_deadline()
             if self._agent.shared and not of_layers and self._agent.missing():
                 self._cause, self.next_deadline_ns = ReportCause.INTRODUCED, now_ns
@@ -223,10 +236,22 @@ class ReportScheduler:
             self._on_rejected(now_ns)
 
     def on_no_answer(self, seq: int, now_ns: int) -> None:
-        """Repeat report *seq* if it is the last one: no complete answer came in time."""
+        """Repeat report *seq* if it is the last one: no complete answer came within the first wait.
+
+        It is repeated at once after the first such report, but for what is drawn, and ever later after more.
+        """
         if seq != self._agent.seq or not self._online or not now_ns < self._last_retry_ns:
             return
-        if self._again_ns == NEVER:  # else the device waits on purpose
+        if self._again_ns != NEVER:
+            return  # the device waits on purpose
+        self._silent += 1
+        wait_ns = silence_wait_ns(self._silent, self._first_wait_ns)
+        if self._silence_jitter:
+            wait_ns += int(wait_ns * self._silence_jitter * self._draw())
+        if wait_ns > self._first_wait_ns:
+            self._resend_ns = now_ns + wait_ns - self._first_wait_ns
+            self._find_deadline()
+        else:
             self._cause, self.next_deadline_ns = ReportCause.RETRY, now_ns
 
     def on_error(self, error: ErrorAnswer, now_ns: int) -> bool:
@@ -268,7 +293,8 @@ class ReportScheduler:
         self._reported_model = self.model
         self._blocked_ns = 0
         if self._reports_every_change and not self._max_interval_ns and self._retry_ns == NEVER:
-            self._change_ns = self._again_ns = self._model_ns = self.next_deadline_ns = NEVER
+            self._change_ns = self._again_ns = self._model_ns = self._resend_ns = NEVER
+            self.next_deadline_ns = NEVER
             return cause
         self._cancel_plans()
         self._last = LastReport(agent.requested_bytes, now_ns)
@@ -308,6 +334,11 @@ class ReportScheduler:
             self._silence_ns = NEVER
             self._find_deadline()
             self.on_no_answer(self._agent.seq, now_ns)
+        elif now_ns >= self._resend_ns:
+            self._resend_ns = NEVER
+            self._find_deadline()
+            if now_ns < self._last_retry_ns:
+                self._cause = ReportCause.RETRY
         elif now_ns >= self._periodic_ns:
             self._periodic_ns = NEVER
             self._find_deadline()
@@ -317,11 +348,16 @@ class ReportScheduler:
     def _cancel_plans(self) -> None:
         self._blocked_ns = 0
         self._change_ns = self._again_ns = self._model_ns = self._periodic_ns = self._silence_ns = NEVER
-        self.next_deadline_ns = NEVER
+        self._resend_ns = self.next_deadline_ns = NEVER
 
     def _find_deadline(self) -> None:
         """Set the next deadline; a report that is due already keeps the one it has."""
         if self._cause is None:
             self.next_deadline_ns = min(
-                self._change_ns, self._again_ns, self._model_ns, self._periodic_ns, self._silence_ns
+                self._change_ns,
+                self._again_ns,
+                self._model_ns,
+                self._periodic_ns,
+                self._silence_ns,
+                self._resend_ns,
             )

@@ -125,6 +125,7 @@ def _scheduler(
         agent,
         msgspec.structs.replace(config.policy, publish=spec.group.budget.publish),
         lambda: draw(config.seed, "refusals", spec.name, agent.seq),
+        silence_ns=context.retry_ns,
         last_retry_ns=context.last_retry_ns,
         stop_ns=context.stop_ns,
     )

@@ -82,7 +82,7 @@ class RealDevice:
         self._complaints = ThrottledLog(LOG)
         self._log = InteractionLog(settings.interactions) if settings.interactions is not None else None
         self._holder = self._restored()
-        self._persisted_s = 0.0
+        self._persisted_s = self._reported_s = 0.0
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._gave_up = False
@@ -237,10 +237,11 @@ class RealDevice:
         if cause is ReportCause.RETRY:
             self.counts.unanswered += 1
             LOG.warning(
-                "report %d has no answer after %g s: %s",
-                answered_seq, self._settings.retry_s, self._no_answer_text(),
+                "report %d has no answer after %.3g s: %s",
+                answered_seq, time.monotonic() - self._reported_s, self._no_answer_text(),
             )  # fmt: skip
         self.counts.reports += 1
+        self._reported_s = time.monotonic()
         await publish(client, MessageKind.BUDGET, self._topic(MessageKind.BUDGET), report)
 
     def _no_answer_text(self) -> str:

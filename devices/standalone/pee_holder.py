@@ -54,6 +54,7 @@ class PeeHolder:
             ReportPolicy(hysteresis=GROWTH_WORTH_ASKING),
             draw,
             retry_ns=int(settings.retry_s * NS_PER_S),
+            silence_jitter=settings.retry_jitter,
             model_settle_ns=int(MODEL_SETTLE_S * NS_PER_S),
             model_known=notice is not None,
         )

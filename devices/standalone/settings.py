@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from devices.protocol.report_policy import SILENCE_JITTER
+
 
 @dataclass(frozen=True)
 class DeviceSettings:
@@ -16,7 +18,9 @@ class DeviceSettings:
     interval_s: float = 5.0
     """Time between two looks at its memory."""
     retry_s: float = 30.0
-    """Time to wait for an answer."""
+    """Time to wait for an answer; it doubles with each report in a row that has none."""
+    retry_jitter: float = SILENCE_JITTER
+    """The share of that wait that is drawn on top of it."""
     pee: Path | None = None
     """File of its PEE, for programs that recommend."""
     state: Path | None = None

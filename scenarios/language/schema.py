@@ -190,7 +190,8 @@ class Updates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Eviction without the cloud: a device whose budget shrinks evicts blocks at once."""
 
     retry_after: Duration = Duration(30 * TIME_UNITS["s"])
-    """Time that a device waits for an answer before it reports again."""
+    """Time that a device waits for an answer before it reports again; it doubles with each report in a row
+    that has none, up to 20 times this time."""
 
     supersede: bool = True
     """Cancellation of old answers: a newer answer cancels the parts of an older one that are not yet sent."""

@@ -206,7 +206,7 @@ class TwoSchedulers:
         self.agent = Agent(0, cache)
         self.ours = ReportScheduler(
             self.agent, ReportPolicy(), lambda: 0.5, retry_ns=30_000 * MS, model_settle_ns=100 * MS,
-            model_known=False,
+            model_known=False, silence_jitter=0.5,
         )  # fmt: skip
         js.call("device", user=0, seq=0)
         self.parts: list[bytes] = []
@@ -269,7 +269,7 @@ class TwoSchedulers:
     steps=st.lists(
         st.tuples(
             st.sampled_from(["budget", "part", "part", "damage", "connect", "notice", "error"]),
-            st.integers(0, 2000), st.sampled_from([1, 150, 1_000, 31_000]),
+            st.integers(0, 2000), st.sampled_from([1, 150, 1_000, 31_000, 400_000]),
         ),
         max_size=40,
     )

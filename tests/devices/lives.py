@@ -131,7 +131,12 @@ def live(
         name="device-00000",
         agent=agent,
         scheduler=ReportScheduler(
-            agent, policy, lambda: 1.0, last_retry_ns=context.last_retry_ns, stop_ns=context.stop_ns
+            agent,
+            policy,
+            lambda: 1.0,
+            silence_ns=context.retry_ns,
+            last_retry_ns=context.last_retry_ns,
+            stop_ns=context.stop_ns,
         ),
         trajectory=((round(wait * S), free, free) for wait, free in changes),
         device_class=device_class,

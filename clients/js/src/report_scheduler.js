@@ -6,6 +6,7 @@ import { Receipt } from "./device.js";
 const MANY_REFUSALS = 8;
 const LEAST_WAIT_MS = 1000;
 const LONGEST_WAIT_MS = 60_000;
+const LONGEST_SILENCE = 20; // in first waits
 const LONGEST_ERROR_WAIT_MS = 3_600_000;
 const CONTRADICTIONS = ["content", "out_of_range"];
 
@@ -14,20 +15,24 @@ export class ReportScheduler {
   /**
    * @param {import("./device.js").Device} device
    * @param {Object} options
-   * @param {number} options.retryMs - wait for an answer before the device reports again
+   * @param {number} options.retryMs - wait for an answer before the device reports again; it doubles with each
+   *   report in a row that has none
+   * @param {number} options.retryJitter - the share of that wait that is drawn on top of it
    * @param {number} options.settleMs - wait after a notice: those that were missed come in a burst
    * @param {number} options.leastIntervalMs - between two reports of changed budgets
    * @param {() => number} options.draw - returns a number from 0 to 1
    */
-  constructor(device, { retryMs = 30_000, settleMs = 100, leastIntervalMs = 50, draw = Math.random } = {}) {
+  constructor(device, options = {}) {
+    const usual = { retryMs: 30_000, retryJitter: 0.5, settleMs: 100, leastIntervalMs: 50, draw: Math.random };
     this.device = device;
-    this.options = { retryMs, settleMs, leastIntervalMs, draw };
+    this.options = { ...usual, ...options };
     this.online = false;
     this.awaitsAnswer = false;
     this.lastMs = -Infinity; // of the last report
     this.reportedModel = null; // the version that it asked for
     this.refusals = 0;
     this.refusedHeld = -1;
+    this.silent = 0; // reports in a row without a complete answer in time
     this.errors = 0; // in a row, without a complete answer between them
     this.cancel();
   }
@@ -38,13 +43,14 @@ export class ReportScheduler {
     this.dueMs = Infinity; // a report for a reason of its own
     this.againMs = Infinity; // after refused answers
     this.modelMs = Infinity; // for a new model version, when it is settled
-    this.silenceMs = Infinity; // the end of the wait for an answer
+    this.silenceMs = Infinity; // the end of the first wait for an answer
+    this.resendMs = Infinity; // the end of a longer one
   }
 
   /** The next time at which `poll` may return a report. */
   get nextMs() {
     if (!this.online || this.device.announced === null) return Infinity;
-    return Math.min(this.dueMs, this.againMs, this.modelMs, this.silenceMs);
+    return Math.min(this.dueMs, this.againMs, this.modelMs, this.silenceMs, this.resendMs);
   }
 
   /** Plan a report; not before the first model version that is announced is settled. */
@@ -97,9 +103,9 @@ export class ReportScheduler {
       this.awaitsAnswer = false;
       this.refusals = 0;
       this.refusedHeld = -1;
-      this.errors = 0;
+      this.errors = this.silent = 0;
       this.blockedMs = -Infinity;
-      this.againMs = this.silenceMs = Infinity;
+      this.againMs = this.silenceMs = this.resendMs = Infinity;
     } else if (receipt === Receipt.MISFIT) this.plan(nowMs);
     else if (receipt === Receipt.REJECTED) this.onRejected(nowMs);
     return receipt;
@@ -145,13 +151,22 @@ export class ReportScheduler {
     this.againMs = nowMs + Math.max(waitMs * (0.5 + 0.5 * this.options.draw()), LEAST_WAIT_MS);
   }
 
+  /** Plan the next report after one without a complete answer within the first wait. */
+  onSilence(nowMs) {
+    this.silenceMs = Infinity;
+    if (this.againMs !== Infinity) return; // the device waits on purpose
+    const { retryMs, retryJitter, draw } = this.options;
+    this.silent += 1;
+    const wait = Math.min(retryMs * 2 ** (this.silent - 1), LONGEST_SILENCE * retryMs);
+    this.resendMs = nowMs + wait * (1 + retryJitter * draw()) - retryMs;
+  }
+
   /** Return the report that is due, which must be sent; null if none is. */
   poll(nowMs) {
     if (this.nextMs > nowMs) return null;
-    const isSilent = Math.min(this.dueMs, this.againMs, this.modelMs) > nowMs;
-    if (isSilent && this.againMs !== Infinity) {
-      this.silenceMs = Infinity; // the device waits on purpose
-      return null;
+    if (Math.min(this.dueMs, this.againMs, this.modelMs, this.resendMs) > nowMs) {
+      this.onSilence(nowMs);
+      if (this.resendMs > nowMs) return null;
     }
     this.cancel();
     this.awaitsAnswer = true;

@@ -7,12 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.protocol.report_policy import (
+    LONGEST_ERROR_WAIT_NS,
     MANY_REFUSALS,
     LastReport,
     Publish,
     ReportPolicy,
+    error_wait_ns,
     next_report_ns,
     refusal_wait_ns,
+    silence_wait_ns,
 )
 from wire.units import NS_PER_S, Duration, Share
 
@@ -152,3 +155,19 @@ def test_waits_after_rejected_answers_double_up_to_a_minute() -> None:
     at_once = [0] * (MANY_REFUSALS - 1)
     assert waits == at_once + [second * S for second in (1, 2, 4, 8, 16, 32, 60, 60)]
     assert min(refusal_wait_ns(MANY_REFUSALS, draw) for draw in (0.0, 0.5, 1.0)) == S
+
+
+def test_the_wait_for_an_answer_doubles_up_to_twenty_times_the_first() -> None:
+    waits = [silence_wait_ns(in_a_row, 30 * NS_PER_S) // NS_PER_S for in_a_row in (1, 2, 3, 4, 5, 6, 100)]
+    assert waits == [30, 60, 120, 240, 480, 600, 600]
+
+
+@given(st.integers(1, 1000), st.floats(0, 86_400), st.floats(0, 1))
+def test_after_an_error_a_device_waits_as_long_as_the_cloud_asks_for_and_ever_longer(
+    in_a_row: int, asked_s: float, draw: float
+) -> None:
+    wait_ns = error_wait_ns(in_a_row, asked_s, draw)
+    assert wait_ns >= max(int(asked_s * NS_PER_S), NS_PER_S)
+    assert wait_ns <= 1.5 * max(LONGEST_ERROR_WAIT_NS, asked_s * NS_PER_S)
+    assert error_wait_ns(in_a_row + 1, asked_s, draw) >= wait_ns
+    assert error_wait_ns(in_a_row, asked_s, 1.0) == pytest.approx(1.5 * error_wait_ns(in_a_row, asked_s, 0.0))

@@ -137,7 +137,7 @@ class RealLife:
         for responder in self.responders:
             cache.announce(responder.notice())
         self.holder = PeeHolder(
-            DeviceSettings("f", "d", 0, None, retry_s=RETRY_S),
+            DeviceSettings("f", "d", 0, None, retry_s=RETRY_S, retry_jitter=0.0),
             cache, Agent(0, cache), self.responders[0].notice(), lambda: 1.0,
         )  # fmt: skip
         for t, online in life.connections.items():
@@ -241,12 +241,13 @@ def test_after_many_refused_answers_both_wait_and_ask_for_everything() -> None:
 
 def test_silence_a_reconnection_and_a_model_are_reported_alike() -> None:
     reports = check(
-        Life({0: 900, 50: 100}, {0: True, 60: False, 70: True}, {80: 1}, [Trip(lost=True), Trip(lost=True)])
+        Life({0: 900, 150: 100}, {0: True, 160: False, 170: True}, {180: 1}, [Trip(lost=True)] * 3)
     )
     assert [(t // 1000, cause) for t, cause, _, _ in reports] == [
         (0, "START"),
         (30, "RETRY"),
-        (50, "CHANGE"),
-        (70, "RECONNECT"),
-        (80, "MODEL"),
+        (30 + 60, "RETRY"),
+        (150, "CHANGE"),
+        (170, "RECONNECT"),
+        (180, "MODEL"),
     ]

@@ -45,12 +45,12 @@ def test_a_cloud_that_only_sends_damage_fails_the_run() -> None:
         live([(0, 900)], Transport(damaged=10**6))
 
 
-def test_a_lost_report_is_repeated_after_thirty_seconds() -> None:
+def test_a_lost_report_is_repeated_after_thirty_seconds_and_the_next_one_after_sixty() -> None:
     _, log = live([(0, 900)], Transport(), uplink=Losing([True, True]))
     assert list(updates(log)) == [
         (30, "START", "LOST", 0),
         (60, "RETRY", "LOST", 0),
-        (63, "RETRY", "APPLIED", 16),
+        (30 + 60 + 3, "RETRY", "APPLIED", 16),
     ]
 
 
