@@ -5,16 +5,16 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from emulator.executors.in_process import InProcessExecutor
+from emulator.metrics.shown_figures import main_figures
 from emulator.report.load import load_figures
 from emulator.report.page import write_report
 from emulator.report.recommended import read_recommended
 from emulator.report.report_figures import report_figures
-from emulator.report.tables import list_headlines
 from emulator.report.verdict import verdict_text
 from emulator.run_directory.event_reader import read_described_table
 from emulator.run_directory.layout import PARTIAL, REPORT, SCENARIO
@@ -29,15 +29,6 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from emulator.report.figures import ReportFigure
-
-_SHOWN: Final = (
-    "of full quality",
-    "of time over budget",
-    "delta ratio: sent ÷ full pushes",
-    "update bytes",
-    "latency p95",
-)
-"""The five numbers that a notebook shows."""
 
 
 class Run:
@@ -156,7 +147,7 @@ class Run:
 
     def _repr_html_(self) -> str:
         summary = self._files.summary
-        tiles = [(number, text) for number, text in list_headlines(summary) if text in _SHOWN]
+        tiles = [(figure.text, figure.label) for figure in main_figures(summary)]
         report, name = self._folder / REPORT, f"{summary['scenario']}, seed {summary['seed']}"
         link = f' · <a href="{escape(os.path.relpath(report))}">report</a>' if report.exists() else ""
         return (

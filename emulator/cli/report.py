@@ -1,4 +1,4 @@
-"""``peelfleet report``: the report of a run, written again; of an unfinished run, from its partial log."""
+"""``peelfleet report``: of a run, written again, or from its partial log; or one page over several runs."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,15 +11,16 @@ import numpy as np
 import typer
 
 from devices.event_log import WALL
-from emulator.cli.options import Data, Store
+from emulator.cli.options import Data, Store, path_option
 from emulator.cli.terminal import RunDisplay
 from emulator.report.page import write_report
 from emulator.run_directory.event_split import TableRows, draft_rows, part_rows, renumber, split_rows
-from emulator.run_directory.layout import EVENTS, PARTIAL, SCENARIO, SUMMARY, read_scenario
+from emulator.run_directory.layout import EVENTS, PARTIAL, REPORT, SCENARIO, SUMMARY, read_scenario
 from emulator.run_directory.manifest import list_unchecked
 from emulator.run_directory.model_note import ModelNote, read_model_note
 from emulator.runner.ranges import PARTS, range_executor
 from emulator.runner.results import write_results
+from emulator.runs_report.page import is_sweep, write_runs_report
 from emulator.simulation.job import PreparedJob, prepare
 from emulator.simulation.model_cache import resolve_data
 from emulator.simulation.simulation import Outcome
@@ -30,14 +31,34 @@ from wire.units import NS_PER_S
 
 
 def report(
-    run_directory: Annotated[Path, typer.Argument(help="A run directory, finished or not.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="A run directory, finished or not; or several, or folders of runs, the baseline first; or a "
+            "sweep.",
+            metavar="RUN...",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        path_option(
+            "File of the page over several runs; default: comparison.html, of a sweep its report.html."
+        ),
+    ] = None,
     data: Data = None,
     store: Store = None,
 ) -> None:
-    """Write the report of a run again; of an unfinished run, from what it had logged."""
-    for line in rewrite_report(run_directory, data, store):
+    """Write the report of a run again, even of an unfinished one; or one page over several runs."""
+    if len(runs) > 1 or is_sweep(Path(runs[0])):
+        file = out or (Path(runs[0]) / REPORT if len(runs) == 1 else Path("comparison.html"))
+        typer.echo(write_runs_report(runs, file))
+        return
+    if out is not None:
+        raise InputError(f"--out(={out}) is for several runs: the report of one lies in its folder")
+    folder = Path(runs[0])
+    for line in rewrite_report(folder, data, store):
         typer.echo(line)
-    for note in list_unchecked([run_directory]):
+    for note in list_unchecked([folder]):
         typer.echo(f"note: {note}", err=True)
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from emulator.executors.executor import Executor
 from emulator.executors.in_process import InProcessExecutor
+from emulator.metrics.shown_figures import main_figures
 from emulator.report import sections, tables
 from emulator.report.costs_section import costs_section
 from emulator.report.dimension_section import dimensions_section
@@ -85,7 +86,7 @@ def render(
         measured: the metrics by every dimension, if the run has them.
         titles: of items that are recommended to the users of example devices, by device.
     """
-    figures = {figure.name: figure for figure in report_figures(views, sums, summary, titles or {})}
+    drawn = {figure.name: figure for figure in report_figures(views, sums, summary, titles or {})}
     scripts = page_scripts(SCRIPT)
     return environment().get_template("report.html").render(
         style=STYLE.read_text(encoding="utf-8"),
@@ -99,9 +100,9 @@ def render(
         numbers=verdict_numbers(summary),
         warnings=tables.list_warnings(summary),
         rules=tables.thresholds_table(summary),
-        tiles_shown=tables.list_headlines(summary),
-        headline=figures.pop(_HEADLINE),
-        sections=[*_sections(figures, views, sums, summary, measured), *_files(summary, scenario)],
+        figures=main_figures(summary),
+        headline=drawn.pop(_HEADLINE),
+        sections=[*_sections(drawn, views, sums, summary, measured), *_files(summary, scenario)],
     )  # fmt: skip
 
 
@@ -142,9 +143,10 @@ def _figure_section(figure: ReportFigure, parts: Sequence[ReportPart] = ()) -> R
 
 def _files(summary: Mapping[str, object], scenario: str) -> Iterator[ReportSection]:
     """Yield the sections with all that the run's files say: every key, and the scenario."""
+    yield tables.figures_section(summary)
     keys = tables.summary_table(summary)
     finding = f"The {len(keys.rows)} keys of summary.json, with units and meanings."
-    yield ReportSection("keys", "All figures", finding, "", [keys], folded=True, search=True)
+    yield ReportSection("keys", "All keys", finding, "", [keys], folded=True, search=True)
     file = ReportText([scenario], code=True)
     finding = "The file scenario.yaml, with every default."
     yield ReportSection("scenario", "The scenario", finding, "", [file], folded=True)

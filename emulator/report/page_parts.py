@@ -25,6 +25,8 @@ PLOTLY: Final = PAGES / "vendor" / "plotly-basic.min.js"
 """The part of plotly.js that draws lines and bars: a quarter of the whole."""
 MOST_NARROW: Final = 5
 """Most columns of a table on a narrow page: one with more turns, into a block for each row."""
+MOST_BESIDE: Final = 16
+"""Most characters of cells of which two stand beside each other once a table has turned."""
 MOST_ON_PAPER: Final = 9
 """Most columns of a table on paper."""
 
@@ -38,6 +40,12 @@ class ReportCell:
     strong: bool = False
     mark: str = ""
     """A word that sets the row apart; it stands after the text."""
+    link: str = ""
+    """The address that it leads to."""
+
+
+def _text(cell: ReportCell | str) -> str:
+    return cell if isinstance(cell, str) else cell.text
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,11 @@ class ReportTable:
     def turns(self) -> str:
         """The classes that say where the table turns: on narrow pages, on paper, on both or on none."""
         columns = len(self.head)
-        return " ".join(["turns"] * (columns > MOST_NARROW) + ["turns-on-paper"] * (columns > MOST_ON_PAPER))
+        if columns <= MOST_NARROW:
+            return ""
+        texts = [*self.head, *(_text(cell) for row in self.rows for cell in row.cells[1:])]
+        long = max(map(len, texts), default=0) > MOST_BESIDE
+        return " ".join(["turns"] + ["in-lines"] * long + ["turns-on-paper"] * (columns > MOST_ON_PAPER))
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,8 @@ class ReportSection:
     folded: bool = False
     search: bool = False
     """True if the rows of its tables can be searched."""
+    beside: bool = False
+    """True for small figures that stand beside each other."""
 
 
 @dataclass(frozen=True)

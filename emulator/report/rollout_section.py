@@ -31,7 +31,7 @@ from emulator.report.keyed_sums import IntArray
 from emulator.report.page_parts import ReportRow, ReportSection, ReportTable
 from emulator.report.tables import formatted
 from emulator.report.update_sums import UpdateSums
-from emulator.report.verdict import percent_text, rollout_groups, rollout_text
+from emulator.report.verdict import rollout_groups, rollout_text, whole_percent
 from emulator.report.version_sums import VersionSums
 from wire.units import NS_PER_S, approximate_bytes
 
@@ -57,7 +57,7 @@ def rollout_figure(versions: VersionSums, updates: UpdateSums, stop_s: float) ->
     return ReportFigure(
         "rollout",
         "Model versions",
-        f"{cost}, {percent_text(model / sent)} of all." if sent else f"{cost}.",
+        f"{cost}, {whole_percent(model / sent)} of all." if sent else f"{cost}.",
         "Above: how many devices hold each model version, stacked; or how many devices of each group of the "
         "rollout hold the new one. Look for steps that stop short: devices that are away, or that the update "
         "does not reach. Below: payload of updates in each interval, those of a new version and all.",

@@ -4,9 +4,10 @@ import json
 from collections.abc import Mapping
 
 from emulator.metrics.realtime_measurements import read_doubts
+from emulator.metrics.shown_figures import ShownFigure, figure_groups
 from emulator.report.axes import format_seconds
 from emulator.report.key_descriptions import describe_key
-from emulator.report.page_parts import ReportCell, ReportRow, ReportTable
+from emulator.report.page_parts import ReportCell, ReportRow, ReportSection, ReportTable
 from emulator.report.update_sums import LatencyDistribution
 from emulator.report.verdict import list_rules
 from scenarios.language.thresholds import shown_value
@@ -15,19 +16,23 @@ from wire.units import approximate_bytes
 NONE = "–"
 
 
-def list_headlines(summary: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
-    """Return the most important numbers, each with what it is."""
-    latency = _latency(summary)
-    return (
-        (share(_number(summary, "quality_ratio_to_full"), 1), "of full quality"),
-        (_decimal(_number(summary, "ndcg_at_10")), "NDCG@10"),
-        (share(_number(summary, "over_budget_share")), "of time over budget"),
-        (_integer(_number(summary, "updates_applied")), "updates applied"),
-        (share(_number(summary, "delta_ratio"), 1), "delta ratio: sent ÷ full pushes"),
-        (_bytes(_number(summary, "update_bytes")), "update bytes"),
-        (_bytes(_number(summary, "update_wire_bytes")), "bytes on the wire"),
-        (NONE if latency is None else format_seconds(latency), "latency p95"),
-    )
+def figures_section(summary: Mapping[str, object]) -> ReportSection:
+    """Return the section with the figures that people are shown, in groups."""
+    groups = figure_groups(summary)
+    tables = [
+        ReportTable(
+            group.title,
+            [group.title, ""],
+            [ReportRow([each.label, _with_interval(each)]) for each in group.figures],
+        )
+        for group in groups
+    ]
+    finding = f"{sum(len(group.figures) for group in groups)} figures, in {len(groups)} groups."
+    return ReportSection("figures", "Figures", finding, "", tables, folded=True, beside=True)
+
+
+def _with_interval(figure: ShownFigure) -> str:
+    return f"{figure.text} ({figure.interval})" if figure.interval else figure.text
 
 
 def run_terms(summary: Mapping[str, object]) -> dict[str, str]:
@@ -145,11 +150,6 @@ def _number(summary: Mapping[str, object], key: str) -> float | None:
     return value if isinstance(value, int | float) else None
 
 
-def _latency(summary: Mapping[str, object]) -> float | None:
-    percentiles = summary.get("update_latency_seconds")
-    return _number(percentiles, "p95") if isinstance(percentiles, dict) else None
-
-
 def _plain(value: object, unit: str = "") -> str:
     """Return a value of the summary with all digits."""
     if value is None:
@@ -166,13 +166,5 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _bytes(value: float | None) -> str:
-    return NONE if value is None else approximate_bytes(value)
-
-
 def _integer(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
-
-
-def _decimal(value: float | None) -> str:
-    return NONE if value is None else f"{value:.4f}"

@@ -59,7 +59,7 @@ def list_rules(summary: Mapping[str, object]) -> list[Mapping[str, object]]:
     return [rule for rule in listed if isinstance(rule, dict)] if isinstance(listed, list) else []
 
 
-def percent_text(share: float) -> str:
+def whole_percent(share: float) -> str:
     """Return a share in whole percent, with as many more digits as tell it from 0 and from 100 %."""
     percent = 100 * share
     if share <= 0 or share == 1:
@@ -103,10 +103,10 @@ def _quality(summary: Mapping[str, object]) -> str:
     ratio, delta = _number(summary, "quality_ratio_to_full"), _number(summary, "delta_ratio")
     if ratio is None:
         return ""
-    text = f"the fleet kept {percent_text(ratio)} of the quality of the whole table"
+    text = f"the fleet kept {whole_percent(ratio)} of the quality of the whole table"
     if delta is None:
         return text
-    return f"{text} on {percent_text(delta)} of the traffic that full pushes would have cost"
+    return f"{text} on {whole_percent(delta)} of the traffic that full pushes would have cost"
 
 
 def _memory(summary: Mapping[str, object]) -> str:
@@ -115,7 +115,7 @@ def _memory(summary: Mapping[str, object]) -> str:
         return ""
     if share == 0:
         return "no device was ever over its budget"
-    return f"devices were over their budgets for {percent_text(share)} of the time"
+    return f"devices were over their budgets for {whole_percent(share)} of the time"
 
 
 def _devices(count: float) -> str:

@@ -9,25 +9,27 @@ from numpy.typing import NDArray
 
 from devices.simulated.roster import DeviceRange
 from emulator.metrics.per_device import MeasuredRun
+from emulator.report.axes import (
+    BUDGET,
+    FULL,
+    HELD,
+    Json,
+    axis,
+    byte_unit,
+    json_numbers,
+    line_style,
+    maximum,
+    step_style,
+    time_axis,
+    time_unit,
+    transparent,
+)
+from emulator.report.figures import ReportFigure, View
 from emulator.run_directory.event_reader import EventReader
 from wire.errors import InputError
 from wire.units import NS_PER_S, approximate_bytes
 
-Json = dict[str, Any]  # Any: JSON
-
 _SHOWN_EXCHANGES = 200
-
-
-@dataclass(frozen=True)
-class DeviceChart:
-    """A chart of one device."""
-
-    name: str
-    title: str
-    caption: str
-    """A text that says what to look for; it stands in for the picture where that is not seen."""
-    data: Sequence[Json]
-    layout: Json
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class DeviceHistory:
     """The rows of one device."""
 
     name: str
-    charts: Sequence[DeviceChart]
+    charts: Sequence[ReportFigure]
     exchanges: Sequence[Mapping[str, str]]
     """Its exchanges with the cloud, in order, with texts for people."""
     exchange_count: int
@@ -73,48 +75,67 @@ def _rows_of(
     }
 
 
-def _memory_chart(states: Mapping[str, NDArray[Any]], summary: Mapping[str, object]) -> DeviceChart:
-    hours = _hours(states, summary)
-    budget, held = (_until_end(states[name]) / 1024 for name in ("budget_bytes", "resident_bytes"))
+def _memory_chart(states: Mapping[str, NDArray[Any]], summary: Mapping[str, object]) -> ReportFigure:
+    x, stop_s = _times(states, summary)
+    budget, held = (_until_end(states[name]) for name in ("budget_bytes", "resident_bytes"))
+    unit = byte_unit(maximum(budget, held))
     above = float((states["resident_bytes"] > states["budget_bytes"]).mean()) if len(states["t_ns"]) else 0.0
-    verdict = "It was never above it." if above == 0 else f"It was above it after {above:.1%} of its changes."
-    return DeviceChart(
-        "memory",
-        "Memory",
-        f"The bytes held follow the budget. {verdict}",
-        [_line("budget", hours, budget, dash="dot"), _line("held", hours, held)],
-        {"yaxis": {"title": {"text": "KiB"}, "rangemode": "tozero"}, "xaxis": {"title": {"text": "hours"}}},
+    finding = "It was never above it." if above == 0 else f"It was above it after {above:.1%} of its changes."
+    return ReportFigure(
+        "memory", "Memory", f"The bytes held follow the budget. {finding}",
+        "Look for held bytes above the budget. A fall of both is an eviction, a step up an update.",
+        [
+            View(
+                "device",
+                [
+                    _line("budget", x, budget / unit.size, BUDGET, unit.name),
+                    _line("held", x, held / unit.size, HELD, unit.name),
+                ],
+                {"xaxis": time_axis(stop_s), "yaxis": axis(unit.name, rangemode="tozero")},
+            )
+        ],
+        height=340,
+    )  # fmt: skip
+
+
+def _quality_chart(states: Mapping[str, NDArray[Any]], summary: Mapping[str, object]) -> ReportFigure:
+    x, stop_s = _times(states, summary)
+    now, best, full = (
+        _until_end(states[name]) for name in ("ndcg_at_10", "best_ndcg_at_10", "full_ndcg_at_10")
     )
-
-
-def _quality_chart(states: Mapping[str, NDArray[Any]], summary: Mapping[str, object]) -> DeviceChart:
-    hours = _hours(states, summary)
-    lines = [
-        _line("now", hours, _until_end(states["ndcg_at_10"])),
-        _line("best for the budget", hours, _until_end(states["best_ndcg_at_10"]), dash="dot"),
-        _line("whole table", hours, _until_end(states["full_ndcg_at_10"]), dash="dash"),
-    ]
-    return DeviceChart(
-        "quality",
-        "Quality",
+    mean = float(states["ndcg_at_10"].mean()) if len(states["t_ns"]) else 0.0
+    return ReportFigure(
+        "quality", "Quality", f"NDCG@10 was {mean:.3f} after its changes, on average.",
         "NDCG@10 of what the device recommends. A gap below the best for the budget is the time that an "
         "update took.",
-        lines,
-        {"yaxis": {"title": {"text": "NDCG@10"}}, "xaxis": {"title": {"text": "hours"}}},
-    )
+        [
+            View(
+                "device",
+                [
+                    _line("full table", x, full, FULL) | line_style(FULL, 1.5, dash="dash"),
+                    _line("best for the budget", x, best, BUDGET)
+                    | line_style(transparent(BUDGET, 0.45), 5),
+                    _line("held", x, now, HELD),
+                ],
+                {"xaxis": time_axis(stop_s), "yaxis": axis("NDCG@10")},
+            )
+        ],
+        height=340,
+    )  # fmt: skip
 
 
-def _line(name: str, x: NDArray[np.float64], y: NDArray[Any], dash: str = "solid") -> Json:
-    return {
-        "type": "scatter", "mode": "lines", "name": name, "x": x.round(5).tolist(), "y": y.round(6).tolist(),
-        "line": {"shape": "hv", "dash": dash},
-    }  # fmt: skip
+def _line(name: str, x: Sequence[float | None], y: NDArray[Any], color: str, unit: str = "") -> Json:
+    drawn: Json = {"x": x, "y": json_numbers(y), "hovertemplate": f"%{{y:.4g}} {unit}".rstrip()}
+    return step_style(name, color) | drawn
 
 
-def _hours(states: Mapping[str, NDArray[Any]], summary: Mapping[str, object]) -> NDArray[np.float64]:
-    seconds = summary["simulated_seconds"]
-    assert isinstance(seconds, int | float)
-    return np.append(states["t_ns"] / NS_PER_S, [seconds]) / 3600
+def _times(
+    states: Mapping[str, NDArray[Any]], summary: Mapping[str, object]
+) -> tuple[Sequence[float | None], float]:
+    """Return the times of the states and of the end, in the unit of the axis; and the end in seconds."""
+    stop_s = summary["simulated_seconds"]
+    assert isinstance(stop_s, int | float)
+    return json_numbers(np.append(states["t_ns"] / NS_PER_S, [stop_s]) / time_unit(stop_s).size), stop_s
 
 
 def _until_end(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
-from plotly.offline import get_plotlyjs
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
@@ -17,29 +16,23 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from emulator.compare.compare_runs import compare_runs
-from emulator.compare.descriptions import (
-    conclusion,
-    headlines,
-    list_warnings,
-    metric_cells,
-    metric_rows,
-    title,
-    verdict,
-)
-from emulator.exports.chart import ChartPanel
+from emulator.compare.descriptions import metric_rows
 from emulator.metrics.per_device import COMPARED_METRICS, MeasuredRun
+from emulator.metrics.shown_figures import main_figures
+from emulator.report import page_parts
 from emulator.report.page import write_report
-from emulator.report.tables import list_headlines
-from emulator.report.verdict import verdict_text
+from emulator.report.tables import list_warnings, thresholds_table
+from emulator.report.verdict import judgement, verdict_numbers
 from emulator.run_directory.layout import REPORT
 from emulator.run_directory.run_files import RunFiles
+from emulator.runs_report.comparison_sections import comparison_sections, comparison_sentence
+from emulator.runs_report.sweep_section import sweep_figures
 from emulator.sweep.exports import sweep_means
 from emulator.sweep.table import broken_thresholds, read_sweep_table
 from emulator.web.device_charts import device_history
 from emulator.web.live_library import LiveLibrary
 from emulator.web.run_library import RunLibrary
 from emulator.web.templates_of_ui import TEMPLATES
-from scenarios.language.thresholds import shown_value
 from wire.errors import InputError
 from wire.units import approximate_bytes
 
@@ -75,8 +68,8 @@ def run_routes(library: RunLibrary, live: LiveLibrary) -> list[BaseRoute]:
         Route("/group/{name:path}", pages.answer(pages.group)),
         Route("/device/{name:path}", pages.answer(pages.device)),
         Route("/run/{name:path}", pages.answer(pages.run)),
-        Route("/plotly.js", lambda _: Response(get_plotlyjs(), media_type="text/javascript")),
         Mount("/pages", StaticFiles(directory=PAGES)),
+        Mount("/parts", StaticFiles(directory=page_parts.PAGES)),
     ]
 
 
@@ -124,9 +117,10 @@ class _Pages:
         if request.query_params.get("format") == "csv":
             return _csv(("group", *GROUP_COLUMNS), table, f"{_file_name(name)}-groups.csv")
         return _page(
-            "run.html", title=name, name=name, verdict=verdict_text(files.summary),
-            passed=not broken_thresholds(files.summary), tiles=list_headlines(files.summary),
-            rules=_rules(files.summary), columns=GROUP_COLUMNS.values(), groups=_shown(table),
+            "run.html", title=name, name=name, judgement=judgement(files.summary),
+            numbers=verdict_numbers(files.summary), passed=not broken_thresholds(files.summary),
+            warnings=list_warnings(files.summary), figures=main_figures(files.summary),
+            rules=thresholds_table(files.summary), columns=GROUP_COLUMNS.values(), groups=_shown(table),
             worst=_shown(_worst_devices(measured, groups, 10)), scenario=files.scenario,
         )  # fmt: skip
 
@@ -172,20 +166,10 @@ class _Pages:
         if request.query_params.get("format") == "csv":
             rows = [row for each in comparisons for row in metric_rows(each)]
             return _csv(list(rows[0]), [list(row.values()) for row in rows], "compare.csv")
-        shown = [
-            {
-                "head": list(headlines(each)),
-                "warnings": list(list_warnings(each)),
-                "caption": title(each),
-                "conclusion": conclusion(each),
-                "rows": [
-                    (metric, *metric_cells(metric, judged), verdict(metric, judged))
-                    for metric, judged in each.metrics.items()
-                ],
-            }
-            for each in comparisons
-        ]
-        return _page("compare.html", title="Side by side", names=order, comparisons=shown)
+        return _page(
+            "compare.html", title="Side by side", names=order, sections=comparison_sections(comparisons),
+            lines=[*map(comparison_sentence, comparisons)],
+        )  # fmt: skip
 
     def sweep(self, request: Request) -> Response:
         """A sweep: a small chart for each metric, a point for each variant."""
@@ -195,28 +179,10 @@ class _Pages:
             sink = pa.BufferOutputStream()
             pc.write_csv(table, sink)
             return _download(sink.getvalue().to_pybytes(), f"{name}.csv")
-        means = sweep_means(table.to_pylist())
-        charts = [_sweep_chart(number, panel) for number, panel in enumerate(means.chart().panels)]
+        rows = table.to_pylist()
+        means = sweep_means(rows)
+        charts = sweep_figures(means, rows)
         return _page("sweep.html", title=name, name=name, caption=means.caption, charts=charts)
-
-
-def _sweep_chart(number: int, panel: ChartPanel) -> dict[str, object]:
-    """Return the chart of one metric: a point for each variant, with the width of its interval."""
-    (series,) = panel.series
-    values = [f"{x}: {_number(panel.y_label, y)}" for x, y in zip(series.x, series.y, strict=True)]
-    widths = [width or 0.0 for width in series.half_widths]
-    return {
-        "name": f"metric-{number}",
-        "title": panel.y_label,
-        "caption": "; ".join(values),
-        "data": [
-            {
-                "type": "scatter", "mode": "markers", "x": list(series.y), "y": list(series.x),
-                "error_x": {"type": "data", "array": widths}, "showlegend": False,
-            }
-        ],
-        "layout": {"yaxis": {"automargin": True, "autorange": "reversed"}},
-    }  # fmt: skip
 
 
 def _page(template: str, *, status: int = 200, **values: object) -> Response:
@@ -251,15 +217,6 @@ def _run_cells(summary: Mapping[str, object]) -> Sequence[str]:
 
 def _share(value: object) -> str:
     return f"{100 * value:.1f} %" if isinstance(value, int | float) else "–"
-
-
-def _rules(summary: Mapping[str, object]) -> list[tuple[str, str, str, bool]]:
-    listed = summary.get("thresholds")
-    rules = [
-        (rule["metric"], rule["rule"], rule["value"], rule["passed"])
-        for rule in (listed if isinstance(listed, list) else ())
-    ]
-    return [(metric, rule, shown_value(metric, rule, value), held) for metric, rule, value, held in rules]
 
 
 def _group_table(run: MeasuredRun, groups: Sequence[str]) -> list[list[object]]:
@@ -312,7 +269,3 @@ def _cell(column: str, value: object) -> str:
     if column.endswith(("share", "to_full")):
         return _share(value)
     return f"{value:.4g} s" if column.endswith("seconds") else f"{value:.4g}"
-
-
-def _number(metric: str, value: float) -> str:
-    return approximate_bytes(value) if metric.endswith("bytes") and value >= 0 else f"{value:.4g}"

@@ -55,6 +55,8 @@ const peelfleetCharts = (() => {
   const redraw = (figure) => {
     const view = figure.views[figure.select ? Number(figure.select.value) : 0];
     if (view) draw(figure.plot, view);
+    // The name of the group says it in words.
+    for (const picture of figure.plot.querySelectorAll(".main-svg")) picture.setAttribute("aria-hidden", "true");
     figure.drawn = true;
   };
   const near = new IntersectionObserver(

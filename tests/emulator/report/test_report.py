@@ -283,11 +283,10 @@ class TestPage:
         for term, value in {"devices": "3", "seed": "3", "simulated": "5 minutes"}.items():
             assert f"<dt>{term}</dt><dd>{value}</dd>" in page
         for value, what in {
-            "4": "updates applied",
-            "21.2 KiB": "update bytes",
-            "22.2 KiB": "bytes on the wire",
-            "1.11 %": "of time over budget",  # 10 of 900 device seconds
-            "30 s": "latency p95",
+            "21.2 KiB": "update traffic",
+            "42.6 %": "update traffic, as a share of full pushes",
+            "1.1 %": "time above the budget",  # 10 of 900 device seconds
+            "30 s": "time until an update is in use (p95)",
         }.items():
             assert f"<div><dt>{what}</dt><dd>{value}</dd></div>" in page
 
@@ -566,7 +565,7 @@ class TestEdges:
 
     def test_no_update_at_all(self, tmp_path: Path) -> None:
         page = page_of(make_run(tmp_path / "run", updates=()))
-        assert "<div><dt>delta ratio: sent ÷ full pushes</dt><dd>–</dd></div>" in page
+        assert "<dt>update traffic</dt><dd>0 B</dd>" in page
         assert [trace["type"] for trace in views_of(page, "traffic")[0]["data"]] == ["bar"] * 3
 
     def test_one_device(self, tmp_path: Path) -> None:
@@ -580,7 +579,7 @@ class TestEdges:
         devices = devices_table().set_column(3, "full_ndcg_at_10", [[0.0, 0.0, 0.0]])
         page = page_of(make_run(tmp_path / "run", ((0, 0, 0, 0, 0.0, 0.0),), (), devices))
         assert "recommends nothing of use" in page
-        assert "<div><dt>of full quality</dt><dd>–</dd></div>" in page
+        assert "<dt>quality, as a share of the full table's</dt>" not in page
 
     def test_a_device_that_starts_at_the_stop_time_has_no_course(self, tmp_path: Path) -> None:
         states = (*STATES[:1], (STOP_S, 2, KIB, 0, 0.0, 0.1))

@@ -8,7 +8,7 @@ import pytest
 from emulator.cli.terminal import as_json, rollout_table
 from emulator.report.page_parts import ReportTable
 from emulator.report.rollout_section import rollout_section
-from emulator.report.verdict import percent_text, rollout_text, verdict_text
+from emulator.report.verdict import rollout_text, verdict_text, whole_percent
 from emulator.runner.runner import RunResult
 
 SUMMARY: dict[str, object] = {
@@ -59,7 +59,7 @@ def test_the_verdict_says_what_a_run_came_to(changes: dict[str, object], text: s
      (0.9926, "99.3 %"), (0.99996, "99.996 %"), (1.2, "120 %")],
 )  # fmt: skip
 def test_a_share_in_whole_percent_never_looks_like_nothing_or_all(share: float, text: str) -> None:
-    assert percent_text(share) == text
+    assert whole_percent(share) == text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""One page over several runs, or over a sweep."""
