@@ -22,7 +22,7 @@ def figures_section(summary: Mapping[str, object]) -> ReportSection:
     tables = [
         ReportTable(
             group.title,
-            [group.title, ""],
+            [group.title, "value"],
             [ReportRow([each.label, _with_interval(each)]) for each in group.figures],
         )
         for group in groups

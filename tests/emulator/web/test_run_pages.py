@@ -106,7 +106,8 @@ def test_runs_and_sweeps_side_by_side(browser: Browser, address: str) -> None:
         for number in range(2):
             alone.nth(number).get_by_role("checkbox").check()
         page.get_by_role("button", name="Compare the chosen runs").click()
-        assert "pairs of devices" in page.locator("h2").first.inner_text()
+        assert " against " in page.locator("h2").first.inner_text()
+        assert "pairs of devices" in page.locator("main").inner_text()
         assert page.locator("tbody th").first.inner_text() == "ndcg_at_10"
         check(page)
         page.goto(address)
