@@ -28,6 +28,7 @@ from devices.simulated.delivery import Delivery
 from devices.simulated.device_class import DeviceClass
 from devices.simulated.link import Link
 from devices.simulated.status_message import status_message
+from devices.simulated.steering import DeviceSteering
 from devices.simulated.visit_process import VisitProcess
 from devices.timeline.connectivity import ConnectivityCause, ConnectivityChange
 from wire.mqtt_bytes import publish_wire_bytes
@@ -85,6 +86,7 @@ class Device:
         "number",
         "online",
         "online_since_ns",
+        "steering",
         "visits",
     )
 
@@ -112,7 +114,9 @@ class Device:
         self.epoch = 0
         """Counts the connections that have ended: what is under way on one of them never arrives."""
         self.visits: VisitProcess | None = None
-        """The visits of its user; None where nobody meets interactions."""
+        """None where nobody meets interactions."""
+        self.steering: DeviceSteering | None = None
+        """None where nobody can do deeds by hand."""
         self._context = context
         self._scheduler = scheduler
         self._trajectory = trajectory
@@ -136,19 +140,18 @@ class Device:
         if self._start_ns > clock.now_ns:
             yield self._start_ns - clock.now_ns
         if self._always_on and clock.now_ns < stop_ns:
-            self._begin_connect(ConnectivityCause.START)
+            self.begin_connect(ConnectivityCause.START)
         for wait_ns, free_bytes, budget_bytes in self._trajectory:
             if clock.now_ns + wait_ns >= stop_ns:
                 return
             if wait_ns:
                 yield wait_ns
-            if self.visits is not None:
-                budget_bytes = self.visits.reserve(budget_bytes)
+            budget_bytes = self.budget_left(free_bytes, budget_bytes)
             pressure = self._device_class.pressure(free_bytes)
             if budget_bytes != agent.budget_bytes or not started:
                 started = True
                 self._pressure = pressure
-                self._change_budget(free_bytes, budget_bytes)
+                self.change_budget(free_bytes, budget_bytes)
             elif pressure is not self._pressure:
                 self._pressure = pressure
                 self.log_quality()
@@ -162,9 +165,9 @@ class Device:
             if t_ns > clock.now_ns:
                 yield t_ns - clock.now_ns
             if online:
-                self._begin_connect(why)
+                self.begin_connect(why)
             else:
-                self._disconnect(why)
+                self.disconnect(why)
 
     def on_connected(self) -> None:
         """Use the device's own connection: it is there."""
@@ -283,15 +286,20 @@ class Device:
         context = self._context
         return context.clock.now_ns, context.log.clock(), self.number, order
 
-    def _begin_connect(self, why: ConnectivityCause) -> None:
+    def begin_connect(self, why: ConnectivityCause) -> None:
         """Connect, at once or as soon as the device's own connection is there."""
+        if self.steering is not None and self.steering.holds_back(online=True):
+            return
         if self._context.connections is None:
             self._connect(why)
         else:
             self._connecting = why
             self._context.connections.connect(self.name)
 
-    def _disconnect(self, why: ConnectivityCause) -> None:
+    def disconnect(self, why: ConnectivityCause) -> None:
+        """Cut the connection."""
+        if self.steering is not None and self.steering.holds_back(online=False):
+            return
         if self._context.connections is None:
             self._cut_off(why)
             return
@@ -333,7 +341,14 @@ class Device:
             )
         )
 
-    def _change_budget(self, free_bytes: int, budget_bytes: int) -> None:
+    def budget_left(self, free_bytes: int, budget_bytes: int) -> int:
+        """Return what deeds by hand and learning leave of a budget."""
+        if self.steering is not None:
+            budget_bytes = self.steering.scale(free_bytes, budget_bytes)
+        return budget_bytes if self.visits is None else self.visits.reserve(budget_bytes)
+
+    def change_budget(self, free_bytes: int, budget_bytes: int) -> None:
+        """Use another budget."""
         agent, context = self.agent, self._context
         before, now = agent.resident_bytes, context.clock.now_ns
         self._scheduler.on_budget(budget_bytes, now)

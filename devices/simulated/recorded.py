@@ -11,6 +11,7 @@ impairments.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,8 @@ class RecordedExchange(NamedTuple):
     """The outage in which the report would have arrived."""
     refused: bool = False
     """True if the cloud's queue was full when the report came."""
+    lost: bool = False
+    """True if a real cloud did not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -195,12 +198,14 @@ class RecordedCloud:
         recorded = self._recorded[report.number].find(report.seq, report.sent_ns)
         if recorded is None:
             self._otherwise.submit(exchange)
-        elif recorded.service_start_ns < 0:
+        elif recorded.barrier_ns < 0:
             # A refused report is recorded at the end of its device's wait: it was refused on arrival.
             t_ns, reason = exchange.arrived_ns, DropReason.REFUSED
             if not recorded.refused:
-                t_ns, reason = recorded.ended_ns, DropReason.REPLACED
-            self._at(t_ns, reason, exchange.on_drop)
+                t_ns = recorded.ended_ns
+                reason = DropReason.LOST if recorded.lost else DropReason.REPLACED
+            drop = partial(exchange.on_drop, service_start_ns=recorded.service_start_ns)
+            self._at(t_ns, reason, drop)
         else:
             timing = AnswerTiming(recorded.service_start_ns, recorded.answer_sent_ns, recorded.barrier_ns)
             if self._in_turn:

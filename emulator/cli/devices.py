@@ -4,7 +4,6 @@ import asyncio
 import math
 import shutil
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -37,19 +36,22 @@ from emulator.cli.options import (
     wrong,
 )
 from emulator.cli.service_options import BrokerUrl, MetricsHost, MetricsPort
+from emulator.live.deeds import read_deeds
 from emulator.metrics.live_status import LiveStatus
 from emulator.metrics.prometheus import FleetCollector
 from emulator.metrics.realtime_measurements import ShardMeasurements, ShardRun, write_measurements
 from emulator.processes.event_loop import run_interruptibly
-from emulator.processes.shard_processes import MEASURED, READY
+from emulator.processes.shard_processes import MEASURED
 from emulator.realtime.shard import Shard, ShardLinks
+from emulator.realtime.start_time import StartTime
+from emulator.realtime.steered_fleet import DeedFeed
 from emulator.run_directory.event_log import JOURNAL
 from emulator.run_directory.layout import SCENARIO, RunDraft, os_error_of
 from emulator.run_directory.manifest import add_entries
 from emulator.simulation.garbage_collection import fewer_gc_runs
 from emulator.simulation.job import prepare
 from emulator.simulation.model_cache import resolve_data
-from emulator.simulation.simulation import Incarnation, Simulation
+from emulator.simulation.simulation import Simulation
 from emulator.simulation.trace_files import read_trace_files
 from scenarios.language.load import check_readable, dump, load
 from scenarios.language.scenario import Scenario
@@ -59,8 +61,6 @@ from wire.topics import Role
 from wire.units import NS_PER_S, format_duration
 
 REACH_TIMEOUT_S = 5.0
-JOIN_AFTER_S = 1.0
-"""A late shard joins this time after it is ready."""
 MAX_SHARDS: Final = 10_000
 
 OnTraining = Callable[[str, int, int, str], None]
@@ -115,6 +115,8 @@ class ShardOptions:
     """A run has started this process: it sends the start time, and reads the status."""
     run: str | None = None
     """A name that all shards of the run share; None: it has none."""
+    deeds: Path | None = None
+    """The file of deeds by hand; None: nobody can do any."""
     quiet: bool = False
     """Show no progress."""
 
@@ -156,6 +158,7 @@ def devices(
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     supervised: Annotated[bool, typer.Option("--supervised", hidden=True)] = False,
+    deeds: Annotated[Path | None, typer.Option(hidden=True)] = None,
     run: Annotated[
         str | None, name_option("A name that the shards of one run share: `gather` mixes no two.")
     ] = None,
@@ -166,7 +169,7 @@ def devices(
     options = ShardOptions(
         broker=broker, position=shard, out=out, data=data, store=store, credentials=credentials,
         fleet=fleet, start_at=start_at, first_seq=first_seq, may_be_late=may_be_late,
-        supervised=supervised, run=run, quiet=quiet,
+        supervised=supervised, run=run, deeds=deeds, quiet=quiet,
     )  # fmt: skip
     with (
         fleet_metrics(resolved, metrics_host, metrics_port) as metrics,
@@ -266,7 +269,10 @@ async def _run(
     def check() -> None:
         """Check nothing: others supervise the broker and the cloud."""
 
-    start = _StartTime(options, settings.speed)
+    feed = None if options.deeds is None else DeedFeed(read_deeds(options.deeds))
+    start = StartTime(
+        options.start_at, options.first_seq, settings.speed, feed, supervised=options.supervised
+    )
     task = asyncio.current_task()
     assert task is not None
     if options.supervised:
@@ -275,7 +281,7 @@ async def _run(
     async with probe.running():
         await simulation.wait_for_model(probe, check)
     life = start.life()
-    due_s = start.due_s(life)
+    due_s = start.due_s()
 
     async def begin() -> float:
         began_s = await start.begin()
@@ -284,7 +290,7 @@ async def _run(
 
     rng = np.random.default_rng()
     route = ShardLinks(
-        fleet, device, begin, due_s, options.position, life, rng, on_status, options.may_be_late
+        fleet, device, begin, due_s, options.position, life, rng, on_status, options.may_be_late, feed
     )
     measured = await Shard(simulation, route).run(check)
     models = tuple(store.version for store in job.stores)
@@ -292,61 +298,6 @@ async def _run(
         name=options.run, fleet=job.fleet, models=models, start_at=options.start_at, began_at=start.began_at
     )
     return msgspec.structs.replace(measured, run=identity)
-
-
-class _StartTime:
-    """The start of simulated time: an option gives it, or the parent process on standard input, or it is now.
-
-    Args:
-        options: settings of the shard.
-        speed: simulated seconds per second.
-    """
-
-    def __init__(self, options: ShardOptions, speed: float) -> None:
-        self._options = options
-        self._speed = speed
-        loop = asyncio.get_running_loop()
-        self._commanded_start: asyncio.Future[float] = loop.create_future()
-        self._loop = loop
-        self.began_at = math.nan
-        """The seconds since 1970 at which simulated time was 0, once it has begun."""
-
-    def life(self) -> Incarnation:
-        """Return the incarnation of the devices: the first, unless simulated time has begun already."""
-        at = self._options.start_at
-        late_s = 0.0 if at is None else time.time() - at
-        since_ns = int((late_s + JOIN_AFTER_S) * self._speed * NS_PER_S) if late_s > 0 else 0
-        first = self._options.first_seq
-        # A number from the clock is above those of earlier incarnations.
-        return Incarnation(since_ns, int(time.time() * 1000) if first is None or since_ns else first)
-
-    def due_s(self, life: Incarnation) -> float:
-        """Return the start of *life* on the monotonic clock; infinity if it is not known yet."""
-        at = self._options.start_at
-        if at is None:
-            return math.inf
-        return time.monotonic() + at + life.since_ns / NS_PER_S / self._speed - time.time()
-
-    async def begin(self) -> float:
-        """Wait for the start of simulated time; return it on the monotonic clock."""
-        at = self._options.start_at
-        if self._options.supervised:
-            sys.stdout.buffer.write(READY)
-            sys.stdout.buffer.flush()
-        if at is None:
-            at = await self._commanded_start if self._options.supervised else time.time()
-        self.began_at = at
-        return time.monotonic() + at - time.time()
-
-    def read_commands(self, shard: "asyncio.Task[ShardMeasurements]") -> None:
-        """Read the start time from standard input, in a thread; cancel *shard* when the input ends."""
-        threading.Thread(target=self._read, args=(shard,), daemon=True).start()
-
-    def _read(self, shard: "asyncio.Task[ShardMeasurements]") -> None:
-        for line in iter(sys.stdin.readline, ""):
-            self._loop.call_soon_threadsafe(self._commanded_start.set_result, float(line))
-        with suppress(RuntimeError):  # the loop has ended by itself
-            self._loop.call_soon_threadsafe(shard.cancel)
 
 
 def _logins(path: Path | None) -> Mapping[str, Account]:

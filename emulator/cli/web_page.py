@@ -32,8 +32,9 @@ def page_of_runs(wanted: bool, folder: Path, port: int | None, *, opens_browser:
         from emulator.web.serve import LOOPBACK, listening_socket, serving
         from emulator.web.ui_app import ui_app
     from emulator.web.run_library import RunLibrary
+    from emulator.web.run_queue import RunQueue
 
-    app = ui_app(RunLibrary(folder), (LOOPBACK, "localhost"))
+    app = ui_app(RunLibrary(folder), RunQueue(folder), (LOOPBACK, "localhost"))
     with (
         listening_socket(port) as listener,
         serving(app, listener, _show, opens_browser=opens_browser, path="live"),
@@ -43,6 +44,12 @@ def page_of_runs(wanted: bool, folder: Path, port: int | None, *, opens_browser:
         with suppress(KeyboardInterrupt):
             while True:
                 time.sleep(3600)
+
+
+def run_options(store: Path | None, data: Path | None) -> list[str]:
+    """Return the options for runs that a page starts."""
+    options = {"--store": store, "--data": data}
+    return [word for name, path in options.items() if path for word in (name, str(path.resolve()))]
 
 
 def _show(address: str) -> None:

@@ -26,6 +26,21 @@ class Deed(msgspec.Struct, frozen=True, kw_only=True):
     """Simulated time."""
     command: LiveCommand
 
+    def new_speed(self, before: float) -> float | None:
+        """Return the speed of time from now on; None if the deed is about something else.
+
+        Args:
+            before: the speed at last, pauses left out.
+        """
+        match self.command.kind:
+            case "pause":
+                return 0.0
+            case "resume":
+                return before
+            case "speed":
+                return self.command.speed
+        return None
+
 
 def deed_text(deed: Deed) -> str:
     """Return a deed in words: ``12.5 s: squeeze group phone to 30 % of its budget``."""

@@ -102,6 +102,8 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     spans: Sequence[LiveSpan]
     deeds: Sequence[str]
     """Deeds of those who watch, in words."""
+    refusal: str = ""
+    """The reason why the last command was refused."""
     error: str | None = None
     """The reason, if the run has failed or was stopped."""
 

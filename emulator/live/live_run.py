@@ -41,6 +41,7 @@ class LiveRun:
         self.takes_deeds = False
         self.is_paused = False
         self.speed: float | None = None
+        self.refusal = ""
         self.phase, self.note, self.progress = "start", "", 0.0
         self.t_ns = 0
         self.scenario = scenario
@@ -104,6 +105,8 @@ class LiveRun:
             self.is_paused = command.kind == "pause"
             self.folder.set_paused(self.is_paused)
             self._write()
+        else:
+            self.refusal = f"{command.kind} is for a run in real time that has begun"
 
     def _write(self) -> None:
         with self._lock:
@@ -129,7 +132,8 @@ class LiveRun:
             devices=self._devices, shown_devices=shown, by_ranges=by_ranges, is_paused=self.is_paused,
             speed=self.speed, can_steer=self.takes_deeds, groups=groups,
             columns={name: columns[name] for name in COLUMNS}, spans=self._spans,
-            deeds=[deed_text(deed) for deed in self._deeds[-SHOWN_DEEDS:]], error=self._error,
+            deeds=[deed_text(deed) for deed in self._deeds[-SHOWN_DEEDS:]], refusal=self.refusal,
+            error=self._error,
         )  # fmt: skip
         self.folder.write_state(state)
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import msgspec
 
@@ -21,6 +21,7 @@ MEASURED = "measured.json"
 START_DELAY_S = 0.5
 """Seconds from when all shards are ready until simulated time starts."""
 CHECK_EVERY_S = 0.5
+STEER_EVERY_S = 0.1
 LOG_TAIL_BYTES = 2000
 END_S = 10.0
 
@@ -36,6 +37,16 @@ class ShardCommand:
     """First report number of new devices; None: from the clock."""
     may_resume: bool
     """True if a killed shard can resume: not if its devices depend on the devices of other shards."""
+
+
+class Steering(Protocol):
+    """Deeds by hand on all shards."""
+
+    def begin(self, began_s: float) -> None:
+        """Take commands from now on; simulated time is 0 at *began_s*, in seconds since 1970."""
+
+    def due(self) -> Sequence[bytes]:
+        """Return new deeds, each as a line for the shards; a shard that starts later finds them itself."""
 
 
 class ShardProcess:
@@ -85,6 +96,11 @@ class ShardProcess:
                 return read_measurements(self.folders[-1] / MEASURED)
             if status > 0 or not self._command.may_resume or not begin.done():
                 raise RunError(self._failure(status))
+
+    def send(self, lines: Sequence[bytes]) -> None:
+        """Send *lines* to the process, if it is running."""
+        if self.pid is not None and self._process is not None and self._process.stdin is not None:
+            self._process.stdin.writelines(lines)
 
     async def stop(self) -> None:
         """Stop the process, if it is running."""
@@ -136,7 +152,10 @@ class ShardProcess:
 
 
 async def run_shards(
-    shards: Sequence[ShardProcess], on_status: Callable[[LiveStatus], None], check: Callable[[], None]
+    shards: Sequence[ShardProcess],
+    on_status: Callable[[LiveStatus], None],
+    check: Callable[[], None],
+    steering: Steering | None = None,
 ) -> list[ShardMeasurements]:
     """Run all shards to their ends.
 
@@ -144,6 +163,7 @@ async def run_shards(
         shards: not started yet.
         on_status: called with the status of the fleet after each message of a shard.
         check: called now and then; raises if a process of the run has died.
+        steering: deeds by hand, if somebody may do any.
 
     Raises:
         RunError: a shard failed.
@@ -161,6 +181,13 @@ async def run_shards(
         for shard in shards:
             await shard.ready.wait()
         begin.set_result(time.time() + START_DELAY_S)
+        if steering is not None:
+            steering.begin(begin.result())
+            while True:
+                lines = steering.due()
+                for shard in shards if lines else ():
+                    shard.send(lines)
+                await asyncio.sleep(STEER_EVERY_S)
 
     async def watch() -> None:
         while True:

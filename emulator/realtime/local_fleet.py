@@ -17,6 +17,7 @@ from emulator.metrics.realtime_measurements import ShardMeasurements
 from emulator.processes.cloud_process import BROKER_VARIABLE, cloud_process, url_with_password
 from emulator.processes.event_loop import run_interruptibly
 from emulator.processes.shard_processes import ShardCommand, ShardProcess, run_shards
+from emulator.realtime.fleet_steering import FleetSteering
 from emulator.simulation.job import Job
 from scenarios.language.scenario import Scenario
 from wire.errors import NoAnswerError, RunError
@@ -51,6 +52,7 @@ class LocalFleet:
         passwords: of devices with a login of their own.
         managed_broker: whether this run has started the broker, so that no other run has used it.
         may_be_late: whether delays above `realtime.max_lag` are only counted.
+        steering: deeds by hand, if somebody may do any.
     """
 
     job: Job
@@ -62,6 +64,7 @@ class LocalFleet:
     passwords: Mapping[str, str]
     managed_broker: bool
     may_be_late: bool = False
+    steering: FleetSteering | None = None
 
 
 def run_local_fleet(
@@ -101,7 +104,7 @@ def run_local_fleet(
             running.check()
 
         try:
-            running_shards = run_shards(shards, on_status, check_all)
+            running_shards = run_shards(shards, on_status, check_all, fleet.steering)
             # The usual loop, since it starts processes: on Windows those for MQTT cannot.
             measurements = run_interruptibly(running_shards, asyncio.new_event_loop)
         except RunError as error:
@@ -141,6 +144,7 @@ def _command(fleet: LocalFleet, credentials: Path | None) -> ShardCommand:
     arguments += ["--may-be-late"] if fleet.may_be_late else []
     arguments += ["--store", str(fleet.store)] if fleet.store else []
     arguments += ["--credentials", str(credentials)] if credentials else []
+    arguments += ["--deeds", str(fleet.steering.record)] if fleet.steering else []
     environment = child_environment() | {BROKER_VARIABLE: url_with_password(fleet.endpoint, Role.FLEET)}
     alone = scenario.rollout is None and not scenario.can_abort
     return ShardCommand(arguments, environment, 0 if fleet.managed_broker else None, may_resume=alone)

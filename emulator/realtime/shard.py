@@ -13,10 +13,12 @@ from devices.mqtt.sessions import Sessions
 from devices.simulated.clock import Clock
 from devices.simulated.device import Device
 from devices.simulated.exchange import Exchange
+from emulator.live.deeds import Deed
 from emulator.metrics.live_status import LiveCounters, LiveStatus
 from emulator.metrics.realtime_measurements import ShardMeasurements, StoredHistogram
 from emulator.realtime.driver import Driver
 from emulator.realtime.real_cloud import RealCloud
+from emulator.realtime.steered_fleet import DeedFeed, SteeredFleet
 from emulator.realtime.wall_clock import ExternalEvents, StreamingHistogram, WallClock
 from emulator.simulation.abort_monitor import AbortedError
 from emulator.simulation.simulation import Incarnation, Simulation
@@ -51,6 +53,8 @@ class ShardLinks:
     """Called once a second with the live status of the shard."""
     may_be_late: bool = False
     """True if delays above `max_lag` are only counted; else the first one fails the run."""
+    deeds: DeedFeed | None = None
+    """Deeds by hand; None where nobody can do any."""
 
 
 class Shard:
@@ -72,6 +76,7 @@ class Shard:
         self._live = LiveCounters({spec.number: spec.group.name for spec in job.devices})
         self._status_s = 0.0
         self._connected_first, self._connect_s = 0, 0.0
+        self._stop_ns = int(job.scenario.stop_time)
         clock = Clock(links.incarnation.since_ns)
         self._network = self._new_network()
         retry_ns, service_ns = int(job.scenario.updates.retry_after), int(job.scenario.cloud.service_time)
@@ -103,11 +108,17 @@ class Shard:
             incarnation=links.incarnation,
         )
         self._devices |= {device.name: device for device in devices}
+        steered = None
+        if links.deeds is not None:
+            steered = SteeredFleet(simulation.job.devices, self._devices, self._clock, self._stop_ns)
+            steered.resume(links.deeds.earlier, links.incarnation.since_ns)
         aborted_ns = None
         async with self._network.running():
             await self._wait_for_connections(check)
             started_s = await links.begin()
             clock = WallClock(self._settings.speed, started_s)
+            if links.deeds is not None and steered is not None:
+                links.deeds.start(partial(self._carry_out, steered, clock))
             driver = Driver(
                 self._clock, clock, self._events, self._cloud, self._network, self._settings.max_lag,
                 fail_if_late=not links.may_be_late,
@@ -120,6 +131,15 @@ class Shard:
             await self._network.announce_offline(list(self._devices), ANNOUNCE_OFFLINE_S)
         simulation.writer.close(simulation.log)
         return self._measured(driver, wall_seconds, aborted_ns)
+
+    def _carry_out(self, steered: SteeredFleet, clock: WallClock, deed: Deed) -> None:
+        """Carry out a deed: one about time by the wall clock, one about devices as an event."""
+        speed = deed.new_speed(clock.speed)
+        if speed is None:
+            self._events.post(partial(steered.schedule, deed))
+        else:
+            clock.change(deed.at_s - time.time() + time.monotonic(), speed)
+            self._events.posted.set()
 
     async def _wait_for_connections(self, check: Callable[[], None]) -> None:
         """Wait until all devices that are online at the start are connected; simulated time stands still.
@@ -177,10 +197,9 @@ class Shard:
         self._status_s = now_s
         simulation = self._simulation
         simulation.writer.flush(simulation.log, at_least=1)  # the log of a killed shard ends here
-        stop_ns = int(simulation.job.scenario.stop_time)
         self._collect_connect_times()
         pulse = self._live.snapshot(
-            min(now_ns, stop_ns),
+            min(now_ns, self._stop_ns),
             now_s - started_s,
             connections=self._network.up,
             in_flight=self._cloud.in_flight,

@@ -1,6 +1,7 @@
 """Simulated time that follows the wall clock, and events from the network in simulated time."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -19,26 +20,41 @@ Callback = Callable[[], None]
 
 
 class WallClock:
-    """Simulated time as a function of the wall clock.
+    """Simulated time as a function of the wall clock; its speed may change.
 
     Args:
         speed: simulated seconds per second.
         start_s: reading of *clock* when simulated time was 0.
-        clock: returns monotonic seconds.
+        clock: returns seconds, monotonic or since 1970.
     """
 
     def __init__(self, speed: float, start_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.speed = speed
-        self._start_s = start_s
+        """The speed at last, pauses left out."""
+        self._pieces = [(start_s, 0, speed)]  # from when on, the simulated time then, the speed
         self._clock = clock
 
     def now_ns(self) -> int:
         """Return the simulated time; it is negative before the start."""
-        return int((self._clock() - self._start_s) * self.speed * NS_PER_S)
+        return self.time_at(self._clock())
+
+    def time_at(self, wall_s: float) -> int:
+        """Return the simulated time at a reading of the clock."""
+        for since_s, since_ns, speed in reversed(self._pieces):
+            if wall_s >= since_s:
+                return since_ns + int((wall_s - since_s) * speed * NS_PER_S)
+        since_s, since_ns, speed = self._pieces[0]
+        return since_ns + int((wall_s - since_s) * speed * NS_PER_S)
+
+    def change(self, at_s: float, speed: float) -> None:
+        """Let time pass at another speed from *at_s* on, which is after earlier changes; 0: let it stop."""
+        self._pieces.append((at_s, self.time_at(at_s), speed))
+        self.speed = speed or self.speed
 
     def wall_s(self, simulated_ns: float) -> float:
-        """Return the wall-clock seconds of a span of simulated time."""
-        return simulated_ns / NS_PER_S / self.speed
+        """Return the wall-clock seconds of a span of simulated time; infinity in a pause."""
+        speed = self._pieces[-1][2]
+        return simulated_ns / NS_PER_S / speed if speed else math.inf
 
 
 @dataclass

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.event_log import MessageFault, Pressure
+from devices.event_log import ExchangeResult, MessageFault, Pressure
 from devices.simulated.budget_trajectory import BudgetTrajectory
 from devices.simulated.device_class import DeviceClass
 from devices.simulated.recorded import RecordedDevice, RecordedExchange, RecordedExchanges
@@ -34,7 +34,7 @@ _USED: Final = {
     "budget": ("order", "free_bytes", "budget_bytes", "pressure"),
     "quality": ("order", "pressure"),
     "connection": ("order", "online", "why"),
-    "update": ("seq", "sent_ns", "arrived_ns", "begun_ns", "left_ns", "answered_ns"),
+    "update": ("seq", "sent_ns", "arrived_ns", "begun_ns", "left_ns", "answered_ns", "result"),
     "fault": ("order", "harm", "seq", "place", "times"),
 }
 """Columns that are read from each table, beside time and device."""
@@ -280,7 +280,6 @@ def _check_updates(frame: _CheckedTable) -> None:
     for before, after in itertools.pairwise(moments):
         early = (columns[after] != -1) & ((columns[after] < columns[before]) | (columns[before] < 0))
         frame.check(early, after, f"must not be before {before}, or be -1")
-    frame.check((columns["begun_ns"] >= 0) & (columns["answered_ns"] < 0), "begun_ns", "needs answered_ns")
     order = np.lexsort((columns["seq"], columns["device"]))
     keys = np.stack([columns["device"], columns["seq"]])[:, order]
     twice = np.zeros(len(order), dtype=bool)
@@ -339,7 +338,7 @@ def _rows(
 def _exchange(
     moments: Sequence[int], ended_ns: int, kinds: Mapping[MessageFault, tuple[int, int]]
 ) -> RecordedExchange:
-    sent_ns, arrived_ns, begun_ns, left_ns, answered_ns = moments
+    sent_ns, arrived_ns, begun_ns, left_ns, answered_ns, result = moments
 
     def place(kind: MessageFault) -> int | None:
         return kinds[kind][0] if kind in kinds else None
@@ -362,4 +361,5 @@ def _exchange(
         ),
         place(MessageFault.REPORT_CUT_OFF),
         MessageFault.REPORT_REFUSED in kinds,
+        lost=begun_ns >= 0 and result == ExchangeResult.LOST,
     )

@@ -16,10 +16,12 @@ import numpy as np
 
 from devices.simulated.recorded import RecordedDevice
 from devices.simulated.roster import DeviceNames, DeviceSpec
+from emulator.live.deeds import DEEDS, Deed, read_deeds, write_deeds
 from emulator.metrics.row_index import IntArray
 from emulator.replay.recorded_run import RecordedRun
 from emulator.run_directory.device_reader import DeviceReader
 from emulator.run_directory.layout import DEVICES, PARTIAL, SCENARIO, read_scenario, read_summary
+from emulator.run_directory.manifest import MANIFEST, check_file, read_entries
 from emulator.run_directory.plugins_used import read_plugins
 from emulator.run_directory.run_tables import damaged
 from scenarios.language.load import parse
@@ -72,6 +74,8 @@ class Playback:
     """The user of each device, by its number."""
     start_ns: IntArray = field(repr=False)
     recorded_run: RecordedRun = field(repr=False)
+    deeds: tuple[Deed, ...] = ()
+    """Deeds by hand on the recorded run: its budgets and connections are what they made of them."""
 
     @property
     def exact(self) -> bool:
@@ -96,6 +100,17 @@ class Playback:
     def recorded_device(self, enrolled: DeviceSpec, scenario: Scenario) -> RecordedDevice:
         """Return the recording of a device."""
         return self.recorded_run.device(enrolled, scenario.nodes[enrolled.group.node], exchanges=self.exact)
+
+    @property
+    def stopped_ns(self) -> int | None:
+        """The simulated time at which somebody stopped the recorded run; None: nobody did."""
+        stops = [deed.at_ns for deed in self.deeds if deed.command.kind == "stop"]
+        return stops[0] if stops else None
+
+    def copy_deeds(self, folder: Path) -> None:
+        """Copy the deeds by hand into the run directory of the replay, which plays what they did."""
+        if self.deeds:
+            write_deeds(folder / DEEDS, self.deeds)
 
     def mismatches(self, model_version: str) -> Iterator[str]:
         """Yield a warning for each difference from the recording that is not a requested change.
@@ -178,7 +193,12 @@ def read_replay(
     warnings = [f"{folder}: was run with the {line}" for line in list_changed(read_plugins(folder))]
     if log_sha256 != summary["event_log_sha256"]:
         warnings.append(f"{folder}: the event log is not the one that the run wrote; it is played as it is")
-    return scenario, Playback(folder, log_sha256, version, changes, users, start_ns, recorded_run), warnings
+    entry = (read_entries(folder / MANIFEST) or {}).get(DEEDS)
+    if entry is not None:
+        check_file(folder / DEEDS, entry)
+    deeds = tuple(read_deeds(folder / DEEDS))
+    playback = Playback(folder, log_sha256, version, changes, users, start_ns, recorded_run, deeds)
+    return scenario, playback, warnings
 
 
 def read_run(folder: Path) -> tuple[dict[str, object], Scenario]:

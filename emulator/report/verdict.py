@@ -10,9 +10,11 @@ _MOST_DIGITS = 8
 
 
 def verdict_word(summary: Mapping[str, object]) -> str:
-    """Return the verdict in a word or two: Passed, Broken, Aborted, Finished or Not finished."""
+    """Return the verdict in a word or two: Passed, Broken, Aborted, Stopped, Finished or Not finished."""
     if summary.get("unfinished"):
         return "Not finished"
+    if summary.get("stopped_by_hand"):
+        return "Stopped"
     if _number(summary, "aborted_at_seconds") is not None:
         return "Aborted"
     rules = list_rules(summary)
@@ -30,12 +32,24 @@ def verdict_text(summary: Mapping[str, object]) -> str:
     return " ".join(part for part in (judgement(summary), verdict_numbers(summary)) if part)
 
 
+def _by_hand(summary: Mapping[str, object]) -> str:
+    """Return a sentence on the deeds by hand; empty where there were none."""
+    deeds = _number(summary, "steered_by_hand")
+    return f"Steered by hand, {deeds:.0f} {'deed' if deeds == 1 else 'deeds'}." if deeds else ""
+
+
 def judgement(summary: Mapping[str, object]) -> str:
-    """Return whether a run held its thresholds."""
+    """Return whether a run held its thresholds, and whether somebody steered it."""
+    return " ".join(part for part in (_judgement(summary), _by_hand(summary)) if part)
+
+
+def _judgement(summary: Mapping[str, object]) -> str:
     rules, word = list_rules(summary), verdict_word(summary)
     match word:
         case "Not finished":
             return _UNFINISHED
+        case "Stopped":
+            return f"Stopped by hand at {_number(summary, 'aborted_at_seconds'):,g} s."
         case "Aborted":
             return f"Aborted at {_number(summary, 'aborted_at_seconds'):,g} s: a threshold broke."
         case "Finished":

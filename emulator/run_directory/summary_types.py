@@ -93,6 +93,8 @@ def _fields() -> Iterator[_Field]:
         "replay_of": str,
         "replay_changes": list[str],
         "replay_log_equal": bool,
+        "steered_by_hand": _Count,
+        "stopped_by_hand": bool,
         **{f"{metric}_by_{dimension}": _Numbers for metric, dimension in BREAKDOWNS.items()},
         **dict.fromkeys(PAIRS, dict[str, dict[str, float]]),
     }

@@ -13,6 +13,7 @@ from devices.mqtt.sessions import check_open_files
 from devices.simulated.roster import DeviceNames, count_devices
 from emulator.executors.executor import Executor
 from emulator.executors.open_executor import ExecutorName
+from emulator.live.deeds import DEEDS, read_deeds
 from emulator.metrics.realtime_measurements import (
     ExpectedTimes,
     ShardMeasurements,
@@ -27,6 +28,7 @@ from emulator.report.page import write_report
 from emulator.run_directory.event_parts import Leaf
 from emulator.run_directory.event_split import draft_rows, split_rows
 from emulator.run_directory.layout import EVENTS, SCENARIO, RunDraft, new_run_directory, write_summary
+from emulator.run_directory.manifest import add_files
 from emulator.run_directory.model_note import NOTE, write_model_note
 from emulator.runner.broker import MANAGED, RunBroker, open_broker
 from emulator.runner.observer import RunObserver
@@ -243,6 +245,13 @@ def _simulate_and_write(
     summary = write_results(folder, job.scenario, job, outcome, leaves, executor, observer.on_measuring)
     if job.replay is not None:
         summary |= job.replay.summary_keys(summary["event_log_sha256"])
+        job.replay.copy_deeds(folder)
+    deeds = read_deeds(folder / DEEDS)
+    if deeds:
+        add_files(folder, {DEEDS: None})
+        summary["steered_by_hand"] = len(deeds)
+        summary["stopped_by_hand"] = deeds[-1].command.kind == "stop"
+    if deeds or job.replay is not None:
         write_summary(folder, summary)
     return summary
 
@@ -258,7 +267,8 @@ def _simulate_ranges(
     leaves = simulate_ranges(
         job, executor, lambda share: observer.on_progress(int(share * stop_ns), stop_ns), watch
     )
-    outcome = Outcome(time.monotonic() - started_s, None)
+    stopped_ns = None if job.replay is None else job.replay.stopped_ns
+    outcome = Outcome(time.monotonic() - started_s, None, stopped_ns)
     (folder / PARTS).rename(folder / EVENTS)
     return outcome, leaves
 
@@ -307,6 +317,7 @@ def _run_realtime(
         broker.passwords,
         broker.process is not None,
         may_be_late=observer.wants_status,
+        steering=observer.steering() if isinstance(observer, WatchedObserver) else None,
     )
     drops = DropMonitor(broker.endpoint)
     with drops.listening():

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from emulator.live.deeds import DEEDS
 from emulator.live.live_folder import LiveFolder
 from emulator.live.live_run import LiveRun
 from emulator.live.pause import Pause
 from emulator.live.range_watch import RangeWatch
 from emulator.metrics.live_status import LiveStatus
+from emulator.realtime.fleet_steering import FleetSteering
 from emulator.runner.observer import RunObserver
 from emulator.simulation.live_hooks import LiveHooks
 from emulator.simulation.model_cache import PreparedModel
@@ -80,6 +82,10 @@ class WatchedObserver(RunObserver):
         """Return the hooks of a simulation in one process."""
         stop_ns = int(self.live.scenario.stop_time)
         return LiveHooks(lambda status: self.on_status(status, stop_ns), Pause(self.live.folder))
+
+    def steering(self) -> FleetSteering:
+        """Return the steering of a fleet in real time, which records deeds in the run directory."""
+        return FleetSteering(self.live, self.live.scenario, self.live.folder.path.with_name(DEEDS))
 
     def range_watch(self) -> RangeWatch:
         """Return the watch over ranges of devices, for this process or another one."""

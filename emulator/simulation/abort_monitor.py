@@ -28,6 +28,19 @@ class AbortedError(Exception):
         self.t_ns = t_ns
 
 
+def end_at(clock: Clock, t_ns: int) -> None:
+    """End the run at a time, as somebody did by hand in the run that is replayed.
+
+    Raises:
+        AbortedError: at that time, out of the step of the clock.
+    """
+    clock.after(t_ns - clock.now_ns, t_ns, _abort)
+
+
+def _abort(t_ns: int) -> None:
+    raise AbortedError(t_ns)
+
+
 class AbortMonitor:
     """Judges the rules that can end a run, at fixed simulated times.
 

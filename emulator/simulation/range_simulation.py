@@ -14,6 +14,7 @@ from devices.simulated.roster import DeviceRange, DeviceSpec
 from emulator.live.range_watch import RangeWatch
 from emulator.run_directory.event_parts import Leaf, RangeWriter
 from emulator.run_directory.run_tables import write_table
+from emulator.simulation.abort_monitor import AbortedError
 from emulator.simulation.clocks import InMemoryTransport, run_virtual
 from emulator.simulation.device_rows import device_rows
 from emulator.simulation.engines import uses_kernel
@@ -88,7 +89,8 @@ class RangeSimulator:
                 cell, clock = specs[first : first + VIRTUAL_CELL], Clock()
                 self.simulation.start_devices(clock, transport, cell)
                 report = partial(self._report, on_share, first, len(cell), len(specs))
-                run_virtual([clock], report, None if self._watch is None else self._watch.pause)
+                with suppress(AbortedError):  # a replay ends where the recorded run was stopped by hand
+                    run_virtual([clock], report, None if self._watch is None else self._watch.pause)
                 self._add(writer, devices, specs, slice(first, first + VIRTUAL_CELL))
             return writer.close()
         except BaseException:

@@ -35,7 +35,7 @@ from devices.timeline.timeline import Timeline
 from emulator.metrics.device_table import DeviceTable, build_device_table
 from emulator.metrics.timeline import RunTimeline
 from emulator.run_directory.event_log import EventLogWriter
-from emulator.simulation.abort_monitor import AbortedError, AbortMonitor
+from emulator.simulation.abort_monitor import AbortedError, AbortMonitor, end_at
 from emulator.simulation.clocks import BarrierTransport, Cell, InMemoryTransport, run_lockstep, run_virtual
 from emulator.simulation.cloud_setup import make_responder, plan_rollout
 from emulator.simulation.evaluation import full_prefixes, qualities_by_user
@@ -268,6 +268,8 @@ class Simulation:
         scenario, timeline, replay = self.job.scenario, self._fleet_config.timeline, self.job.replay
         if scenario.can_abort:
             self._abort_monitor().start(clock)
+        if replay is not None and replay.stopped_ns is not None:
+            end_at(clock, replay.stopped_ns)
         recorded = {spec.number: replay.recorded_device(spec, scenario) for spec in devices} if replay else {}
         rollout = self._rollout(clock)
         context = SimulationContext(

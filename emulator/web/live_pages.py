@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import State
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -51,7 +52,7 @@ def posted(action: Callable[[Request, bytes], Response]) -> Callable[[Request], 
         try:
             return await run_in_threadpool(action, request, await request.body())
         except InputError as error:
-            return JSONResponse({"error": str(error)}, status_code=400)
+            return JSONResponse({"error": "\n".join(error.lines)}, status_code=400)
 
     return endpoint
 
@@ -80,12 +81,14 @@ class _LivePages:
         except InputError as error:
             return JSONResponse({"error": str(error)}, status_code=404)
         return StreamingResponse(
-            self._messages(name), media_type="text/event-stream", headers={"cache-control": "no-store"}
+            self._messages(name, request.app.state),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store"},
         )
 
-    async def _messages(self, name: str) -> AsyncIterator[bytes]:
+    async def _messages(self, name: str, server: State) -> AsyncIterator[bytes]:
         last, spoken_s = b"", 0.0
-        while True:
+        while not getattr(server, "is_ending", False):
             message = await run_in_threadpool(self._library.message, name)
             now_s = time.monotonic()
             if message != last or now_s - spoken_s >= SPEAK_EVERY_S:

@@ -32,6 +32,7 @@ from emulator.sweep.table import broken_thresholds, read_sweep_table
 from emulator.web.device_charts import device_history
 from emulator.web.live_library import LiveLibrary
 from emulator.web.run_library import RunLibrary
+from emulator.web.run_queue import RunQueue
 from emulator.web.templates_of_ui import TEMPLATES
 from wire.errors import InputError
 from wire.units import approximate_bytes
@@ -52,14 +53,15 @@ _PLACE: Final = {metric.name: place for place, metric in enumerate(COMPARED_METR
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
 
-def run_routes(library: RunLibrary, live: LiveLibrary) -> list[BaseRoute]:
+def run_routes(library: RunLibrary, live: LiveLibrary, queue: RunQueue) -> list[BaseRoute]:
     """Return the routes.
 
     Args:
         library: the runs.
         live: those under way, for the first page.
+        queue: those that wait to begin.
     """
-    pages = _Pages(library, live)
+    pages = _Pages(library, live, queue)
     return [
         Route("/", pages.answer(pages.index)),
         Route("/compare", pages.answer(pages.compare)),
@@ -76,9 +78,10 @@ def run_routes(library: RunLibrary, live: LiveLibrary) -> list[BaseRoute]:
 class _Pages:
     """The pages, each a function from a request to a response; they read files, so threads run them."""
 
-    def __init__(self, library: RunLibrary, live: LiveLibrary) -> None:
+    def __init__(self, library: RunLibrary, live: LiveLibrary, queue: RunQueue) -> None:
         self._library = library
         self._live = live
+        self._queue = queue
 
     def answer(self, page: Callable[[Request], Response]) -> Callable[[Request], Any]:
         """Return an endpoint that answers with *page*; a user's mistake is a page of one line."""
@@ -105,6 +108,7 @@ class _Pages:
         return _page(
             "index.html", title="Runs", folder=str(self._library.folder), runs=runs,
             sweeps=self._library.sweeps(), running=self._live.running(),
+            waiting=[begun for begun in self._queue.started if begun.process is None or begun.failure()],
         )  # fmt: skip
 
     def run(self, request: Request) -> Response:

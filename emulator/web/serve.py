@@ -114,5 +114,14 @@ def address_of(listener: socket.socket) -> str:
 
 
 def _server(app: Starlette) -> uvicorn.Server:
-    config = uvicorn.Config(app, log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=1)
-    return uvicorn.Server(config)
+    config = uvicorn.Config(app, log_level="warning", ws="websockets-sansio", timeout_graceful_shutdown=3)
+    return _EndingServer(config)
+
+
+class _EndingServer(uvicorn.Server):
+    """A server that tells the application of its end: answers without an end of their own end then."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Wait for answers under way, then end."""
+        self.config.app.state.is_ending = True  # type: ignore[union-attr]  # an application of Starlette
+        await super().shutdown(sockets)

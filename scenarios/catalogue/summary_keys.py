@@ -62,7 +62,7 @@ KEYS: Final[Mapping[str, Key]] = {
     ),
     "broker_egress_bytes": Key("payload of updates that left the broker toward devices", Unit.BYTES),
     "warmup_seconds": _seconds("thresholds leave out the time before this"),
-    "aborted_at_seconds": _seconds("when a threshold ended the run early; null: none did"),
+    "aborted_at_seconds": _seconds("when a threshold, or a hand, ended the run early; null: none did"),
     "event_log_sha256": Key("hash of the logical event log (events.md); the same run has the same"),
     "reports_sent_again": _count("reports", "that the transport repeated, where a broker was used"),
     "thresholds": Key("verdicts in the order of the file: metric, rule, value, and whether it passed"),
@@ -212,6 +212,7 @@ _LISTS: Final = {
 }  # fmt: skip
 _OTHERS: Final = (
     "costs", "intervals", "thresholds", "unfinished", "replay_of", "replay_changes", "replay_log_equal",
+    "steered_by_hand", "stopped_by_hand",
 )  # fmt: skip
 _PERCENTILES: Final = ("p50", "p95", "p99", "p100", "max", "count")
 _VERDICT: Final = ("metric", "rule", "value", "passed")

@@ -177,6 +177,7 @@ const steering = (state) => {
   at("pause").hidden = state.clock === "realtime" ? !state.can_steer : state.phase !== "simulation";
   paused = state.is_paused;
   setText(at("pause"), paused ? "Go on" : "Pause");
+  setText(at("refusal"), state.refusal);
   if (state.speed !== null && !at("speed").dataset.typed) at("speed").value = state.speed;
   const deeds = at("deeds");
   if (deeds.children.length !== state.deeds.length || deeds.lastChild?.textContent !== state.deeds.at(-1)) {
