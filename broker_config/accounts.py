@@ -2,6 +2,7 @@
 
 import csv
 import io
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,10 +23,18 @@ class Account:
     password: str = field(repr=False)
 
 
+DEVICE_PASSWORD_BYTES, SERVICE_PASSWORD_BYTES = 12, 24
+"""Random bytes of a password."""
 COLUMNS = ("role", "user", "password")
 """Columns of a file of credentials."""
 MOST_BYTES = 2**28
 """Maximum size of a file of credentials: millions of devices."""
+
+
+def new_account(user: str, role: Role) -> Account:
+    """Return an account with a random password."""
+    size = DEVICE_PASSWORD_BYTES if role is Role.DEVICE else SERVICE_PASSWORD_BYTES
+    return Account(user, role, secrets.token_urlsafe(size))
 
 
 def write_credentials(path: Path, accounts: Iterable[Account]) -> None:

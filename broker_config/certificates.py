@@ -1,5 +1,6 @@
 """Certificates for a test fleet: an authority, one for the broker and one for each client."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -12,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from broker_config.file_modes import write_open, write_secret
+from wire.errors import InputError
+from wire.output_files import os_error_text
 
 AUTHORITY_DAYS, LEAF_DAYS = 3650, 825
 CLOCKS_DIFFER = timedelta(minutes=5)
@@ -48,6 +51,47 @@ class Authority:
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         builder = builder.add_extension(_key_usage(signs=True), critical=True)
         return cls(SignedCertificate(builder.sign(key, hashes.SHA256()), key))
+
+    @classmethod
+    def read(cls, certificate: Path, key: Path) -> Self:
+        """Return the authority in the files that `SignedCertificate.write` wrote.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        try:
+            loaded = serialization.load_pem_private_key(key.read_bytes(), password=None)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{key}: must be the authority's key: {_text(error)}") from None
+        if not isinstance(loaded, ec.EllipticCurvePrivateKey):
+            raise InputError(f"{key}: must be the authority's key, an elliptic one")
+        return cls(SignedCertificate(read_certificate(certificate), loaded))
+
+    def revocation_list(
+        self, before: bytes | None, serials: Sequence[int], now: datetime | None = None
+    ) -> bytes:
+        """Return the list of revoked certificates, signed, as PEM.
+
+        It is valid as long as an authority: with a list that is over, OpenSSL would refuse every client.
+
+        Args:
+            before: the list so far; None: there is none.
+            serials: numbers of further certificates.
+            now: the time.
+        """
+        now = now or datetime.now(UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.signed.certificate.subject)
+            .last_update(now - CLOCKS_DIFFER)
+            .next_update(now + timedelta(days=AUTHORITY_DAYS))
+        )
+        for entry in () if before is None else x509.load_pem_x509_crl(before):
+            builder = builder.add_revoked_certificate(entry)
+        for serial in serials:
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+            builder = builder.add_revoked_certificate(entry)
+        return builder.sign(self.signed.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def server(self, hosts: list[str], now: datetime | None = None) -> SignedCertificate:
         """Return the certificate of a broker with the names or addresses in *hosts*."""
@@ -117,3 +161,19 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ip_address(host))
     except ValueError:
         return x509.DNSName(host)
+
+
+def read_certificate(path: Path) -> x509.Certificate:
+    """Return the certificate in a PEM file.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return x509.load_pem_x509_certificate(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: must be a certificate: {_text(error)}") from None
+
+
+def _text(error: OSError | ValueError) -> str:
+    return os_error_text(error) if isinstance(error, OSError) else "it is damaged"

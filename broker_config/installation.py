@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from broker_config import mosquitto
-from broker_config.accounts import Account, check_accounts, write_credentials
+from broker_config.accounts import Account, check_accounts, new_account, write_credentials
 from broker_config.acl import mosquitto_acl
 from broker_config.certificates import Authority
 from broker_config.emqx import cluster
@@ -24,13 +23,14 @@ from wire.update_part import DEFAULT_MAX_PAYLOAD
 Product = Literal["mosquitto", "emqx"]
 CONFIGURATION, CREDENTIALS, STATE, CLIENTS = "mosquitto.conf", "credentials.csv", "state", "clients"
 CA, CA_KEY, CERTIFICATE, KEY = "ca.crt", "ca.key", "server.crt", "server.key"
+PASSWORDS, ACL, REVOKED = "passwords", "acl", "revoked.pem"
 LARGEST_MESSAGE = DEFAULT_MAX_PAYLOAD + 1024
 """Largest part that a cloud sends by default, with its topic, in bytes."""
 SERVICE_ROLES = (Role.FLEET, Role.CLOUD, Role.OBSERVER)
 """Roles with one user per fleet."""
 _WRITTEN_NAMES = {
     *(CA, CA_KEY, CERTIFICATE, KEY, CREDENTIALS, CLIENTS),
-    *(CONFIGURATION, "passwords", "acl", STATE),
+    *(CONFIGURATION, PASSWORDS, ACL, REVOKED, STATE),
     *(cluster.COMPOSE, cluster.BALANCER, "emqx.conf", "acl.conf", "users.csv"),
 }
 _HOST = re.compile(r"(?!.{254})[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -106,8 +106,8 @@ def _accounts(options: Installation) -> tuple[Account, ...]:
             raise InputError(f"--host {host!r}: must be a name or an address: letters, digits, '.' and '-'")
     if not _address(options.bind):
         raise InputError(f"--bind {options.bind!r}: must be an IP address, such as 0.0.0.0")
-    services = [Account(f"_{role.value}", role, secrets.token_urlsafe(24)) for role in SERVICE_ROLES]
-    devices = [Account(name, Role.DEVICE, secrets.token_urlsafe(12)) for name in options.devices]
+    services = [new_account(f"_{role.value}", role) for role in SERVICE_ROLES]
+    devices = [new_account(name, Role.DEVICE) for name in options.devices]
     check_accounts([*services, *devices])
     return (*services, *devices)
 
@@ -131,10 +131,12 @@ def _write(draft: Path, options: Installation, accounts: Sequence[Account]) -> N
     if options.product == "emqx":
         _write_cluster(draft, options, accounts)
     else:
-        _write_mosquitto(draft, options, accounts)
+        _write_mosquitto(draft, options, accounts, authority)
 
 
-def _write_mosquitto(draft: Path, options: Installation, accounts: Sequence[Account]) -> None:
+def _write_mosquitto(
+    draft: Path, options: Installation, accounts: Sequence[Account], authority: Authority
+) -> None:
     user = mosquitto.service_user()
     texts = {
         CONFIGURATION: mosquitto.configuration(
@@ -146,11 +148,13 @@ def _write_mosquitto(draft: Path, options: Installation, accounts: Sequence[Acco
             security=_tls_lines(options),
             largest_message=LARGEST_MESSAGE,
         ),
-        "passwords": "".join(
+        PASSWORDS: "".join(
             f"{mosquitto.password_line(account.user, account.password)}\n" for account in accounts
         ),
-        "acl": mosquitto_acl({account.user: account.role for account in accounts}, options.fleet),
+        ACL: mosquitto_acl({account.user: account.role for account in accounts}, options.fleet),
     }
+    if options.client_certificates:
+        texts[REVOKED] = authority.revocation_list(None, []).decode()
     for name, text in texts.items():
         write_secret(draft / name, text)
     (draft / STATE).mkdir(mode=0o700)
@@ -183,6 +187,8 @@ def _tls_lines(options: Installation) -> str:
             "# Clients show certificates of the same authority; the common name is the user's name.",
             "require_certificate true",
             "use_identity_as_username true",
+            "# Those that `peelfleet broker revoke` has revoked.",
+            f"crlfile {REVOKED}",
         ]
     return "\n".join(lines)
 

@@ -85,11 +85,15 @@ VERBS: Final[Mapping[str, Verb | Family]] = {
     "gather": Verb("emulator.cli.gather", Panel.SERVICE),
     "agent": Verb("emulator.cli.agent", Panel.SERVICE),
     "broker": Family(
-        "Run a broker, or set one up for a test fleet.",
+        "Run a broker, or set one up for a test fleet, and care for its users.",
         Panel.SERVICE,
         {
             "start": Verb("emulator.cli.broker.start"),
             "init": Verb("emulator.cli.broker.init"),
+            "add": Verb("emulator.cli.broker.add"),
+            "list": Verb("emulator.cli.broker.list"),
+            "revoke": Verb("emulator.cli.broker.revoke"),
+            "rotate": Verb("emulator.cli.broker.rotate"),
         },
     ),
 }

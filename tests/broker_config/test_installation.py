@@ -37,7 +37,7 @@ def modes(folder: Path) -> dict[str, int]:
 def test_who_can_read_what_does_not_hang_on_the_umask(tmp_path: Path, mask: int) -> None:
     with umask(mask):
         install(tmp_path / "b", Installation("f", ["localhost"], ("d1",), client_certificates=True))
-    secret = ["mosquitto.conf", "passwords", "acl", "ca.key", "server.key", "credentials.csv"]
+    secret = ["mosquitto.conf", "passwords", "acl", "revoked.pem", "ca.key", "server.key", "credentials.csv"]
     users = ["_fleet", "_cloud", "_observer", "d1"]
     assert modes(tmp_path / "b") == {
         "b": 0o755,
