@@ -25,7 +25,8 @@ COST = Cost(
     backbone="ials",
     load_seconds=1.0,
     stage_seconds={},
-    seconds=600.0,
+    seconds=700.0,
+    cpu_seconds=600.0,
     peak_mib=3_000.0,
     valid_ndcg_at_20=None,
     test_ndcg_at_20=None,
@@ -42,6 +43,7 @@ def test_an_entry_says_what_it_cost() -> None:
     assert (cost.users, cost.items, cost.backbone) == (80, 60, "ials")
     assert {"pretrain", "cluster", "rotate", "evaluate", "encode"} <= cost.stage_seconds.keys()
     assert abs(sum(cost.stage_seconds.values()) - cost.seconds) < 1e-6
+    assert 0 < cost.pretrain_cpu_seconds + cost.encode_cpu_seconds < cost.cpu_seconds
     assert all(seconds >= 0 for seconds in cost.stage_seconds.values())
     assert cost.valid_ndcg_at_20 is not None
     assert cost.peak_mib > 10
@@ -56,7 +58,7 @@ def test_promises_are_upper_bounds() -> None:
 
 def test_twice_the_interactions_may_take_twice_the_time_but_not_three_times() -> None:
     def at(seconds: float) -> list[str]:
-        return linearity_problem([replace(COST, users=USERS[-2], seconds=seconds), COST])
+        return linearity_problem([replace(COST, users=USERS[-2], cpu_seconds=seconds), COST])
 
     assert at(300.0) == []
     assert at(200.0) == ["twice the interactions: times(=3.00) must be <= 2.3"]
@@ -65,11 +67,11 @@ def test_twice_the_interactions_may_take_twice_the_time_but_not_three_times() ->
 
 def test_a_line_is_found_through_points_that_lie_on_one() -> None:
     line = fit_line(
-        [replace(COST, interactions=n, seconds=10 + n / 1e4) for n in (100_000, 200_000, 400_000)]
+        [replace(COST, interactions=n, cpu_seconds=10 + n / 1e4) for n in (100_000, 200_000, 400_000)]
     )
     assert {name: round(float(str(value)), 6) for name, value in line.items()} == {
-        "seconds_to_begin_with": 10,
-        "seconds_per_million_interactions": 100,
+        "cpu_seconds_to_begin_with": 10,
+        "cpu_seconds_per_million_interactions": 100,
         "largest_deviation_from_the_line": 0,
     }
 
