@@ -217,8 +217,8 @@ def print_cost(cost: Cost) -> Cost:
     print(
         f"{cost.name:<14} {cost.interactions:>9,} interactions  {cost.backbone:<5} {cost.seconds:7.1f} s  "
         f"{cost.peak_mib:6,.0f} MiB   [{stages}]\n"
-        f"  CPU: {cost.cpu_seconds:.1f} s; rotation {cost.rotate_cpu_seconds:.1f} s, encoding {cost.encode_cpu_seconds:.1f} s "
-        f"for {cost.user_groups} groups",
+        f"  CPU: {cost.cpu_seconds:.1f} s; rotation {cost.rotate_cpu_seconds:.1f} s, "
+        f"encoding {cost.encode_cpu_seconds:.1f} s for {cost.user_groups} groups",
         flush=True,
     )
     if cost.full:
