@@ -16,6 +16,7 @@ from devices.protocol.block_prefix import BlockCache
 from devices.protocol.capabilities import DeviceCapabilities, codecs_known_here
 from devices.protocol.report_policy import MANY_REFUSALS
 from devices.protocol.report_scheduler import ReportCause
+from devices.recommender.item_catalogue import CatalogueFile, ItemCatalogue
 from devices.recommender.learning import LearningSettings, history_bytes
 from devices.standalone.counts import DeviceCounts
 from devices.standalone.interaction_log import LARGEST_NUMBER, InteractionLog
@@ -81,6 +82,7 @@ class RealDevice:
         self._draw = draw
         self._complaints = ThrottledLog(LOG)
         self._log = InteractionLog(settings.interactions) if settings.interactions is not None else None
+        self._names = CatalogueFile(settings.names) if settings.names is not None else None
         self._holder = self._restored()
         self._persisted_s = self._reported_s = 0.0
         self._wake = asyncio.Event()
@@ -336,7 +338,7 @@ class RealDevice:
         try:
             if settings.pee is not None:
                 met = () if self._log is None else self._log.met
-                write_pee(settings.pee, agent, f"fleet {settings.fleet}", met)
+                write_pee(settings.pee, agent, f"fleet {settings.fleet}", met, self._catalogue())
             if settings.state is not None:
                 write_state(settings.state, SavedState.from_agent(agent, notice, self._log))
         except (OSError, InputError, RemoteProtocolError) as error:
@@ -345,6 +347,17 @@ class RealDevice:
             if settings.pee is not None:
                 with contextlib.suppress(OSError):  # a read-only file system, and reported above
                     remove_pee(settings.pee)
+
+    def _catalogue(self) -> ItemCatalogue | None:
+        """Return the names of the items of the model that is held, if the file has them."""
+        prefix = self.agent.prefix
+        if self._names is None or prefix is None:
+            return None
+        try:
+            return self._names.of_model(self.agent.model, prefix.geometry.items)
+        except InputError as error:
+            LOG.error("items are not named: %s", error)
+            return None
 
     def _restored(self) -> PeeHolder:
         """Return the decisions with what this device held when it ran last, as far as that is known."""

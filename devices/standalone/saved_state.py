@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from devices.protocol.agent import Agent, Receipt
+from devices.recommender.item_catalogue import ItemCatalogue
 from devices.recommender.learning import LearningSettings, learn_pee
 from devices.recommender.pee_file import (
     MAX_FILE_BYTES,
@@ -133,16 +134,23 @@ def read_state(path: Path) -> SavedState | None:
         return None
 
 
-def write_pee(path: Path, agent: Agent, source: str, met: Sequence[int] = ()) -> None:
+def write_pee(
+    path: Path,
+    agent: Agent,
+    source: str,
+    met: Sequence[int] = (),
+    catalogue: ItemCatalogue | None = None,
+) -> None:
     """Write what *agent* holds as a PEE file; where it can recommend nothing there is no file.
 
-    The names of items are not on the wire: they have their numbers in the catalogue, and the file has none.
+    The names of items are not on the wire: without a catalogue they have their numbers only.
 
     Args:
         path: where to.
         agent: who holds it.
         source: where it is from, in words.
         met: items that the user has met, the latest last: the vector is learned from them.
+        catalogue: the names of the items of this model version; None: they have none.
 
     Raises:
         RemoteProtocolError: the bytes of a block are not valid in its codec.
@@ -164,8 +172,9 @@ def write_pee(path: Path, agent: Agent, source: str, met: Sequence[int] = ()) ->
         ),
         prefix_of(prefix.geometry, prefix.part(0, prefix.layers.blocks[agent.layer])),
         np.frombuffer(delivered, dtype="<f4"),
-        ItemNumbers(prefix.geometry.items),
+        ItemNumbers(prefix.geometry.items) if catalogue is None else catalogue.names,
         np.empty(0, dtype=np.int64),
+        None if catalogue is None else catalogue.titles,
     )
     if items:
         pee = learn_pee(pee, items, LearningSettings())

@@ -31,6 +31,8 @@ class DeviceSettings:
     """True to take a new model version as a delta, where the cloud can send one."""
     interactions: Path | None = None
     """File of the items that its user meets, to learn from; another program appends to it."""
+    names: Path | None = None
+    """File of the catalogue of items, whose names go into the file of its PEE."""
     once: bool = False
     """End when it holds the PEE for its first budget."""
     give_up_s: float = 45.0

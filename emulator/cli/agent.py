@@ -42,6 +42,7 @@ MaxPart = Annotated[
 Deltas = Annotated[
     bool, typer.Option("--deltas", help="Take new model versions as deltas; the cloud must know them.")
 ]
+Names = Annotated[Path | None, path_option("The file of `catalogue`: names for the items in --pee.")]
 Interactions = Annotated[
     Path | None, path_option("Learn from the item numbers that are appended to this file.")
 ]
@@ -69,6 +70,7 @@ def agent(
     max_part: MaxPart = None,
     deltas: Deltas = False,
     interactions: Interactions = None,
+    names: Names = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = "127.0.0.1",
     once: Annotated[bool, typer.Option("--once", help="End when the first PEE is held.")] = False,
@@ -100,6 +102,7 @@ def agent(
         max_part_bytes=int(max_part or 0),
         deltas=deltas,
         interactions=interactions,
+        names=names,
         once=once,
         give_up_s=give_up_after / NS_PER_S,
     )

@@ -78,6 +78,7 @@ VERBS: Final[Mapping[str, Verb | Family]] = {
     ),
     "train": Verb("emulator.cli.train", Panel.MODEL),
     "pee": Verb("emulator.cli.pee", Panel.MODEL),
+    "catalogue": Verb("emulator.cli.catalogue", Panel.MODEL),
     "fold-in": Verb("emulator.cli.fold_in", Panel.MODEL),
     "recommend": Verb("emulator.cli.recommend", Panel.MODEL),
     "cloud": Verb("emulator.cli.cloud", Panel.SERVICE),
@@ -94,6 +95,7 @@ VERBS: Final[Mapping[str, Verb | Family]] = {
             "list": Verb("emulator.cli.broker.list"),
             "revoke": Verb("emulator.cli.broker.revoke"),
             "rotate": Verb("emulator.cli.broker.rotate"),
+            "clean": Verb("emulator.cli.broker.clean"),
         },
     ),
 }

@@ -1,7 +1,7 @@
 // The JavaScript client behind a pipe: each line of the input is a call, each line of the output its result.
 import { createInterface } from "node:readline";
 
-import { Device, Geometry, BlockTable, ReportScheduler, readCloudStatus, readError, readNotice } from "../../clients/js/src/index.js";
+import { Catalogue, Device, Geometry, BlockTable, ReportScheduler, readCloudStatus, readError, readNotice } from "../../clients/js/src/index.js";
 import { PlaneCell } from "../../clients/js/src/planes.js";
 
 const bytes = (text) => new Uint8Array(Buffer.from(text, "base64"));
@@ -48,6 +48,7 @@ const calls = {
   },
   report: () => device.report(),
   receive: ({ payload }) => ({ receipt: device.receive(bytes(payload)), reason: device.rejected, ...state() }),
+  named: ({ text, count }) => new Catalogue(text).name(device, device.recommend(count)),
   recommend: ({ count }) => device.recommend(count).map(({ item }) => item),
   at({ event, nowMs, argument }) {
     const events = {

@@ -18,6 +18,7 @@ from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import BlockCache
 from devices.protocol.report_policy import ReportPolicy
 from devices.protocol.report_scheduler import NEVER, ReportScheduler
+from devices.recommender.item_catalogue import encode_catalogue
 from devices.recommender.scoring import ItemTable
 from tests.clients.node_client import NodeClient, node_client
 from tests.protocol_examples import FIRST, FIRST_SEQ, FOLDER, GROWTH, SHRINK, STORE, other_version
@@ -293,3 +294,19 @@ def test_a_device_whose_answers_are_all_damaged_waits_longer_and_longer(js: Node
         both.do("damage", 0)
         both.sleep(20_000)
     assert both.agent.seq == 13
+
+
+def test_a_device_names_what_it_recommends_by_the_catalogue_of_its_own_version(js: NodeClient) -> None:
+    a_js_device(js, FIRST_SEQ)
+    js.call("budget", bytes=FIRST)
+    js.call("report")
+    takes(js, "first")
+    ids, titles = [f"item-{item}" for item in range(6)], ["One", "Two", "Three", "", "Five", ""]
+    ours = encode_catalogue(STORE.version, ids, titles).decode()
+    named = js.call("named", text=ours, count=3)
+    ranked = js.call("recommend", count=3)
+    assert [(each["item"], each["id"], each.get("title", "")) for each in named] == [
+        (item, ids[item], titles[item]) for item in ranked
+    ]
+    other = encode_catalogue(OTHER.version, ids, titles).decode()
+    assert [set(each) for each in js.call("named", text=other, count=3)] == [{"item", "score"}] * 3

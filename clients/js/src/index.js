@@ -1,4 +1,5 @@
 // The library without its connection: everything here is pure, bytes go in and bytes come out.
+export { Catalogue } from "./catalogue.js";
 export { BlockTable } from "./block_table.js";
 export { Device, Receipt } from "./device.js";
 export { Geometry } from "./geometry.js";

@@ -11,7 +11,7 @@ from emulator.cli.main import app
 PANELS = {
     "Experiments": ["play", "ui", "run", "sweep", "compare", "evaluate", "replay", "diff", "report"],
     "Scenarios and traces": ["init", "validate", "scenarios", "plugins", "trace"],
-    "Models": ["train", "pee", "fold-in", "recommend"],
+    "Models": ["train", "pee", "catalogue", "fold-in", "recommend"],
     "Services and devices": ["cloud", "devices", "gather", "agent", "broker"],
 }
 

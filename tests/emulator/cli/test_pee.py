@@ -11,6 +11,7 @@ import pytest
 
 from cloud.data.load import load as load_data
 from devices.protocol.block_prefix import BlockPrefix
+from devices.recommender.item_catalogue import read_catalogue
 from devices.recommender.learning import LearningSettings, learn_pee
 from devices.recommender.pee_file import read_pee, recommend
 from devices.recommender.quality import HeldOut, user_qualities
@@ -220,3 +221,25 @@ def test_films_are_recommended_by_their_titles(tmp_path: Path, store_root: Path)
     ]
     found = json.loads(peelfleet("recommend", "pee.safetensors", "-k", "1", "--json", folder=tmp_path).stdout)
     assert found["title"] == f"Amélie {found['item']}"
+
+
+def test_the_catalogue_has_the_names_of_all_items_and_the_numbers_of_all_users(
+    tmp_path: Path, store_root: Path
+) -> None:
+    done = peelfleet(
+        "catalogue", write(tmp_path), "--users", "users.jsonl", "--set", "model.codec=int8",
+        "--store", store_root, folder=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    model = a_model(store_root)
+    store, interactions = model.store, model.interactions
+    found = read_catalogue(tmp_path / f"{store.version}.catalogue.jsonl")
+    assert found.model == store.version
+    assert [found.names[item] for item in range(store.geometry.items)] == list(interactions.item_ids)
+    users = [json.loads(line) for line in (tmp_path / "users.jsonl").read_text().splitlines()]
+    assert users == [
+        {"user": name, "number": number, "group": int(store.user_groups[number]),
+         "known": interactions.known[number].tolist()}
+        for number, name in enumerate(interactions.user_ids)
+    ]  # fmt: skip
+    assert done.stdout.startswith(f"{store.version}.catalogue.jsonl: 80 items of model {store.version}")

@@ -1,0 +1,47 @@
+"""Retained messages of a fleet: what a broker keeps, read and cleared."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+from wire.mqtt.client import Message, SubscriptionRefusedError, new_client, publish, subscribe
+from wire.mqtt.connection import Connection
+from wire.topics import TABLE, parse, subscription
+
+QUIET_S: Final = 1.0
+"""After this time without a message, all that the broker retains has arrived."""
+
+
+async def read_retained(connection: Connection, fleet: str) -> dict[str, bytes]:
+    """Return what the broker retains of a fleet, by topic, as far as the login may read it."""
+    retained, arrived = dict[str, bytes](), asyncio.Event()
+
+    def take(message: Message) -> None:
+        if message.retain and message.payload:
+            retained[message.topic.value] = message.payload
+            arrived.set()
+
+    async with new_client(connection, on_message=take) as client:
+        for kind, route in TABLE.items():
+            if not route.retained:
+                continue
+            try:
+                await subscribe(client, subscription(kind, fleet), 0)
+            except SubscriptionRefusedError:
+                continue
+        try:
+            while True:
+                async with asyncio.timeout(QUIET_S):
+                    await arrived.wait()
+                arrived.clear()
+        except TimeoutError:
+            return retained
+
+
+async def clear_retained(connection: Connection, fleet: str, topics: Iterable[str]) -> set[str]:
+    """Clear retained messages; return the topics that still have one: the login may not write them."""
+    every = set(topics)
+    async with new_client(connection) as client:
+        for topic in sorted(every):
+            await publish(client, parse(topic).kind, topic, b"")
+    return every & (await read_retained(connection, fleet)).keys()
