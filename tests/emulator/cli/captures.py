@@ -17,7 +17,9 @@ import pytest
 
 import scenarios
 from cloud.blocks.store import save_store
-from scenarios.language.load import dump, load
+from cloud.data.load import load as load_data
+from emulator.simulation.model_cache import store_origin
+from scenarios.language.load import dump, parse
 from tests.emulator.cli.pty_screen import on_terminal, without_terminal
 from tests.emulator.scenarios import TINY
 from tests.worlds import a_store
@@ -36,10 +38,10 @@ class Rule(NamedTuple):
 
 
 SMALL = (
-    "clock=virtual", "model.store=stores/quickstart", "fleet[0].count=3", "fleet[1].count=2",
-    "fleet[2].count=1", "stop_time=2 h", "faults=[{type: loss, at: 20 min, duration: 10 min, share: 100 %}]",
+    "name=small", "model={store: model}", "faults=[{type: loss, at: 8 min, duration: 2 min, share: 100 %}]",
+    "thresholds={over_budget_device_seconds: [rate<0.01%], update_latency_seconds: [p(95)<40s]}",
 )  # fmt: skip
-"""Changes of the quickstart: a small fleet with the model that comes with peelfleet, and a fault."""
+"""Changes of the tests' scenario: a model that is not trained, a fault, and rules."""
 WRONG = "name: wrong\nversion: 1\nstop_tme: 5 min\n"
 TRACE = """device_id,t_s,mem_available_bytes
 phone-1,0,2000000000
@@ -153,7 +155,10 @@ def prepared_folder(*, slow: bool) -> Iterator[Path]:
 
 
 def _write_inputs(folder: Path) -> None:
-    (folder / "small.yaml").write_text(dump(load(Path("quickstart"), SMALL)))
+    scenario = parse(TINY, overrides=SMALL)
+    origin = store_origin(load_data(scenario.data), scenario.model)
+    save_store(a_store(users=120, items=80), folder / "model", origin)
+    (folder / "small.yaml").write_text(dump(scenario))
     (folder / "tiny.yaml").write_text(TINY)
     (folder / "wrong.yaml").write_text(WRONG)
     (folder / "memory.csv").write_text(TRACE)
