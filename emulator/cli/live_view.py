@@ -19,9 +19,13 @@ from wire.units import NS_PER_S, approximate_bytes
 HISTORY = 48
 """Seconds of history that are kept for the curves."""
 WIDTH = 104
-"""Columns of the view; in a narrower terminal one table is above the other."""
-CURVE = 16
-"""Values in a curve."""
+"""Columns in which two tables stand beside each other; in a narrower terminal one is above the other."""
+NAMES, NUMBERS = 14, 11
+"""Columns of the names and of the values of a table; its curves have the columns that are left."""
+_GAPS = 6
+"""Columns of the spaces in a line of a table."""
+_FRAME = 4
+"""Columns of the frame of the view."""
 _BARS = "▁▂▃▄▅▆▇█"
 _LATE_NS = NS_PER_S // 10
 """A longer lag is shown in colour."""
@@ -53,7 +57,7 @@ class LiveView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the newest status in the width of the terminal."""
-        yield self._panel(min(options.max_width, WIDTH))
+        yield self._panel(options.max_width)
 
     def _panel(self, width: int) -> Panel:
         """Return the panel of the newest status.
@@ -65,8 +69,11 @@ class LiveView:
         if not self._history:
             return Panel("waiting for the fleet", title=title)
         status = self._history[-1]
-        tables = (self._fleet(status), self._traffic(status))
-        both = _beside(*tables) if width >= WIDTH else Group(*tables)
+        is_wide = width >= WIDTH
+        columns = (width - _FRAME - 2) // 2 if is_wide else width - _FRAME
+        curve = min(max(columns - NAMES - NUMBERS - _GAPS, 1), HISTORY)
+        tables = (self._fleet(status, curve), self._traffic(status, curve))
+        both = _beside(*tables) if is_wide else Group(*tables)
         title.append(f": {status.devices:,} devices")
         return Panel(
             Group(self._time(status, width), both, self._active_faults(status)), title=title, width=width
@@ -82,26 +89,26 @@ class LiveView:
         )
         return line
 
-    def _fleet(self, status: LiveStatus) -> Table:
-        table = _table("fleet")
+    def _fleet(self, status: LiveStatus, curve: int) -> Table:
+        table = _table("fleet", curve)
         started = max(status.started, 1)
-        table.add_row("online", f"{status.online:,}", self._curve([past.online for past in self._history]))
+        table.add_row("online", f"{status.online:,}", _Curve([past.online for past in self._history]))
         table.add_row("connections", f"{status.connections:,}", "")
         table.add_row("budget", approximate_bytes(status.budget_bytes), self._over_time("budget_bytes"))
         table.add_row("held", approximate_bytes(status.resident_bytes), self._over_time("resident_bytes"))
         over = f"[bold red]{status.over_budget:,}[/]" if status.over_budget else "0"
         table.add_row("over budget", over, "")
         share = status.ndcg_sum / status.best_sum if status.best_sum else 0.0
-        quality = self._curve([past.ndcg_sum / max(past.started, 1) for past in self._history])
+        quality = _Curve([past.ndcg_sum / max(past.started, 1) for past in self._history])
         table.add_row("NDCG@10", f"{status.ndcg_sum / started:.4f}", quality)
         table.add_row("of the best", f"{share:.1%}", "")
         return table
 
-    def _traffic(self, status: LiveStatus) -> Table:
-        table = _table("updates")
+    def _traffic(self, status: LiveStatus, curve: int) -> Table:
+        table = _table("updates", curve)
         updates, size = self._rates("reports"), self._rates("update_bytes")
-        table.add_row("reports/s", f"{updates[-1]:,.0f}", self._curve(updates))
-        table.add_row("update bytes/s", approximate_bytes(int(size[-1])), self._curve(size))
+        table.add_row("reports/s", f"{updates[-1]:,.0f}", _Curve(updates))
+        table.add_row("update bytes/s", approximate_bytes(int(size[-1])), _Curve(size))
         table.add_row("in flight", f"{status.in_flight:,}", self._over_time("in_flight"))
         table.add_row("lost", f"{status.lost:,}", "")
         recent = [past.latency for past in self._history[-WINDOW_S:]]
@@ -135,17 +142,26 @@ class LiveView:
         ]
         return rates or [0.0]
 
-    def _over_time(self, name: str) -> str:
-        return self._curve([getattr(past, name) for past in self._history])
+    def _over_time(self, name: str) -> "_Curve":
+        return _Curve([getattr(past, name) for past in self._history])
 
-    def _curve(self, values: Sequence[float]) -> str:
-        """Return the last values as a row of bars, scaled to their range; flat if all are equal."""
-        recent = values[-CURVE:]
+
+class _Curve:
+    """The last values of a figure as a row of bars, scaled to their range; flat if all are equal.
+
+    Args:
+        values: the newest last; as many are shown as there are columns.
+    """
+
+    def __init__(self, values: Sequence[float]) -> None:
+        self._values = values
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the newest values in the width of the column."""
+        recent = self._values[-options.max_width :]
         least, most = min(recent, default=0), max(recent, default=0)
-        if least == most:
-            return _BARS[0] * len(recent)
-        steps = (len(_BARS) - 1) / (most - least)
-        return "".join(_BARS[round((value - least) * steps)] for value in recent)
+        steps = (len(_BARS) - 1) / (most - least) if most > least else 0.0
+        yield Text("".join(_BARS[round((value - least) * steps)] for value in recent))
 
 
 def live_view(scenario: Scenario) -> LiveView:
@@ -168,11 +184,11 @@ def _beside(left: Table, right: Table) -> Table:
     return both
 
 
-def _table(title: str) -> Table:
+def _table(title: str, curve: int) -> Table:
     table = Table(title=title, box=None, title_justify="left", title_style="bold", padding=(0, 1))
-    table.add_column(width=14)
-    table.add_column(width=11, justify="right")
-    table.add_column(width=CURVE)
+    table.add_column(width=NAMES)
+    table.add_column(width=NUMBERS, justify="right")
+    table.add_column(width=curve)
     table.show_header = False
     return table
 

@@ -38,6 +38,7 @@ class RunDisplay(RunProgress):
         self._live = live
         self.wants_status = live is not None
         self._screen: Live | None = None
+        self._columns = 0
         self._quiet = quiet
         self._counted = quiet
         view = terminal_view(self._terminal, quiet=quiet)
@@ -72,11 +73,15 @@ class RunDisplay(RunProgress):
             super().on_status(status, stop_ns)
             return
         self._live.add(status)
+        if self._screen is not None and self._columns != self._terminal.width:
+            self._end_live()
+            self._terminal.clear()  # what was drawn in another width is broken into other lines now
         if self._screen is None:
             if self._bars is not None:
                 self._bars.pause()
+            self._columns = self._terminal.width
             self._screen = Live(self._live, console=self._terminal, refresh_per_second=2)
-            self._screen.start()
+            self._screen.start(refresh=True)
 
     def on_writing(self) -> None:
         """Show that the simulation is over."""

@@ -47,30 +47,55 @@ def _written(line: str, column: int, text: str) -> tuple[str, int]:
     return f"{line[:column]:<{column}}{text}{line[end:]}", end
 
 
-def on_terminal(arguments: Sequence[str], columns: int) -> str:
-    """Return the screen after the command *arguments* on a terminal of *columns*."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
-    received: list[bytes] = []
+class PtyTerminal:
+    """A terminal of a set size, which receives what is printed.
 
-    def read() -> None:
+    Args:
+        columns: its width.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self._ours, self._theirs = pty.openpty()
+        self._received: list[bytes] = []
+        self._reader = threading.Thread(target=self._read)
+        self.resize(columns)
+
+    def resize(self, columns: int) -> None:
+        """Give the terminal another width."""
+        fcntl.ioctl(self._theirs, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
+
+    @contextmanager
+    def receiving(self) -> Iterator[None]:
+        """Let this process print on the terminal."""
+        self._reader.start()
+        with _streams(self._theirs, self._theirs):
+            yield
+        os.close(self._theirs)
+        self._reader.join()
+        os.close(self._ours)
+
+    @property
+    def text(self) -> str:
+        """Everything that it has received."""
+        return b"".join(self._received).decode().replace("\r\n", "\n")
+
+    def _read(self) -> None:
         while True:
             try:
-                chunk = os.read(ours, 65_536)
+                chunk = os.read(self._ours, 65_536)
             except OSError:  # the other end is closed
                 return
             if not chunk:
                 return
-            received.append(chunk)
+            self._received.append(chunk)
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    with _streams(theirs, theirs):
+
+def on_terminal(arguments: Sequence[str], columns: int) -> str:
+    """Return the screen after the command *arguments* on a terminal of *columns*."""
+    terminal = PtyTerminal(columns)
+    with terminal.receiving():
         _call(arguments)
-    os.close(theirs)
-    reader.join()
-    os.close(ours)
-    return screen(b"".join(received).decode().replace("\r\n", "\n"))
+    return screen(terminal.text)
 
 
 def without_terminal(arguments: Sequence[str], folder: Path) -> str:

@@ -18,9 +18,11 @@ from rich.console import Console as Terminal
 
 from broker_config import mosquitto
 from emulator.cli.live_view import HISTORY, LiveView, live_view
+from emulator.cli.terminal import RunDisplay
 from emulator.metrics.histogram import Histogram
 from emulator.metrics.live_status import LiveStatus, merge_statuses
 from scenarios.language.load import parse
+from tests.emulator.cli.pty_screen import PtyTerminal, screen
 from tests.emulator.realtime.test_by_hand import ROOT, SCENARIO
 from wire.errors import InputError
 from wire.units import NS_PER_S
@@ -104,6 +106,18 @@ def test_every_line_fits_the_terminal_and_no_number_is_cut(width: int) -> None:
     assert "…" not in text
     assert (figure(text, "online"), figure(text, "budget")) == ("24,000,000", "1,023")
     assert len(re.findall("[▁▂▃▄▅▆▇█]{16}", text)) >= 6  # the newest values of every curve
+
+
+def test_the_view_follows_the_width_of_the_terminal() -> None:
+    terminal = PtyTerminal(120)
+    with terminal.receiving(), RunDisplay(live_view(parse(FAULTS, "tiny.yaml"))) as display:
+        display.on_status(CALM, 10 * NS_PER_S)
+        terminal.resize(70)
+        display.on_status(after(CALM, wall_s=2.0), 10 * NS_PER_S)
+    before, after_it = terminal.text.split("\x1b[2J")
+    first, *_ = re.findall("╰─*╯", before)
+    assert len(first) == 120
+    assert {len(line) for line in screen(after_it).splitlines()} == {70}
 
 
 def test_a_curve_is_flat_where_nothing_changes_and_spans_its_range_where_something_does() -> None:
