@@ -103,9 +103,10 @@ def _quality_chart(states: Mapping[str, NDArray[Any]], summary: Mapping[str, obj
     now, best, full = (
         _until_end(states[name]) for name in ("ndcg_at_10", "best_ndcg_at_10", "full_ndcg_at_10")
     )
-    mean = float(states["ndcg_at_10"].mean()) if len(states["t_ns"]) else 0.0
+    seconds = np.diff(np.append(states["t_ns"] / NS_PER_S, [stop_s])).clip(0)
+    mean = float((states["ndcg_at_10"] * seconds).sum() / max(float(seconds.sum()), 1e-9))
     return ReportFigure(
-        "quality", "Quality", f"NDCG@10 was {mean:.3f} after its changes, on average.",
+        "quality", "Quality", f"NDCG@10 was {mean:.3f}, as a mean over time.",
         "NDCG@10 of what the device recommends. A gap below the best for the budget is the time that an "
         "update took.",
         [
