@@ -280,6 +280,10 @@ def _check_updates(frame: _CheckedTable) -> None:
     for before, after in itertools.pairwise(moments):
         early = (columns[after] != -1) & ((columns[after] < columns[before]) | (columns[before] < 0))
         frame.check(early, after, f"must not be before {before}, or be -1")
+    # A real cloud takes reports up that it never answers: newer ones overtake them, or they are lost.
+    answered = ~np.isin(columns["result"], (ExchangeResult.SUPERSEDED, ExchangeResult.LOST))
+    unanswered = (columns["begun_ns"] >= 0) & (columns["answered_ns"] < 0)
+    frame.check(unanswered & answered, "begun_ns", "needs answered_ns")
     order = np.lexsort((columns["seq"], columns["device"]))
     keys = np.stack([columns["device"], columns["seq"]])[:, order]
     twice = np.zeros(len(order), dtype=bool)

@@ -63,8 +63,11 @@ class _StartPages:
         return HTMLResponse(page)
 
     def check(self, _: Request, body: bytes) -> Response:
-        """Say whether the content is a scenario, and what kind of run it is."""
-        return JSONResponse({"told": _told(_read(body))})
+        """Say what kind of run the content is, or what is wrong with it: both are answers, not errors."""
+        try:
+            return JSONResponse({"told": _told(_read(body))})
+        except InputError as error:
+            return JSONResponse({"error": "\n".join(error.lines)})
 
     def start(self, _: Request, body: bytes) -> Response:
         """Start the run."""

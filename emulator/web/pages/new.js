@@ -16,7 +16,8 @@ const post = async (path) => {
     headers: { "content-type": "application/json" },
     body: JSON.stringify(content()),
   });
-  return { ok: answer.ok, ...(await answer.json()) };
+  const told = await answer.json();
+  return { ok: answer.ok && !told.error, ...told };
 };
 const say = (words, isGood) => {
   verdict.textContent = words;
