@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,14 +23,14 @@ from wire.update_part import DEFAULT_MAX_PAYLOAD
 Product = Literal["mosquitto", "emqx"]
 CONFIGURATION, CREDENTIALS, STATE, CLIENTS = "mosquitto.conf", "credentials.csv", "state", "clients"
 CA, CA_KEY, CERTIFICATE, KEY = "ca.crt", "ca.key", "server.crt", "server.key"
-PASSWORDS, ACL, REVOKED = "passwords", "acl", "revoked.pem"
+PASSWORDS, ACL, REVOKED, SERVICE_PASSWORDS = "passwords", "acl", "revoked.pem", "service-passwords"
 LARGEST_MESSAGE = DEFAULT_MAX_PAYLOAD + 1024
 """Largest part that a cloud sends by default, with its topic, in bytes."""
 SERVICE_ROLES = (Role.FLEET, Role.CLOUD, Role.OBSERVER)
 """Roles with one user per fleet."""
 _WRITTEN_NAMES = {
     *(CA, CA_KEY, CERTIFICATE, KEY, CREDENTIALS, CLIENTS),
-    *(CONFIGURATION, PASSWORDS, ACL, REVOKED, STATE),
+    *(CONFIGURATION, PASSWORDS, SERVICE_PASSWORDS, ACL, REVOKED, STATE),
     *(cluster.COMPOSE, cluster.BALANCER, "emqx.conf", "acl.conf", "users.csv"),
 }
 _HOST = re.compile(r"(?!.{254})[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
@@ -50,6 +50,8 @@ class Installation:
     """IP address to listen on."""
     client_certificates: bool = False
     """True if clients use certificates instead of passwords."""
+    service_port: int | None = None
+    """Port of the services; each device's client id is then its name. None: the port of the devices."""
     product: Product = "mosquitto"
     """One mosquitto, or a cluster of three EMQX nodes in containers."""
 
@@ -106,6 +108,12 @@ def _accounts(options: Installation) -> tuple[Account, ...]:
             raise InputError(f"--host {host!r}: must be a name or an address: letters, digits, '.' and '-'")
     if not _address(options.bind):
         raise InputError(f"--bind {options.bind!r}: must be an IP address, such as 0.0.0.0")
+    if options.service_port is not None and options.client_certificates:
+        raise InputError("--service-port is for passwords: a certificate is good for every port")
+    if options.service_port is not None and options.product != "mosquitto":
+        raise InputError(f"--service-port is for mosquitto, not for {options.product}")
+    if options.service_port == options.port:
+        raise InputError(f"--service-port(={options.port}) must be another than --port")
     services = [new_account(f"_{role.value}", role) for role in SERVICE_ROLES]
     devices = [new_account(name, Role.DEVICE) for name in options.devices]
     check_accounts([*services, *devices])
@@ -147,12 +155,12 @@ def _write_mosquitto(
             state=Path(STATE),
             security=_tls_lines(options),
             largest_message=LARGEST_MESSAGE,
-        ),
-        PASSWORDS: "".join(
-            f"{mosquitto.password_line(account.user, account.password)}\n" for account in accounts
+            service_listener=_service_listener(options),
         ),
         ACL: mosquitto_acl({account.user: account.role for account in accounts}, options.fleet),
     }
+    for name, users in split_accounts(accounts, is_split=options.service_port is not None).items():
+        texts[name] = mosquitto.password_file(users)
     if options.client_certificates:
         texts[REVOKED] = authority.revocation_list(None, []).decode()
     for name, text in texts.items():
@@ -172,6 +180,29 @@ def _write_cluster(draft: Path, options: Installation, accounts: Sequence[Accoun
     _change_owner([draft / KEY, *(draft / name for name in texts)], cluster.CONTAINER_USER)
 
 
+def split_accounts(accounts: Sequence[Account], *, is_split: bool) -> dict[str, list[Account]]:
+    """Return the accounts of each password file: one for all, or one of devices and one of services."""
+    if not is_split:
+        return {PASSWORDS: list(accounts)}
+    devices = [account for account in accounts if account.role is Role.DEVICE]
+    return {PASSWORDS: devices, SERVICE_PASSWORDS: [each for each in accounts if each not in devices]}
+
+
+def _service_listener(options: Installation) -> str:
+    if options.service_port is None:
+        return ""
+    lines = [
+        "",
+        "# For fleet, cloud and observer only, who choose their client ids themselves.",
+        f"listener {options.service_port} {options.bind}",
+        _tls_lines(replace(options, service_port=None)),
+        "allow_anonymous false",
+        f"password_file ./{SERVICE_PASSWORDS}",
+        f"acl_file ./{ACL}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def _tls_lines(options: Installation) -> str:
     lines = [
         "",
@@ -181,6 +212,12 @@ def _tls_lines(options: Installation) -> str:
         f"keyfile {KEY}",
         "tls_version tlsv1.2",
     ]
+    if options.service_port is not None:
+        lines += [
+            "",
+            "# Whatever a device calls itself: nobody ends the session of another by taking its client id.",
+            "use_username_as_clientid true",
+        ]
     if options.client_certificates:
         lines += [
             "",

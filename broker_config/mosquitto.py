@@ -63,6 +63,7 @@ def configuration(
     state: Path | None = None,
     security: str = "",
     largest_message: int = LARGEST_MESSAGE,
+    service_listener: str = "",
 ) -> str:
     """Return the text of mosquitto.conf.
 
@@ -74,9 +75,11 @@ def configuration(
         state: folder of sessions and retained messages; None: *directory*.
         security: lines of the listener about TLS.
         largest_message: maximum size of a message, in bytes.
+        service_listener: lines of a listener for services; empty: they use that of the devices.
     """
     template = files("broker_config").joinpath("mosquitto.conf").read_text(encoding="utf-8")
-    return Template(template).substitute(
+    text = Template(template).substitute(
+        per_listener="true" if service_listener else "false",
         directory=directory,
         state=state or directory,
         host=host,
@@ -85,6 +88,7 @@ def configuration(
         transport_security=security,
         largest_message=largest_message,
     )
+    return text + service_listener
 
 
 def service_user() -> str:

@@ -23,6 +23,8 @@ from broker_config.installation import (
     CREDENTIALS,
     PASSWORDS,
     REVOKED,
+    SERVICE_PASSWORDS,
+    split_accounts,
 )
 from wire.errors import InputError
 from wire.output_files import os_error_text
@@ -60,13 +62,15 @@ class BrokerUsers:
             raise InputError(f"{directory}: {rule}: {CONFIGURATION}: {os_error_text(error)}") from None
         self._accounts = {account.user: account for account in read_credentials(directory / CREDENTIALS)}
         self._configuration = text
+        self._has_service_port = SERVICE_PASSWORDS in text
         self.has_certificates = "require_certificate true" in text
         """True if clients show certificates in place of passwords."""
 
     @property
     def files(self) -> Sequence[str]:
         """The files that the broker reads again at SIGHUP, which a change writes."""
-        return (PASSWORDS, ACL, REVOKED) if self.has_certificates else (PASSWORDS, ACL)
+        more = [SERVICE_PASSWORDS] if self._has_service_port else []
+        return [PASSWORDS, *more, ACL, *([REVOKED] if self.has_certificates else [])]
 
     def list_users(self) -> tuple[BrokerUser, ...]:
         """Return the users that may connect, in the order of their installation."""
@@ -153,13 +157,14 @@ class BrokerUsers:
 
     def _write(self, accounts: Sequence[Account], change_rules: Callable[[str], str]) -> None:
         """Write passwords and rules, and last the list of accounts: a change that failed can be repeated."""
-        kept = password_lines((self._directory / PASSWORDS).read_text(encoding="utf-8"))
-        lines = []
-        for account in accounts:
-            is_old = self._accounts.get(account.user) == account and account.user in kept
-            line = kept[account.user] if is_old else mosquitto.password_line(account.user, account.password)
-            lines.append(f"{line}\n")
-        self._replace(PASSWORDS, "".join(lines))
+        for name, users in split_accounts(accounts, is_split=self._has_service_port).items():
+            kept = password_lines((self._directory / name).read_text(encoding="utf-8"))
+            lines = []
+            for account in users:
+                is_old = self._accounts.get(account.user) == account and account.user in kept
+                new = mosquitto.password_line(account.user, account.password)
+                lines.append(f"{kept[account.user] if is_old else new}\n")
+            self._replace(name, "".join(lines))
         rules = (self._directory / ACL).read_text(encoding="utf-8")
         self._replace(ACL, change_rules(rules))
         draft = self._directory / f"{CREDENTIALS}.new"

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiomqtt
 import pytest
@@ -19,6 +20,7 @@ from broker_config.installation import Installation, install
 from broker_config.provisioning import BrokerUsers
 from emulator.cli.verbs import load_verb
 from tests.broker_config.test_security import World, running
+from tests.cloud.services import free_port
 from wire.errors import InputError
 from wire.mqtt.connection import Connection, Tls
 
@@ -58,13 +60,11 @@ async def reloaded(world: World) -> None:
 
 def lines_of(directory: Path, names: Sequence[str]) -> dict[str, list[str]]:
     """Return the lines about *names* in each file of users."""
+    hashes = (directory / "passwords").read_text().splitlines()
+    logins = (directory / "credentials.csv").read_text().splitlines()
     return {
-        file: [
-            line
-            for line in (directory / file).read_text().splitlines()
-            if any(name in line for name in names)
-        ]
-        for file in ("passwords", "credentials.csv")
+        "passwords": [line for line in hashes if line.partition(":")[0] in names],
+        "credentials.csv": [line for line in logins if line.split(",")[1] in names],
     }
 
 
@@ -104,6 +104,44 @@ class TestPasswords:
                 asyncio.run(story(world))
             except* aiomqtt.MqttError:  # the device that was cut off, as it leaves
                 pass
+
+
+class TestServicePort:
+    pytestmark = needs_broker
+
+    def test_a_device_cannot_take_the_session_of_another_and_services_choose_their_ids(self) -> None:
+        port = free_port()
+
+        async def story(world: World) -> list[bytes]:
+            users = BrokerUsers(world.directory)
+            thief = replace(login(world, "d2"), client_id="d1")
+            cloud = [
+                replace(login(world, "_cloud"), port=port, client_id=f"cloud:f:{name}") for name in ("a", "b")
+            ]
+            owner = replace(login(world, "d1"), persistent=True)
+            async with (
+                aiomqtt.Client(**owner.client_options()) as device,
+                aiomqtt.Client(**cloud[0].client_options()) as sender,
+                aiomqtt.Client(**cloud[1].client_options()),
+            ):
+                await device.subscribe("peel/1/f/d1/pee", qos=1)
+                assert await enters(thief)
+                assert not await enters(replace(login(world, "d2"), port=port))
+                assert not await enters(replace(login(world, "_cloud"), client_id="cloud"))
+                await sender.publish("peel/1/f/d1/pee", b"while it is there", qos=1)
+                heard = [(await anext(device.messages)).payload]
+            users.rotate(["_cloud", "d1"])
+            await reloaded(world)
+            new = replace(login(world, "_cloud"), port=port)
+            assert [await enters(each) for each in (cloud[0], new)] == [False, True]
+            async with aiomqtt.Client(**new.client_options()) as sender:
+                await sender.publish("peel/1/f/d1/pee", b"while it is away", qos=1)
+            back = replace(login(world, "d1"), persistent=True)
+            async with aiomqtt.Client(**back.client_options()) as device, asyncio.timeout(10):
+                return [*heard, (await anext(device.messages)).payload]
+
+        with running(service_port=port) as world:
+            assert asyncio.run(story(world)) == [b"while it is there", b"while it is away"]
 
 
 class TestCertificates:
@@ -211,6 +249,21 @@ def test_what_cannot_be_changed_is_refused_and_nothing_is_written(tmp_path: Path
 def contents(folder: Path) -> dict[str, bytes]:
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"client_certificates": True}, "--service-port is for passwords"),
+        ({"product": "emqx"}, "--service-port is for mosquitto, not for emqx"),
+        ({"port": 1884}, r"--service-port\(=1884\) must be another than --port"),
+    ],
+)
+def test_a_port_for_services_that_would_keep_nobody_apart_is_refused(
+    tmp_path: Path, options: dict[str, Any], rule: str
+) -> None:
+    with pytest.raises(InputError, match=rule):
+        install(tmp_path / "b", replace(Installation("f", ["localhost"], (), service_port=1884), **options))
 
 
 def test_a_folder_that_is_no_installation_is_refused(tmp_path: Path) -> None:

@@ -26,6 +26,15 @@ def init(
     scenario: Annotated[
         Path | None, path_option("A scenario file: all devices of its fleet may connect.")
     ] = None,
+    service_port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=65_535,
+            help="A port of its own for services: each device's client id is its name.",
+            show_default=False,
+        ),
+    ] = None,
     client_certificates: Annotated[
         bool, typer.Option("--client-certificates", help="Clients show certificates, not passwords.")
     ] = False,
@@ -44,6 +53,7 @@ def init(
         devices=names,
         port=port,
         bind=bind,
+        service_port=service_port,
         client_certificates=client_certificates,
         product=product,
     )
@@ -52,7 +62,7 @@ def init(
     typer.echo(f"start it:  {_start_command(directory, product)}")
     typer.echo(f"logins:    {directory / CREDENTIALS}  (keep it, and {directory / 'ca.key'}, to yourself)")
     login = "?ca={0}/ca.crt&cert={0}/clients/_cloud.crt&key={0}/clients/_cloud.key"
-    url = f"mqtts://_cloud:PASSWORD@{hosts[0]}:{port}?ca={directory / 'ca.crt'}"
+    url = f"mqtts://_cloud:PASSWORD@{hosts[0]}:{service_port or port}?ca={directory / 'ca.crt'}"
     if client_certificates:
         url = f"mqtts://{hosts[0]}:{port}" + login.format(directory)
     typer.echo(f'cloud:     PEELFLEET_BROKER="{url}" peelfleet cloud --fleet {fleet} --store STORE')
