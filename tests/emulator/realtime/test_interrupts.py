@@ -47,7 +47,7 @@ def running(run: psutil.Process, folder: Path) -> bool:
 
 
 def reporting(run: psutil.Process, folder: Path) -> bool:
-    return bool(list(folder.glob("runs/*/devices.parquet")))
+    return bool(list(folder.glob("runs/*/events")))  # the first of what is written when the fleet is done
 
 
 PHASES = {
