@@ -14,7 +14,7 @@ QUALITIES = ("ndcg_at_10", "best_ndcg_at_10", "full_ndcg_at_10")
 SIZES = ("budget_bytes", "resident_bytes")
 _PERCENTS = (10, 50, 90)
 _SETTLED_SHARE = 0.9
-"""Part of the usual quality at which the first updates are over."""
+"""Part of the usual share of full quality at which the first updates are over."""
 _QUALITY_UNIT = float(1 << 36)
 _SIZE_BITS = 49
 """A size and its cell make one number of 63 bits: larger ones count as 512 TiB."""
@@ -44,8 +44,11 @@ class FleetSeries:
     @property
     def settled_at(self) -> int | None:
         """The first time of the grid after the fleet's first updates; None if they did not come."""
-        usual = _SETTLED_SHARE * float(np.nanmedian(self.ndcg)) if np.isfinite(self.ndcg).any() else 0.0
-        settled = np.flatnonzero((self.ndcg > self.full / 2) & (self.ndcg >= usual))
+        # As a share of full quality, which itself moves where users join: else days without an update would
+        # count as the time before the first one.
+        ratio = np.divide(self.ndcg, self.full, out=np.full(len(self.full), np.nan), where=self.full > 0)
+        usual = _SETTLED_SHARE * float(np.nanmedian(ratio)) if np.isfinite(ratio).any() else 0.0
+        settled = np.flatnonzero((ratio > 0.5) & (ratio >= usual))
         return int(settled[0]) if len(settled) else None
 
 
