@@ -85,6 +85,7 @@ VERBS: Final[Mapping[str, Verb | Family]] = {
     "devices": Verb("emulator.cli.devices", Panel.SERVICE),
     "gather": Verb("emulator.cli.gather", Panel.SERVICE),
     "agent": Verb("emulator.cli.agent", Panel.SERVICE),
+    "conformance": Verb("emulator.cli.conformance", Panel.SERVICE),
     "broker": Family(
         "Run a broker, or set one up for a test fleet, and care for its users.",
         Panel.SERVICE,

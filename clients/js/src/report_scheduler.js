@@ -2,6 +2,7 @@
 // arguments, in milliseconds.
 
 import { Receipt } from "./device.js";
+import { peekSeq } from "./update_part.js";
 
 const MANY_REFUSALS = 8;
 const LEAST_WAIT_MS = 1000;
@@ -107,8 +108,14 @@ export class ReportScheduler {
       this.blockedMs = -Infinity;
       this.againMs = this.silenceMs = this.resendMs = Infinity;
     } else if (receipt === Receipt.MISFIT) this.plan(nowMs);
-    else if (receipt === Receipt.REJECTED) this.onRejected(nowMs);
+    else if (receipt === Receipt.REJECTED && this.mayAnswerLast(payload)) this.onRejected(nowMs);
     return receipt;
+  }
+
+  /** Tell whether a refused part may belong to the answer to the last report (R16: one report for an answer). */
+  mayAnswerLast(payload) {
+    const seq = peekSeq(payload);
+    return seq === null || seq === this.device.seq;
   }
 
   /**

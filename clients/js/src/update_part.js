@@ -11,7 +11,7 @@ const TENSORS = {
   data: "U8",
 };
 const CHECKSUM_AT = 26; // in the header
-const START = /^\{"__metadata__":\{"crc32":"[^]{8}","seq":"[0-9]{1,16}"/;
+const START = /^\{"__metadata__":\{"crc32":"[^]{8}","seq":"([0-9]{1,16})"/;
 const MOST_HEADER_BYTES = 4096;
 const MOST_PART_BYTES = 64 * 2 ** 20;
 const NUMBER_FIELDS = ["seq", "group", "first", "target", "part", "parts"];
@@ -67,6 +67,15 @@ export function readPart(payload) {
   checkChecksum(header, data);
   const { __metadata__: metadata, ...described } = parseHeader(header);
   return { ...readFields(metadata), tensors: readTensors(described, data) };
+}
+
+/**
+ * Return the number of the report that a part answers, null where it cannot be read; nothing is verified.
+ * @param {Uint8Array} payload
+ */
+export function peekSeq(payload) {
+  const found = START.exec(new TextDecoder("latin1").decode(payload.subarray(8, 80)));
+  return found === null ? null : Number(found[1]);
 }
 
 function checkChecksum(header, data) {

@@ -1,0 +1,345 @@
+"""Devices, right and faulty ones, that are tested with `cloud.conformance` back to back in virtual time."""
+
+import random
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cloud.conformance.conversation import (
+    RESTART,
+    SET_BUDGET,
+    ConformanceSettings,
+    ConformanceTest,
+    DeviceConversation,
+)
+from cloud.conformance.session_cases import CASES
+from cloud.conformance.verdicts import ConformanceVerdicts
+from devices.protocol.agent import Agent, Receipt
+from devices.protocol.block_prefix import BlockCache
+from devices.protocol.capabilities import DeviceCapabilities
+from devices.standalone.pee_holder import PeeHolder
+from devices.standalone.settings import DeviceSettings
+from wire.errors import RemoteProtocolError
+from wire.messages import (
+    BudgetReport,
+    CloudStatus,
+    ErrorAnswer,
+    ModelNotice,
+    Status,
+    decode,
+    encode,
+)
+from wire.topics import MessageKind
+from wire.update_part import Layout, build_body, decode_part, encode_part, peek
+
+PAGES = Path(__file__).parents[2] / "docs"
+BUDGET = 4000
+STEP_NS = 1_000_000
+"""Time from a message to what comes of it."""
+
+
+class FaultlessDevice:
+    """Our device core, with the ends of a cable in place of its connection."""
+
+    agent_class: type[Agent] = Agent
+    holder_class: type[PeeHolder] = PeeHolder
+    retry_s = 30.0
+
+    def __init__(self, *, group: int | None = None, max_part: int = 0) -> None:
+        cache = self.cache = BlockCache()
+        user = 3 if group is None else None
+        settings = DeviceSettings("lab", "phone-1", user, group, retry_s=self.retry_s)
+        self.agent = self.agent_class(
+            user or 0,
+            cache,
+            group=group,
+            seq=100,
+            capabilities=DeviceCapabilities(max_part_bytes=max_part) if max_part else None,
+        )
+        self.holder = self.holder_class(settings, cache, self.agent, None, random.Random(17).random)
+        self.holder.set_budget(BUDGET, 0)
+        self.holder.on_connected(0)
+
+    @property
+    def next_deadline_ns(self) -> int:
+        """The next time at which a report may be due."""
+        return self.holder.next_deadline_ns
+
+    def receive(self, kind: str, payload: bytes, now_ns: int) -> None:
+        """Take in a message of the cloud."""
+        try:
+            if kind == MessageKind.PEE:
+                self.holder.on_part(payload, now_ns)
+            elif kind == MessageKind.MODEL:
+                self.on_notice(payload, now_ns)
+            elif kind == MessageKind.ERROR:
+                self.holder.on_error(decode(payload, ErrorAnswer), now_ns)
+            elif kind == MessageKind.CLOUD:
+                self.holder.on_cloud_status("conformance", decode(payload, CloudStatus))
+        except RemoteProtocolError:
+            pass
+
+    def obey(self, kind: str, payload: bytes, now_ns: int) -> None:
+        """Carry out an order of the test: a message to take in, or the owner's command."""
+        if kind == SET_BUDGET:
+            self.set_budget(int(payload), now_ns)
+        elif kind == RESTART:
+            self.restart(int(payload), now_ns)
+        else:
+            self.receive(kind, payload, now_ns)
+
+    def on_notice(self, payload: bytes, now_ns: int) -> None:
+        """Take in a model notice."""
+        self.holder.on_notice(decode(payload, ModelNotice), now_ns)
+
+    def set_budget(self, budget_bytes: int, now_ns: int) -> None:
+        """Do what the owner's command does."""
+        self.holder.set_budget(budget_bytes, now_ns)
+
+    def restart(self, budget_bytes: int, now_ns: int) -> None:
+        """Begin again with what was kept, as after a start."""
+        self.holder.on_disconnected()
+        self.holder.set_budget(budget_bytes, now_ns)
+        self.holder.on_connected(now_ns)
+
+    def reports(self, now_ns: int) -> list[bytes]:
+        """Return the reports that are due."""
+        due = self.holder.next_report(now_ns)
+        return [] if due is None else [due[1]]
+
+
+def relabelled(payload: bytes, change: Callable[[Layout], dict[str, Any]]) -> bytes:
+    """Return an undamaged part with other fields in its header; a damaged one as it is."""
+    try:
+        part = decode_part(payload)
+    except RemoteProtocolError:
+        return payload
+    fields = {
+        name: getattr(part.layout, name) for name in ("model", "group", "first", "target", "part", "parts")
+    }
+    tensors = {name: part.tensor(name) for name in part.layout.spans}
+    return encode_part(build_body(**{**fields, **change(part.layout)}, tensors=tensors), part.seq)
+
+
+class StaleTakingAgent(Agent):
+    """Takes in answers to whichever report."""
+
+    def receive(self, payload: bytes) -> Receipt:
+        try:
+            number = peek(payload)[0]
+        except RemoteProtocolError:
+            number = self.seq
+        last, self.seq = self.seq, number
+        try:
+            return super().receive(payload)
+        finally:
+            self.seq = last
+
+
+class StaleTakingDevice(FaultlessDevice):
+    agent_class = StaleTakingAgent
+
+
+class OverBudgetDevice(FaultlessDevice):
+    """Keeps its blocks when its budget falls, until the cloud says so."""
+
+    def set_budget(self, budget_bytes: int, now_ns: int) -> None:
+        self.agent.local_eviction = False
+        super().set_budget(budget_bytes, now_ns)
+
+
+class DamageTakingAgent(Agent):
+    """Takes in parts with a wrong checksum."""
+
+    def receive(self, payload: bytes) -> Receipt:
+        start = 8 + int.from_bytes(payload[:8], "little")
+        header, data = payload[8:start], payload[start:]
+        checksum = zlib.crc32(header[:26] + b"00000000" + header[34:], zlib.crc32(data))
+        return super().receive(payload[:34] + b"%08x" % checksum + payload[42:])
+
+
+class DamageTakingDevice(FaultlessDevice):
+    agent_class = DamageTakingAgent
+
+
+class GapTakingAgent(Agent):
+    """Appends a part wherever it belongs."""
+
+    def receive(self, payload: bytes) -> Receipt:
+        return super().receive(relabelled(payload, lambda part: {"first": min(part.first, self.held)}))
+
+
+class GapTakingDevice(FaultlessDevice):
+    agent_class = GapTakingAgent
+
+
+class SatisfiedDevice(FaultlessDevice):
+    """Never reports that its budget has grown."""
+
+    def set_budget(self, budget_bytes: int, now_ns: int) -> None:
+        if budget_bytes > self.agent.budget_bytes:
+            self.agent.set_budget(budget_bytes)
+        else:
+            super().set_budget(budget_bytes, now_ns)
+
+
+class RepeatingAgent(Agent):
+    """Gives each second report the number of the one before."""
+
+    def next_report(self) -> BudgetReport:
+        report = super().next_report()
+        if report.seq % 2:
+            return report
+        self.seq -= 1
+        return msgspec.structs.replace(report, seq=self.seq)
+
+
+class RepeatingDevice(FaultlessDevice):
+    agent_class = RepeatingAgent
+
+
+class NoticeIgnoringDevice(FaultlessDevice):
+    """Asks for the first versions that it hears of, and for no later one."""
+
+    heard = 0
+
+    def on_notice(self, payload: bytes, now_ns: int) -> None:
+        self.heard += 1
+        if self.heard <= 12:
+            super().on_notice(payload, now_ns)
+        else:
+            self.cache.announce(decode(payload, ModelNotice))
+
+
+class ImpatientDevice(FaultlessDevice):
+    """Waits for an answer for less than the rule says."""
+
+    retry_s = 8.0
+
+
+class ResignedDevice(FaultlessDevice):
+    """Reports only once, however long no answer comes."""
+
+    retry_s = 4000.0
+
+
+class HoardingAgent(Agent):
+    """Keeps blocks beyond the target of an answer."""
+
+    def receive(self, payload: bytes) -> Receipt:
+        return super().receive(
+            relabelled(payload, lambda part: {"target": self.held} if self._keeps(part) else {})
+        )
+
+    def _keeps(self, part: Layout) -> bool:
+        return not part.blocks and not part.introduces and part.target < self.held
+
+
+class HoardingDevice(FaultlessDevice):
+    agent_class = HoardingAgent
+
+
+class GroupMixingAgent(Agent):
+    """Takes in parts of other users' groups."""
+
+    def receive(self, payload: bytes) -> Receipt:
+        return super().receive(
+            relabelled(payload, lambda part: {} if part.introduces else {"group": self.group})
+        )
+
+
+class GroupMixingDevice(FaultlessDevice):
+    agent_class = GroupMixingAgent
+
+
+class RestlessDevice(FaultlessDevice):
+    """Asks again at once however many answers were refused."""
+
+    def receive(self, kind: str, payload: bytes, now_ns: int) -> None:
+        super().receive(kind, payload, now_ns)
+        if kind == MessageKind.PEE and self.agent.rejected is not None:
+            self.agent.rejected = None
+            self.holder.on_connected(now_ns)
+
+
+class ErrorIgnoringDevice(FaultlessDevice):
+    """Reports at once after an error, whatever the error asks for."""
+
+    def receive(self, kind: str, payload: bytes, now_ns: int) -> None:
+        if kind == MessageKind.ERROR:
+            self.holder.on_connected(now_ns)
+        else:
+            super().receive(kind, payload, now_ns)
+
+
+class StrictDevice(FaultlessDevice):
+    """Refuses a notice with a field that it does not know."""
+
+    def on_notice(self, payload: bytes, now_ns: int) -> None:
+        if b"later_field" not in payload:
+            super().on_notice(payload, now_ns)
+
+
+class TrustingDevice(FaultlessDevice):
+    """Takes in a notice whose geometry it cannot know."""
+
+    def on_notice(self, payload: bytes, now_ns: int) -> None:
+        fields = msgspec.json.decode(payload)
+        fields["geometry"].pop("later_field", None)
+        super().on_notice(msgspec.json.encode(fields), now_ns)
+
+
+class TalkativeDevice(FaultlessDevice):
+    """Names its capabilities to every cloud."""
+
+    def reports(self, now_ns: int) -> list[bytes]:
+        self.agent.names_capabilities = True
+        return super().reports(now_ns)
+
+
+class HastyDevice(FaultlessDevice):
+    """Reports for each notice of a burst."""
+
+    def on_notice(self, payload: bytes, now_ns: int) -> None:
+        super().on_notice(payload, now_ns)
+        self.holder.on_connected(now_ns)
+
+
+def verdicts_on(device: FaultlessDevice, *, has_hooks: bool = True) -> ConformanceVerdicts:
+    """Play all cases against *device* in virtual time, and return the verdicts."""
+    settings = ConformanceSettings(sets_budget=has_hooks, restarts=has_hooks)
+    talk = DeviceConversation(settings, "t")
+    test, now_ns = ConformanceTest(talk, CASES), 0
+    talk.on_message(MessageKind.STATUS, encode(Status(online=True, reason="start")), 0)
+    while test.deadline_ns is not None:
+        has_reported = False
+        for kind, payload in test.advance(now_ns):
+            device.obey(kind, payload, now_ns)
+            has_reported |= deliver(device, talk, now_ns)
+        while test.deadline_ns is not None and not has_reported and now_ns < test.deadline_ns:
+            now_ns = max(now_ns + STEP_NS, min(test.deadline_ns, device.next_deadline_ns))
+            has_reported = deliver(device, talk, now_ns)
+        now_ns += STEP_NS
+    return talk.verdicts
+
+
+def deliver(device: FaultlessDevice, talk: DeviceConversation, now_ns: int) -> bool:
+    """Hand the reports that are due to the scripted cloud; return whether there were any."""
+    reports = device.reports(now_ns)
+    for report in reports:
+        talk.on_message(MessageKind.BUDGET, report, now_ns)
+    return bool(reports)
+
+
+def column_of_page(client: str) -> dict[str, str]:
+    """Return the outcomes of a client in the table of docs/conformance.md, by rule."""
+    page = (PAGES / "conformance.md").read_text()
+    head, _, *rows = [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for row in page.split("## Clients")[1].split("## ")[0].splitlines()
+        if row.startswith("|")
+    ]
+    return {row[0]: row[head.index(client)] for row in rows}

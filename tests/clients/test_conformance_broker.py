@@ -1,0 +1,128 @@
+"""`peelfleet conformance` against `peelfleet agent` over a real broker."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from broker_config import mosquitto
+from broker_config.endpoint import Credentials
+from broker_config.launch import launch_broker
+from cloud.conformance.verdicts import RULES
+from emulator.cli.exit_statuses import THRESHOLD_BROKE
+from tests.clients.conformance_devices import PAGES, column_of_page
+from tests.served import PASSWORD
+from wire.topics import Role
+
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.slow,
+    pytest.mark.skipif(mosquitto.executable() is None, reason="mosquitto is not installed"),
+    pytest.mark.skipif(shutil.which("sh") is None, reason="there is no shell for the owner's commands"),
+]
+
+SET_BUDGET = """#!/bin/sh
+printf 'MemTotal: 8000000 kB\\nMemAvailable: %d kB\\n' $(($1 * 1000 / 1024)) > {proc}/draft
+mv {proc}/draft {proc}/meminfo
+"""
+RESTART = """#!/bin/sh
+if [ -f {folder}/pid ]; then kill -9 $(cat {folder}/pid); fi
+{folder}/set-budget $1
+{agent} > {folder}/agent.log 2>&1 &
+echo $! > {folder}/pid
+"""
+TIMES = ("--prompt", "2 s", "--calm", "1 s", "--silence", "5 s")
+
+
+def write_script(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def command(url: str, *options: str) -> list[str]:
+    """Return the command that tests device ``d1`` on a broker."""
+    broker = url.replace("://", "://_cloud:secret@")
+    return [
+        sys.executable, "-m", "emulator.cli", "conformance", "--broker", broker, "--device", "d1", *options
+    ]  # fmt: skip
+
+
+def test_the_agent_passes_every_rule(tmp_path: Path) -> None:
+    """Judge an agent whose budget follows a file, and which is killed and started again."""
+    proc = tmp_path / "proc"
+    proc.mkdir()
+    roles = {Role.CLOUD: Credentials("_cloud", "secret")}
+    with launch_broker("mosquitto", devices={"d1": PASSWORD}, credentials=roles) as broker:
+        address = broker.endpoint.url.removeprefix("mqtt://")
+        url = f"mqtt://d1:{PASSWORD.replace(' ', '%20')}@{address}"
+        agent = (
+            f"{sys.executable} -m emulator.cli agent --broker '{url}' "
+            f"--fleet conformance --device d1 --user 3 --budget-share '0.1 %' --proc {proc} "
+            f"--interval '100 ms' "
+            f"--retry-after '5 s' --max-part 16KiB --state {tmp_path}/state"
+        )
+        write_script(tmp_path / "set-budget", SET_BUDGET.format(proc=proc))
+        write_script(tmp_path / "restart", RESTART.format(folder=tmp_path, agent=agent))
+        subprocess.run([str(tmp_path / "restart"), "4000"], check=True)
+        try:
+            time.sleep(2.0)
+            words = command(
+                broker.endpoint.url, "--budget-command", f"{tmp_path}/set-budget {{bytes}}",
+                "--restart-command", f"{tmp_path}/restart {{bytes}}", *TIMES,
+                "--json", f"{tmp_path}/verdicts.json", "--junit", f"{tmp_path}/verdicts.xml",
+            )  # fmt: skip
+            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+        finally:
+            os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "verdicts.json").read_text())
+    outcomes = {each["rule"]: each["outcome"] for each in found["rules"]}
+    assert outcomes == column_of_page("`peelfleet agent`") == dict.fromkeys(RULES, "passed")
+    assert found["passed"]
+    assert (tmp_path / "verdicts.xml").read_text().count("<testcase") == len(RULES)
+
+
+def test_the_shell_client_does_what_it_claims(tmp_path: Path) -> None:
+    """Judge a client that asks once, waits for the answer and leaves."""
+    if shutil.which("mosquitto_sub") is None:
+        pytest.skip("the clients of mosquitto are not installed")
+    roles = {Role.CLOUD: Credentials("_cloud", "secret")}
+    with launch_broker("mosquitto", devices={"d1": PASSWORD}, credentials=roles) as broker:
+        endpoint = broker.endpoint
+        words = [endpoint.host, endpoint.port, "conformance", "d1", PASSWORD, 3, 4000, tmp_path / "pee"]
+        test = subprocess.Popen(
+            command(endpoint.url, "--json", f"{tmp_path}/verdicts.json", *TIMES), stdout=subprocess.PIPE
+        )
+        time.sleep(4.0)
+        client = subprocess.Popen([str(PAGES / "examples" / "client.sh"), *map(str, words)])
+        try:
+            assert test.wait(timeout=100) == THRESHOLD_BROKE
+        finally:
+            client.terminate()
+            client.wait()
+            assert test.stdout is not None
+            test.stdout.close()
+    found = json.loads((tmp_path / "verdicts.json").read_text())
+    assert {each["rule"]: each["outcome"] for each in found["rules"]} == column_of_page("`client.sh`")
+
+
+def test_a_device_that_is_not_there_fails_the_first_rule() -> None:
+    roles = {Role.CLOUD: Credentials("_cloud", "secret")}
+    with launch_broker("mosquitto", devices={}, credentials=roles) as broker:
+        done = subprocess.run(
+            command(broker.endpoint.url, "--start", "1 s", "--quiet"),
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == THRESHOLD_BROKE, done.stderr
+    first, *_, last = done.stdout.splitlines()
+    assert first == (
+        "R8   failed         reports when it is connected and the notice is there: no report came after the "
+        "notice: is the device connected, with this name and fleet?"
+    )
+    assert last.startswith("0 passed, 1 failed, 24 not applicable; not checked: R1, R2,")
