@@ -1,4 +1,4 @@
-"""`peelfleet conformance` against `peelfleet agent` over a real broker."""
+"""`peelfleet conformance` over a real broker: our agent, the JavaScript client, the shell client."""
 
 import json
 import os
@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from broker_config import mosquitto
-from broker_config.endpoint import Credentials
+from broker_config.endpoint import Credentials, Endpoint
 from broker_config.launch import launch_broker
 from cloud.conformance.verdicts import RULES
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
@@ -34,7 +35,7 @@ mv {proc}/draft {proc}/meminfo
 RESTART = """#!/bin/sh
 if [ -f {folder}/pid ]; then kill -9 $(cat {folder}/pid); fi
 {folder}/set-budget $1
-{agent} > {folder}/agent.log 2>&1 &
+{device} > {folder}/device.log 2>&1 &
 echo $! > {folder}/pid
 """
 TIMES = ("--prompt", "2 s", "--calm", "1 s", "--silence", "5 s")
@@ -53,39 +54,59 @@ def command(url: str, *options: str) -> list[str]:
     ]  # fmt: skip
 
 
-def test_the_agent_passes_every_rule(tmp_path: Path) -> None:
-    """Judge an agent whose budget follows a file, and which is killed and started again."""
-    proc = tmp_path / "proc"
+def verdicts_on_broker(folder: Path, device: Callable[[Endpoint, Path], str]) -> dict[str, str]:
+    """Judge a device whose budget follows a file, and which is killed and started again.
+
+    Args:
+        folder: of the test.
+        device: returns the shell's words that run the device, for a broker and the folder of the file.
+    """
+    proc = folder / "proc"
     proc.mkdir()
     roles = {Role.CLOUD: Credentials("_cloud", "secret")}
     with launch_broker("mosquitto", devices={"d1": PASSWORD}, credentials=roles) as broker:
-        address = broker.endpoint.url.removeprefix("mqtt://")
-        url = f"mqtt://d1:{PASSWORD.replace(' ', '%20')}@{address}"
-        agent = (
-            f"{sys.executable} -m emulator.cli agent --broker '{url}' "
-            f"--fleet conformance --device d1 --user 3 --budget-share '0.1 %' --proc {proc} "
-            f"--interval '100 ms' "
-            f"--retry-after '5 s' --max-part 16KiB --state {tmp_path}/state"
-        )
-        write_script(tmp_path / "set-budget", SET_BUDGET.format(proc=proc))
-        write_script(tmp_path / "restart", RESTART.format(folder=tmp_path, agent=agent))
-        subprocess.run([str(tmp_path / "restart"), "4000"], check=True)
+        write_script(folder / "set-budget", SET_BUDGET.format(proc=proc))
+        write_script(folder / "restart", RESTART.format(folder=folder, device=device(broker.endpoint, proc)))
+        subprocess.run([str(folder / "restart"), "4000"], check=True)
         try:
             time.sleep(2.0)
             words = command(
-                broker.endpoint.url, "--budget-command", f"{tmp_path}/set-budget {{bytes}}",
-                "--restart-command", f"{tmp_path}/restart {{bytes}}", *TIMES,
-                "--json", f"{tmp_path}/verdicts.json", "--junit", f"{tmp_path}/verdicts.xml",
+                broker.endpoint.url, "--budget-command", f"{folder}/set-budget {{bytes}}",
+                "--restart-command", f"{folder}/restart {{bytes}}", *TIMES,
+                "--json", f"{folder}/verdicts.json", "--junit", f"{folder}/verdicts.xml",
             )  # fmt: skip
             done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
         finally:
-            os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+            os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads((tmp_path / "verdicts.json").read_text())
-    outcomes = {each["rule"]: each["outcome"] for each in found["rules"]}
-    assert outcomes == column_of_page("`peelfleet agent`") == dict.fromkeys(RULES, "passed")
-    assert found["passed"]
-    assert (tmp_path / "verdicts.xml").read_text().count("<testcase") == len(RULES)
+    assert (folder / "verdicts.xml").read_text().count("<testcase") == len(RULES)
+    found = json.loads((folder / "verdicts.json").read_text())
+    return {each["rule"]: each["outcome"] for each in found["rules"]}
+
+
+def test_the_agent_passes_every_rule(tmp_path: Path) -> None:
+    def agent(endpoint: Endpoint, proc: Path) -> str:
+        url = endpoint.url.replace("://", f"://d1:{PASSWORD.replace(' ', '%20')}@")
+        return (
+            f"{sys.executable} -m emulator.cli agent --broker '{url}' --fleet conformance --device d1 "
+            f"--user 3 --budget-share '0.1 %' --proc {proc} --interval '100 ms' --retry-after '5 s' --max-part 16KiB "
+            f"--state {tmp_path}/state"
+        )
+
+    verdicts = verdicts_on_broker(tmp_path, agent)
+    assert verdicts == column_of_page("`peelfleet agent`") == dict.fromkeys(RULES, "passed")
+
+
+def test_the_javascript_client_passes_every_rule(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("node is not installed: the JavaScript client cannot run")
+
+    def client(endpoint: Endpoint, proc: Path) -> str:
+        program = Path(__file__).with_name("broker_device.mjs")
+        return f"{node} {program} {endpoint.host} {endpoint.port} '{PASSWORD}' {proc}/meminfo"
+
+    assert verdicts_on_broker(tmp_path, client) == column_of_page("`clients/js`")
 
 
 def test_the_shell_client_does_what_it_claims(tmp_path: Path) -> None:
