@@ -178,6 +178,16 @@ def error_restart(talk: DeviceConversation) -> Steps[None]:
         talk.finish(model, again)
 
 
+def error_wait(talk: DeviceConversation) -> Steps[None]:
+    """Go on waiting for the answer where an error says that it comes later (R32)."""
+    model, report = yield from talk.announce()
+    talk.send_error(report, "wait", 1.0)
+    is_quiet = yield from talk.stays_quiet(int(DRAWN * NS_PER_S) + talk.settings.quiet_ns)
+    talk.judge("R32", is_quiet, "a report after an error with remedy wait, before the answer could come")
+    if is_quiet:
+        talk.finish(model, report)
+
+
 def error_too_late(talk: DeviceConversation) -> Steps[None]:
     """Ignore an error to a report that has its complete answer (R32)."""
     model, report = yield from talk.announce()
@@ -224,6 +234,7 @@ CASES: Final[tuple[Case, ...]] = (
     start_above_budget,
     error_retry,
     error_restart,
+    error_wait,
     error_too_late,
     silence,
     last_state,

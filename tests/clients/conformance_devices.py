@@ -275,6 +275,13 @@ class ErrorIgnoringDevice(FaultlessDevice):
             super().receive(kind, payload, now_ns)
 
 
+class WaitIgnoringDevice(FaultlessDevice):
+    """Reports again after an error that says that the answer comes later."""
+
+    def receive(self, kind: str, payload: bytes, now_ns: int) -> None:
+        super().receive(kind, payload.replace(b'"remedy":"wait"', b'"remedy":"retry"'), now_ns)
+
+
 class StrictDevice(FaultlessDevice):
     """Refuses a notice with a field that it does not know."""
 

@@ -61,6 +61,7 @@ FAULTS: dict[type[FaultlessDevice], list[str]] = {
     devices.GroupMixingDevice: ["R21"],
     devices.RestlessDevice: ["R16", "R17"],
     devices.ErrorIgnoringDevice: ["R32"],
+    devices.WaitIgnoringDevice: ["R32"],
     devices.StrictDevice: ["R28"],
     devices.TrustingDevice: ["R31"],
     devices.HastyDevice: ["R4"],

@@ -89,8 +89,8 @@ def test_the_agent_passes_every_rule(tmp_path: Path) -> None:
         url = endpoint.url.replace("://", f"://d1:{PASSWORD.replace(' ', '%20')}@")
         return (
             f"{sys.executable} -m emulator.cli agent --broker '{url}' --fleet conformance --device d1 "
-            f"--user 3 --budget-share '0.1 %' --proc {proc} --interval '100 ms' --retry-after '5 s' --max-part 16KiB "
-            f"--state {tmp_path}/state"
+            f"--user 3 --budget-share '0.1 %' --proc {proc} --interval '100 ms' --retry-after '5 s' "
+            f"--max-part 16KiB --state {tmp_path}/state"
         )
 
     verdicts = verdicts_on_broker(tmp_path, agent)
