@@ -20,7 +20,7 @@ _DRAFT_BYTES: Final = 450
 """The same in drafts, which runs that share a queue or a broker have until they end."""
 _DEVICE_BYTES: Final = 100
 """Bytes on disk of a device: its row in the table of devices, which exists twice for a moment."""
-_OTHER_BYTES: Final = 8 * _MIB
+_OTHER_BYTES: Final = 2 * _MIB
 """Bytes on disk of the report, the metrics and the model's note."""
 
 _CHANGE_MEMORY: Final = 1_700

@@ -33,12 +33,18 @@ def parts(folder: Path) -> dict[str, bytes]:
 
 
 WALL = ("wall_seconds", "device_hours_per_wall_minute")
+WALL_ROWS = (
+    *(f"<code>{name}</code>" for name in WALL),
+    "time that it took",
+    "device hours per minute of real time",
+)
 
 
 def results(run: RunResult) -> tuple[dict[str, object], bytes, str]:
     """Return the results of a run without wall times: its summary, its metrics, and its report."""
     summary = {name: value for name, value in run.summary.items() if name not in WALL}
-    page = re.sub(rf"<code>({'|'.join(WALL)})</code></td><td>[^<]*<", "", (run.folder / REPORT).read_text())
+    row = rf'<tr><th scope="row">({"|".join(map(re.escape, WALL_ROWS))})</th><td>[^<]*<'
+    page = re.sub(row, "", (run.folder / REPORT).read_text())
     return summary, (run.folder / METRICS).read_bytes(), page
 
 
