@@ -135,7 +135,7 @@ def test_the_commands_tell_equal_logs_from_different_ones(runner: Runner, tmp_pa
         lines = found.stdout.splitlines()
         assert lines[-1] == "the event logs differ"
         assert lines[-2] == "tables that are not part of the event log differ: metrics"
-        assert [line.split() for line in lines if line.startswith("connection ")] == [
+        assert [line.split() for line in lines if line.split()[:1] == ["connection"]] == [
             ["connection", "5", "0", "0", "0"]
         ]
     wrong = peelfleet("diff", recording, tmp_path, folder=tmp_path)

@@ -243,7 +243,7 @@ def test_a_retry_and_an_answer_that_meet_at_a_queue_are_replayed_in_their_order(
         "networks.flaky.downlink.deviation=0 s",
         "networks.flaky.uplink.loss=0.3",
         "fleet[0].budget.publish.max_interval=null",
-        "seed=1",
+        "seed=7",
         *(f"updates.{key}={value}" for key, value in updates.items()),
         "updates.local_eviction=false",
         "cloud.workers=1",
