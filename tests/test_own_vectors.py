@@ -50,6 +50,7 @@ def run(folder: Path, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_page_runs(project: Path) -> None:
     folder = project / "elsewhere"  # the files lie beside the scenario
     folder.mkdir()

@@ -36,7 +36,7 @@ SLOWER: Mapping[str, tuple[str, ...]] = {
 """A cloud that is as small for the few devices that are left as the file's is for its whole fleet."""
 
 
-QUICKEST = ("policy-matrix", "reconnect-storm", "squeeze")
+QUICKEST = ("reconnect-storm", "squeeze")
 """The others are run in the slow set."""
 
 

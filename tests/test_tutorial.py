@@ -44,6 +44,7 @@ def test_sizing_a_rollout(tmp_path: Path) -> None:
     assert (summary["devices"], summary["sampled_devices"]) == (3000, 300)
 
 
+@pytest.mark.slow
 def test_a_gate(tmp_path: Path) -> None:
     page = DOCS / "ci-gate.md"
     (gate,) = blocks(page, "yaml")

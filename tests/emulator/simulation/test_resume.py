@@ -72,9 +72,8 @@ def tree(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize(
-    "backbone", ["ials", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mf", "lightgcn"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["ials", "mf", "lightgcn"])
 def test_a_killed_training_ends_with_the_same_store(backbone: str, tmp_path: Path) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     with training(backbone, killed) as process:
