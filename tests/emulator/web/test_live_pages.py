@@ -69,6 +69,7 @@ def test_a_virtual_run_is_watched_paused_and_read_when_it_is_over(
         page.get_by_role("button", name="Pause").press("Enter")
         wait_for_status(page, "Paused")
         check(page)
+        page.wait_for_timeout(3_000)  # what was under way when it was paused is shown now
         reached = page.locator("#bar").get_attribute("aria-valuenow")
         assert page.locator("#groups th").all_inner_texts() == ["phone", "tvbox"]
         assert page.get_by_role("img", name=re.compile("Devices online")).count() == 1

@@ -115,13 +115,7 @@ def test_runs_wait_for_each_other_and_a_failed_one_says_why(
 ) -> None:
     words = ("ui", tmp_path / "runs", "--store", store_root)
     with started(tmp_path, "ui", *words) as (_, address), open_page(browser, address) as page:
-        for text in (
-            TINY,
-            "version: 1\nname: bad\nbroker: mqtt://127.0.0.1:1\ndata: {type: synthetic}\n"
-            + TINY[TINY.index("fleet:") :].replace("network: flaky", "network: default")
-            + "\nstop_time: 1 min\n",
-            TINY,
-        ):
+        for text in (TINY, LOST, TINY):
             page.goto(f"{address}new")
             page.get_by_label("The scenario").fill(text)
             page.locator("#verdict.good").wait_for()
