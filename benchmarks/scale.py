@@ -142,8 +142,8 @@ def measure(entry: Entry) -> Cost:
     interactions = load(entry.data)
     load_seconds = time.monotonic() - begun
     model = Model(training=Training(backbone="auto", refit=True) if entry.is_printed else Training())
-    stages, cpu_stages, heard = stopwatch()
     begun, all_cpu_begun = time.monotonic(), time.process_time()
+    stages, cpu_stages, heard = stopwatch()  # begun later, so that the rest is never below 0
     start = learn_global(interactions, model.training, heard)
     pretrain_cpu_seconds = time.process_time() - all_cpu_begun
     trained = personalize(start, interactions, model.training, heard)
