@@ -86,6 +86,18 @@ def write_atomically(path: Path, content: bytes) -> None:
         draft.write_bytes(content)
 
 
+def write_with_folder(path: Path, text: str) -> None:
+    """Write *text* to *path*, whole or not at all; its folder is made if it is missing.
+
+    Raises:
+        InputError: *path* cannot be written.
+        OSError: the disk is full, or the folder cannot be made.
+    """
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, text.encode())
+
+
 def resolve_output(path: Path) -> Path:
     """Return the file that *path* leads to: a regular file, or one that does not exist yet.
 

@@ -75,7 +75,7 @@ class SharedTable:
 
     @classmethod
     def of(cls, known: KnownUsers, table: Callable[[int], Float32Array]) -> Self:
-        """Return what the tables of the groups of *known* users have in common; each is asked for once.
+        """Return the table that stands for those of all groups of *known* users; each is asked for once.
 
         Group after group, the table becomes the strongest d directions of itself and of the group's scores.
         """

@@ -105,7 +105,7 @@ class DeviceConversation:
             self.fail("R28", f"a {kind.value} message is refused: {error}")
 
     def take_orders(self) -> list[Order]:
-        """Return what is to be done now, in order."""
+        """Return the orders that are to be carried out now, in their order."""
         orders, self._orders = self._orders, []
         return orders
 

@@ -66,7 +66,7 @@ class TrialModel:
         )
 
     def target(self, report: BudgetReport) -> int:
-        """Return how many blocks fit into the budget of *report*."""
+        """Return the number of blocks that fit into the budget of *report*."""
         return self.layers.blocks[self.layers.best(report.budget_bytes)]
 
     def answer(self, report: BudgetReport, target: int | None = None) -> list[bytes]:

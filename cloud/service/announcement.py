@@ -12,12 +12,11 @@ from wire.errors import RemoteProtocolError, RunError
 from wire.messages import MAX_NAMED_MODELS, PROTOCOL, CloudStatus, encode
 from wire.mqtt.client import LOST, Client, Message, SubscriptionRefusedError, publish, subscribe
 from wire.mqtt.connection import PUBLISHES_AT_ONCE
+from wire.mqtt.retained import QUIET_S
 from wire.topics import LayerName, MessageKind, cloud_topic, fleet_topic, layer_topic, parse, subscription
 
 ECHO_S = 15.0
 """Seconds to wait for our own notice to come back from the broker."""
-QUIET_S = 1.0
-"""After this time without a message, all retained layers have arrived."""
 
 
 class Announcement:

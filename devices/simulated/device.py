@@ -342,7 +342,7 @@ class Device:
         )
 
     def budget_left(self, free_bytes: int, budget_bytes: int) -> int:
-        """Return what deeds by hand and learning leave of a budget."""
+        """Return the part of a budget that deeds by hand and learning leave."""
         if self.steering is not None:
             budget_bytes = self.steering.scale(free_bytes, budget_bytes)
         return budget_bytes if self.visits is None else self.visits.reserve(budget_bytes)

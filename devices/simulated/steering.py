@@ -13,7 +13,7 @@ class SteeredDevice(Protocol):
     agent: Agent
 
     def budget_left(self, free_bytes: int, budget_bytes: int) -> int:
-        """Return what deeds by hand and learning leave of a budget."""
+        """Return the part of a budget that deeds by hand and learning leave."""
 
     def change_budget(self, free_bytes: int, budget_bytes: int) -> None:
         """Use another budget."""

@@ -13,7 +13,7 @@ from emulator.cli.terminal import RunDisplay
 from emulator.cli.terminal_width import print_prose
 from emulator.simulation.model_cache import PreparedModel, prepare_model, resolve_data
 from scenarios.language.load import load
-from wire.output_files import atomic_file
+from wire.output_files import write_atomically
 
 
 class NumberedUser(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,11 +49,9 @@ def catalogue(
     interactions, version = model.interactions, model.store.version
     found = [titles.get(name, "") for name in interactions.item_ids]
     out = out or Path(f"{version}.catalogue.jsonl")
-    with atomic_file(out) as draft:
-        draft.write_bytes(encode_catalogue(version, interactions.item_ids, found))
+    write_atomically(out, encode_catalogue(version, interactions.item_ids, found))
     if users is not None:
-        with atomic_file(users) as draft:
-            draft.write_bytes(msgspec.json.Encoder().encode_lines(numbered_users(model)))
+        write_atomically(users, msgspec.json.Encoder().encode_lines(numbered_users(model)))
     if not quiet:
         named = sum(map(bool, found))
         print_prose(

@@ -12,8 +12,9 @@ from cloud.conformance.verdicts import NOT_CHECKED, RULES, ConformanceVerdicts, 
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
 from emulator.cli.options import default, duration_option, name_option, path_option, quiet_option
 from emulator.cli.service_options import BrokerUrl, FleetName
-from emulator.exports.conformance_files import conformance_json, conformance_junit, write_text_file
+from emulator.exports.conformance_files import conformance_json, conformance_junit
 from wire.event_loops import run_event_loop
+from wire.output_files import write_with_folder
 from wire.text import printable
 from wire.topics import Role
 from wire.units import Duration
@@ -64,9 +65,9 @@ def conformance(
     for line in verdict_lines(verdicts, quiet=quiet):
         typer.echo(line)
     if json is not None:
-        write_text_file(json, conformance_json(device, verdicts))
+        write_with_folder(json, conformance_json(device, verdicts))
     if junit is not None:
-        write_text_file(junit, conformance_junit(device, verdicts))
+        write_with_folder(junit, conformance_junit(device, verdicts))
     if verdicts.failed:
         raise typer.Exit(THRESHOLD_BROKE)
 

@@ -127,7 +127,7 @@ def describe(pee: Pee, model: PreparedModel, user: int) -> str:
 
 
 def pee_facts(pee: Pee, model: PreparedModel, user: int, file: Path) -> dict[str, object]:
-    """Return what `describe` says and more, for JSON."""
+    """Return the facts of `describe`, and more of them, for JSON."""
     fields, geometry = pee.fields, pee.shelf.geometry
     layers = model.store.groups[fields.group].layers
     quality = _measured(pee, model, user)

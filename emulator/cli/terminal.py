@@ -17,7 +17,7 @@ from emulator.metrics.live_status import LiveStatus
 from emulator.metrics.shown_figures import seconds_text
 from emulator.progress.run_progress import RunProgress
 from emulator.progress.views import NoView, ProgressBars, ProgressLines, ProgressView, print_text
-from emulator.report.verdict import rollout_groups, rollout_text, verdict_text
+from emulator.report.verdict import list_rules, rollout_groups, rollout_text, verdict_text
 from emulator.run_directory.layout import REPORT
 from emulator.runner.runner import RunResult
 from emulator.simulation.model_cache import PreparedModel
@@ -189,7 +189,7 @@ def threshold_table(summary: Mapping[str, object]) -> TextTable:
                 shown_value(verdict["metric"], verdict["rule"], verdict["value"]),
                 "passed" if verdict["passed"] else "broken",
             )
-            for verdict in dicts(summary.get("thresholds"))
+            for verdict in list_rules(summary)
         ],
         styles={"passed": "green", "broken": "bold red"},
     )

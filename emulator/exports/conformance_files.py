@@ -1,13 +1,11 @@
 """The verdicts on a device as files for CI and for programs: JUnit XML and JSON."""
 
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import msgspec
 
 from cloud.conformance.verdicts import NOT_CHECKED, RULES, ConformanceVerdicts, RuleOutcome
 from wire.messages import PROTOCOL
-from wire.output_files import atomic_file, naming
 
 
 def conformance_json(device: str, verdicts: ConformanceVerdicts) -> str:
@@ -42,11 +40,3 @@ def conformance_junit(device: str, verdicts: ConformanceVerdicts) -> str:
             ET.SubElement(case, "skipped", {"message": verdict.reason})
     ET.indent(suite)
     return ET.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
-
-
-def write_text_file(file: Path, text: str) -> None:
-    """Write *text* to *file*, whole or not at all."""
-    with naming(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(file) as draft:
-            draft.write_text(text, encoding="utf-8")

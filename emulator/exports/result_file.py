@@ -4,14 +4,14 @@ In JUnit's terms a run is a test suite and each of its rules a test case; a rule
 """
 
 import xml.etree.ElementTree as ET
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from emulator.report.verdict import verdict_text
+from emulator.report.verdict import list_rules, verdict_text
 from scenarios.language.thresholds import shown_value
 from wire.errors import InputError
-from wire.output_files import atomic_file, naming
+from wire.output_files import write_with_folder
 
 ENDINGS: Final = (".xml", ".md")
 
@@ -39,15 +39,12 @@ def write_result(summary: Mapping[str, object], file: Path) -> None:
     """
     check_result_file(file)
     text = junit(summary) if file.suffix.lower() == ".xml" else markdown(summary)
-    with naming(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(file) as draft:
-            draft.write_text(text, encoding="utf-8")
+    write_with_folder(file, text)
 
 
 def junit(summary: Mapping[str, object]) -> str:
     """Return the verdict as JUnit XML; a run without rules is one test case that passed."""
-    rules = _rules(summary)
+    rules = list_rules(summary)
     broken = sum(not rule["passed"] for rule in rules)
     counts = {"tests": str(max(len(rules), 1)), "failures": str(broken), "errors": "0"}
     name, wall = str(summary["scenario"]), f"{summary.get('wall_seconds') or 0:.3f}"
@@ -72,12 +69,12 @@ def junit(summary: Mapping[str, object]) -> str:
 
 def markdown(summary: Mapping[str, object]) -> str:
     """Return the verdict as Markdown: a sentence, and a table of the rules."""
-    passed = all(rule["passed"] for rule in _rules(summary))
+    passed = all(rule["passed"] for rule in list_rules(summary))
     title = f"## {'✅' if passed else '❌'} {summary['scenario']}, seed {summary['seed']}"
     lines = [title, "", verdict_text(summary), ""]
-    if _rules(summary):
+    if list_rules(summary):
         lines += ["| metric | rule | value | |", "| --- | --- | ---: | --- |"]
-    for rule in _rules(summary):
+    for rule in list_rules(summary):
         cells = (f"`{rule['metric']}`", f"`{rule['rule']}`", _value(rule))
         lines.append(f"| {' | '.join(cells)} | {'passed' if rule['passed'] else '**broken**'} |")
     return "\n".join(lines).rstrip() + "\n"
@@ -85,8 +82,3 @@ def markdown(summary: Mapping[str, object]) -> str:
 
 def _value(rule: Mapping[str, Any]) -> str:  # Any: JSON
     return shown_value(rule["metric"], rule["rule"], rule["value"])
-
-
-def _rules(summary: Mapping[str, object]) -> Sequence[Mapping[str, Any]]:  # Any: JSON
-    listed = summary.get("thresholds")
-    return listed if isinstance(listed, list) else []

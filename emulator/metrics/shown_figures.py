@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from scenarios.catalogue.metrics import Unit
-from scenarios.catalogue.summary_keys import key_of
+from scenarios.catalogue.summary_keys import key_of, value_at
 from wire.units import NS_PER_S, TIME_UNITS, approximate_bytes
 
 _LONGEST_SECONDS: Final = 120
@@ -154,13 +154,13 @@ def shown_figure(summary: Mapping[str, object], key: str, label: str) -> ShownFi
         key: dotted where it is inside another.
         label: what it is, in words.
     """
-    value = _value(summary, key)
+    value = value_at(key, summary)
     if value is None:
         return None
     text = value_text(key, value)
     if key.startswith("costs."):
-        text = f"{text} {_value(summary, 'costs.currency') or ''}".rstrip()
-    ends = [_value(summary, f"intervals.{key}.{end}") for end in ("low", "high")]
+        text = f"{text} {value_at('costs.currency', summary) or ''}".rstrip()
+    ends = [value_at(f"intervals.{key}.{end}", summary) for end in ("low", "high")]
     interval = "" if None in ends else " to ".join(value_text(key, end) for end in ends)
     return ShownFigure(key, label, text, interval)
 
@@ -222,10 +222,3 @@ def _number_text(value: float) -> str:
     if value and abs(value) < 1e-4:
         return f"{value:.2g}"
     return f"{value:.4f}".rstrip("0").rstrip(".") if abs(value) < 1 else f"{value:.4g}"
-
-
-def _value(summary: Mapping[str, object], key: str) -> object:
-    value: object = summary
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value

@@ -7,7 +7,7 @@ from emulator.metrics.compute import RunMetrics
 from emulator.metrics.measure import shared_filters
 from emulator.metrics.sums import Number, Stats, TrendSums
 from scenarios.catalogue.metrics import Kind
-from scenarios.catalogue.summary_keys import PAIRS
+from scenarios.catalogue.summary_keys import PAIRS, value_at
 from scenarios.language.thresholds import MEANS, SIGNS, Rule
 
 _STATISTICS = {"count": "n", "med": "p50", "avg": "mean", "time_weighted_mean": "mean", "value": "value"}
@@ -46,14 +46,7 @@ def judge_rule(rule: Rule, metrics: RunMetrics, summary: Mapping[str, object] | 
 
 def number_at(key: str, summary: Mapping[str, object]) -> Number:
     """Return the number at dotted *key* of a summary; 0 for a pair without rows, None without a number."""
-    value: object = summary
-    for part in key.split("."):
-        if isinstance(value, Mapping):
-            value = value.get(part)
-        elif isinstance(value, list) and part.isdecimal():
-            value = value[int(part)] if int(part) < len(value) else None
-        else:
-            value = None
+    value = value_at(key, summary)
     if value is None and key.partition(".")[0] in PAIRS:
         return 0
     return value if isinstance(value, int | float) else None

@@ -43,7 +43,7 @@ _CAPTION = (
 
 
 def is_rollout(versions: VersionSums) -> bool:
-    """Return whether a run had more than one model version."""
+    """Return True if a run had more than one model version."""
     return bool(versions.updated) or len([each for each in versions.held if each >= 0]) > 1
 
 

@@ -1,6 +1,7 @@
 """The verdict on a run as text: first in the report, last in the terminal."""
 
 from collections.abc import Mapping
+from typing import Any
 
 _UNFINISHED = (
     "NOT FINISHED: this run was interrupted or killed; all figures cover only what it had logged until then."
@@ -39,7 +40,7 @@ def _by_hand(summary: Mapping[str, object]) -> str:
 
 
 def judgement(summary: Mapping[str, object]) -> str:
-    """Return whether a run held its thresholds, and whether somebody steered it."""
+    """Return the verdict on the thresholds of a run, and a sentence if somebody steered it."""
     return " ".join(part for part in (_judgement(summary), _by_hand(summary)) if part)
 
 
@@ -67,7 +68,7 @@ def verdict_numbers(summary: Mapping[str, object]) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
-def list_rules(summary: Mapping[str, object]) -> list[Mapping[str, object]]:
+def list_rules(summary: Mapping[str, object]) -> list[Mapping[str, Any]]:  # Any: JSON
     """Return the verdicts on the thresholds of a run, in their order."""
     listed = summary.get("thresholds")
     return [rule for rule in listed if isinstance(rule, dict)] if isinstance(listed, list) else []

@@ -72,5 +72,5 @@ def sum_versions(tables: Mapping[str, Columns], states: Columns, stop_ns: int) -
 
 
 def _running(times: IntArray, count: int) -> IntArray:
-    """Return how many of *times*, which are numbers of a grid, have come at each of its times."""
+    """Return the number of *times*, places in a grid, that have come at each place of the grid."""
     return np.cumsum(np.bincount(times, minlength=count + 1)[:count]).astype(np.int64)

@@ -38,7 +38,7 @@ def comparison_sections(comparisons: Sequence[Comparison], most_open: int = 2) -
 
 
 def comparison_sentence(comparison: Comparison) -> str:
-    """Return how a set of runs differs from the baseline in what matters, in one sentence."""
+    """Return one sentence on the differences between a set of runs and the baseline."""
     parts = []
     for metric, words in _MATTERS.items():
         judged = comparison.metrics.get(metric)

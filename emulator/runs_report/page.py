@@ -27,8 +27,9 @@ from emulator.runs_report import run_curves
 from emulator.runs_report.comparison_sections import comparison_sections, comparison_sentence
 from emulator.runs_report.sweep_section import sweep_sections
 from emulator.sweep.table import TABLE
+from scenarios.catalogue.summary_keys import value_at
 from wire.errors import InputError
-from wire.output_files import atomic_file, naming
+from wire.output_files import write_atomically
 
 _PASSED: Final = ("Passed", "Finished")
 
@@ -44,7 +45,7 @@ class ComparedRuns:
 
 
 def is_sweep(folder: Path) -> bool:
-    """Return whether *folder* is that of a sweep."""
+    """Return True if *folder* is that of a sweep."""
     return (folder / f"{TABLE}.parquet").is_file()
 
 
@@ -62,8 +63,7 @@ def write_runs_report(names: Sequence[str], file: Path, executor: Executor | Non
     runs = _read(names)
     page = render_runs(runs, file.parent, executor or InProcessExecutor())
     try:
-        with naming(file), atomic_file(file) as draft:
-            draft.write_text(page, encoding="utf-8")
+        write_atomically(file, page.encode())
     except OSError as error:
         raise InputError(f"{file}: cannot be written: {error.strerror}") from None
     return file
@@ -151,13 +151,8 @@ def _sides_table(sides: Sequence[RunSet], folder: Path) -> ReportTable:
 
 
 def _mean(summaries: Sequence[Mapping[str, Any]], key: str) -> str:  # Any: JSON
-    values = []
-    for summary in summaries:
-        value: Any = summary
-        for part in key.split("."):
-            value = value.get(part) if isinstance(value, dict) else None
-        if isinstance(value, int | float):
-            values.append(value)
+    found = (value_at(key, summary) for summary in summaries)
+    values = [value for value in found if isinstance(value, int | float)]
     return value_text(key, sum(values) / len(values) if values else None)
 
 

@@ -15,6 +15,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
 from emulator.exports.mean_interval import mean_interval
+from emulator.report.verdict import list_rules
 from emulator.run_directory.layout import read_summary
 from emulator.sweep.runs import SweepRun
 from scenarios.language.sweep_expansion import TRAINING_SEED
@@ -67,9 +68,11 @@ def _row(run: SweepRun, summary: Mapping[str, object]) -> dict[str, Scalar]:
 
 def broken_thresholds(summary: Mapping[str, object]) -> list[str]:
     """Return the thresholds of a summary that did not hold, as ``metric: rule``."""
-    listed = summary.get("thresholds")
-    rules = listed if isinstance(listed, list) else []
-    return [f"{rule.get('metric')}: {rule.get('rule')}" for rule in rules if rule.get("passed") is False]
+    return [
+        f"{rule.get('metric')}: {rule.get('rule')}"
+        for rule in list_rules(summary)
+        if rule.get("passed") is False
+    ]
 
 
 def flatten(value: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Scalar]]:

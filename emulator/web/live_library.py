@@ -76,7 +76,7 @@ class _StateError(msgspec.Struct):
 
 
 def status_of(error: str | None, written_s: float) -> str:
-    """Return whether a run is under way, by its error and the time of its last word."""
+    """Return the status of a run: running, silent or failed, by its error and the time of its last word."""
     if error is not None:
         return "failed"
     return "running" if time.time() - written_s < SILENT_AFTER_S else "silent"

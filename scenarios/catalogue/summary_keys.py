@@ -243,6 +243,19 @@ def key_of(name: str) -> Key | None:
     return _of_statistic(first, rest) or _of_breakdown(first, rest)
 
 
+def value_at(name: str, summary: Mapping[str, object]) -> object:
+    """Return the value at the dotted name *name* of a summary; None where it has none."""
+    value: object = summary
+    for part in name.split("."):
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdecimal():
+            value = value[int(part)] if int(part) < len(value) else None
+        else:
+            value = None
+    return value
+
+
 def is_own_key(name: str) -> bool:
     """Tell if *name* is a key of every summary, or of some, that belongs to no metric."""
     breakdowns = {f"{metric}_by_{dimension}" for metric, dimension in BREAKDOWNS.items()}

@@ -33,13 +33,13 @@ needs_broker = [
 
 
 def login(world: World, user: str) -> Connection:
-    """Return how *user* connects with what the folder has for it now."""
+    """Return the connection of *user* with the password that the folder has for it now."""
     accounts = {account.user: account for account in read_credentials(world.directory / "credentials.csv")}
     return replace(world.connection(None), user=user, password=accounts[user].password, client_id=user)
 
 
 def with_certificate(world: World, user: str, folder: Path) -> Connection:
-    """Return how *user* connects with the certificate in *folder*."""
+    """Return the connection of *user* with the certificate in *folder*."""
     tls = Tls(world.directory / "ca.crt", folder / f"{user}.crt", folder / f"{user}.key")
     return replace(world.connection(None, tls=tls), client_id=user)
 

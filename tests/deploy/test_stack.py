@@ -79,7 +79,7 @@ class Stack:
         self.processes[service].wait()
 
     def query(self, query: str) -> list[dict[str, Any]]:
-        """Return what Prometheus answers to a query, now."""
+        """Return the answer of Prometheus to a query, now."""
         text = urllib.parse.quote(query)
         answer = json.loads(read(self.ports["prometheus"], f"/api/v1/query?query={text}")[1])
         assert answer["status"] == "success", answer

@@ -9,11 +9,11 @@ from wire.mqtt.connection import Connection
 from wire.topics import TABLE, parse, subscription
 
 QUIET_S: Final = 1.0
-"""After this time without a message, all that the broker retains has arrived."""
+"""After this time without a message, all retained messages have arrived."""
 
 
 async def read_retained(connection: Connection, fleet: str) -> dict[str, bytes]:
-    """Return what the broker retains of a fleet, by topic, as far as the login may read it."""
+    """Return the retained messages of a fleet, by topic, as far as the login may read them."""
     retained, arrived = dict[str, bytes](), asyncio.Event()
 
     def take(message: Message) -> None:

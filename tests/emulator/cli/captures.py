@@ -168,7 +168,7 @@ def _write_inputs(folder: Path) -> None:
 
 
 def capture(name: str, width: int | None, folder: Path) -> str:
-    """Return what a command prints, as the files have it.
+    """Return the output of a command, as the files have it.
 
     Args:
         name: of the command.

@@ -23,7 +23,7 @@ _CONTROL = re.compile(r"\x1b\[(?P<number>[?0-9;]*)(?P<letter>[A-Za-z])|\r|\n")
 
 
 def screen(text: str) -> str:
-    """Return what a terminal shows after *text*: without colours, lines that were drawn again once."""
+    """Return the screen of a terminal after *text*: without colours, lines that were drawn again once."""
     lines, row, column = [""], 0, 0
     at = 0
     for control in _CONTROL.finditer(text):
