@@ -1,6 +1,7 @@
 """PEEL's models for the comparison: all in this process, and a control with users in other groups."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,6 +45,4 @@ def shuffle_groups(model: TrainedModel, items: Float32Array) -> TrainedModel:
     for user, (before, after) in enumerate(zip(model.user_groups, groups, strict=True)):
         plain = turns[before] @ model.user_vectors[user]
         vectors[user] = np.linalg.lstsq(turns[after], plain, rcond=None)[0]
-    return TrainedModel(
-        vectors, groups, model.item_tables, model.item_weights, model.corrections, model.report
-    )
+    return replace(model, user_vectors=vectors, user_groups=groups)

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from cloud.blocks.block_weights import second_moment
 from cloud.blocks.partition import partition_of
 from cloud.blocks.trained_model import TrainedModel
 from wire.arrays import Float32Array
@@ -16,7 +15,8 @@ from wire.ranking_metrics import FloatArray, IntArray
 class GroupTable:
     """One user group's item table, and the data from which the weights of its blocks are computed.
 
-    Shapes: ``table`` (I, d); ``second_moment`` of the group's users (d,); ``item_weights`` (I,), the demand
+    Shapes: ``table`` (I, d); ``second_moment`` (d,) of the
+    users whom the table is for; ``item_weights`` (I,), the demand
     of the group for each item; ``corrections`` (M, N), factors by which the controller changes the
     closed-form weights, None for no change.
     """
@@ -42,10 +42,9 @@ class GroupTable:
 
 def group_table(model: TrainedModel, number: int) -> GroupTable:
     """Return the table of user group *number*."""
-    members = np.flatnonzero(model.user_groups == number)
     return GroupTable(
         model.item_tables[number],
-        second_moment(model.user_vectors[members]),
+        model.second_moments[number],
         model.item_weights[number],
         model.corrections[number],
     )

@@ -313,6 +313,11 @@ class Training(Setting, frozen=True, kw_only=True):
     rotate: bool = True
     """True to rotate each group's vectors so that the first dimensions carry most of the score."""
 
+    all_users_weight: Share = 0.05
+    """Weight of all users together, as a part of that of a group's members, in the basis, the scales and the
+    closed-form block weights of a group. So its table also spans the tastes of users who join the group
+    later. 0: the members alone."""
+
     controller: Controller = Controller()
     """Stage 4: learned block weights."""
 

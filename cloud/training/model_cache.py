@@ -20,7 +20,7 @@ from wire.output_files import error_text, os_error_text, remove_oldest
 MAX_BYTES = 512 * 2**20
 """Largest total size of the cached models; the model of MovieLens-1M has 116 MiB."""
 
-_ARRAYS = ("user_vectors", "user_groups", "item_weights", "corrections")
+_ARRAYS = ("user_vectors", "user_groups", "second_moments", "item_weights", "corrections")
 
 
 def to_state(model: TrainedModel) -> State:

@@ -58,6 +58,7 @@ TRAININGS: Final[Mapping[RecipeName, Training]] = {
             early_stop=False,
         ),
         rotate=False,
+        all_users_weight=0.0,
         controller=Controller(enabled=True, learns="weights", steps=20, table_learning_rate=0.0003),
         guard=Guard(enabled=False),
     ),

@@ -80,7 +80,7 @@ def refine(
         result.table if keep else start
         for start, result, keep in zip(model.tables, refined, kept, strict=True)
     )
-    return GroupTables(model.users, model.groups, tables), report
+    return replace(model, tables=tables), report
 
 
 def _refinement_entry(start: Float32Array, refined: RefinedGroup, kept: bool) -> dict[str, object]:

@@ -1,7 +1,9 @@
 """Rotation: the first dimensions of a group's vectors carry as much of the score as possible.
 
-Each group's user vectors and item table are rotated together. Validation users decide whether a group keeps
-the rotation (`cloud.training.validation_guard`). Letters: U users, I items, d dimensions, G user groups.
+Each group's user vectors and item table are rotated together. All users together count beside the members,
+with a small weight: the members of a small group span few directions, and who joins it later would lose what
+lies outside these. Validation users decide whether a group keeps the rotation
+(`cloud.training.validation_guard`). Letters: U users, I items, d dimensions, G user groups.
 """
 
 import numpy as np
@@ -16,7 +18,6 @@ from cloud.training.loop import Tick
 from cloud.training.validation_guard import (
     Evaluator,
     StageReport,
-    ValidationUsers,
     decide,
     gain,
     keep_all,
@@ -24,7 +25,7 @@ from cloud.training.validation_guard import (
     validation_users,
 )
 from wire.arrays import Float32Array
-from wire.ranking_metrics import FloatArray, IntArray
+from wire.ranking_metrics import FloatArray
 
 
 def rotate(
@@ -52,19 +53,29 @@ def rotate(
         The same scores in new coordinates, up to a constant per user, and the report.
     """
     n_groups, users, tables = len(model.tables), model.users.copy(), list(model.tables)
+    moments, everybody, weight = (
+        model.second_moments.copy(),
+        _summary_of(model.users),
+        config.all_users_weight,
+    )
     deciding = sample_groups(model.tables, config.seed) if config.guard.enabled else []
     comparisons: dict[int, tuple[FloatArray, FloatArray]] = {}
     for group, table in enumerate(model.tables):
         members = model.members(group)
         if not group or table is not model.tables[group - 1]:
             basis = item_basis(table)  # expensive: once for groups that share a table
-        users[members], tables[group] = singular_basis(model.users[members], basis)
+        scale = np.sqrt(weight * len(members) / len(model.users))
+        rows = np.concatenate([model.users[members], *([scale * everybody] if weight else [])])
+        turned, tables[group] = singular_basis(rows, basis)
+        users[members] = turned[: len(members)]
+        moments[group] = second_moment(turned) * len(turned) / (len(members) * (1 + weight))
         if group in deciding:
-            validation, weights = validation_users(members, interactions), item_weights[group]
-            without = _evaluate(evaluate, model.users, members, table, weights, validation)
+            validation = validation_users(members, interactions)
+            without = GroupTable(table, model.second_moments[group], item_weights[group])
+            with_it = GroupTable(tables[group], moments[group], item_weights[group])
             comparisons[group] = (
-                without,
-                _evaluate(evaluate, users, members, tables[group], weights, validation),
+                evaluate(without, model.users[validation.users], validation),
+                evaluate(with_it, users[validation.users], validation),
             )
         tick(group + 1, n_groups, f"group {group}")
     decisions = keep_all(n_groups)
@@ -78,20 +89,14 @@ def rotate(
         if not kept:
             members = model.members(group)
             users[members], tables[group] = model.users[members], model.tables[group]
+            moments[group] = model.second_moments[group]
     report = StageReport({"enabled": True, **decisions.report()}, entries)
-    return GroupTables(users, model.groups, tuple(tables)), report
+    return GroupTables(users, model.groups, tuple(tables), moments), report
 
 
-def _evaluate(
-    evaluate: Evaluator,
-    users: Float32Array,
-    members: IntArray,
-    table: Float32Array,
-    item_weights: Float32Array,
-    validation: ValidationUsers,
-) -> FloatArray:
-    group_table = GroupTable(table, second_moment(users[members]), item_weights)
-    return evaluate(group_table, users[validation.users], validation)
+def _summary_of(users: Float32Array) -> FloatArray:
+    """Return R, shape (d, d) or smaller, with R'R = users' users: it stands for all users (U, d)."""
+    return np.asarray(np.linalg.qr(users.astype(np.float64), mode="r"))
 
 
 def _rotation_entry(
@@ -125,7 +130,7 @@ def item_basis(items: Float32Array) -> tuple[FloatArray, FloatArray]:
 
 
 def singular_basis(
-    users: Float32Array, items: tuple[FloatArray, FloatArray]
+    users: Float32Array | FloatArray, items: tuple[FloatArray, FloatArray]
 ) -> tuple[Float32Array, Float32Array]:
     """Return user vectors and item rows in the basis of the singular vectors of the scores.
 

@@ -113,7 +113,7 @@ def personalize(
         item_weights = group_item_weights(groups, interactions)
         if config.item_weights == "recommended":
             item_weights = recommended_item_weights(factors, groups, interactions, item_weights)
-        model = share_global_table(factors, groups)
+        model = share_global_table(factors, groups, config.all_users_weight)
         refinement = rotation = StageReport.off()
         if config.refine.enabled:
             model, refinement = refine(model, interactions, config, _ticker("refine", progress))
@@ -133,7 +133,9 @@ def personalize(
             "valid": evaluate(model, interactions.train, interactions.valid),
             "test": evaluate(model, interactions.known, interactions.test),
         }
-    return TrainedModel(model.users, groups, model.tables, item_weights, result.corrections, report)
+    return TrainedModel(
+        model.users, groups, model.tables, model.second_moments, item_weights, result.corrections, report
+    )
 
 
 def _evaluation_geometry(partition: Partition, config: Training) -> Geometry:

@@ -4,19 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloud.blocks.block_weights import second_moment
 from cloud.blocks.partition import Partition
 from cloud.training.backbones.mf import multinomial_loss, user_weights
-from cloud.training.group_tables import GroupTables
 from wire.arrays import Float32Array
 from wire.ranking_metrics import FloatArray, ItemLists
 
 MASK_PENALTY = 1e4  # subtracted from scores of known items; infinity would lead to 0 * infinity
-
-
-def group_second_moment(model: GroupTables, group: int) -> FloatArray:
-    """Return E_g[u_k^2], shape (d,)."""
-    return second_moment(model.users[model.members(group)])
 
 
 def item_group_popularity(item_weights: Float32Array, partition: Partition) -> FloatArray:

@@ -13,7 +13,6 @@ from cloud.data.interactions import Interactions
 from cloud.training.config import Controller, Training
 from cloud.training.controller.common import (
     broadcast,
-    group_second_moment,
     item_group_popularity,
     validation_loss,
 )
@@ -95,9 +94,7 @@ def block_features(
     n_groups, (n_rows, n_columns) = len(model.tables), partition.shape
     everywhere = np.ones((n_groups, n_rows, n_columns))
     popularity = item_group_popularity(item_weights, partition)  # (G, M)
-    moments = [
-        second_moment(table) * group_second_moment(model, group) for group, table in enumerate(model.tables)
-    ]
+    moments = [second_moment(table) * model.second_moments[group] for group, table in enumerate(model.tables)]
     energy = np.add.reduceat(np.stack(moments), partition.column_starts, axis=1)  # (G, N)
     sizes = np.bincount(model.groups, minlength=n_groups)
     features = [

@@ -30,7 +30,6 @@ from cloud.blocks.group_table import GroupTable
 from cloud.blocks.partition import Partition
 from cloud.data.interactions import Interactions
 from cloud.training.config import Training
-from cloud.training.controller.common import group_second_moment
 from cloud.training.controller.correction import learn_corrections
 from cloud.training.controller.weights import learn_weights
 from cloud.training.evaluation import mean_or_nan, number_or_none
@@ -94,7 +93,7 @@ def learn_block_weights(
         return ControllerResult(np.ones((n_groups, *partition.shape), dtype=np.float32), StageReport.off())
     halves = [_split_users(model, group, interactions, config) for group in range(n_groups)]
     closed = [
-        closed_form_weights(table, group_second_moment(model, group), item_weights[group], partition)
+        closed_form_weights(table, model.second_moments[group], item_weights[group], partition)
         for group, table in enumerate(model.tables)
     ]
     learns = learn_corrections if config.controller.learns == "correction" else learn_weights
@@ -131,7 +130,7 @@ def _evaluate_group(
     evaluate: Evaluator,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the deciding users' quality with the closed form and with the learned weights, shapes (n,)."""
-    moment, vectors = group_second_moment(model, group), model.users[validation.users]
+    moment, vectors = model.second_moments[group], model.users[validation.users]
     factors = learned[group].astype(np.float32)
     before = GroupTable(model.tables[group], moment, item_weights)
     after = GroupTable(model.tables[group], moment, item_weights, factors)

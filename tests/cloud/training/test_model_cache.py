@@ -32,6 +32,7 @@ def a_model(seed: int = 0, items: int = 5) -> TrainedModel:
         np.asfortranarray(rng.random((4, 2), dtype=np.float32)),
         np.array([0, 1, 2, 1]),
         (shared, own, shared),
+        rng.random((3, 2)),
         rng.random((3, items), dtype=np.float32),
         rng.random((3, 2, 1), dtype=np.float32),
         {"test": {"ndcg_at_10": 0.1 + 0.2, "users": 4}, "none": None},
@@ -40,7 +41,7 @@ def a_model(seed: int = 0, items: int = 5) -> TrainedModel:
 
 def bits(model: TrainedModel) -> list[object]:
     arrays: list[NDArray[Any]] = [model.user_vectors, model.user_groups, *model.item_tables]
-    arrays += [model.item_weights, model.corrections]
+    arrays += [model.second_moments, model.item_weights, model.corrections]
     return [[(each.dtype, each.shape, each.tobytes()) for each in arrays], model.report]
 
 

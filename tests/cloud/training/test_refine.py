@@ -26,7 +26,7 @@ def vague_model() -> GroupTables:
     rng = stream(0, "vague")
     users = np.stack([1 - PARITY, PARITY, *np.zeros((6, 40))], axis=1)
     items = rng.normal(0, 0.01, (40, 8))
-    return share_global_table(Factors(users.astype(np.float32), items.astype(np.float32)), PARITY)
+    return share_global_table(Factors(users.astype(np.float32), items.astype(np.float32)), PARITY, 0.0)
 
 
 def test_refinement_teaches_each_group_its_own() -> None:
@@ -55,7 +55,7 @@ def test_refinement_by_ranking_pairs_teaches_each_group_its_own() -> None:
 def test_refinement_through_a_network_starts_from_the_global_table_and_teaches_each_group() -> None:
     world, start = checkerboard(), vague_model()
     start = share_global_table(
-        Factors(start.users, stream(1, "items").normal(0, 1, (40, 8)).astype(np.float32)), PARITY
+        Factors(start.users, stream(1, "items").normal(0, 1, (40, 8)).astype(np.float32)), PARITY, 0.0
     )
     still, taught = (
         Refinement(through="mlp", hidden=64, epochs=80, learning_rate=rate, pull=0.0, early_stop=False)
@@ -86,7 +86,7 @@ def test_what_does_not_convince_those_who_judge_is_not_kept() -> None:
 
 def test_without_early_stop_all_epochs_are_done_whatever_validation_says() -> None:
     knowing = np.stack([1 - PARITY, PARITY, *np.zeros((6, 40))], axis=1).astype(np.float32)
-    start = share_global_table(Factors(knowing, knowing), PARITY)
+    start = share_global_table(Factors(knowing, knowing), PARITY, 0.0)
     actual = {}
     for early_stop in (False, True):
         ruinous = Refinement(epochs=7, learning_rate=1000.0, early_stop=early_stop)
@@ -146,13 +146,37 @@ def test_the_first_dimensions_are_the_best_low_rank_scores() -> None:
 
 def test_each_group_is_rotated_by_itself() -> None:
     model = vague_model()
-    rotated, report = turned(model)
+    rotated, report = turned(model, all_users_weight=0.0)
     for group in (0, 1):
         members = model.members(group)
         alone = singular_basis(model.users[members], item_basis(model.tables[group]))
         np.testing.assert_array_equal(rotated.users[members], alone[0])
         np.testing.assert_array_equal(rotated.tables[group], alone[1])
         assert report.groups[group]["score_energy_in_first_quarter_with"] == pytest.approx(1.0)
+
+
+def test_a_small_groups_table_spans_all_tastes_where_all_users_count() -> None:
+    """Three users have a group of their own, with fewer directions than the table has."""
+    rng = stream(0, "small group")
+    users, items = (rng.normal(size=(40, 8)).astype(np.float32) for _ in range(2))
+    groups = (np.arange(40) >= 3).astype(np.int64)
+    centred = items.astype(np.float64) - items.mean(axis=0)
+    scores = users @ centred.T
+    ranks = {}
+    for weight in (0.0, 0.05):
+        model = share_global_table(Factors(users, items), groups, weight)
+        rotated, _ = turned(model, all_users_weight=weight, guard=Guard(enabled=False))
+        table = rotated.tables[0].astype(np.float64)
+        ranks[weight] = np.linalg.matrix_rank(table, tol=1e-3)
+        vectors = np.linalg.lstsq(table, scores.T, rcond=1e-4)[0].T  # of all users, in the basis of the group
+        np.testing.assert_allclose(vectors[:3], rotated.users[:3], atol=1e-3)
+        if weight:
+            np.testing.assert_allclose(vectors @ table.T, scores, atol=1e-3)
+        means = [np.square(each).mean(axis=0) for each in (vectors[:3], vectors)]
+        np.testing.assert_allclose(
+            rotated.second_moments[0], (means[0] + weight * means[1]) / (1 + weight), atol=1e-3
+        )
+    assert ranks == {0.0: 3, 0.05: 8}
 
 
 def turned(model: GroupTables, **changes: object) -> tuple[GroupTables, StageReport]:
@@ -180,7 +204,7 @@ def sorted_against_rotation() -> GroupTables:
     items = rng.normal(0, 0.9, (40, 8))
     items[:, 0] = np.where(PARITY == 0, 1.5, -1.5)
     return share_global_table(
-        Factors(users.astype(np.float32), items.astype(np.float32)), np.zeros(40, dtype=np.int64)
+        Factors(users.astype(np.float32), items.astype(np.float32)), np.zeros(40, dtype=np.int64), 0.0
     )
 
 

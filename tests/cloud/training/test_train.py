@@ -7,7 +7,7 @@ import torch
 from msgspec.structs import replace
 from numpy.typing import NDArray
 
-from cloud.blocks.block_weights import closed_form_weights, second_moment
+from cloud.blocks.block_weights import closed_form_weights
 from cloud.blocks.selection import rank_blocks
 from cloud.blocks.trained_model import TrainedModel
 from cloud.data.interactions import Interactions
@@ -48,7 +48,7 @@ def ndcg_at_budget(world: Interactions, model: TrainedModel, budget: float) -> f
     )
     for group, table in enumerate(model.item_tables):
         members = np.flatnonzero(model.user_groups == group)
-        moment = second_moment(model.user_vectors[members])
+        moment = model.second_moments[group]
         weights = (
             closed_form_weights(table, moment, model.item_weights[group], partition)
             * model.corrections[group]

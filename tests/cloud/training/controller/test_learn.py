@@ -8,8 +8,9 @@ from cloud.data.interactions import Interactions
 from cloud.training.config import Controller, Guard, Training
 from cloud.training.controller.correction import soft_gates
 from cloud.training.controller.learn import ControllerResult, learn_block_weights
-from cloud.training.group_tables import GroupTables
+from cloud.training.group_tables import GroupTables, share_global_table
 from cloud.training.item_weights import group_item_weights, partition_table
+from cloud.training.loop import Factors
 from tests.cloud.worlds import an_evaluator, checkerboard, ignore
 from wire.random_streams import stream
 from wire.ranking_metrics import FloatArray
@@ -39,7 +40,8 @@ def misleading_model(world: Interactions) -> GroupTables:
     noise = stream(0, "noise").normal(0, 2, 40)
     users = np.stack([np.ones(40), np.where(parity == 0, 1, -1)], axis=1)
     table = np.stack([noise, np.where(np.arange(world.n_items) % 2 == 0, 1, -1)], axis=1)
-    return GroupTables(users.astype(np.float32), np.zeros(40, np.int64), (table.astype(np.float32),))
+    factors = Factors(users.astype(np.float32), table.astype(np.float32))
+    return share_global_table(factors, np.zeros(40, np.int64), 0.0)
 
 
 CONFIG = Training(
@@ -115,9 +117,8 @@ def test_weights_see_how_the_table_would_learn() -> None:
 
 
 def test_corrections_of_blocks_that_say_nothing_are_positive_and_finite() -> None:
-    empty = GroupTables(
-        np.zeros((40, 4), np.float32), np.zeros(40, np.int64), (np.zeros((40, 4), np.float32),)
-    )
+    nothing = np.zeros((40, 4), np.float32)
+    empty = share_global_table(Factors(nothing, nothing), np.zeros(40, np.int64), 0.0)
     for learns in ("correction", "weights"):
         controller = Controller(enabled=True, learns=learns, steps=3)
         actual, _ = weighed(
