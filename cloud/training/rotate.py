@@ -64,11 +64,7 @@ def rotate(
         members = model.members(group)
         if not group or table is not model.tables[group - 1]:
             basis = item_basis(table)  # expensive: once for groups that share a table
-        scale = np.sqrt(weight * len(members) / len(model.users))
-        rows = np.concatenate([model.users[members], *([scale * everybody] if weight else [])])
-        turned, tables[group] = singular_basis(rows, basis)
-        users[members] = turned[: len(members)]
-        moments[group] = second_moment(turned) * len(turned) / (len(members) * (1 + weight))
+        users[members], tables[group], moments[group] = _turn(model.users[members], everybody, weight, basis)
         if group in deciding:
             validation = validation_users(members, interactions)
             without = GroupTable(table, model.second_moments[group], item_weights[group])
@@ -95,8 +91,25 @@ def rotate(
 
 
 def _summary_of(users: Float32Array) -> FloatArray:
-    """Return R, shape (d, d) or smaller, with R'R = users' users: it stands for all users (U, d)."""
-    return np.asarray(np.linalg.qr(users.astype(np.float64), mode="r"))
+    """Return R, shape (d, d) or smaller, with R'R = users' users / U: it stands for all users (U, d)."""
+    return np.asarray(np.linalg.qr(users.astype(np.float64), mode="r") / np.sqrt(len(users)))
+
+
+def _turn(
+    members: Float32Array, everybody: FloatArray, weight: float, items: tuple[FloatArray, FloatArray]
+) -> tuple[Float32Array, Float32Array, FloatArray]:
+    """Return vectors, table and second moments of a group in its own basis, shapes (n, d), (I, d), (d,).
+
+    Args:
+        members: the vectors of the group's users, shape (n, d).
+        everybody: the `_summary_of` all users.
+        weight: of all users, as a part of that of the members.
+        items: the `item_basis` of the group's table.
+    """
+    n = len(members)
+    rows = np.concatenate([members, np.sqrt(weight * n) * everybody]) if weight else members
+    users, table = singular_basis(rows, items)
+    return users[:n], table, np.square(users, dtype=np.float64).sum(axis=0) / (n * (1 + weight))
 
 
 def _rotation_entry(
