@@ -6,6 +6,7 @@ paper, for the story of one device; and for each codec a table of random numbers
 
 import json
 import math
+import zlib
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.blocks.encoding import encode_cells, encode_group
 from cloud.blocks.group_table import GroupTable
@@ -36,9 +39,14 @@ from wire.messages import (
     Status,
     encode,
 )
+from wire.signatures import sign_json, sign_part
+from wire.topics import LayerName, MessageKind, device_topic, fleet_topic, layer_topic
 from wire.update_part import build_body, decode_part, encode_part
 
 FOLDER = Path(__file__).parents[1] / "docs" / "examples"
+SUFFIXES = (".json", ".safetensors", ".pem")
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+"""The private key of the signed examples."""
 STORE = a_store()
 MAX_PAYLOAD = 1064
 """Bytes of a part: two blocks fit into one, so that answers come in parts."""
@@ -64,7 +72,7 @@ def other_version() -> BlockStore:
 
 def examples() -> Files:
     """Return all example files by their names."""
-    return {**story(), **refused(), **delta(), **codecs()}
+    return {**story(), **signed(), **refused(), **delta(), **codecs()}
 
 
 def story() -> Files:
@@ -122,6 +130,52 @@ def story() -> Files:
         )
     )
     return found
+
+
+def signed() -> Files:
+    """Return messages that are signed for device ``phone-1`` of fleet ``lab``, and wrong ones."""
+    plain, parts = story(), Responder(STORE, MAX_PAYLOAD)
+    pee, error = (device_topic(kind, "lab", "phone-1") for kind in (MessageKind.PEE, MessageKind.ERROR))
+    model, layer = fleet_topic(MessageKind.MODEL, "lab"), LayerName(STORE.version, 0, 1)
+    sign, other = KEY.sign, Ed25519PrivateKey.from_private_bytes(bytes(32)).sign
+    answers = [plain[f"answer-first-{number}.safetensors"] for number in (1, 2, 3)]
+    found = {
+        "public-key.pem": KEY.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        ),
+        "model.json": sign_json(plain["model.json"], model, sign),
+        "error.json": sign_json(plain["error-unknown_user.json"], error, sign),
+        "layer-1.safetensors": sign_part(parts.layer_part(0, 1), layer_topic("lab", layer), sign),
+        "refused/model-unsigned.json": plain["model.json"],
+        "refused/model-other-key.json": sign_json(plain["model.json"], model, other),
+        "refused/error-other-device.json": sign_json(
+            plain["error-unknown_user.json"], device_topic(MessageKind.ERROR, "lab", "phone-2"), sign
+        ),
+        "refused/part-unsigned.safetensors": answers[0],
+        "refused/part-other-key.safetensors": sign_part(answers[0], pee, other),
+        "refused/part-other-device.safetensors": sign_part(
+            answers[0], device_topic(MessageKind.PEE, "lab", "phone-2"), sign
+        ),
+    }
+    for number, part in enumerate(answers, 1):
+        found[f"answer-{number}.safetensors"] = sign_part(part, pee, sign)
+    # Of an older report, with the number of this one; and with another target: their checksums are right.
+    (old,) = Responder(STORE).answer(
+        encode(BudgetReport(seq=FIRST_SEQ, budget_bytes=0, user=0, model=STORE.version))
+    )
+    old = sign_part(old, pee, sign).replace(b"%d" % FIRST_SEQ, b"%d" % (FIRST_SEQ + 1))
+    found["refused/part-old-number.safetensors"] = with_checksum(old)
+    changed = found["answer-2.safetensors"].replace(b'"target":"3"', b'"target":"2"')
+    found["refused/part-changed.safetensors"] = with_checksum(changed)
+    return {f"signed/{name}": content for name, content in found.items()}
+
+
+def with_checksum(part: bytes) -> bytes:
+    """Return *part* with the checksum that its bytes have."""
+    start = 8 + int.from_bytes(part[:8], "little")
+    header, data = part[8:start], part[start:]
+    checksum = zlib.crc32(header[:26] + b"00000000" + header[34:], zlib.crc32(data))
+    return part[:34] + b"%08x" % checksum + part[42:]
 
 
 def refused() -> Files:
@@ -283,7 +337,7 @@ def main() -> None:
     """Write all files, and take away those that are no longer among them."""
     wanted = {FOLDER / name: content for name, content in examples().items()}
     for path in FOLDER.rglob("*"):
-        if path.suffix in (".json", ".safetensors") and path not in wanted:
+        if path.suffix in SUFFIXES and path not in wanted:
             path.unlink()
     for path, content in wanted.items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,17 @@ from cloud.service.responder import Responder
 from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import BlockCache
 from devices.recommender.scoring import ItemTable
-from tests.protocol_examples import FIRST, FIRST_SEQ, FOLDER, GROWTH, SHRINK, STORE, examples, other_version
+from tests.protocol_examples import (
+    FIRST,
+    FIRST_SEQ,
+    FOLDER,
+    GROWTH,
+    SHRINK,
+    STORE,
+    SUFFIXES,
+    examples,
+    other_version,
+)
 from tests.test_worked_example import USERS
 from tests.worlds import a_lineage
 from wire.codecs import Codec
@@ -29,6 +39,8 @@ from wire.messages import (
     Status,
     decode,
 )
+from wire.signatures import check_json, check_part
+from wire.signing_keys import read_public_keys
 from wire.update_part import decode_part
 
 OTHER = other_version()
@@ -70,7 +82,7 @@ def test_the_files_are_what_the_code_writes_today() -> None:
     found = {
         str(path.relative_to(FOLDER)): path.read_bytes()
         for path in FOLDER.rglob("*")
-        if path.suffix in (".json", ".safetensors")
+        if path.suffix in SUFFIXES
     }
     wanted = examples()
     assert sorted(found) == sorted(wanted), "run `make docs`"
@@ -182,6 +194,47 @@ def test_a_device_refuses_a_part_for_the_reason_in_its_name_and_holds_what_it_he
         Reason(path.stem.split("-")[1]),
     )
     assert (agent.model, agent.held, agent.resident_bytes) == (STORE.version, 1, 14)
+
+
+SIGNED_TOPICS = {
+    "model": "peel/1/lab/model",
+    "error": "peel/1/lab/phone-1/error",
+    "answer": "peel/1/lab/phone-1/pee",
+    "part": "peel/1/lab/phone-1/pee",
+    "layer": f"peel/1/lab/blocks/{STORE.version}/0/1",
+}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(FOLDER.glob("signed/**/*")) if path.suffix in (".json", ".safetensors")],
+    ids=lambda path: path.stem,
+)
+def test_a_signed_message_is_known_by_the_public_key_and_a_wrong_one_is_not(path: Path) -> None:
+    verify, topic = (
+        read_public_keys(FOLDER / "signed" / "public-key.pem"),
+        SIGNED_TOPICS[path.stem.split("-")[0]],
+    )
+    check = check_json if path.suffix == ".json" else check_part
+    if path.parent.name == "signed":
+        check(path.read_bytes(), topic, verify)
+    else:
+        with pytest.raises(RemoteProtocolError) as refusal:
+            check(path.read_bytes(), topic, verify)
+        assert refusal.value.reason is Reason.SIGNATURE
+
+
+def test_a_device_with_the_key_lives_on_the_signed_answer_alone() -> None:
+    agent, topic = a_device(), SIGNED_TOPICS["answer"]
+    agent.verify = read_public_keys(FOLDER / "signed" / "public-key.pem")
+    agent.set_budget(FIRST)
+    agent.report()
+    wrong = sorted(FOLDER.glob("signed/refused/part-*"))
+    found = [(agent.receive(path.read_bytes(), topic), agent.rejected) for path in wrong]
+    assert found == [(Receipt.REJECTED, Reason.SIGNATURE)] * 5
+    right = sorted(FOLDER.glob("signed/answer-*"))
+    assert [agent.receive(path.read_bytes(), topic) for path in right][-1] is Receipt.APPLIED
+    assert agent.resident_bytes == FIRST
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from devices.protocol.report_policy import (
 from devices.standalone.pee_holder import MODEL_SETTLE_S
 from devices.standalone.settings import DeviceSettings
 from tests.pages import blocks
+from tests.protocol_examples import SUFFIXES
 from wire.errors import Reason
 from wire.geometry import MAX_BLOCKS
 from wire.messages import MAX_JSON_BYTES
@@ -174,11 +175,7 @@ def test_the_table_of_examples_names_each_file_and_no_other() -> None:
         re.findall(r"`([^`]+)`", row.split("|")[1]) for row in table.splitlines() if "|" in row
     )
     patterns = list(chain.from_iterable(map(each_of, names)))
-    files = [
-        str(path.relative_to(EXAMPLES))
-        for path in EXAMPLES.rglob("*")
-        if path.suffix in (".json", ".safetensors")
-    ]
+    files = [str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*") if path.suffix in SUFFIXES]
     assert [name for name in files if not any(fnmatch.fnmatch(name, each) for each in patterns)] == []
     assert [each for each in patterns if each != "examples/" and not fnmatch.filter(files, each)] == []
 

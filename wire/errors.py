@@ -63,6 +63,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     MALFORMED = "malformed"
     CHECKSUM = "checksum"
+    SIGNATURE = "signature"
     RETAINED = "retained"
     UNKNOWN_TOPIC = "unknown_topic"
     UNKNOWN_USER = "unknown_user"

@@ -18,7 +18,8 @@ that all other parts are the same for every device.
 The header starts with the checksum and the number of the report, at fixed positions:
 ``{"__metadata__":{"crc32":"xxxxxxxx","seq":"7",``. The checksum is the CRC-32 of the data section followed
 by the header text, with ``00000000`` for its own eight digits. The data come first, so that a cloud that
-sends the same blocks to many devices computes their checksum once.
+sends the same blocks to many devices computes their checksum once. A signature (`wire.signatures`), if there
+is one, is the next field.
 """
 
 import functools
@@ -42,6 +43,9 @@ _SEQ = b'","seq":"'
 _FIXED = len(_START) + len(_ZEROS)
 _ZEROED = _START + _ZEROS
 _PADDING = tuple(b" " * (-over % 8) for over in range(8))
+
+SIGNATURE_FIELD = b'","signature":"'
+"""The text between the number of the report and a signature."""
 
 # Offsets in a part: the checksum, the header text that it covers, the report number.
 _CLAIMED = 8 + len(_START)
@@ -253,6 +257,44 @@ def decode_part(payload: bytes) -> Part:
     return Part(seq, _layout_of(fields, len(payload) - start), data_crc32, payload, start)
 
 
+class HeaderPieces(msgspec.Struct, frozen=True):
+    """The pieces of a part between which a signature stands."""
+
+    numbered: bytes
+    """The header up to the digits of the report's number, with zeros for those of the checksum."""
+    signature: bytes
+    """The signature's text; empty if there is none."""
+    rest: bytes
+    """The rest of the header, filled up as it came."""
+    data: bytes
+
+
+def take_apart(payload: bytes) -> HeaderPieces:
+    """Return the pieces of a part; only its shape is checked.
+
+    Raises:
+        RemoteProtocolError: it is not an update part.
+    """
+    _, fields, start = _split(payload)
+    end = payload.index(b'"', _NUMBER)
+    signature = payload[end + len(SIGNATURE_FIELD) : start - len(fields)]
+    return HeaderPieces(_ZEROED + payload[_CHECKED:end], signature, fields, payload[start:])
+
+
+def put_together(numbered: bytes, rest: bytes, data: bytes) -> bytes:
+    """Return the part of these pieces, with its checksum; *rest* may have a signature before it."""
+    header = numbered + rest
+    checksum = zlib.crc32(header, zlib.crc32(data))
+    return b"%b%b%08x%b%b" % (
+        len(header).to_bytes(8, "little"), _START, checksum, header[_FIXED:], data
+    )  # fmt: skip
+
+
+def fill_up(header: bytes) -> bytes:
+    """Return a header with spaces to a whole number of eight bytes."""
+    return header + _PADDING[len(header) % 8]
+
+
 def peek(payload: bytes) -> tuple[int, Layout]:
     """Return the report number and the layout of a part, to route it, without a check of its checksum.
 
@@ -266,7 +308,7 @@ def peek(payload: bytes) -> tuple[int, Layout]:
 
 
 def _split(payload: bytes) -> tuple[int, bytes, int]:
-    """Return the report number, the fields after it, and the start of the data section."""
+    """Return the report number, the fields after it and after a signature, and the start of the data."""
     length = int.from_bytes(payload[:8], "little")
     start = 8 + length
     if len(payload) > MAX_PART_BYTES:
@@ -278,6 +320,8 @@ def _split(payload: bytes) -> tuple[int, bytes, int]:
     fixed = payload[8:_CLAIMED] == _START and payload[_CHECKED:_NUMBER] == _SEQ
     if not (fixed and digits.isdigit() and len(digits) <= 16):
         raise RemoteProtocolError(Reason.MALFORMED, "no header of an update part")
+    if payload.startswith(SIGNATURE_FIELD, end):  # who has no key of the cloud ignores it, whatever it is
+        end = payload.find(b'"', end + len(SIGNATURE_FIELD), start)
     return int(digits), payload[end:start], start
 
 

@@ -49,6 +49,7 @@ NOT_CHECKED: Final[dict[str, str]] = {
     "R30": "no layers are retained",
     "R34": "no part above the size that the device has named is sent",
     "R35": "names of items are not on the wire",
+    "R36": "messages of the test are not signed",
 }
 """The other rules of the page, and the reason for which they are not checked."""
 

@@ -8,11 +8,12 @@ import asyncio
 
 from cloud.service.model_versions import ModelVersions
 from cloud.service.statistics import ServiceStatistics
-from wire.errors import RemoteProtocolError, RunError
-from wire.messages import MAX_NAMED_MODELS, PROTOCOL, CloudStatus, encode
+from wire.errors import InputError, RemoteProtocolError, RunError
+from wire.messages import MAX_JSON_BYTES, MAX_NAMED_MODELS, PROTOCOL, CloudStatus, encode
 from wire.mqtt.client import LOST, Client, Message, SubscriptionRefusedError, publish, subscribe
 from wire.mqtt.connection import PUBLISHES_AT_ONCE
 from wire.mqtt.retained import QUIET_S
+from wire.signatures import Sign, sign_json, sign_part
 from wire.topics import LayerName, MessageKind, cloud_topic, fleet_topic, layer_topic, parse, subscription
 
 ECHO_S = 15.0
@@ -28,6 +29,10 @@ class Announcement:
         statistics: updated here.
         layers: whether the blocks of each layer are retained by the broker.
         replica: the name of the service among those of the fleet's cloud.
+        sign: signs the notice and the layers; None: they have no signature.
+
+    Raises:
+        InputError: with its signature the notice is too large.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class Announcement:
         *,
         layers: bool,
         replica: str,
+        sign: Sign | None = None,
     ) -> None:
         self._versions = versions
         self._fleet = fleet
@@ -46,7 +52,10 @@ class Announcement:
         self._status_topic = cloud_topic(fleet, replica)
         self._connections = 0
         self._topic = fleet_topic(MessageKind.MODEL, fleet)
-        self._notice = encode(versions.first.notice())
+        self._sign = sign
+        self._notice = sign_json(encode(versions.first.notice()), self._topic, sign)
+        if len(self._notice) > MAX_JSON_BYTES:
+            raise InputError(f"the model notice has {len(self._notice)} bytes, at most {MAX_JSON_BYTES}")
         self._echoed = asyncio.Event()
         self._confirmed = asyncio.Event()
         self._old: asyncio.Queue[str] = asyncio.Queue()
@@ -151,7 +160,8 @@ class Announcement:
 
         async def publish_layer(name: LayerName) -> None:
             async with slots:
-                part, topic = self._versions.layer_part(name), layer_topic(self._fleet, name)
+                topic = layer_topic(self._fleet, name)
+                part = sign_part(self._versions.layer_part(name), topic, self._sign)
                 await self._retain(client, MessageKind.BLOCKS, topic, part)
 
         async with asyncio.TaskGroup() as tasks:

@@ -9,6 +9,7 @@ from typing import Final
 from cloud.service.error_answers import ErrorAnswers
 from cloud.service.statistics import ServiceStatistics
 from wire.mqtt.client import Client, MqttError
+from wire.signatures import Sign, sign_json
 from wire.topics import TABLE, MessageKind, device_topic
 
 LOG = logging.getLogger("peelfleet.cloud")
@@ -23,10 +24,14 @@ class ErrorSender:
         fleet: the fleet's name in topics.
         statistics: updated here.
         wake: called when there is an error to send, or room for the next one.
+        sign: signs errors; None: they have no signature.
     """
 
-    def __init__(self, fleet: str, statistics: ServiceStatistics, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, fleet: str, statistics: ServiceStatistics, wake: Callable[[], None], sign: Sign | None
+    ) -> None:
         self._fleet = fleet
+        self._sign = sign
         self._statistics = statistics
         self._wake = wake
         self._errors = ErrorAnswers()
@@ -66,6 +71,7 @@ class ErrorSender:
     async def _send(self, client: Client, device: str, reason: str, payload: bytes) -> None:
         """Send an error; a device has timers of its own, so one that is lost does no harm."""
         topic = device_topic(MessageKind.ERROR, self._fleet, device)
+        payload = sign_json(payload, topic, self._sign)
         try:
             await client.publish(topic, payload, qos=TABLE[MessageKind.ERROR].qos)
         except MqttError as error:

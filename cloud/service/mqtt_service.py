@@ -36,6 +36,7 @@ from wire.mqtt.connection import PUBLISHES_AT_ONCE, Connection
 from wire.mqtt.reconnection import Ended, connections
 from wire.mqtt.throttled_log import ThrottledLog
 from wire.mqtt_bytes import publish_wire_bytes
+from wire.signatures import Sign, sign_part
 from wire.topics import TABLE, MessageKind, device_topic, parse, shared_subscription, subscription
 
 LOG = logging.getLogger("peelfleet.cloud")
@@ -61,6 +62,8 @@ class ServiceConfig:
     retain_blocks: bool = False
     """True if every layer is also published on a topic of its own, for shared delivery."""
     limits: AdmissionLimits = field(default_factory=AdmissionLimits)
+    sign: Sign | None = None
+    """Signs notices, parts and errors; None: they have no signature."""
     grace_s: float = 10.0
     """Seconds to finish the reports that were accepted before a stop."""
 
@@ -100,11 +103,16 @@ class Service:
         self._reports = ReportQueue(config.limits)
         self._log = ThrottledLog(LOG)
         self._announcement = Announcement(
-            versions, config.fleet, statistics, layers=config.retain_blocks, replica=config.replica
+            versions,
+            config.fleet,
+            statistics,
+            layers=config.retain_blocks,
+            replica=config.replica,
+            sign=config.sign,
         )
         self._cleared = False
         self._wake = asyncio.Event()
-        self._errors = ErrorSender(config.fleet, statistics, self._wake.set)
+        self._errors = ErrorSender(config.fleet, statistics, self._wake.set, config.sign)
         self._stopping = asyncio.Event()
         self._replies: set[asyncio.Task[bool]] = set()
         self._connect_began_s = 0.0
@@ -358,7 +366,8 @@ class Service:
         topic = device_topic(MessageKind.PEE, self._config.fleet, waiting.device)
         qos = TABLE[MessageKind.PEE].qos
         try:
-            for part in parts:
+            for unsigned in parts:
+                part = sign_part(unsigned, topic, self._config.sign)
                 await client.publish(topic, part, qos=qos)
                 statistics.sent.add(len(part))
                 statistics.update_bytes[content] += len(part)

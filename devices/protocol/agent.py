@@ -16,6 +16,7 @@ from devices.protocol.block_prefix import BlockCache, BlockPrefix
 from devices.protocol.capabilities import DeviceCapabilities
 from wire.errors import LocalProtocolError, Reason, RemoteProtocolError
 from wire.messages import BudgetReport, encode
+from wire.signatures import Verify, check_part
 from wire.topics import LayerName
 from wire.update_part import Layout, Part, decode_part
 from wire.version_delta import apply_vector_change, block_count_of, vector_change_of
@@ -49,6 +50,8 @@ class Agent:
         deltas: take the blocks of a new model version as a change of those that are held, where the cloud can
             send that.
         capabilities: the largest part that it takes in, and the codecs that it knows; None: any.
+        verify: knows the cloud's public keys: parts that they have not signed are refused; None: there are
+            none.
     """
 
     __slots__ = (
@@ -78,6 +81,7 @@ class Agent:
         "shared",
         "user",
         "user_vector",
+        "verify",
     )
 
     def __init__(
@@ -91,6 +95,7 @@ class Agent:
         seq: int = 0,
         deltas: bool = False,
         capabilities: DeviceCapabilities | None = None,
+        verify: Verify | None = None,
     ) -> None:
         self.user = user
         self.reported_group = group
@@ -98,6 +103,7 @@ class Agent:
         self.shared = shared
         self.deltas = deltas
         self.capabilities = capabilities
+        self.verify = verify
         self.names_capabilities = False
         """True if the cloud knows these fields: one of protocol 1.0 would refuse the report."""
         self.group = 0
@@ -209,8 +215,8 @@ class Agent:
         self.reported_bytes = self.requested_bytes
         return self.missing()
 
-    def receive(self, payload: bytes) -> Receipt:
-        """Take in an update part.
+    def receive(self, payload: bytes, topic: str = "") -> Receipt:
+        """Take in an update part that has come on *topic*, which its signature names, if it has one.
 
         Never raises for what the network sent: a damaged or contradictory part is rejected, its
         reason kept in `rejected`.
@@ -220,11 +226,12 @@ class Agent:
                 self.capabilities.check_size(len(payload))
             part = decode_part(payload)
             self.received = part.layout
-            if part.seq == 0 and self.shared:
-                return self._take_layer(part)
-            if part.seq != self.seq:
+            is_layer = part.seq == 0 and self.shared
+            if not is_layer and part.seq != self.seq:
                 return _STALE
-            return self._take(part)
+            if self.verify is not None:
+                check_part(payload, topic, self.verify)
+            return self._take_layer(part) if is_layer else self._take(part)
         except RemoteProtocolError as error:
             self.rejected = error.reason
             return _REJECTED

@@ -260,7 +260,9 @@ class ReportScheduler:
         Until the wait is over no change of the budget is reported; a new connection, model or user is.
         """
         agent = self._agent
-        if error.seq not in (0, agent.seq) or not self._awaits_answer:
+        # A signed error without a number could be an old one, passed on again.
+        numbers = (0, agent.seq) if agent.verify is None else (agent.seq,)
+        if error.seq not in numbers or not self._awaits_answer:
             return False
         if error.remedy == Remedy.WAIT:
             if self._silence_ns != NEVER:
@@ -307,9 +309,11 @@ class ReportScheduler:
 
     def _on_rejected(self, now_ns: int) -> None:
         """Ask again; later and later where answers are rejected one after another and none brings a block."""
+        agent = self._agent
         if not self._awaits_answer or self._again_ns != NEVER:
             return  # nothing is missing, or this answer is counted already
-        agent = self._agent
+        if agent.rejected is Reason.SIGNATURE:
+            return  # it is not from the cloud, whose answer is still to come
         if agent.held > self._refused_held:
             self._refused = 0
         self._refused, self._refused_held = self._refused + 1, agent.held

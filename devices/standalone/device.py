@@ -43,6 +43,7 @@ from wire.mqtt.reconnection import connections
 from wire.mqtt.throttled_log import ThrottledLog
 from wire.no_answer import count_text, no_answer_text
 from wire.output_files import error_text
+from wire.signatures import check_json
 from wire.text import printable
 from wire.topics import MessageKind, TopicAddress, device_topic, fleet_topic, parse, subscription
 from wire.units import NS_PER_S
@@ -273,15 +274,19 @@ class RealDevice:
                 case TopicAddress(MessageKind.PEE, _, self._settings.device):
                     self._on_part(message.payload)
                 case TopicAddress(MessageKind.MODEL) if message.payload:
-                    self._on_notice(decode(message.payload, ModelNotice))
+                    self._on_notice(decode(self._checked(message), ModelNotice))
                 case TopicAddress(MessageKind.ERROR, _, self._settings.device):
-                    self._on_error(decode(message.payload, ErrorAnswer))
+                    self._on_error(decode(self._checked(message), ErrorAnswer))
                 case TopicAddress(MessageKind.CLOUD, replica=str(replica)) if message.payload:
                     self._on_cloud_status(replica, decode(message.payload, CloudStatus))
         except RemoteProtocolError as error:
             self.counts.refused[error.reason.value] += 1
             self._complaints.refused(error.reason.value, message.topic.value, str(error), time.monotonic())
         self._wake.set()
+
+    def _checked(self, message: Message) -> bytes:
+        """Return a message of the cloud, after a check of its signature where this device has keys."""
+        return check_json(message.payload, message.topic.value, self._settings.verify)
 
     def _on_notice(self, notice: ModelNotice) -> None:
         is_new = self._holder.on_notice(notice, time.monotonic_ns())
@@ -306,7 +311,7 @@ class RealDevice:
 
     def _on_part(self, payload: bytes) -> None:
         agent, model, held_bytes = self.agent, self.agent.model, self.agent.resident_bytes
-        receipt = self._holder.on_part(payload, time.monotonic_ns())
+        receipt = self._holder.on_part(payload, time.monotonic_ns(), self._topic(MessageKind.PEE))
         self.counts.parts += 1
         self.counts.receipts[receipt.value] += 1
         if receipt in (Receipt.REJECTED, Receipt.MISFIT):
@@ -384,6 +389,7 @@ class RealDevice:
             seq=seq,
             deltas=settings.deltas,
             capabilities=DeviceCapabilities(settings.max_part_bytes, codecs_known_here()),
+            verify=settings.verify,
         )
 
 

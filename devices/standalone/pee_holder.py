@@ -101,9 +101,9 @@ class PeeHolder:
         self._scheduler.on_model(now_ns)
         return True
 
-    def on_part(self, payload: bytes, now_ns: int) -> Receipt:
-        """Receive an update part."""
-        receipt = self.agent.receive(payload)
+    def on_part(self, payload: bytes, now_ns: int, topic: str = "") -> Receipt:
+        """Receive an update part that has come on *topic*."""
+        receipt = self.agent.receive(payload, topic)
         is_latest = receipt is not Receipt.REJECTED or self._may_answer_last(payload)
         self._scheduler.on_receipt(receipt, now_ns, is_latest=is_latest)
         return receipt

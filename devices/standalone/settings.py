@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devices.protocol.report_policy import SILENCE_JITTER
+from wire.signatures import Verify
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class DeviceSettings:
     """File of the items that its user meets, to learn from; another program appends to it."""
     names: Path | None = None
     """File of the catalogue of items, whose names go into the file of its PEE."""
+    verify: Verify | None = None
+    """The public keys of the cloud: what they have not signed is refused; None: there are none."""
     once: bool = False
     """End when it holds the PEE for its first budget."""
     give_up_s: float = 45.0

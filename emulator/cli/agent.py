@@ -24,7 +24,14 @@ from emulator.cli.options import (
     share_option,
     size_option,
 )
-from emulator.cli.service_options import BrokerUrl, FleetName, MetricsHost, MetricsPort
+from emulator.cli.service_options import (
+    BrokerUrl,
+    FleetName,
+    MetricsHost,
+    MetricsPort,
+    PublicKey,
+    verifying_function,
+)
 from emulator.processes.interrupts import SIGNALS
 from wire.errors import InputError
 from wire.event_loops import call_on_signals, run_event_loop
@@ -36,6 +43,7 @@ LOG: Final = logging.getLogger("peelfleet.agent")
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
+Interval = Annotated[Duration, duration_option("Time between two samples of the memory.")]
 MaxPart = Annotated[
     Bytes | None, size_option("Largest update part to ask for, where memory is short; default: any.")
 ]
@@ -61,14 +69,13 @@ def agent(
         Share, share_option("Without --budget: share of the available memory.")
     ] = default("0.01 %"),
     proc: Annotated[Path, path_option("The folder of `meminfo`.")] = Path("/proc"),
-    interval: Annotated[Duration, duration_option("Time between two samples of the memory.")] = default(
-        "5 s"
-    ),
+    interval: Interval = default("5 s"),
     retry_after: Annotated[Duration, duration_option("Time to wait for an answer.")] = default("30 s"),
     pee: Annotated[Path | None, path_option("Keep the PEE in this file, for `recommend`.")] = None,
     state: Annotated[Path | None, path_option("File of the saved state, for a restart.")] = None,
     max_part: MaxPart = None,
     deltas: Deltas = False,
+    public_key: PublicKey = None,
     interactions: Interactions = None,
     names: Names = None,
     metrics_port: MetricsPort = None,
@@ -101,6 +108,7 @@ def agent(
         state=state,
         max_part_bytes=int(max_part or 0),
         deltas=deltas,
+        verify=verifying_function(public_key),
         interactions=interactions,
         names=names,
         once=once,

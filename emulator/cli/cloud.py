@@ -33,12 +33,19 @@ from emulator.cli.options import (
     size_option,
     wrong,
 )
-from emulator.cli.service_options import BrokerUrl, MetricsHost, MetricsPort
+from emulator.cli.service_options import (
+    BrokerUrl,
+    MetricsHost,
+    MetricsPort,
+    SigningKey,
+    signing_function,
+)
 from emulator.processes.interrupts import SIGNALS
 from wire.errors import InputError
 from wire.event_loops import call_on_signals, run_event_loop
 from wire.mqtt.connection import Connection
 from wire.prometheus.http_server import Health, is_responsive, serve_metrics
+from wire.signatures import Sign
 from wire.topics import Role
 from wire.units import NS_PER_S, Bytes, Duration, Share
 
@@ -75,6 +82,7 @@ class CloudOptions:
     encoding: Literal["delta", "full"]
     full_if_delta_over: float
     retain_blocks: bool
+    sign: Sign | None
     max_queue: int
     max_rate: float
     coalesce: bool
@@ -105,6 +113,7 @@ def cloud(
     retain_blocks: Annotated[
         bool, typer.Option(help="Leave every layer's blocks on a topic of its own, for shared delivery.")
     ] = False,
+    signing_key: SigningKey = None,
     max_queue: Annotated[int, typer.Option(min=1, help="Devices with a report that waits.")] = 10_000,
     max_rate: Annotated[
         float,
@@ -133,6 +142,7 @@ def cloud(
     options = CloudOptions(
         stores=store, broker=broker, fleet=fleet, replica=replica, max_payload=max_payload,
         encoding=encoding, full_if_delta_over=full_if_delta_over, retain_blocks=retain_blocks,
+        sign=signing_function(signing_key),
         max_queue=max_queue, max_rate=max_rate, coalesce=coalesce, persistent=persistent,
         grace_s=grace / NS_PER_S, metrics_port=metrics_port, metrics_host=metrics_host,
         until_stdin_closes=until_stdin_closes,
@@ -158,6 +168,7 @@ def serve_stores(options: CloudOptions) -> None:
         shared=options.replica is not None,
         replica=options.replica or "main",
         retain_blocks=options.retain_blocks,
+        sign=options.sign,
         limits=AdmissionLimits(
             options.max_queue,
             rate=options.max_rate,

@@ -86,6 +86,7 @@ VERBS: Final[Mapping[str, Verb | Family]] = {
     "gather": Verb("emulator.cli.gather", Panel.SERVICE),
     "agent": Verb("emulator.cli.agent", Panel.SERVICE),
     "conformance": Verb("emulator.cli.conformance", Panel.SERVICE),
+    "signing-key": Verb("emulator.cli.signing_key", Panel.SERVICE),
     "broker": Family(
         "Run a broker, or set one up for a test fleet, and care for its users.",
         Panel.SERVICE,

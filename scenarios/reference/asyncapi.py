@@ -129,6 +129,7 @@ _PARAMETERS: dict[str, tuple[str, tuple[str, ...]]] = {
 _FIELDS = {
     "crc32": "checksum, eight hexadecimal digits, at a fixed place: protocol.md",
     "seq": "the report that this answers, at a fixed place; 0 in a layer's part",
+    "signature": "of a cloud that signs, at a fixed place: protocol.md, under Signatures",
     "model": "model version",
     "group": "user group",
     "first": "place in the ranking, from 0, of the part's first block",
@@ -145,6 +146,11 @@ _TENSORS = {
     "sizes": ("B", "where the codec is planes or coded: bytes of each block in `data`"),
     "data": ("bytes", "the blocks' numbers, end to end, in the same order"),
     "delta": ("bytes", "in a delta: turns the blocks of another version into those of this one"),
+}
+_SIGNATURE = {
+    "description": "Of a cloud that signs, the last field: protocol.md, under Signatures.",
+    "type": "string",
+    "pattern": "^[0-9a-f]{128}$",
 }
 
 
@@ -304,6 +310,8 @@ def _schemas() -> Json:
             schema["properties"][name] = {"description": words[name].replace("``", "`"), **whole, **field}
         if cls is not Geometry:
             schema["additionalProperties"] = True
+    for signed in (ModelNotice, ErrorAnswer):
+        schemas[signed.__name__]["properties"]["signature"] = _SIGNATURE
     schemas[Codec.__name__]["description"] = "How numbers are stored: protocol.md, under Blocks."
     schemas[Score.__name__]["description"] = "How a score is made: protocol.md, under Ranking."
     return {name: schemas[name] for name in sorted(schemas)}

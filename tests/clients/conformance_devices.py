@@ -127,14 +127,14 @@ def relabelled(payload: bytes, change: Callable[[Layout], dict[str, Any]]) -> by
 class StaleTakingAgent(Agent):
     """Takes in answers to whichever report."""
 
-    def receive(self, payload: bytes) -> Receipt:
+    def receive(self, payload: bytes, topic: str = "") -> Receipt:
         try:
             number = peek(payload)[0]
         except RemoteProtocolError:
             number = self.seq
         last, self.seq = self.seq, number
         try:
-            return super().receive(payload)
+            return super().receive(payload, topic)
         finally:
             self.seq = last
 
@@ -154,11 +154,11 @@ class OverBudgetDevice(FaultlessDevice):
 class DamageTakingAgent(Agent):
     """Takes in parts with a wrong checksum."""
 
-    def receive(self, payload: bytes) -> Receipt:
+    def receive(self, payload: bytes, topic: str = "") -> Receipt:
         start = 8 + int.from_bytes(payload[:8], "little")
         header, data = payload[8:start], payload[start:]
         checksum = zlib.crc32(header[:26] + b"00000000" + header[34:], zlib.crc32(data))
-        return super().receive(payload[:34] + b"%08x" % checksum + payload[42:])
+        return super().receive(payload[:34] + b"%08x" % checksum + payload[42:], topic)
 
 
 class DamageTakingDevice(FaultlessDevice):
@@ -168,8 +168,8 @@ class DamageTakingDevice(FaultlessDevice):
 class GapTakingAgent(Agent):
     """Appends a part wherever it belongs."""
 
-    def receive(self, payload: bytes) -> Receipt:
-        return super().receive(relabelled(payload, lambda part: {"first": min(part.first, self.held)}))
+    def receive(self, payload: bytes, topic: str = "") -> Receipt:
+        return super().receive(relabelled(payload, lambda part: {"first": min(part.first, self.held)}), topic)
 
 
 class GapTakingDevice(FaultlessDevice):
@@ -229,9 +229,9 @@ class ResignedDevice(FaultlessDevice):
 class HoardingAgent(Agent):
     """Keeps blocks beyond the target of an answer."""
 
-    def receive(self, payload: bytes) -> Receipt:
+    def receive(self, payload: bytes, topic: str = "") -> Receipt:
         return super().receive(
-            relabelled(payload, lambda part: {"target": self.held} if self._keeps(part) else {})
+            relabelled(payload, lambda part: {"target": self.held} if self._keeps(part) else {}), topic
         )
 
     def _keeps(self, part: Layout) -> bool:
@@ -245,9 +245,9 @@ class HoardingDevice(FaultlessDevice):
 class GroupMixingAgent(Agent):
     """Takes in parts of other users' groups."""
 
-    def receive(self, payload: bytes) -> Receipt:
+    def receive(self, payload: bytes, topic: str = "") -> Receipt:
         return super().receive(
-            relabelled(payload, lambda part: {} if part.introduces else {"group": self.group})
+            relabelled(payload, lambda part: {} if part.introduces else {"group": self.group}), topic
         )
 
 

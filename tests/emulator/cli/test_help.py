@@ -12,7 +12,7 @@ PANELS = {
     "Experiments": ["play", "ui", "run", "sweep", "compare", "evaluate", "replay", "diff", "report"],
     "Scenarios and traces": ["init", "validate", "scenarios", "plugins", "trace"],
     "Models": ["train", "pee", "catalogue", "fold-in", "recommend"],
-    "Services and devices": ["cloud", "devices", "gather", "agent", "conformance", "broker"],
+    "Services and devices": ["cloud", "devices", "gather", "agent", "conformance", "signing-key", "broker"],
 }
 
 
