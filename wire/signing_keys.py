@@ -37,6 +37,11 @@ def new_key_pair() -> SigningKeyPair:
     )
 
 
+def new_signing_function() -> Sign:
+    """Return a function that signs with a new private key."""
+    return Ed25519PrivateKey.generate().sign
+
+
 def read_signing_key(path: Path) -> Sign:
     """Return the function that signs with the private key in a file.
 

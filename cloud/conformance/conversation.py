@@ -15,8 +15,10 @@ from cloud.conformance.trial_model import TrialModel
 from cloud.conformance.verdicts import ConformanceVerdicts, LoggedMessage
 from wire.errors import RemoteProtocolError
 from wire.messages import PROTOCOL, BudgetReport, CloudStatus, ErrorAnswer, Status, decode, encode
+from wire.signatures import Sign, sign_json, sign_part
 from wire.topics import MessageKind
 from wire.units import NS_PER_S
+from wire.update_part import decode_part
 
 Result = TypeVar("Result")
 Steps = Generator[int, None, Result]
@@ -46,6 +48,43 @@ class ConformanceSettings:
     """True if the owner's command can start the device again with another budget."""
 
 
+@dataclass(frozen=True)
+class TrialSignatures:
+    """Signatures of the test's messages, for a device that has the public key."""
+
+    sign: Sign
+    other: Sign
+    """Signs with a key that the device does not have."""
+    topic: Callable[[MessageKind], str]
+    """Returns the topic of a message to the device."""
+
+    def right(self, kind: MessageKind, payload: bytes) -> bytes:
+        """Return a message as the cloud signs it."""
+        return self._signed(kind, payload, self.topic(kind), self.sign)
+
+    def wrong(self, kind: MessageKind, payload: bytes) -> list[bytes]:
+        """Return a message without a signature, with another key's, and with that for another topic."""
+        topic = self.topic(kind)
+        return [
+            payload,
+            self._signed(kind, payload, topic, self.other),
+            self._signed(kind, payload, f"{topic}s", self.sign),
+        ]
+
+    def _signed(self, kind: MessageKind, payload: bytes, topic: str, sign: Sign) -> bytes:
+        if kind is not MessageKind.PEE:
+            return sign_json(payload, topic, sign)
+        try:
+            decode_part(payload)
+        except RemoteProtocolError:  # a case sends what is damaged: with a new checksum it would not be
+            return payload
+        return sign_part(payload, topic, sign)
+
+
+SIGNED: Final = (MessageKind.MODEL, MessageKind.PEE, MessageKind.ERROR)
+"""The kinds of messages that a cloud signs."""
+
+
 class Order(NamedTuple):
     """Something for the driver to do: publish a message of a kind, `SET_BUDGET` or `RESTART`."""
 
@@ -71,10 +110,14 @@ class DeviceConversation:
     Args:
         settings: times and abilities.
         prefix: begins the names of the model versions; new for each test, since equal names mean equal bytes.
+        signatures: sign the messages; None: they are not signed.
     """
 
-    def __init__(self, settings: ConformanceSettings, prefix: str) -> None:
+    def __init__(
+        self, settings: ConformanceSettings, prefix: str, signatures: TrialSignatures | None = None
+    ) -> None:
         self.settings = settings
+        self.signatures = signatures
         self.verdicts = ConformanceVerdicts()
         self.now_ns = 0
         self.report_ns = 0
@@ -110,7 +153,13 @@ class DeviceConversation:
         return orders
 
     def send(self, kind: str, payload: bytes) -> None:
-        """Give an order."""
+        """Give an order; a message is signed, if there is a key."""
+        if self.signatures is not None and kind in SIGNED:
+            payload = self.signatures.right(MessageKind(kind), payload)
+        self.send_as_it_is(kind, payload)
+
+    def send_as_it_is(self, kind: str, payload: bytes) -> None:
+        """Give an order whose message has the signature that it has, or none."""
         self._log.append(LoggedMessage(self.now_ns, "cloud", kind, payload))
         self._orders.append(Order(kind, payload))
 

@@ -14,6 +14,7 @@ from cloud.conformance.conversation import (
     ConformanceTest,
     DeviceConversation,
     Order,
+    TrialSignatures,
 )
 from cloud.conformance.session_cases import CASES
 from cloud.conformance.verdicts import ConformanceVerdicts
@@ -22,6 +23,7 @@ from wire.messages import CloudStatus, ModelNotice, decode
 from wire.mqtt.client import Client, Message, MqttError, describe, new_client, publish, subscribe
 from wire.mqtt.connection import Connection
 from wire.mqtt.retained import read_retained
+from wire.signatures import Sign
 from wire.topics import TABLE, MessageKind, cloud_topic, device_topic, fleet_topic, parse
 from wire.units import NS_PER_S
 
@@ -61,15 +63,25 @@ class DeviceUnderTest:
 
 
 async def judge_device(
-    connection: Connection, device: DeviceUnderTest, settings: ConformanceSettings
+    connection: Connection,
+    device: DeviceUnderTest,
+    settings: ConformanceSettings,
+    signing: tuple[Sign, Sign] | None = None,
 ) -> ConformanceVerdicts:
     """Play all cases against a device, and return the verdicts.
+
+    Args:
+        connection: the broker, and the login of a cloud.
+        device: the device.
+        settings: times and abilities.
+        signing: sign with the key that the device knows, and with another one; None: nothing is signed.
 
     Raises:
         InputError: another cloud serves the fleet, or the device's budget does not suit a test.
         RunError: the broker or a command fails.
     """
-    talk = DeviceConversation(settings, f"{PREFIX}{time.time_ns() // 1_000_000}")
+    signatures = None if signing is None else TrialSignatures(*signing, device.topic)
+    talk = DeviceConversation(settings, f"{PREFIX}{time.time_ns() // 1_000_000}", signatures)
     try:
         _check_free(await read_retained(connection, device.fleet), device.fleet)
         arrived = asyncio.Event()

@@ -15,6 +15,7 @@ from cloud.conformance.conversation import (
     Steps,
 )
 from cloud.conformance.refusal_cases import REFUSALS
+from cloud.conformance.signature_cases import FORGERIES
 from cloud.conformance.trial_model import TrialModel
 from wire.errors import InputError
 from wire.messages import PROTOCOL, encode
@@ -236,6 +237,7 @@ CASES: Final[tuple[Case, ...]] = (
     error_restart,
     error_wait,
     error_too_late,
+    *FORGERIES,
     silence,
     last_state,
 )

@@ -35,6 +35,7 @@ RULES: Final[dict[str, str]] = {
     "R31": "refuses a notice whose geometry it does not know",
     "R32": "does what an error answer asks for",
     "R33": "names capabilities only to a cloud that knows them",
+    "R36": "refuses what the cloud has not signed, and waits on for its answer",
 }
 """The rules that are checked, and the behaviour that is looked for."""
 
@@ -49,7 +50,6 @@ NOT_CHECKED: Final[dict[str, str]] = {
     "R30": "no layers are retained",
     "R34": "no part above the size that the device has named is sent",
     "R35": "names of items are not on the wire",
-    "R36": "messages of the test are not signed",
 }
 """The other rules of the page, and the reason for which they are not checked."""
 

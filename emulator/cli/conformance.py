@@ -11,7 +11,13 @@ from cloud.conformance.session_cases import check_settings
 from cloud.conformance.verdicts import NOT_CHECKED, RULES, ConformanceVerdicts, RuleOutcome
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
 from emulator.cli.options import default, duration_option, name_option, path_option, quiet_option
-from emulator.cli.service_options import BrokerUrl, FleetName
+from emulator.cli.service_options import (
+    BrokerUrl,
+    FleetName,
+    SigningKey,
+    other_signing_function,
+    signing_function,
+)
 from emulator.exports.conformance_files import conformance_json, conformance_junit
 from wire.event_loops import run_event_loop
 from wire.output_files import write_with_folder
@@ -44,6 +50,7 @@ def conformance(
         Duration, duration_option("The device's first wait for an answer, without what it draws.")
     ] = default("30 s"),
     start: Annotated[Duration, duration_option("Longest time to the first report.")] = default("1 min"),
+    signing_key: SigningKey = None,
     json: Annotated[Path | None, path_option("Write the verdicts into this file, as JSON.")] = None,
     junit: Annotated[Path | None, path_option("Write them as JUnit XML.")] = None,
     quiet: Annotated[bool, quiet_option("Print the rules that failed, and the last line.")] = False,
@@ -61,7 +68,9 @@ def conformance(
     )
     check_settings(settings)
     connection = broker.connection(Role.CLOUD, f"conformance:{fleet}.{device}")
-    verdicts = run_event_loop(judge_device(connection, tested, settings))
+    sign = signing_function(signing_key)
+    signing = None if sign is None else (sign, other_signing_function())
+    verdicts = run_event_loop(judge_device(connection, tested, settings, signing))
     for line in verdict_lines(verdicts, quiet=quiet):
         typer.echo(line)
     if json is not None:

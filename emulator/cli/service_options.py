@@ -51,6 +51,13 @@ def signing_function(path: Path | None) -> Sign | None:
     return read_signing_key(path)
 
 
+def other_signing_function() -> Sign:
+    """Return a function that signs with a key that nobody knows."""
+    from wire.signing_keys import new_signing_function
+
+    return new_signing_function()
+
+
 def verifying_function(path: Path | None) -> Verify | None:
     """Return the function that verifies with the public keys in a file; None without one.
 

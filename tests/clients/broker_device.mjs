@@ -1,12 +1,13 @@
 // The JavaScript client as a device on a real broker, for `peelfleet conformance`: its budget is a thousandth of
 // MemAvailable in a file. With a small MQTT 3.1.1 client in place of MQTT.js, which is not installed here.
 //
-//   node broker_device.mjs HOST PORT PASSWORD MEMINFO
+//   node broker_device.mjs HOST PORT PASSWORD MEMINFO PUBLIC-KEY
 import { EventEmitter } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect as openSocket } from "node:net";
 
 import { Connection } from "../../clients/js/src/connection.js";
+import { readPublicKeys } from "../../clients/js/src/index.js";
 
 const [CONNACK, PUBLISH, PUBACK, SUBACK] = [2, 3, 4, 9];
 
@@ -95,7 +96,7 @@ class MqttClient extends EventEmitter {
   }
 }
 
-const [host, port, password, meminfo] = process.argv.slice(2);
+const [host, port, password, meminfo, publicKey] = process.argv.slice(2);
 const budget = () => Math.floor((Number(/MemAvailable: (\d+)/.exec(readFileSync(meminfo))[1]) * 1024) / 1000);
 const connection = new Connection((url, options) => new MqttClient(url, options), {
   url: `mqtt://${host}:${port}`,
@@ -104,6 +105,7 @@ const connection = new Connection((url, options) => new MqttClient(url, options)
   password,
   user: 3,
   maxPart: 16_384,
+  publicKeys: await readPublicKeys(readFileSync(publicKey, "utf8")),
   schedule: { retryMs: 5000 },
   on: (event) => console.log(JSON.stringify(event)),
 });

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.conformance.conversation import (
     RESTART,
@@ -14,6 +15,7 @@ from cloud.conformance.conversation import (
     ConformanceSettings,
     ConformanceTest,
     DeviceConversation,
+    TrialSignatures,
 )
 from cloud.conformance.session_cases import CASES
 from cloud.conformance.verdicts import ConformanceVerdicts
@@ -22,7 +24,7 @@ from devices.protocol.block_prefix import BlockCache
 from devices.protocol.capabilities import DeviceCapabilities
 from devices.standalone.pee_holder import PeeHolder
 from devices.standalone.settings import DeviceSettings
-from wire.errors import RemoteProtocolError
+from wire.errors import Reason, RemoteProtocolError
 from wire.messages import (
     BudgetReport,
     CloudStatus,
@@ -32,11 +34,13 @@ from wire.messages import (
     decode,
     encode,
 )
+from wire.signatures import check_json
 from wire.topics import MessageKind
 from wire.update_part import Layout, build_body, decode_part, encode_part, peek
 
 PAGES = Path(__file__).parents[2] / "docs"
 BUDGET = 4000
+KEY, OTHER_KEY = (Ed25519PrivateKey.from_private_bytes(bytes([number] * 32)) for number in (1, 2))
 STEP_NS = 1_000_000
 """Time from a message to what comes of it."""
 
@@ -48,7 +52,8 @@ class FaultlessDevice:
     holder_class: type[PeeHolder] = PeeHolder
     retry_s = 30.0
 
-    def __init__(self, *, group: int | None = None, max_part: int = 0) -> None:
+    def __init__(self, *, group: int | None = None, max_part: int = 0, has_key: bool = False) -> None:
+        self.verify = verify if has_key else None
         cache = self.cache = BlockCache()
         user = 3 if group is None else None
         settings = DeviceSettings("lab", "phone-1", user, group, retry_s=self.retry_s)
@@ -58,6 +63,7 @@ class FaultlessDevice:
             group=group,
             seq=100,
             capabilities=DeviceCapabilities(max_part_bytes=max_part) if max_part else None,
+            verify=self.verify,
         )
         self.holder = self.holder_class(settings, cache, self.agent, None, random.Random(17).random)
         self.holder.set_budget(BUDGET, 0)
@@ -72,11 +78,11 @@ class FaultlessDevice:
         """Take in a message of the cloud."""
         try:
             if kind == MessageKind.PEE:
-                self.holder.on_part(payload, now_ns)
+                self.holder.on_part(payload, now_ns, topic(MessageKind.PEE))
             elif kind == MessageKind.MODEL:
-                self.on_notice(payload, now_ns)
+                self.on_notice(check_json(payload, topic(MessageKind.MODEL), self.verify), now_ns)
             elif kind == MessageKind.ERROR:
-                self.holder.on_error(decode(payload, ErrorAnswer), now_ns)
+                self.on_error(check_json(payload, topic(MessageKind.ERROR), self.verify), now_ns)
             elif kind == MessageKind.CLOUD:
                 self.holder.on_cloud_status("conformance", decode(payload, CloudStatus))
         except RemoteProtocolError:
@@ -95,6 +101,10 @@ class FaultlessDevice:
         """Take in a model notice."""
         self.holder.on_notice(decode(payload, ModelNotice), now_ns)
 
+    def on_error(self, payload: bytes, now_ns: int) -> None:
+        """Take in an error."""
+        self.holder.on_error(decode(payload, ErrorAnswer), now_ns)
+
     def set_budget(self, budget_bytes: int, now_ns: int) -> None:
         """Do what the owner's command does."""
         self.holder.set_budget(budget_bytes, now_ns)
@@ -109,6 +119,16 @@ class FaultlessDevice:
         """Return the reports that are due."""
         due = self.holder.next_report(now_ns)
         return [] if due is None else [due[1]]
+
+
+def topic(kind: MessageKind) -> str:
+    """Return the topic of a message to the device."""
+    return f"peel/1/lab/phone-1/{kind}"
+
+
+def verify(signature: bytes, covered: bytes) -> bool:
+    """Know the cloud's key: Ed25519 gives one signature for one text."""
+    return signature == KEY.sign(covered)
 
 
 def relabelled(payload: bytes, change: Callable[[Layout], dict[str, Any]]) -> bytes:
@@ -315,10 +335,45 @@ class HastyDevice(FaultlessDevice):
         self.holder.on_connected(now_ns)
 
 
+class KeylessDevice(FaultlessDevice):
+    """Takes in what anybody sends, though it has a key."""
+
+    def __init__(self) -> None:
+        super().__init__(has_key=True)
+        self.verify = self.agent.verify = None
+
+
+class SignatureReportingDevice(FaultlessDevice):
+    """Refuses a part that is not signed, and reports at once, as for a damaged one."""
+
+    def __init__(self) -> None:
+        super().__init__(has_key=True)
+
+    def receive(self, kind: str, payload: bytes, now_ns: int) -> None:
+        super().receive(kind, payload, now_ns)
+        if kind == MessageKind.PEE and self.agent.rejected is Reason.SIGNATURE:
+            self.agent.rejected = None
+            self.holder.on_connected(now_ns)
+
+
+class OldErrorDevice(FaultlessDevice):
+    """Does what a signed error without a number asks for."""
+
+    def __init__(self) -> None:
+        super().__init__(has_key=True)
+
+    def on_error(self, payload: bytes, now_ns: int) -> None:
+        self.agent.verify = None
+        super().on_error(payload, now_ns)
+        self.agent.verify = verify
+
+
 def verdicts_on(device: FaultlessDevice, *, has_hooks: bool = True) -> ConformanceVerdicts:
     """Play all cases against *device* in virtual time, and return the verdicts."""
     settings = ConformanceSettings(sets_budget=has_hooks, restarts=has_hooks)
-    talk = DeviceConversation(settings, "t")
+    signs = device.agent.verify is not None or isinstance(device, KeylessDevice)
+    signatures = TrialSignatures(KEY.sign, OTHER_KEY.sign, topic) if signs else None
+    talk = DeviceConversation(settings, "t", signatures)
     test, now_ns = ConformanceTest(talk, CASES), 0
     talk.on_message(MessageKind.STATUS, encode(Status(online=True, reason="start")), 0)
     while test.deadline_ns is not None:

@@ -1,13 +1,17 @@
 // The JavaScript client behind a pipe: each line of the input is a call, each line of the output its result.
 import { createInterface } from "node:readline";
 
-import { Catalogue, Device, Geometry, BlockTable, ReportScheduler, readCloudStatus, readError, readNotice } from "../../clients/js/src/index.js";
+import {
+  BlockTable, Catalogue, Device, Geometry, ReportScheduler, isSignedJson, isSignedPart, readCloudStatus, readError,
+  readNotice, readPublicKeys,
+} from "../../clients/js/src/index.js";
 import { PlaneCell } from "../../clients/js/src/planes.js";
 
 const bytes = (text) => new Uint8Array(Buffer.from(text, "base64"));
 let device;
 let scheduler;
 let cell;
+let keys = [];
 
 const calls = {
   cell({ rows, columns }) {
@@ -32,6 +36,11 @@ const calls = {
     device = new Device(options);
     scheduler = new ReportScheduler(device, { leastIntervalMs: 0, draw: () => 0.5 });
   },
+  async keys({ pem }) {
+    keys = await readPublicKeys(pem);
+  },
+  signed_json: ({ payload, topic }) => isSignedJson(bytes(payload), topic, keys),
+  signed_part: ({ payload, topic }) => isSignedPart(bytes(payload), topic, keys),
   device_seq({ seq }) {
     device.seq = seq;
   },
@@ -47,17 +56,20 @@ const calls = {
     return state();
   },
   report: () => device.report(),
-  receive: ({ payload }) => ({ receipt: device.receive(bytes(payload)), reason: device.rejected, ...state() }),
+  receive: ({ payload, isSigned }) => {
+    const receipt = device.receive(bytes(payload), isSigned);
+    return { receipt, reason: device.rejected, ...state() };
+  },
   named: ({ text, count }) => new Catalogue(text).name(device, device.recommend(count)),
   recommend: ({ count }) => device.recommend(count).map(({ item }) => item),
-  at({ event, nowMs, argument }) {
+  at({ event, nowMs, argument, isSigned }) {
     const events = {
       connected: () => scheduler.onConnected(nowMs),
       disconnected: () => scheduler.onDisconnected(),
       budget: () => scheduler.onBudget(argument, nowMs),
       user: () => scheduler.onUser(argument, nowMs),
       notice: () => scheduler.onNotice(readNotice(bytes(argument)), nowMs),
-      part: () => scheduler.onPart(bytes(argument), nowMs),
+      part: () => scheduler.onPart(bytes(argument), nowMs, isSigned),
       error: () => scheduler.onError(readError(bytes(argument)), nowMs),
       time: () => {},
     };
@@ -77,7 +89,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { call, ...options } = JSON.parse(line);
   let answer;
   try {
-    answer = { result: calls[call](options) ?? null };
+    answer = { result: (await calls[call](options)) ?? null };
   } catch (error) {
     answer = { error: String(error.stack) };
   }

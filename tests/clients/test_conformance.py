@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from cloud.conformance.conversation import ConformanceSettings
 from cloud.conformance.session_cases import check_settings
@@ -35,15 +36,15 @@ def lines(verdicts: ConformanceVerdicts) -> str:
 
 @pytest.mark.parametrize("options", [{}, {"group": 3}, {"max_part": 8192}], ids=["user", "group", "max_part"])
 def test_our_device_core_passes_every_rule(options: dict[str, int]) -> None:
-    verdicts = verdicts_on(FaultlessDevice(**options))
+    verdicts = verdicts_on(FaultlessDevice(has_key=True, **options))
     assert outcomes(verdicts) == {"passed": list(RULES)}, lines(verdicts)
 
 
 def test_what_needs_the_owners_commands_does_not_apply_without_them() -> None:
     verdicts = verdicts_on(FaultlessDevice(), has_hooks=False)
     assert outcomes(verdicts) == {
-        "passed": [rule for rule in RULES if rule not in ("R10", "R11", "R15")],
-        "not applicable": ["R10", "R11", "R15"],
+        "passed": [rule for rule in RULES if rule not in ("R10", "R11", "R15", "R36")],
+        "not applicable": ["R10", "R11", "R15", "R36"],
     }, lines(verdicts)
 
 
@@ -65,6 +66,9 @@ FAULTS: dict[type[FaultlessDevice], list[str]] = {
     devices.StrictDevice: ["R28"],
     devices.TrustingDevice: ["R31"],
     devices.HastyDevice: ["R4"],
+    devices.KeylessDevice: ["R36"],
+    devices.SignatureReportingDevice: ["R36"],
+    devices.OldErrorDevice: ["R36"],
 }
 """The rules that a device with a fault breaks."""
 
@@ -97,7 +101,7 @@ def test_files_for_ci_say_what_the_terminal_says() -> None:
         "R22  failed         refuses parts beyond a gap: it must hold 2 blocks of 't-21', "
         "and reports 3 of 't-21'"
     ]
-    assert shown[-1].startswith("21 passed, 1 failed, 3 not applicable; not checked: R1, R2,")
+    assert shown[-1].startswith("21 passed, 1 failed, 4 not applicable; not checked: R1, R2,")
     found = json.loads(conformance_json("phone-1", verdicts))
     by_rule = {each["rule"]: each for each in found["rules"]}
     assert (found["device"], found["passed"], list(by_rule)) == ("phone-1", False, list(RULES))
@@ -105,7 +109,7 @@ def test_files_for_ci_say_what_the_terminal_says() -> None:
     assert any("first 3, 1 blocks, target 5" in message for message in by_rule["R22"]["messages"])
     suite = ET.fromstring(conformance_junit("phone-1", verdicts))
     assert suite.attrib == {
-        "name": "conformance.phone-1", "tests": "25", "failures": "1", "errors": "0", "skipped": "3",
+        "name": "conformance.phone-1", "tests": "26", "failures": "1", "errors": "0", "skipped": "4",
     }  # fmt: skip
     (failure,) = suite.iter("failure")
     assert failure.attrib["message"] == by_rule["R22"]["reason"]
@@ -130,14 +134,22 @@ def test_every_rule_of_the_page_is_checked_or_named_as_not_checked() -> None:
     assert sorted([*RULES, *NOT_CHECKED]) == sorted(given)
 
 
+PUBLIC_PEM = (
+    devices.KEY.public_key()
+    .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    .decode()
+)
+
+
 class NodeDevice(FaultlessDevice):
     """The JavaScript client's device and scheduler."""
 
     def __init__(self, node: Any) -> None:  # Any: a process that answers by JSON
-        super().__init__()
+        super().__init__(has_key=True)
         self.node, self.due = node, list[bytes]()
         self.next_ns = 2**63 - 1
-        node.call("device", user=3, seq=100)
+        node.call("device", user=3, seq=100, hasKeys=True)
+        node.call("keys", pem=PUBLIC_PEM)
         self.tell("budget", 0, devices.BUDGET)
         self.tell("connected", 0)
 
@@ -145,8 +157,10 @@ class NodeDevice(FaultlessDevice):
     def next_deadline_ns(self) -> int:
         return self.next_ns
 
-    def tell(self, event: str, now_ns: int, argument: object = None) -> None:
-        found = self.node.call("at", event=event, nowMs=now_ns / 1e6, argument=argument)
+    def tell(self, event: str, now_ns: int, argument: object = None, *, is_signed: bool = False) -> None:
+        found = self.node.call(
+            "at", event=event, nowMs=now_ns / 1e6, argument=argument, isSigned=is_signed
+        )  # fmt: skip
         self.next_ns = 2**63 - 1 if found["nextMs"] is None else int(found["nextMs"] * 1e6) + 1000
         if found["report"] is not None:
             self.due.append(json.dumps(found["report"]).encode())
@@ -156,8 +170,12 @@ class NodeDevice(FaultlessDevice):
             self.node.call("cloud", payload=payload)
             return
         events = {MessageKind.PEE: "part", MessageKind.MODEL: "notice", MessageKind.ERROR: "error"}
+        check = "signed_part" if kind == MessageKind.PEE else "signed_json"
+        is_signed = self.node.call(check, payload=payload, topic=devices.topic(MessageKind(kind)))
+        if kind != MessageKind.PEE and not is_signed:
+            return  # as its connection does
         try:
-            self.tell(events[MessageKind(kind)], now_ns, payload)
+            self.tell(events[MessageKind(kind)], now_ns, payload, is_signed=is_signed)
         except AssertionError:  # the client throws at what it refuses, and its connection catches it
             assert kind == MessageKind.MODEL
 
@@ -184,7 +202,7 @@ def test_the_javascript_client_passes_every_rule() -> None:
 
 
 def test_the_table_of_clients_is_what_the_tests_find() -> None:
-    core = verdicts_on(FaultlessDevice())
+    core = verdicts_on(FaultlessDevice(has_key=True))
     assert column_of_page("device core") == {rule: each.outcome for rule, each in core.by_rule.items()}
 
 

@@ -17,6 +17,7 @@ from broker_config.endpoint import Credentials, Endpoint
 from broker_config.launch import launch_broker
 from cloud.conformance.verdicts import RULES
 from emulator.cli.exit_statuses import THRESHOLD_BROKE
+from emulator.cli.signing_key import signing_key
 from tests.clients.conformance_devices import PAGES, column_of_page
 from tests.served import PASSWORD
 from wire.topics import Role
@@ -63,6 +64,7 @@ def verdicts_on_broker(folder: Path, device: Callable[[Endpoint, Path], str]) ->
     """
     proc = folder / "proc"
     proc.mkdir()
+    signing_key(folder / "key")
     roles = {Role.CLOUD: Credentials("_cloud", "secret")}
     with launch_broker("mosquitto", devices={"d1": PASSWORD}, credentials=roles) as broker:
         write_script(folder / "set-budget", SET_BUDGET.format(proc=proc))
@@ -72,7 +74,7 @@ def verdicts_on_broker(folder: Path, device: Callable[[Endpoint, Path], str]) ->
             time.sleep(2.0)
             words = command(
                 broker.endpoint.url, "--budget-command", f"{folder}/set-budget {{bytes}}",
-                "--restart-command", f"{folder}/restart {{bytes}}", *TIMES,
+                "--restart-command", f"{folder}/restart {{bytes}}", "--signing-key", f"{folder}/key", *TIMES,
                 "--json", f"{folder}/verdicts.json", "--junit", f"{folder}/verdicts.xml",
             )  # fmt: skip
             done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
@@ -90,7 +92,7 @@ def test_the_agent_passes_every_rule(tmp_path: Path) -> None:
         return (
             f"{sys.executable} -m emulator.cli agent --broker '{url}' --fleet conformance --device d1 "
             f"--user 3 --budget-share '0.1 %' --proc {proc} --interval '100 ms' --retry-after '5 s' "
-            f"--max-part 16KiB --state {tmp_path}/state"
+            f"--max-part 16KiB --state {tmp_path}/state --public-key {tmp_path}/key.pub"
         )
 
     verdicts = verdicts_on_broker(tmp_path, agent)
@@ -104,7 +106,9 @@ def test_the_javascript_client_passes_every_rule(tmp_path: Path) -> None:
 
     def client(endpoint: Endpoint, proc: Path) -> str:
         program = Path(__file__).with_name("broker_device.mjs")
-        return f"{node} {program} {endpoint.host} {endpoint.port} '{PASSWORD}' {proc}/meminfo"
+        return (
+            f"{node} {program} {endpoint.host} {endpoint.port} '{PASSWORD}' {proc}/meminfo {tmp_path}/key.pub"
+        )
 
     assert verdicts_on_broker(tmp_path, client) == column_of_page("`clients/js`")
 
@@ -146,4 +150,4 @@ def test_a_device_that_is_not_there_fails_the_first_rule() -> None:
         "R8   failed         reports when it is connected and the notice is there: no report came after the "
         "notice: is the device connected, with this name and fleet?"
     )
-    assert last.startswith("0 passed, 1 failed, 24 not applicable; not checked: R1, R2,")
+    assert last.startswith("0 passed, 1 failed, 25 not applicable; not checked: R1, R2,")

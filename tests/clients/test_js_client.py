@@ -25,8 +25,11 @@ from tests.protocol_examples import FIRST, FIRST_SEQ, FOLDER, GROWTH, SHRINK, ST
 from tests.worlds import a_store
 from wire.blocks import block_offsets
 from wire.codecs import Codec
+from wire.errors import RemoteProtocolError
 from wire.geometry import Geometry
 from wire.messages import ErrorAnswer, encode
+from wire.signatures import check_json, check_part
+from wire.signing_keys import read_public_keys
 from wire.update_part import decode_part
 
 OTHER = other_version()
@@ -310,3 +313,68 @@ def test_a_device_names_what_it_recommends_by_the_catalogue_of_its_own_version(j
     ]
     other = encode_catalogue(OTHER.version, ids, titles).decode()
     assert [set(each) for each in js.call("named", text=other, count=3)] == [{"item", "score"}] * 3
+
+
+TOPICS = {
+    "model": "peel/1/lab/model",
+    "error": "peel/1/lab/phone-1/error",
+    "layer": f"peel/1/lab/blocks/{STORE.version}/0/1",
+}
+PEE = "peel/1/lab/phone-1/pee"
+SIGNED = sorted(path for path in FOLDER.glob("signed/**/*") if path.suffix in (".json", ".safetensors"))
+
+
+def is_signed(js: NodeClient, payload: bytes, topic: str) -> bool:
+    """Return what both languages say of a signature; they must agree."""
+    is_json = topic.endswith(("/model", "/error"))
+    verify = read_public_keys(FOLDER / "signed" / "public-key.pem")
+    try:
+        (check_json if is_json else check_part)(payload, topic, verify)
+        ours = True
+    except RemoteProtocolError:
+        ours = False
+    theirs = js.call("signed_json" if is_json else "signed_part", payload=payload, topic=topic)
+    assert theirs is ours, payload
+    return bool(ours)
+
+
+@pytest.fixture(scope="module")
+def keyed(js: NodeClient) -> NodeClient:
+    js.call("keys", pem=(FOLDER / "signed" / "public-key.pem").read_text())
+    return js
+
+
+@pytest.mark.parametrize("path", SIGNED, ids=lambda path: path.stem)
+def test_a_signature_is_known_in_javascript_as_it_is_here(keyed: NodeClient, path: Path) -> None:
+    topic = TOPICS.get(path.stem.split("-")[0], PEE)
+    assert is_signed(keyed, path.read_bytes(), topic) is (path.parent.name == "signed")
+    assert not is_signed(keyed, path.read_bytes(), topic.replace("lab", "home"))
+
+
+@given(st.sampled_from(SIGNED), st.integers(0, 9999), st.integers(1, 255), st.booleans())
+def test_a_changed_byte_is_found_in_javascript_as_it_is_here(
+    keyed: NodeClient, path: Path, at: int, mask: int, cut: bool
+) -> None:
+    payload = path.read_bytes()
+    at %= len(payload)
+    changed = payload[:at] + (b"" if cut else bytes([payload[at] ^ mask]) + payload[at + 1 :])
+    is_signed(keyed, changed, TOPICS.get(path.stem.split("-")[0], PEE))
+
+
+def test_a_device_with_keys_takes_in_signed_parts_only_and_reports_for_no_other(js: NodeClient) -> None:
+    a_js_device(js, hasKeys=True)
+    js.call("budget", bytes=FIRST)
+    js.call("report")
+    parts = [path.read_bytes() for path in sorted(FOLDER.glob("signed/answer-*"))]
+    refused = js.call("receive", payload=parts[0], isSigned=False)
+    assert (refused["receipt"], refused["reason"], refused["model"]) == ("rejected", "signature", "")
+    receipts = [js.call("receive", payload=part, isSigned=True)["receipt"] for part in parts]
+    assert receipts == ["progress", "progress", "applied"]
+
+    a_js_device(js, hasKeys=True)
+    js.call("at", event="budget", nowMs=0, argument=FIRST)
+    assert js.call("at", event="connected", nowMs=200)["report"]["seq"] == FIRST_SEQ + 1
+    forged = js.call("at", event="part", nowMs=300, argument=parts[0], isSigned=False)
+    assert (forged["report"], forged["nextMs"]) == (None, 30_200)  # R13, not R16
+    error = ErrorAnswer(seq=0, reason="queue_full", text="", remedy="restart", retry_after_s=1.0)
+    assert js.call("at", event="error", nowMs=400, argument=encode(error))["nextMs"] == 30_200

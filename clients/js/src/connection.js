@@ -6,6 +6,7 @@
 import { Device } from "./device.js";
 import { readCloudStatus, readError, readNotice } from "./notice.js";
 import { ReportScheduler } from "./report_scheduler.js";
+import { isSignedJson, isSignedPart } from "./signatures.js";
 
 const LEAST_BACK_OFF_MS = 500;
 const LONGEST_BACK_OFF_MS = 30_000;
@@ -29,11 +30,14 @@ export class Connection {
    * @param {(event: Object) => void} options.on - receives what happens: `{type, ...}` with the types
    *   connected, disconnected, refused, notice, cloud, error, report, part, failed
    * @param {number} options.maxPart - bytes of the largest part that there is room for; 0: any
+   * @param {CryptoKey[]|null} options.publicKeys - of `readPublicKeys`: what they have not signed is refused
    */
   constructor(connect, options) {
-    this.options = { now: () => Date.now(), on: () => {}, schedule: {}, user: null, group: null, maxPart: 0, ...options };
-    const { user, group, maxPart } = this.options;
-    this.device = new Device({ user, group, maxPart, seq: Date.now() });
+    const usual = { schedule: {}, user: null, group: null, maxPart: 0, publicKeys: null };
+    this.options = { now: () => Date.now(), on: () => {}, ...usual, ...options };
+    const { user, group, maxPart, publicKeys } = this.options;
+    this.device = new Device({ user, group, maxPart, hasKeys: publicKeys !== null, seq: Date.now() });
+    this.verified = Promise.resolve(); // the messages before the next one, in the order in which they came
     this.clouds = new Map(); // the services of the cloud, by name: their last status
     this.scheduler = new ReportScheduler(this.device, this.options.schedule);
     this.connect = connect;
@@ -63,7 +67,7 @@ export class Connection {
     });
     this.client = client;
     client.on("connect", () => this.subscribe(client));
-    client.on("message", (topic, payload) => this.onMessage(topic, payload));
+    client.on("message", (topic, payload) => this.verify(client, topic, new Uint8Array(payload)));
     client.on("error", (error) => this.options.on({ type: "failed", error: String(error.message ?? error) }));
     client.on("close", () => this.onClose(client));
   }
@@ -86,22 +90,37 @@ export class Connection {
     });
   }
 
-  onMessage(topic, payload) {
+  /** Hand a message to the device, after a check of its signature if there are keys; messages stay in order. */
+  verify(client, topic, payload) {
+    const { publicKeys } = this.options;
+    if (publicKeys === null) {
+      this.onMessage(topic, payload, false);
+      return;
+    }
+    const check = topic === `${this.base}/pee` ? isSignedPart : isSignedJson;
+    const isSigned = check(payload, topic, publicKeys);
+    this.verified = Promise.all([isSigned, this.verified])
+      .then(([signed]) => client === this.client && this.onMessage(topic, payload, signed))
+      .catch((error) => this.options.on({ type: "failed", error: `signature: ${error.message}` }));
+  }
+
+  onMessage(topic, payload, isSigned) {
     const nowMs = this.options.now();
     const cloud = /\/cloud\/([^/]+)\/status$/.exec(topic);
-    if (topic === this.modelTopic) this.onNotice(payload, nowMs);
-    else if (topic === `${this.base}/error`) this.onError(payload, nowMs);
-    else if (cloud) this.onCloudStatus(cloud[1], payload);
-    else if (topic === `${this.base}/pee`) {
-      const receipt = this.scheduler.onPart(new Uint8Array(payload), nowMs);
+    if (topic === `${this.base}/pee`) {
+      const receipt = this.scheduler.onPart(payload, nowMs, isSigned);
       this.options.on({ type: "part", receipt, bytes: payload.length, reason: this.device.rejected });
-    }
+    } else if (cloud) this.onCloudStatus(cloud[1], payload);
+    else if (payload.length && this.device.hasKeys && !isSigned) {
+      this.options.on({ type: "failed", error: `signature: a message on ${topic} has none that is known` });
+    } else if (topic === this.modelTopic) this.onNotice(payload, nowMs);
+    else if (topic === `${this.base}/error`) this.onError(payload, nowMs);
     this.reportIfDue();
   }
 
   onNotice(payload, nowMs) {
     try {
-      const notice = readNotice(new Uint8Array(payload));
+      const notice = readNotice(payload);
       if (notice === null) return;
       this.scheduler.onNotice(notice, nowMs);
       this.options.on({ type: "notice", notice });
@@ -112,7 +131,7 @@ export class Connection {
 
   onError(payload, nowMs) {
     try {
-      const error = readError(new Uint8Array(payload));
+      const error = readError(payload);
       if (this.scheduler.onError(error, nowMs)) this.options.on({ type: "error", ...error });
     } catch (error) {
       this.options.on({ type: "failed", error: `error answer: ${error.message}` });
@@ -121,7 +140,7 @@ export class Connection {
 
   onCloudStatus(name, payload) {
     try {
-      const status = readCloudStatus(new Uint8Array(payload));
+      const status = readCloudStatus(payload);
       if (status === null) this.clouds.delete(name);
       else if (this.clouds.has(name) || this.clouds.size < MOST_CLOUDS) this.clouds.set(name, status);
       const online = [...this.clouds.values()].filter((each) => each.online);

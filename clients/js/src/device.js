@@ -24,8 +24,9 @@ export class Device {
    * @param {number|null} options.group - the user's group, for a device that keeps its user to itself
    * @param {number} options.seq - the number of the last report
    * @param {number} options.maxPart - bytes of the largest part that there is room for; 0: any
+   * @param {boolean} options.hasKeys - whether public keys of the cloud are known: then only signed parts count
    */
-  constructor({ user = null, group = null, seq = 0, maxPart = 0 }) {
+  constructor({ user = null, group = null, seq = 0, maxPart = 0, hasKeys = false }) {
     this.user = user;
     this.reportedGroup = group;
     this.seq = seq;
@@ -34,6 +35,7 @@ export class Device {
     /** The model version to ask for, where it is not the announced one. */
     this.wants = "";
     this.maxPart = maxPart;
+    this.hasKeys = hasKeys;
     /** Whether the cloud knows `max_part`: one of protocol 1.0 refuses a report that has it. */
     this.namesCapabilities = false;
     this.rejected = null;
@@ -114,15 +116,18 @@ export class Device {
   /**
    * Take in an update part.
    * @param {Uint8Array} payload
+   * @param {boolean} isSigned - whether `isSignedPart` says so; without keys it does not count
    * @returns {string} a `Receipt`; of a rejected part, `rejected` is the reason
    */
-  receive(payload) {
+  receive(payload, isSigned = false) {
     try {
       if (this.maxPart && payload.length > this.maxPart) {
         throw new PartError("too_large", `${payload.length} bytes, this device takes ${this.maxPart}`);
       }
       const part = readPart(payload);
-      return part.seq === this.seq ? this.take(part) : Receipt.STALE;
+      if (part.seq !== this.seq) return Receipt.STALE;
+      if (this.hasKeys && !isSigned) throw new PartError("signature", "no signature of the cloud that is known");
+      return this.take(part);
     } catch (error) {
       if (!(error instanceof PartError)) throw error;
       this.rejected = error.reason;

@@ -6,3 +6,4 @@ export { Geometry } from "./geometry.js";
 export { readCloudStatus, readError, readNotice } from "./notice.js";
 export { PartError, readPart } from "./update_part.js";
 export { ReportScheduler } from "./report_scheduler.js";
+export { isSignedJson, isSignedPart, readPublicKeys } from "./signatures.js";

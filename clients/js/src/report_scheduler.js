@@ -98,8 +98,8 @@ export class ReportScheduler {
   }
 
   /** Take in a part; return its `Receipt`. */
-  onPart(payload, nowMs) {
-    const receipt = this.device.receive(payload);
+  onPart(payload, nowMs, isSigned = false) {
+    const receipt = this.device.receive(payload, isSigned);
     if (receipt === Receipt.APPLIED || receipt === Receipt.CONFIRMED) {
       this.awaitsAnswer = false;
       this.refusals = 0;
@@ -125,7 +125,9 @@ export class ReportScheduler {
    */
   onError(error, nowMs) {
     const { device, options } = this;
-    if (![0, device.seq].includes(error.seq) || !this.awaitsAnswer) return false;
+    // A signed error without a number could be an old one, passed on again.
+    const numbers = device.hasKeys ? [device.seq] : [0, device.seq];
+    if (!numbers.includes(error.seq) || !this.awaitsAnswer) return false;
     if (error.remedy === "wait") {
       this.silenceMs = nowMs + error.retryAfterMs + options.retryMs;
       return true;
@@ -143,6 +145,7 @@ export class ReportScheduler {
   onRejected(nowMs) {
     const { device } = this;
     if (!this.awaitsAnswer || this.againMs !== Infinity) return; // this answer is counted already
+    if (device.rejected === "signature") return; // it is not the cloud's answer, which is still to come
     if (device.held > this.refusedHeld) this.refusals = 0;
     this.refusals += 1;
     this.refusedHeld = device.held;

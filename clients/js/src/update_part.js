@@ -12,6 +12,7 @@ const TENSORS = {
 };
 const CHECKSUM_AT = 26; // in the header
 const START = /^\{"__metadata__":\{"crc32":"[^]{8}","seq":"([0-9]{1,16})"/;
+const SIGNATURE_FIELD = ',"signature":"';
 const MOST_HEADER_BYTES = 4096;
 const MOST_PART_BYTES = 64 * 2 ** 20;
 const NUMBER_FIELDS = ["seq", "group", "first", "target", "part", "parts"];
@@ -53,6 +54,13 @@ export function crc32(bytes, before = 0) {
  * @throws {PartError} it is damaged
  */
 export function readPart(payload) {
+  const { header, data } = split(payload);
+  checkChecksum(header, data);
+  const { __metadata__: metadata, ...described } = parseHeader(header);
+  return { ...readFields(metadata), tensors: readTensors(described, data) };
+}
+
+function split(payload) {
   if (payload.length > MOST_PART_BYTES) throw new PartError("too_large", `${payload.length} bytes`);
   if (payload.length < 8) throw new PartError("malformed", `${payload.length} bytes are no update part`);
   const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
@@ -62,11 +70,7 @@ export function readPart(payload) {
   if (headerBytes > MOST_HEADER_BYTES || headerBytes % 8 || start > payload.length) {
     throw new PartError("malformed", `a header of ${headerBytes} bytes`);
   }
-  const header = payload.subarray(8, start);
-  const data = payload.subarray(start);
-  checkChecksum(header, data);
-  const { __metadata__: metadata, ...described } = parseHeader(header);
-  return { ...readFields(metadata), tensors: readTensors(described, data) };
+  return { header: payload.subarray(8, start), data: payload.subarray(start) };
 }
 
 /**
@@ -76,6 +80,30 @@ export function readPart(payload) {
 export function peekSeq(payload) {
   const found = START.exec(new TextDecoder("latin1").decode(payload.subarray(8, 80)));
   return found === null ? null : Number(found[1]);
+}
+
+/**
+ * Return the signature of a part, the bytes of its header that a signature covers, and its data section; null
+ * where it is no part. Nothing is verified.
+ * @param {Uint8Array} payload
+ * @returns {{signature: string, zeroed: Uint8Array, data: Uint8Array}|null}
+ */
+export function takeApart(payload) {
+  try {
+    const { header, data } = split(payload);
+    const text = new TextDecoder("latin1").decode(header);
+    const found = START.exec(text);
+    const begins = found !== null && text.startsWith(SIGNATURE_FIELD, found[0].length);
+    if (!begins) return null;
+    const at = found[0].length + SIGNATURE_FIELD.length;
+    const end = text.indexOf('"', at);
+    const zeroed = header.slice();
+    zeroed.fill(48, CHECKSUM_AT, CHECKSUM_AT + 8).fill(48, at, end);
+    return { signature: text.slice(at, end), zeroed, data };
+  } catch (error) {
+    if (!(error instanceof PartError)) throw error;
+    return null;
+  }
 }
 
 function checkChecksum(header, data) {
