@@ -66,6 +66,9 @@ FRAMES = """() => {
 }"""
 
 
+MODULE = (sys.executable, "-m", "benchmarks.live_view")
+
+
 class SimulationTimer(RunObserver):
     """Measures the processor time from the end of training to the end of the simulation."""
 
@@ -91,7 +94,8 @@ def listen(port: int) -> None:
             if name:
                 connection.close()
                 connection.request("GET", f"{name}/events")
-                while connection.getresponse().readline():
+                events = connection.getresponse()
+                while events.readline():
                     pass
         except (OSError, http.client.HTTPException):
             return
@@ -108,7 +112,8 @@ def simulate(engine: str, *, watched: bool, store: Path) -> float:
             app = ui_app(RunLibrary(out), RunQueue(out), (LOOPBACK,))
             listener = stack.enter_context(listening_socket(None))
             stack.enter_context(serving(app, listener, lambda _: None, opens_browser=False, path=""))
-            threading.Thread(target=listen, args=(listener.getsockname()[1],), daemon=True).start()
+            port = str(listener.getsockname()[1])
+            stack.callback(subprocess.Popen([*MODULE, "--listen", port]).kill)
         options = RunOptions(out, store=store, workers=1, report=False, watched=watched)
         run(scenario, options, timer)
     return timer.spent_s
@@ -125,8 +130,9 @@ def measure_cost(pairs: int, engine: str, store: Path) -> dict[str, float]:
     for _ in range(pairs):
         for seconds, arm in ((alone, "alone"), (watched, "watched")):
             words = ("--arm", f"{engine},{arm}", "--store", str(store))
-            command = [sys.executable, "-m", "benchmarks.live_view", *words]
-            seconds.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            seconds.append(
+                float(subprocess.run([*MODULE, *words], check=True, capture_output=True, text=True).stdout)
+            )
     ratios = [with_page / without for with_page, without in zip(watched, alone, strict=True)]
     return {
         f"{engine}_alone_cpu_seconds": statistics.median(alone),
@@ -198,8 +204,12 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--arm", default="")
+    parser.add_argument("--listen", type=int, default=0)
     parser.add_argument("--store", type=Path, default=None)
     options = parser.parse_args()
+    if options.listen:
+        listen(options.listen)
+        return 0
     if options.arm:
         engine, arm = options.arm.split(",")
         print(json.dumps(simulate(engine, watched=arm == "watched", store=options.store)))

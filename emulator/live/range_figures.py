@@ -4,7 +4,7 @@ No range waits for the others, so the fleet as a whole is nowhere at any moment.
 simulated time are sums over the devices that are done, and each range adds its own.
 """
 
-import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -22,10 +22,10 @@ MOMENTS: Final = 60
 _PER_DOUBLING, _BUCKETS = 8, 8 * 48
 """Buckets of latencies: nine per cent wide, and enough for three days."""
 _MOST_LATENCIES: Final = 20_000
-"""Latencies that are counted of the rows of one batch; of more, every second or third one is."""
+"""Latencies that are counted of the rows of one call; of more, every second or third one is."""
 _STATES: Final = ("online", "budget_bytes", "resident_bytes", "over", "ndcg_at_10", "best_ndcg_at_10")
 
-Rows = Mapping[str, NDArray[Any]]  # Any: structured types
+Columns = Mapping[str, NDArray[Any]]  # Any: of several types
 
 
 class RangeFigures:
@@ -39,44 +39,65 @@ class RangeFigures:
     def __init__(self, stop_ns: int, groups: Sequence[str]) -> None:
         self._step_ns = max(-(-stop_ns // MOMENTS), 1)
         self._groups = list(groups)
-        self._arrays: dict[str, NDArray[np.float64]] = {
-            "states": np.zeros((len(_STATES), MOMENTS)),
-            "counts": np.zeros((4, MOMENTS)),  # reports, lost, update bytes, devices that have started
-            "latencies": np.zeros((MOMENTS, _BUCKETS)),
-            "groups": np.zeros((1 + len(_STATES), len(self._groups))),
+        self._places = {name: place for place, name in enumerate(self._groups)}
+        self._numbers = self._group_of = np.empty(0, dtype=np.int64)
+        shapes = {
+            "states": (len(_STATES), MOMENTS),
+            "counts": (4, MOMENTS),  # reports, lost, update bytes, devices that have started
+            "latencies": (MOMENTS, _BUCKETS),
+            "groups": (1 + len(_STATES), len(self._groups)),
         }
+        sizes = [math.prod(shape) for shape in shapes.values()]
+        self._values = np.zeros(sum(sizes))
+        pieces = np.split(self._values, np.cumsum(sizes)[:-1])
+        self._arrays = {
+            name: piece.reshape(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)
+        }
+        """Parts of the values, by name."""
 
     @property
     def devices(self) -> int:
         """The devices that are done."""
         return int(self._arrays["groups"][0].sum())
 
-    def add(self, groups: Mapping[int, str], rows: Rows) -> None:
-        """Add all rows of some devices.
+    def add_devices(self, groups: Mapping[int, str]) -> None:
+        """Add some devices; their rows come next.
 
         Args:
-            groups: the group of each device, by its number.
-            rows: by table; those of a device are in order.
+            groups: the group of each device, by its number; the numbers rise.
         """
-        self._add_states(groups, rows["quality"])
-        self._add_exchanges(rows["update"])
+        self._numbers = np.array(list(groups), dtype=np.int64)
+        self._group_of = np.array([self._places[name] for name in groups.values()], dtype=np.int64)
+        self._arrays["groups"][0] += np.bincount(self._group_of, minlength=len(self._groups))
+
+    def add_rows(self, name: str, columns: Columns) -> None:
+        """Add all rows of a table, at least one, of the devices that were added last.
+
+        Args:
+            name: of the table.
+            columns: its columns, by device and time.
+        """
+        if name == "quality":
+            self._add_states(columns)
+        elif name == "update":
+            self._add_exchanges(columns)
 
     def merge(self, other: "RangeFigures") -> None:
         """Add the figures of other devices."""
-        for name, values in other._arrays.items():
-            self._arrays[name] += values
+        self._values += other._values
 
     def as_bytes(self) -> bytes:
-        """Return the figures for another process."""
-        file = io.BytesIO()
-        np.savez_compressed(file, **self._arrays)  # type: ignore[arg-type]  # its stub is narrower
-        return file.getvalue()
+        """Return the figures for another process of this machine."""
+        return self._values.tobytes()
 
     def with_content(self, content: bytes) -> "RangeFigures":
-        """Return the figures that `as_bytes` of another process has returned."""
+        """Return the figures that `as_bytes` of another process has returned.
+
+        Raises:
+            ValueError: it is not whole.
+        """
         read = RangeFigures(MOMENTS * self._step_ns, self._groups)
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            read._arrays = {name: arrays[name] for name in self._arrays}
+        read._values[:] = np.frombuffer(content)
         return read
 
     def columns(self) -> dict[str, Sequence[float | None]]:
@@ -119,49 +140,43 @@ class RangeFigures:
             )
         return found
 
-    def _moment_of(self, t_ns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the first moment that is not before each time."""
-        return np.clip((t_ns - 1) // self._step_ns, 0, MOMENTS - 1)
-
-    def _add_states(self, groups: Mapping[int, str], rows: NDArray[Any]) -> None:
-        numbers = np.array(list(groups), dtype=np.int64)
-        places = {name: place for place, name in enumerate(self._groups)}
-        group_of = np.array([places[name] for name in groups.values()], dtype=np.int64)
-        members = np.bincount(group_of, minlength=len(self._groups))
-        self._arrays["groups"][0] += members
-        if not len(rows):
-            return
-        device = rows["device"]
-        if (device[1:] < device[:-1]).any():
-            rows = rows[np.argsort(device, kind="stable")]
-            device = rows["device"]
-        moment = self._moment_of(rows["t_ns"])
+    def _add_states(self, columns: Columns) -> None:
+        moment, ends = self._moment_ends(columns)
         # The state at a moment is that of the last row before it: all other rows of the step are left out.
-        ends = np.append((device[1:] != device[:-1]) | (moment[1:] != moment[:-1]), True)
-        rows, moment, device = rows[ends], moment[ends], device[ends]
+        moment, device = moment[ends], columns["device"][ends]
+        values = {name: columns[name][ends] for name in _STATES if name != "over"}
+        values["over"] = values["resident_bytes"] > values["budget_bytes"]
         is_last = np.append(device[1:] != device[:-1], True)
         until = np.where(is_last, MOMENTS, np.append(moment[1:], MOMENTS))
-        last_group = group_of[np.searchsorted(numbers, device[is_last])]
-        over = rows["resident_bytes"] > rows["budget_bytes"]
+        last_group = self._group_of[np.searchsorted(self._numbers, device[is_last])]
         for place, name in enumerate(_STATES):
-            values = over if name == "over" else rows[name]
-            self._arrays["states"][place] += _held(values, moment, until)
-            self._arrays["groups"][1 + place] += np.bincount(last_group, values[is_last], len(self._groups))
-        self._arrays["counts"][3] += _held(np.ones(len(rows)), moment, until)
+            self._arrays["states"][place] += _held(values[name], moment, until)
+            in_groups = np.bincount(last_group, values[name][is_last], len(self._groups))
+            self._arrays["groups"][1 + place] += in_groups
+        self._arrays["counts"][3] += _held(np.ones(len(ends)), moment, until)
 
-    def _add_exchanges(self, rows: NDArray[Any]) -> None:
-        if not len(rows):
-            return
-        moment, counts = self._moment_of(rows["t_ns"]), self._arrays["counts"]
-        counts[0] += np.bincount(moment, minlength=MOMENTS)
-        counts[1] += np.bincount(moment, rows["result"] == ExchangeResult.LOST, MOMENTS)
-        counts[2] += np.bincount(moment, rows["update_bytes"], MOMENTS)
-        applied = np.flatnonzero(rows["result"] == ExchangeResult.APPLIED)
+    def _add_exchanges(self, columns: Columns) -> None:
+        moment, ends = self._moment_ends(columns)
+        result, begins = columns["result"], np.append(0, ends[:-1] + 1)
+        sizes = np.add.reduceat(columns["update_bytes"], begins)
+        counts = self._arrays["counts"]
+        counts[0] += np.bincount(moment[ends], ends + 1 - begins, MOMENTS)
+        counts[1] += np.bincount(moment[result == ExchangeResult.LOST], minlength=MOMENTS)
+        counts[2] += np.bincount(moment[ends], sizes, MOMENTS)
+        applied = np.flatnonzero(result == ExchangeResult.APPLIED)
         applied = applied[:: -(-len(applied) // _MOST_LATENCIES) or 1]
-        latency = rows["applied_ns"][applied] - rows["changed_ns"][applied]
+        latency = columns["applied_ns"][applied] - columns["changed_ns"][applied]
         bucket = np.minimum(bucket_numbers(latency, _PER_DOUBLING), _BUCKETS - 1)
         cells = np.bincount(moment[applied] * _BUCKETS + bucket, minlength=MOMENTS * _BUCKETS)
         self._arrays["latencies"] += cells.reshape(MOMENTS, _BUCKETS)
+
+    def _moment_ends(self, columns: Columns) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the first moment that is not before each row, and the last row of each device and moment."""
+        device = columns["device"]
+        moment = (columns["t_ns"] - 1) // self._step_ns
+        np.clip(moment, 0, MOMENTS - 1, out=moment)
+        ends = np.flatnonzero((device[1:] != device[:-1]) | (moment[1:] != moment[:-1]))
+        return moment, np.append(ends, len(device) - 1)
 
 
 def _held(values: NDArray[Any], moment: NDArray[np.int64], until: NDArray[np.int64]) -> NDArray[np.float64]:

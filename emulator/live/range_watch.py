@@ -8,7 +8,7 @@ from typing import Final
 from devices.simulated.roster import DeviceRange, DeviceSpec
 from emulator.live.live_folder import LiveFolder, replace_file
 from emulator.live.pause import Pause
-from emulator.live.range_figures import RangeFigures, Rows
+from emulator.live.range_figures import Columns, RangeFigures
 
 WRITE_EVERY_S: Final = 1.0
 
@@ -29,16 +29,21 @@ class RangeWatch:
         self._written_s = 0.0
         self.pause = Pause(self._folder)
 
-    def add(self, devices: DeviceRange, specs: Sequence[DeviceSpec], rows: Rows, *, is_last: bool) -> None:
-        """Count all rows of some devices of a range; from time to time, and at its end, tell the run.
+    def add_devices(self, specs: Sequence[DeviceSpec]) -> None:
+        """Count some devices of a range; their rows come next."""
+        self._figures.add_devices({spec.number: spec.group.name for spec in specs})
+
+    def add_rows(self, name: str, columns: Columns) -> None:
+        """Count all rows of a table of these devices."""
+        self._figures.add_rows(name, columns)
+
+    def tell(self, devices: DeviceRange, *, is_last: bool) -> None:
+        """Tell the run from time to time, and at the end of a range.
 
         Args:
             devices: the range.
-            specs: the devices.
-            rows: their rows, by table.
-            is_last: whether these are the last devices of the range.
+            is_last: whether all its devices are counted.
         """
-        self._figures.add({spec.number: spec.group.name for spec in specs}, rows)
         now_s = time.monotonic()
         if is_last or now_s - self._written_s >= WRITE_EVERY_S:
             self._written_s = now_s

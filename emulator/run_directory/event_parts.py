@@ -4,7 +4,7 @@ Rows of a part are sorted by device, time and order. Its columns are those of th
 which make it small: a device is its number, and each moment of an exchange is a span from the one before it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,8 @@ from scenarios.catalogue.event_columns import EVENT_COLUMNS, part_column, span_n
 
 Columns = Mapping[str, NDArray[Any]]
 """The columns of a table by name; a device is its number, a label its index."""
+OnColumns = Callable[[str, Columns], None]
+"""Receives a table by name."""
 Rows = NDArray[Any]  # Any: a structured type
 """Packed rows of a table, as `devices.event_log.EventTable.drain` returns them."""
 
@@ -71,14 +73,21 @@ class RangeWriter:
         self._hash = RangeHash()
         self._parts: dict[str, _Part] = {}
 
-    def add(self, rows: Mapping[str, Rows]) -> None:
-        """Add rows of further devices, whose numbers are above those of earlier calls, in any order."""
+    def add(self, rows: Mapping[str, Rows], on_columns: OnColumns | None = None) -> None:
+        """Add rows of further devices, whose numbers are above those of earlier calls, in any order.
+
+        Args:
+            rows: by table.
+            on_columns: receives the columns of each table that has rows; these are sorted.
+        """
         for name, packed in rows.items():
             if len(packed):
                 ordered = sort_rows(packed)
                 columns = {column: np.ascontiguousarray(ordered[column]) for column in COLUMNS[name]}
                 self._hash.add(name, columns)
                 self._part(name).add(columns)
+                if on_columns is not None:
+                    on_columns(name, columns)
 
     def close(self) -> Leaf:
         """Write what is left, give the files their names, and return the leaf."""

@@ -104,11 +104,14 @@ class RangeSimulator:
         self, writer: RangeWriter, devices: DeviceRange, specs: Sequence[DeviceSpec], part: slice
     ) -> None:
         """Write the rows of a part of the range, and show them to those who watch."""
-        rows = self.simulation.drain()
-        writer.add(rows)
-        if self._watch is not None:
-            self._watch.add(devices, specs[part], rows, is_last=part.stop >= len(specs))
-            self._watch.pause.wait()
+        rows, watch = self.simulation.drain(), self._watch
+        if watch is None:
+            writer.add(rows)
+            return
+        watch.add_devices(specs[part])
+        writer.add(rows, watch.add_rows)
+        watch.tell(devices, is_last=part.stop >= len(specs))
+        watch.pause.wait()
 
     def _report(
         self, on_share: Callable[[float], None], done: int, cell: int, devices: int, now_ns: int
