@@ -20,6 +20,9 @@ pytestmark = pytest.mark.slow
 FLEET = TINY.replace("count: 20", "count: 600").replace("stop_time: 20 min", "stop_time: 3 h\nengine: simpy")
 """Simulated for some seconds: long enough to be watched."""
 
+LOCKSTEP = TINY.replace("clock: virtual", "clock: lockstep\nbroker: amqtt").replace("20 min", "2 h")
+"""The same through a broker: a small fleet takes as long."""
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
@@ -54,11 +57,13 @@ def wait_for_status(page: Page, text: str) -> None:
     page.locator("#status").filter(has_text=text).wait_for(timeout=90_000)
 
 
-@pytest.mark.parametrize(("width", "dark"), [(1400, False), (390, True)])
-def test_a_virtual_run_is_watched_paused_and_read_when_it_is_over(
-    browser: Browser, tmp_path: Path, store_root: Path, width: int, dark: bool
+@pytest.mark.parametrize(
+    ("scenario", "width", "dark"), [(FLEET, 1400, False), (FLEET, 390, True), (LOCKSTEP, 390, False)]
+)
+def test_a_run_is_watched_paused_and_read_when_it_is_over(
+    browser: Browser, tmp_path: Path, store_root: Path, scenario: str, width: int, dark: bool
 ) -> None:
-    (tmp_path / "tiny.yaml").write_text(FLEET)
+    (tmp_path / "tiny.yaml").write_text(scenario)
     words = ("run", tmp_path / "tiny.yaml", "--web", "--out", tmp_path / "runs", "--store", store_root)
     with (
         started(tmp_path, "web", *words) as (_, address),
