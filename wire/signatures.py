@@ -14,7 +14,7 @@ from typing import Final
 
 from wire.errors import Reason, RemoteProtocolError
 from wire.messages import MAX_JSON_BYTES
-from wire.update_part import SIGNATURE_FIELD, fill_up, put_together, take_apart
+from wire.update_part import SIGNATURE_FIELD, put_together, take_apart
 
 Sign = Callable[[bytes], bytes]
 """Returns the signature of some bytes."""
@@ -64,9 +64,9 @@ def sign_part(payload: bytes, topic: str, sign: Sign | None) -> bytes:
         return payload
     pieces = take_apart(payload)
     before = pieces.numbered + SIGNATURE_FIELD
-    header = fill_up(before + _ZEROS + pieces.rest.rstrip(b" "))
-    digits = _digits(sign, topic, header + _digest(pieces.data))
-    return put_together(pieces.numbered, SIGNATURE_FIELD + digits + header[len(before) + 128 :], pieces.data)
+    rest = pieces.rest + b" "  # the signature has 143 bytes with its name: a whole number of eight again
+    digits = _digits(sign, topic, before + _ZEROS + rest + _digest(pieces.data))
+    return put_together(pieces.numbered, SIGNATURE_FIELD + digits + rest, pieces.data)
 
 
 def check_part(payload: bytes, topic: str, verify: Verify | None) -> None:

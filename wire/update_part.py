@@ -290,11 +290,6 @@ def put_together(numbered: bytes, rest: bytes, data: bytes) -> bytes:
     )  # fmt: skip
 
 
-def fill_up(header: bytes) -> bytes:
-    """Return a header with spaces to a whole number of eight bytes."""
-    return header + _PADDING[len(header) % 8]
-
-
 def peek(payload: bytes) -> tuple[int, Layout]:
     """Return the report number and the layout of a part, to route it, without a check of its checksum.
 

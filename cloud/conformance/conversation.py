@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from cloud.conformance.trial_model import TrialModel
+from cloud.conformance.trial_model import FITTING, TrialModel
 from cloud.conformance.verdicts import ConformanceVerdicts, LoggedMessage
 from wire.errors import RemoteProtocolError
 from wire.messages import PROTOCOL, BudgetReport, CloudStatus, ErrorAnswer, Status, decode, encode
@@ -21,11 +21,12 @@ from wire.units import NS_PER_S
 from wire.update_part import decode_part
 
 Result = TypeVar("Result")
+Model = TypeVar("Model", bound=TrialModel)
 Steps = Generator[int, None, Result]
 Case = Callable[["DeviceConversation"], Steps[None]]
 
-SET_BUDGET, RESTART = "set-budget", "restart"
-"""Orders to the device's owner; the payload is the budget in bytes, as text."""
+SET_BUDGET, RESTART, KILL = "set-budget", "restart", "kill"
+"""Orders to the device's owner; the payload is the budget in bytes, as text, or empty."""
 MOST_SHOWN: Final = 40
 """Messages that are shown of a rule that failed: the last ones."""
 
@@ -46,6 +47,8 @@ class ConformanceSettings:
     """True if the owner's command can set the budget."""
     restarts: bool = False
     """True if the owner's command can start the device again with another budget."""
+    kills: bool = False
+    """True if the owner's command can kill the device, so that it cannot say goodbye."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ SIGNED: Final = (MessageKind.MODEL, MessageKind.PEE, MessageKind.ERROR)
 
 
 class Order(NamedTuple):
-    """Something for the driver to do: publish a message of a kind, `SET_BUDGET` or `RESTART`."""
+    """Something for the driver to do: publish a message of a kind, `SET_BUDGET`, `RESTART` or `KILL`."""
 
     kind: str
     payload: bytes
@@ -125,6 +128,8 @@ class DeviceConversation:
         self.expected: ExpectedState | None = None
         self.budget_bytes = 0
         """The budget of the last report."""
+        self.statuses: list[Status] = []
+        """The statuses that the device has said, or the broker for it."""
         self._orders: list[Order] = []
         self._reports: deque[tuple[int, BudgetReport]] = deque()
         self._log: list[LoggedMessage] = []
@@ -140,7 +145,8 @@ class DeviceConversation:
         self._log.append(LoggedMessage(now_ns, "device", kind.value, payload))
         try:
             if kind is MessageKind.STATUS and payload:
-                if decode(payload, Status).online:
+                self.statuses.append(decode(payload, Status))
+                if self.statuses[-1].online:
                     self.verdicts.passed("R3")
             elif kind is MessageKind.BUDGET:
                 self._on_report(decode(payload, BudgetReport))
@@ -184,11 +190,15 @@ class DeviceConversation:
         self._capabilities_known = protocol == PROTOCOL
         self.send(MessageKind.CLOUD, encode(CloudStatus(online=True, reason="start", protocol=protocol)))
 
-    def next_model(self, budget_bytes: int | None = None) -> TrialModel:
-        """Return a new model version for the device's budget; it is not announced."""
+    def next_model(self, budget_bytes: int | None = None, *, fitting: int = FITTING) -> TrialModel:
+        """Return a new model version for the device's budget, into which *fitting* blocks fit."""
+        budget_bytes = self._model_budget = budget_bytes or self._model_budget
+        return self.named(lambda version: TrialModel(version, budget_bytes, fitting))
+
+    def named(self, make: Callable[[str], Model]) -> Model:
+        """Return the model version that *make* returns for a new name; it is not announced."""
         self._number += 1
-        self._model_budget = budget_bytes or self._model_budget
-        model = TrialModel(f"{self._prefix}-{self._number}", self._model_budget)
+        model = make(f"{self._prefix}-{self._number}")
         self._models[model.version] = model
         return model
 
@@ -276,7 +286,7 @@ class DeviceConversation:
             self.judge("R33", not names, f"a cloud of protocol 1.0 is there, and a report has {names}")
         model = self._models.get(report.model)
         if model is not None and report.held <= model.layers.blocks[-1]:
-            held_bytes = model.layers.bytes[report.held]
+            held_bytes = model.held_bytes(report.held)
             text = f"it holds {held_bytes} bytes, and its budget is {report.budget_bytes}"
             self.judge("R27", held_bytes <= report.budget_bytes, text)
         self.budget_bytes = report.budget_bytes

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cloud.conformance.conversation import (
+    KILL,
     RESTART,
     SET_BUDGET,
     ConformanceSettings,
@@ -44,6 +45,8 @@ class DeviceUnderTest:
     """A command that sets its budget; empty: it cannot be set."""
     restart_command: str = ""
     """A command that starts it again with that budget; empty: it cannot be started again."""
+    kill_command: str = ""
+    """A command that kills it, so that it cannot say goodbye; empty: it cannot be killed."""
 
     def topic(self, kind: MessageKind) -> str:
         """Return the topic of a message between it and the cloud."""
@@ -127,6 +130,8 @@ async def _carry_out(client: Client, device: DeviceUnderTest, order: Order) -> N
         await _run_command(device.budget_command, order.payload.decode())
     elif order.kind == RESTART:
         await _run_command(device.restart_command, order.payload.decode())
+    elif order.kind == KILL:
+        await _run_command(device.kill_command, "")
     else:
         kind = MessageKind(order.kind)
         await publish(client, kind, device.topic(kind), order.payload)

@@ -6,13 +6,18 @@ Each announces a new version, answers the report with two blocks, and then sends
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from cloud.conformance.conversation import Case, DeviceConversation, ExpectedState, Steps
 from cloud.conformance.trial_model import BLOCKS, TrialModel
 from wire.messages import BudgetReport
+from wire.topics import MessageKind
 from wire.units import NS_PER_S
 
 HELD: Final = 2
 """Blocks that the device has taken in of the answer before what is wrong comes."""
+LATER_FITTING: Final = 6
+"""Blocks of another model that fit: they are smaller, so one model's bytes are none of the other."""
 MANY: Final = 8
 """Refused answers in a row after which a device waits (R17)."""
 
@@ -45,18 +50,88 @@ def refusal(rule: str, faulty: Faulty, held: int | None = HELD) -> Case:
         talk.send_parts(model.answer(report)[: 1 + HELD])
         talk.send_parts(faulty(model, report))
         blocks = model.target(report) if held is None else held
-        talk.expected = ExpectedState(rule, model.version, blocks)
-        again = yield from talk.next_report(talk.settings.prompt_ns)
-        if again is None:
-            model, again = yield from talk.announce()  # its report says whether the part was taken in
-            if rule not in talk.verdicts.failed:
-                talk.fail("R16", f"no report within the time for one at once, after a part against {rule}")
-        else:
-            talk.check_expected(again)
-            talk.verdicts.passed("R16")
-        talk.finish(model, again)
+        yield from judge_refusal(talk, model, ExpectedState(rule, model.version, blocks))
 
     return case
+
+
+def judge_refusal(talk: DeviceConversation, model: TrialModel, expected: ExpectedState) -> Steps[None]:
+    """Judge what comes of a wrong part that was sent just now, and answer by *model* completely."""
+    talk.expected = expected
+    again = yield from talk.next_report(talk.settings.prompt_ns)
+    if again is None:
+        model, again = yield from talk.announce()  # its report says whether the part was taken in
+        if expected.rule not in talk.verdicts.failed:
+            text = f"no report within the time for one at once, after a part against {expected.rule}"
+            talk.fail("R16", text)
+    else:
+        talk.check_expected(again)
+        talk.verdicts.passed("R16")
+    talk.finish(model, again)
+
+
+def too_large(talk: DeviceConversation) -> Steps[None]:
+    """Refuse a part that is larger than the device has said that it takes (R34)."""
+    model, report = yield from talk.announce()
+    part = model.large_part(report, HELD)
+    if not isinstance(report.max_part, int) or len(part) <= report.max_part:
+        named = "names no max_part" if report.max_part is msgspec.UNSET else "has room for its whole budget"
+        talk.verdicts.skip("R34", f"the device {named}")
+        talk.finish(model, report)
+        return
+    talk.send_parts([*model.answer(report)[: 1 + HELD], part])
+    yield from judge_refusal(talk, model, ExpectedState("R34", model.version, HELD))
+
+
+def wrong_introduction(talk: DeviceConversation) -> Steps[None]:
+    """Keep what is held where an introduction is refused by a rule that comes later (R12)."""
+    model, report = yield from talk.announce()
+    held = model.target(report)
+    talk.finish(model, report)
+    later, report = yield from talk.announce()
+    talk.send_parts([later.introduction(report, BLOCKS + 1, 1)])
+    yield from judge_refusal(talk, later, ExpectedState("R12", model.version, held))
+
+
+def stale_and_wrong(talk: DeviceConversation) -> Steps[None]:
+    """Ignore an answer to an older report, whatever later rules would say of it (R12)."""
+    model, report = yield from talk.announce()
+    answer = model.answer(report)
+    talk.send_parts([*answer[: 1 + HELD], damaged(answer[1 + HELD])])
+    again = yield from talk.next_report(talk.settings.prompt_ns)
+    if again is None:
+        return  # judged by the cases of refusals
+    wrong = model.part(report, BLOCKS - 1, ids=(BLOCKS + 5,), group=7, target=BLOCKS + 9)
+    talk.send_parts([wrong])
+    is_quiet = yield from talk.stays_quiet(talk.settings.quiet_ns)
+    talk.judge(
+        "R12", is_quiet, "a report after an answer to an older report that is wrong in other ways, too"
+    )
+    if is_quiet:
+        talk.finish(model, again)
+
+
+def earlier_version(talk: DeviceConversation) -> Steps[None]:
+    """Take in blocks of the version that is held when another one has been announced (R7)."""
+    model, report = yield from talk.announce()
+    talk.send_parts(model.answer(report)[: 1 + HELD])
+    _, report = yield from talk.announce(model=talk.next_model(fitting=LATER_FITTING))
+    talk.finish(model, report, "R7")  # by a cloud that serves the version which the device holds
+    yield from talk.stays_quiet(talk.settings.quiet_ns)
+    model, report = yield from talk.announce()
+    talk.finish(model, report)
+
+
+def impossible_notices(talk: DeviceConversation) -> Steps[None]:
+    """Ignore an empty notice, and refuse one that says more than any model has (R7)."""
+    notice = msgspec.to_builtins(talk.next_model().notice())
+    notice["geometry"] |= {"items": 2**28 + 1}
+    for what, payload in (("an empty notice", b""), ("2^28 + 1 items", msgspec.json.encode(notice))):
+        talk.send(MessageKind.MODEL, payload)
+        is_quiet = yield from talk.stays_quiet(talk.settings.quiet_ns)
+        talk.judge("R7", is_quiet, f"a report after a notice: {what}")
+    model, report = yield from talk.announce()
+    talk.finish(model, report)
 
 
 def refused_once(talk: DeviceConversation) -> Steps[None]:
@@ -202,6 +277,11 @@ REFUSALS: Final[tuple[Case, ...]] = (
     refusal("R26", lambda model, report: [part_at(model, report, HELD, part=5, parts=5)]),
     above_target,
     interrupted,
+    too_large,
+    wrong_introduction,
+    stale_and_wrong,
+    earlier_version,
+    impossible_notices,
     many_damaged,
     many_contradictions,
 )

@@ -11,15 +11,19 @@ from wire.codecs import Codec
 from wire.errors import InputError
 from wire.geometry import Geometry
 from wire.messages import BudgetReport, ModelNotice
-from wire.update_part import build_body, encode_part
+from wire.update_part import MAX_HEADER_BYTES, build_body, encode_part, put_together, take_apart
 
 BLOCKS: Final = 8
+FITTING: Final = 5
+"""Blocks that fit into the device's budget, usually."""
 ITEM_GROUPS: Final = 4
 USER_GROUPS: Final = 8
 USERS: Final = 2**31
 """Users of the notices: a device may be any of them."""
 LEAST_BUDGET_BYTES, MOST_BUDGET_BYTES = 100, 512 * 1024
 HEADER_BYTES: Final = 1024
+ROOM_TO_SIGN: Final = 144
+"""Bytes of a header that a signature takes."""
 
 
 class TrialModel:
@@ -27,33 +31,39 @@ class TrialModel:
 
     Args:
         version: its name.
-        budget_bytes: the device's budget; five blocks fit into it, and no sixth.
+        budget_bytes: the device's budget.
+        fitting: how many of its blocks fit into that.
 
     Raises:
         InputError: the budget is too small or too large for such a model.
     """
 
-    def __init__(self, version: str, budget_bytes: int) -> None:
+    def __init__(self, version: str, budget_bytes: int, fitting: int = FITTING) -> None:
         if not LEAST_BUDGET_BYTES <= budget_bytes <= MOST_BUDGET_BYTES:
             raise InputError(
                 f"the device's budget(={budget_bytes} B) must be from {LEAST_BUDGET_BYTES} B to "
                 f"{MOST_BUDGET_BYTES // 1024} KiB while it is tested"
             )
-        items = int((budget_bytes / 5.5 - 2) // ITEM_GROUPS * ITEM_GROUPS)
-        self.version = version
-        self.geometry = Geometry(items=items, dim=2, item_groups=ITEM_GROUPS, slice_width=1, codec=Codec.FP32)
+        items = int((budget_bytes / (fitting + 0.5) - 2) // ITEM_GROUPS * ITEM_GROUPS)
+        geometry = Geometry(items=items, dim=2, item_groups=ITEM_GROUPS, slice_width=1, codec=Codec.FP32)
         draw = np.random.default_rng(17)
-        self._groups: list[GroupBlocks] = [
+        groups = [
             encode_cells(
-                self.geometry,
+                geometry,
                 draw.normal(size=(items, 2)).astype(np.float32),
                 draw.uniform(1.0, 2.0, (ITEM_GROUPS, 2)),
                 layers=BLOCKS,
             )
             for _ in range(USER_GROUPS)
         ]
-        self.layers = self._groups[0].layers
-        """The layer table, the same for all groups: blocks are of equal size."""
+        self._set_blocks(version, geometry, groups)
+
+    def _set_blocks(self, version: str, geometry: Geometry, groups: list[GroupBlocks]) -> None:
+        self.version = version
+        self.geometry = geometry
+        self._groups = groups
+        self.layers = groups[0].layers
+        """The layer table, the same for all groups: their blocks are of equal size."""
 
     def notice(self) -> ModelNotice:
         """Return the notice that announces it."""
@@ -64,6 +74,14 @@ class TrialModel:
             users=USERS,
             layers=self.layers.top,
         )
+
+    def group(self, report: BudgetReport) -> GroupBlocks:
+        """Return the blocks of the device's user group."""
+        return self._groups[report_group(report)]
+
+    def held_bytes(self, held: int) -> int:
+        """Return the bytes that a device stores for its first blocks."""
+        return self._groups[0].starts[held] + held * self.geometry.codec.overhead
 
     def target(self, report: BudgetReport) -> int:
         """Return the number of blocks that fit into the budget of *report*."""
@@ -129,8 +147,8 @@ class TrialModel:
             flipped: whether the bits of its first number are turned round.
             shorter_bytes: bytes that its data lack.
         """
-        blocks = self._groups[report_group(report)]
-        at = min(first, BLOCKS - 1)
+        blocks = self.group(report)
+        at = min(first, blocks.count - 1)
         content = blocks.blocks.part(at, at + 1, blocks.starts, self.geometry.codec)
         ids = blocks.ranking()[at : at + 1] if ids is None else ids
         data = content.data * len(ids)
@@ -144,13 +162,35 @@ class TrialModel:
             target=target,
             part=part,
             parts=parts,
-            tensors={"ids": np.array(ids, dtype="<u2").tobytes(), "data": data},
+            tensors={
+                "ids": np.array(ids, dtype="<u2").tobytes(),
+                "sizes": content.sizes if ids else b"",
+                "data": data,
+            },
         )
         return encode_part(body, report.seq)
 
+    def large_part(self, report: BudgetReport, first: int) -> bytes:
+        """Return the rest of the right answer, from place *first*, as one part, filled up to be large."""
+        target = self.target(report)
+        blocks = self.group(report)
+        content = blocks.blocks.part(first, target, blocks.starts, self.geometry.codec)
+        body = build_body(
+            model=self.version,
+            group=report_group(report),
+            first=first,
+            target=target,
+            part=1,
+            parts=1,
+            tensors=content._asdict(),
+        )
+        pieces = take_apart(encode_part(body, report.seq))
+        missing = MAX_HEADER_BYTES - ROOM_TO_SIGN - len(pieces.numbered) - len(pieces.rest)
+        return put_together(pieces.numbered, pieces.rest + b" " * missing, pieces.data)
+
     def ids(self, report: BudgetReport) -> list[int]:
         """Return the ids of the device's ranking."""
-        return self._groups[report_group(report)].ranking()
+        return self.group(report).ranking()
 
     def check_fits(self, report: BudgetReport) -> None:
         """Raise InputError if the device is one that cannot be tested with this model."""

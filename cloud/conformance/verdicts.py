@@ -10,13 +10,16 @@ from wire.units import NS_PER_S
 from wire.update_part import decode_part
 
 RULES: Final[dict[str, str]] = {
+    "R2": "has a last will",
     "R3": "says that it is there, and takes in notices and parts",
     "R4": "acts on the last notice of a burst only",
     "R6": "numbers of reports rise",
+    "R7": "remembers the notice of the version that it holds, and refuses impossible ones",
     "R8": "reports when it is connected and the notice is there",
     "R9": "reports when another version is announced",
     "R10": "drops blocks at once when its budget falls, then reports",
     "R11": "reports when its budget grows",
+    "R12": "takes a part in by the rules in their order, and changes nothing before all are kept",
     "R13": "reports again when no answer comes, later and later",
     "R15": "drops what exceeds its budget when it starts, then reports",
     "R16": "reports again at once, and once, after a refused part",
@@ -32,23 +35,20 @@ RULES: Final[dict[str, str]] = {
     "R26": "appends blocks, drops what is beyond the target, and refuses a last part that ends early",
     "R27": "holds a prefix within its budget after each part",
     "R28": "sends JSON of the page's types, and ignores fields that it does not know",
+    "R29": "takes in deltas that it has asked for, and refuses wrong ones",
     "R31": "refuses a notice whose geometry it does not know",
     "R32": "does what an error answer asks for",
     "R33": "names capabilities only to a cloud that knows them",
+    "R34": "refuses parts that are larger than it has said",
     "R36": "refuses what the cloud has not signed, and waits on for its answer",
 }
 """The rules that are checked, and the behaviour that is looked for."""
 
 NOT_CHECKED: Final[dict[str, str]] = {
     "R1": "login and TLS are between the device and its broker",
-    "R2": "a last will is seen only when the device's connection breaks",
     "R5": "the broker belongs to others and is not stopped",
-    "R7": "a single notice is in use at a time",
-    "R12": "the rules that it names are checked one by one, not their order",
     "R14": "the broker belongs to others and is not stopped",
-    "R29": "no deltas are sent",
     "R30": "no layers are retained",
-    "R34": "no part above the size that the device has named is sent",
     "R35": "names of items are not on the wire",
 }
 """The other rules of the page, and the reason for which they are not checked."""

@@ -40,6 +40,12 @@ def conformance(
             metavar="<command>", help="Starts the device again with budget {bytes}.", show_default=False
         ),
     ] = "",
+    kill_command: Annotated[
+        str,
+        typer.Option(
+            metavar="<command>", help="Kills the device, which cannot say goodbye.", show_default=False
+        ),
+    ] = "",
     prompt: Annotated[Duration, duration_option("Longest time to a report that is due at once.")] = default(
         "5 s"
     ),
@@ -56,7 +62,7 @@ def conformance(
     quiet: Annotated[bool, quiet_option("Print the rules that failed, and the last line.")] = False,
 ) -> None:
     """Play the cloud against a device, and judge it rule by rule; see docs/conformance.md."""
-    tested = DeviceUnderTest(fleet, device, budget_command, restart_command)
+    tested = DeviceUnderTest(fleet, device, budget_command, restart_command, kill_command)
     tested.check_commands()
     settings = ConformanceSettings(
         prompt_ns=prompt,
@@ -65,6 +71,7 @@ def conformance(
         start_ns=start,
         sets_budget=bool(budget_command),
         restarts=bool(restart_command),
+        kills=bool(kill_command),
     )
     check_settings(settings)
     connection = broker.connection(Role.CLOUD, f"conformance:{fleet}.{device}")

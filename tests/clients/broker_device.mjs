@@ -104,7 +104,7 @@ const connection = new Connection((url, options) => new MqttClient(url, options)
   name: "d1",
   password,
   user: 3,
-  maxPart: 16_384,
+  maxPart: 4096,
   publicKeys: await readPublicKeys(readFileSync(publicKey, "utf8")),
   schedule: { retryMs: 5000 },
   on: (event) => console.log(JSON.stringify(event)),

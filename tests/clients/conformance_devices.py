@@ -10,6 +10,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from cloud.conformance.conversation import (
+    KILL,
     RESTART,
     SET_BUDGET,
     ConformanceSettings,
@@ -34,6 +35,7 @@ from wire.messages import (
     decode,
     encode,
 )
+from wire.mqtt.client import device_will
 from wire.signatures import check_json
 from wire.topics import MessageKind
 from wire.update_part import Layout, build_body, decode_part, encode_part, peek
@@ -52,8 +54,12 @@ class FaultlessDevice:
     holder_class: type[PeeHolder] = PeeHolder
     retry_s = 30.0
 
-    def __init__(self, *, group: int | None = None, max_part: int = 0, has_key: bool = False) -> None:
+    def __init__(
+        self, *, group: int | None = None, max_part: int = 0, has_key: bool = False, deltas: bool = False
+    ) -> None:
         self.verify = verify if has_key else None
+        self.statuses: list[bytes] = []
+        """Statuses that the broker has of it, to be delivered."""
         cache = self.cache = BlockCache()
         user = 3 if group is None else None
         settings = DeviceSettings("lab", "phone-1", user, group, retry_s=self.retry_s)
@@ -64,6 +70,7 @@ class FaultlessDevice:
             seq=100,
             capabilities=DeviceCapabilities(max_part_bytes=max_part) if max_part else None,
             verify=self.verify,
+            deltas=deltas,
         )
         self.holder = self.holder_class(settings, cache, self.agent, None, random.Random(17).random)
         self.holder.set_budget(BUDGET, 0)
@@ -79,6 +86,8 @@ class FaultlessDevice:
         try:
             if kind == MessageKind.PEE:
                 self.holder.on_part(payload, now_ns, topic(MessageKind.PEE))
+            elif kind == MessageKind.MODEL and not payload:
+                self.on_empty_notice(now_ns)
             elif kind == MessageKind.MODEL:
                 self.on_notice(check_json(payload, topic(MessageKind.MODEL), self.verify), now_ns)
             elif kind == MessageKind.ERROR:
@@ -94,12 +103,17 @@ class FaultlessDevice:
             self.set_budget(int(payload), now_ns)
         elif kind == RESTART:
             self.restart(int(payload), now_ns)
+        elif kind == KILL:
+            self.kill()
         else:
             self.receive(kind, payload, now_ns)
 
     def on_notice(self, payload: bytes, now_ns: int) -> None:
         """Take in a model notice."""
         self.holder.on_notice(decode(payload, ModelNotice), now_ns)
+
+    def on_empty_notice(self, now_ns: int) -> None:
+        """Ignore that the broker's notice is cleared."""
 
     def on_error(self, payload: bytes, now_ns: int) -> None:
         """Take in an error."""
@@ -114,6 +128,11 @@ class FaultlessDevice:
         self.holder.on_disconnected()
         self.holder.set_budget(budget_bytes, now_ns)
         self.holder.on_connected(now_ns)
+
+    def kill(self) -> None:
+        """Lose the connection: the broker publishes the last will."""
+        self.holder.on_disconnected()
+        self.statuses.append(device_will("")[1])
 
     def reports(self, now_ns: int) -> list[bytes]:
         """Return the reports that are due."""
@@ -335,6 +354,95 @@ class HastyDevice(FaultlessDevice):
         self.holder.on_connected(now_ns)
 
 
+class WillLessDevice(FaultlessDevice):
+    """Connects without a last will."""
+
+    def kill(self) -> None:
+        self.holder.on_disconnected()
+
+
+class LimitlessDevice(FaultlessDevice):
+    """Takes in parts of any size, though it has named a largest one."""
+
+    def __init__(self) -> None:
+        super().__init__(max_part=4096)
+        self.agent.capabilities = NamedCapabilities(max_part_bytes=4096)
+
+
+class NamedCapabilities(DeviceCapabilities):
+    """Capabilities that are told, and not kept to."""
+
+    def check_size(self, part_bytes: int) -> None:
+        pass
+
+
+class ForgetfulDevice(FaultlessDevice):
+    """Reads the blocks of each version by the last notice."""
+
+    def on_notice(self, payload: bytes, now_ns: int) -> None:
+        super().on_notice(payload, now_ns)
+        if self.agent.prefix is not None and self.holder.notice is not None:
+            self.agent.prefix.geometry = self.holder.notice.geometry
+
+
+class EmptyNoticeDevice(FaultlessDevice):
+    """Reports when the broker's notice is cleared."""
+
+    def on_empty_notice(self, now_ns: int) -> None:
+        self.holder.on_connected(now_ns)
+
+
+class DroppingAgent(Agent):
+    """Drops what it holds for an introduction, before it has looked at all of that."""
+
+    def receive(self, payload: bytes, topic: str = "") -> Receipt:
+        try:
+            seq, part = peek(payload)
+        except RemoteProtocolError:
+            return super().receive(payload, topic)
+        if (
+            part.introduces
+            and seq == self.seq
+            and self._cache.notice(part.model)
+            and self.model != part.model
+        ):
+            self.forget()
+        return super().receive(payload, topic)
+
+
+class DroppingDevice(FaultlessDevice):
+    agent_class = DroppingAgent
+
+
+class DisorderlyDevice(FaultlessDevice):
+    """Looks at the blocks of a part before its number."""
+
+    def receive(self, kind: str, payload: bytes, now_ns: int) -> None:
+        super().receive(kind, payload, now_ns)
+        if kind == MessageKind.PEE:
+            try:
+                part = decode_part(payload)
+            except RemoteProtocolError:
+                return
+            if part.seq != self.agent.seq and part.layout.first > self.agent.held:
+                self.holder.on_connected(now_ns)
+
+
+class PersistentAgent(Agent):
+    """Asks for a delta again, though the last one was refused."""
+
+    def next_report(self) -> BudgetReport:
+        self._wants_blocks = False
+        return super().next_report()
+
+
+class PersistentDevice(FaultlessDevice):
+    agent_class = PersistentAgent
+
+    def __init__(self) -> None:
+        super().__init__(deltas=True)
+
+
 class KeylessDevice(FaultlessDevice):
     """Takes in what anybody sends, though it has a key."""
 
@@ -368,9 +476,19 @@ class OldErrorDevice(FaultlessDevice):
         self.agent.verify = verify
 
 
-def verdicts_on(device: FaultlessDevice, *, has_hooks: bool = True) -> ConformanceVerdicts:
-    """Play all cases against *device* in virtual time, and return the verdicts."""
-    settings = ConformanceSettings(sets_budget=has_hooks, restarts=has_hooks)
+def verdicts_on(
+    device: FaultlessDevice, *, has_hooks: bool = True, has_connection: bool = True
+) -> ConformanceVerdicts:
+    """Play all cases against *device* in virtual time, and return the verdicts.
+
+    Args:
+        device: the device.
+        has_hooks: whether its owner can set its budget, start it again and kill it.
+        has_connection: whether what its connection does is played, too.
+    """
+    settings = ConformanceSettings(
+        sets_budget=has_hooks, restarts=has_hooks, kills=has_hooks and has_connection
+    )
     signs = device.agent.verify is not None or isinstance(device, KeylessDevice)
     signatures = TrialSignatures(KEY.sign, OTHER_KEY.sign, topic) if signs else None
     talk = DeviceConversation(settings, "t", signatures)
@@ -390,6 +508,9 @@ def verdicts_on(device: FaultlessDevice, *, has_hooks: bool = True) -> Conforman
 
 def deliver(device: FaultlessDevice, talk: DeviceConversation, now_ns: int) -> bool:
     """Hand the reports that are due to the scripted cloud; return whether there were any."""
+    for status in device.statuses:
+        talk.on_message(MessageKind.STATUS, status, now_ns)
+    device.statuses.clear()
     reports = device.reports(now_ns)
     for report in reports:
         talk.on_message(MessageKind.BUDGET, report, now_ns)
