@@ -36,6 +36,8 @@ from wire.messages import (
     BudgetReport,
     CloudStatus,
     QualityReport,
+    RolloutNotice,
+    RolloutState,
     Status,
     encode,
 )
@@ -80,10 +82,19 @@ def story() -> Files:
     other = other_version()
     cloud = ModelVersions([Responder(STORE, MAX_PAYLOAD), Responder(other, MAX_PAYLOAD)])
     model, seq = STORE.version, count(FIRST_SEQ + 1)
+    offer = RolloutNotice(
+        rollout=FIRST_SEQ, order=1, state=RolloutState.RUNNING, version=other.version, previous=model,
+        groups=4, started=1, began_ms=FIRST_SEQ + 2000, notice=cloud.notice(other.version),
+    )  # fmt: skip
     found = {
         "model.json": encode(cloud.first.notice()),
         "status-online.json": encode(Status(online=True, reason="start")),
         "status-will.json": encode(Status(online=False, reason="connection lost")),
+        "status-holds.json": encode(Status(online=True, reason="model", protocol=PROTOCOL, model=model)),
+        "rollout-running.json": encode(offer),
+        "rollout-complete.json": encode(
+            msgspec.structs.replace(offer, state=RolloutState.COMPLETE, started=4)
+        ),
         "cloud-online.json": encode(
             CloudStatus(
                 online=True, reason="start", protocol=PROTOCOL, models=cloud.names, max_part=MAX_PAYLOAD

@@ -36,6 +36,7 @@ from wire.messages import (
     ErrorAnswer,
     ModelNotice,
     QualityReport,
+    RolloutNotice,
     Status,
     decode,
 )
@@ -52,6 +53,7 @@ STEMS = {
     "model": ModelNotice,
     "cloud": CloudStatus,
     "error": ErrorAnswer,
+    "rollout": RolloutNotice,
 }
 
 
@@ -91,7 +93,7 @@ def test_the_files_are_what_the_code_writes_today() -> None:
 
 def test_each_message_decodes_and_each_part_opens_as_a_safetensors_file() -> None:
     for path in FOLDER.glob("*.json"):
-        kind: type[BudgetReport] = STEMS[path.stem.split("-")[0]]  # type: ignore[assignment]  # one of six
+        kind: type[BudgetReport] = STEMS[path.stem.split("-")[0]]  # type: ignore[assignment]  # one of seven
         decode(path.read_bytes(), kind)
     for path in [*FOLDER.glob("*.safetensors"), *FOLDER.glob("codecs/*.safetensors")]:
         part = decode_part(path.read_bytes())

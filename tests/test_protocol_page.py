@@ -59,7 +59,7 @@ def test_the_topics_are_those_of_the_table() -> None:
 
 
 def test_the_report_that_it_shows_is_an_example() -> None:
-    names = ("report-growth", "error-unknown_user")
+    names = ("report-growth", "error-unknown_user", "rollout-running")
     assert blocks(FILE, "json") == [
         f"{(EXAMPLES / name).with_suffix('.json').read_text()}\n" for name in names
     ]
@@ -125,7 +125,7 @@ def test_each_rule_has_a_number_of_its_own_and_those_that_are_named_exist() -> N
         for number in number
         if number
     ]
-    assert sorted(given) == list(range(1, len(given) + 1))
+    assert len(set(given)) == len(given)  # a number that was left out is left out for good
     assert {int(number) for number in re.findall(r"\bR(\d+)\b", PAGE)} == set(given)
 
 

@@ -9,6 +9,7 @@ from cloud.service.prometheus import OLD_NAMES, CloudCollector
 from cloud.service.statistics import ServiceStatistics
 from emulator.cli.verbs import load_verb
 from tests.pages import DOCS, metric_rows, metrics_of, rows, ticked
+from tests.rollouts import FIGURES
 
 PAGE = DOCS / "service.md"
 UNIT = DOCS / "examples" / "peelfleet-cloud@.service"
@@ -21,7 +22,7 @@ def options_of_the_command() -> set[str]:
 
 def test_the_metrics_are_those_of_the_table() -> None:
     labels = {"fleet": "f", "replica": "", "version": "v"}
-    families = CloudCollector(ServiceStatistics(), int, int, labels).collect()
+    families = CloudCollector(ServiceStatistics(), int, int, lambda: labels, lambda: FIGURES).collect()
     expected = metrics_of(family for family in families if family.name not in OLD_NAMES.values())
     assert metric_rows(PAGE, "Metrics") == expected
 

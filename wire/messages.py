@@ -7,7 +7,7 @@ The PEE itself travels as a safetensors file: see `wire.update_part`.
 """
 
 from enum import StrEnum
-from typing import Annotated, Final, TypeVar, cast
+from typing import Annotated, Final, Literal, TypeVar, cast
 
 import msgspec
 
@@ -83,6 +83,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The cause, for people to read, such as ``start``, ``reconnect`` or ``connection lost``."""
     protocol: ProtocolVersion | msgspec.UnsetType = msgspec.UNSET
     """The version of the protocol that the device speaks; without the field 1.0."""
+    model: ModelVersion | msgspec.UnsetType = msgspec.UNSET
+    """The model version that the device holds; a device that names it takes part in rollouts."""
 
 
 class CloudStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,12 +143,65 @@ class ModelNotice(msgspec.Struct, frozen=True, kw_only=True):
     """Largest number of layers of any group's ranking."""
 
 
-Message = TypeVar("Message", BudgetReport, QualityReport, Status, ModelNotice, CloudStatus, ErrorAnswer)
+class RolloutState(StrEnum):
+    """The states of a rollout."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"  # the version is that of all devices
+    PAUSED = "paused"  # no further group starts; devices that were offered the version keep it
+    ROLLED_BACK = "rolled_back"  # all devices get the previous version
+
+
+Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+Fraction = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+Seconds = Annotated[float, msgspec.Meta(ge=0.0, le=2.0**31)]
+GroupCount = Annotated[int, msgspec.Meta(ge=0, le=1000)]
+
+
+class RolloutNotice(msgspec.Struct, frozen=True, kw_only=True):
+    """A rollout of a model version, in groups of devices: its last order, and how far it has come."""
+
+    rollout: Number
+    """Number of the rollout; it rises with every rollout of a fleet."""
+    order: Number
+    """Number of the last order to the rollout, from 1: to start it, to pause it and so on."""
+    state: RolloutState
+    """The state: running, complete, paused or rolled_back."""
+    version: Annotated[ModelVersion, msgspec.Meta(min_length=1)]
+    """The model version that is offered."""
+    previous: ModelVersion
+    """The version that all devices have, or get again after a rollback."""
+    groups: Annotated[int, msgspec.Meta(ge=1, le=1000)]
+    """Devices are split into this number of groups of about equal size."""
+    started: GroupCount = 0
+    """Groups that have started: 0 up to, but without, this number."""
+    began_ms: Count = 0
+    """Start of the last of them, or of its resumption, in milliseconds since 1970."""
+    notice: ModelNotice | None = None
+    """The notice of the offered version; a device follows no offer without it."""
+    success_threshold: Fraction = 0.8
+    """The next group starts when this part of a group holds the version."""
+    error_threshold: Fraction = 0.05
+    """The rollout stops when more than this part of a group has failed."""
+    timeout_s: Seconds = 300.0
+    """A device has failed that was connected for so long since its group started, and does not hold the
+    version."""
+    pause_s: Seconds = 0.0
+    """The shortest time between the starts of two groups."""
+    on_error: Literal["pause", "rollback"] = "pause"
+    """Effect of a stop."""
+    reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    """The reason for which the cloud has stopped the rollout, for people to read."""
+
+
+Message = TypeVar(
+    "Message", BudgetReport, QualityReport, Status, ModelNotice, CloudStatus, ErrorAnswer, RolloutNotice
+)
 
 _encode = msgspec.json.Encoder().encode
 _DECODERS: dict[type, msgspec.json.Decoder[object]] = {
     kind: msgspec.json.Decoder(kind)
-    for kind in (BudgetReport, QualityReport, Status, ModelNotice, CloudStatus, ErrorAnswer)
+    for kind in (BudgetReport, QualityReport, Status, ModelNotice, CloudStatus, ErrorAnswer, RolloutNotice)
 }
 
 

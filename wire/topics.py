@@ -36,6 +36,8 @@ class MessageKind(StrEnum):
     BLOCKS = "blocks"
     ERROR = "error"
     CLOUD = "cloud"
+    ROLLOUT = "rollout"
+    ORDER = "order"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ TABLE: dict[MessageKind, Route] = {
     MessageKind.CLOUD: Route(
         per_device=False, writers=_CLOUD, readers=_ENDS, qos=1, retained=True, per_replica=True
     ),
+    MessageKind.ROLLOUT: Route(per_device=False, writers=_CLOUD, readers=_ENDS, qos=1, retained=True),
+    MessageKind.ORDER: Route(per_device=False, writers=_CLOUD, readers=_CLOUD, qos=1, retained=True),
 }
 
 

@@ -50,6 +50,9 @@ NOT_CHECKED: Final[dict[str, str]] = {
     "R14": "the broker belongs to others and is not stopped",
     "R30": "no layers are retained",
     "R35": "names of items are not on the wire",
+    "R40": "no rollout is played",
+    "R41": "no rollout is played",
+    "R42": "no rollout is played",
 }
 """The other rules of the page, and the reason for which they are not checked."""
 

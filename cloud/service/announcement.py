@@ -9,7 +9,14 @@ import asyncio
 from cloud.service.model_versions import ModelVersions
 from cloud.service.statistics import ServiceStatistics
 from wire.errors import InputError, RemoteProtocolError, RunError
-from wire.messages import MAX_JSON_BYTES, MAX_NAMED_MODELS, PROTOCOL, CloudStatus, encode
+from wire.messages import (
+    MAX_JSON_BYTES,
+    MAX_NAMED_MODELS,
+    PROTOCOL,
+    CloudStatus,
+    RolloutNotice,
+    encode,
+)
 from wire.mqtt.client import LOST, Client, Message, SubscriptionRefusedError, publish, subscribe
 from wire.mqtt.connection import PUBLISHES_AT_ONCE
 from wire.mqtt.retained import QUIET_S
@@ -52,10 +59,13 @@ class Announcement:
         self._status_topic = cloud_topic(fleet, replica)
         self._connections = 0
         self._topic = fleet_topic(MessageKind.MODEL, fleet)
+        self._rollout_topic = fleet_topic(MessageKind.ROLLOUT, fleet)
         self._sign = sign
-        self._notice = sign_json(encode(versions.first.notice()), self._topic, sign)
+        self._notice = self._notice_of(versions.first.store.version)
         if len(self._notice) > MAX_JSON_BYTES:
             raise InputError(f"the model notice has {len(self._notice)} bytes, at most {MAX_JSON_BYTES}")
+        self._layered: set[str] = set()
+        """Versions whose layers the broker has, of this connection."""
         self._echoed = asyncio.Event()
         self._confirmed = asyncio.Event()
         self._old: asyncio.Queue[str] = asyncio.Queue()
@@ -90,6 +100,7 @@ class Announcement:
         """Start again for a new connection: the broker has confirmed nothing yet."""
         self._confirmed.clear()
         self._echoed.clear()
+        self._layered.clear()
 
     async def publish(self, client: Client) -> None:
         """Publish all retained messages, which the broker may have lost; wait for the notice to come back.
@@ -98,22 +109,48 @@ class Announcement:
             RunError: the broker refuses our subscription to the notice, or the notice did not come back.
         """
         await subscribe(client, self._topic, 1)
-        if self._layers:
-            await self._publish_layers(client)
-        await self._retain(client, MessageKind.MODEL, self._topic, self._notice)
+        await self._publish_layers(client)
+        notice = await self._publish_notice(client, self._versions.first.store.version)
         self._confirmed.set()
         try:
             async with asyncio.timeout(ECHO_S):
                 await self._echoed.wait()
         except TimeoutError:
             raise RunError(
-                f"the broker took our model notice ({len(self._notice)} bytes on {self._topic}) and did not "
+                f"the broker took our model notice ({len(notice)} bytes on {self._topic}) and did not "
                 f"hand it back within {ECHO_S:g} s, so no device gets it: may this user write and read that "
                 f"topic (is --fleet {self._fleet} right?), and is the broker's payload limit above that?"
             ) from None
         self._connections += 1
         reason = "start" if self._connections == 1 else "reconnect"
         await self.publish_status(client, online=True, reason=reason)
+
+    async def publish_versions(self, client: Client) -> None:
+        """Say which versions are served, after one has come or gone; before that, publish its layers."""
+        await self._publish_layers(client)
+        await self.publish_status(client, online=True, reason="models")
+
+    async def announce(self, client: Client, version: str) -> None:
+        """Make *version* that of all devices: its answers come after its notice."""
+        await self._publish_notice(client, version)
+        self._versions.choose_first(version)
+        await self.publish_status(client, online=True, reason="models")
+
+    def rollout_payload(self, notice: RolloutNotice) -> bytes:
+        """Return a notice of a rollout as it is published."""
+        return sign_json(encode(notice), self._rollout_topic, self._sign)
+
+    async def publish_rollout(self, client: Client, notice: RolloutNotice) -> None:
+        """Publish how far a rollout has come."""
+        await self._retain(client, MessageKind.ROLLOUT, self._rollout_topic, self.rollout_payload(notice))
+
+    async def _publish_notice(self, client: Client, version: str) -> bytes:
+        self._notice = self._notice_of(version)
+        await self._retain(client, MessageKind.MODEL, self._topic, self._notice)
+        return self._notice
+
+    def _notice_of(self, version: str) -> bytes:
+        return sign_json(encode(self._versions.notice(version)), self._topic, self._sign)
 
     def handle(self, message: Message) -> bool:
         """Handle a message of the service itself; return False for the message of a device."""
@@ -156,6 +193,9 @@ class Announcement:
 
     async def _publish_layers(self, client: Client) -> None:
         """Publish each layer of each user group once; the broker retains it and sends it to each device."""
+        if not self._layers:
+            return
+        missing = [each for each in self._versions.all if each.store.version not in self._layered]
         slots = asyncio.Semaphore(PUBLISHES_AT_ONCE)
 
         async def publish_layer(name: LayerName) -> None:
@@ -165,9 +205,10 @@ class Announcement:
                 await self._retain(client, MessageKind.BLOCKS, topic, part)
 
         async with asyncio.TaskGroup() as tasks:
-            for responder in self._versions.all:
+            for responder in missing:
                 for group, layer, _ in responder.layer_sizes():
                     tasks.create_task(publish_layer(LayerName(responder.store.version, group, layer)))
+        self._layered |= {responder.store.version for responder in missing}
 
     async def _retain(self, client: Client, kind: MessageKind, topic: str, payload: bytes) -> None:
         await publish(client, kind, topic, payload)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cloud.service.responder import Responder
 from wire.errors import Reason, RemoteProtocolError
-from wire.messages import BudgetReport, decode
+from wire.messages import BudgetReport, ModelNotice, decode
 from wire.topics import LayerName
 from wire.update_part import SealedPart
 
@@ -22,14 +22,42 @@ class ModelVersions:
 
     def __init__(self, responders: Sequence[Responder]) -> None:
         self.first = responders[0]
-        self._responders = {responder.store.version: responder for responder in responders}
+        """The version that is announced, and answers reports that name none."""
+        self._responders: dict[str, Responder] = {}
         for responder in responders:
-            responder.serve_beside(other.store for other in responders if other is not responder)
+            self.add(responder)
+
+    def add(self, responder: Responder) -> None:
+        """Serve one more version."""
+        for other in self._responders.values():
+            other.serve_beside([responder.store])
+            responder.serve_beside([other.store])
+        self._responders[responder.store.version] = responder
+
+    def remove(self, version: str) -> bool:
+        """Serve *version* no more, unless it is the announced one; return whether that is so."""
+        if version == self.first.store.version or version not in self._responders:
+            return False
+        del self._responders[version]
+        return True
+
+    def choose_first(self, version: str) -> None:
+        """Let *version*, which is served, answer the reports that name none."""
+        self.first = self._responders[version]
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the versions, the default first."""
-        return tuple(self._responders)
+        first = self.first.store.version
+        return (first, *(name for name in self._responders if name != first))
+
+    def __contains__(self, version: object) -> bool:
+        """Tell whether *version* is served."""
+        return version in self._responders
+
+    def notice(self, version: str) -> ModelNotice:
+        """Return the notice of *version*, which is served."""
+        return self._responders[version].notice()
 
     def answer(self, payload: bytes) -> tuple[bytes, ...]:
         """Return the update parts that answer the budget report in *payload*, in order.

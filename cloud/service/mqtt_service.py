@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 from cloud.service.announcement import Announcement
 from cloud.service.error_sender import ErrorSender
@@ -27,6 +28,7 @@ from cloud.service.outcomes import (
     classify,
 )
 from cloud.service.report_queue import Admission, AdmissionLimits, QueuedReport, ReportQueue
+from cloud.service.rollout_keeper import RolloutKeeper
 from cloud.service.statistics import ServiceStatistics
 from wire.errors import Reason, RemoteProtocolError
 from wire.mqtt.backoff import BRIEF_CONNECTIONS, Backoff
@@ -66,6 +68,8 @@ class ServiceConfig:
     """Signs notices, parts and errors; None: they have no signature."""
     grace_s: float = 10.0
     """Seconds to finish the reports that were accepted before a stop."""
+    state: Path | None = None
+    """File of the last notice of a rollout, beside what the broker keeps."""
 
     @property
     def filter(self) -> str:
@@ -110,6 +114,7 @@ class Service:
             replica=config.replica,
             sign=config.sign,
         )
+        self.rollout = RolloutKeeper(versions, self._announcement, config.fleet, config.state)
         self._cleared = False
         self._wake = asyncio.Event()
         self._errors = ErrorSender(config.fleet, statistics, self._wake.set, config.sign)
@@ -210,6 +215,7 @@ class Service:
                 "the broker grants QoS 0 where QoS 1 is needed (max_qos): reports and answers may be lost",
                 extra={"broker": self._broker},
             )
+        await self.rollout.read(client)
         await self._announcement.publish(client)  # after the subscription: devices report at once
         self._statistics.ready = not self._stopping.is_set()
         models, fleet = list(self._versions.names), self._config.fleet
@@ -221,10 +227,11 @@ class Service:
             self._cleared = True
             if count := await self._announcement.clear_old_layers(client):
                 LOG.info("cleared %d retained layers of models that are not served", count)
+        await self.rollout.run(client)
 
     def _on_message(self, message: Message) -> None:
         """Queue the report in *message*; the client acknowledges the message when this returns."""
-        if self._announcement.handle(message):
+        if self.rollout.handle(message) or self._announcement.handle(message):
             return
         statistics, payload, topic = self._statistics, message.payload, message.topic.value
         statistics.received.add(len(payload))

@@ -6,6 +6,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from cloud.service.rollout_progress import RolloutFigures
 from cloud.service.statistics import PREFIX, ServiceStatistics
 from wire.prometheus.families import histogram_families, with_old_names
 
@@ -25,7 +26,8 @@ class CloudCollector(Collector):
         statistics: of the service.
         queued: returns the number of reports that wait.
         in_flight: returns the number of answers that are being sent.
-        labels: constant labels: fleet, replica and model version.
+        labels: returns the labels of the service: fleet, replica and model version.
+        rollout: returns the figures of the rollout; None: there was none.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class CloudCollector(Collector):
         statistics: ServiceStatistics,
         queued: Callable[[], int],
         in_flight: Callable[[], int],
-        labels: Mapping[str, str],
+        labels: Callable[[], Mapping[str, str]],
+        rollout: Callable[[], RolloutFigures | None],
     ) -> None:
         self._statistics = statistics
         self._queued = queued
         self._in_flight = in_flight
-        self._labels = dict(labels)
+        self._labels = labels
+        self._rollout = rollout
 
     def collect(self) -> Iterable[Metric]:
         """Yield every metric. The service runs in another thread meanwhile."""
@@ -54,7 +58,9 @@ class CloudCollector(Collector):
         yield GaugeMetricFamily(
             PREFIX + "ready", "1 while it takes reports", value=int(self._statistics.ready)
         )
-        yield InfoMetricFamily(PREFIX + "model", "What is served", value=self._labels)
+        yield InfoMetricFamily(PREFIX + "model", "What is served", value=dict(self._labels()))
+        if (figures := self._rollout()) is not None:
+            yield from _rollout_families(figures)
 
     def _connection_metrics(self) -> Iterable[Metric]:
         counts, again = self._statistics, max(self._statistics.connected - 1, 0)
@@ -96,3 +102,23 @@ class CloudCollector(Collector):
         wire.add_metric(["down"], counts.update_wire_bytes)
         yield wire
         yield from histogram_families(counts.latencies.parts, counts.latencies.answers)
+
+
+def _rollout_families(figures: RolloutFigures) -> Iterable[Metric]:
+    notice = figures.notice
+    labels = {"version": notice.version, "previous": notice.previous, "state": notice.state.value}
+    yield InfoMetricFamily(PREFIX + "rollout", "The last rollout", value=labels)
+    yield GaugeMetricFamily(PREFIX + "rollout_groups", "Groups of devices", value=notice.groups)
+    yield GaugeMetricFamily(PREFIX + "rollout_groups_started", "Groups that started", value=notice.started)
+    devices = GaugeMetricFamily(
+        PREFIX + "rollout_devices",
+        "Devices that take part, while it is under way",
+        labels=["group", "result"],
+    )
+    for group, status in enumerate(figures.groups):
+        offered = status.devices if group < notice.started else 0
+        for result, count in (
+            ("offered", offered), ("updated", status.updated), ("failed", status.failed)
+        ):  # fmt: skip
+            devices.add_metric([str(group), result], count)
+    yield devices

@@ -4,10 +4,9 @@ The terms and rules are those of update servers: devices are split into groups; 
 devices of the group before it hold the new version; too many failures stop the rollout.
 """
 
-import hashlib
 from dataclasses import dataclass
 from enum import Enum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
@@ -64,15 +63,25 @@ class GroupStatus:
     """Time since the group started."""
 
 
-def group_of(version: str, device: str, groups: int) -> int:
-    """Return the rollout group of *device*: a hash, so that no list has to be kept."""
-    digest = hashlib.blake2b(f"{version}\x1f{device}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") * groups >> 64
+class GroupRules(Protocol):
+    """The rules by which a group is judged: those of a scenario, or of a real rollout."""
+
+    @property
+    def success_threshold(self) -> float:
+        """The next group starts when this share of a group holds the new version."""
+
+    @property
+    def error_threshold(self) -> float:
+        """The rollout stops when more than this share of a group has failed."""
+
+    @property
+    def pause(self) -> int:
+        """Shortest time between the starts of two groups, in nanoseconds."""
 
 
-def decide(rollout: Rollout, status: GroupStatus) -> RolloutDecision:
+def decide(rules: GroupRules, status: GroupStatus) -> RolloutDecision:
     """Return the decision for a group with this status."""
-    if status.failed > rollout.error_threshold * status.devices:
+    if status.failed > rules.error_threshold * status.devices:
         return RolloutDecision.STOP
-    enough = status.updated >= rollout.success_threshold * status.devices
-    return RolloutDecision.NEXT if enough and status.since_ns >= rollout.pause else RolloutDecision.WAIT
+    enough = status.updated >= rules.success_threshold * status.devices
+    return RolloutDecision.NEXT if enough and status.since_ns >= rules.pause else RolloutDecision.WAIT

@@ -8,8 +8,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from devices.protocol.agent import Agent, Receipt
 from devices.protocol.block_prefix import BlockCache
@@ -22,21 +21,28 @@ from devices.standalone.counts import DeviceCounts
 from devices.standalone.interaction_log import LARGEST_NUMBER, InteractionLog
 from devices.standalone.pee_holder import PeeHolder
 from devices.standalone.saved_state import SavedState, read_state, remove_pee, write_pee, write_state
+from devices.standalone.session import GOODBYE_S, briefly, subscribe_device
 from devices.standalone.settings import DeviceSettings
 from wire.errors import InputError, RemoteProtocolError, RunError
-from wire.messages import PROTOCOL, CloudStatus, ErrorAnswer, ModelNotice, Status, decode, encode
+from wire.messages import (
+    PROTOCOL,
+    CloudStatus,
+    ErrorAnswer,
+    ModelNotice,
+    RolloutNotice,
+    Status,
+    decode,
+    encode,
+)
 from wire.mqtt.backoff import Backoff
 from wire.mqtt.client import (
     Client,
     Message,
-    MqttError,
-    SubscriptionRefusedError,
     device_will,
     done_before,
     new_client,
     or_disconnected,
     publish,
-    subscribe,
 )
 from wire.mqtt.connection import Connection
 from wire.mqtt.reconnection import connections
@@ -45,14 +51,12 @@ from wire.no_answer import count_text, no_answer_text
 from wire.output_files import error_text
 from wire.signatures import check_json
 from wire.text import printable
-from wire.topics import MessageKind, TopicAddress, device_topic, fleet_topic, parse, subscription
+from wire.topics import MessageKind, TopicAddress, device_topic, fleet_topic, parse
 from wire.units import NS_PER_S
 
 LOG = logging.getLogger("peelfleet.agent")
 
 LEAST_WAIT_S = 0.01
-GOODBYE_S = 1.0
-"""Time for the broker to confirm that we leave, and again to let us go."""
 LONGEST_QUIET_S = 300.0
 """The longest time between two warnings that no model is announced."""
 PERSIST_EVERY_S = 5.0
@@ -86,6 +90,7 @@ class RealDevice:
         self._names = CatalogueFile(settings.names) if settings.names is not None else None
         self._holder = self._restored()
         self._persisted_s = self._reported_s = 0.0
+        self._told_model = ""  # by the last status
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._gave_up = False
@@ -190,31 +195,18 @@ class RealDevice:
                 await done_before(self._stopping, or_disconnected(client, self._report_loop(client)))
         finally:
             self._holder.on_disconnected()
-        await _briefly(self._publish_status(client, Status(online=False, reason="stopped")))
+        await briefly(self._say(client, "stopped", online=False))
 
     async def _subscribe(self, client: Client) -> None:
-        settings = self._settings
-        for topic in (self._topic(MessageKind.ERROR), subscription(MessageKind.CLOUD, settings.fleet)):
-            try:
-                await subscribe(client, topic, 1, settings.device)
-            except SubscriptionRefusedError:  # a broker whose rules were made for protocol 1.0
-                LOG.info(
-                    "the broker refuses %s: this device hears no errors, or no status, of the cloud", topic
-                )
-        for topic in (self._topic(MessageKind.PEE), fleet_topic(MessageKind.MODEL, settings.fleet)):
-            if not await subscribe(client, topic, 1, settings.device):
-                LOG.warning("the broker grants QoS 0 on %s, not 1 (max_qos): answers may be lost", topic)
+        await subscribe_device(client, self._settings.fleet, self._settings.device)
         self.counts.connections += 1
-        await self._publish_status(
-            client,
-            Status(
-                online=True,
-                reason="start" if self.counts.connections == 1 else "reconnect",
-                protocol=PROTOCOL,
-            ),
-        )
+        await self._say(client, "start" if self.counts.connections == 1 else "reconnect")
 
-    async def _publish_status(self, client: Client, status: Status) -> None:
+    async def _say(self, client: Client, reason: str, *, online: bool = True) -> None:
+        """Say whether this device is there, and which model it holds."""
+        if self._holder.is_settled or not self.agent.reported:
+            self._told_model = self.agent.model
+        status = Status(online=online, reason=reason, protocol=PROTOCOL, model=self._told_model)
         await publish(client, MessageKind.STATUS, self._topic(MessageKind.STATUS), encode(status))
 
     async def _report_loop(self, client: Client) -> None:
@@ -228,6 +220,8 @@ class RealDevice:
                 warn_s, quiet_s = now_s + quiet_s, min(2 * quiet_s, LONGEST_QUIET_S)
             if (report := holder.next_report(time.monotonic_ns())) is not None:
                 await self._publish_report(client, *report, answered_seq=seq)
+            if holder.is_settled and self.agent.model != self._told_model:
+                await self._say(client, "model")
             if settings.once and holder.is_settled:
                 self.stop()
                 return
@@ -275,6 +269,8 @@ class RealDevice:
                     self._on_part(message.payload)
                 case TopicAddress(MessageKind.MODEL) if message.payload:
                     self._on_notice(decode(self._checked(message), ModelNotice))
+                case TopicAddress(MessageKind.ROLLOUT) if message.payload:
+                    self._on_rollout(decode(self._checked(message), RolloutNotice))
                 case TopicAddress(MessageKind.ERROR, _, self._settings.device):
                     self._on_error(decode(self._checked(message), ErrorAnswer))
                 case TopicAddress(MessageKind.CLOUD, replica=str(replica)) if message.payload:
@@ -292,6 +288,13 @@ class RealDevice:
         is_new = self._holder.on_notice(notice, time.monotonic_ns())
         if is_new and (unknown := self._holder.unknown_to_model()):
             LOG.error("%s: the cloud answers no report of ours", unknown)
+
+    def _on_rollout(self, rollout: RolloutNotice) -> None:
+        if self._holder.on_rollout(rollout, time.monotonic_ns()):
+            LOG.info(
+                "rollout of model %s: %s; this device is to have model %s",
+                rollout.version, rollout.state.value.replace("_", " "), self._holder.wanted or "as announced",
+            )  # fmt: skip
 
     def _on_error(self, error: ErrorAnswer) -> None:
         now_ns = time.monotonic_ns()
@@ -391,9 +394,3 @@ class RealDevice:
             capabilities=DeviceCapabilities(settings.max_part_bytes, codecs_known_here()),
             verify=settings.verify,
         )
-
-
-async def _briefly(work: Coroutine[Any, Any, object]) -> None:  # Any: as in `Coroutine`
-    """Do something that a broker may leave unanswered, for a moment only."""
-    with contextlib.suppress(MqttError, TimeoutError):
-        await asyncio.wait_for(work, GOODBYE_S)

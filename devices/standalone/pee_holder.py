@@ -11,7 +11,8 @@ from devices.protocol.report_policy import ReportPolicy
 from devices.protocol.report_scheduler import NEVER, ReportCause, ReportScheduler
 from devices.standalone.settings import DeviceSettings
 from wire.errors import RemoteProtocolError
-from wire.messages import CloudStatus, ErrorAnswer, ModelNotice, knows_capabilities
+from wire.messages import CloudStatus, ErrorAnswer, ModelNotice, RolloutNotice, knows_capabilities
+from wire.rollout import is_older, offered_version
 from wire.units import NS_PER_S
 from wire.update_part import peek
 
@@ -58,13 +59,21 @@ class PeeHolder:
             model_settle_ns=int(MODEL_SETTLE_S * NS_PER_S),
             model_known=notice is not None,
         )
+        self.rollout: RolloutNotice | None = None
+        """The rollout that the cloud announced last; None before any."""
         if notice is not None:
             self._scheduler.model = notice.version
+            agent.offered = agent.model  # what is held stays until this device knows what it is to have
 
     @property
     def next_deadline_ns(self) -> int:
         """The next time at which a report may be due; `NEVER` if only an event can make one due."""
         return self._scheduler.next_deadline_ns if self.notice is not None else NEVER
+
+    @property
+    def wanted(self) -> str:
+        """The model version that this device is to have; empty while none is announced."""
+        return "" if self.notice is None else self._scheduler.model
 
     @property
     def is_settled(self) -> bool:
@@ -94,12 +103,33 @@ class PeeHolder:
     def on_notice(self, notice: ModelNotice, now_ns: int) -> bool:
         """Receive a model notice; return whether it brings news."""
         self._cache.announce(notice)
-        if notice == self.notice:
-            return False
+        is_new = notice != self.notice
         self.notice = notice
-        self._scheduler.model = notice.version
-        self._scheduler.on_model(now_ns)
+        if is_new or self.agent.offered:
+            self._follow(notice, now_ns)
+        return is_new
+
+    def on_rollout(self, rollout: RolloutNotice, now_ns: int) -> bool:
+        """Receive a notice of a rollout; return whether it says more than the last one."""
+        if self.rollout is not None and not is_older(self.rollout, rollout):
+            return False
+        self.rollout = rollout
+        if rollout.notice is not None:
+            self._cache.announce(rollout.notice)
+        if self.notice is not None:
+            self._follow(self.notice, now_ns)
         return True
+
+    def _follow(self, notice: ModelNotice, now_ns: int) -> None:
+        """Ask for the version that this device is to have.
+
+        It is named in reports as soon as there was a rollout: services of the cloud learn one after the other
+        which version is announced.
+        """
+        wanted = offered_version(self.rollout, self._settings.device, notice.version)
+        self.agent.offered = "" if self.rollout is None else wanted
+        self._scheduler.model = wanted
+        self._scheduler.on_model(now_ns)
 
     def on_part(self, payload: bytes, now_ns: int, topic: str = "") -> Receipt:
         """Receive an update part that has come on *topic*."""

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +25,7 @@ from cloud.service.prometheus import CloudCollector
 from cloud.service.report_queue import AdmissionLimits
 from cloud.service.responder import Responder
 from cloud.service.statistics import ServiceStatistics
+from cloud.service.store_folder import StoreChange, StoreFolder
 from emulator.cli.options import (
     default,
     duration_option,
@@ -57,7 +59,18 @@ HIGHEST_RATE = 1e9
 """The maximum of ``--max-rate``, in reports per second and device."""
 BURST_S = 5.0
 """A device may send the reports of this time at once."""
+LOOK_EVERY_S = 2.0
+"""Time between two looks at the watched folder."""
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+WatchedFolder = Annotated[
+    Path | None, path_option("A folder of stores: each that appears in it is served, too, without a restart.")
+]
+StateFile = Annotated[
+    Path | None,
+    path_option("File to keep a rollout in, in case that broker and service are killed together."),
+]
 
 
 def report_rate(text: str) -> float:
@@ -75,6 +88,10 @@ class CloudOptions:
     """Settings of the service. The first store serves the devices that ask for no model version."""
 
     stores: Sequence[Path]
+    watch: Path | None = None
+    """A folder of stores that come and go."""
+    state: Path | None = None
+    """A file of the rollout, beside what the broker keeps."""
     broker: Endpoint
     fleet: str
     replica: str | None = None
@@ -100,6 +117,8 @@ def cloud(
     ],
     broker: BrokerUrl,
     fleet: Annotated[str, name_option("The fleet to serve.")],
+    watch: WatchedFolder = None,
+    state: StateFile = None,
     replica: Annotated[
         str | None, name_option("The name of one of several services that share the reports.")
     ] = None,
@@ -140,10 +159,10 @@ def cloud(
     """Serve trained models to a fleet over MQTT until interrupted; docs/service.md has the details."""
     start_logging(log_format)
     options = CloudOptions(
-        stores=store, broker=broker, fleet=fleet, replica=replica, max_payload=max_payload,
-        encoding=encoding, full_if_delta_over=full_if_delta_over, retain_blocks=retain_blocks,
-        sign=signing_function(signing_key),
-        max_queue=max_queue, max_rate=max_rate, coalesce=coalesce, persistent=persistent,
+        stores=store, watch=watch, state=state, broker=broker, fleet=fleet, replica=replica,
+        max_payload=max_payload, encoding=encoding, full_if_delta_over=full_if_delta_over,
+        retain_blocks=retain_blocks, sign=signing_function(signing_key), max_queue=max_queue,
+        max_rate=max_rate, coalesce=coalesce, persistent=persistent,
         grace_s=grace / NS_PER_S, metrics_port=metrics_port, metrics_host=metrics_host,
         until_stdin_closes=until_stdin_closes,
     )  # fmt: skip
@@ -159,7 +178,9 @@ def serve_stores(options: CloudOptions) -> None:
     """
     if options.until_stdin_closes and not _has_input():
         raise InputError("--until-stdin-closes: standard input is closed already")
-    versions = _versions(options)
+    if options.watch is not None and not options.watch.is_dir():
+        raise InputError(f"--watch: {options.watch} must be a folder")
+    versions, watched = _served_stores(options)
     # The colon cannot stand in a name: fleet a-b alone is not replica b of fleet a.
     client_id = f"cloud:{options.fleet}" + (f":{options.replica}" if options.replica else "")
     connection = replace(options.broker.connection(Role.CLOUD, client_id), persistent=options.persistent)
@@ -176,12 +197,17 @@ def serve_stores(options: CloudOptions) -> None:
             coalesce=options.coalesce,
         ),
         grace_s=options.grace_s,
+        state=options.state,
     )
-    run_event_loop(_serve(versions, connection, config, options))
+    run_event_loop(_serve(versions, watched, connection, config, options))
 
 
 async def _serve(
-    versions: ModelVersions, connection: Connection, config: ServiceConfig, options: CloudOptions
+    versions: ModelVersions,
+    watched: StoreFolder | None,
+    connection: Connection,
+    config: ServiceConfig,
+    options: CloudOptions,
 ) -> None:
     counts, draw = ServiceStatistics(), random.Random().random
     service = Service(versions, connection, config, counts, draw)
@@ -190,7 +216,12 @@ async def _serve(
     if options.until_stdin_closes:
         threading.Thread(target=_wait_for_end, args=(loop, service), daemon=True).start()
     with _metrics_server(options, versions, counts, service):
-        await service.serve()
+        watching = asyncio.create_task(_watch_stores(watched, service)) if watched is not None else None
+        try:
+            await service.serve()
+        finally:
+            if watching is not None:
+                watching.cancel()
     totals = {result.value: counts.total(result) for result in MessageOutcome}
     words = ", ".join(f"{count} {result}" for result, count in totals.items())
     LOG.info(
@@ -205,31 +236,64 @@ def _metrics_server(
     options: CloudOptions, versions: ModelVersions, counts: ServiceStatistics, service: Service
 ) -> Iterator[None]:
     """Serve metrics and health, if they have a port; a used port is found before the service connects."""
-    labels = {
-        "fleet": options.fleet, "replica": options.replica or "", "version": versions.first.store.version
-    }  # fmt: skip
-    collector = CloudCollector(counts, lambda: service.queued, lambda: service.in_flight, labels)
+
+    def labels() -> dict[str, str]:
+        version = versions.first.store.version
+        return {"fleet": options.fleet, "replica": options.replica or "", "version": version}
+
+    collector = CloudCollector(
+        counts, lambda: service.queued, lambda: service.in_flight, labels, service.rollout.figures
+    )
     loop = asyncio.get_running_loop()
     health = Health(alive=lambda: is_responsive(loop), ready=lambda: counts.ready)
     with serve_metrics(options.metrics_host, options.metrics_port, collector, health):
         yield
 
 
-def _versions(options: CloudOptions) -> ModelVersions:
-    responders = [
-        Responder(
-            load_store(folder),
-            options.max_payload,
-            always_full=options.encoding == "full",
-            full_above=options.full_if_delta_over,
-            cache_bytes=CACHE_BYTES,
-        )
-        for folder in options.stores
-    ]
+async def _watch_stores(folder: StoreFolder, service: Service) -> None:
+    """Serve what appears in the watched folder, and no more what has gone from it."""
+    while True:
+        await asyncio.sleep(LOOK_EVERY_S)
+        change = await asyncio.to_thread(folder.look)  # a large store takes seconds to read
+        _log_problems(change)
+        for responder in change.come:
+            service.rollout.add_version(responder)
+        for version in change.gone:
+            if not service.rollout.remove_version(version):
+                LOG.warning("the store of model %s is gone; it is served until another is announced", version)
+
+
+def _served_stores(options: CloudOptions) -> tuple[ModelVersions, StoreFolder | None]:
+    """Return what is served at the start, all that lies in the watched folder included, and that folder."""
+    responders = {folder: _responder(options, folder) for folder in options.stores}
+    versions = ModelVersions(list(responders.values()))
+    if options.watch is None:
+        return versions, None
+    known = {folder: responder.store.version for folder, responder in responders.items()}
+    watched = StoreFolder(options.watch, partial(_responder, options), known)
+    change = watched.look()
+    _log_problems(change)
+    for responder in change.come:
+        versions.add(responder)
+    return versions, watched
+
+
+def _log_problems(change: StoreChange) -> None:
+    for problem in change.problems:
+        LOG.error("%s", problem)
+
+
+def _responder(options: CloudOptions, folder: Path) -> Responder:
+    responder = Responder(
+        load_store(folder),
+        options.max_payload,
+        always_full=options.encoding == "full",
+        full_above=options.full_if_delta_over,
+        cache_bytes=CACHE_BYTES,
+    )
     if options.retain_blocks:
-        for responder in responders:
-            responder.check_layers_fit()
-    return ModelVersions(responders)
+        responder.check_layers_fit()
+    return responder
 
 
 def _has_input() -> bool:

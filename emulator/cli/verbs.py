@@ -82,6 +82,17 @@ VERBS: Final[Mapping[str, Verb | Family]] = {
     "fold-in": Verb("emulator.cli.fold_in", Panel.MODEL),
     "recommend": Verb("emulator.cli.recommend", Panel.MODEL),
     "cloud": Verb("emulator.cli.cloud", Panel.SERVICE),
+    "rollout": Family(
+        "Bring a model version to a fleet, group by group.",
+        Panel.SERVICE,
+        {
+            "start": Verb("emulator.cli.rollout.start"),
+            "status": Verb("emulator.cli.rollout.status"),
+            "pause": Verb("emulator.cli.rollout.pause"),
+            "resume": Verb("emulator.cli.rollout.resume"),
+            "rollback": Verb("emulator.cli.rollout.rollback"),
+        },
+    ),
     "devices": Verb("emulator.cli.devices", Panel.SERVICE),
     "gather": Verb("emulator.cli.gather", Panel.SERVICE),
     "agent": Verb("emulator.cli.agent", Panel.SERVICE),

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from cloud.blocks.store import BlockStore
 from cloud.service.responder import Responder
-from cloud.service.rollout import GroupStatus, Rollout, RolloutDecision, decide, group_of
+from cloud.service.rollout import GroupStatus, Rollout, RolloutDecision, decide
 from devices.simulated.rollout import GroupDecision, RolloutPlan
 from scenarios.language.scenario import Scenario
+from wire.rollout import group_of
 
 
 def make_responder(scenario: Scenario, store: BlockStore) -> Responder:

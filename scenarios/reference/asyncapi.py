@@ -21,6 +21,7 @@ from wire.messages import (
     ErrorAnswer,
     ModelNotice,
     QualityReport,
+    RolloutNotice,
     Status,
 )
 from wire.mqtt.connection import KEEP_ALIVE_S
@@ -42,6 +43,7 @@ PAYLOADS: dict[MessageKind, type[msgspec.Struct] | None] = {
     MessageKind.BLOCKS: None,
     MessageKind.ERROR: ErrorAnswer,
     MessageKind.CLOUD: CloudStatus,
+    MessageKind.ROLLOUT: RolloutNotice,
 }
 """The type of each topic's JSON; None: an update part, which is binary."""
 
@@ -50,13 +52,16 @@ JSON_EXAMPLES: dict[MessageKind, tuple[str, ...]] = {
         f"report-{name}" for name in ("first", "growth", "shrink", "wants", "group", "shared", "capabilities")
     ),
     MessageKind.QUALITY: ("quality",),
-    MessageKind.STATUS: ("status-online", "status-will"),
+    MessageKind.STATUS: ("status-online", "status-holds", "status-will"),
     MessageKind.MODEL: ("model",),
     MessageKind.ERROR: ("error-unknown_user", "error-rate"),
     MessageKind.CLOUD: ("cloud-online", "cloud-will"),
+    MessageKind.ROLLOUT: ("rollout-running", "rollout-complete"),
 }
 """The names of the example messages in ``docs/examples``."""
 
+_TOPICS = {kind: TABLE[kind] for kind in PAYLOADS}
+"""The topics of a device; orders to the cloud are an operator's."""
 _LIMITS = AdmissionLimits()
 _INTRODUCTION = f"""\
 What travels between the devices of a fleet and the cloud that serves them personalized elastic
@@ -64,8 +69,8 @@ embeddings (PEEs).
 
 This document describes **one application, a device**: what it *sends* the cloud receives, and what it
 *receives* the cloud sends. So a device sends `budget`, `quality` and `status` and receives `pee`, `error`,
-`model`, `blocks` and `cloud`; a cloud subscribes to `budget`, with `+` in the place of the device, may read
-`quality` and `status` likewise, and publishes the others.
+`model`, `blocks`, `cloud` and `rollout`; a cloud subscribes to `budget`, with `+` in the place of the device,
+may read `quality` and `status` likewise, and publishes the others.
 
 JSON messages are UTF-8 and at most {MAX_JSON_BYTES} bytes. They are open: a receiver ignores a field that
 is not listed, so that the other end may be newer. Only `geometry` is closed.
@@ -116,6 +121,11 @@ _CHANNELS: dict[MessageKind, tuple[str, str, str]] = {
         "Cloud status",
         "A service of the cloud says that it is there, and what it offers; or the broker that it is lost.",
         "Also the last will of that service. A cloud of protocol 1.0 has none.",
+    ),
+    MessageKind.ROLLOUT: (
+        "Rollout notice",
+        "The cloud says which model version is offered to which groups of devices.",
+        "A device that does not know it follows `model`. An empty payload clears it: ignore that.",
     ),
 }
 _PARAMETERS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -174,10 +184,10 @@ def document() -> Json:
         },
         "defaultContentType": "application/json",
         "servers": {"mqtt": _server(secure=False), "mqtts": _server(secure=True)},
-        "channels": {kind.value: _channel(kind, route) for kind, route in TABLE.items()},
-        "operations": dict(_operation(kind, route) for kind, route in TABLE.items()),
+        "channels": {kind.value: _channel(kind, route) for kind, route in _TOPICS.items()},
+        "operations": dict(_operation(kind, route) for kind, route in _TOPICS.items()),
         "components": {
-            "messages": {_message_name(kind): _message(kind) for kind in TABLE},
+            "messages": {_message_name(kind): _message(kind) for kind in _TOPICS},
             "schemas": {**_schemas(), "UpdatePart": _update_part()},
             "parameters": {
                 name: {"description": words, "examples": list(such_as)}

@@ -36,6 +36,7 @@ from tests.deploy.files import (
 )
 from tests.emulator.realtime.test_live import CALM
 from tests.pages import DOCS, rows, ticked
+from tests.rollouts import FIGURES
 from tests.wheel_environment import build_wheel
 
 needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
@@ -44,7 +45,8 @@ needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="pr
 def names_of_metrics() -> set[str]:
     fleet = FleetCollector(RunTimeline.from_scenario(load(DEPLOY / "fleet.yaml")), "demo")
     fleet.add(CALM)
-    cloud = CloudCollector(ServiceStatistics(), int, int, {"fleet": "f", "replica": "", "version": "v"})
+    labels = {"fleet": "f", "replica": "", "version": "v"}
+    cloud = CloudCollector(ServiceStatistics(), int, int, lambda: labels, lambda: FIGURES)
     families = [*fleet.collect(), *cloud.collect()]
     return {sample.name for family in families for sample in family.samples} | {
         family.name + suffix

@@ -6,13 +6,18 @@ from typing import Final
 
 from wire.mqtt.client import Message, SubscriptionRefusedError, new_client, publish, subscribe
 from wire.mqtt.connection import Connection
-from wire.topics import TABLE, parse, subscription
+from wire.topics import TABLE, MessageKind, parse, subscription
 
 QUIET_S: Final = 1.0
 """After this time without a message, all retained messages have arrived."""
 
 
-async def read_retained(connection: Connection, fleet: str) -> dict[str, bytes]:
+RETAINED: Final = tuple(kind for kind, route in TABLE.items() if route.retained)
+
+
+async def read_retained(
+    connection: Connection, fleet: str, kinds: Iterable[MessageKind] = RETAINED
+) -> dict[str, bytes]:
     """Return the retained messages of a fleet, by topic, as far as the login may read them."""
     retained, arrived = dict[str, bytes](), asyncio.Event()
 
@@ -22,9 +27,7 @@ async def read_retained(connection: Connection, fleet: str) -> dict[str, bytes]:
             arrived.set()
 
     async with new_client(connection, on_message=take) as client:
-        for kind, route in TABLE.items():
-            if not route.retained:
-                continue
+        for kind in kinds:
             try:
                 await subscribe(client, subscription(kind, fleet), 0)
             except SubscriptionRefusedError:

@@ -7,8 +7,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cloud.service.outcomes import REASONS, MessageOutcome, UpdateContent
 from cloud.service.prometheus import OLD_NAMES, CloudCollector
+from cloud.service.rollout_progress import RolloutFigures
 from cloud.service.statistics import PREFIX, ServiceStatistics
 from tests.cloud.services import read
+from tests.rollouts import FIGURES, NEWER, OLDER
 from wire.prometheus.http_server import Health, serve_metrics
 
 LABELS = {"fleet": "f", "replica": "", "version": "v1"}
@@ -16,8 +18,10 @@ WELL = Health(alive=lambda: True, ready=lambda: True)
 
 
 @contextmanager
-def on_a_port(counts: ServiceStatistics, queued: int = 0, flying: int = 0) -> Iterator[int]:
-    collector = CloudCollector(counts, lambda: queued, lambda: flying, LABELS)
+def on_a_port(
+    counts: ServiceStatistics, queued: int = 0, flying: int = 0, rollout: RolloutFigures | None = None
+) -> Iterator[int]:
+    collector = CloudCollector(counts, lambda: queued, lambda: flying, lambda: LABELS, lambda: rollout)
     with serve_metrics("127.0.0.1", 0, collector, WELL) as port:
         yield port
 
@@ -84,3 +88,21 @@ def test_an_old_name_shows_what_the_new_one_does() -> None:
             for family in (new, old)
         ]  # fmt: skip
         assert both[0] == both[1] != {}, new
+
+
+def test_a_rollout_is_shown_group_by_group() -> None:
+    with on_a_port(ServiceStatistics()) as port:
+        assert not any(name[0].startswith(f"{PREFIX}rollout") for name in scraped(port))
+    with on_a_port(ServiceStatistics(), rollout=FIGURES) as port:
+        samples = scraped(port)
+    shown = {
+        (name[0].removeprefix(f"{PREFIX}rollout"), *name[1:]): value
+        for name, value in samples.items()
+        if name[0].startswith(f"{PREFIX}rollout")
+    }
+    assert shown == {
+        ("_info", OLDER.version, "running", NEWER.version): 1, ("_groups",): 3, ("_groups_started",): 1,
+        ("_devices", "0", "offered"): 5, ("_devices", "0", "updated"): 3, ("_devices", "0", "failed"): 1,
+        ("_devices", "1", "offered"): 0, ("_devices", "1", "updated"): 0, ("_devices", "1", "failed"): 0,
+        ("_devices", "2", "offered"): 0, ("_devices", "2", "updated"): 0, ("_devices", "2", "failed"): 0,
+    }  # fmt: skip

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cloud.service.rollout import GroupStatus, Rollout, RolloutDecision, decide, group_of
+from cloud.service.rollout import GroupStatus, Rollout, RolloutDecision, decide
+from wire.rollout import group_of
 from wire.units import NS_PER_S, Duration, Share
 
 RULE = Rollout(at="0 s", seed=2, success_threshold=Share(0.8), error_threshold=Share(0.1))

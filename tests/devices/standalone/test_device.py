@@ -32,7 +32,7 @@ from tests.cloud.services import free_port, read
 from tests.devices.lives import STORE
 from tests.served import FLEET, Listener, Served, served
 from wire.errors import InputError
-from wire.messages import BudgetReport, Status, decode
+from wire.messages import PROTOCOL, BudgetReport, Status, decode
 from wire.mqtt.connection import Connection
 from wire.output_files import write_atomically
 from wire.topics import Role
@@ -377,7 +377,8 @@ class TestBesideARealCloud:
                 await asyncio.sleep(0.3)
                 return decode(cloud.heard[f"peel/1/{FLEET}/d1/status"][-1], Status)
 
-        assert asyncio.run(last_word()) == Status(online=False, reason="stopped")
+        goodbye = Status(online=False, reason="stopped", protocol=PROTOCOL, model=read_pee(pee).fields.model)
+        assert asyncio.run(last_word()) == goodbye
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -1,0 +1,1 @@
+"""``peelfleet rollout``: a rollout is started, looked at, paused, resumed and rolled back."""
