@@ -28,7 +28,7 @@ def rights(role: Role, topic_filter: str) -> str:
     )
     wanted = own if role is Role.DEVICE else topic_filter
     found = dict.fromkeys(f"{rule.access}s" for rule in rules if matches_all(rule.filter, wanted))
-    return ", ".join(found) + (" its own" if "%u" in wanted else "")
+    return (", ".join(found) or "nothing") + (" its own" if "%u" in wanted else "")
 
 
 def kind_of(topic_filter: str) -> MessageKind:

@@ -100,6 +100,7 @@ def test_a_device_may_touch_its_own_topics_only_and_the_model() -> None:
         AccessRule("read", "peel/1/+/blocks/+/+/+"),
         AccessRule("read", "peel/1/+/%u/error"),
         AccessRule("read", "peel/1/+/cloud/+/status"),
+        AccessRule("read", "peel/1/+/rollout"),
     )
 
 

@@ -12,7 +12,16 @@ PANELS = {
     "Experiments": ["play", "ui", "run", "sweep", "compare", "evaluate", "replay", "diff", "report"],
     "Scenarios and traces": ["init", "validate", "scenarios", "plugins", "trace"],
     "Models": ["train", "pee", "catalogue", "fold-in", "recommend"],
-    "Services and devices": ["cloud", "devices", "gather", "agent", "conformance", "signing-key", "broker"],
+    "Services and devices": [
+        "cloud",
+        "rollout",
+        "devices",
+        "gather",
+        "agent",
+        "conformance",
+        "signing-key",
+        "broker",
+    ],
 }
 
 
