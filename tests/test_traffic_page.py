@@ -114,10 +114,9 @@ def thrash_costs(table: Table) -> None:
     regret, ratio = column(table, "quality_regret"), column(table, "quality_ratio_to_full")
     assert abs(regret["delta"]) + abs(regret["hysteresis-10"]) < 0.0005
     assert 0.0005 < regret["hysteresis-40"] < 0.002
-    assert 0.0005 < regret["headroom-10"] < 0.002
-    assert regret["hysteresis-10"] < regret["debounce-15"] < regret["headroom-10"] < regret["hysteresis-40"]
-    assert ratio["hysteresis-40"] < ratio["headroom-10"] < ratio["hysteresis-10"]
-    assert regret["cloud-evicts"] < regret["delta"]  # it keeps what it may not keep
+    assert abs(regret["headroom-10"]) < 0.001  # cannot be told from chance
+    assert max(regret, key=regret.__getitem__) == "hysteresis-40" == min(ratio, key=ratio.__getitem__)
+    assert regret["cloud-evicts"] <= regret["delta"]  # it keeps what it may not keep
 
 
 def the_matrix_teaches(table: Table) -> None:
