@@ -15,10 +15,19 @@ from emulator.cli.options import Data, Store, path_option
 from emulator.cli.terminal import RunDisplay
 from emulator.report.page import write_report
 from emulator.run_directory.event_split import TableRows, draft_rows, part_rows, renumber, split_rows
-from emulator.run_directory.layout import EVENTS, PARTIAL, REPORT, SCENARIO, SUMMARY, read_scenario
+from emulator.run_directory.layout import (
+    DRAFTS,
+    EVENTS,
+    PARTIAL,
+    PARTS,
+    REPORT,
+    SCENARIO,
+    SUMMARY,
+    read_scenario,
+)
 from emulator.run_directory.manifest import list_unchecked
 from emulator.run_directory.model_note import ModelNote, read_model_note
-from emulator.runner.ranges import PARTS, range_executor
+from emulator.runner.ranges import range_executor
 from emulator.runner.results import write_results
 from emulator.runs_report.page import is_sweep, write_runs_report
 from emulator.simulation.job import PreparedJob, prepare
@@ -73,7 +82,7 @@ def rewrite_report(folder: Path, data: Path | None, store: Path | None) -> list[
     Raises:
         InputError: the folder is not a run directory, is damaged, or nothing was logged.
     """
-    drafts = sorted(path for path in folder.glob(".shard-*") if any(path.iterdir()))
+    drafts = sorted(path for path in folder.glob(DRAFTS) if any(path.iterdir()))
     logged = bool(drafts) or (folder / PARTS).exists()
     if not logged and not folder.name.endswith(PARTIAL):
         return [str(write_report(folder))]

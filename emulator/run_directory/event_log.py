@@ -130,6 +130,20 @@ def read_draft_rows(folder: Path, name: str) -> Iterator[NDArray[Any]]:
         yield rows
 
 
+def draft_batches(folder: Path, name: str) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of the draft of table *name* while it grows, without a check.
+
+    Columns that are not looked at are not read from the disk.
+    """
+    try:
+        with pa.memory_map(str(folder / f"{name}.arrows")) as source:
+            reader = pa.ipc.open_stream(source)
+            while (batch := _next_batch(reader)) is not None:
+                yield batch
+    except (OSError, pa.ArrowException):  # it has not begun yet
+        return
+
+
 def _checked_batches(folder: Path, name: str) -> Iterator[pa.RecordBatch]:
     path = folder / f"{name}.arrows"
     expected = read_table_entry(folder / JOURNAL, name)

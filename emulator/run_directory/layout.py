@@ -18,6 +18,10 @@ from wire.input_files import decode_json, read_at_most
 from wire.output_files import naming, os_error_text, with_name
 
 PARTIAL = ".partial"
+PARTS = ".ranges"
+"""Folder of the parts while ranges of devices are simulated."""
+DRAFTS = ".shard-*"
+"""Folders of the drafts of the event log while a fleet is simulated together; some stay empty."""
 MOST_BYTES = 2**26
 """Largest accepted size of a summary, a scenario or another small file of a run directory."""
 SCENARIO, SUMMARY, EVENTS, DEVICES, METRICS, REPORT = (

@@ -19,6 +19,7 @@ from emulator.executors.open_executor import (
 )
 from emulator.live.range_watch import RangeWatch
 from emulator.run_directory.event_parts import Leaf
+from emulator.run_directory.layout import PARTS
 from emulator.simulation.garbage_collection import fewer_gc_runs
 from emulator.simulation.job import Job
 from emulator.simulation.range_simulation import RangeSimulator
@@ -26,8 +27,6 @@ from scenarios.language.scenario import Scenario
 from wire.errors import InputError, RunError
 
 MAX_WORKERS = 256
-PARTS = ".ranges"
-"""Folder of the parts while ranges are simulated."""
 
 
 def check_shards(scenario: Scenario, shards: int, devices: int) -> None:

@@ -27,12 +27,12 @@ from emulator.replay.replay import Playback
 from emulator.report.page import write_report
 from emulator.run_directory.event_parts import Leaf
 from emulator.run_directory.event_split import draft_rows, split_rows
-from emulator.run_directory.layout import EVENTS, SCENARIO, RunDraft, new_run_directory, write_summary
+from emulator.run_directory.layout import EVENTS, PARTS, SCENARIO, RunDraft, new_run_directory, write_summary
 from emulator.run_directory.manifest import add_files
 from emulator.run_directory.model_note import NOTE, write_model_note
 from emulator.runner.broker import MANAGED, RunBroker, open_broker
 from emulator.runner.observer import RunObserver
-from emulator.runner.ranges import PARTS, check_executor, check_shards, range_executor, simulate_ranges
+from emulator.runner.ranges import check_executor, check_shards, range_executor, simulate_ranges
 from emulator.runner.resolved_scenario import resolve_scenario, write_scenario
 from emulator.runner.results import write_results
 from emulator.runner.titles import recommender_or_warning

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.simulated.roster import DeviceRange
+from emulator.live.device_rows import DeviceTables
 from emulator.metrics.per_device import MeasuredRun
 from emulator.report.axes import (
     BUDGET,
@@ -54,20 +55,32 @@ def device_history(run: MeasuredRun, name: str) -> DeviceHistory:
     if number < 0:
         raise InputError(f"device(={name!r}) is not one of {run.folder}")
     (devices,) = (found for found in reader.ranges if found.first <= number < found.stop)
-    tables = _rows_of(reader, devices, number)
-    updates = tables["update"]
-    shown = range(min(len(updates["t_ns"]), _SHOWN_EXCHANGES))
+    stop_s = run.summary["simulated_seconds"]
+    assert isinstance(stop_s, int | float)
+    return history_from(name, _rows_of(reader, devices, number), stop_s)
+
+
+def history_from(name: str, tables: DeviceTables, stop_s: float, *, newest: bool = False) -> DeviceHistory:
+    """Return the history of device *name* from its rows, until *stop_s*.
+
+    Args:
+        name: its id.
+        tables: its rows.
+        stop_s: simulated time.
+        newest: True to show its newest exchanges first; False: its first ones.
+    """
+    states, updates = tables["quality"], tables["update"]
+    count = len(updates["t_ns"])
+    shown = range(count)[::-1][:_SHOWN_EXCHANGES] if newest else range(min(count, _SHOWN_EXCHANGES))
     return DeviceHistory(
         name,
-        [_memory_chart(tables["quality"], run.summary), _quality_chart(tables["quality"], run.summary)],
+        [_memory_chart(states, stop_s), _quality_chart(states, stop_s)],
         [_exchange(updates, at) for at in shown],
-        len(updates["t_ns"]),
+        count,
     )
 
 
-def _rows_of(
-    reader: EventReader, devices: DeviceRange, number: int
-) -> dict[str, dict[str, NDArray[Any]]]:  # Any: of several types
+def _rows_of(reader: EventReader, devices: DeviceRange, number: int) -> DeviceTables:
     tables = reader.read_range(devices, ("quality", "update"))
     return {
         name: {column: values[table["device"] == number] for column, values in table.items()}
@@ -75,8 +88,8 @@ def _rows_of(
     }
 
 
-def _memory_chart(states: Mapping[str, NDArray[Any]], summary: Mapping[str, object]) -> ReportFigure:
-    x, stop_s = _times(states, summary)
+def _memory_chart(states: Mapping[str, NDArray[Any]], stop_s: float) -> ReportFigure:
+    x = _times(states, stop_s)
     budget, held = (_until_end(states[name]) for name in ("budget_bytes", "resident_bytes"))
     unit = byte_unit(maximum(budget, held))
     above = float((states["resident_bytes"] > states["budget_bytes"]).mean()) if len(states["t_ns"]) else 0.0
@@ -98,8 +111,8 @@ def _memory_chart(states: Mapping[str, NDArray[Any]], summary: Mapping[str, obje
     )  # fmt: skip
 
 
-def _quality_chart(states: Mapping[str, NDArray[Any]], summary: Mapping[str, object]) -> ReportFigure:
-    x, stop_s = _times(states, summary)
+def _quality_chart(states: Mapping[str, NDArray[Any]], stop_s: float) -> ReportFigure:
+    x = _times(states, stop_s)
     now, best, full = (
         _until_end(states[name]) for name in ("ndcg_at_10", "best_ndcg_at_10", "full_ndcg_at_10")
     )
@@ -130,13 +143,9 @@ def _line(name: str, x: Sequence[float | None], y: NDArray[Any], color: str, uni
     return step_style(name, color) | drawn
 
 
-def _times(
-    states: Mapping[str, NDArray[Any]], summary: Mapping[str, object]
-) -> tuple[Sequence[float | None], float]:
-    """Return the times of the states and of the end, in the unit of the axis; and the end in seconds."""
-    stop_s = summary["simulated_seconds"]
-    assert isinstance(stop_s, int | float)
-    return json_numbers(np.append(states["t_ns"] / NS_PER_S, [stop_s]) / time_unit(stop_s).size), stop_s
+def _times(states: Mapping[str, NDArray[Any]], stop_s: float) -> Sequence[float | None]:
+    """Return the times of the states and of the end, in the unit of the axis."""
+    return json_numbers(np.append(states["t_ns"] / NS_PER_S, [stop_s]) / time_unit(stop_s).size)
 
 
 def _until_end(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -58,6 +58,18 @@ class LiveLibrary:
             raise InputError(f"run(={name!r}) is not below {self.folder}")
         return LiveFolder(self.folder / f"{name}{PARTIAL}")
 
+    def time_of(self, name: str) -> float:
+        """Return the end of the figures of a run under way: the simulated time reached, in seconds.
+
+        Raises:
+            InputError: there is no such run.
+        """
+        try:
+            state = msgspec.json.decode(self.live_folder(name).read_state()[0], type=LiveState)
+        except OSError:
+            raise InputError(f"run(={name!r}) is not under way, or nobody watches it") from None
+        return state.stop_s if state.by_ranges else state.t_s
+
     def message(self, name: str) -> bytes:
         """Return the message for a page about the run *name*: its status, and its state if there is one."""
         try:

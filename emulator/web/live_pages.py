@@ -4,17 +4,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
+from urllib.parse import quote
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import State
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from emulator.live.device_rows import read_device_rows
 from emulator.live.live_folder import LiveCommand
+from emulator.web.device_charts import history_from
 from emulator.web.live_library import LiveLibrary
-from emulator.web.templates_of_ui import TEMPLATES
+from emulator.web.templates_of_ui import answer_with, show_page
 from wire.errors import InputError
 
 LOOK_EVERY_S: Final = 0.5
@@ -34,6 +37,7 @@ def live_routes(library: LiveLibrary) -> list[Route]:
         Route("/live", pages.newest),
         Route("/live/{name}", pages.page),
         Route("/live/{name}/events", pages.events),
+        Route("/live/{name}/device", answer_with(pages.device)),
         Route("/live/{name}/commands", posted(pages.command), methods=["POST"]),
     ]
 
@@ -66,12 +70,24 @@ class _LivePages:
         running = [run for run in await run_in_threadpool(self._library.running) if run.status == "running"]
         if running:
             return RedirectResponse(f"/live/{running[0].name}", status_code=303)
-        return HTMLResponse(TEMPLATES.get_template("waiting.html").render(title="The run begins"))
+        return show_page("waiting.html", title="The run begins")
 
     async def page(self, request: Request) -> Response:
         """Show a run; its figures come as events."""
         name = request.path_params["name"]
-        return HTMLResponse(TEMPLATES.get_template("live.html").render(title=name, name=name))
+        return show_page("live.html", title=name, name=name)
+
+    def device(self, request: Request) -> Response:
+        """Show one device up to now; once the run is over, lead to the page that stays."""
+        name, device = request.path_params["name"], request.query_params.get("device", "").strip()
+        run = self._library.live_folder(name).path.parent
+        if not run.is_dir():
+            return RedirectResponse(f"/device/{quote(name)}?device={quote(device)}", status_code=303)
+        tables = read_device_rows(run, device)
+        history = history_from(device, tables, self._library.time_of(name), newest=True)
+        return show_page(
+            "device.html", title=f"{device} of {name}", name=name, history=history, under_way=True
+        )
 
     async def events(self, request: Request) -> Response:
         """Send the state of a run again and again."""

@@ -2,16 +2,15 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pc
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -33,7 +32,7 @@ from emulator.web.device_charts import device_history
 from emulator.web.live_library import LiveLibrary
 from emulator.web.run_library import RunLibrary
 from emulator.web.run_queue import RunQueue
-from emulator.web.templates_of_ui import TEMPLATES
+from emulator.web.templates_of_ui import answer_with, show_page
 from wire.errors import InputError
 from wire.units import approximate_bytes
 
@@ -63,13 +62,13 @@ def run_routes(library: RunLibrary, live: LiveLibrary, queue: RunQueue) -> list[
     """
     pages = _Pages(library, live, queue)
     return [
-        Route("/", pages.answer(pages.index)),
-        Route("/compare", pages.answer(pages.compare)),
-        Route("/sweeps/{name}", pages.answer(pages.sweep)),
-        Route("/report/{name:path}", pages.answer(pages.report)),
-        Route("/group/{name:path}", pages.answer(pages.group)),
-        Route("/device/{name:path}", pages.answer(pages.device)),
-        Route("/run/{name:path}", pages.answer(pages.run)),
+        Route("/", answer_with(pages.index)),
+        Route("/compare", answer_with(pages.compare)),
+        Route("/sweeps/{name}", answer_with(pages.sweep)),
+        Route("/report/{name:path}", answer_with(pages.report)),
+        Route("/group/{name:path}", answer_with(pages.group)),
+        Route("/device/{name:path}", answer_with(pages.device)),
+        Route("/run/{name:path}", answer_with(pages.run)),
         Mount("/pages", StaticFiles(directory=PAGES)),
         Mount("/parts", StaticFiles(directory=page_parts.PAGES)),
     ]
@@ -83,17 +82,6 @@ class _Pages:
         self._live = live
         self._queue = queue
 
-    def answer(self, page: Callable[[Request], Response]) -> Callable[[Request], Any]:
-        """Return an endpoint that answers with *page*; a user's mistake is a page of one line."""
-
-        async def endpoint(request: Request) -> Response:
-            try:
-                return await run_in_threadpool(page, request)
-            except InputError as error:
-                return _page("mistake.html", status=404, title="Not here", lines=error.lines)
-
-        return endpoint
-
     def index(self, _: Request) -> Response:
         """All runs and sweeps."""
         runs = [
@@ -105,7 +93,7 @@ class _Pages:
             }
             for run in self._library.runs()
         ]
-        return _page(
+        return show_page(
             "index.html", title="Runs", folder=str(self._library.folder), runs=runs,
             sweeps=self._library.sweeps(), running=self._live.running(),
             waiting=[begun for begun in self._queue.started if begun.process is None or begun.failure()],
@@ -120,7 +108,7 @@ class _Pages:
         table = _group_table(measured, groups)
         if request.query_params.get("format") == "csv":
             return _csv(("group", *GROUP_COLUMNS), table, f"{_file_name(name)}-groups.csv")
-        return _page(
+        return show_page(
             "run.html", title=name, name=name, judgement=judgement(files.summary),
             numbers=verdict_numbers(files.summary), passed=not broken_thresholds(files.summary),
             warnings=list_warnings(files.summary), figures=main_figures(files.summary),
@@ -139,7 +127,7 @@ class _Pages:
         rows = _worst_devices(measured, groups, len(groups), group)
         if request.query_params.get("format") == "csv":
             return _csv(("device", "group", *GROUP_COLUMNS), rows, f"{_file_name(name)}-{group}.csv")
-        return _page(
+        return show_page(
             "group.html", title=f"{group} of {name}", name=name, group=group, columns=GROUP_COLUMNS.values(),
             devices=_shown(rows[:SHOWN_DEVICES]), count=len(rows),
         )  # fmt: skip
@@ -148,7 +136,9 @@ class _Pages:
         """One device over time, with its exchanges."""
         name = request.path_params["name"]
         history = device_history(self._library.measured(name), request.query_params.get("device", ""))
-        return _page("device.html", title=f"{history.name} of {name}", name=name, history=history)
+        return show_page(
+            "device.html", title=f"{history.name} of {name}", name=name, history=history, under_way=False
+        )
 
     def report(self, request: Request) -> Response:
         """The report of a run; it is made now if the run has none."""
@@ -170,7 +160,7 @@ class _Pages:
         if request.query_params.get("format") == "csv":
             rows = [row for each in comparisons for row in metric_rows(each)]
             return _csv(list(rows[0]), [list(row.values()) for row in rows], "compare.csv")
-        return _page(
+        return show_page(
             "compare.html", title="Side by side", names=order, sections=comparison_sections(comparisons),
             lines=[*map(comparison_sentence, comparisons)],
         )  # fmt: skip
@@ -186,11 +176,7 @@ class _Pages:
         rows = table.to_pylist()
         means = sweep_means(rows)
         charts = sweep_figures(means, rows)
-        return _page("sweep.html", title=name, name=name, caption=means.caption, charts=charts)
-
-
-def _page(template: str, *, status: int = 200, **values: object) -> Response:
-    return HTMLResponse(TEMPLATES.get_template(template).render(**values), status_code=status)
+        return show_page("sweep.html", title=name, name=name, caption=means.caption, charts=charts)
 
 
 def _csv(head: Sequence[str], rows: Sequence[Sequence[object]], name: str) -> Response:

@@ -170,6 +170,13 @@ const tables = (state) => {
   }
 };
 
+const oneDevice = (state) => {
+  at("one-device").hidden = !state.groups.length;
+  if (!state.groups.length) return;
+  const part = state.by_ranges ? " It can be shown when its part of the fleet, 2,048 devices, is done." : "";
+  setText(at("devices-shown"), `Ids are such as ${state.groups[0][0]}-00000.${part}`);
+};
+
 let paused = false;
 const steering = (state) => {
   at("steering").hidden = state.phase === "report" || state.error !== null;
@@ -237,6 +244,7 @@ const show = ({ status, state }) => {
     draw(state);
   }
   tables(state);
+  oneDevice(state);
   steering(state);
 };
 

@@ -57,6 +57,21 @@ def wait_for_status(page: Page, text: str) -> None:
     page.locator("#status").filter(has_text=text).wait_for(timeout=90_000)
 
 
+def look_at_one_device(page: Page, *, is_done: bool) -> None:
+    """Go from the live page to a device and back; the devices of a small virtual run are done at its end."""
+    page.get_by_label("Its id").fill("tvbox-00003")
+    page.get_by_label("Its id").press("Enter")
+    if is_done:
+        page.locator("#quality-plot .main-svg").first.wait_for()
+        assert "It was never above it." in page.locator("main").inner_text()
+        assert page.get_by_role("region", name="Exchanges").locator("tbody tr").count() > 1
+    else:
+        assert "are simulated together, and are not done yet" in page.locator("main").inner_text()
+    check(page)
+    page.go_back()
+    wait_for_status(page, "Paused")
+
+
 @pytest.mark.parametrize(
     ("scenario", "width", "dark"), [(FLEET, 1400, False), (FLEET, 390, True), (LOCKSTEP, 390, False)]
 )
@@ -78,6 +93,7 @@ def test_a_run_is_watched_paused_and_read_when_it_is_over(
         reached = page.locator("#bar").get_attribute("aria-valuenow")
         assert page.locator("#groups th").all_inner_texts() == ["phone", "tvbox"]
         assert page.get_by_role("img", name=re.compile("Devices online")).count() == 1
+        look_at_one_device(page, is_done=scenario == LOCKSTEP)
         with open_page(browser, page.url) as second:  # it sees the same
             wait_for_status(second, "Paused")
             assert second.locator("#bar").get_attribute("aria-valuenow") == reached

@@ -14,7 +14,7 @@ from emulator.web.run_queue import read_typed
 from emulator.web.scenario_form import form_fields
 from tests.emulator.scenarios import TINY
 from tests.emulator.web.browser import open_browser, open_page
-from tests.emulator.web.test_live_pages import started, wait_for_status
+from tests.emulator.web.test_live_pages import look_at_one_device, started, wait_for_status
 from tests.emulator.web.test_run_pages import check
 from wire.errors import InputError
 
@@ -95,6 +95,7 @@ def test_a_run_is_written_started_steered_and_stopped(
         press(page, "Pause")
         wait_for_status(page, "Paused")
         check(page)
+        look_at_one_device(page, is_done=True)
         press(page, "Go on")
         wait_for_status(page, "It runs")
         page.once("dialog", lambda dialog: dialog.accept())
