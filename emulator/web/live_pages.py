@@ -19,6 +19,7 @@ from emulator.web.device_charts import history_from
 from emulator.web.live_library import LiveLibrary
 from emulator.web.templates_of_ui import answer_with, show_page
 from wire.errors import InputError
+from wire.units import NS_PER_S
 
 LOOK_EVERY_S: Final = 0.5
 SPEAK_EVERY_S: Final = 3.0
@@ -84,7 +85,9 @@ class _LivePages:
         if not run.is_dir():
             return RedirectResponse(f"/device/{quote(name)}?device={quote(device)}", status_code=303)
         tables = read_device_rows(run, device)
-        history = history_from(device, tables, self._library.time_of(name), newest=True)
+        # Rows may be newer than the state, which is written once a second.
+        until_s = max(self._library.time_of(name), int(tables["quality"]["t_ns"][-1]) / NS_PER_S)
+        history = history_from(device, tables, until_s, newest=True)
         return show_page(
             "device.html", title=f"{device} of {name}", name=name, history=history, under_way=True
         )
