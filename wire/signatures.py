@@ -10,6 +10,7 @@ under another topic. There are no keys in this file: `wire.signing_keys` reads t
 import hashlib
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from wire.errors import Reason, RemoteProtocolError
@@ -21,6 +22,8 @@ Sign = Callable[[bytes], bytes]
 Verify = Callable[[bytes, bytes], bool]
 """Tells whether the first bytes are a signature of the second ones."""
 
+MOST_KEPT_BYTES: Final = 256 * 1024
+"""The largest data section whose digest is kept."""
 _JSON_FIELD: Final = b',"signature":"'
 _JSON_END: Final = b'"}'
 _DIGITS: Final = re.compile(rb"[0-9a-f]{128}")
@@ -65,8 +68,9 @@ def sign_part(payload: bytes, topic: str, sign: Sign | None) -> bytes:
     pieces = take_apart(payload)
     before = pieces.numbered + SIGNATURE_FIELD
     rest = pieces.rest + b" "  # the signature has 143 bytes with its name: a whole number of eight again
-    digits = _digits(sign, topic, before + _ZEROS + rest + _digest(pieces.data))
-    return put_together(pieces.numbered, SIGNATURE_FIELD + digits + rest, pieces.data)
+    digest = _kept_digest(pieces.data) if len(pieces.data) <= MOST_KEPT_BYTES else _digest(pieces.data)
+    digits = _digits(sign, topic, before + _ZEROS + rest + digest)
+    return put_together(pieces, SIGNATURE_FIELD + digits + rest)
 
 
 def check_part(payload: bytes, topic: str, verify: Verify | None) -> None:
@@ -84,6 +88,10 @@ def check_part(payload: bytes, topic: str, verify: Verify | None) -> None:
 
 def _digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
+
+
+_kept_digest = lru_cache(maxsize=64)(_digest)
+"""The digest of blocks that go to many devices, whose parts have one object for their data."""
 
 
 def _digits(sign: Sign, topic: str, covered: bytes) -> bytes:

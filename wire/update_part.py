@@ -267,6 +267,8 @@ class HeaderPieces(msgspec.Struct, frozen=True):
     rest: bytes
     """The rest of the header, filled up as it came."""
     data: bytes
+    data_crc32: int
+    """CRC-32 of the data section."""
 
 
 def take_apart(payload: bytes) -> HeaderPieces:
@@ -278,15 +280,19 @@ def take_apart(payload: bytes) -> HeaderPieces:
     _, fields, start = _split(payload)
     end = payload.index(b'"', _NUMBER)
     signature = payload[end + len(SIGNATURE_FIELD) : start - len(fields)]
-    return HeaderPieces(_ZEROED + payload[_CHECKED:end], signature, fields, payload[start:])
+    numbered = _ZEROED + payload[_CHECKED:end]
+    if isinstance(payload, SealedPart):
+        return HeaderPieces(numbered, signature, fields, payload.body.data, payload.body.data_crc32)
+    data = payload[start:]
+    return HeaderPieces(numbered, signature, fields, data, zlib.crc32(data))
 
 
-def put_together(numbered: bytes, rest: bytes, data: bytes) -> bytes:
-    """Return the part of these pieces, with its checksum; *rest* may have a signature before it."""
-    header = numbered + rest
-    checksum = zlib.crc32(header, zlib.crc32(data))
+def put_together(pieces: HeaderPieces, rest: bytes) -> bytes:
+    """Return the part of *pieces*, with another *rest* of its header, and with its checksum."""
+    header = pieces.numbered + rest
+    checksum = zlib.crc32(header, pieces.data_crc32)
     return b"%b%b%08x%b%b" % (
-        len(header).to_bytes(8, "little"), _START, checksum, header[_FIXED:], data
+        len(header).to_bytes(8, "little"), _START, checksum, header[_FIXED:], pieces.data
     )  # fmt: skip
 
 

@@ -186,7 +186,7 @@ class TrialModel:
         )
         pieces = take_apart(encode_part(body, report.seq))
         missing = MAX_HEADER_BYTES - ROOM_TO_SIGN - len(pieces.numbered) - len(pieces.rest)
-        return put_together(pieces.numbered, pieces.rest + b" " * missing, pieces.data)
+        return put_together(pieces, pieces.rest + b" " * missing)
 
     def ids(self, report: BudgetReport) -> list[int]:
         """Return the ids of the device's ranking."""

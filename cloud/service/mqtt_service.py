@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -342,7 +342,7 @@ class Service:
         statistics, began_s = self._statistics, time.monotonic()
         statistics.latencies.queue.observe(began_s - waiting.arrived_s)
         try:
-            parts = self._versions.respond(waiting.report)
+            parts = self._versions.seal(waiting.report)  # not taken apart again to be counted and signed
             cause, content = classify(waiting.report, parts)
         except RemoteProtocolError as error:
             topic = device_topic(MessageKind.BUDGET, self._config.fleet, waiting.device)
@@ -366,7 +366,7 @@ class Service:
         self._statistics.count(cause, MessageOutcome.SENT if sent else MessageOutcome.FAILED)
 
     async def _reply(
-        self, client: Client, waiting: QueuedReport, parts: tuple[bytes, ...], content: UpdateContent
+        self, client: Client, waiting: QueuedReport, parts: Sequence[bytes], content: UpdateContent
     ) -> bool:
         """Send an answer; return whether the broker has confirmed all of it."""
         statistics, began_s = self._statistics, time.monotonic()
