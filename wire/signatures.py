@@ -61,6 +61,11 @@ def check_json(payload: bytes, topic: str, verify: Verify | None) -> bytes:
     return payload
 
 
+def knows_own(sign: Sign | None) -> Verify | None:
+    """Return the function that knows the signatures of *sign*: Ed25519 gives one signature for one text."""
+    return None if sign is None else lambda signature, covered: sign(covered) == signature
+
+
 def sign_part(payload: bytes, topic: str, sign: Sign | None) -> bytes:
     """Return an update part of `encode_part` with its signature; as it is, without a key."""
     if sign is None:

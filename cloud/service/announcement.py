@@ -20,7 +20,7 @@ from wire.messages import (
 from wire.mqtt.client import LOST, Client, Message, SubscriptionRefusedError, publish, subscribe
 from wire.mqtt.connection import PUBLISHES_AT_ONCE
 from wire.mqtt.retained import QUIET_S
-from wire.signatures import Sign, sign_json, sign_part
+from wire.signatures import Sign, check_json, knows_own, sign_json, sign_part
 from wire.topics import LayerName, MessageKind, cloud_topic, fleet_topic, layer_topic, parse, subscription
 
 ECHO_S = 15.0
@@ -139,6 +139,16 @@ class Announcement:
     def rollout_payload(self, notice: RolloutNotice) -> bytes:
         """Return a notice of a rollout as it is published."""
         return sign_json(encode(notice), self._rollout_topic, self._sign)
+
+    def check_rollout(self, payload: bytes) -> bytes:
+        """Return a notice of a rollout that was heard, if a service of this cloud has signed it.
+
+        It is passed on with a signature of our own, so where there is a key nobody else's is taken.
+
+        Raises:
+            RemoteProtocolError: none has, and there is a key.
+        """
+        return check_json(payload, self._rollout_topic, knows_own(self._sign))
 
     async def publish_rollout(self, client: Client, notice: RolloutNotice) -> None:
         """Publish how far a rollout has come."""

@@ -152,9 +152,14 @@ class RolloutKeeper:
         return True
 
     def _on_notice(self, topic: str, message: Message) -> None:
-        notice = decode(message.payload, RolloutNotice) if message.payload else None
         if topic == self._topic:
-            self._at_broker = notice
+            self._at_broker = None  # so that a notice of somebody else is replaced with the next step
+            payload = self._announcement.check_rollout(message.payload) if message.payload else b""
+            notice = self._at_broker = decode(payload, RolloutNotice) if payload else None
+        else:
+            notice = decode(message.payload, RolloutNotice) if message.payload else None
+            if notice is not None:  # an order says what is to happen, never how blocks are cut
+                notice = msgspec.structs.replace(notice, notice=None)
         if notice is not None:
             self._set(notice if self.current is None else join_rollouts(self.current, notice))
         self._wake.set()
